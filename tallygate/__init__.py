@@ -1,0 +1,1 @@
+"""Tallygate: token metering and admission control for LLM inference fleets."""
