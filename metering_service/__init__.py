@@ -1,0 +1,1 @@
+"""The metering service: takes token reports, answers allow or deny, records usage."""

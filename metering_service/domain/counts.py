@@ -1,0 +1,86 @@
+"""Token counts by kind, and how reports of the same request merge."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Tokens by kind; the kinds are disjoint. Never negative, but for differences of two counts."""
+
+    input: int = 0
+    cached_input: int = 0
+    cache_write: int = 0
+    output: int = 0
+    reasoning: int = 0
+
+    @property
+    def input_class(self) -> int:
+        return self.input + self.cached_input + self.cache_write
+
+    @property
+    def output_class(self) -> int:
+        return self.output + self.reasoning
+
+    @property
+    def total(self) -> int:
+        return self.input_class + self.output_class
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            self.input + other.input,
+            self.cached_input + other.cached_input,
+            self.cache_write + other.cache_write,
+            self.output + other.output,
+            self.reasoning + other.reasoning,
+        )
+
+    def __sub__(self, other: "Counts") -> "Counts":
+        return Counts(
+            self.input - other.input,
+            self.cached_input - other.cached_input,
+            self.cache_write - other.cache_write,
+            self.output - other.output,
+            self.reasoning - other.reasoning,
+        )
+
+
+ZERO = Counts()
+
+
+class Ranked(NamedTuple):
+    """What one report says of one class, in order of precedence: the greater of two is the one that holds.
+
+    First the class total (it never shrinks), then a finish before others, then the report's own total (servers learn
+    late which input was cached), then the kinds themselves, so that the order of arrival never matters.
+    """
+
+    class_tokens: int
+    finish: bool
+    report_tokens: int
+    kinds: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The merged counts of a request. Merging is a maximum: commutative, associative, idempotent."""
+
+    input: Ranked = Ranked(0, False, 0, (0, 0, 0))
+    output: Ranked = Ranked(0, False, 0, (0, 0))
+
+    @classmethod
+    def of(cls, counts: Counts, *, finish: bool) -> "Tally":
+        """What one report says."""
+        total = counts.total
+        return cls(
+            Ranked(counts.input_class, finish, total, (counts.input, counts.cached_input, counts.cache_write)),
+            Ranked(counts.output_class, finish, total, (counts.output, counts.reasoning)),
+        )
+
+    def merge(self, other: "Tally") -> "Tally":
+        """Both reports, in either order."""
+        return Tally(max(self.input, other.input), max(self.output, other.output))
+
+    @property
+    def counts(self) -> Counts:
+        return Counts(*self.input.kinds, *self.output.kinds)

@@ -1,0 +1,34 @@
+"""What can go wrong in the metering service; the api maps it to gRPC statuses."""
+
+
+class MeteringError(Exception):
+    """Root of this service's errors. `str()` is one sentence for a person."""
+
+
+class NodeFenced(MeteringError):
+    """Another epoch of this node has taken over; nothing of the batch was written."""
+
+
+class StorageUnavailable(MeteringError):
+    """The metering database did not answer; whether the batch was written is not known. Retry the same batch."""
+
+
+class RecordNotFound(MeteringError):
+    """There is no record of that request."""
+
+
+class InvalidQuery(MeteringError):
+    """A query's arguments are wrong. `violations`: (field, what is wrong with it)."""
+
+    def __init__(self, *violations: tuple[str, str]) -> None:
+        super().__init__("; ".join(f"{field}: {problem}" for field, problem in violations))
+        self.violations = violations
+
+
+class SequenceGap(MeteringError):
+    """Reports on a stream are numbered without gaps."""
+
+    def __init__(self, expected: int, actual: int) -> None:
+        super().__init__(f"This message begins with report {actual}, but {expected} comes next: number without gaps.")
+        self.expected = expected
+        self.actual = actual

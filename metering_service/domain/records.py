@@ -1,0 +1,143 @@
+"""What the metering database keeps: plain values, whole rows."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from metering_service.domain.counts import ZERO, Counts
+
+
+class SettlementState(StrEnum):
+    """How the end of a request was learned; OPEN while it runs."""
+
+    OPEN = "open"
+    FINISHED = "finished"
+    TIMED_OUT = "timed_out"
+    HANDED_OVER = "handed_over"
+
+
+class BudgetKind(StrEnum):
+    """The kinds of budgets that pay for tokens. Money is in nanos, the others are in tokens."""
+
+    RESERVATION_INPUT = "reservation_input"
+    RESERVATION_OUTPUT = "reservation_output"
+    TRIAL = "trial"
+    MONEY = "money"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Who paid for a request's tokens. reserved + trial + billed + unfunded == usage, kind by kind."""
+
+    usage: Counts = ZERO
+    reserved: Counts = ZERO
+    trial: Counts = ZERO
+    billed: Counts = ZERO
+    unfunded: Counts = ZERO
+    overrun_tokens: int = 0
+    cost_nanos: int = 0
+    debt_nanos: int = 0
+    price_version: int = 0
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HeldUnits:
+    """What an open request has set aside at its last checkpoint, so that a successor can settle it."""
+
+    input_tokens: int = 0
+    output_ceiling_tokens: int = 0
+    reserved_input_tokens: int = 0
+    reserved_output_tokens: int = 0
+    trial_tokens: int = 0
+    billed_tokens: int = 0
+    money_nanos: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """One part of a request: what one node booked of it. Key: (service_uid, request_id, part).
+
+    `part` is "" for a finish without an authorisation, else unique to the authorisation. `counts` are the latest; the
+    receipt's are what was booked (all zero while OPEN). `predecessor_part` names the part that this one carries on.
+    """
+
+    service: str
+    service_uid: str
+    request_id: str
+    part: str
+    node: str
+    epoch: int
+    state: SettlementState
+    counts: Counts
+    receipt: Receipt
+    held: HeldUnits
+    price_nanos_per_million: tuple[int, int, int, int, int]
+    debt_allowed: bool
+    estimated: bool
+    credential: str
+    labels: tuple[tuple[str, str], ...]
+    start_us: int
+    settle_us: int | None
+    predecessor_part: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRecord:
+    """What was consumed on a lease: absolute, only ever growing. Key: lease_id."""
+
+    lease_id: str
+    node: str
+    epoch: int
+    service: str
+    service_uid: str
+    budget_kind: BudgetKind
+    consumed_units: int
+    closed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AggregateKey:
+    """A cell of the minute aggregates. `labels` are sorted by key."""
+
+    service: str
+    service_uid: str
+    minute_us: int
+    credential: str
+    labels: tuple[tuple[str, str], ...]
+
+
+@dataclass(slots=True)
+class AggregateDelta:
+    """What is added to a cell. Kinds may be negative in a revision; sums never end below zero."""
+
+    usage: Counts = ZERO
+    reserved_tokens: int = 0
+    trial_tokens: int = 0
+    billed_tokens: int = 0
+    unfunded_tokens: int = 0
+    overrun_tokens: int = 0
+    cost_nanos: int = 0
+    debt_nanos: int = 0
+    request_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DenialKey:
+    """A cell of the denial statistics."""
+
+    service: str
+    service_uid: str
+    minute_us: int
+    credential: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommitBatch:
+    """One group commit: all of it happens, once, or none."""
+
+    commit_no: int
+    requests: tuple[RequestRecord, ...] = ()
+    leases: tuple[LeaseRecord, ...] = ()
+    aggregates: tuple[tuple[AggregateKey, AggregateDelta], ...] = ()
+    denials: tuple[tuple[DenialKey, int], ...] = ()

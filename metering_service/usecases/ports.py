@@ -1,0 +1,90 @@
+"""What the use cases need of the outside, as protocols. Each storage keeps the obligations written here."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from metering_service.domain.counts import Counts
+from metering_service.domain.records import (
+    AggregateDelta,
+    CommitBatch,
+    LeaseRecord,
+    RequestRecord,
+)
+from dataclasses import dataclass
+
+
+class Recorder(Protocol):
+    """The writing half of the metering database."""
+
+    async def database_id(self) -> str:
+        """The database's id: made once, when the database was, and the same for every node that uses it."""
+
+    async def register_node(self, node: str) -> int:
+        """Raise the node's epoch by one (to 1 at first), set its `commit_no` to 0, and return the epoch."""
+
+    async def commit(self, node: str, epoch: int, batch: CommitBatch) -> None:
+        """Write a whole batch in one transaction, exactly once however often it is called.
+
+        It begins with one conditional update, `commit_no = n where node and epoch and commit_no = n - 1`. No row
+        updated: if the row says this epoch and n, this batch was written before and the call succeeds; else NodeFenced.
+        Requests are upserted as whole rows, leases as absolute consumption (by maximum; `closed` latches), aggregates
+        and denials are added. Raises StorageUnavailable when the outcome is not known.
+        """
+
+    async def open_requests(self, node: str, below_epoch: int) -> list[RequestRecord]:
+        """OPEN records of earlier epochs of this node, in key order."""
+
+    async def open_leases(self, node: str, below_epoch: int) -> list[LeaseRecord]:
+        """Leases of earlier epochs of this node that are not closed."""
+
+    async def find_request(self, service_uid: str, request_id: str) -> list[RequestRecord]:
+        """All parts of a request, in order of their start."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageQuery:
+    """A query over minute aggregates. `services`: exact names, or `accounts/{account}` for all of an account's.
+
+    Times are whole minutes in microseconds since 1970, start closed, end open; step_us None: one step over all.
+    `group_by`: "service", "service_uid", "credential" or "label:{key}".
+    """
+
+    start_us: int
+    end_us: int
+    step_us: int | None
+    services: tuple[str, ...]
+    credential: str | None
+    labels: tuple[tuple[str, str], ...]
+    group_by: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """One step of one group."""
+
+    start_us: int
+    end_us: int
+    group: tuple[tuple[str, str], ...]
+    totals: AggregateDelta
+    denials: tuple[tuple[str, int], ...]
+
+
+class UsageReader(Protocol):
+    """The reading half of the metering database."""
+
+    async def query_usage(self, query: UsageQuery) -> list[UsageRow]:
+        """Sums by step and group, ordered by start, then group; steps without anything are left out."""
+
+    async def request_parts(self, service: str, request_id: str) -> list[RequestRecord]:
+        """All parts of a request, by the service's name, in order of their start."""
+
+    async def list_requests(self, service: str, after: tuple[str, str] | None, limit: int) -> Sequence[RequestRecord]:
+        """Records of a service in order of (request_id, part), after the given pair."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Requests that run on this node now."""
+
+    request_count: int
+    counts: Counts
