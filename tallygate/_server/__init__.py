@@ -1,0 +1,1 @@
+"""What both services need to be gRPC servers and to keep a database. Nothing of the domain."""

@@ -1,0 +1,60 @@
+"""Time as it is passed to everything that needs it, so that tests can move it."""
+
+import time
+from typing import Protocol
+
+US_PER_SECOND = 1_000_000
+NS_PER_US = 1_000
+
+
+class Clock(Protocol):
+    """Two clocks that are never mixed: one to tell the time, one to measure it."""
+
+    def now_us(self) -> int:
+        """Wall clock, UTC, in microseconds since 1970. It may jump, also backwards."""
+        ...
+
+    def monotonic_ns(self) -> int:
+        """Monotonic clock in nanoseconds since some moment. It never goes backwards."""
+        ...
+
+
+class SystemClock:
+    """The clocks of this machine."""
+
+    def now_us(self) -> int:
+        """See `Clock.now_us`."""
+        return time.time_ns() // NS_PER_US
+
+    def monotonic_ns(self) -> int:
+        """See `Clock.monotonic_ns`."""
+        return time.monotonic_ns()
+
+
+class ManualClock:
+    """Clocks that stand still until somebody moves them."""
+
+    def __init__(self, now_us: int = 1_700_000_000 * US_PER_SECOND, monotonic_ns: int = 0) -> None:
+        self._now_us = now_us
+        self._monotonic_ns = monotonic_ns
+
+    def now_us(self) -> int:
+        """See `Clock.now_us`."""
+        return self._now_us
+
+    def monotonic_ns(self) -> int:
+        """See `Clock.monotonic_ns`."""
+        return self._monotonic_ns
+
+    def advance(self, seconds: int = 0, *, us: int = 0) -> None:
+        """Move both clocks forward.
+
+        Raises:
+            ValueError: the step is negative.
+        """
+        step_us = seconds * US_PER_SECOND + us
+        if step_us < 0:
+            msg = f"a clock does not go back: {step_us} us"
+            raise ValueError(msg)
+        self._now_us += step_us
+        self._monotonic_ns += step_us * NS_PER_US

@@ -1,0 +1,107 @@
+"""The one place where an exception becomes a gRPC status."""
+
+import inspect
+import re
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final, Never, TypeAlias
+
+import grpc
+import structlog
+
+from tallygate._server.failures import DETAILS_METADATA_KEY, RpcFailure, status_of
+
+Translate: TypeAlias = Callable[[Exception], RpcFailure | None]
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+_log = structlog.get_logger(__name__)
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class FailureInterceptor(grpc.aio.ServerInterceptor):
+    """Ends a call whose handler raised with the status that `translate` finds for the exception.
+
+    `translate` knows the service's own exceptions and answers None for all others. Those are bugs: they are logged
+    with their traceback and a trace id, and the caller gets INTERNAL with that id and nothing else.
+    """
+
+    def __init__(self, translate: Translate) -> None:
+        self._translate = translate
+
+    async def intercept_service(  # type: ignore[override]  # typed per call; one interceptor serves all kinds of calls
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """Wrap the handler of one call."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        kind, make = _kind_of(handler)
+        wrapped = self._wrap(getattr(handler, kind), handler_call_details)
+        return make(
+            wrapped,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+    def _wrap(self, method: Callable[..., Any], details: grpc.HandlerCallDetails) -> Callable[..., Any]:
+        if inspect.isasyncgenfunction(method):
+
+            async def generator(request: Any, context: Context) -> AsyncIterator[Any]:
+                try:
+                    async for response in method(request, context):
+                        yield response
+                except grpc.aio.AbortError:
+                    raise
+                except Exception as error:  # noqa: BLE001  # every exception ends as a status, none is swallowed
+                    await self._abort(error, context, details)
+
+            return generator
+
+        async def coroutine(request: Any, context: Context) -> Any:
+            try:
+                return await method(request, context)
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:  # noqa: BLE001  # as above
+                await self._abort(error, context, details)
+
+        return coroutine
+
+    async def _abort(self, error: Exception, context: Context, details: grpc.HandlerCallDetails) -> Never:
+        failure = error if isinstance(error, RpcFailure) else self._translate(error)
+        if failure is None:
+            failure = _unexpected(error, details)
+        trailer = (DETAILS_METADATA_KEY, status_of(failure).SerializeToString())
+        await context.abort(failure.code, failure.message, trailing_metadata=(trailer,))
+
+
+def _kind_of(handler: Handler) -> tuple[str, Callable[..., Handler]]:
+    if handler.request_streaming and handler.response_streaming:
+        return "stream_stream", grpc.stream_stream_rpc_method_handler
+    if handler.response_streaming:
+        return "unary_stream", grpc.unary_stream_rpc_method_handler
+    if handler.request_streaming:
+        return "stream_unary", grpc.stream_unary_rpc_method_handler
+    return "unary_unary", grpc.unary_unary_rpc_method_handler
+
+
+def _unexpected(error: Exception, details: grpc.HandlerCallDetails) -> RpcFailure:
+    trace_id = _trace_id(details)
+    _log.error("call failed unexpectedly", method=details.method, trace_id=trace_id, exc_info=error)
+    return RpcFailure(
+        code=grpc.StatusCode.INTERNAL,
+        reason="INTERNAL",
+        message=f"The server made a mistake; its log tells more under trace id {trace_id}.",
+        metadata={"trace_id": trace_id},
+    )
+
+
+def _trace_id(details: grpc.HandlerCallDetails) -> str:
+    """The caller's W3C trace id, or a new one."""
+    for key, value in details.invocation_metadata or ():
+        if key == "traceparent" and isinstance(value, str) and (match := _TRACEPARENT.fullmatch(value)):
+            return match[1]
+    return secrets.token_hex(16)

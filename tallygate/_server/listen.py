@@ -1,0 +1,48 @@
+"""What address a server may listen on."""
+
+from ipaddress import ip_address
+
+from tallygate._server.errors import ConfigurationError
+
+PORT_MAX = 65_535
+
+
+def parse_listen(listen: str) -> tuple[str, int]:
+    """Split `HOST:PORT` or `[IPV6]:PORT`; port 0 lets the system choose.
+
+    Returns:
+        The host as it was written, brackets included, and the port.
+
+    Raises:
+        ConfigurationError: it is no such address.
+    """
+    host, colon, port = listen.rpartition(":")
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) <= PORT_MAX):
+        msg = f'"{listen}" is no address to listen on; write HOST:PORT, for example 127.0.0.1:7401.'
+        raise ConfigurationError(msg)
+    return host, int(port)
+
+
+def require_safe(listen: str, *, insecure: bool) -> None:
+    """Refuse to serve plain text to a network unless told to.
+
+    Raises:
+        ConfigurationError: the address is not a loopback address, and `insecure` was not said.
+    """
+    host, _ = parse_listen(listen)
+    if insecure or _is_loopback(host):
+        return
+    msg = (
+        f'Refusing to listen on "{listen}": there is no TLS yet, and anybody on that network could read and change '
+        "everything; listen on 127.0.0.1, or add --insecure if the network itself is trusted."
+    )
+    raise ConfigurationError(msg)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
+    except ValueError:
+        return False

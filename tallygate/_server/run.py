@@ -1,0 +1,41 @@
+"""A program's life: from its start to the signal that ends it."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
+
+import uvloop
+
+from tallygate._server.errors import StartupError
+
+Main: TypeAlias = Callable[[asyncio.Event], Awaitable[None]]
+
+EXIT_STARTUP_ERROR: Final = 2
+
+
+def run(main: Main) -> None:
+    """Run `main` until it returns; SIGINT and SIGTERM set the event that it is given.
+
+    Raises:
+        SystemExit: with code 2, after one line on stderr, when `main` raises a StartupError.
+    """
+    try:
+        uvloop.run(_until_stopped(main))
+    except StartupError as error:
+        print(error, file=sys.stderr)
+        sys.exit(EXIT_STARTUP_ERROR)
+
+
+def announce(address: str) -> None:
+    """Tell whoever started the program where it serves; the only line that it writes to stdout."""
+    print(f"serving {address}", flush=True)
+
+
+async def _until_stopped(main: Main) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    await main(stop)

@@ -1,0 +1,95 @@
+"""A gRPC server as a good citizen: health, reflection, channelz, keepalive, limits, a shutdown that drains."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import grpc
+from grpc_channelz.v1 import channelz, channelz_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tallygate._server.errors import ConfigurationError
+from tallygate._server.health import HealthServicer
+from tallygate._server.interceptor import FailureInterceptor, Translate
+from tallygate._server.listen import parse_listen, require_safe
+from tallygate._server.reflection import add_reflection
+
+MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024
+_CITIZEN_NAMES: Final = (
+    health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
+    channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name,
+)
+
+
+class GrpcServer:
+    """A grpc.aio server with everything around the servicers themselves.
+
+    `service_names` are the full names of what `add_servicers` adds; health and reflection speak of them.
+    Create it inside a running event loop.
+    """
+
+    def __init__(
+        self,
+        *,
+        listen: str,
+        insecure: bool,
+        service_names: Sequence[str],
+        add_servicers: Callable[[grpc.aio.Server], None],
+        translate: Translate,
+        max_message_bytes: int = MESSAGE_BYTES_MAX,
+    ) -> None:
+        """Raises ConfigurationError for an address that is malformed, or unsafe without `insecure`."""
+        require_safe(listen, insecure=insecure)
+        self._listen = listen
+        self._health = HealthServicer(service_names)
+        self._server = grpc.aio.server(
+            interceptors=[FailureInterceptor(translate)],
+            options=_options(max_message_bytes),
+        )
+        add_servicers(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        channelz.add_channelz_servicer(self._server)
+        add_reflection(self._server, [*service_names, *_CITIZEN_NAMES])
+
+    async def start(self) -> str:
+        """Bind and take calls; health says NOT_SERVING until `set_serving`.
+
+        Returns:
+            The address really bound, `HOST:PORT`.
+
+        Raises:
+            ConfigurationError: the address cannot be bound.
+        """
+        host, _ = parse_listen(self._listen)
+        try:
+            port = self._server.add_insecure_port(self._listen)
+        except RuntimeError as error:
+            msg = f"Cannot listen on {self._listen}: the port is in use, or the host is not of this machine."
+            raise ConfigurationError(msg) from error
+        await self._server.start()
+        return f"{host}:{port}"
+
+    def set_serving(self, serving: bool) -> None:
+        """Say by health checking whether calls will be served, for all services at once."""
+        self._health.set_serving(serving)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Say NOT_SERVING, refuse new calls, let those in flight finish for so long, then cancel the rest."""
+        self._health.close()
+        await self._server.stop(grace_seconds)
+
+
+def _options(max_message_bytes: int) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+        # Two servers on one port would share its calls between two databases; a port in use shall be an error.
+        ("grpc.so_reuseport", 0),
+        # A dead peer is noticed within 40 s also where no call is open...
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # ... and clients may ask every 10 s; faster ones are sent away.
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.enable_channelz", 1),
+    ]
