@@ -1,0 +1,83 @@
+"""Between the wire's messages and this package's values."""
+
+from __future__ import annotations
+
+from google.protobuf.duration_pb2 import Duration
+
+from tallygate.client.errors import Denial
+from tallygate.client.values import Grant, Receipt, Usage
+from tallygate.metering.v1 import decision_pb2, receipt_pb2, token_usage_pb2
+
+_REASON_PREFIX = "DECISION_REASON_"
+
+
+def duration_ns(duration: Duration) -> int:
+    """A Duration in nanoseconds."""
+    return duration.seconds * 1_000_000_000 + duration.nanos
+
+
+def encode_usage(usage: Usage) -> token_usage_pb2.TokenUsage:
+    """Counts as the wire has them."""
+    return token_usage_pb2.TokenUsage(
+        input_tokens=usage.input_tokens,
+        cached_input_tokens=usage.cached_input_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+        output_tokens=usage.output_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+    )
+
+
+def decode_usage(usage: token_usage_pb2.TokenUsage) -> Usage:
+    """Counts from the wire."""
+    return Usage(
+        usage.input_tokens,
+        usage.cached_input_tokens,
+        usage.cache_write_tokens,
+        usage.output_tokens,
+        usage.reasoning_tokens,
+    )
+
+
+def decode_grant(grant: decision_pb2.Grant, sent_ns: int) -> Grant:
+    """A grant from the wire; its validity counts from `sent_ns`, when the report that it answers was sent."""
+    return Grant(
+        output_ceiling_tokens=grant.output_ceiling_tokens,
+        final=grant.final,
+        valid_until_ns=sent_ns + duration_ns(grant.valid_for),
+        resume=grant.resume,
+    )
+
+
+def decode_denial(decision: decision_pb2.Decision) -> Denial:
+    """Why not. A reason newer than this client shows as its number."""
+    return Denial(
+        reason=reason_name(decision.reason),
+        message=decision.message,
+        retryable=decision.retryable,
+        retry_after_ms=duration_ns(decision.retry_after) // 1_000_000,
+        remaining_tokens=decision.remaining_tokens if decision.HasField("remaining_tokens") else None,
+        remaining_nanos=decision.remaining_nanos if decision.HasField("remaining_nanos") else None,
+    )
+
+
+def reason_name(reason: int) -> str:
+    """A reason without its prefix."""
+    if reason in decision_pb2.DecisionReason.values():
+        return decision_pb2.DecisionReason.Name(decision_pb2.DecisionReason.ValueType(reason))[len(_REASON_PREFIX) :]
+    return f"REASON_{reason}"
+
+
+def decode_receipt(receipt: receipt_pb2.Receipt) -> Receipt:
+    """A receipt from the wire."""
+    return Receipt(
+        usage=decode_usage(receipt.usage),
+        reserved=decode_usage(receipt.reserved),
+        trial=decode_usage(receipt.trial),
+        billed=decode_usage(receipt.billed),
+        unfunded=decode_usage(receipt.unfunded),
+        overrun_tokens=receipt.overrun_tokens,
+        cost_nanos=receipt.cost_nanos,
+        debt_nanos=receipt.debt_nanos,
+        price_version=receipt.price_version,
+        revision=receipt.revision,
+    )

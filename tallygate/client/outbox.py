@@ -1,0 +1,156 @@
+"""What waits to be said on the present stream, how it is numbered, and what the two watermarks have passed."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tallygate.client.state import FINISH, PROGRESS, RequestState
+from tallygate.metering.v1 import metering_service_pb2, report_pb2
+
+REPORTS_PER_MESSAGE_MAX = 1_024
+UNSENT_MAX = 4_096
+"""Beyond so many unsent reports, progress of a request takes the place of its progress that still waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    first_sequence: int
+    last_sequence: int
+    sent_ns: int
+    heartbeat: bool
+
+
+class Outbox:
+    """Natural batching: whatever gathered while the last message was on its way leaves in the next one.
+
+    Pure: no clock, no socket. Kept in memory per stream: unsent reports (bounded, because progress merges), one entry per
+    message that is not answered yet, and the finishes that are not durable.
+    """
+
+    def __init__(self, *, heartbeat_ns: int) -> None:
+        self._heartbeat_ns = heartbeat_ns
+        self._unsent: deque[tuple[RequestState, report_pb2.TokenReport]] = deque()
+        self._unanswered: deque[_Sent] = deque()
+        self._finishes: deque[tuple[int, RequestState]] = deque()
+        self._next_sequence = 1
+        self.answered_through = 0
+        self.durable_through = 0
+        self.valid_until_ns = 0
+        """Until when the node renewed every open grant of this stream."""
+        self.reports_sent = 0
+        """Over all streams."""
+
+    def __len__(self) -> int:
+        return len(self._unsent)
+
+    def say(self, state: RequestState) -> None:
+        """Queues the latest report of a request."""
+        if len(self._unsent) >= UNSENT_MAX and _merges(state):
+            assert state.queued is not None
+            state.queued.CopyFrom(_with_introduction(state, state.queued))
+            return
+        report = state.make_report()
+        state.queued = report
+        self._unsent.append((state, report))
+
+    def restart(self, states: Iterable[RequestState]) -> None:
+        """A new stream: numbers start again, and the latest of every request that is still in memory is said anew."""
+        self._unsent.clear()
+        self._unanswered.clear()
+        self._finishes.clear()
+        self._next_sequence = 1
+        self.answered_through = self.durable_through = self.valid_until_ns = 0
+        for state in states:
+            state.forget_stream()
+            self.say(state)
+
+    def take(self, now_ns: int) -> metering_service_pb2.MeterRequest | None:
+        """The next message, or None if there is nothing to say."""
+        first = self._next_sequence
+        message = metering_service_pb2.MeterRequest(first_sequence=first)
+        reports = message.reports
+        sequence = first
+        while self._unsent and sequence - first < REPORTS_PER_MESSAGE_MAX:
+            state, report = self._unsent.popleft()
+            if state.abandoned:
+                continue
+            reports.append(report)
+            self._number(state, report, sequence)
+            sequence += 1
+        if sequence == first:
+            return None
+        self._next_sequence = sequence
+        self.reports_sent += sequence - first
+        self._unanswered.append(_Sent(first, sequence - 1, now_ns, heartbeat=False))
+        return message
+
+    def heartbeat(self, now_ns: int) -> metering_service_pb2.MeterRequest:
+        """A message without reports."""
+        last = self._next_sequence - 1
+        self._unanswered.append(_Sent(last + 1, last, now_ns, heartbeat=True))
+        return metering_service_pb2.MeterRequest(first_sequence=self._next_sequence)
+
+    def sent_ns(self, sequence: int) -> int | None:
+        """When a report that is not answered yet was sent; None for any other."""
+        for sent in self._unanswered:
+            if sent.first_sequence <= sequence <= sent.last_sequence:
+                return sent.sent_ns
+        return None
+
+    def advance(self, *, answered: int, durable: int, valid_for_ns: int | None, now_ns: int) -> list[RequestState]:
+        """Moves the watermarks, which only grow, and renews grants; returns requests whose finish became durable.
+
+        Validity counts from when the last answered message was sent. A heartbeat has no number, so what arrives soon
+        after it may still answer its forerunner: it counts as answered only after another interval.
+        """
+        self.answered_through = max(self.answered_through, answered)
+        self.durable_through = max(self.durable_through, durable)
+        origin_ns: int | None = None
+        while self._unanswered and self._is_answered(self._unanswered[0], now_ns):
+            origin_ns = self._unanswered.popleft().sent_ns
+        if origin_ns is not None and valid_for_ns is not None:
+            self.valid_until_ns = max(self.valid_until_ns, origin_ns + valid_for_ns)
+        done: list[RequestState] = []
+        while self._finishes and self._finishes[0][0] <= self.durable_through:
+            done.append(self._finishes.popleft()[1])
+        return done
+
+    def is_answered(self, state: RequestState) -> bool:
+        """Whether everything said of a request has been sent and answered."""
+        return state.queued is None and 0 < state.last_sequence <= self.answered_through
+
+    def renewed_until_ns(self, state: RequestState) -> int:
+        """Until when the stream's renewal carries this request's grant; 0 if the stream has not taken it on yet."""
+        return self.valid_until_ns if 0 < state.first_sequence <= self.answered_through else 0
+
+    def _is_answered(self, sent: _Sent, now_ns: int) -> bool:
+        if not sent.heartbeat:
+            return sent.last_sequence <= self.answered_through
+        something_later = sent.last_sequence < self.answered_through
+        waited = sent.last_sequence == self.answered_through and sent.sent_ns + self._heartbeat_ns <= now_ns
+        return something_later or waited
+
+    def _number(self, state: RequestState, report: report_pb2.TokenReport, sequence: int) -> None:
+        if state.queued is report:
+            state.queued = None
+        state.ever_sent = True
+        state.first_sequence = state.first_sequence or sequence
+        state.last_sequence = sequence
+        if report.phase == FINISH:
+            self._finishes.append((sequence, state))
+
+
+def _merges(state: RequestState) -> bool:
+    return state.phase == PROGRESS and state.queued is not None and state.queued.phase == PROGRESS
+
+
+def _with_introduction(state: RequestState, queued: report_pb2.TokenReport) -> report_pb2.TokenReport:
+    """The latest report, with what the one that it replaces had said of the request."""
+    report = state.make_report()
+    report.service, report.resume = queued.service, queued.resume
+    report.labels.update(queued.labels)
+    if queued.HasField("max_output_tokens"):
+        report.max_output_tokens = queued.max_output_tokens
+    return report

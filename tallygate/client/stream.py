@@ -1,0 +1,116 @@
+"""One Meter stream from its opening to its break."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import grpc
+
+from tallygate.client.outbox import REPORTS_PER_MESSAGE_MAX, Outbox
+from tallygate.client.settings import ClientSettings
+from tallygate.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
+
+_Call = grpc.aio.StreamStreamCall[metering_service_pb2.MeterRequest, metering_service_pb2.MeterResponse]
+
+_CHANNEL_OPTIONS = (
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.enable_retries", 0),
+    # A second stream to the same address shall not inherit the first one's broken connection.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+_SETTLED = (
+    grpc.ChannelConnectivity.READY,
+    grpc.ChannelConnectivity.TRANSIENT_FAILURE,
+    grpc.ChannelConnectivity.SHUTDOWN,
+)
+
+
+class MeterStream:
+    """Writes what the outbox holds and hands over what comes back, until something breaks."""
+
+    def __init__(
+        self,
+        address: str,
+        outbox: Outbox,
+        wake: asyncio.Event,
+        eased: asyncio.Event,
+        monotonic_ns: Callable[[], int],
+        settings: ClientSettings,
+    ) -> None:
+        self._address = address
+        self._outbox = outbox
+        self._wake = wake
+        self._eased = eased
+        self._monotonic_ns = monotonic_ns
+        self._heartbeat_s = settings.heartbeat_ms / 1_000
+        self._silence_s = (settings.heartbeat_ms + settings.silence_ms) / 1_000
+        self.heard = False
+        """Whether the node said anything."""
+
+    async def run(self, receive: Callable[[metering_service_pb2.MeterResponse], None]) -> str:
+        """Runs until the stream breaks, and says why in a few words. Cancelling it closes the stream."""
+        async with grpc.aio.insecure_channel(self._address, options=_CHANNEL_OPTIONS) as channel:
+            # Nothing counts as sent before there is somebody to send it to.
+            if not await self._connect(channel):
+                return f"{self._address} cannot be connected to"
+            call = metering_service_pb2_grpc.MeteringServiceStub(channel).Meter()
+            writer = asyncio.create_task(self._write(call), name="tallygate metering writer")
+            try:
+                return await self._read(call, receive)
+            finally:
+                writer.cancel()
+                call.cancel()
+                await asyncio.gather(writer, return_exceptions=True)
+
+    async def _connect(self, channel: grpc.aio.Channel) -> bool:
+        try:
+            async with asyncio.timeout(self._silence_s):
+                state = channel.get_state(try_to_connect=True)
+                while state not in _SETTLED:
+                    await channel.wait_for_state_change(state)
+                    state = channel.get_state()
+        except TimeoutError:
+            return False
+        return state == grpc.ChannelConnectivity.READY
+
+    async def _read(self, call: _Call, receive: Callable[[metering_service_pb2.MeterResponse], None]) -> str:
+        try:
+            while True:
+                async with asyncio.timeout(self._silence_s):
+                    response = await call.read()
+                if not isinstance(response, metering_service_pb2.MeterResponse):
+                    return f"{self._address} ended the stream"
+                self.heard = True
+                receive(response)
+        except TimeoutError:
+            return f"{self._address} said nothing for {self._silence_s:g} s"
+        except grpc.aio.AioRpcError as error:
+            return f"{self._address}: {error.code().name}: {error.details()}"
+
+    async def _write(self, call: _Call) -> None:
+        try:
+            while True:
+                message = self._outbox.take(self._monotonic_ns())
+                if message is None:
+                    message = self._outbox.heartbeat(self._monotonic_ns())
+                if len(self._outbox) <= REPORTS_PER_MESSAGE_MAX:
+                    self._eased.set()
+                await call.write(message)
+                await self._pause()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            # The reader gets the status and says why.
+            return
+
+    async def _pause(self) -> None:
+        """Until there is something to say, at most until the next heartbeat is due."""
+        if not len(self._outbox):
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(self._heartbeat_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                return
+        # Whoever else is ready to run now gets into this message too.
+        await asyncio.sleep(0)

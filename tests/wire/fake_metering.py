@@ -1,0 +1,152 @@
+"""A metering node that does what a test tells it to, on a real gRPC server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+
+from tallygate.metering.v1 import (
+    decision_pb2,
+    metering_service_pb2,
+    metering_service_pb2_grpc,
+    receipt_pb2,
+    report_pb2,
+)
+
+Request = metering_service_pb2.MeterRequest
+Response = metering_service_pb2.MeterResponse
+
+
+@dataclass(eq=False)
+class FakeStream:
+    """One stream as the node sees it."""
+
+    messages: list[Request] = field(default_factory=list)
+    out: asyncio.Queue[Response | None] = field(default_factory=asyncio.Queue)
+
+    @property
+    def reports(self) -> list[report_pb2.TokenReport]:
+        """All reports so far."""
+        return [report for message in self.messages for report in message.reports]
+
+    def stop(self, request_id: str, reason: decision_pb2.DecisionReason.ValueType) -> None:
+        """An unasked denial."""
+        decision = decision_pb2.Decision(
+            request_id=request_id,
+            verdict=decision_pb2.VERDICT_DENY,
+            reason=reason,
+            message="Stop now.",
+        )
+        self.out.put_nowait(Response(decisions=[decision]))
+
+    def hang_up(self) -> None:
+        """Ends the stream from the node's side."""
+        self.out.put_nowait(None)
+
+
+class FakeMetering(metering_service_pb2_grpc.MeteringServiceServicer):
+    """Grants `step` tokens, as many again past half of the ceiling up to `limit`, and does as its attributes say."""
+
+    def __init__(self) -> None:
+        self.step = 100
+        self.limit = 1_000_000
+        self.valid_for_s = 20
+        self.muted = False
+        self.durable = True
+        self.denials: dict[str, decision_pb2.DecisionReason.ValueType] = {}
+        self.streams: list[FakeStream] = []
+        self.ceilings: dict[str, int] = {}
+        self.port = 0
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def reports(self) -> list[report_pb2.TokenReport]:
+        """All reports of all streams."""
+        return [report for stream in self.streams for report in stream.reports]
+
+    async def Authorize(self, request: object, context: object) -> metering_service_pb2.AuthorizeResponse:
+        """Not part of the stream."""
+        raise NotImplementedError
+
+    async def Report(self, request: object, context: object) -> metering_service_pb2.ReportResponse:
+        """Not part of the stream."""
+        raise NotImplementedError
+
+    async def Meter(
+        self,
+        request_iterator: AsyncIterator[Request],
+        context: grpc.aio.ServicerContext[Request, Response],
+    ) -> AsyncIterator[Response]:
+        """Answers each message at once."""
+        stream = FakeStream()
+        self.streams.append(stream)
+
+        async def read() -> None:
+            async for message in request_iterator:
+                stream.messages.append(message)
+                if not self.muted:
+                    stream.out.put_nowait(self._answer(message))
+            stream.out.put_nowait(None)
+
+        reader = asyncio.create_task(read())
+        try:
+            while (response := await stream.out.get()) is not None:
+                yield response
+        finally:
+            reader.cancel()
+
+    def _answer(self, message: Request) -> Response:
+        through = message.first_sequence + len(message.reports) - 1
+        response = Response(
+            answered_through=through,
+            durable_through=through if self.durable else 0,
+            grants_valid_for=Duration(seconds=self.valid_for_s),
+        )
+        for offset, report in enumerate(message.reports):
+            decision = self._decide(report)
+            if decision is not None:
+                decision.sequence = message.first_sequence + offset
+                decision.request_id = report.request_id
+                response.decisions.append(decision)
+        return response
+
+    def _decide(self, report: report_pb2.TokenReport) -> decision_pb2.Decision | None:
+        if report.request_id in self.denials:
+            return decision_pb2.Decision(
+                verdict=decision_pb2.VERDICT_DENY,
+                reason=self.denials[report.request_id],
+                message="It may not.",
+                retryable=True,
+                retry_after=Duration(nanos=250_000_000),
+            )
+        if report.phase == report_pb2.REPORT_PHASE_FINISH:
+            if report.want_receipt and self.durable:
+                receipt = receipt_pb2.Receipt(usage=report.usage, billed=report.usage, cost_nanos=7)
+                return decision_pb2.Decision(verdict=decision_pb2.VERDICT_ALLOW, receipt=receipt)
+            return None
+        ceiling = self.ceilings.get(report.request_id, 0)
+        if 2 * report.usage.output_tokens < ceiling:
+            return None
+        ceiling = self.ceilings[report.request_id] = min(self.limit, ceiling + self.step)
+        grant = decision_pb2.Grant(
+            output_ceiling_tokens=ceiling,
+            valid_for=Duration(seconds=self.valid_for_s),
+            final=ceiling == self.limit,
+            resume=f"{report.request_id}@{ceiling}".encode(),
+        )
+        return decision_pb2.Decision(verdict=decision_pb2.VERDICT_ALLOW, grant=grant)
+
+
+async def until(condition: Callable[[], object], *, seconds: float = 5) -> None:
+    """Waits for a condition, with a deadline."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.005)
