@@ -29,7 +29,7 @@ class FailureInterceptor(grpc.aio.ServerInterceptor):
     def __init__(self, translate: Translate) -> None:
         self._translate = translate
 
-    async def intercept_service(  # type: ignore[override]  # typed per call; one interceptor serves all kinds of calls
+    async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,

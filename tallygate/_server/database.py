@@ -1,0 +1,112 @@
+"""Databases as both services use them: engines for SQLite and PostgreSQL with the same meaning of a transaction."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import URL, Connection, event, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from tallygate._server.errors import ConfigurationError, DatabaseError
+from tallygate._server.migration import migrate
+
+__all__ = ["create_engine", "migrate", "normalise_url", "read_only"]
+
+SQLITE: Final = "sqlite+aiosqlite"
+POSTGRESQL: Final = "postgresql+asyncpg"
+BUSY_TIMEOUT_S: Final = 10
+CONNECT_TIMEOUT_S: Final = 5
+
+_DRIVERS: Final = {
+    "sqlite": SQLITE,
+    SQLITE: SQLITE,
+    "postgres": POSTGRESQL,
+    "postgresql": POSTGRESQL,
+    POSTGRESQL: POSTGRESQL,
+}
+_READ_ONLY: Final = "tallygate_read_only"
+
+
+def normalise_url(url: str) -> str:
+    """The URL with the driver that this program brings.
+
+    Args:
+        url: `sqlite:///PATH` (four slashes for an absolute path) or `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`.
+
+    Raises:
+        ConfigurationError: it is neither, or a SQLite database without a file.
+    """
+    hint = "write sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/DATABASE."
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:  # The URL itself may hold a password and is not repeated.
+        msg = f"The database URL cannot be read; {hint}"
+        raise ConfigurationError(msg) from error
+    driver = _DRIVERS.get(parsed.drivername)
+    if driver is None:
+        msg = f'The database URL begins with "{parsed.drivername}", which is not supported; {hint}'
+        raise ConfigurationError(msg)
+    if driver == SQLITE and parsed.database in (None, "", ":memory:"):
+        msg = "The database URL names no file, and a database in memory would be lost; write sqlite:///PATH."
+        raise ConfigurationError(msg)
+    return parsed.set(drivername=driver).render_as_string(hide_password=False)
+
+
+def create_engine(url: str) -> AsyncEngine:
+    """An engine whose transactions mean the same on both databases.
+
+    `engine.begin()` is for writing: on SQLite it takes the write lock at once and waits for it up to 10 s, so that no
+    transaction fails half-way; on PostgreSQL rows are locked by SELECT ... FOR UPDATE. `read_only` is for reading.
+
+    Raises:
+        ConfigurationError: see `normalise_url`.
+        DatabaseError: the directory of the SQLite file cannot be made.
+    """
+    parsed = make_url(normalise_url(url))
+    if parsed.drivername == POSTGRESQL:
+        return create_async_engine(parsed, connect_args={"timeout": CONNECT_TIMEOUT_S})
+    _make_directory(parsed)
+    engine = create_async_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S})
+    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+@asynccontextmanager
+async def read_only(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A transaction that sees one moment of the database, takes no lock and keeps no writer waiting."""
+    async with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        else:
+            await connection.execution_options(**{_READ_ONLY: True})
+        async with connection.begin():
+            yield connection
+
+
+def _make_directory(url: URL) -> None:
+    if url.database is None or url.database.startswith("file:"):
+        return
+    directory = Path(url.database).parent
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f'The directory "{directory}" cannot be made ({error.strerror}); make it, or name another.'
+        raise DatabaseError(msg) from error
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    # The driver would begin transactions by itself, too late and without the lock; `_begin_sqlite` does it instead.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    # WAL lets readers go on while one writes. FULL, because what a node was told is durable must survive a power cut.
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    reads = connection.get_execution_options().get(_READ_ONLY, False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

@@ -1,0 +1,103 @@
+"""Bringing a database to the revision that a program was written for."""
+
+import sqlite3
+import zlib
+from typing import Final
+
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tallygate._server.errors import DatabaseError
+
+# Any number will do, as long as every program that migrates by this module takes the same.
+_ADVISORY_LOCK: Final = zlib.crc32(b"tallygate schema migration")
+
+
+async def migrate(engine: AsyncEngine, script_location: str, program: str) -> None:
+    """Upgrade the database to the newest revision under `script_location`, all in one transaction.
+
+    Programs that start together take turns: by an advisory lock on PostgreSQL, by the write lock on SQLite.
+
+    Args:
+        engine: the database.
+        script_location: the directory that has `versions/`, as `package:path`; it needs no env.py.
+        program: what to call this program in errors.
+
+    Raises:
+        DatabaseError: unreachable, read-only, corrupt, or of a revision that this program does not know.
+    """
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(_upgrade, script_location, program)
+    except (DBAPIError, OSError) as error:
+        raise DatabaseError(_explain(engine.url, error)) from error
+
+
+def _upgrade(connection: Connection, script_location: str, program: str) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+    config = Config()
+    config.set_main_option("script_location", script_location)
+    script = ScriptDirectory.from_config(config)
+    known = {revision.revision for revision in script.walk_revisions()}
+    with EnvironmentContext(
+        config,
+        script,
+        fn=lambda revision, _context: script._upgrade_revs("head", revision),  # noqa: SLF001  # as alembic's own upgrade
+        destination_rev="head",
+    ) as environment:
+        environment.configure(connection=connection)
+        for revision in environment.get_context().get_current_heads():
+            if revision not in known:
+                raise DatabaseError(_unknown_revision(connection.engine.url, revision, program))
+        environment.run_migrations()
+
+
+def _unknown_revision(url: URL, revision: str, program: str) -> str:
+    return (
+        f"{_name(url)} is at revision {revision}, which this {program} does not know: it was written by a newer "
+        f"version of {program}; upgrade the program, or name another database."
+    )
+
+
+def _explain(url: URL, error: DBAPIError | OSError) -> str:
+    if url.get_backend_name() == "sqlite":
+        return f"{_name(url)} {_explain_sqlite(error)}"
+    return f"{_name(url)} {_explain_postgresql(error)}"
+
+
+def _explain_sqlite(error: DBAPIError | OSError) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    name = getattr(cause, "sqlite_errorname", "") if isinstance(cause, sqlite3.Error) else ""
+    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+        return "is damaged or no SQLite database; restore it from a backup, or name another file."
+    if name.startswith("SQLITE_READONLY"):
+        return "cannot be written; let this user write to the file and its directory."
+    if name.startswith("SQLITE_CANTOPEN"):
+        return "cannot be opened; check that its directory exists and that this user may read and write there."
+    if name.startswith("SQLITE_BUSY"):
+        return "has been locked by another program for too long; stop that program, or try again."
+    return f"cannot be used ({cause})."
+
+
+def _explain_postgresql(error: DBAPIError | OSError) -> str:
+    if isinstance(error, OSError):
+        return "does not answer; start PostgreSQL, or correct the database URL."
+    state = getattr(error.orig, "sqlstate", None)
+    if state == "25006":
+        return "is read-only; name the primary server in the database URL."
+    return f"cannot be used ({_first_line(error.orig)})."
+
+
+def _first_line(error: object) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _name(url: URL) -> str:
+    if url.get_backend_name() == "sqlite":
+        return f'The database "{url.database}"'
+    return f'The database "{url.database}" at {url.host or url.query.get("host", "localhost")}:{url.port or 5432}'

