@@ -9,11 +9,11 @@ class MeteringError(Exception):
     """Root of everything that this package raises on purpose."""
 
 
-class Unreachable(MeteringError):
+class Unreachable(MeteringError):  # noqa: N818  # callers read `except Unreachable`
     """No metering node answered in time: nothing is known, which is not the same as refused."""
 
 
-class Overloaded(MeteringError):
+class Overloaded(MeteringError):  # noqa: N818  # callers read `except Overloaded`
     """This client has as many open requests as it may hold in memory."""
 
 
@@ -22,8 +22,8 @@ class Denial:
     """Why a request may not go on.
 
     `reason` is a name of DecisionReason without its prefix, such as `NOT_ENABLED`; `message` is the same as a sentence.
-    `retryable` says whether the same request may pass later without anybody doing anything, then after `retry_after_ms`.
-    `remaining_tokens` and `remaining_nanos` say what is left where the request was merely larger than that.
+    `retryable` says whether the same request may pass later without anybody doing anything, then after
+    `retry_after_ms`. `remaining_tokens` and `remaining_nanos` say what is left where the request was merely larger.
     """
 
     reason: str
@@ -34,7 +34,7 @@ class Denial:
     remaining_nanos: int | None = None
 
 
-class Denied(MeteringError):
+class Denied(MeteringError):  # noqa: N818  # callers read `except Denied`
     """A metering node said no; `denial` says why."""
 
     def __init__(self, denial: Denial) -> None:

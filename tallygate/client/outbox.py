@@ -25,8 +25,8 @@ class _Sent:
 class Outbox:
     """Natural batching: whatever gathered while the last message was on its way leaves in the next one.
 
-    Pure: no clock, no socket. Kept in memory per stream: unsent reports (bounded, because progress merges), one entry per
-    message that is not answered yet, and the finishes that are not durable.
+    Pure: no clock, no socket. Kept in memory per stream: unsent reports (bounded, because progress merges), one entry
+    per message that is not answered yet, and the finishes that are not durable.
     """
 
     def __init__(self, *, heartbeat_ns: int) -> None:

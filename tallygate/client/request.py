@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from tallygate.client.errors import Denial, Denied
+from tallygate.client.session import Session
 from tallygate.client.state import FINISH, PROGRESS, RequestState
 from tallygate.client.values import Grant, Receipt, Usage
-
-if TYPE_CHECKING:
-    from tallygate.client.client import MeteringClient
 
 
 class MeteredRequest:
     """One request from its authorisation to its finish.
 
-    Entering it as a context authorises: Denied says no, Unreachable says that nobody could tell. Leaving it finishes with
-    the counts said last, unless it was finished before.
+    Entering it as a context authorises: Denied says no, Unreachable says that nobody could tell. Leaving it finishes
+    with the counts said last, unless it was finished before.
     """
 
-    def __init__(self, client: MeteringClient, state: RequestState) -> None:
-        self._client = client
+    def __init__(self, session: Session, state: RequestState) -> None:
+        self._session = session
         self._state = state
 
     async def __aenter__(self) -> Self:
@@ -65,10 +63,12 @@ class MeteredRequest:
 
     @property
     def free_tokens(self) -> int:
-        """How many more tokens of the output class may be generated now: 0 at the ceiling, after a stop, and while the
-        grant's validity has run out."""
+        """How many more tokens of the output class may be generated now.
+
+        0 at the ceiling, after a stop, and while the grant's validity has run out.
+        """
         state = self._state
-        if state.denial is not None or state.grant is None or self._expired():
+        if state.denial is not None or state.grant is None or self._session.is_expired(state):
             return 0
         return max(
             0,
@@ -82,18 +82,19 @@ class MeteredRequest:
         given up, by time or cancellation, whatever the node may have granted is given back.
         """
         state = self._state
-        self._client._open(state)
+        self._session.open(state)
         try:
-            async with asyncio.timeout(self._client.settings.answer_ms / 1_000):
+            async with asyncio.timeout(self._session.settings.answer_ms / 1_000):
                 while state.grant is None and state.denial is None:
                     await state.wait_change()
-            if state.denial is not None:
-                raise Denied(state.denial)
         except BaseException as error:
-            self._client._withdraw(state)
+            self._session.withdraw(state)
             if isinstance(error, TimeoutError):
-                raise self._client._unreachable() from None
+                raise self._session.unreachable() from None
             raise
+        if state.denial is not None:
+            self._session.withdraw(state)
+            raise Denied(state.denial)
         assert state.grant is not None
         return state.grant
 
@@ -119,18 +120,19 @@ class MeteredRequest:
         0 means stop: it was denied, the grant was final, or the node answered and gave no more. Raises Unreachable when
         there is no answer within the client's `answer_ms`; then it must stop as well.
         """
-        if self.free_tokens or self._ended():
-            return self.free_tokens
+        free_tokens = self.free_tokens
+        if free_tokens or self._ended():
+            return free_tokens
         self._say_progress()
-        self._client._watch(self._state)
+        self._session.watched.add(self._state)
         try:
-            async with asyncio.timeout(self._client.settings.answer_ms / 1_000):
-                while not (self.free_tokens or self._ended() or self._client._outbox.is_answered(self._state)):
+            async with asyncio.timeout(self._session.settings.answer_ms / 1_000):
+                while not (self.free_tokens or self._ended() or self._session.outbox.is_answered(self._state)):
                     await self._state.wait_change()
         except TimeoutError:
-            raise self._client._unreachable() from None
+            raise self._session.unreachable() from None
         finally:
-            self._client._unwatch(self._state)
+            self._session.watched.discard(self._state)
         return self.free_tokens
 
     def finish(
@@ -140,7 +142,7 @@ class MeteredRequest:
         estimated: bool = False,
         want_receipt: bool = False,
     ) -> None:
-        """Says the final counts, by default those said last. Never waits; the client says it again until it is durable."""
+        """Says the final counts, by default those said last. Never waits; it is said again until it is durable."""
         state = self._state
         if state.phase == FINISH:
             raise ValueError(f"request {state.request_id} was finished before")
@@ -149,7 +151,7 @@ class MeteredRequest:
         state.phase = FINISH
         state.estimated = estimated
         state.want_receipt = want_receipt
-        self._client._outbox_say(state)
+        self._session.say(state)
 
     async def settled(self) -> Receipt | None:
         """Waits until the finish is durable; returns the receipt if one was wanted.
@@ -159,11 +161,11 @@ class MeteredRequest:
         """
         state = self._state
         try:
-            async with asyncio.timeout(self._client.settings.answer_ms / 1_000):
+            async with asyncio.timeout(self._session.settings.answer_ms / 1_000):
                 while not state.durable:
                     await state.wait_change()
         except TimeoutError:
-            raise self._client._unreachable() from None
+            raise self._session.unreachable() from None
         if state.finish_denial is not None:
             raise Denied(state.finish_denial)
         return state.receipt
@@ -173,13 +175,7 @@ class MeteredRequest:
         state.phase = PROGRESS
         if state.grant is not None:
             state.said_ceiling_tokens = state.grant.output_ceiling_tokens
-        self._client._outbox_say(state)
-
-    def _expired(self) -> bool:
-        state = self._state
-        assert state.grant is not None
-        now_ns = self._client._monotonic_ns()
-        return now_ns >= max(state.grant.valid_until_ns, self._client._outbox.renewed_until_ns(state))
+        self._session.say(state)
 
     def _ended(self) -> bool:
         """Whether no answer can change anything: it was denied, or it is at the ceiling of a final grant."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 import grpc
 
-from tallygate.client.outbox import REPORTS_PER_MESSAGE_MAX, Outbox
-from tallygate.client.settings import ClientSettings
+from tallygate.client.outbox import REPORTS_PER_MESSAGE_MAX
+from tallygate.client.session import Session
 from tallygate.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
 
 _Call = grpc.aio.StreamStreamCall[metering_service_pb2.MeterRequest, metering_service_pb2.MeterResponse]
@@ -30,26 +29,17 @@ _SETTLED = (
 class MeterStream:
     """Writes what the outbox holds and hands over what comes back, until something breaks."""
 
-    def __init__(
-        self,
-        address: str,
-        outbox: Outbox,
-        wake: asyncio.Event,
-        eased: asyncio.Event,
-        monotonic_ns: Callable[[], int],
-        settings: ClientSettings,
-    ) -> None:
+    def __init__(self, address: str, session: Session) -> None:
+        settings = session.settings
         self._address = address
-        self._outbox = outbox
-        self._wake = wake
-        self._eased = eased
-        self._monotonic_ns = monotonic_ns
+        self._session = session
+        self._outbox = session.outbox
         self._heartbeat_s = settings.heartbeat_ms / 1_000
         self._silence_s = (settings.heartbeat_ms + settings.silence_ms) / 1_000
         self.heard = False
         """Whether the node said anything."""
 
-    async def run(self, receive: Callable[[metering_service_pb2.MeterResponse], None]) -> str:
+    async def run(self) -> str:
         """Runs until the stream breaks, and says why in a few words. Cancelling it closes the stream."""
         async with grpc.aio.insecure_channel(self._address, options=_CHANNEL_OPTIONS) as channel:
             # Nothing counts as sent before there is somebody to send it to.
@@ -58,7 +48,7 @@ class MeterStream:
             call = metering_service_pb2_grpc.MeteringServiceStub(channel).Meter()
             writer = asyncio.create_task(self._write(call), name="tallygate metering writer")
             try:
-                return await self._read(call, receive)
+                return await self._read(call)
             finally:
                 writer.cancel()
                 call.cancel()
@@ -75,7 +65,7 @@ class MeterStream:
             return False
         return state == grpc.ChannelConnectivity.READY
 
-    async def _read(self, call: _Call, receive: Callable[[metering_service_pb2.MeterResponse], None]) -> str:
+    async def _read(self, call: _Call) -> str:
         try:
             while True:
                 async with asyncio.timeout(self._silence_s):
@@ -83,7 +73,7 @@ class MeterStream:
                 if not isinstance(response, metering_service_pb2.MeterResponse):
                     return f"{self._address} ended the stream"
                 self.heard = True
-                receive(response)
+                self._session.receive(response)
         except TimeoutError:
             return f"{self._address} said nothing for {self._silence_s:g} s"
         except grpc.aio.AioRpcError as error:
@@ -92,11 +82,11 @@ class MeterStream:
     async def _write(self, call: _Call) -> None:
         try:
             while True:
-                message = self._outbox.take(self._monotonic_ns())
+                message = self._outbox.take(self._session.monotonic_ns())
                 if message is None:
-                    message = self._outbox.heartbeat(self._monotonic_ns())
+                    message = self._outbox.heartbeat(self._session.monotonic_ns())
                 if len(self._outbox) <= REPORTS_PER_MESSAGE_MAX:
-                    self._eased.set()
+                    self._session.eased.set()
                 await call.write(message)
                 await self._pause()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
@@ -106,10 +96,10 @@ class MeterStream:
     async def _pause(self) -> None:
         """Until there is something to say, at most until the next heartbeat is due."""
         if not len(self._outbox):
-            self._wake.clear()
+            self._session.something_to_say.clear()
             try:
                 async with asyncio.timeout(self._heartbeat_s):
-                    await self._wake.wait()
+                    await self._session.something_to_say.wait()
             except TimeoutError:
                 return
         # Whoever else is ready to run now gets into this message too.

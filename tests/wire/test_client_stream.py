@@ -32,6 +32,7 @@ QUICK = ClientSettings(
 
 @asynccontextmanager
 async def serving(fake: FakeMetering) -> AsyncIterator[FakeMetering]:
+    """Serves a node on a free port."""
     server = grpc.aio.server()
     metering_service_pb2_grpc.add_MeteringServiceServicer_to_server(fake, server)
     fake.port = server.add_insecure_port("127.0.0.1:0")
@@ -60,7 +61,8 @@ async def test_a_request_runs_and_its_receipt_says_who_paid(node: FakeMetering) 
         request.finish(Usage(input_tokens=12, output_tokens=31), want_receipt=True)
         receipt = await request.settled()
 
-    assert receipt is not None and receipt.billed.total_tokens == 43 and receipt.cost_nanos == 7
+    assert receipt is not None
+    assert (receipt.billed.total_tokens, receipt.cost_nanos) == (43, 7)
     phases = [report.phase for report in node.reports]
     assert phases == [report_pb2.REPORT_PHASE_AUTHORIZE, report_pb2.REPORT_PHASE_FINISH]
 
@@ -122,7 +124,8 @@ async def test_an_unasked_stop_reaches_the_request(node: FakeMetering) -> None:
     ):
         node.streams[0].stop("r1", decision_pb2.DECISION_REASON_SUSPENDED)
         await until(lambda: request.must_stop)
-        assert request.denial is not None and request.denial.reason == "SUSPENDED"
+        assert request.denial is not None
+        assert request.denial.reason == "SUSPENDED"
         assert await request.room() == 0
 
 
@@ -227,7 +230,7 @@ async def test_open_requests_are_bounded(node: FakeMetering) -> None:
 async def test_closing_waits_until_everything_said_is_durable(
     node: FakeMetering,
 ) -> None:
-    """close returns only after durable_through has passed the last finish, and else says that it did not."""
+    """Closing returns only after durable_through has passed the last finish, and else says that it did not."""
     node.durable = False
     settings = ClientSettings(close_ms=100)
     client = MeteringClient([node.address], settings=settings)

@@ -14,7 +14,7 @@ def test_the_ceiling_doubles_up_to_the_cap() -> None:
 
 def test_any_wait_down_to_none_is_possible() -> None:
     """Full jitter: the draw goes from zero to the ceiling."""
-    assert full_jitter_ms(5, base_ms=50, cap_ms=2_000, random=lambda below: 0) == 0
+    assert full_jitter_ms(5, base_ms=50, cap_ms=2_000, random=lambda _: 0) == 0
 
 
 def test_a_long_outage_does_not_overflow() -> None:

@@ -12,14 +12,17 @@ SERVICE = "accounts/acme/services/chat"
 
 
 def outbox() -> Outbox:
+    """Returns an empty one."""
     return Outbox(heartbeat_ns=SECOND_NS)
 
 
 def request(number: int = 1) -> RequestState:
+    """Returns a new request."""
     return RequestState(request_id=f"r{number}", service=SERVICE, input_tokens=10, max_output_tokens=500)
 
 
 def advance(box: Outbox, *, answered: int, durable: int = 0, now_ns: int = 0) -> list[RequestState]:
+    """Moves the watermarks, with grants valid for 20 s."""
     return box.advance(answered=answered, durable=durable, valid_for_ns=20 * SECOND_NS, now_ns=now_ns)
 
 
@@ -32,7 +35,8 @@ def test_what_gathered_leaves_in_one_message_numbered_without_gaps() -> None:
     box.say(request(9))
     second = box.take(0)
 
-    assert first is not None and second is not None
+    assert first is not None
+    assert second is not None
     assert (first.first_sequence, len(first.reports)) == (1, 5)
     assert (second.first_sequence, len(second.reports)) == (6, 1)
     assert box.take(0) is None
@@ -78,7 +82,8 @@ def test_unsent_progress_merges_beyond_the_bound() -> None:
     last = None
     while (message := box.take(0)) is not None:
         last = message.reports[-1]
-    assert last is not None and last.usage.output_tokens == UNSENT_MAX + 999
+    assert last is not None
+    assert last.usage.output_tokens == UNSENT_MAX + 999
 
 
 def test_a_merged_report_still_introduces_its_request() -> None:
@@ -144,7 +149,8 @@ def test_restart_says_the_latest_of_each_request_again() -> None:
     box.restart([running, finished])
     message = box.take(0)
 
-    assert message is not None and message.first_sequence == 1
+    assert message is not None
+    assert message.first_sequence == 1
     said = [(r.request_id, r.phase, r.service, r.resume, r.usage.output_tokens) for r in message.reports]
     assert said == [
         ("r1", PROGRESS, SERVICE, b"r1", 40),

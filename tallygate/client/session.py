@@ -1,0 +1,103 @@
+"""The requests of one client and what was said of them, whichever stream carries it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from tallygate.client import codec
+from tallygate.client.errors import Overloaded, Unreachable
+from tallygate.client.outbox import Outbox
+from tallygate.client.settings import ClientSettings
+from tallygate.client.state import FINISH, RequestState
+from tallygate.metering.v1 import decision_pb2, metering_service_pb2
+
+_REFUSED_FINISHES = frozenset({"INVALID_REPORT", "REQUEST_ID_REUSED", "TOO_OLD"})
+"""Denials of a finish which say that its counts were not taken; others only say that the service may not go on."""
+
+
+class Session:
+    """Shared by a client, its requests and its present stream; lives on one event loop."""
+
+    def __init__(self, settings: ClientSettings, monotonic_ns: Callable[[], int], addresses: tuple[str, ...]) -> None:
+        self.settings = settings
+        self.monotonic_ns = monotonic_ns
+        self.addresses = addresses
+        self.outbox = Outbox(heartbeat_ns=settings.heartbeat_ms * 1_000_000)
+        self.requests: dict[str, RequestState] = {}
+        self.watched: set[RequestState] = set()
+        """Requests that wait for an answer which may come as a watermark only."""
+        self.something_to_say = asyncio.Event()
+        self.eased = asyncio.Event()
+        self.trouble = "no attempt was made"
+        """Why the last stream ended."""
+
+    def open(self, state: RequestState) -> None:
+        """Takes a new request in and says it. Raises Overloaded where there are too many, ValueError for an open id."""
+        if state.request_id in self.requests:
+            raise ValueError(f"request {state.request_id} is open already")
+        if len(self.requests) >= self.settings.open_requests_max:
+            raise Overloaded(f"{len(self.requests)} requests are open; the limit is open_requests_max")
+        self.requests[state.request_id] = state
+        self.say(state)
+
+    def withdraw(self, state: RequestState) -> None:
+        """Ends a request that will not run: denied or never sent, it is forgotten; else what it holds is given back."""
+        if state.denial is not None or not state.ever_sent:
+            state.abandoned = True
+            self.requests.pop(state.request_id, None)
+            return
+        state.phase = FINISH
+        state.input_tokens = state.cached_input_tokens = state.cache_write_tokens = 0
+        self.say(state)
+
+    def say(self, state: RequestState) -> None:
+        """Says the latest of a request as soon as the stream takes it."""
+        self.outbox.say(state)
+        self.something_to_say.set()
+
+    def is_expired(self, state: RequestState) -> bool:
+        """Whether neither the grant's own validity nor the stream's renewal carries it any longer."""
+        own_ns = state.grant.valid_until_ns if state.grant is not None else 0
+        return self.monotonic_ns() >= max(own_ns, self.outbox.renewed_until_ns(state))
+
+    def unreachable(self) -> Unreachable:
+        """The error for a question that was not answered in time."""
+        return Unreachable(f"no metering node answered in time at {', '.join(self.addresses)}: {self.trouble}")
+
+    def receive(self, response: metering_service_pb2.MeterResponse) -> None:
+        """Takes in what the node says."""
+        for decision in response.decisions:
+            self._decide(decision)
+        valid_for = response.grants_valid_for if response.HasField("grants_valid_for") else None
+        done = self.outbox.advance(
+            answered=response.answered_through,
+            durable=response.durable_through,
+            valid_for_ns=None if valid_for is None else codec.duration_ns(valid_for),
+            now_ns=self.monotonic_ns(),
+        )
+        for state in done:
+            state.durable = True
+            self.requests.pop(state.request_id, None)
+            state.wake()
+        for state in self.watched:
+            state.wake()
+
+    def _decide(self, decision: decision_pb2.Decision) -> None:
+        state = self.requests.get(decision.request_id)
+        if state is None:
+            return
+        answers_finish = state.phase == FINISH and decision.sequence == state.last_sequence and state.queued is None
+        if decision.verdict != decision_pb2.VERDICT_ALLOW:
+            denial = codec.decode_denial(decision)
+            if not answers_finish:
+                state.denial = denial
+            elif denial.reason in _REFUSED_FINISHES:
+                state.finish_denial = denial
+        elif decision.HasField("grant"):
+            sent_ns = self.outbox.sent_ns(decision.sequence)
+            # Where it is not known what the grant answers, it brings no validity of its own.
+            state.grant = codec.decode_grant(decision.grant, sent_ns if sent_ns is not None else 0)
+        if decision.HasField("receipt"):
+            state.receipt = codec.decode_receipt(decision.receipt)
+        state.wake()
