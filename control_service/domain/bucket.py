@@ -1,0 +1,87 @@
+"""The rate of a reservation as a bucket: continuous refill, one minute's worth at most, exact in integers.
+
+The level is kept in micro-tokens, of which a token has 60,000,000: so many that one microsecond at one token per minute
+adds exactly one, and no refill is ever rounded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+MICRO_PER_TOKEN = 60_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """One class, input or output, of all the active reservations of one service.
+
+    `rate_tokens_per_minute` is also the burst: the most that can be available and leased at one time.
+    `level_micro` is what has accrued and is not leased, as of `updated_us`; below zero after usage beyond what was leased.
+    """
+
+    rate_tokens_per_minute: int
+    level_micro: int
+    updated_us: int
+    leased_units: int
+    spent_units: int
+
+    @staticmethod
+    def empty(now_us: int) -> Bucket:
+        """The bucket of a service without reservations."""
+        return Bucket(rate_tokens_per_minute=0, level_micro=0, updated_us=now_us, leased_units=0, spent_units=0)
+
+    @property
+    def available_units(self) -> int:
+        """Whole tokens that have accrued and are not leased."""
+        return self.level_micro // MICRO_PER_TOKEN
+
+    @property
+    def grantable_units(self) -> int:
+        """All of them, unless there is a debt."""
+        return max(0, self.available_units)
+
+    @property
+    def _brim_micro(self) -> int:
+        return max(0, self.rate_tokens_per_minute - self.leased_units) * MICRO_PER_TOKEN
+
+    def refilled(self, now_us: int) -> Bucket:
+        """What has accrued until now. A clock that went back adds nothing and takes nothing."""
+        elapsed_us = max(0, now_us - self.updated_us)
+        level = self.level_micro + elapsed_us * self.rate_tokens_per_minute
+        return replace(self, level_micro=min(level, self._brim_micro), updated_us=max(self.updated_us, now_us))
+
+    def rated(self, rate_tokens_per_minute: int, *, added_tokens: int = 0) -> Bucket:
+        """The bucket with another rate. A reservation that is added brings its own full minute, `added_tokens`."""
+        level = self.level_micro + added_tokens * MICRO_PER_TOKEN
+        bucket = replace(self, rate_tokens_per_minute=rate_tokens_per_minute, level_micro=level)
+        return bucket._levelled()
+
+    def settled(self, *, spent_units: int, released_units: int) -> Bucket:
+        """After so much was consumed, and so much came off lease: what was not consumed goes back, up to the brim.
+
+        What was consumed beyond the lease is taken from the level, down to one empty minute and no further.
+        """
+        bucket = replace(
+            self,
+            level_micro=self.level_micro + (released_units - spent_units) * MICRO_PER_TOKEN,
+            leased_units=self.leased_units - released_units,
+            spent_units=self.spent_units + spent_units,
+        )
+        return bucket._levelled()
+
+    def lent(self, units: int) -> Bucket:
+        """After so much went out on lease."""
+        return replace(
+            self, level_micro=self.level_micro - units * MICRO_PER_TOKEN, leased_units=self.leased_units + units
+        )
+
+    def accrues_after_us(self, units: int) -> int | None:
+        """How long until so many units are available, in microseconds rounded up; None where they never will be."""
+        if units > self.rate_tokens_per_minute:
+            return None
+        missing_micro = max(0, units * MICRO_PER_TOKEN - self.level_micro)
+        return -(-missing_micro // self.rate_tokens_per_minute) if missing_micro else 0
+
+    def _levelled(self) -> Bucket:
+        deepest = -self.rate_tokens_per_minute * MICRO_PER_TOKEN
+        return replace(self, level_micro=min(max(self.level_micro, deepest), self._brim_micro))

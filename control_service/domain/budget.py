@@ -1,0 +1,93 @@
+"""Budgets: anything that can run out. Always: capacity = available + leased + spent.
+
+Money is counted in nanos of the account's currency, a trial and a reservation in tokens. The rate of a reservation is a
+budget too, but one that refills: see bucket.py.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol, Self
+
+
+class BudgetKind(enum.StrEnum):
+    """What a budget is, and so its unit."""
+
+    MONEY = "MONEY"
+    TRIAL = "TRIAL"
+    RESERVATION_INPUT = "RESERVATION_INPUT"
+    RESERVATION_OUTPUT = "RESERVATION_OUTPUT"
+
+    @property
+    def is_rate(self) -> bool:
+        """Whether it refills with time."""
+        return self in (BudgetKind.RESERVATION_INPUT, BudgetKind.RESERVATION_OUTPUT)
+
+
+class BudgetKey(NamedTuple):
+    """Which budget: an account's money belongs to the account, every other kind to one service."""
+
+    account: str
+    service_uid: str
+    kind: BudgetKind
+
+    @staticmethod
+    def of(account: str, service_uid: str, kind: BudgetKind) -> BudgetKey:
+        """The budget that a lease of this kind for this service is a slice of."""
+        return BudgetKey(account, "" if kind is BudgetKind.MONEY else service_uid, kind)
+
+
+class Budget(Protocol):
+    """What leases need to know of a budget, whatever its kind."""
+
+    @property
+    def leased_units(self) -> int:
+        """Out on lease and not yet consumed."""
+
+    @property
+    def available_units(self) -> int:
+        """Neither leased nor spent; below zero where usage that nothing covered made a debt."""
+
+    @property
+    def grantable_units(self) -> int:
+        """How much of that may be leased now; never negative."""
+
+    def settled(self, *, spent_units: int, released_units: int) -> Self:
+        """The budget after so much was consumed, and so much came off lease, consumed or returned."""
+
+    def lent(self, units: int) -> Self:
+        """The budget after so much of what is grantable went out on lease."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A budget of a fixed size: an account's money, or a trial.
+
+    `floor_units`: with less than this available nothing is leased; with more, all of it may be.
+    """
+
+    capacity_units: int
+    leased_units: int
+    spent_units: int
+    floor_units: int = 0
+
+    @property
+    def available_units(self) -> int:
+        """Capacity less what is leased and what is spent."""
+        return self.capacity_units - self.leased_units - self.spent_units
+
+    @property
+    def grantable_units(self) -> int:
+        """All that is available, or nothing below the floor."""
+        return max(0, self.available_units) if self.available_units >= self.floor_units else 0
+
+    def settled(self, *, spent_units: int, released_units: int) -> Quantity:
+        """After so much was consumed, and so much came off lease."""
+        return replace(
+            self, leased_units=self.leased_units - released_units, spent_units=self.spent_units + spent_units
+        )
+
+    def lent(self, units: int) -> Quantity:
+        """After so much went out on lease."""
+        return replace(self, leased_units=self.leased_units + units)

@@ -1,0 +1,79 @@
+"""One exchange: all that a node says of its leases, worked through in order against the budgets behind them. Pure.
+
+First everything is settled, then needs are served, then what nodes would like to have ahead of need: so what one
+statement returns serves another, and no prefetch takes what a request is waiting for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from control_service.domain.budget import Budget, BudgetKey
+from control_service.domain.lease import (
+    Lease,
+    Statement,
+    extend,
+    may_have_more,
+    settle,
+    units_for_need,
+    units_for_prefetch,
+)
+
+
+@dataclass(slots=True)
+class Claim:
+    """A statement, the lease it speaks of, and what becomes of it. `pays`: whether its budget pays for its service now."""
+
+    statement: Statement
+    before: Lease
+    pays: bool
+    lease: Lease = field(init=False)
+    spent_units: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self.lease = self.before
+
+    @property
+    def falls_short(self) -> bool:
+        """Whether requests still wait for units that an open lease does not have."""
+        return not self.lease.closed and self.lease.free_units < self.statement.needed_units
+
+
+class Exchange:
+    """The budgets while claims on them are worked through."""
+
+    def __init__(self, budgets: Mapping[BudgetKey, Budget], now_us: int) -> None:
+        self.budgets = dict(budgets)
+        self.came_back: set[BudgetKey] = set()
+        self.now_us = now_us
+
+    def take(self, claims: Iterable[Claim]) -> None:
+        """Works through the claims; afterwards each has its lease, and `budgets` are as the exchange leaves them."""
+        claims = list(claims)
+        for claim in claims:
+            self._settle(claim)
+        served = [claim for claim in claims if claim.pays and may_have_more(claim.before, claim.statement)]
+        for claim in served:
+            self._lend(claim, units_for_need(claim.lease, claim.statement, self._grantable(claim)))
+        for claim in served:
+            self._lend(claim, units_for_prefetch(claim.lease, claim.statement, self._grantable(claim)))
+
+    def _settle(self, claim: Claim) -> None:
+        settlement = settle(claim.before, claim.statement, self.now_us)
+        claim.lease, claim.spent_units = settlement.lease, settlement.spent_units
+        key = claim.lease.budget
+        self.budgets[key] = self.budgets[key].settled(
+            spent_units=settlement.spent_units, released_units=settlement.released_units
+        )
+        if settlement.came_back_units:
+            self.came_back.add(key)
+
+    def _grantable(self, claim: Claim) -> int:
+        return self.budgets[claim.lease.budget].grantable_units
+
+    def _lend(self, claim: Claim, units: int) -> None:
+        if units:
+            key = claim.lease.budget
+            claim.lease = extend(claim.lease, units)
+            self.budgets[key] = self.budgets[key].lent(units)

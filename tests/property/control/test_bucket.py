@@ -1,0 +1,103 @@
+"""The rate bucket of a reservation, under arbitrary sequences of refills, loans, settlements and new rates."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from control_service.domain.bucket import MICRO_PER_TOKEN, Bucket
+
+START_US = 1_700_000_000_000_000
+rates = st.integers(min_value=1, max_value=10_000_000)
+steps = st.lists(
+    st.tuples(
+        st.integers(min_value=0, max_value=90_000_000),
+        st.integers(min_value=0, max_value=2_000_000),
+        st.integers(min_value=0, max_value=100),
+    ),
+    max_size=30,
+)
+
+
+def full(rate: int) -> Bucket:
+    """A bucket as a first purchase leaves it."""
+    return Bucket.empty(START_US).rated(rate, added_tokens=rate)
+
+
+@given(rate=rates, steps=steps)
+def test_available_and_leased_never_exceed_the_burst(rate: int, steps: list[tuple[int, int, int]]) -> None:
+    """Whatever happens, no more than one minute's worth is available and leased together."""
+    bucket, now_us = full(rate), START_US
+    for elapsed_us, units, percent_used in steps:
+        now_us += elapsed_us
+        bucket = bucket.refilled(now_us)
+        granted = min(units, bucket.grantable_units)
+        bucket = bucket.lent(granted)
+        assert bucket.level_micro + bucket.leased_units * MICRO_PER_TOKEN <= rate * MICRO_PER_TOKEN
+        bucket = bucket.settled(spent_units=granted * percent_used // 100, released_units=granted)
+        assert bucket.level_micro + bucket.leased_units * MICRO_PER_TOKEN <= rate * MICRO_PER_TOKEN
+
+
+@given(rate=rates, steps=steps)
+def test_consumption_never_exceeds_burst_and_rate(rate: int, steps: list[tuple[int, int, int]]) -> None:
+    """Over any time, at most one burst and the rate for that time are consumed."""
+    bucket, now_us, consumed = full(rate), START_US, 0
+    for elapsed_us, units, _ in steps:
+        now_us += elapsed_us
+        bucket = bucket.refilled(now_us)
+        granted = min(units, bucket.grantable_units)
+        bucket = bucket.lent(granted).settled(spent_units=granted, released_units=granted)
+        consumed += granted
+        assert consumed * MICRO_PER_TOKEN <= rate * MICRO_PER_TOKEN + rate * (now_us - START_US)
+    assert bucket.spent_units == consumed
+
+
+@given(rate=rates, cuts=st.lists(st.integers(min_value=0, max_value=60_000_000), max_size=20))
+def test_refilling_often_gives_what_refilling_once_gives(rate: int, cuts: list[int]) -> None:
+    """Nothing is lost to rounding, however often the bucket is looked at."""
+    drained = full(rate).lent(rate).settled(spent_units=rate, released_units=rate)
+    stepwise = drained
+    for cut_us in sorted(cuts):
+        stepwise = stepwise.refilled(START_US + cut_us)
+    end_us = START_US + 60_000_000
+    assert stepwise.refilled(end_us) == drained.refilled(end_us)
+
+
+@given(rate=rates, units=st.integers(min_value=0, max_value=10_000_000))
+def test_units_are_there_when_they_were_promised(rate: int, units: int) -> None:
+    """After the promised time the units are available, and not a microsecond before."""
+    drained = full(rate).lent(rate).settled(spent_units=rate, released_units=rate)
+    after_us = drained.accrues_after_us(units)
+    if after_us is None:
+        assert units > rate
+        return
+    assert drained.refilled(START_US + after_us).available_units >= units
+    if after_us:
+        assert drained.refilled(START_US + after_us - 1).available_units < units
+
+
+@given(rate=rates, back_us=st.integers(min_value=1, max_value=10**12))
+def test_a_clock_that_goes_back_changes_nothing(rate: int, back_us: int) -> None:
+    """A jump back of the wall clock neither adds to the level nor makes the same time count twice."""
+    drained = full(rate).lent(rate)
+    assert drained.refilled(START_US - back_us) == drained
+
+
+@given(rate=rates, debt=st.integers(min_value=0, max_value=100_000_000))
+def test_a_debt_costs_one_empty_minute_at_most(rate: int, debt: int) -> None:
+    """Usage beyond what was leased lowers the level, but a minute later something is available again."""
+    bucket = full(rate).settled(spent_units=debt, released_units=0)
+    assert bucket.available_units >= -rate
+    assert bucket.refilled(START_US + 61_000_000 + 60_000_000 // rate).available_units > 0
+
+
+@given(first=rates, second=rates)
+def test_another_reservation_brings_its_own_minute(first: int, second: int) -> None:
+    """What the first had used stays used; what the second brings can be had at once."""
+    drained = full(first).lent(first).settled(spent_units=first, released_units=first)
+    assert drained.rated(first + second, added_tokens=second).available_units == second
+
+
+@given(first=rates, second=rates)
+def test_a_lower_rate_lowers_the_brim(first: int, second: int) -> None:
+    """When a reservation ends, what had gathered of it is gone."""
+    low, high = sorted((first, second))
+    assert full(high).rated(low).available_units == low

@@ -1,0 +1,210 @@
+"""Nodes and control over a lossy network: conservation, no overspend and no loss, whatever is lost, repeated or late."""
+
+import itertools
+from dataclasses import dataclass, field, replace
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from control_service.domain.bucket import MICRO_PER_TOKEN, Bucket
+from control_service.domain.budget import Budget, BudgetKey, BudgetKind, Quantity
+from control_service.domain.exchange import Claim, Exchange
+from control_service.domain.lease import Lease, Statement, reclaim, stand
+
+START_US = 1_700_000_000_000_000
+TRIAL = BudgetKey.of("acme", "uid", BudgetKind.TRIAL)
+RATE = BudgetKey.of("acme", "uid", BudgetKind.RESERVATION_OUTPUT)
+KINDS = (BudgetKind.TRIAL, BudgetKind.RESERVATION_OUTPUT)
+NODES = ("node-a", "node-b", "node-c")
+units = st.integers(min_value=0, max_value=60)
+
+
+@dataclass
+class Slice:
+    """A lease as its node sees it: three counters, and what requests hold."""
+
+    lease_id: str
+    kind: BudgetKind
+    granted: int = 0
+    consumed: int = 0
+    returned: int = 0
+    held: int = 0
+
+    @property
+    def free(self) -> int:
+        return self.granted - self.consumed - self.returned - self.held
+
+
+@dataclass
+class Node:
+    """A node that spends only what it holds and holds only what is free on its leases."""
+
+    name: str
+    ids: "itertools.count[int]"
+    slices: dict[BudgetKind, Slice] = field(default_factory=dict)
+    closed: list[Slice] = field(default_factory=list)
+
+    def slice(self, kind: BudgetKind) -> Slice:
+        if kind not in self.slices:
+            self.slices[kind] = Slice(f"{self.name}-{next(self.ids)}", kind)
+        return self.slices[kind]
+
+
+class Fleet(RuleBasedStateMachine):
+    """Three nodes, one trial and one rate; messages may be lost, answered twice, or delivered late."""
+
+    @initialize(quota=st.integers(min_value=0, max_value=200), rate=st.integers(min_value=1, max_value=100))
+    def begin(self, quota: int, rate: int) -> None:
+        self.now_us = START_US
+        self.quota, self.rate = quota, rate
+        self.budgets: dict[BudgetKey, Budget] = {
+            TRIAL: Quantity(capacity_units=quota, leased_units=0, spent_units=0),
+            RATE: Bucket.empty(START_US).rated(rate, added_tokens=rate),
+        }
+        self.leases: dict[str, Lease] = {}
+        self.nodes = {name: Node(name, itertools.count()) for name in NODES}
+        self.consumed = dict.fromkeys(KINDS, 0)
+        self.reclaimed = False
+
+    def _exchange(self, node: Node, statements: list[tuple[Slice, Statement]]) -> None:
+        budgets = {
+            key: budget.refilled(self.now_us) if isinstance(budget, Bucket) else budget
+            for key, budget in self.budgets.items()
+        }
+        claims = [Claim(said, self._lease(node, part), pays=True) for part, said in statements]
+        exchange = Exchange(budgets, self.now_us)
+        exchange.take(claims)
+        self.budgets = exchange.budgets
+        self.leases.update((claim.lease.lease_id, claim.lease) for claim in claims)
+        for claim in claims:
+            others = [other for other in self._open(claim.lease.budget) if other.lease_id != claim.lease.lease_id]
+            for lease_id in stand(claim.lease, claim.statement.needed_units, others, self.now_us).recalled_lease_ids:
+                self.leases[lease_id] = replace(self.leases[lease_id], recall_requested_us=self.now_us)
+
+    def _lease(self, node: Node, part: Slice) -> Lease:
+        fresh = Lease(part.lease_id, node.name, 1, "acme", "uid", part.kind, self.now_us, self.now_us)
+        return self.leases.get(part.lease_id, fresh)
+
+    def _open(self, key: BudgetKey) -> list[Lease]:
+        return [lease for lease in self.leases.values() if lease.budget == key and not lease.closed]
+
+    @rule(name=st.sampled_from(NODES), wanted=units, needed=units, answers=st.integers(min_value=0, max_value=2))
+    def exchange(self, name: str, wanted: int, needed: int, answers: int) -> None:
+        """A node asks; the question may arrive twice, and its answer may be lost."""
+        node = self.nodes[name]
+        said = [
+            (
+                part := node.slice(kind),
+                Statement(part.lease_id, part.consumed, part.returned, part.held, wanted, needed),
+            )
+            for kind in KINDS
+        ]
+        for _ in range(max(1, answers)):
+            self._exchange(node, said)
+        if answers:
+            for part, _ in said:
+                self._hear(node, part)
+
+    def _hear(self, node: Node, part: Slice) -> None:
+        lease = self.leases[part.lease_id]
+        part.granted = max(part.granted, lease.granted_units)
+        if lease.closed and node.slices.get(part.kind) is part:
+            node.closed.append(node.slices.pop(part.kind))
+
+    @rule(name=st.sampled_from(NODES), kind=st.sampled_from(KINDS), amount=units)
+    def hold(self, name: str, kind: BudgetKind, amount: int) -> None:
+        """Requests hold what is free."""
+        part = self.nodes[name].slice(kind)
+        part.held += min(amount, max(0, part.free))
+
+    @rule(name=st.sampled_from(NODES), kind=st.sampled_from(KINDS), amount=units, overrun=st.just(0) | units)
+    def consume(self, name: str, kind: BudgetKind, amount: int, overrun: int) -> None:
+        """Requests use what they hold, and sometimes more than that."""
+        part = self.nodes[name].slice(kind)
+        used = min(amount, part.held)
+        part.held -= used
+        part.consumed += used + overrun
+        self.consumed[kind] += used + overrun
+        if overrun or self.reclaimed:
+            self.reclaimed = True
+
+    @rule(name=st.sampled_from(NODES), kind=st.sampled_from(KINDS))
+    def give_back(self, name: str, kind: BudgetKind) -> None:
+        """A node returns what is free."""
+        part = self.nodes[name].slice(kind)
+        part.held, part.returned = 0, part.returned + max(0, part.free + part.held)
+
+    @rule(name=st.sampled_from(NODES), kind=st.sampled_from(KINDS))
+    def close(self, name: str, kind: BudgetKind) -> None:
+        """A node gives up a lease for good."""
+        node = self.nodes[name]
+        part = node.slices.pop(kind, None)
+        if part is not None:
+            said = Statement(part.lease_id, part.consumed, part.returned, closing=True)
+            self._exchange(node, [(part, said)])
+
+    @rule(name=st.sampled_from(NODES))
+    def stale(self, name: str) -> None:
+        """An old statement, from before anything was consumed or returned, arrives late."""
+        node = self.nodes[name]
+        self._exchange(node, [(part, Statement(part.lease_id, held_units=part.held)) for part in node.slices.values()])
+
+    @precondition(lambda self: self.leases)
+    @rule(name=st.sampled_from(NODES))
+    def reclaim_node(self, name: str) -> None:
+        """A node is silent for too long; control closes its leases, and what it still consumes comes late."""
+        self.reclaimed = True
+        for lease in [lease for lease in self.leases.values() if lease.node == name and not lease.closed]:
+            settlement = reclaim(lease, self.now_us)
+            self.leases[lease.lease_id] = settlement.lease
+            budget = self.budgets[lease.budget]
+            self.budgets[lease.budget] = budget.settled(
+                spent_units=settlement.spent_units, released_units=settlement.released_units
+            )
+
+    @rule(us=st.integers(min_value=0, max_value=70_000_000))
+    def wait(self, us: int) -> None:
+        """Time passes."""
+        self.now_us += us
+
+    @invariant()
+    def conserves(self) -> None:
+        """Leased is what leases have outstanding, spent is what was consumed on them."""
+        for key, budget in self.budgets.items():
+            mine = [lease for lease in self.leases.values() if lease.budget == key]
+            assert budget.leased_units == sum(lease.outstanding_units for lease in mine)
+            assert budget.leased_units >= 0
+        trial, rate = self.budgets[TRIAL], self.budgets[RATE]
+        assert isinstance(trial, Quantity)
+        assert isinstance(rate, Bucket)
+        assert trial.capacity_units == trial.available_units + trial.leased_units + trial.spent_units == self.quota
+        for budget, kind in ((trial, BudgetKind.TRIAL), (rate, BudgetKind.RESERVATION_OUTPUT)):
+            mine = [lease for lease in self.leases.values() if lease.kind is kind]
+            assert budget.spent_units == sum(lease.consumed_units for lease in mine) <= self.consumed[kind]
+        assert rate.level_micro + rate.leased_units * MICRO_PER_TOKEN <= self.rate * MICRO_PER_TOKEN
+
+    @invariant()
+    def never_overspends(self) -> None:
+        """While nodes keep to their leases and none is reclaimed, no more is consumed than there was."""
+        if self.reclaimed:
+            return
+        assert self.consumed[BudgetKind.TRIAL] <= self.quota
+        consumed = self.consumed[BudgetKind.RESERVATION_OUTPUT]
+        assert consumed * MICRO_PER_TOKEN <= self.rate * MICRO_PER_TOKEN + self.rate * (self.now_us - START_US)
+
+    def teardown(self) -> None:
+        """At rest, all that was consumed is spent, and all the rest is available."""
+        if not hasattr(self, "nodes"):
+            return
+        for node in self.nodes.values():
+            for part in [*node.slices.values(), *node.closed]:
+                said = Statement(part.lease_id, part.consumed, part.returned, closing=True)
+                self._exchange(node, [(part, said)])
+        self.conserves()
+        assert all(budget.leased_units == 0 for budget in self.budgets.values())
+        assert self.budgets[TRIAL].available_units == self.quota - self.consumed[BudgetKind.TRIAL]
+
+
+TestFleet = Fleet.TestCase
+TestFleet.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

@@ -1,0 +1,157 @@
+"""What a statement changes, and how much more a lease may have."""
+
+import pytest
+
+from control_service.domain.budget import BudgetKind
+from control_service.domain.lease import (
+    RECALL_PATIENCE_US,
+    Availability,
+    Lease,
+    Statement,
+    extend,
+    may_have_more,
+    reclaim,
+    settle,
+    stand,
+    units_for_need,
+    units_for_prefetch,
+)
+
+NOW_US = 1_700_000_000_000_000
+
+
+def lease(
+    lease_id: str = "one",
+    *,
+    granted: int = 0,
+    consumed: int = 0,
+    returned: int = 0,
+    held: int = 0,
+    closed: bool = False,
+    recalled_us: int | None = None,
+) -> Lease:
+    """A trial lease with the counters that matter to a test."""
+    return Lease(
+        lease_id=lease_id,
+        node="node-a",
+        epoch=1,
+        account="acme",
+        service_uid="uid",
+        kind=BudgetKind.TRIAL,
+        create_us=NOW_US,
+        update_us=NOW_US,
+        granted_units=granted,
+        consumed_units=consumed,
+        returned_units=returned,
+        held_units=held,
+        closed=closed,
+        recall_requested_us=recalled_us,
+    )
+
+
+def test_consumption_and_returns_come_off_lease() -> None:
+    """What is consumed is spent, what is returned comes back, both are outstanding no more."""
+    settled = settle(lease(granted=100), Statement("one", consumed_units=30, returned_units=20, held_units=10), NOW_US)
+    assert (settled.spent_units, settled.released_units, settled.came_back_units) == (30, 50, 20)
+    assert (settled.lease.outstanding_units, settled.lease.free_units) == (50, 40)
+
+
+def test_an_older_statement_changes_no_counter() -> None:
+    """Counters merge by maximum."""
+    before = lease(granted=100, consumed=30, returned=20)
+    settled = settle(before, Statement("one", consumed_units=10, returned_units=0), NOW_US)
+    assert (settled.spent_units, settled.released_units) == (0, 0)
+
+
+def test_late_consumption_on_a_closed_lease_counts() -> None:
+    """A closed lease has nothing outstanding, but what was consumed on it is spent."""
+    closed = reclaim(lease(granted=100, consumed=30), NOW_US).lease
+    settled = settle(closed, Statement("one", consumed_units=45, held_units=7), NOW_US)
+    assert (settled.spent_units, settled.released_units) == (15, 0)
+    assert settled.lease.closed
+    assert (settled.lease.outstanding_units, settled.lease.held_units) == (0, 0)
+
+
+def test_closing_returns_what_is_not_consumed() -> None:
+    """The last word on a lease gives back all the rest."""
+    settled = settle(lease(granted=100, held=80), Statement("one", consumed_units=60, closing=True), NOW_US)
+    assert (settled.spent_units, settled.released_units, settled.came_back_units) == (60, 100, 40)
+    assert settled.lease.closed
+
+
+def test_a_debt_is_not_paid_from_the_next_grant() -> None:
+    """A lease that consumed more than it was granted has all of the next grant free."""
+    settled = settle(lease(granted=100), Statement("one", consumed_units=150), NOW_US)
+    assert (settled.spent_units, settled.released_units, settled.came_back_units) == (150, 100, 0)
+    assert extend(settled.lease, 40).free_units == 40
+
+
+@pytest.mark.parametrize(
+    ("wanted", "needed", "grantable", "need", "prefetch"),
+    [
+        (100, 0, 1_000, 0, 100),
+        (100, 0, 200, 0, 50),
+        (100, 60, 40, 40, 10),
+        (100, 60, 0, 0, 0),
+        (0, 60, 1_000, 60, 0),
+    ],
+)
+def test_needs_may_take_all_and_prefetch_a_quarter(
+    wanted: int, needed: int, grantable: int, need: int, prefetch: int
+) -> None:
+    """The rule for scarce budgets."""
+    statement = Statement("one", wanted_units=wanted, needed_units=needed)
+    assert units_for_need(lease(), statement, grantable) == need
+    assert units_for_prefetch(lease(), statement, grantable) == prefetch
+
+
+def test_a_recalled_lease_gets_only_what_requests_wait_for() -> None:
+    """A node that was asked to give back is not given more ahead of need."""
+    recalled = lease(granted=100, recalled_us=NOW_US)
+    assert not may_have_more(recalled, Statement("one", wanted_units=200))
+    assert may_have_more(recalled, Statement("one", needed_units=200))
+
+
+def test_a_recall_is_over_when_the_free_part_is_back() -> None:
+    """A node answers a recall by returning what is free."""
+    settled = settle(
+        lease(granted=100, recalled_us=NOW_US), Statement("one", returned_units=40, held_units=60), NOW_US + 1
+    )
+    assert settled.lease.recall_requested_us is None
+
+
+def test_a_recall_that_crossed_a_statement_stands() -> None:
+    """A statement that left before the recall arrived is no answer to it."""
+    settled = settle(lease(granted=100, recalled_us=NOW_US), Statement("one", held_units=60), NOW_US + 1)
+    assert settled.lease.recall_requested_us == NOW_US
+
+
+def test_a_node_that_spoke_without_returning_may_be_asked_again() -> None:
+    """After the patience for a recall is over, a statement that keeps the free part clears it."""
+    later_us = NOW_US + RECALL_PATIENCE_US
+    settled = settle(lease(granted=100, recalled_us=NOW_US), Statement("one", held_units=60), later_us)
+    assert settled.lease.recall_requested_us is None
+
+
+def test_free_parts_elsewhere_are_recalled_once() -> None:
+    """All that is free elsewhere is asked for; what was asked for already is waited for."""
+    others = [
+        lease("fresh", granted=10),
+        lease("asked", granted=10, recalled_us=NOW_US - 1),
+        lease("held", granted=10, held=10),
+    ]
+    standing = stand(lease(granted=5), 6, others, NOW_US)
+    assert standing.availability is Availability.RECALLING
+    assert standing.recalled_lease_ids == ("fresh",)
+
+
+def test_nothing_is_recallable_from_a_silent_node() -> None:
+    """A recall that was not answered in time is not waited for any longer."""
+    silent = lease("silent", granted=10, recalled_us=NOW_US - RECALL_PATIENCE_US)
+    assert stand(lease(), 1, [silent], NOW_US).availability is Availability.EMPTY
+
+
+def test_a_need_that_is_met_is_available() -> None:
+    """Where nothing is missing nothing is recalled."""
+    standing = stand(lease(granted=5), 5, [lease("fresh", granted=10)], NOW_US)
+    assert (standing.availability, standing.recalled_lease_ids) == (Availability.AVAILABLE, ())
