@@ -1,0 +1,48 @@
+# Everything here works in .venv, which is made on first use and again when pyproject.toml changes.
+PYTHON ?= python3
+BIN := .venv/bin
+CODE := tallygate control_service metering_service tests scripts
+CONTRACT := tests/wire/released_contract.binpb
+
+.PHONY: demo test check format stubs release-contract clean
+
+demo: .venv/cli  ## both services, a simulated inference server, and what it cost, in one terminal
+	$(BIN)/tallygate demo
+
+test: .venv/dev  ## every test; PostgreSQL comes along
+	$(BIN)/python -m pytest
+
+check: .venv/dev  ## everything that can be said without running the code
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy $(CODE)
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+	$(BIN)/buf breaking --against $(CONTRACT)
+	$(BIN)/python scripts/stubs.py --check
+
+format: .venv/dev  ## code and protos as `check` wants them
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/buf format --write
+
+stubs: .venv/dev  ## tallygate/**/*_pb2* from protos/
+	$(BIN)/python scripts/stubs.py
+
+release-contract: .venv/dev  ## from here on, `check` refuses changes that break today's contract
+	$(BIN)/buf build --exclude-source-info --output $(CONTRACT)
+
+clean:
+	rm -rf .venv
+
+.venv/cli: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Tallygate needs Python 3.11 or newer; say which: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cli]'
+	@touch $@
+
+.venv/dev: .venv/cli
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
