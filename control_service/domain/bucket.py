@@ -16,7 +16,7 @@ class Bucket:
     """One class, input or output, of all the active reservations of one service.
 
     `rate_tokens_per_minute` is also the burst: the most that can be available and leased at one time.
-    `level_micro` is what has accrued and is not leased, as of `updated_us`; below zero after usage beyond what was leased.
+    `level_micro` is what has accrued and is not leased, as of `updated_us`; below zero after usage beyond the leases.
     """
 
     rate_tokens_per_minute: int
@@ -41,20 +41,20 @@ class Bucket:
         return max(0, self.available_units)
 
     @property
-    def _brim_micro(self) -> int:
+    def brim_micro(self) -> int:
+        """The highest that the level may be: the burst, less what is leased."""
         return max(0, self.rate_tokens_per_minute - self.leased_units) * MICRO_PER_TOKEN
 
     def refilled(self, now_us: int) -> Bucket:
         """What has accrued until now. A clock that went back adds nothing and takes nothing."""
         elapsed_us = max(0, now_us - self.updated_us)
         level = self.level_micro + elapsed_us * self.rate_tokens_per_minute
-        return replace(self, level_micro=min(level, self._brim_micro), updated_us=max(self.updated_us, now_us))
+        return replace(self, level_micro=min(level, self.brim_micro), updated_us=max(self.updated_us, now_us))
 
     def rated(self, rate_tokens_per_minute: int, *, added_tokens: int = 0) -> Bucket:
         """The bucket with another rate. A reservation that is added brings its own full minute, `added_tokens`."""
         level = self.level_micro + added_tokens * MICRO_PER_TOKEN
-        bucket = replace(self, rate_tokens_per_minute=rate_tokens_per_minute, level_micro=level)
-        return bucket._levelled()
+        return _levelled(replace(self, rate_tokens_per_minute=rate_tokens_per_minute, level_micro=level))
 
     def settled(self, *, spent_units: int, released_units: int) -> Bucket:
         """After so much was consumed, and so much came off lease: what was not consumed goes back, up to the brim.
@@ -67,7 +67,7 @@ class Bucket:
             leased_units=self.leased_units - released_units,
             spent_units=self.spent_units + spent_units,
         )
-        return bucket._levelled()
+        return _levelled(bucket)
 
     def lent(self, units: int) -> Bucket:
         """After so much went out on lease."""
@@ -82,6 +82,8 @@ class Bucket:
         missing_micro = max(0, units * MICRO_PER_TOKEN - self.level_micro)
         return -(-missing_micro // self.rate_tokens_per_minute) if missing_micro else 0
 
-    def _levelled(self) -> Bucket:
-        deepest = -self.rate_tokens_per_minute * MICRO_PER_TOKEN
-        return replace(self, level_micro=min(max(self.level_micro, deepest), self._brim_micro))
+
+def _levelled(bucket: Bucket) -> Bucket:
+    """Between one empty minute and the brim."""
+    deepest_micro = -bucket.rate_tokens_per_minute * MICRO_PER_TOKEN
+    return replace(bucket, level_micro=min(max(bucket.level_micro, deepest_micro), bucket.brim_micro))

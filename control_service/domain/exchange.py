@@ -23,7 +23,10 @@ from control_service.domain.lease import (
 
 @dataclass(slots=True)
 class Claim:
-    """A statement, the lease it speaks of, and what becomes of it. `pays`: whether its budget pays for its service now."""
+    """A statement, the lease it speaks of, and what becomes of it.
+
+    `pays`: whether the budget pays for the lease's service now; where not, nothing is granted.
+    """
 
     statement: Statement
     before: Lease

@@ -114,7 +114,7 @@ def settle(lease: Lease, statement: Statement, now_us: int) -> Settlement:
 
 
 def _recall_after(lease: Lease, now_us: int) -> int | None:
-    """A recall is over when nothing is left to return, or when the node spoke late and kept it: it may be asked again."""
+    """A recall is over when nothing is left to return, or when the node spoke late and kept it."""
     return lease.recall_requested_us if lease.is_recallable(now_us) else None
 
 

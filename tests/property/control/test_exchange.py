@@ -1,4 +1,4 @@
-"""Nodes and control over a lossy network: conservation, no overspend and no loss, whatever is lost, repeated or late."""
+"""Nodes and control over a lossy network: conservation, no overspend, no loss, whatever is lost, repeated or late."""
 
 import itertools
 from dataclasses import dataclass, field, replace
