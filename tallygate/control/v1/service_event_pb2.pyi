@@ -55,6 +55,8 @@ class _EventCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventCause
     """Every live metering node acknowledged the activation."""
     EVENT_CAUSE_ACCOUNT_UPDATED: _EventCause.ValueType  # 13
     """UpdateAccount changed what overdue does."""
+    EVENT_CAUSE_DELETED: _EventCause.ValueType  # 14
+    """DeleteInferenceService."""
 
 class EventCause(_EventCause, metaclass=_EventCauseEnumTypeWrapper):
     """What brought a change about."""
@@ -87,6 +89,8 @@ EVENT_CAUSE_FLEET_ACKNOWLEDGED: EventCause.ValueType  # 12
 """Every live metering node acknowledged the activation."""
 EVENT_CAUSE_ACCOUNT_UPDATED: EventCause.ValueType  # 13
 """UpdateAccount changed what overdue does."""
+EVENT_CAUSE_DELETED: EventCause.ValueType  # 14
+"""DeleteInferenceService."""
 Global___EventCause: _TypeAlias = EventCause  # noqa: Y015
 
 @_typing.final

@@ -1,0 +1,1 @@
+"""The rules of the product: pure, synchronous, without I/O."""

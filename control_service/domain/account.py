@@ -1,0 +1,71 @@
+"""Accounts: who pays; and their ledgers."""
+
+import enum
+from dataclasses import dataclass
+
+
+class OverduePolicy(enum.StrEnum):
+    """What being overdue does to the account's pay-as-you-go services."""
+
+    STOP_ALL = "STOP_ALL"
+    KEEP_FUNDED = "KEEP_FUNDED"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account. `funds_nanos` is the sum of all ledger lines but USAGE ones, which `spent_nanos` is the sum of."""
+
+    account_id: str
+    uid: str
+    display_name: str
+    currency_code: str
+    credit_limit_nanos: int
+    overdue_floor_nanos: int
+    overdue_policy: OverduePolicy
+    create_us: int
+    update_us: int
+    funds_nanos: int = 0
+    spent_nanos: int = 0
+    leased_nanos: int = 0
+    overdue_us: int | None = None
+    ledger_entry_count: int = 0
+
+    @property
+    def balance_nanos(self) -> int:
+        """What was paid in, less what was spent, so far as settled."""
+        return self.funds_nanos - self.spent_nanos
+
+    @property
+    def available_nanos(self) -> int:
+        """Balance plus credit limit, less what is leased to metering nodes."""
+        return self.balance_nanos + self.credit_limit_nanos - self.leased_nanos
+
+    @property
+    def overdue(self) -> bool:
+        """The latch; see overdue.py."""
+        return self.overdue_us is not None
+
+
+class LedgerEntryKind(enum.StrEnum):
+    """The kinds of ledger lines."""
+
+    TOP_UP = "TOP_UP"
+    ADJUSTMENT = "ADJUSTMENT"
+    RESERVATION = "RESERVATION"
+    USAGE = "USAGE"
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One line. A USAGE line gathers one service's settlements of one minute, which begins at `usage_minute_us`."""
+
+    account_id: str
+    entry_number: int
+    kind: LedgerEntryKind
+    amount_nanos: int
+    reason: str
+    actor: str
+    create_us: int
+    service_id: str | None = None
+    service_uid: str | None = None
+    usage_minute_us: int | None = None

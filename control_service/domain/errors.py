@@ -1,0 +1,97 @@
+"""Everything that can go wrong in the control service, as plain exceptions: a family, a reason, facts for machines."""
+
+import enum
+from collections.abc import Sequence
+
+
+class Reason(enum.StrEnum):
+    """Why a call failed; the contract documents each in `ErrorReason`."""
+
+    INVALID_REQUEST = enum.auto()
+    RESOURCE_NOT_FOUND = enum.auto()
+    RESOURCE_EXISTS = enum.auto()
+    IDEMPOTENCY_KEY_REUSED = enum.auto()
+    NO_PRICE_IN_FORCE = enum.auto()
+    NO_TRIAL_OFFER = enum.auto()
+    TRIAL_ALREADY_CLAIMED = enum.auto()
+    POSTPAID_NEVER_ENABLED = enum.auto()
+    NO_RESERVATION_PRICE = enum.auto()
+    CUSTOM_SERVICE_REQUIRED = enum.auto()
+    INSUFFICIENT_BALANCE = enum.auto()
+    RESERVATION_ACTIVE = enum.auto()
+    RESERVATION_NOT_ACTIVE = enum.auto()
+    DEFAULT_SERVICE = enum.auto()
+    SERVICE_DELETED = enum.auto()
+    CURRENCY_MISMATCH = enum.auto()
+    NODE_FENCED = enum.auto()
+    METERING_DATABASE_MISMATCH = enum.auto()
+    NODE_NOT_REGISTERED = enum.auto()
+    CONFIG_STALE = enum.auto()
+    EXCHANGE_SUPERSEDED = enum.auto()
+    STORAGE_UNAVAILABLE = enum.auto()
+
+    @staticmethod
+    def _generate_next_value_(name: str, start: int, count: int, last_values: list[str]) -> str:  # noqa: ARG004
+        return name
+
+
+class ControlError(Exception):
+    """The root. The message is one sentence for a person: what is wrong, where, what to do."""
+
+    def __init__(self, reason: Reason, message: str, **metadata: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.metadata = metadata
+
+
+class InvalidRequestError(ControlError):
+    """Fields of the request are wrong; `violations` are pairs of a field's path and what is wrong with it."""
+
+    def __init__(self, violations: Sequence[tuple[str, str]]) -> None:
+        sentence = "; ".join(f"{path}: {description}" for path, description in violations)
+        super().__init__(Reason.INVALID_REQUEST, f"The request is not valid: {sentence}.")
+        self.violations = tuple(violations)
+
+
+class ResourceNotFoundError(ControlError):
+    """There is no resource of that name."""
+
+    def __init__(self, resource: str) -> None:
+        super().__init__(Reason.RESOURCE_NOT_FOUND, f"There is no {resource}; check the name.", resource=resource)
+
+
+class ResourceExistsError(ControlError):
+    """The name is, or was, in use."""
+
+    def __init__(self, resource: str, message: str = "") -> None:
+        text = message or f"The name {resource} is or was in use, and names are never reused; take another."
+        super().__init__(Reason.RESOURCE_EXISTS, text, resource=resource)
+
+
+class IdempotencyKeyReusedError(ControlError):
+    """A key came back with other arguments."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            Reason.IDEMPOTENCY_KEY_REUSED,
+            "This idempotency_key was used before with other arguments; take a new key for a new call.",
+        )
+
+
+class RefusedError(ControlError):
+    """The state of things forbids it; the reason says which, the message what to do."""
+
+
+class SupersededError(ControlError):
+    """Something later was taken already."""
+
+
+class StorageUnavailableError(ControlError):
+    """The database does not answer, or could not serve this transaction among others; trying again may work."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            Reason.STORAGE_UNAVAILABLE,
+            "The control database did not answer in time; try again with the same idempotency_key.",
+        )

@@ -1,0 +1,41 @@
+"""Events: every change of a service's status or stop reasons, with time, cause and actor."""
+
+import enum
+from dataclasses import dataclass
+
+from control_service.domain.status import Status, StopReason
+
+
+class EventCause(enum.StrEnum):
+    """What brought a change about."""
+
+    TRIAL_CLAIMED = "TRIAL_CLAIMED"
+    TRIAL_EXHAUSTED = "TRIAL_EXHAUSTED"
+    TRIAL_EXPIRED = "TRIAL_EXPIRED"
+    POSTPAID_ENABLED = "POSTPAID_ENABLED"
+    POSTPAID_DISABLED = "POSTPAID_DISABLED"
+    RESERVATION_PURCHASED = "RESERVATION_PURCHASED"
+    RESERVATION_ENDED = "RESERVATION_ENDED"
+    ACCOUNT_OVERDUE = "ACCOUNT_OVERDUE"
+    ACCOUNT_RECOVERED = "ACCOUNT_RECOVERED"
+    SUSPENDED = "SUSPENDED"
+    RESUMED = "RESUMED"
+    FLEET_ACKNOWLEDGED = "FLEET_ACKNOWLEDGED"
+    ACCOUNT_UPDATED = "ACCOUNT_UPDATED"
+    DELETED = "DELETED"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceEvent:
+    """One change of one service; `actor` is the caller's word for itself, or `system`."""
+
+    account_id: str
+    service_id: str
+    event_number: int
+    event_us: int
+    cause: EventCause
+    actor: str
+    old_status: Status
+    new_status: Status
+    old_stop_reasons: frozenset[StopReason]
+    new_stop_reasons: frozenset[StopReason]

@@ -1,0 +1,42 @@
+"""The catalogue: models and what they offer."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TrialOffer:
+    """What a free trial gives; `valid_for_us` is None for without end."""
+
+    quota_tokens: int
+    valid_for_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationPrice:
+    """What 1,000 tokens per minute cost for one day, by class."""
+
+    input_nanos_per_thousand_tpm_day: int
+    output_nanos_per_thousand_tpm_day: int
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One entry of the catalogue.
+
+    `config_version` is that of the last change that nodes must hear of; `next_due_us` is when the next price takes
+    effect that they have not heard of.
+    """
+
+    model_id: str
+    uid: str
+    display_name: str
+    currency_code: str
+    smallest_request_tokens: int
+    create_us: int
+    update_us: int
+    aliases: tuple[str, ...] = ()
+    trial_offer: TrialOffer | None = None
+    reservation_price: ReservationPrice | None = None
+    price_count: int = 0
+    config_version: int = 0
+    next_due_us: int | None = None

@@ -1,0 +1,103 @@
+"""Resource names: `accounts/{account}/services/{service}` and their like, to and from ids."""
+
+import re
+from typing import Final
+
+DEFAULT_PREFIX: Final = "default-"
+
+_ACCOUNT: Final = "[a-z0-9][a-z0-9-]{0,62}"
+_MODEL: Final = "[a-z0-9][a-z0-9._-]{0,62}"
+_CUSTOM_SERVICE: Final = f"(?!{DEFAULT_PREFIX}){_ACCOUNT}"
+_SERVICE: Final = f"{_CUSTOM_SERVICE}|{DEFAULT_PREFIX}{_MODEL}"
+
+_ACCOUNT_NAME: Final = re.compile(f"accounts/({_ACCOUNT})")
+_MODEL_NAME: Final = re.compile(f"models/({_MODEL})")
+_SERVICE_NAME: Final = re.compile(f"accounts/({_ACCOUNT})/services/({_SERVICE})")
+_CUSTOM_SERVICE_NAME: Final = re.compile(f"accounts/({_ACCOUNT})/services/({_CUSTOM_SERVICE})")
+_RESERVATION_NAME: Final = re.compile(f"accounts/({_ACCOUNT})/services/({_SERVICE})/reservations/([1-9][0-9]{{0,17}})")
+
+
+class MalformedNameError(ValueError):
+    """A text that is no name of the kind asked for; the message says what such a name looks like."""
+
+
+def account_name(account_id: str) -> str:
+    """`accounts/{account}`."""
+    return f"accounts/{account_id}"
+
+
+def model_name(model_id: str) -> str:
+    """`models/{model}`."""
+    return f"models/{model_id}"
+
+
+def price_name(model_id: str, version: int) -> str:
+    """`models/{model}/prices/{version}`."""
+    return f"models/{model_id}/prices/{version}"
+
+
+def service_name(account_id: str, service_id: str) -> str:
+    """`accounts/{account}/services/{service}`."""
+    return f"accounts/{account_id}/services/{service_id}"
+
+
+def reservation_name(account_id: str, service_id: str, number: int) -> str:
+    """`accounts/{account}/services/{service}/reservations/{reservation}`."""
+    return f"{service_name(account_id, service_id)}/reservations/{number}"
+
+
+def event_name(account_id: str, service_id: str, number: int) -> str:
+    """`accounts/{account}/services/{service}/events/{event}`."""
+    return f"{service_name(account_id, service_id)}/events/{number}"
+
+
+def ledger_entry_name(account_id: str, number: int) -> str:
+    """`accounts/{account}/ledgerEntries/{entry}`."""
+    return f"accounts/{account_id}/ledgerEntries/{number}"
+
+
+def default_service_id(model_id: str) -> str:
+    """The id of every account's default service for a model."""
+    return DEFAULT_PREFIX + model_id
+
+
+def model_of_default(service_id: str) -> str | None:
+    """The model id in a default service's id; None for a custom service's."""
+    return service_id.removeprefix(DEFAULT_PREFIX) if service_id.startswith(DEFAULT_PREFIX) else None
+
+
+def parse_account(name: str) -> str:
+    """The account's id. Raises MalformedNameError."""
+    return _match(_ACCOUNT_NAME, name, "accounts/{account}")[1]
+
+
+def parse_model(name: str) -> str:
+    """The model's id. Raises MalformedNameError."""
+    return _match(_MODEL_NAME, name, "models/{model}")[1]
+
+
+def parse_service(name: str) -> tuple[str, str]:
+    """The ids of account and service. Raises MalformedNameError."""
+    match = _match(_SERVICE_NAME, name, "accounts/{account}/services/{service}")
+    return match[1], match[2]
+
+
+def parse_custom_service(name: str) -> tuple[str, str]:
+    """The ids of account and custom service. Raises MalformedNameError, also for the reserved prefix `default-`."""
+    shape = "accounts/{account}/services/{service}, with an id that does not begin with default-"
+    match = _match(_CUSTOM_SERVICE_NAME, name, shape)
+    return match[1], match[2]
+
+
+def parse_reservation(name: str) -> tuple[str, str, int]:
+    """The ids of account and service and the reservation's number. Raises MalformedNameError."""
+    shape = "accounts/{account}/services/{service}/reservations/{reservation}"
+    match = _match(_RESERVATION_NAME, name, shape)
+    return match[1], match[2], int(match[3])
+
+
+def _match(pattern: re.Pattern[str], name: str, shape: str) -> re.Match[str]:
+    match = pattern.fullmatch(name)
+    if match is None:
+        raise MalformedNameError(f"must be {shape}")
+    return match

@@ -1,0 +1,31 @@
+"""When an account is overdue: a latch, set and cleared by these rules alone."""
+
+from dataclasses import replace
+
+from control_service.domain.account import Account
+
+
+def reassess(account: Account, now_us: int) -> Account:
+    """The latch after money came, went or came back from lease, or a setting changed.
+
+    Set when the balance is below minus the credit limit; cleared when what is available reaches the floor.
+    """
+    if account.available_nanos >= account.overdue_floor_nanos:
+        return replace(account, overdue_us=None)
+    if account.balance_nanos < -account.credit_limit_nanos:
+        return _latched(account, now_us)
+    return account
+
+
+def starve(account: Account, now_us: int) -> Account:
+    """The latch after a service that has no other payer needed money and got none.
+
+    Set when less than the floor is available and nothing is leased that could come back.
+    """
+    if account.available_nanos < account.overdue_floor_nanos and account.leased_nanos == 0:
+        return _latched(account, now_us)
+    return account
+
+
+def _latched(account: Account, now_us: int) -> Account:
+    return account if account.overdue else replace(account, overdue_us=now_us)

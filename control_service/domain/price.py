@@ -1,0 +1,30 @@
+"""Token prices: immutable versions, each with the time from which it holds."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """One version; prices are nanos per million tokens, by kind."""
+
+    model_id: str
+    version: int
+    effective_us: int
+    input_nanos: int
+    cached_input_nanos: int
+    cache_write_nanos: int
+    output_nanos: int
+    reasoning_nanos: int
+    create_us: int
+
+
+def price_in_force(prices: Iterable[Price], now_us: int) -> Price | None:
+    """Of versions in effect the latest to take effect, the higher version where two are equal; None without any."""
+    in_effect = (price for price in prices if price.effective_us <= now_us)
+    return max(in_effect, key=lambda price: (price.effective_us, price.version), default=None)
+
+
+def next_effective_us(prices: Iterable[Price], now_us: int) -> int | None:
+    """When the next version takes effect; None if none is to come."""
+    return min((price.effective_us for price in prices if price.effective_us > now_us), default=None)

@@ -1,0 +1,122 @@
+"""Inference services: what requests are metered against, and the facts that are kept of each."""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from control_service.domain.account import Account
+from control_service.domain.names import service_name
+from control_service.domain.reservation import Reserved
+from control_service.domain.status import Facts, PostpaidState, Standing, Status, StopReason, derive_status
+
+
+class ServiceKind(enum.StrEnum):
+    """Where a service comes from."""
+
+    DEFAULT = "DEFAULT"
+    CUSTOM = "CUSTOM"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A free trial as claimed, terms of that day included; `expire_us` is None for without end."""
+
+    quota_tokens: int
+    smallest_tokens: int
+    claim_us: int
+    expire_us: int | None = None
+    spent_tokens: int = 0
+    leased_tokens: int = 0
+
+    @property
+    def remaining_tokens(self) -> int:
+        """Quota less spent; part of it may be on lease."""
+        return self.quota_tokens - self.spent_tokens
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether less is left than the smallest request needs, and nothing is out that could come back."""
+        return self.remaining_tokens < self.smallest_tokens and self.leased_tokens == 0
+
+    def expired(self, now_us: int) -> bool:
+        """Whether its time ran out."""
+        return self.expire_us is not None and now_us >= self.expire_us
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service. `create_us` and `update_us` are None for a default service that nobody has acted on.
+
+    `told_status` and `told_stop_reasons` are as of the last event. `activation_version` is the configuration that first
+    started it; `fleet_told` latches once all live nodes have acknowledged that.
+    """
+
+    account_id: str
+    service_id: str
+    uid: str
+    model_id: str
+    kind: ServiceKind
+    display_name: str = ""
+    team: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    trial: Trial | None = None
+    postpaid: PostpaidState = PostpaidState.NEVER_ENABLED
+    suspended: bool = False
+    fleet_told: bool = False
+    activation_version: int | None = None
+    config_version: int = 0
+    told_status: Status = Status.NOT_ENABLED
+    told_stop_reasons: frozenset[StopReason] = frozenset()
+    reservation_count: int = 0
+    event_count: int = 0
+    next_due_us: int | None = None
+    create_us: int | None = None
+    update_us: int | None = None
+    delete_us: int | None = None
+
+    @property
+    def name(self) -> str:
+        """`accounts/{account}/services/{service}`."""
+        return service_name(self.account_id, self.service_id)
+
+    @property
+    def stored(self) -> bool:
+        """Whether it was created or acted on."""
+        return self.create_us is not None
+
+    @property
+    def deleted(self) -> bool:
+        """Whether only its tombstone is left."""
+        return self.delete_us is not None
+
+
+def facts_of(service: Service, account: Account, reserved: Reserved, now_us: int) -> Facts:
+    """The facts that the service's status depends on at this moment."""
+    trial = service.trial
+    return Facts(
+        trial_claimed=trial is not None,
+        trial_exhausted=trial is not None and trial.exhausted,
+        trial_expired=trial is not None and trial.expired(now_us),
+        postpaid=service.postpaid,
+        reservation_bought=service.reservation_count > 0,
+        reservation_active=reserved.active,
+        account_overdue=account.overdue,
+        overdue_policy=account.overdue_policy,
+        suspended=service.suspended,
+        fleet_told=service.fleet_told,
+        deleted=service.deleted,
+    )
+
+
+def standing_of(service: Service, account: Account, reserved: Reserved, now_us: int) -> Standing:
+    """The service's status at this moment."""
+    return derive_status(facts_of(service, account, reserved, now_us))
+
+
+def next_due_us(service: Service, reserved: Reserved, now_us: int) -> int | None:
+    """The next moment at which time alone changes the status; None if none is to come."""
+    if service.deleted:
+        return None
+    expire_us = service.trial.expire_us if service.trial else None
+    moments = [at for at in (expire_us, reserved.next_end_us) if at is not None and at > now_us]
+    return min(moments, default=None)

@@ -1,0 +1,1 @@
+"""The control database: the only place that knows SQL."""

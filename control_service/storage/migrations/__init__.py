@@ -1,0 +1,1 @@
+"""Revisions of the control database; the service runs them at its start."""

@@ -1,0 +1,301 @@
+"""Tables of the control database, keyed by account first wherever they belong to one.
+
+Text keys compare by code point on every database, so that the order of names is the same. Every moment is in
+microseconds since 1970, UTC.
+"""
+
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Index,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.types import TypeEngine
+
+BY_CODE_POINT: Final[TypeEngine[str]] = Text().with_variant(Text(collation="C"), "postgresql")
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+
+def _key(name: str) -> Column[Any]:
+    return Column(name, BY_CODE_POINT, primary_key=True)
+
+
+def _number_key(name: str) -> Column[Any]:
+    return Column(name, BigInteger, primary_key=True, autoincrement=False)
+
+
+def _text(name: str, *, nullable: bool = False) -> Column[Any]:
+    return Column(name, BY_CODE_POINT, nullable=nullable)
+
+
+def _number(name: str, *, nullable: bool = False) -> Column[Any]:
+    return Column(name, BigInteger, nullable=nullable)
+
+
+def _flag(name: str) -> Column[Any]:
+    return Column(name, Boolean, nullable=False)
+
+
+def _where(condition: str) -> dict[str, Any]:
+    """The condition of a partial index, for either database."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
+
+meta = Table(
+    "meta",
+    metadata,
+    _number_key("id"),
+    _text("database_id"),
+    _number("config_version"),
+    _text("metering_database_id", nullable=True),
+    CheckConstraint("id = 1", name="one_row"),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    _key("account_id"),
+    _text("uid"),
+    _text("display_name"),
+    _text("currency_code"),
+    # The sum of all ledger lines but USAGE ones; balance = funds - spent.
+    _number("funds_nanos"),
+    _number("spent_nanos"),
+    _number("leased_nanos"),
+    _number("credit_limit_nanos"),
+    _number("overdue_floor_nanos"),
+    _text("overdue_policy"),
+    # The latch: since when the account is overdue.
+    _number("overdue_us", nullable=True),
+    _number("ledger_entry_count"),
+    _number("create_us"),
+    _number("update_us"),
+    CheckConstraint("leased_nanos >= 0", name="leased"),
+)
+
+ledger_entries = Table(
+    "ledger_entries",
+    metadata,
+    _key("account_id"),
+    _number_key("entry_number"),
+    _text("kind"),
+    _number("amount_nanos"),
+    _text("service_id", nullable=True),
+    _text("service_uid", nullable=True),
+    _text("reason"),
+    _text("actor"),
+    # Of USAGE lines only: the minute that the line gathers.
+    _number("usage_minute_us", nullable=True),
+    _number("create_us"),
+    UniqueConstraint("account_id", "service_uid", "usage_minute_us"),
+)
+
+models = Table(
+    "models",
+    metadata,
+    _key("model_id"),
+    _text("uid"),
+    _text("display_name"),
+    _text("currency_code"),
+    _number("trial_quota_tokens", nullable=True),
+    _number("trial_valid_for_us", nullable=True),
+    _number("reservation_input_nanos", nullable=True),
+    _number("reservation_output_nanos", nullable=True),
+    _number("smallest_request_tokens"),
+    _number("price_count"),
+    _number("config_version"),
+    # When the next price takes effect that nodes have not been told.
+    _number("next_due_us", nullable=True),
+    _number("create_us"),
+    _number("update_us"),
+    Index(None, "config_version"),
+    Index(None, "next_due_us"),
+)
+
+model_aliases = Table(
+    "model_aliases",
+    metadata,
+    _key("alias"),
+    _text("model_id"),
+    Index(None, "model_id"),
+)
+
+prices = Table(
+    "prices",
+    metadata,
+    _key("model_id"),
+    _number_key("version"),
+    _number("effective_us"),
+    _number("input_nanos"),
+    _number("cached_input_nanos"),
+    _number("cache_write_nanos"),
+    _number("output_nanos"),
+    _number("reasoning_nanos"),
+    _number("create_us"),
+)
+
+services = Table(
+    "services",
+    metadata,
+    _key("account_id"),
+    _key("service_id"),
+    _text("uid"),
+    _text("model_id"),
+    _text("kind"),
+    _text("display_name"),
+    _text("team"),
+    _text("labels"),
+    # The trial claimed with it; all null where none was.
+    _number("trial_quota_tokens", nullable=True),
+    _number("trial_spent_tokens", nullable=True),
+    _number("trial_leased_tokens", nullable=True),
+    _number("trial_smallest_tokens", nullable=True),
+    _number("trial_claim_us", nullable=True),
+    _number("trial_expire_us", nullable=True),
+    _text("postpaid"),
+    _flag("suspended"),
+    # The latch: the first activation has reached the metering fleet.
+    _flag("fleet_told"),
+    _number("activation_version", nullable=True),
+    _number("config_version"),
+    # Status and stop reasons as of the last event, so that a change is noticed.
+    _text("told_status"),
+    _text("told_stop_reasons"),
+    _number("reservation_count"),
+    _number("event_count"),
+    # The next moment at which time alone changes its status.
+    _number("next_due_us", nullable=True),
+    _number("create_us"),
+    _number("update_us"),
+    _number("delete_us", nullable=True),
+    UniqueConstraint("uid"),
+    Index(None, "model_id", "account_id", "service_id"),
+    Index(None, "config_version"),
+    Index(None, "next_due_us"),
+    Index(
+        "ix_services_awaiting_fleet",
+        "activation_version",
+        **_where("NOT fleet_told AND activation_version IS NOT NULL"),
+    ),
+    CheckConstraint("trial_leased_tokens >= 0", name="trial_leased"),
+)
+
+trial_claims = Table(
+    "trial_claims",
+    metadata,
+    _key("account_id"),
+    _key("model_id"),
+    _text("service_id"),
+    _number("create_us"),
+)
+
+reservations = Table(
+    "reservations",
+    metadata,
+    _key("account_id"),
+    _key("service_id"),
+    _number_key("reservation_number"),
+    _number("input_tokens_per_minute"),
+    _number("output_tokens_per_minute"),
+    _text("overflow_policy"),
+    _number("paid_nanos"),
+    _number("start_us"),
+    # Moved forward by a cancellation.
+    _number("end_us"),
+    _flag("cancelled"),
+)
+
+rate_buckets = Table(
+    "rate_buckets",
+    metadata,
+    _key("account_id"),
+    _key("service_uid"),
+    _key("kind"),
+    _number("rate_tokens_per_minute"),
+    _number("level_micro"),
+    _number("updated_us"),
+    _number("leased_units"),
+    _number("spent_units"),
+    CheckConstraint("leased_units >= 0", name="leased"),
+)
+
+service_events = Table(
+    "service_events",
+    metadata,
+    _key("account_id"),
+    _key("service_id"),
+    _number_key("event_number"),
+    _number("event_us"),
+    _text("cause"),
+    _text("actor"),
+    _text("old_status"),
+    _text("new_status"),
+    _text("old_stop_reasons"),
+    _text("new_stop_reasons"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    # An account's id, or empty for what belongs to no account.
+    _key("scope"),
+    _key("method"),
+    _key("idempotency_key"),
+    Column("request_hash", LargeBinary, nullable=False),
+    Column("response", LargeBinary, nullable=False),
+    _number("create_us"),
+)
+
+nodes = Table(
+    "nodes",
+    metadata,
+    _key("node"),
+    _number("epoch"),
+    _number("acknowledged_version"),
+    _number("exchange_number"),
+    _number("last_heard_us"),
+    # Since when the epoch is known: older ones are fenced from then on.
+    _number("epoch_start_us"),
+    _number("lease_valid_until_us", nullable=True),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    _key("account_id"),
+    _key("lease_id"),
+    _text("node"),
+    _number("epoch"),
+    _text("service_id"),
+    _text("service_uid"),
+    _text("kind"),
+    _number("granted_units"),
+    _number("consumed_units"),
+    _number("returned_units"),
+    _number("held_units"),
+    _flag("closed"),
+    _number("recall_requested_us", nullable=True),
+    _number("create_us"),
+    _number("update_us"),
+    Index(None, "create_us", "lease_id"),
+    Index("ix_leases_open", "account_id", "kind", "service_uid", **_where("NOT closed")),
+    Index("ix_leases_open_by_node", "node", **_where("NOT closed")),
+    Index("ix_leases_recalled", "recall_requested_us", **_where("recall_requested_us IS NOT NULL")),
+)
