@@ -1,0 +1,11 @@
+"""The metering database, on SQLite or PostgreSQL."""
+
+from typing import Final
+
+from metering_service.storage.recorder import SqlRecorder
+from metering_service.storage.usage_reader import SqlUsageReader
+
+__all__ = ["MIGRATIONS", "SqlRecorder", "SqlUsageReader"]
+
+MIGRATIONS: Final = "metering_service:storage/migrations"
+"""Where `migrate` finds this database's revisions."""

@@ -1,0 +1,38 @@
+"""Which of a driver's errors say that the database does not answer; all others are mistakes of ours and surface."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from metering_service.domain.errors import StorageUnavailable
+
+_SQLITE_MISTAKE = sqlite3.SQLITE_ERROR
+"""SQLite's code for wrong SQL, which Python's driver, too, calls an operational error."""
+
+_POSTGRESQL_AWAY = ("08", "25006", "40", "53", "55P03", "57", "58")
+"""By SQLSTATE: connection, read-only after a failover, rolled back, resources, locked, operator, system."""
+
+
+@asynccontextmanager
+async def database_answers() -> AsyncIterator[None]:
+    """Raises StorageUnavailable in place of errors that say the database did not answer: the outcome is not known."""
+    try:
+        yield
+    except DBAPIError as error:
+        if not _is_away(error):
+            raise
+        raise StorageUnavailable(f"The metering database does not answer ({error.orig}); try again.") from error
+    except (OSError, PoolTimeout) as error:
+        raise StorageUnavailable(f"The metering database does not answer ({error}); try again.") from error
+
+
+def _is_away(error: DBAPIError) -> bool:
+    if error.connection_invalidated:
+        return True
+    driver = error.orig
+    if isinstance(driver, sqlite3.OperationalError):
+        return driver.sqlite_errorcode & 0xFF != _SQLITE_MISTAKE
+    return (getattr(driver, "sqlstate", None) or "").startswith(_POSTGRESQL_AWAY)

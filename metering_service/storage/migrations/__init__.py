@@ -1,0 +1,1 @@
+"""The metering database's revisions."""

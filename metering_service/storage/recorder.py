@@ -1,0 +1,113 @@
+"""The writing half of the metering database."""
+
+from collections.abc import Callable
+
+from sqlalchemy import ColumnElement, false, literal_column, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from metering_service.domain.errors import NodeFenced
+from metering_service.domain.records import CommitBatch, LeaseRecord, RequestRecord, SettlementState
+from metering_service.storage.failures import database_answers
+from metering_service.storage.rows import (
+    aggregate_row,
+    denial_row,
+    lease_of,
+    lease_row,
+    request_of,
+    request_row,
+)
+from metering_service.storage.schema import leases, meta, nodes, requests, services
+from metering_service.storage.statements import CommitStatements, insert
+from tallygate._server.database import read_only
+
+_DATABASE_ID = "database_id"
+
+
+class SqlRecorder:
+    """`Recorder` over SQLite or PostgreSQL. `id_factory` makes the database's id, if it has none yet."""
+
+    def __init__(self, engine: AsyncEngine, id_factory: Callable[[], str]) -> None:
+        self._engine = engine
+        self._id_factory = id_factory
+        self._statements = CommitStatements(engine.dialect)
+        self._known_services: set[tuple[str, str]] = set()
+
+    async def database_id(self) -> str:
+        """See `Recorder`."""
+        propose = insert(self._engine.dialect, meta).values(key=_DATABASE_ID, value=self._id_factory())
+        async with database_answers(), self._engine.begin() as connection:
+            await connection.execute(propose.on_conflict_do_nothing())
+            return str(await connection.scalar(select(meta.c.value).where(meta.c.key == _DATABASE_ID)))
+
+    async def register_node(self, node: str) -> int:
+        """See `Recorder`."""
+        first = insert(self._engine.dialect, nodes).values(node=node, epoch=1, commit_no=0)
+        raised = first.on_conflict_do_update(
+            index_elements=[nodes.c.node], set_={"epoch": nodes.c.epoch + 1, "commit_no": 0}
+        )
+        async with database_answers(), self._engine.begin() as connection:
+            return int(await connection.scalar(raised.returning(nodes.c.epoch)))
+
+    async def commit(self, node: str, epoch: int, batch: CommitBatch) -> None:
+        """See `Recorder`."""
+        new_services = {(request.service_uid, request.service) for request in batch.requests} - self._known_services
+        async with database_answers(), self._engine.begin() as connection:
+            if await _advance(connection, node, epoch, batch.commit_no):
+                await self._write(connection, batch, new_services)
+        self._known_services |= new_services
+
+    async def _write(self, connection: AsyncConnection, batch: CommitBatch, new_services: set[tuple[str, str]]) -> None:
+        """Rows that several nodes may write go in the order of their keys, so that two commits never deadlock."""
+        write = self._statements
+        await write.put_services.execute(
+            connection, [{"service_uid": uid, "service": service} for uid, service in sorted(new_services)]
+        )
+        await write.put_requests.execute(connection, [request_row(request) for request in batch.requests])
+        await write.put_leases.execute(connection, [lease_row(lease) for lease in batch.leases])
+        usage = [aggregate_row(key, delta) for key, delta in batch.aggregates]
+        await write.add_usage.execute(connection, sorted(usage, key=write.add_usage.key))
+        denials = [denial_row(key, count) for key, count in batch.denials]
+        await write.add_denials.execute(connection, sorted(denials, key=write.add_denials.key))
+
+    async def open_requests(self, node: str, below_epoch: int) -> list[RequestRecord]:
+        """See `Recorder`."""
+        # Written out, not a parameter: so it matches the condition of the index.
+        state_open = requests.c.state == literal_column(f"'{SettlementState.OPEN.value}'")
+        return await self._requests(requests.c.node == node, requests.c.epoch < below_epoch, state_open)
+
+    async def find_request(self, service_uid: str, request_id: str) -> list[RequestRecord]:
+        """See `Recorder`."""
+        names = select(services.c.service).where(services.c.service_uid == service_uid)
+        found = await self._requests(
+            requests.c.service.in_(names),
+            requests.c.request_id == request_id,
+            requests.c.service_uid == service_uid,
+        )
+        return sorted(found, key=lambda record: (record.start_us, record.part))
+
+    async def open_leases(self, node: str, below_epoch: int) -> list[LeaseRecord]:
+        """See `Recorder`."""
+        query = (
+            select(leases)
+            .where(leases.c.node == node, leases.c.epoch < below_epoch, leases.c.closed == false())
+            .order_by(leases.c.lease_id)
+        )
+        async with database_answers(), read_only(self._engine) as connection:
+            return [lease_of(row) for row in (await connection.execute(query)).mappings()]
+
+    async def _requests(self, *conditions: ColumnElement[bool]) -> list[RequestRecord]:
+        query = select(requests).where(*conditions).order_by(*requests.primary_key)
+        async with database_answers(), read_only(self._engine) as connection:
+            return [request_of(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def _advance(connection: AsyncConnection, node: str, epoch: int, commit_no: int) -> bool:
+    """Whether this commit is to be written now; False where it was written before. Raises NodeFenced."""
+    this_epoch = (nodes.c.node == node) & (nodes.c.epoch == epoch)
+    follows = nodes.c.commit_no == commit_no - 1
+    advanced = await connection.execute(update(nodes).where(this_epoch, follows).values(commit_no=commit_no))
+    if advanced.rowcount == 1:
+        return True
+    if await connection.scalar(select(nodes.c.commit_no).where(this_epoch)) == commit_no:
+        return False
+    raise NodeFenced(f"Node {node} is not at commit {commit_no - 1} of epoch {epoch}: a later epoch has taken over.")

@@ -1,0 +1,139 @@
+"""Tables of the metering database. Text keys compare by code point on every database, so that orders agree."""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text, false
+from sqlalchemy.types import TypeEngine
+
+KINDS = ("input", "cached_input", "cache_write", "output", "reasoning")
+"""Token kinds in the order of `Counts`."""
+
+PAYERS = ("reserved", "trial", "billed", "unfunded")
+"""Who pays, in the order in which they are asked."""
+
+BY_CODE_POINT: TypeEngine[str] = Text().with_variant(Text(collation="C"), "postgresql")
+
+metadata = MetaData()
+
+
+def _key(name: str) -> Column[Any]:
+    return Column(name, BY_CODE_POINT, primary_key=True)
+
+
+def _text(name: str) -> Column[Any]:
+    return Column(name, BY_CODE_POINT, nullable=False)
+
+
+def _flag(name: str) -> Column[Any]:
+    return Column(name, Boolean, nullable=False)
+
+
+def _number(name: str) -> Column[Any]:
+    return Column(name, BigInteger, nullable=False)
+
+
+def _tokens(prefix: str = "") -> list[Column[Any]]:
+    return [_number(f"{prefix}{kind}_tokens") for kind in KINDS]
+
+
+meta = Table("meta", metadata, _key("key"), _text("value"))
+"""Facts about the database itself: `database_id`."""
+
+nodes = Table("nodes", metadata, _key("node"), _number("epoch"), _number("commit_no"))
+"""The fence: the epoch that may write for a node, and its last commit."""
+
+requests = Table(
+    "requests",
+    metadata,
+    _key("service"),
+    _key("request_id"),
+    _key("part"),
+    _text("service_uid"),
+    _text("node"),
+    _number("epoch"),
+    _text("state"),
+    *_tokens(),
+    *(_text(payer) for payer in PAYERS),
+    _number("overrun_tokens"),
+    _number("cost_nanos"),
+    _number("debt_nanos"),
+    _number("price_version"),
+    Column("revision", Integer, nullable=False),
+    _text("held"),
+    _text("price"),
+    _flag("debt_allowed"),
+    _flag("estimated"),
+    _text("credential"),
+    _text("labels"),
+    _number("start_us"),
+    Column("settle_us", BigInteger),
+    Column("predecessor_part", BY_CODE_POINT),
+)
+"""One row for each part of a request. A service's name is its first key, since names are never reused.
+
+`{kind}_tokens` are the latest counts. What each payer gave, `held` and `price` (nanos per million tokens) are JSON
+arrays of integers, in the order of `Counts` and of `HeldUnits`, `[]` for all zero: a narrow row writes twice as fast.
+`labels`, here and below: a JSON object of texts, keys sorted, no spaces.
+"""
+
+Index(
+    "requests_open",
+    requests.c.node,
+    requests.c.epoch,
+    sqlite_where=requests.c.state == "open",
+    postgresql_where=requests.c.state == "open",
+)
+
+services = Table("services", metadata, _key("service_uid"), _key("service"))
+"""Which names there are records of, so that `requests` needs no second index to be found by a service's uid."""
+
+leases = Table(
+    "leases",
+    metadata,
+    _key("lease_id"),
+    _text("service"),
+    _text("service_uid"),
+    _text("node"),
+    _number("epoch"),
+    _text("budget_kind"),
+    _number("consumed_units"),
+    _flag("closed"),
+)
+"""What was consumed on each lease: tokens, or nanos where the budget is money."""
+
+Index(
+    "leases_open",
+    leases.c.node,
+    leases.c.epoch,
+    sqlite_where=leases.c.closed == false(),
+    postgresql_where=leases.c.closed == false(),
+)
+
+minute_usage = Table(
+    "minute_usage",
+    metadata,
+    _key("service"),
+    Column("minute_us", BigInteger, primary_key=True, autoincrement=False),
+    _key("service_uid"),
+    _key("credential"),
+    _key("labels"),
+    *_tokens(),
+    *(_number(f"{payer}_tokens") for payer in PAYERS),
+    _number("overrun_tokens"),
+    _number("cost_nanos"),
+    _number("debt_nanos"),
+    _number("request_count"),
+)
+"""What was settled in each minute."""
+
+minute_denials = Table(
+    "minute_denials",
+    metadata,
+    _key("service"),
+    Column("minute_us", BigInteger, primary_key=True, autoincrement=False),
+    _key("service_uid"),
+    _key("credential"),
+    _key("reason"),
+    _number("denial_count"),
+)
+"""Authorisations denied in each minute."""

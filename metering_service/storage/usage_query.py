@@ -1,0 +1,87 @@
+"""A query over the minute aggregates as SQL."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Label, RowMapping, Select, Table, func, literal, or_, select
+from sqlalchemy.types import BigInteger
+
+from metering_service.storage.labels_sql import label_value
+from metering_service.storage.rows import SUMS
+from metering_service.storage.schema import KINDS, minute_denials, minute_usage
+from metering_service.usecases.ports import UsageQuery
+
+LABEL = "label:"
+ACCOUNT_SEGMENTS = 2
+"""`accounts/{account}` has so many; a service's name has more."""
+
+Cell = tuple[int, tuple[str, ...]]
+"""A step's number, counted from the start of the range, and the values grouped by."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSql:
+    """The two statements of one query. Their rows begin with a step and the values grouped by."""
+
+    query: UsageQuery
+
+    def usage(self) -> Select[Any]:
+        """Sums of what was settled."""
+        names = (*(f"{kind}_tokens" for kind in KINDS), *SUMS)
+        keys = self._keys(minute_usage)
+        # On PostgreSQL a sum of bigint is numeric, which the driver makes a Decimal of.
+        sums = [func.sum(minute_usage.c[name]).cast(BigInteger).label(name) for name in names]
+        return select(*keys, *sums).where(*self._conditions(minute_usage)).group_by(*(key.name for key in keys))
+
+    def denials(self) -> Select[Any] | None:
+        """Counts of denials by reason. They have no labels: a filter by label leaves none."""
+        if self.query.labels:
+            return None
+        keys, reason = self._keys(minute_denials), minute_denials.c.reason
+        count = func.sum(minute_denials.c.denial_count).cast(BigInteger).label("denial_count")
+        return (
+            select(*keys, reason, count)
+            .where(*self._conditions(minute_denials))
+            .group_by(*(key.name for key in keys), reason)
+        )
+
+    def cell(self, row: RowMapping) -> Cell:
+        """Where a row of either statement belongs."""
+        return row["step"], tuple(row[f"group_{index}"] for index in range(len(self.query.group_by)))
+
+    def _keys(self, table: Table) -> list[Label[Any]]:
+        """The statements group by their names, since a parameter that is said twice is not the same expression."""
+        query = self.query
+        step: ColumnElement[Any] = literal(0, BigInteger)
+        if query.step_us is not None:
+            step = (table.c.minute_us - query.start_us) // query.step_us
+        groups = (_group(table, name).label(f"group_{index}") for index, name in enumerate(query.group_by))
+        return [step.label("step"), *groups]
+
+    def _conditions(self, table: Table) -> Iterable[ColumnElement[bool]]:
+        query = self.query
+        yield table.c.minute_us >= query.start_us
+        yield table.c.minute_us < query.end_us
+        yield _named(table.c.service, query.services)
+        if query.credential is not None:
+            yield table.c.credential == query.credential
+        for key, value in query.labels:
+            yield label_value(table.c.labels, key) == value
+
+
+def _group(table: Table, name: str) -> ColumnElement[str]:
+    if not name.startswith(LABEL):
+        column: ColumnElement[str] = table.c[name]
+        return column
+    if "labels" not in table.c:
+        return literal("")
+    return func.coalesce(label_value(table.c.labels, name.removeprefix(LABEL)), "")
+
+
+def _named(service: ColumnElement[str], wanted: tuple[str, ...]) -> ColumnElement[bool]:
+    accounts = [name for name in wanted if name.count("/") < ACCOUNT_SEGMENTS]
+    names = [name for name in wanted if name not in accounts]
+    # "0" is the character after "/": the range is all names below the account, and uses the index.
+    below = [(service > f"{account}/") & (service < f"{account}0") for account in accounts]
+    return or_(service.in_(names), *below)

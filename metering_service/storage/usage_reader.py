@@ -1,0 +1,71 @@
+"""The reading half of the metering database."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Select, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from metering_service.domain.records import AggregateDelta, RequestRecord
+from metering_service.storage.failures import database_answers
+from metering_service.storage.rows import aggregate_of, request_of
+from metering_service.storage.schema import requests
+from metering_service.storage.usage_query import Cell, UsageSql
+from metering_service.usecases.ports import UsageQuery, UsageRow
+from tallygate._server.database import read_only
+
+
+class SqlUsageReader:
+    """`UsageReader` over SQLite or PostgreSQL."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def query_usage(self, query: UsageQuery) -> list[UsageRow]:
+        """See `UsageReader`. Denials have no labels: grouped by one, they are with those who lack it."""
+        sql = UsageSql(query)
+        totals: dict[Cell, AggregateDelta] = {}
+        denials: defaultdict[Cell, list[tuple[str, int]]] = defaultdict(list)
+        async with database_answers(), read_only(self._engine) as connection:
+            for row in (await connection.execute(sql.usage())).mappings():
+                totals[sql.cell(row)] = aggregate_of(row)
+            denial_sql = sql.denials()
+            if denial_sql is not None:
+                for row in (await connection.execute(denial_sql)).mappings():
+                    denials[sql.cell(row)].append((row["reason"], row["denial_count"]))
+        return [
+            _usage_row(query, cell, totals.get(cell, AggregateDelta()), sorted(denials.get(cell, ())))
+            for cell in sorted(totals.keys() | denials.keys())
+        ]
+
+    async def request_parts(self, service: str, request_id: str) -> list[RequestRecord]:
+        """See `UsageReader`."""
+        key = requests.c
+        found = select(requests).where(key.service == service, key.request_id == request_id)
+        return await self._records(found.order_by(key.start_us, key.part))
+
+    async def list_requests(self, service: str, after: tuple[str, str] | None, limit: int) -> Sequence[RequestRecord]:
+        """See `UsageReader`."""
+        position = tuple_(requests.c.request_id, requests.c.part)
+        page = select(requests).where(requests.c.service == service)
+        if after is not None:
+            page = page.where(position > after)
+        return await self._records(page.order_by(*position).limit(limit))
+
+    async def _records(self, query: Select[Any]) -> list[RequestRecord]:
+        async with database_answers(), read_only(self._engine) as connection:
+            return [request_of(row) for row in (await connection.execute(query)).mappings()]
+
+
+def _usage_row(query: UsageQuery, cell: Cell, totals: AggregateDelta, denials: list[tuple[str, int]]) -> UsageRow:
+    step, group = cell
+    step_us = query.step_us or query.end_us - query.start_us
+    start_us = query.start_us + step * step_us
+    return UsageRow(
+        start_us=start_us,
+        end_us=min(start_us + step_us, query.end_us),
+        group=tuple(zip(query.group_by, group, strict=True)),
+        totals=totals,
+        denials=tuple(denials),
+    )
