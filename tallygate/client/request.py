@@ -123,16 +123,18 @@ class MeteredRequest:
         free_tokens = self.free_tokens
         if free_tokens or self._ended():
             return free_tokens
-        self._say_progress()
-        self._session.watched.add(self._state)
+        state, outbox = self._state, self._session.outbox
+        if state.said_output_tokens != state.output_class_tokens or outbox.is_answered(state):
+            self._say_progress()
+        self._session.watched.add(state)
         try:
             async with asyncio.timeout(self._session.settings.answer_ms / 1_000):
-                while not (self.free_tokens or self._ended() or self._session.outbox.is_answered(self._state)):
-                    await self._state.wait_change()
+                while not (self.free_tokens or self._ended() or outbox.is_answered(state)):
+                    await state.wait_change()
         except TimeoutError:
             raise self._session.unreachable() from None
         finally:
-            self._session.watched.discard(self._state)
+            self._session.watched.discard(state)
         return self.free_tokens
 
     def finish(
@@ -173,6 +175,7 @@ class MeteredRequest:
     def _say_progress(self) -> None:
         state = self._state
         state.phase = PROGRESS
+        state.said_output_tokens = state.output_class_tokens
         if state.grant is not None:
             state.said_ceiling_tokens = state.grant.output_ceiling_tokens
         self._session.say(state)

@@ -52,6 +52,8 @@ class RequestState:
     last_sequence: int = 0
     said_ceiling_tokens: int = 0
     """The ceiling past half of which progress was said."""
+    said_output_tokens: int = -1
+    """The count that progress said last."""
     changed: asyncio.Event | None = None
 
     @property

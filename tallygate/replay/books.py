@@ -1,0 +1,216 @@
+"""Reads what the two services have in their books of one inference service, over the wire."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from tallygate.client.codec import decode_receipt
+from tallygate.control.v1 import (
+    account_service_pb2,
+    account_service_pb2_grpc,
+    budget_pb2,
+    ledger_pb2,
+    operations_service_pb2,
+    operations_service_pb2_grpc,
+)
+from tallygate.metering.v1 import request_usage_pb2, usage_bucket_pb2, usage_service_pb2, usage_service_pb2_grpc
+from tallygate.replay.figures import Figures
+from tallygate.replay.tally import Acknowledged, Tokens
+
+_PAGE = 1_000
+_DAY_S = 86_400
+_TIMEOUT_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What is in the books of one service, all of it so far."""
+
+    aggregates: Figures
+    leases: Figures
+    budgets: Figures
+    ledger: Figures
+    running: int
+    """Requests that run now, on all metering nodes asked."""
+    held: int
+    """Units that open requests hold on any lease of the service."""
+    unbalanced: tuple[str, ...]
+    """Budgets whose capacity is not available + leased + spent."""
+
+
+class BookReader:
+    """Asks the control service and every metering node. Raises grpc.aio.AioRpcError where one does not answer."""
+
+    def __init__(self, *, control: str, metering: Sequence[str], service: str) -> None:
+        self._service = service
+        self._account = "/".join(service.split("/")[:2])
+        self._control = grpc.aio.insecure_channel(control)
+        self._metering = [grpc.aio.insecure_channel(address) for address in metering]
+        self._operations = operations_service_pb2_grpc.OperationsServiceStub(self._control)
+        self._accounts = account_service_pb2_grpc.AccountServiceStub(self._control)
+        self._usages = [usage_service_pb2_grpc.UsageServiceStub(channel) for channel in self._metering]
+        # A day on either side, whatever the services' clocks say: what was there before is subtracted anyway.
+        now_s = int(time.time())
+        self._range = (Timestamp(seconds=now_s - _DAY_S), Timestamp(seconds=now_s + _DAY_S))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for channel in (self._control, *self._metering):
+            await channel.close()
+
+    async def read(self) -> Books:
+        """Everything but the request records."""
+        aggregates, running = await self._read_aggregates()
+        leases, held = await self._read_leases()
+        budgets, unbalanced = await self._read_budgets()
+        ledger = await self._read_ledger()
+        return Books(aggregates, leases, budgets, ledger, running, held, unbalanced)
+
+    async def read_records(self, run_id: str) -> Figures:
+        """The records of one run's requests."""
+        sums = Acknowledged()
+        ids: set[str] = set()
+        async for record in self._records():
+            if record.request_id.startswith(run_id):
+                ids.add(record.request_id)
+                sums.add(decode_receipt(record.receipt))
+        sums.requests = len(ids)
+        return figures_of(sums)
+
+    async def _read_aggregates(self) -> tuple[Figures, int]:
+        running = 0
+        bucket = usage_bucket_pb2.UsageBucket()
+        for usage in self._usages:
+            request = usage_service_pb2.QueryUsageRequest(
+                start_time=self._range[0], end_time=self._range[1], services=[self._service]
+            )
+            answer = await usage.QueryUsage(request, timeout=_TIMEOUT_S)
+            running += answer.running.request_count
+            # All nodes write to one database: the last one's answer is the freshest.
+            bucket = answer.buckets[0] if answer.buckets else bucket
+        used, payers = bucket.usage, bucket.payers
+        figures = Figures(
+            requests=bucket.request_count,
+            input_tokens=used.input_tokens + used.cached_input_tokens + used.cache_write_tokens,
+            output_tokens=used.output_tokens + used.reasoning_tokens,
+            reserved_tokens=payers.reserved_tokens,
+            trial_tokens=payers.trial_tokens,
+            billed_tokens=payers.billed_tokens,
+            unfunded_tokens=payers.unfunded_tokens,
+            overrun_tokens=bucket.overrun_tokens,
+            cost_nanos=bucket.cost_nanos,
+        )
+        return figures, running
+
+    async def _read_leases(self) -> tuple[Figures, int]:
+        consumed: Counter[int] = Counter()
+        held = 0
+        token = ""
+        while True:
+            page = await self._operations.ListLeases(
+                operations_service_pb2.ListLeasesRequest(
+                    inference_service=self._service, show_closed=True, page_size=_PAGE, page_token=token
+                ),
+                timeout=_TIMEOUT_S,
+            )
+            for lease in page.leases:
+                consumed[lease.budget_kind] += lease.consumed_units
+                held += 0 if lease.closed else lease.held_units
+            token = page.next_page_token
+            if not token:
+                return _by_kind(consumed, with_money=True), held
+
+    async def _read_budgets(self) -> tuple[Figures, tuple[str, ...]]:
+        page = await self._operations.ListBudgets(
+            operations_service_pb2.ListBudgetsRequest(
+                account=self._account, inference_service=self._service, page_size=_PAGE
+            ),
+            timeout=_TIMEOUT_S,
+        )
+        spent: Counter[int] = Counter()
+        unbalanced: list[str] = []
+        for budget in page.budgets:
+            spent[budget.kind] += budget.spent_units
+            if budget.kind in {budget_pb2.BUDGET_KIND_MONEY, budget_pb2.BUDGET_KIND_TRIAL}:
+                parts = budget.available_units + budget.leased_units + budget.spent_units
+                if budget.capacity_units != parts:
+                    kind = budget_pb2.BudgetKind.Name(budget.kind)
+                    unbalanced.append(f"{kind}: capacity {budget.capacity_units}, its parts {parts}")
+        # Money belongs to the account, and other services may spend of it at the same time.
+        return _by_kind(spent, with_money=False), tuple(unbalanced)
+
+    async def _read_ledger(self) -> Figures:
+        cost_nanos = 0
+        token = ""
+        while True:
+            page = await self._accounts.ListLedgerEntries(
+                account_service_pb2.ListLedgerEntriesRequest(
+                    account=self._account, inference_service=self._service, page_size=_PAGE, page_token=token
+                ),
+                timeout=_TIMEOUT_S,
+            )
+            cost_nanos -= sum(
+                entry.amount_nanos for entry in page.ledger_entries if entry.kind == ledger_pb2.LEDGER_ENTRY_KIND_USAGE
+            )
+            token = page.next_page_token
+            if not token:
+                return Figures(cost_nanos=cost_nanos)
+
+    async def _records(self) -> AsyncIterator[request_usage_pb2.RequestUsage]:
+        token = ""
+        while True:
+            page = await self._usages[0].ListRequestUsage(
+                usage_service_pb2.ListRequestUsageRequest(service=self._service, page_size=_PAGE, page_token=token),
+                timeout=_TIMEOUT_S,
+            )
+            for record in page.request_usages:
+                yield record
+            token = page.next_page_token
+            if not token:
+                return
+
+
+def figures_of(sums: Acknowledged) -> Figures:
+    """Sums of receipts as figures."""
+    return Figures(
+        requests=sums.requests,
+        input_tokens=sums.tokens.input,
+        output_tokens=sums.tokens.output,
+        reserved_input_tokens=sums.reserved.input,
+        reserved_output_tokens=sums.reserved.output,
+        reserved_tokens=sums.reserved.total,
+        trial_tokens=sums.trial.total,
+        billed_tokens=sums.billed.total,
+        unfunded_tokens=sums.unfunded.total,
+        overrun_tokens=sums.overrun_tokens,
+        cost_nanos=sums.cost_nanos,
+    )
+
+
+def figures_sent(requests: int, tokens: Tokens) -> Figures:
+    """What servers say they used, as figures."""
+    return Figures(requests=requests, input_tokens=tokens.input, output_tokens=tokens.output)
+
+
+def _by_kind(units: Counter[int], *, with_money: bool) -> Figures:
+    reserved_input = units[budget_pb2.BUDGET_KIND_RESERVATION_INPUT]
+    reserved_output = units[budget_pb2.BUDGET_KIND_RESERVATION_OUTPUT]
+    return Figures(
+        reserved_input_tokens=reserved_input,
+        reserved_output_tokens=reserved_output,
+        reserved_tokens=reserved_input + reserved_output,
+        trial_tokens=units[budget_pb2.BUDGET_KIND_TRIAL],
+        cost_nanos=units[budget_pb2.BUDGET_KIND_MONEY] if with_money else None,
+    )

@@ -1,0 +1,65 @@
+"""What a replay found, for programs. For people see display."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tallygate.replay.reconcile import Difference, Source
+from tallygate.replay.tally import Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of a replay. `unrest` lists, as sentences, what had not come to rest or did not balance."""
+
+    tally: Tally
+    sources: tuple[Source, ...]
+    differences: tuple[Difference, ...]
+    unrest: tuple[str, ...]
+    wall_ns: int
+
+    @property
+    def reconciled(self) -> bool:
+        """Whether every source agrees and everything is at rest."""
+        return not self.differences and not self.unrest and not self.tally.refused_finishes
+
+    def source(self, name: str) -> Source:
+        """The source of that name."""
+        return next(source for source in self.sources if source.name == name)
+
+    def as_json(self) -> dict[str, Any]:
+        """One object for programs; integers as integers."""
+        tally = self.tally
+        paid = tally.acknowledged
+        recorded = self.source("request records").figures
+        recorded_input, recorded_output = recorded.input_tokens or 0, recorded.output_tokens or 0
+        found: dict[str, Any] = {
+            "requests": tally.requests,
+            "allowed": tally.allowed,
+            "denied": tally.denied,
+            "denials": dict(tally.denials),
+            "stops": dict(tally.stops),
+            "cut_short": tally.cut_short,
+            "tokens": {"input": tally.sent.input, "output": tally.sent.output, "total": tally.sent.total},
+            "recorded": {
+                "input": recorded_input,
+                "output": recorded_output,
+                "total": recorded_input + recorded_output,
+            },
+            "payers": {
+                "reserved": paid.reserved.total,
+                "trial": paid.trial.total,
+                "billed": paid.billed.total,
+                "unfunded": paid.unfunded.total,
+            },
+            "overrun_tokens": paid.overrun_tokens,
+            "cost_nanos": paid.cost_nanos,
+            "reports": tally.reports,
+            "wall_seconds": round(self.wall_ns / 1_000_000_000, 3),
+            "reconciled": self.reconciled,
+        }
+        if not self.reconciled:
+            found["differences"] = [asdict(difference) for difference in self.differences]
+            found["unrest"] = [*self.unrest, *(f"finish refused: {reason}" for reason in tally.refused_finishes)]
+        return found

@@ -1,0 +1,130 @@
+"""One replay from its first look at the books to its last."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tallygate.client import MeteringClient, Unreachable
+from tallygate.replay.books import BookReader, Books, figures_of, figures_sent
+from tallygate.replay.figures import Figures
+from tallygate.replay.outcome import Outcome
+from tallygate.replay.pace import Pace
+from tallygate.replay.reconcile import Source, differences
+from tallygate.replay.server import SimulatedServer
+from tallygate.replay.tally import Tally
+from tallygate.replay.trace import Trace
+
+_SETTLE_S = 20
+"""How long the books may take to come to rest."""
+_POLL_S = 0.25
+_IN_FLIGHT = 8
+_IN_FLIGHT_MIN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayPlan:
+    """What to replay, against what, and how.
+
+    `speed` None is as fast as possible; `run_id` begins every request's id.
+    """
+
+    service: str
+    control: str
+    metering: Sequence[str]
+    run_id: str
+    servers: int = 1
+    speed: int | None = None
+    report_every: int = 50
+
+
+async def replay(trace: Trace, plan: ReplayPlan, tally: Tally, say: Callable[[str], None]) -> Outcome:
+    """Runs the workload and reconciles; `tally` and `say` tell meanwhile how it stands.
+
+    Nothing else should use the service at the same time: whatever it adds to the books shows as a difference.
+    Raises grpc.aio.AioRpcError where a service does not answer.
+    """
+    tally.requests = len(trace)
+    async with BookReader(control=plan.control, metering=plan.metering, service=plan.service) as reader:
+        say("reading the books")
+        before = await _at_rest(reader)
+        say("replaying")
+        started_ns = time.monotonic_ns()
+        await _serve(trace, plan, tally)
+        wall_ns = time.monotonic_ns() - started_ns
+        say("reconciling")
+        return await _reconcile(reader, plan, tally, before, wall_ns)
+
+
+async def _serve(trace: Trace, plan: ReplayPlan, tally: Tally) -> None:
+    pace = Pace(plan.speed, time.monotonic_ns)
+    in_flight = max(_IN_FLIGHT_MIN, _IN_FLIGHT // plan.servers)
+
+    async def serve(number: int) -> None:
+        nodes = [plan.metering[(number + turn) % len(plan.metering)] for turn in range(len(plan.metering))]
+        client = MeteringClient(nodes)
+        client.start()
+        server = SimulatedServer(
+            client,
+            service=plan.service,
+            run_id=plan.run_id,
+            report_every=plan.report_every,
+            pace=pace,
+            tally=tally,
+        )
+        try:
+            await server.run(trace.rows(number, plan.servers), in_flight=in_flight)
+        finally:
+            # What did not become durable shows as a difference.
+            with contextlib.suppress(Unreachable):
+                await client.close()
+            tally.reports += client.reports_sent
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(plan.servers):
+            group.create_task(serve(number))
+
+
+async def _at_rest(reader: BookReader) -> Books:
+    """The books once two looks in a row are the same and nothing runs, or after a while as they are."""
+    books = await reader.read()
+    deadline = time.monotonic() + _SETTLE_S
+    while time.monotonic() < deadline:
+        await asyncio.sleep(_POLL_S)
+        again = await reader.read()
+        if again == books and not books.running and not books.held:
+            break
+        books = again
+    return books
+
+
+async def _reconcile(reader: BookReader, plan: ReplayPlan, tally: Tally, before: Books, wall_ns: int) -> Outcome:
+    """Looks until everything agrees, or until the books have had their time to come to rest."""
+    deadline = time.monotonic() + _SETTLE_S
+    while True:
+        after = await reader.read()
+        sources = _sources(tally, before, after, records=None)
+        at_rest = not (after.running or after.held or differences(sources))
+        if at_rest or time.monotonic() > deadline:
+            sources = _sources(tally, before, after, records=await reader.read_records(plan.run_id))
+            late = [f"{after.running} requests still run"] if after.running else []
+            late += [f"{after.held} units are still held"] if after.held else []
+            return Outcome(tally, tuple(sources), tuple(differences(sources)), (*late, *after.unbalanced), wall_ns)
+        await asyncio.sleep(_POLL_S)
+
+
+def _sources(tally: Tally, before: Books, after: Books, *, records: Figures | None) -> list[Source]:
+    sources = [
+        Source("sent by servers", figures_sent(tally.finished, tally.sent)),
+        Source("receipts", figures_of(tally.acknowledged)),
+        Source("minute aggregates", after.aggregates.less(before.aggregates)),
+        Source("leases", after.leases.less(before.leases)),
+        Source("budgets", after.budgets.less(before.budgets)),
+        Source("ledger", after.ledger.less(before.ledger)),
+    ]
+    if records is not None:
+        sources.insert(2, Source("request records", records))
+    return sources

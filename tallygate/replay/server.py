@@ -1,0 +1,128 @@
+"""A simulated inference server: it authorises, generates as far as it may, reports, and finishes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+
+from tallygate.client import Denied, MeteredRequest, MeteringClient, Unreachable
+from tallygate.replay.pace import Pace
+from tallygate.replay.tally import Tally
+from tallygate.replay.trace import TraceRow
+
+UNSETTLED_MAX = 256
+"""Finished requests whose receipt is still on its way; beyond that the server waits."""
+_REPORTS_A_TURN = 64
+_SETTLE_ATTEMPTS = 4
+
+
+class SimulatedServer:
+    """Runs its share of the workload over its own stream, a bounded number of requests at a time.
+
+    It obeys: it generates nothing beyond its grants, waits at a ceiling until its report is answered, and finishes with
+    what it had generated when it is told to stop.
+    """
+
+    def __init__(
+        self, client: MeteringClient, *, service: str, run_id: str, report_every: int, pace: Pace, tally: Tally
+    ) -> None:
+        self._client = client
+        self._service = service
+        self._run_id = run_id
+        self._report_every = report_every
+        self._pace = pace
+        self._tally = tally
+        self._unsettled: asyncio.Queue[MeteredRequest | None] = asyncio.Queue(UNSETTLED_MAX)
+
+    async def run(self, rows: Iterator[TraceRow], *, in_flight: int) -> None:
+        """Runs all rows and waits for their receipts."""
+        settling = asyncio.create_task(self._settle())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(in_flight):
+                    group.create_task(self._work(rows))
+            await self._unsettled.put(None)
+            await settling
+        finally:
+            settling.cancel()
+
+    async def _work(self, rows: Iterator[TraceRow]) -> None:
+        for row in rows:
+            await self._pace.until(row.offset_us)
+            await self._serve(row)
+
+    async def _serve(self, row: TraceRow) -> None:
+        tally = self._tally
+        tally.begun += 1
+        request = self._client.request(
+            self._service,
+            request_id=f"{self._run_id}{row.index:08d}",
+            input_tokens=row.context_tokens,
+            # What its user might have asked for: the next power of two.
+            max_output_tokens=1 << max(0, row.generated_tokens - 1).bit_length(),
+        )
+        try:
+            await request.authorize()
+        except Denied as denied:
+            tally.denials[denied.reason] += 1
+            return
+        except Unreachable:
+            tally.denials["UNREACHABLE"] += 1
+            return
+        tally.allowed += 1
+        await self._generate(request, row.generated_tokens)
+        request.finish(want_receipt=True)
+        tally.finished += 1
+        tally.sent.add(request.usage)
+        await self._unsettled.put(request)
+
+    async def _generate(self, request: MeteredRequest, wanted_tokens: int) -> None:
+        generated = 0
+        next_report = self._report_every
+        while generated < wanted_tokens:
+            free = request.free_tokens or await self._room(request)
+            if not free:
+                return
+            until = min(wanted_tokens, generated + free)
+            for turn, tokens in enumerate(range(next_report, until + 1, self._report_every), start=1):
+                next_report = tokens + self._report_every
+                generated = tokens
+                if not request.progress(output_tokens=tokens, say=True):
+                    break
+                if turn % _REPORTS_A_TURN == 0:
+                    await self._client.eased()
+                    await asyncio.sleep(0)
+            else:
+                generated = until
+                request.progress(output_tokens=until)
+
+    async def _room(self, request: MeteredRequest) -> int:
+        try:
+            free = await request.room()
+        except Unreachable:
+            self._tally.stops["UNREACHABLE"] += 1
+            return 0
+        if not free and request.denial is not None:
+            self._tally.stops[request.denial.reason] += 1
+        elif not free:
+            self._tally.cut_short += 1
+        return free
+
+    async def _settle(self) -> None:
+        """Takes in receipts in the order in which requests finished, which is nearly that in which they come."""
+        while (request := await self._unsettled.get()) is not None:
+            # What never becomes durable shows in the reconciliation.
+            for _ in range(_SETTLE_ATTEMPTS):
+                with contextlib.suppress(Unreachable):
+                    await self._take_receipt(request)
+                    break
+
+    async def _take_receipt(self, request: MeteredRequest) -> None:
+        try:
+            receipt = await request.settled()
+        except Denied as denied:
+            self._tally.refused_finishes[denied.reason] += 1
+            return
+        if receipt is not None:
+            self._tally.acknowledged.add(receipt)

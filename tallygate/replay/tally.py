@@ -1,0 +1,78 @@
+"""Cheap counters of a replay, for the display while it runs and for the reconciliation at its end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from tallygate.client import Receipt, Usage
+
+
+@dataclass(slots=True)
+class Tokens:
+    """Tokens by class."""
+
+    input: int = 0
+    output: int = 0
+
+    @property
+    def total(self) -> int:
+        """Both."""
+        return self.input + self.output
+
+    def add(self, usage: Usage) -> None:
+        """Counts one request."""
+        self.input += usage.input_class_tokens
+        self.output += usage.output_class_tokens
+
+
+@dataclass(slots=True)
+class Acknowledged:
+    """What the receipts said, each counted once its finish was durable."""
+
+    requests: int = 0
+    tokens: Tokens = field(default_factory=Tokens)
+    reserved: Tokens = field(default_factory=Tokens)
+    trial: Tokens = field(default_factory=Tokens)
+    billed: Tokens = field(default_factory=Tokens)
+    unfunded: Tokens = field(default_factory=Tokens)
+    overrun_tokens: int = 0
+    cost_nanos: int = 0
+
+    def add(self, receipt: Receipt) -> None:
+        """Counts one receipt."""
+        self.requests += 1
+        self.tokens.add(receipt.usage)
+        self.reserved.add(receipt.reserved)
+        self.trial.add(receipt.trial)
+        self.billed.add(receipt.billed)
+        self.unfunded.add(receipt.unfunded)
+        self.overrun_tokens += receipt.overrun_tokens
+        self.cost_nanos += receipt.cost_nanos
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the simulated servers did and were told."""
+
+    requests: int = 0
+    """Of the workload, in all."""
+    begun: int = 0
+    allowed: int = 0
+    denials: Counter[str] = field(default_factory=Counter)
+    """Authorisations that were denied, by reason."""
+    stops: Counter[str] = field(default_factory=Counter)
+    """Requests that were told to stop while they generated, by reason."""
+    cut_short: int = 0
+    """Requests that reached the ceiling of a final grant."""
+    finished: int = 0
+    sent: Tokens = field(default_factory=Tokens)
+    """Of finished requests, as the servers said it."""
+    acknowledged: Acknowledged = field(default_factory=Acknowledged)
+    refused_finishes: Counter[str] = field(default_factory=Counter)
+    reports: int = 0
+
+    @property
+    def denied(self) -> int:
+        """All authorisations that were denied."""
+        return self.denials.total()
