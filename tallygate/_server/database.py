@@ -1,11 +1,12 @@
 """Databases as both services use them: engines for SQLite and PostgreSQL with the same meaning of a transaction."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, event, make_url
+from sqlalchemy import URL, Connection, Engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -68,10 +69,28 @@ def create_engine(url: str) -> AsyncEngine:
     if parsed.drivername == POSTGRESQL:
         return create_async_engine(parsed, connect_args={"timeout": CONNECT_TIMEOUT_S})
     _make_directory(parsed)
-    engine = create_async_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S})
-    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-    event.listen(engine.sync_engine, "begin", _begin_sqlite)
-    return engine
+    engine = create_async_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S}).sync_engine
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return _SqliteEngine(engine)
+
+
+class _SqliteEngine(AsyncEngine):
+    """Lets the writers of this process queue up for the one write lock.
+
+    Left to SQLite they would poll for it, in no order and up to 100 ms apart: with eight writers one in a hundred
+    waited 230 ms for transactions of 2 ms each. Only writers of different processes still have to.
+    """
+
+    def __init__(self, sync_engine: Engine) -> None:
+        super().__init__(sync_engine)
+        self._writer = asyncio.Lock()
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """See `create_engine`."""
+        async with self._writer, super().begin() as connection:
+            yield connection
 
 
 @asynccontextmanager
