@@ -16,14 +16,17 @@ class Counts:
 
     @property
     def input_class(self) -> int:
+        """Tokens of the input class."""
         return self.input + self.cached_input + self.cache_write
 
     @property
     def output_class(self) -> int:
+        """Tokens of the output class."""
         return self.output + self.reasoning
 
     @property
     def total(self) -> int:
+        """Tokens of both classes."""
         return self.input_class + self.output_class
 
     def __add__(self, other: "Counts") -> "Counts":
@@ -61,12 +64,16 @@ class Ranked(NamedTuple):
     kinds: tuple[int, ...]
 
 
+NO_INPUT = Ranked(0, finish=False, report_tokens=0, kinds=(0, 0, 0))
+NO_OUTPUT = Ranked(0, finish=False, report_tokens=0, kinds=(0, 0))
+
+
 @dataclass(frozen=True, slots=True)
 class Tally:
     """The merged counts of a request. Merging is a maximum: commutative, associative, idempotent."""
 
-    input: Ranked = Ranked(0, False, 0, (0, 0, 0))
-    output: Ranked = Ranked(0, False, 0, (0, 0))
+    input: Ranked = NO_INPUT
+    output: Ranked = NO_OUTPUT
 
     @classmethod
     def of(cls, counts: Counts, *, finish: bool) -> "Tally":
@@ -83,4 +90,5 @@ class Tally:
 
     @property
     def counts(self) -> Counts:
+        """The counts that hold."""
         return Counts(*self.input.kinds, *self.output.kinds)

@@ -5,19 +5,19 @@ class MeteringError(Exception):
     """Root of this service's errors. `str()` is one sentence for a person."""
 
 
-class NodeFenced(MeteringError):
+class NodeFenced(MeteringError):  # noqa: N818  # named for what happened
     """Another epoch of this node has taken over; nothing of the batch was written."""
 
 
-class StorageUnavailable(MeteringError):
+class StorageUnavailable(MeteringError):  # noqa: N818  # named for what happened
     """The metering database did not answer; whether the batch was written is not known. Retry the same batch."""
 
 
-class RecordNotFound(MeteringError):
+class RecordNotFound(MeteringError):  # noqa: N818  # named for what happened
     """There is no record of that request."""
 
 
-class InvalidQuery(MeteringError):
+class InvalidQuery(MeteringError):  # noqa: N818  # named for what happened
     """A query's arguments are wrong. `violations`: (field, what is wrong with it)."""
 
     def __init__(self, *violations: tuple[str, str]) -> None:
@@ -25,7 +25,7 @@ class InvalidQuery(MeteringError):
         self.violations = violations
 
 
-class SequenceGap(MeteringError):
+class SequenceGap(MeteringError):  # noqa: N818  # named for what happened
     """Reports on a stream are numbered without gaps."""
 
     def __init__(self, expected: int, actual: int) -> None:

@@ -1,6 +1,7 @@
 """What the use cases need of the outside, as protocols. Each storage keeps the obligations written here."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from metering_service.domain.counts import Counts
@@ -10,7 +11,6 @@ from metering_service.domain.records import (
     LeaseRecord,
     RequestRecord,
 )
-from dataclasses import dataclass
 
 
 class Recorder(Protocol):

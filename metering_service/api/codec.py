@@ -1,0 +1,120 @@
+"""Between the wire and the domain, for reports and decisions. The only module that knows both."""
+
+from google.protobuf.duration_pb2 import Duration
+
+from metering_service.domain.counts import Counts
+from metering_service.domain.decision import Decision, Grant, Reason
+from metering_service.domain.records import Receipt
+from metering_service.domain.report import Phase, Report
+from metering_service.usecases.session import Outgoing
+from tallygate.metering.v1 import (
+    decision_pb2,
+    metering_service_pb2,
+    receipt_pb2,
+    report_pb2,
+    token_usage_pb2,
+)
+
+_PHASES = {
+    report_pb2.REPORT_PHASE_AUTHORIZE: Phase.AUTHORIZE,
+    report_pb2.REPORT_PHASE_PROGRESS: Phase.PROGRESS,
+    report_pb2.REPORT_PHASE_FINISH: Phase.FINISH,
+}
+_REASONS = {reason: decision_pb2.DecisionReason.Value(f"DECISION_REASON_{reason.name}") for reason in Reason}
+
+
+def report_from(message: report_pb2.TokenReport, *, default_phase: Phase | None = None) -> Report:
+    """A report as it came."""
+    return Report(
+        message.request_id,
+        message.service,
+        _PHASES.get(message.phase, None if message.phase else default_phase),
+        counts_from(message.usage),
+        message.max_output_tokens if message.HasField("max_output_tokens") else None,
+        message.credential,
+        tuple(sorted(message.labels.items())) if message.labels else (),
+        message.estimated,
+        message.want_receipt,
+        message.resume,
+    )
+
+
+def counts_from(usage: token_usage_pb2.TokenUsage) -> Counts:
+    """Counts as they came."""
+    return Counts(
+        usage.input_tokens,
+        usage.cached_input_tokens,
+        usage.cache_write_tokens,
+        usage.output_tokens,
+        usage.reasoning_tokens,
+    )
+
+
+def usage_to(counts: Counts) -> token_usage_pb2.TokenUsage:
+    """Counts as they go out."""
+    return token_usage_pb2.TokenUsage(
+        input_tokens=counts.input,
+        cached_input_tokens=counts.cached_input,
+        cache_write_tokens=counts.cache_write,
+        output_tokens=counts.output,
+        reasoning_tokens=counts.reasoning,
+    )
+
+
+def receipt_to(receipt: Receipt) -> receipt_pb2.Receipt:
+    """A receipt as it goes out."""
+    return receipt_pb2.Receipt(
+        usage=usage_to(receipt.usage),
+        reserved=usage_to(receipt.reserved),
+        trial=usage_to(receipt.trial),
+        billed=usage_to(receipt.billed),
+        unfunded=usage_to(receipt.unfunded),
+        overrun_tokens=receipt.overrun_tokens,
+        cost_nanos=receipt.cost_nanos,
+        debt_nanos=receipt.debt_nanos,
+        price_version=receipt.price_version,
+        revision=receipt.revision,
+    )
+
+
+def decision_to(decision: Decision, sequence: int | None = None) -> decision_pb2.Decision:
+    """A decision, with the number of the report that it answers."""
+    return decision_pb2.Decision(
+        sequence=sequence,
+        request_id=decision.request_id,
+        verdict=decision_pb2.VERDICT_ALLOW if decision.reason is None else decision_pb2.VERDICT_DENY,
+        reason=decision_pb2.DECISION_REASON_UNSPECIFIED if decision.reason is None else _REASONS[decision.reason],
+        message=decision.message,
+        retryable=decision.retryable,
+        retry_after=None if decision.retry_after_ms is None else duration_ms(decision.retry_after_ms),
+        remaining_tokens=decision.remaining_tokens,
+        remaining_nanos=decision.remaining_nanos,
+        grant=None if decision.grant is None else _grant_to(decision.grant),
+        config_version=decision.config_version,
+        receipt=None if decision.receipt is None else receipt_to(decision.receipt),
+    )
+
+
+def outgoing_to(outgoing: Outgoing) -> metering_service_pb2.MeterResponse:
+    """One message of a stream."""
+    return metering_service_pb2.MeterResponse(
+        answered_through=outgoing.answered_through,
+        durable_through=outgoing.durable_through,
+        grants_valid_for=duration_ms(outgoing.grants_valid_for_ms),
+        decisions=[decision_to(decision, sequence) for sequence, decision in outgoing.decisions],
+    )
+
+
+def duration_ms(milliseconds: int) -> Duration:
+    """A duration of so many milliseconds."""
+    seconds, rest = divmod(milliseconds, 1_000)
+    return Duration(seconds=seconds, nanos=rest * 1_000_000)
+
+
+def _grant_to(grant: Grant) -> decision_pb2.Grant:
+    return decision_pb2.Grant(
+        output_ceiling_tokens=grant.output_ceiling_tokens,
+        valid_for=duration_ms(grant.valid_for_ms),
+        final=grant.final,
+        resume=grant.resume,
+    )

@@ -1,0 +1,183 @@
+"""This node's line to the control service: configuration down, leases back and forth."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import grpc
+import structlog
+
+from metering_service.api.fleet_codec import answer_from, config_from, statement_to
+from metering_service.domain.service import ServiceConfig
+from metering_service.usecases.configuration import take_config
+from metering_service.usecases.lease_keeper import LeaseKeeper
+from metering_service.usecases.node import Node
+from tallygate.control.v1 import fleet_service_pb2 as pb
+from tallygate.control.v1 import fleet_service_pb2_grpc
+
+EXCHANGE_DEADLINE_S = 2.0
+EXCHANGE_INTERVAL_S = 0.2
+RENEWAL_INTERVAL_NS = 5_000_000_000
+ASK_AGAIN_S = 0.005
+RECONNECT_FIRST_S = 0.05
+RECONNECT_MAX_S = 1.0
+SILENCE_MAX_S = 3.0
+SUBSCRIPTIONS_PER_MESSAGE = 1_000
+
+log = structlog.get_logger()
+
+CHANNEL_OPTIONS = [
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+]
+
+
+class ControlLink:
+    """Runs the WatchConfig stream and the lease exchanges of one node."""
+
+    def __init__(self, address: str, *, database_id: str) -> None:
+        self._address = address
+        self._database_id = database_id
+        self._names: set[str] = set()
+        self._outbox: asyncio.Queue[pb.WatchConfigRequest] = asyncio.Queue()
+        self._wanted = asyncio.Event()
+        self._exchange_number = 0
+        self._version = 0
+        self._last_renewal_ns = 0
+        self.up_to_date = asyncio.Event()
+
+    # --- errands of the use cases --------------------------------------------------------------------------------
+
+    def subscribe(self, service: str) -> None:
+        """Follow a service from now on."""
+        self._names.add(service)
+        self._outbox.put_nowait(_subscription([service]))
+
+    def unsubscribe(self, service: str) -> None:
+        """Follow it no longer."""
+        self._names.discard(service)
+        self._outbox.put_nowait(pb.WatchConfigRequest(subscription=pb.ConfigSubscription(unsubscribe=[service])))
+
+    def exchange(self) -> None:
+        """Exchange leases at once."""
+        self._wanted.set()
+
+    # --- the two loops -------------------------------------------------------------------------------------------
+
+    async def run(self, node: Node, keeper: LeaseKeeper) -> None:
+        """Keep the line up until cancelled. Raises only when this node is fenced or refused for good."""
+        async with grpc.aio.insecure_channel(self._address, options=CHANNEL_OPTIONS) as channel:
+            stub = fleet_service_pb2_grpc.FleetServiceStub(channel)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._watch(stub, node, keeper))
+                group.create_task(self._exchange(stub, node, keeper))
+
+    async def _watch(self, stub: fleet_service_pb2_grpc.FleetServiceAsyncStub, node: Node, keeper: LeaseKeeper) -> None:
+        delay_s = RECONNECT_FIRST_S
+        while True:
+            try:
+                async for message in self._messages(stub, node):
+                    delay_s = RECONNECT_FIRST_S
+                    self._take(message, node, keeper)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
+                    raise
+                log.warning("control_lost", address=self._address, code=error.code().name, problem=error.details())
+            except TimeoutError:
+                log.warning("control_silent", address=self._address, seconds=SILENCE_MAX_S)
+            await asyncio.sleep(delay_s)
+            delay_s = min(2 * delay_s, RECONNECT_MAX_S)
+
+    async def _messages(
+        self, stub: fleet_service_pb2_grpc.FleetServiceAsyncStub, node: Node
+    ) -> AsyncIterator[pb.WatchConfigResponse]:
+        self._outbox = asyncio.Queue()
+        call = stub.WatchConfig()
+        try:
+            hello = pb.NodeHello(node=node.name, epoch=node.epoch, metering_database_id=self._database_id)
+            await call.write(pb.WatchConfigRequest(hello=hello))
+            names = sorted(self._names)
+            for start in range(0, len(names), SUBSCRIPTIONS_PER_MESSAGE):
+                await call.write(_subscription(names[start : start + SUBSCRIPTIONS_PER_MESSAGE]))
+            sender = asyncio.create_task(self._send(call, self._outbox))
+            try:
+                while True:
+                    message = await asyncio.wait_for(call.read(), SILENCE_MAX_S)
+                    if not isinstance(message, pb.WatchConfigResponse):
+                        return
+                    yield message
+            finally:
+                sender.cancel()
+        finally:
+            call.cancel()
+
+    async def _send(
+        self,
+        call: "grpc.aio.StreamStreamCall[pb.WatchConfigRequest, pb.WatchConfigResponse]",
+        outbox: asyncio.Queue[pb.WatchConfigRequest],
+    ) -> None:
+        try:
+            while True:
+                await call.write(await outbox.get())
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            return  # The reader sees the same break, and its reason.
+
+    def _take(self, message: pb.WatchConfigResponse, node: Node, keeper: LeaseKeeper) -> None:
+        for service in message.services:
+            config: ServiceConfig = config_from(service)
+            take_config(node, config)
+        self._version = max(self._version, message.version)
+        acknowledgement = pb.ConfigAcknowledgement(version=self._version)
+        self._outbox.put_nowait(pb.WatchConfigRequest(acknowledgement=acknowledgement))
+        if message.recalled_lease_ids:
+            keeper.recall(message.recalled_lease_ids)
+            self._wanted.set()
+        if message.replenished_service_uids:
+            keeper.replenish(message.replenished_service_uids)
+        self.up_to_date.set()
+
+    async def _exchange(
+        self, stub: fleet_service_pb2_grpc.FleetServiceAsyncStub, node: Node, keeper: LeaseKeeper
+    ) -> None:
+        await self.up_to_date.wait()
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), EXCHANGE_INTERVAL_S)
+            self._wanted.clear()
+            reached = await self._exchange_now(stub, node, keeper)
+            if keeper.wants_more():
+                self._wanted.set()
+                await asyncio.sleep(ASK_AGAIN_S if reached else RECONNECT_FIRST_S)
+
+    async def _exchange_now(
+        self, stub: fleet_service_pb2_grpc.FleetServiceAsyncStub, node: Node, keeper: LeaseKeeper
+    ) -> bool:
+        asked_ns = node.clock.monotonic_ns()
+        said = keeper.statements()
+        if not said and asked_ns - self._last_renewal_ns < RENEWAL_INTERVAL_NS:
+            return True
+        self._exchange_number += 1
+        request = pb.ExchangeLeasesRequest(
+            node=node.name,
+            epoch=node.epoch,
+            exchange_number=self._exchange_number,
+            acknowledged_version=self._version,
+            statements=[statement_to(statement) for statement in said],
+        )
+        try:
+            response = await stub.ExchangeLeases(request, timeout=EXCHANGE_DEADLINE_S)
+        except grpc.aio.AioRpcError as error:
+            log.warning("exchange_failed", code=error.code().name, problem=error.details())
+            return False
+        valid_for_ns = response.valid_for.seconds * 1_000_000_000 + response.valid_for.nanos
+        self._last_renewal_ns = asked_ns
+        keeper.answered(said, [answer_from(answer) for answer in response.answers], asked_ns, valid_for_ns)
+        return True
+
+
+def _subscription(names: list[str]) -> pb.WatchConfigRequest:
+    return pb.WatchConfigRequest(subscription=pb.ConfigSubscription(subscribe=names))

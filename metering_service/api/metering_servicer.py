@@ -1,0 +1,102 @@
+"""The Meter stream and its unary siblings."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import grpc
+
+from metering_service.api.codec import decision_to, outgoing_to, report_from
+from metering_service.domain.decision import Decision
+from metering_service.domain.errors import InvalidQuery
+from metering_service.domain.report import Phase, Report
+from metering_service.usecases.node import Node
+from metering_service.usecases.session import Session
+from metering_service.usecases.unary import ask
+from tallygate.metering.v1 import metering_service_pb2 as pb
+from tallygate.metering.v1 import metering_service_pb2_grpc, report_pb2
+
+REPORTS_PER_MESSAGE_MAX = 4_096
+
+
+class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
+    """Decodes, calls, encodes."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._pumps: set[asyncio.Task[None]] = set()
+        self._draining = asyncio.Event()
+
+    def drain(self) -> None:
+        """End every stream once what it reported is answered and durable."""
+        self._draining.set()
+
+    async def Meter(
+        self,
+        request_iterator: AsyncIterator[pb.MeterRequest],
+        context: "grpc.aio.ServicerContext[pb.MeterRequest, pb.MeterResponse]",
+    ) -> AsyncIterator[pb.MeterResponse]:
+        """Reads in one task, writes in the other: what gathers while a message is being written goes in the next."""
+        news = asyncio.Event()
+        session = Session(self._node, news.set)
+        reader = asyncio.create_task(self._read(session, request_iterator, news))
+        drained = asyncio.create_task(self._wake_when_draining(news))
+        try:
+            while True:
+                await news.wait()
+                news.clear()
+                outgoing = session.drain()
+                if outgoing is not None:
+                    yield outgoing_to(outgoing)
+                if reader.done() and (reader.exception() is not None or session.idle):
+                    reader.result()
+                    return
+                if self._draining.is_set() and session.idle:
+                    return
+        finally:
+            reader.cancel()
+            drained.cancel()
+            session.close()
+
+    async def _read(self, session: Session, messages: AsyncIterator[pb.MeterRequest], news: asyncio.Event) -> None:
+        try:
+            async for message in messages:
+                if len(message.reports) > REPORTS_PER_MESSAGE_MAX:
+                    raise InvalidQuery(
+                        ("reports", f"more than {REPORTS_PER_MESSAGE_MAX:,} in one message: send several")
+                    )
+                session.take(message.first_sequence, [report_from(report) for report in message.reports])
+        finally:
+            news.set()
+
+    async def _wake_when_draining(self, news: asyncio.Event) -> None:
+        await self._draining.wait()
+        news.set()
+
+    async def Authorize(
+        self,
+        request: pb.AuthorizeRequest,
+        context: "grpc.aio.ServicerContext[pb.AuthorizeRequest, pb.AuthorizeResponse]",
+    ) -> pb.AuthorizeResponse:
+        """See the contract."""
+        report = _report(request.HasField("report"), request.report, Phase.AUTHORIZE)
+        if report.phase not in (Phase.AUTHORIZE, None):
+            raise InvalidQuery(("report.phase", "must be AUTHORIZE here: Report takes the others"))
+        return pb.AuthorizeResponse(decision=decision_to(await ask(self._node, report)))
+
+    async def Report(
+        self, request: pb.ReportRequest, context: "grpc.aio.ServicerContext[pb.ReportRequest, pb.ReportResponse]"
+    ) -> pb.ReportResponse:
+        """See the contract."""
+        report = _report(request.HasField("report"), request.report, None)
+        if report.phase is Phase.AUTHORIZE:
+            raise InvalidQuery(("report.phase", "must be PROGRESS or FINISH here: Authorize takes AUTHORIZE"))
+        report = replace(report, want_receipt=report.phase is Phase.FINISH)
+        decision: Decision = await ask(self._node, report)
+        return pb.ReportResponse(decision=decision_to(decision))
+
+
+def _report(given: bool, message: report_pb2.TokenReport, default_phase: Phase | None) -> Report:
+    if not given:
+        raise InvalidQuery(("report", "is required"))
+    return report_from(message, default_phase=default_phase)

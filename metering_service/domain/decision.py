@@ -1,0 +1,108 @@
+"""Decisions: allow or deny, why, and how far."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from metering_service.domain.records import Receipt
+
+
+class Reason(Enum):
+    """Why a request may not go on: (retryable, the sentence). Values are distinct by their names' sentences."""
+
+    NOT_ENABLED = (
+        False,
+        "Nobody has started this service: claim its free trial, enable pay-as-you-go or buy a reservation.",
+    )
+    ACTIVATING = (True, "This service was started a moment ago and the fleet is still being told: try again.")
+    POSTPAID_DISABLED = (
+        False,
+        "Pay-as-you-go was switched off by the user, which stops this service: enable it again.",
+    )
+    TRIAL_EXHAUSTED = (False, "The free trial is used up and nothing else pays: enable pay-as-you-go.")
+    TRIAL_EXPIRED = (False, "The free trial's time is over and nothing else pays: enable pay-as-you-go.")
+    TRIAL_INSUFFICIENT = (False, "This request is larger than what remains of the free trial: a smaller one may pass.")
+    BALANCE_INSUFFICIENT = (
+        False,
+        "This request costs more than the account has available: top it up, or send a smaller one.",
+    )
+    RESERVATION_EXCEEDED = (True, "This request is beyond the reservation's rate, which is not to be exceeded.")
+    RESERVATION_ENDED = (False, "The last reservation ended and nothing else pays: buy again or enable pay-as-you-go.")
+    ACCOUNT_OVERDUE = (False, "The account is overdue: top it up, and this service runs again by itself.")
+    SUSPENDED = (False, "An operator suspended this service: only an operator can resume it.")
+    UNKNOWN_SERVICE = (False, "There is no such service: check its name, accounts/{account}/services/{service}.")
+    INVALID_REPORT = (False, "This report is malformed.")
+    REQUEST_ID_REUSED = (False, "A request of this id has finished already: every request needs an id of its own.")
+    TOO_OLD = (False, "This report is about a request older than ids are remembered: it is not recorded.")
+    CONTROL_UNREACHABLE = (True, "The control service does not answer and the leases at hand do not suffice.")
+    STORAGE_UNAVAILABLE = (True, "The metering database has not answered for too long: nothing more can be recorded.")
+    OVERLOADED = (True, "This node has too much at once.")
+    BUDGET_CONTENDED = (True, "What is left of the budget is with other requests or nodes, and may come back.")
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same report may be allowed later without anybody doing anything."""
+        return self.value[0]
+
+    @property
+    def sentence(self) -> str:
+        """The reason for people."""
+        return self.value[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """How far a request may go: a ceiling on its cumulative output class."""
+
+    output_ceiling_tokens: int
+    valid_for_ms: int
+    final: bool
+    resume: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer to a report. `reason` None means ALLOW."""
+
+    request_id: str
+    reason: Reason | None = None
+    message: str = ""
+    retryable: bool = False
+    retry_after_ms: int | None = None
+    remaining_tokens: int | None = None
+    remaining_nanos: int | None = None
+    grant: Grant | None = None
+    config_version: int = 0
+    receipt: Receipt | None = None
+
+    @property
+    def allowed(self) -> bool:
+        """Whether it may go on."""
+        return self.reason is None
+
+
+def deny(
+    request_id: str,
+    reason: Reason,
+    *,
+    message: str = "",
+    retryable: bool | None = None,
+    retry_after_ms: int | None = None,
+    remaining_tokens: int | None = None,
+    remaining_nanos: int | None = None,
+    config_version: int = 0,
+) -> Decision:
+    """A denial, with the reason's own sentence unless another is given."""
+    if retryable is None:
+        retryable = reason.retryable
+    if retryable and retry_after_ms is None:
+        retry_after_ms = 100 if reason is Reason.BUDGET_CONTENDED else 1_000
+    return Decision(
+        request_id,
+        reason,
+        message or reason.sentence,
+        retryable=retryable,
+        retry_after_ms=retry_after_ms,
+        remaining_tokens=remaining_tokens,
+        remaining_nanos=remaining_nanos,
+        config_version=config_version,
+    )

@@ -1,0 +1,24 @@
+"""How large grants are: large while budgets are plentiful, shrinking as they run out."""
+
+GRANT_TOKENS_MIN = 16
+GRANT_TOKENS_MAX = 1_024
+SHARE = 8
+"""A grant takes at most one part in so many of what is free."""
+
+
+def output_target(output_tokens: int, free_tokens: int, max_output_tokens: int | None, *, ceiling_tokens: int) -> int:
+    """The ceiling to aim for, given what was generated and what is free of all payers together.
+
+    Where much is free a grant doubles what was generated, so that a request of length n needs log n reports.
+    `max_output_tokens` caps a hold; it is never the hold itself.
+    """
+    chunk = max(GRANT_TOKENS_MIN, min(free_tokens // SHARE, max(GRANT_TOKENS_MAX, output_tokens)))
+    target = output_tokens + chunk
+    if max_output_tokens is not None:
+        target = min(target, max_output_tokens)
+    return max(target, ceiling_tokens)
+
+
+def is_past_half(output_tokens: int, ceiling_tokens: int) -> bool:
+    """Whether a report asks, by what it says, for its grant to be renewed."""
+    return 2 * output_tokens > ceiling_tokens

@@ -1,0 +1,211 @@
+"""A lease in the hands of this node: what is free, held, booked and committed of one budget, for one service.
+
+Three counters only grow: granted (the control service owns it), consumed (booked here and committed in the metering
+database) and returned (given back unused). Everything else follows from them and from what requests hold.
+"""
+
+from dataclasses import dataclass
+
+from metering_service.domain.funding import NOTHING, Offer
+from metering_service.domain.records import BudgetKind
+
+CONFIRMED_EMPTY_NS = 1_000_000_000
+RATE_CONFIRMED_EMPTY_NS = 50_000_000
+IDLE_NS = 1_000_000_000
+RATE_IDLE_NS = 500_000_000
+BURN_WINDOW_NS = 200_000_000
+PREFETCH_FACTOR = 4
+
+RATE_KINDS = frozenset({BudgetKind.RESERVATION_INPUT, BudgetKind.RESERVATION_OUTPUT})
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What this node says of a lease. Levels and growing counters only, so that saying it twice does no harm."""
+
+    lease_id: str
+    service: str
+    service_uid: str
+    kind: BudgetKind
+    consumed_units: int
+    returned_units: int
+    held_units: int
+    wanted_units: int
+    needed_units: int
+    closing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the control service answers. `empty`: confirmed that nothing is free or can be recalled."""
+
+    lease_id: str
+    granted_units: int
+    empty: bool
+    recalling: bool
+    available_units: int
+    leased_elsewhere_units: int
+    accrues_after_ms: int | None
+    closed: bool
+
+
+class Pool:
+    """One lease. Not thread-safe; all calls happen on the event loop."""
+
+    __slots__ = (
+        "_burn_units",
+        "_empty_until_ns",
+        "_last_burn_ns",
+        "_last_stated",
+        "_last_take_ns",
+        "_taken_since",
+        "accrues_after_ms",
+        "available_units",
+        "booked",
+        "closing",
+        "committed",
+        "granted",
+        "held",
+        "kind",
+        "lease_id",
+        "leased_elsewhere_units",
+        "needed",
+        "recalled",
+        "returned",
+        "service",
+        "service_uid",
+    )
+
+    def __init__(self, lease_id: str, service: str, service_uid: str, kind: BudgetKind) -> None:
+        self.lease_id = lease_id
+        self.service = service
+        self.service_uid = service_uid
+        self.kind = kind
+        self.granted = 0
+        self.returned = 0
+        self.booked = 0
+        self.committed = 0
+        self.held = 0
+        self.needed = 0
+        self.recalled = False
+        self.closing = False
+        self.available_units = 0
+        self.leased_elsewhere_units = 0
+        self.accrues_after_ms: int | None = None
+        self._empty_until_ns = 0
+        self._taken_since = 0
+        self._burn_units = 0
+        self._last_burn_ns = 0
+        self._last_take_ns = 0
+        self._last_stated: Statement | None = None
+
+    @property
+    def free(self) -> int:
+        """Units that a request could hold now. Below zero after a debt."""
+        return self.granted - self.returned - self.booked - self.held
+
+    def offer(self, now_ns: int) -> Offer:
+        """What this lease offers to a request."""
+        free = self.free
+        return Offer(max(0, free) if not self.closing else 0, now_ns < self._empty_until_ns)
+
+    def hold(self, units: int, now_ns: int) -> None:
+        """Set units aside for a request; negative gives them back."""
+        self.held += units
+        if units > 0:
+            self._taken_since += units
+            self._last_take_ns = now_ns
+
+    def book(self, held_units: int, used_units: int) -> None:
+        """A request is settled: its hold goes, what it used stays. More used than held is a debt."""
+        self.held -= held_units
+        self.booked += used_units
+
+    def need(self, units: int) -> None:
+        """A request waits for so many units."""
+        self.needed = max(self.needed, units)
+
+    def replenished(self) -> None:
+        """The control service says that asking again may help."""
+        self._empty_until_ns = 0
+
+    def is_low(self) -> bool:
+        """Whether to ask for more before somebody has to wait."""
+        return not self.closing and self._burn_units > 0 and self.free < self._burn_units
+
+    def statement(self, now_ns: int, *, idle: bool) -> Statement | None:
+        """What there is to say now; None if nothing changed since the last answer. May give back what is not needed.
+
+        `idle`: no request of the service is open or waiting.
+        """
+        self._measure_burn(now_ns)
+        self._give_back(now_ns, idle=idle)
+        wanted = 0 if self.closing else self._wanted(now_ns)
+        said = Statement(
+            self.lease_id,
+            self.service,
+            self.service_uid,
+            self.kind,
+            self.committed,
+            self.returned,
+            self.held + self.booked - self.committed,
+            wanted,
+            self.needed,
+            self.closing,
+        )
+        hungry = self.needed > 0 or wanted > max(0, self.free)
+        if self._last_stated == said and not hungry and not self.recalled and not self.closing:
+            return None
+        return said
+
+    def answered(self, said: Statement, answer: Answer, asked_ns: int) -> None:
+        """Take in the answer to a statement."""
+        self._last_stated = said
+        self.recalled = False
+        self.granted = max(self.granted, answer.granted_units)
+        self.available_units = answer.available_units
+        self.leased_elsewhere_units = answer.leased_elsewhere_units
+        self.accrues_after_ms = answer.accrues_after_ms
+        rate = self.kind in RATE_KINDS
+        self._empty_until_ns = (
+            asked_ns + (RATE_CONFIRMED_EMPTY_NS if rate else CONFIRMED_EMPTY_NS) if answer.empty else 0
+        )
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing of this lease is held or waits for its commit."""
+        return self.held == 0 and self.booked == self.committed
+
+    def _measure_burn(self, now_ns: int) -> None:
+        elapsed_ns = now_ns - self._last_burn_ns
+        if elapsed_ns >= BURN_WINDOW_NS:
+            self._burn_units = (self._burn_units + self._taken_since * 1_000_000_000 // elapsed_ns) // 2
+            self._taken_since = 0
+            self._last_burn_ns = now_ns
+
+    def _wanted(self, now_ns: int) -> int:
+        """Free units to aim for: some seconds of burn (less of a rate, which refills by itself)."""
+        if now_ns < self._empty_until_ns and not self.needed:
+            return max(0, self.free)
+        rate = self.kind in RATE_KINDS
+        ahead = self._burn_units // 4 if rate else self._burn_units * 2
+        return max(ahead, self.needed if rate else self.needed * PREFETCH_FACTOR)
+
+    def _give_back(self, now_ns: int, *, idle: bool) -> None:
+        free = self.free
+        if free <= 0 or self.needed:
+            return
+        quiet_ns = now_ns - self._last_take_ns
+        rate = self.kind in RATE_KINDS
+        unused = (idle and quiet_ns > IDLE_NS) or (rate and quiet_ns > RATE_IDLE_NS)
+        if self.closing or self.recalled or unused:
+            self.returned += free
+        elif not rate and quiet_ns > IDLE_NS and free > 4 * self._burn_units:
+            self.returned += free - 2 * self._burn_units
+
+
+def offer_of(pool: "Pool | None", now_ns: int, *, pays: bool) -> Offer:
+    """What a payer offers: nothing, finally, if it does not pay; nothing yet, if there is no lease."""
+    if not pays:
+        return NOTHING
+    return pool.offer(now_ns) if pool is not None else Offer(0, exhausted=False)

@@ -1,0 +1,62 @@
+"""Prices and the one division that turns tokens into money."""
+
+from dataclasses import dataclass
+
+from metering_service.domain.counts import Counts
+
+TOKENS_PER_PRICE_UNIT = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """A price version: integer nanos per million tokens, by kind. Version 0 is "no price": tokens cost nothing."""
+
+    version: int = 0
+    input: int = 0
+    cached_input: int = 0
+    cache_write: int = 0
+    output: int = 0
+    reasoning: int = 0
+
+    @property
+    def dearest_input(self) -> int:
+        """The highest price in the input class."""
+        return max(self.input, self.cached_input, self.cache_write)
+
+    @property
+    def dearest_output(self) -> int:
+        """The highest price in the output class."""
+        return max(self.output, self.reasoning)
+
+    def cost_nanos(self, billed: Counts) -> int:
+        """The exact sum of tokens times price, divided once, rounded down."""
+        return (
+            billed.input * self.input
+            + billed.cached_input * self.cached_input
+            + billed.cache_write * self.cache_write
+            + billed.output * self.output
+            + billed.reasoning * self.reasoning
+        ) // TOKENS_PER_PRICE_UNIT
+
+    def hold_nanos(self, input_tokens: int, output_tokens: int) -> int:
+        """The most that so many tokens of each class can cost, whatever their kinds turn out to be."""
+        return (input_tokens * self.dearest_input + output_tokens * self.dearest_output) // TOKENS_PER_PRICE_UNIT
+
+    def affordable_input(self, nanos: int, input_tokens: int, output_tokens: int) -> int:
+        """How many more input tokens `nanos` cover, on top of the tokens given; -1 for any number."""
+        return self._affordable(nanos, input_tokens, output_tokens, self.dearest_input)
+
+    def affordable_output(self, nanos: int, input_tokens: int, output_tokens: int) -> int:
+        """How many more output tokens `nanos` cover, on top of the tokens given; -1 for any number."""
+        return self._affordable(nanos, input_tokens, output_tokens, self.dearest_output)
+
+    def _affordable(self, nanos: int, input_tokens: int, output_tokens: int, each: int) -> int:
+        if each == 0:
+            return -1
+        # floor(sum / unit) <= nanos  <=>  sum <= nanos * unit + unit - 1
+        limit = nanos * TOKENS_PER_PRICE_UNIT + TOKENS_PER_PRICE_UNIT - 1
+        spent = input_tokens * self.dearest_input + output_tokens * self.dearest_output
+        return max(0, (limit - spent) // each)
+
+
+FREE = Price()

@@ -1,0 +1,69 @@
+"""Reports as inference servers send them, and what makes one malformed."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from metering_service.domain.counts import Counts
+
+REQUEST_ID_BYTES_MAX = 64
+TOKENS_MAX = 1_000_000_000
+LABELS_MAX = 8
+LABEL_BYTES_MAX = 64
+CREDENTIAL_BYTES_MAX = 256
+
+
+class Phase(Enum):
+    """Where a request is in its life."""
+
+    AUTHORIZE = 1
+    PROGRESS = 2
+    FINISH = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an inference server says of one request: cumulative counts so far. `phase` None is an unknown one."""
+
+    request_id: str
+    service: str
+    phase: Phase | None
+    counts: Counts
+    max_output_tokens: int | None = None
+    credential: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    estimated: bool = False
+    want_receipt: bool = False
+    resume: bytes = b""
+
+
+def problem(report: Report) -> str | None:  # noqa: PLR0911  # a list of checks
+    """What is wrong with a report, as one sentence; None if nothing is."""
+    counts = report.counts
+    kinds = (counts.input, counts.cached_input, counts.cache_write, counts.output, counts.reasoning)
+    if not report.request_id:
+        return "request_id is empty: give every request an id of its own."
+    if len(report.request_id) > REQUEST_ID_BYTES_MAX or len(report.request_id.encode()) > REQUEST_ID_BYTES_MAX:
+        return f"request_id is longer than {REQUEST_ID_BYTES_MAX} bytes."
+    if report.phase is None:
+        return "phase is none of AUTHORIZE, PROGRESS and FINISH."
+    if min(kinds) < 0:
+        return "usage has a negative count: counts are cumulative and only grow."
+    if max(kinds) > TOKENS_MAX:
+        return f"usage has a count above {TOKENS_MAX:,} tokens."
+    if report.max_output_tokens is not None and not 0 <= report.max_output_tokens <= TOKENS_MAX:
+        return f"max_output_tokens is not between 0 and {TOKENS_MAX:,}."
+    if report.labels or report.credential:
+        return _problem_of_attributes(report)
+    return None
+
+
+def _problem_of_attributes(report: Report) -> str | None:
+    if len(report.labels) > LABELS_MAX:
+        return f"labels has more than {LABELS_MAX} entries."
+    if any(max(len(key.encode()), len(value.encode())) > LABEL_BYTES_MAX for key, value in report.labels):
+        return f"labels has a key or value longer than {LABEL_BYTES_MAX} bytes."
+    if any(not key for key, _ in report.labels):
+        return "labels has an empty key."
+    if len(report.credential.encode()) > CREDENTIAL_BYTES_MAX:
+        return f"credential is longer than {CREDENTIAL_BYTES_MAX} bytes."
+    return None

@@ -1,0 +1,188 @@
+"""A request while this node knows it: its counts, what is held for it, what was booked of it."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from metering_service.domain.counts import Counts, Tally
+from metering_service.domain.decision import Decision
+from metering_service.domain.price import Price
+from metering_service.domain.records import HeldUnits, Receipt, RequestRecord, SettlementState
+from metering_service.domain.resume import ResumeToken
+from metering_service.domain.settlement import Used, beyond, used
+
+
+class Listener(Protocol):
+    """Whoever speaks for a request, and can be told to stop it."""
+
+    def order(self, decision: Decision) -> None:
+        """Take an unasked decision."""
+
+
+class Request:
+    """One part of a request: what this node grants and books of it.
+
+    `base_*`: what a predecessor granted and books; this part begins where that ends. `held` counts from there. Of what
+    is held, `booked` has been booked already (nothing, until the first settlement).
+    """
+
+    __slots__ = (
+        "authorised",
+        "base_input_tokens",
+        "base_output_tokens",
+        "booked",
+        "credential",
+        "debt_allowed",
+        "dirty",
+        "estimated",
+        "final",
+        "held",
+        "labels",
+        "last_heard_ns",
+        "marks",
+        "max_output_tokens",
+        "overrun_tokens",
+        "part",
+        "predecessor_part",
+        "price",
+        "receipt",
+        "request_id",
+        "session",
+        "settle_us",
+        "start_us",
+        "state",
+        "tally",
+        "told_to_stop",
+    )
+
+    def __init__(
+        self, request_id: str, part: str, *, price: Price, debt_allowed: bool, start_us: int, now_ns: int
+    ) -> None:
+        self.request_id = request_id
+        self.part = part
+        self.price = price
+        self.debt_allowed = debt_allowed
+        self.start_us = start_us
+        self.last_heard_ns = now_ns
+        self.tally = Tally()
+        self.held = HeldUnits()
+        self.booked = Used(0, 0, 0, 0)
+        self.receipt = Receipt()
+        self.state = SettlementState.OPEN
+        self.settle_us: int | None = None
+        self.authorised = False
+        self.final = False
+        self.told_to_stop = False
+        self.max_output_tokens: int | None = None
+        self.overrun_tokens = 0
+        self.base_input_tokens = 0
+        self.base_output_tokens = 0
+        self.predecessor_part: str | None = None
+        self.credential = ""
+        self.labels: tuple[tuple[str, str], ...] = ()
+        self.estimated = False
+        self.dirty = False
+        self.session: Listener | None = None
+        self.marks: list[Callable[[], None]] = []
+
+    @property
+    def counts(self) -> Counts:
+        """What this part has to book: the counts beyond its predecessor's."""
+        counts = self.tally.counts
+        if self.base_input_tokens or self.base_output_tokens:
+            return beyond(counts, self.base_input_tokens, self.base_output_tokens)
+        return counts
+
+    @property
+    def output_tokens(self) -> int:
+        """The request's cumulative output class, its predecessor's part included."""
+        return self.tally.output.class_tokens
+
+    @property
+    def ceiling_tokens(self) -> int:
+        """Ceiling on the request's cumulative output class."""
+        return self.base_output_tokens + self.held.output_ceiling_tokens
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it runs."""
+        return self.state is SettlementState.OPEN
+
+    def resume_token(self, node: str, epoch: int) -> bytes:
+        """What a client shows to go on elsewhere."""
+        return ResumeToken(
+            self.part,
+            node,
+            epoch,
+            self.base_input_tokens + self.held.input_tokens,
+            self.ceiling_tokens,
+            self.start_us,
+            self.price,
+        ).encode()
+
+    def carry_on(self, token: ResumeToken) -> None:
+        """Begin where the giver of `token` ends: what it granted is its to book."""
+        self.predecessor_part = token.part
+        self.base_input_tokens = token.input_tokens
+        self.base_output_tokens = token.output_ceiling_tokens
+        self.price = token.price
+        self.authorised = True
+
+    def record(self, service: str, service_uid: str, node: str, epoch: int) -> RequestRecord:
+        """The row as it stands now."""
+        price = self.price
+        return RequestRecord(
+            service=service,
+            service_uid=service_uid,
+            request_id=self.request_id,
+            part=self.part,
+            node=node,
+            epoch=epoch,
+            state=self.state,
+            counts=self.tally.counts,
+            receipt=self.receipt if self.settle_us is not None else Receipt(price_version=price.version),
+            held=self.held,
+            price_nanos_per_million=(
+                price.input,
+                price.cached_input,
+                price.cache_write,
+                price.output,
+                price.reasoning,
+            ),
+            debt_allowed=self.debt_allowed,
+            estimated=self.estimated,
+            credential=self.credential,
+            labels=self.labels,
+            start_us=self.start_us,
+            settle_us=self.settle_us,
+            predecessor_part=self.predecessor_part,
+        )
+
+
+def revive(record: RequestRecord, now_ns: int) -> Request:
+    """A request as its record left it: booked as far as the receipt goes."""
+    price = Price(record.receipt.price_version, *record.price_nanos_per_million)
+    request = Request(
+        record.request_id,
+        record.part,
+        price=price,
+        debt_allowed=record.debt_allowed,
+        start_us=record.start_us,
+        now_ns=now_ns,
+    )
+    request.tally = Tally.of(record.counts, finish=record.state is SettlementState.FINISHED)
+    request.state = record.state
+    request.authorised = record.part != ""
+    request.receipt = record.receipt
+    request.held = record.held
+    request.overrun_tokens = record.receipt.overrun_tokens
+    request.settle_us = record.settle_us
+    request.credential = record.credential
+    request.labels = record.labels
+    request.estimated = record.estimated
+    request.predecessor_part = record.predecessor_part
+    if record.settle_us is not None:
+        request.booked = used(record.receipt)
+        booked = record.receipt.usage
+        request.base_input_tokens = record.counts.input_class - booked.input_class
+        request.base_output_tokens = record.counts.output_class - booked.output_class
+    return request

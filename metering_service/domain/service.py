@@ -1,0 +1,62 @@
+"""A service as this node knows it, and what its status means for a request."""
+
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+
+from metering_service.domain.decision import Reason
+from metering_service.domain.price import FREE, Price
+
+
+class Status(Enum):
+    """As the control service derived it; UNKNOWN and DELETED stand for services that are not there."""
+
+    UNKNOWN = 0
+    DELETED = 1
+    NOT_ENABLED = 2
+    ACTIVATING = 3
+    RUNNING = 4
+    STOPPED = 5
+
+
+class StopReason(StrEnum):
+    """Why a service is stopped. Named in the order in which a denial picks one of several."""
+
+    SUSPENDED = "SUSPENDED"
+    POSTPAID_DISABLED = "POSTPAID_DISABLED"
+    ACCOUNT_OVERDUE = "ACCOUNT_OVERDUE"
+    TRIAL_EXPIRED = "TRIAL_EXPIRED"
+    TRIAL_EXHAUSTED = "TRIAL_EXHAUSTED"
+    RESERVATION_ENDED = "RESERVATION_ENDED"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceConfig:
+    """What the control service says of one service."""
+
+    name: str
+    status: Status
+    uid: str = ""
+    stop_reasons: frozenset[StopReason] = field(default_factory=frozenset)
+    reservation_pays: bool = False
+    trial_pays: bool = False
+    postpaid_pays: bool = False
+    debt_allowed: bool = False
+    price: Price = FREE
+    smallest_request_tokens: int = 16
+    reserved_input_tpm: int = 0
+    reserved_output_tpm: int = 0
+    version: int = 0
+
+    def refusal(self) -> Reason | None:
+        """Why no request of this service may run now; None if one may.
+
+        ACTIVATING passes: a node that has the activation can honour it, and acknowledging it is what ends that status.
+        """
+        if self.status in (Status.RUNNING, Status.ACTIVATING):
+            return None
+        if self.status is Status.NOT_ENABLED:
+            return Reason.NOT_ENABLED
+        if self.status is Status.STOPPED:
+            first = next((reason for reason in StopReason if reason in self.stop_reasons), StopReason.SUSPENDED)
+            return Reason[first.value]
+        return Reason.UNKNOWN_SERVICE

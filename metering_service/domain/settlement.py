@@ -1,0 +1,94 @@
+"""Booking: which payer covered which tokens of a request, worked out once, from the final counts.
+
+How much each payer gives was fixed when tokens were held. The kinds lie in one sequence: input, cached_input,
+cache_write, output, reasoning. The reservation covers the front of each class, the trial the front of what is left,
+money the rest. So a request's cost does not depend on how often it was reported.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from metering_service.domain.counts import Counts
+from metering_service.domain.price import Price
+from metering_service.domain.records import HeldUnits, Receipt
+
+
+def split(counts: Counts, held: HeldUnits, price: Price, *, debt_allowed: bool) -> Receipt:
+    """Who paid for `counts`, given what was held for them. Overrun and revision are the caller's to add.
+
+    What nothing covers is billed as debt where that is allowed, else unfunded.
+    """
+    input_kinds = [counts.input, counts.cached_input, counts.cache_write]
+    output_kinds = [counts.output, counts.reasoning]
+    reserved = [
+        *_take_front(input_kinds, held.reserved_input_tokens),
+        *_take_front(output_kinds, held.reserved_output_tokens),
+    ]
+    rest = [*input_kinds, *output_kinds]
+    trial = _take_front(rest, held.trial_tokens)
+    billed = _take_front(rest, sum(rest) if debt_allowed else held.billed_tokens)
+    billed_counts = Counts(*billed)
+    cost_nanos = price.cost_nanos(billed_counts)
+    return Receipt(
+        usage=counts,
+        reserved=Counts(*reserved),
+        trial=Counts(*trial),
+        billed=billed_counts,
+        unfunded=Counts(*rest),
+        cost_nanos=cost_nanos,
+        debt_nanos=max(0, cost_nanos - held.money_nanos),
+        price_version=price.version,
+    )
+
+
+def beyond(counts: Counts, base_input_tokens: int, base_output_tokens: int) -> Counts:
+    """What is left of `counts` after the front of each class, which another node books."""
+    input_kinds = [counts.input, counts.cached_input, counts.cache_write]
+    output_kinds = [counts.output, counts.reasoning]
+    _take_front(input_kinds, base_input_tokens)
+    _take_front(output_kinds, base_output_tokens)
+    return Counts(*input_kinds, *output_kinds)
+
+
+def up_to(counts: Counts, input_tokens: int, output_tokens: int) -> Counts:
+    """The front of each class of `counts`: the part that `beyond` leaves out."""
+    return counts - beyond(counts, input_tokens, output_tokens)
+
+
+class Used(NamedTuple):
+    """Units that a receipt takes from each budget."""
+
+    reserved_input: int
+    reserved_output: int
+    trial: int
+    money_nanos: int
+
+
+def used(receipt: Receipt) -> Used:
+    """What a receipt takes from each budget, debt included."""
+    return Used(receipt.reserved.input_class, receipt.reserved.output_class, receipt.trial.total, receipt.cost_nanos)
+
+
+def held_by(receipt: Receipt) -> HeldUnits:
+    """A hold of exactly what a receipt says was used: what remains held once a request is booked."""
+    funded = receipt.usage - receipt.unfunded
+    return HeldUnits(
+        input_tokens=funded.input_class,
+        output_ceiling_tokens=funded.output_class,
+        reserved_input_tokens=receipt.reserved.input_class,
+        reserved_output_tokens=receipt.reserved.output_class,
+        trial_tokens=receipt.trial.total,
+        billed_tokens=receipt.billed.total,
+        money_nanos=receipt.cost_nanos,
+    )
+
+
+def _take_front(kinds: list[int], tokens: int) -> Sequence[int]:
+    """Take so many tokens from the front of a sequence of kinds, in place; say what was taken of each."""
+    taken = []
+    for index, count in enumerate(kinds):
+        part = min(count, tokens)
+        taken.append(part)
+        kinds[index] = count - part
+        tokens -= part
+    return taken

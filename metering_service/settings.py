@@ -1,0 +1,56 @@
+"""What this program is told: options, and the environment where an option is left out."""
+
+import argparse
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from tallygate._server.errors import ConfigurationError
+
+NODE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Addresses are HOST:PORT. `insecure`: serve beyond loopback without TLS."""
+
+    listen: str
+    control: str
+    node_name: str
+    database_url: str
+    log_format: Literal["json", "text"]
+    insecure: bool
+
+
+def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
+    """Read options and environment. Raises ConfigurationError; argparse ends the program on unknown options."""
+    parser = argparse.ArgumentParser(
+        prog="python -m metering_service", description="Tallygate's metering service: takes token reports, decides."
+    )
+    parser.add_argument("--listen", default=environment.get("TALLYGATE_METERING_LISTEN", "127.0.0.1:7402"))
+    parser.add_argument("--control", default=environment.get("TALLYGATE_CONTROL_ADDRESS", "127.0.0.1:7401"))
+    parser.add_argument("--node-name", default=environment.get("TALLYGATE_NODE_NAME", "metering-1"))
+    parser.add_argument("--data-dir", default=environment.get("TALLYGATE_DATA_DIR", "tallygate-data"))
+    parser.add_argument("--database-url", default=environment.get("TALLYGATE_METERING_DATABASE_URL"))
+    parser.add_argument(
+        "--log-format", choices=("json", "text"), default=environment.get("TALLYGATE_LOG_FORMAT", "json")
+    )
+    parser.add_argument("--insecure", action="store_true", help="listen beyond loopback without TLS")
+    options = parser.parse_args(arguments)
+    if not NODE_NAME.fullmatch(options.node_name):
+        raise ConfigurationError(
+            f'The node name "{options.node_name}" is not valid: use 1 to 63 lower-case letters, digits and hyphens.'
+        )
+    if options.log_format not in ("json", "text"):
+        raise ConfigurationError(f'TALLYGATE_LOG_FORMAT is "{options.log_format}": use json or text.')
+    path = Path(options.data_dir).absolute() / "metering.sqlite3"
+    return Settings(
+        listen=options.listen,
+        control=options.control,
+        node_name=options.node_name,
+        database_url=options.database_url or f"sqlite:///{path}",
+        log_format=cast("Literal['json', 'text']", options.log_format),
+        insecure=options.insecure,
+    )

@@ -1,0 +1,112 @@
+"""Whether a request may run, and how far: authorisation and the renewal of grants."""
+
+from metering_service.domain.decision import Decision, Grant, Reason, deny
+from metering_service.domain.funding import Extension, extend
+from metering_service.domain.grant import GRANT_TOKENS_MIN, output_target
+from metering_service.domain.report import Report
+from metering_service.domain.request import Request
+from metering_service.domain.resume import decode as decode_resume
+from metering_service.domain.service import ServiceConfig
+from metering_service.usecases.node import Node
+from metering_service.usecases.refusal import explain
+from metering_service.usecases.service_state import ServiceState, free_tokens
+from metering_service.usecases.waiting import PARKED, Answer
+
+
+def new_request(node: Node, config: ServiceConfig, report: Report, *, part: str) -> Request:
+    """A request as its first report describes it, with nothing held yet."""
+    request = Request(
+        report.request_id,
+        part,
+        price=config.price,
+        debt_allowed=config.debt_allowed,
+        start_us=node.clock.now_us(),
+        now_ns=node.clock.monotonic_ns(),
+    )
+    request.max_output_tokens = report.max_output_tokens
+    request.credential = report.credential
+    request.labels = report.labels
+    token = decode_resume(report.resume) if report.resume else None
+    if token is not None:
+        request.carry_on(token)
+    return request
+
+
+def authorise(node: Node, service: ServiceState, config: ServiceConfig, report: Report) -> Request | Answer:
+    """Admit a request that is not known: the Request if it may run, else why not. A denial leaves all budgets alone."""
+    refusal = config.refusal()
+    if refusal is not None:
+        return deny(report.request_id, refusal, config_version=config.version)
+    if node.books.overfull:
+        return deny(report.request_id, Reason.STORAGE_UNAVAILABLE, config_version=config.version)
+    request = new_request(node, config, report, part=node.new_part())
+    request.authorised = True
+    input_tokens = max(0, report.counts.input_class - request.base_input_tokens)
+    extension = _extend(node, service, request, input_tokens)
+    ceiling = extension.held.output_ceiling_tokens
+    least = 0 if report.max_output_tokens == 0 else 1
+    if extension.want is not None:
+        if extension.held.input_tokens < input_tokens or ceiling < _worth_starting(config, report):
+            node.ask_for(service, extension.want)
+            return PARKED
+    elif extension.held.input_tokens < input_tokens or ceiling < least:
+        return explain(node, service, request, input_tokens, least)
+    service.move(request, extension.held, node.clock.monotonic_ns())
+    request.final = extension.want is None and _is_last(request)
+    service.open[report.request_id] = request
+    return request
+
+
+def renew(node: Node, service: ServiceState, config: ServiceConfig, request: Request) -> Answer:
+    """Raise the ceiling of a request that is past half of it, or mark it final, or deny."""
+    before = request.ceiling_tokens
+    input_tokens = max(request.held.input_tokens, request.counts.input_class)
+    capped = request.max_output_tokens is not None and before >= request.max_output_tokens
+    if not capped or input_tokens > request.held.input_tokens:
+        extension = _extend(node, service, request, input_tokens)
+        service.move(request, extension.held, node.clock.monotonic_ns())
+        if request.ceiling_tokens > before:
+            request.final = extension.want is None and _is_last(request)
+            return granted(node, config, request)
+        if extension.want is not None:
+            node.ask_for(service, extension.want)
+            return PARKED
+    if request.output_tokens < before or (capped and request.output_tokens == before):
+        if request.final:
+            return None
+        request.final = True
+        return granted(node, config, request)
+    least = request.output_tokens + 1 - request.base_output_tokens
+    return explain(node, service, request, input_tokens, least)
+
+
+def granted(node: Node, config: ServiceConfig, request: Request) -> Decision:
+    """ALLOW, with the grant as it stands."""
+    grant = Grant(
+        request.ceiling_tokens, node.valid_for_ms(), request.final, request.resume_token(node.name, node.epoch)
+    )
+    return Decision(request.request_id, grant=grant, config_version=config.version)
+
+
+def _extend(node: Node, service: ServiceState, request: Request, input_tokens: int) -> Extension:
+    offers = node.offers(service)
+    target = output_target(
+        request.output_tokens,
+        free_tokens(offers, request.price),
+        request.max_output_tokens,
+        ceiling_tokens=request.ceiling_tokens,
+    )
+    return extend(request.held, input_tokens, target - request.base_output_tokens, offers, request.price)
+
+
+def _worth_starting(config: ServiceConfig, report: Report) -> int:
+    """The least ceiling to start with while more may be had: below it, waiting for a lease is better."""
+    least = config.smallest_request_tokens
+    return least if report.max_output_tokens is None else min(least, report.max_output_tokens)
+
+
+def _is_last(request: Request) -> bool:
+    """Whether nothing beyond this ceiling can be expected: the server's own limit, or payers that have run dry."""
+    if request.max_output_tokens is not None and request.ceiling_tokens >= request.max_output_tokens:
+        return True
+    return request.ceiling_tokens - request.output_tokens < GRANT_TOKENS_MIN

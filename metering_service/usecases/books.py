@@ -1,0 +1,204 @@
+"""What must reach the database: bookings, checkpoints, consumption, denials; gathered for a group commit."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from metering_service.domain.decision import Decision
+from metering_service.domain.pool import Pool
+from metering_service.domain.records import (
+    AggregateDelta,
+    AggregateKey,
+    CommitBatch,
+    DenialKey,
+    LeaseRecord,
+    Receipt,
+    RequestRecord,
+)
+from metering_service.domain.request import Request
+from metering_service.domain.settlement import held_by, split, used
+from metering_service.usecases.service_state import ServiceState
+from metering_service.usecases.settings import NodeSettings
+from tallygate._server.clock import Clock
+
+MINUTE_US = 60_000_000
+
+RecordKey: TypeAlias = tuple[str, str, str]
+
+
+@dataclass(slots=True)
+class Gathering:
+    """What goes into one commit, and who wants to know when it is done."""
+
+    requests: dict[RecordKey, RequestRecord] = field(default_factory=dict)
+    pools: dict[str, Pool] = field(default_factory=dict)
+    leases: dict[str, LeaseRecord] = field(default_factory=dict)
+    aggregates: dict[AggregateKey, AggregateDelta] = field(default_factory=dict)
+    denials: dict[DenialKey, int] = field(default_factory=dict)
+    callbacks: list[Callable[[], None]] = field(default_factory=list)
+
+    def batch(self, commit_no: int) -> CommitBatch:
+        """As the storage takes it."""
+        return CommitBatch(
+            commit_no,
+            tuple(self.requests.values()),
+            tuple(self.leases.values()),
+            tuple(self.aggregates.items()),
+            tuple(self.denials.items()),
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.requests or self.pools or self.leases or self.denials or self.callbacks)
+
+
+class Books:
+    """The queue in front of the database: whatever gathered while one commit ran goes in the next."""
+
+    def __init__(self, *, clock: Clock, node: str, epoch: int, settings: NodeSettings) -> None:
+        self._clock = clock
+        self._node = node
+        self._epoch = epoch
+        self._settings = settings
+        self._next = Gathering()
+        self._in_flight: Gathering | None = None
+        self._dirty: dict[RecordKey, tuple[ServiceState, Request]] = {}
+        self.on_work: Callable[[], None] = lambda: None
+        self.on_consumption: Callable[[], None] = lambda: None
+
+    @property
+    def overfull(self) -> bool:
+        """Whether so much waits for its commit that nothing new may begin."""
+        waiting = len(self._next.requests) + (len(self._in_flight.requests) if self._in_flight else 0)
+        return waiting >= self._settings.backlog_max
+
+    def settle(self, service: ServiceState, request: Request) -> None:
+        """Book a request: payers, cost, aggregates, consumption. Again, with larger counts: the difference."""
+        before = request.receipt
+        first = request.settle_us is None
+        receipt = split(request.counts, request.held, request.price, debt_allowed=request.debt_allowed)
+        uncovered_input = max(0, receipt.usage.input_class - request.held.input_tokens)
+        uncovered = receipt.unfunded.total if not request.authorised else uncovered_input
+        receipt = replace(
+            receipt,
+            # Money that was booked is not taken back by a late report: AdjustAccount is for that.
+            cost_nanos=max(receipt.cost_nanos, before.cost_nanos),
+            debt_nanos=receipt.debt_nanos + before.debt_nanos,
+            overrun_tokens=request.overrun_tokens + uncovered,
+            revision=before.revision + 1,
+        )
+        service.book(request, used(receipt))
+        request.receipt = receipt
+        request.held = held_by(receipt)
+        request.settle_us = self._clock.now_us()
+        self._add_aggregate(service, request, before, receipt, first=first)
+        self._put(service, request)
+        for pool in service.pools.values():
+            if pool.booked != pool.committed:
+                self._next.pools[pool.lease_id] = pool
+        self.on_work()
+
+    def checkpoint(self, service: ServiceState, request: Request, when_done: Callable[[], None]) -> None:
+        """The counts of a running request changed: commit them before long."""
+        if not request.dirty:
+            request.dirty = True
+            self._dirty[self._key(service, request)] = (service, request)
+        request.marks.append(when_done)
+        self.on_work()
+
+    def when_durable(self, service: ServiceState, request: Request, callback: Callable[[], None]) -> None:
+        """Call back once what is booked of this request now is committed: at once, if it is."""
+        key = self._key(service, request)
+        if key in self._next.requests:
+            self._next.callbacks.append(callback)
+        elif self._in_flight is not None and key in self._in_flight.requests:
+            self._in_flight.callbacks.append(callback)
+        else:
+            callback()
+
+    def count_denial(self, service: ServiceState, credential: str, decision: Decision) -> None:
+        """Statistics only: a denial moves no budget."""
+        if decision.reason is None or not service.uid:
+            return
+        key = DenialKey(service.name, service.uid, self._minute_us(), credential, decision.reason.name)
+        self._next.denials[key] = self._next.denials.get(key, 0) + 1
+        self.on_work()
+
+    def put_lease(self, record: LeaseRecord) -> None:
+        """Write a lease's consumption, or that it is closed."""
+        self._next.leases[record.lease_id] = record
+        self.on_work()
+
+    def gather(self, *, checkpoints: bool) -> Gathering | None:
+        """Take what waits, for one commit; None if there is nothing. One at a time: then `committed`."""
+        if checkpoints:
+            for service, request in self._dirty.values():
+                self._put(service, request)
+            self._dirty.clear()
+        gathering = self._next
+        if not gathering:
+            return None
+        for pool in gathering.pools.values():
+            gathering.leases[pool.lease_id] = LeaseRecord(
+                pool.lease_id,
+                self._node,
+                self._epoch,
+                pool.service,
+                pool.service_uid,
+                pool.kind,
+                pool.booked,
+                closed=False,
+            )
+        self._in_flight, self._next = gathering, Gathering()
+        return gathering
+
+    def committed(self) -> None:
+        """What was gathered last is in the database: say so to all who wait, and let consumption be reported."""
+        gathering, self._in_flight = self._in_flight, None
+        assert gathering is not None
+        for lease_id, pool in gathering.pools.items():
+            pool.committed = max(pool.committed, gathering.leases[lease_id].consumed_units)
+        for callback in gathering.callbacks:
+            callback()
+        if gathering.pools:
+            self.on_consumption()
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything is in the database."""
+        return not self._next and self._in_flight is None and not self._dirty
+
+    @property
+    def has_dirty(self) -> bool:
+        """Whether counts of running requests wait for their checkpoint."""
+        return bool(self._dirty)
+
+    def _put(self, service: ServiceState, request: Request) -> None:
+        key = self._key(service, request)
+        self._next.requests[key] = request.record(service.name, service.uid, self._node, self._epoch)
+        self._next.callbacks.extend(request.marks)
+        request.marks.clear()
+        request.dirty = False
+        if not request.is_open:
+            self._dirty.pop(key, None)
+
+    def _add_aggregate(
+        self, service: ServiceState, request: Request, before: Receipt, now: Receipt, *, first: bool
+    ) -> None:
+        key = AggregateKey(service.name, service.uid, self._minute_us(), request.credential, request.labels)
+        cell = self._next.aggregates.setdefault(key, AggregateDelta())
+        cell.usage += now.usage - before.usage
+        cell.reserved_tokens += now.reserved.total - before.reserved.total
+        cell.trial_tokens += now.trial.total - before.trial.total
+        cell.billed_tokens += now.billed.total - before.billed.total
+        cell.unfunded_tokens += now.unfunded.total - before.unfunded.total
+        cell.overrun_tokens += now.overrun_tokens - before.overrun_tokens
+        cell.cost_nanos += now.cost_nanos - before.cost_nanos
+        cell.debt_nanos += now.debt_nanos - before.debt_nanos
+        cell.request_count += 1 if first else 0
+
+    def _minute_us(self) -> int:
+        return self._clock.now_us() // MINUTE_US * MINUTE_US
+
+    @staticmethod
+    def _key(service: ServiceState, request: Request) -> RecordKey:
+        return (service.uid, request.request_id, request.part)

@@ -1,0 +1,39 @@
+"""Taking in what the control service says of a service."""
+
+from metering_service.domain.decision import deny
+from metering_service.domain.service import ServiceConfig, Status
+from metering_service.usecases.node import Node
+from metering_service.usecases.reports import retry
+
+
+def take_config(node: Node, config: ServiceConfig) -> None:
+    """Apply a service's configuration: tell its open requests of a stop, decide on what waited for it."""
+    service = node.services.get(config.name)
+    if service is None:
+        return
+    service.config = config
+    refusal = config.refusal()
+    for request in list(service.open.values()):
+        if refusal is None:
+            request.told_to_stop = False
+        elif not request.told_to_stop and request.session is not None:
+            request.told_to_stop = True
+            request.session.order(deny(request.request_id, refusal, config_version=config.version))
+    for pool in service.pools.values():
+        pool.replenished()
+    retry(node, service)
+    if config.status is Status.UNKNOWN:
+        _remember_unknown(node, config.name)
+    else:
+        node.unknown.pop(config.name, None)
+
+
+def _remember_unknown(node: Node, name: str) -> None:
+    """Names of nothing are forgotten, the oldest first: whoever makes up names shall not fill the memory."""
+    node.unknown[name] = None
+    node.unknown.move_to_end(name)
+    while len(node.unknown) > node.settings.unknown_services_max:
+        oldest, _ = node.unknown.popitem(last=False)
+        if not node.services[oldest].waiters:
+            del node.services[oldest]
+            node.errands.unsubscribe(oldest)

@@ -1,0 +1,72 @@
+"""The one writer: takes what gathered, commits it, says so. Decisions never wait for it."""
+
+import asyncio
+
+import structlog
+
+from metering_service.domain.errors import StorageUnavailable
+from metering_service.usecases.books import Books
+from metering_service.usecases.ports import Recorder
+from metering_service.usecases.settings import NodeSettings
+
+RETRY_FIRST_S = 0.05
+RETRY_MAX_S = 1.0
+
+log = structlog.get_logger()
+
+
+class GroupCommitter:
+    """Commits one batch at a time. A commit whose outcome is unknown is repeated with its number: applied once."""
+
+    def __init__(
+        self, books: Books, storage: Recorder, *, node: str, epoch: int, settings: NodeSettings, commit_no: int = 0
+    ) -> None:
+        self._books = books
+        self._storage = storage
+        self._node = node
+        self._epoch = epoch
+        self._checkpoint_interval_s = settings.checkpoint_interval_ns / 1e9
+        self._commit_no = commit_no
+        self._work = asyncio.Event()
+        books.on_work = self._wake
+
+    async def run(self) -> None:
+        """Commit until cancelled. Raises NodeFenced when another epoch has taken over."""
+        loop = asyncio.get_running_loop()
+        next_checkpoint = loop.time()
+        while True:
+            if not self._books.has_dirty:
+                await self._work.wait()
+            else:
+                await self._wait_for_work(next_checkpoint - loop.time())
+            self._work.clear()
+            due = loop.time() >= next_checkpoint
+            if due:
+                next_checkpoint = loop.time() + self._checkpoint_interval_s
+            await self._commit(checkpoints=due)
+
+    async def _wait_for_work(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._work.wait(), max(0.0, seconds))
+        except TimeoutError:
+            return
+
+    async def _commit(self, *, checkpoints: bool) -> None:
+        gathering = self._books.gather(checkpoints=checkpoints)
+        if gathering is None:
+            return
+        batch = gathering.batch(self._commit_no + 1)
+        delay_s = RETRY_FIRST_S
+        while True:
+            try:
+                await self._storage.commit(self._node, self._epoch, batch)
+                break
+            except StorageUnavailable as error:
+                log.warning("commit_retry", commit_no=batch.commit_no, problem=str(error), delay_ms=int(delay_s * 1000))
+                await asyncio.sleep(delay_s)
+                delay_s = min(2 * delay_s, RETRY_MAX_S)
+        self._commit_no = batch.commit_no
+        self._books.committed()
+
+    def _wake(self) -> None:
+        self._work.set()

@@ -1,0 +1,149 @@
+"""What this node says of its leases, and what it makes of the answers."""
+
+from collections.abc import Sequence
+
+from metering_service.domain.pool import Answer, Pool, Statement
+from metering_service.domain.records import LeaseRecord
+from metering_service.usecases.node import Node
+from metering_service.usecases.reports import retry
+from metering_service.usecases.service_state import ServiceState
+
+
+class LeaseKeeper:
+    """All leases of a node, old epochs' included until they are closed."""
+
+    def __init__(self, node: Node, inherited: Sequence[LeaseRecord]) -> None:
+        self._node = node
+        self._inherited = {record.lease_id: record for record in inherited}
+        self._recalled: set[str] = set()
+
+    def recall(self, lease_ids: Sequence[str]) -> None:
+        """Another node needs what these leases have free: give it back with the next exchange."""
+        self._recalled.update(lease_ids)
+
+    def replenish(self, service_uids: Sequence[str]) -> None:
+        """Budgets that were empty may have something again."""
+        uids = set(service_uids)
+        for service in self._node.services.values():
+            if service.uid in uids:
+                for pool in service.pools.values():
+                    pool.replenished()
+                retry(self._node, service)
+
+    def statements(self) -> list[Statement]:
+        """What there is to say now."""
+        now_ns = self._node.clock.monotonic_ns()
+        said = [_closing(record) for record in self._inherited.values()]
+        for service in self._node.services.values():
+            idle = not service.open and not service.waiters
+            for pool in service.all_pools():
+                if pool.lease_id in self._recalled:
+                    pool.recalled = True
+                    self._recalled.discard(pool.lease_id)
+                # The last word on a lease comes after the last commit on it.
+                if pool.closing and not pool.settled:
+                    continue
+                statement = pool.statement(now_ns, idle=idle)
+                if statement is not None:
+                    said.append(statement)
+        self._recalled.clear()
+        return said
+
+    def answered(self, said: Sequence[Statement], answers: Sequence[Answer], asked_ns: int, valid_for_ns: int) -> None:
+        """Take in an exchange. All leases hold for `valid_for_ns` from when the question was sent."""
+        node = self._node
+        node.leases_valid_until_ns = max(node.leases_valid_until_ns, asked_ns + valid_for_ns)
+        by_id = {answer.lease_id: answer for answer in answers}
+        for statement in said:
+            answer = by_id.get(statement.lease_id)
+            if answer is None:
+                continue
+            inherited = self._inherited.get(statement.lease_id)
+            if inherited is not None:
+                if answer.closed:
+                    del self._inherited[statement.lease_id]
+                    node.books.put_lease(_closed(inherited))
+                continue
+            service = node.services.get(statement.service)
+            pool = _find(service, statement.lease_id) if service is not None else None
+            if service is not None and pool is not None:
+                pool.answered(statement, answer, asked_ns)
+                if answer.closed:
+                    self._close(service, pool)
+        for service in list(node.waiting.values()):
+            retry(node, service)
+
+    def wants_more(self) -> bool:
+        """Whether somebody waits, or soon will."""
+        return bool(self._recalled) or any(
+            pool.needed or pool.is_low() for service in self._node.services.values() for pool in service.pools.values()
+        )
+
+    def close_all(self) -> None:
+        """Give everything back: this node shuts down."""
+        for service in self._node.services.values():
+            for pool in service.pools.values():
+                pool.closing = True
+
+    @property
+    def all_closed(self) -> bool:
+        """Whether nothing is left to settle with the control service."""
+        return not self._inherited and not any(
+            True for service in self._node.services.values() for _ in service.all_pools()
+        )
+
+    def _close(self, service: ServiceState, pool: Pool) -> None:
+        if pool.settled:
+            self._node.books.put_lease(self._record(pool))
+            if service.pools.get(pool.kind) is pool:
+                del service.pools[pool.kind]
+            else:
+                service.draining.remove(pool)
+        elif pool not in service.draining:
+            service.replace_pool(pool)
+
+    def _record(self, pool: Pool) -> LeaseRecord:
+        return LeaseRecord(
+            pool.lease_id,
+            self._node.name,
+            self._node.epoch,
+            pool.service,
+            pool.service_uid,
+            pool.kind,
+            pool.committed,
+            closed=True,
+        )
+
+
+def _find(service: ServiceState | None, lease_id: str) -> Pool | None:
+    if service is None:
+        return None
+    return next((pool for pool in service.all_pools() if pool.lease_id == lease_id), None)
+
+
+def _closing(record: LeaseRecord) -> Statement:
+    return Statement(
+        record.lease_id,
+        record.service,
+        record.service_uid,
+        record.budget_kind,
+        consumed_units=record.consumed_units,
+        returned_units=0,
+        held_units=0,
+        wanted_units=0,
+        needed_units=0,
+        closing=True,
+    )
+
+
+def _closed(record: LeaseRecord) -> LeaseRecord:
+    return LeaseRecord(
+        record.lease_id,
+        record.node,
+        record.epoch,
+        record.service,
+        record.service_uid,
+        record.budget_kind,
+        record.consumed_units,
+        closed=True,
+    )

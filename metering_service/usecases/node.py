@@ -1,0 +1,106 @@
+"""What all use cases of a metering node share: its services, its clock, its books, and whom it may have to ask."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Protocol
+
+from metering_service.domain.counts import Counts
+from metering_service.domain.funding import Offers, Want
+from metering_service.domain.request import Request
+from metering_service.usecases.books import Books
+from metering_service.usecases.ports import Running
+from metering_service.usecases.service_state import ServiceState
+from metering_service.usecases.settings import NodeSettings
+from tallygate._server.clock import Clock
+
+
+class Errands(Protocol):
+    """What a decision may need of the world outside; all of it returns at once and is carried out later."""
+
+    def subscribe(self, service: str) -> None:
+        """Ask the control service about a service."""
+
+    def unsubscribe(self, service: str) -> None:
+        """No longer follow a service."""
+
+    def exchange(self) -> None:
+        """Exchange leases soon: somebody waits."""
+
+    def look_up(self, service: ServiceState, request_id: str) -> None:
+        """Look into the database for a request that this node does not know."""
+
+    def look_for_successor(self, service: ServiceState, request: Request) -> None:
+        """Look whether another node went on with a silent request, then settle it."""
+
+
+class Node:
+    """The state of one node. Everything happens on one event loop."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        epoch: int,
+        clock: Clock,
+        new_id: Callable[[], str],
+        books: Books,
+        settings: NodeSettings,
+        errands: Errands,
+    ) -> None:
+        self.name = name
+        self.epoch = epoch
+        self.clock = clock
+        self.books = books
+        self.settings = settings
+        self.errands = errands
+        self.new_id = new_id
+        self.services: dict[str, ServiceState] = {}
+        self.unknown: OrderedDict[str, None] = OrderedDict()
+        self.waiting: dict[str, ServiceState] = {}
+        self.waiting_count = 0
+        self.silent: dict[tuple[str, str], Request] = {}
+        self.finished: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self.leases_valid_until_ns = 0
+        self._parts = 0
+
+    def service(self, name: str) -> ServiceState:
+        """The service of that name; control is asked about a new one."""
+        service = self.services.get(name)
+        if service is None:
+            service = self.services[name] = ServiceState(name, self.new_id)
+            self.errands.subscribe(name)
+        return service
+
+    @property
+    def leases_valid(self) -> bool:
+        """Whether control has renewed this node's leases recently enough."""
+        return self.clock.monotonic_ns() < self.leases_valid_until_ns
+
+    def valid_for_ms(self) -> int:
+        """How long grants hold from now on: no grant outlives the leases that it was taken from."""
+        return max(0, self.leases_valid_until_ns - self.clock.monotonic_ns()) // 1_000_000
+
+    def offers(self, service: ServiceState) -> Offers:
+        """What a service's payers have at hand now."""
+        return service.offers(self.clock.monotonic_ns(), leases_valid=self.leases_valid)
+
+    def ask_for(self, service: ServiceState, want: Want) -> None:
+        """Somebody waits for a lease."""
+        service.pool(want.kind).need(want.units)
+        self.errands.exchange()
+
+    def new_part(self) -> str:
+        """A name for one authorisation, unique for ever: node, epoch, number."""
+        self._parts += 1
+        return f"{self.name}.{self.epoch}.{self._parts}"
+
+    def running(self, services: tuple[str, ...]) -> Running:
+        """Requests that run now; `services` as in a usage query."""
+        count, tokens = 0, Counts()
+        for name, service in self.services.items():
+            account = "/".join(name.split("/", 2)[:2])
+            if name in services or account in services:
+                for request in service.open.values():
+                    count += 1
+                    tokens += request.counts
+        return Running(count, tokens)

@@ -1,0 +1,130 @@
+"""A service at work on this node: its configuration, its leases, its requests."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from metering_service.domain.funding import Offer, Offers
+from metering_service.domain.pool import Pool, offer_of
+from metering_service.domain.price import Price
+from metering_service.domain.records import BudgetKind, HeldUnits
+from metering_service.domain.request import Request
+from metering_service.domain.service import ServiceConfig
+from metering_service.domain.settlement import Used
+
+if TYPE_CHECKING:
+    from metering_service.usecases.waiting import Waiter
+
+PLENTY_TOKENS = 1 << 40
+
+
+class ServiceState:
+    """Everything that this node knows of one service. `config` is None until the control service has answered."""
+
+    __slots__ = ("_new_id", "config", "draining", "finished", "name", "open", "pools", "waiters")
+
+    def __init__(self, name: str, new_id: Callable[[], str]) -> None:
+        self.name = name
+        self.config: ServiceConfig | None = None
+        self.pools: dict[BudgetKind, Pool] = {}
+        self.draining: list[Pool] = []
+        self.open: dict[str, Request] = {}
+        self.finished: dict[str, Request] = {}
+        self.waiters: deque[Waiter] = deque()
+        self._new_id = new_id
+
+    @property
+    def uid(self) -> str:
+        """The service's unique id; empty while it is not known."""
+        return self.config.uid if self.config is not None else ""
+
+    def pool(self, kind: BudgetKind) -> Pool:
+        """The lease on a budget; a new one, with nothing granted yet, if there is none."""
+        pool = self.pools.get(kind)
+        if pool is None:
+            pool = self.pools[kind] = Pool(self._new_id(), self.name, self.uid, kind)
+        return pool
+
+    def replace_pool(self, pool: Pool) -> None:
+        """The control service has closed this lease: what requests hold of it moves to a new one, as a debt to be met.
+
+        The old lease stays until everything booked on it is committed and told: late consumption still counts.
+        """
+        successor = Pool(self._new_id(), self.name, self.uid, pool.kind)
+        successor.held, pool.held = pool.held, 0
+        pool.closing = True
+        self.draining.append(pool)
+        if successor.held:
+            self.pools[pool.kind] = successor
+        else:
+            del self.pools[pool.kind]
+
+    def all_pools(self) -> Iterator[Pool]:
+        """Leases at work, and closed ones that are not settled yet."""
+        yield from self.pools.values()
+        yield from self.draining
+
+    def offers(self, now_ns: int, *, leases_valid: bool) -> Offers:
+        """What each payer has at hand. Without valid leases: nothing yet."""
+        config = self.config
+        assert config is not None
+        if not leases_valid:
+            unknown = Offer(0, exhausted=False)
+            return Offers(unknown, unknown, unknown, unknown)
+        get = self.pools.get
+        rate = config.reservation_pays
+        return Offers(
+            offer_of(get(BudgetKind.RESERVATION_INPUT), now_ns, pays=rate and config.reserved_input_tpm > 0),
+            offer_of(get(BudgetKind.RESERVATION_OUTPUT), now_ns, pays=rate and config.reserved_output_tpm > 0),
+            offer_of(get(BudgetKind.TRIAL), now_ns, pays=config.trial_pays),
+            offer_of(get(BudgetKind.MONEY), now_ns, pays=config.postpaid_pays),
+        )
+
+    def move(self, request: Request, held: HeldUnits, now_ns: int) -> None:
+        """Set aside what a request's new hold has more than its old one."""
+        old = request.held
+        if old is held:
+            return
+        for kind, units in (
+            (BudgetKind.RESERVATION_INPUT, held.reserved_input_tokens - old.reserved_input_tokens),
+            (BudgetKind.RESERVATION_OUTPUT, held.reserved_output_tokens - old.reserved_output_tokens),
+            (BudgetKind.TRIAL, held.trial_tokens - old.trial_tokens),
+            (BudgetKind.MONEY, held.money_nanos - old.money_nanos),
+        ):
+            if units:
+                self.pool(kind).hold(units, now_ns)
+        request.held = held
+
+    def book(self, request: Request, now_used: Used) -> None:
+        """Turn a request's hold into what it used; the rest is free again at once."""
+        held, before = request.held, request.booked
+        for kind, held_units, was, now in (
+            (BudgetKind.RESERVATION_INPUT, held.reserved_input_tokens, before.reserved_input, now_used.reserved_input),
+            (
+                BudgetKind.RESERVATION_OUTPUT,
+                held.reserved_output_tokens,
+                before.reserved_output,
+                now_used.reserved_output,
+            ),
+            (BudgetKind.TRIAL, held.trial_tokens, before.trial, now_used.trial),
+            (BudgetKind.MONEY, held.money_nanos, before.money_nanos, now_used.money_nanos),
+        ):
+            if held_units != was or now != was:
+                self.pool(kind).book(held_units - was, now - was)
+        request.booked = now_used
+
+    def ask_again(self) -> None:
+        """Forget what requests were waiting for; those that still wait say so again."""
+        for pool in self.pools.values():
+            pool.needed = 0
+
+
+def free_tokens(offers: Offers, price: Price) -> int:
+    """Roughly how many output tokens all payers together could pay for now: what the size of a grant goes by."""
+    money = offers.money
+    tokens = offers.trial.units + offers.reserved_output.units
+    if money.units and price.dearest_output:
+        tokens += money.units * 1_000_000 // price.dearest_output
+    elif price.dearest_output == 0 and not (money.exhausted and money.units == 0):
+        tokens += PLENTY_TOKENS
+    return tokens

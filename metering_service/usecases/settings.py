@@ -1,0 +1,31 @@
+"""What a node goes by: times in nanoseconds of the monotonic clock, sizes in items."""
+
+from dataclasses import dataclass
+
+MS = 1_000_000
+SECOND = 1_000 * MS
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """Defaults are the product's; tests make them small."""
+
+    wait_max_ns: int = 100 * MS
+    """An authorisation or progress report waits at most so long for a lease."""
+    settlement_wait_max_ns: int = 5 * SECOND
+    """A finish with tokens beyond its hold waits at most so long for payers before they become debt or unfunded."""
+    resume_window_ns: int = 30 * SECOND
+    """A request that no stream speaks of stays open for so long."""
+    finished_kept_ns: int = 60 * SECOND
+    finished_kept_max: int = 200_000
+    """Finished requests are remembered in memory for repeats; beyond that the database is asked."""
+    id_retention_us: int = 7 * 86_400 * 1_000_000
+    """What is sent again later than this is too old."""
+    backlog_max: int = 50_000
+    """Settled requests that wait for their commit; beyond that nothing new is authorised."""
+    waiting_max: int = 20_000
+    """Reports that wait at once; beyond that the node is overloaded."""
+    unknown_services_max: int = 10_000
+    """Names that stand for no service, remembered so that control is not asked again for each report."""
+    checkpoint_interval_ns: int = 200 * MS
+    """Counts of running requests are committed at least so often."""

@@ -1,0 +1,54 @@
+"""One report, one decision: for scripts and small servers."""
+
+import asyncio
+from dataclasses import replace
+
+from metering_service.domain.decision import Decision
+from metering_service.domain.report import Phase, Report
+from metering_service.usecases.node import Node
+from metering_service.usecases.reports import process
+from metering_service.usecases.waiting import Mark, Parked
+
+
+class _Caller:
+    """Whoever waits for the one decision. Its request stays open for the resume window only."""
+
+    keeps_open = False
+
+    def __init__(self) -> None:
+        self.answered = asyncio.Event()
+        self.durable = asyncio.Event()
+        self.decision: Decision | None = None
+        self.with_receipt: Decision | None = None
+
+    def answer(self, sequence: int, decision: Decision | None) -> None:  # noqa: ARG002  # Asker's
+        self.decision = decision
+        self.answered.set()
+
+    def order(self, decision: Decision) -> None:
+        """Nobody is listening any more."""
+
+    def receipt(self, sequence: int, decision: Decision) -> None:  # noqa: ARG002  # Asker's
+        self.with_receipt = decision
+
+
+async def ask(node: Node, report: Report) -> Decision:
+    """Decide on a report; PROGRESS and FINISH are answered after the commit."""
+    caller = _Caller()
+    mark = Mark(caller.durable.set)
+    mark.expect()
+    answer = process(node, report, caller, 0, mark)
+    if not isinstance(answer, Parked):
+        caller.answer(0, answer)
+    mark.done()
+    await caller.answered.wait()
+    if report.phase in (Phase.PROGRESS, Phase.FINISH):
+        await caller.durable.wait()
+    decision = caller.decision
+    if caller.with_receipt is not None:
+        if decision is None:
+            return caller.with_receipt
+        return replace(decision, receipt=caller.with_receipt.receipt)
+    service = node.services.get(report.service)
+    version = service.config.version if service is not None and service.config is not None else 0
+    return decision if decision is not None else Decision(report.request_id, config_version=version)
