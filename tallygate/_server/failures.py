@@ -11,7 +11,6 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFail
 from google.rpc.status_pb2 import Status
 
 ERROR_DOMAIN: Final = "tallygate"
-DETAILS_METADATA_KEY: Final = "grpc-status-details-bin"
 # Details travel in the trailers, which clients cap at 8 KiB; so many violations always fit.
 VIOLATIONS_MAX: Final = 16
 

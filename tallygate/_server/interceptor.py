@@ -8,8 +8,9 @@ from typing import Any, Final, Never, TypeAlias
 
 import grpc
 import structlog
+from grpc_status import rpc_status
 
-from tallygate._server.failures import DETAILS_METADATA_KEY, RpcFailure, status_of
+from tallygate._server.failures import RpcFailure, status_of
 
 Translate: TypeAlias = Callable[[Exception], RpcFailure | None]
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -74,8 +75,7 @@ class FailureInterceptor(grpc.aio.ServerInterceptor):
         failure = error if isinstance(error, RpcFailure) else self._translate(error)
         if failure is None:
             failure = _unexpected(error, details)
-        trailer = (DETAILS_METADATA_KEY, status_of(failure).SerializeToString())
-        await context.abort(failure.code, failure.message, trailing_metadata=(trailer,))
+        await context.abort_with_status(rpc_status.to_status(status_of(failure)))
 
 
 def _kind_of(handler: Handler) -> tuple[str, Callable[..., Handler]]:

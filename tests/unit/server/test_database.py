@@ -1,0 +1,125 @@
+"""Engines over both databases: what a transaction means, and what URLs are taken."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tallygate._server import database
+from tallygate._server.database import create_engine, normalise_url, read_only
+from tallygate._server.errors import ConfigurationError, DatabaseError
+
+READ = text("SELECT n FROM counters WHERE id = 1")
+READ_FOR_UPDATE = {"sqlite": READ, "postgresql": text("SELECT n FROM counters WHERE id = 1 FOR UPDATE")}
+WRITE = text("UPDATE counters SET n = :n WHERE id = 1")
+
+
+async def create_counter(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text("CREATE TABLE counters (id INTEGER PRIMARY KEY, n INTEGER NOT NULL)"))
+        await connection.execute(text("INSERT INTO counters VALUES (1, 0)"))
+
+
+async def count_up(engine: AsyncEngine, times: int) -> None:
+    for _ in range(times):
+        async with engine.begin() as connection:
+            n = (await connection.execute(READ_FOR_UPDATE[engine.dialect.name])).scalar_one()
+            await connection.execute(WRITE, {"n": n + 1})
+
+
+@pytest.mark.parametrize(
+    ("url", "normal"),
+    [
+        ("sqlite:///some/file", "sqlite+aiosqlite:///some/file"),
+        ("sqlite:////some/file", "sqlite+aiosqlite:////some/file"),
+        ("sqlite+aiosqlite:///file", "sqlite+aiosqlite:///file"),
+        ("postgres://u:p@h:1/d", "postgresql+asyncpg://u:p@h:1/d"),
+        ("postgresql://u:p@h:1/d", "postgresql+asyncpg://u:p@h:1/d"),
+        ("postgresql+asyncpg://u:p@h:1/d", "postgresql+asyncpg://u:p@h:1/d"),
+    ],
+)
+def test_url_gets_the_driver_that_is_there(url: str, normal: str) -> None:
+    """People write the database's name; the driver is this program's affair."""
+    assert normalise_url(url) == normal
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "file.sqlite3", "mysql://u:secret@h/d", "sqlite://", "sqlite:///:memory:", "postgresql://u:secret@h:port/d"],
+)
+def test_url_that_cannot_work_is_refused_without_its_password(url: str) -> None:
+    """The sentence says what to write, and does not repeat what may be secret."""
+    with pytest.raises(ConfigurationError, match="write sqlite:///PATH") as caught:
+        normalise_url(url)
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+async def test_no_update_is_lost_between_two_programs(engine: AsyncEngine, database_url: str) -> None:
+    """Read-modify-write transactions of two engines with several writers each add up exactly."""
+    await create_counter(engine)
+    other = create_engine(database_url)
+    await asyncio.gather(*(count_up(each, 10) for each in (engine, other) for _ in range(3)))
+    await other.dispose()
+    async with read_only(engine) as connection:
+        assert (await connection.execute(READ)).scalar_one() == 60
+
+
+async def test_a_reader_sees_one_moment_and_stops_no_writer(engine: AsyncEngine) -> None:
+    """A commit in the middle of a reading transaction goes through at once and stays invisible to it."""
+    await create_counter(engine)
+    async with read_only(engine) as reader:
+        before = (await reader.execute(READ)).scalar_one()
+        async with engine.begin() as writer:
+            await writer.execute(WRITE, {"n": 9})
+        assert (await reader.execute(READ)).scalar_one() == before
+    async with read_only(engine) as reader:
+        assert (await reader.execute(READ)).scalar_one() == 9
+
+
+async def test_a_transaction_that_fails_leaves_nothing(engine: AsyncEngine) -> None:
+    """What was written before the exception is gone, and the engine goes on."""
+    await create_counter(engine)
+    with pytest.raises(RuntimeError, match="half-way"):
+        async with engine.begin() as connection:
+            await connection.execute(WRITE, {"n": 9})
+            raise RuntimeError("half-way")
+    async with engine.begin() as connection:
+        assert (await connection.execute(READ)).scalar_one() == 0
+
+
+async def test_sqlite_is_set_up_to_survive_a_power_cut(tmp_path: Path) -> None:
+    """A missing directory is made; the journal is a WAL, fully synchronous; foreign keys hold."""
+    engine = create_engine(f"sqlite:///{tmp_path}/not/yet/there/test.sqlite3")
+    async with read_only(engine) as connection:
+        pragmas = [
+            (await connection.execute(text(f"PRAGMA {name}"))).scalar_one()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        ]
+    await engine.dispose()
+    assert pragmas == ["wal", 2, 1, 10_000]
+
+
+async def test_sqlite_writer_gives_up_on_a_lock_that_never_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once another program has held the write lock for the busy timeout, the writer fails, and works again after."""
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.05)
+    holder, waiter = (create_engine(f"sqlite:///{tmp_path}/test.sqlite3") for _ in range(2))
+    await create_counter(holder)
+    async with holder.begin():
+        with pytest.raises(OperationalError, match="locked"):
+            await count_up(waiter, 1)
+    await count_up(waiter, 1)
+    await holder.dispose()
+    await waiter.dispose()
+
+
+def test_sqlite_directory_that_cannot_be_made(tmp_path: Path) -> None:
+    """A file in the way of the directory is named."""
+    (tmp_path / "file").touch()
+    with pytest.raises(DatabaseError, match=r'The directory ".*file/data" cannot be made \(Not a directory\)'):
+        create_engine(f"sqlite:///{tmp_path}/file/data/test.sqlite3")
