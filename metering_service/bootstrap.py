@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -94,26 +95,31 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             add_servicers=add_servicers,
             translate=translate,
         )
-        await _run(node, link, keeper, committer, runner, metering, server, stop)
+        await _run(_Parts(node, link, keeper, committer, runner, metering, server), stop)
     finally:
         await engine.dispose()
 
 
-async def _run(
-    node: Node,
-    link: ControlLink,
-    keeper: LeaseKeeper,
-    committer: GroupCommitter,
-    runner: Runner,
-    metering: MeteringServicer,
-    server: GrpcServer,
-    stop: asyncio.Event,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a running node is made of."""
+
+    node: Node
+    link: ControlLink
+    keeper: LeaseKeeper
+    committer: GroupCommitter
+    runner: Runner
+    metering: MeteringServicer
+    server: GrpcServer
+
+
+async def _run(parts: _Parts, stop: asyncio.Event) -> None:
+    node, link, keeper, server = parts.node, parts.link, parts.keeper, parts.server
     address = await server.start()
     log.info("starting", address=address, node=node.name, epoch=node.epoch)
     work = asyncio.gather(
         link.run(node, keeper),
-        committer.run(),
+        parts.committer.run(),
         every(EXPIRE_INTERVAL_S, lambda: expire(node)),
         every(HOUSEKEEPING_INTERVAL_S, lambda: _keep_house(node)),
         _announce_when_up_to_date(link, server, address),
@@ -125,7 +131,7 @@ async def _run(
         if work.done():
             await _explain(work)
         log.info("stopping", node=node.name)
-        metering.drain()
+        parts.metering.drain()
         await server.stop(DRAIN_S)
         hand_over(node)
         await _until(lambda: node.books.idle, "settled requests that are not committed")
@@ -135,7 +141,7 @@ async def _run(
         log.info("stopped", node=node.name)
     finally:
         stopped.cancel()
-        runner.cancel()
+        parts.runner.cancel()
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
         await server.stop(0)
