@@ -1,5 +1,7 @@
 """Taking in what the control service says of a service."""
 
+from dataclasses import replace
+
 from metering_service.domain.decision import deny
 from metering_service.domain.service import ServiceConfig, Status
 from metering_service.usecases.node import Node
@@ -11,6 +13,16 @@ def take_config(node: Node, config: ServiceConfig) -> None:
     service = node.services.get(config.name)
     if service is None:
         return
+    if config.status is Status.DELETED and service.config is not None:
+        # What runs is still settled: under the uid, and with the debt, that it began with.
+        config = replace(
+            service.config,
+            status=Status.DELETED,
+            reservation_pays=False,
+            trial_pays=False,
+            postpaid_pays=False,
+            version=config.version,
+        )
     service.config = config
     refusal = config.refusal()
     for request in list(service.open.values()):
