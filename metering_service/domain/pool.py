@@ -6,7 +6,7 @@ database) and returned (given back unused). Everything else follows from them an
 
 from dataclasses import dataclass
 
-from metering_service.domain.funding import NOTHING, Offer
+from metering_service.domain.funding import Offer
 from metering_service.domain.records import BudgetKind
 
 CONFIRMED_EMPTY_NS = 1_000_000_000
@@ -202,10 +202,3 @@ class Pool:
             self.returned += free
         elif not rate and quiet_ns > IDLE_NS and free > 4 * self._burn_units:
             self.returned += free - 2 * self._burn_units
-
-
-def offer_of(pool: "Pool | None", now_ns: int, *, pays: bool) -> Offer:
-    """What a payer offers: nothing, finally, if it does not pay; nothing yet, if there is no lease."""
-    if not pays:
-        return NOTHING
-    return pool.offer(now_ns) if pool is not None else Offer(0, exhausted=False)

@@ -4,8 +4,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from metering_service.domain.funding import Offer, Offers
-from metering_service.domain.pool import Pool, offer_of
+from metering_service.domain.funding import NOTHING, Offer, Offers
+from metering_service.domain.pool import Pool
 from metering_service.domain.price import Price
 from metering_service.domain.records import BudgetKind, HeldUnits
 from metering_service.domain.request import Request
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from metering_service.usecases.waiting import Waiter
 
 PLENTY_TOKENS = 1 << 40
+UNKNOWN = Offer(0, exhausted=False)
 
 
 class ServiceState:
@@ -68,17 +69,20 @@ class ServiceState:
         """What each payer has at hand. Without valid leases: nothing yet."""
         config = self.config
         assert config is not None
-        if not leases_valid:
-            unknown = Offer(0, exhausted=False)
-            return Offers(unknown, unknown, unknown, unknown)
-        get = self.pools.get
         rate = config.reservation_pays
         return Offers(
-            offer_of(get(BudgetKind.RESERVATION_INPUT), now_ns, pays=rate and config.reserved_input_tpm > 0),
-            offer_of(get(BudgetKind.RESERVATION_OUTPUT), now_ns, pays=rate and config.reserved_output_tpm > 0),
-            offer_of(get(BudgetKind.TRIAL), now_ns, pays=config.trial_pays),
-            offer_of(get(BudgetKind.MONEY), now_ns, pays=config.postpaid_pays),
+            self._offer(BudgetKind.RESERVATION_INPUT, now_ns, leases_valid, rate and config.reserved_input_tpm > 0),
+            self._offer(BudgetKind.RESERVATION_OUTPUT, now_ns, leases_valid, rate and config.reserved_output_tpm > 0),
+            self._offer(BudgetKind.TRIAL, now_ns, leases_valid, config.trial_pays),
+            self._offer(BudgetKind.MONEY, now_ns, leases_valid, config.postpaid_pays),
         )
+
+    def _offer(self, kind: BudgetKind, now_ns: int, leases_valid: bool, pays: bool) -> Offer:  # noqa: FBT001
+        """Nothing, finally, of a payer that does not pay; nothing yet, where there is no lease or it may have lapsed."""
+        if not pays:
+            return NOTHING
+        pool = self.pools.get(kind)
+        return pool.offer(now_ns) if pool is not None and leases_valid else UNKNOWN
 
     def move(self, request: Request, held: HeldUnits, now_ns: int) -> None:
         """Set aside what a request's new hold has more than its old one."""
