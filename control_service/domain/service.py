@@ -1,13 +1,15 @@
 """Inference services: what requests are metered against, and the facts that are kept of each."""
 
 import enum
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from control_service.domain.account import Account
-from control_service.domain.names import service_name
+from control_service.domain.model import Model
+from control_service.domain.names import default_service_id, service_name
 from control_service.domain.reservation import Reserved
-from control_service.domain.status import Facts, PostpaidState, Standing, Status, StopReason, derive_status
+from control_service.domain.status import BillingMode, Facts, PostpaidState, Standing, Status, StopReason, derive_status
 
 
 class ServiceKind(enum.StrEnum):
@@ -19,7 +21,10 @@ class ServiceKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A free trial as claimed, terms of that day included; `expire_us` is None for without end."""
+    """A free trial as claimed, terms of that day included; `expire_us` is None for without end.
+
+    `held_tokens` is the part of what is leased that open requests hold, as nodes last said.
+    """
 
     quota_tokens: int
     smallest_tokens: int
@@ -27,6 +32,7 @@ class Trial:
     expire_us: int | None = None
     spent_tokens: int = 0
     leased_tokens: int = 0
+    held_tokens: int = 0
 
     @property
     def remaining_tokens(self) -> int:
@@ -35,8 +41,8 @@ class Trial:
 
     @property
     def exhausted(self) -> bool:
-        """Whether less is left than the smallest request needs, and nothing is out that could come back."""
-        return self.remaining_tokens < self.smallest_tokens and self.leased_tokens == 0
+        """Whether less is left than the smallest request needs, and no request holds any of it."""
+        return self.remaining_tokens < self.smallest_tokens and self.held_tokens == 0
 
     def expired(self, now_us: int) -> bool:
         """Whether its time ran out."""
@@ -47,8 +53,8 @@ class Trial:
 class Service:
     """One service. `create_us` and `update_us` are None for a default service that nobody has acted on.
 
-    `told_status` and `told_stop_reasons` are as of the last event. `activation_version` is the configuration that first
-    started it; `fleet_told` latches once all live nodes have acknowledged that.
+    What was told is what followed from the facts when they were last looked at. `activation_version` is the
+    configuration that first started it; `fleet_told` latches once all live nodes have acknowledged that.
     """
 
     account_id: str
@@ -67,6 +73,7 @@ class Service:
     config_version: int = 0
     told_status: Status = Status.NOT_ENABLED
     told_stop_reasons: frozenset[StopReason] = frozenset()
+    told_billing_modes: frozenset[BillingMode] = frozenset({BillingMode.NONE})
     reservation_count: int = 0
     event_count: int = 0
     next_due_us: int | None = None
@@ -80,6 +87,11 @@ class Service:
         return service_name(self.account_id, self.service_id)
 
     @property
+    def told(self) -> Standing:
+        """What followed from the facts when they were last looked at."""
+        return Standing(self.told_status, self.told_stop_reasons, self.told_billing_modes)
+
+    @property
     def stored(self) -> bool:
         """Whether it was created or acted on."""
         return self.create_us is not None
@@ -88,6 +100,26 @@ class Service:
     def deleted(self) -> bool:
         """Whether only its tombstone is left."""
         return self.delete_us is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceView:
+    """A service as of one moment, with all that follows from its facts."""
+
+    service: Service
+    standing: Standing
+    reserved: Reserved
+
+
+def default_service(account: Account, model: Model) -> Service:
+    """The service that every account has for every model, as it is until somebody acts on it."""
+    return Service(
+        account_id=account.account_id,
+        service_id=default_service_id(model.model_id),
+        uid=str(uuid.uuid5(uuid.UUID(account.uid), model.uid)),
+        model_id=model.model_id,
+        kind=ServiceKind.DEFAULT,
+    )
 
 
 def facts_of(service: Service, account: Account, reserved: Reserved, now_us: int) -> Facts:

@@ -166,6 +166,8 @@ services = Table(
     _number("trial_quota_tokens", nullable=True),
     _number("trial_spent_tokens", nullable=True),
     _number("trial_leased_tokens", nullable=True),
+    # Of what is leased, what open requests hold, as nodes last said.
+    _number("trial_held_tokens", nullable=True),
     _number("trial_smallest_tokens", nullable=True),
     _number("trial_claim_us", nullable=True),
     _number("trial_expire_us", nullable=True),
@@ -175,9 +177,10 @@ services = Table(
     _flag("fleet_told"),
     _number("activation_version", nullable=True),
     _number("config_version"),
-    # Status and stop reasons as of the last event, so that a change is noticed.
+    # What followed from the facts when last derived, so that a change is noticed.
     _text("told_status"),
     _text("told_stop_reasons"),
+    _text("told_billing_modes"),
     _number("reservation_count"),
     _number("event_count"),
     # The next moment at which time alone changes its status.

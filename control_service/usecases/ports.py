@@ -2,7 +2,8 @@
 
 `Database` hands out transactions. A `Transaction` is open inside its `async with` and is undone if that ends with an
 exception. Whoever changes anything of an account has locked that account first, in the same transaction; whoever locks
-several, locks them in order of their ids; the configuration version comes after all of them.
+several, locks them in order of their ids; the configuration version comes after all of them. Whoever changes what
+belongs to no account has locked the globals first, and locks no account after that.
 """
 
 from collections.abc import Sequence
@@ -52,9 +53,6 @@ class Ledger(Protocol):
 class Models(Protocol):
     """The catalogue with its prices."""
 
-    async def lock(self, model_id: str) -> Model:
-        """The model, locked until the transaction ends. Raises ResourceNotFoundError."""
-
     async def find(self, model_id: str) -> Model | None:
         """The model as of now, if there is one."""
 
@@ -65,7 +63,7 @@ class Models(Protocol):
         """Stores a new one. Raises ResourceExistsError if the id, or one of its aliases, is taken."""
 
     async def save(self, model: Model) -> None:
-        """Stores it as it is now; it was locked. Raises ResourceExistsError if a new alias is taken."""
+        """Stores it as it is now; globals were locked. Raises ResourceExistsError if a new alias is taken."""
 
     async def page(self, after: str, limit: int) -> list[Model]:
         """Models whose id is greater than `after`, by id."""
@@ -74,10 +72,10 @@ class Models(Protocol):
         """The model that has this alias, if one has."""
 
     async def add_price(self, price: Price) -> None:
-        """Stores a new version; the model was locked."""
+        """Stores a new version; globals were locked."""
 
-    async def prices(self, model_id: str) -> list[Price]:
-        """All versions of a model."""
+    async def prices(self, model_ids: Sequence[str]) -> list[Price]:
+        """All versions of these models."""
 
     async def prices_page(self, model_id: str, before: int, limit: int) -> list[Price]:
         """Versions less than `before`, the newest first."""
@@ -175,22 +173,17 @@ class Answers(Protocol):
 class Transaction(Protocol):
     """One transaction, and through it everything that is stored."""
 
-    @property
-    def accounts(self) -> Accounts: ...
-    @property
-    def ledger(self) -> Ledger: ...
-    @property
-    def models(self) -> Models: ...
-    @property
-    def services(self) -> Services: ...
-    @property
-    def reservations(self) -> Reservations: ...
-    @property
-    def buckets(self) -> Buckets: ...
-    @property
-    def events(self) -> Events: ...
-    @property
-    def answers(self) -> Answers: ...
+    accounts: Accounts
+    ledger: Ledger
+    models: Models
+    services: Services
+    reservations: Reservations
+    buckets: Buckets
+    events: Events
+    answers: Answers
+
+    async def lock_globals(self) -> None:
+        """Locks what belongs to no account: the catalogue, the names of accounts. Comes before everything else."""
 
     async def next_config_version(self) -> int:
         """A new configuration version, the same however often it is asked within one transaction.

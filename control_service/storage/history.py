@@ -1,0 +1,73 @@
+"""What is kept and never changed: events of services, and answers by idempotency key."""
+
+from dataclasses import asdict
+
+from sqlalchemy import RowMapping, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from control_service.domain.event import EventCause, ServiceEvent
+from control_service.domain.status import Status, StopReason
+from control_service.storage import schema
+from control_service.storage.services import pack, unpack
+from control_service.usecases.ports import Answer
+
+_events = schema.service_events
+_keys = schema.idempotency_keys
+
+
+class EventRows:
+    """See `ports.Events`."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, event: ServiceEvent) -> None:
+        """See `ports.Events.add`."""
+        values = asdict(event) | {
+            "old_stop_reasons": pack(event.old_stop_reasons),
+            "new_stop_reasons": pack(event.new_stop_reasons),
+        }
+        await self._connection.execute(insert(_events).values(values))
+
+    async def page(self, account_id: str, service_id: str, after: int, limit: int) -> list[ServiceEvent]:
+        """See `ports.Events.page`."""
+        number = _events.c.event_number
+        query = select(_events).where(
+            _events.c.account_id == account_id, _events.c.service_id == service_id, number > after
+        )
+        rows = await self._connection.execute(query.order_by(number).limit(limit))
+        return [_event(row) for row in rows.mappings()]
+
+
+class AnswerRows:
+    """See `ports.Answers`."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def find(self, scope: str, method: str, key: str) -> Answer | None:
+        """See `ports.Answers.find`."""
+        query = select(_keys.c.request_hash, _keys.c.response).where(
+            _keys.c.scope == scope, _keys.c.method == method, _keys.c.idempotency_key == key
+        )
+        row = (await self._connection.execute(query)).mappings().one_or_none()
+        return None if row is None else Answer(**row)
+
+    async def keep(self, scope: str, method: str, key: str, answer: Answer, now_us: int) -> None:
+        """See `ports.Answers.keep`."""
+        names = {"scope": scope, "method": method, "idempotency_key": key, "create_us": now_us}
+        await self._connection.execute(insert(_keys).values(names | asdict(answer)))
+
+
+def _event(row: RowMapping) -> ServiceEvent:
+    values = dict(row)
+    return ServiceEvent(
+        **values
+        | {
+            "cause": EventCause(values["cause"]),
+            "old_status": Status(values["old_status"]),
+            "new_status": Status(values["new_status"]),
+            "old_stop_reasons": unpack(StopReason, values["old_stop_reasons"]),
+            "new_stop_reasons": unpack(StopReason, values["new_stop_reasons"]),
+        }
+    )

@@ -1,0 +1,127 @@
+"""The catalogue as rows."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import RowMapping, Select, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from control_service.domain.errors import ResourceExistsError, ResourceNotFoundError
+from control_service.domain.model import Model, ReservationPrice, TrialOffer
+from control_service.domain.names import model_name
+from control_service.domain.price import Price
+from control_service.storage import schema
+
+_models = schema.models
+_aliases = schema.model_aliases
+_prices = schema.prices
+
+
+class ModelRows:
+    """See `ports.Models`."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def find(self, model_id: str) -> Model | None:
+        """See `ports.Models.find`."""
+        found = await self._read(select(_models).where(_models.c.model_id == model_id))
+        return found[0] if found else None
+
+    async def get(self, model_id: str) -> Model:
+        """See `ports.Models.get`."""
+        model = await self.find(model_id)
+        if model is None:
+            raise ResourceNotFoundError(model_name(model_id))
+        return model
+
+    async def add(self, model: Model) -> None:
+        """See `ports.Models.add`."""
+        try:
+            await self._connection.execute(insert(_models).values(_values(model)))
+        except IntegrityError as error:
+            raise ResourceExistsError(model_name(model.model_id)) from error
+        await self._add_aliases(model.model_id, model.aliases)
+
+    async def save(self, model: Model) -> None:
+        """See `ports.Models.save`."""
+        key = _models.c.model_id == model.model_id
+        await self._connection.execute(update(_models).where(key).values(_values(model)))
+        await self._connection.execute(delete(_aliases).where(_aliases.c.model_id == model.model_id))
+        await self._add_aliases(model.model_id, model.aliases)
+
+    async def page(self, after: str, limit: int) -> list[Model]:
+        """See `ports.Models.page`."""
+        return await self._read(
+            select(_models).where(_models.c.model_id > after).order_by(_models.c.model_id).limit(limit)
+        )
+
+    async def with_alias(self, alias: str) -> Model | None:
+        """See `ports.Models.with_alias`."""
+        owner = select(_aliases.c.model_id).where(_aliases.c.alias == alias).scalar_subquery()
+        found = await self._read(select(_models).where(_models.c.model_id == owner))
+        return found[0] if found else None
+
+    async def add_price(self, price: Price) -> None:
+        """See `ports.Models.add_price`."""
+        await self._connection.execute(insert(_prices).values(asdict(price)))
+
+    async def prices(self, model_ids: Sequence[str]) -> list[Price]:
+        """See `ports.Models.prices`."""
+        rows = await self._connection.execute(select(_prices).where(_prices.c.model_id.in_(model_ids)))
+        return [Price(**row) for row in rows.mappings()]
+
+    async def prices_page(self, model_id: str, before: int, limit: int) -> list[Price]:
+        """See `ports.Models.prices_page`."""
+        query = select(_prices).where(_prices.c.model_id == model_id, _prices.c.version < before)
+        rows = await self._connection.execute(query.order_by(_prices.c.version.desc()).limit(limit))
+        return [Price(**row) for row in rows.mappings()]
+
+    async def _read(self, query: Select[Any]) -> list[Model]:
+        rows = (await self._connection.execute(query)).mappings().all()
+        aliases = await self._aliases_of([row["model_id"] for row in rows])
+        return [model_of(row, tuple(aliases[row["model_id"]])) for row in rows]
+
+    async def _aliases_of(self, model_ids: Sequence[str]) -> dict[str, list[str]]:
+        query = select(_aliases).where(_aliases.c.model_id.in_(model_ids)).order_by(_aliases.c.alias)
+        aliases: dict[str, list[str]] = defaultdict(list)
+        for row in (await self._connection.execute(query)).mappings():
+            aliases[row["model_id"]].append(row["alias"])
+        return aliases
+
+    async def _add_aliases(self, model_id: str, aliases: Sequence[str]) -> None:
+        for alias in aliases:
+            try:
+                await self._connection.execute(insert(_aliases).values(alias=alias, model_id=model_id))
+            except IntegrityError as error:
+                message = f"The alias {alias} belongs to another model; take it from there first."
+                raise ResourceExistsError(alias, message) from error
+
+
+def _values(model: Model) -> dict[str, object]:
+    values = asdict(model)
+    for derived in ("aliases", "trial_offer", "reservation_price"):
+        del values[derived]
+    offer, price = model.trial_offer, model.reservation_price
+    return values | {
+        "trial_quota_tokens": offer.quota_tokens if offer else None,
+        "trial_valid_for_us": offer.valid_for_us if offer else None,
+        "reservation_input_nanos": price.input_nanos_per_thousand_tpm_day if price else None,
+        "reservation_output_nanos": price.output_nanos_per_thousand_tpm_day if price else None,
+    }
+
+
+def model_of(row: RowMapping, aliases: tuple[str, ...]) -> Model:
+    """The model in a row of the table `models`."""
+    values = dict(row)
+    quota, valid_for_us = values.pop("trial_quota_tokens"), values.pop("trial_valid_for_us")
+    input_nanos, output_nanos = values.pop("reservation_input_nanos"), values.pop("reservation_output_nanos")
+    return Model(
+        **values,
+        aliases=aliases,
+        trial_offer=None if quota is None else TrialOffer(quota, valid_for_us),
+        reservation_price=None if input_nanos is None else ReservationPrice(input_nanos, output_nanos),
+    )

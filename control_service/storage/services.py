@@ -1,0 +1,128 @@
+"""Inference services as rows."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from control_service.domain.errors import ResourceExistsError
+from control_service.domain.service import Service, ServiceKind, Trial
+from control_service.domain.status import BillingMode, PostpaidState, Status, StopReason
+from control_service.storage import schema
+from control_service.usecases.ports import ServiceFilter
+
+Member = TypeVar("Member", bound=StrEnum)
+
+_services = schema.services
+_claims = schema.trial_claims
+
+
+class ServiceRows:
+    """See `ports.Services`."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def find(self, account_id: str, service_id: str) -> Service | None:
+        """See `ports.Services.find`."""
+        found = await self._read(select(_services).where(_key(account_id, service_id)))
+        return found[0] if found else None
+
+    async def add(self, service: Service) -> None:
+        """See `ports.Services.add`."""
+        try:
+            await self._connection.execute(insert(_services).values(_values(service)))
+        except IntegrityError as error:
+            raise ResourceExistsError(service.name) from error
+
+    async def save(self, service: Service) -> None:
+        """See `ports.Services.save`."""
+        key = _key(service.account_id, service.service_id)
+        await self._connection.execute(update(_services).where(key).values(_values(service)))
+
+    async def page(self, wanted: ServiceFilter, after: tuple[str, str], limit: int) -> list[Service]:
+        """See `ports.Services.page`."""
+        account, service = _services.c.account_id, _services.c.service_id
+        query = select(_services).where(or_(account > after[0], and_(account == after[0], service > after[1])))
+        equal = {account: wanted.account_id, _services.c.model_id: wanted.model_id, _services.c.team: wanted.team}
+        query = query.where(*(column == value for column, value in equal.items() if value is not None))
+        if not wanted.show_deleted:
+            query = query.where(_services.c.delete_us.is_(None))
+        return await self._read(query.order_by(account, service).limit(limit))
+
+    async def with_postpaid(self, account_id: str) -> list[Service]:
+        """See `ports.Services.with_postpaid`."""
+        query = select(_services).where(
+            _services.c.account_id == account_id,
+            _services.c.postpaid == PostpaidState.ENABLED,
+            _services.c.delete_us.is_(None),
+        )
+        return await self._read(query.order_by(_services.c.service_id))
+
+    async def claim_trial(self, account_id: str, model_id: str, service_id: str, now_us: int) -> str:
+        """See `ports.Services.claim_trial`."""
+        claim = and_(_claims.c.account_id == account_id, _claims.c.model_id == model_id)
+        owner = (await self._connection.execute(select(_claims.c.service_id).where(claim))).scalar_one_or_none()
+        if owner is not None:
+            return str(owner)
+        row = {"account_id": account_id, "model_id": model_id, "service_id": service_id, "create_us": now_us}
+        await self._connection.execute(insert(_claims).values(row))
+        return service_id
+
+    async def _read(self, query: Select[Any]) -> list[Service]:
+        return [service_of(row) for row in (await self._connection.execute(query)).mappings()]
+
+
+def _key(account_id: str, service_id: str) -> ColumnElement[bool]:
+    return and_(_services.c.account_id == account_id, _services.c.service_id == service_id)
+
+
+def _values(service: Service) -> dict[str, object]:
+    values = asdict(service)
+    del values["trial"]
+    trial = service.trial
+    return values | {
+        "labels": json.dumps(values["labels"], sort_keys=True),
+        "told_stop_reasons": pack(service.told_stop_reasons),
+        "told_billing_modes": pack(service.told_billing_modes),
+        "trial_quota_tokens": trial.quota_tokens if trial else None,
+        "trial_spent_tokens": trial.spent_tokens if trial else None,
+        "trial_leased_tokens": trial.leased_tokens if trial else None,
+        "trial_held_tokens": trial.held_tokens if trial else None,
+        "trial_smallest_tokens": trial.smallest_tokens if trial else None,
+        "trial_claim_us": trial.claim_us if trial else None,
+        "trial_expire_us": trial.expire_us if trial else None,
+    }
+
+
+def service_of(row: RowMapping) -> Service:
+    """The service in a row of the table `services`."""
+    values = dict(row)
+    trial = {name: values.pop(f"trial_{name}") for name in Trial.__slots__}
+    return Service(
+        **values
+        | {
+            "kind": ServiceKind(values["kind"]),
+            "labels": json.loads(values["labels"]),
+            "postpaid": PostpaidState(values["postpaid"]),
+            "told_status": Status(values["told_status"]),
+            "told_stop_reasons": unpack(StopReason, values["told_stop_reasons"]),
+            "told_billing_modes": unpack(BillingMode, values["told_billing_modes"]),
+        },
+        trial=None if trial["quota_tokens"] is None else Trial(**trial),
+    )
+
+
+def pack(members: Iterable[StrEnum]) -> str:
+    """A set of names as one text."""
+    return ",".join(sorted(members))
+
+
+def unpack(kind: type[Member], packed: str) -> frozenset[Member]:
+    """The set in a text of `pack`."""
+    return frozenset(kind(name) for name in packed.split(",") if name)

@@ -1,0 +1,44 @@
+"""One transaction on the control database."""
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from control_service.storage import schema
+from control_service.storage.accounts import AccountRows, LedgerRows
+from control_service.storage.history import AnswerRows, EventRows
+from control_service.storage.models import ModelRows
+from control_service.storage.reservations import BucketRows, ReservationRows
+from control_service.storage.services import ServiceRows
+from control_service.usecases import ports
+
+
+class SqlTransaction:
+    """See `ports.Transaction`."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+        self._new_version: int | None = None
+        self.accounts: ports.Accounts = AccountRows(connection)
+        self.ledger: ports.Ledger = LedgerRows(connection)
+        self.models: ports.Models = ModelRows(connection)
+        self.services: ports.Services = ServiceRows(connection)
+        self.reservations: ports.Reservations = ReservationRows(connection)
+        self.buckets: ports.Buckets = BucketRows(connection)
+        self.events: ports.Events = EventRows(connection)
+        self.answers: ports.Answers = AnswerRows(connection)
+
+    async def lock_globals(self) -> None:
+        """See `ports.Transaction.lock_globals`."""
+        await self._connection.execute(select(schema.meta.c.id).with_for_update())
+
+    async def next_config_version(self) -> int:
+        """See `ports.Transaction.next_config_version`."""
+        if self._new_version is None:
+            version = schema.meta.c.config_version
+            raised = update(schema.meta).values(config_version=version + 1).returning(version)
+            self._new_version = int((await self._connection.execute(raised)).scalar_one())
+        return self._new_version
+
+    async def config_version(self) -> int:
+        """See `ports.Transaction.config_version`."""
+        return int((await self._connection.execute(select(schema.meta.c.config_version))).scalar_one())
