@@ -77,8 +77,8 @@ class ServiceState:
             self._offer(BudgetKind.MONEY, now_ns, leases_valid, config.postpaid_pays),
         )
 
-    def _offer(self, kind: BudgetKind, now_ns: int, leases_valid: bool, pays: bool) -> Offer:  # noqa: FBT001
-        """Nothing, finally, of a payer that does not pay; nothing yet, where there is no lease or it may have lapsed."""
+    def _offer(self, kind: BudgetKind, now_ns: int, leases_valid: bool, pays: bool) -> Offer:
+        """Nothing, finally, of a payer that does not pay; nothing yet, without a lease or where it may have lapsed."""
         if not pays:
             return NOTHING
         pool = self.pools.get(kind)
