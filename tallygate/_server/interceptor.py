@@ -13,8 +13,9 @@ from grpc_status import rpc_status
 from tallygate._server.failures import RpcFailure, status_of
 
 Translate: TypeAlias = Callable[[Exception], RpcFailure | None]
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic for the type checker only
+MaybeHandler: TypeAlias = "Handler | None"
 
 _log = structlog.get_logger(__name__)
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -32,9 +33,9 @@ class FailureInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[MaybeHandler]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
+    ) -> MaybeHandler:
         """Wrap the handler of one call."""
         handler = await continuation(handler_call_details)
         if handler is None:
