@@ -14,7 +14,11 @@ class StorageUnavailable(MeteringError):  # noqa: N818  # named for what happene
 
 
 class RecordNotFound(MeteringError):  # noqa: N818  # named for what happened
-    """There is no record of that request."""
+    """There is no record of that request. `resource` says which."""
+
+    def __init__(self, resource: str) -> None:
+        super().__init__(f"There is no record of {resource}.")
+        self.resource = resource
 
 
 class InvalidQuery(MeteringError):  # noqa: N818  # named for what happened

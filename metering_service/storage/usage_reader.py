@@ -7,12 +7,13 @@ from typing import Any
 from sqlalchemy import Select, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from metering_service.domain.errors import InvalidQuery
 from metering_service.domain.records import AggregateDelta, RequestRecord
 from metering_service.storage.failures import database_answers
 from metering_service.storage.rows import aggregate_of, request_of
 from metering_service.storage.schema import requests
 from metering_service.storage.usage_query import Cell, UsageSql
-from metering_service.usecases.ports import UsageQuery, UsageRow
+from metering_service.usecases.ports import USAGE_ROWS_MAX, UsageQuery, UsageRow
 from tallygate._server.database import read_only
 
 
@@ -23,20 +24,24 @@ class SqlUsageReader:
         self._engine = engine
 
     async def query_usage(self, query: UsageQuery) -> list[UsageRow]:
-        """See `UsageReader`. Denials have no labels: grouped by one, they are with those who lack it."""
+        """See `UsageReader`."""
         sql = UsageSql(query)
         totals: dict[Cell, AggregateDelta] = {}
         denials: defaultdict[Cell, list[tuple[str, int]]] = defaultdict(list)
         async with database_answers(), read_only(self._engine) as connection:
-            for row in (await connection.execute(sql.usage())).mappings():
+            for row in (await connection.execute(sql.usage().limit(USAGE_ROWS_MAX + 1))).mappings():
                 totals[sql.cell(row)] = aggregate_of(row)
             denial_sql = sql.denials()
             if denial_sql is not None:
                 for row in (await connection.execute(denial_sql)).mappings():
                     denials[sql.cell(row)].append((row["reason"], row["denial_count"]))
+        cells = sorted(totals.keys() | denials.keys())
+        if len(cells) > USAGE_ROWS_MAX:
+            raise InvalidQuery(
+                ("group_by", f"gives more than {USAGE_ROWS_MAX:,} buckets: group by less, or take longer steps")
+            )
         return [
-            _usage_row(query, cell, totals.get(cell, AggregateDelta()), sorted(denials.get(cell, ())))
-            for cell in sorted(totals.keys() | denials.keys())
+            _usage_row(query, cell, totals.get(cell, AggregateDelta()), sorted(denials.get(cell, ()))) for cell in cells
         ]
 
     async def request_parts(self, service: str, request_id: str) -> list[RequestRecord]:

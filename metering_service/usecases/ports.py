@@ -41,6 +41,10 @@ class Recorder(Protocol):
         """All parts of a request, in order of their start."""
 
 
+USAGE_ROWS_MAX = 10_000
+"""So many buckets fit in one message."""
+
+
 @dataclass(frozen=True, slots=True)
 class UsageQuery:
     """A query over minute aggregates. `services`: exact names, or `accounts/{account}` for all of an account's.
@@ -73,7 +77,11 @@ class UsageReader(Protocol):
     """The reading half of the metering database."""
 
     async def query_usage(self, query: UsageQuery) -> list[UsageRow]:
-        """Sums by step and group, ordered by start, then group; steps without anything are left out."""
+        """Sums by step and group, ordered by start, then group; steps without anything are left out.
+
+        Denials have no labels: grouped by one they are with the requests that lack it, and a filter by label leaves
+        none. Raises InvalidQuery where there would be more than `USAGE_ROWS_MAX` rows.
+        """
 
     async def request_parts(self, service: str, request_id: str) -> list[RequestRecord]:
         """All parts of a request, by the service's name, in order of their start."""

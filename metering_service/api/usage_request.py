@@ -1,0 +1,150 @@
+"""What UsageService is asked, checked: every problem of a request is told at once."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from metering_service.api import page_token
+from metering_service.domain.errors import InvalidQuery
+from metering_service.usecases.ports import UsageQuery
+from tallygate.metering.v1 import usage_service_pb2 as pb
+
+STEPS_MAX: Final = 10_000
+SERVICES_MAX: Final = 100
+GROUPS_MAX: Final = 8
+LABELS_MAX: Final = 8
+PAGE_SIZE_DEFAULT: Final = 100
+PAGE_SIZE_MAX: Final = 1_000
+REQUEST_ID_BYTES_MAX: Final = 64
+
+_ACCOUNT: Final = r"accounts/[a-z0-9][a-z0-9-]{0,62}"
+_SERVICE: Final = re.compile(rf"{_ACCOUNT}/services/[a-z0-9][a-z0-9._-]{{0,127}}")
+_SERVICE_OR_ACCOUNT: Final = re.compile(rf"{_SERVICE.pattern}|{_ACCOUNT}")
+_GROUP: Final = re.compile(r"service|service_uid|credential|label:[^\0]+", re.DOTALL)
+
+_MINUTE_NS: Final = 60_000_000_000
+_NS_PER_US: Final = 1_000
+_SECONDS_MIN: Final = -62_135_596_800
+_SECONDS_MAX: Final = 253_402_300_799
+_NANOS: Final = 1_000_000_000
+
+Violation = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of a service's records: so many after that position."""
+
+    service: str
+    after: page_token.Position | None
+    size: int
+
+
+def usage_query(request: pb.QueryUsageRequest) -> UsageQuery:
+    """The query, its range rounded to whole minutes. Raises InvalidQuery."""
+    _refuse([*_range_violations(request), *_filter_violations(request)])
+    start_ns, end_ns = _ns(request.start_time), _ns(request.end_time)
+    return UsageQuery(
+        start_us=start_ns // _MINUTE_NS * _MINUTE_NS // _NS_PER_US,
+        end_us=-(-end_ns // _MINUTE_NS) * _MINUTE_NS // _NS_PER_US,
+        step_us=_ns(request.step) // _NS_PER_US if request.HasField("step") else None,
+        services=tuple(request.services),
+        credential=request.credential if request.HasField("credential") else None,
+        labels=tuple(sorted(request.labels.items())),
+        group_by=tuple(dict.fromkeys(request.group_by)),
+    )
+
+
+def request_key(request: pb.GetRequestUsageRequest) -> tuple[str, str]:
+    """The service's name and the request's id. Raises InvalidQuery."""
+    violations = list(_service_violations(request.service))
+    if not 1 <= len(request.request_id.encode()) <= REQUEST_ID_BYTES_MAX or "\0" in request.request_id:
+        violations.append(("request_id", f"must be 1 to {REQUEST_ID_BYTES_MAX} bytes, without a zero byte"))
+    _refuse(violations)
+    return request.service, request.request_id
+
+
+def page(request: pb.ListRequestUsageRequest) -> Page:
+    """The page that is asked for. Raises InvalidQuery."""
+    violations = list(_service_violations(request.service))
+    after = None
+    if request.page_token:
+        try:
+            after = page_token.decode(request.page_token, request.service)
+        except ValueError:
+            violations.append(("page_token", "is not from a page of this service: take next_page_token as it came"))
+    if request.page_size < 0:
+        violations.append(("page_size", "must not be negative"))
+    _refuse(violations)
+    return Page(request.service, after, min(request.page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX))
+
+
+def _refuse(violations: list[Violation]) -> None:
+    if violations:
+        raise InvalidQuery(*violations)
+
+
+def _range_violations(request: pb.QueryUsageRequest) -> Iterable[Violation]:
+    given = {
+        "start_time": request.start_time if request.HasField("start_time") else None,
+        "end_time": request.end_time if request.HasField("end_time") else None,
+    }
+    wrong = {field: _time_problem(time) for field, time in given.items()}
+    if any(wrong.values()):
+        yield from ((field, problem) for field, problem in wrong.items() if problem)
+        return
+    start_ns, end_ns = _ns(request.start_time), _ns(request.end_time)
+    if end_ns <= start_ns:
+        yield "end_time", "must be after start_time"
+    if not request.HasField("step"):
+        return
+    step_ns = _ns(request.step)
+    if step_ns <= 0 or step_ns % _MINUTE_NS:
+        yield "step", "must be one or more whole minutes"
+    elif _steps(start_ns, end_ns, step_ns) > STEPS_MAX:
+        yield "step", f"gives more than {STEPS_MAX:,} steps: take longer ones or a shorter range"
+
+
+def _steps(start_ns: int, end_ns: int, step_ns: int) -> int:
+    """Steps in the range once it is rounded to minutes."""
+    minutes = -(-end_ns // _MINUTE_NS) - start_ns // _MINUTE_NS
+    return -(-minutes // (step_ns // _MINUTE_NS))
+
+
+def _filter_violations(request: pb.QueryUsageRequest) -> Iterable[Violation]:
+    if not 1 <= len(request.services) <= SERVICES_MAX:
+        yield "services", f"must be 1 to {SERVICES_MAX}"
+    for index, name in enumerate(request.services):
+        if not _SERVICE_OR_ACCOUNT.fullmatch(name):
+            yield f"services[{index}]", "must be accounts/{account}/services/{service} or accounts/{account}"
+    if "\0" in request.credential:
+        yield "credential", "must not have a zero byte"
+    if len(request.labels) > LABELS_MAX:
+        yield "labels", f"must be at most {LABELS_MAX}"
+    if any("\0" in text for label in request.labels.items() for text in label):
+        yield "labels", "must not have a zero byte"
+    if len(request.group_by) > GROUPS_MAX:
+        yield "group_by", f"must be at most {GROUPS_MAX}"
+    for index, group in enumerate(request.group_by):
+        if not _GROUP.fullmatch(group):
+            yield f"group_by[{index}]", "must be service, service_uid, credential or label:{key}"
+
+
+def _service_violations(name: str) -> Iterable[Violation]:
+    if not _SERVICE.fullmatch(name):
+        yield "service", "must be accounts/{account}/services/{service}"
+
+
+def _time_problem(time: Timestamp | None) -> str:
+    if time is None:
+        return "is required"
+    in_range = _SECONDS_MIN <= time.seconds <= _SECONDS_MAX and 0 <= time.nanos < _NANOS
+    return "" if in_range else "is not a time between the years 1 and 9999"
+
+
+def _ns(value: Timestamp | Duration) -> int:
+    return value.seconds * _NANOS + value.nanos

@@ -1,0 +1,70 @@
+"""UsageService: what was used."""
+
+from collections.abc import Callable
+
+import grpc
+
+from metering_service.api import page_token
+from metering_service.api.usage_codec import bucket_to, request_usage_to, running_to, timestamp
+from metering_service.api.usage_request import page, request_key, usage_query
+from metering_service.domain.errors import RecordNotFound
+from metering_service.usecases.ports import Running, UsageReader
+from tallygate.metering.v1 import usage_service_pb2 as pb
+from tallygate.metering.v1 import usage_service_pb2_grpc
+
+
+class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
+    """Decodes, calls, encodes.
+
+    `running` says what runs on this node of the services and accounts given. `fresh_through_us` is a time before which
+    everything that this node settled is committed.
+    """
+
+    def __init__(
+        self,
+        reader: UsageReader,
+        running: Callable[[tuple[str, ...]], Running],
+        fresh_through_us: Callable[[], int],
+    ) -> None:
+        self._reader = reader
+        self._running = running
+        self._fresh_through_us = fresh_through_us
+
+    async def QueryUsage(
+        self, request: pb.QueryUsageRequest, context: "grpc.aio.ServicerContext[pb.QueryUsageRequest, object]"
+    ) -> pb.QueryUsageResponse:
+        """See the contract."""
+        query = usage_query(request)
+        # First the watermark, last what runs: so the answer is at least as fresh as it says, and what it has in a
+        # bucket is not said to run.
+        fresh_through_us = self._fresh_through_us()
+        rows = await self._reader.query_usage(query)
+        return pb.QueryUsageResponse(
+            buckets=[bucket_to(row) for row in rows],
+            running=running_to(self._running(query.services)),
+            fresh_through_time=timestamp(fresh_through_us),
+        )
+
+    async def GetRequestUsage(
+        self, request: pb.GetRequestUsageRequest, context: "grpc.aio.ServicerContext[pb.GetRequestUsageRequest, object]"
+    ) -> pb.GetRequestUsageResponse:
+        """See the contract."""
+        service, request_id = request_key(request)
+        parts = await self._reader.request_parts(service, request_id)
+        if not parts:
+            raise RecordNotFound(f"{service}/requests/{request_id}")
+        return pb.GetRequestUsageResponse(parts=[request_usage_to(part) for part in parts])
+
+    async def ListRequestUsage(
+        self,
+        request: pb.ListRequestUsageRequest,
+        context: "grpc.aio.ServicerContext[pb.ListRequestUsageRequest, object]",
+    ) -> pb.ListRequestUsageResponse:
+        """See the contract."""
+        wanted = page(request)
+        found = await self._reader.list_requests(wanted.service, wanted.after, wanted.size + 1)
+        records, beyond = found[: wanted.size], found[wanted.size :]
+        token = page_token.encode(wanted.service, (records[-1].request_id, records[-1].part)) if beyond else ""
+        return pb.ListRequestUsageResponse(
+            request_usages=[request_usage_to(record) for record in records], next_page_token=token
+        )
