@@ -1,0 +1,110 @@
+"""`tallygate account`: who pays."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from tallygate.cli.console import out, print_json
+from tallygate.cli.money import format_amount, parse_amount
+from tallygate.cli.names import account_name
+from tallygate.cli.rpc import (
+    DEFAULT_CONTROL,
+    TIMEOUT_S,
+    ControlOption,
+    JsonOption,
+    KeyOption,
+    control_channel,
+    key_or_new,
+)
+from tallygate.cli.show import account_facts
+from tallygate.control.v1 import account_pb2, account_service_pb2, account_service_pb2_grpc
+
+app = typer.Typer(help="Accounts and their money.", no_args_is_help=True)
+
+AccountArgument = Annotated[str, typer.Argument(metavar="ACCOUNT", help="acme, or accounts/acme", parser=account_name)]
+
+
+class OverduePolicy(StrEnum):
+    """What being overdue does to the account's pay-as-you-go services."""
+
+    stop_all = "stop-all"
+    keep_funded = "keep-funded"
+
+
+_POLICIES = {
+    OverduePolicy.stop_all: account_pb2.OVERDUE_POLICY_STOP_ALL,
+    OverduePolicy.keep_funded: account_pb2.OVERDUE_POLICY_KEEP_FUNDED,
+}
+
+
+@app.command()
+def create(
+    account: AccountArgument,
+    *,
+    currency: Annotated[str, typer.Option(help="ISO 4217 code; it cannot be changed later.")] = "USD",
+    display_name: Annotated[str, typer.Option(help="A name for people.")] = "",
+    credit_limit: Annotated[
+        int, typer.Option(metavar="AMOUNT", parser=parse_amount, help="How far below zero the balance may go.")
+    ] = 0,
+    overdue_floor: Annotated[
+        int | None,
+        typer.Option(metavar="AMOUNT", parser=parse_amount, help="Less than this available is overdue; default 0.01."),
+    ] = None,
+    overdue_policy: Annotated[
+        OverduePolicy, typer.Option(help="What stops when it is overdue.")
+    ] = OverduePolicy.stop_all,
+    control: ControlOption = DEFAULT_CONTROL,
+    idempotency_key: KeyOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Creates an account with a balance of zero."""
+    request = account_service_pb2.CreateAccountRequest(
+        name=account,
+        currency_code=currency,
+        display_name=display_name,
+        credit_limit_nanos=credit_limit,
+        overdue_floor_nanos=overdue_floor,
+        overdue_policy=_POLICIES[overdue_policy],
+        idempotency_key=key_or_new(idempotency_key),
+    )
+    with control_channel(control) as channel:
+        made = account_service_pb2_grpc.AccountServiceStub(channel).CreateAccount(request, timeout=TIMEOUT_S).account
+        print_json(made) if json else out.print(account_facts(made))
+
+
+@app.command()
+def show(account: AccountArgument, *, control: ControlOption = DEFAULT_CONTROL, json: JsonOption = False) -> None:
+    """Shows an account: what it has, what is on lease, whether it is overdue."""
+    request = account_service_pb2.GetAccountRequest(name=account)
+    with control_channel(control) as channel:
+        found = account_service_pb2_grpc.AccountServiceStub(channel).GetAccount(request, timeout=TIMEOUT_S).account
+        print_json(found) if json else out.print(account_facts(found))
+
+
+@app.command()
+def top_up(
+    account: AccountArgument,
+    *,
+    amount: Annotated[
+        int, typer.Option(metavar="AMOUNT", parser=parse_amount, help="12.50, or 12500000000n for nanos.")
+    ],
+    reason: Annotated[str, typer.Option(help="For the ledger, such as a payment's reference.")] = "",
+    control: ControlOption = DEFAULT_CONTROL,
+    idempotency_key: KeyOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Pays money in."""
+    request = account_service_pb2.TopUpAccountRequest(
+        name=account, amount_nanos=amount, reason=reason, idempotency_key=key_or_new(idempotency_key)
+    )
+    with control_channel(control) as channel:
+        answer = account_service_pb2_grpc.AccountServiceStub(channel).TopUpAccount(request, timeout=TIMEOUT_S)
+        if json:
+            print_json(answer)
+            return
+        paid = format_amount(answer.ledger_entry.amount_nanos, answer.account.currency_code)
+        out.print(f"{paid} paid in")
+        out.print(account_facts(answer.account))

@@ -1,0 +1,47 @@
+"""The command line: what there is, and where it is written."""
+
+from __future__ import annotations
+
+import typer
+
+from tallygate.cli import accounts, models, services
+from tallygate.cli.demo import demo
+from tallygate.cli.replay import replay
+from tallygate.cli.up import serve, up
+
+app = typer.Typer(
+    help="Token metering and admission control for LLM inference fleets.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(up)
+app.command()(replay)
+app.command()(demo)
+app.add_typer(accounts.app, name="account")
+app.add_typer(models.app, name="model")
+app.add_typer(services.app, name="service")
+
+_control = typer.Typer(help="The control service by itself.", no_args_is_help=True)
+_metering = typer.Typer(help="A metering node by itself.", no_args_is_help=True)
+app.add_typer(_control, name="control")
+app.add_typer(_metering, name="metering")
+
+_PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@_control.command("serve", context_settings=_PASS_ON, add_help_option=False)
+def serve_control(context: typer.Context) -> None:
+    """Runs the control service with its own options; --help shows them."""
+    serve("control_service", context.args)
+
+
+@_metering.command("serve", context_settings=_PASS_ON, add_help_option=False)
+def serve_metering(context: typer.Context) -> None:
+    """Runs a metering node with its own options; --help shows them."""
+    serve("metering_service", context.args)
+
+
+def main() -> None:
+    """Entry point of `tallygate`."""
+    app()

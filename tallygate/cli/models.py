@@ -1,0 +1,134 @@
+"""`tallygate model`: the catalogue."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from tallygate.cli.console import facts, out, print_json
+from tallygate.cli.money import parse_amount
+from tallygate.cli.names import model_name
+from tallygate.cli.rpc import (
+    DEFAULT_CONTROL,
+    TIMEOUT_S,
+    ControlOption,
+    JsonOption,
+    KeyOption,
+    control_channel,
+    key_or_new,
+)
+from tallygate.cli.show import model_facts, price_text, time_text
+from tallygate.control.v1 import catalog_service_pb2, catalog_service_pb2_grpc, model_pb2
+
+app = typer.Typer(help="Models and their prices.", no_args_is_help=True)
+
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="llama, or models/llama", parser=model_name)]
+_DAY_S = 86_400
+
+
+@app.command()
+def create(
+    model: ModelArgument,
+    *,
+    display_name: Annotated[str, typer.Option(help="A name for people.")] = "",
+    alias: Annotated[list[str] | None, typer.Option(help="Its name as inference servers spell it; repeatable.")] = None,
+    currency: Annotated[str, typer.Option(help="ISO 4217 code of its prices.")] = "USD",
+    trial_tokens: Annotated[int | None, typer.Option(help="What a free trial gives.", min=1)] = None,
+    trial_days: Annotated[int | None, typer.Option(help="How long a trial lasts; without: no end.", min=1)] = None,
+    reserved_input: Annotated[
+        int | None,
+        typer.Option(metavar="AMOUNT", parser=parse_amount, help="Price of 1,000 reserved input TPM for a day."),
+    ] = None,
+    reserved_output: Annotated[
+        int | None,
+        typer.Option(metavar="AMOUNT", parser=parse_amount, help="Price of 1,000 reserved output TPM for a day."),
+    ] = None,
+    smallest_request_tokens: Annotated[
+        int | None, typer.Option(help="A trial with less left than this is exhausted; default 16.", min=1)
+    ] = None,
+    control: ControlOption = DEFAULT_CONTROL,
+    idempotency_key: KeyOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Adds a model; every account then has a default service for it."""
+    if trial_days is not None and trial_tokens is None:
+        raise typer.BadParameter("--trial-days needs --trial-tokens")
+    if (reserved_input is None) != (reserved_output is None):
+        raise typer.BadParameter("give --reserved-input and --reserved-output, or neither; 0 is a price")
+    request = catalog_service_pb2.CreateModelRequest(
+        name=model,
+        display_name=display_name,
+        aliases=alias or [],
+        currency_code=currency,
+        smallest_request_tokens=smallest_request_tokens,
+        idempotency_key=key_or_new(idempotency_key),
+    )
+    if trial_tokens is not None:
+        request.trial_offer.quota_tokens = trial_tokens
+        if trial_days is not None:
+            request.trial_offer.valid_for.CopyFrom(Duration(seconds=trial_days * _DAY_S))
+    if reserved_input is not None and reserved_output is not None:
+        request.reservation_price.CopyFrom(
+            model_pb2.ReservationPrice(
+                input_nanos_per_thousand_tpm_day=reserved_input, output_nanos_per_thousand_tpm_day=reserved_output
+            )
+        )
+    with control_channel(control) as channel:
+        made = catalog_service_pb2_grpc.CatalogServiceStub(channel).CreateModel(request, timeout=TIMEOUT_S).model
+        print_json(made) if json else out.print(model_facts(made))
+
+
+@app.command()
+def publish_price(
+    model: ModelArgument,
+    *,
+    input: Annotated[  # noqa: A002  # the option is called --input
+        int, typer.Option(metavar="AMOUNT", parser=parse_amount, help="Per million input tokens: 0.20, or 200000000n.")
+    ],
+    output: Annotated[int, typer.Option(metavar="AMOUNT", parser=parse_amount, help="Per million output tokens.")],
+    cached_input: Annotated[
+        int | None, typer.Option(metavar="AMOUNT", parser=parse_amount, help="Default: as input.")
+    ] = None,
+    cache_write: Annotated[
+        int | None, typer.Option(metavar="AMOUNT", parser=parse_amount, help="Default: as input.")
+    ] = None,
+    reasoning: Annotated[
+        int | None, typer.Option(metavar="AMOUNT", parser=parse_amount, help="Default: as output.")
+    ] = None,
+    effective: Annotated[
+        datetime | None, typer.Option(help="When it takes effect, in UTC; default: now.", formats=["%Y-%m-%dT%H:%M:%S"])
+    ] = None,
+    control: ControlOption = DEFAULT_CONTROL,
+    idempotency_key: KeyOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Publishes a new price version; requests already authorised keep theirs."""
+    request = catalog_service_pb2.PublishPriceRequest(
+        model=model,
+        input_nanos_per_million_tokens=input,
+        cached_input_nanos_per_million_tokens=cached_input,
+        cache_write_nanos_per_million_tokens=cache_write,
+        output_nanos_per_million_tokens=output,
+        reasoning_nanos_per_million_tokens=reasoning,
+        idempotency_key=key_or_new(idempotency_key),
+    )
+    if effective is not None:
+        request.effective_time.CopyFrom(Timestamp(seconds=int(effective.replace(tzinfo=UTC).timestamp())))
+    with control_channel(control) as channel:
+        stub = catalog_service_pb2_grpc.CatalogServiceStub(channel)
+        price = stub.PublishPrice(request, timeout=TIMEOUT_S).price
+        if json:
+            print_json(price)
+            return
+        currency = stub.GetModel(catalog_service_pb2.GetModelRequest(name=model), timeout=TIMEOUT_S).model.currency_code
+        out.print(
+            facts(
+                ("price", f"[bold]{price.name}[/]"),
+                ("in effect from", time_text(price.effective_time)),
+                ("per million tokens", price_text(price, currency)),
+            )
+        )

@@ -1,0 +1,169 @@
+"""The two services as processes: started in order, watched, stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+START_S = 30
+STOP_S = 30
+_SERVING = "serving "
+_HEALTH_POLL_S = 0.05
+
+Log = Callable[[str, str], None]
+"""Takes a program's name and a line that it wrote to stderr."""
+
+
+class ProgramEndedError(Exception):
+    """A service ended without being asked to; the message says its exit status and its last words."""
+
+
+class ServiceProcess:
+    """One service as a child process, in a session of its own so that Ctrl-C reaches only its parent."""
+
+    def __init__(self, name: str, process: Process, log: Log) -> None:
+        self.name = name
+        self.address = ""
+        self._process = process
+        self._log = log
+        self._last_line = ""
+        self._reader = asyncio.create_task(self._read_stderr(), name=f"{name} stderr")
+
+    @classmethod
+    async def start(cls, module: str, arguments: Sequence[str], log: Log) -> ServiceProcess:
+        """Starts `python -m MODULE` and waits until it serves. Raises ProgramEndedError if it ends instead."""
+        name = module.removesuffix("_service")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", module, *arguments, stdout=PIPE, stderr=PIPE, start_new_session=True
+        )
+        service = cls(name, process, log)
+        try:
+            async with asyncio.timeout(START_S):
+                service.address = await service._read_address()
+                await service._until_healthy()
+        except TimeoutError:
+            await service.stop()
+            raise ProgramEndedError(f"the {name} service did not serve within {START_S} s") from None
+        except BaseException:
+            await service.stop()
+            raise
+        return service
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    async def ended(self) -> str:
+        """Waits until it ends; returns how, in a sentence."""
+        status = await self._process.wait()
+        await self._reader
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with exit status {status}"
+        return f"the {self.name} service {how}" + (f": {self._last_line}" if self._last_line else "")
+
+    async def stop(self) -> None:
+        """Asks it to end and waits; one that does not is killed."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+        try:
+            async with asyncio.timeout(STOP_S):
+                await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+        await self._reader
+
+    async def _read_address(self) -> str:
+        assert self._process.stdout is not None
+        line = (await self._process.stdout.readline()).decode(errors="replace").strip()
+        if not line.startswith(_SERVING):
+            raise ProgramEndedError(await self.ended())
+        return line.removeprefix(_SERVING)
+
+    async def _until_healthy(self) -> None:
+        async with grpc.aio.insecure_channel(self.address) as channel:
+            health = health_pb2_grpc.HealthStub(channel)
+            while True:
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=1)
+                    if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                        return
+                if self._process.returncode is not None:
+                    raise ProgramEndedError(await self.ended())
+                await asyncio.sleep(_HEALTH_POLL_S)
+
+    async def _read_stderr(self) -> None:
+        assert self._process.stderr is not None
+        async for raw in self._process.stderr:
+            line = raw.decode(errors="replace").rstrip()
+            if line:
+                self._last_line = line
+                self._log(self.name, line)
+
+
+@dataclass(frozen=True, slots=True)
+class PairOptions:
+    """Where the pair listens and where it keeps its data; a database URL goes before the data directory."""
+
+    data_dir: str
+    control: str
+    metering: str
+    control_database_url: str = ""
+    metering_database_url: str = ""
+    log_format: str = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Both services, serving."""
+
+    control: ServiceProcess
+    metering: ServiceProcess
+
+    @classmethod
+    async def start(cls, options: PairOptions, log: Log) -> Pair:
+        """Starts control, then metering. Raises ProgramEndedError; then neither is left running."""
+        common = ["--log-format", options.log_format]
+        control = await ServiceProcess.start(
+            "control_service",
+            ["--listen", options.control, *_storage(options.data_dir, options.control_database_url), *common],
+            log,
+        )
+        try:
+            storage = _storage(options.data_dir, options.metering_database_url)
+            metering = await ServiceProcess.start(
+                "metering_service",
+                ["--listen", options.metering, "--control", control.address, *storage, *common],
+                log,
+            )
+        except BaseException:
+            await control.stop()
+            raise
+        return cls(control, metering)
+
+    async def ended(self) -> str:
+        """Waits until one of them ends; returns how, in a sentence."""
+        waits = [asyncio.create_task(service.ended()) for service in (self.metering, self.control)]
+        try:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            return done.pop().result()
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def stop(self) -> None:
+        """Stops metering, so that it can give back what it has on lease, then control."""
+        await self.metering.stop()
+        await self.control.stop()
+
+
+def _storage(data_dir: str, database_url: str) -> list[str]:
+    return ["--database-url", database_url] if database_url else ["--data-dir", data_dir]

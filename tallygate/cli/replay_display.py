@@ -1,0 +1,149 @@
+"""A replay as people see it: live while it runs, and a table of who says what at its end."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from tallygate.cli.console import facts
+from tallygate.cli.money import format_amount
+from tallygate.replay.figures import Figures
+from tallygate.replay.outcome import Outcome
+from tallygate.replay.tally import Tally
+
+_REFRESH_PER_SECOND = 4
+
+_COLUMNS = (
+    ("requests", "requests"),
+    ("input", "input_tokens"),
+    ("output", "output_tokens"),
+    ("reserved", "reserved_tokens"),
+    ("trial", "trial_tokens"),
+    ("billed", "billed_tokens"),
+    ("unfunded", "unfunded_tokens"),
+    ("overrun", "overrun_tokens"),
+)
+
+
+class ReplayDisplay:
+    """Reads the tally a few times a second; the replay itself never waits for it."""
+
+    def __init__(self, console: Console, tally: Tally, *, currency: str, title: str) -> None:
+        self._tally = tally
+        self._currency = currency
+        self._status = ""
+        self._progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._task = self._progress.add_task(title, total=None)
+        self._live = Live(
+            get_renderable=self._render, console=console, refresh_per_second=_REFRESH_PER_SECOND, transient=False
+        )
+
+    def __enter__(self) -> Self:
+        if self._live.console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def say(self, status: str) -> None:
+        """What is being done now."""
+        self._status = status
+
+    def _render(self) -> RenderableType:
+        tally = self._tally
+        done = tally.finished + tally.denied
+        self._progress.update(self._task, total=tally.requests or None, completed=done)
+        paid = tally.acknowledged
+        line = Text.assemble(
+            ("allowed ", "dim"),
+            (f"{tally.allowed:,}", "green"),
+            ("  denied ", "dim"),
+            (f"{tally.denied:,}", "red" if tally.denied else "default"),
+            ("  reserved ", "dim"),
+            (f"{paid.reserved.total:,}", "cyan"),
+            ("  trial ", "dim"),
+            (f"{paid.trial.total:,}", "magenta"),
+            ("  billed ", "dim"),
+            (f"{paid.billed.total:,}", "yellow"),
+            ("  cost ", "dim"),
+            (format_amount(paid.cost_nanos, self._currency), "bold"),
+            (f"  {self._status}", "dim italic"),
+        )
+        return Group(self._progress, line)
+
+
+def summary(outcome: Outcome) -> Table:
+    """What happened, in a few rows."""
+    tally = outcome.tally
+    rate = tally.reports * 1_000_000_000 // max(1, outcome.wall_ns)
+    return facts(
+        ("requests", f"{tally.requests:,}: [green]{tally.allowed:,} allowed[/], {_denied(tally)}"),
+        ("told to stop", ", ".join(f"{count:,} {reason}" for reason, count in tally.stops.most_common())),
+        ("reached a final grant", f"{tally.cut_short:,}" if tally.cut_short else ""),
+        ("reports", f"{tally.reports:,} in {outcome.wall_ns / 1_000_000_000:.1f} s, {rate:,} a second"),
+    )
+
+
+def reconciliation(outcome: Outcome, currency: str) -> Table:
+    """Every source on a row, agreeing or not."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("")
+    table.add_column("tokens as said by")
+    for title, _ in _COLUMNS:
+        table.add_column(title, justify="right")
+    table.add_column("cost", justify="right")
+    wrong = {(difference.source, difference.figure) for difference in outcome.differences}
+    for source in outcome.sources:
+        agrees = not any(name == source.name for name, _ in wrong)
+        table.add_row(
+            "[green]✓[/]" if agrees else "[red]✗[/]",
+            source.name,
+            *(_cell(source.figures, name, wrong=(source.name, name) in wrong) for _, name in _COLUMNS),
+            _cost(source.figures.cost_nanos, currency, wrong=(source.name, "cost_nanos") in wrong),
+        )
+    return table
+
+
+def verdict(outcome: Outcome) -> Group:
+    """Whether the books agree, and else everything in which they do not."""
+    if outcome.reconciled:
+        return Group("[bold green]The books agree.[/]")
+    lines = ["[bold red]The books do not agree.[/]"]
+    lines += [
+        f"  {found.source}: {found.figure} is {found.actual:,} instead of {found.expected:,}"
+        for found in outcome.differences
+    ]
+    lines += [f"  {sentence}" for sentence in outcome.unrest]
+    lines += [f"  {count:,} finishes were refused: {why}" for why, count in outcome.tally.refused_finishes.items()]
+    return Group(*lines)
+
+
+def _denied(tally: Tally) -> str:
+    if not tally.denied:
+        return "none denied"
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in tally.denials.most_common())
+    return f"[red]{tally.denied:,} denied[/] ({reasons})"
+
+
+def _cell(figures: Figures, name: str, *, wrong: bool) -> Text:
+    value = getattr(figures, name)
+    return Text("" if value is None else f"{value:,}", style="bold red" if wrong else "default")
+
+
+def _cost(nanos: int | None, currency: str, *, wrong: bool) -> Text:
+    return Text("" if nanos is None else format_amount(nanos, currency), style="bold red" if wrong else "default")

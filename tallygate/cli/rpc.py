@@ -1,0 +1,86 @@
+"""Calls of a command, and what a person is told when one fails."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, NoReturn
+
+import grpc
+import typer
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from tallygate.cli.console import err
+
+TIMEOUT_S = 10
+
+ControlOption = Annotated[
+    str,
+    typer.Option(
+        "--control",
+        metavar="HOST:PORT",
+        envvar="TALLYGATE_CONTROL_ADDRESS",
+        help="Where the control service listens.",
+    ),
+]
+KeyOption = Annotated[
+    str,
+    typer.Option(
+        "--idempotency-key", metavar="KEY", help="Makes a repeat of this command harmless. Made up if left out."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print protobuf JSON.")]
+
+DEFAULT_CONTROL = "127.0.0.1:7401"
+
+
+def key_or_new(key: str) -> str:
+    """The given idempotency key, or a new one."""
+    return key or str(uuid.uuid4())
+
+
+@contextmanager
+def control_channel(address: str) -> Iterator[grpc.Channel]:
+    """A channel to the control service; a failed call ends the command with one sentence and status 1."""
+    with grpc.insecure_channel(address) as channel:
+        try:
+            yield channel
+        except grpc.RpcError as error:
+            fail(sentence(error, f"the control service at {address}"))
+
+
+def fail(message: str, status: int = 1) -> NoReturn:
+    """Says what is wrong and ends the command."""
+    err.print("error:", style="bold red", end=" ")
+    err.print(message, markup=False)
+    raise typer.Exit(status)
+
+
+def sentence(error: grpc.RpcError, whom: str) -> str:
+    """What went wrong in one sentence, with the reason from the error's details where it has one."""
+    code, details = error.code(), error.details() or ""
+    reason, violations = _details(error)
+    if code == grpc.StatusCode.UNAVAILABLE and not reason:
+        return f"{whom} cannot be reached; start it with `tallygate up`, or say where it is"
+    if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+        return f"{whom} did not answer within {TIMEOUT_S} s; repeat the command with the same --idempotency-key"
+    text = details or f"{whom} answered {code.name}"
+    if violations:
+        text += f" ({'; '.join(violations)})" if not all(part in text for part in violations) else ""
+    return f"{text} [{reason}]" if reason else text
+
+
+def _details(error: grpc.RpcError) -> tuple[str, list[str]]:
+    reason = ""
+    violations: list[str] = []
+    status = rpc_status.from_call(error)
+    for detail in status.details if status is not None else ():
+        info = error_details_pb2.ErrorInfo()
+        request = error_details_pb2.BadRequest()
+        if detail.Unpack(info):
+            reason = info.reason
+        elif detail.Unpack(request):
+            violations = [f"{v.field}: {v.description}" for v in request.field_violations]
+    return reason, violations

@@ -1,0 +1,235 @@
+"""`tallygate service`: what requests are metered against."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from tallygate.cli.console import out, print_json
+from tallygate.cli.money import format_amount
+from tallygate.cli.names import account_name, model_name, service_name
+from tallygate.cli.rpc import (
+    DEFAULT_CONTROL,
+    TIMEOUT_S,
+    ControlOption,
+    JsonOption,
+    KeyOption,
+    control_channel,
+    key_or_new,
+)
+from tallygate.cli.show import service_facts, service_table
+from tallygate.control.v1 import (
+    account_service_pb2,
+    account_service_pb2_grpc,
+    inference_service_pb2,
+    lifecycle_service_pb2,
+    lifecycle_service_pb2_grpc,
+    reservation_pb2,
+)
+
+app = typer.Typer(help="Inference services: their status, and how they are paid for.", no_args_is_help=True)
+
+ServiceArgument = Annotated[
+    str,
+    typer.Argument(metavar="SERVICE", help="acme/chat-prod, or accounts/acme/services/chat-prod", parser=service_name),
+]
+_Stub = lifecycle_service_pb2_grpc.LifecycleServiceStub
+
+
+class Status(StrEnum):
+    """A service's status."""
+
+    not_enabled = "not-enabled"
+    activating = "activating"
+    running = "running"
+    stopped = "stopped"
+
+
+_STATUSES = {
+    Status.not_enabled: inference_service_pb2.SERVICE_STATUS_NOT_ENABLED,
+    Status.activating: inference_service_pb2.SERVICE_STATUS_ACTIVATING,
+    Status.running: inference_service_pb2.SERVICE_STATUS_RUNNING,
+    Status.stopped: inference_service_pb2.SERVICE_STATUS_STOPPED,
+}
+
+
+class Overflow(StrEnum):
+    """What happens to tokens beyond a reservation."""
+
+    bill = "bill"
+    refuse = "refuse"
+
+
+_OVERFLOWS = {
+    Overflow.bill: reservation_pb2.OVERFLOW_POLICY_BILL_BY_TOKEN,
+    Overflow.refuse: reservation_pb2.OVERFLOW_POLICY_REFUSE,
+}
+
+
+@app.command("list")
+def list_services(
+    account: Annotated[
+        str, typer.Argument(metavar="[ACCOUNT]", help="acme; without it, all services ever acted on")
+    ] = "",
+    *,
+    model: Annotated[str, typer.Option(help="Only those of this model.")] = "",
+    team: Annotated[str, typer.Option(help="Only this team's.")] = "",
+    status: Annotated[Status | None, typer.Option(help="Only those with this status.")] = None,
+    control: ControlOption = DEFAULT_CONTROL,
+    json: JsonOption = False,
+) -> None:
+    """Lists services; those of an account include the default ones that nobody has acted on yet."""
+    request = lifecycle_service_pb2.ListInferenceServicesRequest(
+        account=account_name(account) if account else "",
+        model=model_name(model) if model else "",
+        team=team,
+        status=_STATUSES[status] if status else inference_service_pb2.SERVICE_STATUS_UNSPECIFIED,
+        page_size=1_000,
+    )
+    found = lifecycle_service_pb2.ListInferenceServicesResponse()
+    with control_channel(control) as channel:
+        while True:
+            page = _Stub(channel).ListInferenceServices(request, timeout=TIMEOUT_S)
+            found.inference_services.extend(page.inference_services)
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                break
+    if json:
+        print_json(found)
+    else:
+        out.print(service_table(list(found.inference_services)))
+
+
+@app.command()
+def show(service: ServiceArgument, *, control: ControlOption = DEFAULT_CONTROL, json: JsonOption = False) -> None:
+    """Shows a service: its status, why it is stopped, and who pays."""
+    request = lifecycle_service_pb2.GetInferenceServiceRequest(name=service)
+    with control_channel(control) as channel:
+        _print(_Stub(channel).GetInferenceService(request, timeout=TIMEOUT_S).inference_service, json=json)
+
+
+@app.command()
+def create(
+    service: ServiceArgument,
+    *,
+    model: Annotated[str, typer.Option(metavar="MODEL", help="llama, or models/llama", parser=model_name)],
+    display_name: Annotated[str, typer.Option(help="A name for people.")] = "",
+    team: Annotated[str, typer.Option(help="The team that uses it.")] = "",
+    label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label; repeatable.")] = None,
+    claim_trial: Annotated[bool, typer.Option("--claim-trial", help="Claim the model's free trial.")] = False,
+    enable_postpaid: Annotated[bool, typer.Option("--enable-postpaid", help="Enable pay-as-you-go.")] = False,
+    control: ControlOption = DEFAULT_CONTROL,
+    idempotency_key: KeyOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Creates a custom service."""
+    request = lifecycle_service_pb2.CreateInferenceServiceRequest(
+        name=service,
+        model=model,
+        display_name=display_name,
+        team=team,
+        labels=_labels(label or []),
+        idempotency_key=key_or_new(idempotency_key),
+    )
+    if claim_trial or enable_postpaid:
+        request.billing.claim_free_trial = claim_trial
+        request.billing.enable_postpaid = enable_postpaid
+    with control_channel(control) as channel:
+        _print(_Stub(channel).CreateInferenceService(request, timeout=TIMEOUT_S).inference_service, json=json)
+
+
+@app.command()
+def claim_trial(
+    service: ServiceArgument,
+    *,
+    control: ControlOption = DEFAULT_CONTROL,
+    idempotency_key: KeyOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Claims the model's free trial for this service; once per account and model."""
+    request = lifecycle_service_pb2.ClaimFreeTrialRequest(name=service, idempotency_key=key_or_new(idempotency_key))
+    with control_channel(control) as channel:
+        _print(_Stub(channel).ClaimFreeTrial(request, timeout=TIMEOUT_S).inference_service, json=json)
+
+
+@app.command()
+def enable_postpaid(
+    service: ServiceArgument,
+    *,
+    control: ControlOption = DEFAULT_CONTROL,
+    idempotency_key: KeyOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Enables pay-as-you-go."""
+    request = lifecycle_service_pb2.EnablePostpaidRequest(name=service, idempotency_key=key_or_new(idempotency_key))
+    with control_channel(control) as channel:
+        _print(_Stub(channel).EnablePostpaid(request, timeout=TIMEOUT_S).inference_service, json=json)
+
+
+@app.command()
+def disable_postpaid(
+    service: ServiceArgument,
+    *,
+    control: ControlOption = DEFAULT_CONTROL,
+    idempotency_key: KeyOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Disables pay-as-you-go, which stops the service even while trial tokens or a reservation remain."""
+    request = lifecycle_service_pb2.DisablePostpaidRequest(name=service, idempotency_key=key_or_new(idempotency_key))
+    with control_channel(control) as channel:
+        _print(_Stub(channel).DisablePostpaid(request, timeout=TIMEOUT_S).inference_service, json=json)
+
+
+@app.command()
+def reserve(
+    service: ServiceArgument,
+    *,
+    input_tpm: Annotated[int, typer.Option(help="Input tokens per minute.", min=0)],
+    output_tpm: Annotated[int, typer.Option(help="Output tokens per minute.", min=0)],
+    days: Annotated[int, typer.Option(help="Term, from now on.", min=1)],
+    overflow: Annotated[Overflow, typer.Option(help="Tokens beyond it: bill them, or refuse.")] = Overflow.bill,
+    control: ControlOption = DEFAULT_CONTROL,
+    idempotency_key: KeyOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Buys a TPM reservation for a custom service, paid at once."""
+    request = lifecycle_service_pb2.PurchaseReservationRequest(
+        inference_service=service,
+        terms=lifecycle_service_pb2.ReservationTerms(
+            input_tokens_per_minute=input_tpm,
+            output_tokens_per_minute=output_tpm,
+            term_day_count=days,
+            overflow_policy=_OVERFLOWS[overflow],
+        ),
+        idempotency_key=key_or_new(idempotency_key),
+    )
+    account = account_service_pb2.GetAccountRequest(name="/".join(service.split("/")[:2]))
+    with control_channel(control) as channel:
+        answer = _Stub(channel).PurchaseReservation(request, timeout=TIMEOUT_S)
+        if json:
+            print_json(answer)
+            return
+        payer = account_service_pb2_grpc.AccountServiceStub(channel).GetAccount(account, timeout=TIMEOUT_S).account
+        out.print(f"{answer.reservation.name} for {format_amount(answer.reservation.paid_nanos, payer.currency_code)}")
+        if answer.postpaid_enabled:
+            out.print("The purchase enabled pay-as-you-go for tokens beyond the reservation.")
+        _print(answer.inference_service, json=False)
+
+
+def _labels(pairs: list[str]) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign or not key:
+            raise typer.BadParameter(f"{pair!r} is not a label; write it as KEY=VALUE")
+        labels[key] = value
+    return labels
+
+
+def _print(service: inference_service_pb2.InferenceService, *, json: bool) -> None:
+    if json:
+        print_json(service)
+    else:
+        out.print(service_facts(service))

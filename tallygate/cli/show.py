@@ -1,0 +1,123 @@
+"""How resources look to people."""
+
+from __future__ import annotations
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.table import Table
+
+from tallygate.cli.console import facts
+from tallygate.cli.money import format_amount
+from tallygate.control.v1 import account_pb2, inference_service_pb2, model_pb2
+
+_STATUS_STYLES = {"RUNNING": "green", "STOPPED": "red", "ACTIVATING": "yellow", "NOT_ENABLED": "dim"}
+
+
+def account_facts(account: account_pb2.Account) -> Table:
+    """One account."""
+    currency = account.currency_code
+    overdue = "[red]yes[/]" if account.overdue else "no"
+    return facts(
+        ("account", f"[bold]{account.name}[/]"),
+        ("display name", account.display_name),
+        ("balance", format_amount(account.balance_nanos, currency)),
+        ("available", format_amount(account.available_nanos, currency)),
+        ("on lease to nodes", format_amount(account.leased_nanos, currency) if account.leased_nanos else ""),
+        ("credit limit", format_amount(account.credit_limit_nanos, currency) if account.credit_limit_nanos else ""),
+        ("overdue", overdue),
+        ("overdue below", format_amount(account.overdue_floor_nanos, currency)),
+        ("when overdue", account_pb2.OverduePolicy.Name(account.overdue_policy).removeprefix("OVERDUE_POLICY_")),
+    )
+
+
+def model_facts(model: model_pb2.Model) -> Table:
+    """One model."""
+    currency = model.currency_code
+    offer, reserved, price = model.trial_offer, model.reservation_price, model.current_price
+    trial = f"{offer.quota_tokens:,} tokens" if model.HasField("trial_offer") else "none"
+    if offer.HasField("valid_for"):
+        trial += f" within {offer.valid_for.seconds // 86_400} days"
+    rows = [
+        ("model", f"[bold]{model.name}[/]"),
+        ("display name", model.display_name),
+        ("aliases", ", ".join(model.aliases)),
+        ("free trial", trial),
+    ]
+    if model.HasField("reservation_price"):
+        input_price = format_amount(reserved.input_nanos_per_thousand_tpm_day, currency)
+        output_price = format_amount(reserved.output_nanos_per_thousand_tpm_day, currency)
+        rows.append(("reserved, per 1,000 TPM and day", f"input {input_price}, output {output_price}"))
+    rows.append(
+        ("price per million tokens", price_text(price, currency) if model.HasField("current_price") else "none")
+    )
+    return facts(*rows)
+
+
+def price_text(price: model_pb2.Price, currency: str) -> str:
+    """A price on one line."""
+    parts = [
+        ("input", price.input_nanos_per_million_tokens),
+        ("cached input", price.cached_input_nanos_per_million_tokens),
+        ("cache write", price.cache_write_nanos_per_million_tokens),
+        ("output", price.output_nanos_per_million_tokens),
+        ("reasoning", price.reasoning_nanos_per_million_tokens),
+    ]
+    return ", ".join(f"{name} {format_amount(nanos, currency)}" for name, nanos in parts)
+
+
+def status_text(service: inference_service_pb2.InferenceService) -> str:
+    """A service's status with its stop reasons, coloured."""
+    status = inference_service_pb2.ServiceStatus.Name(service.status).removeprefix("SERVICE_STATUS_")
+    reasons = [
+        inference_service_pb2.StopReason.Name(reason).removeprefix("STOP_REASON_") for reason in service.stop_reasons
+    ]
+    text = f"[{_STATUS_STYLES.get(status, 'default')}]{status}[/]"
+    return f"{text} ({', '.join(reasons)})" if reasons else text
+
+
+def modes_text(service: inference_service_pb2.InferenceService) -> str:
+    """How a service is billed now."""
+    names = [inference_service_pb2.BillingMode.Name(mode) for mode in service.billing_modes]
+    return " + ".join(name.removeprefix("BILLING_MODE_") for name in names)
+
+
+def service_facts(service: inference_service_pb2.InferenceService) -> Table:
+    """One service."""
+    trial = service.free_trial
+    trial_text = ""
+    if service.HasField("free_trial"):
+        trial_text = f"{trial.remaining_tokens:,} of {trial.quota_tokens:,} tokens remain"
+        if trial.HasField("expire_time"):
+            trial_text += f", until {time_text(trial.expire_time)}"
+    reserved = ""
+    if service.reserved_input_tokens_per_minute or service.reserved_output_tokens_per_minute:
+        reserved = (
+            f"{service.reserved_input_tokens_per_minute:,} input and "
+            f"{service.reserved_output_tokens_per_minute:,} output tokens per minute"
+        )
+    return facts(
+        ("service", f"[bold]{service.name}[/]"),
+        ("display name", service.display_name),
+        ("model", service.model),
+        ("team", service.team),
+        ("status", status_text(service)),
+        ("billing", modes_text(service)),
+        ("pay-as-you-go", inference_service_pb2.PostpaidState.Name(service.postpaid).removeprefix("POSTPAID_STATE_")),
+        ("free trial", trial_text),
+        ("reserved", reserved),
+        ("labels", ", ".join(f"{key}={value}" for key, value in sorted(service.labels.items()))),
+    )
+
+
+def service_table(services: list[inference_service_pb2.InferenceService]) -> Table:
+    """Many services."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("service", "model", "team", "status", "billing"):
+        table.add_column(column)
+    for service in services:
+        table.add_row(service.name, service.model, service.team, status_text(service), modes_text(service))
+    return table
+
+
+def time_text(moment: Timestamp) -> str:
+    """A moment, to the second, in UTC."""
+    return moment.ToDatetime().strftime("%Y-%m-%d %H:%M:%S UTC")

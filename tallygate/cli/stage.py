@@ -1,0 +1,153 @@
+"""What the demo's story needs: a narrator, the two services, and traffic."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import grpc
+from rich.console import Console
+
+from tallygate.cli.money import format_amount
+from tallygate.cli.replay import new_run_id, replay_live
+from tallygate.cli.replay_display import reconciliation, verdict
+from tallygate.cli.show import modes_text, status_text
+from tallygate.client import Denial, Denied, MeteringClient
+from tallygate.control.v1 import (
+    account_service_pb2_grpc,
+    catalog_service_pb2_grpc,
+    inference_service_pb2,
+    lifecycle_service_pb2,
+    lifecycle_service_pb2_grpc,
+)
+from tallygate.replay.outcome import Outcome
+from tallygate.replay.run import ReplayPlan
+from tallygate.replay.trace import Trace
+
+CURRENCY = "USD"
+_REQUESTS_PER_SECOND = 40
+_STATUS_S = 5
+_POLL_S = 0.02
+
+
+class StoryError(Exception):
+    """Something did not go as the story says; the message says what."""
+
+
+class Stage:
+    """Plays parts of a workload against the pair and says what came of it."""
+
+    def __init__(self, console: Console, *, control: str, metering: str, workload: Trace, fast: bool) -> None:
+        self._console = console
+        self._control = control
+        self._metering = metering
+        self._workload = workload
+        self._fast = fast
+        self._position = 0
+        self._act = 0
+        self._channel = grpc.aio.insecure_channel(control)
+        self.accounts = account_service_pb2_grpc.AccountServiceStub(self._channel)
+        self.catalog = catalog_service_pb2_grpc.CatalogServiceStub(self._channel)
+        self.lifecycle = lifecycle_service_pb2_grpc.LifecycleServiceStub(self._channel)
+        self.outcomes: list[Outcome] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._channel.close()
+
+    def act(self, title: str, text: str) -> None:
+        """A heading and what is about to happen."""
+        self._act += 1
+        self._console.print()
+        self._console.rule(f"[bold]{self._act}. {title}[/]", align="left")
+        self._console.print(text)
+
+    def command(self, line: str) -> None:
+        """What one would type for what is done now."""
+        self._console.print(f"[dim]$ tallygate {line}[/]")
+
+    def note(self, text: str) -> None:
+        """What came of it."""
+        self._console.print(f"  {text}")
+
+    async def ask_once(self, service: str) -> Denial | None:
+        """One request by itself; why it was denied, or None."""
+        async with MeteringClient([self._metering]) as client:
+            try:
+                async with client.request(service, request_id=new_run_id(), input_tokens=100, max_output_tokens=20):
+                    return None
+            except Denied as denied:
+                return denied.denial
+
+    async def until(
+        self, service: str, what: str, is_so: Callable[[inference_service_pb2.InferenceService], bool]
+    ) -> inference_service_pb2.InferenceService:
+        """Waits until a service is as the story says, and shows it. Raises StoryError after a while."""
+        started = time.monotonic()
+        while True:
+            found = await self.service(service)
+            if is_so(found):
+                break
+            if time.monotonic() - started > _STATUS_S:
+                raise StoryError(f"{service} should be {what} and is {status_text(found)}")
+            await asyncio.sleep(_POLL_S)
+        waited_ms = int((time.monotonic() - started) * 1_000)
+        self.note(f"[bold]{found.name.rpartition('/')[2]}[/]: {status_text(found)}, billed {modes_text(found)}")
+        if waited_ms > _POLL_S * 1_000:
+            self.note(f"[dim]after {waited_ms} ms[/]")
+        return found
+
+    async def service(self, name: str) -> inference_service_pb2.InferenceService:
+        """A service as it is now."""
+        request = lifecycle_service_pb2.GetInferenceServiceRequest(name=name)
+        return (await self.lifecycle.GetInferenceService(request)).inference_service
+
+    async def play(self, service: str, requests: int) -> Outcome:
+        """The next requests of the workload, reconciled. Raises StoryError where the books do not agree."""
+        part = self._next(requests)
+        plan = ReplayPlan(
+            service=service,
+            control=self._control,
+            metering=[self._metering],
+            run_id=new_run_id(),
+            servers=2,
+            speed=self._speed(part),
+            report_every=20,
+        )
+        outcome = await replay_live(part, plan, currency=CURRENCY, title=f"{requests} requests", console=self._console)
+        self.outcomes.append(outcome)
+        paid, tally = outcome.tally.acknowledged, outcome.tally
+        payers = [
+            f"{tokens.total:,} {name}"
+            for name, tokens in (("reserved", paid.reserved), ("trial", paid.trial), ("billed", paid.billed))
+            if tokens.total
+        ]
+        self.note(f"tokens: {', '.join(payers) or 'none'}; cost {format_amount(paid.cost_nanos, CURRENCY)}")
+        if tally.denied:
+            self.note("denied: " + ", ".join(f"{count:,} {reason}" for reason, count in tally.denials.most_common()))
+        self._console.print(verdict(outcome))
+        if not outcome.reconciled:
+            self._console.print(reconciliation(outcome, CURRENCY))
+            raise StoryError(f"the books of {service} do not agree")
+        return outcome
+
+    def _next(self, requests: int) -> Trace:
+        if self._position + requests > len(self._workload):
+            self._position = 0
+        part = self._workload.part(self._position, self._position + requests)
+        self._position += requests
+        return part
+
+    def _speed(self, part: Trace) -> int | None:
+        """So fast that one can watch it, whatever the pace of the trace."""
+        if self._fast:
+            return None
+        span_us = part.offsets_us[-1]
+        return max(1, span_us * _REQUESTS_PER_SECOND // (len(part) * 1_000_000))

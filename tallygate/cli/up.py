@@ -1,0 +1,91 @@
+"""`tallygate up`: both services on one machine, until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from tallygate.cli.console import err, out
+from tallygate.cli.processes import Pair, PairOptions, ProgramEndedError
+from tallygate.cli.rpc import fail
+
+
+def up(
+    *,
+    data_dir: Annotated[
+        str, typer.Option(metavar="DIR", envvar="TALLYGATE_DATA_DIR", help="Where the SQLite databases are kept.")
+    ] = "tallygate-data",
+    control: Annotated[
+        str, typer.Option(metavar="HOST:PORT", envvar="TALLYGATE_CONTROL_LISTEN", help="Where control listens.")
+    ] = "127.0.0.1:7401",
+    metering: Annotated[
+        str, typer.Option(metavar="HOST:PORT", envvar="TALLYGATE_METERING_LISTEN", help="Where metering listens.")
+    ] = "127.0.0.1:7402",
+    control_database_url: Annotated[
+        str,
+        typer.Option(
+            metavar="URL", envvar="TALLYGATE_CONTROL_DATABASE_URL", help="postgresql://... instead of a file."
+        ),
+    ] = "",
+    metering_database_url: Annotated[
+        str,
+        typer.Option(
+            metavar="URL", envvar="TALLYGATE_METERING_DATABASE_URL", help="postgresql://... instead of a file."
+        ),
+    ] = "",
+) -> None:
+    """Runs the control service and a metering node; Ctrl-C stops both."""
+    options = PairOptions(data_dir, control, metering, control_database_url, metering_database_url)
+    trouble = asyncio.run(_run(options))
+    if trouble:
+        fail(trouble)
+
+
+async def _run(options: PairOptions) -> str:
+    """Returns what went wrong, or nothing."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    starting = asyncio.create_task(Pair.start(options, _log))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+    try:
+        pair = await starting
+    except ProgramEndedError as ended:
+        return str(ended)
+    except asyncio.CancelledError:
+        return ""
+    _welcome(pair)
+    ending = asyncio.create_task(pair.ended())
+    await asyncio.wait([ending, stopping], return_when=asyncio.FIRST_COMPLETED)
+    trouble = "" if stop.is_set() else ending.result()
+    ending.cancel()
+    err.print("stopping", style="dim")
+    await pair.stop()
+    return trouble
+
+
+def _welcome(pair: Pair) -> None:
+    out.print(f"[bold]control[/]   {pair.control.address}")
+    out.print(f"[bold]metering[/]  {pair.metering.address}")
+    out.print("try        ", end="")
+    out.print(f"grpcurl -plaintext {pair.control.address} tallygate.control.v1.AccountService/ListAccounts")
+    out.file.flush()
+
+
+def _log(name: str, line: str) -> None:
+    err.print(f"{name:>8} ", style="dim", end="")
+    err.print(line, markup=False)
+
+
+def serve(module: str, arguments: list[str]) -> NoReturn:
+    """Becomes one of the services, with its own options."""
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606  # our own program, no shell
