@@ -26,15 +26,22 @@ class EventCause(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """What brought a change about, who did it, and when; `actor` is the caller's word for itself, or `system`."""
+
+    cause: EventCause
+    actor: str
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceEvent:
-    """One change of one service; `actor` is the caller's word for itself, or `system`."""
+    """One change of one service."""
 
     account_id: str
     service_id: str
     event_number: int
-    event_us: int
-    cause: EventCause
-    actor: str
+    origin: Origin
     old_status: Status
     new_status: Status
     old_stop_reasons: frozenset[StopReason]

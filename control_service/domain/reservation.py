@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from control_service.domain.budget import BudgetKind
 from control_service.domain.model import ReservationPrice
 
 DAY_US: Final = 86_400_000_000
@@ -75,6 +76,14 @@ class Reserved:
     def active(self) -> bool:
         """Whether any reservation is active."""
         return self.next_end_us is not None
+
+    @property
+    def by_kind(self) -> dict[BudgetKind, int]:
+        """The rates, in tokens per minute, by the kind of budget that each is."""
+        return {
+            BudgetKind.RESERVATION_INPUT: self.input_tokens_per_minute,
+            BudgetKind.RESERVATION_OUTPUT: self.output_tokens_per_minute,
+        }
 
 
 def reserved(reservations: Iterable[Reservation], now_us: int) -> Reserved:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from sqlalchemy import RowMapping, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from control_service.domain.event import EventCause, ServiceEvent
+from control_service.domain.event import EventCause, Origin, ServiceEvent
 from control_service.domain.status import Status, StopReason
 from control_service.storage import schema
 from control_service.storage.services import pack, unpack
@@ -23,7 +23,12 @@ class EventRows:
 
     async def add(self, event: ServiceEvent) -> None:
         """See `ports.Events.add`."""
-        values = asdict(event) | {
+        values = asdict(event)
+        del values["origin"]
+        values |= {
+            "event_us": event.origin.at_us,
+            "cause": event.origin.cause,
+            "actor": event.origin.actor,
             "old_stop_reasons": pack(event.old_stop_reasons),
             "new_stop_reasons": pack(event.new_stop_reasons),
         }
@@ -61,10 +66,11 @@ class AnswerRows:
 
 def _event(row: RowMapping) -> ServiceEvent:
     values = dict(row)
+    origin = Origin(EventCause(values.pop("cause")), values.pop("actor"), values.pop("event_us"))
     return ServiceEvent(
         **values
         | {
-            "cause": EventCause(values["cause"]),
+            "origin": origin,
             "old_status": Status(values["old_status"]),
             "new_status": Status(values["new_status"]),
             "old_stop_reasons": unpack(StopReason, values["old_stop_reasons"]),

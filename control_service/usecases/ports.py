@@ -19,6 +19,7 @@ from control_service.domain.model import Model
 from control_service.domain.price import Price
 from control_service.domain.reservation import Reservation
 from control_service.domain.service import Service
+from control_service.usecases.fleet_ports import Books, Configs, Leases, Nodes
 
 
 class Accounts(Protocol):
@@ -181,6 +182,10 @@ class Transaction(Protocol):
     buckets: Buckets
     events: Events
     answers: Answers
+    nodes: Nodes
+    leases: Leases
+    books: Books
+    configs: Configs
 
     async def lock_globals(self) -> None:
         """Locks what belongs to no account: the catalogue, the names of accounts. Comes before everything else."""

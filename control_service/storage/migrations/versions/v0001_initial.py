@@ -1,5 +1,7 @@
 """The first schema."""
 
+import uuid
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -265,4 +267,8 @@ def upgrade() -> None:
         sa.Column("service_id", BY_CODE_POINT, nullable=False),
         sa.Column("create_us", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("account_id", "model_id", name=op.f("pk_trial_claims")),
+    )
+    op.bulk_insert(
+        sa.table("meta", sa.column("id"), sa.column("database_id"), sa.column("config_version")),
+        [{"id": 1, "database_id": str(uuid.uuid4()), "config_version": 0}],
     )

@@ -1,0 +1,112 @@
+"""One call that changes something: one transaction, done once however often it is repeated."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from control_service.domain.account import Account
+from control_service.domain.budget import BudgetKey
+from control_service.domain.errors import IdempotencyKeyReusedError
+from control_service.domain.event import EventCause, Origin
+from control_service.usecases.change_signal import ChangeSignal
+from control_service.usecases.ports import Answer, Database, Transaction
+from tallygate._server.clock import Clock
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What came: which method, with which arguments (as a hash), from whom. An empty key guards nothing."""
+
+    method: str
+    idempotency_key: str
+    request_hash: bytes
+    actor: str
+
+
+@dataclass(slots=True)
+class Act:
+    """When a change happens, by whom, with what new ids; it gathers which budgets got something back."""
+
+    now_us: int
+    actor: str
+    new_id: Callable[[], str]
+    came_back: set[BudgetKey] = field(default_factory=set)
+
+    def because(self, cause: EventCause) -> Origin:
+        """The origin of what it changes."""
+        return Origin(cause, self.actor, self.now_us)
+
+
+class Mutations:
+    """Runs changes. Each is given a transaction with the right lock held, and its result is kept as it was encoded."""
+
+    def __init__(self, database: Database, clock: Clock, new_id: Callable[[], str], signal: ChangeSignal) -> None:
+        self._database = database
+        self._clock = clock
+        self._new_id = new_id
+        self._signal = signal
+
+    async def of_account(
+        self,
+        account_id: str,
+        call: Call,
+        change: Callable[[Transaction, Account, Act], Awaitable[Result]],
+        encode: Callable[[Result], bytes],
+    ) -> bytes:
+        """Changes something of one account, which is locked. Keys are the account's own.
+
+        Raises:
+            ResourceNotFoundError: there is no such account.
+            IdempotencyKeyReusedError: the key came with other arguments before.
+        """
+        async with self._database.writing() as tx:
+            account = await tx.accounts.lock(account_id)
+            act = self._act(call)
+
+            async def changed() -> bytes:
+                return encode(await change(tx, account, act))
+
+            response = await _once(tx, account_id, call, act.now_us, changed)
+        self._signal.announce(act.came_back)
+        return response
+
+    async def of_globals(
+        self,
+        call: Call,
+        change: Callable[[Transaction, Act], Awaitable[Result]],
+        encode: Callable[[Result], bytes],
+    ) -> bytes:
+        """Changes something that belongs to no account.
+
+        Raises:
+            IdempotencyKeyReusedError: the key came with other arguments before.
+        """
+        async with self._database.writing() as tx:
+            await tx.lock_globals()
+            act = self._act(call)
+
+            async def changed() -> bytes:
+                return encode(await change(tx, act))
+
+            response = await _once(tx, "", call, act.now_us, changed)
+        self._signal.announce(act.came_back)
+        return response
+
+    def _act(self, call: Call) -> Act:
+        return Act(now_us=self._clock.now_us(), actor=call.actor, new_id=self._new_id)
+
+
+async def _once(tx: Transaction, scope: str, call: Call, now_us: int, change: Callable[[], Awaitable[bytes]]) -> bytes:
+    """The answer that the key had before or, if it had none, that of the change, which is then kept."""
+    if not call.idempotency_key:
+        return await change()
+    known = await tx.answers.find(scope, call.method, call.idempotency_key)
+    if known is not None:
+        if known.request_hash != call.request_hash:
+            raise IdempotencyKeyReusedError
+        return known.response
+    response = await change()
+    await tx.answers.keep(scope, call.method, call.idempotency_key, Answer(call.request_hash, response), now_us)
+    return response

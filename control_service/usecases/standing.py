@@ -1,0 +1,131 @@
+"""A fact changed: work out what follows, write the event, and let the metering nodes know."""
+
+from dataclasses import replace
+from typing import Final
+
+from control_service.domain.account import Account
+from control_service.domain.event import EventCause, Origin, ServiceEvent
+from control_service.domain.reservation import Reserved, reserved
+from control_service.domain.service import Service, ServiceView, next_due_us, standing_of
+from control_service.domain.status import Standing, Status
+from control_service.usecases.ports import Transaction
+
+SYSTEM: Final = "system"
+"""The actor of what nobody asked for."""
+
+
+async def reserved_by(tx: Transaction, service: Service, now_us: int) -> Reserved:
+    """What the service's active reservations come to."""
+    if service.reservation_count == 0:
+        return Reserved()
+    found = await tx.reservations.active(service.account_id, [service.service_id], now_us)
+    return reserved(found.get(service.service_id, []), now_us)
+
+
+async def view(tx: Transaction, account: Account, service: Service, now_us: int) -> ServiceView:
+    """The service as of this moment, with all that follows from its facts."""
+    rates = await reserved_by(tx, service, now_us)
+    return ServiceView(service, standing_of(service, account, rates, now_us), rates)
+
+
+async def restand(
+    tx: Transaction, account: Account, service: Service, origin: Origin, *, config_changed: bool = False
+) -> Service:
+    """Stores a service whose facts changed, and all that follows from that.
+
+    The account is locked. Writes an event if status or stop reasons changed; takes a new configuration version if
+    anything changed that nodes see, or if the caller says so; notes when time will change the status next.
+
+    Args:
+        tx: the transaction in which the facts changed.
+        account: the service's account, as it is now.
+        service: with its new facts; it need not be stored yet.
+        origin: of the change; for the event, if there is one.
+        config_changed: reservations, the account's latch or the service's settings for nodes changed.
+
+    Returns:
+        The service as stored.
+    """
+    now_us = origin.at_us
+    rates = await reserved_by(tx, service, now_us)
+    standing = standing_of(service, account, rates, now_us)
+    if config_changed or standing != service.told:
+        version = await tx.next_config_version()
+        service = replace(service, config_version=version)
+        if service.activation_version is None and standing.status is not Status.NOT_ENABLED:
+            service = replace(service, activation_version=version)
+        await _fit_buckets(tx, service, rates, now_us)
+    if (standing.status, standing.stop_reasons) != (service.told_status, service.told_stop_reasons):
+        service = await _add_event(tx, service, standing, origin)
+    service = replace(
+        service,
+        told_status=standing.status,
+        told_stop_reasons=standing.stop_reasons,
+        told_billing_modes=standing.billing_modes,
+        next_due_us=next_due_us(service, rates, now_us),
+    )
+    return await keep(tx, service, now_us)
+
+
+async def keep(tx: Transaction, service: Service, now_us: int) -> Service:
+    """Stores a service as it is now. A default service begins to be stored with the first act on it."""
+    if service.create_us is None:
+        service = replace(service, create_us=now_us, update_us=now_us)
+        await tx.services.add(service)
+    else:
+        service = replace(service, update_us=now_us)
+        await tx.services.save(service)
+    return service
+
+
+async def catch_up(tx: Transaction, account: Account, service: Service, now_us: int) -> Service:
+    """Works out what time alone has changed since anybody looked, moment by moment, so that each has its own event."""
+    while service.next_due_us is not None and service.next_due_us <= now_us:
+        due_us = service.next_due_us
+        expired = service.trial is not None and service.trial.expire_us == due_us
+        cause = EventCause.TRIAL_EXPIRED if expired else EventCause.RESERVATION_ENDED
+        service = await restand(tx, account, service, Origin(cause, SYSTEM, due_us), config_changed=True)
+    return service
+
+
+async def restand_account(tx: Transaction, account: Account, origin: Origin) -> None:
+    """As `restand`, for all services that the account's latch or policy is a fact of: those with pay-as-you-go."""
+    for service in await tx.services.with_postpaid(account.account_id):
+        service = await catch_up(tx, account, service, origin.at_us)  # noqa: PLW2901  # the same, later
+        await restand(tx, account, service, origin, config_changed=True)
+
+
+async def save_account(tx: Transaction, before: Account, after: Account, actor: str, now_us: int) -> Account:
+    """Stores a locked account and, if its latch or policy changed, all that follows for its services."""
+    await tx.accounts.save(after)
+    if after.overdue != before.overdue:
+        cause = EventCause.ACCOUNT_OVERDUE if after.overdue else EventCause.ACCOUNT_RECOVERED
+        await restand_account(tx, after, Origin(cause, actor, now_us))
+    elif after.overdue_policy is not before.overdue_policy:
+        await restand_account(tx, after, Origin(EventCause.ACCOUNT_UPDATED, actor, now_us))
+    return after
+
+
+async def _add_event(tx: Transaction, service: Service, standing: Standing, origin: Origin) -> Service:
+    event = ServiceEvent(
+        account_id=service.account_id,
+        service_id=service.service_id,
+        event_number=service.event_count + 1,
+        origin=origin,
+        old_status=service.told_status,
+        new_status=standing.status,
+        old_stop_reasons=service.told_stop_reasons,
+        new_stop_reasons=standing.stop_reasons,
+    )
+    await tx.events.add(event)
+    return replace(service, event_count=event.event_number)
+
+
+async def _fit_buckets(tx: Transaction, service: Service, rates: Reserved, now_us: int) -> None:
+    """Lets the buckets of ended reservations fill no faster, and no higher, than what is still active."""
+    if service.reservation_count == 0:
+        return
+    for kind, rate in rates.by_kind.items():
+        bucket = await tx.buckets.find(service.account_id, service.uid, kind)
+        if bucket is not None and bucket.rate_tokens_per_minute != rate:
+            await tx.buckets.put(service.account_id, service.uid, kind, bucket.refilled(now_us).rated(rate))
