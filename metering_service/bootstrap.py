@@ -82,7 +82,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             books, storage, node=node.name, epoch=epoch, settings=node_settings, commit_no=commit_no
         )
         metering = MeteringServicer(node)
-        usage = UsageServicer(SqlUsageReader(engine), running=node.running, fresh_through_us=clock.now_us)
+        usage = UsageServicer(SqlUsageReader(engine), running=node.running, fresh_through_us=books.fresh_through_us)
 
         def add_servicers(server: grpc.aio.Server) -> None:
             metering_service_pb2_grpc.add_MeteringServiceServicer_to_server(metering, server)

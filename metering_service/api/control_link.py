@@ -76,7 +76,9 @@ class ControlLink:
                 group.create_task(self._watch(stub, node, keeper))
                 group.create_task(self._exchange(stub, node, keeper))
 
-    async def _watch(self, stub: fleet_service_pb2_grpc.FleetServiceAsyncStub, node: Node, keeper: LeaseKeeper) -> None:
+    async def _watch(
+        self, stub: "fleet_service_pb2_grpc.FleetServiceAsyncStub", node: Node, keeper: LeaseKeeper
+    ) -> None:
         delay_s = RECONNECT_FIRST_S
         while True:
             try:
@@ -93,7 +95,7 @@ class ControlLink:
             delay_s = min(2 * delay_s, RECONNECT_MAX_S)
 
     async def _messages(
-        self, stub: fleet_service_pb2_grpc.FleetServiceAsyncStub, node: Node
+        self, stub: "fleet_service_pb2_grpc.FleetServiceAsyncStub", node: Node
     ) -> AsyncIterator[pb.WatchConfigResponse]:
         self._outbox = asyncio.Queue()
         call = stub.WatchConfig()
@@ -141,7 +143,7 @@ class ControlLink:
         self.up_to_date.set()
 
     async def _exchange(
-        self, stub: fleet_service_pb2_grpc.FleetServiceAsyncStub, node: Node, keeper: LeaseKeeper
+        self, stub: "fleet_service_pb2_grpc.FleetServiceAsyncStub", node: Node, keeper: LeaseKeeper
     ) -> None:
         await self.up_to_date.wait()
         while True:
@@ -154,7 +156,7 @@ class ControlLink:
                 await asyncio.sleep(ASK_AGAIN_S if reached else RECONNECT_FIRST_S)
 
     async def _exchange_now(
-        self, stub: fleet_service_pb2_grpc.FleetServiceAsyncStub, node: Node, keeper: LeaseKeeper
+        self, stub: "fleet_service_pb2_grpc.FleetServiceAsyncStub", node: Node, keeper: LeaseKeeper
     ) -> bool:
         asked_ns = node.clock.monotonic_ns()
         said = keeper.statements()

@@ -36,6 +36,7 @@ class Gathering:
     aggregates: dict[AggregateKey, AggregateDelta] = field(default_factory=dict)
     denials: dict[DenialKey, int] = field(default_factory=dict)
     callbacks: list[Callable[[], None]] = field(default_factory=list)
+    first_us: int | None = None
 
     def batch(self, commit_no: int) -> CommitBatch:
         """As the storage takes it."""
@@ -91,6 +92,8 @@ class Books:
         request.held = held_by(receipt)
         request.settle_us = self._clock.now_us()
         self._add_aggregate(service, request, before, receipt, first=first)
+        if self._next.first_us is None:
+            self._next.first_us = request.settle_us
         self._put(service, request)
         for pool in service.pools.values():
             if pool.booked != pool.committed:
@@ -161,6 +164,15 @@ class Books:
             callback()
         if gathering.pools:
             self.on_consumption()
+
+    def fresh_through_us(self) -> int:
+        """Everything settled before this moment is committed."""
+        waiting = [
+            gathering.first_us
+            for gathering in (self._in_flight, self._next)
+            if gathering is not None and gathering.first_us is not None
+        ]
+        return min(waiting, default=self._clock.now_us())
 
     @property
     def idle(self) -> bool:
