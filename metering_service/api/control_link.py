@@ -7,7 +7,7 @@ from contextlib import suppress
 import grpc
 import structlog
 
-from metering_service.api.fleet_codec import answer_from, config_from, statement_to
+from metering_service.api.fleet_codec import answer_from, config_from, reason_of, statement_to
 from metering_service.domain.service import ServiceConfig
 from metering_service.usecases.configuration import take_config
 from metering_service.usecases.lease_keeper import LeaseKeeper
@@ -23,6 +23,9 @@ RECONNECT_FIRST_S = 0.05
 RECONNECT_MAX_S = 1.0
 SILENCE_MAX_S = 3.0
 SUBSCRIPTIONS_PER_MESSAGE = 1_000
+
+FATAL_REASONS = frozenset({"NODE_FENCED", "METERING_DATABASE_MISMATCH"})
+"""After these this node must not go on."""
 
 log = structlog.get_logger()
 
@@ -86,7 +89,7 @@ class ControlLink:
                     delay_s = RECONNECT_FIRST_S
                     self._take(message, node, keeper)
             except grpc.aio.AioRpcError as error:
-                if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
+                if reason_of(error) in FATAL_REASONS:
                     raise
                 log.warning("control_lost", address=self._address, code=error.code().name, problem=error.details())
             except TimeoutError:
@@ -173,6 +176,8 @@ class ControlLink:
         try:
             response = await stub.ExchangeLeases(request, timeout=EXCHANGE_DEADLINE_S)
         except grpc.aio.AioRpcError as error:
+            if reason_of(error) in FATAL_REASONS:
+                raise
             log.warning("exchange_failed", code=error.code().name, problem=error.details())
             return False
         valid_for_ns = response.valid_for.seconds * 1_000_000_000 + response.valid_for.nanos
