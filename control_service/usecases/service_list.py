@@ -1,0 +1,102 @@
+"""Lists of services: stored ones, and default ones that exist without being stored, in order of their names."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from control_service.domain.account import Account
+from control_service.domain.names import DEFAULT_PREFIX, model_of_default
+from control_service.domain.reservation import reserved
+from control_service.domain.service import Service, ServiceView, default_service, standing_of
+from control_service.domain.status import Status
+from control_service.usecases.ports import ServiceFilter, Transaction
+
+_BATCHES_MAX: Final = 20
+"""So many pages are read, at most, to fill one: a rare status among very many services may leave a page short."""
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceQuery:
+    """Which services, after which (account id, service id), and how many; `status` is None for any."""
+
+    wanted: ServiceFilter
+    status: Status | None
+    after: Key
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePage:
+    """Some services; `next_after` is where the next page begins, None on the last."""
+
+    services: list[ServiceView]
+    next_after: Key | None
+
+
+async def list_services(tx: Transaction, query: ServiceQuery, now_us: int) -> ServicePage:
+    """A page of services. Without an account only stored services are listed. Nothing is written.
+
+    Raises:
+        ResourceNotFoundError: there is no such account.
+    """
+    account = None if query.wanted.account_id is None else await tx.accounts.get(query.wanted.account_id)
+    found: list[ServiceView] = []
+    after = query.after
+    for _ in range(_BATCHES_MAX):
+        batch = await _batch(tx, replace(query, after=after), account)
+        views = await _views(tx, batch, now_us)
+        found += [view for view in views if query.status in (None, view.standing.status)]
+        if len(found) > query.limit:
+            page = found[: query.limit]
+            return ServicePage(page, _key(page[-1].service))
+        if len(batch) <= query.limit:
+            return ServicePage(found, None)
+        after = _key(batch[-1])
+    return ServicePage(found, after)
+
+
+def _key(service: Service) -> Key:
+    return service.account_id, service.service_id
+
+
+async def _batch(tx: Transaction, query: ServiceQuery, account: Account | None) -> Sequence[Service]:
+    """Up to one more than a page of services, whatever their status."""
+    size = query.limit + 1
+    stored = await tx.services.page(query.wanted, query.after, size)
+    if account is None or query.wanted.team is not None or query.status not in (None, Status.NOT_ENABLED):
+        return stored
+    taken = {service.service_id for service in stored}
+    defaults = await _defaults(tx, account, query.wanted.model_id, query.after[1], size)
+    merged = [*stored, *(service for service in defaults if service.service_id not in taken)]
+    return sorted(merged, key=lambda service: service.service_id)[:size]
+
+
+async def _defaults(
+    tx: Transaction, account: Account, model_id: str | None, after_id: str, limit: int
+) -> list[Service]:
+    """The account's default services after this id, as they would be if nobody had ever acted on them."""
+    if after_id > DEFAULT_PREFIX and not after_id.startswith(DEFAULT_PREFIX):
+        return []
+    if model_id is not None:
+        model = await tx.models.find(model_id)
+        service = None if model is None else default_service(account, model)
+        return [service] if service is not None and service.service_id > after_id else []
+    models = await tx.models.page(model_of_default(after_id) or "", limit)
+    return [default_service(account, model) for model in models]
+
+
+async def _views(tx: Transaction, services: Sequence[Service], now_us: int) -> list[ServiceView]:
+    by_account: dict[str, list[Service]] = {}
+    for service in services:
+        by_account.setdefault(service.account_id, []).append(service)
+    views = []
+    for account_id, group in by_account.items():
+        account = await tx.accounts.get(account_id)
+        with_reservations = [service.service_id for service in group if service.reservation_count]
+        active = await tx.reservations.active(account_id, with_reservations, now_us) if with_reservations else {}
+        for service in group:
+            rates = reserved(active.get(service.service_id, []), now_us)
+            views.append(ServiceView(service, standing_of(service, account, rates, now_us), rates))
+    return views
