@@ -1,0 +1,86 @@
+"""The `tallygate` command as a person runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+TALLYGATE = (sys.executable, "-m", "tallygate.cli")
+_TIMEOUT_S = 60
+_COMMAND_TIMEOUT_S = 150
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """How a command ended and what it said."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Its output, parsed."""
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """A running `tallygate up`."""
+
+    process: subprocess.Popen[str]
+    control: str
+    metering: str
+
+    def tallygate(self, *arguments: str) -> Said:
+        """Runs a command against its control service."""
+        return tallygate(*arguments, "--control", self.control)
+
+    def replay(self, service: str, *arguments: str) -> Said:
+        """Runs a replay against the pair."""
+        return self.tallygate("replay", "--service", service, "--metering", self.metering, "--json", *arguments)
+
+
+def tallygate(*arguments: str) -> Said:
+    """Runs a command to its end."""
+    done = subprocess.run(
+        [*TALLYGATE, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=_COMMAND_TIMEOUT_S,
+        env=_environment(),
+    )
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
+@contextmanager
+def up(data_dir: Path) -> Iterator[Up]:
+    """Both services on free ports; stopped at the end."""
+    process = subprocess.Popen(
+        [*TALLYGATE, "up", "--data-dir", str(data_dir), "--control", "127.0.0.1:0", "--metering", "127.0.0.1:0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=_environment(),
+    )
+    assert process.stdout is not None
+    try:
+        addresses = dict(process.stdout.readline().split() for _ in range(2))
+        yield Up(process, addresses["control"], addresses["metering"])
+    finally:
+        process.terminate()
+        process.wait(_TIMEOUT_S)
+        process.stdout.close()
+
+
+def _environment() -> dict[str, str]:
+    """Without what the tester's shell says of another pair."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("TALLYGATE_")}

@@ -1,0 +1,123 @@
+"""Replays against the real pair: every token accounted for, whoever pays, and said so by the exit status."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tallygate.replay.synthetic import synthesize
+from tallygate.replay.trace import read_trace
+from tests.e2e.command import Up, up
+
+TRACE_VARIABLE = "TALLYGATE_TEST_TRACE"
+"""Path of a real trace, to be replayed too where it is given."""
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """Both services with a model: 0.20 and 0.60 per million tokens, a trial of 100,000 tokens."""
+    with up(tmp_path_factory.mktemp("data")) as running:
+        for arguments in (
+            ("model", "create", "llama", "--trial-tokens", "100000", "--reserved-input", "0", "--reserved-output", "0"),
+            ("model", "publish-price", "llama", "--input", "0.20", "--output", "0.60"),
+        ):
+            said = running.tallygate(*arguments)
+            assert said.status == 0, said.err
+        yield running
+
+
+def service(pair: Up, account: str, *settings: str, amount: str = "0") -> str:
+    """A new account's default service with these settings, once it runs."""
+    name = f"{account}/default-llama"
+    commands: list[tuple[str, ...]] = [("account", "create", account)]
+    if amount != "0":
+        commands.append(("account", "top-up", account, "--amount", amount))
+    commands += [("service", setting, name) for setting in settings]
+    for command in commands:
+        said = pair.tallygate(*command)
+        assert said.status == 0, said.err
+    return name
+
+
+def test_pay_as_you_go_bills_every_token_once(pair: Up) -> None:
+    """Everything is allowed, recorded and charged; 32 servers agree with one book."""
+    name = service(pair, "payer", "enable-postpaid", amount="100")
+    said = pair.replay(name, "--requests", "300", "--servers", "32", "--report-every", "7")
+    trace = synthesize(300, seed=1, requests_per_second=40)
+    tokens = {"input": sum(trace.context_tokens), "output": sum(trace.generated_tokens)}
+    tokens["total"] = tokens["input"] + tokens["output"]
+
+    assert said.status == 0, said.out
+    found = said.json
+    assert (found["reconciled"], found["allowed"], found["denied"]) == (True, 300, 0)
+    assert found["tokens"] == found["recorded"] == tokens
+    assert found["payers"] == {"reserved": 0, "trial": 0, "billed": tokens["total"], "unfunded": 0}
+    assert found["overrun_tokens"] == 0
+    account = pair.tallygate("account", "show", "payer", "--json").json
+    assert int(account["balance_nanos"]) == 100_000_000_000 - found["cost_nanos"]
+
+
+def test_a_trial_is_spent_and_never_overspent(pair: Up) -> None:
+    """A quota smaller than the workload: what is recorded fits in it, the rest is denied, nothing is unfunded."""
+    name = service(pair, "taster", "claim-trial")
+    said = pair.replay(name, "--requests", "200", "--servers", "4")
+
+    assert said.status == 0, said.out
+    found = said.json
+    assert found["payers"]["trial"] == found["tokens"]["total"] <= 100_000
+    assert found["payers"]["billed"] == found["payers"]["unfunded"] == found["cost_nanos"] == 0
+    assert found["denied"] > 0
+    assert set(found["denials"]) <= {"TRIAL_INSUFFICIENT", "TRIAL_EXHAUSTED", "BUDGET_CONTENDED"}
+
+
+def test_a_service_with_usage_can_be_replayed_again(pair: Up) -> None:
+    """Only what this run added is compared: a second run on the same service reconciles as well."""
+    name = service(pair, "again", "claim-trial", "enable-postpaid", amount="5")
+    first = pair.replay(name, "--requests", "80")
+    second = pair.replay(name, "--requests", "80")
+
+    assert (first.status, second.status) == (0, 0), first.out + second.out
+    assert first.json["payers"]["trial"] == 100_000
+    assert second.json["payers"]["trial"] == 0
+    assert second.json["payers"]["billed"] == first.json["tokens"]["total"]
+
+
+def test_a_service_that_nobody_started_denies_everything(pair: Up) -> None:
+    """All denied, nothing recorded, and the books agree on nothing."""
+    name = service(pair, "idle")
+    said = pair.replay(name, "--requests", "20")
+
+    assert said.status == 0, said.out
+    assert said.json["denials"] == {"NOT_ENABLED": 20}
+    assert said.json["recorded"]["total"] == 0
+
+
+def test_people_get_a_table(pair: Up) -> None:
+    """Without --json every source has its row, and the verdict is a sentence."""
+    name = service(pair, "reader", "claim-trial")
+    said = pair.tallygate("replay", "--service", name, "--metering", pair.metering, "--requests", "20")
+
+    assert said.status == 0, said.out
+    for row in ("sent by servers", "receipts", "request records", "minute aggregates", "leases", "budgets", "ledger"):
+        assert f"✓  {row}" in said.out
+    assert "The books agree." in said.out
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.skipif(TRACE_VARIABLE not in os.environ, reason=f"{TRACE_VARIABLE} names no trace")
+def test_a_real_trace_is_accounted_for_exactly(pair: Up) -> None:
+    """Every token of the trace, reported one by one, by 32 servers."""
+    path = Path(os.environ[TRACE_VARIABLE])
+    trace = read_trace(path)
+    name = service(pair, "azure", "enable-postpaid", amount="1000")
+    said = pair.replay(name, str(path), "--servers", "32", "--report-every", "1")
+
+    assert said.status == 0, said.out
+    found = said.json
+    assert found["allowed"] == len(trace)
+    assert found["recorded"]["input"] == sum(trace.context_tokens)
+    assert found["recorded"]["output"] == sum(trace.generated_tokens)
+    assert found["reports"] >= sum(trace.generated_tokens)
