@@ -1,0 +1,167 @@
+"""A group commit happens exactly once, and only for the epoch that may write."""
+
+import asyncio
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from metering_service.domain.errors import NodeFenced
+from metering_service.domain.records import SettlementState
+from metering_service.storage import SqlRecorder, SqlUsageReader
+from tests.contract.metering.samples import (
+    NODE,
+    SERVICE,
+    UID,
+    batch,
+    denial,
+    lease,
+    open_request,
+    rows,
+    settled_request,
+    total_output,
+    usage,
+)
+
+
+async def test_the_database_has_one_id(recorder: SqlRecorder, database: AsyncEngine) -> None:
+    """It is made once, and every node that uses the database is told the same."""
+    assert await recorder.database_id() == "id-1"
+    assert await recorder.database_id() == "id-1"
+    assert await SqlRecorder(database, lambda: "another").database_id() == "id-1"
+
+
+async def test_nodes_that_start_together_agree_on_the_id(database: AsyncEngine) -> None:
+    """Whoever is first makes the id; the others take it."""
+    recorders = [SqlRecorder(database, lambda name=f"id-{n}": name) for n in range(4)]  # type: ignore[misc]
+    assert len(set(await asyncio.gather(*(recorder.database_id() for recorder in recorders)))) == 1
+
+
+async def test_each_registration_raises_the_epoch(recorder: SqlRecorder) -> None:
+    """A node begins with epoch 1, and with one more each time it comes back; nodes do not share epochs."""
+    assert [await recorder.register_node("a") for _ in range(3)] == [1, 2, 3]
+    assert await recorder.register_node("b") == 1
+
+
+async def test_a_batch_that_is_repeated_is_written_once(recorder: SqlRecorder, reader: SqlUsageReader) -> None:
+    """The same commit number again succeeds and adds nothing; the next one is written."""
+    epoch = await recorder.register_node(NODE)
+    first = batch(1, usage(0, output=5), denial(0, 3))
+    for _ in range(3):
+        await recorder.commit(NODE, epoch, first)
+    await recorder.commit(NODE, epoch, batch(2, usage(0, output=7)))
+    (row,) = await rows(reader)
+    assert (row.totals.usage.output, row.totals.request_count, row.denials) == (12, 2, (("BUDGET_CONTENDED", 3),))
+
+
+async def test_an_older_epoch_is_fenced(recorder: SqlRecorder, reader: SqlUsageReader) -> None:
+    """Once another epoch has registered, nothing of the older one is written, not even what it says again."""
+    old = await recorder.register_node(NODE)
+    await recorder.commit(NODE, old, batch(1, usage(0, output=5)))
+    new = await recorder.register_node(NODE)
+    for commit_no in (1, 2):
+        with pytest.raises(NodeFenced):
+            await recorder.commit(NODE, old, batch(commit_no, usage(0, output=100)))
+    await recorder.commit(NODE, new, batch(1, usage(0, output=7)))
+    assert await total_output(reader) == 12
+
+
+@pytest.mark.parametrize("commit_no", [0, 1, 4, 5])
+async def test_a_commit_out_of_order_is_fenced(recorder: SqlRecorder, reader: SqlUsageReader, commit_no: int) -> None:
+    """Neither a gap nor a number long past is this node's next or last commit; nothing is written."""
+    epoch = await recorder.register_node(NODE)
+    await recorder.commit(NODE, epoch, batch(1, usage(0, output=1)))
+    await recorder.commit(NODE, epoch, batch(2, usage(0, output=1)))
+    with pytest.raises(NodeFenced):
+        await recorder.commit(NODE, epoch, batch(commit_no, usage(0, output=100)))
+    assert await total_output(reader) == 2
+
+
+async def test_a_node_that_never_registered_is_fenced(recorder: SqlRecorder) -> None:
+    """Without an epoch there is nothing to write under."""
+    with pytest.raises(NodeFenced):
+        await recorder.commit("stranger", 1, batch(1))
+
+
+async def test_a_request_comes_back_as_it_was_written(recorder: SqlRecorder) -> None:
+    """Open or settled, every field survives."""
+    epoch = await recorder.register_node(NODE)
+    running = open_request("r1", predecessor_part="p0", labels=(('a"]', "é\n"), ("team", "☃")), debt_allowed=False)
+    finished = settled_request("r2", part="", estimated=True, credential="", labels=())
+    await recorder.commit(NODE, epoch, batch(1, running, finished))
+    assert await recorder.find_request(UID, "r1") == [running]
+    assert await recorder.find_request(UID, "r2") == [finished]
+    assert await recorder.find_request("another uid", "r1") == []
+    assert await recorder.find_request(UID, "r3") == []
+
+
+async def test_a_request_is_replaced_as_a_whole(recorder: SqlRecorder) -> None:
+    """A checkpoint gives way to the next one and to the settlement, in one batch or in several."""
+    epoch = await recorder.register_node(NODE)
+    await recorder.commit(NODE, epoch, batch(1, open_request("r1", output=1)))
+    latest = open_request("r1", output=3)
+    await recorder.commit(NODE, epoch, batch(2, open_request("r1", output=2), latest))
+    assert await recorder.find_request(UID, "r1") == [latest]
+    settled = settled_request("r1")
+    await recorder.commit(NODE, epoch, batch(3, open_request("r1", output=4), settled))
+    assert await recorder.find_request(UID, "r1") == [settled]
+
+
+async def test_a_checkpoint_never_takes_back_a_settlement(recorder: SqlRecorder) -> None:
+    """What was booked stays booked, whatever comes late; a revision replaces it."""
+    epoch = await recorder.register_node(NODE)
+    settled = settled_request("r1")
+    await recorder.commit(NODE, epoch, batch(1, settled))
+    await recorder.commit(NODE, epoch, batch(2, open_request("r1", output=900)))
+    assert await recorder.find_request(UID, "r1") == [settled]
+    revised = settled_request("r1", output=900)
+    await recorder.commit(NODE, epoch, batch(3, revised))
+    assert await recorder.find_request(UID, "r1") == [revised]
+
+
+async def test_parts_of_a_request_are_kept_apart(recorder: SqlRecorder) -> None:
+    """A request that two nodes had a hand in has two parts, the first first."""
+    epoch = await recorder.register_node(NODE)
+    second = settled_request("r1", part="a", start_us=2_000_000, predecessor_part="b")
+    first = settled_request("r1", part="b", start_us=1_000_000, state=SettlementState.HANDED_OVER)
+    await recorder.commit(NODE, epoch, batch(1, second, first))
+    assert await recorder.find_request(UID, "r1") == [first, second]
+
+
+async def test_nodes_that_write_the_same_cells_together_lose_nothing(
+    recorder: SqlRecorder, reader: SqlUsageReader
+) -> None:
+    """Concurrent commits to the same minutes, named in different orders, all add up."""
+
+    async def write(node: str, *, backwards: bool) -> None:
+        epoch = await recorder.register_node(node)
+        minutes = range(50, -1, -1) if backwards else range(51)
+        for commit_no in range(1, 6):
+            cells = [part for minute in minutes for part in (usage(minute, output=1), denial(minute, 1))]
+            await recorder.commit(node, epoch, batch(commit_no, *cells))
+
+    await asyncio.gather(*(write(f"node-{n}", backwards=n % 2 == 1) for n in range(4)))
+    (row,) = await rows(reader)
+    assert row.totals.usage.output == row.totals.request_count == 4 * 5 * 51
+    assert row.denials == (("BUDGET_CONTENDED", 4 * 5 * 51),)
+
+
+async def test_a_revision_may_take_tokens_of_a_kind_away(recorder: SqlRecorder, reader: SqlUsageReader) -> None:
+    """Deltas are signed: what was counted as input turns out to have been cached."""
+    epoch = await recorder.register_node(NODE)
+    key, delta = usage(0, output=5)
+    await recorder.commit(NODE, epoch, batch(1, (key, delta)))
+    _, less = usage(0, output=-2)
+    less.request_count = 0
+    await recorder.commit(NODE, epoch, batch(2, (key, less)))
+    (row,) = await rows(reader)
+    assert (row.totals.usage.output, row.totals.cost_nanos, row.totals.request_count) == (3, 3_000, 1)
+
+
+async def test_a_services_records_are_listed_by_its_name(recorder: SqlRecorder, reader: SqlUsageReader) -> None:
+    """Requests of another service with the same ids stay with that service."""
+    epoch = await recorder.register_node(NODE)
+    other = settled_request("r1", service="accounts/acme/services/other", service_uid="uid-other")
+    mine = settled_request("r1")
+    await recorder.commit(NODE, epoch, batch(1, mine, other, lease("l1", 5)))
+    assert await recorder.find_request("uid-other", "r1") == [other]
+    assert await reader.request_parts(SERVICE, "r1") == [mine]

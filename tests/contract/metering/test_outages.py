@@ -1,0 +1,95 @@
+"""What the recorder says when the database does not answer, and that a repeat then is safe."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from metering_service.domain.errors import StorageUnavailable
+from metering_service.storage import MIGRATIONS, SqlRecorder, SqlUsageReader
+from tallygate._server.database import create_engine, migrate
+from tests.contract.metering.samples import NODE, batch, denial, total_output, usage
+
+
+@pytest.fixture
+async def impatient(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
+    """A SQLite database whose writers do not wait for the lock."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'busy.sqlite3'}")
+    event.listen(
+        engine.sync_engine, "connect", lambda connection, _record: connection.execute("PRAGMA busy_timeout = 0")
+    )
+    await migrate(engine, MIGRATIONS, "metering service")
+    yield engine
+    await engine.dispose()
+
+
+async def test_a_locked_sqlite_database_is_unavailable(impatient: AsyncEngine, tmp_path: Path) -> None:
+    """Another program holds the lock: nothing is written, and the same batch succeeds later."""
+    recorder, reader = SqlRecorder(impatient, lambda: "id"), SqlUsageReader(impatient)
+    epoch = await recorder.register_node(NODE)
+    other = create_engine(f"sqlite:///{tmp_path / 'busy.sqlite3'}")
+    async with other.begin():
+        with pytest.raises(StorageUnavailable, match="locked"):
+            await recorder.commit(NODE, epoch, batch(1, usage(0, output=5)))
+        assert await total_output(reader) == 0
+    await other.dispose()
+    await recorder.commit(NODE, epoch, batch(1, usage(0, output=5)))
+    assert await total_output(reader) == 5
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_connection_cut_by_postgresql_is_unavailable(database: AsyncEngine) -> None:
+    """The server ends the session under the commit: the outcome is not known, and the same batch succeeds later."""
+    recorder, reader = SqlRecorder(database, lambda: "id"), SqlUsageReader(database)
+    epoch = await recorder.register_node(NODE)
+
+    async def end_session(connection: asyncpg.Connection) -> None:
+        killer = await asyncpg.connect(database.url.set(drivername="postgresql").render_as_string(False))
+        await killer.execute("SELECT pg_terminate_backend($1)", connection.get_server_pid())
+        await killer.close()
+
+    @event.listens_for(database.sync_engine, "commit", once=True)
+    def cut(connection: object) -> None:
+        adapted = connection.connection.dbapi_connection  # type: ignore[attr-defined]
+        adapted.run_async(end_session)
+
+    with pytest.raises(StorageUnavailable):
+        await recorder.commit(NODE, epoch, batch(1, usage(0, output=5)))
+    await recorder.commit(NODE, epoch, batch(1, usage(0, output=5)))
+    assert await total_output(reader) == 5
+
+
+async def test_a_postgresql_that_is_not_there_is_unavailable() -> None:
+    """A refused connection is an outage, not a mistake."""
+    engine = create_engine("postgresql://nobody@127.0.0.1:1/nothing")
+    with pytest.raises(StorageUnavailable):
+        await SqlRecorder(engine, lambda: "id").register_node(NODE)
+    await engine.dispose()
+
+
+async def test_a_batch_whose_answer_was_lost_is_written_once(database: AsyncEngine) -> None:
+    """The commit happened but nobody heard of it: the repeat, by another recorder even, adds nothing."""
+    epoch = await SqlRecorder(database, lambda: "id").register_node(NODE)
+    for _ in range(2):
+        await SqlRecorder(database, lambda: "id").commit(NODE, epoch, batch(1, usage(0, output=5)))
+    assert await total_output(SqlUsageReader(database)) == 5
+
+
+async def test_a_batch_that_fails_half_way_leaves_nothing(database: AsyncEngine) -> None:
+    """An error before the commit takes back the whole batch, its number too; mistakes are not called outages."""
+    recorder, reader = SqlRecorder(database, lambda: "id"), SqlUsageReader(database)
+    epoch = await recorder.register_node(NODE)
+    async with database.begin() as connection:
+        await connection.execute(text("ALTER TABLE minute_denials RENAME TO hidden"))
+    parts = (usage(0, output=5), denial(0, 1))
+    with pytest.raises(DBAPIError):
+        await recorder.commit(NODE, epoch, batch(1, *parts))
+    async with database.begin() as connection:
+        await connection.execute(text("ALTER TABLE hidden RENAME TO minute_denials"))
+    assert await total_output(reader) == 0
+    await recorder.commit(NODE, epoch, batch(1, *parts))
+    assert await total_output(reader) == 5
