@@ -57,6 +57,9 @@ class FakeMetering(metering_service_pb2_grpc.MeteringServiceServicer):
         self.valid_for_s = 20
         self.muted = False
         self.durable = True
+        self.break_every = 0
+        self.taken = 0
+        self.committed: dict[str, report_pb2.TokenReport] = {}
         self.denials: dict[str, decision_pb2.DecisionReason.ValueType] = {}
         self.streams: list[FakeStream] = []
         self.ceilings: dict[str, int] = {}
@@ -92,9 +95,12 @@ class FakeMetering(metering_service_pb2_grpc.MeteringServiceServicer):
         async def read() -> None:
             async for message in request_iterator:
                 stream.messages.append(message)
+                self.taken += bool(message.reports)
+                if self.break_every and message.reports and self.taken % self.break_every == 0:
+                    break
                 if not self.muted:
                     stream.out.put_nowait(self._answer(message))
-            stream.out.put_nowait(None)
+            stream.hang_up()
 
         reader = asyncio.create_task(read())
         try:
@@ -111,6 +117,8 @@ class FakeMetering(metering_service_pb2_grpc.MeteringServiceServicer):
             grants_valid_for=Duration(seconds=self.valid_for_s),
         )
         for offset, report in enumerate(message.reports):
+            if self.durable and report.phase == report_pb2.REPORT_PHASE_FINISH:
+                self.committed[report.request_id] = report
             decision = self._decide(report)
             if decision is not None:
                 decision.sequence = message.first_sequence + offset

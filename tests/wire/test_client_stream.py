@@ -156,6 +156,32 @@ async def test_a_break_resumes_open_requests_and_finishes_that_were_not_durable(
     assert said["open"].service == SERVICE
 
 
+async def test_however_often_the_stream_breaks_nothing_is_lost() -> None:
+    """Two nodes that both break at every third message: every finish is committed somewhere, as it was said."""
+    async with AsyncExitStack() as stack:
+        nodes = [await stack.enter_async_context(serving(FakeMetering())) for _ in range(2)]
+        for node in nodes:
+            node.break_every = 3
+        client = await stack.enter_async_context(MeteringClient([node.address for node in nodes], settings=QUICK))
+
+        slots = asyncio.Semaphore(4)
+
+        async def run(number: int) -> None:
+            async with slots, client.request(SERVICE, request_id=f"r{number}", input_tokens=number) as request:
+                for tokens in range(1, 20):
+                    request.progress(output_tokens=tokens, say=True)
+                    await asyncio.sleep(0)
+                request.finish(Usage(input_tokens=number, output_tokens=20))
+            await request.settled()
+
+        await asyncio.gather(*(run(number) for number in range(60)))
+
+    committed = nodes[0].committed | nodes[1].committed
+    assert len(committed) == 60
+    assert {(r.usage.input_tokens, r.usage.output_tokens) for r in committed.values()} == {(n, 20) for n in range(60)}
+    assert sum(len(node.streams) for node in nodes) > 5
+
+
 async def test_a_silent_node_is_left_for_another() -> None:
     """A node that says nothing beyond the heartbeat interval is given up, and the next address takes over."""
     async with AsyncExitStack() as stack:
