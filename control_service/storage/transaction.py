@@ -5,11 +5,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from control_service.storage import schema
 from control_service.storage.accounts import AccountRows, LedgerRows
+from control_service.storage.books import BookRows
+from control_service.storage.configs import ConfigRows
 from control_service.storage.history import AnswerRows, EventRows
+from control_service.storage.leases import LeaseRows
 from control_service.storage.models import ModelRows
+from control_service.storage.nodes import NodeRows
 from control_service.storage.reservations import BucketRows, ReservationRows
 from control_service.storage.services import ServiceRows
-from control_service.usecases import ports
+from control_service.usecases import fleet_ports, ports
 
 
 class SqlTransaction:
@@ -26,6 +30,10 @@ class SqlTransaction:
         self.buckets: ports.Buckets = BucketRows(connection)
         self.events: ports.Events = EventRows(connection)
         self.answers: ports.Answers = AnswerRows(connection)
+        self.nodes: fleet_ports.Nodes = NodeRows(connection)
+        self.leases: fleet_ports.Leases = LeaseRows(connection)
+        self.books: fleet_ports.Books = BookRows(connection)
+        self.configs: fleet_ports.Configs = ConfigRows(connection)
 
     async def lock_globals(self) -> None:
         """See `ports.Transaction.lock_globals`."""

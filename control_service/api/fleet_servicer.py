@@ -1,0 +1,87 @@
+"""FleetService on the wire."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from control_service.api.fleet_codec import (
+    asked_of,
+    check_hello,
+    check_subscription,
+    exchange_response,
+    watch_response,
+)
+from control_service.domain.errors import InvalidRequestError
+from control_service.usecases.acknowledgements import Acknowledgements
+from control_service.usecases.config_feed import ConfigFeed
+from control_service.usecases.exchange import ExchangeLeases
+from control_service.usecases.greeting import Greeting
+from control_service.usecases.watcher import Watcher
+from tallygate.control.v1 import fleet_service_pb2, fleet_service_pb2_grpc
+
+HEARTBEAT_SECONDS = 0.9
+"""Nodes are promised a message at least every second."""
+
+Context = grpc.aio.ServicerContext[Any, fleet_service_pb2.WatchConfigResponse]
+
+
+class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
+    """Decodes, calls, encodes."""
+
+    def __init__(
+        self, greeting: Greeting, feed: ConfigFeed, acknowledgements: Acknowledgements, exchange: ExchangeLeases
+    ) -> None:
+        self._greeting = greeting
+        self._feed = feed
+        self._acknowledgements = acknowledgements
+        self._exchange = exchange
+
+    async def ExchangeLeases(
+        self, request: fleet_service_pb2.ExchangeLeasesRequest, context: Any
+    ) -> fleet_service_pb2.ExchangeLeasesResponse:
+        """See the contract."""
+        return exchange_response(await self._exchange.exchange(asked_of(request)))
+
+    async def WatchConfig(  # type: ignore[override]  # the stub knows generators only; grpc.aio takes both
+        self, request_iterator: AsyncIterator[fleet_service_pb2.WatchConfigRequest], context: Context
+    ) -> None:
+        """See the contract. Written as a coroutine, so that a cancelled stream cleans up at once, also amid a write."""
+        first = await anext(request_iterator, fleet_service_pb2.WatchConfigRequest())
+        hello = check_hello(first)
+        await self._greeting.greet(hello.node, hello.epoch, hello.metering_database_id)
+        watcher = self._feed.open(hello.node, hello.epoch)
+        listening = asyncio.create_task(self._listen(watcher, request_iterator))
+        try:
+            while (update := await watcher.next(HEARTBEAT_SECONDS)) is not None:
+                await context.write(watch_response(update))
+        finally:
+            listening.cancel()
+            self._feed.close(watcher)
+            self._acknowledgements.forget(watcher)
+
+    async def _listen(self, watcher: Watcher, requests: AsyncIterator[fleet_service_pb2.WatchConfigRequest]) -> None:
+        """Takes in what the node says, until it says no more or something that it must not."""
+        try:
+            async for request in requests:
+                await self._hear(watcher, request)
+        except Exception as error:  # noqa: BLE001  # handed to the stream, which raises it
+            watcher.dismiss(error)
+        else:
+            watcher.dismiss()
+
+    async def _hear(self, watcher: Watcher, request: fleet_service_pb2.WatchConfigRequest) -> None:
+        match request.WhichOneof("message"):
+            case "acknowledgement":
+                self._acknowledgements.heard(watcher, request.acknowledgement.version)
+            case "subscription":
+                check_subscription(request.subscription)
+                self._feed.unsubscribe(watcher, request.subscription.unsubscribe)
+                await self._feed.subscribe(watcher, request.subscription.subscribe)
+            case "hello":
+                raise InvalidRequestError([("hello", "is said once, at the beginning of a stream")])
+            case _:
+                raise InvalidRequestError([("message", "must be set")])

@@ -1,0 +1,194 @@
+"""Accounts, services and buckets in batches: a few statements for an exchange, however many leases it speaks of."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import RowMapping, Select, and_, bindparam, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from control_service.domain.account import Account, LedgerEntryKind
+from control_service.domain.bucket import Bucket
+from control_service.domain.budget import BudgetKey, BudgetKind
+from control_service.domain.reservation import Reservation
+from control_service.domain.service import Service
+from control_service.storage import schema
+from control_service.storage.accounts import account_of
+from control_service.storage.reservations import reservation_of
+from control_service.storage.services import service_of
+from control_service.storage.upsert import upsert
+from control_service.usecases.fleet_ports import Usage
+
+MINUTE_US = 60_000_000
+ACTOR = "system"
+
+_accounts = schema.accounts
+_services = schema.services
+_reservations = schema.reservations
+_buckets = schema.rate_buckets
+_entries = schema.ledger_entries
+
+_SAVE_MONEY = (
+    update(_accounts)
+    .where(_accounts.c.account_id == bindparam("key"))
+    .values({name: bindparam(name) for name in ("spent_nanos", "leased_nanos", "overdue_us", "ledger_entry_count")})
+)
+_SAVE_TRIAL = (
+    update(_services)
+    .where(_services.c.account_id == bindparam("account_key"), _services.c.service_id == bindparam("service_key"))
+    .values({name: bindparam(name) for name in ("trial_spent_tokens", "trial_leased_tokens", "trial_held_tokens")})
+)
+_ADD_USAGE = (
+    update(_entries)
+    .where(_entries.c.account_id == bindparam("account_key"), _entries.c.entry_number == bindparam("number_key"))
+    .values(amount_nanos=_entries.c.amount_nanos - bindparam("spent_nanos"))
+)
+
+
+class BookRows:
+    """See `fleet_ports.Books`."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def lock_accounts(self, account_ids: Collection[str]) -> dict[str, Account]:
+        """See `Books.lock_accounts`."""
+        query = select(_accounts).where(_accounts.c.account_id.in_(account_ids)).order_by(_accounts.c.account_id)
+        accounts = [account_of(row) for row in await self._rows(query.with_for_update())]
+        return {account.account_id: account for account in accounts}
+
+    async def services(self, account_ids: Collection[str], uids: Collection[str]) -> list[Service]:
+        """See `Books.services`."""
+        query = select(_services).where(_services.c.uid.in_(uids), _services.c.account_id.in_(account_ids))
+        return [service_of(row) for row in await self._rows(query)]
+
+    async def reservations(self, services: Collection[Service], now_us: int) -> dict[str, list[Reservation]]:
+        """See `Books.reservations`."""
+        uids = {(service.account_id, service.service_id): service.uid for service in services}
+        query = select(_reservations).where(
+            _reservations.c.account_id.in_({account_id for account_id, _ in uids}),
+            _reservations.c.service_id.in_({service_id for _, service_id in uids}),
+            _reservations.c.end_us > now_us,
+            _reservations.c.cancelled.is_(False),
+        )
+        found: dict[str, list[Reservation]] = {}
+        for reservation in map(reservation_of, await self._rows(query)):
+            uid = uids.get((reservation.account_id, reservation.service_id))
+            if uid is not None:
+                found.setdefault(uid, []).append(reservation)
+        return found
+
+    async def buckets(self, keys: Collection[BudgetKey]) -> dict[BudgetKey, Bucket]:
+        """See `Books.buckets`."""
+        query = select(_buckets).where(
+            _buckets.c.account_id.in_({key.account for key in keys}),
+            _buckets.c.service_uid.in_({key.service_uid for key in keys}),
+        )
+        found: dict[BudgetKey, Bucket] = {}
+        for row in await self._rows(query):
+            values = dict(row)
+            key = BudgetKey(values.pop("account_id"), values.pop("service_uid"), BudgetKind(values.pop("kind")))
+            if key in keys:
+                found[key] = Bucket(**values)
+        return found
+
+    async def save_money(self, accounts: Collection[Account]) -> None:
+        """See `Books.save_money`."""
+        rows = [
+            {
+                "key": account.account_id,
+                "spent_nanos": account.spent_nanos,
+                "leased_nanos": account.leased_nanos,
+                "overdue_us": account.overdue_us,
+                "ledger_entry_count": account.ledger_entry_count,
+            }
+            for account in accounts
+        ]
+        if rows:
+            await self._connection.execute(_SAVE_MONEY, rows)
+
+    async def save_trials(self, services: Collection[Service]) -> None:
+        """See `Books.save_trials`."""
+        rows = [
+            {
+                "account_key": service.account_id,
+                "service_key": service.service_id,
+                "trial_spent_tokens": service.trial.spent_tokens,
+                "trial_leased_tokens": service.trial.leased_tokens,
+                "trial_held_tokens": service.trial.held_tokens,
+            }
+            for service in services
+            if service.trial is not None
+        ]
+        if rows:
+            await self._connection.execute(_SAVE_TRIAL, rows)
+
+    async def save_buckets(self, buckets: Mapping[BudgetKey, Bucket]) -> None:
+        """See `Books.save_buckets`."""
+        rows = [
+            {
+                "account_id": key.account,
+                "service_uid": key.service_uid,
+                "kind": key.kind,
+                "rate_tokens_per_minute": bucket.rate_tokens_per_minute,
+                "level_micro": bucket.level_micro,
+                "updated_us": bucket.updated_us,
+                "leased_units": bucket.leased_units,
+                "spent_units": bucket.spent_units,
+            }
+            for key, bucket in buckets.items()
+        ]
+        if rows:
+            await self._connection.execute(upsert(self._connection, _buckets), rows)
+
+    async def add_usage(
+        self, accounts: Mapping[str, Account], usage: Collection[Usage], now_us: int
+    ) -> dict[str, Account]:
+        """See `Books.add_usage`."""
+        minute_us = now_us - now_us % MINUTE_US
+        lines = await self._usage_lines(usage, minute_us)
+        grown, opened, counted = [], [], dict(accounts)
+        for spent in usage:
+            number = lines.get((spent.account_id, spent.service_uid))
+            if number is not None:
+                grown.append(
+                    {"account_key": spent.account_id, "number_key": number, "spent_nanos": spent.amount_nanos}
+                )
+                continue
+            account = counted[spent.account_id]
+            account = replace(account, ledger_entry_count=account.ledger_entry_count + 1)
+            counted[spent.account_id] = account
+            opened.append(_new_line(spent, account.ledger_entry_count, minute_us, now_us))
+        if grown:
+            await self._connection.execute(_ADD_USAGE, grown)
+        if opened:
+            await self._connection.execute(insert(_entries), opened)
+        return counted
+
+    async def _usage_lines(self, usage: Collection[Usage], minute_us: int) -> dict[tuple[str, str], int]:
+        query = select(_entries.c.account_id, _entries.c.service_uid, _entries.c.entry_number).where(
+            and_(
+                _entries.c.account_id.in_({spent.account_id for spent in usage}),
+                _entries.c.service_uid.in_({spent.service_uid for spent in usage}),
+                _entries.c.usage_minute_us == minute_us,
+            )
+        )
+        return {(row["account_id"], row["service_uid"]): row["entry_number"] for row in await self._rows(query)}
+
+    async def _rows(self, query: Select[*tuple[Any, ...]]) -> Sequence[RowMapping]:
+        return (await self._connection.execute(query)).mappings().all()
+
+
+def _new_line(spent: Usage, number: int, minute_us: int, now_us: int) -> dict[str, object]:
+    return {
+        "account_id": spent.account_id,
+        "entry_number": number,
+        "kind": LedgerEntryKind.USAGE,
+        "amount_nanos": -spent.amount_nanos,
+        "service_id": spent.service_id,
+        "service_uid": spent.service_uid,
+        "reason": "",
+        "actor": ACTOR,
+        "usage_minute_us": minute_us,
+        "create_us": now_us,
+    }

@@ -1,0 +1,84 @@
+"""What nodes are told, and what time changes of it: read in batches."""
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import Select, not_, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from control_service.domain.names import model_of_default
+from control_service.domain.price import Price
+from control_service.domain.reservation import Reservation
+from control_service.domain.service import Service
+from control_service.storage import schema
+from control_service.storage.accounts import account_of
+from control_service.storage.books import BookRows
+from control_service.storage.models import model_of
+from control_service.storage.services import service_of
+from control_service.usecases.fleet_ports import Changes, Due, Subjects
+
+_accounts = schema.accounts
+_services = schema.services
+_models = schema.models
+_prices = schema.prices
+_service_key = (_services.c.account_id, _services.c.service_id)
+
+
+class ConfigRows:
+    """See `fleet_ports.Configs`."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def changes(self, since_version: int) -> Changes:
+        """See `Configs.changes`."""
+        services = await self._rows(select(*_service_key).where(_services.c.config_version > since_version))
+        models = await self._rows(select(_models.c.model_id).where(_models.c.config_version > since_version))
+        return Changes(
+            services=frozenset((row["account_id"], row["service_id"]) for row in services),
+            model_ids=frozenset(row["model_id"] for row in models),
+        )
+
+    async def subjects(self, keys: Collection[tuple[str, str]], now_us: int) -> Subjects:
+        """See `Configs.subjects`."""
+        account_ids = {account_id for account_id, _ in keys}
+        accounts = await self._rows(select(_accounts).where(_accounts.c.account_id.in_(account_ids)))
+        stored = await self._rows(select(_services).where(tuple_(*_service_key).in_(list(keys))))
+        services = {(service.account_id, service.service_id): service for service in map(service_of, stored)}
+        model_ids = {service.model_id for service in services.values()}
+        model_ids |= {model_id for _, service_id in keys if (model_id := model_of_default(service_id)) is not None}
+        models = await self._rows(select(_models).where(_models.c.model_id.in_(model_ids)))
+        return Subjects(
+            accounts={account.account_id: account for account in map(account_of, accounts)},
+            services=services,
+            reservations=await self._reservations(services.values(), now_us),
+            models={row["model_id"]: model_of(row, ()) for row in models},
+            prices=await self._prices(model_ids, now_us),
+        )
+
+    async def awaiting_fleet(self, version: int) -> list[tuple[str, str]]:
+        """See `Configs.awaiting_fleet`."""
+        query = select(*_service_key).where(not_(_services.c.fleet_told), _services.c.activation_version <= version)
+        return [(row["account_id"], row["service_id"]) for row in await self._rows(query.order_by(*_service_key))]
+
+    async def due(self, now_us: int, limit: int) -> Due:
+        """See `Configs.due`."""
+        services = select(*_service_key).where(_services.c.next_due_us <= now_us).order_by(_services.c.next_due_us)
+        models = select(_models.c.model_id).where(_models.c.next_due_us <= now_us).order_by(_models.c.next_due_us)
+        return Due(
+            services=[(row["account_id"], row["service_id"]) for row in await self._rows(services.limit(limit))],
+            model_ids=[row["model_id"] for row in await self._rows(models.limit(limit))],
+        )
+
+    async def _reservations(self, services: Collection[Service], now_us: int) -> dict[str, list[Reservation]]:
+        reserved = [service for service in services if service.reservation_count]
+        return await BookRows(self._connection).reservations(reserved, now_us) if reserved else {}
+
+    async def _prices(self, model_ids: Collection[str], now_us: int) -> dict[str, Price]:
+        """The last in this order to take effect is the one in force: see price.py."""
+        query = select(_prices).where(_prices.c.model_id.in_(model_ids), _prices.c.effective_us <= now_us)
+        rows = await self._rows(query.order_by(_prices.c.effective_us, _prices.c.version))
+        return {row["model_id"]: Price(**row) for row in rows}
+
+    async def _rows(self, query: Select[Any]) -> Any:
+        return (await self._connection.execute(query)).mappings().all()

@@ -1,0 +1,134 @@
+"""Leases as rows."""
+
+from collections.abc import Collection
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, func, not_, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from control_service.domain.budget import BudgetKey, BudgetKind
+from control_service.domain.lease import Lease
+from control_service.domain.node import LEASE_VALIDITY_US, RECLAIM_AFTER_US
+from control_service.storage import schema
+from control_service.storage.upsert import upsert
+from control_service.usecases.fleet_ports import LeaseFilter, NamedLease, Recall
+
+_leases = schema.leases
+_nodes = schema.nodes
+_lease_columns = [column for column in _leases.c if column.name != "service_id"]
+
+
+class LeaseRows:
+    """See `fleet_ports.Leases`."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def find(self, account_ids: Collection[str], lease_ids: Collection[str]) -> list[Lease]:
+        """See `Leases.find`."""
+        return await self._read(
+            select(*_lease_columns).where(_leases.c.account_id.in_(account_ids), _leases.c.lease_id.in_(lease_ids))
+        )
+
+    async def with_free_part(self, budgets: Collection[BudgetKey]) -> list[Lease]:
+        """See `Leases.with_free_part`."""
+        spoken_for = _leases.c.consumed_units + _leases.c.returned_units + _leases.c.held_units
+        query = select(*_lease_columns).where(
+            or_(*map(_is_on, budgets)), not_(_leases.c.closed), _leases.c.granted_units > spoken_for
+        )
+        return await self._read(query.order_by(_leases.c.lease_id))
+
+    async def put(self, leases: Collection[NamedLease]) -> None:
+        """See `Leases.put`."""
+        rows = [_values(named.lease) | {"service_id": named.service_id} for named in leases]
+        if rows:
+            await self._connection.execute(upsert(self._connection, _leases), rows)
+
+    async def recall(self, account_ids: Collection[str], lease_ids: Collection[str], now_us: int) -> None:
+        """See `Leases.recall`."""
+        await self._connection.execute(
+            update(_leases)
+            .where(_leases.c.account_id.in_(account_ids), _leases.c.lease_id.in_(lease_ids))
+            .values(recall_requested_us=now_us)
+        )
+
+    async def recalled(self, since_us: int) -> list[Recall]:
+        """See `Leases.recalled`."""
+        query = select(_leases.c.node, _leases.c.lease_id, _leases.c.recall_requested_us).where(
+            _leases.c.recall_requested_us > since_us, not_(_leases.c.closed)
+        )
+        return [Recall(*row) for row in await self._connection.execute(query)]
+
+    async def lost_nodes(self, now_us: int) -> list[str]:
+        """See `Leases.lost_nodes`."""
+        query = select(_leases.c.node).distinct().join(_nodes, _nodes.c.node == _leases.c.node)
+        query = query.where(not_(_leases.c.closed), _is_lost(now_us)).order_by(_leases.c.node)
+        return list((await self._connection.execute(query)).scalars())
+
+    async def reclaimable(self, node: str, now_us: int, limit: int) -> list[NamedLease]:
+        """See `Leases.reclaimable`."""
+        query = select(_leases).join(_nodes, _nodes.c.node == _leases.c.node)
+        query = query.where(_leases.c.node == node, not_(_leases.c.closed), _is_lost(now_us))
+        return await self._read_named(query.order_by(_leases.c.account_id, _leases.c.lease_id).limit(limit))
+
+    async def page(self, wanted: LeaseFilter, after: tuple[int, str], limit: int) -> list[NamedLease]:
+        """See `Leases.page`."""
+        created, lease_id = _leases.c.create_us, _leases.c.lease_id
+        query = select(_leases).where(or_(created > after[0], and_(created == after[0], lease_id > after[1])))
+        equal = {
+            _leases.c.account_id: wanted.account_id,
+            _leases.c.service_id: wanted.service_id,
+            _leases.c.node: wanted.node,
+        }
+        query = query.where(*(column == value for column, value in equal.items() if value is not None))
+        if not wanted.show_closed:
+            query = query.where(not_(_leases.c.closed))
+        return await self._read_named(query.order_by(created, lease_id).limit(limit))
+
+    async def held(self, account_id: str) -> dict[BudgetKey, int]:
+        """See `Leases.held`."""
+        query = (
+            select(_leases.c.service_uid, _leases.c.kind, func.sum(_leases.c.held_units))
+            .where(_leases.c.account_id == account_id, not_(_leases.c.closed))
+            .group_by(_leases.c.service_uid, _leases.c.kind)
+        )
+        held: dict[BudgetKey, int] = {}
+        for service_uid, kind, units in await self._connection.execute(query):
+            key = BudgetKey.of(account_id, service_uid, BudgetKind(kind))
+            held[key] = held.get(key, 0) + int(units)
+        return held
+
+    async def _read(self, query: Select[Any]) -> list[Lease]:
+        return [_lease(row) for row in (await self._connection.execute(query)).mappings()]
+
+    async def _read_named(self, query: Select[Any]) -> list[NamedLease]:
+        named = []
+        for row in (await self._connection.execute(query)).mappings():
+            values = dict(row)
+            named.append(NamedLease(service_id=values.pop("service_id"), lease=_lease(values)))
+        return named
+
+
+def _is_on(key: BudgetKey) -> ColumnElement[bool]:
+    of_account = and_(_leases.c.account_id == key.account, _leases.c.kind == key.kind)
+    return of_account if key.kind is BudgetKind.MONEY else and_(of_account, _leases.c.service_uid == key.service_uid)
+
+
+def _is_lost(now_us: int) -> ColumnElement[bool]:
+    """Of a lease joined with its node: the node is silent for too long, or it has had another epoch for as long."""
+    long_ago_us = now_us - LEASE_VALIDITY_US - RECLAIM_AFTER_US
+    forgotten = and_(
+        _leases.c.epoch < _nodes.c.epoch, _nodes.c.epoch_start_us <= long_ago_us, _leases.c.update_us <= long_ago_us
+    )
+    return or_(_nodes.c.lease_valid_until_us <= now_us - RECLAIM_AFTER_US, forgotten)
+
+
+def _values(lease: Lease) -> dict[str, object]:
+    values = asdict(lease)
+    return values | {"account_id": values.pop("account")}
+
+
+def _lease(row: RowMapping | dict[str, Any]) -> Lease:
+    values = dict(row)
+    return Lease(account=values.pop("account_id"), **values | {"kind": BudgetKind(values["kind"])})

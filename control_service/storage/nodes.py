@@ -1,0 +1,67 @@
+"""Metering nodes as rows."""
+
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import RowMapping, Select, and_, case, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from control_service.domain.node import LIVE_US, Node
+from control_service.storage import schema
+
+_nodes = schema.nodes
+_meta = schema.meta
+
+
+class NodeRows:
+    """See `fleet_ports.Nodes`."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def lock(self, name: str) -> Node | None:
+        """See `Nodes.lock`."""
+        found = await self._read(select(_nodes).where(_nodes.c.node == name).with_for_update())
+        return found[0] if found else None
+
+    async def save(self, node: Node) -> None:
+        """See `Nodes.save`."""
+        values = asdict(node)
+        name = values.pop("name")
+        changed = await self._connection.execute(update(_nodes).where(_nodes.c.node == name).values(values))
+        if changed.rowcount == 0:
+            await self._connection.execute(insert(_nodes).values(values | {"node": name}))
+
+    async def live(self, now_us: int) -> list[Node]:
+        """See `Nodes.live`."""
+        return await self._read(select(_nodes).where(_nodes.c.last_heard_us > now_us - LIVE_US))
+
+    async def page(self, after: str, limit: int) -> list[Node]:
+        """See `Nodes.page`."""
+        return await self._read(select(_nodes).where(_nodes.c.node > after).order_by(_nodes.c.node).limit(limit))
+
+    async def acknowledge(self, name: str, epoch: int, version: int, now_us: int) -> bool:
+        """See `Nodes.acknowledge`."""
+        known = _nodes.c.acknowledged_version
+        heard = (
+            update(_nodes)
+            .where(and_(_nodes.c.node == name, _nodes.c.epoch == epoch))
+            .values(acknowledged_version=case((known < version, version), else_=known), last_heard_us=now_us)
+        )
+        return (await self._connection.execute(heard)).rowcount > 0
+
+    async def remember_database(self, database_id: str) -> str:
+        """See `Nodes.remember_database`."""
+        remembered = _meta.c.metering_database_id
+        await self._connection.execute(
+            update(_meta).where(remembered.is_(None)).values(metering_database_id=database_id)
+        )
+        return str((await self._connection.execute(select(remembered))).scalar_one())
+
+    async def _read(self, query: Select[Any]) -> list[Node]:
+        return [_node(row) for row in (await self._connection.execute(query)).mappings()]
+
+
+def _node(row: RowMapping) -> Node:
+    values = dict(row)
+    return Node(name=values.pop("node"), **values)

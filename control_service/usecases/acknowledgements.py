@@ -1,0 +1,105 @@
+"""Nodes acknowledge configurations. What gathered while the last were written is written together.
+
+Every message of a node is also a sign of life, but one that says nothing new is written only twice a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import structlog
+
+from control_service.domain.errors import StorageUnavailableError
+from control_service.usecases.change_signal import ChangeSignal
+from control_service.usecases.config_feed import ConfigFeed
+from control_service.usecases.fleet_latch import latch
+from control_service.usecases.ports import Database
+from control_service.usecases.watcher import Watcher
+from tallygate._server.clock import Clock
+
+SIGN_OF_LIFE_NS = 500_000_000
+RETRY_SECONDS = 0.1
+
+_log = structlog.get_logger(__name__)
+
+
+class _Written(NamedTuple):
+    version: int
+    at_ns: int
+
+
+_NEVER = _Written(version=-1, at_ns=0)
+
+
+class Acknowledgements:
+    """Takes in what nodes acknowledge, writes it, and ends activations that the whole fleet knows of."""
+
+    def __init__(self, database: Database, clock: Clock, changes: ChangeSignal, feed: ConfigFeed) -> None:
+        self._database = database
+        self._clock = clock
+        self._changes = changes
+        self._feed = feed
+        # Both by name and epoch of the node.
+        self._pending: dict[tuple[str, int], int] = {}
+        self._written: dict[tuple[str, int], _Written] = {}
+        self._wake = asyncio.Event()
+
+    def heard(self, watcher: Watcher, version: int) -> None:
+        """A node acknowledges a version; never a later one than it was sent."""
+        node = (watcher.node, watcher.epoch)
+        version = min(version, watcher.version_sent)
+        written = self._written.get(node, _NEVER)
+        if version <= written.version and self._clock.monotonic_ns() - written.at_ns < SIGN_OF_LIFE_NS:
+            return
+        self._pending[node] = version
+        self._wake.set()
+
+    def forget(self, watcher: Watcher) -> None:
+        """The stream is over."""
+        self._written.pop((watcher.node, watcher.epoch), None)
+
+    async def run(self) -> None:
+        """Writes whenever there is something to write, until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self.flush()
+            except StorageUnavailableError:
+                _log.warning("acknowledgements wait for the database")
+                await asyncio.sleep(RETRY_SECONDS)
+                self._wake.set()
+
+    async def flush(self) -> None:
+        """Writes what is pending in one transaction; what came in meanwhile waits for the next.
+
+        Raises:
+            StorageUnavailableError: nothing was written, and all of it is pending still.
+        """
+        pending, self._pending = self._pending, {}
+        if not pending:
+            return
+        try:
+            over, activated = await self._write(pending)
+        except StorageUnavailableError:
+            self._pending = pending | self._pending
+            raise
+        if activated:
+            self._changes.announce()
+        now_ns = self._clock.monotonic_ns()
+        self._written.update((node, _Written(version, now_ns)) for node, version in pending.items())
+        for name, epoch in over:
+            self._feed.fence(name, epoch)
+
+    async def _write(self, pending: Mapping[tuple[str, int], int]) -> tuple[list[tuple[str, int]], bool]:
+        """The epochs that are over, and whether any service was activated."""
+        now_us = self._clock.now_us()
+        over = []
+        async with self._database.writing() as tx:
+            for (name, epoch), version in sorted(pending.items()):
+                if not await tx.nodes.acknowledge(name, epoch, version, now_us):
+                    over.append((name, epoch))
+            activated = await latch(tx, now_us)
+        return over, activated

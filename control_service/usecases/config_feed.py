@@ -1,0 +1,183 @@
+"""The configuration feed: what every node's stream is told, and when.
+
+One loop looks at the database whenever something changed in this process, and ten times a second for what other
+processes changed. What it finds goes to the watchers at once and waits there until each has read it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable, Iterator
+
+import structlog
+
+from control_service.domain.budget import BudgetKey
+from control_service.domain.errors import InvalidRequestError, StorageUnavailableError
+from control_service.domain.names import service_name
+from control_service.domain.payers import Resolution, ServiceConfig
+from control_service.usecases.change_signal import ChangeSignal, Listener
+from control_service.usecases.config_history import ConfigHistory
+from control_service.usecases.fleet_ports import Changes
+from control_service.usecases.greeting import fenced
+from control_service.usecases.ports import Database
+from control_service.usecases.resolve import resolve
+from control_service.usecases.shortages import Shortages
+from control_service.usecases.watcher import Watcher
+from tallygate._server.clock import Clock
+
+POLL_SECONDS = 0.1
+FOLLOWED_MAX = 100_000
+"""Names that one stream may follow."""
+
+RECALL_WINDOW_US = 1_000_000
+"""Recalls are told for so long; a node that says hello later than that has nobody waiting for it."""
+
+_NAMES_PER_QUERY = 1_000
+_log = structlog.get_logger(__name__)
+
+
+class ConfigFeed:
+    """All open streams of this process."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        changes: ChangeSignal,
+        history: ConfigHistory,
+        shortages: Shortages,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._changes = changes
+        self._history = history
+        self._shortages = shortages
+        self._watchers: dict[str, Watcher] = {}
+        # None: somebody follows the name, and it is about to be looked up.
+        self._latest: dict[str, ServiceConfig | None] = {}
+        self._version = 0
+
+    def open(self, node: str, epoch: int) -> Watcher:
+        """A watcher for a new stream; it replaces the one that this node had, which ends.
+
+        Raises:
+            RefusedError: NODE_FENCED, where a stream of a newer epoch was opened meanwhile.
+        """
+        known = self._watchers.get(node)
+        if known is not None and known.epoch > epoch:
+            raise fenced(node, epoch, known.epoch)
+        if known is not None:
+            known.dismiss(fenced(node, known.epoch, epoch) if known.epoch < epoch else None)
+        watcher = self._watchers[node] = Watcher(node, epoch, self._version)
+        return watcher
+
+    def close(self, watcher: Watcher) -> None:
+        """The stream is over."""
+        if self._watchers.get(watcher.node) is watcher:
+            del self._watchers[watcher.node]
+        self._forget_unfollowed(watcher.follows)
+
+    def fence(self, node: str, epoch: int) -> None:
+        """Ends the stream of an epoch that another one has replaced, in whatever process."""
+        watcher = self._watchers.get(node)
+        if watcher is not None and watcher.epoch == epoch:
+            watcher.dismiss(fenced(node, epoch))
+
+    def close_all(self) -> None:
+        """Ends all streams: the process is about to stop."""
+        for watcher in self._watchers.values():
+            watcher.dismiss()
+
+    async def subscribe(self, watcher: Watcher, names: Collection[str]) -> None:
+        """Tells the watcher of these names, and of every change to them from now on.
+
+        Raises:
+            InvalidRequestError: the stream would follow too many names.
+            StorageUnavailableError: the database fails.
+        """
+        if watcher.follow_count + len(names) > FOLLOWED_MAX:
+            raise InvalidRequestError([("subscription.subscribe", f"a stream follows at most {FOLLOWED_MAX} names")])
+        fresh = watcher.follow(names)
+        # Known to the pump before they are looked up, so that no change falls between the two.
+        for name in fresh:
+            self._latest.setdefault(name, None)
+        for some in _in_parts(fresh):
+            async with self._database.reading() as tx:
+                version = await tx.config_version()
+                configs = await resolve(tx, some, version=version, now_us=self._clock.now_us())
+            if self._watchers.get(watcher.node) is watcher:
+                self._tell(configs, [watcher])
+
+    def unsubscribe(self, watcher: Watcher, names: Collection[str]) -> None:
+        """Tells the watcher no more of these names."""
+        watcher.unfollow(names)
+        self._forget_unfollowed(names)
+
+    async def run(self) -> None:
+        """Pumps whenever something changed, and every 100 ms, until cancelled."""
+        with self._changes.listening() as listener:
+            while True:
+                came_back = await _wait(listener)
+                try:
+                    await self.pump(came_back)
+                except StorageUnavailableError:
+                    _log.warning("configuration feed waits for the database")
+                    await asyncio.sleep(POLL_SECONDS)
+
+    async def pump(self, came_back: Collection[BudgetKey] = ()) -> None:
+        """Tells every watcher what it has not been told: changes, recalls, and budgets with something to give again."""
+        now_us = self._clock.now_us()
+        async with self._database.reading() as tx:
+            version = await tx.config_version()
+            configs: list[ServiceConfig] = []
+            if version != self._version and self._latest:
+                affected = self._affected(await tx.configs.changes(self._version))
+                for some in _in_parts(affected):
+                    configs += await resolve(tx, some, version=version, now_us=now_us)
+            recalls = await tx.leases.recalled(now_us - RECALL_WINDOW_US) if self._watchers else []
+        self._version = version
+        self._history.observe(version, self._clock.monotonic_ns())
+        watchers = list(self._watchers.values())
+        self._tell(configs, watchers)
+        replenished = self._shortages.ended(came_back, self._clock.monotonic_ns())
+        for watcher in watchers:
+            watcher.recall(recalls)
+            watcher.replenish(replenished)
+            watcher.reach(version)
+
+    def _affected(self, changes: Changes) -> list[str]:
+        """Followed names to look at again: what changed, whose model changed, and what there was not before."""
+        changed = {service_name(*key) for key in changes.services}
+        return [
+            name
+            for name, config in self._latest.items()
+            if name in changed
+            or config is None
+            or config.resolution is Resolution.UNKNOWN
+            or (config.terms is not None and config.terms.model_id in changes.model_ids)
+        ]
+
+    def _tell(self, configs: Iterable[ServiceConfig], watchers: Collection[Watcher]) -> None:
+        for config in configs:
+            if config.name in self._latest:
+                self._latest[config.name] = config
+            for watcher in watchers:
+                watcher.tell(config)
+
+    def _forget_unfollowed(self, names: Iterable[str]) -> None:
+        for name in names:
+            if not any(name in watcher.follows for watcher in self._watchers.values()):
+                self._latest.pop(name, None)
+
+
+async def _wait(listener: Listener) -> frozenset[BudgetKey]:
+    try:
+        async with asyncio.timeout(POLL_SECONDS):
+            return await listener.wait()
+    except TimeoutError:
+        return frozenset()
+
+
+def _in_parts(names: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(names), _NAMES_PER_QUERY):
+        yield names[start : start + _NAMES_PER_QUERY]

@@ -1,0 +1,247 @@
+"""Settling statements on leases: what an exchange and a reclaim have in common.
+
+A `Settlement` is loaded in a few queries, worked through in memory, and stored in a few statements, however many
+leases it is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from control_service.domain.account import Account
+from control_service.domain.bucket import Bucket
+from control_service.domain.budget import Budget, BudgetKey, BudgetKind, Quantity
+from control_service.domain.exchange import Claim, Exchange
+from control_service.domain.lease import Lease, Statement
+from control_service.domain.names import MalformedNameError, parse_service
+from control_service.domain.payers import Payers, payers_of
+from control_service.domain.reservation import Reserved, reserved
+from control_service.domain.service import Service, standing_of
+from control_service.domain.status import Status
+from control_service.usecases.fleet_ports import NamedLease, Usage
+from control_service.usecases.ports import Transaction
+
+_TAKES_REQUESTS = (Status.RUNNING, Status.ACTIVATING)
+_NOTHING_RESERVED = Reserved()
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """A statement with all that names its lease: its holder, its service, its kind."""
+
+    node: str
+    epoch: int
+    service_name: str
+    service_uid: str
+    kind: BudgetKind
+    statement: Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A service that statements speak of, as it was found, and who pays for it."""
+
+    service: Service
+    payers: Payers
+    takes_requests: bool
+
+
+class Settlement:
+    """Accounts, services, budgets and leases while statements are worked through."""
+
+    def __init__(
+        self,
+        accounts: Mapping[str, Account],
+        subjects: Mapping[str, Subject],
+        buckets: Mapping[BudgetKey, Bucket],
+        now_us: int,
+    ) -> None:
+        self.accounts = dict(accounts)
+        self.subjects = subjects
+        self.claims: list[Claim | None] = []
+        self.now_us = now_us
+        self._exchange = Exchange({**_quantities(accounts, subjects), **buckets}, now_us)
+
+    @property
+    def budgets(self) -> Mapping[BudgetKey, Budget]:
+        """All budgets of these accounts and services, as the statements leave them."""
+        return self._exchange.budgets
+
+    @property
+    def came_back(self) -> Collection[BudgetKey]:
+        """Budgets that got something back."""
+        return self._exchange.came_back
+
+    @property
+    def fitting(self) -> Iterable[Claim]:
+        """The claims that stand for a lease."""
+        return (claim for claim in self.claims if claim is not None)
+
+    def take(self, stated: Sequence[Stated], known: Mapping[str, Lease]) -> None:
+        """Works through the statements; `claims` has one for each, None where it does not fit what is known."""
+        self.claims = [self._claim(one, known.get(one.statement.lease_id)) for one in stated]
+        self._exchange.take(self.fitting)
+        for account_id, account in self.accounts.items():
+            money = self.budgets[BudgetKey.of(account_id, "", BudgetKind.MONEY)]
+            spent_nanos = account.spent_nanos + sum(
+                claim.spent_units for claim in self.fitting if claim.lease.account == account_id and _is_money(claim)
+            )
+            self.accounts[account_id] = replace(account, spent_nanos=spent_nanos, leased_nanos=money.leased_units)
+
+    def _claim(self, stated: Stated, known: Lease | None) -> Claim | None:
+        subject = self.subjects.get(stated.service_uid)
+        if subject is None or subject.service.name != stated.service_name:
+            return None
+        service = subject.service
+        lease = known or Lease(
+            lease_id=stated.statement.lease_id,
+            node=stated.node,
+            epoch=stated.epoch,
+            account=service.account_id,
+            service_uid=service.uid,
+            kind=stated.kind,
+            create_us=self.now_us,
+            update_us=self.now_us,
+        )
+        if (lease.node, lease.service_uid, lease.kind) != (stated.node, stated.service_uid, stated.kind):
+            return None
+        if lease.budget not in self.budgets:
+            return None
+        statement = stated.statement
+        if service.deleted and known is None:
+            # A new lease on what is deleted has nothing to give; what was consumed on it counts all the same.
+            statement = replace(statement, closing=True)
+        return Claim(statement, lease, pays=subject.takes_requests and subject.payers.pays(stated.kind))
+
+    def trials(self) -> list[Service]:
+        """The services whose trials are touched, with their trials as the statements leave them."""
+        held: dict[str, int] = {}
+        for claim in self.fitting:
+            if claim.lease.kind is BudgetKind.TRIAL:
+                more = claim.lease.held_units - claim.before.held_units
+                held[claim.lease.service_uid] = held.get(claim.lease.service_uid, 0) + more
+        return [self._with_trial(self.subjects[uid].service, more) for uid, more in held.items()]
+
+    def _with_trial(self, service: Service, more_held_tokens: int) -> Service:
+        budget = self.budgets[BudgetKey.of(service.account_id, service.uid, BudgetKind.TRIAL)]
+        trial = service.trial
+        assert trial is not None
+        assert isinstance(budget, Quantity)
+        trial = replace(
+            trial,
+            spent_tokens=budget.spent_units,
+            leased_tokens=budget.leased_units,
+            held_tokens=trial.held_tokens + more_held_tokens,
+        )
+        return replace(service, trial=trial)
+
+    def usage(self) -> list[Usage]:
+        """What each service spent of its account's money."""
+        spent: dict[str, int] = {}
+        for claim in self.fitting:
+            if _is_money(claim) and claim.spent_units:
+                spent[claim.lease.service_uid] = spent.get(claim.lease.service_uid, 0) + claim.spent_units
+        return [
+            Usage(service.account_id, service.service_id, service.uid, amount_nanos)
+            for service, amount_nanos in ((self.subjects[uid].service, amount) for uid, amount in spent.items())
+        ]
+
+    async def store(self, tx: Transaction) -> None:
+        """Stores leases, budgets and ledger lines; not what follows from them for accounts and services."""
+        await tx.leases.put(
+            [
+                NamedLease(claim.lease, self.subjects[claim.lease.service_uid].service.service_id)
+                for claim in self.fitting
+            ]
+        )
+        usage = self.usage()
+        if usage:
+            self.accounts = await tx.books.add_usage(self.accounts, usage, self.now_us)
+        await tx.books.save_trials(self.trials())
+        touched = {claim.lease.budget for claim in self.fitting}
+        await tx.books.save_buckets(
+            {key: budget for key, budget in self.budgets.items() if key in touched and isinstance(budget, Bucket)}
+        )
+
+
+def _is_money(claim: Claim) -> bool:
+    return claim.lease.kind is BudgetKind.MONEY
+
+
+def _quantities(accounts: Mapping[str, Account], subjects: Mapping[str, Subject]) -> dict[BudgetKey, Budget]:
+    budgets: dict[BudgetKey, Budget] = {
+        BudgetKey.of(account.account_id, "", BudgetKind.MONEY): Quantity(
+            capacity_units=account.funds_nanos + account.credit_limit_nanos,
+            leased_units=account.leased_nanos,
+            spent_units=account.spent_nanos,
+            floor_units=account.overdue_floor_nanos,
+        )
+        for account in accounts.values()
+    }
+    for subject in subjects.values():
+        trial = subject.service.trial
+        if trial is not None:
+            key = BudgetKey.of(subject.service.account_id, subject.service.uid, BudgetKind.TRIAL)
+            budgets[key] = Quantity(trial.quota_tokens, trial.leased_tokens, trial.spent_tokens)
+    return budgets
+
+
+async def settle(tx: Transaction, stated: Sequence[Stated], now_us: int) -> Settlement:
+    """Locks the accounts that statements speak of, loads what they are about, and works through them."""
+    account_ids = {account_id for account_id in map(_account_of, stated) if account_id is not None}
+    accounts = await tx.books.lock_accounts(account_ids) if account_ids else {}
+    subjects = await _subjects(tx, accounts, {one.service_uid for one in stated}, now_us)
+    buckets = await _buckets(tx, subjects, stated, now_us)
+    settlement = Settlement(accounts, subjects, buckets, now_us)
+    known = await tx.leases.find(accounts, {one.statement.lease_id for one in stated}) if subjects else []
+    settlement.take(stated, {lease.lease_id: lease for lease in known})
+    return settlement
+
+
+def _account_of(stated: Stated) -> str | None:
+    try:
+        return parse_service(stated.service_name)[0]
+    except MalformedNameError:
+        return None
+
+
+async def _subjects(
+    tx: Transaction, accounts: Mapping[str, Account], uids: Collection[str], now_us: int
+) -> dict[str, Subject]:
+    if not accounts:
+        return {}
+    services = await tx.books.services(accounts, uids)
+    with_reservations = [service for service in services if service.reservation_count]
+    reservations = await tx.books.reservations(with_reservations, now_us) if with_reservations else {}
+    subjects = {}
+    for service in services:
+        account = accounts[service.account_id]
+        in_force = reserved(reservations[service.uid], now_us) if service.uid in reservations else _NOTHING_RESERVED
+        subjects[service.uid] = Subject(
+            service=service,
+            payers=payers_of(service, account, in_force, now_us),
+            takes_requests=standing_of(service, account, in_force, now_us).status in _TAKES_REQUESTS,
+        )
+    return subjects
+
+
+async def _buckets(
+    tx: Transaction, subjects: Mapping[str, Subject], stated: Sequence[Stated], now_us: int
+) -> dict[BudgetKey, Bucket]:
+    """The buckets, refilled until now; at a lower rate where a reservation ended that nobody has dealt with yet."""
+    keys = {
+        BudgetKey.of(subjects[one.service_uid].service.account_id, one.service_uid, one.kind)
+        for one in stated
+        if one.kind.is_rate and one.service_uid in subjects
+    }
+    stored = await tx.books.buckets(keys) if keys else {}
+    return {
+        key: _rated(bucket.refilled(now_us), subjects[key.service_uid].payers.reserved, key.kind)
+        for key, bucket in stored.items()
+    }
+
+
+def _rated(bucket: Bucket, in_force: Reserved, kind: BudgetKind) -> Bucket:
+    rate = in_force.by_kind[kind]
+    return bucket.rated(rate) if rate < bucket.rate_tokens_per_minute else bucket
