@@ -2,13 +2,12 @@
 
 import grpc
 from google.rpc.error_details_pb2 import ErrorInfo
-from google.rpc.status_pb2 import Status as RpcStatus
+from grpc_status import rpc_status
 
 from metering_service.domain.pool import Answer, Statement
 from metering_service.domain.price import FREE, Price
 from metering_service.domain.records import BudgetKind
 from metering_service.domain.service import ServiceConfig, Status, StopReason
-from tallygate._server.failures import DETAILS_METADATA_KEY
 from tallygate.control.v1 import budget_pb2, config_pb2, fleet_service_pb2, inference_service_pb2
 
 _STATUSES = {
@@ -84,12 +83,11 @@ def answer_from(message: fleet_service_pb2.LeaseAnswer) -> Answer:
 
 def reason_of(error: grpc.aio.AioRpcError) -> str:
     """The reason in a failed call's details; empty where it has none."""
-    for key, value in error.trailing_metadata() or ():
-        if key == DETAILS_METADATA_KEY and isinstance(value, bytes):
-            for detail in RpcStatus.FromString(value).details:
-                info = ErrorInfo()
-                if detail.Unpack(info):
-                    return info.reason
+    status = rpc_status.from_call(error)
+    for detail in status.details if status is not None else ():
+        info = ErrorInfo()
+        if detail.Unpack(info):
+            return info.reason
     return ""
 
 
