@@ -1,0 +1,122 @@
+"""Accounts and ledgers on the wire."""
+
+from typing import Final
+
+from control_service.api.codec import enum_value, timestamp
+from control_service.api.fields import Fields
+from control_service.domain.account import Account, LedgerEntry, LedgerEntryKind, OverduePolicy
+from control_service.domain.limits import AMOUNT_NANOS_MAX, REASON_MAX
+from control_service.domain.names import account_name, ledger_entry_name, service_name
+from control_service.usecases.accounts import AccountUpdate, Booked, Line, NewAccount
+from tallygate.control.v1 import account_pb2, account_service_pb2, ledger_pb2
+
+CURRENCY_DEFAULT: Final = "USD"
+OVERDUE_FLOOR_NANOS_DEFAULT: Final = 10_000_000
+
+
+def decode_create(request: account_service_pb2.CreateAccountRequest) -> NewAccount:
+    """Raises InvalidRequestError."""
+    floor = request.overdue_floor_nanos if request.HasField("overdue_floor_nanos") else OVERDUE_FLOOR_NANOS_DEFAULT
+    with Fields() as fields:
+        return NewAccount(
+            account_id=fields.account("name", request.name),
+            display_name=fields.text("display_name", request.display_name),
+            currency_code=fields.currency("currency_code", request.currency_code, CURRENCY_DEFAULT),
+            credit_limit_nanos=fields.number("credit_limit_nanos", request.credit_limit_nanos, 0, AMOUNT_NANOS_MAX),
+            overdue_floor_nanos=fields.number("overdue_floor_nanos", floor, 0, AMOUNT_NANOS_MAX),
+            overdue_policy=_policy(fields, request.overdue_policy) or OverduePolicy.STOP_ALL,
+        )
+
+
+def decode_update(request: account_service_pb2.UpdateAccountRequest) -> tuple[str, AccountUpdate]:
+    """The account's id and what is new. Raises InvalidRequestError."""
+    with Fields() as fields:
+        display_name = fields.text("display_name", request.display_name)
+        limit = fields.number("credit_limit_nanos", request.credit_limit_nanos, 0, AMOUNT_NANOS_MAX)
+        floor = fields.number("overdue_floor_nanos", request.overdue_floor_nanos, 0, AMOUNT_NANOS_MAX)
+        return fields.account("name", request.name), AccountUpdate(
+            display_name=display_name if request.HasField("display_name") else None,
+            credit_limit_nanos=limit if request.HasField("credit_limit_nanos") else None,
+            overdue_floor_nanos=floor if request.HasField("overdue_floor_nanos") else None,
+            overdue_policy=_policy(fields, request.overdue_policy),
+        )
+
+
+def decode_top_up(request: account_service_pb2.TopUpAccountRequest) -> tuple[str, Line]:
+    """The account's id and the line to write. Raises InvalidRequestError."""
+    with Fields() as fields:
+        amount = fields.number("amount_nanos", request.amount_nanos, 1, AMOUNT_NANOS_MAX)
+        reason = fields.text("reason", request.reason, REASON_MAX)
+        return fields.account("name", request.name), Line(LedgerEntryKind.TOP_UP, amount, reason)
+
+
+def decode_adjust(request: account_service_pb2.AdjustAccountRequest) -> tuple[str, Line]:
+    """The account's id and the line to write. Raises InvalidRequestError."""
+    with Fields() as fields:
+        amount = fields.number("amount_nanos", request.amount_nanos, -AMOUNT_NANOS_MAX, AMOUNT_NANOS_MAX)
+        if amount == 0:
+            fields.refuse("amount_nanos", "must not be zero")
+        reason = fields.required_text("reason", request.reason, REASON_MAX)
+        return fields.account("name", request.name), Line(LedgerEntryKind.ADJUSTMENT, amount, reason)
+
+
+def encode_account(account: Account) -> account_pb2.Account:
+    """The account as it is now."""
+    return account_pb2.Account(
+        name=account_name(account.account_id),
+        uid=account.uid,
+        display_name=account.display_name,
+        currency_code=account.currency_code,
+        balance_nanos=account.balance_nanos,
+        credit_limit_nanos=account.credit_limit_nanos,
+        overdue_floor_nanos=account.overdue_floor_nanos,
+        available_nanos=account.available_nanos,
+        leased_nanos=account.leased_nanos,
+        overdue=account.overdue,
+        overdue_time=timestamp(account.overdue_us),
+        overdue_policy=enum_value(account_pb2.OverduePolicy, account.overdue_policy),
+        create_time=timestamp(account.create_us),
+        update_time=timestamp(account.update_us),
+    )
+
+
+def encode_ledger_entry(entry: LedgerEntry) -> ledger_pb2.LedgerEntry:
+    """A line of a ledger."""
+    return ledger_pb2.LedgerEntry(
+        name=ledger_entry_name(entry.account_id, entry.entry_number),
+        kind=enum_value(ledger_pb2.LedgerEntryKind, entry.kind),
+        amount_nanos=entry.amount_nanos,
+        inference_service=service_name(entry.account_id, entry.service_id) if entry.service_id else "",
+        inference_service_uid=entry.service_uid or "",
+        reason=entry.reason,
+        actor=entry.actor,
+        create_time=timestamp(entry.create_us),
+    )
+
+
+def created(account: Account) -> account_service_pb2.CreateAccountResponse:
+    """The answer to CreateAccount."""
+    return account_service_pb2.CreateAccountResponse(account=encode_account(account))
+
+
+def updated(account: Account) -> account_service_pb2.UpdateAccountResponse:
+    """The answer to UpdateAccount."""
+    return account_service_pb2.UpdateAccountResponse(account=encode_account(account))
+
+
+def topped_up(booked: Booked) -> account_service_pb2.TopUpAccountResponse:
+    """The answer to TopUpAccount."""
+    return account_service_pb2.TopUpAccountResponse(
+        account=encode_account(booked.account), ledger_entry=encode_ledger_entry(booked.entry)
+    )
+
+
+def adjusted(booked: Booked) -> account_service_pb2.AdjustAccountResponse:
+    """The answer to AdjustAccount."""
+    return account_service_pb2.AdjustAccountResponse(
+        account=encode_account(booked.account), ledger_entry=encode_ledger_entry(booked.entry)
+    )
+
+
+def _policy(fields: Fields, number: int) -> OverduePolicy | None:
+    return fields.member("overdue_policy", account_pb2.OverduePolicy, number, OverduePolicy)

@@ -1,0 +1,101 @@
+"""AccountService."""
+
+from control_service.api import account_codec as codec
+from control_service.api.calls import Calls, Context, Incoming
+from control_service.api.fields import Fields
+from control_service.api.paging import page_token, read_page
+from control_service.usecases.accounts import create_account, pay, update_account
+from control_service.usecases.ports import Database
+from control_service.usecases.services import find_service
+from tallygate.control.v1 import account_service_pb2 as pb
+from tallygate.control.v1 import account_service_pb2_grpc
+
+
+class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
+    """Accounts and their money."""
+
+    def __init__(self, database: Database, calls: Calls) -> None:
+        self._database = database
+        self._calls = calls
+
+    async def CreateAccount(self, request: pb.CreateAccountRequest, context: Context) -> pb.CreateAccountResponse:
+        """See the contract."""
+        new = codec.decode_create(request)
+        answer = await self._calls.of_globals(
+            Incoming(request, context), lambda tx, act: create_account(tx, new, act), codec.created
+        )
+        return pb.CreateAccountResponse.FromString(answer)
+
+    async def GetAccount(self, request: pb.GetAccountRequest, context: Context) -> pb.GetAccountResponse:
+        """See the contract."""
+        with Fields() as fields:
+            account_id = fields.account("name", request.name)
+        async with self._database.reading() as tx:
+            account = await tx.accounts.get(account_id)
+        return pb.GetAccountResponse(account=codec.encode_account(account))
+
+    async def ListAccounts(self, request: pb.ListAccountsRequest, context: Context) -> pb.ListAccountsResponse:
+        """See the contract."""
+        with Fields() as fields:
+            (after,), limit = read_page(fields, request, ("",))
+        async with self._database.reading() as tx:
+            accounts = await tx.accounts.page(after, limit + 1)
+        token = page_token(request, (accounts[limit - 1].account_id,)) if len(accounts) > limit else ""
+        return pb.ListAccountsResponse(
+            accounts=[codec.encode_account(account) for account in accounts[:limit]], next_page_token=token
+        )
+
+    async def UpdateAccount(self, request: pb.UpdateAccountRequest, context: Context) -> pb.UpdateAccountResponse:
+        """See the contract."""
+        account_id, update = codec.decode_update(request)
+        answer = await self._calls.of_account(
+            Incoming(request, context),
+            account_id,
+            lambda tx, account, act: update_account(tx, account, update, act),
+            codec.updated,
+        )
+        return pb.UpdateAccountResponse.FromString(answer)
+
+    async def TopUpAccount(self, request: pb.TopUpAccountRequest, context: Context) -> pb.TopUpAccountResponse:
+        """See the contract."""
+        account_id, line = codec.decode_top_up(request)
+        answer = await self._calls.of_account(
+            Incoming(request, context),
+            account_id,
+            lambda tx, account, act: pay(tx, account, line, act),
+            codec.topped_up,
+        )
+        return pb.TopUpAccountResponse.FromString(answer)
+
+    async def AdjustAccount(self, request: pb.AdjustAccountRequest, context: Context) -> pb.AdjustAccountResponse:
+        """See the contract."""
+        account_id, line = codec.decode_adjust(request)
+        answer = await self._calls.of_account(
+            Incoming(request, context),
+            account_id,
+            lambda tx, account, act: pay(tx, account, line, act),
+            codec.adjusted,
+        )
+        return pb.AdjustAccountResponse.FromString(answer)
+
+    async def ListLedgerEntries(
+        self, request: pb.ListLedgerEntriesRequest, context: Context
+    ) -> pb.ListLedgerEntriesResponse:
+        """See the contract."""
+        with Fields() as fields:
+            account_id = fields.account("account", request.account)
+            service_id = None
+            if request.inference_service:
+                owner_id, service_id = fields.service("inference_service", request.inference_service)
+                if owner_id not in ("", account_id):
+                    fields.refuse("inference_service", "must be a service of the account")
+            (after,), limit = read_page(fields, request, (0,))
+        async with self._database.reading() as tx:
+            account = await tx.accounts.get(account_id)
+            if service_id is not None:
+                await find_service(tx, account, service_id)
+            entries = await tx.ledger.page(account_id, service_id, after, limit + 1)
+        token = page_token(request, (entries[limit - 1].entry_number,)) if len(entries) > limit else ""
+        return pb.ListLedgerEntriesResponse(
+            ledger_entries=[codec.encode_ledger_entry(entry) for entry in entries[:limit]], next_page_token=token
+        )

@@ -1,0 +1,73 @@
+"""Calls that change something, from the wire to the use case and back."""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from control_service.api.fields import Fields
+from control_service.domain.account import Account
+from control_service.usecases.mutation import Act, Call, Mutations
+from control_service.usecases.ports import Transaction
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Result = TypeVar("Result")
+
+ACTOR_METADATA_KEY: Final = "tallygate-actor"
+ACTOR_DEFAULT: Final = "user"
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A request with an `idempotency_key`, and the context that it came in."""
+
+    request: Any
+    context: Context
+
+    def as_call(self) -> Call:
+        """Who calls what with which arguments. Raises InvalidRequestError."""
+        given = {str(key): value for key, value in self.context.invocation_metadata() or ()}
+        actor = given.get(ACTOR_METADATA_KEY, ACTOR_DEFAULT)
+        with Fields() as fields:
+            key = fields.text("idempotency_key", self.request.idempotency_key)
+            actor = fields.required_text(f"metadata {ACTOR_METADATA_KEY}", str(actor))
+        arguments = self.request.SerializeToString(deterministic=True)
+        return Call(
+            method=type(self.request).DESCRIPTOR.name.removesuffix("Request"),
+            idempotency_key=key,
+            request_hash=hashlib.sha256(arguments).digest(),
+            actor=actor,
+        )
+
+
+class Calls:
+    """Runs changes for servicers; what comes back is the serialised response, the same for every repeat."""
+
+    def __init__(self, mutations: Mutations) -> None:
+        self._mutations = mutations
+
+    async def of_account(
+        self,
+        incoming: Incoming,
+        account_id: str,
+        change: Callable[[Transaction, Account, Act], Awaitable[Result]],
+        encode: Callable[[Result], Message],
+    ) -> bytes:
+        """See `Mutations.of_account`."""
+        return await self._mutations.of_account(account_id, incoming.as_call(), change, _serialised(encode))
+
+    async def of_globals(
+        self,
+        incoming: Incoming,
+        change: Callable[[Transaction, Act], Awaitable[Result]],
+        encode: Callable[[Result], Message],
+    ) -> bytes:
+        """See `Mutations.of_globals`."""
+        return await self._mutations.of_globals(incoming.as_call(), change, _serialised(encode))
+
+
+def _serialised(encode: Callable[[Result], Message]) -> Callable[[Result], bytes]:
+    return lambda result: encode(result).SerializeToString(deterministic=True)

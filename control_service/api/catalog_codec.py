@@ -1,0 +1,158 @@
+"""The catalogue on the wire."""
+
+from typing import Final
+
+from control_service.api.codec import duration, timestamp
+from control_service.api.fields import Fields
+from control_service.domain.limits import PRICE_NANOS_MAX, TOKENS_MAX, TRIAL_VALID_US_MAX
+from control_service.domain.model import ReservationPrice, TrialOffer
+from control_service.domain.names import model_name, price_name
+from control_service.domain.price import Price
+from control_service.usecases.catalogue import ModelUpdate, ModelView, NewModel, NewPrice
+from tallygate.control.v1 import catalog_service_pb2, model_pb2
+
+CURRENCY_DEFAULT: Final = "USD"
+SMALLEST_REQUEST_TOKENS_DEFAULT: Final = 16
+
+
+def decode_create(request: catalog_service_pb2.CreateModelRequest) -> NewModel:
+    """Raises InvalidRequestError."""
+    given = request.HasField("smallest_request_tokens")
+    smallest = request.smallest_request_tokens if given else SMALLEST_REQUEST_TOKENS_DEFAULT
+    with Fields() as fields:
+        offer = _trial_offer(fields, request.trial_offer) if request.HasField("trial_offer") else None
+        price = _reservation_price(fields, request.reservation_price) if request.HasField("reservation_price") else None
+        return NewModel(
+            model_id=fields.model("name", request.name),
+            display_name=fields.text("display_name", request.display_name),
+            aliases=fields.aliases("aliases", request.aliases),
+            currency_code=fields.currency("currency_code", request.currency_code, CURRENCY_DEFAULT),
+            trial_offer=offer,
+            reservation_price=price,
+            smallest_request_tokens=fields.number("smallest_request_tokens", smallest, 1, TOKENS_MAX),
+        )
+
+
+def decode_update(request: catalog_service_pb2.UpdateModelRequest) -> tuple[str, ModelUpdate]:
+    """The model's id and what is new. Raises InvalidRequestError."""
+    withdraws = request.HasField("trial_offer") and request.trial_offer.quota_tokens == 0
+    offers = request.HasField("trial_offer") and not withdraws
+    with Fields() as fields:
+        display_name = fields.text("display_name", request.display_name)
+        smallest = request.smallest_request_tokens if request.HasField("smallest_request_tokens") else None
+        if smallest is not None:
+            fields.number("smallest_request_tokens", smallest, 1, TOKENS_MAX)
+        price = _reservation_price(fields, request.reservation_price) if request.HasField("reservation_price") else None
+        aliases = fields.aliases("aliases.aliases", request.aliases.aliases) if request.HasField("aliases") else None
+        return fields.model("name", request.name), ModelUpdate(
+            display_name=display_name if request.HasField("display_name") else None,
+            aliases=aliases,
+            trial_offer=_trial_offer(fields, request.trial_offer) if offers else None,
+            withdraw_trial=withdraws,
+            reservation_price=price,
+            smallest_request_tokens=smallest,
+        )
+
+
+def decode_publish(request: catalog_service_pb2.PublishPriceRequest) -> tuple[str, NewPrice]:
+    """The model's id and the version to publish. Raises InvalidRequestError."""
+    with Fields() as fields:
+        for required in ("input", "output"):
+            if not request.HasField(f"{required}_nanos_per_million_tokens"):  # type: ignore[arg-type]  # a literal's name
+                fields.refuse(f"{required}_nanos_per_million_tokens", "is required; zero is a price")
+        like = {"cached_input": "input", "cache_write": "input", "reasoning": "output"}
+        nanos = {kind: _token_price(fields, request, kind, like.get(kind)) for kind in ("input", "output", *like)}
+        at_us = (
+            fields.moment_us("effective_time", request.effective_time) if request.HasField("effective_time") else None
+        )
+        return fields.model("model", request.model), NewPrice(
+            effective_us=at_us,
+            input_nanos=nanos["input"],
+            cached_input_nanos=nanos["cached_input"],
+            cache_write_nanos=nanos["cache_write"],
+            output_nanos=nanos["output"],
+            reasoning_nanos=nanos["reasoning"],
+        )
+
+
+def encode_model(view: ModelView) -> model_pb2.Model:
+    """A model with its price in force."""
+    model, offer, reservation = view.model, view.model.trial_offer, view.model.reservation_price
+    return model_pb2.Model(
+        name=model_name(model.model_id),
+        uid=model.uid,
+        display_name=model.display_name,
+        aliases=model.aliases,
+        currency_code=model.currency_code,
+        trial_offer=None
+        if offer is None
+        else model_pb2.TrialOffer(quota_tokens=offer.quota_tokens, valid_for=duration(offer.valid_for_us)),
+        reservation_price=None
+        if reservation is None
+        else model_pb2.ReservationPrice(
+            input_nanos_per_thousand_tpm_day=reservation.input_nanos_per_thousand_tpm_day,
+            output_nanos_per_thousand_tpm_day=reservation.output_nanos_per_thousand_tpm_day,
+        ),
+        smallest_request_tokens=model.smallest_request_tokens,
+        current_price=None if view.price is None else encode_price(view.price),
+        create_time=timestamp(model.create_us),
+        update_time=timestamp(model.update_us),
+    )
+
+
+def encode_price(price: Price) -> model_pb2.Price:
+    """One price version."""
+    return model_pb2.Price(
+        name=price_name(price.model_id, price.version),
+        version=price.version,
+        effective_time=timestamp(price.effective_us),
+        input_nanos_per_million_tokens=price.input_nanos,
+        cached_input_nanos_per_million_tokens=price.cached_input_nanos,
+        cache_write_nanos_per_million_tokens=price.cache_write_nanos,
+        output_nanos_per_million_tokens=price.output_nanos,
+        reasoning_nanos_per_million_tokens=price.reasoning_nanos,
+        create_time=timestamp(price.create_us),
+    )
+
+
+def created(view: ModelView) -> catalog_service_pb2.CreateModelResponse:
+    """The answer to CreateModel."""
+    return catalog_service_pb2.CreateModelResponse(model=encode_model(view))
+
+
+def updated(view: ModelView) -> catalog_service_pb2.UpdateModelResponse:
+    """The answer to UpdateModel."""
+    return catalog_service_pb2.UpdateModelResponse(model=encode_model(view))
+
+
+def published(price: Price) -> catalog_service_pb2.PublishPriceResponse:
+    """The answer to PublishPrice."""
+    return catalog_service_pb2.PublishPriceResponse(price=encode_price(price))
+
+
+def _trial_offer(fields: Fields, offer: model_pb2.TrialOffer) -> TrialOffer:
+    quota = fields.number("trial_offer.quota_tokens", offer.quota_tokens, 1, TOKENS_MAX)
+    if not offer.HasField("valid_for"):
+        return TrialOffer(quota)
+    return TrialOffer(quota, fields.duration_us("trial_offer.valid_for", offer.valid_for, TRIAL_VALID_US_MAX))
+
+
+def _reservation_price(fields: Fields, price: model_pb2.ReservationPrice) -> ReservationPrice:
+    nanos = {
+        kind: fields.number(
+            f"reservation_price.{kind}_nanos_per_thousand_tpm_day",
+            getattr(price, f"{kind}_nanos_per_thousand_tpm_day"),
+            0,
+            PRICE_NANOS_MAX,
+        )
+        for kind in ("input", "output")
+    }
+    return ReservationPrice(nanos["input"], nanos["output"])
+
+
+def _token_price(fields: Fields, request: catalog_service_pb2.PublishPriceRequest, kind: str, like: str | None) -> int:
+    """The price of a kind; where it is left out, that of the kind that it is like."""
+    name = f"{kind}_nanos_per_million_tokens"
+    if like is not None and not request.HasField(name):  # type: ignore[arg-type]  # a literal's name
+        name = f"{like}_nanos_per_million_tokens"
+    return fields.number(name, getattr(request, name), 0, PRICE_NANOS_MAX)

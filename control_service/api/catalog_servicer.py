@@ -1,0 +1,88 @@
+"""CatalogService."""
+
+from typing import Final
+
+from control_service.api import catalog_codec as codec
+from control_service.api.calls import Calls, Context, Incoming
+from control_service.api.fields import Fields
+from control_service.api.paging import page_token, read_page
+from control_service.domain.model import Model
+from control_service.usecases.catalogue import create_model, model_views, publish_price, update_model
+from control_service.usecases.ports import Database, Transaction
+from tallygate._server.clock import Clock
+from tallygate.control.v1 import catalog_service_pb2 as pb
+from tallygate.control.v1 import catalog_service_pb2_grpc
+
+_NEWEST: Final = 2**63 - 1
+
+
+class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
+    """Models and their prices."""
+
+    def __init__(self, database: Database, clock: Clock, calls: Calls) -> None:
+        self._database = database
+        self._clock = clock
+        self._calls = calls
+
+    async def CreateModel(self, request: pb.CreateModelRequest, context: Context) -> pb.CreateModelResponse:
+        """See the contract."""
+        new = codec.decode_create(request)
+        answer = await self._calls.of_globals(
+            Incoming(request, context), lambda tx, act: create_model(tx, new, act), codec.created
+        )
+        return pb.CreateModelResponse.FromString(answer)
+
+    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
+        """See the contract."""
+        with Fields() as fields:
+            model_id = fields.model("name", request.name)
+        async with self._database.reading() as tx:
+            (view,) = await model_views(tx, [await tx.models.get(model_id)], self._clock.now_us())
+        return pb.GetModelResponse(model=codec.encode_model(view))
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
+        """See the contract."""
+        with Fields() as fields:
+            alias = fields.text("alias", request.alias)
+            (after,), limit = read_page(fields, request, ("",))
+        async with self._database.reading() as tx:
+            models = await _models(tx, alias, after, limit + 1)
+            views = await model_views(tx, models[:limit], self._clock.now_us())
+        token = page_token(request, (models[limit - 1].model_id,)) if len(models) > limit else ""
+        return pb.ListModelsResponse(models=[codec.encode_model(view) for view in views], next_page_token=token)
+
+    async def UpdateModel(self, request: pb.UpdateModelRequest, context: Context) -> pb.UpdateModelResponse:
+        """See the contract."""
+        model_id, update = codec.decode_update(request)
+        answer = await self._calls.of_globals(
+            Incoming(request, context), lambda tx, act: update_model(tx, model_id, update, act), codec.updated
+        )
+        return pb.UpdateModelResponse.FromString(answer)
+
+    async def PublishPrice(self, request: pb.PublishPriceRequest, context: Context) -> pb.PublishPriceResponse:
+        """See the contract."""
+        model_id, price = codec.decode_publish(request)
+        answer = await self._calls.of_globals(
+            Incoming(request, context), lambda tx, act: publish_price(tx, model_id, price, act), codec.published
+        )
+        return pb.PublishPriceResponse.FromString(answer)
+
+    async def ListPrices(self, request: pb.ListPricesRequest, context: Context) -> pb.ListPricesResponse:
+        """See the contract."""
+        with Fields() as fields:
+            model_id = fields.model("model", request.model)
+            (before,), limit = read_page(fields, request, (_NEWEST,))
+        async with self._database.reading() as tx:
+            await tx.models.get(model_id)
+            prices = await tx.models.prices_page(model_id, before, limit + 1)
+        token = page_token(request, (prices[limit - 1].version,)) if len(prices) > limit else ""
+        return pb.ListPricesResponse(
+            prices=[codec.encode_price(price) for price in prices[:limit]], next_page_token=token
+        )
+
+
+async def _models(tx: Transaction, alias: str, after: str, limit: int) -> list[Model]:
+    if not alias:
+        return await tx.models.page(after, limit)
+    model = await tx.models.with_alias(alias)
+    return [model] if model is not None and model.model_id > after else []

@@ -1,0 +1,167 @@
+"""Reading requests: every field that is wrong is named, all in one answer."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, Final, Protocol, Self, TypeVar
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from control_service.domain.errors import InvalidRequestError
+from control_service.domain.limits import (
+    ALIAS_COUNT_MAX,
+    LABEL_COUNT_MAX,
+    LABEL_KEY_MAX,
+    TEXT_MAX,
+)
+from control_service.domain.names import (
+    MalformedNameError,
+    parse_account,
+    parse_custom_service,
+    parse_model,
+    parse_reservation,
+    parse_service,
+)
+
+Value = TypeVar("Value")
+Member = TypeVar("Member", bound=StrEnum)
+
+_CURRENCY: Final = re.compile("[A-Z]{3}")
+_US: Final = 1_000_000
+_NANOS: Final = 1_000_000_000
+_YEAR_10000_S: Final = 253_402_300_800
+
+
+class EnumNames(Protocol):
+    """An enum of the contract."""
+
+    def Name(self, number: Any) -> str:
+        """The value's name. Raises ValueError."""
+
+    def Value(self, name: str) -> Any:
+        """The value's number. Raises ValueError."""
+
+
+class Fields:
+    """Collects what is wrong with a request; at the end of its `with` block all of it is raised at once.
+
+    Every method returns the value where it is right, and something of its type where it is not.
+    """
+
+    def __init__(self) -> None:
+        self._violations: list[tuple[str, str]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._violations and error is None:
+            raise InvalidRequestError(self._violations)
+
+    def refuse(self, path: str, what: str) -> None:
+        """Notes that a field is wrong."""
+        self._violations.append((path, what))
+
+    def account(self, path: str, name: str) -> str:
+        """The id in `accounts/{account}`."""
+        return self._named(path, name, parse_account, "")
+
+    def model(self, path: str, name: str) -> str:
+        """The id in `models/{model}`."""
+        return self._named(path, name, parse_model, "")
+
+    def service(self, path: str, name: str) -> tuple[str, str]:
+        """The ids in `accounts/{account}/services/{service}`."""
+        return self._named(path, name, parse_service, ("", ""))
+
+    def custom_service(self, path: str, name: str) -> tuple[str, str]:
+        """The ids in the name of a custom service."""
+        return self._named(path, name, parse_custom_service, ("", ""))
+
+    def reservation(self, path: str, name: str) -> tuple[str, str, int]:
+        """The ids and the number in the name of a reservation."""
+        return self._named(path, name, parse_reservation, ("", "", 0))
+
+    def text(self, path: str, value: str, longest: int = TEXT_MAX) -> str:
+        """A text of any characters but NUL."""
+        if len(value) > longest:
+            self.refuse(path, f"must not be longer than {longest} characters")
+        if "\x00" in value:
+            self.refuse(path, "must not contain NUL characters")
+        return value
+
+    def required_text(self, path: str, value: str, longest: int = TEXT_MAX) -> str:
+        """A text that says something."""
+        if not value.strip():
+            self.refuse(path, "must not be empty")
+        return self.text(path, value, longest)
+
+    def currency(self, path: str, value: str, default: str) -> str:
+        """An ISO 4217 code."""
+        if value and _CURRENCY.fullmatch(value) is None:
+            self.refuse(path, "must be an ISO 4217 code, three capital letters")
+        return value or default
+
+    def number(self, path: str, value: int, least: int, greatest: int) -> int:
+        """A number within bounds, both included."""
+        if not least <= value <= greatest:
+            self.refuse(path, f"must be from {least} to {greatest}")
+        return value
+
+    def member(self, path: str, names: EnumNames, number: int, kind: type[Member]) -> Member | None:
+        """A value of an enum; None where it is not said."""
+        if number == 0:
+            return None
+        try:
+            return kind(names.Name(number).removeprefix(prefix_of(names)))
+        except ValueError:
+            self.refuse(path, f"must be one of {', '.join(kind)}")
+            return None
+
+    def labels(self, path: str, labels: Mapping[str, str]) -> dict[str, str]:
+        """Labels of a service."""
+        if len(labels) > LABEL_COUNT_MAX:
+            self.refuse(path, f"must not be more than {LABEL_COUNT_MAX}")
+        for key, value in labels.items():
+            self.required_text(f"{path}.key", key, LABEL_KEY_MAX)
+            self.text(f"{path}.value", value)
+        return dict(labels)
+
+    def aliases(self, path: str, aliases: Sequence[str]) -> tuple[str, ...]:
+        """Names of a model as inference servers spell them, each once."""
+        if len(aliases) > ALIAS_COUNT_MAX:
+            self.refuse(path, f"must not be more than {ALIAS_COUNT_MAX}")
+        for index, alias in enumerate(aliases):
+            self.required_text(f"{path}[{index}]", alias)
+            if alias in aliases[:index]:
+                self.refuse(f"{path}[{index}]", "is there twice")
+        return tuple(aliases)
+
+    def moment_us(self, path: str, value: Timestamp) -> int:
+        """A moment, in microseconds since 1970, rounded down."""
+        if not (0 <= value.seconds < _YEAR_10000_S and 0 <= value.nanos < _NANOS):
+            self.refuse(path, "must be a time from 1970 to 9999")
+        return value.seconds * _US + value.nanos // 1_000
+
+    def duration_us(self, path: str, value: Duration, longest_us: int) -> int:
+        """A length of time greater than zero, in microseconds, rounded down."""
+        length_us = value.seconds * _US + value.nanos // 1_000
+        if not (0 < length_us <= longest_us and 0 <= value.nanos < _NANOS):
+            self.refuse(path, f"must be longer than zero and at most {longest_us // _US} s")
+        return length_us
+
+    def _named(self, path: str, name: str, parse: Callable[[str], Value], blank: Value) -> Value:
+        try:
+            return parse(name)
+        except MalformedNameError as error:
+            self.refuse(path, str(error))
+            return blank
+
+
+def prefix_of(names: EnumNames) -> str:
+    """What the names of all values of an enum begin with, such as `SERVICE_STATUS_`."""
+    return names.Name(0).removesuffix("UNSPECIFIED")

@@ -1,0 +1,95 @@
+"""Requests of LifecycleService, and its answers to changes."""
+
+from control_service.api.fields import Fields
+from control_service.api.service_codec import encode_reservation, encode_service
+from control_service.domain.limits import RATE_TOKENS_MAX, TERM_DAYS_MAX
+from control_service.domain.reservation import OverflowPolicy, ReservationTerms
+from control_service.domain.status import Status
+from control_service.usecases.lifecycle import InitialBilling, PurchaseView
+from control_service.usecases.ports import ServiceFilter
+from control_service.usecases.services import NewService, ServiceUpdate
+from tallygate.control.v1 import inference_service_pb2, reservation_pb2
+from tallygate.control.v1 import lifecycle_service_pb2 as pb
+
+
+def decode_create(request: pb.CreateInferenceServiceRequest) -> tuple[str, NewService, InitialBilling]:
+    """The account's id, the service to make, and its first billing settings. Raises InvalidRequestError."""
+    billing = request.billing
+    with Fields() as fields:
+        account_id, service_id = fields.custom_service("name", request.name)
+        read_outage_policy(fields, request.outage_policy)
+        new = NewService(
+            service_id=service_id,
+            model_id=fields.model("model", request.model),
+            display_name=fields.text("display_name", request.display_name),
+            team=fields.text("team", request.team),
+            labels=fields.labels("labels", request.labels),
+        )
+        buys = billing.HasField("reservation")
+        return (
+            account_id,
+            new,
+            InitialBilling(
+                claim_free_trial=billing.claim_free_trial,
+                enable_postpaid=billing.enable_postpaid,
+                reservation=read_terms(fields, "billing.reservation", billing.reservation) if buys else None,
+            ),
+        )
+
+
+def decode_update(request: pb.UpdateInferenceServiceRequest) -> tuple[tuple[str, str], ServiceUpdate]:
+    """The ids of account and service, and what is new. Raises InvalidRequestError."""
+    with Fields() as fields:
+        display_name, team = fields.text("display_name", request.display_name), fields.text("team", request.team)
+        labels = fields.labels("labels.labels", request.labels.labels)
+        read_outage_policy(fields, request.outage_policy)
+        return fields.service("name", request.name), ServiceUpdate(
+            display_name=display_name if request.HasField("display_name") else None,
+            team=team if request.HasField("team") else None,
+            labels=labels if request.HasField("labels") else None,
+        )
+
+
+def decode_list(fields: Fields, request: pb.ListInferenceServicesRequest) -> tuple[ServiceFilter, Status | None]:
+    """Which services are wanted; notes in `fields` what is wrong."""
+    wanted = ServiceFilter(
+        account_id=fields.account("account", request.account) if request.account else None,
+        model_id=fields.model("model", request.model) if request.model else None,
+        team=fields.text("team", request.team) or None,
+        show_deleted=request.show_deleted,
+    )
+    return wanted, fields.member("status", inference_service_pb2.ServiceStatus, request.status, Status)
+
+
+def read_terms(fields: Fields, path: str, terms: pb.ReservationTerms) -> ReservationTerms:
+    """What a buyer asks for; notes in `fields` what is wrong."""
+    rates = {
+        name: fields.number(f"{path}.{name}", getattr(terms, name), 0, RATE_TOKENS_MAX)
+        for name in ("input_tokens_per_minute", "output_tokens_per_minute")
+    }
+    if not any(rates.values()):
+        fields.refuse(f"{path}.input_tokens_per_minute", "must not be zero together with output_tokens_per_minute")
+    policy = fields.member(
+        f"{path}.overflow_policy", reservation_pb2.OverflowPolicy, terms.overflow_policy, OverflowPolicy
+    )
+    return ReservationTerms(
+        term_day_count=fields.number(f"{path}.term_day_count", terms.term_day_count, 1, TERM_DAYS_MAX),
+        overflow_policy=policy or OverflowPolicy.BILL_BY_TOKEN,
+        **rates,
+    )
+
+
+def read_outage_policy(fields: Fields, number: int) -> None:
+    """There is one policy, and saying it changes nothing; notes in `fields` any other number."""
+    if number not in inference_service_pb2.OutagePolicy.values():
+        fields.refuse("outage_policy", "must be DENY")
+
+
+def purchased(view: PurchaseView) -> pb.PurchaseReservationResponse:
+    """The answer to PurchaseReservation."""
+    service = view.service.service
+    return pb.PurchaseReservationResponse(
+        reservation=encode_reservation(view.reservation, service.update_us or 0),
+        inference_service=encode_service(view.service),
+        postpaid_enabled=view.postpaid_enabled,
+    )

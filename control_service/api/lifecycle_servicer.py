@@ -1,0 +1,200 @@
+"""LifecycleService."""
+
+from collections.abc import Callable
+from functools import partial
+
+from google.protobuf.message import Message
+
+from control_service.api import lifecycle_codec as codec
+from control_service.api.calls import Calls, Context, Incoming
+from control_service.api.fields import Fields
+from control_service.api.paging import page_token, read_page
+from control_service.api.service_codec import encode_event, encode_reservation, encode_service
+from control_service.domain.service import ServiceView
+from control_service.usecases.billing import claim_trial, disable_postpaid, enable_postpaid, set_suspended
+from control_service.usecases.lifecycle import (
+    Step,
+    cancel_reservation,
+    change_service,
+    create_with_billing,
+    purchase_reservation,
+)
+from control_service.usecases.ports import Database
+from control_service.usecases.service_list import ServiceQuery, list_services
+from control_service.usecases.services import delete_service, find_service, get_service, update_service
+from tallygate._server.clock import Clock
+from tallygate.control.v1 import lifecycle_service_pb2 as pb
+from tallygate.control.v1 import lifecycle_service_pb2_grpc
+
+
+class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
+    """The life of inference services."""
+
+    def __init__(self, database: Database, clock: Clock, calls: Calls) -> None:
+        self._database = database
+        self._clock = clock
+        self._calls = calls
+
+    async def CreateInferenceService(
+        self, request: pb.CreateInferenceServiceRequest, context: Context
+    ) -> pb.CreateInferenceServiceResponse:
+        """See the contract."""
+        account_id, new, billing = codec.decode_create(request)
+        answer = await self._calls.of_account(
+            Incoming(request, context),
+            account_id,
+            lambda tx, account, act: create_with_billing(tx, account, new, billing, act),
+            _showing(pb.CreateInferenceServiceResponse),
+        )
+        return pb.CreateInferenceServiceResponse.FromString(answer)
+
+    async def GetInferenceService(
+        self, request: pb.GetInferenceServiceRequest, context: Context
+    ) -> pb.GetInferenceServiceResponse:
+        """See the contract."""
+        with Fields() as fields:
+            account_id, service_id = fields.service("name", request.name)
+        async with self._database.reading() as tx:
+            view = await get_service(tx, account_id, service_id, self._clock.now_us())
+        return pb.GetInferenceServiceResponse(inference_service=encode_service(view))
+
+    async def ListInferenceServices(
+        self, request: pb.ListInferenceServicesRequest, context: Context
+    ) -> pb.ListInferenceServicesResponse:
+        """See the contract."""
+        with Fields() as fields:
+            wanted, status = codec.decode_list(fields, request)
+            after, limit = read_page(fields, request, (wanted.account_id or "", ""))
+        async with self._database.reading() as tx:
+            page = await list_services(tx, ServiceQuery(wanted, status, after, limit), self._clock.now_us())
+        return pb.ListInferenceServicesResponse(
+            inference_services=[encode_service(view) for view in page.services],
+            next_page_token="" if page.next_after is None else page_token(request, page.next_after),
+        )
+
+    async def UpdateInferenceService(
+        self, request: pb.UpdateInferenceServiceRequest, context: Context
+    ) -> pb.UpdateInferenceServiceResponse:
+        """See the contract."""
+        _, update = codec.decode_update(request)
+        answer = await self._change(
+            Incoming(request, context),
+            lambda tx, _account, service, act: update_service(tx, service, update, act),
+            pb.UpdateInferenceServiceResponse,
+        )
+        return pb.UpdateInferenceServiceResponse.FromString(answer)
+
+    async def DeleteInferenceService(
+        self, request: pb.DeleteInferenceServiceRequest, context: Context
+    ) -> pb.DeleteInferenceServiceResponse:
+        """See the contract."""
+        answer = await self._change(Incoming(request, context), delete_service, pb.DeleteInferenceServiceResponse)
+        return pb.DeleteInferenceServiceResponse.FromString(answer)
+
+    async def ClaimFreeTrial(self, request: pb.ClaimFreeTrialRequest, context: Context) -> pb.ClaimFreeTrialResponse:
+        """See the contract."""
+        answer = await self._change(Incoming(request, context), claim_trial, pb.ClaimFreeTrialResponse)
+        return pb.ClaimFreeTrialResponse.FromString(answer)
+
+    async def EnablePostpaid(self, request: pb.EnablePostpaidRequest, context: Context) -> pb.EnablePostpaidResponse:
+        """See the contract."""
+        answer = await self._change(Incoming(request, context), enable_postpaid, pb.EnablePostpaidResponse)
+        return pb.EnablePostpaidResponse.FromString(answer)
+
+    async def DisablePostpaid(self, request: pb.DisablePostpaidRequest, context: Context) -> pb.DisablePostpaidResponse:
+        """See the contract."""
+        answer = await self._change(Incoming(request, context), disable_postpaid, pb.DisablePostpaidResponse)
+        return pb.DisablePostpaidResponse.FromString(answer)
+
+    async def PurchaseReservation(
+        self, request: pb.PurchaseReservationRequest, context: Context
+    ) -> pb.PurchaseReservationResponse:
+        """See the contract."""
+        with Fields() as fields:
+            account_id, service_id = fields.service("inference_service", request.inference_service)
+            terms = codec.read_terms(fields, "terms", request.terms)
+        answer = await self._calls.of_account(
+            Incoming(request, context),
+            account_id,
+            lambda tx, account, act: purchase_reservation(tx, account, service_id, terms, act),
+            codec.purchased,
+        )
+        return pb.PurchaseReservationResponse.FromString(answer)
+
+    async def CancelReservation(
+        self, request: pb.CancelReservationRequest, context: Context
+    ) -> pb.CancelReservationResponse:
+        """See the contract."""
+        with Fields() as fields:
+            account_id, service_id, number = fields.reservation("name", request.name)
+        answer = await self._calls.of_account(
+            Incoming(request, context),
+            account_id,
+            lambda tx, account, act: cancel_reservation(tx, account, service_id, number, act),
+            lambda cancelled: pb.CancelReservationResponse(reservation=encode_reservation(cancelled, cancelled.end_us)),
+        )
+        return pb.CancelReservationResponse.FromString(answer)
+
+    async def ListReservations(
+        self, request: pb.ListReservationsRequest, context: Context
+    ) -> pb.ListReservationsResponse:
+        """See the contract."""
+        with Fields() as fields:
+            account_id, service_id = fields.service("inference_service", request.inference_service)
+            (after,), limit = read_page(fields, request, (0,))
+        async with self._database.reading() as tx:
+            await find_service(tx, await tx.accounts.get(account_id), service_id)
+            found = await tx.reservations.page(account_id, service_id, after, limit + 1)
+        now_us = self._clock.now_us()
+        token = page_token(request, (found[limit - 1].reservation_number,)) if len(found) > limit else ""
+        return pb.ListReservationsResponse(
+            reservations=[encode_reservation(reservation, now_us) for reservation in found[:limit]],
+            next_page_token=token,
+        )
+
+    async def SuspendInferenceService(
+        self, request: pb.SuspendInferenceServiceRequest, context: Context
+    ) -> pb.SuspendInferenceServiceResponse:
+        """See the contract."""
+        step = partial(set_suspended, suspended=True)
+        answer = await self._change(Incoming(request, context), step, pb.SuspendInferenceServiceResponse)
+        return pb.SuspendInferenceServiceResponse.FromString(answer)
+
+    async def ResumeInferenceService(
+        self, request: pb.ResumeInferenceServiceRequest, context: Context
+    ) -> pb.ResumeInferenceServiceResponse:
+        """See the contract."""
+        step = partial(set_suspended, suspended=False)
+        answer = await self._change(Incoming(request, context), step, pb.ResumeInferenceServiceResponse)
+        return pb.ResumeInferenceServiceResponse.FromString(answer)
+
+    async def ListServiceEvents(
+        self, request: pb.ListServiceEventsRequest, context: Context
+    ) -> pb.ListServiceEventsResponse:
+        """See the contract."""
+        with Fields() as fields:
+            account_id, service_id = fields.service("inference_service", request.inference_service)
+            (after,), limit = read_page(fields, request, (0,))
+        async with self._database.reading() as tx:
+            await find_service(tx, await tx.accounts.get(account_id), service_id)
+            events = await tx.events.page(account_id, service_id, after, limit + 1)
+        token = page_token(request, (events[limit - 1].event_number,)) if len(events) > limit else ""
+        return pb.ListServiceEventsResponse(
+            service_events=[encode_event(event) for event in events[:limit]], next_page_token=token
+        )
+
+    async def _change(self, incoming: Incoming, step: Step, response: Callable[..., Message]) -> bytes:
+        """One step on the service whose `name` the request has."""
+        with Fields() as fields:
+            account_id, service_id = fields.service("name", incoming.request.name)
+        return await self._calls.of_account(
+            incoming,
+            account_id,
+            lambda tx, account, act: change_service(tx, account, service_id, step, act),
+            _showing(response),
+        )
+
+
+def _showing(response: Callable[..., Message]) -> Callable[[ServiceView], Message]:
+    """Encodes a response whose one field is the service."""
+    return lambda view: response(inference_service=encode_service(view))

@@ -1,0 +1,76 @@
+"""Services, reservations and events on the wire."""
+
+from control_service.api.codec import enum_value, enum_values, timestamp
+from control_service.domain.event import ServiceEvent
+from control_service.domain.names import event_name, model_name, reservation_name
+from control_service.domain.reservation import Reservation
+from control_service.domain.service import ServiceView, Trial
+from control_service.domain.status import BillingMode, StopReason
+from tallygate.control.v1 import inference_service_pb2 as pb
+from tallygate.control.v1 import reservation_pb2, service_event_pb2
+
+
+def encode_service(view: ServiceView) -> pb.InferenceService:
+    """A service with all that follows from its facts."""
+    service, standing = view.service, view.standing
+    usable = BillingMode.FREE_TRIAL in standing.billing_modes
+    return pb.InferenceService(
+        name=service.name,
+        uid=service.uid,
+        model=model_name(service.model_id),
+        kind=enum_value(pb.ServiceKind, service.kind),
+        display_name=service.display_name,
+        team=service.team,
+        labels=service.labels,
+        status=enum_value(pb.ServiceStatus, standing.status),
+        stop_reasons=enum_values(pb.StopReason, StopReason, standing.stop_reasons),
+        billing_modes=enum_values(pb.BillingMode, BillingMode, standing.billing_modes),
+        free_trial=None if service.trial is None else _encode_trial(service.trial, usable=usable),
+        postpaid=enum_value(pb.PostpaidState, service.postpaid),
+        reserved_input_tokens_per_minute=view.reserved.input_tokens_per_minute,
+        reserved_output_tokens_per_minute=view.reserved.output_tokens_per_minute,
+        outage_policy=pb.OUTAGE_POLICY_DENY,
+        config_version=service.config_version,
+        create_time=timestamp(service.create_us),
+        update_time=timestamp(service.update_us),
+        delete_time=timestamp(service.delete_us),
+    )
+
+
+def encode_reservation(reservation: Reservation, now_us: int) -> reservation_pb2.Reservation:
+    """A reservation as of now."""
+    return reservation_pb2.Reservation(
+        name=reservation_name(reservation.account_id, reservation.service_id, reservation.reservation_number),
+        input_tokens_per_minute=reservation.input_tokens_per_minute,
+        output_tokens_per_minute=reservation.output_tokens_per_minute,
+        start_time=timestamp(reservation.start_us),
+        end_time=timestamp(reservation.end_us),
+        overflow_policy=enum_value(reservation_pb2.OverflowPolicy, reservation.overflow_policy),
+        paid_nanos=reservation.paid_nanos,
+        state=enum_value(reservation_pb2.ReservationState, reservation.state(now_us)),
+    )
+
+
+def encode_event(event: ServiceEvent) -> service_event_pb2.ServiceEvent:
+    """A change of a service's status or stop reasons."""
+    return service_event_pb2.ServiceEvent(
+        name=event_name(event.account_id, event.service_id, event.event_number),
+        event_time=timestamp(event.origin.at_us),
+        cause=enum_value(service_event_pb2.EventCause, event.origin.cause),
+        actor=event.origin.actor,
+        old_status=enum_value(pb.ServiceStatus, event.old_status),
+        new_status=enum_value(pb.ServiceStatus, event.new_status),
+        old_stop_reasons=enum_values(pb.StopReason, StopReason, event.old_stop_reasons),
+        new_stop_reasons=enum_values(pb.StopReason, StopReason, event.new_stop_reasons),
+    )
+
+
+def _encode_trial(trial: Trial, *, usable: bool) -> pb.FreeTrial:
+    return pb.FreeTrial(
+        quota_tokens=trial.quota_tokens,
+        spent_tokens=trial.spent_tokens,
+        remaining_tokens=trial.remaining_tokens,
+        usable=usable,
+        claim_time=timestamp(trial.claim_us),
+        expire_time=timestamp(trial.expire_us),
+    )
