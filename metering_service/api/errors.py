@@ -11,7 +11,7 @@ from metering_service.domain.errors import (
     SequenceGap,
     StorageUnavailable,
 )
-from tallygate._server.failures import RpcFailure
+from tallygate._server.failures import VIOLATIONS_MAX, RpcFailure
 
 STORAGE_RETRY_AFTER_MS: Final = 1_000
 
@@ -21,7 +21,10 @@ def translate(error: Exception) -> RpcFailure | None:
     message = str(error)
     match error:
         case InvalidQuery():
-            return RpcFailure(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST", message, violations=error.violations)
+            told = error.violations[:VIOLATIONS_MAX]
+            return RpcFailure(
+                grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST", str(InvalidQuery(*told)), violations=told
+            )
         case SequenceGap():
             expected_and_actual = {"expected": str(error.expected), "actual": str(error.actual)}
             return RpcFailure(grpc.StatusCode.INVALID_ARGUMENT, "SEQUENCE_GAP", message, expected_and_actual)

@@ -72,15 +72,19 @@ class QueryUsageRequest(_message.Message):
 
     @_builtins.property
     def services(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only these services, `accounts/{account}/services/{service}`; or all of an account, `accounts/{account}`. Required."""
+        """Only these services, `accounts/{account}/services/{service}`; or all of an account, `accounts/{account}`. At most
+        100. Required.
+        """
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Only requests with all of these labels."""
+        """Only requests with all of these labels, at most 8. Denials have no labels: with this, none is counted."""
 
     @_builtins.property
     def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What to group by: `service`, `service_uid`, `credential` or `label:{key}`."""
+        """What to group by: `service`, `service_uid`, `credential` or `label:{key}`, at most 8. What lacks a label is in the
+        group of its empty value.
+        """
 
     def __init__(
         self,
@@ -118,7 +122,9 @@ class QueryUsageResponse(_message.Message):
 
     @_builtins.property
     def running(self) -> Global___RunningUsage:
-        """Requests that run now on the node that was asked, and are in no bucket yet."""
+        """Requests of these services that run now on the node that was asked, whatever their credential and labels; they are
+        in no bucket yet.
+        """
 
     @_builtins.property
     def fresh_through_time(self) -> _timestamp_pb2.Timestamp:

@@ -34,7 +34,9 @@ class UsageServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> UsageServiceAsyncStub: ...
     QueryUsage: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.QueryUsageRequest, _usage_service_pb2.QueryUsageResponse]
-    """Usage over time, from minute aggregates: what is in the answer is committed."""
+    """Usage over time, from minute aggregates: what is in the answer is committed. INVALID_ARGUMENT where there would be
+    more than 10,000 steps or buckets.
+    """
     GetRequestUsage: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.GetRequestUsageRequest, _usage_service_pb2.GetRequestUsageResponse]
     """The record of a request. NOT_FOUND if none is known of that id."""
     ListRequestUsage: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.ListRequestUsageRequest, _usage_service_pb2.ListRequestUsageResponse]
@@ -46,7 +48,9 @@ class UsageServiceAsyncStub(UsageServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     QueryUsage: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.QueryUsageRequest, _usage_service_pb2.QueryUsageResponse]  # type: ignore[assignment]
-    """Usage over time, from minute aggregates: what is in the answer is committed."""
+    """Usage over time, from minute aggregates: what is in the answer is committed. INVALID_ARGUMENT where there would be
+    more than 10,000 steps or buckets.
+    """
     GetRequestUsage: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.GetRequestUsageRequest, _usage_service_pb2.GetRequestUsageResponse]  # type: ignore[assignment]
     """The record of a request. NOT_FOUND if none is known of that id."""
     ListRequestUsage: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.ListRequestUsageRequest, _usage_service_pb2.ListRequestUsageResponse]  # type: ignore[assignment]
@@ -61,7 +65,9 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _usage_service_pb2.QueryUsageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_usage_service_pb2.QueryUsageResponse, _abc.Awaitable[_usage_service_pb2.QueryUsageResponse]]:
-        """Usage over time, from minute aggregates: what is in the answer is committed."""
+        """Usage over time, from minute aggregates: what is in the answer is committed. INVALID_ARGUMENT where there would be
+        more than 10,000 steps or buckets.
+        """
 
     @_abc_1.abstractmethod
     def GetRequestUsage(
