@@ -13,6 +13,9 @@ from control_service.domain.errors import StorageUnavailableError
 from control_service.storage.transaction import SqlTransaction
 from tallygate._server.database import read_only
 
+MIGRATIONS: Final = "control_service:storage/migrations"
+"""Where the revisions of the control database are."""
+
 _log = structlog.get_logger(__name__)
 
 # SQLSTATE classes after which the same transaction may succeed: connection, rollback by the server (serialisation,

@@ -69,7 +69,7 @@ class ModelRows:
         """See `ports.Models.add_price`."""
         await self._connection.execute(insert(_prices).values(asdict(price)))
 
-    async def prices(self, model_ids: Sequence[str]) -> list[Price]:
+    async def prices(self, model_ids: list[str]) -> list[Price]:
         """See `ports.Models.prices`."""
         rows = await self._connection.execute(select(_prices).where(_prices.c.model_id.in_(model_ids)))
         return [Price(**row) for row in rows.mappings()]

@@ -75,7 +75,7 @@ class Models(Protocol):
     async def add_price(self, price: Price) -> None:
         """Stores a new version; globals were locked."""
 
-    async def prices(self, model_ids: Sequence[str]) -> list[Price]:
+    async def prices(self, model_ids: list[str]) -> list[Price]:
         """All versions of these models."""
 
     async def prices_page(self, model_id: str, before: int, limit: int) -> list[Price]:

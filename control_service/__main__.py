@@ -1,0 +1,25 @@
+"""The control service as a program: `python -m control_service --help`."""
+
+import os
+import sys
+
+from control_service.bootstrap import serve
+from control_service.settings import parse
+from tallygate._server.errors import StartupError
+from tallygate._server.logs import configure_logging
+from tallygate._server.run import EXIT_STARTUP_ERROR, run
+
+
+def main() -> None:
+    """Read the settings and serve until told to stop."""
+    try:
+        settings = parse(sys.argv[1:], os.environ)
+    except StartupError as error:
+        print(error, file=sys.stderr)  # noqa: T201  # one line for whoever started it
+        sys.exit(EXIT_STARTUP_ERROR)
+    configure_logging(settings.log_format)
+    run(lambda stop: serve(settings, stop))
+
+
+if __name__ == "__main__":
+    main()

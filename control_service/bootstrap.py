@@ -1,0 +1,138 @@
+"""Puts the control service together, runs it, and takes it apart again in order: streams, calls, background, rest."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import grpc
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from control_service.api.account_servicer import AccountServicer
+from control_service.api.calls import Calls
+from control_service.api.catalog_servicer import CatalogServicer
+from control_service.api.failures import translate
+from control_service.api.fleet_servicer import FleetServicer
+from control_service.api.lifecycle_servicer import LifecycleServicer
+from control_service.settings import Settings
+from control_service.storage.database import MIGRATIONS, SqlDatabase
+from control_service.usecases.acknowledgements import Acknowledgements
+from control_service.usecases.change_signal import ChangeSignal
+from control_service.usecases.config_feed import ConfigFeed
+from control_service.usecases.config_history import ConfigHistory
+from control_service.usecases.exchange import ExchangeLeases
+from control_service.usecases.greeting import Greeting
+from control_service.usecases.mutation import Mutations
+from control_service.usecases.shortages import Shortages
+from control_service.usecases.sweep import Sweeper
+from tallygate._server.clock import Clock, SystemClock
+from tallygate._server.database import create_engine, migrate
+from tallygate._server.run import announce
+from tallygate._server.server import GrpcServer
+from tallygate.control.v1 import (
+    account_service_pb2,
+    account_service_pb2_grpc,
+    catalog_service_pb2,
+    catalog_service_pb2_grpc,
+    fleet_service_pb2,
+    fleet_service_pb2_grpc,
+    lifecycle_service_pb2,
+    lifecycle_service_pb2_grpc,
+)
+
+PROGRAM: Final = "control service"
+DRAIN_S: Final = 5.0
+SERVICE_NAMES: Final = tuple(
+    file.DESCRIPTOR.services_by_name[name].full_name
+    for file, name in (
+        (account_service_pb2, "AccountService"),
+        (catalog_service_pb2, "CatalogService"),
+        (fleet_service_pb2, "FleetService"),
+        (lifecycle_service_pb2, "LifecycleService"),
+    )
+)
+
+_log = structlog.get_logger(__name__)
+
+
+def new_id() -> str:
+    """A random id for an account, a model or a service."""
+    return str(uuid.uuid4())
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A control service put together: what serves, and what runs beside it."""
+
+    server: GrpcServer
+    feed: ConfigFeed
+    background: tuple[Callable[[], Coroutine[Any, Any, None]], ...]
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[str]:
+        """Serves inside the block; gives the address. What runs beside it ends the block if it fails.
+
+        Raises:
+            ConfigurationError: the address cannot be bound.
+        """
+        address = await self.server.start()
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(run()) for run in self.background]
+            try:
+                self.server.set_serving(True)
+                yield address
+            finally:
+                self.server.set_serving(False)
+                self.feed.close_all()
+                await self.server.stop(DRAIN_S)
+                for task in tasks:
+                    task.cancel()
+
+
+def assemble(engine: AsyncEngine, clock: Clock, *, listen: str, insecure: bool) -> Control:
+    """Puts a control service together on a database that is at its newest revision.
+
+    Raises:
+        ConfigurationError: the address is malformed or unsafe.
+    """
+    database = SqlDatabase(engine)
+    signal, history, shortages = ChangeSignal(), ConfigHistory(), Shortages()
+    calls = Calls(Mutations(database, clock, new_id, signal))
+    feed = ConfigFeed(database, clock, signal, history, shortages)
+    acknowledgements = Acknowledgements(database, clock, signal, feed)
+    exchange = ExchangeLeases(database, clock, history, signal, shortages)
+    fleet = FleetServicer(Greeting(database, clock), feed, acknowledgements, exchange)
+
+    def add_servicers(server: grpc.aio.Server) -> None:
+        account_service_pb2_grpc.add_AccountServiceServicer_to_server(AccountServicer(database, calls), server)
+        catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogServicer(database, clock, calls), server)
+        lifecycle = LifecycleServicer(database, clock, calls)
+        lifecycle_service_pb2_grpc.add_LifecycleServiceServicer_to_server(lifecycle, server)
+        fleet_service_pb2_grpc.add_FleetServiceServicer_to_server(fleet, server)
+
+    server = GrpcServer(
+        listen=listen,
+        insecure=insecure,
+        service_names=SERVICE_NAMES,
+        add_servicers=add_servicers,
+        translate=translate,
+    )
+    return Control(server, feed, (feed.run, acknowledgements.run, Sweeper(database, clock, signal).run))
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Serves until `stop` is set. Raises StartupError where it cannot start."""
+    engine = create_engine(settings.database_url)
+    try:
+        await migrate(engine, MIGRATIONS, PROGRAM)
+        control = assemble(engine, SystemClock(), listen=settings.listen, insecure=settings.insecure)
+        async with control.running() as address:
+            announce(address)
+            _log.info("serving", address=address)
+            await stop.wait()
+            _log.info("stopping")
+    finally:
+        await engine.dispose()
