@@ -1,19 +1,15 @@
 """FleetService on the wire."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
-import grpc
-
+from control_service.api.calls import Context
 from control_service.api.fleet_codec import (
-    asked_of,
-    check_hello,
-    check_subscription,
-    exchange_response,
-    watch_response,
+    decode_exchange,
+    decode_hello,
+    decode_subscription,
+    encode_answers,
+    encode_update,
 )
 from control_service.domain.errors import InvalidRequestError
 from control_service.usecases.acknowledgements import Acknowledgements
@@ -21,12 +17,11 @@ from control_service.usecases.config_feed import ConfigFeed
 from control_service.usecases.exchange import ExchangeLeases
 from control_service.usecases.greeting import Greeting
 from control_service.usecases.watcher import Watcher
-from tallygate.control.v1 import fleet_service_pb2, fleet_service_pb2_grpc
+from tallygate.control.v1 import fleet_service_pb2 as pb
+from tallygate.control.v1 import fleet_service_pb2_grpc
 
 HEARTBEAT_SECONDS = 0.9
 """Nodes are promised a message at least every second."""
-
-Context = grpc.aio.ServicerContext[Any, fleet_service_pb2.WatchConfigResponse]
 
 
 class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
@@ -40,30 +35,28 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
         self._acknowledgements = acknowledgements
         self._exchange = exchange
 
-    async def ExchangeLeases(
-        self, request: fleet_service_pb2.ExchangeLeasesRequest, context: Any
-    ) -> fleet_service_pb2.ExchangeLeasesResponse:
+    async def ExchangeLeases(self, request: pb.ExchangeLeasesRequest, context: Context) -> pb.ExchangeLeasesResponse:
         """See the contract."""
-        return exchange_response(await self._exchange.exchange(asked_of(request)))
+        return encode_answers(await self._exchange.exchange(decode_exchange(request)))
 
     async def WatchConfig(  # type: ignore[override]  # the stub knows generators only; grpc.aio takes both
-        self, request_iterator: AsyncIterator[fleet_service_pb2.WatchConfigRequest], context: Context
+        self, request_iterator: AsyncIterator[pb.WatchConfigRequest], context: Context
     ) -> None:
         """See the contract. Written as a coroutine, so that a cancelled stream cleans up at once, also amid a write."""
-        first = await anext(request_iterator, fleet_service_pb2.WatchConfigRequest())
-        hello = check_hello(first)
+        first = await anext(request_iterator, pb.WatchConfigRequest())
+        hello = decode_hello(first)
         await self._greeting.greet(hello.node, hello.epoch, hello.metering_database_id)
         watcher = self._feed.open(hello.node, hello.epoch)
         listening = asyncio.create_task(self._listen(watcher, request_iterator))
         try:
             while (update := await watcher.next(HEARTBEAT_SECONDS)) is not None:
-                await context.write(watch_response(update))
+                await context.write(encode_update(update))
         finally:
             listening.cancel()
             self._feed.close(watcher)
             self._acknowledgements.forget(watcher)
 
-    async def _listen(self, watcher: Watcher, requests: AsyncIterator[fleet_service_pb2.WatchConfigRequest]) -> None:
+    async def _listen(self, watcher: Watcher, requests: AsyncIterator[pb.WatchConfigRequest]) -> None:
         """Takes in what the node says, until it says no more or something that it must not."""
         try:
             async for request in requests:
@@ -73,14 +66,14 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
         else:
             watcher.dismiss()
 
-    async def _hear(self, watcher: Watcher, request: fleet_service_pb2.WatchConfigRequest) -> None:
+    async def _hear(self, watcher: Watcher, request: pb.WatchConfigRequest) -> None:
         match request.WhichOneof("message"):
             case "acknowledgement":
                 self._acknowledgements.heard(watcher, request.acknowledgement.version)
             case "subscription":
-                check_subscription(request.subscription)
-                self._feed.unsubscribe(watcher, request.subscription.unsubscribe)
-                await self._feed.subscribe(watcher, request.subscription.subscribe)
+                subscribe, unsubscribe = decode_subscription(request.subscription)
+                self._feed.unsubscribe(watcher, unsubscribe)
+                await self._feed.subscribe(watcher, subscribe)
             case "hello":
                 raise InvalidRequestError([("hello", "is said once, at the beginning of a stream")])
             case _:

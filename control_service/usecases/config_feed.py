@@ -139,7 +139,7 @@ class ConfigFeed:
         self._history.observe(version, self._clock.monotonic_ns())
         watchers = list(self._watchers.values())
         self._tell(configs, watchers)
-        replenished = self._shortages.ended(came_back, self._clock.monotonic_ns())
+        replenished = self._shortages.ended(came_back)
         for watcher in watchers:
             watcher.recall(recalls)
             watcher.replenish(replenished)

@@ -88,10 +88,9 @@ class ExchangeLeases:
         ]
 
     def _remember_shortages(self, settlement: Settlement, standings: Mapping[str, Standing]) -> None:
-        now_ns = self._clock.monotonic_ns()
         for claim in settlement.fitting:
             if claim.lease.lease_id in standings:
-                self._shortages.told(claim.lease.budget, claim.lease.service_uid, now_ns)
+                self._shortages.told(claim.lease.budget, claim.lease.service_uid)
 
     def _admitted(self, asked: Asked, node: Node | None) -> Node:
         if node is None or asked.epoch > node.epoch:

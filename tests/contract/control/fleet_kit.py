@@ -1,0 +1,228 @@
+"""A control service without its wire: accounts and services as a test needs them, and nodes that exchange leases."""
+
+import itertools
+from dataclasses import replace
+
+from control_service.domain.account import Account, OverduePolicy
+from control_service.domain.bucket import Bucket
+from control_service.domain.budget import BudgetKey, BudgetKind
+from control_service.domain.event import EventCause, Origin, ServiceEvent
+from control_service.domain.lease import Lease, Statement
+from control_service.domain.model import Model
+from control_service.domain.price import Price
+from control_service.domain.reservation import OverflowPolicy, Reservation
+from control_service.domain.service import Service, ServiceKind, Trial
+from control_service.domain.status import PostpaidState
+from control_service.storage.database import SqlDatabase
+from control_service.usecases.acknowledgements import Acknowledgements
+from control_service.usecases.change_signal import ChangeSignal
+from control_service.usecases.config_feed import ConfigFeed
+from control_service.usecases.config_history import ConfigHistory
+from control_service.usecases.exchange import Answer, Asked, ExchangeLeases
+from control_service.usecases.fleet_ports import LeaseFilter
+from control_service.usecases.greeting import Greeting
+from control_service.usecases.settlement import Stated
+from control_service.usecases.shortages import Shortages
+from control_service.usecases.standing import restand
+from control_service.usecases.sweep import Sweeper
+from tallygate._server.clock import ManualClock
+
+FLOOR = 1_000
+METERING_DATABASE = "metering-database"
+
+
+class Kit:
+    """The fleet's use cases on one database and one clock that stands still."""
+
+    def __init__(self, database: SqlDatabase) -> None:
+        self.database = database
+        self.clock = ManualClock()
+        self.changes = ChangeSignal()
+        self.history = ConfigHistory()
+        self.shortages = Shortages(self.clock)
+        self.feed = ConfigFeed(database, self.clock, self.changes, self.history, self.shortages)
+        self.exchange = ExchangeLeases(database, self.clock, self.history, self.changes, self.shortages)
+        self.acknowledgements = Acknowledgements(database, self.clock, self.changes, self.feed)
+        self.greeting = Greeting(database, self.clock)
+        self.sweeper = Sweeper(database, self.clock, self.changes)
+        self._numbers = itertools.count(1)
+
+    @property
+    def now_us(self) -> int:
+        return self.clock.now_us()
+
+    async def account(self, account_id: str = "acme", *, funds: int = 0, credit: int = 0) -> Account:
+        account = Account(
+            account_id=account_id,
+            uid=f"00000000-0000-0000-0000-{next(self._numbers):012}",
+            display_name="",
+            currency_code="USD",
+            credit_limit_nanos=credit,
+            overdue_floor_nanos=FLOOR,
+            overdue_policy=OverduePolicy.STOP_ALL,
+            create_us=self.now_us,
+            update_us=self.now_us,
+            funds_nanos=funds,
+        )
+        async with self.database.writing() as tx:
+            await tx.accounts.add(account)
+            await tx.next_config_version()
+        return account
+
+    async def model(self, model_id: str = "llama") -> None:
+        model = Model(
+            model_id=model_id,
+            uid=f"00000000-0000-0000-0001-{next(self._numbers):012}",
+            display_name="",
+            currency_code="USD",
+            smallest_request_tokens=16,
+            create_us=self.now_us,
+            update_us=self.now_us,
+        )
+        async with self.database.writing() as tx:
+            await tx.models.add(replace(model, config_version=await tx.next_config_version()))
+
+    async def service(
+        self,
+        service_id: str = "chat",
+        *,
+        account_id: str = "acme",
+        trial_tokens: int | None = None,
+        trial_for_us: int | None = None,
+        postpaid: bool = False,
+        output_tpm: int = 0,
+        overflow: OverflowPolicy = OverflowPolicy.BILL_BY_TOKEN,
+        fleet_told: bool = True,
+    ) -> Service:
+        """A started service that the fleet knows of, with the payers that a test is about."""
+        now_us = self.now_us
+        trial = None
+        if trial_tokens is not None:
+            expire_us = None if trial_for_us is None else now_us + trial_for_us
+            trial = Trial(quota_tokens=trial_tokens, smallest_tokens=16, claim_us=now_us, expire_us=expire_us)
+        service = Service(
+            account_id=account_id,
+            service_id=service_id,
+            uid=f"uid-{account_id}-{service_id}",
+            model_id="llama",
+            kind=ServiceKind.CUSTOM,
+            trial=trial,
+            postpaid=PostpaidState.ENABLED if postpaid else PostpaidState.NEVER_ENABLED,
+            fleet_told=fleet_told,
+            reservation_count=1 if output_tpm else 0,
+        )
+        async with self.database.writing() as tx:
+            account = await tx.accounts.lock(account_id)
+            if output_tpm:
+                await tx.reservations.add(_reservation(service, output_tpm, overflow, now_us))
+                bucket = Bucket.empty(now_us).rated(output_tpm, added_tokens=output_tpm)
+                await tx.buckets.put(account_id, service.uid, BudgetKind.RESERVATION_OUTPUT, bucket)
+            origin = Origin(EventCause.POSTPAID_ENABLED, "user", now_us)
+            return await restand(tx, account, service, origin, config_changed=True)
+
+    async def node(self, name: str = "node-a", epoch: int = 1) -> "FleetNode":
+        """A node that said hello."""
+        await self.greeting.greet(name, epoch, METERING_DATABASE)
+        return FleetNode(self, name, epoch)
+
+    async def read_account(self, account_id: str = "acme") -> Account:
+        async with self.database.reading() as tx:
+            return await tx.accounts.get(account_id)
+
+    async def read_service(self, service: Service) -> Service:
+        async with self.database.reading() as tx:
+            found = await tx.services.find(service.account_id, service.service_id)
+        assert found is not None
+        return found
+
+    async def read_leases(self) -> list[Lease]:
+        async with self.database.reading() as tx:
+            named = await tx.leases.page(LeaseFilter(show_closed=True), (0, ""), 1_000)
+        return [one.lease for one in named]
+
+    async def read_bucket(self, service: Service) -> Bucket:
+        async with self.database.reading() as tx:
+            bucket = await tx.buckets.find(service.account_id, service.uid, BudgetKind.RESERVATION_OUTPUT)
+        assert bucket is not None
+        return bucket
+
+    async def events(self, service: Service) -> list[ServiceEvent]:
+        async with self.database.reading() as tx:
+            return await tx.events.page(service.account_id, service.service_id, 0, 100)
+
+    async def assert_conserved(self, *services: Service, account_id: str = "acme") -> None:
+        """Leased is what leases have outstanding, spent is what was consumed on them; the ledger has the same."""
+        leases = await self.read_leases()
+        account = await self.read_account(account_id)
+        money = [lease for lease in leases if lease.budget == BudgetKey.of(account_id, "", BudgetKind.MONEY)]
+        assert account.leased_nanos == sum(lease.outstanding_units for lease in money)
+        assert account.spent_nanos == sum(lease.consumed_units for lease in money)
+        async with self.database.reading() as tx:
+            lines = await tx.ledger.page(account_id, None, 0, 1_000)
+        assert -account.spent_nanos == sum(line.amount_nanos for line in lines)
+        for service in [await self.read_service(service) for service in services]:
+            mine = [lease for lease in leases if lease.service_uid == service.uid]
+            if service.trial is not None:
+                trial = [lease for lease in mine if lease.kind is BudgetKind.TRIAL]
+                assert service.trial.leased_tokens == sum(lease.outstanding_units for lease in trial)
+                assert service.trial.spent_tokens == sum(lease.consumed_units for lease in trial)
+                assert service.trial.held_tokens == sum(lease.held_units for lease in trial)
+            if service.reservation_count:
+                bucket = await self.read_bucket(service)
+                rate = [lease for lease in mine if lease.kind is BudgetKind.RESERVATION_OUTPUT]
+                assert bucket.leased_units == sum(lease.outstanding_units for lease in rate)
+                assert bucket.spent_units == sum(lease.consumed_units for lease in rate)
+                assert bucket.available_units + bucket.leased_units <= bucket.rate_tokens_per_minute
+
+
+class FleetNode:
+    """One epoch of a node."""
+
+    def __init__(self, kit: Kit, name: str, epoch: int) -> None:
+        self.kit = kit
+        self.name = name
+        self.epoch = epoch
+        self.exchange_number = 0
+
+    def lease_id(self, service: Service, kind: BudgetKind) -> str:
+        return f"{self.name}-{self.epoch}-{service.service_id}-{kind}"
+
+    def state(self, service: Service, kind: BudgetKind, **said: int | bool) -> Stated:
+        """What the node says of the lease that it has, or wants, on this budget."""
+        return Stated(
+            node=self.name,
+            epoch=self.epoch,
+            service_name=service.name,
+            service_uid=service.uid,
+            kind=kind,
+            statement=Statement(self.lease_id(service, kind), **said),  # type: ignore[arg-type]  # levels are ints
+        )
+
+    async def exchange(self, *stated: Stated, number: int | None = None, acknowledged: int = 10**9) -> list[Answer]:
+        self.exchange_number += 1
+        asked = Asked(self.name, self.epoch, number or self.exchange_number, acknowledged, stated)
+        return await self.kit.exchange.exchange(asked)
+
+    async def say(self, service: Service, kind: BudgetKind, **said: int | bool) -> Answer:
+        """An exchange about one lease."""
+        (answer,) = await self.exchange(self.state(service, kind, **said))
+        return answer
+
+
+def _reservation(service: Service, output_tpm: int, overflow: OverflowPolicy, now_us: int) -> Reservation:
+    return Reservation(
+        account_id=service.account_id,
+        service_id=service.service_id,
+        reservation_number=1,
+        input_tokens_per_minute=0,
+        output_tokens_per_minute=output_tpm,
+        overflow_policy=overflow,
+        paid_nanos=0,
+        start_us=now_us,
+        end_us=now_us + 86_400_000_000,
+    )
+
+
+def price(version: int, effective_us: int) -> Price:
+    """A version of the price of `llama`."""
+    return Price("llama", version, effective_us, 1, 2, 3, 4, 5, effective_us)
