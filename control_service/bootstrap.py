@@ -17,6 +17,7 @@ from control_service.api.catalog_servicer import CatalogServicer
 from control_service.api.failures import translate
 from control_service.api.fleet_servicer import FleetServicer
 from control_service.api.lifecycle_servicer import LifecycleServicer
+from control_service.api.operations_servicer import OperationsServicer
 from control_service.settings import Settings
 from control_service.storage.database import MIGRATIONS, SqlDatabase
 from control_service.usecases.acknowledgements import Acknowledgements
@@ -41,6 +42,8 @@ from tallygate.control.v1 import (
     fleet_service_pb2_grpc,
     lifecycle_service_pb2,
     lifecycle_service_pb2_grpc,
+    operations_service_pb2,
+    operations_service_pb2_grpc,
 )
 
 PROGRAM: Final = "control service"
@@ -52,6 +55,7 @@ SERVICE_NAMES: Final = tuple(
         (catalog_service_pb2, "CatalogService"),
         (fleet_service_pb2, "FleetService"),
         (lifecycle_service_pb2, "LifecycleService"),
+        (operations_service_pb2, "OperationsService"),
     )
 )
 
@@ -99,7 +103,7 @@ def assemble(engine: AsyncEngine, clock: Clock, *, listen: str, insecure: bool) 
         ConfigurationError: the address is malformed or unsafe.
     """
     database = SqlDatabase(engine)
-    signal, history, shortages = ChangeSignal(), ConfigHistory(), Shortages()
+    signal, history, shortages = ChangeSignal(), ConfigHistory(), Shortages(clock)
     calls = Calls(Mutations(database, clock, new_id, signal))
     feed = ConfigFeed(database, clock, signal, history, shortages)
     acknowledgements = Acknowledgements(database, clock, signal, feed)
@@ -112,6 +116,8 @@ def assemble(engine: AsyncEngine, clock: Clock, *, listen: str, insecure: bool) 
         lifecycle = LifecycleServicer(database, clock, calls)
         lifecycle_service_pb2_grpc.add_LifecycleServiceServicer_to_server(lifecycle, server)
         fleet_service_pb2_grpc.add_FleetServiceServicer_to_server(fleet, server)
+        operations = OperationsServicer(database, clock)
+        operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(operations, server)
 
     server = GrpcServer(
         listen=listen,

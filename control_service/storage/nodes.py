@@ -50,13 +50,16 @@ class NodeRows:
         )
         return (await self._connection.execute(heard)).rowcount > 0
 
+    async def metering_database(self) -> str:
+        """See `Nodes.metering_database`."""
+        return (await self._connection.execute(select(_meta.c.metering_database_id))).scalar_one() or ""
+
     async def remember_database(self, database_id: str) -> str:
         """See `Nodes.remember_database`."""
         remembered = _meta.c.metering_database_id
-        await self._connection.execute(
-            update(_meta).where(remembered.is_(None)).values(metering_database_id=database_id)
-        )
-        return str((await self._connection.execute(select(remembered))).scalar_one())
+        first = update(_meta).where(remembered.is_(None)).values(metering_database_id=database_id)
+        await self._connection.execute(first)
+        return await self.metering_database()
 
     async def _read(self, query: Select[Any]) -> list[Node]:
         return [_node(row) for row in (await self._connection.execute(query)).mappings()]

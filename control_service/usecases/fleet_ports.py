@@ -36,6 +36,9 @@ class Nodes(Protocol):
     async def acknowledge(self, name: str, epoch: int, version: int, now_us: int) -> bool:
         """Notes that this epoch was heard from and has taken in a version; False if the node has another epoch now."""
 
+    async def metering_database(self) -> str:
+        """The id of the fleet's metering database; empty as long as no node said hello."""
+
     async def remember_database(self, database_id: str) -> str:
         """The id of the fleet's metering database: this one unless another was remembered before."""
 

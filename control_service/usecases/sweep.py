@@ -81,7 +81,7 @@ class Sweeper:
             for model_id in due.model_ids:
                 model = await tx.models.get(model_id)
                 version = await tx.next_config_version()
-                next_us = next_effective_us(await tx.models.prices(model_id), now_us)
+                next_us = next_effective_us(await tx.models.prices([model_id]), now_us)
                 await tx.models.save(replace(model, config_version=version, next_due_us=next_us))
         self._changes.announce()
 

@@ -1,0 +1,71 @@
+"""Nodes, budgets and leases on the wire."""
+
+from control_service.api.codec import enum_value, timestamp
+from control_service.api.fields import Fields
+from control_service.domain.names import account_name, service_name
+from control_service.domain.node import Node
+from control_service.usecases.fleet_ports import LeaseFilter, NamedLease
+from control_service.usecases.operations import BudgetView
+from tallygate.control.v1 import budget_pb2, lease_pb2, node_pb2
+from tallygate.control.v1 import operations_service_pb2 as pb
+
+
+def read_lease_filter(fields: Fields, request: pb.ListLeasesRequest) -> LeaseFilter:
+    """Which leases to list."""
+    account_id = fields.account("account", request.account) if request.account else None
+    service_id = None
+    if request.inference_service:
+        owner, service_id = fields.service("inference_service", request.inference_service)
+        if account_id not in (None, owner):
+            fields.refuse("inference_service", "must be a service of the account")
+        account_id = owner
+    node = fields.text("node", request.node) or None
+    return LeaseFilter(account_id=account_id, service_id=service_id, node=node, show_closed=request.show_closed)
+
+
+def encode_node(node: Node, metering_database_id: str, now_us: int) -> node_pb2.Node:
+    """A node as of this moment."""
+    return node_pb2.Node(
+        node=node.name,
+        epoch=node.epoch,
+        metering_database_id=metering_database_id,
+        acknowledged_version=node.acknowledged_version,
+        last_heard_time=timestamp(node.last_heard_us),
+        live=node.is_live(now_us),
+        lease_valid_until_time=timestamp(node.lease_valid_until_us),
+        exchange_number=node.exchange_number,
+    )
+
+
+def encode_budget(budget: BudgetView) -> budget_pb2.Budget:
+    """A budget."""
+    return budget_pb2.Budget(
+        account=account_name(budget.account_id),
+        inference_service=service_name(budget.account_id, budget.service_id) if budget.service_id else "",
+        kind=enum_value(budget_pb2.BudgetKind, budget.kind),
+        capacity_units=budget.capacity_units,
+        available_units=budget.available_units,
+        leased_units=budget.leased_units,
+        held_units=budget.held_units,
+        spent_units=budget.spent_units,
+    )
+
+
+def encode_lease(named: NamedLease) -> lease_pb2.Lease:
+    """A lease."""
+    lease = named.lease
+    return lease_pb2.Lease(
+        lease_id=lease.lease_id,
+        node=lease.node,
+        epoch=lease.epoch,
+        inference_service=service_name(lease.account, named.service_id),
+        inference_service_uid=lease.service_uid,
+        budget_kind=enum_value(budget_pb2.BudgetKind, lease.kind),
+        granted_units=lease.granted_units,
+        consumed_units=lease.consumed_units,
+        returned_units=lease.returned_units,
+        held_units=lease.held_units,
+        closed=lease.closed,
+        create_time=timestamp(lease.create_us),
+        update_time=timestamp(lease.update_us),
+    )

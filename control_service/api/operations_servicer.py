@@ -1,0 +1,68 @@
+"""OperationsService on the wire."""
+
+from control_service.api import operations_codec as codec
+from control_service.api.calls import Context
+from control_service.api.fields import Fields
+from control_service.api.paging import page_token, read_page
+from control_service.usecases.operations import list_budgets
+from control_service.usecases.ports import Database
+from tallygate._server.clock import Clock
+from tallygate.control.v1 import operations_service_pb2 as pb
+from tallygate.control.v1 import operations_service_pb2_grpc
+
+
+class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
+    """Reads and changes nothing."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def ListNodes(self, request: pb.ListNodesRequest, context: Context) -> pb.ListNodesResponse:
+        """See the contract."""
+        with Fields() as fields:
+            (after,), limit = read_page(fields, request, ("",))
+        async with self._database.reading() as tx:
+            nodes = await tx.nodes.page(after, limit + 1)
+            metering_database_id = await tx.nodes.metering_database()
+            version = await tx.config_version()
+        now_us = self._clock.now_us()
+        return pb.ListNodesResponse(
+            nodes=[codec.encode_node(node, metering_database_id, now_us) for node in nodes[:limit]],
+            next_page_token=page_token(request, (nodes[limit - 1].name,)) if len(nodes) > limit else "",
+            config_version=version,
+        )
+
+    async def ListBudgets(self, request: pb.ListBudgetsRequest, context: Context) -> pb.ListBudgetsResponse:
+        """See the contract."""
+        service_id = None
+        with Fields() as fields:
+            account_id = fields.account("account", request.account)
+            if request.inference_service:
+                owner, service_id = fields.service("inference_service", request.inference_service)
+                if owner != account_id:
+                    fields.refuse("inference_service", "must be a service of the account")
+            # Money's place is 0 and its service's id is empty: the position before it has no place of its own.
+            (after_service, after_place), limit = read_page(fields, request, ("", 0))
+        after = (after_service, after_place) if request.page_token else ("", -1)
+        async with self._database.reading() as tx:
+            budgets = await list_budgets(
+                tx, account_id, service_id, after=after, limit=limit + 1, now_us=self._clock.now_us()
+            )
+        return pb.ListBudgetsResponse(
+            budgets=[codec.encode_budget(budget) for budget in budgets[:limit]],
+            next_page_token=page_token(request, budgets[limit - 1].position) if len(budgets) > limit else "",
+        )
+
+    async def ListLeases(self, request: pb.ListLeasesRequest, context: Context) -> pb.ListLeasesResponse:
+        """See the contract."""
+        with Fields() as fields:
+            wanted = codec.read_lease_filter(fields, request)
+            after, limit = read_page(fields, request, (0, ""))
+        async with self._database.reading() as tx:
+            named = await tx.leases.page(wanted, after, limit + 1)
+        last = named[limit - 1].lease if len(named) > limit else None
+        return pb.ListLeasesResponse(
+            leases=[codec.encode_lease(one) for one in named[:limit]],
+            next_page_token=page_token(request, (last.create_us, last.lease_id)) if last else "",
+        )

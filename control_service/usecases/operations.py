@@ -1,0 +1,134 @@
+"""What on-call asks: an account's budgets, and what became of each."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+from control_service.domain.account import Account
+from control_service.domain.bucket import Bucket
+from control_service.domain.budget import BudgetKey, BudgetKind
+from control_service.domain.service import Service
+from control_service.usecases.ports import ServiceFilter, Transaction
+
+SERVICES_PER_QUERY = 100
+
+Position = tuple[str, int]
+"""Where a budget stands in the list: its service's id (empty for money), and its kind's place."""
+
+_PLACES = {kind: place for place, kind in enumerate(BudgetKind)}
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetView:
+    """One budget as of one moment; `service_id` is empty for money. See the contract's `Budget` for the amounts."""
+
+    account_id: str
+    service_id: str
+    kind: BudgetKind
+    capacity_units: int
+    available_units: int
+    leased_units: int
+    held_units: int
+    spent_units: int
+
+    @property
+    def position(self) -> Position:
+        """Where it stands in the list."""
+        return self.service_id, _PLACES[self.kind]
+
+
+async def list_budgets(
+    tx: Transaction, account_id: str, service_id: str | None, *, after: Position, limit: int, now_us: int
+) -> list[BudgetView]:
+    """Budgets of an account after a position, money first, then by service; of one service only and money, if given.
+
+    Raises:
+        ResourceNotFoundError: there is no such account.
+    """
+    account = await tx.accounts.get(account_id)
+    held = await tx.leases.held(account_id)
+    found = [_money(account, held)]
+    async for services in _services(tx, account_id, service_id, after[0]):
+        found += await _of_services(tx, services, held, now_us)
+        if len(found) > limit + len(BudgetKind):
+            break
+    return [budget for budget in found if budget.position > after][:limit]
+
+
+async def _services(
+    tx: Transaction, account_id: str, service_id: str | None, first_id: str
+) -> AsyncIterator[list[Service]]:
+    """One service, or batches of all that come no earlier than the first."""
+    first = await tx.services.find(account_id, first_id if service_id is None else service_id)
+    if first is not None:
+        yield [first]
+    after = (account_id, first_id)
+    while service_id is None:
+        wanted = ServiceFilter(account_id=account_id, show_deleted=True)
+        services = await tx.services.page(wanted, after, SERVICES_PER_QUERY)
+        if not services:
+            return
+        yield services
+        after = (account_id, services[-1].service_id)
+
+
+async def _of_services(
+    tx: Transaction, services: list[Service], held: Mapping[BudgetKey, int], now_us: int
+) -> list[BudgetView]:
+    keys = {
+        BudgetKey.of(service.account_id, service.uid, kind)
+        for service in services
+        if service.reservation_count
+        for kind in BudgetKind
+        if kind.is_rate
+    }
+    buckets = await tx.books.buckets(keys) if keys else {}
+    found = []
+    for service in services:
+        if service.trial is not None:
+            found.append(_trial(service, held))
+        for kind in BudgetKind:
+            key = BudgetKey.of(service.account_id, service.uid, kind)
+            if key in buckets:
+                found.append(_rate(service, key, buckets[key].refilled(now_us), held))
+    return found
+
+
+def _money(account: Account, held: Mapping[BudgetKey, int]) -> BudgetView:
+    return BudgetView(
+        account_id=account.account_id,
+        service_id="",
+        kind=BudgetKind.MONEY,
+        capacity_units=account.funds_nanos + account.credit_limit_nanos,
+        available_units=account.available_nanos,
+        leased_units=account.leased_nanos,
+        held_units=held.get(BudgetKey.of(account.account_id, "", BudgetKind.MONEY), 0),
+        spent_units=account.spent_nanos,
+    )
+
+
+def _trial(service: Service, held: Mapping[BudgetKey, int]) -> BudgetView:
+    trial = service.trial
+    assert trial is not None
+    return BudgetView(
+        account_id=service.account_id,
+        service_id=service.service_id,
+        kind=BudgetKind.TRIAL,
+        capacity_units=trial.quota_tokens,
+        available_units=trial.remaining_tokens - trial.leased_tokens,
+        leased_units=trial.leased_tokens,
+        held_units=held.get(BudgetKey.of(service.account_id, service.uid, BudgetKind.TRIAL), 0),
+        spent_units=trial.spent_tokens,
+    )
+
+
+def _rate(service: Service, key: BudgetKey, bucket: Bucket, held: Mapping[BudgetKey, int]) -> BudgetView:
+    return BudgetView(
+        account_id=service.account_id,
+        service_id=service.service_id,
+        kind=key.kind,
+        capacity_units=bucket.rate_tokens_per_minute,
+        available_units=bucket.available_units,
+        leased_units=bucket.leased_units,
+        held_units=held.get(key, 0),
+        spent_units=bucket.spent_units,
+    )
