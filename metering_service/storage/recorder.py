@@ -1,6 +1,7 @@
 """The writing half of the metering database."""
 
 from collections.abc import Callable
+from itertools import starmap
 
 from sqlalchemy import ColumnElement, false, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -57,17 +58,13 @@ class SqlRecorder:
         self._known_services |= new_services
 
     async def _write(self, connection: AsyncConnection, batch: CommitBatch, new_services: set[tuple[str, str]]) -> None:
-        """Rows that several nodes may write go in the order of their keys, so that two commits never deadlock."""
         write = self._statements
-        await write.put_services.execute(
-            connection, [{"service_uid": uid, "service": service} for uid, service in sorted(new_services)]
-        )
-        await write.put_requests.execute(connection, [request_row(request) for request in batch.requests])
-        await write.put_leases.execute(connection, [lease_row(lease) for lease in batch.leases])
-        usage = [aggregate_row(key, delta) for key, delta in batch.aggregates]
-        await write.add_usage.execute(connection, sorted(usage, key=write.add_usage.key))
-        denials = [denial_row(key, count) for key, count in batch.denials]
-        await write.add_denials.execute(connection, sorted(denials, key=write.add_denials.key))
+        names = [{"service_uid": uid, "service": service} for uid, service in new_services]
+        await write.put_services.execute(connection, names)
+        await write.put_requests.execute(connection, map(request_row, batch.requests))
+        await write.put_leases.execute(connection, map(lease_row, batch.leases))
+        await write.add_usage.execute(connection, starmap(aggregate_row, batch.aggregates))
+        await write.add_denials.execute(connection, starmap(denial_row, batch.denials))
 
     async def open_requests(self, node: str, below_epoch: int) -> list[RequestRecord]:
         """See `Recorder`."""

@@ -1,6 +1,6 @@
 """The upserts of a group commit, the same on SQLite and PostgreSQL."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from operator import itemgetter
 from typing import Any
 
@@ -34,13 +34,16 @@ class Upsert:
         assert compiled.positiontup == names, "a parameter that is no column"
         self._sql = str(compiled)
         self._values = itemgetter(*names)
-        self.key: Callable[[Row], Any] = itemgetter(*(column.name for column in statement.table.primary_key))
-        """The primary key of a row, to sort by."""
+        self._key = itemgetter(*(column.name for column in statement.table.primary_key))
 
-    async def execute(self, connection: AsyncConnection, rows: Sequence[Row]) -> None:
-        """Write the rows, in their order."""
-        if rows:
-            await connection.exec_driver_sql(self._sql, [self._values(row) for row in rows])
+    async def execute(self, connection: AsyncConnection, rows: Iterable[Row]) -> None:
+        """Write the rows in the order of their keys; of the same key, the last one comes last.
+
+        So two nodes' commits take their locks in the same order and never deadlock, and neighbours are found together.
+        """
+        values = [self._values(row) for row in sorted(rows, key=self._key)]
+        if values:
+            await connection.exec_driver_sql(self._sql, values)
 
 
 class CommitStatements:

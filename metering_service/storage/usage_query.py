@@ -10,11 +10,14 @@ from sqlalchemy.types import BigInteger
 from metering_service.storage.labels_sql import label_value
 from metering_service.storage.rows import SUMS
 from metering_service.storage.schema import KINDS, minute_denials, minute_usage
-from metering_service.usecases.ports import UsageQuery
+from metering_service.usecases.ports import USAGE_ROWS_MAX, UsageQuery
 
 LABEL = "label:"
 ACCOUNT_SEGMENTS = 2
 """`accounts/{account}` has so many; a service's name has more."""
+
+REASONS_MAX = 64
+"""More reasons than there are."""
 
 Cell = tuple[int, tuple[str, ...]]
 """A step's number, counted from the start of the range, and the values grouped by."""
@@ -22,7 +25,10 @@ Cell = tuple[int, tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class UsageSql:
-    """The two statements of one query. Their rows begin with a step and the values grouped by."""
+    """The two statements of one query. Their rows begin with a step and the values grouped by.
+
+    Where there are more than `USAGE_ROWS_MAX` cells, a statement gives just so many rows that this can be seen.
+    """
 
     query: UsageQuery
 
@@ -32,7 +38,8 @@ class UsageSql:
         keys = self._keys(minute_usage)
         # On PostgreSQL a sum of bigint is numeric, which the driver makes a Decimal of.
         sums = [func.sum(minute_usage.c[name]).cast(BigInteger).label(name) for name in names]
-        return select(*keys, *sums).where(*self._conditions(minute_usage)).group_by(*(key.name for key in keys))
+        grouped = select(*keys, *sums).where(*self._conditions(minute_usage)).group_by(*(key.name for key in keys))
+        return grouped.limit(USAGE_ROWS_MAX + 1)
 
     def denials(self) -> Select[Any] | None:
         """Counts of denials by reason. They have no labels: a filter by label leaves none."""
@@ -40,11 +47,8 @@ class UsageSql:
             return None
         keys, reason = self._keys(minute_denials), minute_denials.c.reason
         count = func.sum(minute_denials.c.denial_count).cast(BigInteger).label("denial_count")
-        return (
-            select(*keys, reason, count)
-            .where(*self._conditions(minute_denials))
-            .group_by(*(key.name for key in keys), reason)
-        )
+        grouped = select(*keys, reason, count).where(*self._conditions(minute_denials))
+        return grouped.group_by(*(key.name for key in keys), reason).limit(USAGE_ROWS_MAX * REASONS_MAX + 1)
 
     def cell(self, row: RowMapping) -> Cell:
         """Where a row of either statement belongs."""

@@ -29,7 +29,7 @@ class SqlUsageReader:
         totals: dict[Cell, AggregateDelta] = {}
         denials: defaultdict[Cell, list[tuple[str, int]]] = defaultdict(list)
         async with database_answers(), read_only(self._engine) as connection:
-            for row in (await connection.execute(sql.usage().limit(USAGE_ROWS_MAX + 1))).mappings():
+            for row in (await connection.execute(sql.usage())).mappings():
                 totals[sql.cell(row)] = aggregate_of(row)
             denial_sql = sql.denials()
             if denial_sql is not None:

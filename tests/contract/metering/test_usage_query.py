@@ -151,8 +151,12 @@ async def test_groups_by_credential_and_label(reader: SqlUsageReader) -> None:
 async def test_an_answer_that_would_not_fit_is_refused(recorder: SqlRecorder, reader: SqlUsageReader) -> None:
     """More buckets than a message holds are a mistake of the query, and said to be."""
     epoch = await recorder.register_node(NODE)
-    cells = [usage(1, 1, credential=f"key-{n}") for n in range(USAGE_ROWS_MAX + 1)]
-    await recorder.commit(NODE, epoch, batch(1, *cells))
+    half = range(USAGE_ROWS_MAX // 2)
+    used = [usage(1, 1, credential=f"used {n}") for n in half]
+    refused = [denial(1, 1, credential=f"refused {n}") for n in half]
+    await recorder.commit(NODE, epoch, batch(1, *used, *refused))
+    assert len(await rows(reader, end=2, start=1, group_by=("credential",))) == USAGE_ROWS_MAX
+    await recorder.commit(NODE, epoch, batch(2, usage(1, 1, credential="one more")))
     with pytest.raises(InvalidQuery, match="group_by"):
         await rows(reader, group_by=("credential",))
     assert len(await rows(reader)) == 1
