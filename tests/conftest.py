@@ -1,18 +1,16 @@
 """Databases for tests: the same test runs over SQLite and over a real PostgreSQL."""
 
 import os
-import uuid
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import asyncpg
 import pytest
 from hypothesis import settings
-from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tallygate._server.database import create_engine
+from tests.postgres import fresh_database
 
 POSTGRES_URL_VARIABLE = "TALLYGATE_TEST_POSTGRES_URL"
 
@@ -45,11 +43,8 @@ async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncI
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'test.sqlite3'}"
         return
-    server_url = request.getfixturevalue("postgres_url")
-    name = f"test_{uuid.uuid4().hex}"
-    await _execute(server_url, f'CREATE DATABASE "{name}"')
-    yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
-    await _execute(server_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+    async with fresh_database(request.getfixturevalue("postgres_url")) as url:
+        yield url
 
 
 @pytest.fixture
@@ -58,11 +53,3 @@ async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     engine = create_engine(database_url)
     yield engine
     await engine.dispose()
-
-
-async def _execute(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()

@@ -50,7 +50,7 @@ def _upgrade(connection: Connection, script_location: str, program: str) -> None
         fn=lambda revision, _context: script._upgrade_revs("head", revision),  # noqa: SLF001  # as alembic's own upgrade
         destination_rev="head",
     ) as environment:
-        environment.configure(connection=connection)
+        environment.configure(connection=connection, transactional_ddl=True)
         for revision in environment.get_context().get_current_heads():
             if revision not in known:
                 raise DatabaseError(_unknown_revision(connection.engine.url, revision, program))

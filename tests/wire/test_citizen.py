@@ -121,6 +121,9 @@ async def test_grpcurl_lists_describes_and_calls() -> None:
         assert f"{METERING}.Authorize" in (await grpcurl(it.address, "list", METERING)).lines
         described = await grpcurl(it.address, "describe", "tallygate.metering.v1.TokenReport")
         assert "max_output_tokens" in described.stdout
+        described = await grpcurl(it.address, "describe", f"{METERING}.Authorize")
+        assert ".tallygate.metering.v1.AuthorizeRequest" in described.stdout
+        assert (await grpcurl(it.address, "describe", "no.such.Symbol")).exit_code != 0
         answer = await grpcurl(it.address, f"{METERING}/Authorize", data={"report": {"requestId": "r1"}})
         assert answer.json["decision"]["verdict"] == "VERDICT_ALLOW"
 

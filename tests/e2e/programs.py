@@ -1,0 +1,124 @@
+"""The two services as programs: real processes, real ports, real databases."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+START_S = 20
+STOP_S = 20
+LOG_LINES_SHOWN = 20
+
+
+@dataclass(eq=False)
+class Program:
+    """A running service. Its log is in a file, and part of what a failing test shows."""
+
+    module: str
+    process: asyncio.subprocess.Process
+    log: Path
+    address: str = ""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.process.pid
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        return "\n".join([f"{self.module}:", *self.log.read_text().splitlines()[-LOG_LINES_SHOWN:]])
+
+    async def stop(self) -> None:
+        """Ask it to end as an operator would; it must do so in time and with exit code 0."""
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(self.process.wait(), STOP_S) == 0, self.last_words()
+
+    async def kill(self) -> None:
+        """End it as a crash would."""
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.wait()
+
+
+async def start(module: str, arguments: Sequence[str], log: Path) -> Program:
+    """Start `python -m MODULE` and wait until it says where it serves and health checking agrees."""
+    with log.open("ab") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", module, *arguments),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+            env={name: value for name, value in os.environ.items() if not name.startswith("TALLYGATE_")},
+        )
+    program = Program(module, process, log)
+    assert process.stdout is not None
+    try:
+        line = (await asyncio.wait_for(process.stdout.readline(), START_S)).decode()
+        assert line.startswith("serving "), program.last_words()
+        program.address = line.split()[1]
+        await asyncio.wait_for(_healthy(program.address), START_S)
+    except BaseException:
+        await program.kill()
+        raise
+    return program
+
+
+async def _healthy(address: str) -> None:
+    async with grpc.aio.insecure_channel(address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), wait_for_ready=True)
+        async for answer in watch:
+            if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                return
+
+
+@dataclass(eq=False)
+class Pair:
+    """A control service and its metering nodes."""
+
+    directory: Path
+    control_database_url: str
+    metering_database_url: str
+    programs: dict[str, Program] = field(default_factory=dict)
+
+    @property
+    def control(self) -> Program:
+        """The control service."""
+        return self.programs["control"]
+
+    @property
+    def metering(self) -> Program:
+        """The first metering node."""
+        return self.programs["node-1"]
+
+    async def start_control(self, listen: str = "127.0.0.1:0") -> Program:
+        """Start the control service, or start it again, then at its old address."""
+        arguments = ["--listen", listen, "--database-url", self.control_database_url]
+        self.programs["control"] = await start("control_service", arguments, self.directory / "control.log")
+        return self.control
+
+    async def start_node(self, name: str, listen: str = "127.0.0.1:0") -> Program:
+        """Start a metering node, or start it again; all share one database."""
+        arguments = [
+            *("--listen", listen, "--control", self.control.address, "--node-name", name),
+            *("--database-url", self.metering_database_url),
+        ]
+        self.programs[name] = await start("metering_service", arguments, self.directory / f"{name}.log")
+        return self.programs[name]
+
+    async def stop(self) -> None:
+        """Stop what still runs, nodes first, so that they can give back what they have on lease."""
+        for program in reversed(self.programs.values()):
+            if program.process.returncode is None:
+                await program.stop()
+
+    async def kill(self) -> None:
+        """Leave nothing running."""
+        for program in self.programs.values():
+            await program.kill()
