@@ -5,6 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from control_service.storage.database import SqlDatabase
 from tallygate._server.database import migrate
+from tests.contract.control.desk import Desk
 from tests.contract.control.fleet_kit import Kit
 
 
@@ -22,3 +23,12 @@ async def kit(database: SqlDatabase) -> Kit:
     await kit.account(funds=1_000_000)
     await kit.model()
     return kit
+
+
+@pytest.fixture
+async def desk(database: SqlDatabase) -> Desk:
+    """The use cases of people, an account without money, and a model without a price."""
+    desk = Desk(database)
+    await desk.create_account()
+    await desk.create_model()
+    return desk
