@@ -13,7 +13,7 @@ from metering_service.api.control_link import ControlLink
 from metering_service.api.errors import translate
 from metering_service.api.metering_servicer import MeteringServicer
 from metering_service.api.usage_servicer import UsageServicer
-from metering_service.domain.errors import NodeFenced
+from metering_service.domain.errors import NodeFenced, StorageUnavailable
 from metering_service.settings import Settings
 from metering_service.storage import MIGRATIONS, SqlRecorder, SqlUsageReader
 from metering_service.usecases.books import Books
@@ -96,6 +96,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             translate=translate,
         )
         await _run(_Parts(node, link, keeper, committer, runner, metering, server), stop)
+    except StorageUnavailable as error:
+        raise StartupError(f"{error} Start this node again when the metering database answers.") from error
     finally:
         await engine.dispose()
 

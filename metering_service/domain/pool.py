@@ -15,6 +15,8 @@ IDLE_NS = 1_000_000_000
 RATE_IDLE_NS = 500_000_000
 BURN_WINDOW_NS = 200_000_000
 PREFETCH_FACTOR = 4
+WANTED_MAX = 10**17
+"""The control service takes no level above 10^18."""
 
 RATE_KINDS = frozenset({BudgetKind.RESERVATION_INPUT, BudgetKind.RESERVATION_OUTPUT})
 
@@ -189,7 +191,7 @@ class Pool:
             return max(0, self.free)
         rate = self.kind in RATE_KINDS
         ahead = self._burn_units // 4 if rate else self._burn_units * 2
-        return max(ahead, self.needed if rate else self.needed * PREFETCH_FACTOR)
+        return min(WANTED_MAX, max(ahead, self.needed if rate else self.needed * PREFETCH_FACTOR))
 
     def _give_back(self, now_ns: int, *, idle: bool) -> None:
         free = self.free

@@ -44,6 +44,8 @@ def problem(report: Report) -> str | None:  # noqa: PLR0911  # a list of checks
         return "request_id is empty: give every request an id of its own."
     if len(report.request_id) > REQUEST_ID_BYTES_MAX or len(report.request_id.encode()) > REQUEST_ID_BYTES_MAX:
         return f"request_id is longer than {REQUEST_ID_BYTES_MAX} bytes."
+    if "\0" in report.request_id:
+        return "request_id has a zero byte."
     if report.phase is None:
         return "phase is none of AUTHORIZE, PROGRESS and FINISH."
     if min(kinds) < 0:
@@ -64,6 +66,8 @@ def _problem_of_attributes(report: Report) -> str | None:
         return f"labels has a key or value longer than {LABEL_BYTES_MAX} bytes."
     if any(not key for key, _ in report.labels):
         return "labels has an empty key."
+    if "\0" in report.credential or any("\0" in key + value for key, value in report.labels):
+        return "credential or labels have a zero byte."
     if len(report.credential.encode()) > CREDENTIAL_BYTES_MAX:
         return f"credential is longer than {CREDENTIAL_BYTES_MAX} bytes."
     return None

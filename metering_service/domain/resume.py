@@ -6,6 +6,11 @@ from dataclasses import astuple, dataclass, fields
 from metering_service.domain.price import Price
 
 
+TOKEN_BYTES_MAX = 512
+NUMBER_MAX = 10**17
+"""Above every time in microseconds, count and price that this service gives out."""
+
+
 @dataclass(frozen=True, slots=True)
 class ResumeToken:
     """Who gave the grant, how far it went, and at what price."""
@@ -26,13 +31,20 @@ class ResumeToken:
 
 def decode(token: bytes) -> ResumeToken | None:
     """The token, or None if it is none of ours."""
+    if len(token) > TOKEN_BYTES_MAX:
+        return None
     try:
         part, node, epoch, input_tokens, ceiling, start_us, *price = json.loads(token)
         numbers = [epoch, input_tokens, ceiling, start_us, *price]
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
-    if not (isinstance(part, str) and isinstance(node, str) and len(price) == len(fields(Price))):
+    if not (_is_name(part) and _is_name(node) and len(price) == len(fields(Price))):
         return None
-    if any(type(number) is not int or number < 0 for number in numbers):
+    if any(type(number) is not int or not 0 <= number <= NUMBER_MAX for number in numbers):
         return None
     return ResumeToken(part, node, epoch, input_tokens, ceiling, start_us, Price(*price))
+
+
+def _is_name(value: object) -> bool:
+    """Whether it can be the name of a node or a part: plain ASCII, as this service makes them."""
+    return isinstance(value, str) and value.isascii() and value.isprintable()
