@@ -19,6 +19,8 @@ SQLITE: Final = "sqlite+aiosqlite"
 POSTGRESQL: Final = "postgresql+asyncpg"
 BUSY_TIMEOUT_S: Final = 10
 CONNECT_TIMEOUT_S: Final = 5
+# A server that has gone silent shall become an error that callers know, not a transaction that never ends.
+COMMAND_TIMEOUT_S: Final = 10
 
 _DRIVERS: Final = {
     "sqlite": SQLITE,
@@ -67,7 +69,7 @@ def create_engine(url: str) -> AsyncEngine:
     """
     parsed = make_url(normalise_url(url))
     if parsed.drivername == POSTGRESQL:
-        return create_async_engine(parsed, connect_args={"timeout": CONNECT_TIMEOUT_S})
+        return create_async_engine(parsed, connect_args={"timeout": CONNECT_TIMEOUT_S, "command_timeout": COMMAND_TIMEOUT_S})
     _make_directory(parsed)
     engine = create_async_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S}).sync_engine
     event.listen(engine, "connect", _prepare_sqlite)
