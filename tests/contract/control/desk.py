@@ -1,0 +1,174 @@
+"""The control service's use cases as a person at a desk uses them, without the wire."""
+
+import itertools
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TypeVar
+
+from control_service.domain.account import Account, LedgerEntryKind, OverduePolicy
+from control_service.domain.bucket import Bucket
+from control_service.domain.budget import BudgetKind
+from control_service.domain.event import ServiceEvent
+from control_service.domain.model import ReservationPrice, TrialOffer
+from control_service.domain.names import default_service_id
+from control_service.domain.reservation import OverflowPolicy, Reservation, ReservationTerms
+from control_service.domain.service import ServiceView
+from control_service.storage.database import SqlDatabase
+from control_service.usecases.accounts import (
+    AccountUpdate,
+    Booked,
+    Line,
+    NewAccount,
+    create_account,
+    pay,
+    update_account,
+)
+from control_service.usecases.billing import claim_trial, disable_postpaid, enable_postpaid, set_suspended
+from control_service.usecases.catalogue import ModelView, NewModel, NewPrice, create_model, publish_price
+from control_service.usecases.change_signal import ChangeSignal
+from control_service.usecases.lifecycle import (
+    InitialBilling,
+    PurchaseView,
+    Step,
+    cancel_reservation,
+    change_service,
+    create_with_billing,
+    purchase_reservation,
+)
+from control_service.usecases.mutation import Act, Call, Mutations
+from control_service.usecases.ports import Transaction
+from control_service.usecases.services import NewService, get_service
+from tallygate._server.clock import ManualClock
+
+Result = TypeVar("Result")
+
+TRIAL = TrialOffer(quota_tokens=1_000, valid_for_us=60_000_000)
+RESERVED = ReservationTerms(1_000, 100, 1, OverflowPolicy.REFUSE)
+RESERVED_NANOS = 1_100
+
+
+class Desk:
+    """Does things to the account `acme` and the services of the model `llama` on a clock that stands still."""
+
+    def __init__(self, database: SqlDatabase) -> None:
+        self.database = database
+        self.clock = ManualClock()
+        self.signal = ChangeSignal()
+        numbers = itertools.count(1)
+        self.mutations = Mutations(
+            database, self.clock, lambda: f"00000000-0000-0000-0000-{next(numbers):012}", self.signal
+        )
+
+    @property
+    def now_us(self) -> int:
+        return self.clock.now_us()
+
+    async def of_account(
+        self, change: Callable[[Transaction, Account, Act], Awaitable[Result]], *, actor: str = "user"
+    ) -> Result:
+        results: list[Result] = []
+        await self.mutations.of_account("acme", Call("Method", "", b"", actor), change, _keep_in(results))
+        return results[0]
+
+    async def of_globals(self, change: Callable[[Transaction, Act], Awaitable[Result]]) -> Result:
+        results: list[Result] = []
+        await self.mutations.of_globals(Call("Method", "", b"", "user"), change, _keep_in(results))
+        return results[0]
+
+    async def create_account(self, account_id: str = "acme", currency: str = "USD") -> Account:
+        new = NewAccount(account_id, "", currency, 0, 10, OverduePolicy.STOP_ALL)
+        return await self.of_globals(lambda tx, act: create_account(tx, new, act))
+
+    async def create_model(self, model_id: str = "llama", currency: str = "USD") -> ModelView:
+        new = NewModel(model_id, "", (), currency, TRIAL, ReservationPrice(1_000, 1_000), 16)
+        return await self.of_globals(lambda tx, act: create_model(tx, new, act))
+
+    async def publish_price(self, effective_us: int | None = None, model_id: str = "llama") -> None:
+        await self.of_globals(lambda tx, act: publish_price(tx, model_id, NewPrice(effective_us, 1, 1, 1, 1, 1), act))
+
+    async def pay(self, amount_nanos: int) -> Booked:
+        kind = LedgerEntryKind.TOP_UP if amount_nanos > 0 else LedgerEntryKind.ADJUSTMENT
+        return await self.of_account(lambda tx, account, act: pay(tx, account, Line(kind, amount_nanos, "why"), act))
+
+    async def update_account(
+        self, *, credit: int | None = None, floor: int | None = None, policy: OverduePolicy | None = None
+    ) -> Account:
+        update = AccountUpdate(None, credit, floor, policy)
+        return await self.of_account(lambda tx, account, act: update_account(tx, account, update, act))
+
+    async def create(
+        self, service_id: str = "chat", billing: InitialBilling | None = None, team: str = ""
+    ) -> ServiceView:
+        new = NewService(service_id, "llama", "", team, {})
+        wanted = billing or InitialBilling()
+        return await self.of_account(lambda tx, account, act: create_with_billing(tx, account, new, wanted, act))
+
+    async def change(self, step: Step, service_id: str = "chat", *, actor: str = "user") -> ServiceView:
+        return await self.of_account(
+            lambda tx, account, act: change_service(tx, account, service_id, step, act), actor=actor
+        )
+
+    async def claim(self, service_id: str = "chat") -> ServiceView:
+        return await self.change(claim_trial, service_id)
+
+    async def enable(self, service_id: str = "chat") -> ServiceView:
+        return await self.change(enable_postpaid, service_id)
+
+    async def disable(self, service_id: str = "chat") -> ServiceView:
+        return await self.change(disable_postpaid, service_id)
+
+    async def suspend(self, service_id: str = "chat", *, suspended: bool = True) -> ServiceView:
+        return await self.change(
+            lambda tx, account, service, act: set_suspended(tx, account, service, act, suspended=suspended), service_id
+        )
+
+    async def buy(self, terms: ReservationTerms = RESERVED, service_id: str = "chat") -> PurchaseView:
+        return await self.of_account(lambda tx, account, act: purchase_reservation(tx, account, service_id, terms, act))
+
+    async def cancel(self, number: int, service_id: str = "chat") -> Reservation:
+        return await self.of_account(lambda tx, account, act: cancel_reservation(tx, account, service_id, number, act))
+
+    async def fleet_knows(self, service_id: str = "chat") -> None:
+        """As the fleet's acknowledgement does, for what is in this test about something else."""
+        async with self.database.writing() as tx:
+            await tx.accounts.lock("acme")
+            service = await tx.services.find("acme", service_id)
+            assert service is not None
+            await tx.services.save(
+                replace(service, fleet_told=True, told_status=(await self.show(service_id)).standing.status)
+            )
+
+    async def show(self, service_id: str = "chat") -> ServiceView:
+        async with self.database.reading() as tx:
+            return await get_service(tx, "acme", service_id, self.now_us)
+
+    async def account(self) -> Account:
+        async with self.database.reading() as tx:
+            return await tx.accounts.get("acme")
+
+    async def events(self, service_id: str = "chat") -> list[ServiceEvent]:
+        async with self.database.reading() as tx:
+            return await tx.events.page("acme", service_id, 0, 100)
+
+    async def version(self) -> int:
+        async with self.database.reading() as tx:
+            return await tx.config_version()
+
+    async def bucket(self, kind: BudgetKind, service_id: str = "chat") -> Bucket:
+        async with self.database.reading() as tx:
+            service = await tx.services.find("acme", service_id)
+            assert service is not None
+            bucket = await tx.buckets.find("acme", service.uid, kind)
+            assert bucket is not None
+            return bucket.refilled(self.now_us)
+
+
+DEFAULT = default_service_id("llama")
+
+
+def _keep_in(results: list[Result]) -> Callable[[Result], bytes]:
+    def encode(result: Result) -> bytes:
+        results.append(result)
+        return b""
+
+    return encode

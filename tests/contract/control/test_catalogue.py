@@ -1,0 +1,79 @@
+"""Models, aliases and prices."""
+
+import pytest
+
+from control_service.domain.errors import InvalidRequestError, Reason, RefusedError, ResourceExistsError
+from control_service.domain.model import TrialOffer
+from control_service.usecases.catalogue import ModelUpdate, ModelView, model_views, update_model
+from tests.contract.control.desk import Desk
+
+
+async def update(desk: Desk, model_id: str = "llama", **changes: object) -> ModelView:
+    nothing = {name: False if name == "withdraw_trial" else None for name in ModelUpdate.__slots__}
+    wanted = ModelUpdate(**{**nothing, **changes})  # type: ignore[arg-type]  # fields by name
+    return await desk.of_globals(lambda tx, act: update_model(tx, model_id, wanted, act))
+
+
+async def price_version(desk: Desk) -> int | None:
+    async with desk.database.reading() as tx:
+        (view,) = await model_views(tx, [await tx.models.get("llama")], desk.now_us)
+    return None if view.price is None else view.price.version
+
+
+async def test_an_alias_belongs_to_one_model(desk: Desk) -> None:
+    """An alias finds its model, moves when it is taken away first, and is refused to a second one before."""
+    await desk.create_model("other")
+    await update(desk, aliases=("meta-llama/Llama-3.1-8B", "llama3"))
+    with pytest.raises(ResourceExistsError, match="belongs to another model"):
+        await update(desk, "other", aliases=("llama3",))
+    await update(desk, aliases=("meta-llama/Llama-3.1-8B",))
+    await update(desk, "other", aliases=("llama3",))
+    async with desk.database.reading() as tx:
+        found = [await tx.models.with_alias(alias) for alias in ("llama3", "meta-llama/Llama-3.1-8B", "none")]
+    assert [model and model.model_id for model in found] == ["other", "llama", None]
+
+
+async def test_an_update_leaves_what_is_not_given(desk: Desk) -> None:
+    """Each setting changes by itself; a withdrawn trial cannot be claimed, and one claimed keeps its terms."""
+    await desk.create()
+    await desk.claim()
+    assert (await update(desk, display_name="Llama")).model.trial_offer == TrialOffer(1_000, 60_000_000)
+    view = await update(desk, trial_offer=TrialOffer(5), smallest_request_tokens=8)
+    assert (view.model.trial_offer, view.model.display_name) == (TrialOffer(5), "Llama")
+    assert (await update(desk, withdraw_trial=True)).model.trial_offer is None
+    trial = (await desk.show()).service.trial
+    assert trial is not None
+    assert (trial.quota_tokens, trial.smallest_tokens) == (1_000, 16)
+
+
+async def test_a_model_without_an_offer_gives_no_trial(desk: Desk) -> None:
+    """And the refusal names the model."""
+    await update(desk, withdraw_trial=True)
+    await desk.create()
+    with pytest.raises(RefusedError) as caught:
+        await desk.claim()
+    assert (caught.value.reason, caught.value.metadata) == (Reason.NO_TRIAL_OFFER, {"model": "models/llama"})
+
+
+async def test_prices_take_effect_in_their_time(desk: Desk) -> None:
+    """Versions count up as published, and are in force as they take effect; none takes effect in the past."""
+    assert await price_version(desk) is None
+    await desk.publish_price()
+    await desk.publish_price(desk.now_us + 10_000_000)
+    await desk.publish_price(desk.now_us + 5_000_000)
+    assert await price_version(desk) == 1
+    desk.clock.advance(5)
+    assert await price_version(desk) == 3
+    desk.clock.advance(5)
+    assert await price_version(desk) == 2
+    with pytest.raises(InvalidRequestError, match="effective_time"):
+        await desk.publish_price(desk.now_us - 1)
+
+
+async def test_nodes_hear_of_prices(desk: Desk) -> None:
+    """A price is a new configuration of its model, and one to come is due when it takes effect."""
+    await desk.publish_price(desk.now_us + 10_000_000)
+    await desk.publish_price(desk.now_us + 5_000_000)
+    async with desk.database.reading() as tx:
+        model = await tx.models.get("llama")
+    assert (model.config_version, model.next_due_us) == (await desk.version(), desk.now_us + 5_000_000)

@@ -1,0 +1,88 @@
+"""Lists of services: computed defaults and stored services in one order."""
+
+import random
+
+import pytest
+
+from control_service.domain.errors import ResourceNotFoundError
+from control_service.domain.status import Status
+from control_service.usecases.ports import ServiceFilter
+from control_service.usecases.service_list import ServiceQuery, list_services
+from control_service.usecases.services import delete_service
+from tests.contract.control.desk import Desk
+
+CUSTOM = ("a", "chat", "d", "default", "defaultx", "defaults", "e0", "zz")
+MODELS = ("0x", "a", "a.b", "a-b", "llama", "z_z")
+
+
+@pytest.fixture
+async def full(desk: Desk) -> Desk:
+    """A desk with six models and eight custom services, one of them deleted, and two defaults acted on."""
+    for model_id in MODELS:
+        if model_id != "llama":
+            await desk.create_model(model_id)
+    for service_id in CUSTOM:
+        await desk.create(service_id, team="blue" if service_id < "d" else "")
+    await desk.change(delete_service, "e0")
+    await desk.claim("default-llama")
+    await desk.suspend("default-a.b")
+    return desk
+
+
+async def listed(desk: Desk, wanted: ServiceFilter, status: Status | None = None, limit: int = 100) -> list[str]:
+    found, after = [], (wanted.account_id or "", "")
+    while True:
+        async with desk.database.reading() as tx:
+            page = await list_services(tx, ServiceQuery(wanted, status, after, limit), desk.now_us)
+        assert len(page.services) <= limit
+        found += [view.service.service_id for view in page.services]
+        if page.next_after is None:
+            return found
+        after = page.next_after
+
+
+async def test_defaults_and_custom_services_in_order_of_names(full: Desk) -> None:
+    """Every account has a default service for every model, stored or not, between its custom ones."""
+    expected = sorted([*(f"default-{model}" for model in MODELS), *(name for name in CUSTOM if name != "e0")])
+    assert await listed(full, ServiceFilter("acme")) == expected
+    assert await listed(full, ServiceFilter("acme", show_deleted=True)) == sorted([*expected, "e0"])
+
+
+async def test_pages_of_any_length_make_the_same_list(full: Desk) -> None:
+    """No service is left out or shown twice at the edge of a page, whatever is filtered."""
+    filters = [
+        (ServiceFilter("acme"), None),
+        (ServiceFilter("acme", model_id="llama"), None),
+        (ServiceFilter("acme", model_id="a.b"), None),
+        (ServiceFilter("acme", team="blue"), None),
+        (ServiceFilter("acme"), Status.NOT_ENABLED),
+        (ServiceFilter("acme"), Status.ACTIVATING),
+        (ServiceFilter(), None),
+    ]
+    for wanted, status in filters:
+        whole = await listed(full, wanted, status)
+        for limit in random.Random(1).sample(range(1, 15), 4):
+            assert await listed(full, wanted, status, limit) == whole
+    assert await listed(full, ServiceFilter("acme", team="blue")) == ["a", "chat"]
+    assert await listed(full, ServiceFilter("acme", model_id="a.b")) == ["default-a.b"]
+    assert await listed(full, ServiceFilter("acme"), Status.ACTIVATING) == ["default-llama"]
+
+
+async def test_without_an_account_only_stored_services_are_listed(full: Desk) -> None:
+    """A million accounts times 200 models is no list; those of all accounts that were acted on are."""
+    await full.create_account("bolt")
+    stored = await listed(full, ServiceFilter())
+    assert stored == sorted([*(name for name in CUSTOM if name != "e0"), "default-a.b", "default-llama"])
+
+
+async def test_a_list_writes_nothing(full: Desk) -> None:
+    """Listing computes defaults and forgets them again."""
+    await listed(full, ServiceFilter("acme"))
+    async with full.database.reading() as tx:
+        assert await tx.services.find("acme", "default-0x") is None
+
+
+async def test_the_account_must_be_there(full: Desk) -> None:
+    """An unknown account has no empty list of services."""
+    with pytest.raises(ResourceNotFoundError):
+        await listed(full, ServiceFilter("nobody"))
