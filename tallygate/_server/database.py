@@ -69,7 +69,9 @@ def create_engine(url: str) -> AsyncEngine:
     """
     parsed = make_url(normalise_url(url))
     if parsed.drivername == POSTGRESQL:
-        return create_async_engine(parsed, connect_args={"timeout": CONNECT_TIMEOUT_S, "command_timeout": COMMAND_TIMEOUT_S})
+        return create_async_engine(
+            parsed, connect_args={"timeout": CONNECT_TIMEOUT_S, "command_timeout": COMMAND_TIMEOUT_S}
+        )
     _make_directory(parsed)
     engine = create_async_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S}).sync_engine
     event.listen(engine, "connect", _prepare_sqlite)

@@ -25,6 +25,8 @@ def configure_logging(log_format: LogFormat, level: int = logging.INFO) -> None:
         ),
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
+    # alembic tells what it is about to look at, each time; what it changes is logged by the migration itself.
+    logging.getLogger("alembic").setLevel(max(level, logging.WARNING))
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

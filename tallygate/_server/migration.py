@@ -4,14 +4,18 @@ import sqlite3
 import zlib
 from typing import Final
 
+import structlog
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationInfo
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tallygate._server.errors import DatabaseError
+
+_log = structlog.get_logger(__name__)
 
 # Any number will do, as long as every program that migrates by this module takes the same.
 _ADVISORY_LOCK: Final = zlib.crc32(b"tallygate schema migration")
@@ -50,11 +54,15 @@ def _upgrade(connection: Connection, script_location: str, program: str) -> None
         fn=lambda revision, _context: script._upgrade_revs("head", revision),  # noqa: SLF001  # as alembic's own upgrade
         destination_rev="head",
     ) as environment:
-        environment.configure(connection=connection, transactional_ddl=True)
+        environment.configure(connection=connection, transactional_ddl=True, on_version_apply=_log_step)
         for revision in environment.get_context().get_current_heads():
             if revision not in known:
                 raise DatabaseError(_unknown_revision(connection.engine.url, revision, program))
         environment.run_migrations()
+
+
+def _log_step(ctx: object, step: MigrationInfo, heads: object, run_args: object) -> None:  # noqa: ARG001  # by name
+    _log.info("upgrading the database", revision=step.up_revision_id)
 
 
 def _unknown_revision(url: URL, revision: str, program: str) -> str:

@@ -1,0 +1,135 @@
+"""Several metering nodes, nodes that crash, and programs that cannot start."""
+
+import asyncio
+from pathlib import Path
+
+import grpc
+import pytest
+
+from tallygate.control.v1 import (
+    account_service_pb2,
+    account_service_pb2_grpc,
+    catalog_service_pb2,
+    catalog_service_pb2_grpc,
+    lifecycle_service_pb2,
+    lifecycle_service_pb2_grpc,
+)
+from tallygate.metering.v1 import (
+    decision_pb2,
+    metering_service_pb2,
+    metering_service_pb2_grpc,
+    report_pb2,
+    token_usage_pb2,
+)
+from tests.e2e import programs
+from tests.e2e.programs import Pair, Program
+
+SERVICE = "accounts/acme/services/default-llama"
+BOTH = pytest.mark.parametrize("pair", ["sqlite", "postgresql"], indirect=True)
+
+
+async def enable(pair: Pair) -> None:
+    """An account with money, a model with a price, pay-as-you-go enabled."""
+    async with grpc.aio.insecure_channel(pair.control.address) as channel:
+        accounts = account_service_pb2_grpc.AccountServiceStub(channel)
+        await accounts.CreateAccount(account_service_pb2.CreateAccountRequest(name="accounts/acme"))
+        await accounts.TopUpAccount(
+            account_service_pb2.TopUpAccountRequest(name="accounts/acme", amount_nanos=5_000_000_000)
+        )
+        catalog = catalog_service_pb2_grpc.CatalogServiceStub(channel)
+        await catalog.CreateModel(catalog_service_pb2.CreateModelRequest(name="models/llama"))
+        price = catalog_service_pb2.PublishPriceRequest(
+            model="models/llama",
+            input_nanos_per_million_tokens=1_000_000_000,
+            output_nanos_per_million_tokens=2_000_000_000,
+        )
+        await catalog.PublishPrice(price)
+        lifecycle = lifecycle_service_pb2_grpc.LifecycleServiceStub(channel)
+        await lifecycle.EnablePostpaid(lifecycle_service_pb2.EnablePostpaidRequest(name=SERVICE))
+
+
+async def meter_one(node: Program, request_id: str) -> int:
+    """Authorise a request as soon as the node allows it, finish it; its cost in nanos."""
+    usage = token_usage_pb2.TokenUsage(input_tokens=100)
+    report = report_pb2.TokenReport(
+        request_id=request_id, service=SERVICE, phase=report_pb2.REPORT_PHASE_AUTHORIZE, usage=usage
+    )
+    async with grpc.aio.insecure_channel(node.address) as channel, asyncio.timeout(10):
+        stub = metering_service_pb2_grpc.MeteringServiceStub(channel)
+        while True:
+            authorize = metering_service_pb2.AuthorizeRequest(report=report)
+            decision = (await stub.Authorize(authorize)).decision
+            if decision.verdict == decision_pb2.VERDICT_ALLOW:
+                break
+            assert decision.retryable, decision
+        report.phase = report_pb2.REPORT_PHASE_FINISH
+        answer = await stub.Report(metering_service_pb2.ReportRequest(report=report))
+    return answer.decision.receipt.cost_nanos
+
+
+async def balance_nanos(pair: Pair) -> int:
+    async with grpc.aio.insecure_channel(pair.control.address) as channel:
+        stub = account_service_pb2_grpc.AccountServiceStub(channel)
+        return (
+            await stub.GetAccount(account_service_pb2.GetAccountRequest(name="accounts/acme"))
+        ).account.balance_nanos
+
+
+@BOTH
+async def test_two_nodes_spend_one_balance(pair: Pair) -> None:
+    """Nodes over one database serve the same service at once; after both have left, the balance is exact."""
+    await enable(pair)
+    second = await pair.start_node("node-2")
+    costs = await asyncio.gather(*(meter_one(node, f"r-{node.pid}") for node in (pair.metering, second)))
+    assert costs == [100_000, 100_000]
+    await second.stop()
+    await pair.metering.stop()
+    assert await balance_nanos(pair) == 5_000_000_000 - sum(costs)
+
+
+@BOTH
+async def test_a_killed_node_comes_back_and_nothing_is_lost(pair: Pair) -> None:
+    """What a node had answered for before it was killed is booked after its return, once."""
+    await enable(pair)
+    costs = [await meter_one(pair.metering, "before")]
+    await pair.metering.kill()
+    node = await pair.start_node("node-1")
+    costs.append(await meter_one(node, "after"))
+    await node.stop()
+    assert await balance_nanos(pair) == 5_000_000_000 - sum(costs)
+
+
+async def test_a_node_serves_on_while_control_restarts(pair: Pair) -> None:
+    """A node goes on with what it has on lease, and finds the control service again at its address."""
+    await enable(pair)
+    costs = [await meter_one(pair.metering, "before")]
+    address = pair.control.address
+    await pair.control.stop()
+    costs.append(await meter_one(pair.metering, "during"))
+    await pair.start_control(listen=address)
+    costs.append(await meter_one(pair.metering, "after"))
+    await pair.metering.stop()
+    assert await balance_nanos(pair) == 5_000_000_000 - sum(costs)
+
+
+@pytest.mark.parametrize("module", ["control_service", "metering_service"])
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--listen", "0.0.0.0:0"], "no TLS yet"),
+        (["--listen", "127.0.0.1"], "write HOST:PORT"),
+        (["--database-url", "mysql://h/d"], "write sqlite:///PATH"),
+        (["--database-url", "postgresql://u:secret@127.0.0.1:1/d"], "does not answer; start PostgreSQL"),
+    ],
+)
+async def test_what_keeps_a_program_from_starting_is_one_sentence(
+    module: str, arguments: list[str], sentence: str, tmp_path: Path
+) -> None:
+    """Wrong options and an unreachable database end it, and its last line says what to do."""
+    log = tmp_path / "log"
+    with pytest.raises(AssertionError, match=module):
+        await programs.start(module, ["--data-dir", str(tmp_path), "--log-format", "text", *arguments], log)
+    text = log.read_text()
+    assert sentence in text.splitlines()[-1]
+    assert "Traceback" not in text
+    assert "secret" not in text
