@@ -124,8 +124,8 @@ class Pool:
         self.booked += used_units
 
     def need(self, units: int) -> None:
-        """A request waits for so many units."""
-        self.needed = max(self.needed, units)
+        """One more request waits, for so many units to be free."""
+        self.needed = min(WANTED_MAX, self.needed + units)
 
     def replenished(self) -> None:
         """The control service says that asking again may help."""

@@ -5,7 +5,6 @@ from dataclasses import astuple, dataclass, fields
 
 from metering_service.domain.price import Price
 
-
 TOKEN_BYTES_MAX = 512
 NUMBER_MAX = 10**17
 """Above every time in microseconds, count and price that this service gives out."""
