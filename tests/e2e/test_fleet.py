@@ -112,14 +112,13 @@ async def test_a_node_serves_on_while_control_restarts(pair: Pair) -> None:
     assert await balance_nanos(pair) == 5_000_000_000 - sum(costs)
 
 
-@pytest.mark.parametrize("module", ["control_service", "metering_service"])
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("module", "arguments", "sentence"),
     [
-        (["--listen", "0.0.0.0:0"], "no TLS yet"),
-        (["--listen", "127.0.0.1"], "write HOST:PORT"),
-        (["--database-url", "mysql://h/d"], "write sqlite:///PATH"),
-        (["--database-url", "postgresql://u:secret@127.0.0.1:1/d"], "does not answer; start PostgreSQL"),
+        ("control_service", ["--listen", "0.0.0.0:0"], "no TLS yet"),
+        ("metering_service", ["--listen", "127.0.0.1"], "write HOST:PORT"),
+        ("control_service", ["--database-url", "mysql://h/d"], "write sqlite:///PATH"),
+        ("metering_service", ["--database-url", "postgresql://u:secret@127.0.0.1:1/d"], "does not answer"),
     ],
 )
 async def test_what_keeps_a_program_from_starting_is_one_sentence(
