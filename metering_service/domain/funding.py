@@ -5,6 +5,8 @@ meets a payer with too little at hand, not confirmed empty, stops there and says
 there stands.
 """
 
+from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -22,9 +24,11 @@ class Offer(NamedTuple):
 
     units: int
     exhausted: bool
+    pays: bool = True
+    """False for one that does not pay for this service now: not even for tokens that cost nothing."""
 
 
-NOTHING = Offer(0, exhausted=True)
+NOTHING = Offer(0, exhausted=True, pays=False)
 """The offer of a payer that does not pay for this service now."""
 
 
@@ -38,7 +42,10 @@ class Offers(NamedTuple):
 
 
 class Want(NamedTuple):
-    """What is missing of a payer that may have more."""
+    """A payer that may have more, and how much of it must be free for this extension: what it took and what it lacks.
+
+    An authorisation that has to wait holds nothing, so what it would have taken is free again and counts as well.
+    """
 
     kind: BudgetKind
     units: int
@@ -78,103 +85,86 @@ class _Draw:
     def __init__(self, held: HeldUnits, offers: Offers, price: Price) -> None:
         self.held = held
         self.want: Want | None = None
+        self._before = held
         self._offers = offers
         self._price = price
 
     def cover_input(self, missing: int, output_ahead: int) -> bool:
         """Cover input; False if not all of it could be. `output_ahead` is asked for along with it."""
+        if not missing:
+            return True
+        offer = self._offers.reserved_input
+        taken = min(missing, offer.units)
+        self._add(input_tokens=taken, reserved_input_tokens=taken)
+        missing -= taken
+        if missing and not offer.exhausted:
+            self.want = Want(RESERVATION_INPUT, taken + missing)
+            return False
         if missing:
-            taken = min(missing, self._offers.reserved_input.units)
-            self._add(input_tokens=taken, reserved_input_tokens=taken)
-            missing -= taken
-            if self._ask(missing, self._offers.reserved_input, RESERVATION_INPUT, missing):
+            missing -= self._trial(missing, self._input_by_trial)
+            if missing and not self._offers.trial.exhausted:
+                self._ask_trial(missing + output_ahead)
                 return False
         if missing:
-            taken = self._trial(missing, 0)
-            missing -= taken
-            if self._ask(missing, self._trial_left, TRIAL, missing + output_ahead):
-                return False
-        if missing:
-            taken = self._money(missing, 0)
-            missing -= taken
+            missing -= self._money(missing, self._input_by_money)
             self._ask_money(missing, output_ahead)
         return missing == 0
 
     def cover_output(self, missing: int) -> None:
+        """Cover output, as far as it goes."""
         if not missing:
             return
-        taken = min(missing, self._offers.reserved_output.units)
+        offer = self._offers.reserved_output
+        taken = min(missing, offer.units)
         self._add(output_ceiling_tokens=taken, reserved_output_tokens=taken)
         missing -= taken
-        if self._ask(missing, self._offers.reserved_output, RESERVATION_OUTPUT, missing):
+        if missing and not offer.exhausted:
+            self.want = Want(RESERVATION_OUTPUT, taken + missing)
             return
         if missing:
-            missing -= self._trial(0, missing)
-            if self._ask(missing, self._trial_left, TRIAL, missing):
+            missing -= self._trial(missing, self._output_by_trial)
+            if missing and not self._offers.trial.units and not self._offers.trial.exhausted:
+                self._ask_trial(missing)
                 return
         if missing:
-            missing -= self._money(0, missing)
+            missing -= self._money(missing, self._output_by_money)
             self._ask_money(0, missing)
 
-    @property
-    def _trial_left(self) -> Offer:
-        return self._offers.trial
-
-    def _trial(self, missing_input: int, missing_output: int) -> int:
-        units, exhausted = self._offers.trial
-        taken = min(missing_input + missing_output, units)
-        if not taken:
-            return 0
-        held = replace(
-            self.held,
-            input_tokens=self.held.input_tokens + (taken if missing_input else 0),
-            output_ceiling_tokens=self.held.output_ceiling_tokens + (taken if missing_output else 0),
-            trial_tokens=self.held.trial_tokens + taken,
-        )
-        # A trial that comes after money pushes dearer tokens to the money's end: that must be covered too.
-        more_nanos = max(0, required_money(held, self._price) - held.money_nanos)
-        if held.billed_tokens and more_nanos > self._offers.money.units:
-            return 0
-        if not held.billed_tokens:
-            more_nanos = 0
-        self.held = replace(held, money_nanos=held.money_nanos + more_nanos)
-        self._offers = self._offers._replace(
-            trial=Offer(units - taken, exhausted),
-            money=self._offers.money._replace(units=self._offers.money.units - more_nanos),
-        )
+    def _trial(self, missing: int, plus: Callable[[int], HeldUnits]) -> int:
+        """Cover tokens with the trial. After money, it may push dearer tokens to the money's end of the sequence."""
+        offer = self._offers.trial
+        taken = self._affordable(min(missing, offer.units), plus)
+        self._offers = self._offers._replace(trial=offer._replace(units=offer.units - taken))
+        self._take(plus(taken))
         return taken
 
-    def _money(self, missing_input: int, missing_output: int) -> int:
-        """Cover tokens of one class with money; they all lie at the end of the sequence of kinds."""
-        units = self._offers.money.units
-        if units < 0 or (units == 0 and self._offers.money is NOTHING):
-            return 0
-        held = self.held
-        input_rest = held.input_tokens - held.reserved_input_tokens
-        output_rest = held.output_ceiling_tokens - held.reserved_output_tokens
-        trial_in = min(held.trial_tokens, input_rest)
-        money_input, money_output = input_rest - trial_in, output_rest - (held.trial_tokens - trial_in)
-        afford = self._price.affordable_input if missing_input else self._price.affordable_output
-        missing = missing_input + missing_output
-        affordable = afford(units + held.money_nanos, money_input, money_output)
-        taken = missing if affordable < 0 else min(missing, affordable)
-        if not taken:
-            return 0
-        self._add(
-            input_tokens=taken if missing_input else 0,
-            output_ceiling_tokens=taken if missing_output else 0,
-            billed_tokens=taken,
-        )
-        more_nanos = max(0, required_money(self.held, self._price) - held.money_nanos)
-        self._add(money_nanos=more_nanos)
-        self._offers = self._offers._replace(money=self._offers.money._replace(units=units - more_nanos))
+    def _money(self, missing: int, plus: Callable[[int], HeldUnits]) -> int:
+        taken = self._affordable(missing, plus) if self._offers.money.pays else 0
+        self._take(plus(taken))
         return taken
 
-    def _ask(self, missing: int, offer: Offer, kind: BudgetKind, units: int) -> bool:
-        if missing and not offer.exhausted:
-            self.want = Want(kind, units)
-            return True
-        return False
+    def _affordable(self, tokens: int, plus: Callable[[int], HeldUnits]) -> int:
+        """How many of so many tokens the money at hand carries, whatever their kinds turn out to be."""
+
+        def cost_nanos(count: int) -> int:
+            return required_money(plus(count), self._price)
+
+        # What is held may need more than was set aside for it where its real kinds, once settled, were cheaper.
+        limit_nanos = max(self.held.money_nanos + self._offers.money.units, cost_nanos(0))
+        if cost_nanos(tokens) <= limit_nanos:
+            return tokens
+        return bisect_right(range(tokens + 1), limit_nanos, key=cost_nanos) - 1
+
+    def _take(self, held: HeldUnits) -> None:
+        """Hold that, and the money that it may need."""
+        more_nanos = max(0, required_money(held, self._price) - held.money_nanos) if held.billed_tokens else 0
+        money = self._offers.money
+        more_nanos = min(more_nanos, money.units)
+        self.held = replace(held, money_nanos=held.money_nanos + more_nanos) if more_nanos else held
+        self._offers = self._offers._replace(money=money._replace(units=money.units - more_nanos))
+
+    def _ask_trial(self, missing: int) -> None:
+        self.want = Want(TRIAL, self.held.trial_tokens - self._before.trial_tokens + missing)
 
     def _ask_money(self, missing_input: int, missing_output: int) -> None:
         if (missing_input or missing_output) and not self._offers.money.exhausted:
@@ -183,7 +173,25 @@ class _Draw:
                 input_tokens=self.held.input_tokens + missing_input,
                 output_ceiling_tokens=self.held.output_ceiling_tokens + missing_output,
             )
-            self.want = Want(MONEY, max(1, required_money(all_held, self._price) - self.held.money_nanos))
+            self.want = Want(MONEY, max(1, required_money(all_held, self._price) - self._before.money_nanos))
+
+    def _input_by_trial(self, tokens: int) -> HeldUnits:
+        held = self.held
+        return replace(held, input_tokens=held.input_tokens + tokens, trial_tokens=held.trial_tokens + tokens)
+
+    def _output_by_trial(self, tokens: int) -> HeldUnits:
+        held = self.held
+        ceiling = held.output_ceiling_tokens + tokens
+        return replace(held, output_ceiling_tokens=ceiling, trial_tokens=held.trial_tokens + tokens)
+
+    def _input_by_money(self, tokens: int) -> HeldUnits:
+        held = self.held
+        return replace(held, input_tokens=held.input_tokens + tokens, billed_tokens=held.billed_tokens + tokens)
+
+    def _output_by_money(self, tokens: int) -> HeldUnits:
+        held = self.held
+        ceiling = held.output_ceiling_tokens + tokens
+        return replace(held, output_ceiling_tokens=ceiling, billed_tokens=held.billed_tokens + tokens)
 
     def _add(self, **units: int) -> None:
         self.held = replace(self.held, **{name: getattr(self.held, name) + more for name, more in units.items()})

@@ -42,21 +42,5 @@ class Price:
         """The most that so many tokens of each class can cost, whatever their kinds turn out to be."""
         return (input_tokens * self.dearest_input + output_tokens * self.dearest_output) // TOKENS_PER_PRICE_UNIT
 
-    def affordable_input(self, nanos: int, input_tokens: int, output_tokens: int) -> int:
-        """How many more input tokens `nanos` cover, on top of the tokens given; -1 for any number."""
-        return self._affordable(nanos, input_tokens, output_tokens, self.dearest_input)
-
-    def affordable_output(self, nanos: int, input_tokens: int, output_tokens: int) -> int:
-        """How many more output tokens `nanos` cover, on top of the tokens given; -1 for any number."""
-        return self._affordable(nanos, input_tokens, output_tokens, self.dearest_output)
-
-    def _affordable(self, nanos: int, input_tokens: int, output_tokens: int, each: int) -> int:
-        if each == 0:
-            return -1
-        # floor(sum / unit) <= nanos  <=>  sum <= nanos * unit + unit - 1
-        limit = nanos * TOKENS_PER_PRICE_UNIT + TOKENS_PER_PRICE_UNIT - 1
-        spent = input_tokens * self.dearest_input + output_tokens * self.dearest_output
-        return max(0, (limit - spent) // each)
-
 
 FREE = Price()

@@ -22,7 +22,8 @@ class Request:
     """One part of a request: what this node grants and books of it.
 
     `base_*`: what a predecessor granted and books; this part begins where that ends. `held` counts from there. Of what
-    is held, `booked` has been booked already (nothing, until the first settlement).
+    is held, `booked` has been booked already (nothing, until the first settlement). `granted_output_tokens` is the
+    ceiling as it was before payers were looked for beyond it; None where that was not needed.
     """
 
     __slots__ = (
@@ -35,12 +36,12 @@ class Request:
         "dirty",
         "estimated",
         "final",
+        "granted_output_tokens",
         "held",
         "labels",
         "last_heard_ns",
         "marks",
         "max_output_tokens",
-        "overrun_tokens",
         "part",
         "predecessor_part",
         "price",
@@ -73,7 +74,7 @@ class Request:
         self.final = False
         self.told_to_stop = False
         self.max_output_tokens: int | None = None
-        self.overrun_tokens = 0
+        self.granted_output_tokens: int | None = None
         self.base_input_tokens = 0
         self.base_output_tokens = 0
         self.predecessor_part: str | None = None
@@ -174,7 +175,6 @@ def revive(record: RequestRecord, now_ns: int) -> Request:
     request.authorised = record.part != ""
     request.receipt = record.receipt
     request.held = record.held
-    request.overrun_tokens = record.receipt.overrun_tokens
     request.settle_us = record.settle_us
     request.credential = record.credential
     request.labels = record.labels

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from metering_service.domain.counts import Counts
-from metering_service.domain.price import Price
+from metering_service.domain.price import TOKENS_PER_PRICE_UNIT, Price
 from metering_service.domain.records import HeldUnits, Receipt
 
 
@@ -26,7 +26,7 @@ def split(counts: Counts, held: HeldUnits, price: Price, *, debt_allowed: bool) 
     ]
     rest = [*input_kinds, *output_kinds]
     trial = _take_front(rest, held.trial_tokens)
-    billed = _take_front(rest, sum(rest) if debt_allowed else held.billed_tokens)
+    billed = _take_front(rest, sum(rest)) if debt_allowed else _take_paid(rest, held, price)
     billed_counts = Counts(*billed)
     cost_nanos = price.cost_nanos(billed_counts)
     return Receipt(
@@ -39,6 +39,15 @@ def split(counts: Counts, held: HeldUnits, price: Price, *, debt_allowed: bool) 
         debt_nanos=max(0, cost_nanos - held.money_nanos),
         price_version=price.version,
     )
+
+
+def overrun(usage: Counts, held: HeldUnits, granted_output_tokens: int) -> int:
+    """Tokens of a request's first settlement beyond its grant: output above it, input that no payer was found for.
+
+    A request that never had a grant had no ceiling to keep to: for it, `granted_output_tokens` is what payers cover.
+    """
+    uncovered_input = max(0, usage.input_class - held.input_tokens)
+    return uncovered_input + max(0, usage.output_class - granted_output_tokens)
 
 
 def beyond(counts: Counts, base_input_tokens: int, base_output_tokens: int) -> Counts:
@@ -81,6 +90,24 @@ def held_by(receipt: Receipt) -> HeldUnits:
         billed_tokens=receipt.billed.total,
         money_nanos=receipt.cost_nanos,
     )
+
+
+def _take_paid(kinds: list[int], held: HeldUnits, price: Price) -> Sequence[int]:
+    """Take the front of a sequence of kinds as far as tokens and money were set aside for it.
+
+    The money covers any counts within the hold; other counts may be dearer, and then it covers fewer tokens.
+    """
+    tokens, parts = held.billed_tokens, held.money_nanos * TOKENS_PER_PRICE_UNIT + TOKENS_PER_PRICE_UNIT - 1
+    taken = [0] * len(kinds)
+    for index, each in enumerate((price.input, price.cached_input, price.cache_write, price.output, price.reasoning)):
+        count = min(kinds[index], tokens)
+        taken[index] = min(count, parts // each) if each else count
+        kinds[index] -= taken[index]
+        tokens -= taken[index]
+        parts -= taken[index] * each
+        if taken[index] < count:
+            break
+    return taken
 
 
 def _take_front(kinds: list[int], tokens: int) -> Sequence[int]:

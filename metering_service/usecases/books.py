@@ -16,7 +16,7 @@ from metering_service.domain.records import (
     RequestRecord,
 )
 from metering_service.domain.request import Request
-from metering_service.domain.settlement import held_by, split, used
+from metering_service.domain.settlement import held_by, overrun, split, used
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.settings import NodeSettings
 from tallygate._server.clock import Clock
@@ -77,14 +77,12 @@ class Books:
         before = request.receipt
         first = request.settle_us is None
         receipt = split(request.counts, request.held, request.price, debt_allowed=request.debt_allowed)
-        uncovered_input = max(0, receipt.usage.input_class - request.held.input_tokens)
-        uncovered = receipt.unfunded.total if not request.authorised else uncovered_input
         receipt = replace(
             receipt,
             # Money that was booked is not taken back by a late report: AdjustAccount is for that.
             cost_nanos=max(receipt.cost_nanos, before.cost_nanos),
             debt_nanos=receipt.debt_nanos + before.debt_nanos,
-            overrun_tokens=request.overrun_tokens + uncovered,
+            overrun_tokens=_overrun(request, before, receipt),
             revision=before.revision + 1,
         )
         service.book(request, used(receipt))
@@ -214,3 +212,11 @@ class Books:
     @staticmethod
     def _key(service: ServiceState, request: Request) -> RecordKey:
         return (service.uid, request.request_id, request.part)
+
+
+def _overrun(request: Request, before: Receipt, now: Receipt) -> int:
+    """What was reported after the settlement is overrun, all of it."""
+    if request.settle_us is not None:
+        return before.overrun_tokens + max(0, now.usage.total - before.usage.total)
+    granted = request.granted_output_tokens
+    return overrun(now.usage, request.held, request.held.output_ceiling_tokens if granted is None else granted)

@@ -129,6 +129,6 @@ def free_tokens(offers: Offers, price: Price) -> int:
     tokens = offers.trial.units + offers.reserved_output.units
     if money.units and price.dearest_output:
         tokens += money.units * 1_000_000 // price.dearest_output
-    elif price.dearest_output == 0 and not (money.exhausted and money.units == 0):
+    elif price.dearest_output == 0 and money.pays:
         tokens += PLENTY_TOKENS
     return tokens

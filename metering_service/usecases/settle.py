@@ -93,9 +93,9 @@ def _fund_excess(node: Node, service: ServiceState, request: Request, *, may_wai
     if extension.want is not None and may_wait:
         node.ask_for(service, extension.want)
         return False
-    if request.authorised:
+    if request.authorised and request.settle_us is None:
         # Output beyond its ceiling is overrun, whoever pays for it in the end.
-        request.overrun_tokens += max(0, counts.output_class - held.output_ceiling_tokens)
+        request.granted_output_tokens = held.output_ceiling_tokens
     service.move(request, extension.held, node.clock.monotonic_ns())
     return True
 
