@@ -19,7 +19,7 @@ from tallygate.replay.tally import Tally
 
 _REFRESH_PER_SECOND = 4
 
-_COLUMNS = (
+_ROWS = (
     ("requests", "requests"),
     ("input", "input_tokens"),
     ("output", "output_tokens"),
@@ -28,6 +28,7 @@ _COLUMNS = (
     ("billed", "billed_tokens"),
     ("unfunded", "unfunded_tokens"),
     ("overrun", "overrun_tokens"),
+    ("cost", "cost_nanos"),
 )
 
 
@@ -100,21 +101,19 @@ def summary(outcome: Outcome) -> Table:
 
 
 def reconciliation(outcome: Outcome, currency: str) -> Table:
-    """Every source on a row, agreeing or not."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    """Every figure on a row, as each source says it, agreeing or not."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
     table.add_column("")
-    table.add_column("tokens as said by")
-    for title, _ in _COLUMNS:
-        table.add_column(title, justify="right")
-    table.add_column("cost", justify="right")
-    wrong = {(difference.source, difference.figure) for difference in outcome.differences}
+    table.add_column("")
     for source in outcome.sources:
-        agrees = not any(name == source.name for name, _ in wrong)
+        table.add_column(source.name, justify="right", no_wrap=True)
+    wrong = {(difference.source, difference.figure) for difference in outcome.differences}
+    for title, name in _ROWS:
+        agrees = not any(figure == name for _, figure in wrong)
         table.add_row(
             "[green]✓[/]" if agrees else "[red]✗[/]",
-            source.name,
-            *(_cell(source.figures, name, wrong=(source.name, name) in wrong) for _, name in _COLUMNS),
-            _cost(source.figures.cost_nanos, currency, wrong=(source.name, "cost_nanos") in wrong),
+            f"{title} {currency}" if name == "cost_nanos" else title,
+            *(_cell(source.figures, name, wrong=(source.name, name) in wrong) for source in outcome.sources),
         )
     return table
 
@@ -142,8 +141,5 @@ def _denied(tally: Tally) -> str:
 
 def _cell(figures: Figures, name: str, *, wrong: bool) -> Text:
     value = getattr(figures, name)
-    return Text("" if value is None else f"{value:,}", style="bold red" if wrong else "default")
-
-
-def _cost(nanos: int | None, currency: str, *, wrong: bool) -> Text:
-    return Text("" if nanos is None else format_amount(nanos, currency), style="bold red" if wrong else "default")
+    text = "" if value is None else format_amount(value) if name == "cost_nanos" else f"{value:,}"
+    return Text(text, style="bold red" if wrong else "default")

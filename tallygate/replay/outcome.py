@@ -32,7 +32,7 @@ class Outcome:
         """One object for programs; integers as integers."""
         tally = self.tally
         paid = tally.acknowledged
-        recorded = self.source("request records").figures
+        recorded = self.source("records").figures
         recorded_input, recorded_output = recorded.input_tokens or 0, recorded.output_tokens or 0
         found: dict[str, Any] = {
             "requests": tally.requests,

@@ -118,13 +118,13 @@ async def _reconcile(reader: BookReader, plan: ReplayPlan, tally: Tally, before:
 
 def _sources(tally: Tally, before: Books, after: Books, *, records: Figures | None) -> list[Source]:
     sources = [
-        Source("sent by servers", figures_sent(tally.finished, tally.sent)),
+        Source("sent", figures_sent(tally.finished, tally.sent)),
         Source("receipts", figures_of(tally.acknowledged)),
-        Source("minute aggregates", after.aggregates.less(before.aggregates)),
+        Source("aggregates", after.aggregates.less(before.aggregates)),
         Source("leases", after.leases.less(before.leases)),
         Source("budgets", after.budgets.less(before.budgets)),
         Source("ledger", after.ledger.less(before.ledger)),
     ]
     if records is not None:
-        sources.insert(2, Source("request records", records))
+        sources.insert(2, Source("records", records))
     return sources

@@ -96,13 +96,14 @@ def test_a_service_that_nobody_started_denies_everything(pair: Up) -> None:
 
 
 def test_people_get_a_table(pair: Up) -> None:
-    """Without --json every source has its row, and the verdict is a sentence."""
+    """Without --json every figure has its row, every source its column, and the verdict is a sentence."""
     name = service(pair, "reader", "claim-trial")
     said = pair.tallygate("replay", "--service", name, "--metering", pair.metering, "--requests", "20")
 
     assert said.status == 0, said.out
-    for row in ("sent by servers", "receipts", "request records", "minute aggregates", "leases", "budgets", "ledger"):
-        assert f"✓  {row}" in said.out
+    for row in ("requests", "input", "output", "reserved", "trial", "billed", "unfunded", "overrun", "cost USD"):
+        assert f"✓ {row} " in said.out
+    assert "sent receipts records aggregates leases budgets ledger" in " ".join(said.out.split())
     assert "The books agree." in said.out
 
 
