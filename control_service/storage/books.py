@@ -1,10 +1,12 @@
 """Accounts, services and buckets in batches: a few statements for an exchange, however many leases it speaks of."""
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, and_, bindparam, insert, select, update
+from sqlalchemy import Executable, RowMapping, Select, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from control_service.domain.account import Account, LedgerEntryKind
@@ -16,7 +18,7 @@ from control_service.storage import schema
 from control_service.storage.accounts import account_of
 from control_service.storage.reservations import reservation_of
 from control_service.storage.services import service_of
-from control_service.storage.upsert import upsert
+from control_service.storage.upsert import dialect_insert, upsert
 from control_service.usecases.fleet_ports import Usage
 
 MINUTE_US = 60_000_000
@@ -37,11 +39,6 @@ _SAVE_TRIAL = (
     update(_services)
     .where(_services.c.account_id == bindparam("account_key"), _services.c.service_id == bindparam("service_key"))
     .values({name: bindparam(name) for name in ("trial_spent_tokens", "trial_leased_tokens", "trial_held_tokens")})
-)
-_ADD_USAGE = (
-    update(_entries)
-    .where(_entries.c.account_id == bindparam("account_key"), _entries.c.entry_number == bindparam("number_key"))
-    .values(amount_nanos=_entries.c.amount_nanos - bindparam("spent_nanos"))
 )
 
 
@@ -145,41 +142,32 @@ class BookRows:
         self, accounts: Mapping[str, Account], usage: Collection[Usage], now_us: int
     ) -> dict[str, Account]:
         """See `Books.add_usage`."""
-        minute_us = now_us - now_us % MINUTE_US
-        lines = await self._usage_lines(usage, minute_us)
-        grown, opened, counted = [], [], dict(accounts)
-        for spent in usage:
-            number = lines.get((spent.account_id, spent.service_uid))
-            if number is not None:
-                grown.append(
-                    {"account_key": spent.account_id, "number_key": number, "spent_nanos": spent.amount_nanos}
-                )
-                continue
-            account = counted[spent.account_id]
-            account = replace(account, ledger_entry_count=account.ledger_entry_count + 1)
-            counted[spent.account_id] = account
-            opened.append(_new_line(spent, account.ledger_entry_count, minute_us, now_us))
-        if grown:
-            await self._connection.execute(_ADD_USAGE, grown)
-        if opened:
-            await self._connection.execute(insert(_entries), opened)
+        # Each line is given a number in case it is new; where it is not, it keeps the one that it has.
+        numbers = {key: itertools.count(account.ledger_entry_count + 1) for key, account in accounts.items()}
+        rows = [_usage_line(spent, next(numbers[spent.account_id]), now_us) for spent in usage]
+        stored = await self._connection.execute(_add_usage(self._connection.dialect.name), rows)
+        counted = dict(accounts)
+        for account_id, number in stored:
+            account = counted[account_id]
+            if number > account.ledger_entry_count:
+                counted[account_id] = replace(account, ledger_entry_count=number)
         return counted
-
-    async def _usage_lines(self, usage: Collection[Usage], minute_us: int) -> dict[tuple[str, str], int]:
-        query = select(_entries.c.account_id, _entries.c.service_uid, _entries.c.entry_number).where(
-            and_(
-                _entries.c.account_id.in_({spent.account_id for spent in usage}),
-                _entries.c.service_uid.in_({spent.service_uid for spent in usage}),
-                _entries.c.usage_minute_us == minute_us,
-            )
-        )
-        return {(row["account_id"], row["service_uid"]): row["entry_number"] for row in await self._rows(query)}
 
     async def _rows(self, query: Select[*tuple[Any, ...]]) -> Sequence[RowMapping]:
         return (await self._connection.execute(query)).mappings().all()
 
 
-def _new_line(spent: Usage, number: int, minute_us: int, now_us: int) -> dict[str, object]:
+@cache
+def _add_usage(dialect: str) -> Executable:
+    insert = dialect_insert(dialect, _entries)
+    statement: Executable = insert.on_conflict_do_update(
+        index_elements=["account_id", "service_uid", "usage_minute_us"],
+        set_={"amount_nanos": _entries.c.amount_nanos + insert.excluded.amount_nanos},
+    ).returning(_entries.c.account_id, _entries.c.entry_number)
+    return statement
+
+
+def _usage_line(spent: Usage, number: int, now_us: int) -> dict[str, object]:
     return {
         "account_id": spent.account_id,
         "entry_number": number,
@@ -189,6 +177,6 @@ def _new_line(spent: Usage, number: int, minute_us: int, now_us: int) -> dict[st
         "service_uid": spent.service_uid,
         "reason": "",
         "actor": ACTOR,
-        "usage_minute_us": minute_us,
+        "usage_minute_us": now_us - now_us % MINUTE_US,
         "create_us": now_us,
     }

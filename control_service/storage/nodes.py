@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import RowMapping, Select, and_, case, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from control_service.domain.node import LIVE_US, Node
+from control_service.domain.node import LEASE_VALIDITY_US, LIVE_US, Node
 from control_service.storage import schema
 
 _nodes = schema.nodes
@@ -31,6 +31,21 @@ class NodeRows:
         changed = await self._connection.execute(update(_nodes).where(_nodes.c.node == name).values(values))
         if changed.rowcount == 0:
             await self._connection.execute(insert(_nodes).values(values | {"node": name}))
+
+    async def renew(self, name: str, epoch: int, exchange_number: int, now_us: int) -> Node | None:
+        """See `Nodes.renew`."""
+        taken = (
+            update(_nodes)
+            .where(_nodes.c.node == name, _nodes.c.epoch == epoch, _nodes.c.exchange_number < exchange_number)
+            .values(
+                exchange_number=exchange_number,
+                last_heard_us=now_us,
+                lease_valid_until_us=now_us + LEASE_VALIDITY_US,
+            )
+            .returning(*_nodes.c)
+        )
+        row = (await self._connection.execute(taken)).mappings().one_or_none()
+        return None if row is None else _node(row)
 
     async def live(self, now_us: int) -> list[Node]:
         """See `Nodes.live`."""

@@ -8,6 +8,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 
+def dialect_insert(dialect: str, table: Table) -> Any:
+    """An insert that knows ON CONFLICT, in the words of that database."""
+    return (sqlite if dialect == "sqlite" else postgresql).insert(table)
+
+
 def upsert(connection: AsyncConnection, table: Table) -> Executable:
     """A statement that stores rows of the table whether their keys are there or not; executed with a list of rows."""
     return _upsert(connection.dialect.name, table)
@@ -15,7 +20,7 @@ def upsert(connection: AsyncConnection, table: Table) -> Executable:
 
 @cache
 def _upsert(dialect: str, table: Table) -> Executable:
-    insert: Any = (sqlite if dialect == "sqlite" else postgresql).insert(table)
+    insert = dialect_insert(dialect, table)
     new = {column.name: insert.excluded[column.name] for column in table.columns if not column.primary_key}
     statement: Executable = insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=new)
     return statement

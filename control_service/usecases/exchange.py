@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from control_service.domain.bucket import Bucket
 from control_service.domain.errors import Reason, RefusedError, SupersededError
 from control_service.domain.exchange import Claim
 from control_service.domain.lease import Availability, Lease, Standing, stand
-from control_service.domain.node import LEASE_VALIDITY_US, Node
+from control_service.domain.node import Node
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.config_history import ConfigHistory
 from control_service.usecases.follow_up import follow_up
@@ -65,19 +65,11 @@ class ExchangeLeases:
         """
         now_us = self._clock.now_us()
         async with self._database.writing() as tx:
-            node = self._admitted(asked, await tx.nodes.lock(asked.node))
+            await self._admit(tx, asked, now_us)
             settlement = await settle(tx, asked.stated, now_us)
             await settlement.store(tx)
             standings = await _shortages(tx, settlement)
             news = await follow_up(tx, settlement)
-            await tx.nodes.save(
-                replace(
-                    node,
-                    exchange_number=asked.exchange_number,
-                    last_heard_us=now_us,
-                    lease_valid_until_us=now_us + LEASE_VALIDITY_US,
-                )
-            )
         self._remember_shortages(settlement, standings)
         recalled = any(standing.recalled_lease_ids for standing in standings.values())
         if settlement.came_back or news or recalled:
@@ -92,22 +84,11 @@ class ExchangeLeases:
             if claim.lease.lease_id in standings:
                 self._shortages.told(claim.lease.budget, claim.lease.service_uid)
 
-    def _admitted(self, asked: Asked, node: Node | None) -> Node:
-        if node is None or asked.epoch > node.epoch:
-            raise RefusedError(
-                Reason.NODE_NOT_REGISTERED,
-                f"Epoch {asked.epoch} of node {asked.node} is not known; open WatchConfig and say hello first.",
-                node=asked.node,
-            )
-        if asked.epoch < node.epoch:
-            raise fenced(asked.node, asked.epoch, node.epoch)
-        if asked.exchange_number <= node.exchange_number:
-            raise SupersededError(
-                Reason.EXCHANGE_SUPERSEDED,
-                f"Exchange {node.exchange_number} of node {asked.node} was taken already; say it again with a greater "
-                f"number than that.",
-                node=asked.node,
-            )
+    async def _admit(self, tx: Transaction, asked: Asked, now_us: int) -> None:
+        """Renews the node's leases, or says why not."""
+        node = await tx.nodes.renew(asked.node, asked.epoch, asked.exchange_number, now_us)
+        if node is None:
+            raise _refusal(asked, await tx.nodes.lock(asked.node))
         expected = self._history.expected(self._clock.monotonic_ns())
         if max(asked.acknowledged_version, node.acknowledged_version) < expected:
             raise RefusedError(
@@ -115,7 +96,23 @@ class ExchangeLeases:
                 f"Node {asked.node} has not acknowledged configuration {expected}; acknowledge it, then exchange.",
                 node=asked.node,
             )
-        return node
+
+
+def _refusal(asked: Asked, node: Node | None) -> RefusedError | SupersededError:
+    """Why an exchange was not taken."""
+    if node is None or asked.epoch > node.epoch:
+        return RefusedError(
+            Reason.NODE_NOT_REGISTERED,
+            f"Epoch {asked.epoch} of node {asked.node} is not known; open WatchConfig and say hello first.",
+            node=asked.node,
+        )
+    if asked.epoch < node.epoch:
+        return fenced(asked.node, asked.epoch, node.epoch)
+    return SupersededError(
+        Reason.EXCHANGE_SUPERSEDED,
+        f"Exchange {node.exchange_number} of node {asked.node} was taken already; say it again with a greater number.",
+        node=asked.node,
+    )
 
 
 async def _shortages(tx: Transaction, settlement: Settlement) -> dict[str, Standing]:

@@ -27,6 +27,13 @@ class Nodes(Protocol):
     async def save(self, node: Node) -> None:
         """Stores it, whether it was there or not; if it was, it was locked."""
 
+    async def renew(self, name: str, epoch: int, exchange_number: int, now_us: int) -> Node | None:
+        """Takes an exchange: locks and renews the node, if it has this epoch and took no exchange of that number yet.
+
+        Returns:
+            The node with that, or None where it was not taken.
+        """
+
     async def live(self, now_us: int) -> list[Node]:
         """Nodes that are live at this moment."""
 
