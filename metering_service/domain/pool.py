@@ -14,7 +14,8 @@ RATE_CONFIRMED_EMPTY_NS = 50_000_000
 IDLE_NS = 1_000_000_000
 RATE_IDLE_NS = 500_000_000
 BURN_WINDOW_NS = 200_000_000
-PREFETCH_FACTOR = 4
+ASK_INTERVAL_NS = 20_000_000
+PREFETCH_FACTOR = 8
 WANTED_MAX = 10**17
 """The control service takes no level above 10^18."""
 
@@ -57,6 +58,7 @@ class Pool:
     __slots__ = (
         "_burn_units",
         "_empty_until_ns",
+        "_last_asked_ns",
         "_last_burn_ns",
         "_last_stated",
         "_last_take_ns",
@@ -97,6 +99,7 @@ class Pool:
         self._empty_until_ns = 0
         self._taken_since = 0
         self._burn_units = 0
+        self._last_asked_ns = 0
         self._last_burn_ns = 0
         self._last_take_ns = 0
         self._last_stated: Statement | None = None
@@ -115,6 +118,8 @@ class Pool:
         """Set units aside for a request; negative gives them back."""
         self.held += units
         if units > 0:
+            if self._last_take_ns == 0:
+                self._last_burn_ns = now_ns
             self._taken_since += units
             self._last_take_ns = now_ns
 
@@ -131,15 +136,21 @@ class Pool:
         """The control service says that asking again may help."""
         self._empty_until_ns = 0
 
-    def is_low(self) -> bool:
-        """Whether to ask for more before somebody has to wait."""
-        return not self.closing and self._burn_units > 0 and self.free < self._burn_units
+    def is_low(self, now_ns: int) -> bool:
+        """Whether to ask for more now, before somebody has to wait: less than a second's burn is left."""
+        return (
+            self.free < max(self._burn_units, self._taken_since)
+            and not self.closing
+            and now_ns >= self._empty_until_ns
+            and now_ns - self._last_asked_ns >= ASK_INTERVAL_NS
+        )
 
     def statement(self, now_ns: int, *, idle: bool) -> Statement | None:
         """What there is to say now; None if nothing changed since the last answer. May give back what is not needed.
 
         `idle`: no request of the service is open or waiting.
         """
+        self._last_asked_ns = now_ns
         self._measure_burn(now_ns)
         self._give_back(now_ns, idle=idle)
         wanted = 0 if self.closing else self._wanted(now_ns)
@@ -190,7 +201,8 @@ class Pool:
         if now_ns < self._empty_until_ns and not self.needed:
             return max(0, self.free)
         rate = self.kind in RATE_KINDS
-        ahead = self._burn_units // 4 if rate else self._burn_units * 2
+        # A burst shows in what was taken since the last measurement, before it shows in the burn.
+        ahead = self._burn_units // 4 if rate else max(self._burn_units * 2, self._taken_since * PREFETCH_FACTOR)
         return min(WANTED_MAX, max(ahead, self.needed if rate else self.needed * PREFETCH_FACTOR))
 
     def _give_back(self, now_ns: int, *, idle: bool) -> None:

@@ -51,7 +51,7 @@ def authorise(node: Node, service: ServiceState, config: ServiceConfig, report: 
             return PARKED
     elif extension.held.input_tokens < input_tokens or ceiling < least:
         return explain(node, service, request, input_tokens, least)
-    service.move(request, extension.held, node.clock.monotonic_ns())
+    node.hold(service, request, extension.held)
     request.final = extension.want is None and _is_last(request)
     service.open[report.request_id] = request
     return request
@@ -64,7 +64,7 @@ def renew(node: Node, service: ServiceState, config: ServiceConfig, request: Req
     capped = request.max_output_tokens is not None and before >= request.max_output_tokens
     if not capped or input_tokens > request.held.input_tokens:
         extension = _extend(node, service, request, input_tokens)
-        service.move(request, extension.held, node.clock.monotonic_ns())
+        node.hold(service, request, extension.held)
         if request.ceiling_tokens > before:
             request.final = extension.want is None and _is_last(request)
             return granted(node, config, request)

@@ -74,9 +74,9 @@ class LeaseKeeper:
             retry(node, service)
 
     def wants_more(self) -> bool:
-        """Whether somebody waits, or soon will."""
+        """Whether somebody, here or on another node, waits for the next exchange."""
         return bool(self._recalled) or any(
-            pool.needed or pool.is_low() for service in self._node.services.values() for pool in service.pools.values()
+            pool.needed for service in self._node.waiting.values() for pool in service.pools.values()
         )
 
     def close_all(self) -> None:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from metering_service.domain.counts import Counts
 from metering_service.domain.funding import Offers, Want
+from metering_service.domain.records import HeldUnits
 from metering_service.domain.request import Request
 from metering_service.usecases.books import Books
 from metering_service.usecases.ports import Running
@@ -61,6 +62,8 @@ class Node:
         self.silent: dict[tuple[str, str], Request] = {}
         self.finished: OrderedDict[tuple[str, str], int] = OrderedDict()
         self.leases_valid_until_ns = 0
+        self.is_asking = False
+        """Whether a lease exchange is under way."""
         self._parts = 0
 
     def service(self, name: str) -> ServiceState:
@@ -88,6 +91,13 @@ class Node:
         """Somebody waits for a lease."""
         service.pool(want.kind).need(want.units)
         self.errands.exchange()
+
+    def hold(self, service: ServiceState, request: Request, held: HeldUnits) -> None:
+        """Set aside what a request's new hold has more than its old one; ask for more before a lease runs out."""
+        now_ns = self.clock.monotonic_ns()
+        service.move(request, held, now_ns)
+        if any(pool.is_low(now_ns) for pool in service.pools.values()):
+            self.errands.exchange()
 
     def new_part(self) -> str:
         """A name for one authorisation, unique for ever: node, epoch, number."""

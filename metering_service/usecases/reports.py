@@ -198,6 +198,9 @@ def _last_word(node: Node, service: ServiceState, waiter: Waiter) -> Answer:
     report = waiter.report
     if report.phase is Phase.FINISH and service.config is not None:
         return decide(node, service, waiter) if waiter.lookup is not Lookup.UNDER_WAY else PARKED
+    overdue_ns = node.clock.monotonic_ns() - waiter.deadline_ns
+    if node.is_asking and overdue_ns < node.settings.answer_wait_max_ns:
+        return PARKED
     reachable = node.leases_valid and service.config is not None
     reason = Reason.BUDGET_CONTENDED if reachable else Reason.CONTROL_UNREACHABLE
     if waiter.lookup is Lookup.UNDER_WAY:

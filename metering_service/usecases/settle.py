@@ -96,7 +96,7 @@ def _fund_excess(node: Node, service: ServiceState, request: Request, *, may_wai
     if request.authorised and request.settle_us is None:
         # Output beyond its ceiling is overrun, whoever pays for it in the end.
         request.granted_output_tokens = held.output_ceiling_tokens
-    service.move(request, extension.held, node.clock.monotonic_ns())
+    node.hold(service, request, extension.held)
     return True
 
 

@@ -61,8 +61,8 @@ class MeterResponse(_message.Message):
     DECISIONS_FIELD_NUMBER: _builtins.int
     answered_through: _builtins.int
     """Every report up to this number is answered: by name where there is something to say (every AUTHORIZE, DENY, changed
-    grant, wanted receipt, invalid report), else by this number alone. It may wait behind an AUTHORIZE that waits for a
-    lease, at most 100 ms. A wanted receipt comes with `durable_through`, not with this.
+    grant, wanted receipt, invalid report), else by this number alone. It may wait behind a report that waits for a
+    lease: 100 ms, or as long as the control service takes to answer, 1 s at most. A wanted receipt comes with `durable_through`, not with this.
     """
     durable_through: _builtins.int
     """Every report up to this number is committed, or needs no commit."""
