@@ -58,7 +58,8 @@ class RequestRecord:
     """One part of a request: what one node booked of it. Key: (service_uid, request_id, part).
 
     `part` is "" for a finish without an authorisation, else unique to the authorisation. `counts` are the latest; the
-    receipt's are what was booked (all zero while OPEN). `predecessor_part` names the part that this one carries on.
+    receipt's are what was booked (all zero while OPEN). `predecessor_part` names the part that this one carries on, and
+    `base_*_tokens` say where: what lies below, of each class, is its predecessors' to book. `held` counts from there.
     """
 
     service: str
@@ -79,6 +80,8 @@ class RequestRecord:
     start_us: int
     settle_us: int | None
     predecessor_part: str | None = None
+    base_input_tokens: int = 0
+    base_output_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

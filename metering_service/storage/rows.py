@@ -75,6 +75,8 @@ def request_row(record: RequestRecord) -> Row:
         "start_us": record.start_us,
         "settle_us": record.settle_us,
         "predecessor_part": record.predecessor_part,
+        "base_input_tokens": record.base_input_tokens,
+        "base_output_tokens": record.base_output_tokens,
     }
 
 
@@ -100,6 +102,8 @@ def request_of(row: RowMapping) -> RequestRecord:
         start_us=row["start_us"],
         settle_us=row["settle_us"],
         predecessor_part=row["predecessor_part"],
+        base_input_tokens=row["base_input_tokens"],
+        base_output_tokens=row["base_output_tokens"],
     )
 
 

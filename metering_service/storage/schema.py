@@ -68,6 +68,8 @@ requests = Table(
     _number("start_us"),
     Column("settle_us", BigInteger),
     Column("predecessor_part", BY_CODE_POINT),
+    _number("base_input_tokens"),
+    _number("base_output_tokens"),
 )
 """One row for each part of a request. A service's name is its first key, since names are never reused.
 

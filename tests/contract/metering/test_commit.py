@@ -85,7 +85,14 @@ async def test_a_node_that_never_registered_is_fenced(recorder: SqlRecorder) -> 
 async def test_a_request_comes_back_as_it_was_written(recorder: SqlRecorder) -> None:
     """Open or settled, every field survives."""
     epoch = await recorder.register_node(NODE)
-    running = open_request("r1", predecessor_part="p0", labels=(('a"]', "é\n"), ("team", "☃")), debt_allowed=False)
+    running = open_request(
+        "r1",
+        predecessor_part="p0",
+        base_input_tokens=3,
+        base_output_tokens=5,
+        labels=(('a"]', "é\n"), ("team", "☃")),
+        debt_allowed=False,
+    )
     finished = settled_request("r2", part="", estimated=True, credential="", labels=())
     await recorder.commit(NODE, epoch, batch(1, running, finished))
     assert await recorder.find_request(UID, "r1") == [running]

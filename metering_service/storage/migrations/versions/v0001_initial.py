@@ -74,6 +74,8 @@ def _make_requests() -> None:
         sa.Column("start_us", sa.BigInteger(), nullable=False),
         sa.Column("settle_us", sa.BigInteger(), nullable=True),
         sa.Column("predecessor_part", BY_CODE_POINT, nullable=True),
+        sa.Column("base_input_tokens", sa.BigInteger(), nullable=False),
+        sa.Column("base_output_tokens", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("service", "request_id", "part"),
     )
     op.create_index(
