@@ -19,7 +19,7 @@ class NodeSettings:
     resume_window_ns: int = 30 * SECOND
     """A request that no stream speaks of stays open for so long."""
     finished_kept_ns: int = 60 * SECOND
-    finished_kept_max: int = 200_000
+    finished_kept_max: int = 20_000
     """Finished requests are remembered in memory for repeats; beyond that the database is asked."""
     id_retention_us: int = 7 * 86_400 * 1_000_000
     """What is sent again later than this is too old."""
