@@ -13,85 +13,85 @@ from tests.e2e.command import Up, tallygate, up
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """Both services, started by `tallygate up`."""
     with up(tmp_path_factory.mktemp("data")) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def llama(pair: Up) -> str:
+def llama(running: Up) -> str:
     """A model with a price, a trial and reserved capacity for sale."""
-    made = pair.tallygate(
+    made = running.tallygate(
         *("model", "create", "llama", "--trial-tokens", "50000", "--alias", "meta-llama/Llama-3.1-8B-Instruct"),
         *("--reserved-input", "0.002", "--reserved-output", "0.008"),
     )
     assert made.status == 0, made.err
-    priced = pair.tallygate("model", "publish-price", "llama", "--input", "0.20", "--output", "600000000n")
+    priced = running.tallygate("model", "publish-price", "llama", "--input", "0.20", "--output", "600000000n")
     assert priced.status == 0, priced.err
     return "llama"
 
 
-def test_an_account_from_its_creation_to_its_balance(pair: Up) -> None:
+def test_an_account_from_its_creation_to_its_balance(running: Up) -> None:
     """Create, top up, show: amounts go in as decimals and come back exact, as JSON and for people."""
-    assert pair.tallygate("account", "create", "acme", "--display-name", "Acme").status == 0
-    paid = pair.tallygate("account", "top-up", "accounts/acme", "--amount", "12.505", "--json")
+    assert running.tallygate("account", "create", "acme", "--display-name", "Acme").status == 0
+    paid = running.tallygate("account", "top-up", "accounts/acme", "--amount", "12.505", "--json")
     assert paid.json["account"]["balance_nanos"] == "12505000000"
-    shown = pair.tallygate("account", "show", "acme")
+    shown = running.tallygate("account", "show", "acme")
     assert "12.505 USD" in shown.out
-    assert pair.tallygate("account", "show", "acme", "--json").json["name"] == "accounts/acme"
+    assert running.tallygate("account", "show", "acme", "--json").json["name"] == "accounts/acme"
 
 
-def test_an_idempotency_key_makes_a_repeat_harmless(pair: Up) -> None:
+def test_an_idempotency_key_makes_a_repeat_harmless(running: Up) -> None:
     """The same key pays in once, however often the command runs."""
-    pair.tallygate("account", "create", "twice")
+    running.tallygate("account", "create", "twice")
     for _ in range(2):
-        paid = pair.tallygate("account", "top-up", "twice", "--amount", "1", "--idempotency-key", "k1")
+        paid = running.tallygate("account", "top-up", "twice", "--amount", "1", "--idempotency-key", "k1")
         assert paid.status == 0, paid.err
-    assert pair.tallygate("account", "show", "twice", "--json").json["balance_nanos"] == "1000000000"
+    assert running.tallygate("account", "show", "twice", "--json").json["balance_nanos"] == "1000000000"
 
 
-def test_a_service_through_its_billing_settings(pair: Up, llama: str) -> None:
+def test_a_service_through_its_billing_settings(running: Up, llama: str) -> None:
     """A default service from NOT_ENABLED through trial and pay-as-you-go to stopped; all by short names."""
-    pair.tallygate("account", "create", "moods")
+    running.tallygate("account", "create", "moods")
     service = f"moods/default-{llama}"
 
     def status() -> tuple[str, list[str]]:
-        shown = pair.tallygate("service", "show", service, "--json").json
+        shown = running.tallygate("service", "show", service, "--json").json
         return shown["status"].removeprefix("SERVICE_STATUS_"), shown["billing_modes"]
 
     assert status() == ("NOT_ENABLED", ["BILLING_MODE_NONE"])
-    claimed = pair.tallygate("service", "claim-trial", service)
+    claimed = running.tallygate("service", "claim-trial", service)
     assert claimed.status == 0, claimed.err
     assert "50,000 of 50,000 tokens remain" in claimed.out
-    assert pair.tallygate("service", "enable-postpaid", service).status == 0
+    assert running.tallygate("service", "enable-postpaid", service).status == 0
     assert status()[1] == ["BILLING_MODE_FREE_TRIAL", "BILLING_MODE_PAY_AS_YOU_GO"]
-    stopped = pair.tallygate("service", "disable-postpaid", service)
+    stopped = running.tallygate("service", "disable-postpaid", service)
     assert "STOPPED (POSTPAID_DISABLED)" in stopped.out
 
 
-def test_a_custom_service_buys_reserved_capacity(pair: Up, llama: str) -> None:
+def test_a_custom_service_buys_reserved_capacity(running: Up, llama: str) -> None:
     """Bought with enough money, refused with one sentence and status 1 without."""
-    pair.tallygate("account", "create", "buyer")
-    assert pair.tallygate("service", "create", "buyer/chat-prod", "--model", llama, "--team", "chat").status == 0
+    running.tallygate("account", "create", "buyer")
+    assert running.tallygate("service", "create", "buyer/chat-prod", "--model", llama, "--team", "chat").status == 0
     buy = ("service", "reserve", "buyer/chat-prod", "--input-tpm", "60000", "--output-tpm", "6000", "--days", "30")
-    refused = pair.tallygate(*buy)
+    refused = running.tallygate(*buy)
     assert refused.status == 1
     assert "INSUFFICIENT_BALANCE" in refused.err
     assert refused.err.count("\n") == 1
-    pair.tallygate("account", "top-up", "buyer", "--amount", "20")
-    bought = pair.tallygate(*buy)
+    running.tallygate("account", "top-up", "buyer", "--amount", "20")
+    bought = running.tallygate(*buy)
     assert bought.status == 0, bought.err
     assert "5.04 USD" in bought.out
     assert "60,000 input and 6,000 output tokens per minute" in bought.out
-    listed = pair.tallygate("service", "list", "buyer", "--team", "chat", "--json").json
+    listed = running.tallygate("service", "list", "buyer", "--team", "chat", "--json").json
     assert [found["name"] for found in listed["inference_services"]] == ["accounts/buyer/services/chat-prod"]
 
 
-def test_a_list_shows_default_services_too(pair: Up, llama: str) -> None:
+def test_a_list_shows_default_services_too(running: Up, llama: str) -> None:
     """An account's list includes what nobody has acted on yet."""
-    pair.tallygate("account", "create", "fresh")
-    listed = pair.tallygate("service", "list", "fresh", "--status", "not-enabled")
+    running.tallygate("account", "create", "fresh")
+    listed = running.tallygate("service", "list", "fresh", "--status", "not-enabled")
     assert f"accounts/fresh/services/default-{llama}" in listed.out
 
 
@@ -106,9 +106,9 @@ def test_a_list_shows_default_services_too(pair: Up, llama: str) -> None:
         (("replay", "--service", "acme/x", "--speed", "fast"), 2, "max"),
     ],
 )
-def test_mistakes_get_a_sentence(pair: Up, arguments: tuple[str, ...], status: int, words: str) -> None:
+def test_mistakes_get_a_sentence(running: Up, arguments: tuple[str, ...], status: int, words: str) -> None:
     """Status 1 for what the services refuse, 2 for what was typed wrong; no stack trace for either."""
-    said = pair.tallygate(*arguments)
+    said = running.tallygate(*arguments)
     assert said.status == status
     assert words in said.err.replace("\n", " ")
     assert "Traceback" not in said.err
@@ -147,10 +147,10 @@ def test_up_stops_the_other_when_one_dies(tmp_path: Path, victim: str) -> None:
         assert not any(service.is_running() for service in services.values())
 
 
-def test_up_says_why_a_service_could_not_start(pair: Up, tmp_path: Path) -> None:
+def test_up_says_why_a_service_could_not_start(running: Up, tmp_path: Path) -> None:
     """A port in use is one sentence with the service's exit status and its last words."""
-    said = tallygate("up", "--data-dir", str(tmp_path), "--control", pair.control, "--metering", "127.0.0.1:0")
+    said = tallygate("up", "--data-dir", str(tmp_path), "--control", running.control, "--metering", "127.0.0.1:0")
     assert said.status == 1
     last = said.err.strip().splitlines()[-1]
     assert "the control service ended with exit status" in last
-    assert pair.control.rpartition(":")[2] in last
+    assert running.control.rpartition(":")[2] in last
