@@ -1,5 +1,6 @@
 """What address a server may listen on."""
 
+import socket
 from ipaddress import ip_address
 
 from tallygate._server.errors import ConfigurationError
@@ -39,10 +40,32 @@ def require_safe(listen: str, *, insecure: bool) -> None:
     raise ConfigurationError(msg)
 
 
+def require_free(listen: str) -> None:
+    """See whether the address can be bound, because gRPC would not say why it cannot.
+
+    Raises:
+        ConfigurationError: another program has it, or it is no address of this machine.
+    """
+    host, port = parse_listen(listen)
+    try:
+        family, kind, *_, address = socket.getaddrinfo(_bare(host), port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            # As gRPC does: connections of a predecessor that are still winding down do not count.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        msg = f"Cannot listen on {listen}: {error.strerror}; choose another address, or stop the program that has it."
+        raise ConfigurationError(msg) from error
+
+
+def _bare(host: str) -> str:
+    return host.removeprefix("[").removesuffix("]")
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:
-        return ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
+        return ip_address(_bare(host)).is_loopback
     except ValueError:
         return False

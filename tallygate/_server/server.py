@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tallygate._server.errors import ConfigurationError
 from tallygate._server.health import HealthServicer
 from tallygate._server.interceptor import FailureInterceptor, Translate
-from tallygate._server.listen import parse_listen, require_safe
+from tallygate._server.listen import parse_listen, require_free, require_safe
 from tallygate._server.reflection import add_reflection
 
 MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -59,12 +59,12 @@ class GrpcServer:
         Raises:
             ConfigurationError: the address cannot be bound.
         """
+        require_free(self._listen)
         host, _ = parse_listen(self._listen)
         try:
             port = self._server.add_insecure_port(self._listen)
-        except RuntimeError as error:
-            msg = f"Cannot listen on {self._listen}: the port is in use, or the host is not of this machine."
-            raise ConfigurationError(msg) from error
+        except RuntimeError as error:  # Somebody took it in between.
+            raise ConfigurationError(f"Cannot listen on {self._listen}: {error}") from error
         await self._server.start()
         return f"{host}:{port}"
 

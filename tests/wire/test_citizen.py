@@ -153,6 +153,8 @@ async def test_a_port_in_use_is_said_in_one_sentence() -> None:
         second = GrpcServer(
             listen=it.address, insecure=False, service_names=[], add_servicers=lambda _: None, translate=translate
         )
-        with pytest.raises(ConfigurationError, match=f"Cannot listen on {it.address}: the port is in use"):
+        with pytest.raises(
+            ConfigurationError, match=f"Cannot listen on {it.address}: Address already in use; choose another"
+        ):
             await second.start()
         await second.stop(0)

@@ -3,7 +3,7 @@
 import pytest
 
 from tallygate._server.errors import ConfigurationError
-from tallygate._server.listen import parse_listen, require_safe
+from tallygate._server.listen import parse_listen, require_free, require_safe
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,17 @@ def test_a_network_is_refused_unless_insecure(listen: str) -> None:
     with pytest.raises(ConfigurationError, match=r"no TLS yet.*--insecure"):
         require_safe(listen, insecure=False)
     require_safe(listen, insecure=True)
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:0", "localhost:0"])
+def test_a_free_address_is_free(listen: str) -> None:
+    """Asking takes nothing, so that one can ask again, and then bind."""
+    require_free(listen)
+    require_free(listen)
+
+
+@pytest.mark.parametrize("listen", ["192.0.2.1:0", "no-such-host.invalid:0"])
+def test_an_address_of_another_machine_is_refused(listen: str) -> None:
+    """The sentence has the system's reason."""
+    with pytest.raises(ConfigurationError, match=rf"Cannot listen on {listen}: .+; choose another address"):
+        require_free(listen)
