@@ -120,6 +120,16 @@ class Kit:
             origin = Origin(EventCause.POSTPAID_ENABLED, "user", now_us)
             return await restand(tx, account, service, origin, config_changed=True)
 
+    async def change(self, service: Service, **facts: object) -> Service:
+        """Another fact of a service, with all that follows."""
+        async with self.database.writing() as tx:
+            account = await tx.accounts.lock(service.account_id)
+            found = await tx.services.find(service.account_id, service.service_id)
+            assert found is not None
+            changed = replace(found, **facts)  # type: ignore[arg-type]  # the test knows its facts
+            origin = Origin(EventCause.SUSPENDED, "operator", self.now_us)
+            return await restand(tx, account, changed, origin, config_changed=True)
+
     async def node(self, name: str = "node-a", epoch: int = 1) -> "FleetNode":
         """A node that said hello."""
         await self.greeting.greet(name, epoch, METERING_DATABASE)

@@ -6,9 +6,7 @@ import pytest
 
 from control_service.domain.budget import BudgetKind
 from control_service.domain.errors import Reason, RefusedError, SupersededError
-from control_service.domain.event import EventCause, Origin
 from control_service.domain.node import LEASE_VALIDITY_US, RECLAIM_AFTER_US
-from control_service.usecases.standing import restand
 from tests.contract.control.fleet_kit import METERING_DATABASE, Kit
 
 MONEY, TRIAL = BudgetKind.MONEY, BudgetKind.TRIAL
@@ -109,10 +107,7 @@ async def test_consumption_on_a_deleted_service_counts(kit: Kit) -> None:
     """After a deletion a lease goes on to be settled, but grows no more; a new one is closed at once."""
     service, node = await kit.service(postpaid=True), await kit.node()
     await node.say(service, MONEY, wanted_units=1_000)
-    async with kit.database.writing() as tx:
-        account = await tx.accounts.lock("acme")
-        gone = replace(await kit.read_service(service), delete_us=kit.now_us)
-        await restand(tx, account, gone, Origin(EventCause.DELETED, "user", kit.now_us), config_changed=True)
+    await kit.change(service, delete_us=kit.now_us)
     answer = await node.say(service, MONEY, consumed_units=400, held_units=600, wanted_units=5_000)
     assert (answer.granted_units, answer.closed) == (1_000, False)
     late = node.state(service, MONEY, consumed_units=50)

@@ -1,0 +1,190 @@
+"""The configuration feed and the fleet's latch, without a wire: levels, slow readers, several processes."""
+
+from dataclasses import replace
+
+import pytest
+
+from control_service.domain.budget import BudgetKind
+from control_service.domain.errors import Reason, RefusedError
+from control_service.domain.payers import Resolution
+from control_service.domain.status import Status
+from control_service.usecases.watcher import SERVICES_PER_UPDATE, Update, Watcher
+from tests.contract.control.fleet_kit import Kit, price
+
+MONEY = BudgetKind.MONEY
+SERVICE = "accounts/acme/services/chat"
+
+
+async def read(watcher: Watcher) -> Update:
+    """What the watcher has to say now; nobody waits for a heartbeat here."""
+    update = await watcher.next(0.001)
+    assert update is not None
+    return update
+
+
+async def watching(kit: Kit, *names: str, node: str = "node-a") -> Watcher:
+    """A watcher that was told of these names and has read it."""
+    await kit.greeting.greet(node, 1, "metering-database")
+    await kit.feed.pump()
+    watcher = kit.feed.open(node, 1)
+    await kit.feed.subscribe(watcher, names)
+    await read(watcher)
+    return watcher
+
+
+async def test_a_slow_reader_gets_the_latest_only(kit: Kit) -> None:
+    """Whatever changed while nobody read, one message says how things stand now."""
+    service = await kit.service(postpaid=True)
+    slow, quick = await watching(kit, SERVICE), await watching(kit, SERVICE, node="node-b")
+    for suspended in (True, False, True):
+        await kit.change(service, suspended=suspended)
+        await kit.feed.pump()
+        (config,) = (await read(quick)).services
+        assert config.terms is not None
+        assert config.terms.status is (Status.STOPPED if suspended else Status.RUNNING)
+    update = await read(slow)
+    (config,) = update.services
+    assert config.terms is not None
+    assert config.terms.status is Status.STOPPED
+    assert update.version == config.version
+
+
+async def test_a_version_is_reached_when_all_of_it_was_sent(kit: Kit) -> None:
+    """Where a message cannot hold all that changed, only the last one carries the version."""
+    names = [f"accounts/acme/services/s{number}" for number in range(SERVICES_PER_UPDATE + 1)]
+    await kit.feed.pump()
+    watcher = kit.feed.open("node-a", 1)
+    await kit.feed.subscribe(watcher, names)
+    first, second = await read(watcher), await read(watcher)
+    assert (len(first.services), len(second.services)) == (SERVICES_PER_UPDATE, 1)
+    assert first.version < second.version
+
+
+async def test_nothing_is_sent_twice(kit: Kit) -> None:
+    """A change elsewhere moves the version and brings no service."""
+    await kit.service(postpaid=True)
+    watcher = await watching(kit, SERVICE)
+    await kit.service("code", postpaid=True)
+    await kit.feed.pump()
+    update = await read(watcher)
+    assert update.services == ()
+    assert update.version == watcher.version_sent
+
+
+async def test_a_change_in_another_process_is_found_by_polling(kit: Kit) -> None:
+    """A second process over the same database hears of nothing, and finds it all the same; recalls too."""
+    other = Kit(kit.database)
+    service = await kit.service(postpaid=True)
+    watcher = await watching(other, SERVICE)
+    await kit.change(service, suspended=True)
+    await other.feed.pump()
+    assert len((await read(watcher)).services) == 1
+    await kit.change(service, suspended=False)
+    here, there = await kit.node("node-b"), await kit.node("node-a")
+    await there.say(service, MONEY, needed_units=1_000_000)
+    await here.say(service, MONEY, needed_units=10)
+    await other.feed.pump()
+    assert (await read(watcher)).recalled_lease_ids == (there.lease_id(service, MONEY),)
+    await other.feed.pump()
+    assert (await read(watcher)).recalled_lease_ids == ()
+
+
+async def test_a_name_comes_into_existence_and_goes(kit: Kit) -> None:
+    """UNKNOWN, FOUND, DELETED: a node that follows a name hears all three."""
+    watcher = await watching(kit, SERVICE)
+    service = await kit.service(postpaid=True)
+    await kit.feed.pump()
+    (config,) = (await read(watcher)).services
+    assert config.resolution is Resolution.FOUND
+    await kit.change(service, delete_us=kit.now_us)
+    await kit.feed.pump()
+    (config,) = (await read(watcher)).services
+    assert config.resolution is Resolution.DELETED
+
+
+async def test_a_default_service_comes_with_its_account(kit: Kit) -> None:
+    """Services that are computed come into existence when their account does."""
+    name = "accounts/late/services/default-llama"
+    watcher = await watching(kit, name)
+    await kit.account("late")
+    await kit.feed.pump()
+    (config,) = (await read(watcher)).services
+    assert config.resolution is Resolution.FOUND
+
+
+async def test_a_price_is_told_when_it_takes_effect(kit: Kit) -> None:
+    """The sweeper moves the version at the moment at which a price published in advance is in force."""
+    await kit.service(postpaid=True)
+    async with kit.database.writing() as tx:
+        await tx.models.add_price(price(1, kit.now_us))
+        await tx.models.add_price(price(2, kit.now_us + 60_000_000))
+        model = await tx.models.get("llama")
+        await tx.models.save(replace(model, price_count=2, next_due_us=kit.now_us + 60_000_000))
+    watcher = await watching(kit, SERVICE)
+    kit.clock.advance(60)
+    await kit.sweeper.tick()
+    await kit.sweeper.tick()
+    await kit.feed.pump()
+    (config,) = (await read(watcher)).services
+    assert config.terms is not None
+    assert config.terms.price is not None
+    assert config.terms.price.version == 2
+
+
+async def test_a_frozen_node_holds_an_activation_up_for_three_seconds_at_most(kit: Kit) -> None:
+    """After that it is not live, and the sweeper ends the activation; once and for all."""
+    frozen, awake = await watching(kit, node="node-a"), await watching(kit, node="node-b")
+    service = await kit.service(postpaid=True, fleet_told=False)
+    await kit.feed.pump()
+    for _ in range(2):
+        update = await read(awake)
+        kit.acknowledgements.heard(awake, update.version)
+        await kit.acknowledgements.flush()
+        await kit.sweeper.tick()
+        assert (await kit.read_service(service)).told_status is Status.ACTIVATING
+        kit.clock.advance(1)
+    kit.acknowledgements.heard(awake, awake.version_sent)
+    await kit.acknowledgements.flush()
+    kit.clock.advance(1)
+    await kit.sweeper.tick()
+    assert (await kit.read_service(service)).told_status is Status.RUNNING
+    assert frozen.version_sent < awake.version_sent
+    await kit.change(await kit.read_service(service), suspended=True)
+    assert (await kit.change(await kit.read_service(service), suspended=False)).told_status is Status.RUNNING
+
+
+async def test_a_node_cannot_acknowledge_what_it_was_not_sent(kit: Kit) -> None:
+    """A version beyond what the stream has carried counts as what it has carried."""
+    watcher = await watching(kit)
+    service = await kit.service(postpaid=True, fleet_told=False)
+    kit.acknowledgements.heard(watcher, 10**18)
+    await kit.acknowledgements.flush()
+    assert (await kit.read_service(service)).told_status is Status.ACTIVATING
+
+
+async def test_an_epoch_that_was_fenced_in_another_process_loses_its_stream(kit: Kit) -> None:
+    """Its next acknowledgement finds the newer epoch in the database."""
+    watcher = await watching(kit)
+    await Kit(kit.database).greeting.greet("node-a", 2, "metering-database")
+    kit.acknowledgements.heard(watcher, watcher.version_sent)
+    await kit.acknowledgements.flush()
+    with pytest.raises(RefusedError) as caught:
+        await watcher.next(0.001)
+    assert caught.value.reason is Reason.NODE_FENCED
+
+
+async def test_a_service_whose_budget_got_something_back_is_asked_for_again(kit: Kit) -> None:
+    """Who was told of a shortage lately hears when something comes back; who was not, does not."""
+    chat, code = await kit.service("chat", postpaid=True), await kit.service("code", postpaid=True)
+    watcher = await watching(kit, SERVICE)
+    first, second = await kit.node("node-a"), await kit.node("node-b")
+    await first.say(chat, MONEY, needed_units=1_000_000)
+    await second.say(code, MONEY, needed_units=10)
+    with kit.changes.listening() as listener:
+        await first.say(chat, MONEY, returned_units=500_000)
+        await kit.feed.pump(await listener.wait())
+    assert (await read(watcher)).replenished_service_uids == (code.uid,)
+    with kit.changes.listening() as listener:
+        await first.say(chat, MONEY, returned_units=600_000)
+        await kit.feed.pump(await listener.wait())
+    assert (await read(watcher)).replenished_service_uids == ()
