@@ -173,16 +173,15 @@ class ControlLink:
             acknowledged_version=self._version,
             statements=[statement_to(statement) for statement in said],
         )
-        node.is_asking = True
         try:
             response = await stub.ExchangeLeases(request, timeout=EXCHANGE_DEADLINE_S)
         except grpc.aio.AioRpcError as error:
             if reason_of(error) in FATAL_REASONS:
                 raise
             log.warning("exchange_failed", code=error.code().name, problem=error.details())
+            node.control_answers = False
             return False
-        finally:
-            node.is_asking = False
+        node.control_answers = True
         valid_for_ns = response.valid_for.seconds * 1_000_000_000 + response.valid_for.nanos
         self._last_renewal_ns = asked_ns
         keeper.answered(said, [answer_from(answer) for answer in response.answers], asked_ns, valid_for_ns)

@@ -175,14 +175,17 @@ class Pool:
         """Take in the answer to a statement."""
         self._last_stated = said
         self.recalled = False
+        got_more = answer.granted_units > self.granted
         self.granted = max(self.granted, answer.granted_units)
         self.available_units = answer.available_units
         self.leased_elsewhere_units = answer.leased_elsewhere_units
         self.accrues_after_ms = answer.accrues_after_ms
-        rate = self.kind in RATE_KINDS
-        self._empty_until_ns = (
-            asked_ns + (RATE_CONFIRMED_EMPTY_NS if rate else CONFIRMED_EMPTY_NS) if answer.empty else 0
-        )
+        nothing_anywhere = answer.available_units <= 0 and answer.leased_elsewhere_units == 0
+        if answer.empty or (nothing_anywhere and not got_more):
+            rate = self.kind in RATE_KINDS
+            self._empty_until_ns = asked_ns + (RATE_CONFIRMED_EMPTY_NS if rate else CONFIRMED_EMPTY_NS)
+        elif got_more or answer.recalling:
+            self._empty_until_ns = 0
 
     @property
     def settled(self) -> bool:

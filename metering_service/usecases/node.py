@@ -62,8 +62,8 @@ class Node:
         self.silent: dict[tuple[str, str], Request] = {}
         self.finished: OrderedDict[tuple[str, str], int] = OrderedDict()
         self.leases_valid_until_ns = 0
-        self.is_asking = False
-        """Whether a lease exchange is under way."""
+        self.control_answers = False
+        """Whether the last lease exchange was answered."""
         self._parts = 0
 
     def service(self, name: str) -> ServiceState:

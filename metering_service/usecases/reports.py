@@ -199,7 +199,7 @@ def _last_word(node: Node, service: ServiceState, waiter: Waiter) -> Answer:
     if report.phase is Phase.FINISH and service.config is not None:
         return decide(node, service, waiter) if waiter.lookup is not Lookup.UNDER_WAY else PARKED
     overdue_ns = node.clock.monotonic_ns() - waiter.deadline_ns
-    if node.is_asking and overdue_ns < node.settings.answer_wait_max_ns:
+    if node.control_answers and overdue_ns < node.settings.answer_wait_max_ns:
         return PARKED
     reachable = node.leases_valid and service.config is not None
     reason = Reason.BUDGET_CONTENDED if reachable else Reason.CONTROL_UNREACHABLE
