@@ -13,7 +13,7 @@ class NodeSettings:
     wait_max_ns: int = 100 * MS
     """An authorisation or progress report waits so long for a lease..."""
     answer_wait_max_ns: int = 900 * MS
-    """... and so much longer while the control service answers: what it says will be right, and a guess may be wrong."""
+    """... and so much longer while the control service answers: its word is right where a guess may be wrong."""
     settlement_wait_max_ns: int = 5 * SECOND
     """A finish with tokens beyond its hold waits at most so long for payers before they become debt or unfunded."""
     resume_window_ns: int = 30 * SECOND
