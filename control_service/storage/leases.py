@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, and_, func, not_, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, exists, func, not_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from control_service.domain.budget import BudgetKey, BudgetKind
@@ -62,14 +62,21 @@ class LeaseRows:
 
     async def lost_nodes(self, now_us: int) -> list[str]:
         """See `Leases.lost_nodes`."""
-        query = select(_leases.c.node).distinct().join(_nodes, _nodes.c.node == _leases.c.node)
-        query = query.where(not_(_leases.c.closed), _is_lost(now_us)).order_by(_leases.c.node)
-        return list((await self._connection.execute(query)).scalars())
+        # Asked node by node, so that the leases of nodes that are well are not looked at.
+        is_open = and_(_leases.c.node == _nodes.c.node, not_(_leases.c.closed))
+        query = select(_nodes.c.node).where(
+            or_(
+                and_(_is_silent(now_us), exists().where(is_open)),
+                and_(_is_renewed(now_us), exists().where(is_open, _is_forgotten(now_us))),
+            )
+        )
+        return list((await self._connection.execute(query.order_by(_nodes.c.node))).scalars())
 
     async def reclaimable(self, node: str, now_us: int, limit: int) -> list[NamedLease]:
         """See `Leases.reclaimable`."""
         query = select(_leases).join(_nodes, _nodes.c.node == _leases.c.node)
-        query = query.where(_leases.c.node == node, not_(_leases.c.closed), _is_lost(now_us))
+        lost = or_(_is_silent(now_us), and_(_is_renewed(now_us), _is_forgotten(now_us)))
+        query = query.where(_leases.c.node == node, not_(_leases.c.closed), lost)
         return await self._read_named(query.order_by(_leases.c.account_id, _leases.c.lease_id).limit(limit))
 
     async def page(self, wanted: LeaseFilter, after: tuple[int, str], limit: int) -> list[NamedLease]:
@@ -115,13 +122,22 @@ def _is_on(key: BudgetKey) -> ColumnElement[bool]:
     return of_account if key.kind is BudgetKind.MONEY else and_(of_account, _leases.c.service_uid == key.service_uid)
 
 
-def _is_lost(now_us: int) -> ColumnElement[bool]:
-    """Of a lease joined with its node: the node is silent for too long, or it has had another epoch for as long."""
-    long_ago_us = now_us - LEASE_VALIDITY_US - RECLAIM_AFTER_US
-    forgotten = and_(
-        _leases.c.epoch < _nodes.c.epoch, _nodes.c.epoch_start_us <= long_ago_us, _leases.c.update_us <= long_ago_us
+def _is_silent(now_us: int) -> ColumnElement[bool]:
+    """Of a node: its leases lapsed so long ago that nothing on them can still be running."""
+    return _nodes.c.lease_valid_until_us <= now_us - RECLAIM_AFTER_US
+
+
+def _is_renewed(now_us: int) -> ColumnElement[bool]:
+    """Of a node: it has had its present epoch for as long as a lost node is waited for."""
+    return _nodes.c.epoch_start_us <= now_us - LEASE_VALIDITY_US - RECLAIM_AFTER_US
+
+
+def _is_forgotten(now_us: int) -> ColumnElement[bool]:
+    """Of an open lease of such a node: it is a former epoch's, and nobody has spoken of it for as long."""
+    return and_(
+        _leases.c.epoch < _nodes.c.epoch,
+        _leases.c.update_us <= now_us - LEASE_VALIDITY_US - RECLAIM_AFTER_US,
     )
-    return or_(_nodes.c.lease_valid_until_us <= now_us - RECLAIM_AFTER_US, forgotten)
 
 
 def _values(lease: Lease) -> dict[str, object]:

@@ -299,6 +299,6 @@ leases = Table(
     _number("update_us"),
     Index(None, "create_us", "lease_id"),
     Index("ix_leases_open", "account_id", "kind", "service_uid", **_where("NOT closed")),
-    Index("ix_leases_open_by_node", "node", **_where("NOT closed")),
+    Index("ix_leases_open_by_node", "node", "epoch", **_where("NOT closed")),
     Index("ix_leases_recalled", "recall_requested_us", **_where("recall_requested_us IS NOT NULL")),
 )

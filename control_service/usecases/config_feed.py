@@ -20,7 +20,7 @@ from control_service.usecases.config_history import ConfigHistory
 from control_service.usecases.fleet_ports import Changes
 from control_service.usecases.greeting import fenced
 from control_service.usecases.ports import Database
-from control_service.usecases.resolve import resolve
+from control_service.usecases.resolve import is_default_name, resolve
 from control_service.usecases.shortages import Shortages
 from control_service.usecases.watcher import Watcher
 from tallygate._server.clock import Clock
@@ -55,6 +55,9 @@ class ConfigFeed:
         self._watchers: dict[str, Watcher] = {}
         # None: somebody follows the name, and it is about to be looked up.
         self._latest: dict[str, ServiceConfig | None] = {}
+        # Names that are about to be looked up, and those that come into existence with an account or a model. A custom
+        # service that is created is among the changes.
+        self._unsettled: set[str] = set()
         self._version = 0
 
     def open(self, node: str, epoch: int) -> Watcher:
@@ -100,7 +103,9 @@ class ConfigFeed:
         fresh = watcher.follow(names)
         # Known to the pump before they are looked up, so that no change falls between the two.
         for name in fresh:
-            self._latest.setdefault(name, None)
+            if name not in self._latest:
+                self._latest[name] = None
+                self._unsettled.add(name)
         for some in _in_parts(fresh):
             async with self._database.reading() as tx:
                 version = await tx.config_version()
@@ -146,21 +151,23 @@ class ConfigFeed:
             watcher.reach(version)
 
     def _affected(self, changes: Changes) -> list[str]:
-        """Followed names to look at again: what changed, whose model changed, and what there was not before."""
-        changed = {service_name(*key) for key in changes.services}
-        return [
-            name
-            for name, config in self._latest.items()
-            if name in changed
-            or config is None
-            or config.resolution is Resolution.UNKNOWN
-            or (config.terms is not None and config.terms.model_id in changes.model_ids)
-        ]
+        """Followed names to look at again: what changed, whose model changed, and what may have come into existence."""
+        affected = {name for key in changes.services if (name := service_name(*key)) in self._latest}
+        affected |= self._unsettled
+        if changes.model_ids:
+            affected.update(
+                name
+                for name, config in self._latest.items()
+                if config is not None and config.terms is not None and config.terms.model_id in changes.model_ids
+            )
+        return list(affected)
 
     def _tell(self, configs: Iterable[ServiceConfig], watchers: Collection[Watcher]) -> None:
         for config in configs:
             if config.name in self._latest:
                 self._latest[config.name] = config
+                if config.resolution is not Resolution.UNKNOWN or not is_default_name(config.name):
+                    self._unsettled.discard(config.name)
             for watcher in watchers:
                 watcher.tell(config)
 
@@ -168,6 +175,7 @@ class ConfigFeed:
         for name in names:
             if not any(name in watcher.follows for watcher in self._watchers.values()):
                 self._latest.pop(name, None)
+                self._unsettled.discard(name)
 
 
 async def _wait(listener: Listener) -> frozenset[BudgetKey]:

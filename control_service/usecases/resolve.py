@@ -19,6 +19,12 @@ async def resolve(tx: Transaction, names: Collection[str], *, version: int, now_
     return [_config(name, key, subjects, version, now_us) for name, key in keys.items()]
 
 
+def is_default_name(name: str) -> bool:
+    """Whether this is the name of a default service, of whatever account and model."""
+    key = _key(name)
+    return key is not None and model_of_default(key[1]) is not None
+
+
 def _key(name: str) -> tuple[str, str] | None:
     try:
         return parse_service(name)

@@ -75,7 +75,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_leases_open_by_node",
         "leases",
-        ["node"],
+        ["node", "epoch"],
         unique=False,
         sqlite_where=sa.text("NOT closed"),
         postgresql_where=sa.text("NOT closed"),
