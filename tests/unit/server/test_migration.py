@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -111,7 +111,8 @@ async def test_postgresql_that_does_not_answer(tmp_path: Path) -> None:
 
 async def test_postgresql_database_that_does_not_exist(postgres_url: str, tmp_path: Path) -> None:
     """PostgreSQL's own words say what it refused."""
-    sentence = await refusal(postgres_url.replace("/postgres?", "/nowhere?"), scripts(tmp_path, FIRST))
+    nowhere = make_url(postgres_url).set(database="nowhere").render_as_string(hide_password=False)
+    sentence = await refusal(nowhere, scripts(tmp_path, FIRST))
     assert 'cannot be used (database "nowhere" does not exist).' in sentence
 
 
