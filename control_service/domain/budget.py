@@ -46,6 +46,10 @@ class Budget(Protocol):
         """Out on lease and not yet consumed."""
 
     @property
+    def spent_units(self) -> int:
+        """Consumed and settled."""
+
+    @property
     def available_units(self) -> int:
         """Neither leased nor spent; below zero where usage that nothing covered made a debt."""
 

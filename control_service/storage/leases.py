@@ -1,7 +1,6 @@
 """Leases as rows."""
 
 from collections.abc import Collection
-from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, Select, and_, exists, func, not_, or_, select, update
@@ -141,7 +140,7 @@ def _is_forgotten(now_us: int) -> ColumnElement[bool]:
 
 
 def _values(lease: Lease) -> dict[str, object]:
-    values = asdict(lease)
+    values = {name: getattr(lease, name) for name in Lease.__slots__}
     return values | {"account_id": values.pop("account")}
 
 

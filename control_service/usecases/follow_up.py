@@ -20,10 +20,11 @@ async def follow_up(tx: Transaction, settlement: Settlement) -> bool:
 
 async def _look_at_accounts(tx: Transaction, settlement: Settlement) -> bool:
     now_us = settlement.now_us
+    starving = {claim.lease.account for claim in settlement.fitting if _starves(claim, settlement)}
     changed = []
     for account_id, before in settlement.accounts.items():
         account = reassess(before, now_us)
-        if any(_starves(claim, settlement, account_id) for claim in settlement.fitting):
+        if account_id in starving:
             account = starve(account, now_us)
         settlement.accounts[account_id] = account
         if account.overdue != before.overdue:
@@ -35,12 +36,12 @@ async def _look_at_accounts(tx: Transaction, settlement: Settlement) -> bool:
     return bool(changed)
 
 
-def _starves(claim: Claim, settlement: Settlement, account_id: str) -> bool:
-    """Whether requests wait for money of this account, and nothing else can pay for them."""
-    if claim.lease.account != account_id or claim.lease.kind is not BudgetKind.MONEY:
+def _starves(claim: Claim, settlement: Settlement) -> bool:
+    """Whether requests wait for their account's money, and nothing else can pay for them."""
+    if claim.lease.kind is not BudgetKind.MONEY or not claim.pays or not claim.falls_short:
         return False
     payers = settlement.subjects[claim.lease.service_uid].payers
-    return claim.pays and claim.falls_short and not payers.trial and not payers.reservation
+    return not payers.trial and not payers.reservation
 
 
 async def _look_at_trials(tx: Transaction, settlement: Settlement) -> bool:

@@ -84,10 +84,7 @@ class Settlement:
         self._exchange.take(self.fitting)
         for account_id, account in self.accounts.items():
             money = self.budgets[BudgetKey.of(account_id, "", BudgetKind.MONEY)]
-            spent_nanos = account.spent_nanos + sum(
-                claim.spent_units for claim in self.fitting if claim.lease.account == account_id and _is_money(claim)
-            )
-            self.accounts[account_id] = replace(account, spent_nanos=spent_nanos, leased_nanos=money.leased_units)
+            self.accounts[account_id] = replace(account, spent_nanos=money.spent_units, leased_nanos=money.leased_units)
 
     def _claim(self, stated: Stated, known: Lease | None) -> Claim | None:
         subject = self.subjects.get(stated.service_uid)
@@ -140,7 +137,7 @@ class Settlement:
         """What each service spent of its account's money."""
         spent: dict[str, int] = {}
         for claim in self.fitting:
-            if _is_money(claim) and claim.spent_units:
+            if claim.lease.kind is BudgetKind.MONEY and claim.spent_units:
                 spent[claim.lease.service_uid] = spent.get(claim.lease.service_uid, 0) + claim.spent_units
         return [
             Usage(service.account_id, service.service_id, service.uid, amount_nanos)
@@ -163,10 +160,6 @@ class Settlement:
         await tx.books.save_buckets(
             {key: budget for key, budget in self.budgets.items() if key in touched and isinstance(budget, Bucket)}
         )
-
-
-def _is_money(claim: Claim) -> bool:
-    return claim.lease.kind is BudgetKind.MONEY
 
 
 def _quantities(accounts: Mapping[str, Account], subjects: Mapping[str, Subject]) -> dict[BudgetKey, Budget]:
