@@ -21,8 +21,9 @@ from metering_service.usecases.errands import Runner, every
 from metering_service.usecases.group_commit import GroupCommitter
 from metering_service.usecases.lease_keeper import LeaseKeeper
 from metering_service.usecases.node import Node
-from metering_service.usecases.recovery import recover
-from metering_service.usecases.reports import expire
+from metering_service.usecases.parking import expire
+from metering_service.usecases.ports import Recorder
+from metering_service.usecases.recovery import Recovery
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.settle import forget_finished, hand_over, look_for_silent
 from tallygate._server.clock import SystemClock
@@ -63,7 +64,6 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         storage = SqlRecorder(engine, new_id)
         clock, node_settings = SystemClock(), NodeSettings()
         epoch = await storage.register_node(settings.node_name)
-        commit_no, inherited = await recover(storage, node=settings.node_name, epoch=epoch, clock=clock)
         books = Books(clock=clock, node=settings.node_name, epoch=epoch, settings=node_settings)
         link = ControlLink(settings.control, database_id=await storage.database_id())
         runner = Runner(link, storage)
@@ -77,10 +77,10 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             errands=runner,
         )
         runner.node = node
-        keeper = LeaseKeeper(node, inherited)
-        committer = GroupCommitter(
-            books, storage, node=node.name, epoch=epoch, settings=node_settings, commit_no=commit_no
-        )
+        keeper = LeaseKeeper(node)
+        recovery = Recovery(node, storage, keeper)
+        await recovery.look()
+        committer = GroupCommitter(books, storage, node=node.name, epoch=epoch, settings=node_settings)
         metering = MeteringServicer(node)
         usage = UsageServicer(SqlUsageReader(engine), running=node.running, fresh_through_us=books.fresh_through_us)
 
@@ -95,7 +95,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             add_servicers=add_servicers,
             translate=translate,
         )
-        await _run(_Parts(node, link, keeper, committer, runner, metering, server), stop)
+        await _run(_Parts(node, storage, link, keeper, committer, recovery, runner, metering, server), stop)
     except StorageUnavailable as error:
         raise StartupError(f"{error} Start this node again when the metering database answers.") from error
     finally:
@@ -107,9 +107,11 @@ class _Parts:
     """What a running node is made of."""
 
     node: Node
+    storage: Recorder
     link: ControlLink
     keeper: LeaseKeeper
     committer: GroupCommitter
+    recovery: Recovery
     runner: Runner
     metering: MeteringServicer
     server: GrpcServer
@@ -124,6 +126,7 @@ async def _run(parts: _Parts, stop: asyncio.Event) -> None:
         parts.committer.run(),
         every(EXPIRE_INTERVAL_S, lambda: expire(node)),
         every(HOUSEKEEPING_INTERVAL_S, lambda: _keep_house(node)),
+        every(HOUSEKEEPING_INTERVAL_S, parts.recovery.settle),
         _announce_when_up_to_date(link, server, address),
     )
     stopped = asyncio.create_task(stop.wait())
@@ -135,7 +138,7 @@ async def _run(parts: _Parts, stop: asyncio.Event) -> None:
         log.info("stopping", node=node.name)
         parts.metering.drain()
         await server.stop(DRAIN_S)
-        hand_over(node)
+        await _hand_over(node, parts.storage)
         await _until(lambda: node.books.idle, "settled requests that are not committed")
         keeper.close_all()
         await _until(lambda: _all_closed(keeper, link), "leases that are not returned")
@@ -160,6 +163,16 @@ async def _announce_when_up_to_date(link: ControlLink, server: GrpcServer, addre
 def _keep_house(node: Node) -> None:
     look_for_silent(node)
     forget_finished(node)
+
+
+async def _hand_over(node: Node, storage: Recorder) -> None:
+    """Book what no stream handed over: requests that nobody speaks of, some of which may have gone on elsewhere."""
+    running = {request: service for service in node.services.values() for request in service.open.values()}
+    try:
+        for request, service in (running | node.silent).items():
+            hand_over(node, service, request, await storage.find_request(service.uid, request.request_id))
+    except StorageUnavailable as error:
+        log.warning("left_behind", what="requests that are not handed over", problem=str(error))
 
 
 def _all_closed(keeper: LeaseKeeper, link: ControlLink) -> bool:

@@ -28,7 +28,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         self._draining = asyncio.Event()
 
     def drain(self) -> None:
-        """End every stream once what it reported is answered and durable."""
+        """End every stream once what it reported is answered and durable, and what runs is handed over."""
         self._draining.set()
 
     async def Meter(
@@ -51,8 +51,10 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
                 if reader.done() and (reader.exception() is not None or session.idle):
                     reader.result()
                     return
-                if self._draining.is_set() and session.idle:
-                    return
+                if self._draining.is_set():
+                    session.leave()
+                    if session.idle:
+                        return
         finally:
             reader.cancel()
             drained.cancel()

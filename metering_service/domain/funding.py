@@ -107,7 +107,8 @@ class _Draw:
                 return False
         if missing:
             missing -= self._money(missing, self._input_by_money)
-            self._ask_money(missing, output_ahead)
+            if missing:
+                self._ask_money(missing, output_ahead)
         return missing == 0
 
     def cover_output(self, missing: int) -> None:
@@ -128,7 +129,8 @@ class _Draw:
                 return
         if missing:
             missing -= self._money(missing, self._output_by_money)
-            self._ask_money(0, missing)
+            if missing:
+                self._ask_money(0, missing)
 
     def _trial(self, missing: int, plus: Callable[[int], HeldUnits]) -> int:
         """Cover tokens with the trial. After money, it may push dearer tokens to the money's end of the sequence."""
@@ -167,7 +169,7 @@ class _Draw:
         self.want = Want(TRIAL, self.held.trial_tokens - self._before.trial_tokens + missing)
 
     def _ask_money(self, missing_input: int, missing_output: int) -> None:
-        if (missing_input or missing_output) and not self._offers.money.exhausted:
+        if not self._offers.money.exhausted:
             all_held = replace(
                 self.held,
                 input_tokens=self.held.input_tokens + missing_input,

@@ -19,6 +19,11 @@ class Price:
     reasoning: int = 0
 
     @property
+    def kinds(self) -> tuple[int, int, int, int, int]:
+        """Nanos per million tokens, in the order of `Counts`."""
+        return self.input, self.cached_input, self.cache_write, self.output, self.reasoning
+
+    @property
     def dearest_input(self) -> int:
         """The highest price in the input class."""
         return max(self.input, self.cached_input, self.cache_write)

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from metering_service.domain.counts import Counts, Tally
 from metering_service.domain.decision import Decision
+from metering_service.domain.lineage import Origin
 from metering_service.domain.price import Price
 from metering_service.domain.records import HeldUnits, Receipt, RequestRecord, SettlementState
 from metering_service.domain.resume import ResumeToken
@@ -113,24 +114,27 @@ class Request:
         return ResumeToken(
             self.part,
             node,
+            self.predecessor_part or "",
             epoch,
-            self.base_input_tokens + self.held.input_tokens,
-            self.ceiling_tokens,
             self.start_us,
+            self.base_input_tokens,
+            self.base_output_tokens,
+            self.debt_allowed,
+            self.held,
             self.price,
         ).encode()
 
-    def carry_on(self, token: ResumeToken) -> None:
-        """Begin where the giver of `token` ends: what it granted is its to book."""
-        self.predecessor_part = token.part
-        self.base_input_tokens = token.input_tokens
-        self.base_output_tokens = token.output_ceiling_tokens
-        self.price = token.price
+    def carry_on(self, origin: Origin) -> None:
+        """Begin where another part ends, on the terms that were agreed with it."""
+        self.predecessor_part = origin.part
+        self.base_input_tokens = origin.input_tokens
+        self.base_output_tokens = origin.output_tokens
+        self.price = origin.price
+        self.debt_allowed = origin.debt_allowed
         self.authorised = True
 
     def record(self, service: str, service_uid: str, node: str, epoch: int) -> RequestRecord:
         """The row as it stands now."""
-        price = self.price
         return RequestRecord(
             service=service,
             service_uid=service_uid,
@@ -140,15 +144,9 @@ class Request:
             epoch=epoch,
             state=self.state,
             counts=self.tally.counts,
-            receipt=self.receipt if self.settle_us is not None else Receipt(price_version=price.version),
+            receipt=self.receipt if self.settle_us is not None else Receipt(price_version=self.price.version),
             held=self.held,
-            price_nanos_per_million=(
-                price.input,
-                price.cached_input,
-                price.cache_write,
-                price.output,
-                price.reasoning,
-            ),
+            price_nanos_per_million=self.price.kinds,
             debt_allowed=self.debt_allowed,
             estimated=self.estimated,
             credential=self.credential,
@@ -156,6 +154,8 @@ class Request:
             start_us=self.start_us,
             settle_us=self.settle_us,
             predecessor_part=self.predecessor_part,
+            base_input_tokens=self.base_input_tokens,
+            base_output_tokens=self.base_output_tokens,
         )
 
 
@@ -180,9 +180,8 @@ def revive(record: RequestRecord, now_ns: int) -> Request:
     request.labels = record.labels
     request.estimated = record.estimated
     request.predecessor_part = record.predecessor_part
+    request.base_input_tokens = record.base_input_tokens
+    request.base_output_tokens = record.base_output_tokens
     if record.settle_us is not None:
         request.booked = used(record.receipt)
-        booked = record.receipt.usage
-        request.base_input_tokens = record.counts.input_class - booked.input_class
-        request.base_output_tokens = record.counts.output_class - booked.output_class
     return request

@@ -3,29 +3,87 @@
 import json
 from dataclasses import astuple, dataclass, fields
 
+from metering_service.domain.counts import ZERO
+from metering_service.domain.lineage import Origin
 from metering_service.domain.price import Price
+from metering_service.domain.records import HeldUnits, Receipt, RequestRecord, SettlementState
 
-TOKEN_BYTES_MAX = 512
+TOKEN_BYTES_MAX = 1_024
+PRICE_MAX = 10**15
+"""The highest that the catalogue takes: no request's cost leaves 64 bits."""
 NUMBER_MAX = 10**17
 """Above every time in microseconds, count and price that this service gives out."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResumeToken:
-    """Who gave the grant, how far it went, and at what price."""
+    """A part as its node knew it when it gave the grant: enough to settle it, should the node be lost untimely."""
 
     part: str
     node: str
+    predecessor_part: str
+    """Empty where there is none."""
     epoch: int
-    input_tokens: int
-    output_ceiling_tokens: int
     start_us: int
+    base_input_tokens: int
+    base_output_tokens: int
+    debt_allowed: bool
+    held: HeldUnits
     price: Price
+
+    @property
+    def origin(self) -> Origin:
+        """Where a part begins that carries this one on: beyond its grant."""
+        return Origin(
+            self.part,
+            self.base_input_tokens + self.held.input_tokens,
+            self.output_ceiling_tokens,
+            self.price,
+            self.debt_allowed,
+        )
+
+    @property
+    def output_ceiling_tokens(self) -> int:
+        """The ceiling that the grant named."""
+        return self.base_output_tokens + self.held.output_ceiling_tokens
 
     def encode(self) -> bytes:
         """As compact text; readers other than this module treat it as opaque."""
-        values = [self.part, self.node, self.epoch, self.input_tokens, self.output_ceiling_tokens, self.start_us]
-        return json.dumps([*values, *astuple(self.price)], separators=(",", ":")).encode()
+        names = [self.part, self.node, self.predecessor_part]
+        numbers = [self.epoch, self.start_us, self.base_input_tokens, self.base_output_tokens, int(self.debt_allowed)]
+        values = [*names, *numbers, *astuple(self.held), *astuple(self.price)]
+        return json.dumps(values, separators=(",", ":")).encode()
+
+    def record(self, service: str, service_uid: str, request_id: str) -> RequestRecord:
+        """The part's record as its node would have written it, nothing having been reported yet."""
+        price = self.price
+        return RequestRecord(
+            service=service,
+            service_uid=service_uid,
+            request_id=request_id,
+            part=self.part,
+            node=self.node,
+            epoch=self.epoch,
+            state=SettlementState.OPEN,
+            counts=ZERO,
+            receipt=Receipt(price_version=price.version),
+            held=self.held,
+            price_nanos_per_million=price.kinds,
+            debt_allowed=self.debt_allowed,
+            estimated=False,
+            credential="",
+            labels=(),
+            start_us=self.start_us,
+            settle_us=None,
+            predecessor_part=self.predecessor_part or None,
+            base_input_tokens=self.base_input_tokens,
+            base_output_tokens=self.base_output_tokens,
+        )
+
+
+NAMES = 3
+HEADS = NAMES + 5
+LENGTH = HEADS + len(fields(HeldUnits)) + len(fields(Price))
 
 
 def decode(token: bytes) -> ResumeToken | None:
@@ -33,17 +91,35 @@ def decode(token: bytes) -> ResumeToken | None:
     if len(token) > TOKEN_BYTES_MAX:
         return None
     try:
-        part, node, epoch, input_tokens, ceiling, start_us, *price = json.loads(token)
-        numbers = [epoch, input_tokens, ceiling, start_us, *price]
-    except (ValueError, TypeError, RecursionError):
+        values = json.loads(token)
+    except (ValueError, RecursionError):
         return None
-    if not (_is_name(part) and _is_name(node) and len(price) == len(fields(Price))):
+    if not isinstance(values, list) or len(values) != LENGTH:
         return None
-    if any(type(number) is not int or not 0 <= number <= NUMBER_MAX for number in numbers):
+    if not all(_is_name(value) for value in values[:NAMES]) or not all(_is_number(value) for value in values[NAMES:]):
         return None
-    return ResumeToken(part, node, epoch, input_tokens, ceiling, start_us, Price(*price))
+    prices = LENGTH - len(fields(Price))
+    if not values[0] or max(values[prices + 1 :]) > PRICE_MAX:
+        return None
+    part, node, predecessor_part, epoch, start_us, base_input_tokens, base_output_tokens, debt_allowed = values[:HEADS]
+    return ResumeToken(
+        part,
+        node,
+        predecessor_part,
+        epoch,
+        start_us,
+        base_input_tokens,
+        base_output_tokens,
+        bool(debt_allowed),
+        HeldUnits(*values[HEADS:prices]),
+        Price(*values[prices:]),
+    )
 
 
 def _is_name(value: object) -> bool:
     """Whether it can be the name of a node or a part: plain ASCII, as this service makes them."""
     return isinstance(value, str) and value.isascii() and value.isprintable()
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int and 0 <= value <= NUMBER_MAX

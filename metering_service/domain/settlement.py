@@ -99,7 +99,7 @@ def _take_paid(kinds: list[int], held: HeldUnits, price: Price) -> Sequence[int]
     """
     tokens, parts = held.billed_tokens, held.money_nanos * TOKENS_PER_PRICE_UNIT + TOKENS_PER_PRICE_UNIT - 1
     taken = [0] * len(kinds)
-    for index, each in enumerate((price.input, price.cached_input, price.cache_write, price.output, price.reasoning)):
+    for index, each in enumerate(price.kinds):
         count = min(kinds[index], tokens)
         taken[index] = min(count, parts // each) if each else count
         kinds[index] -= taken[index]

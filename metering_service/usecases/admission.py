@@ -3,9 +3,9 @@
 from metering_service.domain.decision import Decision, Grant, Reason, deny
 from metering_service.domain.funding import Extension, extend
 from metering_service.domain.grant import GRANT_TOKENS_MIN, output_target
+from metering_service.domain.lineage import Origin
 from metering_service.domain.report import Report
 from metering_service.domain.request import Request
-from metering_service.domain.resume import decode as decode_resume
 from metering_service.domain.service import ServiceConfig
 from metering_service.usecases.node import Node
 from metering_service.usecases.refusal import explain
@@ -13,8 +13,8 @@ from metering_service.usecases.service_state import ServiceState, free_tokens
 from metering_service.usecases.waiting import PARKED, Answer
 
 
-def new_request(node: Node, config: ServiceConfig, report: Report, *, part: str) -> Request:
-    """A request as its first report describes it, with nothing held yet."""
+def new_request(node: Node, config: ServiceConfig, report: Report, origin: Origin | None, *, part: str) -> Request:
+    """A request as its first report describes it, with nothing held yet. It may go on from a part of another node."""
     request = Request(
         report.request_id,
         part,
@@ -26,27 +26,32 @@ def new_request(node: Node, config: ServiceConfig, report: Report, *, part: str)
     request.max_output_tokens = report.max_output_tokens
     request.credential = report.credential
     request.labels = report.labels
-    token = decode_resume(report.resume) if report.resume else None
-    if token is not None:
-        request.carry_on(token)
+    if origin is not None:
+        request.carry_on(origin)
     return request
 
 
-def authorise(node: Node, service: ServiceState, config: ServiceConfig, report: Report) -> Request | Answer:
+def authorise(
+    node: Node, service: ServiceState, config: ServiceConfig, report: Report, origin: Origin | None
+) -> Request | Answer:
     """Admit a request that is not known: the Request if it may run, else why not. A denial leaves all budgets alone."""
     refusal = config.refusal()
     if refusal is not None:
         return deny(report.request_id, refusal, config_version=config.version)
     if node.books.overfull:
         return deny(report.request_id, Reason.STORAGE_UNAVAILABLE, config_version=config.version)
-    request = new_request(node, config, report, part=node.new_part())
+    if not node.leases_valid:
+        node.errands.exchange()
+        return PARKED
+    request = new_request(node, config, report, origin, part=node.new_part())
     request.authorised = True
     input_tokens = max(0, report.counts.input_class - request.base_input_tokens)
     extension = _extend(node, service, request, input_tokens)
     ceiling = extension.held.output_ceiling_tokens
-    least = 0 if report.max_output_tokens == 0 else 1
+    # Whoever goes on may live on what the part before granted.
+    least = 0 if report.max_output_tokens == 0 or request.base_output_tokens else 1
     if extension.want is not None:
-        if extension.held.input_tokens < input_tokens or ceiling < _worth_starting(config, report):
+        if extension.held.input_tokens < input_tokens or ceiling < _worth_starting(config, request):
             node.ask_for(service, extension.want)
             return PARKED
     elif extension.held.input_tokens < input_tokens or ceiling < least:
@@ -54,6 +59,7 @@ def authorise(node: Node, service: ServiceState, config: ServiceConfig, report: 
     node.hold(service, request, extension.held)
     request.final = extension.want is None and _is_last(request)
     service.open[report.request_id] = request
+    node.books.checkpoint(service, request)
     return request
 
 
@@ -66,12 +72,13 @@ def renew(node: Node, service: ServiceState, config: ServiceConfig, request: Req
         extension = _extend(node, service, request, input_tokens)
         node.hold(service, request, extension.held)
         if request.ceiling_tokens > before:
+            request.authorised = True
             request.final = extension.want is None and _is_last(request)
             return granted(node, config, request)
         if extension.want is not None:
             node.ask_for(service, extension.want)
             return PARKED
-    if request.output_tokens < before or (capped and request.output_tokens == before):
+    if request.output_tokens < before or capped:
         if request.final:
             return None
         request.final = True
@@ -99,10 +106,10 @@ def _extend(node: Node, service: ServiceState, request: Request, input_tokens: i
     return extend(request.held, input_tokens, target - request.base_output_tokens, offers, request.price)
 
 
-def _worth_starting(config: ServiceConfig, report: Report) -> int:
+def _worth_starting(config: ServiceConfig, request: Request) -> int:
     """The least ceiling to start with while more may be had: below it, waiting for a lease is better."""
-    least = config.smallest_request_tokens
-    return least if report.max_output_tokens is None else min(least, report.max_output_tokens)
+    least = max(0, config.smallest_request_tokens - request.base_output_tokens)
+    return least if request.max_output_tokens is None else min(least, request.max_output_tokens)
 
 
 def _is_last(request: Request) -> bool:

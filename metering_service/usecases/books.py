@@ -1,6 +1,6 @@
 """What must reach the database: bookings, checkpoints, consumption, denials; gathered for a group commit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -98,12 +98,32 @@ class Books:
                 self._next.pools[pool.lease_id] = pool
         self.on_work()
 
-    def checkpoint(self, service: ServiceState, request: Request, when_done: Callable[[], None]) -> None:
-        """The counts of a running request changed: commit them before long."""
+    def checkpoint(self, service: ServiceState, request: Request, when_done: Callable[[], None] | None = None) -> None:
+        """A request began, or its counts changed: commit it before long, so that a crash can settle it."""
         if not request.dirty:
             request.dirty = True
             self._dirty[self._key(service, request)] = (service, request)
-        request.marks.append(when_done)
+        if when_done is not None:
+            request.marks.append(when_done)
+        self.on_work()
+
+    def note(self, record: RequestRecord) -> None:
+        """Write a record that its own node should have written, and may yet replace."""
+        self._next.requests.setdefault((record.service_uid, record.request_id, record.part), record)
+        self.on_work()
+
+    def settle_left(self, record: RequestRecord, leases: Iterable[LeaseRecord]) -> None:
+        """Book what an earlier epoch left open, on the leases that it had."""
+        self._next.requests[(record.service_uid, record.request_id, record.part)] = record
+        key = AggregateKey(record.service, record.service_uid, self._minute_us(), record.credential, record.labels)
+        _add(self._next.aggregates.setdefault(key, AggregateDelta()), Receipt(), record.receipt, first=True)
+        for lease in leases:
+            self._next.leases[lease.lease_id] = lease
+        self.on_work()
+
+    def when_committed(self, callback: Callable[[], None]) -> None:
+        """Call back once everything that was booked until now is committed."""
+        self._next.callbacks.append(callback)
         self.on_work()
 
     def when_durable(self, service: ServiceState, request: Request, callback: Callable[[], None]) -> None:
@@ -195,16 +215,7 @@ class Books:
         self, service: ServiceState, request: Request, before: Receipt, now: Receipt, *, first: bool
     ) -> None:
         key = AggregateKey(service.name, service.uid, self._minute_us(), request.credential, request.labels)
-        cell = self._next.aggregates.setdefault(key, AggregateDelta())
-        cell.usage += now.usage - before.usage
-        cell.reserved_tokens += now.reserved.total - before.reserved.total
-        cell.trial_tokens += now.trial.total - before.trial.total
-        cell.billed_tokens += now.billed.total - before.billed.total
-        cell.unfunded_tokens += now.unfunded.total - before.unfunded.total
-        cell.overrun_tokens += now.overrun_tokens - before.overrun_tokens
-        cell.cost_nanos += now.cost_nanos - before.cost_nanos
-        cell.debt_nanos += now.debt_nanos - before.debt_nanos
-        cell.request_count += 1 if first else 0
+        _add(self._next.aggregates.setdefault(key, AggregateDelta()), before, now, first=first)
 
     def _minute_us(self) -> int:
         return self._clock.now_us() // MINUTE_US * MINUTE_US
@@ -212,6 +223,19 @@ class Books:
     @staticmethod
     def _key(service: ServiceState, request: Request) -> RecordKey:
         return (service.uid, request.request_id, request.part)
+
+
+def _add(cell: AggregateDelta, before: Receipt, now: Receipt, *, first: bool) -> None:
+    """What a receipt has more than the one before it."""
+    cell.usage += now.usage - before.usage
+    cell.reserved_tokens += now.reserved.total - before.reserved.total
+    cell.trial_tokens += now.trial.total - before.trial.total
+    cell.billed_tokens += now.billed.total - before.billed.total
+    cell.unfunded_tokens += now.unfunded.total - before.unfunded.total
+    cell.overrun_tokens += now.overrun_tokens - before.overrun_tokens
+    cell.cost_nanos += now.cost_nanos - before.cost_nanos
+    cell.debt_nanos += now.debt_nanos - before.debt_nanos
+    cell.request_count += 1 if first else 0
 
 
 def _overrun(request: Request, before: Receipt, now: Receipt) -> int:

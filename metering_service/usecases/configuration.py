@@ -5,7 +5,7 @@ from dataclasses import replace
 from metering_service.domain.decision import deny
 from metering_service.domain.service import ServiceConfig, Status
 from metering_service.usecases.node import Node
-from metering_service.usecases.reports import retry
+from metering_service.usecases.parking import retry
 
 
 def take_config(node: Node, config: ServiceConfig) -> None:

@@ -10,8 +10,8 @@ from metering_service.domain.errors import StorageUnavailable
 from metering_service.domain.records import RequestRecord
 from metering_service.domain.request import Request
 from metering_service.usecases.node import Node
+from metering_service.usecases.parking import found
 from metering_service.usecases.ports import Recorder
-from metering_service.usecases.reports import found
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.settle import time_out
 
@@ -40,7 +40,7 @@ class Runner:
         self._line = line
         self._storage = storage
         self._tasks: set[asyncio.Task[None]] = set()
-        self._looking: set[tuple[str, str]] = set()
+        self._looking: set[tuple[str, str, str]] = set()
         self.node: Node | None = None
 
     def subscribe(self, service: str) -> None:
@@ -57,19 +57,21 @@ class Runner:
 
     def look_up(self, service: ServiceState, request_id: str) -> None:
         """Find a request that this node does not know, then decide on what waits for it."""
-        self._look(service, request_id, lambda node, parts: found(node, service, request_id, parts))
+        key = (service.uid, request_id, "")
+        self._look(key, lambda node, parts: found(node, service, request_id, parts))
 
     def look_for_successor(self, service: ServiceState, request: Request) -> None:
         """Find who went on with a silent request, then settle it."""
-        self._look(service, request.request_id, lambda node, parts: time_out(node, service, request, parts))
+        key = (service.uid, request.request_id, request.part)
+        self._look(key, lambda node, parts: time_out(node, service, request, parts))
 
     def cancel(self) -> None:
         """Nothing more is looked for."""
         for task in self._tasks:
             task.cancel()
 
-    def _look(self, service: ServiceState, request_id: str, then: Callable[[Node, list[RequestRecord]], None]) -> None:
-        key = (service.uid, request_id)
+    def _look(self, key: tuple[str, str, str], then: Callable[[Node, list[RequestRecord]], None]) -> None:
+        """Look for a request's parts. `key`: the service's uid, the request, and the part that is to end, if any."""
         if key in self._looking:
             return
         self._looking.add(key)
@@ -77,11 +79,11 @@ class Runner:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _find(self, key: tuple[str, str], then: Callable[[Node, list[RequestRecord]], None]) -> None:
+    async def _find(self, key: tuple[str, str, str], then: Callable[[Node, list[RequestRecord]], None]) -> None:
         parts: list[RequestRecord] | None = None
         while parts is None:
             try:
-                parts = await self._storage.find_request(*key)
+                parts = await self._storage.find_request(*key[:2])
             except StorageUnavailable as error:
                 log.warning("look_up_failed", service_uid=key[0], request_id=key[1], problem=str(error))
                 await asyncio.sleep(RETRY_S)

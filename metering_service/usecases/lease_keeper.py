@@ -1,21 +1,25 @@
 """What this node says of its leases, and what it makes of the answers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from metering_service.domain.pool import Answer, Pool, Statement
 from metering_service.domain.records import LeaseRecord
 from metering_service.usecases.node import Node
-from metering_service.usecases.reports import retry
+from metering_service.usecases.parking import retry
 from metering_service.usecases.service_state import ServiceState
 
 
 class LeaseKeeper:
     """All leases of a node, old epochs' included until they are closed."""
 
-    def __init__(self, node: Node, inherited: Sequence[LeaseRecord]) -> None:
+    def __init__(self, node: Node) -> None:
         self._node = node
-        self._inherited = {record.lease_id: record for record in inherited}
+        self._inherited: dict[str, LeaseRecord] = {}
         self._recalled: set[str] = set()
+
+    def inherit(self, leases: Iterable[LeaseRecord]) -> None:
+        """Close leases of an earlier epoch: nothing more will be booked on them."""
+        self._inherited.update((record.lease_id, record) for record in leases)
 
     def recall(self, lease_ids: Sequence[str]) -> None:
         """Another node needs what these leases have free: give it back with the next exchange."""

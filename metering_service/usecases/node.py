@@ -59,7 +59,8 @@ class Node:
         self.unknown: OrderedDict[str, None] = OrderedDict()
         self.waiting: dict[str, ServiceState] = {}
         self.waiting_count = 0
-        self.silent: dict[tuple[str, str], Request] = {}
+        self.silent: dict[Request, ServiceState] = {}
+        """Open requests that no stream speaks of, also those that went on elsewhere and came back as a later part."""
         self.finished: OrderedDict[tuple[str, str], int] = OrderedDict()
         self.leases_valid_until_ns = 0
         self.control_answers = False
@@ -98,6 +99,13 @@ class Node:
         service.move(request, held, now_ns)
         if any(pool.is_low(now_ns) for pool in service.pools.values()):
             self.errands.exchange()
+
+    def set_aside(self, service: ServiceState, request: Request) -> None:
+        """The request came back from elsewhere as a later part: book this one once it is known how far it got."""
+        if service.open.get(request.request_id) is request:
+            del service.open[request.request_id]
+            request.session = None
+            self.silent[request] = service
 
     def new_part(self) -> str:
         """A name for one authorisation, unique for ever: node, epoch, number."""

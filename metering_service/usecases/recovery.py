@@ -1,96 +1,122 @@
-"""What a node does first: settle what its earlier epochs left behind.
+"""What earlier epochs of this node left behind, and its settlement.
 
-A clean shutdown leaves nothing. After a crash the database has open requests at their last checkpoint, and leases at
-what was committed on them: the requests are booked at those counts, on those leases, and the leases are closed.
+A clean shutdown leaves next to nothing. After a crash the database has open requests at their last checkpoint, and
+leases at what was committed on them. For the resume window the requests may still be carried on by some node; then they
+are booked, on the leases that they had, and the leases are closed.
 """
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
 
-from metering_service.domain.records import (
-    AggregateDelta,
-    AggregateKey,
-    BudgetKind,
-    CommitBatch,
-    LeaseRecord,
-    RequestRecord,
-    SettlementState,
-)
+import structlog
+
+from metering_service.domain.errors import StorageUnavailable
+from metering_service.domain.lineage import final_tally
+from metering_service.domain.records import BudgetKind, LeaseRecord, Receipt, RequestRecord, SettlementState
 from metering_service.domain.request import revive
-from metering_service.domain.settlement import held_by, split, used
-from metering_service.usecases.books import MINUTE_US
+from metering_service.domain.settlement import held_by, overrun, split, used
+from metering_service.usecases.lease_keeper import LeaseKeeper
+from metering_service.usecases.node import Node
 from metering_service.usecases.ports import Recorder
-from tallygate._server.clock import Clock
 
-REQUESTS_PER_COMMIT = 1_000
-
-
-async def recover(
-    storage: Recorder, *, node: str, epoch: int, clock: Clock, commit_no: int = 0
-) -> tuple[int, list[LeaseRecord]]:
-    """Settle earlier epochs of this node. Returns the last commit number used and the leases that are to be closed."""
-    leases = {lease.lease_id: lease for lease in await storage.open_leases(node, epoch)}
-    requests = await storage.open_requests(node, epoch)
-    for start in range(0, len(requests), REQUESTS_PER_COMMIT):
-        commit_no += 1
-        batch = _settle(requests[start : start + REQUESTS_PER_COMMIT], leases, clock, commit_no)
-        await storage.commit(node, epoch, batch)
-    return commit_no, list(leases.values())
+log = structlog.get_logger()
 
 
-def _settle(requests: list[RequestRecord], leases: dict[str, LeaseRecord], clock: Clock, commit_no: int) -> CommitBatch:
-    """Book each at its last counts; what its lease paid is added to that lease's consumption, in place."""
-    settled: list[RequestRecord] = []
-    cells: dict[AggregateKey, AggregateDelta] = {}
-    touched: dict[str, LeaseRecord] = {}
-    now_us = clock.now_us()
-    for record in requests:
-        request = revive(record, now_ns=0)
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """Requests and leases of one service and epoch: the leases are closed when all of the requests are booked."""
+
+    requests: list[RequestRecord] = field(default_factory=list)
+    leases: dict[str, LeaseRecord] = field(default_factory=dict)
+
+
+class Recovery:
+    """Settles what earlier epochs of this node left behind."""
+
+    def __init__(self, node: Node, storage: Recorder, keeper: LeaseKeeper) -> None:
+        self._node = node
+        self._storage = storage
+        self._keeper = keeper
+        self._shares: dict[tuple[str, int], _Share] = {}
+        self._due_ns = node.clock.monotonic_ns() + node.settings.resume_window_ns
+
+    async def look(self) -> None:
+        """Find what was left. Leases that no open request can use are closed at once."""
+        node = self._node
+        for request in await self._storage.open_requests(node.name, node.epoch):
+            self._share(request).requests.append(request)
+        for lease in await self._storage.open_leases(node.name, node.epoch):
+            if (lease.service_uid, lease.epoch) in self._shares:
+                self._share(lease).leases[lease.lease_id] = lease
+            else:
+                self._keeper.inherit([lease])
+
+    async def settle(self) -> None:
+        """Book what can be booked by now; the rest next time."""
+        if self._node.clock.monotonic_ns() < self._due_ns:
+            return
+        try:
+            for share in self._shares.values():
+                for record in list(share.requests):
+                    parts = await self._storage.find_request(record.service_uid, record.request_id)
+                    if self._settle(record, parts, share.leases):
+                        share.requests.remove(record)
+        except StorageUnavailable as error:
+            log.warning("recovery_waits", problem=str(error))
+        for key, share in list(self._shares.items()):
+            if not share.requests:
+                del self._shares[key]
+                self._node.books.when_committed(partial(self._keeper.inherit, share.leases.values()))
+
+    def _share(self, record: RequestRecord | LeaseRecord) -> _Share:
+        return self._shares.setdefault((record.service_uid, record.epoch), _Share())
+
+    def _settle(self, record: RequestRecord, parts: list[RequestRecord], leases: dict[str, LeaseRecord]) -> bool:
+        """Book one request, if it is known how far it got. What its leases paid is added to their consumption."""
+        clock, settings = self._node.clock, self._node.settings
+        request = revive(record, clock.monotonic_ns())
+        since_us = clock.now_us() - settings.resume_window_ns // 1_000
+        tally = final_tally(request.tally, record.part, parts, handed_over_us=since_us)
+        if tally is None:
+            return False
+        request.tally = tally
         receipt = split(request.counts, record.held, request.price, debt_allowed=record.debt_allowed)
-        receipt = replace(receipt, revision=1)
-        settled.append(
-            replace(
-                record,
-                state=SettlementState.HANDED_OVER,
-                receipt=receipt,
-                held=held_by(receipt),
-                settle_us=now_us,
-            )
+        receipt = replace(
+            receipt,
+            overrun_tokens=overrun(receipt.usage, record.held, record.held.output_ceiling_tokens),
+            revision=1,
         )
-        key = AggregateKey(
-            record.service, record.service_uid, now_us // MINUTE_US * MINUTE_US, record.credential, record.labels
+        settled = replace(
+            record,
+            counts=tally.counts,
+            state=SettlementState.TIMED_OUT,
+            receipt=receipt,
+            held=held_by(receipt),
+            settle_us=clock.now_us(),
         )
-        _add(cells.setdefault(key, AggregateDelta()), settled[-1])
-        units = used(receipt)
-        for kind, consumed in (
-            (BudgetKind.RESERVATION_INPUT, units.reserved_input),
-            (BudgetKind.RESERVATION_OUTPUT, units.reserved_output),
-            (BudgetKind.TRIAL, units.trial),
-            (BudgetKind.MONEY, units.money_nanos),
-        ):
-            if consumed:
-                lease = _lease_for(leases, record, kind)
-                lease = replace(lease, consumed_units=lease.consumed_units + consumed)
-                leases[lease.lease_id] = touched[lease.lease_id] = lease
-    return CommitBatch(commit_no, tuple(settled), tuple(touched.values()), tuple(cells.items()))
+        self._node.books.settle_left(settled, list(_consume(record, receipt, leases)))
+        return True
 
 
-def _lease_for(leases: dict[str, LeaseRecord], record: RequestRecord, kind: BudgetKind) -> LeaseRecord:
+def _consume(record: RequestRecord, receipt: Receipt, leases: dict[str, LeaseRecord]) -> Iterator[LeaseRecord]:
+    """The leases that paid, with what they paid added, in place."""
+    for kind, units in zip(
+        (BudgetKind.RESERVATION_INPUT, BudgetKind.RESERVATION_OUTPUT, BudgetKind.TRIAL, BudgetKind.MONEY),
+        used(receipt),
+        strict=True,
+    ):
+        if units:
+            lease = _lease_for(record, kind, leases)
+            lease = replace(lease, consumed_units=lease.consumed_units + units)
+            leases[lease.lease_id] = lease
+            yield lease
+
+
+def _lease_for(record: RequestRecord, kind: BudgetKind, leases: dict[str, LeaseRecord]) -> LeaseRecord:
     """The lease that paid; where nothing was ever committed on it, one in its stead, always under the same name."""
     for lease in leases.values():
-        if (lease.service_uid, lease.budget_kind, lease.epoch) == (record.service_uid, kind, record.epoch):
+        if lease.budget_kind is kind:
             return lease
     lease_id = f"recovered.{record.node}.{record.epoch}.{record.service_uid}.{kind.value}"
     return LeaseRecord(lease_id, record.node, record.epoch, record.service, record.service_uid, kind, 0, closed=False)
-
-
-def _add(cell: AggregateDelta, record: RequestRecord) -> None:
-    receipt = record.receipt
-    cell.usage += receipt.usage
-    cell.reserved_tokens += receipt.reserved.total
-    cell.trial_tokens += receipt.trial.total
-    cell.billed_tokens += receipt.billed.total
-    cell.unfunded_tokens += receipt.unfunded.total
-    cell.overrun_tokens += receipt.overrun_tokens
-    cell.cost_nanos += receipt.cost_nanos
-    cell.debt_nanos += receipt.debt_nanos
-    cell.request_count += 1

@@ -1,6 +1,6 @@
 """One Meter stream: numbers, two watermarks, and what is to be said next. It knows no wire."""
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -8,9 +8,16 @@ from typing import TypeAlias
 from metering_service.domain.decision import Decision
 from metering_service.domain.errors import SequenceGap
 from metering_service.domain.report import Phase, Report
+from metering_service.domain.request import Request
 from metering_service.usecases.node import Node
+from metering_service.usecases.parking import leave
 from metering_service.usecases.reports import process
+from metering_service.usecases.service_state import ServiceState
+from metering_service.usecases.settle import hand_over
 from metering_service.usecases.waiting import Mark, Parked
+
+NAMES_MAX = 65_536
+"""So many requests' services one stream remembers, so that later reports need not name them; all that run, anyway."""
 
 Named: TypeAlias = tuple[int | None, Decision]
 """A decision and the number of the report that it answers; None for an unasked one."""
@@ -29,21 +36,23 @@ class Outgoing:
 class Session:
     """The state of one stream. `wake` is called when there is something to say."""
 
-    keeps_open = True
-
     def __init__(self, node: Node, wake: Callable[[], None]) -> None:
+        self.keeps_open = True
         self._node = node
         self._wake = wake
         self._last_sequence = 0
         self._durable_through = 0
         self._parked: set[int] = set()
         self._marks: deque[tuple[int, Mark]] = deque()
-        self._names: dict[str, str] = {}
+        self._names: OrderedDict[str, str] = OrderedDict()
         self._said: list[Named] = []
         self._has_news = False
+        self._is_leaving = False
 
     def take(self, first_sequence: int, reports: Sequence[Report]) -> None:
         """Decide on a message's reports, all in one pass. Raises SequenceGap."""
+        if self._is_leaving:
+            return
         if reports and first_sequence != self._last_sequence + 1:
             raise SequenceGap(self._last_sequence + 1, first_sequence)
         mark = Mark(self._advance)
@@ -53,7 +62,9 @@ class Session:
             sequence += 1
             answer = process(self._node, self._named(report), self, sequence, mark)
             if isinstance(answer, Parked):
-                self._parked.add(sequence)
+                # A finish that waits is answered: what else there is to say of it comes once it is durable.
+                if report.phase is not Phase.FINISH:
+                    self._parked.add(sequence)
             elif answer is not None:
                 self._said.append((sequence, answer))
         self._last_sequence = sequence
@@ -92,25 +103,53 @@ class Session:
         """Whether everything that was reported is answered and durable."""
         return not self._parked and not self._marks
 
+    def leave(self) -> None:
+        """This node shuts down: take no more, and book what runs and does not wait, for others to go on from there.
+
+        What waits is handed over when it is called again. Once `idle`, all of it is committed and the stream may end.
+        """
+        self._is_leaving = True
+        mark = Mark(self._advance)
+        mark.expect()
+        for service, request in self._requests():
+            if not any(waiter.report.request_id == request.request_id for waiter in service.waiters):
+                hand_over(self._node, service, request)
+                mark.expect()
+                self._node.books.when_durable(service, request, mark.done)
+        self._marks.append((self._last_sequence, mark))
+        mark.done()
+
     def close(self) -> None:
         """The stream is gone: its open requests stay resumable for the resume window."""
-        for service in self._node.services.values():
-            for request in service.open.values():
-                if request.session is self:
-                    request.session = None
-                    request.last_heard_ns = self._node.clock.monotonic_ns()
-                    self._node.silent[(service.name, request.request_id)] = request
+        self.keeps_open = False
+        leave(self._node, self)
+        for service, request in self._requests():
+            request.session = None
+            request.last_heard_ns = self._node.clock.monotonic_ns()
+            self._node.silent[request] = service
+
+    def _requests(self) -> list[tuple[ServiceState, Request]]:
+        """The open requests that this stream spoke of last."""
+        return [
+            (service, request)
+            for service in self._node.services.values()
+            for request in service.open.values()
+            if request.session is self
+        ]
 
     def _named(self, report: Report) -> Report:
         """A report with its service: named in it, or earlier on this stream for the same id."""
-        if report.service:
-            if report.phase is Phase.FINISH:
-                self._names.pop(report.request_id, None)
-            else:
-                self._names[report.request_id] = report.service
-            return report
-        service = self._names.get(report.request_id, "")
-        return replace(report, service=service) if service else report
+        if not report.service:
+            service = self._names.get(report.request_id)
+            return replace(report, service=service) if service is not None else report
+        self._names[report.request_id] = report.service
+        if len(self._names) > NAMES_MAX:
+            # The oldest is forgotten; one whose request still runs counts as new again.
+            oldest, name = self._names.popitem(last=False)
+            state = self._node.services.get(name)
+            if state is not None and oldest in state.open:
+                self._names[oldest] = name
+        return report
 
     def _advance(self) -> None:
         while self._marks and self._marks[0][1].waiting == 0:

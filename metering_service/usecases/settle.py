@@ -1,14 +1,14 @@
 """The end of a request: finished by its server, timed out, or handed over by a node that shuts down."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from metering_service.domain.counts import Tally
 from metering_service.domain.decision import Decision, deny
 from metering_service.domain.funding import extend
+from metering_service.domain.lineage import final_tally
 from metering_service.domain.records import RequestRecord, SettlementState
 from metering_service.domain.report import Phase
 from metering_service.domain.request import Request
-from metering_service.domain.settlement import up_to
 from metering_service.usecases.node import Node
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.waiting import PARKED, Answer, Waiter
@@ -26,43 +26,37 @@ def finish(node: Node, service: ServiceState, request: Request, waiter: Waiter) 
 
 
 def settle(node: Node, service: ServiceState, request: Request, state: SettlementState) -> None:
-    """Book, and keep the request in memory for repeats."""
+    """Book, and keep the request in memory for repeats, unless a later part of it has taken its place there."""
     request.state = state
     node.books.settle(service, request)
-    key = (service.name, request.request_id)
+    node.silent.pop(request, None)
+    known = service.open if request.request_id in service.open else service.finished
+    if known.get(request.request_id) is not request:
+        return
     service.open.pop(request.request_id, None)
-    node.silent.pop(key, None)
     service.finished[request.request_id] = request
+    key = (service.name, request.request_id)
     node.finished[key] = node.clock.monotonic_ns()
     node.finished.move_to_end(key)
 
 
-def time_out(node: Node, service: ServiceState, request: Request, parts: list[RequestRecord]) -> None:
+def time_out(node: Node, service: ServiceState, request: Request, parts: Sequence[RequestRecord]) -> None:
     """Settle a request that nobody spoke of within the resume window, at its last counts.
 
     Where another node went on with it, this one books up to what it had granted, as far as the other one got. While
     the other one is still at it, this waits another window.
     """
-    if not request.is_open:
+    if not _is_overdue(node, request):
         return
-    successors = [part for part in parts if part.predecessor_part == request.part]
-    if any(part.state is SettlementState.OPEN for part in successors):
+    if not _conclude(node, service, request, SettlementState.TIMED_OUT, parts):
         request.last_heard_ns = node.clock.monotonic_ns()
-        return
-    for part in successors:
-        reach_input = request.base_input_tokens + request.held.input_tokens
-        reached = up_to(part.counts, reach_input, request.ceiling_tokens)
-        request.tally = request.tally.merge(Tally.of(reached, finish=False))
-    _fund_excess(node, service, request, may_wait=False)
-    settle(node, service, request, SettlementState.TIMED_OUT)
 
 
 def look_for_silent(node: Node) -> None:
     """Find requests that nobody spoke of within the resume window, and settle them once it is known who went on."""
-    since_ns = node.clock.monotonic_ns() - node.settings.resume_window_ns
-    for (name, _), request in list(node.silent.items()):
-        if request.last_heard_ns <= since_ns:
-            node.errands.look_for_successor(node.services[name], request)
+    for request, service in list(node.silent.items()):
+        if _is_overdue(node, request):
+            node.errands.look_for_successor(service, request)
 
 
 def forget_finished(node: Node) -> None:
@@ -76,12 +70,32 @@ def forget_finished(node: Node) -> None:
         node.services[name].finished.pop(request_id, None)
 
 
-def hand_over(node: Node) -> None:
-    """Book everything that runs at its last counts: this node shuts down, and others may go on."""
-    for service in node.services.values():
-        for request in list(service.open.values()):
-            _fund_excess(node, service, request, may_wait=False)
-            settle(node, service, request, SettlementState.HANDED_OVER)
+def hand_over(node: Node, service: ServiceState, request: Request, parts: Sequence[RequestRecord] = ()) -> None:
+    """Book a running request at its last counts, because this node shuts down: others may go on from there.
+
+    Where one of them went on before, and is at it, this part is left to this node's next epoch.
+    """
+    if request.is_open:
+        _conclude(node, service, request, SettlementState.HANDED_OVER, parts)
+
+
+def _conclude(
+    node: Node, service: ServiceState, request: Request, state: SettlementState, parts: Sequence[RequestRecord]
+) -> bool:
+    """Settle a request whose finish this node did not hear; False while it is not known how far it got."""
+    since_us = node.clock.now_us() - node.settings.resume_window_ns // 1_000
+    tally = final_tally(request.tally, request.part, parts, handed_over_us=since_us)
+    if tally is None:
+        return False
+    request.tally = tally
+    _fund_excess(node, service, request, may_wait=False)
+    settle(node, service, request, state)
+    return True
+
+
+def _is_overdue(node: Node, request: Request) -> bool:
+    silent_ns = node.clock.monotonic_ns() - request.last_heard_ns
+    return request in node.silent and silent_ns >= node.settings.resume_window_ns
 
 
 def _fund_excess(node: Node, service: ServiceState, request: Request, *, may_wait: bool) -> bool:

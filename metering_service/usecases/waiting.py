@@ -6,7 +6,9 @@ from enum import Enum, auto
 from typing import Final, Protocol, TypeAlias
 
 from metering_service.domain.decision import Decision
+from metering_service.domain.lineage import Origin
 from metering_service.domain.report import Report
+from metering_service.domain.resume import ResumeToken
 
 
 class Mark:
@@ -32,7 +34,7 @@ class Mark:
 class Asker(Protocol):
     """Who sends reports and wants answers: a stream's session, or one unary call.
 
-    `keeps_open`: requests stay open as long as this asker is there, however silent it is.
+    `keeps_open`: requests stay open, however silent, as long as this asker is there. It ends with its stream.
     """
 
     keeps_open: bool
@@ -55,9 +57,9 @@ class Lookup(Enum):
     DONE = auto()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Waiter:
-    """A report on its way to a decision."""
+    """A report on its way to a decision. `token`: its `resume`, decoded; None where there is none, or none of ours."""
 
     report: Report
     asker: Asker
@@ -65,7 +67,10 @@ class Waiter:
     mark: Mark
     deadline_ns: int
     """When it is answered with what is known. A settlement waits longer, and is then made with the payers at hand."""
+    token: ResumeToken | None = None
     lookup: Lookup = Lookup.NOT_NEEDED
+    origin: Origin | None = None
+    """What the database knows the report to go on from."""
 
 
 class Parked:

@@ -1,0 +1,93 @@
+"""How the parts of one request hang together.
+
+A request that moves to another node goes on there as a new part. The new part names the one that it carries on, and
+begins where that one's grant ends, or, where that one was handed over, where its booking ends. Each part is booked by
+whoever gave its grant, so each token is booked once, whichever node hears the finish.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from metering_service.domain.counts import Tally
+from metering_service.domain.price import Price
+from metering_service.domain.records import RequestRecord, SettlementState
+from metering_service.domain.settlement import up_to
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a new part carries on: whose, from where, and on which terms."""
+
+    part: str
+    input_tokens: int
+    output_tokens: int
+    price: Price
+    debt_allowed: bool
+
+
+def origin_of(record: RequestRecord) -> Origin:
+    """Where to go on from a part: beyond its grant; beyond its counts, if they were booked early to hand it over."""
+    if record.state is SettlementState.HANDED_OVER:
+        input_tokens, output_tokens = record.counts.input_class, record.counts.output_class
+    else:
+        input_tokens = record.base_input_tokens + record.held.input_tokens
+        output_tokens = record.base_output_tokens + record.held.output_ceiling_tokens
+    return Origin(
+        record.part,
+        max(record.base_input_tokens, input_tokens),
+        max(record.base_output_tokens, output_tokens),
+        Price(record.receipt.price_version, *record.price_nanos_per_million),
+        record.debt_allowed,
+    )
+
+
+def last_part(parts: Sequence[RequestRecord], first: str | None) -> RequestRecord | None:
+    """The end of the line that goes on from the part `first`, itself included; None if nothing is known of it.
+
+    Without `first`: the end of the line that was begun last.
+    """
+    line = list(parts) if first is None else [part for part in parts if part.part == first]
+    line += later_parts(parts, first) if first is not None else []
+    named = {part.predecessor_part for part in line}
+    ends = [part for part in line if part.part not in named]
+    return max(ends, key=lambda part: (part.start_us, part.part), default=None)
+
+
+def later_parts(parts: Sequence[RequestRecord], first: str) -> list[RequestRecord]:
+    """All parts that go on from `first`, directly or not."""
+    names, later = {first}, list[RequestRecord]()
+    while more := [part for part in parts if part.predecessor_part in names and part.part not in names]:
+        later += more
+        names.update(part.part for part in more)
+    return later
+
+
+def final_tally(tally: Tally, part: str, parts: Sequence[RequestRecord], *, handed_over_us: int) -> Tally | None:
+    """What a part has to book at its end: what it heard itself, and what later parts heard, up to where they begin.
+
+    None while a later part runs and may yet hear of tokens that are this one's. A part that was handed over after
+    `handed_over_us` may still be carried on by somebody.
+    """
+    later = later_parts(parts, part)
+    if not later:
+        return tally
+    for record in later:
+        tally = tally.merge(Tally.of(record.counts, finish=record.state is SettlementState.FINISHED))
+    next_parts = [record for record in later if record.predecessor_part == part]
+    input_tokens = min(record.base_input_tokens for record in next_parts)
+    output_tokens = min(record.base_output_tokens for record in next_parts)
+    reached = up_to(tally.counts, input_tokens, output_tokens)
+    complete = (reached.input_class, reached.output_class) == (input_tokens, output_tokens)
+    if not complete and any(_may_go_on(record, handed_over_us) for record in later if _is_end(record, later)):
+        return None
+    return Tally.of(reached, finish=False)
+
+
+def _is_end(record: RequestRecord, later: Sequence[RequestRecord]) -> bool:
+    return all(other.predecessor_part != record.part for other in later)
+
+
+def _may_go_on(record: RequestRecord, handed_over_us: int) -> bool:
+    if record.state is SettlementState.HANDED_OVER:
+        return record.settle_us is None or record.settle_us > handed_over_us
+    return record.state is SettlementState.OPEN

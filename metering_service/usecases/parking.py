@@ -1,0 +1,135 @@
+"""Reports that wait are decided on again when something changed, and answered with what is known when it takes long."""
+
+from collections import deque
+from collections.abc import Sequence
+
+from metering_service.domain.decision import Decision, Reason, deny
+from metering_service.domain.records import RequestRecord
+from metering_service.domain.report import Phase
+from metering_service.usecases.moving import trace
+from metering_service.usecases.node import Node
+from metering_service.usecases.reports import decide
+from metering_service.usecases.service_state import ServiceState
+from metering_service.usecases.waiting import PARKED, Answer, Asker, Lookup, Parked, Waiter
+
+NEVER_NS = 1 << 63
+
+
+def retry(node: Node, service: ServiceState) -> None:
+    """Decide again on what waits, in order: something has changed."""
+    if not service.waiters:
+        return
+    service.ask_again()
+    waiters = list(service.waiters)
+    service.waiters.clear()
+    for waiter in waiters:
+        answer = decide(node, service, waiter)
+        if isinstance(answer, Parked):
+            service.waiters.append(waiter)
+        else:
+            _answer(node, waiter, answer)
+    if not service.waiters:
+        node.waiting.pop(service.name, None)
+
+
+def found(node: Node, service: ServiceState, request_id: str, parts: Sequence[RequestRecord]) -> None:
+    """The database has answered: decide on what waited for it."""
+    for waiter in service.waiters:
+        if waiter.report.request_id == request_id and waiter.lookup is Lookup.UNDER_WAY:
+            waiter.lookup = Lookup.DONE
+            trace(node, service, waiter, parts)
+    retry(node, service)
+
+
+def expire(node: Node) -> None:
+    """Answer what has waited long enough with what is known."""
+    now_ns = node.clock.monotonic_ns()
+    for service in list(node.waiting.values()):
+        if not any(waiter.deadline_ns <= now_ns for waiter in service.waiters):
+            continue
+        service.waiters = deque(
+            waiter
+            for waiter in list(service.waiters)
+            if waiter.deadline_ns > now_ns or _waits_on(node, service, waiter)
+        )
+        retry(node, service)
+        if not service.waiters:
+            service.ask_again()
+            node.waiting.pop(service.name, None)
+
+
+def leave(node: Node, asker: Asker) -> None:
+    """An asker is gone: what it wanted to begin is not begun. What it reported of running requests still counts."""
+    for service in list(node.waiting.values()):
+        kept = deque(
+            waiter
+            for waiter in service.waiters
+            if waiter.asker is not asker or waiter.report.phase is not Phase.AUTHORIZE
+        )
+        node.waiting_count -= len(service.waiters) - len(kept)
+        service.waiters = kept
+        if not kept:
+            service.ask_again()
+            del node.waiting[service.name]
+
+
+def _waits_on(node: Node, service: ServiceState, waiter: Waiter) -> bool:
+    """Give a report its last word; whether it still waits, if only to be recorded."""
+    answer = _last_word(node, service, waiter)
+    if isinstance(answer, Parked):
+        return True
+    if _is_unmatched(service, waiter) and waiter.report.phase is not Phase.AUTHORIZE:
+        # Its counts are not taken in yet, so it is not durable, however long that takes.
+        waiter.asker.answer(waiter.sequence, answer)
+        waiter.deadline_ns = NEVER_NS
+        return True
+    _answer(node, waiter, answer)
+    return False
+
+
+def _is_unmatched(service: ServiceState, waiter: Waiter) -> bool:
+    """Whether it is not known yet which request a report speaks of."""
+    return service.config is None or waiter.lookup is Lookup.UNDER_WAY
+
+
+def _last_word(node: Node, service: ServiceState, waiter: Waiter) -> Answer:
+    """What is known when a report has waited long enough."""
+    report = waiter.report
+    unmatched = _is_unmatched(service, waiter)
+    if report.phase is Phase.FINISH or report.request_id in service.finished:
+        return None if unmatched else decide(node, service, waiter)
+    overdue_ns = node.clock.monotonic_ns() - waiter.deadline_ns
+    if node.control_answers and not unmatched and overdue_ns < node.settings.answer_wait_max_ns:
+        return PARKED
+    if report.phase is Phase.PROGRESS and _is_within_grant(service, waiter):
+        return None
+    decision = deny(
+        report.request_id,
+        _could_not_tell(node, service, waiter),
+        config_version=service.config.version if service.config is not None else 0,
+    )
+    if report.phase is Phase.AUTHORIZE:
+        node.books.count_denial(service, report.credential, decision)
+    return decision
+
+
+def _is_within_grant(service: ServiceState, waiter: Waiter) -> bool:
+    """Whether a running request may go on with the grant that it has, here or from elsewhere."""
+    request = service.open.get(waiter.report.request_id)
+    if request is not None:
+        return request.output_tokens < request.ceiling_tokens
+    return waiter.token is not None and waiter.report.counts.output_class < waiter.token.output_ceiling_tokens
+
+
+def _could_not_tell(node: Node, service: ServiceState, waiter: Waiter) -> Reason:
+    if waiter.lookup is Lookup.UNDER_WAY:
+        return Reason.STORAGE_UNAVAILABLE
+    if service.config is None or not node.leases_valid:
+        return Reason.CONTROL_UNREACHABLE
+    return Reason.BUDGET_CONTENDED
+
+
+def _answer(node: Node, waiter: Waiter, answer: Decision | None) -> None:
+    node.waiting_count -= 1
+    waiter.asker.answer(waiter.sequence, answer)
+    waiter.mark.done()
