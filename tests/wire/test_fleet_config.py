@@ -172,3 +172,36 @@ async def test_heartbeats_come_every_second(control: Control) -> None:
     assert await stream.read() is not grpc.aio.EOF
     assert time.monotonic() - begin < 1.1
     stream.cancel()
+
+
+async def test_a_node_that_does_not_read_keeps_nobody_waiting(control: Control) -> None:
+    """Another node hears of every change at once, whatever waits for the one that is stuck."""
+    stuck = control.fleet.WatchConfig()
+    hello = pb.NodeHello(node="stuck", epoch=1, metering_database_id="metering-database")
+    await stuck.write(pb.WatchConfigRequest(hello=hello))
+    await stuck.write(pb.WatchConfigRequest(subscription=pb.ConfigSubscription(subscribe=[SERVICE])))
+    async with wire_node(control) as node:
+        await node.subscribe(SERVICE)
+        for price in range(2_000, 2_030):
+            await control.publish(price)
+            await node.until(lambda price=price: _price_of(node) == price)  # type: ignore[misc]
+    stuck.cancel()
+
+
+def _price_of(node: WireNode) -> int:
+    return node.services[SERVICE].price.output_nanos_per_million_tokens
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pb.WatchConfigRequest(),
+        pb.WatchConfigRequest(hello=pb.NodeHello(node="node-a", epoch=1, metering_database_id="db")),
+        pb.WatchConfigRequest(subscription=pb.ConfigSubscription(subscribe=["name"] * 1_001)),
+    ],
+)
+async def test_what_must_not_be_said_ends_the_stream(control: Control, request_: pb.WatchConfigRequest) -> None:
+    """Nothing at all, another hello, too many names at once: the stream says what is wrong and ends."""
+    async with wire_node(control) as node:
+        await node.stream.write(request_)
+        assert await node.end() is grpc.StatusCode.INVALID_ARGUMENT

@@ -188,3 +188,14 @@ async def test_a_service_whose_budget_got_something_back_is_asked_for_again(kit:
         await first.say(chat, MONEY, returned_units=600_000)
         await kit.feed.pump(await listener.wait())
     assert (await read(watcher)).replenished_service_uids == ()
+
+
+async def test_what_nobody_follows_is_forgotten(kit: Kit) -> None:
+    """When streams end, or no longer follow a name, nothing of it is kept."""
+    names = [SERVICE, "accounts/nobody/services/default-llama", "nonsense"]
+    first, second = await watching(kit, *names), await watching(kit, *names, node="node-b")
+    kit.feed.unsubscribe(first, names)
+    kit.feed.close(first)
+    assert len(kit.feed._latest) == len(names)
+    kit.feed.close(second)
+    assert (kit.feed._latest, kit.feed._unsettled, kit.feed._watchers) == ({}, set(), {})
