@@ -1,6 +1,7 @@
 """Databases as both services use them: engines for SQLite and PostgreSQL with the same meaning of a transaction."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from tallygate._server.errors import ConfigurationError, DatabaseError
-from tallygate._server.migration import migrate
+from tallygate._server.migration import explain, migrate
 
 __all__ = ["create_engine", "migrate", "normalise_url", "read_only"]
 
@@ -65,7 +66,7 @@ def create_engine(url: str) -> AsyncEngine:
 
     Raises:
         ConfigurationError: see `normalise_url`.
-        DatabaseError: the directory of the SQLite file cannot be made.
+        DatabaseError: the SQLite file cannot be opened, or its directory cannot be made.
     """
     parsed = make_url(normalise_url(url))
     if parsed.drivername == POSTGRESQL:
@@ -74,6 +75,7 @@ def create_engine(url: str) -> AsyncEngine:
         )
     _make_directory(parsed)
     engine = create_async_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S}).sync_engine
+    _open_once(engine)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return _SqliteEngine(engine)
@@ -120,13 +122,27 @@ def _make_directory(url: URL) -> None:
         raise DatabaseError(msg) from error
 
 
+def _open_once(engine: Engine) -> None:
+    # A file that cannot be opened is said here: the driver would leave a thread behind that may still write a traceback
+    # while the program ends with its sentence.
+    (path, *_), options = engine.dialect.create_connect_args(engine.url)
+    try:
+        sqlite3.connect(path, uri="uri" in options).close()
+    except sqlite3.Error as error:
+        raise DatabaseError(explain(engine.url, error)) from error
+
+
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     # The driver would begin transactions by itself, too late and without the lock; `_begin_sqlite` does it instead.
     connection.isolation_level = None
     cursor = connection.cursor()
-    # WAL lets readers go on while one writes. FULL, because what a node was told is durable must survive a power cut.
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-        cursor.execute(f"PRAGMA {pragma}")
+    try:
+        # WAL lets readers go on while one writes. FULL, because what was called durable must survive a power cut.
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+    except sqlite3.Error:
+        connection.close()  # The pool has not taken it yet and would just drop it.
+        raise
     cursor.close()
 
 

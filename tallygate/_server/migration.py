@@ -38,7 +38,7 @@ async def migrate(engine: AsyncEngine, script_location: str, program: str) -> No
         async with engine.begin() as connection:
             await connection.run_sync(_upgrade, script_location, program)
     except (DBAPIError, OSError) as error:
-        raise DatabaseError(_explain(engine.url, error)) from error
+        raise DatabaseError(explain(engine.url, error)) from error
 
 
 def _upgrade(connection: Connection, script_location: str, program: str) -> None:
@@ -72,15 +72,16 @@ def _unknown_revision(url: URL, revision: str, program: str) -> str:
     )
 
 
-def _explain(url: URL, error: DBAPIError | OSError) -> str:
-    if url.get_backend_name() == "sqlite":
-        return f"{_name(url)} {_explain_sqlite(error)}"
-    return f"{_name(url)} {_explain_postgresql(error)}"
-
-
-def _explain_sqlite(error: DBAPIError | OSError) -> str:
+def explain(url: URL, error: DBAPIError | sqlite3.Error | OSError) -> str:
+    """One sentence: which database, what is wrong with it, what to do."""
     cause = error.orig if isinstance(error, DBAPIError) else error
-    name = getattr(cause, "sqlite_errorname", "") if isinstance(cause, sqlite3.Error) else ""
+    return (
+        f"{_name(url)} {_explain_sqlite(cause) if url.get_backend_name() == 'sqlite' else _explain_postgresql(cause)}"
+    )
+
+
+def _explain_sqlite(cause: BaseException | None) -> str:
+    name = getattr(cause, "sqlite_errorname", "")
     if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
         return "is damaged or no SQLite database; restore it from a backup, or name another file."
     if name.startswith("SQLITE_READONLY"):
@@ -92,13 +93,12 @@ def _explain_sqlite(error: DBAPIError | OSError) -> str:
     return f"cannot be used ({cause})."
 
 
-def _explain_postgresql(error: DBAPIError | OSError) -> str:
-    if isinstance(error, OSError):
+def _explain_postgresql(cause: BaseException | None) -> str:
+    if isinstance(cause, OSError):
         return "does not answer; start PostgreSQL, or correct the database URL."
-    state = getattr(error.orig, "sqlstate", None)
-    if state == "25006":
+    if getattr(cause, "sqlstate", None) == "25006":
         return "is read-only; name the primary server in the database URL."
-    return f"cannot be used ({_first_line(error.orig)})."
+    return f"cannot be used ({_first_line(cause)})."
 
 
 def _first_line(error: object) -> str:

@@ -50,11 +50,13 @@ async def exists(engine: AsyncEngine, table: str) -> bool:
 
 
 async def refusal(url: str, script_location: str) -> str:
-    """The sentence with which `migrate` refuses the database."""
-    engine = create_engine(url)
+    """The sentence with which the database is refused."""
     with pytest.raises(DatabaseError) as caught:
-        await migrate(engine, script_location, "testd")
-    await engine.dispose()
+        engine = create_engine(url)
+        try:
+            await migrate(engine, script_location, "testd")
+        finally:
+            await engine.dispose()
     sentence = str(caught.value)
     assert "\n" not in sentence
     assert sentence.endswith(".")
