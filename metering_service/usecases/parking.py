@@ -99,7 +99,8 @@ def _last_word(node: Node, service: ServiceState, waiter: Waiter) -> Answer:
     if report.phase is Phase.FINISH or report.request_id in service.finished:
         return None if unmatched else decide(node, service, waiter)
     overdue_ns = node.clock.monotonic_ns() - waiter.deadline_ns
-    if node.control_answers and not unmatched and overdue_ns < node.settings.answer_wait_max_ns:
+    asks_control = waiter.lookup is not Lookup.UNDER_WAY
+    if asks_control and node.control_answers and overdue_ns < node.settings.answer_wait_max_ns:
         return PARKED
     if report.phase is Phase.PROGRESS and _is_within_grant(service, waiter):
         return None
