@@ -48,9 +48,7 @@ class Control:
         await self.accounts.CreateAccount(account_service_pb2.CreateAccountRequest(name="accounts/acme"))
         await self.top_up(funds_nanos)
         offer = model_pb2.TrialOffer(quota_tokens=1_000)
-        await self.catalogue.CreateModel(
-            catalog_service_pb2.CreateModelRequest(name="models/llama", trial_offer=offer)
-        )
+        await self.catalogue.CreateModel(catalog_service_pb2.CreateModelRequest(name="models/llama", trial_offer=offer))
         await self.publish(1_000)
 
     async def publish(self, nanos: int) -> None:
