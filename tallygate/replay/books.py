@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -28,6 +29,7 @@ from tallygate.replay.tally import Acknowledged, Tokens
 _PAGE = 1_000
 _DAY_S = 86_400
 _TIMEOUT_S = 10
+_CONNECT_S = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +94,10 @@ class BookReader:
     async def _read_aggregates(self) -> tuple[Figures, int]:
         running = 0
         bucket = usage_bucket_pb2.UsageBucket()
-        for usage in self._usages:
-            request = usage_service_pb2.QueryUsageRequest(
-                start_time=self._range[0], end_time=self._range[1], services=[self._service]
-            )
+        request = usage_service_pb2.QueryUsageRequest(
+            start_time=self._range[0], end_time=self._range[1], services=[self._service]
+        )
+        for usage in await self._reachable():
             answer = await usage.QueryUsage(request, timeout=_TIMEOUT_S)
             running += answer.running.request_count
             # All nodes write to one database: the last one's answer is the freshest.
@@ -168,10 +170,23 @@ class BookReader:
             if not token:
                 return Figures(cost_nanos=cost_nanos)
 
+    async def _reachable(self) -> Sequence[usage_service_pb2_grpc.UsageServiceAsyncStub]:
+        """The nodes that can be connected to, or all if there is none: one is enough, for all have the same books."""
+        answering = []
+        for usage, channel in zip(self._usages, self._metering, strict=True):
+            try:
+                async with asyncio.timeout(_CONNECT_S):
+                    await channel.channel_ready()
+            except TimeoutError:
+                continue
+            answering.append(usage)
+        return answering or self._usages
+
     async def _records(self) -> AsyncIterator[request_usage_pb2.RequestUsage]:
+        usage = (await self._reachable())[0]
         token = ""
         while True:
-            page = await self._usages[0].ListRequestUsage(
+            page = await usage.ListRequestUsage(
                 usage_service_pb2.ListRequestUsageRequest(service=self._service, page_size=_PAGE, page_token=token),
                 timeout=_TIMEOUT_S,
             )

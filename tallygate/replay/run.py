@@ -18,8 +18,8 @@ from tallygate.replay.server import SimulatedServer
 from tallygate.replay.tally import Tally
 from tallygate.replay.trace import Trace
 
-_SETTLE_S = 20
-"""How long the books may take to come to rest."""
+_SETTLE_S = 45
+"""How long the books may take to come to rest: a node that died settles what it left after the resume window of 30 s."""
 _POLL_S = 0.25
 _IN_FLIGHT = 8
 _IN_FLIGHT_MIN = 4
