@@ -1,5 +1,5 @@
 """`python -m tallygate.cli` is `tallygate`."""
 
-from tallygate.cli.app import main
+from tallygate.cli import main
 
 main()
