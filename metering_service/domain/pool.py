@@ -60,6 +60,7 @@ class Pool:
         "_empty_until_ns",
         "_last_asked_ns",
         "_last_burn_ns",
+        "_last_change_ns",
         "_last_stated",
         "_last_take_ns",
         "_taken_since",
@@ -101,6 +102,7 @@ class Pool:
         self._burn_units = 0
         self._last_asked_ns = 0
         self._last_burn_ns = 0
+        self._last_change_ns = 0
         self._last_take_ns = 0
         self._last_stated: Statement | None = None
 
@@ -121,7 +123,7 @@ class Pool:
             if self._last_take_ns == 0:
                 self._last_burn_ns = now_ns
             self._taken_since += units
-            self._last_take_ns = now_ns
+            self._last_take_ns = self._last_change_ns = now_ns
 
     def book(self, held_units: int, used_units: int) -> None:
         """A request is settled: its hold goes, what it used stays. More used than held is a debt."""
@@ -186,6 +188,9 @@ class Pool:
             self._empty_until_ns = asked_ns + (RATE_CONFIRMED_EMPTY_NS if rate else CONFIRMED_EMPTY_NS)
         elif got_more or answer.recalling:
             self._empty_until_ns = 0
+        if got_more:
+            # Whoever asked for it may first have to wait for another payer's lease.
+            self._last_change_ns = asked_ns
 
     @property
     def settled(self) -> bool:
@@ -212,10 +217,15 @@ class Pool:
         free = self.free
         if free <= 0 or self.needed:
             return
-        quiet_ns = now_ns - self._last_take_ns
+        quiet_ns = now_ns - self._last_change_ns
         rate = self.kind in RATE_KINDS
         unused = (idle and quiet_ns > IDLE_NS) or (rate and quiet_ns > RATE_IDLE_NS)
         if self.closing or self.recalled or unused:
-            self.returned += free
+            self._return(free)
         elif not rate and quiet_ns > IDLE_NS and free > 4 * self._burn_units:
-            self.returned += free - 2 * self._burn_units
+            self._return(free - 2 * self._burn_units)
+
+    def _return(self, units: int) -> None:
+        """Give back; what was confirmed empty is not, with that in it."""
+        self.returned += units
+        self._empty_until_ns = 0

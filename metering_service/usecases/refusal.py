@@ -32,7 +32,7 @@ def explain(node: Node, service: ServiceState, request: Request, input_tokens: i
         return held.trial_tokens - request.held.trial_tokens, held.money_nanos - request.held.money_nanos
 
     if config.postpaid_pays:
-        remaining = _remaining(service, MONEY)
+        remaining = _remaining(service, MONEY, request.held.money_nanos)
         _, needed = needs(offers._replace(money=UNBOUNDED))
         if needed <= remaining.free_units + remaining.may_come_back_units:
             return deny(request.request_id, Reason.BUDGET_CONTENDED, config_version=version)
@@ -45,7 +45,7 @@ def explain(node: Node, service: ServiceState, request: Request, input_tokens: i
     if config.reservation_pays:
         return _beyond_reservation(service, request, input_tokens, output_tokens)
     if config.trial_pays:
-        remaining = _remaining(service, TRIAL)
+        remaining = _remaining(service, TRIAL, request.held.trial_tokens)
         needed, _ = needs(offers._replace(trial=UNBOUNDED))
         if needed <= remaining.free_units + remaining.may_come_back_units:
             return deny(request.request_id, Reason.BUDGET_CONTENDED, config_version=version)
@@ -77,9 +77,10 @@ def _beyond_reservation(service: ServiceState, request: Request, input_tokens: i
     )
 
 
-def _remaining(service: ServiceState, kind: BudgetKind) -> Remaining:
+def _remaining(service: ServiceState, kind: BudgetKind, own_units: int) -> Remaining:
+    """`own_units`: what the request itself holds, which is no more to come back than it is free."""
     pool: Pool | None = service.pools.get(kind)
     if pool is None:
         return Remaining(0, 0)
     free = max(0, pool.free) + max(0, pool.available_units)
-    return Remaining(free, pool.held + pool.leased_elsewhere_units)
+    return Remaining(free, pool.held - own_units + pool.leased_elsewhere_units)

@@ -1,0 +1,161 @@
+"""A control service for nodes under test: its own rules for leases, over budgets that a test fills."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from control_service.domain import budget as control_budget
+from control_service.domain import lease as control_lease
+from control_service.domain.bucket import Bucket
+from control_service.domain.budget import Budget, BudgetKey, Quantity
+from control_service.domain.exchange import Claim, Exchange
+from control_service.domain.lease import Availability, Lease, Standing
+from metering_service.domain.pool import Answer, Statement
+from metering_service.domain.records import BudgetKind
+from metering_service.domain.service import ServiceConfig, Status
+from tallygate._server.clock import ManualClock
+
+VALID_FOR_NS = 20_000_000_000
+ACCOUNT = "acme"
+
+
+class Control:
+    """Budgets and leases, and the services that nodes follow."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+        self.reachable = True
+        self.version = 0
+        self.services: dict[str, ServiceConfig] = {}
+        self.budgets: dict[BudgetKey, Budget] = {}
+        self.leases: dict[str, Lease] = {}
+        self.spent: defaultdict[BudgetKey, int] = defaultdict(int)
+        self.recalls: defaultdict[str, list[str]] = defaultdict(list)
+        self.replenished: set[str] = set()
+
+    # --- what people do ------------------------------------------------------------------------------------------
+
+    def put(self, config: ServiceConfig) -> ServiceConfig:
+        """A service came, or changed."""
+        self.version += 1
+        self.services[config.name] = replace(config, version=self.version)
+        return self.services[config.name]
+
+    def trial(self, config: ServiceConfig, quota_tokens: int) -> None:
+        """The service's trial."""
+        self.budgets[self.key(config.uid, BudgetKind.TRIAL)] = Quantity(quota_tokens, 0, 0)
+
+    def top_up(self, nanos: int) -> None:
+        """Money for the account."""
+        key = self.key("", BudgetKind.MONEY)
+        before = self.budgets.get(key, Quantity(0, 0, 0))
+        assert isinstance(before, Quantity)
+        self.budgets[key] = replace(before, capacity_units=before.capacity_units + nanos)
+        self.replenished.update(config.uid for config in self.services.values())
+
+    def reserve(self, config: ServiceConfig) -> None:
+        """The reservations that the service's configuration speaks of, full."""
+        for kind, rate in (
+            (BudgetKind.RESERVATION_INPUT, config.reserved_input_tpm),
+            (BudgetKind.RESERVATION_OUTPUT, config.reserved_output_tpm),
+        ):
+            now_us = self.clock.now_us()
+            self.budgets[self.key(config.uid, kind)] = Bucket.empty(now_us).rated(rate, added_tokens=rate)
+
+    def reclaim(self, node: str) -> None:
+        """The node was not heard of for too long."""
+        for lease in [lease for lease in self.leases.values() if lease.node == node and not lease.closed]:
+            settled = control_lease.reclaim(lease, self.clock.now_us())
+            self.leases[lease.lease_id] = settled.lease
+            budget = self._budget(lease.budget)
+            self.budgets[lease.budget] = budget.settled(
+                spent_units=settled.spent_units, released_units=settled.released_units
+            )
+
+    # --- what nodes do -------------------------------------------------------------------------------------------
+
+    def config(self, name: str) -> ServiceConfig:
+        """A service as a node is told of it."""
+        return self.services.get(name, ServiceConfig(name, Status.UNKNOWN, version=self.version))
+
+    def exchange(self, node: str, epoch: int, statements: Sequence[Statement]) -> list[Answer]:
+        """One exchange, by the control service's own rules."""
+        now_us = self.clock.now_us()
+        claims = [self._claim(node, epoch, said, now_us) for said in statements]
+        keys = {claim.before.budget for claim in claims}
+        exchange = Exchange({key: self._budget(key) for key in keys}, now_us)
+        exchange.take(claims)
+        self.budgets.update(exchange.budgets)
+        for claim in claims:
+            self.leases[claim.lease.lease_id] = claim.lease
+            self.spent[claim.lease.budget] += claim.spent_units
+        came_back = {key.service_uid for key in exchange.came_back}
+        self.replenished.update(
+            config.uid for config in self.services.values() if config.uid in came_back or "" in came_back
+        )
+        return [self._answer(claim) for claim in claims]
+
+    def key(self, uid: str, kind: BudgetKind) -> BudgetKey:
+        """The budget that a lease is a slice of."""
+        return BudgetKey.of(ACCOUNT, uid, control_budget.BudgetKind[kind.name])
+
+    def outstanding(self, key: BudgetKey) -> int:
+        """All that is on lease, or was consumed and not told yet."""
+        return sum(lease.outstanding_units for lease in self.leases.values() if lease.budget == key)
+
+    def _claim(self, node: str, epoch: int, said: Statement, now_us: int) -> Claim:
+        kind = control_budget.BudgetKind[said.kind.name]
+        fresh = Lease(said.lease_id, node, epoch, ACCOUNT, said.service_uid, kind, now_us, now_us)
+        statement = control_lease.Statement(
+            said.lease_id,
+            said.consumed_units,
+            said.returned_units,
+            said.held_units,
+            said.wanted_units,
+            said.needed_units,
+            said.closing,
+        )
+        return Claim(statement, self.leases.get(said.lease_id, fresh), self._pays(said))
+
+    def _pays(self, said: Statement) -> bool:
+        config = self.services[said.service]
+        match said.kind:
+            case BudgetKind.MONEY:
+                return config.postpaid_pays
+            case BudgetKind.TRIAL:
+                return config.trial_pays
+            case _:
+                return config.reservation_pays
+
+    def _budget(self, key: BudgetKey) -> Budget:
+        budget = self.budgets.get(key, Quantity(0, 0, 0))
+        return budget.refilled(self.clock.now_us()) if isinstance(budget, Bucket) else budget
+
+    def _answer(self, claim: Claim) -> Answer:
+        lease, budget = claim.lease, self.budgets[claim.lease.budget]
+        standing = self._standing(claim)
+        for lease_id in standing.recalled_lease_ids:
+            recalled = self.leases[lease_id]
+            self.leases[lease_id] = replace(recalled, recall_requested_us=self.clock.now_us())
+            self.recalls[recalled.node].append(lease_id)
+        accrues_us = None
+        if isinstance(budget, Bucket) and claim.falls_short:
+            accrues_us = budget.accrues_after_us(claim.statement.needed_units - lease.free_units)
+        return Answer(
+            lease.lease_id,
+            lease.granted_units,
+            standing.availability is Availability.EMPTY,
+            standing.availability is Availability.RECALLING,
+            budget.available_units,
+            budget.leased_units - lease.outstanding_units,
+            None if accrues_us is None else accrues_us // 1_000,
+            lease.closed,
+        )
+
+    def _standing(self, claim: Claim) -> Standing:
+        if not claim.falls_short:
+            return Standing(Availability.AVAILABLE)
+        if not claim.pays:
+            return Standing(Availability.EMPTY)
+        others = [lease for lease in self.leases.values() if lease.budget == claim.lease.budget and not lease.closed]
+        return control_lease.stand(claim.lease, claim.statement.needed_units, others, self.clock.now_us())

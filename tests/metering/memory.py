@@ -1,0 +1,117 @@
+"""The metering database in memory. tests/contract/metering/test_memory.py holds it to what the real one does."""
+
+from collections import defaultdict
+from dataclasses import replace
+
+from metering_service.domain.errors import NodeFenced, StorageUnavailable
+from metering_service.domain.records import (
+    AggregateDelta,
+    AggregateKey,
+    CommitBatch,
+    DenialKey,
+    LeaseRecord,
+    RequestRecord,
+    SettlementState,
+)
+
+RequestKey = tuple[str, str, str]
+
+
+class MemoryRecorder:
+    """`Recorder` without a disk. `down`: nothing is answered. `deaf`: the next commit happens, its answer is lost."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, tuple[int, int]] = {}
+        self.requests: dict[RequestKey, RequestRecord] = {}
+        self.leases: dict[str, LeaseRecord] = {}
+        self.aggregates: defaultdict[AggregateKey, AggregateDelta] = defaultdict(AggregateDelta)
+        self.denials: defaultdict[DenialKey, int] = defaultdict(int)
+        self.down = False
+        self.deaf = False
+
+    async def database_id(self) -> str:
+        return "memory"
+
+    async def register_node(self, node: str) -> int:
+        self._answer()
+        epoch = self.nodes.get(node, (0, 0))[0] + 1
+        self.nodes[node] = (epoch, 0)
+        return epoch
+
+    async def commit(self, node: str, epoch: int, batch: CommitBatch) -> None:
+        self._answer()
+        if self.nodes.get(node) == (epoch, batch.commit_no):
+            return
+        if self.nodes.get(node) != (epoch, batch.commit_no - 1):
+            raise NodeFenced(f"Node {node} is not at commit {batch.commit_no - 1} of epoch {epoch}.")
+        self.nodes[node] = (epoch, batch.commit_no)
+        for request in batch.requests:
+            self._put_request(request)
+        for lease in batch.leases:
+            self._put_lease(lease)
+        for key, delta in batch.aggregates:
+            _add(self.aggregates[key], delta)
+        for denial, count in batch.denials:
+            self.denials[denial] += count
+        if self.deaf:
+            self.deaf = False
+            raise StorageUnavailable("The answer was lost.")
+
+    async def open_requests(self, node: str, below_epoch: int) -> list[RequestRecord]:
+        self._answer()
+        found = [
+            request
+            for request in self.requests.values()
+            if request.node == node and request.epoch < below_epoch and request.state is SettlementState.OPEN
+        ]
+        return sorted(found, key=lambda request: (request.service, request.request_id, request.part))
+
+    async def open_leases(self, node: str, below_epoch: int) -> list[LeaseRecord]:
+        self._answer()
+        found = [
+            lease
+            for lease in self.leases.values()
+            if lease.node == node and lease.epoch < below_epoch and not lease.closed
+        ]
+        return sorted(found, key=lambda lease: lease.lease_id)
+
+    async def find_request(self, service_uid: str, request_id: str) -> list[RequestRecord]:
+        self._answer()
+        return sorted(
+            (
+                request
+                for request in self.requests.values()
+                if (request.service_uid, request.request_id) == (service_uid, request_id)
+            ),
+            key=lambda request: (request.start_us, request.part),
+        )
+
+    def _answer(self) -> None:
+        if self.down:
+            raise StorageUnavailable("The metering database does not answer.")
+
+    def _put_request(self, request: RequestRecord) -> None:
+        key = (request.service, request.request_id, request.part)
+        before = self.requests.get(key)
+        if before is None or before.state is SettlementState.OPEN or request.state is not SettlementState.OPEN:
+            self.requests[key] = request
+
+    def _put_lease(self, lease: LeaseRecord) -> None:
+        before = self.leases.get(lease.lease_id, lease)
+        self.leases[lease.lease_id] = replace(
+            before,
+            consumed_units=max(before.consumed_units, lease.consumed_units),
+            closed=before.closed or lease.closed,
+        )
+
+
+def _add(cell: AggregateDelta, delta: AggregateDelta) -> None:
+    cell.usage += delta.usage
+    cell.reserved_tokens += delta.reserved_tokens
+    cell.trial_tokens += delta.trial_tokens
+    cell.billed_tokens += delta.billed_tokens
+    cell.unfunded_tokens += delta.unfunded_tokens
+    cell.overrun_tokens += delta.overrun_tokens
+    cell.cost_nanos += delta.cost_nanos
+    cell.debt_nanos += delta.debt_nanos
+    cell.request_count += delta.request_count
