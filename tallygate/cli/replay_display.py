@@ -21,6 +21,7 @@ _REFRESH_PER_SECOND = 4
 
 _ROWS = (
     ("requests", "requests"),
+    ("bookings", "bookings"),
     ("input", "input_tokens"),
     ("output", "output_tokens"),
     ("reserved", "reserved_tokens"),
@@ -69,7 +70,7 @@ class ReplayDisplay:
         tally = self._tally
         done = tally.finished + tally.denied
         self._progress.update(self._task, total=tally.requests or None, completed=done)
-        paid = tally.acknowledged
+        paid = tally.receipts
         line = Text.assemble(
             ("allowed ", "dim"),
             (f"{tally.allowed:,}", "green"),

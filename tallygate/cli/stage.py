@@ -123,7 +123,7 @@ class Stage:
         )
         outcome = await replay_live(part, plan, currency=CURRENCY, title=f"{requests} requests", console=self._console)
         self.outcomes.append(outcome)
-        paid, tally = outcome.tally.acknowledged, outcome.tally
+        paid, tally = outcome.tally.receipts, outcome.tally
         payers = [
             f"{tokens.total:,} {name}"
             for name, tokens in (("reserved", paid.reserved), ("trial", paid.trial), ("billed", paid.billed))

@@ -92,7 +92,7 @@ async def _trial(stage: Stage) -> None:
     await stage.lifecycle.ClaimFreeTrial(lifecycle_service_pb2.ClaimFreeTrialRequest(name=DEFAULT))
     await stage.until(DEFAULT, "RUNNING", _runs)
     outcome = await stage.play(DEFAULT, 200)
-    _expect(outcome.tally.acknowledged.billed.total == 0, "a trial should bill nothing")
+    _expect(outcome.tally.receipts.billed.total == 0, "a trial should bill nothing")
     found = await stage.service(DEFAULT)
     stage.note(f"{found.free_trial.remaining_tokens:,} trial tokens remain")
 
@@ -106,7 +106,7 @@ async def _trial_and_postpaid(stage: Stage) -> None:
     await stage.lifecycle.EnablePostpaid(lifecycle_service_pb2.EnablePostpaidRequest(name=DEFAULT))
     await stage.until(DEFAULT, "RUNNING", _runs)
     outcome = await stage.play(DEFAULT, 300)
-    paid = outcome.tally.acknowledged
+    paid = outcome.tally.receipts
     _expect(paid.trial.total > 0, "the trial should have paid first")
     _expect(paid.billed.total > 0, "pay-as-you-go should have paid the rest")
 
@@ -158,7 +158,7 @@ async def _reservation(stage: Stage) -> None:
     stage.note(f"paid {format_amount(bought.reservation.paid_nanos, CURRENCY)} in advance")
     await stage.until(CUSTOM, "RUNNING", _runs)
     outcome = await stage.play(CUSTOM, 200)
-    paid = outcome.tally.acknowledged
+    paid = outcome.tally.receipts
     _expect(paid.reserved.total > 0, "the reservation should have paid first")
     _expect(paid.billed.total > 0, "what went beyond the reservation should have been billed")
 
@@ -177,9 +177,9 @@ async def _books(stage: Stage) -> None:
         stage.note(f"{name:<12} {format_amount(nanos, CURRENCY):>20}")
     stage.note(f"{'balance':<12} [bold]{format_amount(account.balance_nanos, CURRENCY):>20}[/]")
     _expect(sum(sums.values()) == account.balance_nanos, "the ledger should add up to the balance")
-    cost_nanos = sum(outcome.tally.acknowledged.cost_nanos for outcome in stage.outcomes)
+    cost_nanos = sum(outcome.tally.receipts.cost_nanos for outcome in stage.outcomes)
     _expect(cost_nanos == -sums.get("USAGE", 0), "the receipts should add up to what the ledger charged")
-    overrun = sum(outcome.tally.acknowledged.overrun_tokens for outcome in stage.outcomes)
+    overrun = sum(outcome.tally.receipts.overrun_tokens for outcome in stage.outcomes)
     _expect(overrun == 0, "no token should have gone beyond its grant")
     tokens = sum(outcome.tally.sent.total for outcome in stage.outcomes)
     stage.note(f"[bold green]{tokens:,} tokens, every one of them accounted for.[/]")

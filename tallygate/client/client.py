@@ -110,6 +110,11 @@ class MeteringClient:
         """Reports sent so far, those sent again included."""
         return self._session.outbox.reports_sent
 
+    @property
+    def breaks(self) -> int:
+        """How often a stream that had been answered broke."""
+        return self._session.breaks
+
     async def eased(self) -> None:
         """Waits until what gathered fits in one message: for callers that report faster than the network takes it."""
         while len(self._session.outbox) > REPORTS_PER_MESSAGE_MAX:
@@ -124,6 +129,7 @@ class MeteringClient:
             stream = MeterStream(session.addresses[turn % len(session.addresses)], session)
             session.trouble = await stream.run()
             failures = 0 if stream.heard else failures + 1
+            session.breaks += stream.heard
             turn += 1
             wait_ms = full_jitter_ms(
                 failures, base_ms=settings.backoff_base_ms, cap_ms=settings.backoff_cap_ms, random=self._random_below

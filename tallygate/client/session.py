@@ -31,6 +31,7 @@ class Session:
         self.eased = asyncio.Event()
         self.trouble = "no attempt was made"
         """Why the last stream ended."""
+        self.breaks = 0
 
     def open(self, state: RequestState) -> None:
         """Takes a new request in and says it. Raises Overloaded where there are too many, ValueError for an open id."""

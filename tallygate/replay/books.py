@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
@@ -24,7 +24,7 @@ from tallygate.control.v1 import (
 )
 from tallygate.metering.v1 import request_usage_pb2, usage_bucket_pb2, usage_service_pb2, usage_service_pb2_grpc
 from tallygate.replay.figures import Figures
-from tallygate.replay.tally import Acknowledged, Tokens
+from tallygate.replay.tally import Receipts
 
 _PAGE = 1_000
 _DAY_S = 86_400
@@ -82,14 +82,13 @@ class BookReader:
 
     async def read_records(self, run_id: str) -> Figures:
         """The records of one run's requests."""
-        sums = Acknowledged()
+        sums = Receipts()
         ids: set[str] = set()
         async for record in self._records():
             if record.request_id.startswith(run_id):
                 ids.add(record.request_id)
                 sums.add(decode_receipt(record.receipt))
-        sums.requests = len(ids)
-        return figures_of(sums)
+        return replace(figures_of(sums), requests=len(ids), bookings=sums.count)
 
     async def _read_aggregates(self) -> tuple[Figures, int]:
         running = 0
@@ -104,7 +103,7 @@ class BookReader:
             bucket = answer.buckets[0] if answer.buckets else bucket
         used, payers = bucket.usage, bucket.payers
         figures = Figures(
-            requests=bucket.request_count,
+            bookings=bucket.request_count,
             input_tokens=used.input_tokens + used.cached_input_tokens + used.cache_write_tokens,
             output_tokens=used.output_tokens + used.reasoning_tokens,
             reserved_tokens=payers.reserved_tokens,
@@ -197,10 +196,9 @@ class BookReader:
                 return
 
 
-def figures_of(sums: Acknowledged) -> Figures:
+def figures_of(sums: Receipts) -> Figures:
     """Sums of receipts as figures."""
     return Figures(
-        requests=sums.requests,
         input_tokens=sums.tokens.input,
         output_tokens=sums.tokens.output,
         reserved_input_tokens=sums.reserved.input,
@@ -212,11 +210,6 @@ def figures_of(sums: Acknowledged) -> Figures:
         overrun_tokens=sums.overrun_tokens,
         cost_nanos=sums.cost_nanos,
     )
-
-
-def figures_sent(requests: int, tokens: Tokens) -> Figures:
-    """What servers say they used, as figures."""
-    return Figures(requests=requests, input_tokens=tokens.input, output_tokens=tokens.output)
 
 
 def _by_kind(units: Counter[int], *, with_money: bool) -> Figures:

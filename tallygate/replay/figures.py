@@ -13,6 +13,8 @@ class Figures:
     """
 
     requests: int | None = None
+    bookings: int | None = None
+    """One a request, and one more for each time that it went on at another node."""
     input_tokens: int | None = None
     output_tokens: int | None = None
     reserved_input_tokens: int | None = None

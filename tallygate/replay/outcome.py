@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tallygate.replay.figures import Figures
 from tallygate.replay.reconcile import Difference, Source
 from tallygate.replay.tally import Tally
 
@@ -24,15 +25,15 @@ class Outcome:
         """Whether every source agrees and everything is at rest."""
         return not self.differences and not self.unrest and not self.tally.refused_finishes
 
-    def source(self, name: str) -> Source:
-        """The source of that name."""
-        return next(source for source in self.sources if source.name == name)
+    @property
+    def records(self) -> Figures:
+        """What the request records say, which is what counts."""
+        return next(source.figures for source in self.sources if source.name == "records")
 
     def as_json(self) -> dict[str, Any]:
         """One object for programs; integers as integers."""
         tally = self.tally
-        paid = tally.acknowledged
-        recorded = self.source("records").figures
+        recorded = self.records
         recorded_input, recorded_output = recorded.input_tokens or 0, recorded.output_tokens or 0
         found: dict[str, Any] = {
             "requests": tally.requests,
@@ -48,14 +49,15 @@ class Outcome:
                 "total": recorded_input + recorded_output,
             },
             "payers": {
-                "reserved": paid.reserved.total,
-                "trial": paid.trial.total,
-                "billed": paid.billed.total,
-                "unfunded": paid.unfunded.total,
+                "reserved": recorded.reserved_tokens,
+                "trial": recorded.trial_tokens,
+                "billed": recorded.billed_tokens,
+                "unfunded": recorded.unfunded_tokens,
             },
-            "overrun_tokens": paid.overrun_tokens,
-            "cost_nanos": paid.cost_nanos,
+            "overrun_tokens": recorded.overrun_tokens,
+            "cost_nanos": recorded.cost_nanos,
             "reports": tally.reports,
+            "breaks": tally.breaks,
             "wall_seconds": round(self.wall_ns / 1_000_000_000, 3),
             "reconciled": self.reconciled,
         }

@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tallygate.client import MeteringClient, Unreachable
-from tallygate.replay.books import BookReader, Books, figures_of, figures_sent
+from tallygate.replay.books import BookReader, Books, figures_of
 from tallygate.replay.figures import Figures
 from tallygate.replay.outcome import Outcome
 from tallygate.replay.pace import Pace
@@ -19,7 +19,7 @@ from tallygate.replay.tally import Tally
 from tallygate.replay.trace import Trace
 
 _SETTLE_S = 45
-"""How long the books may take to come to rest: a node that died settles what it left after the resume window of 30 s."""
+"""How long the books may take to come to rest: what a dead node left is settled after 30 s."""
 _POLL_S = 0.25
 _IN_FLIGHT = 8
 _IN_FLIGHT_MIN = 4
@@ -82,6 +82,7 @@ async def _serve(trace: Trace, plan: ReplayPlan, tally: Tally) -> None:
             with contextlib.suppress(Unreachable):
                 await client.close()
             tally.reports += client.reports_sent
+            tally.breaks += client.breaks
 
     async with asyncio.TaskGroup() as group:
         for number in range(plan.servers):
@@ -117,14 +118,21 @@ async def _reconcile(reader: BookReader, plan: ReplayPlan, tally: Tally, before:
 
 
 def _sources(tally: Tally, before: Books, after: Books, *, records: Figures | None) -> list[Source]:
-    sources = [
-        Source("sent", figures_sent(tally.finished, tally.sent)),
-        Source("receipts", figures_of(tally.acknowledged)),
+    sent = Figures(requests=tally.finished, input_tokens=tally.sent.input, output_tokens=tally.sent.output)
+    # A request that moved has a receipt from each node, and its server has only the last one.
+    receipts = Figures() if tally.breaks else figures_of(tally.receipts)
+    acknowledged = replace(
+        receipts,
+        requests=tally.durable,
+        input_tokens=tally.acknowledged.input,
+        output_tokens=tally.acknowledged.output,
+    )
+    return [
+        Source("sent", sent),
+        Source("acknowledged", acknowledged),
+        *([] if records is None else [Source("records", records)]),
         Source("aggregates", after.aggregates.less(before.aggregates)),
         Source("leases", after.leases.less(before.leases)),
         Source("budgets", after.budgets.less(before.budgets)),
         Source("ledger", after.ledger.less(before.ledger)),
     ]
-    if records is not None:
-        sources.insert(2, Source("records", records))
-    return sources

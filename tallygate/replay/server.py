@@ -124,5 +124,7 @@ class SimulatedServer:
         except Denied as denied:
             self._tally.refused_finishes[denied.reason] += 1
             return
+        self._tally.durable += 1
+        self._tally.acknowledged.add(request.usage)
         if receipt is not None:
-            self._tally.acknowledged.add(receipt)
+            self._tally.receipts.add(receipt)

@@ -27,10 +27,10 @@ class Tokens:
 
 
 @dataclass(slots=True)
-class Acknowledged:
-    """What the receipts said, each counted once its finish was durable."""
+class Receipts:
+    """Sums of receipts."""
 
-    requests: int = 0
+    count: int = 0
     tokens: Tokens = field(default_factory=Tokens)
     reserved: Tokens = field(default_factory=Tokens)
     trial: Tokens = field(default_factory=Tokens)
@@ -41,7 +41,7 @@ class Acknowledged:
 
     def add(self, receipt: Receipt) -> None:
         """Counts one receipt."""
-        self.requests += 1
+        self.count += 1
         self.tokens.add(receipt.usage)
         self.reserved.add(receipt.reserved)
         self.trial.add(receipt.trial)
@@ -68,9 +68,15 @@ class Tally:
     finished: int = 0
     sent: Tokens = field(default_factory=Tokens)
     """Of finished requests, as the servers said it."""
-    acknowledged: Acknowledged = field(default_factory=Acknowledged)
+    durable: int = 0
+    """Finishes that were acknowledged as durable."""
+    acknowledged: Tokens = field(default_factory=Tokens)
+    """Of requests whose finish was acknowledged as durable, as the servers said it."""
+    receipts: Receipts = field(default_factory=Receipts)
     refused_finishes: Counter[str] = field(default_factory=Counter)
     reports: int = 0
+    breaks: int = 0
+    """Streams that broke. The receipt of a request that moved covers what its last node booked, not all of it."""
 
     @property
     def denied(self) -> int:

@@ -103,9 +103,20 @@ def test_people_get_a_table(running: Up) -> None:
     said = running.tallygate("replay", "--service", name, "--metering", running.metering, "--requests", "20")
 
     assert said.status == 0, said.out
-    for row in ("requests", "input", "output", "reserved", "trial", "billed", "unfunded", "overrun", "cost USD"):
+    for row in (
+        "requests",
+        "bookings",
+        "input",
+        "output",
+        "reserved",
+        "trial",
+        "billed",
+        "unfunded",
+        "overrun",
+        "cost USD",
+    ):
         assert f"✓ {row} " in " ".join(said.out.split())
-    assert "sent receipts records aggregates leases budgets ledger" in " ".join(said.out.split())
+    assert "sent acknowledged records aggregates leases budgets ledger" in " ".join(said.out.split())
     assert "The books agree." in said.out
 
 
