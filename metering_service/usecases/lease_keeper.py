@@ -71,7 +71,11 @@ class LeaseKeeper:
             service = node.services.get(statement.service)
             pool = _find(service, statement.lease_id) if service is not None else None
             if service is not None and pool is not None:
+                is_new = pool.granted == 0
                 pool.answered(statement, answer, asked_ns)
+                if is_new and pool.granted:
+                    # So that the next epoch knows of it, should this one end before anything is booked on it.
+                    node.books.put_lease(self._record(pool, closed=False))
                 if answer.closed:
                     self._close(service, pool)
         for service in list(node.waiting.values()):
@@ -98,7 +102,7 @@ class LeaseKeeper:
 
     def _close(self, service: ServiceState, pool: Pool) -> None:
         if pool.settled:
-            self._node.books.put_lease(self._record(pool))
+            self._node.books.put_lease(self._record(pool, closed=True))
             if service.pools.get(pool.kind) is pool:
                 del service.pools[pool.kind]
             else:
@@ -106,7 +110,7 @@ class LeaseKeeper:
         elif pool not in service.draining:
             service.replace_pool(pool)
 
-    def _record(self, pool: Pool) -> LeaseRecord:
+    def _record(self, pool: Pool, *, closed: bool) -> LeaseRecord:
         return LeaseRecord(
             pool.lease_id,
             self._node.name,
@@ -115,7 +119,7 @@ class LeaseKeeper:
             pool.service_uid,
             pool.kind,
             pool.committed,
-            closed=True,
+            closed=closed,
         )
 
 

@@ -39,13 +39,13 @@ class Recovery:
         self._storage = storage
         self._keeper = keeper
         self._shares: dict[tuple[str, int], _Share] = {}
+        self._seen: set[tuple[str, str]] = set()
         self._due_ns = node.clock.monotonic_ns() + node.settings.resume_window_ns
 
     async def look(self) -> None:
         """Find what was left. Leases that no open request can use are closed at once."""
         node = self._node
-        for request in await self._storage.open_requests(node.name, node.epoch):
-            self._share(request).requests.append(request)
+        await self._look_for_requests()
         for lease in await self._storage.open_leases(node.name, node.epoch):
             if (lease.service_uid, lease.epoch) in self._shares:
                 self._share(lease).leases[lease.lease_id] = lease
@@ -57,6 +57,7 @@ class Recovery:
         if self._node.clock.monotonic_ns() < self._due_ns:
             return
         try:
+            await self._look_for_requests()
             for share in self._shares.values():
                 for record in list(share.requests):
                     parts = await self._storage.find_request(record.service_uid, record.request_id)
@@ -68,6 +69,13 @@ class Recovery:
             if not share.requests:
                 del self._shares[key]
                 self._node.books.when_committed(partial(self._keeper.inherit, share.leases.values()))
+
+    async def _look_for_requests(self) -> None:
+        """Other nodes may yet write what an earlier epoch could not."""
+        for request in await self._storage.open_requests(self._node.name, self._node.epoch):
+            if (request.request_id, request.part) not in self._seen:
+                self._seen.add((request.request_id, request.part))
+                self._share(request).requests.append(request)
 
     def _share(self, record: RequestRecord | LeaseRecord) -> _Share:
         return self._shares.setdefault((record.service_uid, record.epoch), _Share())

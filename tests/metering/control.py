@@ -16,6 +16,7 @@ from metering_service.domain.service import ServiceConfig, Status
 from tallygate._server.clock import ManualClock
 
 VALID_FOR_NS = 20_000_000_000
+RECLAIM_US = 52_000_000
 ACCOUNT = "acme"
 
 
@@ -29,6 +30,8 @@ class Control:
         self.services: dict[str, ServiceConfig] = {}
         self.budgets: dict[BudgetKey, Budget] = {}
         self.leases: dict[str, Lease] = {}
+        self.nodes: dict[str, tuple[int, int, int]] = {}
+        """Of each node: its epoch, since when, and when it was heard of last."""
         self.spent: defaultdict[BudgetKey, int] = defaultdict(int)
         self.recalls: defaultdict[str, list[str]] = defaultdict(list)
         self.replenished: set[str] = set()
@@ -62,9 +65,18 @@ class Control:
             now_us = self.clock.now_us()
             self.budgets[self.key(config.uid, kind)] = Bucket.empty(now_us).rated(rate, added_tokens=rate)
 
-    def reclaim(self, node: str) -> None:
-        """The node was not heard of for too long."""
-        for lease in [lease for lease in self.leases.values() if lease.node == node and not lease.closed]:
+    def sweep(self) -> None:
+        """Take back what lost nodes have on lease, and what nodes that came back have left of earlier epochs."""
+        now_us = self.clock.now_us()
+        for node, (epoch, start_us, heard_us) in self.nodes.items():
+            if now_us - heard_us > RECLAIM_US:
+                self._reclaim(node, epoch + 1)
+            elif now_us - start_us > RECLAIM_US:
+                self._reclaim(node, epoch)
+
+    def _reclaim(self, node: str, below_epoch: int) -> None:
+        mine = (lease for lease in self.leases.values() if lease.node == node and lease.epoch < below_epoch)
+        for lease in [lease for lease in mine if not lease.closed]:
             settled = control_lease.reclaim(lease, self.clock.now_us())
             self.leases[lease.lease_id] = settled.lease
             budget = self._budget(lease.budget)
@@ -81,6 +93,9 @@ class Control:
     def exchange(self, node: str, epoch: int, statements: Sequence[Statement]) -> list[Answer]:
         """One exchange, by the control service's own rules."""
         now_us = self.clock.now_us()
+        known_epoch, start_us, _ = self.nodes.get(node, (0, 0, 0))
+        assert epoch >= known_epoch, "fenced"
+        self.nodes[node] = (epoch, start_us if epoch == known_epoch else now_us, now_us)
         claims = [self._claim(node, epoch, said, now_us) for said in statements]
         keys = {claim.before.budget for claim in claims}
         exchange = Exchange({key: self._budget(key) for key in keys}, now_us)

@@ -26,7 +26,8 @@ from tests.metering.memory import MemoryRecorder
 
 T = TypeVar("T")
 BEAT_MS = 20
-CHECKPOINT_BEATS = 10
+LONG_BEAT_MS = 100
+CHECKPOINT_BEATS = 5
 EXCHANGES_PER_PUMP = 4
 
 
@@ -213,9 +214,10 @@ class Fleet:
         del self.rigs[name]
 
     def run(self, *, ms: int = 0, seconds: int = 0) -> None:
-        """Let time pass, and the nodes do their work."""
-        for _ in range((ms + 1_000 * seconds) // BEAT_MS):
-            self.clock.advance(us=BEAT_MS * 1_000)
+        """Let time pass, and the nodes do their work: seconds in longer steps than milliseconds."""
+        for step_ms in [LONG_BEAT_MS] * (seconds * 1_000 // LONG_BEAT_MS) + [BEAT_MS] * (ms // BEAT_MS):
+            self.clock.advance(us=step_ms * 1_000)
+            self.control.sweep()
             for uid in self.control.replenished:
                 for rig in self.rigs.values():
                     if rig.online:
