@@ -111,10 +111,16 @@ async def _reconcile(reader: BookReader, plan: ReplayPlan, tally: Tally, before:
         at_rest = not (after.running or after.held or differences(sources))
         if at_rest or time.monotonic() > deadline:
             sources = _sources(tally, before, after, records=await reader.read_records(plan.run_id))
-            late = [f"{after.running} requests still run"] if after.running else []
-            late += [f"{after.held} units are still held"] if after.held else []
-            return Outcome(tally, tuple(sources), tuple(differences(sources)), (*late, *after.unbalanced), wall_ns)
+            return Outcome(tally, tuple(sources), tuple(differences(sources)), _unrest(tally, after), wall_ns)
         await asyncio.sleep(_POLL_S)
+
+
+def _unrest(tally: Tally, after: Books) -> tuple[str, ...]:
+    """What else is wrong, as sentences."""
+    found = [f"the servers gave up: {tally.gave_up}"] if tally.gave_up else []
+    found += [f"{after.running} requests still run"] if after.running else []
+    found += [f"{after.held} units are still held"] if after.held else []
+    return (*found, *after.unbalanced)
 
 
 def _sources(tally: Tally, before: Books, after: Books, *, records: Figures | None) -> list[Source]:

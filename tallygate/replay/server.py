@@ -14,6 +14,8 @@ from tallygate.replay.trace import TraceRow
 UNSETTLED_MAX = 256
 """Finished requests whose receipt is still on its way; beyond that the server waits."""
 _REPORTS_A_TURN = 64
+_UNREACHABLE_MAX = 16
+"""Requests in a row that nobody answers; then the server gives up."""
 _SETTLE_ATTEMPTS = 4
 
 
@@ -33,6 +35,7 @@ class SimulatedServer:
         self._report_every = report_every
         self._pace = pace
         self._tally = tally
+        self._unreachable_in_a_row = 0
         self._unsettled: asyncio.Queue[MeteredRequest | None] = asyncio.Queue(UNSETTLED_MAX)
 
     async def run(self, rows: Iterator[TraceRow], *, in_flight: int) -> None:
@@ -49,6 +52,8 @@ class SimulatedServer:
 
     async def _work(self, rows: Iterator[TraceRow]) -> None:
         for row in rows:
+            if self._tally.gave_up:
+                return
             await self._pace.until(row.offset_us)
             await self._serve(row)
 
@@ -67,9 +72,13 @@ class SimulatedServer:
         except Denied as denied:
             tally.denials[denied.reason] += 1
             return
-        except Unreachable:
+        except Unreachable as unreachable:
             tally.denials["UNREACHABLE"] += 1
+            self._unreachable_in_a_row += 1
+            if self._unreachable_in_a_row == _UNREACHABLE_MAX:
+                tally.gave_up = str(unreachable)
             return
+        self._unreachable_in_a_row = 0
         tally.allowed += 1
         await self._generate(request, row.generated_tokens)
         request.finish(want_receipt=True)

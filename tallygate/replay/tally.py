@@ -74,6 +74,8 @@ class Tally:
     """Of requests whose finish was acknowledged as durable, as the servers said it."""
     receipts: Receipts = field(default_factory=Receipts)
     refused_finishes: Counter[str] = field(default_factory=Counter)
+    gave_up: str = ""
+    """Why the servers stopped before the end of the workload, if they did."""
     reports: int = 0
     breaks: int = 0
     """Streams that broke. The receipt of a request that moved covers what its last node booked, not all of it."""
