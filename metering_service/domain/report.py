@@ -6,6 +6,7 @@ from enum import Enum
 from metering_service.domain.counts import Counts
 
 REQUEST_ID_BYTES_MAX = 64
+SERVICE_LENGTH_MAX = 256
 TOKENS_MAX = 1_000_000_000
 LABELS_MAX = 8
 LABEL_BYTES_MAX = 64
@@ -36,16 +37,32 @@ class Report:
     resume: bytes = b""
 
 
-def problem(report: Report) -> str | None:  # noqa: PLR0911  # a list of checks
+def problem(report: Report) -> str | None:
     """What is wrong with a report, as one sentence; None if nothing is."""
-    counts = report.counts
-    kinds = (counts.input, counts.cached_input, counts.cache_write, counts.output, counts.reasoning)
+    return (
+        _problem_of_names(report)
+        or _problem_of_counts(report)
+        or (_problem_of_attributes(report) if report.labels or report.credential else None)
+    )
+
+
+def _problem_of_names(report: Report) -> str | None:
     if not report.request_id:
         return "request_id is empty: give every request an id of its own."
     if len(report.request_id) > REQUEST_ID_BYTES_MAX or len(report.request_id.encode()) > REQUEST_ID_BYTES_MAX:
         return f"request_id is longer than {REQUEST_ID_BYTES_MAX} bytes."
     if "\0" in report.request_id:
         return "request_id has a zero byte."
+    if not report.service:
+        return "service is missing: name it, accounts/{account}/services/{service}, once on each stream."
+    if len(report.service) > SERVICE_LENGTH_MAX:
+        return f"service is longer than {SERVICE_LENGTH_MAX} characters, as no service's name is."
+    return None
+
+
+def _problem_of_counts(report: Report) -> str | None:
+    counts = report.counts
+    kinds = (counts.input, counts.cached_input, counts.cache_write, counts.output, counts.reasoning)
     if report.phase is None:
         return "phase is none of AUTHORIZE, PROGRESS and FINISH."
     if min(kinds) < 0:
@@ -54,8 +71,6 @@ def problem(report: Report) -> str | None:  # noqa: PLR0911  # a list of checks
         return f"usage has a count above {TOKENS_MAX:,} tokens."
     if report.max_output_tokens is not None and not 0 <= report.max_output_tokens <= TOKENS_MAX:
         return f"max_output_tokens is not between 0 and {TOKENS_MAX:,}."
-    if report.labels or report.credential:
-        return _problem_of_attributes(report)
     return None
 
 

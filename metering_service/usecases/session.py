@@ -144,12 +144,16 @@ class Session:
             return replace(report, service=service) if service is not None else report
         self._names[report.request_id] = report.service
         if len(self._names) > NAMES_MAX:
-            # The oldest is forgotten; one whose request still runs counts as new again.
+            self._forget_names()
+        return report
+
+    def _forget_names(self) -> None:
+        """Forget the two oldest, one more than came; those whose requests still run count as new again."""
+        for _ in range(2):
             oldest, name = self._names.popitem(last=False)
             state = self._node.services.get(name)
             if state is not None and oldest in state.open:
                 self._names[oldest] = name
-        return report
 
     def _advance(self) -> None:
         while self._marks and self._marks[0][1].waiting == 0:
