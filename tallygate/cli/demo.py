@@ -51,7 +51,7 @@ async def _run(console: Console, workload: Trace, *, fast: bool) -> str:
         except (ProgramEndedError, StoryError) as error:
             return str(error)
         except grpc.aio.AioRpcError as error:
-            return sentence(error, "a service")
+            return sentence(error, "one of the two services")
         except asyncio.CancelledError:
             return "stopped before its end"
         return ""

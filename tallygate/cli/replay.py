@@ -73,7 +73,7 @@ def replay(
     try:
         outcome = asyncio.run(replay_live(workload, plan, currency=currency, title=title, console=err))
     except grpc.aio.AioRpcError as error:
-        fail(sentence(error, "a service"))
+        fail(sentence(error, f"the control service at {control} or a metering node at {', '.join(plan.metering)}"))
     if json:
         print(json_codec.dumps(outcome.as_json()))
     else:
