@@ -23,6 +23,7 @@ RECONNECT_FIRST_S = 0.05
 RECONNECT_MAX_S = 1.0
 SILENCE_MAX_S = 3.0
 SUBSCRIPTIONS_PER_MESSAGE = 1_000
+STATEMENTS_PER_EXCHANGE = 1_000
 
 FATAL_REASONS = frozenset({"NODE_FENCED", "METERING_DATABASE_MISMATCH"})
 """After these this node must not go on."""
@@ -46,7 +47,8 @@ class ControlLink:
         self._address = address
         self._database_id = database_id
         self._names: set[str] = set()
-        self._outbox: asyncio.Queue[pb.WatchConfigRequest] = asyncio.Queue()
+        self._untold: set[str] = set()
+        self._outbox: asyncio.Queue[pb.WatchConfigRequest] | None = None
         self._wanted = asyncio.Event()
         self._exchange_number = 0
         self._version = 0
@@ -58,12 +60,13 @@ class ControlLink:
     def subscribe(self, service: str) -> None:
         """Follow a service from now on."""
         self._names.add(service)
-        self._outbox.put_nowait(_subscription([service]))
+        self._say(_subscription([service]))
 
     def unsubscribe(self, service: str) -> None:
         """Follow it no longer."""
         self._names.discard(service)
-        self._outbox.put_nowait(pb.WatchConfigRequest(subscription=pb.ConfigSubscription(unsubscribe=[service])))
+        self._untold.discard(service)
+        self._say(pb.WatchConfigRequest(subscription=pb.ConfigSubscription(unsubscribe=[service])))
 
     def exchange(self) -> None:
         """Exchange leases at once."""
@@ -75,9 +78,18 @@ class ControlLink:
         """Keep the line up until cancelled. Raises only when this node is fenced or refused for good."""
         async with grpc.aio.insecure_channel(self._address, options=CHANNEL_OPTIONS) as channel:
             stub = fleet_service_pb2_grpc.FleetServiceStub(channel)
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._watch(stub, node, keeper))
-                group.create_task(self._exchange(stub, node, keeper))
+            loops = {
+                asyncio.create_task(self._watch(stub, node, keeper)),
+                asyncio.create_task(self._exchange(stub, node, keeper)),
+            }
+            try:
+                done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+                for loop in done:
+                    loop.result()
+            finally:
+                for loop in loops:
+                    loop.cancel()
+                await asyncio.gather(*loops, return_exceptions=True)
 
     async def _watch(
         self, stub: "fleet_service_pb2_grpc.FleetServiceAsyncStub", node: Node, keeper: LeaseKeeper
@@ -100,15 +112,17 @@ class ControlLink:
     async def _messages(
         self, stub: "fleet_service_pb2_grpc.FleetServiceAsyncStub", node: Node
     ) -> AsyncIterator[pb.WatchConfigResponse]:
-        self._outbox = asyncio.Queue()
+        # What is said from now on goes after the names below; what was said before is in them.
+        outbox = self._outbox = asyncio.Queue[pb.WatchConfigRequest]()
+        self._untold = set(self._names)
+        names = sorted(self._names)
         call = stub.WatchConfig()
         try:
             hello = pb.NodeHello(node=node.name, epoch=node.epoch, metering_database_id=self._database_id)
             await call.write(pb.WatchConfigRequest(hello=hello))
-            names = sorted(self._names)
             for start in range(0, len(names), SUBSCRIPTIONS_PER_MESSAGE):
                 await call.write(_subscription(names[start : start + SUBSCRIPTIONS_PER_MESSAGE]))
-            sender = asyncio.create_task(self._send(call, self._outbox))
+            sender = asyncio.create_task(self._send(call, outbox))
             try:
                 while True:
                     message = await asyncio.wait_for(call.read(), SILENCE_MAX_S)
@@ -118,7 +132,13 @@ class ControlLink:
             finally:
                 sender.cancel()
         finally:
+            self._outbox = None
             call.cancel()
+
+    def _say(self, message: pb.WatchConfigRequest) -> None:
+        """Send something, if there is a stream; a new one begins with all the names anyway."""
+        if self._outbox is not None:
+            self._outbox.put_nowait(message)
 
     async def _send(
         self,
@@ -135,15 +155,18 @@ class ControlLink:
         for service in message.services:
             config: ServiceConfig = config_from(service)
             take_config(node, config)
-        self._version = max(self._version, message.version)
-        acknowledgement = pb.ConfigAcknowledgement(version=self._version)
-        self._outbox.put_nowait(pb.WatchConfigRequest(acknowledgement=acknowledgement))
+            self._untold.discard(config.name)
+        # On a new stream nothing is acknowledged while any name may still have an older configuration here.
+        if not self._untold:
+            self._version = max(self._version, message.version)
+            acknowledgement = pb.ConfigAcknowledgement(version=self._version)
+            self._say(pb.WatchConfigRequest(acknowledgement=acknowledgement))
+            self.up_to_date.set()
         if message.recalled_lease_ids:
             keeper.recall(message.recalled_lease_ids)
             self._wanted.set()
         if message.replenished_service_uids:
             keeper.replenish(message.replenished_service_uids)
-        self.up_to_date.set()
 
     async def _exchange(
         self, stub: "fleet_service_pb2_grpc.FleetServiceAsyncStub", node: Node, keeper: LeaseKeeper
@@ -163,6 +186,9 @@ class ControlLink:
     ) -> bool:
         asked_ns = node.clock.monotonic_ns()
         said = keeper.statements()
+        if len(said) > STATEMENTS_PER_EXCHANGE:
+            said = said[:STATEMENTS_PER_EXCHANGE]
+            self._wanted.set()
         if not said and asked_ns - self._last_renewal_ns < RENEWAL_INTERVAL_NS:
             return True
         self._exchange_number += 1

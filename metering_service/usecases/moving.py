@@ -14,11 +14,11 @@ from metering_service.usecases.waiting import Waiter
 def is_elsewhere(waiter: Waiter, request: Request | None) -> bool:
     """Whether only the database can say what a report is about.
 
-    A finish that comes out of nowhere may be a repeat of one that was booked and forgotten here. A token of another
-    part than the one that is known here says that the request went on elsewhere meanwhile.
+    Counts that come out of nowhere may be of a request that was booked and forgotten here, or that runs elsewhere. A
+    token of another part than the one that is known here says that the request went on elsewhere meanwhile.
     """
     if request is None:
-        return bool(waiter.report.resume) or waiter.report.phase is Phase.FINISH
+        return bool(waiter.report.resume) or waiter.report.phase is not Phase.AUTHORIZE
     return waiter.token is not None and waiter.token.part not in (request.part, request.predecessor_part)
 
 

@@ -125,7 +125,7 @@ def _is_within_grant(service: ServiceState, waiter: Waiter) -> bool:
 def _could_not_tell(node: Node, service: ServiceState, waiter: Waiter) -> Reason:
     if waiter.lookup is Lookup.UNDER_WAY:
         return Reason.STORAGE_UNAVAILABLE
-    if service.config is None or not node.leases_valid:
+    if service.config is None or not node.leases_valid or not node.control_answers:
         return Reason.CONTROL_UNREACHABLE
     return Reason.BUDGET_CONTENDED
 
