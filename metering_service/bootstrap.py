@@ -17,6 +17,7 @@ from metering_service.domain.errors import NodeFenced, StorageUnavailable
 from metering_service.settings import Settings
 from metering_service.storage import MIGRATIONS, SqlRecorder, SqlUsageReader
 from metering_service.usecases.books import Books
+from metering_service.usecases.configuration import forget_idle
 from metering_service.usecases.errands import Runner, every
 from metering_service.usecases.group_commit import GroupCommitter
 from metering_service.usecases.lease_keeper import LeaseKeeper
@@ -163,6 +164,7 @@ async def _announce_when_up_to_date(link: ControlLink, server: GrpcServer, addre
 def _keep_house(node: Node) -> None:
     look_for_silent(node)
     forget_finished(node)
+    forget_idle(node)
 
 
 async def _hand_over(node: Node, storage: Recorder) -> None:

@@ -17,6 +17,7 @@ from tallygate.metering.v1 import metering_service_pb2 as pb
 from tallygate.metering.v1 import metering_service_pb2_grpc, report_pb2
 
 REPORTS_PER_MESSAGE_MAX = 4_096
+UNSAID_MAX = 8_192
 
 
 class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
@@ -24,7 +25,6 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._pumps: set[asyncio.Task[None]] = set()
         self._draining = asyncio.Event()
 
     def drain(self) -> None:
@@ -37,9 +37,9 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         context: "grpc.aio.ServicerContext[pb.MeterRequest, pb.MeterResponse]",
     ) -> AsyncIterator[pb.MeterResponse]:
         """Reads in one task, writes in the other: what gathers while a message is being written goes in the next."""
-        news = asyncio.Event()
+        news, room = asyncio.Event(), asyncio.Event()
         session = Session(self._node, news.set)
-        reader = asyncio.create_task(self._read(session, request_iterator, news))
+        reader = asyncio.create_task(self._read(session, request_iterator, news, room))
         drained = asyncio.create_task(self._wake_when_draining(news))
         try:
             while True:
@@ -48,6 +48,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
                 outgoing = session.drain()
                 if outgoing is not None:
                     yield outgoing_to(outgoing)
+                    room.set()
                 if reader.done() and (reader.exception() is not None or session.idle):
                     reader.result()
                     return
@@ -60,7 +61,9 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
             drained.cancel()
             session.close()
 
-    async def _read(self, session: Session, messages: AsyncIterator[pb.MeterRequest], news: asyncio.Event) -> None:
+    async def _read(
+        self, session: Session, messages: AsyncIterator[pb.MeterRequest], news: asyncio.Event, room: asyncio.Event
+    ) -> None:
         try:
             async for message in messages:
                 if len(message.reports) > REPORTS_PER_MESSAGE_MAX:
@@ -68,6 +71,10 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
                         ("reports", f"more than {REPORTS_PER_MESSAGE_MAX:,} in one message: send several")
                     )
                 session.take(message.first_sequence, [report_from(report) for report in message.reports])
+                # A client that does not read is not read either: the stream's flow control slows it down.
+                while session.unsaid_count > UNSAID_MAX:
+                    room.clear()
+                    await room.wait()
         finally:
             news.set()
 

@@ -15,6 +15,7 @@ IDLE_NS = 1_000_000_000
 RATE_IDLE_NS = 500_000_000
 BURN_WINDOW_NS = 200_000_000
 ASK_INTERVAL_NS = 20_000_000
+CLOSE_AFTER_NS = 60_000_000_000
 PREFETCH_FACTOR = 8
 WANTED_MAX = 10**17
 """The control service takes no level above 10^18."""
@@ -56,6 +57,7 @@ class Pool:
     """One lease. Not thread-safe; all calls happen on the event loop."""
 
     __slots__ = (
+        "_asked_before_replenished",
         "_burn_units",
         "_empty_until_ns",
         "_last_asked_ns",
@@ -98,6 +100,7 @@ class Pool:
         self.leased_elsewhere_units = 0
         self.accrues_after_ms: int | None = None
         self._empty_until_ns = 0
+        self._asked_before_replenished = False
         self._taken_since = 0
         self._burn_units = 0
         self._last_asked_ns = 0
@@ -137,6 +140,16 @@ class Pool:
     def replenished(self) -> None:
         """The control service says that asking again may help."""
         self._empty_until_ns = 0
+        self._asked_before_replenished = True
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether there is nothing in it, and nothing to settle."""
+        return self.settled and self.free <= 0 and self.needed == 0
+
+    def is_idle(self, now_ns: int) -> bool:
+        """Whether it is spent and has been left alone for so long that it may be closed."""
+        return self.is_spent and now_ns - self._last_change_ns > CLOSE_AFTER_NS
 
     def is_low(self, now_ns: int) -> bool:
         """Whether to ask for more now, before somebody has to wait: less than a second's burn is left."""
@@ -153,9 +166,15 @@ class Pool:
         `idle`: no request of the service is open or waiting.
         """
         self._last_asked_ns = now_ns
+        self._asked_before_replenished = False
         self._measure_burn(now_ns)
-        self._give_back(now_ns, idle=idle)
-        wanted = 0 if self.closing else self._wanted(now_ns)
+        # Two that each hold half of what either needs would starve each other: who is recalled lets go for one round.
+        yields = self.recalled and 0 < self.free < self.needed
+        if yields:
+            self._return(self.free)
+        else:
+            self._give_back(now_ns, idle=idle)
+        wanted = 0 if self.closing or yields else self._wanted(now_ns)
         said = Statement(
             self.lease_id,
             self.service,
@@ -165,7 +184,7 @@ class Pool:
             self.returned,
             self.held + self.booked - self.committed,
             wanted,
-            self.needed,
+            0 if yields else self.needed,
             self.closing,
         )
         hungry = self.needed > 0 or wanted > max(0, self.free)
@@ -183,7 +202,10 @@ class Pool:
         self.leased_elsewhere_units = answer.leased_elsewhere_units
         self.accrues_after_ms = answer.accrues_after_ms
         nothing_anywhere = answer.available_units <= 0 and answer.leased_elsewhere_units == 0
-        if answer.empty or (nothing_anywhere and not got_more):
+        if self._asked_before_replenished:
+            # What it says of emptiness was overtaken.
+            self._empty_until_ns = 0
+        elif answer.empty or (nothing_anywhere and not got_more):
             rate = self.kind in RATE_KINDS
             self._empty_until_ns = asked_ns + (RATE_CONFIRMED_EMPTY_NS if rate else CONFIRMED_EMPTY_NS)
         elif got_more or answer.recalling:

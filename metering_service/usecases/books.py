@@ -64,7 +64,6 @@ class Books:
         self._in_flight: Gathering | None = None
         self._dirty: dict[RecordKey, tuple[ServiceState, Request]] = {}
         self.on_work: Callable[[], None] = lambda: None
-        self.on_consumption: Callable[[], None] = lambda: None
 
     @property
     def overfull(self) -> bool:
@@ -180,8 +179,6 @@ class Books:
             pool.committed = max(pool.committed, gathering.leases[lease_id].consumed_units)
         for callback in gathering.callbacks:
             callback()
-        if gathering.pools:
-            self.on_consumption()
 
     def fresh_through_us(self) -> int:
         """Everything settled before this moment is committed."""

@@ -40,6 +40,16 @@ def take_config(node: Node, config: ServiceConfig) -> None:
         node.unknown.pop(config.name, None)
 
 
+def forget_idle(node: Node) -> None:
+    """Forget services that no report has named for long; the next report asks control about them anew."""
+    since_ns = node.clock.monotonic_ns() - node.settings.idle_service_kept_ns
+    for name, service in list(node.services.items()):
+        if service.last_used_ns <= since_ns and service.is_empty:
+            del node.services[name]
+            node.unknown.pop(name, None)
+            node.errands.unsubscribe(name)
+
+
 def _remember_unknown(node: Node, name: str) -> None:
     """Names of nothing are forgotten, the oldest first: whoever makes up names shall not fill the memory."""
     node.unknown[name] = None

@@ -44,6 +44,7 @@ class LeaseKeeper:
                 if pool.lease_id in self._recalled:
                     pool.recalled = True
                     self._recalled.discard(pool.lease_id)
+                pool.closing = pool.closing or pool.is_idle(now_ns)
                 # The last word on a lease comes after the last commit on it.
                 if pool.closing and not pool.settled:
                     continue

@@ -25,9 +25,11 @@ def process(node: Node, report: Report, asker: Asker, sequence: int, mark: Mark)
     if node.waiting_count >= settings.waiting_max and report.phase is Phase.AUTHORIZE:
         return deny(report.request_id, Reason.OVERLOADED)
     wait_ns = settings.settlement_wait_max_ns if report.phase is Phase.FINISH else settings.wait_max_ns
-    deadline_ns = node.clock.monotonic_ns() + wait_ns
+    now_ns = node.clock.monotonic_ns()
+    deadline_ns = now_ns + wait_ns
     waiter = Waiter(report, asker, sequence, mark, deadline_ns, decode(report.resume) if report.resume else None)
     service = node.service(report.service)
+    service.last_used_ns = now_ns
     answer = decide(node, service, waiter)
     if isinstance(answer, Parked):
         mark.expect()
@@ -87,7 +89,9 @@ def _authorise(
             return admitted
         request = admitted
     elif not request.is_open:
-        return deny(report.request_id, Reason.REQUEST_ID_REUSED, config_version=config.version)
+        reused = deny(report.request_id, Reason.REQUEST_ID_REUSED, config_version=config.version)
+        node.books.count_denial(service, report.credential, reused)
+        return reused
     _listen(node, service, request, waiter.asker)
     refusal = config.refusal()
     if refusal is not None:

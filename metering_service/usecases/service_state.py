@@ -22,7 +22,7 @@ UNKNOWN = Offer(0, exhausted=False)
 class ServiceState:
     """Everything that this node knows of one service. `config` is None until the control service has answered."""
 
-    __slots__ = ("_new_id", "config", "draining", "finished", "name", "open", "pools", "waiters")
+    __slots__ = ("_new_id", "config", "draining", "finished", "last_used_ns", "name", "open", "pools", "waiters")
 
     def __init__(self, name: str, new_id: Callable[[], str]) -> None:
         self.name = name
@@ -32,12 +32,18 @@ class ServiceState:
         self.open: dict[str, Request] = {}
         self.finished: dict[str, Request] = {}
         self.waiters: deque[Waiter] = deque()
+        self.last_used_ns = 0
         self._new_id = new_id
 
     @property
     def uid(self) -> str:
         """The service's unique id; empty while it is not known."""
         return self.config.uid if self.config is not None else ""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing would be lost if this node forgot it."""
+        return not (self.open or self.finished or self.waiters or self.pools or self.draining)
 
     def pool(self, kind: BudgetKind) -> Pool:
         """The lease on a budget; a new one, with nothing granted yet, if there is none."""

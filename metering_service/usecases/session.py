@@ -99,6 +99,11 @@ class Session:
         return Outgoing(answered, min(self._durable_through, answered), self._node.valid_for_ms(), said)
 
     @property
+    def unsaid_count(self) -> int:
+        """Decisions that the client has not taken yet."""
+        return len(self._said)
+
+    @property
     def idle(self) -> bool:
         """Whether everything that was reported is answered and durable."""
         return not self._parked and not self._marks

@@ -27,6 +27,8 @@ class NodeSettings:
     """Settled requests that wait for their commit; beyond that nothing new is authorised."""
     waiting_max: int = 20_000
     """Reports that wait at once; beyond that the node is overloaded."""
+    idle_service_kept_ns: int = 600 * SECOND
+    """A service that no report names for so long is forgotten, once all of its leases are closed."""
     unknown_services_max: int = 10_000
     """Names that stand for no service, remembered so that control is not asked again for each report."""
     checkpoint_interval_ns: int = 200 * MS
