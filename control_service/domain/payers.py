@@ -15,7 +15,10 @@ from control_service.domain.status import Status, StopReason
 
 @dataclass(frozen=True, slots=True)
 class Payers:
-    """Which payers a service has, whatever each of them has left. `debt_allowed`: what nothing covers becomes debt."""
+    """Which payers a service has, whatever each of them has left.
+
+    `debt_allowed`: what nothing covers becomes debt, also of a service that is stopped or deleted.
+    """
 
     reservation: bool
     trial: bool
@@ -33,13 +36,17 @@ class Payers:
 
 
 def payers_of(service: Service, account: Account, reserved: Reserved, now_us: int) -> Payers:
-    """The payers of a service. An overdue account pays nothing, nor does one whose reservation refuses overflow."""
+    """The payers of a service: none of a deleted one, no money of an overdue account.
+
+    Beyond a reservation that refuses overflow tokens are never charged, not even as debt.
+    """
     facts = facts_of(service, account, reserved, now_us)
+    may_charge = facts.postpaid_enabled and not reserved.refuses_overflow
     return Payers(
-        reservation=facts.reservation_active,
-        trial=facts.trial_usable,
-        postpaid=facts.postpaid_enabled and not account.overdue and not reserved.refuses_overflow,
-        debt_allowed=facts.postpaid_enabled,
+        reservation=facts.reservation_active and not facts.deleted,
+        trial=facts.trial_usable and not facts.deleted,
+        postpaid=may_charge and not account.overdue and not facts.deleted,
+        debt_allowed=may_charge,
         reserved=reserved,
     )
 
@@ -54,7 +61,7 @@ class Resolution(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a node needs to know of a service that is there."""
+    """What a node needs to know of a service that is there or, to settle work that was done for it, was."""
 
     uid: str
     model_id: str
@@ -67,7 +74,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class ServiceConfig:
-    """What a node is told of a name. `terms` is None unless it was found."""
+    """What a node is told of a name. `terms` is None where it is unknown."""
 
     name: str
     version: int
@@ -85,9 +92,7 @@ def config_of(
     version: int,
     now_us: int,
 ) -> ServiceConfig:
-    """What nodes are told of a service. Of a deleted one, that it is."""
-    if service.deleted:
-        return ServiceConfig(service.name, version, Resolution.DELETED)
+    """What nodes are told of a service. Of a deleted one, that it is, and by which terms to settle what was done."""
     standing = standing_of(service, account, reserved, now_us)
     terms = Terms(
         uid=service.uid,
@@ -98,4 +103,5 @@ def config_of(
         price=price,
         smallest_request_tokens=smallest_request_tokens,
     )
-    return ServiceConfig(service.name, version, Resolution.FOUND, terms)
+    resolution = Resolution.DELETED if service.deleted else Resolution.FOUND
+    return ServiceConfig(service.name, version, resolution, terms)

@@ -33,7 +33,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer to one statement. `accrues_after_us`: when a rate will have the units needed; None: never, or none."""
+    """The answer to one statement. `available_units`: what could be granted now.
+
+    `accrues_after_us`: when a rate will have the units needed; None: never, or none.
+    """
 
     lease_id: str
     granted_units: int
@@ -146,7 +149,7 @@ def _answer(stated: Stated, claim: Claim | None, settlement: Settlement, standin
         lease_id=lease.lease_id,
         granted_units=lease.granted_units,
         availability=_availability(claim, standings),
-        available_units=budget.available_units,
+        available_units=budget.grantable_units if claim.pays else 0,
         leased_elsewhere_units=budget.leased_units - lease.outstanding_units,
         accrues_after_us=budget.accrues_after_us(missing_units)
         if isinstance(budget, Bucket) and claim.falls_short

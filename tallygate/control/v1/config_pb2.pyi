@@ -34,7 +34,7 @@ class _ResolutionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Resolution
     RESOLUTION_UNKNOWN: _Resolution.ValueType  # 2
     """There is no such account, model or service."""
     RESOLUTION_DELETED: _Resolution.ValueType  # 3
-    """There was, and it is deleted."""
+    """There was, and it is deleted: it takes no requests."""
 
 class Resolution(_Resolution, metaclass=_ResolutionEnumTypeWrapper):
     """Whether a name stands for a service."""
@@ -46,7 +46,7 @@ RESOLUTION_FOUND: Resolution.ValueType  # 1
 RESOLUTION_UNKNOWN: Resolution.ValueType  # 2
 """There is no such account, model or service."""
 RESOLUTION_DELETED: Resolution.ValueType  # 3
-"""There was, and it is deleted."""
+"""There was, and it is deleted: it takes no requests."""
 Global___Resolution: _TypeAlias = Resolution  # noqa: Y015
 
 @_typing.final
@@ -74,7 +74,9 @@ class ServiceConfig(_message.Message):
     name: _builtins.str
     """The name that the node subscribed to."""
     resolution: Global___Resolution.ValueType
-    """Whether there is such a service. Where not, nothing else here is set."""
+    """Whether there is such a service. Where UNKNOWN, nothing else here is set; where DELETED, uid, price and
+    debt_allowed still are, so that work that was done can be settled, and nothing pays.
+    """
     uid: _builtins.str
     """Unique id."""
     model: _builtins.str
@@ -88,7 +90,7 @@ class ServiceConfig(_message.Message):
     postpaid_pays: _builtins.bool
     """Pay-as-you-go is enabled, the account is not overdue, and no reservation forbids it: it pays last."""
     debt_allowed: _builtins.bool
-    """Pay-as-you-go is enabled: what nothing covers becomes debt, not unfunded usage."""
+    """Pay-as-you-go is enabled, and no reservation forbids it: what nothing covers becomes debt, not unfunded usage."""
     smallest_request_tokens: _builtins.int
     """Least output that is worth a grant, and the size under which a trial counts as exhausted."""
     outage_policy: _inference_service_pb2.OutagePolicy.ValueType

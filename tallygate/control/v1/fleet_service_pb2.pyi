@@ -358,7 +358,7 @@ class LeaseAnswer(_message.Message):
     availability: Global___BudgetAvailability.ValueType
     """How things stand where less was granted than was wanted."""
     available_units: _builtins.int
-    """What the budget still has after this answer, not leased to anyone."""
+    """What could still be granted after this answer: nothing below an account's floor, or where the budget does not pay."""
     leased_elsewhere_units: _builtins.int
     """What other nodes have on lease: held or free."""
     closed: _builtins.bool

@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from control_service.api.fleet_codec import encode_update
 from control_service.domain.budget import BudgetKind
 from control_service.domain.errors import Reason, RefusedError
 from control_service.domain.payers import Resolution
 from control_service.domain.status import Status
 from control_service.usecases.watcher import SERVICES_PER_UPDATE, Update, Watcher
+from tallygate.control.v1 import config_pb2
 from tests.contract.control.fleet_kit import Kit, price
 
 MONEY = BudgetKind.MONEY
@@ -100,6 +102,22 @@ async def test_a_name_comes_into_existence_and_goes(kit: Kit) -> None:
     await kit.feed.pump()
     (config,) = (await read(watcher)).services
     assert config.resolution is Resolution.DELETED
+
+
+async def test_a_node_that_never_knew_a_deleted_service_can_settle_what_it_did(kit: Kit) -> None:
+    """Of a tombstone it hears the uid, the price in force and whether debt is allowed; and that nothing pays."""
+    service = await kit.service(postpaid=True, trial_tokens=1_000)
+    async with kit.database.writing() as tx:
+        await tx.models.add_price(price(1, kit.now_us))
+    await kit.change(service, delete_us=kit.now_us)
+    await kit.feed.pump()
+    watcher = kit.feed.open("node-a", 1)
+    await kit.feed.subscribe(watcher, [SERVICE])
+    (config,) = (await read(watcher)).services
+    message = encode_update(Update(1, (config,), (), ())).services[0]
+    assert message.resolution == config_pb2.RESOLUTION_DELETED
+    assert (message.uid, message.price.version, message.debt_allowed) == (service.uid, 1, True)
+    assert not any((message.reservation_pays, message.trial_pays, message.postpaid_pays))
 
 
 async def test_a_default_service_comes_with_its_account(kit: Kit) -> None:

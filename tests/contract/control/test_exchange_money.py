@@ -100,7 +100,7 @@ async def test_a_service_without_other_payer_that_finds_nothing_makes_the_accoun
     await node.say(service, MONEY, needed_units=1_000_000 - FLOOR + 1)
     await node.say(service, MONEY, consumed_units=1_000_000 - FLOOR + 1)
     answer = await node.say(service, MONEY, consumed_units=1_000_000 - FLOOR + 1, needed_units=10)
-    assert (answer.availability, answer.available_units) == (Availability.EMPTY, FLOOR - 1)
+    assert (answer.availability, answer.available_units) == (Availability.EMPTY, 0)
     account, stopped = await kit.read_account(), await kit.read_service(service)
     assert account.overdue
     assert stopped.told_status is Status.STOPPED
@@ -138,10 +138,10 @@ async def test_a_service_with_another_payer_does_not_make_the_account_overdue(ki
 
 
 async def test_money_does_not_pay_where_a_reservation_refuses_overflow(kit: Kit) -> None:
-    """An active reservation that says REFUSE keeps the account's money out."""
+    """An active reservation that says REFUSE keeps the account's money out: none is granted, and none is on offer."""
     service = await kit.service(postpaid=True, output_tpm=100, overflow=OverflowPolicy.REFUSE)
     answer = await (await kit.node()).say(service, MONEY, needed_units=10)
-    assert (answer.granted_units, answer.availability) == (0, Availability.EMPTY)
+    assert (answer.granted_units, answer.availability, answer.available_units) == (0, Availability.EMPTY, 0)
 
 
 async def test_prefetch_takes_a_quarter_and_needs_take_all(kit: Kit) -> None:
