@@ -192,7 +192,7 @@ class Pool:
             return None
         return said
 
-    def answered(self, said: Statement, answer: Answer, asked_ns: int) -> None:
+    def answered(self, said: Statement, answer: Answer, asked_ns: int, now_ns: int) -> None:
         """Take in the answer to a statement."""
         self._last_stated = said
         self.recalled = False
@@ -206,8 +206,9 @@ class Pool:
             # What it says of emptiness was overtaken.
             self._empty_until_ns = 0
         elif answer.empty or (nothing_anywhere and not got_more):
-            rate = self.kind in RATE_KINDS
-            self._empty_until_ns = asked_ns + (RATE_CONFIRMED_EMPTY_NS if rate else CONFIRMED_EMPTY_NS)
+            # A rate refills at once; but whoever waits for it may have to ask its other payers too, one by one.
+            rate_ns = RATE_CONFIRMED_EMPTY_NS + 4 * (now_ns - asked_ns)
+            self._empty_until_ns = asked_ns + (rate_ns if self.kind in RATE_KINDS else CONFIRMED_EMPTY_NS)
         elif got_more or answer.recalling:
             self._empty_until_ns = 0
         if got_more:

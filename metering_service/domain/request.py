@@ -122,7 +122,7 @@ class Request:
             self.debt_allowed,
             self.held,
             self.price,
-        ).encode()
+        ).encode(self.request_id)
 
     def carry_on(self, origin: Origin) -> None:
         """Begin where another part ends, on the terms that were agreed with it."""

@@ -1,6 +1,7 @@
 """The opaque token of a grant: what another node, or a later epoch, needs to go on with a request."""
 
 import json
+import zlib
 from dataclasses import astuple, dataclass, fields
 
 from metering_service.domain.counts import ZERO
@@ -47,11 +48,11 @@ class ResumeToken:
         """The ceiling that the grant named."""
         return self.base_output_tokens + self.held.output_ceiling_tokens
 
-    def encode(self) -> bytes:
-        """As compact text; readers other than this module treat it as opaque."""
+    def encode(self, request_id: str) -> bytes:
+        """As compact text, good for this request only; readers other than this module treat it as opaque."""
         names = [self.part, self.node, self.predecessor_part]
         numbers = [self.epoch, self.start_us, self.base_input_tokens, self.base_output_tokens, int(self.debt_allowed)]
-        values = [*names, *numbers, *astuple(self.held), *astuple(self.price)]
+        values = [*names, *numbers, *astuple(self.held), *astuple(self.price), _check(request_id)]
         return json.dumps(values, separators=(",", ":")).encode()
 
     def record(self, service: str, service_uid: str, request_id: str) -> RequestRecord:
@@ -83,11 +84,11 @@ class ResumeToken:
 
 NAMES = 3
 HEADS = NAMES + 5
-LENGTH = HEADS + len(fields(HeldUnits)) + len(fields(Price))
+LENGTH = HEADS + len(fields(HeldUnits)) + len(fields(Price)) + 1
 
 
-def decode(token: bytes) -> ResumeToken | None:
-    """The token, or None if it is none of ours."""
+def decode(token: bytes, request_id: str) -> ResumeToken | None:  # noqa: PLR0911  # a list of checks
+    """The token, or None if it is none of ours, or was given for another request."""
     if len(token) > TOKEN_BYTES_MAX:
         return None
     try:
@@ -98,7 +99,9 @@ def decode(token: bytes) -> ResumeToken | None:
         return None
     if not all(_is_name(value) for value in values[:NAMES]) or not all(_is_number(value) for value in values[NAMES:]):
         return None
-    prices = LENGTH - len(fields(Price))
+    if values.pop() != _check(request_id):
+        return None
+    prices = len(values) - len(fields(Price))
     if not values[0] or max(values[prices + 1 :]) > PRICE_MAX:
         return None
     part, node, predecessor_part, epoch, start_us, base_input_tokens, base_output_tokens, debt_allowed = values[:HEADS]
@@ -114,6 +117,11 @@ def decode(token: bytes) -> ResumeToken | None:
         HeldUnits(*values[HEADS:prices]),
         Price(*values[prices:]),
     )
+
+
+def _check(request_id: str) -> int:
+    """Guards against a mix-up, not against forgery: inference servers are trusted."""
+    return zlib.crc32(request_id.encode())
 
 
 def _is_name(value: object) -> bool:

@@ -73,10 +73,12 @@ class LeaseKeeper:
             pool = _find(service, statement.lease_id) if service is not None else None
             if service is not None and pool is not None:
                 is_new = pool.granted == 0
-                pool.answered(statement, answer, asked_ns)
+                pool.answered(statement, answer, asked_ns, node.clock.monotonic_ns())
                 if is_new and pool.granted:
                     # So that the next epoch knows of it, should this one end before anything is booked on it.
                     node.books.put_lease(self._record(pool, closed=False))
+                if service.name not in node.waiting:
+                    pool.needed = 0
                 if answer.closed:
                     self._close(service, pool)
         for service in list(node.waiting.values()):

@@ -19,6 +19,9 @@ def is_elsewhere(waiter: Waiter, request: Request | None) -> bool:
     """
     if request is None:
         return bool(waiter.report.resume) or waiter.report.phase is not Phase.AUTHORIZE
+    if not request.is_open and waiter.report.counts.total > request.tally.counts.total:
+        # It is about to be revised, and another node may have revised it before.
+        return True
     return waiter.token is not None and waiter.token.part not in (request.part, request.predecessor_part)
 
 
@@ -28,6 +31,9 @@ def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[Req
     here = service.open.get(request_id) or service.finished.get(request_id)
     last = last_part(parts, token.part if token is not None else None)
     if here is not None:
+        if last is not None and last.part == here.part and last.receipt.revision > here.receipt.revision:
+            service.finished[request_id] = revive(last, node.clock.monotonic_ns())
+            return
         if not is_elsewhere(waiter, here) or (last is not None and last.part in (here.part, here.predecessor_part)):
             return
         node.set_aside(service, here)

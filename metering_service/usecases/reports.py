@@ -27,7 +27,9 @@ def process(node: Node, report: Report, asker: Asker, sequence: int, mark: Mark)
     wait_ns = settings.settlement_wait_max_ns if report.phase is Phase.FINISH else settings.wait_max_ns
     now_ns = node.clock.monotonic_ns()
     deadline_ns = now_ns + wait_ns
-    waiter = Waiter(report, asker, sequence, mark, deadline_ns, decode(report.resume) if report.resume else None)
+    waiter = Waiter(
+        report, asker, sequence, mark, deadline_ns, decode(report.resume, report.request_id) if report.resume else None
+    )
     service = node.service(report.service)
     service.last_used_ns = now_ns
     answer = decide(node, service, waiter)

@@ -48,8 +48,12 @@ def time_out(node: Node, service: ServiceState, request: Request, parts: Sequenc
     """
     if not _is_overdue(node, request):
         return
-    if not _conclude(node, service, request, SettlementState.TIMED_OUT, parts):
+    if not _learn_end(node, request, parts):
         request.last_heard_ns = node.clock.monotonic_ns()
+        return
+    # Payers of an overrun are asked first, as long as control answers: this request is looked at again before long.
+    if _fund_excess(node, service, request, may_wait=node.control_answers):
+        settle(node, service, request, SettlementState.TIMED_OUT)
 
 
 def look_for_silent(node: Node) -> None:
@@ -75,21 +79,18 @@ def hand_over(node: Node, service: ServiceState, request: Request, parts: Sequen
 
     Where one of them went on before, and is at it, this part is left to this node's next epoch.
     """
-    if request.is_open:
-        _conclude(node, service, request, SettlementState.HANDED_OVER, parts)
+    if request.is_open and _learn_end(node, request, parts):
+        _fund_excess(node, service, request, may_wait=False)
+        settle(node, service, request, SettlementState.HANDED_OVER)
 
 
-def _conclude(
-    node: Node, service: ServiceState, request: Request, state: SettlementState, parts: Sequence[RequestRecord]
-) -> bool:
-    """Settle a request whose finish this node did not hear; False while it is not known how far it got."""
+def _learn_end(node: Node, request: Request, parts: Sequence[RequestRecord]) -> bool:
+    """Take in how far a request got whose finish this node did not hear; False while that is not known."""
     since_us = node.clock.now_us() - node.settings.resume_window_ns // 1_000
     tally = final_tally(request.tally, request.part, parts, handed_over_us=since_us)
     if tally is None:
         return False
     request.tally = tally
-    _fund_excess(node, service, request, may_wait=False)
-    settle(node, service, request, state)
     return True
 
 

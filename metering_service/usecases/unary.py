@@ -4,10 +4,13 @@ import asyncio
 from dataclasses import replace
 
 from metering_service.domain.decision import Decision
+from metering_service.domain.errors import StorageUnavailable
 from metering_service.domain.report import Phase, Report
 from metering_service.usecases.node import Node
 from metering_service.usecases.reports import process
 from metering_service.usecases.waiting import Mark, Parked
+
+WAIT_MAX_S = 10
 
 
 class _Caller:
@@ -33,7 +36,20 @@ class _Caller:
 
 
 async def ask(node: Node, report: Report) -> Decision:
-    """Decide on a report; PROGRESS and FINISH are answered after the commit."""
+    """Decide on a report; PROGRESS and FINISH are answered after the commit.
+
+    Raises StorageUnavailable when that takes too long: whether it is recorded is not known then.
+    """
+    try:
+        async with asyncio.timeout(WAIT_MAX_S):
+            return await _ask(node, report)
+    except TimeoutError as error:
+        raise StorageUnavailable(
+            "This report could not be recorded in time; repeat it: that changes nothing."
+        ) from error
+
+
+async def _ask(node: Node, report: Report) -> Decision:
     caller = _Caller()
     mark = Mark(caller.durable.set)
     mark.expect()

@@ -25,7 +25,7 @@ TOKEN = ResumeToken(
 
 def test_a_token_comes_back_as_it_was_given() -> None:
     """Every value survives, the largest too, in few enough bytes."""
-    assert decode(TOKEN.encode()) == TOKEN
+    assert decode(TOKEN.encode("r1"), "r1") == TOKEN
     name = "n" * 63
     largest = ResumeToken(
         f"{name}.{10**9}.{10**12}",
@@ -39,8 +39,8 @@ def test_a_token_comes_back_as_it_was_given() -> None:
         HeldUnits(*[NUMBER_MAX] * 7),
         Price(10**9, *[PRICE_MAX] * 5),
     )
-    assert len(largest.encode()) <= TOKEN_BYTES_MAX
-    assert decode(largest.encode()) == largest
+    assert len(largest.encode("r1")) <= TOKEN_BYTES_MAX
+    assert decode(largest.encode("r1"), "r1") == largest
 
 
 def test_whoever_goes_on_begins_beyond_the_grant() -> None:
@@ -59,7 +59,7 @@ def test_a_token_stands_in_for_the_record_that_its_node_could_not_write() -> Non
 
 
 def changed(index: int, value: object) -> bytes:
-    values = json.loads(TOKEN.encode())
+    values = json.loads(TOKEN.encode("r1"))
     values[index] = value
     return json.dumps(values).encode()
 
@@ -71,8 +71,8 @@ GARBAGE = {
     "no list": b'{"part": 1}',
     "a number": b"7",
     "null": b"null",
-    "too short": json.dumps(json.loads(TOKEN.encode())[:-1]).encode(),
-    "too long": json.dumps([*json.loads(TOKEN.encode()), 1]).encode(),
+    "too short": json.dumps(json.loads(TOKEN.encode("r1"))[:-1]).encode(),
+    "too long": json.dumps([*json.loads(TOKEN.encode("r1")), 1]).encode(),
     "deep": b"[" * 1_000,
     "huge": b"[" + b" " * TOKEN_BYTES_MAX + b"]",
     "a number of many digits": b"[" + b"9" * 900 + b"]",
@@ -94,4 +94,9 @@ GARBAGE = {
 @pytest.mark.parametrize("token", [pytest.param(token, id=name) for name, token in GARBAGE.items()])
 def test_garbage_is_no_token(token: bytes) -> None:
     """Whatever a client sends."""
-    assert decode(token) is None
+    assert decode(token, "r1") is None
+
+
+def test_a_token_of_another_request_is_none() -> None:
+    """What was granted to one request is not mistaken for another's."""
+    assert decode(TOKEN.encode("r1"), "r2") is None
