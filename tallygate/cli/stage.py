@@ -30,6 +30,8 @@ from tallygate.replay.trace import Trace
 CURRENCY = "USD"
 _REQUESTS_PER_SECOND = 40
 _STATUS_S = 5
+_PATIENCE_S = 10
+_TOO_MANY_TOKENS = 100_000_000
 _POLL_S = 0.02
 
 
@@ -77,14 +79,25 @@ class Stage:
         """What came of it."""
         self._console.print(f"  {text}")
 
-    async def ask_once(self, service: str) -> Denial | None:
+    async def ask_once(self, service: str, *, input_tokens: int = 100) -> Denial | None:
         """One request by itself; why it was denied, or None."""
         async with MeteringClient([self._metering]) as client:
+            request = client.request(service, request_id=new_run_id(), input_tokens=input_tokens, max_output_tokens=20)
             try:
-                async with client.request(service, request_id=new_run_id(), input_tokens=100, max_output_tokens=20):
+                async with request:
                     return None
             except Denied as denied:
                 return denied.denial
+
+    async def keep_asking(self, service: str, *, until: str) -> bool:
+        """Asks for more than anybody can pay until the reason is this one; False if it is another after a while."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < deadline:
+            denial = await self.ask_once(service, input_tokens=_TOO_MANY_TOKENS)
+            if denial is not None and denial.reason == until:
+                return True
+            await asyncio.sleep(_POLL_S)
+        return False
 
     async def until(
         self, service: str, what: str, is_so: Callable[[inference_service_pb2.InferenceService], bool]

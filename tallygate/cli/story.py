@@ -118,7 +118,7 @@ async def _overdue(stage: Stage) -> None:
     )
     for _ in range(6):
         await stage.play(DEFAULT, 300)
-        if (await _account(stage)).overdue:
+        if await stage.keep_asking(DEFAULT, until="ACCOUNT_OVERDUE"):
             break
     await stage.until(DEFAULT, "STOPPED as the account is overdue", _is_overdue)
     await _say_balance(stage)
