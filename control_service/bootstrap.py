@@ -48,6 +48,9 @@ from tallygate.control.v1 import (
 
 PROGRAM: Final = "control service"
 DRAIN_S: Final = 5.0
+MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Enough for what a node says of many thousand leases at once."""
+
 SERVICE_NAMES: Final = tuple(
     file.DESCRIPTOR.services_by_name[name].full_name
     for file, name in (
@@ -125,6 +128,7 @@ def assemble(engine: AsyncEngine, clock: Clock, *, listen: str, insecure: bool) 
         service_names=SERVICE_NAMES,
         add_servicers=add_servicers,
         translate=translate,
+        max_message_bytes=MESSAGE_BYTES_MAX,
     )
     return Control(server, feed, (feed.run, acknowledgements.run, Sweeper(database, clock, signal).run))
 

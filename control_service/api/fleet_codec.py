@@ -9,7 +9,7 @@ from control_service.api.codec import duration, enum_value, enum_values
 from control_service.api.fields import Fields
 from control_service.domain.budget import BudgetKind
 from control_service.domain.errors import InvalidRequestError
-from control_service.domain.lease import LARGEST_UNITS, Statement
+from control_service.domain.lease import Statement
 from control_service.domain.names import model_name
 from control_service.domain.node import LEASE_VALIDITY_US
 from control_service.domain.payers import ServiceConfig
@@ -74,7 +74,7 @@ def _check_node(fields: Fields, path: str, node: str, epoch: int) -> None:
 
 def _stated(fields: Fields, path: str, request: pb.ExchangeLeasesRequest, message: pb.LeaseStatement) -> Stated:
     def units(name: str, value: int) -> int:
-        return fields.number(f"{path}{name}", value, 0, LARGEST_UNITS)
+        return fields.number(f"{path}{name}", value, 0, _INT64_MAX)
 
     kind = fields.member(f"{path}budget_kind", budget_pb2.BudgetKind, message.budget_kind, BudgetKind)
     if message.budget_kind == budget_pb2.BUDGET_KIND_UNSPECIFIED:

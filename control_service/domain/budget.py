@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol, Self
+from typing import Final, NamedTuple, Protocol, Self
+
+USED_UNITS_MAX: Final = 5 * 10**18
+"""Of a budget, leased and spent together: as much as can be paid in and lent. Beyond that only debts would go."""
 
 
 class BudgetKind(enum.StrEnum):

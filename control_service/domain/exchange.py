@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from control_service.domain.budget import Budget, BudgetKey
+from control_service.domain.budget import USED_UNITS_MAX, Budget, BudgetKey
 from control_service.domain.lease import (
     Lease,
     Statement,
     extend,
+    fits,
     may_have_more,
     settle,
     units_for_need,
@@ -25,7 +26,8 @@ from control_service.domain.lease import (
 class Claim:
     """A statement, the lease it speaks of, and what becomes of it.
 
-    `pays`: whether the budget pays for the lease's service now; where not, nothing is granted.
+    `pays`: whether the budget pays for the lease's service now; where not, nothing is granted. `fits`: whether what is
+    stated is within bounds; where not, nothing of it was taken in.
     """
 
     statement: Statement
@@ -33,6 +35,7 @@ class Claim:
     pays: bool
     lease: Lease = field(init=False)
     spent_units: int = field(init=False, default=0)
+    fits: bool = field(init=False, default=True)
 
     def __post_init__(self) -> None:
         self.lease = self.before
@@ -53,24 +56,29 @@ class Exchange:
 
     def take(self, claims: Iterable[Claim]) -> None:
         """Works through the claims; afterwards each has its lease, and `budgets` are as the exchange leaves them."""
-        claims = list(claims)
-        for claim in claims:
-            self._settle(claim)
-        served = [claim for claim in claims if claim.pays and may_have_more(claim.before, claim.statement)]
+        fitting = [claim for claim in claims if self._settle(claim)]
+        served = [claim for claim in fitting if claim.pays and may_have_more(claim.before, claim.statement)]
         for claim in served:
             self._lend(claim, units_for_need(claim.lease, claim.statement, self._grantable(claim)))
         for claim in served:
             self._lend(claim, units_for_prefetch(claim.lease, claim.statement, self._grantable(claim)))
 
-    def _settle(self, claim: Claim) -> None:
+    def _settle(self, claim: Claim) -> bool:
+        """Takes in what a statement says, unless it or what it makes of the budget is out of bounds."""
         settlement = settle(claim.before, claim.statement, self.now_us)
-        claim.lease, claim.spent_units = settlement.lease, settlement.spent_units
-        key = claim.lease.budget
-        self.budgets[key] = self.budgets[key].settled(
-            spent_units=settlement.spent_units, released_units=settlement.released_units
+        key = claim.before.budget
+        budget = self.budgets[key].settled(spent_units=settlement.spent_units, released_units=settlement.released_units)
+        in_use_units = budget.leased_units + budget.spent_units
+        claim.fits = fits(claim.before, claim.statement) and (
+            settlement.spent_units == 0 or in_use_units <= USED_UNITS_MAX
         )
+        if not claim.fits:
+            return False
+        claim.lease, claim.spent_units = settlement.lease, settlement.spent_units
+        self.budgets[key] = budget
         if settlement.came_back_units:
             self.came_back.add(key)
+        return True
 
     def _grantable(self, claim: Claim) -> int:
         return self.budgets[claim.lease.budget].grantable_units

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 from control_service.domain.budget import BudgetKey, BudgetKind
 
-LARGEST_UNITS = 10**18
-"""No counter or level that a node may state is greater."""
+LARGEST_UNITS = 4 * 10**18
+"""No more is consumed and returned on one lease; what was granted stays within 64 bits by that, see `may_have_more`."""
 
 RECALL_PATIENCE_US = 200_000
 """A node that has not answered a recall for so long will not be waited for."""
@@ -70,7 +70,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What a node says of one lease: counters that only grow, and levels. All between 0 and LARGEST_UNITS."""
+    """What a node says of one lease: counters that only grow, and levels. None is negative."""
 
     lease_id: str
     consumed_units: int = 0
@@ -93,6 +93,13 @@ class Settlement:
     def came_back_units(self) -> int:
         """What others may have again."""
         return max(0, self.released_units - self.spent_units)
+
+
+def fits(lease: Lease, statement: Statement) -> bool:
+    """Whether the counters stated are such as a lease can come to; where not, nothing of the statement is taken in."""
+    consumed = max(lease.consumed_units, statement.consumed_units)
+    returned = max(lease.returned_units, statement.returned_units)
+    return consumed + returned <= max(LARGEST_UNITS, lease.granted_units)
 
 
 def settle(lease: Lease, statement: Statement, now_us: int) -> Settlement:
@@ -143,8 +150,8 @@ def units_for_prefetch(lease: Lease, statement: Statement, grantable_units: int)
 
 
 def may_have_more(before: Lease, statement: Statement) -> bool:
-    """A closed lease gets nothing; a recalled one only what requests are waiting for."""
-    if before.closed or statement.closing:
+    """A closed lease gets nothing, nor one that had its fill; a recalled one only what requests are waiting for."""
+    if before.closed or statement.closing or before.granted_units > LARGEST_UNITS:
         return False
     return before.recall_requested_us is None or statement.needed_units > 0
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Executable, RowMapping, Select, bindparam, select, update
+from sqlalchemy import Executable, RowMapping, Select, bindparam, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from control_service.domain.account import Account, LedgerEntryKind
@@ -20,6 +20,7 @@ from control_service.storage.reservations import reservation_of
 from control_service.storage.services import service_of
 from control_service.storage.upsert import dialect_insert, upsert
 from control_service.usecases.fleet_ports import Usage
+from control_service.usecases.parts import in_parts
 
 MINUTE_US = 60_000_000
 ACTOR = "system"
@@ -50,43 +51,42 @@ class BookRows:
 
     async def lock_accounts(self, account_ids: Collection[str]) -> dict[str, Account]:
         """See `Books.lock_accounts`."""
-        query = select(_accounts).where(_accounts.c.account_id.in_(account_ids)).order_by(_accounts.c.account_id)
-        accounts = [account_of(row) for row in await self._rows(query.with_for_update())]
-        return {account.account_id: account for account in accounts}
+        query = select(_accounts).order_by(_accounts.c.account_id).with_for_update()
+        accounts = {}
+        for some in in_parts(sorted(account_ids)):
+            for row in await self._rows(query.where(_accounts.c.account_id.in_(some))):
+                accounts[row["account_id"]] = account_of(row)
+        return accounts
 
     async def services(self, account_ids: Collection[str], uids: Collection[str]) -> list[Service]:
         """See `Books.services`."""
-        query = select(_services).where(_services.c.uid.in_(uids), _services.c.account_id.in_(account_ids))
-        return [service_of(row) for row in await self._rows(query)]
+        found = []
+        for some in in_parts(uids):
+            rows = await self._rows(select(_services).where(_services.c.uid.in_(some)))
+            found += [service_of(row) for row in rows if row["account_id"] in account_ids]
+        return found
 
     async def reservations(self, services: Collection[Service], now_us: int) -> dict[str, list[Reservation]]:
         """See `Books.reservations`."""
         uids = {(service.account_id, service.service_id): service.uid for service in services}
-        query = select(_reservations).where(
-            _reservations.c.account_id.in_({account_id for account_id, _ in uids}),
-            _reservations.c.service_id.in_({service_id for _, service_id in uids}),
-            _reservations.c.end_us > now_us,
-            _reservations.c.cancelled.is_(False),
-        )
+        key = tuple_(_reservations.c.account_id, _reservations.c.service_id)
+        query = select(_reservations).where(_reservations.c.end_us > now_us, _reservations.c.cancelled.is_(False))
         found: dict[str, list[Reservation]] = {}
-        for reservation in map(reservation_of, await self._rows(query)):
-            uid = uids.get((reservation.account_id, reservation.service_id))
-            if uid is not None:
-                found.setdefault(uid, []).append(reservation)
+        for some in in_parts(uids):
+            for reservation in map(reservation_of, await self._rows(query.where(key.in_(some)))):
+                found.setdefault(uids[reservation.account_id, reservation.service_id], []).append(reservation)
         return found
 
     async def buckets(self, keys: Collection[BudgetKey]) -> dict[BudgetKey, Bucket]:
         """See `Books.buckets`."""
-        query = select(_buckets).where(
-            _buckets.c.account_id.in_({key.account for key in keys}),
-            _buckets.c.service_uid.in_({key.service_uid for key in keys}),
-        )
+        of_service = tuple_(_buckets.c.account_id, _buckets.c.service_uid)
         found: dict[BudgetKey, Bucket] = {}
-        for row in await self._rows(query):
-            values = dict(row)
-            key = BudgetKey(values.pop("account_id"), values.pop("service_uid"), BudgetKind(values.pop("kind")))
-            if key in keys:
-                found[key] = Bucket(**values)
+        for some in in_parts({(key.account, key.service_uid) for key in keys}):
+            for row in await self._rows(select(_buckets).where(of_service.in_(some))):
+                values = dict(row)
+                key = BudgetKey(values.pop("account_id"), values.pop("service_uid"), BudgetKind(values.pop("kind")))
+                if key in keys:
+                    found[key] = Bucket(**values)
         return found
 
     async def save_money(self, accounts: Collection[Account]) -> None:

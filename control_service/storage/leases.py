@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, and_, exists, func, not_, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, exists, func, not_, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from control_service.domain.budget import BudgetKey, BudgetKind
@@ -12,10 +12,13 @@ from control_service.domain.node import LEASE_VALIDITY_US, RECLAIM_AFTER_US
 from control_service.storage import schema
 from control_service.storage.upsert import upsert
 from control_service.usecases.fleet_ports import LeaseFilter, NamedLease, Recall
+from control_service.usecases.parts import in_parts
 
 _leases = schema.leases
 _nodes = schema.nodes
 _lease_columns = [column for column in _leases.c if column.name != "service_id"]
+_lease_key = tuple_(_leases.c.account_id, _leases.c.lease_id)
+_budget_key = tuple_(_leases.c.account_id, _leases.c.service_uid, _leases.c.kind)
 
 
 class LeaseRows:
@@ -24,19 +27,24 @@ class LeaseRows:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def find(self, account_ids: Collection[str], lease_ids: Collection[str]) -> list[Lease]:
+    async def find(self, keys: Collection[tuple[str, str]]) -> list[Lease]:
         """See `Leases.find`."""
-        return await self._read(
-            select(*_lease_columns).where(_leases.c.account_id.in_(account_ids), _leases.c.lease_id.in_(lease_ids))
-        )
+        found = []
+        for some in in_parts(keys):
+            found += await self._read(select(*_lease_columns).where(_lease_key.in_(some)))
+        return found
 
     async def with_free_part(self, budgets: Collection[BudgetKey]) -> list[Lease]:
         """See `Leases.with_free_part`."""
         spoken_for = _leases.c.consumed_units + _leases.c.returned_units + _leases.c.held_units
-        query = select(*_lease_columns).where(
-            or_(*map(_is_on, budgets)), not_(_leases.c.closed), _leases.c.granted_units > spoken_for
-        )
-        return await self._read(query.order_by(_leases.c.lease_id))
+        query = select(*_lease_columns).where(not_(_leases.c.closed), _leases.c.granted_units > spoken_for)
+        of_money = query.where(_leases.c.kind == BudgetKind.MONEY)
+        found = []
+        for accounts in in_parts({key.account for key in budgets if key.kind is BudgetKind.MONEY}):
+            found += await self._read(of_money.where(_leases.c.account_id.in_(accounts)))
+        for keys in in_parts([key for key in budgets if key.kind is not BudgetKind.MONEY]):
+            found += await self._read(query.where(_budget_key.in_(keys)))
+        return sorted(found, key=lambda lease: lease.lease_id)
 
     async def put(self, leases: Collection[NamedLease]) -> None:
         """See `Leases.put`."""
@@ -44,13 +52,11 @@ class LeaseRows:
         if rows:
             await self._connection.execute(upsert(self._connection, _leases), rows)
 
-    async def recall(self, account_ids: Collection[str], lease_ids: Collection[str], now_us: int) -> None:
+    async def recall(self, keys: Collection[tuple[str, str]], now_us: int) -> None:
         """See `Leases.recall`."""
-        await self._connection.execute(
-            update(_leases)
-            .where(_leases.c.account_id.in_(account_ids), _leases.c.lease_id.in_(lease_ids))
-            .values(recall_requested_us=now_us)
-        )
+        for some in in_parts(keys):
+            recalled = update(_leases).where(_lease_key.in_(some)).values(recall_requested_us=now_us)
+            await self._connection.execute(recalled)
 
     async def recalled(self, since_us: int) -> list[Recall]:
         """See `Leases.recalled`."""
@@ -114,11 +120,6 @@ class LeaseRows:
             values = dict(row)
             named.append(NamedLease(service_id=values.pop("service_id"), lease=_lease(values)))
         return named
-
-
-def _is_on(key: BudgetKey) -> ColumnElement[bool]:
-    of_account = and_(_leases.c.account_id == key.account, _leases.c.kind == key.kind)
-    return of_account if key.kind is BudgetKind.MONEY else and_(of_account, _leases.c.service_uid == key.service_uid)
 
 
 def _is_silent(now_us: int) -> ColumnElement[bool]:

@@ -7,7 +7,7 @@ processes changed. What it finds goes to the watchers at once and waits there un
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 
 import structlog
 
@@ -19,6 +19,7 @@ from control_service.usecases.change_signal import ChangeSignal, Listener
 from control_service.usecases.config_history import ConfigHistory
 from control_service.usecases.fleet_ports import Changes
 from control_service.usecases.greeting import fenced
+from control_service.usecases.parts import in_parts
 from control_service.usecases.ports import Database
 from control_service.usecases.resolve import is_default_name, resolve
 from control_service.usecases.shortages import Shortages
@@ -26,13 +27,12 @@ from control_service.usecases.watcher import Watcher
 from tallygate._server.clock import Clock
 
 POLL_SECONDS = 0.1
-FOLLOWED_MAX = 100_000
+FOLLOWED_MAX = 1_000_000
 """Names that one stream may follow."""
 
 RECALL_WINDOW_US = 1_000_000
 """Recalls are told for so long; a node that says hello later than that has nobody waiting for it."""
 
-_NAMES_PER_QUERY = 1_000
 _log = structlog.get_logger(__name__)
 
 
@@ -106,7 +106,7 @@ class ConfigFeed:
             if name not in self._latest:
                 self._latest[name] = None
                 self._unsettled.add(name)
-        for some in _in_parts(fresh):
+        for some in in_parts(fresh):
             async with self._database.reading() as tx:
                 version = await tx.config_version()
                 configs = await resolve(tx, some, version=version, now_us=self._clock.now_us())
@@ -137,7 +137,7 @@ class ConfigFeed:
             configs: list[ServiceConfig] = []
             if version != self._version and self._latest:
                 affected = self._affected(await tx.configs.changes(self._version))
-                for some in _in_parts(affected):
+                for some in in_parts(affected):
                     configs += await resolve(tx, some, version=version, now_us=now_us)
             recalls = await tx.leases.recalled(now_us - RECALL_WINDOW_US) if self._watchers else []
         self._version = version
@@ -184,8 +184,3 @@ async def _wait(listener: Listener) -> frozenset[BudgetKey]:
             return await listener.wait()
     except TimeoutError:
         return frozenset()
-
-
-def _in_parts(names: list[str]) -> Iterator[list[str]]:
-    for start in range(0, len(names), _NAMES_PER_QUERY):
-        yield names[start : start + _NAMES_PER_QUERY]

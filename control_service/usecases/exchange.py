@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from control_service.domain.bucket import Bucket
 from control_service.domain.errors import Reason, RefusedError, SupersededError
 from control_service.domain.exchange import Claim
@@ -18,6 +20,8 @@ from control_service.usecases.ports import Database, Transaction
 from control_service.usecases.settlement import Settlement, Stated, settle
 from control_service.usecases.shortages import Shortages
 from tallygate._server.clock import Clock
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +137,24 @@ async def _shortages(tx: Transaction, settlement: Settlement) -> dict[str, Stand
         )
         for claim in short
     }
-    recalled = {lease_id for standing in standings.values() for lease_id in standing.recalled_lease_ids}
+    recalled = {
+        (claim.lease.account, lease_id)
+        for claim in short
+        for lease_id in standings[claim.lease.lease_id].recalled_lease_ids
+    }
     if recalled:
-        await tx.leases.recall({key.account for key in budgets}, recalled, settlement.now_us)
+        await tx.leases.recall(recalled, settlement.now_us)
     return standings
 
 
 def _answer(stated: Stated, claim: Claim | None, settlement: Settlement, standings: dict[str, Standing]) -> Answer:
     if claim is None:
+        _log.warning(
+            "a statement that does not fit was not taken in",
+            node=stated.node,
+            service=stated.service_name,
+            lease=stated.statement.lease_id,
+        )
         return Answer(stated.statement.lease_id, granted_units=0, availability=Availability.EMPTY, closed=True)
     lease = claim.lease
     budget = settlement.budgets[lease.budget]

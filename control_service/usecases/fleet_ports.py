@@ -80,8 +80,8 @@ class NamedLease:
 class Leases(Protocol):
     """Slices of budgets in the hands of nodes. Who changes one has locked its account."""
 
-    async def find(self, account_ids: Collection[str], lease_ids: Collection[str]) -> list[Lease]:
-        """Those of these leases that are known, of these accounts."""
+    async def find(self, keys: Collection[tuple[str, str]]) -> list[Lease]:
+        """Those of these leases, by (account id, lease id), that are known."""
 
     async def with_free_part(self, budgets: Collection[BudgetKey]) -> list[Lease]:
         """Open leases on these budgets of which nodes, as they last said, do not hold all, by id."""
@@ -89,8 +89,8 @@ class Leases(Protocol):
     async def put(self, leases: Collection[NamedLease]) -> None:
         """Stores them, whether they were there or not."""
 
-    async def recall(self, account_ids: Collection[str], lease_ids: Collection[str], now_us: int) -> None:
-        """Notes that the free parts of these are asked for."""
+    async def recall(self, keys: Collection[tuple[str, str]], now_us: int) -> None:
+        """Notes that the free parts of these, by (account id, lease id), are asked for."""
 
     async def recalled(self, since_us: int) -> list[Recall]:
         """Open leases that were recalled after this moment."""

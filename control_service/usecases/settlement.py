@@ -82,6 +82,7 @@ class Settlement:
         """Works through the statements; `claims` has one for each, None where it does not fit what is known."""
         self.claims = [self._claim(one, known.get(one.statement.lease_id)) for one in stated]
         self._exchange.take(self.fitting)
+        self.claims = [claim if claim is not None and claim.fits else None for claim in self.claims]
         for account_id, account in self.accounts.items():
             money = self.budgets[BudgetKey.of(account_id, "", BudgetKind.MONEY)]
             self.accounts[account_id] = replace(account, spent_nanos=money.spent_units, leased_nanos=money.leased_units)
@@ -182,12 +183,14 @@ def _quantities(accounts: Mapping[str, Account], subjects: Mapping[str, Subject]
 
 async def settle(tx: Transaction, stated: Sequence[Stated], now_us: int) -> Settlement:
     """Locks the accounts that statements speak of, loads what they are about, and works through them."""
-    account_ids = {account_id for account_id in map(_account_of, stated) if account_id is not None}
+    account_of = {one.statement.lease_id: account_id for one in stated if (account_id := _account_of(one)) is not None}
+    account_ids = set(account_of.values())
     accounts = await tx.books.lock_accounts(account_ids) if account_ids else {}
     subjects = await _subjects(tx, accounts, {one.service_uid for one in stated}, now_us)
     buckets = await _buckets(tx, subjects, stated, now_us)
     settlement = Settlement(accounts, subjects, buckets, now_us)
-    known = await tx.leases.find(accounts, {one.statement.lease_id for one in stated}) if subjects else []
+    keys = [(account_id, lease_id) for lease_id, account_id in account_of.items()]
+    known = await tx.leases.find(keys) if subjects else []
     settlement.take(stated, {lease.lease_id: lease for lease in known})
     return settlement
 

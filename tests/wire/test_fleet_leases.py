@@ -140,7 +140,7 @@ async def test_malformed_numbers_are_named(control: Control, node: WireNode) -> 
     """Every number that cannot be is named by its path, and nothing is changed."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await node.exchange(
-            node.state(SERVICE, MONEY, consumed_units=-1, held_units=10**18 + 1), node.state(SERVICE, MONEY)
+            node.state(SERVICE, MONEY, consumed_units=-1, held_units=-(2**63)), node.state(SERVICE, MONEY)
         )
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     status = rpc_status.from_call(caught.value)
