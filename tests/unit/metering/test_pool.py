@@ -1,0 +1,115 @@
+"""A lease in a node's hands: what it says of itself, and what it gives back."""
+
+import pytest
+
+from metering_service.domain.pool import CLOSE_AFTER_NS, IDLE_NS, Answer, Pool, Statement
+from metering_service.domain.records import BudgetKind
+
+SECOND_NS = 1_000_000_000
+
+
+def answer(granted: int, *, empty: bool = False, available: int = 1_000, closed: bool = False) -> Answer:
+    """What control says."""
+    return Answer(
+        "lease-1",
+        granted,
+        empty=empty,
+        recalling=False,
+        available_units=available,
+        leased_elsewhere_units=0,
+        accrues_after_ms=None,
+        closed=closed,
+    )
+
+
+def ask(pool: Pool, now_ns: int) -> Statement:
+    """What the lease has to say, which must be something."""
+    statement = pool.statement(now_ns, idle=False)
+    assert statement is not None
+    return statement
+
+
+@pytest.fixture
+def pool() -> Pool:
+    """A lease of 100 trial tokens, all free."""
+    pool = Pool("lease-1", "accounts/acme/services/chat", "uid-1", BudgetKind.TRIAL)
+    pool.need(100)
+    pool.answered(ask(pool, SECOND_NS), answer(100), SECOND_NS, SECOND_NS)
+    pool.needed = 0
+    return pool
+
+
+def test_counters_add_up(pool: Pool) -> None:
+    """What is held is not free; what is booked and not committed is still said to be held."""
+    pool.hold(60, 2 * SECOND_NS)
+    assert pool.free == 40
+    pool.book(60, 25)
+    assert (pool.free, pool.booked) == (75, 25)
+    said = ask(pool, 2 * SECOND_NS)
+    assert (said.consumed_units, said.held_units) == (0, 25)
+    pool.committed = 25
+    said = ask(pool, 2 * SECOND_NS)
+    assert (said.consumed_units, said.held_units) == (25, 0)
+
+
+def test_a_debt_is_consumption_beyond_the_lease(pool: Pool) -> None:
+    """More used than held leaves less than nothing free, and nothing on offer."""
+    pool.book(0, 130)
+    assert pool.free == -30
+    assert pool.offer(2 * SECOND_NS).units == 0
+
+
+def test_a_recalled_lease_gives_back_what_is_free(pool: Pool) -> None:
+    """What requests hold stays."""
+    pool.hold(60, 2 * SECOND_NS)
+    pool.recalled = True
+    said = ask(pool, 2 * SECOND_NS)
+    assert (said.returned_units, said.held_units) == (40, 60)
+
+
+def test_a_recalled_lease_that_cannot_serve_its_own_need_lets_go_for_one_round(pool: Pool) -> None:
+    """Two leases that each keep half of what either needs would otherwise starve each other."""
+    pool.need(150)
+    pool.recalled = True
+    said = ask(pool, 2 * SECOND_NS)
+    assert (said.returned_units, said.needed_units, said.wanted_units) == (100, 0, 0)
+    pool.answered(said, answer(100), 2 * SECOND_NS, 2 * SECOND_NS)
+    said = ask(pool, 2 * SECOND_NS)
+    assert (said.returned_units, said.needed_units) == (100, 150)
+
+
+def test_a_recalled_lease_that_can_serve_its_own_need_keeps_it(pool: Pool) -> None:
+    """Nobody is made to wait for what is there."""
+    pool.need(100)
+    pool.recalled = True
+    assert ask(pool, 2 * SECOND_NS).returned_units == 0
+
+
+def test_emptiness_that_was_overtaken_does_not_count(pool: Pool) -> None:
+    """An answer to a question from before a top-up says nothing of what came with it."""
+    pool.need(200)
+    said = ask(pool, 2 * SECOND_NS)
+    pool.replenished()
+    pool.answered(said, answer(100, empty=True, available=0), 2 * SECOND_NS, 2 * SECOND_NS)
+    assert not pool.offer(2 * SECOND_NS).exhausted
+    said = ask(pool, 2 * SECOND_NS)
+    pool.answered(said, answer(100, empty=True, available=0), 2 * SECOND_NS, 2 * SECOND_NS)
+    assert pool.offer(2 * SECOND_NS).exhausted
+
+
+def test_an_unused_lease_is_given_back_and_then_closed(pool: Pool) -> None:
+    """Its units come back within seconds, the lease itself ends when it has been left alone for long."""
+    later = SECOND_NS + IDLE_NS + 1
+    said = pool.statement(later, idle=True)
+    assert said is not None
+    assert said.returned_units == 100
+    assert not pool.is_idle(later)
+    assert pool.is_idle(SECOND_NS + CLOSE_AFTER_NS + 1)
+
+
+@pytest.mark.parametrize(("held", "booked", "committed"), [(1, 0, 0), (0, 1, 0)])
+def test_a_lease_with_something_to_settle_is_never_idle(pool: Pool, held: int, booked: int, committed: int) -> None:
+    """Neither while a request holds of it, nor before its last commit."""
+    pool.held, pool.booked, pool.committed = held, booked, committed
+    pool.returned = 100
+    assert not pool.is_idle(SECOND_NS + 10 * CLOSE_AFTER_NS)
