@@ -117,5 +117,6 @@ async def book(tx: Transaction, account: Account, line: Line, act: Act) -> Booke
 
 
 def _note_money(before: Account, after: Account, act: Act) -> None:
-    if after.available_nanos > before.available_nanos:
+    """Where there is more money, or more of it may be leased, who found nothing may ask again."""
+    if after.available_nanos > before.available_nanos or after.overdue_floor_nanos < before.overdue_floor_nanos:
         act.came_back.add(BudgetKey.of(after.account_id, "", BudgetKind.MONEY))

@@ -1,12 +1,16 @@
 """Accounts and their money."""
 
+from typing import Any
+
 import pytest
 
 from control_service.domain.account import OverduePolicy
+from control_service.domain.budget import BudgetKey, BudgetKind
 from control_service.domain.errors import InvalidRequestError, ResourceNotFoundError
 from control_service.domain.event import EventCause
 from control_service.domain.limits import AMOUNT_NANOS_MAX, FUNDS_NANOS_MAX
 from control_service.domain.status import Status, StopReason
+from control_service.usecases.accounts import AccountUpdate, update_account
 from tests.contract.control.desk import DEFAULT, Desk
 
 
@@ -112,3 +116,21 @@ async def test_a_payment_is_announced(desk: Desk) -> None:
         assert {key.account for key in await listener.wait()} == {"acme"}
         await desk.pay(-1)
         assert await listener.wait() == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"overdue_floor_nanos": 5}, True),
+        ({"credit_limit_nanos": 5}, True),
+        ({"overdue_floor_nanos": 20}, False),
+        ({"display_name": "Acme"}, False),
+    ],
+)
+async def test_settings_that_make_money_leasable_are_heard_of(desk: Desk, changes: dict[str, int], told: bool) -> None:
+    """A lower floor or a higher limit: who was told that the account has nothing may ask again."""
+    settings: dict[str, Any] = {**dict.fromkeys(AccountUpdate.__slots__), **changes}
+    given = AccountUpdate(**settings)
+    with desk.signal.listening() as listener:
+        await desk.of_account(lambda tx, account, act: update_account(tx, account, given, act))
+        assert await listener.wait() == ({BudgetKey.of("acme", "", BudgetKind.MONEY)} if told else set())
