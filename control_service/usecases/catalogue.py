@@ -57,7 +57,12 @@ class ModelView:
 
 
 async def create_model(tx: Transaction, new: NewModel, act: Act) -> ModelView:
-    """Adds a model, and with it a default service for every account. Raises ResourceExistsError."""
+    """Adds a model, and with it a default service for every account.
+
+    Raises:
+        ResourceExistsError: the name, or an alias, is in use.
+        InvalidRequestError: its trial would be used up as soon as it is claimed.
+    """
     model = Model(
         model_id=new.model_id,
         uid=act.new_id(),
@@ -71,6 +76,7 @@ async def create_model(tx: Transaction, new: NewModel, act: Act) -> ModelView:
         reservation_price=new.reservation_price,
         config_version=await tx.next_config_version(),
     )
+    _check_trial(model, "trial_offer.quota_tokens")
     await tx.models.add(model)
     return ModelView(model, None)
 
@@ -81,6 +87,7 @@ async def update_model(tx: Transaction, model_id: str, update: ModelUpdate, act:
     Raises:
         ResourceNotFoundError: there is no such model.
         ResourceExistsError: an alias belongs to another model.
+        InvalidRequestError: its trial would be used up as soon as it is claimed.
     """
     before = await tx.models.get(model_id)
     after = replace(
@@ -92,10 +99,18 @@ async def update_model(tx: Transaction, model_id: str, update: ModelUpdate, act:
         smallest_request_tokens=update.smallest_request_tokens or before.smallest_request_tokens,
         update_us=act.now_us,
     )
+    _check_trial(after, "trial_offer.quota_tokens" if update.trial_offer else "smallest_request_tokens")
     if after.smallest_request_tokens != before.smallest_request_tokens:
         after = replace(after, config_version=await tx.next_config_version())
     await tx.models.save(after)
     return (await model_views(tx, [after], act.now_us))[0]
+
+
+def _check_trial(model: Model, path: str) -> None:
+    offer, smallest_tokens = model.trial_offer, model.smallest_request_tokens
+    if offer is not None and offer.quota_tokens < smallest_tokens:
+        what = f"must not make a trial of {offer.quota_tokens} tokens where the smallest request has {smallest_tokens}"
+        raise InvalidRequestError([(path, what)])
 
 
 async def publish_price(tx: Transaction, model_id: str, new: NewPrice, act: Act) -> Price:

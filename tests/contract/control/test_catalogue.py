@@ -4,7 +4,7 @@ import pytest
 
 from control_service.domain.errors import InvalidRequestError, Reason, RefusedError, ResourceExistsError
 from control_service.domain.model import TrialOffer
-from control_service.usecases.catalogue import ModelUpdate, ModelView, model_views, update_model
+from control_service.usecases.catalogue import ModelUpdate, ModelView, NewModel, create_model, model_views, update_model
 from tests.contract.control.desk import Desk
 
 
@@ -38,12 +38,27 @@ async def test_an_update_leaves_what_is_not_given(desk: Desk) -> None:
     await desk.create()
     await desk.claim()
     assert (await update(desk, display_name="Llama")).model.trial_offer == TrialOffer(1_000, 60_000_000)
-    view = await update(desk, trial_offer=TrialOffer(5), smallest_request_tokens=8)
-    assert (view.model.trial_offer, view.model.display_name) == (TrialOffer(5), "Llama")
+    view = await update(desk, trial_offer=TrialOffer(50), smallest_request_tokens=8)
+    assert (view.model.trial_offer, view.model.display_name) == (TrialOffer(50), "Llama")
     assert (await update(desk, withdraw_trial=True)).model.trial_offer is None
     trial = (await desk.show()).service.trial
     assert trial is not None
     assert (trial.quota_tokens, trial.smallest_tokens) == (1_000, 16)
+
+
+async def test_a_trial_serves_at_least_one_request(desk: Desk) -> None:
+    """A quota below the smallest request is refused, whichever of the two is changed, and with a new model too."""
+    for changes, path in (
+        ({"trial_offer": TrialOffer(15)}, "trial_offer.quota_tokens"),
+        ({"smallest_request_tokens": 1_001}, "smallest_request_tokens"),
+    ):
+        with pytest.raises(InvalidRequestError) as caught:
+            await update(desk, **changes)
+        assert [field for field, _ in caught.value.violations] == [path]
+    await update(desk, trial_offer=TrialOffer(16))
+    new = NewModel("dead", "", (), "USD", TrialOffer(15), None, 16)
+    with pytest.raises(InvalidRequestError, match="a trial of 15 tokens"):
+        await desk.of_globals(lambda tx, act: create_model(tx, new, act))
 
 
 async def test_a_model_without_an_offer_gives_no_trial(desk: Desk) -> None:
