@@ -92,11 +92,6 @@ class Service:
         return Standing(self.told_status, self.told_stop_reasons, self.told_billing_modes)
 
     @property
-    def stored(self) -> bool:
-        """Whether it was created or acted on."""
-        return self.create_us is not None
-
-    @property
     def deleted(self) -> bool:
         """Whether only its tombstone is left."""
         return self.delete_us is not None

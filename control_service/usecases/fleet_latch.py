@@ -16,9 +16,9 @@ async def awaiting_fleet(tx: Transaction, now_us: int) -> list[tuple[str, str]]:
     return [] if version is None else await tx.configs.awaiting_fleet(version)
 
 
-async def latch(tx: Transaction, now_us: int) -> bool:
-    """Latches them; whether there were any."""
-    keys = await awaiting_fleet(tx, now_us)
+async def latch(tx: Transaction, now_us: int, only: tuple[str, str] | None = None) -> bool:
+    """Latches them, or only this one of them; whether there were any."""
+    keys = [key for key in await awaiting_fleet(tx, now_us) if only in (None, key)]
     accounts = await tx.books.lock_accounts({account_id for account_id, _ in keys}) if keys else {}
     for account_id, service_id in keys:
         # Found again under the account's lock: another process may have been here first.

@@ -21,7 +21,7 @@ async def test_a_default_service_is_stored_when_it_is_acted_on(desk: Desk) -> No
     before = (await desk.show(DEFAULT)).service
     async with desk.database.reading() as tx:
         assert await tx.services.find("acme", DEFAULT) is None
-    assert (before.stored, before.told_status) == (False, Status.NOT_ENABLED)
+    assert (before.create_us, before.told_status) == (None, Status.NOT_ENABLED)
     await desk.claim(DEFAULT)
     async with desk.database.reading() as tx:
         after = await tx.services.find("acme", DEFAULT)
