@@ -6,7 +6,6 @@ there stands.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -66,8 +65,12 @@ def required_money(held: HeldUnits, price: Price) -> int:
     """
     input_rest = held.input_tokens - held.reserved_input_tokens
     output_rest = held.output_ceiling_tokens - held.reserved_output_tokens
-    trial_in = min(held.trial_tokens, input_rest)
-    return price.hold_nanos(input_rest - trial_in, output_rest - (held.trial_tokens - trial_in))
+    return _money_needed(input_rest, output_rest, held.trial_tokens, price)
+
+
+def _money_needed(input_tokens: int, output_tokens: int, trial_tokens: int, price: Price) -> int:
+    trial_in = min(trial_tokens, input_tokens)
+    return price.hold_nanos(input_tokens - trial_in, output_tokens - (trial_tokens - trial_in))
 
 
 def extend(held: HeldUnits, input_tokens: int, output_tokens: int, offers: Offers, price: Price) -> Extension:
@@ -77,6 +80,20 @@ def extend(held: HeldUnits, input_tokens: int, output_tokens: int, offers: Offer
     if draw.cover_input(max(0, input_tokens - held.input_tokens), missing_output):
         draw.cover_output(missing_output)
     return Extension(draw.held, draw.want)
+
+
+class _Way(NamedTuple):
+    """Which of the counts grow with each token that one payer covers of one class."""
+
+    input: int
+    output: int
+    trial: int
+
+
+INPUT_BY_TRIAL = _Way(1, 0, 1)
+OUTPUT_BY_TRIAL = _Way(0, 1, 1)
+INPUT_BY_MONEY = _Way(1, 0, 0)
+OUTPUT_BY_MONEY = _Way(0, 1, 0)
 
 
 class _Draw:
@@ -101,12 +118,12 @@ class _Draw:
             self.want = Want(RESERVATION_INPUT, taken + missing)
             return False
         if missing:
-            missing -= self._trial(missing, self._input_by_trial)
+            missing -= self._trial(missing, INPUT_BY_TRIAL)
             if missing and not self._offers.trial.exhausted:
                 self._ask_trial(missing + output_ahead)
                 return False
         if missing:
-            missing -= self._money(missing, self._input_by_money)
+            missing -= self._money(missing, INPUT_BY_MONEY)
             if missing:
                 self._ask_money(missing, output_ahead)
         return missing == 0
@@ -123,46 +140,59 @@ class _Draw:
             self.want = Want(RESERVATION_OUTPUT, taken + missing)
             return
         if missing:
-            missing -= self._trial(missing, self._output_by_trial)
+            missing -= self._trial(missing, OUTPUT_BY_TRIAL)
             if missing and not self._offers.trial.units and not self._offers.trial.exhausted:
                 self._ask_trial(missing)
                 return
         if missing:
-            missing -= self._money(missing, self._output_by_money)
+            missing -= self._money(missing, OUTPUT_BY_MONEY)
             if missing:
                 self._ask_money(0, missing)
 
-    def _trial(self, missing: int, plus: Callable[[int], HeldUnits]) -> int:
+    def _trial(self, missing: int, way: _Way) -> int:
         """Cover tokens with the trial. After money, it may push dearer tokens to the money's end of the sequence."""
         offer = self._offers.trial
-        taken = self._affordable(min(missing, offer.units), plus)
+        taken = self._affordable(min(missing, offer.units), way)
         self._offers = self._offers._replace(trial=offer._replace(units=offer.units - taken))
-        self._take(plus(taken))
+        self._take(taken, way)
         return taken
 
-    def _money(self, missing: int, plus: Callable[[int], HeldUnits]) -> int:
-        taken = self._affordable(missing, plus) if self._offers.money.pays else 0
-        self._take(plus(taken))
+    def _money(self, missing: int, way: _Way) -> int:
+        taken = self._affordable(missing, way) if self._offers.money.pays else 0
+        self._take(taken, way)
         return taken
 
-    def _affordable(self, tokens: int, plus: Callable[[int], HeldUnits]) -> int:
+    def _affordable(self, tokens: int, way: _Way) -> int:
         """How many of so many tokens the money at hand carries, whatever their kinds turn out to be."""
+        held, price = self.held, self._price
+        input_rest = held.input_tokens - held.reserved_input_tokens
+        output_rest = held.output_ceiling_tokens - held.reserved_output_tokens
 
         def cost_nanos(count: int) -> int:
-            return required_money(plus(count), self._price)
+            trial_tokens = held.trial_tokens + count * way.trial
+            return _money_needed(input_rest + count * way.input, output_rest + count * way.output, trial_tokens, price)
 
         # What is held may need more than was set aside for it where its real kinds, once settled, were cheaper.
-        limit_nanos = max(self.held.money_nanos + self._offers.money.units, cost_nanos(0))
+        limit_nanos = max(held.money_nanos + self._offers.money.units, cost_nanos(0))
         if cost_nanos(tokens) <= limit_nanos:
             return tokens
         return bisect_right(range(tokens + 1), limit_nanos, key=cost_nanos) - 1
 
-    def _take(self, held: HeldUnits) -> None:
-        """Hold that, and the money that it may need."""
-        more_nanos = max(0, required_money(held, self._price) - held.money_nanos) if held.billed_tokens else 0
+    def _take(self, tokens: int, way: _Way) -> None:
+        """Hold so many more tokens, and the money that they may need."""
+        if not tokens:
+            return
+        self._add(
+            input_tokens=tokens * way.input,
+            output_ceiling_tokens=tokens * way.output,
+            trial_tokens=tokens * way.trial,
+            billed_tokens=tokens * (1 - way.trial),
+        )
+        if not self.held.billed_tokens:
+            return
         money = self._offers.money
-        more_nanos = min(more_nanos, money.units)
-        self.held = replace(held, money_nanos=held.money_nanos + more_nanos) if more_nanos else held
+        more_nanos = min(money.units, max(0, required_money(self.held, self._price) - self.held.money_nanos))
+        self._add(money_nanos=more_nanos)
         self._offers = self._offers._replace(money=money._replace(units=money.units - more_nanos))
 
     def _ask_trial(self, missing: int) -> None:
@@ -176,24 +206,6 @@ class _Draw:
                 output_ceiling_tokens=self.held.output_ceiling_tokens + missing_output,
             )
             self.want = Want(MONEY, max(1, required_money(all_held, self._price) - self._before.money_nanos))
-
-    def _input_by_trial(self, tokens: int) -> HeldUnits:
-        held = self.held
-        return replace(held, input_tokens=held.input_tokens + tokens, trial_tokens=held.trial_tokens + tokens)
-
-    def _output_by_trial(self, tokens: int) -> HeldUnits:
-        held = self.held
-        ceiling = held.output_ceiling_tokens + tokens
-        return replace(held, output_ceiling_tokens=ceiling, trial_tokens=held.trial_tokens + tokens)
-
-    def _input_by_money(self, tokens: int) -> HeldUnits:
-        held = self.held
-        return replace(held, input_tokens=held.input_tokens + tokens, billed_tokens=held.billed_tokens + tokens)
-
-    def _output_by_money(self, tokens: int) -> HeldUnits:
-        held = self.held
-        ceiling = held.output_ceiling_tokens + tokens
-        return replace(held, output_ceiling_tokens=ceiling, billed_tokens=held.billed_tokens + tokens)
 
     def _add(self, **units: int) -> None:
         self.held = replace(self.held, **{name: getattr(self.held, name) + more for name, more in units.items()})

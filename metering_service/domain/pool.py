@@ -65,6 +65,7 @@ class Pool:
         "_last_change_ns",
         "_last_stated",
         "_last_take_ns",
+        "_lets_go",
         "_taken_since",
         "accrues_after_ms",
         "available_units",
@@ -101,6 +102,7 @@ class Pool:
         self.accrues_after_ms: int | None = None
         self._empty_until_ns = 0
         self._asked_before_replenished = False
+        self._lets_go = False
         self._taken_since = 0
         self._burn_units = 0
         self._last_asked_ns = 0
@@ -169,7 +171,7 @@ class Pool:
         self._asked_before_replenished = False
         self._measure_burn(now_ns)
         # Two that each hold half of what either needs would starve each other: who is recalled lets go for one round.
-        yields = self.recalled and 0 < self.free < self.needed
+        yields = (self.recalled or self._lets_go) and 0 < self.free < self.needed
         if yields:
             self._return(self.free)
         else:
@@ -201,7 +203,9 @@ class Pool:
         self.available_units = answer.available_units
         self.leased_elsewhere_units = answer.leased_elsewhere_units
         self.accrues_after_ms = answer.accrues_after_ms
-        nothing_anywhere = answer.available_units <= 0 and answer.leased_elsewhere_units == 0
+        nothing_anywhere = answer.available_units <= 0 and answer.leased_elsewhere_units == 0 and said.needed_units > 0
+        # A rest that is too small for those who wait may be all that keeps an account from being told to pay.
+        self._lets_go = self.kind is BudgetKind.MONEY and answer.empty and 0 < self.free < said.needed_units
         if self._asked_before_replenished:
             # What it says of emptiness was overtaken.
             self._empty_until_ns = 0
@@ -243,7 +247,7 @@ class Pool:
         quiet_ns = now_ns - self._last_change_ns
         rate = self.kind in RATE_KINDS
         unused = (idle and quiet_ns > IDLE_NS) or (rate and quiet_ns > RATE_IDLE_NS)
-        if self.closing or self.recalled or unused:
+        if self.closing or self.recalled or unused or self._lets_go:
             self._return(free)
         elif not rate and quiet_ns > IDLE_NS and free > 4 * self._burn_units:
             self._return(free - 2 * self._burn_units)

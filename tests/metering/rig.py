@@ -26,8 +26,8 @@ from tests.metering.memory import MemoryRecorder
 
 T = TypeVar("T")
 BEAT_MS = 20
-LONG_BEAT_MS = 100
-CHECKPOINT_BEATS = 5
+LONG_BEAT_MS = 250
+CHECKPOINT_BEATS = 4
 EXCHANGES_PER_PUMP = 4
 
 

@@ -384,3 +384,42 @@ def test_a_report_long_after_its_time_is_refused(fleet: Fleet) -> None:
     decision = Client(fleet["b"]).say(report(PROGRESS, counts=Counts(100, output=5), resume=grant.resume))
     assert decision is not None
     assert (decision.reason, decision.retryable) == (Reason.TOO_OLD, False)
+
+
+def test_several_reports_of_one_request_follow_a_reconnect(fleet: Fleet) -> None:
+    """Only the first brings the grant's token; all of them are about the same part."""
+    first = Client(fleet["a"])
+    grant = granted(first.say(report(AUTHORIZE, counts=Counts(100))))
+    first.say(report(PROGRESS, counts=Counts(100, output=2)))
+    first.close()
+    fleet.run(ms=400)
+    second = Client(fleet["b"])
+    second.send(
+        report(PROGRESS, counts=Counts(100, output=4), resume=grant.resume),
+        report(PROGRESS, counts=Counts(100, output=6)),
+        report(FINISH, counts=Counts(100, output=8)),
+    )
+    fleet.run(seconds=40)
+    assert booked(fleet) == 108
+
+
+def test_two_nodes_revise_one_settled_request(fleet: Fleet) -> None:
+    """Each goes by the record, not by what it remembers: the differences add up to the last counts."""
+    first, second = Client(fleet["a"]), Client(fleet["b"])
+    first.say(report(AUTHORIZE, counts=Counts(100)))
+    first.say(report(FINISH, counts=Counts(100, output=10)))
+    for output, client in ((20, second), (30, first), (40, second), (40, first)):
+        fleet.run(ms=400)
+        client.say(report(FINISH, counts=Counts(100, output=output)))
+    assert booked(fleet) == 140
+
+
+def test_progress_of_an_unknown_request_is_looked_up(fleet: Fleet) -> None:
+    """It may come late, after the finish that another node heard: then it changes nothing."""
+    first, second = Client(fleet["a"]), Client(fleet["b"])
+    first.say(report(AUTHORIZE, counts=Counts(100)))
+    first.say(report(FINISH, counts=Counts(100, output=10)))
+    fleet.run(ms=400)
+    second.say(report(PROGRESS, counts=Counts(100, output=9)))
+    fleet.run(seconds=40)
+    assert booked(fleet) == 110

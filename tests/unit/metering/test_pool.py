@@ -113,3 +113,22 @@ def test_a_lease_with_something_to_settle_is_never_idle(pool: Pool, held: int, b
     pool.held, pool.booked, pool.committed = held, booked, committed
     pool.returned = 100
     assert not pool.is_idle(SECOND_NS + 10 * CLOSE_AFTER_NS)
+
+
+def test_a_rest_of_money_too_small_for_those_who_wait_is_given_back() -> None:
+    """Otherwise control would have to think that the account may still pay, and never call it overdue."""
+    pool = Pool("lease-1", "accounts/acme/services/chat", "uid-1", BudgetKind.MONEY)
+    pool.need(100)
+    pool.answered(ask(pool, SECOND_NS), answer(30, empty=True, available=0), SECOND_NS, SECOND_NS)
+    pool.needed = 0
+    assert ask(pool, SECOND_NS + 1).returned_units == 30
+
+
+def test_a_prefetch_does_not_confirm_that_a_budget_is_empty(pool: Pool) -> None:
+    """Only a need does: so the next request's need reaches the control service."""
+    pool.hold(100, 2 * SECOND_NS)
+    pool.answered(ask(pool, 2 * SECOND_NS), answer(100, available=0), 2 * SECOND_NS, 2 * SECOND_NS)
+    assert not pool.offer(2 * SECOND_NS).exhausted
+    pool.need(1)
+    pool.answered(ask(pool, 2 * SECOND_NS), answer(100, available=0), 2 * SECOND_NS, 2 * SECOND_NS)
+    assert pool.offer(2 * SECOND_NS).exhausted
