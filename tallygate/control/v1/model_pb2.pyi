@@ -46,7 +46,7 @@ class Model(_message.Message):
     currency_code: _builtins.str
     """ISO 4217 code of the currency that all its prices are in."""
     smallest_request_tokens: _builtins.int
-    """A trial with less left than this counts as exhausted. Default 16."""
+    """A trial with less left than this counts as exhausted, and none is offered that has less. Default 16."""
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of this model as inference servers spell them, such as `meta-llama/Llama-3.1-8B-Instruct`. Each belongs to
