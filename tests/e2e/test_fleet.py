@@ -132,3 +132,13 @@ async def test_what_keeps_a_program_from_starting_is_one_sentence(
     assert sentence in text.splitlines()[-1]
     assert "Traceback" not in text
     assert "secret" not in text
+
+
+async def test_a_node_with_another_metering_database_is_refused(pair: Pair, tmp_path: Path) -> None:
+    """It would split the fleet's books in two: it ends, and its last line says why."""
+    pair.metering_database_url = f"sqlite:///{tmp_path}/another.sqlite3"
+    with pytest.raises(AssertionError, match="metering_service"):
+        await pair.start_node("node-2")
+    text = (tmp_path / "node-2.log").read_text()
+    assert "The control service refused this node" in text.splitlines()[-1]
+    assert "Traceback" not in text
