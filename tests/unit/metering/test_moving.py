@@ -3,32 +3,20 @@
 import pytest
 
 from metering_service.domain.counts import Counts
-from metering_service.domain.decision import Decision, Grant, Reason
+from metering_service.domain.decision import Reason
 from metering_service.domain.records import BudgetKind, Receipt, RequestRecord, SettlementState
 from metering_service.domain.report import Phase
+from tests.metering.moves import BALANCE, booked, granted, two_nodes
 from tests.metering.rig import Client, Fleet, report
-from tests.metering.samples import SERVICE, UID, with_money
+from tests.metering.samples import SERVICE, UID
 
 AUTHORIZE, PROGRESS, FINISH = Phase.AUTHORIZE, Phase.PROGRESS, Phase.FINISH
-BALANCE = 1_000_000
 
 
 @pytest.fixture
 def fleet() -> Fleet:
     """Two nodes, and a service with plenty of money at a nano a token."""
-    fleet = Fleet("a", "b")
-    with_money(fleet, BALANCE)
-    for name in ("a", "b"):
-        client = Client(fleet[name])
-        client.say(report(AUTHORIZE, f"warm-{name}", max_output_tokens=0))
-        client.say(report(FINISH, f"warm-{name}"))
-    return fleet
-
-
-def granted(decision: Decision | None) -> Grant:
-    assert decision is not None
-    assert decision.grant is not None, decision
-    return decision.grant
+    return two_nodes()
 
 
 def receipt_of(client: Client, sequence: int) -> Receipt:
@@ -41,21 +29,6 @@ def receipt_of(client: Client, sequence: int) -> Receipt:
 
 def part(record: RequestRecord) -> str:
     return record.part
-
-
-def booked(fleet: Fleet, request_id: str = "r1") -> int:
-    """Tokens booked of a request; the same in its records and, for lack of other requests, in the aggregates."""
-    fleet.run(seconds=14)
-    records = [record for record in fleet.database.requests.values() if record.request_id == request_id]
-    assert all(record.state is not SettlementState.OPEN for record in records), records
-    tokens = sum(record.receipt.usage.total for record in records)
-    assert sum(cell.usage.total for cell in fleet.database.aggregates.values()) == tokens
-    assert sum(record.receipt.cost_nanos for record in records) == tokens
-    budget = fleet.control.budgets[fleet.control.key(UID, BudgetKind.MONEY)]
-    assert (budget.leased_units, budget.available_units) == (0, BALANCE - tokens)
-    assert fleet.control.spent[fleet.control.key(UID, BudgetKind.MONEY)] == tokens
-    assert sum(lease.consumed_units for lease in fleet.database.leases.values()) == tokens
-    return tokens
 
 
 def test_a_stream_that_breaks_is_resumed_on_the_same_node(fleet: Fleet) -> None:
@@ -384,42 +357,3 @@ def test_a_report_long_after_its_time_is_refused(fleet: Fleet) -> None:
     decision = Client(fleet["b"]).say(report(PROGRESS, counts=Counts(100, output=5), resume=grant.resume))
     assert decision is not None
     assert (decision.reason, decision.retryable) == (Reason.TOO_OLD, False)
-
-
-def test_several_reports_of_one_request_follow_a_reconnect(fleet: Fleet) -> None:
-    """Only the first brings the grant's token; all of them are about the same part."""
-    first = Client(fleet["a"])
-    grant = granted(first.say(report(AUTHORIZE, counts=Counts(100))))
-    first.say(report(PROGRESS, counts=Counts(100, output=2)))
-    first.close()
-    fleet.run(ms=400)
-    second = Client(fleet["b"])
-    second.send(
-        report(PROGRESS, counts=Counts(100, output=4), resume=grant.resume),
-        report(PROGRESS, counts=Counts(100, output=6)),
-        report(FINISH, counts=Counts(100, output=8)),
-    )
-    fleet.run(seconds=40)
-    assert booked(fleet) == 108
-
-
-def test_two_nodes_revise_one_settled_request(fleet: Fleet) -> None:
-    """Each goes by the record, not by what it remembers: the differences add up to the last counts."""
-    first, second = Client(fleet["a"]), Client(fleet["b"])
-    first.say(report(AUTHORIZE, counts=Counts(100)))
-    first.say(report(FINISH, counts=Counts(100, output=10)))
-    for output, client in ((20, second), (30, first), (40, second), (40, first)):
-        fleet.run(ms=400)
-        client.say(report(FINISH, counts=Counts(100, output=output)))
-    assert booked(fleet) == 140
-
-
-def test_progress_of_an_unknown_request_is_looked_up(fleet: Fleet) -> None:
-    """It may come late, after the finish that another node heard: then it changes nothing."""
-    first, second = Client(fleet["a"]), Client(fleet["b"])
-    first.say(report(AUTHORIZE, counts=Counts(100)))
-    first.say(report(FINISH, counts=Counts(100, output=10)))
-    fleet.run(ms=400)
-    second.say(report(PROGRESS, counts=Counts(100, output=9)))
-    fleet.run(seconds=40)
-    assert booked(fleet) == 110
