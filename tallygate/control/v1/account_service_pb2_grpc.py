@@ -29,8 +29,8 @@ class AccountServiceStub:
     """Accounts and their money.
 
     Every mutation takes an `idempotency_key`. Where a call fails with UNAVAILABLE or DEADLINE_EXCEEDED the caller does
-    not know whether it took effect: it repeats the call with the same key and gets the same answer, done once. The same
-    key with other arguments is ALREADY_EXISTS with reason IDEMPOTENCY_KEY_REUSED. Without a key, nothing guards a repeat.
+    not know whether it took effect: it repeats the call with the same key and gets the same answer, done once. Keys
+    count by account and method: the same key with other arguments is ALREADY_EXISTS with reason IDEMPOTENCY_KEY_REUSED. Without a key, nothing guards a repeat.
     """
 
     def __init__(self, channel):
@@ -80,8 +80,8 @@ class AccountServiceServicer:
     """Accounts and their money.
 
     Every mutation takes an `idempotency_key`. Where a call fails with UNAVAILABLE or DEADLINE_EXCEEDED the caller does
-    not know whether it took effect: it repeats the call with the same key and gets the same answer, done once. The same
-    key with other arguments is ALREADY_EXISTS with reason IDEMPOTENCY_KEY_REUSED. Without a key, nothing guards a repeat.
+    not know whether it took effect: it repeats the call with the same key and gets the same answer, done once. Keys
+    count by account and method: the same key with other arguments is ALREADY_EXISTS with reason IDEMPOTENCY_KEY_REUSED. Without a key, nothing guards a repeat.
     """
 
     def CreateAccount(self, request, context):
@@ -184,8 +184,8 @@ class AccountService:
     """Accounts and their money.
 
     Every mutation takes an `idempotency_key`. Where a call fails with UNAVAILABLE or DEADLINE_EXCEEDED the caller does
-    not know whether it took effect: it repeats the call with the same key and gets the same answer, done once. The same
-    key with other arguments is ALREADY_EXISTS with reason IDEMPOTENCY_KEY_REUSED. Without a key, nothing guards a repeat.
+    not know whether it took effect: it repeats the call with the same key and gets the same answer, done once. Keys
+    count by account and method: the same key with other arguments is ALREADY_EXISTS with reason IDEMPOTENCY_KEY_REUSED. Without a key, nothing guards a repeat.
     """
 
     @staticmethod

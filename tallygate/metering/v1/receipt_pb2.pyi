@@ -19,7 +19,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Receipt(_message.Message):
-    """Who paid for a request's tokens, and what they cost. The four payers' counts add up to `usage`, kind by kind."""
+    """Who paid for a request's tokens, and what they cost. The four payers' counts add up to `usage`, kind by kind. Of a request
+    that moved between nodes it has the part that this node booked: UsageService.GetRequestUsage has all parts.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -45,7 +47,7 @@ class Receipt(_message.Message):
     """1, and one more whenever later counts changed the receipt."""
     @_builtins.property
     def usage(self) -> _token_usage_pb2.TokenUsage:
-        """All tokens of the request."""
+        """All tokens of this part of the request."""
 
     @_builtins.property
     def reserved(self) -> _token_usage_pb2.TokenUsage:
