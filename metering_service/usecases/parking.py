@@ -59,13 +59,18 @@ def expire(node: Node) -> None:
 
 
 def leave(node: Node, asker: Asker) -> None:
-    """An asker is gone: what it wanted to begin is not begun. What it reported of running requests still counts."""
+    """An asker is gone: what it wanted to begin is not begun, what it finished is booked without further waiting.
+
+    It will say its finishes again elsewhere, where they must be found.
+    """
+    now_ns = node.clock.monotonic_ns()
     for service in list(node.waiting.values()):
-        kept = deque(
-            waiter
-            for waiter in service.waiters
-            if waiter.asker is not asker or waiter.report.phase is not Phase.AUTHORIZE
-        )
+        mine = [waiter for waiter in service.waiters if waiter.asker is asker]
+        for waiter in mine:
+            if waiter.report.phase is Phase.FINISH:
+                waiter.deadline_ns = min(waiter.deadline_ns, now_ns)
+        dropped = {waiter for waiter in mine if waiter.report.phase is Phase.AUTHORIZE}
+        kept = deque(waiter for waiter in service.waiters if waiter not in dropped)
         node.waiting_count -= len(service.waiters) - len(kept)
         service.waiters = kept
         if not kept:

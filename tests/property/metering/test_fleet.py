@@ -110,8 +110,9 @@ class Fleets(RuleBasedStateMachine):
     def move(self, pick: int, node: str) -> None:
         """A stream breaks; its server goes to some node that is there, which takes longer than a commit."""
         server = self.servers[pick % len(self.servers)]
-        if server.stream is not None:
-            server.stream.rig.commit()
+        server.disconnect()
+        self.fleet.run(ms=40)
+        self._hear()
         if node in self.fleet.rigs:
             server.connect(node)
 
@@ -217,6 +218,8 @@ class Fleets(RuleBasedStateMachine):
         for name in NODES:
             if name not in self.fleet.rigs:
                 self.fleet.start(name)
+        for server in self.servers:
+            server.disconnect()
         self.fleet.run(seconds=1)
         for number, server in enumerate(self.servers):
             server.connect(NODES[number])
