@@ -59,7 +59,7 @@ def authorise(
     node.hold(service, request, extension.held)
     request.final = extension.want is None and _is_last(request)
     service.open[report.request_id] = request
-    node.books.checkpoint(service, request)
+    node.books.begin(service, request)
     return request
 
 

@@ -98,13 +98,21 @@ class Books:
         self.on_work()
 
     def checkpoint(self, service: ServiceState, request: Request, when_done: Callable[[], None] | None = None) -> None:
-        """A request began, or its counts changed: commit it before long, so that a crash can settle it."""
+        """A request began, or its counts changed: commit that before long, so that a crash can settle it."""
         if not request.dirty:
             request.dirty = True
             self._dirty[self._key(service, request)] = (service, request)
         if when_done is not None:
             request.marks.append(when_done)
         self.on_work()
+
+    def begin(self, service: ServiceState, request: Request) -> None:
+        """A request began. One that goes on from another node's part is on record at once, so that all nodes know."""
+        if request.predecessor_part is None:
+            self.checkpoint(service, request)
+        else:
+            self._put(service, request)
+            self.on_work()
 
     def note(self, record: RequestRecord) -> None:
         """Write a record that its own node should have written, and may yet replace."""

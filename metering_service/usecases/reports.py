@@ -62,6 +62,7 @@ def decide(node: Node, service: ServiceState, waiter: Waiter) -> Answer:  # noqa
         part = "" if report.phase is Phase.FINISH and waiter.origin is None else node.new_part()
         request = new_request(node, config, report, waiter.origin, part=part)
         service.open[report.request_id] = request
+        node.books.begin(service, request)
     _hear(node, service, request, waiter)
     if report.phase is Phase.FINISH or not request.is_open:
         answer = finish(node, service, request, waiter)

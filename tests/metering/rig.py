@@ -191,10 +191,12 @@ class Rig:
 class Fleet:
     """Nodes over one database and one control service."""
 
-    def __init__(self, *names: str, settings: NodeSettings | None = None) -> None:
+    def __init__(
+        self, *names: str, settings: NodeSettings | None = None, database: MemoryRecorder | None = None
+    ) -> None:
         self.clock = ManualClock(monotonic_ns=1_000_000_000)
         self.control = Control(self.clock)
-        self.database = MemoryRecorder()
+        self.database = database if database is not None else MemoryRecorder()
         self.settings = settings if settings is not None else NodeSettings()
         self.rigs: dict[str, Rig] = {}
         for name in names or ("a",):

@@ -142,6 +142,8 @@ class Fleets(RuleBasedStateMachine):
             server.lose()
 
     def _leave(self, rig: Rig, mine: list[Server]) -> None:
+        """A shutdown, too, takes longer than a commit."""
+        self.fleet.run(ms=20)
         for server in mine:
             assert server.stream is not None
             server.stream.session.leave()

@@ -19,7 +19,7 @@ from metering_service.domain.grant import GRANT_TOKENS_MAX, GRANT_TOKENS_MIN, is
         (0, 1_000_000, 0, 0, 0),
         (30, 1_000_000, 40, 40, 40),
         (50, 1_000_000, 40, 40, 40),
-        (10, 0, None, 500, 500),
+        (10, 0, None, 500, 500 + GRANT_TOKENS_MIN),
     ],
 )
 def test_grants_are_large_while_much_is_free(
