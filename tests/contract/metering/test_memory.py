@@ -1,0 +1,102 @@
+"""The database in memory, which tests of the rules use, does what the real one does."""
+
+import itertools
+from dataclasses import replace
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from metering_service.domain.errors import NodeFenced
+from metering_service.domain.records import CommitBatch, LeaseRecord, RequestRecord
+from metering_service.storage import SqlRecorder, SqlUsageReader
+from metering_service.usecases.ports import Recorder
+from tests.contract.metering.samples import (
+    MINUTE_US,
+    NOON_US,
+    batch,
+    denial,
+    lease,
+    open_request,
+    rows,
+    settled_request,
+    usage,
+)
+from tests.metering.memory import MemoryRecorder
+
+NUMBERS = itertools.count()
+NODES = ("a", "b")
+few = st.integers(0, 2)
+requests = st.builds(
+    lambda key, part, output, start_us, settled: (settled_request if settled else open_request)(
+        f"r{key}", output=output, part=f"p{part}", start_us=start_us
+    ),
+    few,
+    few,
+    st.integers(0, 9),
+    few,
+    st.booleans(),
+)
+leases = st.builds(lambda key, consumed, closed: lease(f"l{key}", consumed, closed=closed), few, few, st.booleans())
+others = st.one_of(st.builds(usage, few, st.integers(0, 9)), st.builds(denial, few, st.integers(0, 9)))
+parts = st.lists(st.one_of(requests, leases, others), max_size=6)
+registrations = st.tuples(st.just("register"), st.sampled_from(NODES))
+commits = st.tuples(st.just("commit"), st.sampled_from(NODES), st.integers(0, 2), st.integers(0, 3), parts)
+histories = st.lists(st.one_of(registrations, commits), max_size=12)
+
+
+def own(number: int, node: str, sent: CommitBatch) -> CommitBatch:
+    """A batch in the names of this example, each request and lease once, as group commits have them."""
+    service, uid = f"accounts/acme/services/s{number}", f"uid-{number}"
+    made: list[RequestRecord | LeaseRecord] = [
+        replace(record, service=service, service_uid=uid, node=f"{node}-{number}") for record in sent.requests
+    ]
+    made += [
+        replace(
+            record, service=service, service_uid=uid, node=f"{node}-{number}", lease_id=f"{number}-{record.lease_id}"
+        )
+        for record in sent.leases
+    ]
+    unique = {(type(one), getattr(one, "request_id", ""), getattr(one, "part", one)): one for one in made}
+    cells = {replace(key, service=service, service_uid=uid): delta for key, delta in sent.aggregates}
+    denials = {replace(key, service=service, service_uid=uid): count for key, count in sent.denials}
+    return batch(sent.commit_no, *unique.values(), *cells.items(), *denials.items())
+
+
+async def commit(recorder: Recorder, node: str, epoch: int, sent: CommitBatch) -> bool:
+    try:
+        await recorder.commit(node, epoch, sent)
+    except NodeFenced:
+        return False
+    return True
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=histories)
+async def test_memory_and_disk_agree(
+    recorder: SqlRecorder, reader: SqlUsageReader, history: list[tuple[object, ...]]
+) -> None:
+    """Whatever is committed, by whichever epoch, in whichever order: the same is refused, and the same is there."""
+    number, memory = next(NUMBERS), MemoryRecorder()
+    for step in history:
+        node = f"{step[1]}-{number}"
+        if step[0] == "register":
+            assert await memory.register_node(node) == await recorder.register_node(node)
+            continue
+        _, name, epoch, commit_no, told = step
+        assert isinstance(name, str)
+        assert isinstance(epoch, int)
+        assert isinstance(commit_no, int)
+        assert isinstance(told, list)
+        sent = own(number, name, batch(commit_no, *told))
+        assert await commit(memory, node, epoch, sent) == await commit(recorder, node, epoch, sent)
+    for name, below in itertools.product(NODES, (1, 2, 9)):
+        node = f"{name}-{number}"
+        assert await memory.open_requests(node, below) == await recorder.open_requests(node, below)
+        assert await memory.open_leases(node, below) == await recorder.open_leases(node, below)
+    for key in range(3):
+        found = await memory.find_request(f"uid-{number}", f"r{key}")
+        assert found == await recorder.find_request(f"uid-{number}", f"r{key}")
+    by_minute = await rows(reader, step=1, services=(f"accounts/acme/services/s{number}",))
+    outputs = {(row.start_us - NOON_US) // MINUTE_US: row.totals.usage.output for row in by_minute}
+    for cell, delta in memory.aggregates.items():
+        assert outputs[(cell.minute_us - NOON_US) // MINUTE_US] == delta.usage.output
