@@ -19,7 +19,7 @@ from metering_service.domain.grant import GRANT_TOKENS_MAX, GRANT_TOKENS_MIN, is
         (0, 1_000_000, 0, 0, 0),
         (30, 1_000_000, 40, 40, 40),
         (50, 1_000_000, 40, 40, 40),
-        (10, 0, None, 500, 500 + GRANT_TOKENS_MIN),
+        (10, 0, None, 500, 500),
     ],
 )
 def test_grants_are_large_while_much_is_free(
@@ -43,3 +43,10 @@ def test_past_half_of_the_ceiling_is_time_for_renewal(output_tokens: int, past: 
 def test_an_empty_grant_is_never_past_half() -> None:
     """A request without output, as for embeddings, asks for nothing."""
     assert not is_past_half(0, 0)
+
+
+def test_a_renewal_adds_the_least_even_where_little_is_free() -> None:
+    """Past half of its ceiling a request is never told that this was all while payers have something."""
+    assert output_target(21, 0, None, ceiling_tokens=40) == 40 + GRANT_TOKENS_MIN
+    assert output_target(20, 0, None, ceiling_tokens=40) == 40
+    assert output_target(21, 0, 45, ceiling_tokens=40) == 45
