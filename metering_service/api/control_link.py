@@ -1,8 +1,9 @@
 """This node's line to the control service: configuration down, leases back and forth."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import TypeAlias
 
 import grpc
 import structlog
@@ -39,12 +40,26 @@ CHANNEL_OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 1_000),
 ]
 
+Connect: TypeAlias = Callable[[], AbstractAsyncContextManager["fleet_service_pb2_grpc.FleetServiceAsyncStub"]]
+"""Opens a line to the control service: its stub, for as long as the line is used."""
+
+
+def connect_to(address: str) -> Connect:
+    """Lines to the control service at `host:port`."""
+
+    @asynccontextmanager
+    async def connect() -> AsyncIterator["fleet_service_pb2_grpc.FleetServiceAsyncStub"]:
+        async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
+            yield fleet_service_pb2_grpc.FleetServiceStub(channel)
+
+    return connect
+
 
 class ControlLink:
     """Runs the WatchConfig stream and the lease exchanges of one node."""
 
-    def __init__(self, address: str, *, database_id: str) -> None:
-        self._address = address
+    def __init__(self, connect: Connect, *, database_id: str) -> None:
+        self._connect = connect
         self._database_id = database_id
         self._names: set[str] = set()
         self._untold: set[str] = set()
@@ -76,8 +91,7 @@ class ControlLink:
 
     async def run(self, node: Node, keeper: LeaseKeeper) -> None:
         """Keep the line up until cancelled. Raises only when this node is fenced or refused for good."""
-        async with grpc.aio.insecure_channel(self._address, options=CHANNEL_OPTIONS) as channel:
-            stub = fleet_service_pb2_grpc.FleetServiceStub(channel)
+        async with self._connect() as stub:
             loops = {
                 asyncio.create_task(self._watch(stub, node, keeper)),
                 asyncio.create_task(self._exchange(stub, node, keeper)),
@@ -103,9 +117,9 @@ class ControlLink:
             except grpc.aio.AioRpcError as error:
                 if reason_of(error) in FATAL_REASONS:
                     raise
-                log.warning("control_lost", address=self._address, code=error.code().name, problem=error.details())
+                log.warning("control_lost", code=error.code().name, problem=error.details())
             except TimeoutError:
-                log.warning("control_silent", address=self._address, seconds=SILENCE_MAX_S)
+                log.warning("control_silent", seconds=SILENCE_MAX_S)
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, RECONNECT_MAX_S)
 

@@ -1,0 +1,112 @@
+"""A metering node put together, without a server in front of it: what it is made of, its work, its leaving."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from metering_service.api.control_link import Connect, ControlLink
+from metering_service.domain.errors import StorageUnavailable
+from metering_service.usecases.books import Books
+from metering_service.usecases.configuration import forget_idle
+from metering_service.usecases.errands import Runner, every
+from metering_service.usecases.group_commit import GroupCommitter
+from metering_service.usecases.lease_keeper import LeaseKeeper
+from metering_service.usecases.node import Node
+from metering_service.usecases.parking import expire
+from metering_service.usecases.ports import Recorder
+from metering_service.usecases.recovery import Recovery
+from metering_service.usecases.settings import NodeSettings
+from metering_service.usecases.settle import forget_finished, hand_over, look_for_silent
+from tallygate._server.clock import Clock
+
+EXPIRE_INTERVAL_S = 0.02
+HOUSEKEEPING_INTERVAL_S = 1.0
+SETTLE_S = 5.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """One epoch of one node."""
+
+    node: Node
+    storage: Recorder
+    link: ControlLink
+    keeper: LeaseKeeper
+    committer: GroupCommitter
+    recovery: Recovery
+    runner: Runner
+
+    async def work(self) -> None:
+        """Do all that a node does by itself, until cancelled.
+
+        Raises:
+            NodeFenced: another epoch has taken over.
+            grpc.aio.AioRpcError: the control service refused this node for good.
+        """
+        node = self.node
+        await asyncio.gather(
+            self.link.run(node, self.keeper),
+            self.committer.run(),
+            every(EXPIRE_INTERVAL_S, lambda: expire(node)),
+            every(HOUSEKEEPING_INTERVAL_S, self._keep_house),
+            every(HOUSEKEEPING_INTERVAL_S, self.recovery.settle),
+        )
+
+    async def leave(self) -> None:
+        """Once no stream is left, while `work` goes on: hand over what runs, commit, give all leases back."""
+        await self._hand_over()
+        await _until(lambda: self.node.books.idle, "settled requests that are not committed")
+        self.keeper.close_all()
+        await _until(self._all_closed, "leases that are not returned")
+        await _until(lambda: self.node.books.idle, "closed leases that are not recorded")
+
+    def _keep_house(self) -> None:
+        look_for_silent(self.node)
+        forget_finished(self.node)
+        forget_idle(self.node)
+
+    async def _hand_over(self) -> None:
+        """Book what no stream handed over: requests that nobody speaks of, some of which may have gone on elsewhere."""
+        node = self.node
+        running = {request: service for service in node.services.values() for request in service.open.values()}
+        try:
+            for request, service in (running | node.silent).items():
+                hand_over(node, service, request, await self.storage.find_request(service.uid, request.request_id))
+        except StorageUnavailable as error:
+            log.warning("left_behind", what="requests that are not handed over", problem=str(error))
+
+    def _all_closed(self) -> bool:
+        self.link.exchange()
+        return self.keeper.all_closed
+
+
+async def assemble(
+    name: str, storage: Recorder, connect: Connect, *, clock: Clock, new_id: Callable[[], str], settings: NodeSettings
+) -> Assembly:
+    """Begin a new epoch of a node. Raises StorageUnavailable."""
+    epoch = await storage.register_node(name)
+    books = Books(clock=clock, node=name, epoch=epoch, settings=settings)
+    link = ControlLink(connect, database_id=await storage.database_id())
+    runner = Runner(link, storage)
+    node = Node(name=name, epoch=epoch, clock=clock, new_id=new_id, books=books, settings=settings, errands=runner)
+    runner.node = node
+    keeper = LeaseKeeper(node)
+    recovery = Recovery(node, storage, keeper)
+    await recovery.look()
+    committer = GroupCommitter(books, storage, node=name, epoch=epoch, settings=settings)
+    return Assembly(node, storage, link, keeper, committer, recovery, runner)
+
+
+async def _until(condition: Callable[[], bool], what: str) -> None:
+    """Wait, but not for ever: what is left is settled by the next epoch of this node."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + SETTLE_S
+    while not condition():
+        if loop.time() > deadline:
+            log.warning("left_behind", what=what)
+            return
+        await asyncio.sleep(0.02)
