@@ -15,20 +15,12 @@ from control_service.api.account_servicer import AccountServicer
 from control_service.api.calls import Calls
 from control_service.api.catalog_servicer import CatalogServicer
 from control_service.api.failures import translate
-from control_service.api.fleet_servicer import FleetServicer
 from control_service.api.lifecycle_servicer import LifecycleServicer
 from control_service.api.operations_servicer import OperationsServicer
+from control_service.assembly import put_together
 from control_service.settings import Settings
 from control_service.storage.database import MIGRATIONS, SqlDatabase
-from control_service.usecases.acknowledgements import Acknowledgements
-from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.config_feed import ConfigFeed
-from control_service.usecases.config_history import ConfigHistory
-from control_service.usecases.exchange import ExchangeLeases
-from control_service.usecases.greeting import Greeting
-from control_service.usecases.mutation import Mutations
-from control_service.usecases.shortages import Shortages
-from control_service.usecases.sweep import Sweeper
 from tallygate._server.clock import Clock, SystemClock
 from tallygate._server.database import create_engine, migrate
 from tallygate._server.run import announce
@@ -106,19 +98,15 @@ def assemble(engine: AsyncEngine, clock: Clock, *, listen: str, insecure: bool) 
         ConfigurationError: the address is malformed or unsafe.
     """
     database = SqlDatabase(engine)
-    signal, history, shortages = ChangeSignal(), ConfigHistory(), Shortages(clock)
-    calls = Calls(Mutations(database, clock, new_id, signal))
-    feed = ConfigFeed(database, clock, signal, history, shortages)
-    acknowledgements = Acknowledgements(database, clock, signal, feed)
-    exchange = ExchangeLeases(database, clock, history, signal, shortages)
-    fleet = FleetServicer(Greeting(database, clock), feed, acknowledgements, exchange)
+    assembly = put_together(database, clock, new_id)
+    calls = Calls(assembly.mutations)
 
     def add_servicers(server: grpc.aio.Server) -> None:
         account_service_pb2_grpc.add_AccountServiceServicer_to_server(AccountServicer(database, calls), server)
         catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogServicer(database, clock, calls), server)
         lifecycle = LifecycleServicer(database, clock, calls)
         lifecycle_service_pb2_grpc.add_LifecycleServiceServicer_to_server(lifecycle, server)
-        fleet_service_pb2_grpc.add_FleetServiceServicer_to_server(fleet, server)
+        fleet_service_pb2_grpc.add_FleetServiceServicer_to_server(assembly.fleet, server)
         operations = OperationsServicer(database, clock)
         operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(operations, server)
 
@@ -130,7 +118,7 @@ def assemble(engine: AsyncEngine, clock: Clock, *, listen: str, insecure: bool) 
         translate=translate,
         max_message_bytes=MESSAGE_BYTES_MAX,
     )
-    return Control(server, feed, (feed.run, acknowledgements.run, Sweeper(database, clock, signal).run))
+    return Control(server, assembly.feed, assembly.background)
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:

@@ -1,0 +1,42 @@
+"""A control service put together, without a server in front of it: its use cases, what nodes talk to, its loops."""
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from control_service.api.fleet_servicer import FleetServicer
+from control_service.usecases.acknowledgements import Acknowledgements
+from control_service.usecases.change_signal import ChangeSignal
+from control_service.usecases.config_feed import ConfigFeed
+from control_service.usecases.config_history import ConfigHistory
+from control_service.usecases.exchange import ExchangeLeases
+from control_service.usecases.greeting import Greeting
+from control_service.usecases.mutation import Mutations
+from control_service.usecases.ports import Database
+from control_service.usecases.shortages import Shortages
+from control_service.usecases.sweep import Sweeper
+from tallygate._server.clock import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """One replica. Each of `background` runs until it is cancelled."""
+
+    mutations: Mutations
+    feed: ConfigFeed
+    fleet: FleetServicer
+    background: tuple[Callable[[], Coroutine[Any, Any, None]], ...]
+
+
+def put_together(database: Database, clock: Clock, new_id: Callable[[], str]) -> Assembly:
+    """A replica on a database that is at its newest revision."""
+    signal, history, shortages = ChangeSignal(), ConfigHistory(), Shortages(clock)
+    feed = ConfigFeed(database, clock, signal, history, shortages)
+    acknowledgements = Acknowledgements(database, clock, signal, feed)
+    exchange = ExchangeLeases(database, clock, history, signal, shortages)
+    return Assembly(
+        Mutations(database, clock, new_id, signal),
+        feed,
+        FleetServicer(Greeting(database, clock), feed, acknowledgements, exchange),
+        (feed.run, acknowledgements.run, Sweeper(database, clock, signal).run),
+    )
