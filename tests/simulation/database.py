@@ -122,7 +122,7 @@ class SimulatedDatabase:
     def rows(self, query: str, *parameters: Any) -> list[sqlite3.Row]:
         """What a checker wants to see, from outside."""
         cursor = self._raw.cursor()
-        cursor.row_factory = sqlite3.Row  # type: ignore[assignment]  # typeshed has no factory for cursors
+        cursor.row_factory = sqlite3.Row
         return cursor.execute(query, parameters).fetchall()
 
     def close(self) -> None:

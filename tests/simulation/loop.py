@@ -1,7 +1,7 @@
 """An event loop on simulated time: one thread, no input or output, the same order every time.
 
-Every callback belongs to a party, one process of the simulated fleet. A party can be paused, as by SIGSTOP, and crashed:
-what it would have done next is then never done.
+Every callback belongs to a party, one process of the simulated fleet. A party can be paused, as by SIGSTOP, and
+crashed: what it would have done next is then never done.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import heapq
 import itertools
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 TimerEntry = tuple[float, int, asyncio.TimerHandle]
 
 
-class Stuck(AssertionError):
+class Stuck(AssertionError):  # noqa: N818  # what it is
     """Everybody waits, and nothing will ever happen."""
 
 
@@ -54,25 +54,29 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self._timers: list[TimerEntry] = []
         self._numbers = itertools.count()
         self._closed = False
+        self._parties: dict[Party, None] = {}
+        self._tasks: dict[asyncio.Task[Any], None] = {}
 
     # --- what a simulation does with it ----------------------------------------------------------------------------
 
-    def run_until_complete(self, future: Generator[Any, None, T] | Coroutine[Any, Any, T] | Any) -> T:
+    def run_until_complete(self, future: Coroutine[Any, Any, T]) -> T:  # type: ignore[override]  # nobody gives it a future
         """Run until the future is done; its result. Raises Stuck where it never will be."""
         hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(finalizer=self._finish_generator)
         asyncio._set_running_loop(self)
         try:
-            task: asyncio.Future[T] = asyncio.ensure_future(future, loop=self)
+            task = self.create_task(future)
             while not task.done():
                 self._step()
-            return task.result()
+            result: T = task.result()
+            return result
         finally:
             asyncio._set_running_loop(None)
             sys.set_asyncgen_hooks(*hooks)
 
     def spawn(self, party: Party, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run something as a part of a process."""
+        self._parties[party] = None
         context = copy_context()
         context.run(PARTY.set, party)
         return self.create_task(coroutine, context=context)
@@ -93,6 +97,21 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self.wake(party)
         for task in list(party.tasks):
             task.cancel()
+
+    def put_away(self) -> None:
+        """The simulation is over: everything that still runs ends, without effect."""
+        self._closed = True
+        asyncio._set_running_loop(self)
+        try:
+            for party in list(self._parties):
+                self.crash(party)
+            for task in list(self._tasks):
+                task.cancel()
+            while self._ready:
+                self._step()
+        finally:
+            asyncio._set_running_loop(None)
+            self._timers.clear()
 
     def _step(self) -> None:
         self.steps += 1
@@ -122,17 +141,19 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     def time(self) -> float:
         return self.now_s
 
-    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> asyncio.Handle:
+    def call_soon(  # type: ignore[override]  # any callback will do
+        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         return self.call_at(self.now_s + max(0.0, delay), callback, *args, context=context)
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         timer = asyncio.TimerHandle(when, callback, args, self, context)
@@ -149,6 +170,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self, coro: Any, *, name: str | None = None, context: Context | None = None, **_: Any
     ) -> asyncio.Task[Any]:
         task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, name=name, context=context)
+        self._tasks[task] = None
+        task.add_done_callback(lambda done: self._tasks.pop(done, None))
         party = (context or copy_context()).get(PARTY)
         if party is not None:
             party.tasks[task] = None

@@ -17,7 +17,7 @@ from tests.simulation.chance import Chance
 from tests.simulation.loop import PARTY, Party, SimulatedLoop
 
 Translate: TypeAlias = Callable[[Exception], RpcFailure | None]
-Serve: TypeAlias = Callable[[AsyncIterator[Any], "ServerContext"], Awaitable[None]]
+Serve: TypeAlias = Callable[[Any, Any], Awaitable[None]]
 _END: Any = object()
 
 
@@ -48,7 +48,12 @@ class Network:
         return not one.dead and not other.dead and frozenset((_host(one), _host(other))) not in self.cut
 
     async def call(
-        self, caller: Party, server: Server | None, method: Callable[[Any, Any], Awaitable[Any]], request: Any, timeout: float
+        self,
+        caller: Party,
+        server: Server | None,
+        method: Callable[[Any, Any], Awaitable[Any]],
+        request: Any,
+        timeout_s: float,
     ) -> Any:
         """A unary call. Raises AioRpcError, as a stub does."""
         caller.check()
@@ -78,7 +83,7 @@ class Network:
             if self.chance.strikes("message duplicated"):
                 self._deliver(server, delay_s + self.chance.uniform(0.0, 3.0), arrive)
         try:
-            result = await asyncio.wait_for(answer, timeout)
+            result = await asyncio.wait_for(answer, timeout_s)
         except TimeoutError:
             raise failed(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer in time") from None
         caller.check()
@@ -210,7 +215,7 @@ class _Way:
         return await self._queue.get()
 
     def lose(self, last: Any = None) -> None:
-        """What is on its way does not arrive, nor anything after it; the reader is told, if there is something to tell."""
+        """What is on its way does not arrive, nor anything after it; `last`: what the reader is told."""
         self._lost = True
         if last is not None:
             self._queue.put_nowait(last)

@@ -1,0 +1,191 @@
+"""What goes wrong, and how it is healed. A new fault: a function here, a line in FAULTS; or a rate in RATES."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from tests.simulation.chance import Chance
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+RATES = {
+    "message lost": 0.01,
+    "message duplicated": 0.01,
+    "message delayed": 0.01,
+    "commit fails": 0.01,
+    "commit outcome unknown": 0.01,
+    "commit slow": 0.005,
+}
+"""How often each of these strikes where it can; a seed makes each of them rare, usual or frequent."""
+
+HOUR_US = 3_600_000_000
+
+
+def rates(chance: Chance) -> dict[str, float]:
+    """This seed's."""
+    return {fault: rate * chance.pick((0.2, 1.0, 1.0, 4.0)) for fault, rate in RATES.items()}
+
+
+async def strike(world: "World") -> None:
+    """One after the other, and sometimes several at once."""
+    running: set[asyncio.Task[None]] = set()
+    names = list(FAULTS)
+    try:
+        while True:
+            await asyncio.sleep(world.chance.uniform(0.3, 3.5))
+            fault = world.chance.pick(names)
+            world.chance.note(fault)
+            world.note(f"fault: {fault}")
+            task = asyncio.create_task(FAULTS[fault](world))
+            running.add(task)
+            task.add_done_callback(running.discard)
+    finally:
+        for task in list(running):
+            task.cancel()
+
+
+def heal(world: "World") -> None:
+    """Everything works again, and everybody is back but those who are gone for good."""
+    world.network.cut.clear()
+    for disk in (world.control_disk, world.metering_disk):
+        disk.away = disk.full = False
+    for name, replica in world.controls.items():
+        if replica is None:
+            world.start_control(name)
+        else:
+            world.loop.wake(replica.party)
+    for name, node in world.nodes.items():
+        if node is None:
+            world.start_node(name)
+        else:
+            world.loop.wake(node.party)
+    for server in world.servers:
+        world.loop.wake(server.party)
+
+
+async def _crash_node(world: "World") -> None:
+    name = world.chance.pick(list(world.nodes))
+    node = world.nodes[name]
+    if node is None:
+        return
+    node.crash()
+    world.nodes[name] = None
+    await asyncio.sleep(world.chance.pick((0.0, 0.5, 3.0, 20.0, 70.0)))
+    if world.nodes[name] is None:
+        world.start_node(name)
+
+
+async def _leave_node(world: "World") -> None:
+    node = world.nodes[world.chance.pick(list(world.nodes))]
+    if node is not None:
+        node.leave()
+
+
+async def _crash_control(world: "World") -> None:
+    name = world.chance.pick(list(world.controls))
+    replica = world.controls[name]
+    if replica is None:
+        return
+    replica.crash(world)
+    world.controls[name] = None
+    await asyncio.sleep(world.chance.pick((0.0, 1.0, 5.0, 30.0)))
+    if world.controls[name] is None:
+        world.start_control(name)
+
+
+async def _crash_server(world: "World") -> None:
+    """It never comes back: its requests are left to time out. One is always left."""
+    alive = [server for server in world.servers if not server.party.dead]
+    if len(alive) > 1:
+        server = world.chance.pick(alive)
+        line = server.line
+        world.loop.crash(server.party)
+        if line is not None:
+            line.call.break_off("the client is gone")
+
+
+async def _pause_node(world: "World") -> None:
+    node = world.nodes[world.chance.pick(list(world.nodes))]
+    if node is not None:
+        world.loop.pause(node.party)
+        await asyncio.sleep(world.chance.pick((0.5, 3.0, 25.0, 45.0)))
+        world.loop.wake(node.party)
+
+
+async def _pause_control(world: "World") -> None:
+    replica = world.controls[world.chance.pick(list(world.controls))]
+    if replica is not None:
+        world.loop.pause(replica.party)
+        await asyncio.sleep(world.chance.pick((0.5, 3.0, 25.0)))
+        world.loop.wake(replica.party)
+
+
+async def _partition(world: "World") -> None:
+    cut = frozenset((world.chance.pick(list(world.nodes)), world.chance.pick(list(world.controls))))
+    world.network.cut.add(cut)
+    for node in world.nodes.values():
+        for replica in world.controls.values():
+            if node is not None and replica is not None and not world.network.reaches(node.party, replica.party):
+                for stream in list(replica.server.streams):
+                    if stream.caller is node.party:
+                        stream.break_off("the network is cut")
+    await asyncio.sleep(world.chance.pick((1.0, 10.0, 30.0, 60.0)))
+    world.network.cut.discard(cut)
+
+
+async def _isolate(world: "World") -> None:
+    """A node that reaches no control at all."""
+    name = world.chance.pick(list(world.nodes))
+    cuts = {frozenset((name, control)) for control in world.controls}
+    world.network.cut |= cuts
+    for replica in world.controls.values():
+        for stream in list(replica.server.streams) if replica is not None else ():
+            if stream.caller.name.partition("#")[0] == name:
+                stream.break_off("the network is cut")
+    await asyncio.sleep(world.chance.pick((5.0, 25.0, 65.0)))
+    world.network.cut -= cuts
+
+
+async def _break_streams(world: "World") -> None:
+    server = world.chance.pick(world.servers)
+    if server.line is not None:
+        server.line.call.break_off("the network is bad")
+
+
+async def _outage(world: "World") -> None:
+    disk = world.chance.pick((world.control_disk, world.metering_disk))
+    disk.away = True
+    await asyncio.sleep(world.chance.pick((0.5, 2.0, 10.0)))
+    disk.away = False
+
+
+async def _disk_full(world: "World") -> None:
+    disk = world.chance.pick((world.control_disk, world.metering_disk))
+    disk.full = True
+    await asyncio.sleep(world.chance.pick((0.5, 2.0, 10.0)))
+    disk.full = False
+
+
+async def _jump_clock(world: "World") -> None:
+    processes = [process for process in (*world.controls.values(), *world.nodes.values()) if process is not None]
+    if processes:
+        world.chance.pick(processes).clock.offset_us += world.chance.pick((-1, 1)) * world.chance.pick(
+            (HOUR_US, 5 * HOUR_US, 1_000_000)
+        )
+
+
+FAULTS: dict[str, Callable[["World"], Coroutine[Any, Any, None]]] = {
+    "node crash": _crash_node,
+    "node leaves": _leave_node,
+    "node paused": _pause_node,
+    "control crash": _crash_control,
+    "control paused": _pause_control,
+    "server crash": _crash_server,
+    "partition": _partition,
+    "node isolated": _isolate,
+    "stream break": _break_streams,
+    "database outage": _outage,
+    "disk full": _disk_full,
+    "clock jump": _jump_clock,
+}

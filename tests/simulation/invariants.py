@@ -1,0 +1,165 @@
+"""What must always be true, read straight from the databases and from the nodes' memory."""
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from metering_service.domain.records import BudgetKind
+from metering_service.domain.request import Request
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+MICRO_PER_TOKEN = 60_000_000
+TOKENS = "input_tokens + cached_input_tokens + cache_write_tokens + output_tokens + reasoning_tokens"
+OUTSTANDING = "max(0, granted_units - consumed_units - returned_units)"
+
+
+def check_budgets(world: "World") -> None:
+    """Conservation: leased is what leases have outstanding, spent is what was consumed on them, the ledger agrees."""
+    rows, check = world.control.rows, world.check
+    leased: dict[tuple[str, str, str], int] = defaultdict(int)
+    spent: dict[tuple[str, str, str], int] = defaultdict(int)
+    for row in rows(
+        f"SELECT account_id, service_uid, kind, sum({OUTSTANDING}) AS leased, sum(consumed_units) AS spent"  # noqa: S608
+        " FROM leases GROUP BY 1, 2, 3"
+    ):
+        kind = row["kind"].lower()
+        key = (row["account_id"], "" if kind == "money" else row["service_uid"], kind)
+        leased[key] += row["leased"]
+        spent[key] += row["spent"]
+    usage = {
+        row["account_id"]: -row["nanos"]
+        for row in rows(
+            "SELECT account_id, sum(amount_nanos) nanos FROM ledger_entries WHERE kind = 'USAGE' GROUP BY 1"
+        )
+    }
+    for row in rows("SELECT * FROM accounts"):
+        key = (row["account_id"], "", "money")
+        check(row["leased_nanos"] == leased[key], f"{key}: leased {row['leased_nanos']}, on leases {leased[key]}")
+        check(row["spent_nanos"] == spent[key], f"{key}: spent {row['spent_nanos']}, on leases {spent[key]}")
+        check(usage.get(row["account_id"], 0) == spent[key], f"{key}: the ledger has {usage}, leases have {spent[key]}")
+    for row in rows("SELECT * FROM services WHERE trial_quota_tokens IS NOT NULL"):
+        key = (row["account_id"], row["uid"], "trial")
+        check(row["trial_leased_tokens"] == leased[key], f"{key}: leased is not what leases have")
+        check(row["trial_spent_tokens"] == spent[key], f"{key}: spent is not what leases have")
+        check(
+            row["trial_spent_tokens"] + row["trial_leased_tokens"] <= row["trial_quota_tokens"],
+            f"{key}: {row['trial_spent_tokens']} spent and {row['trial_leased_tokens']} leased"
+            f" of {row['trial_quota_tokens']}",
+        )
+    for row in rows("SELECT * FROM rate_buckets"):
+        key = (row["account_id"], row["service_uid"], row["kind"].lower())
+        check(row["leased_units"] == leased[key], f"{key}: leased is not what leases have")
+        check(row["spent_units"] == spent[key], f"{key}: spent is not what leases have")
+
+
+def check_nodes(world: "World") -> None:
+    """In every node's memory leases hold what requests hold, to the token and the nano."""
+    for process in world.nodes.values():
+        if process is None or process.assembly is None or not process.alive:
+            continue
+        node = process.assembly.node
+        for service in node.services.values():
+            requests = {*service.open.values(), *service.finished.values()}
+            requests |= {request for request, its in node.silent.items() if its is service}
+            for kind, pool in service.pools.items():
+                held = sum(_held(request)[kind] for request in requests)
+                world.check(
+                    pool.held == held, f"{process.party}: {kind} of {service.name} holds {pool.held}, not {held}"
+                )
+
+
+def check_books(world: "World") -> None:
+    """At rest: what servers know, request records, minute aggregates, lease totals and control say the same."""
+    check, rows = world.check, world.metering.rows
+    open_requests = rows("SELECT request_id, part, node, epoch FROM requests WHERE state = 'open'")
+    check(not open_requests, f"{len(open_requests)} requests are open for ever, first {_row(open_requests)}")
+    _check_jobs(world)
+    records = rows(
+        "SELECT service_uid, sum(cost_nanos) cost, sum(debt_nanos) debt, sum(overrun_tokens) overrun, count(*) parts,"  # noqa: S608
+        f" sum({TOKENS}) tokens FROM requests GROUP BY 1"
+    )
+    cells = rows(
+        "SELECT service_uid, sum(cost_nanos) cost, sum(debt_nanos) debt, sum(overrun_tokens) overrun,"  # noqa: S608
+        f" sum(request_count) parts, sum({TOKENS}) tokens FROM minute_usage GROUP BY 1"
+    )
+    by_uid = {row["service_uid"]: dict(row) for row in cells}
+    for record in map(dict, records):
+        cell = by_uid.get(record["service_uid"], dict.fromkeys(record, 0) | {"service_uid": record["service_uid"]})
+        check(cell == record, f"aggregates {cell} are not the records' {record}")
+    told = {row["lease_id"]: row["consumed_units"] for row in world.control.rows("SELECT * FROM leases")}
+    for row in rows("SELECT * FROM leases"):
+        known = told.get(row["lease_id"], 0)
+        check(
+            known == row["consumed_units"],
+            f"lease {row['lease_id']} of {row['node']}.{row['epoch']} ({row['budget_kind']}): {row['consumed_units']}"
+            f" consumed, control was told {known}",
+        )
+    outstanding = world.control.rows(
+        f"SELECT lease_id, node, epoch, kind, {OUTSTANDING} units FROM leases WHERE {OUTSTANDING} > 0"  # noqa: S608
+    )
+    check(not outstanding, f"{len(outstanding)} leases never come back, first {_row(outstanding)}")
+    _check_payers(world)
+
+
+def _check_jobs(world: "World") -> None:
+    booked: dict[str, int] = defaultdict(int)
+    overrun: dict[str, int] = defaultdict(int)
+    for row in world.metering.rows(f"SELECT request_id, {TOKENS} AS tokens, overrun_tokens FROM requests"):  # noqa: S608
+        booked[row["request_id"]] += row["tokens"]
+        overrun[row["request_id"]] += row["overrun_tokens"]
+    known = {job.request_id: job for server in world.servers for job in server.jobs.values()}
+    for request_id, job in known.items():
+        tokens = booked.pop(request_id, 0)
+        world.check(
+            job.acknowledged_tokens <= tokens <= job.said_tokens,
+            f"{request_id}: {tokens} tokens booked, {job.acknowledged_tokens} acknowledged, {job.said_tokens} reported",
+        )
+        if job.durable:
+            world.check(
+                tokens == job.total_tokens, f"{request_id}: {tokens} booked of {job.total_tokens} that are durable"
+            )
+        world.chance.struck["overrun tokens"] += overrun[request_id]
+    strangers = {request_id: tokens for request_id, tokens in booked.items() if tokens}
+    world.check(not strangers, f"booked for requests that nobody reported: {strangers}")
+
+
+def _check_payers(world: "World") -> None:
+    """Consumption by payer is what receipts say, and no budget is over by more than debt."""
+    consumed: dict[tuple[str, str], int] = defaultdict(int)
+    for row in world.metering.rows(
+        "SELECT service_uid, budget_kind, sum(consumed_units) units FROM leases GROUP BY 1, 2"
+    ):
+        consumed[row["service_uid"], row["budget_kind"]] += row["units"]
+    debts: dict[str, int] = defaultdict(int)
+    for row in world.metering.rows(
+        "SELECT service, service_uid, sum(cost_nanos) cost, sum(debt_nanos) debt, sum(trial_tokens) trial"
+        " FROM minute_usage GROUP BY 1, 2"
+    ):
+        uid = row["service_uid"]
+        debts[row["service"].split("/")[1]] += row["debt"]
+        for kind, units in ((BudgetKind.MONEY, row["cost"]), (BudgetKind.TRIAL, row["trial"])):
+            world.check(
+                consumed[uid, kind.value] == units,
+                f"{row['service']}: receipts have {units} of {kind}, leases {consumed[uid, kind.value]}",
+            )
+    for row in world.control.rows("SELECT * FROM accounts"):
+        over = row["spent_nanos"] - row["funds_nanos"] - row["credit_limit_nanos"]
+        world.check(
+            over <= debts[row["account_id"]],
+            f"{row['account_id']}: {over} nanos over its money, {debts[row['account_id']]} of it explained by debt",
+        )
+
+
+def _held(request: Request) -> dict[BudgetKind, int]:
+    held, booked = request.held, request.booked
+    return {
+        BudgetKind.RESERVATION_INPUT: held.reserved_input_tokens - booked.reserved_input,
+        BudgetKind.RESERVATION_OUTPUT: held.reserved_output_tokens - booked.reserved_output,
+        BudgetKind.TRIAL: held.trial_tokens - booked.trial,
+        BudgetKind.MONEY: held.money_nanos - booked.money_nanos,
+    }
+
+
+def _row(rows: list) -> dict | None:  # type: ignore[type-arg]
+    return dict(rows[0]) if rows else None

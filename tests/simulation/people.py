@@ -1,0 +1,167 @@
+"""Operators and users: accounts, services, prices, money, as the control service's own use cases have them."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from control_service.domain.account import Account, LedgerEntryKind, OverduePolicy
+from control_service.domain.errors import RefusedError, StorageUnavailableError
+from control_service.domain.model import ReservationPrice, TrialOffer
+from control_service.domain.reservation import OverflowPolicy, ReservationTerms
+from control_service.usecases.accounts import Line, NewAccount, create_account, pay
+from control_service.usecases.billing import disable_postpaid, enable_postpaid, set_suspended
+from control_service.usecases.catalogue import NewModel, NewPrice, create_model, publish_price
+from control_service.usecases.lifecycle import (
+    InitialBilling,
+    cancel_reservation,
+    change_service,
+    create_with_billing,
+    purchase_reservation,
+)
+from control_service.usecases.mutation import Act, Call
+from control_service.usecases.ports import Transaction
+from control_service.usecases.services import NewService
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+Result = TypeVar("Result")
+ACCOUNTS = ("acme", "beta")
+TRIAL, PAID, RESERVED, ALL = "trial", "paid", "reserved", "all"
+DAY_US = 86_400_000_000
+
+
+class People:
+    """What they do is done once, however often the answer is lost: with an idempotency key, at any replica."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self.service_names: list[str] = []
+        self._prices = 0
+        self._reservations: dict[tuple[str, str], int] = {}
+        self._deeds: list[tuple[str, Callable[[str, str], Awaitable[None]]]] = [
+            ("price change", lambda _account_id, _service_id: self._price()),
+            ("top-up", lambda account_id, _: self._pay(account_id, world.chance.integer(100, 8_000))),
+            ("postpaid switch", self._switch),
+            ("suspension", self._suspend),
+            ("reservation bought", self._buy),
+            ("reservation ended", self._cancel),
+        ]
+
+    async def found(self) -> None:
+        """What is there at the beginning."""
+        chance = self._world.chance
+        trial = TrialOffer(quota_tokens=chance.integer(16, 4_000), valid_for_us=30 * DAY_US)
+        model = NewModel("llama", "", (), "USD", trial, ReservationPrice(1_000, 1_000), 16)
+        await self._globally(lambda tx, act: create_model(tx, model, act))
+        await self._price()
+        for account_id in ACCOUNTS:
+            new = NewAccount(account_id, "", "USD", chance.pick((0, 0, 500)), 10, chance.pick(list(OverduePolicy)))
+            await self._globally(lambda tx, act, new=new: create_account(tx, new, act))  # type: ignore[misc]
+            await self._pay(account_id, chance.integer(8_000, 40_000))
+        await self._create("acme", TRIAL, InitialBilling(claim_free_trial=True))
+        await self._create("acme", PAID, InitialBilling(enable_postpaid=True))
+        await self._create("acme", RESERVED, InitialBilling(reservation=self._terms(OverflowPolicy.REFUSE)))
+        billing = InitialBilling(claim_free_trial=True, reservation=self._terms(OverflowPolicy.BILL_BY_TOKEN))
+        await self._create("beta", ALL, billing)
+
+    async def trouble(self) -> None:
+        """What they do all day."""
+        chance, note = self._world.chance, self._world.chance.note
+        while True:
+            await asyncio.sleep(chance.uniform(1.0, 8.0))
+            account_id, service_id = chance.pick((("acme", TRIAL), ("acme", PAID), ("acme", RESERVED), ("beta", ALL)))
+            what, deed = chance.pick(self._deeds)
+            try:
+                await deed(account_id, service_id)
+            except RefusedError as error:
+                self._world.note(f"{what} of {service_id}: {error.reason}")
+                continue
+            note(what)
+            self._world.note(f"{what} of {account_id}/{service_id}")
+
+    async def _create(self, account_id: str, service_id: str, billing: InitialBilling) -> None:
+        new = NewService(service_id, "llama", "", "", {})
+        await self._of(account_id, lambda tx, account, act: create_with_billing(tx, account, new, billing, act))
+        if billing.reservation is not None:
+            self._reservations[account_id, service_id] = 1
+        self.service_names.append(f"accounts/{account_id}/services/{service_id}")
+
+    async def _price(self) -> None:
+        chance = self._world.chance
+        kinds = [chance.integer(0, 4_000_000) for _ in range(5)]
+        self._prices += 1
+        await self._globally(lambda tx, act: publish_price(tx, "llama", NewPrice(None, *kinds), act))
+
+    async def _pay(self, account_id: str, nanos: int) -> None:
+        line = Line(LedgerEntryKind.TOP_UP, nanos, "simulated")
+        await self._of(account_id, lambda tx, account, act: pay(tx, account, line, act))
+
+    async def _switch(self, account_id: str, service_id: str) -> None:
+        step = self._world.chance.pick((enable_postpaid, disable_postpaid, enable_postpaid))
+        await self._of(account_id, lambda tx, account, act: change_service(tx, account, service_id, step, act))
+
+    async def _suspend(self, account_id: str, service_id: str) -> None:
+        async def step(tx: Transaction, account: Account, service: Any, act: Act, *, suspended: bool) -> Any:
+            return await set_suspended(tx, account, service, act, suspended=suspended)
+
+        for suspended in (True, False):
+            await self._of(
+                account_id,
+                lambda tx, account, act, suspended=suspended: change_service(  # type: ignore[misc]
+                    tx, account, service_id, lambda *args: step(*args, suspended=suspended), act
+                ),
+            )
+            await asyncio.sleep(self._world.chance.uniform(0.1, 3.0))
+
+    async def _buy(self, account_id: str, service_id: str) -> None:
+        terms = self._terms(OverflowPolicy.REFUSE)
+        await self._of(account_id, lambda tx, account, act: purchase_reservation(tx, account, service_id, terms, act))
+        self._reservations[account_id, service_id] = self._reservations.get((account_id, service_id), 0) + 1
+
+    async def _cancel(self, account_id: str, service_id: str) -> None:
+        number = self._reservations.get((account_id, service_id), 1)
+        await self._of(account_id, lambda tx, account, act: cancel_reservation(tx, account, service_id, number, act))
+
+    def _terms(self, overflow: OverflowPolicy) -> ReservationTerms:
+        chance = self._world.chance
+        return ReservationTerms(chance.integer(1, 3_000), chance.integer(1, 3_000), 1, overflow)
+
+    async def _of(
+        self, account_id: str, change: Callable[[Transaction, Account, Act], Awaitable[Result]]
+    ) -> Result | None:
+        results: list[Result] = []
+        call = self._call("of-account")
+
+        def encode(result: Result) -> bytes:
+            results.append(result)
+            return b"done"
+
+        await self._insist(lambda replica: replica.assembly.mutations.of_account(account_id, call, change, encode))
+        return results[-1] if results else None
+
+    async def _globally(self, change: Callable[[Transaction, Act], Awaitable[Any]]) -> None:
+        call = self._call("globally")
+        await self._insist(lambda replica: replica.assembly.mutations.of_globals(call, change, lambda _: b"done"))
+
+    async def _insist(self, deed: Callable[[Any], Awaitable[Any]]) -> None:
+        """Until some replica has answered."""
+        world = self._world
+        while True:
+            replica = world.some_control()
+            if replica is not None and not replica.party.paused:
+                done = world.loop.spawn(replica.party, _as_coroutine(deed(replica)))
+                await asyncio.wait([done])
+                if not done.cancelled() and not isinstance(done.exception(), StorageUnavailableError):
+                    done.result()
+                    return
+            await asyncio.sleep(world.chance.uniform(0.05, 0.5))
+
+    def _call(self, method: str) -> Call:
+        key = self._world.new_id()
+        return Call(method, key, hashlib.sha256(key.encode()).digest(), "simulated")
+
+
+async def _as_coroutine(awaitable: Awaitable[Result]) -> Result:
+    return await awaitable

@@ -1,0 +1,161 @@
+"""The two services as processes of the simulated fleet: the real code, put together as the real programs do."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from grpc.aio import AioRpcError
+
+from control_service.api.failures import translate as control_failure
+from control_service.assembly import put_together
+from control_service.storage.database import SqlDatabase
+from metering_service.api.errors import translate as metering_failure
+from metering_service.api.metering_servicer import MeteringServicer
+from metering_service.assembly import Assembly, assemble
+from metering_service.domain.errors import NodeFenced, StorageUnavailable
+from metering_service.storage import SqlRecorder
+from metering_service.usecases.settings import NodeSettings
+from tests.simulation.clock import SimulatedClock
+from tests.simulation.loop import Party
+from tests.simulation.network import Server, StreamCall
+from tests.simulation.ports import ControlDatabase, MeteringDatabase
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+DRAIN_S = 3.0
+DRIFT_PPM_MAX = 20_000
+"""Two in a hundred: some tenth of the margin that leases have."""
+
+
+class ControlProcess:
+    """One start of one control replica."""
+
+    def __init__(self, world: "World", name: str, number: int) -> None:
+        self.party = Party(f"{name}#{number}")
+        self.clock = SimulatedClock(world.loop, world.chance.integer(-DRIFT_PPM_MAX, DRIFT_PPM_MAX))
+        database = ControlDatabase(SqlDatabase(world.control.engine), world.control_disk, self.party)
+        self.assembly = put_together(database, self.clock, world.new_id)
+        self.database = database
+        self.server = Server(self.party, control_failure)
+        self.tasks = [world.loop.spawn(self.party, run()) for run in self.assembly.background]
+
+    def crash(self, world: "World") -> None:
+        """SIGKILL."""
+        world.loop.crash(self.party)
+        self.server.break_streams()
+
+
+class MeteringProcess:
+    """One start of one metering node."""
+
+    def __init__(self, world: "World", name: str, number: int) -> None:
+        self.world = world
+        self.name = name
+        self.party = Party(f"{name}#{number}")
+        self.clock = SimulatedClock(world.loop, world.chance.integer(-DRIFT_PPM_MAX, DRIFT_PPM_MAX))
+        self.server = Server(self.party, metering_failure)
+        self.assembly: Assembly | None = None
+        self.servicer: MeteringServicer | None = None
+        self.serving = False
+        self._leaving = asyncio.Event()
+        self.main = world.loop.spawn(self.party, self._main())
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs, paused or not."""
+        return not self.party.dead and not self.main.done()
+
+    def crash(self) -> None:
+        """SIGKILL."""
+        self.world.loop.crash(self.party)
+        self.server.break_streams()
+
+    def leave(self) -> None:
+        """SIGTERM."""
+        self._leaving.set()
+
+    async def _main(self) -> None:
+        world = self.world
+        storage = MeteringDatabase(SqlRecorder(world.metering.engine, world.new_id), world.metering_disk, self.party)
+        try:
+            assembly = await assemble(
+                self.name,
+                storage,
+                self._connect,
+                clock=self.clock,
+                new_id=world.new_id,
+                settings=NodeSettings(),
+            )
+        except StorageUnavailable:
+            return
+        self.assembly, self.servicer = assembly, MeteringServicer(assembly.node)
+        world.note(f"{self.party} begins epoch {assembly.node.epoch}")
+        work = asyncio.ensure_future(assembly.work())
+        leaving = asyncio.ensure_future(self._leaving.wait())
+        up = asyncio.ensure_future(self._serve_when_up_to_date(assembly))
+        try:
+            await asyncio.wait([work, leaving], return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                self._explain(work)
+            else:
+                await self._leave(assembly)
+        finally:
+            self.serving = False
+            self.server.break_streams()
+            assembly.runner.cancel()
+            for task in (work, leaving, up):
+                task.cancel()
+            await asyncio.gather(work, leaving, up, return_exceptions=True)
+
+    def _explain(self, work: "asyncio.Future[None]") -> None:
+        """Why a node ends by itself; anything but a fence is a bug."""
+        error = work.exception()
+        if isinstance(error, NodeFenced | AioRpcError):
+            self.world.note(f"{self.party} was refused: {error}")
+        elif error is not None:
+            raise error
+
+    async def _leave(self, assembly: Assembly) -> None:
+        assert self.servicer is not None
+        self.serving = False
+        self.servicer.drain()
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                while self.server.streams:  # noqa: ASYNC110  # as the server that it stands for
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            self.server.break_streams()
+        await assembly.leave()
+        self.world.note(f"{self.party} has left")
+
+    async def _serve_when_up_to_date(self, assembly: Assembly) -> None:
+        await assembly.link.up_to_date.wait()
+        self.serving = True
+
+    @asynccontextmanager
+    async def _connect(self) -> AsyncIterator[Any]:
+        yield _FleetStub(self)
+
+
+class _FleetStub:
+    """The stub that a node's line to control uses: each call goes to some replica that is there."""
+
+    def __init__(self, process: MeteringProcess) -> None:
+        self._process = process
+
+    def WatchConfig(self) -> StreamCall:
+        world, replica = self._process.world, self._process.world.some_control()
+        if replica is None:
+            return world.network.stream(self._process.party, None, None)
+        return world.network.stream(self._process.party, replica.server, replica.assembly.fleet.WatchConfig)
+
+    async def ExchangeLeases(self, request: Any, timeout: float) -> Any:  # noqa: ASYNC109  # as the stub has it
+        process, replica = self._process, self._process.world.some_control()
+        server, method = (replica.server, replica.assembly.fleet.ExchangeLeases) if replica else (None, _nobody)
+        return await process.world.network.call(process.party, server, method, request, timeout)
+
+
+async def _nobody(_request: Any, _context: Any) -> Any:
+    raise AssertionError("unreachable: there is no server")

@@ -1,0 +1,265 @@
+"""Inference servers: they obey their grants, and know what they generated, said, and were told is durable."""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from grpc.aio import AioRpcError
+
+from tallygate.metering.v1 import decision_pb2, metering_service_pb2, report_pb2, token_usage_pb2
+from tests.simulation.loop import Party
+from tests.simulation.network import StreamCall
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+AUTHORIZE = report_pb2.REPORT_PHASE_AUTHORIZE
+PROGRESS = report_pb2.REPORT_PHASE_PROGRESS
+FINISH = report_pb2.REPORT_PHASE_FINISH
+HEARTBEAT_S = 1.0
+SILENCE_MAX_S = 2.5
+
+
+@dataclass(eq=False)
+class Job:
+    """One request as its server knows it. `late`: its server goes on for a while beyond what it may."""
+
+    request_id: str
+    service: str
+    input_tokens: int
+    cached_tokens: int
+    target_tokens: int
+    max_output_tokens: int | None = None
+    asks: bool = True
+    late: bool = False
+    output_tokens: int = 0
+    said_tokens: int = 0
+    """Of both classes, the most that was put on any stream."""
+    acknowledged_tokens: int = 0
+    """Of both classes, at least so many are durable."""
+    ceiling_tokens: int = 0
+    token: bytes = b""
+    begun: bool = False
+    denied: bool = False
+    must_stop: bool = False
+    final: bool = False
+    finished: bool = False
+    durable: bool = False
+    beyond: bool = False
+    """It generated something that it was not granted."""
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+    def report(self, phase: int, *, resumed: bool) -> report_pb2.TokenReport:
+        """What there is to say of it. Which input was cached is known at the end."""
+        cached = self.cached_tokens if phase == FINISH else 0
+        report = report_pb2.TokenReport(
+            request_id=self.request_id,
+            service=self.service,
+            phase=phase,  # type: ignore[arg-type]  # a number is as good as the enum's value
+            usage=token_usage_pb2.TokenUsage(
+                input_tokens=self.input_tokens - cached,
+                cached_input_tokens=cached,
+                output_tokens=self.output_tokens if phase != AUTHORIZE else 0,
+            ),
+            want_receipt=phase == FINISH,
+            resume=self.token if resumed else b"",
+        )
+        if self.max_output_tokens is not None:
+            report.max_output_tokens = self.max_output_tokens
+        return report
+
+
+@dataclass
+class _Line:
+    """One stream to one node."""
+
+    call: StreamCall
+    sent: int = 0
+    answered: int = 0
+    durable: int = 0
+    unacknowledged: deque[tuple[int, Job, int, int]] = field(default_factory=deque)
+    sent_at: deque[tuple[int, float]] = field(default_factory=deque)
+    valid_until_s: float = 0.0
+    last_heard_s: float = 0.0
+
+
+class InferenceServer:
+    """One process with its requests, and a stream to some node."""
+
+    def __init__(self, world: "World", number: int) -> None:
+        self.world = world
+        self.party = Party(f"server{number}")
+        self.jobs: dict[str, Job] = {}
+        self.line: _Line | None = None
+        self.draining = False
+        world.loop.spawn(self.party, self._stay_connected())
+
+    # --- requests ----------------------------------------------------------------------------------------------------
+
+    def begin(self, job: Job) -> None:
+        """A request of an end user."""
+        self.jobs[job.request_id] = job
+        self.world.loop.spawn(self.party, self._live(job))
+
+    async def _live(self, job: Job) -> None:
+        if job.asks:
+            if not await self._ask(job):
+                return
+            await self._generate(job)
+        else:
+            job.output_tokens = job.target_tokens
+        job.finished = True
+        self._say(job, FINISH)
+
+    async def _ask(self, job: Job) -> bool:
+        """Whether it may run."""
+        if self.line is None:
+            self.jobs.pop(job.request_id)
+            return False
+        self._say(job, AUTHORIZE)
+        while not job.begun and not job.denied:
+            await job.changed.wait()
+            job.changed.clear()
+        return job.begun
+
+    async def _generate(self, job: Job) -> None:
+        chance = self.world.chance
+        patience = chance.integer(5, 40)
+        while job.output_tokens < job.target_tokens:
+            await asyncio.sleep(chance.uniform(0.02, 0.6))
+            line = self.line
+            valid = line is not None and self.world.loop.now_s < line.valid_until_s
+            most = job.ceiling_tokens if valid and not job.must_stop else job.output_tokens
+            if job.late and chance.once_in(4):
+                most = max(most, job.output_tokens + chance.integer(1, 40))
+                job.beyond = True
+            step = chance.integer(1, max(1, job.target_tokens // 8))
+            job.output_tokens = max(job.output_tokens, min(job.output_tokens + step, job.target_tokens, most))
+            if job.output_tokens >= job.target_tokens or job.must_stop:
+                break
+            if job.output_tokens >= most:
+                patience -= 1
+                if job.final or patience < 0:
+                    break
+            if 2 * job.output_tokens > job.ceiling_tokens or chance.once_in(3):
+                self._say(job, PROGRESS)
+
+    # --- the stream --------------------------------------------------------------------------------------------------
+
+    async def _stay_connected(self) -> None:
+        world, chance = self.world, self.world.chance
+        while True:
+            process = world.some_node()
+            if process is not None and process.servicer is not None:
+                call = world.network.stream(self.party, process.server, _meter(process.servicer))
+                line = self.line = _Line(call, last_heard_s=world.loop.now_s)
+                self._say_all_again()
+                heart = asyncio.ensure_future(self._beat(line))
+                try:
+                    await self._listen(line)
+                except AioRpcError:
+                    pass
+                finally:
+                    heart.cancel()
+                    call.cancel()
+                    self.line = None
+                    self._forget_the_unanswered()
+            await asyncio.sleep(chance.uniform(0.01, 1.0))
+
+    async def _beat(self, line: _Line) -> None:
+        """Renews the grants, and notices a stream that has gone silent."""
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            if self.world.loop.now_s - line.last_heard_s > HEARTBEAT_S + SILENCE_MAX_S:
+                line.call.cancel()
+                return
+            line.sent_at.append((line.sent, self.world.loop.now_s))
+            line.call.to_server.send(metering_service_pb2.MeterRequest(first_sequence=line.sent + 1))
+
+    def _say_all_again(self) -> None:
+        for job in self.jobs.values():
+            if job.finished and not job.durable:
+                self._say(job, FINISH, resumed=True)
+            elif job.begun and not job.finished:
+                self._say(job, PROGRESS, resumed=True)
+
+    def _say(self, job: Job, phase: int, *, resumed: bool = False) -> None:
+        line = self.line
+        if line is None:
+            return
+        line.sent += 1
+        line.sent_at.append((line.sent, self.world.loop.now_s))
+        line.unacknowledged.append((line.sent, job, phase, job.total_tokens))
+        if phase != AUTHORIZE:
+            job.said_tokens = max(job.said_tokens, job.total_tokens)
+        report = job.report(phase, resumed=resumed)
+        reports = [report]
+        line.call.to_server.send(metering_service_pb2.MeterRequest(first_sequence=line.sent, reports=reports))
+
+    def _forget_the_unanswered(self) -> None:
+        """Whoever asked and got no answer asks somebody else, under another id: here, it gives up."""
+        for job in list(self.jobs.values()):
+            if job.asks and not job.begun and not job.finished:
+                del self.jobs[job.request_id]
+                job.denied = True
+                job.changed.set()
+
+    async def _listen(self, line: _Line) -> None:
+        while (message := await line.call.read()) is not grpc.aio.EOF:
+            line.last_heard_s = self.world.loop.now_s
+            self._take(line, message)
+
+    def _take(self, line: _Line, message: Any) -> None:
+        check = self.world.check
+        check(line.answered <= message.answered_through <= line.sent, "answered_through goes back or too far")
+        check(
+            line.durable <= message.durable_through <= message.answered_through, "durable_through goes back or too far"
+        )
+        line.answered, line.durable = message.answered_through, message.durable_through
+        while line.sent_at and line.sent_at[0][0] <= line.answered:
+            _, sent_s = line.sent_at.popleft()
+            valid_s = message.grants_valid_for.ToMilliseconds() / 1_000
+            line.valid_until_s = max(line.valid_until_s, sent_s + valid_s) if valid_s else line.valid_until_s
+        for decision in message.decisions:
+            job = self.jobs.get(decision.request_id)
+            if job is not None:
+                self._obey(job, decision)
+        while line.unacknowledged and line.unacknowledged[0][0] <= line.durable:
+            _, job, phase, tokens = line.unacknowledged.popleft()
+            if phase != AUTHORIZE:
+                job.acknowledged_tokens = max(job.acknowledged_tokens, tokens)
+                job.durable = job.durable or phase == FINISH
+
+    def _obey(self, job: Job, decision: decision_pb2.Decision) -> None:
+        if decision.HasField("grant"):
+            if job.finished and not job.begun:
+                return
+            job.begun = True
+            job.ceiling_tokens = max(job.ceiling_tokens, decision.grant.output_ceiling_tokens)
+            job.token = decision.grant.resume
+            job.final = decision.grant.final
+        elif decision.verdict == decision_pb2.VERDICT_DENY:
+            self.world.denials[decision_pb2.DecisionReason.Name(decision.reason)[len("DECISION_REASON_") :]] += 1
+            job.must_stop = True
+            if job.asks and not job.begun and not job.finished:
+                job.denied = True
+                self.jobs.pop(job.request_id, None)
+        job.changed.set()
+
+
+def _meter(servicer: Any) -> Any:
+    async def serve(requests: Any, context: Any) -> None:
+        responses = servicer.Meter(requests, context)
+        try:
+            async for response in responses:
+                await context.write(response)
+        finally:
+            await responses.aclose()
+
+    return serve

@@ -1,0 +1,216 @@
+"""One simulation: a fleet made from a seed, its end users, its operators, whatever goes wrong, and the healing."""
+
+import asyncio
+import hashlib
+import itertools
+from collections import Counter, deque
+from typing import Any
+
+from control_service.storage.database import MIGRATIONS as CONTROL_MIGRATIONS
+from control_service.usecases import config_feed, sweep
+from metering_service import assembly
+from metering_service.storage import MIGRATIONS as METERING_MIGRATIONS
+from tests.simulation import faults, invariants
+from tests.simulation.chance import Chance
+from tests.simulation.database import SimulatedDatabase
+from tests.simulation.loop import PARTY, SimulatedLoop
+from tests.simulation.network import Network
+from tests.simulation.people import People
+from tests.simulation.ports import Disk
+from tests.simulation.processes import ControlProcess, MeteringProcess
+from tests.simulation.servers import InferenceServer, Job
+
+TROUBLE_S = 80.0
+"""For so long things go wrong."""
+HEAL_S = 110.0
+"""Longer than every window of the product: by then all that was left behind is settled."""
+TAIL = 80
+
+
+# Polling is most of what an idle fleet costs; whoever changes something in the same process is told at once anyway.
+config_feed.POLL_SECONDS = 0.4
+sweep.TICK_SECONDS = 0.5
+assembly.EXPIRE_INTERVAL_S = 0.05
+
+
+class Violation(AssertionError):  # noqa: N818  # what it is called everywhere
+    """Something that must always be true is not."""
+
+
+class World:
+    """Everything of one seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.loop = SimulatedLoop()  # type: ignore[abstract]  # what nobody calls is not there
+        self.chance = Chance(seed)
+        self.network = Network(self.loop, self.chance)
+        self.control = SimulatedDatabase(CONTROL_MIGRATIONS)
+        self.metering = SimulatedDatabase(METERING_MIGRATIONS)
+        self.control_disk, self.metering_disk = Disk(self.chance), Disk(self.chance)
+        self.denials: Counter[str] = Counter()
+        self.tail: deque[str] = deque(maxlen=TAIL)
+        self._hash = hashlib.sha256()
+        self._ids = itertools.count(1)
+        self._starts: Counter[str] = Counter()
+        self.controls: dict[str, ControlProcess | None] = {}
+        self.nodes: dict[str, MeteringProcess | None] = {}
+        self.servers: list[InferenceServer] = []
+        self.jobs: list[Job] = []
+        self.people = People(self)
+        self._checked_writes = (0, 0)
+
+    # --- for everybody in it ---------------------------------------------------------------------------------------
+
+    def new_id(self) -> str:
+        """Unique in this world."""
+        return f"00000000-0000-0000-0000-{next(self._ids):012}"
+
+    def note(self, what: str) -> None:
+        """One line of the trace."""
+        party = PARTY.get()
+        line = f"{self.loop.now_s:12.6f} {party or '-'!s:<12} {what}"
+        self._hash.update(line.encode())
+        self.tail.append(line)
+
+    @property
+    def trace_hash(self) -> str:
+        """The same for the same seed, always and everywhere."""
+        return self._hash.hexdigest()[:16]
+
+    def check(self, holds: bool, what: str) -> None:
+        """Raises Violation unless it holds."""
+        if not holds:
+            raise Violation(what)
+
+    def some_control(self) -> ControlProcess | None:
+        """A replica, as a client would find one."""
+        there = [process for process in self.controls.values() if process is not None]
+        return self.chance.pick(there) if there else None
+
+    def some_node(self) -> MeteringProcess | None:
+        """A node that serves, as a client would find one."""
+        there = [process for process in self.nodes.values() if process is not None and process.serving]
+        return self.chance.pick(there) if there else None
+
+    def start_control(self, name: str) -> None:
+        """Start a replica, or start it again."""
+        self._starts[name] += 1
+        self.controls[name] = ControlProcess(self, name, self._starts[name])
+
+    def start_node(self, name: str) -> None:
+        """Start a node, or start it again."""
+        self._starts[name] += 1
+        self.nodes[name] = MeteringProcess(self, name, self._starts[name])
+
+    # --- its course ------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """From the beginning to the last look into the books. Raises Violation, or what the code under test does."""
+        try:
+            self.loop.run_until_complete(self._run())
+        finally:
+            self.loop.put_away()
+            self.control.close()
+            self.metering.close()
+
+    async def _run(self) -> None:
+        chance = self.chance
+        chance.calm = True
+        for number in range(chance.integer(1, 3)):
+            self.start_control(f"control{number}")
+        await self.people.found()
+        for number in range(chance.integer(1, 4)):
+            self.start_node(f"node{number}")
+        self.servers = [InferenceServer(self, number) for number in range(chance.integer(2, 6))]
+        await asyncio.sleep(2.0)
+        chance.rates, chance.calm = faults.rates(chance), False
+        watch = asyncio.gather(self._watch(), self._keep_running())
+        work = [
+            asyncio.ensure_future(self._end_users()),
+            asyncio.ensure_future(self.people.trouble()),
+            asyncio.ensure_future(faults.strike(self)),
+        ]
+        await self._sleep(TROUBLE_S, watch)
+        for task in work:
+            task.cancel()
+        await asyncio.gather(*work, return_exceptions=True)
+        chance.calm = True
+        faults.heal(self)
+        self.note("healed")
+        await self._sleep(HEAL_S, watch)
+        await self._last_words(watch)
+        self.look()
+        invariants.check_books(self)
+        watch.cancel()
+
+    async def _sleep(self, seconds: float, watch: "asyncio.Future[Any]") -> None:
+        await asyncio.wait([watch], timeout=seconds)
+        if watch.done():
+            watch.result()
+
+    async def _watch(self) -> None:
+        """Looks at everything whenever something was written."""
+        while True:
+            writes = (self.control.writes, self.metering.writes)
+            if writes != self._checked_writes:
+                self._checked_writes = writes
+                self.look()
+            await asyncio.sleep(0.01)
+
+    def look(self) -> None:
+        """What must be true at every moment."""
+        for failure in self.loop.failures:
+            error = failure.get("exception")
+            if error is not None and "never retrieved" not in failure.get("message", ""):
+                raise error
+        self.loop.failures.clear()
+        invariants.check_budgets(self)
+        invariants.check_nodes(self)
+
+    async def _keep_running(self) -> None:
+        """A supervisor: whoever ended by itself is started again."""
+        while True:
+            await asyncio.sleep(self.chance.uniform(0.2, 2.0))
+            for name, process in list(self.nodes.items()):
+                if process is not None and process.main.done():
+                    if not process.main.cancelled() and process.main.exception() is not None:
+                        process.main.result()
+                    self.start_node(name)
+
+    async def _end_users(self) -> None:
+        """Requests, in bursts."""
+        chance = self.chance
+        while True:
+            await asyncio.sleep(chance.uniform(0.05, 2.5))
+            server = chance.pick(self.servers)
+            if server.party.dead or server.party.paused:
+                continue
+            for _ in range(chance.integer(1, 4) if chance.once_in(3) else 1):
+                server.begin(self._job())
+
+    def _job(self) -> Job:
+        chance = self.chance
+        input_tokens = chance.integer(0, 600)
+        target = chance.pick((0, 1, 5, 40, 120, 400, 1_500))
+        job = Job(
+            f"r{len(self.jobs) + 1}",
+            chance.pick(self.people.service_names),
+            input_tokens,
+            input_tokens * chance.pick((0, 0, 30, 100)) // 100,
+            target,
+            max_output_tokens=chance.pick((None, None, target, target + 50)),
+            asks=not chance.once_in(12),
+            late=chance.once_in(15),
+        )
+        self.jobs.append(job)
+        return job
+
+    async def _last_words(self, watch: "asyncio.Future[Any]") -> None:
+        """By now every request has been finished by its server, or given up by the fleet."""
+        for server in self.servers:
+            for job in server.jobs.values():
+                if not server.party.dead:
+                    self.check(job.finished, f"{job.request_id} never ends")
+                    self.check(job.durable, f"the finish of {job.request_id} is never durable")
+        await self._sleep(1.0, watch)
