@@ -180,6 +180,7 @@ class WatchConfigResponse(_message.Message):
     SERVICES_FIELD_NUMBER: _builtins.int
     RECALLED_LEASE_IDS_FIELD_NUMBER: _builtins.int
     REPLENISHED_SERVICE_UIDS_FIELD_NUMBER: _builtins.int
+    LOST_NODES_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Everything up to this version that concerns this node's subscriptions has been sent with or before this message."""
     @_builtins.property
@@ -194,6 +195,12 @@ class WatchConfigResponse(_message.Message):
     def replenished_service_uids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Budgets may have something again: ask again for services with these uids even if a budget was said to be empty."""
 
+    @_builtins.property
+    def lost_nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___LostNode]:
+        """Nodes that fell silent and still have leases: whoever can take over their affairs does, and settles them for good.
+        Told again every few seconds for as long as it is so.
+        """
+
     def __init__(
         self,
         *,
@@ -201,14 +208,41 @@ class WatchConfigResponse(_message.Message):
         services: _abc.Iterable[_config_pb2.ServiceConfig] | None = ...,
         recalled_lease_ids: _abc.Iterable[_builtins.str] | None = ...,
         replenished_service_uids: _abc.Iterable[_builtins.str] | None = ...,
+        lost_nodes: _abc.Iterable[Global___LostNode] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["recalled_lease_ids", b"recalled_lease_ids", "replenished_service_uids", b"replenished_service_uids", "services", b"services", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lost_nodes", b"lost_nodes", "recalled_lease_ids", b"recalled_lease_ids", "replenished_service_uids", b"replenished_service_uids", "services", b"services", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchConfigResponse: _TypeAlias = WatchConfigResponse  # noqa: Y015
+
+@_typing.final
+class LostNode(_message.Message):
+    """A node that control has not had an exchange from for longer than its leases hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """Its name."""
+    epoch: _builtins.int
+    """The last epoch of it that said hello."""
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LostNode: _TypeAlias = LostNode  # noqa: Y015
 
 @_typing.final
 class ExchangeLeasesRequest(_message.Message):
@@ -221,6 +255,7 @@ class ExchangeLeasesRequest(_message.Message):
     EXCHANGE_NUMBER_FIELD_NUMBER: _builtins.int
     ACKNOWLEDGED_VERSION_FIELD_NUMBER: _builtins.int
     STATEMENTS_FIELD_NUMBER: _builtins.int
+    SETTLED_BELOW_EPOCH_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """Its name."""
     epoch: _builtins.int
@@ -229,6 +264,11 @@ class ExchangeLeasesRequest(_message.Message):
     """Counts up from 1 within an epoch; an exchange whose number is not above the last one taken is refused."""
     acknowledged_version: _builtins.int
     """The configuration version that it has taken in."""
+    settled_below_epoch: _builtins.int
+    """All leases of this node's epochs below this one are settled: what the metering database knew of them was stated and
+    answered. Those still open, which it never knew, are closed at what control knows. Never above `epoch`; 0 says nothing.
+    A level: a node says it in every exchange from then on.
+    """
     @_builtins.property
     def statements(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseStatement]:
         """Its leases that changed, want something or are new; those left out stay as they were, and all are renewed."""
@@ -241,10 +281,11 @@ class ExchangeLeasesRequest(_message.Message):
         exchange_number: _builtins.int = ...,
         acknowledged_version: _builtins.int = ...,
         statements: _abc.Iterable[Global___LeaseStatement] | None = ...,
+        settled_below_epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_version", b"acknowledged_version", "epoch", b"epoch", "exchange_number", b"exchange_number", "node", b"node", "statements", b"statements"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_version", b"acknowledged_version", "epoch", b"epoch", "exchange_number", b"exchange_number", "node", b"node", "settled_below_epoch", b"settled_below_epoch", "statements", b"statements"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

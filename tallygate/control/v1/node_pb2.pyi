@@ -49,7 +49,7 @@ class Node(_message.Message):
 
     @_builtins.property
     def lease_valid_until_time(self) -> _timestamp_pb2.Timestamp:
-        """Until when its leases hold, as far as it knows; control takes them back well after."""
+        """Until when its leases hold, as far as it knows. Time alone never ends them for control: see WatchConfigResponse.lost_nodes."""
 
     def __init__(
         self,
