@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 
 MICRO_PER_TOKEN = 60_000_000
 TOKENS = "input_tokens + cached_input_tokens + cache_write_tokens + output_tokens + reasoning_tokens"
+BOOKED = " + ".join(
+    f"coalesce((SELECT sum(value) FROM json_each({payer})), 0)" for payer in ("reserved", "trial", "billed", "unfunded")
+)
+"""What a record's receipt has: its counts are the whole request's, of which other parts book theirs."""
 OUTSTANDING = "max(0, granted_units - consumed_units - returned_units)"
 
 
@@ -77,7 +81,7 @@ def check_books(world: "World") -> None:
     _check_jobs(world)
     records = rows(
         "SELECT service_uid, sum(cost_nanos) cost, sum(debt_nanos) debt, sum(overrun_tokens) overrun, count(*) parts,"  # noqa: S608
-        f" sum({TOKENS}) tokens FROM requests GROUP BY 1"
+        f" sum({BOOKED}) tokens FROM requests GROUP BY 1"
     )
     cells = rows(
         "SELECT service_uid, sum(cost_nanos) cost, sum(debt_nanos) debt, sum(overrun_tokens) overrun,"  # noqa: S608
@@ -105,7 +109,7 @@ def check_books(world: "World") -> None:
 def _check_jobs(world: "World") -> None:
     booked: dict[str, int] = defaultdict(int)
     overrun: dict[str, int] = defaultdict(int)
-    for row in world.metering.rows(f"SELECT request_id, {TOKENS} AS tokens, overrun_tokens FROM requests"):  # noqa: S608
+    for row in world.metering.rows(f"SELECT request_id, {BOOKED} AS tokens, overrun_tokens FROM requests"):  # noqa: S608
         booked[row["request_id"]] += row["tokens"]
         overrun[row["request_id"]] += row["overrun_tokens"]
     known = {job.request_id: job for server in world.servers for job in server.jobs.values()}

@@ -121,6 +121,7 @@ class StreamCall:
     def __init__(self, network: Network, caller: Party, server: Server | None, serve: Serve | None) -> None:
         self.caller = caller
         self.server = server
+        self.name = server.party.name if server is not None else "nobody"
         self._network = network
         self._task: asyncio.Task[None] | None = None
         self.broken: AioRpcError | None = None

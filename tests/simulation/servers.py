@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 AUTHORIZE = report_pb2.REPORT_PHASE_AUTHORIZE
 PROGRESS = report_pb2.REPORT_PHASE_PROGRESS
 FINISH = report_pb2.REPORT_PHASE_FINISH
+PHASES = {AUTHORIZE: "asks", PROGRESS: "has", FINISH: "ends with"}
 HEARTBEAT_S = 1.0
 SILENCE_MAX_S = 2.5
 
@@ -199,8 +200,8 @@ class InferenceServer:
         if phase != AUTHORIZE:
             job.said_tokens = max(job.said_tokens, job.total_tokens)
         report = job.report(phase, resumed=resumed)
-        reports = [report]
-        line.call.to_server.send(metering_service_pb2.MeterRequest(first_sequence=line.sent, reports=reports))
+        self.world.note(f"{job.request_id} {PHASES[phase]} {job.total_tokens} to {line.call.name}{' again' * resumed}")
+        line.call.to_server.send(metering_service_pb2.MeterRequest(first_sequence=line.sent, reports=[report]))
 
     def _forget_the_unanswered(self) -> None:
         """Whoever asked and got no answer asks somebody else, under another id: here, it gives up."""
@@ -237,6 +238,9 @@ class InferenceServer:
                 job.durable = job.durable or phase == FINISH
 
     def _obey(self, job: Job, decision: decision_pb2.Decision) -> None:
+        reason = decision_pb2.DecisionReason.Name(decision.reason)[len("DECISION_REASON_") :]
+        answer = f"up to {decision.grant.output_ceiling_tokens}" if decision.HasField("grant") else reason
+        self.world.note(f"{job.request_id} hears {answer}")
         if decision.HasField("grant"):
             if job.finished and not job.begun:
                 return
@@ -245,7 +249,7 @@ class InferenceServer:
             job.token = decision.grant.resume
             job.final = decision.grant.final
         elif decision.verdict == decision_pb2.VERDICT_DENY:
-            self.world.denials[decision_pb2.DecisionReason.Name(decision.reason)[len("DECISION_REASON_") :]] += 1
+            self.world.denials[reason] += 1
             job.must_stop = True
             if job.asks and not job.begun and not job.finished:
                 job.denied = True

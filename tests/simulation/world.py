@@ -28,8 +28,8 @@ TAIL = 80
 
 
 # Polling is most of what an idle fleet costs; whoever changes something in the same process is told at once anyway.
-config_feed.POLL_SECONDS = 0.4
-sweep.TICK_SECONDS = 0.5
+config_feed.POLL_SECONDS = 1.0
+sweep.TICK_SECONDS = 1.0
 assembly.EXPIRE_INTERVAL_S = 0.05
 
 
