@@ -11,8 +11,10 @@ if TYPE_CHECKING:
 
 MICRO_PER_TOKEN = 60_000_000
 TOKENS = "input_tokens + cached_input_tokens + cache_write_tokens + output_tokens + reasoning_tokens"
-BOOKED = " + ".join(
-    f"coalesce((SELECT sum(value) FROM json_each({payer})), 0)" for payer in ("reserved", "trial", "billed", "unfunded")
+BOOKED = (
+    "coalesce((SELECT sum(value) FROM json_each(reserved)), 0) + coalesce((SELECT sum(value) FROM json_each(trial)), 0)"
+    " + coalesce((SELECT sum(value) FROM json_each(billed)), 0)"
+    " + coalesce((SELECT sum(value) FROM json_each(unfunded)), 0)"
 )
 """What a record's receipt has: its counts are the whole request's, of which other parts book theirs."""
 OUTSTANDING = "max(0, granted_units - consumed_units - returned_units)"
