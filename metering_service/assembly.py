@@ -56,6 +56,11 @@ class Assembly:
             every(HOUSEKEEPING_INTERVAL_S, self.recovery.settle),
         )
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left of earlier epochs, and control knows it."""
+        return self.link.told_settled and self.keeper.all_closed and self.node.books.idle
+
     async def leave(self) -> None:
         """Once no stream is left, while `work` goes on: hand over what runs, commit, give all leases back."""
         await self._hand_over()
@@ -84,11 +89,17 @@ class Assembly:
         return self.keeper.all_closed
 
 
-async def assemble(
-    name: str, storage: Recorder, connect: Connect, *, clock: Clock, new_id: Callable[[], str], settings: NodeSettings
+async def put_together(
+    name: str,
+    epoch: int,
+    storage: Recorder,
+    connect: Connect,
+    *,
+    clock: Clock,
+    new_id: Callable[[], str],
+    settings: NodeSettings,
 ) -> Assembly:
-    """Begin a new epoch of a node. Raises StorageUnavailable."""
-    epoch = await storage.register_node(name)
+    """An epoch of a node that was begun in the database. Raises StorageUnavailable."""
     books = Books(clock=clock, node=name, epoch=epoch, settings=settings)
     link = ControlLink(connect, database_id=await storage.database_id())
     runner = Runner(link, storage)

@@ -2,17 +2,18 @@
 
 import asyncio
 import uuid
-from collections.abc import Awaitable
 from typing import Any
 
 import grpc
 import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service.api.control_link import connect_to
 from metering_service.api.errors import translate
 from metering_service.api.metering_servicer import MeteringServicer
 from metering_service.api.usage_servicer import UsageServicer
-from metering_service.assembly import Assembly, assemble
+from metering_service.assembly import Assembly, put_together
+from metering_service.caretaking import Caretaking
 from metering_service.domain.errors import NodeFenced, StorageUnavailable
 from metering_service.settings import Settings
 from metering_service.storage import MIGRATIONS, SqlRecorder, SqlUsageReader
@@ -45,79 +46,127 @@ def new_id() -> str:
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
-    """Run a node until `stop` is set. Raises StartupError where it cannot start, or was told that it must not run."""
+    """Run a node until `stop` is set; one that was thought dead, and was fenced, comes back under a new epoch.
+
+    Raises:
+        StartupError: it cannot start, or was told that it must not run.
+    """
     engine = create_engine(settings.database_url)
     try:
         await migrate(engine, MIGRATIONS, PROGRAM)
-        assembly = await assemble(
-            settings.node_name,
-            SqlRecorder(engine, new_id),
-            connect_to(settings.control),
-            clock=SystemClock(),
-            new_id=new_id,
-            settings=NodeSettings(),
-        )
-        node = assembly.node
-        metering = MeteringServicer(node)
-        usage = UsageServicer(
-            SqlUsageReader(engine), running=node.running, fresh_through_us=node.books.fresh_through_us
-        )
-
-        def add_servicers(server: grpc.aio.Server) -> None:
-            metering_service_pb2_grpc.add_MeteringServiceServicer_to_server(metering, server)
-            usage_service_pb2_grpc.add_UsageServiceServicer_to_server(usage, server)
-
-        server = GrpcServer(
-            listen=settings.listen,
-            insecure=settings.insecure,
-            service_names=SERVICE_NAMES,
-            add_servicers=add_servicers,
-            translate=translate,
-        )
-        await _run(assembly, metering, server, stop)
+        program = _Program(settings, engine)
+        while not stop.is_set():
+            await program.run_epoch(stop)
     except StorageUnavailable as error:
         raise StartupError(f"{error} Start this node again when the metering database answers.") from error
     finally:
         await engine.dispose()
 
 
-async def _run(assembly: Assembly, metering: MeteringServicer, server: GrpcServer, stop: asyncio.Event) -> None:
-    node = assembly.node
-    address = await server.start()
-    log.info("starting", address=address, node=node.name, epoch=node.epoch)
-    work = asyncio.gather(assembly.work(), _announce_when_up_to_date(assembly, server, address))
-    stopped = asyncio.create_task(stop.wait())
-    try:
-        futures: set[asyncio.Future[Any]] = {work, stopped}
-        await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
-            await _explain(work)
-        log.info("stopping", node=node.name)
-        metering.drain()
-        await server.stop(DRAIN_S)
-        await assembly.leave()
-        log.info("stopped", node=node.name)
-    finally:
-        stopped.cancel()
-        assembly.runner.cancel()
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
-        await server.stop(0)
+class _Program:
+    """One process: epochs one after the other, at one address."""
 
+    def __init__(self, settings: Settings, engine: AsyncEngine) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._holder = new_id()
+        self._listen = settings.listen
+        self._announced = False
 
-async def _announce_when_up_to_date(assembly: Assembly, server: GrpcServer, address: str) -> None:
-    """A node serves once it has heard from the control service; from then on it goes on with what it has."""
-    await assembly.link.up_to_date.wait()
-    server.set_serving(True)
-    announce(address)
-    log.info("serving", address=address)
+    async def run_epoch(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set, or this epoch is over. Raises StartupError, StorageUnavailable."""
+        name, clock, node_settings = self._settings.node_name, SystemClock(), NodeSettings()
+        storage, connect = SqlRecorder(self._engine, new_id), connect_to(self._settings.control)
+        epoch = await storage.register_node(name, self._holder)
+        assembly = await put_together(name, epoch, storage, connect, clock=clock, new_id=new_id, settings=node_settings)
+        caretaking = Caretaking(
+            name, self._holder, storage, connect, clock=clock, new_id=new_id, settings=node_settings
+        )
+        assembly.link.on_lost = caretaking.name_lost
+        metering = MeteringServicer(assembly.node)
+        server = self._server(assembly, metering)
+        try:
+            await self._run(assembly, caretaking, metering, server, stop)
+        except NodeFenced as error:
+            await self._judge(assembly, error)
 
+    def _server(self, assembly: Assembly, metering: MeteringServicer) -> GrpcServer:
+        node = assembly.node
+        usage = UsageServicer(
+            SqlUsageReader(self._engine), running=node.running, fresh_through_us=node.books.fresh_through_us
+        )
 
-async def _explain(work: Awaitable[object]) -> None:
-    """Turn the end of a task that never ends by itself into a sentence."""
-    try:
-        await work
-    except NodeFenced as error:
-        raise StartupError(f"{error} This node stops; start it again, under a name that no other node has.") from error
-    except grpc.aio.AioRpcError as error:
-        raise StartupError(f"The control service refused this node: {error.details()}") from error
+        def add_servicers(server: grpc.aio.Server) -> None:
+            metering_service_pb2_grpc.add_MeteringServiceServicer_to_server(metering, server)
+            usage_service_pb2_grpc.add_UsageServiceServicer_to_server(usage, server)
+
+        return GrpcServer(
+            listen=self._listen,
+            insecure=self._settings.insecure,
+            service_names=SERVICE_NAMES,
+            add_servicers=add_servicers,
+            translate=translate,
+        )
+
+    async def _run(
+        self,
+        assembly: Assembly,
+        caretaking: Caretaking,
+        metering: MeteringServicer,
+        server: GrpcServer,
+        stop: asyncio.Event,
+    ) -> None:
+        """Raises NodeFenced, with all streams broken and nothing said on them since."""
+        node = assembly.node
+        address = self._listen = await server.start()
+        log.info("starting", address=address, node=node.name, epoch=node.epoch)
+        work = asyncio.gather(assembly.work(), caretaking.run(), self._announce_when_up_to_date(assembly, server))
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            futures: set[asyncio.Future[Any]] = {work, stopped}
+            await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
+            log.info("stopping", node=node.name)
+            metering.drain()
+            await server.stop(DRAIN_S)
+            await assembly.leave()
+            log.info("stopped", node=node.name)
+        except grpc.aio.AioRpcError as error:
+            raise StartupError(f"The control service refused this node: {error.details()}") from error
+        finally:
+            stopped.cancel()
+            assembly.runner.cancel()
+            work.cancel()
+            await server.stop(0)
+            await asyncio.gather(work, return_exceptions=True)
+
+    async def _announce_when_up_to_date(self, assembly: Assembly, server: GrpcServer) -> None:
+        """A node serves once it has heard from the control service; from then on it goes on with what it has."""
+        await assembly.link.up_to_date.wait()
+        server.set_serving(True)
+        if not self._announced:
+            self._announced = True
+            announce(self._listen)
+        log.info("serving", address=self._listen, epoch=assembly.node.epoch)
+
+    async def _judge(self, assembly: Assembly, error: NodeFenced) -> None:
+        """Whether a fenced node may come back: returns if so. Raises StartupError, StorageUnavailable."""
+        node = assembly.node
+        row = await assembly.storage.registration(node.name)
+        if row is None or (row.epoch, row.commit_no) < (node.epoch, assembly.committer.commit_no):
+            raise StartupError(
+                f"The metering database has epoch {row.epoch if row else 0} of node {node.name} where this process had "
+                f"written more of epoch {node.epoch}: it was restored from an older copy; run `tallygate recover`."
+            ) from error
+        if row.epoch == node.epoch:
+            raise StartupError(
+                f"{error} The metering database knows no epoch of node {node.name} above {node.epoch}: it was restored "
+                f"from an older copy; run `tallygate recover`."
+            ) from error
+        if not row.is_caretaken:
+            raise StartupError(
+                f"Another process runs as node {node.name}: it began epoch {row.epoch}, so this one, with epoch "
+                f"{node.epoch}, stops; give each node a name of its own with --node-name."
+            ) from error
+        log.warning("coming_back", node=node.name, epoch=node.epoch, problem=str(error))

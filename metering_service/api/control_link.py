@@ -9,6 +9,7 @@ import grpc
 import structlog
 
 from metering_service.api.fleet_codec import answer_from, config_from, reason_of, statement_to
+from metering_service.domain.errors import NodeFenced
 from metering_service.domain.service import ServiceConfig
 from metering_service.usecases.configuration import take_config
 from metering_service.usecases.lease_keeper import LeaseKeeper
@@ -26,7 +27,8 @@ SILENCE_MAX_S = 3.0
 SUBSCRIPTIONS_PER_MESSAGE = 1_000
 STATEMENTS_PER_EXCHANGE = 1_000
 
-FATAL_REASONS = frozenset({"NODE_FENCED", "METERING_DATABASE_MISMATCH"})
+FENCED = "NODE_FENCED"
+FATAL_REASONS = frozenset({FENCED, "METERING_DATABASE_MISMATCH"})
 """After these this node must not go on."""
 
 log = structlog.get_logger()
@@ -69,6 +71,9 @@ class ControlLink:
         self._version = 0
         self._last_renewal_ns = 0
         self.up_to_date = asyncio.Event()
+        self.told_settled = False
+        """Whether control knows that all leases of earlier epochs are settled."""
+        self.on_lost: Callable[[list[tuple[str, int]]], None] = lambda _: None
 
     # --- errands of the use cases --------------------------------------------------------------------------------
 
@@ -90,7 +95,12 @@ class ControlLink:
     # --- the two loops -------------------------------------------------------------------------------------------
 
     async def run(self, node: Node, keeper: LeaseKeeper) -> None:
-        """Keep the line up until cancelled. Raises only when this node is fenced or refused for good."""
+        """Keep the line up until cancelled.
+
+        Raises:
+            NodeFenced: control knows a later epoch.
+            grpc.aio.AioRpcError: control refused this node for good.
+        """
         async with self._connect() as stub:
             loops = {
                 asyncio.create_task(self._watch(stub, node, keeper)),
@@ -100,6 +110,10 @@ class ControlLink:
                 done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
                 for loop in done:
                     loop.result()
+            except grpc.aio.AioRpcError as error:
+                if reason_of(error) == FENCED:
+                    raise NodeFenced(error.details()) from error
+                raise
             finally:
                 for loop in loops:
                     loop.cancel()
@@ -176,6 +190,8 @@ class ControlLink:
             acknowledgement = pb.ConfigAcknowledgement(version=self._version)
             self._say(pb.WatchConfigRequest(acknowledgement=acknowledgement))
             self.up_to_date.set()
+        if message.lost_nodes:
+            self.on_lost([(lost.node, lost.epoch) for lost in message.lost_nodes])
         if message.recalled_lease_ids:
             keeper.recall(message.recalled_lease_ids)
             self._wanted.set()
@@ -203,7 +219,9 @@ class ControlLink:
         if len(said) > STATEMENTS_PER_EXCHANGE:
             said = said[:STATEMENTS_PER_EXCHANGE]
             self._wanted.set()
-        if not said and asked_ns - self._last_renewal_ns < RENEWAL_INTERVAL_NS:
+        settled_below_epoch = keeper.settled_below_epoch
+        settles = settled_below_epoch > 0 and not self.told_settled
+        if not said and not settles and asked_ns - self._last_renewal_ns < RENEWAL_INTERVAL_NS:
             return True
         self._exchange_number += 1
         request = pb.ExchangeLeasesRequest(
@@ -211,6 +229,7 @@ class ControlLink:
             epoch=node.epoch,
             exchange_number=self._exchange_number,
             acknowledged_version=self._version,
+            settled_below_epoch=settled_below_epoch,
             statements=[statement_to(statement) for statement in said],
         )
         try:
@@ -224,6 +243,7 @@ class ControlLink:
         node.control_answers = True
         valid_for_ns = response.valid_for.seconds * 1_000_000_000 + response.valid_for.nanos
         self._last_renewal_ns = asked_ns
+        self.told_settled = self.told_settled or settled_below_epoch > 0
         keeper.answered(said, [answer_from(answer) for answer in response.answers], asked_ns, valid_for_ns)
         return True
 

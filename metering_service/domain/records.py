@@ -85,6 +85,33 @@ class RequestRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Registration:
+    """A node's row: which epoch may write, how far it got, and whose it is.
+
+    `holder` is the process that began the epoch: its own id, or `caretaker_of` that of another node's, which began it
+    to settle what a lost one left.
+    """
+
+    node: str
+    epoch: int
+    commit_no: int
+    holder: str = ""
+
+    @property
+    def is_caretaken(self) -> bool:
+        """Whether the epoch is another node's, which only settles."""
+        return self.holder.startswith(_CARETAKER)
+
+
+_CARETAKER = "caretaker:"
+
+
+def caretaker_of(holder: str) -> str:
+    """The holder of an epoch that this process began in another node's stead."""
+    return _CARETAKER + holder
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseRecord:
     """What was consumed on a lease: absolute, only ever growing. Key: lease_id."""
 

@@ -3,11 +3,17 @@
 from collections.abc import Callable
 from itertools import starmap
 
-from sqlalchemy import ColumnElement, false, literal_column, select, update
+from sqlalchemy import ColumnElement, exists, false, literal_column, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from metering_service.domain.errors import NodeFenced
-from metering_service.domain.records import CommitBatch, LeaseRecord, RequestRecord, SettlementState
+from metering_service.domain.records import (
+    CommitBatch,
+    LeaseRecord,
+    Registration,
+    RequestRecord,
+    SettlementState,
+)
 from metering_service.storage.failures import database_answers
 from metering_service.storage.rows import (
     aggregate_row,
@@ -22,6 +28,9 @@ from metering_service.storage.statements import CommitStatements, insert
 from tallygate._server.database import read_only
 
 _DATABASE_ID = "database_id"
+
+# Written out, not a parameter: so it matches the condition of the index.
+_IS_OPEN = requests.c.state == literal_column(f"'{SettlementState.OPEN.value}'")
 
 
 class SqlRecorder:
@@ -40,14 +49,39 @@ class SqlRecorder:
             await connection.execute(propose.on_conflict_do_nothing())
             return str(await connection.scalar(select(meta.c.value).where(meta.c.key == _DATABASE_ID)))
 
-    async def register_node(self, node: str) -> int:
+    async def register_node(self, node: str, holder: str = "") -> int:
         """See `Recorder`."""
-        first = insert(self._engine.dialect, nodes).values(node=node, epoch=1, commit_no=0)
+        first = insert(self._engine.dialect, nodes).values(node=node, epoch=1, commit_no=0, holder=holder)
         raised = first.on_conflict_do_update(
-            index_elements=[nodes.c.node], set_={"epoch": nodes.c.epoch + 1, "commit_no": 0}
+            index_elements=[nodes.c.node], set_={"epoch": nodes.c.epoch + 1, "commit_no": 0, "holder": holder}
         )
         async with database_answers(), self._engine.begin() as connection:
             return int(await connection.scalar(raised.returning(nodes.c.epoch)))
+
+    async def registration(self, node: str) -> Registration | None:
+        """See `Recorder`."""
+        found = await self._registrations(nodes.c.node == node)
+        return found[0] if found else None
+
+    async def unsettled_nodes(self, but: str) -> list[Registration]:
+        """See `Recorder`."""
+        has_request = exists().where(requests.c.node == nodes.c.node, _IS_OPEN)
+        has_lease = exists().where(leases.c.node == nodes.c.node, leases.c.closed == false())
+        return await self._registrations(nodes.c.node != but, or_(has_request, has_lease))
+
+    async def take_over(self, lost: Registration, holder: str, *, idle: bool) -> int | None:
+        """See `Recorder`."""
+        same = (nodes.c.node == lost.node) & (nodes.c.epoch == lost.epoch)
+        if idle:
+            same &= nodes.c.commit_no == lost.commit_no
+        raised = update(nodes).where(same).values(epoch=lost.epoch + 1, commit_no=0, holder=holder)
+        async with database_answers(), self._engine.begin() as connection:
+            return lost.epoch + 1 if (await connection.execute(raised)).rowcount else None
+
+    async def _registrations(self, *conditions: ColumnElement[bool]) -> list[Registration]:
+        query = select(nodes.c.node, nodes.c.epoch, nodes.c.commit_no, nodes.c.holder)
+        async with database_answers(), read_only(self._engine) as connection:
+            return [Registration(*row) for row in await connection.execute(query.where(*conditions).order_by("node"))]
 
     async def commit(self, node: str, epoch: int, batch: CommitBatch) -> None:
         """See `Recorder`."""
@@ -68,9 +102,7 @@ class SqlRecorder:
 
     async def open_requests(self, node: str, below_epoch: int) -> list[RequestRecord]:
         """See `Recorder`."""
-        # Written out, not a parameter: so it matches the condition of the index.
-        state_open = requests.c.state == literal_column(f"'{SettlementState.OPEN.value}'")
-        return await self._requests(requests.c.node == node, requests.c.epoch < below_epoch, state_open)
+        return await self._requests(requests.c.node == node, requests.c.epoch < below_epoch, _IS_OPEN)
 
     async def find_request(self, service_uid: str, request_id: str) -> list[RequestRecord]:
         """See `Recorder`."""

@@ -39,8 +39,17 @@ def _tokens(prefix: str = "") -> list[Column[Any]]:
 meta = Table("meta", metadata, _key("key"), _text("value"))
 """Facts about the database itself: `database_id`."""
 
-nodes = Table("nodes", metadata, _key("node"), _number("epoch"), _number("commit_no"))
-"""The fence: the epoch that may write for a node, and its last commit."""
+nodes = Table(
+    "nodes",
+    metadata,
+    _key("node"),
+    _number("epoch"),
+    _number("commit_no"),
+    Column("holder", BY_CODE_POINT, nullable=False, server_default=""),
+    Column("exchange_answered", BigInteger, nullable=False, server_default="0"),
+    Column("control_incarnation", BY_CODE_POINT, nullable=False, server_default=""),
+)
+"""The fence: the epoch that may write for a node, its last commit, and the process that has it (see `Registration`)."""
 
 requests = Table(
     "requests",

@@ -5,11 +5,15 @@ import asyncio
 import structlog
 
 from metering_service.domain.errors import StorageUnavailable
+from metering_service.domain.records import CommitBatch
 from metering_service.usecases.books import Books
 from metering_service.usecases.ports import Recorder
 from metering_service.usecases.settings import NodeSettings
 
 COMMIT_INTERVAL_S = 0.005
+HEARTBEAT_S = 2.0
+"""So often something is committed, be it nothing: other nodes see by it that this one lives."""
+
 RETRY_FIRST_S = 0.05
 RETRY_MAX_S = 1.0
 
@@ -27,7 +31,7 @@ class GroupCommitter:
         self._node = node
         self._epoch = epoch
         self._checkpoint_interval_s = settings.checkpoint_interval_ns / 1e9
-        self._commit_no = commit_no
+        self.commit_no = commit_no
         self._work = asyncio.Event()
         books.on_work = self._wake
 
@@ -35,17 +39,17 @@ class GroupCommitter:
         """Commit until cancelled. Raises NodeFenced when another epoch has taken over."""
         loop = asyncio.get_running_loop()
         next_checkpoint = loop.time()
+        next_heartbeat = loop.time() + HEARTBEAT_S
         while True:
-            if not self._books.has_dirty:
-                await self._work.wait()
-            else:
-                await self._wait_for_work(next_checkpoint - loop.time())
+            next_s = min(next_checkpoint, next_heartbeat) if self._books.has_dirty else next_heartbeat
+            await self._wait_for_work(next_s - loop.time())
             self._work.clear()
             due = loop.time() >= next_checkpoint
             if due:
                 next_checkpoint = loop.time() + self._checkpoint_interval_s
             began = loop.time()
-            await self._commit(checkpoints=due)
+            if await self._commit(checkpoints=due, even_nothing=began >= next_heartbeat):
+                next_heartbeat = loop.time() + HEARTBEAT_S
             # A commit costs some milliseconds of processor however little is in it: let some more gather.
             await asyncio.sleep(max(0.0, began + COMMIT_INTERVAL_S - loop.time()))
 
@@ -55,11 +59,12 @@ class GroupCommitter:
         except TimeoutError:
             return
 
-    async def _commit(self, *, checkpoints: bool) -> None:
+    async def _commit(self, *, checkpoints: bool, even_nothing: bool) -> bool:
+        """Commit what has gathered; whether there was anything to commit."""
         gathering = self._books.gather(checkpoints=checkpoints)
-        if gathering is None:
-            return
-        batch = gathering.batch(self._commit_no + 1)
+        if gathering is None and not even_nothing:
+            return False
+        batch = gathering.batch(self.commit_no + 1) if gathering is not None else CommitBatch(self.commit_no + 1)
         delay_s = RETRY_FIRST_S
         while True:
             try:
@@ -69,8 +74,10 @@ class GroupCommitter:
                 log.warning("commit_retry", commit_no=batch.commit_no, problem=str(error), delay_ms=int(delay_s * 1000))
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, RETRY_MAX_S)
-        self._commit_no = batch.commit_no
-        self._books.committed()
+        self.commit_no = batch.commit_no
+        if gathering is not None:
+            self._books.committed()
+        return True
 
     def _wake(self) -> None:
         self._work.set()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from metering_service.domain.pool import Answer, Pool, Statement
+from metering_service.domain.pool import WANTED_MAX, Answer, Pool, Statement
 from metering_service.domain.records import LeaseRecord
 from metering_service.usecases.node import Node
 from metering_service.usecases.parking import retry
@@ -15,11 +15,25 @@ class LeaseKeeper:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._inherited: dict[str, LeaseRecord] = {}
+        self._adopted: dict[str, LeaseRecord] = {}
         self._recalled: set[str] = set()
+        self.recovered = False
+        """Whether all that earlier epochs left is booked, and their leases were handed to `inherit`."""
+
+    @property
+    def settled_below_epoch(self) -> int:
+        """Control has the last word on all leases of this node's epochs below this one; 0: not yet."""
+        return self._node.epoch if self.recovered and not self._inherited else 0
+
+    def adopt(self, leases: Iterable[LeaseRecord]) -> None:
+        """Say what was consumed on leases of an earlier epoch; more may yet be booked on them."""
+        self._adopted.update((record.lease_id, record) for record in leases)
 
     def inherit(self, leases: Iterable[LeaseRecord]) -> None:
         """Close leases of an earlier epoch: nothing more will be booked on them."""
-        self._inherited.update((record.lease_id, record) for record in leases)
+        for record in leases:
+            self._adopted.pop(record.lease_id, None)
+            self._inherited[record.lease_id] = record
 
     def recall(self, lease_ids: Sequence[str]) -> None:
         """Another node needs what these leases have free: give it back with the next exchange."""
@@ -37,7 +51,8 @@ class LeaseKeeper:
     def statements(self) -> list[Statement]:
         """What there is to say now."""
         now_ns = self._node.clock.monotonic_ns()
-        said = [_closing(record) for record in self._inherited.values()]
+        said = [_inherited(record, closing=True) for record in self._inherited.values()]
+        said += [_inherited(record, closing=False) for record in self._adopted.values()]
         for service in self._node.services.values():
             idle = not service.open and not service.waiters
             for pool in service.all_pools():
@@ -61,13 +76,7 @@ class LeaseKeeper:
         by_id = {answer.lease_id: answer for answer in answers}
         for statement in said:
             answer = by_id.get(statement.lease_id)
-            if answer is None:
-                continue
-            inherited = self._inherited.get(statement.lease_id)
-            if inherited is not None:
-                if answer.closed:
-                    del self._inherited[statement.lease_id]
-                    node.books.put_lease(_closed(inherited))
+            if answer is None or self._is_of_old(statement, answer):
                 continue
             service = node.services.get(statement.service)
             pool = _find(service, statement.lease_id) if service is not None else None
@@ -84,6 +93,16 @@ class LeaseKeeper:
         for service in list(node.waiting.values()):
             retry(node, service)
 
+    def _is_of_old(self, statement: Statement, answer: Answer) -> bool:
+        """Whether it is about an earlier epoch's lease; that is then dealt with."""
+        if not statement.closing:
+            return self._adopted.pop(statement.lease_id, None) is not None
+        inherited = self._inherited.get(statement.lease_id)
+        if inherited is not None and answer.closed:
+            del self._inherited[statement.lease_id]
+            self._node.books.put_lease(_closed(inherited))
+        return inherited is not None
+
     def wants_more(self) -> bool:
         """Whether somebody, here or on another node, waits for the next exchange."""
         return bool(self._recalled) or any(
@@ -99,8 +118,10 @@ class LeaseKeeper:
     @property
     def all_closed(self) -> bool:
         """Whether nothing is left to settle with the control service."""
-        return not self._inherited and not any(
-            True for service in self._node.services.values() for _ in service.all_pools()
+        return (
+            not self._inherited
+            and not self._adopted
+            and not any(True for service in self._node.services.values() for _ in service.all_pools())
         )
 
     def _close(self, service: ServiceState, pool: Pool) -> None:
@@ -132,7 +153,8 @@ def _find(service: ServiceState | None, lease_id: str) -> Pool | None:
     return next((pool for pool in service.all_pools() if pool.lease_id == lease_id), None)
 
 
-def _closing(record: LeaseRecord) -> Statement:
+def _inherited(record: LeaseRecord, *, closing: bool) -> Statement:
+    """What an earlier epoch consumed. What else it was granted counts as held until all is settled."""
     return Statement(
         record.lease_id,
         record.service,
@@ -140,10 +162,10 @@ def _closing(record: LeaseRecord) -> Statement:
         record.budget_kind,
         consumed_units=record.consumed_units,
         returned_units=0,
-        held_units=0,
+        held_units=0 if closing else WANTED_MAX,
         wanted_units=0,
         needed_units=0,
-        closing=True,
+        closing=closing,
     )
 
 

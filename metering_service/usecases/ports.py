@@ -9,6 +9,7 @@ from metering_service.domain.records import (
     AggregateDelta,
     CommitBatch,
     LeaseRecord,
+    Registration,
     RequestRecord,
 )
 
@@ -19,8 +20,21 @@ class Recorder(Protocol):
     async def database_id(self) -> str:
         """The database's id: made once, when the database was, and the same for every node that uses it."""
 
-    async def register_node(self, node: str) -> int:
+    async def register_node(self, node: str, holder: str = "") -> int:
         """Raise the node's epoch by one (to 1 at first), set its `commit_no` to 0, and return the epoch."""
+
+    async def registration(self, node: str) -> Registration | None:
+        """The node's row as it is now."""
+
+    async def unsettled_nodes(self, but: str) -> list[Registration]:
+        """All other nodes that have open requests or leases on record, by name."""
+
+    async def take_over(self, lost: Registration, holder: str, *, idle: bool) -> int | None:
+        """Raise a lost node's epoch, if it still is the one given; `idle`: and nothing was committed since.
+
+        Returns the new epoch, or None where another process was faster, or the node is not lost. From then on nothing
+        more is written by the old epoch.
+        """
 
     async def commit(self, node: str, epoch: int, batch: CommitBatch) -> None:
         """Write a whole batch in one transaction, exactly once however often it is called.

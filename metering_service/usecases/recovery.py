@@ -1,8 +1,8 @@
 """What earlier epochs of this node left behind, and its settlement.
 
 A clean shutdown leaves next to nothing. After a crash the database has open requests at their last checkpoint, and
-leases at what was committed on them. For the resume window the requests may still be carried on by some node; then they
-are booked, on the leases that they had, and the leases are closed.
+leases at what was committed on them. For the resume window requests may still be carried on by some node, those too
+that were never written; then they are booked, on the leases that they had, and only then the leases are closed.
 """
 
 from collections.abc import Iterator
@@ -40,17 +40,18 @@ class Recovery:
         self._keeper = keeper
         self._shares: dict[tuple[str, int], _Share] = {}
         self._seen: set[tuple[str, str]] = set()
+        self._is_over = False
         self._due_ns = node.clock.monotonic_ns() + node.settings.resume_window_ns
 
     async def look(self) -> None:
-        """Find what was left. Leases that no open request can use are closed at once."""
+        """Find what was left."""
         node = self._node
         await self._look_for_requests()
-        for lease in await self._storage.open_leases(node.name, node.epoch):
-            if (lease.service_uid, lease.epoch) in self._shares:
-                self._share(lease).leases[lease.lease_id] = lease
-            else:
-                self._keeper.inherit([lease])
+        leases = await self._storage.open_leases(node.name, node.epoch)
+        self._keeper.adopt(leases)
+        for lease in leases:
+            self._share(lease).leases[lease.lease_id] = lease
+        self._keeper.recovered = self._is_over = node.epoch == 1
 
     async def settle(self) -> None:
         """Book what can be booked by now; the rest next time."""
@@ -65,10 +66,17 @@ class Recovery:
                         share.requests.remove(record)
         except StorageUnavailable as error:
             log.warning("recovery_waits", problem=str(error))
+            return
         for key, share in list(self._shares.items()):
             if not share.requests:
                 del self._shares[key]
                 self._node.books.when_committed(partial(self._keeper.inherit, share.leases.values()))
+        if not self._shares and not self._is_over:
+            self._is_over = True
+            self._node.books.when_committed(self._done)
+
+    def _done(self) -> None:
+        self._keeper.recovered = True
 
     async def _look_for_requests(self) -> None:
         """Other nodes may yet write what an earlier epoch could not."""

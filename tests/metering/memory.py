@@ -10,6 +10,7 @@ from metering_service.domain.records import (
     CommitBatch,
     DenialKey,
     LeaseRecord,
+    Registration,
     RequestRecord,
     SettlementState,
 )
@@ -22,6 +23,7 @@ class MemoryRecorder:
 
     def __init__(self) -> None:
         self.nodes: dict[str, tuple[int, int]] = {}
+        self.holders: dict[str, str] = {}
         self.requests: dict[RequestKey, RequestRecord] = {}
         self.leases: dict[str, LeaseRecord] = {}
         self.aggregates: defaultdict[AggregateKey, AggregateDelta] = defaultdict(AggregateDelta)
@@ -32,11 +34,31 @@ class MemoryRecorder:
     async def database_id(self) -> str:
         return "memory"
 
-    async def register_node(self, node: str) -> int:
+    async def register_node(self, node: str, holder: str = "") -> int:
         self._answer()
         epoch = self.nodes.get(node, (0, 0))[0] + 1
         self.nodes[node] = (epoch, 0)
+        self.holders[node] = holder
         return epoch
+
+    async def registration(self, node: str) -> Registration | None:
+        self._answer()
+        return Registration(node, *self.nodes[node], self.holders[node]) if node in self.nodes else None
+
+    async def unsettled_nodes(self, but: str) -> list[Registration]:
+        self._answer()
+        names = {request.node for request in self.requests.values() if request.state is SettlementState.OPEN}
+        names |= {lease.node for lease in self.leases.values() if not lease.closed}
+        return [Registration(name, *self.nodes[name], self.holders[name]) for name in sorted(names - {but})]
+
+    async def take_over(self, lost: Registration, holder: str, *, idle: bool) -> int | None:
+        self._answer()
+        epoch, commit_no = self.nodes.get(lost.node, (0, 0))
+        if epoch != lost.epoch or (idle and commit_no != lost.commit_no):
+            return None
+        self.nodes[lost.node] = (epoch + 1, 0)
+        self.holders[lost.node] = holder
+        return epoch + 1
 
     async def commit(self, node: str, epoch: int, batch: CommitBatch) -> None:
         self._answer()

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from grpc.aio import AioRpcError
 
+from control_service import assembly as control_assembly
 from control_service.api.failures import translate as control_failure
-from control_service.assembly import put_together
 from control_service.storage.database import SqlDatabase
 from metering_service.api.errors import translate as metering_failure
 from metering_service.api.metering_servicer import MeteringServicer
-from metering_service.assembly import Assembly, assemble
+from metering_service.assembly import Assembly, put_together
+from metering_service.caretaking import Caretaking
 from metering_service.domain.errors import NodeFenced, StorageUnavailable
 from metering_service.storage import SqlRecorder
 from metering_service.usecases.settings import NodeSettings
@@ -36,7 +37,7 @@ class ControlProcess:
         self.party = Party(f"{name}#{number}")
         self.clock = SimulatedClock(world.loop, world.chance.integer(-DRIFT_PPM_MAX, DRIFT_PPM_MAX))
         database = ControlDatabase(SqlDatabase(world.control.engine), world.control_disk, self.party)
-        self.assembly = put_together(database, self.clock, world.new_id)
+        self.assembly = control_assembly.put_together(database, self.clock, world.new_id)
         self.database = database
         self.server = Server(self.party, control_failure)
         self.tasks = [world.loop.spawn(self.party, run()) for run in self.assembly.background]
@@ -79,24 +80,22 @@ class MeteringProcess:
     async def _main(self) -> None:
         world = self.world
         storage = MeteringDatabase(SqlRecorder(world.metering.engine, world.new_id), world.metering_disk, self.party)
+        common: Any = {"clock": self.clock, "new_id": world.new_id, "settings": NodeSettings()}
         try:
-            assembly = await assemble(
-                self.name,
-                storage,
-                self._connect,
-                clock=self.clock,
-                new_id=world.new_id,
-                settings=NodeSettings(),
-            )
+            epoch = await storage.register_node(self.name, self.party.name)
+            assembly = await put_together(self.name, epoch, storage, self._connect, **common)
         except StorageUnavailable:
             return
+        caretaking = Caretaking(self.name, self.party.name, storage, self._connect, **common)
+        assembly.link.on_lost = caretaking.name_lost
         self.assembly, self.servicer = assembly, MeteringServicer(assembly.node)
         world.note(f"{self.party} begins epoch {assembly.node.epoch}")
-        work = asyncio.ensure_future(assembly.work())
+        work = asyncio.gather(assembly.work(), caretaking.run())
         leaving = asyncio.ensure_future(self._leaving.wait())
         up = asyncio.ensure_future(self._serve_when_up_to_date(assembly))
         try:
-            await asyncio.wait([work, leaving], return_when=asyncio.FIRST_COMPLETED)
+            futures: set[asyncio.Future[Any]] = {work, leaving}
+            await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 self._explain(work)
             else:
@@ -109,7 +108,7 @@ class MeteringProcess:
                 task.cancel()
             await asyncio.gather(work, leaving, up, return_exceptions=True)
 
-    def _explain(self, work: "asyncio.Future[None]") -> None:
+    def _explain(self, work: "asyncio.Future[Any]") -> None:
         """Why a node ends by itself; anything but a fence is a bug."""
         error = work.exception()
         if isinstance(error, NodeFenced | AioRpcError):
