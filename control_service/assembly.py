@@ -8,12 +8,13 @@ from control_service.api.fleet_servicer import FleetServicer
 from control_service.usecases.acknowledgements import Acknowledgements
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.config_feed import ConfigFeed
-from control_service.usecases.config_history import ConfigHistory
 from control_service.usecases.exchange import ExchangeLeases
+from control_service.usecases.fleet_latch import FleetLatch
 from control_service.usecases.greeting import Greeting
+from control_service.usecases.memory import Memory
 from control_service.usecases.mutation import Mutations
 from control_service.usecases.ports import Database
-from control_service.usecases.shortages import Shortages
+from control_service.usecases.sightings import Sightings
 from control_service.usecases.sweep import Sweeper
 from tallygate._server.clock import Clock
 
@@ -24,19 +25,23 @@ class Assembly:
 
     mutations: Mutations
     feed: ConfigFeed
+    sightings: Sightings
     fleet: FleetServicer
     background: tuple[Callable[[], Coroutine[Any, Any, None]], ...]
 
 
 def put_together(database: Database, clock: Clock, new_id: Callable[[], str]) -> Assembly:
     """A replica on a database that is at its newest revision."""
-    signal, history, shortages = ChangeSignal(), ConfigHistory(), Shortages(clock)
-    feed = ConfigFeed(database, clock, signal, history, shortages)
-    acknowledgements = Acknowledgements(database, clock, signal, feed)
-    exchange = ExchangeLeases(database, clock, history, signal, shortages)
+    signal, memory = ChangeSignal(), Memory.on(clock)
+    feed = ConfigFeed(database, clock, signal, memory)
+    latch = FleetLatch(database, clock, signal, memory.sightings)
+    acknowledgements = Acknowledgements(database, clock, feed, latch)
+    exchange = ExchangeLeases(database, clock, signal, memory)
+    sweeper = Sweeper(database, clock, signal, memory.sightings, latch)
     return Assembly(
         Mutations(database, clock, new_id, signal),
         feed,
+        memory.sightings,
         FleetServicer(Greeting(database, clock), feed, acknowledgements, exchange),
-        (feed.run, acknowledgements.run, Sweeper(database, clock, signal).run),
+        (feed.run, acknowledgements.run, sweeper.run),
     )

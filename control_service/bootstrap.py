@@ -107,7 +107,7 @@ def assemble(engine: AsyncEngine, clock: Clock, *, listen: str, insecure: bool) 
         lifecycle = LifecycleServicer(database, clock, calls)
         lifecycle_service_pb2_grpc.add_LifecycleServiceServicer_to_server(lifecycle, server)
         fleet_service_pb2_grpc.add_FleetServiceServicer_to_server(assembly.fleet, server)
-        operations = OperationsServicer(database, clock)
+        operations = OperationsServicer(database, clock, assembly.sightings)
         operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(operations, server)
 
     server = GrpcServer(

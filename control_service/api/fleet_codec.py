@@ -49,6 +49,7 @@ def decode_exchange(request: pb.ExchangeLeasesRequest) -> Asked:
     with Fields() as fields:
         _check_node(fields, "", request.node, request.epoch)
         number = fields.number("exchange_number", request.exchange_number, 1, _INT64_MAX)
+        below = fields.number("settled_below_epoch", request.settled_below_epoch, 0, max(1, request.epoch))
         stated = [
             _stated(fields, f"statements[{index}].", request, message)
             for index, message in enumerate(request.statements)
@@ -63,6 +64,7 @@ def decode_exchange(request: pb.ExchangeLeasesRequest) -> Asked:
         exchange_number=number,
         acknowledged_version=request.acknowledged_version,
         stated=stated,
+        settled_below_epoch=below,
     )
 
 
@@ -123,6 +125,7 @@ def encode_update(update: Update) -> pb.WatchConfigResponse:
         services=[_encode_config(config) for config in update.services],
         recalled_lease_ids=update.recalled_lease_ids,
         replenished_service_uids=update.replenished_service_uids,
+        lost_nodes=[pb.LostNode(node=lost.name, epoch=lost.epoch) for lost in update.lost_nodes],
     )
 
 

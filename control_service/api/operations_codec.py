@@ -23,7 +23,7 @@ def read_lease_filter(fields: Fields, request: pb.ListLeasesRequest) -> LeaseFil
     return LeaseFilter(account_id=account_id, service_id=service_id, node=node, show_closed=request.show_closed)
 
 
-def encode_node(node: Node, metering_database_id: str, now_us: int) -> node_pb2.Node:
+def encode_node(node: Node, metering_database_id: str, *, live: bool) -> node_pb2.Node:
     """A node as of this moment."""
     return node_pb2.Node(
         node=node.name,
@@ -31,7 +31,7 @@ def encode_node(node: Node, metering_database_id: str, now_us: int) -> node_pb2.
         metering_database_id=metering_database_id,
         acknowledged_version=node.acknowledged_version,
         last_heard_time=timestamp(node.last_heard_us),
-        live=node.is_live(now_us),
+        live=live,
         lease_valid_until_time=timestamp(node.lease_valid_until_us),
         exchange_number=node.exchange_number,
     )

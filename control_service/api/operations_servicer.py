@@ -6,6 +6,7 @@ from control_service.api.fields import Fields
 from control_service.api.paging import page_token, read_page
 from control_service.usecases.operations import list_budgets
 from control_service.usecases.ports import Database
+from control_service.usecases.sightings import Sightings
 from tallygate._server.clock import Clock
 from tallygate.control.v1 import operations_service_pb2 as pb
 from tallygate.control.v1 import operations_service_pb2_grpc
@@ -14,9 +15,10 @@ from tallygate.control.v1 import operations_service_pb2_grpc
 class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
     """Reads and changes nothing."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, sightings: Sightings) -> None:
         self._database = database
         self._clock = clock
+        self._sightings = sightings
 
     async def ListNodes(self, request: pb.ListNodesRequest, context: Context) -> pb.ListNodesResponse:
         """See the contract."""
@@ -26,9 +28,9 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
             nodes = await tx.nodes.page(after, limit + 1)
             metering_database_id = await tx.nodes.metering_database()
             version = await tx.config_version()
-        now_us = self._clock.now_us()
+        is_live = self._sightings.is_live
         return pb.ListNodesResponse(
-            nodes=[codec.encode_node(node, metering_database_id, now_us) for node in nodes[:limit]],
+            nodes=[codec.encode_node(node, metering_database_id, live=is_live(node)) for node in nodes[:limit]],
             next_page_token=page_token(request, (nodes[limit - 1].name,)) if len(nodes) > limit else "",
             config_version=version,
         )

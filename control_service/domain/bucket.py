@@ -10,6 +10,12 @@ from dataclasses import dataclass, replace
 
 MICRO_PER_TOKEN = 60_000_000
 
+FULL_AFTER_US = 120_000_000
+"""After so long any bucket is full, even from the deepest debt."""
+
+SET_BACK_US = 5_000_000
+"""A wall clock that is so far behind was set back; a little behind is the one of a transaction that had to wait."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
@@ -45,11 +51,16 @@ class Bucket:
         """The highest that the level may be: the burst, less what is leased."""
         return max(0, self.rate_tokens_per_minute - self.leased_units) * MICRO_PER_TOKEN
 
-    def refilled(self, now_us: int) -> Bucket:
-        """What has accrued until now. A clock that went back adds nothing and takes nothing."""
-        elapsed_us = max(0, now_us - self.updated_us)
+    def refilled(self, now_us: int, passed_max_us: int = FULL_AFTER_US) -> Bucket:
+        """What has accrued until now, in no more than `passed_max_us`.
+
+        A clock that went back adds nothing and takes nothing; and it counts from there, so that a bucket which was last
+        dealt with by a clock far ahead does not stand still until the others have caught up.
+        """
+        elapsed_us = min(max(0, now_us - self.updated_us), passed_max_us)
         level = self.level_micro + elapsed_us * self.rate_tokens_per_minute
-        return replace(self, level_micro=min(level, self.brim_micro), updated_us=max(self.updated_us, now_us))
+        updated_us = now_us if now_us < self.updated_us - SET_BACK_US else max(self.updated_us, now_us)
+        return replace(self, level_micro=min(level, self.brim_micro), updated_us=updated_us)
 
     def rated(self, rate_tokens_per_minute: int, *, added_tokens: int = 0) -> Bucket:
         """The bucket with another rate. A reservation that is added brings its own full minute, `added_tokens`."""

@@ -27,12 +27,13 @@ class Claim:
     """A statement, the lease it speaks of, and what becomes of it.
 
     `pays`: whether the budget pays for the lease's service now; where not, nothing is granted. `fits`: whether what is
-    stated is within bounds; where not, nothing of it was taken in.
+    stated is within bounds; where not, nothing of it was taken in. `recall_waits`: see `settle`.
     """
 
     statement: Statement
     before: Lease
     pays: bool
+    recall_waits: bool = False
     lease: Lease = field(init=False)
     spent_units: int = field(init=False, default=0)
     fits: bool = field(init=False, default=True)
@@ -65,7 +66,7 @@ class Exchange:
 
     def _settle(self, claim: Claim) -> bool:
         """Takes in what a statement says, unless it or what it makes of the budget is out of bounds."""
-        settlement = settle(claim.before, claim.statement, self.now_us)
+        settlement = settle(claim.before, claim.statement, self.now_us, recall_waits=claim.recall_waits)
         key = claim.before.budget
         budget = self.budgets[key].settled(spent_units=settlement.spent_units, released_units=settlement.released_units)
         in_use_units = budget.leased_units + budget.spent_units

@@ -15,9 +15,6 @@ from control_service.domain.budget import BudgetKey, BudgetKind
 LARGEST_UNITS = 4 * 10**18
 """No more is consumed and returned on one lease; what was granted stays within 64 bits by that, see `may_have_more`."""
 
-RECALL_PATIENCE_US = 200_000
-"""A node that has not answered a recall for so long will not be waited for."""
-
 
 class Availability(enum.StrEnum):
     """How things stand with a budget for the one who asked."""
@@ -61,12 +58,6 @@ class Lease:
         """Outstanding and, as the node last said, not held by any request."""
         return self.outstanding_units - self.held_units
 
-    def is_recallable(self, now_us: int) -> bool:
-        """Whether its free part may come back soon: nobody asked for it yet, or only just now."""
-        if self.free_units == 0:
-            return False
-        return self.recall_requested_us is None or abs(now_us - self.recall_requested_us) < RECALL_PATIENCE_US
-
 
 @dataclass(frozen=True, slots=True)
 class Statement:
@@ -102,8 +93,12 @@ def fits(lease: Lease, statement: Statement) -> bool:
     return consumed + returned <= max(LARGEST_UNITS, lease.granted_units)
 
 
-def settle(lease: Lease, statement: Statement, now_us: int) -> Settlement:
-    """Takes in what a node says. Consumption counts even on a closed lease, which stays closed."""
+def settle(lease: Lease, statement: Statement, now_us: int, *, recall_waits: bool = False) -> Settlement:
+    """Takes in what a node says. Consumption counts even on a closed lease, which stays closed.
+
+    `recall_waits`: the lease was recalled only just now, so that the node may not have heard of it when it said this.
+    Otherwise a recall is over with this: nothing is left to return, or the node spoke late and kept it.
+    """
     consumed = max(lease.consumed_units, statement.consumed_units)
     returned = max(lease.returned_units, statement.returned_units)
     closed = lease.closed or statement.closing
@@ -114,20 +109,10 @@ def settle(lease: Lease, statement: Statement, now_us: int) -> Settlement:
     )
     after = replace(after, held_units=min(statement.held_units, after.outstanding_units))
     return Settlement(
-        lease=replace(after, recall_requested_us=_recall_after(after, now_us)),
+        lease=after if recall_waits and after.free_units else replace(after, recall_requested_us=None),
         spent_units=consumed - lease.consumed_units,
         released_units=lease.outstanding_units - after.outstanding_units,
     )
-
-
-def _recall_after(lease: Lease, now_us: int) -> int | None:
-    """A recall is over when nothing is left to return, or when the node spoke late and kept it."""
-    return lease.recall_requested_us if lease.is_recallable(now_us) else None
-
-
-def reclaim(lease: Lease, now_us: int) -> Settlement:
-    """Closes the lease of a node that is gone at what is known of it."""
-    return settle(lease, Statement(lease_id=lease.lease_id, closing=True), now_us)
 
 
 def extend(lease: Lease, units: int) -> Lease:
@@ -164,11 +149,11 @@ class Standing:
     recalled_lease_ids: tuple[str, ...] = ()
 
 
-def stand(lease: Lease, needed_units: int, others: Iterable[Lease], now_us: int) -> Standing:
-    """Judges a lease that may fall short of its need against the other open leases on the same budget."""
+def stand(lease: Lease, needed_units: int, recallable: Iterable[Lease]) -> Standing:
+    """Judges a lease that may fall short of its need against open leases on the same budget that may be recalled."""
     if lease.free_units >= needed_units:
         return Standing(Availability.AVAILABLE)
-    recallable = [other for other in others if other.lease_id != lease.lease_id and other.is_recallable(now_us)]
+    recallable = [other for other in recallable if other.lease_id != lease.lease_id]
     if not recallable:
         return Standing(Availability.EMPTY)
     fresh = tuple(other.lease_id for other in recallable if other.recall_requested_us is None)

@@ -1,11 +1,12 @@
-"""Metering nodes: their epochs, whether they are live, how long their leases hold."""
+"""Metering nodes: their epochs, how long their leases hold, when they count as live and when as lost."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-LIVE_US = 3_000_000
+LIVE_NS = 3_000_000_000
 """A node that was heard from within this time is live."""
 
 STALE_US = 3_000_000
@@ -17,18 +18,27 @@ LEASE_VALIDITY_US = 20_000_000
 DRIFT_MARGIN_US = 2_000_000
 """By how much clocks may run apart in that time."""
 
-RESUME_WINDOW_US = 30_000_000
-"""How long open requests of a lost node wait for their streams before they are settled."""
+LOST_AFTER_NS = (LEASE_VALIDITY_US + DRIFT_MARGIN_US) * 1_000
+"""A node whose exchanges ceased so long ago can use its leases no more: other nodes are asked to settle them.
 
-RECLAIM_AFTER_US = DRIFT_MARGIN_US + RESUME_WINDOW_US
-"""So long after its leases stopped to hold, a node that is still silent has them taken back."""
+Control itself never ends a lease because time passed: only the metering database knows what was consumed on it.
+"""
+
+
+class LostNode(NamedTuple):
+    """A node that has leases and is silent, with the last epoch of it that said hello."""
+
+    name: str
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node as control knows it; times are wall-clock microseconds.
+    """A node as control knows it. Times are wall-clock microseconds, and for people to read: nothing is judged by them.
 
-    `exchange_number` is the last one taken of this epoch. `lease_valid_until_us` is None before the first exchange.
+    `exchange_number` is the last one taken of this epoch. `heard_count` grows with every sign of life.
+    `lease_valid_until_us` is None before the first exchange. All leases of epochs below `settled_below_epoch` are
+    closed, and will never be spoken of again.
     """
 
     name: str
@@ -38,16 +48,14 @@ class Node:
     last_heard_us: int
     epoch_start_us: int
     lease_valid_until_us: int | None = None
-
-    def is_live(self, now_us: int) -> bool:
-        """Whether it was heard from of late."""
-        return self.last_heard_us > now_us - LIVE_US
+    heard_count: int = 1
+    settled_below_epoch: int = 0
 
 
 def greeted(known: Node | None, name: str, epoch: int, now_us: int) -> Node:
     """The node after a hello. A new epoch fences the old one and starts with nothing acknowledged.
 
-    The old epoch's leases hold for as long as they did: only a statement or a reclaim ends them.
+    The old epoch's leases stay as they are: only a statement ends them.
     """
     if known is None:
         return Node(
@@ -58,13 +66,12 @@ def greeted(known: Node | None, name: str, epoch: int, now_us: int) -> Node:
             last_heard_us=now_us,
             epoch_start_us=now_us,
         )
+    heard = replace(known, last_heard_us=now_us, heard_count=known.heard_count + 1)
     if known.epoch == epoch:
-        return replace(known, last_heard_us=now_us)
-    return replace(
-        known, epoch=epoch, acknowledged_version=0, exchange_number=0, last_heard_us=now_us, epoch_start_us=now_us
-    )
+        return heard
+    return replace(heard, epoch=epoch, acknowledged_version=0, exchange_number=0, epoch_start_us=now_us)
 
 
-def acknowledged_by_all(nodes: Iterable[Node], now_us: int) -> int | None:
-    """The version that every live node has acknowledged; None where no node is live."""
-    return min((node.acknowledged_version for node in nodes if node.is_live(now_us)), default=None)
+def acknowledged_by_all(live: Iterable[Node]) -> int | None:
+    """The version that every one of these nodes has acknowledged; None where there is none."""
+    return min((node.acknowledged_version for node in live), default=None)

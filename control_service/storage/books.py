@@ -51,12 +51,11 @@ class BookRows:
 
     async def lock_accounts(self, account_ids: Collection[str]) -> dict[str, Account]:
         """See `Books.lock_accounts`."""
-        query = select(_accounts).order_by(_accounts.c.account_id).with_for_update()
-        accounts = {}
-        for some in in_parts(sorted(account_ids)):
-            for row in await self._rows(query.where(_accounts.c.account_id.in_(some))):
-                accounts[row["account_id"]] = account_of(row)
-        return accounts
+        return await self._accounts(select(_accounts).order_by(_accounts.c.account_id).with_for_update(), account_ids)
+
+    async def accounts(self, account_ids: Collection[str]) -> dict[str, Account]:
+        """See `Books.accounts`."""
+        return await self._accounts(select(_accounts), account_ids)
 
     async def services(self, account_ids: Collection[str], uids: Collection[str]) -> list[Service]:
         """See `Books.services`."""
@@ -152,6 +151,13 @@ class BookRows:
             if number > account.ledger_entry_count:
                 counted[account_id] = replace(account, ledger_entry_count=number)
         return counted
+
+    async def _accounts(self, query: Select[Any], account_ids: Collection[str]) -> dict[str, Account]:
+        accounts = {}
+        for some in in_parts(sorted(account_ids)):
+            for row in await self._rows(query.where(_accounts.c.account_id.in_(some))):
+                accounts[row["account_id"]] = account_of(row)
+        return accounts
 
     async def _rows(self, query: Select[*tuple[Any, ...]]) -> Sequence[RowMapping]:
         return (await self._connection.execute(query)).mappings().all()

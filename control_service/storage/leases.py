@@ -3,12 +3,11 @@
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, and_, exists, func, not_, or_, select, tuple_, update
+from sqlalchemy import RowMapping, Select, and_, exists, func, not_, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from control_service.domain.budget import BudgetKey, BudgetKind
 from control_service.domain.lease import Lease
-from control_service.domain.node import LEASE_VALIDITY_US, RECLAIM_AFTER_US
 from control_service.storage import schema
 from control_service.storage.upsert import upsert
 from control_service.usecases.fleet_ports import LeaseFilter, NamedLease, Recall
@@ -58,30 +57,30 @@ class LeaseRows:
             recalled = update(_leases).where(_lease_key.in_(some)).values(recall_requested_us=now_us)
             await self._connection.execute(recalled)
 
-    async def recalled(self, since_us: int) -> list[Recall]:
+    async def recalled(self, nodes: Collection[str]) -> list[Recall]:
         """See `Leases.recalled`."""
         query = select(_leases.c.node, _leases.c.lease_id, _leases.c.recall_requested_us).where(
-            _leases.c.recall_requested_us > since_us, not_(_leases.c.closed)
+            _leases.c.recall_requested_us.is_not(None), not_(_leases.c.closed)
         )
-        return [Recall(*row) for row in await self._connection.execute(query)]
+        found: list[Recall] = []
+        for some in in_parts(nodes):
+            found += [Recall(*row) for row in await self._connection.execute(query.where(_leases.c.node.in_(some)))]
+        return found
 
-    async def lost_nodes(self, now_us: int) -> list[str]:
-        """See `Leases.lost_nodes`."""
-        # Asked node by node, so that the leases of nodes that are well are not looked at.
-        is_open = and_(_leases.c.node == _nodes.c.node, not_(_leases.c.closed))
-        query = select(_nodes.c.node).where(
-            or_(
-                and_(_is_silent(now_us), exists().where(is_open)),
-                and_(_is_renewed(now_us), exists().where(is_open, _is_forgotten(now_us))),
-            )
-        )
-        return list((await self._connection.execute(query.order_by(_nodes.c.node))).scalars())
+    async def open_on(self, nodes: Collection[str]) -> list[str]:
+        """See `Leases.open_on`."""
+        # Asked node by node, so that not all leases of a node are looked at.
+        is_open = exists().where(_leases.c.node == _nodes.c.node, not_(_leases.c.closed))
+        found: list[str] = []
+        for some in in_parts(nodes):
+            found += (
+                await self._connection.execute(select(_nodes.c.node).where(_nodes.c.node.in_(some), is_open))
+            ).scalars()
+        return found
 
-    async def reclaimable(self, node: str, now_us: int, limit: int) -> list[NamedLease]:
-        """See `Leases.reclaimable`."""
-        query = select(_leases).join(_nodes, _nodes.c.node == _leases.c.node)
-        lost = or_(_is_silent(now_us), and_(_is_renewed(now_us), _is_forgotten(now_us)))
-        query = query.where(_leases.c.node == node, not_(_leases.c.closed), lost)
+    async def open_below(self, node: str, epoch: int, limit: int) -> list[NamedLease]:
+        """See `Leases.open_below`."""
+        query = select(_leases).where(_leases.c.node == node, _leases.c.epoch < epoch, not_(_leases.c.closed))
         return await self._read_named(query.order_by(_leases.c.account_id, _leases.c.lease_id).limit(limit))
 
     async def page(self, wanted: LeaseFilter, after: tuple[int, str], limit: int) -> list[NamedLease]:
@@ -120,24 +119,6 @@ class LeaseRows:
             values = dict(row)
             named.append(NamedLease(service_id=values.pop("service_id"), lease=_lease(values)))
         return named
-
-
-def _is_silent(now_us: int) -> ColumnElement[bool]:
-    """Of a node: its leases lapsed so long ago that nothing on them can still be running."""
-    return _nodes.c.lease_valid_until_us <= now_us - RECLAIM_AFTER_US
-
-
-def _is_renewed(now_us: int) -> ColumnElement[bool]:
-    """Of a node: it has had its present epoch for as long as a lost node is waited for."""
-    return _nodes.c.epoch_start_us <= now_us - LEASE_VALIDITY_US - RECLAIM_AFTER_US
-
-
-def _is_forgotten(now_us: int) -> ColumnElement[bool]:
-    """Of an open lease of such a node: it is a former epoch's, and nobody has spoken of it for as long."""
-    return and_(
-        _leases.c.epoch < _nodes.c.epoch,
-        _leases.c.update_us <= now_us - LEASE_VALIDITY_US - RECLAIM_AFTER_US,
-    )
 
 
 def _values(lease: Lease) -> dict[str, object]:

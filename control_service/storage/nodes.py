@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import RowMapping, Select, and_, case, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from control_service.domain.node import LEASE_VALIDITY_US, LIVE_US, Node
+from control_service.domain.node import LEASE_VALIDITY_US, Node
 from control_service.storage import schema
 
 _nodes = schema.nodes
@@ -39,6 +39,7 @@ class NodeRows:
             .where(_nodes.c.node == name, _nodes.c.epoch == epoch, _nodes.c.exchange_number < exchange_number)
             .values(
                 exchange_number=exchange_number,
+                heard_count=_nodes.c.heard_count + 1,
                 last_heard_us=now_us,
                 lease_valid_until_us=now_us + LEASE_VALIDITY_US,
             )
@@ -47,9 +48,15 @@ class NodeRows:
         row = (await self._connection.execute(taken)).mappings().one_or_none()
         return None if row is None else _node(row)
 
-    async def live(self, now_us: int) -> list[Node]:
-        """See `Nodes.live`."""
-        return await self._read(select(_nodes).where(_nodes.c.last_heard_us > now_us - LIVE_US))
+    async def settled(self, name: str, below_epoch: int) -> None:
+        """See `Nodes.settled`."""
+        await self._connection.execute(
+            update(_nodes).where(_nodes.c.node == name).values(settled_below_epoch=below_epoch)
+        )
+
+    async def every(self) -> list[Node]:
+        """See `Nodes.every`."""
+        return await self._read(select(_nodes))
 
     async def page(self, after: str, limit: int) -> list[Node]:
         """See `Nodes.page`."""
@@ -61,7 +68,11 @@ class NodeRows:
         heard = (
             update(_nodes)
             .where(and_(_nodes.c.node == name, _nodes.c.epoch == epoch))
-            .values(acknowledged_version=case((known < version, version), else_=known), last_heard_us=now_us)
+            .values(
+                acknowledged_version=case((known < version, version), else_=known),
+                heard_count=_nodes.c.heard_count + 1,
+                last_heard_us=now_us,
+            )
         )
         return (await self._connection.execute(heard)).rowcount > 0
 

@@ -264,6 +264,7 @@ idempotency_keys = Table(
     Column("request_hash", LargeBinary, nullable=False),
     Column("response", LargeBinary, nullable=False),
     _number("create_us"),
+    Index(None, "create_us"),
 )
 
 nodes = Table(
@@ -277,6 +278,10 @@ nodes = Table(
     # Since when the epoch is known: older ones are fenced from then on.
     _number("epoch_start_us"),
     _number("lease_valid_until_us", nullable=True),
+    # Grows with every sign of life, so that replicas see one without comparing their clocks.
+    _number("heard_count"),
+    # No lease of an epoch below this one is open, nor will be spoken of again.
+    _number("settled_below_epoch"),
 )
 
 leases = Table(
@@ -300,5 +305,6 @@ leases = Table(
     Index(None, "create_us", "lease_id"),
     Index("ix_leases_open", "account_id", "kind", "service_uid", **_where("NOT closed")),
     Index("ix_leases_open_by_node", "node", "epoch", **_where("NOT closed")),
+    Index("ix_leases_closed", "update_us", **_where("closed")),
     Index("ix_leases_recalled", "recall_requested_us", **_where("recall_requested_us IS NOT NULL")),
 )

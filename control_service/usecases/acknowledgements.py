@@ -6,15 +6,13 @@ Every message of a node is also a sign of life, but one that says nothing new is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import structlog
 
 from control_service.domain.errors import StorageUnavailableError
-from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.config_feed import ConfigFeed
-from control_service.usecases.fleet_latch import latch
+from control_service.usecases.fleet_latch import FleetLatch
 from control_service.usecases.ports import Database
 from control_service.usecases.watcher import Watcher
 from tallygate._server.clock import Clock
@@ -36,11 +34,11 @@ _NEVER = _Written(version=-1, at_ns=0)
 class Acknowledgements:
     """Takes in what nodes acknowledge, writes it, and ends activations that the whole fleet knows of."""
 
-    def __init__(self, database: Database, clock: Clock, changes: ChangeSignal, feed: ConfigFeed) -> None:
+    def __init__(self, database: Database, clock: Clock, feed: ConfigFeed, latch: FleetLatch) -> None:
         self._database = database
         self._clock = clock
-        self._changes = changes
         self._feed = feed
+        self._latch = latch
         # Both by name and epoch of the node.
         self._pending: dict[tuple[str, int], int] = {}
         self._written: dict[tuple[str, int], _Written] = {}
@@ -71,35 +69,31 @@ class Acknowledgements:
                 _log.warning("acknowledgements wait for the database")
                 await asyncio.sleep(RETRY_SECONDS)
                 self._wake.set()
+            except Exception:  # noqa: BLE001  # logged; nodes acknowledge again within the second
+                _log.exception("acknowledgements failed, and go on with the next ones")
 
     async def flush(self) -> None:
-        """Writes what is pending in one transaction; what came in meanwhile waits for the next.
+        """Writes what is pending in one transaction, then ends activations; what came in meanwhile waits for the next.
 
         Raises:
-            StorageUnavailableError: nothing was written, and all of it is pending still.
+            StorageUnavailableError: what was not written is pending still; activations are left to the sweeper.
         """
         pending, self._pending = self._pending, {}
         if not pending:
             return
+        now_us = self._clock.now_us()
+        over = []
         try:
-            over, activated = await self._write(pending)
+            async with self._database.writing() as tx:
+                for (name, epoch), version in sorted(pending.items()):
+                    if not await tx.nodes.acknowledge(name, epoch, version, now_us):
+                        over.append((name, epoch))
+                activated = await self._latch.awaiting(tx)
         except StorageUnavailableError:
             self._pending = pending | self._pending
             raise
-        if activated:
-            self._changes.announce()
         now_ns = self._clock.monotonic_ns()
         self._written.update((node, _Written(version, now_ns)) for node, version in pending.items())
         for name, epoch in over:
             self._feed.fence(name, epoch)
-
-    async def _write(self, pending: Mapping[tuple[str, int], int]) -> tuple[list[tuple[str, int]], bool]:
-        """The epochs that are over, and whether any service was activated."""
-        now_us = self._clock.now_us()
-        over = []
-        async with self._database.writing() as tx:
-            for (name, epoch), version in sorted(pending.items()):
-                if not await tx.nodes.acknowledge(name, epoch, version, now_us):
-                    over.append((name, epoch))
-            activated = await latch(tx, now_us)
-        return over, activated
+        await self._latch.latch(activated)

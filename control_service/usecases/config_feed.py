@@ -16,22 +16,19 @@ from control_service.domain.errors import InvalidRequestError, StorageUnavailabl
 from control_service.domain.names import service_name
 from control_service.domain.payers import Resolution, ServiceConfig
 from control_service.usecases.change_signal import ChangeSignal, Listener
-from control_service.usecases.config_history import ConfigHistory
 from control_service.usecases.fleet_ports import Changes
 from control_service.usecases.greeting import fenced
+from control_service.usecases.memory import Memory
 from control_service.usecases.parts import in_parts
 from control_service.usecases.ports import Database
 from control_service.usecases.resolve import is_default_name, resolve
-from control_service.usecases.shortages import Shortages
+from control_service.usecases.shortages import look_up
 from control_service.usecases.watcher import Watcher
 from tallygate._server.clock import Clock
 
 POLL_SECONDS = 0.1
 FOLLOWED_MAX = 1_000_000
 """Names that one stream may follow."""
-
-RECALL_WINDOW_US = 1_000_000
-"""Recalls are told for so long; a node that says hello later than that has nobody waiting for it."""
 
 _log = structlog.get_logger(__name__)
 
@@ -44,14 +41,12 @@ class ConfigFeed:
         database: Database,
         clock: Clock,
         changes: ChangeSignal,
-        history: ConfigHistory,
-        shortages: Shortages,
+        memory: Memory,
     ) -> None:
         self._database = database
         self._clock = clock
         self._changes = changes
-        self._history = history
-        self._shortages = shortages
+        self._memory = memory
         self._watchers: dict[str, Watcher] = {}
         # None: somebody follows the name, and it is about to be looked up.
         self._latest: dict[str, ServiceConfig | None] = {}
@@ -109,7 +104,7 @@ class ConfigFeed:
         for some in in_parts(fresh):
             async with self._database.reading() as tx:
                 version = await tx.config_version()
-                configs = await resolve(tx, some, version=version, now_us=self._clock.now_us())
+            configs = await self._resolve(some, version)
             if self._watchers.get(watcher.node) is watcher:
                 self._tell(configs, [watcher])
 
@@ -128,27 +123,53 @@ class ConfigFeed:
                 except StorageUnavailableError:
                     _log.warning("configuration feed waits for the database")
                     await asyncio.sleep(POLL_SECONDS)
+                except Exception:  # noqa: BLE001  # logged; nodes must go on hearing of what can be told
+                    _log.exception("configuration feed failed, and goes on with its next look")
+                    await asyncio.sleep(POLL_SECONDS)
 
     async def pump(self, came_back: Collection[BudgetKey] = ()) -> None:
-        """Tells every watcher what it has not been told: changes, recalls, and budgets with something to give again."""
-        now_us = self._clock.now_us()
+        """Tells every watcher what it has not been told: changes, recalls, budgets that can give again, lost nodes."""
+        short = self._memory.shortages.budgets
         async with self._database.reading() as tx:
             version = await tx.config_version()
-            configs: list[ServiceConfig] = []
-            if version != self._version and self._latest:
-                affected = self._affected(await tx.configs.changes(self._version))
-                for some in in_parts(affected):
-                    configs += await resolve(tx, some, version=version, now_us=now_us)
-            recalls = await tx.leases.recalled(now_us - RECALL_WINDOW_US) if self._watchers else []
+            changes = await tx.configs.changes(self._version) if version != self._version and self._latest else None
+            recalls = await tx.leases.recalled(self._watchers) if self._watchers else []
+            grantable = await look_up(tx, short) if short else {}
+        for some in in_parts(self._affected(changes) if changes is not None else ()):
+            self._tell(await self._resolve(some, version), self._watchers.values())
         self._version = version
-        self._history.observe(version, self._clock.monotonic_ns())
-        watchers = list(self._watchers.values())
-        self._tell(configs, watchers)
-        replenished = self._shortages.ended(came_back)
-        for watcher in watchers:
+        now_ns = self._clock.monotonic_ns()
+        self._memory.history.observe(version, now_ns)
+        replenished = self._memory.shortages.ended(came_back, grantable)
+        for recall in recalls:
+            self._memory.own_time.saw_recall(recall.lease_id, recall.requested_us)
+        self._memory.own_time.forget()
+        for watcher in list(self._watchers.values()):
             watcher.recall(recalls)
             watcher.replenish(replenished)
+            watcher.lose(self._memory.sightings.lost, now_ns)
             watcher.reach(version)
+
+    async def _resolve(self, names: list[str], version: int) -> list[ServiceConfig]:
+        """What these names are as of this version or a later one; one that cannot be read does not stop the others.
+
+        Raises:
+            StorageUnavailableError: the database fails.
+        """
+        try:
+            async with self._database.reading() as tx:
+                return await resolve(tx, names, version=version, now_us=self._clock.now_us())
+        except StorageUnavailableError:
+            raise
+        except Exception:  # noqa: BLE001  # logged by each, if it is only one
+            if len(names) == 1:
+                # Looked up again with the next change of anything.
+                self._unsettled.update(names)
+                _log.exception(
+                    "a service's configuration cannot be read, nodes go on with what they know", name=names[0]
+                )
+                return []
+        return [config for name in names for config in await self._resolve([name], version)]
 
     def _affected(self, changes: Changes) -> list[str]:
         """Followed names to look at again: what changed, whose model changed, and what may have come into existence."""

@@ -34,8 +34,11 @@ class Nodes(Protocol):
             The node with that, or None where it was not taken.
         """
 
-    async def live(self, now_us: int) -> list[Node]:
-        """Nodes that are live at this moment."""
+    async def settled(self, name: str, below_epoch: int) -> None:
+        """Notes that nothing is open of the epochs below this one; the node is locked."""
+
+    async def every(self) -> list[Node]:
+        """All nodes that ever said hello."""
 
     async def page(self, after: str, limit: int) -> list[Node]:
         """Nodes whose name is greater than `after`, by name."""
@@ -92,14 +95,14 @@ class Leases(Protocol):
     async def recall(self, keys: Collection[tuple[str, str]], now_us: int) -> None:
         """Notes that the free parts of these, by (account id, lease id), are asked for."""
 
-    async def recalled(self, since_us: int) -> list[Recall]:
-        """Open leases that were recalled after this moment."""
+    async def recalled(self, nodes: Collection[str]) -> list[Recall]:
+        """Open leases of these nodes that were recalled, and that they have not answered for."""
 
-    async def lost_nodes(self, now_us: int) -> list[str]:
-        """Nodes that have open leases to reclaim, by name."""
+    async def open_on(self, nodes: Collection[str]) -> list[str]:
+        """Those of these nodes that have open leases."""
 
-    async def reclaimable(self, node: str, now_us: int, limit: int) -> list[NamedLease]:
-        """Open leases of a node that is gone for good, or of an epoch of it that is: see node.py."""
+    async def open_below(self, node: str, epoch: int, limit: int) -> list[NamedLease]:
+        """Open leases of a node's epochs below this one, by (account id, lease id)."""
 
     async def page(self, wanted: LeaseFilter, after: tuple[int, str], limit: int) -> list[NamedLease]:
         """Leases whose (creation, id) is greater than `after`, in that order."""
@@ -123,6 +126,9 @@ class Books(Protocol):
 
     async def lock_accounts(self, account_ids: Collection[str]) -> dict[str, Account]:
         """Those of these accounts that exist, locked in order of their ids."""
+
+    async def accounts(self, account_ids: Collection[str]) -> dict[str, Account]:
+        """Those of these accounts that exist, as of now."""
 
     async def services(self, account_ids: Collection[str], uids: Collection[str]) -> list[Service]:
         """Stored services of these accounts with these uids, tombstones included."""

@@ -1,4 +1,4 @@
-"""Settling statements on leases: what an exchange and a reclaim have in common.
+"""Settling statements on leases: what all who take in statements have in common.
 
 A `Settlement` is loaded in a few queries, worked through in memory, and stored in a few statements, however many
 leases it is about.
@@ -14,12 +14,13 @@ from control_service.domain.bucket import Bucket
 from control_service.domain.budget import Budget, BudgetKey, BudgetKind, Quantity
 from control_service.domain.exchange import Claim, Exchange
 from control_service.domain.lease import Lease, Statement
-from control_service.domain.names import MalformedNameError, parse_service
+from control_service.domain.names import MalformedNameError, parse_service, service_name
 from control_service.domain.payers import Payers, payers_of
 from control_service.domain.reservation import Reserved, reserved
-from control_service.domain.service import Service, standing_of
+from control_service.domain.service import Service, Trial, standing_of
 from control_service.domain.status import Status
 from control_service.usecases.fleet_ports import NamedLease, Usage
+from control_service.usecases.own_time import OwnTime
 from control_service.usecases.ports import Transaction
 
 _TAKES_REQUESTS = (Status.RUNNING, Status.ACTIVATING)
@@ -36,6 +37,19 @@ class Stated:
     service_uid: str
     kind: BudgetKind
     statement: Statement
+
+
+def closing(named: NamedLease) -> Stated:
+    """What closes a lease at what is known of it."""
+    lease = named.lease
+    return Stated(
+        node=lease.node,
+        epoch=lease.epoch,
+        service_name=service_name(lease.account, named.service_id),
+        service_uid=lease.service_uid,
+        kind=lease.kind,
+        statement=Statement(lease.lease_id, closing=True),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +70,13 @@ class Settlement:
         subjects: Mapping[str, Subject],
         buckets: Mapping[BudgetKey, Bucket],
         now_us: int,
+        own_time: OwnTime,
     ) -> None:
         self.accounts = dict(accounts)
         self.subjects = subjects
         self.claims: list[Claim | None] = []
         self.now_us = now_us
+        self._own_time = own_time
         self._exchange = Exchange({**_quantities(accounts, subjects), **buckets}, now_us)
 
     @property
@@ -110,7 +126,8 @@ class Settlement:
         if service.deleted and known is None:
             # A new lease on what is deleted has nothing to give; what was consumed on it counts all the same.
             statement = replace(statement, closing=True)
-        return Claim(statement, lease, pays=subject.takes_requests and subject.payers.pays(stated.kind))
+        pays = subject.takes_requests and subject.payers.pays(stated.kind)
+        return Claim(statement, lease, pays, recall_waits=self._own_time.waits_for(lease))
 
     def trials(self) -> list[Service]:
         """The services whose trials are touched, with their trials as the statements leave them."""
@@ -165,30 +182,43 @@ class Settlement:
 
 def _quantities(accounts: Mapping[str, Account], subjects: Mapping[str, Subject]) -> dict[BudgetKey, Budget]:
     budgets: dict[BudgetKey, Budget] = {
-        BudgetKey.of(account.account_id, "", BudgetKind.MONEY): Quantity(
-            capacity_units=account.funds_nanos + account.credit_limit_nanos,
-            leased_units=account.leased_nanos,
-            spent_units=account.spent_nanos,
-            floor_units=account.overdue_floor_nanos,
-        )
-        for account in accounts.values()
+        BudgetKey.of(account.account_id, "", BudgetKind.MONEY): money_of(account) for account in accounts.values()
     }
     for subject in subjects.values():
         trial = subject.service.trial
         if trial is not None:
             key = BudgetKey.of(subject.service.account_id, subject.service.uid, BudgetKind.TRIAL)
-            budgets[key] = Quantity(trial.quota_tokens, trial.leased_tokens, trial.spent_tokens)
+            budgets[key] = trial_of(trial)
     return budgets
 
 
-async def settle(tx: Transaction, stated: Sequence[Stated], now_us: int) -> Settlement:
+def money_of(account: Account) -> Quantity:
+    """An account's money as a budget."""
+    return Quantity(
+        capacity_units=account.funds_nanos + account.credit_limit_nanos,
+        leased_units=account.leased_nanos,
+        spent_units=account.spent_nanos,
+        floor_units=account.overdue_floor_nanos,
+    )
+
+
+def trial_of(trial: Trial) -> Quantity:
+    """A trial as a budget."""
+    return Quantity(trial.quota_tokens, trial.leased_tokens, trial.spent_tokens)
+
+
+async def settle(tx: Transaction, stated: Sequence[Stated], now_us: int, own_time: OwnTime) -> Settlement:
     """Locks the accounts that statements speak of, loads what they are about, and works through them."""
     account_of = {one.statement.lease_id: account_id for one in stated if (account_id := _account_of(one)) is not None}
     account_ids = set(account_of.values())
     accounts = await tx.books.lock_accounts(account_ids) if account_ids else {}
     subjects = await _subjects(tx, accounts, {one.service_uid for one in stated}, now_us)
-    buckets = await _buckets(tx, subjects, stated, now_us)
-    settlement = Settlement(accounts, subjects, buckets, now_us)
+    stored = await _buckets(tx, subjects, stated)
+    buckets = {
+        key: _rated(own_time.refilled(key, bucket, now_us), subjects[key.service_uid].payers.reserved, key.kind)
+        for key, bucket in stored.items()
+    }
+    settlement = Settlement(accounts, subjects, buckets, now_us, own_time)
     keys = [(account_id, lease_id) for lease_id, account_id in account_of.items()]
     known = await tx.leases.find(keys) if subjects else []
     settlement.take(stated, {lease.lease_id: lease for lease in known})
@@ -223,21 +253,18 @@ async def _subjects(
 
 
 async def _buckets(
-    tx: Transaction, subjects: Mapping[str, Subject], stated: Sequence[Stated], now_us: int
+    tx: Transaction, subjects: Mapping[str, Subject], stated: Sequence[Stated]
 ) -> dict[BudgetKey, Bucket]:
-    """The buckets, refilled until now; at a lower rate where a reservation ended that nobody has dealt with yet."""
+    """The buckets that statements speak of, as they are stored."""
     keys = {
         BudgetKey.of(subjects[one.service_uid].service.account_id, one.service_uid, one.kind)
         for one in stated
         if one.kind.is_rate and one.service_uid in subjects
     }
-    stored = await tx.books.buckets(keys) if keys else {}
-    return {
-        key: _rated(bucket.refilled(now_us), subjects[key.service_uid].payers.reserved, key.kind)
-        for key, bucket in stored.items()
-    }
+    return await tx.books.buckets(keys) if keys else {}
 
 
 def _rated(bucket: Bucket, in_force: Reserved, kind: BudgetKind) -> Bucket:
+    """The bucket at a lower rate, where a reservation ended that nobody has dealt with yet."""
     rate = in_force.by_kind[kind]
     return bucket.rated(rate) if rate < bucket.rate_tokens_per_minute else bucket

@@ -128,4 +128,6 @@ async def _fit_buckets(tx: Transaction, service: Service, rates: Reserved, now_u
     for kind, rate in rates.by_kind.items():
         bucket = await tx.buckets.find(service.account_id, service.uid, kind)
         if bucket is not None and bucket.rate_tokens_per_minute != rate:
-            await tx.buckets.put(service.account_id, service.uid, kind, bucket.refilled(now_us).rated(rate))
+            # Caught up with later, a moment may be long past for a bucket that has been dealt with since.
+            bucket = bucket.refilled(max(now_us, bucket.updated_us))
+            await tx.buckets.put(service.account_id, service.uid, kind, bucket.rated(rate))

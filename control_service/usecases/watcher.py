@@ -9,11 +9,15 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from control_service.domain.node import LostNode
 from control_service.domain.payers import ServiceConfig
 from control_service.usecases.fleet_ports import Recall
 
 SERVICES_PER_UPDATE = 1_000
 """So that no message grows beyond what a receiver takes."""
+
+LOST_AGAIN_NS = 5_000_000_000
+"""How often a node hears of the same lost one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,7 @@ class Update:
     services: tuple[ServiceConfig, ...]
     recalled_lease_ids: tuple[str, ...]
     replenished_service_uids: tuple[str, ...]
+    lost_nodes: tuple[LostNode, ...] = ()
 
 
 class Watcher:
@@ -39,6 +44,8 @@ class Watcher:
         self._recalls: dict[str, int] = {}
         self._recalls_due: dict[str, None] = {}
         self._replenished: dict[str, None] = {}
+        self._lost: dict[LostNode, int] = {}
+        self._lost_due: tuple[LostNode, ...] = ()
         self._dismissed = False
         self._error: Exception | None = None
         self._wake = asyncio.Event()
@@ -95,6 +102,15 @@ class Watcher:
         if self._replenished:
             self._wake.set()
 
+    def lose(self, lost: Iterable[LostNode], now_ns: int) -> None:
+        """Other nodes that are lost; each is told again every few seconds for as long as it is so."""
+        others = [one for one in lost if one.name != self.node]
+        due = tuple(one for one in others if now_ns - self._lost.get(one, -LOST_AGAIN_NS) >= LOST_AGAIN_NS)
+        self._lost = {one: now_ns if one in due else self._lost[one] for one in others}
+        if due:
+            self._lost_due = due
+            self._wake.set()
+
     def dismiss(self, error: Exception | None = None) -> None:
         """Ends the stream."""
         self._dismissed, self._error = True, error
@@ -122,7 +138,8 @@ class Watcher:
             self._wake.set()
         else:
             self.version_sent = self._version
-        update = Update(self.version_sent, services, tuple(self._recalls_due), tuple(self._replenished))
+        update = Update(self.version_sent, services, tuple(self._recalls_due), tuple(self._replenished), self._lost_due)
+        self._lost_due = ()
         self._recalls_due.clear()
         self._replenished.clear()
         return update

@@ -58,3 +58,7 @@ class ManualClock:
             raise ValueError(msg)
         self._now_us += step_us
         self._monotonic_ns += step_us * NS_PER_US
+
+    def jump(self, *, us: int) -> None:
+        """Set the wall clock by so much, also back; the monotonic one is not moved by that."""
+        self._now_us += us

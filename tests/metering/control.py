@@ -10,6 +10,7 @@ from control_service.domain.bucket import Bucket
 from control_service.domain.budget import Budget, BudgetKey, Quantity
 from control_service.domain.exchange import Claim, Exchange
 from control_service.domain.lease import Availability, Lease, Standing
+from control_service.usecases.own_time import OwnTime
 from metering_service.domain.pool import Answer, Statement
 from metering_service.domain.records import BudgetKind
 from metering_service.domain.service import ServiceConfig, Status
@@ -25,6 +26,7 @@ class Control:
 
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
+        self.own_time = OwnTime(clock)
         self.reachable = True
         self.version = 0
         self.services: dict[str, ServiceConfig] = {}
@@ -77,7 +79,9 @@ class Control:
     def _reclaim(self, node: str, below_epoch: int) -> None:
         mine = (lease for lease in self.leases.values() if lease.node == node and lease.epoch < below_epoch)
         for lease in [lease for lease in mine if not lease.closed]:
-            settled = control_lease.reclaim(lease, self.clock.now_us())
+            settled = control_lease.settle(
+                lease, control_lease.Statement(lease.lease_id, closing=True), self.clock.now_us()
+            )
             self.leases[lease.lease_id] = settled.lease
             budget = self._budget(lease.budget)
             self.budgets[lease.budget] = budget.settled(
@@ -173,4 +177,5 @@ class Control:
         if not claim.pays:
             return Standing(Availability.EMPTY)
         others = [lease for lease in self.leases.values() if lease.budget == claim.lease.budget and not lease.closed]
-        return control_lease.stand(claim.lease, claim.statement.needed_units, others, self.clock.now_us())
+        recallable = [lease for lease in others if self.own_time.is_recallable(lease)]
+        return control_lease.stand(claim.lease, claim.statement.needed_units, recallable)

@@ -17,12 +17,12 @@ from control_service.storage.database import SqlDatabase
 from control_service.usecases.acknowledgements import Acknowledgements
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.config_feed import ConfigFeed
-from control_service.usecases.config_history import ConfigHistory
 from control_service.usecases.exchange import Answer, Asked, ExchangeLeases
+from control_service.usecases.fleet_latch import FleetLatch
 from control_service.usecases.fleet_ports import LeaseFilter
 from control_service.usecases.greeting import Greeting
+from control_service.usecases.memory import Memory
 from control_service.usecases.settlement import Stated
-from control_service.usecases.shortages import Shortages
 from control_service.usecases.standing import restand
 from control_service.usecases.sweep import Sweeper
 from tallygate._server.clock import ManualClock
@@ -34,17 +34,17 @@ METERING_DATABASE = "metering-database"
 class Kit:
     """The fleet's use cases on one database and one clock that stands still."""
 
-    def __init__(self, database: SqlDatabase) -> None:
+    def __init__(self, database: SqlDatabase, clock: ManualClock | None = None) -> None:
         self.database = database
-        self.clock = ManualClock()
+        self.clock = clock or ManualClock()
         self.changes = ChangeSignal()
-        self.history = ConfigHistory()
-        self.shortages = Shortages(self.clock)
-        self.feed = ConfigFeed(database, self.clock, self.changes, self.history, self.shortages)
-        self.exchange = ExchangeLeases(database, self.clock, self.history, self.changes, self.shortages)
-        self.acknowledgements = Acknowledgements(database, self.clock, self.changes, self.feed)
+        self.memory = Memory.on(self.clock)
+        self.feed = ConfigFeed(database, self.clock, self.changes, self.memory)
+        self.exchange = ExchangeLeases(database, self.clock, self.changes, self.memory)
+        self.latch = FleetLatch(database, self.clock, self.changes, self.memory.sightings)
+        self.acknowledgements = Acknowledgements(database, self.clock, self.feed, self.latch)
         self.greeting = Greeting(database, self.clock)
-        self.sweeper = Sweeper(database, self.clock, self.changes)
+        self.sweeper = Sweeper(database, self.clock, self.changes, self.memory.sightings, self.latch)
         self._numbers = itertools.count(1)
 
     @property
@@ -208,9 +208,11 @@ class FleetNode:
             statement=Statement(self.lease_id(service, kind), **said),  # type: ignore[arg-type]  # levels are ints
         )
 
-    async def exchange(self, *stated: Stated, number: int | None = None, acknowledged: int = 10**9) -> list[Answer]:
+    async def exchange(
+        self, *stated: Stated, number: int | None = None, acknowledged: int = 10**9, settled: int = 0
+    ) -> list[Answer]:
         self.exchange_number += 1
-        asked = Asked(self.name, self.epoch, number or self.exchange_number, acknowledged, stated)
+        asked = Asked(self.name, self.epoch, number or self.exchange_number, acknowledged, stated, settled)
         return await self.kit.exchange.exchange(asked)
 
     async def say(self, service: Service, kind: BudgetKind, **said: int | bool) -> Answer:

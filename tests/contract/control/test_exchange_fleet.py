@@ -6,11 +6,9 @@ import pytest
 
 from control_service.domain.budget import BudgetKind
 from control_service.domain.errors import Reason, RefusedError, SupersededError
-from control_service.domain.node import LEASE_VALIDITY_US, RECLAIM_AFTER_US
 from tests.contract.control.fleet_kit import METERING_DATABASE, Kit
 
 MONEY, TRIAL = BudgetKind.MONEY, BudgetKind.TRIAL
-PATIENCE_S = (LEASE_VALIDITY_US + RECLAIM_AFTER_US) // 1_000_000
 
 
 async def test_a_superseded_exchange_changes_nothing(kit: Kit) -> None:
@@ -37,49 +35,6 @@ async def test_a_new_epoch_closes_the_leases_of_the_old_one(kit: Kit) -> None:
     account = await kit.read_account()
     assert (account.spent_nanos, account.leased_nanos) == (700, 0)
     await kit.assert_conserved()
-
-
-async def test_leases_of_a_lost_node_are_reclaimed_after_the_resume_window(kit: Kit) -> None:
-    """Not before its leases lapsed, the clocks drifted and its requests were settled; late consumption counts."""
-    service, node, other = await kit.service(postpaid=True), await kit.node("node-a"), await kit.node("node-b")
-    await node.say(service, MONEY, needed_units=1_000_000)
-    await node.say(service, MONEY, consumed_units=100_000, held_units=900_000)
-    kit.clock.advance(PATIENCE_S - 1)
-    await kit.sweeper.tick()
-    assert (await other.say(service, MONEY, needed_units=10)).granted_units == 0
-    kit.clock.advance(1)
-    await kit.sweeper.tick()
-    assert (await other.say(service, MONEY, needed_units=10)).granted_units == 10
-    answer = await node.say(service, MONEY, consumed_units=150_000)
-    assert answer.closed
-    assert (await kit.read_account()).spent_nanos == 150_000
-    await kit.assert_conserved()
-
-
-async def test_a_node_that_is_heard_from_keeps_its_leases(kit: Kit) -> None:
-    """Any exchange renews all leases of the node, also those that it does not speak of."""
-    service, node = await kit.service(postpaid=True), await kit.node()
-    await node.say(service, MONEY, needed_units=1_000)
-    for _ in range(4):
-        kit.clock.advance(PATIENCE_S - 1)
-        await node.exchange()
-        await kit.sweeper.tick()
-    assert (await kit.read_account()).leased_nanos == 1_000
-
-
-async def test_forgotten_leases_of_an_old_epoch_are_reclaimed(kit: Kit) -> None:
-    """A living node that never speaks of its former epoch's leases loses them, after as long as a lost node would."""
-    service, old = await kit.service(postpaid=True), await kit.node(epoch=1)
-    await old.say(service, MONEY, needed_units=1_000)
-    kit.clock.advance(5)
-    new = await kit.node(epoch=2)
-    for _ in range(PATIENCE_S):
-        await new.exchange()
-        await kit.sweeper.tick()
-        assert (await kit.read_account()).leased_nanos == 1_000
-        kit.clock.advance(1)
-    await kit.sweeper.tick()
-    assert (await kit.read_account()).leased_nanos == 0
 
 
 async def test_what_does_not_fit_is_closed_and_the_rest_goes_on(kit: Kit) -> None:

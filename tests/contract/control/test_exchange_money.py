@@ -2,9 +2,10 @@
 
 from control_service.domain.budget import BudgetKind
 from control_service.domain.event import EventCause
-from control_service.domain.lease import RECALL_PATIENCE_US, Availability
+from control_service.domain.lease import Availability
 from control_service.domain.reservation import OverflowPolicy
 from control_service.domain.status import Status, StopReason
+from control_service.usecases.own_time import RECALL_PATIENCE_NS
 from tests.contract.control.fleet_kit import FLOOR, Kit
 
 MONEY = BudgetKind.MONEY
@@ -89,7 +90,7 @@ async def test_a_node_that_ignores_a_recall_is_not_waited_for(kit: Kit) -> None:
     service, first, second = await kit.service(postpaid=True), await kit.node("node-a"), await kit.node("node-b")
     await first.say(service, MONEY, needed_units=1_000_000)
     assert (await second.say(service, MONEY, needed_units=5)).availability is Availability.RECALLING
-    kit.clock.advance(us=RECALL_PATIENCE_US)
+    kit.clock.advance(us=RECALL_PATIENCE_NS // 1_000)
     assert (await second.say(service, MONEY, needed_units=5)).availability is Availability.EMPTY
     assert not (await kit.read_account()).overdue
 

@@ -10,8 +10,9 @@ from control_service.domain.status import Status
 from control_service.storage.database import SqlDatabase
 from control_service.storage.transaction import SqlTransaction
 from control_service.usecases import sweep
+from control_service.usecases.one_by_one import SET_ASIDE_NS
 from control_service.usecases.standing import catch_up
-from control_service.usecases.sweep import SET_ASIDE_US, Sweeper
+from control_service.usecases.sweep import Sweeper
 from tests.contract.control.fleet_kit import Kit
 
 
@@ -33,7 +34,7 @@ async def test_one_thing_that_fails_does_not_stop_the_others(kit: Kit, monkeypat
     await kit.sweeper.tick()
     assert tried == ["bad", "good"]
     assert (await kit.read_service(good)).told_status is Status.STOPPED
-    kit.clock.advance(us=SET_ASIDE_US)
+    kit.clock.advance(us=SET_ASIDE_NS // 1_000)
     await kit.sweeper.tick()
     assert (await kit.read_service(bad)).told_status is Status.STOPPED
 
@@ -56,7 +57,7 @@ async def test_a_tick_that_fails_is_not_the_last(kit: Kit, monkeypatch: pytest.M
                 yield tx
 
     fragile = Fragile(kit.database._engine)
-    task = asyncio.create_task(Sweeper(fragile, kit.clock, kit.changes).run())
+    task = asyncio.create_task(Sweeper(fragile, kit.clock, kit.changes, kit.memory.sightings, kit.latch).run())
     async with asyncio.timeout(10):
         await read_twice.wait()
     task.cancel()

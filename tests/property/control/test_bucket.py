@@ -3,7 +3,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_service.domain.bucket import MICRO_PER_TOKEN, Bucket
+from control_service.domain.bucket import FULL_AFTER_US, MICRO_PER_TOKEN, SET_BACK_US, Bucket
+from control_service.domain.budget import BudgetKey, BudgetKind
+from control_service.usecases.own_time import OwnTime
+from tallygate._server.clock import ManualClock
+
+KEY = BudgetKey.of("acme", "uid", BudgetKind.RESERVATION_OUTPUT)
 
 START_US = 1_700_000_000_000_000
 rates = st.integers(min_value=1, max_value=10_000_000)
@@ -75,10 +80,57 @@ def test_units_are_there_when_they_were_promised(rate: int, units: int) -> None:
 
 
 @given(rate=rates, back_us=st.integers(min_value=1, max_value=10**12))
-def test_a_clock_that_goes_back_changes_nothing(rate: int, back_us: int) -> None:
-    """A jump back of the wall clock neither adds to the level nor makes the same time count twice."""
+def test_a_clock_that_goes_back_adds_nothing(rate: int, back_us: int) -> None:
+    """A little back, the same time does not count twice; far back, the bucket does not stand still until it is over."""
     drained = full(rate).lent(rate)
-    assert drained.refilled(START_US - back_us) == drained
+    after = drained.refilled(START_US - back_us)
+    assert after.level_micro == drained.level_micro
+    assert after.updated_us == (START_US if back_us <= SET_BACK_US else START_US - back_us)
+
+
+@given(
+    rate=rates,
+    offsets=st.lists(st.integers(min_value=-(10**11), max_value=10**11), min_size=1, max_size=3),
+    turns=st.lists(st.tuples(st.integers(min_value=0, max_value=2), st.integers(min_value=0, max_value=10**7))),
+)
+def test_replicas_whose_clocks_differ_make_up_no_time(
+    rate: int, offsets: list[int], turns: list[tuple[int, int]]
+) -> None:
+    """However far apart, whoever deals with a bucket adds what has passed by its own time: in all, one bucket each."""
+    clocks = [ManualClock(START_US + offset_us) for offset_us in offsets]
+    replicas = [OwnTime(clock) for clock in clocks]
+    bucket, consumed, passed_us = full(rate).settled(spent_units=rate, released_units=0), 0, 0
+    for turn, step_us in turns:
+        for clock in clocks:
+            clock.advance(us=step_us)
+        passed_us += step_us
+        replica, clock = replicas[turn % len(replicas)], clocks[turn % len(clocks)]
+        bucket = replica.refilled(KEY, bucket, clock.now_us())
+        granted = bucket.grantable_units
+        bucket = bucket.lent(granted).settled(spent_units=granted, released_units=granted)
+        consumed += granted
+    most_us = len(clocks) * (FULL_AFTER_US + passed_us)
+    assert consumed * MICRO_PER_TOKEN <= rate * most_us
+    if len(clocks) == 1:
+        assert consumed * MICRO_PER_TOKEN <= rate * (FULL_AFTER_US + passed_us)
+
+
+@given(rate=rates, jumps=st.lists(st.integers(-(10**11), -SET_BACK_US - 10_000) | st.integers(0, 10**11)))
+def test_a_wall_clock_that_jumps_makes_up_no_time(rate: int, jumps: list[int]) -> None:
+    """Where a bucket is dealt with again and again, only time that really passed adds to it, and goes on to."""
+    clock = ManualClock(START_US + 1)
+    replica = OwnTime(clock)
+    bucket = replica.refilled(KEY, full(rate).settled(spent_units=rate, released_units=0), START_US + 1)
+    for jump_us in jumps:
+        before = bucket.level_micro
+        clock.advance(us=1_000)
+        clock.jump(us=jump_us)
+        bucket = replica.refilled(KEY, bucket, clock.now_us())
+        assert before <= bucket.level_micro <= before + 1_000 * rate
+    before = bucket.level_micro
+    clock.advance(us=10_000_000)
+    bucket = replica.refilled(KEY, bucket, clock.now_us())
+    assert bucket.level_micro == min(bucket.brim_micro, before + 10_000_000 * rate)
 
 
 @given(rate=rates, debt=st.integers(min_value=0, max_value=100_000_000))

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from control_service.domain.bucket import MICRO_PER_TOKEN, Bucket
 from control_service.domain.budget import Budget, BudgetKey, BudgetKind, Quantity
 from control_service.domain.exchange import Claim, Exchange
-from control_service.domain.lease import Lease, Statement, reclaim, stand
+from control_service.domain.lease import Lease, Statement, settle, stand
 
 START_US = 1_700_000_000_000_000
 TRIAL = BudgetKey.of("acme", "uid", BudgetKind.TRIAL)
@@ -78,8 +78,8 @@ class Fleet(RuleBasedStateMachine):
         self.budgets = exchange.budgets
         self.leases.update((claim.lease.lease_id, claim.lease) for claim in claims)
         for claim in claims:
-            others = [other for other in self._open(claim.lease.budget) if other.lease_id != claim.lease.lease_id]
-            for lease_id in stand(claim.lease, claim.statement.needed_units, others, self.now_us).recalled_lease_ids:
+            others = [other for other in self._open(claim.lease.budget) if other.free_units > 0]
+            for lease_id in stand(claim.lease, claim.statement.needed_units, others).recalled_lease_ids:
                 self.leases[lease_id] = replace(self.leases[lease_id], recall_requested_us=self.now_us)
 
     def _lease(self, node: Node, part: Slice) -> Lease:
@@ -156,7 +156,7 @@ class Fleet(RuleBasedStateMachine):
         """A node is silent for too long; control closes its leases, and what it still consumes comes late."""
         self.reclaimed = True
         for lease in [lease for lease in self.leases.values() if lease.node == name and not lease.closed]:
-            settlement = reclaim(lease, self.now_us)
+            settlement = settle(lease, Statement(lease.lease_id, closing=True), self.now_us)
             self.leases[lease.lease_id] = settlement.lease
             budget = self.budgets[lease.budget]
             self.budgets[lease.budget] = budget.settled(

@@ -4,13 +4,11 @@ import pytest
 
 from control_service.domain.budget import BudgetKind
 from control_service.domain.lease import (
-    RECALL_PATIENCE_US,
     Availability,
     Lease,
     Statement,
     extend,
     may_have_more,
-    reclaim,
     settle,
     stand,
     units_for_need,
@@ -65,7 +63,7 @@ def test_an_older_statement_changes_no_counter() -> None:
 
 def test_late_consumption_on_a_closed_lease_counts() -> None:
     """A closed lease has nothing outstanding, but what was consumed on it is spent."""
-    closed = reclaim(lease(granted=100, consumed=30), NOW_US).lease
+    closed = settle(lease(granted=100, consumed=30), Statement("one", closing=True), NOW_US).lease
     settled = settle(closed, Statement("one", consumed_units=45, held_units=7), NOW_US)
     assert (settled.spent_units, settled.released_units) == (15, 0)
     assert settled.lease.closed
@@ -122,36 +120,31 @@ def test_a_recall_is_over_when_the_free_part_is_back() -> None:
 
 def test_a_recall_that_crossed_a_statement_stands() -> None:
     """A statement that left before the recall arrived is no answer to it."""
-    settled = settle(lease(granted=100, recalled_us=NOW_US), Statement("one", held_units=60), NOW_US + 1)
+    recalled = lease(granted=100, recalled_us=NOW_US)
+    settled = settle(recalled, Statement("one", held_units=60), NOW_US + 1, recall_waits=True)
     assert settled.lease.recall_requested_us == NOW_US
 
 
 def test_a_node_that_spoke_without_returning_may_be_asked_again() -> None:
     """After the patience for a recall is over, a statement that keeps the free part clears it."""
-    later_us = NOW_US + RECALL_PATIENCE_US
-    settled = settle(lease(granted=100, recalled_us=NOW_US), Statement("one", held_units=60), later_us)
+    settled = settle(lease(granted=100, recalled_us=NOW_US), Statement("one", held_units=60), NOW_US + 1)
     assert settled.lease.recall_requested_us is None
 
 
 def test_free_parts_elsewhere_are_recalled_once() -> None:
     """All that is free elsewhere is asked for; what was asked for already is waited for."""
-    others = [
-        lease("fresh", granted=10),
-        lease("asked", granted=10, recalled_us=NOW_US - 1),
-        lease("held", granted=10, held=10),
-    ]
-    standing = stand(lease(granted=5), 6, others, NOW_US)
+    others = [lease("fresh", granted=10), lease("asked", granted=10, recalled_us=NOW_US - 1)]
+    standing = stand(lease(granted=5), 6, others)
     assert standing.availability is Availability.RECALLING
     assert standing.recalled_lease_ids == ("fresh",)
 
 
-def test_nothing_is_recallable_from_a_silent_node() -> None:
-    """A recall that was not answered in time is not waited for any longer."""
-    silent = lease("silent", granted=10, recalled_us=NOW_US - RECALL_PATIENCE_US)
-    assert stand(lease(), 1, [silent], NOW_US).availability is Availability.EMPTY
+def test_nothing_to_recall_is_empty() -> None:
+    """A lease does not count as another's."""
+    assert stand(lease(), 1, [lease()]).availability is Availability.EMPTY
 
 
 def test_a_need_that_is_met_is_available() -> None:
     """Where nothing is missing nothing is recalled."""
-    standing = stand(lease(granted=5), 5, [lease("fresh", granted=10)], NOW_US)
+    standing = stand(lease(granted=5), 5, [lease("fresh", granted=10)])
     assert (standing.availability, standing.recalled_lease_ids) == (Availability.AVAILABLE, ())
