@@ -1,8 +1,8 @@
-"""What is kept and never changed: events of services, and answers by idempotency key."""
+"""What is written once and never changed: events of services, and answers by idempotency key."""
 
 from dataclasses import asdict
 
-from sqlalchemy import RowMapping, insert, select
+from sqlalchemy import RowMapping, delete, insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from control_service.domain.event import EventCause, Origin, ServiceEvent
@@ -62,6 +62,12 @@ class AnswerRows:
         """See `ports.Answers.keep`."""
         names = {"scope": scope, "method": method, "idempotency_key": key, "create_us": now_us}
         await self._connection.execute(insert(_keys).values(names | asdict(answer)))
+
+    async def delete(self, before_us: int, limit: int) -> int:
+        """See `ports.Answers.delete`."""
+        names = (_keys.c.scope, _keys.c.method, _keys.c.idempotency_key)
+        old = select(*names).where(_keys.c.create_us < before_us).order_by(_keys.c.create_us).limit(limit)
+        return (await self._connection.execute(delete(_keys).where(tuple_(*names).in_(old)))).rowcount
 
 
 def _event(row: RowMapping) -> ServiceEvent:

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, and_, exists, func, not_, or_, select, tuple_, update
+from sqlalchemy import RowMapping, Select, and_, delete, exists, func, not_, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from control_service.domain.budget import BudgetKey, BudgetKind
@@ -82,6 +82,17 @@ class LeaseRows:
         """See `Leases.open_below`."""
         query = select(_leases).where(_leases.c.node == node, _leases.c.epoch < epoch, not_(_leases.c.closed))
         return await self._read_named(query.order_by(_leases.c.account_id, _leases.c.lease_id).limit(limit))
+
+    async def delete_settled(self, before_us: int, limit: int) -> int:
+        """See `Leases.delete_settled`."""
+        # Found by node, so that the many closed leases of epochs that still run are not looked at.
+        old = (
+            select(_leases.c.account_id, _leases.c.lease_id)
+            .join(_nodes, and_(_leases.c.node == _nodes.c.node, _leases.c.epoch < _nodes.c.settled_below_epoch))
+            .where(_leases.c.closed, _leases.c.update_us < before_us)
+            .limit(limit)
+        )
+        return (await self._connection.execute(delete(_leases).where(_lease_key.in_(old)))).rowcount
 
     async def page(self, wanted: LeaseFilter, after: tuple[int, str], limit: int) -> list[NamedLease]:
         """See `Leases.page`."""

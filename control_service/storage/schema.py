@@ -305,6 +305,6 @@ leases = Table(
     Index(None, "create_us", "lease_id"),
     Index("ix_leases_open", "account_id", "kind", "service_uid", **_where("NOT closed")),
     Index("ix_leases_open_by_node", "node", "epoch", **_where("NOT closed")),
-    Index("ix_leases_closed", "update_us", **_where("closed")),
+    Index("ix_leases_closed_by_node", "node", "epoch", **_where("closed")),
     Index("ix_leases_recalled", "recall_requested_us", **_where("recall_requested_us IS NOT NULL")),
 )

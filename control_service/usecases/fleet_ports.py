@@ -104,6 +104,9 @@ class Leases(Protocol):
     async def open_below(self, node: str, epoch: int, limit: int) -> list[NamedLease]:
         """Open leases of a node's epochs below this one, by (account id, lease id)."""
 
+    async def delete_settled(self, before_us: int, limit: int) -> int:
+        """Deletes closed leases, last spoken of before this moment, of epochs that are settled for good; how many."""
+
     async def page(self, wanted: LeaseFilter, after: tuple[int, str], limit: int) -> list[NamedLease]:
         """Leases whose (creation, id) is greater than `after`, in that order."""
 

@@ -168,7 +168,10 @@ class Answers(Protocol):
         """The answer given under this key before, if one was."""
 
     async def keep(self, scope: str, method: str, key: str, answer: Answer, now_us: int) -> None:
-        """Keeps an answer for good."""
+        """Keeps an answer."""
+
+    async def delete(self, before_us: int, limit: int) -> int:
+        """Deletes answers that were kept before this moment, the oldest first; how many."""
 
 
 class Transaction(Protocol):

@@ -12,6 +12,7 @@ from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fleet_latch import FleetLatch
 from control_service.usecases.one_by_one import OneByOne
 from control_service.usecases.ports import Database
+from control_service.usecases.purge import Purge
 from control_service.usecases.sightings import Sightings
 from control_service.usecases.standing import catch_up
 from tallygate._server.clock import Clock
@@ -37,6 +38,7 @@ class Sweeper:
         self._changes = changes
         self._sightings = sightings
         self._latch = latch
+        self._purge = Purge(database, clock)
         self._one_by_one = OneByOne(clock)
 
     async def run(self) -> None:
@@ -69,6 +71,7 @@ class Sweeper:
         await self._one_by_one.each("terms", due.services, self._end_terms)
         await self._one_by_one.each("price", due.model_ids, self._tell_price)
         await self._latch.latch(activated[:BATCH])
+        await self._purge.tick()
 
     async def _end_terms(self, key: tuple[str, str]) -> None:
         """Trials and reservations of one service whose time is over."""

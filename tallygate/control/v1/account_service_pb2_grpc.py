@@ -31,6 +31,7 @@ class AccountServiceStub:
     Every mutation takes an `idempotency_key`. Where a call fails with UNAVAILABLE or DEADLINE_EXCEEDED the caller does
     not know whether it took effect: it repeats the call with the same key and gets the same answer, done once. Keys
     count by account and method: the same key with other arguments is ALREADY_EXISTS with reason IDEMPOTENCY_KEY_REUSED. Without a key, nothing guards a repeat.
+    An answer is kept for 7 days; a repeat after that would be a new call.
     """
 
     def __init__(self, channel):
@@ -82,6 +83,7 @@ class AccountServiceServicer:
     Every mutation takes an `idempotency_key`. Where a call fails with UNAVAILABLE or DEADLINE_EXCEEDED the caller does
     not know whether it took effect: it repeats the call with the same key and gets the same answer, done once. Keys
     count by account and method: the same key with other arguments is ALREADY_EXISTS with reason IDEMPOTENCY_KEY_REUSED. Without a key, nothing guards a repeat.
+    An answer is kept for 7 days; a repeat after that would be a new call.
     """
 
     def CreateAccount(self, request, context):
@@ -186,6 +188,7 @@ class AccountService:
     Every mutation takes an `idempotency_key`. Where a call fails with UNAVAILABLE or DEADLINE_EXCEEDED the caller does
     not know whether it took effect: it repeats the call with the same key and gets the same answer, done once. Keys
     count by account and method: the same key with other arguments is ALREADY_EXISTS with reason IDEMPOTENCY_KEY_REUSED. Without a key, nothing guards a repeat.
+    An answer is kept for 7 days; a repeat after that would be a new call.
     """
 
     @staticmethod

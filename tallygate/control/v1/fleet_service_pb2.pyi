@@ -363,7 +363,7 @@ class ExchangeLeasesResponse(_message.Message):
 
     @_builtins.property
     def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseAnswer]:
-        """An answer for each statement, in the same order."""
+        """An answer for each statement, in the same order. One that could not be taken in just now has none: say it again."""
 
     def __init__(
         self,

@@ -1,0 +1,100 @@
+"""What is old and settled is deleted; what may be asked for again is not, whatever the wall clock does."""
+
+from control_service.domain.budget import BudgetKind
+from control_service.usecases.ports import Answer
+from control_service.usecases.purge import ANSWERS_KEPT_US, CLOSED_LEASES_KEPT_US, PART, PERIOD_NS
+from tests.contract.control.fleet_kit import FleetNode, Kit
+
+MONEY = BudgetKind.MONEY
+PERIOD_US = PERIOD_NS // 1_000
+DAY_US = 86_400_000_000
+
+
+async def closed_lease(kit: Kit, node: FleetNode) -> None:
+    """A lease that was used and closed."""
+    service = await kit.service(postpaid=True)
+    await node.say(service, MONEY, needed_units=100)
+    await node.say(service, MONEY, consumed_units=60, closing=True)
+
+
+async def keep_answers(kit: Kit, count: int) -> None:
+    async with kit.database.writing() as tx:
+        for number in range(count):
+            await tx.answers.keep("acme", "Method", f"key-{number}", Answer(b"hash", b"response"), kit.now_us)
+
+
+async def has_answer(kit: Kit, number: int = 0) -> bool:
+    async with kit.database.reading() as tx:
+        return await tx.answers.find("acme", "Method", f"key-{number}") is not None
+
+
+async def test_a_closed_lease_goes_when_its_epoch_is_settled_and_it_is_old(kit: Kit) -> None:
+    """Neither alone is enough; one of a running epoch stays, and so does the money that was spent."""
+    node = await kit.node(epoch=1)
+    await closed_lease(kit, node)
+    kit.clock.advance(us=CLOSED_LEASES_KEPT_US + 1)
+    await kit.sweeper.tick()
+    assert len(await kit.read_leases()) == 1
+    new = await kit.node(epoch=2)
+    await new.exchange(settled=2)
+    kit.clock.advance(us=PERIOD_US)
+    await kit.sweeper.tick()
+    assert await kit.read_leases() == []
+    assert (await kit.read_account()).spent_nanos == 60
+
+
+async def test_a_closed_lease_of_a_settled_epoch_stays_for_its_time(kit: Kit) -> None:
+    """To the last microsecond of it."""
+    node = await kit.node(epoch=1)
+    await closed_lease(kit, node)
+    closed_us = kit.now_us
+    new = await kit.node(epoch=2)
+    await new.exchange(settled=2)
+    kit.clock.advance(us=closed_us + CLOSED_LEASES_KEPT_US - kit.now_us)
+    await kit.sweeper.tick()
+    assert len(await kit.read_leases()) == 1
+    kit.clock.advance(us=PERIOD_US)
+    await kit.sweeper.tick()
+    assert await kit.read_leases() == []
+
+
+async def test_open_leases_never_go(kit: Kit) -> None:
+    """However old, and whatever was said of their epoch."""
+    service, node = await kit.service(postpaid=True), await kit.node(epoch=1)
+    await node.say(service, MONEY, needed_units=100)
+    await node.exchange(settled=1)
+    kit.clock.advance(us=10 * CLOSED_LEASES_KEPT_US)
+    await kit.sweeper.tick()
+    assert len(await kit.read_leases()) == 1
+
+
+async def test_answers_go_when_they_are_old(kit: Kit) -> None:
+    """A key is good for a week; after that its answer is gone."""
+    await keep_answers(kit, 1)
+    kit.clock.advance(us=ANSWERS_KEPT_US)
+    await kit.sweeper.tick()
+    assert await has_answer(kit)
+    kit.clock.advance(us=PERIOD_US)
+    await kit.sweeper.tick()
+    assert not await has_answer(kit)
+
+
+async def test_a_jump_of_the_wall_clock_makes_nothing_old(kit: Kit) -> None:
+    """A month ahead and back again: what is a day old stays."""
+    await keep_answers(kit, 1)
+    kit.clock.advance(us=DAY_US)
+    kit.clock.jump(us=30 * DAY_US)
+    await kit.sweeper.tick()
+    kit.clock.jump(us=-30 * DAY_US)
+    assert await has_answer(kit)
+
+
+async def test_much_goes_in_parts(kit: Kit) -> None:
+    """Each tick deletes one part, until there is no more."""
+    await keep_answers(kit, PART + 1)
+    kit.clock.advance(us=ANSWERS_KEPT_US + 1)
+    await kit.sweeper.tick()
+    left = [number for number in range(PART + 1) if await has_answer(kit, number)]
+    assert len(left) == 1
+    await kit.sweeper.tick()
+    assert not await has_answer(kit, left[0])
