@@ -168,6 +168,8 @@ class Pool:
         `idle`: no request of the service is open or waiting.
         """
         self._last_asked_ns = now_ns
+        # One that was just made has not been left alone for long.
+        self._last_change_ns = self._last_change_ns or now_ns
         self._asked_before_replenished = False
         self._measure_burn(now_ns)
         # Two that each hold half of what either needs would starve each other: who is recalled lets go for one round.

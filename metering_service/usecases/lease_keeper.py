@@ -89,7 +89,7 @@ class LeaseKeeper:
                 if service.name not in node.waiting:
                     pool.needed = 0
                 if answer.closed:
-                    self._close(service, pool)
+                    self._close(service, pool, statement)
         for service in list(node.waiting.values()):
             retry(node, service)
 
@@ -124,8 +124,9 @@ class LeaseKeeper:
             and not any(True for service in self._node.services.values() for _ in service.all_pools())
         )
 
-    def _close(self, service: ServiceState, pool: Pool) -> None:
-        if pool.settled:
+    def _close(self, service: ServiceState, pool: Pool, last: Statement) -> None:
+        """Control has closed a lease. It is over once the last statement on it had all that was consumed."""
+        if pool.settled and last.consumed_units == pool.committed:
             self._node.books.put_lease(self._record(pool, closed=True))
             if service.pools.get(pool.kind) is pool:
                 del service.pools[pool.kind]

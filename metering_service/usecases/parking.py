@@ -25,6 +25,9 @@ def retry(node: Node, service: ServiceState) -> None:
     for waiter in waiters:
         answer = decide(node, service, waiter)
         if isinstance(answer, Parked):
+            if waiter.deadline_ns == NEVER_NS and not _is_unmatched(service, waiter):
+                # It was answered already. Now that its request is known it waits for payers, but not for ever.
+                waiter.deadline_ns = node.clock.monotonic_ns() + node.settings.settlement_wait_max_ns
             service.waiters.append(waiter)
         else:
             _answer(node, waiter, answer)

@@ -132,3 +132,14 @@ def test_a_prefetch_does_not_confirm_that_a_budget_is_empty(pool: Pool) -> None:
     pool.need(1)
     pool.answered(ask(pool, 2 * SECOND_NS), answer(100, available=0), 2 * SECOND_NS, 2 * SECOND_NS)
     assert pool.offer(2 * SECOND_NS).exhausted
+
+
+def test_a_lease_that_was_just_made_is_not_closed_as_idle() -> None:
+    """However long the node runs: one that got nothing yet stays, for those who ask their payers one by one."""
+    late_ns = 10 * CLOSE_AFTER_NS
+    pool = Pool("lease-1", "accounts/acme/services/chat", "uid-1", BudgetKind.TRIAL)
+    pool.need(100)
+    pool.answered(ask(pool, late_ns), answer(0, empty=True, available=0), late_ns, late_ns)
+    pool.needed = 0
+    assert not pool.is_idle(late_ns + SECOND_NS)
+    assert pool.is_idle(late_ns + 2 * CLOSE_AFTER_NS)

@@ -1,0 +1,46 @@
+"""Faults that the simulator found, each as short as it can be told."""
+
+from metering_service.domain.counts import Counts
+from metering_service.domain.records import BudgetKind
+from metering_service.domain.report import Phase
+from tests.metering.rig import Client, Fleet, report
+from tests.metering.samples import SERVICE, UID, with_trial
+
+AUTHORIZE, FINISH = Phase.AUTHORIZE, Phase.FINISH
+
+
+def test_a_closed_lease_is_over_when_control_knows_all_of_it() -> None:
+    """A commit between the question and the answer that closes a lease: what it had is said all the same."""
+    fleet = Fleet()
+    config = with_trial(fleet, 1_000)
+    rig, client = fleet["a"], Client(fleet["a"])
+    client.say(report(AUTHORIZE, counts=Counts(100), max_output_tokens=0))
+    client.say(report(FINISH, counts=Counts(100)))
+    said = rig.keeper.statements()
+    rig.commit()
+    fleet.control._reclaim("a", below_epoch=2)
+    answers = fleet.control.exchange("a", 1, said)
+    rig.keeper.answered(said, answers, fleet.clock.monotonic_ns(), 20_000_000_000)
+    fleet.run(ms=100)
+    assert fleet.control.spent[fleet.control.key(config.uid, BudgetKind.TRIAL)] == 100
+
+
+def test_a_finish_that_waited_for_the_database_does_not_wait_for_payers_for_ever() -> None:
+    """The control service is cut off meanwhile and cannot say who pays: it is on record within seconds."""
+    fleet = Fleet()
+    with_trial(fleet, 1_000)
+    client = Client(fleet["a"])
+    client.say(report(AUTHORIZE, "warm", max_output_tokens=0))
+    client.say(report(FINISH, "warm"))
+    fleet.run(ms=100)
+    fleet.database.down = True
+    client.say(report(FINISH, "late", Counts(5_000)))
+    fleet.run(seconds=7)
+    fleet["a"].linked = False
+    fleet.database.down = False
+    fleet.run(seconds=7)
+    client.hear()
+    assert client.durable == client.sequence
+    record = next(each for each in fleet.database.requests.values() if each.request_id == "late")
+    assert record.receipt.usage.total == 5_000
+    assert (record.service, record.service_uid) == (SERVICE, UID)
