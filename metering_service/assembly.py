@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from metering_service.api.control_link import Connect, ControlLink
+from metering_service.api.control_link import ControlLink
+from metering_service.api.control_replicas import Connect
 from metering_service.domain.errors import StorageUnavailable
 from metering_service.usecases.books import Books
 from metering_service.usecases.configuration import forget_idle

@@ -8,7 +8,7 @@ import grpc
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from metering_service.api.control_link import connect_to
+from metering_service.api.control_replicas import connect_to
 from metering_service.api.errors import translate
 from metering_service.api.metering_servicer import MeteringServicer
 from metering_service.api.usage_servicer import UsageServicer

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import grpc
 import structlog
 
-from metering_service.api.control_link import Connect
+from metering_service.api.control_replicas import Connect
 from metering_service.assembly import Assembly, put_together
 from metering_service.domain.errors import NodeFenced, StorageUnavailable
 from metering_service.domain.records import Registration, caretaker_of

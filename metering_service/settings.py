@@ -14,7 +14,7 @@ NODE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Addresses are HOST:PORT. `insecure`: serve beyond loopback without TLS."""
+    """Addresses are HOST:PORT; `control` may be several with commas. `insecure`: serve beyond loopback without TLS."""
 
     listen: str
     control: str
@@ -30,7 +30,11 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         prog="python -m metering_service", description="Tallygate's metering service: takes token reports, decides."
     )
     parser.add_argument("--listen", default=environment.get("TALLYGATE_METERING_LISTEN", "127.0.0.1:7402"))
-    parser.add_argument("--control", default=environment.get("TALLYGATE_CONTROL_ADDRESS", "127.0.0.1:7401"))
+    parser.add_argument(
+        "--control",
+        default=environment.get("TALLYGATE_CONTROL_ADDRESS", "127.0.0.1:7401"),
+        help="HOST:PORT of the control service, or of several replicas of it with commas between",
+    )
     parser.add_argument("--node-name", default=environment.get("TALLYGATE_NODE_NAME", "metering-1"))
     parser.add_argument("--data-dir", default=environment.get("TALLYGATE_DATA_DIR", "tallygate-data"))
     parser.add_argument("--database-url", default=environment.get("TALLYGATE_METERING_DATABASE_URL"))
@@ -43,6 +47,12 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         raise ConfigurationError(
             f'The node name "{options.node_name}" is not valid: use 1 to 63 lower-case letters, digits and hyphens.'
         )
+    for address in options.control.split(","):
+        host, _, port = address.strip().rpartition(":")
+        if not host or not port.isdecimal():
+            raise ConfigurationError(
+                f'"{address}" is no address of a control service; write HOST:PORT, or several with commas between.'
+            )
     if options.log_format not in ("json", "text"):
         raise ConfigurationError(f'TALLYGATE_LOG_FORMAT is "{options.log_format}": use json or text.')
     path = Path(options.data_dir).absolute() / "metering.sqlite3"

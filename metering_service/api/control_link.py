@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import TypeAlias
+from contextlib import suppress
 
 import grpc
 import structlog
 
+from metering_service.api.control_replicas import Connect
 from metering_service.api.fleet_codec import answer_from, config_from, reason_of, statement_to
 from metering_service.domain.errors import NodeFenced
 from metering_service.domain.service import ServiceConfig
@@ -32,29 +32,6 @@ FATAL_REASONS = frozenset({FENCED, "METERING_DATABASE_MISMATCH"})
 """After these this node must not go on."""
 
 log = structlog.get_logger()
-
-CHANNEL_OPTIONS = [
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-]
-
-Connect: TypeAlias = Callable[[], AbstractAsyncContextManager["fleet_service_pb2_grpc.FleetServiceAsyncStub"]]
-"""Opens a line to the control service: its stub, for as long as the line is used."""
-
-
-def connect_to(address: str) -> Connect:
-    """Lines to the control service at `host:port`."""
-
-    @asynccontextmanager
-    async def connect() -> AsyncIterator["fleet_service_pb2_grpc.FleetServiceAsyncStub"]:
-        async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
-            yield fleet_service_pb2_grpc.FleetServiceStub(channel)
-
-    return connect
 
 
 class ControlLink:

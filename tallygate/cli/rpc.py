@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Annotated, NoReturn
 
 import grpc
@@ -15,6 +16,7 @@ from grpc_status import rpc_status
 from tallygate.cli.console import err
 
 TIMEOUT_S = 10
+CONNECT_TIMEOUT_S = 1
 
 ControlOption = Annotated[
     str,
@@ -22,7 +24,7 @@ ControlOption = Annotated[
         "--control",
         metavar="HOST:PORT",
         envvar="TALLYGATE_CONTROL_ADDRESS",
-        help="Where the control service listens.",
+        help="Where the control service listens; several replicas with commas between.",
     ),
 ]
 KeyOption = Annotated[
@@ -44,11 +46,21 @@ def key_or_new(key: str) -> str:
 @contextmanager
 def control_channel(address: str) -> Iterator[grpc.Channel]:
     """A channel to the control service; a failed call ends the command with one sentence and status 1."""
+    address = _answering(address.split(","))
     with grpc.insecure_channel(address) as channel:
         try:
             yield channel
         except grpc.RpcError as error:
             fail(sentence(error, f"the control service at {address}"))
+
+
+def _answering(addresses: Sequence[str]) -> str:
+    """The first of several replicas that takes connections; the last one if none does."""
+    for address in addresses[:-1]:
+        host, _, port = address.strip().rpartition(":")
+        with suppress(OSError, ValueError), socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S):
+            return address.strip()
+    return addresses[-1].strip()
 
 
 def fail(message: str, status: int = 1) -> NoReturn:

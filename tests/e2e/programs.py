@@ -97,16 +97,16 @@ class Pair:
         """The first metering node."""
         return self.programs["node-1"]
 
-    async def start_control(self, listen: str = "127.0.0.1:0") -> Program:
-        """Start the control service, or start it again, then at its old address."""
+    async def start_control(self, listen: str = "127.0.0.1:0", name: str = "control") -> Program:
+        """Start the control service or another replica of it, or start it again, then at its old address."""
         arguments = ["--listen", listen, "--database-url", self.control_database_url]
-        self.programs["control"] = await start("control_service", arguments, self.directory / "control.log")
-        return self.control
+        self.programs[name] = await start("control_service", arguments, self.directory / f"{name}.log")
+        return self.programs[name]
 
-    async def start_node(self, name: str, listen: str = "127.0.0.1:0") -> Program:
+    async def start_node(self, name: str, listen: str = "127.0.0.1:0", control: str | None = None) -> Program:
         """Start a metering node, or start it again; all share one database."""
         arguments = [
-            *("--listen", listen, "--control", self.control.address, "--node-name", name),
+            *("--listen", listen, "--control", control or self.control.address, "--node-name", name),
             *("--database-url", self.metering_database_url),
         ]
         self.programs[name] = await start("metering_service", arguments, self.directory / f"{name}.log")

@@ -1,0 +1,105 @@
+"""Several replicas of the control service over one PostgreSQL: any of them will do, at any time."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Awaitable, Callable
+
+import grpc
+import pytest
+
+from tallygate.control.v1 import lifecycle_service_pb2, lifecycle_service_pb2_grpc
+from tallygate.metering.v1 import (
+    decision_pb2,
+    metering_service_pb2,
+    metering_service_pb2_grpc,
+    report_pb2,
+    token_usage_pb2,
+)
+from tests.e2e.programs import Pair, Program
+from tests.e2e.test_fleet import SERVICE, balance_nanos, enable, meter_one
+
+ON_POSTGRESQL = pytest.mark.parametrize("pair", ["postgresql"], indirect=True)
+FUNDS = 5_000_000_000
+
+
+async def until_stopped(node: Program) -> float:
+    """Asks for one more request after the other, until a node says that the service has stopped; the moment of that."""
+    usage = token_usage_pb2.TokenUsage(input_tokens=1)
+    report = report_pb2.TokenReport(service=SERVICE, phase=report_pb2.REPORT_PHASE_AUTHORIZE, usage=usage)
+    async with grpc.aio.insecure_channel(node.address) as channel, asyncio.timeout(10):
+        stub = metering_service_pb2_grpc.MeteringServiceStub(channel)
+        for number in itertools.count():
+            report.request_id = f"stop-{node.pid}-{number}"
+            answer = await stub.Authorize(metering_service_pb2.AuthorizeRequest(report=report))
+            if answer.decision.verdict == decision_pb2.VERDICT_DENY and not answer.decision.retryable:
+                return time.monotonic()
+    raise AssertionError
+
+
+async def suspend(control: Program) -> None:
+    async with grpc.aio.insecure_channel(control.address) as channel:
+        stub = lifecycle_service_pb2_grpc.LifecycleServiceStub(channel)
+        await stub.SuspendInferenceService(lifecycle_service_pb2.SuspendInferenceServiceRequest(name=SERVICE))
+
+
+@ON_POSTGRESQL
+async def test_a_stop_reaches_the_nodes_of_all_replicas_within_a_second(pair: Pair) -> None:
+    """Whichever replica was told; and so does an activation, which both must have heard of."""
+    other = await pair.start_control(name="control-2")
+    second = await pair.start_node("node-2", control=other.address)
+    await enable(pair)
+    costs = await asyncio.gather(*(meter_one(node, f"r-{node.pid}") for node in (pair.metering, second)))
+    assert costs == [100_000, 100_000]
+    asking = [asyncio.create_task(until_stopped(node)) for node in (pair.metering, second)]
+    suspended = time.monotonic()
+    await suspend(other)
+    took = [moment - suspended for moment in await asyncio.gather(*asking)]
+    assert max(took) < 1, took
+
+
+@ON_POSTGRESQL
+async def test_a_node_goes_on_with_another_replica(pair: Pair) -> None:
+    """Its replica is killed, and a little later the other one: what it needs it gets from whoever is there."""
+    await enable(pair)
+    other = await pair.start_control(name="control-2")
+    both = f"{other.address},{pair.control.address}"
+    node = await pair.start_node("node-2", control=both)
+    costs = [await meter_one(node, "before")]
+    await other.kill()
+    costs.append(await _within(5, lambda: meter_one(node, "with the first")))
+    await pair.start_control(listen=other.address, name="control-2")
+    first_address = pair.control.address
+    await pair.control.kill()
+    costs.append(await _within(5, lambda: meter_one(node, "with the second")))
+    await pair.start_control(listen=first_address)
+    await node.stop()
+    await pair.metering.stop()
+    assert await balance_nanos(pair) == FUNDS - sum(costs)
+
+
+@ON_POSTGRESQL
+async def test_all_may_be_restarted_in_any_order(pair: Pair) -> None:
+    """Nodes and replicas come and go; at the end the balance is exact, and nothing is left on lease."""
+    await enable(pair)
+    other = await pair.start_control(name="control-2")
+    both = f"{pair.control.address},{other.address}"
+    node = await pair.start_node("node-2", control=both)
+    costs = [await meter_one(node, "first")]
+    await pair.control.stop()
+    await node.kill()
+    node = await pair.start_node("node-2", control=both)
+    costs.append(await meter_one(node, "second"))
+    await pair.start_control(listen=pair.control.address)
+    await other.kill()
+    costs.append(await meter_one(node, "third"))
+    await pair.start_control(listen=other.address, name="control-2")
+    costs.append(await meter_one(pair.metering, "fourth"))
+    await node.stop()
+    await pair.metering.stop()
+    assert await balance_nanos(pair) == FUNDS - sum(costs)
+
+
+async def _within(seconds: float, work: Callable[[], Awaitable[int]]) -> int:
+    async with asyncio.timeout(seconds):
+        return await work()
