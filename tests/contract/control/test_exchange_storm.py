@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
 import pytest
@@ -10,8 +10,10 @@ import pytest
 from control_service.domain.budget import BudgetKind
 from control_service.domain.errors import SupersededError
 from control_service.domain.service import Service
+from control_service.storage.database import SqlDatabase
 from control_service.usecases.exchange import Answer
 from control_service.usecases.settlement import Stated
+from tallygate._server.database import create_engine
 from tests.contract.control.fleet_kit import FleetNode, Kit
 
 FUNDS = 200_000
@@ -110,8 +112,16 @@ class StormyNode:
         return self.slices + self.settled
 
 
+@pytest.fixture
+async def replicas(kit: Kit, database_url: str) -> AsyncIterator[list[Kit]]:
+    """Two of them, each with its own connections; they share a clock."""
+    engine = create_engine(database_url)
+    yield [kit, Kit(SqlDatabase(engine), kit.clock)]
+    await engine.dispose()
+
+
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_the_books_agree_in_a_storm(kit: Kit, seed: int) -> None:
+async def test_the_books_agree_in_a_storm(kit: Kit, replicas: list[Kit], seed: int) -> None:
     """Leased, spent, held and the ledger agree after every round; nothing is overspent; at rest all else is free."""
     rng = random.Random(seed)
     services = []
@@ -122,12 +132,13 @@ async def test_the_books_agree_in_a_storm(kit: Kit, seed: int) -> None:
                 service_id, account_id=account_id, trial_tokens=QUOTA, postpaid=True, output_tpm=TPM
             )
             services += [service]
-    nodes = [StormyNode(await kit.node(f"node-{name}"), rng.sample(services, 4), rng) for name in "abc"]
+    nodes = [StormyNode(await kit.node(f"node-{name}"), rng.sample(services, 4), rng) for name in "abcdef"]
     start_us = kit.now_us
     for _ in range(ROUNDS):
         for node in nodes:
             node.work()
-        await asyncio.gather(*(node.talk() for node in nodes), kit.sweeper.tick())
+            node.node.kit = rng.choice(replicas)
+        await asyncio.gather(*(node.talk() for node in nodes), *(replica.sweeper.tick() for replica in replicas))
         kit.clock.advance(us=rng.randint(0, 3_000_000))
         for account_id in ("one", "two"):
             mine = [service for service in services if service.account_id == account_id]
