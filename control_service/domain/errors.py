@@ -86,8 +86,8 @@ class SupersededError(ControlError):
 class StorageUnavailableError(ControlError):
     """The database does not answer, or could not serve this transaction among others; trying again may work."""
 
-    def __init__(self) -> None:
+    def __init__(self, problem: str = "did not answer in time") -> None:
         super().__init__(
             Reason.STORAGE_UNAVAILABLE,
-            "The control database did not answer in time; try again with the same idempotency_key.",
+            f"The control database {problem}; try again with the same idempotency_key.",
         )

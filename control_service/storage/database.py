@@ -1,5 +1,6 @@
 """The control database as use cases see it: transactions, and its failures as one exception."""
 
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
@@ -19,8 +20,9 @@ MIGRATIONS: Final = "control_service:storage/migrations"
 _log = structlog.get_logger(__name__)
 
 # SQLSTATE classes after which the same transaction may succeed: connection, rollback by the server (serialisation,
-# deadlock), resources, lock not available, operator intervention, read-only (a standby).
-_PASSING_CLASSES: Final = ("08", "25", "40", "53", "55", "57")
+# deadlock), resources, lock not available, operator intervention, system error, read-only (a standby).
+_PASSING_CLASSES: Final = ("08", "25", "40", "53", "55", "57", "58")
+_DISK_FULL: Final = "53100"
 
 
 class SqlDatabase:
@@ -52,12 +54,30 @@ def _failures_translated() -> Iterator[None]:
         if isinstance(error, DBAPIError) and not _may_pass(error):
             raise
         _log.warning("control database unavailable", error=str(error))
+        if isinstance(error, DBAPIError) and _is_full(error.orig):
+            raise StorageUnavailableError("has no room left on its disk; make room there") from error
         raise StorageUnavailableError from error
 
 
 def _may_pass(error: DBAPIError) -> bool:
     """Whether the database is to blame, rather than what it was asked."""
+    if error.connection_invalidated:
+        return True
     if isinstance(error, IntegrityError | ProgrammingError):
         return False
+    if isinstance(error.orig, sqlite3.OperationalError):
+        # SQLite's code for wrong SQL, which Python's driver, too, calls an operational error.
+        return _sqlite_code(error.orig) != sqlite3.SQLITE_ERROR
     state = getattr(error.orig, "sqlstate", None)
     return state is None or str(state).startswith(_PASSING_CLASSES)
+
+
+def _is_full(cause: BaseException | None) -> bool:
+    if isinstance(cause, sqlite3.Error):
+        return _sqlite_code(cause) == sqlite3.SQLITE_FULL
+    return getattr(cause, "sqlstate", None) == _DISK_FULL
+
+
+def _sqlite_code(error: sqlite3.Error) -> int:
+    """The primary code, without what extends it."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, event, make_url
 from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import TimeoutError as WriterTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from tallygate._server.errors import ConfigurationError, DatabaseError
@@ -82,7 +83,7 @@ def create_engine(url: str) -> AsyncEngine:
 
 
 class _SqliteEngine(AsyncEngine):
-    """Lets the writers of this process queue up for the one write lock.
+    """Lets the writers of this process queue up for the one write lock, each for so long as it would wait for a file.
 
     Left to SQLite they would poll for it, in no order and up to 100 ms apart: with eight writers one in a hundred
     waited 230 ms for transactions of 2 ms each. Only writers of different processes still have to.
@@ -94,9 +95,18 @@ class _SqliteEngine(AsyncEngine):
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
-        """See `create_engine`."""
-        async with self._writer, super().begin() as connection:
-            yield connection
+        """See `create_engine`. Raises sqlalchemy's TimeoutError where others keep the lock for too long."""
+        try:
+            async with asyncio.timeout(BUSY_TIMEOUT_S):
+                await self._writer.acquire()
+        except TimeoutError as error:
+            msg = "other writers of this program have kept the database locked for too long"
+            raise WriterTimeoutError(msg) from error
+        try:
+            async with super().begin() as connection:
+                yield connection
+        finally:
+            self._writer.release()
 
 
 @asynccontextmanager

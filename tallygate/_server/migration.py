@@ -90,6 +90,8 @@ def _explain_sqlite(cause: BaseException | None) -> str:
         return "cannot be opened; check that its directory exists and that this user may read and write there."
     if name.startswith("SQLITE_BUSY"):
         return "has been locked by another program for too long; stop that program, or try again."
+    if name.startswith("SQLITE_FULL"):
+        return "has no room left on its disk; make room, and it goes on by itself."
     return f"cannot be used ({cause})."
 
 
@@ -98,6 +100,8 @@ def _explain_postgresql(cause: BaseException | None) -> str:
         return "does not answer; start PostgreSQL, or correct the database URL."
     if getattr(cause, "sqlstate", None) == "25006":
         return "is read-only; name the primary server in the database URL."
+    if getattr(cause, "sqlstate", None) == "53100":
+        return "has no room left on its disk; make room, and it goes on by itself."
     return f"cannot be used ({_first_line(cause)})."
 
 

@@ -1,12 +1,20 @@
 """A database that does not answer, and transactions that get into each other's way."""
 
 import asyncio
+import sqlite3
+import time
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event, make_url, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from control_service.domain.errors import StorageUnavailableError
 from control_service.storage.database import SqlDatabase
+from control_service.usecases.ports import Answer
 from tallygate._server.database import create_engine
 from tests.contract.control.desk import Desk
 
@@ -31,6 +39,86 @@ async def test_a_damaged_file_is_unavailable(tmp_path: Path) -> None:
         async with SqlDatabase(engine).reading() as tx:
             await tx.config_version()
     await engine.dispose()
+
+
+async def test_connections_that_were_cut_are_replaced(desk: Desk, database_url: str, engine: AsyncEngine) -> None:
+    """PostgreSQL was restarted: whoever comes first may have to try again, after that no manual step is needed."""
+    if database_url.startswith("sqlite"):
+        pytest.skip("SQLite has no server")
+    await asyncio.gather(*(desk.pay(1) for _ in range(10)))
+    killer = create_engine(database_url)
+    async with killer.begin() as connection:
+        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+        await connection.execute(text(f"{others} AND pid <> pg_backend_pid()"))
+    await killer.dispose()
+    results = await asyncio.gather(*(desk.pay(1) for _ in range(10)), return_exceptions=True)
+    failed = [result for result in results if isinstance(result, BaseException)]
+    assert {type(error) for error in failed} <= {StorageUnavailableError}
+    await asyncio.gather(*(desk.pay(1) for _ in range(10)))
+    assert (await desk.account()).balance_nanos == 30 - len(failed)
+
+
+async def test_a_transaction_that_is_cut_off_leaves_nothing(desk: Desk, database_url: str) -> None:
+    """The connection goes in the middle of it: told to try again, and nothing of it is there."""
+    if database_url.startswith("sqlite"):
+        pytest.skip("SQLite has no server")
+    with pytest.raises(StorageUnavailableError):
+        async with desk.database.writing() as tx:
+            account = await tx.accounts.lock("acme")
+            await tx.accounts.save(replace(account, funds_nanos=5))
+            await tx._connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+    assert (await desk.account()).balance_nanos == 0
+
+
+async def test_a_full_disk_is_said_and_leaves_nothing_half_written(desk: Desk, database_url: str) -> None:
+    """What does not fit is undone as a whole; when there is room again, it goes on by itself."""
+    if not database_url.startswith("sqlite"):
+        pytest.skip("the limit is one of SQLite")
+    before = await desk.account()
+    full = create_engine(database_url)
+    event.listen(full.sync_engine, "connect", lambda connection, _: connection.execute("PRAGMA max_page_count = 1"))
+    sound, desk.database = desk.database, SqlDatabase(full)
+    note = b"x" * 100_000
+    with pytest.raises(StorageUnavailableError, match="no room left on its disk"):
+        async with desk.database.writing() as tx:
+            account = await tx.accounts.lock("acme")
+            await tx.accounts.save(replace(account, funds_nanos=5))
+            await tx.answers.keep("acme", "Method", "key", Answer(note, note), desk.now_us)
+    await full.dispose()
+    desk.database = sound
+    assert await desk.account() == before
+    await desk.pay(10)
+    async with desk.database.reading() as tx:
+        assert await tx.answers.find("acme", "Method", "key") is None
+
+
+async def test_a_file_that_another_program_keeps_locked_is_unavailable(
+    desk: Desk, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All who wait are told within the time for one, not one after the other; afterwards it goes on by itself."""
+    if not database_url.startswith("sqlite"):
+        pytest.skip("PostgreSQL locks rows")
+    monkeypatch.setattr("tallygate._server.database.BUSY_TIMEOUT_S", 0.2)
+    engine = create_engine(database_url)
+    desk.mutations = Desk(SqlDatabase(engine)).mutations
+    with closing(sqlite3.connect(make_url(database_url).database or "", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        results = await asyncio.gather(*(desk.pay(1) for _ in range(10)), return_exceptions=True)
+        took_s = time.monotonic() - began
+        other.execute("ROLLBACK")
+    assert {type(result) for result in results} == {StorageUnavailableError}
+    assert took_s < 2
+    await desk.pay(1)
+    assert (await desk.account()).balance_nanos == 1
+    await engine.dispose()
+
+
+async def test_wrong_sql_is_not_an_outage(desk: Desk) -> None:
+    """A mistake of this program is not called the database's fault, or it would be tried again for ever."""
+    with pytest.raises(DBAPIError):
+        async with desk.database.reading() as tx:
+            await tx._connection.execute(text("SELECT nothing FROM nowhere"))
 
 
 async def test_a_deadlock_is_an_outage_of_one(desk: Desk, database_url: str) -> None:
