@@ -1,0 +1,111 @@
+"""Runs many seeds, or one with its trace: python -m tests.simulation --help."""
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from tests.simulation.run import Outcome, simulate
+
+
+def main() -> int:
+    """0 if nothing that must always be true was ever false."""
+    options = _options()
+    if options.seed is not None:
+        outcome = simulate(options.seed, tail=10**6 if options.trace else None)
+        _explain(Console(), outcome)
+        return 0 if outcome.problem is None else 1
+    began_s = time.monotonic()
+    outcomes = list(_run_all(options))
+    seconds = time.monotonic() - began_s
+    failed = [outcome for outcome in outcomes if outcome.problem is not None]
+    struck: Counter[str] = sum((Counter(outcome.struck) for outcome in outcomes), Counter())
+    if options.json:
+        figures: dict[str, Any] = {
+            "seeds": len(outcomes),
+            "failed": {str(outcome.seed): outcome.problem for outcome in failed},
+            "seconds": round(seconds, 1),
+            "requests": sum(outcome.requests for outcome in outcomes),
+            "tokens": sum(outcome.tokens for outcome in outcomes),
+            "struck": dict(sorted(struck.items())),
+        }
+        print(json.dumps(figures, indent=2))  # noqa: T201  # a program that talks to people and to programs
+    else:
+        _tell(Console(), outcomes, failed, struck, seconds)
+    return 1 if failed else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=200, help="how many seeds to run")
+    parser.add_argument("--from", dest="first", type=int, default=1, help="the first of them")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many processes run them")
+    parser.add_argument("--seed", type=int, help="run this one alone, and show how it ended")
+    parser.add_argument("--trace", action="store_true", help="with --seed: show all of its trace")
+    parser.add_argument("--json", action="store_true", help="figures for programs")
+    return parser.parse_args()
+
+
+def _run_all(options: argparse.Namespace) -> Iterator[Outcome]:
+    seeds = range(options.first, options.first + options.seeds)
+    # Each seed in a process that has run none or few before: nothing of one can reach another for long.
+    with (
+        multiprocessing.get_context("spawn").Pool(options.jobs, maxtasksperchild=20) as pool,
+        _progress(options) as step,
+    ):
+        for outcome in pool.imap_unordered(simulate, seeds):
+            step(outcome)
+            yield outcome
+
+
+@contextmanager
+def _progress(options: argparse.Namespace) -> Iterator[Any]:
+    with Progress(console=Console(stderr=True), disable=options.json) as progress:
+        task = progress.add_task("seeds", total=options.seeds)
+
+        def step(outcome: Outcome) -> None:
+            progress.advance(task)
+            if outcome.problem is not None and not options.json:
+                progress.console.print(f"[red]seed {outcome.seed}[/]: {outcome.problem}", highlight=False)
+
+        yield step
+
+
+def _tell(
+    console: Console, outcomes: list[Outcome], failed: list[Outcome], struck: Counter[str], seconds: float
+) -> None:
+    table = Table("what went wrong", "times", title="Faults")
+    for fault, count in sorted(struck.items()):
+        table.add_row(fault, f"{count:,}")
+    console.print(table)
+    requests, tokens = sum(each.requests for each in outcomes), sum(each.tokens for each in outcomes)
+    console.print(
+        f"{len(outcomes):,} seeds, {requests:,} requests, {tokens:,} tokens in {seconds:,.0f} s:"
+        f" {len(failed)} violations."
+    )
+    for outcome in failed[:3]:
+        _explain(console, outcome)
+
+
+def _explain(console: Console, outcome: Outcome) -> None:
+    for line in outcome.tail:
+        console.print(line, highlight=False, markup=False)
+    console.print(
+        f"seed {outcome.seed}, trace {outcome.trace_hash}: {outcome.problem or 'nothing was wrong'}", markup=False
+    )
+    if outcome.problem is not None:
+        console.print(f"The same again: make simulate SEED={outcome.seed}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""One seed, from the beginning to its outcome."""
+
+import logging
+from collections import deque
+from dataclasses import dataclass
+
+import structlog
+
+from tests.simulation.world import World
+
+TAIL_LINES = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a seed ended. `problem`: one sentence, or None. `tail`: the end of its trace, if there was a problem."""
+
+    seed: int
+    problem: str | None
+    trace_hash: str
+    requests: int
+    tokens: int
+    struck: dict[str, int]
+    tail: tuple[str, ...]
+
+
+def simulate(seed: int, *, tail: int | None = None) -> Outcome:
+    """Run it. Whatever is raised, by a check or by the code under test, is the problem."""
+    # What the services have to say of the faults around them is of no interest here, and costs time.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    world = World(seed)
+    if tail is not None:
+        world.tail = deque(maxlen=tail)
+    problem = None
+    try:
+        world.run()
+    except Exception as error:  # noqa: BLE001  # any exception is a finding
+        problem = f"{type(error).__name__}: {error}"
+    lines = tuple(world.tail)[-(tail or TAIL_LINES) :] if problem is not None or tail is not None else ()
+    tokens = sum(job.total_tokens for job in world.jobs)
+    return Outcome(seed, problem, world.trace_hash, len(world.jobs), tokens, dict(world.chance.struck), lines)

@@ -1,0 +1,26 @@
+"""A few seeds of the simulator; `make simulate` runs as many as you like."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.simulation.run import simulate
+
+
+@pytest.mark.parametrize("seed", [1, 2, 14, 16])
+def test_nothing_that_must_always_be_true_is_ever_false(seed: int) -> None:
+    """Nodes, control replicas and servers crash, pause and lose touch; the books agree to the token and the nano."""
+    outcome = simulate(seed)
+    assert outcome.problem is None, "\n".join((*outcome.tail, outcome.problem or ""))
+    assert outcome.requests > 20
+
+
+def test_the_same_seed_is_the_same_story() -> None:
+    """In another process, too, with other hashes of texts."""
+    expected = simulate(14).trace_hash
+    environment = os.environ | {"PYTHONHASHSEED": "4711"}
+    command = [sys.executable, "-m", "tests.simulation", "--seed", "14"]
+    shown = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=True).stdout
+    assert f"trace {expected}" in " ".join(shown.split())
