@@ -24,7 +24,8 @@ class Request:
 
     `base_*`: what a predecessor granted and books; this part begins where that ends. `held` counts from there. Of what
     is held, `booked` has been booked already (nothing, until the first settlement). `granted_output_tokens` is the
-    ceiling as it was before payers were looked for beyond it; None where that was not needed.
+    ceiling as it was before payers were looked for beyond it; None where that was not needed. `claimed`: nobody else
+    books it; a finish without authorisation, whose part has no name, must first be entered in the database.
     """
 
     __slots__ = (
@@ -32,6 +33,7 @@ class Request:
         "base_input_tokens",
         "base_output_tokens",
         "booked",
+        "claimed",
         "credential",
         "debt_allowed",
         "dirty",
@@ -72,6 +74,7 @@ class Request:
         self.state = SettlementState.OPEN
         self.settle_us: int | None = None
         self.authorised = False
+        self.claimed = part != ""
         self.final = False
         self.told_to_stop = False
         self.max_output_tokens: int | None = None
@@ -173,6 +176,7 @@ def revive(record: RequestRecord, now_ns: int) -> Request:
     request.tally = Tally.of(record.counts, finish=record.state is SettlementState.FINISHED)
     request.state = record.state
     request.authorised = record.part != ""
+    request.claimed = True
     request.receipt = record.receipt
     request.held = record.held
     request.settle_us = record.settle_us

@@ -65,12 +65,17 @@ def _keep_services(statement: Insert) -> Insert:
 
 
 def _replace_requests(statement: Insert) -> Insert:
-    """Whole rows; but a checkpoint never takes back a settlement."""
+    """Whole rows; but no checkpoint takes back a settlement, and a finish is booked by whoever claimed it first."""
     is_open: ColumnElement[str] = literal_column("'open'")
+    claimed = and_(
+        requests.c.part == literal_column("''"),
+        requests.c.state == is_open,
+        or_(requests.c.node != statement.excluded.node, requests.c.epoch != statement.excluded.epoch),
+    )
     return statement.on_conflict_do_update(
         index_elements=list(requests.primary_key),
         set_={column.name: statement.excluded[column.name] for column in _not_key(requests)},
-        where=not_(and_(requests.c.state != is_open, statement.excluded.state == is_open)),
+        where=not_(or_(claimed, and_(requests.c.state != is_open, statement.excluded.state == is_open))),
     )
 
 

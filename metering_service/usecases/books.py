@@ -114,6 +114,12 @@ class Books:
             self._put(service, request)
             self.on_work()
 
+    def claim(self, service: ServiceState, request: Request, when_done: Callable[[], None]) -> None:
+        """Enter a finish without authorisation, unless another node was faster; who it was is then to be looked up."""
+        self._put(service, request)
+        self._next.callbacks.append(when_done)
+        self.on_work()
+
     def note(self, record: RequestRecord) -> None:
         """Write a record that its own node should have written, and may yet replace."""
         self._next.requests.setdefault((record.service_uid, record.request_id, record.part), record)

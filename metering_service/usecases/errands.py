@@ -16,6 +16,7 @@ from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.settle import time_out
 
 RETRY_S = 0.2
+LOOK_AGAIN_S = 0.2
 
 log = structlog.get_logger()
 
@@ -59,6 +60,10 @@ class Runner:
         """Find a request that this node does not know, then decide on what waits for it."""
         key = (service.uid, request_id, "")
         self._look(key, lambda node, parts: found(node, service, request_id, parts))
+
+    def look_up_later(self, service: ServiceState, request_id: str) -> None:
+        """See Errands."""
+        asyncio.get_running_loop().call_later(LOOK_AGAIN_S, self.look_up, service, request_id)
 
     def look_for_successor(self, service: ServiceState, request: Request) -> None:
         """Find who went on with a silent request, then settle it."""

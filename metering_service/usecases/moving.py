@@ -25,6 +25,20 @@ def is_elsewhere(waiter: Waiter, request: Request | None) -> bool:
     return waiter.token is not None and waiter.token.part not in (request.part, request.predecessor_part)
 
 
+def settle_claim(node: Node, service: ServiceState, request_id: str, parts: Sequence[RequestRecord]) -> bool:
+    """Whether it is known who books a finish without authorisation. False: another node is about to, so look again."""
+    claim = next((part for part in parts if part.part == ""), None)
+    here = service.open.get(request_id)
+    mine = claim is not None and (claim.node, claim.epoch) == (node.name, node.epoch)
+    if here is not None and not here.claimed:
+        if claim is None:
+            return False  # This look began before the claim was written.
+        here.claimed = mine
+        if not mine:
+            del service.open[request_id]
+    return mine or claim is None or claim.state is not SettlementState.OPEN
+
+
 def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> None:
     """The database has answered: find the part that the report goes on from, or bring back the one that it repeats."""
     request_id, token = waiter.report.request_id, waiter.token

@@ -30,6 +30,9 @@ class Errands(Protocol):
     def look_up(self, service: ServiceState, request_id: str) -> None:
         """Look into the database for a request that this node does not know."""
 
+    def look_up_later(self, service: ServiceState, request_id: str) -> None:
+        """As `look_up`, a little later: another node is about to book it."""
+
     def look_for_successor(self, service: ServiceState, request: Request) -> None:
         """Look whether another node went on with a silent request, then settle it."""
 

@@ -51,16 +51,27 @@ def decide(node: Node, service: ServiceState, waiter: Waiter) -> Answer:  # noqa
     request = service.open.get(report.request_id) or service.finished.get(report.request_id)
     if waiter.lookup is not Lookup.DONE and is_elsewhere(waiter, request):
         return _look_up(node, service, waiter)
+    if request is not None and not request.claimed:
+        # Decided on when the claim of the finish before it is.
+        waiter.lookup = Lookup.UNDER_WAY
+        return PARKED
     if request is None and waiter.token is not None:
         age_us = node.clock.now_us() - waiter.token.start_us
         if age_us > node.settings.id_retention_us:
             return deny(report.request_id, Reason.TOO_OLD, config_version=config.version)
     if report.phase is Phase.AUTHORIZE:
         return _authorise(node, service, config, request, waiter)
+    if request is None and report.phase is Phase.FINISH and waiter.origin is None:
+        return _claim(node, service, config, waiter)
+    return _count(node, service, config, request, waiter)
+
+
+def _count(node: Node, service: ServiceState, config: ServiceConfig, request: Request | None, waiter: Waiter) -> Answer:
+    """Progress or a finish, of a request that is known or, though nobody asked for it, runs."""
+    report = waiter.report
     if request is None:
         # Work that was done is recorded in full, whoever failed to ask first.
-        part = "" if report.phase is Phase.FINISH and waiter.origin is None else node.new_part()
-        request = new_request(node, config, report, waiter.origin, part=part)
+        request = new_request(node, config, report, waiter.origin, part=node.new_part())
         service.open[report.request_id] = request
         node.books.begin(service, request)
     _hear(node, service, request, waiter)
@@ -71,6 +82,17 @@ def decide(node: Node, service: ServiceState, waiter: Waiter) -> Answer:  # noqa
             return deny(report.request_id, Reason.REQUEST_ID_REUSED, config_version=config.version)
         return answer
     return _progress(node, service, config, request)
+
+
+def _claim(node: Node, service: ServiceState, config: ServiceConfig, waiter: Waiter) -> Answer:
+    """A finish out of nowhere may come to two nodes at once: it is booked by the one whose claim is in the database."""
+    report = waiter.report
+    request = new_request(node, config, report, None, part="")
+    request.tally = Tally.of(report.counts, finish=True)
+    service.open[report.request_id] = request
+    waiter.lookup = Lookup.UNDER_WAY
+    node.books.claim(service, request, lambda: node.errands.look_up(service, report.request_id))
+    return PARKED
 
 
 def _look_up(node: Node, service: ServiceState, waiter: Waiter) -> Answer:

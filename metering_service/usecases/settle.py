@@ -79,7 +79,7 @@ def hand_over(node: Node, service: ServiceState, request: Request, parts: Sequen
 
     Where one of them went on before, and is at it, this part is left to this node's next epoch.
     """
-    if request.is_open and _learn_end(node, request, parts):
+    if request.is_open and request.claimed and _learn_end(node, request, parts):
         _fund_excess(node, service, request, may_wait=False)
         settle(node, service, request, SettlementState.HANDED_OVER)
 

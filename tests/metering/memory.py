@@ -115,6 +115,9 @@ class MemoryRecorder:
     def _put_request(self, request: RequestRecord) -> None:
         key = (request.service, request.request_id, request.part)
         before = self.requests.get(key)
+        is_claimed = before is not None and before.part == "" and before.state is SettlementState.OPEN
+        if is_claimed and before is not None and (before.node, before.epoch) != (request.node, request.epoch):
+            return
         if before is None or before.state is SettlementState.OPEN or request.state is not SettlementState.OPEN:
             self.requests[key] = request
 

@@ -68,6 +68,7 @@ class Rig:
         self._told: dict[str, int] = {}
         self._asked = False
         self._look_ups: list[tuple[ServiceState, str]] = []
+        self._later: list[tuple[ServiceState, str]] = []
         self._endings: list[tuple[ServiceState, Request]] = []
         self._unsent: CommitBatch | None = None
         self._commit_no = 0
@@ -86,6 +87,9 @@ class Rig:
 
     def look_up(self, service: ServiceState, request_id: str) -> None:
         self._look_ups.append((service, request_id))
+
+    def look_up_later(self, service: ServiceState, request_id: str) -> None:
+        self._later.append((service, request_id))
 
     def look_for_successor(self, service: ServiceState, request: Request) -> None:
         self._endings.append((service, request))
@@ -133,7 +137,7 @@ class Rig:
             time_out(self.node, service, request, now(self.database.find_request(service.uid, request.request_id)))
 
     def commit(self, *, checkpoints: bool = True) -> bool:
-        """One group commit; whether all that had gathered is in the database."""
+        """A group commit, and another for what follows from it; whether all that had gathered is in the database."""
         if self._unsent is None:
             gathering = self.books.gather(checkpoints=checkpoints)
             if gathering is None:
@@ -145,6 +149,9 @@ class Rig:
             return False
         self._commit_no, self._unsent = self._unsent.commit_no, None
         self.books.committed()
+        if self._look_ups and not self.database.down:
+            self.look()
+            return self.commit(checkpoints=checkpoints)
         return True
 
     def pump(self) -> None:
@@ -166,6 +173,8 @@ class Rig:
     def beat(self) -> None:
         """What happens within some milliseconds."""
         self._beats += 1
+        self._look_ups += self._later
+        self._later.clear()
         self.pump()
         expire(self.node)
         look_for_silent(self.node)

@@ -128,7 +128,7 @@ def test_n_nodes_reseeding_a_counter_n_times() -> None:
             fleet.run(ms=100)
             fleet.crash(name)
             fleet.start(name)
-        fleet.run(seconds=35)
+            fleet.run(seconds=35)
     assert used == 900
     assert spent(fleet, TRIAL) == 900
 

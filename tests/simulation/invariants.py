@@ -1,5 +1,6 @@
 """What must always be true, read straight from the databases and from the nodes' memory."""
 
+import json
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -48,15 +49,17 @@ def check_budgets(world: "World") -> None:
         key = (row["account_id"], row["uid"], "trial")
         check(row["trial_leased_tokens"] == leased[key], f"{key}: leased is not what leases have")
         check(row["trial_spent_tokens"] == spent[key], f"{key}: spent is not what leases have")
-        check(
-            row["trial_spent_tokens"] + row["trial_leased_tokens"] <= row["trial_quota_tokens"],
-            f"{key}: {row['trial_spent_tokens']} spent and {row['trial_leased_tokens']} leased"
-            f" of {row['trial_quota_tokens']}",
-        )
+        spent_tokens, quota = row["trial_spent_tokens"], row["trial_quota_tokens"]
+        check(spent_tokens <= quota, f"{key}: {spent_tokens} spent of {quota}")
     for row in rows("SELECT * FROM rate_buckets"):
         key = (row["account_id"], row["service_uid"], row["kind"].lower())
         check(row["leased_units"] == leased[key], f"{key}: leased is not what leases have")
         check(row["spent_units"] == spent[key], f"{key}: spent is not what leases have")
+        available = row["level_micro"] // MICRO_PER_TOKEN
+        check(
+            available <= max(0, row["rate_tokens_per_minute"] - row["leased_units"]),
+            f"{key}: {available} available and {row['leased_units']} leased, at most {row['rate_tokens_per_minute']}",
+        )
 
 
 def check_nodes(world: "World") -> None:
@@ -81,6 +84,14 @@ def check_books(world: "World") -> None:
     open_requests = rows("SELECT request_id, part, node, epoch FROM requests WHERE state = 'open'")
     check(not open_requests, f"{len(open_requests)} requests are open for ever, first {_row(open_requests)}")
     _check_jobs(world)
+    _check_costs(world)
+    paid = {
+        row["account_id"]: row["nanos"]
+        for row in world.control.rows(
+            "SELECT account_id, sum(amount_nanos) nanos FROM ledger_entries WHERE kind = 'TOP_UP' GROUP BY 1"
+        )
+    }
+    check(paid == dict(world.people.paid_nanos), f"the ledger has {paid}, people paid {dict(world.people.paid_nanos)}")
     records = rows(
         "SELECT service_uid, sum(cost_nanos) cost, sum(debt_nanos) debt, sum(overrun_tokens) overrun, count(*) parts,"  # noqa: S608
         f" sum({BOOKED}) tokens FROM requests GROUP BY 1"
@@ -128,6 +139,14 @@ def _check_jobs(world: "World") -> None:
         world.chance.struck["overrun tokens"] += overrun[request_id]
     strangers = {request_id: tokens for request_id, tokens in booked.items() if tokens}
     world.check(not strangers, f"booked for requests that nobody reported: {strangers}")
+
+
+def _check_costs(world: "World") -> None:
+    """The exact sum of billed tokens times price, divided once for each part, rounded down."""
+    for row in world.metering.rows("SELECT request_id, part, billed, price, cost_nanos FROM requests"):
+        billed, price = json.loads(row["billed"]), json.loads(row["price"])
+        cost = sum(tokens * each for tokens, each in zip(billed, price, strict=False)) // 1_000_000
+        world.check(cost == row["cost_nanos"], f"{row['request_id']} ({row['part']}): {row['cost_nanos']}, not {cost}")
 
 
 def _check_payers(world: "World") -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -38,6 +39,7 @@ class People:
     def __init__(self, world: "World") -> None:
         self._world = world
         self.service_names: list[str] = []
+        self.paid_nanos: Counter[str] = Counter()
         self._prices = 0
         self._reservations: dict[tuple[str, str], int] = {}
         self._deeds: list[tuple[str, Callable[[str, str], Awaitable[None]]]] = [
@@ -97,6 +99,7 @@ class People:
     async def _pay(self, account_id: str, nanos: int) -> None:
         line = Line(LedgerEntryKind.TOP_UP, nanos, "simulated")
         await self._of(account_id, lambda tx, account, act: pay(tx, account, line, act))
+        self.paid_nanos[account_id] += nanos
 
     async def _switch(self, account_id: str, service_id: str) -> None:
         step = self._world.chance.pick((enable_postpaid, disable_postpaid, enable_postpaid))

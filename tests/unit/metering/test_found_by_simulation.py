@@ -44,3 +44,22 @@ def test_a_finish_that_waited_for_the_database_does_not_wait_for_payers_for_ever
     record = next(each for each in fleet.database.requests.values() if each.request_id == "late")
     assert record.receipt.usage.total == 5_000
     assert (record.service, record.service_uid) == (SERVICE, UID)
+
+
+def test_a_finish_without_authorisation_is_booked_by_one_of_two_nodes() -> None:
+    """Both hear it while neither has committed anything; the larger count holds, and is booked once."""
+    fleet = Fleet("a", "b")
+    config = with_trial(fleet, 10_000)
+    first, second = Client(fleet["a"]), Client(fleet["b"])
+    for client in (first, second):
+        client.say(report(AUTHORIZE, "warm", max_output_tokens=0))
+        client.say(report(FINISH, "warm"))
+    fleet.run(ms=100)
+    first.say(report(FINISH, "r1", Counts(100)))
+    second.say(report(FINISH, "r1", Counts(130)))
+    fleet.run(seconds=8)
+    for client in (first, second):
+        client.hear()
+        assert client.durable == client.sequence
+    assert fleet.control.spent[fleet.control.key(config.uid, BudgetKind.TRIAL)] == 130
+    assert sum(cell.usage.total for cell in fleet.database.aggregates.values()) == 130

@@ -77,18 +77,21 @@ def recorder(fleet: Fleet) -> SlowRecorder:
 async def test_what_gathers_during_a_commit_goes_in_the_next(fleet: Fleet) -> None:
     """One commit at a time; decisions do not wait for it."""
     database, client = recorder(fleet), Client(fleet["a"])
+    for number in range(20):
+        client.say(report(AUTHORIZE, f"r{number}", Counts(1)))
+    await until(lambda: fleet["a"].books.idle)
     database.may_commit.clear()
     database.asked.clear()
     client.say(report(FINISH, "r0", Counts(1)))
     await until(lambda: len(database.asked) == 1)
     for number in range(1, 20):
         client.say(report(FINISH, f"r{number}", Counts(1)))
-    assert client.answered == 20
-    assert client.durable == 0
+    assert client.answered == 40
+    assert client.durable == 20
     database.may_commit.set()
     await until(lambda: fleet["a"].books.idle)
     client.hear()
-    assert client.durable == 20
+    assert client.durable == 40
     assert [len(batch.requests) for batch in database.asked] == [1, 19]
     assert [batch.commit_no for batch in database.asked] == [database.asked[0].commit_no + n for n in range(2)]
 
@@ -181,10 +184,10 @@ async def test_a_request_is_looked_for_once_at_a_time(fleet: Fleet) -> None:
     runner.node = rig.node
     rig.node.errands = runner
     client = Client(rig)
-    client.send(report(FINISH, "r1", Counts(5)), report(FINISH, "r1", Counts(6)))
+    client.send(report(PROGRESS, "r1", Counts(5)), report(PROGRESS, "r1", Counts(6)))
     await until(lambda: not rig.node.waiting)
     assert database.looked == 4
-    assert rig.node.services[SERVICE].finished["r1"].counts == Counts(6)
+    assert rig.node.services[SERVICE].open["r1"].counts == Counts(6)
 
 
 async def test_errands_are_passed_on_and_can_be_called_off() -> None:

@@ -220,7 +220,7 @@ def test_a_finish_alone_is_recorded_in_full(fleet: Fleet, client: Client) -> Non
     """A server that cannot ask first: what is there pays, the rest is nobody's, and that is overrun."""
     with_trial(fleet, 100)
     client.say(report(FINISH, counts=Counts(80, output=50), want_receipt=True))
-    fleet["a"].commit()
+    fleet.run(ms=200)
     decision = allowed(client.said(1))
     receipt = decision.receipt
     assert receipt is not None
@@ -233,12 +233,14 @@ def test_a_finish_alone_tells_whether_the_service_may_go_on(fleet: Fleet, client
     config = with_money(fleet, 1_000)
     fleet.control.put(stopped(config))
     client.say(report(FINISH, counts=Counts(10), want_receipt=True))
-    fleet["a"].commit()
+    fleet.run(ms=200)
     decision = denied(client.said(1))
     assert decision.reason is Reason.POSTPAID_DISABLED
     assert decision.receipt is not None
     assert (decision.receipt.billed.total, decision.receipt.debt_nanos) == (10, 10)
-    plain = denied(client.say(report(FINISH, "r2", Counts(10))))
+    client.say(report(FINISH, "r2", Counts(10)))
+    fleet.run(ms=200)
+    plain = denied(client.said(2))
     assert plain.receipt is None
     assert plain.reason is Reason.POSTPAID_DISABLED
 
@@ -279,7 +281,7 @@ def test_a_settled_request_is_not_sorted_anew(fleet: Fleet, client: Client) -> N
     with_money(fleet, 10_000)
     client.say(report(FINISH, counts=Counts(100)))
     client.say(report(FINISH, counts=Counts(0, 100), want_receipt=True))
-    fleet["a"].commit()
+    fleet.run(ms=200)
     receipt = allowed(client.said(2)).receipt
     assert receipt is not None
     assert (receipt.usage, receipt.revision) == (Counts(100), 1)

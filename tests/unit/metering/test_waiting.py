@@ -154,8 +154,7 @@ def test_a_finish_that_waits_is_settled_once_with_the_next(fleet: Fleet, client:
         report(FINISH, counts=Counts(10, output=900), want_receipt=True),
         report(FINISH, counts=Counts(10, output=950), want_receipt=True),
     )
-    fleet["a"].pump()
-    fleet["a"].commit()
+    fleet.run(ms=200)
     receipts = [client.said(sequence) for sequence in (1, 2)]
     assert [said.receipt.usage.output for said in receipts if said is not None and said.receipt is not None] == [
         950
