@@ -27,6 +27,9 @@ from control_service.usecases.watcher import Watcher
 from tallygate._server.clock import Clock
 
 POLL_SECONDS = 0.1
+BLIND_AFTER_NS = 3_000_000_000
+"""Whoever could not look for so long has nothing to tell, and would only keep nodes from those who have."""
+
 FOLLOWED_MAX = 1_000_000
 """Names that one stream may follow."""
 
@@ -54,6 +57,7 @@ class ConfigFeed:
         # service that is created is among the changes.
         self._unsettled: set[str] = set()
         self._version = 0
+        self._looked_ns = clock.monotonic_ns()
 
     def open(self, node: str, epoch: int) -> Watcher:
         """A watcher for a new stream; it replaces the one that this node had, which ends.
@@ -122,10 +126,17 @@ class ConfigFeed:
                     await self.pump(came_back)
                 except StorageUnavailableError:
                     _log.warning("configuration feed waits for the database")
+                    self.send_away()
                     await asyncio.sleep(POLL_SECONDS)
                 except Exception:  # noqa: BLE001  # logged; nodes must go on hearing of what can be told
                     _log.exception("configuration feed failed, and goes on with its next look")
                     await asyncio.sleep(POLL_SECONDS)
+
+    def send_away(self) -> None:
+        """Ends all streams if this process has not seen the database for long: another replica may."""
+        if self._clock.monotonic_ns() - self._looked_ns >= BLIND_AFTER_NS:
+            for watcher in self._watchers.values():
+                watcher.dismiss(StorageUnavailableError())
 
     async def pump(self, came_back: Collection[BudgetKey] = ()) -> None:
         """Tells every watcher what it has not been told: changes, recalls, budgets that can give again, lost nodes."""
@@ -138,7 +149,7 @@ class ConfigFeed:
         for some in in_parts(self._affected(changes) if changes is not None else ()):
             self._tell(await self._resolve(some, version), self._watchers.values())
         self._version = version
-        now_ns = self._clock.monotonic_ns()
+        now_ns = self._looked_ns = self._clock.monotonic_ns()
         self._memory.history.observe(version, now_ns)
         replenished = self._memory.shortages.ended(came_back, grantable)
         for recall in recalls:

@@ -17,6 +17,7 @@ from control_service.storage.database import SqlDatabase
 from control_service.usecases.ports import Answer
 from tallygate._server.database import create_engine
 from tests.contract.control.desk import Desk
+from tests.contract.control.fleet_kit import Kit
 
 
 async def test_no_server_is_unavailable() -> None:
@@ -145,3 +146,16 @@ async def test_concurrent_changes_of_one_account_lose_nothing(desk: Desk) -> Non
         entries = await tx.ledger.page("acme", None, 0, 100)
     assert [entry.entry_number for entry in entries] == list(range(1, 21))
     assert (await desk.account()).balance_nanos == 210
+
+
+async def test_a_replica_that_cannot_see_the_database_sends_its_nodes_away(kit: Kit) -> None:
+    """Not at once; but after three seconds they had better look for another, as a stop may have been missed."""
+    watcher = kit.feed.open("node-a", 1)
+    await kit.feed.pump()
+    kit.clock.advance(us=2_999_999)
+    kit.feed.send_away()
+    assert await watcher.next(0.001) is not None
+    kit.clock.advance(us=1)
+    kit.feed.send_away()
+    with pytest.raises(StorageUnavailableError):
+        await watcher.next(0.001)
