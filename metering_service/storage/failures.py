@@ -12,8 +12,8 @@ from metering_service.domain.errors import StorageUnavailable
 _SQLITE_MISTAKE = sqlite3.SQLITE_ERROR
 """SQLite's code for wrong SQL, which Python's driver, too, calls an operational error."""
 
-_POSTGRESQL_AWAY = ("08", "25006", "40", "53", "55P03", "57", "58")
-"""By SQLSTATE: connection, read-only after a failover, rolled back, resources, locked, operator, system."""
+_POSTGRESQL_AWAY = ("08", "25006", "25P03", "40", "53", "55P03", "57", "58")
+"""By SQLSTATE: connection, read-only after a failover, frozen, rolled back, resources, locked, operator, system."""
 
 
 @asynccontextmanager

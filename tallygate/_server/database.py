@@ -23,6 +23,8 @@ BUSY_TIMEOUT_S: Final = 10
 CONNECT_TIMEOUT_S: Final = 5
 # A server that has gone silent shall become an error that callers know, not a transaction that never ends.
 COMMAND_TIMEOUT_S: Final = 10
+# A program that is frozen in the middle of a transaction shall not keep its locks from the others.
+IDLE_IN_TRANSACTION_S: Final = 3
 
 _DRIVERS: Final = {
     "sqlite": SQLITE,
@@ -71,9 +73,9 @@ def create_engine(url: str) -> AsyncEngine:
     """
     parsed = make_url(normalise_url(url))
     if parsed.drivername == POSTGRESQL:
-        return create_async_engine(
-            parsed, connect_args={"timeout": CONNECT_TIMEOUT_S, "command_timeout": COMMAND_TIMEOUT_S}
-        )
+        settings = {"idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_S}s"}
+        timeouts = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": COMMAND_TIMEOUT_S}
+        return create_async_engine(parsed, connect_args={**timeouts, "server_settings": settings})
     _make_directory(parsed)
     engine = create_async_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S}).sync_engine
     _open_once(engine)

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import signal
 import time
 from collections.abc import Awaitable, Callable
 
@@ -73,6 +74,23 @@ async def test_a_node_goes_on_with_another_replica(pair: Pair) -> None:
     await pair.control.kill()
     costs.append(await _within(5, lambda: meter_one(node, "with the second")))
     await pair.start_control(listen=first_address)
+    await node.stop()
+    await pair.metering.stop()
+    assert await balance_nanos(pair) == FUNDS - sum(costs)
+
+
+@ON_POSTGRESQL
+async def test_a_node_leaves_a_replica_that_is_frozen(pair: Pair) -> None:
+    """It answers nothing and closes nothing; its silence is enough. Awake again, it does no harm."""
+    await enable(pair)
+    other = await pair.start_control(name="control-2")
+    node = await pair.start_node("node-2", control=f"{other.address},{pair.control.address}")
+    other.process.send_signal(signal.SIGSTOP)
+    try:
+        costs = [await _within(10, lambda: meter_one(node, "meanwhile"))]
+    finally:
+        other.process.send_signal(signal.SIGCONT)
+    costs.append(await meter_one(node, "after"))
     await node.stop()
     await pair.metering.stop()
     assert await balance_nanos(pair) == FUNDS - sum(costs)

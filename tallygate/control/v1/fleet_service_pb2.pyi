@@ -265,9 +265,9 @@ class ExchangeLeasesRequest(_message.Message):
     acknowledged_version: _builtins.int
     """The configuration version that it has taken in."""
     settled_below_epoch: _builtins.int
-    """All leases of this node's epochs below this one are settled: what the metering database knew of them was stated and
-    answered. Those still open, which it never knew, are closed at what control knows. Never above `epoch`; 0 says nothing.
-    A level: a node says it in every exchange from then on.
+    """All leases of this node's epochs below this one are settled: what the metering database knew of them was stated,
+    answered, and is marked as closed there. Those still open, which it never knew, are closed at what control knows.
+    Never above `epoch`; 0 says nothing. A level: a node says it in every exchange from then on.
     """
     @_builtins.property
     def statements(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseStatement]:

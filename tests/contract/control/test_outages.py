@@ -71,6 +71,23 @@ async def test_a_transaction_that_is_cut_off_leaves_nothing(desk: Desk, database
     assert (await desk.account()).balance_nanos == 0
 
 
+async def test_a_program_that_is_frozen_keeps_its_locks_for_a_while_only(
+    desk: Desk, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others go on without it; awake again, it finds that nothing of its transaction was done."""
+    if database_url.startswith("sqlite"):
+        pytest.skip("SQLite is for one process")
+    monkeypatch.setattr("tallygate._server.database.IDLE_IN_TRANSACTION_S", 1)
+    engine = create_engine(database_url)
+    with pytest.raises(StorageUnavailableError):
+        async with SqlDatabase(engine).writing() as tx:
+            account = await tx.accounts.lock("acme")
+            await desk.pay(10)
+            await tx.accounts.save(replace(account, funds_nanos=5))
+    assert (await desk.account()).balance_nanos == 10
+    await engine.dispose()
+
+
 async def test_a_full_disk_is_said_and_leaves_nothing_half_written(desk: Desk, database_url: str) -> None:
     """What does not fit is undone as a whole; when there is room again, it goes on by itself."""
     if not database_url.startswith("sqlite"):
