@@ -69,9 +69,9 @@ class People:
         await self._create("beta", ALL, billing)
 
     async def trouble(self) -> None:
-        """What they do all day."""
+        """What they do all day. What they have begun they finish."""
         chance, note = self._world.chance, self._world.chance.note
-        while True:
+        while not chance.calm:
             await asyncio.sleep(chance.uniform(1.0, 8.0))
             account_id, service_id = chance.pick((("acme", TRIAL), ("acme", PAID), ("acme", RESERVED), ("beta", ALL)))
             what, deed = chance.pick(self._deeds)

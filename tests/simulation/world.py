@@ -125,10 +125,9 @@ class World:
         self.servers = [InferenceServer(self, number) for number in range(chance.integer(2, 6))]
         await asyncio.sleep(2.0)
         chance.rates, chance.calm = faults.rates(chance), False
-        watch = asyncio.gather(self._watch(), self._keep_running())
+        watch = asyncio.gather(self._watch(), self._keep_running(), self.people.trouble())
         work = [
             asyncio.ensure_future(self._end_users()),
-            asyncio.ensure_future(self.people.trouble()),
             asyncio.ensure_future(faults.strike(self)),
         ]
         await self._sleep(TROUBLE_S, watch)

@@ -1,0 +1,75 @@
+"""Bugs planted in the control service."""
+
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+from unittest.mock import PropertyMock, patch
+
+from control_service.domain import bucket, budget, exchange, lease
+from control_service.storage import books as control_books
+from control_service.usecases import mutation as mutations
+from tests.simulation.planting import mutation
+
+
+@mutation
+def consumption_told_twice() -> AbstractContextManager[Any]:
+    """Control adds what a node says was consumed to what it knows, not only the difference."""
+    real = lease.settle
+
+    def wrong(before: Any, statement: Any, now_us: int) -> Any:
+        settled = real(before, statement, now_us)
+        return replace(settled, spent_units=statement.consumed_units)
+
+    return patch.object(exchange, "settle", wrong)
+
+
+@mutation
+def granted_without_looking() -> AbstractContextManager[Any]:
+    """Control lends what is not there."""
+    return patch.object(budget.Quantity, "grantable_units", PropertyMock(return_value=1_000_000))
+
+
+@mutation
+def bucket_runs_over() -> AbstractContextManager[Any]:
+    """A rate accrues without end while nobody uses it."""
+
+    def refilled(self: Any, now_us: int) -> Any:
+        elapsed_us = max(0, now_us - self.updated_us)
+        level = self.level_micro + elapsed_us * self.rate_tokens_per_minute
+        return replace(self, level_micro=level, updated_us=max(self.updated_us, now_us))
+
+    return patch.object(bucket.Bucket, "refilled", refilled)
+
+
+@mutation
+def ledger_doubled() -> AbstractContextManager[Any]:
+    """The ledger's usage lines are twice what was used."""
+    real = control_books.BookRows.add_usage
+
+    async def add_usage(self: Any, accounts: Any, usage: Any, now_us: int) -> Any:
+        return await real(self, accounts, [replace(one, amount_nanos=2 * one.amount_nanos) for one in usage], now_us)
+
+    return patch.object(control_books.BookRows, "add_usage", add_usage)
+
+
+@mutation
+def late_consumption_dropped() -> AbstractContextManager[Any]:
+    """What is said of a lease that control has closed does not count."""
+    real = lease.settle
+
+    def wrong(before: Any, statement: Any, now_us: int) -> Any:
+        if before.closed:
+            statement = replace(statement, consumed_units=before.consumed_units)
+        return real(before, statement, now_us)
+
+    return patch.object(exchange, "settle", wrong)
+
+
+@mutation
+def idempotency_ignored() -> AbstractContextManager[Any]:
+    """A call that is repeated because its answer was lost is done again."""
+
+    async def once(_tx: Any, _scope: str, _call: Any, _now_us: int, change: Any) -> Any:
+        return await change()
+
+    return patch.object(mutations, "_once", once)

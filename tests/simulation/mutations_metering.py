@@ -1,0 +1,368 @@
+"""Bugs planted in the metering service."""
+
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+from sqlalchemy import or_, update
+
+from metering_service.domain import counts, lineage, pool, price, request, settlement
+from metering_service.domain.errors import NodeFenced, StorageUnavailable
+from metering_service.domain.records import HeldUnits, Receipt, SettlementState
+from metering_service.storage import recorder, statements
+from metering_service.storage.schema import leases, nodes
+from metering_service.usecases import (
+    admission,
+    books,
+    group_commit,
+    moving,
+    node,
+    parking,
+    recovery,
+    refusal,
+    reports,
+    settle,
+)
+from metering_service.usecases.service_state import ServiceState
+from tests.simulation.planting import mutation
+
+
+@mutation
+def no_fence() -> AbstractContextManager[Any]:
+    """A commit is written although another epoch has taken over."""
+
+    async def advance(connection: Any, name: str, _epoch: int, commit_no: int) -> bool:
+        await connection.execute(update(nodes).where(nodes.c.node == name).values(commit_no=commit_no))
+        return True
+
+    return patch.object(recorder, "_advance", advance)
+
+
+@mutation
+def commit_applied_twice() -> AbstractContextManager[Any]:
+    """A commit whose outcome was unknown is written again, though it had succeeded."""
+
+    async def advance(connection: Any, name: str, epoch: int, commit_no: int) -> bool:
+        mine = (nodes.c.node == name) & (nodes.c.epoch == epoch)
+        changed = await connection.execute(update(nodes).where(mine).values(commit_no=commit_no))
+        if changed.rowcount == 0:
+            raise NodeFenced("fenced")
+        return True
+
+    return patch.object(recorder, "_advance", advance)
+
+
+@mutation
+def consumption_added() -> AbstractContextManager[Any]:
+    """What was consumed on a lease is added to what is on record, not raised to it."""
+
+    def raise_leases(statement: Any) -> Any:
+        new = statement.excluded
+        return statement.on_conflict_do_update(
+            index_elements=list(leases.primary_key),
+            set_={
+                "consumed_units": leases.c.consumed_units + new.consumed_units,
+                "closed": or_(leases.c.closed, new.closed),
+            },
+        )
+
+    return patch.object(statements, "_raise_leases", raise_leases)
+
+
+@mutation
+def leases_closed_before_requests() -> AbstractContextManager[Any]:
+    """A new epoch closes the leases of the old one before their requests are booked."""
+    real = recovery.Recovery.look
+
+    async def look(self: Any) -> None:
+        await real(self)
+        for share in self._shares.values():
+            self._keeper.inherit(share.leases.values())
+
+    return patch.object(recovery.Recovery, "look", look)
+
+
+@mutation
+def durable_before_commit() -> AbstractContextManager[Any]:
+    """A report is called durable as soon as its commit is asked for."""
+    real = books.Books.checkpoint
+
+    def checkpoint(self: Any, service: Any, its: Any, when_done: Any = None) -> None:
+        real(self, service, its)
+        if when_done is not None:
+            when_done()
+
+    return patch.object(books.Books, "checkpoint", checkpoint)
+
+
+@mutation
+def receipt_before_commit() -> AbstractContextManager[Any]:
+    """A finish is called durable as soon as it is booked in memory."""
+    return patch.object(books.Books, "when_durable", lambda _self, _service, _request, callback: callback())
+
+
+@mutation
+def predecessor_forgotten() -> AbstractContextManager[Any]:
+    """Who carries on another node's part books all of the request."""
+
+    def carry_on(self: Any, origin: Any) -> None:
+        self.price, self.debt_allowed, self.authorised = origin.price, origin.debt_allowed, True
+
+    return patch.object(request.Request, "carry_on", carry_on)
+
+
+@mutation
+def part_does_not_learn_its_end() -> AbstractContextManager[Any]:
+    """A part that was carried on elsewhere books only what it heard itself."""
+    return patch.object(settle, "final_tally", lambda tally, *_args, **_more: tally)
+
+
+@mutation
+def recovery_does_not_learn_the_end() -> AbstractContextManager[Any]:
+    """What a crashed node left is booked at its last checkpoint, though others heard more."""
+    return patch.object(recovery, "final_tally", lambda tally, *_args, **_more: tally)
+
+
+@mutation
+def hold_booked_as_usage() -> AbstractContextManager[Any]:
+    """A request that times out is booked with all that was held for it, used or not."""
+    real = settle.settle
+
+    def wrong(its_node: Any, service: Any, its: Any, state: Any) -> None:
+        if state is SettlementState.TIMED_OUT:
+            ceiling = its.base_output_tokens + its.held.output_ceiling_tokens
+            whole = counts.Counts(its.base_input_tokens + its.held.input_tokens, output=ceiling)
+            its.tally = its.tally.merge(counts.Tally.of(whole, finish=False))
+        real(its_node, service, its, state)
+
+    return patch.object(settle, "settle", wrong)
+
+
+@mutation
+def lease_id_reused() -> AbstractContextManager[Any]:
+    """A node calls its lease on a budget by the same id in every epoch."""
+
+    def its_pool(self: Any, kind: Any) -> Any:
+        if kind not in self.pools:
+            self.pools[kind] = pool.Pool(f"{self.name}.{kind.value}", self.name, self.uid, kind)
+        return self.pools[kind]
+
+    return patch.object(ServiceState, "pool", its_pool)
+
+
+@mutation
+def denial_keeps_its_hold() -> AbstractContextManager[Any]:
+    """A request that is refused keeps what it could have had."""
+    real = refusal.explain
+
+    def explain(its_node: Any, service: Any, its: Any, *needs: int) -> Any:
+        its_node.hold(service, its, replace(HeldUnits(), input_tokens=1, trial_tokens=1))
+        return real(its_node, service, its, *needs)
+
+    return patch.object(admission, "explain", explain)
+
+
+@mutation
+def hold_not_given_back() -> AbstractContextManager[Any]:
+    """A finished request's unused hold stays held."""
+
+    def book(self: Any, held_units: int, used_units: int) -> None:
+        self.held -= min(held_units, used_units)
+        self.booked += used_units
+
+    return patch.object(pool.Pool, "book", book)
+
+
+@mutation
+def hold_given_back_twice() -> AbstractContextManager[Any]:
+    """A finished request gives back its hold, and its hold again."""
+
+    def book(self: Any, held_units: int, used_units: int) -> None:
+        self.held -= 2 * held_units - used_units
+        self.booked += used_units
+
+    return patch.object(pool.Pool, "book", book)
+
+
+@mutation
+def returned_twice() -> AbstractContextManager[Any]:
+    """What a node gives back unused is counted twice."""
+
+    def give(self: Any, units: int) -> None:
+        self.returned += 2 * units
+        self._empty_until_ns = 0
+
+    return patch.object(pool.Pool, "_return", give)
+
+
+@mutation
+def consumption_told_before_commit() -> AbstractContextManager[Any]:
+    """Control hears of consumption that is not in the metering database yet."""
+    real = pool.Pool.statement
+
+    def statement(self: Any, now_ns: int, *, idle: bool) -> Any:
+        said = real(self, now_ns, idle=idle)
+        return said if said is None else replace(said, consumed_units=self.booked)
+
+    return patch.object(pool.Pool, "statement", statement)
+
+
+@mutation
+def counts_summed() -> AbstractContextManager[Any]:
+    """Cumulative counts are added up."""
+
+    def merge(self: Any, other: Any) -> Any:
+        total = self.counts + other.counts
+        return counts.Tally.of(total, finish=self.input.finish or other.input.finish)
+
+    return patch.object(counts.Tally, "merge", merge)
+
+
+@mutation
+def revision_adds_all() -> AbstractContextManager[Any]:
+    """A revised receipt goes into the aggregates in full, not only what it has more."""
+    real = books._add
+    return patch.object(books, "_add", lambda cell, _before, now, *, first: real(cell, Receipt(), now, first=first))
+
+
+@mutation
+def timeouts_are_forgotten() -> AbstractContextManager[Any]:
+    """A request whose server fell silent is settled at nothing."""
+    real = settle.settle
+
+    def wrong(its_node: Any, service: Any, its: Any, state: Any) -> None:
+        if state is SettlementState.TIMED_OUT:
+            its.tally = counts.Tally()
+        real(its_node, service, its, state)
+
+    return patch.object(settle, "settle", wrong)
+
+
+@mutation
+def unknown_counts_not_looked_up() -> AbstractContextManager[Any]:
+    """A finish of a request that this node does not know is booked without a look into the database."""
+    return patch.object(reports, "is_elsewhere", lambda waiter, its: its is None and bool(waiter.report.resume))
+
+
+@mutation
+def resumed_as_new() -> AbstractContextManager[Any]:
+    """What the database knows of a request that comes from elsewhere is not taken in."""
+    return patch.object(parking, "trace", lambda *_args: None)
+
+
+@mutation
+def finish_not_claimed() -> AbstractContextManager[Any]:
+    """A finish out of nowhere is booked without asking whether another node books it, too."""
+    return patch.object(parking, "settle_claim", _take_every_claim)
+
+
+def _take_every_claim(_node: Any, service: Any, request_id: str, _parts: Any) -> bool:
+    here = service.open.get(request_id)
+    if here is not None:
+        here.claimed = True
+    return True
+
+
+@mutation
+def take_over_without_fence() -> AbstractContextManager[Any]:
+    """A lost node's affairs are settled by another while it may go on writing."""
+
+    async def take_over(_self: Any, lost: Any, _holder: str, *, idle: bool) -> int:
+        return int(lost.epoch) + 1
+
+    return patch.object(recorder.SqlRecorder, "take_over", take_over)
+
+
+@mutation
+def rounded_by_kind() -> AbstractContextManager[Any]:
+    """A cost is rounded down for each kind of token, not once."""
+
+    def cost_nanos(self: Any, billed: Any) -> int:
+        kinds = (billed.input, billed.cached_input, billed.cache_write, billed.output, billed.reasoning)
+        return sum(tokens * each // 1_000_000 for tokens, each in zip(kinds, self.kinds, strict=True))
+
+    return patch.object(price.Price, "cost_nanos", cost_nanos)
+
+
+@mutation
+def checkpoints_without_counts() -> AbstractContextManager[Any]:
+    """What is checkpointed of a running request is that it runs, not what it used."""
+    real = request.Request.record
+
+    def record(self: Any, *where: Any) -> Any:
+        made = real(self, *where)
+        return replace(made, counts=counts.ZERO) if self.is_open else made
+
+    return patch.object(request.Request, "record", record)
+
+
+@mutation
+def commits_give_up() -> AbstractContextManager[Any]:
+    """A commit that fails is dropped, and its reports are called durable."""
+    real = group_commit.GroupCommitter._commit
+
+    async def commit(self: Any, **what: Any) -> bool:
+        storage = self._storage
+
+        class Once:
+            async def commit(self, *args: Any) -> None:
+                try:
+                    await storage.commit(*args)
+                except StorageUnavailable:
+                    return
+
+        self._storage = Once()
+        try:
+            return await real(self, **what)
+        finally:
+            self._storage = storage
+
+    return patch.object(group_commit.GroupCommitter, "_commit", commit)
+
+
+@mutation
+def offer_of_what_is_held() -> AbstractContextManager[Any]:
+    """A request may take what another one holds."""
+    real = pool.Pool.offer
+
+    def offer(self: Any, now_ns: int) -> Any:
+        said = real(self, now_ns)
+        return said._replace(units=said.units + self.held)
+
+    return patch.object(pool.Pool, "offer", offer)
+
+
+@mutation
+def overlap_booked_twice() -> AbstractContextManager[Any]:
+    """A part that carries another one on begins where the other's counts end, not where its grant does."""
+
+    def origin_of(record: Any) -> Any:
+        real = lineage.origin_of(record)
+        return replace(real, input_tokens=record.counts.input_class, output_tokens=record.counts.output_class)
+
+    return patch.object(moving, "origin_of", origin_of)
+
+
+@mutation
+def receipt_without_hold() -> AbstractContextManager[Any]:
+    """Once a request is booked, what it used still counts as held."""
+    return patch.object(books, "held_by", lambda receipt: replace(settlement.held_by(receipt), money_nanos=0))
+
+
+@mutation
+def epochs_do_not_rise() -> AbstractContextManager[Any]:
+    """A node that starts again goes on with the epoch that it had."""
+    real = recorder.SqlRecorder.register_node
+
+    async def register_node(self: Any, name: str, holder: str = "") -> int:
+        known = await self.registration(name)
+        return await real(self, name, holder) if known is None else int(known.epoch)
+
+    return patch.object(recorder.SqlRecorder, "register_node", register_node)
+
+
+@mutation
+def parts_share_a_name() -> AbstractContextManager[Any]:
+    """All parts of a node are called the same."""
+    return patch.object(node.Node, "new_part", lambda self: f"{self.name}.part")
