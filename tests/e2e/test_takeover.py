@@ -1,0 +1,62 @@
+"""A node that is killed and never comes back: its clients go on at once, and another node settles what it left."""
+
+import asyncio
+import time
+
+import grpc
+
+from tallygate.client import MeteringClient
+from tallygate.control.v1 import operations_service_pb2, operations_service_pb2_grpc
+from tests.e2e import programs
+from tests.e2e.programs import Pair
+from tests.e2e.test_fleet import SERVICE, balance_nanos, enable, meter_one
+
+GO_ON_S = 2.0
+AVAILABLE_AGAIN_S = 60.0
+
+
+async def open_leases(pair: Pair, node: str) -> int:
+    """How many leases control still has out with a node."""
+    async with grpc.aio.insecure_channel(pair.control.address) as channel:
+        stub = operations_service_pb2_grpc.OperationsServiceStub(channel)
+        request = operations_service_pb2.ListLeasesRequest(account="accounts/acme", node=node)
+        return len((await stub.ListLeases(request)).leases)
+
+
+async def test_a_killed_node_that_never_returns_is_settled_by_another(pair: Pair) -> None:
+    """Requests go on elsewhere within 2 s; within a minute its leases are back, and the books are exact."""
+    await enable(pair)
+    second = await pair.start_node("node-2")
+    costs = [await meter_one(pair.metering, "before"), await meter_one(second, "there")]
+    async with MeteringClient([pair.metering.address, second.address]) as client:
+        request = client.request(SERVICE, request_id="moves", input_tokens=100)
+        async with request:
+            request.progress(output_tokens=5, say=True)
+            killed_s = time.monotonic()
+            await pair.metering.kill()
+            async with client.request(SERVICE, request_id="new", input_tokens=100) as after:
+                after.progress(output_tokens=1)
+            went_on_s = time.monotonic() - killed_s
+            request.progress(output_tokens=10)
+    costs += [100 * 1_000 + 10 * 2_000, 100 * 1_000 + 2_000]
+    assert went_on_s < GO_ON_S
+    assert await open_leases(pair, "node-1") > 0
+    async with asyncio.timeout(AVAILABLE_AGAIN_S - went_on_s):
+        while await open_leases(pair, "node-1"):  # noqa: ASYNC110  # it is another process that we wait for
+            await asyncio.sleep(0.5)
+    await second.stop()
+    assert await balance_nanos(pair) == 5_000_000_000 - sum(costs)
+
+
+async def test_of_two_processes_with_one_name_the_older_ends_and_says_so(pair: Pair) -> None:
+    """The newer one has the name; the older one's last line says which epochs there are, and what to do."""
+    await enable(pair)
+    await meter_one(pair.metering, "before")
+    older = pair.metering
+    newer = await pair.start_node("node-1")
+    code = await asyncio.wait_for(older.process.wait(), programs.STOP_S)
+    assert code != 0
+    last = older.log.read_text().splitlines()[-1]
+    assert "Another process runs as node node-1" in (pair.directory / "node-1.log").read_text()
+    assert "Traceback" not in last
+    assert await meter_one(newer, "after") == 100_000
