@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from control_service.domain.account import Account, LedgerEntryKind, OverduePolicy
-from control_service.domain.errors import RefusedError, StorageUnavailableError
+from control_service.domain.errors import ControlError, StorageUnavailableError
 from control_service.domain.model import ReservationPrice, TrialOffer
 from control_service.domain.reservation import OverflowPolicy, ReservationTerms
 from control_service.usecases.accounts import Line, NewAccount, create_account, pay
@@ -77,7 +77,7 @@ class People:
             what, deed = chance.pick(self._deeds)
             try:
                 await deed(account_id, service_id)
-            except RefusedError as error:
+            except ControlError as error:
                 self._world.note(f"{what} of {service_id}: {error.reason}")
                 continue
             note(what)
