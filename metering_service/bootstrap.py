@@ -8,7 +8,7 @@ import grpc
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from metering_service.api.control_replicas import connect_to
+from metering_service.api.control_replicas import connect_to, is_reachable
 from metering_service.api.errors import translate
 from metering_service.api.metering_servicer import MeteringServicer
 from metering_service.api.usage_servicer import UsageServicer
@@ -89,6 +89,9 @@ class _Program:
             await self._run(assembly, caretaking, metering, server, stop)
         except NodeFenced as error:
             await self._judge(assembly, error)
+            # Until then this node is of no use, and a new epoch of it would only fence whoever settles for it.
+            while not stop.is_set() and not await is_reachable(self._settings.control):
+                log.warning("control_unreachable", node=name, hint="this node comes back when control can be reached")
 
     def _server(self, assembly: Assembly, metering: MeteringServicer) -> GrpcServer:
         node = assembly.node

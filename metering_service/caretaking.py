@@ -21,6 +21,8 @@ from tallygate._server.clock import Clock
 
 LOOK_INTERVAL_S = 2.0
 END_INTERVAL_S = 0.2
+UNHEARD_NS = 10_000_000_000
+"""A node that has just started again is about to say hello; one that has not within so long cannot."""
 
 log = structlog.get_logger()
 
@@ -47,6 +49,7 @@ class Caretaking:
         self._new_id = new_id
         self._settings = settings
         self._named: dict[str, int] = {}
+        self._unheard: dict[str, tuple[int, int]] = {}
         self._wards: dict[str, asyncio.Task[None]] = {}
 
     def name_lost(self, nodes: Sequence[tuple[str, int]]) -> None:
@@ -76,8 +79,17 @@ class Caretaking:
             row = await self._storage.registration(node)
             if row is None:
                 log.warning("lost_node_unknown", node=node, epoch=epoch, hint="tallygate recover")
-            elif row.epoch == epoch and node != self._name:
+            elif node != self._name and (row.epoch == epoch or (row.epoch > epoch and self._stays_unheard(row))):
                 await self._take_over(row, idle=False)
+
+    def _stays_unheard(self, row: Registration) -> bool:
+        """Whether the node began an epoch that control has not heard of for long: it is cut off with all it left."""
+        now_ns = self._clock.monotonic_ns()
+        epoch, since_ns = self._unheard.get(row.node, (0, now_ns))
+        if epoch != row.epoch:
+            since_ns = now_ns
+        self._unheard[row.node] = (row.epoch, since_ns)
+        return now_ns - since_ns >= UNHEARD_NS
 
     async def _take_over(self, lost: Registration, *, idle: bool) -> None:
         if lost.node in self._wards and not self._wards[lost.node].done():

@@ -1,5 +1,6 @@
 """Lines to the control service, of which any number of replicas may serve one database."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias, cast
@@ -40,6 +41,18 @@ def connect_to(addresses: str) -> Connect:
             yield cast("FleetServiceAsyncStub", replicas)
 
     return connect
+
+
+async def is_reachable(addresses: str, timeout_s: float = 1.0) -> bool:
+    """Whether any of the replicas takes connections; asks each for so long."""
+    for address in addresses.split(","):
+        async with grpc.aio.insecure_channel(address.strip()) as channel:
+            try:
+                await asyncio.wait_for(channel.channel_ready(), timeout_s)
+            except TimeoutError:
+                continue
+            return True
+    return False
 
 
 class _Replicas:

@@ -16,6 +16,7 @@ class LeaseKeeper:
         self._node = node
         self._inherited: dict[str, LeaseRecord] = {}
         self._adopted: dict[str, LeaseRecord] = {}
+        self._unmarked = 0
         self._recalled: set[str] = set()
         self.recovered = False
         """Whether all that earlier epochs left is booked, and their leases were handed to `inherit`."""
@@ -23,7 +24,8 @@ class LeaseKeeper:
     @property
     def settled_below_epoch(self) -> int:
         """Control has the last word on all leases of this node's epochs below this one; 0: not yet."""
-        return self._node.epoch if self.recovered and not self._inherited else 0
+        settled = self.recovered and not self._inherited and not self._unmarked
+        return self._node.epoch if settled else 0
 
     def adopt(self, leases: Iterable[LeaseRecord]) -> None:
         """Say what was consumed on leases of an earlier epoch; more may yet be booked on them."""
@@ -100,8 +102,14 @@ class LeaseKeeper:
         inherited = self._inherited.get(statement.lease_id)
         if inherited is not None and answer.closed:
             del self._inherited[statement.lease_id]
+            self._unmarked += 1
             self._node.books.put_lease(_closed(inherited))
+            self._node.books.when_committed(self._marked)
         return inherited is not None
+
+    def _marked(self) -> None:
+        """One more is closed in the metering database, so that nobody ever states it again."""
+        self._unmarked -= 1
 
     def wants_more(self) -> bool:
         """Whether somebody, here or on another node, waits for the next exchange."""
