@@ -130,7 +130,8 @@ class ControlLink:
             sender = asyncio.create_task(self._send(call, outbox))
             try:
                 while True:
-                    message = await asyncio.wait_for(call.read(), SILENCE_MAX_S)
+                    async with asyncio.timeout(SILENCE_MAX_S):
+                        message = await call.read()
                     if not isinstance(message, pb.WatchConfigResponse):
                         return
                     yield message
@@ -181,7 +182,8 @@ class ControlLink:
         await self.up_to_date.wait()
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), EXCHANGE_INTERVAL_S)
+                async with asyncio.timeout(EXCHANGE_INTERVAL_S):
+                    await self._wanted.wait()
             self._wanted.clear()
             reached = await self._exchange_now(stub, node, keeper)
             if keeper.wants_more():

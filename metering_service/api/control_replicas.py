@@ -48,7 +48,8 @@ async def is_reachable(addresses: str, timeout_s: float = 1.0) -> bool:
     for address in addresses.split(","):
         async with grpc.aio.insecure_channel(address.strip()) as channel:
             try:
-                await asyncio.wait_for(channel.channel_ready(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await channel.channel_ready()
             except TimeoutError:
                 continue
             return True

@@ -1,6 +1,7 @@
 """The one writer: takes what gathered, commits it, says so. Decisions never wait for it."""
 
 import asyncio
+from contextlib import suppress
 
 import structlog
 
@@ -54,10 +55,10 @@ class GroupCommitter:
             await asyncio.sleep(max(0.0, began + COMMIT_INTERVAL_S - loop.time()))
 
     async def _wait_for_work(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._work.wait(), max(0.0, seconds))
-        except TimeoutError:
-            return
+        # Not asyncio.wait_for: before Python 3.12 that loses a cancellation that comes with the work.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._work.wait()
 
     async def _commit(self, *, checkpoints: bool, even_nothing: bool) -> bool:
         """Commit what has gathered; whether there was anything to commit."""

@@ -83,7 +83,8 @@ class Network:
             if self.chance.strikes("message duplicated"):
                 self._deliver(server, delay_s + self.chance.uniform(0.0, 3.0), arrive)
         try:
-            result = await asyncio.wait_for(answer, timeout_s)
+            async with asyncio.timeout(timeout_s):
+                result = await answer
         except TimeoutError:
             raise failed(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer in time") from None
         caller.check()
