@@ -23,6 +23,7 @@ class EventCause(enum.StrEnum):
     FLEET_ACKNOWLEDGED = "FLEET_ACKNOWLEDGED"
     ACCOUNT_UPDATED = "ACCOUNT_UPDATED"
     DELETED = "DELETED"
+    CLOCK_SET_BACK = "CLOCK_SET_BACK"
 
 
 @dataclass(frozen=True, slots=True)

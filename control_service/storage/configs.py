@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Select, not_, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, exists, not_, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from control_service.domain.names import model_of_default
@@ -21,6 +21,7 @@ _accounts = schema.accounts
 _services = schema.services
 _models = schema.models
 _prices = schema.prices
+_reservations = schema.reservations
 _service_key = (_services.c.account_id, _services.c.service_id)
 
 
@@ -61,6 +62,31 @@ class ConfigRows:
         query = select(*_service_key).where(not_(_services.c.fleet_told), _services.c.activation_version <= version)
         return [(row["account_id"], row["service_id"]) for row in await self._rows(query.order_by(*_service_key))]
 
+    async def put_right(self, now_us: int, due_us: int) -> int:
+        """See `Configs.put_right`."""
+        of_service = (_reservations.c.account_id == _services.c.account_id) & (
+            _reservations.c.service_id == _services.c.service_id
+        )
+        ends = exists().where(
+            of_service,
+            not_(_reservations.c.cancelled),
+            _reservations.c.end_us > now_us,
+            _is_missed(_services.c.next_due_us, _reservations.c.end_us),
+        )
+        expires = and_(
+            _services.c.trial_expire_us > now_us, _is_missed(_services.c.next_due_us, _services.c.trial_expire_us)
+        )
+        services = update(_services).where(_services.c.delete_us.is_(None), or_(expires, ends))
+        takes_effect = exists().where(
+            _prices.c.model_id == _models.c.model_id,
+            _prices.c.effective_us > now_us,
+            _is_missed(_models.c.next_due_us, _prices.c.effective_us),
+        )
+        changed = 0
+        for found in (services, update(_models).where(takes_effect)):
+            changed += (await self._connection.execute(found.values(next_due_us=due_us))).rowcount
+        return changed
+
     async def due(self, now_us: int, limit: int) -> Due:
         """See `Configs.due`."""
         services = select(*_service_key).where(_services.c.next_due_us <= now_us).order_by(_services.c.next_due_us)
@@ -82,3 +108,7 @@ class ConfigRows:
 
     async def _rows(self, query: Select[Any]) -> Any:
         return (await self._connection.execute(query)).mappings().all()
+
+
+def _is_missed(next_due: ColumnElement[Any], to_come: ColumnElement[Any]) -> ColumnElement[bool]:
+    return or_(next_due.is_(None), next_due > to_come)

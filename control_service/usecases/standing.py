@@ -13,6 +13,9 @@ from control_service.usecases.ports import Transaction
 SYSTEM: Final = "system"
 """The actor of what nobody asked for."""
 
+AT_ONCE_US: Final = 0
+"""Due at this moment is what was dealt with by a clock that was ahead, and must be worked out anew: see `put_right`."""
+
 
 async def reserved_by(tx: Transaction, service: Service, now_us: int) -> Reserved:
     """What the service's active reservations come to."""
@@ -81,11 +84,16 @@ async def keep(tx: Transaction, service: Service, now_us: int) -> Service:
 async def catch_up(tx: Transaction, account: Account, service: Service, now_us: int) -> Service:
     """Works out what time alone has changed since anybody looked, moment by moment, so that each has its own event."""
     while service.next_due_us is not None and service.next_due_us <= now_us:
-        due_us = service.next_due_us
-        expired = service.trial is not None and service.trial.expire_us == due_us
-        cause = EventCause.TRIAL_EXPIRED if expired else EventCause.RESERVATION_ENDED
-        service = await restand(tx, account, service, Origin(cause, SYSTEM, due_us), config_changed=True)
+        origin = _origin_of(service, service.next_due_us, now_us)
+        service = await restand(tx, account, service, origin, config_changed=True)
     return service
+
+
+def _origin_of(service: Service, due_us: int, now_us: int) -> Origin:
+    if due_us == AT_ONCE_US:
+        return Origin(EventCause.CLOCK_SET_BACK, SYSTEM, now_us)
+    expired = service.trial is not None and service.trial.expire_us == due_us
+    return Origin(EventCause.TRIAL_EXPIRED if expired else EventCause.RESERVATION_ENDED, SYSTEM, due_us)
 
 
 async def restand_account(tx: Transaction, account: Account, origin: Origin) -> None:

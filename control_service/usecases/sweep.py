@@ -14,12 +14,15 @@ from control_service.usecases.one_by_one import OneByOne
 from control_service.usecases.ports import Database
 from control_service.usecases.purge import Purge
 from control_service.usecases.sightings import Sightings
-from control_service.usecases.standing import catch_up
-from tallygate._server.clock import Clock
+from control_service.usecases.standing import AT_ONCE_US, catch_up
+from tallygate._server.clock import NS_PER_US, US_PER_SECOND, Clock
 
 TICK_SECONDS = 0.1
 BATCH = 100
 """So much of each kind is dealt with in one tick; more waits for the next."""
+
+SET_BACK_US = US_PER_SECOND
+"""A wall clock that lost more than this between two ticks was set back."""
 
 _log = structlog.get_logger(__name__)
 
@@ -39,6 +42,7 @@ class Sweeper:
         self._sightings = sightings
         self._latch = latch
         self._purge = Purge(database, clock)
+        self._ahead_us: int | None = None
         self._one_by_one = OneByOne(clock)
 
     async def run(self) -> None:
@@ -58,6 +62,7 @@ class Sweeper:
         Raises:
             StorageUnavailableError: the database fails; what was not dealt with stays due.
         """
+        await self._put_right()
         lost_before = self._sightings.lost
         async with self._database.reading() as tx:
             due = await tx.configs.due(self._clock.now_us(), BATCH)
@@ -72,6 +77,16 @@ class Sweeper:
         await self._one_by_one.each("price", due.model_ids, self._tell_price)
         await self._latch.latch(activated[:BATCH])
         await self._purge.tick()
+
+    async def _put_right(self) -> None:
+        """After a start, and when the wall clock was set back: what had ended by a clock ahead may not have ended."""
+        ahead_us = self._clock.now_us() - self._clock.monotonic_ns() // NS_PER_US
+        if self._ahead_us is None or ahead_us < self._ahead_us - SET_BACK_US:
+            async with self._database.writing() as tx:
+                count = await tx.configs.put_right(self._clock.now_us(), AT_ONCE_US)
+            if count:
+                _log.warning("worked out anew what a wall clock that was ahead had ended", count=count)
+        self._ahead_us = ahead_us
 
     async def _end_terms(self, key: tuple[str, str]) -> None:
         """Trials and reservations of one service whose time is over."""

@@ -57,6 +57,8 @@ class _EventCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventCause
     """UpdateAccount changed what overdue does."""
     EVENT_CAUSE_DELETED: _EventCause.ValueType  # 14
     """DeleteInferenceService."""
+    EVENT_CAUSE_CLOCK_SET_BACK: _EventCause.ValueType  # 15
+    """The wall clock of the control service was ahead and was set back: what had ended by it has not ended yet."""
 
 class EventCause(_EventCause, metaclass=_EventCauseEnumTypeWrapper):
     """What brought a change about."""
@@ -91,6 +93,8 @@ EVENT_CAUSE_ACCOUNT_UPDATED: EventCause.ValueType  # 13
 """UpdateAccount changed what overdue does."""
 EVENT_CAUSE_DELETED: EventCause.ValueType  # 14
 """DeleteInferenceService."""
+EVENT_CAUSE_CLOCK_SET_BACK: EventCause.ValueType  # 15
+"""The wall clock of the control service was ahead and was set back: what had ended by it has not ended yet."""
 Global___EventCause: _TypeAlias = EventCause  # noqa: Y015
 
 @_typing.final
