@@ -4,7 +4,7 @@ BIN := .venv/bin
 CODE := tallygate control_service metering_service tests scripts
 CONTRACT := tests/wire/released_contract.binpb
 
-.PHONY: demo test check simulate format stubs release-contract clean
+.PHONY: demo test check simulate simulate-mutations format stubs release-contract clean
 
 demo: .venv/cli  ## both services, a simulated inference server, and what it cost, in one terminal
 	$(BIN)/tallygate demo
@@ -24,6 +24,9 @@ check: .venv/dev  ## everything that can be said without running the code
 
 simulate: .venv/dev  ## both services under simulated faults: SEEDS=200 FROM=1, or SEED=123 alone
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200) --from $(or $(FROM),1))
+
+simulate-mutations: .venv/dev  ## the seed that finds each bug that is planted on purpose
+	$(BIN)/python -m tests.simulation.mutants --seeds $(or $(SEEDS),200)
 
 format: .venv/dev  ## code and protos as `check` wants them
 	$(BIN)/ruff format $(CODE)
