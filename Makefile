@@ -4,7 +4,7 @@ BIN := .venv/bin
 CODE := tallygate control_service metering_service tests scripts
 CONTRACT := tests/wire/released_contract.binpb
 
-.PHONY: demo test check simulate simulate-mutations format stubs release-contract clean
+.PHONY: demo test check simulate simulate-mutations torture format stubs release-contract clean
 
 demo: .venv/cli  ## both services, a simulated inference server, and what it cost, in one terminal
 	$(BIN)/tallygate demo
@@ -27,6 +27,9 @@ simulate: .venv/dev  ## both services under simulated faults: SEEDS=200 FROM=1, 
 
 simulate-mutations: .venv/dev  ## the seed that finds each bug that is planted on purpose
 	$(BIN)/python -m tests.simulation.mutants --seeds $(or $(SEEDS),200)
+
+torture: .venv/dev  ## real processes killed, stopped and frozen under load: MINUTES=5 DATABASE=sqlite|postgresql SEED=1
+	$(BIN)/python -m tests.torture --minutes $(or $(MINUTES),5) --database $(or $(DATABASE),sqlite) --seed $(or $(SEED),1)
 
 format: .venv/dev  ## code and protos as `check` wants them
 	$(BIN)/ruff format $(CODE)
