@@ -2,6 +2,8 @@
 
 import logging
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -26,16 +28,26 @@ class Outcome:
 
 def simulate(seed: int, *, tail: int | None = None) -> Outcome:
     """Run it. Whatever is raised, by a check or by the code under test, is the problem."""
-    # What the services have to say of the faults around them is of no interest here, and costs time.
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     world = World(seed)
     if tail is not None:
         world.tail = deque(maxlen=tail)
     problem = None
     try:
-        world.run()
+        with _silence():
+            world.run()
     except Exception as error:  # noqa: BLE001  # any exception is a finding
         problem = f"{type(error).__name__}: {error}"
     lines = tuple(world.tail)[-(tail or TAIL_LINES) :] if problem is not None or tail is not None else ()
     tokens = sum(job.total_tokens for job in world.jobs)
     return Outcome(seed, problem, world.trace_hash, len(world.jobs), tokens, dict(world.chance.struck), lines)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """What the services have to say of the faults around them is of no interest here, and costs time."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
