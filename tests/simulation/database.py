@@ -15,6 +15,10 @@ from sqlalchemy.pool import StaticPool
 from tallygate._server.database import create_engine, migrate
 
 
+_COMPILED: dict[Any, Any] = {}
+"""Statements are compiled once per process, not once per seed."""
+
+
 class _Cursor:
     """An aiosqlite cursor to SQLAlchemy; it never waits."""
 
@@ -106,7 +110,12 @@ class SimulatedDatabase:
         async def creator(*_: Any, **__: Any) -> _Connection:
             return _Connection(self._raw)
 
-        engine = create_async_engine("sqlite+aiosqlite://", async_creator=creator, poolclass=StaticPool).sync_engine
+        engine = create_async_engine(
+            "sqlite+aiosqlite://",
+            async_creator=creator,
+            poolclass=StaticPool,
+            execution_options={"compiled_cache": _COMPILED},
+        ).sync_engine
         event.listen(engine, "begin", self._begin)
         event.listen(engine, "commit", self._count)
         self.engine: AsyncEngine = _AtomicEngine(engine)

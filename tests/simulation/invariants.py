@@ -121,10 +121,8 @@ def check_books(world: "World") -> None:
 
 def _check_jobs(world: "World") -> None:
     booked: dict[str, int] = defaultdict(int)
-    overrun: dict[str, int] = defaultdict(int)
-    for row in world.metering.rows(f"SELECT request_id, {BOOKED} AS tokens, overrun_tokens FROM requests"):  # noqa: S608
+    for row in world.metering.rows(f"SELECT request_id, {BOOKED} AS tokens FROM requests"):  # noqa: S608
         booked[row["request_id"]] += row["tokens"]
-        overrun[row["request_id"]] += row["overrun_tokens"]
     known = {job.request_id: job for server in world.servers for job in server.jobs.values()}
     for request_id, job in known.items():
         tokens = booked.pop(request_id, 0)
@@ -136,7 +134,6 @@ def _check_jobs(world: "World") -> None:
             world.check(
                 tokens == job.total_tokens, f"{request_id}: {tokens} booked of {job.total_tokens} that are durable"
             )
-        world.chance.struck["overrun tokens"] += overrun[request_id]
     strangers = {request_id: tokens for request_id, tokens in booked.items() if tokens}
     world.check(not strangers, f"booked for requests that nobody reported: {strangers}")
 

@@ -72,7 +72,7 @@ class People:
         """What they do all day. What they have begun they finish."""
         chance, note = self._world.chance, self._world.chance.note
         while not chance.calm:
-            await asyncio.sleep(chance.uniform(1.0, 8.0))
+            await asyncio.sleep(chance.uniform(0.8, 5.0))
             account_id, service_id = chance.pick((("acme", TRIAL), ("acme", PAID), ("acme", RESERVED), ("beta", ALL)))
             what, deed = chance.pick(self._deeds)
             try:

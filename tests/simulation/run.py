@@ -1,5 +1,6 @@
 """One seed, from the beginning to its outcome."""
 
+import gc
 import logging
 from collections import deque
 from collections.abc import Iterator
@@ -28,12 +29,12 @@ class Outcome:
 
 def simulate(seed: int, *, tail: int | None = None) -> Outcome:
     """Run it. Whatever is raised, by a check or by the code under test, is the problem."""
-    world = World(seed)
-    if tail is not None:
-        world.tail = deque(maxlen=tail)
     problem = None
     try:
-        with _silence():
+        with _silence(), _no_garbage_collection():
+            world = World(seed)
+            if tail is not None:
+                world.tail = deque(maxlen=tail)
             world.run()
     except Exception as error:  # noqa: BLE001  # any exception is a finding
         problem = f"{type(error).__name__}: {error}"
@@ -51,3 +52,14 @@ def _silence() -> Iterator[None]:
         yield
     finally:
         structlog.configure(**before)
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """What is collected, and when, depends on what ran before; and it costs time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.collect()

@@ -20,10 +20,13 @@ from tests.simulation.ports import Disk
 from tests.simulation.processes import ControlProcess, MeteringProcess
 from tests.simulation.servers import InferenceServer, Job
 
-TROUBLE_S = 80.0
-"""For so long things go wrong."""
+TROUBLE_S = (30.0, 90.0)
+"""For so long things go wrong: at least, at most."""
 HEAL_S = 110.0
-"""Longer than every window of the product: by then all that was left behind is settled."""
+"""Longer than every window of the product: by then all that was left behind is settled; most often it is sooner."""
+LOOK_S = 1.0
+REST_S = 3.0
+"""For so long nothing may change any more once the books agree."""
 TAIL = 80
 
 
@@ -130,18 +133,38 @@ class World:
             asyncio.ensure_future(self._end_users()),
             asyncio.ensure_future(faults.strike(self)),
         ]
-        await self._sleep(TROUBLE_S, watch)
+        await self._sleep(chance.uniform(*TROUBLE_S), watch)
         for task in work:
             task.cancel()
         await asyncio.gather(*work, return_exceptions=True)
         chance.calm = True
         faults.heal(self)
         self.note("healed")
-        await self._sleep(HEAL_S, watch)
-        await self._last_words(watch)
+        end_s = self.loop.now_s + HEAL_S
+        while self.loop.now_s < end_s and not self._is_settled():
+            await self._sleep(LOOK_S, watch)
+        await self._sleep(REST_S, watch)
         self.look()
-        invariants.check_books(self)
+        self._check_end()
+        (overrun,) = self.metering.rows("SELECT coalesce(sum(overrun_tokens), 0) tokens FROM requests")
+        chance.struck["overrun tokens"] = overrun["tokens"]
         watch.cancel()
+
+    def _is_settled(self) -> bool:
+        try:
+            self._check_end()
+        except Violation:
+            return False
+        return True
+
+    def _check_end(self) -> None:
+        """Every request has been finished by its server, or given up by the fleet, and all books agree."""
+        for server in self.servers:
+            for job in server.jobs.values():
+                if not server.party.dead:
+                    self.check(job.finished, f"{job.request_id} never ends")
+                    self.check(job.durable, f"the finish of {job.request_id} is never durable")
+        invariants.check_books(self)
 
     async def _sleep(self, seconds: float, watch: "asyncio.Future[Any]") -> None:
         await asyncio.wait([watch], timeout=seconds)
@@ -204,12 +227,3 @@ class World:
         )
         self.jobs.append(job)
         return job
-
-    async def _last_words(self, watch: "asyncio.Future[Any]") -> None:
-        """By now every request has been finished by its server, or given up by the fleet."""
-        for server in self.servers:
-            for job in server.jobs.values():
-                if not server.party.dead:
-                    self.check(job.finished, f"{job.request_id} never ends")
-                    self.check(job.durable, f"the finish of {job.request_id} is never durable")
-        await self._sleep(1.0, watch)
