@@ -14,7 +14,6 @@ from sqlalchemy.pool import StaticPool
 
 from tallygate._server.database import create_engine, migrate
 
-
 _COMPILED: dict[Any, Any] = {}
 """Statements are compiled once per process, not once per seed."""
 
