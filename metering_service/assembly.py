@@ -19,7 +19,7 @@ from metering_service.usecases.parking import expire
 from metering_service.usecases.ports import Recorder
 from metering_service.usecases.recovery import Recovery
 from metering_service.usecases.settings import NodeSettings
-from metering_service.usecases.settle import forget_finished, hand_over, look_for_silent
+from metering_service.usecases.settle import forget_finished, look_for_silent
 from tallygate._server.clock import Clock
 
 EXPIRE_INTERVAL_S = 0.02
@@ -63,11 +63,14 @@ class Assembly:
         return self.link.told_settled and self.keeper.all_closed and self.node.books.idle
 
     async def leave(self) -> None:
-        """Once no stream is left, while `work` goes on: hand over what runs, commit, give all leases back."""
-        await self._hand_over()
+        """Once no stream is left, while `work` goes on: commit, and give back all but what running requests hold.
+
+        They go on elsewhere, so how far they got on their grants from here is not known yet: this node's next epoch, or
+        whoever takes it over, settles them once it is.
+        """
         await _until(lambda: self.node.books.idle, "settled requests that are not committed")
         self.keeper.close_all()
-        await _until(self._all_closed, "leases that are not returned")
+        await _until(self._all_given_back, "leases that are not returned")
         await _until(lambda: self.node.books.idle, "closed leases that are not recorded")
 
     def _keep_house(self) -> None:
@@ -75,19 +78,9 @@ class Assembly:
         forget_finished(self.node)
         forget_idle(self.node)
 
-    async def _hand_over(self) -> None:
-        """Book what no stream handed over: requests that nobody speaks of, some of which may have gone on elsewhere."""
-        node = self.node
-        running = {request: service for service in node.services.values() for request in service.open.values()}
-        try:
-            for request, service in (running | node.silent).items():
-                hand_over(node, service, request, await self.storage.find_request(service.uid, request.request_id))
-        except StorageUnavailable as error:
-            log.warning("left_behind", what="requests that are not handed over", problem=str(error))
-
-    def _all_closed(self) -> bool:
+    def _all_given_back(self) -> bool:
         self.link.exchange()
-        return self.keeper.all_closed
+        return self.keeper.all_given_back
 
 
 async def put_together(

@@ -28,7 +28,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         self._draining = asyncio.Event()
 
     def drain(self) -> None:
-        """End every stream once what it reported is answered and durable, and what runs is handed over."""
+        """End every stream once what it reported is answered and durable."""
         self._draining.set()
 
     async def Meter(

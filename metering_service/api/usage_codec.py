@@ -11,7 +11,6 @@ _STATES = {
     SettlementState.OPEN: request_usage_pb2.SETTLEMENT_STATE_RUNNING,
     SettlementState.FINISHED: request_usage_pb2.SETTLEMENT_STATE_FINISHED,
     SettlementState.TIMED_OUT: request_usage_pb2.SETTLEMENT_STATE_TIMED_OUT,
-    SettlementState.HANDED_OVER: request_usage_pb2.SETTLEMENT_STATE_HANDED_OVER,
 }
 
 

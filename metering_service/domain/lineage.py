@@ -1,7 +1,7 @@
 """How the parts of one request hang together.
 
 A request that moves to another node goes on there as a new part. The new part names the one that it carries on, and
-begins where that one's grant ends, or, where that one was handed over, where its booking ends. Each part is booked by
+begins where that one's grant ends. Each part is booked by
 whoever gave its grant, so each token is booked once, whichever node hears the finish.
 """
 
@@ -26,16 +26,11 @@ class Origin:
 
 
 def origin_of(record: RequestRecord) -> Origin:
-    """Where to go on from a part: beyond its grant; beyond its counts, if they were booked early to hand it over."""
-    if record.state is SettlementState.HANDED_OVER:
-        input_tokens, output_tokens = record.counts.input_class, record.counts.output_class
-    else:
-        input_tokens = record.base_input_tokens + record.held.input_tokens
-        output_tokens = record.base_output_tokens + record.held.output_ceiling_tokens
+    """Where to go on from a part: beyond its grant."""
     return Origin(
         record.part,
-        max(record.base_input_tokens, input_tokens),
-        max(record.base_output_tokens, output_tokens),
+        record.base_input_tokens + record.held.input_tokens,
+        record.base_output_tokens + record.held.output_ceiling_tokens,
         Price(record.receipt.price_version, *record.price_nanos_per_million),
         record.debt_allowed,
     )
@@ -62,11 +57,10 @@ def later_parts(parts: Sequence[RequestRecord], first: str) -> list[RequestRecor
     return later
 
 
-def final_tally(tally: Tally, part: str, parts: Sequence[RequestRecord], *, handed_over_us: int) -> Tally | None:
+def final_tally(tally: Tally, part: str, parts: Sequence[RequestRecord]) -> Tally | None:
     """What a part has to book at its end: what it heard itself, and what later parts heard, up to where they begin.
 
-    None while a later part runs and may yet hear of tokens that are this one's. A part that was handed over after
-    `handed_over_us` may still be carried on by somebody.
+    None while a later part runs and may yet hear of tokens that are this one's.
     """
     later = later_parts(parts, part)
     if not later:
@@ -78,16 +72,10 @@ def final_tally(tally: Tally, part: str, parts: Sequence[RequestRecord], *, hand
     output_tokens = min(record.base_output_tokens for record in next_parts)
     reached = up_to(tally.counts, input_tokens, output_tokens)
     complete = (reached.input_class, reached.output_class) == (input_tokens, output_tokens)
-    if not complete and any(_may_go_on(record, handed_over_us) for record in later if _is_end(record, later)):
+    if not complete and any(record.state is SettlementState.OPEN for record in later if _is_end(record, later)):
         return None
     return Tally.of(reached, finish=False)
 
 
 def _is_end(record: RequestRecord, later: Sequence[RequestRecord]) -> bool:
     return all(other.predecessor_part != record.part for other in later)
-
-
-def _may_go_on(record: RequestRecord, handed_over_us: int) -> bool:
-    if record.state is SettlementState.HANDED_OVER:
-        return record.settle_us is None or record.settle_us > handed_over_us
-    return record.state is SettlementState.OPEN

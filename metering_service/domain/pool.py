@@ -189,7 +189,8 @@ class Pool:
             self.held + self.booked - self.committed,
             wanted,
             0 if yields else self.needed,
-            self.closing,
+            # The last word on a lease comes after the last commit on it.
+            self.closing and self.settled,
         )
         hungry = self.needed > 0 or wanted > max(0, self.free)
         if self._last_stated == said and not hungry and not self.recalled and not self.closing:
@@ -225,6 +226,12 @@ class Pool:
     def settled(self) -> bool:
         """Whether nothing of this lease is held or waits for its commit."""
         return self.held == 0 and self.booked == self.committed
+
+    @property
+    def told(self) -> bool:
+        """Whether control has heard of everything that was consumed and returned."""
+        said = self._last_stated
+        return said is not None and (said.consumed_units, said.returned_units) == (self.committed, self.returned)
 
     def _measure_burn(self, now_ns: int) -> None:
         elapsed_ns = now_ns - self._last_burn_ns

@@ -12,7 +12,6 @@ class SettlementState(StrEnum):
     OPEN = "open"
     FINISHED = "finished"
     TIMED_OUT = "timed_out"
-    HANDED_OVER = "handed_over"
 
 
 class BudgetKind(StrEnum):

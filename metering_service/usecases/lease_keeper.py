@@ -62,9 +62,6 @@ class LeaseKeeper:
                     pool.recalled = True
                     self._recalled.discard(pool.lease_id)
                 pool.closing = pool.closing or pool.is_idle(now_ns)
-                # The last word on a lease comes after the last commit on it.
-                if pool.closing and not pool.settled:
-                    continue
                 statement = pool.statement(now_ns, idle=idle)
                 if statement is not None:
                     said.append(statement)
@@ -122,6 +119,12 @@ class LeaseKeeper:
         for service in self._node.services.values():
             for pool in service.pools.values():
                 pool.closing = True
+
+    @property
+    def all_given_back(self) -> bool:
+        """Whether control has heard of all that no request holds."""
+        pools = [pool for service in self._node.services.values() for pool in service.all_pools()]
+        return all(pool.held > 0 and pool.free <= 0 and pool.told for pool in pools)
 
     @property
     def all_closed(self) -> bool:

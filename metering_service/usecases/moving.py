@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from metering_service.domain.lineage import last_part, origin_of
+from metering_service.domain.lineage import Origin, last_part, origin_of
 from metering_service.domain.records import RequestRecord, SettlementState
-from metering_service.domain.report import Phase
+from metering_service.domain.report import Phase, Report
 from metering_service.domain.request import Request, revive
+from metering_service.domain.resume import ResumeToken
 from metering_service.usecases.node import Node
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.waiting import Waiter
@@ -15,14 +16,39 @@ def is_elsewhere(waiter: Waiter, request: Request | None) -> bool:
     """Whether only the database can say what a report is about.
 
     Counts that come out of nowhere may be of a request that was booked and forgotten here, or that runs elsewhere. A
-    token of another part than the one that is known here says that the request went on elsewhere meanwhile.
+    token of another part than the one that is known here says that the request went on elsewhere meanwhile; and so may
+    counts beyond what a token covers.
     """
     if request is None:
         return bool(waiter.report.resume) or waiter.report.phase is not Phase.AUTHORIZE
     if not request.is_open and waiter.report.counts.total > request.tally.counts.total:
         # It is about to be revised, and another node may have revised it before.
         return True
-    return waiter.token is not None and waiter.token.part not in (request.part, request.predecessor_part)
+    token = waiter.token
+    if token is None:
+        return False
+    return token.part not in (request.part, request.predecessor_part) or _is_beyond(waiter.report, token.origin)
+
+
+def awaits_end(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> bool:
+    """Whether a finish has to wait until the part that it goes on from is settled.
+
+    Its server went beyond that part's grant. Whoever runs that part may have heard of it, too, and books it then: only
+    once that is on record is it known what is left to book here.
+    """
+    report, token = waiter.report, waiter.token
+    if report.phase is not Phase.FINISH:
+        return False
+    last = last_part(parts, token.part if token is not None else None)
+    if last is None:
+        if token is None or not _is_beyond(report, token.origin):
+            return False
+        node.books.note(token.record(service.name, service.uid, report.request_id))
+        return True
+    here = service.open.get(report.request_id)
+    if last.state is not SettlementState.OPEN or (here is not None and here.part == last.part):
+        return False
+    return _is_beyond(report, _end_of(last, token))
 
 
 def settle_claim(node: Node, service: ServiceState, request_id: str, parts: Sequence[RequestRecord]) -> bool:
@@ -48,6 +74,12 @@ def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[Req
         if last is not None and last.part == here.part and last.receipt.revision > here.receipt.revision:
             service.finished[request_id] = revive(last, node.clock.monotonic_ns())
             return
+        before = next((part for part in parts if part.part == here.predecessor_part), None)
+        if before is not None and before.state is SettlementState.FINISHED and here.is_open:
+            # Its server finished it there, without having heard of what goes on here.
+            node.set_aside(service, here)
+            _remember(node, service, before)
+            return
         if not is_elsewhere(waiter, here) or (last is not None and last.part in (here.part, here.predecessor_part)):
             return
         node.set_aside(service, here)
@@ -56,11 +88,24 @@ def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[Req
             # Its node was lost before it could write: leave what it has to settle, should it come back.
             node.books.note(token.record(service.name, service.uid, request_id))
             waiter.origin = token.origin
-    elif last.state is SettlementState.HANDED_OVER:
-        waiter.origin = origin_of(last)
     elif last.state is SettlementState.OPEN:
-        # The client may not have heard of a later grant.
-        waiter.origin = token.origin if token is not None and token.part == last.part else origin_of(last)
+        waiter.origin = _end_of(last, token)
     else:
-        service.finished[request_id] = revive(last, node.clock.monotonic_ns())
-        node.finished[(service.name, request_id)] = node.clock.monotonic_ns()
+        _remember(node, service, last)
+
+
+def _remember(node: Node, service: ServiceState, record: RequestRecord) -> None:
+    """A request that is booked already, for repeats and revisions."""
+    now_ns = node.clock.monotonic_ns()
+    service.finished[record.request_id] = revive(record, now_ns)
+    node.finished[(service.name, record.request_id)] = now_ns
+
+
+def _end_of(last: RequestRecord, token: ResumeToken | None) -> Origin:
+    """Where to go on from a part that runs: its client may not have heard of a later grant than the token's."""
+    return token.origin if token is not None and token.part == last.part else origin_of(last)
+
+
+def _is_beyond(report: Report, end: Origin) -> bool:
+    counts = report.counts
+    return counts.input_class > end.input_tokens or counts.output_class > end.output_tokens

@@ -90,10 +90,9 @@ class Recovery:
 
     def _settle(self, record: RequestRecord, parts: list[RequestRecord], leases: dict[str, LeaseRecord]) -> bool:
         """Book one request, if it is known how far it got. What its leases paid is added to their consumption."""
-        clock, settings = self._node.clock, self._node.settings
+        clock = self._node.clock
         request = revive(record, clock.monotonic_ns())
-        since_us = clock.now_us() - settings.resume_window_ns // 1_000
-        tally = final_tally(request.tally, record.part, parts, handed_over_us=since_us)
+        tally = final_tally(request.tally, record.part, parts)
         if tally is None:
             return False
         request.tally = tally

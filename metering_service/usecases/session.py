@@ -13,7 +13,6 @@ from metering_service.usecases.node import Node
 from metering_service.usecases.parking import leave
 from metering_service.usecases.reports import process
 from metering_service.usecases.service_state import ServiceState
-from metering_service.usecases.settle import hand_over
 from metering_service.usecases.waiting import Mark, Parked
 
 NAMES_MAX = 65_536
@@ -109,20 +108,8 @@ class Session:
         return not self._parked and not self._marks
 
     def leave(self) -> None:
-        """This node shuts down: take no more, and book what runs and does not wait, for others to go on from there.
-
-        What waits is handed over when it is called again. Once `idle`, all of it is committed and the stream may end.
-        """
+        """This node shuts down: take no more. Once `idle`, the stream may end; what runs goes on elsewhere."""
         self._is_leaving = True
-        mark = Mark(self._advance)
-        mark.expect()
-        for service, request in self._requests():
-            if not any(waiter.report.request_id == request.request_id for waiter in service.waiters):
-                hand_over(self._node, service, request)
-                mark.expect()
-                self._node.books.when_durable(service, request, mark.done)
-        self._marks.append((self._last_sequence, mark))
-        mark.done()
 
     def close(self) -> None:
         """The stream is gone: its open requests stay resumable for the resume window."""

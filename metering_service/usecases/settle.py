@@ -1,4 +1,4 @@
-"""The end of a request: finished by its server, timed out, or handed over by a node that shuts down."""
+"""The end of a request: finished by its server, or timed out."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -48,7 +48,7 @@ def time_out(node: Node, service: ServiceState, request: Request, parts: Sequenc
     """
     if not _is_overdue(node, request):
         return
-    if not _learn_end(node, request, parts):
+    if not _learn_end(request, parts):
         request.last_heard_ns = node.clock.monotonic_ns()
         return
     # Payers of an overrun are asked first, as long as control answers: this request is looked at again before long.
@@ -74,20 +74,9 @@ def forget_finished(node: Node) -> None:
         node.services[name].finished.pop(request_id, None)
 
 
-def hand_over(node: Node, service: ServiceState, request: Request, parts: Sequence[RequestRecord] = ()) -> None:
-    """Book a running request at its last counts, because this node shuts down: others may go on from there.
-
-    Where one of them went on before, and is at it, this part is left to this node's next epoch.
-    """
-    if request.is_open and request.claimed and _learn_end(node, request, parts):
-        _fund_excess(node, service, request, may_wait=False)
-        settle(node, service, request, SettlementState.HANDED_OVER)
-
-
-def _learn_end(node: Node, request: Request, parts: Sequence[RequestRecord]) -> bool:
+def _learn_end(request: Request, parts: Sequence[RequestRecord]) -> bool:
     """Take in how far a request got whose finish this node did not hear; False while that is not known."""
-    since_us = node.clock.now_us() - node.settings.resume_window_ns // 1_000
-    tally = final_tally(request.tally, request.part, parts, handed_over_us=since_us)
+    tally = final_tally(request.tally, request.part, parts)
     if tally is None:
         return False
     request.tally = tally

@@ -19,7 +19,7 @@ from metering_service.usecases.recovery import Recovery
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.session import Session
 from metering_service.usecases.settings import NodeSettings
-from metering_service.usecases.settle import forget_finished, hand_over, look_for_silent, time_out
+from metering_service.usecases.settle import forget_finished, look_for_silent, time_out
 from tallygate._server.clock import ManualClock
 from tests.metering.control import VALID_FOR_NS, Control
 from tests.metering.memory import MemoryRecorder
@@ -187,9 +187,6 @@ class Rig:
 
     def shut_down(self) -> None:
         """Leave cleanly, all streams having ended."""
-        running = {request: service for service in self.node.services.values() for request in service.open.values()}
-        for request, service in (running | self.node.silent).items():
-            hand_over(self.node, service, request, now(self.database.find_request(service.uid, request.request_id)))
         self.commit()
         self.keeper.close_all()
         for _ in range(3):

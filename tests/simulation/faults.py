@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation.chance import Chance
 
 if TYPE_CHECKING:
+    from tests.simulation.servers import InferenceServer
     from tests.simulation.world import World
 
 RATES = {
@@ -64,8 +65,8 @@ def heal(world: "World") -> None:
         world.loop.wake(server.party)
 
 
-async def _crash_node(world: "World") -> None:
-    name = world.chance.pick(list(world.nodes))
+async def _crash_node(world: "World", name: str | None = None) -> None:
+    name = name or world.chance.pick(list(world.nodes))
     node = world.nodes[name]
     if node is None:
         return
@@ -96,13 +97,42 @@ async def _crash_control(world: "World") -> None:
 
 async def _crash_server(world: "World") -> None:
     """It never comes back: its requests are left to time out. One is always left."""
-    alive = [server for server in world.servers if not server.party.dead]
-    if len(alive) > 1:
-        server = world.chance.pick(alive)
-        line = server.line
-        world.loop.crash(server.party)
-        if line is not None:
-            line.call.break_off("the client is gone")
+    if len(world.alive_servers) > 1:
+        _end_server(world, world.chance.pick(world.alive_servers))
+
+
+def _end_server(world: "World", server: "InferenceServer") -> None:
+    line = server.line
+    world.loop.crash(server.party)
+    if line is not None:
+        line.call.break_off("the client is gone")
+
+
+async def _pause_server(world: "World") -> None:
+    """Its node hears nothing, and its keepalive ends the stream; then it goes on as if nothing had been."""
+    server = world.chance.pick(world.alive_servers)
+    line = server.line
+    world.loop.pause(server.party)
+    await asyncio.sleep(world.chance.pick((3.0, 35.0, 50.0)))
+    if line is not None:
+        line.call.break_off("keepalive timeout")
+    world.loop.wake(server.party)
+
+
+async def _crash_rack(world: "World") -> None:
+    """A node and a server at once, and mostly while nothing can be written: what neither could say is gone."""
+    world.metering_disk.full = world.chance.once_in(2)
+    await asyncio.sleep(world.chance.uniform(0.0, 3.0))
+    node = world.nodes[world.chance.pick(list(world.nodes))]
+    served = [
+        server
+        for server in world.alive_servers
+        if node is not None and server.line is not None and server.line.call.server is node.server
+    ]
+    if served and len(world.alive_servers) > 1:
+        _end_server(world, world.chance.pick(served))
+    await _crash_node(world, node.name if node is not None else None)
+    world.metering_disk.full = False
 
 
 async def _pause_node(world: "World") -> None:
@@ -148,9 +178,9 @@ async def _isolate(world: "World") -> None:
 
 
 async def _break_streams(world: "World") -> None:
-    server = world.chance.pick(world.servers)
-    if server.line is not None:
-        server.line.call.break_off("the network is bad")
+    for server in world.servers:
+        if server.line is not None and world.chance.once_in(2):
+            server.line.call.break_off("the network is bad")
 
 
 async def _outage(world: "World") -> None:
@@ -177,11 +207,13 @@ async def _jump_clock(world: "World") -> None:
 
 FAULTS: dict[str, Callable[["World"], Coroutine[Any, Any, None]]] = {
     "node crash": _crash_node,
+    "node and server crash": _crash_rack,
     "node leaves": _leave_node,
     "node paused": _pause_node,
     "control crash": _crash_control,
     "control paused": _pause_control,
     "server crash": _crash_server,
+    "server paused": _pause_server,
     "partition": _partition,
     "node isolated": _isolate,
     "stream break": _break_streams,

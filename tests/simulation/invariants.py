@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from metering_service.domain.pool import Pool
 from metering_service.domain.records import BudgetKind
 from metering_service.domain.request import Request
 
@@ -63,7 +64,7 @@ def check_budgets(world: "World") -> None:
 
 
 def check_nodes(world: "World") -> None:
-    """In every node's memory leases hold what requests hold, to the token and the nano."""
+    """In every node's memory leases hold what requests hold, and no more than was granted but for what became debt."""
     for process in world.nodes.values():
         if process is None or process.assembly is None or not process.alive:
             continue
@@ -73,9 +74,22 @@ def check_nodes(world: "World") -> None:
             requests |= {request for request, its in node.silent.items() if its is service}
             for kind, pool in service.pools.items():
                 held = sum(_held(request)[kind] for request in requests)
+                whose = f"{process.party}: {kind} of {service.name}"
+                world.check(pool.held == held, f"{whose} holds {pool.held}, not {held}")
                 world.check(
-                    pool.held == held, f"{process.party}: {kind} of {service.name} holds {pool.held}, not {held}"
+                    pool.free >= -_debt(world, requests, pool), f"{whose} has {-pool.free} more than was granted"
                 )
+
+
+def _debt(world: "World", requests: set[Request], pool: Pool) -> int:
+    """What may have been booked on a lease beyond what it had."""
+    if pool.free >= 0 or pool.kind is not BudgetKind.MONEY:
+        return 0
+    unwritten = sum(request.receipt.debt_nanos for request in requests)
+    (written,) = world.metering.rows(
+        "SELECT coalesce(sum(debt_nanos), 0) nanos FROM minute_usage WHERE service_uid = ?", pool.service_uid
+    )
+    return unwritten + int(written["nanos"])
 
 
 def check_books(world: "World") -> None:

@@ -33,7 +33,7 @@ def granted_without_looking() -> AbstractContextManager[Any]:
 def bucket_runs_over() -> AbstractContextManager[Any]:
     """A rate accrues without end while nobody uses it."""
 
-    def refilled(self: Any, now_us: int) -> Any:
+    def refilled(self: Any, now_us: int, _passed_max_us: int = 0) -> Any:
         elapsed_us = max(0, now_us - self.updated_us)
         level = self.level_micro + elapsed_us * self.rate_tokens_per_minute
         return replace(self, level_micro=level, updated_us=max(self.updated_us, now_us))

@@ -16,7 +16,6 @@ from metering_service.usecases import (
     admission,
     books,
     group_commit,
-    moving,
     node,
     parking,
     recovery,
@@ -265,16 +264,6 @@ def _take_every_claim(_node: Any, service: Any, request_id: str, _parts: Any) ->
 
 
 @mutation
-def take_over_without_fence() -> AbstractContextManager[Any]:
-    """A lost node's affairs are settled by another while it may go on writing."""
-
-    async def take_over(_self: Any, lost: Any, _holder: str, *, idle: bool) -> int:
-        return int(lost.epoch) + 1
-
-    return patch.object(recorder.SqlRecorder, "take_over", take_over)
-
-
-@mutation
 def rounded_by_kind() -> AbstractContextManager[Any]:
     """A cost is rounded down for each kind of token, not once."""
 
@@ -334,32 +323,15 @@ def offer_of_what_is_held() -> AbstractContextManager[Any]:
 
 
 @mutation
-def overlap_booked_twice() -> AbstractContextManager[Any]:
-    """A part that carries another one on begins where the other's counts end, not where its grant does."""
-
-    def origin_of(record: Any) -> Any:
-        real = lineage.origin_of(record)
-        return replace(real, input_tokens=record.counts.input_class, output_tokens=record.counts.output_class)
-
-    return patch.object(moving, "origin_of", origin_of)
+def successors_tokens_booked_twice() -> AbstractContextManager[Any]:
+    """A part that was carried on elsewhere books all that the parts after it heard, not only up to where they begin."""
+    return patch.object(lineage, "up_to", lambda counts, *_where: counts)
 
 
 @mutation
 def receipt_without_hold() -> AbstractContextManager[Any]:
     """Once a request is booked, what it used still counts as held."""
     return patch.object(books, "held_by", lambda receipt: replace(settlement.held_by(receipt), money_nanos=0))
-
-
-@mutation
-def epochs_do_not_rise() -> AbstractContextManager[Any]:
-    """A node that starts again goes on with the epoch that it had."""
-    real = recorder.SqlRecorder.register_node
-
-    async def register_node(self: Any, name: str, holder: str = "") -> int:
-        known = await self.registration(name)
-        return await real(self, name, holder) if known is None else int(known.epoch)
-
-    return patch.object(recorder.SqlRecorder, "register_node", register_node)
 
 
 @mutation

@@ -158,7 +158,9 @@ class People:
                 await asyncio.wait([done])
                 if not done.cancelled() and not isinstance(done.exception(), StorageUnavailableError):
                     done.result()
-                    return
+                    if not world.chance.once_in(4):
+                        return
+                    # The answer was lost on its way: what was done is asked for again.
             await asyncio.sleep(world.chance.uniform(0.05, 0.5))
 
     def _call(self, method: str) -> Call:

@@ -30,14 +30,14 @@ class Outcome:
 def simulate(seed: int, *, tail: int | None = None) -> Outcome:
     """Run it. Whatever is raised, by a check or by the code under test, is the problem."""
     problem = None
-    try:
-        with _silence(), _no_garbage_collection():
-            world = World(seed)
-            if tail is not None:
-                world.tail = deque(maxlen=tail)
+    with _silence(), _no_garbage_collection():
+        world = World(seed)
+        if tail is not None:
+            world.tail = deque(maxlen=tail)
+        try:
             world.run()
-    except Exception as error:  # noqa: BLE001  # any exception is a finding
-        problem = f"{type(error).__name__}: {error}"
+        except Exception as error:  # noqa: BLE001  # any exception is a finding
+            problem = f"{type(error).__name__}: {error}"
     lines = tuple(world.tail)[-(tail or TAIL_LINES) :] if problem is not None or tail is not None else ()
     tokens = sum(job.total_tokens for job in world.jobs)
     return Outcome(seed, problem, world.trace_hash, len(world.jobs), tokens, dict(world.chance.struck), lines)

@@ -96,6 +96,11 @@ class World:
         there = [process for process in self.nodes.values() if process is not None and process.serving]
         return self.chance.pick(there) if there else None
 
+    @property
+    def alive_servers(self) -> list[InferenceServer]:
+        """Those that have not crashed."""
+        return [server for server in self.servers if not server.party.dead]
+
     def start_control(self, name: str) -> None:
         """Start a replica, or start it again."""
         self._starts[name] += 1

@@ -36,8 +36,6 @@ class _SettlementStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Settl
     """Its server said so."""
     SETTLEMENT_STATE_TIMED_OUT: _SettlementState.ValueType  # 3
     """Its server fell silent for longer than the resume window."""
-    SETTLEMENT_STATE_HANDED_OVER: _SettlementState.ValueType  # 4
-    """Its node shut down and booked what it knew; another may go on with it."""
 
 class SettlementState(_SettlementState, metaclass=_SettlementStateEnumTypeWrapper):
     """How the end of a request was learned."""
@@ -50,8 +48,6 @@ SETTLEMENT_STATE_FINISHED: SettlementState.ValueType  # 2
 """Its server said so."""
 SETTLEMENT_STATE_TIMED_OUT: SettlementState.ValueType  # 3
 """Its server fell silent for longer than the resume window."""
-SETTLEMENT_STATE_HANDED_OVER: SettlementState.ValueType  # 4
-"""Its node shut down and booked what it knew; another may go on with it."""
 Global___SettlementState: _TypeAlias = SettlementState  # noqa: Y015
 
 @_typing.final

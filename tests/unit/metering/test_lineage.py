@@ -10,7 +10,7 @@ from metering_service.domain.price import Price
 from metering_service.domain.records import HeldUnits, Receipt, RequestRecord, SettlementState
 
 OPEN, FINISHED = SettlementState.OPEN, SettlementState.FINISHED
-TIMED_OUT, HANDED_OVER = SettlementState.TIMED_OUT, SettlementState.HANDED_OVER
+TIMED_OUT = SettlementState.TIMED_OUT
 NOW_US = 1_000
 
 
@@ -83,26 +83,17 @@ def test_parts_that_name_each_other_are_not_followed_for_ever() -> None:
     last_part([one, two], None)
 
 
-@pytest.mark.parametrize(
-    ("record", "output_tokens"),
-    [
-        (P, 100),
-        (Q, 150),
-        (replace(P, state=HANDED_OVER), 40),
-        (replace(Q, state=HANDED_OVER), 130),
-        (replace(Q, state=HANDED_OVER, counts=Counts(output=60)), 100),
-    ],
-)
-def test_who_goes_on_begins_where_the_grant_ends_or_the_booking(record: RequestRecord, output_tokens: int) -> None:
-    """And never before the part that is carried on began."""
+@pytest.mark.parametrize(("record", "output_tokens"), [(P, 100), (Q, 150)])
+def test_who_goes_on_begins_where_the_grant_ends(record: RequestRecord, output_tokens: int) -> None:
+    """On the terms on which the part before was begun."""
     origin = origin_of(record)
     assert (origin.part, origin.output_tokens) == (record.part, output_tokens)
     assert (origin.price, origin.debt_allowed) == (Price(3, 1, 2, 3, 4, 5), True)
 
 
-def final(record: RequestRecord, parts: list[RequestRecord], *, handed_over_us: int = NOW_US) -> Counts | None:
+def final(record: RequestRecord, parts: list[RequestRecord]) -> Counts | None:
     own = Tally.of(record.counts, finish=False)
-    tally = final_tally(own, record.part, parts, handed_over_us=handed_over_us)
+    tally = final_tally(own, record.part, parts)
     return None if tally is None else tally.counts
 
 
@@ -133,13 +124,6 @@ def test_a_part_that_still_runs_is_waited_for() -> None:
     """Unless it is beyond all that is this one's already."""
     assert final(P, [P, replace(Q, counts=Counts(output=99))]) is None
     assert final(P, [P, replace(Q, counts=Counts(output=100))]) == Counts(output=100)
-
-
-def test_a_part_that_was_handed_over_may_still_be_carried_on() -> None:
-    """For as long as the window; then it was the last."""
-    handed_over = replace(Q, state=HANDED_OVER, counts=Counts(output=60), settle_us=NOW_US)
-    assert final(P, [P, handed_over], handed_over_us=NOW_US - 1) is None
-    assert final(P, [P, handed_over], handed_over_us=NOW_US) == Counts(output=60)
 
 
 def test_a_part_that_timed_out_was_the_last() -> None:
