@@ -8,7 +8,6 @@ import structlog
 
 from metering_service.api.control_link import ControlLink
 from metering_service.api.control_replicas import Connect
-from metering_service.domain.errors import StorageUnavailable
 from metering_service.usecases.books import Books
 from metering_service.usecases.configuration import forget_idle
 from metering_service.usecases.errands import Runner, every

@@ -63,3 +63,40 @@ def test_a_finish_without_authorisation_is_booked_by_one_of_two_nodes() -> None:
         assert client.durable == client.sequence
     assert fleet.control.spent[fleet.control.key(config.uid, BudgetKind.TRIAL)] == 130
     assert sum(cell.usage.total for cell in fleet.database.aggregates.values()) == 130
+
+
+def test_a_finish_beyond_its_grant_is_booked_by_one_of_two_nodes() -> None:
+    """The second node hears it before the first one has committed: it waits until that is settled."""
+    fleet = Fleet("a", "b")
+    config = with_trial(fleet, 10_000)
+    first, second = Client(fleet["a"]), Client(fleet["b"])
+    grant = first.say(report(AUTHORIZE, counts=Counts(100), max_output_tokens=16)).grant
+    assert grant is not None
+    fleet["a"].commit(checkpoints=True)
+    first.send(report(FINISH, counts=Counts(100, output=20)))
+    first.close()
+    second.send(report(FINISH, counts=Counts(100, output=20), resume=grant.resume))
+    fleet.run(seconds=8)
+    second.hear()
+    assert second.durable == second.sequence
+    assert fleet.control.spent[fleet.control.key(config.uid, BudgetKind.TRIAL)] == 120
+    assert sum(cell.usage.total for cell in fleet.database.aggregates.values()) == 120
+
+
+def test_a_finish_beyond_its_grant_is_booked_though_its_first_node_is_gone() -> None:
+    """Once that node's next epoch has settled what it left."""
+    fleet = Fleet("a", "b")
+    with_trial(fleet, 10_000)
+    first, second = Client(fleet["a"]), Client(fleet["b"])
+    grant = first.say(report(AUTHORIZE, counts=Counts(100), max_output_tokens=16)).grant
+    assert grant is not None
+    fleet.crash("a")
+    second.send(report(FINISH, counts=Counts(100, output=20), resume=grant.resume))
+    fleet.run(seconds=8)
+    second.hear()
+    assert second.durable < second.sequence
+    fleet.start("a")
+    fleet.run(seconds=40)
+    second.hear()
+    assert second.durable == second.sequence
+    assert sum(cell.usage.total for cell in fleet.database.aggregates.values()) == 120
