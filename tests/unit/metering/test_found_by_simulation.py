@@ -3,6 +3,7 @@
 from metering_service.domain.counts import Counts
 from metering_service.domain.records import BudgetKind
 from metering_service.domain.report import Phase
+from tests.metering.moves import granted
 from tests.metering.rig import Client, Fleet, report
 from tests.metering.samples import SERVICE, UID, with_trial
 
@@ -70,12 +71,13 @@ def test_a_finish_beyond_its_grant_is_booked_by_one_of_two_nodes() -> None:
     fleet = Fleet("a", "b")
     config = with_trial(fleet, 10_000)
     first, second = Client(fleet["a"]), Client(fleet["b"])
-    grant = first.say(report(AUTHORIZE, counts=Counts(100), max_output_tokens=16)).grant
-    assert grant is not None
+    grant = granted(first.say(report(AUTHORIZE, counts=Counts(100), max_output_tokens=16)))
     fleet["a"].commit(checkpoints=True)
     first.send(report(FINISH, counts=Counts(100, output=20)))
     first.close()
     second.send(report(FINISH, counts=Counts(100, output=20), resume=grant.resume))
+    for _ in range(3):
+        fleet["b"].beat()
     fleet.run(seconds=8)
     second.hear()
     assert second.durable == second.sequence
@@ -88,8 +90,7 @@ def test_a_finish_beyond_its_grant_is_booked_though_its_first_node_is_gone() -> 
     fleet = Fleet("a", "b")
     with_trial(fleet, 10_000)
     first, second = Client(fleet["a"]), Client(fleet["b"])
-    grant = first.say(report(AUTHORIZE, counts=Counts(100), max_output_tokens=16)).grant
-    assert grant is not None
+    grant = granted(first.say(report(AUTHORIZE, counts=Counts(100), max_output_tokens=16)))
     fleet.crash("a")
     second.send(report(FINISH, counts=Counts(100, output=20), resume=grant.resume))
     fleet.run(seconds=8)
