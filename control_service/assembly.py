@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from control_service.api.fleet_servicer import FleetServicer
+from control_service.api.recovery_servicer import RecoveryServicer
 from control_service.usecases.acknowledgements import Acknowledgements
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.config_feed import ConfigFeed
@@ -14,6 +15,7 @@ from control_service.usecases.greeting import Greeting
 from control_service.usecases.memory import Memory
 from control_service.usecases.mutation import Mutations
 from control_service.usecases.ports import Database
+from control_service.usecases.recovery import Recovery
 from control_service.usecases.sightings import Sightings
 from control_service.usecases.sweep import Sweeper
 from tallygate._server.clock import Clock
@@ -27,6 +29,7 @@ class Assembly:
     feed: ConfigFeed
     sightings: Sightings
     fleet: FleetServicer
+    recovery: RecoveryServicer
     background: tuple[Callable[[], Coroutine[Any, Any, None]], ...]
 
 
@@ -43,5 +46,6 @@ def put_together(database: Database, clock: Clock, new_id: Callable[[], str]) ->
         feed,
         memory.sightings,
         FleetServicer(Greeting(database, clock), feed, acknowledgements, exchange),
+        RecoveryServicer(Recovery(database, clock, signal, memory)),
         (feed.run, acknowledgements.run, sweeper.run),
     )

@@ -36,6 +36,8 @@ from tallygate.control.v1 import (
     lifecycle_service_pb2_grpc,
     operations_service_pb2,
     operations_service_pb2_grpc,
+    recovery_service_pb2,
+    recovery_service_pb2_grpc,
 )
 
 PROGRAM: Final = "control service"
@@ -51,6 +53,7 @@ SERVICE_NAMES: Final = tuple(
         (fleet_service_pb2, "FleetService"),
         (lifecycle_service_pb2, "LifecycleService"),
         (operations_service_pb2, "OperationsService"),
+        (recovery_service_pb2, "RecoveryService"),
     )
 )
 
@@ -107,6 +110,7 @@ def assemble(engine: AsyncEngine, clock: Clock, *, listen: str, insecure: bool) 
         lifecycle = LifecycleServicer(database, clock, calls)
         lifecycle_service_pb2_grpc.add_LifecycleServiceServicer_to_server(lifecycle, server)
         fleet_service_pb2_grpc.add_FleetServiceServicer_to_server(assembly.fleet, server)
+        recovery_service_pb2_grpc.add_RecoveryServiceServicer_to_server(assembly.recovery, server)
         operations = OperationsServicer(database, clock, assembly.sightings)
         operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(operations, server)
 

@@ -94,14 +94,14 @@ async def put_together(
 ) -> Assembly:
     """An epoch of a node that was begun in the database. Raises StorageUnavailable."""
     books = Books(clock=clock, node=name, epoch=epoch, settings=settings)
-    link = ControlLink(connect, database_id=await storage.database_id())
+    committer = GroupCommitter(books, storage, node=name, epoch=epoch, settings=settings)
+    link = ControlLink(connect, storage, committer, database_id=await storage.database_id())
     runner = Runner(link, storage)
     node = Node(name=name, epoch=epoch, clock=clock, new_id=new_id, books=books, settings=settings, errands=runner)
     runner.node = node
     keeper = LeaseKeeper(node)
     recovery = Recovery(node, storage, keeper)
     await recovery.look()
-    committer = GroupCommitter(books, storage, node=name, epoch=epoch, settings=settings)
     return Assembly(node, storage, link, keeper, committer, recovery, runner)
 
 

@@ -11,12 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from metering_service.api.control_replicas import connect_to, is_reachable
 from metering_service.api.errors import translate
 from metering_service.api.metering_servicer import MeteringServicer
+from metering_service.api.recovery_servicer import RecoveryServicer
 from metering_service.api.usage_servicer import UsageServicer
 from metering_service.assembly import Assembly, put_together
 from metering_service.caretaking import Caretaking
 from metering_service.domain.errors import NodeFenced, StorageUnavailable
 from metering_service.settings import Settings
-from metering_service.storage import MIGRATIONS, SqlRecorder, SqlUsageReader
+from metering_service.storage import MIGRATIONS, SqlRecorder, SqlRecoveryStore, SqlUsageReader
 from metering_service.usecases.settings import NodeSettings
 from tallygate._server.clock import SystemClock
 from tallygate._server.database import create_engine, migrate
@@ -26,6 +27,8 @@ from tallygate._server.server import GrpcServer
 from tallygate.metering.v1 import (
     metering_service_pb2,
     metering_service_pb2_grpc,
+    recovery_service_pb2,
+    recovery_service_pb2_grpc,
     usage_service_pb2,
     usage_service_pb2_grpc,
 )
@@ -35,6 +38,7 @@ DRAIN_S = 3.0
 SERVICE_NAMES = (
     metering_service_pb2.DESCRIPTOR.services_by_name["MeteringService"].full_name,
     usage_service_pb2.DESCRIPTOR.services_by_name["UsageService"].full_name,
+    recovery_service_pb2.DESCRIPTOR.services_by_name["RecoveryService"].full_name,
 )
 
 log = structlog.get_logger()
@@ -98,10 +102,12 @@ class _Program:
         usage = UsageServicer(
             SqlUsageReader(self._engine), running=node.running, fresh_through_us=node.books.fresh_through_us
         )
+        recovery = RecoveryServicer(SqlRecoveryStore(self._engine, SqlRecorder(self._engine, new_id)), new_id)
 
         def add_servicers(server: grpc.aio.Server) -> None:
             metering_service_pb2_grpc.add_MeteringServiceServicer_to_server(metering, server)
             usage_service_pb2_grpc.add_UsageServiceServicer_to_server(usage, server)
+            recovery_service_pb2_grpc.add_RecoveryServiceServicer_to_server(recovery, server)
 
         return GrpcServer(
             listen=self._listen,

@@ -9,6 +9,7 @@ from control_service.api.codec import duration, enum_value, enum_values
 from control_service.api.fields import Fields
 from control_service.domain.budget import BudgetKind
 from control_service.domain.errors import InvalidRequestError
+from control_service.domain.history import Mark
 from control_service.domain.lease import Statement
 from control_service.domain.names import model_name
 from control_service.domain.node import LEASE_VALIDITY_US
@@ -36,6 +37,11 @@ def decode_hello(message: pb.WatchConfigRequest) -> pb.NodeHello:
     return message.hello
 
 
+def decode_history(hello: pb.NodeHello) -> list[Mark]:
+    """What a node's database says of the past."""
+    return [Mark(mark.node, mark.epoch, mark.commit_no, mark.exchange_number) for mark in hello.history]
+
+
 def decode_subscription(message: pb.ConfigSubscription) -> tuple[Sequence[str], Sequence[str]]:
     """Names to follow, and names to follow no longer. Raises InvalidRequestError."""
     if len(message.subscribe) > SUBSCRIBE_MAX:
@@ -49,6 +55,8 @@ def decode_exchange(request: pb.ExchangeLeasesRequest) -> Asked:
     with Fields() as fields:
         _check_node(fields, "", request.node, request.epoch)
         number = fields.number("exchange_number", request.exchange_number, 1, _INT64_MAX)
+        answered = fields.number("answered_exchange_number", request.answered_exchange_number, 0, _INT64_MAX)
+        commit_no = fields.number("commit_no", request.commit_no, 0, _INT64_MAX)
         below = fields.number("settled_below_epoch", request.settled_below_epoch, 0, max(1, request.epoch))
         stated = [
             _stated(fields, f"statements[{index}].", request, message)
@@ -65,6 +73,8 @@ def decode_exchange(request: pb.ExchangeLeasesRequest) -> Asked:
         acknowledged_version=request.acknowledged_version,
         stated=stated,
         settled_below_epoch=below,
+        answered_number=answered,
+        commit_no=commit_no,
     )
 
 

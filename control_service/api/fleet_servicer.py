@@ -7,6 +7,7 @@ from control_service.api.calls import Context
 from control_service.api.fleet_codec import (
     decode_exchange,
     decode_hello,
+    decode_history,
     decode_subscription,
     encode_answers,
     encode_update,
@@ -45,7 +46,7 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
         """See the contract. Written as a coroutine, so that a cancelled stream cleans up at once, also amid a write."""
         first = await anext(request_iterator, pb.WatchConfigRequest())
         hello = decode_hello(first)
-        await self._greeting.greet(hello.node, hello.epoch, hello.metering_database_id)
+        await self._greeting.greet(hello.node, hello.epoch, hello.metering_database_id, decode_history(hello))
         watcher = self._feed.open(hello.node, hello.epoch)
         listening = asyncio.create_task(self._listen(watcher, request_iterator))
         try:

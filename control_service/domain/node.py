@@ -38,7 +38,8 @@ class Node:
 
     `exchange_number` is the last one taken of this epoch. `heard_count` grows with every sign of life.
     `lease_valid_until_us` is None before the first exchange. All leases of epochs below `settled_below_epoch` are
-    closed, and will never be spoken of again.
+    closed, and will never be spoken of again. `commit_no` is the last commit of this epoch that it told of. What
+    happened in epochs up to `recovered_epoch` was reconciled after a database had been restored.
     """
 
     name: str
@@ -50,6 +51,8 @@ class Node:
     lease_valid_until_us: int | None = None
     heard_count: int = 1
     settled_below_epoch: int = 0
+    commit_no: int = 0
+    recovered_epoch: int = 0
 
 
 def greeted(known: Node | None, name: str, epoch: int, now_us: int) -> Node:
@@ -69,7 +72,13 @@ def greeted(known: Node | None, name: str, epoch: int, now_us: int) -> Node:
     heard = replace(known, last_heard_us=now_us, heard_count=known.heard_count + 1)
     if known.epoch == epoch:
         return heard
-    return replace(heard, epoch=epoch, acknowledged_version=0, exchange_number=0, epoch_start_us=now_us)
+    return replace(heard, epoch=epoch, acknowledged_version=0, exchange_number=0, commit_no=0, epoch_start_us=now_us)
+
+
+def recovered(known: Node | None, name: str, epoch: int, now_us: int) -> Node:
+    """The node after a recovery: all up to this epoch is over and reconciled."""
+    node = greeted(known, name, epoch, now_us) if known is None or known.epoch < epoch else known
+    return replace(node, recovered_epoch=max(epoch, node.recovered_epoch))
 
 
 def acknowledged_by_all(live: Iterable[Node]) -> int | None:

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from control_service.domain.node import LEASE_VALIDITY_US, Node
 from control_service.storage import schema
+from control_service.usecases.fleet_ports import Place
 
 _nodes = schema.nodes
 _meta = schema.meta
@@ -32,13 +33,20 @@ class NodeRows:
         if changed.rowcount == 0:
             await self._connection.execute(insert(_nodes).values(values | {"node": name}))
 
-    async def renew(self, name: str, epoch: int, exchange_number: int, now_us: int) -> Node | None:
+    async def renew(self, name: str, epoch: int, place: Place, now_us: int) -> Node | None:
         """See `Nodes.renew`."""
         taken = (
             update(_nodes)
-            .where(_nodes.c.node == name, _nodes.c.epoch == epoch, _nodes.c.exchange_number < exchange_number)
+            .where(
+                _nodes.c.node == name,
+                _nodes.c.epoch == epoch,
+                _nodes.c.exchange_number < place.exchange_number,
+                _nodes.c.exchange_number >= place.answered_number,
+                _nodes.c.commit_no <= place.commit_no,
+            )
             .values(
-                exchange_number=exchange_number,
+                exchange_number=place.exchange_number,
+                commit_no=place.commit_no,
                 heard_count=_nodes.c.heard_count + 1,
                 last_heard_us=now_us,
                 lease_valid_until_us=now_us + LEASE_VALIDITY_US,
@@ -79,6 +87,10 @@ class NodeRows:
     async def metering_database(self) -> str:
         """See `Nodes.metering_database`."""
         return (await self._connection.execute(select(_meta.c.metering_database_id))).scalar_one() or ""
+
+    async def use_database(self, database_id: str) -> None:
+        """See `Nodes.use_database`."""
+        await self._connection.execute(update(_meta).values(metering_database_id=database_id))
 
     async def remember_database(self, database_id: str) -> str:
         """See `Nodes.remember_database`."""

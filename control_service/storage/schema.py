@@ -282,6 +282,10 @@ nodes = Table(
     _number("heard_count"),
     # No lease of an epoch below this one is open, nor will be spoken of again.
     _number("settled_below_epoch"),
+    # The last commit of this epoch that the node told of.
+    _number("commit_no"),
+    # What happened up to this epoch was reconciled after a database had been restored.
+    _number("recovered_epoch"),
 )
 
 leases = Table(

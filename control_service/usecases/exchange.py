@@ -10,11 +10,13 @@ import structlog
 from control_service.domain.bucket import Bucket
 from control_service.domain.errors import ControlError, Reason, RefusedError, SupersededError
 from control_service.domain.exchange import Claim
+from control_service.domain.history import Mark
 from control_service.domain.lease import Availability, Lease, Standing, stand
 from control_service.domain.node import Node
 from control_service.usecases.change_signal import ChangeSignal
+from control_service.usecases.fleet_ports import Place
 from control_service.usecases.follow_up import follow_up
-from control_service.usecases.greeting import fenced
+from control_service.usecases.greeting import control_went_backwards, fenced, metering_went_backwards
 from control_service.usecases.memory import Memory
 from control_service.usecases.one_by_one import OneByOne
 from control_service.usecases.ports import Database, Transaction
@@ -37,6 +39,13 @@ class Asked:
     acknowledged_version: int
     stated: Sequence[Stated]
     settled_below_epoch: int = 0
+    answered_number: int = 0
+    commit_no: int = 0
+
+    @property
+    def place(self) -> Place:
+        """Where it stands among this epoch's exchanges and commits."""
+        return Place(self.exchange_number, self.answered_number, self.commit_no)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +94,8 @@ class ExchangeLeases:
         """Takes in what the node says; answers the statements in order, and renews all its leases.
 
         Raises:
-            RefusedError: NODE_NOT_REGISTERED, NODE_FENCED, CONFIG_STALE.
+            RefusedError: NODE_NOT_REGISTERED, NODE_FENCED, CONFIG_STALE, CONTROL_WENT_BACKWARDS,
+                METERING_WENT_BACKWARDS.
             SupersededError: a later exchange of this epoch was taken already.
             StorageUnavailableError: the database fails.
         """
@@ -148,7 +158,7 @@ class ExchangeLeases:
 
     async def _admit(self, tx: Transaction, asked: Asked, now_us: int) -> Node:
         """Renews the node's leases, or says why not."""
-        node = await tx.nodes.renew(asked.node, asked.epoch, asked.exchange_number, now_us)
+        node = await tx.nodes.renew(asked.node, asked.epoch, asked.place, now_us)
         if node is None:
             raise _refusal(asked, await tx.nodes.lock(asked.node))
         expected = self._memory.history.expected(self._clock.monotonic_ns())
@@ -211,6 +221,10 @@ def _refusal(asked: Asked, node: Node | None) -> RefusedError | SupersededError:
         )
     if asked.epoch < node.epoch:
         return fenced(asked.node, asked.epoch, node.epoch)
+    if asked.answered_number > node.exchange_number:
+        return control_went_backwards(Mark(asked.node, asked.epoch, asked.commit_no, asked.answered_number))
+    if asked.exchange_number > node.exchange_number:
+        return metering_went_backwards(node)
     return SupersededError(
         Reason.EXCHANGE_SUPERSEDED,
         f"Exchange {node.exchange_number} of node {asked.node} was taken already; say it again with a greater number.",

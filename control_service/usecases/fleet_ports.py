@@ -5,7 +5,7 @@ The rules for locks are those of `ports`; a node is locked before any account.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from control_service.domain.account import Account
 from control_service.domain.bucket import Bucket
@@ -18,6 +18,18 @@ from control_service.domain.reservation import Reservation
 from control_service.domain.service import Service
 
 
+class Place(NamedTuple):
+    """Where an exchange stands: its number, the last one answered, and the last commit that it may speak of.
+
+    It follows what is known if no exchange of that number was taken yet, the answered one was, and no later commit was
+    told of.
+    """
+
+    exchange_number: int
+    answered_number: int
+    commit_no: int
+
+
 class Nodes(Protocol):
     """The metering nodes that ever said hello."""
 
@@ -27,8 +39,8 @@ class Nodes(Protocol):
     async def save(self, node: Node) -> None:
         """Stores it, whether it was there or not; if it was, it was locked."""
 
-    async def renew(self, name: str, epoch: int, exchange_number: int, now_us: int) -> Node | None:
-        """Takes an exchange: locks and renews the node, if it has this epoch and took no exchange of that number yet.
+    async def renew(self, name: str, epoch: int, place: Place, now_us: int) -> Node | None:
+        """Takes an exchange: locks and renews the node, if it has this epoch and the exchange follows what is known.
 
         Returns:
             The node with that, or None where it was not taken.
@@ -48,6 +60,9 @@ class Nodes(Protocol):
 
     async def metering_database(self) -> str:
         """The id of the fleet's metering database; empty as long as no node said hello."""
+
+    async def use_database(self, database_id: str) -> None:
+        """From now on this is the fleet's metering database, whichever was before."""
 
     async def remember_database(self, database_id: str) -> str:
         """The id of the fleet's metering database: this one unless another was remembered before."""

@@ -8,12 +8,14 @@ import grpc
 import structlog
 
 from metering_service.api.control_replicas import Connect
-from metering_service.api.fleet_codec import answer_from, config_from, reason_of, statement_to
-from metering_service.domain.errors import NodeFenced
+from metering_service.api.fleet_codec import answer_from, config_from, hello_to, reason_of, statement_to
+from metering_service.domain.errors import NodeFenced, StorageUnavailable
 from metering_service.domain.service import ServiceConfig
 from metering_service.usecases.configuration import take_config
+from metering_service.usecases.group_commit import GroupCommitter
 from metering_service.usecases.lease_keeper import LeaseKeeper
 from metering_service.usecases.node import Node
+from metering_service.usecases.ports import Recorder
 from tallygate.control.v1 import fleet_service_pb2 as pb
 from tallygate.control.v1 import fleet_service_pb2_grpc
 
@@ -37,8 +39,10 @@ log = structlog.get_logger()
 class ControlLink:
     """Runs the WatchConfig stream and the lease exchanges of one node."""
 
-    def __init__(self, connect: Connect, *, database_id: str) -> None:
+    def __init__(self, connect: Connect, storage: Recorder, committer: GroupCommitter, *, database_id: str) -> None:
         self._connect = connect
+        self._storage = storage
+        self._committer = committer
         self._database_id = database_id
         self._names: set[str] = set()
         self._untold: set[str] = set()
@@ -111,6 +115,8 @@ class ControlLink:
                 log.warning("control_lost", code=error.code().name, problem=error.details())
             except TimeoutError:
                 log.warning("control_silent", seconds=SILENCE_MAX_S)
+            except StorageUnavailable as error:
+                log.warning("no_hello", problem=str(error))
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, RECONNECT_MAX_S)
 
@@ -123,7 +129,7 @@ class ControlLink:
         names = sorted(self._names)
         call = stub.WatchConfig()
         try:
-            hello = pb.NodeHello(node=node.name, epoch=node.epoch, metering_database_id=self._database_id)
+            hello = hello_to(node.name, node.epoch, self._database_id, await self._storage.history(node.name))
             await call.write(pb.WatchConfigRequest(hello=hello))
             for start in range(0, len(names), SUBSCRIPTIONS_PER_MESSAGE):
                 await call.write(_subscription(names[start : start + SUBSCRIPTIONS_PER_MESSAGE]))
@@ -209,6 +215,8 @@ class ControlLink:
             exchange_number=self._exchange_number,
             acknowledged_version=self._version,
             settled_below_epoch=settled_below_epoch,
+            answered_exchange_number=self._committer.exchange_answered,
+            commit_no=self._committer.commit_no,
             statements=[statement_to(statement) for statement in said],
         )
         try:
@@ -220,6 +228,7 @@ class ControlLink:
             node.control_answers = False
             return False
         node.control_answers = True
+        self._committer.exchange_answered = max(self._committer.exchange_answered, request.exchange_number)
         valid_for_ns = response.valid_for.seconds * 1_000_000_000 + response.valid_for.nanos
         self._last_renewal_ns = asked_ns
         self.told_settled = self.told_settled or settled_below_epoch > 0

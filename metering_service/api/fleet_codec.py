@@ -1,12 +1,14 @@
 """Between the wire and the domain, for configuration and leases."""
 
+from collections.abc import Sequence
+
 import grpc
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
 from metering_service.domain.pool import Answer, Statement
 from metering_service.domain.price import FREE, Price
-from metering_service.domain.records import BudgetKind
+from metering_service.domain.records import BudgetKind, EpochMark
 from metering_service.domain.service import ServiceConfig, Status, StopReason
 from tallygate.control.v1 import budget_pb2, config_pb2, fleet_service_pb2, inference_service_pb2
 
@@ -17,7 +19,7 @@ _STATUSES = {
     inference_service_pb2.SERVICE_STATUS_STOPPED: Status.STOPPED,
 }
 _STOP_REASONS = {inference_service_pb2.StopReason.Value(f"STOP_REASON_{reason.name}"): reason for reason in StopReason}
-_KINDS = {
+KINDS = {
     BudgetKind.MONEY: budget_pb2.BUDGET_KIND_MONEY,
     BudgetKind.TRIAL: budget_pb2.BUDGET_KIND_TRIAL,
     BudgetKind.RESERVATION_INPUT: budget_pb2.BUDGET_KIND_RESERVATION_INPUT,
@@ -48,13 +50,24 @@ def config_from(message: config_pb2.ServiceConfig) -> ServiceConfig:
     )
 
 
+def hello_to(node: str, epoch: int, database_id: str, history: Sequence[EpochMark]) -> fleet_service_pb2.NodeHello:
+    """Who a node is, and what its database says of the past."""
+    marks = [
+        fleet_service_pb2.NodeMark(
+            node=mark.node, epoch=mark.epoch, commit_no=mark.commit_no, exchange_number=mark.exchange_answered
+        )
+        for mark in history
+    ]
+    return fleet_service_pb2.NodeHello(node=node, epoch=epoch, metering_database_id=database_id, history=marks)
+
+
 def statement_to(statement: Statement) -> fleet_service_pb2.LeaseStatement:
     """A statement as it goes out."""
     return fleet_service_pb2.LeaseStatement(
         lease_id=statement.lease_id,
         inference_service=statement.service,
         inference_service_uid=statement.service_uid,
-        budget_kind=_KINDS[statement.kind],
+        budget_kind=KINDS[statement.kind],
         consumed_units=statement.consumed_units,
         returned_units=statement.returned_units,
         held_units=statement.held_units,

@@ -102,6 +102,16 @@ class Registration:
         return self.holder.startswith(_CARETAKER)
 
 
+@dataclass(frozen=True, slots=True)
+class EpochMark:
+    """How far a node had got in an epoch. `exchange_answered`: the last exchange whose answer is on record, or 0."""
+
+    node: str
+    epoch: int
+    commit_no: int
+    exchange_answered: int
+
+
 _CARETAKER = "caretaker:"
 
 
@@ -170,3 +180,5 @@ class CommitBatch:
     leases: tuple[LeaseRecord, ...] = ()
     aggregates: tuple[tuple[AggregateKey, AggregateDelta], ...] = ()
     denials: tuple[tuple[DenialKey, int], ...] = ()
+    exchange_answered: int = 0
+    """The last exchange that control answered in this epoch, where one was."""

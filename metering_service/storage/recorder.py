@@ -9,11 +9,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from metering_service.domain.errors import NodeFenced
 from metering_service.domain.records import (
     CommitBatch,
+    EpochMark,
     LeaseRecord,
     Registration,
     RequestRecord,
     SettlementState,
 )
+from metering_service.storage.epochs import begin_epoch, ensured, history_of, locked
 from metering_service.storage.failures import database_answers
 from metering_service.storage.rows import (
     aggregate_row,
@@ -51,12 +53,9 @@ class SqlRecorder:
 
     async def register_node(self, node: str, holder: str = "") -> int:
         """See `Recorder`."""
-        first = insert(self._engine.dialect, nodes).values(node=node, epoch=1, commit_no=0, holder=holder)
-        raised = first.on_conflict_do_update(
-            index_elements=[nodes.c.node], set_={"epoch": nodes.c.epoch + 1, "commit_no": 0, "holder": holder}
-        )
         async with database_answers(), self._engine.begin() as connection:
-            return int(await connection.scalar(raised.returning(nodes.c.epoch)))
+            row = await ensured(connection, node)
+            return await begin_epoch(connection, row, row.epoch + 1, holder)
 
     async def registration(self, node: str) -> Registration | None:
         """See `Recorder`."""
@@ -71,12 +70,15 @@ class SqlRecorder:
 
     async def take_over(self, lost: Registration, holder: str, *, idle: bool) -> int | None:
         """See `Recorder`."""
-        same = (nodes.c.node == lost.node) & (nodes.c.epoch == lost.epoch)
-        if idle:
-            same &= nodes.c.commit_no == lost.commit_no
-        raised = update(nodes).where(same).values(epoch=lost.epoch + 1, commit_no=0, holder=holder)
         async with database_answers(), self._engine.begin() as connection:
-            return lost.epoch + 1 if (await connection.execute(raised)).rowcount else None
+            row = await locked(connection, lost.node)
+            if row is None or row.epoch != lost.epoch or (idle and row.commit_no != lost.commit_no):
+                return None
+            return await begin_epoch(connection, row, row.epoch + 1, holder)
+
+    async def history(self, node: str) -> list[EpochMark]:
+        """See `Recorder`."""
+        return await history_of(self._engine, node)
 
     async def _registrations(self, *conditions: ColumnElement[bool]) -> list[Registration]:
         query = select(nodes.c.node, nodes.c.epoch, nodes.c.commit_no, nodes.c.holder)
@@ -87,7 +89,7 @@ class SqlRecorder:
         """See `Recorder`."""
         new_services = {(request.service_uid, request.service) for request in batch.requests} - self._known_services
         async with database_answers(), self._engine.begin() as connection:
-            if await _advance(connection, node, epoch, batch.commit_no):
+            if await _advance(connection, node, epoch, batch.commit_no, batch.exchange_answered):
                 await self._write(connection, batch, new_services)
         self._known_services |= new_services
 
@@ -130,11 +132,16 @@ class SqlRecorder:
             return [request_of(row) for row in (await connection.execute(query)).mappings()]
 
 
-async def _advance(connection: AsyncConnection, node: str, epoch: int, commit_no: int) -> bool:
+async def _advance(
+    connection: AsyncConnection, node: str, epoch: int, commit_no: int, exchange_answered: int = 0
+) -> bool:
     """Whether this commit is to be written now; False where it was written before. Raises NodeFenced."""
+    answered = {"answered_epoch": epoch, "exchange_answered": exchange_answered} if exchange_answered else {}
     this_epoch = (nodes.c.node == node) & (nodes.c.epoch == epoch)
     follows = nodes.c.commit_no == commit_no - 1
-    advanced = await connection.execute(update(nodes).where(this_epoch, follows).values(commit_no=commit_no))
+    advanced = await connection.execute(
+        update(nodes).where(this_epoch, follows).values(commit_no=commit_no, **answered)
+    )
     if advanced.rowcount == 1:
         return True
     if await connection.scalar(select(nodes.c.commit_no).where(this_epoch)) == commit_no:

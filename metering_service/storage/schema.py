@@ -47,9 +47,22 @@ nodes = Table(
     _number("commit_no"),
     Column("holder", BY_CODE_POINT, nullable=False, server_default=""),
     Column("exchange_answered", BigInteger, nullable=False, server_default="0"),
-    Column("control_incarnation", BY_CODE_POINT, nullable=False, server_default=""),
+    Column("answered_epoch", BigInteger, nullable=False, server_default="0"),
 )
-"""The fence: the epoch that may write for a node, its last commit, and the process that has it (see `Registration`)."""
+"""The fence: the epoch that may write for a node, its last commit, and the process that has it (see `Registration`).
+
+`exchange_answered` is the last exchange that control answered, in `answered_epoch`.
+"""
+
+epochs = Table(
+    "epochs",
+    metadata,
+    _key("node"),
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    _number("commit_no"),
+    _number("exchange_answered"),
+)
+"""How far nodes had got in epochs that are over (see `EpochMark`)."""
 
 requests = Table(
     "requests",

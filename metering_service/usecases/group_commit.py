@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 
@@ -33,6 +34,8 @@ class GroupCommitter:
         self._epoch = epoch
         self._checkpoint_interval_s = settings.checkpoint_interval_ns / 1e9
         self.commit_no = commit_no
+        self.exchange_answered = 0
+        """The last exchange that control answered. The next commit notes it: then it cannot be forgotten unseen."""
         self._work = asyncio.Event()
         books.on_work = self._wake
 
@@ -66,6 +69,7 @@ class GroupCommitter:
         if gathering is None and not even_nothing:
             return False
         batch = gathering.batch(self.commit_no + 1) if gathering is not None else CommitBatch(self.commit_no + 1)
+        batch = replace(batch, exchange_answered=self.exchange_answered)
         delay_s = RETRY_FIRST_S
         while True:
             try:

@@ -1,6 +1,6 @@
 """What the use cases need of the outside, as protocols. Each storage keeps the obligations written here."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,6 +8,7 @@ from metering_service.domain.counts import Counts
 from metering_service.domain.records import (
     AggregateDelta,
     CommitBatch,
+    EpochMark,
     LeaseRecord,
     Registration,
     RequestRecord,
@@ -36,6 +37,9 @@ class Recorder(Protocol):
         more is written by the old epoch.
         """
 
+    async def history(self, node: str) -> list[EpochMark]:
+        """What control must know: this node's last epochs and the present one; of others the last answered exchange."""
+
     async def commit(self, node: str, epoch: int, batch: CommitBatch) -> None:
         """Write a whole batch in one transaction, exactly once however often it is called.
 
@@ -53,6 +57,22 @@ class Recorder(Protocol):
 
     async def find_request(self, service_uid: str, request_id: str) -> list[RequestRecord]:
         """All parts of a request, in order of their start."""
+
+
+class RecoveryStore(Protocol):
+    """What a recovery needs of the metering database."""
+
+    async def database_id(self) -> str:
+        """See `Recorder`."""
+
+    async def fence(self, known: Mapping[str, int], holder: str) -> dict[str, int]:
+        """End every node's epoch, and those up to the ones that are known. Returns the last that may not write."""
+
+    async def lease_totals(self, after: str, limit: int) -> list[LeaseRecord]:
+        """Leases in the order of their ids, after the given one."""
+
+    async def unsettled_count(self) -> int:
+        """How many requests are open of epochs that are over."""
 
 
 USAGE_ROWS_MAX = 10_000

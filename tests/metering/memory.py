@@ -9,6 +9,7 @@ from metering_service.domain.records import (
     AggregateKey,
     CommitBatch,
     DenialKey,
+    EpochMark,
     LeaseRecord,
     Registration,
     RequestRecord,
@@ -59,6 +60,10 @@ class MemoryRecorder:
         self.nodes[lost.node] = (epoch + 1, 0)
         self.holders[lost.node] = holder
         return epoch + 1
+
+    async def history(self, node: str) -> list[EpochMark]:
+        self._answer()
+        return []
 
     async def commit(self, node: str, epoch: int, batch: CommitBatch) -> None:
         self._answer()

@@ -31,7 +31,7 @@ from tests.simulation.planting import mutation
 def no_fence() -> AbstractContextManager[Any]:
     """A commit is written although another epoch has taken over."""
 
-    async def advance(connection: Any, name: str, _epoch: int, commit_no: int) -> bool:
+    async def advance(connection: Any, name: str, _epoch: int, commit_no: int, _answered: int = 0) -> bool:
         await connection.execute(update(nodes).where(nodes.c.node == name).values(commit_no=commit_no))
         return True
 
@@ -42,7 +42,7 @@ def no_fence() -> AbstractContextManager[Any]:
 def commit_applied_twice() -> AbstractContextManager[Any]:
     """A commit whose outcome was unknown is written again, though it had succeeded."""
 
-    async def advance(connection: Any, name: str, epoch: int, commit_no: int) -> bool:
+    async def advance(connection: Any, name: str, epoch: int, commit_no: int, _answered: int = 0) -> bool:
         mine = (nodes.c.node == name) & (nodes.c.epoch == epoch)
         changed = await connection.execute(update(nodes).where(mine).values(commit_no=commit_no))
         if changed.rowcount == 0:

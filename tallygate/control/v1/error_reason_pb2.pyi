@@ -68,6 +68,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ABORTED: a later exchange of this node was taken already."""
     ERROR_REASON_STORAGE_UNAVAILABLE: _ErrorReason.ValueType  # 22
     """UNAVAILABLE: the database does not answer; try again, with the same idempotency_key."""
+    ERROR_REASON_CONTROL_WENT_BACKWARDS: _ErrorReason.ValueType  # 23
+    """FAILED_PRECONDITION: the control database lacks what it had answered: it is another one, or was restored from an older
+    copy; run `tallygate recover`. Metadata: `node`.
+    """
+    ERROR_REASON_METERING_WENT_BACKWARDS: _ErrorReason.ValueType  # 24
+    """FAILED_PRECONDITION: the metering database lacks what control was told of it: it was restored from an older copy; run
+    `tallygate recover`. Metadata: `node`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons in google.rpc.ErrorInfo of the control service, domain `tallygate`, there without the prefix ERROR_REASON_."""
@@ -118,4 +126,12 @@ ERROR_REASON_EXCHANGE_SUPERSEDED: ErrorReason.ValueType  # 21
 """ABORTED: a later exchange of this node was taken already."""
 ERROR_REASON_STORAGE_UNAVAILABLE: ErrorReason.ValueType  # 22
 """UNAVAILABLE: the database does not answer; try again, with the same idempotency_key."""
+ERROR_REASON_CONTROL_WENT_BACKWARDS: ErrorReason.ValueType  # 23
+"""FAILED_PRECONDITION: the control database lacks what it had answered: it is another one, or was restored from an older
+copy; run `tallygate recover`. Metadata: `node`.
+"""
+ERROR_REASON_METERING_WENT_BACKWARDS: ErrorReason.ValueType  # 24
+"""FAILED_PRECONDITION: the metering database lacks what control was told of it: it was restored from an older copy; run
+`tallygate recover`. Metadata: `node`.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

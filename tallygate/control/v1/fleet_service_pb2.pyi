@@ -97,26 +97,68 @@ class NodeHello(_message.Message):
     NODE_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     METERING_DATABASE_ID_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """Its name, `[a-z0-9][a-z0-9-]{0,62}`, unique in the fleet."""
     epoch: _builtins.int
     """Its epoch, from the metering database; higher at every start."""
     metering_database_id: _builtins.str
     """Id of the metering database. Control remembers the first and refuses others."""
+    @_builtins.property
+    def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeMark]:
+        """What the metering database says of the past, read just before: of this node, its last epochs, this one included; of
+        every other node, the last exchange whose answer is on record.
+        """
+
     def __init__(
         self,
         *,
         node: _builtins.str = ...,
         epoch: _builtins.int = ...,
         metering_database_id: _builtins.str = ...,
+        history: _abc.Iterable[Global___NodeMark] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "metering_database_id", b"metering_database_id", "node", b"node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "history", b"history", "metering_database_id", b"metering_database_id", "node", b"node"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NodeHello: _TypeAlias = NodeHello  # noqa: Y015
+
+@_typing.final
+class NodeMark(_message.Message):
+    """How far a node had got in an epoch, by the metering database."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    COMMIT_NO_FIELD_NUMBER: _builtins.int
+    EXCHANGE_NUMBER_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """The node."""
+    epoch: _builtins.int
+    """Its epoch."""
+    commit_no: _builtins.int
+    """The last commit of that epoch."""
+    exchange_number: _builtins.int
+    """The last exchange of that epoch whose answer is on record; 0: none."""
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+        commit_no: _builtins.int = ...,
+        exchange_number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_no", b"commit_no", "epoch", b"epoch", "exchange_number", b"exchange_number", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeMark: _TypeAlias = NodeMark  # noqa: Y015
 
 @_typing.final
 class ConfigSubscription(_message.Message):
@@ -256,6 +298,8 @@ class ExchangeLeasesRequest(_message.Message):
     ACKNOWLEDGED_VERSION_FIELD_NUMBER: _builtins.int
     STATEMENTS_FIELD_NUMBER: _builtins.int
     SETTLED_BELOW_EPOCH_FIELD_NUMBER: _builtins.int
+    ANSWERED_EXCHANGE_NUMBER_FIELD_NUMBER: _builtins.int
+    COMMIT_NO_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """Its name."""
     epoch: _builtins.int
@@ -269,6 +313,10 @@ class ExchangeLeasesRequest(_message.Message):
     answered, and is marked as closed there. Those still open, which it never knew, are closed at what control knows.
     Never above `epoch`; 0 says nothing. A level: a node says it in every exchange from then on.
     """
+    answered_exchange_number: _builtins.int
+    """The last exchange of this epoch that was answered; 0: none yet."""
+    commit_no: _builtins.int
+    """The last commit of this epoch: all that is stated here is on record by then."""
     @_builtins.property
     def statements(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseStatement]:
         """Its leases that changed, want something or are new; those left out stay as they were, and all are renewed."""
@@ -282,10 +330,12 @@ class ExchangeLeasesRequest(_message.Message):
         acknowledged_version: _builtins.int = ...,
         statements: _abc.Iterable[Global___LeaseStatement] | None = ...,
         settled_below_epoch: _builtins.int = ...,
+        answered_exchange_number: _builtins.int = ...,
+        commit_no: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_version", b"acknowledged_version", "epoch", b"epoch", "exchange_number", b"exchange_number", "node", b"node", "settled_below_epoch", b"settled_below_epoch", "statements", b"statements"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_version", b"acknowledged_version", "answered_exchange_number", b"answered_exchange_number", "commit_no", b"commit_no", "epoch", b"epoch", "exchange_number", b"exchange_number", "node", b"node", "settled_below_epoch", b"settled_below_epoch", "statements", b"statements"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -38,13 +38,15 @@ class FleetServiceStub:
     services that it does not know, and acknowledges each version that it has taken in. Control sends a message at least
     every second. A node counts as live when heard from within 3 s. When the stream breaks, the node goes on with what it
     knows and leases it has, connects again, says hello and subscribes to everything anew.
-    FAILED_PRECONDITION: NODE_FENCED for an epoch below the known one, METERING_DATABASE_MISMATCH for another database.
+    FAILED_PRECONDITION: NODE_FENCED for an epoch below the known one, METERING_DATABASE_MISMATCH for another database,
+    CONTROL_WENT_BACKWARDS and METERING_WENT_BACKWARDS where one of the two was restored from an older copy.
     """
     ExchangeLeases: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.ExchangeLeasesRequest, _fleet_service_pb2.ExchangeLeasesResponse]
     """Says what was consumed and committed, and what is wanted. Everything in it is a level or a counter that only grows, so
     a repeat, a lost answer and a reordered question do no harm: a node whose call failed just says it all again with the
     next number. ABORTED with reason EXCHANGE_SUPERSEDED for a number not above the last one taken.
-    FAILED_PRECONDITION: NODE_FENCED, NODE_NOT_REGISTERED, CONFIG_STALE (acknowledge the configuration first).
+    FAILED_PRECONDITION: NODE_FENCED, NODE_NOT_REGISTERED, CONFIG_STALE (acknowledge the configuration first),
+    CONTROL_WENT_BACKWARDS, METERING_WENT_BACKWARDS.
     """
 
 @_typing.type_check_only
@@ -57,13 +59,15 @@ class FleetServiceAsyncStub(FleetServiceStub):
     services that it does not know, and acknowledges each version that it has taken in. Control sends a message at least
     every second. A node counts as live when heard from within 3 s. When the stream breaks, the node goes on with what it
     knows and leases it has, connects again, says hello and subscribes to everything anew.
-    FAILED_PRECONDITION: NODE_FENCED for an epoch below the known one, METERING_DATABASE_MISMATCH for another database.
+    FAILED_PRECONDITION: NODE_FENCED for an epoch below the known one, METERING_DATABASE_MISMATCH for another database,
+    CONTROL_WENT_BACKWARDS and METERING_WENT_BACKWARDS where one of the two was restored from an older copy.
     """
     ExchangeLeases: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.ExchangeLeasesRequest, _fleet_service_pb2.ExchangeLeasesResponse]  # type: ignore[assignment]
     """Says what was consumed and committed, and what is wanted. Everything in it is a level or a counter that only grows, so
     a repeat, a lost answer and a reordered question do no harm: a node whose call failed just says it all again with the
     next number. ABORTED with reason EXCHANGE_SUPERSEDED for a number not above the last one taken.
-    FAILED_PRECONDITION: NODE_FENCED, NODE_NOT_REGISTERED, CONFIG_STALE (acknowledge the configuration first).
+    FAILED_PRECONDITION: NODE_FENCED, NODE_NOT_REGISTERED, CONFIG_STALE (acknowledge the configuration first),
+    CONTROL_WENT_BACKWARDS, METERING_WENT_BACKWARDS.
     """
 
 class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -79,7 +83,8 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         services that it does not know, and acknowledges each version that it has taken in. Control sends a message at least
         every second. A node counts as live when heard from within 3 s. When the stream breaks, the node goes on with what it
         knows and leases it has, connects again, says hello and subscribes to everything anew.
-        FAILED_PRECONDITION: NODE_FENCED for an epoch below the known one, METERING_DATABASE_MISMATCH for another database.
+        FAILED_PRECONDITION: NODE_FENCED for an epoch below the known one, METERING_DATABASE_MISMATCH for another database,
+        CONTROL_WENT_BACKWARDS and METERING_WENT_BACKWARDS where one of the two was restored from an older copy.
         """
 
     @_abc_1.abstractmethod
@@ -91,7 +96,8 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         """Says what was consumed and committed, and what is wanted. Everything in it is a level or a counter that only grows, so
         a repeat, a lost answer and a reordered question do no harm: a node whose call failed just says it all again with the
         next number. ABORTED with reason EXCHANGE_SUPERSEDED for a number not above the last one taken.
-        FAILED_PRECONDITION: NODE_FENCED, NODE_NOT_REGISTERED, CONFIG_STALE (acknowledge the configuration first).
+        FAILED_PRECONDITION: NODE_FENCED, NODE_NOT_REGISTERED, CONFIG_STALE (acknowledge the configuration first),
+        CONTROL_WENT_BACKWARDS, METERING_WENT_BACKWARDS.
         """
 
 def add_FleetServiceServicer_to_server(servicer: FleetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

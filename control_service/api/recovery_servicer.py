@@ -1,0 +1,65 @@
+"""RecoveryService on the wire."""
+
+from typing import Final
+
+from control_service.api.calls import Context
+from control_service.api.codec import enum_value
+from control_service.api.fields import Fields
+from control_service.domain.budget import BudgetKind
+from control_service.domain.lease import Statement
+from control_service.domain.names import account_name
+from control_service.usecases.recovery import Recovery
+from control_service.usecases.settlement import Stated
+from tallygate.control.v1 import budget_pb2, recovery_service_pb2_grpc
+from tallygate.control.v1 import recovery_service_pb2 as pb
+
+LEASES_MAX: Final = 1_000
+_INT64_MAX: Final = 2**63 - 1
+
+
+class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
+    """Decodes, calls, encodes."""
+
+    def __init__(self, recovery: Recovery) -> None:
+        self._recovery = recovery
+
+    async def BookLeases(self, request: pb.BookLeasesRequest, context: Context) -> pb.BookLeasesResponse:
+        """See the contract."""
+        with Fields() as fields:
+            if len(request.leases) > LEASES_MAX:
+                fields.refuse("leases", f"must not be more than {LEASES_MAX:,}")
+            totals = [_total(fields, f"leases[{index}].", lease) for index, lease in enumerate(request.leases)]
+        booked = await self._recovery.book(totals)
+        return pb.BookLeasesResponse(
+            booked=[
+                pb.BookedUnits(
+                    account=account_name(account), budget_kind=enum_value(budget_pb2.BudgetKind, kind), units=units
+                )
+                for (account, kind), units in sorted(booked.units.items())
+            ],
+            unknown_lease_ids=booked.unknown_lease_ids,
+        )
+
+    async def FinishRecovery(self, request: pb.FinishRecoveryRequest, context: Context) -> pb.FinishRecoveryResponse:
+        """See the contract."""
+        with Fields() as fields:
+            database_id = fields.required_text("metering_database_id", request.metering_database_id, 128)
+        fenced = {node.node: node.epoch for node in request.nodes}
+        return pb.FinishRecoveryResponse(closed_lease_count=await self._recovery.finish(database_id, fenced))
+
+
+def _total(fields: Fields, path: str, lease: pb.LeaseTotal) -> Stated:
+    kind = fields.member(f"{path}budget_kind", budget_pb2.BudgetKind, lease.budget_kind, BudgetKind)
+    consumed_units = fields.number(f"{path}consumed_units", lease.consumed_units, 0, _INT64_MAX)
+    return Stated(
+        node=lease.node,
+        epoch=lease.epoch,
+        service_name=lease.inference_service,
+        service_uid=lease.inference_service_uid,
+        kind=kind or BudgetKind.MONEY,
+        statement=Statement(
+            lease_id=fields.required_text(f"{path}lease_id", lease.lease_id, 128),
+            consumed_units=consumed_units,
+            closing=True,
+        ),
+    )

@@ -1,0 +1,62 @@
+"""RecoveryService: what `tallygate recover` asks of the metering database."""
+
+from collections.abc import Callable
+
+import grpc
+
+from metering_service.api.fleet_codec import KINDS
+from metering_service.domain.errors import InvalidQuery
+from metering_service.domain.records import caretaker_of
+from metering_service.usecases.ports import RecoveryStore
+from tallygate.control.v1 import recovery_service_pb2 as control_pb
+from tallygate.metering.v1 import recovery_service_pb2 as pb
+from tallygate.metering.v1 import recovery_service_pb2_grpc
+
+PAGE_MAX = 1_000
+
+
+class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
+    """Decodes, calls, encodes."""
+
+    def __init__(self, store: RecoveryStore, new_id: Callable[[], str]) -> None:
+        self._store = store
+        self._new_id = new_id
+
+    async def FenceNodes(
+        self, request: pb.FenceNodesRequest, context: "grpc.aio.ServicerContext[pb.FenceNodesRequest, object]"
+    ) -> pb.FenceNodesResponse:
+        """See the contract."""
+        database_id = await self._store.database_id()
+        known = {node.node: node.epoch for node in request.known}
+        fenced = await self._store.fence(known, caretaker_of(self._new_id()))
+        return pb.FenceNodesResponse(
+            metering_database_id=database_id,
+            fenced=[control_pb.FencedNode(node=node, epoch=epoch) for node, epoch in sorted(fenced.items())],
+        )
+
+    async def ListLeaseTotals(
+        self, request: pb.ListLeaseTotalsRequest, context: "grpc.aio.ServicerContext[pb.ListLeaseTotalsRequest, object]"
+    ) -> pb.ListLeaseTotalsResponse:
+        """See the contract."""
+        if not 0 <= request.page_size <= PAGE_MAX:
+            raise InvalidQuery(("page_size", f"must be from 0 to {PAGE_MAX:,}"))
+        size = request.page_size or PAGE_MAX
+        unsettled = await self._store.unsettled_count()
+        found = await self._store.lease_totals(request.page_token, size + 1)
+        leases = [
+            control_pb.LeaseTotal(
+                lease_id=lease.lease_id,
+                node=lease.node,
+                epoch=lease.epoch,
+                inference_service=lease.service,
+                inference_service_uid=lease.service_uid,
+                budget_kind=KINDS[lease.budget_kind],
+                consumed_units=lease.consumed_units,
+            )
+            for lease in found[:size]
+        ]
+        return pb.ListLeaseTotalsResponse(
+            leases=leases,
+            next_page_token=leases[-1].lease_id if len(found) > size else "",
+            unsettled_request_count=unsettled,
+        )

@@ -1,0 +1,55 @@
+"""What `tallygate recover` needs of the metering database."""
+
+from collections.abc import Mapping
+
+from sqlalchemy import func, literal_column, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from metering_service.domain.records import LeaseRecord
+from metering_service.storage.epochs import begin_epoch, ensured
+from metering_service.storage.failures import database_answers
+from metering_service.storage.recorder import SqlRecorder
+from metering_service.storage.rows import lease_of
+from metering_service.storage.schema import leases, nodes, requests
+from tallygate._server.database import read_only
+
+
+class SqlRecoveryStore:
+    """`RecoveryStore` over SQLite or PostgreSQL."""
+
+    def __init__(self, engine: AsyncEngine, recorder: SqlRecorder) -> None:
+        self._engine = engine
+        self._recorder = recorder
+
+    async def database_id(self) -> str:
+        """See `Recorder`."""
+        return await self._recorder.database_id()
+
+    async def fence(self, known: Mapping[str, int], holder: str) -> dict[str, int]:
+        """See `RecoveryStore`."""
+        fenced = {}
+        async with database_answers(), self._engine.begin() as connection:
+            names = set((await connection.scalars(select(nodes.c.node))).all()) | set(known)
+            for name in sorted(names):
+                row = await ensured(connection, name)
+                fenced[name] = max(row.epoch, known.get(name, 0))
+                await begin_epoch(connection, row, fenced[name] + 1, holder)
+        return fenced
+
+    async def lease_totals(self, after: str, limit: int) -> list[LeaseRecord]:
+        """See `RecoveryStore`."""
+        query = select(leases).where(leases.c.lease_id > after).order_by(leases.c.lease_id).limit(limit)
+        async with database_answers(), read_only(self._engine) as connection:
+            return [lease_of(row) for row in (await connection.execute(query)).mappings()]
+
+    async def unsettled_count(self) -> int:
+        """See `RecoveryStore`."""
+        is_open = requests.c.state == literal_column("'open'")
+        query = (
+            select(func.count())
+            .select_from(requests)
+            .join(nodes, requests.c.node == nodes.c.node)
+            .where(is_open, requests.c.epoch < nodes.c.epoch)
+        )
+        async with database_answers(), read_only(self._engine) as connection:
+            return int(await connection.scalar(query) or 0)
