@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from control_service.api.fleet_servicer import FleetServicer
+from control_service.api.operations_servicer import OperationsServicer
 from control_service.api.recovery_servicer import RecoveryServicer
 from control_service.usecases.acknowledgements import Acknowledgements
 from control_service.usecases.change_signal import ChangeSignal
@@ -30,6 +31,7 @@ class Assembly:
     sightings: Sightings
     fleet: FleetServicer
     recovery: RecoveryServicer
+    operations: OperationsServicer
     background: tuple[Callable[[], Coroutine[Any, Any, None]], ...]
 
 
@@ -47,5 +49,6 @@ def put_together(database: Database, clock: Clock, new_id: Callable[[], str]) ->
         memory.sightings,
         FleetServicer(Greeting(database, clock), feed, acknowledgements, exchange),
         RecoveryServicer(Recovery(database, clock, signal, memory)),
+        OperationsServicer(database, clock, memory.sightings),
         (feed.run, acknowledgements.run, sweeper.run),
     )

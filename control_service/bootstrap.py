@@ -16,7 +16,6 @@ from control_service.api.calls import Calls
 from control_service.api.catalog_servicer import CatalogServicer
 from control_service.api.failures import translate
 from control_service.api.lifecycle_servicer import LifecycleServicer
-from control_service.api.operations_servicer import OperationsServicer
 from control_service.assembly import put_together
 from control_service.settings import Settings
 from control_service.storage.database import MIGRATIONS, SqlDatabase
@@ -111,8 +110,7 @@ def assemble(engine: AsyncEngine, clock: Clock, *, listen: str, insecure: bool) 
         lifecycle_service_pb2_grpc.add_LifecycleServiceServicer_to_server(lifecycle, server)
         fleet_service_pb2_grpc.add_FleetServiceServicer_to_server(assembly.fleet, server)
         recovery_service_pb2_grpc.add_RecoveryServiceServicer_to_server(assembly.recovery, server)
-        operations = OperationsServicer(database, clock, assembly.sightings)
-        operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(operations, server)
+        operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(assembly.operations, server)
 
     server = GrpcServer(
         listen=listen,

@@ -21,8 +21,11 @@ from tallygate._server.clock import Clock
 
 LOOK_INTERVAL_S = 2.0
 END_INTERVAL_S = 0.2
-UNHEARD_NS = 10_000_000_000
-"""A node that has just started again is about to say hello; one that has not within so long cannot."""
+UNHEARD_NS = 45_000_000_000
+"""A node that has just started again is about to say hello, or control refuses it until people have put things right.
+
+It has the time to settle what its last epoch left; after that, somebody else may be heard where it is not.
+"""
 
 log = structlog.get_logger()
 

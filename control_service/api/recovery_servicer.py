@@ -42,10 +42,8 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
 
     async def FinishRecovery(self, request: pb.FinishRecoveryRequest, context: Context) -> pb.FinishRecoveryResponse:
         """See the contract."""
-        with Fields() as fields:
-            database_id = fields.required_text("metering_database_id", request.metering_database_id, 128)
         fenced = {node.node: node.epoch for node in request.nodes}
-        return pb.FinishRecoveryResponse(closed_lease_count=await self._recovery.finish(database_id, fenced))
+        return pb.FinishRecoveryResponse(closed_lease_count=await self._recovery.finish(fenced))
 
 
 def _total(fields: Fields, path: str, lease: pb.LeaseTotal) -> Stated:

@@ -88,10 +88,6 @@ class NodeRows:
         """See `Nodes.metering_database`."""
         return (await self._connection.execute(select(_meta.c.metering_database_id))).scalar_one() or ""
 
-    async def use_database(self, database_id: str) -> None:
-        """See `Nodes.use_database`."""
-        await self._connection.execute(update(_meta).values(metering_database_id=database_id))
-
     async def remember_database(self, database_id: str) -> str:
         """See `Nodes.remember_database`."""
         remembered = _meta.c.metering_database_id

@@ -61,9 +61,6 @@ class Nodes(Protocol):
     async def metering_database(self) -> str:
         """The id of the fleet's metering database; empty as long as no node said hello."""
 
-    async def use_database(self, database_id: str) -> None:
-        """From now on this is the fleet's metering database, whichever was before."""
-
     async def remember_database(self, database_id: str) -> str:
         """The id of the fleet's metering database: this one unless another was remembered before."""
 

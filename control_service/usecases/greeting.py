@@ -24,8 +24,8 @@ def control_went_backwards(mark: Mark) -> RefusedError:
     return RefusedError(
         Reason.CONTROL_WENT_BACKWARDS,
         f"The control database does not know of exchange {mark.exchange_number} in epoch {mark.epoch} of node "
-        f"{mark.node}, which it had answered: it is another one, or was restored from an older copy; put back the right "
-        f"one, or run `tallygate recover`.",
+        f"{mark.node}, which it had answered: it is another one, or was restored from an older copy; put back the "
+        f"right one, or run `tallygate recover`.",
         node=mark.node,
     )
 

@@ -50,14 +50,13 @@ class Recovery:
         unknown = [one.statement.lease_id for one, claim in claims if claim is None and one.statement.consumed_units]
         return Booked({key: count for key, count in units.items() if count}, unknown)
 
-    async def finish(self, metering_database_id: str, fenced: Mapping[str, int]) -> int:
+    async def finish(self, fenced: Mapping[str, int]) -> int:
         """Closes what else is open of the fenced epochs, and lets nodes say hello again; how many it closed."""
         count = 0
         for node, epoch in fenced.items():
             while closed := await self._close_left(node, epoch):
                 count += closed
         async with self._database.writing() as tx:
-            await tx.nodes.use_database(metering_database_id)
             for name, epoch in sorted(fenced.items()):
                 known = await tx.nodes.lock(name)
                 await tx.nodes.save(recovered(known, name, epoch, self._clock.now_us()))

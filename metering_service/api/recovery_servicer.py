@@ -26,11 +26,9 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
         self, request: pb.FenceNodesRequest, context: "grpc.aio.ServicerContext[pb.FenceNodesRequest, object]"
     ) -> pb.FenceNodesResponse:
         """See the contract."""
-        database_id = await self._store.database_id()
         known = {node.node: node.epoch for node in request.known}
         fenced = await self._store.fence(known, caretaker_of(self._new_id()))
         return pb.FenceNodesResponse(
-            metering_database_id=database_id,
             fenced=[control_pb.FencedNode(node=node, epoch=epoch) for node, epoch in sorted(fenced.items())],
         )
 
@@ -59,4 +57,5 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
             leases=leases,
             next_page_token=leases[-1].lease_id if len(found) > size else "",
             unsettled_request_count=unsettled,
+            metering_database_id=await self._store.database_id(),
         )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.chance import Chance
+from tests.simulation.restores import restore
 
 if TYPE_CHECKING:
     from tests.simulation.servers import InferenceServer
@@ -34,8 +35,10 @@ async def strike(world: "World") -> None:
     names = list(FAULTS)
     try:
         while True:
-            await asyncio.sleep(world.chance.uniform(0.3, 3.5))
+            await asyncio.sleep(world.chance.uniform(0.3, 3.0))
             fault = world.chance.pick(names)
+            if fault == RESTORED and world.restoring:
+                continue
             world.chance.note(fault)
             world.note(f"fault: {fault}")
             task = asyncio.create_task(FAULTS[fault](world))
@@ -44,6 +47,10 @@ async def strike(world: "World") -> None:
     finally:
         for task in list(running):
             task.cancel()
+
+
+RESTORED = "database restored"
+"""Rarer than others, and one at a time: until people have recovered, nobody serves."""
 
 
 def heal(world: "World") -> None:
@@ -220,4 +227,5 @@ FAULTS: dict[str, Callable[["World"], Coroutine[Any, Any, None]]] = {
     "database outage": _outage,
     "disk full": _disk_full,
     "clock jump": _jump_clock,
+    RESTORED: restore,
 }

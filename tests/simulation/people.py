@@ -40,6 +40,8 @@ class People:
         self._world = world
         self.service_names: list[str] = []
         self.paid_nanos: Counter[str] = Counter()
+        self.are_forgotten = False
+        """What they did is not all on record any more: the control database was put back to an older copy."""
         self._prices = 0
         self._reservations: dict[tuple[str, str], int] = {}
         self._deeds: list[tuple[str, Callable[[str, str], Awaitable[None]]]] = [

@@ -9,7 +9,7 @@ from control_service.domain.errors import StorageUnavailableError
 from control_service.storage.database import SqlDatabase
 from control_service.usecases.ports import Transaction
 from metering_service.domain.errors import StorageUnavailable
-from metering_service.storage import SqlRecorder
+from metering_service.storage import SqlRecorder, SqlRecoveryStore
 from tests.simulation.chance import Chance
 from tests.simulation.loop import Party
 
@@ -70,13 +70,13 @@ class ControlDatabase:
         await self._disk.after(self._party, writes=False, error=StorageUnavailableError)
 
 
-WRITES = frozenset({"register_node", "commit", "database_id", "take_over"})
+WRITES = frozenset({"register_node", "commit", "database_id", "take_over", "fence"})
 
 
 class MeteringDatabase:
     """`Recorder` of one process: every method of the real one, on the same way there and back."""
 
-    def __init__(self, real: SqlRecorder, disk: Disk, party: Party) -> None:
+    def __init__(self, real: SqlRecorder | SqlRecoveryStore, disk: Disk, party: Party) -> None:
         self._real = real
         self._disk = disk
         self._party = party

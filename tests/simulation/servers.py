@@ -48,6 +48,8 @@ class Job:
     final: bool = False
     finished: bool = False
     durable: bool = False
+    is_lost: bool = False
+    """The metering database was put back to an older copy after it began: its records may be lost."""
     beyond: bool = False
     """It generated something that it was not granted."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)

@@ -22,7 +22,7 @@ from tests.simulation.servers import InferenceServer, Job
 
 TROUBLE_S = (30.0, 90.0)
 """For so long things go wrong: at least, at most."""
-HEAL_S = 110.0
+HEAL_S = 160.0
 """Longer than every window of the product: by then all that was left behind is settled; most often it is sooner."""
 LOOK_S = 1.0
 REST_S = 3.0
@@ -61,6 +61,12 @@ class World:
         self.servers: list[InferenceServer] = []
         self.jobs: list[Job] = []
         self.people = People(self)
+        self.restoring = False
+        """A database is being put back to an older copy, and people have not recovered yet."""
+        self.lost_records = False
+        """The metering database was."""
+        self.errands: list[asyncio.Future[None]] = []
+        """What people have begun and will end, healed or not."""
         self._checked_writes = (0, 0)
 
     # --- for everybody in it ---------------------------------------------------------------------------------------
@@ -164,6 +170,9 @@ class World:
 
     def _check_end(self) -> None:
         """Every request has been finished by its server, or given up by the fleet, and all books agree."""
+        for errand in self.errands:
+            self.check(errand.done(), "a recovery never ends")
+            errand.result()
         for server in self.servers:
             for job in server.jobs.values():
                 if not server.party.dead:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from tallygate.control.v1 import budget_pb2 as tallygate_dot_control_dot_v1_dot_budget__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tallygate/control/v1/recovery_service.proto\x12\x14tallygate.control.v1\x1a!tallygate/control/v1/budget.proto\"E\n\x11\x42ookLeasesRequest\x12\x30\n\x06leases\x18\x01 \x03(\x0b\x32 .tallygate.control.v1.LeaseTotal\"\xc4\x01\n\nLeaseTotal\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x19\n\x11inference_service\x18\x04 \x01(\t\x12\x1d\n\x15inference_service_uid\x18\x05 \x01(\t\x12\x35\n\x0b\x62udget_kind\x18\x06 \x01(\x0e\x32 .tallygate.control.v1.BudgetKind\x12\x16\n\x0e\x63onsumed_units\x18\x07 \x01(\x03\"b\n\x12\x42ookLeasesResponse\x12\x31\n\x06\x62ooked\x18\x01 \x03(\x0b\x32!.tallygate.control.v1.BookedUnits\x12\x19\n\x11unknown_lease_ids\x18\x02 \x03(\t\"d\n\x0b\x42ookedUnits\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x35\n\x0b\x62udget_kind\x18\x02 \x01(\x0e\x32 .tallygate.control.v1.BudgetKind\x12\r\n\x05units\x18\x03 \x01(\x03\"f\n\x15\x46inishRecoveryRequest\x12\x1c\n\x14metering_database_id\x18\x01 \x01(\t\x12/\n\x05nodes\x18\x02 \x03(\x0b\x32 .tallygate.control.v1.FencedNode\")\n\nFencedNode\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\"4\n\x16\x46inishRecoveryResponse\x12\x1a\n\x12\x63losed_lease_count\x18\x01 \x01(\x05\x32\xdf\x01\n\x0fRecoveryService\x12_\n\nBookLeases\x12\'.tallygate.control.v1.BookLeasesRequest\x1a(.tallygate.control.v1.BookLeasesResponse\x12k\n\x0e\x46inishRecovery\x12+.tallygate.control.v1.FinishRecoveryRequest\x1a,.tallygate.control.v1.FinishRecoveryResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tallygate/control/v1/recovery_service.proto\x12\x14tallygate.control.v1\x1a!tallygate/control/v1/budget.proto\"E\n\x11\x42ookLeasesRequest\x12\x30\n\x06leases\x18\x01 \x03(\x0b\x32 .tallygate.control.v1.LeaseTotal\"\xc4\x01\n\nLeaseTotal\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x19\n\x11inference_service\x18\x04 \x01(\t\x12\x1d\n\x15inference_service_uid\x18\x05 \x01(\t\x12\x35\n\x0b\x62udget_kind\x18\x06 \x01(\x0e\x32 .tallygate.control.v1.BudgetKind\x12\x16\n\x0e\x63onsumed_units\x18\x07 \x01(\x03\"b\n\x12\x42ookLeasesResponse\x12\x31\n\x06\x62ooked\x18\x01 \x03(\x0b\x32!.tallygate.control.v1.BookedUnits\x12\x19\n\x11unknown_lease_ids\x18\x02 \x03(\t\"d\n\x0b\x42ookedUnits\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x35\n\x0b\x62udget_kind\x18\x02 \x01(\x0e\x32 .tallygate.control.v1.BudgetKind\x12\r\n\x05units\x18\x03 \x01(\x03\"H\n\x15\x46inishRecoveryRequest\x12/\n\x05nodes\x18\x01 \x03(\x0b\x32 .tallygate.control.v1.FencedNode\")\n\nFencedNode\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\"4\n\x16\x46inishRecoveryResponse\x12\x1a\n\x12\x63losed_lease_count\x18\x01 \x01(\x05\x32\xdf\x01\n\x0fRecoveryService\x12_\n\nBookLeases\x12\'.tallygate.control.v1.BookLeasesRequest\x1a(.tallygate.control.v1.BookLeasesResponse\x12k\n\x0e\x46inishRecovery\x12+.tallygate.control.v1.FinishRecoveryRequest\x1a,.tallygate.control.v1.FinishRecoveryResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,11 +41,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BOOKEDUNITS']._serialized_start=474
   _globals['_BOOKEDUNITS']._serialized_end=574
   _globals['_FINISHRECOVERYREQUEST']._serialized_start=576
-  _globals['_FINISHRECOVERYREQUEST']._serialized_end=678
-  _globals['_FENCEDNODE']._serialized_start=680
-  _globals['_FENCEDNODE']._serialized_end=721
-  _globals['_FINISHRECOVERYRESPONSE']._serialized_start=723
-  _globals['_FINISHRECOVERYRESPONSE']._serialized_end=775
-  _globals['_RECOVERYSERVICE']._serialized_start=778
-  _globals['_RECOVERYSERVICE']._serialized_end=1001
+  _globals['_FINISHRECOVERYREQUEST']._serialized_end=648
+  _globals['_FENCEDNODE']._serialized_start=650
+  _globals['_FENCEDNODE']._serialized_end=691
+  _globals['_FINISHRECOVERYRESPONSE']._serialized_start=693
+  _globals['_FINISHRECOVERYRESPONSE']._serialized_end=745
+  _globals['_RECOVERYSERVICE']._serialized_start=748
+  _globals['_RECOVERYSERVICE']._serialized_end=971
 # @@protoc_insertion_point(module_scope)

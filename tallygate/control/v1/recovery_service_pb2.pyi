@@ -155,10 +155,7 @@ class FinishRecoveryRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    METERING_DATABASE_ID_FIELD_NUMBER: _builtins.int
     NODES_FIELD_NUMBER: _builtins.int
-    metering_database_id: _builtins.str
-    """Id of the metering database that the fleet writes to from now on."""
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___FencedNode]:
         """Each node, with the epoch up to which it is fenced."""
@@ -166,12 +163,11 @@ class FinishRecoveryRequest(_message.Message):
     def __init__(
         self,
         *,
-        metering_database_id: _builtins.str = ...,
         nodes: _abc.Iterable[Global___FencedNode] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["metering_database_id", b"metering_database_id", "nodes", b"nodes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nodes", b"nodes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -59,7 +59,7 @@ class RecoveryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FinishRecovery(self, request, context):
-        """Closes what else is open of these epochs, at what control knows, and takes the databases for each other's again.
+        """Closes what else is open of these epochs, at what control knows; from then on their past is not compared any more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

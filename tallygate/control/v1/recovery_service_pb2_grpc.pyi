@@ -36,7 +36,7 @@ class RecoveryServiceStub:
     BookLeases: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.BookLeasesRequest, _recovery_service_pb2.BookLeasesResponse]
     """Takes in what was consumed on leases whose epochs are fenced, unknown leases included, and closes them."""
     FinishRecovery: _grpc.UnaryUnaryMultiCallable[_recovery_service_pb2.FinishRecoveryRequest, _recovery_service_pb2.FinishRecoveryResponse]
-    """Closes what else is open of these epochs, at what control knows, and takes the databases for each other's again."""
+    """Closes what else is open of these epochs, at what control knows; from then on their past is not compared any more."""
 
 @_typing.type_check_only
 class RecoveryServiceAsyncStub(RecoveryServiceStub):
@@ -46,7 +46,7 @@ class RecoveryServiceAsyncStub(RecoveryServiceStub):
     BookLeases: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.BookLeasesRequest, _recovery_service_pb2.BookLeasesResponse]  # type: ignore[assignment]
     """Takes in what was consumed on leases whose epochs are fenced, unknown leases included, and closes them."""
     FinishRecovery: _aio.UnaryUnaryMultiCallable[_recovery_service_pb2.FinishRecoveryRequest, _recovery_service_pb2.FinishRecoveryResponse]  # type: ignore[assignment]
-    """Closes what else is open of these epochs, at what control knows, and takes the databases for each other's again."""
+    """Closes what else is open of these epochs, at what control knows; from then on their past is not compared any more."""
 
 class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
     """For `tallygate recover`, after a database was restored from an older copy. Everything here may be said again."""
@@ -65,6 +65,6 @@ class RecoveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recovery_service_pb2.FinishRecoveryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recovery_service_pb2.FinishRecoveryResponse, _abc.Awaitable[_recovery_service_pb2.FinishRecoveryResponse]]:
-        """Closes what else is open of these epochs, at what control knows, and takes the databases for each other's again."""
+        """Closes what else is open of these epochs, at what control knows; from then on their past is not compared any more."""
 
 def add_RecoveryServiceServicer_to_server(servicer: RecoveryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -49,10 +49,7 @@ class FenceNodesResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    METERING_DATABASE_ID_FIELD_NUMBER: _builtins.int
     FENCED_FIELD_NUMBER: _builtins.int
-    metering_database_id: _builtins.str
-    """Id of the metering database."""
     @_builtins.property
     def fenced(self) -> _containers.RepeatedCompositeFieldContainer[_recovery_service_pb2.FencedNode]:
         """Every node, with the last epoch of it that may not write any more."""
@@ -60,12 +57,11 @@ class FenceNodesResponse(_message.Message):
     def __init__(
         self,
         *,
-        metering_database_id: _builtins.str = ...,
         fenced: _abc.Iterable[_recovery_service_pb2.FencedNode] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fenced", b"fenced", "metering_database_id", b"metering_database_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fenced", b"fenced"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -106,10 +102,13 @@ class ListLeaseTotalsResponse(_message.Message):
     LEASES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     UNSETTLED_REQUEST_COUNT_FIELD_NUMBER: _builtins.int
+    METERING_DATABASE_ID_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """For the next page; empty on the last."""
     unsettled_request_count: _builtins.int
     """Requests of epochs that are over and whose end is not known yet; their nodes settle them within a minute."""
+    metering_database_id: _builtins.str
+    """Id of this metering database."""
     @_builtins.property
     def leases(self) -> _containers.RepeatedCompositeFieldContainer[_recovery_service_pb2.LeaseTotal]:
         """The leases."""
@@ -120,10 +119,11 @@ class ListLeaseTotalsResponse(_message.Message):
         leases: _abc.Iterable[_recovery_service_pb2.LeaseTotal] | None = ...,
         next_page_token: _builtins.str = ...,
         unsettled_request_count: _builtins.int = ...,
+        metering_database_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases", "next_page_token", b"next_page_token", "unsettled_request_count", b"unsettled_request_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases", "metering_database_id", b"metering_database_id", "next_page_token", b"next_page_token", "unsettled_request_count", b"unsettled_request_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
