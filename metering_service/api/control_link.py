@@ -130,9 +130,11 @@ class ControlLink:
         call = stub.WatchConfig()
         try:
             hello = hello_to(node.name, node.epoch, self._database_id, await self._storage.history(node.name))
-            await call.write(pb.WatchConfigRequest(hello=hello))
-            for start in range(0, len(names), SUBSCRIPTIONS_PER_MESSAGE):
-                await call.write(_subscription(names[start : start + SUBSCRIPTIONS_PER_MESSAGE]))
+            # A stream that was refused meanwhile takes no more: the first read says why.
+            with suppress(asyncio.InvalidStateError):
+                await call.write(pb.WatchConfigRequest(hello=hello))
+                for start in range(0, len(names), SUBSCRIPTIONS_PER_MESSAGE):
+                    await call.write(_subscription(names[start : start + SUBSCRIPTIONS_PER_MESSAGE]))
             sender = asyncio.create_task(self._send(call, outbox))
             try:
                 while True:

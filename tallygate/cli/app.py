@@ -6,6 +6,7 @@ import typer
 
 from tallygate.cli import accounts, models, services
 from tallygate.cli.demo import demo
+from tallygate.cli.recover import recover_command
 from tallygate.cli.replay import replay
 from tallygate.cli.up import serve, up
 
@@ -18,6 +19,7 @@ app = typer.Typer(
 app.command()(up)
 app.command()(replay)
 app.command()(demo)
+app.command("recover")(recover_command)
 app.add_typer(accounts.app, name="account")
 app.add_typer(models.app, name="model")
 app.add_typer(services.app, name="service")

@@ -46,7 +46,7 @@ def key_or_new(key: str) -> str:
 @contextmanager
 def control_channel(address: str) -> Iterator[grpc.Channel]:
     """A channel to the control service; a failed call ends the command with one sentence and status 1."""
-    address = _answering(address.split(","))
+    address = answering(address.split(","))
     with grpc.insecure_channel(address) as channel:
         try:
             yield channel
@@ -54,7 +54,7 @@ def control_channel(address: str) -> Iterator[grpc.Channel]:
             fail(sentence(error, f"the control service at {address}"))
 
 
-def _answering(addresses: Sequence[str]) -> str:
+def answering(addresses: Sequence[str]) -> str:
     """The first of several replicas that takes connections; the last one if none does."""
     for address in addresses[:-1]:
         host, _, port = address.strip().rpartition(":")
