@@ -30,25 +30,32 @@ def is_elsewhere(waiter: Waiter, request: Request | None) -> bool:
     return token.part not in (request.part, request.predecessor_part) or _is_beyond(waiter.report, token.origin)
 
 
-def awaits_end(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> bool:
+def awaits_end(service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> bool:
     """Whether a finish has to wait until the part that it goes on from is settled.
 
     Its server went beyond that part's grant. Whoever runs that part may have heard of it, too, and books it then: only
     once that is on record is it known what is left to book here.
     """
     report, token = waiter.report, waiter.token
-    if report.phase is not Phase.FINISH:
-        return False
     last = last_part(parts, token.part if token is not None else None)
-    if last is None:
-        if token is None or not _is_beyond(report, token.origin):
-            return False
-        node.books.note(token.record(service.name, service.uid, report.request_id))
-        return True
-    here = service.open.get(report.request_id)
-    if last.state is not SettlementState.OPEN or (here is not None and here.part == last.part):
+    if report.phase is not Phase.FINISH or last is None or last.state is not SettlementState.OPEN:
         return False
-    return _is_beyond(report, _end_of(last, token))
+    here = service.open.get(report.request_id)
+    return (here is None or here.part != last.part) and _is_beyond(report, _end_of(last, token))
+
+
+def note_origin(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> bool:
+    """Put the part that a report goes on from on record, where its node was lost before it could; False if it is there.
+
+    Before that nothing may go on from it: should this node be lost, too, nobody else knows what that part has to book.
+    """
+    token, here = waiter.token, service.open.get(waiter.report.request_id)
+    if token is None or last_part(parts, token.part) is not None or (here is not None and here.part == token.part):
+        return False
+    request_id = waiter.report.request_id
+    node.books.note(token.record(service.name, service.uid, request_id))
+    node.books.when_committed(lambda: node.errands.look_up(service, request_id))
+    return True
 
 
 def settle_claim(node: Node, service: ServiceState, request_id: str, parts: Sequence[RequestRecord]) -> bool:
@@ -84,11 +91,8 @@ def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[Req
             return
         node.set_aside(service, here)
     if last is None:
-        if token is not None:
-            # Its node was lost before it could write: leave what it has to settle, should it come back.
-            node.books.note(token.record(service.name, service.uid, request_id))
-            waiter.origin = token.origin
-    elif last.state is SettlementState.OPEN:
+        return
+    if last.state is SettlementState.OPEN:
         waiter.origin = _end_of(last, token)
     else:
         _remember(node, service, last)

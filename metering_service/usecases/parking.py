@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from metering_service.domain.decision import Decision, Reason, deny
 from metering_service.domain.records import RequestRecord
 from metering_service.domain.report import Phase
-from metering_service.usecases.moving import awaits_end, settle_claim, trace
+from metering_service.usecases.moving import awaits_end, note_origin, settle_claim, trace
 from metering_service.usecases.node import Node
 from metering_service.usecases.reports import decide
 from metering_service.usecases.service_state import ServiceState
@@ -42,8 +42,10 @@ def found(node: Node, service: ServiceState, request_id: str, parts: Sequence[Re
         for waiter in service.waiters
         if waiter.report.request_id == request_id and waiter.lookup is Lookup.UNDER_WAY
     ]
+    if any(note_origin(node, service, waiter, parts) for waiter in waiters):
+        return
     settled = settle_claim(node, service, request_id, parts)
-    if not settled or any(awaits_end(node, service, waiter, parts) for waiter in waiters):
+    if not settled or any(awaits_end(service, waiter, parts) for waiter in waiters):
         node.errands.look_up_later(service, request_id)
         return
     for waiter in waiters:

@@ -79,6 +79,7 @@ async def _recover(world: "World") -> None:
     )
     done = await recover(stubs, world.note, lambda: world.loop.now_s)
     world.note(f"recovered: {sorted(done.booked.items())}")
+    world.unbooked.update(done.unknown_lease_ids)
     world.restoring = False
 
 

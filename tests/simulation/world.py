@@ -65,6 +65,8 @@ class World:
         """A database is being put back to an older copy, and people have not recovered yet."""
         self.lost_records = False
         """The metering database was."""
+        self.unbooked: set[str] = set()
+        """Leases on what a restored control database does not know any more."""
         self.errands: list[asyncio.Future[None]] = []
         """What people have begun and will end, healed or not."""
         self._checked_writes = (0, 0)

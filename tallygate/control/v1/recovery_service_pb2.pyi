@@ -103,7 +103,7 @@ class BookLeasesResponse(_message.Message):
 
     @_builtins.property
     def unknown_lease_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Leases on services that control does not know: nothing was booked for them."""
+        """Leases on services or reservations that control does not know: nothing was booked for them."""
 
     def __init__(
         self,

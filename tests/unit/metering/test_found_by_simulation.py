@@ -7,7 +7,7 @@ from tests.metering.moves import granted
 from tests.metering.rig import Client, Fleet, report
 from tests.metering.samples import SERVICE, UID, with_trial
 
-AUTHORIZE, FINISH = Phase.AUTHORIZE, Phase.FINISH
+AUTHORIZE, PROGRESS, FINISH = Phase.AUTHORIZE, Phase.PROGRESS, Phase.FINISH
 
 
 def test_a_closed_lease_is_over_when_control_knows_all_of_it() -> None:
@@ -101,3 +101,26 @@ def test_a_finish_beyond_its_grant_is_booked_though_its_first_node_is_gone() -> 
     second.hear()
     assert second.durable == second.sequence
     assert sum(cell.usage.total for cell in fleet.database.aggregates.values()) == 120
+
+
+def test_what_two_lost_nodes_could_not_write_is_booked() -> None:
+    """Nobody goes on from a part that is not on record: so it is there, whoever is lost after that."""
+    fleet = Fleet("a", "b", "c")
+    with_trial(fleet, 10_000)
+    grant = granted(Client(fleet["a"]).say(report(AUTHORIZE, counts=Counts(100))))
+    fleet.crash("a")
+    second = Client(fleet["b"])
+    second.say(report(PROGRESS, counts=Counts(100, output=5), resume=grant.resume))
+    assert second.said(1) is None
+    fleet["b"].commit()
+    fleet["b"].beat()
+    assert len(fleet.database.requests) == 2
+    fleet.crash("b")
+    third = Client(fleet["c"])
+    third.send(report(FINISH, counts=Counts(100, output=grant.output_ceiling_tokens), resume=grant.resume))
+    fleet.run(seconds=2)
+    for node in ("a", "b"):
+        fleet.start(node)
+    fleet.run(seconds=40)
+    tokens = sum(cell.usage.total for cell in fleet.database.aggregates.values())
+    assert tokens == 100 + grant.output_ceiling_tokens

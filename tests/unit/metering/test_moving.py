@@ -111,6 +111,7 @@ def test_a_request_that_moves_is_booked_once(fleet: Fleet, at_a: int, at_b: int)
     grant = granted(first.say(report(AUTHORIZE, counts=Counts(100))))
     first.say(report(PROGRESS, counts=Counts(100, output=at_a)))
     grant = granted(first.said(2)) if first.said(2) is not None else grant
+    fleet["a"].commit()
     first.close()
     second = Client(fleet["b"])
     second.say(report(PROGRESS, counts=Counts(100, output=at_a), resume=grant.resume))
@@ -141,6 +142,7 @@ def test_a_request_may_come_back_to_a_node_that_it_left(fleet: Fleet) -> None:
     """The node does not take its old part for the whole: each part is booked as far as it was granted."""
     first = Client(fleet["a"])
     grant = granted(first.say(report(AUTHORIZE, counts=Counts(100))))
+    fleet["a"].commit()
     first.close()
     second = Client(fleet["b"])
     output = grant.output_ceiling_tokens
@@ -355,6 +357,7 @@ def test_a_report_long_after_its_time_is_refused(fleet: Fleet) -> None:
     """Ids are kept for seven days; an older grant is not gone on with."""
     client = Client(fleet["a"])
     grant = granted(client.say(report(AUTHORIZE, counts=Counts(100))))
+    fleet["a"].commit()
     fleet.crash("a")
     fleet.clock.advance(seconds=7 * 86_400 + 1)
     fleet["b"].exchange_leases()

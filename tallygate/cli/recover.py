@@ -1,0 +1,120 @@
+"""`tallygate recover`: what to run after a database was restored from an older copy."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+import grpc
+import typer
+from rich.table import Table
+
+from tallygate.cli.console import err, out
+from tallygate.cli.recovery import Recovered, RecoveryError, Stubs, recover
+from tallygate.cli.rpc import DEFAULT_CONTROL, ControlOption, JsonOption, answering, fail, sentence
+from tallygate.control.v1 import operations_service_pb2_grpc, recovery_service_pb2_grpc
+from tallygate.metering.v1 import recovery_service_pb2_grpc as metering_grpc
+
+DEFAULT_METERING = "127.0.0.1:7402"
+CALL_TIMEOUT_S = 30
+ATTEMPTS = 20
+RETRY_S = 1.0
+
+WHAT = """Nodes stop for about a minute: all of them begin a new epoch, what their requests had used is settled, and
+what the control database does not know of is booked there. What people did since the copy was made (top-ups, prices,
+services) is theirs to repeat; records that a restored metering database lacks are lost, and stay paid for."""
+
+
+def recover_command(
+    *,
+    control: ControlOption = DEFAULT_CONTROL,
+    metering: Annotated[
+        str,
+        typer.Option(
+            "--metering",
+            metavar="HOST:PORT",
+            envvar="TALLYGATE_METERING_ADDRESS",
+            help="Where a metering node of the same fleet listens; it need not serve.",
+        ),
+    ] = DEFAULT_METERING,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Reconciles the two databases after one of them was restored from an older copy. Harmless if run again."""
+    if not yes:
+        err.print(WHAT)
+        typer.confirm("Go on?", abort=True, err=True)
+    control = answering(control.split(","))
+    try:
+        with err.status("fencing all nodes") as status:
+            done = asyncio.run(_recover(control, metering, status.update))
+    except RecoveryError as error:
+        fail(str(error))
+    except grpc.RpcError as error:
+        fail(sentence(error, "the control service or the metering node"))
+    _tell(done, as_json=as_json)
+
+
+async def _recover(control: str, metering: str, progress: Callable[[str], None]) -> Recovered:
+    async with grpc.aio.insecure_channel(control) as to_control, grpc.aio.insecure_channel(metering) as to_metering:
+        recovery = recovery_service_pb2_grpc.RecoveryServiceStub(to_control)
+        node = metering_grpc.RecoveryServiceStub(to_metering)
+        stubs = Stubs(
+            list_nodes=_patient(operations_service_pb2_grpc.OperationsServiceStub(to_control).ListNodes),
+            book_leases=_patient(recovery.BookLeases),
+            finish=_patient(recovery.FinishRecovery),
+            fence_nodes=_patient(node.FenceNodes),
+            list_lease_totals=_patient(node.ListLeaseTotals),
+        )
+        return await recover(stubs, progress)
+
+
+def _patient(method: Any) -> Callable[[Any], Awaitable[Any]]:
+    """The node that is asked begins a new epoch, too, and is away for a moment."""
+
+    async def call(request: Any) -> Any:
+        for _ in range(ATTEMPTS):
+            try:
+                return await method(request, timeout=CALL_TIMEOUT_S)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
+                await asyncio.sleep(RETRY_S)
+        return await method(request, timeout=CALL_TIMEOUT_S)
+
+    return call
+
+
+def _tell(done: Recovered, *, as_json: bool) -> None:
+    if as_json:
+        figures = {
+            "booked": [
+                {"account": account, "budget_kind": kind, "units": units}
+                for (account, kind), units in sorted(done.booked.items())
+            ],
+            "leases": done.lease_count,
+            "closed_leases": done.closed_lease_count,
+            "unknown_leases": done.unknown_lease_ids,
+            "nodes": done.fenced,
+        }
+        print(json.dumps(figures, indent=2))
+        return
+    if done.booked:
+        table = Table("account", "budget", "units", title="What control had not known of")
+        for (account, kind), units in sorted(done.booked.items()):
+            table.add_row(account, kind.removeprefix("BUDGET_KIND_").lower(), f"{units:,}")
+        out.print(table)
+    else:
+        out.print("Control knew of everything that was consumed.")
+    out.print(
+        f"{len(done.fenced):,} nodes begin new epochs; {done.lease_count:,} leases compared,"
+        f" {done.closed_lease_count:,} closed that the metering database does not know."
+    )
+    if done.unknown_lease_ids:
+        err.print(
+            f"{len(done.unknown_lease_ids):,} leases are on services or reservations that control does not know, and were not"
+            f" booked: make those again and run this again. The first: {done.unknown_lease_ids[0]}",
+            style="yellow",
+        )
