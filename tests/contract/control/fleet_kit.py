@@ -209,10 +209,17 @@ class FleetNode:
         )
 
     async def exchange(
-        self, *stated: Stated, number: int | None = None, acknowledged: int = 10**9, settled: int = 0
+        self,
+        *stated: Stated,
+        number: int | None = None,
+        acknowledged: int = 10**9,
+        settled: int = 0,
+        answered: int = 0,
+        commit_no: int = 0,
     ) -> list[Answer]:
         self.exchange_number += 1
-        asked = Asked(self.name, self.epoch, number or self.exchange_number, acknowledged, stated, settled)
+        number = number or self.exchange_number
+        asked = Asked(self.name, self.epoch, number, acknowledged, stated, settled, answered, commit_no)
         return await self.kit.exchange.exchange(asked)
 
     async def say(self, service: Service, kind: BudgetKind, **said: int | bool) -> Answer:
