@@ -114,7 +114,7 @@ def _tell(done: Recovered, *, as_json: bool) -> None:
     )
     if done.unknown_lease_ids:
         err.print(
-            f"{len(done.unknown_lease_ids):,} leases are on services or reservations that control does not know, and were"
-            f" not booked: make those again and run this again. The first: {done.unknown_lease_ids[0]}",
+            f"{len(done.unknown_lease_ids):,} leases are on services or reservations that control does not know,"
+            f" and were not booked: make those again and run this again. The first: {done.unknown_lease_ids[0]}",
             style="yellow",
         )
