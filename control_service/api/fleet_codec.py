@@ -128,14 +128,15 @@ def _encode_answer(answer: Answer) -> pb.LeaseAnswer:
     )
 
 
-def encode_update(update: Update) -> pb.WatchConfigResponse:
-    """One message to a node."""
+def encode_update(update: Update, closed_below_epoch: int) -> pb.WatchConfigResponse:
+    """One message to a node, whose leases of epochs below that one are all closed."""
     return pb.WatchConfigResponse(
         version=update.version,
         services=[_encode_config(config) for config in update.services],
         recalled_lease_ids=update.recalled_lease_ids,
         replenished_service_uids=update.replenished_service_uids,
         lost_nodes=[pb.LostNode(node=lost.name, epoch=lost.epoch) for lost in update.lost_nodes],
+        leases_closed_below_epoch=closed_below_epoch,
     )
 
 

@@ -46,12 +46,12 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
         """See the contract. Written as a coroutine, so that a cancelled stream cleans up at once, also amid a write."""
         first = await anext(request_iterator, pb.WatchConfigRequest())
         hello = decode_hello(first)
-        await self._greeting.greet(hello.node, hello.epoch, hello.metering_database_id, decode_history(hello))
+        node = await self._greeting.greet(hello.node, hello.epoch, hello.metering_database_id, decode_history(hello))
         watcher = self._feed.open(hello.node, hello.epoch)
         listening = asyncio.create_task(self._listen(watcher, request_iterator))
         try:
             while (update := await watcher.next(HEARTBEAT_SECONDS)) is not None:
-                await context.write(encode_update(update))
+                await context.write(encode_update(update, node.closed_below_epoch))
         finally:
             listening.cancel()
             self._feed.close(watcher)

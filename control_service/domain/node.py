@@ -54,6 +54,11 @@ class Node:
     commit_no: int = 0
     recovered_epoch: int = 0
 
+    @property
+    def closed_below_epoch(self) -> int:
+        """All leases of epochs below this one are closed, settled by the node itself or by a recovery."""
+        return max(self.settled_below_epoch, self.recovered_epoch + 1)
+
 
 def greeted(known: Node | None, name: str, epoch: int, now_us: int) -> Node:
     """The node after a hello. A new epoch fences the old one and starts with nothing acknowledged.

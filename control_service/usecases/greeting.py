@@ -48,8 +48,8 @@ class Greeting:
         self._database = database
         self._clock = clock
 
-    async def greet(self, name: str, epoch: int, metering_database_id: str, history: Sequence[Mark] = ()) -> None:
-        """Notes that this epoch of a node is there, which fences all lower ones.
+    async def greet(self, name: str, epoch: int, metering_database_id: str, history: Sequence[Mark] = ()) -> Node:
+        """Notes that this epoch of a node is there, which fences all lower ones; returns the node as it is now.
 
         Raises:
             RefusedError: NODE_FENCED for an epoch below the known one, METERING_DATABASE_MISMATCH where the fleet
@@ -74,4 +74,6 @@ class Greeting:
                 raise metering_went_backwards(known)
             if known is not None and epoch < known.epoch:
                 raise fenced(name, epoch, known.epoch)
-            await tx.nodes.save(greeted(known, name, epoch, self._clock.now_us()))
+            node = greeted(known, name, epoch, self._clock.now_us())
+            await tx.nodes.save(node)
+            return node

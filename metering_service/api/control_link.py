@@ -166,6 +166,7 @@ class ControlLink:
             return  # The reader sees the same break, and its reason.
 
     def _take(self, message: pb.WatchConfigResponse, node: Node, keeper: LeaseKeeper) -> None:
+        keeper.closed_below_epoch = message.leases_closed_below_epoch
         for service in message.services:
             config: ServiceConfig = config_from(service)
             take_config(node, config)

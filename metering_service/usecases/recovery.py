@@ -3,6 +3,9 @@
 A clean shutdown leaves next to nothing. After a crash the database has open requests at their last checkpoint, and
 leases at what was committed on them. For the resume window requests may still be carried on by some node, those too
 that were never written; then they are booked, on the leases that they had, and only then the leases are closed.
+
+A request may come to light even later, with the resume token of its client: after the window, or after a database was
+put back to an older copy. What was set aside for it has been given back, so all of it is overrun, without a payer.
 """
 
 from collections.abc import Iterator
@@ -13,7 +16,7 @@ import structlog
 
 from metering_service.domain.errors import StorageUnavailable
 from metering_service.domain.lineage import final_tally
-from metering_service.domain.records import BudgetKind, LeaseRecord, Receipt, RequestRecord, SettlementState
+from metering_service.domain.records import BudgetKind, HeldUnits, LeaseRecord, Receipt, RequestRecord, SettlementState
 from metering_service.domain.request import revive
 from metering_service.domain.settlement import held_by, overrun, split, used
 from metering_service.usecases.lease_keeper import LeaseKeeper
@@ -55,7 +58,8 @@ class Recovery:
 
     async def settle(self) -> None:
         """Book what can be booked by now; the rest next time."""
-        if self._node.clock.monotonic_ns() < self._due_ns:
+        # Whether a request still has its leases, only control can say.
+        if self._node.clock.monotonic_ns() < self._due_ns or self._keeper.closed_below_epoch is None:
             return
         try:
             await self._look_for_requests()
@@ -96,12 +100,9 @@ class Recovery:
         if tally is None:
             return False
         request.tally = tally
-        receipt = split(request.counts, record.held, request.price, debt_allowed=record.debt_allowed)
-        receipt = replace(
-            receipt,
-            overrun_tokens=overrun(receipt.usage, record.held, record.held.output_ceiling_tokens),
-            revision=1,
-        )
+        held = HeldUnits() if self._is_late(record) else record.held
+        receipt = split(request.counts, held, request.price, debt_allowed=record.debt_allowed)
+        receipt = replace(receipt, overrun_tokens=overrun(receipt.usage, held, held.output_ceiling_tokens), revision=1)
         settled = replace(
             record,
             counts=tally.counts,
@@ -112,6 +113,12 @@ class Recovery:
         )
         self._node.books.settle_left(settled, list(_consume(record, receipt, leases)))
         return True
+
+    def _is_late(self, record: RequestRecord) -> bool:
+        """Whether the leases that were to pay for it are closed already."""
+        closed_below_epoch = self._keeper.closed_below_epoch
+        assert closed_below_epoch is not None
+        return self._is_over or record.epoch < closed_below_epoch
 
 
 def _consume(record: RequestRecord, receipt: Receipt, leases: dict[str, LeaseRecord]) -> Iterator[LeaseRecord]:

@@ -39,10 +39,12 @@ async def test_both_services_tell_what_they_are(pair: Pair) -> None:
         LIFECYCLE,
         "tallygate.control.v1.FleetService",
         "tallygate.control.v1.OperationsService",
+        "tallygate.control.v1.RecoveryService",
     }
     metering = (await grpcurl(pair.metering.address, "list")).lines
     assert {name for name in metering if name.startswith("tallygate.")} == {
         METERING,
+        "tallygate.metering.v1.RecoveryService",
         "tallygate.metering.v1.UsageService",
     }
     described = await grpcurl(pair.control.address, "describe", f"{LIFECYCLE}.EnablePostpaid")

@@ -34,6 +34,7 @@ class Control:
         self.leases: dict[str, Lease] = {}
         self.nodes: dict[str, tuple[int, int, int]] = {}
         """Of each node: its epoch, since when, and when it was heard of last."""
+        self.closed_below_epoch: dict[str, int] = {}
         self.spent: defaultdict[BudgetKey, int] = defaultdict(int)
         self.recalls: defaultdict[str, list[str]] = defaultdict(list)
         self.replenished: set[str] = set()
@@ -77,6 +78,7 @@ class Control:
                 self._reclaim(node, epoch)
 
     def _reclaim(self, node: str, below_epoch: int) -> None:
+        self.closed_below_epoch[node] = below_epoch
         mine = (lease for lease in self.leases.values() if lease.node == node and lease.epoch < below_epoch)
         for lease in [lease for lease in mine if not lease.closed]:
             settled = control_lease.settle(

@@ -104,6 +104,8 @@ class Rig:
         """Take in configuration that is new; whether there was any."""
         if not self.online:
             return False
+        if self.keeper.closed_below_epoch is None:
+            self.keeper.closed_below_epoch = self.control.closed_below_epoch.get(self.node.name, 0)
         news = [name for name, version in self._told.items() if self.control.config(name).version > version]
         for name in news:
             config = self.control.config(name)

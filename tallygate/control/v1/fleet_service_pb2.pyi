@@ -223,8 +223,13 @@ class WatchConfigResponse(_message.Message):
     RECALLED_LEASE_IDS_FIELD_NUMBER: _builtins.int
     REPLENISHED_SERVICE_UIDS_FIELD_NUMBER: _builtins.int
     LOST_NODES_FIELD_NUMBER: _builtins.int
+    LEASES_CLOSED_BELOW_EPOCH_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Everything up to this version that concerns this node's subscriptions has been sent with or before this message."""
+    leases_closed_below_epoch: _builtins.int
+    """As of the hello: all leases of this node's epochs below this one are closed for good. What comes to light of those
+    epochs from now on found no payer in time.
+    """
     @_builtins.property
     def services(self) -> _containers.RepeatedCompositeFieldContainer[_config_pb2.ServiceConfig]:
         """What is new: the whole of each service that changed or was just subscribed to."""
@@ -251,10 +256,11 @@ class WatchConfigResponse(_message.Message):
         recalled_lease_ids: _abc.Iterable[_builtins.str] | None = ...,
         replenished_service_uids: _abc.Iterable[_builtins.str] | None = ...,
         lost_nodes: _abc.Iterable[Global___LostNode] | None = ...,
+        leases_closed_below_epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lost_nodes", b"lost_nodes", "recalled_lease_ids", b"recalled_lease_ids", "replenished_service_uids", b"replenished_service_uids", "services", b"services", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases_closed_below_epoch", b"leases_closed_below_epoch", "lost_nodes", b"lost_nodes", "recalled_lease_ids", b"recalled_lease_ids", "replenished_service_uids", b"replenished_service_uids", "services", b"services", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

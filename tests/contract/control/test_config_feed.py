@@ -114,7 +114,7 @@ async def test_a_node_that_never_knew_a_deleted_service_can_settle_what_it_did(k
     watcher = kit.feed.open("node-a", 1)
     await kit.feed.subscribe(watcher, [SERVICE])
     (config,) = (await read(watcher)).services
-    message = encode_update(Update(1, (config,), (), ())).services[0]
+    message = encode_update(Update(1, (config,), (), ()), 0).services[0]
     assert message.resolution == config_pb2.RESOLUTION_DELETED
     assert (message.uid, message.price.version, message.debt_allowed) == (service.uid, 1, True)
     assert not any((message.reservation_pays, message.trial_pays, message.postpaid_pays))

@@ -5,7 +5,7 @@ from metering_service.domain.records import BudgetKind
 from metering_service.domain.report import Phase
 from tests.metering.moves import granted
 from tests.metering.rig import Client, Fleet, report
-from tests.metering.samples import SERVICE, UID, with_trial
+from tests.metering.samples import SERVICE, UID, with_money, with_trial
 
 AUTHORIZE, PROGRESS, FINISH = Phase.AUTHORIZE, Phase.PROGRESS, Phase.FINISH
 
@@ -124,3 +124,22 @@ def test_what_two_lost_nodes_could_not_write_is_booked() -> None:
     fleet.run(seconds=40)
     tokens = sum(cell.usage.total for cell in fleet.database.aggregates.values())
     assert tokens == 100 + grant.output_ceiling_tokens
+
+
+def test_what_comes_to_light_after_its_lease_was_closed_is_overrun() -> None:
+    """What was set aside for it was given back, and may be spent already: so it is debt, and no payer pays twice."""
+    fleet = Fleet("a", "b")
+    with_money(fleet, 1_000)
+    grant = granted(Client(fleet["a"]).say(report(AUTHORIZE, counts=Counts(100), max_output_tokens=16)))
+    fleet.crash("a")
+    fleet.run(seconds=100)
+    fleet.start("a")
+    fleet.run(seconds=40)
+    second = Client(fleet["b"])
+    second.say(report(FINISH, counts=Counts(100, output=10), resume=grant.resume))
+    fleet.run(seconds=40)
+    second.hear()
+    assert second.durable == second.sequence
+    (part,) = [record for record in fleet.database.requests.values() if record.node == "a"]
+    assert (part.receipt.usage.total, part.receipt.overrun_tokens) == (110, 110)
+    assert (part.receipt.cost_nanos, part.receipt.debt_nanos) == (110, 110)
