@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import grpc
 
@@ -70,7 +69,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
                     raise InvalidQuery(
                         ("reports", f"more than {REPORTS_PER_MESSAGE_MAX:,} in one message: send several")
                     )
-                session.take(message.first_sequence, [report_from(report) for report in message.reports])
+                session.take(message.first_sequence, message.reports, report_from)
                 # A client that does not read is not read either: the stream's flow control slows it down.
                 while session.unsaid_count > UNSAID_MAX:
                     room.clear()
@@ -100,7 +99,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         report = _report(request.HasField("report"), request.report, None)
         if report.phase is Phase.AUTHORIZE:
             raise InvalidQuery(("report.phase", "must be PROGRESS or FINISH here: Authorize takes AUTHORIZE"))
-        report = replace(report, want_receipt=report.phase is Phase.FINISH)
+        report = report._replace(want_receipt=report.phase is Phase.FINISH)
         decision: Decision = await ask(self._node, report)
         return pb.ReportResponse(decision=decision_to(decision))
 

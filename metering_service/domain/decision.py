@@ -1,7 +1,7 @@
 """Decisions: allow or deny, why, and how far."""
 
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from metering_service.domain.records import Receipt
 
@@ -49,8 +49,7 @@ class Reason(Enum):
         return self.value[1]
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(NamedTuple):
     """How far a request may go: a ceiling on its cumulative output class."""
 
     output_ceiling_tokens: int
@@ -59,8 +58,7 @@ class Grant:
     resume: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """The answer to a report. `reason` None means ALLOW."""
 
     request_id: str

@@ -6,7 +6,7 @@ there stands.
 """
 
 from bisect import bisect_right
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from metering_service.domain.price import Price
@@ -200,12 +200,11 @@ class _Draw:
 
     def _ask_money(self, missing_input: int, missing_output: int) -> None:
         if not self._offers.money.exhausted:
-            all_held = replace(
-                self.held,
+            all_held = self.held._replace(
                 input_tokens=self.held.input_tokens + missing_input,
                 output_ceiling_tokens=self.held.output_ceiling_tokens + missing_output,
             )
             self.want = Want(MONEY, max(1, required_money(all_held, self._price) - self._before.money_nanos))
 
     def _add(self, **units: int) -> None:
-        self.held = replace(self.held, **{name: getattr(self.held, name) + more for name, more in units.items()})
+        self.held = self.held._replace(**{name: getattr(self.held, name) + more for name, more in units.items()})

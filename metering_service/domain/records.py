@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from metering_service.domain.counts import ZERO, Counts
 
@@ -23,8 +24,7 @@ class BudgetKind(StrEnum):
     MONEY = "money"
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """Who paid for a request's tokens. reserved + trial + billed + unfunded == usage, kind by kind."""
 
     usage: Counts = ZERO
@@ -39,8 +39,7 @@ class Receipt:
     revision: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class HeldUnits:
+class HeldUnits(NamedTuple):
     """What an open request has set aside at its last checkpoint, so that a successor can settle it."""
 
     input_tokens: int = 0
@@ -52,8 +51,7 @@ class HeldUnits:
     money_nanos: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class RequestRecord:
+class RequestRecord(NamedTuple):
     """One part of a request: what one node booked of it. Key: (service_uid, request_id, part).
 
     `part` is "" for a finish without an authorisation, else unique to the authorisation. `counts` are the latest; the
@@ -171,12 +169,29 @@ class DenialKey:
     reason: str
 
 
+class CountsRecord(NamedTuple):
+    """The latest counts of an open part whose record is written already, and otherwise as it was.
+
+    Flat, and in the order of `Counts`: there are very many of them.
+    """
+
+    service: str
+    request_id: str
+    part: str
+    input_tokens: int
+    cached_input_tokens: int
+    cache_write_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+
+
 @dataclass(frozen=True, slots=True)
 class CommitBatch:
     """One group commit: all of it happens, once, or none."""
 
     commit_no: int
     requests: tuple[RequestRecord, ...] = ()
+    counts: tuple[CountsRecord, ...] = ()
     leases: tuple[LeaseRecord, ...] = ()
     aggregates: tuple[tuple[AggregateKey, AggregateDelta], ...] = ()
     denials: tuple[tuple[DenialKey, int], ...] = ()

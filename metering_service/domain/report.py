@@ -1,7 +1,7 @@
 """Reports as inference servers send them, and what makes one malformed."""
 
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from metering_service.domain.counts import Counts
 
@@ -21,8 +21,7 @@ class Phase(Enum):
     FINISH = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """What an inference server says of one request: cumulative counts so far. `phase` None is an unknown one."""
 
     request_id: str

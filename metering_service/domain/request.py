@@ -11,6 +11,10 @@ from metering_service.domain.records import HeldUnits, Receipt, RequestRecord, S
 from metering_service.domain.resume import ResumeToken
 from metering_service.domain.settlement import Used, beyond, used
 
+EVERY_REPORT = -1
+NOTHING_FRESH = -1
+NOTHING = Tally()
+
 
 class Listener(Protocol):
     """Whoever speaks for a request, and can be told to stop it."""
@@ -26,9 +30,24 @@ class Request:
     is held, `booked` has been booked already (nothing, until the first settlement). `granted_output_tokens` is the
     ceiling as it was before payers were looked for beyond it; None where that was not needed. `claimed`: nobody else
     books it; a finish without authorisation, whose part has no name, must first be entered in the database.
+
+    For the fast road of progress (see `Session.take`): `quiet_tokens` is the greatest cumulative output class that
+    needs no answer, below zero where every report has to be looked at. The latest counts lie in `output_tokens`,
+    `known_*` and `fresh_*` as plain integers; `tally` merges them in when somebody asks for it. `on_record`: its record
+    was written, or is about to be, and nothing but the counts has changed since.
     """
 
+    _tally: Tally
+    fresh_output: int
+    fresh_reasoning: int
+    known_input: int
+    known_cached_input: int
+    known_cache_write: int
+    output_tokens: int
+    """The request's cumulative output class, its predecessor's part included."""
+
     __slots__ = (
+        "_tally",
         "authorised",
         "base_input_tokens",
         "base_output_tokens",
@@ -39,35 +58,56 @@ class Request:
         "dirty",
         "estimated",
         "final",
+        "fresh_output",
+        "fresh_reasoning",
         "granted_output_tokens",
         "held",
+        "known_cache_write",
+        "known_cached_input",
+        "known_input",
         "labels",
         "last_heard_ns",
         "marks",
         "max_output_tokens",
+        "on_record",
+        "output_tokens",
         "part",
         "predecessor_part",
         "price",
+        "quiet_tokens",
         "receipt",
         "request_id",
+        "service",
+        "service_uid",
         "session",
         "settle_us",
         "start_us",
         "state",
-        "tally",
         "told_to_stop",
     )
 
     def __init__(
-        self, request_id: str, part: str, *, price: Price, debt_allowed: bool, start_us: int, now_ns: int
+        self,
+        request_id: str,
+        part: str,
+        *,
+        service: str,
+        service_uid: str,
+        price: Price,
+        debt_allowed: bool,
+        start_us: int,
+        now_ns: int,
     ) -> None:
         self.request_id = request_id
         self.part = part
+        self.service = service
+        self.service_uid = service_uid
         self.price = price
         self.debt_allowed = debt_allowed
         self.start_us = start_us
         self.last_heard_ns = now_ns
-        self.tally = Tally()
+        self.quiet_tokens = EVERY_REPORT
+        self.tally = NOTHING
         self.held = HeldUnits()
         self.booked = Used(0, 0, 0, 0)
         self.receipt = Receipt()
@@ -86,8 +126,37 @@ class Request:
         self.labels: tuple[tuple[str, str], ...] = ()
         self.estimated = False
         self.dirty = False
+        self.on_record = False
         self.session: Listener | None = None
         self.marks: list[Callable[[], None]] = []
+
+    @property
+    def tally(self) -> Tally:
+        """The merged counts of all reports so far."""
+        if self.fresh_output >= 0:
+            counts = Counts(*self._fresh)
+            self.fresh_output = NOTHING_FRESH
+            self._tally = self._tally.merge(Tally.of(counts, finish=False))
+        return self._tally
+
+    @tally.setter
+    def tally(self, tally: Tally) -> None:
+        self._tally = tally
+        self.fresh_output = NOTHING_FRESH
+        self.output_tokens = tally.output.class_tokens
+        self.known_input, self.known_cached_input, self.known_cache_write = tally.input.kinds
+
+    @property
+    def _fresh(self) -> tuple[int, int, int, int, int]:
+        known = (self.known_input, self.known_cached_input, self.known_cache_write)
+        return (*known, self.fresh_output, self.fresh_reasoning)
+
+    @property
+    def latest(self) -> tuple[int, ...]:
+        """The kinds of `tally.counts`; sooner had, where only the fast road has grown them."""
+        if self.fresh_output >= 0:
+            return self._fresh
+        return (*self._tally.input.kinds, *self._tally.output.kinds)
 
     @property
     def counts(self) -> Counts:
@@ -96,11 +165,6 @@ class Request:
         if self.base_input_tokens or self.base_output_tokens:
             return beyond(counts, self.base_input_tokens, self.base_output_tokens)
         return counts
-
-    @property
-    def output_tokens(self) -> int:
-        """The request's cumulative output class, its predecessor's part included."""
-        return self.tally.output.class_tokens
 
     @property
     def ceiling_tokens(self) -> int:
@@ -136,11 +200,16 @@ class Request:
         self.debt_allowed = origin.debt_allowed
         self.authorised = True
 
-    def record(self, service: str, service_uid: str, node: str, epoch: int) -> RequestRecord:
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Which record it is, in every database."""
+        return self.service_uid, self.request_id, self.part
+
+    def record(self, node: str, epoch: int) -> RequestRecord:
         """The row as it stands now."""
         return RequestRecord(
-            service=service,
-            service_uid=service_uid,
+            service=self.service,
+            service_uid=self.service_uid,
             request_id=self.request_id,
             part=self.part,
             node=node,
@@ -168,6 +237,8 @@ def revive(record: RequestRecord, now_ns: int) -> Request:
     request = Request(
         record.request_id,
         record.part,
+        service=record.service,
+        service_uid=record.service_uid,
         price=price,
         debt_allowed=record.debt_allowed,
         start_us=record.start_us,

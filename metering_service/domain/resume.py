@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 
 from metering_service.domain.counts import ZERO
 from metering_service.domain.lineage import Origin
@@ -52,7 +52,7 @@ class ResumeToken:
         """As compact text, good for this request only; readers other than this module treat it as opaque."""
         names = [self.part, self.node, self.predecessor_part]
         numbers = [self.epoch, self.start_us, self.base_input_tokens, self.base_output_tokens, int(self.debt_allowed)]
-        values = [*names, *numbers, *astuple(self.held), *astuple(self.price), _check(request_id)]
+        values = [*names, *numbers, *self.held, self.price.version, *self.price.kinds, _check(request_id)]
         return json.dumps(values, separators=(",", ":")).encode()
 
     def record(self, service: str, service_uid: str, request_id: str) -> RequestRecord:
@@ -84,7 +84,7 @@ class ResumeToken:
 
 NAMES = 3
 HEADS = NAMES + 5
-LENGTH = HEADS + len(fields(HeldUnits)) + len(fields(Price)) + 1
+LENGTH = HEADS + len(HeldUnits._fields) + len(fields(Price)) + 1
 
 
 def decode(token: bytes, request_id: str) -> ResumeToken | None:  # noqa: PLR0911  # a list of checks

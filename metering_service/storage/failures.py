@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from asyncpg.exceptions import InterfaceError, PostgresError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -25,7 +26,15 @@ async def database_answers() -> AsyncIterator[None]:
         if not _is_away(error):
             raise
         raise StorageUnavailable(f"The metering database does not answer ({error.orig}); try again.") from error
-    except (OSError, PoolTimeout) as error:
+    except sqlite3.OperationalError as error:
+        if _is_mistake(error):
+            raise
+        raise StorageUnavailable(f"The metering database does not answer ({error}); try again.") from error
+    except PostgresError as error:
+        if not getattr(error, "sqlstate", "").startswith(_POSTGRESQL_AWAY):
+            raise
+        raise StorageUnavailable(f"The metering database does not answer ({error}); try again.") from error
+    except (OSError, PoolTimeout, InterfaceError) as error:
         raise StorageUnavailable(f"The metering database does not answer ({error}); try again.") from error
 
 
@@ -34,5 +43,9 @@ def _is_away(error: DBAPIError) -> bool:
         return True
     driver = error.orig
     if isinstance(driver, sqlite3.OperationalError):
-        return driver.sqlite_errorcode & 0xFF != _SQLITE_MISTAKE
+        return not _is_mistake(driver)
     return (getattr(driver, "sqlstate", None) or "").startswith(_POSTGRESQL_AWAY)
+
+
+def _is_mistake(error: sqlite3.OperationalError) -> bool:
+    return error.sqlite_errorcode & 0xFF == _SQLITE_MISTAKE

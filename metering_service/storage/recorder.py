@@ -1,12 +1,10 @@
 """The writing half of the metering database."""
 
 from collections.abc import Callable
-from itertools import starmap
 
-from sqlalchemy import ColumnElement, exists, false, literal_column, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import ColumnElement, exists, false, literal_column, or_, select
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from metering_service.domain.errors import NodeFenced
 from metering_service.domain.records import (
     CommitBatch,
     EpochMark,
@@ -18,15 +16,12 @@ from metering_service.domain.records import (
 from metering_service.storage.epochs import begin_epoch, ensured, history_of, locked
 from metering_service.storage.failures import database_answers
 from metering_service.storage.rows import (
-    aggregate_row,
-    denial_row,
     lease_of,
-    lease_row,
     request_of,
-    request_row,
 )
 from metering_service.storage.schema import leases, meta, nodes, requests, services
-from metering_service.storage.statements import CommitStatements, insert
+from metering_service.storage.statements import insert
+from metering_service.storage.writers import Writer, writer_for
 from tallygate._server.database import read_only
 
 _DATABASE_ID = "database_id"
@@ -36,13 +31,20 @@ _IS_OPEN = requests.c.state == literal_column(f"'{SettlementState.OPEN.value}'")
 
 
 class SqlRecorder:
-    """`Recorder` over SQLite or PostgreSQL. `id_factory` makes the database's id, if it has none yet."""
+    """`Recorder` over SQLite or PostgreSQL. `id_factory` makes the database's id, if it has none yet.
 
-    def __init__(self, engine: AsyncEngine, id_factory: Callable[[], str]) -> None:
+    `writer` is by default the one that suits the engine; close it in the end.
+    """
+
+    def __init__(self, engine: AsyncEngine, id_factory: Callable[[], str], writer: Writer | None = None) -> None:
         self._engine = engine
         self._id_factory = id_factory
-        self._statements = CommitStatements(engine.dialect)
+        self._writer = writer if writer is not None else writer_for(engine)
         self._known_services: set[tuple[str, str]] = set()
+
+    async def close(self) -> None:
+        """Let go of what this one has open by itself; the engine is its owner's to dispose of."""
+        await self._writer.close()
 
     async def database_id(self) -> str:
         """See `Recorder`."""
@@ -88,19 +90,9 @@ class SqlRecorder:
     async def commit(self, node: str, epoch: int, batch: CommitBatch) -> None:
         """See `Recorder`."""
         new_services = {(request.service_uid, request.service) for request in batch.requests} - self._known_services
-        async with database_answers(), self._engine.begin() as connection:
-            if await _advance(connection, node, epoch, batch.commit_no, batch.exchange_answered):
-                await self._write(connection, batch, new_services)
+        async with database_answers():
+            await self._writer.write(node, epoch, batch, sorted(new_services))
         self._known_services |= new_services
-
-    async def _write(self, connection: AsyncConnection, batch: CommitBatch, new_services: set[tuple[str, str]]) -> None:
-        write = self._statements
-        names = [{"service_uid": uid, "service": service} for uid, service in new_services]
-        await write.put_services.execute(connection, names)
-        await write.put_requests.execute(connection, map(request_row, batch.requests))
-        await write.put_leases.execute(connection, map(lease_row, batch.leases))
-        await write.add_usage.execute(connection, starmap(aggregate_row, batch.aggregates))
-        await write.add_denials.execute(connection, starmap(denial_row, batch.denials))
 
     async def open_requests(self, node: str, below_epoch: int) -> list[RequestRecord]:
         """See `Recorder`."""
@@ -130,20 +122,3 @@ class SqlRecorder:
         query = select(requests).where(*conditions).order_by(*requests.primary_key)
         async with database_answers(), read_only(self._engine) as connection:
             return [request_of(row) for row in (await connection.execute(query)).mappings()]
-
-
-async def _advance(
-    connection: AsyncConnection, node: str, epoch: int, commit_no: int, exchange_answered: int = 0
-) -> bool:
-    """Whether this commit is to be written now; False where it was written before. Raises NodeFenced."""
-    answered = {"answered_epoch": epoch, "exchange_answered": exchange_answered} if exchange_answered else {}
-    this_epoch = (nodes.c.node == node) & (nodes.c.epoch == epoch)
-    follows = nodes.c.commit_no == commit_no - 1
-    advanced = await connection.execute(
-        update(nodes).where(this_epoch, follows).values(commit_no=commit_no, **answered)
-    )
-    if advanced.rowcount == 1:
-        return True
-    if await connection.scalar(select(nodes.c.commit_no).where(this_epoch)) == commit_no:
-        return False
-    raise NodeFenced(f"Node {node} is not at commit {commit_no - 1} of epoch {epoch}: a later epoch has taken over.")

@@ -22,7 +22,7 @@ from metering_service.domain.records import (
 from metering_service.storage.schema import KINDS, PAYERS
 
 Labels = tuple[tuple[str, str], ...]
-Row = dict[str, Any]
+Row = tuple[Any, ...]
 
 SUMS = (*(f"{payer}_tokens" for payer in PAYERS), "overrun_tokens", "cost_nanos", "debt_nanos", "request_count")
 """Columns of `minute_usage` beside the counts by kind, named as in `AggregateDelta`."""
@@ -42,42 +42,38 @@ def labels_of(text: str) -> Labels:
 
 
 def request_row(record: RequestRecord) -> Row:
-    """A row of `requests`."""
-    counts, receipt = record.counts, record.receipt
-    return {
-        "service": record.service,
-        "request_id": record.request_id,
-        "part": record.part,
-        "service_uid": record.service_uid,
-        "node": record.node,
-        "epoch": record.epoch,
-        "state": record.state.value,
-        "input_tokens": counts.input,
-        "cached_input_tokens": counts.cached_input,
-        "cache_write_tokens": counts.cache_write,
-        "output_tokens": counts.output,
-        "reasoning_tokens": counts.reasoning,
-        "reserved": _counts_text(receipt.reserved),
-        "trial": _counts_text(receipt.trial),
-        "billed": _counts_text(receipt.billed),
-        "unfunded": _counts_text(receipt.unfunded),
-        "overrun_tokens": receipt.overrun_tokens,
-        "cost_nanos": receipt.cost_nanos,
-        "debt_nanos": receipt.debt_nanos,
-        "price_version": receipt.price_version,
-        "revision": receipt.revision,
-        "held": _held_text(record.held),
-        "price": _price_text(record.price_nanos_per_million),
-        "debt_allowed": record.debt_allowed,
-        "estimated": record.estimated,
-        "credential": record.credential,
-        "labels": labels_text(record.labels),
-        "start_us": record.start_us,
-        "settle_us": record.settle_us,
-        "predecessor_part": record.predecessor_part,
-        "base_input_tokens": record.base_input_tokens,
-        "base_output_tokens": record.base_output_tokens,
-    }
+    """A row of `requests`, in the order of its columns."""
+    receipt = record.receipt
+    return (
+        record.service,
+        record.request_id,
+        record.part,
+        record.service_uid,
+        record.node,
+        record.epoch,
+        record.state.value,
+        *record.counts,
+        _counts_text(receipt.reserved),
+        _counts_text(receipt.trial),
+        _counts_text(receipt.billed),
+        _counts_text(receipt.unfunded),
+        receipt.overrun_tokens,
+        receipt.cost_nanos,
+        receipt.debt_nanos,
+        receipt.price_version,
+        receipt.revision,
+        _held_text(record.held),
+        _price_text(record.price_nanos_per_million),
+        record.debt_allowed,
+        record.estimated,
+        record.credential,
+        labels_text(record.labels),
+        record.start_us,
+        record.settle_us,
+        record.predecessor_part,
+        record.base_input_tokens,
+        record.base_output_tokens,
+    )
 
 
 def request_of(row: RowMapping) -> RequestRecord:
@@ -108,17 +104,17 @@ def request_of(row: RowMapping) -> RequestRecord:
 
 
 def lease_row(record: LeaseRecord) -> Row:
-    """A row of `leases`."""
-    return {
-        "lease_id": record.lease_id,
-        "service": record.service,
-        "service_uid": record.service_uid,
-        "node": record.node,
-        "epoch": record.epoch,
-        "budget_kind": record.budget_kind.value,
-        "consumed_units": record.consumed_units,
-        "closed": record.closed,
-    }
+    """A row of `leases`, in the order of its columns."""
+    return (
+        record.lease_id,
+        record.service,
+        record.service_uid,
+        record.node,
+        record.epoch,
+        record.budget_kind.value,
+        record.consumed_units,
+        record.closed,
+    )
 
 
 def lease_of(row: RowMapping) -> LeaseRecord:
@@ -136,21 +132,16 @@ def lease_of(row: RowMapping) -> LeaseRecord:
 
 
 def aggregate_row(key: AggregateKey, delta: AggregateDelta) -> Row:
-    """A row of `minute_usage`."""
-    usage = delta.usage
-    return {
-        "service": key.service,
-        "minute_us": key.minute_us,
-        "service_uid": key.service_uid,
-        "credential": key.credential,
-        "labels": labels_text(key.labels),
-        "input_tokens": usage.input,
-        "cached_input_tokens": usage.cached_input,
-        "cache_write_tokens": usage.cache_write,
-        "output_tokens": usage.output,
-        "reasoning_tokens": usage.reasoning,
-        **{name: getattr(delta, name) for name in SUMS},
-    }
+    """A row of `minute_usage`, in the order of its columns."""
+    return (
+        key.service,
+        key.minute_us,
+        key.service_uid,
+        key.credential,
+        labels_text(key.labels),
+        *delta.usage,
+        *(getattr(delta, name) for name in SUMS),
+    )
 
 
 def aggregate_of(row: RowMapping) -> AggregateDelta:
@@ -159,15 +150,8 @@ def aggregate_of(row: RowMapping) -> AggregateDelta:
 
 
 def denial_row(key: DenialKey, count: int) -> Row:
-    """A row of `minute_denials`."""
-    return {
-        "service": key.service,
-        "minute_us": key.minute_us,
-        "service_uid": key.service_uid,
-        "credential": key.credential,
-        "reason": key.reason,
-        "denial_count": count,
-    }
+    """A row of `minute_denials`, in the order of its columns."""
+    return (key.service, key.minute_us, key.service_uid, key.credential, key.reason, count)
 
 
 def _usage_of(row: RowMapping) -> Counts:
@@ -196,25 +180,11 @@ def _price_text(price: tuple[int, ...]) -> str:
 
 
 def _counts_text(counts: Counts) -> str:
-    if counts == ZERO:
-        return "[]"
-    return f"[{counts.input},{counts.cached_input},{counts.cache_write},{counts.output},{counts.reasoning}]"
+    return "[]" if counts == ZERO else "[%d,%d,%d,%d,%d]" % counts  # noqa: UP031  # half the time of the others
 
 
 def _held_text(held: HeldUnits) -> str:
-    if held == _NOTHING_HELD:
-        return "[]"
-    return _numbers_text(
-        (
-            held.input_tokens,
-            held.output_ceiling_tokens,
-            held.reserved_input_tokens,
-            held.reserved_output_tokens,
-            held.trial_tokens,
-            held.billed_tokens,
-            held.money_nanos,
-        )
-    )
+    return "[]" if held == _NOTHING_HELD else "[%d,%d,%d,%d,%d,%d,%d]" % held  # noqa: UP031  # as above
 
 
 def _numbers_text(numbers: Iterable[int]) -> str:

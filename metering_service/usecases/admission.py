@@ -18,6 +18,8 @@ def new_request(node: Node, config: ServiceConfig, report: Report, origin: Origi
     request = Request(
         report.request_id,
         part,
+        service=config.name,
+        service_uid=config.uid,
         price=config.price,
         debt_allowed=config.debt_allowed,
         start_us=node.clock.now_us(),
@@ -59,7 +61,7 @@ def authorise(
     node.hold(service, request, extension.held)
     request.final = extension.want is None and _is_last(request)
     service.open[report.request_id] = request
-    node.books.begin(service, request)
+    node.books.begin(request)
     return request
 
 

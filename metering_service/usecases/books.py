@@ -1,7 +1,7 @@
 """What must reach the database: bookings, checkpoints, consumption, denials; gathered for a group commit."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from metering_service.domain.decision import Decision
@@ -10,6 +10,7 @@ from metering_service.domain.records import (
     AggregateDelta,
     AggregateKey,
     CommitBatch,
+    CountsRecord,
     DenialKey,
     LeaseRecord,
     Receipt,
@@ -23,6 +24,9 @@ from tallygate._server.clock import Clock
 
 MINUTE_US = 60_000_000
 
+CHECKPOINT_SLICE = 1_024
+"""Of the requests whose counts wait for their checkpoint, so many go into one commit."""
+
 RecordKey: TypeAlias = tuple[str, str, str]
 
 
@@ -31,6 +35,7 @@ class Gathering:
     """What goes into one commit, and who wants to know when it is done."""
 
     requests: dict[RecordKey, RequestRecord] = field(default_factory=dict)
+    counts: list[CountsRecord] = field(default_factory=list)
     pools: dict[str, Pool] = field(default_factory=dict)
     leases: dict[str, LeaseRecord] = field(default_factory=dict)
     aggregates: dict[AggregateKey, AggregateDelta] = field(default_factory=dict)
@@ -43,13 +48,14 @@ class Gathering:
         return CommitBatch(
             commit_no,
             tuple(self.requests.values()),
+            tuple(self.counts),
             tuple(self.leases.values()),
             tuple(self.aggregates.items()),
             tuple(self.denials.items()),
         )
 
     def __bool__(self) -> bool:
-        return bool(self.requests or self.pools or self.leases or self.denials or self.callbacks)
+        return bool(self.requests or self.counts or self.pools or self.leases or self.denials or self.callbacks)
 
 
 class Books:
@@ -62,7 +68,10 @@ class Books:
         self._settings = settings
         self._next = Gathering()
         self._in_flight: Gathering | None = None
-        self._dirty: dict[RecordKey, tuple[ServiceState, Request]] = {}
+        self._dirty: dict[Request, None] = {}
+        self._when_checkpointed: list[Callable[[], None]] = []
+        self._sweep: dict[Request, None] = {}
+        self._when_swept: list[Callable[[], None]] = []
         self.on_work: Callable[[], None] = lambda: None
 
     @property
@@ -76,8 +85,7 @@ class Books:
         before = request.receipt
         first = request.settle_us is None
         receipt = split(request.counts, request.held, request.price, debt_allowed=request.debt_allowed)
-        receipt = replace(
-            receipt,
+        receipt = receipt._replace(
             # Money that was booked is not taken back by a late report: AdjustAccount is for that.
             cost_nanos=max(receipt.cost_nanos, before.cost_nanos),
             debt_nanos=receipt.debt_nanos + before.debt_nanos,
@@ -91,32 +99,41 @@ class Books:
         self._add_aggregate(service, request, before, receipt, first=first)
         if self._next.first_us is None:
             self._next.first_us = request.settle_us
-        self._put(service, request)
+        self._put(request)
         for pool in service.pools.values():
             if pool.booked != pool.committed:
                 self._next.pools[pool.lease_id] = pool
         self.on_work()
 
-    def checkpoint(self, service: ServiceState, request: Request, when_done: Callable[[], None] | None = None) -> None:
+    def checkpoint(self, request: Request, when_done: Callable[[], None] | None = None) -> None:
         """A request began, or its counts changed: commit that before long, so that a crash can settle it."""
         if not request.dirty:
-            request.dirty = True
-            self._dirty[self._key(service, request)] = (service, request)
+            self.note_counts(request)
         if when_done is not None:
             request.marks.append(when_done)
         self.on_work()
 
-    def begin(self, service: ServiceState, request: Request) -> None:
+    def note_counts(self, request: Request) -> None:
+        """Counts of a request that was not dirty changed: the next checkpoint has them. Callers say when to wake."""
+        request.dirty = True
+        self._dirty[request] = None
+
+    def when_checkpointed(self, callback: Callable[[], None]) -> None:
+        """Call back once all counts as they are now are committed."""
+        self._when_checkpointed.append(callback)
+        self.on_work()
+
+    def begin(self, request: Request) -> None:
         """A request began. One that goes on from another node's part is on record at once, so that all nodes know."""
         if request.predecessor_part is None:
-            self.checkpoint(service, request)
+            self.checkpoint(request)
         else:
-            self._put(service, request)
+            self._put(request)
             self.on_work()
 
-    def claim(self, service: ServiceState, request: Request, when_done: Callable[[], None]) -> None:
+    def claim(self, request: Request, when_done: Callable[[], None]) -> None:
         """Enter a finish without authorisation, unless another node was faster; who it was is then to be looked up."""
-        self._put(service, request)
+        self._put(request)
         self._next.callbacks.append(when_done)
         self.on_work()
 
@@ -139,9 +156,9 @@ class Books:
         self._next.callbacks.append(callback)
         self.on_work()
 
-    def when_durable(self, service: ServiceState, request: Request, callback: Callable[[], None]) -> None:
+    def when_durable(self, request: Request, callback: Callable[[], None]) -> None:
         """Call back once what is booked of this request now is committed: at once, if it is."""
-        key = self._key(service, request)
+        key = request.key
         if key in self._next.requests:
             self._next.callbacks.append(callback)
         elif self._in_flight is not None and key in self._in_flight.requests:
@@ -164,10 +181,10 @@ class Books:
 
     def gather(self, *, checkpoints: bool) -> Gathering | None:
         """Take what waits, for one commit; None if there is nothing. One at a time: then `committed`."""
-        if checkpoints:
-            for service, request in self._dirty.values():
-                self._put(service, request)
-            self._dirty.clear()
+        if checkpoints and not self._sweep:
+            self._sweep, self._dirty = self._dirty, self._sweep
+            self._when_swept, self._when_checkpointed = self._when_checkpointed, []
+        self._checkpoint()
         gathering = self._next
         if not gathering:
             return None
@@ -206,21 +223,48 @@ class Books:
     @property
     def idle(self) -> bool:
         """Whether everything is in the database."""
-        return not self._next and self._in_flight is None and not self._dirty
+        return not self._next and self._in_flight is None and not self.has_dirty and not self.is_sweeping
 
     @property
     def has_dirty(self) -> bool:
-        """Whether counts of running requests wait for their checkpoint."""
-        return bool(self._dirty)
+        """Whether counts of running requests wait for a checkpoint to begin."""
+        return bool(self._dirty or self._when_checkpointed)
 
-    def _put(self, service: ServiceState, request: Request) -> None:
-        key = self._key(service, request)
-        self._next.requests[key] = request.record(service.name, service.uid, self._node, self._epoch)
-        self._next.callbacks.extend(request.marks)
-        request.marks.clear()
-        request.dirty = False
-        if not request.is_open:
-            self._dirty.pop(key, None)
+    @property
+    def is_sweeping(self) -> bool:
+        """Whether a checkpoint has begun, and needs more commits to end."""
+        return bool(self._sweep)
+
+    def _checkpoint(self) -> None:
+        """A part of the checkpoint that goes on: not so much that decisions would wait for it."""
+        for _ in range(min(CHECKPOINT_SLICE, len(self._sweep))):
+            request = next(iter(self._sweep))
+            if request.on_record and request.key not in self._next.requests:
+                self._put_counts(request)
+            else:
+                self._put(request)
+        if not self._sweep:
+            self._next.callbacks += self._when_swept
+            self._when_swept = []
+
+    def _put(self, request: Request) -> None:
+        """The whole record, as it is now."""
+        self._next.requests[request.key] = request.record(self._node, self._epoch)
+        request.on_record = request.is_open and request.claimed and request.part != ""
+        self._is_put(request)
+
+    def _put_counts(self, request: Request) -> None:
+        self._next.counts.append(CountsRecord(request.service, request.request_id, request.part, *request.latest))
+        self._is_put(request)
+
+    def _is_put(self, request: Request) -> None:
+        if request.marks:
+            self._next.callbacks += request.marks
+            request.marks.clear()
+        if request.dirty:
+            request.dirty = False
+            self._dirty.pop(request, None)
+            self._sweep.pop(request, None)
 
     def _add_aggregate(
         self, service: ServiceState, request: Request, before: Receipt, now: Receipt, *, first: bool
@@ -230,10 +274,6 @@ class Books:
 
     def _minute_us(self) -> int:
         return self._clock.now_us() // MINUTE_US * MINUTE_US
-
-    @staticmethod
-    def _key(service: ServiceState, request: Request) -> RecordKey:
-        return (service.uid, request.request_id, request.part)
 
 
 def _add(cell: AggregateDelta, before: Receipt, now: Receipt, *, first: bool) -> None:

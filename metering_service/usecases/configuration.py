@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from metering_service.domain.decision import deny
+from metering_service.domain.request import EVERY_REPORT
 from metering_service.domain.service import ServiceConfig, Status
 from metering_service.usecases.node import Node
 from metering_service.usecases.parking import retry
@@ -26,6 +27,7 @@ def take_config(node: Node, config: ServiceConfig) -> None:
     service.config = config
     refusal = config.refusal()
     for request in list(service.open.values()):
+        request.quiet_tokens = EVERY_REPORT
         if refusal is None:
             request.told_to_stop = False
         elif not request.told_to_stop and request.session is not None:

@@ -54,6 +54,8 @@ class GroupCommitter:
             began = loop.time()
             if await self._commit(checkpoints=due, even_nothing=began >= next_heartbeat):
                 next_heartbeat = loop.time() + HEARTBEAT_S
+            if self._books.is_sweeping:
+                self._work.set()
             # A commit costs some milliseconds of processor however little is in it: let some more gather.
             await asyncio.sleep(max(0.0, began + COMMIT_INTERVAL_S - loop.time()))
 

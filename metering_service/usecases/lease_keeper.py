@@ -18,8 +18,8 @@ class LeaseKeeper:
         self._adopted: dict[str, LeaseRecord] = {}
         self._unmarked = 0
         self._recalled: set[str] = set()
-        self.closed_below_epoch: int | None = None
-        """Control has closed all leases of this node's epochs below this one for good; None before it has said so."""
+        self.closed_below_epoch = 0
+        """Control has closed all leases of this node's epochs below this one for good, as far as it has said so."""
         self.recovered = False
         """Whether all that earlier epochs left is booked, and their leases were handed to `inherit`."""
 

@@ -7,7 +7,7 @@ from typing import Protocol
 from metering_service.domain.counts import Counts
 from metering_service.domain.funding import Offers, Want
 from metering_service.domain.records import HeldUnits
-from metering_service.domain.request import Request
+from metering_service.domain.request import EVERY_REPORT, Request
 from metering_service.usecases.books import Books
 from metering_service.usecases.ports import Running
 from metering_service.usecases.service_state import ServiceState
@@ -107,6 +107,7 @@ class Node:
         """The request came back from elsewhere as a later part: book this one once it is known how far it got."""
         if service.open.get(request.request_id) is request:
             del service.open[request.request_id]
+            request.quiet_tokens = EVERY_REPORT
             request.session = None
             self.silent[request] = service
 

@@ -45,8 +45,10 @@ class Recorder(Protocol):
 
         It begins with one conditional update, `commit_no = n where node and epoch and commit_no = n - 1`. No row
         updated: if the row says this epoch and n, this batch was written before and the call succeeds; else NodeFenced.
-        Requests are upserted as whole rows, leases as absolute consumption (by maximum; `closed` latches), aggregates
-        and denials are added. Raises StorageUnavailable when the outcome is not known.
+        Requests are upserted as whole rows, counts replace those of open requests, leases are absolute consumption (by
+        maximum; `closed` latches), aggregates and denials are added. No two of one kind have the same key.
+
+        Raises StorageUnavailable when the outcome is not known.
         """
 
     async def open_requests(self, node: str, below_epoch: int) -> list[RequestRecord]:

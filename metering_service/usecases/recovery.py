@@ -58,8 +58,7 @@ class Recovery:
 
     async def settle(self) -> None:
         """Book what can be booked by now; the rest next time."""
-        # Whether a request still has its leases, only control can say.
-        if self._node.clock.monotonic_ns() < self._due_ns or self._keeper.closed_below_epoch is None:
+        if self._node.clock.monotonic_ns() < self._due_ns:
             return
         try:
             await self._look_for_requests()
@@ -102,9 +101,8 @@ class Recovery:
         request.tally = tally
         held = HeldUnits() if self._is_late(record) else record.held
         receipt = split(request.counts, held, request.price, debt_allowed=record.debt_allowed)
-        receipt = replace(receipt, overrun_tokens=overrun(receipt.usage, held, held.output_ceiling_tokens), revision=1)
-        settled = replace(
-            record,
+        receipt = receipt._replace(overrun_tokens=overrun(receipt.usage, held, held.output_ceiling_tokens), revision=1)
+        settled = record._replace(
             counts=tally.counts,
             state=SettlementState.TIMED_OUT,
             receipt=receipt,
@@ -116,9 +114,7 @@ class Recovery:
 
     def _is_late(self, record: RequestRecord) -> bool:
         """Whether the leases that were to pay for it are closed already."""
-        closed_below_epoch = self._keeper.closed_below_epoch
-        assert closed_below_epoch is not None
-        return self._is_over or record.epoch < closed_below_epoch
+        return self._is_over or record.epoch < self._keeper.closed_below_epoch
 
 
 def _consume(record: RequestRecord, receipt: Receipt, leases: dict[str, LeaseRecord]) -> Iterator[LeaseRecord]:

@@ -73,7 +73,7 @@ def _count(node: Node, service: ServiceState, config: ServiceConfig, request: Re
         # Work that was done is recorded in full, whoever failed to ask first.
         request = new_request(node, config, report, waiter.origin, part=node.new_part())
         service.open[report.request_id] = request
-        node.books.begin(service, request)
+        node.books.begin(request)
     _hear(node, service, request, waiter)
     if report.phase is Phase.FINISH or not request.is_open:
         answer = finish(node, service, request, waiter)
@@ -91,7 +91,7 @@ def _claim(node: Node, service: ServiceState, config: ServiceConfig, waiter: Wai
     request.tally = Tally.of(report.counts, finish=True)
     service.open[report.request_id] = request
     waiter.lookup = Lookup.UNDER_WAY
-    node.books.claim(service, request, lambda: node.errands.look_up(service, report.request_id))
+    node.books.claim(request, lambda: node.errands.look_up(service, report.request_id))
     return PARKED
 
 
@@ -132,10 +132,12 @@ def _hear(node: Node, service: ServiceState, request: Request, waiter: Waiter) -
     merged = request.tally.merge(Tally.of(report.counts, finish=report.phase is Phase.FINISH))
     if request.is_open:
         _listen(node, service, request, waiter.asker)
-        request.estimated = report.estimated
+        if request.estimated is not report.estimated:
+            request.estimated = report.estimated
+            request.on_record = False
         if merged.counts != request.tally.counts:
             waiter.mark.expect()
-            node.books.checkpoint(service, request, waiter.mark.done)
+            node.books.checkpoint(request, waiter.mark.done)
         request.tally = merged
     elif merged.counts.total > request.tally.counts.total:
         # What is booked is not booked anew by a report that only sorts the same tokens otherwise.

@@ -8,7 +8,8 @@ from metering_service.domain.funding import NOTHING, Offer, Offers
 from metering_service.domain.pool import Pool
 from metering_service.domain.price import Price
 from metering_service.domain.records import BudgetKind, HeldUnits
-from metering_service.domain.request import Request
+from metering_service.domain.report import TOKENS_MAX
+from metering_service.domain.request import EVERY_REPORT, Request
 from metering_service.domain.service import ServiceConfig
 from metering_service.domain.settlement import Used
 
@@ -104,6 +105,7 @@ class ServiceState:
             if units:
                 self.pool(kind).hold(units, now_ns)
         request.held = held
+        request.on_record = False
 
     def book(self, request: Request, now_used: Used) -> None:
         """Turn a request's hold into what it used; the rest is free again at once."""
@@ -122,6 +124,17 @@ class ServiceState:
             if held_units != was or now != was:
                 self.pool(kind).book(held_units - was, now - was)
         request.booked = now_used
+
+    def quiet_tokens(self, request: Request) -> int:
+        """The greatest output class that an open request may report without being answered; see `Request`."""
+        refused = self.config is None or self.config.refusal() is not None
+        grown = request.tally.input.class_tokens > request.base_input_tokens + request.held.input_tokens
+        if refused or grown or request.estimated or not (request.authorised and request.claimed):
+            return EVERY_REPORT
+        limit, ceiling = request.max_output_tokens, request.ceiling_tokens
+        # At the server's own limit there is nothing to renew.
+        quiet = ceiling if request.final and limit is not None and ceiling >= limit else ceiling // 2
+        return min(quiet, TOKENS_MAX)
 
     def ask_again(self) -> None:
         """Forget what requests were waiting for; those that still wait say so again."""

@@ -2,8 +2,8 @@
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
 
 from metering_service.domain.decision import Decision
 from metering_service.domain.errors import SequenceGap
@@ -15,11 +15,41 @@ from metering_service.usecases.reports import process
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.waiting import Mark, Parked
 
+PROGRESS = Phase.PROGRESS.value
+"""As it is on the wire."""
+
 NAMES_MAX = 65_536
 """So many requests' services one stream remembers, so that later reports need not name them; all that run, anyway."""
 
 Named: TypeAlias = tuple[int | None, Decision]
 """A decision and the number of the report that it answers; None for an unasked one."""
+
+
+class WireUsage(Protocol):
+    """Counts as they came: what the fast road reads of them."""
+
+    input_tokens: int
+    cached_input_tokens: int
+    cache_write_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+
+
+class WireReport(Protocol):
+    """A report as it came: what the fast road reads of it."""
+
+    request_id: str
+    service: str
+    resume: bytes
+    estimated: bool
+
+    @property
+    def phase(self) -> int:
+        """Its number on the wire."""
+
+    @property
+    def usage(self) -> WireUsage:
+        """Its counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,32 +74,82 @@ class Session:
         self._parked: set[int] = set()
         self._marks: deque[tuple[int, Mark]] = deque()
         self._names: OrderedDict[str, str] = OrderedDict()
+        self._following: dict[str, Request] = {}
         self._said: list[Named] = []
         self._has_news = False
         self._is_leaving = False
 
-    def take(self, first_sequence: int, reports: Sequence[Report]) -> None:
-        """Decide on a message's reports, all in one pass. Raises SequenceGap."""
+    def take(self, first_sequence: int, reports: Sequence[WireReport], decode: Callable[[Any], Report]) -> None:
+        """Decide on a message's reports, all in one pass. Raises SequenceGap.
+
+        The fast road: progress of a request that this stream speaks of, inside the first half of its grant, of which
+        only the output has grown. That is nearly all reports of a busy server. It takes its counts straight from the
+        message, as integers, and leaves everything else to `_decide`: a fifteenth of the time. Written out in the loop,
+        since a call for each report would cost as much as all the rest of it.
+        """
         if self._is_leaving:
             return
         if reports and first_sequence != self._last_sequence + 1:
             raise SequenceGap(self._last_sequence + 1, first_sequence)
         mark = Mark(self._advance)
         mark.expect()
-        sequence = self._last_sequence
+        sequence, following, books = self._last_sequence, self._following, self._node.books
+        counted = False
         for report in reports:
             sequence += 1
-            answer = process(self._node, self._named(report), self, sequence, mark)
-            if isinstance(answer, Parked):
-                # A finish that waits is answered: what else there is to say of it comes once it is durable.
-                if report.phase is not Phase.FINISH:
-                    self._parked.add(sequence)
-            elif answer is not None:
-                self._said.append((sequence, answer))
+            if report.phase == PROGRESS and (request := following.get(report.request_id)) is not None:
+                usage = report.usage
+                output, reasoning = usage.output_tokens, usage.reasoning_tokens
+                if (
+                    request.output_tokens < output + reasoning <= request.quiet_tokens
+                    and output >= 0
+                    and reasoning >= 0
+                    and usage.input_tokens == request.known_input
+                    and usage.cached_input_tokens == request.known_cached_input
+                    and usage.cache_write_tokens == request.known_cache_write
+                    and request.session is self
+                    and not (report.service or report.resume or report.estimated)
+                ):
+                    request.fresh_output, request.fresh_reasoning = output, reasoning
+                    request.output_tokens = output + reasoning
+                    if not request.dirty:
+                        books.note_counts(request)
+                    counted = True
+                    continue
+            self._decide(decode(report), sequence, mark)
+        if counted:
+            mark.expect()
+            books.when_checkpointed(mark.done)
         self._last_sequence = sequence
         self._marks.append((sequence, mark))
         self._news()
         mark.done()
+
+    def _decide(self, report: Report, sequence: int, mark: Mark) -> None:
+        """The road of every other report."""
+        report = self._named(report)
+        answer = process(self._node, report, self, sequence, mark)
+        if isinstance(answer, Parked):
+            # A finish that waits is answered: what else there is to say of it comes once it is durable.
+            if report.phase is not Phase.FINISH:
+                self._parked.add(sequence)
+            return
+        if answer is not None:
+            self._said.append((sequence, answer))
+        if report.phase is Phase.FINISH:
+            self._following.pop(report.request_id, None)
+        else:
+            self._follow(report)
+
+    def _follow(self, report: Report) -> None:
+        """Let what comes next of a running request take the fast road, as far as its grant goes."""
+        service = self._node.services.get(report.service)
+        request = service.open.get(report.request_id) if service is not None else None
+        if service is None or request is None or request.session is not self:
+            return
+        request.quiet_tokens = service.quiet_tokens(request)
+        if request.quiet_tokens >= 0:
+            self._following[report.request_id] = request
 
     def answer(self, sequence: int, decision: Decision | None) -> None:
         """See Asker."""
@@ -133,7 +213,7 @@ class Session:
         """A report with its service: named in it, or earlier on this stream for the same id."""
         if not report.service:
             service = self._names.get(report.request_id)
-            return replace(report, service=service) if service is not None else report
+            return report._replace(service=service) if service is not None else report
         self._names[report.request_id] = report.service
         if len(self._names) > NAMES_MAX:
             self._forget_names()

@@ -1,14 +1,13 @@
 """The end of a request: finished by its server, or timed out."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from metering_service.domain.decision import Decision, deny
 from metering_service.domain.funding import extend
 from metering_service.domain.lineage import final_tally
 from metering_service.domain.records import RequestRecord, SettlementState
 from metering_service.domain.report import Phase
-from metering_service.domain.request import Request
+from metering_service.domain.request import EVERY_REPORT, Request
 from metering_service.usecases.node import Node
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.waiting import PARKED, Answer, Waiter
@@ -28,6 +27,7 @@ def finish(node: Node, service: ServiceState, request: Request, waiter: Waiter) 
 def settle(node: Node, service: ServiceState, request: Request, state: SettlementState) -> None:
     """Book, and keep the request in memory for repeats, unless a later part of it has taken its place there."""
     request.state = state
+    request.quiet_tokens = EVERY_REPORT
     node.books.settle(service, request)
     node.silent.pop(request, None)
     known = service.open if request.request_id in service.open else service.finished
@@ -111,13 +111,13 @@ def _answer(node: Node, service: ServiceState, request: Request, waiter: Waiter)
     refusal = config.refusal()
     mark, report = waiter.mark, waiter.report
     mark.expect()
-    node.books.when_durable(service, request, mark.done)
+    node.books.when_durable(request, mark.done)
     decision = Decision(request.request_id, config_version=config.version)
     if refusal is not None and not request.authorised:
         decision = deny(request.request_id, refusal, config_version=config.version)
     if report.want_receipt:
         asker, sequence = waiter.asker, waiter.sequence
-        told = replace(decision, receipt=request.receipt)
-        node.books.when_durable(service, request, lambda: asker.receipt(sequence, told))
+        told = decision._replace(receipt=request.receipt)
+        node.books.when_durable(request, lambda: asker.receipt(sequence, told))
         return None
     return None if decision.allowed else decision

@@ -1,7 +1,6 @@
 """One report, one decision: for scripts and small servers."""
 
 import asyncio
-from dataclasses import replace
 
 from metering_service.domain.decision import Decision
 from metering_service.domain.errors import StorageUnavailable
@@ -64,7 +63,7 @@ async def _ask(node: Node, report: Report) -> Decision:
     if caller.with_receipt is not None:
         if decision is None:
             return caller.with_receipt
-        return replace(decision, receipt=caller.with_receipt.receipt)
+        return decision._replace(receipt=caller.with_receipt.receipt)
     service = node.services.get(report.service)
     version = service.config.version if service is not None and service.config is not None else 0
     return decision if decision is not None else Decision(report.request_id, config_version=version)

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from tallygate._server.errors import ConfigurationError, DatabaseError
 from tallygate._server.migration import explain, migrate
 
-__all__ = ["create_engine", "migrate", "normalise_url", "read_only"]
+__all__ = ["create_engine", "migrate", "normalise_url", "read_only", "sqlite_connector"]
 
 SQLITE: Final = "sqlite+aiosqlite"
 POSTGRESQL: Final = "postgresql+asyncpg"
@@ -121,6 +121,23 @@ async def read_only(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
             await connection.execution_options(**{_READ_ONLY: True})
         async with connection.begin():
             yield connection
+
+
+def sqlite_connector(engine: AsyncEngine) -> Callable[[], sqlite3.Connection]:
+    """Opens connections to the engine's SQLite file, set up in the same way, for code that needs no engine.
+
+    They may be handed from thread to thread, and leave transactions to their users.
+    """
+    (path, *_), options = engine.dialect.create_connect_args(engine.url)
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, uri="uri" in options
+        )
+        _prepare_sqlite(connection, None)
+        return connection
+
+    return connect
 
 
 def _make_directory(url: URL) -> None:

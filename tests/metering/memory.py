@@ -3,6 +3,7 @@
 from collections import defaultdict
 from dataclasses import replace
 
+from metering_service.domain.counts import Counts
 from metering_service.domain.errors import NodeFenced, StorageUnavailable
 from metering_service.domain.records import (
     AggregateDelta,
@@ -74,6 +75,10 @@ class MemoryRecorder:
         self.nodes[node] = (epoch, batch.commit_no)
         for request in batch.requests:
             self._put_request(request)
+        for service, request_id, part, *counts in batch.counts:
+            before = self.requests.get((service, request_id, part))
+            if before is not None and before.state is SettlementState.OPEN:
+                self.requests[before.service, request_id, part] = before._replace(counts=Counts(*counts))
         for lease in batch.leases:
             self._put_lease(lease)
         for key, delta in batch.aggregates:

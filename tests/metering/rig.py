@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from metering_service.api.codec import report_from
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision
 from metering_service.domain.errors import StorageUnavailable
@@ -23,6 +24,7 @@ from metering_service.usecases.settle import forget_finished, look_for_silent, t
 from tallygate._server.clock import ManualClock
 from tests.metering.control import VALID_FOR_NS, Control
 from tests.metering.memory import MemoryRecorder
+from tests.metering.wire import report_to
 
 T = TypeVar("T")
 BEAT_MS = 20
@@ -104,8 +106,7 @@ class Rig:
         """Take in configuration that is new; whether there was any."""
         if not self.online:
             return False
-        if self.keeper.closed_below_epoch is None:
-            self.keeper.closed_below_epoch = self.control.closed_below_epoch.get(self.node.name, 0)
+        self.keeper.closed_below_epoch = self.control.closed_below_epoch.get(self.node.name, 0)
         news = [name for name, version in self._told.items() if self.control.config(name).version > version]
         for name in news:
             config = self.control.config(name)
@@ -251,7 +252,7 @@ class Client:
 
     def send(self, *reports: Report) -> None:
         """One message; nothing happens in between."""
-        self.session.take(self.sequence + 1, reports)
+        self.session.take(self.sequence + 1, [report_to(report) for report in reports], report_from)
         self.sequence += len(reports)
         self.hear()
 

@@ -12,6 +12,8 @@ from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
+from metering_service.domain.records import CommitBatch
+from metering_service.storage.writers import Names, SqliteWriter
 from tallygate._server.database import create_engine, migrate
 
 _COMPILED: dict[Any, Any] = {}
@@ -119,6 +121,14 @@ class SimulatedDatabase:
         event.listen(engine, "commit", self._count)
         self.engine: AsyncEngine = _AtomicEngine(engine)
 
+    def writer(self) -> "InlineWriter":
+        """What writes a node's group commits, at once."""
+        return InlineWriter(self)
+
+    def written(self) -> None:
+        """Something was."""
+        self.writes += 1
+
     def copy(self) -> bytes:
         """A backup."""
         return self._raw.serialize()
@@ -141,7 +151,23 @@ class SimulatedDatabase:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def _count(self, connection: Connection) -> None:
-        self.writes += 1
+        self.written()
+
+
+class InlineWriter(SqliteWriter):
+    """The real one, without its thread, on the one connection that there is."""
+
+    def __init__(self, database: SimulatedDatabase) -> None:
+        super().__init__(lambda: database._raw)
+        self._database = database
+
+    async def write(self, node: str, epoch: int, batch: CommitBatch, names: Names) -> None:
+        """See `Writer`."""
+        self.write_now(node, epoch, batch, names)
+        self._database.written()
+
+    def _let_go(self) -> None:
+        """The database lives as long as the simulation."""
 
 
 @cache

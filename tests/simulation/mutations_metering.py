@@ -5,13 +5,13 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from sqlalchemy import or_, update
+from sqlalchemy import or_
 
 from metering_service.domain import counts, lineage, pool, price, request, settlement
 from metering_service.domain.errors import NodeFenced, StorageUnavailable
 from metering_service.domain.records import HeldUnits, Receipt, SettlementState
-from metering_service.storage import recorder, statements
-from metering_service.storage.schema import leases, nodes
+from metering_service.storage import statements, writers
+from metering_service.storage.schema import leases
 from metering_service.usecases import (
     admission,
     books,
@@ -31,25 +31,24 @@ from tests.simulation.planting import mutation
 def no_fence() -> AbstractContextManager[Any]:
     """A commit is written although another epoch has taken over."""
 
-    async def advance(connection: Any, name: str, _epoch: int, commit_no: int, _answered: int = 0) -> bool:
-        await connection.execute(update(nodes).where(nodes.c.node == name).values(commit_no=commit_no))
+    def advances(connection: Any, name: str, _epoch: int, batch: Any) -> bool:
+        connection.execute("UPDATE nodes SET commit_no = ? WHERE node = ?", (batch.commit_no, name))
         return True
 
-    return patch.object(recorder, "_advance", advance)
+    return patch.object(writers, "_advances", advances)
 
 
 @mutation
 def commit_applied_twice() -> AbstractContextManager[Any]:
     """A commit whose outcome was unknown is written again, though it had succeeded."""
 
-    async def advance(connection: Any, name: str, epoch: int, commit_no: int, _answered: int = 0) -> bool:
-        mine = (nodes.c.node == name) & (nodes.c.epoch == epoch)
-        changed = await connection.execute(update(nodes).where(mine).values(commit_no=commit_no))
-        if changed.rowcount == 0:
+    def advances(connection: Any, name: str, epoch: int, batch: Any) -> bool:
+        mine = (batch.commit_no, name, epoch)
+        if connection.execute("UPDATE nodes SET commit_no = ? WHERE node = ? AND epoch = ?", mine).rowcount == 0:
             raise NodeFenced("fenced")
         return True
 
-    return patch.object(recorder, "_advance", advance)
+    return patch.object(writers, "_advances", advances)
 
 
 @mutation
@@ -87,18 +86,18 @@ def durable_before_commit() -> AbstractContextManager[Any]:
     """A report is called durable as soon as its commit is asked for."""
     real = books.Books.checkpoint
 
-    def checkpoint(self: Any, service: Any, its: Any, when_done: Any = None) -> None:
-        real(self, service, its)
+    def checkpoint(self: Any, its: Any, when_done: Any = None) -> None:
+        real(self, its)
         if when_done is not None:
             when_done()
 
-    return patch.object(books.Books, "checkpoint", checkpoint)
+    return patch.multiple(books.Books, checkpoint=checkpoint, when_checkpointed=lambda _self, callback: callback())
 
 
 @mutation
 def receipt_before_commit() -> AbstractContextManager[Any]:
     """A finish is called durable as soon as it is booked in memory."""
-    return patch.object(books.Books, "when_durable", lambda _self, _service, _request, callback: callback())
+    return patch.object(books.Books, "when_durable", lambda _self, _request, callback: callback())
 
 
 @mutation
@@ -156,7 +155,7 @@ def denial_keeps_its_hold() -> AbstractContextManager[Any]:
     real = refusal.explain
 
     def explain(its_node: Any, service: Any, its: Any, *needs: int) -> Any:
-        its_node.hold(service, its, replace(HeldUnits(), input_tokens=1, trial_tokens=1))
+        its_node.hold(service, its, HeldUnits(input_tokens=1, trial_tokens=1))
         return real(its_node, service, its, *needs)
 
     return patch.object(admission, "explain", explain)
@@ -281,9 +280,9 @@ def checkpoints_without_counts() -> AbstractContextManager[Any]:
 
     def record(self: Any, *where: Any) -> Any:
         made = real(self, *where)
-        return replace(made, counts=counts.ZERO) if self.is_open else made
+        return made._replace(counts=counts.ZERO) if self.is_open else made
 
-    return patch.object(request.Request, "record", record)
+    return patch.multiple(request.Request, record=record, latest=property(lambda _self: (0, 0, 0, 0, 0)))
 
 
 @mutation
@@ -331,7 +330,7 @@ def successors_tokens_booked_twice() -> AbstractContextManager[Any]:
 @mutation
 def receipt_without_hold() -> AbstractContextManager[Any]:
     """Once a request is booked, what it used still counts as held."""
-    return patch.object(books, "held_by", lambda receipt: replace(settlement.held_by(receipt), money_nanos=0))
+    return patch.object(books, "held_by", lambda receipt: settlement.held_by(receipt)._replace(money_nanos=0))
 
 
 @mutation

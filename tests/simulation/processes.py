@@ -79,7 +79,8 @@ class MeteringProcess:
 
     async def _main(self) -> None:
         world = self.world
-        storage = MeteringDatabase(SqlRecorder(world.metering.engine, world.new_id), world.metering_disk, self.party)
+        recorder = SqlRecorder(world.metering.engine, world.new_id, world.metering.writer())
+        storage = MeteringDatabase(recorder, world.metering_disk, self.party)
         common: Any = {"clock": self.clock, "new_id": world.new_id, "settings": NodeSettings()}
         try:
             epoch = await storage.register_node(self.name, self.party.name)

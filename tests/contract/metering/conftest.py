@@ -1,6 +1,7 @@
 """The metering database, fresh for each test, on SQLite and on PostgreSQL."""
 
 import itertools
+from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -17,10 +18,12 @@ async def database(engine: AsyncEngine) -> AsyncEngine:
 
 
 @pytest.fixture
-def recorder(database: AsyncEngine) -> SqlRecorder:
+async def recorder(database: AsyncEngine) -> AsyncIterator[SqlRecorder]:
     """The recorder under test; the ids that it makes are id-1, id-2 ..."""
     numbers = itertools.count(1)
-    return SqlRecorder(database, lambda: f"id-{next(numbers)}")
+    recorder = SqlRecorder(database, lambda: f"id-{next(numbers)}")
+    yield recorder
+    await recorder.close()
 
 
 @pytest.fixture

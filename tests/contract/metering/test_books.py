@@ -1,9 +1,12 @@
 """The books do not depend on how often a batch had to be sent."""
 
 import itertools
+import sqlite3
 from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,6 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from metering_service.domain.errors import StorageUnavailable
 from metering_service.domain.records import LeaseRecord, RequestRecord, SettlementState
 from metering_service.storage import SqlRecorder, SqlUsageReader
+from metering_service.storage.writers import SqliteWriter, Writer, writer_for
+from tallygate._server.database import sqlite_connector
 from tests.contract.metering.samples import (
     MINUTE_US,
     NOON_US,
@@ -64,7 +69,7 @@ class Step:
             case "request":
                 make = settled_request if self.last else open_request
                 made = make(f"r{self.key}", output=self.count)
-                record = replace(made, node=node, service=service, service_uid=uid)
+                record = made._replace(node=node, service=service, service_uid=uid)
                 before = books.requests.get(record.request_id)
                 if before is None or before.state is SettlementState.OPEN or self.last:
                     books.requests[record.request_id] = record
@@ -87,28 +92,58 @@ class Step:
 
 
 STEPS = st.builds(Step, st.sampled_from(["request", "lease", "usage", "denial"]), FEW, COUNTS, st.booleans())
-EPOCHS = st.lists(
-    st.lists(st.tuples(st.lists(STEPS, max_size=8), st.sampled_from(Fate)), max_size=4), min_size=1, max_size=3
-)
+BATCHES = st.lists(STEPS, max_size=8, unique_by=lambda step: (step.what, step.key))
+EPOCHS = st.lists(st.lists(st.tuples(BATCHES, st.sampled_from(Fate)), max_size=4), min_size=1, max_size=3)
 
 
 class FaultyLine:
     """Breaks the connection under the next commit when told to."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self) -> None:
         self.break_next = False
-        event.listen(engine.sync_engine, "commit", self._break)
 
-    def _break(self, _connection: Connection) -> None:
+    def under(self, engine: AsyncEngine) -> Writer:
+        """A writer over this line."""
+        if engine.dialect.name == "postgresql":
+            event.listen(engine.sync_engine, "commit", self._break)
+            return writer_for(engine)
+        connect = sqlite_connector(engine)
+        return SqliteWriter(lambda: cast("sqlite3.Connection", FaultyConnection(connect(), self)))
+
+    def _break(self, _connection: Connection | None = None) -> None:
         if self.break_next:
             self.break_next = False
             raise ConnectionResetError("the line broke before the commit")
 
 
+class FaultyConnection:
+    """SQLite's, over a line that may break."""
+
+    def __init__(self, connection: sqlite3.Connection, line: FaultyLine) -> None:
+        self._connection = connection
+        self._line = line
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        if statement == "COMMIT":
+            self._line._break()
+        return self._connection.execute(statement, values)
+
+
 @pytest.fixture
-def line(database: AsyncEngine) -> FaultyLine:
+def line() -> FaultyLine:
     """The line to the database."""
-    return FaultyLine(database)
+    return FaultyLine()
+
+
+@pytest.fixture
+async def recorder(database: AsyncEngine, line: FaultyLine) -> AsyncIterator[SqlRecorder]:
+    """The recorder under test, over that line."""
+    recorder = SqlRecorder(database, lambda: "id", line.under(database))
+    yield recorder
+    await recorder.close()
 
 
 NUMBERS = itertools.count()

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from metering_service.domain.counts import Counts
 from metering_service.domain.errors import NodeFenced
-from metering_service.domain.records import SettlementState
+from metering_service.domain.records import CommitBatch, CountsRecord, SettlementState
 from metering_service.storage import SqlRecorder, SqlUsageReader
 from tests.contract.metering.samples import (
     NODE,
@@ -102,15 +103,33 @@ async def test_a_request_comes_back_as_it_was_written(recorder: SqlRecorder) -> 
 
 
 async def test_a_request_is_replaced_as_a_whole(recorder: SqlRecorder) -> None:
-    """A checkpoint gives way to the next one and to the settlement, in one batch or in several."""
+    """A checkpoint gives way to the next one and to the settlement."""
     epoch = await recorder.register_node(NODE)
     await recorder.commit(NODE, epoch, batch(1, open_request("r1", output=1)))
     latest = open_request("r1", output=3)
-    await recorder.commit(NODE, epoch, batch(2, open_request("r1", output=2), latest))
+    await recorder.commit(NODE, epoch, batch(2, latest))
     assert await recorder.find_request(UID, "r1") == [latest]
     settled = settled_request("r1")
-    await recorder.commit(NODE, epoch, batch(3, open_request("r1", output=4), settled))
+    await recorder.commit(NODE, epoch, batch(3, settled))
     assert await recorder.find_request(UID, "r1") == [settled]
+
+
+async def test_counts_replace_those_of_an_open_request_and_nothing_else(recorder: SqlRecorder) -> None:
+    """Many at once, in any order; a settled one keeps its own, and of an unknown one nothing is kept."""
+    epoch = await recorder.register_node(NODE)
+    running = [open_request(f"r{number}", output=1) for number in range(700)]
+    settled = settled_request("settled")
+    await recorder.commit(NODE, epoch, batch(1, settled, *running))
+    latest = [
+        CountsRecord(SERVICE, record.request_id, record.part, 1, 2, 3, number, 5)
+        for number, record in enumerate([*running, settled, open_request("unknown")])
+    ]
+    await recorder.commit(NODE, epoch, CommitBatch(2, counts=tuple(reversed(latest))))
+    for number in (0, 1, 511, 512, 699):
+        expected = running[number]._replace(counts=Counts(1, 2, 3, number, 5))
+        assert await recorder.find_request(UID, f"r{number}") == [expected]
+    assert await recorder.find_request(UID, "settled") == [settled]
+    assert await recorder.find_request(UID, "unknown") == []
 
 
 async def test_a_checkpoint_never_takes_back_a_settlement(recorder: SqlRecorder) -> None:

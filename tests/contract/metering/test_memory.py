@@ -48,7 +48,7 @@ def own(number: int, node: str, sent: CommitBatch) -> CommitBatch:
     """A batch in the names of this example, each request and lease once, as group commits have them."""
     service, uid = f"accounts/acme/services/s{number}", f"uid-{number}"
     made: list[RequestRecord | LeaseRecord] = [
-        replace(record, service=service, service_uid=uid, node=f"{node}-{number}") for record in sent.requests
+        record._replace(service=service, service_uid=uid, node=f"{node}-{number}") for record in sent.requests
     ]
     made += [
         replace(

@@ -1,17 +1,18 @@
 """What the recorder says when the database does not answer, and that a repeat then is safe."""
 
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
 import pytest
 from sqlalchemy import event, text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service.domain.errors import StorageUnavailable
 from metering_service.storage import MIGRATIONS, SqlRecorder, SqlUsageReader
-from tallygate._server.database import create_engine, migrate
+from metering_service.storage.writers import SqliteWriter
+from tallygate._server.database import create_engine, migrate, sqlite_connector
 from tests.contract.metering.samples import NODE, batch, denial, total_output, usage
 
 
@@ -29,7 +30,15 @@ async def impatient(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
 
 async def test_a_locked_sqlite_database_is_unavailable(impatient: AsyncEngine, tmp_path: Path) -> None:
     """Another program holds the lock: nothing is written, and the same batch succeeds later."""
-    recorder, reader = SqlRecorder(impatient, lambda: "id"), SqlUsageReader(impatient)
+    connect = sqlite_connector(impatient)
+
+    def connect_impatiently() -> sqlite3.Connection:
+        connection = connect()
+        connection.execute("PRAGMA busy_timeout = 0")
+        return connection
+
+    recorder = SqlRecorder(impatient, lambda: "id", SqliteWriter(connect_impatiently))
+    reader = SqlUsageReader(impatient)
     epoch = await recorder.register_node(NODE)
     other = create_engine(f"sqlite:///{tmp_path / 'busy.sqlite3'}")
     async with other.begin():
@@ -86,7 +95,7 @@ async def test_a_batch_that_fails_half_way_leaves_nothing(database: AsyncEngine)
     async with database.begin() as connection:
         await connection.execute(text("ALTER TABLE minute_denials RENAME TO hidden"))
     parts = (usage(0, output=5), denial(0, 1))
-    with pytest.raises(DBAPIError):
+    with pytest.raises((sqlite3.OperationalError, asyncpg.UndefinedTableError)):
         await recorder.commit(NODE, epoch, batch(1, *parts))
     async with database.begin() as connection:
         await connection.execute(text("ALTER TABLE hidden RENAME TO minute_denials"))

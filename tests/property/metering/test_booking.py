@@ -1,7 +1,5 @@
 """Merging, holding and splitting, for arbitrary reports, kinds and prices."""
 
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -175,6 +173,6 @@ def test_predecessor_and_successor_share_without_gap_or_overlap(
 @given(prices, counts, tokens)
 def test_parts_of_a_cost_are_differences_of_one_floor(price: Price, said: Counts, more: int) -> None:
     """More tokens never cost less, and a hold of the same classes is never too small."""
-    larger = replace(said, output=said.output + more)
+    larger = said._replace(output=said.output + more)
     assert price.cost_nanos(said) <= price.cost_nanos(larger)
     assert price.cost_nanos(said) <= price.hold_nanos(said.input_class, said.output_class)

@@ -1,7 +1,5 @@
 """How the parts of a request hang together, and how far each of them got."""
 
-from dataclasses import replace
-
 import pytest
 
 from metering_service.domain.counts import ZERO, Counts, Tally
@@ -105,27 +103,27 @@ def test_nobody_went_on() -> None:
 @pytest.mark.parametrize(("heard", "reached"), [(60, 60), (100, 100), (130, 100)])
 def test_a_part_got_as_far_as_the_next_one_heard_up_to_where_that_begins(heard: int, reached: int) -> None:
     """Beyond, the next one books."""
-    assert final(P, [P, replace(Q, counts=Counts(output=heard), state=FINISHED)]) == Counts(output=reached)
+    assert final(P, [P, Q._replace(counts=Counts(output=heard), state=FINISHED)]) == Counts(output=reached)
 
 
 def test_what_lies_beyond_is_the_next_ones_whoever_heard_of_it() -> None:
     """A part whose later grant was never heard of books only up to where the next one begins."""
-    assert final(replace(P, counts=Counts(output=170)), [Q, R]) == Counts(output=100)
+    assert final(P._replace(counts=Counts(output=170)), [Q, R]) == Counts(output=100)
 
 
 def test_the_whole_line_tells_how_far_a_part_got() -> None:
     """Not only the next part, which may have been lost before it heard of anything."""
-    lost = replace(Q, counts=ZERO)
+    lost = Q._replace(counts=ZERO)
     assert final(P, [P, lost, R]) == Counts(output=100)
     assert final(lost, [P, lost, R]) == Counts(output=150)
 
 
 def test_a_part_that_still_runs_is_waited_for() -> None:
     """Unless it is beyond all that is this one's already."""
-    assert final(P, [P, replace(Q, counts=Counts(output=99))]) is None
-    assert final(P, [P, replace(Q, counts=Counts(output=100))]) == Counts(output=100)
+    assert final(P, [P, Q._replace(counts=Counts(output=99))]) is None
+    assert final(P, [P, Q._replace(counts=Counts(output=100))]) == Counts(output=100)
 
 
 def test_a_part_that_timed_out_was_the_last() -> None:
     """Nobody goes on from it."""
-    assert final(P, [P, replace(Q, state=TIMED_OUT, counts=Counts(output=60))]) == Counts(output=60)
+    assert final(P, [P, Q._replace(state=TIMED_OUT, counts=Counts(output=60))]) == Counts(output=60)

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from metering_service.api.codec import report_from
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Reason
 from metering_service.domain.errors import SequenceGap
@@ -13,6 +14,7 @@ from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.unary import ask
 from tests.metering.rig import Client, Fleet, Rig, report
 from tests.metering.samples import SERVICE, stopped, with_money, with_trial
+from tests.metering.wire import report_to
 
 AUTHORIZE, PROGRESS, FINISH = Phase.AUTHORIZE, Phase.PROGRESS, Phase.FINISH
 
@@ -39,13 +41,13 @@ def test_numbers_without_gaps(client: Client, first: int) -> None:
     """Neither a gap nor a repeat; the error says what comes next."""
     client.send(report(AUTHORIZE, "r1"), report(AUTHORIZE, "r2"), report(AUTHORIZE, "r3"))
     with pytest.raises(SequenceGap, match="4 comes next") as error:
-        client.session.take(first, [report(AUTHORIZE, "r4")])
+        client.session.take(first, [report_to(report(AUTHORIZE, "r4"))], report_from)
     assert (error.value.expected, error.value.actual) == (4, first)
 
 
 def test_a_heartbeat_is_answered(client: Client) -> None:
     """With the watermarks and a renewal, whatever number it bears."""
-    client.session.take(99, [])
+    client.session.take(99, [], report_from)
     out = client.session.drain()
     assert out is not None
     assert (out.answered_through, out.durable_through, out.decisions) == (0, 0, ())

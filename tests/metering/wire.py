@@ -1,0 +1,27 @@
+"""Reports as inference servers put them on the wire."""
+
+from metering_service.domain.report import Report
+from tallygate.metering.v1 import report_pb2, token_usage_pb2
+
+
+def report_to(report: Report) -> report_pb2.TokenReport:
+    """A report as it is sent."""
+    counts = report.counts
+    return report_pb2.TokenReport(
+        request_id=report.request_id,
+        service=report.service,
+        phase=report_pb2.ReportPhase.ValueType(report.phase.value if report.phase is not None else 99),
+        usage=token_usage_pb2.TokenUsage(
+            input_tokens=counts.input,
+            cached_input_tokens=counts.cached_input,
+            cache_write_tokens=counts.cache_write,
+            output_tokens=counts.output,
+            reasoning_tokens=counts.reasoning,
+        ),
+        max_output_tokens=report.max_output_tokens,
+        credential=report.credential,
+        labels=dict(report.labels),
+        estimated=report.estimated,
+        want_receipt=report.want_receipt,
+        resume=report.resume,
+    )
