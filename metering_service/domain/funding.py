@@ -75,11 +75,38 @@ def _money_needed(input_tokens: int, output_tokens: int, trial_tokens: int, pric
 
 def extend(held: HeldUnits, input_tokens: int, output_tokens: int, offers: Offers, price: Price) -> Extension:
     """Cover so many tokens of each class in all, as far as the offers go; never less than is held already."""
+    whole = _by_one_payer(
+        held, max(held.input_tokens, input_tokens), max(held.output_ceiling_tokens, output_tokens), offers, price
+    )
+    if whole is not None:
+        return Extension(whole, None)
     draw = _Draw(held, offers, price)
     missing_output = max(0, output_tokens - held.output_ceiling_tokens)
     if draw.cover_input(max(0, input_tokens - held.input_tokens), missing_output):
         draw.cover_output(missing_output)
     return Extension(draw.held, draw.want)
+
+
+def _by_one_payer(
+    held: HeldUnits, input_tokens: int, output_tokens: int, offers: Offers, price: Price
+) -> HeldUnits | None:
+    """The extension where one payer has enough for all of it: what `_Draw` would come to, in a tenth of the time.
+
+    None where it takes more than that.
+    """
+    reserved_input, reserved_output, trial, money = offers
+    if held.reserved_input_tokens or held.reserved_output_tokens or reserved_input.pays or reserved_output.pays:
+        return None
+    missing = input_tokens + output_tokens - held.input_tokens - held.output_ceiling_tokens
+    if not held.billed_tokens and not held.money_nanos and missing <= trial.units:
+        return HeldUnits(input_tokens, output_tokens, 0, 0, held.trial_tokens + missing, 0, 0)
+    if held.trial_tokens or trial.units or not trial.exhausted or not money.pays:
+        return None
+    needed_nanos = price.hold_nanos(input_tokens, output_tokens)
+    if needed_nanos > held.money_nanos + money.units:
+        return None
+    money_nanos = max(held.money_nanos, needed_nanos)
+    return HeldUnits(input_tokens, output_tokens, 0, 0, 0, held.billed_tokens + missing, money_nanos)
 
 
 class _Way(NamedTuple):

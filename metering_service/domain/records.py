@@ -132,8 +132,7 @@ class LeaseRecord:
     closed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class AggregateKey:
+class AggregateKey(NamedTuple):
     """A cell of the minute aggregates. `labels` are sorted by key."""
 
     service: str
@@ -158,8 +157,7 @@ class AggregateDelta:
     request_count: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class DenialKey:
+class DenialKey(NamedTuple):
     """A cell of the denial statistics."""
 
     service: str

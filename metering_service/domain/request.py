@@ -8,7 +8,7 @@ from metering_service.domain.decision import Decision
 from metering_service.domain.lineage import Origin
 from metering_service.domain.price import Price
 from metering_service.domain.records import HeldUnits, Receipt, RequestRecord, SettlementState
-from metering_service.domain.resume import ResumeToken
+from metering_service.domain.resume import encode
 from metering_service.domain.settlement import Used, beyond, used
 
 EVERY_REPORT = -1
@@ -178,18 +178,17 @@ class Request:
 
     def resume_token(self, node: str, epoch: int) -> bytes:
         """What a client shows to go on elsewhere."""
-        return ResumeToken(
-            self.part,
-            node,
-            self.predecessor_part or "",
-            epoch,
-            self.start_us,
-            self.base_input_tokens,
-            self.base_output_tokens,
-            self.debt_allowed,
+        return encode(
+            self.request_id,
+            (self.part, node, self.predecessor_part or ""),
+            (epoch, self.start_us, self.base_input_tokens, self.base_output_tokens, int(self.debt_allowed)),
             self.held,
             self.price,
-        ).encode(self.request_id)
+        )
+
+    def expect_input(self, counts: Counts) -> None:
+        """The input that was authorised: not usage yet, but what the fast road may expect of the first progress."""
+        self.known_input, self.known_cached_input, self.known_cache_write = counts[:3]
 
     def carry_on(self, origin: Origin) -> None:
         """Begin where another part ends, on the terms that were agreed with it."""

@@ -8,7 +8,7 @@ money the rest. So a request's cost does not depend on how often it was reported
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from metering_service.domain.counts import Counts
+from metering_service.domain.counts import ZERO, Counts
 from metering_service.domain.price import TOKENS_PER_PRICE_UNIT, Price
 from metering_service.domain.records import HeldUnits, Receipt
 
@@ -18,6 +18,8 @@ def split(counts: Counts, held: HeldUnits, price: Price, *, debt_allowed: bool) 
 
     What nothing covers is billed as debt where that is allowed, else unfunded.
     """
+    if debt_allowed and not (held.trial_tokens or held.reserved_input_tokens or held.reserved_output_tokens):
+        return _all_billed(counts, held, price)
     input_kinds = [counts.input, counts.cached_input, counts.cache_write]
     output_kinds = [counts.output, counts.reasoning]
     reserved = [
@@ -39,6 +41,13 @@ def split(counts: Counts, held: HeldUnits, price: Price, *, debt_allowed: bool) 
         debt_nanos=max(0, cost_nanos - held.money_nanos),
         price_version=price.version,
     )
+
+
+def _all_billed(counts: Counts, held: HeldUnits, price: Price) -> Receipt:
+    """The commonest receipt: nothing but money pays."""
+    cost_nanos = price.cost_nanos(counts)
+    debt_nanos = max(0, cost_nanos - held.money_nanos)
+    return Receipt(counts, ZERO, ZERO, counts, ZERO, 0, cost_nanos, debt_nanos, price.version)
 
 
 def overrun(usage: Counts, held: HeldUnits, granted_output_tokens: int) -> int:

@@ -60,6 +60,7 @@ def authorise(
         return explain(node, service, request, input_tokens, least)
     node.hold(service, request, extension.held)
     request.final = extension.want is None and _is_last(request)
+    request.expect_input(report.counts)
     service.open[report.request_id] = request
     node.books.begin(request)
     return request

@@ -85,13 +85,12 @@ class Books:
         before = request.receipt
         first = request.settle_us is None
         receipt = split(request.counts, request.held, request.price, debt_allowed=request.debt_allowed)
-        receipt = receipt._replace(
+        overrun_tokens = _overrun(request, before, receipt)
+        if not first:
             # Money that was booked is not taken back by a late report: AdjustAccount is for that.
-            cost_nanos=max(receipt.cost_nanos, before.cost_nanos),
-            debt_nanos=receipt.debt_nanos + before.debt_nanos,
-            overrun_tokens=_overrun(request, before, receipt),
-            revision=before.revision + 1,
-        )
+            cost_nanos = max(receipt.cost_nanos, before.cost_nanos)
+            receipt = receipt._replace(cost_nanos=cost_nanos, debt_nanos=receipt.debt_nanos + before.debt_nanos)
+        receipt = receipt._replace(overrun_tokens=overrun_tokens, revision=before.revision + 1)
         service.book(request, used(receipt))
         request.receipt = receipt
         request.held = held_by(receipt)
@@ -278,7 +277,7 @@ class Books:
 
 def _add(cell: AggregateDelta, before: Receipt, now: Receipt, *, first: bool) -> None:
     """What a receipt has more than the one before it."""
-    cell.usage += now.usage - before.usage
+    cell.usage += now.usage - before.usage if before.revision else now.usage
     cell.reserved_tokens += now.reserved.total - before.reserved.total
     cell.trial_tokens += now.trial.total - before.trial.total
     cell.billed_tokens += now.billed.total - before.billed.total

@@ -128,7 +128,8 @@ class ServiceState:
     def quiet_tokens(self, request: Request) -> int:
         """The greatest output class that an open request may report without being answered; see `Request`."""
         refused = self.config is None or self.config.refusal() is not None
-        grown = request.tally.input.class_tokens > request.base_input_tokens + request.held.input_tokens
+        input_tokens = request.known_input + request.known_cached_input + request.known_cache_write
+        grown = input_tokens > request.base_input_tokens + request.held.input_tokens
         if refused or grown or request.estimated or not (request.authorised and request.claimed):
             return EVERY_REPORT
         limit, ceiling = request.max_output_tokens, request.ceiling_tokens

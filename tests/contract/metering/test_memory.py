@@ -57,8 +57,8 @@ def own(number: int, node: str, sent: CommitBatch) -> CommitBatch:
         for record in sent.leases
     ]
     unique = {(type(one), getattr(one, "request_id", ""), getattr(one, "part", one)): one for one in made}
-    cells = {replace(key, service=service, service_uid=uid): delta for key, delta in sent.aggregates}
-    denials = {replace(key, service=service, service_uid=uid): count for key, count in sent.denials}
+    cells = {key._replace(service=service, service_uid=uid): delta for key, delta in sent.aggregates}
+    denials = {key._replace(service=service, service_uid=uid): count for key, count in sent.denials}
     return batch(sent.commit_no, *unique.values(), *cells.items(), *denials.items())
 
 

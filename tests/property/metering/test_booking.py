@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metering_service.domain.counts import Counts, Tally
-from metering_service.domain.funding import NOTHING, Offer, Offers, extend, required_money
+from metering_service.domain.funding import NOTHING, Offer, Offers, _by_one_payer, _Draw, extend, required_money
 from metering_service.domain.price import Price
 from metering_service.domain.records import HeldUnits
 from metering_service.domain.settlement import beyond, held_by, split, up_to, used
@@ -37,6 +37,25 @@ def test_class_totals_never_shrink(one: Tally, two: Tally) -> None:
     merged = one.merge(two).counts
     assert merged.input_class == max(one.counts.input_class, two.counts.input_class)
     assert merged.output_class == max(one.counts.output_class, two.counts.output_class)
+
+
+@given(
+    prices, st.lists(st.tuples(few, few, st.builds(Offers, trial=offers_of, money=money_of)), min_size=1, max_size=4)
+)
+def test_one_payer_that_covers_all_is_what_the_walk_comes_to(
+    price: Price, steps: list[tuple[int, int, Offers]]
+) -> None:
+    """The short way and the long one set the same aside, from whatever was set aside before."""
+    held = HeldUnits()
+    for more_input, more_output, offers in steps:
+        input_tokens, output_tokens = held.input_tokens + more_input, held.output_ceiling_tokens + more_output
+        walk = _Draw(held, offers, price)
+        if walk.cover_input(more_input, more_output):
+            walk.cover_output(more_output)
+        short = _by_one_payer(held, input_tokens, output_tokens, offers, price)
+        assert short in (None, walk.held)
+        assert short is None or walk.want is None
+        held = walk.held
 
 
 def covered(held: HeldUnits) -> int:
