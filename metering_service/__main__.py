@@ -4,7 +4,8 @@ import os
 import sys
 
 from metering_service.bootstrap import serve
-from metering_service.settings import parse
+from metering_service.settings import common_options, parse
+from metering_service.workers import Supervisor
 from tallygate._server.errors import StartupError
 from tallygate._server.logs import configure_logging
 from tallygate._server.run import EXIT_STARTUP_ERROR, run
@@ -18,7 +19,11 @@ def main() -> None:
         print(error, file=sys.stderr)  # noqa: T201  # one line for whoever started it
         sys.exit(EXIT_STARTUP_ERROR)
     configure_logging(settings.log_format)
-    run(lambda stop: serve(settings, stop))
+    if settings.worker_count > 1:
+        supervisor = Supervisor(settings.listen, settings.node_name, settings.worker_count, common_options(settings))
+        run(supervisor.run)
+    else:
+        run(lambda stop: serve(settings, stop))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from metering_service.domain.errors import NodeFenced, StorageUnavailable
 from metering_service.settings import Settings
 from metering_service.storage import MIGRATIONS, SqlRecorder, SqlRecoveryStore, SqlUsageReader
 from metering_service.usecases.settings import NodeSettings
+from metering_service.workers import watch_supervisor
 from tallygate._server.clock import SystemClock
 from tallygate._server.database import create_engine, migrate
 from tallygate._server.errors import StartupError
@@ -59,8 +60,11 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     try:
         await migrate(engine, MIGRATIONS, PROGRAM)
         program = _Program(settings, engine)
+        watching = asyncio.create_task(watch_supervisor(stop)) if settings.shared_listen else None
         while not stop.is_set():
             await program.run_epoch(stop)
+        if watching is not None:
+            watching.cancel()
     except StorageUnavailable as error:
         raise StartupError(f"{error} Start this node again when the metering database answers.") from error
     finally:
@@ -111,6 +115,7 @@ class _Program:
 
         return GrpcServer(
             listen=self._listen,
+            shared_listen=self._settings.shared_listen,
             insecure=self._settings.insecure,
             service_names=SERVICE_NAMES,
             add_servicers=add_servicers,
@@ -149,6 +154,7 @@ class _Program:
             work.cancel()
             await server.stop(0)
             await asyncio.gather(work, return_exceptions=True)
+            await assembly.storage.close()
 
     async def _announce_when_up_to_date(self, assembly: Assembly, server: GrpcServer) -> None:
         """A node serves once it has heard from the control service; from then on it goes on with what it has."""

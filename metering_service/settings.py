@@ -9,12 +9,17 @@ from typing import Literal, cast
 
 from tallygate._server.errors import ConfigurationError
 
+WORKERS_MAX = 256
 NODE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Addresses are HOST:PORT; `control` may be several with commas. `insecure`: serve beyond loopback without TLS."""
+    """Addresses are HOST:PORT; `control` may be several with commas. `insecure`: serve beyond loopback without TLS.
+
+    With several workers, this process only watches them: `listen` is the port that they share. `shared_listen` is said
+    to a worker by whoever watches it; empty for a node that runs by itself.
+    """
 
     listen: str
     control: str
@@ -22,6 +27,8 @@ class Settings:
     database_url: str
     log_format: Literal["json", "text"]
     insecure: bool
+    worker_count: int = 1
+    shared_listen: str = ""
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
@@ -42,7 +49,16 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         "--log-format", choices=("json", "text"), default=environment.get("TALLYGATE_LOG_FORMAT", "json")
     )
     parser.add_argument("--insecure", action="store_true", help="listen beyond loopback without TLS")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=environment.get("TALLYGATE_METERING_WORKERS", "1"),
+        help="so many nodes on this machine, NAME-1 to NAME-N: one shared port, and a port each, the next ones",
+    )
+    parser.add_argument("--shared-listen", default="", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    if not 1 <= options.workers <= WORKERS_MAX:
+        raise ConfigurationError(f"--workers is {options.workers}: use 1 to {WORKERS_MAX}, one for each core.")
     if not NODE_NAME.fullmatch(options.node_name):
         raise ConfigurationError(
             f'The node name "{options.node_name}" is not valid: use 1 to 63 lower-case letters, digits and hyphens.'
@@ -63,4 +79,12 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         database_url=options.database_url or f"sqlite:///{path}",
         log_format=cast("Literal['json', 'text']", options.log_format),
         insecure=options.insecure,
+        worker_count=options.workers,
+        shared_listen=options.shared_listen,
     )
+
+
+def common_options(settings: Settings) -> list[str]:
+    """The options that all workers of this program have."""
+    options = ["--control", settings.control, "--database-url", settings.database_url]
+    return [*options, "--log-format", settings.log_format, *(["--insecure"] if settings.insecure else [])]

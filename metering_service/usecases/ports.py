@@ -60,6 +60,9 @@ class Recorder(Protocol):
     async def find_request(self, service_uid: str, request_id: str) -> list[RequestRecord]:
         """All parts of a request, in order of their start."""
 
+    async def close(self) -> None:
+        """Let go of the database."""
+
 
 class RecoveryStore(Protocol):
     """What a recovery needs of the metering database."""

@@ -24,6 +24,7 @@ class GrpcServer:
     """A grpc.aio server with everything around the servicers themselves.
 
     `service_names` are the full names of what `add_servicers` adds; health and reflection speak of them.
+    `shared_listen`: another address, at which several servers take calls, each of them its part of the connections.
     Create it inside a running event loop.
     """
 
@@ -35,15 +36,18 @@ class GrpcServer:
         service_names: Sequence[str],
         add_servicers: Callable[[grpc.aio.Server], None],
         translate: Translate,
+        shared_listen: str = "",
         max_message_bytes: int = MESSAGE_BYTES_MAX,
     ) -> None:
         """Raises ConfigurationError for an address that is malformed, or unsafe without `insecure`."""
-        require_safe(listen, insecure=insecure)
+        for address in filter(None, (listen, shared_listen)):
+            require_safe(address, insecure=insecure)
         self._listen = listen
+        self._shared_listen = shared_listen
         self._health = HealthServicer(service_names)
         self._server = grpc.aio.server(
             interceptors=[FailureInterceptor(translate)],
-            options=_options(max_message_bytes),
+            options=_options(max_message_bytes, shares_port=bool(shared_listen)),
         )
         add_servicers(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -63,6 +67,8 @@ class GrpcServer:
         host, _ = parse_listen(self._listen)
         try:
             port = self._server.add_insecure_port(self._listen)
+            if self._shared_listen:
+                self._server.add_insecure_port(self._shared_listen)
         except RuntimeError as error:  # Somebody took it in between.
             raise ConfigurationError(f"Cannot listen on {self._listen}: {error}") from error
         await self._server.start()
@@ -78,12 +84,12 @@ class GrpcServer:
         await self._server.stop(grace_seconds)
 
 
-def _options(max_message_bytes: int) -> list[tuple[str, int]]:
+def _options(max_message_bytes: int, *, shares_port: bool) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", max_message_bytes),
         # Two servers on one port would share its calls between two databases; a port in use shall be an error.
-        ("grpc.so_reuseport", 0),
+        ("grpc.so_reuseport", int(shares_port)),
         # A dead peer is noticed within 40 s also where no call is open...
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),

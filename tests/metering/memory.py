@@ -118,6 +118,9 @@ class MemoryRecorder:
             key=lambda request: (request.start_us, request.part),
         )
 
+    async def close(self) -> None:
+        """There is nothing to let go of."""
+
     def _answer(self) -> None:
         if self.down:
             raise StorageUnavailable("The metering database does not answer.")

@@ -1,0 +1,152 @@
+"""Several nodes on one machine: worker processes behind one shared port, watched, and started again when they end.
+
+The kernel spreads new connections over the workers (SO_REUSEPORT). It goes on to do so for one that is stuck, so each
+has a port of its own, too, that clients can name. Every worker is a node: its own name, epoch, leases and books.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+
+from tallygate._server.errors import ConfigurationError, StartupError
+from tallygate._server.listen import parse_listen, require_free
+from tallygate._server.run import announce
+
+BACKOFF_FIRST_S = 0.2
+BACKOFF_MAX_S = 5.0
+STOP_S = 30.0
+_SERVING = b"serving "
+
+log = structlog.get_logger()
+
+
+def worker_name(node_name: str, number: int) -> str:
+    """The name of a worker's node; numbers begin at 1."""
+    return f"{node_name}-{number}"
+
+
+def own_address(listen: str, number: int) -> str:
+    """A worker's own port: the shared one and its number; any free one where the shared one is any, too."""
+    host, port = parse_listen(listen)
+    return f"{host}:{port + number if port else 0}"
+
+
+class Supervisor:
+    """Runs workers until it is told to stop. `arguments`: the options that all workers have."""
+
+    def __init__(self, listen: str, node_name: str, worker_count: int, arguments: Sequence[str]) -> None:
+        self._listen = listen
+        self._node_name = node_name
+        self._worker_count = worker_count
+        self._arguments = arguments
+        self._serving: set[int] = set()
+        self._failed: asyncio.Future[None] | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set. Raises StartupError where a worker cannot start; none is left running."""
+        with _held(self._listen) as shared:
+            self._failed = asyncio.get_running_loop().create_future()
+            workers = [asyncio.create_task(self._keep(shared, number)) for number in range(1, self._worker_count + 1)]
+            stopping = asyncio.create_task(stop.wait())
+            try:
+                ends: set[asyncio.Future[Any]] = {stopping, self._failed}
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                stopping.cancel()
+                for worker in workers:
+                    worker.cancel()
+                await asyncio.gather(*workers, return_exceptions=True)
+            if self._failed.done():
+                self._failed.result()
+
+    async def _keep(self, shared: str, number: int) -> None:
+        """One worker's lives, one after the other."""
+        delay_s, has_served = BACKOFF_FIRST_S, False
+        while True:
+            process = await self._start(shared, number)
+            try:
+                if await self._serves(process):
+                    delay_s, has_served = BACKOFF_FIRST_S, True
+                    self._note_serving(shared, number)
+                status = await process.wait()
+            finally:
+                self._serving.discard(number)
+                await _end(process)
+            if not has_served:
+                # It has said why.
+                self._fail(number, status)
+                return
+            log.warning("worker_ended", node=worker_name(self._node_name, number), status=status, again_in_s=delay_s)
+            await asyncio.sleep(delay_s)
+            delay_s = min(2 * delay_s, BACKOFF_MAX_S)
+
+    async def _start(self, shared: str, number: int) -> Process:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "metering_service", *self._arguments),
+            *("--listen", own_address(self._listen, number)),
+            *("--shared-listen", shared, "--node-name", worker_name(self._node_name, number)),
+            stdin=PIPE,
+            stdout=PIPE,
+            start_new_session=True,
+        )
+
+    async def _serves(self, process: Process) -> bool:
+        assert process.stdout is not None
+        return (await process.stdout.readline()).startswith(_SERVING)
+
+    def _note_serving(self, shared: str, number: int) -> None:
+        self._serving.add(number)
+        if len(self._serving) == self._worker_count:
+            log.info("workers_serving", address=shared, count=self._worker_count)
+            announce(shared)
+
+    def _fail(self, number: int, status: int) -> None:
+        assert self._failed is not None
+        if not self._failed.done():
+            name = worker_name(self._node_name, number)
+            self._failed.set_exception(StartupError(f"Worker {name} ended with status {status} before it served."))
+
+
+async def watch_supervisor(stop: asyncio.Event) -> None:
+    """Sets `stop` when standard input ends: the supervisor is gone, however it went."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await reader.read()
+    stop.set()
+
+
+async def _end(process: Process) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+    try:
+        async with asyncio.timeout(STOP_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+@contextmanager
+def _held(listen: str) -> Iterator[str]:
+    """The shared address, kept from other programs while no worker has it. Takes no connection itself."""
+    require_free(listen)
+    host, port = parse_listen(listen)
+    bare = host.removeprefix("[").removesuffix("]")
+    family, kind, *_, address = socket.getaddrinfo(bare, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind) as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            holder.bind(address)
+        except OSError as error:
+            raise ConfigurationError(f"Cannot listen on {listen}: {error.strerror}.") from error
+        yield f"{host}:{holder.getsockname()[1]}"
