@@ -9,6 +9,7 @@ from typing import Protocol
 from tallygate.client.outbox import Outbox
 from tallygate.client.settings import ClientSettings, OnUnreachable
 from tallygate.client.state import FINISH, NEVER, PROGRESS, RequestState
+from tallygate.client.values import Grant
 
 LOAN_TOKENS = 256
 """A request takes so many tokens on credit at a time."""
@@ -68,6 +69,14 @@ class Allowance:
     def unlent_tokens(self) -> int:
         """What may still go on without an answer."""
         return self._unlent_tokens
+
+    def take(self, state: RequestState, grant: Grant) -> None:
+        """A grant came. It is renewed once half of what it added is used, which is past half of its ceiling as well.
+
+        Not sooner: where budgets run out a node adds little at a time, and that is not to be piled up ahead of need.
+        """
+        state.grant = grant
+        state.renew_tokens = (state.generated_tokens + grant.output_ceiling_tokens) // 2
 
     def limit(self, state: RequestState) -> int:
         """How many tokens it may have generated in all, as of now."""
@@ -163,11 +172,10 @@ class Allowance:
             return
         assert grant is not None
         self.watched.discard(state)
-        half_tokens = grant.output_ceiling_tokens // 2
         if grant.final:
             state.quiet_tokens = NEVER
-        elif not is_said and count <= half_tokens:
-            state.quiet_tokens = half_tokens
+        elif not is_said and count <= state.renew_tokens:
+            state.quiet_tokens = state.renew_tokens
         else:
             if not is_said:
                 self.say_progress(state)
@@ -184,9 +192,11 @@ class Allowance:
             if state.said_tokens != state.generated_tokens or self._outbox.is_answered(state):
                 self.say_progress(state)
         elif self._outbox.is_answered(state):
-            # The node heard it and gave no more.
-            state.stopped = True
-            return
+            if state.said_tokens == state.generated_tokens:
+                # The node heard it and gave no more.
+                state.stopped = True
+                return
+            self.say_progress(state)
         if now_ns < state.starved_ns + self._answer_ns and not state.lent_tokens:
             self._wake_by(state.starved_ns + self._answer_ns)
         elif self.lend(state):

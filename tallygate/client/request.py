@@ -93,7 +93,9 @@ class MeteredRequest(RequestHandle):
 
     def report(self) -> None:
         """Says the counts so far, though no renewal is due: so that usage statistics are fresher. Never waits."""
-        self._session.allowance.say_progress(self._running())
+        state = self._running()
+        if state.said_tokens != state.generated_tokens:
+            self._session.allowance.say_progress(state)
 
     def set_usage(self, usage: Usage) -> None:
         """Replaces all counts by better ones, for instance once it is known how much of the input was cached.

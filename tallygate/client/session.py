@@ -87,6 +87,7 @@ class Session:
         state.phase = FINISH
         self.allowance.finish(state)
         self.say(state)
+        state.wake()
 
     def say(self, state: RequestState) -> None:
         """Says the latest of a request as soon as the stream takes it."""
@@ -133,7 +134,7 @@ class Session:
         elif decision.HasField("grant"):
             sent_ns = self.outbox.sent_ns(decision.sequence)
             # Where it is not known what the grant answers, it brings no validity of its own.
-            state.grant = codec.decode_grant(decision.grant, sent_ns if sent_ns is not None else 0)
+            self.allowance.take(state, codec.decode_grant(decision.grant, sent_ns if sent_ns is not None else 0))
         if decision.HasField("receipt"):
             state.receipt = codec.decode_receipt(decision.receipt)
         self.allowance.look(state)

@@ -85,8 +85,10 @@ class RequestState:
     """The latest report, while it waits to be sent."""
     first_sequence: int = 0
     last_sequence: int = 0
+    renew_tokens: int = 0
+    """Past so many generated tokens the grant is to be renewed."""
     said_ceiling_tokens: int = 0
-    """The ceiling past half of which progress was said."""
+    """The ceiling that progress was said to renew."""
     said_tokens: int = -1
     """The count of generated tokens that progress said last."""
     changed: asyncio.Event | None = None

@@ -10,12 +10,14 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import CancelledError
 from types import TracebackType
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 
 import grpc
 
 from tallygate.client import client as asynchronous
+from tallygate.client.errors import MeteringError
 from tallygate.client.handle import RequestHandle
 from tallygate.client.request import MeteredRequest as AsyncMeteredRequest
 from tallygate.client.session import Session
@@ -84,7 +86,6 @@ class _Portal:
                 self._loop = self._thread = None
                 loop.call_soon_threadsafe(loop.stop)
                 thread.join()
-                loop.close()
 
     def run(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Runs something on the loop and waits for it."""
@@ -97,6 +98,8 @@ class _Portal:
             raise
         try:
             return future.result()
+        except CancelledError:
+            raise MeteringError("this metering client was closed meanwhile") from None
         except BaseException:
             future.cancel()
             raise
@@ -110,6 +113,12 @@ class _Portal:
     def _run(loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         loop.run_forever()
+        # Whoever still waits on another thread comes to know.
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        loop.close()
 
 
 class MeteredRequest(RequestHandle):
