@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from tallygate.client import codec
-from tallygate.client.allowance import Allowance
+from tallygate.client.allowance import Allowance, Later, later_on_loop
 from tallygate.client.errors import MeteringError, Overloaded, Unreachable
 from tallygate.client.outbox import Outbox
 from tallygate.client.settings import ClientSettings, OnUnreachable
@@ -26,6 +26,8 @@ class Session:
         monotonic_ns: Callable[[], int],
         addresses: tuple[str, ...],
         on_unreachable: OnUnreachable = "deny",
+        *,
+        later: Later = later_on_loop,
     ) -> None:
         self.settings = settings
         self.monotonic_ns = monotonic_ns
@@ -39,6 +41,7 @@ class Session:
             requests=self.requests,
             say=self.say,
             monotonic_ns=monotonic_ns,
+            later=later,
         )
         self.hand_over: Callable[[RequestState], None] = self.allowance.look
         """Has a request looked at that went past its `quiet_tokens`; called by whoever counts."""
