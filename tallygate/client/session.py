@@ -106,8 +106,7 @@ class Session:
 
     def receive(self, response: metering_service_pb2.MeterResponse) -> None:
         """Takes in what the node says."""
-        for decision in response.decisions:
-            self._decide(decision)
+        changed = [state for decision in response.decisions if (state := self._decide(decision)) is not None]
         valid_for = response.grants_valid_for if response.HasField("grants_valid_for") else None
         done = self.outbox.advance(
             answered=response.answered_through,
@@ -119,14 +118,16 @@ class Session:
             state.durable = True
             self._forget(state)
             state.wake()
-        for state in list(self.allowance.watched):
+        # Only now is it known what was answered and renewed.
+        for state in (*changed, *self.allowance.watched):
             self.allowance.look(state)
             state.wake()
 
-    def _decide(self, decision: decision_pb2.Decision) -> None:
+    def _decide(self, decision: decision_pb2.Decision) -> RequestState | None:
+        """Takes in one decision; returns the request that it is of, if that is still known."""
         state = self.requests.get(decision.request_id)
         if state is None:
-            return
+            return None
         answers_finish = state.phase == FINISH and decision.sequence == state.last_sequence and state.queued is None
         if decision.verdict != decision_pb2.VERDICT_ALLOW:
             denial = codec.decode_denial(decision)
@@ -140,8 +141,7 @@ class Session:
             self.allowance.take(state, codec.decode_grant(decision.grant, sent_ns if sent_ns is not None else 0))
         if decision.HasField("receipt"):
             state.receipt = codec.decode_receipt(decision.receipt)
-        self.allowance.look(state)
-        state.wake()
+        return state
 
     def _forget(self, state: RequestState) -> None:
         self.requests.pop(state.request_id, None)

@@ -154,6 +154,7 @@ async def test_a_forked_child_is_refused_in_one_sentence_and_the_parent_goes_on(
                 try:
                     metering.request({SERVICE!r}).authorize()
                 except Forked as error:
+                    metering.close()
                     os._exit(7)
                 os._exit(1)
             assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
