@@ -96,6 +96,7 @@ class Allowance:
         state.final_tokens = grant.output_ceiling_tokens if grant is not None and grant.final else NEVER
         if state.denial is not None or state.at_final_ceiling:
             self.watched.discard(state)
+            state.starved_ns, state.gave_up = None, False
             state.stopped = state.denial is not None
             state.quiet_tokens = NEVER
             return

@@ -14,7 +14,7 @@ from tests.wire.fake_metering import FakeMetering, serving, until
 
 SERVICE = "accounts/acme/services/chat"
 QUICK = ClientSettings(heartbeat_ms=50, silence_ms=200, answer_ms=3_000, backoff_base_ms=5, backoff_cap_ms=20)
-HASTY = replace(QUICK, answer_ms=150, unreachable_tokens_max=400)
+HASTY = replace(QUICK, answer_ms=500, unreachable_tokens_max=400)
 
 
 @pytest.fixture

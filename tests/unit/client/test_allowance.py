@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from tallygate.client import Unreachable
 from tallygate.metering.v1 import report_pb2
 from tests.unit.client.desk import Desk, allowing, state_of
 
@@ -265,6 +268,21 @@ def test_a_node_that_is_back_may_say_no() -> None:
     request.finish()
     (report,) = desk.hear(durable=True)
     assert (report.phase, report.usage.output_tokens) == (report_pb2.REPORT_PHASE_FINISH, 20)
+
+
+async def test_waiting_for_room_tells_a_stop_from_silence() -> None:
+    """After answer_ms without a node it is Unreachable; once a node has said no it is 0, and denial says why."""
+    desk = Desk()
+    request = desk.granted(100)
+    desk.lose_stream()
+    request.output(100)
+    desk.pass_time(5.1)
+    with pytest.raises(Unreachable):
+        await request.room()
+
+    desk.hear(deny=state_of(request))
+    assert await request.room() == 0
+    assert request.denial is not None
 
 
 def test_a_running_request_goes_on_when_its_node_is_gone() -> None:
