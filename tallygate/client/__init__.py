@@ -1,27 +1,31 @@
-"""The client for inference servers: asyncio, grpcio and protobuf, nothing else."""
+"""The client for inference servers: grpcio and protobuf, nothing else.
+
+`MeteringClient` is for asyncio, `SyncMeteringClient` for threads; they have the same words.
+"""
 
 from tallygate.client.client import MeteringClient
-from tallygate.client.errors import (
-    Denial,
-    Denied,
-    MeteringError,
-    Overloaded,
-    Unreachable,
-)
+from tallygate.client.errors import Denial, Denied, Forked, MeteringError, Overloaded, Unreachable
 from tallygate.client.request import MeteredRequest
-from tallygate.client.settings import ClientSettings
-from tallygate.client.values import Grant, Receipt, Usage
+from tallygate.client.settings import ClientSettings, OnUnreachable
+from tallygate.client.sync import MeteredRequest as SyncMeteredRequest
+from tallygate.client.sync import MeteringClient as SyncMeteringClient
+from tallygate.client.values import Grant, Receipt, Record, Usage
 
 __all__ = [
     "ClientSettings",
     "Denial",
     "Denied",
+    "Forked",
     "Grant",
     "MeteredRequest",
     "MeteringClient",
     "MeteringError",
+    "OnUnreachable",
     "Overloaded",
     "Receipt",
+    "Record",
+    "SyncMeteredRequest",
+    "SyncMeteringClient",
     "Unreachable",
     "Usage",
 ]

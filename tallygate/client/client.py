@@ -3,41 +3,71 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
+import grpc
+
+from tallygate.client import fork
 from tallygate.client.backoff import full_jitter_ms
+from tallygate.client.errors import Forked, MeteringError
 from tallygate.client.outbox import REPORTS_PER_MESSAGE_MAX
 from tallygate.client.request import MeteredRequest
 from tallygate.client.session import Session
-from tallygate.client.settings import ClientSettings
+from tallygate.client.settings import ClientSettings, OnUnreachable, parse_addresses
 from tallygate.client.state import FINISH, RequestState
 from tallygate.client.stream import MeterStream
+from tallygate.client.values import Record, Usage
 
 _DEFAULTS = ClientSettings()
+_NOT_STARTED = MeteringError("this metering client is not running: enter it as a context, or call start()")
+_log = logging.getLogger("tallygate.client")
 
 
 class MeteringClient:
     """Meters requests over one stream to any of several metering nodes.
 
-    Made for one per server process; to be used from one event loop. When the stream breaks it goes to the next address
-    and says the latest of every open request and of every finish that is not durable. Addresses are `HOST:PORT`.
+    Made for one per server process, started after the process was forked; to be used from one event loop. When the
+    stream breaks it goes to the next address and says the latest of every open request and of every finish that is not
+    durable.
     """
 
     def __init__(
         self,
-        addresses: Sequence[str],
+        addresses: str | Sequence[str],
         *,
         settings: ClientSettings = _DEFAULTS,
+        on_unreachable: OnUnreachable = "deny",
+        credential: str = "",
+        channel_credentials: grpc.ChannelCredentials | None = None,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
         random_below: Callable[[int], int] = random.randrange,
     ) -> None:
-        if not addresses:
-            raise ValueError("a metering client needs at least one address, such as 127.0.0.1:7402")
-        self._session = Session(settings, monotonic_ns, tuple(addresses))
+        """Makes a client; `start`, or entering it as a context, connects it.
+
+        Args:
+            addresses: `HOST:PORT`: one, several with commas between them, or a sequence.
+            settings: Times and bounds.
+            on_unreachable: "deny" raises Unreachable where no node answers within `answer_ms`. "allow" lets requests go
+                on then, for `unreachable_tokens_max` tokens of all of them together, and has them recorded as soon as a
+                node is back.
+            credential: For requests that bring none of their own: an API key or its id.
+            channel_credentials: TLS, as `grpc.ssl_channel_credentials` makes it; without, the connection is plain.
+            monotonic_ns: The clock that grants run by.
+            random_below: An integer from 0 to below its argument, for jitter.
+
+        Raises:
+            ValueError: There is no address.
+        """
+        self._session = Session(settings, monotonic_ns, parse_addresses(addresses), on_unreachable)
+        self._session.unusable = _NOT_STARTED
+        self._credential = credential
+        self._channel_credentials = channel_credentials
         self._random_below = random_below
         self._task: asyncio.Task[None] | None = None
 
@@ -54,16 +84,27 @@ class MeteringClient:
         await self.close()
 
     def start(self) -> None:
-        """Begins to connect; does not wait for it."""
+        """Begins to connect; does not wait for it.
+
+        Raises:
+            Forked: It was started in the parent of this process.
+        """
         if self._task is None:
+            self._session.unusable = None
+            fork.watch(self._session)
             self._task = asyncio.create_task(self._run(), name="tallygate metering stream")
+        self._session.check_usable()
 
     async def close(self) -> None:
         """Waits until every finish is durable, then hangs up.
 
-        Requests still open stay so for the node's resume window. Raises Unreachable if the finishes did not become
-        durable within `close_ms`; the stream is closed all the same.
+        Requests still open stay so for the node's resume window. In a forked child it does nothing.
+
+        Raises:
+            Unreachable: The finishes did not become durable within `close_ms`; the stream is closed all the same.
         """
+        if isinstance(self._session.unusable, Forked):
+            return
         try:
             async with asyncio.timeout(self._session.settings.close_ms / 1_000):
                 for state in [state for state in self._session.requests.values() if state.phase == FINISH]:
@@ -72,38 +113,95 @@ class MeteringClient:
         except TimeoutError:
             raise self._session.unreachable() from None
         finally:
-            if self._task is not None:
-                task, self._task = self._task, None
-                task.cancel()
-                await asyncio.wait([task])
-                if not task.cancelled():
-                    task.result()
+            await self._hang_up()
 
     def request(
         self,
         service: str,
         *,
-        request_id: str,
-        input_tokens: int,
+        input_tokens: int = 0,
         cached_input_tokens: int = 0,
         cache_write_tokens: int = 0,
         max_output_tokens: int | None = None,
+        request_id: str | None = None,
+        credential: str = "",
+        source_address: str = "",
         labels: Mapping[str, str] | None = None,
+        receipt: bool = True,
     ) -> MeteredRequest:
-        """A request of a service, `accounts/{account}/services/{service}`; enter it as a context to authorise it.
+        """A request of a service; enter it as a context to authorise it.
 
-        `request_id` must be unique within the service for ever; the caller answers for that.
+        Args:
+            service: `accounts/{account}/services/{service}`.
+            input_tokens: Tokens that go in: those neither read from nor written to a cache, as far as it is known.
+            cached_input_tokens: Input tokens read from a cache, beside those.
+            cache_write_tokens: Input tokens written to a cache, beside those.
+            max_output_tokens: At most so many tokens will be generated; 0 for none, as for embeddings. It caps what is
+                set aside, so that other requests find more.
+            request_id: Unique within the service for ever, at most 64 bytes; the caller answers for that. Left out, one
+                is made.
+            credential: The end user's API key or its id; by default the client's.
+            source_address: The end user's address.
+            labels: For usage queries: at most 8, keys and values at most 64 bytes each.
+            receipt: Whether leaving the context waits for the receipt, one commit of the node.
         """
         state = RequestState(
-            request_id=request_id,
+            request_id=request_id if request_id is not None else uuid.uuid4().hex,
             service=service,
             input_tokens=input_tokens,
             cached_input_tokens=cached_input_tokens,
             cache_write_tokens=cache_write_tokens,
             max_output_tokens=max_output_tokens,
-            labels=dict(labels or {}),
+            credential=credential or self._credential,
+            source_address=source_address,
+            labels=dict(labels) if labels else None,
         )
-        return MeteredRequest(self._session, state)
+        return MeteredRequest(self._session, state, wants_receipt=receipt)
+
+    async def record(
+        self,
+        service: str,
+        usage: Usage,
+        *,
+        request_id: str | None = None,
+        estimated: bool = False,
+        credential: str = "",
+        source_address: str = "",
+        labels: Mapping[str, str] | None = None,
+    ) -> Record:
+        """Records usage that nobody asked for first, in full, and waits until it is durable.
+
+        Args:
+            service: `accounts/{account}/services/{service}`.
+            usage: Final counts.
+            request_id: As of `request`. Recording one id again records it once.
+            estimated: The counts are an estimate.
+            credential: As of `request`.
+            source_address: As of `request`.
+            labels: As of `request`.
+
+        Returns:
+            The receipt, and whether the service may go on.
+
+        Raises:
+            Denied: The counts were not taken.
+            Unreachable: They are not durable after `answer_ms`; the client goes on saying them.
+            Overloaded: Too many requests are open.
+        """
+        request = self.request(
+            service, request_id=request_id, credential=credential, source_address=source_address, labels=labels
+        )
+        return await request.record(usage, estimated=estimated)
+
+    @property
+    def connected_to(self) -> str:
+        """The address of the node that answers now; empty while none does."""
+        return self._session.connected_to
+
+    @property
+    def open_requests(self) -> int:
+        """Requests in memory: those that run, and those whose finish is not durable yet."""
+        return len(self._session.requests)
 
     @property
     def reports_sent(self) -> int:
@@ -121,13 +219,27 @@ class MeteringClient:
             self._session.eased.clear()
             await self._session.eased.wait()
 
+    async def _hang_up(self) -> None:
+        session = self._session
+        fork.unwatch(session)
+        session.allowance.close()
+        session.unusable = _NOT_STARTED
+        if self._task is not None:
+            task, self._task = self._task, None
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.result()
+
     async def _run(self) -> None:
         session, settings = self._session, self._session.settings
         failures = turn = 0
         while True:
             session.outbox.restart(session.requests.values())
-            stream = MeterStream(session.addresses[turn % len(session.addresses)], session)
+            address = session.addresses[turn % len(session.addresses)]
+            stream = MeterStream(address, session, self._channel_credentials)
             session.trouble = await stream.run()
+            _log.log(logging.WARNING if stream.heard else logging.INFO, "Metering: %s", session.trouble)
             failures = 0 if stream.heard else failures + 1
             session.breaks += stream.heard
             turn += 1

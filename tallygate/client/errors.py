@@ -1,4 +1,11 @@
-"""What can go wrong for an inference server that meters its requests."""
+"""What can go wrong for an inference server that meters its requests.
+
+MeteringError
+  Denied        a node said no
+  Unreachable   no node answered: nothing is known
+  Overloaded    this client has too many open requests
+  Forked        this client belongs to the parent of this process
+"""
 
 from __future__ import annotations
 
@@ -6,24 +13,55 @@ from dataclasses import dataclass
 
 
 class MeteringError(Exception):
-    """Root of everything that this package raises on purpose."""
+    """Root of everything that this package raises on purpose.
+
+    Attributes:
+        reason: A name for programs, such as `NOT_ENABLED` or `UNREACHABLE`.
+        message: The same as a sentence for people.
+        retryable: Whether the same request may pass later without anybody doing anything.
+        retry_after_ms: How long to wait before that, in milliseconds; 0 where nobody knows.
+    """
+
+    reason: str = ""
+    retryable: bool = False
+
+    def __init__(self, message: str, *, retry_after_ms: int = 0) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after_ms = retry_after_ms
 
 
 class Unreachable(MeteringError):  # noqa: N818  # callers read `except Unreachable`
     """No metering node answered in time: nothing is known, which is not the same as refused."""
 
+    reason = "UNREACHABLE"
+    retryable = True
+
 
 class Overloaded(MeteringError):  # noqa: N818  # callers read `except Overloaded`
     """This client has as many open requests as it may hold in memory."""
+
+    reason = "OPEN_REQUESTS_MAX"
+    retryable = True
+
+
+class Forked(MeteringError):  # noqa: N818  # as its siblings
+    """This client was started before this process was forked: its connection belongs to the parent."""
+
+    reason = "FORKED"
 
 
 @dataclass(frozen=True, slots=True)
 class Denial:
     """Why a request may not go on.
 
-    `reason` is a name of DecisionReason without its prefix, such as `NOT_ENABLED`; `message` is the same as a sentence.
-    `retryable` says whether the same request may pass later without anybody doing anything, then after
-    `retry_after_ms`. `remaining_tokens` and `remaining_nanos` say what is left where the request was merely larger.
+    Attributes:
+        reason: A name of DecisionReason without its prefix, such as `NOT_ENABLED`.
+        message: The same as a sentence.
+        retryable: Whether the same request may pass later without anybody doing anything.
+        retry_after_ms: How long to wait before that, in milliseconds.
+        remaining_tokens: What is left, in tokens, where the request was merely larger.
+        remaining_nanos: What is left, in nanos of the account's currency, where the request was merely larger.
     """
 
     reason: str
@@ -35,28 +73,13 @@ class Denial:
 
 
 class Denied(MeteringError):  # noqa: N818  # callers read `except Denied`
-    """A metering node said no; `denial` says why."""
+    """A metering node said no; `denial` says why, and so do the attributes of every MeteringError."""
 
     def __init__(self, denial: Denial) -> None:
-        super().__init__(f"{denial.reason}: {denial.message}")
+        super().__init__(denial.message, retry_after_ms=denial.retry_after_ms)
         self.denial = denial
+        self.reason = denial.reason
+        self.retryable = denial.retryable
 
-    @property
-    def reason(self) -> str:
-        """Name of the reason, such as `NOT_ENABLED`."""
-        return self.denial.reason
-
-    @property
-    def message(self) -> str:
-        """The reason as a sentence."""
-        return self.denial.message
-
-    @property
-    def retryable(self) -> bool:
-        """Whether the same request may pass later without anybody doing anything."""
-        return self.denial.retryable
-
-    @property
-    def retry_after_ms(self) -> int:
-        """How long to wait before trying again."""
-        return self.denial.retry_after_ms
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.message}"

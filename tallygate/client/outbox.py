@@ -49,14 +49,22 @@ class Outbox:
         """Queues the latest report of a request."""
         if len(self._unsent) >= UNSENT_MAX and _merges(state):
             assert state.queued is not None
-            state.queued.CopyFrom(_with_introduction(state, state.queued))
+            # What the report that it replaces had said of the request must still be said.
+            state.introduced = state.introduced and not state.queued.service
+            state.queued.CopyFrom(state.make_report())
             return
         report = state.make_report()
         state.queued = report
         self._unsent.append((state, report))
 
     def restart(self, states: Iterable[RequestState]) -> None:
-        """A new stream: numbers start again, and the latest of every request that is still in memory is said anew."""
+        """A new stream: numbers start again, and the latest of every request that is still in memory is said anew.
+
+        What the last stream had promised still holds: a grant outlives the stream that brought it.
+        """
+        states = list(states)
+        for state in states:
+            state.renewed_until_ns = max(state.renewed_until_ns, self.renewed_until_ns(state))
         self._unsent.clear()
         self._unanswered.clear()
         self._finishes.clear()
@@ -122,8 +130,9 @@ class Outbox:
         return state.queued is None and 0 < state.last_sequence <= self.answered_through
 
     def renewed_until_ns(self, state: RequestState) -> int:
-        """Until when the stream's renewal carries this request's grant; 0 if the stream has not taken it on yet."""
-        return self.valid_until_ns if 0 < state.first_sequence <= self.answered_through else 0
+        """Until when the present stream, once it has taken it on, and those before it renewed this request's grant."""
+        taken_on = 0 < state.first_sequence <= self.answered_through
+        return max(state.renewed_until_ns, self.valid_until_ns if taken_on else 0)
 
     def _is_answered(self, sent: _Sent, now_ns: int) -> bool:
         if not sent.heartbeat:
@@ -144,13 +153,3 @@ class Outbox:
 
 def _merges(state: RequestState) -> bool:
     return state.phase == PROGRESS and state.queued is not None and state.queued.phase == PROGRESS
-
-
-def _with_introduction(state: RequestState, queued: report_pb2.TokenReport) -> report_pb2.TokenReport:
-    """The latest report, with what the one that it replaces had said of the request."""
-    report = state.make_report()
-    report.service, report.resume = queued.service, queued.resume
-    report.labels.update(queued.labels)
-    if queued.HasField("max_output_tokens"):
-        report.max_output_tokens = queued.max_output_tokens
-    return report

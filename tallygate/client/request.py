@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from types import TracebackType
 from typing import Self
 
-from tallygate.client.errors import Denial, Denied
-from tallygate.client.session import Session
-from tallygate.client.state import FINISH, PROGRESS, RequestState
-from tallygate.client.values import Grant, Receipt, Usage
+from tallygate.client.errors import Denied
+from tallygate.client.handle import RequestHandle
+from tallygate.client.session import REFUSED_FINISHES
+from tallygate.client.state import FINISH
+from tallygate.client.values import Receipt, Record, Usage
 
 
-class MeteredRequest:
-    """One request from its authorisation to its finish.
+class MeteredRequest(RequestHandle):
+    """One request from its authorisation to its finish; to be used from the client's event loop.
 
-    Entering it as a context authorises: Denied says no, Unreachable says that nobody could tell. Leaving it finishes
-    with the counts said last, unless it was finished before.
+    Entering it as a context authorises it, as `authorize` does. Leaving it finishes it with the counts so far, unless
+    `finish` was called, and waits up to the client's `receipt_ms` for the receipt: one commit of the node, usually 5 to
+    20 ms. After an exception, or if `receipt=False` was said, it does not wait. What is not on record by then is said
+    again until it is. Leaving raises Denied where the finish itself was refused, and nothing else.
     """
 
-    def __init__(self, session: Session, state: RequestState) -> None:
-        self._session = session
-        self._state = state
+    __slots__ = ()
 
     async def __aenter__(self) -> Self:
         await self.authorize()
@@ -33,156 +35,133 @@ class MeteredRequest:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._state.phase != FINISH:
-            self.finish(estimated=error is not None)
-
-    @property
-    def request_id(self) -> str:
-        """Its id."""
-        return self._state.request_id
-
-    @property
-    def usage(self) -> Usage:
-        """The counts so far."""
-        return self._state.usage()
-
-    @property
-    def grant(self) -> Grant | None:
-        """The grant as given last; `free_tokens` is what it still allows."""
-        return self._state.grant
-
-    @property
-    def must_stop(self) -> bool:
-        """Whether a node said to stop generating now; `denial` says why. It may turn true at any moment."""
-        return self._state.denial is not None
-
-    @property
-    def denial(self) -> Denial | None:
-        """Why it must stop."""
-        return self._state.denial
-
-    @property
-    def free_tokens(self) -> int:
-        """How many more tokens of the output class may be generated now.
-
-        0 at the ceiling, after a stop, and while the grant's validity has run out.
-        """
         state = self._state
-        if state.denial is not None or state.grant is None or self._session.is_expired(state):
-            return 0
-        return max(
-            0,
-            state.grant.output_ceiling_tokens - state.output_tokens - state.reasoning_tokens,
-        )
+        if state.phase != FINISH:
+            # After an exception it is not known whether all that was generated had been counted.
+            self.finish(estimated=error is not None, want_receipt=self._wants_receipt and error is None)
+        if state.want_receipt and error is None:
+            with contextlib.suppress(TimeoutError):
+                await self._wait_durable(self._session.settings.receipt_ms)
 
-    async def authorize(self) -> Grant:
-        """Asks whether the request may run.
+    async def authorize(self) -> None:
+        """Asks whether the request may run; `grant` then says how far.
 
-        Raises Denied, Unreachable after the client's `answer_ms`, Overloaded if too many requests are open. When it is
-        given up, by time or cancellation, whatever the node may have granted is given back.
+        When it is given up, by time or cancellation, whatever the node may have granted is given back.
+
+        Raises:
+            Denied: A node said no.
+            Unreachable: No node answered within the client's `answer_ms`; with `on_unreachable="allow"` only where what
+                may go on without an answer is used up.
+            Overloaded: Too many requests are open.
         """
-        state = self._state
-        self._session.open(state)
+        state, session = self._state, self._session
+        session.open(state)
         try:
-            async with asyncio.timeout(self._session.settings.answer_ms / 1_000):
+            async with asyncio.timeout(session.settings.answer_ms / 1_000):
                 while state.grant is None and state.denial is None:
                     await state.wait_change()
         except BaseException as error:
-            self._session.withdraw(state)
-            if isinstance(error, TimeoutError):
-                raise self._session.unreachable() from None
-            raise
+            if not isinstance(error, TimeoutError):
+                session.withdraw(state)
+                raise
+            if not session.allowance.lend(state):
+                session.withdraw(state)
+                raise session.unreachable() from None
         if state.denial is not None:
-            self._session.withdraw(state)
+            session.withdraw(state)
             raise Denied(state.denial)
-        assert state.grant is not None
-        return state.grant
-
-    def progress(self, *, output_tokens: int, reasoning_tokens: int = 0, say: bool = False) -> bool:
-        """Takes in how much was generated so far; returns whether it may go on right away.
-
-        It is said to the node once the count is past half of the ceiling, so that the grant is renewed in time, or when
-        `say` is true. Never waits. False means that nothing is free now: `await room()`.
-        """
-        state = self._state
-        state.output_tokens = output_tokens
-        state.reasoning_tokens = reasoning_tokens
-        grant = state.grant
-        if grant is not None and not grant.final and grant.output_ceiling_tokens > state.said_ceiling_tokens:
-            say = say or 2 * (output_tokens + reasoning_tokens) > grant.output_ceiling_tokens
-        if say:
-            self._say_progress()
-        return self.free_tokens > 0
+        state.begun = True
+        session.allowance.look(state)
 
     async def room(self) -> int:
         """How many more tokens may be generated, waiting for the node's answer where nothing is free now.
 
-        0 means stop: it was denied, the grant was final, or the node answered and gave no more. Raises Unreachable when
-        there is no answer within the client's `answer_ms`; then it must stop as well.
+        Returns:
+            0 for stop: it was denied, the grant was final, or the node answered and gave no more.
+
+        Raises:
+            Unreachable: No node answered within the client's `answer_ms`; then it must stop as well.
         """
-        free_tokens = self.free_tokens
-        if free_tokens or self._ended():
-            return free_tokens
-        state, outbox = self._state, self._session.outbox
-        if state.said_output_tokens != state.output_class_tokens or outbox.is_answered(state):
-            self._say_progress()
-        self._session.watched.add(state)
-        try:
-            async with asyncio.timeout(self._session.settings.answer_ms / 1_000):
-                while not (self.free_tokens or self._ended() or outbox.is_answered(state)):
-                    await state.wait_change()
-        except TimeoutError:
-            raise self._session.unreachable() from None
-        finally:
-            self._session.watched.discard(state)
-        return self.free_tokens
+        state, allowance = self._state, self._session.allowance
+        self._session.check_usable()
+        allowance.look(state)
+        while not (free_tokens := self.free_tokens) and not self.must_stop and state.phase != FINISH:
+            await state.wait_change()
+        if state.gave_up and not free_tokens:
+            raise self._session.unreachable()
+        return free_tokens
+
+    def report(self) -> None:
+        """Says the counts so far, though no renewal is due: so that usage statistics are fresher. Never waits."""
+        state = self._running()
+        if state.said_tokens != state.generated_tokens:
+            self._session.allowance.say_progress(state)
+
+    def set_usage(self, usage: Usage) -> None:
+        """Replaces all counts by better ones, for instance once it is known how much of the input was cached.
+
+        Class totals only grow: a node keeps the larger one.
+
+        Raises:
+            ValueError: The request is not running.
+        """
+        self._running().set_usage(usage)
+        self._look()
 
     def finish(
         self,
         usage: Usage | None = None,
         *,
         estimated: bool = False,
-        want_receipt: bool = False,
+        want_receipt: bool | None = None,
     ) -> None:
-        """Says the final counts, by default those said last. Never waits; it is said again until it is durable."""
-        state = self._state
-        if state.phase == FINISH:
-            raise ValueError(f"request {state.request_id} was finished before")
+        """Says the final counts. Never waits; it is said again until it is durable.
+
+        Args:
+            usage: The counts; by default those so far.
+            estimated: They are an estimate, for instance after a client hung up.
+            want_receipt: Whether `settled` shall bring a receipt; by default as the request was made.
+
+        Raises:
+            ValueError: It was finished before, or never authorised.
+        """
+        state = self._running()
         if usage is not None:
             state.set_usage(usage)
-        state.phase = FINISH
         state.estimated = estimated
-        state.want_receipt = want_receipt
-        self._session.say(state)
+        state.want_receipt = self._wants_receipt if want_receipt is None else want_receipt
+        self._session.finish(state)
+
+    async def record(self, usage: Usage, *, estimated: bool) -> Record:
+        """See MeteringClient.record; this is what it does with its request."""
+        state = self._state
+        state.set_usage(usage)
+        state.phase = FINISH
+        state.estimated, state.want_receipt = estimated, True
+        self._session.open(state)
+        receipt = await self.settled()
+        return Record(state.request_id, receipt, state.finish_denial)
 
     async def settled(self) -> Receipt | None:
-        """Waits until the finish is durable; returns the receipt if one was wanted.
+        """Waits until the finish is durable.
 
-        Raises Denied if the finish itself was refused, and Unreachable after the client's `answer_ms`; the client then
-        still goes on saying it.
+        Returns:
+            The receipt, if one was wanted.
+
+        Raises:
+            Denied: The finish itself was refused: its counts were not taken.
+            Unreachable: It is not durable after the client's `answer_ms`; the client goes on saying it.
         """
-        state = self._state
         try:
-            async with asyncio.timeout(self._session.settings.answer_ms / 1_000):
-                while not state.durable:
-                    await state.wait_change()
+            await self._wait_durable(self._session.settings.answer_ms)
         except TimeoutError:
             raise self._session.unreachable() from None
-        if state.finish_denial is not None:
+        return self._state.receipt
+
+    async def _wait_durable(self, wait_ms: int) -> None:
+        state = self._state
+        async with asyncio.timeout(wait_ms / 1_000):
+            while not state.durable:
+                await state.wait_change()
+        if state.finish_denial is not None and state.finish_denial.reason in REFUSED_FINISHES:
             raise Denied(state.finish_denial)
-        return state.receipt
-
-    def _say_progress(self) -> None:
-        state = self._state
-        state.phase = PROGRESS
-        state.said_output_tokens = state.output_class_tokens
-        if state.grant is not None:
-            state.said_ceiling_tokens = state.grant.output_ceiling_tokens
-        self._session.say(state)
-
-    def _ended(self) -> bool:
-        """Whether no answer can change anything: it was denied, or it is at the ceiling of a final grant."""
-        state = self._state
-        if state.denial is not None or state.grant is None:
-            return True
-        return state.grant.final and state.output_class_tokens >= state.grant.output_ceiling_tokens

@@ -6,35 +6,68 @@ import asyncio
 from collections.abc import Callable
 
 from tallygate.client import codec
-from tallygate.client.errors import Overloaded, Unreachable
+from tallygate.client.allowance import Allowance, Later, later_on_loop
+from tallygate.client.errors import MeteringError, Overloaded, Unreachable
 from tallygate.client.outbox import Outbox
-from tallygate.client.settings import ClientSettings
+from tallygate.client.settings import ClientSettings, OnUnreachable
 from tallygate.client.state import FINISH, RequestState
 from tallygate.metering.v1 import decision_pb2, metering_service_pb2
 
-_REFUSED_FINISHES = frozenset({"INVALID_REPORT", "REQUEST_ID_REUSED", "TOO_OLD"})
+REFUSED_FINISHES = frozenset({"INVALID_REPORT", "REQUEST_ID_REUSED", "TOO_OLD"})
 """Denials of a finish which say that its counts were not taken; others only say that the service may not go on."""
 
 
 class Session:
     """Shared by a client, its requests and its present stream; lives on one event loop."""
 
-    def __init__(self, settings: ClientSettings, monotonic_ns: Callable[[], int], addresses: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        settings: ClientSettings,
+        monotonic_ns: Callable[[], int],
+        addresses: tuple[str, ...],
+        on_unreachable: OnUnreachable = "deny",
+        *,
+        later: Later = later_on_loop,
+    ) -> None:
         self.settings = settings
         self.monotonic_ns = monotonic_ns
         self.addresses = addresses
         self.outbox = Outbox(heartbeat_ns=settings.heartbeat_ms * 1_000_000)
         self.requests: dict[str, RequestState] = {}
-        self.watched: set[RequestState] = set()
-        """Requests that wait for an answer which may come as a watermark only."""
+        self.allowance = Allowance(
+            settings,
+            on_unreachable,
+            outbox=self.outbox,
+            requests=self.requests,
+            say=self.say,
+            monotonic_ns=monotonic_ns,
+            later=later,
+        )
+        self.hand_over: Callable[[RequestState], None] = self.allowance.look
+        """Has a request looked at that went past its `quiet_tokens`; called by whoever counts."""
         self.something_to_say = asyncio.Event()
         self.eased = asyncio.Event()
+        self.connected_to = ""
+        """The node that answers now; empty while none does."""
         self.trouble = "no attempt was made"
         """Why the last stream ended."""
         self.breaks = 0
+        self.unusable: MeteringError | None = None
+        """Why nothing can be done with it any more, or yet."""
+
+    def check_usable(self) -> None:
+        """Raises what makes it unusable: it was not started, is closed, or belongs to the parent of this process."""
+        if self.unusable is not None:
+            raise self.unusable
 
     def open(self, state: RequestState) -> None:
-        """Takes a new request in and says it. Raises Overloaded where there are too many, ValueError for an open id."""
+        """Takes a new request in and says it.
+
+        Raises:
+            Overloaded: There are too many.
+            ValueError: One of its id is open.
+        """
+        self.check_usable()
         if state.request_id in self.requests:
             raise ValueError(f"request {state.request_id} is open already")
         if len(self.requests) >= self.settings.open_requests_max:
@@ -46,30 +79,34 @@ class Session:
         """Ends a request that will not run: denied or never sent, it is forgotten; else what it holds is given back."""
         if state.denial is not None or not state.ever_sent:
             state.abandoned = True
-            self.requests.pop(state.request_id, None)
+            self._forget(state)
             return
         state.phase = FINISH
         state.input_tokens = state.cached_input_tokens = state.cache_write_tokens = 0
         self.say(state)
+
+    def finish(self, state: RequestState) -> None:
+        """Says the final counts, until they are durable."""
+        state.phase = FINISH
+        self.allowance.finish(state)
+        self.say(state)
+        state.wake()
 
     def say(self, state: RequestState) -> None:
         """Says the latest of a request as soon as the stream takes it."""
         self.outbox.say(state)
         self.something_to_say.set()
 
-    def is_expired(self, state: RequestState) -> bool:
-        """Whether neither the grant's own validity nor the stream's renewal carries it any longer."""
-        own_ns = state.grant.valid_until_ns if state.grant is not None else 0
-        return self.monotonic_ns() >= max(own_ns, self.outbox.renewed_until_ns(state))
-
     def unreachable(self) -> Unreachable:
         """The error for a question that was not answered in time."""
-        return Unreachable(f"no metering node answered in time at {', '.join(self.addresses)}: {self.trouble}")
+        return Unreachable(
+            f"no metering node answered in time at {', '.join(self.addresses)}: {self.trouble}",
+            retry_after_ms=self.settings.backoff_cap_ms,
+        )
 
     def receive(self, response: metering_service_pb2.MeterResponse) -> None:
         """Takes in what the node says."""
-        for decision in response.decisions:
-            self._decide(decision)
+        changed = [state for decision in response.decisions if (state := self._decide(decision)) is not None]
         valid_for = response.grants_valid_for if response.HasField("grants_valid_for") else None
         done = self.outbox.advance(
             answered=response.answered_through,
@@ -79,26 +116,33 @@ class Session:
         )
         for state in done:
             state.durable = True
-            self.requests.pop(state.request_id, None)
+            self._forget(state)
             state.wake()
-        for state in self.watched:
+        # Only now is it known what was answered and renewed.
+        for state in (*changed, *self.allowance.watched):
+            self.allowance.look(state)
             state.wake()
 
-    def _decide(self, decision: decision_pb2.Decision) -> None:
+    def _decide(self, decision: decision_pb2.Decision) -> RequestState | None:
+        """Takes in one decision; returns the request that it is of, if that is still known."""
         state = self.requests.get(decision.request_id)
         if state is None:
-            return
+            return None
         answers_finish = state.phase == FINISH and decision.sequence == state.last_sequence and state.queued is None
         if decision.verdict != decision_pb2.VERDICT_ALLOW:
             denial = codec.decode_denial(decision)
-            if not answers_finish:
-                state.denial = denial
-            elif denial.reason in _REFUSED_FINISHES:
+            if answers_finish:
                 state.finish_denial = denial
+            else:
+                state.denial = denial
         elif decision.HasField("grant"):
             sent_ns = self.outbox.sent_ns(decision.sequence)
             # Where it is not known what the grant answers, it brings no validity of its own.
-            state.grant = codec.decode_grant(decision.grant, sent_ns if sent_ns is not None else 0)
+            self.allowance.take(state, codec.decode_grant(decision.grant, sent_ns if sent_ns is not None else 0))
         if decision.HasField("receipt"):
             state.receipt = codec.decode_receipt(decision.receipt)
-        state.wake()
+        return state
+
+    def _forget(self, state: RequestState) -> None:
+        self.requests.pop(state.request_id, None)
+        self.allowance.forget(state)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from tallygate.client.errors import Denial
 from tallygate.client.values import Grant, Receipt, Usage
@@ -14,34 +15,68 @@ PROGRESS = report_pb2.REPORT_PHASE_PROGRESS
 FINISH = report_pb2.REPORT_PHASE_FINISH
 
 
+NEVER = 1 << 62
+"""More tokens than any request will have."""
+
+
 @dataclass(slots=True, eq=False)
 class RequestState:
-    """Mutable and owned by the event loop. Counts are plain integers because they change with every token."""
+    """Mutable and owned by the event loop, but for the counts, which change with every token.
+
+    Only the loop writes `quiet_tokens`, `stopped` and `final_tokens`, and only the caller writes the two counts: so
+    `output` needs no lock where the caller is another thread.
+    """
 
     request_id: str
     service: str
     max_output_tokens: int | None = None
-    labels: dict[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] | None = None
+    credential: str = ""
+    source_address: str = ""
 
     input_tokens: int = 0
     cached_input_tokens: int = 0
     cache_write_tokens: int = 0
-    output_tokens: int = 0
+    generated_tokens: int = 0
+    """The output class: what the grant's ceiling counts."""
     reasoning_tokens: int = 0
+    """So many of these are reasoning."""
+
+    quiet_tokens: int = -1
+    """Up to so many generated tokens there is nothing to say or to check."""
+    final_tokens: int = NEVER
+    """The ceiling of a final grant."""
+    stopped: bool = False
+    """Waiting will not help: it was denied, or nobody answers."""
+    handed_over: bool = False
+    """It went past `quiet_tokens`, and the loop will look at it."""
 
     phase: report_pb2.ReportPhase.ValueType = AUTHORIZE
+    begun: bool = False
+    """It may generate: it was granted, or is let go on although nobody answers."""
     estimated: bool = False
     want_receipt: bool = False
 
     grant: Grant | None = None
+    renewed_until_ns: int = 0
+    """Until when streams before the present one had renewed the grant."""
     denial: Denial | None = None
     """Set once it must stop, or must not start."""
     finish_denial: Denial | None = None
-    """Set when the finish itself was refused: its counts were not taken."""
+    """Set when the finish was answered with a denial."""
     receipt: Receipt | None = None
     durable: bool = False
     abandoned: bool = False
     """Given up before anything of it was sent: there is nothing to say of it any more."""
+
+    starved_ns: int | None = None
+    """Since when nothing is free; None while something is."""
+    gave_up: bool = False
+    """Nothing was free for too long, and nobody answered."""
+    lent_tokens: int = 0
+    """What it took from the tokens that may go on without an answer."""
+    lent_ceiling_tokens: int = 0
+    """How far it may go on without an answer."""
 
     ever_sent: bool = False
     introduced: bool = False
@@ -50,16 +85,23 @@ class RequestState:
     """The latest report, while it waits to be sent."""
     first_sequence: int = 0
     last_sequence: int = 0
+    renew_tokens: int = 0
+    """Past so many generated tokens the grant is to be renewed."""
     said_ceiling_tokens: int = 0
-    """The ceiling past half of which progress was said."""
-    said_output_tokens: int = -1
-    """The count that progress said last."""
+    """The ceiling that progress was said to renew."""
+    said_tokens: int = -1
+    """The count of generated tokens that progress said last."""
     changed: asyncio.Event | None = None
 
     @property
-    def output_class_tokens(self) -> int:
-        """What the grant's ceiling counts."""
-        return self.output_tokens + self.reasoning_tokens
+    def input_class_tokens(self) -> int:
+        """Everything that goes in."""
+        return self.input_tokens + self.cached_input_tokens + self.cache_write_tokens
+
+    @property
+    def at_final_ceiling(self) -> bool:
+        """Whether it got as far as it ever may."""
+        return self.generated_tokens >= self.final_tokens
 
     def usage(self) -> Usage:
         """The counts so far, as a value."""
@@ -67,7 +109,7 @@ class RequestState:
             self.input_tokens,
             self.cached_input_tokens,
             self.cache_write_tokens,
-            self.output_tokens,
+            self.generated_tokens - self.reasoning_tokens,
             self.reasoning_tokens,
         )
 
@@ -76,7 +118,7 @@ class RequestState:
         self.input_tokens = usage.input_tokens
         self.cached_input_tokens = usage.cached_input_tokens
         self.cache_write_tokens = usage.cache_write_tokens
-        self.output_tokens = usage.output_tokens
+        self.generated_tokens = usage.output_class_tokens
         self.reasoning_tokens = usage.reasoning_tokens
 
     def forget_stream(self) -> None:
@@ -94,7 +136,7 @@ class RequestState:
                 input_tokens=self.input_tokens,
                 cached_input_tokens=self.cached_input_tokens,
                 cache_write_tokens=self.cache_write_tokens,
-                output_tokens=self.output_tokens,
+                output_tokens=max(0, self.generated_tokens - self.reasoning_tokens),
                 reasoning_tokens=self.reasoning_tokens,
             ),
         )
@@ -110,6 +152,10 @@ class RequestState:
         report.service = self.service
         if self.max_output_tokens is not None:
             report.max_output_tokens = self.max_output_tokens
+        if self.credential:
+            report.credential = self.credential
+        if self.source_address:
+            report.source_address = self.source_address
         if self.labels:
             report.labels.update(self.labels)
         if self.grant is not None:

@@ -29,10 +29,13 @@ _SETTLED = (
 class MeterStream:
     """Writes what the outbox holds and hands over what comes back, until something breaks."""
 
-    def __init__(self, address: str, session: Session) -> None:
+    def __init__(
+        self, address: str, session: Session, channel_credentials: grpc.ChannelCredentials | None = None
+    ) -> None:
         settings = session.settings
         self._address = address
         self._session = session
+        self._channel_credentials = channel_credentials
         self._outbox = session.outbox
         self._heartbeat_s = settings.heartbeat_ms / 1_000
         self._silence_s = (settings.heartbeat_ms + settings.silence_ms) / 1_000
@@ -41,7 +44,7 @@ class MeterStream:
 
     async def run(self) -> str:
         """Runs until the stream breaks, and says why in a few words. Cancelling it closes the stream."""
-        async with grpc.aio.insecure_channel(self._address, options=_CHANNEL_OPTIONS) as channel:
+        async with self._channel() as channel:
             # Nothing counts as sent before there is somebody to send it to.
             if not await self._connect(channel):
                 return f"{self._address} cannot be connected to"
@@ -50,9 +53,15 @@ class MeterStream:
             try:
                 return await self._read(call)
             finally:
+                self._session.connected_to = ""
                 writer.cancel()
                 call.cancel()
                 await asyncio.gather(writer, return_exceptions=True)
+
+    def _channel(self) -> grpc.aio.Channel:
+        if self._channel_credentials is None:
+            return grpc.aio.insecure_channel(self._address, options=_CHANNEL_OPTIONS)
+        return grpc.aio.secure_channel(self._address, self._channel_credentials, options=_CHANNEL_OPTIONS)
 
     async def _connect(self, channel: grpc.aio.Channel) -> bool:
         try:
@@ -73,6 +82,7 @@ class MeterStream:
                 if not isinstance(response, metering_service_pb2.MeterResponse):
                     return f"{self._address} ended the stream"
                 self.heard = True
+                self._session.connected_to = self._address
                 self._session.receive(response)
         except TimeoutError:
             return f"{self._address} said nothing for {self._silence_s:g} s"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tallygate.client.errors import Denial
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -55,3 +57,15 @@ class Receipt:
     debt_nanos: int
     price_version: int
     revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What became of usage that was recorded without asking first.
+
+    `denial` says why the service may not go on; None means that it may. The usage is on record all the same.
+    """
+
+    request_id: str
+    receipt: Receipt | None
+    denial: Denial | None = None

@@ -66,7 +66,6 @@ async def _serve(trace: Trace, plan: ReplayPlan, tally: Tally) -> None:
     async def serve(number: int) -> None:
         nodes = [plan.metering[(number + turn) % len(plan.metering)] for turn in range(len(plan.metering))]
         client = MeteringClient(nodes)
-        client.start()
         server = SimulatedServer(
             client,
             service=plan.service,
@@ -75,14 +74,12 @@ async def _serve(trace: Trace, plan: ReplayPlan, tally: Tally) -> None:
             pace=pace,
             tally=tally,
         )
-        try:
-            await server.run(trace.rows(number, plan.servers), in_flight=in_flight)
-        finally:
-            # What did not become durable shows as a difference.
-            with contextlib.suppress(Unreachable):
-                await client.close()
-            tally.reports += client.reports_sent
-            tally.breaks += client.breaks
+        # What did not become durable shows as a difference.
+        with contextlib.suppress(Unreachable):
+            async with client:
+                await server.run(trace.rows(number, plan.servers), in_flight=in_flight)
+        tally.reports += client.reports_sent
+        tally.breaks += client.breaks
 
     async with asyncio.TaskGroup() as group:
         for number in range(plan.servers):

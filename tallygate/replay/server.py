@@ -81,30 +81,26 @@ class SimulatedServer:
         self._unreachable_in_a_row = 0
         tally.allowed += 1
         await self._generate(request, row.generated_tokens)
-        request.finish(want_receipt=True)
+        request.finish()
         tally.finished += 1
         tally.sent.add(request.usage)
         await self._unsettled.put(request)
 
     async def _generate(self, request: MeteredRequest, wanted_tokens: int) -> None:
-        generated = 0
-        next_report = self._report_every
+        generated = reports = 0
         while generated < wanted_tokens:
             free = request.free_tokens or await self._room(request)
             if not free:
                 return
-            until = min(wanted_tokens, generated + free)
-            for turn, tokens in enumerate(range(next_report, until + 1, self._report_every), start=1):
-                next_report = tokens + self._report_every
-                generated = tokens
-                if not request.progress(output_tokens=tokens, say=True):
-                    break
-                if turn % _REPORTS_A_TURN == 0:
+            tokens = min(free, wanted_tokens - generated, self._report_every - generated % self._report_every)
+            request.output(tokens)
+            generated += tokens
+            if generated % self._report_every == 0:
+                request.report()
+                reports += 1
+                if reports % _REPORTS_A_TURN == 0:
                     await self._client.eased()
                     await asyncio.sleep(0)
-            else:
-                generated = until
-                request.progress(output_tokens=until)
 
     async def _room(self, request: MeteredRequest) -> int:
         try:

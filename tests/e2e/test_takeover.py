@@ -31,13 +31,14 @@ async def test_a_killed_node_that_never_returns_is_settled_by_another(pair: Pair
     async with MeteringClient([pair.metering.address, second.address]) as client:
         request = client.request(SERVICE, request_id="moves", input_tokens=100)
         async with request:
-            request.progress(output_tokens=5, say=True)
+            request.output(5)
+            request.report()
             killed_s = time.monotonic()
             await pair.metering.kill()
             async with client.request(SERVICE, request_id="new", input_tokens=100) as after:
-                after.progress(output_tokens=1)
+                after.output(1)
             went_on_s = time.monotonic() - killed_s
-            request.progress(output_tokens=10)
+            request.output(5)
     costs += [100 * 1_000 + 10 * 2_000, 100 * 1_000 + 2_000]
     assert went_on_s < GO_ON_S
     assert await open_leases(pair, "node-1") > 0

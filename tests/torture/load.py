@@ -66,13 +66,11 @@ class Load:
         except MeteringError as error:
             self.denials[type(error).__name__] += 1
             return
-        output_tokens = 0
         try:
-            while output_tokens < target_tokens and (room := await request.room()):
-                output_tokens += min(room, target_tokens - output_tokens, chance.randint(1, 200))
-                request.progress(output_tokens=output_tokens)
+            while (wanted := target_tokens - request.usage.output_tokens) and (room := await request.room()):
+                request.output(min(room, wanted, chance.randint(1, 200)))
                 await asyncio.sleep(chance.uniform(0.0, 0.3))
         except Unreachable:
             self.denials["Unreachable while running"] += 1
-        request.finish()
-        self.truths[request_id] = Truth(service, input_tokens + output_tokens)
+        request.finish(want_receipt=False)
+        self.truths[request_id] = Truth(service, request.usage.total_tokens)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 
-import grpc
 import pytest
 
 from tallygate.client import (
@@ -17,8 +16,8 @@ from tallygate.client import (
     Unreachable,
     Usage,
 )
-from tallygate.metering.v1 import decision_pb2, metering_service_pb2_grpc, report_pb2
-from tests.wire.fake_metering import FakeMetering, until
+from tallygate.metering.v1 import decision_pb2, report_pb2
+from tests.wire.fake_metering import FakeMetering, serving, until
 
 SERVICE = "accounts/acme/services/chat"
 QUICK = ClientSettings(
@@ -28,19 +27,6 @@ QUICK = ClientSettings(
     backoff_base_ms=5,
     backoff_cap_ms=20,
 )
-
-
-@asynccontextmanager
-async def serving(fake: FakeMetering) -> AsyncIterator[FakeMetering]:
-    """Serves a node on a free port."""
-    server = grpc.aio.server()
-    metering_service_pb2_grpc.add_MeteringServiceServicer_to_server(fake, server)
-    fake.port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield fake
-    finally:
-        await server.stop(0)
 
 
 @pytest.fixture
@@ -57,7 +43,7 @@ async def test_a_request_runs_and_its_receipt_says_who_paid(node: FakeMetering) 
         client.request(SERVICE, request_id="r1", input_tokens=12, max_output_tokens=50) as request,
     ):
         assert request.free_tokens == 100
-        assert request.progress(output_tokens=30)
+        request.output(30)
         request.finish(Usage(input_tokens=12, output_tokens=31), want_receipt=True)
         receipt = await request.settled()
 
@@ -90,8 +76,9 @@ async def test_progress_is_said_past_half_of_the_ceiling(node: FakeMetering) -> 
         MeteringClient([node.address], settings=QUICK) as client,
         client.request(SERVICE, request_id="r1", input_tokens=1) as request,
     ):
-        for tokens in range(1, 61):
-            assert request.progress(output_tokens=tokens)
+        for _ in range(60):
+            request.output()
+            assert request.free_tokens
         await until(lambda: request.grant is not None and request.grant.output_ceiling_tokens == 200)
         said = [r for r in node.reports if r.phase == report_pb2.REPORT_PHASE_PROGRESS]
 
@@ -110,7 +97,7 @@ async def test_at_the_ceiling_it_waits_and_stops_when_the_grant_is_final(
     ):
         while (room := await request.room()) > 0:
             generated += min(room, 7)
-            request.progress(output_tokens=generated)
+            request.output(min(room, 7))
 
     assert generated == 250
     assert node.reports[-1].usage.output_tokens == 250
@@ -135,11 +122,12 @@ async def test_a_break_resumes_open_requests_and_finishes_that_were_not_durable(
     """After a break the latest of each is said on the next stream, with the last grant's token."""
     node.durable = False
     async with MeteringClient([node.address], settings=QUICK) as client:
-        async with client.request(SERVICE, request_id="done", input_tokens=5) as done:
-            done.finish(Usage(input_tokens=5, output_tokens=9))
+        async with client.request(SERVICE, request_id="done", input_tokens=5, receipt=False) as done:
+            done.output(9)
         running = client.request(SERVICE, request_id="open", input_tokens=3)
         await running.authorize()
-        running.progress(output_tokens=20, say=True)
+        running.output(20)
+        running.report()
         await until(lambda: len(node.reports) == 4)
         node.durable = True
         node.streams[0].hang_up()
@@ -167,9 +155,11 @@ async def test_however_often_the_stream_breaks_nothing_is_lost() -> None:
         slots = asyncio.Semaphore(4)
 
         async def run(number: int) -> None:
-            async with slots, client.request(SERVICE, request_id=f"r{number}", input_tokens=number) as request:
-                for tokens in range(1, 20):
-                    request.progress(output_tokens=tokens, say=True)
+            metered = client.request(SERVICE, request_id=f"r{number}", input_tokens=number, receipt=False)
+            async with slots, metered as request:
+                for _ in range(19):
+                    request.output()
+                    request.report()
                     await asyncio.sleep(0)
                 request.finish(Usage(input_tokens=number, output_tokens=20))
             await request.settled()
@@ -261,7 +251,7 @@ async def test_closing_waits_until_everything_said_is_durable(
     settings = ClientSettings(close_ms=100)
     client = MeteringClient([node.address], settings=settings)
     client.start()
-    async with client.request(SERVICE, request_id="r1", input_tokens=1):
+    async with client.request(SERVICE, request_id="r1", input_tokens=1, receipt=False):
         pass
     with pytest.raises(Unreachable):
         await client.close()

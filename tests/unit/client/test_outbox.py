@@ -75,7 +75,7 @@ def test_unsent_progress_merges_beyond_the_bound() -> None:
     state = request()
     state.phase = PROGRESS
     for tokens in range(UNSENT_MAX + 1_000):
-        state.output_tokens = tokens
+        state.generated_tokens = tokens
         box.say(state)
 
     assert len(box) == UNSENT_MAX
@@ -95,7 +95,7 @@ def test_a_merged_report_still_introduces_its_request() -> None:
     state.phase = PROGRESS
     state.grant = Grant(100, False, 0, b"token")
     box.say(state)
-    state.output_tokens = 7
+    state.generated_tokens = 7
     box.say(state)
 
     reports: list[report_pb2.TokenReport] = []
@@ -139,8 +139,8 @@ def test_restart_says_the_latest_of_each_request_again() -> None:
     for state in (running, finished):
         box.say(state)
         state.grant = Grant(100, False, 0, state.request_id.encode())
-    running.phase, running.output_tokens = PROGRESS, 40
-    finished.phase, finished.output_tokens = FINISH, 70
+    running.phase, running.generated_tokens = PROGRESS, 40
+    finished.phase, finished.generated_tokens = FINISH, 70
     box.say(running)
     box.say(finished)
     box.take(0)

@@ -1,0 +1,246 @@
+"""How far each request may go now: by its grant while that holds, or on credit while no node answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from tallygate.client.outbox import Outbox
+from tallygate.client.settings import ClientSettings, OnUnreachable
+from tallygate.client.state import FINISH, NEVER, PROGRESS, RequestState
+from tallygate.client.values import Grant
+
+LOAN_TOKENS = 256
+"""A request takes so many tokens on credit at a time."""
+SWEEP_PAUSE_NS = 50_000_000
+"""Between two looks at all requests, so that many that end at different moments cost no more than few."""
+
+
+class Timer(Protocol):
+    """What can be cancelled."""
+
+    def cancel(self) -> object:
+        """Undoes it."""
+        ...
+
+
+Later = Callable[[float, Callable[[], None]], Timer]
+"""Calls something after so many seconds."""
+
+
+def later_on_loop(seconds: float, call: Callable[[], None]) -> Timer:
+    """As the running event loop does it."""
+    return asyncio.get_running_loop().call_later(seconds, call)
+
+
+class Allowance:
+    """Works out what counting a token needs no look at: `quiet_tokens`, `stopped` and `final_tokens` of each request.
+
+    Everything here runs on the event loop. `look` is idempotent: it says progress where that is due, notes since when
+    nothing is free, and gives up, or lends, after `answer_ms` of that. One timer serves all requests.
+    """
+
+    def __init__(
+        self,
+        settings: ClientSettings,
+        on_unreachable: OnUnreachable,
+        *,
+        outbox: Outbox,
+        requests: dict[str, RequestState],
+        say: Callable[[RequestState], None],
+        monotonic_ns: Callable[[], int],
+        later: Later,
+    ) -> None:
+        self._answer_ns = settings.answer_ms * 1_000_000
+        self._may_lend = on_unreachable == "allow"
+        self._unlent_tokens = settings.unreachable_tokens_max
+        self._outbox = outbox
+        self._requests = requests
+        self._say = say
+        self._monotonic_ns = monotonic_ns
+        self._later = later
+        self._timer: Timer | None = None
+        self._wake_ns = 0
+        self._swept_ns = -SWEEP_PAUSE_NS
+        self.watched: set[RequestState] = set()
+        """Requests with nothing free, or on credit: any answer may help them."""
+
+    @property
+    def unlent_tokens(self) -> int:
+        """What may still go on without an answer."""
+        return self._unlent_tokens
+
+    def take(self, state: RequestState, grant: Grant) -> None:
+        """A grant came. It is renewed once half of what it added is used, which is past half of its ceiling as well.
+
+        Not sooner: where budgets run out a node adds little at a time, and that is not to be piled up ahead of need.
+        """
+        state.grant = grant
+        state.renew_tokens = (state.generated_tokens + grant.output_ceiling_tokens) // 2
+
+    def limit(self, state: RequestState) -> int:
+        """How many tokens it may have generated in all, as of now."""
+        grant = state.grant
+        if grant is None or not self._is_valid(state):
+            return state.lent_ceiling_tokens
+        return max(grant.output_ceiling_tokens, state.lent_ceiling_tokens)
+
+    def look(self, state: RequestState) -> None:
+        """Looks at where a request stands and does what is due."""
+        # First: a caller that counts on meanwhile either is seen here or hands over again.
+        state.handed_over = False
+        if state.phase == FINISH or not state.begun:
+            return
+        grant = state.grant
+        state.final_tokens = grant.output_ceiling_tokens if grant is not None and grant.final else NEVER
+        if state.denial is not None or state.at_final_ceiling:
+            self.watched.discard(state)
+            state.starved_ns, state.gave_up = None, False
+            state.stopped = state.denial is not None
+            state.quiet_tokens = NEVER
+            return
+        count = state.generated_tokens
+        if state.lent_tokens and grant is not None and count < grant.output_ceiling_tokens and self._is_valid(state):
+            self._repay(state, keep_tokens=0)
+        limit = self.limit(state)
+        if count < limit:
+            self._go_on(state, count, limit)
+        else:
+            self._starve(state)
+
+    def lend(self, state: RequestState) -> bool:
+        """Lets a request go on for a while without an answer, if that is wanted and enough is left for it."""
+        if not self._may_lend:
+            return False
+        first_input = 0 if state.begun else state.input_class_tokens
+        ceiling = state.generated_tokens + min(LOAN_TOKENS, self._unlent_tokens - first_input)
+        if state.max_output_tokens is not None:
+            ceiling = min(ceiling, state.max_output_tokens)
+        if ceiling <= state.generated_tokens and (state.begun or state.max_output_tokens != 0):
+            return False
+        if first_input > self._unlent_tokens:
+            return False
+        loan = first_input + ceiling - state.generated_tokens
+        state.lent_tokens += loan
+        self._unlent_tokens -= loan
+        state.lent_ceiling_tokens = ceiling
+        return True
+
+    def finish(self, state: RequestState) -> None:
+        """It has ended: what it was lent and did not use goes back at once, the rest when it is on record."""
+        unused = max(0, state.lent_ceiling_tokens - state.generated_tokens)
+        self._repay(state, keep_tokens=max(0, state.lent_tokens - unused))
+        self.watched.discard(state)
+        state.quiet_tokens = -1
+
+    def forget(self, state: RequestState) -> None:
+        """It is on record, or never was: nothing is left of what it was lent."""
+        self._repay(state, keep_tokens=0)
+        self.watched.discard(state)
+
+    def sweep(self) -> None:
+        """Looks at every request whose grant has run out, or which waited too long; then sleeps until the next one."""
+        self._timer, self._wake_ns = None, 0
+        self._swept_ns = now_ns = self._monotonic_ns()
+        next_ns = 0
+        for state in list(self._requests.values()):
+            due_ns = self._due_ns(state)
+            if due_ns and due_ns <= now_ns:
+                self.look(state)
+                state.wake()
+                due_ns = self._due_ns(state)
+            if due_ns > now_ns and (not next_ns or due_ns < next_ns):
+                next_ns = due_ns
+        if next_ns:
+            self._wake_by(next_ns)
+
+    def close(self) -> None:
+        """Stops the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _go_on(self, state: RequestState, count: int, limit: int) -> None:
+        state.starved_ns = None
+        state.gave_up = state.stopped = False
+        grant = state.grant
+        is_said = grant is None or grant.final or state.said_ceiling_tokens >= grant.output_ceiling_tokens
+        if state.lent_ceiling_tokens:
+            self.watched.add(state)
+            if not is_said:
+                self.say_progress(state)
+            state.quiet_tokens = limit - 1
+            return
+        assert grant is not None
+        self.watched.discard(state)
+        if grant.final:
+            state.quiet_tokens = NEVER
+        elif not is_said and count <= state.renew_tokens:
+            state.quiet_tokens = state.renew_tokens
+        else:
+            if not is_said:
+                self.say_progress(state)
+            state.quiet_tokens = limit - 1
+        self._wake_by(self._valid_until_ns(state))
+
+    def _starve(self, state: RequestState) -> None:
+        """Asks, waits for the answer, and in the end gives up or goes on without one."""
+        state.quiet_tokens = NEVER
+        now_ns = self._monotonic_ns()
+        if state.starved_ns is None:
+            state.starved_ns = now_ns
+            self.watched.add(state)
+            if state.said_tokens != state.generated_tokens or self._outbox.is_answered(state):
+                self.say_progress(state)
+        elif self._outbox.is_answered(state):
+            if state.said_tokens == state.generated_tokens:
+                # The node heard it and gave no more.
+                state.stopped = True
+                return
+            self.say_progress(state)
+        if now_ns < state.starved_ns + self._answer_ns and not state.lent_tokens:
+            self._wake_by(state.starved_ns + self._answer_ns)
+        elif self.lend(state):
+            self._go_on(state, state.generated_tokens, state.lent_ceiling_tokens)
+        else:
+            state.gave_up = state.stopped = True
+
+    def _repay(self, state: RequestState, *, keep_tokens: int) -> None:
+        self._unlent_tokens += state.lent_tokens - keep_tokens
+        state.lent_tokens = keep_tokens
+        state.lent_ceiling_tokens = 0
+
+    def say_progress(self, state: RequestState) -> None:
+        """Says the counts as they are. Nothing is said of a request that waits for a node to take it on."""
+        if state.grant is None:
+            return
+        state.phase = PROGRESS
+        state.said_tokens = state.generated_tokens
+        state.said_ceiling_tokens = state.grant.output_ceiling_tokens
+        self._say(state)
+
+    def _is_valid(self, state: RequestState) -> bool:
+        return self._monotonic_ns() < self._valid_until_ns(state)
+
+    def _valid_until_ns(self, state: RequestState) -> int:
+        own_ns = state.grant.valid_until_ns if state.grant is not None else 0
+        return max(own_ns, self._outbox.renewed_until_ns(state))
+
+    def _due_ns(self, state: RequestState) -> int:
+        """When the next look at it is due though it counts nothing; 0 for never."""
+        if state.phase == FINISH or not state.begun or state.stopped or state.at_final_ceiling:
+            return 0
+        if state.starved_ns is not None:
+            return state.starved_ns + self._answer_ns
+        return self._valid_until_ns(state) if state.lent_ceiling_tokens == 0 else 0
+
+    def _wake_by(self, due_ns: int) -> None:
+        due_ns = max(due_ns, self._swept_ns + SWEEP_PAUSE_NS)
+        if self._timer is not None:
+            if self._wake_ns <= due_ns:
+                return
+            self._timer.cancel()
+        self._wake_ns = due_ns
+        seconds = max(0, self._wake_ns - self._monotonic_ns()) / 1_000_000_000
+        self._timer = self._later(seconds, self.sweep)

@@ -1,0 +1,115 @@
+"""What an asynchronous and a synchronous request have in common: counting, and what is known without asking."""
+
+from __future__ import annotations
+
+from tallygate.client.errors import Denial
+from tallygate.client.session import Session
+from tallygate.client.state import FINISH, RequestState
+from tallygate.client.values import Grant, Receipt, Usage
+
+
+class RequestHandle:
+    """Counts tokens where they are generated. Nothing in here waits.
+
+    One thread at a time counts for one request. That this may be another thread than the event loop's rests on plain
+    integer attributes being read and written whole, as the interpreter lock guarantees, and on each of them having one
+    writer.
+    """
+
+    __slots__ = ("_session", "_state", "_wants_receipt")
+
+    def __init__(self, session: Session, state: RequestState, *, wants_receipt: bool) -> None:
+        self._session = session
+        self._state = state
+        self._wants_receipt = wants_receipt
+
+    def output(self, tokens: int = 1, *, reasoning: int = 0) -> None:
+        """Adds tokens that were generated: a local addition while the request is well inside its grant.
+
+        Past half of the grant it has progress said, so that the grant is renewed before it is used up. Never waits, and
+        always counts, whatever `must_stop` says: work that was done is recorded.
+
+        Args:
+            tokens: Output tokens.
+            reasoning: Reasoning tokens, beside them: the kinds are disjoint. For a reasoning token alone,
+                `output(0, reasoning=1)`.
+
+        Raises:
+            ValueError: The request is not running: not authorised yet, or finished; or a count is negative.
+            Forked: The request belongs to the parent of this process.
+        """
+        state = self._state
+        if tokens < 0:
+            raise ValueError(f"{tokens} tokens: counts only grow")
+        if reasoning:
+            if reasoning < 0:
+                raise ValueError(f"{reasoning} reasoning tokens: counts only grow")
+            tokens += reasoning
+            state.reasoning_tokens += reasoning
+        state.generated_tokens = generated = state.generated_tokens + tokens
+        if generated > state.quiet_tokens:
+            self._look()
+
+    @property
+    def must_stop(self) -> bool:
+        """Whether generating on would not be right even after waiting. It may turn true at any moment.
+
+        True once a node said stop (`denial` says why), at the ceiling of a final grant, and where nothing was free for
+        the client's `answer_ms` and no node answered. A grant that is merely used up faster than it is renewed does not
+        stop a request: the tokens until the answer comes, usually those of one round trip, count as overrun. A server
+        that wants none of that awaits `room()` whenever `free_tokens` is 0.
+        """
+        state = self._state
+        return state.stopped or state.generated_tokens >= state.final_tokens
+
+    @property
+    def free_tokens(self) -> int:
+        """How many more tokens may be generated right now.
+
+        0 at the ceiling, after a stop, and while the grant's validity has run out.
+        """
+        state = self._state
+        if state.denial is not None or not state.begun or state.phase == FINISH:
+            return 0
+        return max(0, self._session.allowance.limit(state) - state.generated_tokens)
+
+    @property
+    def request_id(self) -> str:
+        """Its id."""
+        return self._state.request_id
+
+    @property
+    def usage(self) -> Usage:
+        """The counts so far."""
+        return self._state.usage()
+
+    @property
+    def grant(self) -> Grant | None:
+        """The grant as given last; `free_tokens` is what it still allows. None while it goes on without an answer."""
+        return self._state.grant
+
+    @property
+    def denial(self) -> Denial | None:
+        """Why a node said no; None if none did."""
+        return self._state.denial
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """Who paid, once that is on record and if it was wanted."""
+        return self._state.receipt
+
+    def _running(self) -> RequestState:
+        state = self._state
+        self._session.check_usable()
+        if state.phase == FINISH:
+            raise ValueError(f"request {state.request_id} was finished before")
+        if not state.begun:
+            raise ValueError(f"request {state.request_id} was not authorised: enter it as a context first")
+        return state
+
+    def _look(self) -> None:
+        """The rare case of `output`: something may have to be said, or is wrong."""
+        state = self._running()
+        if not state.handed_over:
+            state.handed_over = True
+            self._session.hand_over(state)
