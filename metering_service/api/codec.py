@@ -1,5 +1,7 @@
 """Between the wire and the domain, for reports and decisions. The only module that knows both."""
 
+from typing import Any
+
 from google.protobuf.duration_pb2 import Duration
 
 from metering_service.domain.counts import Counts
@@ -77,32 +79,47 @@ def receipt_to(receipt: Receipt) -> receipt_pb2.Receipt:
     )
 
 
-def decision_to(decision: Decision, sequence: int | None = None) -> decision_pb2.Decision:
-    """A decision, with the number of the report that it answers."""
-    return decision_pb2.Decision(
-        sequence=sequence,
-        request_id=decision.request_id,
-        verdict=decision_pb2.VERDICT_ALLOW if decision.reason is None else decision_pb2.VERDICT_DENY,
-        reason=decision_pb2.DECISION_REASON_UNSPECIFIED if decision.reason is None else _REASONS[decision.reason],
-        message=decision.message,
-        retryable=decision.retryable,
-        retry_after=None if decision.retry_after_ms is None else duration_ms(decision.retry_after_ms),
-        remaining_tokens=decision.remaining_tokens,
-        remaining_nanos=decision.remaining_nanos,
-        grant=None if decision.grant is None else _grant_to(decision.grant),
-        config_version=decision.config_version,
-        receipt=None if decision.receipt is None else receipt_to(decision.receipt),
-    )
+def decision_to(decision: Decision) -> decision_pb2.Decision:
+    """A decision by itself."""
+    return decision_pb2.Decision(**_fields_of(decision))
 
 
 def outgoing_to(outgoing: Outgoing) -> metering_service_pb2.MeterResponse:
-    """One message of a stream."""
-    return metering_service_pb2.MeterResponse(
+    """One message of a stream; each decision has the number of the report that it answers."""
+    message = metering_service_pb2.MeterResponse(
         answered_through=outgoing.answered_through,
         durable_through=outgoing.durable_through,
         grants_valid_for=duration_ms(outgoing.grants_valid_for_ms),
-        decisions=[decision_to(decision, sequence) for sequence, decision in outgoing.decisions],
     )
+    # Added in place, and only with what they say: half the time of making them first, with all their fields.
+    add = message.decisions.add
+    for sequence, decision in outgoing.decisions:
+        add(sequence=sequence, **_fields_of(decision))
+    return message
+
+
+def _fields_of(decision: Decision) -> dict[str, Any]:
+    """The fields that say something."""
+    fields: dict[str, Any] = {
+        "request_id": decision.request_id,
+        "verdict": decision_pb2.VERDICT_ALLOW,
+        "config_version": decision.config_version,
+    }
+    if decision.reason is not None:
+        fields |= {
+            "verdict": decision_pb2.VERDICT_DENY,
+            "reason": _REASONS[decision.reason],
+            "message": decision.message,
+            "retryable": decision.retryable,
+            "retry_after": None if decision.retry_after_ms is None else duration_ms(decision.retry_after_ms),
+            "remaining_tokens": decision.remaining_tokens,
+            "remaining_nanos": decision.remaining_nanos,
+        }
+    if decision.grant is not None:
+        fields["grant"] = _grant_to(decision.grant)
+    if decision.receipt is not None:
+        fields["receipt"] = receipt_to(decision.receipt)
+    return fields
 
 
 def duration_ms(milliseconds: int) -> Duration:

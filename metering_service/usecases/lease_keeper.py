@@ -46,7 +46,7 @@ class LeaseKeeper:
     def replenish(self, service_uids: Sequence[str]) -> None:
         """Budgets that were empty may have something again."""
         uids = set(service_uids)
-        for service in self._node.services.values():
+        for service in list(self._node.leased.values()):
             if service.uid in uids:
                 for pool in service.pools.values():
                     pool.replenished()
@@ -57,7 +57,10 @@ class LeaseKeeper:
         now_ns = self._node.clock.monotonic_ns()
         said = [_inherited(record, closing=True) for record in self._inherited.values()]
         said += [_inherited(record, closing=False) for record in self._adopted.values()]
-        for service in self._node.services.values():
+        for service in list(self._node.leased.values()):
+            if not service.has_leases:
+                del self._node.leased[service.name]
+                continue
             idle = not service.open and not service.waiters
             for pool in service.all_pools():
                 if pool.lease_id in self._recalled:
@@ -118,14 +121,14 @@ class LeaseKeeper:
 
     def close_all(self) -> None:
         """Give everything back: this node shuts down."""
-        for service in self._node.services.values():
+        for service in self._node.leased.values():
             for pool in service.pools.values():
                 pool.closing = True
 
     @property
     def all_given_back(self) -> bool:
         """Whether control has heard of all that no request holds."""
-        pools = [pool for service in self._node.services.values() for pool in service.all_pools()]
+        pools = [pool for service in self._node.leased.values() for pool in service.all_pools()]
         return all(pool.held > 0 and pool.free <= 0 and pool.told for pool in pools)
 
     @property
@@ -134,7 +137,7 @@ class LeaseKeeper:
         return (
             not self._inherited
             and not self._adopted
-            and not any(True for service in self._node.services.values() for _ in service.all_pools())
+            and not any(True for service in self._node.leased.values() for _ in service.all_pools())
         )
 
     def _close(self, service: ServiceState, pool: Pool, last: Statement) -> None:

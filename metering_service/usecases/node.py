@@ -59,6 +59,8 @@ class Node:
         self.errands = errands
         self.new_id = new_id
         self.services: dict[str, ServiceState] = {}
+        self.leased: dict[str, ServiceState] = {}
+        """Those of them that have leases, or had some a moment ago: far fewer than are known."""
         self.unknown: OrderedDict[str, None] = OrderedDict()
         self.waiting: dict[str, ServiceState] = {}
         self.waiting_count = 0
@@ -74,7 +76,7 @@ class Node:
         """The service of that name; control is asked about a new one."""
         service = self.services.get(name)
         if service is None:
-            service = self.services[name] = ServiceState(name, self.new_id)
+            service = self.services[name] = ServiceState(name, self.new_id, self.leased)
             self.errands.subscribe(name)
         return service
 

@@ -1,6 +1,5 @@
 """Reports that wait are decided on again when something changed, and answered with what is known when it takes long."""
 
-from collections import deque
 from collections.abc import Sequence
 
 from metering_service.domain.decision import Decision, Reason, deny
@@ -60,11 +59,11 @@ def expire(node: Node) -> None:
     for service in list(node.waiting.values()):
         if not any(waiter.deadline_ns <= now_ns for waiter in service.waiters):
             continue
-        service.waiters = deque(
+        service.waiters = [
             waiter
             for waiter in list(service.waiters)
             if waiter.deadline_ns > now_ns or _waits_on(node, service, waiter)
-        )
+        ]
         retry(node, service)
         if not service.waiters:
             service.ask_again()
@@ -83,7 +82,7 @@ def leave(node: Node, asker: Asker) -> None:
             if waiter.report.phase is Phase.FINISH:
                 waiter.deadline_ns = min(waiter.deadline_ns, now_ns)
         dropped = {waiter for waiter in mine if waiter.report.phase is Phase.AUTHORIZE}
-        kept = deque(waiter for waiter in service.waiters if waiter not in dropped)
+        kept = [waiter for waiter in service.waiters if waiter not in dropped]
         node.waiting_count -= len(service.waiters) - len(kept)
         service.waiters = kept
         if not kept:

@@ -1,6 +1,5 @@
 """A service at work on this node: its configuration, its leases, its requests."""
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -23,16 +22,30 @@ UNKNOWN = Offer(0, exhausted=False)
 class ServiceState:
     """Everything that this node knows of one service. `config` is None until the control service has answered."""
 
-    __slots__ = ("_new_id", "config", "draining", "finished", "last_used_ns", "name", "open", "pools", "waiters")
+    __slots__ = (
+        "_leased",
+        "_new_id",
+        "config",
+        "draining",
+        "finished",
+        "last_used_ns",
+        "name",
+        "open",
+        "pools",
+        "waiters",
+    )
 
-    def __init__(self, name: str, new_id: Callable[[], str]) -> None:
+    def __init__(self, name: str, new_id: Callable[[], str], leased: "dict[str, ServiceState]") -> None:
+        """`leased`: where this service enters itself when it gets a lease."""
         self.name = name
+        self._leased = leased
         self.config: ServiceConfig | None = None
         self.pools: dict[BudgetKind, Pool] = {}
         self.draining: list[Pool] = []
         self.open: dict[str, Request] = {}
         self.finished: dict[str, Request] = {}
-        self.waiters: deque[Waiter] = deque()
+        # A list: an empty deque would be half of what a service that is merely known takes.
+        self.waiters: list[Waiter] = []
         self.last_used_ns = 0
         self._new_id = new_id
 
@@ -51,6 +64,7 @@ class ServiceState:
         pool = self.pools.get(kind)
         if pool is None:
             pool = self.pools[kind] = Pool(self._new_id(), self.name, self.uid, kind)
+            self._leased[self.name] = self
         return pool
 
     def replace_pool(self, pool: Pool) -> None:
@@ -66,6 +80,11 @@ class ServiceState:
             self.pools[pool.kind] = successor
         else:
             del self.pools[pool.kind]
+
+    @property
+    def has_leases(self) -> bool:
+        """Whether there is anything to say of leases."""
+        return bool(self.pools or self.draining)
 
     def all_pools(self) -> Iterator[Pool]:
         """Leases at work, and closed ones that are not settled yet."""

@@ -1,5 +1,6 @@
 """One Meter stream: numbers, two watermarks, and what is to be said next. It knows no wire."""
 
+import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -214,7 +215,8 @@ class Session:
         if not report.service:
             service = self._names.get(report.request_id)
             return report._replace(service=service) if service is not None else report
-        self._names[report.request_id] = report.service
+        # Requests are many, services few: one text for all of them.
+        self._names[report.request_id] = sys.intern(report.service)
         if len(self._names) > NAMES_MAX:
             self._forget_names()
         return report
