@@ -1,0 +1,181 @@
+"""What all cases share: how long and how often to measure, servers, the load generator, and what was measured."""
+
+import asyncio
+import re
+import secrets
+import sys
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress
+
+from benchmarks.accounts import booked
+from benchmarks.figures import Figure
+from benchmarks.job import Job, Result
+from benchmarks.targets import Database, Postgres, Target, real, trivial
+
+LOAD_TIMEOUT_S = 180.0
+DURABLE_LAG_MAX_S = 1.0
+ERROR_LINES_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`rounds` of `seconds` each; `only`: measure what matches; `quick`: small numbers, to see that all works."""
+
+    rounds: int
+    seconds: float
+    quick: bool
+    only: re.Pattern[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A figure that is measured in each round, by this job. `ceiling`: the name of the variant that it is held against.
+
+    `at_least` and `aim`: the share of the ceiling that it should reach.
+    """
+
+    name: str
+    target: Target
+    job: dict[str, Any]
+    ceiling: str = ""
+    at_least: float | None = None
+    aim: float | None = None
+    unit: str = "reports/s"
+
+
+@dataclass(eq=False)
+class Bench:
+    """One run."""
+
+    plan: Plan
+    directory: Path
+    postgres: Postgres
+    progress: Progress
+    figures: list[Figure] = field(default_factory=list)
+    finished: dict[str, list[Result]] = field(default_factory=lambda: defaultdict(list))
+    unreconciled: list[str] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def trivial(self) -> AsyncIterator[Target]:
+        """The ceiling's server."""
+        async with trivial(self.directory) as target:
+            yield target
+
+    @asynccontextmanager
+    async def real(self, database: Database, options: Sequence[str] = ()) -> AsyncIterator[Target]:
+        """Both services; when they are left, what they recorded is compared with what they were told."""
+        async with real(self.directory, database, self.postgres, options) as target:
+            self.finished.pop(target.name, None)
+            yield target
+            await self._reconcile(target)
+
+    async def measure(self, target: Target, **job: Any) -> Result:
+        """Let the load generator do one job."""
+        told: dict[str, Any] = {"kind": "stream", "services": target.services, "seconds": self.plan.seconds, **job}
+        result = await generate(
+            Job(
+                addresses=target.addresses,
+                server_pid=target.pid,
+                run=secrets.token_hex(3),
+                durable=not target.is_trivial,
+                **told,
+            )
+        )
+        self.finished[target.name].append(result)
+        return result
+
+    async def compare(self, case: str, variants: Sequence[Variant]) -> dict[str, list[Result]]:
+        """Measure them in turn, round by round, so that what else the machine does meets them all; keep the figures."""
+        wanted = {each.name for each in variants if case == "ceiling" or self.plan.only.search(each.name)}
+        wanted |= {variant.ceiling for variant in variants if variant.name in wanted}
+        chosen = [variant for variant in variants if variant.name in wanted]
+        results: dict[str, list[Result]] = {variant.name: [] for variant in chosen}
+        task = self.progress.add_task(case, total=self.plan.rounds * len(chosen))
+        for round_number in range(self.plan.rounds):
+            for variant in chosen if round_number % 2 == 0 else reversed(chosen):
+                self.progress.update(task, description=f"{case}: {variant.name}")
+                results[variant.name].append(await self._try(variant))
+                self.progress.advance(task)
+        self.progress.update(task, description=case)
+        self.figures += [_figure(case, variant, results) for variant in chosen]
+        return results
+
+    async def _try(self, variant: Variant) -> Result:
+        """A measurement that fails costs its own figure, not the run."""
+        try:
+            return await self.measure(variant.target, **variant.job)
+        except (RuntimeError, TimeoutError) as error:
+            self.progress.console.print(f"{variant.name}: {error}", style="red", markup=False)
+            return Result(failure=str(error).splitlines()[-1] if str(error) else type(error).__name__)
+
+    async def _reconcile(self, target: Target) -> None:
+        results = self.finished.pop(target.name, [])
+        said = sum(each.finished_requests for each in results), sum(each.finished_tokens for each in results)
+        recorded = await booked(target.addresses[0])
+        if recorded != said:
+            self.unreconciled.append(
+                f"{target.name}: {said[0]:,} requests of {said[1]:,} tokens were finished, "
+                f"{recorded[0]:,} of {recorded[1]:,} are on record."
+            )
+
+
+def _figure(case: str, variant: Variant, results: dict[str, list[Result]]) -> Figure:
+    own = results[variant.name]
+    figure = Figure(
+        case,
+        variant.name,
+        variant.unit,
+        [result.rate for result in own],
+        [result.rate for result in results[variant.ceiling]] if variant.ceiling else [],
+        at_least=variant.at_least,
+        aim=variant.aim,
+        details=own,
+    )
+    lag_s = max(result.durable_lag_s for result in own)
+    if lag_s >= DURABLE_LAG_MAX_S:
+        figure.invalid(f"does not count: records {lag_s:.1f} s behind at the end")
+    denied = sum(sum(result.denials.values()) for result in own)
+    if denied:
+        figure.invalid(f"does not count: {denied:,} reports were denied")
+    for failure in sorted({result.failure for result in own if result.failure}):
+        figure.invalid(f"failed: {failure}")
+    if any(result.generator_was_bottleneck for result in own):
+        figure.notes.append("the load generator was the bottleneck")
+    held_back = max(result.held_back for result in own)
+    if held_back > 0.01:  # noqa: PLR2004  # a hundredth of the time is not worth a word
+        figure.notes.append(f"waited {held_back:.0%} of the time for records")
+    return figure
+
+
+async def generate(job: Job) -> Result:
+    """Run the load generator. Raises RuntimeError with its last words if it fails."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.load"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(LOAD_TIMEOUT_S + job.seconds):
+            out, errors = await process.communicate(job.to_json().encode())
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        raise RuntimeError("\n".join(errors.decode(errors="replace").splitlines()[-ERROR_LINES_SHOWN:]))
+    return Result.from_json(out.decode())
+
+
+async def in_turn(stack: AsyncExitStack, bench: Bench, databases: Sequence[Database]) -> dict[str, Target]:
+    """The ceiling's server and a real one for each database, all at once: idle ones cost next to nothing."""
+    targets = {"ceiling": await stack.enter_async_context(bench.trivial())}
+    for database in databases:
+        targets[database] = await stack.enter_async_context(bench.real(database))
+    return targets

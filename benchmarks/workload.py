@@ -1,0 +1,208 @@
+"""What simulated inference servers say: three mixes of reports, all token kinds counted, within their grants."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from benchmarks.wire import Group, Phase, Segment, tail
+from tallygate.metering.v1.token_usage_pb2 import TokenUsage
+
+PROGRESS_REPORTS = 8
+"""Of each request of the mix of whole lives."""
+GROUP = 64
+"""Requests of that mix that are in step; so a message has reports of all phases."""
+
+
+def _usage(output: int, reasoning: int) -> TokenUsage:
+    return TokenUsage(
+        input_tokens=300,
+        cached_input_tokens=200,
+        cache_write_tokens=150,
+        output_tokens=output,
+        reasoning_tokens=reasoning,
+    )
+
+
+def total(usage: TokenUsage) -> int:
+    """All tokens of one request."""
+    return (
+        usage.input_tokens
+        + usage.cached_input_tokens
+        + usage.cache_write_tokens
+        + usage.output_tokens
+        + usage.reasoning_tokens
+    )
+
+
+_ASKED = tail(Phase.REPORT_PHASE_AUTHORIZE, _usage(0, 0))
+_FINAL = _usage(200, 40)
+_FINISHED = tail(Phase.REPORT_PHASE_FINISH, _FINAL)
+
+
+@dataclass(slots=True)
+class Said:
+    """What was finished, and must be on record in the end."""
+
+    requests: int = 0
+    tokens: int = 0
+
+    def finish(self, requests: int, usage: TokenUsage) -> None:
+        """So many requests ended with these counts each."""
+        self.requests += requests
+        self.tokens += requests * total(usage)
+
+
+class Mix(Protocol):
+    """The reports of one stream, in order: first `opening`, then `running` without end, then `closing`."""
+
+    said: Said
+    not_durable_max: int
+    """A stream waits while more reports than that are not durable: a server that is overfull denies."""
+
+    def opening(self) -> Iterator[Segment]:
+        """What must be so before the measurement."""
+
+    def running(self) -> Iterator[Segment]:
+        """What is measured."""
+
+    def closing(self) -> Iterator[Segment]:
+        """Ends what is still open."""
+
+
+class Progress:
+    """The same open requests in turn: one more token each time."""
+
+    not_durable_max = 10**9
+
+    def __init__(self, stream: str, services: Sequence[str], requests: int) -> None:
+        self.said = Said()
+        self._group = Group([f"{stream}-{number:07d}" for number in range(requests)], services)
+        self._output = 128
+
+    def opening(self) -> Iterator[Segment]:
+        """Authorises them all."""
+        yield self._group.naming(_ASKED)
+
+    def running(self) -> Iterator[Segment]:
+        """Counts that rise by one."""
+        while True:
+            self._output += 1
+            yield self._group.of(tail(Phase.REPORT_PHASE_PROGRESS, _usage(self._output, 130)))
+
+    def closing(self) -> Iterator[Segment]:
+        """Finishes them all."""
+        usage = _usage(self._output, 130)
+        self.said.finish(self._group.size, usage)
+        yield self._group.of(tail(Phase.REPORT_PHASE_FINISH, usage))
+
+
+class Life:
+    """New requests all the time: authorised, eight times in progress, finished. Ten reports each."""
+
+    not_durable_max = 40_960
+
+    _PROGRESSES = tuple(
+        tail(Phase.REPORT_PHASE_PROGRESS, _usage(20 * number, 4 * number)) for number in range(1, PROGRESS_REPORTS + 1)
+    )
+
+    def __init__(self, stream: str, services: Sequence[str], requests: int) -> None:
+        self.said = Said()
+        self._stream = stream
+        self._services = services
+        self._open: deque[Group] = deque()
+        self._size = min(GROUP, max(1, requests // (PROGRESS_REPORTS + 1)))
+        self._depth = max(1, requests // (self._size * (PROGRESS_REPORTS + 1)))
+        self._number = 0
+
+    def opening(self) -> Iterator[Segment]:
+        """Nothing."""
+        return iter(())
+
+    def running(self) -> Iterator[Segment]:
+        """In each round a new group begins, and `_depth` rounds later it is one report further."""
+        while True:
+            group = self._begin()
+            yield group.naming(_ASKED)
+            for number, what in enumerate(self._PROGRESSES, start=1):
+                if number * self._depth < len(self._open):
+                    yield self._open[-1 - number * self._depth].of(what)
+            if len(self._open) > (PROGRESS_REPORTS + 1) * self._depth:
+                yield self._finish()
+
+    def closing(self) -> Iterator[Segment]:
+        """Finishes what runs."""
+        while self._open:
+            yield self._finish()
+
+    def _begin(self) -> Group:
+        first = self._number
+        self._number += self._size
+        ids = [f"{self._stream}-{number:07d}" for number in range(first, self._number)]
+        self._open.append(Group(ids, self._services))
+        return self._open[-1]
+
+    def _finish(self) -> Segment:
+        self.said.finish(self._size, _FINAL)
+        return self._open.popleft().of(_FINISHED)
+
+
+class Finishes:
+    """Requests that nobody asked for: all that is heard of each is that it has ended."""
+
+    not_durable_max = 4_096
+
+    def __init__(self, stream: str, services: Sequence[str], requests: int) -> None:
+        self.said = Said()
+        self._stream = stream
+        self._services = services
+        self._size = min(GROUP, requests)
+
+    def opening(self) -> Iterator[Segment]:
+        """Nothing."""
+        return iter(())
+
+    def running(self) -> Iterator[Segment]:
+        """One finish after the other."""
+        number = 0
+        while True:
+            ids = [f"{self._stream}-{each:07d}" for each in range(number, number + self._size)]
+            number += self._size
+            self.said.finish(self._size, _FINAL)
+            yield Group(ids, self._services).naming(_FINISHED)
+
+    def closing(self) -> Iterator[Segment]:
+        """Nothing is open."""
+        return iter(())
+
+
+class Asked:
+    """Requests that are only asked for, one group after the other; what is finished in the end."""
+
+    not_durable_max = 4_096
+
+    def __init__(self, stream: str, services: Sequence[str]) -> None:
+        self.said = Said()
+        self._stream = stream
+        self._services = services
+        self._groups: list[Group] = []
+
+    def opening(self) -> Iterator[Segment]:
+        """Nothing."""
+        return iter(())
+
+    def running(self) -> Iterator[Segment]:
+        """Authorises new ones."""
+        for first in range(0, 10**9, GROUP):
+            ids = [f"{self._stream}-{number:07d}" for number in range(first, first + GROUP)]
+            self._groups.append(Group(ids, self._services))
+            yield self._groups[-1].naming(_ASKED)
+
+    def closing(self) -> Iterator[Segment]:
+        """Finishes them all, on a stream that has not heard of them."""
+        for group in self._groups:
+            self.said.finish(group.size, _FINAL)
+            yield group.naming(_FINISHED)
+
+
+MIXES: dict[str, type[Progress | Life | Finishes]] = {"progress": Progress, "life": Life, "finishes": Finishes}
