@@ -14,8 +14,8 @@ from tallygate.metering.v1 import decision_pb2
 from tallygate.metering.v1 import metering_service_pb2 as pb
 
 METER = "/tallygate.metering.v1.MeteringService/Meter"
-UNANSWERED_REPORTS = 4_096
-"""At most so many are on the way at once, on each stream; and between 4 and 64 messages."""
+UNANSWERED_REPORTS = 1_024
+"""At most so many are on the way at once, on each stream; and between 2 and 64 messages."""
 NOT_DURABLE_S = 0.75
 """A server that is so far behind with its records is given time."""
 PATIENCE_S = 20.0
@@ -31,9 +31,9 @@ def open_call(channel: grpc.aio.Channel) -> Call:
     return multi()
 
 
-def window(message_size: int) -> int:
+def window(message_size: int, mix: Mix) -> int:
     """Messages that may be on the way at once."""
-    return max(4, min(64, UNANSWERED_REPORTS // message_size))
+    return max(1, min(max(2, UNANSWERED_REPORTS // message_size), 64, mix.unanswered_max // message_size))
 
 
 class Lane:
@@ -78,7 +78,7 @@ class Lane:
     async def run(self, message_size: int, stop: asyncio.Event) -> None:
         """Say the mix until told to stop."""
         self._cutter = Cutter(self.mix.running())
-        room = window(message_size)
+        room = window(message_size, self.mix)
         while not stop.is_set():
             await self._until_room(room)
             await self._send_next(message_size)
@@ -88,7 +88,7 @@ class Lane:
         if self._cutter is not None:
             self._cutter.only_rest()
             while await self._send_next(256):
-                await self._until_room(window(256))
+                await self._until_room(window(256, self.mix))
         await self.say(self.mix.closing(), 256)
         await self._until_durable()
         await self._call.done_writing()
@@ -98,7 +98,7 @@ class Lane:
         """Say all of it."""
         self._cutter = Cutter(segments)
         while await self._send_next(message_size):
-            await self._until_room(window(message_size))
+            await self._until_room(window(message_size, self.mix))
 
     async def _send_next(self, message_size: int) -> bool:
         assert self._cutter is not None

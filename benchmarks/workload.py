@@ -11,7 +11,7 @@ from tallygate.metering.v1.token_usage_pb2 import TokenUsage
 PROGRESS_REPORTS = 8
 """Of each request of the mix of whole lives."""
 GROUP = 64
-"""Requests of that mix that are in step; so a message has reports of all phases."""
+"""Requests of that mix that are in step: so a message has reports of all phases."""
 
 
 def _usage(output: int, reasoning: int) -> TokenUsage:
@@ -59,6 +59,8 @@ class Mix(Protocol):
     said: Said
     not_durable_max: int
     """A stream waits while more reports than that are not durable: a server that is overfull denies."""
+    unanswered_max: int
+    """More reports than that are never on the way: nobody reports on a request before it is allowed."""
 
     def opening(self) -> Iterator[Segment]:
         """What must be so before the measurement."""
@@ -73,7 +75,7 @@ class Mix(Protocol):
 class Progress:
     """The same open requests in turn: one more token each time."""
 
-    not_durable_max = 10**9
+    not_durable_max = unanswered_max = 10**9
 
     def __init__(self, stream: str, services: Sequence[str], requests: int) -> None:
         self.said = Said()
@@ -111,9 +113,9 @@ class Life:
         self._stream = stream
         self._services = services
         self._open: deque[Group] = deque()
-        self._size = min(GROUP, max(1, requests // (PROGRESS_REPORTS + 1)))
-        self._depth = max(1, requests // (self._size * (PROGRESS_REPORTS + 1)))
+        self._depth = max(2, requests // (GROUP * (PROGRESS_REPORTS + 1)))
         self._number = 0
+        self.unanswered_max = self._depth * GROUP * (PROGRESS_REPORTS + 2)
 
     def opening(self) -> Iterator[Segment]:
         """Nothing."""
@@ -137,13 +139,13 @@ class Life:
 
     def _begin(self) -> Group:
         first = self._number
-        self._number += self._size
+        self._number += GROUP
         ids = [f"{self._stream}-{number:07d}" for number in range(first, self._number)]
         self._open.append(Group(ids, self._services))
         return self._open[-1]
 
     def _finish(self) -> Segment:
-        self.said.finish(self._size, _FINAL)
+        self.said.finish(GROUP, _FINAL)
         return self._open.popleft().of(_FINISHED)
 
 
@@ -151,12 +153,12 @@ class Finishes:
     """Requests that nobody asked for: all that is heard of each is that it has ended."""
 
     not_durable_max = 4_096
+    unanswered_max = 10**9
 
-    def __init__(self, stream: str, services: Sequence[str], requests: int) -> None:
+    def __init__(self, stream: str, services: Sequence[str], _requests: int) -> None:
         self.said = Said()
         self._stream = stream
         self._services = services
-        self._size = min(GROUP, requests)
 
     def opening(self) -> Iterator[Segment]:
         """Nothing."""
@@ -164,11 +166,9 @@ class Finishes:
 
     def running(self) -> Iterator[Segment]:
         """One finish after the other."""
-        number = 0
-        while True:
-            ids = [f"{self._stream}-{each:07d}" for each in range(number, number + self._size)]
-            number += self._size
-            self.said.finish(self._size, _FINAL)
+        for first in range(0, 10**9, GROUP):
+            ids = [f"{self._stream}-{number:07d}" for number in range(first, first + GROUP)]
+            self.said.finish(GROUP, _FINAL)
             yield Group(ids, self._services).naming(_FINISHED)
 
     def closing(self) -> Iterator[Segment]:
@@ -180,6 +180,7 @@ class Asked:
     """Requests that are only asked for, one group after the other; what is finished in the end."""
 
     not_durable_max = 4_096
+    unanswered_max = 10**9
 
     def __init__(self, stream: str, services: Sequence[str]) -> None:
         self.said = Said()
