@@ -116,10 +116,12 @@ class Life:
         self._depth = max(2, requests // (GROUP * (PROGRESS_REPORTS + 1)))
         self._number = 0
         self.unanswered_max = self._depth * GROUP * (PROGRESS_REPORTS + 2)
+        first = range(self._depth * GROUP * (PROGRESS_REPORTS + 1))
+        self._first = Group([f"{stream}-first-{number:05d}" for number in first], services)
 
     def opening(self) -> Iterator[Segment]:
-        """Nothing."""
-        return iter(())
+        """As many requests as will run at once, so that the server has leases for them."""
+        yield self._first.naming(_ASKED)
 
     def running(self) -> Iterator[Segment]:
         """In each round a new group begins, and `_depth` rounds later it is one report further."""
@@ -136,6 +138,8 @@ class Life:
         """Finishes what runs."""
         while self._open:
             yield self._finish()
+        self.said.finish(self._first.size, _FINAL)
+        yield self._first.of(_FINISHED)
 
     def _begin(self) -> Group:
         first = self._number
@@ -159,10 +163,11 @@ class Finishes:
         self.said = Said()
         self._stream = stream
         self._services = services
+        self._first = Group([f"{stream}-first"], services)
 
     def opening(self) -> Iterator[Segment]:
-        """Nothing."""
-        return iter(())
+        """One request, so that the server knows the service."""
+        yield self._first.naming(_ASKED)
 
     def running(self) -> Iterator[Segment]:
         """One finish after the other."""
@@ -172,8 +177,9 @@ class Finishes:
             yield Group(ids, self._services).naming(_FINISHED)
 
     def closing(self) -> Iterator[Segment]:
-        """Nothing is open."""
-        return iter(())
+        """Finishes the first."""
+        self.said.finish(self._first.size, _FINAL)
+        yield self._first.of(_FINISHED)
 
 
 class Asked:
