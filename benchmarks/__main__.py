@@ -16,12 +16,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks import report
 from benchmarks.bench import Bench, Plan
-from benchmarks.cases import ceiling, stream
+from benchmarks.cases import ceiling, client, durable, growth, latency, leases, scale, stream, unary
 from benchmarks.targets import Postgres
 
 CASES: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "ceiling": ceiling.run,
     "stream": stream.run,
+    "unary": unary.run,
+    "durable": durable.run,
+    "latency": latency.run,
+    "growth": growth.run,
+    "scale": scale.run,
+    "leases": leases.run,
+    "client": client.run,
 }
 
 WIDTH = 120
@@ -56,7 +63,7 @@ def _show(bench: Bench) -> None:
         console.width = WIDTH
     console.print(report.as_table(bench))
     for note in report.notes(bench):
-        console.print(note, markup=False)
+        console.print(note, markup=False, highlight=False)
 
 
 def main() -> int:

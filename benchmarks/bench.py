@@ -1,9 +1,7 @@
 """What all cases share: how long and how often to measure, servers, the load generator, and what was measured."""
 
-import asyncio
 import re
 import secrets
-import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,12 +13,12 @@ from rich.progress import Progress
 
 from benchmarks.accounts import booked
 from benchmarks.figures import Figure
+from benchmarks.generator import generate
 from benchmarks.job import Job, Result
 from benchmarks.targets import Database, Postgres, Target, real, trivial
 
-LOAD_TIMEOUT_S = 180.0
 DURABLE_LAG_MAX_S = 1.0
-ERROR_LINES_SHOWN = 20
+WORTH_A_WORD = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,8 @@ class Bench:
     postgres: Postgres
     progress: Progress
     figures: list[Figure] = field(default_factory=list)
-    finished: dict[str, list[Result]] = field(default_factory=lambda: defaultdict(list))
+    remarks: list[str] = field(default_factory=list)
+    measured: dict[str, list[Result]] = field(default_factory=lambda: defaultdict(list))
     unreconciled: list[str] = field(default_factory=list)
 
     @asynccontextmanager
@@ -68,12 +67,11 @@ class Bench:
             yield target
 
     @asynccontextmanager
-    async def real(self, database: Database, options: Sequence[str] = ()) -> AsyncIterator[Target]:
+    async def real(self, database: Database, options: Sequence[str] = (), services: int = 1) -> AsyncIterator[Target]:
         """Both services; when they are left, what they recorded is compared with what they were told."""
-        async with real(self.directory, database, self.postgres, options) as target:
-            self.finished.pop(target.name, None)
+        async with real(self.directory, database, self.postgres, options, services) as target:
             yield target
-            await self._reconcile(target)
+            await self._reconcile(database, target)
 
     async def measure(self, target: Target, **job: Any) -> Result:
         """Let the load generator do one job."""
@@ -81,14 +79,24 @@ class Bench:
         result = await generate(
             Job(
                 addresses=target.addresses,
-                server_pid=target.pid,
+                server_pids=target.pids,
                 run=secrets.token_hex(3),
                 durable=not target.is_trivial,
                 **told,
             )
         )
-        self.finished[target.name].append(result)
+        self.measured[target.control].append(result)
         return result
+
+    async def attempt(self, variant: Variant) -> Result:
+        """A measurement that fails costs its own figure, not the run."""
+        try:
+            return await self.measure(variant.target, **variant.job)
+        except (RuntimeError, TimeoutError) as error:
+            self.progress.console.print(f"{variant.name}: {error}", style="red", markup=False)
+            failure = Result(failure=str(error).splitlines()[-1] if str(error) else type(error).__name__)
+            self.measured[variant.target.control].append(failure)
+            return failure
 
     async def compare(self, case: str, variants: Sequence[Variant]) -> dict[str, list[Result]]:
         """Measure them in turn, round by round, so that what else the machine does meets them all; keep the figures."""
@@ -100,77 +108,67 @@ class Bench:
         for round_number in range(self.plan.rounds):
             for variant in chosen if round_number % 2 == 0 else reversed(chosen):
                 self.progress.update(task, description=f"{case}: {variant.name}")
-                results[variant.name].append(await self._try(variant))
+                results[variant.name].append(await self.attempt(variant))
                 self.progress.advance(task)
         self.progress.update(task, description=case)
-        self.figures += [_figure(case, variant, results) for variant in chosen]
+        for variant in chosen:
+            ceiling = [result.rate for result in results[variant.ceiling]] if variant.ceiling else []
+            self.figure(case, variant, results[variant.name], ceiling)
         return results
 
-    async def _try(self, variant: Variant) -> Result:
-        """A measurement that fails costs its own figure, not the run."""
-        try:
-            return await self.measure(variant.target, **variant.job)
-        except (RuntimeError, TimeoutError) as error:
-            self.progress.console.print(f"{variant.name}: {error}", style="red", markup=False)
-            return Result(failure=str(error).splitlines()[-1] if str(error) else type(error).__name__)
+    def figure(self, case: str, variant: Variant, results: list[Result], ceiling: list[float]) -> Figure:
+        """A rate, with all that is to be said against it."""
+        rates = [result.rate for result in results]
+        figure = Figure(case, variant.name, variant.unit, rates, ceiling, variant.at_least, variant.aim)
+        figure.details = results
+        _judge(figure, results)
+        self.figures.append(figure)
+        return figure
 
-    async def _reconcile(self, target: Target) -> None:
-        results = self.finished.pop(target.name, [])
+    def latencies(
+        self,
+        case: str,
+        name: str,
+        results: list[Result],
+        ceiling: list[Result],
+        *,
+        point: str,
+        goal: tuple[float | None, float | None] = (None, None),
+    ) -> None:
+        """A percentile of what was measured along with a rate."""
+        samples = [result.latency_ms.get(point, 0.0) for result in results]
+        tops = [result.latency_ms.get(point, 0.0) for result in ceiling]
+        figure = Figure(case, f"{name}, {point}", "ms", samples, tops, *goal, lower_is_better=True)
+        figure.counts = all(point in result.latency_ms for result in results + ceiling)
+        self.figures.append(figure)
+
+    async def _reconcile(self, name: str, target: Target) -> None:
+        results = self.measured.pop(target.control, [])
+        if any(result.failure for result in results):
+            return
         said = sum(each.finished_requests for each in results), sum(each.finished_tokens for each in results)
         recorded = await booked(target.addresses[0])
         if recorded != said:
             self.unreconciled.append(
-                f"{target.name}: {said[0]:,} requests of {said[1]:,} tokens were finished, "
+                f"{name}: {said[0]:,} requests of {said[1]:,} tokens were finished, "
                 f"{recorded[0]:,} of {recorded[1]:,} are on record."
             )
 
 
-def _figure(case: str, variant: Variant, results: dict[str, list[Result]]) -> Figure:
-    own = results[variant.name]
-    figure = Figure(
-        case,
-        variant.name,
-        variant.unit,
-        [result.rate for result in own],
-        [result.rate for result in results[variant.ceiling]] if variant.ceiling else [],
-        at_least=variant.at_least,
-        aim=variant.aim,
-        details=own,
-    )
-    lag_s = max(result.durable_lag_s for result in own)
+def _judge(figure: Figure, results: list[Result]) -> None:
+    lag_s = max(result.durable_lag_s for result in results)
     if lag_s >= DURABLE_LAG_MAX_S:
         figure.invalid(f"does not count: records {lag_s:.1f} s behind at the end")
-    denied = sum(sum(result.denials.values()) for result in own)
+    denied = sum(sum(result.denials.values()) for result in results)
     if denied:
         figure.invalid(f"does not count: {denied:,} reports were denied")
-    for failure in sorted({result.failure for result in own if result.failure}):
+    for failure in sorted({result.failure for result in results if result.failure}):
         figure.invalid(f"failed: {failure}")
-    if any(result.generator_was_bottleneck for result in own):
+    if any(result.generator_was_bottleneck for result in results):
         figure.notes.append("the load generator was the bottleneck")
-    held_back = max(result.held_back for result in own)
-    if held_back > 0.01:  # noqa: PLR2004  # a hundredth of the time is not worth a word
+    held_back = max(result.held_back for result in results)
+    if held_back > WORTH_A_WORD:
         figure.notes.append(f"waited {held_back:.0%} of the time for records")
-    return figure
-
-
-async def generate(job: Job) -> Result:
-    """Run the load generator. Raises RuntimeError with its last words if it fails."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.load"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(LOAD_TIMEOUT_S + job.seconds):
-            out, errors = await process.communicate(job.to_json().encode())
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode != 0:
-        raise RuntimeError("\n".join(errors.decode(errors="replace").splitlines()[-ERROR_LINES_SHOWN:]))
-    return Result.from_json(out.decode())
 
 
 async def in_turn(stack: AsyncExitStack, bench: Bench, databases: Sequence[Database]) -> dict[str, Target]:

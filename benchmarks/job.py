@@ -4,19 +4,22 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Literal, Self
 
+Kind = Literal["stream", "unary", "settle", "pace", "leases", "client"]
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """One measurement of one server.
 
-    `server_pid`: whose processor time and memory are looked at, its children's included. `streams` are spread over
-    `addresses` in turn, and `requests` over `streams`. `run`: makes ids unique. `rate`: reports a second, on schedule;
-    0: as fast as answers come. `durable`: the server records, so what it has not yet recorded is bounded.
+    `server_pids`: whose processor time and memory are looked at, their children's included. `streams` are spread over
+    `addresses` in turn, and `requests` over `streams`. `run`: makes ids unique. `rate`: reports a second, for a job on
+    schedule. `reports_max`: stop after so many, or when the time is up. `durable`: the server records, so what it has
+    not yet recorded is bounded.
     """
 
-    kind: Literal["stream", "unary", "settle", "pace"]
+    kind: Kind
     addresses: list[str]
-    server_pid: int
+    server_pids: list[int]
     run: str
     services: list[str]
     seconds: float
@@ -43,6 +46,8 @@ class Job:
 class Result:
     """What was measured. Shares are of one; `cpu` of one core; latencies in milliseconds.
 
+    `server_rss`: memory in the end, before anything, and once all requests were open.
+
     `rate`: reports (or calls) a second that were answered in the window. `durable_lag_s`: at its end, how long ago the
     oldest report was sent that was not durable. `held_back`: of the time, how much the generator waited because too
     much was not durable. `by_name`: of all reports, those that were answered by name. `late_authorisations`: answered
@@ -56,6 +61,7 @@ class Result:
     server_cpu: float = 0.0
     server_rss_bytes: int = 0
     server_rss_before_bytes: int = 0
+    server_rss_open_bytes: int = 0
     durable_lag_s: float = 0.0
     held_back: float = 0.0
     by_name: float = 0.0

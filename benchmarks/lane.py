@@ -3,12 +3,11 @@
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import grpc
 
-from benchmarks.wire import Cutter, Segment, message
+from benchmarks.wire import Cutter, message
 from benchmarks.workload import Mix
 from tallygate.metering.v1 import decision_pb2
 from tallygate.metering.v1 import metering_service_pb2 as pb
@@ -18,7 +17,9 @@ UNANSWERED_REPORTS = 1_024
 """At most so many are on the way at once, on each stream; and between 2 and 64 messages."""
 NOT_DURABLE_S = 0.75
 """A server that is so far behind with its records is given time."""
-PATIENCE_S = 20.0
+PATIENCE_S = 30.0
+OPENING_S = 150.0
+OPENING_MESSAGE = 256
 
 Call: TypeAlias = grpc.aio.StreamStreamCall[bytes, pb.MeterResponse]
 
@@ -36,6 +37,15 @@ def window(message_size: int, mix: Mix) -> int:
     return max(1, min(max(2, UNANSWERED_REPORTS // message_size), 64, mix.unanswered_max // message_size))
 
 
+class Sent(NamedTuple):
+    """A message on its way: the number of its last report, when it was due, how many of it ask for permission."""
+
+    last: int
+    due_s: float
+    reports: int
+    authorisations: int
+
+
 class Lane:
     """`answered` and `durable` are the server's watermarks; `opened_at`: where the measured part began.
 
@@ -44,78 +54,99 @@ class Lane:
 
     def __init__(self, call: Call, mix: Mix, *, durable: bool) -> None:
         self.mix = mix
-        self.sent = self.answered = self.durable = 0
+        self.sent = self.answered = self.durable = self.opened_at = 0
         self.named = self.authorisations = self.late = 0
-        self.opened_at = 0
         self.held_back_s = 0.0
         self.denials: Counter[str] = Counter()
         self._call = call
         self._records = durable
         self._last_named = 0
-        self._unanswered: deque[int] = deque()
-        self._not_durable: deque[tuple[int, float]] = deque()
+        self._unanswered: deque[Sent] = deque()
+        self._not_durable: deque[Sent] = deque()
+        self._authorised_s: list[float] | None = None
+        self._durable_s: list[float] | None = None
         self._news = asyncio.Event()
         self._reader = asyncio.create_task(self._read())
-        self._cutter: Cutter | None = None
+        self._cutter = Cutter(iter(()))
 
     def durable_lag_s(self) -> float:
-        """How long ago the oldest message was sent that is not durable."""
-        return time.perf_counter() - self._not_durable[0][1] if self._not_durable else 0.0
+        """How long ago the oldest message was due that is not durable."""
+        return time.perf_counter() - self._not_durable[0].due_s if self._not_durable else 0.0
+
+    def time_authorisations(self) -> list[float]:
+        """From now on, how long each took from when it was due; the list grows."""
+        self._authorised_s = []
+        return self._authorised_s
+
+    def time_durability(self) -> list[float]:
+        """From now on, how long each report took to be durable; the list grows."""
+        self._durable_s = []
+        return self._durable_s
 
     async def open(self) -> None:
         """Say the mix's opening again until all of it is allowed: a server may need a moment to get leases."""
-        deadline_s = time.perf_counter() + PATIENCE_S
+        deadline_s = time.perf_counter() + OPENING_S
         while True:
             self.denials.clear()
-            await self.say(self.mix.opening(), 256)
+            self._cutter = Cutter(self.mix.opening())
+            await self._say_all()
             await self._until_durable()
-            if not self.denials or time.perf_counter() > deadline_s:
+            if not self.denials:
                 break
-            await asyncio.sleep(0.1)
+            if time.perf_counter() > deadline_s:
+                raise RuntimeError(f"never allowed: {dict(self.denials)}")
+            await asyncio.sleep(0.25)
         self.named = self.authorisations = self.late = 0
         self.opened_at = self.answered
 
-    async def run(self, message_size: int, stop: asyncio.Event) -> None:
-        """Say the mix until told to stop."""
+    def begin(self) -> None:
+        """What is sent next is the mix as it runs."""
         self._cutter = Cutter(self.mix.running())
+
+    async def run(self, message_size: int, stop: asyncio.Event) -> None:
+        """Say the mix, as fast as the server takes it, until told to stop."""
+        self.begin()
         room = window(message_size, self.mix)
         while not stop.is_set():
             await self._until_room(room)
-            await self._send_next(message_size)
+            await self.send_next(message_size)
 
     async def close(self) -> None:
         """Finish what is open, and wait until all of it is durable."""
-        if self._cutter is not None:
-            self._cutter.only_rest()
-            while await self._send_next(256):
-                await self._until_room(window(256, self.mix))
-        await self.say(self.mix.closing(), 256)
+        self._cutter.only_rest()
+        await self._say_all()
+        self._cutter = Cutter(self.mix.closing())
+        await self._say_all()
         await self._until_durable()
         await self._call.done_writing()
         await self._reader
 
-    async def say(self, segments: Iterator[Segment], message_size: int) -> None:
-        """Say all of it."""
-        self._cutter = Cutter(segments)
-        while await self._send_next(message_size):
-            await self._until_room(window(message_size, self.mix))
-
-    async def _send_next(self, message_size: int) -> bool:
-        assert self._cutter is not None
+    async def send_next(self, message_size: int, due_s: float = 0.0) -> bool:
+        """One message of the mix; False where there is no more."""
         cut = self._cutter.cut(message_size)
         if cut is None:
             return False
         first = self.sent + 1
         self.sent += cut.count
         self.authorisations += cut.authorisations
-        self._unanswered.append(self.sent)
-        self._not_durable.append((self.sent, time.perf_counter()))
+        sent = Sent(self.sent, due_s or time.perf_counter(), cut.count, cut.authorisations)
+        self._unanswered.append(sent)
+        self._not_durable.append(sent)
         await self._call.write(message(first, cut.reports))
         return True
 
-    async def _until_room(self, room: int) -> None:
-        while len(self._unanswered) >= room:
+    async def until_fewer(self, messages: int) -> None:
+        """Wait while so many are not answered."""
+        while len(self._unanswered) >= messages:
             await self._wait()
+
+    async def _say_all(self) -> None:
+        room = window(OPENING_MESSAGE, self.mix)
+        while await self.send_next(OPENING_MESSAGE):
+            await self._until_room(room)
+
+    async def _until_room(self, messages: int) -> None:
+        await self.until_fewer(messages)
         if self._records and self._is_ahead():
             began_s = time.perf_counter()
             while self._is_ahead():
@@ -146,17 +177,23 @@ class Lane:
             self._news.set()
 
     def _take(self, response: pb.MeterResponse) -> None:
-        self.answered = answered = response.answered_through
-        self.durable = durable = response.durable_through
-        while self._unanswered and self._unanswered[0] <= answered:
-            self._unanswered.popleft()
-        while self._not_durable and self._not_durable[0][0] <= durable:
-            self._not_durable.popleft()
+        self.answered, self.durable = response.answered_through, response.durable_through
+        while self._unanswered and self._unanswered[0].last <= self.answered:
+            sent = self._unanswered.popleft()
+            if self._authorised_s is not None and sent.authorisations:
+                self._authorised_s += [time.perf_counter() - sent.due_s] * sent.authorisations
+        while self._not_durable and self._not_durable[0].last <= self.durable:
+            sent = self._not_durable.popleft()
+            if self._durable_s is not None:
+                self._durable_s += [time.perf_counter() - sent.due_s] * sent.reports
         for decision in response.decisions:
-            self.named += 1
-            if decision.sequence < self._last_named:
-                self.late += 1
-            else:
-                self._last_named = decision.sequence
-            if decision.verdict != decision_pb2.VERDICT_ALLOW:
-                self.denials[decision_pb2.DecisionReason.Name(decision.reason)] += 1
+            self._note(decision)
+
+    def _note(self, decision: decision_pb2.Decision) -> None:
+        self.named += 1
+        if decision.sequence < self._last_named:
+            self.late += 1
+        else:
+            self._last_named = decision.sequence
+        if decision.verdict != decision_pb2.VERDICT_ALLOW:
+            self.denials[decision_pb2.DecisionReason.Name(decision.reason)] += 1

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -20,14 +21,15 @@ class Reading:
 class Meter:
     """Reads both sides at once."""
 
-    def __init__(self, server_pid: int) -> None:
+    def __init__(self, server_pids: Sequence[int]) -> None:
         self._own = psutil.Process()
-        self._server = psutil.Process(server_pid)
+        self._servers = [psutil.Process(pid) for pid in server_pids]
 
     def read(self) -> Reading:
         """How things stand."""
         seconds, rss = 0.0, 0
-        for process in [self._server, *self._server.children(recursive=True)]:
+        children = [child for server in self._servers for child in server.children(recursive=True)]
+        for process in self._servers + children:
             with contextlib.suppress(psutil.NoSuchProcess):
                 times = process.cpu_times()
                 seconds += times.user + times.system

@@ -39,6 +39,7 @@ def as_json(bench: Bench, problems: list[str]) -> Mapping[str, Any]:
         "quick": bench.plan.quick,
         "valid": not problems,
         "problems": problems,
+        "remarks": bench.remarks,
         "reconciled": not bench.unreconciled,
         "figures": [figure.as_json() for figure in bench.figures],
     }
@@ -70,7 +71,9 @@ def as_table(bench: Bench) -> Table:
 
 def notes(bench: Bench) -> list[str]:
     """What else is to be said of single figures."""
-    return [f"{figure.case}, {figure.name}: {note}" for figure in bench.figures for note in figure.notes]
+    return bench.remarks + [
+        f"{figure.case}, {figure.name}: {note}" for figure in bench.figures for note in figure.notes
+    ]
 
 
 def amount(number: float) -> str:

@@ -12,6 +12,9 @@ from benchmarks.lane import Lane, open_call
 from benchmarks.processor import Meter, Reading
 from benchmarks.workload import MIXES
 
+SAMPLES = 20
+SAMPLE_INTERVAL_S = 0.1
+
 
 @asynccontextmanager
 async def lanes(job: Job) -> AsyncIterator[list[Lane]]:
@@ -42,17 +45,21 @@ def _part(job: Job, stream: int) -> Sequence[str]:
 
 async def run_stream(job: Job) -> Result:
     """Open, warm up, measure, close."""
-    meter, result = Meter(job.server_pid), Result()
+    meter, result = Meter(job.server_pids), Result()
     result.server_rss_before_bytes = meter.read().server_rss_bytes
     async with lanes(job) as all_lanes:
         await asyncio.gather(*(lane.open() for lane in all_lanes))
+        result.server_rss_open_bytes = meter.read().server_rss_bytes
         stop = asyncio.Event()
         running = asyncio.gather(*(lane.run(job.message_size, stop) for lane in all_lanes))
         await _unless_over(running, job.warm_up_seconds)
         held = sum(lane.held_back_s for lane in all_lanes)
-        first, before = _answered(all_lanes), meter.read()
-        await _unless_over(running, job.seconds)
-        last, after = _answered(all_lanes), meter.read()
+        first, before = answered(all_lanes), meter.read()
+        if job.reports_max:
+            await _follow(job, all_lanes, running, meter, result)
+        else:
+            await _unless_over(running, job.seconds)
+        last, after = answered(all_lanes), meter.read()
         result.durable_lag_s = max(lane.durable_lag_s() for lane in all_lanes)
         fill(result, before, after, last - first)
         result.held_back = (sum(lane.held_back_s for lane in all_lanes) - held) / result.seconds / len(all_lanes)
@@ -60,9 +67,32 @@ async def run_stream(job: Job) -> Result:
         await running
         sum_up(result, all_lanes)
         await asyncio.gather(*(lane.close() for lane in all_lanes))
-    result.finished_requests = sum(lane.mix.said.requests for lane in all_lanes)
-    result.finished_tokens = sum(lane.mix.said.tokens for lane in all_lanes)
+        settled(result, all_lanes)
     return result
+
+
+async def _follow(
+    job: Job, all_lanes: Sequence[Lane], running: "asyncio.Future[list[None]]", meter: Meter, result: Result
+) -> None:
+    """Until so many reports are answered or the time is up; notes rate and memory at every part of them."""
+    part = job.reports_max // SAMPLES
+    begin = last = meter.read()
+    first = last_count = answered(all_lanes)
+    while last.at_s - begin.at_s < job.seconds and last_count - first < job.reports_max:
+        await _unless_over(running, SAMPLE_INTERVAL_S)
+        if answered(all_lanes) - last_count < part:
+            if meter.read().at_s - begin.at_s > job.seconds:
+                return
+            continue
+        count, now = answered(all_lanes), meter.read()
+        result.series.append(
+            {
+                "reports": count - first,
+                "rate": (count - last_count) / (now.at_s - last.at_s),
+                "rss_bytes": now.server_rss_bytes,
+            }
+        )
+        last, last_count = now, count
 
 
 def fill(result: Result, before: Reading, after: Reading, count: int) -> None:
@@ -81,13 +111,20 @@ def sum_up(result: Result, all_lanes: Sequence[Lane]) -> None:
     for lane in all_lanes:
         denials.update(lane.denials)
     result.denials = dict(denials)
-    measured = _answered(all_lanes) - sum(lane.opened_at for lane in all_lanes)
+    measured = answered(all_lanes) - sum(lane.opened_at for lane in all_lanes)
     result.by_name = sum(lane.named for lane in all_lanes) / max(1, measured)
     result.authorisations = sum(lane.authorisations for lane in all_lanes)
     result.late_authorisations = sum(lane.late for lane in all_lanes)
 
 
-def _answered(all_lanes: Sequence[Lane]) -> int:
+def settled(result: Result, all_lanes: Sequence[Lane]) -> None:
+    """What was finished, and must be on record."""
+    result.finished_requests = sum(lane.mix.said.requests for lane in all_lanes)
+    result.finished_tokens = sum(lane.mix.said.tokens for lane in all_lanes)
+
+
+def answered(all_lanes: Sequence[Lane]) -> int:
+    """Reports that are, on all streams."""
     return sum(lane.answered for lane in all_lanes)
 
 

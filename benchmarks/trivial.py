@@ -53,13 +53,13 @@ class TrivialServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         raise NotImplementedError
 
 
-async def serve(shared_port: int) -> None:
-    """Serve until killed; on a port of its own, or, for several processes, on a shared one."""
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 1 if shared_port else 0)])
+async def serve(port: int, *, shared: bool) -> None:
+    """Serve until killed, on a port that several processes may share; 0: on a free one."""
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 1 if shared else 0)])
     metering_service_pb2_grpc.add_MeteringServiceServicer_to_server(TrivialServicer(), server)
     health = HealthServicer(())
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    port = server.add_insecure_port(f"127.0.0.1:{shared_port}")
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     health.set_serving(True)
     announce(f"127.0.0.1:{port}")
@@ -67,4 +67,4 @@ async def serve(shared_port: int) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(int(sys.argv[1]) if len(sys.argv) > 1 else 0))
+    uvloop.run(serve(int(sys.argv[1]), shared="shared" in sys.argv))

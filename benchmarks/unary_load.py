@@ -19,7 +19,7 @@ IN_FLIGHT = 64
 
 async def run_unary(job: Job) -> Result:
     """So many calls in flight, each for a new request; afterwards all of them are finished on a stream."""
-    meter, result = Meter(job.server_pid), Result()
+    meter, result = Meter(job.server_pids), Result()
     asked = Asked(job.run, job.services)
     latencies_ms: list[float] = []
     async with grpc.aio.insecure_channel(job.addresses[0]) as channel:
