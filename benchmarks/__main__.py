@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import grpc
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -45,8 +46,17 @@ async def measure(options: argparse.Namespace, console: Console) -> Bench:
         bench = Bench(plan, directory, Postgres(stack), progress)
         for name, case in CASES.items():
             if name in options.cases or name == "ceiling":
-                await case(bench)
+                await _run(bench, name, case)
         return bench
+
+
+async def _run(bench: Bench, name: str, case: Callable[[Bench], Awaitable[None]]) -> None:
+    """A case that fails makes the run invalid, and does not take the others' figures along."""
+    try:
+        await case(bench)
+    except (RuntimeError, TimeoutError, AssertionError, OSError, grpc.aio.AioRpcError) as error:
+        bench.progress.console.print_exception()
+        bench.failed.append(f"The case {name} failed: {str(error) or type(error).__name__}")
 
 
 async def until_told(options: argparse.Namespace, console: Console) -> Bench:

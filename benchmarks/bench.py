@@ -58,6 +58,7 @@ class Bench:
     figures: list[Figure] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     measured: dict[str, list[Result]] = field(default_factory=lambda: defaultdict(list))
+    failed: list[str] = field(default_factory=list)
     unreconciled: list[str] = field(default_factory=list)
 
     @asynccontextmanager

@@ -4,16 +4,21 @@ import os
 import platform
 import time
 from collections.abc import Mapping
+from statistics import median
 from typing import Any
 
 import grpc
 import psutil
+from rich.cells import cell_len
+from rich.markup import escape, render
 from rich.table import Table
 
 from benchmarks.bench import Bench
 from benchmarks.figures import Figure
 
 RATIO_MIN = 150.0
+HEAD = ("what", "median", "", "spread", "ceiling", "ratio", "goal", "counts")
+RIGHT = {1, 3, 4, 5}
 TEN = 10
 
 
@@ -46,27 +51,33 @@ def as_json(bench: Bench, problems: list[str]) -> Mapping[str, Any]:
 
 
 def as_table(bench: Bench) -> Table:
-    """For people."""
-    table = Table("what", "median", "", "spread", "ceiling", "ratio", "goal", "counts", title="Tallygate benchmarks")
-    for column in table.columns:
-        column.no_wrap = True
+    """For people. Only the first column gives way where the terminal is narrow."""
+    table = Table(HEAD[0], title="Tallygate benchmarks")
+    rows = [_row(figure) for figure in bench.figures]
+    for number, name in enumerate(HEAD[1:], start=1):
+        width = max(cell_len(render(row[number]).plain) for row in [HEAD, *rows])
+        table.add_column(name, no_wrap=True, min_width=width, justify="right" if number in RIGHT else "left")
     case = ""
-    for figure in bench.figures:
+    for figure, row in zip(bench.figures, rows, strict=True):
         if figure.case != case:
             case = figure.case
             table.add_section()
             table.add_row(f"[bold]{case}[/]")
-        table.add_row(
-            figure.name,
-            amount(figure.value),
-            figure.unit,
-            f"{figure.spread:.0%}",
-            amount(sorted(figure.ceiling)[len(figure.ceiling) // 2]) if figure.ceiling else "",
-            "" if figure.ratio is None else f"{figure.ratio:.2f}",
-            _goal(figure),
-            "yes" if figure.counts else "[red]no[/]",
-        )
+        table.add_row(*row)
     return table
+
+
+def _row(figure: Figure) -> tuple[str, ...]:
+    return (
+        escape(figure.name),
+        amount(figure.value),
+        figure.unit,
+        f"{figure.spread:.0%}",
+        amount(median(figure.ceiling)) if figure.ceiling else "",
+        "" if figure.ratio is None else f"{figure.ratio:.2f}",
+        _goal(figure),
+        "yes" if figure.counts else "[red]no[/]",
+    )
 
 
 def notes(bench: Bench) -> list[str]:
@@ -92,8 +103,12 @@ def _goal(figure: Figure) -> str:
 
 def problems(bench: Bench) -> list[str]:
     """Why this run is not to be trusted: a sentence each."""
-    return bench.unreconciled + [
-        f"The ceiling is only {figure.ratio:.0f} times trivial unary, less than {RATIO_MIN:.0f}."
-        for figure in bench.figures
-        if figure.case == "ceiling" and figure.ratio is not None and figure.ratio < RATIO_MIN
-    ]
+    return (
+        bench.failed
+        + bench.unreconciled
+        + [
+            f"The ceiling is only {figure.ratio:.0f} times trivial unary, less than {RATIO_MIN:.0f}."
+            for figure in bench.figures
+            if figure.case == "ceiling" and figure.ratio is not None and figure.ratio < RATIO_MIN
+        ]
+    )

@@ -58,4 +58,4 @@ async def _raw_inserts(bench: Bench, target: Target, database: Database, rows: i
                 await process.wait()
         if process.returncode != 0:
             raise RuntimeError("the raw inserts failed")
-        return float(out)
+        return float(out.splitlines()[-1])
