@@ -99,8 +99,8 @@ class Bench:
             self.measured[variant.target.control].append(failure)
             return failure
 
-    async def compare(self, case: str, variants: Sequence[Variant]) -> dict[str, list[Result]]:
-        """Measure them in turn, round by round, so that what else the machine does meets them all; keep the figures."""
+    async def compare(self, case: str, variants: Sequence[Variant], *, keep: bool = True) -> dict[str, list[Result]]:
+        """Measure them in turn, round by round, so that what else the machine does meets them all; keep the rates."""
         wanted = {each.name for each in variants if case == "ceiling" or self.plan.only.search(each.name)}
         wanted |= {variant.ceiling for variant in variants if variant.name in wanted}
         chosen = [variant for variant in variants if variant.name in wanted]
@@ -112,7 +112,7 @@ class Bench:
                 results[variant.name].append(await self.attempt(variant))
                 self.progress.advance(task)
         self.progress.update(task, description=case)
-        for variant in chosen:
+        for variant in chosen if keep else ():
             ceiling = [result.rate for result in results[variant.ceiling]] if variant.ceiling else []
             self.figure(case, variant, results[variant.name], ceiling)
         return results
@@ -122,7 +122,7 @@ class Bench:
         rates = [result.rate for result in results]
         figure = Figure(case, variant.name, variant.unit, rates, ceiling, variant.at_least, variant.aim)
         figure.details = results
-        _judge(figure, results)
+        judge(figure, results)
         self.figures.append(figure)
         return figure
 
@@ -135,13 +135,15 @@ class Bench:
         *,
         point: str,
         goal: tuple[float | None, float | None] = (None, None),
-    ) -> None:
+    ) -> Figure:
         """A percentile of what was measured along with a rate."""
         samples = [result.latency_ms.get(point, 0.0) for result in results]
         tops = [result.latency_ms.get(point, 0.0) for result in ceiling]
         figure = Figure(case, f"{name}, {point}", "ms", samples, tops, *goal, lower_is_better=True)
-        figure.counts = all(point in result.latency_ms for result in results + ceiling)
+        figure.details = results
+        judge(figure, results)
         self.figures.append(figure)
+        return figure
 
     async def _reconcile(self, name: str, target: Target) -> None:
         results = self.measured.pop(target.control, [])
@@ -156,7 +158,8 @@ class Bench:
             )
 
 
-def _judge(figure: Figure, results: list[Result]) -> None:
+def judge(figure: Figure, results: list[Result]) -> None:
+    """Say what is to be said against a figure, and whether it counts."""
     lag_s = max(result.durable_lag_s for result in results)
     if lag_s >= DURABLE_LAG_MAX_S:
         figure.invalid(f"does not count: records {lag_s:.1f} s behind at the end")

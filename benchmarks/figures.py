@@ -31,7 +31,7 @@ class Figure:
     @property
     def spread(self) -> float:
         """From the smallest to the largest, as a share of the median."""
-        return (max(self.samples) - min(self.samples)) / self.value if self.value else 0.0
+        return (max(self.samples) - min(self.samples)) / abs(self.value) if self.value else 0.0
 
     @property
     def ratio(self) -> float | None:

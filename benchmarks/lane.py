@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 import grpc
 
-from benchmarks.wire import Cutter, message
+from benchmarks.wire import Cutter, Segment, message
 from benchmarks.workload import Mix
 from tallygate.metering.v1 import decision_pb2
 from tallygate.metering.v1 import metering_service_pb2 as pb
@@ -15,7 +15,7 @@ from tallygate.metering.v1 import metering_service_pb2 as pb
 METER = "/tallygate.metering.v1.MeteringService/Meter"
 UNANSWERED_REPORTS = 1_024
 """At most so many are on the way at once, on each stream; and between 2 and 64 messages."""
-NOT_DURABLE_S = 0.75
+NOT_DURABLE_S = 0.5
 """A server that is so far behind with its records is given time."""
 PATIENCE_S = 30.0
 OPENING_S = 150.0
@@ -84,20 +84,27 @@ class Lane:
         return self._durable_s
 
     async def open(self) -> None:
-        """Say the mix's opening again until all of it is allowed: a server may need a moment to get leases."""
+        """Say each step of the mix's opening again until all is allowed: a server may need a moment to get leases.
+
+        Raises RuntimeError if it is not.
+        """
         deadline_s = time.perf_counter() + OPENING_S
+        for step in self.mix.opening():
+            await self._say_until_allowed(step, deadline_s)
+        self.named = self.authorisations = self.late = 0
+        self.opened_at = self.answered
+
+    async def _say_until_allowed(self, step: Segment, deadline_s: float) -> None:
         while True:
             self.denials.clear()
-            self._cutter = Cutter(self.mix.opening())
+            self._cutter = Cutter(iter([step]))
             await self._say_all()
             await self._until_durable()
             if not self.denials:
-                break
+                return
             if time.perf_counter() > deadline_s:
                 raise RuntimeError(f"never allowed: {dict(self.denials)}")
             await asyncio.sleep(0.25)
-        self.named = self.authorisations = self.late = 0
-        self.opened_at = self.answered
 
     def begin(self) -> None:
         """What is sent next is the mix as it runs."""

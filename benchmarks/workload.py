@@ -62,8 +62,8 @@ class Mix(Protocol):
     unanswered_max: int
     """More reports than that are never on the way: nobody reports on a request before it is allowed."""
 
-    def opening(self) -> Iterator[Segment]:
-        """What must be so before the measurement."""
+    def opening(self) -> list[Segment]:
+        """What must be so before the measurement, one step after the other."""
 
     def running(self) -> Iterator[Segment]:
         """What is measured."""
@@ -82,21 +82,23 @@ class Progress:
         self._group = Group([f"{stream}-{number:07d}" for number in range(requests)], services)
         self._output = 128
 
-    def opening(self) -> Iterator[Segment]:
-        """Authorises them all."""
-        yield self._group.naming(_ASKED)
+    def opening(self) -> list[Segment]:
+        """Authorises them all; then they begin, so that their grants are as large as they need to be."""
+        return [self._group.naming(_ASKED), self._group.of(self._so_far(Phase.REPORT_PHASE_PROGRESS))]
 
     def running(self) -> Iterator[Segment]:
         """Counts that rise by one."""
         while True:
             self._output += 1
-            yield self._group.of(tail(Phase.REPORT_PHASE_PROGRESS, _usage(self._output, 130)))
+            yield self._group.of(self._so_far(Phase.REPORT_PHASE_PROGRESS))
 
     def closing(self) -> Iterator[Segment]:
         """Finishes them all."""
-        usage = _usage(self._output, 130)
-        self.said.finish(self._group.size, usage)
-        yield self._group.of(tail(Phase.REPORT_PHASE_FINISH, usage))
+        self.said.finish(self._group.size, _usage(self._output, 130))
+        yield self._group.of(self._so_far(Phase.REPORT_PHASE_FINISH))
+
+    def _so_far(self, phase: Phase.ValueType) -> bytes:
+        return tail(phase, _usage(self._output, 130))
 
 
 class Life:
@@ -119,9 +121,9 @@ class Life:
         first = range(self._depth * GROUP * (PROGRESS_REPORTS + 1))
         self._first = Group([f"{stream}-first-{number:05d}" for number in first], services)
 
-    def opening(self) -> Iterator[Segment]:
+    def opening(self) -> list[Segment]:
         """As many requests as will run at once, so that the server has leases for them."""
-        yield self._first.naming(_ASKED)
+        return [self._first.naming(_ASKED)]
 
     def running(self) -> Iterator[Segment]:
         """In each round a new group begins, and `_depth` rounds later it is one report further."""
@@ -165,9 +167,9 @@ class Finishes:
         self._services = services
         self._first = Group([f"{stream}-first"], services)
 
-    def opening(self) -> Iterator[Segment]:
+    def opening(self) -> list[Segment]:
         """One request, so that the server knows the service."""
-        yield self._first.naming(_ASKED)
+        return [self._first.naming(_ASKED)]
 
     def running(self) -> Iterator[Segment]:
         """One finish after the other."""
@@ -194,9 +196,9 @@ class Asked:
         self._services = services
         self._groups: list[Group] = []
 
-    def opening(self) -> Iterator[Segment]:
+    def opening(self) -> list[Segment]:
         """Nothing."""
-        return iter(())
+        return []
 
     def running(self) -> Iterator[Segment]:
         """Authorises new ones."""

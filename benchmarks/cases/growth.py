@@ -3,7 +3,7 @@
 from contextlib import AsyncExitStack
 from typing import Any
 
-from benchmarks.bench import Bench, Variant
+from benchmarks.bench import Bench, Variant, judge
 from benchmarks.figures import Figure
 from benchmarks.job import Result
 from benchmarks.targets import Target
@@ -51,6 +51,8 @@ def _memory(bench: Bench, results: dict[str, list[Result]], one: str, many: str,
     if one not in results or many not in results:
         return
     for_one, for_many = (results[name][0] for name in (one, many))
+    if for_one.failure or for_many.failure:
+        return
     grown = for_one.server_rss_open_bytes - for_one.server_rss_before_bytes
     also = for_many.server_rss_open_bytes - for_many.server_rss_before_bytes - grown
     for what, size, goal in (("open request", grown, 1.5), ("known service", also, 1.0)):
@@ -85,6 +87,7 @@ async def _long(bench: Bench, target: Target, reports: int) -> None:
     memory = Figure("growth", f"memory in the end, of {name}", "growth", growth, [], 0.05, 0.0, lower_is_better=True)
     for figure in (rate, memory):
         figure.details = [result]
+        judge(figure, [result])
         if result.reports < reports:
             figure.notes.append(f"only {result.reports:,} reports in {REPORTS_SECONDS_MAX:.0f} s")
         bench.figures.append(figure)
