@@ -1,10 +1,10 @@
 # Everything here works in .venv, which is made on first use and again when pyproject.toml changes.
 PYTHON ?= python3
 BIN := .venv/bin
-CODE := tallygate control_service metering_service tests scripts
+CODE := tallygate control_service metering_service tests scripts benchmarks
 CONTRACT := tests/wire/released_contract.binpb
 
-.PHONY: demo test check simulate simulate-mutations torture format stubs release-contract clean
+.PHONY: demo test check simulate simulate-mutations torture bench format stubs release-contract clean
 
 demo: .venv/cli  ## both services, a simulated inference server, and what it cost, in one terminal
 	$(BIN)/tallygate demo
@@ -30,6 +30,10 @@ simulate-mutations: .venv/dev  ## the seed that finds each bug that is planted o
 
 torture: .venv/dev  ## real processes killed, stopped and frozen under load: MINUTES=5 DATABASE=sqlite|postgresql SEED=1
 	$(BIN)/python -m tests.torture --minutes $(or $(MINUTES),5) --database $(or $(DATABASE),sqlite) --seed $(or $(SEED),1)
+
+bench: .venv/dev  ## what it can do next to what the transport can: CASES="stream unary", ROUNDS=3, ONLY=PATTERN, QUICK=1
+	$(BIN)/python -m benchmarks $(if $(CASES),--cases $(CASES)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		$(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only '$(ONLY)') $(if $(QUICK),--quick)
 
 format: .venv/dev  ## code and protos as `check` wants them
 	$(BIN)/ruff format $(CODE)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PLACES = ("tallygate", "control_service", "metering_service", "tests", "scripts")
+PLACES = ("tallygate", "control_service", "metering_service", "tests", "scripts", "benchmarks")
 # Generated code is not read, and a migration is one long list that nobody changes again.
 EXEMPT = re.compile(r"_pb2(_grpc)?\.py$|/migrations/versions/")
 

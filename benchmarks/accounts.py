@@ -1,0 +1,58 @@
+"""What the control service is told before a measurement, through its own API."""
+
+import time
+
+import grpc
+
+from tallygate.control.v1 import (
+    account_service_pb2,
+    account_service_pb2_grpc,
+    catalog_service_pb2,
+    catalog_service_pb2_grpc,
+    lifecycle_service_pb2,
+    lifecycle_service_pb2_grpc,
+)
+from tallygate.metering.v1 import usage_service_pb2, usage_service_pb2_grpc
+
+ACCOUNT = "accounts/bench"
+MODEL = "models/llama"
+SERVICE = f"{ACCOUNT}/services/default-llama"
+MONEY_NANOS = 10**16
+USAGE_RANGE_S = 86_400
+
+
+async def set_up(control: str) -> None:
+    """A model with a price, an account with more money than is ever spent, its default service on pay-as-you-go."""
+    async with grpc.aio.insecure_channel(control) as channel:
+        accounts = account_service_pb2_grpc.AccountServiceStub(channel)
+        catalog = catalog_service_pb2_grpc.CatalogServiceStub(channel)
+        lifecycle = lifecycle_service_pb2_grpc.LifecycleServiceStub(channel)
+        await catalog.CreateModel(catalog_service_pb2.CreateModelRequest(name=MODEL))
+        price = catalog_service_pb2.PublishPriceRequest(
+            model=MODEL,
+            input_nanos_per_million_tokens=200_000_000,
+            cached_input_nanos_per_million_tokens=50_000_000,
+            output_nanos_per_million_tokens=600_000_000,
+        )
+        await catalog.PublishPrice(price)
+        await accounts.CreateAccount(account_service_pb2.CreateAccountRequest(name=ACCOUNT))
+        top_up = account_service_pb2.TopUpAccountRequest(name=ACCOUNT, amount_nanos=MONEY_NANOS)
+        await accounts.TopUpAccount(top_up)
+        await lifecycle.EnablePostpaid(lifecycle_service_pb2.EnablePostpaidRequest(name=SERVICE))
+
+
+async def booked(metering: str) -> tuple[int, int]:
+    """Requests and tokens that are on record for the account, in all."""
+    query = usage_service_pb2.QueryUsageRequest(services=[ACCOUNT])
+    now_s = int(time.time())
+    query.start_time.seconds = (now_s - USAGE_RANGE_S) // 60 * 60
+    query.end_time.seconds = (now_s + 60) // 60 * 60
+    async with grpc.aio.insecure_channel(metering) as channel:
+        answer = await usage_service_pb2_grpc.UsageServiceStub(channel).QueryUsage(query)
+    requests = tokens = 0
+    for bucket in answer.buckets:
+        usage = bucket.usage
+        requests += bucket.request_count
+        tokens += usage.input_tokens + usage.cached_input_tokens + usage.cache_write_tokens
+        tokens += usage.output_tokens + usage.reasoning_tokens
+    return requests, tokens

@@ -1,0 +1,183 @@
+"""What all cases share: how long and how often to measure, servers, the load generator, and what was measured."""
+
+import re
+import secrets
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress
+
+from benchmarks.accounts import booked
+from benchmarks.figures import Figure
+from benchmarks.generator import generate
+from benchmarks.job import Job, Result
+from benchmarks.targets import Database, Postgres, Target, real, trivial
+
+DURABLE_LAG_MAX_S = 1.0
+WORTH_A_WORD = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`rounds` of `seconds` each; `only`: measure what matches; `quick`: small numbers, to see that all works."""
+
+    rounds: int
+    seconds: float
+    quick: bool
+    only: re.Pattern[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A figure that is measured in each round, by this job. `ceiling`: the name of the variant that it is held against.
+
+    `at_least` and `aim`: the share of the ceiling that it should reach.
+    """
+
+    name: str
+    target: Target
+    job: dict[str, Any]
+    ceiling: str = ""
+    at_least: float | None = None
+    aim: float | None = None
+    unit: str = "reports/s"
+
+
+@dataclass(eq=False)
+class Bench:
+    """One run."""
+
+    plan: Plan
+    directory: Path
+    postgres: Postgres
+    progress: Progress
+    figures: list[Figure] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    measured: dict[str, list[Result]] = field(default_factory=lambda: defaultdict(list))
+    failed: list[str] = field(default_factory=list)
+    unreconciled: list[str] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def trivial(self) -> AsyncIterator[Target]:
+        """The ceiling's server."""
+        async with trivial(self.directory) as target:
+            yield target
+
+    @asynccontextmanager
+    async def real(self, database: Database, options: Sequence[str] = (), services: int = 1) -> AsyncIterator[Target]:
+        """Both services; when they are left, what they recorded is compared with what they were told."""
+        async with real(self.directory, database, self.postgres, options, services) as target:
+            yield target
+            await self._reconcile(database, target)
+
+    async def measure(self, target: Target, **job: Any) -> Result:
+        """Let the load generator do one job."""
+        told: dict[str, Any] = {"kind": "stream", "services": target.services, "seconds": self.plan.seconds, **job}
+        result = await generate(
+            Job(
+                addresses=target.addresses,
+                server_pids=target.pids,
+                run=secrets.token_hex(3),
+                durable=not target.is_trivial,
+                **told,
+            )
+        )
+        self.measured[target.control].append(result)
+        return result
+
+    async def attempt(self, variant: Variant) -> Result:
+        """A measurement that fails costs its own figure, not the run."""
+        try:
+            return await self.measure(variant.target, **variant.job)
+        except (RuntimeError, TimeoutError) as error:
+            self.progress.console.print(f"{variant.name}: {error}", style="red", markup=False)
+            failure = Result(failure=str(error).splitlines()[-1] if str(error) else type(error).__name__)
+            self.measured[variant.target.control].append(failure)
+            return failure
+
+    async def compare(self, case: str, variants: Sequence[Variant], *, keep: bool = True) -> dict[str, list[Result]]:
+        """Measure them in turn, round by round, so that what else the machine does meets them all; keep the rates."""
+        wanted = {each.name for each in variants if case == "ceiling" or self.plan.only.search(each.name)}
+        wanted |= {variant.ceiling for variant in variants if variant.name in wanted}
+        chosen = [variant for variant in variants if variant.name in wanted]
+        results: dict[str, list[Result]] = {variant.name: [] for variant in chosen}
+        task = self.progress.add_task(case, total=self.plan.rounds * len(chosen))
+        for round_number in range(self.plan.rounds):
+            for variant in chosen if round_number % 2 == 0 else reversed(chosen):
+                self.progress.update(task, description=f"{case}: {variant.name}")
+                results[variant.name].append(await self.attempt(variant))
+                self.progress.advance(task)
+        self.progress.update(task, description=case)
+        for variant in chosen if keep else ():
+            ceiling = [result.rate for result in results[variant.ceiling]] if variant.ceiling else []
+            self.figure(case, variant, results[variant.name], ceiling)
+        return results
+
+    def figure(self, case: str, variant: Variant, results: list[Result], ceiling: list[float]) -> Figure:
+        """A rate, with all that is to be said against it."""
+        rates = [result.rate for result in results]
+        figure = Figure(case, variant.name, variant.unit, rates, ceiling, variant.at_least, variant.aim)
+        figure.details = results
+        judge(figure, results)
+        self.figures.append(figure)
+        return figure
+
+    def latencies(
+        self,
+        case: str,
+        name: str,
+        results: list[Result],
+        ceiling: list[Result],
+        *,
+        point: str,
+        goal: tuple[float | None, float | None] = (None, None),
+    ) -> Figure:
+        """A percentile of what was measured along with a rate."""
+        samples = [result.latency_ms.get(point, 0.0) for result in results]
+        tops = [result.latency_ms.get(point, 0.0) for result in ceiling]
+        figure = Figure(case, f"{name}, {point}", "ms", samples, tops, *goal, lower_is_better=True)
+        figure.details = results
+        judge(figure, results)
+        self.figures.append(figure)
+        return figure
+
+    async def _reconcile(self, name: str, target: Target) -> None:
+        results = self.measured.pop(target.control, [])
+        if any(result.failure for result in results):
+            return
+        said = sum(each.finished_requests for each in results), sum(each.finished_tokens for each in results)
+        recorded = await booked(target.addresses[0])
+        if recorded != said:
+            self.unreconciled.append(
+                f"{name}: {said[0]:,} requests of {said[1]:,} tokens were finished, "
+                f"{recorded[0]:,} of {recorded[1]:,} are on record."
+            )
+
+
+def judge(figure: Figure, results: list[Result]) -> None:
+    """Say what is to be said against a figure, and whether it counts."""
+    lag_s = max(result.durable_lag_s for result in results)
+    if lag_s >= DURABLE_LAG_MAX_S:
+        figure.invalid(f"does not count: records {lag_s:.1f} s behind at the end")
+    denied = sum(sum(result.denials.values()) for result in results)
+    if denied:
+        figure.invalid(f"does not count: {denied:,} reports were denied")
+    for failure in sorted({result.failure for result in results if result.failure}):
+        figure.invalid(f"failed: {failure}")
+    if any(result.generator_was_bottleneck for result in results):
+        figure.notes.append("the load generator was the bottleneck")
+    held_back = max(result.held_back for result in results)
+    if held_back > WORTH_A_WORD:
+        figure.notes.append(f"waited {held_back:.0%} of the time for records")
+
+
+async def in_turn(stack: AsyncExitStack, bench: Bench, databases: Sequence[Database]) -> dict[str, Target]:
+    """The ceiling's server and a real one for each database, all at once: idle ones cost next to nothing."""
+    targets = {"ceiling": await stack.enter_async_context(bench.trivial())}
+    for database in databases:
+        targets[database] = await stack.enter_async_context(bench.real(database))
+    return targets

@@ -1,0 +1,61 @@
+"""Finished requests a second until they are durable, next to raw inserts of the same rows into the same database."""
+
+import asyncio
+import sys
+from contextlib import AsyncExitStack
+
+from benchmarks.bench import Bench, Variant
+from benchmarks.job import Result
+from benchmarks.targets import DATABASES, Database, Target, database_url
+
+LABELS: dict[Database, str] = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
+TIMEOUT_S = 180
+
+
+async def run(bench: Bench) -> None:
+    """Authorised before the clock starts; finished in one go."""
+    requests = 2_000 if bench.plan.quick else 40_000
+    for database in DATABASES[:1] if bench.plan.quick else DATABASES:
+        name = f"finish, {LABELS[database]}"
+        if not bench.plan.only.search(name):
+            continue
+        async with bench.real(database) as target:
+            results, raw = await _measure(bench, target, database, name, requests)
+        figure = bench.figure(
+            "durable", Variant(name, target, {}, at_least=0.4, aim=0.7, unit="finishes/s"), results, raw
+        )
+        figure.notes.append("the ceiling is raw inserts of the same rows, 1,024 in a transaction")
+        for point in ("p50", "p99"):
+            bench.latencies("durable", name, results, [], point=point)
+
+
+async def _measure(
+    bench: Bench, target: Target, database: Database, name: str, requests: int
+) -> tuple[list[Result], list[float]]:
+    results, raw = [], []
+    task = bench.progress.add_task(f"durable: {name}", total=bench.plan.rounds)
+    for _ in range(bench.plan.rounds):
+        results.append(await bench.attempt(Variant(name, target, {"kind": "settle", "requests": requests})))
+        raw.append(await _raw_inserts(bench, target, database, requests))
+        bench.progress.advance(task)
+    return results, raw
+
+
+async def _raw_inserts(bench: Bench, target: Target, database: Database, rows: int) -> float:
+    """In a process of its own, while the service has nothing to do."""
+    async with AsyncExitStack() as stack:
+        empty = await database_url(stack, bench.directory, database, bench.postgres, "raw")
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "benchmarks.raw_inserts", target.metering_url, empty, str(rows)),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                out, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode != 0:
+            raise RuntimeError("the raw inserts failed")
+        return float(out.splitlines()[-1])

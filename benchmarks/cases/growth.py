@@ -1,0 +1,93 @@
+"""Whether it stays as fast and as small when there is more of everything."""
+
+from contextlib import AsyncExitStack
+from typing import Any
+
+from benchmarks.bench import Bench, Variant, judge
+from benchmarks.figures import Figure
+from benchmarks.job import Result
+from benchmarks.targets import Target
+
+KIB = 1_024
+REPORTS = 20_000_000
+REPORTS_SECONDS_MAX = 240.0
+AT_LEAST, AIM = 0.8, 0.95
+
+
+async def run(bench: Bench) -> None:
+    """SQLite; 256 reports a message, progress only. Each figure is held against the least of its kind."""
+    scale = 100 if bench.plan.quick else 1
+    few, many, most = 1, 1_000 // scale, 100_000 // scale
+    async with AsyncExitStack() as stack:
+        targets = {
+            count: await stack.enter_async_context(bench.real("sqlite", services=count)) for count in (few, many, most)
+        }
+        one = targets[few]
+        full = f"{few:,} service, {most:,} open requests"
+        variants = [_variant(full, one, "100 open requests", requests=most)]
+        variants += [
+            _variant(f"{count:,} services, {most:,} open requests", targets[count], full, requests=most)
+            for count in (many, most)
+        ]
+        variants.append(_variant("100 open requests", one, "", requests=100))
+        variants += [
+            _variant(f"{streams} stream{'s' if streams > 1 else ''}", one, "16 streams", streams=streams)
+            for streams in (1, 16, 256)
+        ]
+        results = await bench.compare("growth", variants)
+        _memory(bench, results, full, f"{most:,} services, {most:,} open requests", most)
+        await _long(bench, one, REPORTS // scale)
+
+
+def _variant(name: str, target: Target, ceiling: str, **job: Any) -> Variant:
+    job["message_size"] = 256
+    if ceiling in {"", name}:
+        return Variant(name, target, job)
+    return Variant(name, target, job, ceiling, AT_LEAST, AIM)
+
+
+def _memory(bench: Bench, results: dict[str, list[Result]], one: str, many: str, count: int) -> None:
+    """By the first round, in which neither had been used before."""
+    if one not in results or many not in results:
+        return
+    for_one, for_many = (results[name][0] for name in (one, many))
+    if for_one.failure or for_many.failure:
+        return
+    grown = for_one.server_rss_open_bytes - for_one.server_rss_before_bytes
+    also = for_many.server_rss_open_bytes - for_many.server_rss_before_bytes - grown
+    for what, size, goal in (("open request", grown, 1.5), ("known service", also, 1.0)):
+        bench.figures.append(
+            Figure(
+                "growth",
+                f"memory per {what}",
+                "KiB",
+                [size / count / KIB],
+                at_least=goal,
+                aim=goal / 2,
+                lower_is_better=True,
+            )
+        )
+
+
+async def _long(bench: Bench, target: Target, reports: int) -> None:
+    """Once: it is long."""
+    name = f"{reports:,} reports"
+    if not bench.plan.only.search(name):
+        return
+    task = bench.progress.add_task(f"growth: {name}", total=1)
+    job = {"reports_max": reports, "seconds": REPORTS_SECONDS_MAX}
+    result = await bench.attempt(Variant(name, target, job))
+    bench.progress.advance(task)
+    if len(result.series) < 2:  # noqa: PLR2004  # a beginning and an end
+        bench.remarks.append(f"growth: fewer than two samples of {name} in {REPORTS_SECONDS_MAX:.0f} s.")
+        return
+    first, last = result.series[0], result.series[-1]
+    rate = Figure("growth", f"rate in the end, of {name}", "reports/s", [last["rate"]], [first["rate"]], 0.95, 1.0)
+    growth = [last["rss_bytes"] / first["rss_bytes"] - 1]
+    memory = Figure("growth", f"memory in the end, of {name}", "growth", growth, [], 0.05, 0.0, lower_is_better=True)
+    for figure in (rate, memory):
+        figure.details = [result]
+        judge(figure, [result])
+        if result.reports < reports:
+            figure.notes.append(f"only {result.reports:,} reports in {REPORTS_SECONDS_MAX:.0f} s")
+        bench.figures.append(figure)

@@ -1,0 +1,43 @@
+"""Lease exchanges a second of the control service, and decisions that had to wait for one."""
+
+from benchmarks.bench import Bench, Variant
+from benchmarks.figures import Figure
+from benchmarks.targets import control_alone
+
+NODES = (1, 10, 100)
+WAITED_AT_MOST = 0.001
+
+
+async def run(bench: Bench) -> None:
+    """All nodes want money of one account: the row that they all need."""
+    async with control_alone(bench.directory, "sqlite", bench.postgres) as target:
+        variants = [
+            Variant(
+                f"{nodes} node{'s' if nodes > 1 else ''}, one budget, SQLite",
+                target,
+                {"kind": "leases", "streams": nodes},
+                unit="exchanges/s",
+            )
+            for nodes in NODES
+        ]
+        results = await bench.compare("leases", variants)
+        for variant in variants:
+            if variant.name in results:
+                bench.latencies("leases", variant.name, results[variant.name], [], point="p99")
+    await _waiting(bench)
+
+
+async def _waiting(bench: Bench) -> None:
+    """At a steady load well below what the node can take, so that what waits does not wait for the processor."""
+    name = "authorisations answered out of turn, half load"
+    if not bench.plan.only.search(name):
+        return
+    async with bench.real("sqlite") as target:
+        job = {"mix": "life", "message_size": 256}
+        full = await bench.attempt(Variant("full rate", target, job))
+        paced = {**job, "kind": "pace", "rate": max(1_000.0, full.rate / 2)}
+        results = [await bench.attempt(Variant(name, target, paced)) for _ in range(bench.plan.rounds)]
+    shares = [result.late_authorisations / max(1, result.authorisations) for result in results]
+    figure = Figure("leases", name, "share", shares, at_least=WAITED_AT_MOST, aim=0.0, lower_is_better=True)
+    figure.details = results
+    bench.figures.append(figure)

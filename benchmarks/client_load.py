@@ -1,0 +1,48 @@
+"""Decisions in the inference server's own process, on a grant that it holds."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from benchmarks.job import Job, Result
+from benchmarks.processor import Meter
+from benchmarks.stream_load import fill
+from tallygate.client import MeteringClient
+
+CHUNK = 50_000
+"""After so many the event loop has its turn, in which grants are renewed."""
+GRANT_MIN = 10_000
+"""Grants grow with what was generated; smaller ones are not timed."""
+
+
+async def run_client(job: Job) -> Result:
+    """One request generates a token at a time; only the decisions themselves are timed."""
+    meter, result = Meter(job.server_pids), Result()
+    count, seconds = 0, 0.0
+    async with MeteringClient(job.addresses) as client:
+        request = client.request(job.services[0], request_id=job.run, input_tokens=100)
+        await request.authorize()
+        before = meter.read()
+        add: Callable[[int], object] | None = getattr(request, "output", None)
+        tokens = 0
+        while seconds < job.seconds and (room := await request.room()):
+            chunk = min(room, CHUNK)
+            began_s = time.perf_counter()
+            if add is not None:
+                for _ in range(chunk):
+                    add(1)
+            else:
+                for total in range(tokens + 1, tokens + chunk + 1):
+                    request.progress(output_tokens=total)
+            took_s = time.perf_counter() - began_s
+            tokens += chunk
+            if chunk >= GRANT_MIN:
+                count += chunk
+                seconds += took_s
+            await asyncio.sleep(0)
+        request.finish()
+        await request.settled()
+        fill(result, before, meter.read(), count)
+    result.rate = count / seconds if seconds else 0.0
+    result.finished_requests, result.finished_tokens = 1, 100 + tokens
+    return result

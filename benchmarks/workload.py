@@ -1,0 +1,217 @@
+"""What simulated inference servers say: three mixes of reports, all token kinds counted, within their grants."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from benchmarks.wire import Group, Phase, Segment, tail
+from tallygate.metering.v1.token_usage_pb2 import TokenUsage
+
+PROGRESS_REPORTS = 8
+"""Of each request of the mix of whole lives."""
+GROUP = 64
+"""Requests of that mix that are in step: so a message has reports of all phases."""
+
+
+def _usage(output: int, reasoning: int) -> TokenUsage:
+    return TokenUsage(
+        input_tokens=300,
+        cached_input_tokens=200,
+        cache_write_tokens=150,
+        output_tokens=output,
+        reasoning_tokens=reasoning,
+    )
+
+
+def total(usage: TokenUsage) -> int:
+    """All tokens of one request."""
+    return (
+        usage.input_tokens
+        + usage.cached_input_tokens
+        + usage.cache_write_tokens
+        + usage.output_tokens
+        + usage.reasoning_tokens
+    )
+
+
+_ASKED = tail(Phase.REPORT_PHASE_AUTHORIZE, _usage(0, 0))
+_FINAL = _usage(200, 40)
+_FINISHED = tail(Phase.REPORT_PHASE_FINISH, _FINAL)
+
+
+@dataclass(slots=True)
+class Said:
+    """What was finished, and must be on record in the end."""
+
+    requests: int = 0
+    tokens: int = 0
+
+    def finish(self, requests: int, usage: TokenUsage) -> None:
+        """So many requests ended with these counts each."""
+        self.requests += requests
+        self.tokens += requests * total(usage)
+
+
+class Mix(Protocol):
+    """The reports of one stream, in order: first `opening`, then `running` without end, then `closing`."""
+
+    said: Said
+    not_durable_max: int
+    """A stream waits while more reports than that are not durable: a server that is overfull denies."""
+    unanswered_max: int
+    """More reports than that are never on the way: nobody reports on a request before it is allowed."""
+
+    def opening(self) -> list[Segment]:
+        """What must be so before the measurement, one step after the other."""
+
+    def running(self) -> Iterator[Segment]:
+        """What is measured."""
+
+    def closing(self) -> Iterator[Segment]:
+        """Ends what is still open."""
+
+
+class Progress:
+    """The same open requests in turn: one more token each time."""
+
+    not_durable_max = unanswered_max = 10**9
+
+    def __init__(self, stream: str, services: Sequence[str], requests: int) -> None:
+        self.said = Said()
+        self._group = Group([f"{stream}-{number:07d}" for number in range(requests)], services)
+        self._output = 128
+
+    def opening(self) -> list[Segment]:
+        """Authorises them all; then they begin, so that their grants are as large as they need to be."""
+        return [self._group.naming(_ASKED), self._group.of(self._so_far(Phase.REPORT_PHASE_PROGRESS))]
+
+    def running(self) -> Iterator[Segment]:
+        """Counts that rise by one."""
+        while True:
+            self._output += 1
+            yield self._group.of(self._so_far(Phase.REPORT_PHASE_PROGRESS))
+
+    def closing(self) -> Iterator[Segment]:
+        """Finishes them all."""
+        self.said.finish(self._group.size, _usage(self._output, 130))
+        yield self._group.of(self._so_far(Phase.REPORT_PHASE_FINISH))
+
+    def _so_far(self, phase: Phase.ValueType) -> bytes:
+        return tail(phase, _usage(self._output, 130))
+
+
+class Life:
+    """New requests all the time: authorised, eight times in progress, finished. Ten reports each."""
+
+    not_durable_max = 40_960
+
+    _PROGRESSES = tuple(
+        tail(Phase.REPORT_PHASE_PROGRESS, _usage(20 * number, 4 * number)) for number in range(1, PROGRESS_REPORTS + 1)
+    )
+
+    def __init__(self, stream: str, services: Sequence[str], requests: int) -> None:
+        self.said = Said()
+        self._stream = stream
+        self._services = services
+        self._open: deque[Group] = deque()
+        self._depth = max(2, requests // (GROUP * (PROGRESS_REPORTS + 1)))
+        self._number = 0
+        self.unanswered_max = self._depth * GROUP * (PROGRESS_REPORTS + 2)
+        first = range(self._depth * GROUP * (PROGRESS_REPORTS + 1))
+        self._first = Group([f"{stream}-first-{number:05d}" for number in first], services)
+
+    def opening(self) -> list[Segment]:
+        """As many requests as will run at once, so that the server has leases for them."""
+        return [self._first.naming(_ASKED)]
+
+    def running(self) -> Iterator[Segment]:
+        """In each round a new group begins, and `_depth` rounds later it is one report further."""
+        while True:
+            group = self._begin()
+            yield group.naming(_ASKED)
+            for number, what in enumerate(self._PROGRESSES, start=1):
+                if number * self._depth < len(self._open):
+                    yield self._open[-1 - number * self._depth].of(what)
+            if len(self._open) > (PROGRESS_REPORTS + 1) * self._depth:
+                yield self._finish()
+
+    def closing(self) -> Iterator[Segment]:
+        """Finishes what runs."""
+        while self._open:
+            yield self._finish()
+        self.said.finish(self._first.size, _FINAL)
+        yield self._first.of(_FINISHED)
+
+    def _begin(self) -> Group:
+        first = self._number
+        self._number += GROUP
+        ids = [f"{self._stream}-{number:07d}" for number in range(first, self._number)]
+        self._open.append(Group(ids, self._services))
+        return self._open[-1]
+
+    def _finish(self) -> Segment:
+        self.said.finish(GROUP, _FINAL)
+        return self._open.popleft().of(_FINISHED)
+
+
+class Finishes:
+    """Requests that nobody asked for: all that is heard of each is that it has ended."""
+
+    not_durable_max = 4_096
+    unanswered_max = 10**9
+
+    def __init__(self, stream: str, services: Sequence[str], _requests: int) -> None:
+        self.said = Said()
+        self._stream = stream
+        self._services = services
+        self._first = Group([f"{stream}-first"], services)
+
+    def opening(self) -> list[Segment]:
+        """One request, so that the server knows the service."""
+        return [self._first.naming(_ASKED)]
+
+    def running(self) -> Iterator[Segment]:
+        """One finish after the other."""
+        for first in range(0, 10**9, GROUP):
+            ids = [f"{self._stream}-{number:07d}" for number in range(first, first + GROUP)]
+            self.said.finish(GROUP, _FINAL)
+            yield Group(ids, self._services).naming(_FINISHED)
+
+    def closing(self) -> Iterator[Segment]:
+        """Finishes the first."""
+        self.said.finish(self._first.size, _FINAL)
+        yield self._first.of(_FINISHED)
+
+
+class Asked:
+    """Requests that are only asked for, one group after the other; what is finished in the end."""
+
+    not_durable_max = 4_096
+    unanswered_max = 10**9
+
+    def __init__(self, stream: str, services: Sequence[str]) -> None:
+        self.said = Said()
+        self._stream = stream
+        self._services = services
+        self._groups: list[Group] = []
+
+    def opening(self) -> list[Segment]:
+        """Nothing."""
+        return []
+
+    def running(self) -> Iterator[Segment]:
+        """Authorises new ones."""
+        for first in range(0, 10**9, GROUP):
+            ids = [f"{self._stream}-{number:07d}" for number in range(first, first + GROUP)]
+            self._groups.append(Group(ids, self._services))
+            yield self._groups[-1].naming(_ASKED)
+
+    def closing(self) -> Iterator[Segment]:
+        """Finishes them all, on a stream that has not heard of them."""
+        for group in self._groups:
+            self.said.finish(group.size, _FINAL)
+            yield group.naming(_FINISHED)
+
+
+MIXES: dict[str, type[Progress | Life | Finishes]] = {"progress": Progress, "life": Life, "finishes": Finishes}

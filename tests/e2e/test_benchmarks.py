@@ -1,0 +1,111 @@
+"""The benchmark itself: its messages are what protobuf would write, and a short run of it says what it should."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.figures import Figure
+from benchmarks.h2load import rate_in
+from benchmarks.wire import Cutter, message, unary
+from benchmarks.workload import MIXES, Asked, Mix
+from tallygate.metering.v1 import metering_service_pb2 as pb
+
+SERVICES = ["accounts/a/services/default-m", "accounts/a/services/other"]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", MIXES)
+def test_messages_are_what_protobuf_writes(name: str) -> None:
+    """Put together from parts, they are the same bytes, numbered without gaps, whatever their size."""
+    mix: Mix = MIXES[name]("run", SERVICES, 100)
+    sequence = 1
+    for segments, size in ((iter(mix.opening()), 7), (mix.running(), 300), (mix.closing(), 33)):
+        cutter = Cutter(segments)
+        for _ in range(20):
+            cut = cutter.cut(size)
+            if cut is None:
+                break
+            raw = message(sequence, cut.reports)
+            parsed = pb.MeterRequest.FromString(raw)
+            assert parsed.SerializeToString() == raw
+            assert (parsed.first_sequence, len(parsed.reports)) == (sequence, cut.count)
+            sequence += cut.count
+
+
+def test_unary_messages_are_what_protobuf_writes() -> None:
+    """The report of a stream's message serves as one call's, too."""
+    cut = Cutter(Asked("run", SERVICES).running()).cut(1)
+    assert cut is not None
+    raw = unary(cut.reports)
+    assert pb.AuthorizeRequest.FromString(raw).SerializeToString() == raw
+
+
+def test_a_life_is_reported_in_order() -> None:
+    """Each request is authorised, is in progress eight times with rising counts, and finishes; none is left over."""
+    mix = MIXES["life"]("run", SERVICES, 100)
+    running, phases, outputs = mix.running(), dict[str, list[int]](), dict[str, int]()
+    for segments in ([next(running) for _ in range(300)], mix.closing()):
+        cutter = Cutter(iter(segments))
+        while cut := cutter.cut(64):
+            for report in pb.MeterRequest.FromString(message(1, cut.reports)).reports:
+                phases.setdefault(report.request_id, []).append(report.phase)
+                assert report.usage.output_tokens >= outputs.get(report.request_id, 0)
+                outputs[report.request_id] = report.usage.output_tokens
+    ran = [each for request_id, each in phases.items() if "first" not in request_id]
+    assert all(each == [1, *[2] * (len(each) - 2), 3] for each in ran)
+    assert max(len(each) for each in ran) == 10
+    assert mix.said.requests == len(phases)
+
+
+def test_ratios_are_of_the_same_round() -> None:
+    """A round in which the machine was slow does not move the ratio."""
+    figure = Figure("case", "name", "reports/s", [50, 5, 60], [100, 10, 100], at_least=0.5)
+    assert (figure.value, figure.ratio, figure.reached) == (50, 0.5, True)
+    assert figure.spread == pytest.approx(1.1)
+
+
+def test_what_h2load_says_is_understood() -> None:
+    """A rate, unless a call failed."""
+    said = (
+        "finished in 2.00s, 2951.50 req/s, 210.33KB/s\n"
+        "requests: 5903 total, 5967 started, 5903 done, {} succeeded, {} failed, 0 errored, 0 timeout\n"
+    )
+    assert rate_in(said.format(5903, 0)) == 2951.5
+    with pytest.raises(RuntimeError, match="h2load failed"):
+        rate_in(said.format(5902, 1))
+
+
+@pytest.mark.timeout(180)  # half a minute on a machine with nothing else to do
+async def test_a_short_run_says_what_it_measured(tmp_path: Path) -> None:
+    """One size on SQLite: a figure, its ceiling from the same run, and books that agree with what was said."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks", "--quick", "--cases", "stream", "--only", "^progress 64, SQLite"),
+        *("--json", "--out", str(tmp_path / "benchmark.json")),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, errors = await process.communicate()
+    found = json.loads(out)
+    assert json.loads((tmp_path / "benchmark.json").read_text()) == found, errors.decode()
+    assert {"machine", "rounds", "seconds", "valid", "problems", "figures"} <= found.keys()
+    assert found["reconciled"], found["problems"]
+    # On a machine that is busy otherwise the ceiling may be anywhere; nothing else may be wrong.
+    assert all("The ceiling is only" in problem for problem in found["problems"])
+    assert process.returncode == (0 if found["valid"] else 1)
+    names = [(figure["case"], figure["name"]) for figure in found["figures"]]
+    assert names == [
+        ("ceiling", "unary, trivial"),
+        ("ceiling", "progress 256, trivial"),
+        ("stream", "progress 64, trivial"),
+        ("stream", "progress 64, SQLite"),
+    ]
+    ceiling, figure = found["figures"][-2:]
+    assert figure["ceiling"] == ceiling["samples"]
+    assert figure["ratio"] == pytest.approx(figure["samples"][0] / ceiling["samples"][0])
+    details = figure["details"][0]
+    assert (details["failure"], details["denials"], details["finished_requests"]) == ("", {}, 1_000)
+    assert details["rate"] == figure["value"] > 0
