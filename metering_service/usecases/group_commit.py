@@ -16,6 +16,11 @@ COMMIT_INTERVAL_S = 0.005
 HEARTBEAT_S = 2.0
 """So often something is committed, be it nothing: other nodes see by it that this one lives."""
 
+CHECKPOINT_SHARE = 2
+"""Checkpoints take at most one part in so many of the time..."""
+CHECKPOINT_MAX_S = 0.4
+"""... unless they would be further apart than this."""
+
 RETRY_FIRST_S = 0.05
 RETRY_MAX_S = 1.0
 
@@ -42,22 +47,29 @@ class GroupCommitter:
     async def run(self) -> None:
         """Commit until cancelled. Raises NodeFenced when another epoch has taken over."""
         loop = asyncio.get_running_loop()
-        next_checkpoint = loop.time()
+        checkpoint_began = next_checkpoint = loop.time()
+        is_checkpointing = False
         next_heartbeat = loop.time() + HEARTBEAT_S
         while True:
             next_s = min(next_checkpoint, next_heartbeat) if self._books.has_dirty else next_heartbeat
             await self._wait_for_work(next_s - loop.time())
             self._work.clear()
-            due = loop.time() >= next_checkpoint
-            if due:
-                next_checkpoint = loop.time() + self._checkpoint_interval_s
             began = loop.time()
+            due = began >= next_checkpoint and not is_checkpointing
+            if due:
+                checkpoint_began, is_checkpointing = began, True
             if await self._commit(checkpoints=due, even_nothing=began >= next_heartbeat):
                 next_heartbeat = loop.time() + HEARTBEAT_S
             if self._books.is_sweeping:
                 self._work.set()
+            elif is_checkpointing:
+                next_checkpoint, is_checkpointing = self._next_checkpoint(checkpoint_began, loop.time()), False
             # A commit costs some milliseconds of processor however little is in it: let some more gather.
             await asyncio.sleep(max(0.0, began + COMMIT_INTERVAL_S - loop.time()))
+
+    def _next_checkpoint(self, began: float, ended: float) -> float:
+        """When another one may begin: one after the other would be most of what the database does."""
+        return began + min(CHECKPOINT_MAX_S, max(self._checkpoint_interval_s, CHECKPOINT_SHARE * (ended - began)))
 
     async def _wait_for_work(self, seconds: float) -> None:
         # Not asyncio.wait_for: before Python 3.12 that loses a cancellation that comes with the work.
