@@ -18,10 +18,11 @@ _NESTING_MAX = 16
 class MeteredAnswer:
     """Keeps of an answer what is needed to find its usage. Pure."""
 
-    __slots__ = ("_is_whole", "_kept", "_size")
+    __slots__ = ("_is_whole", "_kept", "_kept_bytes", "_size")
 
     def __init__(self) -> None:
         self._kept: list[bytes] = []
+        self._kept_bytes = 0
         self._size = 0
         self._is_whole = True
 
@@ -29,15 +30,17 @@ class MeteredAnswer:
         """Takes in the next piece of the body."""
         self._kept.append(piece)
         self._size += len(piece)
-        while self._size - len(self._kept[0]) >= WHOLE_BYTES_MAX:
-            self._size -= len(self._kept.pop(0))
+        self._kept_bytes += len(piece)
+        while self._kept_bytes - len(self._kept[0]) >= WHOLE_BYTES_MAX:
+            self._kept_bytes -= len(self._kept.pop(0))
             self._is_whole = False
 
     def read(self) -> tuple[Usage | None, int]:
         """The usage, or None and an estimate of the output tokens."""
         body = b"".join(self._kept)
         if not self._is_whole or len(body) > WHOLE_BYTES_MAX:
-            return find_usage(body[-WHOLE_BYTES_MAX:]), self._size // BYTES_PER_TOKEN
+            usage = find_usage(body[-WHOLE_BYTES_MAX:])
+            return usage, 0 if usage is not None else self._size // BYTES_PER_TOKEN
         try:
             content = json.loads(body)
         except (ValueError, RecursionError):

@@ -115,7 +115,7 @@ def capped(asked: Asked, tokens: int) -> bytes:
     name = present[0] if present else _LIMITS[asked.shape][-1]
     asked_for = _count(content.get(name))
     content[name] = each if asked_for is None else min(each, asked_for)
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(content, separators=(",", ":")).encode()
 
 
 def _choices(shape: Shape, content: Mapping[str, Any]) -> int:
@@ -161,4 +161,4 @@ def _asking_for_usage(shape: Shape, content: dict[str, Any], raw: bytes) -> tupl
         # The server will say what is wrong with it.
         return False, raw
     asking = {**content, "stream_options": {**(options or {}), "include_usage": True}}
-    return False, json.dumps(asking, ensure_ascii=False, separators=(",", ":")).encode()
+    return False, json.dumps(asking, separators=(",", ":")).encode()

@@ -76,7 +76,7 @@ class ChatReader:
         chunks = [self._chunk([self._last(index)]) for index in sorted(self._seen - self._finished)]
         if self._asked.wants_usage:
             chunks.append({**self._chunk([]), "usage": write_usage(usage)})
-        lines = [json.dumps(chunk, ensure_ascii=False, separators=(",", ":")) for chunk in chunks]
+        lines = [json.dumps(chunk, separators=(",", ":")) for chunk in chunks]
         return "".join(f"data: {line}\n\n" for line in [*lines, "[DONE]"]).encode()
 
     def _read_choice(self, event: bytes, choice: Mapping[str, Any], *, learns: bool) -> None:

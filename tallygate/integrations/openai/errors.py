@@ -149,6 +149,6 @@ def _rate_limits(what: str, error: MeteringError, reset_ms: int) -> Headers:
 
 def _answer(status: int, headers: Headers, message: str, *, kind: str, code: str, param: str | None = None) -> Answer:
     error = {"message": message, "type": kind, "param": param, "code": code}
-    body = json.dumps({"error": error}, ensure_ascii=False).encode()
+    body = json.dumps({"error": error}).encode()
     length = (b"content-length", b"%d" % len(body))
     return Answer(status, [(b"content-type", b"application/json"), length, *headers], body)

@@ -93,7 +93,7 @@ class ResponsesReader:
             "usage": write_usage(usage, responses=True),
         }
         event = {"type": _INCOMPLETE, "sequence_number": self._number + 1, "response": response}
-        line = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+        line = json.dumps(event, separators=(",", ":"))
         return f"event: {_INCOMPLETE}\ndata: {line}\n\n".encode()
 
     def _read_delta(self, kind: str, chunk: Mapping[str, Any]) -> None:
