@@ -14,6 +14,7 @@ from tallygate.integrations.openai.estimate import estimate_input_tokens
 
 TOKEN = "tok "
 DEFAULT_TOKENS = 16
+STEP_TURNS = 5
 
 
 def input_tokens(content: Mapping[str, Any]) -> int:
@@ -27,7 +28,8 @@ class FakeEngine:
 
     generated: Counter[str] = field(default_factory=Counter)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
-    """While it is clear, nobody generates."""
+    """While it is clear, nobody generates more than `at_least` tokens for a choice."""
+    at_least: int = 0
     running: int = 0
     first_tokens: int = 0
     """Requests that have generated something."""
@@ -69,7 +71,7 @@ class FakeEngine:
         each = content.get("max_tokens") or content.get("max_output_tokens") or DEFAULT_TOKENS
         for at in range(each):
             for choice in range(content.get("n") or 1):
-                if not self.gate.is_set():
+                if at >= self.at_least and not self.gate.is_set():
                     opened = asyncio.create_task(self.gate.wait())
                     await asyncio.wait({opened, gone}, return_when=asyncio.FIRST_COMPLETED)
                     opened.cancel()
@@ -78,7 +80,9 @@ class FakeEngine:
                 self.first_tokens += at == choice == 0
                 self.generated[name] += 1
                 yield choice
-                await asyncio.sleep(0)
+                # A step of the model takes a moment, in which it hears when nobody listens any more.
+                for _ in range(STEP_TURNS):
+                    await asyncio.sleep(0)
 
     def _usage(self, content: Mapping[str, Any], tokens: int) -> dict[str, Any]:
         went_in = input_tokens(content)

@@ -29,7 +29,11 @@ from tests.integrations.fake_engine import FakeEngine, input_tokens
 from tests.wire.fake_metering import until
 
 SERVICE = "accounts/acme/services/default-llama"
-SERVICES = {"models": {"Meta/Llama": "llama"}, "keys": {"sk-acme": "acme", "sk-poor": "poor"}}
+TRIAL = "accounts/trial/services/default-llama"
+SERVICES = {
+    "models": {"Meta/Llama": "llama"},
+    "keys": {"sk-acme": "acme", "sk-trial": "trial", "sk-poor": "poor"},
+}
 SHUTDOWN_S = 10
 
 
@@ -82,7 +86,7 @@ class People:
         self.lifecycle = lifecycle_service_pb2_grpc.LifecycleServiceStub(channel)
 
     async def prepare(self) -> None:
-        """A model with a price; an account with money whose service runs; one that has claimed a trial, no more."""
+        """A model with a price; accounts with money and pay-as-you-go, with a trial, and with nothing at all."""
         model = catalog_service_pb2.CreateModelRequest(name="models/llama")
         model.trial_offer.quota_tokens = 200
         await self.catalog.CreateModel(model)
@@ -92,11 +96,12 @@ class People:
             output_nanos_per_million_tokens=2_000_000_000,
         )
         await self.catalog.PublishPrice(price)
-        for account in ("accounts/acme", "accounts/poor"):
+        for account in ("accounts/acme", "accounts/trial", "accounts/poor"):
             await self.accounts.CreateAccount(account_service_pb2.CreateAccountRequest(name=account))
         money = account_service_pb2.TopUpAccountRequest(name="accounts/acme", amount_nanos=5_000_000_000)
         await self.accounts.TopUpAccount(money)
         await self.lifecycle.EnablePostpaid(lifecycle_service_pb2.EnablePostpaidRequest(name=SERVICE))
+        await self.lifecycle.ClaimFreeTrial(lifecycle_service_pb2.ClaimFreeTrialRequest(name=TRIAL))
 
 
 @asynccontextmanager

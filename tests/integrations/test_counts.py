@@ -1,0 +1,91 @@
+"""Many streams at once, clients that leave, nodes that die: what is recorded is what was generated, to the token."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+
+import openai
+import pytest
+
+from tallygate.metering.v1 import request_usage_pb2
+from tests.e2e.programs import Pair
+from tests.integrations.serving import Serving, people, ready, records, serving
+from tests.wire.fake_metering import until
+
+STREAMS = 200
+SEED = 11
+
+
+def outputs(found: list[request_usage_pb2.RequestUsage]) -> Counter[int]:
+    """How often which number of output tokens is on record, parts of a request added up."""
+    by_request: Counter[str] = Counter()
+    for record in found:
+        by_request[record.request_id] += record.usage.output_tokens + record.usage.reasoning_tokens
+    return Counter(by_request.values())
+
+
+async def read_stream(client: openai.AsyncOpenAI, name: str, tokens: int, *, leave_after: int | None) -> list[str]:
+    """Reads a stream, to its end or until it leaves; returns the reasons why its choice ended."""
+    stream = await client.chat.completions.create(
+        model="llama", messages=[{"role": "user", "content": name}], max_tokens=tokens, stream=True, user=name
+    )
+    ends: list[str] = []
+    read = 0
+    async for chunk in stream:
+        ends += [choice.finish_reason for choice in chunk.choices if choice.finish_reason]
+        read += 1
+        if read == leave_after:
+            await stream.close()
+            break
+    return ends
+
+
+@pytest.mark.timeout(180)
+async def test_clients_that_leave_are_recorded_to_the_token(pair: Pair, served: Serving) -> None:
+    """200 streams at once, a tenth of which is aborted anywhere: recorded equals generated, request by request."""
+    chance = random.Random(SEED)
+    leaving = set(chance.sample(range(STREAMS), STREAMS // 10))
+    async with served.client() as client:
+        reads = [
+            read_stream(
+                client, f"u{at}", chance.randint(5, 60), leave_after=chance.randint(1, 5) if at in leaving else None
+            )
+            for at in range(STREAMS)
+        ]
+        ends = await asyncio.gather(*reads)
+        await until(lambda: not served.engine.running)
+        found = await records(served, pair.metering.address)
+    assert [at for at, end in enumerate(ends) if end != ["length"]] == sorted(leaving)
+    assert outputs(found) == Counter(served.engine.generated.values())
+    assert sum(record.estimated for record in found) <= len(leaving)
+    assert sum(record.receipt.overrun_tokens for record in found) == 0
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("pair", ["sqlite", "postgresql"], indirect=True)
+async def test_a_node_that_dies_breaks_no_stream(pair: Pair) -> None:
+    """Its streams go on over another node: every client reads its answer to the end, and all tokens are recorded."""
+    await pair.start_node("node-2")
+    async with people(pair) as hands:
+        await hands.prepare()
+    addresses = [pair.programs[name].address for name in ("node-1", "node-2")]
+    async with serving(addresses) as served, served.client() as client:
+        await ready(client)
+        served.engine.at_least = 10
+        served.engine.gate.clear()
+        reads = [
+            asyncio.create_task(read_stream(client, f"u{at}", 20 + 3 * at, leave_after=None)) for at in range(40)
+        ]
+        await until(lambda: served.engine.first_tokens >= len(reads), seconds=20)
+        victim = next(program for program in pair.programs.values() if program.address == served.metering.connected_to)
+        await victim.kill()
+        served.engine.gate.set()
+        ends = await asyncio.gather(*reads)
+        assert ends == [["length"]] * len(reads)
+        assert served.metering.breaks == 1
+        survivor = next(address for address in addresses if address != victim.address)
+        # What the dead node had not written is settled, with what it had, by the other one.
+        found = await records(served, survivor)
+    assert outputs(found) == Counter(served.engine.generated.values())
