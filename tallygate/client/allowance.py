@@ -29,7 +29,8 @@ Later = Callable[[float, Callable[[], None]], Timer]
 """Calls something after so many seconds."""
 
 
-def _later(seconds: float, call: Callable[[], None]) -> Timer:
+def later_on_loop(seconds: float, call: Callable[[], None]) -> Timer:
+    """As the running event loop does it."""
     return asyncio.get_running_loop().call_later(seconds, call)
 
 
@@ -49,7 +50,7 @@ class Allowance:
         requests: dict[str, RequestState],
         say: Callable[[RequestState], None],
         monotonic_ns: Callable[[], int],
-        later: Later = _later,
+        later: Later,
     ) -> None:
         self._answer_ns = settings.answer_ms * 1_000_000
         self._may_lend = on_unreachable == "allow"
@@ -95,6 +96,7 @@ class Allowance:
         state.final_tokens = grant.output_ceiling_tokens if grant is not None and grant.final else NEVER
         if state.denial is not None or state.at_final_ceiling:
             self.watched.discard(state)
+            state.starved_ns, state.gave_up = None, False
             state.stopped = state.denial is not None
             state.quiet_tokens = NEVER
             return
@@ -160,7 +162,7 @@ class Allowance:
             self._timer = None
 
     def _go_on(self, state: RequestState, count: int, limit: int) -> None:
-        state.starved_ns = 0
+        state.starved_ns = None
         state.gave_up = state.stopped = False
         grant = state.grant
         is_said = grant is None or grant.final or state.said_ceiling_tokens >= grant.output_ceiling_tokens
@@ -186,7 +188,7 @@ class Allowance:
         """Asks, waits for the answer, and in the end gives up or goes on without one."""
         state.quiet_tokens = NEVER
         now_ns = self._monotonic_ns()
-        if not state.starved_ns:
+        if state.starved_ns is None:
             state.starved_ns = now_ns
             self.watched.add(state)
             if state.said_tokens != state.generated_tokens or self._outbox.is_answered(state):
@@ -229,7 +231,7 @@ class Allowance:
         """When the next look at it is due though it counts nothing; 0 for never."""
         if state.phase == FINISH or not state.begun or state.stopped or state.at_final_ceiling:
             return 0
-        if state.starved_ns:
+        if state.starved_ns is not None:
             return state.starved_ns + self._answer_ns
         return self._valid_until_ns(state) if state.lent_ceiling_tokens == 0 else 0
 

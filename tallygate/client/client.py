@@ -15,7 +15,7 @@ import grpc
 
 from tallygate.client import fork
 from tallygate.client.backoff import full_jitter_ms
-from tallygate.client.errors import MeteringError
+from tallygate.client.errors import Forked, MeteringError
 from tallygate.client.outbox import REPORTS_PER_MESSAGE_MAX
 from tallygate.client.request import MeteredRequest
 from tallygate.client.session import Session
@@ -98,11 +98,13 @@ class MeteringClient:
     async def close(self) -> None:
         """Waits until every finish is durable, then hangs up.
 
-        Requests still open stay so for the node's resume window.
+        Requests still open stay so for the node's resume window. In a forked child it does nothing.
 
         Raises:
             Unreachable: The finishes did not become durable within `close_ms`; the stream is closed all the same.
         """
+        if isinstance(self._session.unusable, Forked):
+            return
         try:
             async with asyncio.timeout(self._session.settings.close_ms / 1_000):
                 for state in [state for state in self._session.requests.values() if state.phase == FINISH]:

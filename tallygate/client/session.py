@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from tallygate.client import codec
-from tallygate.client.allowance import Allowance
+from tallygate.client.allowance import Allowance, Later, later_on_loop
 from tallygate.client.errors import MeteringError, Overloaded, Unreachable
 from tallygate.client.outbox import Outbox
 from tallygate.client.settings import ClientSettings, OnUnreachable
@@ -26,6 +26,8 @@ class Session:
         monotonic_ns: Callable[[], int],
         addresses: tuple[str, ...],
         on_unreachable: OnUnreachable = "deny",
+        *,
+        later: Later = later_on_loop,
     ) -> None:
         self.settings = settings
         self.monotonic_ns = monotonic_ns
@@ -39,6 +41,7 @@ class Session:
             requests=self.requests,
             say=self.say,
             monotonic_ns=monotonic_ns,
+            later=later,
         )
         self.hand_over: Callable[[RequestState], None] = self.allowance.look
         """Has a request looked at that went past its `quiet_tokens`; called by whoever counts."""
@@ -103,8 +106,7 @@ class Session:
 
     def receive(self, response: metering_service_pb2.MeterResponse) -> None:
         """Takes in what the node says."""
-        for decision in response.decisions:
-            self._decide(decision)
+        changed = [state for decision in response.decisions if (state := self._decide(decision)) is not None]
         valid_for = response.grants_valid_for if response.HasField("grants_valid_for") else None
         done = self.outbox.advance(
             answered=response.answered_through,
@@ -116,14 +118,16 @@ class Session:
             state.durable = True
             self._forget(state)
             state.wake()
-        for state in list(self.allowance.watched):
+        # Only now is it known what was answered and renewed.
+        for state in (*changed, *self.allowance.watched):
             self.allowance.look(state)
             state.wake()
 
-    def _decide(self, decision: decision_pb2.Decision) -> None:
+    def _decide(self, decision: decision_pb2.Decision) -> RequestState | None:
+        """Takes in one decision; returns the request that it is of, if that is still known."""
         state = self.requests.get(decision.request_id)
         if state is None:
-            return
+            return None
         answers_finish = state.phase == FINISH and decision.sequence == state.last_sequence and state.queued is None
         if decision.verdict != decision_pb2.VERDICT_ALLOW:
             denial = codec.decode_denial(decision)
@@ -137,8 +141,7 @@ class Session:
             self.allowance.take(state, codec.decode_grant(decision.grant, sent_ns if sent_ns is not None else 0))
         if decision.HasField("receipt"):
             state.receipt = codec.decode_receipt(decision.receipt)
-        self.allowance.look(state)
-        state.wake()
+        return state
 
     def _forget(self, state: RequestState) -> None:
         self.requests.pop(state.request_id, None)

@@ -69,8 +69,8 @@ class RequestState:
     abandoned: bool = False
     """Given up before anything of it was sent: there is nothing to say of it any more."""
 
-    starved_ns: int = 0
-    """Since when nothing is free; 0 while something is."""
+    starved_ns: int | None = None
+    """Since when nothing is free; None while something is."""
     gave_up: bool = False
     """Nothing was free for too long, and nobody answered."""
     lent_tokens: int = 0

@@ -76,16 +76,15 @@ class _Portal:
     def close(self, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Closes the client, then ends the thread."""
         loop, thread = self._loop, self._thread
-        if loop is None or thread is None:
+        # In a forked child there is no such thread.
+        if loop is None or thread is None or not thread.is_alive():
             return
         try:
             self.run(close())
         finally:
-            # In a forked child there is no such thread.
-            if thread.is_alive():
-                self._loop = self._thread = None
-                loop.call_soon_threadsafe(loop.stop)
-                thread.join()
+            self._loop = self._thread = None
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
 
     def run(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Runs something on the loop and waits for it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import grpc
@@ -151,6 +152,20 @@ class FakeMetering(metering_service_pb2_grpc.MeteringServiceServicer):
             resume=f"{report.request_id}@{ceiling}".encode(),
         )
         return decision_pb2.Decision(verdict=decision_pb2.VERDICT_ALLOW, grant=grant)
+
+
+@asynccontextmanager
+async def serving(fake: FakeMetering, credentials: grpc.ServerCredentials | None = None) -> AsyncIterator[FakeMetering]:
+    """Serves a node on its port, a free one the first time."""
+    server = grpc.aio.server()
+    metering_service_pb2_grpc.add_MeteringServiceServicer_to_server(fake, server)
+    address = f"127.0.0.1:{fake.port}"
+    fake.port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+    await server.start()
+    try:
+        yield fake
+    finally:
+        await server.stop(0)
 
 
 async def until(condition: Callable[[], object], *, seconds: float = 5) -> None:

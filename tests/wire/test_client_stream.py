@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 
-import grpc
 import pytest
 
 from tallygate.client import (
@@ -17,8 +16,8 @@ from tallygate.client import (
     Unreachable,
     Usage,
 )
-from tallygate.metering.v1 import decision_pb2, metering_service_pb2_grpc, report_pb2
-from tests.wire.fake_metering import FakeMetering, until
+from tallygate.metering.v1 import decision_pb2, report_pb2
+from tests.wire.fake_metering import FakeMetering, serving, until
 
 SERVICE = "accounts/acme/services/chat"
 QUICK = ClientSettings(
@@ -28,19 +27,6 @@ QUICK = ClientSettings(
     backoff_base_ms=5,
     backoff_cap_ms=20,
 )
-
-
-@asynccontextmanager
-async def serving(fake: FakeMetering) -> AsyncIterator[FakeMetering]:
-    """Serves a node on a free port."""
-    server = grpc.aio.server()
-    metering_service_pb2_grpc.add_MeteringServiceServicer_to_server(fake, server)
-    fake.port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield fake
-    finally:
-        await server.stop(0)
 
 
 @pytest.fixture

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-import grpc
 import pytest
 
 from tallygate.client import ClientSettings, MeteringClient
-from tallygate.metering.v1 import decision_pb2, metering_service_pb2_grpc, report_pb2
+from tallygate.metering.v1 import decision_pb2, report_pb2
 from tallygate.replay.pace import Pace
 from tallygate.replay.server import SimulatedServer
 from tallygate.replay.tally import Tally
 from tallygate.replay.trace import Trace
-from tests.wire.fake_metering import FakeMetering
+from tests.wire.fake_metering import FakeMetering, serving
 
 SERVICE = "accounts/acme/services/chat"
 
@@ -21,15 +20,8 @@ SERVICE = "accounts/acme/services/chat"
 @pytest.fixture
 async def node() -> AsyncIterator[FakeMetering]:
     """One metering node."""
-    fake = FakeMetering()
-    server = grpc.aio.server()
-    metering_service_pb2_grpc.add_MeteringServiceServicer_to_server(fake, server)
-    fake.port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
+    async with serving(FakeMetering()) as fake:
         yield fake
-    finally:
-        await server.stop(0)
 
 
 async def serve(address: str, trace: Trace, *, report_every: int, settings: ClientSettings | None = None) -> Tally:
