@@ -30,6 +30,8 @@ class FakeEngine:
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     """While it is clear, nobody generates more than `at_least` tokens for a choice."""
     at_least: int = 0
+    step_ms: int = 0
+    """How long a model's step takes: without, it is as fast as this machine."""
     running: int = 0
     first_tokens: int = 0
     """Requests that have generated something."""
@@ -83,6 +85,8 @@ class FakeEngine:
                 # A step of the model takes a moment, in which it hears when nobody listens any more.
                 for _ in range(STEP_TURNS):
                     await asyncio.sleep(0)
+                if self.step_ms:
+                    await asyncio.sleep(self.step_ms / 1_000)
 
     def _usage(self, content: Mapping[str, Any], tokens: int) -> dict[str, Any]:
         went_in = input_tokens(content)

@@ -16,13 +16,17 @@ from tests.wire.fake_metering import until
 
 STREAMS = 200
 SEED = 11
+STEP_MS = 40
+"""A model's usual pace."""
+AHEAD_TOKENS = 12
+"""So far each may go on while another node takes it over."""
 
 
 def outputs(found: list[request_usage_pb2.RequestUsage]) -> Counter[int]:
-    """How often which number of output tokens is on record, parts of a request added up."""
+    """How often which number of output tokens is on record. Of a request that moved, the last part has all of them."""
     by_request: Counter[str] = Counter()
     for record in found:
-        by_request[record.request_id] += record.usage.output_tokens + record.usage.reasoning_tokens
+        by_request[record.request_id] = max(by_request[record.request_id], record.usage.output_tokens)
     return Counter(by_request.values())
 
 
@@ -73,19 +77,25 @@ async def test_a_node_that_dies_breaks_no_stream(pair: Pair) -> None:
     addresses = [pair.programs[name].address for name in ("node-1", "node-2")]
     async with serving(addresses) as served, served.client() as client:
         await ready(client)
-        served.engine.at_least = 10
+        lengths = {f"u{at}": 120 + at for at in range(40)}
+        served.engine.at_least, served.engine.step_ms = 100, 0
         served.engine.gate.clear()
         reads = [
-            asyncio.create_task(read_stream(client, f"u{at}", 20 + 3 * at, leave_after=None)) for at in range(40)
+            asyncio.create_task(read_stream(client, name, tokens, leave_after=None)) for name, tokens in lengths.items()
         ]
-        await until(lambda: served.engine.first_tokens >= len(reads), seconds=20)
+        await until(lambda: served.engine.generated.total() == 1 + 100 * len(reads), seconds=30)
+        running = [exchange._request for exchange in served.middleware._open]
+        await until(lambda: min(request.free_tokens for request in running) >= AHEAD_TOKENS)
         victim = next(program for program in pair.programs.values() if program.address == served.metering.connected_to)
         await victim.kill()
+        served.engine.step_ms = STEP_MS
         served.engine.gate.set()
         ends = await asyncio.gather(*reads)
         assert ends == [["length"]] * len(reads)
+        assert served.engine.generated == {"": 1, **lengths}
         assert served.metering.breaks == 1
         survivor = next(address for address in addresses if address != victim.address)
         # What the dead node had not written is settled, with what it had, by the other one.
         found = await records(served, survivor)
     assert outputs(found) == Counter(served.engine.generated.values())
+    assert not any(record.estimated for record in found)
