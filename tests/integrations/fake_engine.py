@@ -30,8 +30,6 @@ class FakeEngine:
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     """While it is clear, nobody generates more than `at_least` tokens for a choice."""
     at_least: int = 0
-    step_ms: int = 0
-    """How long a model's step takes: without, it is as fast as this machine."""
     running: int = 0
     first_tokens: int = 0
     """Requests that have generated something."""
@@ -85,8 +83,6 @@ class FakeEngine:
                 # A step of the model takes a moment, in which it hears when nobody listens any more.
                 for _ in range(STEP_TURNS):
                     await asyncio.sleep(0)
-                if self.step_ms:
-                    await asyncio.sleep(self.step_ms / 1_000)
 
     def _usage(self, content: Mapping[str, Any], tokens: int) -> dict[str, Any]:
         went_in = input_tokens(content)
@@ -192,9 +188,7 @@ def _whole(choice: int, tokens: int, *, is_chat: bool) -> dict[str, Any]:
     return {"index": choice, **said, "logprobs": None, "finish_reason": "length"}
 
 
-def _piece(
-    choice: int, delta: Mapping[str, Any], *, is_chat: bool = True, finish: str | None = None
-) -> dict[str, Any]:
+def _piece(choice: int, delta: Mapping[str, Any], *, is_chat: bool = True, finish: str | None = None) -> dict[str, Any]:
     said: dict[str, Any] = {"delta": delta} if is_chat else {"text": delta.get("content", "")}
     return {"index": choice, **said, "logprobs": None, "finish_reason": finish}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -70,7 +69,7 @@ async def uvicorn_serving(app: App, *, lifespan: str = "on") -> AsyncIterator[st
 async def serving(addresses: Sequence[str], *, lifespan: str = "on") -> AsyncIterator[Serving]:
     """Serves the fake engine, metered by nodes."""
     engine = FakeEngine()
-    settings = ClientSettings(silence_ms=3_000, backoff_base_ms=20, backoff_cap_ms=200)
+    settings = ClientSettings(silence_ms=10_000, backoff_base_ms=20, backoff_cap_ms=200)
     metering = MeteringClient(addresses, settings=settings)
     middleware = MeteringMiddleware(engine, client=metering, services=SERVICES, count_input_tokens=input_tokens)
     async with uvicorn_serving(middleware, lifespan=lifespan) as url:
@@ -117,9 +116,7 @@ async def ready(client: openai.AsyncOpenAI) -> None:
     await patient.chat.completions.create(model="llama", messages=[{"role": "user", "content": "?"}], max_tokens=1)
 
 
-async def records(
-    served: Serving, address: str, service: str = SERVICE
-) -> list[request_usage_pb2.RequestUsage]:
+async def records(served: Serving, address: str, service: str = SERVICE) -> list[request_usage_pb2.RequestUsage]:
     """All records of a service, once all that the middleware has said is on record."""
     await until(lambda: not served.metering.open_requests, seconds=20)
     found: list[request_usage_pb2.RequestUsage] = []

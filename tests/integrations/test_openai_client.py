@@ -183,5 +183,3 @@ async def test_what_a_client_sends_arrives_at_the_model_as_it_was(served: Servin
     assert one.headers["x-tallygate-request-id"] != two.headers["x-tallygate-request-id"]
     assert [served.engine.generated[user] for user in "ab"] == [3, 3]
     assert one.http_response.content == two.http_response.content
-
-
