@@ -16,6 +16,9 @@ from tallygate.integrations.verdict import Facts, judge
 
 REQUEST_ID_HEADER = b"x-tallygate-request-id"
 
+LOOK_TOKENS = 16
+"""It is looked at most so many tokens ahead whether a grant still holds; never beyond its ceiling."""
+
 _log = logging.getLogger("tallygate.integrations.asgi")
 _OK = range(200, 300)
 
@@ -58,6 +61,7 @@ class Exchange:
         self._answer = MeteredAnswer()
         self._counted = 0
         self._counted_reasoning = 0
+        self._look_at_tokens = 0
         self._status: int | None = None
         self._problem = ""
         self._body_is_given = False
@@ -196,11 +200,15 @@ class Exchange:
             return
         if shown or not more:
             await self._say({"type": "http.response.body", "body": shown, "more_body": more})
-        if has_tokens and more and not request.free_tokens and not stream.is_finished:
+        if has_tokens and more and self._counted >= self._look_at_tokens and not stream.is_finished:
             await self._wait_for_room()
 
     async def _wait_for_room(self) -> None:
         """At the ceiling: the app goes on when there is more, and is stopped before it makes what nobody pays for."""
+        free_tokens = self._request.free_tokens
+        if free_tokens:
+            self._look_at_tokens = self._counted + min(free_tokens, LOOK_TOKENS)
+            return
         if self._counted == self._going.max_output_tokens and self._request.denial is None:
             return
         try:

@@ -33,6 +33,8 @@ class EventSplitter:
             return [piece]
         held = len(self.rest)
         body = self.rest + piece if held else piece
+        if b"\r" not in body:
+            return self._cut_plain(body, held)
         events = []
         begin = 0
         for end in _EMPTY_LINE.finditer(body, max(0, held - _EMPTY_LINE_BYTES_MAX)):
@@ -41,8 +43,22 @@ class EventSplitter:
                 break
             events.append(body[begin : end.end()])
             begin = end.end()
-        self.rest = body[begin:]
-        if len(self.rest) > EVENT_BYTES_MAX:
+        return self._keep(body[begin:], events)
+
+    def _cut_plain(self, body: bytes, held: int) -> list[bytes]:
+        """The same where lines end in LF alone, as of nearly every server: many times faster."""
+        events = []
+        begin = 0
+        end = body.find(b"\n\n", max(0, held - 1))
+        while end >= 0:
+            events.append(body[begin : end + 2])
+            begin = end + 2
+            end = body.find(b"\n\n", begin)
+        return self._keep(body[begin:], events)
+
+    def _keep(self, rest: bytes, events: list[bytes]) -> list[bytes]:
+        self.rest = rest
+        if len(rest) > EVENT_BYTES_MAX:
             self.broken = True
             events.append(self.close())
         return events
@@ -55,5 +71,7 @@ class EventSplitter:
 
 def event_data(event: bytes) -> bytes:
     """The data of an event, its lines joined; empty for comments and for events without any."""
+    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2 and b"\r" not in event:
+        return event[6:-2]
     lines = [line[5:] for line in event.splitlines() if line.startswith(b"data:")]
     return b"\n".join(line.removeprefix(b" ") for line in lines)
