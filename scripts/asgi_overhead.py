@@ -37,7 +37,7 @@ class Server:
         usage = {"id": "chatcmpl-1", "choices": [], "usage": {"prompt_tokens": 200, "completion_tokens": count}}
         self._end = f"data: {json.dumps(usage)}\n\ndata: [DONE]\n\n".encode()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         await receive()
         headers = [(b"content-type", b"text/event-stream")]
