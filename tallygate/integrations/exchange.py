@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import dataclass
 
@@ -105,14 +106,21 @@ class Exchange:
     async def _end(self) -> None:
         """Ends the answer in a way that clients understand, and lets the app know that nobody listens any more."""
         self._is_ended = True
+        try:
+            # A client that is gone by now needs no end.
+            with contextlib.suppress(OSError):
+                await self._say_end()
+        finally:
+            self._gone.set()
+
+    async def _say_end(self) -> None:
         if self._stream is not None:
             body = self._stream.end(self._so_far(self._stream))
             await self._say({"type": "http.response.body", "body": body, "more_body": False})
-        else:
-            denial = self._request.denial
-            unreachable = Unreachable("No metering node answers, so that the request cannot go on.")
-            await send_answer(self._say, refusal(unreachable if denial is None else Denied(denial)))
-        self._gone.set()
+            return
+        denial = self._request.denial
+        unreachable = Unreachable("No metering node answers, so that the request cannot go on.")
+        await send_answer(self._say, refusal(unreachable if denial is None else Denied(denial)))
 
     def _so_far(self, stream: MeteredStream) -> Usage:
         output = {
