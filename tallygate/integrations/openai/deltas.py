@@ -1,9 +1,9 @@
 """Which chunks of a stream carry how many tokens, without parsing each of them.
 
-Parsing a small chunk as JSON costs 2 to 4 us, and a stream has one for each token. But the chunks of a stream differ in
+Parsing a chunk as JSON costs microseconds, and a stream has one for each token. But the chunks of a stream differ in
 little more than the text they carry: a chunk that was parsed once is remembered as what comes before its text and what
 comes behind it. One with the same beginning and the same end, and no quote in between, has the same structure, and
-something in its text: it is counted for 0.3 us. Whatever is in the least different is parsed.
+something in its text: it is counted for less than a tenth of that. Whatever is in the least different is parsed.
 """
 
 from __future__ import annotations
