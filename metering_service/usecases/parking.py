@@ -136,7 +136,10 @@ def _is_within_grant(service: ServiceState, waiter: Waiter) -> bool:
     request = service.open.get(waiter.report.request_id)
     if request is not None:
         return request.output_tokens < request.ceiling_tokens
-    return waiter.token is not None and waiter.report.counts.output_class < waiter.token.output_ceiling_tokens
+    # Only the first report after a move brings the token; those after it wait for the same look into the database.
+    tokens = (each.token for each in service.waiters if each.report.request_id == waiter.report.request_id)
+    ceilings = [each.output_ceiling_tokens for each in (*tokens, waiter.token) if each is not None]
+    return waiter.report.counts.output_class < max(ceilings, default=0)
 
 
 def _could_not_tell(node: Node, service: ServiceState, waiter: Waiter) -> Reason:

@@ -122,7 +122,13 @@ class RequestState:
         self.reasoning_tokens = usage.reasoning_tokens
 
     def forget_stream(self) -> None:
-        """The stream broke: on the next one nothing was said yet."""
+        """The stream broke: on the next one nothing was said yet.
+
+        A request that was granted runs, whatever it said last: it asks for nothing that it has already, and goes on
+        with its grant while the next node looks up what it is.
+        """
+        if self.phase == AUTHORIZE and self.grant is not None:
+            self.phase = PROGRESS
         self.introduced = False
         self.queued = None
         self.first_sequence = self.last_sequence = 0

@@ -143,3 +143,25 @@ def test_what_comes_to_light_after_its_lease_was_closed_is_overrun() -> None:
     (part,) = [record for record in fleet.database.requests.values() if record.node == "a"]
     assert (part.receipt.usage.total, part.receipt.overrun_tokens) == (110, 110)
     assert (part.receipt.cost_nanos, part.receipt.debt_nanos) == (110, 110)
+
+
+def test_a_request_that_moves_goes_on_inside_its_grant_while_the_database_is_slow() -> None:
+    """Only its first report brings the token; those after it are not stopped for want of one."""
+    fleet = Fleet("a", "b")
+    with_trial(fleet, 10_000)
+    warm = Client(fleet["b"])
+    warm.say(report(AUTHORIZE, "warm", max_output_tokens=0))
+    warm.say(report(FINISH, "warm"))
+    grant = granted(Client(fleet["a"]).say(report(AUTHORIZE, counts=Counts(100))))
+    fleet["a"].commit(checkpoints=True)
+    fleet.database.down = True
+    second = Client(fleet["b"])
+    second.send(report(PROGRESS, counts=Counts(100, output=5), resume=grant.resume))
+    second.send(report(PROGRESS, counts=Counts(100, output=6)))
+    fleet.run(seconds=2)
+    second.hear()
+    assert not [decision for _, decision in second.decisions if not decision.allowed]
+    fleet.database.down = False
+    fleet.run(seconds=1)
+    second.hear()
+    assert second.durable == second.sequence

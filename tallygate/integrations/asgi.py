@@ -1,0 +1,200 @@
+"""Middleware for any ASGI server that speaks the OpenAI API, such as vLLM, SGLang, or an app of one's own."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tallygate.client import MeteredRequest, MeteringClient, MeteringError, Usage
+from tallygate.integrations import environment
+from tallygate.integrations.asgi_types import App, Receive, Scope, Send
+from tallygate.integrations.exchange import Exchange, Going, send_answer
+from tallygate.integrations.lifespan import run_lifespan
+from tallygate.integrations.openai import errors
+from tallygate.integrations.openai.asked import SHAPES, Asked, BadRequestError, Shape, capped, read_request
+from tallygate.integrations.openai.estimate import estimate_input_tokens
+from tallygate.integrations.services import (
+    ServiceResolver,
+    UnknownKeyError,
+    UnknownModelError,
+    key_fingerprint,
+    service_resolver,
+)
+
+LOOK_S = 0.1
+"""So often it is looked whether requests must stop whose server says nothing meanwhile."""
+
+_log = logging.getLogger("tallygate.integrations.asgi")
+
+
+class MeteringMiddleware:
+    """Meters what an app generates over the OpenAI API; everything else passes untouched.
+
+    Each POST to one of the four paths in `Shape` is authorised before the app hears of it, counted while it streams,
+    ended when its service may not go on, and recorded. Made with the app alone, it is configured by the environment.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        client: MeteringClient | None = None,
+        services: str | Mapping[str, Any] | ServiceResolver | None = None,
+        count_input_tokens: Callable[[Mapping[str, Any]], int] = estimate_input_tokens,
+        credential: Callable[[str], str] = key_fingerprint,
+        body_bytes_max: int | None = None,
+    ) -> None:
+        """Wraps an app.
+
+        Args:
+            app: Any ASGI app.
+            client: Started with the app and closed with it; by default, what the environment says.
+            services: Which service a request belongs to: one name or rule for all, a table as of `ServiceMap`, or a
+                callable from API key and model; by default, what the environment says.
+            count_input_tokens: From the request's body, parsed, to its input tokens, for the hold. An estimate will do.
+            credential: From an API key to what is recorded of it; by default its fingerprint, since records are no
+                place for secrets.
+            body_bytes_max: Longer requests are refused; by default, what the environment says, or 32 MiB.
+
+        Raises:
+            ValueError: The environment does not say what it has to, or nothing that makes sense.
+        """
+        self._app = app
+        self._client = client if client is not None else environment.client_from(os.environ)
+        self._find_service = (
+            service_resolver(services) if services is not None else environment.services_from(os.environ)
+        )
+        self._count_input_tokens = count_input_tokens
+        self._credential = credential
+        self._body_bytes_max = body_bytes_max or environment.body_bytes_max_from(os.environ)
+        self._open: set[Exchange] = set()
+        self._look_is_due = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one connection of the app's."""
+        if scope["type"] == "lifespan":
+            await run_lifespan(self._app, scope, receive, send, start=self._client.start, close=self._close)
+            return
+        shape = None
+        if scope["type"] == "http" and scope["method"] == "POST":
+            shape = SHAPES.get(scope["path"].removeprefix(scope.get("root_path", "")))
+        if shape is None:
+            await self._app(scope, receive, send)
+        else:
+            await self._serve(shape, scope, receive, send)
+
+    async def _serve(self, shape: Shape, scope: Scope, receive: Receive, send: Send) -> None:
+        raw = await _read_body(receive, self._body_bytes_max)
+        if raw is None:
+            return
+        if len(raw) > self._body_bytes_max:
+            await send_answer(send, errors.too_large(self._body_bytes_max))
+            return
+        begun = await self._begin(shape, scope, raw)
+        if isinstance(begun, errors.Answer):
+            await send_answer(send, begun)
+            return
+        request, going = begun
+        scope = {**scope, "headers": _headers(scope, len(going.body))}
+        exchange = Exchange(scope, receive, send, request=request, going=going)
+        self._open.add(exchange)
+        self._look_later()
+        try:
+            await exchange.run(self._app)
+        finally:
+            self._open.discard(exchange)
+
+    async def _begin(self, shape: Shape, scope: Scope, raw: bytes) -> tuple[MeteredRequest, Going] | errors.Answer:
+        """Asks whether it may run; says what to answer if it may not."""
+        api_key = _api_key(scope)
+        try:
+            asked = read_request(shape, raw)
+        except BadRequestError as error:
+            return errors.bad_request(error.message, error.param)
+        try:
+            found = self._find_service(api_key, asked.model)
+            service = await found if inspect.isawaitable(found) else found
+        except UnknownKeyError:
+            return errors.unknown_key()
+        except UnknownModelError:
+            return errors.unknown_model(asked.model)
+        estimated_input = self._count_input_tokens(asked.content)
+        client = scope.get("client")
+        request = self._client.request(
+            service,
+            input_tokens=estimated_input,
+            max_output_tokens=asked.max_output_tokens,
+            credential=self._credential(api_key),
+            source_address=str(client[0]) if client else "",
+            receipt=False,
+        )
+        try:
+            self._client.start()
+            await request.authorize()
+        except MeteringError as error:
+            return errors.refusal(error)
+        return request, _going(asked, request, estimated_input)
+
+    async def _close(self) -> None:
+        try:
+            await self._client.close()
+        except MeteringError as error:
+            _log.warning("Not everything is recorded yet: %s", error)
+
+    def _look_later(self) -> None:
+        if not self._look_is_due:
+            self._look_is_due = True
+            asyncio.get_running_loop().call_later(LOOK_S, self._look)
+
+    def _look(self) -> None:
+        self._look_is_due = False
+        for exchange in self._open:
+            exchange.end_soon()
+        if self._open:
+            self._look_later()
+
+
+def _going(asked: Asked, request: MeteredRequest, estimated_input: int) -> Going:
+    """How it goes on: a server that knows how little is left ends by itself, and no token is made for nothing."""
+    grant = request.grant
+    body, limit = asked.body, asked.max_output_tokens
+    if grant is not None:
+        # Until the server says how much went in, nothing is known of it; a count that was said is never taken back.
+        request.set_usage(Usage())
+        if grant.final and (limit is None or limit > grant.output_ceiling_tokens):
+            body, limit = capped(asked, grant.output_ceiling_tokens), grant.output_ceiling_tokens
+    return Going(asked, body, limit, estimated_input)
+
+
+async def _read_body(receive: Receive, bytes_max: int) -> bytes | None:
+    """The request's body, as soon as it is longer than it may be without the rest; None if the client hung up."""
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body", False):
+        return bytes(message.get("body", b""))
+    pieces: list[bytes] = []
+    size = 0
+    while message["type"] == "http.request":
+        pieces.append(message.get("body", b""))
+        size += len(pieces[-1])
+        if size > bytes_max or not message.get("more_body", False):
+            return b"".join(pieces)
+        message = await receive()
+    return None
+
+
+def _api_key(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"authorization" and value[:7].lower() == b"bearer ":
+            return str(value[7:].strip().decode("latin-1"))
+    return ""
+
+
+def _headers(scope: Scope, body_bytes: int) -> list[tuple[bytes, bytes]]:
+    """The request's headers as the app gets them: of the body's new length, and so that no answer comes compressed."""
+    left_out = {b"content-length", b"transfer-encoding", b"accept-encoding"}
+    headers = [(name, value) for name, value in scope["headers"] if name not in left_out]
+    return [*headers, (b"content-length", b"%d" % body_bytes)]

@@ -1,0 +1,293 @@
+"""One metered request on its way through the app: what it hears, what it says, and what is recorded of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass
+
+from tallygate.client import Denied, MeteredRequest, MeteringError, Unreachable, Usage
+from tallygate.integrations.asgi_types import App, Message, Receive, Scope, Send
+from tallygate.integrations.openai.answer import MeteredAnswer
+from tallygate.integrations.openai.asked import Asked, Shape
+from tallygate.integrations.openai.errors import Answer, refusal
+from tallygate.integrations.openai.stream import MeteredStream
+from tallygate.integrations.verdict import Facts, judge
+
+REQUEST_ID_HEADER = b"x-tallygate-request-id"
+
+LOOK_TOKENS = 16
+"""It is looked at most so many tokens ahead whether a grant still holds; never beyond its ceiling."""
+
+_log = logging.getLogger("tallygate.integrations.asgi")
+_OK = range(200, 300)
+
+
+class ClientGoneError(OSError):
+    """What an app's `send` raises when there is nobody to send to, as servers do since ASGI 2.4."""
+
+
+@dataclass(frozen=True, slots=True)
+class Going:
+    """What is known of a request when it is let go on.
+
+    Attributes:
+        asked: What it asks for.
+        body: The body that the app gets.
+        max_output_tokens: So many tokens at most, if the server does as it is told.
+        estimated_input: Its input tokens, as estimated.
+    """
+
+    asked: Asked
+    body: bytes
+    max_output_tokens: int | None
+    estimated_input: int
+
+
+class Exchange:
+    """Runs the app for one request that was allowed.
+
+    Counts what comes out, ends it when it must stop, and records it when it has ended. One of two may write to the
+    client at a time: the app through `_send`, or, while the app is not writing, whoever calls `end_soon`.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, request: MeteredRequest, going: Going) -> None:
+        self._scope = scope
+        self._hear = receive
+        self._say = send
+        self._request = request
+        self._going = going
+        self._stream: MeteredStream | None = None
+        self._answer = MeteredAnswer()
+        self._counted = 0
+        self._counted_reasoning = 0
+        self._look_at_tokens = 0
+        self._status: int | None = None
+        self._problem = ""
+        self._body_is_given = False
+        self._is_sending = False
+        self._is_complete = False
+        self._is_ended = False
+        self._has_raised = False
+        self._gone = asyncio.Event()
+        self._ending: asyncio.Task[None] | None = None
+        self._raises_when_gone = _spec_version(scope) >= (2, 4)
+
+    async def run(self, app: App) -> None:
+        """Runs the app to its end, whatever that is, and records what it did."""
+        try:
+            await app(self._scope, self._receive, self._send)
+            if self._status is None and not self._gone.is_set():
+                self._is_complete = True
+        except Exception:
+            # What an app makes of a client that is gone is of no interest where it is only told that it is.
+            if not self._is_ended:
+                self._has_raised = True
+                raise
+            _log.debug("The server ended request %s with an exception", self._request.request_id, exc_info=True)
+        finally:
+            self._record()
+            if self._ending is not None:
+                await self._ending
+
+    def end_soon(self) -> None:
+        """Ends it if it must stop, unless the app is writing: then it is seen to when that is done."""
+        if not (self._is_ended or self._is_sending or self._is_complete) and self._must_end():
+            self._ending = asyncio.create_task(self._end(), name="tallygate end of a request")
+
+    def _must_end(self) -> bool:
+        request = self._request
+        if not request.must_stop or (self._status is not None and self._stream is None):
+            return False
+        # At its own limit, the server ends by itself, and knows better than anybody how much it was.
+        return request.denial is not None or self._counted != self._going.max_output_tokens
+
+    async def _end(self) -> None:
+        """Ends the answer in a way that clients understand, and lets the app know that nobody listens any more."""
+        self._is_ended = True
+        try:
+            # A client that is gone by now needs no end.
+            with contextlib.suppress(OSError):
+                await self._say_end()
+        finally:
+            self._gone.set()
+
+    async def _say_end(self) -> None:
+        if self._stream is not None:
+            body = self._stream.end(self._so_far(self._stream))
+            await self._say({"type": "http.response.body", "body": body, "more_body": False})
+            return
+        denial = self._request.denial
+        unreachable = Unreachable("No metering node answers, so that the request cannot go on.")
+        await send_answer(self._say, refusal(unreachable if denial is None else Denied(denial)))
+
+    def _so_far(self, stream: MeteredStream) -> Usage:
+        output = {
+            "output_tokens": max(0, stream.tokens - stream.reasoning),
+            "reasoning_tokens": min(stream.reasoning, stream.tokens),
+        }
+        if stream.usage is None:
+            return Usage(input_tokens=self._going.estimated_input, **output)
+        return Usage(
+            stream.usage.input_tokens, stream.usage.cached_input_tokens, stream.usage.cache_write_tokens, **output
+        )
+
+    async def _receive(self) -> Message:
+        if not self._body_is_given:
+            self._body_is_given = True
+            return {"type": "http.request", "body": self._going.body, "more_body": False}
+        if self._gone.is_set():
+            return {"type": "http.disconnect"}
+        heard = asyncio.ensure_future(self._hear())
+        gone = asyncio.ensure_future(self._gone.wait())
+        try:
+            await asyncio.wait({heard, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not heard.done() or self._is_ended:
+                return {"type": "http.disconnect"}
+            message = heard.result()
+            if message["type"] == "http.disconnect":
+                self._gone.set()
+            return message
+        finally:
+            heard.cancel()
+            gone.cancel()
+
+    async def _send(self, message: Message) -> None:
+        if self._is_ended:
+            self._take_late(message)
+            return
+        self._is_sending = True
+        try:
+            if message["type"] == "http.response.body":
+                if self._stream is not None:
+                    await self._send_piece(message, self._stream)
+                else:
+                    await self._send_part(message)
+            elif message["type"] == "http.response.start":
+                await self._send_start(message)
+            else:
+                await self._say(message)
+        finally:
+            self._is_sending = False
+
+    async def _send_start(self, message: Message) -> None:
+        self._status = message["status"]
+        headers = [(name.lower(), value) for name, value in message.get("headers", ())]
+        kinds = [value for name, value in headers if name == b"content-type"]
+        if any(name == b"content-encoding" and value != b"identity" for name, value in headers):
+            self._problem = "an answer that was compressed on its way"
+        elif self._status in _OK and kinds and kinds[0].lower().startswith(b"text/event-stream"):
+            self._stream = MeteredStream(self._going.asked, self._request.request_id)
+            # What is hidden, or said at an early end, changes its length.
+            headers = [header for header in headers if header[0] != b"content-length"]
+        headers.append((REQUEST_ID_HEADER, self._request.request_id.encode()))
+        await self._say({**message, "headers": headers})
+
+    async def _send_part(self, message: Message) -> None:
+        """A part of an answer that comes as a whole."""
+        if self._status in _OK and not self._problem:
+            self._answer.feed(message.get("body", b""))
+        self._is_complete = not message.get("more_body", False)
+        await self._say(message)
+
+    async def _send_piece(self, message: Message, stream: MeteredStream) -> None:
+        """A piece of a streamed answer."""
+        request = self._request
+        is_over = request.must_stop and self._must_end()
+        more = message.get("more_body", False)
+        shown = stream.feed(message.get("body", b""))
+        if not more:
+            shown += stream.close()
+            self._is_complete = True
+        has_tokens = stream.tokens > self._counted
+        if has_tokens:
+            self._count(stream)
+        if is_over and has_tokens and more:
+            await self._end()
+            return
+        if shown or not more:
+            await self._say({"type": "http.response.body", "body": shown, "more_body": more})
+        if has_tokens and more and self._counted >= self._look_at_tokens and not stream.is_finished:
+            await self._wait_for_room()
+
+    async def _wait_for_room(self) -> None:
+        """At the ceiling: the app goes on when there is more, and is stopped before it makes what nobody pays for."""
+        free_tokens = self._request.free_tokens
+        if free_tokens:
+            self._look_at_tokens = self._counted + min(free_tokens, LOOK_TOKENS)
+            return
+        if self._counted == self._going.max_output_tokens and self._request.denial is None:
+            return
+        try:
+            has_room = await self._request.room() > 0
+        except MeteringError:
+            has_room = False
+        if not has_room:
+            await self._end()
+
+    def _take_late(self, message: Message) -> None:
+        """What an app says after the end: nobody hears it, but what it generated is recorded."""
+        if message["type"] == "http.response.body" and self._stream is not None:
+            self._stream.feed(message.get("body", b""))
+            self._count(self._stream)
+        if self._raises_when_gone:
+            raise ClientGoneError("the request was stopped")
+
+    def _count(self, stream: MeteredStream) -> None:
+        new = stream.tokens - self._counted
+        if new > 0:
+            reasoning = min(max(0, stream.reasoning - self._counted_reasoning), new)
+            self._counted, self._counted_reasoning = stream.tokens, stream.reasoning
+            self._request.output(new - reasoning, reasoning=reasoning)
+
+    def _record(self) -> None:
+        stream = self._stream
+        usage, tokens, reasoning = (
+            self._answer_counts() if stream is None else (stream.usage, stream.tokens, stream.reasoning)
+        )
+        facts = Facts(
+            estimated_input=self._going.estimated_input,
+            tokens=tokens,
+            reasoning=min(reasoning, tokens),
+            usage=usage,
+            status=self._status,
+            is_complete=self._is_complete,
+            is_stopped=self._is_ended,
+            has_raised=self._has_raised,
+            problem=self._problem or (stream.problem if stream is not None else ""),
+        )
+        verdict = judge(facts)
+        try:
+            self._request.finish(verdict.usage, estimated=verdict.estimated, want_receipt=False)
+        except MeteringError:
+            _log.exception("Request %s is not recorded: %s", self._request.request_id, verdict.usage)
+            return
+        if verdict.remark:
+            self._remark(verdict.remark, estimated=verdict.estimated)
+
+    def _answer_counts(self) -> tuple[Usage | None, int, int]:
+        usage, tokens = self._answer.read()
+        return usage, 0 if self._going.asked.shape is Shape.EMBEDDING else tokens, 0
+
+    def _remark(self, remark: str, *, estimated: bool) -> None:
+        denial = self._request.denial
+        _log.log(
+            logging.INFO if remark in {"it was stopped", "the client hung up"} else logging.WARNING,
+            "Request %s is recorded %s: %s%s",
+            self._request.request_id,
+            "by an estimate" if estimated else "as its server counted it",
+            remark,
+            "" if denial is None else f" ({denial.reason})",
+        )
+
+
+async def send_answer(send: Send, answer: Answer) -> None:
+    """Says a whole answer."""
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+    await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+
+
+def _spec_version(scope: Scope) -> tuple[int, ...]:
+    text = str(scope.get("asgi", {}).get("spec_version", "2.0"))
+    return tuple(int(part) for part in text.split(".") if part.isdecimal())

@@ -1,0 +1,154 @@
+"""Refusals as clients of the OpenAI API understand them: a status, when to try again, an error body."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from tallygate.client import Denied, MeteringError
+
+Headers = list[tuple[bytes, bytes]]
+
+_FIRST_COULD_NOT_TELL = 40
+_RETRY_AFTER_MS = 1_000
+"""Where it is worth trying again and nobody knows when."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    """What a reason is to a client: `limits` names what the x-ratelimit headers speak of."""
+
+    status: int
+    type: str
+    code: str = ""
+    param: str | None = None
+    limits: str = ""
+
+
+_NO_FUNDS = _Meaning(402, "insufficient_quota")
+_FORBIDDEN = _Meaning(403, "permission_denied")
+_TRY_AGAIN = _Meaning(503, "service_unavailable")
+_OURS = _Meaning(500, "server_error")
+"""No fault of the client, and nothing that it could do."""
+
+MEANINGS = {
+    # Somebody has to act on the service: claim, enable, resume. The same key may use other models.
+    "NOT_ENABLED": _FORBIDDEN,
+    "POSTPAID_DISABLED": _FORBIDDEN,
+    "SUSPENDED": _FORBIDDEN,
+    "CREDENTIAL_INVALID": _FORBIDDEN,
+    # It passes by itself, within seconds.
+    "ACTIVATING": _TRY_AGAIN,
+    # Somebody has to pay. Not 429: clients repeat that, which cannot help.
+    "TRIAL_EXHAUSTED": _NO_FUNDS,
+    "TRIAL_EXPIRED": _NO_FUNDS,
+    "TRIAL_INSUFFICIENT": _NO_FUNDS,
+    "BALANCE_INSUFFICIENT": _NO_FUNDS,
+    "RESERVATION_ENDED": _NO_FUNDS,
+    "ACCOUNT_OVERDUE": _NO_FUNDS,
+    # Slower, please.
+    "RESERVATION_EXCEEDED": _Meaning(429, "tokens", "rate_limit_exceeded", limits="tokens"),
+    "TOKEN_RATE": _Meaning(429, "tokens", "rate_limit_exceeded", limits="tokens"),
+    "REQUEST_RATE": _Meaning(429, "requests", "rate_limit_exceeded", limits="requests"),
+    "CONCURRENCY": _Meaning(429, "requests", "rate_limit_exceeded", limits="requests"),
+    # To the client, a service is a model that it may use.
+    "UNKNOWN_SERVICE": _Meaning(404, "invalid_request_error", "model_not_found", param="model"),
+    # Reports are made here, not by the client. A repeated request gets another id, so that repeating helps.
+    "REQUEST_ID_REUSED": _Meaning(409, "conflict"),
+    "INVALID_REPORT": _OURS,
+    "TOO_OLD": _OURS,
+    # Could not tell: neither yes nor no.
+    "CONTROL_UNREACHABLE": _TRY_AGAIN,
+    "STORAGE_UNAVAILABLE": _TRY_AGAIN,
+    "OVERLOADED": _TRY_AGAIN,
+    "BUDGET_CONTENDED": _TRY_AGAIN,
+    # The same, as this end of the connection says it.
+    "UNREACHABLE": _TRY_AGAIN,
+    "OPEN_REQUESTS_MAX": _TRY_AGAIN,
+    "FORKED": _OURS,
+}
+"""Every reason of the contract, and those of the client."""
+
+
+def refusal(error: MeteringError) -> Answer:
+    """The answer to a request that may not run."""
+    meaning = MEANINGS.get(error.reason) or _unknown(error.reason)
+    retryable = error.retryable or meaning.status == _TRY_AGAIN.status
+    retry_after_ms = (error.retry_after_ms or _RETRY_AFTER_MS) if retryable else 0
+    headers: Headers = []
+    if retryable:
+        headers.append((b"retry-after", b"%d" % -(-retry_after_ms // 1_000)))
+        headers.append((b"retry-after-ms", b"%d" % retry_after_ms))
+    elif meaning.status in {409, 429, 500}:
+        # Clients repeat these unless told not to.
+        headers.append((b"x-should-retry", b"true" if meaning.status == 409 else b"false"))  # noqa: PLR2004  # a status
+    if meaning.limits:
+        headers += _rate_limits(meaning.limits, error, retry_after_ms)
+    code = meaning.code or (error.reason or "METERING_FAILED").lower()
+    return _answer(meaning.status, headers, error.message, kind=meaning.type, param=meaning.param, code=code)
+
+
+def unknown_key() -> Answer:
+    """The answer to an API key that belongs to no account."""
+    return _answer(
+        401,
+        [(b"www-authenticate", b"Bearer")],
+        "The API key is missing or not known here.",
+        kind="authentication_error",
+        code="invalid_api_key",
+    )
+
+
+def unknown_model(model: str) -> Answer:
+    """The answer to a model that no service can be named for."""
+    return _answer(
+        404,
+        [],
+        f"The model `{model[:128]}` does not exist or you do not have access to it.",
+        kind="invalid_request_error",
+        param="model",
+        code="model_not_found",
+    )
+
+
+def bad_request(message: str, param: str | None = None) -> Answer:
+    """The answer to a request that cannot be read."""
+    return _answer(400, [], message, kind="invalid_request_error", param=param, code="invalid_request")
+
+
+def too_large(bytes_max: int) -> Answer:
+    """The answer to a body that is longer than what is read."""
+    message = f"The request's body is longer than {bytes_max:,} bytes."
+    return _answer(413, [(b"connection", b"close")], message, kind="invalid_request_error", code="request_too_large")
+
+
+def _unknown(reason: str) -> _Meaning:
+    """A reason newer than this version: its number tells its family."""
+    number = reason.removeprefix("REASON_")
+    if number.isdecimal():
+        return _TRY_AGAIN if int(number) >= _FIRST_COULD_NOT_TELL else _FORBIDDEN
+    return _OURS
+
+
+def _rate_limits(what: str, error: MeteringError, reset_ms: int) -> Headers:
+    remaining = error.denial.remaining_tokens if isinstance(error, Denied) and what == "tokens" else None
+    headers = [(f"x-ratelimit-remaining-{what}", str(remaining or 0))]
+    if reset_ms:
+        headers.append((f"x-ratelimit-reset-{what}", f"{reset_ms}ms"))
+    return [(name.encode(), value.encode()) for name, value in headers]
+
+
+def _answer(status: int, headers: Headers, message: str, *, kind: str, code: str, param: str | None = None) -> Answer:
+    error = {"message": message, "type": kind, "param": param, "code": code}
+    body = json.dumps({"error": error}).encode()
+    length = (b"content-length", b"%d" % len(body))
+    return Answer(status, [(b"content-type", b"application/json"), length, *headers], body)

@@ -1,0 +1,123 @@
+"""Streams of the responses API: what their events carry, and how one is ended early."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from tallygate.client import Usage
+from tallygate.integrations.openai.asked import Asked
+from tallygate.integrations.openai.deltas import Kind
+from tallygate.integrations.openai.usage import read_usage, write_usage
+
+_ENDS = {"response.completed", "response.incomplete", "response.failed"}
+_INCOMPLETE = "response.incomplete"
+
+
+class ResponsesReader:
+    """Reads one stream; keeps its text, because what ends it has to repeat it."""
+
+    __slots__ = (
+        "_asked",
+        "_base",
+        "_items",
+        "_number",
+        "_request_id",
+        "_texts",
+        "failed",
+        "new_reasoning",
+        "new_tokens",
+        "usage",
+    )
+
+    def __init__(self, asked: Asked, request_id: str) -> None:
+        self._asked = asked
+        self._request_id = request_id
+        self._base: Mapping[str, Any] = {}
+        self._items: dict[int, Mapping[str, Any]] = {}
+        self._texts: dict[int, list[str]] = {}
+        self._number = -1
+        self.new_tokens = 0
+        self.new_reasoning = 0
+        self.usage: Usage | None = None
+        self.failed = False
+        """The server said that something went wrong."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the response has ended: its last event has it all, so that there is no moment before that."""
+        return self.usage is not None
+
+    def match(self, event: bytes) -> Kind | None:  # noqa: ARG002  # events are numbered: no two look alike
+        """What a whole event carries, where it can be told without parsing it: never."""
+        return None
+
+    def read(self, event: bytes, chunk: Mapping[str, Any]) -> bool:  # noqa: ARG002  # as its sibling for chats
+        """Takes in one event; counts what it carries. Returns whether the client shall see it: always."""
+        kind = chunk.get("type")
+        number = chunk.get("sequence_number")
+        if isinstance(number, int):
+            self._number = number
+        if not isinstance(kind, str):
+            return True
+        if kind.endswith(".delta"):
+            self._read_delta(kind, chunk)
+        elif kind in {"response.output_item.added", "response.output_item.done"}:
+            self._read_item(chunk)
+        elif kind == "error":
+            self.failed = True
+        response = chunk.get("response")
+        if isinstance(response, Mapping):
+            self._base = response
+            if kind in _ENDS:
+                self.usage = read_usage(response.get("usage")) or self.usage
+                self.failed = self.failed or kind == "response.failed"
+        return True
+
+    def end(self, usage: Usage) -> bytes:
+        """What ends the stream early, so that a client takes it for one that reached its limit."""
+        response = {
+            "id": f"resp_{self._request_id}",
+            "object": "response",
+            "created_at": int(time.time()),
+            "model": self._asked.model,
+            "parallel_tool_calls": True,
+            "tool_choice": "auto",
+            "tools": [],
+            **self._base,
+            "status": "incomplete",
+            "incomplete_details": {"reason": "max_output_tokens"},
+            "output": [self._item(index) for index in sorted(self._items)],
+            "usage": write_usage(usage, responses=True),
+        }
+        event = {"type": _INCOMPLETE, "sequence_number": self._number + 1, "response": response}
+        line = json.dumps(event, separators=(",", ":"))
+        return f"event: {_INCOMPLETE}\ndata: {line}\n\n".encode()
+
+    def _read_delta(self, kind: str, chunk: Mapping[str, Any]) -> None:
+        delta, index = chunk.get("delta"), chunk.get("output_index", 0)
+        if not isinstance(delta, str) or not delta:
+            return
+        self.new_tokens += 1
+        if kind.startswith("response.reasoning"):
+            self.new_reasoning += 1
+        elif kind == "response.output_text.delta" and isinstance(index, int):
+            self._texts.setdefault(index, []).append(delta)
+
+    def _read_item(self, chunk: Mapping[str, Any]) -> None:
+        item, index = chunk.get("item"), chunk.get("output_index", 0)
+        if isinstance(item, Mapping) and isinstance(index, int):
+            self._items[index] = item
+
+    def _item(self, index: int) -> Mapping[str, Any]:
+        """An output item as far as it came."""
+        item = self._items[index]
+        if item.get("status") == "completed":
+            return item
+        open_item = {**item, "status": "incomplete"}
+        if index in self._texts and item.get("type") == "message":
+            text = "".join(self._texts[index])
+            open_item["content"] = [{"type": "output_text", "text": text, "annotations": []}]
+        return open_item
