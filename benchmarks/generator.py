@@ -5,7 +5,7 @@ import sys
 
 from benchmarks.job import Job, Result
 
-TIMEOUT_S = 300.0
+TIMEOUT_S = 600.0
 ERROR_LINES_SHOWN = 20
 
 

@@ -18,8 +18,11 @@ UNANSWERED_REPORTS = 1_024
 NOT_DURABLE_S = 0.5
 """A server that is so far behind with its records is given time."""
 PATIENCE_S = 30.0
-OPENING_S = 150.0
+OPENING_S = 240.0
 OPENING_MESSAGE = 256
+GENTLE_OPENING_MESSAGE = 32
+MANY_SERVICES = 100
+"""Each needs a lease of its own: where there are many, they are opened a few at a time."""
 
 Call: TypeAlias = grpc.aio.StreamStreamCall[bytes, pb.MeterResponse]
 
@@ -52,7 +55,7 @@ class Lane:
     `held_back_s`: so long it waited for records. What else is counted is of the measured part.
     """
 
-    def __init__(self, call: Call, mix: Mix, *, durable: bool) -> None:
+    def __init__(self, call: Call, mix: Mix, *, durable: bool, services: int) -> None:
         self.mix = mix
         self.sent = self.answered = self.durable = self.opened_at = 0
         self.named = self.authorisations = self.late = 0
@@ -60,6 +63,8 @@ class Lane:
         self.denials: Counter[str] = Counter()
         self._call = call
         self._records = durable
+        self._not_durable_max = mix.not_durable_first
+        self._gentle = services > MANY_SERVICES
         self._last_named = 0
         self._unanswered: deque[Sent] = deque()
         self._not_durable: deque[Sent] = deque()
@@ -98,13 +103,22 @@ class Lane:
         while True:
             self.denials.clear()
             self._cutter = Cutter(iter([step]))
-            await self._say_all()
+            if self._gentle:
+                await self._say_gently(deadline_s)
+            else:
+                await self._say_all()
             await self._until_durable()
             if not self.denials:
                 return
             if time.perf_counter() > deadline_s:
                 raise RuntimeError(f"never allowed: {dict(self.denials)}")
             await asyncio.sleep(0.25)
+
+    async def _say_gently(self, deadline_s: float) -> None:
+        while await self.send_next(GENTLE_OPENING_MESSAGE):
+            await self._until_room(1)
+            if time.perf_counter() > deadline_s:
+                raise RuntimeError(f"only {self.answered} requests of a stream were opened in {OPENING_S:.0f} s")
 
     def begin(self) -> None:
         """What is sent next is the mix as it runs."""
@@ -161,7 +175,7 @@ class Lane:
             self.held_back_s += time.perf_counter() - began_s
 
     def _is_ahead(self) -> bool:
-        return self.sent - self.durable > self.mix.not_durable_max or self.durable_lag_s() > NOT_DURABLE_S
+        return self.sent - self.durable > self._not_durable_max or self.durable_lag_s() > NOT_DURABLE_S
 
     async def _until_durable(self) -> None:
         while self.durable < self.sent:
@@ -191,10 +205,17 @@ class Lane:
                 self._authorised_s += [time.perf_counter() - sent.due_s] * sent.authorisations
         while self._not_durable and self._not_durable[0].last <= self.durable:
             sent = self._not_durable.popleft()
+            self._trust(sent)
             if self._durable_s is not None:
                 self._durable_s += [time.perf_counter() - sent.due_s] * sent.reports
         for decision in response.decisions:
             self._note(decision)
+
+    def _trust(self, sent: Sent) -> None:
+        """As many more may wait to be durable as became so in time; half as many after one that was late."""
+        late = time.perf_counter() - sent.due_s > NOT_DURABLE_S
+        more = self._not_durable_max // 2 if late else self._not_durable_max + sent.reports
+        self._not_durable_max = min(self.mix.not_durable_max, max(self.mix.not_durable_first, more))
 
     def _note(self, decision: decision_pb2.Decision) -> None:
         self.named += 1

@@ -31,6 +31,7 @@ async def lanes(job: Job) -> AsyncIterator[list[Lane]]:
                 open_call(channels[number % len(channels)]),
                 MIXES[job.mix](f"{job.run}-{number:03d}", _part(job, number), requests),
                 durable=job.durable,
+                services=len(job.services),
             )
             for number in range(job.streams)
         ]

@@ -50,7 +50,7 @@ async def run_unary(job: Job) -> Result:
             cutter.only_rest()
             while cut := cutter.cut(1):
                 await call(unary(cut.reports))
-            lane = Lane(open_call(channel), asked, durable=True)
+            lane = Lane(open_call(channel), asked, durable=True, services=1)
             await lane.close()
             result.finished_requests, result.finished_tokens = asked.said.requests, asked.said.tokens
     return result

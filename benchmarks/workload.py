@@ -57,8 +57,12 @@ class Mix(Protocol):
     """The reports of one stream, in order: first `opening`, then `running` without end, then `closing`."""
 
     said: Said
+    not_durable_first: int
     not_durable_max: int
-    """A stream waits while more reports than that are not durable: a server that is overfull denies."""
+    """A stream waits while more reports than so many are not durable, since a server that is overfull denies.
+
+    It is the first number in the beginning, and then as many more as become durable in time, up to the second.
+    """
     unanswered_max: int
     """More reports than that are never on the way: nobody reports on a request before it is allowed."""
 
@@ -75,7 +79,7 @@ class Mix(Protocol):
 class Progress:
     """The same open requests in turn: one more token each time."""
 
-    not_durable_max = unanswered_max = 10**9
+    not_durable_first = not_durable_max = unanswered_max = 10**9
 
     def __init__(self, stream: str, services: Sequence[str], requests: int) -> None:
         self.said = Said()
@@ -104,7 +108,7 @@ class Progress:
 class Life:
     """New requests all the time: authorised, eight times in progress, finished. Ten reports each."""
 
-    not_durable_max = 40_960
+    not_durable_first = not_durable_max = 40_960
 
     _PROGRESSES = tuple(
         tail(Phase.REPORT_PHASE_PROGRESS, _usage(20 * number, 4 * number)) for number in range(1, PROGRESS_REPORTS + 1)
@@ -158,7 +162,7 @@ class Life:
 class Finishes:
     """Requests that nobody asked for: all that is heard of each is that it has ended."""
 
-    not_durable_max = 4_096
+    not_durable_first, not_durable_max = 512, 4_096
     unanswered_max = 10**9
 
     def __init__(self, stream: str, services: Sequence[str], _requests: int) -> None:
@@ -187,7 +191,7 @@ class Finishes:
 class Asked:
     """Requests that are only asked for, one group after the other; what is finished in the end."""
 
-    not_durable_max = 4_096
+    not_durable_first, not_durable_max = 512, 4_096
     unanswered_max = 10**9
 
     def __init__(self, stream: str, services: Sequence[str]) -> None:
