@@ -118,6 +118,7 @@ def lease_row(record: LeaseRecord) -> Row:
         "budget_kind": record.budget_kind.value,
         "consumed_units": record.consumed_units,
         "closed": record.closed,
+        "close_us": record.close_us,
     }
 
 
@@ -132,6 +133,7 @@ def lease_of(row: RowMapping) -> LeaseRecord:
         budget_kind=BudgetKind(row["budget_kind"]),
         consumed_units=row["consumed_units"],
         closed=row["closed"],
+        close_us=row["close_us"],
     )
 
 

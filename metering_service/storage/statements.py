@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Dialect, Table, and_, case, literal_column, not_, or_
+from sqlalchemy import Column, ColumnElement, Dialect, Table, and_, case, func, literal_column, not_, or_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -80,13 +80,14 @@ def _replace_requests(statement: Insert) -> Insert:
 
 
 def _raise_leases(statement: Insert) -> Insert:
-    """Consumption only grows, and a closed lease stays closed; who holds it, and for what, does not change."""
+    """Consumption only grows, and a closed lease stays closed, since then; its holder and purpose do not change."""
     new, consumed = statement.excluded, leases.c.consumed_units
     return statement.on_conflict_do_update(
         index_elements=list(leases.primary_key),
         set_={
             "consumed_units": case((new.consumed_units > consumed, new.consumed_units), else_=consumed),
             "closed": or_(leases.c.closed, new.closed),
+            "close_us": func.coalesce(leases.c.close_us, new.close_us),
         },
     )
 

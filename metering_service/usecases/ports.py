@@ -75,6 +75,27 @@ class RecoveryStore(Protocol):
         """How many requests are open of epochs that are over."""
 
 
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """One step of a walk over all requests: how many were deleted, and where it goes on; None at its end."""
+
+    count: int
+    next_place: int | None
+
+
+class PurgeStore(Protocol):
+    """Deleting what is old. Everything may be done again, and by several nodes at once."""
+
+    async def purge_requests(self, before_us: int, place: int) -> Walked:
+        """Of the requests that lie at a place, delete those of which all parts were settled before that time.
+
+        Places are the storage's own; a walk begins at 0.
+        """
+
+    async def purge_leases(self, before_us: int, limit: int) -> int:
+        """Delete at most so many leases that were closed before that time; how many it were."""
+
+
 USAGE_ROWS_MAX = 10_000
 """So many buckets fit in one message."""
 

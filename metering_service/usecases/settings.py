@@ -22,7 +22,7 @@ class NodeSettings:
     finished_kept_max: int = 20_000
     """Finished requests are remembered in memory for repeats; beyond that the database is asked."""
     id_retention_us: int = 7 * 86_400 * 1_000_000
-    """What is sent again later than this is too old."""
+    """What is sent again later than this is too old; settled requests and closed leases are deleted after it."""
     backlog_max: int = 50_000
     """Settled requests that wait for their commit; beyond that nothing new is authorised."""
     waiting_max: int = 20_000

@@ -132,6 +132,7 @@ class MemoryRecorder:
             before,
             consumed_units=max(before.consumed_units, lease.consumed_units),
             closed=before.closed or lease.closed,
+            close_us=before.close_us if before.close_us is not None else lease.close_us,
         )
 
 
