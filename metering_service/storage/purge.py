@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from metering_service.storage.failures import database_answers
 from metering_service.storage.schema import leases, requests
-from metering_service.storage.wanted import RequestName, among
-from metering_service.usecases.ports import Walked
+from metering_service.storage.wanted import among
+from metering_service.usecases.ports import RequestName, Walked
 from tallygate._server.database import read_only
 
 ROWS = 1_000

@@ -2,19 +2,13 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import BindParameter, ColumnElement, Dialect, Select, Text, bindparam, column, func, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from metering_service.storage.schema import requests
-
-
-class RequestName(NamedTuple):
-    """What a request is known by in the database: its service's name, which is never reused, and its id."""
-
-    service: str
-    request_id: str
+from metering_service.usecases.ports import RequestName
 
 
 def among(dialect: Dialect, names: Sequence[RequestName], *columns: Any) -> Select[Any]:

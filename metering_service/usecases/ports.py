@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from metering_service.domain.counts import Counts
 from metering_service.domain.records import (
@@ -13,6 +13,13 @@ from metering_service.domain.records import (
     Registration,
     RequestRecord,
 )
+
+
+class RequestName(NamedTuple):
+    """What a request is known by in the database: its service's name, which is never reused, and its id."""
+
+    service: str
+    request_id: str
 
 
 class Recorder(Protocol):
@@ -57,6 +64,9 @@ class Recorder(Protocol):
 
     async def find_request(self, service_uid: str, request_id: str) -> list[RequestRecord]:
         """All parts of a request, in order of their start."""
+
+    async def first_settled_us(self, names: Sequence[RequestName]) -> dict[RequestName, int]:
+        """Of these requests those that have a settled part which goes on from no other, and when the first was."""
 
 
 class RecoveryStore(Protocol):
