@@ -18,6 +18,9 @@ from metering_service.usecases.waiting import Mark, Parked
 NAMES_MAX = 65_536
 """So many requests' services one stream remembers, so that later reports need not name them; all that run, anyway."""
 
+MARKS_MAX = 64
+"""So many messages become durable one by one. While the database is away, later ones do so together."""
+
 Named: TypeAlias = tuple[int | None, Decision]
 """A decision and the number of the report that it answers; None for an unasked one."""
 
@@ -54,7 +57,7 @@ class Session:
             return
         if reports and first_sequence != self._last_sequence + 1:
             raise SequenceGap(self._last_sequence + 1, first_sequence)
-        mark = Mark(self._advance)
+        mark = self._next_mark()
         mark.expect()
         sequence = self._last_sequence
         for report in reports:
@@ -146,6 +149,12 @@ class Session:
             state = self._node.services.get(name)
             if state is not None and oldest in state.open:
                 self._names[oldest] = name
+
+    def _next_mark(self) -> Mark:
+        """What the next message waits for: where many messages wait already, together with the last of them."""
+        if len(self._marks) < MARKS_MAX:
+            return Mark(self._advance)
+        return self._marks.pop()[1]
 
     def _advance(self) -> None:
         while self._marks and self._marks[0][1].waiting == 0:
