@@ -28,7 +28,7 @@ simulate: .venv/dev  ## both services under simulated faults: SEEDS=200 FROM=1, 
 simulate-mutations: .venv/dev  ## the seed that finds each bug that is planted on purpose
 	$(BIN)/python -m tests.simulation.mutants --seeds $(or $(SEEDS),200)
 
-torture: .venv/dev  ## real processes killed, stopped and frozen under load: MINUTES=5 DATABASE=sqlite|postgresql SEED=1
+torture: .venv/dev  ## real processes killed, stopped, frozen, without disk: MINUTES=5 DATABASE=sqlite|postgresql SEED=1
 	$(BIN)/python -m tests.torture --minutes $(or $(MINUTES),5) --database $(or $(DATABASE),sqlite) --seed $(or $(SEED),1)
 
 bench: .venv/dev  ## what it can do next to what the transport can: CASES="stream unary", ROUNDS=3, ONLY=PATTERN, QUICK=1

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 
 from benchmarks.job import Job, Result
 from benchmarks.processor import Meter
@@ -23,17 +22,13 @@ async def run_client(job: Job) -> Result:
         request = client.request(job.services[0], request_id=job.run, input_tokens=100)
         await request.authorize()
         before = meter.read()
-        add: Callable[[int], object] | None = getattr(request, "output", None)
+        output = request.output
         tokens = 0
         while seconds < job.seconds and (room := await request.room()):
             chunk = min(room, CHUNK)
             began_s = time.perf_counter()
-            if add is not None:
-                for _ in range(chunk):
-                    add(1)
-            else:
-                for total in range(tokens + 1, tokens + chunk + 1):
-                    request.progress(output_tokens=total)
+            for _ in range(chunk):
+                output(1)
             took_s = time.perf_counter() - began_s
             tokens += chunk
             if chunk >= GRANT_MIN:

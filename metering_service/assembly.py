@@ -96,7 +96,7 @@ async def put_together(
     books = Books(clock=clock, node=name, epoch=epoch, settings=settings)
     committer = GroupCommitter(books, storage, node=name, epoch=epoch, settings=settings)
     link = ControlLink(connect, storage, committer, database_id=await storage.database_id())
-    runner = Runner(link, storage)
+    runner = Runner(link, storage, settings)
     node = Node(name=name, epoch=epoch, clock=clock, new_id=new_id, books=books, settings=settings, errands=runner)
     runner.node = node
     keeper = LeaseKeeper(node)

@@ -17,7 +17,8 @@ from metering_service.assembly import Assembly, put_together
 from metering_service.caretaking import Caretaking
 from metering_service.domain.errors import NodeFenced, StorageUnavailable
 from metering_service.settings import Settings
-from metering_service.storage import MIGRATIONS, SqlRecorder, SqlRecoveryStore, SqlUsageReader
+from metering_service.storage import MIGRATIONS, SqlPurgeStore, SqlRecorder, SqlRecoveryStore, SqlUsageReader
+from metering_service.usecases.purge import Purge
 from metering_service.usecases.settings import NodeSettings
 from metering_service.workers import watch_supervisor
 from tallygate._server.clock import SystemClock
@@ -134,7 +135,10 @@ class _Program:
         node = assembly.node
         address = self._listen = await server.start()
         log.info("starting", address=address, node=node.name, epoch=node.epoch)
-        work = asyncio.gather(assembly.work(), caretaking.run(), self._announce_when_up_to_date(assembly, server))
+        purge = Purge(SqlPurgeStore(self._engine), node.clock, node.settings)
+        work = asyncio.gather(
+            assembly.work(), caretaking.run(), purge.run(), self._announce_when_up_to_date(assembly, server)
+        )
         stopped = asyncio.create_task(stop.wait())
         try:
             futures: set[asyncio.Future[Any]] = {work, stopped}

@@ -7,13 +7,14 @@ import grpc
 from metering_service.domain.errors import (
     InvalidQuery,
     NodeFenced,
+    Overloaded,
     RecordNotFound,
     SequenceGap,
     StorageUnavailable,
 )
 from tallygate._server.failures import VIOLATIONS_MAX, RpcFailure
 
-STORAGE_RETRY_AFTER_MS: Final = 1_000
+RETRY_AFTER_MS: Final = 1_000
 
 
 def translate(error: Exception) -> RpcFailure | None:
@@ -31,10 +32,9 @@ def translate(error: Exception) -> RpcFailure | None:
         case RecordNotFound():
             resource = {"resource": error.resource}
             return RpcFailure(grpc.StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND", message, resource)
-        case StorageUnavailable():
-            return RpcFailure(
-                grpc.StatusCode.UNAVAILABLE, "STORAGE_UNAVAILABLE", message, retry_after_ms=STORAGE_RETRY_AFTER_MS
-            )
+        case StorageUnavailable() | Overloaded():
+            reason = "OVERLOADED" if isinstance(error, Overloaded) else "STORAGE_UNAVAILABLE"
+            return RpcFailure(grpc.StatusCode.UNAVAILABLE, reason, message, retry_after_ms=RETRY_AFTER_MS)
         case NodeFenced():
             return RpcFailure(grpc.StatusCode.UNAVAILABLE, "NODE_UNAVAILABLE", message)
     return None

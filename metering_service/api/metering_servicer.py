@@ -17,6 +17,7 @@ from tallygate.metering.v1 import metering_service_pb2_grpc, report_pb2
 
 REPORTS_PER_MESSAGE_MAX = 4_096
 UNSAID_MAX = 8_192
+FULL_LOOK_S = 0.05
 
 
 class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
@@ -69,6 +70,9 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
                     raise InvalidQuery(
                         ("reports", f"more than {REPORTS_PER_MESSAGE_MAX:,} in one message: send several")
                     )
+                # Nothing is read on while too much waits: flow control stops the client, which still has it all.
+                while self._node.is_full:  # noqa: ASYNC110  # rare, and many things end it
+                    await asyncio.sleep(FULL_LOOK_S)
                 session.take(message.first_sequence, message.reports, report_from)
                 # A client that does not read is not read either: the stream's flow control slows it down.
                 while session.unsaid_count > UNSAID_MAX:

@@ -13,6 +13,10 @@ class StorageUnavailable(MeteringError):  # noqa: N818  # named for what happene
     """The metering database did not answer; whether the batch was written is not known. Retry the same batch."""
 
 
+class Overloaded(MeteringError):  # noqa: N818  # named for what happened
+    """Too many reports wait; this one was not taken in."""
+
+
 class RecordNotFound(MeteringError):  # noqa: N818  # named for what happened
     """There is no record of that request. `resource` says which."""
 

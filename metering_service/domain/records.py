@@ -120,7 +120,7 @@ def caretaker_of(holder: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LeaseRecord:
-    """What was consumed on a lease: absolute, only ever growing. Key: lease_id."""
+    """What was consumed on a lease: absolute, only ever growing. Key: lease_id. `close_us`: when it was closed."""
 
     lease_id: str
     node: str
@@ -130,6 +130,7 @@ class LeaseRecord:
     budget_kind: BudgetKind
     consumed_units: int
     closed: bool
+    close_us: int | None = None
 
 
 class AggregateKey(NamedTuple):

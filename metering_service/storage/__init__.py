@@ -2,11 +2,12 @@
 
 from typing import Final
 
+from metering_service.storage.purge import SqlPurgeStore
 from metering_service.storage.recorder import SqlRecorder
 from metering_service.storage.recovery import SqlRecoveryStore
 from metering_service.storage.usage_reader import SqlUsageReader
 
-__all__ = ["MIGRATIONS", "SqlRecorder", "SqlRecoveryStore", "SqlUsageReader"]
+__all__ = ["MIGRATIONS", "SqlPurgeStore", "SqlRecorder", "SqlRecoveryStore", "SqlUsageReader"]
 
 MIGRATIONS: Final = "metering_service:storage/migrations"
 """Where `migrate` finds this database's revisions."""

@@ -1,8 +1,8 @@
 """The writing half of the metering database."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from sqlalchemy import ColumnElement, exists, false, literal_column, or_, select
+from sqlalchemy import ColumnElement, exists, false, func, literal_column, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service.domain.records import (
@@ -21,7 +21,9 @@ from metering_service.storage.rows import (
 )
 from metering_service.storage.schema import leases, meta, nodes, requests, services
 from metering_service.storage.statements import insert
+from metering_service.storage.wanted import among
 from metering_service.storage.writers import Writer, writer_for
+from metering_service.usecases.ports import RequestName
 from tallygate._server.database import read_only
 
 _DATABASE_ID = "database_id"
@@ -107,6 +109,17 @@ class SqlRecorder:
             requests.c.service_uid == service_uid,
         )
         return sorted(found, key=lambda record: (record.start_us, record.part))
+
+    async def first_settled_us(self, names: Sequence[RequestName]) -> dict[RequestName, int]:
+        """See `Recorder`."""
+        service, request_id = requests.c.service, requests.c.request_id
+        query = (
+            among(self._engine.dialect, names, service, request_id, func.min(requests.c.settle_us))
+            .where(not_(_IS_OPEN), requests.c.predecessor_part.is_(None))
+            .group_by(service, request_id)
+        )
+        async with database_answers(), read_only(self._engine) as connection:
+            return {RequestName(*name): settle_us for *name, settle_us in await connection.execute(query)}
 
     async def open_leases(self, node: str, below_epoch: int) -> list[LeaseRecord]:
         """See `Recorder`."""

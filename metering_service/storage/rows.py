@@ -114,6 +114,7 @@ def lease_row(record: LeaseRecord) -> Row:
         record.budget_kind.value,
         record.consumed_units,
         record.closed,
+        record.close_us,
     )
 
 
@@ -128,6 +129,7 @@ def lease_of(row: RowMapping) -> LeaseRecord:
         budget_kind=BudgetKind(row["budget_kind"]),
         consumed_units=row["consumed_units"],
         closed=row["closed"],
+        close_us=row["close_us"],
     )
 
 

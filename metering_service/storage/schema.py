@@ -122,6 +122,7 @@ leases = Table(
     _text("budget_kind"),
     _number("consumed_units"),
     _flag("closed"),
+    Column("close_us", BigInteger),
 )
 """What was consumed on each lease: tokens, or nanos where the budget is money."""
 
@@ -132,6 +133,9 @@ Index(
     sqlite_where=leases.c.closed == false(),
     postgresql_where=leases.c.closed == false(),
 )
+
+# Written once in a lease's life, when it is closed.
+Index("leases_closed", leases.c.close_us, sqlite_where=leases.c.closed, postgresql_where=leases.c.closed)
 
 minute_usage = Table(
     "minute_usage",

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     and_,
     case,
+    func,
     literal_column,
     not_,
     or_,
@@ -160,13 +161,14 @@ def _replace_requests(statement: Insert) -> Insert:
 
 
 def _raise_leases(statement: Insert) -> Insert:
-    """Consumption only grows, and a closed lease stays closed; who holds it, and for what, does not change."""
+    """Consumption only grows, and a closed lease stays closed, since then; its holder and purpose do not change."""
     new, consumed = statement.excluded, leases.c.consumed_units
     return statement.on_conflict_do_update(
         index_elements=list(leases.primary_key),
         set_={
             "consumed_units": case((new.consumed_units > consumed, new.consumed_units), else_=consumed),
             "closed": or_(leases.c.closed, new.closed),
+            "close_us": func.coalesce(leases.c.close_us, new.close_us),
         },
     )
 

@@ -69,9 +69,9 @@ class Books:
         self._next = Gathering()
         self._in_flight: Gathering | None = None
         self._dirty: dict[Request, None] = {}
-        self._when_checkpointed: list[Callable[[], None]] = []
+        self._when_checkpointed: dict[Callable[[], None], None] = {}
         self._sweep: dict[Request, None] = {}
-        self._when_swept: list[Callable[[], None]] = []
+        self._when_swept: dict[Callable[[], None], None] = {}
         self.on_work: Callable[[], None] = lambda: None
 
     @property
@@ -117,10 +117,13 @@ class Books:
         request.dirty = True
         self._dirty[request] = None
 
-    def when_checkpointed(self, callback: Callable[[], None]) -> None:
-        """Call back once all counts as they are now are committed."""
-        self._when_checkpointed.append(callback)
+    def when_checkpointed(self, callback: Callable[[], None]) -> bool:
+        """Call back once all counts as they are now are committed. False: it will be called anyway, once."""
+        if callback in self._when_checkpointed:
+            return False
+        self._when_checkpointed[callback] = None
         self.on_work()
+        return True
 
     def begin(self, request: Request) -> None:
         """A request began. One that goes on from another node's part is on record at once, so that all nodes know."""
@@ -182,7 +185,7 @@ class Books:
         """Take what waits, for one commit; None if there is nothing. One at a time: then `committed`."""
         if checkpoints and not self._sweep:
             self._sweep, self._dirty = self._dirty, self._sweep
-            self._when_swept, self._when_checkpointed = self._when_checkpointed, []
+            self._when_swept, self._when_checkpointed = self._when_checkpointed, {}
         self._checkpoint()
         gathering = self._next
         if not gathering:
@@ -244,7 +247,7 @@ class Books:
                 self._put(request)
         if not self._sweep:
             self._next.callbacks += self._when_swept
-            self._when_swept = []
+            self._when_swept.clear()
 
     def _put(self, request: Request) -> None:
         """The whole record, as it is now."""

@@ -1,6 +1,7 @@
 """What this node says of its leases, and what it makes of the answers."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from metering_service.domain.pool import WANTED_MAX, Answer, Pool, Statement
 from metering_service.domain.records import LeaseRecord
@@ -105,7 +106,8 @@ class LeaseKeeper:
         if inherited is not None and answer.closed:
             del self._inherited[statement.lease_id]
             self._unmarked += 1
-            self._node.books.put_lease(_closed(inherited))
+            closed = replace(inherited, closed=True, close_us=self._node.clock.now_us())
+            self._node.books.put_lease(closed)
             self._node.books.when_committed(self._marked)
         return inherited is not None
 
@@ -161,6 +163,7 @@ class LeaseKeeper:
             pool.kind,
             pool.committed,
             closed=closed,
+            close_us=self._node.clock.now_us() if closed else None,
         )
 
 
@@ -183,17 +186,4 @@ def _inherited(record: LeaseRecord, *, closing: bool) -> Statement:
         wanted_units=0,
         needed_units=0,
         closing=closing,
-    )
-
-
-def _closed(record: LeaseRecord) -> LeaseRecord:
-    return LeaseRecord(
-        record.lease_id,
-        record.node,
-        record.epoch,
-        record.service,
-        record.service_uid,
-        record.budget_kind,
-        record.consumed_units,
-        closed=True,
     )

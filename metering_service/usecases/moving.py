@@ -37,7 +37,7 @@ def awaits_end(service: ServiceState, waiter: Waiter, parts: Sequence[RequestRec
     once that is on record is it known what is left to book here.
     """
     report, token = waiter.report, waiter.token
-    last = last_part(parts, token.part if token is not None else None)
+    last = last_part(parts, _first_part(service, waiter))
     if report.phase is not Phase.FINISH or last is None or last.state is not SettlementState.OPEN:
         return False
     here = service.open.get(report.request_id)
@@ -76,7 +76,7 @@ def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[Req
     """The database has answered: find the part that the report goes on from, or bring back the one that it repeats."""
     request_id, token = waiter.report.request_id, waiter.token
     here = service.open.get(request_id) or service.finished.get(request_id)
-    last = last_part(parts, token.part if token is not None else None)
+    last = last_part(parts, _first_part(service, waiter))
     if here is not None:
         if last is not None and last.part == here.part and last.receipt.revision > here.receipt.revision:
             service.finished[request_id] = revive(last, node.clock.monotonic_ns())
@@ -96,6 +96,17 @@ def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[Req
         waiter.origin = _end_of(last, token)
     else:
         _remember(node, service, last)
+
+
+def _first_part(service: ServiceState, waiter: Waiter) -> str | None:
+    """Where the line of parts begins that a report speaks of: with its token's, or with the one that is settled here.
+
+    None where neither is known. Then it is the line that was begun last, of several where an id was reused.
+    """
+    if waiter.token is not None:
+        return waiter.token.part
+    here = service.finished.get(waiter.report.request_id)
+    return here.part if here is not None else None
 
 
 def _remember(node: Node, service: ServiceState, record: RequestRecord) -> None:

@@ -33,6 +33,9 @@ class Errands(Protocol):
     def look_up_later(self, service: ServiceState, request_id: str) -> None:
         """As `look_up`, a little later: another node is about to book it."""
 
+    def look_for_reuse(self, service: ServiceState, request: Request) -> None:
+        """Look whether the id of a request that was authorised now has finished before; then stop it."""
+
     def look_for_successor(self, service: ServiceState, request: Request) -> None:
         """Look whether another node went on with a silent request, then settle it."""
 
@@ -84,6 +87,11 @@ class Node:
     def leases_valid(self) -> bool:
         """Whether control has renewed this node's leases recently enough."""
         return self.clock.monotonic_ns() < self.leases_valid_until_ns
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many reports wait that no more are to be taken in."""
+        return self.waiting_count >= self.settings.unread_beyond
 
     def valid_for_ms(self) -> int:
         """How long grants hold from now on: no grant outlives the leases that it was taken from."""

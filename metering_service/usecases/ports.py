@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from metering_service.domain.counts import Counts
 from metering_service.domain.records import (
@@ -13,6 +13,13 @@ from metering_service.domain.records import (
     Registration,
     RequestRecord,
 )
+
+
+class RequestName(NamedTuple):
+    """What a request is known by in the database: its service's name, which is never reused, and its id."""
+
+    service: str
+    request_id: str
 
 
 class Recorder(Protocol):
@@ -63,6 +70,9 @@ class Recorder(Protocol):
     async def close(self) -> None:
         """Let go of the database."""
 
+    async def first_settled_us(self, names: Sequence[RequestName]) -> dict[RequestName, int]:
+        """Of these requests those that have a settled part which goes on from no other, and when the first was."""
+
 
 class RecoveryStore(Protocol):
     """What a recovery needs of the metering database."""
@@ -78,6 +88,27 @@ class RecoveryStore(Protocol):
 
     async def unsettled_count(self) -> int:
         """How many requests are open of epochs that are over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """One step of a walk over all requests: how many were deleted, and where it goes on; None at its end."""
+
+    count: int
+    next_place: int | None
+
+
+class PurgeStore(Protocol):
+    """Deleting what is old. Everything may be done again, and by several nodes at once."""
+
+    async def purge_requests(self, before_us: int, place: int) -> Walked:
+        """Of the requests that lie at a place, delete those of which all parts were settled before that time.
+
+        Places are the storage's own; a walk begins at 0.
+        """
+
+    async def purge_leases(self, before_us: int, limit: int) -> int:
+        """Delete at most so many leases that were closed before that time; how many it were."""
 
 
 USAGE_ROWS_MAX = 10_000

@@ -113,6 +113,8 @@ def _authorise(
                 node.books.count_denial(service, report.credential, admitted)
             return admitted
         request = admitted
+        if waiter.token is None:
+            node.errands.look_for_reuse(service, request)
     elif not request.is_open:
         reused = deny(report.request_id, Reason.REQUEST_ID_REUSED, config_version=config.version)
         node.books.count_denial(service, report.credential, reused)
@@ -136,12 +138,18 @@ def _hear(node: Node, service: ServiceState, request: Request, waiter: Waiter) -
             request.estimated = report.estimated
             request.on_record = False
         if merged.counts != request.tally.counts:
-            waiter.mark.expect()
-            node.books.checkpoint(request, waiter.mark.done)
+            _checkpoint(node, request, waiter.mark)
         request.tally = merged
     elif merged.counts.total > request.tally.counts.total:
         # What is booked is not booked anew by a report that only sorts the same tokens otherwise.
         request.tally = merged
+
+
+def _checkpoint(node: Node, request: Request, mark: Mark) -> None:
+    """Commit the new counts; the message waits for that once, however many reports of the request are in it."""
+    if not request.marks or request.marks[-1] != mark.done:
+        mark.expect()
+        node.books.checkpoint(request, mark.done)
 
 
 def _listen(node: Node, service: ServiceState, request: Request, asker: Asker) -> None:

@@ -22,6 +22,9 @@ PROGRESS = Phase.PROGRESS.value
 NAMES_MAX = 65_536
 """So many requests' services one stream remembers, so that later reports need not name them; all that run, anyway."""
 
+MARKS_MAX = 64
+"""So many messages become durable one by one. While the database is away, later ones do so together."""
+
 Named: TypeAlias = tuple[int | None, Decision]
 """A decision and the number of the report that it answers; None for an unasked one."""
 
@@ -92,7 +95,7 @@ class Session:
             return
         if reports and first_sequence != self._last_sequence + 1:
             raise SequenceGap(self._last_sequence + 1, first_sequence)
-        mark = Mark(self._advance)
+        mark = self._next_mark()
         mark.expect()
         sequence, following, books = self._last_sequence, self._following, self._node.books
         counted = False
@@ -118,9 +121,8 @@ class Session:
                     counted = True
                     continue
             self._decide(decode(report), sequence, mark)
-        if counted:
+        if counted and books.when_checkpointed(mark.done):
             mark.expect()
-            books.when_checkpointed(mark.done)
         self._last_sequence = sequence
         self._marks.append((sequence, mark))
         self._news()
@@ -228,6 +230,12 @@ class Session:
             state = self._node.services.get(name)
             if state is not None and oldest in state.open:
                 self._names[oldest] = name
+
+    def _next_mark(self) -> Mark:
+        """What the next message waits for: where many messages wait already, together with the last of them."""
+        if len(self._marks) < MARKS_MAX:
+            return Mark(self._advance)
+        return self._marks.pop()[1]
 
     def _advance(self) -> None:
         while self._marks and self._marks[0][1].waiting == 0:

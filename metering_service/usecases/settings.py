@@ -22,11 +22,15 @@ class NodeSettings:
     finished_kept_max: int = 20_000
     """Finished requests are remembered in memory for repeats; beyond that the database is asked."""
     id_retention_us: int = 7 * 86_400 * 1_000_000
-    """What is sent again later than this is too old."""
+    """What is sent again later than this is too old; settled requests and closed leases are deleted after it."""
     backlog_max: int = 50_000
     """Settled requests that wait for their commit; beyond that nothing new is authorised."""
     waiting_max: int = 20_000
-    """Reports that wait at once; beyond that the node is overloaded."""
+    """Reports that wait at once; beyond that the node is overloaded: nothing new may begin..."""
+    unread_beyond: int = 40_000
+    """... and beyond this no stream is read on, so that what was done already waits where it is, with its server."""
+    new_ids_max: int = 20_000
+    """Ids that wait to be looked up; beyond that they are not."""
     idle_service_kept_ns: int = 600 * SECOND
     """A service that no report names for so long is forgotten, once all of its leases are closed."""
     unknown_services_max: int = 10_000

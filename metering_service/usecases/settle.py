@@ -40,6 +40,12 @@ def settle(node: Node, service: ServiceState, request: Request, state: Settlemen
     node.finished.move_to_end(key)
 
 
+def end(node: Node, service: ServiceState, request: Request) -> None:
+    """Settle a request at its last counts now, with the payers at hand; larger counts may yet come."""
+    _fund_excess(node, service, request, may_wait=False)
+    settle(node, service, request, SettlementState.TIMED_OUT)
+
+
 def time_out(node: Node, service: ServiceState, request: Request, parts: Sequence[RequestRecord]) -> None:
     """Settle a request that nobody spoke of within the resume window, at its last counts.
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from metering_service.domain.decision import Decision
-from metering_service.domain.errors import StorageUnavailable
+from metering_service.domain.errors import Overloaded, StorageUnavailable
 from metering_service.domain.report import Phase, Report
 from metering_service.usecases.node import Node
 from metering_service.usecases.reports import process
@@ -37,8 +37,13 @@ class _Caller:
 async def ask(node: Node, report: Report) -> Decision:
     """Decide on a report; PROGRESS and FINISH are answered after the commit.
 
-    Raises StorageUnavailable when that takes too long: whether it is recorded is not known then.
+    Raises StorageUnavailable when that takes too long: whether it is recorded is not known then. Raises Overloaded
+    where too much waits already (an authorisation is denied then).
     """
+    if node.is_full and report.phase is not Phase.AUTHORIZE:
+        raise Overloaded(
+            "Too many reports wait at this node, so this one was not taken in: repeat it, here or elsewhere."
+        )
     try:
         async with asyncio.timeout(WAIT_MAX_S):
             return await _ask(node, report)

@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import resource
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +35,17 @@ class Program:
     def last_words(self) -> str:
         """The end of its log."""
         return "\n".join([f"{self.module}:", *self.log.read_text().splitlines()[-LOG_LINES_SHOWN:]])
+
+    @contextmanager
+    def disk_full(self) -> Iterator[None]:
+        """Nothing that it writes fits on any disk, its log included; what is read, and sent, is not affected."""
+        before, most = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (0, most))
+        try:
+            yield
+        finally:
+            with suppress(ProcessLookupError):
+                resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (before, most))
 
     async def stop(self) -> None:
         """Ask it to end as an operator would; it must do so in time and with exit code 0."""

@@ -1,6 +1,7 @@
 """The metering database in memory. tests/contract/metering/test_memory.py holds it to what the real one does."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 
 from metering_service.domain.counts import Counts
@@ -16,6 +17,7 @@ from metering_service.domain.records import (
     RequestRecord,
     SettlementState,
 )
+from metering_service.usecases.ports import RequestName
 
 RequestKey = tuple[str, str, str]
 
@@ -121,6 +123,15 @@ class MemoryRecorder:
     async def close(self) -> None:
         """There is nothing to let go of."""
 
+    async def first_settled_us(self, names: Sequence[RequestName]) -> dict[RequestName, int]:
+        self._answer()
+        first: dict[RequestName, int] = {}
+        for request in self.requests.values():
+            name = RequestName(request.service, request.request_id)
+            if name in names and request.settle_us is not None and request.predecessor_part is None:
+                first[name] = min(first.get(name, request.settle_us), request.settle_us)
+        return first
+
     def _answer(self) -> None:
         if self.down:
             raise StorageUnavailable("The metering database does not answer.")
@@ -140,6 +151,7 @@ class MemoryRecorder:
             before,
             consumed_units=max(before.consumed_units, lease.consumed_units),
             closed=before.closed or lease.closed,
+            close_us=before.close_us if before.close_us is not None else lease.close_us,
         )
 
 

@@ -17,6 +17,7 @@ from metering_service.usecases.lease_keeper import LeaseKeeper
 from metering_service.usecases.node import Node
 from metering_service.usecases.parking import expire, found
 from metering_service.usecases.recovery import Recovery
+from metering_service.usecases.reuse import NewIds, looked_up, name_of
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.session import Session
 from metering_service.usecases.settings import NodeSettings
@@ -72,6 +73,7 @@ class Rig:
         self._look_ups: list[tuple[ServiceState, str]] = []
         self._later: list[tuple[ServiceState, str]] = []
         self._endings: list[tuple[ServiceState, Request]] = []
+        self.new_ids = NewIds(settings.new_ids_max)
         self._unsent: CommitBatch | None = None
         self._commit_no = 0
         self._beats = 0
@@ -92,6 +94,9 @@ class Rig:
 
     def look_up_later(self, service: ServiceState, request_id: str) -> None:
         self._later.append((service, request_id))
+
+    def look_for_reuse(self, service: ServiceState, request: Request) -> None:
+        self.new_ids.add(service, request)
 
     def look_for_successor(self, service: ServiceState, request: Request) -> None:
         self._endings.append((service, request))
@@ -135,6 +140,9 @@ class Rig:
         look_ups, self._look_ups = self._look_ups, []
         for service, request_id in look_ups:
             found(self.node, service, request_id, now(self.database.find_request(service.uid, request_id)))
+        asked = self.new_ids.take()
+        names = [name_of(service, request) for service, request in asked]
+        looked_up(self.node, asked, now(self.database.first_settled_us(names)))
         endings, self._endings = self._endings, []
         for service, request in endings:
             time_out(self.node, service, request, now(self.database.find_request(service.uid, request.request_id)))

@@ -9,7 +9,7 @@ from control_service.domain.errors import StorageUnavailableError
 from control_service.storage.database import SqlDatabase
 from control_service.usecases.ports import Transaction
 from metering_service.domain.errors import StorageUnavailable
-from metering_service.storage import SqlRecorder, SqlRecoveryStore
+from metering_service.storage import SqlPurgeStore, SqlRecorder, SqlRecoveryStore
 from tests.simulation.chance import Chance
 from tests.simulation.loop import Party
 
@@ -76,7 +76,7 @@ WRITES = frozenset({"register_node", "commit", "database_id", "take_over", "fenc
 class MeteringDatabase:
     """`Recorder` of one process: every method of the real one, on the same way there and back."""
 
-    def __init__(self, real: SqlRecorder | SqlRecoveryStore, disk: Disk, party: Party) -> None:
+    def __init__(self, real: SqlRecorder | SqlRecoveryStore | SqlPurgeStore, disk: Disk, party: Party) -> None:
         self._real = real
         self._disk = disk
         self._party = party

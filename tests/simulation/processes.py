@@ -15,7 +15,8 @@ from metering_service.api.metering_servicer import MeteringServicer
 from metering_service.assembly import Assembly, put_together
 from metering_service.caretaking import Caretaking
 from metering_service.domain.errors import NodeFenced, StorageUnavailable
-from metering_service.storage import SqlRecorder
+from metering_service.storage import SqlPurgeStore, SqlRecorder
+from metering_service.usecases.purge import Purge
 from metering_service.usecases.settings import NodeSettings
 from tests.simulation.clock import SimulatedClock
 from tests.simulation.loop import Party
@@ -91,7 +92,8 @@ class MeteringProcess:
         assembly.link.on_lost = caretaking.name_lost
         self.assembly, self.servicer = assembly, MeteringServicer(assembly.node)
         world.note(f"{self.party} begins epoch {assembly.node.epoch}")
-        work = asyncio.gather(assembly.work(), caretaking.run())
+        store: Any = MeteringDatabase(SqlPurgeStore(world.metering.engine), world.metering_disk, self.party)
+        work = asyncio.gather(assembly.work(), caretaking.run(), Purge(store, self.clock, common["settings"]).run())
         leaving = asyncio.ensure_future(self._leaving.wait())
         up = asyncio.ensure_future(self._serve_when_up_to_date(assembly))
         try:

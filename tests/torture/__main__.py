@@ -1,4 +1,4 @@
-"""Kills, stops and freezes both services under load, then compares all the books: python -m tests.torture --help."""
+"""Kills, stops and freezes both services under load, fills their disks, then compares all the books: see --help."""
 
 import argparse
 import asyncio
@@ -71,8 +71,8 @@ class Torturer:
     async def run(self, seconds: float, console: Console) -> None:
         """One harm after the other for so long."""
         harms = [self._kill, self._kill, self._freeze, self._leave]
-        if self._postgres_url is not None:
-            harms.append(self._crash_postgres)
+        # PostgreSQL writes to its disk itself, and has no harm of this kind yet.
+        harms.append(self._crash_postgres if self._postgres_url is not None else self._fill_disk)
         end_s = time.monotonic() + seconds
         while time.monotonic() < end_s:
             await asyncio.sleep(self._chance.uniform(1.0, 6.0))
@@ -99,6 +99,16 @@ class Torturer:
             await asyncio.sleep(self._chance.choice((0.3, 2.0, 12.0, 25.0)))
             os.kill(program.pid, signal.SIGCONT)
             self.done["SIGSTOP, SIGCONT"] += 1
+
+    async def _fill_disk(self) -> None:
+        name = self._chance.choice(list(self._addresses))
+        program = self._pair.programs[name]
+        with contextlib.suppress(ProcessLookupError), program.disk_full():
+            await asyncio.sleep(self._chance.choice((0.5, 3.0, 8.0, 20.0)))
+            self.done["disk full"] += 1
+        # One that was thought lost meanwhile, and could not come back, has ended with a sentence.
+        if program.process.returncode is not None:
+            await self._start(name)
 
     async def _crash_postgres(self) -> None:
         connection = await asyncpg.connect(self._postgres_url)

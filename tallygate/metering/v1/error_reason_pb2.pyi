@@ -34,6 +34,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE: the metering database does not answer; try again."""
     ERROR_REASON_NODE_UNAVAILABLE: _ErrorReason.ValueType  # 5
     """UNAVAILABLE: this node is draining or was fenced; go to another."""
+    ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 6
+    """UNAVAILABLE: too many reports wait at this node, and this one was not taken in; repeat it later, or at another node."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons in google.rpc.ErrorInfo of the metering service, domain `tallygate`, there without the prefix ERROR_REASON_.
@@ -52,4 +54,6 @@ ERROR_REASON_STORAGE_UNAVAILABLE: ErrorReason.ValueType  # 4
 """UNAVAILABLE: the metering database does not answer; try again."""
 ERROR_REASON_NODE_UNAVAILABLE: ErrorReason.ValueType  # 5
 """UNAVAILABLE: this node is draining or was fenced; go to another."""
+ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 6
+"""UNAVAILABLE: too many reports wait at this node, and this one was not taken in; repeat it later, or at another node."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

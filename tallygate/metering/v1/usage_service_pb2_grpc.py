@@ -65,14 +65,14 @@ class UsageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetRequestUsage(self, request, context):
-        """The record of a request. NOT_FOUND if none is known of that id.
+        """The record of a request. NOT_FOUND if none is known of that id; records are kept for 7 days after they were settled.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListRequestUsage(self, request, context):
-        """Records of a service's requests, in order of their ids.
+        """Records of a service's requests, in order of their ids. Older ones than 7 days are in QueryUsage only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,9 +38,9 @@ class UsageServiceStub:
     more than 10,000 steps or buckets.
     """
     GetRequestUsage: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.GetRequestUsageRequest, _usage_service_pb2.GetRequestUsageResponse]
-    """The record of a request. NOT_FOUND if none is known of that id."""
+    """The record of a request. NOT_FOUND if none is known of that id; records are kept for 7 days after they were settled."""
     ListRequestUsage: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.ListRequestUsageRequest, _usage_service_pb2.ListRequestUsageResponse]
-    """Records of a service's requests, in order of their ids."""
+    """Records of a service's requests, in order of their ids. Older ones than 7 days are in QueryUsage only."""
 
 @_typing.type_check_only
 class UsageServiceAsyncStub(UsageServiceStub):
@@ -52,9 +52,9 @@ class UsageServiceAsyncStub(UsageServiceStub):
     more than 10,000 steps or buckets.
     """
     GetRequestUsage: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.GetRequestUsageRequest, _usage_service_pb2.GetRequestUsageResponse]  # type: ignore[assignment]
-    """The record of a request. NOT_FOUND if none is known of that id."""
+    """The record of a request. NOT_FOUND if none is known of that id; records are kept for 7 days after they were settled."""
     ListRequestUsage: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.ListRequestUsageRequest, _usage_service_pb2.ListRequestUsageResponse]  # type: ignore[assignment]
-    """Records of a service's requests, in order of their ids."""
+    """Records of a service's requests, in order of their ids. Older ones than 7 days are in QueryUsage only."""
 
 class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
     """What was used. Reads only; every call may be repeated."""
@@ -75,7 +75,7 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _usage_service_pb2.GetRequestUsageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_usage_service_pb2.GetRequestUsageResponse, _abc.Awaitable[_usage_service_pb2.GetRequestUsageResponse]]:
-        """The record of a request. NOT_FOUND if none is known of that id."""
+        """The record of a request. NOT_FOUND if none is known of that id; records are kept for 7 days after they were settled."""
 
     @_abc_1.abstractmethod
     def ListRequestUsage(
@@ -83,6 +83,6 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _usage_service_pb2.ListRequestUsageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_usage_service_pb2.ListRequestUsageResponse, _abc.Awaitable[_usage_service_pb2.ListRequestUsageResponse]]:
-        """Records of a service's requests, in order of their ids."""
+        """Records of a service's requests, in order of their ids. Older ones than 7 days are in QueryUsage only."""
 
 def add_UsageServiceServicer_to_server(servicer: UsageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -62,8 +62,7 @@ def settled_request(
         counts=counts,
         receipt=Receipt(counts, ZERO, trial, counts - trial, ZERO, 2, 12_345, 678, 3, 1),
         held=HeldUnits(),
-        settle_us=NOON_US + 1_234_567,
-        **more,
+        **{"settle_us": NOON_US + 1_234_567, **more},
     )
 
 
@@ -84,9 +83,11 @@ def _request(request_id: str, **values: object) -> RequestRecord:
     return RequestRecord(**record)  # type: ignore[arg-type]
 
 
-def lease(lease_id: str, consumed: int, *, epoch: int = 1, closed: bool = False) -> LeaseRecord:
+def lease(
+    lease_id: str, consumed: int, *, epoch: int = 1, closed: bool = False, close_us: int | None = None
+) -> LeaseRecord:
     """A lease on the account's money."""
-    return LeaseRecord(lease_id, NODE, epoch, SERVICE, UID, BudgetKind.MONEY, consumed, closed)
+    return LeaseRecord(lease_id, NODE, epoch, SERVICE, UID, BudgetKind.MONEY, consumed, closed, close_us)
 
 
 def usage(

@@ -2,18 +2,20 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
 
 from metering_service.domain.counts import Counts
+from metering_service.domain.decision import Reason
 from metering_service.domain.errors import NodeFenced, StorageUnavailable
 from metering_service.domain.records import CommitBatch, RequestRecord
 from metering_service.domain.report import Phase
 from metering_service.usecases import errands, group_commit
 from metering_service.usecases.errands import Runner
 from metering_service.usecases.group_commit import GroupCommitter
+from metering_service.usecases.ports import RequestName
 from metering_service.usecases.settings import NodeSettings
 from tests.metering.memory import MemoryRecorder
 from tests.metering.rig import Client, Fleet, report
@@ -162,6 +164,7 @@ class Counting(MemoryRecorder):
 
     failures: int = 0
     looked: int = 0
+    asked: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -174,13 +177,20 @@ class Counting(MemoryRecorder):
             raise StorageUnavailable("The metering database does not answer.")
         return await super().find_request(service_uid, request_id)
 
+    async def first_settled_us(self, names: Sequence[RequestName]) -> dict[RequestName, int]:
+        self.asked.append(len(names))
+        if self.failures:
+            self.failures -= 1
+            raise StorageUnavailable("The metering database does not answer.")
+        return await super().first_settled_us(names)
+
 
 async def test_a_request_is_looked_for_once_at_a_time(fleet: Fleet) -> None:
     """Until the database answers; then all that waits for it is decided on."""
     database = Counting(failures=3)
     rig = fleet["a"]
     Client(rig).say(report(AUTHORIZE, "r0", Counts(10)))
-    runner = Runner(Line(), database)
+    runner = Runner(Line(), database, NodeSettings())
     runner.node = rig.node
     rig.node.errands = runner
     client = Client(rig)
@@ -194,7 +204,7 @@ async def test_errands_are_passed_on_and_can_be_called_off() -> None:
     """Names and exchanges go to the line to control; looking for something ends when the node does."""
     line, database = Line(), Counting(failures=1_000_000)
     fleet = Fleet()
-    runner = Runner(line, database)
+    runner = Runner(line, database, NodeSettings())
     runner.node = fleet["a"].node
     runner.subscribe("s")
     runner.exchange()
@@ -207,3 +217,31 @@ async def test_errands_are_passed_on_and_can_be_called_off() -> None:
     looked = database.looked
     await asyncio.sleep(0.01)
     assert database.looked == looked
+
+
+async def test_new_ids_are_looked_up_together() -> None:
+    """One query for all that came meanwhile, again until the database answers; a reused one is stopped."""
+    database = Counting()
+    fleet = Fleet(database=database)
+    with_trial(fleet, 1_000_000)
+    before = Client(fleet["a"])
+    before.say(report(AUTHORIZE, "r7", Counts(10)))
+    before.say(report(FINISH, "r7", Counts(10)))
+    fleet.run(ms=100)
+    fleet.crash("a")
+    rig = fleet.start("a")
+    runner = Runner(Line(), database, NodeSettings())
+    client = Client(rig)
+    client.say(report(AUTHORIZE, "warm", Counts(10)))
+    database.asked.clear()
+    database.failures = 2
+    runner.node = rig.node
+    rig.node.errands = runner
+    client.send(*(report(AUTHORIZE, f"r{number}", Counts(10), max_output_tokens=1) for number in range(20)))
+    await until(lambda: client.said(None) is not None)
+    stopped = client.said(None)
+    assert stopped is not None
+    assert (stopped.request_id, stopped.reason) == ("r7", Reason.REQUEST_ID_REUSED)
+    # Some may have had to wait for a lease, and are not asked for.
+    assert database.asked == [database.asked[0]] * 3
+    assert database.asked[0] > 10

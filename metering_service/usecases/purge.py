@@ -1,0 +1,74 @@
+"""What nobody will ask for again is deleted, in small parts. Minutes and denials are the statistics, and stay.
+
+A request goes when all of its parts are settled, and have been for as long as ids are kept. Whoever says it again after
+that is told that it is too old: its token says when it began, which was before it was settled.
+
+A closed lease goes when it has been closed for so long. Control had closed it before this database did, so of its two
+readers none misses it: no node states a closed lease again, and a recovery books what a copy of control's database does
+not know, which is what leases closed since that copy have. So control's copies must be younger than this.
+"""
+
+import asyncio
+from collections import Counter
+
+import structlog
+
+from metering_service.domain.errors import StorageUnavailable
+from metering_service.usecases.ports import PurgeStore
+from metering_service.usecases.settings import NodeSettings
+from tallygate._server.clock import NS_PER_US, Clock
+
+MARGIN_US = 3_600_000_000
+"""Kept longer by this, as clocks differ: what one node has deleted is too old for all others."""
+PART = 500
+"""No transaction deletes more leases; of requests, what lies in one step of the walk."""
+STEP_S = 0.1
+PERIOD_S = 60.0
+
+log = structlog.get_logger()
+
+
+class Purge:
+    """Any number of nodes may purge one database."""
+
+    def __init__(self, store: PurgeStore, clock: Clock, settings: NodeSettings) -> None:
+        self._store = store
+        self._clock = clock
+        self._kept_us = settings.id_retention_us + MARGIN_US
+        self._start_us = clock.now_us()
+        self._start_ns = clock.monotonic_ns()
+        self._place: int | None = 0
+        self._purged: Counter[str] = Counter()
+
+    async def run(self) -> None:
+        """Delete what becomes old, until cancelled. What the database cannot do now is done later."""
+        more = False
+        while True:
+            await asyncio.sleep(STEP_S if more else PERIOD_S)
+            try:
+                more = await self.step()
+            except StorageUnavailable as error:
+                log.warning("purge_waits", problem=str(error))
+                more = False
+
+    async def step(self) -> bool:
+        """Look at one part of the requests, and delete what is old of it; whether there is more to do now.
+
+        Raises StorageUnavailable.
+        """
+        before_us = self._now_us() - self._kept_us
+        walked = await self._store.purge_requests(before_us, self._place or 0)
+        self._place = walked.next_place
+        leases = await self._store.purge_leases(before_us, PART) if self._place is None else 0
+        self._purged.update(requests=walked.count, leases=leases)
+        if self._place is not None or leases == PART:
+            return True
+        if self._purged.total():
+            log.info("purged", **self._purged)
+        self._purged.clear()
+        return False
+
+    def _now_us(self) -> int:
+        """The wall clock; one that jumped ahead since this process started makes nothing old."""
+        elapsed_us = (self._clock.monotonic_ns() - self._start_ns) // NS_PER_US
+        return min(self._clock.now_us(), self._start_us + elapsed_us)

@@ -1,0 +1,32 @@
+"""Which ids have finished before, for many at once."""
+
+from metering_service.storage import SqlRecorder
+from metering_service.usecases.ports import RequestName
+from tests.contract.metering.samples import NODE, SERVICE, batch, open_request, settled_request
+from tests.metering.memory import MemoryRecorder
+
+OTHER = "accounts/acme/services/other"
+
+
+async def test_first_settlements_are_found_by_name(recorder: SqlRecorder) -> None:
+    """The first of several, of this service alone; what runs, or goes on from another part, counts for nothing."""
+    epoch = await recorder.register_node(NODE)
+    records = [
+        settled_request("twice", part="p1", settle_us=20),
+        settled_request("twice", part="p2", settle_us=10),
+        settled_request("moved", part="p2", settle_us=10, predecessor_part="p1"),
+        open_request("moved", part="p1"),
+        open_request("runs"),
+        settled_request("there", settle_us=30, service=OTHER),
+        settled_request('odd "\u00e9, ', settle_us=40),
+    ]
+    await recorder.commit(NODE, epoch, batch(1, *records))
+    memory = MemoryRecorder()
+    await memory.register_node(NODE)
+    await memory.commit(NODE, 1, batch(1, *records))
+    names = [RequestName(SERVICE, name) for name in ("twice", "moved", "runs", "there", 'odd "\u00e9, ', "unknown")]
+    names += [RequestName(OTHER, "there"), *(RequestName(SERVICE, f"n{number}") for number in range(400))]
+    expected = {names[0]: 10, names[4]: 40, RequestName(OTHER, "there"): 30}
+    assert await recorder.first_settled_us(names) == expected
+    assert await memory.first_settled_us(names) == expected
+    assert await recorder.first_settled_us([]) == {}

@@ -1,0 +1,130 @@
+"""What waits is bounded, and nothing is lost by that: what is not taken in stays with its server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from metering_service.api import metering_servicer
+from metering_service.api.metering_servicer import MeteringServicer
+from metering_service.domain.counts import Counts
+from metering_service.domain.errors import Overloaded
+from metering_service.domain.records import BudgetKind
+from metering_service.domain.report import Phase
+from metering_service.usecases.session import MARKS_MAX
+from metering_service.usecases.settings import NodeSettings
+from metering_service.usecases.unary import ask
+from tallygate.metering.v1 import metering_service_pb2 as pb
+from tallygate.metering.v1 import report_pb2, token_usage_pb2
+from tests.metering.rig import Client, Fleet, report
+from tests.metering.samples import SERVICE, UID, with_money
+
+AUTHORIZE, PROGRESS, FINISH = Phase.AUTHORIZE, Phase.PROGRESS, Phase.FINISH
+MESSAGES, REPORTS = 40, 10
+UNREAD_BEYOND = 50
+
+
+class Server:
+    """An inference server's stream as the servicer reads and writes it: `taken` messages were asked for."""
+
+    def __init__(self, fleet: Fleet, number: int) -> None:
+        self.number = number
+        self.taken = 0
+        self.durable = 0
+        servicer = MeteringServicer(fleet["a"].node)
+        self.task = asyncio.create_task(self._listen(servicer))
+
+    async def _listen(self, servicer: MeteringServicer) -> None:
+        context: Any = None
+        async for response in servicer.Meter(self._speak(), context):
+            self.durable = response.durable_through
+
+    async def _speak(self) -> AsyncIterator[pb.MeterRequest]:
+        """Finishes of requests that nobody asked for."""
+        for number in range(MESSAGES):
+            self.taken += 1
+            reports = [
+                report_pb2.TokenReport(
+                    request_id=f"r{self.number}-{number}-{each}",
+                    service=SERVICE,
+                    phase=report_pb2.REPORT_PHASE_FINISH,
+                    usage=token_usage_pb2.TokenUsage(input_tokens=1),
+                )
+                for each in range(REPORTS)
+            ]
+            yield pb.MeterRequest(first_sequence=number * REPORTS + 1, reports=reports)
+
+
+async def turn() -> None:
+    """Let tasks go on, those that wait for room included."""
+    for _ in range(5):
+        await asyncio.sleep(0.002)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room is looked for often."""
+    monkeypatch.setattr(metering_servicer, "FULL_LOOK_S", 0.001)
+
+
+@pytest.mark.parametrize("away", ["control", "database"])
+async def test_streams_are_not_read_on_while_too_much_waits(away: str) -> None:
+    """However many streams come, or come again; once control or the database is back all of it is booked, once."""
+    fleet = Fleet(settings=NodeSettings(unread_beyond=UNREAD_BEYOND))
+    with_money(fleet, 1_000_000)
+    rig = fleet["a"]
+    if away == "control":
+        rig.linked = False
+    else:
+        Client(rig).say(report(AUTHORIZE, "warm", max_output_tokens=0))
+        fleet.database.down = True
+    servers = [Server(fleet, number) for number in range(3)]
+    await turn()
+    fleet.run(seconds=10)
+    servers += [Server(fleet, number) for number in range(3)]
+    await turn()
+    assert UNREAD_BEYOND <= rig.node.waiting_count < UNREAD_BEYOND + REPORTS
+    assert sum(server.taken for server in servers) <= UNREAD_BEYOND // REPORTS + len(servers)
+    with pytest.raises(Overloaded, match="not taken in"):
+        await ask(rig.node, report(FINISH, "unary", Counts(1)))
+    rig.linked, fleet.database.down = True, False
+    for _ in range(200):
+        fleet.run(ms=40)
+        await turn()
+        if all(server.durable == MESSAGES * REPORTS for server in servers):
+            break
+    await asyncio.gather(*(server.task for server in servers))
+    fleet.run(seconds=2)
+    assert rig.node.waiting_count == 0
+    assert fleet.control.spent[fleet.control.key(UID, BudgetKind.MONEY)] == 3 * MESSAGES * REPORTS
+
+
+def test_progress_while_the_database_is_away_takes_no_room() -> None:
+    """However long it is away, what waits for its return is bounded; then all of it is durable, in order."""
+    fleet = Fleet()
+    with_money(fleet, 1_000_000)
+    client = Client(fleet["a"])
+    client.say(report(AUTHORIZE, "r1", Counts(100)))
+    client.say(report(AUTHORIZE, "r2", Counts(100)))
+    fleet.run(ms=200)
+    fleet.database.down = True
+    durable = client.durable
+    for output_tokens in range(1, 401):
+        for request_id in ("r1", "r2"):
+            client.send(report(PROGRESS, request_id, Counts(100, output=output_tokens)))
+        fleet.run(ms=20)
+    service = fleet["a"].node.services[SERVICE]
+    assert client.answered == client.sequence
+    assert client.durable == durable
+    assert len(client.session._marks) <= MARKS_MAX
+    assert all(len(request.marks) <= MARKS_MAX for request in service.open.values())
+    fleet.database.down = False
+    fleet.run(ms=200)
+    client.hear()
+    assert client.durable == client.sequence
+    assert {record.counts.output for record in fleet.database.requests.values()} == {400}
+    client.send(report(FINISH, "r1", Counts(100, output=400)), report(FINISH, "r2", Counts(100, output=401)))
+    fleet.run(ms=100)
+    client.hear()
+    assert client.durable == client.sequence
