@@ -80,8 +80,10 @@ def need(command: Sequence[str], cwd: Path, otherwise: str) -> None:
         done = run(command, cwd, INSTALL_S)
     except subprocess.TimeoutExpired:
         pytest.skip(f"{otherwise} within {INSTALL_S} s")
+    # A lock file that does not fit its package.json is a fault of the tree.
+    assert "EUSAGE" not in done.stdout, done.stdout
     if done.returncode:
-        pytest.skip(f"{otherwise}: {done.stdout.strip()[-300:]}")
+        pytest.skip(f"{otherwise}: {done.stdout.strip()[:300]}")
 
 
 def build(cwd: Path, *commands: Sequence[str]) -> str:
