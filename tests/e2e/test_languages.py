@@ -1,0 +1,118 @@
+"""The examples in TypeScript and Go, and the programs of the contract's page, against the real services."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import grpc
+import pytest
+
+from tallygate.metering.v1 import request_usage_pb2, usage_service_pb2, usage_service_pb2_grpc
+from tests.e2e.languages import (
+    ANSWER_S,
+    BUILD_S,
+    INSTALL_S,
+    ROOT,
+    Built,
+    build,
+    built_go,
+    built_typescript,
+    local,
+    page_program,
+)
+from tests.e2e.programs import Pair, Program
+from tests.e2e.test_fleet import SERVICE, enable, meter_one
+
+# The first test of a language waits until its example is built.
+pytestmark = pytest.mark.timeout(INSTALL_S + BUILD_S + 60)
+
+FINISHED = request_usage_pb2.SETTLEMENT_STATE_FINISHED
+PAGE_COST_NANOS = 812 * 1_000 + 131 * 2_000
+
+
+@pytest.fixture(scope="module")
+def typescript(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return built_typescript(tmp_path_factory.mktemp("typescript"))
+
+
+@pytest.fixture(scope="module")
+def go(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return built_go(tmp_path_factory.mktemp("go"))
+
+
+@pytest.fixture(params=["typescript", "go"])
+def built(request: pytest.FixtureRequest) -> Built:
+    """The example in each language."""
+    example: Built = request.getfixturevalue(request.param)
+    return example
+
+
+async def recorded(node: Program, request_id: str) -> Sequence[request_usage_pb2.RequestUsage]:
+    async with grpc.aio.insecure_channel(node.address) as channel:
+        request = usage_service_pb2.GetRequestUsageRequest(service=SERVICE, request_id=request_id)
+        return (await usage_service_pb2_grpc.UsageServiceStub(channel).GetRequestUsage(request)).parts
+
+
+async def test_the_example_is_refused_with_the_reason_then_metered_to_the_token(built: Built, pair: Pair) -> None:
+    """An id that was used is a no, not an error; an allowed request's counts are on record when it ends."""
+    address = pair.metering.address
+    await enable(pair)
+    await meter_one(pair.metering, "first")  # from here on the node allows
+    async with built.meter(address, SERVICE, "first", "100") as example:
+        assert (await example.says()).startswith("denied: REQUEST_ID_REUSED: ")
+        assert await asyncio.wait_for(example.process.wait(), ANSWER_S) == 1
+    async with built.meter(address, SERVICE, "metered", "100") as example:
+        tokens, free = 0, await example.allowed()
+        while tokens < 1_000:
+            tokens = min(tokens + free, 1_000)
+            free = await example.generate(tokens)
+        assert await example.finish() == ("receipt: 100 input and 1000 output tokens, 2100000 nanos", 0)
+    (part,) = await recorded(pair.metering, "metered")
+    assert part.state == FINISHED
+    assert (part.usage.input_tokens, part.usage.output_tokens) == (100, 1_000)
+    assert (part.receipt.cost_nanos, part.receipt.overrun_tokens) == (2_100_000, 0)
+
+
+async def test_the_example_goes_on_with_another_node(built: Built, pair: Pair) -> None:
+    """Its node is killed while it generates: the other one takes the request on, and has its finish on record."""
+    await enable(pair)
+    second = await pair.start_node("node-2")
+    await meter_one(pair.metering, "first")
+    await meter_one(second, "second")
+    async with built.meter(f"{pair.metering.address},{second.address}", SERVICE, "moves", "100") as example:
+        assert await example.allowed() > 10
+        assert await example.generate(5) > 5
+        await pair.metering.kill()
+        await example.generate(10)
+        last, code = await example.finish()
+        assert last.startswith("receipt: ")
+        assert code == 0
+    parts = await recorded(second, "moves")
+    assert [(part.node, part.state) for part in parts if part.node == "node-2"] == [("node-2", FINISHED)]
+
+
+async def test_the_page_works_as_written_in_python(pair: Pair) -> None:
+    """The Python program of the contract's page meters one request and prints its receipt."""
+    await enable(pair)
+    await meter_one(pair.metering, "first")
+    program = local(page_program("python"), pair.metering.address)
+    printed = await asyncio.to_thread(build, ROOT, (sys.executable, "-c", program))
+    assert printed.endswith(f"131 output tokens, {PAGE_COST_NANOS} nanos\n")
+
+
+async def test_the_page_works_as_written_in_other_languages(built: Built, pair: Pair) -> None:
+    """And so do the programs that stand beside it."""
+    await enable(pair)
+    await meter_one(pair.metering, "first")
+    printed = await asyncio.to_thread(built.run_page, pair.metering.address)
+    assert printed.endswith(f"131 output tokens, {PAGE_COST_NANOS} nanos\n")
+
+
+def test_buf_generates_the_whole_contract(typescript: Built, go: Built, tmp_path: Path) -> None:
+    """The template at the top, as it is, writes stubs of both packages for both languages."""
+    build(ROOT, ("buf", "generate", "--output", str(tmp_path)))
+    stubs = {path.relative_to(tmp_path / "gen").as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    for package, service in (("control", "account_service"), ("metering", "metering_service")):
+        assert f"typescript/tallygate/{package}/v1/{service}.ts" in stubs
+        assert f"go/tallygate/{package}/v1/{service}_grpc.pb.go" in stubs
