@@ -1,7 +1,7 @@
 """Lost nodes' affairs: another node raises their epoch, which fences them, and settles what they left behind.
 
 Lost is who does not commit any more, and whom control names: cut off from control a node may still write, but its
-leases have lapsed and its clients are better off elsewhere.
+leases have lapsed, but for services that go on in an outage, and its clients are better off elsewhere.
 """
 
 import asyncio

@@ -159,7 +159,8 @@ def _encode_config(config: ServiceConfig) -> config_pb2.ServiceConfig:
         debt_allowed=payers.debt_allowed,
         price=None if terms.price is None else encode_price(terms.price),
         smallest_request_tokens=terms.smallest_request_tokens,
-        outage_policy=inference_service_pb2.OUTAGE_POLICY_DENY,
+        outage_policy=enum_value(inference_service_pb2.OutagePolicy, terms.outage_policy),
+        outage_tokens_max=terms.outage_tokens_max,
         reserved_input_tokens_per_minute=payers.reserved.input_tokens_per_minute,
         reserved_output_tokens_per_minute=payers.reserved.output_tokens_per_minute,
     )

@@ -2,8 +2,9 @@
 
 from control_service.api.fields import Fields
 from control_service.api.service_codec import encode_reservation, encode_service
-from control_service.domain.limits import RATE_TOKENS_MAX, TERM_DAYS_MAX
+from control_service.domain.limits import OUTAGE_TOKENS_MAX, RATE_TOKENS_MAX, TERM_DAYS_MAX
 from control_service.domain.reservation import OverflowPolicy, ReservationTerms
+from control_service.domain.service import OutagePolicy
 from control_service.domain.status import Status
 from control_service.usecases.lifecycle import InitialBilling, PurchaseView
 from control_service.usecases.ports import ServiceFilter
@@ -17,13 +18,15 @@ def decode_create(request: pb.CreateInferenceServiceRequest) -> tuple[str, NewSe
     billing = request.billing
     with Fields() as fields:
         account_id, service_id = fields.custom_service("name", request.name)
-        read_outage_policy(fields, request.outage_policy)
+        policy = read_outage_policy(fields, request.outage_policy, request.outage_tokens_max)
         new = NewService(
             service_id=service_id,
             model_id=fields.model("model", request.model),
             display_name=fields.text("display_name", request.display_name),
             team=fields.text("team", request.team),
             labels=fields.labels("labels", request.labels),
+            outage_policy=policy or OutagePolicy.DENY,
+            outage_tokens_max=request.outage_tokens_max,
         )
         buys = billing.HasField("reservation")
         return (
@@ -42,11 +45,13 @@ def decode_update(request: pb.UpdateInferenceServiceRequest) -> tuple[tuple[str,
     with Fields() as fields:
         display_name, team = fields.text("display_name", request.display_name), fields.text("team", request.team)
         labels = fields.labels("labels.labels", request.labels.labels)
-        read_outage_policy(fields, request.outage_policy)
+        policy = read_outage_policy(fields, request.outage_policy, request.outage_tokens_max)
         return fields.service("name", request.name), ServiceUpdate(
             display_name=display_name if request.HasField("display_name") else None,
             team=team if request.HasField("team") else None,
             labels=labels if request.HasField("labels") else None,
+            outage_policy=policy,
+            outage_tokens_max=request.outage_tokens_max,
         )
 
 
@@ -79,10 +84,14 @@ def read_terms(fields: Fields, path: str, terms: pb.ReservationTerms) -> Reserva
     )
 
 
-def read_outage_policy(fields: Fields, number: int) -> None:
-    """There is one policy, and saying it changes nothing; notes in `fields` any other number."""
-    if number not in inference_service_pb2.OutagePolicy.values():
-        fields.refuse("outage_policy", "must be DENY")
+def read_outage_policy(fields: Fields, number: int, tokens_max: int) -> OutagePolicy | None:
+    """The policy, None where it is not said; notes in `fields` what is wrong with it or with its bound."""
+    policy = fields.member("outage_policy", inference_service_pb2.OutagePolicy, number, OutagePolicy)
+    if policy is OutagePolicy.CONTINUE:
+        fields.number("outage_tokens_max", tokens_max, 1, OUTAGE_TOKENS_MAX)
+    elif tokens_max:
+        fields.refuse("outage_tokens_max", "must not be given without the outage policy CONTINUE")
+    return policy
 
 
 def purchased(view: PurchaseView) -> pb.PurchaseReservationResponse:

@@ -20,6 +20,9 @@ RATE_TOKENS_MAX: Final = 10**9
 RESERVED_TOKENS_MAX: Final = 10**11
 """Per minute, of all active reservations of one service: a bucket counts sixty-millionths of a token."""
 
+OUTAGE_TOKENS_MAX: Final = 10**9
+"""That a node may go on with while it is cut off, of one service."""
+
 TERM_DAYS_MAX: Final = 3_660
 """Of a reservation."""
 

@@ -19,7 +19,8 @@ DRIFT_MARGIN_US = 2_000_000
 """By how much clocks may run apart in that time."""
 
 LOST_AFTER_NS = (LEASE_VALIDITY_US + DRIFT_MARGIN_US) * 1_000
-"""A node whose exchanges ceased so long ago can use its leases no more: other nodes are asked to settle them.
+"""A node whose exchanges ceased so long ago can use its leases no more, but for services that go on in an outage: other
+nodes are asked to settle them, and fence it first.
 
 Control itself never ends a lease because time passed: only the metering database knows what was consumed on it.
 """

@@ -9,7 +9,7 @@ from control_service.domain.account import Account
 from control_service.domain.budget import BudgetKind
 from control_service.domain.price import Price
 from control_service.domain.reservation import Reserved
-from control_service.domain.service import Service, facts_of, standing_of
+from control_service.domain.service import OutagePolicy, Service, facts_of, standing_of
 from control_service.domain.status import Status, StopReason
 
 
@@ -70,6 +70,8 @@ class Terms:
     payers: Payers
     price: Price | None
     smallest_request_tokens: int
+    outage_policy: OutagePolicy
+    outage_tokens_max: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,8 @@ def config_of(
         payers=payers_of(service, account, reserved, now_us),
         price=price,
         smallest_request_tokens=smallest_request_tokens,
+        outage_policy=service.outage_policy,
+        outage_tokens_max=service.outage_tokens_max,
     )
     resolution = Resolution.DELETED if service.deleted else Resolution.FOUND
     return ServiceConfig(service.name, version, resolution, terms)

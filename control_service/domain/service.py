@@ -19,6 +19,13 @@ class ServiceKind(enum.StrEnum):
     CUSTOM = "CUSTOM"
 
 
+class OutagePolicy(enum.StrEnum):
+    """What nodes do with a service's requests when they are cut off and their leases have lapsed."""
+
+    DENY = "DENY"
+    CONTINUE = "CONTINUE"
+
+
 @dataclass(frozen=True, slots=True)
 class Trial:
     """A free trial as claimed, terms of that day included; `expire_us` is None for without end.
@@ -55,6 +62,7 @@ class Service:
 
     What was told is what followed from the facts when they were last looked at. `activation_version` is the
     configuration that first started it; `fleet_told` latches once all live nodes have acknowledged that.
+    `outage_tokens_max` bounds the policy CONTINUE, for each node and outage; it is 0 with DENY.
     """
 
     account_id: str
@@ -68,6 +76,8 @@ class Service:
     trial: Trial | None = None
     postpaid: PostpaidState = PostpaidState.NEVER_ENABLED
     suspended: bool = False
+    outage_policy: OutagePolicy = OutagePolicy.DENY
+    outage_tokens_max: int = 0
     fleet_told: bool = False
     activation_version: int | None = None
     config_version: int = 0

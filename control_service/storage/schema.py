@@ -173,6 +173,8 @@ services = Table(
     _number("trial_expire_us", nullable=True),
     _text("postpaid"),
     _flag("suspended"),
+    _text("outage_policy"),
+    _number("outage_tokens_max"),
     # The latch: the first activation has reached the metering fleet.
     _flag("fleet_told"),
     _number("activation_version", nullable=True),

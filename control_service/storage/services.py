@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from control_service.domain.errors import ResourceExistsError
-from control_service.domain.service import Service, ServiceKind, Trial
+from control_service.domain.service import OutagePolicy, Service, ServiceKind, Trial
 from control_service.domain.status import BillingMode, PostpaidState, Status, StopReason
 from control_service.storage import schema
 from control_service.usecases.ports import ServiceFilter
@@ -110,6 +110,7 @@ def service_of(row: RowMapping) -> Service:
             "kind": ServiceKind(values["kind"]),
             "labels": json.loads(values["labels"]),
             "postpaid": PostpaidState(values["postpaid"]),
+            "outage_policy": OutagePolicy(values["outage_policy"]),
             "told_status": Status(values["told_status"]),
             "told_stop_reasons": unpack(StopReason, values["told_stop_reasons"]),
             "told_billing_modes": unpack(BillingMode, values["told_billing_modes"]),

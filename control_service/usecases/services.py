@@ -7,7 +7,7 @@ from control_service.domain.account import Account
 from control_service.domain.errors import Reason, RefusedError, ResourceNotFoundError
 from control_service.domain.event import EventCause
 from control_service.domain.names import model_of_default, reservation_name, service_name
-from control_service.domain.service import Service, ServiceKind, ServiceView, default_service
+from control_service.domain.service import OutagePolicy, Service, ServiceKind, ServiceView, default_service
 from control_service.usecases.mutation import Act
 from control_service.usecases.ports import Transaction
 from control_service.usecases.standing import catch_up, keep, restand, view
@@ -22,15 +22,19 @@ class NewService:
     display_name: str
     team: str
     labels: Mapping[str, str]
+    outage_policy: OutagePolicy = OutagePolicy.DENY
+    outage_tokens_max: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceUpdate:
-    """New settings; None leaves one as it is."""
+    """New settings; None leaves one as it is. `outage_tokens_max` goes with the policy."""
 
     display_name: str | None
     team: str | None
     labels: Mapping[str, str] | None
+    outage_policy: OutagePolicy | None = None
+    outage_tokens_max: int = 0
 
 
 async def find_service(tx: Transaction, account: Account, service_id: str) -> Service:
@@ -85,19 +89,25 @@ async def create_service(tx: Transaction, account: Account, new: NewService, act
         display_name=new.display_name,
         team=new.team,
         labels=new.labels,
+        outage_policy=new.outage_policy,
+        outage_tokens_max=new.outage_tokens_max,
         config_version=await tx.next_config_version(),
     )
     return await keep(tx, service, act.now_us)
 
 
 async def update_service(tx: Transaction, service: Service, update: ServiceUpdate, act: Act) -> Service:
-    """Changes what people say of a service; nodes need not know."""
+    """Changes what people say of a service. Nodes are told of its outage policy; the rest they need not know."""
     changed = replace(
         service,
         display_name=service.display_name if update.display_name is None else update.display_name,
         team=service.team if update.team is None else update.team,
         labels=service.labels if update.labels is None else update.labels,
     )
+    policy, tokens_max = update.outage_policy, update.outage_tokens_max
+    if policy is not None and (policy, tokens_max) != (service.outage_policy, service.outage_tokens_max):
+        version = await tx.next_config_version()
+        changed = replace(changed, outage_policy=policy, outage_tokens_max=tokens_max, config_version=version)
     return await keep(tx, changed, act.now_us)
 
 

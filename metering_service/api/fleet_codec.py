@@ -33,6 +33,7 @@ def config_from(message: config_pb2.ServiceConfig) -> ServiceConfig:
         return ServiceConfig(message.name, Status.UNKNOWN, version=message.version)
     deleted = message.resolution == config_pb2.RESOLUTION_DELETED
     found = message.resolution == config_pb2.RESOLUTION_FOUND
+    continues = message.outage_policy == inference_service_pb2.OUTAGE_POLICY_CONTINUE
     return ServiceConfig(
         name=message.name,
         status=_STATUSES.get(message.status, Status.STOPPED) if found else Status.DELETED,
@@ -46,6 +47,7 @@ def config_from(message: config_pb2.ServiceConfig) -> ServiceConfig:
         smallest_request_tokens=max(1, message.smallest_request_tokens),
         reserved_input_tpm=message.reserved_input_tokens_per_minute,
         reserved_output_tpm=message.reserved_output_tokens_per_minute,
+        outage_tokens_max=message.outage_tokens_max if continues else 0,
         version=message.version,
     )
 

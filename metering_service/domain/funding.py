@@ -73,16 +73,31 @@ def _money_needed(input_tokens: int, output_tokens: int, trial_tokens: int, pric
     return price.hold_nanos(input_tokens - trial_in, output_tokens - (trial_tokens - trial_in))
 
 
-def extend(held: HeldUnits, input_tokens: int, output_tokens: int, offers: Offers, price: Price) -> Extension:
-    """Cover so many tokens of each class in all, as far as the offers go; never less than is held already."""
+def extend(
+    held: HeldUnits,
+    input_tokens: int,
+    output_tokens: int,
+    offers: Offers,
+    price: Price,
+    *,
+    tokens_max: int | None = None,
+) -> Extension:
+    """Cover so many tokens of each class in all, as far as the offers go; never less than is held already.
+
+    `tokens_max`: cover at most so many more, whoever would pay for them.
+    """
+    missing_input = max(0, input_tokens - held.input_tokens)
+    missing_output = max(0, output_tokens - held.output_ceiling_tokens)
+    if tokens_max is not None:
+        missing_input = min(missing_input, tokens_max)
+        missing_output = min(missing_output, tokens_max - missing_input)
     whole = _by_one_payer(
-        held, max(held.input_tokens, input_tokens), max(held.output_ceiling_tokens, output_tokens), offers, price
+        held, held.input_tokens + missing_input, held.output_ceiling_tokens + missing_output, offers, price
     )
     if whole is not None:
         return Extension(whole, None)
     draw = _Draw(held, offers, price)
-    missing_output = max(0, output_tokens - held.output_ceiling_tokens)
-    if draw.cover_input(max(0, input_tokens - held.input_tokens), missing_output):
+    if draw.cover_input(missing_input, missing_output):
         draw.cover_output(missing_output)
     return Extension(draw.held, draw.want)
 

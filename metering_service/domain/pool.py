@@ -17,6 +17,10 @@ BURN_WINDOW_NS = 200_000_000
 ASK_INTERVAL_NS = 20_000_000
 CLOSE_AFTER_NS = 60_000_000_000
 PREFETCH_FACTOR = 8
+RESERVE_INTERVAL_NS = 1_000_000_000
+"""So often a reserve that is short is asked for: a budget that does not have it is not to be bothered all the time."""
+RESERVE_AFTER_RECALL_NS = 10_000_000_000
+"""Who had to give its reserve to another node does not ask for it at once: it would only be recalled again."""
 WANTED_MAX = 10**17
 """The control service takes no level above 10^18."""
 
@@ -66,6 +70,8 @@ class Pool:
         "_last_stated",
         "_last_take_ns",
         "_lets_go",
+        "_reserve_after_ns",
+        "_reserve_asked_ns",
         "_taken_since",
         "accrues_after_ms",
         "available_units",
@@ -79,6 +85,7 @@ class Pool:
         "leased_elsewhere_units",
         "needed",
         "recalled",
+        "reserve",
         "returned",
         "service",
         "service_uid",
@@ -96,6 +103,8 @@ class Pool:
         self.held = 0
         self.needed = 0
         self.recalled = False
+        self.reserve = 0
+        """Free units to have in any case, for an outage of the control service."""
         self.closing = False
         self.available_units = 0
         self.leased_elsewhere_units = 0
@@ -103,6 +112,8 @@ class Pool:
         self._empty_until_ns = 0
         self._asked_before_replenished = False
         self._lets_go = False
+        self._reserve_after_ns = 0
+        self._reserve_asked_ns = 0
         self._taken_since = 0
         self._burn_units = 0
         self._last_asked_ns = 0
@@ -172,13 +183,15 @@ class Pool:
         self._last_change_ns = self._last_change_ns or now_ns
         self._asked_before_replenished = False
         self._measure_burn(now_ns)
+        if self.recalled:
+            self._reserve_after_ns = now_ns + RESERVE_AFTER_RECALL_NS
         # Two that each hold half of what either needs would starve each other: who is recalled lets go for one round.
         yields = (self.recalled or self._lets_go) and 0 < self.free < self.needed
         if yields:
             self._return(self.free)
         else:
             self._give_back(now_ns, idle=idle)
-        wanted = 0 if self.closing or yields else self._wanted(now_ns)
+        ahead, wanted = (0, 0) if self.closing or yields else self._wanted(now_ns)
         said = Statement(
             self.lease_id,
             self.service,
@@ -192,9 +205,12 @@ class Pool:
             # The last word on a lease comes after the last commit on it.
             self.closing and self.settled,
         )
-        hungry = self.needed > 0 or wanted > max(0, self.free)
+        free = max(0, self.free)
+        short = wanted > free and now_ns - self._reserve_asked_ns >= RESERVE_INTERVAL_NS
+        hungry = self.needed > 0 or ahead > free or short
         if self._last_stated == said and not hungry and not self.recalled and not self.closing:
             return None
+        self._reserve_asked_ns = now_ns
         return said
 
     def answered(self, said: Statement, answer: Answer, asked_ns: int, now_ns: int) -> None:
@@ -240,14 +256,16 @@ class Pool:
             self._taken_since = 0
             self._last_burn_ns = now_ns
 
-    def _wanted(self, now_ns: int) -> int:
-        """Free units to aim for: some seconds of burn (less of a rate, which refills by itself)."""
+    def _wanted(self, now_ns: int) -> tuple[int, int]:
+        """Free units to aim for, without and with the reserve: some seconds of burn (less of a rate: it refills)."""
         if now_ns < self._empty_until_ns and not self.needed:
-            return max(0, self.free)
+            return max(0, self.free), max(0, self.free)
         rate = self.kind in RATE_KINDS
         # A burst shows in what was taken since the last measurement, before it shows in the burn.
         ahead = self._burn_units // 4 if rate else max(self._burn_units * 2, self._taken_since * PREFETCH_FACTOR)
-        return min(WANTED_MAX, max(ahead, self.needed if rate else self.needed * PREFETCH_FACTOR))
+        ahead = max(ahead, self.needed if rate else self.needed * PREFETCH_FACTOR)
+        reserve = self.reserve if now_ns >= self._reserve_after_ns else 0
+        return min(WANTED_MAX, ahead), min(WANTED_MAX, ahead + reserve)
 
     def _give_back(self, now_ns: int, *, idle: bool) -> None:
         free = self.free
@@ -256,7 +274,11 @@ class Pool:
         quiet_ns = now_ns - self._last_change_ns
         rate = self.kind in RATE_KINDS
         unused = (idle and quiet_ns > IDLE_NS) or (rate and quiet_ns > RATE_IDLE_NS)
-        if self.closing or self.recalled or unused or self._lets_go:
+        if self.closing or self.recalled or self._lets_go:
+            self._return(free)
+            return
+        free -= self.reserve
+        if unused and free > 0:
             self._return(free)
         elif not rate and quiet_ns > IDLE_NS and free > 4 * self._burn_units:
             self._return(free - 2 * self._burn_units)

@@ -33,6 +33,10 @@ class Price:
         """The highest price in the output class."""
         return max(self.output, self.reasoning)
 
+    def dearest_nanos(self, tokens: int) -> int:
+        """The most that so many tokens can cost, whatever their classes and kinds."""
+        return -(-tokens * max(self.dearest_input, self.dearest_output) // TOKENS_PER_PRICE_UNIT)
+
     def cost_nanos(self, billed: Counts) -> int:
         """The exact sum of tokens times price, divided once, rounded down."""
         return (

@@ -31,7 +31,10 @@ class StopReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ServiceConfig:
-    """What the control service says of one service."""
+    """What the control service says of one service.
+
+    `outage_tokens_max`: for how many tokens it goes on when this node is cut off and its leases have lapsed; 0: none.
+    """
 
     name: str
     status: Status
@@ -45,6 +48,7 @@ class ServiceConfig:
     smallest_request_tokens: int = 16
     reserved_input_tpm: int = 0
     reserved_output_tpm: int = 0
+    outage_tokens_max: int = 0
     version: int = 0
 
     def refusal(self) -> Reason | None:

@@ -42,7 +42,7 @@ def authorise(
         return deny(report.request_id, refusal, config_version=config.version)
     if node.books.overfull:
         return deny(report.request_id, Reason.STORAGE_UNAVAILABLE, config_version=config.version)
-    if not node.leases_valid:
+    if not node.leases_valid and not node.goes_on(service):
         node.errands.exchange()
         return PARKED
     request = new_request(node, config, report, origin, part=node.new_part())
@@ -57,9 +57,9 @@ def authorise(
             node.ask_for(service, extension.want)
             return PARKED
     elif extension.held.input_tokens < input_tokens or ceiling < least:
-        return explain(node, service, request, input_tokens, least)
+        return explain(node, service, request, input_tokens, least) if node.leases_valid else PARKED
     node.hold(service, request, extension.held)
-    request.final = extension.want is None and _is_last(request)
+    request.final = extension.want is None and _is_last(node, request)
     request.expect_input(report.counts)
     service.open[report.request_id] = request
     node.books.begin(request)
@@ -76,37 +76,46 @@ def renew(node: Node, service: ServiceState, config: ServiceConfig, request: Req
         node.hold(service, request, extension.held)
         if request.ceiling_tokens > before:
             request.authorised = True
-            request.final = extension.want is None and _is_last(request)
-            return granted(node, config, request)
+            request.final = extension.want is None and _is_last(node, request)
+            return granted(node, service, config, request)
+        if node.goes_on(service):
+            # What it has is good for a little longer; what more there is, only control can say.
+            return granted(node, service, config, request) if request.output_tokens < before or capped else PARKED
         if extension.want is not None:
             node.ask_for(service, extension.want)
             return PARKED
     if request.output_tokens < before or capped:
         if request.final:
-            return None
+            return confirmed(node, service, config, request)
         request.final = True
-        return granted(node, config, request)
+        return granted(node, service, config, request)
     least = request.output_tokens + 1 - request.base_output_tokens
     return explain(node, service, request, input_tokens, least)
 
 
-def granted(node: Node, config: ServiceConfig, request: Request) -> Decision:
+def granted(node: Node, service: ServiceState, config: ServiceConfig, request: Request) -> Decision:
     """ALLOW, with the grant as it stands."""
-    grant = Grant(
-        request.ceiling_tokens, node.valid_for_ms(), request.final, request.resume_token(node.name, node.epoch)
-    )
+    valid_for_ms = node.grant_valid_for_ms(service)
+    grant = Grant(request.ceiling_tokens, valid_for_ms, request.final, request.resume_token(node.name, node.epoch))
     return Decision(request.request_id, grant=grant, config_version=config.version)
 
 
+def confirmed(node: Node, service: ServiceState, config: ServiceConfig, request: Request) -> Decision | None:
+    """A grant that does not change: its stream renews it, and where the node is cut off, saying it again does."""
+    return granted(node, service, config, request) if node.goes_on(service) else None
+
+
 def _extend(node: Node, service: ServiceState, request: Request, input_tokens: int) -> Extension:
-    offers = node.offers(service)
+    offers, tokens_max = node.means(service)
+    free = free_tokens(offers, request.price)
     target = output_target(
         request.output_tokens,
-        free_tokens(offers, request.price),
+        free if tokens_max is None else min(free, tokens_max),
         request.max_output_tokens,
         ceiling_tokens=request.ceiling_tokens,
     )
-    return extend(request.held, input_tokens, target - request.base_output_tokens, offers, request.price)
+    output_tokens = target - request.base_output_tokens
+    return extend(request.held, input_tokens, output_tokens, offers, request.price, tokens_max=tokens_max)
 
 
 def _worth_starting(config: ServiceConfig, request: Request) -> int:
@@ -115,8 +124,8 @@ def _worth_starting(config: ServiceConfig, request: Request) -> int:
     return least if request.max_output_tokens is None else min(least, request.max_output_tokens)
 
 
-def _is_last(request: Request) -> bool:
+def _is_last(node: Node, request: Request) -> bool:
     """Whether nothing beyond this ceiling can be expected: the server's own limit, or payers that have run dry."""
     if request.max_output_tokens is not None and request.ceiling_tokens >= request.max_output_tokens:
         return True
-    return request.ceiling_tokens - request.output_tokens < GRANT_TOKENS_MIN
+    return node.leases_valid and request.ceiling_tokens - request.output_tokens < GRANT_TOKENS_MIN

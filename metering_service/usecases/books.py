@@ -73,6 +73,12 @@ class Books:
         self._sweep: dict[Request, None] = {}
         self._when_swept: dict[Callable[[], None], None] = {}
         self.on_work: Callable[[], None] = lambda: None
+        self.alone_ns: int | None = None
+        """At this moment no other epoch had taken over yet: it is when the last commit was sent that succeeded."""
+
+    def now_ns(self) -> int:
+        """The moment at which a commit is sent."""
+        return self._clock.monotonic_ns()
 
     @property
     def overfull(self) -> bool:

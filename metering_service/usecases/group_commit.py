@@ -86,6 +86,7 @@ class GroupCommitter:
         batch = replace(batch, exchange_answered=self.exchange_answered)
         delay_s = RETRY_FIRST_S
         while True:
+            sent_ns = self._books.now_ns()
             try:
                 await self._storage.commit(self._node, self._epoch, batch)
                 break
@@ -94,6 +95,7 @@ class GroupCommitter:
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, RETRY_MAX_S)
         self.commit_no = batch.commit_no
+        self._books.alone_ns = sent_ns
         if gathering is not None:
             self._books.committed()
         return True

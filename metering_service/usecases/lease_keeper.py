@@ -63,11 +63,13 @@ class LeaseKeeper:
                 del self._node.leased[service.name]
                 continue
             idle = not service.open and not service.waiters
+            reserved = self._keeps_reserve(service, now_ns)
             for pool in service.all_pools():
                 if pool.lease_id in self._recalled:
                     pool.recalled = True
                     self._recalled.discard(pool.lease_id)
                 pool.closing = pool.closing or pool.is_idle(now_ns)
+                pool.reserve = service.reserve(pool.kind) if reserved else 0
                 statement = pool.statement(now_ns, idle=idle)
                 if statement is not None:
                     said.append(statement)
@@ -77,7 +79,10 @@ class LeaseKeeper:
     def answered(self, said: Sequence[Statement], answers: Sequence[Answer], asked_ns: int, valid_for_ns: int) -> None:
         """Take in an exchange. All leases hold for `valid_for_ns` from when the question was sent."""
         node = self._node
+        had_lapsed = not node.leases_valid
         node.leases_valid_until_ns = max(node.leases_valid_until_ns, asked_ns + valid_for_ns)
+        if had_lapsed and node.leases_valid:
+            node.end_outage()
         by_id = {answer.lease_id: answer for answer in answers}
         for statement in said:
             answer = by_id.get(statement.lease_id)
@@ -97,6 +102,13 @@ class LeaseKeeper:
                     self._close(service, pool, statement)
         for service in list(node.waiting.values()):
             retry(node, service)
+
+    def _keeps_reserve(self, service: ServiceState, now_ns: int) -> bool:
+        """Whether a service is in use, so that an outage would be felt; during one, what is there is kept."""
+        node = self._node
+        if service.open or service.waiters or not node.leases_valid:
+            return True
+        return now_ns - service.last_used_ns <= node.settings.reserve_kept_ns
 
     def _is_of_old(self, statement: Statement, answer: Answer) -> bool:
         """Whether it is about an earlier epoch's lease; that is then dealt with."""

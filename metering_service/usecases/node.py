@@ -2,10 +2,11 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from metering_service.domain.counts import Counts
 from metering_service.domain.funding import Offers, Want
+from metering_service.domain.outage import OutageAllowance, tokens_of
 from metering_service.domain.records import HeldUnits
 from metering_service.domain.request import EVERY_REPORT, Request
 from metering_service.usecases.books import Books
@@ -38,6 +39,13 @@ class Errands(Protocol):
 
     def look_for_successor(self, service: ServiceState, request: Request) -> None:
         """Look whether another node went on with a silent request, then settle it."""
+
+
+class Means(NamedTuple):
+    """What a service's payers have at hand, and how many tokens more may be granted of it; None: as far as it goes."""
+
+    offers: Offers
+    tokens_max: int | None
 
 
 class Node:
@@ -73,6 +81,7 @@ class Node:
         self.leases_valid_until_ns = 0
         self.control_answers = False
         """Whether the last lease exchange was answered."""
+        self._in_outage: list[ServiceState] = []
         self._parts = 0
 
     def service(self, name: str) -> ServiceState:
@@ -97,9 +106,48 @@ class Node:
         """How long grants hold from now on: no grant outlives the leases that it was taken from."""
         return max(0, self.leases_valid_until_ns - self.clock.monotonic_ns()) // 1_000_000
 
-    def offers(self, service: ServiceState) -> Offers:
-        """What a service's payers have at hand now."""
-        return service.offers(self.clock.monotonic_ns(), leases_valid=self.leases_valid)
+    def grant_valid_for_ms(self, service: ServiceState) -> int:
+        """As `valid_for_ms`; where a service goes on without control: while nobody else can use this node's leases."""
+        now_ns = self.clock.monotonic_ns()
+        if self._goes_on(service, now_ns):
+            return (self._alone_until_ns - now_ns) // 1_000_000
+        return self.valid_for_ms()
+
+    def goes_on(self, service: ServiceState) -> bool:
+        """Whether a service goes on although the leases have lapsed.
+
+        Control never ends a lease because time passed: it is this node's until another one takes the node over, through
+        the metering database. So nobody else spends what it has on lease as long as its commits succeed.
+        """
+        return self._goes_on(service, self.clock.monotonic_ns())
+
+    def means(self, service: ServiceState) -> Means:
+        """What a service's payers have at hand now, and how much of it may be used."""
+        now_ns = self.clock.monotonic_ns()
+        config, goes_on = service.config, self._goes_on(service, now_ns)
+        offers = service.offers(now_ns, leases_valid=now_ns < self.leases_valid_until_ns, goes_on=goes_on)
+        if config is None or not goes_on:
+            return Means(offers, None)
+        granted_tokens = service.outage.tokens if service.outage is not None else 0
+        return Means(offers, max(0, config.outage_tokens_max - granted_tokens))
+
+    def end_outage(self) -> None:
+        """Control has renewed the leases: the next outage begins anew."""
+        for service in self._in_outage:
+            service.outage = None
+        self._in_outage.clear()
+
+    def _goes_on(self, service: ServiceState, now_ns: int) -> bool:
+        config = service.config
+        if config is None or config.outage_tokens_max == 0:
+            return False
+        return 0 < self.leases_valid_until_ns <= now_ns < self._alone_until_ns
+
+    @property
+    def _alone_until_ns(self) -> int:
+        """Until then nobody who took this node over has given back what it holds, nor what it grants until then."""
+        alone_ns = self.books.alone_ns
+        return 0 if alone_ns is None else alone_ns + self.settings.outage_grant_ns
 
     def ask_for(self, service: ServiceState, want: Want) -> None:
         """Somebody waits for a lease."""
@@ -109,6 +157,11 @@ class Node:
     def hold(self, service: ServiceState, request: Request, held: HeldUnits) -> None:
         """Set aside what a request's new hold has more than its old one; ask for more before a lease runs out."""
         now_ns = self.clock.monotonic_ns()
+        if now_ns >= self.leases_valid_until_ns:
+            if service.outage is None:
+                service.outage = OutageAllowance()
+                self._in_outage.append(service)
+            service.outage.grant(request, tokens_of(held) - tokens_of(request.held))
         service.move(request, held, now_ns)
         if any(pool.is_low(now_ns) for pool in service.pools.values()):
             self.errands.exchange()

@@ -24,7 +24,7 @@ def explain(node: Node, service: ServiceState, request: Request, input_tokens: i
     """The denial of a request that needs so many tokens, all payers being confirmed to have too little free."""
     config = service.config
     assert config is not None
-    offers = node.offers(service)
+    offers = node.means(service).offers
     version = config.version
 
     def needs(offers_if: Offers) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from metering_service.domain.report import Phase, Report, problem
 from metering_service.domain.request import Request
 from metering_service.domain.resume import decode
 from metering_service.domain.service import ServiceConfig, Status
-from metering_service.usecases.admission import authorise, granted, new_request, renew
+from metering_service.usecases.admission import authorise, confirmed, granted, new_request, renew
 from metering_service.usecases.moving import is_elsewhere
 from metering_service.usecases.node import Node
 from metering_service.usecases.service_state import ServiceState
@@ -125,7 +125,7 @@ def _authorise(
         return deny(report.request_id, refusal, config_version=config.version)
     if not request.authorised:
         return renew(node, service, config, request)
-    return granted(node, config, request)
+    return granted(node, service, config, request)
 
 
 def _hear(node: Node, service: ServiceState, request: Request, waiter: Waiter) -> None:
@@ -168,5 +168,5 @@ def _progress(node: Node, service: ServiceState, config: ServiceConfig, request:
         return deny(request.request_id, refusal, config_version=config.version)
     grown = request.counts.input_class > request.held.input_tokens
     if not grown and not is_past_half(request.output_tokens, request.ceiling_tokens):
-        return None
+        return confirmed(node, service, config, request)
     return renew(node, service, config, request)

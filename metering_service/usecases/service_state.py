@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from metering_service.domain.funding import NOTHING, Offer, Offers
+from metering_service.domain.outage import OutageAllowance
 from metering_service.domain.pool import Pool
 from metering_service.domain.price import Price
 from metering_service.domain.records import BudgetKind, HeldUnits
@@ -31,6 +32,7 @@ class ServiceState:
         "last_used_ns",
         "name",
         "open",
+        "outage",
         "pools",
         "waiters",
     )
@@ -46,6 +48,8 @@ class ServiceState:
         self.finished: dict[str, Request] = {}
         # A list: an empty deque would be half of what a service that is merely known takes.
         self.waiters: list[Waiter] = []
+        self.outage: OutageAllowance | None = None
+        """Made when it is needed first."""
         self.last_used_ns = 0
         self._new_id = new_id
 
@@ -91,24 +95,38 @@ class ServiceState:
         yield from self.pools.values()
         yield from self.draining
 
-    def offers(self, now_ns: int, *, leases_valid: bool) -> Offers:
-        """What each payer has at hand. Without valid leases: nothing yet."""
+    def offers(self, now_ns: int, *, leases_valid: bool, goes_on: bool = False) -> Offers:
+        """What each payer has at hand. Without valid leases: nothing yet.
+
+        `goes_on`: quantities on lease are used all the same. A rate is not, nor passed over: only control knows of it.
+        """
         config = self.config
         assert config is not None
-        rate = config.reservation_pays
+        rate, quantity = config.reservation_pays, leases_valid or goes_on
         return Offers(
             self._offer(BudgetKind.RESERVATION_INPUT, now_ns, leases_valid, rate and config.reserved_input_tpm > 0),
             self._offer(BudgetKind.RESERVATION_OUTPUT, now_ns, leases_valid, rate and config.reserved_output_tpm > 0),
-            self._offer(BudgetKind.TRIAL, now_ns, leases_valid, config.trial_pays),
-            self._offer(BudgetKind.MONEY, now_ns, leases_valid, config.postpaid_pays),
+            self._offer(BudgetKind.TRIAL, now_ns, quantity, config.trial_pays),
+            self._offer(BudgetKind.MONEY, now_ns, quantity, config.postpaid_pays),
         )
 
-    def _offer(self, kind: BudgetKind, now_ns: int, leases_valid: bool, pays: bool) -> Offer:
-        """Nothing, finally, of a payer that does not pay; nothing yet, without a lease or where it may have lapsed."""
+    def reserve(self, kind: BudgetKind) -> int:
+        """Units that suffice to go on for as long as an outage of the control service lets it."""
+        config = self.config
+        if config is None or config.reservation_pays:
+            return 0
+        if kind is BudgetKind.TRIAL and config.trial_pays:
+            return config.outage_tokens_max
+        if kind is BudgetKind.MONEY and config.postpaid_pays:
+            return config.price.dearest_nanos(config.outage_tokens_max)
+        return 0
+
+    def _offer(self, kind: BudgetKind, now_ns: int, usable: bool, pays: bool) -> Offer:
+        """Nothing, finally, of a payer that does not pay; nothing yet, without a lease or where it may not be used."""
         if not pays:
             return NOTHING
         pool = self.pools.get(kind)
-        return pool.offer(now_ns) if pool is not None and leases_valid else UNKNOWN
+        return pool.offer(now_ns) if pool is not None and usable else UNKNOWN
 
     def move(self, request: Request, held: HeldUnits, now_ns: int) -> None:
         """Set aside what a request's new hold has more than its old one."""

@@ -97,7 +97,9 @@ class Session:
             raise SequenceGap(self._last_sequence + 1, first_sequence)
         mark = self._next_mark()
         mark.expect()
-        sequence, following, books = self._last_sequence, self._following, self._node.books
+        # While the node is cut off, what goes on is answered by name.
+        following = self._following if self._node.leases_valid else {}
+        sequence, books = self._last_sequence, self._node.books
         counted = False
         for report in reports:
             sequence += 1

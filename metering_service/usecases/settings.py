@@ -18,6 +18,13 @@ class NodeSettings:
     """A finish with tokens beyond its hold waits at most so long for payers before they become debt or unfunded."""
     resume_window_ns: int = 30 * SECOND
     """A request that no stream speaks of stays open for so long."""
+    outage_grant_ns: int = 10 * SECOND
+    """Cut off from control, a grant holds so long after the last commit, before which nobody had taken this node over.
+
+    Well below the resume window: whoever takes it over then waits that long before what was held for a grant is free.
+    """
+    reserve_kept_ns: int = 60 * SECOND
+    """A service that no report names for so long needs no reserve for an outage."""
     finished_kept_ns: int = 60 * SECOND
     finished_kept_max: int = 20_000
     """Finished requests are remembered in memory for repeats; beyond that the database is asked."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from metering_service.domain.decision import Decision, deny
 from metering_service.domain.funding import extend
 from metering_service.domain.lineage import final_tally
+from metering_service.domain.outage import tokens_of
 from metering_service.domain.records import RequestRecord, SettlementState
 from metering_service.domain.report import Phase
 from metering_service.domain.request import EVERY_REPORT, Request
@@ -28,7 +29,10 @@ def settle(node: Node, service: ServiceState, request: Request, state: Settlemen
     """Book, and keep the request in memory for repeats, unless a later part of it has taken its place there."""
     request.state = state
     request.quiet_tokens = EVERY_REPORT
+    held = request.held
     node.books.settle(service, request)
+    if service.outage is not None:
+        service.outage.settle(request, tokens_of(held) - tokens_of(request.held))
     node.silent.pop(request, None)
     known = service.open if request.request_id in service.open else service.finished
     if known.get(request.request_id) is not request:
@@ -99,9 +103,14 @@ def _fund_excess(node: Node, service: ServiceState, request: Request, *, may_wai
     counts, held = request.counts, request.held
     if counts.input_class <= held.input_tokens and counts.output_class <= held.output_ceiling_tokens:
         return True
-    extension = extend(held, counts.input_class, counts.output_class, node.offers(service), request.price)
+    offers, tokens_max = node.means(service)
+    extension = extend(held, counts.input_class, counts.output_class, offers, request.price, tokens_max=tokens_max)
     if extension.want is not None and may_wait:
         node.ask_for(service, extension.want)
+        return False
+    missing = counts.input_class - held.input_tokens, counts.output_class - held.output_ceiling_tokens
+    if tokens_max is not None and sum(max(0, tokens) for tokens in missing) > tokens_max and may_wait:
+        # Without control no more may be used of what is there; should it be back in time, it finds payers.
         return False
     if request.authorised and request.settle_us is None:
         # Output beyond its ceiling is overrun, whoever pays for it in the end.

@@ -62,6 +62,8 @@ class Overflow(StrEnum):
     refuse = "refuse"
 
 
+_OUTAGE_HELP = "Tokens that a node may go on with while it is cut off from the control service; 0: it denies."
+
 _OVERFLOWS = {
     Overflow.bill: reservation_pb2.OVERFLOW_POLICY_BILL_BY_TOKEN,
     Overflow.refuse: reservation_pb2.OVERFLOW_POLICY_REFUSE,
@@ -118,6 +120,7 @@ def create(
     display_name: Annotated[str, typer.Option(help="A name for people.")] = "",
     team: Annotated[str, typer.Option(help="The team that uses it.")] = "",
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label; repeatable.")] = None,
+    outage_tokens: Annotated[int, typer.Option(min=0, help=_OUTAGE_HELP)] = 0,
     claim_trial: Annotated[bool, typer.Option("--claim-trial", help="Claim the model's free trial.")] = False,
     enable_postpaid: Annotated[bool, typer.Option("--enable-postpaid", help="Enable pay-as-you-go.")] = False,
     control: ControlOption = DEFAULT_CONTROL,
@@ -131,6 +134,8 @@ def create(
         display_name=display_name,
         team=team,
         labels=_labels(label or []),
+        outage_policy=_outage_policy(outage_tokens),
+        outage_tokens_max=outage_tokens,
         idempotency_key=key_or_new(idempotency_key),
     )
     if claim_trial or enable_postpaid:
@@ -138,6 +143,35 @@ def create(
         request.billing.enable_postpaid = enable_postpaid
     with control_channel(control) as channel:
         _print(_Stub(channel).CreateInferenceService(request, timeout=TIMEOUT_S).inference_service, json=json)
+
+
+@app.command()
+def update(
+    service: ServiceArgument,
+    *,
+    display_name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
+    team: Annotated[str | None, typer.Option(help="The team that uses it.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label, in place of all it has; repeatable.")
+    ] = None,
+    outage_tokens: Annotated[int | None, typer.Option(min=0, help=_OUTAGE_HELP)] = None,
+    control: ControlOption = DEFAULT_CONTROL,
+    idempotency_key: KeyOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Changes what is said of a service, default ones included; what is left out stays."""
+    request = lifecycle_service_pb2.UpdateInferenceServiceRequest(
+        name=service,
+        display_name=display_name,
+        team=team,
+        labels=lifecycle_service_pb2.LabelMap(labels=_labels(label)) if label else None,
+        outage_tokens_max=outage_tokens,
+        idempotency_key=key_or_new(idempotency_key),
+    )
+    if outage_tokens is not None:
+        request.outage_policy = _outage_policy(outage_tokens)
+    with control_channel(control) as channel:
+        _print(_Stub(channel).UpdateInferenceService(request, timeout=TIMEOUT_S).inference_service, json=json)
 
 
 @app.command()
@@ -216,6 +250,11 @@ def reserve(
         if answer.postpaid_enabled:
             out.print("The purchase enabled pay-as-you-go for tokens beyond the reservation.")
         _print(answer.inference_service, json=False)
+
+
+def _outage_policy(tokens_max: int) -> inference_service_pb2.OutagePolicy.ValueType:
+    continues, denies = inference_service_pb2.OUTAGE_POLICY_CONTINUE, inference_service_pb2.OUTAGE_POLICY_DENY
+    return continues if tokens_max else denies
 
 
 def _labels(pairs: list[str]) -> dict[str, str]:

@@ -94,6 +94,9 @@ def service_facts(service: inference_service_pb2.InferenceService) -> Table:
             f"{service.reserved_input_tokens_per_minute:,} input and "
             f"{service.reserved_output_tokens_per_minute:,} output tokens per minute"
         )
+    outage = "DENY"
+    if service.outage_policy == inference_service_pb2.OUTAGE_POLICY_CONTINUE:
+        outage = f"CONTINUE, {service.outage_tokens_max:,} tokens a node"
     return facts(
         ("service", f"[bold]{service.name}[/]"),
         ("display name", service.display_name),
@@ -104,6 +107,7 @@ def service_facts(service: inference_service_pb2.InferenceService) -> Table:
         ("pay-as-you-go", inference_service_pb2.PostpaidState.Name(service.postpaid).removeprefix("POSTPAID_STATE_")),
         ("free trial", trial_text),
         ("reserved", reserved),
+        ("in an outage", outage),
         ("labels", ", ".join(f"{key}={value}" for key, value in sorted(service.labels.items()))),
     )
 

@@ -88,6 +88,16 @@ def test_a_custom_service_buys_reserved_capacity(running: Up, llama: str) -> Non
     assert [found["name"] for found in listed["inference_services"]] == ["accounts/buyer/services/chat-prod"]
 
 
+def test_a_service_is_told_to_go_on_in_an_outage(running: Up, llama: str) -> None:
+    """When it is created, or later; 0 tokens take it back."""
+    running.tallygate("account", "create", "steady")
+    created = running.tallygate("service", "create", "steady/chat", "--model", llama, "--outage-tokens", "50000")
+    assert "CONTINUE, 50,000 tokens a node" in created.out
+    team = running.tallygate("service", "update", "steady/chat", "--team", "blue")
+    assert "CONTINUE, 50,000 tokens a node" in team.out
+    assert "DENY" in running.tallygate("service", "update", "steady/chat", "--outage-tokens", "0").out
+
+
 def test_a_list_shows_default_services_too(running: Up, llama: str) -> None:
     """An account's list includes what nobody has acted on yet."""
     running.tallygate("account", "create", "fresh")

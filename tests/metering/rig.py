@@ -11,7 +11,7 @@ from metering_service.domain.errors import StorageUnavailable
 from metering_service.domain.records import CommitBatch
 from metering_service.domain.report import Phase, Report
 from metering_service.domain.request import Request
-from metering_service.usecases.books import Books
+from metering_service.usecases.books import Books, Gathering
 from metering_service.usecases.configuration import take_config
 from metering_service.usecases.lease_keeper import LeaseKeeper
 from metering_service.usecases.node import Node
@@ -29,6 +29,7 @@ from tests.metering.wire import report_to
 
 T = TypeVar("T")
 BEAT_MS = 20
+HEARTBEAT_NS = 2_000_000_000
 LONG_BEAT_MS = 250
 CHECKPOINT_BEATS = 4
 EXCHANGES_PER_PUMP = 4
@@ -74,6 +75,7 @@ class Rig:
         self._later: list[tuple[ServiceState, str]] = []
         self._endings: list[tuple[ServiceState, Request]] = []
         self.new_ids = NewIds(settings.new_ids_max)
+        self._gathering: Gathering | None = None
         self._unsent: CommitBatch | None = None
         self._commit_no = 0
         self._beats = 0
@@ -150,16 +152,21 @@ class Rig:
     def commit(self, *, checkpoints: bool = True) -> bool:
         """A group commit, and another for what follows from it; whether all that had gathered is in the database."""
         if self._unsent is None:
-            gathering = self.books.gather(checkpoints=checkpoints)
-            if gathering is None:
+            self._gathering = self.books.gather(checkpoints=checkpoints)
+            if self._gathering is not None:
+                self._unsent = self._gathering.batch(self._commit_no + 1)
+            elif self.books.now_ns() - (self.books.alone_ns or 0) >= HEARTBEAT_NS:
+                self._unsent = CommitBatch(self._commit_no + 1)
+            else:
                 return True
-            self._unsent = gathering.batch(self._commit_no + 1)
         try:
             now(self.database.commit(self.node.name, self.node.epoch, self._unsent))
         except StorageUnavailable:
             return False
         self._commit_no, self._unsent = self._unsent.commit_no, None
-        self.books.committed()
+        self.books.alone_ns = self.books.now_ns()
+        if self._gathering is not None:
+            self.books.committed()
         if self._look_ups and not self.database.down:
             self.look()
             return self.commit(checkpoints=checkpoints)

@@ -72,6 +72,11 @@ def check_nodes(world: "World") -> None:
         for service in node.services.values():
             requests = {*service.open.values(), *service.finished.values()}
             requests |= {request for request, its in node.silent.items() if its is service}
+            if service.config is not None and service.outage is not None and node.goes_on(service):
+                granted, most = service.outage.tokens, service.config.outage_tokens_max
+                world.check(
+                    granted <= most, f"{process.party}: {granted} tokens of {service.name} in an outage of {most}"
+                )
             for kind, pool in service.pools.items():
                 held = sum(_held(request)[kind] for request in requests)
                 whose = f"{process.party}: {kind} of {service.name}"

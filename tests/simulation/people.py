@@ -10,6 +10,7 @@ from control_service.domain.account import Account, LedgerEntryKind, OverduePoli
 from control_service.domain.errors import ControlError, StorageUnavailableError
 from control_service.domain.model import ReservationPrice, TrialOffer
 from control_service.domain.reservation import OverflowPolicy, ReservationTerms
+from control_service.domain.service import OutagePolicy
 from control_service.usecases.accounts import Line, NewAccount, create_account, pay
 from control_service.usecases.billing import disable_postpaid, enable_postpaid, set_suspended
 from control_service.usecases.catalogue import NewModel, NewPrice, create_model, publish_price
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 ACCOUNTS = ("acme", "beta")
 TRIAL, PAID, RESERVED, ALL = "trial", "paid", "reserved", "all"
+SERVICES = (("acme", TRIAL), ("acme", PAID), ("acme", RESERVED), ("beta", ALL))
 DAY_US = 86_400_000_000
 
 
@@ -64,18 +66,21 @@ class People:
             new = NewAccount(account_id, "", "USD", chance.pick((0, 0, 500)), 10, chance.pick(list(OverduePolicy)))
             await self._globally(lambda tx, act, new=new: create_account(tx, new, act))  # type: ignore[misc]
             await self._pay(account_id, chance.integer(8_000, 40_000))
-        await self._create("acme", TRIAL, InitialBilling(claim_free_trial=True))
-        await self._create("acme", PAID, InitialBilling(enable_postpaid=True))
-        await self._create("acme", RESERVED, InitialBilling(reservation=self._terms(OverflowPolicy.REFUSE)))
-        billing = InitialBilling(claim_free_trial=True, reservation=self._terms(OverflowPolicy.BILL_BY_TOKEN))
-        await self._create("beta", ALL, billing)
+        goes_on = chance.pick(SERVICES)
+        outage_tokens = chance.pick((1, 100, 1_000, 100_000))
+        reserved = InitialBilling(reservation=self._terms(OverflowPolicy.REFUSE))
+        both = InitialBilling(claim_free_trial=True, reservation=self._terms(OverflowPolicy.BILL_BY_TOKEN))
+        billings = (InitialBilling(claim_free_trial=True), InitialBilling(enable_postpaid=True), reserved, both)
+        for (account_id, service_id), billing in zip(SERVICES, billings, strict=True):
+            tokens_max = outage_tokens if (account_id, service_id) == goes_on else 0
+            await self._create(account_id, service_id, billing, tokens_max)
 
     async def trouble(self) -> None:
         """What they do all day. What they have begun they finish."""
         chance, note = self._world.chance, self._world.chance.note
         while not chance.calm:
             await asyncio.sleep(chance.uniform(0.8, 5.0))
-            account_id, service_id = chance.pick((("acme", TRIAL), ("acme", PAID), ("acme", RESERVED), ("beta", ALL)))
+            account_id, service_id = chance.pick(SERVICES)
             what, deed = chance.pick(self._deeds)
             try:
                 await deed(account_id, service_id)
@@ -85,8 +90,9 @@ class People:
             note(what)
             self._world.note(f"{what} of {account_id}/{service_id}")
 
-    async def _create(self, account_id: str, service_id: str, billing: InitialBilling) -> None:
-        new = NewService(service_id, "llama", "", "", {})
+    async def _create(self, account_id: str, service_id: str, billing: InitialBilling, outage_tokens: int) -> None:
+        policy = OutagePolicy.CONTINUE if outage_tokens else OutagePolicy.DENY
+        new = NewService(service_id, "llama", "", "", {}, policy, outage_tokens)
         await self._of(account_id, lambda tx, account, act: create_with_billing(tx, account, new, billing, act))
         if billing.reservation is not None:
             self._reservations[account_id, service_id] = 1

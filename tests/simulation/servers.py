@@ -42,6 +42,8 @@ class Job:
     """Of both classes, at least so many are durable."""
     ceiling_tokens: int = 0
     token: bytes = b""
+    valid_until_s: float = 0.0
+    """By its grant alone; its stream renews it for as long as its node has word of control."""
     begun: bool = False
     denied: bool = False
     must_stop: bool = False
@@ -88,6 +90,8 @@ class _Line:
     durable: int = 0
     unacknowledged: deque[tuple[int, Job, int, int]] = field(default_factory=deque)
     sent_at: deque[tuple[int, float]] = field(default_factory=deque)
+    said_at: dict[int, float] = field(default_factory=dict)
+    """When each report was sent that is not known to be answered."""
     valid_until_s: float = 0.0
     last_heard_s: float = 0.0
 
@@ -137,7 +141,7 @@ class InferenceServer:
         while job.output_tokens < job.target_tokens:
             await asyncio.sleep(chance.uniform(0.02, 0.6))
             line = self.line
-            valid = line is not None and self.world.loop.now_s < line.valid_until_s
+            valid = line is not None and self.world.loop.now_s < max(line.valid_until_s, job.valid_until_s)
             most = job.ceiling_tokens if valid and not job.must_stop else job.output_tokens
             if job.late and chance.once_in(4):
                 most = max(most, job.output_tokens + chance.integer(1, 40))
@@ -198,6 +202,7 @@ class InferenceServer:
             return
         line.sent += 1
         line.sent_at.append((line.sent, self.world.loop.now_s))
+        line.said_at[line.sent] = self.world.loop.now_s
         line.unacknowledged.append((line.sent, job, phase, job.total_tokens))
         if phase != AUTHORIZE:
             job.said_tokens = max(job.said_tokens, job.total_tokens)
@@ -233,6 +238,10 @@ class InferenceServer:
             job = self.jobs.get(decision.request_id)
             if job is not None:
                 self._obey(job, decision)
+                asked_s = line.said_at.get(decision.sequence)
+                if decision.HasField("grant") and asked_s is not None:
+                    job.valid_until_s = asked_s + decision.grant.valid_for.ToMilliseconds() / 1_000
+        line.said_at = {sequence: sent_s for sequence, sent_s in line.said_at.items() if sequence > line.answered}
         while line.unacknowledged and line.unacknowledged[0][0] <= line.durable:
             _, job, phase, tokens = line.unacknowledged.popleft()
             if phase != AUTHORIZE:

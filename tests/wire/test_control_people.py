@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from control_service.domain.errors import Reason
@@ -15,6 +16,9 @@ from tests.wire.control_failures import failure
 from tests.wire.control_fleet import running_control
 
 SERVICE = "accounts/acme/services/default-llama"
+UNSPECIFIED = inference_service_pb2.OUTAGE_POLICY_UNSPECIFIED
+DENY = inference_service_pb2.OUTAGE_POLICY_DENY
+CONTINUE = inference_service_pb2.OUTAGE_POLICY_CONTINUE
 
 
 async def test_a_repeat_is_answered_byte_for_byte(tmp_path: Path) -> None:
@@ -186,6 +190,41 @@ async def test_withdrawing_and_leaving_out_differ(tmp_path: Path) -> None:
             lifecycle.UpdateInferenceServiceRequest(name=SERVICE, labels=lifecycle.LabelMap())
         )
         assert dict(cleared.inference_service.labels) == {}
+
+
+@pytest.mark.parametrize(
+    ("policy", "tokens_max", "wrong"),
+    [
+        (CONTINUE, 1, []),
+        (CONTINUE, 10**9, []),
+        (CONTINUE, 0, ["outage_tokens_max"]),
+        (CONTINUE, 10**9 + 1, ["outage_tokens_max"]),
+        (CONTINUE, -1, ["outage_tokens_max"]),
+        (DENY, 0, []),
+        (DENY, 1, ["outage_tokens_max"]),
+        (UNSPECIFIED, 0, []),
+        (UNSPECIFIED, 1, ["outage_tokens_max"]),
+        (3, 0, ["outage_policy"]),
+    ],
+)
+async def test_an_outage_policy_comes_with_its_bound(
+    tmp_path: Path, policy: Any, tokens_max: int, wrong: list[str]
+) -> None:
+    """CONTINUE needs one, nothing else may have one; when a service is created, and when it is changed."""
+    async with running_control(tmp_path) as control:
+        await control.stock()
+        name = "accounts/acme/services/chat"
+        said = {"outage_policy": policy, "outage_tokens_max": tokens_max}
+        create = lifecycle.CreateInferenceServiceRequest(name=name, model="models/llama", **said)
+        update = lifecycle.UpdateInferenceServiceRequest(name=SERVICE, **said)
+        if wrong:
+            assert (await failure(control.lifecycle.CreateInferenceService(create))).fields == wrong
+            assert (await failure(control.lifecycle.UpdateInferenceService(update))).fields == wrong
+            return
+        created = (await control.lifecycle.CreateInferenceService(create)).inference_service
+        updated = (await control.lifecycle.UpdateInferenceService(update)).inference_service
+        for service in (created, updated):
+            assert (service.outage_policy, service.outage_tokens_max) == (policy or DENY, tokens_max)
 
 
 def test_reasons_are_those_of_the_contract() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from tallygate.control.v1 import config_pb2, inference_service_pb2
+from metering_service.api.fleet_codec import config_from
+from tallygate.control.v1 import config_pb2, inference_service_pb2, lifecycle_service_pb2
 from tallygate.control.v1 import fleet_service_pb2 as pb
 from tests.wire.control_fleet import SERVICE, Control, WireNode, running_control, wire_node
 
@@ -44,6 +45,23 @@ async def test_an_unknown_name_is_told_when_it_comes_into_existence(control: Con
         await node.subscribe(name)
         await control.create_service(name)
         await node.until(lambda: node.services[name].resolution == config_pb2.RESOLUTION_FOUND)
+
+
+async def test_nodes_are_told_of_an_outage_policy(control: Control) -> None:
+    """As soon as it changes; and a node reads what it is told."""
+    async with wire_node(control) as node:
+        await node.subscribe(SERVICE)
+        before = node.services[SERVICE]
+        assert before.outage_policy == inference_service_pb2.OUTAGE_POLICY_DENY
+        await control.lifecycle.UpdateInferenceService(
+            lifecycle_service_pb2.UpdateInferenceServiceRequest(
+                name=SERVICE, outage_policy=inference_service_pb2.OUTAGE_POLICY_CONTINUE, outage_tokens_max=70
+            )
+        )
+        await node.until(lambda: node.services[SERVICE].version > before.version)
+        told = node.services[SERVICE]
+        assert told.outage_policy == inference_service_pb2.OUTAGE_POLICY_CONTINUE
+        assert (config_from(before).outage_tokens_max, config_from(told).outage_tokens_max) == (0, 70)
 
 
 async def test_activating_ends_when_the_live_node_acknowledges(control: Control) -> None:

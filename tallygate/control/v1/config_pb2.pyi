@@ -71,6 +71,7 @@ class ServiceConfig(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     RESERVED_INPUT_TOKENS_PER_MINUTE_FIELD_NUMBER: _builtins.int
     RESERVED_OUTPUT_TOKENS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    OUTAGE_TOKENS_MAX_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name that the node subscribed to."""
     resolution: Global___Resolution.ValueType
@@ -101,6 +102,8 @@ class ServiceConfig(_message.Message):
     """Active reservations' sum, input class, tokens per minute: for a sensible retry_after."""
     reserved_output_tokens_per_minute: _builtins.int
     """Active reservations' sum, output class, tokens per minute."""
+    outage_tokens_max: _builtins.int
+    """With CONTINUE: for how many tokens, each outage; otherwise 0."""
     @_builtins.property
     def stop_reasons(self) -> _containers.RepeatedScalarFieldContainer[_inference_service_pb2.StopReason.ValueType]:
         """Why it is STOPPED."""
@@ -128,10 +131,11 @@ class ServiceConfig(_message.Message):
         version: _builtins.int = ...,
         reserved_input_tokens_per_minute: _builtins.int = ...,
         reserved_output_tokens_per_minute: _builtins.int = ...,
+        outage_tokens_max: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["price", b"price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["debt_allowed", b"debt_allowed", "model", b"model", "name", b"name", "outage_policy", b"outage_policy", "postpaid_pays", b"postpaid_pays", "price", b"price", "reservation_pays", b"reservation_pays", "reserved_input_tokens_per_minute", b"reserved_input_tokens_per_minute", "reserved_output_tokens_per_minute", b"reserved_output_tokens_per_minute", "resolution", b"resolution", "smallest_request_tokens", b"smallest_request_tokens", "status", b"status", "stop_reasons", b"stop_reasons", "trial_pays", b"trial_pays", "uid", b"uid", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["debt_allowed", b"debt_allowed", "model", b"model", "name", b"name", "outage_policy", b"outage_policy", "outage_tokens_max", b"outage_tokens_max", "postpaid_pays", b"postpaid_pays", "price", b"price", "reservation_pays", b"reservation_pays", "reserved_input_tokens_per_minute", b"reserved_input_tokens_per_minute", "reserved_output_tokens_per_minute", b"reserved_output_tokens_per_minute", "resolution", b"resolution", "smallest_request_tokens", b"smallest_request_tokens", "status", b"status", "stop_reasons", b"stop_reasons", "trial_pays", b"trial_pays", "uid", b"uid", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

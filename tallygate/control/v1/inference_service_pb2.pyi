@@ -185,15 +185,29 @@ class _OutagePolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OutagePo
     OUTAGE_POLICY_UNSPECIFIED: _OutagePolicy.ValueType  # 0
     """Not said: DENY applies."""
     OUTAGE_POLICY_DENY: _OutagePolicy.ValueType  # 1
-    """Deny with CONTROL_UNREACHABLE. The default, and so far the only one."""
+    """Deny with CONTROL_UNREACHABLE. The default."""
+    OUTAGE_POLICY_CONTINUE: _OutagePolicy.ValueType  # 2
+    """Go on with what the node has on lease of the free trial and the account's money, for at most `outage_tokens_max`
+    tokens a node and outage; then deny with CONTROL_UNREACHABLE. While the service is in use, its nodes lease that much
+    beforehand. Such a node hears of no stop, price or end of a term. A service with an active reservation is denied all
+    the same: nobody can say what its rate has free, and no payer is passed over unasked.
+    """
 
 class OutagePolicy(_OutagePolicy, metaclass=_OutagePolicyEnumTypeWrapper):
-    """What nodes do when they cannot reach the control service and their leases are used up."""
+    """What a node does with a service's requests once it has not reached the control service for so long that its leases
+    have lapsed. Until then, 20 s, it goes on with what it has on lease, whatever the policy.
+    """
 
 OUTAGE_POLICY_UNSPECIFIED: OutagePolicy.ValueType  # 0
 """Not said: DENY applies."""
 OUTAGE_POLICY_DENY: OutagePolicy.ValueType  # 1
-"""Deny with CONTROL_UNREACHABLE. The default, and so far the only one."""
+"""Deny with CONTROL_UNREACHABLE. The default."""
+OUTAGE_POLICY_CONTINUE: OutagePolicy.ValueType  # 2
+"""Go on with what the node has on lease of the free trial and the account's money, for at most `outage_tokens_max`
+tokens a node and outage; then deny with CONTROL_UNREACHABLE. While the service is in use, its nodes lease that much
+beforehand. Such a node hears of no stop, price or end of a term. A service with an active reservation is denied all
+the same: nobody can say what its rate has free, and no payer is passed over unasked.
+"""
 Global___OutagePolicy: _TypeAlias = OutagePolicy  # noqa: Y015
 
 @_typing.final
@@ -241,6 +255,7 @@ class InferenceService(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     DELETE_TIME_FIELD_NUMBER: _builtins.int
+    OUTAGE_TOKENS_MAX_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `accounts/{account}/services/{service}`. A default service is named
     `accounts/{account}/services/default-{model}`; the prefix `default-` is reserved for them. Names are never reused.
@@ -267,6 +282,8 @@ class InferenceService(_message.Message):
     """What nodes do when they cannot reach the control service."""
     config_version: _builtins.int
     """Version of the configuration that nodes were last told. Output only."""
+    outage_tokens_max: _builtins.int
+    """With CONTINUE: its bound, see there; 1 to 1,000,000,000. Otherwise 0."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Free labels of its owner; at most 16."""
@@ -317,10 +334,11 @@ class InferenceService(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         delete_time: _timestamp_pb2.Timestamp | None = ...,
+        outage_tokens_max: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "free_trial", b"free_trial", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing_modes", b"billing_modes", "config_version", b"config_version", "create_time", b"create_time", "delete_time", b"delete_time", "display_name", b"display_name", "free_trial", b"free_trial", "kind", b"kind", "labels", b"labels", "model", b"model", "name", b"name", "outage_policy", b"outage_policy", "postpaid", b"postpaid", "reserved_input_tokens_per_minute", b"reserved_input_tokens_per_minute", "reserved_output_tokens_per_minute", b"reserved_output_tokens_per_minute", "status", b"status", "stop_reasons", b"stop_reasons", "team", b"team", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing_modes", b"billing_modes", "config_version", b"config_version", "create_time", b"create_time", "delete_time", b"delete_time", "display_name", b"display_name", "free_trial", b"free_trial", "kind", b"kind", "labels", b"labels", "model", b"model", "name", b"name", "outage_policy", b"outage_policy", "outage_tokens_max", b"outage_tokens_max", "postpaid", b"postpaid", "reserved_input_tokens_per_minute", b"reserved_input_tokens_per_minute", "reserved_output_tokens_per_minute", b"reserved_output_tokens_per_minute", "status", b"status", "stop_reasons", b"stop_reasons", "team", b"team", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -121,6 +121,7 @@ class CreateInferenceServiceRequest(_message.Message):
     OUTAGE_POLICY_FIELD_NUMBER: _builtins.int
     BILLING_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    OUTAGE_TOKENS_MAX_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`accounts/{account}/services/{service}`; the id `[a-z0-9][a-z0-9-]{0,62}`, not beginning with `default-`. Required."""
     model: _builtins.str
@@ -133,6 +134,8 @@ class CreateInferenceServiceRequest(_message.Message):
     """See OutagePolicy."""
     idempotency_key: _builtins.str
     """See AccountService."""
+    outage_tokens_max: _builtins.int
+    """With CONTINUE: its bound, 1 to 1,000,000,000; required there. Otherwise 0."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Free labels; at most 16."""
@@ -152,10 +155,11 @@ class CreateInferenceServiceRequest(_message.Message):
         outage_policy: _inference_service_pb2.OutagePolicy.ValueType = ...,
         billing: Global___InitialBilling | None = ...,
         idempotency_key: _builtins.str = ...,
+        outage_tokens_max: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["billing", b"billing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing", b"billing", "display_name", b"display_name", "idempotency_key", b"idempotency_key", "labels", b"labels", "model", b"model", "name", b"name", "outage_policy", b"outage_policy", "team", b"team"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing", b"billing", "display_name", b"display_name", "idempotency_key", b"idempotency_key", "labels", b"labels", "model", b"model", "name", b"name", "outage_policy", b"outage_policy", "outage_tokens_max", b"outage_tokens_max", "team", b"team"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -363,6 +367,7 @@ class UpdateInferenceServiceRequest(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     OUTAGE_POLICY_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    OUTAGE_TOKENS_MAX_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`accounts/{account}/services/{service}`. Required."""
     display_name: _builtins.str
@@ -373,6 +378,8 @@ class UpdateInferenceServiceRequest(_message.Message):
     """New policy, if given."""
     idempotency_key: _builtins.str
     """See AccountService."""
+    outage_tokens_max: _builtins.int
+    """The new policy's bound: with CONTINUE 1 to 1,000,000,000, required there; with DENY 0, or left out."""
     @_builtins.property
     def labels(self) -> Global___LabelMap:
         """New labels in place of the old, if given."""
@@ -386,17 +393,22 @@ class UpdateInferenceServiceRequest(_message.Message):
         labels: Global___LabelMap | None = ...,
         outage_policy: _inference_service_pb2.OutagePolicy.ValueType = ...,
         idempotency_key: _builtins.str = ...,
+        outage_tokens_max: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_team", b"_team", "display_name", b"display_name", "labels", b"labels", "team", b"team"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_outage_tokens_max", b"_outage_tokens_max", "_team", b"_team", "display_name", b"display_name", "labels", b"labels", "outage_tokens_max", b"outage_tokens_max", "team", b"team"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_team", b"_team", "display_name", b"display_name", "idempotency_key", b"idempotency_key", "labels", b"labels", "name", b"name", "outage_policy", b"outage_policy", "team", b"team"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_outage_tokens_max", b"_outage_tokens_max", "_team", b"_team", "display_name", b"display_name", "idempotency_key", b"idempotency_key", "labels", b"labels", "name", b"name", "outage_policy", b"outage_policy", "outage_tokens_max", b"outage_tokens_max", "team", b"team"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__display_name: _TypeAlias = _typing.Literal["display_name"]  # noqa: Y015
     _WhichOneofArgType__display_name: _TypeAlias = _typing.Literal["_display_name", b"_display_name"]  # noqa: Y015
+    _WhichOneofReturnType__outage_tokens_max: _TypeAlias = _typing.Literal["outage_tokens_max"]  # noqa: Y015
+    _WhichOneofArgType__outage_tokens_max: _TypeAlias = _typing.Literal["_outage_tokens_max", b"_outage_tokens_max"]  # noqa: Y015
     _WhichOneofReturnType__team: _TypeAlias = _typing.Literal["team"]  # noqa: Y015
     _WhichOneofArgType__team: _TypeAlias = _typing.Literal["_team", b"_team"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__display_name) -> _WhichOneofReturnType__display_name | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__outage_tokens_max) -> _WhichOneofReturnType__outage_tokens_max | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__team) -> _WhichOneofReturnType__team | None: ...
 

@@ -259,7 +259,7 @@ class Grant(_message.Message):
     @_builtins.property
     def valid_for(self) -> _duration_pb2.Duration:
         """For how long, from the moment the report that it answers was sent, on the client's own monotonic clock.
-        `grants_valid_for` renews it.
+        `grants_valid_for` renews it, and so does a decision that repeats it.
         """
 
     def __init__(

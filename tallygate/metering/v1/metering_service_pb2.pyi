@@ -68,7 +68,10 @@ class MeterResponse(_message.Message):
     """Every report up to this number is committed, or needs no commit."""
     @_builtins.property
     def grants_valid_for(self) -> _duration_pb2.Duration:
-        """Renews every open grant of this stream: valid for so long from when the last message answered here was sent."""
+        """Renews every open grant of this stream: valid for so long from when the last message answered here was sent. Zero
+        renews none: the node is cut off from the control service. Then a PROGRESS whose service goes on all the same (see
+        OutagePolicy) is answered by name, and the grant in that decision has its own `valid_for`.
+        """
 
     @_builtins.property
     def decisions(self) -> _containers.RepeatedCompositeFieldContainer[_decision_pb2.Decision]:

@@ -4,9 +4,11 @@ import pytest
 
 from control_service.domain.errors import Reason, RefusedError, ResourceExistsError, ResourceNotFoundError
 from control_service.domain.event import EventCause
+from control_service.domain.service import OutagePolicy, Service
 from control_service.domain.status import BillingMode, Status, StopReason
-from control_service.usecases.lifecycle import InitialBilling
-from control_service.usecases.services import ServiceUpdate, delete_service, update_service
+from control_service.usecases.lifecycle import InitialBilling, Step, create_with_billing
+from control_service.usecases.resolve import resolve
+from control_service.usecases.services import NewService, ServiceUpdate, delete_service, update_service
 from tests.contract.control.desk import DEFAULT, RESERVED, RESERVED_NANOS, TRIAL, Desk
 
 
@@ -182,6 +184,33 @@ async def test_updates_leave_out_what_is_not_given(desk: Desk) -> None:
     service = (await desk.show()).service
     assert (service.display_name, service.team, service.labels) == ("Chat", "x", labels)
     assert await desk.version() == version
+
+
+async def test_nodes_are_told_of_an_outage_policy(desk: Desk) -> None:
+    """Of a service that was created with one or, a default one too, given one later; a repeat tells them nothing."""
+    new = NewService("steady", "llama", "", "", {}, OutagePolicy.CONTINUE, 5_000)
+    await desk.of_account(lambda tx, account, act: create_with_billing(tx, account, new, InitialBilling(), act))
+    assert _outage((await desk.show("steady")).service) == (OutagePolicy.CONTINUE, 5_000)
+    continues = ServiceUpdate(None, None, None, OutagePolicy.CONTINUE, 7)
+    for update, told in ((continues, True), (continues, False), (ServiceUpdate("Chat", None, None), False)):
+        version = await desk.version()
+        view = await desk.change(_updated(update), DEFAULT)
+        assert _outage(view.service) == (OutagePolicy.CONTINUE, 7)
+        assert (await desk.version() > version) is told
+        async with desk.database.reading() as tx:
+            (config,) = await resolve(tx, [view.service.name], version=await desk.version(), now_us=desk.now_us)
+        assert config.terms is not None
+        assert (config.terms.outage_policy, config.terms.outage_tokens_max) == (OutagePolicy.CONTINUE, 7)
+    await desk.change(_updated(ServiceUpdate(None, None, None, OutagePolicy.DENY)), DEFAULT)
+    assert _outage((await desk.show(DEFAULT)).service) == (OutagePolicy.DENY, 0)
+
+
+def _updated(update: ServiceUpdate) -> Step:
+    return lambda tx, _, service, act: update_service(tx, service, update, act)
+
+
+def _outage(service: Service) -> tuple[OutagePolicy, int]:
+    return service.outage_policy, service.outage_tokens_max
 
 
 async def test_a_suspension_holds_from_before_the_start(desk: Desk) -> None:

@@ -1,0 +1,33 @@
+"""What a service goes on with while this node is cut off from the control service, counted in tokens.
+
+What requests are granted anew counts at once; what they turn out not to have used counts no more. So at any moment no
+more than the bound is used, or may still be used, of all that was granted since the leases lapsed.
+"""
+
+from metering_service.domain.records import HeldUnits
+from metering_service.domain.request import Request
+
+
+class OutageAllowance:
+    """Of one service, in one outage."""
+
+    __slots__ = ("_granted", "tokens")
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        """Granted since the leases lapsed, and used or still held."""
+        self._granted: dict[Request, int] = {}
+
+    def grant(self, request: Request, tokens: int) -> None:
+        """A request holds so many tokens more."""
+        self._granted[request] = self._granted.get(request, 0) + tokens
+        self.tokens += tokens
+
+    def settle(self, request: Request, unused_tokens: int) -> None:
+        """A request is booked; it did not use so many of the tokens that it held. The last granted are the first."""
+        self.tokens -= min(self._granted.pop(request, 0), max(0, unused_tokens))
+
+
+def tokens_of(held: HeldUnits) -> int:
+    """The tokens of both classes that a request holds, whoever pays for them."""
+    return held.input_tokens + held.output_ceiling_tokens
