@@ -108,7 +108,18 @@ class SqlRecorder:
             requests.c.request_id == request_id,
             requests.c.service_uid == service_uid,
         )
-        return sorted(found, key=lambda record: (record.start_us, record.part))
+        return sorted(found, key=_by_start)
+
+    async def find_requests(self, names: Sequence[RequestName]) -> dict[RequestName, list[RequestRecord]]:
+        """See `Recorder`."""
+        query = among(self._engine.dialect, names, *requests.c)
+        found: dict[RequestName, list[RequestRecord]] = {}
+        async with database_answers(), read_only(self._engine) as connection:
+            for row in (await connection.execute(query)).mappings():
+                found.setdefault(RequestName(row["service"], row["request_id"]), []).append(request_of(row))
+        for parts in found.values():
+            parts.sort(key=_by_start)
+        return found
 
     async def first_settled_us(self, names: Sequence[RequestName]) -> dict[RequestName, int]:
         """See `Recorder`."""
@@ -135,3 +146,7 @@ class SqlRecorder:
         query = select(requests).where(*conditions).order_by(*requests.primary_key)
         async with database_answers(), read_only(self._engine) as connection:
             return [request_of(row) for row in (await connection.execute(query)).mappings()]
+
+
+def _by_start(record: RequestRecord) -> tuple[int, str]:
+    return record.start_us, record.part

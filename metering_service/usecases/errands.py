@@ -1,8 +1,9 @@
 """What decisions send out into the world, and bring back when it is there."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 import structlog
@@ -12,8 +13,8 @@ from metering_service.domain.records import RequestRecord
 from metering_service.domain.request import Request
 from metering_service.usecases.node import Node
 from metering_service.usecases.parking import found
-from metering_service.usecases.ports import Recorder
-from metering_service.usecases.reuse import NewIds, looked_up, name_of
+from metering_service.usecases.ports import Recorder, RequestName
+from metering_service.usecases.reuse import LOOKED_UP_MAX, NewIds, looked_up, name_of
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.settle import time_out
@@ -24,6 +25,8 @@ GATHER_S = 0.05
 """New ids gather for so long: a query costs the processor more than a decision, however little it asks for."""
 
 T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
 log = structlog.get_logger()
 
 
@@ -47,7 +50,9 @@ class Runner:
         self._line = line
         self._storage = storage
         self._tasks: set[asyncio.Task[None]] = set()
-        self._looking: set[tuple[str, str, str]] = set()
+        self._unknown: dict[RequestName, ServiceState] = {}
+        self._silent: dict[Request, ServiceState] = {}
+        self._looks = False
         self.new_ids = NewIds(settings.new_ids_max)
         self._looks_up_ids = False
         self.node: Node | None = None
@@ -66,8 +71,8 @@ class Runner:
 
     def look_up(self, service: ServiceState, request_id: str) -> None:
         """Find a request that this node does not know, then decide on what waits for it."""
-        key = (service.uid, request_id, "")
-        self._look(key, lambda node, parts: found(node, service, request_id, parts))
+        self._unknown[RequestName(service.name, request_id)] = service
+        self._look()
 
     def look_up_later(self, service: ServiceState, request_id: str) -> None:
         """See Errands."""
@@ -75,8 +80,8 @@ class Runner:
 
     def look_for_successor(self, service: ServiceState, request: Request) -> None:
         """Find who went on with a silent request, then settle it."""
-        key = (service.uid, request.request_id, request.part)
-        self._look(key, lambda node, parts: time_out(node, service, request, parts))
+        self._silent[request] = service
+        self._look()
 
     def look_for_reuse(self, service: ServiceState, request: Request) -> None:
         """See Errands."""
@@ -90,12 +95,40 @@ class Runner:
         for task in self._tasks:
             task.cancel()
 
-    def _look(self, key: tuple[str, str, str], then: Callable[[Node, list[RequestRecord]], None]) -> None:
-        """Look for a request's parts. `key`: the service's uid, the request, and the part that is to end, if any."""
-        if key in self._looking:
-            return
-        self._looking.add(key)
-        self._run(self._find(key, then))
+    def _look(self) -> None:
+        if not self._looks:
+            self._looks = True
+            self._run(self._look_all())
+
+    async def _look_all(self) -> None:
+        """One query at a time, with all that came up during the last one, until nothing is left."""
+        try:
+            while self._unknown or self._silent:
+                unknown, silent = _first(self._unknown, LOOKED_UP_MAX), _first(self._silent, LOOKED_UP_MAX)
+                names = {*unknown, *(RequestName(request.service, request.request_id) for request in silent)}
+                parts = await self._insist(partial(self._storage.find_requests, list(names)))
+                for name in unknown:
+                    del self._unknown[name]
+                for request in silent:
+                    del self._silent[request]
+                self._tell(unknown, silent, parts)
+        finally:
+            self._looks = False
+
+    def _tell(
+        self,
+        unknown: Mapping[RequestName, ServiceState],
+        silent: Mapping[Request, ServiceState],
+        parts: Mapping[RequestName, Sequence[RequestRecord]],
+    ) -> None:
+        assert self.node is not None
+        of_service: dict[ServiceState, dict[str, Sequence[RequestRecord]]] = {}
+        for name, service in unknown.items():
+            of_service.setdefault(service, {})[name.request_id] = parts.get(name, ())
+        for service, its_parts in of_service.items():
+            found(self.node, service, its_parts)
+        for request, service in silent.items():
+            time_out(self.node, service, request, parts.get(RequestName(request.service, request.request_id), ()))
 
     def _run(self, errand: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(errand)
@@ -116,21 +149,18 @@ class Runner:
         finally:
             self._looks_up_ids = False
 
-    async def _insist(self, look: Callable[[], Awaitable[T]], **subject: str) -> T:
+    async def _insist(self, look: Callable[[], Awaitable[T]]) -> T:
         """Look into the database until it answers."""
         while True:
             try:
                 return await look()
             except StorageUnavailable as error:
-                log.warning("look_up_failed", **subject, problem=str(error))
+                log.warning("look_up_failed", problem=str(error))
                 await asyncio.sleep(RETRY_S)
 
-    async def _find(self, key: tuple[str, str, str], then: Callable[[Node, list[RequestRecord]], None]) -> None:
-        look = partial(self._storage.find_request, *key[:2])
-        parts = await self._insist(look, service_uid=key[0], request_id=key[1])
-        self._looking.discard(key)
-        assert self.node is not None
-        then(self.node, parts)
+
+def _first(entries: Mapping[K, V], count: int) -> dict[K, V]:
+    return dict(islice(entries.items(), count))
 
 
 async def every(seconds: float, action: Callable[[], Awaitable[None] | None]) -> None:

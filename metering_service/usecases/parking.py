@@ -1,6 +1,6 @@
 """Reports that wait are decided on again when something changed, and answered with what is known when it takes long."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from metering_service.domain.decision import Decision, Reason, deny
 from metering_service.domain.records import RequestRecord
@@ -19,38 +19,61 @@ def retry(node: Node, service: ServiceState) -> None:
     if not service.waiters:
         return
     service.ask_again()
-    waiters = list(service.waiters)
-    service.waiters.clear()
+    waiters, service.waiters = service.waiters, []
+    service.waiters = _decide_again(node, service, waiters)
+    if not service.waiters:
+        node.waiting.pop(service.name, None)
+
+
+def _decide_again(node: Node, service: ServiceState, waiters: Iterable[Waiter]) -> list[Waiter]:
+    """Answer what can be answered; what still waits."""
+    waiting = []
     for waiter in waiters:
         answer = decide(node, service, waiter)
         if isinstance(answer, Parked):
             if waiter.deadline_ns == NEVER_NS and not _is_unmatched(service, waiter):
                 # It was answered already. Now that its request is known it waits for payers, but not for ever.
                 waiter.deadline_ns = node.clock.monotonic_ns() + node.settings.settlement_wait_max_ns
-            service.waiters.append(waiter)
+            waiting.append(waiter)
         else:
             _answer(node, waiter, answer)
-    if not service.waiters:
-        node.waiting.pop(service.name, None)
+    return waiting
 
 
-def found(node: Node, service: ServiceState, request_id: str, parts: Sequence[RequestRecord]) -> None:
-    """The database has answered: decide on what waited for it."""
-    waiters = [
-        waiter
-        for waiter in service.waiters
-        if waiter.report.request_id == request_id and waiter.lookup is Lookup.UNDER_WAY
-    ]
+def found(node: Node, service: ServiceState, parts_by_id: Mapping[str, Sequence[RequestRecord]]) -> None:
+    """The database has answered for these requests of a service: decide on what waited for that.
+
+    Only on that: where thousands of requests come up that nobody authorised, each answer is about some of them.
+    """
+    waiting: dict[str, list[Waiter]] = {request_id: [] for request_id in parts_by_id}
+    for waiter in service.waiters:
+        if waiter.lookup is Lookup.UNDER_WAY and waiter.report.request_id in waiting:
+            waiting[waiter.report.request_id].append(waiter)
+    ready: dict[Waiter, None] = {}
+    for request_id, waiters in waiting.items():
+        if _is_clear(node, service, request_id, waiters, parts_by_id[request_id]):
+            for waiter in waiters:
+                waiter.lookup = Lookup.DONE
+                trace(node, service, waiter, parts_by_id[request_id])
+            ready.update(dict.fromkeys(waiters))
+    if ready:
+        others = [waiter for waiter in service.waiters if waiter not in ready]
+        service.waiters = others + _decide_again(node, service, ready)
+        if not service.waiters:
+            node.waiting.pop(service.name, None)
+
+
+def _is_clear(
+    node: Node, service: ServiceState, request_id: str, waiters: Sequence[Waiter], parts: Sequence[RequestRecord]
+) -> bool:
+    """Whether it is known what these reports go on from; where not, it is looked at again."""
     if any(note_origin(node, service, waiter, parts) for waiter in waiters):
-        return
+        return False
     settled = settle_claim(node, service, request_id, parts)
     if not settled or any(awaits_end(service, waiter, parts) for waiter in waiters):
         node.errands.look_up_later(service, request_id)
-        return
-    for waiter in waiters:
-        waiter.lookup = Lookup.DONE
-        trace(node, service, waiter, parts)
-    retry(node, service)
+        return False
+    return True
 
 
 def expire(node: Node) -> None:

@@ -123,6 +123,16 @@ class MemoryRecorder:
     async def close(self) -> None:
         """There is nothing to let go of."""
 
+    async def find_requests(self, names: Sequence[RequestName]) -> dict[RequestName, list[RequestRecord]]:
+        self._answer()
+        records = sorted(self.requests.values(), key=lambda record: (record.start_us, record.part))
+        found: dict[RequestName, list[RequestRecord]] = {}
+        for record in records:
+            name = RequestName(record.service, record.request_id)
+            if name in names:
+                found.setdefault(name, []).append(record)
+        return found
+
     async def first_settled_us(self, names: Sequence[RequestName]) -> dict[RequestName, int]:
         self._answer()
         first: dict[RequestName, int] = {}

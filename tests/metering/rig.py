@@ -141,7 +141,8 @@ class Rig:
             return
         look_ups, self._look_ups = self._look_ups, []
         for service, request_id in look_ups:
-            found(self.node, service, request_id, now(self.database.find_request(service.uid, request_id)))
+            parts = now(self.database.find_request(service.uid, request_id))
+            found(self.node, service, {request_id: parts})
         asked = self.new_ids.take()
         names = [name_of(service, request) for service, request in asked]
         looked_up(self.node, asked, now(self.database.first_settled_us(names)))

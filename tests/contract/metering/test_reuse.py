@@ -30,3 +30,12 @@ async def test_first_settlements_are_found_by_name(recorder: SqlRecorder) -> Non
     assert await recorder.first_settled_us(names) == expected
     assert await memory.first_settled_us(names) == expected
     assert await recorder.first_settled_us([]) == {}
+    found = await recorder.find_requests(names)
+    assert found == await memory.find_requests(names)
+    assert [record.part for record in found[names[0]]] == ["p1", "p2"]
+    assert {name for name, parts in found.items() if len(parts) == 1} == {
+        names[2],
+        names[4],
+        RequestName(OTHER, "there"),
+    }
+    assert await recorder.find_requests([]) == {}

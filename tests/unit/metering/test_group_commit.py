@@ -169,13 +169,13 @@ class Counting(MemoryRecorder):
     def __post_init__(self) -> None:
         super().__init__()
 
-    async def find_request(self, service_uid: str, request_id: str) -> list[RequestRecord]:
+    async def find_requests(self, names: Sequence[RequestName]) -> dict[RequestName, list[RequestRecord]]:
         self.looked += 1
         await asyncio.sleep(0)
         if self.failures:
             self.failures -= 1
             raise StorageUnavailable("The metering database does not answer.")
-        return await super().find_request(service_uid, request_id)
+        return await super().find_requests(names)
 
     async def first_settled_us(self, names: Sequence[RequestName]) -> dict[RequestName, int]:
         self.asked.append(len(names))
