@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
+from control_service.domain.errors import StorageUnavailableError
 from control_service.domain.event import EventCause, Origin
 from control_service.domain.node import acknowledged_by_all
+from control_service.domain.service import Service
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.one_by_one import OneByOne
+from control_service.usecases.parts import in_parts
 from control_service.usecases.ports import Database, Transaction
 from control_service.usecases.sightings import Sightings
 from control_service.usecases.standing import SYSTEM, catch_up, restand
@@ -17,8 +20,12 @@ from tallygate._server.clock import Clock
 ServiceKey = tuple[str, str]
 
 
+PART = 100
+"""So many activations end in one transaction."""
+
+
 class FleetLatch:
-    """Ends activations, each in a transaction of its own."""
+    """Ends activations: many in one transaction, or each by itself where that fails."""
 
     def __init__(self, database: Database, clock: Clock, changes: ChangeSignal, sightings: Sightings) -> None:
         self._database = database
@@ -29,7 +36,7 @@ class FleetLatch:
 
     async def awaiting(self, tx: Transaction) -> list[ServiceKey]:
         """Services, as (account id, service id), whose activation all live nodes have acknowledged."""
-        version = acknowledged_by_all(node for node in await tx.nodes.every() if self._sightings.is_live(node))
+        version = await self._acknowledged(tx)
         return [] if version is None else await tx.configs.awaiting_fleet(version)
 
     async def latch(self, keys: Iterable[ServiceKey]) -> None:
@@ -38,19 +45,35 @@ class FleetLatch:
         Raises:
             StorageUnavailableError: the database fails; what was not latched still awaits it.
         """
-        await self._one_by_one.each("activation", keys, self._latch)
+        for part in in_parts(sorted(keys), PART):
+            try:
+                await self._latch(part)
+            except StorageUnavailableError:
+                raise
+            except Exception:  # noqa: BLE001  # said in the log where it fails again
+                await self._one_by_one.each("activation", part, lambda key: self._latch([key]))
 
-    async def _latch(self, key: ServiceKey) -> None:
-        account_id, service_id = key
+    async def _acknowledged(self, tx: Transaction) -> int | None:
+        """The version that all live nodes have acknowledged."""
+        return acknowledged_by_all(node for node in await tx.nodes.every() if self._sightings.is_live(node))
+
+    async def _latch(self, keys: Collection[ServiceKey]) -> None:
         now_us = self._clock.now_us()
         async with self._database.writing() as tx:
-            if key not in await self.awaiting(tx):
+            version = await self._acknowledged(tx)
+            if version is None:
                 return
-            account = await tx.accounts.lock(account_id)
-            # Found under the account's lock: another process may have been here first.
-            service = await tx.services.find(account_id, service_id)
-            if service is None or service.fleet_told:
-                return
-            told = replace(await catch_up(tx, account, service, now_us), fleet_told=True)
-            await restand(tx, account, told, Origin(EventCause.FLEET_ACKNOWLEDGED, SYSTEM, now_us))
+            accounts = await tx.books.lock_accounts({account_id for account_id, _ in keys})
+            for account_id, service_id in keys:
+                account = accounts[account_id]
+                # Found under the account's lock: another process may have been here first.
+                service = await tx.services.find(account_id, service_id)
+                if service is None or not _awaits(service, version):
+                    continue
+                told = replace(await catch_up(tx, account, service, now_us), fleet_told=True)
+                await restand(tx, account, told, Origin(EventCause.FLEET_ACKNOWLEDGED, SYSTEM, now_us))
         self._changes.announce()
+
+
+def _awaits(service: Service, version: int) -> bool:
+    return not service.fleet_told and service.activation_version is not None and service.activation_version <= version

@@ -160,8 +160,17 @@ class ControlLink:
         outbox: asyncio.Queue[pb.WatchConfigRequest],
     ) -> None:
         try:
+            following: pb.WatchConfigRequest | None = None
             while True:
-                await call.write(await outbox.get())
+                message, following = following or await outbox.get(), None
+                # Control looks up many names as fast as one.
+                names = message.subscription.subscribe
+                while names and len(names) < SUBSCRIPTIONS_PER_MESSAGE and not outbox.empty() and following is None:
+                    following = outbox.get_nowait()
+                    if following.subscription.subscribe:
+                        names.extend(following.subscription.subscribe)
+                        following = None
+                await call.write(message)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             return  # The reader sees the same break, and its reason.
 
@@ -176,7 +185,10 @@ class ControlLink:
             self._version = max(self._version, message.version)
             acknowledgement = pb.ConfigAcknowledgement(version=self._version)
             self._say(pb.WatchConfigRequest(acknowledgement=acknowledgement))
-            self.up_to_date.set()
+            if not self.up_to_date.is_set():
+                # No exchange was asked for yet, so none has failed: whoever comes first waits for its answer.
+                node.control_answers = True
+                self.up_to_date.set()
         if message.lost_nodes:
             self.on_lost([(lost.node, lost.epoch) for lost in message.lost_nodes])
         if message.recalled_lease_ids:
