@@ -24,7 +24,7 @@ from tallygate._server.clock import Clock
 
 MINUTE_US = 60_000_000
 
-CHECKPOINT_SLICE = 1_024
+CHECKPOINT_SLICE = 2_048
 """Of the requests whose counts wait for their checkpoint, so many go into one commit."""
 
 RecordKey: TypeAlias = tuple[str, str, str]

@@ -16,10 +16,10 @@ COMMIT_INTERVAL_S = 0.005
 HEARTBEAT_S = 2.0
 """So often something is committed, be it nothing: other nodes see by it that this one lives."""
 
-CHECKPOINT_SHARE = 2
-"""Checkpoints take at most one part in so many of the time..."""
+CHECKPOINT_REST = 0.25
+"""After a checkpoint nothing is checkpointed for so long, as a share of what it took, at least: others write, too."""
 CHECKPOINT_MAX_S = 0.4
-"""... unless they would be further apart than this."""
+"""But one begins this long after the last one began, however long that took."""
 
 RETRY_FIRST_S = 0.05
 RETRY_MAX_S = 1.0
@@ -64,12 +64,13 @@ class GroupCommitter:
                 self._work.set()
             elif is_checkpointing:
                 next_checkpoint, is_checkpointing = self._next_checkpoint(checkpoint_began, loop.time()), False
-            # A commit costs some milliseconds of processor however little is in it: let some more gather.
-            await asyncio.sleep(max(0.0, began + COMMIT_INTERVAL_S - loop.time()))
+            # A commit costs some processor however little is in it: let some more gather.
+            pause_s = 0.0 if is_checkpointing else began + COMMIT_INTERVAL_S - loop.time()
+            await asyncio.sleep(max(0.0, pause_s))
 
     def _next_checkpoint(self, began: float, ended: float) -> float:
         """When another one may begin: one after the other would be most of what the database does."""
-        return began + min(CHECKPOINT_MAX_S, max(self._checkpoint_interval_s, CHECKPOINT_SHARE * (ended - began)))
+        return began + min(CHECKPOINT_MAX_S, max(self._checkpoint_interval_s, (1 + CHECKPOINT_REST) * (ended - began)))
 
     async def _wait_for_work(self, seconds: float) -> None:
         # Not asyncio.wait_for: before Python 3.12 that loses a cancellation that comes with the work.
