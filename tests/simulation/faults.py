@@ -173,14 +173,22 @@ async def _partition(world: "World") -> None:
 
 async def _isolate(world: "World") -> None:
     """A node that reaches no control at all."""
-    name = world.chance.pick(list(world.nodes))
-    cuts = {frozenset((name, control)) for control in world.controls}
+    await _cut_off(world, [world.chance.pick(list(world.nodes))], world.chance.pick((5.0, 25.0, 65.0)))
+
+
+async def _isolate_all(world: "World") -> None:
+    """No node reaches control, for longer than leases hold: what goes on then is what services are told to."""
+    await _cut_off(world, list(world.nodes), world.chance.pick((25.0, 40.0)))
+
+
+async def _cut_off(world: "World", names: list[str], seconds: float) -> None:
+    cuts = {frozenset((name, control)) for name in names for control in world.controls}
     world.network.cut |= cuts
     for replica in world.controls.values():
         for stream in list(replica.server.streams) if replica is not None else ():
-            if stream.caller.name.partition("#")[0] == name:
+            if stream.caller.name.partition("#")[0] in names:
                 stream.break_off("the network is cut")
-    await asyncio.sleep(world.chance.pick((5.0, 25.0, 65.0)))
+    await asyncio.sleep(seconds)
     world.network.cut -= cuts
 
 
@@ -223,6 +231,7 @@ FAULTS: dict[str, Callable[["World"], Coroutine[Any, Any, None]]] = {
     "server paused": _pause_server,
     "partition": _partition,
     "node isolated": _isolate,
+    "control isolated": _isolate_all,
     "stream break": _break_streams,
     "database outage": _outage,
     "disk full": _disk_full,

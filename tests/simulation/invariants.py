@@ -74,6 +74,7 @@ def check_nodes(world: "World") -> None:
             requests |= {request for request, its in node.silent.items() if its is service}
             if service.config is not None and service.outage is not None and node.goes_on(service):
                 granted, most = service.outage.tokens, service.config.outage_tokens_max
+                world.gone_on[process.party.name, service.name] = granted
                 world.check(
                     granted <= most, f"{process.party}: {granted} tokens of {service.name} in an outage of {most}"
                 )

@@ -66,14 +66,11 @@ class People:
             new = NewAccount(account_id, "", "USD", chance.pick((0, 0, 500)), 10, chance.pick(list(OverduePolicy)))
             await self._globally(lambda tx, act, new=new: create_account(tx, new, act))  # type: ignore[misc]
             await self._pay(account_id, chance.integer(8_000, 40_000))
-        goes_on = chance.pick(SERVICES)
-        outage_tokens = chance.pick((1, 100, 1_000, 100_000))
         reserved = InitialBilling(reservation=self._terms(OverflowPolicy.REFUSE))
         both = InitialBilling(claim_free_trial=True, reservation=self._terms(OverflowPolicy.BILL_BY_TOKEN))
         billings = (InitialBilling(claim_free_trial=True), InitialBilling(enable_postpaid=True), reserved, both)
         for (account_id, service_id), billing in zip(SERVICES, billings, strict=True):
-            tokens_max = outage_tokens if (account_id, service_id) == goes_on else 0
-            await self._create(account_id, service_id, billing, tokens_max)
+            await self._create(account_id, service_id, billing, chance.pick((0, 100, 1_000, 100_000)))
 
     async def trouble(self) -> None:
         """What they do all day. What they have begun they finish."""

@@ -69,6 +69,8 @@ class World:
         """Leases on what a restored control database does not know any more."""
         self.errands: list[asyncio.Future[None]] = []
         """What people have begun and will end, healed or not."""
+        self.gone_on: dict[tuple[str, str], int] = {}
+        """Tokens that a node last went on with of a service, while it was cut off from control."""
         self._checked_writes = (0, 0)
 
     # --- for everybody in it ---------------------------------------------------------------------------------------
@@ -161,6 +163,7 @@ class World:
         self._check_end()
         (overrun,) = self.metering.rows("SELECT coalesce(sum(overrun_tokens), 0) tokens FROM requests")
         chance.struck["overrun tokens"] = overrun["tokens"]
+        chance.struck["tokens in an outage of control"] = sum(self.gone_on.values())
         watch.cancel()
 
     def _is_settled(self) -> bool:
