@@ -3,6 +3,7 @@
 import sqlite3
 import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -135,7 +136,10 @@ class SimulatedDatabase:
 
     def restore(self, copy: bytes) -> None:
         """From here on the database is what it was when that copy was made."""
-        self._raw.deserialize(copy)
+        # Into the database that is there: SQLite crashes where one that has used json_each is replaced by another.
+        with closing(sqlite3.connect(":memory:")) as backup:
+            backup.deserialize(copy)
+            backup.backup(self._raw)
 
     def rows(self, query: str, *parameters: Any) -> list[sqlite3.Row]:
         """What a checker wants to see, from outside."""
