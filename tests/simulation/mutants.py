@@ -39,9 +39,9 @@ def main() -> int:
                 table.add_row(name, "[red]none[/]", f"not in {options.seeds} seeds")
                 continue
             found[name] = outcome.seed
+            FOUND.write_text(json.dumps(dict(sorted(found.items())), indent=2) + "\n")
             table.add_row(name, str(outcome.seed), (outcome.problem or "")[:90])
     console.print(table)
-    FOUND.write_text(json.dumps(dict(sorted(found.items())), indent=2) + "\n")
     return 0 if set(options.only) <= set(found) else 1
 
 

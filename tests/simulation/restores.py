@@ -95,6 +95,12 @@ def _insisting(world: "World", call: Callable[[Any], Awaitable[Any]]) -> Callabl
         while True:
             try:
                 return await call(request)
+            except asyncio.CancelledError:
+                # Not this task was cancelled, but the process that it asked, in the middle of its answer.
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                await asyncio.sleep(world.chance.uniform(0.1, 1.0))
             except (AioRpcError, StorageUnavailable, StorageUnavailableError):
                 await asyncio.sleep(world.chance.uniform(0.1, 1.0))
 

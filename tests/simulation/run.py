@@ -1,5 +1,6 @@
 """One seed, from the beginning to its outcome."""
 
+import asyncio
 import gc
 import logging
 from collections import deque
@@ -36,7 +37,7 @@ def simulate(seed: int, *, tail: int | None = None) -> Outcome:
             world.tail = deque(maxlen=tail)
         try:
             world.run()
-        except Exception as error:  # noqa: BLE001  # any exception is a finding
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # any exception is a finding
             problem = f"{type(error).__name__}: {error}"
     lines = tuple(world.tail)[-(tail or TAIL_LINES) :] if problem is not None or tail is not None else ()
     tokens = sum(job.total_tokens for job in world.jobs)
