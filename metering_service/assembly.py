@@ -10,7 +10,7 @@ from metering_service.api.control_link import ControlLink
 from metering_service.api.control_replicas import Connect
 from metering_service.usecases.books import Books
 from metering_service.usecases.configuration import forget_idle
-from metering_service.usecases.errands import Runner, every
+from metering_service.usecases.errands import Runner, every, together
 from metering_service.usecases.group_commit import GroupCommitter
 from metering_service.usecases.lease_keeper import LeaseKeeper
 from metering_service.usecases.node import Node
@@ -48,7 +48,7 @@ class Assembly:
             grpc.aio.AioRpcError: the control service refused this node for good.
         """
         node = self.node
-        await asyncio.gather(
+        await together(
             self.link.run(node, self.keeper),
             self.committer.run(),
             every(EXPIRE_INTERVAL_S, lambda: expire(node)),

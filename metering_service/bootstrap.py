@@ -19,6 +19,7 @@ from metering_service.caretaking import Caretaking
 from metering_service.domain.errors import NodeFenced, StorageUnavailable
 from metering_service.settings import Settings
 from metering_service.storage import MIGRATIONS, SqlPurgeStore, SqlRecorder, SqlRecoveryStore, SqlUsageReader
+from metering_service.usecases.errands import together
 from metering_service.usecases.purge import Purge
 from metering_service.usecases.settings import NodeSettings
 from metering_service.workers import watch_supervisor
@@ -140,8 +141,8 @@ class _Program:
         address = self._listen = await server.start()
         log.info("starting", address=address, node=node.name, epoch=node.epoch)
         purge = Purge(SqlPurgeStore(self._engine), node.clock, node.settings)
-        work = asyncio.gather(
-            assembly.work(), caretaking.run(), purge.run(), self._announce_when_up_to_date(assembly, server)
+        work = asyncio.create_task(
+            together(assembly.work(), caretaking.run(), purge.run(), self._announce_when_up_to_date(assembly, server))
         )
         stopped = asyncio.create_task(stop.wait())
         try:

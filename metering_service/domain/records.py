@@ -196,3 +196,5 @@ class CommitBatch:
     denials: tuple[tuple[DenialKey, int], ...] = ()
     exchange_answered: int = 0
     """The last exchange that control answered in this epoch, where one was."""
+    notes: tuple[RequestRecord, ...] = ()
+    """Records of other nodes' parts, for where there is none yet."""

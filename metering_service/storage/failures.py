@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from asyncpg.exceptions import InterfaceError, PostgresError
+from asyncpg.exceptions import DataError, InterfaceError, PostgresError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -30,6 +30,8 @@ async def database_answers() -> AsyncIterator[None]:
         if _is_mistake(error):
             raise
         raise StorageUnavailable(f"The metering database does not answer ({error}); try again.") from error
+    except DataError:
+        raise  # A value that no row can have: a mistake of ours.
     except PostgresError as error:
         if not getattr(error, "sqlstate", "").startswith(_POSTGRESQL_AWAY):
             raise

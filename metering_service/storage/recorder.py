@@ -91,7 +91,9 @@ class SqlRecorder:
 
     async def commit(self, node: str, epoch: int, batch: CommitBatch) -> None:
         """See `Recorder`."""
-        new_services = {(request.service_uid, request.service) for request in batch.requests} - self._known_services
+        new_services = {
+            (request.service_uid, request.service) for request in (*batch.requests, *batch.notes)
+        } - self._known_services
         async with database_answers():
             await self._writer.write(node, epoch, batch, sorted(new_services))
         self._known_services |= new_services

@@ -133,15 +133,16 @@ class CommitStatements:
         def upsert(make: Callable[[Insert], Insert], table: Table) -> BulkStatement:
             return _upsert(make(insert(dialect, table)), table, dialect)
 
-        self.put_services = upsert(_keep_services, services)
+        self.put_services = upsert(_keep, services)
         self.put_requests = upsert(_replace_requests, requests)
+        self.note_requests = upsert(_keep, requests)
         self.put_counts = _put_counts(dialect)
         self.put_leases = upsert(_raise_leases, leases)
         self.add_usage = upsert(_add, minute_usage)
         self.add_denials = upsert(_add, minute_denials)
 
 
-def _keep_services(statement: Insert) -> Insert:
+def _keep(statement: Insert) -> Insert:
     return statement.on_conflict_do_nothing()
 
 

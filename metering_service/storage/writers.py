@@ -119,6 +119,7 @@ def _contents(
     contents: list[tuple[BulkStatement, list[Row]]] = [
         (statements.put_services, list(names)),
         (statements.put_requests, [request_row(record) for record in batch.requests]),
+        (statements.note_requests, [request_row(record) for record in batch.notes]),
         (statements.put_counts, list(batch.counts)),
         (statements.put_leases, [lease_row(record) for record in batch.leases]),
         (statements.add_usage, list(starmap(aggregate_row, batch.aggregates))),

@@ -35,7 +35,8 @@ class Gathering:
     """What goes into one commit, and who wants to know when it is done."""
 
     requests: dict[RecordKey, RequestRecord] = field(default_factory=dict)
-    counts: list[CountsRecord] = field(default_factory=list)
+    notes: dict[RecordKey, RequestRecord] = field(default_factory=dict)
+    counts: dict[RecordKey, CountsRecord] = field(default_factory=dict)
     pools: dict[str, Pool] = field(default_factory=dict)
     leases: dict[str, LeaseRecord] = field(default_factory=dict)
     aggregates: dict[AggregateKey, AggregateDelta] = field(default_factory=dict)
@@ -48,14 +49,17 @@ class Gathering:
         return CommitBatch(
             commit_no,
             tuple(self.requests.values()),
-            tuple(self.counts),
+            tuple(self.counts.values()),
             tuple(self.leases.values()),
             tuple(self.aggregates.items()),
             tuple(self.denials.items()),
+            notes=tuple(self.notes.values()),
         )
 
     def __bool__(self) -> bool:
-        return bool(self.requests or self.counts or self.pools or self.leases or self.denials or self.callbacks)
+        return bool(
+            self.requests or self.notes or self.counts or self.pools or self.leases or self.denials or self.callbacks
+        )
 
 
 class Books:
@@ -146,8 +150,8 @@ class Books:
         self.on_work()
 
     def note(self, record: RequestRecord) -> None:
-        """Write a record that its own node should have written, and may yet replace."""
-        self._next.requests.setdefault((record.service_uid, record.request_id, record.part), record)
+        """Write a record that its own node should have written, unless that one has, or does so first."""
+        self._next.notes[record.service_uid, record.request_id, record.part] = record
         self.on_work()
 
     def settle_left(self, record: RequestRecord, leases: Iterable[LeaseRecord]) -> None:
@@ -163,6 +167,17 @@ class Books:
         """Call back once everything that was booked until now is committed."""
         self._next.callbacks.append(callback)
         self.on_work()
+
+    def when_counts_durable(self, request: Request, callback: Callable[[], None]) -> None:
+        """Call back once the counts of an open request as they are now are committed: at once, if they are."""
+        if request.dirty:
+            request.marks.append(callback)
+        elif request.key in self._next.counts:
+            self._next.callbacks.append(callback)
+        elif self._in_flight is not None and request.key in self._in_flight.counts:
+            self._in_flight.callbacks.append(callback)
+        else:
+            self.when_durable(request, callback)
 
     def when_durable(self, request: Request, callback: Callable[[], None]) -> None:
         """Call back once what is booked of this request now is committed: at once, if it is."""
@@ -189,7 +204,7 @@ class Books:
 
     def gather(self, *, checkpoints: bool) -> Gathering | None:
         """Take what waits, for one commit; None if there is nothing. One at a time: then `committed`."""
-        if checkpoints and not self._sweep:
+        if checkpoints and not self.is_sweeping:
             self._sweep, self._dirty = self._dirty, self._sweep
             self._when_swept, self._when_checkpointed = self._when_checkpointed, {}
         self._checkpoint()
@@ -241,7 +256,7 @@ class Books:
     @property
     def is_sweeping(self) -> bool:
         """Whether a checkpoint has begun, and needs more commits to end."""
-        return bool(self._sweep)
+        return bool(self._sweep or self._when_swept)
 
     def _checkpoint(self) -> None:
         """A part of the checkpoint that goes on: not so much that decisions would wait for it."""
@@ -262,7 +277,8 @@ class Books:
         self._is_put(request)
 
     def _put_counts(self, request: Request) -> None:
-        self._next.counts.append(CountsRecord(request.service, request.request_id, request.part, *request.latest))
+        record = CountsRecord(request.service, request.request_id, request.part, *request.latest)
+        self._next.counts[request.key] = record
         self._is_put(request)
 
     def _is_put(self, request: Request) -> None:

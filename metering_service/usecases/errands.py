@@ -170,3 +170,16 @@ async def every(seconds: float, action: Callable[[], Awaitable[None] | None]) ->
         result = action()
         if result is not None:
             await result
+
+
+async def together(*works: Coroutine[Any, Any, None]) -> None:
+    """Do all of these until one fails, or this is cancelled; then none of them goes on. Raises what that one did."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -52,8 +52,9 @@ class Recorder(Protocol):
 
         It begins with one conditional update, `commit_no = n where node and epoch and commit_no = n - 1`. No row
         updated: if the row says this epoch and n, this batch was written before and the call succeeds; else NodeFenced.
-        Requests are upserted as whole rows, counts replace those of open requests, leases are absolute consumption (by
-        maximum; `closed` latches), aggregates and denials are added. No two of one kind have the same key.
+        Requests are upserted as whole rows, notes are kept where there is none, counts replace those of open requests,
+        leases are absolute consumption (by maximum; `closed` latches), aggregates and denials are added. No two of one
+        kind have the same key.
 
         Raises StorageUnavailable when the outcome is not known.
         """

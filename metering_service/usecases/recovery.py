@@ -8,9 +8,11 @@ A request may come to light even later, with the resume token of its client: aft
 put back to an older copy. What was set aside for it has been given back, so all of it is overrun, without a payer.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from hashlib import sha256
 
 import structlog
 
@@ -42,7 +44,7 @@ class Recovery:
         self._storage = storage
         self._keeper = keeper
         self._shares: dict[tuple[str, int], _Share] = {}
-        self._seen: set[tuple[str, str]] = set()
+        self._seen: set[tuple[str, str, str]] = set()
         self._is_over = False
         self._due_ns = node.clock.monotonic_ns() + node.settings.resume_window_ns
 
@@ -84,8 +86,9 @@ class Recovery:
     async def _look_for_requests(self) -> None:
         """Other nodes may yet write what an earlier epoch could not."""
         for request in await self._storage.open_requests(self._node.name, self._node.epoch):
-            if (request.request_id, request.part) not in self._seen:
-                self._seen.add((request.request_id, request.part))
+            key = (request.service_uid, request.request_id, request.part)
+            if key not in self._seen:
+                self._seen.add(key)
                 self._share(request).requests.append(request)
 
     def _share(self, record: RequestRecord | LeaseRecord) -> _Share:
@@ -132,9 +135,10 @@ def _consume(record: RequestRecord, receipt: Receipt, leases: dict[str, LeaseRec
 
 
 def _lease_for(record: RequestRecord, kind: BudgetKind, leases: dict[str, LeaseRecord]) -> LeaseRecord:
-    """The lease that paid; where nothing was ever committed on it, one in its stead, always under the same name."""
+    """The lease that paid; where nothing was ever committed on it, one in its stead, for this part alone."""
     for lease in leases.values():
         if lease.budget_kind is kind:
             return lease
-    lease_id = f"recovered.{record.node}.{record.epoch}.{record.service_uid}.{kind.value}"
+    whose = json.dumps([record.service_uid, record.request_id, record.part])
+    lease_id = f"recovered.{sha256(whose.encode()).hexdigest()[:32]}.{kind.value}"
     return LeaseRecord(lease_id, record.node, record.epoch, record.service, record.service_uid, kind, 0, closed=False)

@@ -139,6 +139,10 @@ def _hear(node: Node, service: ServiceState, request: Request, waiter: Waiter) -
             request.on_record = False
         if merged.counts != request.tally.counts:
             _checkpoint(node, request, waiter.mark)
+        else:
+            # A repeat, on another stream or in another call: it is durable when what it repeats is.
+            waiter.mark.expect()
+            node.books.when_counts_durable(request, waiter.mark.done)
         request.tally = merged
     elif merged.counts.total > request.tally.counts.total:
         # What is booked is not booked anew by a report that only sorts the same tokens otherwise.

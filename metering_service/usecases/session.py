@@ -132,6 +132,7 @@ class Session:
 
     def _decide(self, report: Report, sequence: int, mark: Mark) -> None:
         """The road of every other report."""
+        self._following.pop(report.request_id, None)
         report = self._named(report)
         answer = process(self._node, report, self, sequence, mark)
         if isinstance(answer, Parked):
@@ -141,9 +142,7 @@ class Session:
             return
         if answer is not None:
             self._said.append((sequence, answer))
-        if report.phase is Phase.FINISH:
-            self._following.pop(report.request_id, None)
-        else:
+        if report.phase is not Phase.FINISH:
             self._follow(report)
 
     def _follow(self, report: Report) -> None:
@@ -229,6 +228,7 @@ class Session:
         """Forget the two oldest, one more than came; those whose requests still run count as new again."""
         for _ in range(2):
             oldest, name = self._names.popitem(last=False)
+            self._following.pop(oldest, None)
             state = self._node.services.get(name)
             if state is not None and oldest in state.open:
                 self._names[oldest] = name

@@ -75,12 +75,7 @@ class MemoryRecorder:
         if self.nodes.get(node) != (epoch, batch.commit_no - 1):
             raise NodeFenced(f"Node {node} is not at commit {batch.commit_no - 1} of epoch {epoch}.")
         self.nodes[node] = (epoch, batch.commit_no)
-        for request in batch.requests:
-            self._put_request(request)
-        for service, request_id, part, *counts in batch.counts:
-            before = self.requests.get((service, request_id, part))
-            if before is not None and before.state is SettlementState.OPEN:
-                self.requests[before.service, request_id, part] = before._replace(counts=Counts(*counts))
+        self._put_requests(batch)
         for lease in batch.leases:
             self._put_lease(lease)
         for key, delta in batch.aggregates:
@@ -145,6 +140,16 @@ class MemoryRecorder:
     def _answer(self) -> None:
         if self.down:
             raise StorageUnavailable("The metering database does not answer.")
+
+    def _put_requests(self, batch: CommitBatch) -> None:
+        for request in batch.requests:
+            self._put_request(request)
+        for note in batch.notes:
+            self.requests.setdefault((note.service, note.request_id, note.part), note)
+        for service, request_id, part, *counts in batch.counts:
+            before = self.requests.get((service, request_id, part))
+            if before is not None and before.state is SettlementState.OPEN:
+                self.requests[before.service, request_id, part] = before._replace(counts=Counts(*counts))
 
     def _put_request(self, request: RequestRecord) -> None:
         key = (request.service, request.request_id, request.part)

@@ -16,6 +16,7 @@ from metering_service.assembly import Assembly, put_together
 from metering_service.caretaking import Caretaking
 from metering_service.domain.errors import NodeFenced, StorageUnavailable
 from metering_service.storage import SqlPurgeStore, SqlRecorder
+from metering_service.usecases.errands import together
 from metering_service.usecases.purge import Purge
 from metering_service.usecases.settings import NodeSettings
 from tests.simulation.clock import SimulatedClock
@@ -93,7 +94,8 @@ class MeteringProcess:
         self.assembly, self.servicer = assembly, MeteringServicer(assembly.node)
         world.note(f"{self.party} begins epoch {assembly.node.epoch}")
         store: Any = MeteringDatabase(SqlPurgeStore(world.metering.engine), world.metering_disk, self.party)
-        work = asyncio.gather(assembly.work(), caretaking.run(), Purge(store, self.clock, common["settings"]).run())
+        purge = Purge(store, self.clock, common["settings"])
+        work = asyncio.ensure_future(together(assembly.work(), caretaking.run(), purge.run()))
         leaving = asyncio.ensure_future(self._leaving.wait())
         up = asyncio.ensure_future(self._serve_when_up_to_date(assembly))
         try:

@@ -3,6 +3,7 @@
 from metering_service.domain.counts import Counts
 from metering_service.domain.records import BudgetKind
 from metering_service.domain.report import Phase
+from metering_service.usecases.books import CHECKPOINT_SLICE
 from tests.metering.moves import granted
 from tests.metering.rig import Client, Fleet, report
 from tests.metering.samples import SERVICE, UID, with_money, with_trial
@@ -165,3 +166,66 @@ def test_a_request_that_moves_goes_on_inside_its_grant_while_the_database_is_slo
     fleet.run(seconds=1)
     second.hear()
     assert second.durable == second.sequence
+
+
+def test_parts_that_come_to_light_one_after_the_other_all_reach_the_ledger() -> None:
+    """Each has a lease of its own: consumption on one lease is a maximum, and the second would vanish in the first."""
+    fleet = Fleet("a", "b")
+    config = with_money(fleet, 1_000)
+    first = Client(fleet["a"])
+    grants = [granted(first.say(report(AUTHORIZE, name, Counts(20), max_output_tokens=16))) for name in ("r1", "r2")]
+    fleet.crash("a")
+    fleet.run(seconds=100)
+    fleet.start("a")
+    fleet.run(seconds=40)
+    second = Client(fleet["b"])
+    for name, grant in zip(("r1", "r2"), grants, strict=True):
+        second.say(report(FINISH, name, Counts(20, output=10), resume=grant.resume))
+        fleet.run(seconds=40)
+    assert fleet.control.spent[fleet.control.key(config.uid, BudgetKind.MONEY)] == 60
+    assert sum(cell.cost_nanos for cell in fleet.database.aggregates.values()) == 60
+
+
+def test_a_repeated_report_is_durable_when_what_it_repeats_is() -> None:
+    """The stream breaks before the commit, and the same is said again on another one."""
+    fleet = Fleet()
+    with_trial(fleet, 1_000)
+    first, second = Client(fleet["a"]), Client(fleet["a"])
+    grant = granted(first.say(report(AUTHORIZE, counts=Counts(10))))
+    fleet["a"].commit()
+    fleet.database.down = True
+    first.send(report(PROGRESS, counts=Counts(10, output=5)))
+    first.close()
+    second.send(report(PROGRESS, counts=Counts(10, output=5), resume=grant.resume))
+    second.hear()
+    assert second.durable == 0
+    fleet["a"].commit()
+    second.send(report(PROGRESS, counts=Counts(10, output=5)))
+    assert second.durable == 0
+    fleet.database.down = False
+    fleet.run(ms=200)
+    second.hear()
+    assert second.durable == second.sequence
+    (record,) = fleet.database.requests.values()
+    assert record.counts == Counts(10, output=5)
+
+
+def test_a_checkpoint_whose_last_requests_end_by_themselves_is_over() -> None:
+    """They are settled while a slow commit has its first part: who waits for the checkpoint is told all the same."""
+    fleet = Fleet()
+    with_money(fleet, 10**9)
+    rig, client = fleet["a"], Client(fleet["a"])
+    names = [f"r{number}" for number in range(CHECKPOINT_SLICE + 10)]
+    client.say(report(AUTHORIZE, "warm", Counts(10), max_output_tokens=10_000_000))
+    client.send(*(report(AUTHORIZE, name, Counts(1), max_output_tokens=16) for name in names))
+    fleet.run(seconds=2)
+    client.send(*(report(PROGRESS, name, Counts(1, output=1)) for name in names))
+    gathering = rig.books.gather(checkpoints=True)
+    assert gathering is not None
+    assert rig.books.is_sweeping
+    client.send(*(report(FINISH, name, Counts(1, output=1)) for name in names))
+    rig.books.committed()
+    while rig.books.gather(checkpoints=True) is not None:
+        rig.books.committed()
+    client.hear()
+    assert client.durable == client.sequence
