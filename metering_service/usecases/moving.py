@@ -77,6 +77,8 @@ def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[Req
     request_id, token = waiter.report.request_id, waiter.token
     here = service.open.get(request_id) or service.finished.get(request_id)
     last = last_part(parts, _first_part(service, waiter))
+    if last is not None:
+        last = _booker(parts, last, waiter.report)
     if here is not None:
         if last is not None and last.part == here.part and last.receipt.revision > here.receipt.revision:
             service.finished[request_id] = revive(last, node.clock.monotonic_ns())
@@ -107,6 +109,20 @@ def _first_part(service: ServiceState, waiter: Waiter) -> str | None:
         return waiter.token.part
     here = service.finished.get(waiter.report.request_id)
     return here.part if here is not None else None
+
+
+def _booker(parts: Sequence[RequestRecord], last: RequestRecord, report: Report) -> RequestRecord:
+    """Of a line of settled parts the one that books what a report says: the last that it reaches into.
+
+    Those after it were begun beyond these counts, and would book nothing of them.
+    """
+    counts = report.counts
+    while counts.input_class <= last.base_input_tokens and counts.output_class <= last.base_output_tokens:
+        before = next((part for part in parts if part.part == last.predecessor_part), None)
+        if before is None or SettlementState.OPEN in (last.state, before.state):
+            break
+        last = before
+    return last
 
 
 def _remember(node: Node, service: ServiceState, record: RequestRecord) -> None:

@@ -14,7 +14,7 @@ def test_nothing_that_must_always_be_true_is_ever_false(seed: int) -> None:
     """Nodes, control replicas and servers crash, pause and lose touch; the books agree to the token and the nano."""
     outcome = simulate(seed)
     assert outcome.problem is None, "\n".join((*outcome.tail, outcome.problem or ""))
-    assert outcome.requests > 20
+    assert outcome.requests > 5
 
 
 def test_the_same_seed_is_the_same_story() -> None:

@@ -53,3 +53,27 @@ def test_progress_of_an_unknown_request_is_looked_up(fleet: Fleet) -> None:
     second.say(report(PROGRESS, counts=Counts(100, output=9)))
     fleet.run(seconds=40)
     assert booked(fleet) == 110
+
+
+@pytest.mark.parametrize("node", ["a", "b"])
+@pytest.mark.parametrize("has_token", [True, False])
+def test_a_late_finish_is_booked_by_the_part_that_it_belongs_to(fleet: Fleet, node: str, has_token: bool) -> None:
+    """Both parts of a request that moved have timed out; what comes then lies within the first one's grant."""
+    first = Client(fleet["a"])
+    grant = granted(first.say(report(AUTHORIZE, counts=Counts(100))))
+    first.say(report(PROGRESS, counts=Counts(100, output=2)))
+    first.close()
+    fleet.run(ms=400)
+    second = Client(fleet["b"])
+    moved = granted(second.say(report(AUTHORIZE, counts=Counts(100), resume=grant.resume)))
+    second.say(report(PROGRESS, counts=Counts(100, output=3)))
+    second.close()
+    fleet.run(seconds=100)
+    late = Client(fleet[node])
+    for output_tokens in (5, 8, 8):
+        resume = moved.resume if has_token else b""
+        late.say(report(FINISH, counts=Counts(100, output=output_tokens), resume=resume))
+        fleet.run(ms=400)
+    late.hear()
+    assert late.durable == late.sequence
+    assert booked(fleet) == 108
