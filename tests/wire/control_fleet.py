@@ -103,19 +103,25 @@ class WireNode:
         self.stream: Any = None
         self._reading: asyncio.Task[None] | None = None
         self._heard = asyncio.Condition()
+        self._turn = asyncio.Lock()
+
+    async def say(self, message: pb.WatchConfigRequest) -> None:
+        """Writes on the stream: one after the other, as gRPC wants it, whether a test says it or the reader does."""
+        async with self._turn:
+            await self.stream.write(message)
 
     async def hello(self, database_id: str = DATABASE_ID) -> None:
         """Opens the stream and waits for the first message."""
         self.stream = self.control.fleet.WatchConfig()
         hello = pb.NodeHello(node=self.name, epoch=self.epoch, metering_database_id=database_id)
-        await self.stream.write(pb.WatchConfigRequest(hello=hello))
+        await self.say(pb.WatchConfigRequest(hello=hello))
         await self._take(await self.stream.read())
         self._reading = asyncio.create_task(self._read())
 
     async def subscribe(self, *names: str) -> None:
         """Subscribes, and waits until all is known."""
         subscription = pb.ConfigSubscription(subscribe=names)
-        await self.stream.write(pb.WatchConfigRequest(subscription=subscription))
+        await self.say(pb.WatchConfigRequest(subscription=subscription))
         await self.until(lambda: all(name in self.services for name in names))
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -169,7 +175,7 @@ class WireNode:
             self._heard.notify_all()
         if self.acknowledges:
             taken = pb.ConfigAcknowledgement(version=message.version)
-            await self.stream.write(pb.WatchConfigRequest(acknowledgement=taken))
+            await self.say(pb.WatchConfigRequest(acknowledgement=taken))
 
 
 @asynccontextmanager

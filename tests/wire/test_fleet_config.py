@@ -94,7 +94,7 @@ async def test_activating_waits_for_every_live_node(control: Control) -> None:
         await slow.until(lambda: slow.version >= quick.services[SERVICE].version)
         assert await control.status() == ACTIVATING
         taken = pb.ConfigAcknowledgement(version=slow.version)
-        await slow.stream.write(pb.WatchConfigRequest(acknowledgement=taken))
+        await slow.say(pb.WatchConfigRequest(acknowledgement=taken))
         await control.until_status(RUNNING)
 
 
@@ -129,7 +129,7 @@ async def test_a_service_no_longer_followed_is_no_longer_told(control: Control) 
     async with wire_node(control) as node:
         await node.subscribe(SERVICE, other)
         subscription = pb.ConfigSubscription(unsubscribe=[SERVICE])
-        await node.stream.write(pb.WatchConfigRequest(subscription=subscription))
+        await node.say(pb.WatchConfigRequest(subscription=subscription))
         await control.create_service(other)
         await node.until(lambda: node.services[other].resolution == config_pb2.RESOLUTION_FOUND)
         await control.enable_postpaid()
@@ -221,5 +221,5 @@ def _price_of(node: WireNode) -> int:
 async def test_what_must_not_be_said_ends_the_stream(control: Control, request_: pb.WatchConfigRequest) -> None:
     """Nothing at all, another hello, too many names at once: the stream says what is wrong and ends."""
     async with wire_node(control) as node:
-        await node.stream.write(request_)
+        await node.say(request_)
         assert await node.end() is grpc.StatusCode.INVALID_ARGUMENT
