@@ -105,7 +105,7 @@ class Runner:
         try:
             while self._unknown or self._silent:
                 unknown, silent = _first(self._unknown, LOOKED_UP_MAX), _first(self._silent, LOOKED_UP_MAX)
-                names = {*unknown, *(RequestName(request.service, request.request_id) for request in silent)}
+                names = {*unknown, *map(name_of, silent)}
                 parts = await self._insist(partial(self._storage.find_requests, list(names)))
                 for name in unknown:
                     del self._unknown[name]
@@ -128,7 +128,7 @@ class Runner:
         for service, its_parts in of_service.items():
             found(self.node, service, its_parts)
         for request, service in silent.items():
-            time_out(self.node, service, request, parts.get(RequestName(request.service, request.request_id), ()))
+            time_out(self.node, service, request, parts.get(name_of(request), ()))
 
     def _run(self, errand: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(errand)
@@ -142,7 +142,7 @@ class Runner:
                 await asyncio.sleep(GATHER_S)
                 asked = self.new_ids.take()
                 if asked:
-                    names = [name_of(service, request) for service, request in asked]
+                    names = [name_of(request) for _, request in asked]
                     settled_us = await self._insist(partial(self._storage.first_settled_us, names))
                     assert self.node is not None
                     looked_up(self.node, asked, settled_us)

@@ -57,15 +57,15 @@ class NewIds:
         return taken
 
 
-def name_of(service: ServiceState, request: Request) -> RequestName:
+def name_of(request: Request) -> RequestName:
     """What a request is known by in the database."""
-    return RequestName(service.name, request.request_id)
+    return RequestName(request.service, request.request_id)
 
 
 def looked_up(node: Node, asked: Sequence[tuple[ServiceState, Request]], settled_us: Mapping[RequestName, int]) -> None:
     """The database has answered: when something of these ids was settled first. Stop what came after that."""
     for service, request in asked:
-        first_us = settled_us.get(name_of(service, request))
+        first_us = settled_us.get(name_of(request))
         # What was settled after this one began ran beside it: its server asked twice, having heard no answer.
         if first_us is not None and first_us < request.start_us and _runs(service, request):
             _refuse(node, service, request)

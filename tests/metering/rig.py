@@ -144,7 +144,7 @@ class Rig:
             parts = now(self.database.find_request(service.uid, request_id))
             found(self.node, service, {request_id: parts})
         asked = self.new_ids.take()
-        names = [name_of(service, request) for service, request in asked]
+        names = [name_of(request) for _, request in asked]
         looked_up(self.node, asked, now(self.database.first_settled_us(names)))
         endings, self._endings = self._endings, []
         for service, request in endings:
