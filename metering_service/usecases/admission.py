@@ -74,7 +74,9 @@ def renew(node: Node, service: ServiceState, config: ServiceConfig, request: Req
     if not capped or input_tokens > request.held.input_tokens:
         extension = _extend(node, service, request, input_tokens)
         node.hold(service, request, extension.held)
-        if request.ceiling_tokens > before:
+        # A ceiling below what was generated says stop, so while more may be had it is not told.
+        has_room = extension.want is None or request.output_tokens < request.ceiling_tokens
+        if has_room and request.ceiling_tokens > before:
             request.authorised = True
             request.final = extension.want is None and _is_last(node, request)
             return granted(node, service, config, request)

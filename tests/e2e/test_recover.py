@@ -41,7 +41,8 @@ async def meter_soon(pair: Pair, request_id: str) -> int:
             try:
                 return await meter_one(pair.metering, request_id)
             except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                # A server that stops cancels the calls that do not end in time.
+                if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
                     raise
             await asyncio.sleep(0.1)
 

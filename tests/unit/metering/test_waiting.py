@@ -163,6 +163,26 @@ def test_a_finish_that_waits_is_settled_once_with_the_next(fleet: Fleet, client:
     assert (cell.usage.output, cell.request_count) == (950, 1)
 
 
+def test_an_answer_that_allows_more_leaves_room_for_it(fleet: Fleet, client: Client) -> None:
+    """A server steps over its ceiling by a little each time. What little is on lease raises it, but not past that.
+
+    Then the answer waits for the next lease: a ceiling below what was generated would say stop without a reason.
+    """
+    with_trial(fleet, 1_000_000)
+    decision = client.say(report(AUTHORIZE, counts=Counts(10)))
+    for _ in range(200):
+        assert decision is not None
+        assert decision.grant is not None
+        output = decision.grant.output_ceiling_tokens + 3
+        client.say(report(PROGRESS, counts=Counts(10, output=output)))
+        if client.said(client.sequence) is None:
+            fleet.run(ms=40)
+        decision = client.said(client.sequence)
+        assert decision is not None
+        assert decision.grant is not None
+        assert decision.grant.output_ceiling_tokens > output
+
+
 def test_what_is_left_with_another_node_is_recalled(fleet: Fleet, client: Client) -> None:
     """A request that needs it waits for that, and then runs."""
     with_trial(fleet, 1_000)
