@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from metering_service.domain.counts import ZERO, Counts
+from metering_service.domain.counts_page import CountsPage
 
 
 class SettlementState(StrEnum):
@@ -79,6 +80,8 @@ class RequestRecord(NamedTuple):
     predecessor_part: str | None = None
     base_input_tokens: int = 0
     base_output_tokens: int = 0
+    place: int | None = None
+    """Where later counts than these may lie while it runs (see `CountsPages`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,29 +171,13 @@ class DenialKey(NamedTuple):
     reason: str
 
 
-class CountsRecord(NamedTuple):
-    """The latest counts of an open part whose record is written already, and otherwise as it was.
-
-    Flat, and in the order of `Counts`: there are very many of them.
-    """
-
-    service: str
-    request_id: str
-    part: str
-    input_tokens: int
-    cached_input_tokens: int
-    cache_write_tokens: int
-    output_tokens: int
-    reasoning_tokens: int
-
-
 @dataclass(frozen=True, slots=True)
 class CommitBatch:
     """One group commit: all of it happens, once, or none."""
 
     commit_no: int
     requests: tuple[RequestRecord, ...] = ()
-    counts: tuple[CountsRecord, ...] = ()
+    counts: tuple[CountsPage, ...] = ()
     leases: tuple[LeaseRecord, ...] = ()
     aggregates: tuple[tuple[AggregateKey, AggregateDelta], ...] = ()
     denials: tuple[tuple[DenialKey, int], ...] = ()

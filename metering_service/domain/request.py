@@ -34,7 +34,8 @@ class Request:
     For the fast road of progress (see `Session.take`): `quiet_tokens` is the greatest cumulative output class that
     needs no answer, below zero where every report has to be looked at. The latest counts lie in `output_tokens`,
     `known_*` and `fresh_*` as plain integers; `tally` merges them in when somebody asks for it. `on_record`: its record
-    was written, or is about to be, and nothing but the counts has changed since.
+    was written, or is about to be, and nothing but the counts has changed since; these then go to its `place`, and were
+    last there in the commit gathered as number `packed_in`.
     """
 
     _tally: Tally
@@ -71,7 +72,9 @@ class Request:
         "max_output_tokens",
         "on_record",
         "output_tokens",
+        "packed_in",
         "part",
+        "place",
         "predecessor_part",
         "price",
         "quiet_tokens",
@@ -126,6 +129,8 @@ class Request:
         self.labels: tuple[tuple[str, str], ...] = ()
         self.estimated = False
         self.dirty = False
+        self.place: int | None = None
+        self.packed_in = 0
         self.on_record = False
         self.session: Listener | None = None
         self.marks: list[Callable[[], None]] = []
@@ -227,6 +232,7 @@ class Request:
             predecessor_part=self.predecessor_part,
             base_input_tokens=self.base_input_tokens,
             base_output_tokens=self.base_output_tokens,
+            place=self.place,
         )
 
 

@@ -6,11 +6,11 @@ A walk reads the table from end to end instead, a little at a time, and costs wr
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, bindparam, delete, literal_column, select, text
+from sqlalchemy import ColumnElement, bindparam, delete, exists, literal_column, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from metering_service.storage.failures import database_answers
-from metering_service.storage.schema import leases, requests
+from metering_service.storage.schema import counts_pages, leases, nodes, requests
 from metering_service.storage.wanted import among
 from metering_service.usecases.ports import RequestName, Walked
 from tallygate._server.database import read_only
@@ -50,6 +50,15 @@ class SqlPurgeStore:
         old = select(leases.c.lease_id).where(leases.c.closed, leases.c.close_us < before_us).limit(limit)
         async with database_answers(), self._engine.begin() as connection:
             return (await connection.execute(delete(leases).where(leases.c.lease_id.in_(old)))).rowcount
+
+    async def purge_counts(self) -> int:
+        """See `PurgeStore`."""
+        # Once an epoch is over, nothing of it begins to run.
+        is_over = exists().where(nodes.c.node == counts_pages.c.node, nodes.c.epoch > counts_pages.c.epoch)
+        its_epoch = (requests.c.node == counts_pages.c.node) & (requests.c.epoch == counts_pages.c.epoch)
+        runs = exists().where(its_epoch, requests.c.state == literal_column("'open'"))
+        async with database_answers(), self._engine.begin() as connection:
+            return (await connection.execute(delete(counts_pages).where(is_over, ~runs))).rowcount
 
 
 async def _old_in_rows(connection: AsyncConnection, before_us: int, place: int) -> tuple[set[RequestName], int | None]:

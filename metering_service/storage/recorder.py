@@ -18,6 +18,7 @@ from metering_service.storage.failures import database_answers
 from metering_service.storage.rows import (
     lease_of,
     request_of,
+    with_counts,
 )
 from metering_service.storage.schema import leases, meta, nodes, requests, services
 from metering_service.storage.statements import insert
@@ -114,7 +115,7 @@ class SqlRecorder:
 
     async def find_requests(self, names: Sequence[RequestName]) -> dict[RequestName, list[RequestRecord]]:
         """See `Recorder`."""
-        query = among(self._engine.dialect, names, *requests.c)
+        query = with_counts(among(self._engine.dialect, names, *requests.c))
         found: dict[RequestName, list[RequestRecord]] = {}
         async with database_answers(), read_only(self._engine) as connection:
             for row in (await connection.execute(query)).mappings():
@@ -145,7 +146,7 @@ class SqlRecorder:
             return [lease_of(row) for row in (await connection.execute(query)).mappings()]
 
     async def _requests(self, *conditions: ColumnElement[bool]) -> list[RequestRecord]:
-        query = select(requests).where(*conditions).order_by(*requests.primary_key)
+        query = with_counts(select(requests)).where(*conditions).order_by(*requests.primary_key)
         async with database_answers(), read_only(self._engine) as connection:
             return [request_of(row) for row in (await connection.execute(query)).mappings()]
 

@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import RowMapping
+from sqlalchemy import RowMapping, Select, literal_column
 
 from metering_service.domain.counts import ZERO, Counts
+from metering_service.domain.counts_page import PAGE_BITS, SLOT_BITS, counts_at
 from metering_service.domain.records import (
     AggregateDelta,
     AggregateKey,
@@ -19,7 +20,8 @@ from metering_service.domain.records import (
     RequestRecord,
     SettlementState,
 )
-from metering_service.storage.schema import KINDS, PAYERS
+from metering_service.storage.schema import KINDS, PAYERS, requests
+from metering_service.storage.schema import counts_pages as pages
 
 Labels = tuple[tuple[str, str], ...]
 Row = tuple[Any, ...]
@@ -27,6 +29,7 @@ Row = tuple[Any, ...]
 SUMS = (*(f"{payer}_tokens" for payer in PAYERS), "overrun_tokens", "cost_nanos", "debt_nanos", "request_count")
 """Columns of `minute_usage` beside the counts by kind, named as in `AggregateDelta`."""
 
+PAGE_DATA = "page_data"
 _NOTHING_HELD = HeldUnits()
 
 
@@ -39,6 +42,18 @@ def labels_text(labels: Labels) -> str:
 def labels_of(text: str) -> Labels:
     """Labels sorted by key."""
     return tuple(sorted(json.loads(text).items()))
+
+
+def with_counts(query: Select[Any]) -> Select[Any]:
+    """Rows of `requests`, each with the page that has its latest counts, if it runs and one has.
+
+    In one statement, because a request that ends meanwhile gives its place away.
+    """
+    page = requests.c.place % (1 << SLOT_BITS) // (1 << PAGE_BITS)
+    its = (pages.c.node == requests.c.node) & (pages.c.epoch == requests.c.epoch) & (pages.c.page == page)
+    runs = requests.c.state == literal_column("'open'")
+    (source,) = query.get_final_froms()
+    return query.add_columns(pages.c.data.label(PAGE_DATA)).select_from(source.join(pages, runs & its, isouter=True))
 
 
 def request_row(record: RequestRecord) -> Row:
@@ -73,11 +88,12 @@ def request_row(record: RequestRecord) -> Row:
         record.predecessor_part,
         record.base_input_tokens,
         record.base_output_tokens,
+        record.place,
     )
 
 
 def request_of(row: RowMapping) -> RequestRecord:
-    """The record in a row of `requests`."""
+    """The record in a row of `requests`, as `with_counts` has it."""
     price = json.loads(row["price"])
     return RequestRecord(
         service=row["service"],
@@ -87,7 +103,7 @@ def request_of(row: RowMapping) -> RequestRecord:
         node=row["node"],
         epoch=row["epoch"],
         state=SettlementState(row["state"]),
-        counts=_usage_of(row),
+        counts=counts_at(row[PAGE_DATA], row["place"]) or _usage_of(row),
         receipt=_receipt_of(row),
         held=HeldUnits(*json.loads(row["held"])),
         price_nanos_per_million=(price[0], price[1], price[2], price[3], price[4]),
@@ -100,6 +116,7 @@ def request_of(row: RowMapping) -> RequestRecord:
         predecessor_part=row["predecessor_part"],
         base_input_tokens=row["base_input_tokens"],
         base_output_tokens=row["base_output_tokens"],
+        place=row["place"],
     )
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text, false
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text, false
 from sqlalchemy.types import TypeEngine
 
 KINDS = ("input", "cached_input", "cache_write", "output", "reasoning")
@@ -92,12 +92,14 @@ requests = Table(
     Column("predecessor_part", BY_CODE_POINT),
     _number("base_input_tokens"),
     _number("base_output_tokens"),
+    Column("place", BigInteger),
 )
 """One row for each part of a request. A service's name is its first key, since names are never reused.
 
-`{kind}_tokens` are the latest counts. What each payer gave, `held` and `price` (nanos per million tokens) are JSON
-arrays of integers, in the order of `Counts` and of `HeldUnits`, `[]` for all zero: a narrow row writes twice as fast.
-`labels`, here and below: a JSON object of texts, keys sorted, no spaces.
+`{kind}_tokens` are the latest counts; of a request that runs, those at its `place` in `counts_pages` are later. What
+each payer gave, `held` and `price` (nanos per million tokens) are JSON arrays of integers, in the order of `Counts` and
+of `HeldUnits`, `[]` for all zero: a narrow row writes twice as fast. `labels`, here and below: a JSON object of texts,
+keys sorted, no spaces.
 """
 
 Index(
@@ -107,6 +109,16 @@ Index(
     sqlite_where=requests.c.state == "open",
     postgresql_where=requests.c.state == "open",
 )
+
+counts_pages = Table(
+    "counts_pages",
+    metadata,
+    _key("node"),
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    Column("page", BigInteger, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
+)
+"""The latest counts of requests that run, many to a row (see `metering_service.domain.counts_page`)."""
 
 services = Table("services", metadata, _key("service_uid"), _key("service"))
 """Which names there are records of, so that `requests` needs no second index to be found by a service's uid."""

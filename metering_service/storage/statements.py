@@ -18,6 +18,7 @@ from sqlalchemy import (
     ColumnElement,
     Dialect,
     Integer,
+    LargeBinary,
     Table,
     and_,
     case,
@@ -28,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from metering_service.storage.schema import KINDS, leases, minute_denials, minute_usage, requests, services
+from metering_service.storage.schema import counts_pages, leases, minute_denials, minute_usage, requests, services
 
 Insert = postgresql.Insert | sqlite.Insert
 Row = Sequence[Any]
@@ -36,8 +37,6 @@ Row = Sequence[Any]
 _INSERT: Final[dict[str, Callable[[Table], Insert]]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _VALUES_MAX: Final = 32_766
 """Of one statement on SQLite, as its usual build has it. Ours may take more, but nothing is gained by that."""
-
-_COUNTS_KEY: Final = ("service", "request_id", "part")
 
 
 def insert(dialect: Dialect, table: Table) -> Insert:
@@ -96,7 +95,7 @@ def _parts(rows: list[Row], limit: int) -> Iterator[list[Row]]:
 
 
 def _type_of(column: ColumnElement[Any]) -> str:
-    kinds = {BigInteger: "bigint", Integer: "integer", Boolean: "boolean"}
+    kinds = {BigInteger: "bigint", Integer: "integer", Boolean: "boolean", LargeBinary: "bytea"}
     return kinds.get(type(column.type), "text")
 
 
@@ -110,22 +109,6 @@ def _upsert(statement: Insert, table: Table, dialect: Dialect) -> BulkStatement:
     return BulkStatement(columns, key_count, parts[1], parts[3])
 
 
-def _put_counts(dialect: Dialect) -> BulkStatement:
-    """Counts of open requests that are on record; one that was settled meanwhile keeps its own."""
-    counts = [f"{kind}_tokens" for kind in KINDS]
-    # SQLite calls the columns of VALUES so; PostgreSQL is told to.
-    given = [f"column{number}" for number in range(1, len(_COUNTS_KEY) + len(counts) + 1)]
-    names = f" ({', '.join(given)})" if dialect.name == "postgresql" else ""
-    same = " AND ".join(f"requests.{name} = new.{column}" for name, column in zip(_COUNTS_KEY, given, strict=False))
-    sets = ", ".join(f"{name} = new.{column}" for name, column in zip(counts, given[len(_COUNTS_KEY) :], strict=True))
-    return BulkStatement(
-        [requests.c[name] for name in (*_COUNTS_KEY, *counts)],
-        len(_COUNTS_KEY),
-        f"UPDATE requests SET {sets} FROM (VALUES ",  # noqa: S608  # names of this module
-        f") AS new{names} WHERE {same} AND requests.state = 'open'",
-    )
-
-
 class CommitStatements:
     """What a group commit writes, beside its node's row."""
 
@@ -136,7 +119,7 @@ class CommitStatements:
         self.put_services = upsert(_keep, services)
         self.put_requests = upsert(_replace_requests, requests)
         self.note_requests = upsert(_keep, requests)
-        self.put_counts = _put_counts(dialect)
+        self.put_counts = upsert(_replace, counts_pages)
         self.put_leases = upsert(_raise_leases, leases)
         self.add_usage = upsert(_add, minute_usage)
         self.add_denials = upsert(_add, minute_denials)
@@ -158,6 +141,14 @@ def _replace_requests(statement: Insert) -> Insert:
         index_elements=list(requests.primary_key),
         set_={column.name: statement.excluded[column.name] for column in _not_key(requests)},
         where=not_(or_(claimed, and_(requests.c.state != is_open, statement.excluded.state == is_open))),
+    )
+
+
+def _replace(statement: Insert) -> Insert:
+    table = statement.table
+    return statement.on_conflict_do_update(
+        index_elements=list(table.primary_key),
+        set_={column.name: statement.excluded[column.name] for column in _not_key(table)},
     )
 
 

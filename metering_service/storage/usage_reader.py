@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from metering_service.domain.errors import InvalidQuery
 from metering_service.domain.records import AggregateDelta, RequestRecord
 from metering_service.storage.failures import database_answers
-from metering_service.storage.rows import aggregate_of, request_of
+from metering_service.storage.rows import aggregate_of, request_of, with_counts
 from metering_service.storage.schema import requests
 from metering_service.storage.usage_query import Cell, UsageSql
 from metering_service.usecases.ports import USAGE_ROWS_MAX, UsageQuery, UsageRow
@@ -47,13 +47,13 @@ class SqlUsageReader:
     async def request_parts(self, service: str, request_id: str) -> list[RequestRecord]:
         """See `UsageReader`."""
         key = requests.c
-        found = select(requests).where(key.service == service, key.request_id == request_id)
+        found = with_counts(select(requests)).where(key.service == service, key.request_id == request_id)
         return await self._records(found.order_by(key.start_us, key.part))
 
     async def list_requests(self, service: str, after: tuple[str, str] | None, limit: int) -> Sequence[RequestRecord]:
         """See `UsageReader`."""
         position = tuple_(requests.c.request_id, requests.c.part)
-        page = select(requests).where(requests.c.service == service)
+        page = with_counts(select(requests)).where(requests.c.service == service)
         if after is not None:
             page = page.where(position > after)
         return await self._records(page.order_by(*position).limit(limit))

@@ -78,7 +78,7 @@ class SqliteWriter:
         try:
             connection.execute("BEGIN IMMEDIATE")
             if _advances(connection, node, epoch, batch):
-                for statement, rows in _contents(self._statements, batch, names):
+                for statement, rows in _contents(self._statements, node, epoch, batch, names):
                     statement.on_sqlite(connection, rows)
             connection.execute("COMMIT")
         except BaseException:
@@ -106,7 +106,7 @@ class PostgresWriter:
             if not await _advances_on_postgresql(connection, node, epoch, batch):
                 return
             driver = (await connection.get_raw_connection()).driver_connection
-            for statement, rows in _contents(self._statements, batch, names):
+            for statement, rows in _contents(self._statements, node, epoch, batch, names):
                 await statement.on_postgresql(driver, rows)
 
     async def close(self) -> None:
@@ -114,13 +114,13 @@ class PostgresWriter:
 
 
 def _contents(
-    statements: CommitStatements, batch: CommitBatch, names: Names
+    statements: CommitStatements, node: str, epoch: int, batch: CommitBatch, names: Names
 ) -> Sequence[tuple[BulkStatement, list[Row]]]:
     contents: list[tuple[BulkStatement, list[Row]]] = [
         (statements.put_services, list(names)),
         (statements.put_requests, [request_row(record) for record in batch.requests]),
         (statements.note_requests, [request_row(record) for record in batch.notes]),
-        (statements.put_counts, list(batch.counts)),
+        (statements.put_counts, [(node, epoch, *page) for page in batch.counts]),
         (statements.put_leases, [lease_row(record) for record in batch.leases]),
         (statements.add_usage, list(starmap(aggregate_row, batch.aggregates))),
         (statements.add_denials, list(starmap(denial_row, batch.denials))),

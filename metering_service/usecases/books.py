@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from metering_service.domain.counts_page import CountsPage, CountsPages
 from metering_service.domain.decision import Decision
 from metering_service.domain.pool import Pool
 from metering_service.domain.records import (
     AggregateDelta,
     AggregateKey,
     CommitBatch,
-    CountsRecord,
     DenialKey,
     LeaseRecord,
     Receipt,
@@ -24,8 +24,10 @@ from tallygate._server.clock import Clock
 
 MINUTE_US = 60_000_000
 
-CHECKPOINT_SLICE = 2_048
+CHECKPOINT_SLICE = 16_384
 """Of the requests whose counts wait for their checkpoint, so many go into one commit."""
+RECORD_COST = 8
+"""A whole record takes the place of so many counts."""
 
 RecordKey: TypeAlias = tuple[str, str, str]
 
@@ -34,9 +36,10 @@ RecordKey: TypeAlias = tuple[str, str, str]
 class Gathering:
     """What goes into one commit, and who wants to know when it is done."""
 
+    number: int = 1
     requests: dict[RecordKey, RequestRecord] = field(default_factory=dict)
     notes: dict[RecordKey, RequestRecord] = field(default_factory=dict)
-    counts: dict[RecordKey, CountsRecord] = field(default_factory=dict)
+    counts: list[CountsPage] = field(default_factory=list)
     pools: dict[str, Pool] = field(default_factory=dict)
     leases: dict[str, LeaseRecord] = field(default_factory=dict)
     aggregates: dict[AggregateKey, AggregateDelta] = field(default_factory=dict)
@@ -49,7 +52,7 @@ class Gathering:
         return CommitBatch(
             commit_no,
             tuple(self.requests.values()),
-            tuple(self.counts.values()),
+            tuple(self.counts),
             tuple(self.leases.values()),
             tuple(self.aggregates.items()),
             tuple(self.denials.items()),
@@ -72,6 +75,7 @@ class Books:
         self._settings = settings
         self._next = Gathering()
         self._in_flight: Gathering | None = None
+        self._pages = CountsPages()
         self._dirty: dict[Request, None] = {}
         self._when_checkpointed: dict[Callable[[], None], None] = {}
         self._sweep: dict[Request, None] = {}
@@ -172,9 +176,7 @@ class Books:
         """Call back once the counts of an open request as they are now are committed: at once, if they are."""
         if request.dirty:
             request.marks.append(callback)
-        elif request.key in self._next.counts:
-            self._next.callbacks.append(callback)
-        elif self._in_flight is not None and request.key in self._in_flight.counts:
+        elif self._in_flight is not None and request.packed_in == self._in_flight.number:
             self._in_flight.callbacks.append(callback)
         else:
             self.when_durable(request, callback)
@@ -208,6 +210,7 @@ class Books:
             self._sweep, self._dirty = self._dirty, self._sweep
             self._when_swept, self._when_checkpointed = self._when_checkpointed, {}
         self._checkpoint()
+        self._next.counts = self._pages.take_changed()
         gathering = self._next
         if not gathering:
             return None
@@ -222,7 +225,7 @@ class Books:
                 pool.booked,
                 closed=False,
             )
-        self._in_flight, self._next = gathering, Gathering()
+        self._in_flight, self._next = gathering, Gathering(gathering.number + 1)
         return gathering
 
     def committed(self) -> None:
@@ -260,26 +263,38 @@ class Books:
 
     def _checkpoint(self) -> None:
         """A part of the checkpoint that goes on: not so much that decisions would wait for it."""
-        for _ in range(min(CHECKPOINT_SLICE, len(self._sweep))):
-            request = next(iter(self._sweep))
-            if request.on_record and request.key not in self._next.requests:
-                self._put_counts(request)
+        room = CHECKPOINT_SLICE
+        while self._sweep and room > 0:
+            request, _ = self._sweep.popitem()
+            if request.on_record and request.place is not None:
+                self._pages.write(request.place, request.latest)
+                request.packed_in = self._next.number
+                self._is_put(request)
+                room -= 1
             else:
                 self._put(request)
+                room -= RECORD_COST
         if not self._sweep:
             self._next.callbacks += self._when_swept
             self._when_swept.clear()
 
     def _put(self, request: Request) -> None:
         """The whole record, as it is now."""
-        self._next.requests[request.key] = request.record(self._node, self._epoch)
         request.on_record = request.is_open and request.claimed and request.part != ""
+        self._keep_place(request)
+        self._next.requests[request.key] = request.record(self._node, self._epoch)
         self._is_put(request)
 
-    def _put_counts(self, request: Request) -> None:
-        record = CountsRecord(request.service, request.request_id, request.part, *request.latest)
-        self._next.counts[request.key] = record
-        self._is_put(request)
+    def _keep_place(self, request: Request) -> None:
+        """Its counts have a place as long as it runs; what lies there is never older than its record."""
+        if not request.on_record:
+            if request.place is not None:
+                self._pages.give_back(request.place)
+                request.place = None
+        elif request.place is None:
+            request.place = self._pages.take()
+        elif self._pages.has(request.place):
+            self._pages.write(request.place, request.latest)
 
     def _is_put(self, request: Request) -> None:
         if request.marks:

@@ -114,6 +114,9 @@ class PurgeStore(Protocol):
     async def purge_leases(self, before_us: int, limit: int) -> int:
         """Delete at most so many leases that were closed before that time; how many it were."""
 
+    async def purge_counts(self) -> int:
+        """Delete pages of counts of epochs that are over and of which no request is open; how many it were."""
+
 
 USAGE_ROWS_MAX = 10_000
 """So many buckets fit in one message."""

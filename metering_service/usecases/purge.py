@@ -3,6 +3,8 @@
 A request goes when all of its parts are settled, and have been for as long as ids are kept. Whoever says it again after
 that is told that it is too old: its token says when it began, which was before it was settled.
 
+Pages of counts go when no request of their epoch runs any longer, and the epoch is over.
+
 A closed lease goes when it has been closed for so long. Control had closed it before this database did, so of its two
 readers none misses it: no node states a closed lease again, and a recovery books what a copy of control's database does
 not know, which is what leases closed since that copy have. So control's copies must be younger than this.
@@ -59,10 +61,14 @@ class Purge:
         before_us = self._now_us() - self._kept_us
         walked = await self._store.purge_requests(before_us, self._place or 0)
         self._place = walked.next_place
-        leases = await self._store.purge_leases(before_us, PART) if self._place is None else 0
-        self._purged.update(requests=walked.count, leases=leases)
-        if self._place is not None or leases == PART:
+        self._purged.update(requests=walked.count)
+        if self._place is not None:
             return True
+        leases = await self._store.purge_leases(before_us, PART)
+        self._purged.update(leases=leases)
+        if leases == PART:
+            return True
+        self._purged.update(counts_pages=await self._store.purge_counts())
         if self._purged.total():
             log.info("purged", **self._purged)
         self._purged.clear()

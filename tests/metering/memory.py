@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from metering_service.domain.counts import Counts
+from metering_service.domain.counts_page import CountsPage, counts_at, page_of
 from metering_service.domain.errors import NodeFenced, StorageUnavailable
 from metering_service.domain.records import (
     AggregateDelta,
@@ -76,6 +76,7 @@ class MemoryRecorder:
             raise NodeFenced(f"Node {node} is not at commit {batch.commit_no - 1} of epoch {epoch}.")
         self.nodes[node] = (epoch, batch.commit_no)
         self._put_requests(batch)
+        self._put_counts(node, epoch, batch.counts)
         for lease in batch.leases:
             self._put_lease(lease)
         for key, delta in batch.aggregates:
@@ -146,10 +147,15 @@ class MemoryRecorder:
             self._put_request(request)
         for note in batch.notes:
             self.requests.setdefault((note.service, note.request_id, note.part), note)
-        for service, request_id, part, *counts in batch.counts:
-            before = self.requests.get((service, request_id, part))
-            if before is not None and before.state is SettlementState.OPEN:
-                self.requests[before.service, request_id, part] = before._replace(counts=Counts(*counts))
+
+    def _put_counts(self, node: str, epoch: int, pages: Sequence[CountsPage]) -> None:
+        """Known to all readers at once: here a page is not kept, but read."""
+        data = dict(pages)
+        for key, record in self.requests.items():
+            if (record.node, record.epoch) == (node, epoch) and record.place is not None:
+                counts = counts_at(data.get(page_of(record.place)), record.place)
+                if counts is not None:
+                    self.requests[key] = record._replace(counts=counts)
 
     def _put_request(self, request: RequestRecord) -> None:
         key = (request.service, request.request_id, request.part)

@@ -1,14 +1,17 @@
 """A group commit happens exactly once, and only for the epoch that may write."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service.domain.counts import Counts
+from metering_service.domain.counts_page import CountsPages
 from metering_service.domain.errors import NodeFenced
-from metering_service.domain.records import CommitBatch, CountsRecord, SettlementState
-from metering_service.storage import SqlRecorder, SqlUsageReader
+from metering_service.domain.records import CommitBatch, SettlementState
+from metering_service.storage import SqlPurgeStore, SqlRecorder, SqlUsageReader
+from metering_service.usecases.ports import RequestName
 from tests.contract.metering.samples import (
     NODE,
     SERVICE,
@@ -115,21 +118,56 @@ async def test_a_request_is_replaced_as_a_whole(recorder: SqlRecorder) -> None:
 
 
 async def test_counts_replace_those_of_an_open_request_and_nothing_else(recorder: SqlRecorder) -> None:
-    """Many at once, in any order; a settled one keeps its own, and of an unknown one nothing is kept."""
-    epoch = await recorder.register_node(NODE)
-    running = [open_request(f"r{number}", output=1) for number in range(700)]
-    settled = settled_request("settled")
+    """Many at once; a settled one keeps its own, and so does one that has a place but no counts there yet."""
+    epoch, pages = await recorder.register_node(NODE), CountsPages()
+    running = [open_request(f"r{number}", output=1)._replace(place=pages.take()) for number in range(700)]
+    settled = settled_request("settled")._replace(place=pages.take())
     await recorder.commit(NODE, epoch, batch(1, settled, *running))
-    latest = [
-        CountsRecord(SERVICE, record.request_id, record.part, 1, 2, 3, number, 5)
-        for number, record in enumerate([*running, settled, open_request("unknown")])
-    ]
-    await recorder.commit(NODE, epoch, CommitBatch(2, counts=tuple(reversed(latest))))
-    for number in (0, 1, 511, 512, 699):
+    for number, record in enumerate([*running[:-1], settled]):
+        assert record.place is not None
+        pages.write(record.place, (1, 2, 3, number, 5))
+    await recorder.commit(NODE, epoch, CommitBatch(2, counts=tuple(pages.take_changed())))
+    for number in (0, 1, 63, 64, 511, 512, 698):
         expected = running[number]._replace(counts=Counts(1, 2, 3, number, 5))
         assert await recorder.find_request(UID, f"r{number}") == [expected]
+        (found,) = (await recorder.find_requests([RequestName(SERVICE, f"r{number}")])).values()
+        assert found == [expected]
+    assert await recorder.find_request(UID, "r699") == [running[699]]
     assert await recorder.find_request(UID, "settled") == [settled]
-    assert await recorder.find_request(UID, "unknown") == []
+    left = await recorder.open_requests(NODE, epoch + 1)
+    assert sum(record.counts.output for record in left) == sum(range(699)) + 1
+
+
+async def test_counts_are_not_taken_for_those_of_whoever_has_the_place_now(recorder: SqlRecorder) -> None:
+    """A place is used again; the page still has what the one before left there."""
+    epoch, pages = await recorder.register_node(NODE), CountsPages()
+    first = open_request("r1", output=1)._replace(place=pages.take())
+    assert first.place is not None
+    pages.write(first.place, (1, 2, 3, 90, 5))
+    await recorder.commit(NODE, epoch, replace(batch(1, first), counts=tuple(pages.take_changed())))
+    pages.give_back(first.place)
+    second = open_request("r2", output=7)._replace(place=pages.take())
+    await recorder.commit(NODE, epoch, batch(2, settled_request("r1"), second))
+    assert await recorder.find_request(UID, "r2") == [second]
+
+
+async def test_pages_go_when_their_epoch_is_over_and_nothing_of_it_runs(
+    recorder: SqlRecorder, database: AsyncEngine
+) -> None:
+    """While a request runs, or may begin to, its page stays."""
+    purge_store = SqlPurgeStore(database)
+    epoch, pages = await recorder.register_node(NODE), CountsPages()
+    request = open_request("r1", output=1)._replace(place=pages.take())
+    assert request.place is not None
+    pages.write(request.place, (1, 2, 3, 90, 5))
+    await recorder.commit(NODE, epoch, replace(batch(1, request), counts=tuple(pages.take_changed())))
+    assert await purge_store.purge_counts() == 0
+    next_epoch = await recorder.register_node(NODE)
+    assert await purge_store.purge_counts() == 0
+    assert (await recorder.open_requests(NODE, next_epoch))[0].counts.output == 90
+    await recorder.commit(NODE, next_epoch, batch(1, settled_request("r1")))
+    assert await purge_store.purge_counts() == 1
+    assert await purge_store.purge_counts() == 0
 
 
 async def test_a_checkpoint_never_takes_back_a_settlement(recorder: SqlRecorder) -> None:
