@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -14,7 +15,7 @@ from metering_service.usecases.errands import Runner, every, together
 from metering_service.usecases.group_commit import GroupCommitter
 from metering_service.usecases.lease_keeper import LeaseKeeper
 from metering_service.usecases.node import Node
-from metering_service.usecases.parking import expire
+from metering_service.usecases.parking import claims_committed, expire
 from metering_service.usecases.ports import Recorder
 from metering_service.usecases.recovery import Recovery
 from metering_service.usecases.settings import NodeSettings
@@ -99,6 +100,7 @@ async def put_together(
     runner = Runner(link, storage, settings)
     node = Node(name=name, epoch=epoch, clock=clock, new_id=new_id, books=books, settings=settings, errands=runner)
     runner.node = node
+    books.on_claims = partial(claims_committed, node)
     keeper = LeaseKeeper(node)
     recovery = Recovery(node, storage, keeper)
     await recovery.look()

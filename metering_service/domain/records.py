@@ -185,3 +185,5 @@ class CommitBatch:
     """The last exchange that control answered in this epoch, where one was."""
     notes: tuple[RequestRecord, ...] = ()
     """Records of other nodes' parts, for where there is none yet."""
+    claims: tuple[RequestRecord, ...] = ()
+    """Finishes without authorisation, for where there is no other one of the same request yet."""

@@ -1,6 +1,6 @@
 """The writing half of the metering database."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from sqlalchemy import ColumnElement, exists, false, func, literal_column, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -90,14 +90,15 @@ class SqlRecorder:
         async with database_answers(), read_only(self._engine) as connection:
             return [Registration(*row) for row in await connection.execute(query.where(*conditions).order_by("node"))]
 
-    async def commit(self, node: str, epoch: int, batch: CommitBatch) -> None:
+    async def commit(self, node: str, epoch: int, batch: CommitBatch) -> Collection[RequestName] | None:
         """See `Recorder`."""
         new_services = {
-            (request.service_uid, request.service) for request in (*batch.requests, *batch.notes)
+            (request.service_uid, request.service) for request in (*batch.requests, *batch.notes, *batch.claims)
         } - self._known_services
         async with database_answers():
-            await self._writer.write(node, epoch, batch, sorted(new_services))
+            kept_claims = await self._writer.write(node, epoch, batch, sorted(new_services))
         self._known_services |= new_services
+        return kept_claims
 
     async def open_requests(self, node: str, below_epoch: int) -> list[RequestRecord]:
         """See `Recorder`."""

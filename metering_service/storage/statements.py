@@ -28,10 +28,12 @@ from sqlalchemy import (
     or_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import ReturningInsert
 
 from metering_service.storage.schema import counts_pages, leases, minute_denials, minute_usage, requests, services
 
 Insert = postgresql.Insert | sqlite.Insert
+Upsert = Insert | ReturningInsert[Any]
 Row = Sequence[Any]
 
 _INSERT: Final[dict[str, Callable[[Table], Insert]]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
@@ -61,18 +63,21 @@ class BulkStatement:
         self._from_arrays = head.replace("VALUES ", f"SELECT * FROM unnest({arrays})") + tail  # noqa: S608  # from the tables
         self._texts: dict[int, str] = {}
 
-    def on_sqlite(self, connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
-        """Write the rows, in the transaction that is open."""
+    def on_sqlite(self, connection: sqlite3.Connection, rows: Iterable[Row]) -> list[Row]:
+        """Write the rows, in the transaction that is open; what the statement returns."""
+        returned: list[Row] = []
         ordered = self._ordered(rows)
         values_max = min(_VALUES_MAX, connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER))
         for part in _parts(ordered, values_max // self._width):
-            connection.execute(self._text(len(part)), [value for row in part for value in row])
+            returned += connection.execute(self._text(len(part)), [value for row in part for value in row]).fetchall()
+        return returned
 
-    async def on_postgresql(self, connection: Any, rows: Iterable[Row]) -> None:
-        """Write the rows, in the transaction that is open. `connection`: asyncpg's."""
+    async def on_postgresql(self, connection: Any, rows: Iterable[Row]) -> list[Row]:
+        """As `on_sqlite`. `connection`: asyncpg's."""
         ordered = self._ordered(rows)
-        if ordered:
-            await connection.execute(self._from_arrays, *map(list, zip(*ordered, strict=True)))
+        if not ordered:
+            return []
+        return list(await connection.fetch(self._from_arrays, *map(list, zip(*ordered, strict=True))))
 
     def _ordered(self, rows: Iterable[Row]) -> list[Row]:
         return sorted(rows, key=itemgetter(*range(self._key_count)))
@@ -99,7 +104,7 @@ def _type_of(column: ColumnElement[Any]) -> str:
     return kinds.get(type(column.type), "text")
 
 
-def _upsert(statement: Insert, table: Table, dialect: Dialect) -> BulkStatement:
+def _upsert(statement: Upsert, table: Table, dialect: Dialect) -> BulkStatement:
     columns = list(table.columns)
     text = str(statement.compile(dialect=dialect, column_keys=[column.name for column in columns]))
     parts = re.fullmatch(r"(INSERT INTO .+? VALUES )\((.+?)\)( ON CONFLICT .+)", text, re.DOTALL)
@@ -113,12 +118,12 @@ class CommitStatements:
     """What a group commit writes, beside its node's row."""
 
     def __init__(self, dialect: Dialect) -> None:
-        def upsert(make: Callable[[Insert], Insert], table: Table) -> BulkStatement:
+        def upsert(make: Callable[[Insert], Upsert], table: Table) -> BulkStatement:
             return _upsert(make(insert(dialect, table)), table, dialect)
 
         self.put_services = upsert(_keep, services)
         self.put_requests = upsert(_replace_requests, requests)
-        self.note_requests = upsert(_keep, requests)
+        self.keep_requests = upsert(_keep_and_say, requests)
         self.put_counts = upsert(_replace, counts_pages)
         self.put_leases = upsert(_raise_leases, leases)
         self.add_usage = upsert(_add, minute_usage)
@@ -127,6 +132,11 @@ class CommitStatements:
 
 def _keep(statement: Insert) -> Insert:
     return statement.on_conflict_do_nothing()
+
+
+def _keep_and_say(statement: Insert) -> Upsert:
+    """Those rows that were not there already, by name."""
+    return _keep(statement).returning(requests.c.service, requests.c.request_id)
 
 
 def _replace_requests(statement: Insert) -> Insert:

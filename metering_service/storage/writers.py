@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import starmap
@@ -17,6 +17,7 @@ from metering_service.domain.records import CommitBatch
 from metering_service.storage.rows import aggregate_row, denial_row, lease_row, request_row
 from metering_service.storage.schema import nodes
 from metering_service.storage.statements import BulkStatement, CommitStatements, Row
+from metering_service.usecases.ports import RequestName
 from tallygate._server.database import sqlite_connector
 
 _ADVANCE: Final = """
@@ -29,12 +30,13 @@ WHERE node = ?1 AND epoch = ?2 AND commit_no = ?3 - 1
 _COMMIT_NO: Final = "SELECT commit_no FROM nodes WHERE node = ? AND epoch = ?"
 
 Names = Sequence[tuple[str, str]]
+KeptClaims = Collection[RequestName] | None
 
 
 class Writer(Protocol):
     """The part of `Recorder` that is called all the time."""
 
-    async def write(self, node: str, epoch: int, batch: CommitBatch, names: Names) -> None:
+    async def write(self, node: str, epoch: int, batch: CommitBatch, names: Names) -> KeptClaims:
         """See `Recorder.commit`. `names`: uid and name of services that may be new. Raises NodeFenced."""
 
     async def close(self) -> None:
@@ -61,17 +63,19 @@ class SqliteWriter:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tallygate-writer")
         self._connection: sqlite3.Connection | None = None
 
-    async def write(self, node: str, epoch: int, batch: CommitBatch, names: Names) -> None:
+    async def write(self, node: str, epoch: int, batch: CommitBatch, names: Names) -> KeptClaims:
         """See `Writer`."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self.write_now, node, epoch, batch, names)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self.write_now, node, epoch, batch, names)
 
     async def close(self) -> None:
         """See `Writer`."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._let_go)
         self._thread.shutdown(wait=False)
 
-    def write_now(self, node: str, epoch: int, batch: CommitBatch, names: Names) -> None:
+    def write_now(self, node: str, epoch: int, batch: CommitBatch, names: Names) -> KeptClaims:
         """What `write` does in its thread."""
+        kept: KeptClaims = None
         if self._connection is None:
             self._connection = self._connect()
         connection = self._connection
@@ -80,12 +84,15 @@ class SqliteWriter:
             if _advances(connection, node, epoch, batch):
                 for statement, rows in _contents(self._statements, node, epoch, batch, names):
                     statement.on_sqlite(connection, rows)
+                claims = [request_row(record) for record in batch.claims]
+                kept = {RequestName(*name) for name in self._statements.keep_requests.on_sqlite(connection, claims)}
             connection.execute("COMMIT")
         except BaseException:
             with suppress(sqlite3.Error):
                 connection.rollback()
             self._let_go()
             raise
+        return kept
 
     def _let_go(self) -> None:
         connection, self._connection = self._connection, None
@@ -100,14 +107,16 @@ class PostgresWriter:
         self._engine = engine
         self._statements = CommitStatements(engine.dialect)
 
-    async def write(self, node: str, epoch: int, batch: CommitBatch, names: Names) -> None:
+    async def write(self, node: str, epoch: int, batch: CommitBatch, names: Names) -> KeptClaims:
         """See `Writer`."""
         async with self._engine.begin() as connection:
             if not await _advances_on_postgresql(connection, node, epoch, batch):
-                return
+                return None
             driver = (await connection.get_raw_connection()).driver_connection
             for statement, rows in _contents(self._statements, node, epoch, batch, names):
                 await statement.on_postgresql(driver, rows)
+            claims = [request_row(record) for record in batch.claims]
+            return {RequestName(*name) for name in await self._statements.keep_requests.on_postgresql(driver, claims)}
 
     async def close(self) -> None:
         """The engine is not this one's."""
@@ -119,7 +128,7 @@ def _contents(
     contents: list[tuple[BulkStatement, list[Row]]] = [
         (statements.put_services, list(names)),
         (statements.put_requests, [request_row(record) for record in batch.requests]),
-        (statements.note_requests, [request_row(record) for record in batch.notes]),
+        (statements.keep_requests, [request_row(record) for record in batch.notes]),
         (statements.put_counts, [(node, epoch, *page) for page in batch.counts]),
         (statements.put_leases, [lease_row(record) for record in batch.leases]),
         (statements.add_usage, list(starmap(aggregate_row, batch.aggregates))),

@@ -1,6 +1,6 @@
 """What must reach the database: bookings, checkpoints, consumption, denials; gathered for a group commit."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -18,6 +18,7 @@ from metering_service.domain.records import (
 )
 from metering_service.domain.request import Request
 from metering_service.domain.settlement import held_by, overrun, split, used
+from metering_service.usecases.ports import RequestName
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.settings import NodeSettings
 from tallygate._server.clock import Clock
@@ -30,6 +31,7 @@ RECORD_COST = 8
 """A whole record takes the place of so many counts."""
 
 RecordKey: TypeAlias = tuple[str, str, str]
+Claim: TypeAlias = tuple[ServiceState, Request]
 
 
 @dataclass(slots=True)
@@ -39,6 +41,7 @@ class Gathering:
     number: int = 1
     requests: dict[RecordKey, RequestRecord] = field(default_factory=dict)
     notes: dict[RecordKey, RequestRecord] = field(default_factory=dict)
+    claims: list[tuple[Claim, RequestRecord]] = field(default_factory=list)
     counts: list[CountsPage] = field(default_factory=list)
     pools: dict[str, Pool] = field(default_factory=dict)
     leases: dict[str, LeaseRecord] = field(default_factory=dict)
@@ -57,12 +60,17 @@ class Gathering:
             tuple(self.aggregates.items()),
             tuple(self.denials.items()),
             notes=tuple(self.notes.values()),
+            claims=tuple(record for _, record in self.claims),
         )
 
     def __bool__(self) -> bool:
-        return bool(
-            self.requests or self.notes or self.counts or self.pools or self.leases or self.denials or self.callbacks
-        )
+        work = (self.requests, self.notes, self.claims, self.counts, self.pools, self.leases, self.denials)
+        return any(work) or bool(self.callbacks)
+
+    @property
+    def backlog(self) -> int:
+        """How many bookings are in it."""
+        return len(self.requests) + len(self.claims)
 
 
 class Books:
@@ -81,6 +89,8 @@ class Books:
         self._sweep: dict[Request, None] = {}
         self._when_swept: dict[Callable[[], None], None] = {}
         self.on_work: Callable[[], None] = lambda: None
+        self.on_claims: Callable[[Sequence[Claim], Collection[RequestName] | None], None] = lambda _claims, _kept: None
+        """Is told of claims that were committed, and which of them were kept; None: that is not known."""
         self.alone_ns: int | None = None
         """At this moment no other epoch had taken over yet: it is when the last commit was sent that succeeded."""
 
@@ -91,7 +101,7 @@ class Books:
     @property
     def overfull(self) -> bool:
         """Whether so much waits for its commit that nothing new may begin."""
-        waiting = len(self._next.requests) + (len(self._in_flight.requests) if self._in_flight else 0)
+        waiting = self._next.backlog + (self._in_flight.backlog if self._in_flight else 0)
         return waiting >= self._settings.backlog_max
 
     def settle(self, service: ServiceState, request: Request) -> None:
@@ -147,10 +157,9 @@ class Books:
             self._put(request)
             self.on_work()
 
-    def claim(self, request: Request, when_done: Callable[[], None]) -> None:
-        """Enter a finish without authorisation, unless another node was faster; who it was is then to be looked up."""
-        self._put(request)
-        self._next.callbacks.append(when_done)
+    def claim(self, service: ServiceState, request: Request) -> None:
+        """Enter a finish without authorisation, unless another node was faster; then `on_claims` is told."""
+        self._next.claims.append(((service, request), request.record(self._node, self._epoch)))
         self.on_work()
 
     def note(self, record: RequestRecord) -> None:
@@ -228,14 +237,19 @@ class Books:
         self._in_flight, self._next = gathering, Gathering(gathering.number + 1)
         return gathering
 
-    def committed(self) -> None:
-        """What was gathered last is in the database: say so to all who wait, and let consumption be reported."""
+    def committed(self, kept_claims: Collection[RequestName] | None = ()) -> None:
+        """What was gathered last is in the database: say so to all who wait, and let consumption be reported.
+
+        `kept_claims`: as `Recorder.commit` says.
+        """
         gathering, self._in_flight = self._in_flight, None
         assert gathering is not None
         for lease_id, pool in gathering.pools.items():
             pool.committed = max(pool.committed, gathering.leases[lease_id].consumed_units)
         for callback in gathering.callbacks:
             callback()
+        if gathering.claims:
+            self.on_claims([claim for claim, _ in gathering.claims], kept_claims)
 
     def fresh_through_us(self) -> int:
         """Everything settled before this moment is committed."""

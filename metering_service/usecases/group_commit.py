@@ -1,6 +1,7 @@
 """The one writer: takes what gathered, commits it, says so. Decisions never wait for it."""
 
 import asyncio
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import structlog
 from metering_service.domain.errors import StorageUnavailable
 from metering_service.domain.records import CommitBatch
 from metering_service.usecases.books import Books
-from metering_service.usecases.ports import Recorder
+from metering_service.usecases.ports import Recorder, RequestName
 from metering_service.usecases.settings import NodeSettings
 
 COMMIT_INTERVAL_S = 0.005
@@ -85,21 +86,26 @@ class GroupCommitter:
             return False
         batch = gathering.batch(self.commit_no + 1) if gathering is not None else CommitBatch(self.commit_no + 1)
         batch = replace(batch, exchange_answered=self.exchange_answered)
+        kept_claims = await self._write(batch)
+        self.commit_no = batch.commit_no
+        if gathering is not None:
+            self._books.committed(kept_claims)
+        return True
+
+    async def _write(self, batch: CommitBatch) -> Collection[RequestName] | None:
+        """Until the database has it."""
         delay_s = RETRY_FIRST_S
         while True:
             sent_ns = self._books.now_ns()
             try:
-                await self._storage.commit(self._node, self._epoch, batch)
-                break
+                kept_claims = await self._storage.commit(self._node, self._epoch, batch)
             except StorageUnavailable as error:
                 log.warning("commit_retry", commit_no=batch.commit_no, problem=str(error), delay_ms=int(delay_s * 1000))
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, RETRY_MAX_S)
-        self.commit_no = batch.commit_no
-        self._books.alone_ns = sent_ns
-        if gathering is not None:
-            self._books.committed()
-        return True
+            else:
+                self._books.alone_ns = sent_ns
+                return kept_claims
 
     def _wake(self) -> None:
         self._work.set()

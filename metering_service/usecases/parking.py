@@ -1,12 +1,14 @@
 """Reports that wait are decided on again when something changed, and answered with what is known when it takes long."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from metering_service.domain.decision import Decision, Reason, deny
 from metering_service.domain.records import RequestRecord
 from metering_service.domain.report import Phase
+from metering_service.usecases.books import Claim
 from metering_service.usecases.moving import awaits_end, note_origin, settle_claim, trace
 from metering_service.usecases.node import Node
+from metering_service.usecases.ports import RequestName
 from metering_service.usecases.reports import decide
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.waiting import PARKED, Answer, Asker, Lookup, Parked, Waiter
@@ -20,9 +22,16 @@ def retry(node: Node, service: ServiceState) -> None:
         return
     service.ask_again()
     waiters, service.waiters = service.waiters, []
-    service.waiters = _decide_again(node, service, waiters)
+    # What waits for the database is decided on when that answers; there may be thousands, and this comes often.
+    looked_up = [waiter for waiter in waiters if _awaits_database(service, waiter)]
+    others = (waiter for waiter in waiters if not _awaits_database(service, waiter)) if looked_up else waiters
+    service.waiters = looked_up + _decide_again(node, service, others)
     if not service.waiters:
         node.waiting.pop(service.name, None)
+
+
+def _awaits_database(service: ServiceState, waiter: Waiter) -> bool:
+    return waiter.lookup is Lookup.UNDER_WAY and service.config is not None
 
 
 def _decide_again(node: Node, service: ServiceState, waiters: Iterable[Waiter]) -> list[Waiter]:
@@ -38,6 +47,28 @@ def _decide_again(node: Node, service: ServiceState, waiters: Iterable[Waiter]) 
         else:
             _answer(node, waiter, answer)
     return waiting
+
+
+def claims_committed(node: Node, claims: Sequence[Claim], kept: Collection[RequestName] | None) -> None:
+    """Finishes whose claims were kept are booked here; for the others it is looked up who has claimed them."""
+    mine: dict[ServiceState, set[str]] = {}
+    for service, request in claims:
+        if kept is not None and RequestName(service.name, request.request_id) in kept:
+            request.claimed = True
+            mine.setdefault(service, set()).add(request.request_id)
+        else:
+            node.errands.look_up(service, request.request_id)
+    for service, request_ids in mine.items():
+        ready: dict[Waiter, None] = {}
+        for waiter in service.waiters:
+            if waiter.lookup is Lookup.UNDER_WAY and waiter.report.request_id in request_ids:
+                if waiter.token is not None:
+                    # It goes on from a part that nobody has looked for.
+                    node.errands.look_up(service, waiter.report.request_id)
+                    continue
+                waiter.lookup = Lookup.DONE
+                ready[waiter] = None
+        _decide_these(node, service, ready)
 
 
 def found(node: Node, service: ServiceState, parts_by_id: Mapping[str, Sequence[RequestRecord]]) -> None:
@@ -56,6 +87,11 @@ def found(node: Node, service: ServiceState, parts_by_id: Mapping[str, Sequence[
                 waiter.lookup = Lookup.DONE
                 trace(node, service, waiter, parts_by_id[request_id])
             ready.update(dict.fromkeys(waiters))
+    _decide_these(node, service, ready)
+
+
+def _decide_these(node: Node, service: ServiceState, ready: Mapping[Waiter, None]) -> None:
+    """Decide on some of the reports that wait."""
     if ready:
         others = [waiter for waiter in service.waiters if waiter not in ready]
         service.waiters = others + _decide_again(node, service, ready)

@@ -1,6 +1,6 @@
 """What the use cases need of the outside, as protocols. Each storage keeps the obligations written here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -47,14 +47,16 @@ class Recorder(Protocol):
     async def history(self, node: str) -> list[EpochMark]:
         """What control must know: this node's last epochs and the present one; of others the last answered exchange."""
 
-    async def commit(self, node: str, epoch: int, batch: CommitBatch) -> None:
+    async def commit(self, node: str, epoch: int, batch: CommitBatch) -> Collection[RequestName] | None:
         """Write a whole batch in one transaction, exactly once however often it is called.
 
         It begins with one conditional update, `commit_no = n where node and epoch and commit_no = n - 1`. No row
         updated: if the row says this epoch and n, this batch was written before and the call succeeds; else NodeFenced.
-        Requests are upserted as whole rows, notes are kept where there is none, counts replace those of open requests,
-        leases are absolute consumption (by maximum; `closed` latches), aggregates and denials are added. No two of one
-        kind have the same key.
+        Requests are upserted as whole rows, notes and claims are kept where there is none, pages of counts are
+        replaced, leases are absolute consumption (by maximum; `closed` latches), aggregates and denials are added. No
+        two of one kind have the same key.
+
+        Returns the claims that were kept; None where the batch had been written before, so that this is not known.
 
         Raises StorageUnavailable when the outcome is not known.
         """

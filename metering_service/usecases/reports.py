@@ -91,7 +91,7 @@ def _claim(node: Node, service: ServiceState, config: ServiceConfig, waiter: Wai
     request.tally = Tally.of(report.counts, finish=True)
     service.open[report.request_id] = request
     waiter.lookup = Lookup.UNDER_WAY
-    node.books.claim(request, lambda: node.errands.look_up(service, report.request_id))
+    node.books.claim(service, request)
     return PARKED
 
 

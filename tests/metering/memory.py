@@ -68,14 +68,14 @@ class MemoryRecorder:
         self._answer()
         return []
 
-    async def commit(self, node: str, epoch: int, batch: CommitBatch) -> None:
+    async def commit(self, node: str, epoch: int, batch: CommitBatch) -> set[RequestName] | None:
         self._answer()
         if self.nodes.get(node) == (epoch, batch.commit_no):
-            return
+            return None
         if self.nodes.get(node) != (epoch, batch.commit_no - 1):
             raise NodeFenced(f"Node {node} is not at commit {batch.commit_no - 1} of epoch {epoch}.")
         self.nodes[node] = (epoch, batch.commit_no)
-        self._put_requests(batch)
+        kept = self._put_requests(batch)
         self._put_counts(node, epoch, batch.counts)
         for lease in batch.leases:
             self._put_lease(lease)
@@ -86,6 +86,7 @@ class MemoryRecorder:
         if self.deaf:
             self.deaf = False
             raise StorageUnavailable("The answer was lost.")
+        return kept
 
     async def open_requests(self, node: str, below_epoch: int) -> list[RequestRecord]:
         self._answer()
@@ -142,11 +143,16 @@ class MemoryRecorder:
         if self.down:
             raise StorageUnavailable("The metering database does not answer.")
 
-    def _put_requests(self, batch: CommitBatch) -> None:
+    def _put_requests(self, batch: CommitBatch) -> set[RequestName]:
         for request in batch.requests:
             self._put_request(request)
         for note in batch.notes:
             self.requests.setdefault((note.service, note.request_id, note.part), note)
+        return {
+            RequestName(claim.service, claim.request_id)
+            for claim in batch.claims
+            if self.requests.setdefault((claim.service, claim.request_id, claim.part), claim) is claim
+        }
 
     def _put_counts(self, node: str, epoch: int, pages: Sequence[CountsPage]) -> None:
         """Known to all readers at once: here a page is not kept, but read."""

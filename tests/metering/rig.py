@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from metering_service.api.codec import report_from
@@ -15,7 +16,7 @@ from metering_service.usecases.books import Books, Gathering
 from metering_service.usecases.configuration import take_config
 from metering_service.usecases.lease_keeper import LeaseKeeper
 from metering_service.usecases.node import Node
-from metering_service.usecases.parking import expire, found
+from metering_service.usecases.parking import claims_committed, expire, found
 from metering_service.usecases.recovery import Recovery
 from metering_service.usecases.reuse import NewIds, looked_up, name_of
 from metering_service.usecases.service_state import ServiceState
@@ -66,6 +67,7 @@ class Rig:
             settings=settings,
             errands=self,
         )
+        self.books.on_claims = partial(claims_committed, self.node)
         self.keeper = LeaseKeeper(self.node)
         self.recovery = Recovery(self.node, database, self.keeper)
         now(self.recovery.look())
@@ -161,13 +163,15 @@ class Rig:
             else:
                 return True
         try:
-            now(self.database.commit(self.node.name, self.node.epoch, self._unsent))
+            kept_claims = now(self.database.commit(self.node.name, self.node.epoch, self._unsent))
         except StorageUnavailable:
             return False
         self._commit_no, self._unsent = self._unsent.commit_no, None
         self.books.alone_ns = self.books.now_ns()
         if self._gathering is not None:
-            self.books.committed()
+            self.books.committed(kept_claims)
+            if self._gathering.claims and not self._look_ups:
+                return self.commit(checkpoints=checkpoints)
         if self._look_ups and not self.database.down:
             self.look()
             return self.commit(checkpoints=checkpoints)

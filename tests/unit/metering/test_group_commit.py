@@ -33,10 +33,10 @@ class SlowRecorder(MemoryRecorder):
         self.may_commit = asyncio.Event()
         self.may_commit.set()
 
-    async def commit(self, node: str, epoch: int, batch: CommitBatch) -> None:
+    async def commit(self, node: str, epoch: int, batch: CommitBatch) -> set[RequestName] | None:
         self.asked.append(batch)
         await self.may_commit.wait()
-        await super().commit(node, epoch, batch)
+        return await super().commit(node, epoch, batch)
 
 
 async def until(condition: Callable[[], bool]) -> None:
