@@ -22,7 +22,7 @@ from metering_service.storage.rows import (
 )
 from metering_service.storage.schema import leases, meta, nodes, requests, services
 from metering_service.storage.statements import insert
-from metering_service.storage.wanted import among
+from metering_service.storage.wanted import among, wanted
 from metering_service.storage.writers import Writer, writer_for
 from metering_service.usecases.ports import RequestName
 from tallygate._server.database import read_only
@@ -116,7 +116,7 @@ class SqlRecorder:
 
     async def find_requests(self, names: Sequence[RequestName]) -> dict[RequestName, list[RequestRecord]]:
         """See `Recorder`."""
-        query = with_counts(among(self._engine.dialect, names, *requests.c))
+        query = with_counts(wanted(self._engine.dialect, names))
         found: dict[RequestName, list[RequestRecord]] = {}
         async with database_answers(), read_only(self._engine) as connection:
             for row in (await connection.execute(query)).mappings():
@@ -147,7 +147,7 @@ class SqlRecorder:
             return [lease_of(row) for row in (await connection.execute(query)).mappings()]
 
     async def _requests(self, *conditions: ColumnElement[bool]) -> list[RequestRecord]:
-        query = with_counts(select(requests)).where(*conditions).order_by(*requests.primary_key)
+        query = with_counts().where(*conditions).order_by(*requests.primary_key)
         async with database_answers(), read_only(self._engine) as connection:
             return [request_of(row) for row in (await connection.execute(query)).mappings()]
 

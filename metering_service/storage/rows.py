@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, literal_column
+from sqlalchemy import FromClause, RowMapping, Select, literal_column, select
 
 from metering_service.domain.counts import ZERO, Counts
 from metering_service.domain.counts_page import PAGE_BITS, SLOT_BITS, counts_at
@@ -44,16 +44,16 @@ def labels_of(text: str) -> Labels:
     return tuple(sorted(json.loads(text).items()))
 
 
-def with_counts(query: Select[Any]) -> Select[Any]:
+def with_counts(source: FromClause = requests) -> Select[Any]:
     """Rows of `requests`, each with the page that has its latest counts, if it runs and one has.
 
-    In one statement, because a request that ends meanwhile gives its place away.
+    `source`: the table, or a join with it. It is one statement, since a request that ends meanwhile gives its place away.
     """
     page = requests.c.place % (1 << SLOT_BITS) // (1 << PAGE_BITS)
     its = (pages.c.node == requests.c.node) & (pages.c.epoch == requests.c.epoch) & (pages.c.page == page)
     runs = requests.c.state == literal_column("'open'")
-    (source,) = query.get_final_froms()
-    return query.add_columns(pages.c.data.label(PAGE_DATA)).select_from(source.join(pages, runs & its, isouter=True))
+    query = select(*requests.c, pages.c.data.label(PAGE_DATA))
+    return query.select_from(source.join(pages, runs & its, isouter=True))
 
 
 def request_row(record: RequestRecord) -> Row:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, select, tuple_
+from sqlalchemy import Select, tuple_
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service.domain.errors import InvalidQuery
@@ -47,13 +47,13 @@ class SqlUsageReader:
     async def request_parts(self, service: str, request_id: str) -> list[RequestRecord]:
         """See `UsageReader`."""
         key = requests.c
-        found = with_counts(select(requests)).where(key.service == service, key.request_id == request_id)
+        found = with_counts().where(key.service == service, key.request_id == request_id)
         return await self._records(found.order_by(key.start_us, key.part))
 
     async def list_requests(self, service: str, after: tuple[str, str] | None, limit: int) -> Sequence[RequestRecord]:
         """See `UsageReader`."""
         position = tuple_(requests.c.request_id, requests.c.part)
-        page = with_counts(select(requests)).where(requests.c.service == service)
+        page = with_counts().where(requests.c.service == service)
         if after is not None:
             page = page.where(position > after)
         return await self._records(page.order_by(*position).limit(limit))
