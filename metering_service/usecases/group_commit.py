@@ -17,8 +17,8 @@ COMMIT_INTERVAL_S = 0.005
 HEARTBEAT_S = 2.0
 """So often something is committed, be it nothing: other nodes see by it that this one lives."""
 
-CHECKPOINT_REST = 0.25
-"""After a checkpoint nothing is checkpointed for so long, as a share of what it took, at least: others write, too."""
+CHECKPOINT_REST = 3
+"""After a checkpoint nothing is checkpointed for so many times as long as it took: there is other work, too."""
 CHECKPOINT_MAX_S = 0.4
 """But one begins this long after the last one began, however long that took."""
 

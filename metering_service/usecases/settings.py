@@ -42,5 +42,5 @@ class NodeSettings:
     """A service that no report names for so long is forgotten, once all of its leases are closed."""
     unknown_services_max: int = 10_000
     """Names that stand for no service, remembered so that control is not asked again for each report."""
-    checkpoint_interval_ns: int = 200 * MS
-    """Counts of running requests are committed at least so often."""
+    checkpoint_interval_ns: int = 100 * MS
+    """Counts of running requests are committed so often, or less often where that takes long (see `GroupCommitter`)."""
