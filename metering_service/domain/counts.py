@@ -26,7 +26,7 @@ class Counts(NamedTuple):
     @property
     def total(self) -> int:
         """Tokens of both classes."""
-        return self.input_class + self.output_class
+        return sum(self)
 
     def __add__(self, other: "Counts") -> "Counts":  # type: ignore[override]  # counts add up by kind
         return Counts(
