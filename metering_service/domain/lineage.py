@@ -57,6 +57,25 @@ def later_parts(parts: Sequence[RequestRecord], first: str) -> list[RequestRecor
     return later
 
 
+def earlier_parts(parts: Sequence[RequestRecord], last: RequestRecord) -> list[RequestRecord]:
+    """The parts that lead to `last`, the first one first, as far as they are on record."""
+    by_name, line = {part.part: part for part in parts if part.part != last.part}, list[RequestRecord]()
+    before = last.predecessor_part
+    while before is not None and (part := by_name.pop(before, None)) is not None:
+        line.insert(0, part)
+        before = part.predecessor_part
+    return line
+
+
+def end_of(part: str, parts: Sequence[RequestRecord]) -> tuple[int, int]:
+    """Where those begin, of each class, that go on from a part: what lies beyond is theirs to book."""
+    next_parts = [record for record in parts if record.predecessor_part == part]
+    return (
+        min(record.base_input_tokens for record in next_parts),
+        min(record.base_output_tokens for record in next_parts),
+    )
+
+
 def final_tally(tally: Tally, part: str, parts: Sequence[RequestRecord]) -> Tally | None:
     """What a part has to book at its end: what it heard itself, and what later parts heard, up to where they begin.
 
@@ -67,9 +86,7 @@ def final_tally(tally: Tally, part: str, parts: Sequence[RequestRecord]) -> Tall
         return tally
     for record in later:
         tally = tally.merge(Tally.of(record.counts, finish=record.state is SettlementState.FINISHED))
-    next_parts = [record for record in later if record.predecessor_part == part]
-    input_tokens = min(record.base_input_tokens for record in next_parts)
-    output_tokens = min(record.base_output_tokens for record in next_parts)
+    input_tokens, output_tokens = end_of(part, later)
     reached = up_to(tally.counts, input_tokens, output_tokens)
     complete = (reached.input_class, reached.output_class) == (input_tokens, output_tokens)
     if not complete and any(record.state is SettlementState.OPEN for record in later if _is_end(record, later)):

@@ -1,7 +1,7 @@
 """A request while this node knows it: its counts, what is held for it, what was booked of it."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from metering_service.domain.counts import Counts, Tally
 from metering_service.domain.decision import Decision
@@ -9,7 +9,7 @@ from metering_service.domain.lineage import Origin
 from metering_service.domain.price import Price
 from metering_service.domain.records import HeldUnits, Receipt, RequestRecord, SettlementState
 from metering_service.domain.resume import encode
-from metering_service.domain.settlement import Used, beyond, used
+from metering_service.domain.settlement import Used, beyond, up_to, used
 
 EVERY_REPORT = -1
 NOTHING_FRESH = -1
@@ -23,13 +23,22 @@ class Listener(Protocol):
         """Take an unasked decision."""
 
 
+class Earlier(NamedTuple):
+    """A settled part that leads to another one, and where those begin that go on from it."""
+
+    part: "Request"
+    end_input_tokens: int
+    end_output_tokens: int
+
+
 class Request:
     """One part of a request: what this node grants and books of it.
 
     `base_*`: what a predecessor granted and books; this part begins where that ends. `held` counts from there. Of what
     is held, `booked` has been booked already (nothing, until the first settlement). `granted_output_tokens` is the
     ceiling as it was before payers were looked for beyond it; None where that was not needed. `claimed`: nobody else
-    books it; a finish without authorisation, whose part has no name, must first be entered in the database.
+    books it; a finish without authorisation, whose part has no name, must first be entered in the database. `earlier`:
+    of a settled part those that lead to it, the first one first, for counts that come late.
 
     For the fast road of progress (see `Session.take`): `quiet_tokens` is the greatest cumulative output class that
     needs no answer, below zero where every report has to be looked at. The latest counts lie in `output_tokens`,
@@ -57,6 +66,7 @@ class Request:
         "credential",
         "debt_allowed",
         "dirty",
+        "earlier",
         "estimated",
         "final",
         "fresh_output",
@@ -125,6 +135,7 @@ class Request:
         self.base_input_tokens = 0
         self.base_output_tokens = 0
         self.predecessor_part: str | None = None
+        self.earlier: tuple[Earlier, ...] = ()
         self.credential = ""
         self.labels: tuple[tuple[str, str], ...] = ()
         self.estimated = False
@@ -203,6 +214,22 @@ class Request:
         self.price = origin.price
         self.debt_allowed = origin.debt_allowed
         self.authorised = True
+
+    def fill_earlier(self) -> None:
+        """What this part knows of the whole request is the earlier ones' too, up to where each of them ends."""
+        for part, input_tokens, output_tokens in self.earlier:
+            reached = up_to(self.tally.counts, input_tokens, output_tokens)
+            merged = part.tally.merge(Tally.of(reached, finish=False))
+            if merged.counts.total > part.tally.counts.total:
+                part.tally = merged
+
+    def reached_by(self, counts: Counts) -> "Request":
+        """The last part of its line that these counts reach into; the first one, where they are of no part."""
+        line = [each.part for each in self.earlier]
+        part = self
+        while line and counts.input_class <= part.base_input_tokens and counts.output_class <= part.base_output_tokens:
+            part = line.pop()
+        return part
 
     @property
     def key(self) -> tuple[str, str, str]:

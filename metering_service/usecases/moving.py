@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from metering_service.domain.lineage import Origin, last_part, origin_of
+from metering_service.domain.lineage import Origin, earlier_parts, end_of, last_part, origin_of
 from metering_service.domain.records import RequestRecord, SettlementState
 from metering_service.domain.report import Phase, Report
-from metering_service.domain.request import Request, revive
+from metering_service.domain.request import Earlier, Request, revive
 from metering_service.domain.resume import ResumeToken
 from metering_service.usecases.node import Node
 from metering_service.usecases.service_state import ServiceState
@@ -31,17 +31,24 @@ def is_elsewhere(waiter: Waiter, request: Request | None) -> bool:
 
 
 def awaits_end(service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> bool:
-    """Whether a finish has to wait until the part that it goes on from is settled.
+    """Whether what a report says has to wait until the parts that it goes on from, or revises, are settled.
 
-    Its server went beyond that part's grant. Whoever runs that part may have heard of it, too, and books it then: only
-    once that is on record is it known what is left to book here.
+    A finish beyond a grant: whoever gave it may have heard of it, too, and books it then; only once that is on record
+    is it known what is left to book here. Counts that revise a settled part: an earlier one that runs may have looked
+    into the database already, and not know of them when it ends.
     """
     report, token = waiter.report, waiter.token
     last = last_part(parts, _first_part(service, waiter))
-    if report.phase is not Phase.FINISH or last is None or last.state is not SettlementState.OPEN:
+    if last is None or report.phase is Phase.AUTHORIZE:
         return False
     here = service.open.get(report.request_id)
-    return (here is None or here.part != last.part) and _is_beyond(report, _end_of(last, token))
+    if here is not None and here.part == last.part:
+        return False
+    if last.state is SettlementState.OPEN:
+        return report.phase is Phase.FINISH and _is_beyond(report, _end_of(last, token))
+    return report.counts.total > last.counts.total and any(
+        _is_unfilled(part, parts) for part in earlier_parts(parts, last)
+    )
 
 
 def note_origin(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> bool:
@@ -77,27 +84,26 @@ def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[Req
     request_id, token = waiter.report.request_id, waiter.token
     here = service.open.get(request_id) or service.finished.get(request_id)
     last = last_part(parts, _first_part(service, waiter))
-    if last is not None:
-        last = _booker(parts, last, waiter.report)
-    if here is not None:
-        if last is not None and last.part == here.part and last.receipt.revision > here.receipt.revision:
-            service.finished[request_id] = revive(last, node.clock.monotonic_ns())
-            return
+    if here is not None and here.is_open:
         before = next((part for part in parts if part.part == here.predecessor_part), None)
-        if before is not None and before.state is SettlementState.FINISHED and here.is_open:
+        if before is not None and before.state is SettlementState.FINISHED:
             # Its server finished it there, without having heard of what goes on here.
             node.set_aside(service, here)
-            _remember(node, service, before)
+            _remember(node, service, before, parts)
             return
         if not is_elsewhere(waiter, here) or (last is not None and last.part in (here.part, here.predecessor_part)):
             return
         node.set_aside(service, here)
     if last is None:
         return
-    if last.state is SettlementState.OPEN:
+    if here is not None and not here.is_open and _is_known(waiter.report, here, last, parts):
+        return
+    if last.state is SettlementState.OPEN and (here is None or here.part != last.part):
+        # It runs: what was settled here is not the last of it.
+        service.finished.pop(request_id, None)
         waiter.origin = _end_of(last, token)
     else:
-        _remember(node, service, last)
+        _remember(node, service, last, parts)
 
 
 def _first_part(service: ServiceState, waiter: Waiter) -> str | None:
@@ -111,25 +117,37 @@ def _first_part(service: ServiceState, waiter: Waiter) -> str | None:
     return here.part if here is not None else None
 
 
-def _booker(parts: Sequence[RequestRecord], last: RequestRecord, report: Report) -> RequestRecord:
-    """Of a line of settled parts the one that books what a report says: the last that it reaches into.
-
-    Those after it were begun beyond these counts, and would book nothing of them.
-    """
-    counts = report.counts
-    while counts.input_class <= last.base_input_tokens and counts.output_class <= last.base_output_tokens:
-        before = next((part for part in parts if part.part == last.predecessor_part), None)
-        if before is None or SettlementState.OPEN in (last.state, before.state):
-            break
-        last = before
-    return last
+def _is_known(report: Report, here: Request, last: RequestRecord, parts: Sequence[RequestRecord]) -> bool:
+    """Whether the record says no more of a report than what is settled here."""
+    if here.predecessor_part == last.part:
+        return True  # This look began before that was written.
+    repeats = report.phase is Phase.FINISH and report.counts.total <= here.tally.counts.total
+    return repeats and any(part.part == here.part for part in earlier_parts(parts, last))
 
 
-def _remember(node: Node, service: ServiceState, record: RequestRecord) -> None:
-    """A request that is booked already, for repeats and revisions."""
+def _is_unfilled(part: RequestRecord, parts: Sequence[RequestRecord]) -> bool:
+    """Whether a part runs that has not heard yet of all that it may have to book."""
+    input_tokens, output_tokens = end_of(part.part, parts)
+    reached = part.counts.input_class >= input_tokens and part.counts.output_class >= output_tokens
+    return part.state is SettlementState.OPEN and not reached
+
+
+def _remember(node: Node, service: ServiceState, last: RequestRecord, parts: Sequence[RequestRecord]) -> None:
+    """A request that is booked already, with the parts that lead to it, for repeats and revisions."""
     now_ns = node.clock.monotonic_ns()
-    service.finished[record.request_id] = revive(record, now_ns)
-    node.finished[(service.name, record.request_id)] = now_ns
+    known = service.finished.get(last.request_id)
+    here = {part.part: part for part in (known, *(each.part for each in known.earlier))} if known is not None else {}
+
+    def newest(record: RequestRecord) -> Request:
+        """What is known here may not be committed yet; and others may have revised it meanwhile."""
+        part = here.get(record.part)
+        return part if part is not None and part.receipt.revision >= record.receipt.revision else revive(record, now_ns)
+
+    request = newest(last)
+    before = [(newest(record), *end_of(record.part, parts)) for record in earlier_parts(parts, last)]
+    request.earlier = tuple(Earlier(*each) for each in before if not each[0].is_open)
+    service.finished[last.request_id] = request
+    node.finished[(service.name, last.request_id)] = now_ns
 
 
 def _end_of(last: RequestRecord, token: ResumeToken | None) -> Origin:

@@ -15,14 +15,24 @@ from metering_service.usecases.waiting import PARKED, Answer, Waiter
 
 
 def finish(node: Node, service: ServiceState, request: Request, waiter: Waiter) -> Answer:
-    """Book a finished request; or, where it is booked already, larger counts that came late."""
-    if request.is_open or request.counts.total > request.receipt.usage.total:
-        expired = node.clock.monotonic_ns() >= waiter.deadline_ns
-        if not _fund_excess(node, service, request, may_wait=not expired):
-            return PARKED
-        finished = waiter.report.phase is Phase.FINISH or request.is_open
-        settle(node, service, request, SettlementState.FINISHED if finished else request.state)
-    return _answer(node, service, request, waiter)
+    """Book a finished request; or, where it is booked already, larger counts that came late.
+
+    Those are booked by all the parts that lead to it, each up to where the next one begins. Its receipt is that of the
+    last part that the report reaches into.
+    """
+    request.fill_earlier()
+    reached = request.reached_by(waiter.report.counts)
+    expired = node.clock.monotonic_ns() >= waiter.deadline_ns
+    for part in (*(each.part for each in request.earlier), request):
+        if part.is_open or part.counts.total > part.receipt.usage.total:
+            if not _fund_excess(node, service, part, may_wait=not expired):
+                return PARKED
+            finished = part.is_open or (part is reached and waiter.report.phase is Phase.FINISH)
+            settle(node, service, part, SettlementState.FINISHED if finished else part.state)
+    for part, *_ in request.earlier:
+        waiter.mark.expect()
+        node.books.when_durable(part, waiter.mark.done)
+    return _answer(node, service, reached, waiter)
 
 
 def settle(node: Node, service: ServiceState, request: Request, state: SettlementState) -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from metering_service.domain.counts import Counts
+from metering_service.domain.decision import Grant
 from metering_service.domain.report import Phase
 from tests.metering.moves import booked, granted, two_nodes
 from tests.metering.rig import Client, Fleet, report
@@ -77,3 +78,115 @@ def test_a_late_finish_is_booked_by_the_part_that_it_belongs_to(fleet: Fleet, no
     late.hear()
     assert late.durable == late.sequence
     assert booked(fleet) == 108
+
+
+def silent_line(fleet: Fleet, *nodes: str, reported: int = 2) -> list[Grant]:
+    """A request that went from node to node, was silent at each, and has timed out everywhere; the grants of its parts.
+
+    The first part was told of some output, the others of none.
+    """
+    grants, resume = list[Grant](), b""
+    for node in nodes:
+        client = Client(fleet[node])
+        grants.append(granted(client.say(report(AUTHORIZE, counts=Counts(100), resume=resume))))
+        resume = grants[-1].resume
+        if not grants[1:]:
+            client.say(report(PROGRESS, counts=Counts(100, output=reported)))
+        client.close()
+        fleet.run(ms=400)
+    fleet.run(seconds=100)
+    return grants
+
+
+@pytest.mark.parametrize("node", ["a", "b"])
+@pytest.mark.parametrize("has_token", [True, False])
+def test_a_finish_after_all_parts_timed_out_is_booked_by_all_of_them(fleet: Fleet, node: str, has_token: bool) -> None:
+    """The first part is filled up to its grant, as overrun; the last one takes the rest. Said again, it is the same."""
+    first, last = silent_line(fleet, "a", "b")
+    counts = Counts(100, output=first.output_ceiling_tokens + 5)
+    for late in (Client(fleet[node]), Client(fleet["a"]), Client(fleet["b"])):
+        late.say(report(FINISH, counts=counts, resume=last.resume if has_token else b"", want_receipt=True))
+        fleet.run(ms=400)
+        late.hear()
+        assert late.durable == late.sequence
+        (decision,) = [decision for _, decision in late.decisions if decision.receipt is not None]
+        assert decision.receipt is not None
+        assert decision.receipt.usage == Counts(output=5)
+    assert booked(fleet) == counts.total
+    a, b = sorted(
+        (record for record in fleet.database.requests.values() if record.request_id == "r1"),
+        key=lambda record: record.part,
+    )
+    assert (a.receipt.usage, b.receipt.usage) == (Counts(100, output=first.output_ceiling_tokens), Counts(output=5))
+    assert (a.receipt.overrun_tokens, b.receipt.overrun_tokens) == (first.output_ceiling_tokens - 2, 5)
+
+
+@pytest.mark.parametrize("node", ["a", "b", "c"])
+@pytest.mark.parametrize("beyond", [-120, -3, 0, 7])
+def test_two_of_three_parts_are_filled(fleet: Fleet, node: str, beyond: int) -> None:
+    """As far as the counts reach, be it only into the middle of the second one."""
+    fleet.start("c")
+    *_, second, last = silent_line(fleet, "a", "b", "c")
+    late = Client(fleet[node])
+    for more in (beyond, beyond + 30):
+        counts = Counts(100, output=max(4, second.output_ceiling_tokens + more))
+        late.say(report(FINISH, counts=counts, resume=last.resume))
+        fleet.run(ms=400)
+        late.hear()
+        assert late.durable == late.sequence
+        assert booked(fleet) == counts.total
+
+
+def test_input_that_comes_late_is_booked_once(fleet: Fleet) -> None:
+    """What the first part had asked for is its own, what goes beyond that is the last one's."""
+    client = Client(fleet["a"])
+    grant = granted(client.say(report(AUTHORIZE, counts=Counts(100))))
+    client.close()
+    fleet.run(ms=400)
+    second = Client(fleet["b"])
+    second.say(report(AUTHORIZE, counts=Counts(100), resume=grant.resume))
+    second.close()
+    fleet.run(seconds=100)
+    assert booked(fleet) == 0
+    Client(fleet["b"]).say(report(FINISH, counts=Counts(90, cached_input=40, output=grant.output_ceiling_tokens + 1)))
+    assert booked(fleet) == 131 + grant.output_ceiling_tokens
+
+
+def test_a_late_finish_waits_until_an_earlier_part_that_runs_is_settled(fleet: Fleet) -> None:
+    """Its node may have looked for what came after it already, and would not hear of the rest."""
+    first = Client(fleet["a"])
+    grant = granted(first.say(report(AUTHORIZE, counts=Counts(100))))
+    first.say(report(PROGRESS, counts=Counts(100, output=2)))
+    fleet.run(ms=400)
+    second = Client(fleet["b"])
+    moved = granted(second.say(report(AUTHORIZE, counts=Counts(100), resume=grant.resume)))
+    second.close()
+    fleet.run(seconds=40)
+    late = Client(fleet["b"])
+    counts = Counts(100, output=grant.output_ceiling_tokens + 5)
+    late.say(report(FINISH, counts=counts, resume=moved.resume))
+    fleet.run(seconds=8)
+    late.hear()
+    assert late.durable < late.sequence
+    first.close()
+    fleet.run(seconds=40)
+    late.hear()
+    assert late.durable == late.sequence
+    assert booked(fleet) == counts.total
+
+
+def test_a_node_is_lost_before_what_a_late_finish_revises_is_written(fleet: Fleet) -> None:
+    """The finish is not durable, is said again to the other node, and is booked by that one."""
+    first, last = silent_line(fleet, "a", "b")
+    counts = Counts(100, output=first.output_ceiling_tokens + 5)
+    late = Client(fleet["b"])
+    late.say(report(FINISH, counts=counts, resume=last.resume))
+    assert late.durable < late.sequence
+    fleet.crash("b")
+    again = Client(fleet["a"])
+    again.say(report(FINISH, counts=counts, resume=last.resume))
+    fleet.start("b")
+    fleet.run(seconds=40)
+    again.hear()
+    assert again.durable == again.sequence
+    assert booked(fleet) == counts.total
