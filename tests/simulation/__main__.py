@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import multiprocessing
 import os
 import sys
 import time
@@ -16,6 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from tests.simulation.run import Outcome, simulate
+from tests.simulation.workers import run_each
 
 
 def main() -> int:
@@ -58,12 +58,8 @@ def _options() -> argparse.Namespace:
 
 def _run_all(options: argparse.Namespace) -> Iterator[Outcome]:
     seeds = range(options.first, options.first + options.seeds)
-    # Each seed in a process that has run none or few before: nothing of one can reach another for long.
-    with (
-        multiprocessing.get_context("spawn").Pool(options.jobs, maxtasksperchild=20) as pool,
-        _progress(options) as step,
-    ):
-        for outcome in pool.imap_unordered(simulate, seeds):
+    with _progress(options) as step:
+        for outcome in run_each(simulate, seeds, jobs=options.jobs, per_process=20):
             step(outcome)
             yield outcome
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 RATES = {
     "message lost": 0.01,
-    "message duplicated": 0.01,
-    "message delayed": 0.01,
+    "message duplicated": 0.02,
+    "message delayed": 0.02,
     "commit fails": 0.01,
     "commit outcome unknown": 0.01,
     "commit slow": 0.005,
@@ -32,12 +32,14 @@ def rates(chance: Chance) -> dict[str, float]:
 async def strike(world: "World") -> None:
     """One after the other, and sometimes several at once."""
     running: set[asyncio.Task[None]] = set()
-    names = list(FAULTS)
+    names = [*FAULTS, *[RESTORED] * 3, *[CUT_OFF] * 2]
     try:
         while True:
             await asyncio.sleep(world.chance.uniform(0.3, 3.0))
             fault = world.chance.pick(names)
-            if fault == RESTORED and world.restoring:
+            if fault in (RESTORED, CUT_OFF) and (world.restoring or world.is_cut_off):
+                continue
+            if world.is_cut_off and fault in SPARES_NODES:
                 continue
             world.chance.note(fault)
             world.note(f"fault: {fault}")
@@ -50,7 +52,13 @@ async def strike(world: "World") -> None:
 
 
 RESTORED = "database restored"
-"""Rarer than others, and one at a time: until people have recovered, nobody serves."""
+"""Until people have recovered, nobody serves: so one at a time, and drawn more often than others."""
+CUT_OFF = "control isolated"
+"""The same: and a node that has not had a lease since a recovery would not go on."""
+SPARES_NODES = frozenset(
+    {"node crash", "node and server crash", "node leaves", "node paused", "database outage", "disk full"}
+)
+"""These do not strike meanwhile: who goes on without control has leases from before, and commits."""
 
 
 def heal(world: "World") -> None:
@@ -79,7 +87,7 @@ async def _crash_node(world: "World", name: str | None = None) -> None:
         return
     node.crash()
     world.nodes[name] = None
-    await asyncio.sleep(world.chance.pick((0.0, 0.5, 3.0, 20.0, 70.0)))
+    await asyncio.sleep(world.chance.pick((0.0, 0.5, 0.5, 3.0, 3.0, 20.0, 70.0)))
     if world.nodes[name] is None:
         world.start_node(name)
 
@@ -97,22 +105,23 @@ async def _crash_control(world: "World") -> None:
         return
     replica.crash(world)
     world.controls[name] = None
-    await asyncio.sleep(world.chance.pick((0.0, 1.0, 5.0, 30.0)))
+    await asyncio.sleep(world.chance.pick((0.0, 1.0, 1.0, 5.0, 30.0)))
     if world.controls[name] is None:
         world.start_control(name)
 
 
 async def _crash_server(world: "World") -> None:
-    """It never comes back: its requests are left to time out. One is always left."""
-    if len(world.alive_servers) > 1:
-        _end_server(world, world.chance.pick(world.alive_servers))
+    """It never comes back: its requests are left to time out."""
+    _end_server(world, world.chance.pick(world.alive_servers))
 
 
 def _end_server(world: "World", server: "InferenceServer") -> None:
+    """Another one takes its place, which knows nothing of its requests."""
     line = server.line
     world.loop.crash(server.party)
     if line is not None:
         line.call.break_off("the client is gone")
+    world.start_server()
 
 
 async def _pause_server(world: "World") -> None:
@@ -136,7 +145,7 @@ async def _crash_rack(world: "World") -> None:
         for server in world.alive_servers
         if node is not None and server.line is not None and server.line.call.server is node.server
     ]
-    if served and len(world.alive_servers) > 1:
+    if served:
         _end_server(world, world.chance.pick(served))
     await _crash_node(world, node.name if node is not None else None)
     world.metering_disk.full = False
@@ -167,18 +176,22 @@ async def _partition(world: "World") -> None:
                 for stream in list(replica.server.streams):
                     if stream.caller is node.party:
                         stream.break_off("the network is cut")
-    await asyncio.sleep(world.chance.pick((1.0, 10.0, 30.0, 60.0)))
+    await asyncio.sleep(world.chance.pick((1.0, 1.0, 5.0, 10.0, 20.0, 60.0)))
     world.network.cut.discard(cut)
 
 
 async def _isolate(world: "World") -> None:
     """A node that reaches no control at all."""
-    await _cut_off(world, [world.chance.pick(list(world.nodes))], world.chance.pick((5.0, 25.0, 65.0)))
+    await _cut_off(world, [world.chance.pick(list(world.nodes))], world.chance.pick((2.0, 5.0, 30.0, 65.0)))
 
 
 async def _isolate_all(world: "World") -> None:
     """No node reaches control, for longer than leases hold: what goes on then is what services are told to."""
-    await _cut_off(world, list(world.nodes), world.chance.pick((25.0, 40.0)))
+    world.is_cut_off = True
+    try:
+        await _cut_off(world, list(world.nodes), world.chance.pick((30.0, 45.0)))
+    finally:
+        world.is_cut_off = False
 
 
 async def _cut_off(world: "World", names: list[str], seconds: float) -> None:
@@ -231,7 +244,7 @@ FAULTS: dict[str, Callable[["World"], Coroutine[Any, Any, None]]] = {
     "server paused": _pause_server,
     "partition": _partition,
     "node isolated": _isolate,
-    "control isolated": _isolate_all,
+    CUT_OFF: _isolate_all,
     "stream break": _break_streams,
     "database outage": _outage,
     "disk full": _disk_full,

@@ -63,6 +63,25 @@ def check_budgets(world: "World") -> None:
         )
 
 
+def check_leases(world: "World") -> None:
+    """Control knows of no consumption that the metering database does not have, unless that one was put back."""
+    if world.lost_records:
+        return
+    written = {
+        row["lease_id"]: row["consumed_units"]
+        for row in world.metering.rows("SELECT lease_id, consumed_units FROM leases")
+    }
+    for row in world.control.rows(
+        "SELECT lease_id, node, epoch, kind, consumed_units FROM leases WHERE consumed_units > 0"
+    ):
+        consumed = written.get(row["lease_id"], 0)
+        world.check(
+            row["consumed_units"] <= consumed,
+            f"lease {row['lease_id']} of {row['node']}.{row['epoch']} ({row['kind']}): control was told"
+            f" {row['consumed_units']} are consumed, {consumed} are on record",
+        )
+
+
 def check_nodes(world: "World") -> None:
     """In every node's memory leases hold what requests hold, and no more than was granted but for what became debt."""
     for process in world.nodes.values():
@@ -82,9 +101,10 @@ def check_nodes(world: "World") -> None:
                 held = sum(_held(request)[kind] for request in requests)
                 whose = f"{process.party}: {kind} of {service.name}"
                 world.check(pool.held == held, f"{whose} holds {pool.held}, not {held}")
-                world.check(
-                    pool.free >= -_debt(world, requests, pool), f"{whose} has {-pool.free} more than was granted"
-                )
+                if pool.granted == 0 and any(old.kind is kind for old in service.draining):
+                    world.moved.setdefault(pool.lease_id, pool.held)
+                beyond = _debt(world, requests, pool) + world.moved.get(pool.lease_id, 0)
+                world.check(pool.free >= -beyond, f"{whose} has {-pool.free} more than was granted")
 
 
 def _debt(world: "World", requests: set[Request], pool: Pool) -> int:
@@ -105,12 +125,7 @@ def check_books(world: "World") -> None:
     check(not open_requests, f"{len(open_requests)} requests are open for ever, first {_row(open_requests)}")
     _check_jobs(world)
     _check_costs(world)
-    paid = {
-        row["account_id"]: row["nanos"]
-        for row in world.control.rows(
-            "SELECT account_id, sum(amount_nanos) nanos FROM ledger_entries WHERE kind = 'TOP_UP' GROUP BY 1"
-        )
-    }
+    paid = _paid_nanos(world)
     # What people did since the copy is for them to do again.
     check(
         world.people.are_forgotten or paid == dict(world.people.paid_nanos),
@@ -128,13 +143,12 @@ def check_books(world: "World") -> None:
     for record in map(dict, records):
         cell = by_uid.get(record["service_uid"], dict.fromkeys(record, 0) | {"service_uid": record["service_uid"]})
         check(cell == record, f"aggregates {cell} are not the records' {record}")
+    check_leases(world)
     told = {row["lease_id"]: row["consumed_units"] for row in world.control.rows("SELECT * FROM leases")}
     for row in rows("SELECT * FROM leases"):
-        if row["lease_id"] in world.unbooked:
-            continue
         known = told.get(row["lease_id"], 0)
         check(
-            known == row["consumed_units"] or (world.lost_records and known > row["consumed_units"]),
+            known >= row["consumed_units"] or row["lease_id"] in world.unbooked,
             f"lease {row['lease_id']} of {row['node']}.{row['epoch']} ({row['budget_kind']}): {row['consumed_units']}"
             f" consumed, control was told {known}",
         )
@@ -195,12 +209,27 @@ def _check_payers(world: "World") -> None:
                 consumed[uid, kind.value] == units,
                 f"{row['service']}: receipts have {units} of {kind}, leases {consumed[uid, kind.value]}",
             )
+    paid = _paid_nanos(world)
     for row in world.control.rows("SELECT * FROM accounts"):
+        account_id = row["account_id"]
         over = row["spent_nanos"] - row["funds_nanos"] - row["credit_limit_nanos"]
+        # What was paid since the copy was spent all the same.
+        forgotten = max(0, world.people.paid_nanos[account_id] - paid.get(account_id, 0))
         world.check(
-            world.lost_records or over <= debts[row["account_id"]],
-            f"{row['account_id']}: {over} nanos over its money, {debts[row['account_id']]} of it explained by debt",
+            world.lost_records or over <= debts[account_id] + forgotten,
+            f"{account_id}: {over} nanos over its money, {debts[account_id]} of it explained by debt,"
+            f" {forgotten} by lost top-ups",
         )
+
+
+def _paid_nanos(world: "World") -> dict[str, int]:
+    """What the ledger has of top-ups, by account."""
+    return {
+        row["account_id"]: row["nanos"]
+        for row in world.control.rows(
+            "SELECT account_id, sum(amount_nanos) nanos FROM ledger_entries WHERE kind = 'TOP_UP' GROUP BY 1"
+        )
+    }
 
 
 def _held(request: Request) -> dict[BudgetKind, int]:

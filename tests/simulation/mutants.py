@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import multiprocessing
 import os
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.table import Table
 from tests.simulation import mutations_control, mutations_metering
 from tests.simulation.planting import MUTATIONS
 from tests.simulation.run import Outcome, simulate
+from tests.simulation.workers import run_each
 
 FOUND = Path(__file__).with_name("found.json")
 """The seed that finds each of them soonest in simulated time, as the last search had it."""
@@ -29,10 +29,10 @@ def main() -> int:
     options = parser.parse_args()
     found: dict[str, int] = json.loads(FOUND.read_text()) if FOUND.exists() else {}
     console, table = Console(), Table("planted bug", "found by seed", "as", title="Planted bugs")
-    with multiprocessing.get_context("spawn").Pool(options.jobs, maxtasksperchild=10) as pool, Progress() as progress:
+    with Progress() as progress:
         task = progress.add_task("planted bugs", total=len(options.only))
         asked = [(name, options.seeds) for name in options.only]
-        for name, outcome in pool.imap_unordered(_search, asked):
+        for name, outcome in run_each(_search, asked, jobs=options.jobs, per_process=10):
             progress.advance(task)
             found.pop(name, None)
             if outcome is None:

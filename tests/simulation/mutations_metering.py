@@ -334,6 +334,13 @@ def successors_tokens_booked_twice() -> AbstractContextManager[Any]:
 
 
 @mutation
+def outage_without_bound() -> AbstractContextManager[Any]:
+    """A service that goes on without control does so with all that is on lease."""
+    real = node.Node.means
+    return patch.object(node.Node, "means", lambda self, service: real(self, service)._replace(tokens_max=None))
+
+
+@mutation
 def receipt_without_hold() -> AbstractContextManager[Any]:
     """Once a request is booked, what it used still counts as held."""
     return patch.object(books, "held_by", lambda receipt: settlement.held_by(receipt)._replace(money_nanos=0))

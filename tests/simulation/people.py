@@ -32,6 +32,8 @@ Result = TypeVar("Result")
 ACCOUNTS = ("acme", "beta")
 TRIAL, PAID, RESERVED, ALL = "trial", "paid", "reserved", "all"
 SERVICES = (("acme", TRIAL), ("acme", PAID), ("acme", RESERVED), ("beta", ALL))
+STEADY = "beta", "steady"
+"""People leave it as it is: it has postpaid alone, so it goes on without control, a little way."""
 DAY_US = 86_400_000_000
 
 
@@ -52,7 +54,7 @@ class People:
             ("postpaid switch", self._switch),
             ("suspension", self._suspend),
             ("reservation bought", self._buy),
-            ("reservation ended", self._cancel),
+            ("reservation ended", lambda _account_id, _service_id: self._cancel()),
         ]
 
     async def found(self) -> None:
@@ -70,7 +72,8 @@ class People:
         both = InitialBilling(claim_free_trial=True, reservation=self._terms(OverflowPolicy.BILL_BY_TOKEN))
         billings = (InitialBilling(claim_free_trial=True), InitialBilling(enable_postpaid=True), reserved, both)
         for (account_id, service_id), billing in zip(SERVICES, billings, strict=True):
-            await self._create(account_id, service_id, billing, chance.pick((0, 100, 1_000, 100_000)))
+            await self._create(account_id, service_id, billing, chance.pick((0, 50, 300, 100_000)))
+        await self._create(*STEADY, InitialBilling(enable_postpaid=True), chance.pick((300, 1_000)))
 
     async def trouble(self) -> None:
         """What they do all day. What they have begun they finish."""
@@ -128,8 +131,10 @@ class People:
         await self._of(account_id, lambda tx, account, act: purchase_reservation(tx, account, service_id, terms, act))
         self._reservations[account_id, service_id] = self._reservations.get((account_id, service_id), 0) + 1
 
-    async def _cancel(self, account_id: str, service_id: str) -> None:
-        number = self._reservations.get((account_id, service_id), 1)
+    async def _cancel(self) -> None:
+        chance = self._world.chance
+        account_id, service_id = chance.pick(list(self._reservations))
+        number = chance.integer(1, self._reservations[account_id, service_id])
         await self._of(account_id, lambda tx, account, act: cancel_reservation(tx, account, service_id, number, act))
 
     def _terms(self, overflow: OverflowPolicy) -> ReservationTerms:

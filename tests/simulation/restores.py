@@ -17,7 +17,7 @@ from tests.simulation.ports import MeteringDatabase
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-SINCE_S = (2.0, 10.0, 30.0)
+SINCE_S = (2.0, 10.0, 20.0)
 
 
 async def restore(world: "World") -> None:
@@ -65,7 +65,7 @@ def _restore_metering(world: "World", copy: bytes) -> None:
 
 async def _recover(world: "World") -> None:
     """People take their time, and repeat what fails."""
-    await asyncio.sleep(world.chance.uniform(0.0, 20.0))
+    await asyncio.sleep(world.chance.uniform(0.0, 8.0))
     party = Party("recovery")
     recorder = SqlRecorder(world.metering.engine, world.new_id, world.metering.writer())
     store: Any = MeteringDatabase(SqlRecoveryStore(world.metering.engine, recorder), world.metering_disk, party)

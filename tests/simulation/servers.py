@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +124,25 @@ class InferenceServer:
             job.output_tokens = job.target_tokens
         job.finished = True
         self._say(job, FINISH)
+        if not job.asks and self.world.chance.once_in(2):
+            await self._say_elsewhere(job)
+
+    async def _say_elsewhere(self, job: Job) -> None:
+        """Its finish once more, to some node on a stream of its own: as said by who would not wait for the answer."""
+        process = self.world.some_node()
+        if process is None or process.servicer is None:
+            return
+        self.world.chance.note("finish said twice")
+        job.said_tokens = job.total_tokens
+        call = self.world.network.stream(self.party, process.server, _meter(process.servicer))
+        self.world.note(f"{job.request_id} {PHASES[FINISH]} {job.total_tokens} to {call.name}, too")
+        request = metering_service_pb2.MeterRequest(first_sequence=1, reports=[job.report(FINISH, resumed=False)])
+        with suppress(AioRpcError):
+            await call.write(request)
+            await call.done_writing()
+            while await call.read() is not grpc.aio.EOF:
+                pass
+        call.cancel()
 
     async def _ask(self, job: Job) -> bool:
         """Whether it may run."""

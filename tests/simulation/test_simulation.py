@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.simulation.run import simulate
+from tests.simulation.workers import run_each
 
 
 @pytest.mark.parametrize("seed", [1, 2, 14, 16])
@@ -14,7 +15,13 @@ def test_nothing_that_must_always_be_true_is_ever_false(seed: int) -> None:
     """Nodes, control replicas and servers crash, pause and lose touch; the books agree to the token and the nano."""
     outcome = simulate(seed)
     assert outcome.problem is None, "\n".join((*outcome.tail, outcome.problem or ""))
-    assert outcome.requests > 5
+    assert outcome.requests > 20
+
+
+def test_a_process_that_dies_ends_the_run_with_a_sentence() -> None:
+    """It does not wait for an outcome that never comes."""
+    with pytest.raises(SystemExit, match="A process died"):
+        list(run_each(os._exit, [1, 2], jobs=1, per_process=20))
 
 
 def test_the_same_seed_is_the_same_story() -> None:

@@ -20,7 +20,7 @@ from tests.simulation.ports import Disk
 from tests.simulation.processes import ControlProcess, MeteringProcess
 from tests.simulation.servers import InferenceServer, Job
 
-TROUBLE_S = (30.0, 90.0)
+TROUBLE_S = (30.0, 100.0)
 """For so long things go wrong: at least, at most."""
 HEAL_S = 160.0
 """Longer than every window of the product: by then all that was left behind is settled; most often it is sooner."""
@@ -63,10 +63,14 @@ class World:
         self.people = People(self)
         self.restoring = False
         """A database is being put back to an older copy, and people have not recovered yet."""
+        self.is_cut_off = False
+        """No node reaches control."""
         self.lost_records = False
         """The metering database was."""
         self.unbooked: set[str] = set()
         """Leases on what a restored control database does not know any more."""
+        self.moved: dict[str, int] = {}
+        """By lease: what requests held of the lease before it when control closed that one."""
         self.errands: list[asyncio.Future[None]] = []
         """What people have begun and will end, healed or not."""
         self.gone_on: dict[tuple[str, str], int] = {}
@@ -121,6 +125,10 @@ class World:
         self._starts[name] += 1
         self.nodes[name] = MeteringProcess(self, name, self._starts[name])
 
+    def start_server(self) -> None:
+        """Start one more inference server."""
+        self.servers.append(InferenceServer(self, len(self.servers)))
+
     # --- its course ------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
@@ -140,7 +148,8 @@ class World:
         await self.people.found()
         for number in range(chance.integer(1, 4)):
             self.start_node(f"node{number}")
-        self.servers = [InferenceServer(self, number) for number in range(chance.integer(2, 6))]
+        for _ in range(chance.integer(2, 6)):
+            self.start_server()
         await asyncio.sleep(2.0)
         chance.rates, chance.calm = faults.rates(chance), False
         watch = asyncio.gather(self._watch(), self._keep_running(), self.people.trouble())
@@ -207,6 +216,7 @@ class World:
                 raise error
         self.loop.failures.clear()
         invariants.check_budgets(self)
+        invariants.check_leases(self)
         invariants.check_nodes(self)
 
     async def _keep_running(self) -> None:
@@ -223,9 +233,9 @@ class World:
         """Requests, in bursts."""
         chance = self.chance
         while True:
-            await asyncio.sleep(chance.uniform(0.05, 2.5))
-            server = chance.pick(self.servers)
-            if server.party.dead or server.party.paused:
+            await asyncio.sleep(chance.uniform(0.05, 1.5))
+            server = chance.pick(self.alive_servers)
+            if server.party.paused:
                 continue
             for _ in range(chance.integer(1, 4) if chance.once_in(3) else 1):
                 server.begin(self._job())
