@@ -110,12 +110,12 @@ class ChatReader:
 
     def _learn(self, event: bytes, choice: Choice | None) -> None:
         """Has the templates remember an event, if all that counts in it is one text."""
-        if choice is None or not (choice.finish_reason is choice.logprobs is choice.token_ids is None):
-            return
-        delta = choice.delta if self._is_chat else {"text": choice.text}
-        texts = [(name, text) for name, text in delta.items() if text and name != "role"]
-        if len(texts) == 1 and isinstance(texts[0][1], str):
-            self._templates.learn(event, *texts[0], Kind.REASONING if self.new_reasoning else Kind.OUTPUT)
+        said = None
+        if choice is not None and choice.finish_reason is choice.logprobs is choice.token_ids is None:
+            delta = choice.delta if self._is_chat else {"text": choice.text}
+            texts = [(name, text) for name, text in delta.items() if text and name != "role"]
+            said = texts[0] if len(texts) == 1 and isinstance(texts[0][1], str) else None
+        self._templates.learn(event, said, Kind.REASONING if self.new_reasoning else Kind.OUTPUT)
 
     def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
         is_chat = self._is_chat

@@ -13,7 +13,7 @@ from enum import Enum
 
 _TEMPLATES_MAX = 8
 _TEMPLATE_BYTES_MAX = 2_048
-_TRIES_AT_LEAST = 16
+_TRIES_AT_LEAST = 32
 _BACKSLASH, _LF, _QUOTE = 92, 10, 34
 
 
@@ -47,15 +47,21 @@ class Templates:
                     return kind
         return None
 
-    def learn(self, event: bytes, key: str, text: str, kind: Kind) -> None:
-        """Remembers an event that carries one text under one key and says nothing else that counts."""
+    def learn(self, event: bytes, said: tuple[str, str] | None, kind: Kind) -> None:
+        """Remembers an event that carries one text under one key and says nothing else that counts.
+
+        Args:
+            event: The event.
+            said: Key and text; None if it is no such event, of which there may be too many as well.
+            kind: What kind of text it is.
+        """
         self._tries += 1
         if self._tries > _TRIES_AT_LEAST + self._hits // 4:
             self.is_learning = False
             # To look for what is known would cost each event that is none of it.
             self._known.clear()
             return
-        place = _find_text(event, key, text)
+        place = None if said is None else _find_text(event, *said)
         if place is None:
             return
         before, behind = event[: place[0]], event[place[1] :]
