@@ -11,7 +11,7 @@ import asyncio
 import json
 import statistics
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 from tallygate.client import MeteringClient
@@ -21,21 +21,40 @@ from tallygate.integrations.asgi_types import App, Receive, Scope, Send
 BODY = json.dumps({"model": "m", "stream": True, "messages": [{"role": "user", "content": "word " * 200}]}).encode()
 
 
-def chunk(text: str, number: int | None) -> bytes:
-    """A chunk as vLLM writes it; with a number, no two look alike, and each is parsed."""
-    choice = {"index": 0, "delta": {"content": text}, "logprobs": None, "finish_reason": None}
-    content: dict[str, Any] = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-    content |= {"choices": [choice]} if number is None else {"choices": [choice], "number": number}
-    return f"data: {json.dumps(content, separators=(',', ':'))}\n\n".encode()
+WORD = " word"
+ENTRY = {"token": WORD, "logprob": -0.125, "bytes": list(WORD.encode())}
+TOOL = {"tool_calls": [{"index": 0, "function": {"arguments": WORD}}]}
+
+
+def chunk(delta: dict[str, Any], *, logprobs: Any = None, **more: Any) -> bytes:
+    """A chunk as vLLM writes it."""
+    choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": None}
+    content = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
+    return f"data: {json.dumps({**content, **more}, separators=(',', ':'))}\n\n".encode()
+
+
+def usage(came_out: int) -> dict[str, int]:
+    """A usage block."""
+    return {"prompt_tokens": 200, "total_tokens": 200 + came_out, "completion_tokens": came_out}
+
+
+KINDS: dict[str, Callable[[int], bytes]] = {
+    "text alone": lambda _: chunk({"content": WORD}),
+    "text, and a number that grows": lambda at: chunk({"content": WORD}, number=at),
+    "text with log probabilities": lambda at: chunk({"content": WORD}, logprobs={"content": [ENTRY]}, number=at),
+    "text with usage": lambda at: chunk({"content": WORD}, usage=usage(at + 1)),
+    "a tool's arguments": lambda _: chunk(TOOL),
+}
+"""What chunks carry: only those of text alone look alike, so that they need not be read."""
 
 
 class Server:
     """Sends `count` chunks as fast as they are taken, then usage."""
 
-    def __init__(self, count: int, *, alike: bool) -> None:
-        self._chunks = [chunk(" word", None if alike else at) for at in range(count)]
-        usage = {"id": "chatcmpl-1", "choices": [], "usage": {"prompt_tokens": 200, "completion_tokens": count}}
-        self._end = f"data: {json.dumps(usage)}\n\ndata: [DONE]\n\n".encode()
+    def __init__(self, count: int, make: Callable[[int], bytes]) -> None:
+        self._chunks = [make(at) for at in range(count)]
+        said = {"id": "chatcmpl-1", "choices": [], "usage": usage(count)}
+        self._end = f"data: {json.dumps(said)}\n\ndata: [DONE]\n\n".encode()
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -66,26 +85,18 @@ async def stream(app: App) -> tuple[float, float]:
     return (at[0] - begun) / 1_000, (worked[-2] - worked[0]) / (len(worked) - 2) / 1_000
 
 
-async def measure(app: App, streams: int) -> list[tuple[float, float]]:
-    """So many streams, one after another."""
-    return [await stream(app) for _ in range(streams)]
-
-
 async def run(arguments: argparse.Namespace) -> None:
-    """Measures and prints."""
+    """Measures and prints. With and without take turns, so that what disturbs one disturbs the other."""
     async with MeteringClient(arguments.metering) as client:
-        for alike in (True, False):
-            server = Server(arguments.chunks, alike=alike)
+        for name, make in KINDS.items():
+            server = Server(arguments.chunks, make)
             metered = MeteringMiddleware(server, client=client, services=arguments.service)
-            await measure(metered, 3)
-            bare, with_it = await measure(server, arguments.streams), await measure(metered, arguments.streams)
-            print("chunks that differ in their text:" if alike else "chunks that are all parsed:")
-            for name, column in (("first byte", 0), ("each chunk", 1)):
-                median, least = (
-                    pick(times[column] for times in with_it) - pick(times[column] for times in bare)
-                    for pick in (statistics.median, min)
-                )
-                print(f"  {name}: +{median:.2f} us (median), +{least:.2f} us (least)")
+            await stream(metered)
+            pairs = [(await stream(server), await stream(metered)) for _ in range(arguments.streams)]
+            print(f"{name}:")
+            for column, what in enumerate(("first byte", "each chunk")):
+                added = [with_it[column] - bare[column] for bare, with_it in pairs]
+                print(f"  {what}: +{statistics.median(added):.2f} us (median), +{min(added):.2f} us (least)")
 
 
 def main() -> None:

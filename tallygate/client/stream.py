@@ -75,15 +75,18 @@ class MeterStream:
         return state == grpc.ChannelConnectivity.READY
 
     async def _read(self, call: _Call) -> str:
+        now = asyncio.get_running_loop().time
         try:
-            while True:
-                async with asyncio.timeout(self._silence_s):
+            # One for the whole stream, put off by each message: a new one for each would delay every answer.
+            async with asyncio.timeout(self._silence_s) as silence:
+                while True:
                     response = await call.read()
-                if not isinstance(response, metering_service_pb2.MeterResponse):
-                    return f"{self._address} ended the stream"
-                self.heard = True
-                self._session.connected_to = self._address
-                self._session.receive(response)
+                    if not isinstance(response, metering_service_pb2.MeterResponse):
+                        return f"{self._address} ended the stream"
+                    self.heard = True
+                    self._session.connected_to = self._address
+                    self._session.receive(response)
+                    silence.reschedule(now() + self._silence_s)
         except TimeoutError:
             return f"{self._address} said nothing for {self._silence_s:g} s"
         except grpc.aio.AioRpcError as error:
@@ -105,12 +108,15 @@ class MeterStream:
 
     async def _pause(self) -> None:
         """Until there is something to say, at most until the next heartbeat is due."""
-        if not len(self._outbox):
-            self._session.something_to_say.clear()
-            try:
-                async with asyncio.timeout(self._heartbeat_s):
-                    await self._session.something_to_say.wait()
-            except TimeoutError:
-                return
-        # Whoever else is ready to run now gets into this message too.
-        await asyncio.sleep(0)
+        if len(self._outbox):
+            # Whoever else is ready to run now gets into this message too.
+            await asyncio.sleep(0)
+            return
+        # Here that needs no further turn: whoever was ready when something was said has run before this is woken.
+        something_to_say = self._session.something_to_say
+        something_to_say.clear()
+        heartbeat = asyncio.get_running_loop().call_later(self._heartbeat_s, something_to_say.set)
+        try:
+            await something_to_say.wait()
+        finally:
+            heartbeat.cancel()

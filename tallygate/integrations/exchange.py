@@ -22,6 +22,7 @@ LOOK_TOKENS = 16
 
 _log = logging.getLogger("tallygate.integrations.asgi")
 _OK = range(200, 300)
+_BODY = "http.response.body"
 
 
 class ClientGoneError(OSError):
@@ -116,7 +117,7 @@ class Exchange:
     async def _say_end(self) -> None:
         if self._stream is not None:
             body = self._stream.end(self._so_far(self._stream))
-            await self._say({"type": "http.response.body", "body": body, "more_body": False})
+            await self._say({"type": _BODY, "body": body, "more_body": False})
             return
         denial = self._request.denial
         unreachable = Unreachable("No metering node answers, so that the request cannot go on.")
@@ -159,17 +160,33 @@ class Exchange:
             return
         self._is_sending = True
         try:
-            if message["type"] == "http.response.body":
-                if self._stream is not None:
-                    await self._send_piece(message, self._stream)
-                else:
-                    await self._send_part(message)
-            elif message["type"] == "http.response.start":
-                await self._send_start(message)
+            stream = self._stream
+            if stream is None or message["type"] != _BODY:
+                await self._send_other(message)
+            elif message.get("more_body") and not self._request.must_stop:
+                # What nearly every message is. Here each call and each look costs a stream as often as it has tokens.
+                body = message.get("body", b"")
+                shown = stream.feed(body)
+                has_tokens = stream.tokens > self._counted
+                if has_tokens:
+                    self._count(stream)
+                if shown:
+                    await self._say(message if shown is body else {**message, "body": shown})
+                if has_tokens and self._counted >= self._look_at_tokens:
+                    await self._look_ahead(stream)
             else:
-                await self._say(message)
+                await self._send_ending(message, stream)
         finally:
             self._is_sending = False
+
+    async def _send_other(self, message: Message) -> None:
+        """Whatever is no piece of a streamed answer."""
+        if message["type"] == _BODY:
+            await self._send_part(message)
+        elif message["type"] == "http.response.start":
+            await self._send_start(message)
+        else:
+            await self._say(message)
 
     async def _send_start(self, message: Message) -> None:
         self._status = message["status"]
@@ -191,28 +208,28 @@ class Exchange:
         self._is_complete = not message.get("more_body", False)
         await self._say(message)
 
-    async def _send_piece(self, message: Message, stream: MeteredStream) -> None:
-        """A piece of a streamed answer."""
-        request = self._request
-        is_over = request.must_stop and self._must_end()
+    async def _send_ending(self, message: Message, stream: MeteredStream) -> None:
+        """A piece of a streamed answer that is the last one, or comes when the request must stop."""
+        is_over = self._request.must_stop and self._must_end()
         more = message.get("more_body", False)
         shown = stream.feed(message.get("body", b""))
         if not more:
             shown += stream.close()
             self._is_complete = True
         has_tokens = stream.tokens > self._counted
-        if has_tokens:
-            self._count(stream)
+        self._count(stream)
         if is_over and has_tokens and more:
             await self._end()
             return
         if shown or not more:
-            await self._say({"type": "http.response.body", "body": shown, "more_body": more})
-        if has_tokens and more and self._counted >= self._look_at_tokens and not stream.is_finished:
-            await self._wait_for_room()
+            await self._say({**message, "body": shown})
+        if has_tokens and more:
+            await self._look_ahead(stream)
 
-    async def _wait_for_room(self) -> None:
+    async def _look_ahead(self, stream: MeteredStream) -> None:
         """At the ceiling: the app goes on when there is more, and is stopped before it makes what nobody pays for."""
+        if stream.is_finished:
+            return
         free_tokens = self._request.free_tokens
         if free_tokens:
             self._look_at_tokens = self._counted + min(free_tokens, LOOK_TOKENS)
@@ -228,7 +245,7 @@ class Exchange:
 
     def _take_late(self, message: Message) -> None:
         """What an app says after the end: nobody hears it, but what it generated is recorded."""
-        if message["type"] == "http.response.body" and self._stream is not None:
+        if message["type"] == _BODY and self._stream is not None:
             self._stream.feed(message.get("body", b""))
             self._count(self._stream)
         if self._raises_when_gone:
@@ -236,10 +253,15 @@ class Exchange:
 
     def _count(self, stream: MeteredStream) -> None:
         new = stream.tokens - self._counted
-        if new > 0:
-            reasoning = min(max(0, stream.reasoning - self._counted_reasoning), new)
-            self._counted, self._counted_reasoning = stream.tokens, stream.reasoning
-            self._request.output(new - reasoning, reasoning=reasoning)
+        if new <= 0:
+            return
+        self._counted = stream.tokens
+        if stream.reasoning <= self._counted_reasoning:
+            self._request.output(new)
+            return
+        reasoning = min(stream.reasoning - self._counted_reasoning, new)
+        self._counted_reasoning = stream.reasoning
+        self._request.output(new - reasoning, reasoning=reasoning)
 
     def _record(self) -> None:
         stream = self._stream
@@ -285,7 +307,7 @@ class Exchange:
 async def send_answer(send: Send, answer: Answer) -> None:
     """Says a whole answer."""
     await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-    await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+    await send({"type": _BODY, "body": answer.body, "more_body": False})
 
 
 def _spec_version(scope: Scope) -> tuple[int, ...]:

@@ -4,44 +4,48 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from tallygate.client import Usage
 from tallygate.integrations.openai.asked import Asked, Shape
 from tallygate.integrations.openai.deltas import Kind, Templates
-from tallygate.integrations.openai.usage import read_usage, write_usage
+from tallygate.integrations.openai.events import Choice, read_chunk, whole_chunk
+from tallygate.integrations.openai.usage import Said, read_totals, write_usage
 
 _REASONING = ("reasoning_content", "reasoning")
 _CHOICES_MAX = 1_024
 
 
 class ChatReader:
-    """Reads one stream of either API; `usage` is the latest that the server said, as it said it."""
+    """Reads one stream of either API."""
 
     __slots__ = (
         "_asked",
         "_base",
         "_finished",
+        "_hides_usage",
+        "_is_chat",
         "_request_id",
         "_seen",
         "_templates",
         "failed",
         "new_reasoning",
         "new_tokens",
-        "usage",
+        "new_usage",
     )
 
     def __init__(self, asked: Asked, request_id: str) -> None:
         self._asked = asked
+        self._is_chat = asked.shape is Shape.CHAT
+        self._hides_usage = asked.hides_usage
         self._request_id = request_id
         self._templates = Templates()
-        self._base: dict[str, Any] = {}
+        self._base: dict[str, Any] | None = None
         self._seen = set(range(min(asked.choices, _CHOICES_MAX)))
         self._finished: set[int] = set()
         self.new_tokens = 0
         self.new_reasoning = 0
-        self.usage: Usage | None = None
+        self.new_usage: Said | None = None
         self.failed = False
         """The server said that something went wrong."""
 
@@ -54,22 +58,27 @@ class ChatReader:
         """What a whole event carries, where it can be told without parsing it."""
         return self._templates.match(event)
 
-    def read(self, event: bytes, chunk: Mapping[str, Any]) -> bool:
+    def read(self, event: bytes, data: bytes) -> bool:
         """Takes in one event; counts what it carries. Returns whether the client shall see it."""
-        if "error" in chunk:
+        self.new_tokens = self.new_reasoning = 0
+        self.new_usage = None
+        chunk = read_chunk(data)
+        if chunk.error:
             self.failed = True
-        choices = chunk.get("choices")
-        if not isinstance(choices, list):
+        choices = chunk.choices
+        if choices is None:
             return True
         if not self._base:
-            self._base = {key: value for key, value in chunk.items() if key not in {"choices", "usage"}}
-        usage = read_usage(chunk.get("usage"))
+            self._base = whole_chunk(data)
+        usage = chunk.usage
         if usage is not None:
-            self.usage = usage
+            self.new_usage = read_totals(usage)
         for choice in choices:
-            if isinstance(choice, Mapping):
-                self._read_choice(event, choice, learns=len(choices) == 1 and chunk.get("usage") is None)
-        return not (self._asked.hides_usage and usage is not None and not choices)
+            if choice is not None:
+                self._read_choice(choice)
+        if self.new_tokens == 1 and usage is None and self._templates.is_learning and len(choices) == 1:
+            self._learn(event, choices[0])
+        return bool(choices) or self.new_usage is None or not self._hides_usage
 
     def end(self, usage: Usage) -> bytes:
         """What ends the stream early, so that a client takes it for one that reached its limit."""
@@ -79,30 +88,37 @@ class ChatReader:
         lines = [json.dumps(chunk, separators=(",", ":")) for chunk in chunks]
         return "".join(f"data: {line}\n\n" for line in [*lines, "[DONE]"]).encode()
 
-    def _read_choice(self, event: bytes, choice: Mapping[str, Any], *, learns: bool) -> None:
-        index = choice.get("index", 0)
-        if isinstance(index, int) and len(self._seen) < _CHOICES_MAX:
-            self._seen.add(index)
-        if choice.get("finish_reason") is not None and isinstance(index, int):
-            self._finished.add(index)
-            learns = False
-        delta = choice.get("delta") if self._asked.shape is Shape.CHAT else choice
-        if not isinstance(delta, Mapping):
+    def _read_choice(self, choice: Choice) -> None:
+        index = choice.index
+        if isinstance(index, int):
+            if index not in self._seen and len(self._seen) < _CHOICES_MAX:
+                self._seen.add(index)
+            if choice.finish_reason is not None:
+                self._finished.add(index)
+        delta = choice.delta if self._is_chat else {"text": choice.text}
+        if not isinstance(delta, dict):
             return
-        names = ("text",) if delta is choice else tuple(name for name in delta if name != "role")
-        texts = [(name, delta[name]) for name in names if delta.get(name)]
-        if not texts:
+        kind = _kind(delta)
+        if kind is None:
             return
-        is_reasoning = all(name in _REASONING for name, _ in texts)
-        tokens = _said_tokens(choice) or 1
+        tokens = 1
+        if choice.logprobs is not None or choice.token_ids is not None:
+            tokens = _said_tokens(choice) or 1
         self.new_tokens += tokens
-        self.new_reasoning += tokens if is_reasoning else 0
-        if learns and len(texts) == 1 and tokens == 1 and isinstance(texts[0][1], str):
-            name, text = texts[0]
-            self._templates.learn(event, name, text, Kind.REASONING if is_reasoning else Kind.OUTPUT)
+        if kind is Kind.REASONING:
+            self.new_reasoning += tokens
+
+    def _learn(self, event: bytes, choice: Choice | None) -> None:
+        """Has the templates remember an event, if all that counts in it is one text."""
+        said = None
+        if choice is not None and choice.finish_reason is choice.logprobs is choice.token_ids is None:
+            delta = choice.delta if self._is_chat else {"text": choice.text}
+            texts = [(name, text) for name, text in delta.items() if text and name != "role"]
+            said = texts[0] if len(texts) == 1 and isinstance(texts[0][1], str) else None
+        self._templates.learn(event, said, Kind.REASONING if self.new_reasoning else Kind.OUTPUT)
 
     def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
-        is_chat = self._asked.shape is Shape.CHAT
+        is_chat = self._is_chat
         base = self._base or {
             "id": f"{'chatcmpl' if is_chat else 'cmpl'}-{self._request_id}",
             "object": "chat.completion.chunk" if is_chat else "text_completion",
@@ -112,18 +128,28 @@ class ChatReader:
         return {**base, "choices": choices}
 
     def _last(self, index: int) -> dict[str, Any]:
-        piece: dict[str, Any] = {"delta": {}} if self._asked.shape is Shape.CHAT else {"text": ""}
+        piece: dict[str, Any] = {"delta": {}} if self._is_chat else {"text": ""}
         return {"index": index, **piece, "logprobs": None, "finish_reason": "length"}
 
 
-def _said_tokens(choice: Mapping[str, Any]) -> int:
+def _kind(delta: dict[str, Any]) -> Kind | None:
+    """What a piece is: reasoning if it has nothing else in it; None if there is nothing at all."""
+    kind = None
+    for name, text in delta.items():
+        if text and name != "role":
+            if name not in _REASONING:
+                return Kind.OUTPUT
+            kind = Kind.REASONING
+    return kind
+
+
+def _said_tokens(choice: Choice) -> int:
     """How many tokens a choice's piece has, where the server says so beside it; 0 where it does not."""
-    ids = choice.get("token_ids")
-    if isinstance(ids, list):
-        return len(ids)
-    logprobs = choice.get("logprobs")
-    if isinstance(logprobs, Mapping):
-        each = logprobs.get("content") or logprobs.get("tokens")
+    if isinstance(choice.token_ids, list):
+        return len(choice.token_ids)
+    logprobs = choice.logprobs
+    if logprobs is not None:
+        each = logprobs.content or logprobs.tokens
         if isinstance(each, list):
             return len(each)
     return 0

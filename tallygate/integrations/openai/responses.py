@@ -10,7 +10,8 @@ from typing import Any
 from tallygate.client import Usage
 from tallygate.integrations.openai.asked import Asked
 from tallygate.integrations.openai.deltas import Kind
-from tallygate.integrations.openai.usage import read_usage, write_usage
+from tallygate.integrations.openai.events import Event, read_event
+from tallygate.integrations.openai.usage import Said, read_totals, write_usage
 
 _ENDS = {"response.completed", "response.incomplete", "response.failed"}
 _INCOMPLETE = "response.incomplete"
@@ -22,6 +23,7 @@ class ResponsesReader:
     __slots__ = (
         "_asked",
         "_base",
+        "_has_ended",
         "_items",
         "_number",
         "_request_id",
@@ -29,7 +31,7 @@ class ResponsesReader:
         "failed",
         "new_reasoning",
         "new_tokens",
-        "usage",
+        "new_usage",
     )
 
     def __init__(self, asked: Asked, request_id: str) -> None:
@@ -39,41 +41,40 @@ class ResponsesReader:
         self._items: dict[int, Mapping[str, Any]] = {}
         self._texts: dict[int, list[str]] = {}
         self._number = -1
+        self._has_ended = False
         self.new_tokens = 0
         self.new_reasoning = 0
-        self.usage: Usage | None = None
+        self.new_usage: Said | None = None
         self.failed = False
         """The server said that something went wrong."""
 
     @property
     def is_finished(self) -> bool:
         """Whether the response has ended: its last event has it all, so that there is no moment before that."""
-        return self.usage is not None
+        return self._has_ended
 
     def match(self, event: bytes) -> Kind | None:  # noqa: ARG002  # events are numbered: no two look alike
         """What a whole event carries, where it can be told without parsing it: never."""
         return None
 
-    def read(self, event: bytes, chunk: Mapping[str, Any]) -> bool:  # noqa: ARG002  # as its sibling for chats
+    def read(self, event: bytes, data: bytes) -> bool:  # noqa: ARG002  # as its sibling for chats
         """Takes in one event; counts what it carries. Returns whether the client shall see it: always."""
-        kind = chunk.get("type")
-        number = chunk.get("sequence_number")
-        if isinstance(number, int):
-            self._number = number
+        self.new_tokens = self.new_reasoning = 0
+        self.new_usage = None
+        said = read_event(data)
+        kind = said.type
+        if isinstance(said.sequence_number, int):
+            self._number = said.sequence_number
         if not isinstance(kind, str):
             return True
         if kind.endswith(".delta"):
-            self._read_delta(kind, chunk)
+            self._read_delta(kind, said)
         elif kind in {"response.output_item.added", "response.output_item.done"}:
-            self._read_item(chunk)
+            self._read_item(said)
         elif kind == "error":
             self.failed = True
-        response = chunk.get("response")
-        if isinstance(response, Mapping):
-            self._base = response
-            if kind in _ENDS:
-                self.usage = read_usage(response.get("usage")) or self.usage
-                self.failed = self.failed or kind == "response.failed"
+        if isinstance(said.response, dict):
+            self._read_response(kind, said.response)
         return True
 
     def end(self, usage: Usage) -> bytes:
@@ -96,20 +97,27 @@ class ResponsesReader:
         line = json.dumps(event, separators=(",", ":"))
         return f"event: {_INCOMPLETE}\ndata: {line}\n\n".encode()
 
-    def _read_delta(self, kind: str, chunk: Mapping[str, Any]) -> None:
-        delta, index = chunk.get("delta"), chunk.get("output_index", 0)
+    def _read_response(self, kind: str, response: Mapping[str, Any]) -> None:
+        self._base = response
+        if kind in _ENDS:
+            self.failed = self.failed or kind == "response.failed"
+            self.new_usage = read_totals(response.get("usage"))
+            self._has_ended = self._has_ended or self.new_usage is not None
+
+    def _read_delta(self, kind: str, said: Event) -> None:
+        delta = said.delta
         if not isinstance(delta, str) or not delta:
             return
-        self.new_tokens += 1
-        if kind.startswith("response.reasoning"):
-            self.new_reasoning += 1
-        elif kind == "response.output_text.delta" and isinstance(index, int):
-            self._texts.setdefault(index, []).append(delta)
+        self.new_tokens = 1
+        if kind == "response.output_text.delta":
+            if isinstance(said.output_index, int):
+                self._texts.setdefault(said.output_index, []).append(delta)
+        elif kind.startswith("response.reasoning"):
+            self.new_reasoning = 1
 
-    def _read_item(self, chunk: Mapping[str, Any]) -> None:
-        item, index = chunk.get("item"), chunk.get("output_index", 0)
-        if isinstance(item, Mapping) and isinstance(index, int):
-            self._items[index] = item
+    def _read_item(self, said: Event) -> None:
+        if isinstance(said.item, dict) and isinstance(said.output_index, int):
+            self._items[said.output_index] = said.item
 
     def _item(self, index: int) -> Mapping[str, Any]:
         """An output item as far as it came."""

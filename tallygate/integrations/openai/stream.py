@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from typing import Protocol
 
 from tallygate.client import Usage
 from tallygate.integrations.openai.asked import Asked, Shape
 from tallygate.integrations.openai.chat import ChatReader
 from tallygate.integrations.openai.deltas import Kind
+from tallygate.integrations.openai.events import NotAnObjectError
 from tallygate.integrations.openai.responses import ResponsesReader
-from tallygate.integrations.openai.sse import EventSplitter, event_data
+from tallygate.integrations.openai.sse import EventSplitter, event_data, only_data
+from tallygate.integrations.openai.usage import Said, read_usage
 
 _DONE = b"[DONE]"
 
 
 class Reader(Protocol):
-    """What is particular to an API."""
+    """What is particular to an API. What is new is of the event that was read last."""
 
     new_tokens: int
     new_reasoning: int
-    usage: Usage | None
+    new_usage: Said | None
     failed: bool
 
     @property
@@ -32,8 +33,13 @@ class Reader(Protocol):
         """What a whole event carries, where it can be told without parsing it."""
         ...
 
-    def read(self, event: bytes, chunk: dict[str, object]) -> bool:
-        """Takes in one event, counts what it carries, and returns whether the client shall see it."""
+    def read(self, event: bytes, data: bytes) -> bool:
+        """Takes in one event, counts what it carries, and returns whether the client shall see it.
+
+        Raises:
+            ValueError: Its data are no JSON object.
+            RecursionError: They are nested too deeply.
+        """
         ...
 
     def end(self, usage: Usage) -> bytes:
@@ -48,7 +54,7 @@ class MeteredStream:
     taken back. Where the server says its usage, that counts.
     """
 
-    __slots__ = ("_reader", "_splitter", "problem", "reasoning", "tokens", "usage")
+    __slots__ = ("_reader", "_said", "_said_total", "_splitter", "problem", "reasoning", "tokens")
 
     def __init__(self, asked: Asked, request_id: str) -> None:
         reader: Reader
@@ -59,10 +65,15 @@ class MeteredStream:
         """Of the output class, so far."""
         self.reasoning = 0
         """Of these, for reasoning."""
-        self.usage: Usage | None = None
-        """The server's own counts, the greatest that it said."""
+        self._said: Said | None = None
+        self._said_total = 0
         self.problem = ""
         """What was wrong with the stream, in a few words."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """The server's own counts, the greatest that it said."""
+        return None if self._said is None else read_usage(self._said[0])
 
     @property
     def is_finished(self) -> bool:
@@ -71,22 +82,26 @@ class MeteredStream:
 
     def feed(self, piece: bytes) -> bytes:
         """Takes in the next piece of the body; returns what of it may go to the client now."""
-        if not self._splitter.rest:
+        splitter = self._splitter
+        if not splitter.rest and not splitter.broken:
             kind = self._reader.match(piece)
             if kind is not None:
                 self.tokens += 1
                 if kind is Kind.REASONING:
                     self.reasoning += 1
                 return piece
-        shown = [event for event in self._splitter.feed(piece) if self._take(event)]
-        if self._splitter.broken:
+            data = only_data(piece)
+            if data is not None:
+                return piece if self._take(piece, data) else b""
+        shown = [event for event in splitter.feed(piece) if self._take(event, event_data(event))]
+        if splitter.broken:
             self.problem = "an event without an end"
         return shown[0] if len(shown) == 1 else b"".join(shown)
 
     def close(self) -> bytes:
         """The body has ended: what may go to the client at last."""
         rest = self._splitter.close()
-        if rest and not self._take(rest):
+        if rest and not self._take(rest, event_data(rest)):
             return b""
         return rest
 
@@ -94,35 +109,35 @@ class MeteredStream:
         """What ends the stream early, so that a client takes it for one that reached its limit."""
         return (b"\n\n" if self._splitter.broken else b"") + self._reader.end(usage)
 
-    def _take(self, event: bytes) -> bool:
-        data = event_data(event)
+    def _take(self, event: bytes, data: bytes) -> bool:
+        """Counts one event; returns whether the client shall see it."""
         if not data or data == _DONE:
             return True
+        reader = self._reader
         try:
-            chunk = json.loads(data)
+            is_shown = reader.read(event, data)
+        except NotAnObjectError:
+            self.problem = "an event that is not a JSON object"
+            return True
         except (ValueError, RecursionError):
             self.problem = "an event that is not JSON"
             return True
-        if not isinstance(chunk, dict):
-            self.problem = "an event that is not a JSON object"
-            return True
-        reader = self._reader
-        reader.new_tokens = reader.new_reasoning = 0
-        before = reader.usage
-        is_shown = reader.read(event, chunk)
-        self.tokens += reader.new_tokens
-        self.reasoning += reader.new_reasoning
-        if reader.usage is not before and reader.usage is not None:
-            self._take_usage(reader.usage)
+        if reader.new_tokens:
+            self.tokens += reader.new_tokens
+            self.reasoning += reader.new_reasoning
+        if reader.new_usage is not None:
+            self._take_usage(reader.new_usage)
         if reader.failed:
             self.problem = "an error that the server sent in its stream"
         return is_shown
 
-    def _take_usage(self, usage: Usage) -> None:
-        if self.usage is not None and usage.total_tokens < self.usage.total_tokens:
+    def _take_usage(self, said: Said) -> None:
+        block, went_in, came_out = said
+        if went_in + came_out < self._said_total:
             self.problem = "usage that shrinks"
             return
-        self.usage = usage
-        if usage.output_class_tokens > self.tokens:
-            self.tokens = usage.output_class_tokens
-            self.reasoning = max(self.reasoning, usage.reasoning_tokens)
+        self._said, self._said_total = said, went_in + came_out
+        if came_out > self.tokens:
+            usage = read_usage(block)
+            self.tokens = came_out
+            self.reasoning = max(self.reasoning, usage.reasoning_tokens if usage is not None else 0)

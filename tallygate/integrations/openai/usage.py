@@ -32,6 +32,20 @@ def read_usage(block: object) -> Usage | None:
     return Usage(went_in - cached - written, cached, written, came_out - reasoning, reasoning)
 
 
+Said = tuple[object, int, int]
+"""A usage block, and how much went in and came out by it, of all kinds."""
+
+
+def read_totals(block: object) -> Said | None:
+    """The totals of a usage block; None where `read_usage` says None. Cheaper, for servers that say it all the time."""
+    if isinstance(block, dict):
+        went_in, came_out = block.get("prompt_tokens"), block.get("completion_tokens")
+        if type(went_in) is int and type(came_out) is int and went_in >= 0 and came_out >= 0:
+            return block, went_in, came_out
+    usage = read_usage(block)
+    return None if usage is None else (block, usage.input_class_tokens, usage.output_class_tokens)
+
+
 def find_usage(tail: bytes) -> Usage | None:
     """Finds the last usage block in the end of an answer that is too long to be parsed."""
     for match in reversed(list(_USAGE_KEY.finditer(tail))):

@@ -1,0 +1,149 @@
+"""What is of interest in an event of a stream, taken from its JSON.
+
+Where msgspec is installed, which vLLM and SGLang bring along, only that is decoded, and the rest of an event is checked
+and skipped: many times faster. Whatever is unusual about an event, the standard library parses it, as it parses all of
+them where there is no msgspec. Both say the same of any event.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+try:
+    from tallygate.integrations.openai import quick
+except ImportError:
+    quick = None  # type: ignore[assignment]
+
+_T = TypeVar("_T")
+
+
+class NotAnObjectError(ValueError):
+    """It is JSON, but no object."""
+
+
+@dataclass(slots=True)
+class Logprobs:
+    """Log probabilities: one entry for each token, of the chat API or of the completions API."""
+
+    content: Any = None
+    tokens: Any = None
+
+
+@dataclass(slots=True)
+class Choice:
+    """One choice of a chunk, as it was said: of any type whatever, and None where nothing was."""
+
+    index: Any = 0
+    delta: Any = None
+    text: Any = None
+    finish_reason: Any = None
+    token_ids: Any = None
+    logprobs: Logprobs | None = None
+
+
+@dataclass(slots=True)
+class Chunk:
+    """A chunk of the chat or completions API.
+
+    Attributes:
+        choices: None where there is no list of them; one that is no object is None.
+        usage: As it was said, of any type whatever.
+        error: True if anything is said of an error.
+    """
+
+    choices: list[Choice | None] | None = None
+    usage: Any = None
+    error: object = False
+
+
+@dataclass(slots=True)
+class Event:
+    """An event of the responses API, as it was said: of any type whatever, and None where nothing was."""
+
+    type: Any = None
+    sequence_number: Any = None
+    output_index: Any = 0
+    delta: Any = None
+    item: Any = None
+    response: Any = None
+
+
+def plain_chunk(data: bytes) -> Chunk:
+    """Parses a chunk with the standard library.
+
+    Raises:
+        NotAnObjectError: It is none.
+        ValueError: It is no JSON.
+        RecursionError: It is nested too deeply.
+    """
+    said = _object(data)
+    choices = said.get("choices")
+    return Chunk(
+        [_choice(choice) for choice in choices] if isinstance(choices, list) else None,
+        said.get("usage"),
+        "error" in said,
+    )
+
+
+def plain_event(data: bytes) -> Event:
+    """Parses an event of the responses API with the standard library. Raises as `plain_chunk`."""
+    said = _object(data)
+    return Event(
+        said.get("type"),
+        said.get("sequence_number"),
+        said.get("output_index", 0),
+        said.get("delta"),
+        said.get("item"),
+        said.get("response"),
+    )
+
+
+def whole_chunk(data: bytes) -> dict[str, Any]:
+    """All that a chunk says but for its choices and its usage. Raises as `plain_chunk`."""
+    return {key: value for key, value in _object(data).items() if key not in {"choices", "usage"}}
+
+
+def _quick_or_plain(
+    quickly: Callable[[str], _T], refusals: tuple[type[Exception], ...], plainly: Callable[[bytes], _T]
+) -> Callable[[bytes], _T]:
+    def read(data: bytes) -> _T:
+        try:
+            # As text, because what is skipped is not checked for being UTF-8.
+            return quickly(data.decode())
+        except refusals:
+            return plainly(data)
+
+    return read
+
+
+read_chunk: Callable[[bytes], Chunk] = plain_chunk
+"""Reads a chunk, the fastest way there is. Raises as `plain_chunk`."""
+read_event: Callable[[bytes], Event] = plain_event
+"""The same of an event of the responses API."""
+if quick is not None:
+    read_chunk = _quick_or_plain(quick.decode_chunk, quick.REFUSALS, plain_chunk)
+    read_event = _quick_or_plain(quick.decode_event, quick.REFUSALS, plain_event)
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    said = json.loads(data)
+    if not isinstance(said, dict):
+        raise NotAnObjectError
+    return said
+
+
+def _choice(said: object) -> Choice | None:
+    if not isinstance(said, Mapping):
+        return None
+    logprobs = said.get("logprobs")
+    return Choice(
+        said.get("index", 0),
+        said.get("delta"),
+        said.get("text"),
+        said.get("finish_reason"),
+        said.get("token_ids"),
+        Logprobs(logprobs.get("content"), logprobs.get("tokens")) if isinstance(logprobs, Mapping) else None,
+    )
