@@ -175,7 +175,8 @@ class ControlLink:
             return  # The reader sees the same break, and its reason.
 
     def _take(self, message: pb.WatchConfigResponse, node: Node, keeper: LeaseKeeper) -> None:
-        keeper.closed_below_epoch = message.leases_closed_below_epoch
+        keeper.closed_below_epoch = max(keeper.closed_below_epoch, message.leases_closed_below_epoch)
+        self._committer.closed_below_epoch = keeper.closed_below_epoch
         for service in message.services:
             config: ServiceConfig = config_from(service)
             take_config(node, config)

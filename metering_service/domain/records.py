@@ -89,13 +89,15 @@ class Registration:
     """A node's row: which epoch may write, how far it got, and whose it is.
 
     `holder` is the process that began the epoch: its own id, or `caretaker_of` that of another node's, which began it
-    to settle what a lost one left.
+    to settle what a lost one left. As far as the node has heard, control has closed all leases of epochs below
+    `closed_below_epoch`.
     """
 
     node: str
     epoch: int
     commit_no: int
     holder: str = ""
+    closed_below_epoch: int = 0
 
     @property
     def is_caretaken(self) -> bool:
@@ -183,6 +185,8 @@ class CommitBatch:
     denials: tuple[tuple[DenialKey, int], ...] = ()
     exchange_answered: int = 0
     """The last exchange that control answered in this epoch, where one was."""
+    closed_below_epoch: int = 0
+    """As `Registration` has it; it never falls."""
     notes: tuple[RequestRecord, ...] = ()
     """Records of other nodes' parts, for where there is none yet."""
     claims: tuple[RequestRecord, ...] = ()

@@ -9,11 +9,13 @@ from metering_service.storage.schema import epochs, nodes
 from metering_service.storage.statements import insert as upsert
 from tallygate._server.database import read_only
 
+NodeRow = Row[tuple[str, int, int, str, int, int, int]]
+
 KEPT = 100
 """So many past epochs of a node are remembered."""
 
 
-async def ensured(connection: AsyncConnection, node: str) -> Row[tuple[str, int, int, str, int, int]]:
+async def ensured(connection: AsyncConnection, node: str) -> NodeRow:
     """The node's row, made if it was not there, locked until the transaction ends."""
     # Two processes of a new name may get here at once.
     new = upsert(connection.dialect, nodes).values(node=node, epoch=0, commit_no=0, holder="")
@@ -23,15 +25,13 @@ async def ensured(connection: AsyncConnection, node: str) -> Row[tuple[str, int,
     return row
 
 
-async def locked(connection: AsyncConnection, node: str) -> Row[tuple[str, int, int, str, int, int]] | None:
+async def locked(connection: AsyncConnection, node: str) -> NodeRow | None:
     """The node's row, locked until the transaction ends."""
     query = select(nodes).where(nodes.c.node == node).with_for_update()
     return (await connection.execute(query)).one_or_none()
 
 
-async def begin_epoch(
-    connection: AsyncConnection, row: Row[tuple[str, int, int, str, int, int]], epoch: int, holder: str
-) -> int:
+async def begin_epoch(connection: AsyncConnection, row: NodeRow, epoch: int, holder: str) -> int:
     """Begin an epoch of a node whose row is locked, and remember how far the one before had got. Returns the epoch."""
     if row.epoch:
         mark = _present(row)
@@ -53,6 +53,6 @@ async def history_of(engine: AsyncEngine, node: str) -> list[EpochMark]:
     return [*mine, *(_present(row) for row in rows if row.node == node), *others]
 
 
-def _present(row: Row[tuple[str, int, int, str, int, int]]) -> EpochMark:
+def _present(row: NodeRow) -> EpochMark:
     answered = row.exchange_answered if row.answered_epoch == row.epoch else 0
     return EpochMark(row.node, row.epoch, row.commit_no, answered)

@@ -86,7 +86,7 @@ class SqlRecorder:
         return await history_of(self._engine, node)
 
     async def _registrations(self, *conditions: ColumnElement[bool]) -> list[Registration]:
-        query = select(nodes.c.node, nodes.c.epoch, nodes.c.commit_no, nodes.c.holder)
+        query = select(nodes.c.node, nodes.c.epoch, nodes.c.commit_no, nodes.c.holder, nodes.c.closed_below_epoch)
         async with database_answers(), read_only(self._engine) as connection:
             return [Registration(*row) for row in await connection.execute(query.where(*conditions).order_by("node"))]
 

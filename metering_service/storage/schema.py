@@ -48,10 +48,12 @@ nodes = Table(
     Column("holder", BY_CODE_POINT, nullable=False, server_default=""),
     Column("exchange_answered", BigInteger, nullable=False, server_default="0"),
     Column("answered_epoch", BigInteger, nullable=False, server_default="0"),
+    Column("closed_below_epoch", BigInteger, nullable=False, server_default="0"),
 )
 """The fence: the epoch that may write for a node, its last commit, and the process that has it (see `Registration`).
 
-`exchange_answered` is the last exchange that control answered, in `answered_epoch`.
+`exchange_answered` is the last exchange that control answered, in `answered_epoch`. Control has said that all leases of
+epochs below `closed_below_epoch` are closed.
 """
 
 epochs = Table(

@@ -8,7 +8,7 @@ from contextlib import suppress
 from itertools import starmap
 from typing import Any, Final, Protocol
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -23,6 +23,7 @@ from tallygate._server.database import sqlite_connector
 _ADVANCE: Final = """
 UPDATE nodes
 SET commit_no = ?3,
+    closed_below_epoch = max(closed_below_epoch, ?5),
     exchange_answered = CASE WHEN ?4 > 0 THEN ?4 ELSE exchange_answered END,
     answered_epoch = CASE WHEN ?4 > 0 THEN ?2 ELSE answered_epoch END
 WHERE node = ?1 AND epoch = ?2 AND commit_no = ?3 - 1
@@ -139,7 +140,7 @@ def _contents(
 
 def _advances(connection: sqlite3.Connection, node: str, epoch: int, batch: CommitBatch) -> bool:
     """Whether this commit is to be written now; False where it was written before. Raises NodeFenced."""
-    values = (node, epoch, batch.commit_no, batch.exchange_answered)
+    values = (node, epoch, batch.commit_no, batch.exchange_answered, batch.closed_below_epoch)
     if connection.execute(_ADVANCE, values).rowcount == 1:
         return True
     return _was_written(connection.execute(_COMMIT_NO, (node, epoch)).fetchone(), node, epoch, batch)
@@ -152,7 +153,11 @@ async def _advances_on_postgresql(connection: AsyncConnection, node: str, epoch:
     advanced = await connection.execute(
         update(nodes)
         .where(this_epoch, nodes.c.commit_no == batch.commit_no - 1)
-        .values(commit_no=batch.commit_no, **(answered if batch.exchange_answered else {}))
+        .values(
+            commit_no=batch.commit_no,
+            closed_below_epoch=func.greatest(nodes.c.closed_below_epoch, batch.closed_below_epoch),
+            **(answered if batch.exchange_answered else {}),
+        )
     )
     if advanced.rowcount == 1:
         return True

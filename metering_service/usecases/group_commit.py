@@ -42,6 +42,8 @@ class GroupCommitter:
         self.commit_no = commit_no
         self.exchange_answered = 0
         """The last exchange that control answered. The next commit notes it: then it cannot be forgotten unseen."""
+        self.closed_below_epoch = 0
+        """Control has closed all leases of epochs below it. Each commit notes it, for whoever settles what is left."""
         self._work = asyncio.Event()
         books.on_work = self._wake
 
@@ -85,7 +87,7 @@ class GroupCommitter:
         if gathering is None and not even_nothing:
             return False
         batch = gathering.batch(self.commit_no + 1) if gathering is not None else CommitBatch(self.commit_no + 1)
-        batch = replace(batch, exchange_answered=self.exchange_answered)
+        batch = replace(batch, exchange_answered=self.exchange_answered, closed_below_epoch=self.closed_below_epoch)
         kept_claims = await self._write(batch)
         self.commit_no = batch.commit_no
         if gathering is not None:

@@ -51,6 +51,10 @@ class Recovery:
     async def look(self) -> None:
         """Find what was left."""
         node = self._node
+        registration = await self._storage.registration(node.name)
+        if registration is not None:
+            # Control may not answer before all of it is settled, or have forgotten.
+            self._keeper.closed_below_epoch = registration.closed_below_epoch
         await self._look_for_requests()
         leases = await self._storage.open_leases(node.name, node.epoch)
         self._keeper.adopt(leases)

@@ -28,6 +28,7 @@ class MemoryRecorder:
     def __init__(self) -> None:
         self.nodes: dict[str, tuple[int, int]] = {}
         self.holders: dict[str, str] = {}
+        self.closed_below: defaultdict[str, int] = defaultdict(int)
         self.requests: dict[RequestKey, RequestRecord] = {}
         self.leases: dict[str, LeaseRecord] = {}
         self.aggregates: defaultdict[AggregateKey, AggregateDelta] = defaultdict(AggregateDelta)
@@ -47,13 +48,13 @@ class MemoryRecorder:
 
     async def registration(self, node: str) -> Registration | None:
         self._answer()
-        return Registration(node, *self.nodes[node], self.holders[node]) if node in self.nodes else None
+        return self._registration(node) if node in self.nodes else None
 
     async def unsettled_nodes(self, but: str) -> list[Registration]:
         self._answer()
         names = {request.node for request in self.requests.values() if request.state is SettlementState.OPEN}
         names |= {lease.node for lease in self.leases.values() if not lease.closed}
-        return [Registration(name, *self.nodes[name], self.holders[name]) for name in sorted(names - {but})]
+        return [self._registration(name) for name in sorted(names - {but})]
 
     async def take_over(self, lost: Registration, holder: str, *, idle: bool) -> int | None:
         self._answer()
@@ -75,6 +76,7 @@ class MemoryRecorder:
         if self.nodes.get(node) != (epoch, batch.commit_no - 1):
             raise NodeFenced(f"Node {node} is not at commit {batch.commit_no - 1} of epoch {epoch}.")
         self.nodes[node] = (epoch, batch.commit_no)
+        self.closed_below[node] = max(self.closed_below[node], batch.closed_below_epoch)
         kept = self._put_requests(batch)
         self._put_counts(node, epoch, batch.counts)
         for lease in batch.leases:
@@ -138,6 +140,9 @@ class MemoryRecorder:
             if name in names and request.settle_us is not None and request.predecessor_part is None:
                 first[name] = min(first.get(name, request.settle_us), request.settle_us)
         return first
+
+    def _registration(self, node: str) -> Registration:
+        return Registration(node, *self.nodes[node], self.holders[node], self.closed_below[node])
 
     def _answer(self) -> None:
         if self.down:

@@ -243,3 +243,14 @@ async def test_a_claim_is_kept_where_there_is_none(recorder: SqlRecorder) -> Non
     assert await recorder.find_request(UID, "r2") == [mine[1]]
     assert await recorder.find_request(UID, "r3") == [theirs[1]]
     assert await recorder.commit(NODE, epochs[NODE], CommitBatch(2)) == set()
+
+
+async def test_a_node_remembers_which_leases_control_has_closed(recorder: SqlRecorder) -> None:
+    """It never knows less than before, and the next epoch knows it, too."""
+    epoch = await recorder.register_node(NODE)
+    await recorder.commit(NODE, epoch, CommitBatch(1, closed_below_epoch=3))
+    await recorder.commit(NODE, epoch, CommitBatch(2))
+    await recorder.register_node(NODE)
+    registration = await recorder.registration(NODE)
+    assert registration is not None
+    assert (registration.epoch, registration.closed_below_epoch) == (epoch + 1, 3)

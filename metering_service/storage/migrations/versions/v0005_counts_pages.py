@@ -1,4 +1,4 @@
-"""Counts of running requests on pages of their own, many to a row."""
+"""Counts of running requests on pages of their own, many to a row; nodes note which leases control has closed."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -22,3 +22,4 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("node", "epoch", "page"),
     )
     op.add_column("requests", sa.Column("place", sa.BigInteger()))
+    op.add_column("nodes", sa.Column("closed_below_epoch", sa.BigInteger(), nullable=False, server_default="0"))
