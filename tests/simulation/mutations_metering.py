@@ -7,10 +7,10 @@ from unittest.mock import patch
 
 from sqlalchemy import or_
 
-from metering_service.domain import counts, lineage, pool, price, request, settlement
+from metering_service.domain import counts, counts_page, lineage, pool, price, request, settlement
 from metering_service.domain.errors import NodeFenced, StorageUnavailable
 from metering_service.domain.records import HeldUnits, Receipt, SettlementState
-from metering_service.storage import statements, writers
+from metering_service.storage import recorder, rows, statements, writers
 from metering_service.storage.schema import leases
 from metering_service.usecases import (
     admission,
@@ -350,3 +350,28 @@ def receipt_without_hold() -> AbstractContextManager[Any]:
 def parts_share_a_name() -> AbstractContextManager[Any]:
     """All parts of a node are called the same."""
     return patch.object(node.Node, "new_part", lambda self: f"{self.name}.part")
+
+
+@mutation
+def place_not_checked() -> AbstractContextManager[Any]:
+    """Counts on a page are taken for those of whoever has the slot now."""
+
+    def counts_at(data: Any, place: Any) -> Any:
+        if data is None or place is None:
+            return None
+        _, *kinds = counts_page._ENTRY.unpack_from(data, (place & counts_page._INDEX_MASK) * counts_page._ENTRY.size)
+        return counts.Counts(*kinds)
+
+    return patch.object(rows, "counts_at", counts_at)
+
+
+@mutation
+def closed_leases_forgotten() -> AbstractContextManager[Any]:
+    """A node's next epoch does not know which leases control had closed, until control says so again."""
+    real = recorder.SqlRecorder.registration
+
+    async def registration(self: Any, name: str) -> Any:
+        found = await real(self, name)
+        return found if found is None else replace(found, closed_below_epoch=0)
+
+    return patch.object(recorder.SqlRecorder, "registration", registration)
