@@ -22,6 +22,10 @@ FINISH = report_pb2.REPORT_PHASE_FINISH
 PHASES: dict[int, str] = {AUTHORIZE: "asks", PROGRESS: "has", FINISH: "ends with"}
 HEARTBEAT_S = 1.0
 SILENCE_MAX_S = 2.5
+SILENT_ONE_IN = 20
+MOVE_S = 5.0
+TIMED_OUT_S = 95.0
+"""By then no part of a request that nobody spoke of is open, be it that one waited for another."""
 
 
 @dataclass(eq=False)
@@ -36,6 +40,8 @@ class Job:
     max_output_tokens: int | None = None
     asks: bool = True
     late: bool = False
+    silent: bool = False
+    """Its server does not speak of it, whatever breaks, until it ends."""
     output_tokens: int = 0
     said_tokens: int = 0
     """Of both classes, the most that was put on any stream."""
@@ -119,7 +125,11 @@ class InferenceServer:
         if job.asks:
             if not await self._ask(job):
                 return
-            await self._generate(job)
+            # Not by chance: so the story of those before it stays as it is.
+            if int(job.request_id[1:]) % SILENT_ONE_IN == 0:
+                await self._fall_silent(job)
+            else:
+                await self._generate(job)
         else:
             job.output_tokens = job.target_tokens
         job.finished = True
@@ -177,6 +187,16 @@ class InferenceServer:
             if 2 * job.output_tokens > job.ceiling_tokens or chance.once_in(3):
                 self._say(job, PROGRESS)
 
+    async def _fall_silent(self, job: Job) -> None:
+        """Have it move to some node, and time out there, too; then it ends beyond what it was granted."""
+        for job.silent in (False, True):
+            if self.line is not None:
+                self.line.call.break_off("the server connects anew")
+            await asyncio.sleep(MOVE_S)
+        await asyncio.sleep(TIMED_OUT_S)
+        job.output_tokens = max(job.output_tokens, job.ceiling_tokens) + 5
+        job.beyond = True
+
     # --- the stream --------------------------------------------------------------------------------------------------
 
     async def _stay_connected(self) -> None:
@@ -213,7 +233,7 @@ class InferenceServer:
         for job in self.jobs.values():
             if job.finished and not job.durable:
                 self._say(job, FINISH, resumed=True)
-            elif job.begun and not job.finished:
+            elif job.begun and not job.finished and not job.silent:
                 self._say(job, PROGRESS, resumed=True)
 
     def _say(self, job: Job, phase: int, *, resumed: bool = False) -> None:
