@@ -70,12 +70,12 @@ class Torturer:
 
     async def run(self, seconds: float, console: Console) -> None:
         """One harm after the other for so long."""
-        harms = [self._kill, self._kill, self._freeze, self._leave]
+        harms = [*[self._kill] * 5, self._freeze, self._leave]
         # PostgreSQL writes to its disk itself, and has no harm of this kind yet.
         harms.append(self._crash_postgres if self._postgres_url is not None else self._fill_disk)
         end_s = time.monotonic() + seconds
         while time.monotonic() < end_s:
-            await asyncio.sleep(self._chance.uniform(1.0, 6.0))
+            await asyncio.sleep(self._chance.uniform(0.5, 4.0))
             await self._chance.choice(harms)()
             console.print(f"{end_s - time.monotonic():5.0f} s left: {dict(self.done)}", highlight=False)
 
@@ -83,7 +83,7 @@ class Torturer:
         name = self._chance.choice(list(self._addresses))
         await self._pair.programs[name].kill()
         self.done[f"kill -9 of {'control' if name == 'control' else 'a node'}"] += 1
-        await asyncio.sleep(self._chance.choice((0.0, 0.5, 4.0, 15.0)))
+        await asyncio.sleep(self._chance.choice((0.0, 0.5, 4.0, 10.0)))
         await self._start(name)
 
     async def _leave(self) -> None:
