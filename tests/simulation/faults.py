@@ -186,10 +186,15 @@ async def _isolate(world: "World") -> None:
 
 
 async def _isolate_all(world: "World") -> None:
-    """No node reaches control, for longer than leases hold: what goes on then is what services are told to."""
+    """No node reaches control, for longer than leases hold: what goes on then is what services are told to.
+
+    With leases that it has by then: without any, nothing does.
+    """
     world.is_cut_off = True
     try:
-        await _cut_off(world, list(world.nodes), world.chance.pick((30.0, 45.0)))
+        while not world.may_go_on():  # noqa: ASYNC110  # nobody tells
+            await asyncio.sleep(0.5)
+        await _cut_off(world, list(world.nodes), world.chance.pick((35.0, 50.0)))
     finally:
         world.is_cut_off = False
 

@@ -43,6 +43,8 @@ class People:
     def __init__(self, world: "World") -> None:
         self._world = world
         self.service_names: list[str] = []
+        self.steady = f"accounts/{STEADY[0]}/services/{STEADY[1]}"
+        """What it is told to do without control is never changed."""
         self.paid_nanos: Counter[str] = Counter()
         self.are_forgotten = False
         """What they did is not all on record any more: the control database was put back to an older copy."""

@@ -240,13 +240,19 @@ class World:
             for _ in range(chance.integer(1, 4) if chance.once_in(3) else 1):
                 server.begin(self._job())
 
+    def may_go_on(self) -> bool:
+        """Whether some node could go on serving a service without control."""
+        nodes = [process.assembly.node for process in self.nodes.values() if process is not None and process.assembly]
+        states = [node.services.get(self.people.steady) for node in nodes]
+        return any(pool.granted for state in states if state is not None for pool in state.pools.values())
+
     def _job(self) -> Job:
         chance = self.chance
         input_tokens = chance.integer(0, 600)
         target = chance.pick((0, 1, 5, 40, 120, 400, 1_500))
         job = Job(
             f"r{len(self.jobs) + 1}",
-            chance.pick(self.people.service_names),
+            self.people.steady if self.is_cut_off and chance.once_in(2) else chance.pick(self.people.service_names),
             input_tokens,
             input_tokens * chance.pick((0, 0, 30, 100)) // 100,
             target,
