@@ -16,7 +16,7 @@ from control_service.domain.errors import InvalidRequestError
 from control_service.usecases.acknowledgements import Acknowledgements
 from control_service.usecases.config_feed import ConfigFeed
 from control_service.usecases.exchange import ExchangeLeases
-from control_service.usecases.greeting import Greeting
+from control_service.usecases.greeting import Greeting, not_greeted
 from control_service.usecases.watcher import Watcher
 from tallygate.control.v1 import fleet_service_pb2 as pb
 from tallygate.control.v1 import fleet_service_pb2_grpc
@@ -35,10 +35,16 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
         self._feed = feed
         self._acknowledgements = acknowledgements
         self._exchange = exchange
+        self._greeted: dict[str, int] = {}
+        """The last epoch of each node that has said hello to this process."""
 
     async def ExchangeLeases(self, request: pb.ExchangeLeasesRequest, context: Context) -> pb.ExchangeLeasesResponse:
         """See the contract."""
-        return encode_answers(await self._exchange.exchange(decode_exchange(request)))
+        asked = decode_exchange(request)
+        if self._greeted.get(asked.node, 0) < asked.epoch:
+            # A process that has just started may be over an older copy of the database: hellos say so, of all nodes.
+            raise not_greeted(asked.node, asked.epoch)
+        return encode_answers(await self._exchange.exchange(asked))
 
     async def WatchConfig(  # type: ignore[override]  # the stub knows generators only; grpc.aio takes both
         self, request_iterator: AsyncIterator[pb.WatchConfigRequest], context: Context
@@ -47,6 +53,7 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
         first = await anext(request_iterator, pb.WatchConfigRequest())
         hello = decode_hello(first)
         node = await self._greeting.greet(hello.node, hello.epoch, hello.metering_database_id, decode_history(hello))
+        self._greeted[hello.node] = max(self._greeted.get(hello.node, 0), hello.epoch)
         watcher = self._feed.open(hello.node, hello.epoch)
         listening = asyncio.create_task(self._listen(watcher, request_iterator))
         try:

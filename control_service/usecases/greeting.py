@@ -41,6 +41,15 @@ def metering_went_backwards(node: Node) -> RefusedError:
     )
 
 
+def not_greeted(name: str, epoch: int) -> RefusedError:
+    """The error for a node that exchanges leases and has not said hello."""
+    return RefusedError(
+        Reason.NODE_NOT_REGISTERED,
+        f"Epoch {epoch} of node {name} has not said hello here; it must open WatchConfig first.",
+        node=name,
+    )
+
+
 class Greeting:
     """The use case."""
 

@@ -109,7 +109,7 @@ async def test_a_stop_is_pushed_at_once(control: Control) -> None:
         await control.disable_postpaid()
         for node in (one, two):
             await node.until(lambda node=node: node.services[SERVICE].status == STOPPED)  # type: ignore[misc]
-        assert time.monotonic() - begin < 0.3
+        assert time.monotonic() - begin < 0.5  # of the 1 s that is promised
         reasons = list(one.services[SERVICE].stop_reasons)
         assert reasons == [inference_service_pb2.STOP_REASON_POSTPAID_DISABLED]
         assert not one.services[SERVICE].postpaid_pays

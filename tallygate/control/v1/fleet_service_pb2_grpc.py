@@ -67,8 +67,8 @@ class FleetServiceServicer:
         """Says what was consumed and committed, and what is wanted. Everything in it is a level or a counter that only grows, so
         a repeat, a lost answer and a reordered question do no harm: a node whose call failed just says it all again with the
         next number. ABORTED with reason EXCHANGE_SUPERSEDED for a number not above the last one taken.
-        FAILED_PRECONDITION: NODE_FENCED, NODE_NOT_REGISTERED, CONFIG_STALE (acknowledge the configuration first),
-        CONTROL_WENT_BACKWARDS, METERING_WENT_BACKWARDS.
+        FAILED_PRECONDITION: NODE_FENCED, NODE_NOT_REGISTERED (say hello to the same server first, and to one that was started
+        again), CONFIG_STALE (acknowledge the configuration first), CONTROL_WENT_BACKWARDS, METERING_WENT_BACKWARDS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,8 +45,8 @@ class FleetServiceStub:
     """Says what was consumed and committed, and what is wanted. Everything in it is a level or a counter that only grows, so
     a repeat, a lost answer and a reordered question do no harm: a node whose call failed just says it all again with the
     next number. ABORTED with reason EXCHANGE_SUPERSEDED for a number not above the last one taken.
-    FAILED_PRECONDITION: NODE_FENCED, NODE_NOT_REGISTERED, CONFIG_STALE (acknowledge the configuration first),
-    CONTROL_WENT_BACKWARDS, METERING_WENT_BACKWARDS.
+    FAILED_PRECONDITION: NODE_FENCED, NODE_NOT_REGISTERED (say hello to the same server first, and to one that was started
+    again), CONFIG_STALE (acknowledge the configuration first), CONTROL_WENT_BACKWARDS, METERING_WENT_BACKWARDS.
     """
 
 @_typing.type_check_only
@@ -66,8 +66,8 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """Says what was consumed and committed, and what is wanted. Everything in it is a level or a counter that only grows, so
     a repeat, a lost answer and a reordered question do no harm: a node whose call failed just says it all again with the
     next number. ABORTED with reason EXCHANGE_SUPERSEDED for a number not above the last one taken.
-    FAILED_PRECONDITION: NODE_FENCED, NODE_NOT_REGISTERED, CONFIG_STALE (acknowledge the configuration first),
-    CONTROL_WENT_BACKWARDS, METERING_WENT_BACKWARDS.
+    FAILED_PRECONDITION: NODE_FENCED, NODE_NOT_REGISTERED (say hello to the same server first, and to one that was started
+    again), CONFIG_STALE (acknowledge the configuration first), CONTROL_WENT_BACKWARDS, METERING_WENT_BACKWARDS.
     """
 
 class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -96,8 +96,8 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         """Says what was consumed and committed, and what is wanted. Everything in it is a level or a counter that only grows, so
         a repeat, a lost answer and a reordered question do no harm: a node whose call failed just says it all again with the
         next number. ABORTED with reason EXCHANGE_SUPERSEDED for a number not above the last one taken.
-        FAILED_PRECONDITION: NODE_FENCED, NODE_NOT_REGISTERED, CONFIG_STALE (acknowledge the configuration first),
-        CONTROL_WENT_BACKWARDS, METERING_WENT_BACKWARDS.
+        FAILED_PRECONDITION: NODE_FENCED, NODE_NOT_REGISTERED (say hello to the same server first, and to one that was started
+        again), CONFIG_STALE (acknowledge the configuration first), CONTROL_WENT_BACKWARDS, METERING_WENT_BACKWARDS.
         """
 
 def add_FleetServiceServicer_to_server(servicer: FleetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
