@@ -67,13 +67,17 @@ def earlier_parts(parts: Sequence[RequestRecord], last: RequestRecord) -> list[R
     return line
 
 
-def end_of(part: str, parts: Sequence[RequestRecord]) -> tuple[int, int]:
-    """Where those begin, of each class, that go on from a part: what lies beyond is theirs to book."""
-    next_parts = [record for record in parts if record.predecessor_part == part]
-    return (
-        min(record.base_input_tokens for record in next_parts),
-        min(record.base_output_tokens for record in next_parts),
-    )
+def end_of(part: str, parts: Sequence[RequestRecord], begin: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Where those begin, of each class, that go on from a part: what lies beyond is theirs to book.
+
+    `begin`: where one of them does that may not be on record yet.
+    """
+    begins = [
+        (record.base_input_tokens, record.base_output_tokens) for record in parts if record.predecessor_part == part
+    ]
+    if begin is not None:
+        begins.append(begin)
+    return min(input_tokens for input_tokens, _ in begins), min(output_tokens for _, output_tokens in begins)
 
 
 def final_tally(tally: Tally, part: str, parts: Sequence[RequestRecord]) -> Tally | None:

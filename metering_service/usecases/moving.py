@@ -30,6 +30,12 @@ def is_elsewhere(waiter: Waiter, request: Request | None) -> bool:
     return token.part not in (request.part, request.predecessor_part) or _is_beyond(waiter.report, token.origin)
 
 
+def ends_line(waiter: Waiter, request: Request | None) -> bool:
+    """Whether a report ends a request that came from elsewhere: parts before may have timed out meanwhile, too soon."""
+    moved = request is not None and request.is_open and request.predecessor_part is not None
+    return moved and waiter.report.phase is Phase.FINISH
+
+
 def awaits_end(service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> bool:
     """Whether what a report says has to wait until the parts that it goes on from, or revises, are settled.
 
@@ -42,7 +48,7 @@ def awaits_end(service: ServiceState, waiter: Waiter, parts: Sequence[RequestRec
     if last is None or report.phase is Phase.AUTHORIZE:
         return False
     here = service.open.get(report.request_id)
-    if here is not None and here.part == last.part:
+    if here is not None and last.part in (here.part, here.predecessor_part):
         return False
     if last.state is SettlementState.OPEN:
         return report.phase is Phase.FINISH and _is_beyond(report, _end_of(last, token))
@@ -92,6 +98,7 @@ def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[Req
             _remember(node, service, before, parts)
             return
         if not is_elsewhere(waiter, here) or (last is not None and last.part in (here.part, here.predecessor_part)):
+            here.earlier = settled_before(node, here, parts)
             return
         node.set_aside(service, here)
     if last is None:
@@ -102,8 +109,30 @@ def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[Req
         # It runs: what was settled here is not the last of it.
         service.finished.pop(request_id, None)
         waiter.origin = _end_of(last, token)
+        waiter.earlier = _settled(node, earlier_parts(parts, last), parts)
     else:
         _remember(node, service, last, parts)
+
+
+def settled_before(node: Node, request: Request, parts: Sequence[RequestRecord]) -> tuple[Earlier, ...]:
+    """The settled parts that lead to one that runs here, which may not be on record yet."""
+    before = next((part for part in parts if part.part == request.predecessor_part), None)
+    if before is None:
+        return ()
+    begin = request.base_input_tokens, request.base_output_tokens
+    return _settled(node, [*earlier_parts(parts, before), before], parts, begin)
+
+
+def _settled(
+    node: Node, line: Sequence[RequestRecord], parts: Sequence[RequestRecord], begin: tuple[int, int] | None = None
+) -> tuple[Earlier, ...]:
+    """`begin`: where that begins which goes on from the last one of the line, if it is not on record."""
+    now_ns = node.clock.monotonic_ns()
+    return tuple(
+        Earlier(revive(record, now_ns), *end_of(record.part, parts, begin if record is line[-1] else None))
+        for record in line
+        if record.state is not SettlementState.OPEN
+    )
 
 
 def _first_part(service: ServiceState, waiter: Waiter) -> str | None:

@@ -9,7 +9,7 @@ from metering_service.domain.request import Request
 from metering_service.domain.resume import decode
 from metering_service.domain.service import ServiceConfig, Status
 from metering_service.usecases.admission import authorise, confirmed, granted, new_request, renew
-from metering_service.usecases.moving import is_elsewhere
+from metering_service.usecases.moving import ends_line, is_elsewhere
 from metering_service.usecases.node import Node
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.settle import finish
@@ -49,7 +49,7 @@ def decide(node: Node, service: ServiceState, waiter: Waiter) -> Answer:  # noqa
     if config.status in (Status.UNKNOWN, Status.DELETED) and not config.uid:
         return deny(report.request_id, Reason.UNKNOWN_SERVICE, config_version=config.version)
     request = service.open.get(report.request_id) or service.finished.get(report.request_id)
-    if waiter.lookup is not Lookup.DONE and is_elsewhere(waiter, request):
+    if waiter.lookup is not Lookup.DONE and (is_elsewhere(waiter, request) or ends_line(waiter, request)):
         return _look_up(node, service, waiter)
     if request is not None and not request.claimed:
         # Decided on when the claim of the finish before it is.
@@ -72,6 +72,7 @@ def _count(node: Node, service: ServiceState, config: ServiceConfig, request: Re
     if request is None:
         # Work that was done is recorded in full, whoever failed to ask first.
         request = new_request(node, config, report, waiter.origin, part=node.new_part())
+        request.earlier = waiter.earlier
         service.open[report.request_id] = request
         node.books.begin(request)
     _hear(node, service, request, waiter)

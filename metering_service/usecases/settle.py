@@ -9,6 +9,7 @@ from metering_service.domain.outage import tokens_of
 from metering_service.domain.records import RequestRecord, SettlementState
 from metering_service.domain.report import Phase
 from metering_service.domain.request import EVERY_REPORT, Request
+from metering_service.usecases.moving import settled_before
 from metering_service.usecases.node import Node
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.waiting import PARKED, Answer, Waiter
@@ -20,15 +21,11 @@ def finish(node: Node, service: ServiceState, request: Request, waiter: Waiter) 
     Those are booked by all the parts that lead to it, each up to where the next one begins. Its receipt is that of the
     last part that the report reaches into.
     """
-    request.fill_earlier()
     reached = request.reached_by(waiter.report.counts)
-    expired = node.clock.monotonic_ns() >= waiter.deadline_ns
-    for part in (*(each.part for each in request.earlier), request):
-        if part.is_open or part.counts.total > part.receipt.usage.total:
-            if not _fund_excess(node, service, part, may_wait=not expired):
-                return PARKED
-            finished = part.is_open or (part is reached and waiter.report.phase is Phase.FINISH)
-            settle(node, service, part, SettlementState.FINISHED if finished else part.state)
+    ended = reached if waiter.report.phase is Phase.FINISH else None
+    may_wait = node.clock.monotonic_ns() < waiter.deadline_ns
+    if not _book(node, service, request, SettlementState.FINISHED, ended=ended, may_wait=may_wait):
+        return PARKED
     for part, *_ in request.earlier:
         waiter.mark.expect()
         node.books.when_durable(part, waiter.mark.done)
@@ -71,9 +68,9 @@ def time_out(node: Node, service: ServiceState, request: Request, parts: Sequenc
     if not _learn_end(request, parts):
         request.last_heard_ns = node.clock.monotonic_ns()
         return
+    request.earlier = settled_before(node, request, parts)
     # Payers of an overrun are asked first, as long as control answers: this request is looked at again before long.
-    if _fund_excess(node, service, request, may_wait=node.control_answers):
-        settle(node, service, request, SettlementState.TIMED_OUT)
+    _book(node, service, request, SettlementState.TIMED_OUT, may_wait=node.control_answers)
 
 
 def look_for_silent(node: Node) -> None:
@@ -92,6 +89,28 @@ def forget_finished(node: Node) -> None:
             return
         del node.finished[(name, request_id)]
         node.services[name].finished.pop(request_id, None)
+
+
+def _book(
+    node: Node,
+    service: ServiceState,
+    request: Request,
+    state: SettlementState,
+    *,
+    may_wait: bool,
+    ended: Request | None = None,
+) -> bool:
+    """Settle a request, and what the settled parts that lead to it have more to book. False: payers are asked first.
+
+    `state` is that of the part which runs, and of the one which is `ended`.
+    """
+    request.fill_earlier()
+    for part in (*(each.part for each in request.earlier), request):
+        if part.is_open or part.counts.total > part.receipt.usage.total:
+            if not _fund_excess(node, service, part, may_wait=may_wait):
+                return False
+            settle(node, service, part, state if part.is_open or part is ended else part.state)
+    return True
 
 
 def _learn_end(request: Request, parts: Sequence[RequestRecord]) -> bool:

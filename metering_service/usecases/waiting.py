@@ -8,6 +8,7 @@ from typing import Final, Protocol, TypeAlias
 from metering_service.domain.decision import Decision
 from metering_service.domain.lineage import Origin
 from metering_service.domain.report import Report
+from metering_service.domain.request import Earlier
 from metering_service.domain.resume import ResumeToken
 
 
@@ -71,6 +72,8 @@ class Waiter:
     lookup: Lookup = Lookup.NOT_NEEDED
     origin: Origin | None = None
     """What the database knows the report to go on from."""
+    earlier: tuple[Earlier, ...] = ()
+    """Settled parts that lead to that, which may have something left to book."""
 
 
 class Parked:

@@ -190,3 +190,28 @@ def test_a_node_is_lost_before_what_a_late_finish_revises_is_written(fleet: Flee
     again.hear()
     assert again.durable == again.sequence
     assert booked(fleet) == counts.total
+
+
+@pytest.mark.parametrize("finishes", [True, False])
+def test_a_part_that_timed_out_before_it_could_know_of_the_next_one_is_filled(fleet: Fleet, *, finishes: bool) -> None:
+    """The next one was never written, and its node is gone: whoever hears its token fills what lies before that."""
+    fleet.start("c")
+    first = Client(fleet["a"])
+    grant = granted(first.say(report(AUTHORIZE, counts=Counts(100))))
+    first.say(report(PROGRESS, counts=Counts(100, output=2)))
+    first.close()
+    fleet.run(seconds=1)
+    second = Client(fleet["b"])
+    second.say(report(AUTHORIZE, counts=Counts(100), resume=grant.resume))
+    fleet["b"].look()
+    moved = granted(second.said(1))
+    fleet.crash("b")
+    fleet.run(seconds=100)
+    assert booked(fleet) == 102
+    counts = Counts(100, output=grant.output_ceiling_tokens + 1)
+    third = Client(fleet["c"])
+    third.say(report(FINISH if finishes else PROGRESS, counts=counts, resume=moved.resume))
+    third.close()
+    fleet.start("b")
+    fleet.run(seconds=100)
+    assert booked(fleet) == counts.total
