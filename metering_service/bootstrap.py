@@ -16,7 +16,7 @@ from metering_service.api.recovery_servicer import RecoveryServicer
 from metering_service.api.usage_servicer import UsageServicer
 from metering_service.assembly import Assembly, put_together
 from metering_service.caretaking import Caretaking
-from metering_service.domain.errors import NodeFenced, StorageUnavailable
+from metering_service.domain.errors import NodeFenced, RevisedElsewhere, StorageUnavailable
 from metering_service.settings import Settings
 from metering_service.storage import MIGRATIONS, SqlPurgeStore, SqlRecorder, SqlRecoveryStore, SqlUsageReader
 from metering_service.usecases.errands import together
@@ -177,6 +177,9 @@ class _Program:
     async def _judge(self, assembly: Assembly, error: NodeFenced) -> None:
         """Whether a fenced node may come back: returns if so. Raises StartupError, StorageUnavailable."""
         node = assembly.node
+        if isinstance(error, RevisedElsewhere):
+            log.warning("beginning_anew", node=node.name, epoch=node.epoch, problem=str(error))
+            return
         row = await assembly.storage.registration(node.name)
         if row is None or (row.epoch, row.commit_no) < (node.epoch, assembly.committer.commit_no):
             raise StartupError(

@@ -9,6 +9,10 @@ class NodeFenced(MeteringError):  # noqa: N818  # named for what happened
     """Another epoch of this node has taken over; nothing of the batch was written."""
 
 
+class RevisedElsewhere(NodeFenced):
+    """Another node revised a request at the same moment. Nothing of the batch was written, so this epoch is over."""
+
+
 class StorageUnavailable(MeteringError):  # noqa: N818  # named for what happened
     """The metering database did not answer; whether the batch was written is not known. Retry the same batch."""
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from metering_service.domain.counts import ZERO, Counts
 from metering_service.domain.counts_page import CountsPage
@@ -173,6 +173,10 @@ class DenialKey(NamedTuple):
     reason: str
 
 
+RequestKey: TypeAlias = tuple[str, str, str]
+"""A record's service, request id and part: its key in the database."""
+
+
 @dataclass(frozen=True, slots=True)
 class CommitBatch:
     """One group commit: all of it happens, once, or none."""
@@ -189,5 +193,7 @@ class CommitBatch:
     """As `Registration` has it; it never falls."""
     notes: tuple[RequestRecord, ...] = ()
     """Records of other nodes' parts, for where there is none yet."""
+    revised: tuple[tuple[RequestKey, int], ...] = ()
+    """Of records that were settled before, the revision that they are revised from."""
     claims: tuple[RequestRecord, ...] = ()
     """Finishes without authorisation, for where there is no other one of the same request yet."""

@@ -8,14 +8,14 @@ from contextlib import suppress
 from itertools import starmap
 from typing import Any, Final, Protocol
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from metering_service.domain.errors import NodeFenced
-from metering_service.domain.records import CommitBatch
+from metering_service.domain.errors import NodeFenced, RevisedElsewhere
+from metering_service.domain.records import CommitBatch, RequestKey
 from metering_service.storage.rows import aggregate_row, denial_row, lease_row, request_row
-from metering_service.storage.schema import nodes
+from metering_service.storage.schema import nodes, requests
 from metering_service.storage.statements import BulkStatement, CommitStatements, Row
 from metering_service.usecases.ports import RequestName
 from tallygate._server.database import sqlite_connector
@@ -29,6 +29,12 @@ SET commit_no = ?3,
 WHERE node = ?1 AND epoch = ?2 AND commit_no = ?3 - 1
 """
 _COMMIT_NO: Final = "SELECT commit_no FROM nodes WHERE node = ? AND epoch = ?"
+
+_KEY: Final = ("service", "request_id", "part")
+_REVISION: Final = "SELECT revision FROM requests WHERE service = ? AND request_id = ? AND part = ?"
+_REVISION_LOCKED: Final = (
+    select(requests.c.revision).where(*(requests.c[name] == bindparam(name) for name in _KEY)).with_for_update()
+)
 
 Names = Sequence[tuple[str, str]]
 KeptClaims = Collection[RequestName] | None
@@ -83,6 +89,8 @@ class SqliteWriter:
         try:
             connection.execute("BEGIN IMMEDIATE")
             if _advances(connection, node, epoch, batch):
+                for key, revision in batch.revised:
+                    _check_revision(key, revision, connection.execute(_REVISION, key).fetchone())
                 for statement, rows in _contents(self._statements, node, epoch, batch, names):
                     statement.on_sqlite(connection, rows)
                 claims = [request_row(record) for record in batch.claims]
@@ -113,6 +121,9 @@ class PostgresWriter:
         async with self._engine.begin() as connection:
             if not await _advances_on_postgresql(connection, node, epoch, batch):
                 return None
+            for key, revision in batch.revised:
+                row = (await connection.execute(_REVISION_LOCKED, dict(zip(_KEY, key, strict=True)))).one_or_none()
+                _check_revision(key, revision, row)
             driver = (await connection.get_raw_connection()).driver_connection
             for statement, rows in _contents(self._statements, node, epoch, batch, names):
                 await statement.on_postgresql(driver, rows)
@@ -163,6 +174,14 @@ async def _advances_on_postgresql(connection: AsyncConnection, node: str, epoch:
         return True
     row = (await connection.execute(select(nodes.c.commit_no).where(this_epoch))).one_or_none()
     return _was_written(row, node, epoch, batch)
+
+
+def _check_revision(key: RequestKey, revision: int, row: Any) -> None:
+    if row is None or row[0] != revision:
+        found = "no longer on record" if row is None else f"of revision {row[0]}"
+        raise RevisedElsewhere(
+            f"Request {key[1]} of {key[0]} is {found}, not {revision}: another node has revised it at the same moment."
+        )
 
 
 def _was_written(row: Any, node: str, epoch: int, batch: CommitBatch) -> bool:

@@ -14,6 +14,7 @@ from metering_service.domain.records import (
     DenialKey,
     LeaseRecord,
     Receipt,
+    RequestKey,
     RequestRecord,
 )
 from metering_service.domain.request import Request
@@ -42,6 +43,7 @@ class Gathering:
     requests: dict[RecordKey, RequestRecord] = field(default_factory=dict)
     notes: dict[RecordKey, RequestRecord] = field(default_factory=dict)
     claims: list[tuple[Claim, RequestRecord]] = field(default_factory=list)
+    revised: dict[RequestKey, int] = field(default_factory=dict)
     counts: list[CountsPage] = field(default_factory=list)
     pools: dict[str, Pool] = field(default_factory=dict)
     leases: dict[str, LeaseRecord] = field(default_factory=dict)
@@ -60,6 +62,7 @@ class Gathering:
             tuple(self.aggregates.items()),
             tuple(self.denials.items()),
             notes=tuple(self.notes.values()),
+            revised=tuple(self.revised.items()),
             claims=tuple(record for _, record in self.claims),
         )
 
@@ -112,6 +115,8 @@ class Books:
         overrun_tokens = _overrun(request, before, receipt)
         if not first:
             # Money that was booked is not taken back by a late report: AdjustAccount is for that.
+            if request.key not in self._next.requests:
+                self._next.revised[request.service, request.request_id, request.part] = before.revision
             cost_nanos = max(receipt.cost_nanos, before.cost_nanos)
             receipt = receipt._replace(cost_nanos=cost_nanos, debt_nanos=receipt.debt_nanos + before.debt_nanos)
         receipt = receipt._replace(overrun_tokens=overrun_tokens, revision=before.revision + 1)

@@ -56,6 +56,9 @@ class Recorder(Protocol):
         replaced, leases are absolute consumption (by maximum; `closed` latches), aggregates and denials are added. No
         two of one kind have the same key.
 
+        A record that is revised must be of the revision that it is revised from: of two nodes that revise one at the
+        same moment, the later has RevisedElsewhere, and nothing is written.
+
         Returns the claims that were kept; None where the batch had been written before, so that this is not known.
 
         Raises StorageUnavailable when the outcome is not known.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from metering_service.domain.counts_page import CountsPage, counts_at, page_of
-from metering_service.domain.errors import NodeFenced, StorageUnavailable
+from metering_service.domain.errors import NodeFenced, RevisedElsewhere, StorageUnavailable
 from metering_service.domain.records import (
     AggregateDelta,
     AggregateKey,
@@ -75,6 +75,8 @@ class MemoryRecorder:
             return None
         if self.nodes.get(node) != (epoch, batch.commit_no - 1):
             raise NodeFenced(f"Node {node} is not at commit {batch.commit_no - 1} of epoch {epoch}.")
+        if any(self.requests[request].receipt.revision != revision for request, revision in batch.revised):
+            raise RevisedElsewhere("Another node has revised it.")
         self.nodes[node] = (epoch, batch.commit_no)
         self.closed_below[node] = max(self.closed_below[node], batch.closed_below_epoch)
         kept = self._put_requests(batch)

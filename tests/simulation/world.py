@@ -22,7 +22,7 @@ from tests.simulation.servers import InferenceServer, Job
 
 TROUBLE_S = (30.0, 100.0)
 """For so long things go wrong: at least, at most."""
-HEAL_S = 160.0
+HEAL_S = 220.0
 """Longer than every window of the product: by then all that was left behind is settled; most often it is sooner."""
 LOOK_S = 1.0
 REST_S = 3.0

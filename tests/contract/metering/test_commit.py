@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service.domain.counts import Counts
 from metering_service.domain.counts_page import CountsPages
-from metering_service.domain.errors import NodeFenced
+from metering_service.domain.errors import NodeFenced, RevisedElsewhere
 from metering_service.domain.records import CommitBatch, SettlementState
 from metering_service.storage import SqlPurgeStore, SqlRecorder, SqlUsageReader
 from metering_service.usecases.ports import RequestName
@@ -254,3 +254,27 @@ async def test_a_node_remembers_which_leases_control_has_closed(recorder: SqlRec
     registration = await recorder.registration(NODE)
     assert registration is not None
     assert (registration.epoch, registration.closed_below_epoch) == (epoch + 1, 3)
+
+
+async def test_of_two_nodes_that_revise_a_request_one_does(recorder: SqlRecorder, reader: SqlUsageReader) -> None:
+    """Both go on from the same revision: the later has nothing written, neither the record nor what it adds up to."""
+    epochs = {node: await recorder.register_node(node) for node in (NODE, "node-2")}
+    first = settled_request("r1")
+    await recorder.commit(NODE, epochs[NODE], batch(1, first, usage(0, output=20)))
+    key = (SERVICE, "r1", first.part)
+    revision = first.receipt.revision
+
+    def revised(node: str, commit_no: int, output: int) -> CommitBatch:
+        record = settled_request("r1", output=output)
+        receipt = record.receipt._replace(revision=revision + 1)
+        record = record._replace(node=node, receipt=receipt)
+        return replace(batch(commit_no, record, usage(0, output=output - 20)), revised=((key, revision),))
+
+    mine = revised(NODE, 2, 30)
+    await recorder.commit(NODE, epochs[NODE], mine)
+    await recorder.commit(NODE, epochs[NODE], mine)
+    with pytest.raises(RevisedElsewhere, match="another node has revised it"):
+        await recorder.commit("node-2", epochs["node-2"], revised("node-2", 1, 40))
+    assert [record.counts.output for record in await recorder.find_request(UID, "r1")] == [30]
+    assert sum(row.totals.usage.output for row in await rows(reader)) == 30
+    await recorder.commit("node-2", epochs["node-2"], CommitBatch(1))
