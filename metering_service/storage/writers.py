@@ -121,7 +121,7 @@ class PostgresWriter:
         async with self._engine.begin() as connection:
             if not await _advances_on_postgresql(connection, node, epoch, batch):
                 return None
-            for key, revision in batch.revised:
+            for key, revision in sorted(batch.revised):
                 row = (await connection.execute(_REVISION_LOCKED, dict(zip(_KEY, key, strict=True)))).one_or_none()
                 _check_revision(key, revision, row)
             driver = (await connection.get_raw_connection()).driver_connection

@@ -1,6 +1,6 @@
 """Requests that come from another node, or from an earlier epoch: which part a report goes on from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from metering_service.domain.lineage import Origin, earlier_parts, end_of, last_part, origin_of
 from metering_service.domain.records import RequestRecord, SettlementState
@@ -92,13 +92,13 @@ def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[Req
     last = last_part(parts, _first_part(service, waiter))
     if here is not None and here.is_open:
         before = next((part for part in parts if part.part == here.predecessor_part), None)
-        if before is not None and before.state is SettlementState.FINISHED:
+        if before is not None and before.state is SettlementState.FINISHED and _took_rest(before, here, waiter.report):
             # Its server finished it there, without having heard of what goes on here.
             node.set_aside(service, here)
             _remember(node, service, before, parts)
             return
         if not is_elsewhere(waiter, here) or (last is not None and last.part in (here.part, here.predecessor_part)):
-            here.earlier = settled_before(node, here, parts)
+            here.earlier = settled_before(node, service, here, parts)
             return
         node.set_aside(service, here)
     if last is None:
@@ -106,33 +106,61 @@ def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[Req
     if here is not None and not here.is_open and _is_known(waiter.report, here, last, parts):
         return
     if last.state is SettlementState.OPEN and (here is None or here.part != last.part):
+        waiter.origin = _end_of(last, token)
+        waiter.earlier = _settled(node, earlier_parts(parts, last), parts, _known(service, request_id))
         # It runs: what was settled here is not the last of it.
         service.finished.pop(request_id, None)
-        waiter.origin = _end_of(last, token)
-        waiter.earlier = _settled(node, earlier_parts(parts, last), parts)
     else:
         _remember(node, service, last, parts)
 
 
-def settled_before(node: Node, request: Request, parts: Sequence[RequestRecord]) -> tuple[Earlier, ...]:
+def _took_rest(before: RequestRecord, here: Request, report: Report) -> bool:
+    """Whether a finished part has booked what lies beyond it as well, or there is no more than it has booked."""
+    counts = before.counts
+    beyond = counts.input_class > here.base_input_tokens or counts.output_class > here.base_output_tokens
+    return beyond or report.counts.total <= counts.total
+
+
+def settled_before(
+    node: Node, service: ServiceState, request: Request, parts: Sequence[RequestRecord]
+) -> tuple[Earlier, ...]:
     """The settled parts that lead to one that runs here, which may not be on record yet."""
     before = next((part for part in parts if part.part == request.predecessor_part), None)
     if before is None:
         return ()
     begin = request.base_input_tokens, request.base_output_tokens
-    return _settled(node, [*earlier_parts(parts, before), before], parts, begin)
+    known = _known(service, request.request_id) | {each.part.part: each.part for each in request.earlier}
+    return _settled(node, [*earlier_parts(parts, before), before], parts, known, begin)
 
 
 def _settled(
-    node: Node, line: Sequence[RequestRecord], parts: Sequence[RequestRecord], begin: tuple[int, int] | None = None
+    node: Node,
+    line: Sequence[RequestRecord],
+    parts: Sequence[RequestRecord],
+    known: Mapping[str, Request],
+    begin: tuple[int, int] | None = None,
 ) -> tuple[Earlier, ...]:
     """`begin`: where that begins which goes on from the last one of the line, if it is not on record."""
-    now_ns = node.clock.monotonic_ns()
     return tuple(
-        Earlier(revive(record, now_ns), *end_of(record.part, parts, begin if record is line[-1] else None))
+        Earlier(_newest(node, record, known), *end_of(record.part, parts, begin if record is line[-1] else None))
         for record in line
         if record.state is not SettlementState.OPEN
     )
+
+
+def _known(service: ServiceState, request_id: str) -> dict[str, Request]:
+    """The parts of a request that are in memory here."""
+    requests = (service.finished.get(request_id), service.open.get(request_id))
+    lines = ((*(each.part for each in request.earlier), request) for request in requests if request is not None)
+    return {part.part: part for line in lines for part in line}
+
+
+def _newest(node: Node, record: RequestRecord, known: Mapping[str, Request]) -> Request:
+    """What is known here may not be committed yet; and others may have revised it meanwhile."""
+    part = known.get(record.part)
+    if part is not None and part.receipt.revision >= record.receipt.revision:
+        return part
+    return revive(record, node.clock.monotonic_ns())
 
 
 def _first_part(service: ServiceState, waiter: Waiter) -> str | None:
@@ -163,20 +191,12 @@ def _is_unfilled(part: RequestRecord, parts: Sequence[RequestRecord]) -> bool:
 
 def _remember(node: Node, service: ServiceState, last: RequestRecord, parts: Sequence[RequestRecord]) -> None:
     """A request that is booked already, with the parts that lead to it, for repeats and revisions."""
-    now_ns = node.clock.monotonic_ns()
-    known = service.finished.get(last.request_id)
-    here = {part.part: part for part in (known, *(each.part for each in known.earlier))} if known is not None else {}
-
-    def newest(record: RequestRecord) -> Request:
-        """What is known here may not be committed yet; and others may have revised it meanwhile."""
-        part = here.get(record.part)
-        return part if part is not None and part.receipt.revision >= record.receipt.revision else revive(record, now_ns)
-
-    request = newest(last)
-    before = [(newest(record), *end_of(record.part, parts)) for record in earlier_parts(parts, last)]
-    request.earlier = tuple(Earlier(*each) for each in before if not each[0].is_open)
+    known = _known(service, last.request_id)
+    request = _newest(node, last, known)
+    before = _settled(node, earlier_parts(parts, last), parts, known)
+    request.earlier = tuple(each for each in before if not each.part.is_open)
     service.finished[last.request_id] = request
-    node.finished[(service.name, last.request_id)] = now_ns
+    node.finished[(service.name, last.request_id)] = node.clock.monotonic_ns()
 
 
 def _end_of(last: RequestRecord, token: ResumeToken | None) -> Origin:

@@ -26,9 +26,10 @@ def finish(node: Node, service: ServiceState, request: Request, waiter: Waiter) 
     may_wait = node.clock.monotonic_ns() < waiter.deadline_ns
     if not _book(node, service, request, SettlementState.FINISHED, ended=ended, may_wait=may_wait):
         return PARKED
-    for part, *_ in request.earlier:
-        waiter.mark.expect()
-        node.books.when_durable(part, waiter.mark.done)
+    for part in (*(each.part for each in request.earlier), request):
+        if part is not reached:
+            waiter.mark.expect()
+            node.books.when_durable(part, waiter.mark.done)
     return _answer(node, service, reached, waiter)
 
 
@@ -68,7 +69,7 @@ def time_out(node: Node, service: ServiceState, request: Request, parts: Sequenc
     if not _learn_end(request, parts):
         request.last_heard_ns = node.clock.monotonic_ns()
         return
-    request.earlier = settled_before(node, request, parts)
+    request.earlier = settled_before(node, service, request, parts)
     # Payers of an overrun are asked first, as long as control answers: this request is looked at again before long.
     _book(node, service, request, SettlementState.TIMED_OUT, may_wait=node.control_answers)
 

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import grpc
@@ -39,6 +40,7 @@ NODES = ("node-1", "node-2", "node-3")
 SETTLE_S = 75
 """After the last fault: until every window has passed."""
 SERVERS = 4
+POSTGRES_BACK_S = 60
 
 
 @asynccontextmanager
@@ -56,6 +58,15 @@ async def databases(kind: str, directory: Path) -> AsyncIterator[tuple[str, str,
             yield control, metering, server.get_uri()
     finally:
         await asyncio.to_thread(server.cleanup)
+
+
+async def _connected(url: str) -> Any:
+    """As soon as PostgreSQL is back from what was done to it last."""
+    async with asyncio.timeout(POSTGRES_BACK_S):
+        while True:
+            with contextlib.suppress(asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError, OSError):
+                return await asyncpg.connect(url)
+            await asyncio.sleep(0.2)
 
 
 class Torturer:
@@ -111,7 +122,8 @@ class Torturer:
             await self._start(name)
 
     async def _crash_postgres(self) -> None:
-        connection = await asyncpg.connect(self._postgres_url)
+        assert self._postgres_url is not None
+        connection = await _connected(self._postgres_url)
         os.kill(await connection.fetchval("SELECT pg_backend_pid()"), signal.SIGKILL)
         with contextlib.suppress(asyncpg.PostgresConnectionError, OSError):
             await connection.execute("SELECT 1")
