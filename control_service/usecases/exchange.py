@@ -16,7 +16,7 @@ from control_service.domain.node import Node
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fleet_ports import Place
 from control_service.usecases.follow_up import follow_up
-from control_service.usecases.greeting import control_went_backwards, fenced, metering_went_backwards
+from control_service.usecases.greeting import control_went_backwards, fenced, metering_went_backwards, not_greeted
 from control_service.usecases.memory import Memory
 from control_service.usecases.one_by_one import OneByOne
 from control_service.usecases.ports import Database, Transaction
@@ -214,11 +214,7 @@ async def _left_behind(tx: Transaction, asked: Asked, node: Node) -> list[Stated
 def _refusal(asked: Asked, node: Node | None) -> RefusedError | SupersededError:
     """Why an exchange was not taken."""
     if node is None or asked.epoch > node.epoch:
-        return RefusedError(
-            Reason.NODE_NOT_REGISTERED,
-            f"Epoch {asked.epoch} of node {asked.node} is not known; open WatchConfig and say hello first.",
-            node=asked.node,
-        )
+        return not_greeted(asked.node, asked.epoch)
     if asked.epoch < node.epoch:
         return fenced(asked.node, asked.epoch, node.epoch)
     if asked.answered_number > node.exchange_number:

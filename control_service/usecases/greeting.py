@@ -45,7 +45,7 @@ def not_greeted(name: str, epoch: int) -> RefusedError:
     """The error for a node that exchanges leases and has not said hello."""
     return RefusedError(
         Reason.NODE_NOT_REGISTERED,
-        f"Epoch {epoch} of node {name} has not said hello here; it must open WatchConfig first.",
+        f"Epoch {epoch} of node {name} is not known; open WatchConfig and say hello first.",
         node=name,
     )
 

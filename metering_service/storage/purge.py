@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, bindparam, delete, exists, literal_column,
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from metering_service.storage.failures import database_answers
-from metering_service.storage.schema import counts_pages, leases, nodes, requests
+from metering_service.storage.schema import IS_OPEN, counts_pages, leases, nodes, requests
 from metering_service.storage.wanted import among
 from metering_service.usecases.ports import RequestName, Walked
 from tallygate._server.database import read_only
@@ -20,7 +20,7 @@ ROWS = 1_000
 PAGES = 50
 """The same on PostgreSQL, where some 20 rows lie on a page."""
 
-_IS_OLD = (requests.c.state != literal_column("'open'")) & (requests.c.settle_us < bindparam("before_us"))
+_IS_OLD = ~IS_OPEN & (requests.c.settle_us < bindparam("before_us"))
 _DELETE = delete(requests).where(
     # What a late report has revised meanwhile stays.
     _IS_OLD,
@@ -56,7 +56,7 @@ class SqlPurgeStore:
         # Once an epoch is over, nothing of it begins to run.
         is_over = exists().where(nodes.c.node == counts_pages.c.node, nodes.c.epoch > counts_pages.c.epoch)
         its_epoch = (requests.c.node == counts_pages.c.node) & (requests.c.epoch == counts_pages.c.epoch)
-        runs = exists().where(its_epoch, requests.c.state == literal_column("'open'"))
+        runs = exists().where(its_epoch, IS_OPEN)
         async with database_answers(), self._engine.begin() as connection:
             return (await connection.execute(delete(counts_pages).where(is_over, ~runs))).rowcount
 
@@ -65,7 +65,7 @@ async def _old_in_rows(connection: AsyncConnection, before_us: int, place: int) 
     """SQLite numbers rows as they come: the oldest are at the beginning, and there the walk ends, too."""
     row_id: ColumnElement[int] = literal_column("requests.rowid")
     columns = (row_id.label("place"), requests.c.service, requests.c.request_id, requests.c.start_us)
-    is_old = (requests.c.state != literal_column("'open'")) & (requests.c.settle_us < before_us)
+    is_old = ~IS_OPEN & (requests.c.settle_us < before_us)
     query = select(*columns, is_old.label("is_old")).where(row_id > place).order_by(row_id).limit(ROWS)
     rows = (await connection.execute(query)).all()
     names = {RequestName(row.service, row.request_id) for row in rows if row.is_old}

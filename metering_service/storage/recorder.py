@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 
-from sqlalchemy import ColumnElement, exists, false, func, literal_column, not_, or_, select
+from sqlalchemy import ColumnElement, exists, false, func, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service.domain.records import (
@@ -11,7 +11,6 @@ from metering_service.domain.records import (
     LeaseRecord,
     Registration,
     RequestRecord,
-    SettlementState,
 )
 from metering_service.storage.epochs import begin_epoch, ensured, history_of, locked
 from metering_service.storage.failures import database_answers
@@ -20,7 +19,7 @@ from metering_service.storage.rows import (
     request_of,
     with_counts,
 )
-from metering_service.storage.schema import leases, meta, nodes, requests, services
+from metering_service.storage.schema import IS_OPEN, leases, meta, nodes, requests, services
 from metering_service.storage.statements import insert
 from metering_service.storage.wanted import among, wanted
 from metering_service.storage.writers import Writer, writer_for
@@ -28,9 +27,6 @@ from metering_service.usecases.ports import RequestName
 from tallygate._server.database import read_only
 
 _DATABASE_ID = "database_id"
-
-# Written out, not a parameter: so it matches the condition of the index.
-_IS_OPEN = requests.c.state == literal_column(f"'{SettlementState.OPEN.value}'")
 
 
 class SqlRecorder:
@@ -69,7 +65,7 @@ class SqlRecorder:
 
     async def unsettled_nodes(self, but: str) -> list[Registration]:
         """See `Recorder`."""
-        has_request = exists().where(requests.c.node == nodes.c.node, _IS_OPEN)
+        has_request = exists().where(requests.c.node == nodes.c.node, IS_OPEN)
         has_lease = exists().where(leases.c.node == nodes.c.node, leases.c.closed == false())
         return await self._registrations(nodes.c.node != but, or_(has_request, has_lease))
 
@@ -102,7 +98,7 @@ class SqlRecorder:
 
     async def open_requests(self, node: str, below_epoch: int) -> list[RequestRecord]:
         """See `Recorder`."""
-        return await self._requests(requests.c.node == node, requests.c.epoch < below_epoch, _IS_OPEN)
+        return await self._requests(requests.c.node == node, requests.c.epoch < below_epoch, IS_OPEN)
 
     async def find_request(self, service_uid: str, request_id: str) -> list[RequestRecord]:
         """See `Recorder`."""
@@ -130,7 +126,7 @@ class SqlRecorder:
         service, request_id = requests.c.service, requests.c.request_id
         query = (
             among(self._engine.dialect, names, service, request_id, func.min(requests.c.settle_us))
-            .where(not_(_IS_OPEN), requests.c.predecessor_part.is_(None))
+            .where(not_(IS_OPEN), requests.c.predecessor_part.is_(None))
             .group_by(service, request_id)
         )
         async with database_answers(), read_only(self._engine) as connection:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import func, literal_column, select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service.domain.records import LeaseRecord
@@ -10,7 +10,7 @@ from metering_service.storage.epochs import begin_epoch, ensured
 from metering_service.storage.failures import database_answers
 from metering_service.storage.recorder import SqlRecorder
 from metering_service.storage.rows import lease_of
-from metering_service.storage.schema import leases, nodes, requests
+from metering_service.storage.schema import IS_OPEN, leases, nodes, requests
 from tallygate._server.database import read_only
 
 
@@ -44,12 +44,11 @@ class SqlRecoveryStore:
 
     async def unsettled_count(self) -> int:
         """See `RecoveryStore`."""
-        is_open = requests.c.state == literal_column("'open'")
         query = (
             select(func.count())
             .select_from(requests)
             .join(nodes, requests.c.node == nodes.c.node)
-            .where(is_open, requests.c.epoch < nodes.c.epoch)
+            .where(IS_OPEN, requests.c.epoch < nodes.c.epoch)
         )
         async with database_answers(), read_only(self._engine) as connection:
             return int(await connection.scalar(query) or 0)

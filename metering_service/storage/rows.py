@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import FromClause, RowMapping, Select, literal_column, select
+from sqlalchemy import FromClause, RowMapping, Select, select
 
 from metering_service.domain.counts import ZERO, Counts
 from metering_service.domain.counts_page import PAGE_BITS, SLOT_BITS, counts_at
@@ -20,7 +20,7 @@ from metering_service.domain.records import (
     RequestRecord,
     SettlementState,
 )
-from metering_service.storage.schema import KINDS, PAYERS, requests
+from metering_service.storage.schema import IS_OPEN, KINDS, PAYERS, requests
 from metering_service.storage.schema import counts_pages as pages
 
 Labels = tuple[tuple[str, str], ...]
@@ -51,9 +51,8 @@ def with_counts(source: FromClause = requests) -> Select[Any]:
     """
     page = requests.c.place % (1 << SLOT_BITS) // (1 << PAGE_BITS)
     its = (pages.c.node == requests.c.node) & (pages.c.epoch == requests.c.epoch) & (pages.c.page == page)
-    runs = requests.c.state == literal_column("'open'")
     query = select(*requests.c, pages.c.data.label(PAGE_DATA))
-    return query.select_from(source.join(pages, runs & its, isouter=True))
+    return query.select_from(source.join(pages, IS_OPEN & its, isouter=True))
 
 
 def request_row(record: RequestRecord) -> Row:

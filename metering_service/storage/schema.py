@@ -2,7 +2,19 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text, false
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    false,
+    literal_column,
+)
 from sqlalchemy.types import TypeEngine
 
 KINDS = ("input", "cached_input", "cache_write", "output", "reasoning")
@@ -111,6 +123,9 @@ Index(
     sqlite_where=requests.c.state == "open",
     postgresql_where=requests.c.state == "open",
 )
+
+# Written out, not a parameter: so it matches the condition of the index.
+IS_OPEN = requests.c.state == literal_column("'open'")
 
 counts_pages = Table(
     "counts_pages",

@@ -336,15 +336,6 @@ class Books:
 
 def _add(cell: AggregateDelta, before: Receipt, now: Receipt, *, first: bool) -> None:
     """What a receipt has more than the one before it."""
-    if not before.revision and now.billed == now.usage:
-        # The commonest booking: the first, and nothing but money pays.
-        cell.usage += now.usage
-        cell.billed_tokens += now.billed.total
-        cell.overrun_tokens += now.overrun_tokens
-        cell.cost_nanos += now.cost_nanos
-        cell.debt_nanos += now.debt_nanos
-        cell.request_count += 1 if first else 0
-        return
     cell.usage += now.usage - before.usage if before.revision else now.usage
     cell.reserved_tokens += now.reserved.total - before.reserved.total
     cell.trial_tokens += now.trial.total - before.trial.total

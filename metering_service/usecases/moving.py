@@ -193,8 +193,7 @@ def _remember(node: Node, service: ServiceState, last: RequestRecord, parts: Seq
     """A request that is booked already, with the parts that lead to it, for repeats and revisions."""
     known = _known(service, last.request_id)
     request = _newest(node, last, known)
-    before = _settled(node, earlier_parts(parts, last), parts, known)
-    request.earlier = tuple(each for each in before if not each.part.is_open)
+    request.earlier = _settled(node, earlier_parts(parts, last), parts, known)
     service.finished[last.request_id] = request
     node.finished[(service.name, last.request_id)] = node.clock.monotonic_ns()
 

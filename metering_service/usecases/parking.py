@@ -10,6 +10,7 @@ from metering_service.usecases.moving import awaits_end, note_origin, settle_cla
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import RequestName
 from metering_service.usecases.reports import decide
+from metering_service.usecases.reuse import name_of
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.waiting import PARKED, Answer, Asker, Lookup, Parked, Waiter
 
@@ -53,7 +54,7 @@ def claims_committed(node: Node, claims: Sequence[Claim], kept: Collection[Reque
     """Finishes whose claims were kept are booked here; for the others it is looked up who has claimed them."""
     mine: dict[ServiceState, set[str]] = {}
     for service, request in claims:
-        if kept is not None and RequestName(service.name, request.request_id) in kept:
+        if kept is not None and name_of(request) in kept:
             request.claimed = True
             mine.setdefault(service, set()).add(request.request_id)
         else:

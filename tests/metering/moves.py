@@ -1,12 +1,13 @@
 """Two nodes over one database, and what was booked there: for tests of requests that move."""
 
+from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Grant
 from metering_service.domain.records import BudgetKind, SettlementState
 from metering_service.domain.report import Phase
 from tests.metering.rig import Client, Fleet, report
 from tests.metering.samples import UID, with_money
 
-AUTHORIZE, FINISH = Phase.AUTHORIZE, Phase.FINISH
+AUTHORIZE, PROGRESS, FINISH = Phase.AUTHORIZE, Phase.PROGRESS, Phase.FINISH
 BALANCE = 1_000_000
 
 
@@ -41,3 +42,19 @@ def booked(fleet: Fleet, request_id: str = "r1") -> int:
     assert fleet.control.spent[fleet.control.key(UID, BudgetKind.MONEY)] == tokens
     assert sum(lease.consumed_units for lease in fleet.database.leases.values()) == tokens
     return tokens
+
+
+def unwritten_successor(fleet: Fleet) -> tuple[Grant, Grant]:
+    """A request that went from a to b, which is lost before it wrote its part; a's has timed out. Both grants."""
+    first = Client(fleet["a"])
+    grant = granted(first.say(report(AUTHORIZE, counts=Counts(100))))
+    first.say(report(PROGRESS, counts=Counts(100, output=2)))
+    first.close()
+    fleet.run(seconds=1)
+    second = Client(fleet["b"])
+    second.say(report(AUTHORIZE, counts=Counts(100), resume=grant.resume))
+    fleet["b"].look()
+    moved = granted(second.said(1))
+    fleet.crash("b")
+    fleet.run(seconds=100)
+    return grant, moved

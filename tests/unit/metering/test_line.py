@@ -4,7 +4,7 @@ import pytest
 
 from metering_service.domain.counts import Counts
 from metering_service.domain.report import Phase
-from tests.metering.moves import booked, granted, two_nodes
+from tests.metering.moves import booked, granted, two_nodes, unwritten_successor
 from tests.metering.rig import Client, Fleet, report
 from tests.metering.samples import SERVICE
 
@@ -23,17 +23,7 @@ def test_a_finish_that_is_repeated_while_its_parts_wait_for_payers_fills_them_on
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first part is filled already, the last one is not paid for yet: another look finds the old record."""
-    first = Client(fleet["a"])
-    grant = granted(first.say(report(AUTHORIZE, counts=Counts(100))))
-    first.say(report(PROGRESS, counts=Counts(100, output=2)))
-    first.close()
-    fleet.run(seconds=1)
-    second = Client(fleet["b"])
-    second.say(report(AUTHORIZE, counts=Counts(100), resume=grant.resume))
-    fleet["b"].look()
-    moved = granted(second.said(1))
-    fleet.crash("b")
-    fleet.run(seconds=100)
+    grant, moved = unwritten_successor(fleet)
     node, third = fleet["c"], Client(fleet["c"])
     third.say(report(PROGRESS, counts=Counts(100, output=grant.output_ceiling_tokens - 3), resume=moved.resume))
     fleet.run(ms=400)

@@ -5,7 +5,7 @@ import pytest
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Grant
 from metering_service.domain.report import Phase
-from tests.metering.moves import booked, granted, two_nodes
+from tests.metering.moves import booked, granted, two_nodes, unwritten_successor
 from tests.metering.rig import Client, Fleet, report
 
 AUTHORIZE, PROGRESS, FINISH = Phase.AUTHORIZE, Phase.PROGRESS, Phase.FINISH
@@ -196,17 +196,7 @@ def test_a_node_is_lost_before_what_a_late_finish_revises_is_written(fleet: Flee
 def test_a_part_that_timed_out_before_it_could_know_of_the_next_one_is_filled(fleet: Fleet, *, finishes: bool) -> None:
     """The next one was never written, and its node is gone: whoever hears its token fills what lies before that."""
     fleet.start("c")
-    first = Client(fleet["a"])
-    grant = granted(first.say(report(AUTHORIZE, counts=Counts(100))))
-    first.say(report(PROGRESS, counts=Counts(100, output=2)))
-    first.close()
-    fleet.run(seconds=1)
-    second = Client(fleet["b"])
-    second.say(report(AUTHORIZE, counts=Counts(100), resume=grant.resume))
-    fleet["b"].look()
-    moved = granted(second.said(1))
-    fleet.crash("b")
-    fleet.run(seconds=100)
+    grant, moved = unwritten_successor(fleet)
     assert booked(fleet) == 102
     counts = Counts(100, output=grant.output_ceiling_tokens + 1)
     third = Client(fleet["c"])
