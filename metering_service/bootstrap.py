@@ -17,6 +17,7 @@ from metering_service.api.usage_servicer import UsageServicer
 from metering_service.assembly import Assembly, put_together
 from metering_service.caretaking import Caretaking
 from metering_service.domain.errors import NodeFenced, RevisedElsewhere, StorageUnavailable
+from metering_service.garbage import keep_search_short
 from metering_service.settings import Settings
 from metering_service.storage import MIGRATIONS, SqlPurgeStore, SqlRecorder, SqlRecoveryStore, SqlUsageReader
 from metering_service.usecases.errands import together
@@ -142,7 +143,13 @@ class _Program:
         log.info("starting", address=address, node=node.name, epoch=node.epoch)
         purge = Purge(SqlPurgeStore(self._engine), node.clock, node.settings)
         work = asyncio.create_task(
-            together(assembly.work(), caretaking.run(), purge.run(), self._announce_when_up_to_date(assembly, server))
+            together(
+                assembly.work(),
+                caretaking.run(),
+                purge.run(),
+                keep_search_short(),
+                self._announce_when_up_to_date(assembly, server),
+            )
         )
         stopped = asyncio.create_task(stop.wait())
         try:

@@ -26,6 +26,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
     def __init__(self, node: Node) -> None:
         self._node = node
         self._draining = asyncio.Event()
+        self._turn = asyncio.Lock()
 
     def drain(self) -> None:
         """End every stream once what it reported is answered and durable."""
@@ -70,10 +71,13 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
                     raise InvalidQuery(
                         ("reports", f"more than {REPORTS_PER_MESSAGE_MAX:,} in one message: send several")
                     )
-                # Nothing is read on while too much waits: flow control stops the client, which still has it all.
-                while self._node.is_full:  # noqa: ASYNC110  # rare, and many things end it
-                    await asyncio.sleep(FULL_LOOK_S)
-                session.take(message.first_sequence, message.reports, report_from)
+                async with self._turn:
+                    # Nothing is read on while too much waits: flow control stops the client, which still has it all.
+                    while self._node.is_full:  # noqa: ASYNC110  # rare, and many things end it
+                        await asyncio.sleep(FULL_LOOK_S)
+                    session.take(message.first_sequence, message.reports, report_from)
+                    # What was decided goes out before another stream is heard, and calls have their turn.
+                    await asyncio.sleep(0)
                 # A client that does not read is not read either: the stream's flow control slows it down.
                 while session.unsaid_count > UNSAID_MAX:
                     room.clear()

@@ -62,6 +62,31 @@ async def turn() -> None:
         await asyncio.sleep(0.002)
 
 
+async def test_what_one_stream_is_told_goes_out_before_the_next_is_heard() -> None:
+    """However much all of them have said: nobody's answer waits for everybody else's reports."""
+    fleet = Fleet()
+    with_money(fleet, 1_000_000)
+    Client(fleet["a"]).say(report(AUTHORIZE, "warm", max_output_tokens=0))
+    fleet.run(seconds=1)
+    running = fleet["a"].node.services[SERVICE].open
+    servicer = MeteringServicer(fleet["a"].node)
+    running_when_told: list[int] = []
+
+    async def listen(request_id: str) -> None:
+        async def speak() -> AsyncIterator[pb.MeterRequest]:
+            said = report_pb2.TokenReport(request_id=request_id, service=SERVICE, max_output_tokens=0)
+            said.phase = report_pb2.REPORT_PHASE_AUTHORIZE
+            yield pb.MeterRequest(first_sequence=1, reports=[said])
+
+        context: Any = None
+        async for _ in servicer.Meter(speak(), context):
+            running_when_told.append(len(running))
+            return
+
+    await asyncio.gather(*(listen(f"stream{number}") for number in range(5)))
+    assert running_when_told == [2, 3, 4, 5, 6]
+
+
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Room is looked for often."""
