@@ -1,16 +1,22 @@
 # Everything here works in .venv, which is made on first use and again when pyproject.toml changes.
 PYTHON ?= python3
 BIN := .venv/bin
+RUN := $(if $(COMPILED),PYTHONSAFEPATH=1 PYTHONPATH=build/compiled )$(BIN)/python
 CODE := tallygate control_service metering_service tests scripts benchmarks
 CONTRACT := tests/wire/released_contract.binpb
 
-.PHONY: demo test check simulate simulate-mutations torture bench format stubs release-contract clean
+.PHONY: demo test compiled check simulate simulate-mutations torture bench format stubs release-contract clean
 
 demo: .venv/cli  ## both services, a simulated inference server, and what it cost, in one terminal
 	$(BIN)/tallygate demo
 
-test: .venv/dev  ## every test; PostgreSQL comes along
-	$(BIN)/python -m pytest
+test: .venv/dev  ## every test; PostgreSQL comes along. COMPILED=1, also below: of what `make compiled` has built
+	$(RUN) -m pytest $(TESTS)
+
+compiled: .venv/dev  ## a wheel for this machine, its decisions compiled, in build/dist, and unpacked in build/compiled
+	rm -rf build
+	HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(BIN)/python -m build --outdir build/dist
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/compiled build/dist/*.whl
 
 check: .venv/dev  ## everything that can be said without running the code
 	$(BIN)/ruff format --check $(CODE)
@@ -29,10 +35,10 @@ simulate-mutations: .venv/dev  ## the seed that finds each bug that is planted o
 	$(BIN)/python -m tests.simulation.mutants --seeds $(or $(SEEDS),200)
 
 torture: .venv/dev  ## real processes killed, stopped, frozen, without disk: MINUTES=5 DATABASE=sqlite|postgresql SEED=1
-	$(BIN)/python -m tests.torture --minutes $(or $(MINUTES),5) --database $(or $(DATABASE),sqlite) --seed $(or $(SEED),1)
+	$(RUN) -m tests.torture --minutes $(or $(MINUTES),5) --database $(or $(DATABASE),sqlite) --seed $(or $(SEED),1)
 
 bench: .venv/dev  ## what it can do next to what the transport can: CASES="stream unary", ROUNDS=3, ONLY=PATTERN, QUICK=1
-	$(BIN)/python -m benchmarks $(if $(CASES),--cases $(CASES)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	$(RUN) -m benchmarks $(if $(CASES),--cases $(CASES)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
 		$(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only '$(ONLY)') $(if $(QUICK),--quick)
 
 format: .venv/dev  ## code and protos as `check` wants them
@@ -47,7 +53,7 @@ release-contract: .venv/dev  ## from here on, `check` refuses changes that break
 	$(BIN)/buf build --exclude-source-info --output $(CONTRACT)
 
 clean:
-	rm -rf .venv
+	rm -rf .venv build
 
 .venv/cli: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

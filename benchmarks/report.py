@@ -15,6 +15,7 @@ from rich.table import Table
 
 from benchmarks.bench import Bench
 from benchmarks.figures import Figure
+from metering_service import IS_COMPILED
 
 RATIO_MIN = 150.0
 HEAD = ("what", "median", "", "spread", "ceiling", "ratio", "goal", "counts")
@@ -31,6 +32,7 @@ def machine() -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "grpcio": grpc.__version__,
+        "compiled": IS_COMPILED,
     }
 
 
@@ -52,7 +54,7 @@ def as_json(bench: Bench, problems: list[str]) -> Mapping[str, Any]:
 
 def as_table(bench: Bench) -> Table:
     """For people. Only the first column gives way where the terminal is narrow."""
-    table = Table(HEAD[0], title="Tallygate benchmarks")
+    table = Table(HEAD[0], title=f"Tallygate benchmarks{', compiled' if IS_COMPILED else ''}")
     rows = [_row(figure) for figure in bench.figures]
     for number, name in enumerate(HEAD[1:], start=1):
         width = max(cell_len(render(row[number]).plain) for row in [HEAD, *rows])

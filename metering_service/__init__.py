@@ -1,1 +1,6 @@
 """The metering service: takes token reports, answers allow or deny, records usage."""
+
+from metering_service import usecases
+
+IS_COMPILED = not str(usecases.__file__).endswith(".py")
+"""Whether decisions run as compiled code, as in a wheel that was built so."""

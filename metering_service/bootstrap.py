@@ -9,6 +9,7 @@ import grpc
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from metering_service import IS_COMPILED
 from metering_service.api.control_replicas import connect_to, is_reachable
 from metering_service.api.errors import translate
 from metering_service.api.metering_servicer import MeteringServicer
@@ -140,7 +141,7 @@ class _Program:
         """Raises NodeFenced, with all streams broken and nothing said on them since."""
         node = assembly.node
         address = self._listen = await server.start()
-        log.info("starting", address=address, node=node.name, epoch=node.epoch)
+        log.info("starting", address=address, node=node.name, epoch=node.epoch, compiled=IS_COMPILED)
         purge = Purge(SqlPurgeStore(self._engine), node.clock, node.settings)
         work = asyncio.create_task(
             together(
