@@ -5,9 +5,12 @@ import os
 
 import pytest
 
+from metering_service import IS_COMPILED
 from tests.simulation.mutants import FOUND, plant
 from tests.simulation.planting import MUTATIONS
 from tests.simulation.workers import run_each
+
+pytestmark = pytest.mark.skipif(IS_COMPILED, reason="bugs are planted in source, which compiled code does not look at")
 
 SEEDS: dict[str, int] = json.loads(FOUND.read_text())
 
