@@ -44,16 +44,6 @@ async def ask(node: Node, report: Report) -> Decision:
         raise Overloaded(
             "Too many reports wait at this node, so this one was not taken in: repeat it, here or elsewhere."
         )
-    try:
-        async with asyncio.timeout(WAIT_MAX_S):
-            return await _ask(node, report)
-    except TimeoutError as error:
-        raise StorageUnavailable(
-            "This report could not be recorded in time; repeat it: that changes nothing."
-        ) from error
-
-
-async def _ask(node: Node, report: Report) -> Decision:
     caller = _Caller()
     mark = Mark(caller.durable.set)
     mark.expect()
@@ -61,9 +51,8 @@ async def _ask(node: Node, report: Report) -> Decision:
     if not isinstance(answer, Parked):
         caller.answer(0, answer)
     mark.done()
-    await caller.answered.wait()
-    if report.phase in (Phase.PROGRESS, Phase.FINISH):
-        await caller.durable.wait()
+    if report.phase is not Phase.AUTHORIZE or not caller.answered.is_set():
+        await _wait(caller, report)
     decision = caller.decision
     if caller.with_receipt is not None:
         if decision is None:
@@ -72,3 +61,15 @@ async def _ask(node: Node, report: Report) -> Decision:
     service = node.services.get(report.service)
     version = service.config.version if service is not None and service.config is not None else 0
     return decision if decision is not None else Decision(report.request_id, config_version=version)
+
+
+async def _wait(caller: _Caller, report: Report) -> None:
+    try:
+        async with asyncio.timeout(WAIT_MAX_S):
+            await caller.answered.wait()
+            if report.phase in (Phase.PROGRESS, Phase.FINISH):
+                await caller.durable.wait()
+    except TimeoutError as error:
+        raise StorageUnavailable(
+            "This report could not be recorded in time; repeat it: that changes nothing."
+        ) from error
