@@ -1,7 +1,7 @@
 """Token counts by kind, and how reports of the same request merge."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 
 class Counts(NamedTuple):
@@ -50,37 +50,30 @@ class Counts(NamedTuple):
 ZERO = Counts()
 
 
-class Ranked(NamedTuple):
-    """What one report says of one class, in order of precedence: the greater of two is the one that holds.
+Ranked: TypeAlias = tuple[int, bool, int, tuple[int, ...]]
+"""What one report says of one class, in order of precedence: the greater of two is the one that holds.
 
-    First the class total (it never shrinks), then a finish before others, then the report's own total (servers learn
-    late which input was cached), then the kinds themselves, so that the order of arrival never matters.
-    """
-
-    class_tokens: int
-    finish: bool
-    report_tokens: int
-    kinds: tuple[int, ...]
-
-
-NO_INPUT = Ranked(0, finish=False, report_tokens=0, kinds=(0, 0, 0))
-NO_OUTPUT = Ranked(0, finish=False, report_tokens=0, kinds=(0, 0))
+First the class total (it never shrinks), then a finish before others, then the report's own total (servers learn late
+which input was cached), then the kinds themselves, so that the order of arrival never matters.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
     """The merged counts of a request. Merging is a maximum: commutative, associative, idempotent."""
 
-    input: Ranked = NO_INPUT
-    output: Ranked = NO_OUTPUT
+    input: Ranked = (0, False, 0, (0, 0, 0))
+    output: Ranked = (0, False, 0, (0, 0))
 
     @classmethod
     def of(cls, counts: Counts, *, finish: bool) -> "Tally":
         """What one report says."""
-        total = counts.total
+        new, cached, written, output, reasoning = counts
+        input_class, output_class = new + cached + written, output + reasoning
+        total = input_class + output_class
         return cls(
-            Ranked(counts.input_class, finish, total, (counts.input, counts.cached_input, counts.cache_write)),
-            Ranked(counts.output_class, finish, total, (counts.output, counts.reasoning)),
+            (input_class, finish, total, (new, cached, written)),
+            (output_class, finish, total, (output, reasoning)),
         )
 
     def merge(self, other: "Tally") -> "Tally":
@@ -90,4 +83,14 @@ class Tally:
     @property
     def counts(self) -> Counts:
         """The counts that hold."""
-        return Counts(*self.input.kinds, *self.output.kinds)
+        return Counts(*self.kinds)
+
+    @property
+    def kinds(self) -> tuple[int, ...]:
+        """The counts that hold, as they are said to others."""
+        return (*self.input[-1], *self.output[-1])
+
+    @property
+    def output_class(self) -> int:
+        """Tokens of the output class."""
+        return self.output[0]

@@ -159,8 +159,8 @@ class Request:
     def tally(self, tally: Tally) -> None:
         self._tally = tally
         self.fresh_output = NOTHING_FRESH
-        self.output_tokens = tally.output.class_tokens
-        self.known_input, self.known_cached_input, self.known_cache_write = tally.input.kinds
+        self.output_tokens = tally.output_class
+        self.known_input, self.known_cached_input, self.known_cache_write = tally.kinds[:3]
 
     @property
     def _fresh(self) -> tuple[int, int, int, int, int]:
@@ -172,7 +172,7 @@ class Request:
         """The kinds of `tally.counts`; sooner had, where only the fast road has grown them."""
         if self.fresh_output >= 0:
             return self._fresh
-        return (*self._tally.input.kinds, *self._tally.output.kinds)
+        return self._tally.kinds
 
     @property
     def counts(self) -> Counts:
