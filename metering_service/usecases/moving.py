@@ -95,7 +95,7 @@ def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[Req
         if before is not None and before.state is SettlementState.FINISHED and _took_rest(before, here, waiter.report):
             # Its server finished it there, without having heard of what goes on here.
             node.set_aside(service, here)
-            _remember(node, service, before, parts)
+            remember(node, service, before, parts)
             return
         if not is_elsewhere(waiter, here) or (last is not None and last.part in (here.part, here.predecessor_part)):
             here.earlier = settled_before(node, service, here, parts)
@@ -111,7 +111,7 @@ def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[Req
         # It runs: what was settled here is not the last of it.
         service.finished.pop(request_id, None)
     else:
-        _remember(node, service, last, parts)
+        remember(node, service, last, parts)
 
 
 def _took_rest(before: RequestRecord, here: Request, report: Report) -> bool:
@@ -131,6 +131,16 @@ def settled_before(
     begin = request.base_input_tokens, request.base_output_tokens
     known = _known(service, request.request_id) | {each.part.part: each.part for each in request.earlier}
     return _settled(node, [*earlier_parts(parts, before), before], parts, known, begin)
+
+
+def remember(node: Node, service: ServiceState, last: RequestRecord, parts: Sequence[RequestRecord]) -> Request:
+    """A request that is booked already, with the parts that lead to it, for repeats and revisions."""
+    known = _known(service, last.request_id)
+    request = _newest(node, last, known)
+    request.earlier = _settled(node, earlier_parts(parts, last), parts, known)
+    service.finished[last.request_id] = request
+    node.finished[(service.name, last.request_id)] = node.clock.monotonic_ns()
+    return request
 
 
 def _settled(
@@ -187,15 +197,6 @@ def _is_unfilled(part: RequestRecord, parts: Sequence[RequestRecord]) -> bool:
     input_tokens, output_tokens = end_of(part.part, parts)
     reached = part.counts.input_class >= input_tokens and part.counts.output_class >= output_tokens
     return part.state is SettlementState.OPEN and not reached
-
-
-def _remember(node: Node, service: ServiceState, last: RequestRecord, parts: Sequence[RequestRecord]) -> None:
-    """A request that is booked already, with the parts that lead to it, for repeats and revisions."""
-    known = _known(service, last.request_id)
-    request = _newest(node, last, known)
-    request.earlier = _settled(node, earlier_parts(parts, last), parts, known)
-    service.finished[last.request_id] = request
-    node.finished[(service.name, last.request_id)] = node.clock.monotonic_ns()
 
 
 def _end_of(last: RequestRecord, token: ResumeToken | None) -> Origin:
