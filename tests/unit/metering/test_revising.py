@@ -230,3 +230,32 @@ def test_a_finish_of_more_than_was_granted_ends_what_goes_on_elsewhere(
         each.close()
     fleet.run(seconds=100)
     assert booked(fleet) == max(counts.total, 100 + ceiling + beyond + 1)
+
+
+@pytest.mark.parametrize("restarts", ["c", "bc", "cb"])
+@pytest.mark.parametrize("beyond", [-5, 0, 4])
+def test_what_a_lost_node_had_heard_fills_a_part_that_timed_out_too_soon(
+    fleet: Fleet, restarts: str, beyond: int
+) -> None:
+    """Nobody says a finish any more: whoever settles the end of the line in its node's stead sees to the parts before.
+
+    What lay in the first one's grant has been given back, so it is overrun.
+    """
+    fleet.start("c")
+    grant, moved = unwritten_successor(fleet)
+    counts = Counts(100, output=grant.output_ceiling_tokens + beyond)
+    third = Client(fleet["c"])
+    third.say(report(PROGRESS, counts=counts, resume=moved.resume))
+    fleet.run(ms=400)
+    fleet.crash("c")
+    for node in restarts:
+        fleet.start(node)
+        fleet.run(seconds=40)
+    fleet.start("b")
+    fleet.run(seconds=100)
+    assert booked(fleet) == counts.total
+    first = min(
+        (record for record in fleet.database.requests.values() if record.request_id == "r1"),
+        key=lambda record: record.part,
+    )
+    assert first.receipt.overrun_tokens == first.receipt.usage.total - 102
