@@ -10,7 +10,18 @@ class NodeFenced(MeteringError):  # noqa: N818  # named for what happened
 
 
 class RevisedElsewhere(NodeFenced):
-    """Another node revised a request at the same moment. Nothing of the batch was written, so this epoch is over."""
+    """Another node revised a request at the same moment. Nothing of the batch was written, so this epoch is over.
+
+    `key` is the record's, `revision` the one that was expected, `found` the one on record; None where there is none.
+    """
+
+    def __init__(self, key: tuple[str, str, str], revision: int, found: int | None) -> None:
+        service, request_id, _ = key
+        is_found = "no longer on record" if found is None else f"of revision {found}"
+        super().__init__(
+            f"Request {request_id} of {service} is {is_found}, not {revision}: another node has revised it at the same"
+            f" moment."
+        )
 
 
 class StorageUnavailable(MeteringError):  # noqa: N818  # named for what happened

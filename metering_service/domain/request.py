@@ -216,12 +216,19 @@ class Request:
         self.authorised = True
 
     def fill_earlier(self) -> None:
-        """What this part knows of the whole request is the earlier ones' too, up to where each of them ends."""
+        """What this part knows of the whole request is the earlier ones' too, up to where each of them ends.
+
+        Where one of them has booked more than that, not knowing of this one, this one begins beyond it.
+        """
         for part, input_tokens, output_tokens in self.earlier:
             reached = up_to(self.tally.counts, input_tokens, output_tokens)
             merged = part.tally.merge(Tally.of(reached, finish=False))
             if merged.counts.total > part.tally.counts.total:
                 part.tally = merged
+            if self.is_open:
+                counts = part.tally.counts
+                self.base_input_tokens = max(self.base_input_tokens, counts.input_class)
+                self.base_output_tokens = max(self.base_output_tokens, counts.output_class)
 
     def reached_by(self, counts: Counts) -> "Request":
         """The last part of its line that these counts reach into; the first one, where they are of no part."""

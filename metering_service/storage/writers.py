@@ -177,11 +177,9 @@ async def _advances_on_postgresql(connection: AsyncConnection, node: str, epoch:
 
 
 def _check_revision(key: RequestKey, revision: int, row: Any) -> None:
-    if row is None or row[0] != revision:
-        found = "no longer on record" if row is None else f"of revision {row[0]}"
-        raise RevisedElsewhere(
-            f"Request {key[1]} of {key[0]} is {found}, not {revision}: another node has revised it at the same moment."
-        )
+    found = None if row is None else row[0]
+    if found != revision:
+        raise RevisedElsewhere(key, revision, found)
 
 
 def _was_written(row: Any, node: str, epoch: int, batch: CommitBatch) -> bool:

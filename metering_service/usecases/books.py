@@ -109,17 +109,10 @@ class Books:
 
     def settle(self, service: ServiceState, request: Request) -> None:
         """Book a request: payers, cost, aggregates, consumption. Again, with larger counts: the difference."""
-        before = request.receipt
+        before, receipt = request.receipt, receipt_for(request)
         first = request.settle_us is None
-        receipt = split(request.counts, request.held, request.price, debt_allowed=request.debt_allowed)
-        overrun_tokens = _overrun(request, before, receipt)
-        if not first:
-            # Money that was booked is not taken back by a late report: AdjustAccount is for that.
-            if request.key not in self._next.requests:
-                self._next.revised[request.service, request.request_id, request.part] = before.revision
-            cost_nanos = max(receipt.cost_nanos, before.cost_nanos)
-            receipt = receipt._replace(cost_nanos=cost_nanos, debt_nanos=receipt.debt_nanos + before.debt_nanos)
-        receipt = receipt._replace(overrun_tokens=overrun_tokens, revision=before.revision + 1)
+        if not first and request.key not in self._next.requests:
+            self._next.revised[request.service, request.request_id, request.part] = before.revision
         service.book(request, used(receipt))
         request.receipt = receipt
         request.held = held_by(receipt)
@@ -172,11 +165,14 @@ class Books:
         self._next.notes[record.service_uid, record.request_id, record.part] = record
         self.on_work()
 
-    def settle_left(self, record: RequestRecord, leases: Iterable[LeaseRecord]) -> None:
-        """Book what an earlier epoch left open, on the leases that it had."""
+    def settle_left(self, record: RequestRecord, before: Receipt, leases: Iterable[LeaseRecord]) -> None:
+        """Book what an earlier epoch left open, on the leases that it had; or what a receipt on record lacks."""
         self._next.requests[(record.service_uid, record.request_id, record.part)] = record
+        if before.revision:
+            self._next.revised[record.service, record.request_id, record.part] = before.revision
         key = AggregateKey(record.service, record.service_uid, self._minute_us(), record.credential, record.labels)
-        _add(self._next.aggregates.setdefault(key, AggregateDelta()), Receipt(), record.receipt, first=True)
+        cell = self._next.aggregates.setdefault(key, AggregateDelta())
+        _add(cell, before, record.receipt, first=not before.revision)
         for lease in leases:
             self._next.leases[lease.lease_id] = lease
         self.on_work()
@@ -334,6 +330,24 @@ class Books:
         return self._clock.now_us() // MINUTE_US * MINUTE_US
 
 
+def receipt_for(request: Request) -> Receipt:
+    """Who pays for what a request has to book now; where it was booked before, for larger counts, its next revision."""
+    before, held = request.receipt, request.held
+    receipt = split(request.counts, held, request.price, debt_allowed=request.debt_allowed)
+    if request.settle_us is None:
+        granted = request.granted_output_tokens
+        granted = held.output_ceiling_tokens if granted is None else granted
+        return receipt._replace(overrun_tokens=overrun(receipt.usage, held, granted), revision=before.revision + 1)
+    return receipt._replace(
+        # What was reported after the settlement is overrun, all of it.
+        overrun_tokens=before.overrun_tokens + max(0, receipt.usage.total - before.usage.total),
+        # Money that was booked is not taken back by a late report: AdjustAccount is for that.
+        cost_nanos=max(receipt.cost_nanos, before.cost_nanos),
+        debt_nanos=receipt.debt_nanos + before.debt_nanos,
+        revision=before.revision + 1,
+    )
+
+
 def _add(cell: AggregateDelta, before: Receipt, now: Receipt, *, first: bool) -> None:
     """What a receipt has more than the one before it."""
     cell.usage += now.usage - before.usage if before.revision else now.usage
@@ -345,11 +359,3 @@ def _add(cell: AggregateDelta, before: Receipt, now: Receipt, *, first: bool) ->
     cell.cost_nanos += now.cost_nanos - before.cost_nanos
     cell.debt_nanos += now.debt_nanos - before.debt_nanos
     cell.request_count += 1 if first else 0
-
-
-def _overrun(request: Request, before: Receipt, now: Receipt) -> int:
-    """What was reported after the settlement is overrun, all of it."""
-    if request.settle_us is not None:
-        return before.overrun_tokens + max(0, now.usage.total - before.usage.total)
-    granted = request.granted_output_tokens
-    return overrun(now.usage, request.held, request.held.output_ceiling_tokens if granted is None else granted)

@@ -95,7 +95,7 @@ def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[Req
         if before is not None and before.state is SettlementState.FINISHED and _took_rest(before, here, waiter.report):
             # Its server finished it there, without having heard of what goes on here.
             node.set_aside(service, here)
-            _remember(node, service, before, parts)
+            remember(node, service, before, parts)
             return
         if not is_elsewhere(waiter, here) or (last is not None and last.part in (here.part, here.predecessor_part)):
             here.earlier = settled_before(node, service, here, parts)
@@ -107,11 +107,11 @@ def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[Req
         return
     if last.state is SettlementState.OPEN and (here is None or here.part != last.part):
         waiter.origin = _end_of(last, token)
-        waiter.earlier = _settled(node, earlier_parts(parts, last), parts, _known(service, request_id))
+        waiter.earlier = settled_parts(node, earlier_parts(parts, last), parts, _known(service, request_id))
         # It runs: what was settled here is not the last of it.
         service.finished.pop(request_id, None)
     else:
-        _remember(node, service, last, parts)
+        remember(node, service, last, parts)
 
 
 def _took_rest(before: RequestRecord, here: Request, report: Report) -> bool:
@@ -130,17 +130,30 @@ def settled_before(
         return ()
     begin = request.base_input_tokens, request.base_output_tokens
     known = _known(service, request.request_id) | {each.part.part: each.part for each in request.earlier}
-    return _settled(node, [*earlier_parts(parts, before), before], parts, known, begin)
+    return settled_parts(node, [*earlier_parts(parts, before), before], parts, known, begin)
 
 
-def _settled(
+def remember(node: Node, service: ServiceState, last: RequestRecord, parts: Sequence[RequestRecord]) -> Request:
+    """A request that is booked already, with the parts that lead to it, for repeats and revisions."""
+    known = _known(service, last.request_id)
+    request = _newest(node, last, known)
+    request.earlier = settled_parts(node, earlier_parts(parts, last), parts, known)
+    service.finished[last.request_id] = request
+    node.finished[(service.name, last.request_id)] = node.clock.monotonic_ns()
+    return request
+
+
+def settled_parts(
     node: Node,
     line: Sequence[RequestRecord],
     parts: Sequence[RequestRecord],
     known: Mapping[str, Request],
     begin: tuple[int, int] | None = None,
 ) -> tuple[Earlier, ...]:
-    """`begin`: where that begins which goes on from the last one of the line, if it is not on record."""
+    """Those of a line that are settled: as they are `known` here, or as they are on record.
+
+    `begin`: where that begins which goes on from the last one of the line, if it is not on record.
+    """
     return tuple(
         Earlier(_newest(node, record, known), *end_of(record.part, parts, begin if record is line[-1] else None))
         for record in line
@@ -187,15 +200,6 @@ def _is_unfilled(part: RequestRecord, parts: Sequence[RequestRecord]) -> bool:
     input_tokens, output_tokens = end_of(part.part, parts)
     reached = part.counts.input_class >= input_tokens and part.counts.output_class >= output_tokens
     return part.state is SettlementState.OPEN and not reached
-
-
-def _remember(node: Node, service: ServiceState, last: RequestRecord, parts: Sequence[RequestRecord]) -> None:
-    """A request that is booked already, with the parts that lead to it, for repeats and revisions."""
-    known = _known(service, last.request_id)
-    request = _newest(node, last, known)
-    request.earlier = _settled(node, earlier_parts(parts, last), parts, known)
-    service.finished[last.request_id] = request
-    node.finished[(service.name, last.request_id)] = node.clock.monotonic_ns()
 
 
 def _end_of(last: RequestRecord, token: ResumeToken | None) -> Origin:

@@ -76,7 +76,8 @@ class Node:
         self.waiting: dict[str, ServiceState] = {}
         self.waiting_count = 0
         self.silent: dict[Request, ServiceState] = {}
-        """Open requests that no stream speaks of, also those that went on elsewhere and came back as a later part."""
+        """Open requests that no stream speaks of, also those that went on elsewhere and came back as a later part; and
+        those that timed out, for another resume window."""
         self.finished: OrderedDict[tuple[str, str], int] = OrderedDict()
         self.leases_valid_until_ns = 0
         self.control_answers = False

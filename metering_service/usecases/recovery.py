@@ -9,7 +9,7 @@ put back to an older copy. What was set aside for it has been given back, so all
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
@@ -17,11 +17,13 @@ from hashlib import sha256
 import structlog
 
 from metering_service.domain.errors import StorageUnavailable
-from metering_service.domain.lineage import final_tally
-from metering_service.domain.records import BudgetKind, HeldUnits, LeaseRecord, Receipt, RequestRecord, SettlementState
-from metering_service.domain.request import revive
-from metering_service.domain.settlement import held_by, overrun, split, used
+from metering_service.domain.lineage import earlier_parts, final_tally, later_parts
+from metering_service.domain.records import BudgetKind, HeldUnits, LeaseRecord, RequestRecord, SettlementState
+from metering_service.domain.request import Request, revive
+from metering_service.domain.settlement import held_by, used
+from metering_service.usecases.books import receipt_for
 from metering_service.usecases.lease_keeper import LeaseKeeper
+from metering_service.usecases.moving import settled_parts
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import Recorder
 
@@ -99,41 +101,48 @@ class Recovery:
         return self._shares.setdefault((record.service_uid, record.epoch), _Share())
 
     def _settle(self, record: RequestRecord, parts: list[RequestRecord], leases: dict[str, LeaseRecord]) -> bool:
-        """Book one request, if it is known how far it got. What its leases paid is added to their consumption."""
-        clock = self._node.clock
-        request = revive(record, clock.monotonic_ns())
+        """Book one request, if it is known how far it got. What its leases paid is added to their consumption.
+
+        Where nothing goes on from it, nobody else will fill what parts before it had settled too soon.
+        """
+        request = revive(record, self._node.clock.monotonic_ns())
         tally = final_tally(request.tally, record.part, parts)
         if tally is None:
             return False
         request.tally = tally
-        held = HeldUnits() if self._is_late(record) else record.held
-        receipt = split(request.counts, held, request.price, debt_allowed=record.debt_allowed)
-        receipt = receipt._replace(overrun_tokens=overrun(receipt.usage, held, held.output_ceiling_tokens), revision=1)
-        settled = record._replace(
-            counts=tally.counts,
-            state=SettlementState.TIMED_OUT,
-            receipt=receipt,
-            held=held_by(receipt),
-            settle_us=clock.now_us(),
-        )
-        self._node.books.settle_left(settled, list(_consume(record, receipt, leases)))
+        request.earlier = settled_parts(self._node, earlier_parts(parts, record), parts, known={})
+        request.fill_earlier()
+        if self._is_late(record):
+            request.held = HeldUnits()
+        self._book(request, record, leases)
+        for part, _, _ in request.earlier if not later_parts(parts, record.part) else ():
+            if part.counts.total > part.receipt.usage.total:
+                self._book(part, record, leases)
         return True
+
+    def _book(self, request: Request, lost: RequestRecord, leases: dict[str, LeaseRecord]) -> None:
+        """Book a part on the leases of the lost one."""
+        before, receipt = request.receipt, receipt_for(request)
+        units = [now - was for now, was in zip(used(receipt), request.booked, strict=True)]
+        request.receipt, request.held = receipt, held_by(receipt)
+        request.settle_us = self._node.clock.now_us()
+        if request.is_open:
+            request.state = SettlementState.TIMED_OUT
+        settled = request.record(lost.node, lost.epoch)
+        self._node.books.settle_left(settled, before, list(_consume(lost, units, leases)))
 
     def _is_late(self, record: RequestRecord) -> bool:
         """Whether the leases that were to pay for it are closed already."""
         return self._is_over or record.epoch < self._keeper.closed_below_epoch
 
 
-def _consume(record: RequestRecord, receipt: Receipt, leases: dict[str, LeaseRecord]) -> Iterator[LeaseRecord]:
-    """The leases that paid, with what they paid added, in place."""
-    for kind, units in zip(
-        (BudgetKind.RESERVATION_INPUT, BudgetKind.RESERVATION_OUTPUT, BudgetKind.TRIAL, BudgetKind.MONEY),
-        used(receipt),
-        strict=True,
-    ):
-        if units:
+def _consume(record: RequestRecord, units: Iterable[int], leases: dict[str, LeaseRecord]) -> Iterator[LeaseRecord]:
+    """The leases that paid so many units of each budget, with these added, in place."""
+    kinds = (BudgetKind.RESERVATION_INPUT, BudgetKind.RESERVATION_OUTPUT, BudgetKind.TRIAL, BudgetKind.MONEY)
+    for kind, paid_units in zip(kinds, units, strict=True):
+        if paid_units:
             lease = _lease_for(record, kind, leases)
-            lease = replace(lease, consumed_units=lease.consumed_units + units)
+            lease = replace(lease, consumed_units=lease.consumed_units + paid_units)
             leases[lease.lease_id] = lease
             yield lease
 

@@ -1,15 +1,16 @@
 """The end of a request: finished by its server, or timed out."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from metering_service.domain.decision import Decision, deny
 from metering_service.domain.funding import extend
-from metering_service.domain.lineage import final_tally
+from metering_service.domain.lineage import final_tally, last_part
 from metering_service.domain.outage import tokens_of
 from metering_service.domain.records import RequestRecord, SettlementState
 from metering_service.domain.report import Phase
 from metering_service.domain.request import EVERY_REPORT, Request
-from metering_service.usecases.moving import settled_before
+from metering_service.usecases.moving import remember, settled_before
 from metering_service.usecases.node import Node
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.waiting import PARKED, Answer, Waiter
@@ -66,16 +67,23 @@ def time_out(node: Node, service: ServiceState, request: Request, parts: Sequenc
     """
     if not _is_overdue(node, request):
         return
+    if not request.is_open:
+        _look_again(node, service, request, parts)
+        return
     if not _learn_end(request, parts):
-        request.last_heard_ns = node.clock.monotonic_ns()
+        _wait(node, service, request)
         return
     request.earlier = settled_before(node, service, request, parts)
     # Payers of an overrun are asked first, as long as control answers: this request is looked at again before long.
-    _book(node, service, request, SettlementState.TIMED_OUT, may_wait=node.control_answers)
+    if _book(node, service, request, SettlementState.TIMED_OUT, may_wait=node.control_answers):
+        node.books.when_durable(request, partial(_wait, node, service, request))
 
 
 def look_for_silent(node: Node) -> None:
-    """Find requests that nobody spoke of within the resume window, and settle them once it is known who went on."""
+    """Find requests that nobody spoke of within the resume window, and settle them once it is known who went on.
+
+    A window later they are looked at once more.
+    """
     for request, service in list(node.silent.items()):
         if _is_overdue(node, request):
             node.errands.look_for_successor(service, request)
@@ -121,6 +129,27 @@ def _learn_end(request: Request, parts: Sequence[RequestRecord]) -> bool:
         return False
     request.tally = tally
     return True
+
+
+def _wait(node: Node, service: ServiceState, request: Request) -> None:
+    """Look at a request again when another window is over."""
+    request.last_heard_ns = node.clock.monotonic_ns()
+    node.silent[request] = service
+
+
+def _look_again(node: Node, service: ServiceState, request: Request, parts: Sequence[RequestRecord]) -> None:
+    """A part timed out: another node may have gone on with it at that moment, and neither saw what the other wrote.
+
+    Both records are in the database by now. Where the other part has ended, and did not fill this one, that is done
+    here; one that runs will see this one when it ends.
+    """
+    last = last_part(parts, request.part)
+    is_known = node.services.get(service.name) is service and request.request_id not in service.open
+    if is_known and last is not None and last.part != request.part and last.state is not SettlementState.OPEN:
+        whole = remember(node, service, last, parts)
+        if not _book(node, service, whole, SettlementState.TIMED_OUT, may_wait=node.control_answers):
+            return
+    node.silent.pop(request, None)
 
 
 def _is_overdue(node: Node, request: Request) -> bool:

@@ -75,8 +75,11 @@ class MemoryRecorder:
             return None
         if self.nodes.get(node) != (epoch, batch.commit_no - 1):
             raise NodeFenced(f"Node {node} is not at commit {batch.commit_no - 1} of epoch {epoch}.")
-        if any(self.requests[request].receipt.revision != revision for request, revision in batch.revised):
-            raise RevisedElsewhere("Another node has revised it.")
+        for revised, revision in batch.revised:
+            record = self.requests.get(revised)
+            found = record.receipt.revision if record is not None else None
+            if found != revision:
+                raise RevisedElsewhere(revised, revision, found)
         self.nodes[node] = (epoch, batch.commit_no)
         self.closed_below[node] = max(self.closed_below[node], batch.closed_below_epoch)
         kept = self._put_requests(batch)

@@ -3,10 +3,11 @@
 import itertools
 from dataclasses import replace
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metering_service.domain.errors import NodeFenced
+from metering_service.domain.errors import NodeFenced, RevisedElsewhere
 from metering_service.domain.records import CommitBatch, LeaseRecord, RequestRecord
 from metering_service.storage import SqlRecorder, SqlUsageReader
 from metering_service.usecases.ports import Recorder
@@ -100,3 +101,13 @@ async def test_memory_and_disk_agree(
     outputs = {(row.start_us - NOON_US) // MINUTE_US: row.totals.usage.output for row in by_minute}
     for cell, delta in memory.aggregates.items():
         assert outputs[(cell.minute_us - NOON_US) // MINUTE_US] == delta.usage.output
+
+
+async def test_a_revision_of_nothing_is_refused_with_the_same_words(recorder: SqlRecorder) -> None:
+    """Its record was deleted meanwhile, or the database is an older copy."""
+    revised = replace(batch(1, settled_request("r1")), revised=((("accounts/acme/services/chat", "r1", "p1"), 1),))
+    both: tuple[Recorder, ...] = (recorder, MemoryRecorder())
+    for each in both:
+        epoch = await each.register_node(NODES[0])
+        with pytest.raises(RevisedElsewhere, match="r1 of accounts/acme/services/chat is no longer on record, not 1:"):
+            await each.commit(NODES[0], epoch, revised)

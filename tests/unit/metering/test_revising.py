@@ -205,3 +205,57 @@ def test_a_part_that_timed_out_before_it_could_know_of_the_next_one_is_filled(fl
     fleet.start("b")
     fleet.run(seconds=100)
     assert booked(fleet) == counts.total
+
+
+@pytest.mark.parametrize("beyond", [1, 10, 30])
+@pytest.mark.parametrize("repeats", [(), ("a",), ("b",), ("c", "b")])
+def test_a_finish_of_more_than_was_granted_ends_what_goes_on_elsewhere(
+    fleet: Fleet, beyond: int, repeats: tuple[str, ...]
+) -> None:
+    """A caller without tokens, behind a balancer: what its first node has booked the others do not book again."""
+    fleet.start("c")
+    first = Client(fleet["a"])
+    ceiling = granted(first.say(report(AUTHORIZE, counts=Counts(100)))).output_ceiling_tokens
+    fleet["a"].commit()
+    others = Client(fleet["b"]), Client(fleet["c"])
+    for output, other in enumerate(others, ceiling + beyond):
+        other.say(report(PROGRESS, counts=Counts(100, output=output)))
+        fleet.run(ms=400)
+    counts = Counts(100, output=ceiling + 20)
+    first.say(report(FINISH, counts=counts))
+    for node in repeats:
+        fleet.run(ms=400)
+        Client(fleet[node]).say(report(FINISH, counts=counts))
+    for each in (first, *others):
+        each.close()
+    fleet.run(seconds=100)
+    assert booked(fleet) == max(counts.total, 100 + ceiling + beyond + 1)
+
+
+@pytest.mark.parametrize("restarts", ["c", "bc", "cb"])
+@pytest.mark.parametrize("beyond", [-5, 0, 4])
+def test_what_a_lost_node_had_heard_fills_a_part_that_timed_out_too_soon(
+    fleet: Fleet, restarts: str, beyond: int
+) -> None:
+    """Nobody says a finish any more: whoever settles the end of the line in its node's stead sees to the parts before.
+
+    What lay in the first one's grant has been given back, so it is overrun.
+    """
+    fleet.start("c")
+    grant, moved = unwritten_successor(fleet)
+    counts = Counts(100, output=grant.output_ceiling_tokens + beyond)
+    third = Client(fleet["c"])
+    third.say(report(PROGRESS, counts=counts, resume=moved.resume))
+    fleet.run(ms=400)
+    fleet.crash("c")
+    for node in restarts:
+        fleet.start(node)
+        fleet.run(seconds=40)
+    fleet.start("b")
+    fleet.run(seconds=100)
+    assert booked(fleet) == counts.total
+    first = min(
+        (record for record in fleet.database.requests.values() if record.request_id == "r1"),
+        key=lambda record: record.part,
+    )
+    assert first.receipt.overrun_tokens == first.receipt.usage.total - 102

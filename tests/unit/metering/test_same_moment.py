@@ -1,0 +1,62 @@
+"""Two nodes act on one request within one commit's time, and neither sees what the other does."""
+
+import pytest
+
+from metering_service.domain.counts import Counts
+from metering_service.domain.report import Phase
+from metering_service.usecases.settle import look_for_silent
+from tests.metering.moves import booked, granted, two_nodes
+from tests.metering.rig import Client, Fleet, report
+
+AUTHORIZE, PROGRESS, FINISH = Phase.AUTHORIZE, Phase.PROGRESS, Phase.FINISH
+
+
+@pytest.fixture
+def fleet() -> Fleet:
+    """Two nodes, and a service with plenty of money at a nano a token."""
+    return two_nodes()
+
+
+def silent_until_now(fleet: Fleet) -> bytes:
+    """A request of node a whose resume window ends at this moment, with two tokens reported; the token of its grant."""
+    client = Client(fleet["a"])
+    grant = granted(client.say(report(AUTHORIZE, counts=Counts(100))))
+    client.say(report(PROGRESS, counts=Counts(100, output=2)))
+    client.close()
+    fleet.run(seconds=29, ms=740)
+    fleet.clock.advance(us=400_000)
+    return grant.resume
+
+
+@pytest.mark.parametrize("phases", [(FINISH,), (AUTHORIZE, FINISH), (PROGRESS, FINISH)])
+def test_a_part_that_times_out_while_another_node_goes_on_is_filled(fleet: Fleet, phases: tuple[Phase, ...]) -> None:
+    """Its node found no other part, the other node found it open."""
+    resume = silent_until_now(fleet)
+    second = Client(fleet["b"])
+    for phase in phases:
+        second.say(report(phase, counts=Counts(100, output=50), resume=resume))
+    fleet.run(seconds=40)
+    assert booked(fleet) == 150
+
+
+@pytest.mark.parametrize("finishes", [True, False])
+@pytest.mark.parametrize("ends_at_once", [True, False])
+def test_a_part_whose_settlement_is_committed_late_is_filled(
+    fleet: Fleet, *, finishes: bool, ends_at_once: bool
+) -> None:
+    """Meanwhile the other node has written its own part, and has looked what there is before it."""
+    resume = silent_until_now(fleet)
+    a, b = fleet["a"], fleet["b"]
+    look_for_silent(a.node)
+    a.look()
+    second = Client(b)
+    second.say(report(PROGRESS, counts=Counts(100, output=3), resume=resume))
+    b.commit()
+    if ends_at_once:
+        second.say(report(FINISH if finishes else PROGRESS, counts=Counts(100, output=200)))
+    a.commit()
+    fleet.run(seconds=50)
+    second.say(report(FINISH if finishes else PROGRESS, counts=Counts(100, output=200)))
+    second.close()
+    fleet.run(seconds=70)
+    assert booked(fleet) == 300
