@@ -67,7 +67,7 @@ async def _recover(world: "World") -> None:
     """People take their time, and repeat what fails."""
     await asyncio.sleep(world.chance.uniform(0.0, 8.0))
     party = Party("recovery")
-    recorder = SqlRecorder(world.metering.engine, world.new_id, world.metering.writer())
+    recorder = SqlRecorder(world.metering.engine, world.new_id, world.metering.writer)
     store: Any = MeteringDatabase(SqlRecoveryStore(world.metering.engine, recorder), world.metering_disk, party)
     metering = RecoveryServicer(store, world.new_id)
     stubs = Stubs(
