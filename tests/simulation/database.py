@@ -11,7 +11,7 @@ from typing import Any, Self
 from sqlalchemy import Connection, Dialect, Engine, StaticPool, create_engine, make_url
 
 from metering_service.domain.records import CommitBatch
-from metering_service.storage.writers import Names, SqliteWriter
+from metering_service.storage.writers import KeptClaims, Names, SqliteWriter
 from tallygate._server import database as product
 
 URL = "sqlite://"
@@ -139,10 +139,11 @@ class InlineWriter(SqliteWriter):
         super().__init__(lambda: database.raw)
         self._database = database
 
-    async def write(self, node: str, epoch: int, batch: CommitBatch, names: Names) -> None:
+    async def write(self, node: str, epoch: int, batch: CommitBatch, names: Names) -> KeptClaims:
         """See `Writer`."""
-        self.write_now(node, epoch, batch, names)
+        kept = self.write_now(node, epoch, batch, names)
         self._database.on_commit()
+        return kept
 
     def _let_go(self) -> None:
         """The database lives as long as the simulation."""
