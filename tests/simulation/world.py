@@ -20,7 +20,7 @@ from tests.simulation.ports import Disk
 from tests.simulation.processes import ControlProcess, MeteringProcess
 from tests.simulation.servers import InferenceServer, Job
 
-TROUBLE_S = (30.0, 100.0)
+TROUBLE_S = (80.0, 130.0)
 """For so long things go wrong: at least, at most."""
 HEAL_S = 220.0
 """Longer than every window of the product: by then all that was left behind is settled; most often it is sooner."""
