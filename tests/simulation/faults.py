@@ -1,6 +1,7 @@
 """What goes wrong, and how it is healed. A new fault: a function here, a line in FAULTS; or a rate in RATES."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -32,14 +33,17 @@ def rates(chance: Chance) -> dict[str, float]:
 async def strike(world: "World") -> None:
     """One after the other, and sometimes several at once."""
     running: set[asyncio.Task[None]] = set()
-    names = [*FAULTS, *[RESTORED] * 3, *[CUT_OFF] * 2]
+    first = deque(LONG)
+    names = [name for name in FAULTS for _ in range(SHARES.get(name, 1))]
     try:
         while True:
-            await asyncio.sleep(world.chance.uniform(0.3, 3.0))
+            await asyncio.sleep(world.chance.uniform(0.1, 0.7))
             fault = world.chance.pick(names)
-            if fault in (RESTORED, CUT_OFF) and (world.restoring or world.is_cut_off):
-                continue
-            if world.is_cut_off and fault in SPARES_NODES:
+            if fault in LONG:
+                if world.restoring or world.is_cut_off:
+                    continue
+                fault = first.popleft() if first else world.chance.pick(LONG)
+            if fault in SPARES_NODES and (world.is_cut_off or (world.restoring and not world.chance.once_in(60))):
                 continue
             world.chance.note(fault)
             world.note(f"fault: {fault}")
@@ -52,13 +56,20 @@ async def strike(world: "World") -> None:
 
 
 RESTORED = "database restored"
-"""Until people have recovered, nobody serves: so one at a time, and drawn more often than others."""
+"""Until people have recovered, nobody serves: so one at a time."""
 CUT_OFF = "control isolated"
 """The same: and a node that has not had a lease since a recovery would not go on."""
+LONG = (CUT_OFF, RESTORED)
+"""First one and then the other, as either could take all the time; then whichever is drawn."""
 SPARES_NODES = frozenset(
     {"node crash", "node and server crash", "node leaves", "node paused", "database outage", "disk full"}
 )
-"""These do not strike meanwhile: who goes on without control has leases from before, and commits."""
+"""These do not strike meanwhile: who goes on without control has leases from before, and commits.
+
+And hardly ever until people have recovered, as each makes them wait for a resume window more.
+"""
+SHARES = dict.fromkeys(SPARES_NODES, 12) | dict.fromkeys(LONG, 10)
+"""Who must wait for others is drawn more often, so that each of all faults strikes more than once a seed."""
 
 
 def heal(world: "World") -> None:
@@ -194,7 +205,7 @@ async def _isolate_all(world: "World") -> None:
     try:
         while not world.may_go_on():  # noqa: ASYNC110  # nobody tells
             await asyncio.sleep(0.5)
-        await _cut_off(world, list(world.nodes), world.chance.pick((35.0, 50.0)))
+        await _cut_off(world, list(world.nodes), world.chance.pick((26.0, 34.0)))
     finally:
         world.is_cut_off = False
 

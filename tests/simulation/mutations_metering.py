@@ -1,21 +1,14 @@
-"""Bugs planted in the metering service."""
+"""Bugs planted in how the metering service decides and books."""
 
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from sqlalchemy import or_
-
-from metering_service.domain import counts, counts_page, lineage, pool, price, request, settlement
-from metering_service.domain.errors import NodeFenced, StorageUnavailable
+from metering_service.domain import counts, lineage, pool, price, request, settlement
 from metering_service.domain.records import HeldUnits, Receipt, SettlementState
-from metering_service.storage import recorder, rows, statements, writers
-from metering_service.storage.schema import leases
 from metering_service.usecases import (
     admission,
     books,
-    group_commit,
     node,
     parking,
     recovery,
@@ -25,47 +18,6 @@ from metering_service.usecases import (
 )
 from metering_service.usecases.service_state import ServiceState
 from tests.simulation.planting import mutation
-
-
-@mutation
-def no_fence() -> AbstractContextManager[Any]:
-    """A commit is written although another epoch has taken over."""
-
-    def advances(connection: Any, name: str, _epoch: int, batch: Any) -> bool:
-        connection.execute("UPDATE nodes SET commit_no = ? WHERE node = ?", (batch.commit_no, name))
-        return True
-
-    return patch.object(writers, "_advances", advances)
-
-
-@mutation
-def commit_applied_twice() -> AbstractContextManager[Any]:
-    """A commit whose outcome was unknown is written again, though it had succeeded."""
-
-    def advances(connection: Any, name: str, epoch: int, batch: Any) -> bool:
-        mine = (batch.commit_no, name, epoch)
-        if connection.execute("UPDATE nodes SET commit_no = ? WHERE node = ? AND epoch = ?", mine).rowcount == 0:
-            raise NodeFenced("fenced")
-        return True
-
-    return patch.object(writers, "_advances", advances)
-
-
-@mutation
-def consumption_added() -> AbstractContextManager[Any]:
-    """What was consumed on a lease is added to what is on record, not raised to it."""
-
-    def raise_leases(statement: Any) -> Any:
-        new = statement.excluded
-        return statement.on_conflict_do_update(
-            index_elements=list(leases.primary_key),
-            set_={
-                "consumed_units": leases.c.consumed_units + new.consumed_units,
-                "closed": or_(leases.c.closed, new.closed),
-            },
-        )
-
-    return patch.object(statements, "_raise_leases", raise_leases)
 
 
 @mutation
@@ -79,31 +31,6 @@ def leases_closed_before_requests() -> AbstractContextManager[Any]:
             self._keeper.inherit(share.leases.values())
 
     return patch.object(recovery.Recovery, "look", look)
-
-
-@mutation
-def durable_before_commit() -> AbstractContextManager[Any]:
-    """A report is called durable as soon as its commit is asked for."""
-    real = books.Books.checkpoint
-
-    def checkpoint(self: Any, its: Any, when_done: Any = None) -> None:
-        real(self, its)
-        if when_done is not None:
-            when_done()
-
-    return patch.multiple(books.Books, checkpoint=checkpoint, when_checkpointed=lambda _self, _callback: False)
-
-
-@mutation
-def fast_counts_not_checkpointed() -> AbstractContextManager[Any]:
-    """Progress that takes the fast road is called durable, but left out of the checkpoint."""
-    return patch.object(books.Books, "note_counts", lambda _self, _its: None)
-
-
-@mutation
-def receipt_before_commit() -> AbstractContextManager[Any]:
-    """A finish is called durable as soon as it is booked in memory."""
-    return patch.object(books.Books, "when_durable", lambda _self, _request, callback: callback())
 
 
 @mutation
@@ -201,18 +128,6 @@ def returned_twice() -> AbstractContextManager[Any]:
 
 
 @mutation
-def consumption_told_before_commit() -> AbstractContextManager[Any]:
-    """Control hears of consumption that is not in the metering database yet."""
-    real = pool.Pool.statement
-
-    def statement(self: Any, now_ns: int, *, idle: bool) -> Any:
-        said = real(self, now_ns, idle=idle)
-        return said if said is None else replace(said, consumed_units=self.booked)
-
-    return patch.object(pool.Pool, "statement", statement)
-
-
-@mutation
 def counts_summed() -> AbstractContextManager[Any]:
     """Cumulative counts are added up."""
 
@@ -280,42 +195,6 @@ def rounded_by_kind() -> AbstractContextManager[Any]:
 
 
 @mutation
-def checkpoints_without_counts() -> AbstractContextManager[Any]:
-    """What is checkpointed of a running request is that it runs, not what it used."""
-    real = request.Request.record
-
-    def record(self: Any, *where: Any) -> Any:
-        made = real(self, *where)
-        return made._replace(counts=counts.ZERO) if self.is_open else made
-
-    return patch.multiple(request.Request, record=record, latest=property(lambda _self: (0, 0, 0, 0, 0)))
-
-
-@mutation
-def commits_give_up() -> AbstractContextManager[Any]:
-    """A commit that fails is dropped, and its reports are called durable."""
-    real = group_commit.GroupCommitter._commit
-
-    async def commit(self: Any, **what: Any) -> bool:
-        storage = self._storage
-
-        class Once:
-            async def commit(self, *args: Any) -> None:
-                try:
-                    await storage.commit(*args)
-                except StorageUnavailable:
-                    return
-
-        self._storage = Once()
-        try:
-            return await real(self, **what)
-        finally:
-            self._storage = storage
-
-    return patch.object(group_commit.GroupCommitter, "_commit", commit)
-
-
-@mutation
 def offer_of_what_is_held() -> AbstractContextManager[Any]:
     """A request may take what another one holds."""
     real = pool.Pool.offer
@@ -350,28 +229,3 @@ def receipt_without_hold() -> AbstractContextManager[Any]:
 def parts_share_a_name() -> AbstractContextManager[Any]:
     """All parts of a node are called the same."""
     return patch.object(node.Node, "new_part", lambda self: f"{self.name}.part")
-
-
-@mutation
-def place_not_checked() -> AbstractContextManager[Any]:
-    """Counts on a page are taken for those of whoever has the slot now."""
-
-    def counts_at(data: Any, place: Any) -> Any:
-        if data is None or place is None:
-            return None
-        _, *kinds = counts_page._ENTRY.unpack_from(data, (place & counts_page._INDEX_MASK) * counts_page._ENTRY.size)
-        return counts.Counts(*kinds)
-
-    return patch.object(rows, "counts_at", counts_at)
-
-
-@mutation
-def closed_leases_forgotten() -> AbstractContextManager[Any]:
-    """A node's next epoch does not know which leases control had closed, until control says so again."""
-    real = recorder.SqlRecorder.registration
-
-    async def registration(self: Any, name: str) -> Any:
-        found = await real(self, name)
-        return found if found is None else replace(found, closed_below_epoch=0)
-
-    return patch.object(recorder.SqlRecorder, "registration", registration)

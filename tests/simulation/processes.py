@@ -81,7 +81,7 @@ class MeteringProcess:
 
     async def _main(self) -> None:
         world = self.world
-        recorder = SqlRecorder(world.metering.engine, world.new_id, world.metering.writer())
+        recorder = SqlRecorder(world.metering.engine, world.new_id, world.metering.writer)
         storage = MeteringDatabase(recorder, world.metering_disk, self.party)
         common: Any = {"clock": self.clock, "new_id": world.new_id, "settings": NodeSettings()}
         try:

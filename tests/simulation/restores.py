@@ -17,7 +17,8 @@ from tests.simulation.ports import MeteringDatabase
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-SINCE_S = (2.0, 10.0, 20.0)
+SINCE_S = (2.0, 5.0, 12.0)
+RESERVES_S = 5.0
 
 
 async def restore(world: "World") -> None:
@@ -67,7 +68,7 @@ async def _recover(world: "World") -> None:
     """People take their time, and repeat what fails."""
     await asyncio.sleep(world.chance.uniform(0.0, 8.0))
     party = Party("recovery")
-    recorder = SqlRecorder(world.metering.engine, world.new_id, world.metering.writer())
+    recorder = SqlRecorder(world.metering.engine, world.new_id, world.metering.writer)
     store: Any = MeteringDatabase(SqlRecoveryStore(world.metering.engine, recorder), world.metering_disk, party)
     metering = RecoveryServicer(store, world.new_id)
     stubs = Stubs(
@@ -81,6 +82,8 @@ async def _recover(world: "World") -> None:
     world.note(f"recovered: {sorted(done.booked.items())}")
     world.unbooked.update(done.unknown_lease_ids)
     world.restoring = False
+    # Only now nodes take what they keep in reserve; until they have, the books would seem to be at rest.
+    await asyncio.sleep(RESERVES_S)
 
 
 def _control(world: "World") -> Any:

@@ -59,8 +59,11 @@ def _silence() -> Iterator[None]:
 def _no_garbage_collection() -> Iterator[None]:
     """What is collected, and when, depends on what ran before; and it costs time."""
     gc.disable()
+    # What was there before is not looked at again after each seed.
+    gc.freeze()
     try:
         yield
     finally:
         gc.enable()
         gc.collect()
+        gc.unfreeze()

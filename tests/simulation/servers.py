@@ -134,7 +134,8 @@ class InferenceServer:
             job.output_tokens = job.target_tokens
         job.finished = True
         self._say(job, FINISH)
-        if not job.asks and self.world.chance.once_in(2):
+        # Both nodes book it at the same moment, or both revise what one booked when it had timed out.
+        if job.silent or (not job.asks and self.world.chance.once_in(2)):
             await self._say_elsewhere(job)
 
     async def _say_elsewhere(self, job: Job) -> None:
