@@ -1,10 +1,12 @@
 """Two nodes act on one request within one commit's time, and neither sees what the other does."""
 
+from dataclasses import replace
+
 import pytest
 
 from metering_service.domain.counts import Counts
 from metering_service.domain.report import Phase
-from metering_service.usecases.settle import look_for_silent
+from metering_service.usecases.settle import forget_finished, look_for_silent
 from tests.metering.moves import booked, granted, two_nodes
 from tests.metering.rig import Client, Fleet, report
 
@@ -60,3 +62,20 @@ def test_a_part_whose_settlement_is_committed_late_is_filled(
     second.close()
     fleet.run(seconds=70)
     assert booked(fleet) == 300
+
+
+def test_a_second_look_does_not_hide_a_request_that_was_begun_anew(fleet: Fleet) -> None:
+    """The id was used again, after it was forgotten here; what repeats its finish is a repeat."""
+    resume = silent_until_now(fleet)
+    a, b = fleet["a"], fleet["b"]
+    Client(b).say(report(FINISH, counts=Counts(100, output=50), resume=resume))
+    fleet.run(seconds=1)
+    a.node.settings = replace(a.node.settings, finished_kept_max=0)
+    forget_finished(a.node)
+    a.node.settings = fleet.settings
+    anew = Client(a)
+    anew.say(report(AUTHORIZE, counts=Counts(10)))
+    for _ in range(2):
+        anew.say(report(FINISH, counts=Counts(10, output=200)))
+        fleet.run(seconds=40)
+    assert booked(fleet) == 150 + 210
