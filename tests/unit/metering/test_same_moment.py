@@ -8,7 +8,7 @@ from metering_service.domain.counts import Counts
 from metering_service.domain.report import Phase
 from metering_service.usecases.settle import forget_finished, look_for_silent
 from tests.metering.moves import booked, granted, two_nodes
-from tests.metering.rig import Client, Fleet, report
+from tests.metering.rig import Client, Fleet, Rig, now, report
 
 AUTHORIZE, PROGRESS, FINISH = Phase.AUTHORIZE, Phase.PROGRESS, Phase.FINISH
 
@@ -64,6 +64,32 @@ def test_a_part_whose_settlement_is_committed_late_is_filled(
     assert booked(fleet) == 300
 
 
+@pytest.mark.parametrize("phases", [(FINISH,), (AUTHORIZE, FINISH)])
+@pytest.mark.parametrize("is_booked_first", [True, False])
+def test_a_lost_nodes_part_that_is_booked_while_another_node_goes_on_is_filled(
+    fleet: Fleet, phases: tuple[Phase, ...], *, is_booked_first: bool
+) -> None:
+    """Whoever books it finds no other part, the other node finds it open."""
+    client = Client(fleet["a"])
+    grant = granted(client.say(report(AUTHORIZE, counts=Counts(100))))
+    client.say(report(PROGRESS, counts=Counts(100, output=2)))
+    fleet.run(ms=400)
+    a, b = start_again(fleet, "a"), fleet["b"]
+    if is_booked_first:
+        now(a.recovery.settle())
+    second = Client(b)
+    for phase in phases:
+        second.say(report(phase, counts=Counts(100, output=50), resume=grant.resume))
+    if not is_booked_first:
+        now(a.recovery.settle())
+    a.commit()
+    b.commit()
+    assert a.recovery.looks_again
+    fleet.run(seconds=40)
+    assert not a.recovery.looks_again
+    assert booked(fleet) == 150
+
+
 def test_a_second_look_does_not_hide_a_request_that_was_begun_anew(fleet: Fleet) -> None:
     """The id was used again, after it was forgotten here; what repeats its finish is a repeat."""
     resume = silent_until_now(fleet)
@@ -79,3 +105,12 @@ def test_a_second_look_does_not_hide_a_request_that_was_begun_anew(fleet: Fleet)
         anew.say(report(FINISH, counts=Counts(10, output=200)))
         fleet.run(seconds=40)
     assert booked(fleet) == 150 + 210
+
+
+def start_again(fleet: Fleet, name: str) -> Rig:
+    """A node comes back after a crash, and has come to the moment at which it books what it had left."""
+    fleet.crash(name)
+    rig = fleet.start(name)
+    fleet.run(seconds=29, ms=900)
+    fleet.clock.advance(us=200_000)
+    return rig
