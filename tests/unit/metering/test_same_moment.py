@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from metering_service.domain.counts import Counts
+from metering_service.domain.errors import RevisedElsewhere
 from metering_service.domain.report import Phase
 from metering_service.usecases.settle import forget_finished, look_for_silent
-from tests.metering.moves import booked, granted, two_nodes
+from tests.metering.moves import booked, granted, two_nodes, unwritten_successor
 from tests.metering.rig import Client, Fleet, Rig, now, report
 
 AUTHORIZE, PROGRESS, FINISH = Phase.AUTHORIZE, Phase.PROGRESS, Phase.FINISH
@@ -88,6 +89,32 @@ def test_a_lost_nodes_part_that_is_booked_while_another_node_goes_on_is_filled(
     fleet.run(seconds=40)
     assert not a.recovery.looks_again
     assert booked(fleet) == 150
+
+
+@pytest.mark.parametrize("is_booked_first", [True, False])
+@pytest.mark.parametrize("more", [0, 20])
+def test_one_node_revises_a_part_twice_from_the_same_record(fleet: Fleet, more: int, *, is_booked_first: bool) -> None:
+    """For an earlier epoch's part and for a finish, in one commit: that is refused as if two nodes had done it."""
+    fleet.start("c")
+    _, moved = unwritten_successor(fleet)
+    counts = Counts(100, output=50)
+    Client(fleet["c"]).say(report(PROGRESS, counts=counts, resume=moved.resume))
+    fleet.run(ms=400)
+    finish = report(FINISH, counts=counts._replace(output=50 + more), resume=moved.resume)
+    c = start_again(fleet, "c")
+    if is_booked_first:
+        now(c.recovery.settle())
+    Client(c).say(finish)
+    if not is_booked_first:
+        now(c.recovery.settle())
+    with pytest.raises(RevisedElsewhere, match="r1 of accounts/acme/services/chat is of revision 1, not 2:"):
+        c.commit()
+    fleet.crash("c")
+    fleet.start("c")
+    Client(fleet["c"]).say(finish)
+    fleet.start("b")
+    fleet.run(seconds=100)
+    assert booked(fleet) == 150 + more
 
 
 def test_a_second_look_does_not_hide_a_request_that_was_begun_anew(fleet: Fleet) -> None:
