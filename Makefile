@@ -10,13 +10,10 @@ CONTRACT := tests/wire/released_contract.binpb
 demo: .venv/cli  ## both services, a simulated inference server, and what it cost, in one terminal
 	$(BIN)/tallygate demo
 
-test: .venv/dev  ## every test; PostgreSQL comes along. COMPILED=1, also below: of what `make compiled` has built
+test: .venv/dev  ## every test; PostgreSQL comes along. COMPILED=1, also below: of what `make compiled` builds
 	$(RUN) -m pytest $(TESTS)
 
-compiled: .venv/dev  ## a wheel for this machine, its decisions compiled, in build/dist, and unpacked in build/compiled
-	rm -rf build
-	HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(BIN)/python -m build --outdir build/dist
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/compiled build/dist/*.whl
+compiled: build/compiled  ## a wheel for this machine, its decisions compiled, in build/dist; unpacked in build/compiled
 
 check: .venv/dev  ## everything that can be said without running the code
 	$(BIN)/ruff format --check $(CODE)
@@ -51,6 +48,13 @@ stubs: .venv/dev  ## tallygate/**/*_pb2* from protos/
 
 release-contract: .venv/dev  ## from here on, `check` refuses changes that break today's contract
 	$(BIN)/buf build --exclude-source-info --output $(CONTRACT)
+
+test simulate torture bench: $(if $(COMPILED),build/compiled)
+
+build/compiled: .venv/dev $(shell find tallygate control_service metering_service -name '*.py')
+	rm -rf build
+	HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(BIN)/python -m build --outdir build/dist
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/compiled build/dist/*.whl
 
 clean:
 	rm -rf .venv build

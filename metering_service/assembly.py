@@ -60,7 +60,8 @@ class Assembly:
     @property
     def is_settled(self) -> bool:
         """Whether nothing is left of earlier epochs, and control knows it."""
-        return self.link.told_settled and self.keeper.all_closed and self.node.books.idle
+        is_told = self.link.told_settled and self.keeper.all_closed and self.node.books.idle
+        return is_told and not self.recovery.looks_again
 
     async def leave(self) -> None:
         """Once no stream is left, while `work` goes on: commit, and give back all but what running requests hold.

@@ -111,8 +111,8 @@ class Books:
         """Book a request: payers, cost, aggregates, consumption. Again, with larger counts: the difference."""
         before, receipt = request.receipt, receipt_for(request)
         first = request.settle_us is None
-        if not first and request.key not in self._next.requests:
-            self._next.revised[request.service, request.request_id, request.part] = before.revision
+        if not first:
+            self._revise(request.service, request.key, before)
         service.book(request, used(receipt))
         request.receipt = receipt
         request.held = held_by(receipt)
@@ -167,9 +167,10 @@ class Books:
 
     def settle_left(self, record: RequestRecord, before: Receipt, leases: Iterable[LeaseRecord]) -> None:
         """Book what an earlier epoch left open, on the leases that it had; or what a receipt on record lacks."""
-        self._next.requests[(record.service_uid, record.request_id, record.part)] = record
+        record_key = (record.service_uid, record.request_id, record.part)
         if before.revision:
-            self._next.revised[record.service, record.request_id, record.part] = before.revision
+            self._revise(record.service, record_key, before)
+        self._next.requests[record_key] = record
         key = AggregateKey(record.service, record.service_uid, self._minute_us(), record.credential, record.labels)
         cell = self._next.aggregates.setdefault(key, AggregateDelta())
         _add(cell, before, record.receipt, first=not before.revision)
@@ -319,6 +320,17 @@ class Books:
             request.dirty = False
             self._dirty.pop(request, None)
             self._sweep.pop(request, None)
+
+    def _revise(self, service: str, key: RecordKey, before: Receipt) -> None:
+        """Have the database compare what it has with what a revision goes by.
+
+        Where that waits here already, revised from what was read sooner, the two are of one moment: refused as well.
+        """
+        waiting = self._next.requests.get(key)
+        if waiting is None:
+            self._next.revised[service, key[1], key[2]] = before.revision
+        elif waiting.receipt.revision != before.revision:
+            self._next.revised[service, key[1], key[2]] = waiting.receipt.revision
 
     def _add_aggregate(
         self, service: ServiceState, request: Request, before: Receipt, now: Receipt, *, first: bool

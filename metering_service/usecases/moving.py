@@ -133,13 +133,17 @@ def settled_before(
     return settled_parts(node, [*earlier_parts(parts, before), before], parts, known, begin)
 
 
-def remember(node: Node, service: ServiceState, last: RequestRecord, parts: Sequence[RequestRecord]) -> Request:
-    """A request that is booked already, with the parts that lead to it, for repeats and revisions."""
+def remember(node: Node, service: ServiceState, last: RequestRecord, parts: Sequence[RequestRecord]) -> None:
+    """Keep a request that is booked already in memory, for repeats and revisions."""
+    service.finished[last.request_id] = settled_line(node, service, last, parts)
+    node.finished[(service.name, last.request_id)] = node.clock.monotonic_ns()
+
+
+def settled_line(node: Node, service: ServiceState, last: RequestRecord, parts: Sequence[RequestRecord]) -> Request:
+    """A request that is booked already, with the parts that lead to it."""
     known = _known(service, last.request_id)
     request = _newest(node, last, known)
     request.earlier = settled_parts(node, earlier_parts(parts, last), parts, known)
-    service.finished[last.request_id] = request
-    node.finished[(service.name, last.request_id)] = node.clock.monotonic_ns()
     return request
 
 

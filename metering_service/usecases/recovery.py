@@ -9,7 +9,8 @@ put back to an older copy. What was set aside for it has been given back, so all
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
@@ -17,7 +18,7 @@ from hashlib import sha256
 import structlog
 
 from metering_service.domain.errors import StorageUnavailable
-from metering_service.domain.lineage import earlier_parts, final_tally, later_parts
+from metering_service.domain.lineage import earlier_parts, final_tally, last_part, later_parts
 from metering_service.domain.records import BudgetKind, HeldUnits, LeaseRecord, RequestRecord, SettlementState
 from metering_service.domain.request import Request, revive
 from metering_service.domain.settlement import held_by, used
@@ -47,6 +48,8 @@ class Recovery:
         self._keeper = keeper
         self._shares: dict[tuple[str, int], _Share] = {}
         self._seen: set[tuple[str, str, str]] = set()
+        self._settled: deque[tuple[int, RequestRecord]] = deque()
+        """What was booked, and when to look at it again."""
         self._is_over = False
         self._due_ns = node.clock.monotonic_ns() + node.settings.resume_window_ns
 
@@ -64,6 +67,11 @@ class Recovery:
             self._share(lease).leases[lease.lease_id] = lease
         self._keeper.recovered = self._is_over = node.epoch == 1
 
+    @property
+    def looks_again(self) -> bool:
+        """Whether anything that was booked is looked at once more."""
+        return bool(self._settled)
+
     async def settle(self) -> None:
         """Book what can be booked by now; the rest next time."""
         if self._node.clock.monotonic_ns() < self._due_ns:
@@ -75,6 +83,8 @@ class Recovery:
                     parts = await self._storage.find_request(record.service_uid, record.request_id)
                     if self._settle(record, parts, share.leases):
                         share.requests.remove(record)
+                        self._node.books.when_committed(partial(self._wait, record))
+            await self._look_again()
         except StorageUnavailable as error:
             log.warning("recovery_waits", problem=str(error))
             return
@@ -88,6 +98,22 @@ class Recovery:
 
     def _done(self) -> None:
         self._keeper.recovered = True
+
+    def _wait(self, record: RequestRecord) -> None:
+        """Look at a part again when another window is over: another node may have gone on with it at that moment."""
+        self._settled.append((self._node.clock.monotonic_ns() + self._node.settings.resume_window_ns, record))
+
+    async def _look_again(self) -> None:
+        """See `settle.time_out`, which does the same. The leases are closed: what is found is late."""
+        while self._settled and self._settled[0][0] <= self._node.clock.monotonic_ns():
+            _, record = self._settled[0]
+            parts = await self._storage.find_request(record.service_uid, record.request_id)
+            last = last_part(parts, record.part)
+            if last is not None and last.part != record.part and last.state is not SettlementState.OPEN:
+                whole = revive(last, self._node.clock.monotonic_ns())
+                self._fill_earlier(whole, last, parts)
+                self._book_earlier(whole, record, self._share(record).leases)
+            self._settled.popleft()
 
     async def _look_for_requests(self) -> None:
         """Other nodes may yet write what an earlier epoch could not."""
@@ -110,15 +136,22 @@ class Recovery:
         if tally is None:
             return False
         request.tally = tally
-        request.earlier = settled_parts(self._node, earlier_parts(parts, record), parts, known={})
-        request.fill_earlier()
+        self._fill_earlier(request, record, parts)
         if self._is_late(record):
             request.held = HeldUnits()
         self._book(request, record, leases)
-        for part, _, _ in request.earlier if not later_parts(parts, record.part) else ():
-            if part.counts.total > part.receipt.usage.total:
-                self._book(part, record, leases)
+        if not later_parts(parts, record.part):
+            self._book_earlier(request, record, leases)
         return True
+
+    def _fill_earlier(self, request: Request, record: RequestRecord, parts: Sequence[RequestRecord]) -> None:
+        request.earlier = settled_parts(self._node, earlier_parts(parts, record), parts, known={})
+        request.fill_earlier()
+
+    def _book_earlier(self, request: Request, lost: RequestRecord, leases: dict[str, LeaseRecord]) -> None:
+        for part, _, _ in request.earlier:
+            if part.counts.total > part.receipt.usage.total:
+                self._book(part, lost, leases)
 
     def _book(self, request: Request, lost: RequestRecord, leases: dict[str, LeaseRecord]) -> None:
         """Book a part on the leases of the lost one."""

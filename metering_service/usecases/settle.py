@@ -10,7 +10,7 @@ from metering_service.domain.outage import tokens_of
 from metering_service.domain.records import RequestRecord, SettlementState
 from metering_service.domain.report import Phase
 from metering_service.domain.request import EVERY_REPORT, Request
-from metering_service.usecases.moving import remember, settled_before
+from metering_service.usecases.moving import settled_before, settled_line
 from metering_service.usecases.node import Node
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.waiting import PARKED, Answer, Waiter
@@ -146,7 +146,7 @@ def _look_again(node: Node, service: ServiceState, request: Request, parts: Sequ
     last = last_part(parts, request.part)
     is_known = node.services.get(service.name) is service and request.request_id not in service.open
     if is_known and last is not None and last.part != request.part and last.state is not SettlementState.OPEN:
-        whole = remember(node, service, last, parts)
+        whole = settled_line(node, service, last, parts)
         if not _book(node, service, whole, SettlementState.TIMED_OUT, may_wait=node.control_answers):
             return
     node.silent.pop(request, None)

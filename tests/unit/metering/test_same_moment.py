@@ -1,12 +1,15 @@
 """Two nodes act on one request within one commit's time, and neither sees what the other does."""
 
+from dataclasses import replace
+
 import pytest
 
 from metering_service.domain.counts import Counts
+from metering_service.domain.errors import RevisedElsewhere
 from metering_service.domain.report import Phase
-from metering_service.usecases.settle import look_for_silent
-from tests.metering.moves import booked, granted, two_nodes
-from tests.metering.rig import Client, Fleet, report
+from metering_service.usecases.settle import forget_finished, look_for_silent
+from tests.metering.moves import booked, granted, two_nodes, unwritten_successor
+from tests.metering.rig import Client, Fleet, Rig, now, report
 
 AUTHORIZE, PROGRESS, FINISH = Phase.AUTHORIZE, Phase.PROGRESS, Phase.FINISH
 
@@ -60,3 +63,81 @@ def test_a_part_whose_settlement_is_committed_late_is_filled(
     second.close()
     fleet.run(seconds=70)
     assert booked(fleet) == 300
+
+
+@pytest.mark.parametrize("phases", [(FINISH,), (AUTHORIZE, FINISH)])
+@pytest.mark.parametrize("is_booked_first", [True, False])
+def test_a_lost_nodes_part_that_is_booked_while_another_node_goes_on_is_filled(
+    fleet: Fleet, phases: tuple[Phase, ...], *, is_booked_first: bool
+) -> None:
+    """Whoever books it finds no other part, the other node finds it open."""
+    client = Client(fleet["a"])
+    grant = granted(client.say(report(AUTHORIZE, counts=Counts(100))))
+    client.say(report(PROGRESS, counts=Counts(100, output=2)))
+    fleet.run(ms=400)
+    a, b = start_again(fleet, "a"), fleet["b"]
+    if is_booked_first:
+        now(a.recovery.settle())
+    second = Client(b)
+    for phase in phases:
+        second.say(report(phase, counts=Counts(100, output=50), resume=grant.resume))
+    if not is_booked_first:
+        now(a.recovery.settle())
+    a.commit()
+    b.commit()
+    assert a.recovery.looks_again
+    fleet.run(seconds=40)
+    assert not a.recovery.looks_again
+    assert booked(fleet) == 150
+
+
+@pytest.mark.parametrize("is_booked_first", [True, False])
+@pytest.mark.parametrize("more", [0, 20])
+def test_one_node_revises_a_part_twice_from_the_same_record(fleet: Fleet, more: int, *, is_booked_first: bool) -> None:
+    """For an earlier epoch's part and for a finish, in one commit: that is refused as if two nodes had done it."""
+    fleet.start("c")
+    _, moved = unwritten_successor(fleet)
+    counts = Counts(100, output=50)
+    Client(fleet["c"]).say(report(PROGRESS, counts=counts, resume=moved.resume))
+    fleet.run(ms=400)
+    finish = report(FINISH, counts=counts._replace(output=50 + more), resume=moved.resume)
+    c = start_again(fleet, "c")
+    if is_booked_first:
+        now(c.recovery.settle())
+    Client(c).say(finish)
+    if not is_booked_first:
+        now(c.recovery.settle())
+    with pytest.raises(RevisedElsewhere, match="r1 of accounts/acme/services/chat is of revision 1, not 2:"):
+        c.commit()
+    fleet.crash("c")
+    fleet.start("c")
+    Client(fleet["c"]).say(finish)
+    fleet.start("b")
+    fleet.run(seconds=100)
+    assert booked(fleet) == 150 + more
+
+
+def test_a_second_look_does_not_hide_a_request_that_was_begun_anew(fleet: Fleet) -> None:
+    """The id was used again, after it was forgotten here; what repeats its finish is a repeat."""
+    resume = silent_until_now(fleet)
+    a, b = fleet["a"], fleet["b"]
+    Client(b).say(report(FINISH, counts=Counts(100, output=50), resume=resume))
+    fleet.run(seconds=1)
+    a.node.settings = replace(a.node.settings, finished_kept_max=0)
+    forget_finished(a.node)
+    a.node.settings = fleet.settings
+    anew = Client(a)
+    anew.say(report(AUTHORIZE, counts=Counts(10)))
+    for _ in range(2):
+        anew.say(report(FINISH, counts=Counts(10, output=200)))
+        fleet.run(seconds=40)
+    assert booked(fleet) == 150 + 210
+
+
+def start_again(fleet: Fleet, name: str) -> Rig:
+    """A node comes back after a crash, and has come to the moment at which it books what it had left."""
+    fleet.crash(name)
+    rig = fleet.start(name)
+    fleet.run(seconds=29, ms=900)
+    fleet.clock.advance(us=200_000)
+    return rig
