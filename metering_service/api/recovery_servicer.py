@@ -27,7 +27,7 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
     ) -> pb.FenceNodesResponse:
         """See the contract."""
         known = {node.node: node.epoch for node in request.known}
-        fenced = await self._store.fence(known, caretaker_of(self._new_id()))
+        fenced = await self._store.fence(known, caretaker_of(self._new_id()), closes_leases=request.closes_leases)
         return pb.FenceNodesResponse(
             fenced=[control_pb.FencedNode(node=node, epoch=epoch) for node, epoch in sorted(fenced.items())],
         )

@@ -43,6 +43,14 @@ async def begin_epoch(connection: AsyncConnection, row: NodeRow, epoch: int, hol
     return epoch
 
 
+async def close_leases(connection: AsyncConnection, row: NodeRow, epoch: int) -> None:
+    """From the next epoch on, leases of this one, and of those before it, are known to be closed."""
+    closed_below_epoch = max(row.closed_below_epoch, epoch + 1)
+    await connection.execute(
+        update(nodes).where(nodes.c.node == row.node).values(closed_below_epoch=closed_below_epoch)
+    )
+
+
 async def history_of(engine: AsyncEngine, node: str) -> list[EpochMark]:
     """See `Recorder.history`."""
     async with database_answers(), read_only(engine) as connection:

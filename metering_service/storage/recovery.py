@@ -6,7 +6,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service.domain.records import LeaseRecord
-from metering_service.storage.epochs import begin_epoch, ensured
+from metering_service.storage.epochs import begin_epoch, close_leases, ensured
 from metering_service.storage.failures import database_answers
 from metering_service.storage.recorder import SqlRecorder
 from metering_service.storage.rows import lease_of
@@ -25,7 +25,7 @@ class SqlRecoveryStore:
         """See `Recorder`."""
         return await self._recorder.database_id()
 
-    async def fence(self, known: Mapping[str, int], holder: str) -> dict[str, int]:
+    async def fence(self, known: Mapping[str, int], holder: str, *, closes_leases: bool = False) -> dict[str, int]:
         """See `RecoveryStore`."""
         fenced = {}
         async with database_answers(), self._engine.begin() as connection:
@@ -34,6 +34,8 @@ class SqlRecoveryStore:
                 row = await ensured(connection, name)
                 fenced[name] = max(row.epoch, known.get(name, 0))
                 await begin_epoch(connection, row, fenced[name] + 1, holder)
+                if closes_leases:
+                    await close_leases(connection, row, known.get(name, 0))
         return fenced
 
     async def lease_totals(self, after: str, limit: int) -> list[LeaseRecord]:

@@ -89,8 +89,11 @@ class RecoveryStore(Protocol):
     async def database_id(self) -> str:
         """See `Recorder`."""
 
-    async def fence(self, known: Mapping[str, int], holder: str) -> dict[str, int]:
-        """End every node's epoch, and those up to the ones that are known. Returns the last that may not write."""
+    async def fence(self, known: Mapping[str, int], holder: str, *, closes_leases: bool = False) -> dict[str, int]:
+        """End every node's epoch, and those up to the ones that are known. Returns the last that may not write.
+
+        `closes_leases`: what is settled from now on finds the leases of the known epochs closed.
+        """
 
     async def lease_totals(self, after: str, limit: int) -> list[LeaseRecord]:
         """Leases in the order of their ids, after the given one."""

@@ -59,6 +59,8 @@ async def recover(
     fenced = (await stubs.fence_nodes(metering_pb.FenceNodesRequest(known=known))).fenced
     result.fenced = {node.node: node.epoch for node in fenced}
     await _wait_until_settled(stubs, progress, now_s)
+    # Requests that nobody knew of may yet turn up, with their clients' tokens, when control has closed these leases.
+    await stubs.fence_nodes(metering_pb.FenceNodesRequest(known=fenced, closes_leases=True))
     await _book(stubs, progress, result)
     finished = await stubs.finish(control_pb.FinishRecoveryRequest(nodes=fenced))
     result.closed_lease_count = finished.closed_lease_count

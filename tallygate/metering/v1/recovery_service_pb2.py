@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from tallygate.control.v1 import recovery_service_pb2 as tallygate_dot_control_dot_v1_dot_recovery__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,tallygate/metering/v1/recovery_service.proto\x12\x15tallygate.metering.v1\x1a+tallygate/control/v1/recovery_service.proto\"D\n\x11\x46\x65nceNodesRequest\x12/\n\x05known\x18\x01 \x03(\x0b\x32 .tallygate.control.v1.FencedNode\"F\n\x12\x46\x65nceNodesResponse\x12\x30\n\x06\x66\x65nced\x18\x01 \x03(\x0b\x32 .tallygate.control.v1.FencedNode\"?\n\x16ListLeaseTotalsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\xa3\x01\n\x17ListLeaseTotalsResponse\x12\x30\n\x06leases\x18\x01 \x03(\x0b\x32 .tallygate.control.v1.LeaseTotal\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x1f\n\x17unsettled_request_count\x18\x03 \x01(\x03\x12\x1c\n\x14metering_database_id\x18\x04 \x01(\t2\xe6\x01\n\x0fRecoveryService\x12\x61\n\nFenceNodes\x12(.tallygate.metering.v1.FenceNodesRequest\x1a).tallygate.metering.v1.FenceNodesResponse\x12p\n\x0fListLeaseTotals\x12-.tallygate.metering.v1.ListLeaseTotalsRequest\x1a..tallygate.metering.v1.ListLeaseTotalsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,tallygate/metering/v1/recovery_service.proto\x12\x15tallygate.metering.v1\x1a+tallygate/control/v1/recovery_service.proto\"[\n\x11\x46\x65nceNodesRequest\x12/\n\x05known\x18\x01 \x03(\x0b\x32 .tallygate.control.v1.FencedNode\x12\x15\n\rcloses_leases\x18\x02 \x01(\x08\"F\n\x12\x46\x65nceNodesResponse\x12\x30\n\x06\x66\x65nced\x18\x01 \x03(\x0b\x32 .tallygate.control.v1.FencedNode\"?\n\x16ListLeaseTotalsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\xa3\x01\n\x17ListLeaseTotalsResponse\x12\x30\n\x06leases\x18\x01 \x03(\x0b\x32 .tallygate.control.v1.LeaseTotal\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x1f\n\x17unsettled_request_count\x18\x03 \x01(\x03\x12\x1c\n\x14metering_database_id\x18\x04 \x01(\t2\xe6\x01\n\x0fRecoveryService\x12\x61\n\nFenceNodes\x12(.tallygate.metering.v1.FenceNodesRequest\x1a).tallygate.metering.v1.FenceNodesResponse\x12p\n\x0fListLeaseTotals\x12-.tallygate.metering.v1.ListLeaseTotalsRequest\x1a..tallygate.metering.v1.ListLeaseTotalsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,13 +33,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tallygate.metering.v1.recov
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_FENCENODESREQUEST']._serialized_start=116
-  _globals['_FENCENODESREQUEST']._serialized_end=184
-  _globals['_FENCENODESRESPONSE']._serialized_start=186
-  _globals['_FENCENODESRESPONSE']._serialized_end=256
-  _globals['_LISTLEASETOTALSREQUEST']._serialized_start=258
-  _globals['_LISTLEASETOTALSREQUEST']._serialized_end=321
-  _globals['_LISTLEASETOTALSRESPONSE']._serialized_start=324
-  _globals['_LISTLEASETOTALSRESPONSE']._serialized_end=487
-  _globals['_RECOVERYSERVICE']._serialized_start=490
-  _globals['_RECOVERYSERVICE']._serialized_end=720
+  _globals['_FENCENODESREQUEST']._serialized_end=207
+  _globals['_FENCENODESRESPONSE']._serialized_start=209
+  _globals['_FENCENODESRESPONSE']._serialized_end=279
+  _globals['_LISTLEASETOTALSREQUEST']._serialized_start=281
+  _globals['_LISTLEASETOTALSREQUEST']._serialized_end=344
+  _globals['_LISTLEASETOTALSRESPONSE']._serialized_start=347
+  _globals['_LISTLEASETOTALSRESPONSE']._serialized_end=510
+  _globals['_RECOVERYSERVICE']._serialized_start=513
+  _globals['_RECOVERYSERVICE']._serialized_end=743
 # @@protoc_insertion_point(module_scope)

@@ -26,6 +26,9 @@ class FenceNodesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     KNOWN_FIELD_NUMBER: _builtins.int
+    CLOSES_LEASES_FIELD_NUMBER: _builtins.int
+    closes_leases: _builtins.bool
+    """The leases of these epochs are about to be closed: what turns up of their requests from now on is not paid by them."""
     @_builtins.property
     def known(self) -> _containers.RepeatedCompositeFieldContainer[_recovery_service_pb2.FencedNode]:
         """The last epochs of nodes that control knows of: they are over, too."""
@@ -34,10 +37,11 @@ class FenceNodesRequest(_message.Message):
         self,
         *,
         known: _abc.Iterable[_recovery_service_pb2.FencedNode] | None = ...,
+        closes_leases: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["known", b"known"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closes_leases", b"closes_leases", "known", b"known"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -59,6 +59,25 @@ async def test_a_fence_ends_every_epoch_those_that_only_control_knows_too(
     assert await recorder.register_node("gone") == 5
 
 
+async def test_a_fence_that_closes_leases_says_so_to_the_epochs_that_follow(
+    recorder: SqlRecorder, database: AsyncEngine
+) -> None:
+    """Leases of the epochs that it was told, and of those before; it never takes that back."""
+    store = SqlRecoveryStore(database, recorder)
+    await recorder.register_node("a")
+    fenced = await store.fence({}, "caretaker:recovery")
+    await recorder.register_node("a")
+    await store.fence(fenced, "caretaker:recovery", closes_leases=True)
+    epoch = await recorder.register_node("a")
+    row = await recorder.registration("a")
+    assert row is not None
+    assert (fenced, row.closed_below_epoch, epoch) == ({"a": 1}, 2, 5)
+    await store.fence({}, "caretaker:recovery", closes_leases=True)
+    row = await recorder.registration("a")
+    assert row is not None
+    assert row.closed_below_epoch == 2
+
+
 async def test_lease_totals_come_in_pages_and_unsettled_requests_are_counted(
     recorder: SqlRecorder, database: AsyncEngine
 ) -> None:
