@@ -33,6 +33,15 @@ def new_request(node: Node, config: ServiceConfig, report: Report, origin: Origi
     return request
 
 
+def name_part(node: Node, origin: Origin | None) -> str:
+    """A name for a new part, other than that of the one it goes on from.
+
+    After the database was put back to an older copy an epoch's number may be one that there was before.
+    """
+    part = node.new_part()
+    return node.new_part() if origin is not None and origin.part == part else part
+
+
 def authorise(
     node: Node, service: ServiceState, config: ServiceConfig, report: Report, origin: Origin | None
 ) -> Request | Answer:
@@ -45,7 +54,7 @@ def authorise(
     if not node.leases_valid and not node.goes_on(service):
         node.errands.exchange()
         return PARKED
-    request = new_request(node, config, report, origin, part=node.new_part())
+    request = new_request(node, config, report, origin, part=name_part(node, origin))
     request.authorised = True
     input_tokens = max(0, report.counts.input_class - request.base_input_tokens)
     extension = _extend(node, service, request, input_tokens)

@@ -8,7 +8,7 @@ from metering_service.domain.report import Phase, Report, problem
 from metering_service.domain.request import Request
 from metering_service.domain.resume import decode
 from metering_service.domain.service import ServiceConfig, Status
-from metering_service.usecases.admission import authorise, confirmed, granted, new_request, renew
+from metering_service.usecases.admission import authorise, confirmed, granted, name_part, new_request, renew
 from metering_service.usecases.moving import ends_line, is_elsewhere
 from metering_service.usecases.node import Node
 from metering_service.usecases.service_state import ServiceState
@@ -71,7 +71,7 @@ def _count(node: Node, service: ServiceState, config: ServiceConfig, request: Re
     report = waiter.report
     if request is None:
         # Work that was done is recorded in full, whoever failed to ask first.
-        request = new_request(node, config, report, waiter.origin, part=node.new_part())
+        request = new_request(node, config, report, waiter.origin, part=name_part(node, waiter.origin))
         request.earlier = waiter.earlier
         service.open[report.request_id] = request
         node.books.begin(request)

@@ -1,10 +1,13 @@
 """Faults that the simulator found, each as short as it can be told."""
 
+import pytest
+
 from metering_service.domain.counts import Counts
 from metering_service.domain.records import BudgetKind
 from metering_service.domain.report import Phase
+from metering_service.domain.resume import decode
 from metering_service.usecases.books import CHECKPOINT_SLICE
-from tests.metering.moves import granted
+from tests.metering.moves import granted, two_nodes
 from tests.metering.rig import Client, Fleet, report
 from tests.metering.samples import SERVICE, UID, with_money, with_trial
 
@@ -229,3 +232,28 @@ def test_a_checkpoint_whose_last_requests_end_by_themselves_is_over() -> None:
         rig.books.committed()
     client.hear()
     assert client.durable == client.sequence
+
+
+@pytest.mark.parametrize("phases", [(FINISH,), (AUTHORIZE, FINISH), (PROGRESS, FINISH)])
+def test_a_request_goes_on_in_an_epoch_that_has_the_number_of_its_own(phases: tuple[Phase, ...]) -> None:
+    """The database was put back to a copy from before. A part that goes on from one of its name would have no end."""
+    fleet = two_nodes()
+    nodes, requests = dict(fleet.database.nodes), dict(fleet.database.requests)
+    fleet.crash("a")
+    grant = granted(Client(fleet.start("a")).say(report(AUTHORIZE, counts=Counts(100))))
+    lost = decode(grant.resume, "r1")
+    assert lost is not None
+    fleet.crash("a")
+    fleet.database.nodes, fleet.database.requests = nodes, requests
+    client = Client(fleet.start("a"))
+    client.rig.node._parts = int(lost.part.rsplit(".", 1)[1]) - 1
+    for phase in phases:
+        client.say(report(phase, counts=Counts(100, output=3), resume=grant.resume))
+        fleet.run(ms=400)
+    client.hear()
+    assert client.durable == client.sequence
+    fleet.crash("a")
+    fleet.start("a")
+    fleet.run(seconds=70)
+    parts = [record for record in fleet.database.requests.values() if record.request_id == "r1"]
+    assert sum(record.receipt.usage.total for record in parts) == 103
