@@ -51,7 +51,8 @@ def check_budgets(world: "World") -> None:
         check(row["trial_leased_tokens"] == leased[key], f"{key}: leased is not what leases have")
         check(row["trial_spent_tokens"] == spent[key], f"{key}: spent is not what leases have")
         spent_tokens, quota = row["trial_spent_tokens"], row["trial_quota_tokens"]
-        check(spent_tokens <= quota, f"{key}: {spent_tokens} spent of {quota}")
+        # What control was told of, and the metering database forgot, is booked again where servers say it again.
+        check(world.lost_records or spent_tokens <= quota, f"{key}: {spent_tokens} spent of {quota}")
     for row in rows("SELECT * FROM rate_buckets"):
         key = (row["account_id"], row["service_uid"], row["kind"].lower())
         check(row["leased_units"] == leased[key], f"{key}: leased is not what leases have")
