@@ -28,11 +28,10 @@ UNREAD_BEYOND = 50
 class Server:
     """An inference server's stream as the servicer reads and writes it: `taken` messages were asked for."""
 
-    def __init__(self, fleet: Fleet, number: int) -> None:
+    def __init__(self, servicer: MeteringServicer, number: int) -> None:
         self.number = number
         self.taken = 0
         self.durable = 0
-        servicer = MeteringServicer(fleet["a"].node)
         self.task = asyncio.create_task(self._listen(servicer))
 
     async def _listen(self, servicer: MeteringServicer) -> None:
@@ -104,10 +103,11 @@ async def test_streams_are_not_read_on_while_too_much_waits(away: str) -> None:
     else:
         Client(rig).say(report(AUTHORIZE, "warm", max_output_tokens=0))
         fleet.database.down = True
-    servers = [Server(fleet, number) for number in range(3)]
+    servicer = MeteringServicer(rig.node)
+    servers = [Server(servicer, number) for number in range(3)]
     await turn()
     fleet.run(seconds=10)
-    servers += [Server(fleet, number) for number in range(3)]
+    servers += [Server(servicer, number) for number in range(3)]
     await turn()
     assert UNREAD_BEYOND <= rig.node.waiting_count < UNREAD_BEYOND + REPORTS
     assert sum(server.taken for server in servers) <= UNREAD_BEYOND // REPORTS + len(servers)
