@@ -167,15 +167,21 @@ class World:
         faults.heal(self)
         self.note("healed")
         end_s = self.loop.now_s + HEAL_S
-        while self.loop.now_s < end_s and not self._is_settled():
+        while self.loop.now_s < end_s and not await self._rests(watch):
             await self._sleep(LOOK_S, watch)
-        await self._sleep(REST_S, watch)
         self.look()
         self._check_end()
         (overrun,) = self.metering.rows("SELECT coalesce(sum(overrun_tokens), 0) tokens FROM requests")
         chance.struck["overrun tokens"] = overrun["tokens"]
         chance.struck["tokens in an outage of control"] = sum(self.gone_on.values())
         watch.cancel()
+
+    async def _rests(self, watch: "asyncio.Future[Any]") -> bool:
+        """Whether all is settled, and still is a little later: nodes may yet take what they keep in reserve."""
+        if not self._is_settled():
+            return False
+        await self._sleep(REST_S, watch)
+        return self._is_settled()
 
     def _is_settled(self) -> bool:
         try:
