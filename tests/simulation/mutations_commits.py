@@ -9,12 +9,9 @@ from sqlalchemy import or_
 
 from metering_service.domain import counts, counts_page, pool, request
 from metering_service.domain.errors import NodeFenced, StorageUnavailable
-from metering_service.storage import recorder, rows, statements, writers
+from metering_service.storage import rows, statements, writers
 from metering_service.storage.schema import leases
-from metering_service.usecases import (
-    books,
-    group_commit,
-)
+from metering_service.usecases import books, group_commit
 from tests.simulation.planting import mutation
 
 
@@ -149,15 +146,3 @@ def place_not_checked() -> AbstractContextManager[Any]:
         return counts.Counts(*kinds)
 
     return patch.object(rows, "counts_at", counts_at)
-
-
-@mutation
-def closed_leases_forgotten() -> AbstractContextManager[Any]:
-    """A node's next epoch does not know which leases control had closed, until control says so again."""
-    real = recorder.SqlRecorder.registration
-
-    async def registration(self: Any, name: str) -> Any:
-        found = await real(self, name)
-        return found if found is None else replace(found, closed_below_epoch=0)
-
-    return patch.object(recorder.SqlRecorder, "registration", registration)
