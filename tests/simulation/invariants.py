@@ -112,7 +112,8 @@ def _debt(world: "World", requests: set[Request], pool: Pool) -> int:
     """What may have been booked on a lease beyond what it had."""
     if pool.free >= 0 or pool.kind is not BudgetKind.MONEY:
         return 0
-    unwritten = sum(request.receipt.debt_nanos for request in requests)
+    parts = requests | {earlier.part for request in requests for earlier in request.earlier}
+    unwritten = sum(part.receipt.debt_nanos for part in parts)
     (written,) = world.metering.rows(
         "SELECT coalesce(sum(debt_nanos), 0) nanos FROM minute_usage WHERE service_uid = ?", pool.service_uid
     )
