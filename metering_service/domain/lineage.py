@@ -48,6 +48,12 @@ def last_part(parts: Sequence[RequestRecord], first: str | None) -> RequestRecor
     return max(ends, key=lambda part: (part.start_us, part.part), default=None)
 
 
+def settled_end(parts: Sequence[RequestRecord], part: str) -> RequestRecord | None:
+    """The end of what goes on from a part, if that is settled; None if nothing goes on from it, or still runs."""
+    last = last_part(parts, part)
+    return last if last is not None and last.part != part and last.state is not SettlementState.OPEN else None
+
+
 def later_parts(parts: Sequence[RequestRecord], first: str) -> list[RequestRecord]:
     """All parts that go on from `first`, directly or not."""
     names, later = {first}, list[RequestRecord]()

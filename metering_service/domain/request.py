@@ -215,6 +215,11 @@ class Request:
         self.debt_allowed = origin.debt_allowed
         self.authorised = True
 
+    @property
+    def has_unbooked(self) -> bool:
+        """Whether more is counted than was booked."""
+        return self.counts.total > self.receipt.usage.total
+
     def fill_earlier(self) -> None:
         """What this part knows of the whole request is the earlier ones' too, up to where each of them ends.
 

@@ -107,7 +107,7 @@ def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[Req
         return
     if last.state is SettlementState.OPEN and (here is None or here.part != last.part):
         waiter.origin = _end_of(last, token)
-        waiter.earlier = settled_parts(node, earlier_parts(parts, last), parts, _known(service, request_id))
+        waiter.earlier = _settled(node, earlier_parts(parts, last), parts, parts_in_memory(service, request_id))
         # It runs: what was settled here is not the last of it.
         service.finished.pop(request_id, None)
     else:
@@ -129,25 +129,26 @@ def settled_before(
     if before is None:
         return ()
     begin = request.base_input_tokens, request.base_output_tokens
-    known = _known(service, request.request_id) | {each.part.part: each.part for each in request.earlier}
-    return settled_parts(node, [*earlier_parts(parts, before), before], parts, known, begin)
+    known = parts_in_memory(service, request.request_id) | {each.part.part: each.part for each in request.earlier}
+    return _settled(node, [*earlier_parts(parts, before), before], parts, known, begin)
 
 
 def remember(node: Node, service: ServiceState, last: RequestRecord, parts: Sequence[RequestRecord]) -> None:
     """Keep a request that is booked already in memory, for repeats and revisions."""
-    service.finished[last.request_id] = settled_line(node, service, last, parts)
+    service.finished[last.request_id] = settled_line(node, last, parts, parts_in_memory(service, last.request_id))
     node.finished[(service.name, last.request_id)] = node.clock.monotonic_ns()
 
 
-def settled_line(node: Node, service: ServiceState, last: RequestRecord, parts: Sequence[RequestRecord]) -> Request:
-    """A request that is booked already, with the parts that lead to it."""
-    known = _known(service, last.request_id)
-    request = _newest(node, last, known)
-    request.earlier = settled_parts(node, earlier_parts(parts, last), parts, known)
+def settled_line(
+    node: Node, last: RequestRecord, parts: Sequence[RequestRecord], in_memory: Mapping[str, Request]
+) -> Request:
+    """A part, with those settled ones that lead to it: as they are in memory here, or as they are on record."""
+    request = _newest(node, last, in_memory)
+    request.earlier = _settled(node, earlier_parts(parts, last), parts, in_memory)
     return request
 
 
-def settled_parts(
+def _settled(
     node: Node,
     line: Sequence[RequestRecord],
     parts: Sequence[RequestRecord],
@@ -165,7 +166,7 @@ def settled_parts(
     )
 
 
-def _known(service: ServiceState, request_id: str) -> dict[str, Request]:
+def parts_in_memory(service: ServiceState, request_id: str) -> dict[str, Request]:
     """The parts of a request that are in memory here."""
     requests = (service.finished.get(request_id), service.open.get(request_id))
     lines = ((*(each.part for each in request.earlier), request) for request in requests if request is not None)

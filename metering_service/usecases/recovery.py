@@ -10,7 +10,7 @@ put back to an older copy. What was set aside for it has been given back, so all
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
@@ -18,13 +18,13 @@ from hashlib import sha256
 import structlog
 
 from metering_service.domain.errors import StorageUnavailable
-from metering_service.domain.lineage import earlier_parts, final_tally, last_part, later_parts
+from metering_service.domain.lineage import final_tally, later_parts, settled_end
 from metering_service.domain.records import BudgetKind, HeldUnits, LeaseRecord, RequestRecord, SettlementState
-from metering_service.domain.request import Request, revive
+from metering_service.domain.request import Request
 from metering_service.domain.settlement import held_by, used
 from metering_service.usecases.books import receipt_for
 from metering_service.usecases.lease_keeper import LeaseKeeper
-from metering_service.usecases.moving import settled_parts
+from metering_service.usecases.moving import settled_line
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import Recorder
 
@@ -108,10 +108,10 @@ class Recovery:
         while self._settled and self._settled[0][0] <= self._node.clock.monotonic_ns():
             _, record = self._settled[0]
             parts = await self._storage.find_request(record.service_uid, record.request_id)
-            last = last_part(parts, record.part)
-            if last is not None and last.part != record.part and last.state is not SettlementState.OPEN:
-                whole = revive(last, self._node.clock.monotonic_ns())
-                self._fill_earlier(whole, last, parts)
+            last = settled_end(parts, record.part)
+            if last is not None:
+                whole = settled_line(self._node, last, parts, in_memory={})
+                whole.fill_earlier()
                 self._book_earlier(whole, record, self._share(record).leases)
             self._settled.popleft()
 
@@ -131,12 +131,12 @@ class Recovery:
 
         Where nothing goes on from it, nobody else will fill what parts before it had settled too soon.
         """
-        request = revive(record, self._node.clock.monotonic_ns())
+        request = settled_line(self._node, record, parts, in_memory={})
         tally = final_tally(request.tally, record.part, parts)
         if tally is None:
             return False
         request.tally = tally
-        self._fill_earlier(request, record, parts)
+        request.fill_earlier()
         if self._is_late(record):
             request.held = HeldUnits()
         self._book(request, record, leases)
@@ -144,13 +144,9 @@ class Recovery:
             self._book_earlier(request, record, leases)
         return True
 
-    def _fill_earlier(self, request: Request, record: RequestRecord, parts: Sequence[RequestRecord]) -> None:
-        request.earlier = settled_parts(self._node, earlier_parts(parts, record), parts, known={})
-        request.fill_earlier()
-
     def _book_earlier(self, request: Request, lost: RequestRecord, leases: dict[str, LeaseRecord]) -> None:
         for part, _, _ in request.earlier:
-            if part.counts.total > part.receipt.usage.total:
+            if part.has_unbooked:
                 self._book(part, lost, leases)
 
     def _book(self, request: Request, lost: RequestRecord, leases: dict[str, LeaseRecord]) -> None:

@@ -5,12 +5,12 @@ from functools import partial
 
 from metering_service.domain.decision import Decision, deny
 from metering_service.domain.funding import extend
-from metering_service.domain.lineage import final_tally, last_part
+from metering_service.domain.lineage import final_tally, settled_end
 from metering_service.domain.outage import tokens_of
 from metering_service.domain.records import RequestRecord, SettlementState
 from metering_service.domain.report import Phase
 from metering_service.domain.request import EVERY_REPORT, Request
-from metering_service.usecases.moving import settled_before, settled_line
+from metering_service.usecases.moving import parts_in_memory, settled_before, settled_line
 from metering_service.usecases.node import Node
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.waiting import PARKED, Answer, Waiter
@@ -115,7 +115,7 @@ def _book(
     """
     request.fill_earlier()
     for part in (*(each.part for each in request.earlier), request):
-        if part.is_open or part.counts.total > part.receipt.usage.total:
+        if part.is_open or part.has_unbooked:
             if not _fund_excess(node, service, part, may_wait=may_wait):
                 return False
             settle(node, service, part, state if part.is_open or part is ended else part.state)
@@ -143,10 +143,10 @@ def _look_again(node: Node, service: ServiceState, request: Request, parts: Sequ
     Both records are in the database by now. Where the other part has ended, and did not fill this one, that is done
     here; one that runs will see this one when it ends.
     """
-    last = last_part(parts, request.part)
+    last = settled_end(parts, request.part)
     is_known = node.services.get(service.name) is service and request.request_id not in service.open
-    if is_known and last is not None and last.part != request.part and last.state is not SettlementState.OPEN:
-        whole = settled_line(node, service, last, parts)
+    if is_known and last is not None:
+        whole = settled_line(node, last, parts, parts_in_memory(service, request.request_id))
         if not _book(node, service, whole, SettlementState.TIMED_OUT, may_wait=node.control_answers):
             return
     node.silent.pop(request, None)

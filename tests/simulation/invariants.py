@@ -151,7 +151,9 @@ def check_books(world: "World") -> None:
     for row in rows("SELECT * FROM leases"):
         known, kind = told.get(row["lease_id"], 0), row["budget_kind"]
         # A reservation that was bought after the copy is none that control knows, whoever says what was consumed of it.
-        is_forgotten = kind.startswith("reservation") and (row["service_uid"], kind) not in rates
+        is_forgotten = (
+            world.people.are_forgotten and kind.startswith("reservation") and (row["service_uid"], kind) not in rates
+        )
         check(
             known >= row["consumed_units"] or row["lease_id"] in world.unbooked or is_forgotten,
             f"lease {row['lease_id']} of {row['node']}.{row['epoch']} ({row['budget_kind']}): {row['consumed_units']}"
