@@ -25,12 +25,13 @@ _PHASES = {
 _REASONS = {reason: decision_pb2.DecisionReason.Value(f"DECISION_REASON_{reason.name}") for reason in Reason}
 
 
-def report_from(message: report_pb2.TokenReport, *, default_phase: Phase | None = None) -> Report:
-    """A report as it came."""
+def report_from(message: report_pb2.TokenReport, service: str, *, default_phase: Phase | None = None) -> Report:
+    """A report as it came, about that service."""
+    phase = message.phase
     return Report(
         message.request_id,
-        message.service,
-        _PHASES.get(message.phase, None if message.phase else default_phase),
+        service,
+        _PHASES.get(phase, None if phase else default_phase),
         counts_from(message.usage),
         message.max_output_tokens if message.HasField("max_output_tokens") else None,
         message.credential,

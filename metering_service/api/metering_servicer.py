@@ -115,4 +115,4 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
 def _report(given: bool, message: report_pb2.TokenReport, default_phase: Phase | None) -> Report:
     if not given:
         raise InvalidQuery(("report", "is required"))
-    return report_from(message, default_phase=default_phase)
+    return report_from(message, message.service, default_phase=default_phase)

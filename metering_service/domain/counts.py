@@ -1,6 +1,5 @@
 """Token counts by kind, and how reports of the same request merge."""
 
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 
@@ -58,12 +57,15 @@ which input was cached), then the kinds themselves, so that the order of arrival
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """The merged counts of a request. Merging is a maximum: commutative, associative, idempotent."""
+class Tally(NamedTuple):
+    """The merged counts of a request. Merging is a maximum: commutative, associative, idempotent.
+
+    `counts` are those that hold: what is ranked in both classes, once more.
+    """
 
     input: Ranked = (0, False, 0, (0, 0, 0))
     output: Ranked = (0, False, 0, (0, 0))
+    counts: Counts = ZERO
 
     @classmethod
     def of(cls, counts: Counts, *, finish: bool) -> "Tally":
@@ -74,23 +76,14 @@ class Tally:
         return cls(
             (input_class, finish, total, (new, cached, written)),
             (output_class, finish, total, (output, reasoning)),
+            counts,
         )
 
     def merge(self, other: "Tally") -> "Tally":
-        """Both reports, in either order."""
-        return Tally(max(self.input, other.input), max(self.output, other.output))
-
-    @property
-    def counts(self) -> Counts:
-        """The counts that hold."""
-        return Counts(*self.kinds)
-
-    @property
-    def kinds(self) -> tuple[int, ...]:
-        """The counts that hold, as they are said to others."""
-        return (*self.input[-1], *self.output[-1])
-
-    @property
-    def output_class(self) -> int:
-        """Tokens of the output class."""
-        return self.output[0]
+        """Both reports, in either order. Nearly always one of them says all that the other does."""
+        if other.input >= self.input and other.output >= self.output:
+            return other
+        if self.input >= other.input and self.output >= other.output:
+            return self
+        greater_input, greater_output = max(self.input, other.input), max(self.output, other.output)
+        return Tally(greater_input, greater_output, Counts(*greater_input[-1], *greater_output[-1]))

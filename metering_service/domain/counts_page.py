@@ -34,7 +34,7 @@ class CountsPages:
     """The pages of one epoch of a node. Memory is bounded by the most requests that ran at once."""
 
     def __init__(self) -> None:
-        self._pages: dict[int, bytearray] = {}
+        self._pages: list[bytearray] = []
         self._changed: set[int] = set()
         self._free_slots: list[int] = []
         self._slot_count = 0
@@ -48,6 +48,8 @@ class CountsPages:
         else:
             slot = self._slot_count
             self._slot_count += 1
+            if page_of(slot) == len(self._pages):
+                self._pages.append(bytearray(_ENTRY.size << PAGE_BITS))
         return self._serial << SLOT_BITS | slot
 
     def give_back(self, place: int) -> None:
@@ -56,17 +58,13 @@ class CountsPages:
 
     def write(self, place: int, kinds: Sequence[int]) -> None:
         """Note the latest counts, by kind in the order of `Counts`."""
-        slot = place & SLOT_MASK
-        page = slot >> PAGE_BITS
-        data = self._pages.get(page)
-        if data is None:
-            data = self._pages[page] = bytearray(_ENTRY.size << PAGE_BITS)
-        _ENTRY.pack_into(data, (slot & _INDEX_MASK) * _ENTRY.size, place, *kinds)
+        page = (place & SLOT_MASK) >> PAGE_BITS
+        _ENTRY.pack_into(self._pages[page], (place & _INDEX_MASK) * _ENTRY.size, place, *kinds)
         self._changed.add(page)
 
     def has(self, place: int) -> bool:
         """Whether something was written for this place."""
-        return counts_at(self._pages.get(page_of(place)), place) is not None
+        return counts_at(self._pages[page_of(place)], place) is not None
 
     def take_changed(self) -> list[CountsPage]:
         """The pages that changed since this was asked last."""

@@ -6,7 +6,6 @@ there stands.
 """
 
 from bisect import bisect_right
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from metering_service.domain.price import Price
@@ -50,8 +49,7 @@ class Want(NamedTuple):
     units: int
 
 
-@dataclass(frozen=True, slots=True)
-class Extension:
+class Extension(NamedTuple):
     """What could be covered, and the payer that must be asked before more can be."""
 
     held: HeldUnits

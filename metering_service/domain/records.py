@@ -51,6 +51,11 @@ class HeldUnits(NamedTuple):
     billed_tokens: int = 0
     money_nanos: int = 0
 
+    @property
+    def by_kind(self) -> tuple[int, int, int, int]:
+        """Units of each budget, in the order of `BudgetKind`."""
+        return self.reserved_input_tokens, self.reserved_output_tokens, self.trial_tokens, self.money_nanos
+
 
 class RequestRecord(NamedTuple):
     """One part of a request: what one node booked of it. Key: (service_uid, request_id, part).
@@ -161,6 +166,28 @@ class AggregateDelta:
     cost_nanos: int = 0
     debt_nanos: int = 0
     request_count: int = 0
+
+    def add(self, receipt: Receipt) -> None:
+        """Add what a receipt says."""
+        self.usage += receipt.usage
+        self.reserved_tokens += receipt.reserved.total
+        self.trial_tokens += receipt.trial.total
+        self.billed_tokens += receipt.billed.total
+        self.unfunded_tokens += receipt.unfunded.total
+        self.overrun_tokens += receipt.overrun_tokens
+        self.cost_nanos += receipt.cost_nanos
+        self.debt_nanos += receipt.debt_nanos
+
+    def take_back(self, receipt: Receipt) -> None:
+        """Take back what an earlier receipt for the same request added."""
+        self.usage -= receipt.usage
+        self.reserved_tokens -= receipt.reserved.total
+        self.trial_tokens -= receipt.trial.total
+        self.billed_tokens -= receipt.billed.total
+        self.unfunded_tokens -= receipt.unfunded.total
+        self.overrun_tokens -= receipt.overrun_tokens
+        self.cost_nanos -= receipt.cost_nanos
+        self.debt_nanos -= receipt.debt_nanos
 
 
 class DenialKey(NamedTuple):

@@ -48,7 +48,7 @@ def problem(report: Report) -> str | None:
 def _problem_of_names(report: Report) -> str | None:
     if not report.request_id:
         return "request_id is empty: give every request an id of its own."
-    if len(report.request_id) > REQUEST_ID_BYTES_MAX or len(report.request_id.encode()) > REQUEST_ID_BYTES_MAX:
+    if len(report.request_id.encode()) > REQUEST_ID_BYTES_MAX:
         return f"request_id is longer than {REQUEST_ID_BYTES_MAX} bytes."
     if "\0" in report.request_id:
         return "request_id has a zero byte."
@@ -61,12 +61,11 @@ def _problem_of_names(report: Report) -> str | None:
 
 def _problem_of_counts(report: Report) -> str | None:
     counts = report.counts
-    kinds = (counts.input, counts.cached_input, counts.cache_write, counts.output, counts.reasoning)
     if report.phase is None:
         return "phase is none of AUTHORIZE, PROGRESS and FINISH."
-    if min(kinds) < 0:
+    if min(counts) < 0:
         return "usage has a negative count: counts are cumulative and only grow."
-    if max(kinds) > TOKENS_MAX:
+    if max(counts) > TOKENS_MAX:
         return f"usage has a count above {TOKENS_MAX:,} tokens."
     if report.max_output_tokens is not None and not 0 <= report.max_output_tokens <= TOKENS_MAX:
         return f"max_output_tokens is not between 0 and {TOKENS_MAX:,}."

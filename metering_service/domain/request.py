@@ -159,20 +159,18 @@ class Request:
     def tally(self, tally: Tally) -> None:
         self._tally = tally
         self.fresh_output = NOTHING_FRESH
-        self.output_tokens = tally.output_class
-        self.known_input, self.known_cached_input, self.known_cache_write = tally.kinds[:3]
+        self.output_tokens = tally.output[0]
+        self.known_input, self.known_cached_input, self.known_cache_write = tally.input[-1]
+
+    @property
+    def latest(self) -> tuple[int, int, int, int, int]:
+        """The kinds of `tally.counts`; sooner had, where only the fast road has grown them."""
+        return self._tally.counts if self.fresh_output < 0 else self._fresh
 
     @property
     def _fresh(self) -> tuple[int, int, int, int, int]:
-        known = (self.known_input, self.known_cached_input, self.known_cache_write)
-        return (*known, self.fresh_output, self.fresh_reasoning)
-
-    @property
-    def latest(self) -> tuple[int, ...]:
-        """The kinds of `tally.counts`; sooner had, where only the fast road has grown them."""
-        if self.fresh_output >= 0:
-            return self._fresh
-        return self._tally.kinds
+        known_input, known_cached_input = self.known_input, self.known_cached_input
+        return known_input, known_cached_input, self.known_cache_write, self.fresh_output, self.fresh_reasoning
 
     @property
     def counts(self) -> Counts:
@@ -237,6 +235,8 @@ class Request:
 
     def reached_by(self, counts: Counts) -> "Request":
         """The last part of its line that these counts reach into; the first one, where they are of no part."""
+        if not self.earlier:
+            return self
         line = [each.part for each in self.earlier]
         part = self
         while line and counts.input_class <= part.base_input_tokens and counts.output_class <= part.base_output_tokens:
@@ -250,28 +250,29 @@ class Request:
 
     def record(self, node: str, epoch: int) -> RequestRecord:
         """The row as it stands now."""
+        # Not by name, which takes twice as long; there is one for each authorisation, and one for each finish.
         return RequestRecord(
-            service=self.service,
-            service_uid=self.service_uid,
-            request_id=self.request_id,
-            part=self.part,
-            node=node,
-            epoch=epoch,
-            state=self.state,
-            counts=self.tally.counts,
-            receipt=self.receipt if self.settle_us is not None else Receipt(price_version=self.price.version),
-            held=self.held,
-            price_nanos_per_million=self.price.kinds,
-            debt_allowed=self.debt_allowed,
-            estimated=self.estimated,
-            credential=self.credential,
-            labels=self.labels,
-            start_us=self.start_us,
-            settle_us=self.settle_us,
-            predecessor_part=self.predecessor_part,
-            base_input_tokens=self.base_input_tokens,
-            base_output_tokens=self.base_output_tokens,
-            place=self.place,
+            self.service,
+            self.service_uid,
+            self.request_id,
+            self.part,
+            node,
+            epoch,
+            self.state,
+            self.tally.counts,
+            self.receipt if self.settle_us is not None else Receipt(price_version=self.price.version),
+            self.held,
+            self.price.kinds,
+            self.debt_allowed,
+            self.estimated,
+            self.credential,
+            self.labels,
+            self.start_us,
+            self.settle_us,
+            self.predecessor_part,
+            self.base_input_tokens,
+            self.base_output_tokens,
+            self.place,
         )
 
 

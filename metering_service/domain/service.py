@@ -56,7 +56,7 @@ class ServiceConfig:
 
         ACTIVATING passes: a node that has the activation can honour it, and acknowledging it is what ends that status.
         """
-        if self.status in (Status.RUNNING, Status.ACTIVATING):
+        if self.status is Status.RUNNING or self.status is Status.ACTIVATING:
             return None
         if self.status is Status.NOT_ENABLED:
             return Reason.NOT_ENABLED

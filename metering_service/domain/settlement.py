@@ -13,13 +13,20 @@ from metering_service.domain.price import TOKENS_PER_PRICE_UNIT, Price
 from metering_service.domain.records import HeldUnits, Receipt
 
 
-def split(counts: Counts, held: HeldUnits, price: Price, *, debt_allowed: bool) -> Receipt:
-    """Who paid for `counts`, given what was held for them. Overrun and revision are the caller's to add.
+def split(
+    counts: Counts, held: HeldUnits, price: Price, *, debt_allowed: bool, overrun_tokens: int = 0, revision: int = 0
+) -> Receipt:
+    """Who paid for `counts`, given what was held for them. Overrun and revision are the caller's to know.
 
     What nothing covers is billed as debt where that is allowed, else unfunded.
     """
     if debt_allowed and not (held.trial_tokens or held.reserved_input_tokens or held.reserved_output_tokens):
-        return _all_billed(counts, held, price)
+        # The commonest receipt: nothing but money pays.
+        cost_nanos = price.cost_nanos(counts)
+        debt_nanos = max(0, cost_nanos - held.money_nanos)
+        return Receipt(
+            counts, ZERO, ZERO, counts, ZERO, overrun_tokens, cost_nanos, debt_nanos, price.version, revision
+        )
     input_kinds = [counts.input, counts.cached_input, counts.cache_write]
     output_kinds = [counts.output, counts.reasoning]
     reserved = [
@@ -37,17 +44,12 @@ def split(counts: Counts, held: HeldUnits, price: Price, *, debt_allowed: bool) 
         trial=Counts(*trial),
         billed=billed_counts,
         unfunded=Counts(*rest),
+        overrun_tokens=overrun_tokens,
         cost_nanos=cost_nanos,
         debt_nanos=max(0, cost_nanos - held.money_nanos),
         price_version=price.version,
+        revision=revision,
     )
-
-
-def _all_billed(counts: Counts, held: HeldUnits, price: Price) -> Receipt:
-    """The commonest receipt: nothing but money pays."""
-    cost_nanos = price.cost_nanos(counts)
-    debt_nanos = max(0, cost_nanos - held.money_nanos)
-    return Receipt(counts, ZERO, ZERO, counts, ZERO, 0, cost_nanos, debt_nanos, price.version)
 
 
 def overrun(usage: Counts, held: HeldUnits, granted_output_tokens: int) -> int:
@@ -74,7 +76,7 @@ def up_to(counts: Counts, input_tokens: int, output_tokens: int) -> Counts:
 
 
 class Used(NamedTuple):
-    """Units that a receipt takes from each budget."""
+    """Units that a receipt takes from each budget, in the order of `BudgetKind`."""
 
     reserved_input: int
     reserved_output: int
@@ -89,15 +91,18 @@ def used(receipt: Receipt) -> Used:
 
 def held_by(receipt: Receipt) -> HeldUnits:
     """A hold of exactly what a receipt says was used: what remains held once a request is booked."""
-    funded = receipt.usage - receipt.unfunded
+    usage, reserved, trial, billed, unfunded, _, cost_nanos, *_ = receipt
+    funded = usage if unfunded is ZERO else usage - unfunded
+    if reserved is ZERO:
+        return HeldUnits(funded.input_class, funded.output_class, 0, 0, trial.total, billed.total, cost_nanos)
     return HeldUnits(
-        input_tokens=funded.input_class,
-        output_ceiling_tokens=funded.output_class,
-        reserved_input_tokens=receipt.reserved.input_class,
-        reserved_output_tokens=receipt.reserved.output_class,
-        trial_tokens=receipt.trial.total,
-        billed_tokens=receipt.billed.total,
-        money_nanos=receipt.cost_nanos,
+        funded.input_class,
+        funded.output_class,
+        reserved.input_class,
+        reserved.output_class,
+        trial.total,
+        billed.total,
+        cost_nanos,
     )
 
 

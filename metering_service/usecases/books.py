@@ -87,9 +87,9 @@ class Books:
         self._next = Gathering()
         self._in_flight: Gathering | None = None
         self._pages = CountsPages()
-        self._dirty: dict[Request, None] = {}
+        self._dirty: list[Request] = []
         self._when_checkpointed: dict[Callable[[], None], None] = {}
-        self._sweep: dict[Request, None] = {}
+        self._sweep: list[Request] = []
         self._when_swept: dict[Callable[[], None], None] = {}
         self.on_work: Callable[[], None] = lambda: None
         self.on_claims: Callable[[Sequence[Claim], Collection[RequestName] | None], None] = lambda _claims, _kept: None
@@ -137,7 +137,7 @@ class Books:
     def note_counts(self, request: Request) -> None:
         """Counts of a request that was not dirty changed: the next checkpoint has them. Callers say when to wake."""
         request.dirty = True
-        self._dirty[request] = None
+        self._dirty.append(request)
 
     def when_checkpointed(self, callback: Callable[[], None]) -> bool:
         """Call back once all counts as they are now are committed. False: it will be called anyway, once."""
@@ -279,18 +279,23 @@ class Books:
 
     def _checkpoint(self) -> None:
         """A part of the checkpoint that goes on: not so much that decisions would wait for it."""
-        room = CHECKPOINT_SLICE
-        while self._sweep and room > 0:
-            request, _ = self._sweep.popitem()
+        sweep, gathering, room = self._sweep, self._next, CHECKPOINT_SLICE
+        write = self._pages.write
+        while sweep and room > 0:
+            request = sweep.pop()
+            if not request.dirty:
+                continue  # It was put meanwhile, whole.
             if request.on_record and request.place is not None:
-                self._pages.write(request.place, request.latest)
-                request.packed_in = self._next.number
-                self._is_put(request)
+                write(request.place, request.latest)
+                request.packed_in = gathering.number
+                request.dirty = False
+                if request.marks:
+                    self._take_marks(request)
                 room -= 1
             else:
                 self._put(request)
                 room -= RECORD_COST
-        if not self._sweep:
+        if not sweep:
             self._next.callbacks += self._when_swept
             self._when_swept.clear()
 
@@ -312,14 +317,15 @@ class Books:
         elif self._pages.has(request.place):
             self._pages.write(request.place, request.latest)
 
+    def _take_marks(self, request: Request) -> None:
+        """Whoever waits for its counts waits for this commit."""
+        self._next.callbacks += request.marks
+        request.marks.clear()
+
     def _is_put(self, request: Request) -> None:
         if request.marks:
-            self._next.callbacks += request.marks
-            request.marks.clear()
-        if request.dirty:
-            request.dirty = False
-            self._dirty.pop(request, None)
-            self._sweep.pop(request, None)
+            self._take_marks(request)
+        request.dirty = False
 
     def _revise(self, service: str, key: RecordKey, before: Receipt) -> None:
         """Have the database compare what it has with what a revision goes by.
@@ -336,7 +342,10 @@ class Books:
         self, service: ServiceState, request: Request, before: Receipt, now: Receipt, *, first: bool
     ) -> None:
         key = AggregateKey(service.name, service.uid, self._minute_us(), request.credential, request.labels)
-        _add(self._next.aggregates.setdefault(key, AggregateDelta()), before, now, first=first)
+        cell = self._next.aggregates.get(key)
+        if cell is None:
+            cell = self._next.aggregates[key] = AggregateDelta()
+        _add(cell, before, now, first=first)
 
     def _minute_us(self) -> int:
         return self._clock.now_us() // MINUTE_US * MINUTE_US
@@ -344,30 +353,35 @@ class Books:
 
 def receipt_for(request: Request) -> Receipt:
     """Who pays for what a request has to book now; where it was booked before, for larger counts, its next revision."""
-    before, held = request.receipt, request.held
-    receipt = split(request.counts, held, request.price, debt_allowed=request.debt_allowed)
-    if request.settle_us is None:
+    before, counts, held = request.receipt, request.counts, request.held
+    first = request.settle_us is None
+    if first:
         granted = request.granted_output_tokens
-        granted = held.output_ceiling_tokens if granted is None else granted
-        return receipt._replace(overrun_tokens=overrun(receipt.usage, held, granted), revision=before.revision + 1)
-    return receipt._replace(
+        overrun_tokens = overrun(counts, held, held.output_ceiling_tokens if granted is None else granted)
+    else:
         # What was reported after the settlement is overrun, all of it.
-        overrun_tokens=before.overrun_tokens + max(0, receipt.usage.total - before.usage.total),
+        overrun_tokens = before.overrun_tokens + max(0, counts.total - before.usage.total)
+    receipt = split(
+        counts,
+        held,
+        request.price,
+        debt_allowed=request.debt_allowed,
+        overrun_tokens=overrun_tokens,
+        revision=before.revision + 1,
+    )
+    if first:
+        return receipt
+    return receipt._replace(
         # Money that was booked is not taken back by a late report: AdjustAccount is for that.
         cost_nanos=max(receipt.cost_nanos, before.cost_nanos),
         debt_nanos=receipt.debt_nanos + before.debt_nanos,
-        revision=before.revision + 1,
     )
 
 
 def _add(cell: AggregateDelta, before: Receipt, now: Receipt, *, first: bool) -> None:
     """What a receipt has more than the one before it."""
-    cell.usage += now.usage - before.usage if before.revision else now.usage
-    cell.reserved_tokens += now.reserved.total - before.reserved.total
-    cell.trial_tokens += now.trial.total - before.trial.total
-    cell.billed_tokens += now.billed.total - before.billed.total
-    cell.unfunded_tokens += now.unfunded.total - before.unfunded.total
-    cell.overrun_tokens += now.overrun_tokens - before.overrun_tokens
-    cell.cost_nanos += now.cost_nanos - before.cost_nanos
-    cell.debt_nanos += now.debt_nanos - before.debt_nanos
-    cell.request_count += 1 if first else 0
+    cell.add(now)
+    if before.revision:
+        cell.take_back(before)
+    if first:
+        cell.request_count += 1

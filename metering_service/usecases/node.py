@@ -164,8 +164,10 @@ class Node:
                 self._in_outage.append(service)
             service.outage.grant(request, tokens_of(held) - tokens_of(request.held))
         service.move(request, held, now_ns)
-        if any(pool.is_low(now_ns) for pool in service.pools.values()):
-            self.errands.exchange()
+        for pool in service.pools.values():
+            if pool.is_low(now_ns):
+                self.errands.exchange()
+                return
 
     def set_aside(self, service: ServiceState, request: Request) -> None:
         """The request came back from elsewhere as a later part: book this one once it is known how far it got."""

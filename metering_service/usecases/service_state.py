@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from metering_service.usecases.waiting import Waiter
 
 PLENTY_TOKENS = 1 << 40
+KINDS = tuple(BudgetKind)
 UNKNOWN = Offer(0, exhausted=False)
 
 
@@ -133,33 +134,17 @@ class ServiceState:
         old = request.held
         if old is held:
             return
-        for kind, units in (
-            (BudgetKind.RESERVATION_INPUT, held.reserved_input_tokens - old.reserved_input_tokens),
-            (BudgetKind.RESERVATION_OUTPUT, held.reserved_output_tokens - old.reserved_output_tokens),
-            (BudgetKind.TRIAL, held.trial_tokens - old.trial_tokens),
-            (BudgetKind.MONEY, held.money_nanos - old.money_nanos),
-        ):
-            if units:
-                self.pool(kind).hold(units, now_ns)
+        for kind, now, was in zip(KINDS, held.by_kind, old.by_kind, strict=True):
+            if now != was:
+                self.pool(kind).hold(now - was, now_ns)
         request.held = held
         request.on_record = False
 
     def book(self, request: Request, now_used: Used) -> None:
         """Turn a request's hold into what it used; the rest is free again at once."""
-        held, before = request.held, request.booked
-        for kind, held_units, was, now in (
-            (BudgetKind.RESERVATION_INPUT, held.reserved_input_tokens, before.reserved_input, now_used.reserved_input),
-            (
-                BudgetKind.RESERVATION_OUTPUT,
-                held.reserved_output_tokens,
-                before.reserved_output,
-                now_used.reserved_output,
-            ),
-            (BudgetKind.TRIAL, held.trial_tokens, before.trial, now_used.trial),
-            (BudgetKind.MONEY, held.money_nanos, before.money_nanos, now_used.money_nanos),
-        ):
-            if held_units != was or now != was:
-                self.pool(kind).book(held_units - was, now - was)
+        for kind, held, was, now in zip(KINDS, request.held.by_kind, request.booked, now_used, strict=True):
+            if held != was or now != was:
+                self.pool(kind).book(held - was, now - was)
         request.booked = now_used
 
     def quiet_tokens(self, request: Request) -> int:

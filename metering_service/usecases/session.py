@@ -83,8 +83,8 @@ class Session:
         self._has_news = False
         self._is_leaving = False
 
-    def take(self, first_sequence: int, reports: Sequence[WireReport], decode: Callable[[Any], Report]) -> None:
-        """Decide on a message's reports, all in one pass. Raises SequenceGap.
+    def take(self, first_sequence: int, reports: Sequence[WireReport], decode: Callable[[Any, str], Report]) -> None:
+        """Decide on a message's reports, all in one pass. `decode` is given the service. Raises SequenceGap.
 
         The fast road: progress of a request that this stream speaks of, inside the first half of its grant, of which
         only the output has grown. That is nearly all reports of a busy server. It takes its counts straight from the
@@ -122,7 +122,7 @@ class Session:
                         books.note_counts(request)
                     counted = True
                     continue
-            self._decide(decode(report), sequence, mark)
+            self._decide(decode(report, self._service_of(report)), sequence, mark)
         if counted and books.when_checkpointed(mark.done):
             mark.expect()
         self._last_sequence = sequence
@@ -133,7 +133,6 @@ class Session:
     def _decide(self, report: Report, sequence: int, mark: Mark) -> None:
         """The road of every other report."""
         self._following.pop(report.request_id, None)
-        report = self._named(report)
         answer = process(self._node, report, self, sequence, mark)
         if isinstance(answer, Parked):
             # A finish that waits is answered: what else there is to say of it comes once it is durable.
@@ -213,16 +212,17 @@ class Session:
             if request.session is self
         ]
 
-    def _named(self, report: Report) -> Report:
-        """A report with its service: named in it, or earlier on this stream for the same id."""
-        if not report.service:
-            service = self._names.get(report.request_id)
-            return report._replace(service=service) if service is not None else report
+    def _service_of(self, report: WireReport) -> str:
+        """The service of a report: named in it, or earlier on this stream for the same id."""
+        service = report.service
+        if not service:
+            return self._names.get(report.request_id, "")
         # Requests are many, services few: one text for all of them.
-        self._names[report.request_id] = sys.intern(report.service)
+        service = sys.intern(service)
+        self._names[report.request_id] = service
         if len(self._names) > NAMES_MAX:
             self._forget_names()
-        return report
+        return service
 
     def _forget_names(self) -> None:
         """Forget the two oldest, one more than came; those whose requests still run count as new again."""

@@ -186,12 +186,15 @@ def _answer(node: Node, service: ServiceState, request: Request, waiter: Waiter)
     mark, report = waiter.mark, waiter.report
     mark.expect()
     node.books.when_durable(request, mark.done)
+    goes_on = refusal is None or request.authorised
+    if goes_on and not report.want_receipt:
+        return None
     decision = Decision(request.request_id, config_version=config.version)
-    if refusal is not None and not request.authorised:
+    if refusal is not None and not goes_on:
         decision = deny(request.request_id, refusal, config_version=config.version)
     if report.want_receipt:
         asker, sequence = waiter.asker, waiter.sequence
         told = decision._replace(receipt=request.receipt)
         node.books.when_durable(request, lambda: asker.receipt(sequence, told))
         return None
-    return None if decision.allowed else decision
+    return decision

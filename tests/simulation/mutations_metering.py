@@ -133,7 +133,7 @@ def counts_summed() -> AbstractContextManager[Any]:
 
     def merge(self: Any, other: Any) -> Any:
         total = self.counts + other.counts
-        return counts.Tally.of(total, finish=self.input.finish or other.input.finish)
+        return counts.Tally.of(total, finish=self.input[1] or other.input[1])
 
     return patch.object(counts.Tally, "merge", merge)
 
