@@ -17,7 +17,7 @@ VIOLATIONS_MAX: Final = 16
 
 @dataclass(eq=False)  # An exception is itself, not its value; the interpreter writes to it, so it cannot be frozen.
 class RpcFailure(Exception):  # noqa: N818  # it is how a call fails, not an error of this program
-    """What api/ makes of a domain error; the interceptor makes a gRPC status of it.
+    """What api/ makes of a domain error; the guard makes a gRPC status of it.
 
     `reason` is a name of the service's ErrorReason enum without its prefix. `violations` are pairs of a field's path
     and what is wrong with it. `retry_after_ms` is given where the same call may work later by itself.

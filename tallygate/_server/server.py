@@ -1,15 +1,15 @@
 """A gRPC server as a good citizen: health, reflection, channelz, keepalive, limits, a shutdown that drains."""
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, cast
 
 import grpc
 from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tallygate._server.errors import ConfigurationError
+from tallygate._server.guard import Guard, Translate
 from tallygate._server.health import HealthServicer
-from tallygate._server.interceptor import FailureInterceptor, Translate
 from tallygate._server.listen import parse_listen, require_free, require_safe
 from tallygate._server.reflection import add_reflection
 
@@ -45,11 +45,8 @@ class GrpcServer:
         self._listen = listen
         self._shared_listen = shared_listen
         self._health = HealthServicer(service_names)
-        self._server = grpc.aio.server(
-            interceptors=[FailureInterceptor(translate)],
-            options=_options(max_message_bytes, shares_port=bool(shared_listen)),
-        )
-        add_servicers(self._server)
+        self._server = grpc.aio.server(options=_options(max_message_bytes, shares_port=bool(shared_listen)))
+        add_servicers(cast("grpc.aio.Server", Guard(self._server, translate)))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         channelz.add_channelz_servicer(self._server)
         add_reflection(self._server, [*service_names, *_CITIZEN_NAMES])

@@ -22,7 +22,7 @@ _END: Any = object()
 
 
 class Server:
-    """What a process serves to others. `translate`: as the real interceptor is told. A crashed one is not there."""
+    """What a process serves to others. `translate`: as the real guard is told. A crashed one is not there."""
 
     def __init__(self, party: Party, translate: Translate) -> None:
         self.party = party
@@ -66,7 +66,7 @@ class Network:
         async def arrive() -> None:
             try:
                 result = await method(kind.FromString(request_bytes), ServerContext(None))
-            except Exception as error:  # noqa: BLE001  # becomes a status, as the interceptor would have it
+            except Exception as error:  # noqa: BLE001  # becomes a status, as the guard would have it
                 result = _status(error, server.translate)
             await asyncio.sleep(self.chance.latency_s())
             lost = self.chance.strikes("message lost") or not self.reaches(caller, server.party)
@@ -177,7 +177,7 @@ class StreamCall:
             await serve(self._requests(), ServerContext(self))
         except asyncio.CancelledError:
             return
-        except Exception as error:  # noqa: BLE001  # becomes a status, as the interceptor would have it
+        except Exception as error:  # noqa: BLE001  # becomes a status, as the guard would have it
             self.to_client.send(_status(error, server.translate))
         else:
             self.to_client.send(_END)
