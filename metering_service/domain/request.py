@@ -77,7 +77,6 @@ class Request:
         "known_cached_input",
         "known_input",
         "labels",
-        "last_heard_ns",
         "marks",
         "max_output_tokens",
         "on_record",
@@ -109,7 +108,6 @@ class Request:
         price: Price,
         debt_allowed: bool,
         start_us: int,
-        now_ns: int,
     ) -> None:
         self.request_id = request_id
         self.part = part
@@ -118,7 +116,6 @@ class Request:
         self.price = price
         self.debt_allowed = debt_allowed
         self.start_us = start_us
-        self.last_heard_ns = now_ns
         self.quiet_tokens = EVERY_REPORT
         self.tally = NOTHING
         self.held = HeldUnits()
@@ -276,7 +273,7 @@ class Request:
         )
 
 
-def revive(record: RequestRecord, now_ns: int) -> Request:
+def revive(record: RequestRecord) -> Request:
     """A request as its record left it: booked as far as the receipt goes."""
     price = Price(record.receipt.price_version, *record.price_nanos_per_million)
     request = Request(
@@ -287,7 +284,6 @@ def revive(record: RequestRecord, now_ns: int) -> Request:
         price=price,
         debt_allowed=record.debt_allowed,
         start_us=record.start_us,
-        now_ns=now_ns,
     )
     request.tally = Tally.of(record.counts, finish=record.state is SettlementState.FINISHED)
     request.state = record.state

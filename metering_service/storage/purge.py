@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from metering_service.storage.failures import database_answers
 from metering_service.storage.schema import IS_OPEN, counts_pages, leases, nodes, requests
-from metering_service.storage.wanted import among
+from metering_service.storage.wanted import named, wanted
 from metering_service.usecases.ports import RequestName, Walked
 from tallygate._server.database import read_only
 
@@ -86,8 +86,9 @@ async def _old_in_pages(connection: AsyncConnection, before_us: int, place: int)
 
 async def _delete_whole(connection: AsyncConnection, names: Sequence[RequestName], before_us: int) -> int:
     """Delete all parts of those requests of which all parts are old, in the order in which commits lock rows."""
-    whole = among(connection.dialect, names, requests.c.service, requests.c.request_id, requests.c.part, _IS_OLD)
-    parts = (await connection.execute(whole, {"before_us": before_us})).all()
+    columns = requests.c.service, requests.c.request_id, requests.c.part, _IS_OLD
+    whole = select(*columns).select_from(wanted(connection.dialect))
+    parts = (await connection.execute(whole, {"before_us": before_us, **named(connection.dialect, names)})).all()
     kept = {(service, request_id) for service, request_id, _, is_old in parts if not is_old}
     keys = sorted((part.service, part.request_id, part.part) for part in parts)
     old = [

@@ -21,7 +21,7 @@ from metering_service.storage.rows import (
 )
 from metering_service.storage.schema import IS_OPEN, leases, meta, nodes, requests, services
 from metering_service.storage.statements import insert
-from metering_service.storage.wanted import among, wanted
+from metering_service.storage.wanted import named, wanted
 from metering_service.storage.writers import Writer, writer_for
 from metering_service.usecases.ports import RequestName
 from tallygate._server.database import read_only
@@ -40,6 +40,14 @@ class SqlRecorder:
         self._id_factory = id_factory
         self._writer = writer if writer is not None else writer_for(engine)
         self._known_services: set[tuple[str, str]] = set()
+        # Built once: building one takes longer than the database takes to answer it.
+        self._of_names = with_counts(wanted(engine.dialect))
+        self._first_settled = (
+            select(requests.c.service, requests.c.request_id, func.min(requests.c.settle_us))
+            .select_from(wanted(engine.dialect))
+            .where(not_(IS_OPEN), requests.c.predecessor_part.is_(None))
+            .group_by(requests.c.service, requests.c.request_id)
+        )
 
     async def close(self) -> None:
         """Let go of what this one has open by itself; the engine is its owner's to dispose of."""
@@ -112,10 +120,9 @@ class SqlRecorder:
 
     async def find_requests(self, names: Sequence[RequestName]) -> dict[RequestName, list[RequestRecord]]:
         """See `Recorder`."""
-        query = with_counts(wanted(self._engine.dialect, names))
         found: dict[RequestName, list[RequestRecord]] = {}
         async with database_answers(), read_only(self._engine) as connection:
-            for row in (await connection.execute(query)).mappings():
+            for row in (await connection.execute(self._of_names, named(self._engine.dialect, names))).mappings():
                 found.setdefault(RequestName(row["service"], row["request_id"]), []).append(request_of(row))
         for parts in found.values():
             parts.sort(key=_by_start)
@@ -123,14 +130,9 @@ class SqlRecorder:
 
     async def first_settled_us(self, names: Sequence[RequestName]) -> dict[RequestName, int]:
         """See `Recorder`."""
-        service, request_id = requests.c.service, requests.c.request_id
-        query = (
-            among(self._engine.dialect, names, service, request_id, func.min(requests.c.settle_us))
-            .where(not_(IS_OPEN), requests.c.predecessor_part.is_(None))
-            .group_by(service, request_id)
-        )
         async with database_answers(), read_only(self._engine) as connection:
-            return {RequestName(*name): settle_us for *name, settle_us in await connection.execute(query)}
+            rows = await connection.execute(self._first_settled, named(self._engine.dialect, names))
+            return {RequestName(*name): settle_us for *name, settle_us in rows}
 
     async def open_leases(self, node: str, below_epoch: int) -> list[LeaseRecord]:
         """See `Recorder`."""

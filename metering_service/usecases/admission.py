@@ -23,7 +23,6 @@ def new_request(node: Node, config: ServiceConfig, report: Report, origin: Origi
         price=config.price,
         debt_allowed=config.debt_allowed,
         start_us=node.clock.now_us(),
-        now_ns=node.clock.monotonic_ns(),
     )
     request.max_output_tokens = report.max_output_tokens
     request.credential = report.credential

@@ -98,7 +98,7 @@ def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[Req
             remember(node, service, before, parts)
             return
         if not is_elsewhere(waiter, here) or (last is not None and last.part in (here.part, here.predecessor_part)):
-            here.earlier = settled_before(node, service, here, parts)
+            here.earlier = settled_before(service, here, parts)
             return
         node.set_aside(service, here)
     if last is None:
@@ -107,7 +107,7 @@ def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[Req
         return
     if last.state is SettlementState.OPEN and (here is None or here.part != last.part):
         waiter.origin = _end_of(last, token)
-        waiter.earlier = _settled(node, earlier_parts(parts, last), parts, parts_in_memory(service, request_id))
+        waiter.earlier = _settled(earlier_parts(parts, last), parts, parts_in_memory(service, request_id))
         # It runs: what was settled here is not the last of it.
         service.finished.pop(request_id, None)
     else:
@@ -121,35 +121,30 @@ def _took_rest(before: RequestRecord, here: Request, report: Report) -> bool:
     return beyond or report.counts.total <= counts.total
 
 
-def settled_before(
-    node: Node, service: ServiceState, request: Request, parts: Sequence[RequestRecord]
-) -> tuple[Earlier, ...]:
+def settled_before(service: ServiceState, request: Request, parts: Sequence[RequestRecord]) -> tuple[Earlier, ...]:
     """The settled parts that lead to one that runs here, which may not be on record yet."""
     before = next((part for part in parts if part.part == request.predecessor_part), None)
     if before is None:
         return ()
     begin = request.base_input_tokens, request.base_output_tokens
     known = parts_in_memory(service, request.request_id) | {each.part.part: each.part for each in request.earlier}
-    return _settled(node, [*earlier_parts(parts, before), before], parts, known, begin)
+    return _settled([*earlier_parts(parts, before), before], parts, known, begin)
 
 
 def remember(node: Node, service: ServiceState, last: RequestRecord, parts: Sequence[RequestRecord]) -> None:
     """Keep a request that is booked already in memory, for repeats and revisions."""
-    service.finished[last.request_id] = settled_line(node, last, parts, parts_in_memory(service, last.request_id))
+    service.finished[last.request_id] = settled_line(last, parts, parts_in_memory(service, last.request_id))
     node.finished[(service.name, last.request_id)] = node.clock.monotonic_ns()
 
 
-def settled_line(
-    node: Node, last: RequestRecord, parts: Sequence[RequestRecord], in_memory: Mapping[str, Request]
-) -> Request:
+def settled_line(last: RequestRecord, parts: Sequence[RequestRecord], in_memory: Mapping[str, Request]) -> Request:
     """A part, with those settled ones that lead to it: as they are in memory here, or as they are on record."""
-    request = _newest(node, last, in_memory)
-    request.earlier = _settled(node, earlier_parts(parts, last), parts, in_memory)
+    request = _newest(last, in_memory)
+    request.earlier = _settled(earlier_parts(parts, last), parts, in_memory)
     return request
 
 
 def _settled(
-    node: Node,
     line: Sequence[RequestRecord],
     parts: Sequence[RequestRecord],
     known: Mapping[str, Request],
@@ -160,7 +155,7 @@ def _settled(
     `begin`: where that begins which goes on from the last one of the line, if it is not on record.
     """
     return tuple(
-        Earlier(_newest(node, record, known), *end_of(record.part, parts, begin if record is line[-1] else None))
+        Earlier(_newest(record, known), *end_of(record.part, parts, begin if record is line[-1] else None))
         for record in line
         if record.state is not SettlementState.OPEN
     )
@@ -173,12 +168,12 @@ def parts_in_memory(service: ServiceState, request_id: str) -> dict[str, Request
     return {part.part: part for line in lines for part in line}
 
 
-def _newest(node: Node, record: RequestRecord, known: Mapping[str, Request]) -> Request:
+def _newest(record: RequestRecord, known: Mapping[str, Request]) -> Request:
     """What is known here may not be committed yet; and others may have revised it meanwhile."""
     part = known.get(record.part)
     if part is not None and part.receipt.revision >= record.receipt.revision:
         return part
-    return revive(record, node.clock.monotonic_ns())
+    return revive(record)
 
 
 def _first_part(service: ServiceState, waiter: Waiter) -> str | None:

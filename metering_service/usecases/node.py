@@ -48,6 +48,13 @@ class Means(NamedTuple):
     tokens_max: int | None
 
 
+class Silence(NamedTuple):
+    """Since when nobody has spoken of a request of that service."""
+
+    service: ServiceState
+    since_ns: int
+
+
 class Node:
     """The state of one node. Everything happens on one event loop."""
 
@@ -75,9 +82,9 @@ class Node:
         self.unknown: OrderedDict[str, None] = OrderedDict()
         self.waiting: dict[str, ServiceState] = {}
         self.waiting_count = 0
-        self.silent: dict[Request, ServiceState] = {}
+        self.silent: dict[Request, Silence] = {}
         """Open requests that no stream speaks of, also those that went on elsewhere and came back as a later part; and
-        those that timed out, for another resume window."""
+        those that timed out, for another resume window. Whoever is silent longest comes first."""
         self.finished: OrderedDict[tuple[str, str], int] = OrderedDict()
         self.leases_valid_until_ns = 0
         self.control_answers = False
@@ -175,7 +182,12 @@ class Node:
             del service.open[request.request_id]
             request.quiet_tokens = EVERY_REPORT
             request.session = None
-            self.silent[request] = service
+            self.fall_silent(service, request)
+
+    def fall_silent(self, service: ServiceState, request: Request) -> None:
+        """Nobody speaks of a request from now on; or somebody did so now, who does not stay."""
+        self.silent.pop(request, None)
+        self.silent[request] = Silence(service, self.clock.monotonic_ns())
 
     def new_part(self) -> str:
         """A name for one authorisation, unique for ever: node, epoch, number."""

@@ -110,7 +110,7 @@ class Recovery:
             parts = await self._storage.find_request(record.service_uid, record.request_id)
             last = settled_end(parts, record.part)
             if last is not None:
-                whole = settled_line(self._node, last, parts, in_memory={})
+                whole = settled_line(last, parts, in_memory={})
                 whole.fill_earlier()
                 self._book_earlier(whole, record, self._share(record).leases)
             self._settled.popleft()
@@ -131,7 +131,7 @@ class Recovery:
 
         Where nothing goes on from it, nobody else will fill what parts before it had settled too soon.
         """
-        request = settled_line(self._node, record, parts, in_memory={})
+        request = settled_line(record, parts, in_memory={})
         tally = final_tally(request.tally, record.part, parts)
         if tally is None:
             return False

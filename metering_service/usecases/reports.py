@@ -158,12 +158,11 @@ def _checkpoint(node: Node, request: Request, mark: Mark) -> None:
 
 
 def _listen(node: Node, service: ServiceState, request: Request, asker: Asker) -> None:
-    request.last_heard_ns = node.clock.monotonic_ns()
     if asker.keeps_open:
         request.session = asker
         node.silent.pop(request, None)
     elif request.session is None:
-        node.silent[request] = service
+        node.fall_silent(service, request)
 
 
 def _progress(node: Node, service: ServiceState, config: ServiceConfig, request: Request) -> Answer:

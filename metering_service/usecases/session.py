@@ -200,8 +200,7 @@ class Session:
         leave(self._node, self)
         for service, request in self._requests():
             request.session = None
-            request.last_heard_ns = self._node.clock.monotonic_ns()
-            self._node.silent[request] = service
+            self._node.fall_silent(service, request)
 
     def _requests(self) -> list[tuple[ServiceState, Request]]:
         """The open requests that this stream spoke of last."""

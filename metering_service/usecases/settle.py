@@ -71,12 +71,12 @@ def time_out(node: Node, service: ServiceState, request: Request, parts: Sequenc
         _look_again(node, service, request, parts)
         return
     if not _learn_end(request, parts):
-        _wait(node, service, request)
+        node.fall_silent(service, request)
         return
-    request.earlier = settled_before(node, service, request, parts)
+    request.earlier = settled_before(service, request, parts)
     # Payers of an overrun are asked first, as long as control answers: this request is looked at again before long.
     if _book(node, service, request, SettlementState.TIMED_OUT, may_wait=node.control_answers):
-        node.books.when_durable(request, partial(_wait, node, service, request))
+        node.books.when_durable(request, partial(node.fall_silent, service, request))
 
 
 def look_for_silent(node: Node) -> None:
@@ -84,9 +84,11 @@ def look_for_silent(node: Node) -> None:
 
     A window later they are looked at once more.
     """
-    for request, service in list(node.silent.items()):
-        if _is_overdue(node, request):
-            node.errands.look_for_successor(service, request)
+    before_ns = node.clock.monotonic_ns() - node.settings.resume_window_ns
+    for request, silence in node.silent.items():
+        if silence.since_ns > before_ns:
+            return
+        node.errands.look_for_successor(silence.service, request)
 
 
 def forget_finished(node: Node) -> None:
@@ -131,12 +133,6 @@ def _learn_end(request: Request, parts: Sequence[RequestRecord]) -> bool:
     return True
 
 
-def _wait(node: Node, service: ServiceState, request: Request) -> None:
-    """Look at a request again when another window is over."""
-    request.last_heard_ns = node.clock.monotonic_ns()
-    node.silent[request] = service
-
-
 def _look_again(node: Node, service: ServiceState, request: Request, parts: Sequence[RequestRecord]) -> None:
     """A part timed out: another node may have gone on with it at that moment, and neither saw what the other wrote.
 
@@ -146,15 +142,15 @@ def _look_again(node: Node, service: ServiceState, request: Request, parts: Sequ
     last = settled_end(parts, request.part)
     is_known = node.services.get(service.name) is service and request.request_id not in service.open
     if is_known and last is not None:
-        whole = settled_line(node, last, parts, parts_in_memory(service, request.request_id))
+        whole = settled_line(last, parts, parts_in_memory(service, request.request_id))
         if not _book(node, service, whole, SettlementState.TIMED_OUT, may_wait=node.control_answers):
             return
     node.silent.pop(request, None)
 
 
 def _is_overdue(node: Node, request: Request) -> bool:
-    silent_ns = node.clock.monotonic_ns() - request.last_heard_ns
-    return request in node.silent and silent_ns >= node.settings.resume_window_ns
+    silence = node.silent.get(request)
+    return silence is not None and silence.since_ns <= node.clock.monotonic_ns() - node.settings.resume_window_ns
 
 
 def _fund_excess(node: Node, service: ServiceState, request: Request, *, may_wait: bool) -> bool:

@@ -91,7 +91,7 @@ def check_nodes(world: "World") -> None:
         node = process.assembly.node
         for service in node.services.values():
             requests = {*service.open.values(), *service.finished.values()}
-            requests |= {request for request, its in node.silent.items() if its is service}
+            requests |= {request for request, its in node.silent.items() if its.service is service}
             if service.config is not None and service.outage is not None and node.goes_on(service):
                 granted, most = service.outage.tokens, service.config.outage_tokens_max
                 world.gone_on[process.party.name, service.name] = granted

@@ -208,7 +208,7 @@ class Fleets(RuleBasedStateMachine):
         for rig in self.fleet.rigs.values():
             for service in rig.node.services.values():
                 requests = {*service.open.values(), *service.finished.values()}
-                requests |= {request for request, its in rig.node.silent.items() if its is service}
+                requests |= {request for request, its in rig.node.silent.items() if its.service is service}
                 for kind, pool in service.pools.items():
                     assert pool.held == sum(_held(request)[kind] for request in requests), kind
 

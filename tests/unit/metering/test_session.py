@@ -279,6 +279,18 @@ async def test_a_request_of_a_unary_caller_stays_open_for_the_window(fleet: Flee
     assert fleet["a"].node.services[SERVICE].open == {}
 
 
+async def test_whoever_was_heard_of_again_is_silent_no_longer(fleet: Fleet) -> None:
+    """Each request has the window from when it was heard of last, whichever of them began first."""
+    await answered(fleet["a"], report(AUTHORIZE, "r1", counts=Counts(10)))
+    await answered(fleet["a"], report(AUTHORIZE, "r2", counts=Counts(10)))
+    fleet.run(seconds=20)
+    await answered(fleet["a"], report(PROGRESS, "r1", counts=Counts(10, output=1)))
+    fleet.run(seconds=12)
+    assert list(fleet["a"].node.services[SERVICE].open) == ["r1"]
+    fleet.run(seconds=20)
+    assert fleet["a"].node.services[SERVICE].open == {}
+
+
 async def test_a_malformed_unary_report_is_refused_at_once(fleet: Fleet) -> None:
     """As a decision, not as an error."""
     assert (await answered(fleet["a"], report(FINISH, counts=Counts(-1)))).reason is Reason.INVALID_REPORT
