@@ -29,7 +29,7 @@ async def lanes(job: Job) -> AsyncIterator[list[Lane]]:
         yield [
             Lane(
                 open_call(channels[number % len(channels)]),
-                MIXES[job.mix](f"{job.run}-{number:03d}", _part(job, number), requests),
+                MIXES[job.mix](f"{job.run}-{number:03d}", _part(job, number), requests, number / job.streams),
                 durable=job.durable,
                 services=len(job.services),
             )

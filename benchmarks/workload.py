@@ -81,7 +81,7 @@ class Progress:
 
     not_durable_first = not_durable_max = unanswered_max = 10**9
 
-    def __init__(self, stream: str, services: Sequence[str], requests: int) -> None:
+    def __init__(self, stream: str, services: Sequence[str], requests: int, _turn: float) -> None:
         self.said = Said()
         self._group = Group([f"{stream}-{number:07d}" for number in range(requests)], services)
         self._output = 128
@@ -114,10 +114,15 @@ class Life:
         tail(Phase.REPORT_PHASE_PROGRESS, _usage(20 * number, 4 * number)) for number in range(1, PROGRESS_REPORTS + 1)
     )
 
-    def __init__(self, stream: str, services: Sequence[str], requests: int) -> None:
+    def __init__(self, stream: str, services: Sequence[str], requests: int, turn: float) -> None:
+        """`turn`: where in a round of the others this stream begins, from 0 to 1.
+
+        Servers are not in step. If all streams were, their authorisations would all come in the same moment.
+        """
         self.said = Said()
         self._stream = stream
         self._services = services
+        self._first_group = max(1, round(GROUP * (1 - turn)))
         self._open: deque[Group] = deque()
         self._depth = max(2, requests // (GROUP * (PROGRESS_REPORTS + 1)))
         self._number = 0
@@ -149,14 +154,15 @@ class Life:
 
     def _begin(self) -> Group:
         first = self._number
-        self._number += GROUP
+        self._number += GROUP if first else self._first_group
         ids = [f"{self._stream}-{number:07d}" for number in range(first, self._number)]
         self._open.append(Group(ids, self._services))
         return self._open[-1]
 
     def _finish(self) -> Segment:
-        self.said.finish(GROUP, _FINAL)
-        return self._open.popleft().of(_FINISHED)
+        group = self._open.popleft()
+        self.said.finish(group.size, _FINAL)
+        return group.of(_FINISHED)
 
 
 class Finishes:
@@ -165,7 +171,7 @@ class Finishes:
     not_durable_first, not_durable_max = 512, 4_096
     unanswered_max = 10**9
 
-    def __init__(self, stream: str, services: Sequence[str], _requests: int) -> None:
+    def __init__(self, stream: str, services: Sequence[str], _requests: int, _turn: float) -> None:
         self.said = Said()
         self._stream = stream
         self._services = services

@@ -26,7 +26,7 @@ from tallygate._server.clock import Clock
 
 MINUTE_US = 60_000_000
 
-CHECKPOINT_SLICE = 16_384
+CHECKPOINT_SLICE = 4_096
 """Of the requests whose counts wait for their checkpoint, so many go into one commit."""
 RECORD_COST = 8
 """A whole record takes the place of so many counts."""

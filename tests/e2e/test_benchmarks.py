@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("name", MIXES)
 def test_messages_are_what_protobuf_writes(name: str) -> None:
     """Put together from parts, they are the same bytes, numbered without gaps, whatever their size."""
-    mix: Mix = MIXES[name]("run", SERVICES, 100)
+    mix: Mix = MIXES[name]("run", SERVICES, 100, 0.25)
     sequence = 1
     for segments, size in ((iter(mix.opening()), 7), (mix.running(), 300), (mix.closing(), 33)):
         cutter = Cutter(segments)
@@ -45,7 +45,7 @@ def test_unary_messages_are_what_protobuf_writes() -> None:
 
 def test_a_life_is_reported_in_order() -> None:
     """Each request is authorised, is in progress eight times with rising counts, and finishes; none is left over."""
-    mix = MIXES["life"]("run", SERVICES, 100)
+    mix = MIXES["life"]("run", SERVICES, 100, 0.25)
     running, phases, outputs = mix.running(), dict[str, list[int]](), dict[str, int]()
     for segments in ([next(running) for _ in range(300)], mix.closing()):
         cutter = Cutter(iter(segments))
@@ -58,6 +58,13 @@ def test_a_life_is_reported_in_order() -> None:
     assert all(each == [1, *[2] * (len(each) - 2), 3] for each in ran)
     assert max(len(each) for each in ran) == 10
     assert mix.said.requests == len(phases)
+
+
+def test_streams_are_out_of_step() -> None:
+    """Once requests of all phases run, the same number of them is authorised at any time."""
+    cutters = [Cutter(MIXES["life"]("run", SERVICES, 100, number / 8).running()) for number in range(8)]
+    at_once = [sum(cut.authorisations for cut in (each.cut(64) for each in cutters) if cut) for _ in range(300)]
+    assert max(at_once[200:]) <= 2 * 64
 
 
 def test_ratios_are_of_the_same_round() -> None:
