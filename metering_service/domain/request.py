@@ -9,7 +9,7 @@ from metering_service.domain.lineage import Origin
 from metering_service.domain.price import Price
 from metering_service.domain.records import HeldUnits, Receipt, RequestRecord, SettlementState
 from metering_service.domain.resume import encode
-from metering_service.domain.settlement import Used, beyond, up_to, used
+from metering_service.domain.settlement import Used, beyond, overrun, split, up_to, used
 
 EVERY_REPORT = -1
 NOTHING_FRESH = -1
@@ -209,6 +209,32 @@ class Request:
         self.price = origin.price
         self.debt_allowed = origin.debt_allowed
         self.authorised = True
+
+    def next_receipt(self) -> Receipt:
+        """Who pays for what it has to book now; where it was booked before, for larger counts, its next revision."""
+        before, counts, held = self.receipt, self.counts, self.held
+        first = self.settle_us is None
+        if first:
+            granted = self.granted_output_tokens
+            overrun_tokens = overrun(counts, held, held.output_ceiling_tokens if granted is None else granted)
+        else:
+            # What was reported after the settlement is overrun, all of it.
+            overrun_tokens = before.overrun_tokens + max(0, counts.total - before.usage.total)
+        receipt = split(
+            counts,
+            held,
+            self.price,
+            debt_allowed=self.debt_allowed,
+            overrun_tokens=overrun_tokens,
+            revision=before.revision + 1,
+        )
+        if first:
+            return receipt
+        return receipt._replace(
+            # Money that was booked is not taken back by a late report: AdjustAccount is for that.
+            cost_nanos=max(receipt.cost_nanos, before.cost_nanos),
+            debt_nanos=receipt.debt_nanos + before.debt_nanos,
+        )
 
     @property
     def has_unbooked(self) -> bool:

@@ -18,7 +18,7 @@ from metering_service.domain.records import (
     RequestRecord,
 )
 from metering_service.domain.request import Request
-from metering_service.domain.settlement import held_by, overrun, split, used
+from metering_service.domain.settlement import held_by, used
 from metering_service.usecases.ports import RequestName
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.settings import NodeSettings
@@ -109,7 +109,7 @@ class Books:
 
     def settle(self, service: ServiceState, request: Request) -> None:
         """Book a request: payers, cost, aggregates, consumption. Again, with larger counts: the difference."""
-        before, receipt = request.receipt, receipt_for(request)
+        before, receipt = request.receipt, request.next_receipt()
         first = request.settle_us is None
         if not first:
             self._revise(request.service, request.key, before)
@@ -349,33 +349,6 @@ class Books:
 
     def _minute_us(self) -> int:
         return self._clock.now_us() // MINUTE_US * MINUTE_US
-
-
-def receipt_for(request: Request) -> Receipt:
-    """Who pays for what a request has to book now; where it was booked before, for larger counts, its next revision."""
-    before, counts, held = request.receipt, request.counts, request.held
-    first = request.settle_us is None
-    if first:
-        granted = request.granted_output_tokens
-        overrun_tokens = overrun(counts, held, held.output_ceiling_tokens if granted is None else granted)
-    else:
-        # What was reported after the settlement is overrun, all of it.
-        overrun_tokens = before.overrun_tokens + max(0, counts.total - before.usage.total)
-    receipt = split(
-        counts,
-        held,
-        request.price,
-        debt_allowed=request.debt_allowed,
-        overrun_tokens=overrun_tokens,
-        revision=before.revision + 1,
-    )
-    if first:
-        return receipt
-    return receipt._replace(
-        # Money that was booked is not taken back by a late report: AdjustAccount is for that.
-        cost_nanos=max(receipt.cost_nanos, before.cost_nanos),
-        debt_nanos=receipt.debt_nanos + before.debt_nanos,
-    )
 
 
 def _add(cell: AggregateDelta, before: Receipt, now: Receipt, *, first: bool) -> None:

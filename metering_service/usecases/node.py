@@ -119,7 +119,7 @@ class Node:
         now_ns = self.clock.monotonic_ns()
         if self._goes_on(service, now_ns):
             return (self._alone_until_ns - now_ns) // 1_000_000
-        return self.valid_for_ms()
+        return max(0, self.leases_valid_until_ns - now_ns) // 1_000_000
 
     def goes_on(self, service: ServiceState) -> bool:
         """Whether a service goes on although the leases have lapsed.

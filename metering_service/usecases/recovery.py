@@ -22,7 +22,6 @@ from metering_service.domain.lineage import final_tally, later_parts, settled_en
 from metering_service.domain.records import BudgetKind, HeldUnits, LeaseRecord, RequestRecord, SettlementState
 from metering_service.domain.request import Request
 from metering_service.domain.settlement import held_by, used
-from metering_service.usecases.books import receipt_for
 from metering_service.usecases.lease_keeper import LeaseKeeper
 from metering_service.usecases.moving import settled_line
 from metering_service.usecases.node import Node
@@ -151,7 +150,7 @@ class Recovery:
 
     def _book(self, request: Request, lost: RequestRecord, leases: dict[str, LeaseRecord]) -> None:
         """Book a part on the leases of the lost one."""
-        before, receipt = request.receipt, receipt_for(request)
+        before, receipt = request.receipt, request.next_receipt()
         units = [now - was for now, was in zip(used(receipt), request.booked, strict=True)]
         request.receipt, request.held = receipt, held_by(receipt)
         request.settle_us = self._node.clock.now_us()

@@ -178,19 +178,17 @@ def _answer(node: Node, service: ServiceState, request: Request, waiter: Waiter)
     """The receipt, once it is committed, if it was asked for; and to a server that did not ask, whether to go on."""
     config = service.config
     assert config is not None
-    refusal = config.refusal()
+    refusal = None if request.authorised else config.refusal()
     mark, report = waiter.mark, waiter.report
     mark.expect()
     node.books.when_durable(request, mark.done)
-    goes_on = refusal is None or request.authorised
-    if goes_on and not report.want_receipt:
-        return None
-    decision = Decision(request.request_id, config_version=config.version)
-    if refusal is not None and not goes_on:
+    decision: Decision | None = None
+    if refusal is not None:
         decision = deny(request.request_id, refusal, config_version=config.version)
-    if report.want_receipt:
-        asker, sequence = waiter.asker, waiter.sequence
-        told = decision._replace(receipt=request.receipt)
-        node.books.when_durable(request, lambda: asker.receipt(sequence, told))
-        return None
-    return decision
+    if not report.want_receipt:
+        return decision
+    asker, sequence = waiter.asker, waiter.sequence
+    told = decision or Decision(request.request_id, config_version=config.version)
+    told = told._replace(receipt=request.receipt)
+    node.books.when_durable(request, lambda: asker.receipt(sequence, told))
+    return None

@@ -9,8 +9,8 @@ from metering_service.domain.grant import GRANT_TOKENS_MAX, GRANT_TOKENS_MIN, is
     ("output_tokens", "free_tokens", "max_output_tokens", "ceiling_tokens", "target"),
     [
         (0, 1_000_000, None, 0, 1_024),
-        (600, 1_000_000, None, 1_024, 1_624),
-        (5_000, 1_000_000, None, 6_000, 10_000),
+        (600, 1_000_000, None, 1_024, 2_400),
+        (5_000, 1_000_000, None, 6_000, 20_000),
         (0, 800, None, 0, 100),
         (0, 80, None, 0, GRANT_TOKENS_MIN),
         (0, 0, None, 0, GRANT_TOKENS_MIN),
@@ -25,8 +25,17 @@ from metering_service.domain.grant import GRANT_TOKENS_MAX, GRANT_TOKENS_MIN, is
 def test_grants_are_large_while_much_is_free(
     output_tokens: int, free_tokens: int, max_output_tokens: int | None, ceiling_tokens: int, target: int
 ) -> None:
-    """They double what was generated, shrink with what is free, and never exceed the server's own limit or shrink."""
+    """They go to four times what was generated, shrink with what is free, and never exceed the server's own limit or shrink."""
     assert output_target(output_tokens, free_tokens, max_output_tokens, ceiling_tokens=ceiling_tokens) == target
+
+
+def test_a_request_that_reports_every_token_is_renewed_as_it_doubles() -> None:
+    """Past half of a grant that much is free for, the next half is as long as all that was generated."""
+    ceiling, renewals = output_target(0, 1 << 50, None, ceiling_tokens=0), 0
+    for output_tokens in range(100_000):
+        if is_past_half(output_tokens, ceiling):
+            ceiling, renewals = output_target(output_tokens, 1 << 50, None, ceiling_tokens=ceiling), renewals + 1
+    assert renewals == 8
 
 
 def test_a_large_maximum_is_a_cap_and_not_the_hold() -> None:
