@@ -5,6 +5,7 @@ database) and returned (given back unused). Everything else follows from them an
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from metering_service.domain.funding import Offer
 from metering_service.domain.records import BudgetKind
@@ -17,6 +18,8 @@ BURN_WINDOW_NS = 200_000_000
 ASK_INTERVAL_NS = 20_000_000
 CLOSE_AFTER_NS = 60_000_000_000
 PREFETCH_FACTOR = 8
+SPARE_FACTOR = 64
+"""A lease at rest that has so many times its burn gives back all of it, not a part as often as its burn halves."""
 RESERVE_INTERVAL_NS = 1_000_000_000
 """So often a reserve that is short is asked for: a budget that does not have it is not to be bothered all the time."""
 RESERVE_AFTER_RECALL_NS = 10_000_000_000
@@ -27,8 +30,7 @@ WANTED_MAX = 10**17
 RATE_KINDS = frozenset({BudgetKind.RESERVATION_INPUT, BudgetKind.RESERVATION_OUTPUT})
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """What this node says of a lease. Levels and growing counters only, so that saying it twice does no harm."""
 
     lease_id: str
@@ -208,7 +210,7 @@ class Pool:
         free = max(0, self.free)
         short = wanted > free and now_ns - self._reserve_asked_ns >= RESERVE_INTERVAL_NS
         hungry = self.needed > 0 or ahead > free or short
-        if self._last_stated == said and not hungry and not self.recalled and not self.closing:
+        if not hungry and not self.recalled and not self.closing and self._is_old_news(said):
             return None
         self._reserve_asked_ns = now_ns
         return said
@@ -249,6 +251,11 @@ class Pool:
         said = self._last_stated
         return said is not None and (said.consumed_units, said.returned_units) == (self.committed, self.returned)
 
+    def _is_old_news(self, said: Statement) -> bool:
+        """Whether control has heard it. That less is wanted is no news: nothing is granted unless it is asked for."""
+        last = self._last_stated
+        return last is not None and said == last._replace(wanted_units=min(said.wanted_units, last.wanted_units))
+
     def _measure_burn(self, now_ns: int) -> None:
         elapsed_ns = now_ns - self._last_burn_ns
         if elapsed_ns >= BURN_WINDOW_NS:
@@ -278,10 +285,12 @@ class Pool:
             self._return(free)
             return
         free -= self.reserve
+        if not rate and quiet_ns > IDLE_NS and free > SPARE_FACTOR * self._burn_units:
+            # What is left of the burn would otherwise be asked for again at once.
+            self._burn_units = 0
+            unused = True
         if unused and free > 0:
             self._return(free)
-        elif not rate and quiet_ns > IDLE_NS and free > 4 * self._burn_units:
-            self._return(free - 2 * self._burn_units)
 
     def _return(self, units: int) -> None:
         """Give back; what was confirmed empty is not, with that in it."""

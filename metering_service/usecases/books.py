@@ -94,6 +94,8 @@ class Books:
         self.on_work: Callable[[], None] = lambda: None
         self.on_claims: Callable[[Sequence[Claim], Collection[RequestName] | None], None] = lambda _claims, _kept: None
         """Is told of claims that were committed, and which of them were kept; None: that is not known."""
+        self.on_consumed: Callable[[Iterable[Pool]], None] = lambda _pools: None
+        """Is told of leases on which consumption was committed."""
         self.alone_ns: int | None = None
         """At this moment no other epoch had taken over yet: it is when the last commit was sent that succeeded."""
 
@@ -248,6 +250,7 @@ class Books:
         assert gathering is not None
         for lease_id, pool in gathering.pools.items():
             pool.committed = max(pool.committed, gathering.leases[lease_id].consumed_units)
+        self.on_consumed(gathering.pools.values())
         for callback in gathering.callbacks:
             callback()
         if gathering.claims:

@@ -1,5 +1,6 @@
 """What this node says of its leases, and what it makes of the answers."""
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -8,6 +9,9 @@ from metering_service.domain.records import LeaseRecord
 from metering_service.usecases.node import Node
 from metering_service.usecases.parking import retry
 from metering_service.usecases.service_state import ServiceState
+
+VISITED_MAX = 256
+"""So many services at rest are looked after with each exchange, in turn: in all, nodes may know 100,000."""
 
 
 class LeaseKeeper:
@@ -19,6 +23,7 @@ class LeaseKeeper:
         self._adopted: dict[str, LeaseRecord] = {}
         self._unmarked = 0
         self._recalled: set[str] = set()
+        self._round: deque[ServiceState] = deque()
         self.closed_below_epoch = 0
         """Control has closed all leases of this node's epochs below this one for good, as far as it has said so."""
         self.recovered = False
@@ -58,10 +63,10 @@ class LeaseKeeper:
         now_ns = self._node.clock.monotonic_ns()
         said = [_inherited(record, closing=True) for record in self._inherited.values()]
         said += [_inherited(record, closing=False) for record in self._adopted.values()]
-        for service in list(self._node.leased.values()):
+        for service in self._due():
+            before = len(said)
             if not service.has_leases:
                 del self._node.leased[service.name]
-                continue
             idle = not service.open and not service.waiters
             reserved = self._keeps_reserve(service, now_ns)
             for pool in service.all_pools():
@@ -73,8 +78,20 @@ class LeaseKeeper:
                 statement = pool.statement(now_ns, idle=idle)
                 if statement is not None:
                     said.append(statement)
+            if len(said) == before:
+                self._node.moved.pop(service.name, None)
         self._recalled.clear()
         return said
+
+    def _due(self) -> list[ServiceState]:
+        """Those whose leases something happened to, and some of the others: time alone may make a lease idle."""
+        leased = self._node.leased
+        if self._recalled or len(leased) <= VISITED_MAX:
+            return list(leased.values())
+        self._round = self._round or deque(leased.values())
+        due = dict.fromkeys(self._node.moved.values())
+        due |= dict.fromkeys(self._round.popleft() for _ in range(min(VISITED_MAX, len(self._round))))
+        return [service for service in due if leased.get(service.name) is service]
 
     def answered(self, said: Sequence[Statement], answers: Sequence[Answer], asked_ns: int, valid_for_ns: int) -> None:
         """Take in an exchange. All leases hold for `valid_for_ns` from when the question was sent."""

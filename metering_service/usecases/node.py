@@ -1,12 +1,13 @@
 """What all use cases of a metering node share: its services, its clock, its books, and whom it may have to ask."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 from metering_service.domain.counts import Counts
 from metering_service.domain.funding import Offers, Want
 from metering_service.domain.outage import OutageAllowance, tokens_of
+from metering_service.domain.pool import Pool
 from metering_service.domain.records import HeldUnits
 from metering_service.domain.request import EVERY_REPORT, Request
 from metering_service.usecases.books import Books
@@ -79,6 +80,8 @@ class Node:
         self.services: dict[str, ServiceState] = {}
         self.leased: dict[str, ServiceState] = {}
         """Those of them that have leases, or had some a moment ago: far fewer than are known."""
+        self.moved: dict[str, ServiceState] = {}
+        """Those of these again whose leases something happened to since there was last nothing to say of them."""
         self.unknown: OrderedDict[str, None] = OrderedDict()
         self.waiting: dict[str, ServiceState] = {}
         self.waiting_count = 0
@@ -91,14 +94,22 @@ class Node:
         """Whether the last lease exchange was answered."""
         self._in_outage: list[ServiceState] = []
         self._parts = 0
+        books.on_consumed = self._consumed
 
     def service(self, name: str) -> ServiceState:
         """The service of that name; control is asked about a new one."""
         service = self.services.get(name)
         if service is None:
-            service = self.services[name] = ServiceState(name, self.new_id, self.leased)
+            service = self.services[name] = ServiceState(name, self.new_id, self.leased, self.moved)
             self.errands.subscribe(name)
         return service
+
+    def _consumed(self, pools: Iterable[Pool]) -> None:
+        """What was booked on these leases is committed: control may be told."""
+        for pool in pools:
+            service = self.services.get(pool.service)
+            if service is not None:
+                self.moved[service.name] = service
 
     @property
     def leases_valid(self) -> bool:

@@ -26,6 +26,7 @@ class ServiceState:
 
     __slots__ = (
         "_leased",
+        "_moved",
         "_new_id",
         "config",
         "draining",
@@ -38,10 +39,17 @@ class ServiceState:
         "waiters",
     )
 
-    def __init__(self, name: str, new_id: Callable[[], str], leased: "dict[str, ServiceState]") -> None:
-        """`leased`: where this service enters itself when it gets a lease."""
+    def __init__(
+        self,
+        name: str,
+        new_id: Callable[[], str],
+        leased: "dict[str, ServiceState]",
+        moved: "dict[str, ServiceState]",
+    ) -> None:
+        """`leased`, `moved`: where it enters itself when it gets a lease, and whenever something happens to one."""
         self.name = name
         self._leased = leased
+        self._moved = moved
         self.config: ServiceConfig | None = None
         self.pools: dict[BudgetKind, Pool] = {}
         self.draining: list[Pool] = []
@@ -65,7 +73,8 @@ class ServiceState:
         return not (self.open or self.finished or self.waiters or self.pools or self.draining)
 
     def pool(self, kind: BudgetKind) -> Pool:
-        """The lease on a budget; a new one, with nothing granted yet, if there is none."""
+        """The lease on a budget, to do something with it; a new one, with nothing granted yet, if there is none."""
+        self._moved[self.name] = self
         pool = self.pools.get(kind)
         if pool is None:
             pool = self.pools[kind] = Pool(self._new_id(), self.name, self.uid, kind)
@@ -80,6 +89,7 @@ class ServiceState:
         successor = Pool(self._new_id(), self.name, self.uid, pool.kind)
         successor.held, pool.held = pool.held, 0
         pool.closing = True
+        self._moved[self.name] = self
         self.draining.append(pool)
         if successor.held:
             self.pools[pool.kind] = successor

@@ -1,7 +1,6 @@
 """Bugs planted in what the metering service writes, and when."""
 
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -94,7 +93,7 @@ def consumption_told_before_commit() -> AbstractContextManager[Any]:
 
     def statement(self: Any, now_ns: int, *, idle: bool) -> Any:
         said = real(self, now_ns, idle=idle)
-        return said if said is None else replace(said, consumed_units=self.booked)
+        return said if said is None else said._replace(consumed_units=self.booked)
 
     return patch.object(pool.Pool, "statement", statement)
 

@@ -25,7 +25,7 @@ from metering_service.domain.grant import GRANT_TOKENS_MAX, GRANT_TOKENS_MIN, is
 def test_grants_are_large_while_much_is_free(
     output_tokens: int, free_tokens: int, max_output_tokens: int | None, ceiling_tokens: int, target: int
 ) -> None:
-    """They go to four times what was generated, shrink with what is free, and never exceed the server's own limit or shrink."""
+    """They go to four times what was generated, shrink with what is free, and never exceed the server's own limit."""
     assert output_target(output_tokens, free_tokens, max_output_tokens, ceiling_tokens=ceiling_tokens) == target
 
 
