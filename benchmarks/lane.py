@@ -18,7 +18,7 @@ UNANSWERED_REPORTS = 1_024
 NOT_DURABLE_S = 0.5
 """A server that is so far behind with its records is given time."""
 PATIENCE_S = 30.0
-OPENING_S = 240.0
+OPENING_S = 480.0
 OPENING_MESSAGE = 256
 GENTLE_OPENING_MESSAGE = 32
 MANY_SERVICES = 100

@@ -107,6 +107,37 @@ def test_an_unused_lease_is_given_back_and_then_closed(pool: Pool) -> None:
     assert pool.is_idle(SECOND_NS + CLOSE_AFTER_NS + 1)
 
 
+def burst(pool: Pool) -> int:
+    """One request holds some of it, and what was asked for ahead of more came; the moment of that."""
+    now_ns = 2 * SECOND_NS
+    pool.hold(40, now_ns)
+    said = ask(pool, now_ns)
+    assert said.wanted_units == 320
+    pool.answered(said, answer(100 + said.wanted_units), now_ns, now_ns)
+    return now_ns
+
+
+def test_that_less_is_wanted_is_no_news(pool: Pool) -> None:
+    """Nothing is granted unless it is asked for, so control need not hear of it each time that the burn has halved."""
+    now_ns = burst(pool)
+    for step in range(1, 4):
+        assert pool.statement(now_ns + step * SECOND_NS // 4, idle=False) is None
+    pool.hold(1, now_ns + SECOND_NS)
+    assert ask(pool, now_ns + SECOND_NS).wanted_units < 320
+
+
+def test_a_lease_at_rest_gives_back_all_of_it_once(pool: Pool) -> None:
+    """A request that runs and asks for nothing more keeps what it holds, and no more is fetched for it."""
+    now_ns, said = burst(pool), []
+    for step in range(1, 40):
+        at_ns = now_ns + step * SECOND_NS // 4
+        statement = pool.statement(at_ns, idle=False)
+        if statement is not None:
+            said.append((statement.held_units, statement.returned_units, statement.wanted_units))
+            pool.answered(statement, answer(420), at_ns, at_ns)
+    assert said == [(40, 380, 0)]
+
+
 @pytest.mark.parametrize(("held", "booked", "committed"), [(1, 0, 0), (0, 1, 0)])
 def test_a_lease_with_something_to_settle_is_never_idle(pool: Pool, held: int, booked: int, committed: int) -> None:
     """Neither while a request holds of it, nor before its last commit."""
