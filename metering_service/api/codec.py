@@ -1,5 +1,6 @@
 """Between the wire and the domain, for reports and decisions. The only module that knows both."""
 
+import sys
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -29,7 +30,7 @@ def report_from(message: report_pb2.TokenReport, service: str, *, default_phase:
     """A report as it came, about that service."""
     phase = message.phase
     return Report(
-        message.request_id,
+        sys.intern(message.request_id),
         service,
         _PHASES.get(phase, None if phase else default_phase),
         counts_from(message.usage),

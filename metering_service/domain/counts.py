@@ -49,7 +49,8 @@ class Counts(NamedTuple):
 ZERO = Counts()
 
 
-Ranked: TypeAlias = tuple[int, bool, int, tuple[int, ...]]
+InputRank: TypeAlias = tuple[int, bool, int, int, int, int]
+OutputRank: TypeAlias = tuple[int, bool, int, int, int]
 """What one report says of one class, in order of precedence: the greater of two is the one that holds.
 
 First the class total (it never shrinks), then a finish before others, then the report's own total (servers learn late
@@ -63,8 +64,8 @@ class Tally(NamedTuple):
     `counts` are those that hold: what is ranked in both classes, once more.
     """
 
-    input: Ranked = (0, False, 0, (0, 0, 0))
-    output: Ranked = (0, False, 0, (0, 0))
+    input: InputRank = (0, False, 0, 0, 0, 0)
+    output: OutputRank = (0, False, 0, 0, 0)
     counts: Counts = ZERO
 
     @classmethod
@@ -74,8 +75,8 @@ class Tally(NamedTuple):
         input_class, output_class = new + cached + written, output + reasoning
         total = input_class + output_class
         return cls(
-            (input_class, finish, total, (new, cached, written)),
-            (output_class, finish, total, (output, reasoning)),
+            (input_class, finish, total, new, cached, written),
+            (output_class, finish, total, output, reasoning),
             counts,
         )
 
@@ -86,4 +87,4 @@ class Tally(NamedTuple):
         if self.input >= other.input and self.output >= other.output:
             return self
         greater_input, greater_output = max(self.input, other.input), max(self.output, other.output)
-        return Tally(greater_input, greater_output, Counts(*greater_input[-1], *greater_output[-1]))
+        return Tally(greater_input, greater_output, Counts(*greater_input[3:], *greater_output[3:]))

@@ -133,7 +133,7 @@ class Books:
         if not request.dirty:
             self.note_counts(request)
         if when_done is not None:
-            request.marks.append(when_done)
+            request.marks += (when_done,)
         self.on_work()
 
     def note_counts(self, request: Request) -> None:
@@ -188,7 +188,7 @@ class Books:
     def when_counts_durable(self, request: Request, callback: Callable[[], None]) -> None:
         """Call back once the counts of an open request as they are now are committed: at once, if they are."""
         if request.dirty:
-            request.marks.append(callback)
+            request.marks += (callback,)
         elif self._in_flight is not None and request.packed_in == self._in_flight.number:
             self._in_flight.callbacks.append(callback)
         else:
@@ -323,7 +323,7 @@ class Books:
     def _take_marks(self, request: Request) -> None:
         """Whoever waits for its counts waits for this commit."""
         self._next.callbacks += request.marks
-        request.marks.clear()
+        request.marks = ()
 
     def _is_put(self, request: Request) -> None:
         if request.marks:

@@ -216,9 +216,9 @@ class Session:
         service = report.service
         if not service:
             return self._names.get(report.request_id, "")
-        # Requests are many, services few: one text for all of them.
+        # Each text once: requests are many, services few, and an id is kept here and with its request.
         service = sys.intern(service)
-        self._names[report.request_id] = service
+        self._names[sys.intern(report.request_id)] = service
         if len(self._names) > NAMES_MAX:
             self._forget_names()
         return service
