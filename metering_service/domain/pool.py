@@ -259,7 +259,9 @@ class Pool:
     def _measure_burn(self, now_ns: int) -> None:
         elapsed_ns = now_ns - self._last_burn_ns
         if elapsed_ns >= BURN_WINDOW_NS:
-            self._burn_units = (self._burn_units + self._taken_since * 1_000_000_000 // elapsed_ns) // 2
+            # It halves with each window, however seldom this lease is looked after.
+            windows = min(elapsed_ns // BURN_WINDOW_NS, 63)
+            self._burn_units = (self._burn_units >> windows) + self._taken_since * 1_000_000_000 // elapsed_ns // 2
             self._taken_since = 0
             self._last_burn_ns = now_ns
 

@@ -10,8 +10,9 @@ from metering_service.usecases.node import Node
 from metering_service.usecases.parking import retry
 from metering_service.usecases.service_state import ServiceState
 
-VISITED_MAX = 256
-"""So many services at rest are looked after with each exchange, in turn: in all, nodes may know 100,000."""
+VISITED_MIN = 256
+ROUND_EXCHANGES_MAX = 32
+"""Leases at rest are looked after in turn, so many services with each exchange, and all within so many exchanges."""
 
 
 class LeaseKeeper:
@@ -60,38 +61,57 @@ class LeaseKeeper:
 
     def statements(self) -> list[Statement]:
         """What there is to say now."""
-        now_ns = self._node.clock.monotonic_ns()
+        node, now_ns = self._node, self._node.clock.monotonic_ns()
         said = [_inherited(record, closing=True) for record in self._inherited.values()]
         said += [_inherited(record, closing=False) for record in self._adopted.values()]
+        self._mark_recalled()
         for service in self._due():
-            before = len(said)
+            its = self._say(service, now_ns)
+            said += its
+            if its:
+                # Until that is answered: what is cut off or lost is said again with the next exchange.
+                node.moved[service.name] = service
+            else:
+                node.moved.pop(service.name, None)
             if not service.has_leases:
-                del self._node.leased[service.name]
-            idle = not service.open and not service.waiters
-            reserved = self._keeps_reserve(service, now_ns)
-            for pool in service.all_pools():
+                del node.leased[service.name]
+        return said
+
+    def _mark_recalled(self) -> None:
+        if not self._recalled:
+            return
+        for service in self._node.leased.values():
+            for pool in service.pools.values():
                 if pool.lease_id in self._recalled:
                     pool.recalled = True
-                    self._recalled.discard(pool.lease_id)
-                pool.closing = pool.closing or pool.is_idle(now_ns)
-                pool.reserve = service.reserve(pool.kind) if reserved else 0
-                statement = pool.statement(now_ns, idle=idle)
-                if statement is not None:
-                    said.append(statement)
-            if len(said) == before:
-                self._node.moved.pop(service.name, None)
+                    self._node.moved[service.name] = service
         self._recalled.clear()
-        return said
 
     def _due(self) -> list[ServiceState]:
         """Those whose leases something happened to, and some of the others: time alone may make a lease idle."""
         leased = self._node.leased
-        if self._recalled or len(leased) <= VISITED_MAX:
-            return list(leased.values())
-        self._round = self._round or deque(leased.values())
         due = dict.fromkeys(self._node.moved.values())
-        due |= dict.fromkeys(self._round.popleft() for _ in range(min(VISITED_MAX, len(self._round))))
+        if len(leased) <= VISITED_MIN:
+            self._round.clear()
+            due |= dict.fromkeys(leased.values())
+        else:
+            self._round = self._round or deque(leased.values())
+            count = min(max(VISITED_MIN, len(leased) // ROUND_EXCHANGES_MAX), len(self._round))
+            due |= dict.fromkeys(self._round.popleft() for _ in range(count))
         return [service for service in due if leased.get(service.name) is service]
+
+    def _say(self, service: ServiceState, now_ns: int) -> list[Statement]:
+        """What there is to say of a service's leases."""
+        idle = not service.open and not service.waiters
+        reserved = self._keeps_reserve(service, now_ns)
+        said = []
+        for pool in service.all_pools():
+            pool.closing = pool.closing or pool.is_idle(now_ns)
+            pool.reserve = service.reserve(pool.kind) if reserved else 0
+            statement = pool.statement(now_ns, idle=idle)
+            if statement is not None:
+                said.append(statement)
+        return said
 
     def answered(self, said: Sequence[Statement], answers: Sequence[Answer], asked_ns: int, valid_for_ns: int) -> None:
         """Take in an exchange. All leases hold for `valid_for_ns` from when the question was sent."""
@@ -106,6 +126,9 @@ class LeaseKeeper:
             if answer is None or self._is_of_old(statement, answer):
                 continue
             service = node.services.get(statement.service)
+            if service is not None and node.moved.pop(service.name, None) is not None:
+                # Whoever was cut off comes first next time.
+                node.moved[service.name] = service
             pool = _find(service, statement.lease_id) if service is not None else None
             if service is not None and pool is not None:
                 is_new = pool.granted == 0
@@ -152,6 +175,7 @@ class LeaseKeeper:
 
     def close_all(self) -> None:
         """Give everything back: this node shuts down."""
+        self._node.moved.update(self._node.leased)
         for service in self._node.leased.values():
             for pool in service.pools.values():
                 pool.closing = True

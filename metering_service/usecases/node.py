@@ -50,7 +50,7 @@ class Means(NamedTuple):
 
 
 class Silence(NamedTuple):
-    """Since when nobody has spoken of a request of that service."""
+    """Since when nobody has spoken of a request of that service; or since when it has been set aside."""
 
     service: ServiceState
     since_ns: int
@@ -81,7 +81,7 @@ class Node:
         self.leased: dict[str, ServiceState] = {}
         """Those of them that have leases, or had some a moment ago: far fewer than are known."""
         self.moved: dict[str, ServiceState] = {}
-        """Those of these again whose leases something happened to since there was last nothing to say of them."""
+        """Those with something to say of their leases, or to which something happened since there last was nothing."""
         self.unknown: OrderedDict[str, None] = OrderedDict()
         self.waiting: dict[str, ServiceState] = {}
         self.waiting_count = 0
@@ -108,7 +108,7 @@ class Node:
         """What was booked on these leases is committed: control may be told."""
         for pool in pools:
             service = self.services.get(pool.service)
-            if service is not None:
+            if service is not None and service.has_leases:
                 self.moved[service.name] = service
 
     @property

@@ -1,4 +1,4 @@
-"""The one place where an exception becomes a gRPC status."""
+"""The one place where an exception of our servicers becomes a gRPC status."""
 
 import inspect
 import re

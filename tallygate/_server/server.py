@@ -46,8 +46,9 @@ class GrpcServer:
         self._shared_listen = shared_listen
         self._health = HealthServicer(service_names)
         self._server = grpc.aio.server(options=_options(max_message_bytes, shares_port=bool(shared_listen)))
-        add_servicers(cast("grpc.aio.Server", Guard(self._server, translate)))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        guard = cast("grpc.aio.Server", Guard(self._server, translate))
+        add_servicers(guard)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, guard)
         channelz.add_channelz_servicer(self._server)
         add_reflection(self._server, [*service_names, *_CITIZEN_NAMES])
 
