@@ -102,6 +102,19 @@ def test_a_recall_is_said_again_where_the_exchange_was_lost(fleet: Fleet, client
     assert recalled.returned > 0
 
 
+def test_what_was_found_in_turn_is_said_again_where_the_exchange_was_lost(fleet: Fleet, client: Client) -> None:
+    """It does not wait for its next turn."""
+    rig = fleet["a"]
+    assert client.session.idle
+    for _ in range(2 * len(SERVICES)):
+        exchange(rig)
+    assert rig.node.moved == {}
+    fleet.clock.advance(seconds=5)
+    lost = {one.lease_id for one in exchange(rig, lost=True)}
+    assert lost
+    assert lost <= {one.lease_id for one in exchange(rig)}
+
+
 def test_recalls_beyond_what_one_exchange_takes_come_with_the_next(fleet: Fleet, client: Client) -> None:
     """They do not wait for their turn among those at rest."""
     rig = fleet["a"]
