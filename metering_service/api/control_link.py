@@ -1,7 +1,7 @@
 """This node's line to the control service: configuration down, leases back and forth."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 
 import grpc
@@ -10,6 +10,7 @@ import structlog
 from metering_service.api.control_replicas import Connect
 from metering_service.api.fleet_codec import answer_from, config_from, hello_to, reason_of, statement_to
 from metering_service.domain.errors import NodeFenced, StorageUnavailable
+from metering_service.domain.pool import Statement
 from metering_service.domain.service import ServiceConfig
 from metering_service.usecases.configuration import take_config
 from metering_service.usecases.group_commit import GroupCommitter
@@ -27,7 +28,8 @@ RECONNECT_FIRST_S = 0.05
 RECONNECT_MAX_S = 1.0
 SILENCE_MAX_S = 3.0
 SUBSCRIPTIONS_PER_MESSAGE = 1_000
-STATEMENTS_PER_EXCHANGE = 1_000
+STATEMENTS_PER_EXCHANGE = 500
+"""More would keep control from others, and whoever waits here from its answer, for half a second."""
 
 FENCED = "NODE_FENCED"
 FATAL_REASONS = frozenset({FENCED, "METERING_DATABASE_MISMATCH"})
@@ -218,7 +220,7 @@ class ControlLink:
         asked_ns = node.clock.monotonic_ns()
         said = keeper.statements()
         if len(said) > STATEMENTS_PER_EXCHANGE:
-            said = said[:STATEMENTS_PER_EXCHANGE]
+            said = _first(said, STATEMENTS_PER_EXCHANGE)
             self._wanted.set()
         settled_below_epoch = keeper.settled_below_epoch
         settles = settled_below_epoch > 0 and not self.told_settled
@@ -250,6 +252,14 @@ class ControlLink:
         self.told_settled = self.told_settled or settled_below_epoch > 0
         keeper.answered(said, [answer_from(answer) for answer in response.answers], asked_ns, valid_for_ns)
         return True
+
+
+def _first(said: Sequence[Statement], most: int) -> list[Statement]:
+    """So many of them: those first that requests wait for, but at least half for the others, if they are so many."""
+    waited_for = [statement for statement in said if statement.needed_units]
+    others = [statement for statement in said if not statement.needed_units]
+    first = waited_for[: max(most // 2, most - len(others))]
+    return [*first, *others[: most - len(first)]]
 
 
 def _subscription(names: list[str]) -> pb.WatchConfigRequest:
