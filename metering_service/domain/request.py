@@ -202,7 +202,7 @@ class Request:
         )
 
     def expect_input(self, counts: Counts) -> None:
-        """The input that was authorised: not usage yet, but what the fast road may expect of the first progress."""
+        """The input that the fast road may expect of progress: as said before or, not usage yet, as authorised."""
         self.known_input, self.known_cached_input, self.known_cache_write = counts[:3]
 
     def carry_on(self, origin: Origin) -> None:

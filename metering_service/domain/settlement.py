@@ -93,8 +93,6 @@ def held_by(receipt: Receipt) -> HeldUnits:
     """A hold of exactly what a receipt says was used: what remains held once a request is booked."""
     usage, reserved, trial, billed, unfunded, _, cost_nanos, *_ = receipt
     funded = usage if unfunded is ZERO else usage - unfunded
-    if reserved is ZERO:
-        return HeldUnits(funded.input_class, funded.output_class, 0, 0, trial.total, billed.total, cost_nanos)
     return HeldUnits(
         funded.input_class,
         funded.output_class,

@@ -123,13 +123,16 @@ class Node:
 
     def valid_for_ms(self) -> int:
         """How long grants hold from now on: no grant outlives the leases that it was taken from."""
-        return max(0, self.leases_valid_until_ns - self.clock.monotonic_ns()) // 1_000_000
+        return self._valid_for_ms(self.clock.monotonic_ns())
 
     def grant_valid_for_ms(self, service: ServiceState) -> int:
         """As `valid_for_ms`; where a service goes on without control: while nobody else can use this node's leases."""
         now_ns = self.clock.monotonic_ns()
         if self._goes_on(service, now_ns):
             return (self._alone_until_ns - now_ns) // 1_000_000
+        return self._valid_for_ms(now_ns)
+
+    def _valid_for_ms(self, now_ns: int) -> int:
         return max(0, self.leases_valid_until_ns - now_ns) // 1_000_000
 
     def goes_on(self, service: ServiceState) -> bool:
