@@ -20,6 +20,8 @@ CLOSE_AFTER_NS = 60_000_000_000
 PREFETCH_FACTOR = 8
 SPARE_FACTOR = 64
 """A lease at rest that has so many times its burn gives back all of it, not a part as often as its burn halves."""
+HELD_INTERVAL_NS = 2 * IDLE_NS
+"""So long it may take until control hears that requests hold more of a lease: sooner, it may be told with the rest."""
 RESERVE_INTERVAL_NS = 1_000_000_000
 """So often a reserve that is short is asked for: a budget that does not have it is not to be bothered all the time."""
 RESERVE_AFTER_RECALL_NS = 10_000_000_000
@@ -69,13 +71,14 @@ class Pool:
         "_last_asked_ns",
         "_last_burn_ns",
         "_last_change_ns",
+        "_last_said_ns",
         "_last_stated",
         "_last_take_ns",
         "_lets_go",
         "_reserve_after_ns",
-        "_reserve_asked_ns",
         "_taken_since",
         "accrues_after_ms",
+        "ahead",
         "available_units",
         "booked",
         "closing",
@@ -104,6 +107,7 @@ class Pool:
         self.committed = 0
         self.held = 0
         self.needed = 0
+        self.ahead = 0
         self.recalled = False
         self.reserve = 0
         """Free units to have in any case, for an outage of the control service."""
@@ -115,12 +119,12 @@ class Pool:
         self._asked_before_replenished = False
         self._lets_go = False
         self._reserve_after_ns = 0
-        self._reserve_asked_ns = 0
         self._taken_since = 0
         self._burn_units = 0
         self._last_asked_ns = 0
         self._last_burn_ns = 0
         self._last_change_ns = 0
+        self._last_said_ns = 0
         self._last_take_ns = 0
         self._last_stated: Statement | None = None
 
@@ -148,9 +152,14 @@ class Pool:
         self.held -= held_units
         self.booked += used_units
 
-    def need(self, units: int) -> None:
-        """One more request waits, for so many units to be free."""
+    def need(self, units: int, ahead_units: int = 0) -> None:
+        """One more request waits, for so many units to be free. Were there plenty, `ahead_units` would be of use."""
         self.needed = min(WANTED_MAX, self.needed + units)
+        self.ahead = min(WANTED_MAX, self.ahead + max(units, ahead_units))
+
+    def nobody_waits(self) -> None:
+        """Forget what was needed; who still waits says so again."""
+        self.needed = self.ahead = 0
 
     def replenished(self) -> None:
         """The control service says that asking again may help."""
@@ -208,11 +217,11 @@ class Pool:
             self.closing and self.settled,
         )
         free = max(0, self.free)
-        short = wanted > free and now_ns - self._reserve_asked_ns >= RESERVE_INTERVAL_NS
+        short = wanted > free and now_ns - self._last_said_ns >= RESERVE_INTERVAL_NS
         hungry = self.needed > 0 or ahead > free or short
-        if not hungry and not self.recalled and not self.closing and self._is_old_news(said):
+        if not hungry and not self.recalled and not self.closing and self._is_old_news(said, now_ns):
             return None
-        self._reserve_asked_ns = now_ns
+        self._last_said_ns = now_ns
         return said
 
     def answered(self, said: Statement, answer: Answer, asked_ns: int, now_ns: int) -> None:
@@ -251,10 +260,18 @@ class Pool:
         said = self._last_stated
         return said is not None and (said.consumed_units, said.returned_units) == (self.committed, self.returned)
 
-    def _is_old_news(self, said: Statement) -> bool:
+    def _is_old_news(self, said: Statement, now_ns: int) -> bool:
         """Whether control has heard it. That less is wanted is no news: nothing is granted unless it is asked for."""
         last = self._last_stated
-        return last is not None and said == last._replace(wanted_units=min(said.wanted_units, last.wanted_units))
+        if last is None:
+            return False
+        held_units = last.held_units
+        if now_ns - self._last_said_ns < HELD_INTERVAL_NS:
+            held_units = max(held_units, said.held_units)
+        known = last._replace(
+            held_units=held_units, wanted_units=min(said.wanted_units, last.wanted_units), needed_units=0
+        )
+        return said == known
 
     def _measure_burn(self, now_ns: int) -> None:
         elapsed_ns = now_ns - self._last_burn_ns
@@ -272,7 +289,7 @@ class Pool:
         rate = self.kind in RATE_KINDS
         # A burst shows in what was taken since the last measurement, before it shows in the burn.
         ahead = self._burn_units // 4 if rate else max(self._burn_units * 2, self._taken_since * PREFETCH_FACTOR)
-        ahead = max(ahead, self.needed if rate else self.needed * PREFETCH_FACTOR)
+        ahead = max(ahead, self.needed if rate else self.ahead * PREFETCH_FACTOR)
         reserve = self.reserve if now_ns >= self._reserve_after_ns else 0
         return min(WANTED_MAX, ahead), min(WANTED_MAX, ahead + reserve)
 

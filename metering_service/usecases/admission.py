@@ -1,7 +1,7 @@
 """Whether a request may run, and how far: authorisation and the renewal of grants."""
 
 from metering_service.domain.decision import Decision, Grant, Reason, deny
-from metering_service.domain.funding import Extension, extend
+from metering_service.domain.funding import Extension, Want, extend
 from metering_service.domain.grant import GRANT_TOKENS_MIN, output_target
 from metering_service.domain.lineage import Origin
 from metering_service.domain.report import Report
@@ -9,7 +9,7 @@ from metering_service.domain.request import Request
 from metering_service.domain.service import ServiceConfig
 from metering_service.usecases.node import Node
 from metering_service.usecases.refusal import explain
-from metering_service.usecases.service_state import ServiceState, free_tokens
+from metering_service.usecases.service_state import PLENTY_TOKENS, ServiceState, free_tokens
 from metering_service.usecases.waiting import PARKED, Answer
 
 
@@ -62,7 +62,7 @@ def authorise(
     least = 0 if report.max_output_tokens == 0 or request.base_output_tokens else 1
     if extension.want is not None:
         if extension.held.input_tokens < input_tokens or ceiling < _worth_starting(config, request):
-            node.ask_for(service, extension.want)
+            _ask(node, service, request, input_tokens, extension.want)
             return PARKED
     elif extension.held.input_tokens < input_tokens or ceiling < least:
         return explain(node, service, request, input_tokens, least) if node.leases_valid else PARKED
@@ -92,7 +92,7 @@ def renew(node: Node, service: ServiceState, config: ServiceConfig, request: Req
             # What it has is good for a little longer; what more there is, only control can say.
             return granted(node, service, config, request) if request.output_tokens < before or capped else PARKED
         if extension.want is not None:
-            node.ask_for(service, extension.want)
+            _ask(node, service, request, input_tokens, extension.want)
             return PARKED
     if request.output_tokens < before or capped:
         if request.final:
@@ -115,9 +115,22 @@ def confirmed(node: Node, service: ServiceState, config: ServiceConfig, request:
     return granted(node, service, config, request) if node.goes_on(service) else None
 
 
-def _extend(node: Node, service: ServiceState, request: Request, input_tokens: int) -> Extension:
+def _ask(node: Node, service: ServiceState, request: Request, input_tokens: int, want: Want) -> None:
+    """Ask for the least that lets it go on; and, if there is plenty, for a lease that a grant of full size fits in.
+
+    With only the least on lease the next grant would be the least too, and each renewal an exchange of leases.
+    """
+    full = _extend(node, service, request, input_tokens, plenty=True).want
+    ahead_units = full.units if full is not None and full.kind is want.kind else 0
+    node.ask_for(service, want, ahead_units)
+
+
+def _extend(
+    node: Node, service: ServiceState, request: Request, input_tokens: int, *, plenty: bool = False
+) -> Extension:
+    """Cover the input, and output as far as the size of a grant goes by what is free, or as if there were plenty."""
     offers, tokens_max = node.means(service)
-    free = free_tokens(offers, request.price)
+    free = PLENTY_TOKENS if plenty else free_tokens(offers, request.price)
     target = output_target(
         request.output_tokens,
         free if tokens_max is None else min(free, tokens_max),

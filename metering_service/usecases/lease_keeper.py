@@ -137,7 +137,7 @@ class LeaseKeeper:
                     # So that the next epoch knows of it, should this one end before anything is booked on it.
                     node.books.put_lease(self._record(pool, closed=False))
                 if service.name not in node.waiting:
-                    pool.needed = 0
+                    pool.nobody_waits()
                 if answer.closed:
                     self._close(service, pool, statement)
         for service in list(node.waiting.values()):

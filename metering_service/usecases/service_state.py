@@ -172,7 +172,7 @@ class ServiceState:
     def ask_again(self) -> None:
         """Forget what requests were waiting for; those that still wait say so again."""
         for pool in self.pools.values():
-            pool.needed = 0
+            pool.nobody_waits()
 
 
 def free_tokens(offers: Offers, price: Price) -> int:

@@ -331,7 +331,7 @@ def test_what_waits_when_its_stream_breaks_begins_nothing(fleet: Fleet) -> None:
     client = Client(fleet["a"])
     client.say(report(AUTHORIZE, "r1", Counts(100)))
     fleet["a"].linked = False
-    client.send(report(AUTHORIZE, "r2", Counts(BALANCE // 2)), report(FINISH, "r1", Counts(100, output=5_000)))
+    client.send(report(AUTHORIZE, "r2", Counts(BALANCE // 2)), report(FINISH, "r1", Counts(100, output=50_000)))
     assert fleet["a"].node.waiting_count == 2
     client.close()
     assert fleet["a"].node.waiting_count == 1
@@ -339,7 +339,7 @@ def test_what_waits_when_its_stream_breaks_begins_nothing(fleet: Fleet) -> None:
     fleet.run(seconds=1)
     assert fleet["a"].node.services[SERVICE].open == {}
     assert fleet["a"].node.silent == {}
-    assert booked(fleet) == 5_100
+    assert booked(fleet) == 50_100
 
 
 def test_a_grant_that_comes_when_its_stream_is_gone_is_settled(fleet: Fleet) -> None:

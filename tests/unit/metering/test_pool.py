@@ -2,7 +2,7 @@
 
 import pytest
 
-from metering_service.domain.pool import CLOSE_AFTER_NS, IDLE_NS, Answer, Pool, Statement
+from metering_service.domain.pool import CLOSE_AFTER_NS, HELD_INTERVAL_NS, IDLE_NS, Answer, Pool, Statement
 from metering_service.domain.records import BudgetKind
 
 SECOND_NS = 1_000_000_000
@@ -35,7 +35,7 @@ def pool() -> Pool:
     pool = Pool("lease-1", "accounts/acme/services/chat", "uid-1", BudgetKind.TRIAL)
     pool.need(100)
     pool.answered(ask(pool, SECOND_NS), answer(100), SECOND_NS, SECOND_NS)
-    pool.needed = 0
+    pool.nobody_waits()
     return pool
 
 
@@ -122,8 +122,30 @@ def test_that_less_is_wanted_is_no_news(pool: Pool) -> None:
     now_ns = burst(pool)
     for step in range(1, 4):
         assert pool.statement(now_ns + step * SECOND_NS // 4, idle=False) is None
-    pool.hold(1, now_ns + SECOND_NS)
+    pool.hold(-1, now_ns)
     assert ask(pool, now_ns + SECOND_NS).wanted_units < 320
+
+
+def test_that_more_is_held_may_be_told_later_and_that_less_is_may_not(pool: Pool) -> None:
+    """What is held is not to be had from here: who looks for what is free must not overlook any."""
+    now_ns = burst(pool)
+    pool.hold(5, now_ns)
+    assert pool.statement(now_ns + SECOND_NS // 2, idle=False) is None
+    later = now_ns + HELD_INTERVAL_NS
+    pool.hold(1, later)
+    said = ask(pool, later)
+    assert said.held_units == 46
+    pool.answered(said, answer(420), later, later)
+    pool.hold(-1, later)
+    assert ask(pool, later).held_units == 45
+
+
+def test_nobody_waits_any_more_is_no_news(pool: Pool) -> None:
+    """What is needed counts in the exchange that says so, and in no other."""
+    pool.need(50)
+    pool.answered(ask(pool, 2 * SECOND_NS), answer(150), 2 * SECOND_NS, 2 * SECOND_NS)
+    pool.nobody_waits()
+    assert pool.statement(2 * SECOND_NS, idle=False) is None
 
 
 def test_a_lease_at_rest_gives_back_all_of_it_once(pool: Pool) -> None:
@@ -151,7 +173,7 @@ def test_a_rest_of_money_too_small_for_those_who_wait_is_given_back() -> None:
     pool = Pool("lease-1", "accounts/acme/services/chat", "uid-1", BudgetKind.MONEY)
     pool.need(100)
     pool.answered(ask(pool, SECOND_NS), answer(30, empty=True, available=0), SECOND_NS, SECOND_NS)
-    pool.needed = 0
+    pool.nobody_waits()
     assert ask(pool, SECOND_NS + 1).returned_units == 30
 
 
@@ -171,6 +193,6 @@ def test_a_lease_that_was_just_made_is_not_closed_as_idle() -> None:
     pool = Pool("lease-1", "accounts/acme/services/chat", "uid-1", BudgetKind.TRIAL)
     pool.need(100)
     pool.answered(ask(pool, late_ns), answer(0, empty=True, available=0), late_ns, late_ns)
-    pool.needed = 0
+    pool.nobody_waits()
     assert not pool.is_idle(late_ns + SECOND_NS)
     assert pool.is_idle(late_ns + 2 * CLOSE_AFTER_NS)
