@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 
-from sqlalchemy import ColumnElement, exists, false, func, not_, or_, select
+from sqlalchemy import ColumnElement, and_, exists, false, func, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service.domain.records import (
@@ -19,7 +19,7 @@ from metering_service.storage.rows import (
     request_of,
     with_counts,
 )
-from metering_service.storage.schema import IS_OPEN, leases, meta, nodes, requests, services
+from metering_service.storage.schema import IS_OPEN, IS_TIMED_OUT, leases, meta, nodes, requests, services
 from metering_service.storage.statements import insert
 from metering_service.storage.wanted import named, wanted
 from metering_service.storage.writers import Writer, writer_for
@@ -108,6 +108,12 @@ class SqlRecorder:
         """See `Recorder`."""
         return await self._requests(requests.c.node == node, requests.c.epoch < below_epoch, IS_OPEN)
 
+    async def unfilled_requests(self, node: str, below_epoch: int) -> list[RequestRecord]:
+        """See `Recorder`."""
+        return await self._requests(
+            requests.c.node == node, requests.c.epoch < below_epoch, IS_TIMED_OUT, _lacks_counts_of_later_part()
+        )
+
     async def find_request(self, service_uid: str, request_id: str) -> list[RequestRecord]:
         """See `Recorder`."""
         names = select(services.c.service).where(services.c.service_uid == service_uid)
@@ -148,6 +154,30 @@ class SqlRecorder:
         query = with_counts().where(*conditions).order_by(*requests.primary_key)
         async with database_answers(), read_only(self._engine) as connection:
             return [request_of(row) for row in (await connection.execute(query)).mappings()]
+
+
+def _lacks_counts_of_later_part() -> ColumnElement[bool]:
+    """Whether a settled part that goes on from this one has counts that are missing here, before it begins itself."""
+    later = requests.alias()
+    here, there = requests.c, later.c
+    input_tokens = here.input_tokens + here.cached_input_tokens + here.cache_write_tokens
+    later_input_tokens = there.input_tokens + there.cached_input_tokens + there.cache_write_tokens
+    output_tokens = here.output_tokens + here.reasoning_tokens
+    later_output_tokens = there.output_tokens + there.reasoning_tokens
+    return (
+        exists()
+        .where(
+            there.service == here.service,
+            there.request_id == here.request_id,
+            there.predecessor_part == here.part,
+            there.state != "open",
+            or_(
+                and_(input_tokens < there.base_input_tokens, input_tokens < later_input_tokens),
+                and_(output_tokens < there.base_output_tokens, output_tokens < later_output_tokens),
+            ),
+        )
+        .correlate(requests)
+    )
 
 
 def _by_start(record: RequestRecord) -> tuple[int, str]:

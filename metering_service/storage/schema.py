@@ -124,8 +124,17 @@ Index(
     postgresql_where=requests.c.state == "open",
 )
 
-# Written out, not a parameter: so it matches the condition of the index.
+Index(
+    "requests_timed_out",
+    requests.c.node,
+    requests.c.epoch,
+    sqlite_where=requests.c.state == "timed_out",
+    postgresql_where=requests.c.state == "timed_out",
+)
+
+# Written out, not parameters: so they match the conditions of the indexes.
 IS_OPEN = requests.c.state == literal_column("'open'")
+IS_TIMED_OUT = requests.c.state == literal_column("'timed_out'")
 
 counts_pages = Table(
     "counts_pages",

@@ -67,6 +67,12 @@ class Recorder(Protocol):
     async def open_requests(self, node: str, below_epoch: int) -> list[RequestRecord]:
         """OPEN records of earlier epochs of this node, in key order."""
 
+    async def unfilled_requests(self, node: str, below_epoch: int) -> list[RequestRecord]:
+        """TIMED_OUT records of earlier epochs of this node that lack counts which a settled part after them has.
+
+        In key order; only counts up to where that part begins are meant.
+        """
+
     async def open_leases(self, node: str, below_epoch: int) -> list[LeaseRecord]:
         """Leases of earlier epochs of this node that are not closed."""
 

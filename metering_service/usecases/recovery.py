@@ -49,6 +49,7 @@ class Recovery:
         self._seen: set[tuple[str, str, str]] = set()
         self._settled: deque[tuple[int, RequestRecord]] = deque()
         """What was booked, and when to look at it again."""
+        self._looked_for_unfilled = node.epoch == 1
         self._is_over = False
         self._due_ns = node.clock.monotonic_ns() + node.settings.resume_window_ns
 
@@ -69,7 +70,7 @@ class Recovery:
     @property
     def looks_again(self) -> bool:
         """Whether anything that was booked is looked at once more."""
-        return bool(self._settled)
+        return bool(self._settled) or not self._looked_for_unfilled
 
     async def settle(self) -> None:
         """Book what can be booked by now; the rest next time."""
@@ -77,6 +78,7 @@ class Recovery:
             return
         try:
             await self._look_for_requests()
+            await self._look_for_unfilled()
             for share in self._shares.values():
                 for record in list(share.requests):
                     parts = await self._storage.find_request(record.service_uid, record.request_id)
@@ -121,6 +123,14 @@ class Recovery:
             if key not in self._seen:
                 self._seen.add(key)
                 self._share(request).requests.append(request)
+
+    async def _look_for_unfilled(self) -> None:
+        """An earlier epoch may have settled a part and not come to looking at it again."""
+        if not self._looked_for_unfilled:
+            now_ns = self._node.clock.monotonic_ns()
+            found = await self._storage.unfilled_requests(self._node.name, self._node.epoch)
+            self._settled.extendleft((now_ns, record) for record in found)
+            self._looked_for_unfilled = True
 
     def _share(self, record: RequestRecord | LeaseRecord) -> _Share:
         return self._shares.setdefault((record.service_uid, record.epoch), _Share())

@@ -104,6 +104,18 @@ class MemoryRecorder:
         ]
         return sorted(found, key=lambda request: (request.service, request.request_id, request.part))
 
+    async def unfilled_requests(self, node: str, below_epoch: int) -> list[RequestRecord]:
+        self._answer()
+        found = [
+            request
+            for request in self.requests.values()
+            if request.node == node
+            and request.epoch < below_epoch
+            and request.state is SettlementState.TIMED_OUT
+            and any(_knows_more(later, request) for later in self.requests.values())
+        ]
+        return sorted(found, key=lambda request: (request.service, request.request_id, request.part))
+
     async def open_leases(self, node: str, below_epoch: int) -> list[LeaseRecord]:
         self._answer()
         found = [
@@ -202,3 +214,17 @@ def _add(cell: AggregateDelta, delta: AggregateDelta) -> None:
     cell.cost_nanos += delta.cost_nanos
     cell.debt_nanos += delta.debt_nanos
     cell.request_count += delta.request_count
+
+
+def _knows_more(later: RequestRecord, request: RequestRecord) -> bool:
+    """Whether a settled part that goes on from another one has counts that are missing there."""
+    goes_on = (later.service, later.request_id, later.predecessor_part) == (
+        request.service,
+        request.request_id,
+        request.part,
+    )
+    if not goes_on or later.state is SettlementState.OPEN:
+        return False
+    return request.counts.input_class < min(
+        later.base_input_tokens, later.counts.input_class
+    ) or request.counts.output_class < min(later.base_output_tokens, later.counts.output_class)

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metering_service.domain.errors import NodeFenced, RevisedElsewhere
-from metering_service.domain.records import CommitBatch, LeaseRecord, RequestRecord
+from metering_service.domain.records import CommitBatch, LeaseRecord, RequestRecord, SettlementState
 from metering_service.storage import SqlRecorder, SqlUsageReader
 from metering_service.usecases.ports import Recorder
 from tests.contract.metering.samples import (
@@ -27,15 +27,27 @@ from tests.metering.memory import MemoryRecorder
 NUMBERS = itertools.count()
 NODES = ("a", "b")
 few = st.integers(0, 2)
-requests = st.builds(
-    lambda key, part, output, start_us, settled: (settled_request if settled else open_request)(
-        f"r{key}", output=output, part=f"p{part}", start_us=start_us
-    ),
-    few,
-    few,
-    st.integers(0, 9),
-    few,
-    st.booleans(),
+places = {
+    "key": few,
+    "part": few,
+    "output": st.integers(0, 9),
+    "start_us": few,
+    "before": st.sampled_from([None, "p0", "p1"]),
+}
+
+
+def opened(key: int, part: int, before: str | None, **more: int) -> RequestRecord:
+    return open_request(f"r{key}", part=f"p{part}", predecessor_part=before, base_output_tokens=5, **more)
+
+
+def ended(key: int, part: int, before: str | None, state: SettlementState, **more: int) -> RequestRecord:
+    name = f"r{key}"
+    return settled_request(name, part=f"p{part}", predecessor_part=before, base_output_tokens=5, state=state, **more)
+
+
+requests = st.one_of(
+    st.builds(opened, **places),
+    st.builds(ended, state=st.sampled_from([SettlementState.FINISHED, SettlementState.TIMED_OUT]), **places),
 )
 leases = st.builds(lambda key, consumed, closed: lease(f"l{key}", consumed, closed=closed), few, few, st.booleans())
 others = st.one_of(st.builds(usage, few, st.integers(0, 9)), st.builds(denial, few, st.integers(0, 9)))
@@ -93,6 +105,7 @@ async def test_memory_and_disk_agree(
     for name, below in itertools.product(NODES, (1, 2, 9)):
         node = f"{name}-{number}"
         assert await memory.open_requests(node, below) == await recorder.open_requests(node, below)
+        assert await memory.unfilled_requests(node, below) == await recorder.unfilled_requests(node, below)
         assert await memory.open_leases(node, below) == await recorder.open_leases(node, below)
     for key in range(3):
         found = await memory.find_request(f"uid-{number}", f"r{key}")

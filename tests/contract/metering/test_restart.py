@@ -1,5 +1,10 @@
 """What a new epoch of a node learns of its earlier ones."""
 
+from typing import Any
+
+import pytest
+
+from metering_service.domain.records import SettlementState
 from metering_service.storage import SqlRecorder
 from tests.contract.metering.samples import NODE, UID, batch, lease, open_request, settled_request
 
@@ -18,6 +23,45 @@ async def test_a_new_epoch_sees_what_was_left_open(recorder: SqlRecorder) -> Non
     new = await recorder.register_node(NODE)
     assert await recorder.open_requests(NODE, new) == [left[1], left[0], left[2]]
     assert await recorder.open_leases(NODE, new) == [lease("l1", 5), lease("l2", 7)]
+
+
+@pytest.mark.parametrize(
+    ("part", "later", "found"),
+    [
+        ({}, {}, True),
+        ({}, {"output": 10}, False),
+        ({}, {"output": 11}, True),
+        ({}, {"base_output_tokens": 11}, False),
+        ({}, {"base_output_tokens": 12}, True),
+        ({}, {"state": SettlementState.OPEN}, False),
+        ({}, {"state": SettlementState.TIMED_OUT}, True),
+        ({}, {"predecessor_part": "another"}, False),
+        ({}, {"request_id": "r2"}, False),
+        ({"state": SettlementState.FINISHED}, {}, False),
+        ({"epoch": 2}, {}, False),
+    ],
+)
+async def test_a_new_epoch_finds_parts_that_timed_out_before_their_last_counts_were_known(
+    recorder: SqlRecorder, part: dict[str, Any], later: dict[str, Any], found: bool
+) -> None:
+    """What another node had to say of them came in the same moment; only counts up to where it goes on are theirs."""
+    epoch = await recorder.register_node(NODE)
+    timed_out = settled_request("r1", **{"state": SettlementState.TIMED_OUT, "output": 10, **part})
+    after: dict[str, Any] = {
+        "request_id": "r1",
+        "part": "p2",
+        "predecessor_part": "p1",
+        "base_input_tokens": 110,
+        "base_output_tokens": 500,
+        "node": "node-2",
+        "output": 20,
+        **later,
+    }
+    await recorder.commit(NODE, epoch, batch(1, timed_out))
+    other = await recorder.register_node("node-2")
+    await recorder.commit("node-2", other, batch(1, settled_request(**after)))
+    assert await recorder.unfilled_requests(NODE, 2) == ([timed_out] if found else [])
+    assert await recorder.unfilled_requests("node-2", 2) == []
 
 
 async def test_what_the_epoch_itself_opened_is_not_left_over(recorder: SqlRecorder) -> None:

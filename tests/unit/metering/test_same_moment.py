@@ -91,6 +91,35 @@ def test_a_lost_nodes_part_that_is_booked_while_another_node_goes_on_is_filled(
     assert booked(fleet) == 150
 
 
+@pytest.mark.parametrize("starts_again_before", [True, False])
+def test_a_part_is_filled_also_where_its_node_is_lost_before_it_looks_again(
+    fleet: Fleet, *, starts_again_before: bool
+) -> None:
+    """That it was to be looked at is known from the records: the next epoch does, and so does the one after."""
+    resume = silent_until_now(fleet)
+    a, b = fleet["a"], fleet["b"]
+    if starts_again_before:
+        a = start_again(fleet, "a")
+        now(a.recovery.settle())
+    else:
+        look_for_silent(a.node)
+        a.look()
+    second = Client(b)
+    second.say(report(AUTHORIZE, counts=Counts(100, output=5), resume=resume))
+    second.say(report(FINISH, counts=Counts(100, output=50), resume=resume))
+    a.commit()
+    b.commit()
+    fleet.crash("a")
+    fleet.start("a")
+    fleet.run(seconds=10)
+    fleet.crash("a")
+    a = fleet.start("a")
+    assert a.recovery.looks_again
+    fleet.run(seconds=40)
+    assert not a.recovery.looks_again
+    assert booked(fleet) == 150
+
+
 @pytest.mark.parametrize("is_booked_first", [True, False])
 @pytest.mark.parametrize("more", [0, 20])
 def test_one_node_revises_a_part_twice_from_the_same_record(fleet: Fleet, more: int, *, is_booked_first: bool) -> None:
