@@ -151,7 +151,7 @@ class Request:
     def tally(self) -> Tally:
         """The merged counts of all reports so far."""
         if self.fresh_output >= 0:
-            counts = Counts(*self._fresh)
+            counts = Counts(*self.latest)
             self.fresh_output = NOTHING_FRESH
             self._tally = self._tally.merge(Tally.of(counts, finish=False))
         return self._tally
@@ -166,10 +166,8 @@ class Request:
     @property
     def latest(self) -> tuple[int, int, int, int, int]:
         """The kinds of `tally.counts`; sooner had, where only the fast road has grown them."""
-        return self._tally.counts if self.fresh_output < 0 else self._fresh
-
-    @property
-    def _fresh(self) -> tuple[int, int, int, int, int]:
+        if self.fresh_output < 0:
+            return self._tally.counts
         known_input, known_cached_input = self.known_input, self.known_cached_input
         return known_input, known_cached_input, self.known_cache_write, self.fresh_output, self.fresh_reasoning
 
@@ -185,6 +183,11 @@ class Request:
     def ceiling_tokens(self) -> int:
         """Ceiling on the request's cumulative output class."""
         return self.base_output_tokens + self.held.output_ceiling_tokens
+
+    @property
+    def line(self) -> tuple["Request", ...]:
+        """The settled parts that lead to it, the first one first, and itself."""
+        return (*(each.part for each in self.earlier), self) if self.earlier else (self,)
 
     @property
     def is_open(self) -> bool:

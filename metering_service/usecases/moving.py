@@ -164,7 +164,7 @@ def _settled(
 def parts_in_memory(service: ServiceState, request_id: str) -> dict[str, Request]:
     """The parts of a request that are in memory here."""
     requests = (service.finished.get(request_id), service.open.get(request_id))
-    lines = ((*(each.part for each in request.earlier), request) for request in requests if request is not None)
+    lines = (request.line for request in requests if request is not None)
     return {part.part: part for line in lines for part in line}
 
 

@@ -27,7 +27,7 @@ def finish(node: Node, service: ServiceState, request: Request, waiter: Waiter) 
     may_wait = node.clock.monotonic_ns() < waiter.deadline_ns
     if not _book(node, service, request, SettlementState.FINISHED, ended=ended, may_wait=may_wait):
         return PARKED
-    for part in (*(each.part for each in request.earlier), request):
+    for part in request.line:
         if part is not reached:
             waiter.mark.expect()
             node.books.when_durable(part, waiter.mark.done)
@@ -116,7 +116,7 @@ def _book(
     `state` is that of the part which runs, and of the one which is `ended`.
     """
     request.fill_earlier()
-    for part in (*(each.part for each in request.earlier), request):
+    for part in request.line:
         if part.is_open or part.has_unbooked:
             if not _fund_excess(node, service, part, may_wait=may_wait):
                 return False
