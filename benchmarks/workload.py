@@ -11,7 +11,9 @@ from tallygate.metering.v1.token_usage_pb2 import TokenUsage
 PROGRESS_REPORTS = 8
 """Of each request of the mix of whole lives."""
 GROUP = 64
-"""Requests of that mix that are in step: so a message has reports of all phases."""
+"""Requests of that mix that are in step: the generator puts a message together from few pieces."""
+EVEN_GROUP = 8
+"""The same where time matters: as many as begin in the time of one message, so all messages are alike."""
 
 
 def _usage(output: int, reasoning: int) -> TokenUsage:
@@ -110,6 +112,7 @@ class Life:
 
     not_durable_first = not_durable_max = 40_960
 
+    _GROUP = GROUP
     _PROGRESSES = tuple(
         tail(Phase.REPORT_PHASE_PROGRESS, _usage(20 * number, 4 * number)) for number in range(1, PROGRESS_REPORTS + 1)
     )
@@ -122,12 +125,12 @@ class Life:
         self.said = Said()
         self._stream = stream
         self._services = services
-        self._first_group = max(1, round(GROUP * (1 - turn)))
+        self._first_group = max(1, round(self._GROUP * (1 - turn)))
         self._open: deque[Group] = deque()
-        self._depth = max(2, requests // (GROUP * (PROGRESS_REPORTS + 1)))
+        self._depth = max(2, requests // (self._GROUP * (PROGRESS_REPORTS + 1)))
         self._number = 0
-        self.unanswered_max = self._depth * GROUP * (PROGRESS_REPORTS + 2)
-        first = range(self._depth * GROUP * (PROGRESS_REPORTS + 1))
+        self.unanswered_max = self._depth * self._GROUP * (PROGRESS_REPORTS + 2)
+        first = range(self._depth * self._GROUP * (PROGRESS_REPORTS + 1))
         self._first = Group([f"{stream}-first-{number:05d}" for number in first], services)
 
     def opening(self) -> list[Segment]:
@@ -154,7 +157,7 @@ class Life:
 
     def _begin(self) -> Group:
         first = self._number
-        self._number += GROUP if first else self._first_group
+        self._number += self._GROUP if first else self._first_group
         ids = [f"{self._stream}-{number:07d}" for number in range(first, self._number)]
         self._open.append(Group(ids, self._services))
         return self._open[-1]
@@ -163,6 +166,12 @@ class Life:
         group = self._open.popleft()
         self.said.finish(group.size, _FINAL)
         return group.of(_FINISHED)
+
+
+class EvenLife(Life):
+    """The same, a few at a time: requests of a server do not begin by the dozen in the same moment."""
+
+    _GROUP = EVEN_GROUP
 
 
 class Finishes:
@@ -224,4 +233,9 @@ class Asked:
             yield group.naming(_FINISHED)
 
 
-MIXES: dict[str, type[Progress | Life | Finishes]] = {"progress": Progress, "life": Life, "finishes": Finishes}
+MIXES: dict[str, type[Progress | Life | Finishes]] = {
+    "progress": Progress,
+    "life": Life,
+    "even life": EvenLife,
+    "finishes": Finishes,
+}

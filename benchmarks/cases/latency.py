@@ -23,7 +23,7 @@ async def run(bench: Bench) -> None:
             return
         variants = []
         for load in LOADS:
-            paced = {**job, "kind": "pace", "rate": load * rate}
+            paced = {**job, "mix": "even life", "kind": "pace", "rate": load * rate}
             variants += [Variant(f"{load:.0%} on {name}", target, paced) for name, target in targets.items()]
         results = await bench.compare("latency", variants, keep=False)
         for load in LOADS:

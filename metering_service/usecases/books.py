@@ -1,6 +1,6 @@
 """What must reach the database: bookings, checkpoints, consumption, denials; gathered for a group commit."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -28,8 +28,10 @@ MINUTE_US = 60_000_000
 
 CHECKPOINT_SLICE = 4_096
 """Of the requests whose counts wait for their checkpoint, so many go into one commit."""
-RECORD_COST = 8
-"""A whole record takes the place of so many counts."""
+CHECKPOINT_STEP = 256
+"""So many are gathered at a time, with decisions in between."""
+RECORD_COST = 16
+"""A whole record takes as long as so many counts."""
 
 RecordKey: TypeAlias = tuple[str, str, str]
 Claim: TypeAlias = tuple[ServiceState, Request]
@@ -189,6 +191,8 @@ class Books:
         """Call back once the counts of an open request as they are now are committed: at once, if they are."""
         if request.dirty:
             request.marks += (callback,)
+        elif request.packed_in == self._next.number:
+            self._next.callbacks.append(callback)
         elif self._in_flight is not None and request.packed_in == self._in_flight.number:
             self._in_flight.callbacks.append(callback)
         else:
@@ -217,12 +221,25 @@ class Books:
         self._next.leases[record.lease_id] = record
         self.on_work()
 
-    def gather(self, *, checkpoints: bool) -> Gathering | None:
-        """Take what waits, for one commit; None if there is nothing. One at a time: then `committed`."""
-        if checkpoints and not self.is_sweeping:
+    def sweep(self, *, begins: bool) -> Iterator[None]:
+        """Gather a part of the checkpoint that goes on, or `begins`: no more than a commit should take.
+
+        Step by step, so that decisions need not wait for all of it.
+        """
+        if begins and not self.is_sweeping:
             self._sweep, self._dirty = self._dirty, self._sweep
             self._when_swept, self._when_checkpointed = self._when_checkpointed, {}
-        self._checkpoint()
+        room = CHECKPOINT_SLICE
+        self._checkpoint(CHECKPOINT_STEP)
+        while self._sweep and (room := room - CHECKPOINT_STEP) > 0:
+            yield
+            self._checkpoint(CHECKPOINT_STEP)
+        if not self._sweep:
+            self._next.callbacks += self._when_swept
+            self._when_swept.clear()
+
+    def gather(self) -> Gathering | None:
+        """Take what waits, for one commit; None if there is nothing. One at a time: then `committed`."""
         self._next.counts = self._pages.take_changed()
         gathering = self._next
         if not gathering:
@@ -280,9 +297,9 @@ class Books:
         """Whether a checkpoint has begun, and needs more commits to end."""
         return bool(self._sweep or self._when_swept)
 
-    def _checkpoint(self) -> None:
-        """A part of the checkpoint that goes on: not so much that decisions would wait for it."""
-        sweep, gathering, room = self._sweep, self._next, CHECKPOINT_SLICE
+    def _checkpoint(self, room: int) -> None:
+        """Gather the counts of so many requests, or fewer records."""
+        sweep, gathering = self._sweep, self._next
         write = self._pages.write
         while sweep and room > 0:
             request = sweep.pop()
@@ -298,9 +315,6 @@ class Books:
             else:
                 self._put(request)
                 room -= RECORD_COST
-        if not sweep:
-            self._next.callbacks += self._when_swept
-            self._when_swept.clear()
 
     def _put(self, request: Request) -> None:
         """The whole record, as it is now."""

@@ -83,7 +83,9 @@ class GroupCommitter:
 
     async def _commit(self, *, checkpoints: bool, even_nothing: bool) -> bool:
         """Commit what has gathered; whether there was anything to commit."""
-        gathering = self._books.gather(checkpoints=checkpoints)
+        for _ in self._books.sweep(begins=checkpoints):
+            await asyncio.sleep(0)
+        gathering = self._books.gather()
         if gathering is None and not even_nothing:
             return False
         batch = gathering.batch(self.commit_no + 1) if gathering is not None else CommitBatch(self.commit_no + 1)

@@ -155,7 +155,9 @@ class Rig:
     def commit(self, *, checkpoints: bool = True) -> bool:
         """A group commit, and another for what follows from it; whether all that had gathered is in the database."""
         if self._unsent is None:
-            self._gathering = self.books.gather(checkpoints=checkpoints)
+            for _ in self.books.sweep(begins=checkpoints):
+                pass
+            self._gathering = self.books.gather()
             if self._gathering is not None:
                 self._unsent = self._gathering.batch(self._commit_no + 1)
             elif self.books.now_ns() - (self.books.alone_ns or 0) >= HEARTBEAT_NS:

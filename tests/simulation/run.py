@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from metering_service.usecases import books
 from tests.simulation.world import World
 
 TAIL_LINES = 60
@@ -31,7 +32,7 @@ class Outcome:
 def simulate(seed: int, *, tail: int | None = None) -> Outcome:
     """Run it. Whatever is raised, by a check or by the code under test, is the problem."""
     problem = None
-    with _silence(), _no_garbage_collection():
+    with _silence(), _no_garbage_collection(), _small_checkpoints():
         world = World(seed)
         if tail is not None:
             world.tail = deque(maxlen=tail)
@@ -53,6 +54,17 @@ def _silence() -> Iterator[None]:
         yield
     finally:
         structlog.configure(**before)
+
+
+@contextmanager
+def _small_checkpoints() -> Iterator[None]:
+    """Few requests run here at a time; yet decisions shall come between the steps of a checkpoint, and its commits."""
+    before = books.CHECKPOINT_STEP, books.CHECKPOINT_SLICE
+    books.CHECKPOINT_STEP, books.CHECKPOINT_SLICE = 2, 8
+    try:
+        yield
+    finally:
+        books.CHECKPOINT_STEP, books.CHECKPOINT_SLICE = before
 
 
 @contextmanager

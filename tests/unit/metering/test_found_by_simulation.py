@@ -216,6 +216,7 @@ def test_a_repeated_report_is_durable_when_what_it_repeats_is() -> None:
 def test_a_checkpoint_whose_last_requests_end_by_themselves_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are settled while a slow commit has its first part: who waits for the checkpoint is told all the same."""
     monkeypatch.setattr(books, "CHECKPOINT_SLICE", 64)
+    monkeypatch.setattr(books, "CHECKPOINT_STEP", 64)
     fleet = Fleet()
     with_money(fleet, 10**9)
     rig, client = fleet["a"], Client(fleet["a"])
@@ -224,12 +225,12 @@ def test_a_checkpoint_whose_last_requests_end_by_themselves_is_over(monkeypatch:
     client.send(*(report(AUTHORIZE, name, Counts(1), max_output_tokens=16) for name in names))
     fleet.run(seconds=2)
     client.send(*(report(PROGRESS, name, Counts(1, output=1)) for name in names))
-    gathering = rig.books.gather(checkpoints=True)
-    assert gathering is not None
+    assert list(rig.books.sweep(begins=True)) == []
+    assert rig.books.gather() is not None
     assert rig.books.is_sweeping
     client.send(*(report(FINISH, name, Counts(1, output=1)) for name in names))
     rig.books.committed()
-    while rig.books.gather(checkpoints=True) is not None:
+    while list(rig.books.sweep(begins=True)) or rig.books.gather() is not None:
         rig.books.committed()
     client.hear()
     assert client.durable == client.sequence

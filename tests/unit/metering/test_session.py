@@ -9,6 +9,7 @@ from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Reason
 from metering_service.domain.errors import SequenceGap
 from metering_service.domain.report import Phase, Report
+from metering_service.usecases import books
 from metering_service.usecases import session as session_module
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.unary import ask
@@ -294,3 +295,26 @@ async def test_whoever_was_heard_of_again_is_silent_no_longer(fleet: Fleet) -> N
 async def test_a_malformed_unary_report_is_refused_at_once(fleet: Fleet) -> None:
     """As a decision, not as an error."""
     assert (await answered(fleet["a"], report(FINISH, counts=Counts(-1)))).reason is Reason.INVALID_REPORT
+
+
+def test_what_repeats_counts_that_a_checkpoint_has_gathered_is_durable_with_its_commit(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decisions come between the steps of a checkpoint: what it has taken is not committed yet."""
+    monkeypatch.setattr(books, "CHECKPOINT_STEP", 1)
+    rig, client, other = fleet["a"], Client(fleet["a"]), Client(fleet["a"])
+    names = ["r1", "r2", "r3"]
+    client.send(*(report(AUTHORIZE, name, Counts(10)) for name in names))
+    fleet.run(ms=400)
+    client.send(*(report(PROGRESS, name, Counts(10, output=1)) for name in names))
+    steps = rig.books.sweep(begins=True)
+    next(steps)
+    assert rig.books.is_sweeping
+    (taken,) = (name for name in names if not rig.node.services[SERVICE].open[name].dirty)
+    other.send(report(PROGRESS, taken, Counts(10, output=1)))
+    assert list(steps) == [None]
+    assert rig.books.gather() is not None
+    assert (client.durable, other.durable) == (3, 0)
+    rig.books.committed()
+    other.hear()
+    assert other.durable == 1
