@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from metering_service.domain.funding import Offer
+from metering_service.domain.grant import SHARE
 from metering_service.domain.records import BudgetKind
 
 CONFIRMED_EMPTY_NS = 1_000_000_000
@@ -17,11 +18,10 @@ RATE_IDLE_NS = 500_000_000
 BURN_WINDOW_NS = 200_000_000
 ASK_INTERVAL_NS = 20_000_000
 CLOSE_AFTER_NS = 60_000_000_000
-PREFETCH_FACTOR = 8
+PREFETCH_FACTOR = SHARE
+"""A grant takes one part in so many of what is free: what is asked for ahead is to be enough for one of full size."""
 SPARE_FACTOR = 64
 """A lease at rest that has so many times its burn gives back all of it, not a part as often as its burn halves."""
-HELD_INTERVAL_NS = 2 * IDLE_NS
-"""So long it may take until control hears that requests hold more of a lease: sooner, it may be told with the rest."""
 RESERVE_INTERVAL_NS = 1_000_000_000
 """So often a reserve that is short is asked for: a budget that does not have it is not to be bothered all the time."""
 RESERVE_AFTER_RECALL_NS = 10_000_000_000
@@ -71,18 +71,18 @@ class Pool:
         "_last_asked_ns",
         "_last_burn_ns",
         "_last_change_ns",
-        "_last_said_ns",
         "_last_stated",
         "_last_take_ns",
         "_lets_go",
         "_reserve_after_ns",
+        "_reserve_asked_ns",
         "_taken_since",
         "accrues_after_ms",
-        "ahead",
         "available_units",
         "booked",
         "closing",
         "committed",
+        "full_units",
         "granted",
         "held",
         "kind",
@@ -107,7 +107,8 @@ class Pool:
         self.committed = 0
         self.held = 0
         self.needed = 0
-        self.ahead = 0
+        self.full_units = 0
+        """What a grant of full size would take for one of those who wait; 0 while nobody has said."""
         self.recalled = False
         self.reserve = 0
         """Free units to have in any case, for an outage of the control service."""
@@ -119,12 +120,12 @@ class Pool:
         self._asked_before_replenished = False
         self._lets_go = False
         self._reserve_after_ns = 0
+        self._reserve_asked_ns = 0
         self._taken_since = 0
         self._burn_units = 0
         self._last_asked_ns = 0
         self._last_burn_ns = 0
         self._last_change_ns = 0
-        self._last_said_ns = 0
         self._last_take_ns = 0
         self._last_stated: Statement | None = None
 
@@ -152,14 +153,13 @@ class Pool:
         self.held -= held_units
         self.booked += used_units
 
-    def need(self, units: int, ahead_units: int = 0) -> None:
-        """One more request waits, for so many units to be free. Were there plenty, `ahead_units` would be of use."""
+    def need(self, units: int) -> None:
+        """One more request waits, for so many units to be free."""
         self.needed = min(WANTED_MAX, self.needed + units)
-        self.ahead = min(WANTED_MAX, self.ahead + max(units, ahead_units))
 
     def nobody_waits(self) -> None:
         """Forget what was needed; who still waits says so again."""
-        self.needed = self.ahead = 0
+        self.needed = self.full_units = 0
 
     def replenished(self) -> None:
         """The control service says that asking again may help."""
@@ -217,11 +217,11 @@ class Pool:
             self.closing and self.settled,
         )
         free = max(0, self.free)
-        short = wanted > free and now_ns - self._last_said_ns >= RESERVE_INTERVAL_NS
+        short = wanted > free and now_ns - self._reserve_asked_ns >= RESERVE_INTERVAL_NS
         hungry = self.needed > 0 or ahead > free or short
-        if not hungry and not self.recalled and not self.closing and self._is_old_news(said, now_ns):
+        if not hungry and not self.recalled and not self.closing and self._is_old_news(said):
             return None
-        self._last_said_ns = now_ns
+        self._reserve_asked_ns = now_ns
         return said
 
     def answered(self, said: Statement, answer: Answer, asked_ns: int, now_ns: int) -> None:
@@ -260,18 +260,10 @@ class Pool:
         said = self._last_stated
         return said is not None and (said.consumed_units, said.returned_units) == (self.committed, self.returned)
 
-    def _is_old_news(self, said: Statement, now_ns: int) -> bool:
+    def _is_old_news(self, said: Statement) -> bool:
         """Whether control has heard it. That less is wanted is no news: nothing is granted unless it is asked for."""
         last = self._last_stated
-        if last is None:
-            return False
-        held_units = last.held_units
-        if now_ns - self._last_said_ns < HELD_INTERVAL_NS:
-            held_units = max(held_units, said.held_units)
-        known = last._replace(
-            held_units=held_units, wanted_units=min(said.wanted_units, last.wanted_units), needed_units=0
-        )
-        return said == known
+        return last is not None and said == last._replace(wanted_units=min(said.wanted_units, last.wanted_units))
 
     def _measure_burn(self, now_ns: int) -> None:
         elapsed_ns = now_ns - self._last_burn_ns
@@ -289,7 +281,7 @@ class Pool:
         rate = self.kind in RATE_KINDS
         # A burst shows in what was taken since the last measurement, before it shows in the burn.
         ahead = self._burn_units // 4 if rate else max(self._burn_units * 2, self._taken_since * PREFETCH_FACTOR)
-        ahead = max(ahead, self.needed if rate else self.ahead * PREFETCH_FACTOR)
+        ahead = max(ahead, self.needed if rate else self.needed * PREFETCH_FACTOR, self.full_units * PREFETCH_FACTOR)
         reserve = self.reserve if now_ns >= self._reserve_after_ns else 0
         return min(WANTED_MAX, ahead), min(WANTED_MAX, ahead + reserve)
 

@@ -164,20 +164,18 @@ def _lacks_counts_of_later_part() -> ColumnElement[bool]:
     later_input_tokens = there.input_tokens + there.cached_input_tokens + there.cache_write_tokens
     output_tokens = here.output_tokens + here.reasoning_tokens
     later_output_tokens = there.output_tokens + there.reasoning_tokens
-    return (
-        exists()
-        .where(
-            there.service == here.service,
-            there.request_id == here.request_id,
-            there.predecessor_part == here.part,
-            there.state != "open",
-            or_(
-                and_(input_tokens < there.base_input_tokens, input_tokens < later_input_tokens),
-                and_(output_tokens < there.base_output_tokens, output_tokens < later_output_tokens),
-            ),
-        )
-        .correlate(requests)
+    known = select(there.part).where(
+        there.service == here.service,
+        there.request_id == here.request_id,
+        there.predecessor_part == here.part,
+        there.state != "open",
+        or_(
+            and_(input_tokens < there.base_input_tokens, input_tokens < later_input_tokens),
+            and_(output_tokens < there.base_output_tokens, output_tokens < later_output_tokens),
+        ),
     )
+    # The offset keeps PostgreSQL from making a join of it, for which it would read all of the table.
+    return exists(known.correlate(requests).offset(0))
 
 
 def _by_start(record: RequestRecord) -> tuple[int, str]:

@@ -116,13 +116,15 @@ def confirmed(node: Node, service: ServiceState, config: ServiceConfig, request:
 
 
 def _ask(node: Node, service: ServiceState, request: Request, input_tokens: int, want: Want) -> None:
-    """Ask for the least that lets it go on; and, if there is plenty, for a lease that a grant of full size fits in.
+    """Wait for the least that lets a request go on; and ask ahead for a lease that larger grants come from.
 
-    With only the least on lease the next grant would be the least too, and each renewal an exchange of leases.
+    Were only the least on lease, the next grant would be the least too, and each renewal an exchange of leases.
     """
-    full = _extend(node, service, request, input_tokens, plenty=True).want
-    ahead_units = full.units if full is not None and full.kind is want.kind else 0
-    node.ask_for(service, want, ahead_units)
+    node.ask_for(service, want)
+    pool = service.pool(want.kind)
+    if not pool.full_units:
+        at_plenty = _extend(node, service, request, input_tokens, plenty=True).want
+        pool.full_units = at_plenty.units if at_plenty is not None else want.units
 
 
 def _extend(

@@ -171,9 +171,9 @@ class Node:
         alone_ns = self.books.alone_ns
         return 0 if alone_ns is None else alone_ns + self.settings.outage_grant_ns
 
-    def ask_for(self, service: ServiceState, want: Want, ahead_units: int = 0) -> None:
-        """Somebody waits for a lease; see `Pool.need`."""
-        service.pool(want.kind).need(want.units, ahead_units)
+    def ask_for(self, service: ServiceState, want: Want) -> None:
+        """Somebody waits for a lease."""
+        service.pool(want.kind).need(want.units)
         self.errands.exchange()
 
     def hold(self, service: ServiceState, request: Request, held: HeldUnits) -> None:

@@ -68,9 +68,9 @@ class Recorder(Protocol):
         """OPEN records of earlier epochs of this node, in key order."""
 
     async def unfilled_requests(self, node: str, below_epoch: int) -> list[RequestRecord]:
-        """TIMED_OUT records of earlier epochs of this node that lack counts which a settled part after them has.
+        """TIMED_OUT records of earlier epochs of this node that lack counts which a settled part next to them has.
 
-        In key order; only counts up to where that part begins are meant.
+        Next to them is what goes on from them; only counts up to where that begins are meant. In key order.
         """
 
     async def open_leases(self, node: str, below_epoch: int) -> list[LeaseRecord]:

@@ -72,23 +72,32 @@ class Recovery:
         """Whether anything that was booked is looked at once more."""
         return bool(self._settled) or not self._looked_for_unfilled
 
+    def hasten_second_looks(self) -> bool:
+        """As `settle.hasten_second_looks`, of what earlier epochs left."""
+        now_ns = self._node.clock.monotonic_ns()
+        self._settled = deque((min(due_ns, now_ns), record) for due_ns, record in self._settled)
+        return not self._settled
+
     async def settle(self) -> None:
         """Book what can be booked by now; the rest next time."""
         if self._node.clock.monotonic_ns() < self._due_ns:
             return
         try:
             await self._look_for_requests()
-            await self._look_for_unfilled()
             for share in self._shares.values():
                 for record in list(share.requests):
                     parts = await self._storage.find_request(record.service_uid, record.request_id)
                     if self._settle(record, parts, share.leases):
                         share.requests.remove(record)
                         self._node.books.when_committed(partial(self._wait, record))
-            await self._look_again()
         except StorageUnavailable as error:
             log.warning("recovery_waits", problem=str(error))
             return
+        try:
+            await self._look_for_unfilled()
+            await self._look_again()
+        except StorageUnavailable as error:
+            log.warning("second_look_waits", problem=str(error))
         for key, share in list(self._shares.items()):
             if not share.requests:
                 del self._shares[key]
@@ -125,12 +134,19 @@ class Recovery:
                 self._share(request).requests.append(request)
 
     async def _look_for_unfilled(self) -> None:
-        """An earlier epoch may have settled a part and not come to looking at it again."""
-        if not self._looked_for_unfilled:
-            now_ns = self._node.clock.monotonic_ns()
-            found = await self._storage.unfilled_requests(self._node.name, self._node.epoch)
-            self._settled.extendleft((now_ns, record) for record in found)
-            self._looked_for_unfilled = True
+        """An earlier epoch may have settled a part and not come to looking at it again.
+
+        What else there is of the same request is looked at later: one look may book all of its parts.
+        """
+        if self._looked_for_unfilled:
+            return
+        found: dict[tuple[str, str], RequestRecord] = {}
+        for record in await self._storage.unfilled_requests(self._node.name, self._node.epoch):
+            if found.setdefault((record.service_uid, record.request_id), record) is not record:
+                self._wait(record)
+        now_ns = self._node.clock.monotonic_ns()
+        self._settled.extendleft((now_ns, record) for record in found.values())
+        self._looked_for_unfilled = True
 
     def _share(self, record: RequestRecord | LeaseRecord) -> _Share:
         return self._shares.setdefault((record.service_uid, record.epoch), _Share())

@@ -11,7 +11,7 @@ from metering_service.domain.records import RequestRecord, SettlementState
 from metering_service.domain.report import Phase
 from metering_service.domain.request import EVERY_REPORT, Request
 from metering_service.usecases.moving import parts_in_memory, settled_before, settled_line
-from metering_service.usecases.node import Node
+from metering_service.usecases.node import Node, Silence
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.waiting import PARKED, Answer, Waiter
 
@@ -89,6 +89,16 @@ def look_for_silent(node: Node) -> None:
         if silence.since_ns > before_ns:
             return
         node.errands.look_for_successor(silence.service, request)
+
+
+def hasten_second_looks(node: Node) -> bool:
+    """This node leaves: look now at what timed out, not a window later. Whether there was nothing to look at."""
+    overdue_ns = node.clock.monotonic_ns() - node.settings.resume_window_ns
+    timed_out = [(request, silence.service) for request, silence in node.silent.items() if not request.is_open]
+    for request, service in timed_out:
+        node.silent[request] = Silence(service, overdue_ns)
+        node.errands.look_for_successor(service, request)
+    return not timed_out
 
 
 def forget_finished(node: Node) -> None:

@@ -22,7 +22,7 @@ from metering_service.usecases.reuse import NewIds, looked_up, name_of
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.session import Session
 from metering_service.usecases.settings import NodeSettings
-from metering_service.usecases.settle import forget_finished, look_for_silent, time_out
+from metering_service.usecases.settle import forget_finished, hasten_second_looks, look_for_silent, time_out
 from tallygate._server.clock import ManualClock
 from tests.metering.control import VALID_FOR_NS, Control
 from tests.metering.memory import MemoryRecorder
@@ -212,6 +212,11 @@ class Rig:
 
     def shut_down(self) -> None:
         """Leave cleanly, all streams having ended."""
+        self.commit()
+        hasten_second_looks(self.node)
+        self.recovery.hasten_second_looks()
+        self.look()
+        now(self.recovery.settle())
         self.commit()
         self.keeper.close_all()
         for _ in range(3):

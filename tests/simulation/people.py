@@ -84,6 +84,9 @@ class People:
             await asyncio.sleep(chance.uniform(0.8, 5.0))
             account_id, service_id = chance.pick(SERVICES)
             what, deed = chance.pick(self._deeds)
+            if self._world.restoring and deed == self._buy:
+                # With money that may be spent already: as they are told to, they wait for the recovery.
+                continue
             try:
                 await deed(account_id, service_id)
             except ControlError as error:

@@ -26,8 +26,11 @@ async def restore(world: "World") -> None:
     world.restoring = True
     put_back = world.chance.pick((_restore_control, _restore_control, _restore_metering))
     database = world.metering if put_back is _restore_metering else world.control
-    copy = database.copy()
     try:
+        while world.metering_disk.away or world.metering_disk.full:  # noqa: ASYNC110  # nobody tells
+            # What nobody could record, and control forgets, nobody knows of.
+            await asyncio.sleep(0.5)
+        copy = database.copy()
         await asyncio.sleep(world.chance.pick(SINCE_S))
     except asyncio.CancelledError:
         world.restoring = False

@@ -2,7 +2,7 @@
 
 import pytest
 
-from metering_service.domain.pool import CLOSE_AFTER_NS, HELD_INTERVAL_NS, IDLE_NS, Answer, Pool, Statement
+from metering_service.domain.pool import CLOSE_AFTER_NS, IDLE_NS, Answer, Pool, Statement
 from metering_service.domain.records import BudgetKind
 
 SECOND_NS = 1_000_000_000
@@ -122,30 +122,8 @@ def test_that_less_is_wanted_is_no_news(pool: Pool) -> None:
     now_ns = burst(pool)
     for step in range(1, 4):
         assert pool.statement(now_ns + step * SECOND_NS // 4, idle=False) is None
-    pool.hold(-1, now_ns)
+    pool.hold(1, now_ns + SECOND_NS)
     assert ask(pool, now_ns + SECOND_NS).wanted_units < 320
-
-
-def test_that_more_is_held_may_be_told_later_and_that_less_is_may_not(pool: Pool) -> None:
-    """What is held is not to be had from here: who looks for what is free must not overlook any."""
-    now_ns = burst(pool)
-    pool.hold(5, now_ns)
-    assert pool.statement(now_ns + SECOND_NS // 2, idle=False) is None
-    later = now_ns + HELD_INTERVAL_NS
-    pool.hold(1, later)
-    said = ask(pool, later)
-    assert said.held_units == 46
-    pool.answered(said, answer(420), later, later)
-    pool.hold(-1, later)
-    assert ask(pool, later).held_units == 45
-
-
-def test_nobody_waits_any_more_is_no_news(pool: Pool) -> None:
-    """What is needed counts in the exchange that says so, and in no other."""
-    pool.need(50)
-    pool.answered(ask(pool, 2 * SECOND_NS), answer(150), 2 * SECOND_NS, 2 * SECOND_NS)
-    pool.nobody_waits()
-    assert pool.statement(2 * SECOND_NS, idle=False) is None
 
 
 def test_a_lease_at_rest_gives_back_all_of_it_once(pool: Pool) -> None:

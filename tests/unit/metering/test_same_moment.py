@@ -6,6 +6,7 @@ import pytest
 
 from metering_service.domain.counts import Counts
 from metering_service.domain.errors import RevisedElsewhere
+from metering_service.domain.records import RequestRecord, SettlementState
 from metering_service.domain.report import Phase
 from metering_service.usecases.settle import forget_finished, look_for_silent
 from tests.metering.moves import booked, granted, two_nodes, unwritten_successor
@@ -118,6 +119,55 @@ def test_a_part_is_filled_also_where_its_node_is_lost_before_it_looks_again(
     fleet.run(seconds=40)
     assert not a.recovery.looks_again
     assert booked(fleet) == 150
+
+
+@pytest.mark.parametrize("starts_again_before", [True, False])
+def test_a_part_is_filled_before_its_node_leaves(fleet: Fleet, *, starts_again_before: bool) -> None:
+    """Nobody need come after it: what it would look at later, it looks at now."""
+    resume = silent_until_now(fleet)
+    a, b = fleet["a"], fleet["b"]
+    if starts_again_before:
+        a = start_again(fleet, "a")
+        now(a.recovery.settle())
+    else:
+        look_for_silent(a.node)
+        a.look()
+    second = Client(b)
+    second.say(report(AUTHORIZE, counts=Counts(100, output=5), resume=resume))
+    second.say(report(FINISH, counts=Counts(100, output=50), resume=resume))
+    a.commit()
+    b.commit()
+    a.shut_down()
+    fleet.crash("a")
+    assert booked(fleet) == 150
+
+
+def test_several_unfilled_parts_of_one_request_are_filled_one_after_the_other(fleet: Fleet) -> None:
+    """One look books all parts of a line: a second one in the same commit would revise what is not there yet."""
+    silent_until_now(fleet)
+    fleet.run(seconds=31)
+    (first,) = (record for record in fleet.database.requests.values() if record.request_id == "r1")
+    second = goes_on_from(first, "p2", begin=1_000, output=1_002)
+    last = goes_on_from(second, "p3", begin=1_500, output=1_600)._replace(node="b", state=SettlementState.FINISHED)
+    fleet.database.requests.update({(part.service, "r1", part.part): part for part in (second, last)})
+    fleet.crash("a")
+    fleet.start("a")
+    fleet.run(seconds=70)
+    outputs = {part.part: part.counts.output for part in fleet.database.requests.values() if part.request_id == "r1"}
+    assert outputs == {first.part: 1_000, "p2": 1_500, "p3": 1_600}
+
+
+def goes_on_from(before: RequestRecord, part: str, *, begin: int, output: int) -> RequestRecord:
+    """A part of the same node that timed out, too."""
+    usage = Counts(output=output - begin)
+    return before._replace(
+        part=part,
+        predecessor_part=before.part,
+        base_input_tokens=100,
+        base_output_tokens=begin,
+        counts=Counts(100, output=output),
+        receipt=before.receipt._replace(usage=usage, billed=usage, cost_nanos=usage.total),
+    )
 
 
 @pytest.mark.parametrize("is_booked_first", [True, False])

@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the index: few requests are in it."""
+    """Add the index: requests that their servers ended are not in it."""
     is_timed_out = sa.text("state = 'timed_out'")
     op.create_index(
         "requests_timed_out",
