@@ -26,7 +26,7 @@ from tallygate._server.clock import Clock
 
 MINUTE_US = 60_000_000
 
-CHECKPOINT_SLICE = 4_096
+CHECKPOINT_SLICE = 2_048
 """Of the requests whose counts wait for their checkpoint, so many go into one commit."""
 CHECKPOINT_STEP = 256
 """So many are gathered at a time, with decisions in between."""
