@@ -43,16 +43,24 @@ def predecessor_forgotten() -> AbstractContextManager[Any]:
     return patch.object(request.Request, "carry_on", carry_on)
 
 
+def _as_it_is(tally: counts.Tally, _part: str, _parts: Any) -> counts.Tally:
+    return tally
+
+
+def _nobody(_parts: Any, _part: str) -> None:
+    return None
+
+
 @mutation
 def part_does_not_learn_its_end() -> AbstractContextManager[Any]:
-    """A part that was carried on elsewhere books only what it heard itself."""
-    return patch.object(settle, "final_tally", lambda tally, *_args, **_more: tally)
+    """A part that was carried on elsewhere books only what it heard itself, and is not looked at again."""
+    return patch.multiple(settle, final_tally=_as_it_is, settled_end=_nobody)
 
 
 @mutation
 def recovery_does_not_learn_the_end() -> AbstractContextManager[Any]:
-    """What a crashed node left is booked at its last checkpoint, though others heard more."""
-    return patch.object(recovery, "final_tally", lambda tally, *_args, **_more: tally)
+    """What a crashed node left is booked at its last checkpoint, though others heard more, and stays so."""
+    return patch.multiple(recovery, final_tally=_as_it_is, settled_end=_nobody)
 
 
 @mutation
