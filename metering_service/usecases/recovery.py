@@ -183,29 +183,31 @@ class Recovery:
         if request.is_open:
             request.state = SettlementState.TIMED_OUT
         settled = request.record(lost.node, lost.epoch)
-        self._node.books.settle_left(settled, before, list(_consume(lost, units, leases)))
+        self._node.books.settle_left(settled, before, list(_consume(lost, receipt.revision, units, leases)))
 
     def _is_late(self, record: RequestRecord) -> bool:
         """Whether the leases that were to pay for it are closed already."""
         return self._is_over or record.epoch < self._keeper.closed_below_epoch
 
 
-def _consume(record: RequestRecord, units: Iterable[int], leases: dict[str, LeaseRecord]) -> Iterator[LeaseRecord]:
+def _consume(
+    record: RequestRecord, revision: int, units: Iterable[int], leases: dict[str, LeaseRecord]
+) -> Iterator[LeaseRecord]:
     """The leases that paid so many units of each budget, with these added, in place."""
     kinds = (BudgetKind.RESERVATION_INPUT, BudgetKind.RESERVATION_OUTPUT, BudgetKind.TRIAL, BudgetKind.MONEY)
     for kind, paid_units in zip(kinds, units, strict=True):
         if paid_units:
-            lease = _lease_for(record, kind, leases)
+            lease = _lease_for(record, revision, kind, leases)
             lease = replace(lease, consumed_units=lease.consumed_units + paid_units)
             leases[lease.lease_id] = lease
             yield lease
 
 
-def _lease_for(record: RequestRecord, kind: BudgetKind, leases: dict[str, LeaseRecord]) -> LeaseRecord:
-    """The lease that paid; where nothing was ever committed on it, one in its stead, for this part alone."""
+def _lease_for(record: RequestRecord, revision: int, kind: BudgetKind, leases: dict[str, LeaseRecord]) -> LeaseRecord:
+    """The lease that paid; where none is known that is open, one in its stead, for this booking of this part alone."""
     for lease in leases.values():
         if lease.budget_kind is kind:
             return lease
-    whose = json.dumps([record.service_uid, record.request_id, record.part])
+    whose = json.dumps([record.service_uid, record.request_id, record.part, revision])
     lease_id = f"recovered.{sha256(whose.encode()).hexdigest()[:32]}.{kind.value}"
     return LeaseRecord(lease_id, record.node, record.epoch, record.service, record.service_uid, kind, 0, closed=False)

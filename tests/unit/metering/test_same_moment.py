@@ -157,6 +157,23 @@ def test_several_unfilled_parts_of_one_request_are_filled_one_after_the_other(fl
     assert outputs == {first.part: 1_000, "p2": 1_500, "p3": 1_600}
 
 
+def test_what_is_booked_of_a_part_twice_after_its_leases_are_closed_is_consumed_twice(fleet: Fleet) -> None:
+    """Consumption on a lease is the most that was ever said of it, so each booking has a lease of its own."""
+    silent_until_now(fleet)
+    fleet.run(seconds=31)
+    records = fleet.database.requests
+    (first,) = (record for record in records.values() if record.request_id == "r1")
+    for begin in (1_000, 1_200):
+        later = goes_on_from(first, "p2", begin=begin, output=begin)
+        records[later.service, "r1", "p2"] = later._replace(node="b", state=SettlementState.FINISHED)
+        fleet.crash("a")
+        fleet.start("a")
+        fleet.run(seconds=40)
+    booked_nanos = sum(record.receipt.cost_nanos for record in records.values())
+    assert booked_nanos == 100 + 1_200
+    assert sum(lease.consumed_units for lease in fleet.database.leases.values()) == booked_nanos
+
+
 def goes_on_from(before: RequestRecord, part: str, *, begin: int, output: int) -> RequestRecord:
     """A part of the same node that timed out, too."""
     usage = Counts(output=output - begin)
