@@ -6,6 +6,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Index,
     Integer,
     LargeBinary,
@@ -42,6 +43,11 @@ def _flag(name: str) -> Column[Any]:
 
 def _number(name: str) -> Column[Any]:
     return Column(name, BigInteger, nullable=False)
+
+
+def _index(name: str, *columns: Column[Any], where: ColumnElement[bool]) -> None:
+    """An index of those rows alone."""
+    Index(name, *columns, sqlite_where=where, postgresql_where=where)
 
 
 def _tokens(prefix: str = "") -> list[Column[Any]]:
@@ -116,25 +122,12 @@ of `HeldUnits`, `[]` for all zero: a narrow row writes twice as fast. `labels`, 
 keys sorted, no spaces.
 """
 
-Index(
-    "requests_open",
-    requests.c.node,
-    requests.c.epoch,
-    sqlite_where=requests.c.state == "open",
-    postgresql_where=requests.c.state == "open",
-)
-
-Index(
-    "requests_timed_out",
-    requests.c.node,
-    requests.c.epoch,
-    sqlite_where=requests.c.state == "timed_out",
-    postgresql_where=requests.c.state == "timed_out",
-)
-
 # Written out, not parameters: so they match the conditions of the indexes.
 IS_OPEN = requests.c.state == literal_column("'open'")
 IS_TIMED_OUT = requests.c.state == literal_column("'timed_out'")
+
+_index("requests_open", requests.c.node, requests.c.epoch, where=IS_OPEN)
+_index("requests_timed_out", requests.c.node, requests.c.epoch, where=IS_TIMED_OUT)
 
 counts_pages = Table(
     "counts_pages",
@@ -164,16 +157,9 @@ leases = Table(
 )
 """What was consumed on each lease: tokens, or nanos where the budget is money."""
 
-Index(
-    "leases_open",
-    leases.c.node,
-    leases.c.epoch,
-    sqlite_where=leases.c.closed == false(),
-    postgresql_where=leases.c.closed == false(),
-)
-
+_index("leases_open", leases.c.node, leases.c.epoch, where=leases.c.closed == false())
 # Written once in a lease's life, when it is closed.
-Index("leases_closed", leases.c.close_us, sqlite_where=leases.c.closed, postgresql_where=leases.c.closed)
+_index("leases_closed", leases.c.close_us, where=leases.c.closed)
 
 minute_usage = Table(
     "minute_usage",

@@ -19,6 +19,16 @@ def begin(client: Client, request_id: str = "r1") -> int:
     return granted(client.say(report(Phase.AUTHORIZE, request_id, Counts(INPUT_TOKENS)))).output_ceiling_tokens
 
 
+def at_rest() -> tuple[Fleet, Client]:
+    """A node with plenty, and the stream of a request that runs there, whose lease was given back."""
+    fleet = Fleet()
+    with_trial(fleet, PLENTY_TOKENS)
+    client = Client(fleet["a"])
+    begin(client)
+    fleet.run(seconds=5)
+    return fleet, client
+
+
 def said_of_leases(fleet: Fleet, client: Client, lengths: Iterator[int], *, seconds: int) -> list[Statement]:
     """All that the node says of leases while a request grows, with so much time between its reports."""
     rig, said = fleet["a"], []
@@ -46,11 +56,7 @@ def test_the_first_grant_of_a_service_is_of_full_size_where_there_is_plenty() ->
 
 def test_a_request_that_reports_seldom_needs_few_exchanges_of_leases() -> None:
     """Between its reports the lease is at rest and given back; each renewal goes half as far again all the same."""
-    fleet = Fleet()
-    with_trial(fleet, PLENTY_TOKENS)
-    client = Client(fleet["a"])
-    begin(client)
-    fleet.run(seconds=5)
+    fleet, client = at_rest()
     said = said_of_leases(fleet, client, iter(range(100, 40_000, 100)), seconds=5)
     renewals = [decision for _, decision in client.decisions if decision.grant is not None]
     assert len(renewals) <= 12
@@ -61,11 +67,7 @@ def test_a_request_that_reports_seldom_needs_few_exchanges_of_leases() -> None:
 
 def test_only_the_least_is_needed_of_a_budget_that_others_use_too() -> None:
     """All that is left may go to whoever needs it: what would only be of use must not be said to be needed."""
-    fleet = Fleet()
-    with_trial(fleet, PLENTY_TOKENS)
-    client = Client(fleet["a"])
-    begin(client)
-    fleet.run(seconds=5)
+    fleet, client = at_rest()
     said = said_of_leases(fleet, client, iter([GRANT_TOKENS_MAX]), seconds=1)
     assert [statement.needed_units for statement in said if statement.needed_units] == [GRANT_TOKENS_MIN]
 

@@ -92,11 +92,8 @@ def test_a_lost_nodes_part_that_is_booked_while_another_node_goes_on_is_filled(
     assert booked(fleet) == 150
 
 
-@pytest.mark.parametrize("starts_again_before", [True, False])
-def test_a_part_is_filled_also_where_its_node_is_lost_before_it_looks_again(
-    fleet: Fleet, *, starts_again_before: bool
-) -> None:
-    """That it was to be looked at is known from the records: the next epoch does, and so does the one after."""
+def times_out_while_it_ends(fleet: Fleet, *, starts_again_before: bool) -> Rig:
+    """A part of node a times out, or an earlier epoch's, in the moment in which node b ends the request; node a."""
     resume = silent_until_now(fleet)
     a, b = fleet["a"], fleet["b"]
     if starts_again_before:
@@ -110,6 +107,15 @@ def test_a_part_is_filled_also_where_its_node_is_lost_before_it_looks_again(
     second.say(report(FINISH, counts=Counts(100, output=50), resume=resume))
     a.commit()
     b.commit()
+    return a
+
+
+@pytest.mark.parametrize("starts_again_before", [True, False])
+def test_a_part_is_filled_also_where_its_node_is_lost_before_it_looks_again(
+    fleet: Fleet, *, starts_again_before: bool
+) -> None:
+    """That it was to be looked at is known from the records: the next epoch does, and so does the one after."""
+    times_out_while_it_ends(fleet, starts_again_before=starts_again_before)
     fleet.crash("a")
     fleet.start("a")
     fleet.run(seconds=10)
@@ -124,19 +130,7 @@ def test_a_part_is_filled_also_where_its_node_is_lost_before_it_looks_again(
 @pytest.mark.parametrize("starts_again_before", [True, False])
 def test_a_part_is_filled_before_its_node_leaves(fleet: Fleet, *, starts_again_before: bool) -> None:
     """Nobody need come after it: what it would look at later, it looks at now."""
-    resume = silent_until_now(fleet)
-    a, b = fleet["a"], fleet["b"]
-    if starts_again_before:
-        a = start_again(fleet, "a")
-        now(a.recovery.settle())
-    else:
-        look_for_silent(a.node)
-        a.look()
-    second = Client(b)
-    second.say(report(AUTHORIZE, counts=Counts(100, output=5), resume=resume))
-    second.say(report(FINISH, counts=Counts(100, output=50), resume=resume))
-    a.commit()
-    b.commit()
+    a = times_out_while_it_ends(fleet, starts_again_before=starts_again_before)
     a.shut_down()
     fleet.crash("a")
     assert booked(fleet) == 150
