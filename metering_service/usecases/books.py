@@ -1,24 +1,21 @@
 """What must reach the database: bookings, checkpoints, consumption, denials; gathered for a group commit."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TypeAlias
 
-from metering_service.domain.counts_page import CountsPage, CountsPages
+from metering_service.domain.counts_page import CountsPages
 from metering_service.domain.decision import Decision
 from metering_service.domain.pool import Pool
 from metering_service.domain.records import (
     AggregateDelta,
     AggregateKey,
-    CommitBatch,
     DenialKey,
     LeaseRecord,
     Receipt,
-    RequestKey,
     RequestRecord,
 )
 from metering_service.domain.request import Request
 from metering_service.domain.settlement import held_by, used
+from metering_service.usecases.gathering import Claim, Gathering, RecordKey
 from metering_service.usecases.ports import RequestName
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.settings import NodeSettings
@@ -32,50 +29,6 @@ CHECKPOINT_STEP = 256
 """So many are gathered at a time, with decisions in between."""
 RECORD_COST = 16
 """A whole record takes as long as so many counts."""
-
-RecordKey: TypeAlias = tuple[str, str, str]
-Claim: TypeAlias = tuple[ServiceState, Request]
-
-
-@dataclass(slots=True)
-class Gathering:
-    """What goes into one commit, and who wants to know when it is done."""
-
-    number: int = 1
-    requests: dict[RecordKey, RequestRecord] = field(default_factory=dict)
-    notes: dict[RecordKey, RequestRecord] = field(default_factory=dict)
-    claims: list[tuple[Claim, RequestRecord]] = field(default_factory=list)
-    revised: dict[RequestKey, int] = field(default_factory=dict)
-    counts: list[CountsPage] = field(default_factory=list)
-    pools: dict[str, Pool] = field(default_factory=dict)
-    leases: dict[str, LeaseRecord] = field(default_factory=dict)
-    aggregates: dict[AggregateKey, AggregateDelta] = field(default_factory=dict)
-    denials: dict[DenialKey, int] = field(default_factory=dict)
-    callbacks: list[Callable[[], None]] = field(default_factory=list)
-    first_us: int | None = None
-
-    def batch(self, commit_no: int) -> CommitBatch:
-        """As the storage takes it."""
-        return CommitBatch(
-            commit_no,
-            tuple(self.requests.values()),
-            tuple(self.counts),
-            tuple(self.leases.values()),
-            tuple(self.aggregates.items()),
-            tuple(self.denials.items()),
-            notes=tuple(self.notes.values()),
-            revised=tuple(self.revised.items()),
-            claims=tuple(record for _, record in self.claims),
-        )
-
-    def __bool__(self) -> bool:
-        work = (self.requests, self.notes, self.claims, self.counts, self.pools, self.leases, self.denials)
-        return any(work) or bool(self.callbacks)
-
-    @property
-    def backlog(self) -> int:
-        """How many bookings are in it."""
-        return len(self.requests) + len(self.claims)
 
 
 class Books:

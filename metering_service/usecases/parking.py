@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from metering_service.domain.decision import Decision, Reason, deny
 from metering_service.domain.records import RequestRecord
 from metering_service.domain.report import Phase
-from metering_service.usecases.books import Claim
+from metering_service.usecases.gathering import Claim
 from metering_service.usecases.moving import awaits_end, note_origin, settle_claim, trace
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import RequestName

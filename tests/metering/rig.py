@@ -12,8 +12,9 @@ from metering_service.domain.errors import StorageUnavailable
 from metering_service.domain.records import CommitBatch
 from metering_service.domain.report import Phase, Report
 from metering_service.domain.request import Request
-from metering_service.usecases.books import Books, Gathering
+from metering_service.usecases.books import Books
 from metering_service.usecases.configuration import take_config
+from metering_service.usecases.gathering import Gathering
 from metering_service.usecases.lease_keeper import LeaseKeeper
 from metering_service.usecases.node import Node
 from metering_service.usecases.parking import claims_committed, expire, found
