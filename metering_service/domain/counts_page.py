@@ -18,6 +18,9 @@ SLOT_BITS = 24
 SLOT_MASK = (1 << SLOT_BITS) - 1
 PAGE_BITS = 6
 _INDEX_MASK = (1 << PAGE_BITS) - 1
+_NEIGHBOURS_BITS = 9
+NOWHERE = -1
+"""The neighbourhood of what has no place."""
 
 _ENTRY = Struct("<6q")
 """A place, then the kinds of tokens in the order of `Counts`. All zero: nobody's, since serials begin with 1."""
@@ -75,6 +78,11 @@ class CountsPages:
 def page_of(place: int) -> int:
     """The page that a place is on."""
     return (place & SLOT_MASK) >> PAGE_BITS
+
+
+def neighbourhood_of(place: int) -> int:
+    """Which eight pages it is on: what lies there is best written together."""
+    return (place & SLOT_MASK) >> _NEIGHBOURS_BITS
 
 
 def counts_at(data: bytes | bytearray | None, place: int | None) -> Counts | None:

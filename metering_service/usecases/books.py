@@ -1,8 +1,9 @@
 """What must reach the database: bookings, checkpoints, consumption, denials; gathered for a group commit."""
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-from metering_service.domain.counts_page import CountsPages
+from metering_service.domain.counts_page import NOWHERE, CountsPages, neighbourhood_of
 from metering_service.domain.decision import Decision
 from metering_service.domain.pool import Pool
 from metering_service.domain.records import (
@@ -42,9 +43,10 @@ class Books:
         self._next = Gathering()
         self._in_flight: Gathering | None = None
         self._pages = CountsPages()
-        self._dirty: list[Request] = []
+        # By where their counts lie: in whatever order requests report, a checkpoint writes each page once or twice.
+        self._dirty: defaultdict[int, list[Request]] = defaultdict(list)
         self._when_checkpointed: dict[Callable[[], None], None] = {}
-        self._sweep: list[Request] = []
+        self._sweep: list[list[Request]] = []
         self._when_swept: dict[Callable[[], None], None] = {}
         self.on_work: Callable[[], None] = lambda: None
         self.on_claims: Callable[[Sequence[Claim], Collection[RequestName] | None], None] = lambda _claims, _kept: None
@@ -94,7 +96,8 @@ class Books:
     def note_counts(self, request: Request) -> None:
         """Counts of a request that was not dirty changed: the next checkpoint has them. Callers say when to wake."""
         request.dirty = True
-        self._dirty.append(request)
+        place = request.place
+        self._dirty[NOWHERE if place is None else neighbourhood_of(place)].append(request)
 
     def when_checkpointed(self, callback: Callable[[], None]) -> bool:
         """Call back once all counts as they are now are committed. False: it will be called anyway, once."""
@@ -180,7 +183,7 @@ class Books:
         Step by step, so that decisions need not wait for all of it.
         """
         if begins and not self.is_sweeping:
-            self._sweep, self._dirty = self._dirty, self._sweep
+            self._sweep, self._dirty = list(self._dirty.values()), defaultdict(list)
             self._when_swept, self._when_checkpointed = self._when_checkpointed, {}
         room = CHECKPOINT_SLICE
         self._checkpoint(CHECKPOINT_STEP)
@@ -255,7 +258,9 @@ class Books:
         sweep, gathering = self._sweep, self._next
         write = self._pages.write
         while sweep and room > 0:
-            request = sweep.pop()
+            request = sweep[-1].pop()
+            if not sweep[-1]:
+                sweep.pop()
             if not request.dirty:
                 continue  # It was put meanwhile, whole.
             if request.on_record and request.place is not None:
