@@ -1,7 +1,6 @@
 """Between the wire and the domain, for reports and decisions. The only module that knows both."""
 
 import sys
-from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -83,7 +82,9 @@ def receipt_to(receipt: Receipt) -> receipt_pb2.Receipt:
 
 def decision_to(decision: Decision) -> decision_pb2.Decision:
     """A decision by itself."""
-    return decision_pb2.Decision(**_fields_of(decision))
+    message = decision_pb2.Decision()
+    _write(message, decision)
+    return message
 
 
 def outgoing_to(outgoing: Outgoing) -> metering_service_pb2.MeterResponse:
@@ -93,47 +94,53 @@ def outgoing_to(outgoing: Outgoing) -> metering_service_pb2.MeterResponse:
         durable_through=outgoing.durable_through,
         grants_valid_for=duration_ms(outgoing.grants_valid_for_ms),
     )
-    # Added in place, and only with what they say: half the time of making them first, with all their fields.
     add = message.decisions.add
     for sequence, decision in outgoing.decisions:
-        add(sequence=sequence, **_fields_of(decision))
+        _write(add(sequence=sequence), decision)
     return message
 
 
-def _fields_of(decision: Decision) -> dict[str, Any]:
-    """The fields that say something."""
-    fields: dict[str, Any] = {
-        "request_id": decision.request_id,
-        "verdict": decision_pb2.VERDICT_ALLOW,
-        "config_version": decision.config_version,
-    }
-    if decision.reason is not None:
-        fields |= {
-            "verdict": decision_pb2.VERDICT_DENY,
-            "reason": _REASONS[decision.reason],
-            "message": decision.message,
-            "retryable": decision.retryable,
-            "retry_after": None if decision.retry_after_ms is None else duration_ms(decision.retry_after_ms),
-            "remaining_tokens": decision.remaining_tokens,
-            "remaining_nanos": decision.remaining_nanos,
-        }
+def _write(message: decision_pb2.Decision, decision: Decision) -> None:
+    """Write what it says, in place: a grant takes half the time that it takes made first and then copied."""
+    message.request_id = decision.request_id
+    message.config_version = decision.config_version
+    if decision.reason is None:
+        message.verdict = decision_pb2.VERDICT_ALLOW
+    else:
+        _write_denial(message, decision, decision.reason)
     if decision.grant is not None:
-        fields["grant"] = _grant_to(decision.grant)
+        _write_grant(message.grant, decision.grant)
     if decision.receipt is not None:
-        fields["receipt"] = receipt_to(decision.receipt)
-    return fields
+        message.receipt.CopyFrom(receipt_to(decision.receipt))
+
+
+def _write_denial(message: decision_pb2.Decision, decision: Decision, reason: Reason) -> None:
+    message.verdict = decision_pb2.VERDICT_DENY
+    message.reason = _REASONS[reason]
+    message.message = decision.message
+    message.retryable = decision.retryable
+    if decision.retry_after_ms is not None:
+        _write_duration(message.retry_after, decision.retry_after_ms)
+    if decision.remaining_tokens is not None:
+        message.remaining_tokens = decision.remaining_tokens
+    if decision.remaining_nanos is not None:
+        message.remaining_nanos = decision.remaining_nanos
+
+
+def _write_grant(message: decision_pb2.Grant, grant: Grant) -> None:
+    message.output_ceiling_tokens = grant.output_ceiling_tokens
+    message.final = grant.final
+    message.resume = grant.resume
+    _write_duration(message.valid_for, grant.valid_for_ms)
+
+
+def _write_duration(message: Duration, milliseconds: int) -> None:
+    message.seconds, rest = divmod(milliseconds, 1_000)
+    message.nanos = rest * 1_000_000
 
 
 def duration_ms(milliseconds: int) -> Duration:
     """A duration of so many milliseconds."""
-    seconds, rest = divmod(milliseconds, 1_000)
-    return Duration(seconds=seconds, nanos=rest * 1_000_000)
-
-
-def _grant_to(grant: Grant) -> decision_pb2.Grant:
-    return decision_pb2.Grant(
-        output_ceiling_tokens=grant.output_ceiling_tokens,
-        valid_for=duration_ms(grant.valid_for_ms),
-        final=grant.final,
-        resume=grant.resume,
-    )
+    duration = Duration()
+    _write_duration(duration, milliseconds)
+    return duration

@@ -1,6 +1,6 @@
 """Prices and the one division that turns tokens into money."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from metering_service.domain.counts import Counts
 
@@ -17,21 +17,20 @@ class Price:
     cache_write: int = 0
     output: int = 0
     reasoning: int = 0
+    dearest_input: int = field(init=False, compare=False, repr=False)
+    """The highest price in the input class."""
+    dearest_output: int = field(init=False, compare=False, repr=False)
+    """The highest price in the output class."""
+
+    def __post_init__(self) -> None:
+        # Worked out once: every grant asks for them several times.
+        object.__setattr__(self, "dearest_input", max(self.input, self.cached_input, self.cache_write))
+        object.__setattr__(self, "dearest_output", max(self.output, self.reasoning))
 
     @property
     def kinds(self) -> tuple[int, int, int, int, int]:
         """Nanos per million tokens, in the order of `Counts`."""
         return self.input, self.cached_input, self.cache_write, self.output, self.reasoning
-
-    @property
-    def dearest_input(self) -> int:
-        """The highest price in the input class."""
-        return max(self.input, self.cached_input, self.cache_write)
-
-    @property
-    def dearest_output(self) -> int:
-        """The highest price in the output class."""
-        return max(self.output, self.reasoning)
 
     def dearest_nanos(self, tokens: int) -> int:
         """The most that so many tokens can cost, whatever their classes and kinds."""

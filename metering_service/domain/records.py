@@ -170,10 +170,14 @@ class AggregateDelta:
     def add(self, receipt: Receipt) -> None:
         """Add what a receipt says."""
         self.usage += receipt.usage
-        self.reserved_tokens += receipt.reserved.total
-        self.trial_tokens += receipt.trial.total
+        # Most receipts have one payer.
+        if receipt.reserved is not ZERO:
+            self.reserved_tokens += receipt.reserved.total
+        if receipt.trial is not ZERO:
+            self.trial_tokens += receipt.trial.total
         self.billed_tokens += receipt.billed.total
-        self.unfunded_tokens += receipt.unfunded.total
+        if receipt.unfunded is not ZERO:
+            self.unfunded_tokens += receipt.unfunded.total
         self.overrun_tokens += receipt.overrun_tokens
         self.cost_nanos += receipt.cost_nanos
         self.debt_nanos += receipt.debt_nanos

@@ -2,11 +2,11 @@
 
 import json
 import zlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from metering_service.domain.counts import ZERO
 from metering_service.domain.lineage import Origin
-from metering_service.domain.price import Price
+from metering_service.domain.price import FREE, Price
 from metering_service.domain.records import HeldUnits, Receipt, RequestRecord, SettlementState
 
 TOKEN_BYTES_MAX = 1_024
@@ -89,13 +89,15 @@ def encode(
     request_id: str, names: tuple[str, str, str], numbers: tuple[int, ...], held: HeldUnits, price: Price
 ) -> bytes:
     """A token from its values, which every grant needs. The names have nothing that JSON would have to escape."""
-    values = (*numbers, *held, price.version, *price.kinds, _check(request_id))
-    return f'["{names[0]}","{names[1]}","{names[2]}",{",".join(map(str, values))}]'.encode()
+    values = (*names, *numbers, *held, price.version, *price.kinds, _check(request_id))
+    return (_TEXT % values).encode()
 
 
 NAMES = 3
 HEADS = NAMES + 5
-LENGTH = HEADS + len(HeldUnits._fields) + len(fields(Price)) + 1
+PRICE_LENGTH = 1 + len(FREE.kinds)
+LENGTH = HEADS + len(HeldUnits._fields) + PRICE_LENGTH + 1
+_TEXT = "[" + ",".join(['"%s"'] * NAMES + ["%d"] * (LENGTH - NAMES)) + "]"
 
 
 def decode(token: bytes, request_id: str) -> ResumeToken | None:  # noqa: PLR0911  # a list of checks
@@ -112,7 +114,7 @@ def decode(token: bytes, request_id: str) -> ResumeToken | None:  # noqa: PLR091
         return None
     if values.pop() != _check(request_id):
         return None
-    prices = len(values) - len(fields(Price))
+    prices = len(values) - PRICE_LENGTH
     if not values[0] or max(values[prices + 1 :]) > PRICE_MAX:
         return None
     part, node, predecessor_part, epoch, start_us, base_input_tokens, base_output_tokens, debt_allowed = values[:HEADS]

@@ -86,12 +86,17 @@ class Used(NamedTuple):
 
 def used(receipt: Receipt) -> Used:
     """What a receipt takes from each budget, debt included."""
+    if receipt.reserved is ZERO and receipt.trial is ZERO:
+        return Used(0, 0, 0, receipt.cost_nanos)
     return Used(receipt.reserved.input_class, receipt.reserved.output_class, receipt.trial.total, receipt.cost_nanos)
 
 
 def held_by(receipt: Receipt) -> HeldUnits:
     """A hold of exactly what a receipt says was used: what remains held once a request is booked."""
     usage, reserved, trial, billed, unfunded, _, cost_nanos, *_ = receipt
+    if billed is usage:
+        input_tokens, output_tokens = usage.input_class, usage.output_class
+        return HeldUnits(input_tokens, output_tokens, 0, 0, 0, input_tokens + output_tokens, cost_nanos)
     funded = usage if unfunded is ZERO else usage - unfunded
     return HeldUnits(
         funded.input_class,

@@ -107,19 +107,22 @@ class ServiceState:
         yield from self.draining
 
     def offers(self, now_ns: int, *, leases_valid: bool, goes_on: bool = False) -> Offers:
-        """What each payer has at hand. Without valid leases: nothing yet.
+        """What each payer has at hand: nothing, finally, if it does not pay; without valid leases, nothing yet.
 
         `goes_on`: quantities on lease are used all the same. A rate is not, nor passed over: only control knows of it.
         """
         config = self.config
         assert config is not None
-        rate, quantity = config.reservation_pays, leases_valid or goes_on
-        return Offers(
-            self._offer(BudgetKind.RESERVATION_INPUT, now_ns, leases_valid, rate and config.reserved_input_tpm > 0),
-            self._offer(BudgetKind.RESERVATION_OUTPUT, now_ns, leases_valid, rate and config.reserved_output_tpm > 0),
-            self._offer(BudgetKind.TRIAL, now_ns, quantity, config.trial_pays),
-            self._offer(BudgetKind.MONEY, now_ns, quantity, config.postpaid_pays),
-        )
+        offer, rate, quantity = self._offer, leases_valid, leases_valid or goes_on
+        reserved_input = reserved_output = NOTHING
+        if config.reservation_pays:
+            if config.reserved_input_tpm > 0:
+                reserved_input = offer(BudgetKind.RESERVATION_INPUT, now_ns, rate)
+            if config.reserved_output_tpm > 0:
+                reserved_output = offer(BudgetKind.RESERVATION_OUTPUT, now_ns, rate)
+        trial = offer(BudgetKind.TRIAL, now_ns, quantity) if config.trial_pays else NOTHING
+        money = offer(BudgetKind.MONEY, now_ns, quantity) if config.postpaid_pays else NOTHING
+        return Offers(reserved_input, reserved_output, trial, money)
 
     def reserve(self, kind: BudgetKind) -> int:
         """Units that suffice to go on for as long as an outage of the control service lets it."""
@@ -132,10 +135,8 @@ class ServiceState:
             return config.price.dearest_nanos(config.outage_tokens_max)
         return 0
 
-    def _offer(self, kind: BudgetKind, now_ns: int, usable: bool, pays: bool) -> Offer:
-        """Nothing, finally, of a payer that does not pay; nothing yet, without a lease or where it may not be used."""
-        if not pays:
-            return NOTHING
+    def _offer(self, kind: BudgetKind, now_ns: int, usable: bool) -> Offer:
+        """What a payer that pays has at hand: nothing yet, without a lease or where it may not be used."""
         pool = self.pools.get(kind)
         return pool.offer(now_ns) if pool is not None and usable else UNKNOWN
 
