@@ -31,6 +31,7 @@ def checkpoint(rig: Rig) -> Iterator[CommitBatch]:
 
 @pytest.mark.parametrize("in_turn", [True, False])
 def test_a_checkpoint_writes_each_page_about_once(in_turn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the order; and every count is where its request's place says."""
     fleet = Fleet()
     with_money(fleet, 10**12)
     rig, client = fleet["a"], Client(fleet["a"])
