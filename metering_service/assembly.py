@@ -19,7 +19,7 @@ from metering_service.usecases.parking import claims_committed, expire
 from metering_service.usecases.ports import Recorder
 from metering_service.usecases.recovery import Recovery
 from metering_service.usecases.settings import NodeSettings
-from metering_service.usecases.settle import forget_finished, hasten_second_looks, look_for_silent
+from metering_service.usecases.settle import forget_finished, look_for_silent
 from tallygate._server.clock import Clock
 
 EXPIRE_INTERVAL_S = 0.02
@@ -67,10 +67,9 @@ class Assembly:
         """Once no stream is left, while `work` goes on: commit, and give back all but what running requests hold.
 
         They go on elsewhere, so how far they got on their grants from here is not known yet: this node's next epoch, or
-        whoever takes it over, settles them once it is.
+        whoever takes it over, settles them once it is, and looks again at what timed out.
         """
         await _until(lambda: self.node.books.idle, "settled requests that are not committed")
-        await _until(self._looked_again, "parts that timed out and were not looked at again")
         self.keeper.close_all()
         await _until(self._all_given_back, "leases that are not returned")
         await _until(lambda: self.node.books.idle, "closed leases that are not recorded")
@@ -79,10 +78,6 @@ class Assembly:
         look_for_silent(self.node)
         forget_finished(self.node)
         forget_idle(self.node)
-
-    def _looked_again(self) -> bool:
-        of_earlier_epochs = self.recovery.hasten_second_looks()
-        return hasten_second_looks(self.node) and of_earlier_epochs and self.node.books.idle
 
     def _all_given_back(self) -> bool:
         self.link.exchange()

@@ -226,5 +226,9 @@ class CommitBatch:
     """Records of other nodes' parts, for where there is none yet."""
     revised: tuple[tuple[RequestKey, int], ...] = ()
     """Of records that were settled before, the revision that they are revised from."""
+    looks: tuple[RequestKey, ...] = ()
+    """Parts that are to be looked at once more, by this epoch or a later one."""
+    looked: tuple[tuple[int, RequestKey], ...] = ()
+    """Those that were, and the epoch that was to."""
     claims: tuple[RequestRecord, ...] = ()
     """Finishes without authorisation, for where there is no other one of the same request yet."""

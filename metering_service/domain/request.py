@@ -7,7 +7,7 @@ from metering_service.domain.counts import Counts, Tally
 from metering_service.domain.decision import Decision
 from metering_service.domain.lineage import Origin
 from metering_service.domain.price import Price
-from metering_service.domain.records import HeldUnits, Receipt, RequestRecord, SettlementState
+from metering_service.domain.records import HeldUnits, Receipt, RequestKey, RequestRecord, SettlementState
 from metering_service.domain.resume import encode
 from metering_service.domain.settlement import Used, beyond, overrun, split, up_to, used
 
@@ -277,6 +277,11 @@ class Request:
     def key(self) -> tuple[str, str, str]:
         """Which record it is, in every database."""
         return self.service_uid, self.request_id, self.part
+
+    @property
+    def name(self) -> RequestKey:
+        """The same, by the service's name."""
+        return self.service, self.request_id, self.part
 
     def record(self, node: str, epoch: int) -> RequestRecord:
         """The row as it stands now."""

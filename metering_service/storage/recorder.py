@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 
-from sqlalchemy import ColumnElement, and_, exists, false, func, not_, or_, select
+from sqlalchemy import ColumnElement, exists, false, func, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service.domain.records import (
@@ -10,6 +10,7 @@ from metering_service.domain.records import (
     EpochMark,
     LeaseRecord,
     Registration,
+    RequestKey,
     RequestRecord,
 )
 from metering_service.storage.epochs import begin_epoch, ensured, history_of, locked
@@ -19,7 +20,7 @@ from metering_service.storage.rows import (
     request_of,
     with_counts,
 )
-from metering_service.storage.schema import IS_OPEN, IS_TIMED_OUT, leases, meta, nodes, requests, services
+from metering_service.storage.schema import IS_OPEN, leases, meta, nodes, requests, second_looks, services
 from metering_service.storage.statements import insert
 from metering_service.storage.wanted import named, wanted
 from metering_service.storage.writers import Writer, writer_for
@@ -75,7 +76,8 @@ class SqlRecorder:
         """See `Recorder`."""
         has_request = exists().where(requests.c.node == nodes.c.node, IS_OPEN)
         has_lease = exists().where(leases.c.node == nodes.c.node, leases.c.closed == false())
-        return await self._registrations(nodes.c.node != but, or_(has_request, has_lease))
+        has_look = exists().where(second_looks.c.node == nodes.c.node)
+        return await self._registrations(nodes.c.node != but, or_(has_request, has_lease, has_look))
 
     async def take_over(self, lost: Registration, holder: str, *, idle: bool) -> int | None:
         """See `Recorder`."""
@@ -108,11 +110,19 @@ class SqlRecorder:
         """See `Recorder`."""
         return await self._requests(requests.c.node == node, requests.c.epoch < below_epoch, IS_OPEN)
 
-    async def unfilled_requests(self, node: str, below_epoch: int) -> list[RequestRecord]:
+    async def second_looks(self, node: str, below_epoch: int) -> list[tuple[int, RequestKey]]:
         """See `Recorder`."""
-        return await self._requests(
-            requests.c.node == node, requests.c.epoch < below_epoch, IS_TIMED_OUT, _lacks_counts_of_later_part()
+        looks = second_looks.c
+        query = (
+            select(looks.epoch, looks.service, looks.request_id, looks.part)
+            .where(looks.node == node, looks.epoch < below_epoch)
+            .order_by(*second_looks.primary_key)
         )
+        async with database_answers(), read_only(self._engine) as connection:
+            return [
+                (epoch, (service, request_id, part))
+                for epoch, service, request_id, part in await connection.execute(query)
+            ]
 
     async def find_request(self, service_uid: str, request_id: str) -> list[RequestRecord]:
         """See `Recorder`."""
@@ -154,28 +164,6 @@ class SqlRecorder:
         query = with_counts().where(*conditions).order_by(*requests.primary_key)
         async with database_answers(), read_only(self._engine) as connection:
             return [request_of(row) for row in (await connection.execute(query)).mappings()]
-
-
-def _lacks_counts_of_later_part() -> ColumnElement[bool]:
-    """Whether a settled part that goes on from this one has counts that are missing here, before it begins itself."""
-    later = requests.alias()
-    here, there = requests.c, later.c
-    input_tokens = here.input_tokens + here.cached_input_tokens + here.cache_write_tokens
-    later_input_tokens = there.input_tokens + there.cached_input_tokens + there.cache_write_tokens
-    output_tokens = here.output_tokens + here.reasoning_tokens
-    later_output_tokens = there.output_tokens + there.reasoning_tokens
-    known = select(there.part).where(
-        there.service == here.service,
-        there.request_id == here.request_id,
-        there.predecessor_part == here.part,
-        there.state != "open",
-        or_(
-            and_(input_tokens < there.base_input_tokens, input_tokens < later_input_tokens),
-            and_(output_tokens < there.base_output_tokens, output_tokens < later_output_tokens),
-        ),
-    )
-    # The offset keeps PostgreSQL from making a join of it, for which it would read all of the table.
-    return exists(known.correlate(requests).offset(0))
 
 
 def _by_start(record: RequestRecord) -> tuple[int, str]:

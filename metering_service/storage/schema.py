@@ -122,12 +122,21 @@ of `HeldUnits`, `[]` for all zero: a narrow row writes twice as fast. `labels`, 
 keys sorted, no spaces.
 """
 
-# Written out, not parameters: so they match the conditions of the indexes.
+# Written out, not a parameter: so it matches the condition of the index.
 IS_OPEN = requests.c.state == literal_column("'open'")
-IS_TIMED_OUT = requests.c.state == literal_column("'timed_out'")
 
 _index("requests_open", requests.c.node, requests.c.epoch, where=IS_OPEN)
-_index("requests_timed_out", requests.c.node, requests.c.epoch, where=IS_TIMED_OUT)
+
+second_looks = Table(
+    "second_looks",
+    metadata,
+    _key("node"),
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    _key("service"),
+    _key("request_id"),
+    _key("part"),
+)
+"""Parts that an epoch of a node settled unasked and has not looked at once more (see `settle.time_out`)."""
 
 counts_pages = Table(
     "counts_pages",

@@ -30,7 +30,15 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import ReturningInsert
 
-from metering_service.storage.schema import counts_pages, leases, minute_denials, minute_usage, requests, services
+from metering_service.storage.schema import (
+    counts_pages,
+    leases,
+    minute_denials,
+    minute_usage,
+    requests,
+    second_looks,
+    services,
+)
 
 Insert = postgresql.Insert | sqlite.Insert
 Upsert = Insert | ReturningInsert[Any]
@@ -114,6 +122,12 @@ def _upsert(statement: Upsert, table: Table, dialect: Dialect) -> BulkStatement:
     return BulkStatement(columns, key_count, parts[1], parts[3])
 
 
+def _delete(table: Table) -> BulkStatement:
+    keys = list(table.primary_key)
+    names = ", ".join(column.name for column in keys)
+    return BulkStatement(keys, len(keys), f"DELETE FROM {table.name} WHERE ({names}) IN (VALUES ", ")")  # noqa: S608  # as above
+
+
 class CommitStatements:
     """What a group commit writes, beside its node's row."""
 
@@ -126,6 +140,8 @@ class CommitStatements:
         self.keep_requests = upsert(_keep_and_say, requests)
         self.put_counts = upsert(_replace, counts_pages)
         self.put_leases = upsert(_raise_leases, leases)
+        self.put_looks = upsert(_keep, second_looks)
+        self.drop_looks = _delete(second_looks)
         self.add_usage = upsert(_add, minute_usage)
         self.add_denials = upsert(_add, minute_denials)
 

@@ -142,6 +142,8 @@ def _contents(
         (statements.put_requests, [request_row(record) for record in batch.requests]),
         (statements.keep_requests, [request_row(record) for record in batch.notes]),
         (statements.put_counts, [(node, epoch, *page) for page in batch.counts]),
+        (statements.put_looks, [(node, epoch, *key) for key in batch.looks]),
+        (statements.drop_looks, [(node, of_epoch, *key) for of_epoch, key in batch.looked]),
         (statements.put_leases, [lease_row(record) for record in batch.leases]),
         (statements.add_usage, list(starmap(aggregate_row, batch.aggregates))),
         (statements.add_denials, list(starmap(denial_row, batch.denials))),

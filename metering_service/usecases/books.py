@@ -12,6 +12,7 @@ from metering_service.domain.records import (
     DenialKey,
     LeaseRecord,
     Receipt,
+    RequestKey,
     RequestRecord,
 )
 from metering_service.domain.request import Request
@@ -136,6 +137,16 @@ class Books:
         _add(cell, before, record.receipt, first=not before.revision)
         for lease in leases:
             self._next.leases[lease.lease_id] = lease
+        self.on_work()
+
+    def look_again_at(self, key: RequestKey) -> None:
+        """Remember that a part is to be looked at once more, whoever does it."""
+        self._next.looks.add(key)
+        self.on_work()
+
+    def looked_at(self, epoch: int, key: RequestKey) -> None:
+        """That was done, of what this epoch was to look at."""
+        self._next.looked.add((epoch, key))
         self.on_work()
 
     def when_committed(self, callback: Callable[[], None]) -> None:

@@ -11,13 +11,13 @@ import structlog
 from metering_service.domain.errors import StorageUnavailable
 from metering_service.domain.records import RequestRecord
 from metering_service.domain.request import Request
+from metering_service.usecases.endings import Endings
 from metering_service.usecases.node import Node
 from metering_service.usecases.parking import found
 from metering_service.usecases.ports import Recorder, RequestName
 from metering_service.usecases.reuse import LOOKED_UP_MAX, NewIds, looked_up, name_of
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.settings import NodeSettings
-from metering_service.usecases.settle import time_out
 
 RETRY_S = 0.2
 LOOK_AGAIN_S = 0.2
@@ -25,8 +25,6 @@ GATHER_S = 0.05
 """New ids gather for so long: a query costs the processor more than a decision, however little it asks for."""
 
 T = TypeVar("T")
-K = TypeVar("K")
-V = TypeVar("V")
 log = structlog.get_logger()
 
 
@@ -51,7 +49,7 @@ class Runner:
         self._storage = storage
         self._tasks: set[asyncio.Task[None]] = set()
         self._unknown: dict[RequestName, ServiceState] = {}
-        self._silent: dict[Request, ServiceState] = {}
+        self._endings = Endings()
         self._looks = False
         self.new_ids = NewIds(settings.new_ids_max)
         self._looks_up_ids = False
@@ -80,7 +78,7 @@ class Runner:
 
     def look_for_successor(self, service: ServiceState, request: Request) -> None:
         """Find who went on with a silent request, then settle it."""
-        self._silent[request] = service
+        self._endings.add(service, request)
         self._look()
 
     def look_for_reuse(self, service: ServiceState, request: Request) -> None:
@@ -103,23 +101,19 @@ class Runner:
     async def _look_all(self) -> None:
         """One query at a time, with all that came up during the last one, until nothing is left."""
         try:
-            while self._unknown or self._silent:
-                unknown, silent = _first(self._unknown, LOOKED_UP_MAX), _first(self._silent, LOOKED_UP_MAX)
-                names = {*unknown, *map(name_of, silent)}
-                parts = await self._insist(partial(self._storage.find_requests, list(names)))
+            while self._unknown or self._endings:
+                unknown, silent = dict(islice(self._unknown.items(), LOOKED_UP_MAX)), self._endings.take()
+                parts = await self._insist(partial(self._storage.find_requests, list({*unknown, *silent})))
                 for name in unknown:
                     del self._unknown[name]
-                for request in silent:
-                    del self._silent[request]
-                self._tell(unknown, silent, parts)
+                self._tell(unknown, parts)
+                assert self.node is not None
+                self._endings.found(self.node, silent, parts)
         finally:
             self._looks = False
 
     def _tell(
-        self,
-        unknown: Mapping[RequestName, ServiceState],
-        silent: Mapping[Request, ServiceState],
-        parts: Mapping[RequestName, Sequence[RequestRecord]],
+        self, unknown: Mapping[RequestName, ServiceState], parts: Mapping[RequestName, Sequence[RequestRecord]]
     ) -> None:
         assert self.node is not None
         of_service: dict[ServiceState, dict[str, Sequence[RequestRecord]]] = {}
@@ -127,8 +121,6 @@ class Runner:
             of_service.setdefault(service, {})[name.request_id] = parts.get(name, ())
         for service, its_parts in of_service.items():
             found(self.node, service, its_parts)
-        for request, service in silent.items():
-            time_out(self.node, service, request, parts.get(name_of(request), ()))
 
     def _run(self, errand: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(errand)
@@ -157,10 +149,6 @@ class Runner:
             except StorageUnavailable as error:
                 log.warning("look_up_failed", problem=str(error))
                 await asyncio.sleep(RETRY_S)
-
-
-def _first(entries: Mapping[K, V], count: int) -> dict[K, V]:
-    return dict(islice(entries.items(), count))
 
 
 async def every(seconds: float, action: Callable[[], Awaitable[None] | None]) -> None:

@@ -36,6 +36,8 @@ class Gathering:
     leases: dict[str, LeaseRecord] = field(default_factory=dict)
     aggregates: dict[AggregateKey, AggregateDelta] = field(default_factory=dict)
     denials: dict[DenialKey, int] = field(default_factory=dict)
+    looks: set[RequestKey] = field(default_factory=set)
+    looked: set[tuple[int, RequestKey]] = field(default_factory=set)
     callbacks: list[Callable[[], None]] = field(default_factory=list)
     first_us: int | None = None
 
@@ -50,12 +52,14 @@ class Gathering:
             tuple(self.denials.items()),
             notes=tuple(self.notes.values()),
             revised=tuple(self.revised.items()),
+            looks=tuple(self.looks),
+            looked=tuple(self.looked),
             claims=tuple(record for _, record in self.claims),
         )
 
     def __bool__(self) -> bool:
         work = (self.requests, self.notes, self.claims, self.counts, self.pools, self.leases, self.denials)
-        return any(work) or bool(self.callbacks)
+        return any(work) or bool(self.looks or self.looked or self.callbacks)
 
     @property
     def backlog(self) -> int:

@@ -142,6 +142,17 @@ class LeaseKeeper:
                     self._close(service, pool, statement)
         for service in list(node.waiting.values()):
             retry(node, service)
+        self._look_for_unpaid()
+
+    def _look_for_unpaid(self) -> None:
+        """Before what they asked for goes back as unused."""
+        node = self._node
+        for request in list(node.unpaid):
+            silence = node.silent.get(request)
+            if silence is None:
+                del node.unpaid[request]
+            else:
+                node.errands.look_for_successor(silence.service, request)
 
     def _keeps_reserve(self, service: ServiceState, now_ns: int) -> bool:
         """Whether a service is in use, so that an outage would be felt; during one, what is there is kept."""

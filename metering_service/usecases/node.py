@@ -88,6 +88,8 @@ class Node:
         self.silent: dict[Request, Silence] = {}
         """Open requests that no stream speaks of, also those that went on elsewhere and came back as a later part; and
         those that timed out, for another resume window. Whoever is silent longest comes first."""
+        self.unpaid: dict[Request, int] = {}
+        """Those of them that wait for payers before they are settled, and since when."""
         self.finished: OrderedDict[tuple[str, str], int] = OrderedDict()
         self.leases_valid_until_ns = 0
         self.control_answers = False

@@ -11,6 +11,7 @@ from metering_service.domain.records import (
     EpochMark,
     LeaseRecord,
     Registration,
+    RequestKey,
     RequestRecord,
 )
 
@@ -35,7 +36,7 @@ class Recorder(Protocol):
         """The node's row as it is now."""
 
     async def unsettled_nodes(self, but: str) -> list[Registration]:
-        """All other nodes that have open requests or leases on record, by name."""
+        """All other nodes that have open requests or leases on record, or second looks to take; by name."""
 
     async def take_over(self, lost: Registration, holder: str, *, idle: bool) -> int | None:
         """Raise a lost node's epoch, if it still is the one given; `idle`: and nothing was committed since.
@@ -53,8 +54,8 @@ class Recorder(Protocol):
         It begins with one conditional update, `commit_no = n where node and epoch and commit_no = n - 1`. No row
         updated: if the row says this epoch and n, this batch was written before and the call succeeds; else NodeFenced.
         Requests are upserted as whole rows, notes and claims are kept where there is none, pages of counts are
-        replaced, leases are absolute consumption (by maximum; `closed` latches), aggregates and denials are added. No
-        two of one kind have the same key.
+        replaced, leases are absolute consumption (by maximum; `closed` latches), aggregates and denials are added,
+        looks are kept until they are among the looked. No two of one kind have the same key.
 
         A record that is revised must be of the revision that it is revised from: of two nodes that revise one at the
         same moment, the later has RevisedElsewhere, and nothing is written.
@@ -67,11 +68,8 @@ class Recorder(Protocol):
     async def open_requests(self, node: str, below_epoch: int) -> list[RequestRecord]:
         """OPEN records of earlier epochs of this node, in key order."""
 
-    async def unfilled_requests(self, node: str, below_epoch: int) -> list[RequestRecord]:
-        """TIMED_OUT records of earlier epochs of this node that lack counts which a settled part next to them has.
-
-        Next to them is what goes on from them; only counts up to where that begins are meant. In key order.
-        """
+    async def second_looks(self, node: str, below_epoch: int) -> list[tuple[int, RequestKey]]:
+        """What earlier epochs of this node were to look at once more, and which epoch it was; in that order."""
 
     async def open_leases(self, node: str, below_epoch: int) -> list[LeaseRecord]:
         """Leases of earlier epochs of this node that are not closed."""

@@ -14,18 +14,26 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
+from itertools import takewhile
 
 import structlog
 
 from metering_service.domain.errors import StorageUnavailable
 from metering_service.domain.lineage import final_tally, later_parts, settled_end
-from metering_service.domain.records import BudgetKind, HeldUnits, LeaseRecord, RequestRecord, SettlementState
+from metering_service.domain.records import (
+    BudgetKind,
+    HeldUnits,
+    LeaseRecord,
+    RequestKey,
+    RequestRecord,
+    SettlementState,
+)
 from metering_service.domain.request import Request
 from metering_service.domain.settlement import held_by, used
 from metering_service.usecases.lease_keeper import LeaseKeeper
 from metering_service.usecases.moving import settled_line
 from metering_service.usecases.node import Node
-from metering_service.usecases.ports import Recorder
+from metering_service.usecases.ports import Recorder, RequestName
 
 log = structlog.get_logger()
 
@@ -47,9 +55,13 @@ class Recovery:
         self._keeper = keeper
         self._shares: dict[tuple[str, int], _Share] = {}
         self._seen: set[tuple[str, str, str]] = set()
-        self._settled: deque[tuple[int, RequestRecord]] = deque()
-        """What was booked, and when to look at it again."""
-        self._looked_for_unfilled = node.epoch == 1
+        self._closed: set[tuple[str, int]] = set()
+        """Shares that were handed over to be closed."""
+        self._unwritten: set[RequestName] = set()
+        """What was booked and is not on record yet: the next booking goes by the record, so it waits for that."""
+        self._looks: deque[tuple[int, int, RequestKey]] = deque()
+        """Parts to look at again: when, and which epoch was to."""
+        self._has_found_looks = node.epoch == 1
         self._is_over = False
         self._due_ns = node.clock.monotonic_ns() + node.settings.resume_window_ns
 
@@ -70,13 +82,7 @@ class Recovery:
     @property
     def looks_again(self) -> bool:
         """Whether anything that was booked is looked at once more."""
-        return bool(self._settled) or not self._looked_for_unfilled
-
-    def hasten_second_looks(self) -> bool:
-        """As `settle.hasten_second_looks`, of what earlier epochs left."""
-        now_ns = self._node.clock.monotonic_ns()
-        self._settled = deque((min(due_ns, now_ns), record) for due_ns, record in self._settled)
-        return not self._settled
+        return bool(self._looks) or not self._has_found_looks
 
     async def settle(self) -> None:
         """Book what can be booked by now; the rest next time."""
@@ -84,23 +90,22 @@ class Recovery:
             return
         try:
             await self._look_for_requests()
-            for share in self._shares.values():
+            for key, share in self._shares.items():
                 for record in list(share.requests):
-                    parts = await self._storage.find_request(record.service_uid, record.request_id)
-                    if self._settle(record, parts, share.leases):
+                    if await self._has_settled(record, share.leases, is_late=self._is_late(key)):
                         share.requests.remove(record)
-                        self._node.books.when_committed(partial(self._wait, record))
         except StorageUnavailable as error:
             log.warning("recovery_waits", problem=str(error))
             return
         try:
-            await self._look_for_unfilled()
+            await self._find_looks()
             await self._look_again()
         except StorageUnavailable as error:
             log.warning("second_look_waits", problem=str(error))
         for key, share in list(self._shares.items()):
             if not share.requests:
                 del self._shares[key]
+                self._closed.add(key)
                 self._node.books.when_committed(partial(self._keeper.inherit, share.leases.values()))
         if not self._shares and not self._is_over:
             self._is_over = True
@@ -109,21 +114,48 @@ class Recovery:
     def _done(self) -> None:
         self._keeper.recovered = True
 
-    def _wait(self, record: RequestRecord) -> None:
+    async def _has_settled(self, record: RequestRecord, leases: dict[str, LeaseRecord], *, is_late: bool) -> bool:
+        """Book one request, and remember to look at it again; False if that has to wait."""
+        name = RequestName(record.service, record.request_id)
+        if name in self._unwritten:
+            return False
+        parts = await self._storage.find_request(record.service_uid, record.request_id)
+        if not self._settle(record, parts, leases, is_late=is_late):
+            return False
+        key = (record.service, record.request_id, record.part)
+        self._node.books.look_again_at(key)
+        self._node.books.when_committed(partial(self._wait, self._node.epoch, key))
+        return True
+
+    def _wait(self, epoch: int, key: RequestKey) -> None:
         """Look at a part again when another window is over: another node may have gone on with it at that moment."""
-        self._settled.append((self._node.clock.monotonic_ns() + self._node.settings.resume_window_ns, record))
+        self._looks.append((self._node.clock.monotonic_ns() + self._node.settings.resume_window_ns, epoch, key))
+
+    async def _find_looks(self) -> None:
+        """What earlier epochs timed out, a window ago at least, and did not come to looking at again."""
+        if not self._has_found_looks:
+            found = await self._storage.second_looks(self._node.name, self._node.epoch)
+            self._looks.extendleft((self._node.clock.monotonic_ns(), epoch, key) for epoch, key in found)
+            self._has_found_looks = True
 
     async def _look_again(self) -> None:
         """See `settle.time_out`, which does the same. The leases are closed: what is found is late."""
-        while self._settled and self._settled[0][0] <= self._node.clock.monotonic_ns():
-            _, record = self._settled[0]
-            parts = await self._storage.find_request(record.service_uid, record.request_id)
-            last = settled_end(parts, record.part)
-            if last is not None:
+        now_ns = self._node.clock.monotonic_ns()
+        for look in list(takewhile(lambda look: look[0] <= now_ns, self._looks)):
+            _, epoch, key = look
+            service, request_id, part = key
+            name = RequestName(service, request_id)
+            if name in self._unwritten:
+                continue
+            parts = (await self._storage.find_requests([name])).get(name, [])
+            record = next((each for each in parts if each.part == part), None)
+            last = settled_end(parts, part)
+            if record is not None and last is not None:
                 whole = settled_line(last, parts, in_memory={})
                 whole.fill_earlier()
                 self._book_earlier(whole, record, self._share(record).leases)
-            self._settled.popleft()
+            self._node.books.looked_at(epoch, key)
+            self._looks.remove(look)
 
     async def _look_for_requests(self) -> None:
         """Other nodes may yet write what an earlier epoch could not."""
@@ -133,25 +165,12 @@ class Recovery:
                 self._seen.add(key)
                 self._share(request).requests.append(request)
 
-    async def _look_for_unfilled(self) -> None:
-        """An earlier epoch may have settled a part and not come to looking at it again.
-
-        What else there is of the same request is looked at later: one look may book all of its parts.
-        """
-        if self._looked_for_unfilled:
-            return
-        found: dict[tuple[str, str], RequestRecord] = {}
-        for record in await self._storage.unfilled_requests(self._node.name, self._node.epoch):
-            if found.setdefault((record.service_uid, record.request_id), record) is not record:
-                self._wait(record)
-        now_ns = self._node.clock.monotonic_ns()
-        self._settled.extendleft((now_ns, record) for record in found.values())
-        self._looked_for_unfilled = True
-
     def _share(self, record: RequestRecord | LeaseRecord) -> _Share:
         return self._shares.setdefault((record.service_uid, record.epoch), _Share())
 
-    def _settle(self, record: RequestRecord, parts: list[RequestRecord], leases: dict[str, LeaseRecord]) -> bool:
+    def _settle(
+        self, record: RequestRecord, parts: list[RequestRecord], leases: dict[str, LeaseRecord], *, is_late: bool
+    ) -> bool:
         """Book one request, if it is known how far it got. What its leases paid is added to their consumption.
 
         Where nothing goes on from it, nobody else will fill what parts before it had settled too soon.
@@ -162,7 +181,7 @@ class Recovery:
             return False
         request.tally = tally
         request.fill_earlier()
-        if self._is_late(record):
+        if is_late:
             request.held = HeldUnits()
         self._book(request, record, leases)
         if not later_parts(parts, record.part):
@@ -183,31 +202,33 @@ class Recovery:
         if request.is_open:
             request.state = SettlementState.TIMED_OUT
         settled = request.record(lost.node, lost.epoch)
-        self._node.books.settle_left(settled, before, list(_consume(lost, receipt.revision, units, leases)))
+        self._node.books.settle_left(settled, before, list(_consume(settled, units, leases)))
+        name = RequestName(settled.service, settled.request_id)
+        self._unwritten.add(name)
+        self._node.books.when_committed(partial(self._unwritten.discard, name))
 
-    def _is_late(self, record: RequestRecord) -> bool:
+    def _is_late(self, share: tuple[str, int]) -> bool:
         """Whether the leases that were to pay for it are closed already."""
-        return self._is_over or record.epoch < self._keeper.closed_below_epoch
+        _, epoch = share
+        return self._is_over or share in self._closed or epoch < self._keeper.closed_below_epoch
 
 
-def _consume(
-    record: RequestRecord, revision: int, units: Iterable[int], leases: dict[str, LeaseRecord]
-) -> Iterator[LeaseRecord]:
+def _consume(booked: RequestRecord, units: Iterable[int], leases: dict[str, LeaseRecord]) -> Iterator[LeaseRecord]:
     """The leases that paid so many units of each budget, with these added, in place."""
     kinds = (BudgetKind.RESERVATION_INPUT, BudgetKind.RESERVATION_OUTPUT, BudgetKind.TRIAL, BudgetKind.MONEY)
     for kind, paid_units in zip(kinds, units, strict=True):
         if paid_units:
-            lease = _lease_for(record, revision, kind, leases)
+            lease = _lease_for(booked, kind, leases)
             lease = replace(lease, consumed_units=lease.consumed_units + paid_units)
             leases[lease.lease_id] = lease
             yield lease
 
 
-def _lease_for(record: RequestRecord, revision: int, kind: BudgetKind, leases: dict[str, LeaseRecord]) -> LeaseRecord:
-    """The lease that paid; where none is known that is open, one in its stead, for this booking of this part alone."""
+def _lease_for(booked: RequestRecord, kind: BudgetKind, leases: dict[str, LeaseRecord]) -> LeaseRecord:
+    """The lease that paid; where none is known that is open, one in its stead, named after the booking."""
     for lease in leases.values():
         if lease.budget_kind is kind:
             return lease
-    whose = json.dumps([record.service_uid, record.request_id, record.part, revision])
+    whose = json.dumps([booked.service_uid, booked.request_id, booked.part, booked.receipt.revision])
     lease_id = f"recovered.{sha256(whose.encode()).hexdigest()[:32]}.{kind.value}"
-    return LeaseRecord(lease_id, record.node, record.epoch, record.service, record.service_uid, kind, 0, closed=False)
+    return LeaseRecord(lease_id, booked.node, booked.epoch, booked.service, booked.service_uid, kind, 0, closed=False)

@@ -11,7 +11,7 @@ from metering_service.domain.records import RequestRecord, SettlementState
 from metering_service.domain.report import Phase
 from metering_service.domain.request import EVERY_REPORT, Request
 from metering_service.usecases.moving import parts_in_memory, settled_before, settled_line
-from metering_service.usecases.node import Node, Silence
+from metering_service.usecases.node import Node
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.waiting import PARKED, Answer, Waiter
 
@@ -43,6 +43,7 @@ def settle(node: Node, service: ServiceState, request: Request, state: Settlemen
     if service.outage is not None:
         service.outage.settle(request, tokens_of(held) - tokens_of(request.held))
     node.silent.pop(request, None)
+    node.unpaid.pop(request, None)
     known = service.open if request.request_id in service.open else service.finished
     if known.get(request.request_id) is not request:
         return
@@ -57,6 +58,7 @@ def end(node: Node, service: ServiceState, request: Request) -> None:
     """Settle a request at its last counts now, with the payers at hand; larger counts may yet come."""
     _fund_excess(node, service, request, may_wait=False)
     settle(node, service, request, SettlementState.TIMED_OUT)
+    _look_later(node, service, request)
 
 
 def time_out(node: Node, service: ServiceState, request: Request, parts: Sequence[RequestRecord]) -> None:
@@ -74,9 +76,10 @@ def time_out(node: Node, service: ServiceState, request: Request, parts: Sequenc
         node.fall_silent(service, request)
         return
     request.earlier = settled_before(service, request, parts)
-    # Payers of an overrun are asked first, as long as control answers: this request is looked at again before long.
-    if _book(node, service, request, SettlementState.TIMED_OUT, may_wait=node.control_answers):
-        node.books.when_durable(request, partial(node.fall_silent, service, request))
+    if _book(node, service, request, SettlementState.TIMED_OUT, may_wait=_may_wait(node, request)):
+        _look_later(node, service, request)
+    else:
+        _wait_for_payers(node, request)
 
 
 def look_for_silent(node: Node) -> None:
@@ -89,16 +92,6 @@ def look_for_silent(node: Node) -> None:
         if silence.since_ns > before_ns:
             return
         node.errands.look_for_successor(silence.service, request)
-
-
-def hasten_second_looks(node: Node) -> bool:
-    """This node leaves: look now at what timed out, not a window later. Whether there was nothing to look at."""
-    overdue_ns = node.clock.monotonic_ns() - node.settings.resume_window_ns
-    timed_out = [(request, silence.service) for request, silence in node.silent.items() if not request.is_open]
-    for request, service in timed_out:
-        node.silent[request] = Silence(service, overdue_ns)
-        node.errands.look_for_successor(service, request)
-    return not timed_out
 
 
 def forget_finished(node: Node) -> None:
@@ -143,19 +136,45 @@ def _learn_end(request: Request, parts: Sequence[RequestRecord]) -> bool:
     return True
 
 
+def _look_later(node: Node, service: ServiceState, request: Request) -> None:
+    """A window after this is on record. Whoever settles what this node leaves does so, should it be gone by then."""
+    node.books.look_again_at(request.name)
+    node.books.when_durable(request, partial(node.fall_silent, service, request))
+
+
 def _look_again(node: Node, service: ServiceState, request: Request, parts: Sequence[RequestRecord]) -> None:
     """A part timed out: another node may have gone on with it at that moment, and neither saw what the other wrote.
 
     Both records are in the database by now. Where the other part has ended, and did not fill this one, that is done
     here; one that runs will see this one when it ends.
     """
+    if node.services.get(service.name) is not service:
+        del node.silent[request]  # Forgotten meanwhile: this node's next epoch looks.
+        return
+    if request.request_id in service.open:
+        node.fall_silent(service, request)
+        return
     last = settled_end(parts, request.part)
-    is_known = node.services.get(service.name) is service and request.request_id not in service.open
-    if is_known and last is not None:
+    if last is not None:
         whole = settled_line(last, parts, parts_in_memory(service, request.request_id))
-        if not _book(node, service, whole, SettlementState.TIMED_OUT, may_wait=node.control_answers):
+        if not _book(node, service, whole, SettlementState.TIMED_OUT, may_wait=_may_wait(node, request)):
+            _wait_for_payers(node, request)
             return
     node.silent.pop(request, None)
+    node.unpaid.pop(request, None)
+    node.books.looked_at(node.epoch, request.name)
+
+
+def _may_wait(node: Node, request: Request) -> bool:
+    """Whether payers may be asked before a silent request is settled: while control answers, and not for ever."""
+    since_ns = node.unpaid.get(request)
+    has_time = since_ns is None or node.clock.monotonic_ns() - since_ns < node.settings.settlement_wait_max_ns
+    return node.control_answers and has_time
+
+
+def _wait_for_payers(node: Node, request: Request) -> None:
+    """It is looked at again when control has answered."""
+    node.unpaid.setdefault(request, node.clock.monotonic_ns())
 
 
 def _is_overdue(node: Node, request: Request) -> bool:

@@ -14,12 +14,11 @@ from metering_service.domain.records import (
     EpochMark,
     LeaseRecord,
     Registration,
+    RequestKey,
     RequestRecord,
     SettlementState,
 )
 from metering_service.usecases.ports import RequestName
-
-RequestKey = tuple[str, str, str]
 
 
 class MemoryRecorder:
@@ -30,6 +29,7 @@ class MemoryRecorder:
         self.holders: dict[str, str] = {}
         self.closed_below: defaultdict[str, int] = defaultdict(int)
         self.requests: dict[RequestKey, RequestRecord] = {}
+        self.looks: set[tuple[str, int, RequestKey]] = set()
         self.leases: dict[str, LeaseRecord] = {}
         self.aggregates: defaultdict[AggregateKey, AggregateDelta] = defaultdict(AggregateDelta)
         self.denials: defaultdict[DenialKey, int] = defaultdict(int)
@@ -54,6 +54,7 @@ class MemoryRecorder:
         self._answer()
         names = {request.node for request in self.requests.values() if request.state is SettlementState.OPEN}
         names |= {lease.node for lease in self.leases.values() if not lease.closed}
+        names |= {name for name, _, _ in self.looks}
         return [self._registration(name) for name in sorted(names - {but})]
 
     async def take_over(self, lost: Registration, holder: str, *, idle: bool) -> int | None:
@@ -84,6 +85,8 @@ class MemoryRecorder:
         self.closed_below[node] = max(self.closed_below[node], batch.closed_below_epoch)
         kept = self._put_requests(batch)
         self._put_counts(node, epoch, batch.counts)
+        self.looks |= {(node, epoch, key) for key in batch.looks}
+        self.looks -= {(node, of_epoch, key) for of_epoch, key in batch.looked}
         for lease in batch.leases:
             self._put_lease(lease)
         for key, delta in batch.aggregates:
@@ -104,17 +107,10 @@ class MemoryRecorder:
         ]
         return sorted(found, key=lambda request: (request.service, request.request_id, request.part))
 
-    async def unfilled_requests(self, node: str, below_epoch: int) -> list[RequestRecord]:
+    async def second_looks(self, node: str, below_epoch: int) -> list[tuple[int, RequestKey]]:
         self._answer()
-        found = [
-            request
-            for request in self.requests.values()
-            if request.node == node
-            and request.epoch < below_epoch
-            and request.state is SettlementState.TIMED_OUT
-            and any(_knows_more(later, request) for later in self.requests.values())
-        ]
-        return sorted(found, key=lambda request: (request.service, request.request_id, request.part))
+        looks = [(epoch, key) for name, epoch, key in self.looks if name == node and epoch < below_epoch]
+        return sorted(looks)
 
     async def open_leases(self, node: str, below_epoch: int) -> list[LeaseRecord]:
         self._answer()
@@ -214,17 +210,3 @@ def _add(cell: AggregateDelta, delta: AggregateDelta) -> None:
     cell.cost_nanos += delta.cost_nanos
     cell.debt_nanos += delta.debt_nanos
     cell.request_count += delta.request_count
-
-
-def _knows_more(later: RequestRecord, request: RequestRecord) -> bool:
-    """Whether a settled part that goes on from another one has counts that are missing there."""
-    goes_on = (later.service, later.request_id, later.predecessor_part) == (
-        request.service,
-        request.request_id,
-        request.part,
-    )
-    if not goes_on or later.state is SettlementState.OPEN:
-        return False
-    return request.counts.input_class < min(
-        later.base_input_tokens, later.counts.input_class
-    ) or request.counts.output_class < min(later.base_output_tokens, later.counts.output_class)

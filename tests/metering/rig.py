@@ -14,6 +14,7 @@ from metering_service.domain.report import Phase, Report
 from metering_service.domain.request import Request
 from metering_service.usecases.books import Books
 from metering_service.usecases.configuration import take_config
+from metering_service.usecases.endings import Endings
 from metering_service.usecases.gathering import Gathering
 from metering_service.usecases.lease_keeper import LeaseKeeper
 from metering_service.usecases.node import Node
@@ -23,7 +24,7 @@ from metering_service.usecases.reuse import NewIds, looked_up, name_of
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.session import Session
 from metering_service.usecases.settings import NodeSettings
-from metering_service.usecases.settle import forget_finished, hasten_second_looks, look_for_silent, time_out
+from metering_service.usecases.settle import forget_finished, look_for_silent
 from tallygate._server.clock import ManualClock
 from tests.metering.control import VALID_FOR_NS, Control
 from tests.metering.memory import MemoryRecorder
@@ -76,7 +77,7 @@ class Rig:
         self._asked = False
         self._look_ups: list[tuple[ServiceState, str]] = []
         self._later: list[tuple[ServiceState, str]] = []
-        self._endings: list[tuple[ServiceState, Request]] = []
+        self._endings = Endings()
         self.new_ids = NewIds(settings.new_ids_max)
         self._gathering: Gathering | None = None
         self._unsent: CommitBatch | None = None
@@ -104,7 +105,7 @@ class Rig:
         self.new_ids.add(service, request)
 
     def look_for_successor(self, service: ServiceState, request: Request) -> None:
-        self._endings.append((service, request))
+        self._endings.add(service, request)
 
     # --- the loops around a node, one step at a time ---------------------------------------------------------------
 
@@ -149,9 +150,9 @@ class Rig:
         asked = self.new_ids.take()
         names = [name_of(request) for _, request in asked]
         looked_up(self.node, asked, now(self.database.first_settled_us(names)))
-        endings, self._endings = self._endings, []
-        for service, request in endings:
-            time_out(self.node, service, request, now(self.database.find_request(service.uid, request.request_id)))
+        silent = self._endings.take()
+        if silent:
+            self._endings.found(self.node, silent, now(self.database.find_requests(list(silent))))
 
     def commit(self, *, checkpoints: bool = True) -> bool:
         """A group commit, and another for what follows from it; whether all that had gathered is in the database."""
@@ -213,11 +214,6 @@ class Rig:
 
     def shut_down(self) -> None:
         """Leave cleanly, all streams having ended."""
-        self.commit()
-        hasten_second_looks(self.node)
-        self.recovery.hasten_second_looks()
-        self.look()
-        now(self.recovery.settle())
         self.commit()
         self.keeper.close_all()
         for _ in range(3):

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from control_service.domain.account import Account, LedgerEntryKind, OverduePolicy
-from control_service.domain.errors import ControlError, StorageUnavailableError
+from control_service.domain.errors import ControlError, Reason, RefusedError, StorageUnavailableError
 from control_service.domain.model import ReservationPrice, TrialOffer
 from control_service.domain.reservation import OverflowPolicy, ReservationTerms
 from control_service.domain.service import OutagePolicy
@@ -98,7 +98,15 @@ class People:
     async def _create(self, account_id: str, service_id: str, billing: InitialBilling, outage_tokens: int) -> None:
         policy = OutagePolicy.CONTINUE if outage_tokens else OutagePolicy.DENY
         new = NewService(service_id, "llama", "", "", {}, policy, outage_tokens)
-        await self._of(account_id, lambda tx, account, act: create_with_billing(tx, account, new, billing, act))
+        while True:
+            try:
+                await self._of(account_id, lambda tx, account, act: create_with_billing(tx, account, new, billing, act))
+                break
+            except RefusedError as error:
+                # Its replica's clock is a little behind that of the one which has published the price.
+                if error.reason is not Reason.NO_PRICE_IN_FORCE:
+                    raise
+                await asyncio.sleep(0.05)
         if billing.reservation is not None:
             self._reservations[account_id, service_id] = 1
         self.service_names.append(f"accounts/{account_id}/services/{service_id}")

@@ -1,10 +1,7 @@
 """What a new epoch of a node learns of its earlier ones."""
 
-from typing import Any
+from dataclasses import replace
 
-import pytest
-
-from metering_service.domain.records import SettlementState
 from metering_service.storage import SqlRecorder
 from tests.contract.metering.samples import NODE, UID, batch, lease, open_request, settled_request
 
@@ -25,43 +22,31 @@ async def test_a_new_epoch_sees_what_was_left_open(recorder: SqlRecorder) -> Non
     assert await recorder.open_leases(NODE, new) == [lease("l1", 5), lease("l2", 7)]
 
 
-@pytest.mark.parametrize(
-    ("part", "later", "found"),
-    [
-        ({}, {}, True),
-        ({}, {"output": 10}, False),
-        ({}, {"output": 11}, True),
-        ({}, {"base_output_tokens": 11}, False),
-        ({}, {"base_output_tokens": 12}, True),
-        ({}, {"state": SettlementState.OPEN}, False),
-        ({}, {"state": SettlementState.TIMED_OUT}, True),
-        ({}, {"predecessor_part": "another"}, False),
-        ({}, {"request_id": "r2"}, False),
-        ({"state": SettlementState.FINISHED}, {}, False),
-        ({"epoch": 2}, {}, False),
-    ],
-)
-async def test_a_new_epoch_finds_parts_that_timed_out_before_their_last_counts_were_known(
-    recorder: SqlRecorder, part: dict[str, Any], later: dict[str, Any], found: bool
-) -> None:
-    """What another node had to say of them came in the same moment; only counts up to where it goes on are theirs."""
+async def test_what_is_to_be_looked_at_again_is_known_until_it_was(recorder: SqlRecorder) -> None:
+    """By which epoch of which node; a later epoch looks, or the same one."""
+    first, second, third = ("chat", "r1", "p1"), ("chat", "r1", "p2"), ("chat", "r2", "p1")
     epoch = await recorder.register_node(NODE)
-    timed_out = settled_request("r1", **{"state": SettlementState.TIMED_OUT, "output": 10, **part})
-    after: dict[str, Any] = {
-        "request_id": "r1",
-        "part": "p2",
-        "predecessor_part": "p1",
-        "base_input_tokens": 110,
-        "base_output_tokens": 500,
-        "node": "node-2",
-        "output": 20,
-        **later,
-    }
-    await recorder.commit(NODE, epoch, batch(1, timed_out))
+    await recorder.commit(NODE, epoch, replace(batch(1), looks=(third, second)))
+    await recorder.commit(NODE, epoch, replace(batch(2), looks=(third, first), looked=((epoch, second),)))
     other = await recorder.register_node("node-2")
-    await recorder.commit("node-2", other, batch(1, settled_request(**after)))
-    assert await recorder.unfilled_requests(NODE, 2) == ([timed_out] if found else [])
-    assert await recorder.unfilled_requests("node-2", 2) == []
+    await recorder.commit("node-2", other, replace(batch(1), looks=(first,)))
+    assert await recorder.second_looks(NODE, epoch) == []
+
+    new = await recorder.register_node(NODE)
+    assert await recorder.second_looks(NODE, new) == [(epoch, first), (epoch, third)]
+    await recorder.commit(NODE, new, replace(batch(1), looks=(first,), looked=((epoch, first), (epoch, third))))
+    assert await recorder.second_looks(NODE, new) == []
+    assert await recorder.second_looks(NODE, new + 1) == [(new, first)]
+    assert await recorder.second_looks("node-2", other + 1) == [(other, first)]
+
+
+async def test_a_node_that_was_to_look_again_is_not_settled(recorder: SqlRecorder) -> None:
+    """It may have left for good."""
+    epoch = await recorder.register_node(NODE)
+    await recorder.commit(NODE, epoch, replace(batch(1), looks=(("chat", "r1", "p1"),)))
+    assert [each.node for each in await recorder.unsettled_nodes("node-2")] == [NODE]
+    await recorder.commit(NODE, epoch, replace(batch(2), looked=((epoch, ("chat", "r1", "p1")),)))
+    assert await recorder.unsettled_nodes("node-2") == []
 
 
 async def test_what_the_epoch_itself_opened_is_not_left_over(recorder: SqlRecorder) -> None:

@@ -128,12 +128,16 @@ def test_a_part_is_filled_also_where_its_node_is_lost_before_it_looks_again(
 
 
 @pytest.mark.parametrize("starts_again_before", [True, False])
-def test_a_part_is_filled_before_its_node_leaves(fleet: Fleet, *, starts_again_before: bool) -> None:
-    """Nobody need come after it: what it would look at later, it looks at now."""
+def test_a_part_is_filled_also_where_its_node_leaves_for_good(fleet: Fleet, *, starts_again_before: bool) -> None:
+    """Others see that it is not settled, and look in its stead."""
     a = times_out_while_it_ends(fleet, starts_again_before=starts_again_before)
     a.shut_down()
     fleet.crash("a")
+    assert [each.node for each in now(fleet.database.unsettled_nodes("b"))] == ["a"]
+    fleet.start("a")
+    fleet.run(seconds=31)
     assert booked(fleet) == 150
+    assert now(fleet.database.unsettled_nodes("b")) == []
 
 
 def test_several_unfilled_parts_of_one_request_are_filled_one_after_the_other(fleet: Fleet) -> None:
@@ -144,6 +148,7 @@ def test_several_unfilled_parts_of_one_request_are_filled_one_after_the_other(fl
     second = goes_on_from(first, "p2", begin=1_000, output=1_002)
     last = goes_on_from(second, "p3", begin=1_500, output=1_600)._replace(node="b", state=SettlementState.FINISHED)
     fleet.database.requests.update({(part.service, "r1", part.part): part for part in (second, last)})
+    fleet.database.looks = {("a", 1, (part.service, "r1", part.part)) for part in (first, second)}
     fleet.crash("a")
     fleet.start("a")
     fleet.run(seconds=70)
@@ -160,6 +165,7 @@ def test_what_is_booked_of_a_part_twice_after_its_leases_are_closed_is_consumed_
     for begin in (1_000, 1_200):
         later = goes_on_from(first, "p2", begin=begin, output=begin)
         records[later.service, "r1", "p2"] = later._replace(node="b", state=SettlementState.FINISHED)
+        fleet.database.looks = {("a", 1, (first.service, "r1", first.part))}
         fleet.crash("a")
         fleet.start("a")
         fleet.run(seconds=40)
