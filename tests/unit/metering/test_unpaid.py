@@ -1,5 +1,7 @@
 """Silent requests that used more than they hold: payers are asked, once a second by the node's housekeeping."""
 
+from typing import Any
+
 import pytest
 
 from metering_service.domain.counts import Counts
@@ -35,7 +37,7 @@ def run(fleet: Fleet, seconds: int, *, house_ms: int = 1_000, exchange_ms: int =
 
 def with_reservation(fleet: Fleet, tokens_per_minute: int) -> None:
     """A service with a reservation, and nothing else."""
-    tpm = {"reserved_input_tpm": tokens_per_minute, "reserved_output_tpm": tokens_per_minute}
+    tpm: dict[str, Any] = {"reserved_input_tpm": tokens_per_minute, "reserved_output_tpm": tokens_per_minute}
     fleet.control.reserve(fleet.control.put(running(reservation_pays=True, price=NANO_EACH, **tpm)))
 
 
