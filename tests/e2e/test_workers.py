@@ -2,15 +2,19 @@
 
 import asyncio
 import contextlib
+import sqlite3
 from pathlib import Path
 
 import grpc
 import psutil
 import pytest
 
+from tallygate._server.run import EXIT_SUPERSEDED
 from tallygate.control.v1 import operations_service_pb2, operations_service_pb2_grpc
+from tests.e2e.command import tallygate
 from tests.e2e.programs import Pair, Program, start
 from tests.e2e.test_fleet import enable, meter_one
+from tests.e2e.test_recover import SAVED, save, until_said
 
 WITHIN_S = 30
 
@@ -30,13 +34,19 @@ async def started_again(control: Program) -> None:
         known = await epochs(control)
 
 
-async def start_workers(pair: Pair, *options: str) -> Program:
+async def start_workers(pair: Pair, *options: str, called: str = "workers") -> Program:
     arguments = [
         *("--listen", "127.0.0.1:0", "--control", pair.control.address, "--node-name", "worker"),
         *("--database-url", pair.metering_database_url, "--workers", "2", *options),
     ]
-    pair.programs["workers"] = await start("metering_service", arguments, pair.directory / "workers.log")
-    return pair.programs["workers"]
+    pair.programs[called] = await start("metering_service", arguments, pair.directory / f"{called}.log")
+    return pair.programs[called]
+
+
+def put_back_in_use(path: Path) -> None:
+    """The database is what it was when it was saved, under the feet of all who use it."""
+    with sqlite3.connect(path.with_name(SAVED)) as source, sqlite3.connect(path) as target:
+        source.backup(target)
 
 
 def children(program: Program) -> list[psutil.Process]:
@@ -72,6 +82,44 @@ async def test_workers_end_with_a_supervisor_that_is_killed(pair: Pair) -> None:
     await workers.kill()
     _, alive = await asyncio.to_thread(psutil.wait_procs, left, timeout=WITHIN_S)
     assert not alive
+
+
+async def test_of_two_supervisors_with_one_name_the_older_ends_and_says_so(pair: Pair) -> None:
+    """The newer one's workers serve on, in their first lives; the older one leaves none running."""
+    await enable(pair)
+    older = await start_workers(pair, called="older")
+    left = children(older)
+    newer = await start_workers(pair, called="newer")
+    theirs = children(newer)
+    assert await asyncio.wait_for(older.process.wait(), WITHIN_S) == EXIT_SUPERSEDED
+    last = older.log.read_text().splitlines()[-1]
+    assert last.startswith("Another process runs as node worker-")
+    assert "--node-name" in last
+    assert not [process for process in left if process.is_running()]
+    assert await meter_one(newer, "after") == 100_000
+    assert children(newer) == theirs
+    known = await epochs(pair.control)
+    assert (known["worker-1"], known["worker-2"]) == (2, 2)
+
+
+async def test_workers_go_on_once_a_metering_database_from_an_older_copy_was_recovered(pair: Pair) -> None:
+    """Those that notice end, and are started again: there must be somebody to recover with."""
+    await enable(pair)
+    await pair.metering.stop()
+    workers = await start_workers(pair)
+    await meter_one(workers, "before")
+    path = pair.directory / "metering.sqlite3"
+    await asyncio.to_thread(save, path)
+    costs = [await meter_one(workers, f"lost-{number}") for number in range(8)]
+    await asyncio.to_thread(put_back_in_use, path)
+    await until_said(workers.log, "run `tallygate recover`")
+    await until_said(workers.log, "The metering database does not know of commit")
+
+    where = ("--control", pair.control.address, "--metering", workers.address)
+    said = await asyncio.to_thread(tallygate, "recover", "--yes", "--json", *where)
+
+    assert said.status == 0, said.err
+    assert await meter_soon(workers, "after") == costs[0]
 
 
 async def test_a_worker_that_cannot_start_is_one_sentence(pair: Pair, tmp_path: Path) -> None:
