@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -11,12 +12,23 @@ import pytest
 
 from tallygate._server.run import EXIT_SUPERSEDED
 from tallygate.control.v1 import operations_service_pb2, operations_service_pb2_grpc
+from tallygate.metering.v1 import (
+    decision_pb2,
+    metering_service_pb2,
+    metering_service_pb2_grpc,
+    report_pb2,
+    request_usage_pb2,
+    token_usage_pb2,
+)
 from tests.e2e.command import tallygate
 from tests.e2e.programs import Pair, Program, start
-from tests.e2e.test_fleet import enable, meter_one
+from tests.e2e.test_fleet import SERVICE, account, enable, meter_one
+from tests.e2e.test_languages import recorded
 from tests.e2e.test_recover import SAVED, save, until_said
 
 WITHIN_S = 30
+SETTLED_WITHIN_S = 60
+OPEN_COST_NANOS = 100 * 1_000 + 5 * 2_000
 
 
 async def epochs(control: Program) -> dict[str, int]:
@@ -43,6 +55,35 @@ async def start_workers(pair: Pair, *options: str, called: str = "workers") -> P
     return pair.programs[called]
 
 
+def own_address(worker: psutil.Process, workers: Program) -> str:
+    """Where only this worker listens."""
+    listening = {at.laddr.port for at in worker.net_connections("tcp") if at.status == psutil.CONN_LISTEN}
+    (port,) = listening - {int(workers.address.rpartition(":")[2])}
+    return f"127.0.0.1:{port}"
+
+
+async def leave_open(node: Program, request_id: str) -> None:
+    """Authorise a request, and say of it once what it has used."""
+    usage = token_usage_pb2.TokenUsage(input_tokens=100)
+    report = report_pb2.TokenReport(
+        request_id=request_id, service=SERVICE, phase=report_pb2.REPORT_PHASE_AUTHORIZE, usage=usage
+    )
+    async with grpc.aio.insecure_channel(node.address) as channel:
+        stub = metering_service_pb2_grpc.MeteringServiceStub(channel)
+        decision = (await stub.Authorize(metering_service_pb2.AuthorizeRequest(report=report))).decision
+        assert decision.verdict == decision_pb2.VERDICT_ALLOW, decision
+        report.phase = report_pb2.REPORT_PHASE_PROGRESS
+        report.usage.output_tokens = 5
+        await stub.Report(metering_service_pb2.ReportRequest(report=report))
+
+
+async def output_on_record(node: Program, request_id: str) -> int:
+    """A request's output tokens that would outlive all nodes."""
+    with contextlib.suppress(grpc.aio.AioRpcError):
+        return sum(part.usage.output_tokens for part in await recorded(node, request_id))
+    return 0
+
+
 def put_back_in_use(path: Path) -> None:
     """The database is what it was when it was saved, under the feet of all who use it."""
     with sqlite3.connect(path.with_name(SAVED)) as source, sqlite3.connect(path) as target:
@@ -54,7 +95,7 @@ def children(program: Program) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("pair", ["sqlite", "postgresql"], indirect=True)
-async def test_a_worker_that_dies_is_started_again_and_settled(pair: Pair) -> None:
+async def test_a_worker_that_dies_is_started_again(pair: Pair) -> None:
     """The others serve on at the shared port meanwhile; nothing outlives the supervisor."""
     await enable(pair)
     workers = await start_workers(pair)
@@ -73,6 +114,30 @@ async def test_a_worker_that_dies_is_started_again_and_settled(pair: Pair) -> No
     left = children(workers)
     await workers.stop()
     assert not [process for process in left if process.is_running()]
+
+
+@pytest.mark.timeout(2 * SETTLED_WITHIN_S)
+@pytest.mark.parametrize("pair", ["postgresql"], indirect=True)
+async def test_what_a_worker_that_dies_left_is_settled(pair: Pair) -> None:
+    """Its open request is booked at its last counts, and of the account's money nothing is on lease any more."""
+    await enable(pair)
+    workers = await start_workers(pair)
+    victim = children(workers)[0]
+    alone = replace(workers, address=own_address(victim, workers))
+    cost = await meter_one(alone, "finished")
+    await leave_open(alone, "open")
+    async with asyncio.timeout(WITHIN_S):
+        while not await output_on_record(pair.metering, "open"):  # noqa: ASYNC110  # a node's next commit
+            await asyncio.sleep(0.05)
+    assert (await account(pair)).leased_nanos > 0
+    victim.kill()
+    async with asyncio.timeout(SETTLED_WITHIN_S):
+        while (await account(pair)).leased_nanos:  # noqa: ASYNC110  # it is other processes that we wait for
+            await asyncio.sleep(0.5)
+    (part,) = await recorded(pair.metering, "open")
+    assert part.state == request_usage_pb2.SETTLEMENT_STATE_TIMED_OUT
+    assert part.receipt.cost_nanos == OPEN_COST_NANOS
+    assert (await account(pair)).available_nanos == 5_000_000_000 - cost - OPEN_COST_NANOS
 
 
 async def test_workers_end_with_a_supervisor_that_is_killed(pair: Pair) -> None:
