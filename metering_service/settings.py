@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
+from metering_service.workers import worker_name
 from tallygate._server.errors import ConfigurationError
+from tallygate._server.listen import PORT_MAX, parse_listen, require_safe
 
 WORKERS_MAX = 256
+NODE_NAME_MAX = 63
 NODE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -57,12 +60,15 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     )
     parser.add_argument("--shared-listen", default="", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    require_safe(options.listen, insecure=options.insecure)
     if not 1 <= options.workers <= WORKERS_MAX:
         raise ConfigurationError(f"--workers is {options.workers}: use 1 to {WORKERS_MAX}, one for each core.")
     if not NODE_NAME.fullmatch(options.node_name):
         raise ConfigurationError(
             f'The node name "{options.node_name}" is not valid: use 1 to 63 lower-case letters, digits and hyphens.'
         )
+    if options.workers > 1:
+        _require_room(options.listen, options.node_name, options.workers)
     for address in options.control.split(","):
         host, _, port = address.strip().rpartition(":")
         if not host or not port.isdecimal():
@@ -82,6 +88,22 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         worker_count=options.workers,
         shared_listen=options.shared_listen,
     )
+
+
+def _require_room(listen: str, node_name: str, worker_count: int) -> None:
+    """Refuse what leaves a worker no port or no name. Raises ConfigurationError."""
+    _, port = parse_listen(listen)
+    if port + worker_count > PORT_MAX:
+        raise ConfigurationError(
+            f"--listen {listen} leaves no ports for {worker_count} workers, which have the next ones: use a port up to "
+            f"{PORT_MAX - worker_count}."
+        )
+    letters_max = NODE_NAME_MAX - len(worker_name("", worker_count))
+    if len(node_name) > letters_max:
+        raise ConfigurationError(
+            f'The node name "{node_name}" is too long for {worker_count} workers, which add their numbers to it: use '
+            f"at most {letters_max} letters."
+        )
 
 
 def common_options(settings: Settings) -> list[str]:
