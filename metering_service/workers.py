@@ -110,13 +110,21 @@ class Supervisor:
 
     async def _start(self, shared: str, number: int) -> Process:
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "metering_service", *self._arguments),
-            *("--listen", own_address(self._listen, number)),
-            *("--shared-listen", shared, "--node-name", worker_name(self._node_name, number)),
+            *(sys.executable, "-m", "metering_service", *self.told(shared, number)),
             stdin=PIPE,
             stdout=PIPE,
             start_new_session=True,
         )
+
+    def told(self, shared: str, number: int) -> list[str]:
+        """A worker's options."""
+        return [
+            *self._arguments,
+            *("--listen", own_address(self._listen, number)),
+            *("--shared-listen", shared, "--node-name", worker_name(self._node_name, number)),
+            # The environment is a worker's, too, and may say of it that it is several.
+            *("--workers", "1"),
+        ]
 
     async def _serves(self, process: Process) -> bool:
         assert process.stdout is not None

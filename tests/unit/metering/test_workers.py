@@ -7,6 +7,7 @@ from typing import NamedTuple, cast
 import pytest
 from structlog.testing import capture_logs
 
+from metering_service.settings import common_options, parse
 from metering_service.workers import SERVED_WELL_S, Supervisor
 from tallygate._server.errors import StartupError, SupersededError
 from tallygate._server.run import EXIT_STARTUP_ERROR, EXIT_SUPERSEDED
@@ -84,3 +85,12 @@ def test_a_worker_that_never_served_is_not_started_again() -> None:
     """It would end as it did."""
     with pytest.raises(StartupError, match=r"^Worker w-1 ended with status 2 before it served\.$"):
         run(Life(None, EXIT_STARTUP_ERROR))
+
+
+def test_a_worker_is_one_node_whatever_the_environment_says() -> None:
+    """What told its supervisor of several workers tells it, too; it must not become a supervisor itself."""
+    environment = {"TALLYGATE_METERING_WORKERS": "2", "TALLYGATE_NODE_NAME": "w", "TALLYGATE_INSECURE": "1"}
+    settings = parse(["--listen", "10.0.0.1:7402"], environment)
+    supervisor = Supervisor(settings.listen, settings.node_name, settings.worker_count, common_options(settings))
+    worker = parse(supervisor.told("10.0.0.1:7402", 2), environment)
+    assert (worker.worker_count, worker.node_name, worker.listen) == (1, "w-2", "10.0.0.1:7404")
