@@ -167,6 +167,26 @@ async def test_of_two_supervisors_with_one_name_the_older_ends_and_says_so(pair:
     assert (known["worker-1"], known["worker-2"]) == (2, 2)
 
 
+@pytest.mark.parametrize("pair", ["postgresql"], indirect=True)
+async def test_a_worker_that_froze_and_was_taken_over_comes_back_by_itself(pair: Pair) -> None:
+    """A caretaker is no other process of its name: nobody ends, and nothing is started again."""
+    await enable(pair)
+    workers = await start_workers(pair)
+    before = children(workers)
+    alone = replace(workers, address=own_address(before[0], workers))
+    cost = await meter_one(alone, "before")
+    before[0].suspend()
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            while max((await epochs(pair.control)).values()) == 1:  # noqa: ASYNC110  # other processes' doing
+                await asyncio.sleep(0.1)
+    finally:
+        before[0].resume()
+    await until_said(workers.log, "coming_back")
+    assert await meter_soon(alone, "after") == cost
+    assert children(workers) == before
+
+
 async def test_workers_go_on_once_a_metering_database_from_an_older_copy_was_recovered(pair: Pair) -> None:
     """Those that notice end, and are started again: there must be somebody to recover with."""
     await enable(pair)
