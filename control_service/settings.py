@@ -1,6 +1,5 @@
 """What this program is told: options, and the environment where an option is left out."""
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Final, cast
 
 from tallygate._server.errors import ConfigurationError
 from tallygate._server.logs import LogFormat
+from tallygate._server.options import Options
 
 _LOG_FORMATS: Final = ("json", "text")
 
@@ -24,27 +24,7 @@ class Settings:
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     """Read options and environment. Raises ConfigurationError; argparse ends the program on unknown options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m control_service",
-        description="Tallygate's control service: accounts, catalogue, inference services, leases, the ledger.",
-    )
-    told = environment.get
-    parser.add_argument("--listen", metavar="HOST:PORT", default=told("TALLYGATE_CONTROL_LISTEN", "127.0.0.1:7401"))
-    parser.add_argument(
-        "--data-dir",
-        metavar="DIR",
-        default=told("TALLYGATE_DATA_DIR", "tallygate-data"),
-        help="directory of control.sqlite3, unless a database is named",
-    )
-    parser.add_argument(
-        "--database-url",
-        metavar="URL",
-        default=told("TALLYGATE_CONTROL_DATABASE_URL"),
-        help="sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
-    )
-    parser.add_argument("--log-format", choices=_LOG_FORMATS, default=told("TALLYGATE_LOG_FORMAT", "json"))
-    parser.add_argument("--insecure", action="store_true", help="listen beyond loopback without TLS")
-    options = parser.parse_args(arguments)
+    options = _options(environment).parser.parse_args(arguments)
     if options.log_format not in _LOG_FORMATS:
         raise ConfigurationError(f'TALLYGATE_LOG_FORMAT is "{options.log_format}"; write json or text.')
     path = Path(options.data_dir).absolute() / "control.sqlite3"
@@ -54,3 +34,29 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         log_format=cast("LogFormat", options.log_format),
         insecure=options.insecure,
     )
+
+
+def _options(environment: Mapping[str, str]) -> Options:
+    options = Options(
+        "python -m control_service",
+        "Tallygate's control service: accounts, catalogue, inference services, leases, the ledger.",
+        environment,
+    )
+    options.add("--listen", "TALLYGATE_CONTROL_LISTEN", "127.0.0.1:7401", "address to listen on", metavar="HOST:PORT")
+    options.add(
+        "--data-dir",
+        "TALLYGATE_DATA_DIR",
+        "tallygate-data",
+        "directory of control.sqlite3, unless a database is named",
+        metavar="DIR",
+    )
+    options.add(
+        "--database-url",
+        "TALLYGATE_CONTROL_DATABASE_URL",
+        None,
+        "sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
+        metavar="URL",
+    )
+    options.add("--log-format", "TALLYGATE_LOG_FORMAT", "json", "for programs or for people", choices=_LOG_FORMATS)
+    options.add_switch("--insecure", "TALLYGATE_INSECURE", "listen beyond loopback without TLS")
+    return options

@@ -27,7 +27,7 @@ from metering_service.usecases.settings import NodeSettings
 from metering_service.workers import watch_supervisor
 from tallygate._server.clock import SystemClock
 from tallygate._server.database import create_engine, migrate
-from tallygate._server.errors import StartupError
+from tallygate._server.errors import StartupError, SupersededError
 from tallygate._server.run import announce
 from tallygate._server.server import GrpcServer
 from tallygate.metering.v1 import (
@@ -60,6 +60,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Run a node until `stop` is set; one that was thought dead, and was fenced, comes back under a new epoch.
 
     Raises:
+        SupersededError: another process runs as this node.
         StartupError: it cannot start, or was told that it must not run.
     """
     # The thread that writes to SQLite has the interpreter when the decisions' let go of it, which is this often.
@@ -200,7 +201,7 @@ class _Program:
                 f"from an older copy; run `tallygate recover`."
             ) from error
         if not row.is_caretaken:
-            raise StartupError(
+            raise SupersededError(
                 f"Another process runs as node {node.name}: it began epoch {row.epoch}, so this one, with epoch "
                 f"{node.epoch}, stops; give each node a name of its own with --node-name."
             ) from error

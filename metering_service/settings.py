@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
+from metering_service.workers import worker_name
 from tallygate._server.errors import ConfigurationError
+from tallygate._server.listen import PORT_MAX, parse_listen, require_safe
+from tallygate._server.options import Options
 
 WORKERS_MAX = 256
+NODE_NAME_MAX = 63
 NODE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -33,36 +37,16 @@ class Settings:
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     """Read options and environment. Raises ConfigurationError; argparse ends the program on unknown options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m metering_service", description="Tallygate's metering service: takes token reports, decides."
-    )
-    parser.add_argument("--listen", default=environment.get("TALLYGATE_METERING_LISTEN", "127.0.0.1:7402"))
-    parser.add_argument(
-        "--control",
-        default=environment.get("TALLYGATE_CONTROL_ADDRESS", "127.0.0.1:7401"),
-        help="HOST:PORT of the control service, or of several replicas of it with commas between",
-    )
-    parser.add_argument("--node-name", default=environment.get("TALLYGATE_NODE_NAME", "metering-1"))
-    parser.add_argument("--data-dir", default=environment.get("TALLYGATE_DATA_DIR", "tallygate-data"))
-    parser.add_argument("--database-url", default=environment.get("TALLYGATE_METERING_DATABASE_URL"))
-    parser.add_argument(
-        "--log-format", choices=("json", "text"), default=environment.get("TALLYGATE_LOG_FORMAT", "json")
-    )
-    parser.add_argument("--insecure", action="store_true", help="listen beyond loopback without TLS")
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=environment.get("TALLYGATE_METERING_WORKERS", "1"),
-        help="so many nodes on this machine, NAME-1 to NAME-N: one shared port, and a port each, the next ones",
-    )
-    parser.add_argument("--shared-listen", default="", help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
+    options = _options(environment).parser.parse_args(arguments)
+    require_safe(options.listen, insecure=options.insecure)
     if not 1 <= options.workers <= WORKERS_MAX:
         raise ConfigurationError(f"--workers is {options.workers}: use 1 to {WORKERS_MAX}, one for each core.")
     if not NODE_NAME.fullmatch(options.node_name):
         raise ConfigurationError(
             f'The node name "{options.node_name}" is not valid: use 1 to 63 lower-case letters, digits and hyphens.'
         )
+    if options.workers > 1:
+        _require_room(options.listen, options.node_name, options.workers)
     for address in options.control.split(","):
         host, _, port = address.strip().rpartition(":")
         if not host or not port.isdecimal():
@@ -82,6 +66,63 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         worker_count=options.workers,
         shared_listen=options.shared_listen,
     )
+
+
+def _options(environment: Mapping[str, str]) -> Options:
+    options = Options(
+        "python -m metering_service", "Tallygate's metering service: takes token reports, decides.", environment
+    )
+    options.add("--listen", "TALLYGATE_METERING_LISTEN", "127.0.0.1:7402", "address to listen on", metavar="HOST:PORT")
+    options.add(
+        "--control",
+        "TALLYGATE_CONTROL_ADDRESS",
+        "127.0.0.1:7401",
+        "the control service, or several replicas of it with commas between",
+        metavar="HOST:PORT",
+    )
+    options.add("--node-name", "TALLYGATE_NODE_NAME", "metering-1", "a name that no other node has", metavar="NAME")
+    options.add(
+        "--data-dir",
+        "TALLYGATE_DATA_DIR",
+        "tallygate-data",
+        "directory of metering.sqlite3, unless a database is named",
+        metavar="DIR",
+    )
+    options.add(
+        "--database-url",
+        "TALLYGATE_METERING_DATABASE_URL",
+        None,
+        "sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/DATABASE, the same for all nodes",
+        metavar="URL",
+    )
+    options.add("--log-format", "TALLYGATE_LOG_FORMAT", "json", "for programs or for people", choices=("json", "text"))
+    options.add_switch("--insecure", "TALLYGATE_INSECURE", "listen beyond loopback without TLS")
+    options.add(
+        "--workers",
+        "TALLYGATE_METERING_WORKERS",
+        "1",
+        "so many nodes on this machine, NAME-1 to NAME-N: one shared port, and a port each, the next ones",
+        metavar="N",
+        type=int,
+    )
+    options.parser.add_argument("--shared-listen", default="", help=argparse.SUPPRESS)
+    return options
+
+
+def _require_room(listen: str, node_name: str, worker_count: int) -> None:
+    """Refuse what leaves a worker no port or no name. Raises ConfigurationError."""
+    _, port = parse_listen(listen)
+    if port + worker_count > PORT_MAX:
+        raise ConfigurationError(
+            f"--listen {listen} leaves no ports for {worker_count} workers, which have the next ones: use a port up to "
+            f"{PORT_MAX - worker_count}."
+        )
+    letters_max = NODE_NAME_MAX - len(worker_name("", worker_count))
+    if len(node_name) > letters_max:
+        raise ConfigurationError(
+            f'The node name "{node_name}" is too long for {worker_count} workers, which add their numbers to it: use '
+            f"at most {letters_max} letters."
+        )
 
 
 def common_options(settings: Settings) -> list[str]:

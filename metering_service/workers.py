@@ -16,12 +16,14 @@ from typing import Any
 
 import structlog
 
-from tallygate._server.errors import ConfigurationError, StartupError
+from tallygate._server.errors import ConfigurationError, StartupError, SupersededError
 from tallygate._server.listen import parse_listen, require_free
-from tallygate._server.run import announce
+from tallygate._server.run import EXIT_SUPERSEDED, announce
 
 BACKOFF_FIRST_S = 0.2
 BACKOFF_MAX_S = 5.0
+SERVED_WELL_S = 30.0
+"""A worker that served for so long is well: it is started again as soon as the first time."""
 STOP_S = 30.0
 _SERVING = b"serving "
 
@@ -51,7 +53,12 @@ class Supervisor:
         self._failed: asyncio.Future[None] | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set. Raises StartupError where a worker cannot start; none is left running."""
+        """Until `stop` is set; no worker is left running.
+
+        Raises:
+            SupersededError: another process runs as one of the workers' nodes.
+            StartupError: a worker cannot start.
+        """
         with _held(self._listen) as shared:
             self._failed = asyncio.get_running_loop().create_future()
             workers = [asyncio.create_task(self._keep(shared, number)) for number in range(1, self._worker_count + 1)]
@@ -68,35 +75,56 @@ class Supervisor:
                 self._failed.result()
 
     async def _keep(self, shared: str, number: int) -> None:
-        """One worker's lives, one after the other."""
+        """One worker's lives, one after the other.
+
+        Also where a database went backwards: `tallygate recover` needs a node that listens.
+        """
         delay_s, has_served = BACKOFF_FIRST_S, False
         while True:
-            process = await self._start(shared, number)
-            try:
-                if await self._serves(process):
-                    delay_s, has_served = BACKOFF_FIRST_S, True
-                    self._note_serving(shared, number)
-                status = await process.wait()
-            finally:
-                self._serving.discard(number)
-                await _end(process)
-            if not has_served:
+            status, served_s = await self._live(shared, number)
+            has_served = has_served or served_s is not None
+            if status == EXIT_SUPERSEDED or not has_served:
                 # It has said why.
                 self._fail(number, status)
                 return
+            if served_s is not None and served_s >= SERVED_WELL_S:
+                delay_s = BACKOFF_FIRST_S
             log.warning("worker_ended", node=worker_name(self._node_name, number), status=status, again_in_s=delay_s)
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, BACKOFF_MAX_S)
 
+    async def _live(self, shared: str, number: int) -> tuple[int, float | None]:
+        """One life: its exit status, and how long it served; None where it never did."""
+        loop = asyncio.get_running_loop()
+        process = await self._start(shared, number)
+        try:
+            since_s = None
+            if await self._serves(process):
+                since_s = loop.time()
+                self._note_serving(shared, number)
+            status = await process.wait()
+            return status, None if since_s is None else loop.time() - since_s
+        finally:
+            self._serving.discard(number)
+            await _end(process)
+
     async def _start(self, shared: str, number: int) -> Process:
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "metering_service", *self._arguments),
-            *("--listen", own_address(self._listen, number)),
-            *("--shared-listen", shared, "--node-name", worker_name(self._node_name, number)),
+            *(sys.executable, "-m", "metering_service", *self.told(shared, number)),
             stdin=PIPE,
             stdout=PIPE,
             start_new_session=True,
         )
+
+    def told(self, shared: str, number: int) -> list[str]:
+        """A worker's options."""
+        return [
+            *self._arguments,
+            *("--listen", own_address(self._listen, number)),
+            *("--shared-listen", shared, "--node-name", worker_name(self._node_name, number)),
+            # The environment is a worker's, too, and may say of it that it is several.
+            *("--workers", "1"),
+        ]
 
     async def _serves(self, process: Process) -> bool:
         assert process.stdout is not None
@@ -110,9 +138,15 @@ class Supervisor:
 
     def _fail(self, number: int, status: int) -> None:
         assert self._failed is not None
-        if not self._failed.done():
-            name = worker_name(self._node_name, number)
-            self._failed.set_exception(StartupError(f"Worker {name} ended with status {status} before it served."))
+        if self._failed.done():
+            return
+        name = worker_name(self._node_name, number)
+        error = StartupError(f"Worker {name} ended with status {status} before it served.")
+        if status == EXIT_SUPERSEDED:
+            error = SupersededError(
+                f"Another process runs as node {name}, so these workers end; choose another --node-name for them."
+            )
+        self._failed.set_exception(error)
 
 
 async def watch_supervisor(stop: asyncio.Event) -> None:

@@ -1,4 +1,4 @@
-"""Errors that end a program before it serves. Their text is one plain sentence for the person who started it."""
+"""Errors that end a program, mostly before it serves. Their text is one plain sentence for whoever started it."""
 
 
 class StartupError(Exception):
@@ -7,6 +7,10 @@ class StartupError(Exception):
 
 class ConfigurationError(StartupError):
     """An option or environment variable has a value that cannot work."""
+
+
+class SupersededError(StartupError):
+    """Another process has this one's place: started again, it would take it back, and so on for ever."""
 
 
 class DatabaseError(StartupError):

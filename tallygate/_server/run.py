@@ -8,24 +8,26 @@ from typing import Final, TypeAlias
 
 import uvloop
 
-from tallygate._server.errors import StartupError
+from tallygate._server.errors import StartupError, SupersededError
 
 Main: TypeAlias = Callable[[asyncio.Event], Awaitable[None]]
 
 EXIT_STARTUP_ERROR: Final = 2
+EXIT_SUPERSEDED: Final = 3
+"""Whoever watches the program must not start it again."""
 
 
 def run(main: Main) -> None:
     """Run `main` until it returns; SIGINT and SIGTERM set the event that it is given.
 
     Raises:
-        SystemExit: with code 2, after one line on stderr, when `main` raises a StartupError.
+        SystemExit: with code 2, after one line on stderr, when `main` raises a StartupError; 3 for a SupersededError.
     """
     try:
         uvloop.run(_until_stopped(main))
     except StartupError as error:
         print(error, file=sys.stderr)
-        sys.exit(EXIT_STARTUP_ERROR)
+        sys.exit(EXIT_SUPERSEDED if isinstance(error, SupersededError) else EXIT_STARTUP_ERROR)
 
 
 def announce(address: str) -> None:

@@ -7,6 +7,7 @@ import grpc
 import pytest
 
 from tallygate.control.v1 import (
+    account_pb2,
     account_service_pb2,
     account_service_pb2_grpc,
     catalog_service_pb2,
@@ -67,12 +68,14 @@ async def meter_one(node: Program, request_id: str) -> int:
     return answer.decision.receipt.cost_nanos
 
 
-async def balance_nanos(pair: Pair) -> int:
+async def account(pair: Pair) -> account_pb2.Account:
     async with grpc.aio.insecure_channel(pair.control.address) as channel:
         stub = account_service_pb2_grpc.AccountServiceStub(channel)
-        return (
-            await stub.GetAccount(account_service_pb2.GetAccountRequest(name="accounts/acme"))
-        ).account.balance_nanos
+        return (await stub.GetAccount(account_service_pb2.GetAccountRequest(name="accounts/acme"))).account
+
+
+async def balance_nanos(pair: Pair) -> int:
+    return (await account(pair)).balance_nanos
 
 
 @BOTH

@@ -5,6 +5,7 @@ import time
 
 import grpc
 
+from tallygate._server.run import EXIT_SUPERSEDED
 from tallygate.client import MeteringClient
 from tallygate.control.v1 import operations_service_pb2, operations_service_pb2_grpc
 from tests.e2e import programs
@@ -56,7 +57,7 @@ async def test_of_two_processes_with_one_name_the_older_ends_and_says_so(pair: P
     older = pair.metering
     newer = await pair.start_node("node-1")
     code = await asyncio.wait_for(older.process.wait(), programs.STOP_S)
-    assert code != 0
+    assert code == EXIT_SUPERSEDED
     last = older.log.read_text().splitlines()[-1]
     assert "Another process runs as node node-1" in (pair.directory / "node-1.log").read_text()
     assert "Traceback" not in last

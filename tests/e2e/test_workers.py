@@ -2,17 +2,33 @@
 
 import asyncio
 import contextlib
+import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
 import psutil
 import pytest
 
+from tallygate._server.run import EXIT_SUPERSEDED
 from tallygate.control.v1 import operations_service_pb2, operations_service_pb2_grpc
+from tallygate.metering.v1 import (
+    decision_pb2,
+    metering_service_pb2,
+    metering_service_pb2_grpc,
+    report_pb2,
+    request_usage_pb2,
+    token_usage_pb2,
+)
+from tests.e2e.command import tallygate
 from tests.e2e.programs import Pair, Program, start
-from tests.e2e.test_fleet import enable, meter_one
+from tests.e2e.test_fleet import SERVICE, account, enable, meter_one
+from tests.e2e.test_languages import recorded
+from tests.e2e.test_recover import SAVED, save, until_said
 
 WITHIN_S = 30
+SETTLED_WITHIN_S = 60
+OPEN_COST_NANOS = 100 * 1_000 + 5 * 2_000
 
 
 async def epochs(control: Program) -> dict[str, int]:
@@ -30,13 +46,48 @@ async def started_again(control: Program) -> None:
         known = await epochs(control)
 
 
-async def start_workers(pair: Pair, *options: str) -> Program:
+async def start_workers(pair: Pair, *options: str, called: str = "workers") -> Program:
     arguments = [
         *("--listen", "127.0.0.1:0", "--control", pair.control.address, "--node-name", "worker"),
         *("--database-url", pair.metering_database_url, "--workers", "2", *options),
     ]
-    pair.programs["workers"] = await start("metering_service", arguments, pair.directory / "workers.log")
-    return pair.programs["workers"]
+    pair.programs[called] = await start("metering_service", arguments, pair.directory / f"{called}.log")
+    return pair.programs[called]
+
+
+def own_address(worker: psutil.Process, workers: Program) -> str:
+    """Where only this worker listens."""
+    listening = {at.laddr.port for at in worker.net_connections("tcp") if at.status == psutil.CONN_LISTEN}
+    (port,) = listening - {int(workers.address.rpartition(":")[2])}
+    return f"127.0.0.1:{port}"
+
+
+async def leave_open(node: Program, request_id: str) -> None:
+    """Authorise a request, and say of it once what it has used."""
+    usage = token_usage_pb2.TokenUsage(input_tokens=100)
+    report = report_pb2.TokenReport(
+        request_id=request_id, service=SERVICE, phase=report_pb2.REPORT_PHASE_AUTHORIZE, usage=usage
+    )
+    async with grpc.aio.insecure_channel(node.address) as channel:
+        stub = metering_service_pb2_grpc.MeteringServiceStub(channel)
+        decision = (await stub.Authorize(metering_service_pb2.AuthorizeRequest(report=report))).decision
+        assert decision.verdict == decision_pb2.VERDICT_ALLOW, decision
+        report.phase = report_pb2.REPORT_PHASE_PROGRESS
+        report.usage.output_tokens = 5
+        await stub.Report(metering_service_pb2.ReportRequest(report=report))
+
+
+async def output_on_record(node: Program, request_id: str) -> int:
+    """A request's output tokens that would outlive all nodes."""
+    with contextlib.suppress(grpc.aio.AioRpcError):
+        return sum(part.usage.output_tokens for part in await recorded(node, request_id))
+    return 0
+
+
+def put_back_in_use(path: Path) -> None:
+    """The database is what it was when it was saved, under the feet of all who use it."""
+    with sqlite3.connect(path.with_name(SAVED)) as source, sqlite3.connect(path) as target:
+        source.backup(target)
 
 
 def children(program: Program) -> list[psutil.Process]:
@@ -44,7 +95,7 @@ def children(program: Program) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("pair", ["sqlite", "postgresql"], indirect=True)
-async def test_a_worker_that_dies_is_started_again_and_settled(pair: Pair) -> None:
+async def test_a_worker_that_dies_is_started_again(pair: Pair) -> None:
     """The others serve on at the shared port meanwhile; nothing outlives the supervisor."""
     await enable(pair)
     workers = await start_workers(pair)
@@ -65,6 +116,30 @@ async def test_a_worker_that_dies_is_started_again_and_settled(pair: Pair) -> No
     assert not [process for process in left if process.is_running()]
 
 
+@pytest.mark.timeout(2 * SETTLED_WITHIN_S)
+@pytest.mark.parametrize("pair", ["postgresql"], indirect=True)
+async def test_what_a_worker_that_dies_left_is_settled(pair: Pair) -> None:
+    """Its open request is booked at its last counts, and of the account's money nothing is on lease any more."""
+    await enable(pair)
+    workers = await start_workers(pair)
+    victim = children(workers)[0]
+    alone = replace(workers, address=own_address(victim, workers))
+    cost = await meter_one(alone, "finished")
+    await leave_open(alone, "open")
+    async with asyncio.timeout(WITHIN_S):
+        while not await output_on_record(pair.metering, "open"):  # noqa: ASYNC110  # a node's next commit
+            await asyncio.sleep(0.05)
+    assert (await account(pair)).leased_nanos > 0
+    victim.kill()
+    async with asyncio.timeout(SETTLED_WITHIN_S):
+        while (await account(pair)).leased_nanos:  # noqa: ASYNC110  # it is other processes that we wait for
+            await asyncio.sleep(0.5)
+    (part,) = await recorded(pair.metering, "open")
+    assert part.state == request_usage_pb2.SETTLEMENT_STATE_TIMED_OUT
+    assert part.receipt.cost_nanos == OPEN_COST_NANOS
+    assert (await account(pair)).available_nanos == 5_000_000_000 - cost - OPEN_COST_NANOS
+
+
 async def test_workers_end_with_a_supervisor_that_is_killed(pair: Pair) -> None:
     """They notice, leave cleanly, and give back what they have on lease."""
     workers = await start_workers(pair)
@@ -72,6 +147,64 @@ async def test_workers_end_with_a_supervisor_that_is_killed(pair: Pair) -> None:
     await workers.kill()
     _, alive = await asyncio.to_thread(psutil.wait_procs, left, timeout=WITHIN_S)
     assert not alive
+
+
+async def test_of_two_supervisors_with_one_name_the_older_ends_and_says_so(pair: Pair) -> None:
+    """The newer one's workers serve on, in their first lives; the older one leaves none running."""
+    await enable(pair)
+    older = await start_workers(pair, called="older")
+    left = children(older)
+    newer = await start_workers(pair, called="newer")
+    theirs = children(newer)
+    assert await asyncio.wait_for(older.process.wait(), WITHIN_S) == EXIT_SUPERSEDED
+    last = older.log.read_text().splitlines()[-1]
+    assert last.startswith("Another process runs as node worker-")
+    assert "--node-name" in last
+    assert not [process for process in left if process.is_running()]
+    assert await meter_one(newer, "after") == 100_000
+    assert children(newer) == theirs
+    known = await epochs(pair.control)
+    assert (known["worker-1"], known["worker-2"]) == (2, 2)
+
+
+@pytest.mark.parametrize("pair", ["postgresql"], indirect=True)
+async def test_a_worker_that_froze_and_was_taken_over_comes_back_by_itself(pair: Pair) -> None:
+    """A caretaker is no other process of its name: nobody ends, and nothing is started again."""
+    await enable(pair)
+    workers = await start_workers(pair)
+    before = children(workers)
+    alone = replace(workers, address=own_address(before[0], workers))
+    cost = await meter_one(alone, "before")
+    before[0].suspend()
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            while max((await epochs(pair.control)).values()) == 1:  # noqa: ASYNC110  # other processes' doing
+                await asyncio.sleep(0.1)
+    finally:
+        before[0].resume()
+    await until_said(workers.log, "coming_back")
+    assert await meter_soon(alone, "after") == cost
+    assert children(workers) == before
+
+
+async def test_workers_go_on_once_a_metering_database_from_an_older_copy_was_recovered(pair: Pair) -> None:
+    """Those that notice end, and are started again: there must be somebody to recover with."""
+    await enable(pair)
+    await pair.metering.stop()
+    workers = await start_workers(pair)
+    await meter_one(workers, "before")
+    path = pair.directory / "metering.sqlite3"
+    await asyncio.to_thread(save, path)
+    costs = [await meter_one(workers, f"lost-{number}") for number in range(8)]
+    await asyncio.to_thread(put_back_in_use, path)
+    await until_said(workers.log, "run `tallygate recover`")
+    await until_said(workers.log, "The metering database does not know of commit")
+
+    where = ("--control", pair.control.address, "--metering", workers.address)
+    said = await asyncio.to_thread(tallygate, "recover", "--yes", "--json", *where)
+
+    assert said.status == 0, said.err
+    assert await meter_soon(workers, "after") == costs[0]
 
 
 async def test_a_worker_that_cannot_start_is_one_sentence(pair: Pair, tmp_path: Path) -> None:

@@ -1,0 +1,30 @@
+"""What the metering service is told: refused in a sentence before anything is started."""
+
+import pytest
+
+from metering_service.settings import parse
+from tallygate._server.errors import ConfigurationError
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_network_is_refused_by_the_address_that_was_said(workers: str) -> None:
+    """Not by those that workers would have."""
+    with pytest.raises(ConfigurationError, match=r'^Refusing to listen on "0\.0\.0\.0:7499": there is no TLS yet'):
+        parse(["--listen", "0.0.0.0:7499", "--workers", workers], {})
+    assert parse(["--listen", "0.0.0.0:7499", "--workers", workers, "--insecure"], {}).listen == "0.0.0.0:7499"
+
+
+def test_each_worker_needs_a_port() -> None:
+    """The last one's is 65535 at most; where the system chooses, it finds some."""
+    with pytest.raises(ConfigurationError, match=r"^--listen 127\.0\.0\.1:65534 leaves no ports.*up to 65533\.$"):
+        parse(["--listen", "127.0.0.1:65534", "--workers", "2"], {})
+    for listen, workers in (("127.0.0.1:65533", "2"), ("127.0.0.1:65535", "1"), ("127.0.0.1:0", "256")):
+        assert parse(["--listen", listen, "--workers", workers], {}).listen == listen
+
+
+@pytest.mark.parametrize(("letters", "workers"), [(63, "1"), (61, "9"), (60, "10")])
+def test_each_worker_needs_a_name(letters: int, workers: str) -> None:
+    """With its number it is 63 letters at most."""
+    parse(["--node-name", "a" * letters, "--workers", workers], {})
+    with pytest.raises(ConfigurationError, match=rf'^The node name "a+" is .*{letters}'):
+        parse(["--node-name", "a" * (letters + 1), "--workers", workers], {})

@@ -1,0 +1,96 @@
+"""Workers' lives, on simulated time: when one is started again, and when its supervisor gives up."""
+
+import asyncio
+from asyncio.subprocess import Process
+from typing import NamedTuple, cast
+
+import pytest
+from structlog.testing import capture_logs
+
+from metering_service.settings import common_options, parse
+from metering_service.workers import SERVED_WELL_S, Supervisor
+from tallygate._server.errors import StartupError, SupersededError
+from tallygate._server.run import EXIT_STARTUP_ERROR, EXIT_SUPERSEDED
+from tests.simulation.loop import SimulatedLoop
+
+
+class Life(NamedTuple):
+    """How long a worker serves, None for not at all, and how it ends."""
+
+    served_s: float | None
+    status: int
+
+
+class Worker:
+    """A process as its supervisor sees it."""
+
+    def __init__(self, life: Life) -> None:
+        self._life = life
+        self.returncode: int | None = None
+        self.stdout = self
+
+    async def readline(self) -> bytes:
+        return b"" if self._life.served_s is None else b"serving 127.0.0.1:1\n"
+
+    async def wait(self) -> int:
+        if self.returncode is None:
+            await asyncio.sleep(self._life.served_s or 0.0)
+            self.returncode = self._life.status
+        return self.returncode
+
+
+class Supervised(Supervisor):
+    """One worker, whose lives are known beforehand."""
+
+    def __init__(self, *lives: Life) -> None:
+        super().__init__("127.0.0.1:0", "w", 1, [])
+        self._lives = iter(lives)
+
+    async def _start(self, shared: str, number: int) -> Process:
+        return cast("Process", Worker(next(self._lives)))
+
+
+def run(*lives: Life) -> None:
+    """Until the supervisor gives up."""
+    loop = SimulatedLoop()  # type: ignore[abstract]  # what asyncio does not use is left out
+    loop.run_until_complete(Supervised(*lives).run(asyncio.Event()))
+
+
+def pauses_s(*lives: Life) -> list[float]:
+    """What is waited between these lives."""
+    with capture_logs() as logs, pytest.raises(SupersededError):
+        run(*lives, Life(1.0, EXIT_SUPERSEDED))
+    return [line["again_in_s"] for line in logs if line["event"] == "worker_ended"]
+
+
+def test_a_worker_that_keeps_ending_is_started_less_and_less_often() -> None:
+    """That it served for a moment changes nothing, nor does a life in which it did not serve."""
+    short, none = Life(SERVED_WELL_S - 1, 1), Life(None, EXIT_STARTUP_ERROR)
+    assert pauses_s(short, short, none, short, none, short, short) == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+
+
+def test_a_worker_that_served_well_is_started_again_soon() -> None:
+    """Its troubles of before are forgotten."""
+    assert pauses_s(Life(1.0, 1), Life(1.0, 1), Life(SERVED_WELL_S, 1), Life(1.0, 1)) == [0.2, 0.4, 0.2, 0.4]
+
+
+@pytest.mark.parametrize("served_s", [None, 1.0, 3600.0])
+def test_a_worker_whose_name_another_process_has_ends_all(served_s: float | None) -> None:
+    """However long it served: started again it would supersede that one, and so on for ever."""
+    with pytest.raises(SupersededError, match=r"^Another process runs as node w-1, .*--node-name"):
+        run(Life(3600.0, -9), Life(served_s, EXIT_SUPERSEDED))
+
+
+def test_a_worker_that_never_served_is_not_started_again() -> None:
+    """It would end as it did."""
+    with pytest.raises(StartupError, match=r"^Worker w-1 ended with status 2 before it served\.$"):
+        run(Life(None, EXIT_STARTUP_ERROR))
+
+
+def test_a_worker_is_one_node_whatever_the_environment_says() -> None:
+    """What told its supervisor of several workers tells it, too; it must not become a supervisor itself."""
+    environment = {"TALLYGATE_METERING_WORKERS": "2", "TALLYGATE_NODE_NAME": "w", "TALLYGATE_INSECURE": "1"}
+    settings = parse(["--listen", "10.0.0.1:7402"], environment)
+    supervisor = Supervisor(settings.listen, settings.node_name, settings.worker_count, common_options(settings))
+    worker = parse(supervisor.told("10.0.0.1:7402", 2), environment)
+    assert (worker.worker_count, worker.node_name, worker.listen) == (1, "w-2", "10.0.0.1:7404")

@@ -1,0 +1,65 @@
+"""The services' options, and the environment that can say them."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+import control_service.settings
+import metering_service.settings
+from tallygate._server.errors import ConfigurationError
+
+Parse = Callable[[Sequence[str], Mapping[str, str]], Any]
+COMMON = [
+    ("--data-dir", "TALLYGATE_DATA_DIR", "elsewhere"),
+    ("--log-format", "TALLYGATE_LOG_FORMAT", "text"),
+    ("--insecure", "TALLYGATE_INSECURE", "1"),
+]
+CONTROL = [
+    ("--listen", "TALLYGATE_CONTROL_LISTEN", "127.0.0.1:1"),
+    ("--database-url", "TALLYGATE_CONTROL_DATABASE_URL", "sqlite:///c"),
+]
+METERING = [
+    ("--listen", "TALLYGATE_METERING_LISTEN", "127.0.0.1:1"),
+    ("--control", "TALLYGATE_CONTROL_ADDRESS", "127.0.0.1:1,127.0.0.1:2"),
+    ("--node-name", "TALLYGATE_NODE_NAME", "n"),
+    ("--database-url", "TALLYGATE_METERING_DATABASE_URL", "sqlite:///m"),
+    ("--workers", "TALLYGATE_METERING_WORKERS", "2"),
+]
+BOTH = pytest.mark.parametrize(
+    ("parse", "options"),
+    [(control_service.settings.parse, COMMON + CONTROL), (metering_service.settings.parse, COMMON + METERING)],
+    ids=["control", "metering"],
+)
+
+
+@BOTH
+def test_every_option_can_be_said_by_the_environment(parse: Parse, options: list[tuple[str, str, str]]) -> None:
+    """It is the same, and is not what holds when nothing is said."""
+    for option, variable, value in options:
+        said = parse([option] if option == "--insecure" else [option, value], {})
+        assert parse([], {variable: value}) == said
+        assert said != parse([], {})
+
+
+@BOTH
+def test_help_has_a_meaning_and_a_variable_for_every_option(
+    parse: Parse, options: list[tuple[str, str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And none of what the environment says just now, which may be a password."""
+    with pytest.raises(SystemExit):
+        parse(["--help"], dict.fromkeys((variable for _, variable, _ in options[3:]), "secret"))
+    text = capsys.readouterr().out
+    shown = re.findall(r"^  (--[a-z-]+)[^\[]*?\s{2,}\w[^\[]*\[(\w+)", text, re.MULTILINE)
+    assert sorted(shown) == sorted((option, variable) for option, variable, _ in options)
+    assert "secret" not in text
+
+
+@BOTH
+@pytest.mark.parametrize(("value", "insecure"), [("1", True), ("0", False), ("", False)])
+def test_a_switch_is_1_or_0(parse: Parse, options: object, value: str, insecure: bool) -> None:
+    """Anything else might mean either."""
+    assert parse([], {"TALLYGATE_INSECURE": value}).insecure is insecure
+    with pytest.raises(ConfigurationError, match=r'^TALLYGATE_INSECURE is "false": use 1 or 0\.$'):
+        parse([], {"TALLYGATE_INSECURE": "false"})
