@@ -202,7 +202,7 @@ class Recovery:
         if request.is_open:
             request.state = SettlementState.TIMED_OUT
         settled = request.record(lost.node, lost.epoch)
-        self._node.books.settle_left(settled, before, list(_consume(settled, units, leases)))
+        self._node.books.settle_left(settled, before, list(_consume(settled, self._node.epoch, units, leases)))
         name = RequestName(settled.service, settled.request_id)
         self._unwritten.add(name)
         self._node.books.when_committed(partial(self._unwritten.discard, name))
@@ -213,22 +213,27 @@ class Recovery:
         return self._is_over or share in self._closed or epoch < self._keeper.closed_below_epoch
 
 
-def _consume(booked: RequestRecord, units: Iterable[int], leases: dict[str, LeaseRecord]) -> Iterator[LeaseRecord]:
+def _consume(
+    booked: RequestRecord, epoch: int, units: Iterable[int], leases: dict[str, LeaseRecord]
+) -> Iterator[LeaseRecord]:
     """The leases that paid so many units of each budget, with these added, in place."""
     kinds = (BudgetKind.RESERVATION_INPUT, BudgetKind.RESERVATION_OUTPUT, BudgetKind.TRIAL, BudgetKind.MONEY)
     for kind, paid_units in zip(kinds, units, strict=True):
         if paid_units:
-            lease = _lease_for(booked, kind, leases)
+            lease = _lease_for(booked, epoch, kind, leases)
             lease = replace(lease, consumed_units=lease.consumed_units + paid_units)
             leases[lease.lease_id] = lease
             yield lease
 
 
-def _lease_for(booked: RequestRecord, kind: BudgetKind, leases: dict[str, LeaseRecord]) -> LeaseRecord:
-    """The lease that paid; where none is known that is open, one in its stead, named after the booking."""
+def _lease_for(booked: RequestRecord, epoch: int, kind: BudgetKind, leases: dict[str, LeaseRecord]) -> LeaseRecord:
+    """The lease that paid; where none is known that is open, one in its stead, named after the booking.
+
+    That one is of the epoch which books: control may have been told already that there is nothing more of the lost one.
+    """
     for lease in leases.values():
         if lease.budget_kind is kind:
             return lease
     whose = json.dumps([booked.service_uid, booked.request_id, booked.part, booked.receipt.revision])
     lease_id = f"recovered.{sha256(whose.encode()).hexdigest()[:32]}.{kind.value}"
-    return LeaseRecord(lease_id, booked.node, booked.epoch, booked.service, booked.service_uid, kind, 0, closed=False)
+    return LeaseRecord(lease_id, booked.node, epoch, booked.service, booked.service_uid, kind, 0, closed=False)

@@ -136,7 +136,11 @@ def test_what_comes_to_light_after_its_services_leases_were_closed_is_late() -> 
 
 
 def test_parts_that_are_booked_late_in_two_commits_have_a_lease_each() -> None:
-    """Both on behalf of one lost part, and both at their first revision."""
+    """Both on behalf of one lost part, and both at their first revision.
+
+    The leases are of the epochs that booked. Control may have been told that of the lost one all is settled; after a
+    recovery it would hear of no lease of it any more.
+    """
     fleet = Fleet("a", "b")
     config = fleet.control.put(running(postpaid_pays=True, debt_allowed=True, price=NANO_EACH))
     fleet.control.top_up(BALANCE)
@@ -174,5 +178,6 @@ def test_parts_that_are_booked_late_in_two_commits_have_a_lease_each() -> None:
         fleet.run(seconds=40)
     cost_nanos = sum(record.receipt.cost_nanos for record in records.values())
     consumed = [lease for lease in fleet.database.leases.values() if lease.service_uid == config.uid]
+    assert {lease.epoch for lease in consumed if lease.lease_id.startswith("recovered.")} == {2, 3}
     # Ten nanos of each were put on record above, without a lease.
     assert sum(lease.consumed_units for lease in consumed) == cost_nanos - 2 * 10
