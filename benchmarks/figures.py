@@ -42,11 +42,11 @@ class Figure:
 
     @property
     def reached(self) -> bool | None:
-        """Whether the least that was asked for is reached; None where nothing was."""
+        """Whether it counts and the least that was asked for is reached; None where nothing was."""
         if self.at_least is None:
             return None
         measured = self.value if self.ratio is None else self.ratio
-        return measured <= self.at_least if self.lower_is_better else measured >= self.at_least
+        return self.counts and (measured <= self.at_least if self.lower_is_better else measured >= self.at_least)
 
     def invalid(self, why: str) -> None:
         """It does not count."""

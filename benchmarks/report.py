@@ -99,7 +99,7 @@ def _goal(figure: Figure) -> str:
         return ""
     sign = "<" if figure.lower_is_better else ">"
     aim = "" if figure.aim is None else f", {amount(figure.aim)}"
-    colour = "green" if figure.reached and figure.counts else "red"
+    colour = "green" if figure.reached else "red"
     return f"[{colour}]{sign} {amount(figure.at_least)}{aim}[/]"
 
 

@@ -44,8 +44,7 @@ async def run(bench: Bench) -> None:
 async def _more_services(bench: Bench, variant: Variant, before: dict[str, list[Result]]) -> dict[str, list[Result]]:
     results = await bench.compare("growth", [replace(variant, ceiling="")], keep=False)
     if results.get(variant.name) and before.get(variant.ceiling):
-        rates = [result.rate for result in before[variant.ceiling]]
-        bench.figure("growth", variant, results[variant.name], rates)
+        bench.figure("growth", variant, results[variant.name], before[variant.ceiling])
     return results
 
 

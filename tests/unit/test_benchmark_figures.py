@@ -1,0 +1,83 @@
+"""What the benchmark says of figures: what went wrong on either side is said, and does not count."""
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from rich.progress import Progress
+
+from benchmarks.bench import Bench, Plan, Variant
+from benchmarks.cases import leases
+from benchmarks.figures import Figure
+from benchmarks.job import Result
+from benchmarks.targets import Database, Postgres, Target
+
+NOWHERE = Target([], [], [])
+FAILED = Result(failure="it hung")
+
+
+class Played(Bench):
+    """A run that measures nothing: each variant gets the results that are given for it, by its name."""
+
+    def __init__(self, **results: Sequence[Result]) -> None:
+        plan = Plan(rounds=1, seconds=1.0, quick=True, only=re.compile(""))
+        super().__init__(plan, Path(), Postgres(AsyncExitStack()), Progress(disable=True))
+        self._results = {name: iter(each) for name, each in results.items()}
+
+    @asynccontextmanager
+    async def real(self, database: Database, options: Sequence[str] = (), services: int = 1) -> AsyncIterator[Target]:
+        yield NOWHERE
+
+    async def attempt(self, variant: Variant) -> Result:
+        return next(self._results[variant.name])
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "said"),
+    [
+        (FAILED, "the ceiling failed: it hung"),
+        (Result(rate=9, denials={"SUSPENDED": 3}), "the ceiling does not count: 3 reports were denied"),
+        (Result(rate=9, durable_lag_s=2.0), "the ceiling does not count: records 2.0 s behind at the end"),
+    ],
+)
+async def test_nothing_counts_beside_a_ceiling_that_does_not(ceiling: Result, said: str) -> None:
+    """A ratio to nothing is no ratio, and where less is better it would even be the best."""
+    bench = Played(top=[ceiling], own=[Result(rate=4, latency_ms={"p99": 1.0})])
+    variants = Variant("top", NOWHERE, {}), Variant("own", NOWHERE, {}, "top", at_least=0.1)
+    results = await bench.compare("case", variants)
+    bench.latencies("case", "own", results["own"], results["top"], point="p99", goal=(3.0, None))
+
+    top, *figures = bench.figures
+    assert not top.counts
+    assert [(figure.counts, figure.reached, figure.notes) for figure in figures] == [(False, False, [said])] * 2
+
+
+async def _waiting(full: Result, half: Result) -> Figure | None:
+    name = "authorisations answered out of turn, half load"
+    bench = Played(**{"full rate": [full], name: [half]})
+    await leases._waiting(bench)
+    assert bool(bench.remarks) == (not bench.figures)
+    return bench.figures[-1] if bench.figures else None
+
+
+async def test_that_nobody_waited_is_said_of_what_was_measured_only() -> None:
+    """None of none is not a small share."""
+    figure = await _waiting(Result(rate=10), FAILED)
+    assert figure is not None
+    assert (figure.counts, figure.reached) == (False, False)
+    assert "failed: it hung" in figure.notes
+
+    assert await _waiting(FAILED, FAILED) is None
+
+
+async def test_a_load_that_was_less_than_it_should_have_been_does_not_count() -> None:
+    """Who is asked less than was planned lets nobody wait."""
+    figure = await _waiting(Result(rate=10), Result(rate=4, authorisations=1_000))
+    assert figure is not None
+    assert (figure.reached, figure.notes) == (False, ["does not count: 80% of the schedule was kept"])
+
+    figure = await _waiting(Result(rate=10), Result(rate=5, authorisations=1_000))
+    assert figure is not None
+    assert (figure.reached, figure.notes) == (True, [])
