@@ -9,7 +9,7 @@ import pytest
 from rich.progress import Progress
 
 from benchmarks.bench import Bench, Plan, Variant
-from benchmarks.cases import leases
+from benchmarks.cases import leases, scale
 from benchmarks.figures import Figure
 from benchmarks.job import Result
 from benchmarks.targets import Database, Postgres, Target
@@ -81,3 +81,19 @@ async def test_a_load_that_was_less_than_it_should_have_been_does_not_count() ->
     figure = await _waiting(Result(rate=10), Result(rate=5, authorisations=1_000))
     assert figure is not None
     assert (figure.reached, figure.notes) == (True, [])
+
+
+@pytest.mark.parametrize(
+    ("trivial", "counts", "said"),
+    [(1.8, True, []), (1.02, False, ["gained only 1.02 times"]), (0.0, False, ["it hung", "gained only 0.00 times"])],
+)
+def test_a_second_worker_without_a_processor_is_no_measurement(trivial: float, counts: bool, said: list[str]) -> None:
+    """Where a second trivial process gains nothing either, what is left is noise."""
+    rates = {scale.ONE: 100.0, scale.TWO: 170.0, scale.TRIVIAL_ONE: 100.0, scale.TRIVIAL_TWO: trivial * 100}
+    results = {name: [Result(rate=rate) if rate else FAILED] for name, rate in rates.items()}
+    figure = scale._gain(results)
+
+    assert figure.samples == [1.7]
+    assert figure.reached is figure.counts is counts
+    assert len(figure.notes) == len(said)
+    assert all(words in note for words, note in zip(said, figure.notes, strict=True))
