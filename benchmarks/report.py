@@ -14,10 +14,10 @@ from rich.markup import escape, render
 from rich.table import Table
 
 from benchmarks.bench import Bench
+from benchmarks.cases.ceiling import TIMES_UNARY_MIN
 from benchmarks.figures import Figure
 from metering_service import IS_COMPILED
 
-RATIO_MIN = 150.0
 HEAD = ("what", "median", "", "spread", "ceiling", "ratio", "goal", "counts")
 RIGHT = {1, 3, 4, 5}
 TEN = 10
@@ -109,8 +109,8 @@ def problems(bench: Bench) -> list[str]:
         bench.failed
         + bench.unreconciled
         + [
-            f"The ceiling is only {figure.ratio:.0f} times trivial unary, less than {RATIO_MIN:.0f}."
+            f"The ceiling is only {figure.ratio:.0f} times trivial unary, less than {TIMES_UNARY_MIN:.0f}."
             for figure in bench.figures
-            if figure.case == "ceiling" and figure.ratio is not None and figure.ratio < RATIO_MIN
+            if figure.case == "ceiling" and figure.ratio is not None and figure.ratio < TIMES_UNARY_MIN
         ]
     )

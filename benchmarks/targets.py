@@ -17,6 +17,8 @@ from tests.postgres import fresh_database
 
 Database = Literal["sqlite", "postgresql"]
 DATABASES: tuple[Database, ...] = ("sqlite", "postgresql")
+LABELS = {"ceiling": "trivial", "sqlite": "SQLite", "postgresql": "PostgreSQL"}
+"""How figures name the servers."""
 ANY_PORT = "127.0.0.1:0"
 
 

@@ -6,9 +6,8 @@ from contextlib import AsyncExitStack
 
 from benchmarks.bench import Bench, Variant
 from benchmarks.job import Result
-from benchmarks.targets import DATABASES, Database, Target, database_url
+from benchmarks.targets import DATABASES, LABELS, Database, Target, database_url
 
-LABELS: dict[Database, str] = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 TIMEOUT_S = 180
 
 

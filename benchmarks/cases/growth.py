@@ -35,9 +35,9 @@ async def run(bench: Bench) -> None:
         results = await bench.compare("growth", variants)
         await _long(bench, one, REPORTS // scale)
     for count in (many, most):
-        variant = f"{count:,} services, {most:,} open requests"
+        name = f"{count:,} services, {most:,} open requests"
         async with bench.real("sqlite", services=count) as target:
-            results |= await _more_services(bench, _variant(variant, target, full, requests=most), results)
+            results |= await _more_services(bench, _variant(name, target, full, requests=most), results)
     _memory(bench, results, full, f"{most:,} services, {most:,} open requests", most)
 
 

@@ -2,7 +2,7 @@
 
 from benchmarks.bench import Bench, Variant, judge, judge_schedule
 from benchmarks.figures import Figure
-from benchmarks.targets import control_alone
+from benchmarks.targets import LABELS, control_alone
 
 NODES = (1, 10, 100)
 WAITED_AT_MOST = 0.001
@@ -13,7 +13,7 @@ async def run(bench: Bench) -> None:
     async with control_alone(bench.directory, "sqlite", bench.postgres) as target:
         variants = [
             Variant(
-                f"{nodes} node{'s' if nodes > 1 else ''}, one budget, SQLite",
+                f"{nodes} node{'s' if nodes > 1 else ''}, one budget, {LABELS['sqlite']}",
                 target,
                 {"kind": "leases", "streams": nodes},
                 unit="exchanges/s",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from benchmarks.bench import Bench, Variant, in_turn
-from benchmarks.targets import DATABASES
+from benchmarks.targets import DATABASES, LABELS
 
 SIZES = (1, 16, 64, 256, 1_024)
 MIXES = {
@@ -13,7 +13,6 @@ MIXES = {
     "finishes": "finishes",
 }
 GOALS = {("progress", 256): (0.45, 0.8), ("life", 256): (0.3, 0.6)}
-SERVERS = {"ceiling": "trivial", "sqlite": "SQLite", "postgresql": "PostgreSQL"}
 
 
 async def run(bench: Bench) -> None:
@@ -35,11 +34,11 @@ async def _run(bench: Bench, shapes: Sequence[tuple[str, int]]) -> None:
             job = {"mix": mix, "message_size": size, "requests": requests}
             name = f"{MIXES[mix]} {size:,}, "
             goal = GOALS.get((mix, size), (None, None))
-            variants.append(Variant(name + SERVERS["ceiling"], targets["ceiling"], job))
+            variants.append(Variant(name + LABELS["ceiling"], targets["ceiling"], job))
             for server in DATABASES:
                 if server in targets:
                     at_least, aim = goal if server == "sqlite" else (None, None)
                     variants.append(
-                        Variant(name + SERVERS[server], targets[server], job, name + SERVERS["ceiling"], at_least, aim)
+                        Variant(name + LABELS[server], targets[server], job, name + LABELS["ceiling"], at_least, aim)
                     )
         await bench.compare("stream", variants)

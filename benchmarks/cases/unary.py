@@ -6,9 +6,9 @@ from contextlib import AsyncExitStack
 from benchmarks import h2load
 from benchmarks.bench import Bench, Variant, in_turn
 from benchmarks.figures import Figure
-from benchmarks.targets import Target
+from benchmarks.targets import LABELS, Target
 
-TRIVIAL, REAL = "unary, trivial", "unary, SQLite"
+TRIVIAL, REAL = (f"unary, {LABELS[server]}" for server in ("ceiling", "sqlite"))
 
 
 async def run(bench: Bench) -> None:
