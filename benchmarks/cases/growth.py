@@ -26,6 +26,7 @@ async def run(bench: Bench) -> None:
     async with bench.real("sqlite", services=few) as one:
         variants = [
             _variant(full, one, "100 open requests", requests=most),
+            _variant(f"{full}, any order", one, "100 open requests", requests=most, mix="any order"),
             _variant("100 open requests", one, "", requests=100),
             *(
                 _variant(f"{streams} stream{'s' if streams > 1 else ''}", one, "16 streams", streams=streams)

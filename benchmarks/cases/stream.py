@@ -9,6 +9,7 @@ from benchmarks.targets import DATABASES, LABELS
 SIZES = (1, 16, 64, 256, 1_024)
 MIXES = {
     "progress": "progress",
+    "any order": "progress, any order",
     "life": "authorise+8+finish",
     "finishes": "finishes",
 }
@@ -21,7 +22,7 @@ async def run(bench: Bench) -> None:
     Finishes of requests that nobody asked for come last, on servers of their own: where they are more than a node can
     take, what waits would be in the way of the other figures.
     """
-    await _run(bench, [("progress", size) for size in SIZES] + [("life", 256)])
+    await _run(bench, [("progress", size) for size in SIZES] + [("any order", 256), ("life", 256)])
     await _run(bench, [("finishes", 256)])
 
 

@@ -60,6 +60,23 @@ def test_a_life_is_reported_in_order() -> None:
     assert mix.said.requests == len(phases)
 
 
+def test_in_any_order_each_request_reports_once_a_round() -> None:
+    """Each round has another order, the same in each run; counts rise by one as they do in turn."""
+
+    def rounds(count: int) -> list[list[tuple[str, int]]]:
+        cutter = Cutter(MIXES["any order"]("run", SERVICES, 100, 0.25).running())
+        cuts = [cutter.cut(100) for _ in range(count)]
+        said = [pb.MeterRequest.FromString(message(1, cut.reports)).reports for cut in cuts if cut]
+        return [[(each.request_id, each.usage.output_tokens) for each in reports] for reports in said]
+
+    said = rounds(5)
+    assert rounds(5) == said
+    for number, reports in enumerate(said, start=1):
+        assert {output for _, output in reports} == {128 + number}
+        assert len({request_id for request_id, _ in reports}) == 100
+    assert len({tuple(request_id for request_id, _ in reports) for reports in said}) == 5
+
+
 def test_streams_are_out_of_step() -> None:
     """Once requests of all phases run, the same number of them is authorised at any time."""
     cutters = [Cutter(MIXES["life"]("run", SERVICES, 100, number / 8).running()) for number in range(8)]
