@@ -115,7 +115,7 @@ async def test_a_short_run_says_what_it_measured(tmp_path: Path) -> None:
     out, errors = await process.communicate()
     found = json.loads(out)
     assert json.loads((tmp_path / "benchmark.json").read_text()) == found, errors.decode()
-    assert {"machine", "rounds", "seconds", "valid", "problems", "figures"} <= found.keys()
+    assert {"time", "commit", "machine", "rounds", "seconds", "valid", "problems", "figures"} <= found.keys()
     assert found["reconciled"], found["problems"]
     # On a machine that is busy otherwise the ceiling may be anywhere; nothing else may be wrong.
     assert all("The ceiling is only" in problem for problem in found["problems"])

@@ -1,5 +1,6 @@
 """What the benchmark says of figures: what went wrong on either side is said, and does not count."""
 
+import json
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -8,10 +9,12 @@ from pathlib import Path
 import pytest
 from rich.progress import Progress
 
+from benchmarks import report
 from benchmarks.bench import Bench, Plan, Variant
 from benchmarks.cases import leases, scale
 from benchmarks.figures import Figure
 from benchmarks.job import Result
+from benchmarks.markdown import as_markdown
 from benchmarks.targets import Database, Postgres, Target
 
 NOWHERE = Target([], [], [])
@@ -97,3 +100,29 @@ def test_a_second_worker_without_a_processor_is_no_measurement(trivial: float, c
     assert figure.reached is figure.counts is counts
     assert len(figure.notes) == len(said)
     assert all(words in note for words, note in zip(said, figure.notes, strict=True))
+
+
+async def test_a_run_is_read_again_as_markdown() -> None:
+    """Its file has all that the table says: of what it is, figures, and what is said against them."""
+    bench = Played(top=[Result(rate=2_000)], own=[Result(rate=1_000)], late=[FAILED])
+    top, own = Variant("top", NOWHERE, {}), Variant("own", NOWHERE, {}, "top", at_least=0.5, aim=0.75)
+    await bench.compare("case", [top, own])
+    late = await bench.compare("other", [Variant("late", NOWHERE, {})], keep=False)
+    bench.latencies("other", "late", late["late"], [], point="p99", goal=(3.0, 1.5))
+    run = {**report.as_json(bench, ["The books disagree."]), "time": "2026-01-02T03:04:05Z", "commit": "abc1234"}
+
+    about, _, *table = as_markdown(json.loads(json.dumps(run))).splitlines()
+    assert about.startswith("2026-01-02, commit abc1234; rounds: 1, of 1 s; ")
+    assert about.endswith("**This run is invalid.**")
+    assert table == [
+        "| what | median |  | spread | ceiling | ratio | goal | counts |",
+        "| --- | --: | --- | --: | --: | --: | --- | --- |",
+        "| **case** |  |  |  |  |  |  |  |",
+        "| top | 2,000 | reports/s | 0% |  |  |  | yes |",
+        "| own | 1,000 | reports/s | 0% | 2,000 | 0.50 | > 0.5, 0.75 | yes |",
+        "| **other** |  |  |  |  |  |  |  |",
+        "| late, p99 | 0 | ms | 0% |  |  | **< 3, 1.5** | no |",
+        "",
+        "- The books disagree.",
+        "- other, late, p99: failed: it hung",
+    ]
