@@ -92,14 +92,18 @@ def test_ratios_are_of_the_same_round() -> None:
 
 
 def test_what_h2load_says_is_understood() -> None:
-    """A rate, unless a call failed."""
+    """A rate, unless a call failed, also where only gRPC knows of it, or was denied: those answers are shorter."""
     said = (
         "finished in 2.00s, 2951.50 req/s, 210.33KB/s\n"
         "requests: 5903 total, 5967 started, 5903 done, {} succeeded, {} failed, 0 errored, 0 timeout\n"
+        "traffic: 1.24MB (1301248) total, 17.40KB (17816) headers (space savings 96.27%), 1.10MB ({}) data\n"
     )
-    assert rate_in(said.format(5903, 0)) == 2951.5
+    assert rate_in(said.format(5903, 0, 5903 * 194), 195) == 2951.5
     with pytest.raises(RuntimeError, match="h2load failed"):
-        rate_in(said.format(5902, 1))
+        rate_in(said.format(5902, 1, 5902 * 194), 195)
+    for answer_bytes in (0, 109):
+        with pytest.raises(RuntimeError, match="not allowed each time"):
+            rate_in(said.format(5903, 0, 5903 * answer_bytes), 195)
 
 
 @pytest.mark.timeout(180)  # half a minute on a machine with nothing else to do
