@@ -70,9 +70,11 @@ class Bench:
             yield target
 
     @asynccontextmanager
-    async def real(self, database: Database, options: Sequence[str] = (), services: int = 1) -> AsyncIterator[Target]:
+    async def real(
+        self, database: Database, options: Sequence[str] = (), services: int = 1, *, suspended: bool = False
+    ) -> AsyncIterator[Target]:
         """Both services; when they are left, what they recorded is compared with what they were told."""
-        async with real(self.directory, database, self.postgres, options, services) as target:
+        async with real(self.directory, database, self.postgres, options, services, suspended=suspended) as target:
             yield target
             await self._reconcile(database, target)
 

@@ -112,9 +112,18 @@ async def control_alone(directory: Path, database: Database, postgres: Postgres)
 
 @asynccontextmanager
 async def real(
-    directory: Path, database: Database, postgres: Postgres, options: Sequence[str] = (), services: int = 1
+    directory: Path,
+    database: Database,
+    postgres: Postgres,
+    options: Sequence[str] = (),
+    services: int = 1,
+    *,
+    suspended: bool = False,
 ) -> AsyncIterator[Target]:
-    """Both services as they are installed, with an account that can pay. `options`: of the metering service."""
+    """Both services as they are installed, with an account that can pay. `options`: of the metering service.
+
+    `suspended`: all of its services, where they are many.
+    """
     async with AsyncExitStack() as stack:
         control_url = await database_url(stack, directory, database, postgres, "control")
         metering_url = await database_url(stack, directory, database, postgres, "metering")
@@ -122,7 +131,7 @@ async def real(
         control = await _serve(stack, directory, "control", ("--database-url", control_url))
         await set_up(control.address)
         if services > 1:
-            await make_pattern(control.address)
+            await make_pattern(control.address, suspended=suspended)
             await control.stop()
             names = await multiply(control_url, services)
             control = await _serve(stack, directory, "control", ("--database-url", control_url))

@@ -219,6 +219,28 @@ class Finishes:
         yield self._first.of(_FINISHED)
 
 
+class Refused:
+    """Requests that are all denied: each is asked for, and that was all."""
+
+    not_durable_first = not_durable_max = unanswered_max = 10**9
+
+    def __init__(self, stream: str, services: Sequence[str], requests: int, _turn: float) -> None:
+        self.said = Said()
+        self._group = Group([f"{stream}-{number:07d}" for number in range(requests)], services)
+
+    def opening(self) -> list[Segment]:
+        """Asks for them all."""
+        return [self._group.naming(_ASKED)]
+
+    def running(self) -> Iterator[Segment]:
+        """Nothing."""
+        return iter(())
+
+    def closing(self) -> Iterator[Segment]:
+        """Nothing."""
+        return iter(())
+
+
 class Asked:
     """Requests that are only asked for, one group after the other; what is finished in the end."""
 
@@ -249,10 +271,11 @@ class Asked:
             yield group.naming(_FINISHED)
 
 
-MIXES: dict[str, type[Progress | Life | Finishes]] = {
+MIXES: dict[str, type[Progress | Life | Finishes | Refused]] = {
     "progress": Progress,
     "any order": AnyOrder,
     "life": Life,
     "even life": EvenLife,
     "finishes": Finishes,
+    "refused": Refused,
 }

@@ -11,7 +11,7 @@ from rich.progress import Progress
 
 from benchmarks import report
 from benchmarks.bench import Bench, Plan, Variant
-from benchmarks.cases import leases, scale
+from benchmarks.cases import growth, leases, scale
 from benchmarks.figures import Figure
 from benchmarks.job import Result
 from benchmarks.markdown import as_markdown
@@ -30,7 +30,9 @@ class Played(Bench):
         self._results = {name: iter(each) for name, each in results.items()}
 
     @asynccontextmanager
-    async def real(self, database: Database, options: Sequence[str] = (), services: int = 1) -> AsyncIterator[Target]:
+    async def real(
+        self, database: Database, options: Sequence[str] = (), services: int = 1, *, suspended: bool = False
+    ) -> AsyncIterator[Target]:
         yield NOWHERE
 
     async def attempt(self, variant: Variant) -> Result:
@@ -125,4 +127,22 @@ async def test_a_run_is_read_again_as_markdown() -> None:
         "",
         "- The books disagree.",
         "- other, late, p99: failed: it hung",
+    ]
+
+
+async def test_memory_of_services_is_named_for_what_they_have() -> None:
+    """The goal is of a service that is merely known; what a lease takes, and what failed, is not held to it."""
+    one, many = (Result(server_rss_before_bytes=1_024, server_rss_open_bytes=size * 1_024) for size in (201, 501))
+    known = Result(server_rss_before_bytes=1_024, server_rss_open_bytes=51 * 1_024)
+    name = "memory per known service without a lease"
+    bench = Played(**{name: [known, FAILED]})
+    growth._memory(bench, {"one": [one], "many": [many]}, "one", "many", 100)
+    await growth._known(bench, 100)
+    await growth._known(bench, 100)
+
+    assert [(figure.name, figure.value, figure.at_least, figure.counts) for figure in bench.figures] == [
+        ("memory per open request", 2.0, 1.5, True),
+        ("memory per service with a lease, beside its open request", 3.0, None, True),
+        (name, 0.5, 1.0, True),
+        (name, 0.0, 1.0, False),
     ]
