@@ -72,7 +72,7 @@ def _show(bench: Bench) -> None:
     if not console.is_terminal:
         console.width = WIDTH
     console.print(report.as_table(bench))
-    for note in report.notes(bench):
+    for note in report.notes(bench.remarks, bench.figures):
         console.print(note, markup=False, highlight=False)
 
 

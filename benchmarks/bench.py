@@ -3,7 +3,7 @@
 import re
 import secrets
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,8 @@ from benchmarks.targets import Database, Postgres, Target, real, trivial
 
 DURABLE_LAG_MAX_S = 1.0
 WORTH_A_WORD = 0.01
+KEPT = 0.9
+"""Of a schedule, at the least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +70,11 @@ class Bench:
             yield target
 
     @asynccontextmanager
-    async def real(self, database: Database, options: Sequence[str] = (), services: int = 1) -> AsyncIterator[Target]:
+    async def real(
+        self, database: Database, options: Sequence[str] = (), services: int = 1, *, suspended: bool = False
+    ) -> AsyncIterator[Target]:
         """Both services; when they are left, what they recorded is compared with what they were told."""
-        async with real(self.directory, database, self.postgres, options, services) as target:
+        async with real(self.directory, database, self.postgres, options, services, suspended=suspended) as target:
             yield target
             await self._reconcile(database, target)
 
@@ -118,16 +122,15 @@ class Bench:
                 self.progress.advance(task)
         self.progress.update(task, description=case)
         for variant in chosen if keep else ():
-            ceiling = [result.rate for result in results[variant.ceiling]] if variant.ceiling else []
-            self.figure(case, variant, results[variant.name], ceiling)
+            self.figure(case, variant, results[variant.name], results[variant.ceiling] if variant.ceiling else [])
         return results
 
-    def figure(self, case: str, variant: Variant, results: list[Result], ceiling: list[float]) -> Figure:
+    def figure(self, case: str, variant: Variant, results: list[Result], ceiling: Sequence[Result]) -> Figure:
         """A rate, with all that is to be said against it."""
-        rates = [result.rate for result in results]
-        figure = Figure(case, variant.name, variant.unit, rates, ceiling, variant.at_least, variant.aim)
+        rates, tops = ([result.rate for result in each] for each in (results, ceiling))
+        figure = Figure(case, variant.name, variant.unit, rates, tops, variant.at_least, variant.aim)
         figure.details = results
-        judge(figure, results)
+        judge(figure, results, ceiling)
         self.figures.append(figure)
         return figure
 
@@ -146,7 +149,7 @@ class Bench:
         tops = [result.latency_ms.get(point, 0.0) for result in ceiling]
         figure = Figure(case, f"{name}, {point}", "ms", samples, tops, *goal, lower_is_better=True)
         figure.details = results
-        judge(figure, results)
+        judge(figure, results, ceiling)
         self.figures.append(figure)
         return figure
 
@@ -163,21 +166,36 @@ class Bench:
             )
 
 
-def judge(figure: Figure, results: list[Result]) -> None:
-    """Say what is to be said against a figure, and whether it counts."""
-    lag_s = max(result.durable_lag_s for result in results)
-    if lag_s >= DURABLE_LAG_MAX_S:
-        figure.invalid(f"does not count: records {lag_s:.1f} s behind at the end")
-    denied = sum(sum(result.denials.values()) for result in results)
-    if denied:
-        figure.invalid(f"does not count: {denied:,} reports were denied")
-    for failure in sorted({result.failure for result in results if result.failure}):
-        figure.invalid(f"failed: {failure}")
+def judge(figure: Figure, results: Sequence[Result], ceiling: Sequence[Result] = ()) -> None:
+    """Say what is to be said against a figure, and whether it counts: nothing does beside a ceiling that does not."""
+    for why in _against(results):
+        figure.invalid(why)
+    for why in _against(ceiling):
+        figure.invalid(f"the ceiling {why}")
     if any(result.generator_was_bottleneck for result in results):
         figure.notes.append("the load generator was the bottleneck")
     held_back = max(result.held_back for result in results)
     if held_back > WORTH_A_WORD:
         figure.notes.append(f"waited {held_back:.0%} of the time for records")
+
+
+def judge_schedule(figure: Figure, results: Sequence[Result], rate: float) -> None:
+    """Say whether a load on schedule was the load that it should have been."""
+    kept = min(result.rate for result in results) / rate
+    if kept < KEPT:
+        figure.invalid(f"does not count: {kept:.0%} of the schedule was kept")
+
+
+def _against(results: Sequence[Result]) -> Iterator[str]:
+    """Why these results are not what they should be."""
+    lag_s = max((result.durable_lag_s for result in results), default=0.0)
+    if lag_s >= DURABLE_LAG_MAX_S:
+        yield f"does not count: records {lag_s:.1f} s behind at the end"
+    denied = sum(sum(result.denials.values()) for result in results)
+    if denied:
+        yield f"does not count: {denied:,} reports were denied"
+    for failure in sorted({result.failure for result in results if result.failure}):
+        yield f"failed: {failure}"
 
 
 async def in_turn(stack: AsyncExitStack, bench: Bench, databases: Sequence[Database]) -> dict[str, Target]:

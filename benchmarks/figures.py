@@ -1,8 +1,9 @@
 """Figures: medians over interleaved rounds with their spread, next to a ceiling from the same rounds."""
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from statistics import median
-from typing import Any
+from typing import Any, Self
 
 from benchmarks.job import Result
 
@@ -42,16 +43,22 @@ class Figure:
 
     @property
     def reached(self) -> bool | None:
-        """Whether the least that was asked for is reached; None where nothing was."""
+        """Whether it counts and the least that was asked for is reached; None where nothing was."""
         if self.at_least is None:
             return None
         measured = self.value if self.ratio is None else self.ratio
-        return measured <= self.at_least if self.lower_is_better else measured >= self.at_least
+        return self.counts and (measured <= self.at_least if self.lower_is_better else measured >= self.at_least)
 
     def invalid(self, why: str) -> None:
         """It does not count."""
         self.counts = False
         self.notes.append(why)
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Self:
+        """What `as_json` made. What follows from the rest is left out of it."""
+        details = [Result(**each) for each in told["details"]]
+        return cls(**{each.name: told[each.name] for each in fields(cls) if each.name != "details"}, details=details)
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
@@ -68,6 +75,7 @@ class Figure:
             "aim": self.aim,
             "reached": self.reached,
             "counts": self.counts,
+            "lower_is_better": self.lower_is_better,
             "notes": self.notes,
             "details": [asdict(result) for result in self.details],
         }

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Literal, Self
 
-Kind = Literal["stream", "unary", "settle", "pace", "leases", "client"]
+Kind = Literal["stream", "unary", "settle", "pace", "leases", "client", "known"]
 
 
 @dataclass(frozen=True, slots=True)

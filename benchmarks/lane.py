@@ -88,18 +88,18 @@ class Lane:
         self._durable_s = []
         return self._durable_s
 
-    async def open(self) -> None:
+    async def open(self, denial: str = "") -> None:
         """Say each step of the mix's opening again until all is allowed: a server may need a moment to get leases.
 
-        Raises RuntimeError if it is not.
+        `denial`: until all of it is denied, for this reason. Raises RuntimeError if it is not.
         """
         deadline_s = time.perf_counter() + OPENING_S
         for step in self.mix.opening():
-            await self._say_until_allowed(step, deadline_s)
+            await self._say_until(step, Counter({denial: len(step.heads)} if denial else ()), deadline_s)
         self.named = self.authorisations = self.late = 0
         self.opened_at = self.answered
 
-    async def _say_until_allowed(self, step: Segment, deadline_s: float) -> None:
+    async def _say_until(self, step: Segment, denials: Counter[str], deadline_s: float) -> None:
         while True:
             self.denials.clear()
             self._cutter = Cutter(iter([step]))
@@ -108,10 +108,10 @@ class Lane:
             else:
                 await self._say_all()
             await self._until_durable()
-            if not self.denials:
+            if self.denials == denials:
                 return
             if time.perf_counter() > deadline_s:
-                raise RuntimeError(f"never allowed: {dict(self.denials)}")
+                raise RuntimeError(f"the opening was never answered as it should be: {dict(self.denials)} were denied")
             await asyncio.sleep(0.25)
 
     async def _say_gently(self, deadline_s: float) -> None:

@@ -7,6 +7,7 @@ import uvloop
 
 from benchmarks.client_load import run_client
 from benchmarks.job import Job, Kind, Result
+from benchmarks.known_load import run_known
 from benchmarks.lease_load import run_leases
 from benchmarks.pace_load import run_pace
 from benchmarks.settle_load import run_settle
@@ -20,6 +21,7 @@ KINDS: dict[Kind, Callable[[Job], Awaitable[Result]]] = {
     "pace": run_pace,
     "leases": run_leases,
     "client": run_client,
+    "known": run_known,
 }
 
 

@@ -19,13 +19,15 @@ from tallygate.control.v1 import lifecycle_service_pb2_grpc
 PATTERN = "pattern"
 
 
-async def make_pattern(control: str) -> None:
+async def make_pattern(control: str, *, suspended: bool) -> None:
     """A custom service on pay-as-you-go."""
     name = f"{ACCOUNT}/services/{PATTERN}"
     async with grpc.aio.insecure_channel(control) as channel:
         lifecycle = lifecycle_service_pb2_grpc.LifecycleServiceStub(channel)
         await lifecycle.CreateInferenceService(pb.CreateInferenceServiceRequest(name=name, model=MODEL))
         await lifecycle.EnablePostpaid(pb.EnablePostpaidRequest(name=name))
+        if suspended:
+            await lifecycle.SuspendInferenceService(pb.SuspendInferenceServiceRequest(name=name))
 
 
 async def multiply(control_url: str, count: int) -> list[str]:

@@ -2,8 +2,11 @@
 
 import os
 import platform
+import shutil
+import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -14,10 +17,11 @@ from rich.markup import escape, render
 from rich.table import Table
 
 from benchmarks.bench import Bench
+from benchmarks.cases.ceiling import TIMES_UNARY_MIN
 from benchmarks.figures import Figure
 from metering_service import IS_COMPILED
 
-RATIO_MIN = 150.0
+HERE = Path(__file__).parent
 HEAD = ("what", "median", "", "spread", "ceiling", "ratio", "goal", "counts")
 RIGHT = {1, 3, 4, 5}
 TEN = 10
@@ -36,10 +40,20 @@ def machine() -> dict[str, Any]:
     }
 
 
+def commit() -> str:
+    """What was measured; nothing where this is not a working copy of git's."""
+    git = shutil.which("git")
+    if git is None:
+        return ""
+    described = (git, "describe", "--always", "--exclude=*", "--dirty=, with changes")
+    return subprocess.run(described, cwd=HERE, capture_output=True, text=True, check=False).stdout.strip()
+
+
 def as_json(bench: Bench, problems: list[str]) -> Mapping[str, Any]:
     """All that was measured. `valid`: the ceiling is what it should be, and the books agree."""
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "commit": commit(),
         "machine": machine(),
         "rounds": bench.plan.rounds,
         "seconds": bench.plan.seconds,
@@ -69,24 +83,29 @@ def as_table(bench: Bench) -> Table:
     return table
 
 
-def _row(figure: Figure) -> tuple[str, ...]:
+def cells(figure: Figure) -> tuple[str, ...]:
+    """A row of the table, by the columns of `HEAD`."""
     return (
-        escape(figure.name),
+        figure.name,
         amount(figure.value),
         figure.unit,
         f"{figure.spread:.0%}",
         amount(median(figure.ceiling)) if figure.ceiling else "",
         "" if figure.ratio is None else f"{figure.ratio:.2f}",
         _goal(figure),
-        "yes" if figure.counts else "[red]no[/]",
+        "yes" if figure.counts else "no",
     )
 
 
-def notes(bench: Bench) -> list[str]:
-    """What else is to be said of single figures."""
-    return bench.remarks + [
-        f"{figure.case}, {figure.name}: {note}" for figure in bench.figures for note in figure.notes
-    ]
+def _row(figure: Figure) -> tuple[str, ...]:
+    name, *others, goal, counts = map(escape, cells(figure))
+    colour = "green" if figure.reached else "red"
+    return name, *others, f"[{colour}]{goal}[/]" if goal else "", counts if figure.counts else f"[red]{counts}[/]"
+
+
+def notes(remarks: Sequence[str], figures: Sequence[Figure]) -> list[str]:
+    """What else is to be said, also of single figures."""
+    return [*remarks, *(f"{figure.case}, {figure.name}: {note}" for figure in figures for note in figure.notes)]
 
 
 def amount(number: float) -> str:
@@ -99,8 +118,7 @@ def _goal(figure: Figure) -> str:
         return ""
     sign = "<" if figure.lower_is_better else ">"
     aim = "" if figure.aim is None else f", {amount(figure.aim)}"
-    colour = "green" if figure.reached and figure.counts else "red"
-    return f"[{colour}]{sign} {amount(figure.at_least)}{aim}[/]"
+    return f"{sign} {amount(figure.at_least)}{aim}"
 
 
 def problems(bench: Bench) -> list[str]:
@@ -109,8 +127,8 @@ def problems(bench: Bench) -> list[str]:
         bench.failed
         + bench.unreconciled
         + [
-            f"The ceiling is only {figure.ratio:.0f} times trivial unary, less than {RATIO_MIN:.0f}."
+            f"The ceiling is only {figure.ratio:.0f} times trivial unary, less than {TIMES_UNARY_MIN:.0f}."
             for figure in bench.figures
-            if figure.case == "ceiling" and figure.ratio is not None and figure.ratio < RATIO_MIN
+            if figure.case == "ceiling" and figure.ratio is not None and figure.ratio < TIMES_UNARY_MIN
         ]
     )

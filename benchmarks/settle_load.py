@@ -17,7 +17,6 @@ async def run_settle(job: Job) -> Result:
         before, delays_s = meter.read(), [lane.time_durability() for lane in all_lanes]
         began_s = time.perf_counter()
         await asyncio.gather(*(lane.close() for lane in all_lanes))
-        result.durable_lag_s = 0.0
         settled(result, all_lanes)
         fill(result, before, meter.read(), result.finished_requests)
         result.rate = result.finished_requests / (time.perf_counter() - began_s)

@@ -17,6 +17,8 @@ from tests.postgres import fresh_database
 
 Database = Literal["sqlite", "postgresql"]
 DATABASES: tuple[Database, ...] = ("sqlite", "postgresql")
+LABELS = {"ceiling": "trivial", "sqlite": "SQLite", "postgresql": "PostgreSQL"}
+"""How figures name the servers."""
 ANY_PORT = "127.0.0.1:0"
 
 
@@ -110,9 +112,18 @@ async def control_alone(directory: Path, database: Database, postgres: Postgres)
 
 @asynccontextmanager
 async def real(
-    directory: Path, database: Database, postgres: Postgres, options: Sequence[str] = (), services: int = 1
+    directory: Path,
+    database: Database,
+    postgres: Postgres,
+    options: Sequence[str] = (),
+    services: int = 1,
+    *,
+    suspended: bool = False,
 ) -> AsyncIterator[Target]:
-    """Both services as they are installed, with an account that can pay. `options`: of the metering service."""
+    """Both services as they are installed, with an account that can pay. `options`: of the metering service.
+
+    `suspended`: all of its services, where they are many.
+    """
     async with AsyncExitStack() as stack:
         control_url = await database_url(stack, directory, database, postgres, "control")
         metering_url = await database_url(stack, directory, database, postgres, "metering")
@@ -120,7 +131,7 @@ async def real(
         control = await _serve(stack, directory, "control", ("--database-url", control_url))
         await set_up(control.address)
         if services > 1:
-            await make_pattern(control.address)
+            await make_pattern(control.address, suspended=suspended)
             await control.stop()
             names = await multiply(control_url, services)
             control = await _serve(stack, directory, "control", ("--database-url", control_url))

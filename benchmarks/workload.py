@@ -1,8 +1,9 @@
-"""What simulated inference servers say: three mixes of reports, all token kinds counted, within their grants."""
+"""What simulated inference servers say: four mixes of reports, all token kinds counted, within their grants."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Protocol
 
 from benchmarks.wire import Group, Phase, Segment, tail
@@ -14,6 +15,8 @@ GROUP = 64
 """Requests of that mix that are in step: the generator puts a message together from few pieces."""
 EVEN_GROUP = 8
 """The same where time matters: as many as begin in the time of one message, so all messages are alike."""
+SHUFFLES = 8
+"""Of which one is drawn for each round of progress in any order."""
 
 
 def _usage(output: int, reasoning: int) -> TokenUsage:
@@ -83,8 +86,9 @@ class Progress:
 
     not_durable_first = not_durable_max = unanswered_max = 10**9
 
-    def __init__(self, stream: str, services: Sequence[str], requests: int, _turn: float) -> None:
+    def __init__(self, stream: str, services: Sequence[str], requests: int, turn: float) -> None:
         self.said = Said()
+        self._turn = turn
         self._group = Group([f"{stream}-{number:07d}" for number in range(requests)], services)
         self._output = 128
 
@@ -105,6 +109,18 @@ class Progress:
 
     def _so_far(self, phase: Phase.ValueType) -> bytes:
         return tail(phase, _usage(self._output, 130))
+
+
+class AnyOrder(Progress):
+    """The same, and each round in an order of its own: what reports next of a real server, nobody can foresee."""
+
+    def running(self) -> Iterator[Segment]:
+        """To shuffle from scratch would cost five times as much: of a few shuffles one is done to the last order."""
+        lots, order = Random(self._turn), list(range(self._group.size))  # noqa: S311  # the same in each run
+        shuffles = [lots.sample(order, len(order)) for _ in range(SHUFFLES)]
+        for segment in super().running():
+            order = [order[number] for number in lots.choice(shuffles)]
+            yield Segment([segment.heads[number] for number in order], segment.tail)
 
 
 class Life:
@@ -203,6 +219,28 @@ class Finishes:
         yield self._first.of(_FINISHED)
 
 
+class Refused:
+    """Requests that are all denied: each is asked for, and that was all."""
+
+    not_durable_first = not_durable_max = unanswered_max = 10**9
+
+    def __init__(self, stream: str, services: Sequence[str], requests: int, _turn: float) -> None:
+        self.said = Said()
+        self._group = Group([f"{stream}-{number:07d}" for number in range(requests)], services)
+
+    def opening(self) -> list[Segment]:
+        """Asks for them all."""
+        return [self._group.naming(_ASKED)]
+
+    def running(self) -> Iterator[Segment]:
+        """Nothing."""
+        return iter(())
+
+    def closing(self) -> Iterator[Segment]:
+        """Nothing."""
+        return iter(())
+
+
 class Asked:
     """Requests that are only asked for, one group after the other; what is finished in the end."""
 
@@ -233,9 +271,11 @@ class Asked:
             yield group.naming(_FINISHED)
 
 
-MIXES: dict[str, type[Progress | Life | Finishes]] = {
+MIXES: dict[str, type[Progress | Life | Finishes | Refused]] = {
     "progress": Progress,
+    "any order": AnyOrder,
     "life": Life,
     "even life": EvenLife,
     "finishes": Finishes,
+    "refused": Refused,
 }

@@ -6,9 +6,8 @@ from contextlib import AsyncExitStack
 
 from benchmarks.bench import Bench, Variant
 from benchmarks.job import Result
-from benchmarks.targets import DATABASES, Database, Target, database_url
+from benchmarks.targets import DATABASES, LABELS, Database, Target, database_url
 
-LABELS: dict[Database, str] = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 TIMEOUT_S = 180
 
 
@@ -31,7 +30,7 @@ async def run(bench: Bench) -> None:
 
 async def _measure(
     bench: Bench, target: Target, database: Database, name: str, requests: int
-) -> tuple[list[Result], list[float]]:
+) -> tuple[list[Result], list[Result]]:
     results, raw = [], []
     task = bench.progress.add_task(f"durable: {name}", total=bench.plan.rounds)
     for _ in range(bench.plan.rounds):
@@ -41,7 +40,7 @@ async def _measure(
     return results, raw
 
 
-async def _raw_inserts(bench: Bench, target: Target, database: Database, rows: int) -> float:
+async def _raw_inserts(bench: Bench, target: Target, database: Database, rows: int) -> Result:
     """In a process of its own, while the service has nothing to do."""
     async with AsyncExitStack() as stack:
         empty = await database_url(stack, bench.directory, database, bench.postgres, "raw")
@@ -58,4 +57,4 @@ async def _raw_inserts(bench: Bench, target: Target, database: Database, rows: i
                 await process.wait()
         if process.returncode != 0:
             raise RuntimeError("the raw inserts failed")
-        return float(out.splitlines()[-1])
+        return Result(rate=float(out.splitlines()[-1]))

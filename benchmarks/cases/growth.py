@@ -26,6 +26,7 @@ async def run(bench: Bench) -> None:
     async with bench.real("sqlite", services=few) as one:
         variants = [
             _variant(full, one, "100 open requests", requests=most),
+            _variant(f"{full}, any order", one, "100 open requests", requests=most, mix="any order"),
             _variant("100 open requests", one, "", requests=100),
             *(
                 _variant(f"{streams} stream{'s' if streams > 1 else ''}", one, "16 streams", streams=streams)
@@ -35,17 +36,19 @@ async def run(bench: Bench) -> None:
         results = await bench.compare("growth", variants)
         await _long(bench, one, REPORTS // scale)
     for count in (many, most):
-        variant = f"{count:,} services, {most:,} open requests"
+        name = f"{count:,} services, {most:,} open requests"
+        if not bench.plan.only.search(name):
+            continue
         async with bench.real("sqlite", services=count) as target:
-            results |= await _more_services(bench, _variant(variant, target, full, requests=most), results)
+            results |= await _more_services(bench, _variant(name, target, full, requests=most), results)
     _memory(bench, results, full, f"{most:,} services, {most:,} open requests", most)
+    await _known(bench, most)
 
 
 async def _more_services(bench: Bench, variant: Variant, before: dict[str, list[Result]]) -> dict[str, list[Result]]:
     results = await bench.compare("growth", [replace(variant, ceiling="")], keep=False)
     if results.get(variant.name) and before.get(variant.ceiling):
-        rates = [result.rate for result in before[variant.ceiling]]
-        bench.figure("growth", variant, results[variant.name], rates)
+        bench.figure("growth", variant, results[variant.name], before[variant.ceiling])
     return results
 
 
@@ -60,23 +63,40 @@ def _memory(bench: Bench, results: dict[str, list[Result]], one: str, many: str,
     """By the first round, in which neither had been used before."""
     if one not in results or many not in results:
         return
-    for_one, for_many = (results[name][0] for name in (one, many))
+    for_one, for_many = results[one][0], results[many][0]
     if for_one.failure or for_many.failure:
         return
-    grown = for_one.server_rss_open_bytes - for_one.server_rss_before_bytes
-    also = for_many.server_rss_open_bytes - for_many.server_rss_before_bytes - grown
-    for what, size, goal in (("open request", grown, 1.5), ("known service", also, 1.0)):
-        bench.figures.append(
-            Figure(
-                "growth",
-                f"memory per {what}",
-                "KiB",
-                [size / count / KIB],
-                at_least=goal,
-                aim=goal / 2,
-                lower_is_better=True,
-            )
-        )
+    requests = _grown_bytes(for_one)
+    bench.figures += [
+        _memory_figure("memory per open request", requests / count, 1.5),
+        _memory_figure(
+            "memory per service with a lease, beside its open request", (_grown_bytes(for_many) - requests) / count
+        ),
+    ]
+
+
+async def _known(bench: Bench, count: int) -> None:
+    """Services that are known, and no more: nothing runs on them, and none has a lease."""
+    name = "memory per known service without a lease"
+    if not bench.plan.only.search(name):
+        return
+    task = bench.progress.add_task(f"growth: {name}", total=1)
+    async with bench.real("sqlite", services=count, suspended=True) as target:
+        result = await bench.attempt(Variant(name, target, {"kind": "known", "mix": "refused", "requests": count}))
+    bench.progress.advance(task)
+    figure = _memory_figure(name, _grown_bytes(result) / count, 1.0)
+    figure.details = [result]
+    judge(figure, [result])
+    bench.figures.append(figure)
+
+
+def _grown_bytes(result: Result) -> int:
+    return result.server_rss_open_bytes - result.server_rss_before_bytes
+
+
+def _memory_figure(name: str, size_bytes: float, at_least: float | None = None) -> Figure:
+    aim = None if at_least is None else at_least / 2
+    return Figure("growth", name, "KiB", [size_bytes / KIB], [], at_least, aim, lower_is_better=True)
 
 
 async def _long(bench: Bench, target: Target, reports: int) -> None:

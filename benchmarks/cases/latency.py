@@ -3,12 +3,12 @@
 from contextlib import AsyncExitStack
 from statistics import median
 
-from benchmarks.bench import Bench, Variant, in_turn
+from benchmarks.bench import Bench, Variant, in_turn, judge_schedule
 from benchmarks.job import Result
+from benchmarks.targets import LABELS
 
 LOADS = (0.1, 0.5, 0.8)
 GOAL_LOAD, GOAL_AT_MOST, GOAL_AIM = 0.5, 3.0, 1.5
-KEPT = 0.9
 
 
 async def run(bench: Bench) -> None:
@@ -36,9 +36,7 @@ def _figures(bench: Bench, load: float, rate: float, results: dict[str, list[Res
         return
     for point in ("p50", "p99", "p99.9"):
         goal = (GOAL_AT_MOST, GOAL_AIM) if (load, point) == (GOAL_LOAD, "p99") else (None, None)
-        name = f"authorise at {load:.0%} load, SQLite"
+        name = f"authorise at {load:.0%} load, {LABELS['sqlite']}"
         figure = bench.latencies("latency", name, own, ceiling, point=point, goal=goal)
         figure.notes.append(f"at {rate:,.0f} reports/s")
-        kept = min(result.rate for result in own + ceiling) / rate
-        if kept < KEPT:
-            figure.invalid(f"does not count: {kept:.0%} of the schedule was kept")
+        judge_schedule(figure, own + ceiling, rate)

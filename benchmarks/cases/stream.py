@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from benchmarks.bench import Bench, Variant, in_turn
-from benchmarks.targets import DATABASES
+from benchmarks.targets import DATABASES, LABELS
 
 SIZES = (1, 16, 64, 256, 1_024)
 MIXES = {
     "progress": "progress",
+    "any order": "progress, any order",
     "life": "authorise+8+finish",
     "finishes": "finishes",
 }
 GOALS = {("progress", 256): (0.45, 0.8), ("life", 256): (0.3, 0.6)}
-SERVERS = {"ceiling": "trivial", "sqlite": "SQLite", "postgresql": "PostgreSQL"}
 
 
 async def run(bench: Bench) -> None:
@@ -22,7 +22,7 @@ async def run(bench: Bench) -> None:
     Finishes of requests that nobody asked for come last, on servers of their own: where they are more than a node can
     take, what waits would be in the way of the other figures.
     """
-    await _run(bench, [("progress", size) for size in SIZES] + [("life", 256)])
+    await _run(bench, [("progress", size) for size in SIZES] + [("any order", 256), ("life", 256)])
     await _run(bench, [("finishes", 256)])
 
 
@@ -35,11 +35,11 @@ async def _run(bench: Bench, shapes: Sequence[tuple[str, int]]) -> None:
             job = {"mix": mix, "message_size": size, "requests": requests}
             name = f"{MIXES[mix]} {size:,}, "
             goal = GOALS.get((mix, size), (None, None))
-            variants.append(Variant(name + SERVERS["ceiling"], targets["ceiling"], job))
+            variants.append(Variant(name + LABELS["ceiling"], targets["ceiling"], job))
             for server in DATABASES:
                 if server in targets:
                     at_least, aim = goal if server == "sqlite" else (None, None)
                     variants.append(
-                        Variant(name + SERVERS[server], targets[server], job, name + SERVERS["ceiling"], at_least, aim)
+                        Variant(name + LABELS[server], targets[server], job, name + LABELS["ceiling"], at_least, aim)
                     )
         await bench.compare("stream", variants)

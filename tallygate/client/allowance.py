@@ -66,11 +66,6 @@ class Allowance:
         self.watched: set[RequestState] = set()
         """Requests with nothing free, or on credit: any answer may help them."""
 
-    @property
-    def unlent_tokens(self) -> int:
-        """What may still go on without an answer."""
-        return self._unlent_tokens
-
     def take(self, state: RequestState, grant: Grant) -> None:
         """A grant came. It is renewed once half of what it added is used, which is past half of its ceiling as well.
 

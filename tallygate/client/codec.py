@@ -16,17 +16,6 @@ def duration_ns(duration: Duration) -> int:
     return duration.seconds * 1_000_000_000 + duration.nanos
 
 
-def encode_usage(usage: Usage) -> token_usage_pb2.TokenUsage:
-    """Counts as the wire has them."""
-    return token_usage_pb2.TokenUsage(
-        input_tokens=usage.input_tokens,
-        cached_input_tokens=usage.cached_input_tokens,
-        cache_write_tokens=usage.cache_write_tokens,
-        output_tokens=usage.output_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
-    )
-
-
 def decode_usage(usage: token_usage_pb2.TokenUsage) -> Usage:
     """Counts from the wire."""
     return Usage(

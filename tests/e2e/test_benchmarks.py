@@ -60,6 +60,23 @@ def test_a_life_is_reported_in_order() -> None:
     assert mix.said.requests == len(phases)
 
 
+def test_in_any_order_each_request_reports_once_a_round() -> None:
+    """Each round has another order, the same in each run; counts rise by one as they do in turn."""
+
+    def rounds(count: int) -> list[list[tuple[str, int]]]:
+        cutter = Cutter(MIXES["any order"]("run", SERVICES, 100, 0.25).running())
+        cuts = [cutter.cut(100) for _ in range(count)]
+        said = [pb.MeterRequest.FromString(message(1, cut.reports)).reports for cut in cuts if cut]
+        return [[(each.request_id, each.usage.output_tokens) for each in reports] for reports in said]
+
+    said = rounds(5)
+    assert rounds(5) == said
+    for number, reports in enumerate(said, start=1):
+        assert {output for _, output in reports} == {128 + number}
+        assert len({request_id for request_id, _ in reports}) == 100
+    assert len({tuple(request_id for request_id, _ in reports) for reports in said}) == 5
+
+
 def test_streams_are_out_of_step() -> None:
     """Once requests of all phases run, the same number of them is authorised at any time."""
     cutters = [Cutter(MIXES["life"]("run", SERVICES, 100, number / 8).running()) for number in range(8)]
@@ -75,14 +92,18 @@ def test_ratios_are_of_the_same_round() -> None:
 
 
 def test_what_h2load_says_is_understood() -> None:
-    """A rate, unless a call failed."""
+    """A rate, unless a call failed, also where only gRPC knows of it, or was denied: those answers are shorter."""
     said = (
         "finished in 2.00s, 2951.50 req/s, 210.33KB/s\n"
         "requests: 5903 total, 5967 started, 5903 done, {} succeeded, {} failed, 0 errored, 0 timeout\n"
+        "traffic: 1.24MB (1301248) total, 17.40KB (17816) headers (space savings 96.27%), 1.10MB ({}) data\n"
     )
-    assert rate_in(said.format(5903, 0)) == 2951.5
+    assert rate_in(said.format(5903, 0, 5903 * 194), 195) == 2951.5
     with pytest.raises(RuntimeError, match="h2load failed"):
-        rate_in(said.format(5902, 1))
+        rate_in(said.format(5902, 1, 5902 * 194), 195)
+    for answer_bytes in (0, 109):
+        with pytest.raises(RuntimeError, match="not allowed each time"):
+            rate_in(said.format(5903, 0, 5903 * answer_bytes), 195)
 
 
 @pytest.mark.timeout(180)  # half a minute on a machine with nothing else to do
@@ -98,7 +119,7 @@ async def test_a_short_run_says_what_it_measured(tmp_path: Path) -> None:
     out, errors = await process.communicate()
     found = json.loads(out)
     assert json.loads((tmp_path / "benchmark.json").read_text()) == found, errors.decode()
-    assert {"machine", "rounds", "seconds", "valid", "problems", "figures"} <= found.keys()
+    assert {"time", "commit", "machine", "rounds", "seconds", "valid", "problems", "figures"} <= found.keys()
     assert found["reconciled"], found["problems"]
     # On a machine that is busy otherwise the ceiling may be anywhere; nothing else may be wrong.
     assert all("The ceiling is only" in problem for problem in found["problems"])
