@@ -20,6 +20,8 @@ from metering_service.usecases.service_state import ServiceState
 
 RecordKey: TypeAlias = tuple[str, str, str]
 Claim: TypeAlias = tuple[ServiceState, Request]
+Marks: TypeAlias = dict[Callable[[], None], None]
+"""Each is called once: see `add_mark`."""
 
 
 @dataclass(slots=True)
@@ -37,6 +39,7 @@ class Gathering:
     aggregates: dict[AggregateKey, AggregateDelta] = field(default_factory=dict)
     denials: dict[DenialKey, int] = field(default_factory=dict)
     callbacks: list[Callable[[], None]] = field(default_factory=list)
+    marks: Marks = field(default_factory=dict)
     first_us: int | None = None
 
     def batch(self, commit_no: int) -> CommitBatch:
@@ -55,9 +58,20 @@ class Gathering:
 
     def __bool__(self) -> bool:
         work = (self.requests, self.notes, self.claims, self.counts, self.pools, self.leases, self.denials)
-        return any(work) or bool(self.callbacks)
+        return any(work) or bool(self.callbacks or self.marks)
 
     @property
     def backlog(self) -> int:
         """How many bookings are in it."""
         return len(self.requests) + len(self.claims)
+
+
+def add_mark(marks: Marks, mark: Callable[[], None]) -> None:
+    """Have it called with the others; where it is among them already, at once: whoever gave it counts these calls.
+
+    So a message that says one thing many times waits for it once, and what waits does not grow with what is repeated.
+    """
+    if mark in marks:
+        mark()
+    else:
+        marks[mark] = None

@@ -138,23 +138,16 @@ def _hear(node: Node, service: ServiceState, request: Request, waiter: Waiter) -
         if request.estimated is not report.estimated:
             request.estimated = report.estimated
             request.on_record = False
+        waiter.mark.expect()
         if merged.counts != request.tally.counts:
-            _checkpoint(node, request, waiter.mark)
+            node.books.checkpoint(request, waiter.mark.done)
         else:
-            # A repeat, on another stream or in another call: it is durable when what it repeats is.
-            waiter.mark.expect()
+            # A repeat: it is durable when what it repeats is.
             node.books.when_counts_durable(request, waiter.mark.done)
         request.tally = merged
     elif merged.counts.total > request.tally.counts.total:
         # What is booked is not booked anew by a report that only sorts the same tokens otherwise.
         request.tally = merged
-
-
-def _checkpoint(node: Node, request: Request, mark: Mark) -> None:
-    """Commit the new counts; the message waits for that once, however many reports of the request are in it."""
-    if not request.marks or request.marks[-1] != mark.done:
-        mark.expect()
-        node.books.checkpoint(request, mark.done)
 
 
 def _listen(node: Node, service: ServiceState, request: Request, asker: Asker) -> None:

@@ -143,7 +143,7 @@ def test_progress_while_the_database_is_away_takes_no_room() -> None:
     assert client.answered == client.sequence
     assert client.durable == durable
     assert len(client.session._marks) <= MARKS_MAX
-    assert all(len(request.marks) <= MARKS_MAX for request in service.open.values())
+    assert all(len(request.marks or ()) <= MARKS_MAX for request in service.open.values())
     fleet.database.down = False
     fleet.run(ms=200)
     client.hear()
@@ -153,3 +153,36 @@ def test_progress_while_the_database_is_away_takes_no_room() -> None:
     fleet.run(ms=100)
     client.hear()
     assert client.durable == client.sequence
+
+
+def waits(fleet: Fleet) -> int:
+    """How much is kept, of all that is to be done once the database is back."""
+    gathering, service = fleet["a"].books._next, fleet["a"].node.services[SERVICE]
+    marks = [request.marks or () for request in service.open.values()]
+    return len(gathering.callbacks) + len(gathering.marks) + sum(map(len, marks))
+
+
+@pytest.mark.parametrize("phase", [PROGRESS, FINISH])
+@pytest.mark.parametrize("streams", [1, 2])
+def test_what_is_said_again_while_the_database_is_away_takes_no_room(phase: Phase, streams: int) -> None:
+    """However often, and whether one stream says it or several take turns; it is durable when what it repeats is."""
+    fleet = Fleet()
+    with_money(fleet, 1_000_000)
+    clients = [Client(fleet["a"]) for _ in range(streams)]
+    clients[0].say(report(AUTHORIZE, counts=Counts(100)))
+    fleet.run(ms=200)
+    fleet.database.down = True
+    durable = [client.durable for client in clients]
+    for _ in range(500):
+        for client in clients:
+            client.send(*[report(phase, counts=Counts(100, output=5))] * 3)
+    assert waits(fleet) <= streams * (MARKS_MAX + 1)
+    fleet.run(ms=200)
+    assert waits(fleet) <= streams * (MARKS_MAX + 1)
+    assert [client.durable for client in clients] == durable
+    fleet.database.down = False
+    fleet.run(ms=200)
+    for client in clients:
+        client.hear()
+        assert client.durable == client.sequence
+    assert [record.counts for record in fleet.database.requests.values()] == [Counts(100, output=5)]
