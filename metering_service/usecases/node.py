@@ -85,6 +85,8 @@ class Node:
         self.unknown: OrderedDict[str, None] = OrderedDict()
         self.waiting: dict[str, ServiceState] = {}
         self.waiting_count = 0
+        self.calls_count = 0
+        """Unary reports that are not recorded yet, also those whose callers have given up."""
         self.silent: dict[Request, Silence] = {}
         """Open requests that no stream speaks of, also those that went on elsewhere and came back as a later part; and
         those that timed out, for another resume window. Whoever is silent longest comes first."""
@@ -120,6 +122,11 @@ class Node:
     def is_full(self) -> bool:
         """Whether so many reports wait that no more are to be taken in."""
         return self.waiting_count >= self.settings.unread_beyond
+
+    @property
+    def is_full_of_calls(self) -> bool:
+        """Whether so many unary reports are not recorded yet that no more are to be taken in; streams go on."""
+        return self.calls_count >= self.settings.unread_beyond
 
     def valid_for_ms(self) -> int:
         """How long grants hold from now on: no grant outlives the leases that it was taken from."""

@@ -9,9 +9,10 @@ import pytest
 from metering_service.api import metering_servicer
 from metering_service.api.metering_servicer import MeteringServicer
 from metering_service.domain.counts import Counts
-from metering_service.domain.errors import Overloaded
+from metering_service.domain.errors import Overloaded, StorageUnavailable
 from metering_service.domain.records import BudgetKind
 from metering_service.domain.report import Phase
+from metering_service.usecases import unary
 from metering_service.usecases.session import MARKS_MAX
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.unary import ask
@@ -186,3 +187,48 @@ def test_what_is_said_again_while_the_database_is_away_takes_no_room(phase: Phas
         client.hear()
         assert client.durable == client.sequence
     assert [record.counts for record in fleet.database.requests.values()] == [Counts(100, output=5)]
+
+
+def test_receipts_of_what_is_said_again_are_reports_that_wait() -> None:
+    """They are bounded as those: no stream is read on beyond so many. Each is told once the database is back."""
+    fleet = Fleet(settings=NodeSettings(unread_beyond=UNREAD_BEYOND))
+    with_money(fleet, 1_000_000)
+    rig, client = fleet["a"], Client(fleet["a"])
+    finished = report(FINISH, counts=Counts(100, output=5), want_receipt=True)
+    client.say(report(AUTHORIZE, counts=Counts(100)))
+    fleet.run(ms=200)
+    fleet.database.down = True
+    for said in range(UNREAD_BEYOND + 1):
+        assert rig.node.waiting_count == max(0, said - 1)
+        client.send(finished)
+    assert rig.node.is_full
+    fleet.database.down = False
+    fleet.run(ms=200)
+    client.hear()
+    assert rig.node.waiting_count == 0
+    told = [decision.receipt for sequence, decision in client.decisions if sequence is not None and sequence > 1]
+    assert len(told) == UNREAD_BEYOND + 1
+    assert len({receipt and receipt.cost_nanos for receipt in told}) == 1
+    client.send(finished)
+    assert rig.node.waiting_count == 0
+
+
+@pytest.mark.parametrize("phase", [PROGRESS, FINISH])
+async def test_calls_are_bounded_and_streams_go_on(phase: Phase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers that gave up are counted, too: what they reported is kept until the database is back."""
+    monkeypatch.setattr(unary, "WAIT_MAX_S", 0)
+    fleet = Fleet(settings=NodeSettings(unread_beyond=UNREAD_BEYOND))
+    with_money(fleet, 1_000_000)
+    rig = fleet["a"]
+    Client(rig).say(report(AUTHORIZE, counts=Counts(100)))
+    fleet.run(ms=200)
+    fleet.database.down = True
+    for output_tokens in range(UNREAD_BEYOND):
+        with pytest.raises(StorageUnavailable):
+            await ask(rig.node, report(phase, counts=Counts(100, output=output_tokens + 1)))
+    with pytest.raises(Overloaded, match="not taken in"):
+        await ask(rig.node, report(phase, counts=Counts(100, output=5)))
+    assert not rig.node.is_full
+    fleet.database.down = False
+    fleet.run(seconds=1)
+    assert rig.node.calls_count == 0
