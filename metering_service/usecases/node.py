@@ -11,6 +11,7 @@ from metering_service.domain.pool import Pool
 from metering_service.domain.records import HeldUnits
 from metering_service.domain.request import EVERY_REPORT, Request
 from metering_service.usecases.books import Books
+from metering_service.usecases.leases import Leases
 from metering_service.usecases.ports import Running
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.settings import NodeSettings
@@ -78,10 +79,7 @@ class Node:
         self.errands = errands
         self.new_id = new_id
         self.services: dict[str, ServiceState] = {}
-        self.leased: dict[str, ServiceState] = {}
-        """Those of them that have leases, or had some a moment ago: far fewer than are known."""
-        self.moved: dict[str, ServiceState] = {}
-        """Those with something to say of their leases, or to which something happened since there last was nothing."""
+        self.leases = Leases(new_id)
         self.unknown: OrderedDict[str, None] = OrderedDict()
         self.waiting: dict[str, ServiceState] = {}
         self.waiting_count = 0
@@ -102,7 +100,7 @@ class Node:
         """The service of that name; control is asked about a new one."""
         service = self.services.get(name)
         if service is None:
-            service = self.services[name] = ServiceState(name, self.new_id, self.leased, self.moved)
+            service = self.services[name] = ServiceState(name, self.leases)
             self.errands.subscribe(name)
         return service
 
@@ -111,7 +109,7 @@ class Node:
         for pool in pools:
             service = self.services.get(pool.service)
             if service is not None and service.has_leases:
-                self.moved[service.name] = service
+                self.leases.moved[service.name] = service
 
     @property
     def leases_valid(self) -> bool:
