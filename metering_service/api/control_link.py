@@ -204,27 +204,42 @@ class ControlLink:
         self, stub: "fleet_service_pb2_grpc.FleetServiceAsyncStub", node: Node, keeper: LeaseKeeper
     ) -> None:
         await self.up_to_date.wait()
+        delay_s = RECONNECT_FIRST_S
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(EXCHANGE_INTERVAL_S):
                     await self._wanted.wait()
             self._wanted.clear()
-            reached = await self._exchange_now(stub, node, keeper)
-            if keeper.wants_more():
+            was_reached = node.control_answers
+            if await self._exchange_now(stub, node, keeper):
+                if was_reached:
+                    delay_s = RECONNECT_FIRST_S
+                if keeper.wants_more():
+                    self._wanted.set()
+                    await asyncio.sleep(ASK_AGAIN_S)
+            else:
+                # However many ask for one meanwhile: none of them is helped by more that fail.
+                await asyncio.sleep(delay_s)
+                delay_s = min(2 * delay_s, EXCHANGE_INTERVAL_S)
                 self._wanted.set()
-                await asyncio.sleep(ASK_AGAIN_S if reached else RECONNECT_FIRST_S)
 
     async def _exchange_now(
         self, stub: "fleet_service_pb2_grpc.FleetServiceAsyncStub", node: Node, keeper: LeaseKeeper
     ) -> bool:
+        """Exchange what there is to say, or a part of it; whether control was reached.
+
+        Where the last one failed, this one only finds out whether control is back: to put together what all leases have
+        to say takes time, and the decisions of a node that is cut off should not wait for it again and again.
+        """
         asked_ns = node.clock.monotonic_ns()
-        said = keeper.statements()
-        if len(said) > STATEMENTS_PER_EXCHANGE:
-            said = _first(said, STATEMENTS_PER_EXCHANGE)
-            self._wanted.set()
+        was_reached = node.control_answers
+        to_say = keeper.statements() if was_reached else []
+        is_too_much = len(to_say) > STATEMENTS_PER_EXCHANGE
+        said = _first(to_say, STATEMENTS_PER_EXCHANGE) if is_too_much else to_say
         settled_below_epoch = keeper.settled_below_epoch
         settles = settled_below_epoch > 0 and not self.told_settled
-        if not said and not settles and asked_ns - self._last_renewal_ns < RENEWAL_INTERVAL_NS:
+        is_renewed = asked_ns - self._last_renewal_ns < RENEWAL_INTERVAL_NS
+        if was_reached and is_renewed and not said and not settles:
             return True
         self._exchange_number += 1
         request = pb.ExchangeLeasesRequest(
@@ -251,6 +266,9 @@ class ControlLink:
         self._last_renewal_ns = asked_ns
         self.told_settled = self.told_settled or settled_below_epoch > 0
         keeper.answered(said, [answer_from(answer) for answer in response.answers], asked_ns, valid_for_ns)
+        if is_too_much or not was_reached:
+            # The rest, or all of it.
+            self._wanted.set()
         return True
 
 

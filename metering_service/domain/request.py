@@ -144,8 +144,8 @@ class Request:
         self.packed_in = 0
         self.on_record = False
         self.session: Listener | None = None
-        # Mostly none: an empty list each would be 56 bytes.
-        self.marks: tuple[Callable[[], None], ...] = ()
+        # Mostly none: an empty one each would be 64 bytes.
+        self.marks: dict[Callable[[], None], None] | None = None
 
     @property
     def tally(self) -> Tally:

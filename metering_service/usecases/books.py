@@ -17,7 +17,7 @@ from metering_service.domain.records import (
 )
 from metering_service.domain.request import Request
 from metering_service.domain.settlement import held_by, used
-from metering_service.usecases.gathering import Claim, Gathering, RecordKey
+from metering_service.usecases.gathering import Claim, Gathering, Marks, RecordKey, add_mark
 from metering_service.usecases.ports import RequestName
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.settings import NodeSettings
@@ -46,9 +46,9 @@ class Books:
         self._pages = CountsPages()
         # By where their counts lie: in whatever order requests report, a checkpoint writes each page once or twice.
         self._dirty: defaultdict[int, list[Request]] = defaultdict(list)
-        self._when_checkpointed: dict[Callable[[], None], None] = {}
+        self._when_checkpointed: Marks = {}
         self._sweep: list[list[Request]] = []
-        self._when_swept: dict[Callable[[], None], None] = {}
+        self._when_swept: Marks = {}
         self.on_work: Callable[[], None] = lambda: None
         self.on_claims: Callable[[Sequence[Claim], Collection[RequestName] | None], None] = lambda _claims, _kept: None
         """Is told of claims that were committed, and which of them were kept; None: that is not known."""
@@ -87,11 +87,14 @@ class Books:
         self.on_work()
 
     def checkpoint(self, request: Request, when_done: Callable[[], None] | None = None) -> None:
-        """A request began, or its counts changed: commit that before long, so that a crash can settle it."""
+        """A request began, or its counts changed: commit that before long, so that a crash can settle it.
+
+        `when_done` is called as `add_mark` says.
+        """
         if not request.dirty:
             self.note_counts(request)
         if when_done is not None:
-            request.marks += (when_done,)
+            _await_counts(request, when_done)
         self.on_work()
 
     def note_counts(self, request: Request) -> None:
@@ -155,23 +158,26 @@ class Books:
         self.on_work()
 
     def when_counts_durable(self, request: Request, callback: Callable[[], None]) -> None:
-        """Call back once the counts of an open request as they are now are committed: at once, if they are."""
+        """Call back once the counts of an open request as they are now are committed: at once, if they are.
+
+        Otherwise as `add_mark` says.
+        """
         if request.dirty:
-            request.marks += (callback,)
+            _await_counts(request, callback)
         elif request.packed_in == self._next.number:
-            self._next.callbacks.append(callback)
+            add_mark(self._next.marks, callback)
         elif self._in_flight is not None and request.packed_in == self._in_flight.number:
-            self._in_flight.callbacks.append(callback)
+            add_mark(self._in_flight.marks, callback)
         else:
             self.when_durable(request, callback)
 
     def when_durable(self, request: Request, callback: Callable[[], None]) -> None:
-        """Call back once what is booked of this request now is committed: at once, if it is."""
+        """Call back once what is booked of this request now is committed: at once, if it is; or as `add_mark` says."""
         key = request.key
         if key in self._next.requests:
-            self._next.callbacks.append(callback)
+            add_mark(self._next.marks, callback)
         elif self._in_flight is not None and key in self._in_flight.requests:
-            self._in_flight.callbacks.append(callback)
+            add_mark(self._in_flight.marks, callback)
         else:
             callback()
 
@@ -202,7 +208,7 @@ class Books:
             yield
             self._checkpoint(CHECKPOINT_STEP)
         if not self._sweep:
-            self._next.callbacks += self._when_swept
+            self._await_commit(self._when_swept)
             self._when_swept.clear()
 
     def gather(self) -> Gathering | None:
@@ -237,6 +243,8 @@ class Books:
         self.on_consumed(gathering.pools.values())
         for callback in gathering.callbacks:
             callback()
+        for mark in gathering.marks:
+            mark()
         if gathering.claims:
             self.on_claims([claim for claim, _ in gathering.claims], kept_claims)
 
@@ -278,7 +286,7 @@ class Books:
                 write(request.place, request.latest)
                 request.packed_in = gathering.number
                 request.dirty = False
-                if request.marks:
+                if request.marks is not None:
                     self._take_marks(request)
                 room -= 1
             else:
@@ -305,11 +313,16 @@ class Books:
 
     def _take_marks(self, request: Request) -> None:
         """Whoever waits for its counts waits for this commit."""
-        self._next.callbacks += request.marks
-        request.marks = ()
+        marks, request.marks = request.marks, None
+        if marks is not None:
+            self._await_commit(marks)
+
+    def _await_commit(self, marks: Marks) -> None:
+        for mark in marks:
+            add_mark(self._next.marks, mark)
 
     def _is_put(self, request: Request) -> None:
-        if request.marks:
+        if request.marks is not None:
             self._take_marks(request)
         request.dirty = False
 
@@ -335,6 +348,13 @@ class Books:
 
     def _minute_us(self) -> int:
         return self._clock.now_us() // MINUTE_US * MINUTE_US
+
+
+def _await_counts(request: Request, mark: Callable[[], None]) -> None:
+    """Have it called once the counts of a request that is dirty are committed."""
+    if request.marks is None:
+        request.marks = {}
+    add_mark(request.marks, mark)
 
 
 def _add(cell: AggregateDelta, before: Receipt, now: Receipt, *, first: bool) -> None:

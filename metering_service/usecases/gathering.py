@@ -20,6 +20,8 @@ from metering_service.usecases.service_state import ServiceState
 
 RecordKey: TypeAlias = tuple[str, str, str]
 Claim: TypeAlias = tuple[ServiceState, Request]
+Marks: TypeAlias = dict[Callable[[], None], None]
+"""Each is called once: see `add_mark`."""
 
 
 @dataclass(slots=True)
@@ -39,6 +41,7 @@ class Gathering:
     looks: set[RequestKey] = field(default_factory=set)
     looked: set[tuple[int, RequestKey]] = field(default_factory=set)
     callbacks: list[Callable[[], None]] = field(default_factory=list)
+    marks: Marks = field(default_factory=dict)
     first_us: int | None = None
 
     def batch(self, commit_no: int) -> CommitBatch:
@@ -59,9 +62,20 @@ class Gathering:
 
     def __bool__(self) -> bool:
         work = (self.requests, self.notes, self.claims, self.counts, self.pools, self.leases, self.denials)
-        return any(work) or bool(self.looks or self.looked or self.callbacks)
+        return any(work) or any((self.looks, self.looked, self.callbacks, self.marks))
 
     @property
     def backlog(self) -> int:
         """How many bookings are in it."""
         return len(self.requests) + len(self.claims)
+
+
+def add_mark(marks: Marks, mark: Callable[[], None]) -> None:
+    """Have it called with the others; where it is among them already, at once: whoever gave it counts these calls.
+
+    So a message that says one thing many times waits for it once, and what waits does not grow with what is repeated.
+    """
+    if mark in marks:
+        mark()
+    else:
+        marks[mark] = None

@@ -23,7 +23,7 @@ class LeaseKeeper:
         self._inherited: dict[str, LeaseRecord] = {}
         self._adopted: dict[str, LeaseRecord] = {}
         self._unmarked = 0
-        self._recalled: set[str] = set()
+        self._recalled: dict[str, None] = {}
         self._round: deque[ServiceState] = deque()
         self.closed_below_epoch = 0
         """Control has closed all leases of this node's epochs below this one for good, as far as it has said so."""
@@ -48,20 +48,20 @@ class LeaseKeeper:
 
     def recall(self, lease_ids: Sequence[str]) -> None:
         """Another node needs what these leases have free: give it back with the next exchange."""
-        self._recalled.update(lease_ids)
+        self._recalled.update(dict.fromkeys(lease_ids))
 
     def replenish(self, service_uids: Sequence[str]) -> None:
         """Budgets that were empty may have something again."""
-        uids = set(service_uids)
-        for service in list(self._node.leased.values()):
-            if service.uid in uids:
+        for uid in service_uids:
+            service = self._node.leases.by_uid.get(uid)
+            if service is not None:
                 for pool in service.pools.values():
                     pool.replenished()
                 retry(self._node, service)
 
     def statements(self) -> list[Statement]:
         """What there is to say now."""
-        node, now_ns = self._node, self._node.clock.monotonic_ns()
+        leases, now_ns = self._node.leases, self._node.clock.monotonic_ns()
         said = [_inherited(record, closing=True) for record in self._inherited.values()]
         said += [_inherited(record, closing=False) for record in self._adopted.values()]
         self._mark_recalled()
@@ -70,27 +70,27 @@ class LeaseKeeper:
             said += its
             if its:
                 # Until that is answered: what is cut off or lost is said again with the next exchange.
-                node.moved[service.name] = service
+                leases.moved[service.name] = service
             else:
-                node.moved.pop(service.name, None)
+                leases.moved.pop(service.name, None)
             if not service.has_leases:
-                del node.leased[service.name]
+                leases.forget_service(service)
         return said
 
     def _mark_recalled(self) -> None:
-        if not self._recalled:
-            return
-        for service in self._node.leased.values():
-            for pool in service.pools.values():
-                if pool.lease_id in self._recalled:
-                    pool.recalled = True
-                    self._node.moved[service.name] = service
+        leases = self._node.leases
+        for lease_id in self._recalled:
+            service = leases.by_lease_id.get(lease_id)
+            pool = _find(service, lease_id)
+            if service is not None and pool is not None:
+                pool.recalled = True
+                leases.moved[service.name] = service
         self._recalled.clear()
 
     def _due(self) -> list[ServiceState]:
         """Those whose leases something happened to, and some of the others: time alone may make a lease idle."""
-        leased = self._node.leased
-        due = dict.fromkeys(self._node.moved.values())
+        leased = self._node.leases.services
+        due = dict.fromkeys(self._node.leases.moved.values())
         if len(leased) <= VISITED_MIN:
             self._round.clear()
             due |= dict.fromkeys(leased.values())
@@ -126,10 +126,10 @@ class LeaseKeeper:
             if answer is None or self._is_of_old(statement, answer):
                 continue
             service = node.services.get(statement.service)
-            if service is not None and node.moved.pop(service.name, None) is not None:
+            if service is not None and node.leases.moved.pop(service.name, None) is not None:
                 # Whoever was cut off comes first next time.
-                node.moved[service.name] = service
-            pool = _find(service, statement.lease_id) if service is not None else None
+                node.leases.moved[service.name] = service
+            pool = _find(service, statement.lease_id)
             if service is not None and pool is not None:
                 is_new = pool.granted == 0
                 pool.answered(statement, answer, asked_ns, node.clock.monotonic_ns())
@@ -186,15 +186,16 @@ class LeaseKeeper:
 
     def close_all(self) -> None:
         """Give everything back: this node shuts down."""
-        self._node.moved.update(self._node.leased)
-        for service in self._node.leased.values():
+        leases = self._node.leases
+        leases.moved.update(leases.services)
+        for service in leases.services.values():
             for pool in service.pools.values():
                 pool.closing = True
 
     @property
     def all_given_back(self) -> bool:
         """Whether control has heard of all that no request holds."""
-        pools = [pool for service in self._node.leased.values() for pool in service.all_pools()]
+        pools = [pool for service in self._node.leases.services.values() for pool in service.all_pools()]
         return all(pool.held > 0 and pool.free <= 0 and pool.told for pool in pools)
 
     @property
@@ -203,17 +204,14 @@ class LeaseKeeper:
         return (
             not self._inherited
             and not self._adopted
-            and not any(True for service in self._node.leased.values() for _ in service.all_pools())
+            and not any(True for service in self._node.leases.services.values() for _ in service.all_pools())
         )
 
     def _close(self, service: ServiceState, pool: Pool, last: Statement) -> None:
         """Control has closed a lease. It is over once the last statement on it had all that was consumed."""
         if pool.settled and last.consumed_units == pool.committed:
             self._node.books.put_lease(self._record(pool, closed=True))
-            if service.pools.get(pool.kind) is pool:
-                del service.pools[pool.kind]
-            else:
-                service.draining.remove(pool)
+            service.forget_pool(pool)
         elif pool not in service.draining:
             service.replace_pool(pool)
 

@@ -11,6 +11,7 @@ from metering_service.domain.pool import Pool
 from metering_service.domain.records import HeldUnits
 from metering_service.domain.request import EVERY_REPORT, Request
 from metering_service.usecases.books import Books
+from metering_service.usecases.leases import Leases
 from metering_service.usecases.ports import Running
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.settings import NodeSettings
@@ -78,13 +79,12 @@ class Node:
         self.errands = errands
         self.new_id = new_id
         self.services: dict[str, ServiceState] = {}
-        self.leased: dict[str, ServiceState] = {}
-        """Those of them that have leases, or had some a moment ago: far fewer than are known."""
-        self.moved: dict[str, ServiceState] = {}
-        """Those with something to say of their leases, or to which something happened since there last was nothing."""
+        self.leases = Leases(new_id)
         self.unknown: OrderedDict[str, None] = OrderedDict()
         self.waiting: dict[str, ServiceState] = {}
         self.waiting_count = 0
+        self.calls_count = 0
+        """Unary reports that are not recorded yet, also those whose callers have given up."""
         self.silent: dict[Request, Silence] = {}
         """Open requests that no stream speaks of, also those that went on elsewhere and came back as a later part; and
         those that timed out, for another resume window. Whoever is silent longest comes first."""
@@ -102,7 +102,7 @@ class Node:
         """The service of that name; control is asked about a new one."""
         service = self.services.get(name)
         if service is None:
-            service = self.services[name] = ServiceState(name, self.new_id, self.leased, self.moved)
+            service = self.services[name] = ServiceState(name, self.leases)
             self.errands.subscribe(name)
         return service
 
@@ -111,7 +111,7 @@ class Node:
         for pool in pools:
             service = self.services.get(pool.service)
             if service is not None and service.has_leases:
-                self.moved[service.name] = service
+                self.leases.moved[service.name] = service
 
     @property
     def leases_valid(self) -> bool:
@@ -122,6 +122,11 @@ class Node:
     def is_full(self) -> bool:
         """Whether so many reports wait that no more are to be taken in."""
         return self.waiting_count >= self.settings.unread_beyond
+
+    @property
+    def is_full_of_calls(self) -> bool:
+        """Whether so many unary reports are not recorded yet that no more are to be taken in; streams go on."""
+        return self.calls_count >= self.settings.unread_beyond
 
     def valid_for_ms(self) -> int:
         """How long grants hold from now on: no grant outlives the leases that it was taken from."""

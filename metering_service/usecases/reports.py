@@ -1,5 +1,7 @@
 """The road of a report: checked, matched to its request, decided on, or parked until it can be."""
 
+from functools import partial
+
 from metering_service.domain.counts import Tally
 from metering_service.domain.decision import Decision, Reason, deny
 from metering_service.domain.grant import is_past_half
@@ -77,12 +79,29 @@ def _count(node: Node, service: ServiceState, config: ServiceConfig, request: Re
         node.books.begin(request)
     _hear(node, service, request, waiter)
     if report.phase is Phase.FINISH or not request.is_open:
+        reached = None if request.is_open else request.reached_by(report.counts)
         answer = finish(node, service, request, waiter)
+        if reached is not None and not isinstance(answer, Parked):
+            _count_receipt(node, reached, waiter)
         if answer is None and report.phase is Phase.PROGRESS and request.state is SettlementState.TIMED_OUT:
             # It was settled behind its server's back: what it generates from now on is overrun.
             return deny(report.request_id, Reason.REQUEST_ID_REUSED, config_version=config.version)
         return answer
     return _progress(node, service, config, request)
+
+
+def _count_receipt(node: Node, request: Request, waiter: Waiter) -> None:
+    """A stream that says a finish again has its receipt with the commit: until then that is one more report that waits.
+
+    What it said first is bounded by what may begin; calls are counted by themselves.
+    """
+    if waiter.report.want_receipt and waiter.asker.keeps_open:
+        node.waiting_count += 1
+        node.books.when_durable(request, partial(_has_receipt, node))
+
+
+def _has_receipt(node: Node) -> None:
+    node.waiting_count -= 1
 
 
 def _claim(node: Node, service: ServiceState, config: ServiceConfig, waiter: Waiter) -> Answer:
@@ -138,23 +157,16 @@ def _hear(node: Node, service: ServiceState, request: Request, waiter: Waiter) -
         if request.estimated is not report.estimated:
             request.estimated = report.estimated
             request.on_record = False
+        waiter.mark.expect()
         if merged.counts != request.tally.counts:
-            _checkpoint(node, request, waiter.mark)
+            node.books.checkpoint(request, waiter.mark.done)
         else:
-            # A repeat, on another stream or in another call: it is durable when what it repeats is.
-            waiter.mark.expect()
+            # A repeat: it is durable when what it repeats is.
             node.books.when_counts_durable(request, waiter.mark.done)
         request.tally = merged
     elif merged.counts.total > request.tally.counts.total:
         # What is booked is not booked anew by a report that only sorts the same tokens otherwise.
         request.tally = merged
-
-
-def _checkpoint(node: Node, request: Request, mark: Mark) -> None:
-    """Commit the new counts; the message waits for that once, however many reports of the request are in it."""
-    if not request.marks or request.marks[-1] != mark.done:
-        mark.expect()
-        node.books.checkpoint(request, mark.done)
 
 
 def _listen(node: Node, service: ServiceState, request: Request, asker: Asker) -> None:

@@ -1,6 +1,6 @@
 """A service at work on this node: its configuration, its leases, its requests."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from metering_service.domain.funding import NOTHING, Offer, Offers
@@ -12,6 +12,7 @@ from metering_service.domain.report import TOKENS_MAX
 from metering_service.domain.request import EVERY_REPORT, Request
 from metering_service.domain.service import ServiceConfig
 from metering_service.domain.settlement import Used
+from metering_service.usecases.leases import Leases
 
 if TYPE_CHECKING:
     from metering_service.usecases.waiting import Waiter
@@ -25,9 +26,7 @@ class ServiceState:
     """Everything that this node knows of one service. `config` is None until the control service has answered."""
 
     __slots__ = (
-        "_leased",
-        "_moved",
-        "_new_id",
+        "_leases",
         "config",
         "draining",
         "finished",
@@ -39,17 +38,10 @@ class ServiceState:
         "waiters",
     )
 
-    def __init__(
-        self,
-        name: str,
-        new_id: Callable[[], str],
-        leased: "dict[str, ServiceState]",
-        moved: "dict[str, ServiceState]",
-    ) -> None:
-        """`leased`, `moved`: where it enters itself when it gets a lease, and whenever something happens to one."""
+    def __init__(self, name: str, leases: Leases) -> None:
+        """`leases`: where it enters itself when it gets a lease, and whenever something happens to one."""
         self.name = name
-        self._leased = leased
-        self._moved = moved
+        self._leases = leases
         self.config: ServiceConfig | None = None
         self.pools: dict[BudgetKind, Pool] = {}
         self.draining: list[Pool] = []
@@ -60,7 +52,6 @@ class ServiceState:
         self.outage: OutageAllowance | None = None
         """Made when it is needed first."""
         self.last_used_ns = 0
-        self._new_id = new_id
 
     @property
     def uid(self) -> str:
@@ -74,11 +65,10 @@ class ServiceState:
 
     def pool(self, kind: BudgetKind) -> Pool:
         """The lease on a budget, to do something with it; a new one, with nothing granted yet, if there is none."""
-        self._moved[self.name] = self
+        self._leases.moved[self.name] = self
         pool = self.pools.get(kind)
         if pool is None:
-            pool = self.pools[kind] = Pool(self._new_id(), self.name, self.uid, kind)
-            self._leased[self.name] = self
+            pool = self.pools[kind] = self._leases.open(self, kind)
         return pool
 
     def replace_pool(self, pool: Pool) -> None:
@@ -86,15 +76,21 @@ class ServiceState:
 
         The old lease stays until everything booked on it is committed and told: late consumption still counts.
         """
-        successor = Pool(self._new_id(), self.name, self.uid, pool.kind)
-        successor.held, pool.held = pool.held, 0
         pool.closing = True
-        self._moved[self.name] = self
+        self._leases.moved[self.name] = self
         self.draining.append(pool)
-        if successor.held:
-            self.pools[pool.kind] = successor
-        else:
+        del self.pools[pool.kind]
+        if pool.held:
+            successor = self.pools[pool.kind] = self._leases.open(self, pool.kind)
+            successor.held, pool.held = pool.held, 0
+
+    def forget_pool(self, pool: Pool) -> None:
+        """A lease is over: control has closed it, and heard of all that was consumed."""
+        if self.pools.get(pool.kind) is pool:
             del self.pools[pool.kind]
+        else:
+            self.draining.remove(pool)
+        self._leases.forget(pool)
 
     @property
     def has_leases(self) -> bool:

@@ -17,7 +17,9 @@ class _Caller:
 
     keeps_open = False
 
-    def __init__(self) -> None:
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        node.calls_count += 1
         self.answered = asyncio.Event()
         self.durable = asyncio.Event()
         self.decision: Decision | None = None
@@ -26,6 +28,11 @@ class _Caller:
     def answer(self, sequence: int, decision: Decision | None) -> None:  # noqa: ARG002  # Asker's
         self.decision = decision
         self.answered.set()
+
+    def recorded(self) -> None:
+        """All that was reported is committed."""
+        self._node.calls_count -= 1
+        self.durable.set()
 
     def order(self, decision: Decision) -> None:
         """Nobody is listening any more."""
@@ -40,12 +47,12 @@ async def ask(node: Node, report: Report) -> Decision:
     Raises StorageUnavailable when that takes too long: whether it is recorded is not known then. Raises Overloaded
     where too much waits already (an authorisation is denied then).
     """
-    if node.is_full and report.phase is not Phase.AUTHORIZE:
+    if (node.is_full or node.is_full_of_calls) and report.phase is not Phase.AUTHORIZE:
         raise Overloaded(
             "Too many reports wait at this node, so this one was not taken in: repeat it, here or elsewhere."
         )
-    caller = _Caller()
-    mark = Mark(caller.durable.set)
+    caller = _Caller(node)
+    mark = Mark(caller.recorded)
     mark.expect()
     answer = process(node, report, caller, 0, mark)
     if not isinstance(answer, Parked):

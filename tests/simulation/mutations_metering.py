@@ -81,11 +81,11 @@ def hold_booked_as_usage() -> AbstractContextManager[Any]:
 @mutation
 def lease_id_reused() -> AbstractContextManager[Any]:
     """A node calls its lease on a budget by the same id in every epoch."""
+    real = ServiceState.pool
 
     def its_pool(self: Any, kind: Any) -> Any:
-        if kind not in self.pools:
-            self.pools[kind] = pool.Pool(f"{self.name}.{kind.value}", self.name, self.uid, kind)
-        return self.pools[kind]
+        with patch.object(self._leases, "_new_id", lambda: f"{self.name}.{kind.value}"):
+            return real(self, kind)
 
     return patch.object(ServiceState, "pool", its_pool)
 

@@ -1,5 +1,7 @@
 """More services with leases than a node looks after with each exchange."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from control_service.domain.budget import Quantity
@@ -8,6 +10,7 @@ from metering_service.domain.pool import CLOSE_AFTER_NS, Pool, Statement
 from metering_service.domain.records import BudgetKind
 from metering_service.domain.report import Phase
 from metering_service.usecases import lease_keeper
+from metering_service.usecases.service_state import ServiceState
 from tests.metering.control import VALID_FOR_NS
 from tests.metering.rig import Client, Fleet, Rig, report
 from tests.metering.samples import with_trial
@@ -80,7 +83,8 @@ def test_what_time_alone_makes_idle_is_found_in_turn(fleet: Fleet, client: Clien
     fleet.run(seconds=8)
     assert {budget(fleet, name).leased_units for name in SERVICES} == {0}
     fleet.run(seconds=CLOSE_AFTER_NS // 1_000_000_000 + 8)
-    assert (fleet["a"].node.leased, fleet["a"].node.moved) == ({}, {})
+    leases = fleet["a"].node.leases
+    assert (leases.services, leases.moved, leases.by_lease_id, leases.by_uid) == ({}, {}, {}, {})
     assert fleet["a"].keeper.all_closed
 
 
@@ -108,11 +112,42 @@ def test_what_was_found_in_turn_is_said_again_where_the_exchange_was_lost(fleet:
     assert client.session.idle
     for _ in range(2 * len(SERVICES)):
         exchange(rig)
-    assert rig.node.moved == {}
+    assert rig.node.leases.moved == {}
     fleet.clock.advance(seconds=5)
     lost = {one.lease_id for one in exchange(rig, lost=True)}
     assert lost
     assert lost <= {one.lease_id for one in exchange(rig)}
+
+
+class Unwalked(dict[str, ServiceState]):
+    """Looked up in by name, and never gone through."""
+
+    def __iter__(self) -> Iterator[str]:
+        raise AssertionError("it is gone through")
+
+    items = keys = values = __iter__  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_what_control_calls_for_is_found_without_a_walk(fleet: Fleet, client: Client, closed: bool) -> None:
+    """However many have leases: a recalled lease, also a closed one's successor, and a replenished service."""
+    rig = fleet["a"]
+    service = rig.node.services[SERVICES[-1]]
+    if closed:
+        service.replace_pool(service.pools[BudgetKind.TRIAL])
+    assert client.session.idle
+    for _ in range(2 * len(SERVICES)):
+        exchange(rig)
+    assert rig.node.leases.moved == {}
+    rig.node.leases.services = Unwalked(rig.node.leases.services)
+    pool = service.pools[BudgetKind.TRIAL]
+    pool._empty_until_ns = fleet.clock.monotonic_ns() + 1_000_000_000
+    rig.keeper.replenish(["not known here", service.uid])
+    assert not pool.offer(fleet.clock.monotonic_ns()).exhausted
+    rig.keeper.recall(["not known here", pool.lease_id])
+    rig.keeper._mark_recalled()
+    assert pool.recalled
+    assert list(rig.node.leases.moved) == [service.name]
 
 
 def test_recalls_beyond_what_one_exchange_takes_come_with_the_next(fleet: Fleet, client: Client) -> None:

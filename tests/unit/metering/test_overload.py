@@ -9,9 +9,10 @@ import pytest
 from metering_service.api import metering_servicer
 from metering_service.api.metering_servicer import MeteringServicer
 from metering_service.domain.counts import Counts
-from metering_service.domain.errors import Overloaded
+from metering_service.domain.errors import Overloaded, StorageUnavailable
 from metering_service.domain.records import BudgetKind
 from metering_service.domain.report import Phase
+from metering_service.usecases import unary
 from metering_service.usecases.session import MARKS_MAX
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.unary import ask
@@ -143,7 +144,7 @@ def test_progress_while_the_database_is_away_takes_no_room() -> None:
     assert client.answered == client.sequence
     assert client.durable == durable
     assert len(client.session._marks) <= MARKS_MAX
-    assert all(len(request.marks) <= MARKS_MAX for request in service.open.values())
+    assert all(len(request.marks or ()) <= MARKS_MAX for request in service.open.values())
     fleet.database.down = False
     fleet.run(ms=200)
     client.hear()
@@ -153,3 +154,81 @@ def test_progress_while_the_database_is_away_takes_no_room() -> None:
     fleet.run(ms=100)
     client.hear()
     assert client.durable == client.sequence
+
+
+def waits(fleet: Fleet) -> int:
+    """How much is kept, of all that is to be done once the database is back."""
+    gathering, service = fleet["a"].books._next, fleet["a"].node.services[SERVICE]
+    marks = [request.marks or () for request in service.open.values()]
+    return len(gathering.callbacks) + len(gathering.marks) + sum(map(len, marks))
+
+
+@pytest.mark.parametrize("phase", [PROGRESS, FINISH])
+@pytest.mark.parametrize("streams", [1, 2])
+def test_what_is_said_again_while_the_database_is_away_takes_no_room(phase: Phase, streams: int) -> None:
+    """However often, and whether one stream says it or several take turns; it is durable when what it repeats is."""
+    fleet = Fleet()
+    with_money(fleet, 1_000_000)
+    clients = [Client(fleet["a"]) for _ in range(streams)]
+    clients[0].say(report(AUTHORIZE, counts=Counts(100)))
+    fleet.run(ms=200)
+    fleet.database.down = True
+    durable = [client.durable for client in clients]
+    for _ in range(500):
+        for client in clients:
+            client.send(*[report(phase, counts=Counts(100, output=5))] * 3)
+    assert waits(fleet) <= streams * (MARKS_MAX + 1)
+    fleet.run(ms=200)
+    assert waits(fleet) <= streams * (MARKS_MAX + 1)
+    assert [client.durable for client in clients] == durable
+    fleet.database.down = False
+    fleet.run(ms=200)
+    for client in clients:
+        client.hear()
+        assert client.durable == client.sequence
+    assert [record.counts for record in fleet.database.requests.values()] == [Counts(100, output=5)]
+
+
+def test_receipts_of_what_is_said_again_are_reports_that_wait() -> None:
+    """They are bounded as those: no stream is read on beyond so many. Each is told once the database is back."""
+    fleet = Fleet(settings=NodeSettings(unread_beyond=UNREAD_BEYOND))
+    with_money(fleet, 1_000_000)
+    rig, client = fleet["a"], Client(fleet["a"])
+    finished = report(FINISH, counts=Counts(100, output=5), want_receipt=True)
+    client.say(report(AUTHORIZE, counts=Counts(100)))
+    fleet.run(ms=200)
+    fleet.database.down = True
+    for said in range(UNREAD_BEYOND + 1):
+        assert rig.node.waiting_count == max(0, said - 1)
+        client.send(finished)
+    assert rig.node.is_full
+    fleet.database.down = False
+    fleet.run(ms=200)
+    client.hear()
+    assert rig.node.waiting_count == 0
+    told = [decision.receipt for sequence, decision in client.decisions if sequence is not None and sequence > 1]
+    assert len(told) == UNREAD_BEYOND + 1
+    assert len({receipt and receipt.cost_nanos for receipt in told}) == 1
+    client.send(finished)
+    assert rig.node.waiting_count == 0
+
+
+@pytest.mark.parametrize("phase", [PROGRESS, FINISH])
+async def test_calls_are_bounded_and_streams_go_on(phase: Phase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers that gave up are counted, too: what they reported is kept until the database is back."""
+    monkeypatch.setattr(unary, "WAIT_MAX_S", 0)
+    fleet = Fleet(settings=NodeSettings(unread_beyond=UNREAD_BEYOND))
+    with_money(fleet, 1_000_000)
+    rig = fleet["a"]
+    Client(rig).say(report(AUTHORIZE, counts=Counts(100)))
+    fleet.run(ms=200)
+    fleet.database.down = True
+    for output_tokens in range(UNREAD_BEYOND):
+        with pytest.raises(StorageUnavailable):
+            await ask(rig.node, report(phase, counts=Counts(100, output=output_tokens + 1)))
+    with pytest.raises(Overloaded, match="not taken in"):
+        await ask(rig.node, report(phase, counts=Counts(100, output=5)))
+    assert not rig.node.is_full
+    fleet.database.down = False
+    fleet.run(seconds=1)
+    assert rig.node.calls_count == 0
