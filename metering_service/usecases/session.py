@@ -88,7 +88,7 @@ class Session:
 
         The fast road: progress of a request that this stream speaks of, inside the first half of its grant, of which
         only the output has grown. That is nearly all reports of a busy server. It takes its counts straight from the
-        message, as integers, and leaves everything else to `_decide`: a fifteenth of the time. Written out in the loop,
+        message, as integers, and leaves everything else to `_decide`: an eleventh of the time. Written out in the loop,
         since a call for each report would cost as much as all the rest of it.
         """
         if self._is_leaving:
