@@ -1,10 +1,10 @@
 """How much is asked for, and granted, as budgets are plentiful, scarce, or with others."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from metering_service.domain.counts import Counts
 from metering_service.domain.grant import GRANT_TOKENS_MAX, GRANT_TOKENS_MIN
-from metering_service.domain.pool import Statement
+from metering_service.domain.pool import Answer, Statement
 from metering_service.domain.report import Phase
 from tests.metering.moves import granted
 from tests.metering.rig import Client, Fleet, report
@@ -31,14 +31,14 @@ def at_rest() -> tuple[Fleet, Client]:
 
 def said_of_leases(fleet: Fleet, client: Client, lengths: Iterator[int], *, seconds: int) -> list[Statement]:
     """All that the node says of leases while a request grows, with so much time between its reports."""
-    rig, said = fleet["a"], []
-    statements = rig.keeper.statements
+    said: list[Statement] = []
+    exchange = fleet.control.exchange
 
-    def noted() -> list[Statement]:
-        said.extend(now := statements())
-        return now
+    def noted(node: str, epoch: int, statements: Sequence[Statement]) -> list[Answer]:
+        said.extend(statements)
+        return exchange(node, epoch, statements)
 
-    rig.keeper.statements = noted  # type: ignore[method-assign]
+    fleet.control.exchange = noted  # type: ignore[method-assign]
     for output_tokens in lengths:
         client.say(report(Phase.PROGRESS, "r1", Counts(INPUT_TOKENS, output=output_tokens)))
         fleet.run(seconds=seconds)
