@@ -4,7 +4,7 @@ import os
 import sys
 
 from metering_service.bootstrap import serve
-from metering_service.settings import common_options, parse
+from metering_service.settings import common_options, common_variables, parse
 from metering_service.workers import Supervisor
 from tallygate._server.errors import StartupError
 from tallygate._server.logs import configure_logging
@@ -20,7 +20,13 @@ def main() -> None:
         sys.exit(EXIT_STARTUP_ERROR)
     configure_logging(settings.log_format)
     if settings.worker_count > 1:
-        supervisor = Supervisor(settings.listen, settings.node_name, settings.worker_count, common_options(settings))
+        supervisor = Supervisor(
+            settings.listen,
+            settings.node_name,
+            settings.worker_count,
+            common_options(settings),
+            common_variables(settings),
+        )
         run(supervisor.run)
     else:
         run(lambda stop: serve(settings, stop))

@@ -35,6 +35,9 @@ class Settings:
     shared_listen: str = ""
 
 
+DATABASE_URL_VARIABLE = "TALLYGATE_METERING_DATABASE_URL"
+
+
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     """Read options and environment. Raises ConfigurationError; argparse ends the program on unknown options."""
     options = _options(environment).parser.parse_args(arguments)
@@ -90,7 +93,7 @@ def _options(environment: Mapping[str, str]) -> Options:
     )
     options.add(
         "--database-url",
-        "TALLYGATE_METERING_DATABASE_URL",
+        DATABASE_URL_VARIABLE,
         None,
         "sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/DATABASE, the same for all nodes",
         metavar="URL",
@@ -126,6 +129,11 @@ def _require_room(listen: str, node_name: str, worker_count: int) -> None:
 
 
 def common_options(settings: Settings) -> list[str]:
-    """The options that all workers of this program have."""
-    options = ["--control", settings.control, "--database-url", settings.database_url]
-    return [*options, "--log-format", settings.log_format, *(["--insecure"] if settings.insecure else [])]
+    """The options that all workers of this program have, but for `common_variables`."""
+    options = ["--control", settings.control, "--log-format", settings.log_format]
+    return [*options, *(["--insecure"] if settings.insecure else [])]
+
+
+def common_variables(settings: Settings) -> dict[str, str]:
+    """What they are told by their environment, since everybody on a machine may read a program's options."""
+    return {DATABASE_URL_VARIABLE: settings.database_url}

@@ -6,13 +6,14 @@ has a port of its own, too, that clients can name. Every worker is a node: its o
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Never
 
 import structlog
 
@@ -42,15 +43,23 @@ def own_address(listen: str, number: int) -> str:
 
 
 class Supervisor:
-    """Runs workers until it is told to stop. `arguments`: the options that all workers have."""
+    """Runs workers until it is told to stop. `arguments`, `variables`: the options that all workers have."""
 
-    def __init__(self, listen: str, node_name: str, worker_count: int, arguments: Sequence[str]) -> None:
+    def __init__(
+        self,
+        listen: str,
+        node_name: str,
+        worker_count: int,
+        arguments: Sequence[str],
+        variables: Mapping[str, str],
+    ) -> None:
         self._listen = listen
         self._node_name = node_name
         self._worker_count = worker_count
         self._arguments = arguments
+        self._variables = variables
         self._serving: set[int] = set()
-        self._failed: asyncio.Future[None] | None = None
+        self._is_announced = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set; no worker is left running.
@@ -58,43 +67,52 @@ class Supervisor:
         Raises:
             SupersededError: another process runs as one of the workers' nodes.
             StartupError: a worker cannot start.
+            OSError: no process can be started.
         """
         with _held(self._listen) as shared:
-            self._failed = asyncio.get_running_loop().create_future()
             workers = [asyncio.create_task(self._keep(shared, number)) for number in range(1, self._worker_count + 1)]
             stopping = asyncio.create_task(stop.wait())
             try:
-                ends: set[asyncio.Future[Any]] = {stopping, self._failed}
-                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                ends: list[asyncio.Future[Any]] = [stopping, *workers]
+                ended, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                for each in ended:
+                    each.result()
             finally:
                 stopping.cancel()
                 for worker in workers:
                     worker.cancel()
                 await asyncio.gather(*workers, return_exceptions=True)
-            if self._failed.done():
-                self._failed.result()
 
-    async def _keep(self, shared: str, number: int) -> None:
+    async def _keep(self, shared: str, number: int) -> Never:
         """One worker's lives, one after the other.
 
-        Also where a database went backwards: `tallygate recover` needs a node that listens.
+        Also where a database went backwards: `tallygate recover` needs a node that listens. Raises what `run` does.
         """
-        delay_s, has_served = BACKOFF_FIRST_S, False
+        name, delay_s, has_served = worker_name(self._node_name, number), BACKOFF_FIRST_S, False
         while True:
-            status, served_s = await self._live(shared, number)
+            try:
+                status, served_s = await self._live(shared, number)
+            except OSError as error:
+                if not has_served:
+                    raise
+                # For lack of memory or of descriptors: that may pass.
+                log.warning("worker_not_started", node=name, problem=str(error))
+                status, served_s = None, None
             has_served = has_served or served_s is not None
-            if status == EXIT_SUPERSEDED or not has_served:
-                # It has said why.
-                self._fail(number, status)
-                return
+            if status == EXIT_SUPERSEDED:
+                raise SupersededError(
+                    f"Another process runs as node {name}, so these workers end; choose another --node-name for them."
+                )
+            if not has_served:
+                raise StartupError(f"Worker {name} ended with status {status} before it served.")  # It has said why.
             if served_s is not None and served_s >= SERVED_WELL_S:
                 delay_s = BACKOFF_FIRST_S
-            log.warning("worker_ended", node=worker_name(self._node_name, number), status=status, again_in_s=delay_s)
+            log.warning("worker_ended", node=name, status=status, again_in_s=delay_s)
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, BACKOFF_MAX_S)
 
-    async def _live(self, shared: str, number: int) -> tuple[int, float | None]:
-        """One life: its exit status, and how long it served; None where it never did."""
+    async def _live(self, shared: str, number: int) -> tuple[int | None, float | None]:
+        """One life: its exit status, and how long it served; None where it never did. Raises OSError."""
         loop = asyncio.get_running_loop()
         process = await self._start(shared, number)
         try:
@@ -114,6 +132,7 @@ class Supervisor:
             stdin=PIPE,
             stdout=PIPE,
             start_new_session=True,
+            env={**os.environ, **self._variables},
         )
 
     def told(self, shared: str, number: int) -> list[str]:
@@ -134,19 +153,9 @@ class Supervisor:
         self._serving.add(number)
         if len(self._serving) == self._worker_count:
             log.info("workers_serving", address=shared, count=self._worker_count)
-            announce(shared)
-
-    def _fail(self, number: int, status: int) -> None:
-        assert self._failed is not None
-        if self._failed.done():
-            return
-        name = worker_name(self._node_name, number)
-        error = StartupError(f"Worker {name} ended with status {status} before it served.")
-        if status == EXIT_SUPERSEDED:
-            error = SupersededError(
-                f"Another process runs as node {name}, so these workers end; choose another --node-name for them."
-            )
-        self._failed.set_exception(error)
+            if not self._is_announced:
+                self._is_announced = True
+                announce(shared)
 
 
 async def watch_supervisor(stop: asyncio.Event) -> None:

@@ -57,8 +57,12 @@ class HeldUnits(NamedTuple):
         return self.reserved_input_tokens, self.reserved_output_tokens, self.trial_tokens, self.money_nanos
 
 
+RequestKey: TypeAlias = tuple[str, str, str]
+"""A record's service, request id and part: its key in the database. A service's name is never used again."""
+
+
 class RequestRecord(NamedTuple):
-    """One part of a request: what one node booked of it. Key: (service_uid, request_id, part).
+    """One part of a request: what one node booked of it.
 
     `part` is "" for a finish without an authorisation, else unique to the authorisation. `counts` are the latest; the
     receipt's are what was booked (all zero while OPEN). `predecessor_part` names the part that this one carries on, and
@@ -87,6 +91,11 @@ class RequestRecord(NamedTuple):
     base_output_tokens: int = 0
     place: int | None = None
     """Where later counts than these may lie while it runs (see `CountsPages`)."""
+
+    @property
+    def key(self) -> RequestKey:
+        """Which one it is."""
+        return self.service, self.request_id, self.part
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,10 +211,6 @@ class DenialKey(NamedTuple):
     minute_us: int
     credential: str
     reason: str
-
-
-RequestKey: TypeAlias = tuple[str, str, str]
-"""A record's service, request id and part: its key in the database."""
 
 
 @dataclass(frozen=True, slots=True)

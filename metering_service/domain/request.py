@@ -274,13 +274,8 @@ class Request:
         return part
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        """Which record it is, in every database."""
-        return self.service_uid, self.request_id, self.part
-
-    @property
-    def name(self) -> RequestKey:
-        """The same, by the service's name."""
+    def key(self) -> RequestKey:
+        """Which record it is."""
         return self.service, self.request_id, self.part
 
     def record(self, node: str, epoch: int) -> RequestRecord:

@@ -17,7 +17,7 @@ from metering_service.domain.records import (
 )
 from metering_service.domain.request import Request
 from metering_service.domain.settlement import held_by, used
-from metering_service.usecases.gathering import Claim, Gathering, Marks, RecordKey, add_mark
+from metering_service.usecases.gathering import Claim, Gathering, Marks, add_mark
 from metering_service.usecases.ports import RequestName
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.settings import NodeSettings
@@ -72,7 +72,7 @@ class Books:
         before, receipt = request.receipt, request.next_receipt()
         first = request.settle_us is None
         if not first:
-            self._revise(request.service, request.key, before)
+            self._revise(request.key, before)
         service.book(request, used(receipt))
         request.receipt = receipt
         request.held = held_by(receipt)
@@ -126,15 +126,14 @@ class Books:
 
     def note(self, record: RequestRecord) -> None:
         """Write a record that its own node should have written, unless that one has, or does so first."""
-        self._next.notes[record.service_uid, record.request_id, record.part] = record
+        self._next.notes[record.key] = record
         self.on_work()
 
     def settle_left(self, record: RequestRecord, before: Receipt, leases: Iterable[LeaseRecord]) -> None:
         """Book what an earlier epoch left open, on the leases that it had; or what a receipt on record lacks."""
-        record_key = (record.service_uid, record.request_id, record.part)
         if before.revision:
-            self._revise(record.service, record_key, before)
-        self._next.requests[record_key] = record
+            self._revise(record.key, before)
+        self._next.requests[record.key] = record
         key = AggregateKey(record.service, record.service_uid, self._minute_us(), record.credential, record.labels)
         cell = self._next.aggregates.setdefault(key, AggregateDelta())
         _add(cell, before, record.receipt, first=not before.revision)
@@ -148,7 +147,7 @@ class Books:
         self.on_work()
 
     def looked_at(self, epoch: int, key: RequestKey) -> None:
-        """That was done, of what this epoch was to look at."""
+        """That was done; `epoch` had put on record that it was to be."""
         self._next.looked.add((epoch, key))
         self.on_work()
 
@@ -326,16 +325,16 @@ class Books:
             self._take_marks(request)
         request.dirty = False
 
-    def _revise(self, service: str, key: RecordKey, before: Receipt) -> None:
+    def _revise(self, key: RequestKey, before: Receipt) -> None:
         """Have the database compare what it has with what a revision goes by.
 
         Where that waits here already, revised from what was read sooner, the two are of one moment: refused as well.
         """
         waiting = self._next.requests.get(key)
         if waiting is None:
-            self._next.revised[service, key[1], key[2]] = before.revision
+            self._next.revised[key] = before.revision
         elif waiting.receipt.revision != before.revision:
-            self._next.revised[service, key[1], key[2]] = waiting.receipt.revision
+            self._next.revised[key] = waiting.receipt.revision
 
     def _add_aggregate(
         self, service: ServiceState, request: Request, before: Receipt, now: Receipt, *, first: bool

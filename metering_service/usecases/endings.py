@@ -45,6 +45,8 @@ class Endings:
 
     def found(self, node: Node, taken: Silent, parts: Mapping[RequestName, Sequence[RequestRecord]]) -> None:
         """The database has answered: settle them."""
-        for name, (service, request) in taken.items():
-            time_out(node, service, request, parts.get(name, ()))
-        node.books.when_committed(partial(self._under_way.difference_update, taken))
+        try:
+            for name, (service, request) in taken.items():
+                time_out(node, service, request, parts.get(name, ()))
+        finally:
+            node.books.when_committed(partial(self._under_way.difference_update, taken))

@@ -18,7 +18,6 @@ from metering_service.domain.records import (
 from metering_service.domain.request import Request
 from metering_service.usecases.service_state import ServiceState
 
-RecordKey: TypeAlias = tuple[str, str, str]
 Claim: TypeAlias = tuple[ServiceState, Request]
 Marks: TypeAlias = dict[Callable[[], None], None]
 """Each is called once: see `add_mark`."""
@@ -29,8 +28,8 @@ class Gathering:
     """What goes into one commit, and who wants to know when it is done."""
 
     number: int = 1
-    requests: dict[RecordKey, RequestRecord] = field(default_factory=dict)
-    notes: dict[RecordKey, RequestRecord] = field(default_factory=dict)
+    requests: dict[RequestKey, RequestRecord] = field(default_factory=dict)
+    notes: dict[RequestKey, RequestRecord] = field(default_factory=dict)
     claims: list[tuple[Claim, RequestRecord]] = field(default_factory=list)
     revised: dict[RequestKey, int] = field(default_factory=dict)
     counts: list[CountsPage] = field(default_factory=list)

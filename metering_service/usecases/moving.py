@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from metering_service.domain.lineage import Origin, earlier_parts, end_of, last_part, origin_of
+from metering_service.domain.lineage import Origin, earlier_parts, end_of, final_tally, last_part, origin_of
 from metering_service.domain.records import RequestRecord, SettlementState
 from metering_service.domain.report import Phase, Report
 from metering_service.domain.request import Earlier, Request, revive
@@ -155,7 +155,10 @@ def _settled(
     `begin`: where that begins which goes on from the last one of the line, if it is not on record.
     """
     return tuple(
-        Earlier(_newest(record, known), *end_of(record.part, parts, begin if record is line[-1] else None))
+        Earlier(
+            _taught(_newest(record, known), parts),
+            *end_of(record.part, parts, begin if record is line[-1] else None),
+        )
         for record in line
         if record.state is not SettlementState.OPEN
     )
@@ -166,6 +169,14 @@ def parts_in_memory(service: ServiceState, request_id: str) -> dict[str, Request
     requests = (service.finished.get(request_id), service.open.get(request_id))
     lines = (request.line for request in requests if request is not None)
     return {part.part: part for line in lines for part in line}
+
+
+def _taught(part: Request, parts: Sequence[RequestRecord]) -> Request:
+    """A settled part with what later parts know of it: the end of the line need not have heard of all that one did."""
+    tally = final_tally(part.tally, part.part, parts)
+    if tally is not None and tally.counts.total > part.tally.counts.total:
+        part.tally = tally
+    return part
 
 
 def _newest(record: RequestRecord, known: Mapping[str, Request]) -> Request:

@@ -89,7 +89,7 @@ class Node:
         """Open requests that no stream speaks of, also those that went on elsewhere and came back as a later part; and
         those that timed out, for another resume window. Whoever is silent longest comes first."""
         self.unpaid: dict[Request, int] = {}
-        """Those of them that wait for payers before they are settled, and since when."""
+        """Those of them that wait for payers before more of them is booked, and since when."""
         self.finished: OrderedDict[tuple[str, str], int] = OrderedDict()
         self.leases_valid_until_ns = 0
         self.control_answers = False
@@ -208,6 +208,7 @@ class Node:
     def fall_silent(self, service: ServiceState, request: Request) -> None:
         """Nobody speaks of a request from now on; or somebody did so now, who does not stay."""
         self.silent.pop(request, None)
+        self.unpaid.pop(request, None)
         self.silent[request] = Silence(service, self.clock.monotonic_ns())
 
     def new_part(self) -> str:

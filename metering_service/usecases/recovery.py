@@ -10,11 +10,12 @@ put back to an older copy. What was set aside for it has been given back, so all
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from itertools import takewhile
+from typing import TypeAlias
 
 import structlog
 
@@ -34,8 +35,13 @@ from metering_service.usecases.lease_keeper import LeaseKeeper
 from metering_service.usecases.moving import settled_line
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import Recorder, RequestName
+from metering_service.usecases.reuse import LOOKED_UP_MAX
 
 log = structlog.get_logger()
+
+
+_Look: TypeAlias = tuple[int, int, RequestKey]
+"""A part to look at again: when, and which epoch had put it on record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +60,12 @@ class Recovery:
         self._storage = storage
         self._keeper = keeper
         self._shares: dict[tuple[str, int], _Share] = {}
-        self._seen: set[tuple[str, str, str]] = set()
+        self._seen: set[RequestKey] = set()
         self._closed: set[tuple[str, int]] = set()
         """Shares that were handed over to be closed."""
         self._unwritten: set[RequestName] = set()
         """What was booked and is not on record yet: the next booking goes by the record, so it waits for that."""
-        self._looks: deque[tuple[int, int, RequestKey]] = deque()
-        """Parts to look at again: when, and which epoch was to."""
+        self._looks: deque[_Look] = deque()
         self._has_found_looks = node.epoch == 1
         self._is_over = False
         self._due_ns = node.clock.monotonic_ns() + node.settings.resume_window_ns
@@ -97,11 +102,15 @@ class Recovery:
         except StorageUnavailable as error:
             log.warning("recovery_waits", problem=str(error))
             return
+        self._hand_over()
         try:
             await self._find_looks()
             await self._look_again()
         except StorageUnavailable as error:
             log.warning("second_look_waits", problem=str(error))
+
+    def _hand_over(self) -> None:
+        """Have the leases closed of which all requests are booked."""
         for key, share in list(self._shares.items()):
             if not share.requests:
                 del self._shares[key]
@@ -122,9 +131,8 @@ class Recovery:
         parts = await self._storage.find_request(record.service_uid, record.request_id)
         if not self._settle(record, parts, leases, is_late=is_late):
             return False
-        key = (record.service, record.request_id, record.part)
-        self._node.books.look_again_at(key)
-        self._node.books.when_committed(partial(self._wait, self._node.epoch, key))
+        self._node.books.look_again_at(record.key)
+        self._node.books.when_committed(partial(self._wait, self._node.epoch, record.key))
         return True
 
     def _wait(self, epoch: int, key: RequestKey) -> None:
@@ -140,29 +148,41 @@ class Recovery:
 
     async def _look_again(self) -> None:
         """See `settle.time_out`, which does the same. The leases are closed: what is found is late."""
+        while due := self._due_looks():
+            found = await self._storage.find_requests(list(due))
+            for name, look in due.items():
+                self._looks.remove(look)
+                _, epoch, key = look
+                self._look_at(key, found.get(name, []))
+                self._node.books.looked_at(epoch, key)
+
+    def _due_looks(self) -> dict[RequestName, _Look]:
+        """Those for the next query: one part of a request, if nothing that was booked of it waits to be written."""
         now_ns = self._node.clock.monotonic_ns()
-        for look in list(takewhile(lambda look: look[0] <= now_ns, self._looks)):
-            _, epoch, key = look
-            service, request_id, part = key
+        due: dict[RequestName, _Look] = {}
+        for look in takewhile(lambda look: look[0] <= now_ns, self._looks):
+            service, request_id, _ = look[2]
             name = RequestName(service, request_id)
-            if name in self._unwritten:
-                continue
-            parts = (await self._storage.find_requests([name])).get(name, [])
-            record = next((each for each in parts if each.part == part), None)
-            last = settled_end(parts, part)
-            if record is not None and last is not None:
-                whole = settled_line(last, parts, in_memory={})
-                whole.fill_earlier()
-                self._book_earlier(whole, record, self._share(record).leases)
-            self._node.books.looked_at(epoch, key)
-            self._looks.remove(look)
+            if name not in self._unwritten:
+                due.setdefault(name, look)
+            if len(due) == LOOKED_UP_MAX:
+                break
+        return due
+
+    def _look_at(self, key: RequestKey, parts: Sequence[RequestRecord]) -> None:
+        *_, part = key
+        record = next((each for each in parts if each.part == part), None)
+        last = settled_end(parts, part)
+        if record is not None and last is not None:
+            whole = settled_line(last, parts, in_memory={})
+            whole.fill_earlier()
+            self._book_earlier(whole, record, self._share(record).leases)
 
     async def _look_for_requests(self) -> None:
         """Other nodes may yet write what an earlier epoch could not."""
         for request in await self._storage.open_requests(self._node.name, self._node.epoch):
-            key = (request.service_uid, request.request_id, request.part)
-            if key not in self._seen:
-                self._seen.add(key)
+            if request.key not in self._seen:
+                self._seen.add(request.key)
                 self._share(request).requests.append(request)
 
     def _share(self, record: RequestRecord | LeaseRecord) -> _Share:

@@ -36,13 +36,14 @@ def finish(node: Node, service: ServiceState, request: Request, waiter: Waiter) 
 
 def settle(node: Node, service: ServiceState, request: Request, state: SettlementState) -> None:
     """Book, and keep the request in memory for repeats, unless a later part of it has taken its place there."""
+    if request.is_open:
+        node.silent.pop(request, None)  # One that timed out is still to be looked at again.
     request.state = state
     request.quiet_tokens = EVERY_REPORT
     held = request.held
     node.books.settle(service, request)
     if service.outage is not None:
         service.outage.settle(request, tokens_of(held) - tokens_of(request.held))
-    node.silent.pop(request, None)
     node.unpaid.pop(request, None)
     known = service.open if request.request_id in service.open else service.finished
     if known.get(request.request_id) is not request:
@@ -138,7 +139,7 @@ def _learn_end(request: Request, parts: Sequence[RequestRecord]) -> bool:
 
 def _look_later(node: Node, service: ServiceState, request: Request) -> None:
     """A window after this is on record. Whoever settles what this node leaves does so, should it be gone by then."""
-    node.books.look_again_at(request.name)
+    node.books.look_again_at(request.key)
     node.books.when_durable(request, partial(node.fall_silent, service, request))
 
 
@@ -162,7 +163,7 @@ def _look_again(node: Node, service: ServiceState, request: Request, parts: Sequ
             return
     node.silent.pop(request, None)
     node.unpaid.pop(request, None)
-    node.books.looked_at(node.epoch, request.name)
+    node.books.looked_at(node.epoch, request.key)
 
 
 def _may_wait(node: Node, request: Request) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from metering_service.domain.decision import Decision
+from metering_service.domain.decision import Decision, Reason, deny
 from metering_service.domain.errors import Overloaded, StorageUnavailable
 from metering_service.domain.report import Phase, Report
 from metering_service.usecases.node import Node
@@ -47,17 +47,22 @@ async def ask(node: Node, report: Report) -> Decision:
     Raises StorageUnavailable when that takes too long: whether it is recorded is not known then. Raises Overloaded
     where too much waits already (an authorisation is denied then).
     """
-    if (node.is_full or node.is_full_of_calls) and report.phase is not Phase.AUTHORIZE:
+    if node.is_full or node.is_full_of_calls:
+        if report.phase is Phase.AUTHORIZE:
+            # What it would use could not be reported.
+            return deny(report.request_id, Reason.OVERLOADED)
         raise Overloaded(
             "Too many reports wait at this node, so this one was not taken in: repeat it, here or elsewhere."
         )
     caller = _Caller(node)
     mark = Mark(caller.recorded)
     mark.expect()
-    answer = process(node, report, caller, 0, mark)
-    if not isinstance(answer, Parked):
-        caller.answer(0, answer)
-    mark.done()
+    try:
+        answer = process(node, report, caller, 0, mark)
+        if not isinstance(answer, Parked):
+            caller.answer(0, answer)
+    finally:
+        mark.done()
     if report.phase is not Phase.AUTHORIZE or not caller.answered.is_set():
         await _wait(caller, report)
     decision = caller.decision

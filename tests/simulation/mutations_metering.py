@@ -1,6 +1,7 @@
 """Bugs planted in how the metering service decides and books."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -9,6 +10,7 @@ from metering_service.domain.records import HeldUnits, Receipt, SettlementState
 from metering_service.usecases import (
     admission,
     books,
+    moving,
     node,
     parking,
     recovery,
@@ -51,16 +53,30 @@ def _nobody(_parts: Any, _part: str) -> None:
     return None
 
 
+@contextmanager
+def _together(*patches: AbstractContextManager[Any]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for each in patches:
+            stack.enter_context(each)
+        yield
+
+
 @mutation
 def part_does_not_learn_its_end() -> AbstractContextManager[Any]:
     """A part that was carried on elsewhere books only what it heard itself, and is not looked at again."""
-    return patch.multiple(settle, final_tally=_as_it_is, settled_end=_nobody)
+    return _together(
+        patch.multiple(settle, final_tally=_as_it_is, settled_end=_nobody),
+        patch.object(moving, "final_tally", _as_it_is),
+    )
 
 
 @mutation
 def recovery_does_not_learn_the_end() -> AbstractContextManager[Any]:
     """What a crashed node left is booked at its last checkpoint, though others heard more, and stays so."""
-    return patch.multiple(recovery, final_tally=_as_it_is, settled_end=_nobody)
+    return _together(
+        patch.multiple(recovery, final_tally=_as_it_is, settled_end=_nobody),
+        patch.object(moving, "final_tally", _as_it_is),
+    )
 
 
 @mutation

@@ -9,6 +9,7 @@ import pytest
 from metering_service.api import metering_servicer
 from metering_service.api.metering_servicer import MeteringServicer
 from metering_service.domain.counts import Counts
+from metering_service.domain.decision import Reason
 from metering_service.domain.errors import Overloaded, StorageUnavailable
 from metering_service.domain.records import BudgetKind
 from metering_service.domain.report import Phase
@@ -228,6 +229,8 @@ async def test_calls_are_bounded_and_streams_go_on(phase: Phase, monkeypatch: py
             await ask(rig.node, report(phase, counts=Counts(100, output=output_tokens + 1)))
     with pytest.raises(Overloaded, match="not taken in"):
         await ask(rig.node, report(phase, counts=Counts(100, output=5)))
+    refused = await ask(rig.node, report(AUTHORIZE, "r2", Counts(5)))
+    assert refused.reason is Reason.OVERLOADED
     assert not rig.node.is_full
     fleet.database.down = False
     fleet.run(seconds=1)

@@ -1,10 +1,13 @@
 """What timed out is looked at once more, by whoever is there: each part of a request by itself, on the records."""
 
+from unittest.mock import Mock
+
 import pytest
 
 from metering_service.domain.counts import Counts
 from metering_service.domain.records import BudgetKind, RequestRecord, SettlementState
 from metering_service.domain.report import Phase
+from metering_service.usecases import endings
 from metering_service.usecases.settle import look_for_silent
 from tests.metering.moves import BALANCE, booked, granted, two_nodes
 from tests.metering.rig import Client, Fleet, Rig, now, report
@@ -54,6 +57,51 @@ def test_a_finish_that_is_under_way_while_the_node_before_leaves_is_filled_later
     fleet.run(seconds=40)
     assert booked(fleet) == 3_100
     assert now(fleet.database.unsettled_nodes("b")) == []
+
+
+@pytest.mark.parametrize("shows_token", [True, False])
+@pytest.mark.parametrize("is_on_record", [True, False])
+def test_late_counts_of_a_part_do_not_take_away_its_second_look(*, shows_token: bool, is_on_record: bool) -> None:
+    """They revise it while the finish of the part after it is not committed, and know less than that.
+
+    `is_on_record`: the part after it is, running. Then they go on from it as a third part, which is the last of all.
+    """
+    fleet = two_nodes()
+    a, b = fleet["a"], fleet["b"]
+    client, resume = begun(a)
+    client.close()
+    time_out(fleet, a)
+    second = Client(b)
+    second.say(report(PROGRESS, counts=Counts(100, output=5), resume=resume))
+    if is_on_record:
+        b.commit()
+    second.say(report(FINISH, counts=Counts(100, output=3_000), resume=resume))
+    a.commit()
+    late = Client(a)
+    late.say(report(PROGRESS, counts=Counts(100, output=3), resume=resume if shows_token else b""))
+    a.commit()
+    late.close()
+    b.commit()
+    fleet.run(seconds=300)
+    assert sum(part.receipt.usage.total for part in parts_of(fleet)) == 3_100
+    assert not fleet.database.looks
+
+
+def test_a_defect_in_one_settlement_leaves_the_others_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of them is held up for ever."""
+    fleet = two_nodes()
+    a = fleet["a"]
+    for request_id in ("r1", "r2"):
+        client = Client(a)
+        client.say(report(AUTHORIZE, request_id, Counts(100)))
+        client.close()
+    with monkeypatch.context() as broken:
+        broken.setattr(endings, "time_out", Mock(side_effect=ZeroDivisionError))
+        with pytest.raises(ZeroDivisionError):
+            time_out(fleet, a)
+        a.commit()
+    fleet.run(seconds=2)
+    assert not [record for record in fleet.database.requests.values() if record.state is SettlementState.OPEN]
 
 
 def parts_of(fleet: Fleet) -> list[RequestRecord]:

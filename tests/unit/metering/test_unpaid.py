@@ -134,3 +134,27 @@ def test_a_silent_request_does_not_wait_for_payers_for_ever() -> None:
         rig.exchange_leases()
         rig.commit()
     assert record(fleet).state is SettlementState.TIMED_OUT
+
+
+def test_a_request_that_is_spoken_of_again_waits_for_payers_anew() -> None:
+    """By a stream that breaks at once; when it is silent for long again, they have as much time as before."""
+    fleet = Fleet()
+    with_reservation(fleet, 60_000)
+    goes_beyond_its_grant(fleet, 20_000)
+    rig = fleet["a"]
+    run(fleet, 27)
+    fleet.clock.advance(us=1_500_000)
+    rig.exchange_leases()
+    look_for_silent(rig.node)
+    rig.look()
+    assert rig.node.unpaid
+    rig.linked = False
+    again = Client(rig)
+    again.send(report(PROGRESS, counts=record(fleet).counts))
+    again.close()
+    run(fleet, 2)
+    rig.linked = True
+    run(fleet, 70)
+    settled = record(fleet)
+    assert settled.state is SettlementState.TIMED_OUT
+    assert settled.receipt.unfunded.total == 0

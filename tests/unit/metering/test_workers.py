@@ -7,7 +7,7 @@ from typing import NamedTuple, cast
 import pytest
 from structlog.testing import capture_logs
 
-from metering_service.settings import common_options, parse
+from metering_service.settings import common_options, common_variables, parse
 from metering_service.workers import SERVED_WELL_S, Supervisor
 from tallygate._server.errors import StartupError, SupersededError
 from tallygate._server.run import EXIT_STARTUP_ERROR, EXIT_SUPERSEDED
@@ -42,21 +42,24 @@ class Worker:
 class Supervised(Supervisor):
     """One worker, whose lives are known beforehand."""
 
-    def __init__(self, *lives: Life) -> None:
-        super().__init__("127.0.0.1:0", "w", 1, [])
+    def __init__(self, *lives: Life | OSError) -> None:
+        super().__init__("127.0.0.1:0", "w", 1, [], {})
         self._lives = iter(lives)
 
     async def _start(self, shared: str, number: int) -> Process:
-        return cast("Process", Worker(next(self._lives)))
+        life = next(self._lives)
+        if isinstance(life, OSError):
+            raise life
+        return cast("Process", Worker(life))
 
 
-def run(*lives: Life) -> None:
+def run(*lives: Life | OSError) -> None:
     """Until the supervisor gives up."""
     loop = SimulatedLoop()  # type: ignore[abstract]  # what asyncio does not use is left out
     loop.run_until_complete(Supervised(*lives).run(asyncio.Event()))
 
 
-def pauses_s(*lives: Life) -> list[float]:
+def pauses_s(*lives: Life | OSError) -> list[float]:
     """What is waited between these lives."""
     with capture_logs() as logs, pytest.raises(SupersededError):
         run(*lives, Life(1.0, EXIT_SUPERSEDED))
@@ -67,6 +70,14 @@ def test_a_worker_that_keeps_ending_is_started_less_and_less_often() -> None:
     """That it served for a moment changes nothing, nor does a life in which it did not serve."""
     short, none = Life(SERVED_WELL_S - 1, 1), Life(None, EXIT_STARTUP_ERROR)
     assert pauses_s(short, short, none, short, none, short, short) == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+
+
+def test_a_worker_that_cannot_be_started_again_for_lack_of_memory_is_tried_again() -> None:
+    """Its supervisor goes on, and says so; at the very beginning it ends instead."""
+    short, failed = Life(1.0, 1), OSError(12, "Cannot allocate memory")
+    assert pauses_s(short, failed, failed, short) == [0.2, 0.4, 0.8, 1.6]
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        run(failed)
 
 
 def test_a_worker_that_served_well_is_started_again_soon() -> None:
@@ -91,6 +102,16 @@ def test_a_worker_is_one_node_whatever_the_environment_says() -> None:
     """What told its supervisor of several workers tells it, too; it must not become a supervisor itself."""
     environment = {"TALLYGATE_METERING_WORKERS": "2", "TALLYGATE_NODE_NAME": "w", "TALLYGATE_INSECURE": "1"}
     settings = parse(["--listen", "10.0.0.1:7402"], environment)
-    supervisor = Supervisor(settings.listen, settings.node_name, settings.worker_count, common_options(settings))
+    supervisor = Supervisor(
+        settings.listen, settings.node_name, settings.worker_count, common_options(settings), common_variables(settings)
+    )
     worker = parse(supervisor.told("10.0.0.1:7402", 2), environment)
     assert (worker.worker_count, worker.node_name, worker.listen) == (1, "w-2", "10.0.0.1:7404")
+
+
+def test_a_password_is_not_among_a_workers_options() -> None:
+    """Everybody on a machine may read those."""
+    settings = parse(["--database-url", "postgresql://me:secret@db/metering", "--workers", "2"], {})
+    options, variables = common_options(settings), common_variables(settings)
+    assert "secret" not in " ".join(options)
+    assert parse(options, variables).database_url == settings.database_url
