@@ -1,13 +1,13 @@
 """What timed out is looked at once more, by whoever is there: each part of a request by itself, on the records."""
 
-from unittest.mock import Mock
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from metering_service.domain.counts import Counts
 from metering_service.domain.records import BudgetKind, RequestRecord, SettlementState
 from metering_service.domain.report import Phase
-from metering_service.usecases import endings
+from metering_service.usecases.ports import RequestName
 from metering_service.usecases.settle import look_for_silent
 from tests.metering.moves import BALANCE, booked, granted, two_nodes
 from tests.metering.rig import Client, Fleet, Rig, now, report
@@ -87,6 +87,18 @@ def test_late_counts_of_a_part_do_not_take_away_its_second_look(*, shows_token: 
     assert not fleet.database.looks
 
 
+class Unreadable(list[RequestRecord]):
+    """Parts that something goes wrong with."""
+
+    def __iter__(self) -> Iterator[RequestRecord]:
+        raise ZeroDivisionError
+
+
+async def unreadable(names: Sequence[RequestName]) -> dict[RequestName, Unreadable]:
+    """What the database is made to answer."""
+    return dict.fromkeys(names, Unreadable())
+
+
 def test_a_defect_in_one_settlement_leaves_the_others_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """None of them is held up for ever."""
     fleet = two_nodes()
@@ -96,7 +108,7 @@ def test_a_defect_in_one_settlement_leaves_the_others_to_come_again(monkeypatch:
         client.say(report(AUTHORIZE, request_id, Counts(100)))
         client.close()
     with monkeypatch.context() as broken:
-        broken.setattr(endings, "time_out", Mock(side_effect=ZeroDivisionError))
+        broken.setattr(fleet.database, "find_requests", unreadable)
         with pytest.raises(ZeroDivisionError):
             time_out(fleet, a)
         a.commit()
