@@ -14,7 +14,8 @@ from tallygate._server.options import Options
 
 WORKERS_MAX = 256
 NODE_NAME_MAX = 63
-NODE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+NODE_NAME = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{NODE_NAME_MAX - 1}}}")
+DATABASE_URL_VARIABLE = "TALLYGATE_METERING_DATABASE_URL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,6 @@ class Settings:
     shared_listen: str = ""
 
 
-DATABASE_URL_VARIABLE = "TALLYGATE_METERING_DATABASE_URL"
-
-
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     """Read options and environment. Raises ConfigurationError; argparse ends the program on unknown options."""
     options = _options(environment).parser.parse_args(arguments)
@@ -46,7 +44,8 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         raise ConfigurationError(f"--workers is {options.workers}: use 1 to {WORKERS_MAX}, one for each core.")
     if not NODE_NAME.fullmatch(options.node_name):
         raise ConfigurationError(
-            f'The node name "{options.node_name}" is not valid: use 1 to 63 lower-case letters, digits and hyphens.'
+            f'The node name "{options.node_name}" is not valid: use 1 to {NODE_NAME_MAX} lower-case letters, digits '
+            "and hyphens."
         )
     if options.workers > 1:
         _require_room(options.listen, options.node_name, options.workers)

@@ -33,6 +33,10 @@ def _key(name: str) -> Column[Any]:
     return Column(name, BY_CODE_POINT, primary_key=True)
 
 
+def _number_key(name: str) -> Column[Any]:
+    return Column(name, BigInteger, primary_key=True, autoincrement=False)
+
+
 def _text(name: str) -> Column[Any]:
     return Column(name, BY_CODE_POINT, nullable=False)
 
@@ -78,7 +82,7 @@ epochs = Table(
     "epochs",
     metadata,
     _key("node"),
-    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    _number_key("epoch"),
     _number("commit_no"),
     _number("exchange_answered"),
 )
@@ -131,7 +135,7 @@ second_looks = Table(
     "second_looks",
     metadata,
     _key("node"),
-    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    _number_key("epoch"),
     _key("service"),
     _key("request_id"),
     _key("part"),
@@ -142,8 +146,8 @@ counts_pages = Table(
     "counts_pages",
     metadata,
     _key("node"),
-    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
-    Column("page", BigInteger, primary_key=True, autoincrement=False),
+    _number_key("epoch"),
+    _number_key("page"),
     Column("data", LargeBinary, nullable=False),
 )
 """The latest counts of requests that run, many to a row (see `metering_service.domain.counts_page`)."""
@@ -174,7 +178,7 @@ minute_usage = Table(
     "minute_usage",
     metadata,
     _key("service"),
-    Column("minute_us", BigInteger, primary_key=True, autoincrement=False),
+    _number_key("minute_us"),
     _key("service_uid"),
     _key("credential"),
     _key("labels"),
@@ -191,7 +195,7 @@ minute_denials = Table(
     "minute_denials",
     metadata,
     _key("service"),
-    Column("minute_us", BigInteger, primary_key=True, autoincrement=False),
+    _number_key("minute_us"),
     _key("service_uid"),
     _key("credential"),
     _key("reason"),

@@ -32,15 +32,20 @@ def time_out(fleet: Fleet, rig: Rig) -> None:
     rig.look()
 
 
+def at_the_end_of_its_window(fleet: Fleet) -> tuple[Client, bytes]:
+    """A request of node a that times out, which is not committed yet; a stream to node b, and the grant's token."""
+    client, resume = begun(fleet["a"])
+    client.close()
+    time_out(fleet, fleet["a"])
+    return Client(fleet["b"]), resume
+
+
 @pytest.mark.parametrize("waits_for_payers", [False, True])
 def test_a_finish_that_is_under_way_while_the_node_before_leaves_is_filled_later(*, waits_for_payers: bool) -> None:
     """It looked too early to see that the part before had timed out; that node's second look comes after it left."""
     fleet = two_nodes()
     a, b = fleet["a"], fleet["b"]
-    client, resume = begun(a)
-    client.close()
-    time_out(fleet, a)
-    second = Client(b)
+    second, resume = at_the_end_of_its_window(fleet)
     b.linked = not waits_for_payers
     second.say(report(PROGRESS, counts=Counts(100, output=5), resume=resume))
     b.commit()
@@ -68,10 +73,7 @@ def test_late_counts_of_a_part_do_not_take_away_its_second_look(*, shows_token: 
     """
     fleet = two_nodes()
     a, b = fleet["a"], fleet["b"]
-    client, resume = begun(a)
-    client.close()
-    time_out(fleet, a)
-    second = Client(b)
+    second, resume = at_the_end_of_its_window(fleet)
     second.say(report(PROGRESS, counts=Counts(100, output=5), resume=resume))
     if is_on_record:
         b.commit()
