@@ -34,6 +34,8 @@ class CreateModelRequest(_message.Message):
     RESERVATION_PRICE_FIELD_NUMBER: _builtins.int
     SMALLEST_REQUEST_TOKENS_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOKENS_MAX_FIELD_NUMBER: _builtins.int
+    WHOLE_OUTPUT_TOKENS_DEFAULT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The model's name, `models/{model}`. Required."""
     display_name: _builtins.str
@@ -44,6 +46,10 @@ class CreateModelRequest(_message.Message):
     """See Model. Default 16."""
     idempotency_key: _builtins.str
     """See AccountService."""
+    output_tokens_max: _builtins.int
+    """See Model. Default 0: not known."""
+    whole_output_tokens_default: _builtins.int
+    """See Model. Default 4,096."""
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names as inference servers spell it."""
@@ -67,14 +73,25 @@ class CreateModelRequest(_message.Message):
         reservation_price: _model_pb2.ReservationPrice | None = ...,
         smallest_request_tokens: _builtins.int | None = ...,
         idempotency_key: _builtins.str = ...,
+        output_tokens_max: _builtins.int | None = ...,
+        whole_output_tokens_default: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_smallest_request_tokens", b"_smallest_request_tokens", "reservation_price", b"reservation_price", "smallest_request_tokens", b"smallest_request_tokens", "trial_offer", b"trial_offer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_output_tokens_max", b"_output_tokens_max", "_smallest_request_tokens", b"_smallest_request_tokens", "_whole_output_tokens_default", b"_whole_output_tokens_default", "output_tokens_max", b"output_tokens_max", "reservation_price", b"reservation_price", "smallest_request_tokens", b"smallest_request_tokens", "trial_offer", b"trial_offer", "whole_output_tokens_default", b"whole_output_tokens_default"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_smallest_request_tokens", b"_smallest_request_tokens", "aliases", b"aliases", "currency_code", b"currency_code", "display_name", b"display_name", "idempotency_key", b"idempotency_key", "name", b"name", "reservation_price", b"reservation_price", "smallest_request_tokens", b"smallest_request_tokens", "trial_offer", b"trial_offer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_output_tokens_max", b"_output_tokens_max", "_smallest_request_tokens", b"_smallest_request_tokens", "_whole_output_tokens_default", b"_whole_output_tokens_default", "aliases", b"aliases", "currency_code", b"currency_code", "display_name", b"display_name", "idempotency_key", b"idempotency_key", "name", b"name", "output_tokens_max", b"output_tokens_max", "reservation_price", b"reservation_price", "smallest_request_tokens", b"smallest_request_tokens", "trial_offer", b"trial_offer", "whole_output_tokens_default", b"whole_output_tokens_default"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__output_tokens_max: _TypeAlias = _typing.Literal["output_tokens_max"]  # noqa: Y015
+    _WhichOneofArgType__output_tokens_max: _TypeAlias = _typing.Literal["_output_tokens_max", b"_output_tokens_max"]  # noqa: Y015
     _WhichOneofReturnType__smallest_request_tokens: _TypeAlias = _typing.Literal["smallest_request_tokens"]  # noqa: Y015
     _WhichOneofArgType__smallest_request_tokens: _TypeAlias = _typing.Literal["_smallest_request_tokens", b"_smallest_request_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__whole_output_tokens_default: _TypeAlias = _typing.Literal["whole_output_tokens_default"]  # noqa: Y015
+    _WhichOneofArgType__whole_output_tokens_default: _TypeAlias = _typing.Literal["_whole_output_tokens_default", b"_whole_output_tokens_default"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__output_tokens_max) -> _WhichOneofReturnType__output_tokens_max | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__smallest_request_tokens) -> _WhichOneofReturnType__smallest_request_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__whole_output_tokens_default) -> _WhichOneofReturnType__whole_output_tokens_default | None: ...
 
 Global___CreateModelRequest: _TypeAlias = CreateModelRequest  # noqa: Y015
 
@@ -243,6 +260,8 @@ class UpdateModelRequest(_message.Message):
     RESERVATION_PRICE_FIELD_NUMBER: _builtins.int
     SMALLEST_REQUEST_TOKENS_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOKENS_MAX_FIELD_NUMBER: _builtins.int
+    WHOLE_OUTPUT_TOKENS_DEFAULT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`models/{model}`. Required."""
     display_name: _builtins.str
@@ -251,6 +270,10 @@ class UpdateModelRequest(_message.Message):
     """New smallest request, if given."""
     idempotency_key: _builtins.str
     """See AccountService."""
+    output_tokens_max: _builtins.int
+    """New greatest output, if given; 0 for not known."""
+    whole_output_tokens_default: _builtins.int
+    """New hold for whole answers without a limit, if given."""
     @_builtins.property
     def aliases(self) -> Global___AliasList:
         """New aliases in place of the old, if given."""
@@ -273,19 +296,29 @@ class UpdateModelRequest(_message.Message):
         reservation_price: _model_pb2.ReservationPrice | None = ...,
         smallest_request_tokens: _builtins.int | None = ...,
         idempotency_key: _builtins.str = ...,
+        output_tokens_max: _builtins.int | None = ...,
+        whole_output_tokens_default: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_smallest_request_tokens", b"_smallest_request_tokens", "aliases", b"aliases", "display_name", b"display_name", "reservation_price", b"reservation_price", "smallest_request_tokens", b"smallest_request_tokens", "trial_offer", b"trial_offer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_output_tokens_max", b"_output_tokens_max", "_smallest_request_tokens", b"_smallest_request_tokens", "_whole_output_tokens_default", b"_whole_output_tokens_default", "aliases", b"aliases", "display_name", b"display_name", "output_tokens_max", b"output_tokens_max", "reservation_price", b"reservation_price", "smallest_request_tokens", b"smallest_request_tokens", "trial_offer", b"trial_offer", "whole_output_tokens_default", b"whole_output_tokens_default"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_smallest_request_tokens", b"_smallest_request_tokens", "aliases", b"aliases", "display_name", b"display_name", "idempotency_key", b"idempotency_key", "name", b"name", "reservation_price", b"reservation_price", "smallest_request_tokens", b"smallest_request_tokens", "trial_offer", b"trial_offer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_output_tokens_max", b"_output_tokens_max", "_smallest_request_tokens", b"_smallest_request_tokens", "_whole_output_tokens_default", b"_whole_output_tokens_default", "aliases", b"aliases", "display_name", b"display_name", "idempotency_key", b"idempotency_key", "name", b"name", "output_tokens_max", b"output_tokens_max", "reservation_price", b"reservation_price", "smallest_request_tokens", b"smallest_request_tokens", "trial_offer", b"trial_offer", "whole_output_tokens_default", b"whole_output_tokens_default"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__display_name: _TypeAlias = _typing.Literal["display_name"]  # noqa: Y015
     _WhichOneofArgType__display_name: _TypeAlias = _typing.Literal["_display_name", b"_display_name"]  # noqa: Y015
+    _WhichOneofReturnType__output_tokens_max: _TypeAlias = _typing.Literal["output_tokens_max"]  # noqa: Y015
+    _WhichOneofArgType__output_tokens_max: _TypeAlias = _typing.Literal["_output_tokens_max", b"_output_tokens_max"]  # noqa: Y015
     _WhichOneofReturnType__smallest_request_tokens: _TypeAlias = _typing.Literal["smallest_request_tokens"]  # noqa: Y015
     _WhichOneofArgType__smallest_request_tokens: _TypeAlias = _typing.Literal["_smallest_request_tokens", b"_smallest_request_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__whole_output_tokens_default: _TypeAlias = _typing.Literal["whole_output_tokens_default"]  # noqa: Y015
+    _WhichOneofArgType__whole_output_tokens_default: _TypeAlias = _typing.Literal["_whole_output_tokens_default", b"_whole_output_tokens_default"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__display_name) -> _WhichOneofReturnType__display_name | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__output_tokens_max) -> _WhichOneofReturnType__output_tokens_max | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__smallest_request_tokens) -> _WhichOneofReturnType__smallest_request_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__whole_output_tokens_default) -> _WhichOneofReturnType__whole_output_tokens_default | None: ...
 
 Global___UpdateModelRequest: _TypeAlias = UpdateModelRequest  # noqa: Y015
 

@@ -96,6 +96,8 @@ class _StopReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StopReason
     """The account is overdue. Remedy: TopUpAccount; the service then runs again by itself."""
     STOP_REASON_SUSPENDED: _StopReason.ValueType  # 6
     """An operator suspended it. Remedy: ResumeInferenceService."""
+    STOP_REASON_NO_PRICE: _StopReason.ValueType  # 7
+    """Money would have to pay, and the model has no price in force. Remedy: PublishPrice."""
 
 class StopReason(_StopReason, metaclass=_StopReasonEnumTypeWrapper):
     """Why a service is stopped."""
@@ -114,6 +116,8 @@ STOP_REASON_ACCOUNT_OVERDUE: StopReason.ValueType  # 5
 """The account is overdue. Remedy: TopUpAccount; the service then runs again by itself."""
 STOP_REASON_SUSPENDED: StopReason.ValueType  # 6
 """An operator suspended it. Remedy: ResumeInferenceService."""
+STOP_REASON_NO_PRICE: StopReason.ValueType  # 7
+"""Money would have to pay, and the model has no price in force. Remedy: PublishPrice."""
 Global___StopReason: _TypeAlias = StopReason  # noqa: Y015
 
 class _BillingMode:

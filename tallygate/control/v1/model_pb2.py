@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tallygate/control/v1/model.proto\x12\x14tallygate.control.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x91\x03\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x0f\n\x07\x61liases\x18\x04 \x03(\t\x12\x15\n\rcurrency_code\x18\x05 \x01(\t\x12\x35\n\x0btrial_offer\x18\x06 \x01(\x0b\x32 .tallygate.control.v1.TrialOffer\x12\x41\n\x11reservation_price\x18\x07 \x01(\x0b\x32&.tallygate.control.v1.ReservationPrice\x12\x1f\n\x17smallest_request_tokens\x18\x08 \x01(\x03\x12\x32\n\rcurrent_price\x18\t \x01(\x0b\x32\x1b.tallygate.control.v1.Price\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"P\n\nTrialOffer\x12\x14\n\x0cquota_tokens\x18\x01 \x01(\x03\x12,\n\tvalid_for\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"g\n\x10ReservationPrice\x12(\n input_nanos_per_thousand_tpm_day\x18\x01 \x01(\x03\x12)\n!output_nanos_per_thousand_tpm_day\x18\x02 \x01(\x03\"\xe5\x02\n\x05Price\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x1einput_nanos_per_million_tokens\x18\x04 \x01(\x03\x12-\n%cached_input_nanos_per_million_tokens\x18\x05 \x01(\x03\x12,\n$cache_write_nanos_per_million_tokens\x18\x06 \x01(\x03\x12\'\n\x1foutput_nanos_per_million_tokens\x18\x07 \x01(\x03\x12*\n\"reasoning_nanos_per_million_tokens\x18\x08 \x01(\x03\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tallygate/control/v1/model.proto\x12\x14tallygate.control.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd1\x03\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x0f\n\x07\x61liases\x18\x04 \x03(\t\x12\x15\n\rcurrency_code\x18\x05 \x01(\t\x12\x35\n\x0btrial_offer\x18\x06 \x01(\x0b\x32 .tallygate.control.v1.TrialOffer\x12\x41\n\x11reservation_price\x18\x07 \x01(\x0b\x32&.tallygate.control.v1.ReservationPrice\x12\x1f\n\x17smallest_request_tokens\x18\x08 \x01(\x03\x12\x32\n\rcurrent_price\x18\t \x01(\x0b\x32\x1b.tallygate.control.v1.Price\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11output_tokens_max\x18\x0c \x01(\x03\x12#\n\x1bwhole_output_tokens_default\x18\r \x01(\x03\"P\n\nTrialOffer\x12\x14\n\x0cquota_tokens\x18\x01 \x01(\x03\x12,\n\tvalid_for\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"g\n\x10ReservationPrice\x12(\n input_nanos_per_thousand_tpm_day\x18\x01 \x01(\x03\x12)\n!output_nanos_per_thousand_tpm_day\x18\x02 \x01(\x03\"\xe5\x02\n\x05Price\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x1einput_nanos_per_million_tokens\x18\x04 \x01(\x03\x12-\n%cached_input_nanos_per_million_tokens\x18\x05 \x01(\x03\x12,\n$cache_write_nanos_per_million_tokens\x18\x06 \x01(\x03\x12\'\n\x1foutput_nanos_per_million_tokens\x18\x07 \x01(\x03\x12*\n\"reasoning_nanos_per_million_tokens\x18\x08 \x01(\x03\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,11 +34,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tallygate.control.v1.model_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODEL']._serialized_start=124
-  _globals['_MODEL']._serialized_end=525
-  _globals['_TRIALOFFER']._serialized_start=527
-  _globals['_TRIALOFFER']._serialized_end=607
-  _globals['_RESERVATIONPRICE']._serialized_start=609
-  _globals['_RESERVATIONPRICE']._serialized_end=712
-  _globals['_PRICE']._serialized_start=715
-  _globals['_PRICE']._serialized_end=1072
+  _globals['_MODEL']._serialized_end=589
+  _globals['_TRIALOFFER']._serialized_start=591
+  _globals['_TRIALOFFER']._serialized_end=671
+  _globals['_RESERVATIONPRICE']._serialized_start=673
+  _globals['_RESERVATIONPRICE']._serialized_end=776
+  _globals['_PRICE']._serialized_start=779
+  _globals['_PRICE']._serialized_end=1136
 # @@protoc_insertion_point(module_scope)

@@ -37,6 +37,8 @@ class Model(_message.Message):
     CURRENT_PRICE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOKENS_MAX_FIELD_NUMBER: _builtins.int
+    WHOLE_OUTPUT_TOKENS_DEFAULT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `models/{model}`. The id is `[a-z0-9][a-z0-9._-]{0,62}` and is never reused."""
     uid: _builtins.str
@@ -47,6 +49,10 @@ class Model(_message.Message):
     """ISO 4217 code of the currency that all its prices are in."""
     smallest_request_tokens: _builtins.int
     """A trial with less left than this counts as exhausted, and none is offered that has less. Default 16."""
+    output_tokens_max: _builtins.int
+    """The most output tokens that one answer of this model can have; 0 where that is not known."""
+    whole_output_tokens_default: _builtins.int
+    """What is held for an answer that comes as a whole and names no limit. Default 4,096."""
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of this model as inference servers spell them, such as `meta-llama/Llama-3.1-8B-Instruct`. Each belongs to
@@ -87,10 +93,12 @@ class Model(_message.Message):
         current_price: Global___Price | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        output_tokens_max: _builtins.int = ...,
+        whole_output_tokens_default: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "current_price", b"current_price", "reservation_price", b"reservation_price", "trial_offer", b"trial_offer", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "create_time", b"create_time", "currency_code", b"currency_code", "current_price", b"current_price", "display_name", b"display_name", "name", b"name", "reservation_price", b"reservation_price", "smallest_request_tokens", b"smallest_request_tokens", "trial_offer", b"trial_offer", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "create_time", b"create_time", "currency_code", b"currency_code", "current_price", b"current_price", "display_name", b"display_name", "name", b"name", "output_tokens_max", b"output_tokens_max", "reservation_price", b"reservation_price", "smallest_request_tokens", b"smallest_request_tokens", "trial_offer", b"trial_offer", "uid", b"uid", "update_time", b"update_time", "whole_output_tokens_default", b"whole_output_tokens_default"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -91,6 +91,8 @@ class _DecisionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decisi
     """
     DECISION_REASON_TOO_OLD: _DecisionReason.ValueType  # 20
     """Refused: what is sent again is older than ids are remembered."""
+    DECISION_REASON_NO_PRICE: _DecisionReason.ValueType  # 21
+    """Refused: money would have to pay, and the model has no price in force. Remedy: PublishPrice."""
     DECISION_REASON_CONTROL_UNREACHABLE: _DecisionReason.ValueType  # 40
     """Could not tell: the control service does not answer and the leases at hand do not suffice."""
     DECISION_REASON_STORAGE_UNAVAILABLE: _DecisionReason.ValueType  # 41
@@ -145,6 +147,8 @@ unasked, a moment after an ALLOW. Say what was generated until then with a FINIS
 """
 DECISION_REASON_TOO_OLD: DecisionReason.ValueType  # 20
 """Refused: what is sent again is older than ids are remembered."""
+DECISION_REASON_NO_PRICE: DecisionReason.ValueType  # 21
+"""Refused: money would have to pay, and the model has no price in force. Remedy: PublishPrice."""
 DECISION_REASON_CONTROL_UNREACHABLE: DecisionReason.ValueType  # 40
 """Could not tell: the control service does not answer and the leases at hand do not suffice."""
 DECISION_REASON_STORAGE_UNAVAILABLE: DecisionReason.ValueType  # 41

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -51,8 +52,9 @@ Global___ReportPhase: _TypeAlias = ReportPhase  # noqa: Y015
 @_typing.final
 class TokenReport(_message.Message):
     """What an inference server says of one request: its cumulative counts so far. Counts merge, so that repetition,
-    reordering and replay change nothing: class totals by maximum; the kinds within a class from the report that had the
-    greatest total, a FINISH before others. A class total never shrinks.
+    reordering and replay change nothing. A FINISH that is not `estimated` replaces everything else that was reported, also
+    downwards; otherwise class totals merge by maximum, and the kinds within a class come from the report that had the
+    greatest total.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -88,6 +90,9 @@ class TokenReport(_message.Message):
     ESTIMATED_FIELD_NUMBER: _builtins.int
     WANT_RECEIPT_FIELD_NUMBER: _builtins.int
     RESUME_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
+    HOLD_FOR_FIELD_NUMBER: _builtins.int
+    MIN_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request, unique within its service for ever (ids are remembered for 7 days); 1 to 64 bytes. The inference server
     is responsible for that, not its end user. Required.
@@ -105,11 +110,24 @@ class TokenReport(_message.Message):
     source_address: _builtins.str
     """The end user's address, as text. Not checked yet."""
     estimated: _builtins.bool
-    """The counts are an estimate, for instance after a client hung up."""
+    """The counts are an estimate, such as pieces of text or what was counted until a client hung up. An estimate is held,
+    and booked only if no exact FINISH comes.
+    """
     want_receipt: _builtins.bool
     """Answer this report by name with a receipt, after the commit. Only for FINISH."""
     resume: _builtins.bytes
-    """On a report sent again after a reconnect: the `resume` of the request's last grant, as it came."""
+    """On a report sent again after a reconnect: the `resume` of the request's last grant, as it came. It is signed: one that
+    was made for another request, or by somebody else, counts as none.
+    """
+    whole: _builtins.bool
+    """With AUTHORIZE: the server cannot be stopped in the middle of this answer. The first grant is then the only one, and
+    covers all that may be generated: `max_output_tokens` (without it, the model's default for whole answers), the model's
+    output limit, or what remains, whichever is least. The server must be told to generate no more than that.
+    """
+    min_output_tokens: _builtins.int
+    """With AUTHORIZE and `whole`: the least output, over all choices, that the answer may be cut down to. Default: the model's
+    smallest request.
+    """
     @_builtins.property
     def usage(self) -> _token_usage_pb2.TokenUsage:
         """Cumulative counts. In AUTHORIZE the input class says what the request will take in: a hold, not yet usage."""
@@ -117,6 +135,13 @@ class TokenReport(_message.Message):
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """For usage queries: at most 8, keys and values at most 64 bytes each."""
+
+    @_builtins.property
+    def hold_for(self) -> _duration_pb2.Duration:
+        """With AUTHORIZE and `whole`: the request stays open for so long without a stream that speaks of it; at most 1 h. Its
+        grant's `valid_for` is then the time in which generation must start, and tokens within the ceiling are never overrun
+        by time.
+        """
 
     def __init__(
         self,
@@ -132,13 +157,21 @@ class TokenReport(_message.Message):
         estimated: _builtins.bool = ...,
         want_receipt: _builtins.bool = ...,
         resume: _builtins.bytes = ...,
+        whole: _builtins.bool = ...,
+        hold_for: _duration_pb2.Duration | None = ...,
+        min_output_tokens: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens", "max_output_tokens", b"max_output_tokens", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens", "_min_output_tokens", b"_min_output_tokens", "hold_for", b"hold_for", "max_output_tokens", b"max_output_tokens", "min_output_tokens", b"min_output_tokens", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens", "credential", b"credential", "estimated", b"estimated", "labels", b"labels", "max_output_tokens", b"max_output_tokens", "phase", b"phase", "request_id", b"request_id", "resume", b"resume", "service", b"service", "source_address", b"source_address", "usage", b"usage", "want_receipt", b"want_receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens", "_min_output_tokens", b"_min_output_tokens", "credential", b"credential", "estimated", b"estimated", "hold_for", b"hold_for", "labels", b"labels", "max_output_tokens", b"max_output_tokens", "min_output_tokens", b"min_output_tokens", "phase", b"phase", "request_id", b"request_id", "resume", b"resume", "service", b"service", "source_address", b"source_address", "usage", b"usage", "want_receipt", b"want_receipt", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_output_tokens: _TypeAlias = _typing.Literal["max_output_tokens"]  # noqa: Y015
     _WhichOneofArgType__max_output_tokens: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__min_output_tokens: _TypeAlias = _typing.Literal["min_output_tokens"]  # noqa: Y015
+    _WhichOneofArgType__min_output_tokens: _TypeAlias = _typing.Literal["_min_output_tokens", b"_min_output_tokens"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_output_tokens) -> _WhichOneofReturnType__max_output_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_output_tokens) -> _WhichOneofReturnType__min_output_tokens | None: ...
 
 Global___TokenReport: _TypeAlias = TokenReport  # noqa: Y015
