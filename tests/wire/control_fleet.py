@@ -37,6 +37,7 @@ class Control:
     """Stubs of a running control service, and what people do with it."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.channel = channel
         self.accounts = account_service_pb2_grpc.AccountServiceStub(channel)
         self.catalogue = catalog_service_pb2_grpc.CatalogServiceStub(channel)
         self.lifecycle = lifecycle_service_pb2_grpc.LifecycleServiceStub(channel)
