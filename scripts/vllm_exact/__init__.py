@@ -1,0 +1,1 @@
+"""Real vLLM, metered, request by request: what is recorded is compared with what vLLM itself counted."""
