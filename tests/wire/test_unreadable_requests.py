@@ -33,10 +33,7 @@ CONTROL = (
     recovery_service_pb2,
 )
 METHODS_OF_CONTROL = [
-    method
-    for file in CONTROL
-    for service in file.DESCRIPTOR.services_by_name.values()
-    for method in service.methods
+    method for file in CONTROL for service in file.DESCRIPTOR.services_by_name.values() for method in service.methods
 ]
 UNARY_OF_METERING = [
     method
