@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from metering_service.domain.counts import ZERO
 from metering_service.domain.lineage import Origin
-from metering_service.domain.price import FREE, Price
+from metering_service.domain.price import NO_PRICE, Price
 from metering_service.domain.records import HeldUnits, Receipt, RequestRecord, SettlementState
 
 TOKEN_BYTES_MAX = 1_024
@@ -95,7 +95,7 @@ def encode(
 
 NAMES = 3
 HEADS = NAMES + 5
-PRICE_LENGTH = 1 + len(FREE.kinds)
+PRICE_LENGTH = 1 + len(NO_PRICE.kinds)
 LENGTH = HEADS + len(HeldUnits._fields) + PRICE_LENGTH + 1
 _TEXT = "[" + ",".join(['"%s"'] * NAMES + ["%d"] * (LENGTH - NAMES)) + "]"
 
