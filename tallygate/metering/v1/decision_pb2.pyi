@@ -265,7 +265,9 @@ class Grant(_message.Message):
     final: _builtins.bool
     """There will be no more beyond this ceiling."""
     resume: _builtins.bytes
-    """Opaque. Send it along, once, with the first report of this request after a reconnect."""
+    """Opaque, and signed: it is good for this request of this service only, and for no longer than ids are kept. Send it
+    along as it came, once, with the first report of this request after a reconnect.
+    """
     @_builtins.property
     def valid_for(self) -> _duration_pb2.Duration:
         """For how long, from the moment the report that it answers was sent, on the client's own monotonic clock.
