@@ -8,7 +8,7 @@ from metering_service.domain.decision import Decision
 from metering_service.domain.lineage import Origin, front_of
 from metering_service.domain.price import Price
 from metering_service.domain.records import HeldUnits, Receipt, RequestKey, RequestRecord, SettlementState
-from metering_service.domain.resume import encode
+from metering_service.domain.resume_token import encode
 from metering_service.domain.settlement import Used, at_least, beyond, overrun, split, used
 
 EVERY_REPORT = -1
@@ -206,10 +206,9 @@ class Request:
         """Whether it runs."""
         return self.state is SettlementState.OPEN
 
-    def resume_token(self, node: str, epoch: int) -> bytes:
-        """What a client shows to go on elsewhere."""
+    def resume_content(self, node: str, epoch: int) -> bytes:
+        """What its resume token says, once it is signed."""
         return encode(
-            self.request_id,
             (self.part, node, self.predecessor_part or ""),
             (epoch, self.start_us, self.base_input_tokens, self.base_output_tokens, int(self.debt_allowed)),
             self.held,

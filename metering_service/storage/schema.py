@@ -144,6 +144,15 @@ second_looks = Table(
 )
 """Parts that an epoch of a node settled unasked and has not looked at once more (see `settle.time_out`)."""
 
+resume_keys = Table(
+    "resume_keys",
+    metadata,
+    _number_key("number"),
+    _number("create_us"),
+    Column("secret", LargeBinary, nullable=False),
+)
+"""The keys that sign resume tokens (see `KeyRing`)."""
+
 counts_pages = Table(
     "counts_pages",
     metadata,

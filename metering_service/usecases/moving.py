@@ -15,7 +15,7 @@ from metering_service.domain.lineage import (
 from metering_service.domain.records import RequestRecord, SettlementState
 from metering_service.domain.report import Phase, Report
 from metering_service.domain.request import Earlier, Request, revive
-from metering_service.domain.resume import ResumeToken
+from metering_service.domain.resume_token import ResumeToken
 from metering_service.usecases.node import Node
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.waiting import Waiter
@@ -26,8 +26,10 @@ def is_elsewhere(waiter: Waiter, request: Request | None) -> bool:
 
     Counts that come out of nowhere may be of a request that was booked and forgotten here, or that runs elsewhere. A
     token of another part than the one that is known here says that the request went on elsewhere meanwhile; and so may
-    counts beyond what a token covers.
+    counts beyond what a token covers. So may a token whose key this node does not know yet.
     """
+    if not waiter.is_verified:
+        return True
     if request is None:
         return bool(waiter.report.resume) or waiter.report.phase is not Phase.AUTHORIZE
     if not request.is_open and request.tally.learns_from(waiter.report.tally):
@@ -37,6 +39,13 @@ def is_elsewhere(waiter: Waiter, request: Request | None) -> bool:
     if token is None:
         return False
     return token.part not in (request.part, request.predecessor_part) or _is_beyond(waiter.report, token.origin)
+
+
+def verify(node: Node, service: ServiceState, waiter: Waiter) -> None:
+    """Read the token of a report about a service that is known. What does not verify counts as none."""
+    report = waiter.report
+    waiter.token = node.key_ring.read(service.uid, report.request_id, report.resume)
+    waiter.is_verified = waiter.token is not None or not node.key_ring.lacks(report.resume)
 
 
 def ends_line(waiter: Waiter, request: Request | None) -> bool:

@@ -1,16 +1,16 @@
 """The road of a report: checked, matched to its request, decided on, or parked until it can be."""
 
 from functools import partial
+from typing import Final
 
 from metering_service.domain.decision import Decision, Reason, deny
 from metering_service.domain.grant import is_past_half
 from metering_service.domain.records import SettlementState
 from metering_service.domain.report import Phase, Report, echo, problem
 from metering_service.domain.request import Request
-from metering_service.domain.resume import decode
 from metering_service.domain.service import ServiceConfig, Status
 from metering_service.usecases.admission import authorise, confirmed, granted, name_part, new_request, renew
-from metering_service.usecases.moving import ends_line, is_elsewhere
+from metering_service.usecases.moving import ends_line, is_elsewhere, verify
 from metering_service.usecases.node import Node
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.settle import finish
@@ -23,6 +23,11 @@ def malformed(report: Report) -> Decision | None:
     return deny(echo(report.request_id), Reason.INVALID_REPORT, message=wrong) if wrong is not None else None
 
 
+NOT_GIVEN: Final = (
+    "resume is not the token of a grant of this request, and there is no record of it: authorise it, or report FINISH."
+)
+
+
 def process(node: Node, report: Report, asker: Asker, sequence: int, mark: Mark) -> Answer:
     """Decide on one report that `malformed` has passed. None: the watermark says enough. PARKED: answered later."""
     settings = node.settings
@@ -31,9 +36,7 @@ def process(node: Node, report: Report, asker: Asker, sequence: int, mark: Mark)
     wait_ns = settings.settlement_wait_max_ns if report.phase is Phase.FINISH else settings.wait_max_ns
     now_ns = node.clock.monotonic_ns()
     deadline_ns = now_ns + wait_ns
-    waiter = Waiter(
-        report, asker, sequence, mark, deadline_ns, decode(report.resume, report.request_id) if report.resume else None
-    )
+    waiter = Waiter(report, asker, sequence, mark, deadline_ns, is_verified=not report.resume)
     service = node.service(report.service)
     service.last_used_ns = now_ns
     answer = decide(node, service, waiter)
@@ -52,6 +55,8 @@ def decide(node: Node, service: ServiceState, waiter: Waiter) -> Answer:  # noqa
         return PARKED
     if config.status in (Status.UNKNOWN, Status.DELETED) and not config.uid:
         return deny(report.request_id, Reason.UNKNOWN_SERVICE, config_version=config.version)
+    if not waiter.is_verified:
+        verify(node, service, waiter)
     request = service.open.get(report.request_id) or service.finished.get(report.request_id)
     if waiter.lookup is not Lookup.DONE and (is_elsewhere(waiter, request) or ends_line(waiter, request)):
         return _look_up(node, service, waiter)
@@ -73,6 +78,8 @@ def decide(node: Node, service: ServiceState, waiter: Waiter) -> Answer:  # noqa
 def _count(node: Node, service: ServiceState, config: ServiceConfig, request: Request | None, waiter: Waiter) -> Answer:
     """Progress or a finish, of a request that is known or, though nobody asked for it, runs."""
     report = waiter.report
+    if request is None and waiter.origin is None and report.resume and waiter.token is None:
+        return deny(report.request_id, Reason.INVALID_REPORT, message=NOT_GIVEN, config_version=config.version)
     if request is None:
         # Work that was done is recorded in full, whoever failed to ask first.
         request = new_request(node, config, report, waiter.origin, part=name_part(node, waiter.origin))

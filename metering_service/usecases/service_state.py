@@ -174,6 +174,8 @@ class ServiceState:
 
 def free_tokens(offers: Offers, price: Price) -> int:
     """Roughly how many output tokens all payers together could pay for now: what the size of a grant goes by."""
+    if price.is_absent:
+        return offers.trial.units + offers.reserved_output.units
     money = offers.money
     tokens = offers.trial.units + offers.reserved_output.units
     if money.units and price.dearest_output:

@@ -44,7 +44,7 @@ class Receipt(_message.Message):
     debt_nanos: _builtins.int
     """Of the cost, what the account's money did not cover and that is owed."""
     price_version: _builtins.int
-    """The price version that was used; 0 for none."""
+    """The price version that was used; 0 for none: then nothing is billed, and what money would have had to pay is unfunded."""
     revision: _builtins.int
     """1, and one more whenever later counts changed the receipt, or only the record's counts."""
     @_builtins.property
