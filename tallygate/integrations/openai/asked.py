@@ -5,21 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
+from tallygate.integrations.shapes import Shape
 
-class Shape(Enum):
-    """The four kinds of requests that are metered."""
-
-    CHAT = "/v1/chat/completions"
-    COMPLETION = "/v1/completions"
-    EMBEDDING = "/v1/embeddings"
-    RESPONSE = "/v1/responses"
-
-
-SHAPES = {shape.value: shape for shape in Shape}
-"""By path."""
+__all__ = ["Asked", "BadRequestError", "Shape", "capped", "read_request"]
 
 _LIMITS = {
     Shape.CHAT: ("max_completion_tokens", "max_tokens"),
