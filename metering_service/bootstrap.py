@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service import IS_COMPILED
-from metering_service.api.control_replicas import connect_to, is_reachable
+from metering_service.api.control_replicas import connect_to, is_reachable, proxies_to
 from metering_service.api.errors import translate
 from metering_service.api.metering_servicer import MeteringServicer
 from metering_service.api.recovery_servicer import RecoveryServicer
@@ -100,6 +100,7 @@ class _Program:
             name, self._holder, storage, connect, clock=clock, new_id=new_id, settings=node_settings
         )
         assembly.link.on_lost = caretaking.name_lost
+        assembly.link.proxies = proxies_to(self._settings.control)
         metering = MeteringServicer(assembly.node)
         server = self._server(assembly, metering)
         try:
@@ -108,7 +109,8 @@ class _Program:
             await self._judge(assembly, error)
             # Until then this node is of no use, and a new epoch of it would only fence whoever settles for it.
             while not stop.is_set() and not await is_reachable(self._settings.control):
-                log.warning("control_unreachable", node=name, hint="this node comes back when control can be reached")
+                hint = "this node comes back when control can be reached"
+                log.warning("control_unreachable", node=name, proxies=assembly.link.proxies, hint=hint)
 
     def _server(self, assembly: Assembly, metering: MeteringServicer) -> GrpcServer:
         node = assembly.node

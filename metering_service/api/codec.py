@@ -1,17 +1,15 @@
 """Between the wire and the domain, for reports and decisions. The only module that knows both."""
 
-import sys
-
 from google.protobuf.duration_pb2 import Duration
 
-from metering_service.domain.counts import Counts
+from metering_service.api.meter_request import UnreadableReport
+from metering_service.domain.counts import ZERO, Counts
 from metering_service.domain.decision import Decision, Grant, Reason
 from metering_service.domain.records import Receipt
 from metering_service.domain.report import Phase, Report
-from metering_service.usecases.session import Outgoing
+from metering_service.domain.resume import TOKEN_BYTES_MAX
 from tallygate.metering.v1 import (
     decision_pb2,
-    metering_service_pb2,
     receipt_pb2,
     report_pb2,
     token_usage_pb2,
@@ -29,7 +27,7 @@ def report_from(message: report_pb2.TokenReport, service: str, *, default_phase:
     """A report as it came, about that service."""
     phase = message.phase
     return Report(
-        sys.intern(message.request_id),
+        message.request_id,
         service,
         _PHASES.get(phase, None if phase else default_phase),
         counts_from(message.usage),
@@ -38,8 +36,16 @@ def report_from(message: report_pb2.TokenReport, service: str, *, default_phase:
         tuple(sorted(message.labels.items())) if message.labels else (),
         message.estimated,
         message.want_receipt,
-        message.resume,
+        # A longer one is none of ours, and of that so much is enough to tell.
+        message.resume[: TOKEN_BYTES_MAX + 1],
     )
+
+
+def any_report_from(message: report_pb2.TokenReport | UnreadableReport, service: str) -> Report:
+    """As `report_from`, of a message in which some cannot be read."""
+    if isinstance(message, UnreadableReport):
+        return Report(message.request_id, "", None, ZERO, unreadable=message.problem)
+    return report_from(message, service)
 
 
 def counts_from(usage: token_usage_pb2.TokenUsage) -> Counts:
@@ -83,24 +89,11 @@ def receipt_to(receipt: Receipt) -> receipt_pb2.Receipt:
 def decision_to(decision: Decision) -> decision_pb2.Decision:
     """A decision by itself."""
     message = decision_pb2.Decision()
-    _write(message, decision)
+    write_decision(message, decision)
     return message
 
 
-def outgoing_to(outgoing: Outgoing) -> metering_service_pb2.MeterResponse:
-    """One message of a stream; each decision has the number of the report that it answers."""
-    message = metering_service_pb2.MeterResponse(
-        answered_through=outgoing.answered_through,
-        durable_through=outgoing.durable_through,
-        grants_valid_for=duration_ms(outgoing.grants_valid_for_ms),
-    )
-    add = message.decisions.add
-    for sequence, decision in outgoing.decisions:
-        _write(add(sequence=sequence), decision)
-    return message
-
-
-def _write(message: decision_pb2.Decision, decision: Decision) -> None:
+def write_decision(message: decision_pb2.Decision, decision: Decision) -> None:
     """Write what it says, in place: a grant takes half the time that it takes made first and then copied."""
     message.request_id = decision.request_id
     message.config_version = decision.config_version
@@ -120,7 +113,7 @@ def _write_denial(message: decision_pb2.Decision, decision: Decision, reason: Re
     message.message = decision.message
     message.retryable = decision.retryable
     if decision.retry_after_ms is not None:
-        _write_duration(message.retry_after, decision.retry_after_ms)
+        write_duration(message.retry_after, decision.retry_after_ms)
     if decision.remaining_tokens is not None:
         message.remaining_tokens = decision.remaining_tokens
     if decision.remaining_nanos is not None:
@@ -131,16 +124,10 @@ def _write_grant(message: decision_pb2.Grant, grant: Grant) -> None:
     message.output_ceiling_tokens = grant.output_ceiling_tokens
     message.final = grant.final
     message.resume = grant.resume
-    _write_duration(message.valid_for, grant.valid_for_ms)
+    write_duration(message.valid_for, grant.valid_for_ms)
 
 
-def _write_duration(message: Duration, milliseconds: int) -> None:
+def write_duration(message: Duration, milliseconds: int) -> None:
+    """Write so many milliseconds."""
     message.seconds, rest = divmod(milliseconds, 1_000)
     message.nanos = rest * 1_000_000
-
-
-def duration_ms(milliseconds: int) -> Duration:
-    """A duration of so many milliseconds."""
-    duration = Duration()
-    _write_duration(duration, milliseconds)
-    return duration

@@ -56,6 +56,8 @@ class ControlLink:
         self.up_to_date = asyncio.Event()
         self.told_settled = False
         """Whether control knows that all leases of earlier epochs are settled."""
+        self.proxies: Sequence[str] = ()
+        """Proxies on the way to control: where it is lost, it may be for one of them."""
         self.on_lost: Callable[[list[tuple[str, int]]], None] = lambda _: None
 
     # --- errands of the use cases --------------------------------------------------------------------------------
@@ -114,7 +116,7 @@ class ControlLink:
             except grpc.aio.AioRpcError as error:
                 if reason_of(error) in FATAL_REASONS:
                     raise
-                log.warning("control_lost", code=error.code().name, problem=error.details())
+                log.warning("control_lost", **self._problem(error))
             except TimeoutError:
                 log.warning("control_silent", seconds=SILENCE_MAX_S)
             except StorageUnavailable as error:
@@ -257,7 +259,7 @@ class ControlLink:
         except grpc.aio.AioRpcError as error:
             if reason_of(error) in FATAL_REASONS:
                 raise
-            log.warning("exchange_failed", code=error.code().name, problem=error.details())
+            log.warning("exchange_failed", **self._problem(error))
             node.control_answers = False
             return False
         node.control_answers = True
@@ -270,6 +272,11 @@ class ControlLink:
             # The rest, or all of it.
             self._wanted.set()
         return True
+
+    def _problem(self, error: grpc.aio.AioRpcError) -> dict[str, object]:
+        """What a log says of a failed call."""
+        problem: dict[str, object] = {"code": error.code().name, "problem": error.details()}
+        return problem | {"proxies": self.proxies} if self.proxies else problem
 
 
 def _first(said: Sequence[Statement], most: int) -> list[Statement]:

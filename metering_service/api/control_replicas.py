@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 import grpc
 
+from tallygate._proxies import channel_options, proxy_to
 from tallygate.control.v1 import fleet_service_pb2 as pb
 from tallygate.control.v1 import fleet_service_pb2_grpc
 
@@ -34,8 +35,10 @@ def connect_to(addresses: str) -> Connect:
         async with AsyncExitStack() as stack:
             # A channel that is not used does not connect.
             channels = [
-                await stack.enter_async_context(grpc.aio.insecure_channel(address.strip(), options=CHANNEL_OPTIONS))
-                for address in addresses.split(",")
+                await stack.enter_async_context(
+                    grpc.aio.insecure_channel(address, options=[*CHANNEL_OPTIONS, *channel_options(address)])
+                )
+                for address in _split(addresses)
             ]
             replicas = _Replicas([fleet_service_pb2_grpc.FleetServiceStub(channel) for channel in channels])
             yield cast("FleetServiceAsyncStub", replicas)
@@ -45,8 +48,8 @@ def connect_to(addresses: str) -> Connect:
 
 async def is_reachable(addresses: str, timeout_s: float = 1.0) -> bool:
     """Whether any of the replicas takes connections; asks each for so long."""
-    for address in addresses.split(","):
-        async with grpc.aio.insecure_channel(address.strip()) as channel:
+    for address in _split(addresses):
+        async with grpc.aio.insecure_channel(address, options=channel_options(address)) as channel:
             try:
                 async with asyncio.timeout(timeout_s):
                     await channel.channel_ready()
@@ -54,6 +57,15 @@ async def is_reachable(addresses: str, timeout_s: float = 1.0) -> bool:
                 continue
             return True
     return False
+
+
+def proxies_to(addresses: str) -> list[str]:
+    """The proxies that are taken to any of the replicas, as `ADDRESS VARIABLE=VALUE`."""
+    return [f"{address} {proxy}" for address in _split(addresses) if (proxy := proxy_to(address))]
+
+
+def _split(addresses: str) -> list[str]:
+    return [address.strip() for address in addresses.split(",")]
 
 
 class _Replicas:

@@ -5,17 +5,19 @@ from collections.abc import AsyncIterator
 
 import grpc
 
-from metering_service.api.codec import decision_to, outgoing_to, report_from
+from metering_service.api.codec import any_report_from, decision_to, report_from
+from metering_service.api.meter_request import REPORTS_PER_MESSAGE_MAX, PartlyReadable, read
+from metering_service.api.meter_response import responses
 from metering_service.domain.decision import Decision
 from metering_service.domain.errors import InvalidQuery
 from metering_service.domain.report import Phase, Report
 from metering_service.usecases.node import Node
 from metering_service.usecases.session import Session
 from metering_service.usecases.unary import ask
+from tallygate._server.guard import reads_by
 from tallygate.metering.v1 import metering_service_pb2 as pb
 from tallygate.metering.v1 import metering_service_pb2_grpc, report_pb2
 
-REPORTS_PER_MESSAGE_MAX = 4_096
 UNSAID_MAX = 8_192
 FULL_LOOK_S = 0.05
 
@@ -32,14 +34,15 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         """End every stream once what it reported is answered and durable."""
         self._draining.set()
 
+    @reads_by(read)
     async def Meter(
         self,
-        request_iterator: AsyncIterator[pb.MeterRequest],
+        request_iterator: AsyncIterator[pb.MeterRequest | PartlyReadable],
         context: "grpc.aio.ServicerContext[pb.MeterRequest, pb.MeterResponse]",
     ) -> AsyncIterator[pb.MeterResponse]:
         """Reads in one task, writes in the other: what gathers while a message is being written goes in the next."""
         news, room = asyncio.Event(), asyncio.Event()
-        session = Session(self._node, news.set)
+        session, said = Session(self._node, news.set), pb.MeterResponse()
         reader = asyncio.create_task(self._read(session, request_iterator, news, room))
         drained = asyncio.create_task(self._wake_when_draining(news))
         try:
@@ -48,7 +51,8 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
                 news.clear()
                 outgoing = session.drain()
                 if outgoing is not None:
-                    yield outgoing_to(outgoing)
+                    for said in responses(outgoing, said):  # noqa: B020  # asked once, with the one before
+                        yield said
                     room.set()
                 if reader.done() and (reader.exception() is not None or session.idle):
                     reader.result()
@@ -63,7 +67,11 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
             session.close()
 
     async def _read(
-        self, session: Session, messages: AsyncIterator[pb.MeterRequest], news: asyncio.Event, room: asyncio.Event
+        self,
+        session: Session,
+        messages: AsyncIterator[pb.MeterRequest | PartlyReadable],
+        news: asyncio.Event,
+        room: asyncio.Event,
     ) -> None:
         try:
             async for message in messages:
@@ -75,7 +83,8 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
                     # Nothing is read on while too much waits: flow control stops the client, which still has it all.
                     while self._node.is_full:  # noqa: ASYNC110  # rare, and many things end it
                         await asyncio.sleep(FULL_LOOK_S)
-                    session.take(message.first_sequence, message.reports, report_from)
+                    decode = report_from if isinstance(message, pb.MeterRequest) else any_report_from
+                    session.take(message.first_sequence, message.reports, decode)
                     # What was decided goes out before another stream is heard, and calls have their turn.
                     await asyncio.sleep(0)
                 # A client that does not read is not read either: the stream's flow control slows it down.

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from metering_service.domain.counts import Counts
 
 REQUEST_ID_BYTES_MAX = 64
-SERVICE_LENGTH_MAX = 256
+SERVICE_BYTES_MAX = 256
 TOKENS_MAX = 100_000_000
 LABELS_MAX = 8
 LABEL_BYTES_MAX = 64
@@ -34,12 +34,20 @@ class Report(NamedTuple):
     estimated: bool = False
     want_receipt: bool = False
     resume: bytes = b""
+    unreadable: str = ""
+    """Why it could not be read, as one sentence; then it has an id at most."""
+
+
+def echo(request_id: str) -> str:
+    """The id by which a malformed report is answered: what fits into 64 bytes of its own."""
+    return request_id[:REQUEST_ID_BYTES_MAX].encode()[:REQUEST_ID_BYTES_MAX].decode(errors="ignore")
 
 
 def problem(report: Report) -> str | None:
     """What is wrong with a report, as one sentence; None if nothing is."""
     return (
-        _problem_of_names(report)
+        report.unreadable
+        or _problem_of_names(report)
         or _problem_of_counts(report)
         or (_problem_of_attributes(report) if report.labels or report.credential else None)
     )
@@ -54,8 +62,8 @@ def _problem_of_names(report: Report) -> str | None:
         return "request_id has a zero byte."
     if not report.service:
         return "service is missing: name it, accounts/{account}/services/{service}, once on each stream."
-    if len(report.service) > SERVICE_LENGTH_MAX:
-        return f"service is longer than {SERVICE_LENGTH_MAX} characters, as no service's name is."
+    if len(report.service.encode()) > SERVICE_BYTES_MAX:
+        return f"service is longer than {SERVICE_BYTES_MAX} bytes, as no service's name is."
     return None
 
 

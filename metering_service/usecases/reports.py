@@ -6,7 +6,7 @@ from metering_service.domain.counts import Tally
 from metering_service.domain.decision import Decision, Reason, deny
 from metering_service.domain.grant import is_past_half
 from metering_service.domain.records import SettlementState
-from metering_service.domain.report import Phase, Report, problem
+from metering_service.domain.report import Phase, Report, echo, problem
 from metering_service.domain.request import Request
 from metering_service.domain.resume import decode
 from metering_service.domain.service import ServiceConfig, Status
@@ -18,11 +18,14 @@ from metering_service.usecases.settle import finish
 from metering_service.usecases.waiting import PARKED, Answer, Asker, Lookup, Mark, Parked, Waiter
 
 
-def process(node: Node, report: Report, asker: Asker, sequence: int, mark: Mark) -> Answer:
-    """Decide on one report. None: nothing to say beyond the watermark. PARKED: the asker is answered later."""
+def malformed(report: Report) -> Decision | None:
+    """The denial of a report that is wrong in itself; until it is known not to be, nothing of a report is kept."""
     wrong = problem(report)
-    if wrong is not None:
-        return deny(report.request_id, Reason.INVALID_REPORT, message=wrong)
+    return deny(echo(report.request_id), Reason.INVALID_REPORT, message=wrong) if wrong is not None else None
+
+
+def process(node: Node, report: Report, asker: Asker, sequence: int, mark: Mark) -> Answer:
+    """Decide on one report that `malformed` has passed. None: the watermark says enough. PARKED: answered later."""
     settings = node.settings
     if node.waiting_count >= settings.waiting_max and report.phase is Phase.AUTHORIZE:
         return deny(report.request_id, Reason.OVERLOADED)

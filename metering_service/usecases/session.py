@@ -1,6 +1,5 @@
 """One Meter stream: numbers, two watermarks, and what is to be said next. It knows no wire."""
 
-import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from metering_service.domain.report import Phase, Report
 from metering_service.domain.request import Request
 from metering_service.usecases.node import Node
 from metering_service.usecases.parking import leave
-from metering_service.usecases.reports import process
+from metering_service.usecases.reports import malformed, process
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.waiting import Mark, Parked
 
@@ -132,6 +131,11 @@ class Session:
 
     def _decide(self, report: Report, sequence: int, mark: Mark) -> None:
         """The road of every other report."""
+        refused = malformed(report)
+        if refused is not None:
+            self._said.append((sequence, refused))
+            return
+        self._name(report)
         self._following.pop(report.request_id, None)
         answer = process(self._node, report, self, sequence, mark)
         if isinstance(answer, Parked):
@@ -152,7 +156,7 @@ class Session:
             return
         request.quiet_tokens = service.quiet_tokens(request)
         if request.quiet_tokens >= 0:
-            self._following[report.request_id] = request
+            self._following[request.request_id] = request
 
     def answer(self, sequence: int, decision: Decision | None) -> None:
         """See Asker."""
@@ -213,15 +217,15 @@ class Session:
 
     def _service_of(self, report: WireReport) -> str:
         """The service of a report: named in it, or earlier on this stream for the same id."""
-        service = report.service
-        if not service:
-            return self._names.get(report.request_id, "")
-        # Each text once: requests are many, services few, and an id is kept here and with its request.
-        service = sys.intern(service)
-        self._names[sys.intern(report.request_id)] = service
+        return report.service or self._names.get(report.request_id, "")
+
+    def _name(self, report: Report) -> None:
+        """Remember the service of a request for reports that do not name it."""
+        # Each text once: requests are many, services few.
+        state = self._node.services.get(report.service)
+        self._names[report.request_id] = state.name if state is not None else report.service
         if len(self._names) > NAMES_MAX:
             self._forget_names()
-        return service
 
     def _forget_names(self) -> None:
         """Forget the two oldest, one more than came; those whose requests still run count as new again."""

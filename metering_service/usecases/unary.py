@@ -6,7 +6,7 @@ from metering_service.domain.decision import Decision, Reason, deny
 from metering_service.domain.errors import Overloaded, StorageUnavailable
 from metering_service.domain.report import Phase, Report
 from metering_service.usecases.node import Node
-from metering_service.usecases.reports import process
+from metering_service.usecases.reports import malformed, process
 from metering_service.usecases.waiting import Mark, Parked
 
 WAIT_MAX_S = 10
@@ -47,6 +47,9 @@ async def ask(node: Node, report: Report) -> Decision:
     Raises StorageUnavailable when that takes too long: whether it is recorded is not known then. Raises Overloaded
     where too much waits already (an authorisation is denied then).
     """
+    refused = malformed(report)
+    if refused is not None:
+        return refused
     if node.is_full or node.is_full_of_calls:
         if report.phase is Phase.AUTHORIZE:
             # What it would use could not be reported.

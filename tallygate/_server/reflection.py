@@ -24,9 +24,7 @@ def add_reflection(server: grpc.aio.Server, service_names: Sequence[str]) -> Non
             response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
         )
     )
-    server.add_generic_rpc_handlers(
-        [grpc.method_handlers_generic_handler(V1_NAME, {"ServerReflectionInfo": handler})],
-    )
+    server.add_registered_method_handlers(V1_NAME, {"ServerReflectionInfo": handler})
 
 
 class _Pool:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, cast
 
 import grpc
-from grpc_channelz.v1 import channelz, channelz_pb2
+from grpc_channelz.v1 import channelz, channelz_pb2, channelz_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tallygate._server.errors import ConfigurationError
@@ -49,8 +49,8 @@ class GrpcServer:
         guard = cast("grpc.aio.Server", Guard(self._server, translate))
         add_servicers(guard)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, guard)
-        channelz.add_channelz_servicer(self._server)
-        add_reflection(self._server, [*service_names, *_CITIZEN_NAMES])
+        channelz_pb2_grpc.add_ChannelzServicer_to_server(channelz.aio.ChannelzServicer(), guard)
+        add_reflection(guard, [*service_names, *_CITIZEN_NAMES])
 
     async def start(self) -> str:
         """Bind and take calls; health says NOT_SERVING until `set_serving`.

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tallygate._proxies import channel_options
+
 START_S = 30
 STOP_S = 30
 _SERVING = "serving "
@@ -89,7 +91,7 @@ class ServiceProcess:
         return line.removeprefix(_SERVING)
 
     async def _until_healthy(self) -> None:
-        async with grpc.aio.insecure_channel(self.address) as channel:
+        async with grpc.aio.insecure_channel(self.address, options=channel_options(self.address)) as channel:
             health = health_pb2_grpc.HealthStub(channel)
             while True:
                 with contextlib.suppress(grpc.aio.AioRpcError):

@@ -11,6 +11,7 @@ import grpc
 import typer
 from rich.table import Table
 
+from tallygate._proxies import by_way_of, channel_options
 from tallygate.cli.console import err, out
 from tallygate.cli.recovery import Recovered, RecoveryError, Stubs, recover
 from tallygate.cli.rpc import DEFAULT_CONTROL, ControlOption, JsonOption, answering, fail, sentence
@@ -53,12 +54,16 @@ def recover_command(
     except RecoveryError as error:
         fail(str(error))
     except grpc.RpcError as error:
-        fail(sentence(error, "the control service or the metering node"))
+        way = by_way_of(control) or by_way_of(metering)
+        fail(sentence(error, "the control service or the metering node", way))
     _tell(done, as_json=as_json)
 
 
 async def _recover(control: str, metering: str, progress: Callable[[str], None]) -> Recovered:
-    async with grpc.aio.insecure_channel(control) as to_control, grpc.aio.insecure_channel(metering) as to_metering:
+    async with (
+        grpc.aio.insecure_channel(control, options=channel_options(control)) as to_control,
+        grpc.aio.insecure_channel(metering, options=channel_options(metering)) as to_metering,
+    ):
         recovery = recovery_service_pb2_grpc.RecoveryServiceStub(to_control)
         node = metering_grpc.RecoveryServiceStub(to_metering)
         stubs = Stubs(

@@ -12,6 +12,7 @@ import grpc
 import typer
 from rich.console import Console
 
+from tallygate._proxies import by_way_of
 from tallygate.cli.console import err, out
 from tallygate.cli.names import service_name
 from tallygate.cli.replay_display import ReplayDisplay, reconciliation, summary, verdict
@@ -73,7 +74,9 @@ def replay(
     try:
         outcome = asyncio.run(replay_live(workload, plan, currency=currency, title=title, console=err))
     except grpc.aio.AioRpcError as error:
-        fail(sentence(error, f"the control service at {control} or a metering node at {', '.join(plan.metering)}"))
+        way = next(filter(None, map(by_way_of, (control, *plan.metering))), "")
+        whom = f"the control service at {control} or a metering node at {', '.join(plan.metering)}"
+        fail(sentence(error, whom, way))
     if json:
         print(json_codec.dumps(outcome.as_json()))
     else:

@@ -13,6 +13,7 @@ import typer
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from tallygate._proxies import by_way_of, channel_options
 from tallygate.cli.console import err
 
 TIMEOUT_S = 10
@@ -47,11 +48,11 @@ def key_or_new(key: str) -> str:
 def control_channel(address: str) -> Iterator[grpc.Channel]:
     """A channel to the control service; a failed call ends the command with one sentence and status 1."""
     address = answering(address.split(","))
-    with grpc.insecure_channel(address) as channel:
+    with grpc.insecure_channel(address, options=channel_options(address)) as channel:
         try:
             yield channel
         except grpc.RpcError as error:
-            fail(sentence(error, f"the control service at {address}"))
+            fail(sentence(error, f"the control service at {address}", by_way_of(address)))
 
 
 def answering(addresses: Sequence[str]) -> str:
@@ -70,12 +71,15 @@ def fail(message: str, status: int = 1) -> NoReturn:
     raise typer.Exit(status)
 
 
-def sentence(error: grpc.RpcError, whom: str) -> str:
-    """What went wrong in one sentence, with the reason from the error's details where it has one."""
+def sentence(error: grpc.RpcError, whom: str, way: str = "") -> str:
+    """What went wrong in one sentence, with the reason from the error's details where it has one.
+
+    `way`: how it is reached, if not directly; see `by_way_of`.
+    """
     code, details = error.code(), error.details() or ""
     reason, violations = _details(error)
     if code == grpc.StatusCode.UNAVAILABLE and not reason:
-        return f"{whom} cannot be reached; start it with `tallygate up`, or say where it is"
+        return f"{whom} cannot be reached{way}; start it with `tallygate up`, or say where it is"
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
         return f"{whom} did not answer within {TIMEOUT_S} s; repeat the command with the same --idempotency-key"
     text = details or f"{whom} answered {code.name}"

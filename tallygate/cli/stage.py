@@ -11,6 +11,7 @@ from typing import Self
 import grpc
 from rich.console import Console
 
+from tallygate._proxies import channel_options
 from tallygate.cli.money import format_amount
 from tallygate.cli.replay import new_run_id, replay_live
 from tallygate.cli.replay_display import reconciliation, verdict
@@ -50,7 +51,7 @@ class Stage:
         self._fast = fast
         self._position = 0
         self._act = 0
-        self._channel = grpc.aio.insecure_channel(control)
+        self._channel = grpc.aio.insecure_channel(control, options=channel_options(control))
         self.accounts = account_service_pb2_grpc.AccountServiceStub(self._channel)
         self.catalog = catalog_service_pb2_grpc.CatalogServiceStub(self._channel)
         self.lifecycle = lifecycle_service_pb2_grpc.LifecycleServiceStub(self._channel)

@@ -6,6 +6,7 @@ import asyncio
 
 import grpc
 
+from tallygate._proxies import by_way_of, channel_options
 from tallygate.client.outbox import REPORTS_PER_MESSAGE_MAX
 from tallygate.client.session import Session
 from tallygate.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
@@ -47,7 +48,7 @@ class MeterStream:
         async with self._channel() as channel:
             # Nothing counts as sent before there is somebody to send it to.
             if not await self._connect(channel):
-                return f"{self._address} cannot be connected to"
+                return f"{self._address} cannot be connected to{by_way_of(self._address)}"
             call = metering_service_pb2_grpc.MeteringServiceStub(channel).Meter()
             writer = asyncio.create_task(self._write(call), name="tallygate metering writer")
             try:
@@ -59,9 +60,10 @@ class MeterStream:
                 await asyncio.gather(writer, return_exceptions=True)
 
     def _channel(self) -> grpc.aio.Channel:
+        options = (*_CHANNEL_OPTIONS, *channel_options(self._address))
         if self._channel_credentials is None:
-            return grpc.aio.insecure_channel(self._address, options=_CHANNEL_OPTIONS)
-        return grpc.aio.secure_channel(self._address, self._channel_credentials, options=_CHANNEL_OPTIONS)
+            return grpc.aio.insecure_channel(self._address, options=options)
+        return grpc.aio.secure_channel(self._address, self._channel_credentials, options=options)
 
     async def _connect(self, channel: grpc.aio.Channel) -> bool:
         try:
@@ -90,7 +92,8 @@ class MeterStream:
         except TimeoutError:
             return f"{self._address} said nothing for {self._silence_s:g} s"
         except grpc.aio.AioRpcError as error:
-            return f"{self._address}: {error.code().name}: {error.details()}"
+            way = by_way_of(self._address) if error.code() is grpc.StatusCode.UNAVAILABLE else ""
+            return f"{self._address}{way}: {error.code().name}: {error.details()}"
 
     async def _write(self, call: _Call) -> None:
         try:

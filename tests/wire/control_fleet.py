@@ -36,7 +36,9 @@ PATIENCE_SECONDS = 5.0
 class Control:
     """Stubs of a running control service, and what people do with it."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, address: str, channel: grpc.aio.Channel) -> None:
+        self.address = address
+        self.channel = channel
         self.accounts = account_service_pb2_grpc.AccountServiceStub(channel)
         self.catalogue = catalog_service_pb2_grpc.CatalogServiceStub(channel)
         self.lifecycle = lifecycle_service_pb2_grpc.LifecycleServiceStub(channel)
@@ -186,7 +188,7 @@ async def running_control(directory: Path, clock: Clock | None = None) -> AsyncI
     program = assemble(engine, clock or SystemClock(), listen="127.0.0.1:0", insecure=False)
     try:
         async with program.running() as address, grpc.aio.insecure_channel(address) as channel:
-            yield Control(channel)
+            yield Control(address, channel)
     finally:
         await engine.dispose()
 

@@ -180,7 +180,9 @@ class Decision(_message.Message):
     sequence: _builtins.int
     """The report that it answers, by its number on this stream; absent for an unasked decision."""
     request_id: _builtins.str
-    """The request."""
+    """The request. Of a malformed report's id, as much as fits into 64 bytes, with U+FFFD for what is not UTF-8; empty where
+    the report is garbled. Such a decision is told by its sequence.
+    """
     verdict: Global___Verdict.ValueType
     """Whether it may go on. Whatever is not ALLOW means no."""
     reason: Global___DecisionReason.ValueType

@@ -51,7 +51,9 @@ Global___MeterRequest: _TypeAlias = MeterRequest  # noqa: Y015
 
 @_typing.final
 class MeterResponse(_message.Message):
-    """Two watermarks, a renewal, and those decisions that say something."""
+    """Two watermarks, a renewal, and those decisions that say something. None is larger than 1 MiB: where more is to be said
+    at once, it comes in several, and only the last of them moves the watermarks and has `grants_valid_for`.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -62,14 +64,15 @@ class MeterResponse(_message.Message):
     answered_through: _builtins.int
     """Every report up to this number is answered: by name where there is something to say (every AUTHORIZE, DENY, changed
     grant, wanted receipt, invalid report), else by this number alone. It may wait behind a report that waits for a
-    lease: 100 ms, or as long as the control service takes to answer, 1 s at most. A wanted receipt comes with `durable_through`, not with this.
+    lease: 100 ms, or as long as the control service takes to answer, 1 s at most. A wanted receipt comes with
+    `durable_through`, or just before it, not with this.
     """
     durable_through: _builtins.int
     """Every report up to this number is committed, or needs no commit."""
     @_builtins.property
     def grants_valid_for(self) -> _duration_pb2.Duration:
-        """Renews every open grant of this stream: valid for so long from when the last message answered here was sent. Zero
-        renews none: the node is cut off from the control service. Then a PROGRESS whose service goes on all the same (see
+        """Renews every open grant of this stream: valid for so long from when the last message answered here was sent. Absent:
+        more is to come first. Zero renews none: the node is cut off from the control service. Then a PROGRESS whose service goes on all the same (see
         OutagePolicy) is answered by name, and the grant in that decision has its own `valid_for`.
         """
 

@@ -64,7 +64,9 @@ class MeteringServiceServicer:
         request, durable or not, and every FINISH that was not durable, each with its grant's `resume`. Requests that no stream
         speaks of for 30 s are settled at their last counts. A client that sees no message for 1 s beyond the interval of its
         heartbeats (messages without reports) treats the stream as broken.
-        INVALID_ARGUMENT for a gap in the numbers. A malformed report is answered by itself and breaks nothing.
+        A malformed report is answered by itself, with INVALID_REPORT, and breaks nothing; so is one whose bytes are garbled or
+        whose text is not UTF-8. INVALID_ARGUMENT for a gap in the numbers, for too many reports in a message, and for a
+        message whose reports cannot be told apart.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -41,7 +41,9 @@ class MeteringServiceStub:
     request, durable or not, and every FINISH that was not durable, each with its grant's `resume`. Requests that no stream
     speaks of for 30 s are settled at their last counts. A client that sees no message for 1 s beyond the interval of its
     heartbeats (messages without reports) treats the stream as broken.
-    INVALID_ARGUMENT for a gap in the numbers. A malformed report is answered by itself and breaks nothing.
+    A malformed report is answered by itself, with INVALID_REPORT, and breaks nothing; so is one whose bytes are garbled or
+    whose text is not UTF-8. INVALID_ARGUMENT for a gap in the numbers, for too many reports in a message, and for a
+    message whose reports cannot be told apart.
     """
     Authorize: _grpc.UnaryUnaryMultiCallable[_metering_service_pb2.AuthorizeRequest, _metering_service_pb2.AuthorizeResponse]
     """One AUTHORIZE, one decision. If the call fails or times out, nothing is known: repeat it with the same request id,
@@ -65,7 +67,9 @@ class MeteringServiceAsyncStub(MeteringServiceStub):
     request, durable or not, and every FINISH that was not durable, each with its grant's `resume`. Requests that no stream
     speaks of for 30 s are settled at their last counts. A client that sees no message for 1 s beyond the interval of its
     heartbeats (messages without reports) treats the stream as broken.
-    INVALID_ARGUMENT for a gap in the numbers. A malformed report is answered by itself and breaks nothing.
+    A malformed report is answered by itself, with INVALID_REPORT, and breaks nothing; so is one whose bytes are garbled or
+    whose text is not UTF-8. INVALID_ARGUMENT for a gap in the numbers, for too many reports in a message, and for a
+    message whose reports cannot be told apart.
     """
     Authorize: _aio.UnaryUnaryMultiCallable[_metering_service_pb2.AuthorizeRequest, _metering_service_pb2.AuthorizeResponse]  # type: ignore[assignment]
     """One AUTHORIZE, one decision. If the call fails or times out, nothing is known: repeat it with the same request id,
@@ -92,7 +96,9 @@ class MeteringServiceServicer(metaclass=_abc_1.ABCMeta):
         request, durable or not, and every FINISH that was not durable, each with its grant's `resume`. Requests that no stream
         speaks of for 30 s are settled at their last counts. A client that sees no message for 1 s beyond the interval of its
         heartbeats (messages without reports) treats the stream as broken.
-        INVALID_ARGUMENT for a gap in the numbers. A malformed report is answered by itself and breaks nothing.
+        A malformed report is answered by itself, with INVALID_REPORT, and breaks nothing; so is one whose bytes are garbled or
+        whose text is not UTF-8. INVALID_ARGUMENT for a gap in the numbers, for too many reports in a message, and for a
+        message whose reports cannot be told apart.
         """
 
     @_abc_1.abstractmethod

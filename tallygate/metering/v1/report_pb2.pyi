@@ -98,7 +98,9 @@ class TokenReport(_message.Message):
     is responsible for that, not its end user. Required.
     """
     service: _builtins.str
-    """The service, `accounts/{account}/services/{service}`. May be left out once this stream has named it for that id."""
+    """The service, `accounts/{account}/services/{service}`, at most 256 bytes. May be left out once this stream has named it
+    for that id, in a report that was not malformed.
+    """
     phase: Global___ReportPhase.ValueType
     """Where the request is in its life. Required."""
     max_output_tokens: _builtins.int
@@ -106,7 +108,7 @@ class TokenReport(_message.Message):
     as for embeddings.
     """
     credential: _builtins.str
-    """The end user's API key or its id. Not checked yet."""
+    """The end user's API key or its id, at most 256 bytes. Not checked yet."""
     source_address: _builtins.str
     """The end user's address, as text. Not checked yet."""
     estimated: _builtins.bool

@@ -1,0 +1,48 @@
+"""Writes what a Meter stream says next: one message, or as many as are needed for each to stay small."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from metering_service.api.codec import write_decision, write_duration
+from metering_service.usecases.session import Named, Outgoing
+from tallygate.metering.v1.metering_service_pb2 import MeterResponse
+
+RESPONSE_BYTES_MAX: Final = 1024 * 1024
+"""Of one message: a quarter of what clients take."""
+DECISION_BYTES_MAX: Final = 4 * 1024
+"""Of a decision, whatever it says: ids, sentences and tokens are bounded."""
+DECISIONS_UNMEASURED: Final = RESPONSE_BYTES_MAX // DECISION_BYTES_MAX - 1
+"""So many always fit."""
+OVERHEAD_BYTES: Final = 8
+"""Of a decision in its message: its tag and its length."""
+
+
+def responses(outgoing: Outgoing, last: MeterResponse) -> Iterator[MeterResponse]:
+    """The messages that say it; each decision has the number of the report that it answers.
+
+    Watermarks move, and grants are renewed, with the last of them, after which everything up to there is said. Those
+    before it repeat the watermarks of `last`, the message that the stream had before.
+    """
+    message, position = MeterResponse(), 0
+    while (position := _fill(message, outgoing.decisions, position)) < len(outgoing.decisions):
+        message.answered_through, message.durable_through = last.answered_through, last.durable_through
+        yield message
+        message = MeterResponse()
+    message.answered_through, message.durable_through = outgoing.answered_through, outgoing.durable_through
+    write_duration(message.grants_valid_for, outgoing.grants_valid_for_ms)
+    yield message
+
+
+def _fill(message: MeterResponse, decisions: Sequence[Named], start: int) -> int:
+    """Write decisions from there on, as many as fit; where the next message goes on."""
+    add, measured = message.decisions.add, len(decisions) > DECISIONS_UNMEASURED
+    left_bytes = RESPONSE_BYTES_MAX - DECISION_BYTES_MAX
+    for position in range(start, len(decisions)):
+        sequence, decision = decisions[position]
+        one = add(sequence=sequence)
+        write_decision(one, decision)
+        if measured:
+            left_bytes -= one.ByteSize() + OVERHEAD_BYTES
+            if left_bytes < DECISION_BYTES_MAX:
+                return position + 1
+    return len(decisions)

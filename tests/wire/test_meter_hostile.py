@@ -1,0 +1,242 @@
+"""What no inference server in its right mind would send on a Meter stream, and what is too much for one message."""
+
+import gc
+import tracemalloc
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+import pytest_asyncio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from metering_service.api.meter_response import RESPONSE_BYTES_MAX
+from metering_service.domain.counts import Counts
+from metering_service.domain.report import Phase, Report
+from tallygate.metering.v1 import decision_pb2, token_usage_pb2
+from tallygate.metering.v1.metering_service_pb2 import MeterRequest
+from tallygate.metering.v1.report_pb2 import TokenReport
+from tests.metering.rig import Client, Fleet, report
+from tests.metering.samples import SERVICE, stopped, with_trial
+from tests.metering.wire import report_to
+from tests.wire.metering_node import NodeServing, RawStream, serving_node
+
+AUTHORIZE, PROGRESS, FINISH = Phase.AUTHORIZE, Phase.PROGRESS, Phase.FINISH
+INVALID, ALLOW = decision_pb2.DECISION_REASON_INVALID_REPORT, decision_pb2.DECISION_REASON_UNSPECIFIED
+STOPPED = decision_pb2.DECISION_REASON_POSTPAID_DISABLED
+NOT_UTF8 = b"d\xfff"
+
+
+@pytest_asyncio.fixture
+async def it() -> AsyncIterator[NodeServing]:
+    """A node that knows a service with a trial, and has some of it on lease."""
+    fleet = Fleet()
+    with_trial(fleet, 1_000_000_000)
+    warm = Client(fleet["a"])
+    warm.say(report(AUTHORIZE, "warm", Counts(1)))
+    warm.say(report(FINISH, "warm", Counts(1)))
+    async with serving_node(fleet["a"]) as serving:
+        yield serving
+
+
+def message(first: int, *reports: Report | TokenReport | bytes) -> bytes:
+    """A MeterRequest; what is given as bytes stands in it as a report."""
+    wire = [one if isinstance(one, TokenReport) else report_to(one) for one in reports if not isinstance(one, bytes)]
+    encoded = iter([one.SerializeToString() for one in wire])
+    bodies = [one if isinstance(one, bytes) else next(encoded) for one in reports]
+    head = MeterRequest(first_sequence=first).SerializeToString()
+    return head + b"".join(b"\x12" + varint(len(body)) + body for body in bodies)
+
+
+def varint(number: int) -> bytes:
+    rest, low = divmod(number, 128)
+    return bytes([low | 128]) + varint(rest) if rest else bytes([low])
+
+
+def spoiled(**fields: object) -> bytes:
+    """A report as bytes, in which the text `dXf` is not UTF-8."""
+    values = {"request_id": "bad", "service": SERVICE, "phase": AUTHORIZE.value} | fields
+    encoded = TokenReport(**values).SerializeToString()  # type: ignore[arg-type]  # fields by name
+    assert b"dXf" in encoded
+    return encoded.replace(b"dXf", NOT_UTF8)
+
+
+def authorize(request_id: str) -> Report:
+    return report(AUTHORIZE, request_id, Counts(1))
+
+
+async def status_of(stream: RawStream) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stream.until_answered(1 << 60)
+    return caught.value.code(), caught.value.details() or ""
+
+
+@pytest.mark.parametrize(
+    ("bad", "field", "echoed"),
+    [
+        (spoiled(request_id="dXf"), "request_id", "d\ufffdf"),
+        (spoiled(service="dXf"), "service", "bad"),
+        (spoiled(credential="dXf"), "credential", "bad"),
+        (spoiled(source_address="dXf"), "source_address", "bad"),
+        (spoiled(labels={"dXf": "v"}), "labels[0].key", "bad"),
+        (spoiled(labels={"k": "dXf"}), "labels[0].value", "bad"),
+        (b"\x0a\x7f", "This report", ""),
+        (b"\xff\xff\xff", "This report", ""),
+        (report_to(authorize("bad")).SerializeToString()[:-1], "This report", ""),
+    ],
+)
+async def test_a_report_that_cannot_be_read_takes_no_neighbour_along(
+    it: NodeServing, bad: bytes, field: str, echoed: str
+) -> None:
+    """It is answered by its number; those before and after it, and the messages that follow, are decided on."""
+    stream = it.stream()
+    with capture_logs() as logs:
+        await stream.send(message(1, authorize("a"), bad, authorize("b")))
+        await stream.send(message(4, authorize("c")))
+        decisions = await stream.until_answered(4)
+    told = {decision.sequence: (decision.request_id, decision.reason) for decision in decisions}
+    assert told == {1: ("a", ALLOW), 2: (echoed, INVALID), 3: ("b", ALLOW), 4: ("c", ALLOW)}
+    assert next(one.message for one in decisions if one.sequence == 2).startswith(field)
+    assert logs == []
+    assert set(it.rig.node.services[SERVICE].open) == {"a", "b", "c"}
+
+
+async def test_a_request_goes_on_after_a_report_of_it_that_cannot_be_read(it: NodeServing) -> None:
+    """Its counts are those of the reports that could be read, also after more of these than are explained."""
+    stream = it.stream()
+    await stream.send(message(1, authorize("a")))
+    await stream.until_answered(1)
+    bad = [spoiled(request_id="a", credential="dXf", phase=PROGRESS.value)] * 1_000
+    await stream.send(message(2, *bad, report(PROGRESS, "a", Counts(1, output=5), service="")))
+    decisions = await stream.until_answered(1_002)
+    assert [decision.sequence for decision in decisions if decision.reason == INVALID] == list(range(2, 1_002))
+    assert it.rig.node.services[SERVICE].open["a"].counts.output == 5
+
+
+@pytest.mark.parametrize("garbage", [b"\xff", b"\x12\x7f", b"\x0a\x01", message(1, authorize("a"))[:-1]])
+async def test_a_message_whose_reports_cannot_be_told_apart_ends_the_stream(it: NodeServing, garbage: bytes) -> None:
+    """With INVALID_ARGUMENT and a sentence, without a word in the log; other streams go on."""
+    stream, other = it.stream(), it.stream()
+    with capture_logs() as logs:
+        await stream.send(garbage)
+        assert await status_of(stream) == (
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "This message is not a tallygate.metering.v1.MeterRequest: its bytes are cut off or garbled.",
+        )
+    await other.send(message(1, authorize("a")))
+    await other.until_answered(1)
+    assert logs == []
+
+
+async def test_too_many_reports_are_refused_whatever_they_are(it: NodeServing) -> None:
+    """A message of millions of empty or garbled reports costs no more than one of 4,097."""
+    for many in (b"\x12\x00", b"\x12\x01\xff"):
+        stream = it.stream()
+        await stream.send(b"\x08\x01" + many * 1_000_000)
+        code, sentence = await status_of(stream)
+        assert (code, sentence[:24]) == (grpc.StatusCode.INVALID_ARGUMENT, "reports: more than 4,096")
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_nothing_of_a_refused_report_is_kept(it: NodeServing, named: bool) -> None:
+    """Refused reports of 3.9 MB leave nothing behind on a stream that goes on."""
+    stream = it.stream()
+    await stream.send(message(1, authorize("a")))
+    await stream.until_answered(1)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for number in range(2, 12):
+            large = f"{number}" + "x" * 3_900_000
+            await stream.send(message(number, report(AUTHORIZE, large, Counts(1), service=SERVICE if named else "")))
+            await stream.until_answered(number)
+            stream.responses.clear()
+        gc.collect()
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # One message may still be in the hands of grpc.
+    assert kept_bytes < 8_500_000
+
+
+async def test_what_a_waiting_report_brought_along_is_bounded(it: NodeServing) -> None:
+    """A resume token far longer than any grant's counts as none, and is not kept while its report waits."""
+    stream = it.stream()
+    it.rig.linked = False
+    waiting = report(AUTHORIZE, "a", Counts(1), service="accounts/acme/services/new", resume=b"x" * 3_900_000)
+    await stream.send(message(1, waiting, report(AUTHORIZE, "b", Counts(-1))))
+    await stream.read()
+    (waiter,) = it.rig.node.services["accounts/acme/services/new"].waiters
+    assert len(waiter.report.resume) < 2_000
+
+
+async def test_long_ids_of_many_refused_reports_are_cut(it: NodeServing) -> None:
+    """4,000 of them with ids of 1,000 bytes: all are answered, by number and what fits of the id."""
+    stream = it.stream()
+    ids = [f"{number:04}" + "ü" * 498 for number in range(4_000)]
+    await stream.send(message(1, *[report(AUTHORIZE, one, Counts(1)) for one in ids]))
+    decisions = await stream.until_answered(4_000)
+    assert [decision.sequence for decision in decisions] == list(range(1, 4_001))
+    assert all(one.startswith(told.request_id) for one, told in zip(ids, decisions, strict=True))
+    assert {len(decision.request_id.encode()) for decision in decisions} == {64}
+
+
+async def test_a_stop_of_very_many_requests_reaches_each_of_them(it: NodeServing) -> None:
+    """34,000 orders to stop are far more than one message may hold."""
+    stream, count = it.stream(), 34_000
+    for first in range(1, count + 1, 2_000):
+        ids = [f"{number:064}" for number in range(first, first + 2_000)]
+        await stream.send(message(first, *[authorize(one) for one in ids]))
+        await stream.until_answered(first + 1_999)
+    told = len(stream.responses)
+    it.rig.control.put(stopped(it.rig.control.config(SERVICE)))
+    it.rig.hear_control()
+    unheard = {f"{number:064}" for number in range(1, count + 1)}
+    while unheard:
+        for decision in (await stream.read()).decisions:
+            assert (decision.reason, decision.HasField("sequence")) == (STOPPED, False)
+            unheard.remove(decision.request_id)
+    orders = stream.responses[told:]
+    assert len(orders) > 1
+    assert max(response.ByteSize() for response in orders) <= RESPONSE_BYTES_MAX
+    assert {response.answered_through for response in orders} == {count}
+
+
+REPORT_BYTES = st.one_of(
+    st.binary(max_size=40),
+    st.builds(
+        lambda request_id, service, phase, output, credential: TokenReport(
+            request_id=request_id,
+            service=service,
+            phase=phase,
+            usage=token_usage_pb2.TokenUsage(output_tokens=output),
+            credential=credential,
+        ).SerializeToString(),
+        st.text(max_size=70),
+        st.sampled_from(["", SERVICE, "dXf"]),
+        st.integers(-1, 5),
+        st.integers(-(1 << 63), (1 << 63) - 1),
+        st.sampled_from(["", "key", "dXf"]),
+    ).map(lambda encoded: encoded.replace(b"dXf", NOT_UTF8)),
+)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(bodies=st.lists(st.lists(REPORT_BYTES, max_size=6), max_size=5))
+async def test_whatever_stands_in_a_message_as_a_report_is_answered(it: NodeServing, bodies: list[list[bytes]]) -> None:
+    """The stream lives: every report is answered by name or number, and so is a good one after all of them."""
+    stream, sequence = it.stream(), 0
+    for body in bodies:
+        await stream.send(message(sequence + 1, *body))
+        sequence += len(body)
+    await stream.send(message(sequence + 1, authorize("sound")))
+    # What waits, for a look into the database or a service that is not known, is answered within 100 ms of this clock.
+    while not stream.responses or stream.responses[-1].answered_through <= sequence:
+        response = await stream.read()
+        if response.answered_through <= sequence:
+            it.rig.node.clock.advance(us=200_000)  # type: ignore[attr-defined]  # the rig's
+            it.rig.beat()
+    decisions = [decision for response in stream.responses for decision in response.decisions]
+    assert decisions[-1].request_id == "sound"
+    stream.call.cancel()
