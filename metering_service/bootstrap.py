@@ -1,8 +1,10 @@
 """Puts a metering node behind a server, runs it, and takes it apart in order: drain, commit, return leases, stop."""
 
 import asyncio
+import secrets
 import sys
 import uuid
+from functools import partial
 from typing import Any
 
 import grpc
@@ -18,11 +20,13 @@ from metering_service.api.usage_servicer import UsageServicer
 from metering_service.assembly import Assembly, put_together
 from metering_service.caretaking import Caretaking
 from metering_service.domain.errors import NodeFenced, RevisedElsewhere, StorageUnavailable
+from metering_service.domain.key_ring import SECRET_BYTES
 from metering_service.garbage import keep_search_short
 from metering_service.settings import Settings
 from metering_service.storage import MIGRATIONS, SqlPurgeStore, SqlRecorder, SqlRecoveryStore, SqlUsageReader
 from metering_service.usecases.errands import together
 from metering_service.usecases.purge import Purge
+from metering_service.usecases.resume_keys import ResumeKeys
 from metering_service.usecases.settings import NodeSettings
 from metering_service.workers import watch_supervisor
 from tallygate._server.clock import SystemClock
@@ -95,9 +99,13 @@ class _Program:
         name, clock, node_settings = self._settings.node_name, SystemClock(), NodeSettings()
         storage, connect = SqlRecorder(self._engine, new_id), connect_to(self._settings.control)
         epoch = await storage.register_node(name, self._holder)
-        assembly = await put_together(name, epoch, storage, connect, clock=clock, new_id=new_id, settings=node_settings)
+        keys = ResumeKeys(storage, clock, partial(secrets.token_bytes, SECRET_BYTES))
+        await keys.read()
+        assembly = await put_together(
+            name, epoch, storage, connect, keys, clock=clock, new_id=new_id, settings=node_settings
+        )
         caretaking = Caretaking(
-            name, self._holder, storage, connect, clock=clock, new_id=new_id, settings=node_settings
+            name, self._holder, storage, connect, keys, clock=clock, new_id=new_id, settings=node_settings
         )
         assembly.link.on_lost = caretaking.name_lost
         assembly.link.proxies = proxies_to(self._settings.control)
@@ -151,6 +159,7 @@ class _Program:
                 assembly.work(),
                 caretaking.run(),
                 purge.run(),
+                assembly.keys.run(),
                 keep_search_short(),
                 self._announce_when_up_to_date(assembly, server),
             )

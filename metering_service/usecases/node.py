@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 from metering_service.domain.counts import Counts
 from metering_service.domain.funding import Offers, Want
+from metering_service.domain.key_ring import KeyRing
 from metering_service.domain.outage import OutageAllowance, tokens_of
 from metering_service.domain.pool import Pool
 from metering_service.domain.records import HeldUnits
@@ -68,6 +69,7 @@ class Node:
         clock: Clock,
         new_id: Callable[[], str],
         books: Books,
+        key_ring: KeyRing,
         settings: NodeSettings,
         errands: Errands,
     ) -> None:
@@ -75,6 +77,7 @@ class Node:
         self.epoch = epoch
         self.clock = clock
         self.books = books
+        self.key_ring = key_ring
         self.settings = settings
         self.errands = errands
         self.new_id = new_id

@@ -6,7 +6,7 @@ from metering_service.domain.decision import Decision, Reason, deny
 from metering_service.domain.records import RequestRecord
 from metering_service.domain.report import Phase
 from metering_service.usecases.gathering import Claim
-from metering_service.usecases.moving import awaits_end, note_origin, settle_claim, trace
+from metering_service.usecases.moving import awaits_end, note_origin, settle_claim, trace, verify
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import RequestName
 from metering_service.usecases.reports import decide
@@ -63,7 +63,7 @@ def claims_committed(node: Node, claims: Sequence[Claim], kept: Collection[Reque
         ready: dict[Waiter, None] = {}
         for waiter in service.waiters:
             if waiter.lookup is Lookup.UNDER_WAY and waiter.report.request_id in request_ids:
-                if waiter.token is not None:
+                if waiter.token is not None or not waiter.is_verified:
                     # It goes on from a part that nobody has looked for.
                     node.errands.look_up(service, waiter.report.request_id)
                     continue
@@ -83,6 +83,10 @@ def found(node: Node, service: ServiceState, parts_by_id: Mapping[str, Sequence[
             waiting[waiter.report.request_id].append(waiter)
     ready: dict[Waiter, None] = {}
     for request_id, waiters in waiting.items():
+        for waiter in waiters:
+            if not waiter.is_verified:
+                verify(node, service, waiter)
+                waiter.is_verified = True  # The table of keys was read: what is not in it is no key of this fleet.
         if _is_clear(node, service, request_id, waiters, parts_by_id[request_id]):
             for waiter in waiters:
                 waiter.lookup = Lookup.DONE

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from metering_service.domain.counts import Counts
+from metering_service.domain.key_ring import ResumeKey
 from metering_service.domain.records import (
     AggregateDelta,
     CommitBatch,
@@ -23,7 +24,17 @@ class RequestName(NamedTuple):
     request_id: str
 
 
-class Recorder(Protocol):
+class ResumeKeyStore(Protocol):
+    """The keys that sign resume tokens, the same for all nodes of a metering database."""
+
+    async def resume_keys(self) -> list[ResumeKey]:
+        """All of them, in order of their numbers: also each that was added before this was asked."""
+
+    async def add_resume_key(self, key: ResumeKey) -> None:
+        """Enter a key, unless there is one of that number."""
+
+
+class Recorder(ResumeKeyStore, Protocol):
     """The writing half of the metering database."""
 
     async def database_id(self) -> str:
@@ -125,6 +136,9 @@ class PurgeStore(Protocol):
 
     async def purge_leases(self, before_us: int, limit: int) -> int:
         """Delete at most so many leases that were closed before that time; how many it were."""
+
+    async def purge_resume_keys(self, before_us: int) -> int:
+        """Delete the keys in whose stead another one was made before that time; how many it were."""
 
     async def purge_counts(self) -> int:
         """Delete pages of counts of epochs that are over and of which no request is open; how many it were."""

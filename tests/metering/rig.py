@@ -1,5 +1,6 @@
 """Metering nodes under test: the real rules, on a clock that a test moves, between a database and control in memory."""
 
+import hashlib
 import itertools
 from collections.abc import Coroutine
 from functools import partial
@@ -20,6 +21,7 @@ from metering_service.usecases.lease_keeper import LeaseKeeper
 from metering_service.usecases.node import Node
 from metering_service.usecases.parking import claims_committed, expire, found
 from metering_service.usecases.recovery import Recovery
+from metering_service.usecases.resume_keys import ResumeKeys
 from metering_service.usecases.reuse import NewIds, looked_up, name_of
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.session import Session
@@ -49,6 +51,11 @@ def now(coroutine: Coroutine[Any, Any, T]) -> T:
     raise AssertionError("it waits")
 
 
+def secret_of(node: str, epoch: int) -> bytes:
+    """A key that this epoch of a node makes."""
+    return hashlib.sha256(f"{node}.{epoch}".encode()).digest()
+
+
 class Rig:
     """One epoch of one node."""
 
@@ -59,6 +66,8 @@ class Rig:
         """Whether it reaches the control service."""
         epoch = now(database.register_node(name))
         ids = itertools.count(1)
+        self.keys = ResumeKeys(database, control.clock, lambda: secret_of(name, epoch))
+        now(self.keys.read())
         self.books = Books(clock=control.clock, node=name, epoch=epoch, settings=settings)
         self.node = Node(
             name=name,
@@ -66,6 +75,7 @@ class Rig:
             clock=control.clock,
             new_id=lambda: f"lease-{name}-{epoch}-{next(ids)}",
             books=self.books,
+            key_ring=self.keys.ring,
             settings=settings,
             errands=self,
         )
@@ -146,6 +156,7 @@ class Rig:
         look_ups, self._look_ups = self._look_ups, []
         for service, request_id in look_ups:
             parts = now(self.database.find_request(service.uid, request_id))
+            now(self.keys.read_again())
             found(self.node, service, {request_id: parts})
         asked = self.new_ids.take()
         names = [name_of(request) for _, request in asked]

@@ -85,6 +85,10 @@ class World:
         """Unique in this world."""
         return f"00000000-0000-0000-0000-{next(self._ids):012}"
 
+    def new_secret(self) -> bytes:
+        """A key that nobody guesses who does not look here."""
+        return hashlib.sha256(self.new_id().encode()).digest()
+
     def note(self, what: str) -> None:
         """One line of the trace."""
         party = PARTY.get()
