@@ -1,4 +1,4 @@
-"""Streams as real servers write them, with and without usage asked for: what a client must see, and what was generated."""
+"""Streams as real servers write them, with and without usage asked for: what a client must see, what was generated."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FINGERPRINT = "vllm-0.32.0-854f1100"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one chunk of one choice carries: a text of any kind, which may be empty, and how many tokens it stands for."""
+    """What one chunk of one choice carries: a text, which may be empty, and how many tokens it stands for."""
 
     index: int
     text: str
@@ -32,7 +32,6 @@ class Written:
         input_tokens: Of its prompt.
         steps: Its chunks.
         choices: How many answers.
-        space: What stands behind commas and colons.
         end: The end of a line.
     """
 
@@ -51,15 +50,13 @@ class Written:
     def events(self, *, usage: bool, running: bool) -> list[bytes]:
         """The stream, with usage at its end and in each chunk, or without."""
         made = dict.fromkeys(range(self.choices), 0)
-        events = []
-        if self.is_chat:
-            for index in range(self.choices):
-                events.append(self._chunk(index, {"role": "assistant", "content": ""}, None, 0, running=running))
+        first = {"role": "assistant", "content": ""}
+        indexes = range(self.choices)
+        events = [self._chunk(index, first, None, 0, running=running) for index in indexes if self.is_chat]
         for step in self.steps:
             made[step.index] += step.tokens
             events.append(self._chunk(step.index, self._delta(step), None, made[step.index], running=running))
-        for index in range(self.choices):
-            events.append(self._chunk(index, {}, "length", made[index], running=running, stamped=not usage))
+        events += [self._chunk(at, {}, "length", made[at], running=running, stamped=not usage) for at in indexes]
         if usage:
             events.append(self._event({**self._base(), "choices": [], **self._usage(), **self._stamp()}))
         return [*events, f"data: [DONE]{self.end * 2}".encode()]
@@ -80,11 +77,8 @@ class Written:
         said = {"delta": delta} if self.is_chat else {"text": delta.get("content", "")}
         choice = {"index": index, **said, "logprobs": None, "finish_reason": finish}
         chunk: dict[str, Any] = {**self._base(), "choices": [choice]}
-        block = {
-            "prompt_tokens": self.input_tokens,
-            "total_tokens": self.input_tokens + made,
-            "completion_tokens": made,
-        }
+        total = self.input_tokens + made
+        block: dict[str, Any] = {"prompt_tokens": self.input_tokens, "total_tokens": total, "completion_tokens": made}
         if self.server == "sglang":
             is_plain = self.is_chat and next(iter(delta), "") == "reasoning_content"
             block |= {"prompt_tokens_details": None, "reasoning_tokens": 0}
