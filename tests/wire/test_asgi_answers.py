@@ -1,4 +1,4 @@
-"""What the middleware makes of answers: read as what they are, billed by what the server says, passed on as they come."""
+"""What the middleware makes of answers: read as what they are, billed by what the server says, passed on at once."""
 
 from __future__ import annotations
 
