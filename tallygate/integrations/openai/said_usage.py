@@ -101,8 +101,7 @@ class SaidUsage:
         self._plain = (input_tokens, output_tokens)
         self._said_output = output_tokens
         self.since = self.since_reasoning = self._rough = 0
-        if output_tokens > self.tokens:
-            self.tokens = output_tokens
+        self.tokens = max(self.tokens, output_tokens)
 
     def take(self, news: News) -> None:
         """What one event carries."""
