@@ -76,6 +76,13 @@ def up_to(counts: Counts, input_tokens: int, output_tokens: int) -> Counts:
     return counts - beyond(counts, input_tokens, output_tokens)
 
 
+def at_least(counts: Counts, booked: Counts) -> Counts:
+    """The counts, but of a class of which more was booked, what was booked."""
+    input_kinds = counts[:3] if counts.input_class >= booked.input_class else booked[:3]
+    output_kinds = counts[3:] if counts.output_class >= booked.output_class else booked[3:]
+    return Counts(*input_kinds, *output_kinds)
+
+
 class Used(NamedTuple):
     """Units that a receipt takes from each budget, in the order of `BudgetKind`."""
 

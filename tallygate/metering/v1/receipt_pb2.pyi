@@ -36,7 +36,9 @@ class Receipt(_message.Message):
     PRICE_VERSION_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     overrun_tokens: _builtins.int
-    """Tokens beyond what was granted, whoever paid for them in the end. Zero for a server that obeys its grants."""
+    """Tokens beyond what was granted, whoever paid for them in the end. Zero for a server that obeys its grants. Estimates
+    that an exact FINISH took back were none.
+    """
     cost_nanos: _builtins.int
     """Cost of the billed tokens: the exact sum of tokens times price, divided by 1,000,000 once, rounded down."""
     debt_nanos: _builtins.int
@@ -44,7 +46,7 @@ class Receipt(_message.Message):
     price_version: _builtins.int
     """The price version that was used; 0 for none: then nothing is billed, and what money would have had to pay is unfunded."""
     revision: _builtins.int
-    """1, and one more whenever later counts changed the receipt."""
+    """1, and one more whenever later counts changed the receipt, or only the record's counts."""
     @_builtins.property
     def usage(self) -> _token_usage_pb2.TokenUsage:
         """All tokens of this part of the request."""
