@@ -150,7 +150,6 @@ async def test_the_callers_trace_id_is_kept() -> None:
 @pytest.mark.parametrize("method", ["Authorize", "Report", "Meter"])
 async def test_a_method_that_a_server_does_not_have_is_unimplemented(method: str) -> None:
     """As generated code has it: no mistake of the server, so nothing in its log."""
-
     nothing: Any = type("Nothing", (metering_service_pb2_grpc.MeteringServiceServicer,), {})()
     with capture_logs() as logs:
         server = GrpcServer(
