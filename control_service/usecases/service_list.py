@@ -50,14 +50,15 @@ async def list_services(tx: Transaction, query: ServiceQuery, now_us: int) -> Se
         found += [view for view in views if query.status in (None, view.standing.status)]
         if len(found) > query.limit:
             page = found[: query.limit]
-            return ServicePage(page, _key(page[-1].service))
+            return ServicePage(page, key_of(page[-1].service))
         if len(batch) <= query.limit:
             return ServicePage(found, None)
-        after = _key(batch[-1])
+        after = key_of(batch[-1])
     return ServicePage(found, after)
 
 
-def _key(service: Service) -> Key:
+def key_of(service: Service) -> Key:
+    """Where a service stands in lists."""
     return service.account_id, service.service_id
 
 
