@@ -66,6 +66,13 @@ def awaits_end(service: ServiceState, waiter: Waiter, parts: Sequence[RequestRec
     )
 
 
+def expect_unsettled(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> None:
+    """A report does not wait for the end of a part any longer: if that was settled just now, go by that instead."""
+    last = last_part(parts, _first_part(service, waiter))
+    if last is not None and last.state is SettlementState.OPEN:
+        node.books.expect_revision(last.key, last.receipt.revision)
+
+
 def note_origin(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> bool:
     """Put the part that a report goes on from on record, where its node was lost before it could; False if it is there.
 
