@@ -64,7 +64,7 @@ def claims_committed(node: Node, claims: Sequence[Claim], kept: Collection[Reque
         ready: dict[Waiter, None] = {}
         for waiter in service.waiters:
             if waiter.lookup is Lookup.UNDER_WAY and waiter.report.request_id in request_ids:
-                if waiter.token is not None or not waiter.is_verified:
+                if waiter.token is not None or not waiter.is_verified or waiter.awaits_end:
                     # It goes on from a part that nobody has looked for.
                     node.errands.look_up(service, waiter.report.request_id)
                     continue
@@ -239,6 +239,5 @@ def _could_not_tell(node: Node, service: ServiceState, waiter: Waiter) -> Reason
 
 def _answer(node: Node, waiter: Waiter, answer: Decision | None) -> None:
     node.waiting_count -= 1
-    assert not waiter.awaits_end, "what waits for the end of another part is not decided on"
     waiter.asker.answer(waiter.sequence, answer)
     waiter.mark.done()
