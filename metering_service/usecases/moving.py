@@ -113,7 +113,8 @@ def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[Req
             node.set_aside(service, here)
             remember(node, service, before, parts)
             return
-        if not is_elsewhere(waiter, here) or (last is not None and last.part in (here.part, here.predecessor_part)):
+        # Where nothing is on record yet, this look began before what runs here was written.
+        if last is None or not is_elsewhere(waiter, here) or last.part in (here.part, here.predecessor_part):
             here.earlier = settled_before(service, here, parts)
             return
         node.set_aside(service, here)

@@ -167,12 +167,12 @@ def check_books(world: "World") -> None:
 
 
 def _check_jobs(world: "World") -> None:
-    booked: dict[str, int] = defaultdict(int)
-    for row in world.metering.rows(f"SELECT request_id, {BOOKED} AS tokens FROM requests"):  # noqa: S608
-        booked[row["request_id"]] += row["tokens"]
-    known = {job.request_id: job for server in world.servers for job in server.jobs.values()}
-    for request_id, job in known.items():
-        tokens = booked.pop(request_id, 0)
+    booked: dict[tuple[str, str], int] = defaultdict(int)
+    for row in world.metering.rows(f"SELECT service, request_id, {BOOKED} AS tokens FROM requests"):  # noqa: S608
+        booked[row["service"], row["request_id"]] += row["tokens"]
+    for job in [job for server in world.servers for job in server.jobs.values()]:
+        request_id = job.request_id
+        tokens = booked.pop((job.service, request_id), 0)
         world.check(
             (job.is_lost or job.acknowledged_tokens <= tokens) and tokens <= job.said_tokens,
             f"{request_id}: {tokens} tokens booked, {job.acknowledged_tokens} acknowledged, {job.said_tokens} reported",
@@ -181,7 +181,7 @@ def _check_jobs(world: "World") -> None:
             world.check(
                 tokens == job.total_tokens, f"{request_id}: {tokens} booked of {job.total_tokens} that are durable"
             )
-    strangers = {request_id: tokens for request_id, tokens in booked.items() if tokens}
+    strangers = {name: tokens for name, tokens in booked.items() if tokens}
     world.check(not strangers, f"booked for requests that nobody reported: {strangers}")
 
 

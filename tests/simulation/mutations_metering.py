@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from metering_service.domain import counts, lineage, pool, price, request, settlement
+from metering_service.domain import counts, key_ring, lineage, pool, price, request, settlement
 from metering_service.domain.records import HeldUnits, Receipt, SettlementState
 from metering_service.usecases import (
     admission,
@@ -19,6 +19,7 @@ from metering_service.usecases import (
     settle,
 )
 from metering_service.usecases.service_state import ServiceState
+from metering_service.usecases.settings import NodeSettings
 from tests.simulation.planting import mutation
 
 
@@ -192,6 +193,19 @@ def unknown_counts_not_looked_up() -> AbstractContextManager[Any]:
 def resumed_as_new() -> AbstractContextManager[Any]:
     """What the database knows of a request that comes from elsewhere is not taken in."""
     return patch.object(parking, "trace", lambda *_args: None)
+
+
+@mutation
+def token_of_another_service_believed() -> AbstractContextManager[Any]:
+    """A resume token is good for whichever service it is shown on."""
+    real = key_ring._mac
+    return patch.object(key_ring, "_mac", lambda keyed, _uid, *rest: real(keyed, "", *rest))
+
+
+@mutation
+def predecessor_awaited_for_ever() -> AbstractContextManager[Any]:
+    """The bound is missing for how long a finish waits for the part before it."""
+    return patch.object(NodeSettings, "predecessor_wait_max_ns", property(lambda _: 1 << 60))
 
 
 @mutation
