@@ -13,8 +13,7 @@ from metering_service.storage.rows import lease_of
 from metering_service.storage.schema import IS_OPEN, leases, nodes, requests
 from tallygate._server.database import read_only
 
-
-_LEFT = select(requests.c.node, func.max(requests.c.epoch)).where(IS_OPEN).group_by(requests.c.node)
+_LEFT = select(requests.c.node, func.max(requests.c.epoch).label("epoch")).where(IS_OPEN).group_by(requests.c.node)
 """Nodes with open requests: also those that a database which was put back to an older copy does not know otherwise."""
 
 
@@ -33,7 +32,7 @@ class SqlRecoveryStore:
         """See `RecoveryStore`."""
         fenced = {}
         async with database_answers(), self._engine.begin() as connection:
-            left = {node: epoch for node, epoch in await connection.execute(_LEFT)}
+            left = {row.node: row.epoch for row in await connection.execute(_LEFT)}
             names = set((await connection.scalars(select(nodes.c.node))).all()) | set(known) | set(left)
             for name in sorted(names):
                 row = await ensured(connection, name)

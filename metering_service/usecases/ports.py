@@ -64,8 +64,8 @@ class Recorder(ResumeKeyStore, Protocol):
 
         It begins with one conditional update, `commit_no = n where node and epoch and commit_no = n - 1`. No row
         updated: if the row says this epoch and n, this batch was written before and the call succeeds; else NodeFenced.
-        Requests are upserted as whole rows, notes and claims are kept where there is none (and a node that a note speaks
-        of is registered with its epoch, if it is not known, so that somebody settles what it left), pages of counts are
+        Requests are upserted as whole rows, notes and claims are kept where there is none (a node that a note speaks of
+        is registered with its epoch, if it is not known, so that somebody settles what it left), pages of counts are
         replaced, leases are absolute consumption (by maximum; `closed` latches), aggregates and denials are added,
         looks are kept until they are among the looked. No two of one kind have the same key.
 

@@ -5,8 +5,8 @@ fenced and settled well within the time that a finish waits; so what is not sett
 as long as somebody keeps a stream to its node open. Then the finish is booked by itself: what lies beyond the grant
 here, the grant by its own node, should that ever come back.
 
-These waits have a number of their own, so that they keep nothing else from being taken in. Where there are too many, the
-oldest is booked by itself.
+These waits have a number of their own, so that they keep nothing else from being taken in. Where there are too many,
+the oldest is booked by itself.
 """
 
 from collections import OrderedDict
@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from metering_service.usecases.ports import RequestName
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.waiting import Waiter
-
 
 LOOK_AGAIN_NS = 200_000_000
 LOOK_AGAIN_MAX_NS = 2_000_000_000
@@ -64,7 +63,7 @@ class Predecessors:
         return now_ns - wait.since_ns < self._wait_max_ns
 
     def look_after_ns(self, name: RequestName, now_ns: int) -> int | None:
-        """In how many nanoseconds a request that waits is to be looked at again; None where that is arranged already."""
+        """In how many nanoseconds a request that waits is to be looked at; None where that is arranged already."""
         wait = self._waits.get(name)
         if wait is None or now_ns < wait.look_ns:
             return None

@@ -74,11 +74,17 @@ async def end_elsewhere(server: "InferenceServer", job: "Job") -> None:
 
 
 async def _end_at_some_node(server: "InferenceServer", job: "Job") -> None:
-    process = server.world.some_node()
+    world, line = server.world, server.line
+    others = [
+        process
+        for process in world.nodes.values()
+        if process is not None and process.serving and (line is None or process.server is not line.call.server)
+    ]
+    process = world.chance.pick(others) if others else world.some_node()
     if process is None or process.servicer is None:
         return
     call = server.open_stream(process)
-    server.world.note(f"{job.request_id} ends with {job.total_tokens} at {call.name} alone")
+    world.note(f"{job.request_id} ends with {job.total_tokens} at {call.name} alone")
     try:
         await call.write(metering_service_pb2.MeterRequest(first_sequence=1, reports=[job.final_report()]))
         await call.done_writing()

@@ -1,4 +1,4 @@
-"""A finish waits for the part before it, but not for ever, and many such waits keep nothing else from being taken in."""
+"""A finish waits for the part before it, but not for ever, and many such waits keep nothing else waiting."""
 
 import pytest
 
@@ -65,6 +65,30 @@ def test_a_finish_is_booked_by_itself_when_its_predecessor_does_not_end(fleet: F
         fleet.start("a")
     fleet.run(seconds=70)
     assert booked(fleet) == counts.total
+
+
+@pytest.mark.parametrize("beyond", [0, -20, 30])
+@pytest.mark.parametrize("shows_token", [False, True])
+def test_its_own_node_books_no_more_than_it_granted_when_it_hears_the_finish_after_all(
+    fleet: Fleet, beyond: int, shows_token: bool
+) -> None:
+    """Its stream stayed, and its server ends the request there, too, after another node booked it by itself."""
+    first = Client(fleet["a"])
+    grant = granted(first.say(report(AUTHORIZE, counts=Counts(100))))
+    fleet["a"].commit()
+    second = Client(fleet["b"])
+    output = grant.output_ceiling_tokens + 50
+    second.say(report(FINISH, counts=Counts(100, output=output), resume=grant.resume))
+    fleet.run(seconds=BOUND_S + 2)
+    second.hear()
+    assert second.durable == 1
+    resume = grant.resume if shows_token else b""
+    first.say(report(FINISH, counts=Counts(100, output=output + beyond), resume=resume, want_receipt=True))
+    fleet.run(seconds=1)
+    first.hear()
+    assert first.durable == 2
+    fleet.run(seconds=70)
+    assert booked(fleet) == 100 + output + max(0, beyond)
 
 
 def test_a_finish_that_is_said_again_and_again_waits_no_longer(fleet: Fleet) -> None:
