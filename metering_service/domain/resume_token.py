@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from metering_service.domain.counts import ZERO
 from metering_service.domain.lineage import Origin
-from metering_service.domain.price import FREE, Price
+from metering_service.domain.price import NO_PRICE, Price
 from metering_service.domain.records import HeldUnits, Receipt, RequestRecord, SettlementState
 
 
@@ -89,7 +89,7 @@ def encode(names: tuple[str, str, str], numbers: tuple[int, ...], held: HeldUnit
 NAMES = 3
 HEADS = NAMES + 5
 PRICES = HEADS + len(HeldUnits._fields)
-LENGTH = PRICES + 1 + len(FREE.kinds)
+LENGTH = PRICES + 1 + len(NO_PRICE.kinds)
 _TEXT = "[" + ",".join(['"%s"'] * NAMES + ["%d"] * (LENGTH - NAMES)) + "]"
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from metering_service.domain.counts import NOTHING, Tally
 from metering_service.domain.lineage import (
     Origin,
     earlier_parts,
@@ -9,6 +10,7 @@ from metering_service.domain.lineage import (
     final_tally,
     last_part,
     origin_of,
+    said_exactly,
     settled_end,
 )
 from metering_service.domain.records import RequestRecord, SettlementState
@@ -32,7 +34,7 @@ def is_elsewhere(waiter: Waiter, request: Request | None) -> bool:
         return True
     if request is None:
         return bool(waiter.report.resume) or waiter.report.phase is not Phase.AUTHORIZE
-    if not request.is_open and waiter.report.counts.total > request.tally.counts.total:
+    if not request.is_open and request.tally.learns_from(waiter.report.tally):
         # It is about to be revised, and another node may have revised it before.
         return True
     token = waiter.token
@@ -82,9 +84,8 @@ def awaits_end(service: ServiceState, waiter: Waiter, parts: Sequence[RequestRec
     if last.state is SettlementState.OPEN:
         return report.phase is Phase.FINISH and _is_beyond(report, _end_of(last, token))
     mine = here.part if here is not None else None
-    return report.counts.total > last.counts.total and any(
-        _is_unfilled(part, parts) for part in earlier_parts(parts, last) if part.part != mine
-    )
+    grows = report.counts.total > last.counts.total and last.tally.learns_from(report.tally)
+    return grows and any(_is_unfilled(part, parts) for part in earlier_parts(parts, last) if part.part != mine)
 
 
 def expect_unsettled(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> None:
@@ -127,6 +128,7 @@ def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[Req
     request_id, token = waiter.report.request_id, waiter.token
     here = service.open.get(request_id) or service.finished.get(request_id)
     last = last_part(parts, _first_part(service, waiter))
+    waiter.exact = _exact(here if here is not None and here.is_open else None, last, parts)
     if here is not None and here.is_open:
         end = settled_end(parts, here.part)
         if end is not None and waiter.report.phase is Phase.FINISH:
@@ -156,6 +158,14 @@ def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[Req
         service.finished.pop(request_id, None)
     else:
         remember(node, service, last, parts)
+
+
+def _exact(here: Request | None, last: RequestRecord | None, parts: Sequence[RequestRecord]) -> Tally:
+    """What was said exactly of the request that runs here, else of the one whose `last` part is on record."""
+    if here is None:
+        return said_exactly(last.part, parts) if last is not None else NOTHING
+    # Its own part may not be on record yet.
+    return said_exactly(here.predecessor_part, parts).merge(said_exactly(here.part, parts))
 
 
 def _took_rest(before: RequestRecord, here: Request, report: Report) -> bool:
@@ -218,8 +228,8 @@ def parts_in_memory(service: ServiceState, request_id: str) -> dict[str, Request
 def _taught(part: Request, parts: Sequence[RequestRecord]) -> Request:
     """A settled part with what later parts know of it: the end of the line need not have heard of all that one did."""
     tally = final_tally(part.tally, part.part, parts)
-    if tally is not None and tally.counts.total > part.tally.counts.total:
-        part.tally = tally
+    if tally is not None:
+        part.learn(tally)
     return part
 
 
@@ -246,7 +256,7 @@ def _is_known(report: Report, here: Request, last: RequestRecord, parts: Sequenc
     """Whether the record says no more of a report than what is settled here."""
     if here.predecessor_part == last.part:
         return True  # This look began before that was written.
-    repeats = report.phase is Phase.FINISH and report.counts.total <= here.tally.counts.total
+    repeats = report.phase is Phase.FINISH and not here.tally.learns_from(report.tally)
     return repeats and any(part.part == here.part for part in earlier_parts(parts, last))
 
 

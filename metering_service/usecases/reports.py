@@ -3,7 +3,6 @@
 from functools import partial
 from typing import Final
 
-from metering_service.domain.counts import Tally
 from metering_service.domain.decision import Decision, Reason, deny
 from metering_service.domain.grant import is_past_half
 from metering_service.domain.records import SettlementState
@@ -118,7 +117,7 @@ def _claim(node: Node, service: ServiceState, config: ServiceConfig, waiter: Wai
     """A finish out of nowhere may come to two nodes at once: it is booked by the one whose claim is in the database."""
     report = waiter.report
     request = new_request(node, config, report, None, part="")
-    request.tally = Tally.of(report.counts, finish=True)
+    request.tally = report.tally
     service.open[report.request_id] = request
     waiter.lookup = Lookup.UNDER_WAY
     node.books.claim(service, request)
@@ -160,23 +159,17 @@ def _authorise(
 
 def _hear(node: Node, service: ServiceState, request: Request, waiter: Waiter) -> None:
     """Merge what a report says. A change must be committed before the report is durable."""
-    report = waiter.report
-    merged = request.tally.merge(Tally.of(report.counts, finish=report.phase is Phase.FINISH))
-    if request.is_open:
-        _listen(node, service, request, waiter.asker)
-        if request.estimated is not report.estimated:
-            request.estimated = report.estimated
-            request.on_record = False
-        waiter.mark.expect()
-        if merged.counts != request.tally.counts:
-            node.books.checkpoint(request, waiter.mark.done)
-        else:
-            # A repeat: it is durable when what it repeats is.
-            node.books.when_counts_durable(request, waiter.mark.done)
-        request.tally = merged
-    elif merged.counts.total > request.tally.counts.total:
-        # What is booked is not booked anew by a report that only sorts the same tokens otherwise.
-        request.tally = merged
+    before = request.tally
+    request.learn(waiter.report.tally.merge(waiter.exact))
+    if not request.is_open:
+        return
+    _listen(node, service, request, waiter.asker)
+    waiter.mark.expect()
+    if request.tally != before:
+        node.books.checkpoint(request, waiter.mark.done)
+    else:
+        # A repeat: it is durable when what it repeats is.
+        node.books.when_counts_durable(request, waiter.mark.done)
 
 
 def _listen(node: Node, service: ServiceState, request: Request, asker: Asker) -> None:

@@ -17,13 +17,13 @@ from metering_service.usecases.waiting import PARKED, Answer, Waiter
 
 
 def finish(node: Node, service: ServiceState, request: Request, waiter: Waiter) -> Answer:
-    """Book a finished request; or, where it is booked already, larger counts that came late.
+    """Book a finished request; or, where it is booked already, counts that came late.
 
     Those are booked by all the parts that lead to it, each up to where the next one begins. Its receipt is that of the
     last part that the report reaches into.
     """
     reached = request.reached_by(waiter.report.counts)
-    ended = reached if waiter.report.phase is Phase.FINISH else None
+    ended = (reached, request) if waiter.report.phase is Phase.FINISH else ()
     may_wait = node.clock.monotonic_ns() < waiter.deadline_ns
     if not _book(node, service, request, SettlementState.FINISHED, ended=ended, may_wait=may_wait):
         return PARKED
@@ -113,18 +113,18 @@ def _book(
     state: SettlementState,
     *,
     may_wait: bool,
-    ended: Request | None = None,
+    ended: tuple[Request, ...] = (),
 ) -> bool:
-    """Settle a request, and what the settled parts that lead to it have more to book. False: payers are asked first.
+    """Settle a request, and what the settled parts that lead to it have to mend. False: payers are asked first.
 
-    `state` is that of the part which runs, and of the one which is `ended`.
+    `state` is that of the part which runs, and of those which are `ended`.
     """
     request.fill_earlier()
     for part in request.line:
-        if part.is_open or part.has_unbooked:
+        if part.is_open or part.has_news:
             if not _fund_excess(node, service, part, may_wait=may_wait):
                 return False
-            settle(node, service, part, state if part.is_open or part is ended else part.state)
+            settle(node, service, part, state if part.is_open or part in ended else part.state)
     return True
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, Protocol, TypeAlias
 
+from metering_service.domain.counts import NOTHING, Tally
 from metering_service.domain.decision import Decision
 from metering_service.domain.lineage import Origin
 from metering_service.domain.report import Report
@@ -81,6 +82,8 @@ class Waiter:
     """Settled parts that lead to that, which may have something left to book."""
     awaits_end: bool = False
     """It waits for the end of a part before, and is counted apart (see `Predecessors`)."""
+    exact: Tally = NOTHING
+    """What the database knows a finish that is not estimated to have said of the request."""
 
 
 class Parked:

@@ -127,6 +127,7 @@ class MeteringClient:
         credential: str = "",
         source_address: str = "",
         labels: Mapping[str, str] | None = None,
+        estimated: bool = False,
         receipt: bool = True,
     ) -> MeteredRequest:
         """A request of a service; enter it as a context to authorise it.
@@ -143,6 +144,8 @@ class MeteringClient:
             credential: The end user's API key or its id; by default the client's.
             source_address: The end user's address.
             labels: For usage queries: at most 8, keys and values at most 64 bytes each.
+            estimated: What it counts is an estimate, such as pieces of text: a hold, and usage only where neither
+                `finish` nor `set_usage` brings better counts.
             receipt: Whether leaving the context waits for the receipt, one commit of the node.
         """
         state = RequestState(
@@ -155,6 +158,7 @@ class MeteringClient:
             credential=credential or self._credential,
             source_address=source_address,
             labels=dict(labels) if labels else None,
+            estimated=estimated,
         )
         return MeteredRequest(self._session, state, wants_receipt=receipt)
 

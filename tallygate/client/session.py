@@ -81,7 +81,7 @@ class Session:
             state.abandoned = True
             self._forget(state)
             return
-        state.phase = FINISH
+        state.phase, state.estimated = FINISH, False
         state.input_tokens = state.cached_input_tokens = state.cache_write_tokens = 0
         self.say(state)
 

@@ -190,8 +190,8 @@ class MemoryRecorder:
         for key, record in self.requests.items():
             if (record.node, record.epoch) == (node, epoch) and record.place is not None:
                 counts = counts_at(data.get(page_of(record.place)), record.place)
-                if counts is not None:
-                    self.requests[key] = record._replace(counts=counts)
+                if counts is not None and counts != record.counts:
+                    self.requests[key] = record._replace(counts=counts, estimated=False, ranks=())
 
     def _put_request(self, request: RequestRecord) -> None:
         key = (request.service, request.request_id, request.part)

@@ -188,13 +188,19 @@ def _check_jobs(world: "World") -> None:
 def _check_costs(world: "World") -> None:
     """The exact sum of billed tokens times price, divided once for each part, rounded down.
 
-    Cheaper kinds of the same tokens that a revision reveals take no money back.
+    Cheaper kinds of the same tokens that a revision reveals take no money back. What has no price is billed to nobody.
     """
-    for row in world.metering.rows("SELECT request_id, part, billed, price, cost_nanos, revision FROM requests"):
+    for row in world.metering.rows(
+        "SELECT request_id, part, billed, price, price_version, cost_nanos, revision FROM requests"
+    ):
         billed, price = json.loads(row["billed"]), json.loads(row["price"])
         cost = sum(tokens * each for tokens, each in zip(billed, price, strict=False)) // 1_000_000
         is_exact = row["cost_nanos"] == cost or (row["revision"] > 1 and row["cost_nanos"] > cost)
         world.check(is_exact, f"{row['request_id']} ({row['part']}): {row['cost_nanos']}, not {cost}")
+        world.check(
+            row["price_version"] > 0 or not any(billed),
+            f"{row['request_id']} ({row['part']}): {sum(billed)} tokens billed without a price",
+        )
 
 
 def _check_payers(world: "World") -> None:

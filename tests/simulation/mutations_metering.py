@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import PropertyMock, patch
 
 from metering_service.domain import counts, key_ring, lineage, pool, price, request, settlement
 from metering_service.domain.records import HeldUnits, Receipt, SettlementState
@@ -44,6 +44,12 @@ def predecessor_forgotten() -> AbstractContextManager[Any]:
         self.price, self.debt_allowed, self.authorised = origin.price, origin.debt_allowed, True
 
     return patch.object(request.Request, "carry_on", carry_on)
+
+
+@mutation
+def absent_price_is_free() -> AbstractContextManager[Any]:
+    """Where no price is in force, money pays all the same: so many tokens times nothing."""
+    return patch.object(price.Price, "is_absent", PropertyMock(return_value=False))
 
 
 def _as_it_is(tally: counts.Tally, _part: str, _parts: Any) -> counts.Tally:

@@ -73,6 +73,26 @@ async def test_violations_of_fields_are_told_one_by_one_up_to_a_bound() -> None:
     assert told == violations[:VIOLATIONS_MAX]
 
 
+async def test_a_failure_in_very_many_words_still_arrives() -> None:
+    """It is cut, and so are its details: trailers are bounded, and what is beyond them is another failure."""
+    failure = RpcFailure(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "INVALID_REQUEST",
+        "Wrong: " + "x" * 100_000,
+        {"resource": "y" * 100_000},
+        violations=[(f"field_{number}", "z" * 1_000) for number in range(VIOLATIONS_MAX)],
+    )
+    error = await failure_of(failure)
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert (error.details() or "").startswith("Wrong: xxx")
+    assert (error.details() or "").endswith("xxx...")
+    info, request = details_of(error)
+    assert isinstance(info, ErrorInfo)
+    assert info.metadata["resource"].startswith("yyy")
+    assert isinstance(request, BadRequest)
+    assert [each.field for each in request.field_violations] == ["field_0", "field_1"]
+
+
 async def test_a_failed_precondition_names_what_is_missing() -> None:
     """FAILED_PRECONDITION carries the reason also as a PreconditionFailure on its subject."""
     error = await failure_of(

@@ -41,10 +41,12 @@ _OURS = _Meaning(500, "server_error")
 """No fault of the client, and nothing that it could do."""
 
 MEANINGS = {
-    # Somebody has to act on the service: claim, enable, resume. The same key may use other models.
+    # Somebody has to act on the service, or its model: claim, enable, resume, publish a price. The same key may use
+    # other models.
     "NOT_ENABLED": _FORBIDDEN,
     "POSTPAID_DISABLED": _FORBIDDEN,
     "SUSPENDED": _FORBIDDEN,
+    "NO_PRICE": _FORBIDDEN,
     "CREDENTIAL_INVALID": _FORBIDDEN,
     # It passes by itself, within seconds.
     "ACTIVATING": _TRY_AGAIN,

@@ -11,17 +11,10 @@ from control_service.domain.payers import Resolution
 from control_service.domain.status import Status
 from control_service.usecases.watcher import SERVICES_PER_UPDATE, Update, Watcher
 from tallygate.control.v1 import config_pb2
-from tests.contract.control.fleet_kit import Kit, price
+from tests.contract.control.fleet_kit import Kit, price, read
 
 MONEY = BudgetKind.MONEY
 SERVICE = "accounts/acme/services/chat"
-
-
-async def read(watcher: Watcher) -> Update:
-    """What the watcher has to say now; nobody waits for a heartbeat here."""
-    update = await watcher.next(0.001)
-    assert update is not None
-    return update
 
 
 async def watching(kit: Kit, *names: str, node: str = "node-a") -> Watcher:

@@ -6,6 +6,7 @@ import pytest
 
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Reason
+from metering_service.domain.price import Price
 from metering_service.domain.records import BudgetKind
 from metering_service.domain.report import Phase
 from metering_service.domain.service import ServiceConfig, Status, StopReason
@@ -88,7 +89,7 @@ def test_without_control_a_node_goes_on_with_the_leases_it_has(fleet: Fleet, cli
 
 def test_without_control_even_what_costs_nothing_is_not_allowed_for_ever(fleet: Fleet, client: Client) -> None:
     """A price of zero needs no money, but a grant without a lease would never end."""
-    config = fleet.control.put(running(postpaid_pays=True, debt_allowed=True))
+    config = fleet.control.put(running(postpaid_pays=True, debt_allowed=True, price=Price(1)))
     decision = client.say(report(AUTHORIZE, "first", Counts(10)))
     assert decision is not None
     assert decision.allowed
