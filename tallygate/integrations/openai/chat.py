@@ -11,7 +11,7 @@ from tallygate.client import Usage
 from tallygate.integrations.openai.asked import Asked, Shape
 from tallygate.integrations.openai.deltas import Kind, Templates
 from tallygate.integrations.openai.events import Choice, Chunk, read_chunk, whole_chunk
-from tallygate.integrations.openai.running_usage import Running, RunningUsage, usage_span, without
+from tallygate.integrations.openai.running_usage import match_running, usage_span, without
 from tallygate.integrations.openai.said_usage import News
 from tallygate.integrations.openai.usage import write_usage
 
@@ -28,11 +28,13 @@ class ChatReader:
     __slots__ = (
         "_asked",
         "_base",
+        "_ends",
         "_finished",
         "_held",
+        "_hides_running",
+        "_hides_usage",
         "_is_chat",
         "_request_id",
-        "_running",
         "_seen",
         "_spoken",
         "_templates",
@@ -44,12 +46,14 @@ class ChatReader:
         self._is_chat = asked.shape is Shape.CHAT
         self._request_id = request_id
         self._templates = Templates()
-        self._running = RunningUsage()
+        self._hides_usage = asked.hides_usage
+        self._hides_running = asked.hides_running
         self._base: dict[str, Any] | None = None
         self._seen = set(range(min(asked.choices, _CHOICES_MAX)))
         self._finished: set[int] = set()
         self._spoken: set[int] = set()
         self._held: list[bytes] = []
+        self._ends = False
         self.failed = False
         """The server said that something went wrong."""
 
@@ -61,17 +65,17 @@ class ChatReader:
     @property
     def hides(self) -> bool:
         """Whether something of this stream is not for its client, so that an event is looked at before it passes."""
-        return self._asked.hides_usage or self._asked.hides_running
+        return self._hides_usage or self._hides_running
 
     def match(self, event: bytes) -> Kind | None:
         """What a whole event carries, where it can be told without parsing it."""
         return None if self._held else self._templates.match(event)
 
-    def match_running(self, event: bytes) -> Running | None:
-        """The running usage of a whole event of a stream with one choice, likewise; and the event without it."""
-        if not self._asked.hides_running or self._held or self._base is None or len(self._seen) > 1:
+    def match_running(self, event: bytes) -> tuple[int, int, bytes] | None:
+        """Likewise, of a stream with one choice: its input and output so far, and the event without these."""
+        if not self._hides_running or self._held or self._base is None or len(self._seen) > 1:
             return None
-        return self._running.match(event)
+        return match_running(event)
 
     def read(self, event: bytes, data: bytes, *, may_hold: bool) -> tuple[News, bytes]:
         """Takes in one event: what it carries, and what of it the client shall see, perhaps later.
@@ -108,7 +112,8 @@ class ChatReader:
         if chunk.error:
             self.failed = True
         pieces = reasoning = rough = 0
-        running = []
+        running: list[tuple[int, object]] = []
+        self._ends = False
         for choice in chunk.choices or ():
             if choice is None:
                 continue
@@ -131,6 +136,7 @@ class ChatReader:
             # Some servers write an empty reason where others write null.
             if choice.finish_reason:
                 self._finished.add(index)
+                self._ends = True
 
     def _count(self, choice: Choice) -> tuple[int, bool, bool]:
         """How many tokens a choice's piece has, whether that is a guess, and whether they are of reasoning."""
@@ -151,18 +157,15 @@ class ChatReader:
         The last chunk of each choice waits for the one with usage: vLLM (0.32) takes `system_fingerprint` out of the
         former where the latter is asked for.
         """
-        asked = self._asked
-        if chunk.usage is None or not self.hides or chunk.choices is None:
+        if chunk.usage is None or chunk.choices is None or not self.hides:
             if news.pieces == 1 and not self._held and chunk.usage is None and self._templates.is_learning:
                 self._learn(event, chunk.choices)
-        elif not chunk.choices and asked.hides_usage and not _says_more(data):
+        elif not chunk.choices and self._hides_usage and not _says_more(data):
             return self._flush_with(data)
-        elif chunk.choices and asked.hides_running:
+        elif chunk.choices and self._hides_running:
             span = usage_span(event)
-            self._running.learn(event)
             event = event if span is None else without(event, *span)
-        ends = any(choice and choice.finish_reason for choice in chunk.choices or ())
-        if asked.hides_usage and ends and may_hold:
+        if self._ends and self._hides_usage and may_hold:
             self._held.append(event)
             return b""
         return self.flush() + event if self._held else event

@@ -11,7 +11,6 @@ from tallygate.client import Usage
 from tallygate.integrations.openai.asked import Asked
 from tallygate.integrations.openai.deltas import Kind
 from tallygate.integrations.openai.events import Event, read_event
-from tallygate.integrations.openai.running_usage import Running
 from tallygate.integrations.openai.said_usage import News
 from tallygate.integrations.openai.usage import write_usage
 
@@ -58,7 +57,7 @@ class ResponsesReader:
         """What a whole event carries, where it can be told without parsing it: never."""
         return None
 
-    def match_running(self, event: bytes) -> Running | None:  # noqa: ARG002  # as its sibling for chats
+    def match_running(self, event: bytes) -> tuple[int, int, bytes] | None:  # noqa: ARG002  # as its sibling for chats
         """Running usage: there is none."""
         return None
 

@@ -7,59 +7,36 @@ client had not asked: the chunk it gets is byte for byte what the server would h
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from tallygate.integrations.openai.json_members import MemberScanner
 
-_BLOCK = re.compile(
-    rb',"usage":\{"prompt_tokens":(\d{1,9}),"total_tokens":\d+,"completion_tokens":(\d{1,9})'
-    rb'(?:,"(?:prompt_tokens_details|completion_tokens_details)":null|,"reasoning_tokens":0)*\}'
-)
 _KEY = b',"usage":{'
+_AT_THE_END = re.compile(
+    rb',"usage":\{"prompt_tokens":(\d{1,9}),"total_tokens":\d+,"completion_tokens":(\d{1,9})'
+    rb'(?:,"completion_tokens_details":null)?(,"prompt_tokens_details":null,"reasoning_tokens":0'
+    rb'(?:,"completion_tokens_details":null)?)?\}\}\n\n\Z'
+).match
+_END = b"}\n\n"
 _NULL = b',"usage":null'
 _SGLANG = b'"reasoning_tokens":'
 _SGLANG_PLAIN_CHUNK = b'"delta":{"reasoning_content":'
-_LENGTH_MAX = 4_096
-_TAILS_MAX = 4
 
 
-class Running(NamedTuple):
-    """What a chunk's usage says, and the chunk without it."""
+def match_running(event: bytes) -> tuple[int, int, bytes] | None:
+    """Reads an event of one choice that says nothing else that counts, without parsing it.
 
-    input_tokens: int
-    output_tokens: int
-    shown: bytes
-
-
-class RunningUsage:
-    """Takes usage out of chunks that say nothing else that counts, without parsing them.
-
-    What may follow a usage block at the end of a chunk is learned from chunks that were parsed. Pure.
+    Returns:
+        Input tokens, output tokens, and the event without its usage; None where it has to be parsed.
     """
-
-    __slots__ = ("_tails",)
-
-    def __init__(self) -> None:
-        self._tails = {b"}\n\n"}
-
-    def match(self, event: bytes) -> Running | None:
-        """Reads one whole event of one choice; None where it has to be parsed."""
-        at = event.rfind(_KEY)
-        if at < 0 or len(event) > _LENGTH_MAX or b'"finish_reason":"' in event or b'"error"' in event:
-            return None
-        found = _BLOCK.match(event, at)
-        if found is None or event[found.end() :] not in self._tails or event[:7] != b"data: {":
-            return None
-        end = found.end()
-        return Running(int(found[1]), int(found[2]), without(event, at, end))
-
-    def learn(self, event: bytes) -> None:
-        """Remembers what follows the usage block of an event that was parsed."""
-        span = usage_span(event)
-        if span is not None and len(self._tails) < _TAILS_MAX:
-            found = _BLOCK.match(event, span[0])
-            if found is not None and found.end() == span[1]:
-                self._tails.add(event[span[1] :])
+    at = event.rfind(_KEY)
+    if at < 0 or b'"finish_reason":"' in event or b'"error"' in event:
+        return None
+    found = _AT_THE_END(event, at)
+    if found is None:
+        return None
+    went_in, came_out, is_sglang = found.groups()
+    shown = event[:at] + _END if is_sglang is None else without(event, at, found.end() - len(_END))
+    return int(went_in), int(came_out), shown
 
 
 def without(event: bytes, begin: int, end: int) -> bytes:

@@ -47,6 +47,7 @@ class SaidUsage:
         "_choices_per_prompt",
         "_limit",
         "_on_refused",
+        "_plain",
         "_rough",
         "_running",
         "_said_output",
@@ -69,6 +70,7 @@ class SaidUsage:
         self._choices_per_prompt = choices_per_prompt
         self._on_refused = on_refused
         self._running: dict[int, Usage] = {}
+        self._plain: tuple[int, int] | None = None
         self._total: Usage | None = None
         self._said_output = 0
         self._rough = 0
@@ -96,12 +98,10 @@ class SaidUsage:
 
     def set_running(self, input_tokens: int, output_tokens: int) -> None:
         """Running usage of an answer with one choice, without particulars."""
-        last = self._running.get(0)
-        if last is None or last.reasoning_tokens or last.cached_input_tokens or last.cache_write_tokens:
-            self.take(News(running=((0, {"prompt_tokens": input_tokens, "completion_tokens": output_tokens}),)))
-            return
-        self._running[0] = Usage(input_tokens, 0, 0, output_tokens, 0)
-        self._said(output_tokens)
+        self._plain = (input_tokens, output_tokens)
+        self._said_output = output_tokens
+        self.since = self.since_reasoning = self._rough = 0
+        self.tokens = max(self.tokens, output_tokens)
 
     def take(self, news: News) -> None:
         """What one event carries."""
@@ -115,6 +115,7 @@ class SaidUsage:
             said = self._read(block)
             if said is not None:
                 is_said = True
+                self._plain = None
                 self._running[index] = _filled(said, self._running.get(index))
         if news.total is not None and (said := self._read(news.total)) is not None:
             is_said = True
@@ -147,6 +148,9 @@ class SaidUsage:
 
     def _sum(self) -> Usage | None:
         """Running usage over all choices: each says its own output, and the input of its own prompt."""
+        if self._plain is not None:
+            self._running[0] = _filled(Usage(self._plain[0], output_tokens=self._plain[1]), self._running.get(0))
+            self._plain = None
         if not self._running:
             return None
         if len(self._running) == 1:

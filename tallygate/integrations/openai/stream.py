@@ -13,7 +13,6 @@ from tallygate.integrations.openai.events import NotAnObjectError
 from tallygate.integrations.openai.json_members import small_members
 from tallygate.integrations.openai.partial_event import EVENT_BYTES_MAX, LongEvent, PartialEvent
 from tallygate.integrations.openai.responses import ResponsesReader
-from tallygate.integrations.openai.running_usage import Running
 from tallygate.integrations.openai.said_usage import News, SaidUsage
 from tallygate.integrations.openai.sse import EventSplitter, LineSplitter, event_data, only_data
 
@@ -39,8 +38,8 @@ class Reader(Protocol):
         """What a whole event carries, where it can be told without parsing it."""
         ...
 
-    def match_running(self, event: bytes) -> Running | None:
-        """The running usage of a whole event, likewise."""
+    def match_running(self, event: bytes) -> tuple[int, int, bytes] | None:
+        """Likewise: its running usage, input and output, and the event without it."""
         ...
 
     def read(self, event: bytes, data: bytes, *, may_hold: bool) -> tuple[News, bytes]:
@@ -133,8 +132,9 @@ class MeteredStream:
                 return piece
             running = reader.match_running(piece)
             if running is not None:
-                self._said.set_running(running.input_tokens, running.output_tokens)
-                return running.shown
+                went_in, came_out, shown = running
+                self._said.set_running(went_in, came_out)
+                return shown
             data = only_data(piece)
             if data is not None:
                 return self._take(piece, data)
