@@ -16,9 +16,11 @@ from tallygate.integrations.exchange import Exchange, Going, send_answer
 from tallygate.integrations.habits import ServerHabits
 from tallygate.integrations.lifespan import run_lifespan
 from tallygate.integrations.openai import errors
-from tallygate.integrations.openai.asked import SHAPES, Asked, BadRequestError, Shape, capped, read_request
+from tallygate.integrations.openai.asked import Asked, BadRequestError, capped, read_request
 from tallygate.integrations.openai.estimate import estimate_input_tokens
 from tallygate.integrations.openai.usage_options import StreamUsage
+from tallygate.integrations.refused import refuse_route
+from tallygate.integrations.routes import SETTING, Routes, Use
 from tallygate.integrations.services import (
     ServiceResolver,
     UnknownKeyError,
@@ -26,6 +28,7 @@ from tallygate.integrations.services import (
     key_fingerprint,
     service_resolver,
 )
+from tallygate.integrations.shapes import Shape
 
 LOOK_S = 0.1
 """So often it is looked whether requests must stop whose server says nothing meanwhile."""
@@ -34,10 +37,11 @@ _log = logging.getLogger("tallygate.integrations.asgi")
 
 
 class MeteringMiddleware:
-    """Meters what an app generates over the OpenAI API; everything else passes untouched.
+    """Meters what an app generates over the OpenAI API, and refuses what it does not know.
 
-    Each POST to one of the four paths in `Shape` is authorised before the app hears of it, counted while it streams,
-    ended when its service may not go on, and recorded. Made with the app alone, it is configured by the environment.
+    Each request to a metered route is authorised before the app hears of it, counted while it streams, ended when its
+    service may not go on, and recorded. Routes that make no model run pass untouched. Made with the app alone, it is
+    configured by the environment.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class MeteringMiddleware:
         count_input_tokens: Callable[[Mapping[str, Any]], int] = estimate_input_tokens,
         credential: Callable[[str], str] = key_fingerprint,
         body_bytes_max: int | None = None,
+        routes: str | None = None,
         stream_usage: str | None = None,
     ) -> None:
         """Wraps an app.
@@ -62,6 +67,8 @@ class MeteringMiddleware:
             credential: From an API key to what is recorded of it; by default its fingerprint, since records are no
                 place for secrets.
             body_bytes_max: Longer requests are refused; by default, what the environment says, or 32 MiB.
+            routes: What becomes of which request, besides what is known, as of `parse_routes`; by default, what the
+                environment says.
             stream_usage: How streams are made to say their usage, as of `StreamUsage`; by default, what the environment
                 says, or "running".
 
@@ -76,6 +83,7 @@ class MeteringMiddleware:
         self._count_input_tokens = count_input_tokens
         self._credential = credential
         self._body_bytes_max = body_bytes_max or environment.body_bytes_max_from(os.environ)
+        self._routes: Routes = environment.routes_from({SETTING: routes} if routes is not None else os.environ)
         self._habits = ServerHabits(
             StreamUsage(stream_usage) if stream_usage is not None else environment.stream_usage_from(os.environ)
         )
@@ -87,13 +95,15 @@ class MeteringMiddleware:
         if scope["type"] == "lifespan":
             await run_lifespan(self._app, scope, receive, send, start=self._client.start, close=self._close)
             return
-        shape = None
-        if scope["type"] == "http" and scope["method"] == "POST":
-            shape = SHAPES.get(scope["path"].removeprefix(scope.get("root_path", "")))
-        if shape is None:
+        if scope["type"] not in {"http", "websocket"}:
+            raise ValueError(f"connections of the type {scope['type']} cannot be metered, and are refused")
+        route = self._routes.judge(scope)
+        if route.use is Use.FREE:
             await self._app(scope, receive, send)
+        elif route.shape is not None:
+            await self._serve(route.shape, scope, receive, send)
         else:
-            await self._serve(shape, scope, receive, send)
+            await refuse_route(route.use, scope, receive, send)
 
     async def _serve(self, shape: Shape, scope: Scope, receive: Receive, send: Send) -> None:
         raw = await _read_body(receive, self._body_bytes_max)

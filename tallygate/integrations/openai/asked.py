@@ -5,23 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 from tallygate.integrations.openai.usage_options import StreamUsage, UsageOptions, ask_for_usage
+from tallygate.integrations.shapes import Shape
 
-
-class Shape(Enum):
-    """The four kinds of requests that are metered."""
-
-    CHAT = "/v1/chat/completions"
-    COMPLETION = "/v1/completions"
-    EMBEDDING = "/v1/embeddings"
-    RESPONSE = "/v1/responses"
-
-
-SHAPES = {shape.value: shape for shape in Shape}
-"""By path."""
+__all__ = ["Asked", "BadRequestError", "Shape", "capped", "read_request"]
 
 ASKED_FOR_USAGE = (Shape.CHAT, Shape.COMPLETION)
 """Those whose streams say their usage only when asked."""
