@@ -18,6 +18,7 @@ from metering_service.usecases.node import Node
 from metering_service.usecases.parking import claims_committed, expire
 from metering_service.usecases.ports import Recorder
 from metering_service.usecases.recovery import Recovery
+from metering_service.usecases.resume_keys import ResumeKeys
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.settle import forget_finished, look_for_silent
 from tallygate._server.clock import Clock
@@ -40,6 +41,8 @@ class Assembly:
     committer: GroupCommitter
     recovery: Recovery
     runner: Runner
+    keys: ResumeKeys
+    """Of the process, not of the epoch: who runs it keeps them up to date."""
 
     async def work(self) -> None:
         """Do all that a node does by itself, until cancelled.
@@ -89,23 +92,33 @@ async def put_together(
     epoch: int,
     storage: Recorder,
     connect: Connect,
+    keys: ResumeKeys,
     *,
     clock: Clock,
     new_id: Callable[[], str],
     settings: NodeSettings,
 ) -> Assembly:
-    """An epoch of a node that was begun in the database. Raises StorageUnavailable."""
+    """An epoch of a node that was begun in the database; `keys` were read. Raises StorageUnavailable."""
     books = Books(clock=clock, node=name, epoch=epoch, settings=settings)
     committer = GroupCommitter(books, storage, node=name, epoch=epoch, settings=settings)
     link = ControlLink(connect, storage, committer, database_id=await storage.database_id())
-    runner = Runner(link, storage, settings)
-    node = Node(name=name, epoch=epoch, clock=clock, new_id=new_id, books=books, settings=settings, errands=runner)
+    runner = Runner(link, storage, keys, settings)
+    node = Node(
+        name=name,
+        epoch=epoch,
+        clock=clock,
+        new_id=new_id,
+        books=books,
+        key_ring=keys.ring,
+        settings=settings,
+        errands=runner,
+    )
     runner.node = node
     books.on_claims = partial(claims_committed, node)
     keeper = LeaseKeeper(node)
     recovery = Recovery(node, storage, keeper)
     await recovery.look()
-    return Assembly(node, storage, link, keeper, committer, recovery, runner)
+    return Assembly(node, storage, link, keeper, committer, recovery, runner, keys)
 
 
 async def _until(condition: Callable[[], bool], what: str) -> None:

@@ -1,8 +1,10 @@
 """Puts a metering node behind a server, runs it, and takes it apart in order: drain, commit, return leases, stop."""
 
 import asyncio
+import secrets
 import sys
 import uuid
+from functools import partial
 from typing import Any
 
 import grpc
@@ -18,16 +20,19 @@ from metering_service.api.usage_servicer import UsageServicer
 from metering_service.assembly import Assembly, put_together
 from metering_service.caretaking import Caretaking
 from metering_service.domain.errors import NodeFenced, RevisedElsewhere, StorageUnavailable
+from metering_service.domain.key_ring import SECRET_BYTES
 from metering_service.garbage import keep_search_short
 from metering_service.settings import Settings
 from metering_service.storage import MIGRATIONS, SqlPurgeStore, SqlRecorder, SqlRecoveryStore, SqlUsageReader
 from metering_service.usecases.errands import together
 from metering_service.usecases.purge import Purge
+from metering_service.usecases.resume_keys import ResumeKeys
 from metering_service.usecases.settings import NodeSettings
 from metering_service.workers import watch_supervisor
 from tallygate._server.clock import SystemClock
 from tallygate._server.database import create_engine, migrate
 from tallygate._server.errors import StartupError, SupersededError
+from tallygate._server.readiness import Readiness
 from tallygate._server.run import announce
 from tallygate._server.server import GrpcServer
 from tallygate.metering.v1 import (
@@ -47,6 +52,10 @@ SERVICE_NAMES = (
     usage_service_pb2.DESCRIPTOR.services_by_name["UsageService"].full_name,
     recovery_service_pb2.DESCRIPTOR.services_by_name["RecoveryService"].full_name,
 )
+
+_METERING, _USAGE, _RECOVERY = SERVICE_NAMES
+ACCEPTING = f"{_METERING}.accepting"
+"""The name by which health checking tells whether this node decides on new requests, be it without control."""
 
 log = structlog.get_logger()
 
@@ -95,9 +104,13 @@ class _Program:
         name, clock, node_settings = self._settings.node_name, SystemClock(), NodeSettings()
         storage, connect = SqlRecorder(self._engine, new_id), connect_to(self._settings.control)
         epoch = await storage.register_node(name, self._holder)
-        assembly = await put_together(name, epoch, storage, connect, clock=clock, new_id=new_id, settings=node_settings)
+        keys = ResumeKeys(storage, clock, partial(secrets.token_bytes, SECRET_BYTES))
+        await keys.read()
+        assembly = await put_together(
+            name, epoch, storage, connect, keys, clock=clock, new_id=new_id, settings=node_settings
+        )
         caretaking = Caretaking(
-            name, self._holder, storage, connect, clock=clock, new_id=new_id, settings=node_settings
+            name, self._holder, storage, connect, keys, clock=clock, new_id=new_id, settings=node_settings
         )
         assembly.link.on_lost = caretaking.name_lost
         assembly.link.proxies = proxies_to(self._settings.control)
@@ -129,6 +142,7 @@ class _Program:
             shared_listen=self._settings.shared_listen,
             insecure=self._settings.insecure,
             service_names=SERVICE_NAMES,
+            other_health=(ACCEPTING,),
             add_servicers=add_servicers,
             translate=translate,
         )
@@ -145,14 +159,17 @@ class _Program:
         node = assembly.node
         address = self._listen = await server.start()
         log.info("starting", address=address, node=node.name, epoch=node.epoch, compiled=IS_COMPILED)
+        readiness = Readiness(self._engine, partial(_ready, assembly), server.set_ready)
         purge = Purge(SqlPurgeStore(self._engine), node.clock, node.settings)
         work = asyncio.create_task(
             together(
                 assembly.work(),
                 caretaking.run(),
                 purge.run(),
+                assembly.keys.run(),
                 keep_search_short(),
-                self._announce_when_up_to_date(assembly, server),
+                readiness.run(),
+                self._announce_when_up_to_date(assembly, readiness),
             )
         )
         stopped = asyncio.create_task(stop.wait())
@@ -176,10 +193,10 @@ class _Program:
             await asyncio.gather(work, return_exceptions=True)
             await assembly.storage.close()
 
-    async def _announce_when_up_to_date(self, assembly: Assembly, server: GrpcServer) -> None:
+    async def _announce_when_up_to_date(self, assembly: Assembly, readiness: Readiness) -> None:
         """A node serves once it has heard from the control service; from then on it goes on with what it has."""
         await assembly.link.up_to_date.wait()
-        server.set_serving(True)
+        await readiness.look()
         if not self._announced:
             self._announced = True
             announce(self._listen)
@@ -208,3 +225,19 @@ class _Program:
                 f"{node.epoch}, stops; give each node a name of its own with --node-name."
             ) from error
         log.warning("coming_back", node=node.name, epoch=node.epoch, problem=str(error))
+
+
+def _ready(assembly: Assembly, database_answers: bool) -> dict[str, bool]:
+    """Whether each name of health checking is ready: usage needs the database, decisions control as well.
+
+    A node that does without either goes on accepting requests for a while: while its leases hold and what waits to be
+    committed is bounded.
+    """
+    node, link = assembly.node, assembly.link
+    stores = database_answers and assembly.committer.is_answered
+    return {
+        _METERING: stores and link.is_connected and node.control_answers,
+        ACCEPTING: (node.leases_valid or node.control_answers) and not node.books.overfull,
+        _USAGE: database_answers,
+        _RECOVERY: database_answers,
+    }

@@ -15,6 +15,7 @@ from metering_service.assembly import Assembly, put_together
 from metering_service.domain.errors import NodeFenced, StorageUnavailable
 from metering_service.domain.records import Registration, caretaker_of
 from metering_service.usecases.ports import Recorder
+from metering_service.usecases.resume_keys import ResumeKeys
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.silence import SilenceWatch
 from tallygate._server.clock import Clock
@@ -39,6 +40,7 @@ class Caretaking:
         holder: str,
         storage: Recorder,
         connect: Connect,
+        keys: ResumeKeys,
         *,
         clock: Clock,
         new_id: Callable[[], str],
@@ -48,6 +50,7 @@ class Caretaking:
         self._holder = holder
         self._storage = storage
         self._connect = connect
+        self._keys = keys
         self._clock = clock
         self._new_id = new_id
         self._settings = settings
@@ -110,6 +113,7 @@ class Caretaking:
                 epoch,
                 self._storage,
                 self._connect,
+                self._keys,
                 clock=self._clock,
                 new_id=self._new_id,
                 settings=self._settings,

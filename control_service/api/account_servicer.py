@@ -3,7 +3,7 @@
 from control_service.api import account_codec as codec
 from control_service.api.calls import Calls, Context, Incoming
 from control_service.api.fields import Fields
-from control_service.api.paging import page_token, read_page
+from control_service.api.paging import fill_page, read_page
 from control_service.usecases.accounts import create_account, pay, update_account
 from control_service.usecases.ports import Database
 from control_service.usecases.services import find_service
@@ -40,10 +40,8 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
             (after,), limit = read_page(fields, request, ("",))
         async with self._database.reading() as tx:
             accounts = await tx.accounts.page(after, limit + 1)
-        token = page_token(request, (accounts[limit - 1].account_id,)) if len(accounts) > limit else ""
-        return pb.ListAccountsResponse(
-            accounts=[codec.encode_account(account) for account in accounts[:limit]], next_page_token=token
-        )
+        page, token = fill_page(request, accounts, limit, codec.encode_account, lambda account: (account.account_id,))
+        return pb.ListAccountsResponse(accounts=page, next_page_token=token)
 
     async def UpdateAccount(self, request: pb.UpdateAccountRequest, context: Context) -> pb.UpdateAccountResponse:
         """See the contract."""
@@ -95,7 +93,5 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
             if service_id is not None:
                 await find_service(tx, account, service_id)
             entries = await tx.ledger.page(account_id, service_id, after, limit + 1)
-        token = page_token(request, (entries[limit - 1].entry_number,)) if len(entries) > limit else ""
-        return pb.ListLedgerEntriesResponse(
-            ledger_entries=[codec.encode_ledger_entry(entry) for entry in entries[:limit]], next_page_token=token
-        )
+        page, token = fill_page(request, entries, limit, codec.encode_ledger_entry, lambda entry: (entry.entry_number,))
+        return pb.ListLedgerEntriesResponse(ledger_entries=page, next_page_token=token)

@@ -5,7 +5,7 @@ from typing import Final
 from control_service.api import catalog_codec as codec
 from control_service.api.calls import Calls, Context, Incoming
 from control_service.api.fields import Fields
-from control_service.api.paging import page_token, read_page
+from control_service.api.paging import fill_page, read_page
 from control_service.domain.model import Model
 from control_service.usecases.catalogue import create_model, model_views, publish_price, update_model
 from control_service.usecases.ports import Database, Transaction
@@ -47,9 +47,9 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
             (after,), limit = read_page(fields, request, ("",))
         async with self._database.reading() as tx:
             models = await _models(tx, alias, after, limit + 1)
-            views = await model_views(tx, models[:limit], self._clock.now_us())
-        token = page_token(request, (models[limit - 1].model_id,)) if len(models) > limit else ""
-        return pb.ListModelsResponse(models=[codec.encode_model(view) for view in views], next_page_token=token)
+            views = await model_views(tx, models, self._clock.now_us())
+        page, token = fill_page(request, views, limit, codec.encode_model, lambda view: (view.model.model_id,))
+        return pb.ListModelsResponse(models=page, next_page_token=token)
 
     async def UpdateModel(self, request: pb.UpdateModelRequest, context: Context) -> pb.UpdateModelResponse:
         """See the contract."""
@@ -75,10 +75,8 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
         async with self._database.reading() as tx:
             await tx.models.get(model_id)
             prices = await tx.models.prices_page(model_id, before, limit + 1)
-        token = page_token(request, (prices[limit - 1].version,)) if len(prices) > limit else ""
-        return pb.ListPricesResponse(
-            prices=[codec.encode_price(price) for price in prices[:limit]], next_page_token=token
-        )
+        page, token = fill_page(request, prices, limit, codec.encode_price, lambda price: (price.version,))
+        return pb.ListPricesResponse(prices=page, next_page_token=token)
 
 
 async def _models(tx: Transaction, alias: str, after: str, limit: int) -> list[Model]:

@@ -22,6 +22,8 @@ from tallygate.control.v1 import budget_pb2, config_pb2, inference_service_pb2
 from tallygate.control.v1 import fleet_service_pb2 as pb
 
 SUBSCRIBE_MAX: Final = 1_000
+NAME_BYTES_MAX: Final = 256
+STATEMENTS_MAX: Final = 10_000
 _NODE: Final = re.compile("[a-z0-9][a-z0-9-]{0,62}")
 _ID_LENGTH_MAX: Final = 128
 _INT64_MAX: Final = 2**63 - 1
@@ -46,6 +48,9 @@ def decode_subscription(message: pb.ConfigSubscription) -> tuple[Sequence[str], 
     """Names to follow, and names to follow no longer. Raises InvalidRequestError."""
     if len(message.subscribe) > SUBSCRIBE_MAX:
         raise InvalidRequestError([("subscription.subscribe", f"must not be more than {SUBSCRIBE_MAX} names")])
+    if any(len(name.encode()) > NAME_BYTES_MAX for name in message.subscribe):
+        problem = f"has a name longer than {NAME_BYTES_MAX} bytes, as no service's is"
+        raise InvalidRequestError([("subscription.subscribe", problem)])
     return message.subscribe, message.unsubscribe
 
 
@@ -53,6 +58,8 @@ def decode_exchange(request: pb.ExchangeLeasesRequest) -> Asked:
     """What a node says and asks for. Raises InvalidRequestError."""
     lease_ids: set[str] = set()
     with Fields() as fields:
+        if len(request.statements) > STATEMENTS_MAX:
+            fields.refuse("statements", f"must not be more than {STATEMENTS_MAX:,}: exchange some at a time")
         _check_node(fields, "", request.node, request.epoch)
         number = fields.number("exchange_number", request.exchange_number, 1, _INT64_MAX)
         answered = fields.number("answered_exchange_number", request.answered_exchange_number, 0, _INT64_MAX)
@@ -60,7 +67,7 @@ def decode_exchange(request: pb.ExchangeLeasesRequest) -> Asked:
         below = fields.number("settled_below_epoch", request.settled_below_epoch, 0, max(1, request.epoch))
         stated = [
             _stated(fields, f"statements[{index}].", request, message)
-            for index, message in enumerate(request.statements)
+            for index, message in enumerate(request.statements[:STATEMENTS_MAX])
         ]
         for index, one in enumerate(stated):
             if one.statement.lease_id in lease_ids:

@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from control_service.api import lifecycle_codec as codec
 from control_service.api.calls import Calls, Context, Incoming
 from control_service.api.fields import Fields
-from control_service.api.paging import page_token, read_page
+from control_service.api.paging import fill_page, page_token, read_page
 from control_service.api.service_codec import encode_event, encode_reservation, encode_service
 from control_service.domain.service import ServiceView
 from control_service.usecases.billing import claim_trial, disable_postpaid, enable_postpaid, set_suspended
@@ -20,7 +20,7 @@ from control_service.usecases.lifecycle import (
     purchase_reservation,
 )
 from control_service.usecases.ports import Database
-from control_service.usecases.service_list import ServiceQuery, list_services
+from control_service.usecases.service_list import ServiceQuery, key_of, list_services
 from control_service.usecases.services import delete_service, find_service, get_service, update_service
 from tallygate._server.clock import Clock
 from tallygate.control.v1 import lifecycle_service_pb2 as pb
@@ -67,10 +67,10 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
             after, limit = read_page(fields, request, (wanted.account_id or "", ""))
         async with self._database.reading() as tx:
             page = await list_services(tx, ServiceQuery(wanted, status, after, limit), self._clock.now_us())
-        return pb.ListInferenceServicesResponse(
-            inference_services=[encode_service(view) for view in page.services],
-            next_page_token="" if page.next_after is None else page_token(request, page.next_after),
-        )
+        views, token = fill_page(request, page.services, limit, encode_service, lambda view: key_of(view.service))
+        if not token and page.next_after is not None:
+            token = page_token(request, page.next_after)
+        return pb.ListInferenceServicesResponse(inference_services=views, next_page_token=token)
 
     async def UpdateInferenceService(
         self, request: pb.UpdateInferenceServiceRequest, context: Context
@@ -146,11 +146,14 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
             await find_service(tx, await tx.accounts.get(account_id), service_id)
             found = await tx.reservations.page(account_id, service_id, after, limit + 1)
         now_us = self._clock.now_us()
-        token = page_token(request, (found[limit - 1].reservation_number,)) if len(found) > limit else ""
-        return pb.ListReservationsResponse(
-            reservations=[encode_reservation(reservation, now_us) for reservation in found[:limit]],
-            next_page_token=token,
+        page, token = fill_page(
+            request,
+            found,
+            limit,
+            lambda reservation: encode_reservation(reservation, now_us),
+            lambda reservation: (reservation.reservation_number,),
         )
+        return pb.ListReservationsResponse(reservations=page, next_page_token=token)
 
     async def SuspendInferenceService(
         self, request: pb.SuspendInferenceServiceRequest, context: Context
@@ -178,10 +181,8 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
         async with self._database.reading() as tx:
             await find_service(tx, await tx.accounts.get(account_id), service_id)
             events = await tx.events.page(account_id, service_id, after, limit + 1)
-        token = page_token(request, (events[limit - 1].event_number,)) if len(events) > limit else ""
-        return pb.ListServiceEventsResponse(
-            service_events=[encode_event(event) for event in events[:limit]], next_page_token=token
-        )
+        page, token = fill_page(request, events, limit, encode_event, lambda event: (event.event_number,))
+        return pb.ListServiceEventsResponse(service_events=page, next_page_token=token)
 
     async def _change(self, incoming: Incoming, step: Step, response: Callable[..., Message]) -> bytes:
         """One step on the service whose `name` the request has."""

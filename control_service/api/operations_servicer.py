@@ -3,7 +3,7 @@
 from control_service.api import operations_codec as codec
 from control_service.api.calls import Context
 from control_service.api.fields import Fields
-from control_service.api.paging import page_token, read_page
+from control_service.api.paging import fill_page, read_page
 from control_service.usecases.operations import list_budgets
 from control_service.usecases.ports import Database
 from control_service.usecases.sightings import Sightings
@@ -29,11 +29,14 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
             metering_database_id = await tx.nodes.metering_database()
             version = await tx.config_version()
         is_live = self._sightings.is_live
-        return pb.ListNodesResponse(
-            nodes=[codec.encode_node(node, metering_database_id, live=is_live(node)) for node in nodes[:limit]],
-            next_page_token=page_token(request, (nodes[limit - 1].name,)) if len(nodes) > limit else "",
-            config_version=version,
+        page, token = fill_page(
+            request,
+            nodes,
+            limit,
+            lambda node: codec.encode_node(node, metering_database_id, live=is_live(node)),
+            lambda node: (node.name,),
         )
+        return pb.ListNodesResponse(nodes=page, next_page_token=token, config_version=version)
 
     async def ListBudgets(self, request: pb.ListBudgetsRequest, context: Context) -> pb.ListBudgetsResponse:
         """See the contract."""
@@ -51,10 +54,8 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
             budgets = await list_budgets(
                 tx, account_id, service_id, after=after, limit=limit + 1, now_us=self._clock.now_us()
             )
-        return pb.ListBudgetsResponse(
-            budgets=[codec.encode_budget(budget) for budget in budgets[:limit]],
-            next_page_token=page_token(request, budgets[limit - 1].position) if len(budgets) > limit else "",
-        )
+        page, token = fill_page(request, budgets, limit, codec.encode_budget, lambda budget: budget.position)
+        return pb.ListBudgetsResponse(budgets=page, next_page_token=token)
 
     async def ListLeases(self, request: pb.ListLeasesRequest, context: Context) -> pb.ListLeasesResponse:
         """See the contract."""
@@ -63,8 +64,7 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
             after, limit = read_page(fields, request, (0, ""))
         async with self._database.reading() as tx:
             named = await tx.leases.page(wanted, after, limit + 1)
-        last = named[limit - 1].lease if len(named) > limit else None
-        return pb.ListLeasesResponse(
-            leases=[codec.encode_lease(one) for one in named[:limit]],
-            next_page_token=page_token(request, (last.create_us, last.lease_id)) if last else "",
+        page, token = fill_page(
+            request, named, limit, codec.encode_lease, lambda one: (one.lease.create_us, one.lease.lease_id)
         )
+        return pb.ListLeasesResponse(leases=page, next_page_token=token)

@@ -4,15 +4,17 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from google.protobuf.message import Message
 
 from control_service.api.fields import Fields
 from control_service.domain.limits import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX
+from tallygate._server.sizes import Encoded, fitting
 
 Key = TypeVar("Key", bound=tuple[str | int, ...])
+Element = TypeVar("Element")
 
 _INT64_MAX: Final = 2**63 - 1
 
@@ -34,6 +36,21 @@ def read_page(fields: Fields, request: Any, first: Key) -> tuple[Key, int]:
         else:
             key = found[1:]  # type: ignore[assignment]  # _alike has looked at it
     return key, min(size, PAGE_SIZE_MAX)
+
+
+def fill_page(
+    request: Any,
+    found: Sequence[Element],
+    limit: int,
+    encode: Callable[[Element], Encoded],
+    key: Callable[[Element], Sequence[str | int]],
+) -> tuple[list[Encoded], str]:
+    """A page of what was found, which is one more than the page has if there are more, and the token of the next page.
+
+    A page has fewer elements than were asked for where more would make its message too large.
+    """
+    page = fitting(found[:limit], encode)
+    return page, page_token(request, key(found[len(page) - 1])) if len(page) < len(found) else ""
 
 
 def page_token(request: Any, key: Sequence[str | int]) -> str:

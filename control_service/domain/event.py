@@ -24,6 +24,7 @@ class EventCause(enum.StrEnum):
     ACCOUNT_UPDATED = "ACCOUNT_UPDATED"
     DELETED = "DELETED"
     CLOCK_SET_BACK = "CLOCK_SET_BACK"
+    PRICE_TOOK_EFFECT = "PRICE_TOOK_EFFECT"
 
 
 @dataclass(frozen=True, slots=True)

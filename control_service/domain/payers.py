@@ -17,7 +17,8 @@ from control_service.domain.status import Status, StopReason
 class Payers:
     """Which payers a service has, whatever each of them has left.
 
-    `debt_allowed`: what nothing covers becomes debt, also of a service that is stopped or deleted.
+    `debt_allowed`: what nothing covers becomes debt, also of a service that is stopped; by the price of the request, so
+    not where it has none. What was authorised before a service was deleted keeps what held then.
     """
 
     reservation: bool
@@ -35,18 +36,18 @@ class Payers:
         return self.reserved.by_kind[kind] > 0
 
 
-def payers_of(service: Service, account: Account, reserved: Reserved, now_us: int) -> Payers:
-    """The payers of a service: none of a deleted one, no money of an overdue account.
+def payers_of(service: Service, account: Account, reserved: Reserved, now_us: int, *, price_in_force: bool) -> Payers:
+    """The payers of a service: none of a deleted one, no money of an overdue account, or without a price in force.
 
     Beyond a reservation that refuses overflow tokens are never charged, not even as debt.
     """
-    facts = facts_of(service, account, reserved, now_us)
+    facts = facts_of(service, account, reserved, now_us, price_in_force=price_in_force)
     may_charge = facts.postpaid_enabled and not reserved.refuses_overflow
     return Payers(
         reservation=facts.reservation_active and not facts.deleted,
         trial=facts.trial_usable and not facts.deleted,
-        postpaid=may_charge and not account.overdue and not facts.deleted,
-        debt_allowed=may_charge,
+        postpaid=may_charge and price_in_force and not account.overdue and not facts.deleted,
+        debt_allowed=may_charge and not facts.deleted,
         reserved=reserved,
     )
 
@@ -95,13 +96,14 @@ def config_of(
     now_us: int,
 ) -> ServiceConfig:
     """What nodes are told of a service. Of a deleted one, that it is, and by which terms to settle what was done."""
-    standing = standing_of(service, account, reserved, now_us)
+    price_in_force = price is not None
+    standing = standing_of(service, account, reserved, now_us, price_in_force=price_in_force)
     terms = Terms(
         uid=service.uid,
         model_id=service.model_id,
         status=standing.status,
         stop_reasons=standing.stop_reasons,
-        payers=payers_of(service, account, reserved, now_us),
+        payers=payers_of(service, account, reserved, now_us, price_in_force=price_in_force),
         price=price,
         smallest_request_tokens=smallest_request_tokens,
         outage_policy=service.outage_policy,

@@ -127,8 +127,8 @@ def default_service(account: Account, model: Model) -> Service:
     )
 
 
-def facts_of(service: Service, account: Account, reserved: Reserved, now_us: int) -> Facts:
-    """The facts that the service's status depends on at this moment."""
+def facts_of(service: Service, account: Account, reserved: Reserved, now_us: int, *, price_in_force: bool) -> Facts:
+    """The facts that the service's status depends on at this moment. `price_in_force`: its model has one."""
     trial = service.trial
     return Facts(
         trial_claimed=trial is not None,
@@ -142,12 +142,15 @@ def facts_of(service: Service, account: Account, reserved: Reserved, now_us: int
         suspended=service.suspended,
         fleet_told=service.fleet_told,
         deleted=service.deleted,
+        price_in_force=price_in_force,
     )
 
 
-def standing_of(service: Service, account: Account, reserved: Reserved, now_us: int) -> Standing:
+def standing_of(
+    service: Service, account: Account, reserved: Reserved, now_us: int, *, price_in_force: bool
+) -> Standing:
     """The service's status at this moment."""
-    return derive_status(facts_of(service, account, reserved, now_us))
+    return derive_status(facts_of(service, account, reserved, now_us, price_in_force=price_in_force))
 
 
 def next_due_us(service: Service, reserved: Reserved, now_us: int) -> int | None:

@@ -24,6 +24,7 @@ class StopReason(enum.StrEnum):
     RESERVATION_ENDED = "RESERVATION_ENDED"
     ACCOUNT_OVERDUE = "ACCOUNT_OVERDUE"
     SUSPENDED = "SUSPENDED"
+    NO_PRICE = "NO_PRICE"
 
 
 class BillingMode(enum.StrEnum):
@@ -58,6 +59,7 @@ class Facts:
     suspended: bool = False
     fleet_told: bool = False
     deleted: bool = False
+    price_in_force: bool = True
 
     @property
     def trial_usable(self) -> bool:
@@ -104,7 +106,8 @@ def _status(facts: Facts, reasons: frozenset[StopReason]) -> Status:
 def _stop_reasons(facts: Facts) -> frozenset[StopReason]:
     # Only these two keep a service going whose trial is over while postpaid is off.
     nothing_else_pays = not facts.postpaid_enabled and not facts.reservation_active
-    spared = facts.overdue_policy is OverduePolicy.KEEP_FUNDED and (facts.trial_usable or facts.reservation_active)
+    funded = facts.trial_usable or facts.reservation_active
+    spared = facts.overdue_policy is OverduePolicy.KEEP_FUNDED and funded
     holds = {
         StopReason.POSTPAID_DISABLED: facts.postpaid is PostpaidState.DISABLED,
         StopReason.TRIAL_EXHAUSTED: facts.trial_claimed and facts.trial_exhausted and nothing_else_pays,
@@ -115,6 +118,7 @@ def _stop_reasons(facts: Facts) -> frozenset[StopReason]:
         and facts.postpaid is PostpaidState.NEVER_ENABLED,
         StopReason.ACCOUNT_OVERDUE: facts.account_overdue and facts.postpaid_enabled and not spared,
         StopReason.SUSPENDED: facts.suspended,
+        StopReason.NO_PRICE: facts.postpaid_enabled and not facts.price_in_force and not funded,
     }
     return frozenset(reason for reason, does in holds.items() if does)
 

@@ -10,11 +10,12 @@ from control_service.domain.names import model_of_default
 from control_service.domain.price import Price
 from control_service.domain.reservation import Reservation
 from control_service.domain.service import Service
+from control_service.domain.status import PostpaidState
 from control_service.storage import schema
 from control_service.storage.accounts import account_of
 from control_service.storage.books import BookRows
 from control_service.storage.models import model_of
-from control_service.storage.services import service_of
+from control_service.storage.services import has_price_in_force, service_of, told_unpriced
 from control_service.usecases.fleet_ports import Changes, Due, Subjects
 
 _accounts = schema.accounts
@@ -76,7 +77,12 @@ class ConfigRows:
         expires = and_(
             _services.c.trial_expire_us > now_us, _is_missed(_services.c.next_due_us, _services.c.trial_expire_us)
         )
-        services = update(_services).where(_services.c.delete_us.is_(None), or_(expires, ends))
+        priced = has_price_in_force(now_us)
+        loses_its_price = and_(_services.c.postpaid == PostpaidState.ENABLED, not_(told_unpriced()), not_(priced))
+        has_it_again = and_(told_unpriced(), priced)
+        services = update(_services).where(
+            _services.c.delete_us.is_(None), or_(expires, ends, loses_its_price, has_it_again)
+        )
         takes_effect = exists().where(
             _prices.c.model_id == _models.c.model_id,
             _prices.c.effective_us > now_us,

@@ -1,7 +1,7 @@
 """The catalogue as rows."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -73,6 +73,12 @@ class ModelRows:
         """See `ports.Models.prices`."""
         rows = await self._connection.execute(select(_prices).where(_prices.c.model_id.in_(model_ids)))
         return [Price(**row) for row in rows.mappings()]
+
+    async def in_force(self, model_ids: Collection[str], now_us: int) -> frozenset[str]:
+        """See `ports.Models.in_force`."""
+        query = select(_prices.c.model_id).distinct()
+        query = query.where(_prices.c.model_id.in_(model_ids), _prices.c.effective_us <= now_us)
+        return frozenset((await self._connection.execute(query)).scalars())
 
     async def prices_page(self, model_id: str, before: int, limit: int) -> list[Price]:
         """See `ports.Models.prices_page`."""

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, RowMapping, Select, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, exists, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,6 +20,7 @@ Member = TypeVar("Member", bound=StrEnum)
 
 _services = schema.services
 _claims = schema.trial_claims
+_prices = schema.prices
 
 
 class ServiceRows:
@@ -64,6 +65,13 @@ class ServiceRows:
         )
         return await self._read(query.order_by(_services.c.service_id))
 
+    async def priced_again(self, model_id: str, now_us: int, limit: int) -> list[tuple[str, str]]:
+        """See `ports.Services.priced_again`."""
+        key = (_services.c.account_id, _services.c.service_id)
+        query = select(*key).where(_services.c.model_id == model_id, told_unpriced(), has_price_in_force(now_us))
+        rows = await self._connection.execute(query.order_by(*key).limit(limit))
+        return [(account_id, service_id) for account_id, service_id in rows]
+
     async def claim_trial(self, account_id: str, model_id: str, service_id: str, now_us: int) -> str:
         """See `ports.Services.claim_trial`."""
         claim = and_(_claims.c.account_id == account_id, _claims.c.model_id == model_id)
@@ -76,6 +84,16 @@ class ServiceRows:
 
     async def _read(self, query: Select[Any]) -> list[Service]:
         return [service_of(row) for row in (await self._connection.execute(query)).mappings()]
+
+
+def told_unpriced() -> ColumnElement[bool]:
+    """Whether NO_PRICE is among the stop reasons as they were last told."""
+    return _services.c.told_stop_reasons.contains(StopReason.NO_PRICE)
+
+
+def has_price_in_force(now_us: int) -> ColumnElement[bool]:
+    """Whether the service's model has a price in force."""
+    return exists().where(_prices.c.model_id == _services.c.model_id, _prices.c.effective_us <= now_us)
 
 
 def _key(account_id: str, service_id: str) -> ColumnElement[bool]:

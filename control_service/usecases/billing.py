@@ -7,7 +7,6 @@ from control_service.domain.errors import Reason, RefusedError
 from control_service.domain.event import EventCause
 from control_service.domain.model import Model
 from control_service.domain.names import model_name, service_name
-from control_service.domain.price import price_in_force
 from control_service.domain.service import Service, Trial
 from control_service.domain.status import PostpaidState
 from control_service.usecases.mutation import Act
@@ -51,7 +50,7 @@ async def enable_postpaid(tx: Transaction, account: Account, service: Service, a
         return service
     model = await tx.models.get(service.model_id)
     require_currency(account, model)
-    if price_in_force(await tx.models.prices([model.model_id]), act.now_us) is None:
+    if not await tx.models.in_force([model.model_id], act.now_us):
         name = model_name(model.model_id)
         message = f"{name} has no price in force; publish one, then enable pay-as-you-go."
         raise RefusedError(Reason.NO_PRICE_IN_FORCE, message, model=name)

@@ -135,8 +135,13 @@ async def publish_price(tx: Transaction, model_id: str, new: NewPrice, act: Act)
         reasoning_nanos=new.reasoning_nanos,
         create_us=act.now_us,
     )
+    is_first = not await tx.models.in_force([model_id], act.now_us)
     await tx.models.add_price(price)
-    await tx.models.save(await tell_prices(tx, replace(model, price_count=price.version), act.now_us))
+    told = await tell_prices(tx, replace(model, price_count=price.version), act.now_us)
+    if is_first and effective_us == act.now_us:
+        # The sweeper deals with the services that were stopped because there was none: it may lock their accounts.
+        told = replace(told, next_due_us=effective_us)
+    await tx.models.save(told)
     return price
 
 

@@ -6,7 +6,7 @@ several, locks them in order of their ids; the configuration version comes after
 belongs to no account has locked the globals first, and locks no account after that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -78,6 +78,9 @@ class Models(Protocol):
     async def prices(self, model_ids: list[str]) -> list[Price]:
         """All versions of these models."""
 
+    async def in_force(self, model_ids: Collection[str], now_us: int) -> frozenset[str]:
+        """Those of these models that have a price in force."""
+
     async def prices_page(self, model_id: str, before: int, limit: int) -> list[Price]:
         """Versions less than `before`, the newest first."""
 
@@ -109,6 +112,9 @@ class Services(Protocol):
 
     async def with_postpaid(self, account_id: str) -> list[Service]:
         """The account's services, not deleted, that have pay-as-you-go enabled, by id."""
+
+    async def priced_again(self, model_id: str, now_us: int, limit: int) -> list[tuple[str, str]]:
+        """Up to so many of the model's services that were stopped by NO_PRICE, if it has a price in force now."""
 
     async def claim_trial(self, account_id: str, model_id: str, service_id: str, now_us: int) -> str:
         """The service that has this account's trial of this model: `service_id` unless one had claimed it before."""

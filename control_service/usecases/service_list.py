@@ -8,7 +8,7 @@ from control_service.domain.account import Account
 from control_service.domain.names import DEFAULT_PREFIX, model_of_default
 from control_service.domain.reservation import reserved
 from control_service.domain.service import Service, ServiceView, default_service, standing_of
-from control_service.domain.status import Status
+from control_service.domain.status import PostpaidState, Status
 from control_service.usecases.ports import ServiceFilter, Transaction
 
 _BATCHES_MAX: Final = 20
@@ -50,14 +50,15 @@ async def list_services(tx: Transaction, query: ServiceQuery, now_us: int) -> Se
         found += [view for view in views if query.status in (None, view.standing.status)]
         if len(found) > query.limit:
             page = found[: query.limit]
-            return ServicePage(page, _key(page[-1].service))
+            return ServicePage(page, key_of(page[-1].service))
         if len(batch) <= query.limit:
             return ServicePage(found, None)
-        after = _key(batch[-1])
+        after = key_of(batch[-1])
     return ServicePage(found, after)
 
 
-def _key(service: Service) -> Key:
+def key_of(service: Service) -> Key:
+    """Where a service stands in lists."""
     return service.account_id, service.service_id
 
 
@@ -88,6 +89,8 @@ async def _defaults(
 
 
 async def _views(tx: Transaction, services: Sequence[Service], now_us: int) -> list[ServiceView]:
+    paying = {service.model_id for service in services if service.postpaid is PostpaidState.ENABLED}
+    in_force = await tx.models.in_force(paying, now_us) if paying else frozenset()
     by_account: dict[str, list[Service]] = {}
     for service in services:
         by_account.setdefault(service.account_id, []).append(service)
@@ -98,5 +101,7 @@ async def _views(tx: Transaction, services: Sequence[Service], now_us: int) -> l
         active = await tx.reservations.active(account_id, with_reservations, now_us) if with_reservations else {}
         for service in group:
             rates = reserved(active.get(service.service_id, []), now_us)
-            views.append(ServiceView(service, standing_of(service, account, rates, now_us), rates))
+            priced = service.model_id in in_force
+            standing = standing_of(service, account, rates, now_us, price_in_force=priced)
+            views.append(ServiceView(service, standing, rates))
     return views

@@ -18,7 +18,7 @@ from control_service.domain.names import MalformedNameError, parse_service, serv
 from control_service.domain.payers import Payers, payers_of
 from control_service.domain.reservation import Reserved, reserved
 from control_service.domain.service import Service, Trial, standing_of
-from control_service.domain.status import Status
+from control_service.domain.status import PostpaidState, Status
 from control_service.usecases.fleet_ports import NamedLease, Usage
 from control_service.usecases.own_time import OwnTime
 from control_service.usecases.ports import Transaction
@@ -240,14 +240,18 @@ async def _subjects(
     services = await tx.books.services(accounts, uids)
     with_reservations = [service for service in services if service.reservation_count]
     reservations = await tx.books.reservations(with_reservations, now_us) if with_reservations else {}
+    paying = {service.model_id for service in services if service.postpaid is PostpaidState.ENABLED}
+    priced = await tx.models.in_force(paying, now_us) if paying else frozenset()
     subjects = {}
     for service in services:
         account = accounts[service.account_id]
+        has_price = service.model_id in priced
         in_force = reserved(reservations[service.uid], now_us) if service.uid in reservations else _NOTHING_RESERVED
         subjects[service.uid] = Subject(
             service=service,
-            payers=payers_of(service, account, in_force, now_us),
-            takes_requests=standing_of(service, account, in_force, now_us).status in _TAKES_REQUESTS,
+            payers=payers_of(service, account, in_force, now_us, price_in_force=has_price),
+            takes_requests=standing_of(service, account, in_force, now_us, price_in_force=has_price).status
+            in _TAKES_REQUESTS,
         )
     return subjects
 

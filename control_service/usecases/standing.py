@@ -7,7 +7,7 @@ from control_service.domain.account import Account
 from control_service.domain.event import EventCause, Origin, ServiceEvent
 from control_service.domain.reservation import Reserved, reserved
 from control_service.domain.service import Service, ServiceView, next_due_us, standing_of
-from control_service.domain.status import Standing, Status
+from control_service.domain.status import PostpaidState, Standing, Status
 from control_service.usecases.ports import Transaction
 
 SYSTEM: Final = "system"
@@ -25,10 +25,18 @@ async def reserved_by(tx: Transaction, service: Service, now_us: int) -> Reserve
     return reserved(found.get(service.service_id, []), now_us)
 
 
+async def has_price(tx: Transaction, service: Service, now_us: int) -> bool:
+    """Whether its model has a price in force. Only services that money pays for have to know."""
+    if service.postpaid is not PostpaidState.ENABLED:
+        return True
+    return bool(await tx.models.in_force([service.model_id], now_us))
+
+
 async def view(tx: Transaction, account: Account, service: Service, now_us: int) -> ServiceView:
     """The service as of this moment, with all that follows from its facts."""
     rates = await reserved_by(tx, service, now_us)
-    return ServiceView(service, standing_of(service, account, rates, now_us), rates)
+    priced = await has_price(tx, service, now_us)
+    return ServiceView(service, standing_of(service, account, rates, now_us, price_in_force=priced), rates)
 
 
 async def restand(
@@ -51,7 +59,8 @@ async def restand(
     """
     now_us = origin.at_us
     rates = await reserved_by(tx, service, now_us)
-    standing = standing_of(service, account, rates, now_us)
+    priced = await has_price(tx, service, now_us)
+    standing = standing_of(service, account, rates, now_us, price_in_force=priced)
     if config_changed or standing != service.told:
         version = await tx.next_config_version()
         service = replace(service, config_version=version)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import structlog
 
 from control_service.domain.errors import StorageUnavailableError
+from control_service.domain.event import EventCause, Origin
 from control_service.usecases.catalogue import tell_prices
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fleet_latch import FleetLatch
@@ -14,7 +16,7 @@ from control_service.usecases.one_by_one import OneByOne
 from control_service.usecases.ports import Database
 from control_service.usecases.purge import Purge
 from control_service.usecases.sightings import Sightings
-from control_service.usecases.standing import AT_ONCE_US, catch_up
+from control_service.usecases.standing import AT_ONCE_US, SYSTEM, catch_up, restand
 from tallygate._server.clock import NS_PER_US, US_PER_SECOND, Clock
 
 TICK_SECONDS = 0.1
@@ -99,8 +101,29 @@ class Sweeper:
         self._changes.announce()
 
     async def _tell_price(self, model_id: str) -> None:
-        """A price that takes effect: nodes are told, and the next one is awaited."""
+        """A price that takes effect: nodes are told, and services that it lets run again have their event.
+
+        While more of them wait than fit into a tick, it stays due; else the next one is awaited.
+        """
+        async with self._database.reading() as tx:
+            stopped = await tx.services.priced_again(model_id, self._clock.now_us(), BATCH)
         async with self._database.writing() as tx:
             await tx.lock_globals()
-            await tx.models.save(await tell_prices(tx, await tx.models.get(model_id), self._clock.now_us()))
+            model = await tx.models.get(model_id)
+            told = await tell_prices(tx, model, self._clock.now_us())
+            if len(stopped) == BATCH:
+                told = replace(told, next_due_us=model.next_due_us)
+            await tx.models.save(told)
         self._changes.announce()
+        await self._one_by_one.each("priced", stopped, self._run_again)
+
+    async def _run_again(self, key: tuple[str, str]) -> None:
+        """A service that was stopped because no price was in force."""
+        account_id, service_id = key
+        async with self._database.writing() as tx:
+            account = await tx.accounts.lock(account_id)
+            service = await tx.services.find(account_id, service_id)
+            if service is not None:
+                now_us = self._clock.now_us()
+                service = await catch_up(tx, account, service, now_us)
+                await restand(tx, account, service, Origin(EventCause.PRICE_TOOK_EFFECT, SYSTEM, now_us))

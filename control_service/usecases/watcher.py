@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from control_service.domain.node import LostNode
 from control_service.domain.payers import ServiceConfig
@@ -15,6 +16,9 @@ from control_service.usecases.fleet_ports import Recall
 
 SERVICES_PER_UPDATE = 1_000
 """So that no message grows beyond what a receiver takes."""
+
+IDS_PER_UPDATE = 10_000
+"""Leases to return something of, and likewise services with something to ask for again; for the same reason."""
 
 LOST_AGAIN_NS = 5_000_000_000
 """How often a node hears of the same lost one."""
@@ -134,12 +138,19 @@ class Watcher:
     def _drain(self) -> Update:
         names = list(self._services)[:SERVICES_PER_UPDATE]
         services = tuple(self._services.pop(name) for name in names)
-        if self._services:
-            self._wake.set()
-        else:
+        if not self._services:
             self.version_sent = self._version
-        update = Update(self.version_sent, services, tuple(self._recalls_due), tuple(self._replenished), self._lost_due)
+        recalls, replenished = _take(self._recalls_due), _take(self._replenished)
+        update = Update(self.version_sent, services, recalls, replenished, self._lost_due)
         self._lost_due = ()
-        self._recalls_due.clear()
-        self._replenished.clear()
+        if self._services or self._recalls_due or self._replenished:
+            self._wake.set()
         return update
+
+
+def _take(ids: dict[str, None]) -> tuple[str, ...]:
+    """The first of these ids, which are then no longer among them."""
+    taken = tuple(islice(ids, IDS_PER_UPDATE))
+    for one in taken:
+        del ids[one]
+    return taken

@@ -5,9 +5,9 @@ from google.protobuf.duration_pb2 import Duration
 from metering_service.api.meter_request import UnreadableReport
 from metering_service.domain.counts import ZERO, Counts
 from metering_service.domain.decision import Decision, Grant, Reason
+from metering_service.domain.key_ring import TOKEN_BYTES_MAX
 from metering_service.domain.records import Receipt
 from metering_service.domain.report import Phase, Report
-from metering_service.domain.resume import TOKEN_BYTES_MAX
 from tallygate.metering.v1 import (
     decision_pb2,
     receipt_pb2,

@@ -7,7 +7,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
 from metering_service.domain.pool import Answer, Statement
-from metering_service.domain.price import FREE, Price
+from metering_service.domain.price import NO_PRICE, Price
 from metering_service.domain.records import BudgetKind, EpochMark
 from metering_service.domain.service import ServiceConfig, Status, StopReason
 from tallygate.control.v1 import budget_pb2, config_pb2, fleet_service_pb2, inference_service_pb2
@@ -42,7 +42,8 @@ def config_from(message: config_pb2.ServiceConfig) -> ServiceConfig:
         reservation_pays=message.reservation_pays and not deleted,
         trial_pays=message.trial_pays and not deleted,
         postpaid_pays=message.postpaid_pays and not deleted,
-        debt_allowed=message.debt_allowed,
+        # What runs is settled as it was authorised; nobody is in debt for what nobody authorised.
+        debt_allowed=message.debt_allowed and not deleted,
         price=_price_from(message),
         smallest_request_tokens=max(1, message.smallest_request_tokens),
         reserved_input_tpm=message.reserved_input_tokens_per_minute,
@@ -108,7 +109,7 @@ def reason_of(error: grpc.aio.AioRpcError) -> str:
 
 def _price_from(message: config_pb2.ServiceConfig) -> Price:
     if not message.HasField("price"):
-        return FREE
+        return NO_PRICE
     price = message.price
     return Price(
         price.version,

@@ -6,8 +6,9 @@ import grpc
 
 from metering_service.api.fleet_codec import KINDS
 from metering_service.domain.errors import InvalidQuery
-from metering_service.domain.records import caretaker_of
+from metering_service.domain.records import LeaseRecord, caretaker_of
 from metering_service.usecases.ports import RecoveryStore
+from tallygate._server.sizes import fitting
 from tallygate.control.v1 import recovery_service_pb2 as control_pb
 from tallygate.metering.v1 import recovery_service_pb2 as pb
 from tallygate.metering.v1 import recovery_service_pb2_grpc
@@ -41,21 +42,22 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
         size = request.page_size or PAGE_MAX
         unsettled = await self._store.unsettled_count()
         found = await self._store.lease_totals(request.page_token, size + 1)
-        leases = [
-            control_pb.LeaseTotal(
-                lease_id=lease.lease_id,
-                node=lease.node,
-                epoch=lease.epoch,
-                inference_service=lease.service,
-                inference_service_uid=lease.service_uid,
-                budget_kind=KINDS[lease.budget_kind],
-                consumed_units=lease.consumed_units,
-            )
-            for lease in found[:size]
-        ]
+        leases = fitting(found[:size], _total_to)
         return pb.ListLeaseTotalsResponse(
             leases=leases,
-            next_page_token=leases[-1].lease_id if len(found) > size else "",
+            next_page_token=leases[-1].lease_id if len(found) > len(leases) else "",
             unsettled_request_count=unsettled,
             metering_database_id=await self._store.database_id(),
         )
+
+
+def _total_to(lease: LeaseRecord) -> control_pb.LeaseTotal:
+    return control_pb.LeaseTotal(
+        lease_id=lease.lease_id,
+        node=lease.node,
+        epoch=lease.epoch,
+        inference_service=lease.service,
+        inference_service_uid=lease.service_uid,
+        budget_kind=KINDS[lease.budget_kind],
+        consumed_units=lease.consumed_units,
+    )

@@ -24,7 +24,7 @@ REQUEST_ID_BYTES_MAX: Final = 64
 _ACCOUNT: Final = r"accounts/[a-z0-9][a-z0-9-]{0,62}"
 _SERVICE: Final = re.compile(rf"{_ACCOUNT}/services/[a-z0-9][a-z0-9._-]{{0,127}}")
 _SERVICE_OR_ACCOUNT: Final = re.compile(rf"{_SERVICE.pattern}|{_ACCOUNT}")
-_GROUP: Final = re.compile(r"service|service_uid|credential|label:[^\0]+", re.DOTALL)
+_GROUP: Final = re.compile(r"service|service_uid|credential|label:[^\0]{1,64}", re.DOTALL)
 
 _MINUTE_NS: Final = 60_000_000_000
 _NS_PER_US: Final = 1_000
@@ -131,7 +131,7 @@ def _filter_violations(request: pb.QueryUsageRequest) -> Iterable[Violation]:
         yield "group_by", f"must be at most {GROUPS_MAX}"
     for index, group in enumerate(request.group_by):
         if not _GROUP.fullmatch(group):
-            yield f"group_by[{index}]", "must be service, service_uid, credential or label:{key}"
+            yield f"group_by[{index}]", "must be service, service_uid, credential or label:{key}, a key of at most 64"
 
 
 def _service_violations(name: str) -> Iterable[Violation]:

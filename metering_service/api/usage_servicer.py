@@ -7,8 +7,9 @@ import grpc
 from metering_service.api import page_token
 from metering_service.api.usage_codec import bucket_to, request_usage_to, running_to, timestamp
 from metering_service.api.usage_request import page, request_key, usage_query
-from metering_service.domain.errors import RecordNotFound
+from metering_service.domain.errors import InvalidQuery, RecordNotFound
 from metering_service.usecases.ports import Running, UsageReader
+from tallygate._server.sizes import ANSWER_BYTES_MAX, fitting
 from tallygate.metering.v1 import usage_service_pb2 as pb
 from tallygate.metering.v1 import usage_service_pb2_grpc
 
@@ -39,8 +40,11 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
         # bucket is not said to run.
         fresh_through_us = self._fresh_through_us()
         rows = await self._reader.query_usage(query)
+        buckets = fitting(rows, bucket_to, ANSWER_BYTES_MAX)
+        if len(buckets) < len(rows):
+            raise InvalidQuery(("group_by", "gives more than fits into an answer: group by less, or take longer steps"))
         return pb.QueryUsageResponse(
-            buckets=[bucket_to(row) for row in rows],
+            buckets=buckets,
             running=running_to(self._running(query.services)),
             fresh_through_time=timestamp(fresh_through_us),
         )
@@ -53,7 +57,7 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
         parts = await self._reader.request_parts(service, request_id)
         if not parts:
             raise RecordNotFound(f"{service}/requests/{request_id}")
-        return pb.GetRequestUsageResponse(parts=[request_usage_to(part) for part in parts])
+        return pb.GetRequestUsageResponse(parts=fitting(parts, request_usage_to))
 
     async def ListRequestUsage(
         self,
@@ -63,8 +67,7 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
         """See the contract."""
         wanted = page(request)
         found = await self._reader.list_requests(wanted.service, wanted.after, wanted.size + 1)
-        records, beyond = found[: wanted.size], found[wanted.size :]
-        token = page_token.encode(wanted.service, (records[-1].request_id, records[-1].part)) if beyond else ""
-        return pb.ListRequestUsageResponse(
-            request_usages=[request_usage_to(record) for record in records], next_page_token=token
-        )
+        records = fitting(found[: wanted.size], request_usage_to)
+        is_last = len(records) == len(found)
+        token = "" if is_last else page_token.encode(wanted.service, (records[-1].request_id, records[-1].part))
+        return pb.ListRequestUsageResponse(request_usages=records, next_page_token=token)

@@ -49,13 +49,17 @@ class Counts(NamedTuple):
 ZERO = Counts()
 
 
-InputRank: TypeAlias = tuple[int, bool, int, int, int, int]
-OutputRank: TypeAlias = tuple[int, bool, int, int, int]
+InputRank: TypeAlias = tuple[bool, int, bool, int, int, int, int, bool]
+OutputRank: TypeAlias = tuple[bool, int, bool, int, int, int, bool]
 """What one report says of one class, in order of precedence: the greater of two is the one that holds.
 
-First the class total (it never shrinks), then a finish before others, then the report's own total (servers learn late
-which input was cached), then the kinds themselves, so that the order of arrival never matters.
+First whether a finish says it that is not estimated: that one replaces all others, downwards too. Then the class total,
+then a finish before others, then the report's own total (servers learn late which input was cached), then the kinds
+themselves, then a count before an estimate: a total order, so that the order of arrival never matters. What is said
+exactly but by no finish is the front of what one said: the rest is another part's (see `lineage.front_of`).
 """
+Ranks: TypeAlias = tuple[int, ...]
+"""All of both ranks that the counts do not say: `exact, finish, report_tokens, counted` of input, then of output."""
 
 
 class Tally(NamedTuple):
@@ -64,21 +68,75 @@ class Tally(NamedTuple):
     `counts` are those that hold: what is ranked in both classes, once more.
     """
 
-    input: InputRank = (0, False, 0, 0, 0, 0)
-    output: OutputRank = (0, False, 0, 0, 0)
+    input: InputRank = (False, 0, False, 0, 0, 0, 0, True)
+    output: OutputRank = (False, 0, False, 0, 0, 0, True)
     counts: Counts = ZERO
 
     @classmethod
-    def of(cls, counts: Counts, *, finish: bool) -> "Tally":
+    def of(cls, counts: Counts, *, finish: bool, estimated: bool = False) -> "Tally":
         """What one report says."""
         new, cached, written, output, reasoning = counts
         input_class, output_class = new + cached + written, output + reasoning
         total = input_class + output_class
+        exact = finish and not estimated
         return cls(
-            (input_class, finish, total, new, cached, written),
-            (output_class, finish, total, output, reasoning),
+            (exact, input_class, finish, total, new, cached, written, not estimated),
+            (exact, output_class, finish, total, output, reasoning, not estimated),
             counts,
         )
+
+    @classmethod
+    def from_ranks(cls, counts: Counts, ranks: Ranks) -> "Tally":
+        """The tally that has these counts and ranks."""
+        exact_in, finish_in, total_in, counted_in, exact_out, finish_out, total_out, counted_out = ranks
+        new, cached, written, output, reasoning = counts
+        return cls(
+            (
+                bool(exact_in),
+                new + cached + written,
+                bool(finish_in),
+                total_in,
+                new,
+                cached,
+                written,
+                bool(counted_in),
+            ),
+            (bool(exact_out), output + reasoning, bool(finish_out), total_out, output, reasoning, bool(counted_out)),
+            counts,
+        )
+
+    @property
+    def ranks(self) -> Ranks:
+        """What `from_ranks` needs beside the counts."""
+        exact_in, _, finish_in, total_in, *_, counted_in = self.input
+        exact_out, _, finish_out, total_out, *_, counted_out = self.output
+        said = (exact_in, finish_in, total_in, counted_in, exact_out, finish_out, total_out, counted_out)
+        return tuple(map(int, said))
+
+    @property
+    def exact(self) -> bool:
+        """Whether a finish that is not estimated has said what holds, of either class."""
+        return self.input[0] or self.output[0]
+
+    @property
+    def estimated(self) -> bool:
+        """Whether what holds is an estimate, of either class."""
+        return not (self.input[-1] and self.output[-1])
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether one report of progress, not estimated, has said all that holds."""
+        exact_in, _, finish_in, total_in, *_, counted_in = self.input
+        exact_out, _, finish_out, total_out, *_, counted_out = self.output
+        special = exact_in or finish_in or exact_out or finish_out or not (counted_in and counted_out)
+        return not special and total_in == total_out == self.counts.total
+
+    @property
+    def only_exact(self) -> "Tally":
+        """What of it a finish has said that is not estimated, in full; nothing of a class of which none has."""
+        input_rank = self.input if self.input[0] and self.input[2] else NOTHING.input
+        output_rank = self.output if self.output[0] and self.output[2] else NOTHING.output
+        return Tally(input_rank, output_rank, Counts(*input_rank[4:7], *output_rank[4:6]))
 
     def merge(self, other: "Tally") -> "Tally":
         """Both reports, in either order. Nearly always one of them says all that the other does."""
@@ -87,4 +145,12 @@ class Tally(NamedTuple):
         if self.input >= other.input and self.output >= other.output:
             return self
         greater_input, greater_output = max(self.input, other.input), max(self.output, other.output)
-        return Tally(greater_input, greater_output, Counts(*greater_input[3:], *greater_output[3:]))
+        return Tally(greater_input, greater_output, Counts(*greater_input[4:7], *greater_output[4:6]))
+
+    def learns_from(self, other: "Tally") -> bool:
+        """Whether merging the other one changes a class total, or says one exactly: not only how it is sorted."""
+        return other.input[:2] > self.input[:2] or other.output[:2] > self.output[:2]
+
+
+NOTHING = Tally()
+"""What is known of a request before the first report that counts."""

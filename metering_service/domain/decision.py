@@ -28,6 +28,10 @@ class Reason(Enum):
     RESERVATION_EXCEEDED = (True, "This request is beyond the reservation's rate, which is not to be exceeded.")
     RESERVATION_ENDED = (False, "The last reservation ended and nothing else pays: buy again or enable pay-as-you-go.")
     ACCOUNT_OVERDUE = (False, "The account is overdue: top it up, and this service runs again by itself.")
+    NO_PRICE = (
+        False,
+        "Pay-as-you-go would have to pay, and the model has no price in force: publish one, and requests pass again.",
+    )
     SUSPENDED = (False, "An operator suspended this service: only an operator can resume it.")
     UNKNOWN_SERVICE = (False, "There is no such service: check its name, accounts/{account}/services/{service}.")
     INVALID_REPORT = (False, "This report is malformed.")

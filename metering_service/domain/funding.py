@@ -82,8 +82,11 @@ def extend(
 ) -> Extension:
     """Cover so many tokens of each class in all, as far as the offers go; never less than is held already.
 
+    Without a price money covers nothing: it cannot be said what a token costs, and absent is not free.
     `tokens_max`: cover at most so many more, whoever would pay for them.
     """
+    if price.is_absent:
+        offers = offers._replace(money=NOTHING)
     missing_input = max(0, input_tokens - held.input_tokens)
     missing_output = max(0, output_tokens - held.output_ceiling_tokens)
     if tokens_max is not None:

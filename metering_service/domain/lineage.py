@@ -8,7 +8,7 @@ whoever gave its grant, so each token is booked once, whichever node hears the f
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from metering_service.domain.counts import Tally
+from metering_service.domain.counts import NOTHING, Tally
 from metering_service.domain.price import Price
 from metering_service.domain.records import RequestRecord, SettlementState
 from metering_service.domain.settlement import up_to
@@ -86,22 +86,50 @@ def end_of(part: str, parts: Sequence[RequestRecord], begin: tuple[int, int] | N
     return min(input_tokens for input_tokens, _ in begins), min(output_tokens for _, output_tokens in begins)
 
 
+def front_of(tally: Tally, input_tokens: int, output_tokens: int) -> Tally:
+    """What a tally says of the front of each class. Where a class goes on beyond it, its finish is not here.
+
+    That it is said exactly stays: a smaller finish, said before, does not hold here either.
+    """
+    reached = up_to(tally.counts, input_tokens, output_tokens)
+    input_rank, output_rank, total = tally.input, tally.output, reached.total
+    if reached.input_class < input_rank[1]:
+        input_rank = (input_rank[0], reached.input_class, False, total, *reached[:3], input_rank[-1])
+    if reached.output_class < output_rank[1]:
+        output_rank = (output_rank[0], reached.output_class, False, total, *reached[3:], output_rank[-1])
+    return Tally(input_rank, output_rank, reached)
+
+
+def said_exactly(part: str | None, parts: Sequence[RequestRecord]) -> Tally:
+    """What a finish that is not estimated has said to any part of the request that `part` is of; else nothing."""
+    tally, own = NOTHING, next((record for record in parts if record.part == part), None)
+    if own is None:
+        return tally
+    first = next(iter(earlier_parts(parts, own)), own)
+    for record in (first, *later_parts(parts, first.part)):
+        tally = tally.merge(record.tally.only_exact)
+    return tally
+
+
 def final_tally(tally: Tally, part: str, parts: Sequence[RequestRecord]) -> Tally | None:
     """What a part has to book at its end: what it heard itself, and what later parts heard, up to where they begin.
 
-    None while a later part runs and may yet hear of tokens that are this one's.
+    What was said exactly holds, whichever part heard it. None while a later part runs that may yet hear of tokens which
+    are this one's, or that what it counted as its own was estimated too high.
     """
+    tally = tally.merge(said_exactly(part, parts))
     later = later_parts(parts, part)
     if not later:
         return tally
     for record in later:
-        tally = tally.merge(Tally.of(record.counts, finish=record.state is SettlementState.FINISHED))
+        tally = tally.merge(record.tally)
     input_tokens, output_tokens = end_of(part, later)
-    reached = up_to(tally.counts, input_tokens, output_tokens)
-    complete = (reached.input_class, reached.output_class) == (input_tokens, output_tokens)
-    if not complete and any(record.state is SettlementState.OPEN for record in later if _is_end(record, later)):
+    reached = front_of(tally, input_tokens, output_tokens)
+    complete = (reached.input[1], reached.output[1]) == (input_tokens, output_tokens)
+    is_open = any(record.state is SettlementState.OPEN for record in later if _is_end(record, later))
+    if is_open and (reached.estimated or not complete):
         return None
-    return Tally.of(reached, finish=False)
+    return reached
 
 
 def _is_end(record: RequestRecord, later: Sequence[RequestRecord]) -> bool:

@@ -9,7 +9,10 @@ TOKENS_PER_PRICE_UNIT = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """A price version: integer nanos per million tokens, by kind. Version 0 is "no price": tokens cost nothing."""
+    """A price version: integer nanos per million tokens, by kind.
+
+    Version 0 is no price at all: money pays for nothing, and nothing becomes debt. A price of zero has a version.
+    """
 
     version: int = 0
     input: int = 0
@@ -26,6 +29,11 @@ class Price:
         # Worked out once: every grant asks for them several times.
         object.__setattr__(self, "dearest_input", max(self.input, self.cached_input, self.cache_write))
         object.__setattr__(self, "dearest_output", max(self.output, self.reasoning))
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether it is no price at all, by which money can pay for nothing."""
+        return self.version == 0
 
     @property
     def kinds(self) -> tuple[int, int, int, int, int]:
@@ -51,4 +59,4 @@ class Price:
         return (input_tokens * self.dearest_input + output_tokens * self.dearest_output) // TOKENS_PER_PRICE_UNIT
 
 
-FREE = Price()
+NO_PRICE = Price()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
-from metering_service.domain.counts import ZERO, Counts
+from metering_service.domain.counts import ZERO, Counts, Ranks, Tally
 from metering_service.domain.counts_page import CountsPage
 
 
@@ -91,11 +91,20 @@ class RequestRecord(NamedTuple):
     base_output_tokens: int = 0
     place: int | None = None
     """Where later counts than these may lie while it runs (see `CountsPages`)."""
+    ranks: Ranks = ()
+    """How the counts rank; empty where that is as of one report, a finish if it is FINISHED (see `tally`)."""
 
     @property
     def key(self) -> RequestKey:
         """Which one it is."""
         return self.service, self.request_id, self.part
+
+    @property
+    def tally(self) -> Tally:
+        """The counts, ranked as they were when they were recorded."""
+        if self.ranks:
+            return Tally.from_ranks(self.counts, self.ranks)
+        return Tally.of(self.counts, finish=self.state is SettlementState.FINISHED, estimated=self.estimated)
 
 
 @dataclass(frozen=True, slots=True)

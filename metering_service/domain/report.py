@@ -3,7 +3,7 @@
 from enum import Enum
 from typing import NamedTuple
 
-from metering_service.domain.counts import Counts
+from metering_service.domain.counts import Counts, Tally
 
 REQUEST_ID_BYTES_MAX = 64
 SERVICE_BYTES_MAX = 256
@@ -36,6 +36,11 @@ class Report(NamedTuple):
     resume: bytes = b""
     unreadable: str = ""
     """Why it could not be read, as one sentence; then it has an id at most."""
+
+    @property
+    def tally(self) -> Tally:
+        """What it says, as it ranks."""
+        return Tally.of(self.counts, finish=self.phase is Phase.FINISH, estimated=self.estimated)
 
 
 def echo(request_id: str) -> str:

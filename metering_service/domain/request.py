@@ -3,17 +3,16 @@
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from metering_service.domain.counts import Counts, Tally
+from metering_service.domain.counts import NOTHING, Counts, Tally
 from metering_service.domain.decision import Decision
-from metering_service.domain.lineage import Origin
+from metering_service.domain.lineage import Origin, front_of
 from metering_service.domain.price import Price
 from metering_service.domain.records import HeldUnits, Receipt, RequestKey, RequestRecord, SettlementState
-from metering_service.domain.resume import encode
-from metering_service.domain.settlement import Used, beyond, overrun, split, up_to, used
+from metering_service.domain.resume_token import encode
+from metering_service.domain.settlement import Used, at_least, beyond, overrun, split, used
 
 EVERY_REPORT = -1
 NOTHING_FRESH = -1
-NOTHING = Tally()
 NOTHING_HELD = HeldUnits()
 NOTHING_USED = Used(0, 0, 0, 0)
 NOT_BOOKED = Receipt()
@@ -41,7 +40,8 @@ class Request:
     is held, `booked` has been booked already (nothing, until the first settlement). `granted_output_tokens` is the
     ceiling as it was before payers were looked for beyond it; None where that was not needed. `claimed`: nobody else
     books it; a finish without authorisation, whose part has no name, must first be entered in the database. `earlier`:
-    of a settled part those that lead to it, the first one first, for counts that come late.
+    of a settled part those that lead to it, the first one first, for counts that come late. `is_corrected`: more is
+    known of a settled part than its record says.
 
     For the fast road of progress (see `Session.take`): `quiet_tokens` is the greatest cumulative output class that
     needs no answer, below zero where every report has to be looked at. The latest counts lie in `output_tokens`,
@@ -70,12 +70,12 @@ class Request:
         "debt_allowed",
         "dirty",
         "earlier",
-        "estimated",
         "final",
         "fresh_output",
         "fresh_reasoning",
         "granted_output_tokens",
         "held",
+        "is_corrected",
         "known_cache_write",
         "known_cached_input",
         "known_input",
@@ -138,7 +138,7 @@ class Request:
         self.earlier: tuple[Earlier, ...] = ()
         self.credential = ""
         self.labels: tuple[tuple[str, str], ...] = ()
-        self.estimated = False
+        self.is_corrected = False
         self.dirty = False
         self.place: int | None = None
         self.packed_in = 0
@@ -160,8 +160,20 @@ class Request:
     def tally(self, tally: Tally) -> None:
         self._tally = tally
         self.fresh_output = NOTHING_FRESH
-        self.output_tokens = tally.output[0]
+        self.output_tokens = tally.output[1]
         self.expect_input(tally.counts)
+
+    def learn(self, tally: Tally) -> None:
+        """Merge what was said. A report that only sorts the same tokens otherwise changes nothing that is booked."""
+        known = self.tally
+        merged = known.merge(tally)
+        if self.is_open:
+            if self.on_record and not (known.is_plain and merged.is_plain):
+                self.on_record = False
+            self.tally = merged
+        elif known.learns_from(merged):
+            self.tally = merged
+            self.is_corrected = True
 
     @property
     def latest(self) -> tuple[int, int, int, int, int]:
@@ -194,10 +206,9 @@ class Request:
         """Whether it runs."""
         return self.state is SettlementState.OPEN
 
-    def resume_token(self, node: str, epoch: int) -> bytes:
-        """What a client shows to go on elsewhere."""
+    def resume_content(self, node: str, epoch: int) -> bytes:
+        """What its resume token says, once it is signed."""
         return encode(
-            self.request_id,
             (self.part, node, self.predecessor_part or ""),
             (epoch, self.start_us, self.base_input_tokens, self.base_output_tokens, int(self.debt_allowed)),
             self.held,
@@ -218,15 +229,21 @@ class Request:
         self.authorised = True
 
     def next_receipt(self) -> Receipt:
-        """Who pays for what it has to book now; where it was booked before, for larger counts, its next revision."""
+        """Who pays for what it has to book now; where it was booked before, its next revision.
+
+        What was booked stays booked, as leases only count up: smaller counts that come late change only the record.
+        """
         before, counts, held = self.receipt, self.counts, self.held
         first = self.settle_us is None
         if first:
             granted = self.granted_output_tokens
             overrun_tokens = overrun(counts, held, held.output_ceiling_tokens if granted is None else granted)
         else:
+            if not self.has_unbooked:
+                return before._replace(revision=before.revision + 1)
+            counts = at_least(counts, before.usage)
             # What was reported after the settlement is overrun, all of it.
-            overrun_tokens = before.overrun_tokens + max(0, counts.total - before.usage.total)
+            overrun_tokens = before.overrun_tokens + counts.total - before.usage.total
         receipt = split(
             counts,
             held,
@@ -245,8 +262,23 @@ class Request:
 
     @property
     def has_unbooked(self) -> bool:
-        """Whether more is counted than was booked."""
-        return self.counts.total > self.receipt.usage.total
+        """Whether more is counted than was booked, of either class."""
+        counts, booked = self.counts, self.receipt.usage
+        return counts.input_class > booked.input_class or counts.output_class > booked.output_class
+
+    @property
+    def has_news(self) -> bool:
+        """Whether its record lacks something: more to book, or better counts."""
+        return self.is_corrected or self.has_unbooked
+
+    @property
+    def end_tokens(self) -> tuple[int, int]:
+        """How far it has booked, or is about to, of each class of the whole request."""
+        counts, booked = self.tally.counts, self.receipt.usage
+        return (
+            max(counts.input_class, self.base_input_tokens + booked.input_class),
+            max(counts.output_class, self.base_output_tokens + booked.output_class),
+        )
 
     def fill_earlier(self) -> None:
         """What this part knows of the whole request is the earlier ones' too, up to where each of them ends.
@@ -254,14 +286,12 @@ class Request:
         Where one of them has booked more than that, not knowing of this one, this one begins beyond it.
         """
         for part, input_tokens, output_tokens in self.earlier:
-            reached = up_to(self.tally.counts, input_tokens, output_tokens)
-            merged = part.tally.merge(Tally.of(reached, finish=False))
-            if merged.counts.total > part.tally.counts.total:
-                part.tally = merged
+            has_input, has_output = part.end_tokens
+            part.learn(front_of(self.tally, max(input_tokens, has_input), max(output_tokens, has_output)))
             if self.is_open:
-                counts = part.tally.counts
-                self.base_input_tokens = max(self.base_input_tokens, counts.input_class)
-                self.base_output_tokens = max(self.base_output_tokens, counts.output_class)
+                has_input, has_output = part.end_tokens
+                self.base_input_tokens = max(self.base_input_tokens, has_input)
+                self.base_output_tokens = max(self.base_output_tokens, has_output)
 
     def reached_by(self, counts: Counts) -> "Request":
         """The last part of its line that these counts reach into; the first one, where they are of no part."""
@@ -280,6 +310,8 @@ class Request:
 
     def record(self, node: str, epoch: int) -> RequestRecord:
         """The row as it stands now."""
+        tally, finished = self.tally, self.state is SettlementState.FINISHED
+        as_one_report = tally == Tally.of(tally.counts, finish=finished, estimated=tally.estimated)
         # Not by name, which takes twice as long; there is one for each authorisation, and one for each finish.
         return RequestRecord(
             self.service,
@@ -289,12 +321,12 @@ class Request:
             node,
             epoch,
             self.state,
-            self.tally.counts,
+            tally.counts,
             self.receipt if self.settle_us is not None else Receipt(price_version=self.price.version),
             self.held,
             self.price.kinds,
             self.debt_allowed,
-            self.estimated,
+            tally.estimated,
             self.credential,
             self.labels,
             self.start_us,
@@ -303,6 +335,7 @@ class Request:
             self.base_input_tokens,
             self.base_output_tokens,
             self.place,
+            () if as_one_report else tally.ranks,
         )
 
 
@@ -318,7 +351,7 @@ def revive(record: RequestRecord) -> Request:
         debt_allowed=record.debt_allowed,
         start_us=record.start_us,
     )
-    request.tally = Tally.of(record.counts, finish=record.state is SettlementState.FINISHED)
+    request.tally = record.tally
     request.state = record.state
     request.authorised = record.part != ""
     request.claimed = True
@@ -327,7 +360,6 @@ def revive(record: RequestRecord) -> Request:
     request.settle_us = record.settle_us
     request.credential = record.credential
     request.labels = record.labels
-    request.estimated = record.estimated
     request.predecessor_part = record.predecessor_part
     request.base_input_tokens = record.base_input_tokens
     request.base_output_tokens = record.base_output_tokens

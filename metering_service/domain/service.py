@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 
 from metering_service.domain.decision import Reason
-from metering_service.domain.price import FREE, Price
+from metering_service.domain.price import NO_PRICE, Price
 
 
 class Status(Enum):
@@ -24,6 +24,7 @@ class StopReason(StrEnum):
     SUSPENDED = "SUSPENDED"
     POSTPAID_DISABLED = "POSTPAID_DISABLED"
     ACCOUNT_OVERDUE = "ACCOUNT_OVERDUE"
+    NO_PRICE = "NO_PRICE"
     TRIAL_EXPIRED = "TRIAL_EXPIRED"
     TRIAL_EXHAUSTED = "TRIAL_EXHAUSTED"
     RESERVATION_ENDED = "RESERVATION_ENDED"
@@ -44,7 +45,7 @@ class ServiceConfig:
     trial_pays: bool = False
     postpaid_pays: bool = False
     debt_allowed: bool = False
-    price: Price = FREE
+    price: Price = NO_PRICE
     smallest_request_tokens: int = 16
     reserved_input_tpm: int = 0
     reserved_output_tpm: int = 0

@@ -18,8 +18,9 @@ def split(
 ) -> Receipt:
     """Who paid for `counts`, given what was held for them. Overrun and revision are the caller's to know.
 
-    What nothing covers is billed as debt where that is allowed, else unfunded.
+    What nothing covers is billed as debt where that is allowed, else unfunded. Without a price nothing is billed.
     """
+    debt_allowed = debt_allowed and not price.is_absent
     if debt_allowed and not (held.trial_tokens or held.reserved_input_tokens or held.reserved_output_tokens):
         # The commonest receipt: nothing but money pays.
         cost_nanos = price.cost_nanos(counts)
@@ -75,6 +76,13 @@ def up_to(counts: Counts, input_tokens: int, output_tokens: int) -> Counts:
     return counts - beyond(counts, input_tokens, output_tokens)
 
 
+def at_least(counts: Counts, booked: Counts) -> Counts:
+    """The counts, but of a class of which more was booked, what was booked."""
+    input_kinds = counts[:3] if counts.input_class >= booked.input_class else booked[:3]
+    output_kinds = counts[3:] if counts.output_class >= booked.output_class else booked[3:]
+    return Counts(*input_kinds, *output_kinds)
+
+
 class Used(NamedTuple):
     """Units that a receipt takes from each budget, in the order of `BudgetKind`."""
 
@@ -114,6 +122,8 @@ def _take_paid(kinds: list[int], held: HeldUnits, price: Price) -> Sequence[int]
 
     The money covers any counts within the hold; other counts may be dearer, and then it covers fewer tokens.
     """
+    if price.is_absent:
+        return [0] * len(kinds)
     tokens, parts = held.billed_tokens, held.money_nanos * TOKENS_PER_PRICE_UNIT + TOKENS_PER_PRICE_UNIT - 1
     taken = [0] * len(kinds)
     for index, each in enumerate(price.kinds):

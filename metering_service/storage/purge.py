@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, bindparam, delete, exists, literal_column,
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from metering_service.storage.failures import database_answers
+from metering_service.storage.resume_keys import purge_keys
 from metering_service.storage.schema import IS_OPEN, counts_pages, leases, nodes, requests
 from metering_service.storage.wanted import named, wanted
 from metering_service.usecases.ports import RequestName, Walked
@@ -50,6 +51,10 @@ class SqlPurgeStore:
         old = select(leases.c.lease_id).where(leases.c.closed, leases.c.close_us < before_us).limit(limit)
         async with database_answers(), self._engine.begin() as connection:
             return (await connection.execute(delete(leases).where(leases.c.lease_id.in_(old)))).rowcount
+
+    async def purge_resume_keys(self, before_us: int) -> int:
+        """See `PurgeStore`."""
+        return await purge_keys(self._engine, before_us)
 
     async def purge_counts(self) -> int:
         """See `PurgeStore`."""

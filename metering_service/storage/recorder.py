@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from sqlalchemy import ColumnElement, exists, false, func, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from metering_service.domain.key_ring import ResumeKey
 from metering_service.domain.records import (
     CommitBatch,
     EpochMark,
@@ -15,11 +16,8 @@ from metering_service.domain.records import (
 )
 from metering_service.storage.epochs import begin_epoch, ensured, history_of, locked
 from metering_service.storage.failures import database_answers
-from metering_service.storage.rows import (
-    lease_of,
-    request_of,
-    with_counts,
-)
+from metering_service.storage.resume_keys import add_key, read_keys
+from metering_service.storage.rows import lease_of, request_of, with_counts
 from metering_service.storage.schema import IS_OPEN, leases, meta, nodes, requests, second_looks, services
 from metering_service.storage.statements import insert
 from metering_service.storage.wanted import named, wanted
@@ -60,6 +58,14 @@ class SqlRecorder:
         async with database_answers(), self._engine.begin() as connection:
             await connection.execute(propose.on_conflict_do_nothing())
             return str(await connection.scalar(select(meta.c.value).where(meta.c.key == _DATABASE_ID)))
+
+    async def resume_keys(self) -> list[ResumeKey]:
+        """See `ResumeKeyStore`."""
+        return await read_keys(self._engine)
+
+    async def add_resume_key(self, key: ResumeKey) -> None:
+        """See `ResumeKeyStore`."""
+        await add_key(self._engine, key)
 
     async def register_node(self, node: str, holder: str = "") -> int:
         """See `Recorder`."""

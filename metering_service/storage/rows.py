@@ -88,12 +88,16 @@ def request_row(record: RequestRecord) -> Row:
         record.base_input_tokens,
         record.base_output_tokens,
         record.place,
+        _numbers_text(record.ranks) if record.ranks else "[]",
     )
 
 
 def request_of(row: RowMapping) -> RequestRecord:
     """The record in a row of `requests`, as `with_counts` has it."""
     price = json.loads(row["price"])
+    counts, later = _usage_of(row), counts_at(row[PAGE_DATA], row["place"])
+    # Only progress that is not estimated goes to a page alone.
+    is_later = later is not None and later != counts
     return RequestRecord(
         service=row["service"],
         service_uid=row["service_uid"],
@@ -102,12 +106,12 @@ def request_of(row: RowMapping) -> RequestRecord:
         node=row["node"],
         epoch=row["epoch"],
         state=SettlementState(row["state"]),
-        counts=counts_at(row[PAGE_DATA], row["place"]) or _usage_of(row),
+        counts=counts if later is None else later,
         receipt=_receipt_of(row),
         held=HeldUnits(*json.loads(row["held"])),
         price_nanos_per_million=(price[0], price[1], price[2], price[3], price[4]),
         debt_allowed=row["debt_allowed"],
-        estimated=row["estimated"],
+        estimated=row["estimated"] and not is_later,
         credential=row["credential"],
         labels=labels_of(row["labels"]),
         start_us=row["start_us"],
@@ -116,6 +120,7 @@ def request_of(row: RowMapping) -> RequestRecord:
         base_input_tokens=row["base_input_tokens"],
         base_output_tokens=row["base_output_tokens"],
         place=row["place"],
+        ranks=() if is_later else tuple(json.loads(row["ranks"])),
     )
 
 

@@ -117,13 +117,15 @@ requests = Table(
     _number("base_input_tokens"),
     _number("base_output_tokens"),
     Column("place", BigInteger),
+    Column("ranks", Text, nullable=False, server_default="[]"),
 )
 """One row for each part of a request. A service's name is its first key, since names are never reused.
 
 `{kind}_tokens` are the latest counts; of a request that runs, those at its `place` in `counts_pages` are later. What
 each payer gave, `held` and `price` (nanos per million tokens) are JSON arrays of integers, in the order of `Counts` and
 of `HeldUnits`, `[]` for all zero: a narrow row writes twice as fast. `labels`, here and below: a JSON object of texts,
-keys sorted, no spaces.
+keys sorted, no spaces. `ranks`: a JSON array of integers, `[]` where the counts rank as one report's (see
+`RequestRecord.tally`).
 """
 
 # Written out, not a parameter: so it matches the condition of the index.
@@ -141,6 +143,15 @@ second_looks = Table(
     _key("part"),
 )
 """Parts that an epoch of a node settled unasked and has not looked at once more (see `settle.time_out`)."""
+
+resume_keys = Table(
+    "resume_keys",
+    metadata,
+    _number_key("number"),
+    _number("create_us"),
+    Column("secret", LargeBinary, nullable=False),
+)
+"""The keys that sign resume tokens (see `KeyRing`)."""
 
 counts_pages = Table(
     "counts_pages",

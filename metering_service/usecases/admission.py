@@ -106,7 +106,9 @@ def renew(node: Node, service: ServiceState, config: ServiceConfig, request: Req
 def granted(node: Node, service: ServiceState, config: ServiceConfig, request: Request) -> Decision:
     """ALLOW, with the grant as it stands."""
     valid_for_ms = node.grant_valid_for_ms(service)
-    grant = Grant(request.ceiling_tokens, valid_for_ms, request.final, request.resume_token(node.name, node.epoch))
+    content = request.resume_content(node.name, node.epoch)
+    resume = node.key_ring.sign(request.service_uid, request.request_id, content)
+    grant = Grant(request.ceiling_tokens, valid_for_ms, request.final, resume)
     return Decision(request.request_id, grant=grant, config_version=config.version)
 
 

@@ -77,7 +77,9 @@ class Books:
         request.receipt = receipt
         request.held = held_by(receipt)
         request.settle_us = self._clock.now_us()
-        self._add_aggregate(service, request, before, receipt, first=first)
+        request.is_corrected = False
+        if first or _books_more(before, receipt):
+            self._add_aggregate(service, request, before, receipt, first=first)
         if self._next.first_us is None:
             self._next.first_us = request.settle_us
         self._put(request)
@@ -129,14 +131,19 @@ class Books:
         self._next.notes[record.key] = record
         self.on_work()
 
+    def expect_revision(self, key: RequestKey, revision: int) -> None:
+        """What goes into the next commit goes by a record of that revision: see `Recorder.commit`."""
+        self._next.revised.setdefault(key, revision)
+
     def settle_left(self, record: RequestRecord, before: Receipt, leases: Iterable[LeaseRecord]) -> None:
         """Book what an earlier epoch left open, on the leases that it had; or what a receipt on record lacks."""
         if before.revision:
             self._revise(record.key, before)
         self._next.requests[record.key] = record
-        key = AggregateKey(record.service, record.service_uid, self._minute_us(), record.credential, record.labels)
-        cell = self._next.aggregates.setdefault(key, AggregateDelta())
-        _add(cell, before, record.receipt, first=not before.revision)
+        first = not before.revision
+        if first or _books_more(before, record.receipt):
+            key = AggregateKey(record.service, record.service_uid, self._minute_us(), record.credential, record.labels)
+            _add(self._next.aggregates.setdefault(key, AggregateDelta()), before, record.receipt, first=first)
         for lease in leases:
             self._next.leases[lease.lease_id] = lease
         self.on_work()
@@ -354,6 +361,11 @@ def _await_counts(request: Request, mark: Callable[[], None]) -> None:
     if request.marks is None:
         request.marks = {}
     add_mark(request.marks, mark)
+
+
+def _books_more(before: Receipt, now: Receipt) -> bool:
+    """Whether two receipts differ in more than their revision: not where only the record's counts were mended."""
+    return now._replace(revision=before.revision) != before
 
 
 def _add(cell: AggregateDelta, before: Receipt, now: Receipt, *, first: bool) -> None:

@@ -15,12 +15,12 @@ from metering_service.usecases.endings import Endings
 from metering_service.usecases.node import Node
 from metering_service.usecases.parking import found
 from metering_service.usecases.ports import Recorder, RequestName
+from metering_service.usecases.resume_keys import ResumeKeys
 from metering_service.usecases.reuse import LOOKED_UP_MAX, NewIds, looked_up, name_of
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.settings import NodeSettings
 
 RETRY_S = 0.2
-LOOK_AGAIN_S = 0.2
 GATHER_S = 0.05
 """New ids gather for so long: a query costs the processor more than a decision, however little it asks for."""
 
@@ -44,9 +44,10 @@ class Line(Protocol):
 class Runner:
     """Carries out errands as tasks of their own."""
 
-    def __init__(self, line: Line, storage: Recorder, settings: NodeSettings) -> None:
+    def __init__(self, line: Line, storage: Recorder, keys: ResumeKeys, settings: NodeSettings) -> None:
         self._line = line
         self._storage = storage
+        self._keys = keys
         self._tasks: set[asyncio.Task[None]] = set()
         self._unknown: dict[RequestName, ServiceState] = {}
         self._endings = Endings()
@@ -72,9 +73,9 @@ class Runner:
         self._unknown[RequestName(service.name, request_id)] = service
         self._look()
 
-    def look_up_later(self, service: ServiceState, request_id: str) -> None:
+    def look_up_later(self, service: ServiceState, request_id: str, delay_ns: int) -> None:
         """See Errands."""
-        asyncio.get_running_loop().call_later(LOOK_AGAIN_S, self.look_up, service, request_id)
+        asyncio.get_running_loop().call_later(delay_ns / 1e9, self.look_up, service, request_id)
 
     def look_for_successor(self, service: ServiceState, request: Request) -> None:
         """Find who went on with a silent request, then settle it."""
@@ -104,6 +105,7 @@ class Runner:
             while self._unknown or self._endings:
                 unknown, silent = dict(islice(self._unknown.items(), LOOKED_UP_MAX)), self._endings.take()
                 parts = await self._insist(partial(self._storage.find_requests, list({*unknown, *silent})))
+                await self._insist(self._keys.read_again)
                 for name in unknown:
                     del self._unknown[name]
                 self._tell(unknown, parts)

@@ -2,14 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 
-from metering_service.domain.lineage import Origin, earlier_parts, end_of, final_tally, last_part, origin_of
+from metering_service.domain.counts import NOTHING, Tally
+from metering_service.domain.lineage import (
+    Origin,
+    earlier_parts,
+    end_of,
+    final_tally,
+    last_part,
+    origin_of,
+    said_exactly,
+    settled_end,
+)
 from metering_service.domain.records import RequestRecord, SettlementState
 from metering_service.domain.report import Phase, Report
 from metering_service.domain.request import Earlier, Request, revive
-from metering_service.domain.resume import ResumeToken
+from metering_service.domain.resume_token import ResumeToken
 from metering_service.usecases.node import Node
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.waiting import Waiter
+from tallygate._server.clock import NS_PER_US
 
 
 def is_elsewhere(waiter: Waiter, request: Request | None) -> bool:
@@ -17,11 +28,13 @@ def is_elsewhere(waiter: Waiter, request: Request | None) -> bool:
 
     Counts that come out of nowhere may be of a request that was booked and forgotten here, or that runs elsewhere. A
     token of another part than the one that is known here says that the request went on elsewhere meanwhile; and so may
-    counts beyond what a token covers.
+    counts beyond what a token covers. So may a token whose key this node does not know yet.
     """
+    if not waiter.is_verified:
+        return True
     if request is None:
         return bool(waiter.report.resume) or waiter.report.phase is not Phase.AUTHORIZE
-    if not request.is_open and waiter.report.counts.total > request.tally.counts.total:
+    if not request.is_open and request.tally.learns_from(waiter.report.tally):
         # It is about to be revised, and another node may have revised it before.
         return True
     token = waiter.token
@@ -30,10 +43,28 @@ def is_elsewhere(waiter: Waiter, request: Request | None) -> bool:
     return token.part not in (request.part, request.predecessor_part) or _is_beyond(waiter.report, token.origin)
 
 
-def ends_line(waiter: Waiter, request: Request | None) -> bool:
-    """Whether a report ends a request that came from elsewhere: parts before may have timed out meanwhile, too soon."""
-    moved = request is not None and request.is_open and request.predecessor_part is not None
-    return moved and waiter.report.phase is Phase.FINISH
+def verify(node: Node, service: ServiceState, waiter: Waiter) -> None:
+    """Read the token of a report about a service that is known. What does not verify counts as none."""
+    report = waiter.report
+    waiter.token = node.key_ring.read(service.uid, report.request_id, report.resume)
+    waiter.is_verified = waiter.token is not None or not node.key_ring.lacks(report.resume)
+
+
+def ends_line(node: Node, waiter: Waiter, request: Request | None) -> bool:
+    """Whether a report ends a request of which others may have booked something.
+
+    If it came from elsewhere, parts before may have timed out meanwhile, too soon. If it has run for as long as a
+    finish waits elsewhere for the end of this part, that may have been booked by itself.
+    """
+    if request is None or not request.is_open or waiter.report.phase is not Phase.FINISH:
+        return False
+    return request.predecessor_part is not None or _runs_long(node, request)
+
+
+def _runs_long(node: Node, request: Request) -> bool:
+    """The slack of that wait is for clocks that run apart."""
+    waited_us = (node.settings.predecessor_wait_max_ns - node.settings.predecessor_slack_ns) // NS_PER_US
+    return node.clock.now_us() - request.start_us >= waited_us
 
 
 def awaits_end(service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> bool:
@@ -52,9 +83,16 @@ def awaits_end(service: ServiceState, waiter: Waiter, parts: Sequence[RequestRec
         return False
     if last.state is SettlementState.OPEN:
         return report.phase is Phase.FINISH and _is_beyond(report, _end_of(last, token))
-    return report.counts.total > last.counts.total and any(
-        _is_unfilled(part, parts) for part in earlier_parts(parts, last)
-    )
+    mine = here.part if here is not None else None
+    grows = report.counts.total > last.counts.total and last.tally.learns_from(report.tally)
+    return grows and any(_is_unfilled(part, parts) for part in earlier_parts(parts, last) if part.part != mine)
+
+
+def expect_unsettled(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> None:
+    """A report does not wait for the end of a part any longer: if that was settled just now, go by that instead."""
+    last = last_part(parts, _first_part(service, waiter))
+    if last is not None and last.state is SettlementState.OPEN:
+        node.books.expect_revision(last.key, last.receipt.revision)
 
 
 def note_origin(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> bool:
@@ -90,14 +128,22 @@ def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[Req
     request_id, token = waiter.report.request_id, waiter.token
     here = service.open.get(request_id) or service.finished.get(request_id)
     last = last_part(parts, _first_part(service, waiter))
+    waiter.exact = _exact(here if here is not None and here.is_open else None, last, parts)
     if here is not None and here.is_open:
+        end = settled_end(parts, here.part)
+        if end is not None and waiter.report.phase is Phase.FINISH:
+            # It was ended elsewhere: this part has to book no more than what it had granted.
+            node.set_aside(service, here)
+            remember(node, service, end, parts)
+            return
         before = next((part for part in parts if part.part == here.predecessor_part), None)
         if before is not None and before.state is SettlementState.FINISHED and _took_rest(before, here, waiter.report):
             # Its server finished it there, without having heard of what goes on here.
             node.set_aside(service, here)
             remember(node, service, before, parts)
             return
-        if not is_elsewhere(waiter, here) or (last is not None and last.part in (here.part, here.predecessor_part)):
+        # Where nothing is on record yet, this look began before what runs here was written.
+        if last is None or not is_elsewhere(waiter, here) or last.part in (here.part, here.predecessor_part):
             here.earlier = settled_before(service, here, parts)
             return
         node.set_aside(service, here)
@@ -112,6 +158,14 @@ def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[Req
         service.finished.pop(request_id, None)
     else:
         remember(node, service, last, parts)
+
+
+def _exact(here: Request | None, last: RequestRecord | None, parts: Sequence[RequestRecord]) -> Tally:
+    """What was said exactly of the request that runs here, else of the one whose `last` part is on record."""
+    if here is None:
+        return said_exactly(last.part, parts) if last is not None else NOTHING
+    # Its own part may not be on record yet.
+    return said_exactly(here.predecessor_part, parts).merge(said_exactly(here.part, parts))
 
 
 def _took_rest(before: RequestRecord, here: Request, report: Report) -> bool:
@@ -174,8 +228,8 @@ def parts_in_memory(service: ServiceState, request_id: str) -> dict[str, Request
 def _taught(part: Request, parts: Sequence[RequestRecord]) -> Request:
     """A settled part with what later parts know of it: the end of the line need not have heard of all that one did."""
     tally = final_tally(part.tally, part.part, parts)
-    if tally is not None and tally.counts.total > part.tally.counts.total:
-        part.tally = tally
+    if tally is not None:
+        part.learn(tally)
     return part
 
 
@@ -202,7 +256,7 @@ def _is_known(report: Report, here: Request, last: RequestRecord, parts: Sequenc
     """Whether the record says no more of a report than what is settled here."""
     if here.predecessor_part == last.part:
         return True  # This look began before that was written.
-    repeats = report.phase is Phase.FINISH and report.counts.total <= here.tally.counts.total
+    repeats = report.phase is Phase.FINISH and not here.tally.learns_from(report.tally)
     return repeats and any(part.part == here.part for part in earlier_parts(parts, last))
 
 

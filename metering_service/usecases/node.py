@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 from metering_service.domain.counts import Counts
 from metering_service.domain.funding import Offers, Want
+from metering_service.domain.key_ring import KeyRing
 from metering_service.domain.outage import OutageAllowance, tokens_of
 from metering_service.domain.pool import Pool
 from metering_service.domain.records import HeldUnits
@@ -13,6 +14,7 @@ from metering_service.domain.request import EVERY_REPORT, Request
 from metering_service.usecases.books import Books
 from metering_service.usecases.leases import Leases
 from metering_service.usecases.ports import Running
+from metering_service.usecases.predecessors import Predecessors
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.settings import NodeSettings
 from tallygate._server.clock import Clock
@@ -33,7 +35,7 @@ class Errands(Protocol):
     def look_up(self, service: ServiceState, request_id: str) -> None:
         """Look into the database for a request that this node does not know."""
 
-    def look_up_later(self, service: ServiceState, request_id: str) -> None:
+    def look_up_later(self, service: ServiceState, request_id: str, delay_ns: int) -> None:
         """As `look_up`, a little later: another node is about to book it."""
 
     def look_for_reuse(self, service: ServiceState, request: Request) -> None:
@@ -68,6 +70,7 @@ class Node:
         clock: Clock,
         new_id: Callable[[], str],
         books: Books,
+        key_ring: KeyRing,
         settings: NodeSettings,
         errands: Errands,
     ) -> None:
@@ -75,6 +78,7 @@ class Node:
         self.epoch = epoch
         self.clock = clock
         self.books = books
+        self.key_ring = key_ring
         self.settings = settings
         self.errands = errands
         self.new_id = new_id
@@ -83,6 +87,7 @@ class Node:
         self.unknown: OrderedDict[str, None] = OrderedDict()
         self.waiting: dict[str, ServiceState] = {}
         self.waiting_count = 0
+        self.predecessors = Predecessors(settings)
         self.calls_count = 0
         """Unary reports that are not recorded yet, also those whose callers have given up."""
         self.silent: dict[Request, Silence] = {}

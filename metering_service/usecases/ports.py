@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from metering_service.domain.counts import Counts
+from metering_service.domain.key_ring import ResumeKey
 from metering_service.domain.records import (
     AggregateDelta,
     CommitBatch,
@@ -23,7 +24,17 @@ class RequestName(NamedTuple):
     request_id: str
 
 
-class Recorder(Protocol):
+class ResumeKeyStore(Protocol):
+    """The keys that sign resume tokens, the same for all nodes of a metering database."""
+
+    async def resume_keys(self) -> list[ResumeKey]:
+        """All of them, in order of their numbers: also each that was added before this was asked."""
+
+    async def add_resume_key(self, key: ResumeKey) -> None:
+        """Enter a key, unless there is one of that number."""
+
+
+class Recorder(ResumeKeyStore, Protocol):
     """The writing half of the metering database."""
 
     async def database_id(self) -> str:
@@ -53,7 +64,8 @@ class Recorder(Protocol):
 
         It begins with one conditional update, `commit_no = n where node and epoch and commit_no = n - 1`. No row
         updated: if the row says this epoch and n, this batch was written before and the call succeeds; else NodeFenced.
-        Requests are upserted as whole rows, notes and claims are kept where there is none, pages of counts are
+        Requests are upserted as whole rows, notes and claims are kept where there is none (a node that a note speaks of
+        is registered with its epoch, if it is not known, so that somebody settles what it left), pages of counts are
         replaced, leases are absolute consumption (by maximum; `closed` latches), aggregates and denials are added,
         looks are kept until they are among the looked. No two of one kind have the same key.
 
@@ -94,7 +106,9 @@ class RecoveryStore(Protocol):
         """See `Recorder`."""
 
     async def fence(self, known: Mapping[str, int], holder: str, *, closes_leases: bool = False) -> dict[str, int]:
-        """End every node's epoch, and those up to the ones that are known. Returns the last that may not write.
+        """End every node's epoch, and those up to the ones that are known, or have requests open.
+
+        Returns the last that may not write.
 
         `closes_leases`: what is settled from now on finds the leases of the known epochs closed.
         """
@@ -103,7 +117,7 @@ class RecoveryStore(Protocol):
         """Leases in the order of their ids, after the given one."""
 
     async def unsettled_count(self) -> int:
-        """How many requests are open of epochs that are over."""
+        """How many requests are open of other epochs than those that may write now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +139,9 @@ class PurgeStore(Protocol):
 
     async def purge_leases(self, before_us: int, limit: int) -> int:
         """Delete at most so many leases that were closed before that time; how many it were."""
+
+    async def purge_resume_keys(self, before_us: int) -> int:
+        """Delete the keys in whose stead another one was made before that time; how many it were."""
 
     async def purge_counts(self) -> int:
         """Delete pages of counts of epochs that are over and of which no request is open; how many it were."""

@@ -5,6 +5,8 @@ that is told that it is too old: its token says when it began, which was before 
 
 Pages of counts go when no request of their epoch runs any longer, and the epoch is over.
 
+A key of resume tokens goes when the one after it is as old as that: what it has signed is too old by then.
+
 A closed lease goes when it has been closed for so long. Control had closed it before this database did, so of its two
 readers none misses it: no node states a closed lease again, and a recovery books what a copy of control's database does
 not know, which is what leases closed since that copy have. So control's copies must be younger than this.
@@ -69,6 +71,7 @@ class Purge:
         if leases == PART:
             return True
         self._purged.update(counts_pages=await self._store.purge_counts())
+        self._purged.update(resume_keys=await self._store.purge_resume_keys(before_us))
         if self._purged.total():
             log.info("purged", **self._purged)
         self._purged.clear()

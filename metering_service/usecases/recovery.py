@@ -210,14 +210,14 @@ class Recovery:
 
     def _book_earlier(self, request: Request, lost: RequestRecord, leases: dict[str, LeaseRecord]) -> None:
         for part, _, _ in request.earlier:
-            if part.has_unbooked:
+            if part.has_news:
                 self._book(part, lost, leases)
 
     def _book(self, request: Request, lost: RequestRecord, leases: dict[str, LeaseRecord]) -> None:
         """Book a part on the leases of the lost one."""
         before, receipt = request.receipt, request.next_receipt()
         units = [now - was for now, was in zip(used(receipt), request.booked, strict=True)]
-        request.receipt, request.held = receipt, held_by(receipt)
+        request.receipt, request.held, request.is_corrected = receipt, held_by(receipt), False
         request.settle_us = self._node.clock.now_us()
         if request.is_open:
             request.state = SettlementState.TIMED_OUT

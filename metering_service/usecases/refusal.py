@@ -24,6 +24,15 @@ def explain(node: Node, service: ServiceState, request: Request, input_tokens: i
     """The denial of a request that needs so many tokens, all payers being confirmed to have too little free."""
     config = service.config
     assert config is not None
+    if (config.postpaid_pays or config.debt_allowed) and (request.price.is_absent or config.price.is_absent):
+        # Money would have to pay. A price that comes later is for requests that are authorised by it.
+        return deny(request.request_id, Reason.NO_PRICE, config_version=config.version)
+    return _too_little(node, service, request, input_tokens, output_tokens)
+
+
+def _too_little(node: Node, service: ServiceState, request: Request, input_tokens: int, output_tokens: int) -> Decision:
+    config = service.config
+    assert config is not None
     offers = node.means(service).offers
     version = config.version
 

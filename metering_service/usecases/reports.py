@@ -1,17 +1,16 @@
 """The road of a report: checked, matched to its request, decided on, or parked until it can be."""
 
 from functools import partial
+from typing import Final
 
-from metering_service.domain.counts import Tally
 from metering_service.domain.decision import Decision, Reason, deny
 from metering_service.domain.grant import is_past_half
 from metering_service.domain.records import SettlementState
 from metering_service.domain.report import Phase, Report, echo, problem
 from metering_service.domain.request import Request
-from metering_service.domain.resume import decode
 from metering_service.domain.service import ServiceConfig, Status
 from metering_service.usecases.admission import authorise, confirmed, granted, name_part, new_request, renew
-from metering_service.usecases.moving import ends_line, is_elsewhere
+from metering_service.usecases.moving import ends_line, is_elsewhere, verify
 from metering_service.usecases.node import Node
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.settle import finish
@@ -24,6 +23,11 @@ def malformed(report: Report) -> Decision | None:
     return deny(echo(report.request_id), Reason.INVALID_REPORT, message=wrong) if wrong is not None else None
 
 
+NOT_GIVEN: Final = (
+    "resume is not the token of a grant of this request, and there is no record of it: authorise it, or report FINISH."
+)
+
+
 def process(node: Node, report: Report, asker: Asker, sequence: int, mark: Mark) -> Answer:
     """Decide on one report that `malformed` has passed. None: the watermark says enough. PARKED: answered later."""
     settings = node.settings
@@ -32,9 +36,7 @@ def process(node: Node, report: Report, asker: Asker, sequence: int, mark: Mark)
     wait_ns = settings.settlement_wait_max_ns if report.phase is Phase.FINISH else settings.wait_max_ns
     now_ns = node.clock.monotonic_ns()
     deadline_ns = now_ns + wait_ns
-    waiter = Waiter(
-        report, asker, sequence, mark, deadline_ns, decode(report.resume, report.request_id) if report.resume else None
-    )
+    waiter = Waiter(report, asker, sequence, mark, deadline_ns, is_verified=not report.resume)
     service = node.service(report.service)
     service.last_used_ns = now_ns
     answer = decide(node, service, waiter)
@@ -53,8 +55,10 @@ def decide(node: Node, service: ServiceState, waiter: Waiter) -> Answer:  # noqa
         return PARKED
     if config.status in (Status.UNKNOWN, Status.DELETED) and not config.uid:
         return deny(report.request_id, Reason.UNKNOWN_SERVICE, config_version=config.version)
+    if not waiter.is_verified:
+        verify(node, service, waiter)
     request = service.open.get(report.request_id) or service.finished.get(report.request_id)
-    if waiter.lookup is not Lookup.DONE and (is_elsewhere(waiter, request) or ends_line(waiter, request)):
+    if waiter.lookup is not Lookup.DONE and (is_elsewhere(waiter, request) or ends_line(node, waiter, request)):
         return _look_up(node, service, waiter)
     if request is not None and not request.claimed:
         # Decided on when the claim of the finish before it is.
@@ -74,6 +78,8 @@ def decide(node: Node, service: ServiceState, waiter: Waiter) -> Answer:  # noqa
 def _count(node: Node, service: ServiceState, config: ServiceConfig, request: Request | None, waiter: Waiter) -> Answer:
     """Progress or a finish, of a request that is known or, though nobody asked for it, runs."""
     report = waiter.report
+    if request is None and waiter.origin is None and report.resume and waiter.token is None:
+        return deny(report.request_id, Reason.INVALID_REPORT, message=NOT_GIVEN, config_version=config.version)
     if request is None:
         # Work that was done is recorded in full, whoever failed to ask first.
         request = new_request(node, config, report, waiter.origin, part=name_part(node, waiter.origin))
@@ -111,7 +117,7 @@ def _claim(node: Node, service: ServiceState, config: ServiceConfig, waiter: Wai
     """A finish out of nowhere may come to two nodes at once: it is booked by the one whose claim is in the database."""
     report = waiter.report
     request = new_request(node, config, report, None, part="")
-    request.tally = Tally.of(report.counts, finish=True)
+    request.tally = report.tally
     service.open[report.request_id] = request
     waiter.lookup = Lookup.UNDER_WAY
     node.books.claim(service, request)
@@ -153,23 +159,17 @@ def _authorise(
 
 def _hear(node: Node, service: ServiceState, request: Request, waiter: Waiter) -> None:
     """Merge what a report says. A change must be committed before the report is durable."""
-    report = waiter.report
-    merged = request.tally.merge(Tally.of(report.counts, finish=report.phase is Phase.FINISH))
-    if request.is_open:
-        _listen(node, service, request, waiter.asker)
-        if request.estimated is not report.estimated:
-            request.estimated = report.estimated
-            request.on_record = False
-        waiter.mark.expect()
-        if merged.counts != request.tally.counts:
-            node.books.checkpoint(request, waiter.mark.done)
-        else:
-            # A repeat: it is durable when what it repeats is.
-            node.books.when_counts_durable(request, waiter.mark.done)
-        request.tally = merged
-    elif merged.counts.total > request.tally.counts.total:
-        # What is booked is not booked anew by a report that only sorts the same tokens otherwise.
-        request.tally = merged
+    before = request.tally
+    request.learn(waiter.report.tally.merge(waiter.exact))
+    if not request.is_open:
+        return
+    _listen(node, service, request, waiter.asker)
+    waiter.mark.expect()
+    if request.tally != before:
+        node.books.checkpoint(request, waiter.mark.done)
+    else:
+        # A repeat: it is durable when what it repeats is.
+        node.books.when_counts_durable(request, waiter.mark.done)
 
 
 def _listen(node: Node, service: ServiceState, request: Request, asker: Asker) -> None:

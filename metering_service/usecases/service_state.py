@@ -159,7 +159,7 @@ class ServiceState:
         refused = self.config is None or self.config.refusal() is not None
         input_tokens = request.known_input + request.known_cached_input + request.known_cache_write
         grown = input_tokens > request.base_input_tokens + request.held.input_tokens
-        if refused or grown or request.estimated or not (request.authorised and request.claimed):
+        if refused or grown or not request.tally.is_plain or not (request.authorised and request.claimed):
             return EVERY_REPORT
         limit, ceiling = request.max_output_tokens, request.ceiling_tokens
         # At the server's own limit there is nothing to renew.
@@ -174,6 +174,8 @@ class ServiceState:
 
 def free_tokens(offers: Offers, price: Price) -> int:
     """Roughly how many output tokens all payers together could pay for now: what the size of a grant goes by."""
+    if price.is_absent:
+        return offers.trial.units + offers.reserved_output.units
     money = offers.money
     tokens = offers.trial.units + offers.reserved_output.units
     if money.units and price.dearest_output:

@@ -10,6 +10,7 @@ from metering_service.domain.outage import tokens_of
 from metering_service.domain.records import RequestRecord, SettlementState
 from metering_service.domain.report import Phase
 from metering_service.domain.request import EVERY_REPORT, Request
+from metering_service.domain.service import Status
 from metering_service.usecases.moving import parts_in_memory, settled_before, settled_line
 from metering_service.usecases.node import Node
 from metering_service.usecases.service_state import ServiceState
@@ -17,13 +18,13 @@ from metering_service.usecases.waiting import PARKED, Answer, Waiter
 
 
 def finish(node: Node, service: ServiceState, request: Request, waiter: Waiter) -> Answer:
-    """Book a finished request; or, where it is booked already, larger counts that came late.
+    """Book a finished request; or, where it is booked already, counts that came late.
 
     Those are booked by all the parts that lead to it, each up to where the next one begins. Its receipt is that of the
     last part that the report reaches into.
     """
     reached = request.reached_by(waiter.report.counts)
-    ended = reached if waiter.report.phase is Phase.FINISH else None
+    ended = (reached, request) if waiter.report.phase is Phase.FINISH else ()
     may_wait = node.clock.monotonic_ns() < waiter.deadline_ns
     if not _book(node, service, request, SettlementState.FINISHED, ended=ended, may_wait=may_wait):
         return PARKED
@@ -113,18 +114,18 @@ def _book(
     state: SettlementState,
     *,
     may_wait: bool,
-    ended: Request | None = None,
+    ended: tuple[Request, ...] = (),
 ) -> bool:
-    """Settle a request, and what the settled parts that lead to it have more to book. False: payers are asked first.
+    """Settle a request, and what the settled parts that lead to it have to mend. False: payers are asked first.
 
-    `state` is that of the part which runs, and of the one which is `ended`.
+    `state` is that of the part which runs, and of those which are `ended`.
     """
     request.fill_earlier()
     for part in request.line:
-        if part.is_open or part.has_unbooked:
+        if part.is_open or part.has_news:
             if not _fund_excess(node, service, part, may_wait=may_wait):
                 return False
-            settle(node, service, part, state if part.is_open or part is ended else part.state)
+            settle(node, service, part, state if part.is_open or part in ended else part.state)
     return True
 
 
@@ -205,10 +206,15 @@ def _fund_excess(node: Node, service: ServiceState, request: Request, *, may_wai
 
 
 def _answer(node: Node, service: ServiceState, request: Request, waiter: Waiter) -> Decision | None:
-    """The receipt, once it is committed, if it was asked for; and to a server that did not ask, whether to go on."""
+    """The receipt, once it is committed, if it was asked for; and to a server that did not ask, whether to go on.
+
+    Of a deleted service nothing goes on, and nobody is there who could do anything about it: the receipt says who paid.
+    """
     config = service.config
     assert config is not None
-    refusal = None if request.authorised else config.refusal()
+    # That there is no such service is no answer to what was recorded for one.
+    is_deleted = config.status is Status.DELETED
+    refusal = None if request.authorised or is_deleted else config.refusal()
     mark, report = waiter.mark, waiter.report
     mark.expect()
     node.books.when_durable(request, mark.done)

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, Protocol, TypeAlias
 
+from metering_service.domain.counts import NOTHING, Tally
 from metering_service.domain.decision import Decision
 from metering_service.domain.lineage import Origin
 from metering_service.domain.report import Report
 from metering_service.domain.request import Earlier
-from metering_service.domain.resume import ResumeToken
+from metering_service.domain.resume_token import ResumeToken
 
 
 class Mark:
@@ -60,7 +61,11 @@ class Lookup(Enum):
 
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """A report on its way to a decision. `token`: its `resume`, decoded; None where there is none, or none of ours."""
+    """A report on its way to a decision.
+
+    `token`: what its `resume` says, once that is verified; None where there is none, or none of ours. Whether it is,
+    `is_verified` says: that takes the service's uid, and a key that this node may not know yet.
+    """
 
     report: Report
     asker: Asker
@@ -68,12 +73,17 @@ class Waiter:
     mark: Mark
     deadline_ns: int
     """When it is answered with what is known. A settlement waits longer, and is then made with the payers at hand."""
+    is_verified: bool
     token: ResumeToken | None = None
     lookup: Lookup = Lookup.NOT_NEEDED
     origin: Origin | None = None
     """What the database knows the report to go on from."""
     earlier: tuple[Earlier, ...] = ()
     """Settled parts that lead to that, which may have something left to book."""
+    awaits_end: bool = False
+    """It waits for the end of a part before, and is counted apart (see `Predecessors`)."""
+    exact: Tally = NOTHING
+    """What the database knows a finish that is not estimated to have said of the request."""
 
 
 class Parked:

@@ -75,9 +75,9 @@ def create_engine(url: str) -> AsyncEngine:
     if parsed.drivername == POSTGRESQL:
         settings = {"idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_S}s"}
         timeouts = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": COMMAND_TIMEOUT_S}
-        return create_async_engine(parsed, connect_args={**timeouts, "server_settings": settings})
+        return create_async_engine(parsed, connect_args={**timeouts, "server_settings": settings}, hide_parameters=True)
     _make_directory(parsed)
-    engine = create_async_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S}).sync_engine
+    engine = create_async_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True).sync_engine
     _open_once(engine)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

@@ -10,9 +10,14 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure, RetryInfo
 from google.rpc.status_pb2 import Status
 
+from tallygate._server.sizes import fitting
+
 ERROR_DOMAIN: Final = "tallygate"
-# Details travel in the trailers, which clients cap at 8 KiB; so many violations always fit.
+# Details travel in the trailers, which clients cap at 8 KiB: a longer failure would be another one, RESOURCE_EXHAUSTED.
 VIOLATIONS_MAX: Final = 16
+VIOLATIONS_BYTES_MAX: Final = 3_000
+MESSAGE_BYTES_MAX: Final = 1_000
+METADATA_BYTES_MAX: Final = 256
 
 
 @dataclass(eq=False)  # An exception is itself, not its value; the interpreter writes to it, so it cannot be frozen.
@@ -37,22 +42,24 @@ class RpcFailure(Exception):  # noqa: N818  # it is how a call fails, not an err
 def status_of(failure: RpcFailure) -> Status:
     """The failure as google.rpc.Status with its details."""
     number, _ = failure.code.value
-    return Status(code=number, message=failure.message, details=[_packed(detail) for detail in _details(failure)])
+    message = _cut(failure.message, MESSAGE_BYTES_MAX)
+    return Status(code=number, message=message, details=[_packed(detail) for detail in _details(failure)])
 
 
 def _details(failure: RpcFailure) -> list[Message]:
-    details: list[Message] = [ErrorInfo(reason=failure.reason, domain=ERROR_DOMAIN, metadata=failure.metadata)]
+    metadata = {key: _cut(value, METADATA_BYTES_MAX) for key, value in failure.metadata.items()}
+    details: list[Message] = [ErrorInfo(reason=failure.reason, domain=ERROR_DOMAIN, metadata=metadata)]
     if failure.violations:
         violations = [
             BadRequest.FieldViolation(field=path, description=description)
             for path, description in failure.violations[:VIOLATIONS_MAX]
         ]
-        details.append(BadRequest(field_violations=violations))
+        details.append(BadRequest(field_violations=fitting(violations, lambda each: each, VIOLATIONS_BYTES_MAX)))
     if failure.code is grpc.StatusCode.FAILED_PRECONDITION:
         violation = PreconditionFailure.Violation(
             type=failure.reason,
-            subject=next(iter(failure.metadata.values()), ""),
-            description=failure.message,
+            subject=next(iter(metadata.values()), ""),
+            description=_cut(failure.message, MESSAGE_BYTES_MAX),
         )
         details.append(PreconditionFailure(violations=[violation]))
     if failure.retry_after_ms is not None:
@@ -60,6 +67,12 @@ def _details(failure: RpcFailure) -> list[Message]:
         retry.retry_delay.FromMilliseconds(failure.retry_after_ms)
         details.append(retry)
     return details
+
+
+def _cut(text: str, bytes_max: int) -> str:
+    """As much of a text as fits, with three dots where that is not all of it."""
+    encoded = text.encode()
+    return text if len(encoded) <= bytes_max else encoded[: bytes_max - 3].decode(errors="ignore") + "..."
 
 
 def _packed(detail: Message) -> Any:

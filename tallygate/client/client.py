@@ -127,6 +127,7 @@ class MeteringClient:
         credential: str = "",
         source_address: str = "",
         labels: Mapping[str, str] | None = None,
+        estimated: bool = False,
         receipt: bool = True,
     ) -> MeteredRequest:
         """A request of a service; enter it as a context to authorise it.
@@ -140,9 +141,11 @@ class MeteringClient:
                 set aside, so that other requests find more.
             request_id: Unique within the service for ever, at most 64 bytes; the caller answers for that. Left out, one
                 is made.
-            credential: The end user's API key or its id; by default the client's.
-            source_address: The end user's address.
+            credential: The end user's API key or its id, at most 256 bytes; by default the client's.
+            source_address: The end user's address, at most 256 bytes.
             labels: For usage queries: at most 8, keys and values at most 64 bytes each.
+            estimated: What it counts is an estimate, such as pieces of text: a hold, and usage only where neither
+                `finish` nor `set_usage` brings better counts.
             receipt: Whether leaving the context waits for the receipt, one commit of the node.
         """
         state = RequestState(
@@ -155,6 +158,7 @@ class MeteringClient:
             credential=credential or self._credential,
             source_address=source_address,
             labels=dict(labels) if labels else None,
+            estimated=estimated,
         )
         return MeteredRequest(self._session, state, wants_receipt=receipt)
 

@@ -7,6 +7,7 @@ import contextlib
 from types import TracebackType
 from typing import Self
 
+from tallygate.client.bounds import check_sendable
 from tallygate.client.errors import Denied
 from tallygate.client.handle import RequestHandle
 from tallygate.client.session import REFUSED_FINISHES
@@ -38,7 +39,9 @@ class MeteredRequest(RequestHandle):
         state = self._state
         if state.phase != FINISH:
             # After an exception it is not known whether all that was generated had been counted.
-            self.finish(estimated=error is not None, want_receipt=self._wants_receipt and error is None)
+            self.finish(
+                estimated=True if error is not None else None, want_receipt=self._wants_receipt and error is None
+            )
         if state.want_receipt and error is None:
             with contextlib.suppress(TimeoutError):
                 await self._wait_durable(self._session.settings.receipt_ms)
@@ -97,47 +100,60 @@ class MeteredRequest(RequestHandle):
         if state.said_tokens != state.generated_tokens:
             self._session.allowance.say_progress(state)
 
-    def set_usage(self, usage: Usage) -> None:
+    def set_usage(self, usage: Usage, *, estimated: bool = False) -> None:
         """Replaces all counts by better ones, for instance once it is known how much of the input was cached.
 
-        Class totals only grow: a node keeps the larger one.
+        Until it finishes, a node keeps the larger total of each class.
+
+        Args:
+            usage: The counts so far.
+            estimated: They are an estimate.
 
         Raises:
-            ValueError: The request is not running.
+            ValueError: The request is not running, or a count is none.
         """
-        self._running().set_usage(usage)
+        state = self._running()
+        check_sendable(usage)
+        state.set_usage(usage, estimated=estimated)
+        # Though no more was generated, there is something to say.
+        state.said_tokens = -1
         self._look()
 
     def finish(
         self,
         usage: Usage | None = None,
         *,
-        estimated: bool = False,
+        estimated: bool | None = None,
         want_receipt: bool | None = None,
     ) -> None:
         """Says the final counts. Never waits; it is said again until it is durable.
 
+        Unless they are an estimate, they replace all that was counted and said before, also where they are smaller.
+
         Args:
             usage: The counts; by default those so far.
-            estimated: They are an estimate, for instance after a client hung up.
+            estimated: They are an estimate, for instance after a client hung up. By default `usage` is none, and the
+                counts so far are as they were said to be.
             want_receipt: Whether `settled` shall bring a receipt; by default as the request was made.
 
         Raises:
-            ValueError: It was finished before, or never authorised.
+            ValueError: It was finished before, or never authorised, or a count is none.
         """
         state = self._running()
         if usage is not None:
-            state.set_usage(usage)
-        state.estimated = estimated
+            check_sendable(usage)
+            state.set_usage(usage, estimated=False)
+        if estimated is not None:
+            state.estimated = estimated
         state.want_receipt = self._wants_receipt if want_receipt is None else want_receipt
         self._session.finish(state)
 
     async def record(self, usage: Usage, *, estimated: bool) -> Record:
         """See MeteringClient.record; this is what it does with its request."""
         state = self._state
-        state.set_usage(usage)
-        state.phase = FINISH
-        state.estimated, state.want_receipt = estimated, True
+        check_sendable(usage)
+        state.set_usage(usage, estimated=estimated)
+        state.phase, state.want_receipt = FINISH, True
         self._session.open(state)
         receipt = await self.settled()
         return Record(state.request_id, receipt, state.finish_denial)

@@ -55,6 +55,7 @@ class RequestState:
     begun: bool = False
     """It may generate: it was granted, or is let go on although nobody answers."""
     estimated: bool = False
+    """The counts are an estimate, such as pieces of text: a hold until better ones are said."""
     want_receipt: bool = False
 
     grant: Grant | None = None
@@ -113,8 +114,9 @@ class RequestState:
             self.reasoning_tokens,
         )
 
-    def set_usage(self, usage: Usage) -> None:
+    def set_usage(self, usage: Usage, *, estimated: bool) -> None:
         """Replaces all counts."""
+        self.estimated = estimated
         self.input_tokens = usage.input_tokens
         self.cached_input_tokens = usage.cached_input_tokens
         self.cache_write_tokens = usage.cache_write_tokens
@@ -148,8 +150,9 @@ class RequestState:
         )
         if not self.introduced:
             self._introduce(report)
-        if self.phase == FINISH:
+        if self.phase != AUTHORIZE:
             report.estimated = self.estimated
+        if self.phase == FINISH:
             report.want_receipt = self.want_receipt
         return report
 

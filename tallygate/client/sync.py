@@ -40,6 +40,7 @@ class RequestOptions(TypedDict, total=False):
     credential: str
     source_address: str
     labels: Mapping[str, str] | None
+    estimated: bool
     receipt: bool
 
 
@@ -158,11 +159,13 @@ class MeteredRequest(RequestHandle):
         """Says the counts so far, though no renewal is due."""
         self._portal.run(_call(self._inner.report))
 
-    def set_usage(self, usage: Usage) -> None:
+    def set_usage(self, usage: Usage, *, estimated: bool = False) -> None:
         """Replaces all counts by better ones. Raises as the asynchronous one."""
-        self._portal.run(_call(lambda: self._inner.set_usage(usage)))
+        self._portal.run(_call(lambda: self._inner.set_usage(usage, estimated=estimated)))
 
-    def finish(self, usage: Usage | None = None, *, estimated: bool = False, want_receipt: bool | None = None) -> None:
+    def finish(
+        self, usage: Usage | None = None, *, estimated: bool | None = None, want_receipt: bool | None = None
+    ) -> None:
         """Says the final counts; does not wait for a node. Raises as the asynchronous one."""
         self._portal.run(_call(lambda: self._inner.finish(usage, estimated=estimated, want_receipt=want_receipt)))
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from metering_service.domain.counts_page import CountsPage, counts_at, page_of
 from metering_service.domain.errors import NodeFenced, RevisedElsewhere, StorageUnavailable
+from metering_service.domain.key_ring import ResumeKey
 from metering_service.domain.records import (
     AggregateDelta,
     AggregateKey,
@@ -33,11 +34,20 @@ class MemoryRecorder:
         self.leases: dict[str, LeaseRecord] = {}
         self.aggregates: defaultdict[AggregateKey, AggregateDelta] = defaultdict(AggregateDelta)
         self.denials: defaultdict[DenialKey, int] = defaultdict(int)
+        self.keys: dict[int, ResumeKey] = {}
         self.down = False
         self.deaf = False
 
     async def database_id(self) -> str:
         return "memory"
+
+    async def resume_keys(self) -> list[ResumeKey]:
+        self._answer()
+        return [self.keys[number] for number in sorted(self.keys)]
+
+    async def add_resume_key(self, key: ResumeKey) -> None:
+        self._answer()
+        self.keys.setdefault(key.number, key)
 
     async def register_node(self, node: str, holder: str = "") -> int:
         self._answer()
@@ -164,7 +174,9 @@ class MemoryRecorder:
     def _put_requests(self, batch: CommitBatch) -> set[RequestName]:
         for request in batch.requests:
             self._put_request(request)
-        for note in batch.notes:
+        for note in sorted(batch.notes, key=lambda note: -note.epoch):
+            self.holders.setdefault(note.node, "")
+            self.nodes.setdefault(note.node, (note.epoch, 0))
             self.requests.setdefault((note.service, note.request_id, note.part), note)
         return {
             RequestName(claim.service, claim.request_id)
@@ -178,8 +190,8 @@ class MemoryRecorder:
         for key, record in self.requests.items():
             if (record.node, record.epoch) == (node, epoch) and record.place is not None:
                 counts = counts_at(data.get(page_of(record.place)), record.place)
-                if counts is not None:
-                    self.requests[key] = record._replace(counts=counts)
+                if counts is not None and counts != record.counts:
+                    self.requests[key] = record._replace(counts=counts, estimated=False, ranks=())
 
     def _put_request(self, request: RequestRecord) -> None:
         key = (request.service, request.request_id, request.part)

@@ -1,5 +1,6 @@
 """Metering nodes under test: the real rules, on a clock that a test moves, between a database and control in memory."""
 
+import hashlib
 import itertools
 from collections.abc import Coroutine
 from functools import partial
@@ -20,6 +21,7 @@ from metering_service.usecases.lease_keeper import LeaseKeeper
 from metering_service.usecases.node import Node
 from metering_service.usecases.parking import claims_committed, expire, found
 from metering_service.usecases.recovery import Recovery
+from metering_service.usecases.resume_keys import ResumeKeys
 from metering_service.usecases.reuse import NewIds, looked_up, name_of
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.session import Session
@@ -49,6 +51,11 @@ def now(coroutine: Coroutine[Any, Any, T]) -> T:
     raise AssertionError("it waits")
 
 
+def secret_of(node: str, epoch: int) -> bytes:
+    """A key that this epoch of a node makes."""
+    return hashlib.sha256(f"{node}.{epoch}".encode()).digest()
+
+
 class Rig:
     """One epoch of one node."""
 
@@ -59,6 +66,8 @@ class Rig:
         """Whether it reaches the control service."""
         epoch = now(database.register_node(name))
         ids = itertools.count(1)
+        self.keys = ResumeKeys(database, control.clock, lambda: secret_of(name, epoch))
+        now(self.keys.read())
         self.books = Books(clock=control.clock, node=name, epoch=epoch, settings=settings)
         self.node = Node(
             name=name,
@@ -66,6 +75,7 @@ class Rig:
             clock=control.clock,
             new_id=lambda: f"lease-{name}-{epoch}-{next(ids)}",
             books=self.books,
+            key_ring=self.keys.ring,
             settings=settings,
             errands=self,
         )
@@ -76,7 +86,7 @@ class Rig:
         self._told: dict[str, int] = {}
         self._asked = False
         self._look_ups: list[tuple[ServiceState, str]] = []
-        self._later: list[tuple[ServiceState, str]] = []
+        self._later: list[tuple[int, ServiceState, str]] = []
         self._endings = Endings()
         self.new_ids = NewIds(settings.new_ids_max)
         self._gathering: Gathering | None = None
@@ -98,8 +108,8 @@ class Rig:
     def look_up(self, service: ServiceState, request_id: str) -> None:
         self._look_ups.append((service, request_id))
 
-    def look_up_later(self, service: ServiceState, request_id: str) -> None:
-        self._later.append((service, request_id))
+    def look_up_later(self, service: ServiceState, request_id: str, delay_ns: int) -> None:
+        self._later.append((self.node.clock.monotonic_ns() + delay_ns, service, request_id))
 
     def look_for_reuse(self, service: ServiceState, request: Request) -> None:
         self.new_ids.add(service, request)
@@ -146,6 +156,7 @@ class Rig:
         look_ups, self._look_ups = self._look_ups, []
         for service, request_id in look_ups:
             parts = now(self.database.find_request(service.uid, request_id))
+            now(self.keys.read_again())
             found(self.node, service, {request_id: parts})
         asked = self.new_ids.take()
         names = [name_of(request) for _, request in asked]
@@ -200,8 +211,9 @@ class Rig:
     def beat(self) -> None:
         """What happens within some milliseconds."""
         self._beats += 1
-        self._look_ups += self._later
-        self._later.clear()
+        now_ns = self.node.clock.monotonic_ns()
+        self._look_ups += [(service, request_id) for due_ns, service, request_id in self._later if due_ns <= now_ns]
+        self._later = [later for later in self._later if later[0] > now_ns]
         self.pump()
         expire(self.node)
         look_for_silent(self.node)

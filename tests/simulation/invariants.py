@@ -180,12 +180,12 @@ def check_books(world: "World") -> None:
 
 
 def _check_jobs(world: "World") -> None:
-    booked: dict[str, int] = defaultdict(int)
-    for row in world.metering.rows(f"SELECT request_id, {BOOKED} AS tokens FROM requests"):  # noqa: S608
-        booked[row["request_id"]] += row["tokens"]
-    known = {job.request_id: job for server in world.servers for job in server.jobs.values()}
-    for request_id, job in known.items():
-        tokens = booked.pop(request_id, 0)
+    booked: dict[tuple[str, str], int] = defaultdict(int)
+    for row in world.metering.rows(f"SELECT service, request_id, {BOOKED} AS tokens FROM requests"):  # noqa: S608
+        booked[row["service"], row["request_id"]] += row["tokens"]
+    for job in [job for server in world.servers for job in server.jobs.values()]:
+        request_id = job.request_id
+        tokens = booked.pop((job.service, request_id), 0)
         world.check(
             (job.is_lost or job.acknowledged_tokens <= tokens) and tokens <= job.said_tokens,
             f"{request_id}: {tokens} tokens booked, {job.acknowledged_tokens} acknowledged, {job.said_tokens} reported",
@@ -194,20 +194,26 @@ def _check_jobs(world: "World") -> None:
             world.check(
                 tokens == job.total_tokens, f"{request_id}: {tokens} booked of {job.total_tokens} that are durable"
             )
-    strangers = {request_id: tokens for request_id, tokens in booked.items() if tokens}
+    strangers = {name: tokens for name, tokens in booked.items() if tokens}
     world.check(not strangers, f"booked for requests that nobody reported: {strangers}")
 
 
 def _check_costs(world: "World") -> None:
     """The exact sum of billed tokens times price, divided once for each part, rounded down.
 
-    Cheaper kinds of the same tokens that a revision reveals take no money back.
+    Cheaper kinds of the same tokens that a revision reveals take no money back. What has no price is billed to nobody.
     """
-    for row in world.metering.rows("SELECT request_id, part, billed, price, cost_nanos, revision FROM requests"):
+    for row in world.metering.rows(
+        "SELECT request_id, part, billed, price, price_version, cost_nanos, revision FROM requests"
+    ):
         billed, price = json.loads(row["billed"]), json.loads(row["price"])
         cost = sum(tokens * each for tokens, each in zip(billed, price, strict=False)) // 1_000_000
         is_exact = row["cost_nanos"] == cost or (row["revision"] > 1 and row["cost_nanos"] > cost)
         world.check(is_exact, f"{row['request_id']} ({row['part']}): {row['cost_nanos']}, not {cost}")
+        world.check(
+            row["price_version"] > 0 or not any(billed),
+            f"{row['request_id']} ({row['part']}): {sum(billed)} tokens billed without a price",
+        )
 
 
 def _check_payers(world: "World") -> None:

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import PropertyMock, patch
 
-from metering_service.domain import counts, lineage, pool, price, request, settlement
+from metering_service.domain import counts, key_ring, lineage, pool, price, request, settlement
 from metering_service.domain.records import HeldUnits, Receipt, SettlementState
 from metering_service.usecases import (
     admission,
@@ -19,6 +19,7 @@ from metering_service.usecases import (
     settle,
 )
 from metering_service.usecases.service_state import ServiceState
+from metering_service.usecases.settings import NodeSettings
 from tests.simulation.planting import mutation
 
 
@@ -43,6 +44,12 @@ def predecessor_forgotten() -> AbstractContextManager[Any]:
         self.price, self.debt_allowed, self.authorised = origin.price, origin.debt_allowed, True
 
     return patch.object(request.Request, "carry_on", carry_on)
+
+
+@mutation
+def absent_price_is_free() -> AbstractContextManager[Any]:
+    """Where no price is in force, money pays all the same: so many tokens times nothing."""
+    return patch.object(price.Price, "is_absent", PropertyMock(return_value=False))
 
 
 def _as_it_is(tally: counts.Tally, _part: str, _parts: Any) -> counts.Tally:
@@ -192,6 +199,19 @@ def unknown_counts_not_looked_up() -> AbstractContextManager[Any]:
 def resumed_as_new() -> AbstractContextManager[Any]:
     """What the database knows of a request that comes from elsewhere is not taken in."""
     return patch.object(parking, "trace", lambda *_args: None)
+
+
+@mutation
+def token_of_another_service_believed() -> AbstractContextManager[Any]:
+    """A resume token is good for whichever service it is shown on."""
+    real = key_ring._mac
+    return patch.object(key_ring, "_mac", lambda keyed, _uid, *rest: real(keyed, "", *rest))
+
+
+@mutation
+def predecessor_awaited_for_ever() -> AbstractContextManager[Any]:
+    """The bound is missing for how long a finish waits for the part before it."""
+    return patch.object(NodeSettings, "predecessor_wait_max_ns", property(lambda _: 1 << 60))
 
 
 @mutation

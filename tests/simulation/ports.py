@@ -70,7 +70,7 @@ class ControlDatabase:
         await self._disk.after(self._party, writes=False, error=StorageUnavailableError)
 
 
-WRITES = frozenset({"register_node", "commit", "database_id", "take_over", "fence"})
+WRITES = frozenset({"register_node", "commit", "database_id", "take_over", "fence", "add_resume_key"})
 
 
 class MeteringDatabase:

@@ -18,6 +18,7 @@ from metering_service.domain.errors import NodeFenced, StorageUnavailable
 from metering_service.storage import SqlPurgeStore, SqlRecorder
 from metering_service.usecases.errands import together
 from metering_service.usecases.purge import Purge
+from metering_service.usecases.resume_keys import ResumeKeys
 from metering_service.usecases.settings import NodeSettings
 from tests.simulation.clock import SimulatedClock
 from tests.simulation.loop import Party
@@ -87,16 +88,18 @@ class MeteringProcess:
         common: Any = {"clock": self.clock, "new_id": world.new_id, "settings": NodeSettings()}
         try:
             epoch = await storage.register_node(self.name, self.party.name)
-            assembly = await put_together(self.name, epoch, storage, self._connect, **common)
+            keys = ResumeKeys(storage, self.clock, world.new_secret)
+            await keys.read()
+            assembly = await put_together(self.name, epoch, storage, self._connect, keys, **common)
         except StorageUnavailable:
             return
-        caretaking = Caretaking(self.name, self.party.name, storage, self._connect, **common)
+        caretaking = Caretaking(self.name, self.party.name, storage, self._connect, keys, **common)
         assembly.link.on_lost = caretaking.name_lost
         self.assembly, self.servicer = assembly, MeteringServicer(assembly.node)
         world.note(f"{self.party} begins epoch {assembly.node.epoch}")
         store: Any = MeteringDatabase(SqlPurgeStore(world.metering.engine), world.metering_disk, self.party)
         purge = Purge(store, self.clock, common["settings"])
-        work = asyncio.ensure_future(together(assembly.work(), caretaking.run(), purge.run()))
+        work = asyncio.ensure_future(together(assembly.work(), caretaking.run(), purge.run(), keys.run()))
         leaving = asyncio.ensure_future(self._leaving.wait())
         up = asyncio.ensure_future(self._serve_when_up_to_date(assembly))
         try:

@@ -10,7 +10,7 @@ from control_service.storage.database import MIGRATIONS as CONTROL_MIGRATIONS
 from control_service.usecases import config_feed, sweep
 from metering_service import assembly
 from metering_service.storage import MIGRATIONS as METERING_MIGRATIONS
-from tests.simulation import faults, invariants
+from tests.simulation import faults, invariants, strays
 from tests.simulation.chance import Chance
 from tests.simulation.database import SimulatedDatabase
 from tests.simulation.loop import PARTY, SimulatedLoop
@@ -88,6 +88,10 @@ class World:
     def new_id(self) -> str:
         """Unique in this world."""
         return f"00000000-0000-0000-0000-{next(self._ids):012}"
+
+    def new_secret(self) -> bytes:
+        """A key that nobody guesses who does not look here."""
+        return hashlib.sha256(self.new_id().encode()).digest()
 
     def note(self, what: str) -> None:
         """One line of the trace."""
@@ -255,7 +259,7 @@ class World:
             if server.party.paused:
                 continue
             for _ in range(chance.integer(1, 4) if chance.once_in(3) else 1):
-                server.begin(self._job())
+                server.begin(strays.disguised(self, server, self._job()))
 
     def may_go_on(self) -> bool:
         """Whether some node could go on serving a service without control."""

@@ -11,8 +11,10 @@ from grpc_status import rpc_status
 from structlog.testing import capture_logs
 
 from tallygate._server.failures import VIOLATIONS_MAX, RpcFailure
-from tallygate.metering.v1 import metering_service_pb2
-from tests.wire.scripted_server import DomainError, Serving, serving
+from tallygate._server.server import GrpcServer
+from tallygate.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
+from tests.wire.grpcurl import grpcurl
+from tests.wire.scripted_server import METERING, DomainError, Serving, serving, translate
 
 
 def raising(error: Exception) -> Callable[[], Awaitable[None]]:
@@ -73,6 +75,26 @@ async def test_violations_of_fields_are_told_one_by_one_up_to_a_bound() -> None:
     assert told == violations[:VIOLATIONS_MAX]
 
 
+async def test_a_failure_in_very_many_words_still_arrives() -> None:
+    """It is cut, and so are its details: trailers are bounded, and what is beyond them is another failure."""
+    failure = RpcFailure(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "INVALID_REQUEST",
+        "Wrong: " + "x" * 100_000,
+        {"resource": "y" * 100_000},
+        violations=[(f"field_{number}", "z" * 1_000) for number in range(VIOLATIONS_MAX)],
+    )
+    error = await failure_of(failure)
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert (error.details() or "").startswith("Wrong: xxx")
+    assert (error.details() or "").endswith("xxx...")
+    info, request = details_of(error)
+    assert isinstance(info, ErrorInfo)
+    assert info.metadata["resource"].startswith("yyy")
+    assert isinstance(request, BadRequest)
+    assert [each.field for each in request.field_violations] == ["field_0", "field_1"]
+
+
 async def test_a_failed_precondition_names_what_is_missing() -> None:
     """FAILED_PRECONDITION carries the reason also as a PreconditionFailure on its subject."""
     error = await failure_of(
@@ -123,3 +145,24 @@ async def test_the_callers_trace_id_is_kept() -> None:
             await it.stub.Authorize(metering_service_pb2.AuthorizeRequest(), metadata=metadata, timeout=10)
     assert trace_id in (caught.value.details() or "")
     assert logs[0]["trace_id"] == trace_id
+
+
+@pytest.mark.parametrize("method", ["Authorize", "Report", "Meter"])
+async def test_a_method_that_a_server_does_not_have_is_unimplemented(method: str) -> None:
+    """As generated code has it: no mistake of the server, so nothing in its log."""
+    nothing: Any = type("Nothing", (metering_service_pb2_grpc.MeteringServiceServicer,), {})()
+    with capture_logs() as logs:
+        server = GrpcServer(
+            listen="127.0.0.1:0",
+            insecure=False,
+            service_names=[METERING],
+            add_servicers=lambda it: metering_service_pb2_grpc.add_MeteringServiceServicer_to_server(nothing, it),
+            translate=translate,
+        )
+        address = await server.start()
+        try:
+            outcome = await grpcurl(address, f"{METERING}/{method}")
+        finally:
+            await server.stop(0)
+    assert "Code: Unimplemented" in outcome.stderr
+    assert logs == []

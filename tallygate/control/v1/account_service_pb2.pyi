@@ -173,7 +173,7 @@ class ListAccountsResponse(_message.Message):
     ACCOUNTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """For the next page; empty on the last."""
+    """For the next page; empty on the last. Pages may be shorter than asked for, so that each fits into a message."""
     @_builtins.property
     def accounts(self) -> _containers.RepeatedCompositeFieldContainer[_account_pb2.Account]:
         """The accounts, by name."""
@@ -440,7 +440,7 @@ class ListLedgerEntriesResponse(_message.Message):
     LEDGER_ENTRIES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """For the next page; empty on the last."""
+    """For the next page; empty on the last. Pages may be shorter than asked for, so that each fits into a message."""
     @_builtins.property
     def ledger_entries(self) -> _containers.RepeatedCompositeFieldContainer[_ledger_pb2.LedgerEntry]:
         """The lines, oldest first."""

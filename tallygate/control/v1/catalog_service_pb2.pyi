@@ -204,7 +204,7 @@ class ListModelsResponse(_message.Message):
     MODELS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """For the next page; empty on the last."""
+    """For the next page; empty on the last. Pages may be shorter than asked for, so that each fits into a message."""
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.Model]:
         """The models, by name."""
@@ -480,7 +480,7 @@ class ListPricesResponse(_message.Message):
     PRICES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """For the next page; empty on the last."""
+    """For the next page; empty on the last. Pages may be shorter than asked for, so that each fits into a message."""
     @_builtins.property
     def prices(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.Price]:
         """The versions, newest first."""

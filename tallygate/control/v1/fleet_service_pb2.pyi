@@ -170,7 +170,7 @@ class ConfigSubscription(_message.Message):
     UNSUBSCRIBE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def subscribe(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names to follow from now on, at most 1,000 a message."""
+        """Names to follow from now on, at most 1,000 a message, each at most 256 bytes."""
 
     @_builtins.property
     def unsubscribe(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -325,7 +325,9 @@ class ExchangeLeasesRequest(_message.Message):
     """The last commit of this epoch: all that is stated here is on record by then."""
     @_builtins.property
     def statements(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseStatement]:
-        """Its leases that changed, want something or are new; those left out stay as they were, and all are renewed."""
+        """Its leases that changed, want something or are new, at most 10,000; those left out stay as they were, and all are
+        renewed.
+        """
 
     def __init__(
         self,

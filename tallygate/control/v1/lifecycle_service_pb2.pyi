@@ -292,7 +292,7 @@ class ListInferenceServicesResponse(_message.Message):
     INFERENCE_SERVICES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """For the next page; empty on the last."""
+    """For the next page; empty on the last. Pages may be shorter than asked for, so that each fits into a message."""
     @_builtins.property
     def inference_services(self) -> _containers.RepeatedCompositeFieldContainer[_inference_service_pb2.InferenceService]:
         """The services, by name."""
@@ -793,7 +793,7 @@ class ListReservationsResponse(_message.Message):
     RESERVATIONS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """For the next page; empty on the last."""
+    """For the next page; empty on the last. Pages may be shorter than asked for, so that each fits into a message."""
     @_builtins.property
     def reservations(self) -> _containers.RepeatedCompositeFieldContainer[_reservation_pb2.Reservation]:
         """The reservations, oldest first."""
@@ -951,7 +951,7 @@ class ListServiceEventsResponse(_message.Message):
     SERVICE_EVENTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """For the next page; empty on the last."""
+    """For the next page; empty on the last. Pages may be shorter than asked for, so that each fits into a message."""
     @_builtins.property
     def service_events(self) -> _containers.RepeatedCompositeFieldContainer[_service_event_pb2.ServiceEvent]:
         """The events, oldest first."""

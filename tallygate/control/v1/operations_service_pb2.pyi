@@ -57,7 +57,7 @@ class ListNodesResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     CONFIG_VERSION_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """For the next page; empty on the last."""
+    """For the next page; empty on the last. Pages may be shorter than asked for, so that each fits into a message."""
     config_version: _builtins.int
     """The configuration version that nodes should have acknowledged."""
     @_builtins.property
@@ -122,7 +122,7 @@ class ListBudgetsResponse(_message.Message):
     BUDGETS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """For the next page; empty on the last."""
+    """For the next page; empty on the last. Pages may be shorter than asked for, so that each fits into a message."""
     @_builtins.property
     def budgets(self) -> _containers.RepeatedCompositeFieldContainer[_budget_pb2.Budget]:
         """The budgets."""
@@ -192,7 +192,7 @@ class ListLeasesResponse(_message.Message):
     LEASES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """For the next page; empty on the last."""
+    """For the next page; empty on the last. Pages may be shorter than asked for, so that each fits into a message."""
     @_builtins.property
     def leases(self) -> _containers.RepeatedCompositeFieldContainer[_lease_pb2.Lease]:
         """The leases, oldest first."""

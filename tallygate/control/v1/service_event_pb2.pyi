@@ -59,6 +59,8 @@ class _EventCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventCause
     """DeleteInferenceService."""
     EVENT_CAUSE_CLOCK_SET_BACK: _EventCause.ValueType  # 15
     """The wall clock of the control service was ahead and was set back: what had ended by it has not ended yet."""
+    EVENT_CAUSE_PRICE_TOOK_EFFECT: _EventCause.ValueType  # 16
+    """The model has a price in force again: PublishPrice, or the time of one that was published before."""
 
 class EventCause(_EventCause, metaclass=_EventCauseEnumTypeWrapper):
     """What brought a change about."""
@@ -95,6 +97,8 @@ EVENT_CAUSE_DELETED: EventCause.ValueType  # 14
 """DeleteInferenceService."""
 EVENT_CAUSE_CLOCK_SET_BACK: EventCause.ValueType  # 15
 """The wall clock of the control service was ahead and was set back: what had ended by it has not ended yet."""
+EVENT_CAUSE_PRICE_TOOK_EFFECT: EventCause.ValueType  # 16
+"""The model has a price in force again: PublishPrice, or the time of one that was published before."""
 Global___EventCause: _TypeAlias = EventCause  # noqa: Y015
 
 @_typing.final

@@ -5,29 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
+from tallygate.integrations.openai.usage_options import StreamUsage, UsageOptions, ask_for_usage
+from tallygate.integrations.shapes import Shape
 
-class Shape(Enum):
-    """The four kinds of requests that are metered."""
+__all__ = ["Asked", "BadRequestError", "Shape", "capped", "read_request"]
 
-    CHAT = "/v1/chat/completions"
-    COMPLETION = "/v1/completions"
-    EMBEDDING = "/v1/embeddings"
-    RESPONSE = "/v1/responses"
-
-
-SHAPES = {shape.value: shape for shape in Shape}
-"""By path."""
-
+ASKED_FOR_USAGE = (Shape.CHAT, Shape.COMPLETION)
+"""Those whose streams say their usage only when asked."""
 _LIMITS = {
     Shape.CHAT: ("max_completion_tokens", "max_tokens"),
     Shape.COMPLETION: ("max_tokens",),
     Shape.EMBEDDING: (),
     Shape.RESPONSE: ("max_output_tokens",),
 }
-_ASK_FOR_USAGE = b',"stream_options":{"include_usage":true}}'
 _TRUE = (True, "true", "True", "TRUE", "1", "yes", "on", "t", "y")
 """What servers that are lax about types take for true; 1 equals True."""
 _TOKENS_MAX = 100_000_000
@@ -56,10 +48,14 @@ class Asked:
         content: The body, parsed.
         body: The body as it is passed on.
         model: The model, as the client spells it; empty where it names none.
-        choices: How many answers are generated side by side.
+        choices: How many answers are generated side by side, over all prompts.
+        prompts: How many prompts it has.
         max_output_tokens: At most so many tokens are generated, over all choices; None where it does not say.
         wants_usage: The client itself asked for a chunk with usage at the end of its stream.
         hides_usage: That chunk was asked for on the client's behalf and must not reach it.
+        hides_running: Usage in all other chunks was asked for on its behalf, too.
+        streams: It asks for a stream.
+        echoes: It asks for its prompt at the beginning of the answer.
     """
 
     shape: Shape
@@ -67,13 +63,27 @@ class Asked:
     body: bytes
     model: str
     choices: int
+    prompts: int
     max_output_tokens: int | None
     wants_usage: bool
     hides_usage: bool
+    hides_running: bool
+    streams: bool
+    echoes: bool
+
+    @property
+    def adds_usage(self) -> bool:
+        """Whether something was added to the request, so that its stream says its usage."""
+        return self.hides_usage or self.hides_running
 
 
-def read_request(shape: Shape, raw: bytes) -> Asked:
+def read_request(shape: Shape, raw: bytes, usage: StreamUsage = StreamUsage.RUNNING) -> Asked:
     """Reads a request's body.
+
+    Args:
+        shape: Which API.
+        raw: The body.
+        usage: How the server is made to say the usage of a stream.
 
     Raises:
         BadRequestError: It is no JSON object, or asks for what cannot be metered.
@@ -92,16 +102,23 @@ def read_request(shape: Shape, raw: bytes) -> Asked:
             "What runs in the background cannot be metered here: leave `background` out.", "background"
         )
     choices = _choices(shape, content)
-    wants_usage, body = _asking_for_usage(shape, content, raw)
+    streams = content.get("stream") in _TRUE
+    options = UsageOptions(wants_usage=False, hides_usage=False, hides_running=False, body=raw)
+    if streams and shape in ASKED_FOR_USAGE:
+        options = ask_for_usage(content, raw, usage, is_true=lambda value: value in _TRUE)
     return Asked(
         shape=shape,
         content=content,
-        body=body,
+        body=options.body,
         model=model,
         choices=choices,
+        prompts=_prompts(shape, content),
         max_output_tokens=_limit(shape, content, choices),
-        wants_usage=wants_usage,
-        hides_usage=body is not raw,
+        wants_usage=options.wants_usage,
+        hides_usage=options.hides_usage,
+        hides_running=options.hides_running,
+        streams=streams,
+        echoes=content.get("echo") in _TRUE,
     )
 
 
@@ -122,9 +139,14 @@ def _choices(shape: Shape, content: Mapping[str, Any]) -> int:
     if shape not in {Shape.CHAT, Shape.COMPLETION}:
         return 1
     each = max(_count(content.get("n")) or 1, _count(content.get("best_of")) or 1)
+    return each * _prompts(shape, content)
+
+
+def _prompts(shape: Shape, content: Mapping[str, Any]) -> int:
     prompt = content.get("prompt")
-    several = isinstance(prompt, list) and bool(prompt) and not isinstance(prompt[0], int)
-    return each * (len(prompt) if several and isinstance(prompt, list) else 1)
+    if shape is not Shape.COMPLETION or not isinstance(prompt, list) or not prompt or isinstance(prompt[0], int):
+        return 1
+    return len(prompt)
 
 
 def _limit(shape: Shape, content: Mapping[str, Any], choices: int) -> int | None:
@@ -145,20 +167,3 @@ def _count(value: object) -> int | None:
         except (ValueError, OverflowError):
             return None
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-def _asking_for_usage(shape: Shape, content: dict[str, Any], raw: bytes) -> tuple[bool, bytes]:
-    """Whether the client asked for usage in its stream, and a body that does; `raw` where nothing is to be done."""
-    if shape not in {Shape.CHAT, Shape.COMPLETION} or content.get("stream") not in _TRUE:
-        return False, raw
-    options = content.get("stream_options")
-    if isinstance(options, dict) and options.get("include_usage") in _TRUE:
-        return True, raw
-    if "stream_options" not in content and (end := raw.rstrip(b" \t\r\n")).endswith(b"}"):
-        # Cheaper than writing a long prompt anew, and the client's own bytes stay as they are.
-        return False, end[:-1] + _ASK_FOR_USAGE
-    if options is not None and not isinstance(options, dict):
-        # The server will say what is wrong with it.
-        return False, raw
-    asking = {**content, "stream_options": {**(options or {}), "include_usage": True}}
-    return False, json.dumps(asking, separators=(",", ":")).encode()

@@ -14,6 +14,9 @@ _RETRY_AFTER_MS = 1_000
 """Where it is worth trying again and nobody knows when."""
 
 
+_PATH_SHOWN = 128
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A whole answer."""
@@ -41,10 +44,12 @@ _OURS = _Meaning(500, "server_error")
 """No fault of the client, and nothing that it could do."""
 
 MEANINGS = {
-    # Somebody has to act on the service: claim, enable, resume. The same key may use other models.
+    # Somebody has to act on the service, or its model: claim, enable, resume, publish a price. The same key may use
+    # other models.
     "NOT_ENABLED": _FORBIDDEN,
     "POSTPAID_DISABLED": _FORBIDDEN,
     "SUSPENDED": _FORBIDDEN,
+    "NO_PRICE": _FORBIDDEN,
     "CREDENTIAL_INVALID": _FORBIDDEN,
     # It passes by itself, within seconds.
     "ACTIVATING": _TRY_AGAIN,
@@ -125,10 +130,30 @@ def bad_request(message: str, param: str | None = None) -> Answer:
     return _answer(400, [], message, kind="invalid_request_error", param=param, code="invalid_request")
 
 
+def unknown_route(method: str, path: str) -> Answer:
+    """The answer to a request that may make the model run in a way that nobody here can count."""
+    message = (
+        f"{method[:16]} {_printable(path)} is refused: it is no route that is metered here. Whoever runs this server "
+        "can open it by the setting TALLYGATE_ROUTES."
+    )
+    return _answer(404, [], message, kind="invalid_request_error", code="unknown_route")
+
+
+def unclear_path(path: str) -> Answer:
+    """The answer to a path that has control characters, which apps read in different ways."""
+    message = f"The path {_printable(path)} has control characters: leave them out."
+    return _answer(400, [], message, kind="invalid_request_error", code="invalid_path")
+
+
 def too_large(bytes_max: int) -> Answer:
     """The answer to a body that is longer than what is read."""
     message = f"The request's body is longer than {bytes_max:,} bytes."
     return _answer(413, [(b"connection", b"close")], message, kind="invalid_request_error", code="request_too_large")
+
+
+def _printable(path: str) -> str:
+    text = path[:_PATH_SHOWN]
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def _unknown(reason: str) -> _Meaning:

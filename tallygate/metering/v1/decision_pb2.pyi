@@ -92,7 +92,9 @@ class _DecisionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decisi
     DECISION_REASON_TOO_OLD: _DecisionReason.ValueType  # 20
     """Refused: what is sent again is older than ids are remembered."""
     DECISION_REASON_NO_PRICE: _DecisionReason.ValueType  # 21
-    """Refused: money would have to pay, and the model has no price in force. Remedy: PublishPrice."""
+    """Refused: money would have to pay, and the model has no price in force, or had none when the request was authorised.
+    Remedy: PublishPrice; then send another request. Not retryable: nothing comes by itself.
+    """
     DECISION_REASON_CONTROL_UNREACHABLE: _DecisionReason.ValueType  # 40
     """Could not tell: the control service does not answer and the leases at hand do not suffice."""
     DECISION_REASON_STORAGE_UNAVAILABLE: _DecisionReason.ValueType  # 41
@@ -148,7 +150,9 @@ unasked, a moment after an ALLOW. Say what was generated until then with a FINIS
 DECISION_REASON_TOO_OLD: DecisionReason.ValueType  # 20
 """Refused: what is sent again is older than ids are remembered."""
 DECISION_REASON_NO_PRICE: DecisionReason.ValueType  # 21
-"""Refused: money would have to pay, and the model has no price in force. Remedy: PublishPrice."""
+"""Refused: money would have to pay, and the model has no price in force, or had none when the request was authorised.
+Remedy: PublishPrice; then send another request. Not retryable: nothing comes by itself.
+"""
 DECISION_REASON_CONTROL_UNREACHABLE: DecisionReason.ValueType  # 40
 """Could not tell: the control service does not answer and the leases at hand do not suffice."""
 DECISION_REASON_STORAGE_UNAVAILABLE: DecisionReason.ValueType  # 41
@@ -261,7 +265,9 @@ class Grant(_message.Message):
     final: _builtins.bool
     """There will be no more beyond this ceiling."""
     resume: _builtins.bytes
-    """Opaque. Send it along, once, with the first report of this request after a reconnect."""
+    """Opaque, and signed: it is good for this request of this service only, and for no longer than ids are kept. Send it
+    along as it came, once, with the first report of this request after a reconnect.
+    """
     @_builtins.property
     def valid_for(self) -> _duration_pb2.Duration:
         """For how long, from the moment the report that it answers was sent, on the client's own monotonic clock.

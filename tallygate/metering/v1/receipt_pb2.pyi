@@ -36,15 +36,17 @@ class Receipt(_message.Message):
     PRICE_VERSION_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     overrun_tokens: _builtins.int
-    """Tokens beyond what was granted, whoever paid for them in the end. Zero for a server that obeys its grants."""
+    """Tokens beyond what was granted, whoever paid for them in the end. Zero for a server that obeys its grants. Estimates
+    that an exact FINISH took back were none.
+    """
     cost_nanos: _builtins.int
     """Cost of the billed tokens: the exact sum of tokens times price, divided by 1,000,000 once, rounded down."""
     debt_nanos: _builtins.int
     """Of the cost, what the account's money did not cover and that is owed."""
     price_version: _builtins.int
-    """The price version that was used; 0 for none."""
+    """The price version that was used; 0 for none: then nothing is billed, and what money would have had to pay is unfunded."""
     revision: _builtins.int
-    """1, and one more whenever later counts changed the receipt."""
+    """1, and one more whenever later counts changed the receipt, or only the record's counts."""
     @_builtins.property
     def usage(self) -> _token_usage_pb2.TokenUsage:
         """All tokens of this part of the request."""

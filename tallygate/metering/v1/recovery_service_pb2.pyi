@@ -108,7 +108,7 @@ class ListLeaseTotalsResponse(_message.Message):
     UNSETTLED_REQUEST_COUNT_FIELD_NUMBER: _builtins.int
     METERING_DATABASE_ID_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """For the next page; empty on the last."""
+    """For the next page; empty on the last. Pages may be shorter than asked for, so that each fits into a message."""
     unsettled_request_count: _builtins.int
     """Requests of epochs that are over and whose end is not known yet; their nodes settle them within a minute."""
     metering_database_id: _builtins.str

@@ -110,7 +110,7 @@ class TokenReport(_message.Message):
     credential: _builtins.str
     """The end user's API key or its id, at most 256 bytes. Not checked yet."""
     source_address: _builtins.str
-    """The end user's address, as text. Not checked yet."""
+    """The end user's address, as text, at most 256 bytes. Not checked yet."""
     estimated: _builtins.bool
     """The counts are an estimate, such as pieces of text or what was counted until a client hung up. An estimate is held,
     and booked only if no exact FINISH comes.
@@ -119,7 +119,8 @@ class TokenReport(_message.Message):
     """Answer this report by name with a receipt, after the commit. Only for FINISH."""
     resume: _builtins.bytes
     """On a report sent again after a reconnect: the `resume` of the request's last grant, as it came. It is signed: one that
-    was made for another request, or by somebody else, counts as none.
+    was made for another request, or by somebody else, counts as none. The node then goes on from what is on record for
+    this id; where nothing is, PROGRESS is INVALID_REPORT, and FINISH is recorded as one that was never authorised.
     """
     whole: _builtins.bool
     """With AUTHORIZE: the server cannot be stopped in the middle of this answer. The first grant is then the only one, and

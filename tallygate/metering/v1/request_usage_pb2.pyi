@@ -98,7 +98,7 @@ class RequestUsage(_message.Message):
     state: Global___SettlementState.ValueType
     """How its end was learned."""
     estimated: _builtins.bool
-    """The counts are an estimate, in the words of the server."""
+    """The counts are an estimate: an exact FINISH has not replaced them, and those that hold were said to be one."""
     node: _builtins.str
     """The node that booked it."""
     credential: _builtins.str
@@ -107,7 +107,9 @@ class RequestUsage(_message.Message):
     """Part of the request; more than one where it was taken on by another node or its id was used again."""
     @_builtins.property
     def usage(self) -> _token_usage_pb2.TokenUsage:
-        """Latest counts: final ones once settled."""
+        """Latest counts: final ones once settled. Less than the receipt's where a smaller exact FINISH came after the settlement:
+        what was booked stays booked, and AdjustAccount corrects the account.
+        """
 
     @_builtins.property
     def receipt(self) -> _receipt_pb2.Receipt:

@@ -208,7 +208,7 @@ class GetRequestUsageResponse(_message.Message):
     PARTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[_request_usage_pb2.RequestUsage]:
-        """Its parts, the first first; nearly always one."""
+        """Its parts, the first first; nearly always one, and no more than fit into 1 MiB."""
 
     def __init__(
         self,
@@ -262,7 +262,7 @@ class ListRequestUsageResponse(_message.Message):
     REQUEST_USAGES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """For the next page; empty on the last."""
+    """For the next page; empty on the last. Pages may be shorter than asked for, so that each fits into a message."""
     @_builtins.property
     def request_usages(self) -> _containers.RepeatedCompositeFieldContainer[_request_usage_pb2.RequestUsage]:
         """The records, by request id."""

@@ -58,7 +58,7 @@ class UsageServiceServicer:
 
     def QueryUsage(self, request, context):
         """Usage over time, from minute aggregates: what is in the answer is committed. INVALID_ARGUMENT where there would be
-        more than 10,000 steps or buckets.
+        more than 10,000 steps or buckets, or buckets of more than 3 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

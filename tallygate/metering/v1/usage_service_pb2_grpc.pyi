@@ -35,7 +35,7 @@ class UsageServiceStub:
     def __new__(cls, channel: _aio.Channel) -> UsageServiceAsyncStub: ...
     QueryUsage: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.QueryUsageRequest, _usage_service_pb2.QueryUsageResponse]
     """Usage over time, from minute aggregates: what is in the answer is committed. INVALID_ARGUMENT where there would be
-    more than 10,000 steps or buckets.
+    more than 10,000 steps or buckets, or buckets of more than 3 MiB.
     """
     GetRequestUsage: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.GetRequestUsageRequest, _usage_service_pb2.GetRequestUsageResponse]
     """The record of a request. NOT_FOUND if none is known of that id; records are kept for 7 days after they were settled."""
@@ -49,7 +49,7 @@ class UsageServiceAsyncStub(UsageServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     QueryUsage: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.QueryUsageRequest, _usage_service_pb2.QueryUsageResponse]  # type: ignore[assignment]
     """Usage over time, from minute aggregates: what is in the answer is committed. INVALID_ARGUMENT where there would be
-    more than 10,000 steps or buckets.
+    more than 10,000 steps or buckets, or buckets of more than 3 MiB.
     """
     GetRequestUsage: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.GetRequestUsageRequest, _usage_service_pb2.GetRequestUsageResponse]  # type: ignore[assignment]
     """The record of a request. NOT_FOUND if none is known of that id; records are kept for 7 days after they were settled."""
@@ -66,7 +66,7 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_usage_service_pb2.QueryUsageResponse, _abc.Awaitable[_usage_service_pb2.QueryUsageResponse]]:
         """Usage over time, from minute aggregates: what is in the answer is committed. INVALID_ARGUMENT where there would be
-        more than 10,000 steps or buckets.
+        more than 10,000 steps or buckets, or buckets of more than 3 MiB.
         """
 
     @_abc_1.abstractmethod

@@ -25,10 +25,13 @@ from control_service.usecases.memory import Memory
 from control_service.usecases.settlement import Stated
 from control_service.usecases.standing import restand
 from control_service.usecases.sweep import Sweeper
+from control_service.usecases.watcher import Update, Watcher
 from tallygate._server.clock import ManualClock
 
 FLOOR = 1_000
 METERING_DATABASE = "metering-database"
+BEFORE_ALL = 0
+"""Version and time of the price that a model has from the beginning; tests number theirs from 1."""
 
 
 class Kit:
@@ -69,7 +72,7 @@ class Kit:
             await tx.next_config_version()
         return account
 
-    async def model(self, model_id: str = "llama") -> None:
+    async def model(self, model_id: str = "llama", *, priced: bool = True) -> None:
         model = Model(
             model_id=model_id,
             uid=f"00000000-0000-0000-0001-{next(self._numbers):012}",
@@ -81,6 +84,8 @@ class Kit:
         )
         async with self.database.writing() as tx:
             await tx.models.add(replace(model, config_version=await tx.next_config_version()))
+            if priced:
+                await tx.models.add_price(replace(price(BEFORE_ALL, BEFORE_ALL), model_id=model_id))
 
     async def service(
         self,
@@ -245,3 +250,10 @@ def _reservation(service: Service, output_tpm: int, overflow: OverflowPolicy, no
 def price(version: int, effective_us: int) -> Price:
     """A version of the price of `llama`."""
     return Price("llama", version, effective_us, 1, 2, 3, 4, 5, effective_us)
+
+
+async def read(watcher: Watcher) -> Update:
+    """What the watcher has to say now; nobody waits for a heartbeat here."""
+    update = await watcher.next(0.001)
+    assert update is not None
+    return update

@@ -3,11 +3,11 @@
 import pytest
 
 from control_service.domain.event import EventCause
-from control_service.domain.status import Status
+from control_service.domain.status import Status, StopReason
 from control_service.storage.database import SqlDatabase
 from control_service.usecases.sweep import Sweeper
 from tests.contract.control.desk import RESERVED, Desk
-from tests.contract.control.fleet_kit import Kit
+from tests.contract.control.fleet_kit import Kit, read
 
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
@@ -65,6 +65,107 @@ async def test_a_price_that_took_effect_by_a_clock_ahead_is_awaited_again(desk: 
     await kit.sweeper.tick()
     async with desk.database.reading() as tx:
         assert (await tx.models.get("llama")).next_due_us == desk.now_us + HOUR_US
+
+
+async def test_without_a_price_in_force_money_does_not_pay(desk: Desk) -> None:
+    """A clock set back past the first price: stopped, and running again when its time has come; each is an event."""
+    await desk.publish_price()
+    await desk.pay(1_000_000)
+    await desk.create()
+    await desk.enable()
+    await desk.fleet_knows()
+    kit = Kit(desk.database, desk.clock)
+    watcher = kit.feed.open("node-a", 1)
+    await kit.sweeper.tick()
+    desk.clock.jump(us=-HOUR_US)
+    standing = (await desk.show()).standing
+    assert standing.stop_reasons == {StopReason.NO_PRICE}
+    assert standing.status is Status.STOPPED
+    await kit.feed.subscribe(watcher, ["accounts/acme/services/chat"])
+    (config,) = (await read(watcher)).services
+    assert config.terms is not None
+    assert config.terms.stop_reasons == {StopReason.NO_PRICE}
+    assert config.terms.price is None
+    assert not config.terms.payers.postpaid
+    for _ in range(3):
+        await kit.sweeper.tick()
+    desk.clock.advance(us=HOUR_US)
+    for _ in range(3):
+        await kit.sweeper.tick()
+    await kit.feed.pump()
+    (config,) = (await read(watcher)).services
+    assert config.terms is not None
+    assert config.terms.status is Status.RUNNING
+    events = await desk.events()
+    assert [(event.origin.cause, set(event.new_stop_reasons)) for event in events[-2:]] == [
+        (EventCause.CLOCK_SET_BACK, {StopReason.NO_PRICE}),
+        (EventCause.PRICE_TOOK_EFFECT, set()),
+    ]
+
+
+async def test_nodes_hear_of_a_clock_set_back_past_a_price(desk: Desk) -> None:
+    """Those that follow the service already; and no lease is granted meanwhile, whatever they have heard."""
+    await desk.publish_price()
+    await desk.pay(1_000_000)
+    await desk.create()
+    await desk.enable()
+    await desk.fleet_knows()
+    kit = Kit(desk.database, desk.clock)
+    await kit.sweeper.tick()
+    watcher = kit.feed.open("node-a", 1)
+    await kit.feed.subscribe(watcher, ["accounts/acme/services/chat"])
+    (config,) = (await read(watcher)).services
+    assert config.terms is not None
+    assert config.terms.status is Status.RUNNING
+    desk.clock.jump(us=-HOUR_US)
+    for _ in range(2):
+        await kit.sweeper.tick()
+    await kit.feed.pump()
+    (config,) = (await read(watcher)).services
+    assert config.terms is not None
+    assert (config.terms.status, config.terms.price) == (Status.STOPPED, None)
+
+
+async def test_a_price_published_for_later_lets_services_run_from_then_on(desk: Desk) -> None:
+    """A clock that was set back, and a price that is published by it: at once, or for an hour later."""
+    await desk.publish_price()
+    await desk.create()
+    await desk.enable()
+    await desk.fleet_knows()
+    kit = Kit(desk.database, desk.clock)
+    await kit.sweeper.tick()
+    desk.clock.jump(us=-DAY_US)
+    await kit.sweeper.tick()
+    await desk.publish_price(desk.now_us + HOUR_US)
+    await kit.sweeper.tick()
+    assert (await desk.show()).standing.stop_reasons == {StopReason.NO_PRICE}
+    desk.clock.advance(us=HOUR_US)
+    assert (await desk.show()).standing.status is Status.RUNNING
+    await kit.sweeper.tick()
+    assert (await desk.events())[-1].origin.cause is EventCause.PRICE_TOOK_EFFECT
+
+
+async def test_a_price_published_at_once_ends_the_stop_at_once(desk: Desk) -> None:
+    """PublishPrice is the remedy, and the event follows with the sweeper's next tick."""
+    await desk.publish_price()
+    await desk.create()
+    await desk.enable()
+    await desk.fleet_knows()
+    kit = Kit(desk.database, desk.clock)
+    await kit.sweeper.tick()
+    desk.clock.jump(us=-DAY_US)
+    for _ in range(2):
+        await kit.sweeper.tick()
+    assert (await desk.events())[-1].new_stop_reasons == {StopReason.NO_PRICE}
+    await desk.publish_price()
+    assert (await desk.show()).standing.status is Status.RUNNING
+    await kit.sweeper.tick()
+    assert (await desk.events())[-1].origin.cause is EventCause.PRICE_TOOK_EFFECT
+    async with desk.database.reading() as tx:
+        version = await tx.config_version()
+    await kit.sweeper.tick()
+    async with desk.database.reading() as tx:
+        assert await tx.config_version() == version
 
 
 @pytest.mark.parametrize("step_us", [-1_000_000, 0, 1_000_000, HOUR_US])

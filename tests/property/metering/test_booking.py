@@ -1,10 +1,14 @@
 """Merging, holding and splitting, for arbitrary reports, kinds and prices."""
 
+from functools import reduce
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from metering_service.domain.counts import Counts, Tally
 from metering_service.domain.funding import NOTHING, Offer, Offers, _by_one_payer, _Draw, extend, required_money
+from metering_service.domain.lineage import front_of
 from metering_service.domain.price import Price
 from metering_service.domain.records import HeldUnits
 from metering_service.domain.settlement import beyond, held_by, split, up_to, used
@@ -15,7 +19,13 @@ counts = st.builds(Counts, tokens, tokens, tokens, tokens, tokens)
 few_counts = st.builds(Counts, few, few, few, few, few)
 nanos_per_million = st.one_of(st.integers(0, 9_000_000), st.sampled_from([0, 333_333, 1_000_000, 10**12]))
 prices = st.builds(Price, st.just(1), *[nanos_per_million] * 5)
-tallies = st.builds(lambda said, finish: Tally.of(said, finish=finish), few_counts, st.booleans())
+said = st.builds(
+    lambda counts, finish, estimated: Tally.of(counts, finish=finish, estimated=estimated),
+    few_counts,
+    st.booleans(),
+    st.booleans(),
+)
+tallies = st.lists(said, min_size=1, max_size=3).map(lambda said: reduce(Tally.merge, said))
 offers_of = st.one_of(st.just(NOTHING), st.builds(Offer, st.integers(0, 60), st.booleans()))
 money_of = st.one_of(st.just(NOTHING), st.builds(Offer, st.integers(0, 400), st.booleans()))
 all_offers = st.builds(Offers, offers_of, offers_of, offers_of, money_of)
@@ -31,12 +41,35 @@ def test_merging_is_a_maximum(one: Tally, two: Tally, three: Tally) -> None:
     assert one.merge(two).merge(one) == one.merge(two)
 
 
+@given(st.lists(said, max_size=6), st.randoms(use_true_random=False))
+def test_the_greatest_rank_holds(reports: list[Tally], chance: Random) -> None:
+    """Exact finishes alone, if there is one, else all that was said: of these, the greatest total of each class."""
+    order = reports * 2
+    chance.shuffle(order)
+    merged = reduce(Tally.merge, order, Tally())
+    ranked = [each for each in reports if each.exact] or reports
+    assert merged.counts.input_class == max((each.counts.input_class for each in ranked), default=0)
+    assert merged.counts.output_class == max((each.counts.output_class for each in ranked), default=0)
+    assert merged.exact is any(each.exact for each in reports)
+
+
 @given(tallies, tallies)
-def test_class_totals_never_shrink(one: Tally, two: Tally) -> None:
-    """The merged totals are the greatest said, whichever kinds hold."""
-    merged = one.merge(two).counts
-    assert merged.input_class == max(one.counts.input_class, two.counts.input_class)
-    assert merged.output_class == max(one.counts.output_class, two.counts.output_class)
+def test_a_record_ranks_as_what_was_recorded(one: Tally, two: Tally) -> None:
+    """Counts and ranks are all of it: what is read back merges as if it had never been written."""
+    assert Tally.from_ranks(one.counts, one.ranks) == one
+    read, written = Tally.from_ranks(one.counts, one.ranks).merge(two), one.merge(two)
+    assert read == written
+
+
+@given(tallies, tallies, few, few)
+def test_the_front_of_a_request_merges_as_the_whole(one: Tally, two: Tally, input_end: int, output_end: int) -> None:
+    """How much of it a part before the last has does not depend on which part heard what."""
+    of_both = front_of(one.merge(two), input_end, output_end)
+    by_part = front_of(one, input_end, output_end).merge(front_of(two, input_end, output_end))
+    for merged in (of_both, by_part):
+        assert merged.counts.input_class <= input_end
+        assert merged.counts.output_class <= output_end
+    assert (of_both.input[:2], of_both.output[:2]) == (by_part.input[:2], by_part.output[:2])
 
 
 unreserved = st.builds(Offers, st.just(NOTHING), st.just(NOTHING), offers_of, money_of)

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from metering_service.api.meter_response import DECISION_BYTES_MAX, RESPONSE_BYTES_MAX, responses
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Grant, Reason, deny
+from metering_service.domain.key_ring import TOKEN_BYTES_MAX
 from metering_service.domain.records import Receipt
-from metering_service.domain.resume import TOKEN_BYTES_MAX
 from metering_service.usecases.session import Named, Outgoing
 from tallygate.metering.v1.metering_service_pb2 import MeterResponse
 

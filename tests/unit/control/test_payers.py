@@ -21,11 +21,11 @@ RESERVED = Reserved(output_tokens_per_minute=100, next_end_us=10)
 
 def test_each_payer_pays_while_it_can() -> None:
     """A reservation by the classes that it has, a trial while it is usable, money while the account is not overdue."""
-    payers = payers_of(SERVICE, ACCOUNT, RESERVED, 0)
+    payers = payers_of(SERVICE, ACCOUNT, RESERVED, 0, price_in_force=True)
     assert (payers.reservation, payers.trial, payers.postpaid, payers.debt_allowed) == (True, True, True, True)
     assert payers.pays(BudgetKind.RESERVATION_OUTPUT)
     assert not payers.pays(BudgetKind.RESERVATION_INPUT)
-    overdue = payers_of(SERVICE, replace(ACCOUNT, overdue_us=1), RESERVED, 0)
+    overdue = payers_of(SERVICE, replace(ACCOUNT, overdue_us=1), RESERVED, 0, price_in_force=True)
     assert (overdue.postpaid, overdue.debt_allowed) == (False, True)
 
 
@@ -33,11 +33,17 @@ def test_each_payer_pays_while_it_can() -> None:
 def test_beyond_a_reservation_that_refuses_nothing_is_charged(postpaid: PostpaidState) -> None:
     """Not from money, and not as debt, whatever the switch says."""
     refusing = replace(RESERVED, refuses_overflow=True)
-    payers = payers_of(replace(SERVICE, postpaid=postpaid), ACCOUNT, refusing, 0)
+    payers = payers_of(replace(SERVICE, postpaid=postpaid), ACCOUNT, refusing, 0, price_in_force=True)
     assert (payers.reservation, payers.trial, payers.postpaid, payers.debt_allowed) == (True, True, False, False)
 
 
 def test_nothing_pays_for_what_is_deleted() -> None:
-    """What was done for it before is debt all the same, if it was to be paid."""
-    payers = payers_of(replace(SERVICE, delete_us=1), ACCOUNT, Reserved(), 0)
-    assert (payers.reservation, payers.trial, payers.postpaid, payers.debt_allowed) == (False, False, False, True)
+    """Nor is anybody in debt for it: what was authorised before brings its own terms along."""
+    payers = payers_of(replace(SERVICE, delete_us=1), ACCOUNT, Reserved(), 0, price_in_force=True)
+    assert (payers.reservation, payers.trial, payers.postpaid, payers.debt_allowed) == (False, False, False, False)
+
+
+def test_without_a_price_in_force_money_pays_for_nothing() -> None:
+    """The other payers do. Nodes still hear that money would have to pay, so that they can say what is missing."""
+    payers = payers_of(SERVICE, ACCOUNT, RESERVED, 0, price_in_force=False)
+    assert (payers.reservation, payers.trial, payers.postpaid, payers.debt_allowed) == (True, True, False, True)

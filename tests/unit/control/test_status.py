@@ -40,6 +40,15 @@ HOLDS: dict[StopReason, Callable[[Facts], bool]] = {
     ),
     # An operator suspended it.
     StopReason.SUSPENDED: lambda f: f.suspended,
+    # Money would have to pay, and nobody can say how much.
+    StopReason.NO_PRICE: lambda f: all(
+        (
+            f.postpaid == "ENABLED",
+            not f.price_in_force,
+            not f.reservation_active,
+            not f.trial_claimed or f.trial_exhausted or f.trial_expired,
+        )
+    ),
 }
 
 SHOWN: dict[BillingMode, Callable[[Facts], bool]] = {
@@ -54,10 +63,10 @@ def combinations() -> Iterator[Facts]:
     booleans = (False, True)
     trials = [(False, False, False), *((True, *rest) for rest in itertools.product(booleans, booleans))]
     reservations = [(False, False), (True, False), (True, True)]
-    for trial, reservation, postpaid, overdue, policy, suspended, told, deleted in itertools.product(
-        trials, reservations, PostpaidState, booleans, OverduePolicy, booleans, booleans, booleans
+    for trial, reservation, postpaid, overdue, policy, suspended, told, deleted, priced in itertools.product(
+        trials, reservations, PostpaidState, booleans, OverduePolicy, booleans, booleans, booleans, booleans
     ):
-        yield Facts(*trial, postpaid, *reservation, overdue, policy, suspended, told, deleted)
+        yield Facts(*trial, postpaid, *reservation, overdue, policy, suspended, told, deleted, priced)
 
 
 def expected_status(facts: Facts, reasons: frozenset[StopReason]) -> Status:
@@ -72,9 +81,9 @@ def expected_status(facts: Facts, reasons: frozenset[StopReason]) -> Status:
 
 
 def test_every_combination_of_facts() -> None:
-    """Status, stop reasons and billing modes are what the page says, for each of the 1,440 combinations of facts."""
+    """Status, stop reasons and billing modes are what the page says, for each of the 2,880 combinations of facts."""
     everything = list(combinations())
-    assert len(everything) == 5 * 3 * 3 * 2 * 2 * 2 * 2 * 2
+    assert len(everything) == 5 * 3 * 3 * 2 * 2 * 2 * 2 * 2 * 2
     for facts in everything:
         reasons = frozenset(reason for reason, holds in HOLDS.items() if holds(facts) and not facts.deleted)
         modes = frozenset(mode for mode, shown in SHOWN.items() if shown(facts) and not facts.deleted)
@@ -185,6 +194,16 @@ NONE, TRIAL, POSTPAID, RESERVATION = (
             ["ACCOUNT_OVERDUE", "SUSPENDED"],
             [POSTPAID],
             id="reasons are a set",
+        ),
+        pytest.param(
+            {"postpaid": ENABLED, "price_in_force": False}, "STOPPED", ["NO_PRICE"], [POSTPAID], id="no price"
+        ),
+        pytest.param(
+            {"postpaid": ENABLED, "price_in_force": False, "trial_claimed": True},
+            "RUNNING",
+            [],
+            [TRIAL, POSTPAID],
+            id="no price is needed while a trial pays",
         ),
         pytest.param({"postpaid": ENABLED, "deleted": True}, "STOPPED", [], [NONE], id="deleted"),
     ],

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from tallygate.client import Denial, Denied, MeteringError, Unreachable, Usage
-from tallygate.integrations.openai.answer import WHOLE_BYTES_MAX, MeteredAnswer
+from tallygate.integrations.openai.answer import MeteredAnswer, Reading
 from tallygate.integrations.openai.asked import BadRequestError, Shape, capped, read_request
 from tallygate.integrations.openai.errors import MEANINGS, refusal
 from tallygate.integrations.openai.estimate import TOKENS_PER_ATTACHMENT, estimate_input_tokens
 from tallygate.integrations.openai.usage import read_usage
+from tallygate.integrations.openai.usage_options import StreamUsage
 from tallygate.metering.v1 import decision_pb2
 
 
@@ -43,18 +44,34 @@ def test_what_a_request_may_generate(shape: Shape, content: dict[str, Any], choi
 
 
 def test_a_stream_is_made_to_say_its_usage() -> None:
-    """The client's bytes stay, unless it said something about that itself; usage is hidden unless it had asked."""
+    """The client's bytes stay, unless it said something about that itself; what it had not asked for is hidden."""
     plain = body(stream=True, messages=[])
     asked = read_request(Shape.CHAT, plain + b" \n")
-    assert asked.body == plain[:-1] + b',"stream_options":{"include_usage":true}}'
-    assert asked.hides_usage
+    both = {"include_usage": True, "continuous_usage_stats": True}
+    assert asked.body == plain[:-1] + b',"stream_options":{"include_usage":true,"continuous_usage_stats":true}}'
+    assert (asked.wants_usage, asked.hides_usage, asked.hides_running) == (False, True, True)
     for said in (None, {}, {"include_usage": False, "continuous_usage_stats": True}):
         asked = read_request(Shape.COMPLETION, body(stream=True, stream_options=said))
-        assert json.loads(asked.body)["stream_options"] == {**(said or {}), "include_usage": True}
-        assert asked.hides_usage
-    wanted = body(stream=True, stream_options={"include_usage": True})
+        assert json.loads(asked.body)["stream_options"] == both
+        assert (asked.hides_usage, asked.hides_running) == (True, True)
+    asked = read_request(Shape.CHAT, body(stream=True, stream_options={"include_usage": True}))
+    assert json.loads(asked.body)["stream_options"] == both
+    assert (asked.wants_usage, asked.hides_usage, asked.hides_running) == (True, False, True)
+    wanted = body(stream=True, stream_options=both)
     asked = read_request(Shape.CHAT, wanted)
-    assert (asked.body, asked.wants_usage, asked.hides_usage) == (wanted, True, False)
+    assert (asked.body, asked.wants_usage, asked.hides_usage, asked.hides_running) == (wanted, True, False, False)
+
+
+def test_how_usage_is_asked_for_is_a_setting() -> None:
+    """Servers that know no running usage are asked for usage at the end; others not at all, or say it anyway."""
+    plain = body(stream=True)
+    final = read_request(Shape.CHAT, plain, StreamUsage.FINAL)
+    assert final.body == plain[:-1] + b',"stream_options":{"include_usage":true}}'
+    assert (final.hides_usage, final.hides_running) == (True, False)
+    none = read_request(Shape.CHAT, plain, StreamUsage.NONE)
+    assert (none.body, none.wants_usage, none.hides_usage, none.hides_running) == (plain, False, False, False)
+    forced = read_request(Shape.CHAT, plain, StreamUsage.FORCED)
+    assert (forced.body, forced.wants_usage, forced.hides_usage, forced.hides_running) == (plain, True, False, False)
 
 
 @pytest.mark.parametrize("shape", [Shape.RESPONSE, Shape.EMBEDDING])
@@ -112,17 +129,38 @@ def test_usage_is_read_in_disjoint_kinds(block: object, usage: Usage | None) -> 
     assert read_usage(block) == usage
 
 
-def test_an_answer_that_is_too_long_to_parse_is_searched_from_its_end() -> None:
-    """As of embeddings; with no usage in it, output is estimated from texts."""
-    long = MeteredAnswer()
-    for _ in range(40):
-        long.feed(b'{"embedding":[0.1,0.2]},' * 1_000)
-    long.feed(b'"usage"],"usage": {"prompt_tokens":12,"total_tokens":12}}')
-    assert sum(map(len, long._kept)) < 2 * WHOLE_BYTES_MAX
-    assert long.read() == (Usage(12), 0)
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+def test_usage_is_found_wherever_it_stands_in_a_long_answer(place: str) -> None:
+    """It is that of the answer, and not what only looks like it; little of the answer is kept."""
+    usage = b'"usage": {"prompt_tokens":4000,"completion_tokens":1}'
+    many = (
+        b'"prompt_logprobs":['
+        + b",".join([b'{"7":{"logprob":-0.5,"text":"\\"usage\\":{"},"usage":{"n":1}}'] * 30_000)
+        + b"]"
+    )
+    texts = b'"choices":[{"text":"\\"usage\\": {\\"prompt_tokens\\":9}"}]'
+    members = {"first": [usage, many, texts], "middle": [texts, usage, many], "last": [texts, many, usage]}[place]
+    long = b"{" + b",".join(members) + b"}"
+    assert len(long) > 1_200_000
+    answer = MeteredAnswer()
+    for at in range(0, len(long), 65_536):
+        answer.feed(long[at : at + 65_536])
+    assert answer.read() == Reading(Usage(4_000, output_tokens=1), 0, is_refusal=False)
+
+
+def test_an_answer_without_usage_is_estimated_by_its_texts() -> None:
+    """A token for four bytes."""
     short = MeteredAnswer()
     short.feed(body(choices=[{"message": {"role": "assistant", "content": "12345678", "tool_calls": [{"name": "x"}]}}]))
-    assert short.read() == (None, 3)
+    assert short.read() == Reading(None, 3, is_refusal=False)
+
+
+@pytest.mark.parametrize("size", [10, 400_000])
+def test_an_error_with_any_status_is_a_refusal(size: int) -> None:
+    """Some servers answer with 200 and an error: that costs what the error costs."""
+    answer = MeteredAnswer()
+    answer.feed(body(error={"message": "x" * size, "code": 400}))
+    assert answer.read().is_refusal
 
 
 def test_an_estimate_counts_texts_and_not_pictures() -> None:

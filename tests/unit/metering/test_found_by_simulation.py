@@ -5,7 +5,6 @@ import pytest
 from metering_service.domain.counts import Counts
 from metering_service.domain.records import BudgetKind
 from metering_service.domain.report import Phase
-from metering_service.domain.resume import decode
 from metering_service.usecases import books
 from tests.metering.moves import granted, two_nodes
 from tests.metering.rig import Client, Fleet, report
@@ -243,7 +242,7 @@ def test_a_request_goes_on_in_an_epoch_that_has_the_number_of_its_own(phases: tu
     nodes, requests = dict(fleet.database.nodes), dict(fleet.database.requests)
     fleet.crash("a")
     grant = granted(Client(fleet.start("a")).say(report(AUTHORIZE, counts=Counts(100))))
-    lost = decode(grant.resume, "r1")
+    lost = fleet["a"].keys.ring.read(UID, "r1", grant.resume)
     assert lost is not None
     fleet.crash("a")
     fleet.database.nodes, fleet.database.requests = nodes, requests

@@ -8,16 +8,18 @@ from metering_service.domain.funding import (
     RESERVATION_INPUT,
     RESERVATION_OUTPUT,
     TRIAL,
+    Extension,
     Offer,
     Offers,
     Want,
     extend,
     required_money,
 )
-from metering_service.domain.price import FREE, Price
+from metering_service.domain.price import NO_PRICE, Price
 from metering_service.domain.records import HeldUnits
 
 NANO_EACH = Price(1, input=1_000_000, output=1_000_000)
+FREE = Price(1)
 DEAR_OUTPUT = Price(1, input=1_000_000, output=5_000_000)
 NONE_HELD = HeldUnits()
 
@@ -144,3 +146,13 @@ def test_what_is_settled_may_be_extended_by_a_trial_without_money() -> None:
     settled = HeldUnits(10, 0, billed_tokens=10, money_nanos=10)
     extended = extend(settled, 14, 0, Offers(trial=left(4)), kinds).held
     assert (extended.input_tokens, extended.trial_tokens, extended.money_nanos) == (14, 4, 10)
+
+
+@pytest.mark.parametrize("money", [some(10**9), left(10**9), some(0)])
+def test_without_a_price_money_covers_nothing(money: Offer) -> None:
+    """What a token costs is not known, and absent is not free: not by one payer, not at the end of several."""
+    assert extend(NONE_HELD, 100, 10, Offers(money=money), NO_PRICE) == Extension(NONE_HELD, None)
+    after_trial = extend(NONE_HELD, 100, 10, Offers(trial=left(30), money=money), NO_PRICE)
+    assert after_trial == Extension(HeldUnits(30, 0, trial_tokens=30), None)
+    reserved = Offers(reserved_input=left(40), reserved_output=left(5), money=money)
+    assert extend(NONE_HELD, 100, 10, reserved, NO_PRICE).held == HeldUnits(40, 0, 40)

@@ -190,7 +190,7 @@ async def test_a_request_is_looked_for_once_at_a_time(fleet: Fleet) -> None:
     database = Counting(failures=3)
     rig = fleet["a"]
     Client(rig).say(report(AUTHORIZE, "r0", Counts(10)))
-    runner = Runner(Line(), database, NodeSettings())
+    runner = Runner(Line(), database, rig.keys, NodeSettings())
     runner.node = rig.node
     rig.node.errands = runner
     client = Client(rig)
@@ -204,7 +204,7 @@ async def test_errands_are_passed_on_and_can_be_called_off() -> None:
     """Names and exchanges go to the line to control; looking for something ends when the node does."""
     line, database = Line(), Counting(failures=1_000_000)
     fleet = Fleet()
-    runner = Runner(line, database, NodeSettings())
+    runner = Runner(line, database, fleet["a"].keys, NodeSettings())
     runner.node = fleet["a"].node
     runner.subscribe("s")
     runner.exchange()
@@ -230,7 +230,7 @@ async def test_new_ids_are_looked_up_together() -> None:
     fleet.run(ms=100)
     fleet.crash("a")
     rig = fleet.start("a")
-    runner = Runner(Line(), database, NodeSettings())
+    runner = Runner(Line(), database, rig.keys, NodeSettings())
     client = Client(rig)
     client.say(report(AUTHORIZE, "warm", Counts(10)))
     database.asked.clear()

@@ -7,7 +7,7 @@ import pytest
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Grant, Reason
 from metering_service.domain.errors import NodeFenced
-from metering_service.domain.price import FREE
+from metering_service.domain.price import Price
 from metering_service.domain.records import BudgetKind, SettlementState
 from metering_service.domain.report import Phase
 from metering_service.domain.service import ServiceConfig
@@ -210,7 +210,7 @@ def test_overrun_is_within_the_bound(fleet: Fleet, client: Client) -> None:
 
 def test_a_service_that_costs_nothing_is_bounded_all_the_same(fleet: Fleet, client: Client) -> None:
     """Its payers never run dry."""
-    fleet.control.put(running(postpaid_pays=True, price=FREE, outage_tokens_max=100))
+    fleet.control.put(running(postpaid_pays=True, price=Price(1), outage_tokens_max=100))
     warm(client, fleet)
     cut_off(fleet)
     assert ask(fleet, client, "r1", 101).reason is Reason.CONTROL_UNREACHABLE

@@ -3,7 +3,7 @@
 import pytest
 
 from metering_service.domain.counts import Counts
-from metering_service.domain.price import FREE, Price
+from metering_service.domain.price import NO_PRICE, Price
 
 ODD = Price(3, input=1, cached_input=3, cache_write=7, output=11, reasoning=13)
 
@@ -31,7 +31,8 @@ def test_a_hold_goes_by_the_dearest_kind_of_each_class() -> None:
     assert ODD.hold_nanos(142_858, 0) == 1
 
 
-def test_without_a_price_tokens_cost_nothing() -> None:
-    """Version 0 is no price."""
-    assert FREE.version == 0
-    assert FREE.cost_nanos(Counts(1 << 40, output=1 << 40)) == FREE.hold_nanos(1 << 40, 1 << 40) == 0
+def test_no_price_is_something_else_than_a_price_of_zero() -> None:
+    """Version 0 is no price; one of zero has a version, as every one that was published."""
+    assert NO_PRICE.is_absent
+    assert not Price(1).is_absent
+    assert Price(1).cost_nanos(Counts(1 << 40, output=1 << 40)) == Price(1).hold_nanos(1 << 40, 1 << 40) == 0

@@ -1,0 +1,31 @@
+"""The keys of resume tokens. No error here repeats a statement's parameters: engines hide them."""
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from metering_service.domain.key_ring import ResumeKey
+from metering_service.storage.failures import database_answers
+from metering_service.storage.schema import resume_keys
+from metering_service.storage.statements import insert
+from tallygate._server.database import read_only
+
+
+async def read_keys(engine: AsyncEngine) -> list[ResumeKey]:
+    """See `ResumeKeyStore.resume_keys`."""
+    async with database_answers(), read_only(engine) as connection:
+        rows = await connection.execute(select(resume_keys).order_by(resume_keys.c.number))
+        return [ResumeKey(row.number, row.create_us, row.secret) for row in rows]
+
+
+async def add_key(engine: AsyncEngine, key: ResumeKey) -> None:
+    """See `ResumeKeyStore.add_resume_key`."""
+    new = insert(engine.dialect, resume_keys).values(number=key.number, create_us=key.create_us, secret=key.secret)
+    async with database_answers(), engine.begin() as connection:
+        await connection.execute(new.on_conflict_do_nothing())
+
+
+async def purge_keys(engine: AsyncEngine, before_us: int) -> int:
+    """See `PurgeStore.purge_resume_keys`."""
+    successor = select(func.max(resume_keys.c.number)).where(resume_keys.c.create_us < before_us).scalar_subquery()
+    async with database_answers(), engine.begin() as connection:
+        return (await connection.execute(delete(resume_keys).where(resume_keys.c.number < successor))).rowcount

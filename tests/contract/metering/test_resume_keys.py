@@ -1,0 +1,62 @@
+"""The keys of resume tokens, on both databases."""
+
+import asyncio
+import logging
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from metering_service.domain.key_ring import ResumeKey
+from metering_service.storage import SqlPurgeStore, SqlRecorder
+
+SECRET = b"\0a secret\xff" + b"." * 22
+
+
+async def test_a_key_is_kept_as_it_was_entered_first(recorder: SqlRecorder) -> None:
+    """Every byte of it; another one of its number is not."""
+    assert await recorder.resume_keys() == []
+    await recorder.add_resume_key(ResumeKey(1, 5, SECRET))
+    await recorder.add_resume_key(ResumeKey(1, 6, b"another"))
+    await recorder.add_resume_key(ResumeKey(2, 7, b"next"))
+    assert await recorder.resume_keys() == [ResumeKey(1, 5, SECRET), ResumeKey(2, 7, b"next")]
+
+
+async def test_of_keys_that_are_entered_at_once_all_see_the_one_that_is_kept(database: AsyncEngine) -> None:
+    """Whoever has entered one, or could not, sees it when it reads."""
+    recorders = [SqlRecorder(database, lambda: "id") for _ in range(6)]
+
+    async def enter(number: int) -> list[ResumeKey]:
+        await recorders[number].add_resume_key(ResumeKey(1, number, bytes([number])))
+        return await recorders[number].resume_keys()
+
+    seen = await asyncio.gather(*map(enter, range(6)))
+    assert len(seen[0]) == 1
+    assert all(keys == seen[0] for keys in seen)
+
+
+async def test_a_key_goes_when_the_one_after_it_is_old(database: AsyncEngine, recorder: SqlRecorder) -> None:
+    """The last one stays, however old."""
+    for number in (1, 2, 3, 4):
+        await recorder.add_resume_key(ResumeKey(number, number * 100, b"x"))
+    store = SqlPurgeStore(database)
+    assert [await store.purge_resume_keys(before_us) for before_us in (100, 200, 201, 350, 350)] == [0, 0, 1, 1, 0]
+    assert [key.number for key in await recorder.resume_keys()] == [3, 4]
+    assert await store.purge_resume_keys(10_000) == 1
+    assert [key.number for key in await recorder.resume_keys()] == [4]
+
+
+async def test_no_error_and_no_log_repeats_a_key(
+    database: AsyncEngine, recorder: SqlRecorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a table that is not as it should be, for example."""
+    async with database.begin() as connection:
+        await connection.execute(text("ALTER TABLE resume_keys RENAME TO elsewhere"))
+    with caplog.at_level(logging.DEBUG), pytest.raises(DBAPIError) as raised:
+        await recorder.add_resume_key(ResumeKey(1, 5, b"topsecret"))
+    error: BaseException | None = raised.value
+    while error is not None:
+        assert "topsecret" not in str(error)
+        error = error.__cause__
+    assert "topsecret" not in caplog.text

@@ -1,0 +1,63 @@
+"""What one node's stream has yet to be told, however much it is."""
+
+from collections.abc import Callable
+
+from control_service.api.fleet_codec import encode_update
+from control_service.domain.names import service_name
+from control_service.domain.payers import Resolution, ServiceConfig
+from control_service.usecases.fleet_ports import Recall
+from control_service.usecases.watcher import Update, Watcher
+from tallygate._server.sizes import ANSWER_BYTES_MAX
+
+ACCOUNT = "a" * 63
+
+
+async def updates_of(tell: Callable[[Watcher], None]) -> list[Update]:
+    """All that is said of what was told, until there is no more at once."""
+    watcher = Watcher("node-a", 1, 7)
+    await watcher.next(0)
+    tell(watcher)
+    updates: list[Update] = []
+    while True:
+        update = await watcher.next(0)
+        assert update is not None
+        if not (update.services or update.recalled_lease_ids or update.replenished_service_uids):
+            return updates
+        updates.append(update)
+
+
+def size(update: Update) -> int:
+    return encode_update(update, 0).ByteSize()
+
+
+async def test_very_many_recalls_and_budgets_come_in_several_messages() -> None:
+    """Each id once, in order, and no message is too large; a message of many ids does not put off the version."""
+    leases = [f"{number:032x}" + "x" * 96 for number in range(45_000)]
+    uids = [f"{number:064x}" for number in range(35_000)]
+
+    def tell(watcher: Watcher) -> None:
+        watcher.recall([Recall("node-a", lease_id, 1) for lease_id in leases])
+        watcher.replenish(uids)
+        watcher.reach(8)
+
+    updates = await updates_of(tell)
+    assert [one for update in updates for one in update.recalled_lease_ids] == leases
+    assert [one for update in updates for one in update.replenished_service_uids] == uids
+    assert max(map(size, updates)) < ANSWER_BYTES_MAX
+    assert updates[0].version == 8
+
+
+async def test_very_many_services_come_in_several_messages() -> None:
+    """A hundred thousand with the longest of names; only the last message carries the version."""
+    names = [service_name(ACCOUNT, f"{number:0128}") for number in range(100_000)]
+
+    def tell(watcher: Watcher) -> None:
+        watcher.follow(names)
+        for name in names:
+            watcher.tell(ServiceConfig(name=name, resolution=Resolution.UNKNOWN, terms=None, version=8))
+        watcher.reach(8)
+
+    updates = await updates_of(tell)
+    assert [config.name for update in updates for config in update.services] == names
+    assert max(map(size, updates)) < ANSWER_BYTES_MAX
+    assert [update.version for update in updates[-2:]] == [7, 8]
