@@ -61,7 +61,6 @@ async def serve(port: int, *, shared: bool) -> None:
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     port = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
-    health.set_serving(True)
     announce(f"127.0.0.1:{port}")
     await server.wait_for_termination()
 

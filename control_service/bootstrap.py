@@ -22,6 +22,7 @@ from control_service.storage.database import MIGRATIONS, SqlDatabase
 from control_service.usecases.config_feed import ConfigFeed
 from tallygate._server.clock import Clock, SystemClock
 from tallygate._server.database import create_engine, migrate
+from tallygate._server.readiness import Readiness
 from tallygate._server.run import announce
 from tallygate._server.server import GrpcServer
 from tallygate.control.v1 import (
@@ -69,6 +70,7 @@ class Control:
     """A control service put together: what serves, and what runs beside it."""
 
     server: GrpcServer
+    readiness: Readiness
     feed: ConfigFeed
     background: tuple[Callable[[], Coroutine[Any, Any, None]], ...]
 
@@ -81,12 +83,11 @@ class Control:
         """
         address = await self.server.start()
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(run()) for run in self.background]
+            tasks = [group.create_task(run()) for run in (*self.background, self.readiness.run)]
             try:
-                self.server.set_serving(True)
+                await self.readiness.look()
                 yield address
             finally:
-                self.server.set_serving(False)
                 self.feed.close_all()
                 await self.server.stop(DRAIN_S)
                 for task in tasks:
@@ -120,7 +121,8 @@ def assemble(engine: AsyncEngine, clock: Clock, *, listen: str, insecure: bool) 
         translate=translate,
         max_message_bytes=MESSAGE_BYTES_MAX,
     )
-    return Control(server, assembly.feed, assembly.background)
+    readiness = Readiness(engine, lambda answers: dict.fromkeys(SERVICE_NAMES, answers), server.set_ready)
+    return Control(server, readiness, assembly.feed, assembly.background)
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:

@@ -32,6 +32,7 @@ from metering_service.workers import watch_supervisor
 from tallygate._server.clock import SystemClock
 from tallygate._server.database import create_engine, migrate
 from tallygate._server.errors import StartupError, SupersededError
+from tallygate._server.readiness import Readiness
 from tallygate._server.run import announce
 from tallygate._server.server import GrpcServer
 from tallygate.metering.v1 import (
@@ -51,6 +52,10 @@ SERVICE_NAMES = (
     usage_service_pb2.DESCRIPTOR.services_by_name["UsageService"].full_name,
     recovery_service_pb2.DESCRIPTOR.services_by_name["RecoveryService"].full_name,
 )
+
+_METERING, _USAGE, _RECOVERY = SERVICE_NAMES
+ACCEPTING = f"{_METERING}.accepting"
+"""The name by which health checking tells whether this node decides on new requests, be it without control."""
 
 log = structlog.get_logger()
 
@@ -137,6 +142,7 @@ class _Program:
             shared_listen=self._settings.shared_listen,
             insecure=self._settings.insecure,
             service_names=SERVICE_NAMES,
+            other_health=(ACCEPTING,),
             add_servicers=add_servicers,
             translate=translate,
         )
@@ -153,6 +159,7 @@ class _Program:
         node = assembly.node
         address = self._listen = await server.start()
         log.info("starting", address=address, node=node.name, epoch=node.epoch, compiled=IS_COMPILED)
+        readiness = Readiness(self._engine, partial(_ready, assembly), server.set_ready)
         purge = Purge(SqlPurgeStore(self._engine), node.clock, node.settings)
         work = asyncio.create_task(
             together(
@@ -161,7 +168,8 @@ class _Program:
                 purge.run(),
                 assembly.keys.run(),
                 keep_search_short(),
-                self._announce_when_up_to_date(assembly, server),
+                readiness.run(),
+                self._announce_when_up_to_date(assembly, readiness),
             )
         )
         stopped = asyncio.create_task(stop.wait())
@@ -185,10 +193,10 @@ class _Program:
             await asyncio.gather(work, return_exceptions=True)
             await assembly.storage.close()
 
-    async def _announce_when_up_to_date(self, assembly: Assembly, server: GrpcServer) -> None:
+    async def _announce_when_up_to_date(self, assembly: Assembly, readiness: Readiness) -> None:
         """A node serves once it has heard from the control service; from then on it goes on with what it has."""
         await assembly.link.up_to_date.wait()
-        server.set_serving(True)
+        await readiness.look()
         if not self._announced:
             self._announced = True
             announce(self._listen)
@@ -217,3 +225,19 @@ class _Program:
                 f"{node.epoch}, stops; give each node a name of its own with --node-name."
             ) from error
         log.warning("coming_back", node=node.name, epoch=node.epoch, problem=str(error))
+
+
+def _ready(assembly: Assembly, database_answers: bool) -> dict[str, bool]:
+    """Whether each name of health checking is ready: usage needs the database, decisions control as well.
+
+    A node that does without either goes on accepting requests for a while: while its leases hold and what waits to be
+    committed is bounded.
+    """
+    node, link = assembly.node, assembly.link
+    stores = database_answers and assembly.committer.is_answered
+    return {
+        _METERING: stores and link.is_connected and node.control_answers,
+        ACCEPTING: (node.leases_valid or node.control_answers) and not node.books.overfull,
+        _USAGE: database_answers,
+        _RECOVERY: database_answers,
+    }

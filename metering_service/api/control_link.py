@@ -54,6 +54,8 @@ class ControlLink:
         self._version = 0
         self._last_renewal_ns = 0
         self.up_to_date = asyncio.Event()
+        self.is_connected = False
+        """Whether control has said something on the stream that is open."""
         self.told_settled = False
         """Whether control knows that all leases of earlier epochs are settled."""
         self.proxies: Sequence[str] = ()
@@ -113,6 +115,7 @@ class ControlLink:
                 async for message in self._messages(stub, node):
                     delay_s = RECONNECT_FIRST_S
                     self._take(message, node, keeper)
+                    self.is_connected = True
             except grpc.aio.AioRpcError as error:
                 if reason_of(error) in FATAL_REASONS:
                     raise
@@ -151,6 +154,7 @@ class ControlLink:
                 sender.cancel()
         finally:
             self._outbox = None
+            self.is_connected = False
             call.cancel()
 
     def _say(self, message: pb.WatchConfigRequest) -> None:

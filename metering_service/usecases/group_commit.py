@@ -44,6 +44,8 @@ class GroupCommitter:
         """The last exchange that control answered. The next commit notes it: then it cannot be forgotten unseen."""
         self.closed_below_epoch = 0
         """Control has closed all leases of epochs below it. Each commit notes it, for whoever settles what is left."""
+        self.is_answered = True
+        """Whether the last commit was."""
         self._work = asyncio.Event()
         books.on_work = self._wake
 
@@ -104,10 +106,12 @@ class GroupCommitter:
             try:
                 kept_claims = await self._storage.commit(self._node, self._epoch, batch)
             except StorageUnavailable as error:
+                self.is_answered = False
                 log.warning("commit_retry", commit_no=batch.commit_no, problem=str(error), delay_ms=int(delay_s * 1000))
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, RETRY_MAX_S)
             else:
+                self.is_answered = True
                 self._books.alone_ns = sent_ns
                 return kept_claims
 

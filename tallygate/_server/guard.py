@@ -93,6 +93,9 @@ class Guard:
         return coroutine
 
     async def _abort(self, error: Exception, context: Context, name: str) -> Never:
+        if isinstance(error, NotImplementedError) and context.code() is grpc.StatusCode.UNIMPLEMENTED:
+            # As generated code has it for the methods that a servicer does not have.
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"This server has no {name}.")
         failure = error if isinstance(error, RpcFailure) else self._translate(error)
         if failure is None:
             failure = _unexpected(error, context, name)

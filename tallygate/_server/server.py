@@ -1,6 +1,6 @@
 """A gRPC server as a good citizen: health, reflection, channelz, keepalive, limits, a shutdown that drains."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, cast
 
 import grpc
@@ -24,6 +24,7 @@ class GrpcServer:
     """A grpc.aio server with everything around the servicers themselves.
 
     `service_names` are the full names of what `add_servicers` adds; health and reflection speak of them.
+    `other_health`: names that only health speaks of.
     `shared_listen`: another address, at which several servers take calls, each of them its part of the connections.
     Create it inside a running event loop.
     """
@@ -37,6 +38,7 @@ class GrpcServer:
         add_servicers: Callable[[grpc.aio.Server], None],
         translate: Translate,
         shared_listen: str = "",
+        other_health: Sequence[str] = (),
         max_message_bytes: int = MESSAGE_BYTES_MAX,
     ) -> None:
         """Raises ConfigurationError for an address that is malformed, or unsafe without `insecure`."""
@@ -44,7 +46,7 @@ class GrpcServer:
             require_safe(address, insecure=insecure)
         self._listen = listen
         self._shared_listen = shared_listen
-        self._health = HealthServicer(service_names)
+        self._health = HealthServicer([*service_names, *other_health])
         self._server = grpc.aio.server(options=_options(max_message_bytes, shares_port=bool(shared_listen)))
         guard = cast("grpc.aio.Server", Guard(self._server, translate))
         add_servicers(guard)
@@ -53,7 +55,7 @@ class GrpcServer:
         add_reflection(guard, [*service_names, *_CITIZEN_NAMES])
 
     async def start(self) -> str:
-        """Bind and take calls; health says NOT_SERVING until `set_serving`.
+        """Bind and take calls; by health checking the process lives, and nothing is ready until `set_ready`.
 
         Returns:
             The address really bound, `HOST:PORT`.
@@ -72,9 +74,9 @@ class GrpcServer:
         await self._server.start()
         return f"{host}:{port}"
 
-    def set_serving(self, serving: bool) -> None:
-        """Say by health checking whether calls will be served, for all services at once."""
-        self._health.set_serving(serving)
+    def set_ready(self, ready: Mapping[str, bool]) -> None:
+        """Say by health checking whether calls of these services will be served."""
+        self._health.set_ready(ready)
 
     async def stop(self, grace_seconds: float) -> None:
         """Say NOT_SERVING, refuse new calls, let those in flight finish for so long, then cancel the rest."""

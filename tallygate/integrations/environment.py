@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tallygate.client import ClientSettings, MeteringClient
+from tallygate.integrations.openai.usage_options import StreamUsage
+from tallygate.integrations.routes import SETTING, Routes, parse_routes
 from tallygate.integrations.services import ServiceResolver, load_service_map, service_resolver
 
 ADDRESSES = "TALLYGATE_METERING_ADDRESSES"
@@ -13,6 +15,7 @@ SERVICE = "TALLYGATE_SERVICE"
 SERVICES = "TALLYGATE_SERVICES"
 ON_UNREACHABLE = "TALLYGATE_ON_UNREACHABLE"
 ANSWER_MS = "TALLYGATE_ANSWER_MS"
+STREAM_USAGE = "TALLYGATE_STREAM_USAGE"
 BODY_BYTES_MAX = "TALLYGATE_BODY_BYTES_MAX"
 
 BODY_BYTES_MAX_DEFAULT = 32 << 20
@@ -60,6 +63,32 @@ def body_bytes_max_from(environment: Mapping[str, str]) -> int:
         ValueError: As of `client_from`.
     """
     return _integer(environment, BODY_BYTES_MAX, BODY_BYTES_MAX_DEFAULT)
+
+
+def routes_from(environment: Mapping[str, str]) -> Routes:
+    """What becomes of which request.
+
+    Raises:
+        ValueError: As of `client_from`.
+    """
+    try:
+        return parse_routes(environment.get(SETTING, ""))
+    except ValueError as error:
+        raise ValueError(f"{SETTING}: {error}") from error
+
+
+def stream_usage_from(environment: Mapping[str, str]) -> StreamUsage:
+    """How streams are made to say their usage.
+
+    Raises:
+        ValueError: As of `client_from`.
+    """
+    text = environment.get(STREAM_USAGE, StreamUsage.RUNNING.value)
+    try:
+        return StreamUsage(text)
+    except ValueError:
+        known = ", ".join(usage.value for usage in StreamUsage)
+        raise ValueError(f"{STREAM_USAGE} is {text}: write one of {known}") from None
 
 
 def _integer(environment: Mapping[str, str], name: str, default: int) -> int:

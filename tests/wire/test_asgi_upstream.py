@@ -12,6 +12,7 @@ import pytest
 
 from tallygate.client import ClientSettings, MeteringClient
 from tallygate.integrations.asgi_types import Receive, Send
+from tallygate.integrations.refused import DRAIN_BYTES_MAX
 from tallygate.metering.v1 import decision_pb2, metering_service_pb2_grpc, token_usage_pb2
 from tests.wire.asgi_rig import Caller, Upstream, caller, delta, event, say, start, usage
 from tests.wire.fake_metering import FakeMetering
@@ -62,7 +63,10 @@ async def test_a_stream_passes_byte_for_byte_but_for_usage(node: FakeMetering, c
     headers = dict(upstream.scopes[0]["headers"])
     assert int(headers[b"content-length"]) == len(upstream.bodies[0])
     assert b"accept-encoding" not in headers
-    assert json.loads(upstream.bodies[0])["stream_options"] == {"include_usage": True}
+    assert json.loads(upstream.bodies[0])["stream_options"] == {
+        "include_usage": True,
+        "continuous_usage_stats": True,
+    }
 
 
 async def _refuses(upstream: Upstream, receive: Receive, send: Send) -> None:
@@ -141,7 +145,7 @@ async def _compresses(upstream: Upstream, receive: Receive, send: Send) -> None:
         (_has_no_usage, counts(ESTIMATED_INPUT, 2), True, "said no usage"),
         (_has_no_usage_as_a_whole, counts(ESTIMATED_INPUT, 2), True, "said no usage"),
         (_is_no_json, counts(9, 4), False, "not JSON"),
-        (_shrinks, counts(9, 4), False, "shrinks"),
+        (_shrinks, counts(9, 2), False, ""),
         (_says_it_twice, counts(9, 4), False, ""),
         (_fails_in_its_stream, counts(ESTIMATED_INPUT, 1), True, "an error that the server sent"),
         (_is_cut_off, counts(ESTIMATED_INPUT, 2), True, "hung up"),
@@ -176,8 +180,9 @@ async def test_whatever_a_server_does_is_recorded_once_and_said_once(  # noqa: P
     lines = [line.getMessage() for line in caplog.records if line.name == "tallygate.integrations.asgi"]
     assert len(lines) == bool(remark)
     assert all(remark in line for line in lines)
+    # A refusal may be of what was added to the request: it is tried with less, and with nothing.
     shown = [piece for piece in said if b'"usage"' not in piece]
-    assert rig.body == b"".join(shown)
+    assert rig.body == (b'{"error": {}}' if behave is _refuses else b"".join(shown))
 
 
 async def test_a_client_that_leaves_is_charged_for_what_came(node: FakeMetering, client: MeteringClient) -> None:
@@ -224,7 +229,7 @@ async def test_a_stop_ends_a_stream_whose_server_says_nothing(node: FakeMetering
     assert json.loads(said_usage[6:])["usage"]["completion_tokens"] == 2
     assert done == b"data: [DONE]"
     assert rig.is_complete
-    assert (finish.usage, finish.estimated) == (counts(9, 3), True)
+    assert (finish.usage, finish.estimated) == (counts(9, 3), False)
 
 
 async def test_a_stop_before_the_answer_is_a_refusal(node: FakeMetering, client: MeteringClient) -> None:
@@ -238,7 +243,7 @@ async def test_a_stop_before_the_answer_is_a_refusal(node: FakeMetering, client:
     rig, _ = caller(node, client, behave)
     finish = await rig.post(CHAT, {**ASKED, "stream": False})
     assert (rig.status, json.loads(rig.body)["error"]["code"]) == (402, "account_overdue")
-    assert (finish.usage, finish.estimated) == (counts(ESTIMATED_INPUT, 0), True)
+    assert (finish.usage, finish.estimated) == (counts(ESTIMATED_INPUT, 1), True), "a guess, and not nothing"
     assert rig.error is None
 
 
@@ -330,15 +335,32 @@ async def test_what_is_not_metered_passes_untouched(node: FakeMetering, client: 
     assert node.reports == []
 
 
-async def test_a_body_that_is_too_long_is_not_read(node: FakeMetering, client: MeteringClient) -> None:
-    """It is refused as soon as it is known to be, and nothing is asked of a node."""
+async def test_a_body_that_is_too_long_is_thrown_away(node: FakeMetering, client: MeteringClient) -> None:
+    """It is read to its end, so that the client hears of it, and nothing is asked of a node."""
     rig, upstream = caller(node, client, _refuses)
     rig.middleware._body_bytes_max = 10
-    pieces = iter([b"123456", b"789012", b"not read"])
+    pieces = [b"the end", b"789012", b"123456"]
 
     async def receive() -> dict[str, object]:
-        return {"type": "http.request", "body": next(pieces), "more_body": True}
+        assert not rig.status, "clients listen only when they have sent all"
+        return {"type": "http.request", "body": pieces.pop(), "more_body": bool(pieces)}
 
     await rig.middleware({"type": "http", "method": "POST", "path": CHAT, "headers": []}, receive, rig._send)
-    assert (rig.status, next(pieces)) == (413, b"not read")
+    assert (rig.status, rig.headers["connection"], pieces) == (413, "close", [])
     assert (upstream.scopes, node.reports) == ([], [])
+
+
+async def test_a_body_without_an_end_is_not_read_for_ever(node: FakeMetering, client: MeteringClient) -> None:
+    """Beyond a bound the answer is said, and the server closes the connection."""
+    rig, _ = caller(node, client, _refuses)
+    rig.middleware._body_bytes_max = 10
+    read = 0
+
+    async def receive() -> dict[str, object]:
+        nonlocal read
+        read += 1 << 20
+        return {"type": "http.request", "body": bytes(1 << 20), "more_body": True}
+
+    await rig.middleware({"type": "http", "method": "POST", "path": CHAT, "headers": []}, receive, rig._send)
+    assert (rig.status, rig.headers["connection"]) == (413, "close")
+    assert read < DRAIN_BYTES_MAX + (4 << 20)

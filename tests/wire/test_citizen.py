@@ -24,15 +24,42 @@ async def health_of(it: Serving, name: str) -> Any:
     return (await stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=10)).status
 
 
-@pytest.mark.parametrize("name", ["", METERING])
-async def test_health_is_told_per_service_name(name: str) -> None:
-    """A server that has just started does not serve; then it does, under every name at once."""
+async def test_whether_it_lives_is_told_apart_from_what_is_ready() -> None:
+    """A server that has just started lives, and is ready for nothing; each name has a status of its own."""
     async with serving() as it:
-        assert await health_of(it, name) == Health.NOT_SERVING
-        it.server.set_serving(True)
-        assert await health_of(it, name) == Health.SERVING
-        it.server.set_serving(False)
-        assert await health_of(it, name) == Health.NOT_SERVING
+        assert await health_of(it, "") == Health.SERVING
+        assert await health_of(it, METERING) == Health.NOT_SERVING
+        it.server.set_ready({METERING: True})
+        assert await health_of(it, METERING) == Health.SERVING
+        it.server.set_ready({METERING: False})
+        assert await health_of(it, METERING) == Health.NOT_SERVING
+        assert await health_of(it, "") == Health.SERVING
+
+
+async def test_health_lists_all_names() -> None:
+    """What a check says of each of them, in one answer."""
+    async with serving() as it:
+        it.server.set_ready({METERING: True})
+        listed = await health_pb2_grpc.HealthStub(it.channel).List(health_pb2.HealthListRequest(), timeout=10)
+        assert {name: one.status for name, one in listed.statuses.items()} == {
+            "": Health.SERVING,
+            METERING: Health.SERVING,
+        }
+        answer = await grpcurl(it.address, "grpc.health.v1.Health/List")
+        assert '"SERVING"' in answer.stdout
+
+
+async def test_a_watch_hears_each_change_of_its_name_only() -> None:
+    """Saying the same again, or something of another name, is no change."""
+    async with serving() as it:
+        watch = health_pb2_grpc.HealthStub(it.channel).Watch(health_pb2.HealthCheckRequest(service=METERING))
+        heard = [(await watch.read()).status]
+        for ready in (True, True, False, True):
+            it.server.set_ready({METERING: ready})
+            await health_of(it, METERING)
+        heard += [(await watch.read()).status for _ in range(3)]
+        assert heard == [Health.NOT_SERVING, Health.SERVING, Health.NOT_SERVING, Health.SERVING]
+        watch.cancel()
 
 
 async def test_health_of_an_unknown_name() -> None:
@@ -55,7 +82,7 @@ async def test_stopping_says_so_first_and_lets_calls_in_flight_finish() -> None:
         await release.wait()
 
     async with serving(wait_for_release) as it:
-        it.server.set_serving(True)
+        it.server.set_ready({METERING: True})
         watch = health_pb2_grpc.HealthStub(it.channel).Watch(health_pb2.HealthCheckRequest(service=METERING))
         assert (await watch.read()).status == Health.SERVING
         call = asyncio.ensure_future(it.authorize())

@@ -11,8 +11,10 @@ from grpc_status import rpc_status
 from structlog.testing import capture_logs
 
 from tallygate._server.failures import VIOLATIONS_MAX, RpcFailure
-from tallygate.metering.v1 import metering_service_pb2
-from tests.wire.scripted_server import DomainError, Serving, serving
+from tallygate._server.server import GrpcServer
+from tallygate.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
+from tests.wire.grpcurl import grpcurl
+from tests.wire.scripted_server import METERING, DomainError, Serving, serving, translate
 
 
 def raising(error: Exception) -> Callable[[], Awaitable[None]]:
@@ -143,3 +145,24 @@ async def test_the_callers_trace_id_is_kept() -> None:
             await it.stub.Authorize(metering_service_pb2.AuthorizeRequest(), metadata=metadata, timeout=10)
     assert trace_id in (caught.value.details() or "")
     assert logs[0]["trace_id"] == trace_id
+
+
+@pytest.mark.parametrize("method", ["Authorize", "Report", "Meter"])
+async def test_a_method_that_a_server_does_not_have_is_unimplemented(method: str) -> None:
+    """As generated code has it: no mistake of the server, so nothing in its log."""
+    nothing: Any = type("Nothing", (metering_service_pb2_grpc.MeteringServiceServicer,), {})()
+    with capture_logs() as logs:
+        server = GrpcServer(
+            listen="127.0.0.1:0",
+            insecure=False,
+            service_names=[METERING],
+            add_servicers=lambda it: metering_service_pb2_grpc.add_MeteringServiceServicer_to_server(nothing, it),
+            translate=translate,
+        )
+        address = await server.start()
+        try:
+            outcome = await grpcurl(address, f"{METERING}/{method}")
+        finally:
+            await server.stop(0)
+    assert "Code: Unimplemented" in outcome.stderr
+    assert logs == []

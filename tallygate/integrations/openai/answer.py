@@ -4,54 +4,85 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from tallygate.client import Usage
 from tallygate.integrations.openai.estimate import BYTES_PER_TOKEN
-from tallygate.integrations.openai.usage import find_usage, read_usage
+from tallygate.integrations.openai.json_members import MemberScanner, small_members
+from tallygate.integrations.openai.usage import read_usage
 
 WHOLE_BYTES_MAX = 256 << 10
-"""Longer answers, such as many embeddings, are not parsed: only their end is looked through."""
+"""Longer answers, such as many embeddings, are not parsed: they are scanned for their small members."""
 _TEXTS = ("text", "content", "reasoning_content", "reasoning", "arguments", "refusal", "name")
 _NESTING_MAX = 16
 
 
-class MeteredAnswer:
-    """Keeps of an answer what is needed to find its usage. Pure."""
+class Reading(NamedTuple):
+    """What a whole answer says.
 
-    __slots__ = ("_is_whole", "_kept", "_kept_bytes", "_size")
+    Attributes:
+        usage: The server's own counts; None where it says none.
+        tokens: Output tokens, estimated from the text, where it says none.
+        is_refusal: It is an error and nothing else, whatever its status.
+    """
+
+    usage: Usage | None
+    tokens: int
+    is_refusal: bool
+
+
+class MeteredAnswer:
+    """Keeps of an answer what is needed to find its usage, wherever it stands. Pure."""
+
+    __slots__ = ("_kept", "_scanner", "_size")
 
     def __init__(self) -> None:
         self._kept: list[bytes] = []
-        self._kept_bytes = 0
+        self._scanner: MemberScanner | None = None
         self._size = 0
-        self._is_whole = True
 
     def feed(self, piece: bytes) -> None:
         """Takes in the next piece of the body."""
-        self._kept.append(piece)
         self._size += len(piece)
-        self._kept_bytes += len(piece)
-        while self._kept_bytes - len(self._kept[0]) >= WHOLE_BYTES_MAX:
-            self._kept_bytes -= len(self._kept.pop(0))
-            self._is_whole = False
+        if self._scanner is not None:
+            self._scanner.feed(piece)
+            return
+        self._kept.append(piece)
+        if self._size > WHOLE_BYTES_MAX:
+            self._scanner = MemberScanner()
+            for kept in self._kept:
+                self._scanner.feed(kept)
+            self._kept = []
 
-    def read(self) -> tuple[Usage | None, int]:
-        """The usage, or None and an estimate of the output tokens."""
-        body = b"".join(self._kept)
-        if not self._is_whole or len(body) > WHOLE_BYTES_MAX:
-            usage = find_usage(body[-WHOLE_BYTES_MAX:])
-            return usage, 0 if usage is not None else self._size // BYTES_PER_TOKEN
+    def read(self) -> Reading:
+        """What it says, as far as it came."""
+        scanner = self._scanner
+        if scanner is not None:
+            members = small_members(scanner)
+            usage = find_usage(members)
+            has_error = "error" in scanner.members and bool(members.get("error", "too long to be read"))
+            is_refusal = usage is None and has_error and "choices" not in scanner.members
+            return Reading(usage, 0 if usage is not None else self._size // BYTES_PER_TOKEN, is_refusal)
         try:
-            content = json.loads(body)
+            content = json.loads(b"".join(self._kept))
         except (ValueError, RecursionError):
-            return None, 0
+            return Reading(None, 0, is_refusal=False)
         if not isinstance(content, Mapping):
-            return None, 0
-        usage = read_usage(content.get("usage"))
+            return Reading(None, -(-_text_bytes(content, 0) // BYTES_PER_TOKEN), is_refusal=False)
+        usage = find_usage(content)
         if usage is not None:
-            return usage, 0
+            return Reading(usage, 0, is_refusal=False)
         text_bytes = _text_bytes(content.get("choices"), 0) + _text_bytes(content.get("output"), 0)
-        return None, -(-text_bytes // BYTES_PER_TOKEN)
+        return Reading(None, -(-text_bytes // BYTES_PER_TOKEN), bool(content.get("error")) and not text_bytes)
+
+
+def find_usage(answer: Mapping[str, object]) -> Usage | None:
+    """The usage of an answer, in itself or, as Kimi writes it, in its first choice."""
+    usage = read_usage(answer.get("usage"))
+    choices = answer.get("choices")
+    if usage is None and isinstance(choices, list) and choices and isinstance(choices[0], Mapping):
+        return read_usage(choices[0].get("usage"))
+    return usage
 
 
 def _text_bytes(value: object, depth: int) -> int:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from tallygate.client import Usage
 from tallygate.integrations.openai.asked import Asked, Shape
 from tallygate.integrations.openai.deltas import Kind, Templates
-from tallygate.integrations.openai.events import Choice, read_chunk, whole_chunk
-from tallygate.integrations.openai.usage import Said, read_totals, write_usage
+from tallygate.integrations.openai.events import Choice, Chunk, read_chunk, whole_chunk
+from tallygate.integrations.openai.running_usage import match_running, usage_span, without
+from tallygate.integrations.openai.said_usage import News
+from tallygate.integrations.openai.usage import write_usage
 
 _REASONING = ("reasoning_content", "reasoning")
 _CHOICES_MAX = 1_024
+_PLAIN = {"id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier", "sglext"}
+"""What a chunk has that is there for its usage alone."""
+_FINGERPRINT = b'"system_fingerprint"'
 
 
 class ChatReader:
@@ -22,30 +28,32 @@ class ChatReader:
     __slots__ = (
         "_asked",
         "_base",
+        "_ends",
         "_finished",
+        "_held",
+        "_hides_running",
         "_hides_usage",
         "_is_chat",
         "_request_id",
         "_seen",
+        "_spoken",
         "_templates",
         "failed",
-        "new_reasoning",
-        "new_tokens",
-        "new_usage",
     )
 
     def __init__(self, asked: Asked, request_id: str) -> None:
         self._asked = asked
         self._is_chat = asked.shape is Shape.CHAT
-        self._hides_usage = asked.hides_usage
         self._request_id = request_id
         self._templates = Templates()
+        self._hides_usage = asked.hides_usage
+        self._hides_running = asked.hides_running
         self._base: dict[str, Any] | None = None
         self._seen = set(range(min(asked.choices, _CHOICES_MAX)))
         self._finished: set[int] = set()
-        self.new_tokens = 0
-        self.new_reasoning = 0
-        self.new_usage: Said | None = None
+        self._spoken: set[int] = set()
+        self._held: list[bytes] = []
+        self._ends = False
         self.failed = False
         """The server said that something went wrong."""
 
@@ -54,31 +62,43 @@ class ChatReader:
         """Whether every choice has said why it ended."""
         return self._seen <= self._finished
 
+    @property
+    def hides(self) -> bool:
+        """Whether something of this stream is not for its client, so that an event is looked at before it passes."""
+        return self._hides_usage or self._hides_running
+
     def match(self, event: bytes) -> Kind | None:
         """What a whole event carries, where it can be told without parsing it."""
-        return self._templates.match(event)
+        return None if self._held else self._templates.match(event)
 
-    def read(self, event: bytes, data: bytes) -> bool:
-        """Takes in one event; counts what it carries. Returns whether the client shall see it."""
-        self.new_tokens = self.new_reasoning = 0
-        self.new_usage = None
+    def match_running(self, event: bytes) -> tuple[int, int, bytes] | None:
+        """Likewise, of a stream with one choice: its input and output so far, and the event without these."""
+        if not self._hides_running or self._held or self._base is None or len(self._seen) > 1:
+            return None
+        return match_running(event)
+
+    def read(self, event: bytes, data: bytes, *, may_hold: bool) -> tuple[News, bytes]:
+        """Takes in one event: what it carries, and what of it the client shall see, perhaps later.
+
+        Raises:
+            ValueError: Its data are no JSON object.
+            RecursionError: They are nested too deeply.
+        """
         chunk = read_chunk(data)
-        if chunk.error:
-            self.failed = True
-        choices = chunk.choices
-        if choices is None:
-            return True
-        if not self._base:
+        news = self._take(chunk)
+        if chunk.choices and not self._base:
             self._base = whole_chunk(data)
-        usage = chunk.usage
-        if usage is not None:
-            self.new_usage = read_totals(usage)
-        for choice in choices:
-            if choice is not None:
-                self._read_choice(choice)
-        if self.new_tokens == 1 and usage is None and self._templates.is_learning and len(choices) == 1:
-            self._learn(event, choices[0])
-        return bool(choices) or self.new_usage is None or not self._hides_usage
+        return news, self._shown(event, data, chunk, news, may_hold=may_hold)
+
+    def read_members(self, members: Mapping[str, object]) -> News:
+        """Takes in an event that is too long to be kept, by those of its members that are not."""
+        news = self._take(Chunk(None, members.get("usage"), members.get("error")))
+        return news._replace(pieces=1, rough=1)
+
+    def flush(self) -> bytes:
+        """What was held back, if nothing follows it."""
+        held, self._held = b"".join(self._held), []
+        return held
 
     def end(self, usage: Usage) -> bytes:
         """What ends the stream early, so that a client takes it for one that reached its limit."""
@@ -86,36 +106,90 @@ class ChatReader:
         if self._asked.wants_usage:
             chunks.append({**self._chunk([]), "usage": write_usage(usage)})
         lines = [json.dumps(chunk, separators=(",", ":")) for chunk in chunks]
-        return "".join(f"data: {line}\n\n" for line in [*lines, "[DONE]"]).encode()
+        return self.flush() + "".join(f"data: {line}\n\n" for line in [*lines, "[DONE]"]).encode()
 
-    def _read_choice(self, choice: Choice) -> None:
+    def _take(self, chunk: Chunk) -> News:
+        if chunk.error:
+            self.failed = True
+        pieces = reasoning = rough = 0
+        running: list[tuple[int, object]] = []
+        self._ends = False
+        for choice in chunk.choices or ():
+            if choice is None:
+                continue
+            self._note(choice)
+            tokens, is_rough, thinks = self._count(choice)
+            pieces += tokens
+            rough += tokens if is_rough else 0
+            reasoning += tokens if thinks else 0
+            said = choice.usage if choice.usage is not None else chunk.usage
+            if said is not None:
+                running.append((choice.index if isinstance(choice.index, int) else 0, said))
+        total = chunk.usage if not chunk.choices else None
+        return News(pieces, reasoning, rough, tuple(running), total)
+
+    def _note(self, choice: Choice) -> None:
         index = choice.index
         if isinstance(index, int):
             if index not in self._seen and len(self._seen) < _CHOICES_MAX:
                 self._seen.add(index)
-            if choice.finish_reason is not None:
+            # Some servers write an empty reason where others write null.
+            if choice.finish_reason:
                 self._finished.add(index)
-        delta = choice.delta if self._is_chat else {"text": choice.text}
-        if not isinstance(delta, dict):
-            return
-        kind = _kind(delta)
-        if kind is None:
-            return
-        tokens = 1
-        if choice.logprobs is not None or choice.token_ids is not None:
-            tokens = _said_tokens(choice) or 1
-        self.new_tokens += tokens
-        if kind is Kind.REASONING:
-            self.new_reasoning += tokens
+                self._ends = True
 
-    def _learn(self, event: bytes, choice: Choice | None) -> None:
+    def _count(self, choice: Choice) -> tuple[int, bool, bool]:
+        """How many tokens a choice's piece has, whether that is a guess, and whether they are of reasoning."""
+        delta = choice.delta if self._is_chat else {"text": choice.text}
+        kind = _kind(delta) if isinstance(delta, dict) else None
+        if self._asked.echoes and choice.index not in self._spoken:
+            # It begins with the prompt, and so do the ids and the log probabilities beside it.
+            self._spoken.add(choice.index if isinstance(choice.index, int) else 0)
+            return (0, True, False) if kind is None else (1, True, kind is Kind.REASONING)
+        tokens = _said_tokens(choice)
+        if tokens:
+            return tokens, False, kind is Kind.REASONING
+        return (0, True, False) if kind is None else (1, True, kind is Kind.REASONING)
+
+    def _shown(self, event: bytes, data: bytes, chunk: Chunk, news: News, *, may_hold: bool) -> bytes:
+        """What the client shall see of an event, and of those that were held back before it.
+
+        The last chunk of each choice waits for the one with usage: vLLM (0.32) takes `system_fingerprint` out of the
+        former where the latter is asked for.
+        """
+        if chunk.usage is None or chunk.choices is None or not self.hides:
+            if news.pieces == 1 and not self._held and chunk.usage is None and self._templates.is_learning:
+                self._learn(event, chunk.choices)
+        elif not chunk.choices and self._hides_usage and not _says_more(data):
+            return self._flush_with(data)
+        elif chunk.choices and self._hides_running:
+            span = usage_span(event)
+            event = event if span is None else without(event, *span)
+        if self._ends and self._hides_usage and may_hold:
+            self._held.append(event)
+            return b""
+        return self.flush() + event if self._held else event
+
+    def _flush_with(self, data: bytes) -> bytes:
+        """The last chunks with choices, as the server would have written them without the one with usage."""
+        fingerprint = json.loads(data).get("system_fingerprint")
+        if fingerprint is not None and self._held and _FINGERPRINT not in self._held[-1]:
+            last = self._held[-1]
+            end = last.rfind(b"}")
+            stamp = b"," + _FINGERPRINT + b":" + json.dumps(fingerprint).encode()
+            self._held[-1] = last[:end] + stamp + last[end:]
+        return self.flush()
+
+    def _learn(self, event: bytes, choices: list[Choice | None] | None) -> None:
         """Has the templates remember an event, if all that counts in it is one text."""
-        said = None
-        if choice is not None and choice.finish_reason is choice.logprobs is choice.token_ids is None:
+        said, kind = None, Kind.OUTPUT
+        choice = choices[0] if choices and len(choices) == 1 else None
+        if choice is not None and not choice.finish_reason and choice.logprobs is choice.token_ids is None:
             delta = choice.delta if self._is_chat else {"text": choice.text}
             texts = [(name, text) for name, text in delta.items() if text and name != "role"]
             said = texts[0] if len(texts) == 1 and isinstance(texts[0][1], str) else None
-        self._templates.learn(event, said, Kind.REASONING if self.new_reasoning else Kind.OUTPUT)
+            kind = _kind(delta) or kind
+        self._templates.learn(event, said, kind)
 
     def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
         is_chat = self._is_chat
@@ -130,6 +204,12 @@ class ChatReader:
     def _last(self, index: int) -> dict[str, Any]:
         piece: dict[str, Any] = {"delta": {}} if self._is_chat else {"text": ""}
         return {"index": index, **piece, "logprobs": None, "finish_reason": "length"}
+
+
+def _says_more(data: bytes) -> bool:
+    """Whether a chunk without choices says something beside its usage that the client would miss."""
+    said = json.loads(data)
+    return any(value is not None and name not in _PLAIN for name, value in said.items())
 
 
 def _kind(delta: dict[str, Any]) -> Kind | None:

@@ -42,6 +42,7 @@ class Choice:
     finish_reason: Any = None
     token_ids: Any = None
     logprobs: Logprobs | None = None
+    usage: Any = None
 
 
 @dataclass(slots=True)
@@ -51,12 +52,12 @@ class Chunk:
     Attributes:
         choices: None where there is no list of them; one that is no object is None.
         usage: As it was said, of any type whatever.
-        error: True if anything is said of an error.
+        error: True if something is said of an error; null is nothing.
     """
 
     choices: list[Choice | None] | None = None
     usage: Any = None
-    error: object = False
+    error: object = None
 
 
 @dataclass(slots=True)
@@ -84,7 +85,7 @@ def plain_chunk(data: bytes) -> Chunk:
     return Chunk(
         [_choice(choice) for choice in choices] if isinstance(choices, list) else None,
         said.get("usage"),
-        "error" in said,
+        said.get("error"),
     )
 
 
@@ -146,4 +147,5 @@ def _choice(said: object) -> Choice | None:
         said.get("finish_reason"),
         said.get("token_ids"),
         Logprobs(logprobs.get("content"), logprobs.get("tokens")) if isinstance(logprobs, Mapping) else None,
+        said.get("usage"),
     )

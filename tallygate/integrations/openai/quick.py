@@ -28,13 +28,13 @@ class _Choice(msgspec.Struct, gc=False):
     finish_reason: Any = None
     token_ids: Any = None
     logprobs: _Logprobs | None = None
+    usage: Any = None
 
 
 class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: Any = None
-    # False where there is none; null is one.
-    error: msgspec.Raw = msgspec.Raw()
+    error: Any = None
 
 
 class _Event(msgspec.Struct, gc=False):

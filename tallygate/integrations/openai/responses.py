@@ -11,7 +11,8 @@ from tallygate.client import Usage
 from tallygate.integrations.openai.asked import Asked
 from tallygate.integrations.openai.deltas import Kind
 from tallygate.integrations.openai.events import Event, read_event
-from tallygate.integrations.openai.usage import Said, read_totals, write_usage
+from tallygate.integrations.openai.said_usage import News
+from tallygate.integrations.openai.usage import write_usage
 
 _ENDS = {"response.completed", "response.incomplete", "response.failed"}
 _INCOMPLETE = "response.incomplete"
@@ -29,9 +30,6 @@ class ResponsesReader:
         "_request_id",
         "_texts",
         "failed",
-        "new_reasoning",
-        "new_tokens",
-        "new_usage",
     )
 
     def __init__(self, asked: Asked, request_id: str) -> None:
@@ -42,9 +40,6 @@ class ResponsesReader:
         self._texts: dict[int, list[str]] = {}
         self._number = -1
         self._has_ended = False
-        self.new_tokens = 0
-        self.new_reasoning = 0
-        self.new_usage: Said | None = None
         self.failed = False
         """The server said that something went wrong."""
 
@@ -53,29 +48,49 @@ class ResponsesReader:
         """Whether the response has ended: its last event has it all, so that there is no moment before that."""
         return self._has_ended
 
+    @property
+    def hides(self) -> bool:
+        """Whether something of this stream is not for its client: never."""
+        return False
+
     def match(self, event: bytes) -> Kind | None:  # noqa: ARG002  # events are numbered: no two look alike
         """What a whole event carries, where it can be told without parsing it: never."""
         return None
 
-    def read(self, event: bytes, data: bytes) -> bool:  # noqa: ARG002  # as its sibling for chats
-        """Takes in one event; counts what it carries. Returns whether the client shall see it: always."""
-        self.new_tokens = self.new_reasoning = 0
-        self.new_usage = None
+    def match_running(self, event: bytes) -> tuple[int, int, bytes] | None:  # noqa: ARG002  # as its sibling for chats
+        """Running usage: there is none."""
+        return None
+
+    def read(self, event: bytes, data: bytes, *, may_hold: bool) -> tuple[News, bytes]:  # noqa: ARG002  # likewise
+        """Takes in one event: what it carries; the client shall see all of it."""
         said = read_event(data)
         kind = said.type
         if isinstance(said.sequence_number, int):
             self._number = said.sequence_number
         if not isinstance(kind, str):
-            return True
+            return News(), event
+        news = News()
         if kind.endswith(".delta"):
-            self._read_delta(kind, said)
+            news = self._read_delta(kind, said)
         elif kind in {"response.output_item.added", "response.output_item.done"}:
             self._read_item(said)
         elif kind == "error":
             self.failed = True
         if isinstance(said.response, dict):
-            self._read_response(kind, said.response)
-        return True
+            news = news._replace(total=self._read_response(kind, said.response))
+        return news, event
+
+    def read_members(self, members: Mapping[str, object]) -> News:
+        """Takes in an event that is too long to be kept, by those of its members that are not."""
+        kind = members.get("type")
+        if kind in _ENDS:
+            self._has_ended = True
+            self.failed = self.failed or kind == "response.failed"
+        return News(pieces=1, rough=1) if isinstance(kind, str) and kind.endswith(".delta") else News()
+
+    def flush(self) -> bytes:
+        """What was held back: nothing ever is."""
+        return b""
 
     def end(self, usage: Usage) -> bytes:
         """What ends the stream early, so that a client takes it for one that reached its limit."""
@@ -97,23 +112,25 @@ class ResponsesReader:
         line = json.dumps(event, separators=(",", ":"))
         return f"event: {_INCOMPLETE}\ndata: {line}\n\n".encode()
 
-    def _read_response(self, kind: str, response: Mapping[str, Any]) -> None:
+    def _read_response(self, kind: str, response: Mapping[str, Any]) -> object:
         self._base = response
-        if kind in _ENDS:
-            self.failed = self.failed or kind == "response.failed"
-            self.new_usage = read_totals(response.get("usage"))
-            self._has_ended = self._has_ended or self.new_usage is not None
+        if kind not in _ENDS:
+            return None
+        self.failed = self.failed or kind == "response.failed"
+        usage = response.get("usage")
+        self._has_ended = self._has_ended or usage is not None
+        return usage
 
-    def _read_delta(self, kind: str, said: Event) -> None:
+    def _read_delta(self, kind: str, said: Event) -> News:
         delta = said.delta
         if not isinstance(delta, str) or not delta:
-            return
-        self.new_tokens = 1
+            return News()
         if kind == "response.output_text.delta":
             if isinstance(said.output_index, int):
                 self._texts.setdefault(said.output_index, []).append(delta)
         elif kind.startswith("response.reasoning"):
-            self.new_reasoning = 1
+            return News(pieces=1, reasoning=1, rough=1)
+        return News(pieces=1, rough=1)
 
     def _read_item(self, said: Event) -> None:
         if isinstance(said.item, dict) and isinstance(said.output_index, int):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 
-EVENT_BYTES_MAX = 1 << 20
-"""What goes on for longer without an empty line is no event stream."""
-
 _CR, _LF = 13, 10
 # Atomic, so that one CR LF is never taken for two ends of lines.
-_EMPTY_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+EMPTY_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _EMPTY_LINE_BYTES_MAX = 4
+_BEFORE_DATA = re.compile(rb"(?:(?::[^\r\n]*)?(?>\r\n|\n|\r(?!$)))*")
 
 
 class EventSplitter:
@@ -19,31 +17,28 @@ class EventSplitter:
     Where the pieces of the body begin and end changes nothing: put together, events and `rest` are the body.
     """
 
-    __slots__ = ("broken", "rest")
+    __slots__ = ("rest",)
 
     def __init__(self) -> None:
         self.rest = b""
         """The beginning of an event whose end is still to come."""
-        self.broken = False
-        """It is no event stream: from here on everything passes as it comes."""
 
     def feed(self, piece: bytes) -> list[bytes]:
         """Takes in the next piece of the body; returns the events that it completes."""
-        if self.broken:
-            return [piece]
         held = len(self.rest)
         body = self.rest + piece if held else piece
         if b"\r" not in body:
             return self._cut_plain(body, held)
         events = []
         begin = 0
-        for end in _EMPTY_LINE.finditer(body, max(0, held - _EMPTY_LINE_BYTES_MAX)):
+        for end in EMPTY_LINE.finditer(body, max(0, held - _EMPTY_LINE_BYTES_MAX)):
             # A CR may be half of a CR LF.
             if end.end() == len(body) and body[-1] == _CR:
                 break
             events.append(body[begin : end.end()])
             begin = end.end()
-        return self._keep(body[begin:], events)
+        self.rest = body[begin:]
+        return events
 
     def _cut_plain(self, body: bytes, held: int) -> list[bytes]:
         """The same where lines end in LF alone, as of nearly every server: many times faster."""
@@ -54,19 +49,39 @@ class EventSplitter:
             events.append(body[begin : end + 2])
             begin = end + 2
             end = body.find(b"\n\n", begin)
-        return self._keep(body[begin:], events)
-
-    def _keep(self, rest: bytes, events: list[bytes]) -> list[bytes]:
-        self.rest = rest
-        if len(rest) > EVENT_BYTES_MAX:
-            self.broken = True
-            events.append(self.close())
+        self.rest = body[begin:]
         return events
 
     def close(self) -> bytes:
         """The body has ended: what is left of it."""
         rest, self.rest = self.rest, b""
         return rest
+
+
+class LineSplitter:
+    """Cuts a byte stream into lines, each of which is an event. As `EventSplitter` otherwise."""
+
+    __slots__ = ("rest",)
+
+    def __init__(self) -> None:
+        self.rest = b""
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """Takes in the next piece of the body; returns the lines that it completes."""
+        lines = (self.rest + piece).splitlines(keepends=True)
+        self.rest = lines.pop() if lines and lines[-1][-1:] != b"\n" else b""
+        return lines
+
+    def close(self) -> bytes:
+        """The body has ended: what is left of it."""
+        rest, self.rest = self.rest, b""
+        return rest
+
+
+def comment_bytes(rest: bytes) -> int:
+    """How many bytes at the beginning of an event are comments and empty lines, which belong to nothing."""
+    found = _BEFORE_DATA.match(rest)
+    return found.end() if found is not None else 0
 
 
 def event_data(event: bytes) -> bytes:

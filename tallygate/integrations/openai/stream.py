@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from tallygate.client import Usage
@@ -9,19 +10,18 @@ from tallygate.integrations.openai.asked import Asked, Shape
 from tallygate.integrations.openai.chat import ChatReader
 from tallygate.integrations.openai.deltas import Kind
 from tallygate.integrations.openai.events import NotAnObjectError
+from tallygate.integrations.openai.json_members import small_members
+from tallygate.integrations.openai.partial_event import EVENT_BYTES_MAX, LongEvent, PartialEvent
 from tallygate.integrations.openai.responses import ResponsesReader
-from tallygate.integrations.openai.sse import EventSplitter, event_data, only_data
-from tallygate.integrations.openai.usage import Said, read_usage
+from tallygate.integrations.openai.said_usage import News, SaidUsage
+from tallygate.integrations.openai.sse import EventSplitter, LineSplitter, event_data, only_data
 
 _DONE = b"[DONE]"
 
 
 class Reader(Protocol):
-    """What is particular to an API. What is new is of the event that was read last."""
+    """What is particular to an API."""
 
-    new_tokens: int
-    new_reasoning: int
-    new_usage: Said | None
     failed: bool
 
     @property
@@ -29,17 +29,34 @@ class Reader(Protocol):
         """Whether no more text will come."""
         ...
 
+    @property
+    def hides(self) -> bool:
+        """Whether something of this stream is not for its client."""
+        ...
+
     def match(self, event: bytes) -> Kind | None:
         """What a whole event carries, where it can be told without parsing it."""
         ...
 
-    def read(self, event: bytes, data: bytes) -> bool:
-        """Takes in one event, counts what it carries, and returns whether the client shall see it.
+    def match_running(self, event: bytes) -> tuple[int, int, bytes] | None:
+        """Likewise: its running usage, input and output, and the event without it."""
+        ...
+
+    def read(self, event: bytes, data: bytes, *, may_hold: bool) -> tuple[News, bytes]:
+        """Takes in one event: what it carries, and what of it the client shall see, perhaps later.
 
         Raises:
             ValueError: Its data are no JSON object.
             RecursionError: They are nested too deeply.
         """
+        ...
+
+    def read_members(self, members: Mapping[str, object]) -> News:
+        """Takes in an event that is too long to be kept, by its small members."""
+        ...
+
+    def flush(self) -> bytes:
+        """What was held back, if nothing follows it."""
         ...
 
     def end(self, usage: Usage) -> bytes:
@@ -50,30 +67,55 @@ class Reader(Protocol):
 class MeteredStream:
     """Counts a streamed answer while it passes. Pure: bytes in, bytes out, and what is known so far.
 
-    A piece of text counts for one token, and never for more than was surely generated: what was once reported cannot be
-    taken back. Where the server says its usage, that counts.
+    Bytes pass as they come. Only where something of an event may have to be hidden, its end is waited for.
     """
 
-    __slots__ = ("_reader", "_said", "_said_total", "_splitter", "problem", "reasoning", "tokens")
+    __slots__ = ("_is_line", "_long", "_partial", "_reader", "_said", "_splitter", "problem")
 
-    def __init__(self, asked: Asked, request_id: str) -> None:
+    def __init__(self, asked: Asked, request_id: str, *, limit: int | None = None, is_lines: bool = False) -> None:
+        """Begins.
+
+        Args:
+            asked: The request.
+            request_id: Its id.
+            limit: What the server was told to generate at most, over all choices.
+            is_lines: Each line is a chunk: no server-sent events.
+        """
         reader: Reader
         reader = (ResponsesReader if asked.shape is Shape.RESPONSE else ChatReader)(asked, request_id)
         self._reader = reader
-        self._splitter = EventSplitter()
-        self.tokens = 0
-        """Of the output class, so far."""
-        self.reasoning = 0
-        """Of these, for reasoning."""
-        self._said: Said | None = None
-        self._said_total = 0
+        self._is_line = is_lines
+        self._splitter = LineSplitter() if is_lines else EventSplitter()
+        self._partial: PartialEvent | None = None
+        self._long: LongEvent | None = None
+        self._said = SaidUsage(limit, max(1, asked.choices // asked.prompts), self._refuse_usage)
         self.problem = ""
         """What was wrong with the stream, in a few words."""
 
     @property
+    def tokens(self) -> int:
+        """Of the output class, the most that was known at any time."""
+        return self._said.tokens
+
+    @property
+    def reasoning(self) -> int:
+        """Of these, for reasoning."""
+        return self._said.reasoning
+
+    @property
     def usage(self) -> Usage | None:
-        """The server's own counts, the greatest that it said."""
-        return None if self._said is None else read_usage(self._said[0])
+        """The server's own counts, the last that it said."""
+        return self._said.usage
+
+    @property
+    def since(self) -> tuple[int, int]:
+        """Tokens by pieces since the server said its own counts, and those of them that are for reasoning."""
+        return self._said.since, self._said.since_reasoning
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the server said that something went wrong."""
+        return self._reader.failed
 
     @property
     def is_finished(self) -> bool:
@@ -82,62 +124,101 @@ class MeteredStream:
 
     def feed(self, piece: bytes) -> bytes:
         """Takes in the next piece of the body; returns what of it may go to the client now."""
-        splitter = self._splitter
-        if not splitter.rest and not splitter.broken:
-            kind = self._reader.match(piece)
+        if self._long is None and not self._splitter.rest:
+            reader = self._reader
+            kind = reader.match(piece)
             if kind is not None:
-                self.tokens += 1
-                if kind is Kind.REASONING:
-                    self.reasoning += 1
+                self._said.add_piece(is_reasoning=kind is Kind.REASONING)
                 return piece
+            running = reader.match_running(piece)
+            if running is not None:
+                went_in, came_out, shown = running
+                self._said.set_running(went_in, came_out)
+                return shown
             data = only_data(piece)
             if data is not None:
-                return piece if self._take(piece, data) else b""
-        shown = [event for event in splitter.feed(piece) if self._take(event, event_data(event))]
-        if splitter.broken:
-            self.problem = "an event without an end"
-        return shown[0] if len(shown) == 1 else b"".join(shown)
+                return self._take(piece, data)
+        return self._feed_slowly(piece)
 
     def close(self) -> bytes:
         """The body has ended: what may go to the client at last."""
+        if self._long is not None:
+            shown = self._end_long(self._long.close())
+            return shown + self._reader.flush()
         rest = self._splitter.close()
-        if rest and not self._take(rest, event_data(rest)):
-            return b""
-        return rest
+        shown = self._without_passed(self._take(rest, self._data(rest))) if rest else b""
+        return shown + self._reader.flush()
 
     def end(self, usage: Usage) -> bytes:
         """What ends the stream early, so that a client takes it for one that reached its limit."""
-        return (b"\n\n" if self._splitter.broken else b"") + self._reader.end(usage)
+        is_cut = self._long is not None or (self._partial is not None and self._partial.passed > 0)
+        return (b"\n\n" if is_cut else b"") + self._reader.end(usage)
 
-    def _take(self, event: bytes, data: bytes) -> bool:
-        """Counts one event; returns whether the client shall see it."""
+    def _feed_slowly(self, piece: bytes) -> bytes:
+        shown = []
+        rest: bytes | None = piece
+        if self._long is not None:
+            passed, rest = self._long.feed(piece)
+            shown.append(passed if rest is None else self._end_long(passed))
+        if rest:
+            shown += [self._without_passed(self._take(event, self._data(event))) for event in self._splitter.feed(rest)]
+            shown.append(self._pass_early())
+        return b"".join(shown)
+
+    def _pass_early(self) -> bytes:
+        """What may pass of an event that has not ended."""
+        rest = self._splitter.rest
+        if not rest:
+            return b""
+        hides = self._reader.hides
+        if self._partial is None:
+            self._partial = PartialEvent(hides=hides, is_line=self._is_line)
+        shown = self._partial.take(rest)
+        if shown:
+            shown = self._reader.flush() + shown
+        if len(rest) > EVENT_BYTES_MAX:
+            self._long = LongEvent(rest, self._partial.passed, hides=hides, is_line=self._is_line)
+            self._splitter.close()
+            self._partial = None
+        return shown
+
+    def _without_passed(self, shown: bytes) -> bytes:
+        """An event but for what of it has passed already."""
+        partial, self._partial = self._partial, None
+        return shown if partial is None else shown[partial.passed :]
+
+    def _end_long(self, shown: bytes) -> bytes:
+        assert self._long is not None
+        scanner, self._long = self._long.scanner, None
+        if scanner.is_object:
+            self._said.take(self._reader.read_members(small_members(scanner)))
+            self._note_failure()
+        else:
+            self.problem = "an event that is too long, and no JSON object"
+        return shown
+
+    def _data(self, event: bytes) -> bytes:
+        return event.strip() if self._is_line else event_data(event)
+
+    def _take(self, event: bytes, data: bytes) -> bytes:
+        """Counts one event; returns what of it the client shall see."""
         if not data or data == _DONE:
-            return True
-        reader = self._reader
+            return self._reader.flush() + event
         try:
-            is_shown = reader.read(event, data)
+            news, shown = self._reader.read(event, data, may_hold=not (self._partial and self._partial.passed))
         except NotAnObjectError:
             self.problem = "an event that is not a JSON object"
-            return True
+            return self._reader.flush() + event
         except (ValueError, RecursionError):
             self.problem = "an event that is not JSON"
-            return True
-        if reader.new_tokens:
-            self.tokens += reader.new_tokens
-            self.reasoning += reader.new_reasoning
-        if reader.new_usage is not None:
-            self._take_usage(reader.new_usage)
-        if reader.failed:
-            self.problem = "an error that the server sent in its stream"
-        return is_shown
+            return self._reader.flush() + event
+        self._said.take(news)
+        self._note_failure()
+        return shown
 
-    def _take_usage(self, said: Said) -> None:
-        block, went_in, came_out = said
-        if went_in + came_out < self._said_total:
-            self.problem = "usage that shrinks"
-            return
-        self._said, self._said_total = said, went_in + came_out
-        if came_out > self.tokens:
-            usage = read_usage(block)
-            self.tokens = came_out
-            self.reasoning = max(self.reasoning, usage.reasoning_tokens if usage is not None else 0)
+    def _note_failure(self) -> None:
+        if self._reader.failed:
+            self.problem = "an error that the server sent in its stream"
+
+    def _refuse_usage(self) -> None:
+        self.problem = "usage that cannot be"

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from tallygate.client import Denial, Denied, MeteringError, Unreachable, Usage
-from tallygate.integrations.openai.answer import WHOLE_BYTES_MAX, MeteredAnswer
+from tallygate.integrations.openai.answer import MeteredAnswer, Reading
 from tallygate.integrations.openai.asked import BadRequestError, Shape, capped, read_request
 from tallygate.integrations.openai.errors import MEANINGS, refusal
 from tallygate.integrations.openai.estimate import TOKENS_PER_ATTACHMENT, estimate_input_tokens
 from tallygate.integrations.openai.usage import read_usage
+from tallygate.integrations.openai.usage_options import StreamUsage
 from tallygate.metering.v1 import decision_pb2
 
 
@@ -25,13 +26,18 @@ def body(**content: Any) -> bytes:
     [
         (Shape.CHAT, {}, 1, None),
         (Shape.CHAT, {"max_tokens": 9}, 1, 9),
-        (Shape.CHAT, {"max_tokens": 9, "max_completion_tokens": 5, "n": 2}, 2, 10),
+        (Shape.CHAT, {"max_tokens": 9, "max_completion_tokens": 5, "n": 2}, 2, 18),
         (Shape.CHAT, {"max_tokens": "9", "n": "2"}, 2, 18),
-        (Shape.CHAT, {"max_tokens": True, "n": None}, 1, None),
+        (Shape.CHAT, {"max_tokens": True, "n": None}, 1, 1),
         (Shape.CHAT, {"max_tokens": 1 << 80}, 1, 100_000_000),
         (Shape.COMPLETION, {"max_tokens": 4, "best_of": 3, "prompt": ["a", "b"]}, 6, 24),
         (Shape.COMPLETION, {"max_tokens": 4, "prompt": [1, 2, 3]}, 1, 4),
         (Shape.COMPLETION, {"max_tokens": 4, "prompt": [[1, 2], [3]]}, 2, 8),
+        (Shape.COMPLETION, {"max_tokens": 4.0, "n": 2, "prompt_embeds": ["", ""], "prompt": "a"}, 6, 24),
+        (Shape.CHAT, {"max_tokens": 4, "n": 2, "use_beam_search": True, "beam_width": 5}, 5, 20),
+        (Shape.CHAT, {"max_tokens": 0}, 1, None),
+        (Shape.CHAT, {"max_tokens": -1, "max_completion_tokens": 7}, 1, None),
+        (Shape.CHAT, {"max_tokens": 4, "n": -3}, 1, 4),
         (Shape.RESPONSE, {"max_output_tokens": 6}, 1, 6),
         (Shape.EMBEDDING, {"input": "x"}, 1, 0),
     ],
@@ -43,24 +49,40 @@ def test_what_a_request_may_generate(shape: Shape, content: dict[str, Any], choi
 
 
 def test_a_stream_is_made_to_say_its_usage() -> None:
-    """The client's bytes stay, unless it said something about that itself; usage is hidden unless it had asked."""
+    """The client's bytes stay, unless it said something about that itself; what it had not asked for is hidden."""
     plain = body(stream=True, messages=[])
     asked = read_request(Shape.CHAT, plain + b" \n")
-    assert asked.body == plain[:-1] + b',"stream_options":{"include_usage":true}}'
-    assert asked.hides_usage
+    both = {"include_usage": True, "continuous_usage_stats": True}
+    assert asked.body == plain[:-1] + b',"stream_options":{"include_usage":true,"continuous_usage_stats":true}}'
+    assert (asked.wants_usage, asked.hides_usage, asked.hides_running) == (False, True, True)
     for said in (None, {}, {"include_usage": False, "continuous_usage_stats": True}):
         asked = read_request(Shape.COMPLETION, body(stream=True, stream_options=said))
-        assert json.loads(asked.body)["stream_options"] == {**(said or {}), "include_usage": True}
-        assert asked.hides_usage
-    wanted = body(stream=True, stream_options={"include_usage": True})
+        assert json.loads(asked.body)["stream_options"] == both
+        assert (asked.hides_usage, asked.hides_running) == (True, True)
+    asked = read_request(Shape.CHAT, body(stream=True, stream_options={"include_usage": True}))
+    assert json.loads(asked.body)["stream_options"] == both
+    assert (asked.wants_usage, asked.hides_usage, asked.hides_running) == (True, False, True)
+    wanted = body(stream=True, stream_options=both)
     asked = read_request(Shape.CHAT, wanted)
-    assert (asked.body, asked.wants_usage, asked.hides_usage) == (wanted, True, False)
+    assert (asked.body, asked.wants_usage, asked.hides_usage, asked.hides_running) == (wanted, True, False, False)
+
+
+def test_how_usage_is_asked_for_is_a_setting() -> None:
+    """Servers that know no running usage are asked for usage at the end; others not at all, or say it anyway."""
+    plain = body(stream=True)
+    final = read_request(Shape.CHAT, plain, StreamUsage.FINAL)
+    assert final.body == plain[:-1] + b',"stream_options":{"include_usage":true}}'
+    assert (final.hides_usage, final.hides_running) == (True, False)
+    none = read_request(Shape.CHAT, plain, StreamUsage.NONE)
+    assert (none.body, none.wants_usage, none.hides_usage, none.hides_running) == (plain, False, False, False)
+    forced = read_request(Shape.CHAT, plain, StreamUsage.FORCED)
+    assert (forced.body, forced.wants_usage, forced.hides_usage, forced.hides_running) == (plain, True, False, False)
 
 
 @pytest.mark.parametrize("shape", [Shape.RESPONSE, Shape.EMBEDDING])
 def test_other_requests_pass_as_they_are(shape: Shape) -> None:
     """Those APIs say their usage without being asked."""
-    raw = body(stream=True, model="m")
+    raw = body(stream=True, model="m", store=False)
     assert read_request(shape, raw).body is raw
     assert read_request(Shape.CHAT, body(stream=False)).body == body(stream=False)
 
@@ -78,6 +100,21 @@ def test_a_server_is_told_how_little_is_left() -> None:
     assert json.loads(capped(asked, 21)) == {"n": 2, "max_completion_tokens": 10}
     assert json.loads(capped(asked, 500))["max_completion_tokens"] == 50
     assert json.loads(capped(read_request(Shape.CHAT, body()), 7)) == {"max_tokens": 7}
+    assert json.loads(capped(read_request(Shape.CHAT, body(max_tokens=0)), 7)) == {"max_tokens": 7}
+
+
+def test_linked_limits_are_lowered_together() -> None:
+    """A server refuses a minimum above the maximum, and may read either of two maxima."""
+    asked = read_request(Shape.CHAT, body(max_tokens=60, max_completion_tokens=50, min_tokens=40))
+    assert json.loads(capped(asked, 14)) == {"max_tokens": 14, "max_completion_tokens": 14, "min_tokens": 14}
+    assert json.loads(capped(asked, 55)) == {"max_tokens": 55, "max_completion_tokens": 50, "min_tokens": 40}
+
+
+def test_a_whole_answer_has_to_be_of_use() -> None:
+    """At least 16 tokens, or what is asked for, for each answer."""
+    assert read_request(Shape.CHAT, body()).min_output_tokens == 16
+    assert read_request(Shape.CHAT, body(n=3, min_tokens=40)).min_output_tokens == 120
+    assert read_request(Shape.EMBEDDING, body()).min_output_tokens == 0
 
 
 @pytest.mark.parametrize(
@@ -112,17 +149,38 @@ def test_usage_is_read_in_disjoint_kinds(block: object, usage: Usage | None) -> 
     assert read_usage(block) == usage
 
 
-def test_an_answer_that_is_too_long_to_parse_is_searched_from_its_end() -> None:
-    """As of embeddings; with no usage in it, output is estimated from texts."""
-    long = MeteredAnswer()
-    for _ in range(40):
-        long.feed(b'{"embedding":[0.1,0.2]},' * 1_000)
-    long.feed(b'"usage"],"usage": {"prompt_tokens":12,"total_tokens":12}}')
-    assert sum(map(len, long._kept)) < 2 * WHOLE_BYTES_MAX
-    assert long.read() == (Usage(12), 0)
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+def test_usage_is_found_wherever_it_stands_in_a_long_answer(place: str) -> None:
+    """It is that of the answer, and not what only looks like it; little of the answer is kept."""
+    usage = b'"usage": {"prompt_tokens":4000,"completion_tokens":1}'
+    many = (
+        b'"prompt_logprobs":['
+        + b",".join([b'{"7":{"logprob":-0.5,"text":"\\"usage\\":{"},"usage":{"n":1}}'] * 30_000)
+        + b"]"
+    )
+    texts = b'"choices":[{"text":"\\"usage\\": {\\"prompt_tokens\\":9}"}]'
+    members = {"first": [usage, many, texts], "middle": [texts, usage, many], "last": [texts, many, usage]}[place]
+    long = b"{" + b",".join(members) + b"}"
+    assert len(long) > 1_200_000
+    answer = MeteredAnswer()
+    for at in range(0, len(long), 65_536):
+        answer.feed(long[at : at + 65_536])
+    assert answer.read() == Reading(Usage(4_000, output_tokens=1), 0, is_refusal=False)
+
+
+def test_an_answer_without_usage_is_estimated_by_its_texts() -> None:
+    """A token for four bytes."""
     short = MeteredAnswer()
     short.feed(body(choices=[{"message": {"role": "assistant", "content": "12345678", "tool_calls": [{"name": "x"}]}}]))
-    assert short.read() == (None, 3)
+    assert short.read() == Reading(None, 3, is_refusal=False)
+
+
+@pytest.mark.parametrize("size", [10, 400_000])
+def test_an_error_with_any_status_is_a_refusal(size: int) -> None:
+    """Some servers answer with 200 and an error: that costs what the error costs."""
+    answer = MeteredAnswer()
+    answer.feed(body(error={"message": "x" * size, "code": 400}))
+    assert answer.read().is_refusal
 
 
 def test_an_estimate_counts_texts_and_not_pictures() -> None:

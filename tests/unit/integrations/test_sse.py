@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallygate.integrations.openai.sse import EVENT_BYTES_MAX, EventSplitter, event_data
+from tallygate.integrations.openai.sse import EventSplitter, event_data
 
 BODIES = [
     b'data: {"a": 1}\n\ndata: {"b": 2}\n\ndata: [DONE]\n\n',
@@ -53,12 +53,3 @@ def test_the_data_of_an_event() -> None:
         == b"one\ntwo\n three"
     )
     assert event_data(b": ping\n\n") == b""
-
-
-def test_a_body_without_events_is_not_kept() -> None:
-    """What is no event stream passes as it comes, from the moment that this is known."""
-    splitter = EventSplitter()
-    assert splitter.feed(b"x" * EVENT_BYTES_MAX) == []
-    assert b"".join(splitter.feed(b"y")) == b"x" * EVENT_BYTES_MAX + b"y"
-    assert splitter.broken
-    assert splitter.feed(b"data: z\n") == [b"data: z\n"]

@@ -119,13 +119,23 @@ def test_an_early_end_is_one_that_clients_know() -> None:
     assert lines[3:] == ["data: [DONE]", ""]
 
 
-def test_usage_that_shrinks_is_not_believed() -> None:
-    """The greatest counts stand, and there is a word about it."""
+def test_the_last_usage_counts_and_not_the_greatest() -> None:
+    """Running usage may run ahead of what is generated in the end."""
     stream = MeteredStream(asked(), "r")
-    stream.feed(chunk(usage={"prompt_tokens": 5, "completion_tokens": 9}))
-    stream.feed(chunk(usage={"prompt_tokens": 5, "completion_tokens": 3}))
-    assert (stream.usage, stream.tokens) == (Usage(5, output_tokens=9), 9)
-    assert stream.problem == "usage that shrinks"
+    stream.feed(chunk({"content": "x"}, usage={"prompt_tokens": 12, "completion_tokens": 40}))
+    stream.feed(chunk(usage={"prompt_tokens": 12, "completion_tokens": 4}))
+    assert (stream.usage, stream.since, stream.tokens) == (Usage(12, output_tokens=4), (0, 0), 40)
+
+
+def test_usage_in_two_halves_is_put_together() -> None:
+    """What one half leaves out, the other one says."""
+    stream = MeteredStream(asked(), "r")
+    stream.feed(chunk({"content": "x"}, usage={"prompt_tokens": 1_000, "completion_tokens": 1}))
+    for _ in range(30):
+        stream.feed(chunk({"content": "x"}))
+    assert stream.since == (30, 0)
+    stream.feed(chunk(usage={"prompt_tokens": 0, "completion_tokens": 50}))
+    assert (stream.usage, stream.since) == (Usage(1_000, output_tokens=50), (0, 0))
 
 
 @pytest.mark.parametrize("event", [b"data: {\n\n", b"data: 7\n\n", b'data: {"error": {"message": "no"}}\n\n'])

@@ -1,0 +1,57 @@
+"""What is learned of the server behind while it serves: how it can be made to say usage, and how fast it generates."""
+
+from __future__ import annotations
+
+import logging
+
+from tallygate.integrations.openai.usage_options import StreamUsage
+
+_NEXT = {StreamUsage.RUNNING: StreamUsage.FINAL, StreamUsage.FINAL: StreamUsage.NONE}
+_ANSWERS_MAX = 64
+
+_log = logging.getLogger("tallygate.integrations.asgi")
+
+
+class ServerHabits:
+    """Of one server. Pure, but for a line in the log.
+
+    Attributes:
+        usage: How streams are made to say their usage.
+    """
+
+    def __init__(self, usage: StreamUsage) -> None:
+        self.usage = usage
+        self._is_sure = False
+        self._tokens = 0
+        self._ns = 0
+        self._answers = 0
+
+    def lesser(self, usage: StreamUsage) -> StreamUsage | None:
+        """What to ask for after a refusal of a request that asked for this; None where it has another reason."""
+        return None if self._is_sure else _NEXT.get(usage)
+
+    def accept(self, usage: StreamUsage) -> None:
+        """A stream that was asked to say its usage in this way has begun."""
+        if not self._is_sure and usage is not self.usage:
+            _log.warning(
+                "The server refuses to say the usage of its streams when asked as before: from here on it is asked for "
+                "%s usage. Set TALLYGATE_STREAM_USAGE=%s to have it so from the start.",
+                "no" if usage is StreamUsage.NONE else "final",
+                usage.value,
+            )
+        self.usage = usage
+        self._is_sure = True
+
+    def note_answer(self, tokens: int, ns: int) -> None:
+        """A whole answer of so many output tokens took so long. Of old ones less and less is remembered."""
+        self._tokens += tokens
+        self._ns += ns
+        self._answers += 1
+        if self._answers >= _ANSWERS_MAX:
+            self._tokens //= 2
+            self._ns //= 2
+            self._answers //= 2
+
+    def guess_tokens(self, ns: int) -> int:
+        """Output tokens that a whole answer probably had after so long, by those before; 1 where there were none."""
+        return max(1, self._tokens * ns // self._ns) if self._ns else 1

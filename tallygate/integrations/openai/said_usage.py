@@ -1,0 +1,184 @@
+"""What a server has said of its usage while it streams, and what was counted since."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tallygate.client import Usage
+from tallygate.integrations.openai.usage import read_usage
+
+ROUGH_PIECES_PER_TOKEN_MAX = 16
+"""Maximum number of pieces of text a token, before a server that was told its limit is taken to disregard it."""
+
+
+class News(NamedTuple):
+    """What one event carries.
+
+    Attributes:
+        pieces: Tokens by its pieces of text, ids or log probabilities.
+        reasoning: Of these, tokens of reasoning.
+        rough: Of these, tokens that are guessed: one for each piece of text.
+        running: Usage said of single choices so far, each with the choice's index.
+        total: Usage said of the whole answer.
+    """
+
+    pieces: int = 0
+    reasoning: int = 0
+    rough: int = 0
+    running: tuple[tuple[int, object], ...] = ()
+    total: object = None
+
+
+class SaidUsage:
+    """Adds up what is known of the tokens of one streamed answer. Pure.
+
+    What the server says counts. Pieces are counted from the last time that it said something: an estimate that what it
+    says next replaces, downwards too.
+
+    Attributes:
+        tokens: Of the output class, the most that was known at any time; for the hold. Never shrinks.
+        reasoning: Of these, for reasoning.
+        since: Tokens counted by pieces since the server's last usage.
+        since_reasoning: Of these, for reasoning.
+    """
+
+    __slots__ = (
+        "_choices_per_prompt",
+        "_limit",
+        "_on_refused",
+        "_plain",
+        "_rough",
+        "_running",
+        "_said_output",
+        "_total",
+        "reasoning",
+        "since",
+        "since_reasoning",
+        "tokens",
+    )
+
+    def __init__(self, limit: int | None, choices_per_prompt: int, on_refused: Callable[[], None]) -> None:
+        """Begins with nothing.
+
+        Args:
+            limit: What the server was told to generate at most, over all choices; None where it was not.
+            choices_per_prompt: How many answers it generates side by side for each prompt.
+            on_refused: Called where it says usage that cannot be.
+        """
+        self._limit = limit
+        self._choices_per_prompt = choices_per_prompt
+        self._on_refused = on_refused
+        self._running: dict[int, Usage] = {}
+        self._plain: tuple[int, int] | None = None
+        self._total: Usage | None = None
+        self._said_output = 0
+        self._rough = 0
+        self.since = 0
+        self.since_reasoning = 0
+        self.tokens = 0
+        self.reasoning = 0
+
+    @property
+    def usage(self) -> Usage | None:
+        """The server's own counts, the last ones; what these leave out is taken from earlier ones."""
+        running = self._sum()
+        return running if self._total is None else _filled(self._total, running)
+
+    def add_piece(self, *, is_reasoning: bool) -> None:
+        """One more piece of text."""
+        self.since += 1
+        self._rough += 1
+        if is_reasoning:
+            self.since_reasoning += 1
+            self.reasoning += 1
+        tokens = self._said_output + self.since
+        if tokens > self.tokens:
+            self.tokens = tokens if self._limit is None or tokens <= self._limit else self._within_limit(tokens)
+
+    def set_running(self, input_tokens: int, output_tokens: int) -> None:
+        """Running usage of an answer with one choice, without particulars."""
+        self._plain = (input_tokens, output_tokens)
+        self._said_output = output_tokens
+        self.since = self.since_reasoning = self._rough = 0
+        self.tokens = max(self.tokens, output_tokens)
+
+    def take(self, news: News) -> None:
+        """What one event carries."""
+        if news.pieces:
+            self.since += news.pieces
+            self._rough += news.rough
+            self.since_reasoning += news.reasoning
+            self.reasoning += news.reasoning
+        is_said = False
+        for index, block in news.running:
+            said = self._read(block)
+            if said is not None:
+                is_said = True
+                self._plain = None
+                self._running[index] = _filled(said, self._running.get(index))
+        if news.total is not None and (said := self._read(news.total)) is not None:
+            is_said = True
+            self._total = _filled(said, self._total)
+        if is_said and (usage := self.usage) is not None:
+            self._said(usage.output_class_tokens)
+            self.reasoning = max(self.reasoning, usage.reasoning_tokens)
+        else:
+            tokens = self._said_output + self.since
+            if tokens > self.tokens:
+                self.tokens = max(self.tokens, self._within_limit(tokens))
+
+    def _said(self, output_tokens: int) -> None:
+        self._said_output = output_tokens
+        self.since = self.since_reasoning = self._rough = 0
+        self.tokens = max(self.tokens, output_tokens)
+
+    def _within_limit(self, tokens: int) -> int:
+        """A server ends by itself at its limit, however many pieces it cuts a token into."""
+        if self._limit is None or tokens <= self._limit or not self._rough:
+            return tokens
+        sure = tokens - self._rough + self._rough // ROUGH_PIECES_PER_TOKEN_MAX
+        return max(self._limit, sure)
+
+    def _read(self, block: object) -> Usage | None:
+        usage = read_usage(block)
+        if usage is None and block:
+            self._on_refused()
+        return usage
+
+    def _sum(self) -> Usage | None:
+        """Running usage over all choices: each says its own output, and the input of its own prompt."""
+        if self._plain is not None:
+            self._running[0] = _filled(Usage(self._plain[0], output_tokens=self._plain[1]), self._running.get(0))
+            self._plain = None
+        if not self._running:
+            return None
+        if len(self._running) == 1:
+            return next(iter(self._running.values()))
+        prompts: dict[int, Usage] = {}
+        for index, usage in self._running.items():
+            prompt = index // self._choices_per_prompt
+            if prompt not in prompts or usage.input_class_tokens > prompts[prompt].input_class_tokens:
+                prompts[prompt] = usage
+        return Usage(
+            sum(usage.input_tokens for usage in prompts.values()),
+            sum(usage.cached_input_tokens for usage in prompts.values()),
+            sum(usage.cache_write_tokens for usage in prompts.values()),
+            sum(usage.output_tokens for usage in self._running.values()),
+            sum(usage.reasoning_tokens for usage in self._running.values()),
+        )
+
+
+def _filled(said: Usage, before: Usage | None) -> Usage:
+    """What was said last; of a class of which it says nothing, what was said before."""
+    if before is None:
+        return said
+    went_in = said if said.input_class_tokens else before
+    came_out = said if said.output_class_tokens else before
+    return Usage(
+        went_in.input_tokens,
+        went_in.cached_input_tokens,
+        went_in.cache_write_tokens,
+        came_out.output_tokens,
+        came_out.reasoning_tokens,
+    )
