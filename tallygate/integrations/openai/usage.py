@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 
 from tallygate.client import Usage
 from tallygate.integrations.openai.usage_blocks import COUNT_MAX, follow, read_block, says_bare_usage
 from tallygate.integrations.openai.usage_dialects import PLACES
 
-_USAGE_KEY = re.compile(rb'"usage"\s*:\s*(?=\{)')
 _PLAIN_FIELDS = 3
 """Number of fields of a block that says two counts and their total, as of vLLM in each chunk."""
 _PATHS = tuple(tuple(place.split(".")) if place else () for place in PLACES)
@@ -76,19 +73,6 @@ def find_block(answer: Mapping[str, object]) -> object:
         elif problem:
             refused = refused or block
     return empty or refused
-
-
-def find_usage(tail: bytes) -> Usage | None:
-    """Finds the last usage block in the end of an answer that is too long to be parsed."""
-    for match in reversed(list(_USAGE_KEY.finditer(tail))):
-        try:
-            block, _ = json.JSONDecoder().raw_decode(tail[match.end() :].decode("utf-8", "replace"))
-        except (ValueError, RecursionError):
-            continue
-        usage = read_usage(block)
-        if usage is not None:
-            return usage
-    return None
 
 
 def write_usage(usage: Usage, *, responses: bool = False) -> dict[str, object]:
