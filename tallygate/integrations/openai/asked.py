@@ -7,19 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tallygate.integrations.openai.usage_options import StreamUsage, UsageOptions, ask_for_usage
+from tallygate.integrations.openai.request_facts import facts_of, makes_output, parameters, prompt_count, shape_of
+from tallygate.integrations.openai.usage_options import StreamUsage, UsageOptions, ask_for_usage, least_usage
 from tallygate.integrations.shapes import Shape
 
 __all__ = ["Asked", "BadRequestError", "Shape", "capped", "read_request"]
 
-ASKED_FOR_USAGE = (Shape.CHAT, Shape.COMPLETION)
-"""Those whose streams say their usage only when asked."""
-_LIMITS = {
-    Shape.CHAT: ("max_completion_tokens", "max_tokens"),
-    Shape.COMPLETION: ("max_tokens",),
-    Shape.EMBEDDING: (),
-    Shape.RESPONSE: ("max_output_tokens",),
-}
 _TRUE = (True, "true", "True", "TRUE", "1", "yes", "on", "t", "y")
 """What servers that are lax about types take for true; 1 equals True."""
 _TOKENS_MAX = 100_000_000
@@ -54,6 +47,7 @@ class Asked:
         wants_usage: The client itself asked for a chunk with usage at the end of its stream.
         hides_usage: That chunk was asked for on the client's behalf and must not reach it.
         hides_running: Usage in all other chunks was asked for on its behalf, too.
+        usage: How its stream was asked for its usage.
         streams: It asks for a stream.
         echoes: It asks for its prompt at the beginning of the answer.
     """
@@ -68,8 +62,14 @@ class Asked:
     wants_usage: bool
     hides_usage: bool
     hides_running: bool
+    usage: StreamUsage
     streams: bool
     echoes: bool
+
+    @property
+    def choices_per_prompt(self) -> int:
+        """How many answers are generated side by side for each prompt."""
+        return max(1, self.choices // self.prompts)
 
     @property
     def adds_usage(self) -> bool:
@@ -101,10 +101,15 @@ def read_request(shape: Shape, raw: bytes, usage: StreamUsage = StreamUsage.RUNN
         raise BadRequestError(
             "What runs in the background cannot be metered here: leave `background` out.", "background"
         )
+    kind = shape_of(shape, content)
+    if kind is None:
+        raise BadRequestError("The request has the fields of none of the kinds that are metered here.")
+    shape = kind
     choices = _choices(shape, content)
     streams = content.get("stream") in _TRUE
     options = UsageOptions(wants_usage=False, hides_usage=False, hides_running=False, body=raw)
-    if streams and shape in ASKED_FOR_USAGE:
+    usage = least_usage(usage, facts_of(shape).usage)
+    if streams and facts_of(shape).usage is not StreamUsage.NONE:
         options = ask_for_usage(content, raw, usage, is_true=lambda value: value in _TRUE)
     return Asked(
         shape=shape,
@@ -112,11 +117,12 @@ def read_request(shape: Shape, raw: bytes, usage: StreamUsage = StreamUsage.RUNN
         body=options.body,
         model=model,
         choices=choices,
-        prompts=_prompts(shape, content),
+        prompts=prompt_count(shape, content),
         max_output_tokens=_limit(shape, content, choices),
         wants_usage=options.wants_usage,
         hides_usage=options.hides_usage,
         hides_running=options.hides_running,
+        usage=usage,
         streams=streams,
         echoes=content.get("echo") in _TRUE,
     )
@@ -124,36 +130,35 @@ def read_request(shape: Shape, raw: bytes, usage: StreamUsage = StreamUsage.RUNN
 
 def capped(asked: Asked, tokens: int) -> bytes:
     """The body to pass on, so that the server itself ends after so many tokens, over all choices."""
-    if not _LIMITS[asked.shape]:
+    names = facts_of(asked.shape).limits
+    if not names:
         return asked.body
     each = max(1, tokens // asked.choices)
     content = json.loads(asked.body)
-    present = [name for name in _LIMITS[asked.shape] if content.get(name) is not None]
-    name = present[0] if present else _LIMITS[asked.shape][-1]
-    asked_for = _count(content.get(name))
-    content[name] = each if asked_for is None else min(each, asked_for)
+    within = facts_of(asked.shape).within
+    said = content.setdefault(within, {}) if within else content
+    for limited in said if isinstance(said, list) else [said]:
+        present = [name for name in names if limited.get(name) is not None]
+        name = present[0] if present else names[-1]
+        asked_for = _count(limited.get(name))
+        limited[name] = each if asked_for is None else min(each, asked_for)
     return json.dumps(content, separators=(",", ":")).encode()
 
 
 def _choices(shape: Shape, content: Mapping[str, Any]) -> int:
-    if shape not in {Shape.CHAT, Shape.COMPLETION}:
+    if not makes_output(shape):
         return 1
-    each = max(_count(content.get("n")) or 1, _count(content.get("best_of")) or 1)
-    return each * _prompts(shape, content)
-
-
-def _prompts(shape: Shape, content: Mapping[str, Any]) -> int:
-    prompt = content.get("prompt")
-    if shape is not Shape.COMPLETION or not isinstance(prompt, list) or not prompt or isinstance(prompt[0], int):
-        return 1
-    return len(prompt)
+    said = parameters(shape, content)
+    each = max(_count(said.get("n")) or 1, _count(said.get("best_of")) or 1)
+    return each * prompt_count(shape, content)
 
 
 def _limit(shape: Shape, content: Mapping[str, Any], choices: int) -> int | None:
-    if shape is Shape.EMBEDDING:
+    if not makes_output(shape):
         return 0
-    for name in _LIMITS[shape]:
-        tokens = _count(content.get(name))
+    said = parameters(shape, content)
+    for name in facts_of(shape).limits:
+        tokens = _count(said.get(name))
         if tokens is not None:
             return min(tokens * choices, _TOKENS_MAX)
     return None
