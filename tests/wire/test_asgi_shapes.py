@@ -60,7 +60,14 @@ def named(kind: str, **content: Any) -> bytes:
 
 def message(*texts: str, stop: bool = True) -> list[bytes]:
     """A stream of the messages API, as vLLM 0.32 writes it."""
-    begin: dict[str, Any] = {"id": "m", "type": "message", "role": "assistant", "content": [], "model": "m", "stop_reason": None}
+    begin: dict[str, Any] = {
+        "id": "m",
+        "type": "message",
+        "role": "assistant",
+        "content": [],
+        "model": "m",
+        "stop_reason": None,
+    }
     events = [
         named("message_start", message={**begin, "usage": {"input_tokens": 16, "output_tokens": 0}}),
         named("content_block_start", index=0, content_block={"type": "text", "text": ""}),

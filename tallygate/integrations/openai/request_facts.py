@@ -17,12 +17,14 @@ class RequestFacts:
     Attributes:
         limits: Fields that limit what is generated for each choice; of several that are said, the first counts.
         within: The field in which these stand, and `n`; empty for the request itself.
+        smallest: The field that asks for at least so many tokens.
         prompts: Fields of which each item is a prompt of its own, where they have a list of them.
         usage: The most that its stream can be made to say of its usage.
     """
 
     limits: tuple[str, ...] = ()
     within: str = ""
+    smallest: str = "min_tokens"
     prompts: tuple[str, ...] = ()
     usage: StreamUsage = StreamUsage.NONE
 
@@ -30,11 +32,13 @@ class RequestFacts:
 _FACTS = {
     Shape.CHAT: RequestFacts(("max_completion_tokens", "max_tokens"), usage=StreamUsage.RUNNING),
     Shape.CHAT_BATCH: RequestFacts(("max_completion_tokens", "max_tokens"), prompts=("messages",)),
-    Shape.COMPLETION: RequestFacts(("max_tokens",), prompts=("prompt",), usage=StreamUsage.RUNNING),
+    Shape.COMPLETION: RequestFacts(("max_tokens",), usage=StreamUsage.RUNNING),
     Shape.RESPONSE: RequestFacts(("max_output_tokens",)),
     Shape.MESSAGES: RequestFacts(("max_tokens",)),
     Shape.TOKENS_GENERATE: RequestFacts(("max_tokens",), "sampling_params", usage=StreamUsage.FINAL),
-    Shape.GENERATE: RequestFacts(("max_new_tokens",), "sampling_params", ("text", "input_ids", "input_embeds")),
+    Shape.GENERATE: RequestFacts(
+        ("max_new_tokens",), "sampling_params", "min_new_tokens", ("text", "input_ids", "input_embeds")
+    ),
 }
 _OTHERS = RequestFacts()
 _INVOCATIONS = (
@@ -61,7 +65,7 @@ def shape_of(shape: Shape, content: Mapping[str, Any]) -> Shape | None:
 
 
 def parameters(shape: Shape, content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Where a request has its limit and its number of choices. Of a list of such, one for each prompt, all in one."""
+    """Where a request has its limit and its number of choices."""
     within = facts_of(shape).within
     if not within:
         return content
@@ -70,7 +74,7 @@ def parameters(shape: Shape, content: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def prompt_count(shape: Shape, content: Mapping[str, Any]) -> int:
-    """How many prompts a request has."""
+    """How many prompts a request has, of kinds other than completions."""
     for name in facts_of(shape).prompts:
         value = content.get(name)
         if isinstance(value, list) and value and _is_list_of_prompts(shape, name, value):
