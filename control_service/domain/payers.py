@@ -17,8 +17,8 @@ from control_service.domain.status import Status, StopReason
 class Payers:
     """Which payers a service has, whatever each of them has left.
 
-    `debt_allowed`: what nothing covers becomes debt, also of a service that is stopped or deleted; by the price of the
-    request, so not where it has none.
+    `debt_allowed`: what nothing covers becomes debt, also of a service that is stopped; by the price of the request, so
+    not where it has none. What was authorised before a service was deleted keeps what held then.
     """
 
     reservation: bool
@@ -47,7 +47,7 @@ def payers_of(service: Service, account: Account, reserved: Reserved, now_us: in
         reservation=facts.reservation_active and not facts.deleted,
         trial=facts.trial_usable and not facts.deleted,
         postpaid=may_charge and price_in_force and not account.overdue and not facts.deleted,
-        debt_allowed=may_charge,
+        debt_allowed=may_charge and not facts.deleted,
         reserved=reserved,
     )
 

@@ -42,7 +42,8 @@ def config_from(message: config_pb2.ServiceConfig) -> ServiceConfig:
         reservation_pays=message.reservation_pays and not deleted,
         trial_pays=message.trial_pays and not deleted,
         postpaid_pays=message.postpaid_pays and not deleted,
-        debt_allowed=message.debt_allowed,
+        # What runs is settled as it was authorised; nobody is in debt for what nobody authorised.
+        debt_allowed=message.debt_allowed and not deleted,
         price=_price_from(message),
         smallest_request_tokens=max(1, message.smallest_request_tokens),
         reserved_input_tpm=message.reserved_input_tokens_per_minute,

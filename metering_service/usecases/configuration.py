@@ -15,13 +15,14 @@ def take_config(node: Node, config: ServiceConfig) -> None:
     if service is None:
         return
     if config.status is Status.DELETED and service.config is not None:
-        # What runs is still settled: under the uid, and with the debt, that it began with.
+        # What runs is still settled: under the uid that it began with, and paid as it was authorised.
         config = replace(
             service.config,
             status=Status.DELETED,
             reservation_pays=False,
             trial_pays=False,
             postpaid_pays=False,
+            debt_allowed=False,
             version=config.version,
         )
     service.config = config

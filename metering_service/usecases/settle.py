@@ -10,6 +10,7 @@ from metering_service.domain.outage import tokens_of
 from metering_service.domain.records import RequestRecord, SettlementState
 from metering_service.domain.report import Phase
 from metering_service.domain.request import EVERY_REPORT, Request
+from metering_service.domain.service import Status
 from metering_service.usecases.moving import parts_in_memory, settled_before, settled_line
 from metering_service.usecases.node import Node
 from metering_service.usecases.service_state import ServiceState
@@ -205,10 +206,15 @@ def _fund_excess(node: Node, service: ServiceState, request: Request, *, may_wai
 
 
 def _answer(node: Node, service: ServiceState, request: Request, waiter: Waiter) -> Decision | None:
-    """The receipt, once it is committed, if it was asked for; and to a server that did not ask, whether to go on."""
+    """The receipt, once it is committed, if it was asked for; and to a server that did not ask, whether to go on.
+
+    Of a deleted service nothing goes on, and nobody is there who could do anything about it: the receipt says who paid.
+    """
     config = service.config
     assert config is not None
-    refusal = None if request.authorised else config.refusal()
+    # That there is no such service is no answer to what was recorded for one.
+    is_deleted = config.status is Status.DELETED
+    refusal = None if request.authorised or is_deleted else config.refusal()
     mark, report = waiter.mark, waiter.report
     mark.expect()
     node.books.when_durable(request, mark.done)

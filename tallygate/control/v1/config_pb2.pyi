@@ -77,8 +77,8 @@ class ServiceConfig(_message.Message):
     name: _builtins.str
     """The name that the node subscribed to."""
     resolution: Global___Resolution.ValueType
-    """Whether there is such a service. Where UNKNOWN, nothing else here is set; where DELETED, uid, price and
-    debt_allowed still are, so that work that was done can be settled, and nothing pays.
+    """Whether there is such a service. Where UNKNOWN, nothing else here is set; where DELETED, uid and price still are, so
+    that work that was done can be settled, and nothing pays: what nobody authorised is unfunded, not debt.
     """
     uid: _builtins.str
     """Unique id."""
@@ -94,7 +94,7 @@ class ServiceConfig(_message.Message):
     """Pay-as-you-go is enabled, the account is not overdue, and no reservation forbids it: it pays last."""
     debt_allowed: _builtins.bool
     """Pay-as-you-go is enabled, and no reservation forbids it: what nothing covers becomes debt, not unfunded usage, if
-    the request has a price. Where this is set and no price is in force, what would need money is refused (NO_PRICE).
+    the request has a price; not of a service that is deleted. Where this is set and no price is in force, what would need money is refused (NO_PRICE).
     """
     smallest_request_tokens: _builtins.int
     """Least output that is worth a grant, and the size under which a trial counts as exhausted."""

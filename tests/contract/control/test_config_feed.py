@@ -98,7 +98,7 @@ async def test_a_name_comes_into_existence_and_goes(kit: Kit) -> None:
 
 
 async def test_a_node_that_never_knew_a_deleted_service_can_settle_what_it_did(kit: Kit) -> None:
-    """Of a tombstone it hears the uid, the price in force and whether debt is allowed; and that nothing pays."""
+    """Of a tombstone it hears the uid and the price in force; and that nothing pays, not even with debt."""
     service = await kit.service(postpaid=True, trial_tokens=1_000)
     async with kit.database.writing() as tx:
         await tx.models.add_price(price(1, kit.now_us))
@@ -109,7 +109,7 @@ async def test_a_node_that_never_knew_a_deleted_service_can_settle_what_it_did(k
     (config,) = (await read(watcher)).services
     message = encode_update(Update(1, (config,), (), ()), 0).services[0]
     assert message.resolution == config_pb2.RESOLUTION_DELETED
-    assert (message.uid, message.price.version, message.debt_allowed) == (service.uid, 1, True)
+    assert (message.uid, message.price.version, message.debt_allowed) == (service.uid, 1, False)
     assert not any((message.reservation_pays, message.trial_pays, message.postpaid_pays))
 
 

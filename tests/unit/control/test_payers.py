@@ -38,9 +38,9 @@ def test_beyond_a_reservation_that_refuses_nothing_is_charged(postpaid: Postpaid
 
 
 def test_nothing_pays_for_what_is_deleted() -> None:
-    """What was done for it before is debt all the same, if it was to be paid."""
+    """Nor is anybody in debt for it: what was authorised before brings its own terms along."""
     payers = payers_of(replace(SERVICE, delete_us=1), ACCOUNT, Reserved(), 0, price_in_force=True)
-    assert (payers.reservation, payers.trial, payers.postpaid, payers.debt_allowed) == (False, False, False, True)
+    assert (payers.reservation, payers.trial, payers.postpaid, payers.debt_allowed) == (False, False, False, False)
 
 
 def test_without_a_price_in_force_money_pays_for_nothing() -> None:

@@ -380,6 +380,57 @@ def test_what_runs_when_its_service_is_deleted_is_still_booked(fleet: Fleet, cli
     assert refused.reason is Reason.UNKNOWN_SERVICE
 
 
+@pytest.mark.parametrize("node", ["a", "b"])
+def test_a_finish_of_a_deleted_service_is_recorded_and_nobodys_debt(node: str) -> None:
+    """Nobody authorised it: it is unfunded, and its receipt says so. Progress is told that there is no service."""
+    fleet = Fleet("a", "b")
+    config = with_money(fleet, 100_000)
+    Client(fleet["a"]).say(report(AUTHORIZE, "r0", Counts(1)))
+    fleet.control.put(replace(config, status=Status.DELETED, postpaid_pays=False, debt_allowed=False))
+    fleet.run(ms=400)
+    client = Client(fleet[node])
+    for want_receipt in (True, False):
+        client.say(report(FINISH, f"r{want_receipt}", Counts(100, output=5), want_receipt=want_receipt))
+        fleet.run(seconds=6)
+        client.hear()
+        assert client.durable == client.sequence
+    (said,) = client.decisions
+    decision = said[1]
+    assert decision.allowed
+    assert decision.receipt is not None
+    assert (decision.receipt.unfunded.total, decision.receipt.debt_nanos) == (105, 0)
+    records = [record for record in fleet.database.requests.values() if record.request_id != "r0"]
+    assert [record.receipt.unfunded.total for record in records] == [105, 105]
+    refused = client.say(report(PROGRESS, "r2", Counts(1)))
+    fleet.run(ms=400)
+    refused = client.said(client.sequence)
+    assert refused is not None
+    assert refused.reason is Reason.UNKNOWN_SERVICE
+
+
+def test_what_moves_when_its_service_is_deleted_is_paid_as_it_was_authorised() -> None:
+    """Also on a node that hears of the service only now."""
+    fleet = Fleet("a", "b")
+    config = with_money(fleet, 100_000)
+    first = Client(fleet["a"])
+    decision = first.say(report(AUTHORIZE, "r1", Counts(100)))
+    assert decision is not None
+    assert decision.grant is not None
+    first.close()
+    fleet.run(ms=400)
+    fleet.control.put(replace(config, status=Status.DELETED, postpaid_pays=False, debt_allowed=False))
+    output = decision.grant.output_ceiling_tokens - 9
+    second = Client(fleet["b"])
+    second.say(report(FINISH, "r1", Counts(100, output=output), resume=decision.grant.resume, want_receipt=True))
+    fleet.run(seconds=80)
+    second.hear()
+    assert second.durable == 1
+    assert not any(decision.reason is not None for _, decision in second.decisions)
+    receipts = [record.receipt for record in fleet.database.requests.values()]
+    assert sum(receipt.billed.total for receipt in receipts) == 100 + output
+    assert not any(receipt.debt_nanos or receipt.unfunded.total for receipt in receipts)
+
+
 def test_too_many_that_wait_are_too_many() -> None:
     """Beyond its bound the node says that it is overloaded, at once."""
     fleet = Fleet(settings=NodeSettings(waiting_max=3))
