@@ -23,9 +23,9 @@ __all__ = ["ASKED_FOR_USAGE", "Asked", "BadRequestError", "Shape", "capped", "re
 ASKED_FOR_USAGE = (Shape.CHAT, Shape.COMPLETION)
 """Those whose streams say their usage only when asked."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_TRUTHS = ("stream", "echo", "background", "store", "use_beam_search")
+_TRUTHS = frozenset({"stream", "echo", "background", "store", "use_beam_search"})
 _USAGE_TRUTHS = ("include_usage", "continuous_usage_stats")
-_COUNTS = tuple({name for fields in LIMIT_FIELDS.values() for name in fields} | {*CHOICE_FIELDS, MIN_FIELD})
+_COUNTS = frozenset({name for fields in LIMIT_FIELDS.values() for name in fields} | {*CHOICE_FIELDS, MIN_FIELD})
 _STORED = ("previous_response_id", "conversation")
 _NAMES = frozenset({"model", "prompt", "messages", "input", "stream_options", *_TRUTHS, *_COUNTS, *_STORED})
 
@@ -122,24 +122,27 @@ def capped(asked: Asked, tokens: int) -> bytes:
 
 def _read_plainly(shape: Shape, raw: bytes) -> tuple[dict[str, Any], bytes]:
     """A request parsed, and a body that every reader reads in this way."""
-    content = parse_body(raw)
+    content = parsed = parse_body(raw)
     refuse_lookalikes(content, _NAMES)
     changes: dict[str, Any] = {}
-    for name in _TRUTHS:
+    for name in _TRUTHS.intersection(content):
         truth = read_truth(content, name)
-        if content.get(name) is not None and content[name] is not truth:
+        if content[name] is not None and content[name] is not truth:
             changes[name] = truth
-    for name in _COUNTS:
+    for name in _COUNTS.intersection(content):
         count = read_count(content, name)
-        if count is not None and (type(content[name]) is not int):
+        if count is not None and type(content[name]) is not int:
             changes[name] = count
     options = content.get("stream_options")
     if isinstance(options, Mapping):
         plain = {name: read_truth(options, name) for name in _USAGE_TRUTHS if options.get(name) is not None}
         if any(options[name] is not truth for name, truth in plain.items()):
             changes["stream_options"] = {**options, **plain}
-    changes |= _storing_nothing(shape, {**content, **changes})
-    return {**content, **changes} if changes else content, changed_body(raw, content, changes)
+    content = {**content, **changes}
+    if storing := _storing_nothing(shape, content):
+        changes |= storing
+        content |= storing
+    return content, changed_body(raw, parsed, changes)
 
 
 def _storing_nothing(shape: Shape, content: Mapping[str, Any]) -> dict[str, Any]:
