@@ -27,8 +27,8 @@ _OPTIONS = frozenset(
     {
         "model", "user", "stop", "stop_token_ids", "bad_words", "logit_bias", "metadata", "stream_options", "include",
         "modalities", "service_tier", "safety_identifier", "prompt_cache_key", "cache_salt", "request_id",
-        "kv_transfer_params", "allowed_token_ids", "encoding_format", "truncation", "text", "reasoning",
-        "reasoning_effort", "verbosity", "prompt_embeds",
+        "kv_transfer_params", "allowed_token_ids", "encoding_format", "truncation", "reasoning",
+        "reasoning_effort", "verbosity",
     }
 )  # fmt: skip
 """Fields that no model reads. Whatever else there is, such as tools, documents and schemas, counts as text."""
@@ -44,13 +44,11 @@ def estimate_input_tokens(content: Mapping[str, Any]) -> int:
     recorded where it never came to say so.
     """
     tokens = sum(_talk_tokens(content[name]) for name in _TALK if content.get(name))
-    for name, value in content.items():
-        if name == "prompt_embeds":
-            tokens += _attachment_tokens(value)
-        elif name not in _OPTIONS and name not in _TALK and isinstance(value, str | list | dict) and value:
-            tokens += _json_tokens(value)
-    schema = content.get("text")
-    return tokens + (_json_tokens(schema) if isinstance(schema, dict) else 0)
+    return tokens + sum(
+        _other_tokens(name, value)
+        for name, value in content.items()
+        if value and isinstance(value, str | list | dict) and name not in _OPTIONS and name not in _TALK
+    )
 
 
 def input_tokens_to_hold(content: Mapping[str, Any], estimated_tokens: int) -> int:
@@ -60,6 +58,15 @@ def input_tokens_to_hold(content: Mapping[str, Any], estimated_tokens: int) -> i
     """
     template = TEMPLATE_TOKENS if "messages" in content or "instructions" in content else 0
     return estimated_tokens + -(-estimated_tokens // 2) + template
+
+
+def _other_tokens(name: str, value: str | list[Any] | dict[str, Any]) -> int:
+    """Of a field that carries no talk, such as tools, or that nobody here knows."""
+    if any(word in name for word in _ATTACHMENTS[:3]) or name == "prompt_embeds":
+        return sum(map(_attachment_tokens, value)) if isinstance(value, list) else _attachment_tokens(value)
+    if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value)):
+        return _json_tokens(value)
+    return _talk_tokens(value)
 
 
 def _talk_tokens(said: object) -> int:

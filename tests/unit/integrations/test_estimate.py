@@ -39,6 +39,9 @@ def test_an_estimate_counts_texts_and_not_pictures() -> None:
         {"text": {"format": {"type": "json_schema", "schema": {"description": TEXT}}}},
         {"documents": [{"title": "a", "text": TEXT}]},
         {"system": TEXT},
+        {"text": TEXT},
+        {"text": ["", TEXT]},
+        {"query": "", "documents": ["", TEXT]},
         {"system": [{"type": "text", "text": TEXT}]},
         {"instructions": TEXT},
         {"prompt": f"data:{TEXT}"},
@@ -62,6 +65,19 @@ def test_an_estimate_counts_texts_and_not_pictures() -> None:
 def test_every_text_is_counted(content: dict[str, Any]) -> None:
     """Wherever it stands, and whatever it begins with."""
     assert len(TEXT) // 4 <= estimate_input_tokens(content) <= len(TEXT) // 4 + 2 * TOKENS_PER_ATTACHMENT
+
+
+def test_token_ids_are_counted_exactly() -> None:
+    """Wherever servers take them."""
+    for field in ("prompt", "input", "input_ids", "token_ids"):
+        assert estimate_input_tokens({field: [123_456] * 100}) == 100
+        assert estimate_input_tokens({field: [[123_456] * 100, [1]]}) == 101
+
+
+def test_pictures_of_other_apis_are_attachments() -> None:
+    """SGLang takes them beside the text."""
+    assert estimate_input_tokens({"image_data": "A" * 10_000}) == TOKENS_PER_ATTACHMENT
+    assert estimate_input_tokens({"image_data": ["A" * 10_000] * 2}) == 2 * TOKENS_PER_ATTACHMENT
 
 
 def test_names_in_a_schema_are_text_as_well() -> None:
