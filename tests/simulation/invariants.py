@@ -1,12 +1,16 @@
 """What must always be true, read straight from the databases and from the nodes' memory."""
 
 import json
+import sqlite3
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from metering_service.domain.counts import Counts, Tally
 from metering_service.domain.pool import Pool
 from metering_service.domain.records import BudgetKind
 from metering_service.domain.request import Request
+from metering_service.storage.schema import KINDS
+from tests.simulation.jobs import Job
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -166,23 +170,54 @@ def check_books(world: "World") -> None:
     _check_payers(world)
 
 
+def booked_tokens(world: "World", request_id: str) -> int:
+    """What is booked of a request now."""
+    (row,) = world.metering.rows(
+        f"SELECT coalesce(sum({BOOKED}), 0) AS tokens FROM requests WHERE request_id = ?",  # noqa: S608
+        request_id,
+    )
+    return int(row["tokens"])
+
+
 def _check_jobs(world: "World") -> None:
     booked: dict[str, int] = defaultdict(int)
-    for row in world.metering.rows(f"SELECT request_id, {BOOKED} AS tokens FROM requests"):  # noqa: S608
+    exact: dict[str, Tally] = defaultdict(Tally)
+    for row in world.metering.rows(f"SELECT *, {BOOKED} AS tokens FROM requests"):  # noqa: S608
         booked[row["request_id"]] += row["tokens"]
+        exact[row["request_id"]] = exact[row["request_id"]].merge(_said_exactly(row))
     known = {job.request_id: job for server in world.servers for job in server.jobs.values()}
     for request_id, job in known.items():
         tokens = booked.pop(request_id, 0)
-        world.check(
-            (job.is_lost or job.acknowledged_tokens <= tokens) and tokens <= job.said_tokens,
-            f"{request_id}: {tokens} tokens booked, {job.acknowledged_tokens} acknowledged, {job.said_tokens} reported",
-        )
-        if job.durable and not job.is_lost:
-            world.check(
-                tokens == job.total_tokens, f"{request_id}: {tokens} booked of {job.total_tokens} that are durable"
-            )
+        _check_job(world, job, tokens, exact[request_id])
     strangers = {request_id: tokens for request_id, tokens in booked.items() if tokens}
     world.check(not strangers, f"booked for requests that nobody reported: {strangers}")
+
+
+def _check_job(world: "World", job: Job, tokens: int, exact: Tally) -> None:
+    """What was said exactly, or was settled before that; without it at least what is durable, of each class."""
+    who, reported = job.request_id, job.reported.total
+    world.check(tokens <= reported, f"{who}: {tokens} tokens booked of {reported} that were reported")
+    if job.is_lost:
+        return
+    if not job.ends_exactly:
+        durable = job.acknowledged.total
+        world.check(durable <= tokens, f"{who}: {tokens} tokens booked of {durable} that are durable")
+    elif job.durable:
+        final = job.total_tokens
+        most = max(final, job.booked_before_tokens)
+        world.check(final <= tokens <= most, f"{who}: {tokens} tokens booked of {final} that were said exactly")
+        world.check(
+            exact.counts.total == final, f"{who}: {exact.counts.total} on record of {final} that were said exactly"
+        )
+
+
+def _said_exactly(row: sqlite3.Row) -> Tally:
+    """What a record has of an exact finish."""
+    counts = Counts(*(row[f"{kind}_tokens"] for kind in KINDS))
+    ranks = json.loads(row["ranks"])
+    if ranks:
+        return Tally.from_ranks(counts, ranks).only_exact
+    return Tally.of(counts, finish=row["state"] == "finished", estimated=bool(row["estimated"])).only_exact
 
 
 def _check_costs(world: "World") -> None:
