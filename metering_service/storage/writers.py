@@ -18,7 +18,8 @@ from metering_service.storage.rows import aggregate_row, denial_row, lease_row, 
 from metering_service.storage.schema import nodes, requests
 from metering_service.storage.statements import BulkStatement, CommitStatements, Row
 from metering_service.usecases.ports import RequestName
-from tallygate._server.database import sqlite_connector
+from tallygate._server.database import sqlite_connector, sqlite_file
+from tallygate._server.sqlite_file import SqliteFile
 
 _ADVANCE: Final = """
 UPDATE nodes
@@ -53,7 +54,7 @@ class Writer(Protocol):
 def writer_for(engine: AsyncEngine) -> Writer:
     """The one that suits the engine's database."""
     if engine.dialect.name == "sqlite":
-        return SqliteWriter(sqlite_connector(engine))
+        return SqliteWriter(sqlite_connector(engine), sqlite_file(engine))
     return PostgresWriter(engine)
 
 
@@ -64,8 +65,10 @@ class SqliteWriter:
     of threads, 2 to 3 ms of processor for however little is written.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+    def __init__(self, connect: Callable[[], sqlite3.Connection], file: SqliteFile | None = None) -> None:
+        """`file`: where the database is; None for one in memory."""
         self._connect = connect
+        self._file = file
         self._statements = CommitStatements(sqlite.dialect())
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tallygate-writer")
         self._connection: sqlite3.Connection | None = None
@@ -85,6 +88,8 @@ class SqliteWriter:
         kept: KeptClaims = None
         if self._connection is None:
             self._connection = self._connect()
+        elif self._file is not None:
+            self._file.check()
         connection = self._connection
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -101,6 +106,8 @@ class SqliteWriter:
                 connection.rollback()
             self._let_go()
             raise
+        if self._file is not None:
+            self._file.check_used()
         return kept
 
     def _let_go(self) -> None:
@@ -138,6 +145,7 @@ def _contents(
     statements: CommitStatements, node: str, epoch: int, batch: CommitBatch, names: Names
 ) -> Sequence[tuple[BulkStatement, list[Row]]]:
     contents: list[tuple[BulkStatement, list[Row]]] = [
+        (statements.put_nodes, [(*noted, 0, "", 0, 0, 0) for noted in _noted_nodes(batch)]),
         (statements.put_services, list(names)),
         (statements.put_requests, [request_row(record) for record in batch.requests]),
         (statements.keep_requests, [request_row(record) for record in batch.notes]),
@@ -149,6 +157,14 @@ def _contents(
         (statements.add_denials, list(starmap(denial_row, batch.denials))),
     ]
     return [(statement, rows) for statement, rows in contents if rows]
+
+
+def _noted_nodes(batch: CommitBatch) -> Collection[tuple[str, int]]:
+    """Nodes whose records are noted here, each with its last epoch that is."""
+    noted: dict[str, int] = {}
+    for record in batch.notes:
+        noted[record.node] = max(record.epoch, noted.get(record.node, 0))
+    return noted.items()
 
 
 def _advances(connection: sqlite3.Connection, node: str, epoch: int, batch: CommitBatch) -> bool:

@@ -141,8 +141,8 @@ class MeteringClient:
                 set aside, so that other requests find more.
             request_id: Unique within the service for ever, at most 64 bytes; the caller answers for that. Left out, one
                 is made.
-            credential: The end user's API key or its id; by default the client's.
-            source_address: The end user's address.
+            credential: The end user's API key or its id, at most 256 bytes; by default the client's.
+            source_address: The end user's address, at most 256 bytes.
             labels: For usage queries: at most 8, keys and values at most 64 bytes each.
             estimated: What it counts is an estimate, such as pieces of text: a hold, and usage only where neither
                 `finish` nor `set_usage` brings better counts.

@@ -7,6 +7,7 @@ import contextlib
 from types import TracebackType
 from typing import Self
 
+from tallygate.client.bounds import check_sendable
 from tallygate.client.errors import Denied
 from tallygate.client.handle import RequestHandle
 from tallygate.client.session import REFUSED_FINISHES
@@ -109,9 +110,10 @@ class MeteredRequest(RequestHandle):
             estimated: They are an estimate.
 
         Raises:
-            ValueError: The request is not running.
+            ValueError: The request is not running, or a count is none.
         """
         state = self._running()
+        check_sendable(usage)
         state.set_usage(usage, estimated=estimated)
         # Though no more was generated, there is something to say.
         state.said_tokens = -1
@@ -135,10 +137,11 @@ class MeteredRequest(RequestHandle):
             want_receipt: Whether `settled` shall bring a receipt; by default as the request was made.
 
         Raises:
-            ValueError: It was finished before, or never authorised.
+            ValueError: It was finished before, or never authorised, or a count is none.
         """
         state = self._running()
         if usage is not None:
+            check_sendable(usage)
             state.set_usage(usage, estimated=False)
         if estimated is not None:
             state.estimated = estimated
@@ -148,6 +151,7 @@ class MeteredRequest(RequestHandle):
     async def record(self, usage: Usage, *, estimated: bool) -> Record:
         """See MeteringClient.record; this is what it does with its request."""
         state = self._state
+        check_sendable(usage)
         state.set_usage(usage, estimated=estimated)
         state.phase, state.want_receipt = FINISH, True
         self._session.open(state)

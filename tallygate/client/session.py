@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from tallygate.client import codec
 from tallygate.client.allowance import Allowance, Later, later_on_loop
-from tallygate.client.errors import MeteringError, Overloaded, Unreachable
+from tallygate.client.bounds import problem
+from tallygate.client.errors import Denial, MeteringError, Overloaded, Unreachable
 from tallygate.client.outbox import Outbox
 from tallygate.client.settings import ClientSettings, OnUnreachable
 from tallygate.client.state import FINISH, RequestState
@@ -61,7 +62,7 @@ class Session:
             raise self.unusable
 
     def open(self, state: RequestState) -> None:
-        """Takes a new request in and says it.
+        """Takes a new request in and says it; one that no node would take is denied at once.
 
         Raises:
             Overloaded: There are too many.
@@ -72,6 +73,12 @@ class Session:
             raise ValueError(f"request {state.request_id} is open already")
         if len(self.requests) >= self.settings.open_requests_max:
             raise Overloaded(f"{len(self.requests)} requests are open; the limit is open_requests_max")
+        wrong = problem(state)
+        if wrong:
+            # As a node would answer, of a report that is not sent.
+            state.denial = state.finish_denial = Denial("INVALID_REPORT", wrong)
+            state.durable = True
+            return
         self.requests[state.request_id] = state
         self.say(state)
 

@@ -9,16 +9,19 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tallygate.client import MeteredRequest, MeteringClient, MeteringError, Usage
+from tallygate.client import Grant, MeteredRequest, MeteringClient, MeteringError, Usage
 from tallygate.integrations import environment
 from tallygate.integrations.asgi_types import App, Receive, Scope, Send
 from tallygate.integrations.exchange import Exchange, Going, send_answer
 from tallygate.integrations.habits import ServerHabits
+from tallygate.integrations.intake import find_api_key, read_body, why_unreadable
 from tallygate.integrations.lifespan import run_lifespan
 from tallygate.integrations.openai import errors
-from tallygate.integrations.openai.asked import SHAPES, Asked, BadRequestError, Shape, capped, read_request
+from tallygate.integrations.openai.asked import Asked, BadRequestError, capped, read_request
 from tallygate.integrations.openai.estimate import estimate_input_tokens
 from tallygate.integrations.openai.usage_options import StreamUsage
+from tallygate.integrations.refused import refuse_body, refuse_route
+from tallygate.integrations.routes import SETTING, Routes, Use
 from tallygate.integrations.services import (
     ServiceResolver,
     UnknownKeyError,
@@ -26,6 +29,7 @@ from tallygate.integrations.services import (
     key_fingerprint,
     service_resolver,
 )
+from tallygate.integrations.shapes import Shape
 
 LOOK_S = 0.1
 """So often it is looked whether requests must stop whose server says nothing meanwhile."""
@@ -34,10 +38,11 @@ _log = logging.getLogger("tallygate.integrations.asgi")
 
 
 class MeteringMiddleware:
-    """Meters what an app generates over the OpenAI API; everything else passes untouched.
+    """Meters what an app generates over the OpenAI API, and refuses what it does not know.
 
-    Each POST to one of the four paths in `Shape` is authorised before the app hears of it, counted while it streams,
-    ended when its service may not go on, and recorded. Made with the app alone, it is configured by the environment.
+    Each request to a metered route is authorised before the app hears of it, counted while it streams, ended when its
+    service may not go on, and recorded. Routes that make no model run pass untouched. Made with the app alone, it is
+    configured by the environment.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class MeteringMiddleware:
         count_input_tokens: Callable[[Mapping[str, Any]], int] = estimate_input_tokens,
         credential: Callable[[str], str] = key_fingerprint,
         body_bytes_max: int | None = None,
+        routes: str | None = None,
         stream_usage: str | None = None,
     ) -> None:
         """Wraps an app.
@@ -62,6 +68,8 @@ class MeteringMiddleware:
             credential: From an API key to what is recorded of it; by default its fingerprint, since records are no
                 place for secrets.
             body_bytes_max: Longer requests are refused; by default, what the environment says, or 32 MiB.
+            routes: What becomes of which request, besides what is known, as of `parse_routes`; by default, what the
+                environment says.
             stream_usage: How streams are made to say their usage, as of `StreamUsage`; by default, what the environment
                 says, or "running".
 
@@ -76,6 +84,7 @@ class MeteringMiddleware:
         self._count_input_tokens = count_input_tokens
         self._credential = credential
         self._body_bytes_max = body_bytes_max or environment.body_bytes_max_from(os.environ)
+        self._routes: Routes = environment.routes_from({SETTING: routes} if routes is not None else os.environ)
         self._habits = ServerHabits(
             StreamUsage(stream_usage) if stream_usage is not None else environment.stream_usage_from(os.environ)
         )
@@ -87,21 +96,28 @@ class MeteringMiddleware:
         if scope["type"] == "lifespan":
             await run_lifespan(self._app, scope, receive, send, start=self._client.start, close=self._close)
             return
-        shape = None
-        if scope["type"] == "http" and scope["method"] == "POST":
-            shape = SHAPES.get(scope["path"].removeprefix(scope.get("root_path", "")))
-        if shape is None:
+        if scope["type"] not in {"http", "websocket"}:
+            raise ValueError(f"connections of the type {scope['type']} cannot be metered, and are refused")
+        route = self._routes.judge(scope)
+        if route.use is Use.FREE:
             await self._app(scope, receive, send)
+        elif route.shape is not None:
+            await self._serve(route.shape, scope, receive, send)
         else:
-            await self._serve(shape, scope, receive, send)
+            await refuse_route(route.use, scope, receive, send)
 
     async def _serve(self, shape: Shape, scope: Scope, receive: Receive, send: Send) -> None:
-        raw = await _read_body(receive, self._body_bytes_max)
-        if raw is None:
+        problem = why_unreadable(scope)
+        if problem:
+            await refuse_body(errors.unreadable(problem), receive, send)
             return
-        if len(raw) > self._body_bytes_max:
-            await send_answer(send, errors.too_large(self._body_bytes_max))
+        read = await read_body(receive, self._body_bytes_max)
+        if read is None:
             return
+        if read.is_too_long:
+            await refuse_body(errors.too_large(self._body_bytes_max), receive, send, has_ended=read.has_ended)
+            return
+        raw = read.raw
         begun = await self._begin(shape, scope, raw)
         if isinstance(begun, errors.Answer):
             await send_answer(send, begun)
@@ -123,7 +139,7 @@ class MeteringMiddleware:
 
     async def _begin(self, shape: Shape, scope: Scope, raw: bytes) -> tuple[MeteredRequest, Going] | errors.Answer:
         """Asks whether it may run; says what to answer if it may not."""
-        api_key = _api_key(scope)
+        api_key = find_api_key(scope)
         try:
             asked = read_request(shape, raw, self._habits.usage)
         except BadRequestError as error:
@@ -150,6 +166,10 @@ class MeteringMiddleware:
             await request.authorize()
         except MeteringError as error:
             return errors.refusal(error)
+        grant = request.grant
+        if grant is not None and not _has_room(asked, grant):
+            request.finish(Usage(), want_receipt=False)
+            return errors.too_few_tokens(asked.choices, grant.output_ceiling_tokens)
         return request, _going(asked, self._habits.usage, request, estimated_input)
 
     async def _close(self) -> None:
@@ -171,6 +191,11 @@ class MeteringMiddleware:
             self._look_later()
 
 
+def _has_room(asked: Asked, grant: Grant) -> bool:
+    """Whether each answer that is asked for may have a token at least."""
+    return not grant.final or asked.max_output_tokens == 0 or grant.output_ceiling_tokens >= asked.choices
+
+
 def _going(asked: Asked, usage: StreamUsage, request: MeteredRequest, estimated_input: int) -> Going:
     """How it goes on: a server that knows how little is left ends by itself, and no token is made for nothing."""
     grant = request.grant
@@ -181,26 +206,3 @@ def _going(asked: Asked, usage: StreamUsage, request: MeteredRequest, estimated_
         if grant.final and (limit is None or limit > grant.output_ceiling_tokens):
             body, limit = capped(asked, grant.output_ceiling_tokens), grant.output_ceiling_tokens
     return Going(asked, body, usage, limit, estimated_input)
-
-
-async def _read_body(receive: Receive, bytes_max: int) -> bytes | None:
-    """The request's body, as soon as it is longer than it may be without the rest; None if the client hung up."""
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body", False):
-        return bytes(message.get("body", b""))
-    pieces: list[bytes] = []
-    size = 0
-    while message["type"] == "http.request":
-        pieces.append(message.get("body", b""))
-        size += len(pieces[-1])
-        if size > bytes_max or not message.get("more_body", False):
-            return b"".join(pieces)
-        message = await receive()
-    return None
-
-
-def _api_key(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"authorization" and value[:7].lower() == b"bearer ":
-            return str(value[7:].strip().decode("latin-1"))
-    return ""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tallygate.client import ClientSettings, MeteringClient
 from tallygate.integrations.openai.usage_options import StreamUsage
+from tallygate.integrations.routes import SETTING, Routes, parse_routes
 from tallygate.integrations.services import ServiceResolver, load_service_map, service_resolver
 
 ADDRESSES = "TALLYGATE_METERING_ADDRESSES"
@@ -62,6 +63,18 @@ def body_bytes_max_from(environment: Mapping[str, str]) -> int:
         ValueError: As of `client_from`.
     """
     return _integer(environment, BODY_BYTES_MAX, BODY_BYTES_MAX_DEFAULT)
+
+
+def routes_from(environment: Mapping[str, str]) -> Routes:
+    """What becomes of which request.
+
+    Raises:
+        ValueError: As of `client_from`.
+    """
+    try:
+        return parse_routes(environment.get(SETTING, ""))
+    except ValueError as error:
+        raise ValueError(f"{SETTING}: {error}") from error
 
 
 def stream_usage_from(environment: Mapping[str, str]) -> StreamUsage:

@@ -2,14 +2,25 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tallygate.metering.v1 import report_pb2, token_usage_pb2
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
 
 AUTHORIZE = report_pb2.REPORT_PHASE_AUTHORIZE
 PROGRESS = report_pb2.REPORT_PHASE_PROGRESS
 FINISH = report_pb2.REPORT_PHASE_FINISH
 PHASES: dict[int, str] = {AUTHORIZE: "asks", PROGRESS: "has", FINISH: "ends with"}
+
+
+BOOKED = (
+    "coalesce((SELECT sum(value) FROM json_each(reserved)), 0) + coalesce((SELECT sum(value) FROM json_each(trial)), 0)"
+    " + coalesce((SELECT sum(value) FROM json_each(billed)), 0)"
+    " + coalesce((SELECT sum(value) FROM json_each(unfunded)), 0)"
+)
+"""What a record's receipt has: its counts are the whole request's, of which other parts book theirs."""
 
 
 class Said(NamedTuple):
@@ -116,13 +127,24 @@ class Job:
         if output_tokens > self.output_tokens and not self.late:
             output_tokens = max(self.output_tokens, min(output_tokens, self.ceiling_tokens))
         self.final = Said(self.input_tokens * min(percent, 100) // 100, output_tokens)
-        self.finished = True
+
+    def take_durable(self, world: "World", phase: int, said: Said) -> None:
+        """What a report of this phase said is durable."""
+        if phase == FINISH and not self.durable:
+            self.durable = True
+            self.booked_before_tokens = booked_tokens(world, self.service, self.request_id)
+        if phase != AUTHORIZE:
+            self.acknowledged = self.acknowledged.at_least(said)
 
     def said(self, phase: int) -> Said:
         """What a report of this phase says."""
         if phase == FINISH and self.final is not None:
             return self.final
         return Said(self.input_tokens, self.output_tokens if phase != AUTHORIZE else 0)
+
+    def final_report(self) -> report_pb2.TokenReport:
+        """Its end, with its token."""
+        return self.report(FINISH, resumed=True)
 
     def report(self, phase: int, *, resumed: bool) -> report_pb2.TokenReport:
         """What there is to say of it. Which input was cached is known at the end."""
@@ -146,3 +168,13 @@ class Job:
         if self.max_output_tokens is not None:
             report.max_output_tokens = self.max_output_tokens
         return report
+
+
+def booked_tokens(world: "World", service: str, request_id: str) -> int:
+    """What is booked of a request now."""
+    (row,) = world.metering.rows(
+        f"SELECT coalesce(sum({BOOKED}), 0) AS tokens FROM requests WHERE service = ? AND request_id = ?",  # noqa: S608
+        service,
+        request_id,
+    )
+    return int(row["tokens"])

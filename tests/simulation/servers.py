@@ -10,18 +10,22 @@ import grpc
 from grpc.aio import AioRpcError
 
 from tallygate.metering.v1 import decision_pb2, metering_service_pb2
-from tests.simulation import invariants
+from tests.simulation import strays
 from tests.simulation.jobs import AUTHORIZE, FINISH, PHASES, PROGRESS, Job, Said
 from tests.simulation.loop import Party
 from tests.simulation.network import StreamCall
 
 if TYPE_CHECKING:
+    from tests.simulation.processes import MeteringProcess
     from tests.simulation.world import World
 
 HEARTBEAT_S = 1.0
 SILENCE_MAX_S = 2.5
 SILENT_ONE_IN = 20
-STRAY_ONE_IN = 4
+LATE_ONE_IN = 4
+"""Of so many requests one is heard to have got so far after its end."""
+STRAYS = 10
+"""Of so many requests this one ends where it is not known."""
 MOVE_S = 5.0
 TIMED_OUT_S = 95.0
 """By then no part of a request that nobody spoke of is open, be it that one waited for another."""
@@ -66,18 +70,24 @@ class InferenceServer:
             if not await self._ask(job):
                 return
             # Not by chance: so the story of those before it stays as it is.
-            if job.number % SILENT_ONE_IN == 0:
+            number = job.number % SILENT_ONE_IN
+            if number == 0:
                 await self._fall_silent(job)
+            elif number == STRAYS:
+                await strays.end_elsewhere(self, job)
+                return
             else:
                 await self._generate(job)
         else:
             job.output_tokens = job.target_tokens
         job.end()
-        self._say(job, FINISH)
+        job.finished = True
+        # Who did not ask has no token but a wrong one.
+        self._say(job, FINISH, resumed=not job.asks)
         # Both nodes book it at the same moment, or both revise what one booked when it had timed out.
         if job.silent or (not job.asks and self.world.chance.once_in(2)):
             await self._say_elsewhere(job, FINISH)
-        if job.number % STRAY_ONE_IN == 0:
+        if job.number % LATE_ONE_IN == 0:
             await asyncio.sleep(MOVE_S)
             await self._say_elsewhere(job, PROGRESS)
 
@@ -87,7 +97,7 @@ class InferenceServer:
         if process is None or process.servicer is None:
             return
         self.world.chance.note("finish said twice" if phase == FINISH else "progress after the finish")
-        call = self.world.network.stream(self.party, process.server, _meter(process.servicer))
+        call = self.open_stream(process)
         self.world.note(f"{job.request_id} {PHASES[phase]} {job.said(phase).total} to {call.name}, too")
         request = metering_service_pb2.MeterRequest(first_sequence=1, reports=[job.report(phase, resumed=False)])
         with suppress(AioRpcError):
@@ -141,12 +151,16 @@ class InferenceServer:
 
     # --- the stream --------------------------------------------------------------------------------------------------
 
+    def open_stream(self, process: "MeteringProcess") -> StreamCall:
+        """A stream to a node that has a servicer."""
+        return self.world.network.stream(self.party, process.server, _meter(process.servicer))
+
     async def _stay_connected(self) -> None:
         world, chance = self.world, self.world.chance
         while True:
             process = world.some_node()
             if process is not None and process.servicer is not None:
-                call = world.network.stream(self.party, process.server, _meter(process.servicer))
+                call = self.open_stream(process)
                 line = self.line = _Line(call, last_heard_s=world.loop.now_s)
                 self._say_all_again()
                 heart = asyncio.ensure_future(self._beat(line))
@@ -224,11 +238,7 @@ class InferenceServer:
         line.said_at = {sequence: sent_s for sequence, sent_s in line.said_at.items() if sequence > line.answered}
         while line.unacknowledged and line.unacknowledged[0][0] <= line.durable:
             _, job, phase, said = line.unacknowledged.popleft()
-            if phase == FINISH and not job.durable:
-                job.durable = True
-                job.booked_before_tokens = invariants.booked_tokens(self.world, job.request_id)
-            if phase != AUTHORIZE:
-                job.acknowledged = job.acknowledged.at_least(said)
+            job.take_durable(self.world, phase, said)
 
     def _obey(self, job: Job, decision: decision_pb2.Decision) -> None:
         reason = decision_pb2.DecisionReason.Name(decision.reason)[len("DECISION_REASON_") :]

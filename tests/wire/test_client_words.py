@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import grpc
 import pytest
@@ -204,3 +205,57 @@ async def test_a_connection_may_be_encrypted() -> None:
         async with metering, metering.request(SERVICE) as request:
             request.output(5)
     assert request.receipt is not None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"credential": "x" * 5_000_000},
+        {"labels": {"team": "x" * 5_000_000}},
+        {"source_address": "x" * 5_000_000},
+        {"request_id": "x" * 5_000_000},
+        {"labels": {"team": "\ud800"}},
+        {"input_tokens": 1 << 70},
+        {"max_output_tokens": -1},
+    ],
+)
+async def test_a_request_that_no_node_would_take_is_denied_and_harms_no_other(
+    node: FakeMetering, options: dict[str, Any]
+) -> None:
+    """It is never sent: the stream goes on, and so does what comes after it."""
+    async with MeteringClient(node.address, settings=QUICK) as metering, metering.request(SERVICE) as running:
+        with pytest.raises(Denied) as denied:
+            await metering.request(SERVICE, **options).authorize()
+        assert denied.value.reason == "INVALID_REPORT"
+        running.output(60)
+        async with metering.request(SERVICE, request_id="next"):
+            pass
+        assert (metering.breaks, metering.open_requests) == (0, 1)
+    assert {report.request_id for report in node.reports} >= {"next"}
+    assert all(len(report.SerializeToString()) < 1_000 for report in node.reports)
+
+
+async def test_usage_that_no_node_would_take_is_not_recorded(node: FakeMetering) -> None:
+    """Nor is anything else held up by it."""
+    async with MeteringClient(node.address, settings=QUICK) as metering:
+        with pytest.raises(Denied, match="credential"):
+            await metering.record(SERVICE, Usage(output_tokens=1), credential="x" * 5_000_000)
+        with pytest.raises(ValueError, match="no whole number"):
+            await metering.record(SERVICE, Usage(output_tokens=1 << 80))
+        await metering.record(SERVICE, Usage(output_tokens=1), request_id="good")
+    assert set(node.committed) == {"good"}
+    assert metering.breaks == 0
+
+
+async def test_counts_that_cannot_be_said_change_nothing(node: FakeMetering) -> None:
+    """The error is raised where they are given; the request goes on with those that it had, also on another stream."""
+    async with MeteringClient(node.address, settings=QUICK) as metering:
+        async with metering.request(SERVICE, request_id="r1") as request:
+            request.output(5)
+            for give in (request.set_usage, request.finish):
+                with pytest.raises(ValueError, match="no whole number"):
+                    give(Usage(output_tokens=1 << 80))
+            node.streams[0].hang_up()
+            await until(lambda: len(node.streams) > 1)
+        await until(lambda: "r1" in node.committed)
+    assert node.committed["r1"].usage.output_tokens == 5

@@ -110,7 +110,7 @@ class TokenReport(_message.Message):
     credential: _builtins.str
     """The end user's API key or its id, at most 256 bytes. Not checked yet."""
     source_address: _builtins.str
-    """The end user's address, as text. Not checked yet."""
+    """The end user's address, as text, at most 256 bytes. Not checked yet."""
     estimated: _builtins.bool
     """The counts are an estimate, such as pieces of text or what was counted until a client hung up. An estimate is held,
     and booked only if no exact FINISH comes.

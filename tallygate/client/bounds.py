@@ -1,0 +1,71 @@
+"""What a node takes, known here too: what is larger is refused before it is sent.
+
+A message with one report that is far too large would break the stream, and be the first to be said again on the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tallygate.client.state import RequestState
+from tallygate.client.values import Usage
+
+REQUEST_ID_BYTES_MAX = 64
+NAME_BYTES_MAX = 256
+"""Of a service, a credential, an address."""
+LABELS_MAX = 8
+LABEL_BYTES_MAX = 64
+TOKENS_MAX = 100_000_000
+"""Of one kind, in one request."""
+
+
+def problem(state: RequestState) -> str:
+    """What a node would find wrong with a new request, as one sentence; empty if nothing is."""
+    too_long = next((name for name, text, bytes_max in _texts(state) if _exceeds(text, bytes_max)), "")
+    if too_long:
+        return f"{too_long} is too long, or not text that can be sent."
+    if len(state.labels or ()) > LABELS_MAX:
+        return f"labels has more than {LABELS_MAX} entries."
+    counts = (*_counts(state.usage()), state.max_output_tokens or 0)
+    if not all(_is_number(count) and count <= TOKENS_MAX for count in counts):
+        return f"A count or max_output_tokens is no whole number from 0 to {TOKENS_MAX:,}."
+    return ""
+
+
+def check_sendable(usage: Usage) -> None:
+    """Raises ValueError for counts that cannot be put into a report at all."""
+    if not all(map(_is_number, _counts(usage))):
+        raise ValueError(f"{usage} has a count that is no whole number, or below 0, or far too large")
+
+
+def _counts(usage: Usage) -> tuple[int, ...]:
+    return (
+        usage.input_tokens,
+        usage.cached_input_tokens,
+        usage.cache_write_tokens,
+        usage.output_tokens,
+        usage.reasoning_tokens,
+    )
+
+
+def _texts(state: RequestState) -> Iterable[tuple[str, str, int]]:
+    yield "request_id", state.request_id, REQUEST_ID_BYTES_MAX
+    yield "service", state.service, NAME_BYTES_MAX
+    yield "credential", state.credential, NAME_BYTES_MAX
+    yield "source_address", state.source_address, NAME_BYTES_MAX
+    for key, value in (state.labels or {}).items():
+        yield "a key of labels", key, LABEL_BYTES_MAX
+        yield "a value of labels", value, LABEL_BYTES_MAX
+
+
+def _exceeds(text: str, bytes_max: int) -> bool:
+    if len(text) > bytes_max:
+        return True
+    try:
+        return len(text.encode()) > bytes_max
+    except UnicodeEncodeError:
+        return True
+
+
+def _is_number(count: object) -> bool:
+    return isinstance(count, int) and 0 <= count < 1 << 62

@@ -1,0 +1,88 @@
+"""What a client does not even send."""
+
+from typing import Any
+
+import pytest
+
+from tallygate.client.bounds import LABEL_BYTES_MAX, LABELS_MAX, NAME_BYTES_MAX, TOKENS_MAX, check_sendable, problem
+from tallygate.client.outbox import REPORTS_PER_MESSAGE_MAX, Outbox
+from tallygate.client.state import RequestState
+from tallygate.client.values import Grant, Usage
+
+RESUME_BYTES_MAX = 1_024
+SERVICE = "accounts/acme/services/chat"
+
+
+def request(**values: Any) -> RequestState:
+    return RequestState(**({"request_id": "r1", "service": SERVICE} | values))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"request_id": "ü" * 32},
+        {"service": "x" * 256, "credential": "ü" * 128, "source_address": "x" * 256},
+        {"labels": {f"{number}" + "k" * 63: "v" * 64 for number in range(8)}},
+        {"input_tokens": TOKENS_MAX, "cached_input_tokens": TOKENS_MAX, "max_output_tokens": 0},
+    ],
+)
+def test_what_a_node_takes_is_sent(values: dict[str, Any]) -> None:
+    """At each limit."""
+    assert problem(request(**values)) == ""
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"request_id": "x" * 65}, "request_id"),
+        ({"request_id": "ü" * 33}, "request_id"),
+        ({"request_id": "\ud800"}, "request_id"),
+        ({"service": "x" * 257}, "service"),
+        ({"credential": "x" * 5_000_000}, "credential"),
+        ({"credential": "ü" * 129}, "credential"),
+        ({"source_address": "x" * 257}, "source_address"),
+        ({"labels": {"k" * 65: "v"}}, "a key of labels"),
+        ({"labels": {"k": "\udfff"}}, "a value of labels"),
+        ({"labels": {f"{number}": "" for number in range(9)}}, "labels"),
+        ({"input_tokens": TOKENS_MAX + 1}, "A count"),
+        ({"cache_write_tokens": -1}, "A count"),
+        ({"max_output_tokens": 1 << 80}, "A count"),
+        ({"input_tokens": 1.5}, "A count"),
+    ],
+)
+def test_what_no_node_takes_is_not(values: dict[str, Any], named: str) -> None:
+    """One sentence names it."""
+    sentence = problem(request(**values))
+    assert sentence.startswith(named)
+    assert sentence.endswith(".")
+
+
+@pytest.mark.parametrize("count", [-1, 1 << 63, 1.5, None, "7"])
+def test_counts_that_no_report_can_hold(count: Any) -> None:
+    """They are an error of whoever says them, before anything changes."""
+    with pytest.raises(ValueError, match="has a count that is no whole number"):
+        check_sendable(Usage(output_tokens=count))
+
+
+def test_the_largest_message_fits() -> None:
+    """As many reports as go into one, all of them introduced anew with all that one may say."""
+    labels = {f"{number}".rjust(LABEL_BYTES_MAX, "k"): "v" * LABEL_BYTES_MAX for number in range(LABELS_MAX)}
+    outbox = Outbox(heartbeat_ns=1)
+    for number in range(REPORTS_PER_MESSAGE_MAX + 1):
+        state = request(
+            request_id=f"{number:064}",
+            service="s" * NAME_BYTES_MAX,
+            credential="c" * NAME_BYTES_MAX,
+            source_address="a" * NAME_BYTES_MAX,
+            labels=labels,
+            max_output_tokens=TOKENS_MAX,
+        )
+        state.set_usage(Usage(*[TOKENS_MAX] * 5), estimated=True)
+        assert problem(state) == ""
+        state.grant = Grant(TOKENS_MAX, final=False, valid_until_ns=0, resume=b"r" * RESUME_BYTES_MAX)
+        outbox.say(state)
+    message = outbox.take(0)
+    assert message is not None
+    assert len(message.reports) == REPORTS_PER_MESSAGE_MAX
+    assert message.ByteSize() < 4 * 1024 * 1024
