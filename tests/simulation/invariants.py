@@ -20,6 +20,7 @@ BOOKED = (
 )
 """What a record's receipt has: its counts are the whole request's, of which other parts book theirs."""
 OUTSTANDING = "max(0, granted_units - consumed_units - returned_units)"
+OVERDRAWN = "max(0, consumed_units + returned_units - granted_units)"
 
 
 def check_budgets(world: "World") -> None:
@@ -28,13 +29,18 @@ def check_budgets(world: "World") -> None:
     leased: dict[tuple[str, str, str], int] = defaultdict(int)
     spent: dict[tuple[str, str, str], int] = defaultdict(int)
     for row in rows(
-        f"SELECT account_id, service_uid, kind, sum({OUTSTANDING}) AS leased, sum(consumed_units) AS spent"  # noqa: S608
-        " FROM leases GROUP BY 1, 2, 3"
+        f"SELECT account_id, service_uid, kind, sum({OUTSTANDING}) AS leased, sum(consumed_units) AS spent,"  # noqa: S608
+        f" sum({OVERDRAWN}) AS overdrawn FROM leases GROUP BY 1, 2, 3"
     ):
         kind = row["kind"].lower()
         key = (row["account_id"], "" if kind == "money" else row["service_uid"], kind)
         leased[key] += row["leased"]
         spent[key] += row["spent"]
+        # Only money is ever charged as debt; and control does not know of what it granted after a copy.
+        is_excused = kind == "money" or world.people.are_forgotten or world.lost_records
+        check(
+            is_excused or not row["overdrawn"], f"{key}: {row['overdrawn']} consumed that leases did not have any more"
+        )
     usage = {
         row["account_id"]: -row["nanos"]
         for row in rows(
@@ -106,6 +112,13 @@ def check_nodes(world: "World") -> None:
                     world.moved.setdefault(pool.lease_id, pool.held)
                 beyond = _debt(world, requests, pool) + world.moved.get(pool.lease_id, 0)
                 world.check(pool.free >= -beyond, f"{whose} has {-pool.free} more than was granted")
+                given_up = pool.closing and pool.held > 0 and _is_closed(world, pool.lease_id)
+                world.check(not given_up, f"{whose} holds {pool.held} on a lease that it has given up")
+
+
+def _is_closed(world: "World", lease_id: str) -> bool:
+    """Whether control has closed it, and may have lent what was left of it to others."""
+    return bool(world.control.rows("SELECT 1 FROM leases WHERE lease_id = ? AND closed", lease_id))
 
 
 def _debt(world: "World", requests: set[Request], pool: Pool) -> int:

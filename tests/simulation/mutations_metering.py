@@ -273,3 +273,18 @@ def receipt_without_hold() -> AbstractContextManager[Any]:
 def parts_share_a_name() -> AbstractContextManager[Any]:
     """All parts of a node are called the same."""
     return patch.object(node.Node, "new_part", lambda self: f"{self.name}.part")
+
+
+@mutation
+def booked_after_closing() -> AbstractContextManager[Any]:
+    """A node closes a lease that nobody took from for a while, and goes on booking what requests hold of it."""
+    real = pool.Pool.statement
+
+    def statement(self: Any, now_ns: int, *, idle: bool) -> Any:
+        said = real(self, now_ns, idle=idle)
+        return said and said._replace(closing=self.closing)
+
+    def is_idle(self: Any, now_ns: int) -> bool:
+        return bool(self.needed == 0 and now_ns - self._last_change_ns > pool.IDLE_NS)
+
+    return patch.multiple(pool.Pool, statement=statement, is_idle=is_idle)

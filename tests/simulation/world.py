@@ -45,8 +45,10 @@ class Violation(AssertionError):  # noqa: N818  # what it is called everywhere
 class World:
     """Everything of one seed."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, replicas: int | None = None) -> None:
+        """`replicas`: how many of control there are; None: one to three, as the seed has it."""
         self.seed = seed
+        self._replicas = replicas
         self.loop = SimulatedLoop()  # type: ignore[abstract]  # what nobody calls is not there
         self.chance = Chance(seed)
         self.network = Network(self.loop, self.chance)
@@ -78,6 +80,8 @@ class World:
         """What people have begun and will end, healed or not."""
         self.gone_on: dict[tuple[str, str], int] = {}
         """Tokens that a node last went on with of a service, while it was cut off from control."""
+        self.exchanges: Counter[str] = Counter()
+        """By replica: how many exchanges of leases it answered."""
         self._seen = (0, 0)
         """How far control's and the metering database's changes were looked at."""
 
@@ -151,7 +155,9 @@ class World:
     async def _run(self) -> None:
         chance = self.chance
         chance.calm = True
-        for number in range(chance.integer(1, 3)):
+        # Drawn also where it is given, so that the seed draws the same of all else.
+        drawn = chance.integer(1, 3)
+        for number in range(self._replicas or drawn):
             self.start_control(f"control{number}")
         await self.people.found()
         for number in range(chance.integer(1, 4)):
