@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service.domain.records import LeaseRecord
@@ -12,6 +12,9 @@ from metering_service.storage.recorder import SqlRecorder
 from metering_service.storage.rows import lease_of
 from metering_service.storage.schema import IS_OPEN, leases, nodes, requests
 from tallygate._server.database import read_only
+
+_LEFT = select(requests.c.node, func.max(requests.c.epoch).label("epoch")).where(IS_OPEN).group_by(requests.c.node)
+"""Nodes with open requests: also those that a database which was put back to an older copy does not know otherwise."""
 
 
 class SqlRecoveryStore:
@@ -29,10 +32,11 @@ class SqlRecoveryStore:
         """See `RecoveryStore`."""
         fenced = {}
         async with database_answers(), self._engine.begin() as connection:
-            names = set((await connection.scalars(select(nodes.c.node))).all()) | set(known)
+            left = {row.node: row.epoch for row in await connection.execute(_LEFT)}
+            names = set((await connection.scalars(select(nodes.c.node))).all()) | set(known) | set(left)
             for name in sorted(names):
                 row = await ensured(connection, name)
-                fenced[name] = max(row.epoch, known.get(name, 0))
+                fenced[name] = max(row.epoch, known.get(name, 0), left.get(name, 0))
                 await begin_epoch(connection, row, fenced[name] + 1, holder)
                 if closes_leases:
                     await close_leases(connection, row, known.get(name, 0))
@@ -49,8 +53,8 @@ class SqlRecoveryStore:
         query = (
             select(func.count())
             .select_from(requests)
-            .join(nodes, requests.c.node == nodes.c.node)
-            .where(IS_OPEN, requests.c.epoch < nodes.c.epoch)
+            .join(nodes, requests.c.node == nodes.c.node, isouter=True)
+            .where(IS_OPEN, or_(nodes.c.node.is_(None), requests.c.epoch != nodes.c.epoch))
         )
         async with database_answers(), read_only(self._engine) as connection:
             return int(await connection.scalar(query) or 0)

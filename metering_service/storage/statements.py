@@ -35,6 +35,7 @@ from metering_service.storage.schema import (
     leases,
     minute_denials,
     minute_usage,
+    nodes,
     requests,
     second_looks,
     services,
@@ -135,6 +136,7 @@ class CommitStatements:
         def upsert(make: Callable[[Insert], Upsert], table: Table) -> BulkStatement:
             return _upsert(make(insert(dialect, table)), table, dialect)
 
+        self.put_nodes = upsert(_keep, nodes)
         self.put_services = upsert(_keep, services)
         self.put_requests = upsert(_replace_requests, requests)
         self.keep_requests = upsert(_keep_and_say, requests)

@@ -138,6 +138,7 @@ def _contents(
     statements: CommitStatements, node: str, epoch: int, batch: CommitBatch, names: Names
 ) -> Sequence[tuple[BulkStatement, list[Row]]]:
     contents: list[tuple[BulkStatement, list[Row]]] = [
+        (statements.put_nodes, [(*noted, 0, "", 0, 0, 0) for noted in _noted_nodes(batch)]),
         (statements.put_services, list(names)),
         (statements.put_requests, [request_row(record) for record in batch.requests]),
         (statements.keep_requests, [request_row(record) for record in batch.notes]),
@@ -149,6 +150,14 @@ def _contents(
         (statements.add_denials, list(starmap(denial_row, batch.denials))),
     ]
     return [(statement, rows) for statement, rows in contents if rows]
+
+
+def _noted_nodes(batch: CommitBatch) -> Collection[tuple[str, int]]:
+    """Nodes whose records are noted here, each with its last epoch that is."""
+    noted: dict[str, int] = {}
+    for record in batch.notes:
+        noted[record.node] = max(record.epoch, noted.get(record.node, 0))
+    return noted.items()
 
 
 def _advances(connection: sqlite3.Connection, node: str, epoch: int, batch: CommitBatch) -> bool:

@@ -131,6 +131,10 @@ class Books:
         self._next.notes[record.key] = record
         self.on_work()
 
+    def expect_revision(self, key: RequestKey, revision: int) -> None:
+        """What goes into the next commit goes by a record of that revision: see `Recorder.commit`."""
+        self._next.revised.setdefault(key, revision)
+
     def settle_left(self, record: RequestRecord, before: Receipt, leases: Iterable[LeaseRecord]) -> None:
         """Book what an earlier epoch left open, on the leases that it had; or what a receipt on record lacks."""
         if before.revision:

@@ -21,7 +21,6 @@ from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.settings import NodeSettings
 
 RETRY_S = 0.2
-LOOK_AGAIN_S = 0.2
 GATHER_S = 0.05
 """New ids gather for so long: a query costs the processor more than a decision, however little it asks for."""
 
@@ -74,9 +73,9 @@ class Runner:
         self._unknown[RequestName(service.name, request_id)] = service
         self._look()
 
-    def look_up_later(self, service: ServiceState, request_id: str) -> None:
+    def look_up_later(self, service: ServiceState, request_id: str, delay_ns: int) -> None:
         """See Errands."""
-        asyncio.get_running_loop().call_later(LOOK_AGAIN_S, self.look_up, service, request_id)
+        asyncio.get_running_loop().call_later(delay_ns / 1e9, self.look_up, service, request_id)
 
     def look_for_successor(self, service: ServiceState, request: Request) -> None:
         """Find who went on with a silent request, then settle it."""

@@ -11,6 +11,7 @@ from metering_service.domain.lineage import (
     last_part,
     origin_of,
     said_exactly,
+    settled_end,
 )
 from metering_service.domain.records import RequestRecord, SettlementState
 from metering_service.domain.report import Phase, Report
@@ -19,6 +20,7 @@ from metering_service.domain.resume_token import ResumeToken
 from metering_service.usecases.node import Node
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.waiting import Waiter
+from tallygate._server.clock import NS_PER_US
 
 
 def is_elsewhere(waiter: Waiter, request: Request | None) -> bool:
@@ -48,10 +50,21 @@ def verify(node: Node, service: ServiceState, waiter: Waiter) -> None:
     waiter.is_verified = waiter.token is not None or not node.key_ring.lacks(report.resume)
 
 
-def ends_line(waiter: Waiter, request: Request | None) -> bool:
-    """Whether a report ends a request that came from elsewhere: parts before may have timed out meanwhile, too soon."""
-    moved = request is not None and request.is_open and request.predecessor_part is not None
-    return moved and waiter.report.phase is Phase.FINISH
+def ends_line(node: Node, waiter: Waiter, request: Request | None) -> bool:
+    """Whether a report ends a request of which others may have booked something.
+
+    If it came from elsewhere, parts before may have timed out meanwhile, too soon. If it has run for as long as a
+    finish waits elsewhere for the end of this part, that may have been booked by itself.
+    """
+    if request is None or not request.is_open or waiter.report.phase is not Phase.FINISH:
+        return False
+    return request.predecessor_part is not None or _runs_long(node, request)
+
+
+def _runs_long(node: Node, request: Request) -> bool:
+    """The slack of that wait is for clocks that run apart."""
+    waited_us = (node.settings.predecessor_wait_max_ns - node.settings.predecessor_slack_ns) // NS_PER_US
+    return node.clock.now_us() - request.start_us >= waited_us
 
 
 def awaits_end(service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> bool:
@@ -70,8 +83,16 @@ def awaits_end(service: ServiceState, waiter: Waiter, parts: Sequence[RequestRec
         return False
     if last.state is SettlementState.OPEN:
         return report.phase is Phase.FINISH and _is_beyond(report, _end_of(last, token))
+    mine = here.part if here is not None else None
     grows = report.counts.total > last.counts.total and last.tally.learns_from(report.tally)
-    return grows and any(_is_unfilled(part, parts) for part in earlier_parts(parts, last))
+    return grows and any(_is_unfilled(part, parts) for part in earlier_parts(parts, last) if part.part != mine)
+
+
+def expect_unsettled(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> None:
+    """A report does not wait for the end of a part any longer: if that was settled just now, go by that instead."""
+    last = last_part(parts, _first_part(service, waiter))
+    if last is not None and last.state is SettlementState.OPEN:
+        node.books.expect_revision(last.key, last.receipt.revision)
 
 
 def note_origin(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> bool:
@@ -109,13 +130,20 @@ def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[Req
     last = last_part(parts, _first_part(service, waiter))
     waiter.exact = _exact(here if here is not None and here.is_open else None, last, parts)
     if here is not None and here.is_open:
+        end = settled_end(parts, here.part)
+        if end is not None and waiter.report.phase is Phase.FINISH:
+            # It was ended elsewhere: this part has to book no more than what it had granted.
+            node.set_aside(service, here)
+            remember(node, service, end, parts)
+            return
         before = next((part for part in parts if part.part == here.predecessor_part), None)
         if before is not None and before.state is SettlementState.FINISHED and _took_rest(before, here, waiter.report):
             # Its server finished it there, without having heard of what goes on here.
             node.set_aside(service, here)
             remember(node, service, before, parts)
             return
-        if not is_elsewhere(waiter, here) or (last is not None and last.part in (here.part, here.predecessor_part)):
+        # Where nothing is on record yet, this look began before what runs here was written.
+        if last is None or not is_elsewhere(waiter, here) or last.part in (here.part, here.predecessor_part):
             here.earlier = settled_before(service, here, parts)
             return
         node.set_aside(service, here)

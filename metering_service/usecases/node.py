@@ -14,6 +14,7 @@ from metering_service.domain.request import EVERY_REPORT, Request
 from metering_service.usecases.books import Books
 from metering_service.usecases.leases import Leases
 from metering_service.usecases.ports import Running
+from metering_service.usecases.predecessors import Predecessors
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.settings import NodeSettings
 from tallygate._server.clock import Clock
@@ -34,7 +35,7 @@ class Errands(Protocol):
     def look_up(self, service: ServiceState, request_id: str) -> None:
         """Look into the database for a request that this node does not know."""
 
-    def look_up_later(self, service: ServiceState, request_id: str) -> None:
+    def look_up_later(self, service: ServiceState, request_id: str, delay_ns: int) -> None:
         """As `look_up`, a little later: another node is about to book it."""
 
     def look_for_reuse(self, service: ServiceState, request: Request) -> None:
@@ -86,6 +87,7 @@ class Node:
         self.unknown: OrderedDict[str, None] = OrderedDict()
         self.waiting: dict[str, ServiceState] = {}
         self.waiting_count = 0
+        self.predecessors = Predecessors(settings)
         self.calls_count = 0
         """Unary reports that are not recorded yet, also those whose callers have given up."""
         self.silent: dict[Request, Silence] = {}

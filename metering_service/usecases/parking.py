@@ -6,9 +6,10 @@ from metering_service.domain.decision import Decision, Reason, deny
 from metering_service.domain.records import RequestRecord
 from metering_service.domain.report import Phase
 from metering_service.usecases.gathering import Claim
-from metering_service.usecases.moving import awaits_end, note_origin, settle_claim, trace, verify
+from metering_service.usecases.moving import awaits_end, expect_unsettled, note_origin, settle_claim, trace, verify
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import RequestName
+from metering_service.usecases.predecessors import LOOK_AGAIN_NS
 from metering_service.usecases.reports import decide
 from metering_service.usecases.reuse import name_of
 from metering_service.usecases.service_state import ServiceState
@@ -63,7 +64,7 @@ def claims_committed(node: Node, claims: Sequence[Claim], kept: Collection[Reque
         ready: dict[Waiter, None] = {}
         for waiter in service.waiters:
             if waiter.lookup is Lookup.UNDER_WAY and waiter.report.request_id in request_ids:
-                if waiter.token is not None or not waiter.is_verified:
+                if waiter.token is not None or not waiter.is_verified or waiter.awaits_end:
                     # It goes on from a part that nobody has looked for.
                     node.errands.look_up(service, waiter.report.request_id)
                     continue
@@ -110,11 +111,33 @@ def _is_clear(
     """Whether it is known what these reports go on from; where not, it is looked at again."""
     if any(note_origin(node, service, waiter, parts) for waiter in waiters):
         return False
-    settled = settle_claim(node, service, request_id, parts)
-    if not settled or any(awaits_end(service, waiter, parts) for waiter in waiters):
-        node.errands.look_up_later(service, request_id)
+    if not settle_claim(node, service, request_id, parts):
+        node.errands.look_up_later(service, request_id, LOOK_AGAIN_NS)
         return False
-    return True
+    return not _waits_for_end(node, service, request_id, waiters, parts)
+
+
+def _waits_for_end(
+    node: Node, service: ServiceState, request_id: str, waiters: Sequence[Waiter], parts: Sequence[RequestRecord]
+) -> bool:
+    """Whether these reports wait for the end of a part before, and may do so."""
+    name, predecessors = RequestName(service.name, request_id), node.predecessors
+    awaiting = [waiter for waiter in waiters if awaits_end(service, waiter, parts)]
+    if awaiting:
+        now_ns, counted_before = node.clock.monotonic_ns(), predecessors.count
+        waits = predecessors.may_wait(name, awaiting, now_ns)
+        node.waiting_count -= predecessors.count - counted_before
+        while (given_up := predecessors.give_up_oldest()) is not None:
+            node.errands.look_up(node.services[given_up.service], given_up.request_id)
+        if waits:
+            delay_ns = predecessors.look_after_ns(name, now_ns)
+            if delay_ns is not None:
+                node.errands.look_up_later(service, request_id, delay_ns)
+            return True
+        for waiter in awaiting:
+            expect_unsettled(node, service, waiter, parts)
+    node.waiting_count += predecessors.end(name, waiters)
+    return False
 
 
 def expire(node: Node) -> None:

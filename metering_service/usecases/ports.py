@@ -64,7 +64,8 @@ class Recorder(ResumeKeyStore, Protocol):
 
         It begins with one conditional update, `commit_no = n where node and epoch and commit_no = n - 1`. No row
         updated: if the row says this epoch and n, this batch was written before and the call succeeds; else NodeFenced.
-        Requests are upserted as whole rows, notes and claims are kept where there is none, pages of counts are
+        Requests are upserted as whole rows, notes and claims are kept where there is none (a node that a note speaks of
+        is registered with its epoch, if it is not known, so that somebody settles what it left), pages of counts are
         replaced, leases are absolute consumption (by maximum; `closed` latches), aggregates and denials are added,
         looks are kept until they are among the looked. No two of one kind have the same key.
 
@@ -105,7 +106,9 @@ class RecoveryStore(Protocol):
         """See `Recorder`."""
 
     async def fence(self, known: Mapping[str, int], holder: str, *, closes_leases: bool = False) -> dict[str, int]:
-        """End every node's epoch, and those up to the ones that are known. Returns the last that may not write.
+        """End every node's epoch, and those up to the ones that are known, or have requests open.
+
+        Returns the last that may not write.
 
         `closes_leases`: what is settled from now on finds the leases of the known epochs closed.
         """
@@ -114,7 +117,7 @@ class RecoveryStore(Protocol):
         """Leases in the order of their ids, after the given one."""
 
     async def unsettled_count(self) -> int:
-        """How many requests are open of epochs that are over."""
+        """How many requests are open of other epochs than those that may write now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ def decide(node: Node, service: ServiceState, waiter: Waiter) -> Answer:  # noqa
     if not waiter.is_verified:
         verify(node, service, waiter)
     request = service.open.get(report.request_id) or service.finished.get(report.request_id)
-    if waiter.lookup is not Lookup.DONE and (is_elsewhere(waiter, request) or ends_line(waiter, request)):
+    if waiter.lookup is not Lookup.DONE and (is_elsewhere(waiter, request) or ends_line(node, waiter, request)):
         return _look_up(node, service, waiter)
     if request is not None and not request.claimed:
         # Decided on when the claim of the finish before it is.

@@ -18,6 +18,11 @@ class NodeSettings:
     """A finish with tokens beyond its hold waits at most so long for payers before they become debt or unfunded."""
     resume_window_ns: int = 30 * SECOND
     """A request that no stream speaks of stays open for so long."""
+    lost_after_ns: int = 22 * SECOND
+    """A node whose exchanges ceased so long ago is named lost by control, if no other node has noticed before."""
+    predecessor_slack_ns: int = 10 * SECOND
+    predecessor_waits_max: int = 2_000
+    """Reports that wait for the end of another node's part; beyond that the oldest is booked by itself."""
     outage_grant_ns: int = 10 * SECOND
     """Cut off from control, a grant holds so long after the last commit, before which nobody had taken this node over.
 
@@ -44,3 +49,8 @@ class NodeSettings:
     """Names that stand for no service, remembered so that control is not asked again for each report."""
     checkpoint_interval_ns: int = 100 * MS
     """Counts of running requests are committed so often, or less often where that takes long (see `GroupCommitter`)."""
+
+    @property
+    def predecessor_wait_max_ns(self) -> int:
+        """A finish waits at most so long for the end of another node's part: by then a lost node is settled."""
+        return self.lost_after_ns + self.resume_window_ns + self.predecessor_slack_ns

@@ -80,6 +80,8 @@ class Waiter:
     """What the database knows the report to go on from."""
     earlier: tuple[Earlier, ...] = ()
     """Settled parts that lead to that, which may have something left to book."""
+    awaits_end: bool = False
+    """It waits for the end of a part before, and is counted apart (see `Predecessors`)."""
     exact: Tally = NOTHING
     """What the database knows a finish that is not estimated to have said of the request."""
 

@@ -9,17 +9,18 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tallygate.client import MeteredRequest, MeteringClient, MeteringError, Usage
+from tallygate.client import Grant, MeteredRequest, MeteringClient, MeteringError, Usage
 from tallygate.integrations import environment
 from tallygate.integrations.asgi_types import App, Receive, Scope, Send
 from tallygate.integrations.exchange import Exchange, Going, send_answer
 from tallygate.integrations.habits import ServerHabits
+from tallygate.integrations.intake import find_api_key, read_body, why_unreadable
 from tallygate.integrations.lifespan import run_lifespan
 from tallygate.integrations.openai import errors
 from tallygate.integrations.openai.asked import Asked, BadRequestError, capped, read_request
 from tallygate.integrations.openai.estimate import estimate_input_tokens
 from tallygate.integrations.openai.usage_options import StreamUsage
-from tallygate.integrations.refused import refuse_route
+from tallygate.integrations.refused import refuse_body, refuse_route
 from tallygate.integrations.routes import SETTING, Routes, Use
 from tallygate.integrations.services import (
     ServiceResolver,
@@ -106,12 +107,17 @@ class MeteringMiddleware:
             await refuse_route(route.use, scope, receive, send)
 
     async def _serve(self, shape: Shape, scope: Scope, receive: Receive, send: Send) -> None:
-        raw = await _read_body(receive, self._body_bytes_max)
-        if raw is None:
+        problem = why_unreadable(scope)
+        if problem:
+            await refuse_body(errors.unreadable(problem), receive, send)
             return
-        if len(raw) > self._body_bytes_max:
-            await send_answer(send, errors.too_large(self._body_bytes_max))
+        read = await read_body(receive, self._body_bytes_max)
+        if read is None:
             return
+        if read.is_too_long:
+            await refuse_body(errors.too_large(self._body_bytes_max), receive, send, has_ended=read.has_ended)
+            return
+        raw = read.raw
         begun = await self._begin(shape, scope, raw)
         if isinstance(begun, errors.Answer):
             await send_answer(send, begun)
@@ -133,7 +139,7 @@ class MeteringMiddleware:
 
     async def _begin(self, shape: Shape, scope: Scope, raw: bytes) -> tuple[MeteredRequest, Going] | errors.Answer:
         """Asks whether it may run; says what to answer if it may not."""
-        api_key = _api_key(scope)
+        api_key = find_api_key(scope)
         try:
             asked = read_request(shape, raw, self._habits.usage)
         except BadRequestError as error:
@@ -160,6 +166,10 @@ class MeteringMiddleware:
             await request.authorize()
         except MeteringError as error:
             return errors.refusal(error)
+        grant = request.grant
+        if grant is not None and not _has_room(asked, grant):
+            request.finish(Usage(), want_receipt=False)
+            return errors.too_few_tokens(asked.choices, grant.output_ceiling_tokens)
         return request, _going(asked, self._habits.usage, request, estimated_input)
 
     async def _close(self) -> None:
@@ -181,6 +191,11 @@ class MeteringMiddleware:
             self._look_later()
 
 
+def _has_room(asked: Asked, grant: Grant) -> bool:
+    """Whether each answer that is asked for may have a token at least."""
+    return not grant.final or asked.max_output_tokens == 0 or grant.output_ceiling_tokens >= asked.choices
+
+
 def _going(asked: Asked, usage: StreamUsage, request: MeteredRequest, estimated_input: int) -> Going:
     """How it goes on: a server that knows how little is left ends by itself, and no token is made for nothing."""
     grant = request.grant
@@ -191,26 +206,3 @@ def _going(asked: Asked, usage: StreamUsage, request: MeteredRequest, estimated_
         if grant.final and (limit is None or limit > grant.output_ceiling_tokens):
             body, limit = capped(asked, grant.output_ceiling_tokens), grant.output_ceiling_tokens
     return Going(asked, body, usage, limit, estimated_input)
-
-
-async def _read_body(receive: Receive, bytes_max: int) -> bytes | None:
-    """The request's body, as soon as it is longer than it may be without the rest; None if the client hung up."""
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body", False):
-        return bytes(message.get("body", b""))
-    pieces: list[bytes] = []
-    size = 0
-    while message["type"] == "http.request":
-        pieces.append(message.get("body", b""))
-        size += len(pieces[-1])
-        if size > bytes_max or not message.get("more_body", False):
-            return b"".join(pieces)
-        message = await receive()
-    return None
-
-
-def _api_key(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"authorization" and value[:7].lower() == b"bearer ":
-            return str(value[7:].strip().decode("latin-1"))
-    return ""

@@ -174,7 +174,9 @@ class MemoryRecorder:
     def _put_requests(self, batch: CommitBatch) -> set[RequestName]:
         for request in batch.requests:
             self._put_request(request)
-        for note in batch.notes:
+        for note in sorted(batch.notes, key=lambda note: -note.epoch):
+            self.holders.setdefault(note.node, "")
+            self.nodes.setdefault(note.node, (note.epoch, 0))
             self.requests.setdefault((note.service, note.request_id, note.part), note)
         return {
             RequestName(claim.service, claim.request_id)

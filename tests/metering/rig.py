@@ -86,7 +86,7 @@ class Rig:
         self._told: dict[str, int] = {}
         self._asked = False
         self._look_ups: list[tuple[ServiceState, str]] = []
-        self._later: list[tuple[ServiceState, str]] = []
+        self._later: list[tuple[int, ServiceState, str]] = []
         self._endings = Endings()
         self.new_ids = NewIds(settings.new_ids_max)
         self._gathering: Gathering | None = None
@@ -108,8 +108,8 @@ class Rig:
     def look_up(self, service: ServiceState, request_id: str) -> None:
         self._look_ups.append((service, request_id))
 
-    def look_up_later(self, service: ServiceState, request_id: str) -> None:
-        self._later.append((service, request_id))
+    def look_up_later(self, service: ServiceState, request_id: str, delay_ns: int) -> None:
+        self._later.append((self.node.clock.monotonic_ns() + delay_ns, service, request_id))
 
     def look_for_reuse(self, service: ServiceState, request: Request) -> None:
         self.new_ids.add(service, request)
@@ -211,8 +211,9 @@ class Rig:
     def beat(self) -> None:
         """What happens within some milliseconds."""
         self._beats += 1
-        self._look_ups += self._later
-        self._later.clear()
+        now_ns = self.node.clock.monotonic_ns()
+        self._look_ups += [(service, request_id) for due_ns, service, request_id in self._later if due_ns <= now_ns]
+        self._later = [later for later in self._later if later[0] > now_ns]
         self.pump()
         expire(self.node)
         look_for_silent(self.node)

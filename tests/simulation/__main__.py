@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -22,7 +23,8 @@ def main() -> int:
     """0 if nothing that must always be true was ever false."""
     options = _options()
     if options.seed is not None:
-        outcome = simulate(options.seed, tail=10**6 if options.trace else None)
+        tail = 10**6 if options.trace else None
+        outcome = simulate(options.seed, tail=tail, replicas=options.replicas)
         _explain(Console(), outcome)
         return 0 if outcome.problem is None else 1
     began_s = time.monotonic()
@@ -51,6 +53,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--from", dest="first", type=int, default=1, help="the first of them")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many processes run them")
     parser.add_argument("--seed", type=int, help="run this one alone, and show how it ended")
+    parser.add_argument("--replicas", type=int, help="how many control replicas; otherwise as each seed has it")
     parser.add_argument("--trace", action="store_true", help="with --seed: show all of its trace")
     parser.add_argument("--json", action="store_true", help="figures for programs")
     return parser.parse_args()
@@ -58,8 +61,9 @@ def _options() -> argparse.Namespace:
 
 def _run_all(options: argparse.Namespace) -> Iterator[Outcome]:
     seeds = range(options.first, options.first + options.seeds)
+    run = partial(simulate, replicas=options.replicas)
     with _progress(options) as step:
-        for outcome in run_each(simulate, seeds, jobs=options.jobs, per_process=20):
+        for outcome in run_each(run, seeds, jobs=options.jobs, per_process=20):
             step(outcome)
             yield outcome
 

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 from unittest.mock import PropertyMock, patch
 
-from metering_service.domain import counts, lineage, pool, price, request, settlement
+from metering_service.domain import counts, key_ring, lineage, pool, price, request, settlement
 from metering_service.domain.records import HeldUnits, Receipt, SettlementState
 from metering_service.usecases import (
     admission,
@@ -19,6 +19,7 @@ from metering_service.usecases import (
     settle,
 )
 from metering_service.usecases.service_state import ServiceState
+from metering_service.usecases.settings import NodeSettings
 from tests.simulation.planting import mutation
 
 
@@ -201,6 +202,19 @@ def resumed_as_new() -> AbstractContextManager[Any]:
 
 
 @mutation
+def token_of_another_service_believed() -> AbstractContextManager[Any]:
+    """A resume token is good for whichever service it is shown on."""
+    real = key_ring._mac
+    return patch.object(key_ring, "_mac", lambda keyed, _uid, *rest: real(keyed, "", *rest))
+
+
+@mutation
+def predecessor_awaited_for_ever() -> AbstractContextManager[Any]:
+    """The bound is missing for how long a finish waits for the part before it."""
+    return patch.object(NodeSettings, "predecessor_wait_max_ns", property(lambda _: 1 << 60))
+
+
+@mutation
 def finish_not_claimed() -> AbstractContextManager[Any]:
     """A finish out of nowhere is booked without asking whether another node books it, too."""
     return patch.object(parking, "settle_claim", _take_every_claim)
@@ -259,3 +273,18 @@ def receipt_without_hold() -> AbstractContextManager[Any]:
 def parts_share_a_name() -> AbstractContextManager[Any]:
     """All parts of a node are called the same."""
     return patch.object(node.Node, "new_part", lambda self: f"{self.name}.part")
+
+
+@mutation
+def booked_after_closing() -> AbstractContextManager[Any]:
+    """A node closes a lease that nobody took from for a while, and goes on booking what requests hold of it."""
+    real = pool.Pool.statement
+
+    def statement(self: Any, now_ns: int, *, idle: bool) -> Any:
+        said = real(self, now_ns, idle=idle)
+        return said and said._replace(closing=self.closing)
+
+    def is_idle(self: Any, now_ns: int) -> bool:
+        return bool(self.needed == 0 and now_ns - self._last_change_ns > pool.IDLE_NS)
+
+    return patch.multiple(pool.Pool, statement=statement, is_idle=is_idle)

@@ -37,6 +37,7 @@ class ControlProcess:
     """One start of one control replica."""
 
     def __init__(self, world: "World", name: str, number: int) -> None:
+        self.name = name
         self.party = Party(f"{name}#{number}")
         self.clock = SimulatedClock(world.loop, world.chance.integer(-DRIFT_PPM_MAX, DRIFT_PPM_MAX))
         database = ControlDatabase(SqlDatabase(world.control.engine), world.control_disk, self.party)
@@ -160,8 +161,13 @@ class _FleetStub:
 
     async def ExchangeLeases(self, request: Any, timeout: float) -> Any:  # noqa: ASYNC109  # as the stub has it
         process, replica = self._process, self._process.world.some_control()
-        server, method = (replica.server, replica.assembly.fleet.ExchangeLeases) if replica else (None, _nobody)
-        return await process.world.network.call(process.party, server, method, request, timeout)
+        if replica is None:
+            return await process.world.network.call(process.party, None, _nobody, request, timeout)
+        answer = await process.world.network.call(
+            process.party, replica.server, replica.assembly.fleet.ExchangeLeases, request, timeout
+        )
+        process.world.exchanges[replica.name] += 1
+        return answer
 
 
 async def _nobody(_request: Any, _context: Any) -> Any:

@@ -18,7 +18,10 @@ TAIL_LINES = 60
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a seed ended. `problem`: one sentence, or None. `tail`: the end of its trace, if there was a problem."""
+    """How a seed ended. `problem`: one sentence, or None. `tail`: the end of its trace, if there was a problem.
+
+    `exchanges`: how many exchanges of leases each control replica answered, by its name.
+    """
 
     seed: int
     problem: str | None
@@ -26,14 +29,18 @@ class Outcome:
     requests: int
     tokens: int
     struck: dict[str, int]
+    exchanges: dict[str, int]
     tail: tuple[str, ...]
 
 
-def simulate(seed: int, *, tail: int | None = None) -> Outcome:
-    """Run it. Whatever is raised, by a check or by the code under test, is the problem."""
+def simulate(seed: int, *, tail: int | None = None, replicas: int | None = None) -> Outcome:
+    """Run it. Whatever is raised, by a check or by the code under test, is the problem.
+
+    `replicas`: how many control replicas there are; None: as the seed has it.
+    """
     problem = None
     with _silence(), _no_garbage_collection(), _small_checkpoints():
-        world = World(seed)
+        world = World(seed, replicas=replicas)
         if tail is not None:
             world.tail = deque(maxlen=tail)
         try:
@@ -42,7 +49,16 @@ def simulate(seed: int, *, tail: int | None = None) -> Outcome:
             problem = f"{type(error).__name__}: {error}"
     lines = tuple(world.tail)[-(tail or TAIL_LINES) :] if problem is not None or tail is not None else ()
     tokens = sum(job.total_tokens for job in world.jobs)
-    return Outcome(seed, problem, world.trace_hash, len(world.jobs), tokens, dict(world.chance.struck), lines)
+    return Outcome(
+        seed,
+        problem,
+        world.trace_hash,
+        len(world.jobs),
+        tokens,
+        dict(world.chance.struck),
+        dict(world.exchanges),
+        lines,
+    )
 
 
 @contextmanager

@@ -10,10 +10,12 @@ import grpc
 from grpc.aio import AioRpcError
 
 from tallygate.metering.v1 import decision_pb2, metering_service_pb2, report_pb2, token_usage_pb2
+from tests.simulation import strays
 from tests.simulation.loop import Party
 from tests.simulation.network import StreamCall
 
 if TYPE_CHECKING:
+    from tests.simulation.processes import MeteringProcess
     from tests.simulation.world import World
 
 AUTHORIZE = report_pb2.REPORT_PHASE_AUTHORIZE
@@ -23,6 +25,8 @@ PHASES: dict[int, str] = {AUTHORIZE: "asks", PROGRESS: "has", FINISH: "ends with
 HEARTBEAT_S = 1.0
 SILENCE_MAX_S = 2.5
 SILENT_ONE_IN = 20
+STRAYS = 10
+"""Of so many requests this one ends where it is not known."""
 MOVE_S = 5.0
 TIMED_OUT_S = 95.0
 """By then no part of a request that nobody spoke of is open, be it that one waited for another."""
@@ -86,6 +90,10 @@ class Job:
             report.max_output_tokens = self.max_output_tokens
         return report
 
+    def final_report(self) -> report_pb2.TokenReport:
+        """Its end, with its token."""
+        return self.report(FINISH, resumed=True)
+
 
 @dataclass
 class _Line:
@@ -126,14 +134,19 @@ class InferenceServer:
             if not await self._ask(job):
                 return
             # Not by chance: so the story of those before it stays as it is.
-            if int(job.request_id[1:]) % SILENT_ONE_IN == 0:
+            number = int(job.request_id[1:]) % SILENT_ONE_IN
+            if number == 0:
                 await self._fall_silent(job)
+            elif number == STRAYS:
+                await strays.end_elsewhere(self, job)
+                return
             else:
                 await self._generate(job)
         else:
             job.output_tokens = job.target_tokens
         job.finished = True
-        self._say(job, FINISH)
+        # Who did not ask has no token but a wrong one.
+        self._say(job, FINISH, resumed=not job.asks)
         # Both nodes book it at the same moment, or both revise what one booked when it had timed out.
         if job.silent or (not job.asks and self.world.chance.once_in(2)):
             await self._say_elsewhere(job)
@@ -145,7 +158,7 @@ class InferenceServer:
             return
         self.world.chance.note("finish said twice")
         job.said_tokens = job.total_tokens
-        call = self.world.network.stream(self.party, process.server, _meter(process.servicer))
+        call = self.open_stream(process)
         self.world.note(f"{job.request_id} {PHASES[FINISH]} {job.total_tokens} to {call.name}, too")
         request = metering_service_pb2.MeterRequest(first_sequence=1, reports=[job.report(FINISH, resumed=False)])
         with suppress(AioRpcError):
@@ -200,12 +213,16 @@ class InferenceServer:
 
     # --- the stream --------------------------------------------------------------------------------------------------
 
+    def open_stream(self, process: "MeteringProcess") -> StreamCall:
+        """A stream to a node that has a servicer."""
+        return self.world.network.stream(self.party, process.server, _meter(process.servicer))
+
     async def _stay_connected(self) -> None:
         world, chance = self.world, self.world.chance
         while True:
             process = world.some_node()
             if process is not None and process.servicer is not None:
-                call = world.network.stream(self.party, process.server, _meter(process.servicer))
+                call = self.open_stream(process)
                 line = self.line = _Line(call, last_heard_s=world.loop.now_s)
                 self._say_all_again()
                 heart = asyncio.ensure_future(self._beat(line))

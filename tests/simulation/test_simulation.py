@@ -18,6 +18,14 @@ def test_nothing_that_must_always_be_true_is_ever_false(seed: int) -> None:
     assert outcome.requests > 20
 
 
+def test_two_control_replicas_share_the_load() -> None:
+    """Both take exchanges of the same nodes and leases over one database, whatever strikes them."""
+    outcomes = [simulate(seed, replicas=2) for seed in (5, 7)]
+    assert [outcome.problem for outcome in outcomes] == [None, None]
+    answered = {name: sum(outcome.exchanges.get(name, 0) for outcome in outcomes) for name in ("control0", "control1")}
+    assert min(answered.values()) > 10, answered
+
+
 def test_a_process_that_dies_ends_the_run_with_a_sentence() -> None:
     """It does not wait for an outcome that never comes."""
     with pytest.raises(SystemExit, match="A process died"):

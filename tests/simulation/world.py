@@ -10,7 +10,7 @@ from control_service.storage.database import MIGRATIONS as CONTROL_MIGRATIONS
 from control_service.usecases import config_feed, sweep
 from metering_service import assembly
 from metering_service.storage import MIGRATIONS as METERING_MIGRATIONS
-from tests.simulation import faults, invariants
+from tests.simulation import faults, invariants, strays
 from tests.simulation.chance import Chance
 from tests.simulation.database import SimulatedDatabase
 from tests.simulation.loop import PARTY, SimulatedLoop
@@ -43,8 +43,10 @@ class Violation(AssertionError):  # noqa: N818  # what it is called everywhere
 class World:
     """Everything of one seed."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, replicas: int | None = None) -> None:
+        """`replicas`: how many of control there are; None: one to three, as the seed has it."""
         self.seed = seed
+        self._replicas = replicas
         self.loop = SimulatedLoop()  # type: ignore[abstract]  # what nobody calls is not there
         self.chance = Chance(seed)
         self.network = Network(self.loop, self.chance)
@@ -76,6 +78,8 @@ class World:
         """What people have begun and will end, healed or not."""
         self.gone_on: dict[tuple[str, str], int] = {}
         """Tokens that a node last went on with of a service, while it was cut off from control."""
+        self.exchanges: Counter[str] = Counter()
+        """By replica: how many exchanges of leases it answered."""
         self._seen = (0, 0)
         """How far control's and the metering database's changes were looked at."""
 
@@ -149,7 +153,9 @@ class World:
     async def _run(self) -> None:
         chance = self.chance
         chance.calm = True
-        for number in range(chance.integer(1, 3)):
+        # Drawn also where it is given, so that the seed draws the same of all else.
+        drawn = chance.integer(1, 3)
+        for number in range(self._replicas or drawn):
             self.start_control(f"control{number}")
         await self.people.found()
         for number in range(chance.integer(1, 4)):
@@ -253,7 +259,7 @@ class World:
             if server.party.paused:
                 continue
             for _ in range(chance.integer(1, 4) if chance.once_in(3) else 1):
-                server.begin(self._job())
+                server.begin(strays.disguised(self, server, self._job()))
 
     def may_go_on(self) -> bool:
         """Whether some node could go on serving a service without control."""

@@ -12,6 +12,7 @@ import pytest
 
 from tallygate.client import ClientSettings, MeteringClient
 from tallygate.integrations.asgi_types import Receive, Send
+from tallygate.integrations.refused import DRAIN_BYTES_MAX
 from tallygate.metering.v1 import decision_pb2, metering_service_pb2_grpc, token_usage_pb2
 from tests.wire.asgi_rig import Caller, Upstream, caller, delta, event, say, start, usage
 from tests.wire.fake_metering import FakeMetering
@@ -334,15 +335,32 @@ async def test_what_is_not_metered_passes_untouched(node: FakeMetering, client: 
     assert node.reports == []
 
 
-async def test_a_body_that_is_too_long_is_not_read(node: FakeMetering, client: MeteringClient) -> None:
-    """It is refused as soon as it is known to be, and nothing is asked of a node."""
+async def test_a_body_that_is_too_long_is_thrown_away(node: FakeMetering, client: MeteringClient) -> None:
+    """It is read to its end, so that the client hears of it, and nothing is asked of a node."""
     rig, upstream = caller(node, client, _refuses)
     rig.middleware._body_bytes_max = 10
-    pieces = iter([b"123456", b"789012", b"not read"])
+    pieces = [b"the end", b"789012", b"123456"]
 
     async def receive() -> dict[str, object]:
-        return {"type": "http.request", "body": next(pieces), "more_body": True}
+        assert not rig.status, "clients listen only when they have sent all"
+        return {"type": "http.request", "body": pieces.pop(), "more_body": bool(pieces)}
 
     await rig.middleware({"type": "http", "method": "POST", "path": CHAT, "headers": []}, receive, rig._send)
-    assert (rig.status, next(pieces)) == (413, b"not read")
+    assert (rig.status, rig.headers["connection"], pieces) == (413, "close", [])
     assert (upstream.scopes, node.reports) == ([], [])
+
+
+async def test_a_body_without_an_end_is_not_read_for_ever(node: FakeMetering, client: MeteringClient) -> None:
+    """Beyond a bound the answer is said, and the server closes the connection."""
+    rig, _ = caller(node, client, _refuses)
+    rig.middleware._body_bytes_max = 10
+    read = 0
+
+    async def receive() -> dict[str, object]:
+        nonlocal read
+        read += 1 << 20
+        return {"type": "http.request", "body": bytes(1 << 20), "more_body": True}
+
+    await rig.middleware({"type": "http", "method": "POST", "path": CHAT, "headers": []}, receive, rig._send)
+    assert (rig.status, rig.headers["connection"]) == (413, "close")
+    assert read < DRAIN_BYTES_MAX + (4 << 20)

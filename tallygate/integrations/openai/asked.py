@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tallygate.integrations.openai.limits import CHOICE_FIELDS, LIMIT_FIELDS, MIN_FIELD, lowered, read_limits
+from tallygate.integrations.openai.request_json import (
+    BadRequestError,
+    changed_body,
+    parse_body,
+    read_count,
+    read_truth,
+    refuse_lookalikes,
+)
 from tallygate.integrations.openai.usage_options import StreamUsage, UsageOptions, ask_for_usage
 from tallygate.integrations.shapes import Shape
 
-__all__ = ["Asked", "BadRequestError", "Shape", "capped", "read_request"]
+__all__ = ["ASKED_FOR_USAGE", "Asked", "BadRequestError", "Shape", "capped", "read_request"]
 
 ASKED_FOR_USAGE = (Shape.CHAT, Shape.COMPLETION)
 """Those whose streams say their usage only when asked."""
-_LIMITS = {
-    Shape.CHAT: ("max_completion_tokens", "max_tokens"),
-    Shape.COMPLETION: ("max_tokens",),
-    Shape.EMBEDDING: (),
-    Shape.RESPONSE: ("max_output_tokens",),
-}
-_TRUE = (True, "true", "True", "TRUE", "1", "yes", "on", "t", "y")
-"""What servers that are lax about types take for true; 1 equals True."""
-_TOKENS_MAX = 100_000_000
-
-
-class BadRequestError(Exception):
-    """The request is none that can be metered, and so none that may run.
-
-    Attributes:
-        message: Why not, as a sentence.
-        param: The field that is wrong, if it is one.
-    """
-
-    def __init__(self, message: str, param: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.param = param
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_TRUTHS = ("stream", "echo", "background", "store", "use_beam_search")
+_USAGE_TRUTHS = ("include_usage", "continuous_usage_stats")
+_COUNTS = tuple({name for fields in LIMIT_FIELDS.values() for name in fields} | {*CHOICE_FIELDS, MIN_FIELD})
+_STORED = ("previous_response_id", "conversation")
+_NAMES = frozenset({"model", "prompt", "messages", "input", "stream_options", *_TRUTHS, *_COUNTS, *_STORED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +42,7 @@ class Asked:
         choices: How many answers are generated side by side, over all prompts.
         prompts: How many prompts it has.
         max_output_tokens: At most so many tokens are generated, over all choices; None where it does not say.
+        min_output_tokens: A whole answer is of use from so many on, over all choices.
         wants_usage: The client itself asked for a chunk with usage at the end of its stream.
         hides_usage: That chunk was asked for on the client's behalf and must not reach it.
         hides_running: Usage in all other chunks was asked for on its behalf, too.
@@ -65,6 +57,7 @@ class Asked:
     choices: int
     prompts: int
     max_output_tokens: int | None
+    min_output_tokens: int
     wants_usage: bool
     hides_usage: bool
     hides_running: bool
@@ -86,84 +79,77 @@ def read_request(shape: Shape, raw: bytes, usage: StreamUsage = StreamUsage.RUNN
         usage: How the server is made to say the usage of a stream.
 
     Raises:
-        BadRequestError: It is no JSON object, or asks for what cannot be metered.
+        BadRequestError: It is no JSON object, readers could differ about it, or it asks for what cannot be metered.
     """
-    try:
-        content = json.loads(raw.decode())
-    except (ValueError, RecursionError):
-        raise BadRequestError("The request's body is not JSON in UTF-8.") from None
-    if not isinstance(content, dict):
-        raise BadRequestError("The request's body is not a JSON object.")
+    content, raw = _read_plainly(shape, raw.removeprefix(_BYTE_ORDER_MARK))
     model = content.get("model") or ""
     if not isinstance(model, str):
         raise BadRequestError("The name of the model is not a string.", "model")
-    if content.get("background"):
-        raise BadRequestError(
-            "What runs in the background cannot be metered here: leave `background` out.", "background"
-        )
-    choices = _choices(shape, content)
-    streams = content.get("stream") in _TRUE
+    limits = read_limits(shape, content)
+    streams = content.get("stream") is True
     options = UsageOptions(wants_usage=False, hides_usage=False, hides_running=False, body=raw)
     if streams and shape in ASKED_FOR_USAGE:
-        options = ask_for_usage(content, raw, usage, is_true=lambda value: value in _TRUE)
+        options = ask_for_usage(content, raw, usage, is_true=bool)
     return Asked(
         shape=shape,
         content=content,
         body=options.body,
         model=model,
-        choices=choices,
-        prompts=_prompts(shape, content),
-        max_output_tokens=_limit(shape, content, choices),
+        choices=limits.choices,
+        prompts=limits.prompts,
+        max_output_tokens=limits.max_output_tokens,
+        min_output_tokens=limits.min_output_tokens,
         wants_usage=options.wants_usage,
         hides_usage=options.hides_usage,
         hides_running=options.hides_running,
         streams=streams,
-        echoes=content.get("echo") in _TRUE,
+        echoes=content.get("echo") is True,
     )
 
 
 def capped(asked: Asked, tokens: int) -> bytes:
-    """The body to pass on, so that the server itself ends after so many tokens, over all choices."""
-    if not _LIMITS[asked.shape]:
+    """The body to pass on, so that the server itself ends after so many tokens, over all choices.
+
+    Args:
+        asked: The request.
+        tokens: At least one for each choice.
+    """
+    if asked.shape not in LIMIT_FIELDS:
         return asked.body
-    each = max(1, tokens // asked.choices)
-    content = json.loads(asked.body)
-    present = [name for name in _LIMITS[asked.shape] if content.get(name) is not None]
-    name = present[0] if present else _LIMITS[asked.shape][-1]
-    asked_for = _count(content.get(name))
-    content[name] = each if asked_for is None else min(each, asked_for)
-    return json.dumps(content, separators=(",", ":")).encode()
+    changes = lowered(asked.shape, asked.content, tokens // asked.choices)
+    return changed_body(asked.body, parse_body(asked.body), changes)
 
 
-def _choices(shape: Shape, content: Mapping[str, Any]) -> int:
-    if shape not in {Shape.CHAT, Shape.COMPLETION}:
-        return 1
-    each = max(_count(content.get("n")) or 1, _count(content.get("best_of")) or 1)
-    return each * _prompts(shape, content)
+def _read_plainly(shape: Shape, raw: bytes) -> tuple[dict[str, Any], bytes]:
+    """A request parsed, and a body that every reader reads in this way."""
+    content = parse_body(raw)
+    refuse_lookalikes(content, _NAMES)
+    changes: dict[str, Any] = {}
+    for name in _TRUTHS:
+        truth = read_truth(content, name)
+        if content.get(name) is not None and content[name] is not truth:
+            changes[name] = truth
+    for name in _COUNTS:
+        count = read_count(content, name)
+        if count is not None and (type(content[name]) is not int):
+            changes[name] = count
+    options = content.get("stream_options")
+    if isinstance(options, Mapping):
+        plain = {name: read_truth(options, name) for name in _USAGE_TRUTHS if options.get(name) is not None}
+        if any(options[name] is not truth for name, truth in plain.items()):
+            changes["stream_options"] = {**options, **plain}
+    changes |= _storing_nothing(shape, {**content, **changes})
+    return {**content, **changes} if changes else content, changed_body(raw, content, changes)
 
 
-def _prompts(shape: Shape, content: Mapping[str, Any]) -> int:
-    prompt = content.get("prompt")
-    if shape is not Shape.COMPLETION or not isinstance(prompt, list) or not prompt or isinstance(prompt[0], int):
-        return 1
-    return len(prompt)
-
-
-def _limit(shape: Shape, content: Mapping[str, Any], choices: int) -> int | None:
-    if shape is Shape.EMBEDDING:
-        return 0
-    for name in _LIMITS[shape]:
-        tokens = _count(content.get(name))
-        if tokens is not None:
-            return min(tokens * choices, _TOKENS_MAX)
-    return None
-
-
-def _count(value: object) -> int | None:
-    """A count, as lax servers read one; None for anything else."""
-    if isinstance(value, str | float) and not isinstance(value, bool):
-        try:
-            value = int(value)
-        except (ValueError, OverflowError):
-            return None
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+def _storing_nothing(shape: Shape, content: Mapping[str, Any]) -> dict[str, Any]:
+    """What to change so that the server keeps no answer, which anybody could read who knows its id."""
+    if content.get("background"):
+        raise BadRequestError(
+            "What runs in the background cannot be metered here: leave `background` out.", "background"
+        )
+    for name in _STORED:
+        if content.get(name) is not None:
+            raise BadRequestError(f"Answers are not stored here: leave `{name}` out, and send all of `input`.", name)
+    keeps = content.get("store") is not False if shape is Shape.RESPONSE else content.get("store")
+    return {"store": False} if keeps else {}

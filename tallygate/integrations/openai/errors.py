@@ -14,6 +14,8 @@ _RETRY_AFTER_MS = 1_000
 """Where it is worth trying again and nobody knows when."""
 
 
+_WAIT_MAX_MS = 60_000
+"""Longer waits are left to people: some clients ignore them and try again at once, others sleep for a day."""
 _PATH_SHOWN = 128
 
 
@@ -65,6 +67,8 @@ MEANINGS = {
     "TOKEN_RATE": _Meaning(429, "tokens", "rate_limit_exceeded", limits="tokens"),
     "REQUEST_RATE": _Meaning(429, "requests", "rate_limit_exceeded", limits="requests"),
     "CONCURRENCY": _Meaning(429, "requests", "rate_limit_exceeded", limits="requests"),
+    # Others hold what is left, and may give it back.
+    "BUDGET_CONTENDED": _Meaning(429, "tokens", limits="tokens"),
     # To the client, a service is a model that it may use.
     "UNKNOWN_SERVICE": _Meaning(404, "invalid_request_error", "model_not_found", param="model"),
     # Reports are made here, not by the client. A repeated request gets another id, so that repeating helps.
@@ -75,7 +79,6 @@ MEANINGS = {
     "CONTROL_UNREACHABLE": _TRY_AGAIN,
     "STORAGE_UNAVAILABLE": _TRY_AGAIN,
     "OVERLOADED": _TRY_AGAIN,
-    "BUDGET_CONTENDED": _TRY_AGAIN,
     # The same, as this end of the connection says it.
     "UNREACHABLE": _TRY_AGAIN,
     "OPEN_REQUESTS_MAX": _TRY_AGAIN,
@@ -93,6 +96,8 @@ def refusal(error: MeteringError) -> Answer:
     if retryable:
         headers.append((b"retry-after", b"%d" % -(-retry_after_ms // 1_000)))
         headers.append((b"retry-after-ms", b"%d" % retry_after_ms))
+        if retry_after_ms > _WAIT_MAX_MS:
+            headers.append((b"x-should-retry", b"false"))
     elif meaning.status in {409, 429, 500}:
         # Clients repeat these unless told not to.
         headers.append((b"x-should-retry", b"true" if meaning.status == 409 else b"false"))  # noqa: PLR2004  # a status
@@ -100,6 +105,12 @@ def refusal(error: MeteringError) -> Answer:
         headers += _rate_limits(meaning.limits, error, retry_after_ms)
     code = meaning.code or (error.reason or "METERING_FAILED").lower()
     return _answer(meaning.status, headers, error.message, kind=meaning.type, param=meaning.param, code=code)
+
+
+def too_few_tokens(choices: int, tokens: int) -> Answer:
+    """The answer to a request for more answers than there are tokens left."""
+    message = f"{tokens:,} output tokens remain, too few for {choices:,} answers: ask for fewer, or add to the balance."
+    return _answer(402, [], message, kind="insufficient_quota", param="n", code="balance_insufficient")
 
 
 def unknown_key() -> Answer:
@@ -143,6 +154,11 @@ def unclear_path(path: str) -> Answer:
     """The answer to a path that has control characters, which apps read in different ways."""
     message = f"The path {_printable(path)} has control characters: leave them out."
     return _answer(400, [], message, kind="invalid_request_error", code="invalid_path")
+
+
+def unreadable(message: str) -> Answer:
+    """The answer to a body that is not what is read here."""
+    return _answer(415, [], message, kind="invalid_request_error", code="unsupported_media_type")
 
 
 def too_large(bytes_max: int) -> Answer:

@@ -91,3 +91,37 @@ async def test_lease_totals_come_in_pages_and_unsettled_requests_are_counted(
     assert [one.consumed_units for one in await store.lease_totals("l1", 2)] == [2]
     await recorder.register_node(NODE)
     assert await store.unsettled_count() == 1
+
+
+async def test_a_node_that_only_a_note_speaks_of_is_there_for_others_to_take_over(recorder: SqlRecorder) -> None:
+    """A database that was put back to an older copy does not know it; its next epoch is above that of the note."""
+    epoch = await recorder.register_node(NODE)
+    notes = tuple(
+        open_request(name, epoch=number)._replace(node="lost") for name, number in (("r1", 4), ("r2", 6), ("r3", 5))
+    )
+    await recorder.commit(NODE, epoch, replace(batch(1), notes=notes))
+    (lost,) = await recorder.unsettled_nodes(NODE)
+    assert (lost.node, lost.epoch) == ("lost", 6)
+    assert await recorder.take_over(lost, "caretaker:b", idle=True) == 7
+    assert len(await recorder.open_requests("lost", 7)) == 3
+    again = open_request("r4", epoch=2)._replace(node="lost")
+    await recorder.commit(NODE, epoch, replace(batch(2), notes=(again,)))
+    row = await recorder.registration("lost")
+    assert row is not None
+    assert row.epoch == 7
+
+
+async def test_a_fence_covers_all_nodes_that_have_requests_open(recorder: SqlRecorder, database: AsyncEngine) -> None:
+    """Also those that nobody registered, or whose epochs are above the present one; until then they are unsettled."""
+    store = SqlRecoveryStore(database, recorder)
+    epoch = await recorder.register_node(NODE)
+    left = (
+        open_request("r1", epoch=epoch),
+        open_request("r2", epoch=9)._replace(node="unregistered"),
+        open_request("r3", epoch=5),
+    )
+    await recorder.commit(NODE, epoch, batch(1, *left))
+    assert await store.unsettled_count() == 2
+    assert await store.fence({}, "caretaker:recovery") == {NODE: 5, "unregistered": 9}
+    assert await store.unsettled_count() == 3
+    assert [row.epoch for row in await recorder.unsettled_nodes("")] == [6, 10]

@@ -26,13 +26,18 @@ def body(**content: Any) -> bytes:
     [
         (Shape.CHAT, {}, 1, None),
         (Shape.CHAT, {"max_tokens": 9}, 1, 9),
-        (Shape.CHAT, {"max_tokens": 9, "max_completion_tokens": 5, "n": 2}, 2, 10),
+        (Shape.CHAT, {"max_tokens": 9, "max_completion_tokens": 5, "n": 2}, 2, 18),
         (Shape.CHAT, {"max_tokens": "9", "n": "2"}, 2, 18),
-        (Shape.CHAT, {"max_tokens": True, "n": None}, 1, None),
+        (Shape.CHAT, {"max_tokens": True, "n": None}, 1, 1),
         (Shape.CHAT, {"max_tokens": 1 << 80}, 1, 100_000_000),
         (Shape.COMPLETION, {"max_tokens": 4, "best_of": 3, "prompt": ["a", "b"]}, 6, 24),
         (Shape.COMPLETION, {"max_tokens": 4, "prompt": [1, 2, 3]}, 1, 4),
         (Shape.COMPLETION, {"max_tokens": 4, "prompt": [[1, 2], [3]]}, 2, 8),
+        (Shape.COMPLETION, {"max_tokens": 4.0, "n": 2, "prompt_embeds": ["", ""], "prompt": "a"}, 6, 24),
+        (Shape.CHAT, {"max_tokens": 4, "n": 2, "use_beam_search": True, "beam_width": 5}, 5, 20),
+        (Shape.CHAT, {"max_tokens": 0}, 1, None),
+        (Shape.CHAT, {"max_tokens": -1, "max_completion_tokens": 7}, 1, None),
+        (Shape.CHAT, {"max_tokens": 4, "n": -3}, 1, 4),
         (Shape.RESPONSE, {"max_output_tokens": 6}, 1, 6),
         (Shape.EMBEDDING, {"input": "x"}, 1, 0),
     ],
@@ -77,7 +82,7 @@ def test_how_usage_is_asked_for_is_a_setting() -> None:
 @pytest.mark.parametrize("shape", [Shape.RESPONSE, Shape.EMBEDDING])
 def test_other_requests_pass_as_they_are(shape: Shape) -> None:
     """Those APIs say their usage without being asked."""
-    raw = body(stream=True, model="m")
+    raw = body(stream=True, model="m", store=False)
     assert read_request(shape, raw).body is raw
     assert read_request(Shape.CHAT, body(stream=False)).body == body(stream=False)
 
@@ -95,6 +100,21 @@ def test_a_server_is_told_how_little_is_left() -> None:
     assert json.loads(capped(asked, 21)) == {"n": 2, "max_completion_tokens": 10}
     assert json.loads(capped(asked, 500))["max_completion_tokens"] == 50
     assert json.loads(capped(read_request(Shape.CHAT, body()), 7)) == {"max_tokens": 7}
+    assert json.loads(capped(read_request(Shape.CHAT, body(max_tokens=0)), 7)) == {"max_tokens": 7}
+
+
+def test_linked_limits_are_lowered_together() -> None:
+    """A server refuses a minimum above the maximum, and may read either of two maxima."""
+    asked = read_request(Shape.CHAT, body(max_tokens=60, max_completion_tokens=50, min_tokens=40))
+    assert json.loads(capped(asked, 14)) == {"max_tokens": 14, "max_completion_tokens": 14, "min_tokens": 14}
+    assert json.loads(capped(asked, 55)) == {"max_tokens": 55, "max_completion_tokens": 50, "min_tokens": 40}
+
+
+def test_a_whole_answer_has_to_be_of_use() -> None:
+    """At least 16 tokens, or what is asked for, for each answer."""
+    assert read_request(Shape.CHAT, body()).min_output_tokens == 16
+    assert read_request(Shape.CHAT, body(n=3, min_tokens=40)).min_output_tokens == 120
+    assert read_request(Shape.EMBEDDING, body()).min_output_tokens == 0
 
 
 @pytest.mark.parametrize(

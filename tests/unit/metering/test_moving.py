@@ -175,6 +175,18 @@ def test_a_later_grant_that_its_client_never_heard_of_is_not_booked_twice(fleet:
     assert booked(fleet) == 100 + output + 9
 
 
+def test_a_finish_beyond_the_grant_that_shows_its_token_where_it_runs_is_booked_once(fleet: Fleet) -> None:
+    """On another stream of the same node, before anything of the request is on record."""
+    first = Client(fleet["a"])
+    grant = granted(first.say(report(AUTHORIZE, counts=Counts(100))))
+    second = Client(fleet["a"])
+    counts = Counts(100, output=grant.output_ceiling_tokens + 7)
+    second.say(report(FINISH, counts=counts, resume=grant.resume))
+    first.close()
+    fleet.run(seconds=70)
+    assert booked(fleet) == counts.total
+
+
 def test_a_finish_without_its_token_finds_the_request_all_the_same(fleet: Fleet) -> None:
     """A unary caller behind a balancer: authorised by one node, finished by another."""
     first = Client(fleet["a"])

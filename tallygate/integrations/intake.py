@@ -1,0 +1,76 @@
+"""What is read of a request before its body is understood: the headers that matter, and the body's bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tallygate.integrations.asgi_types import Receive, Scope
+
+_JSON_LIKE = frozenset({b"", b"application/json", b"text/json", b"text/plain", b"application/octet-stream"})
+"""Types of bodies that apps read as JSON, if at all. Forms are not among them: an app could read another request."""
+_KEY_HEADERS = (b"x-api-key", b"api-key")
+"""Where clients of Anthropic and of Azure put their keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A request's body.
+
+    Attributes:
+        raw: The bytes, as far as they were read.
+        is_too_long: There are more than may be read.
+        has_ended: Nothing more will come.
+    """
+
+    raw: bytes
+    is_too_long: bool = False
+    has_ended: bool = True
+
+
+async def read_body(receive: Receive, bytes_max: int) -> Body | None:
+    """The request's body; as soon as it is longer than it may be without the rest; None if the client hung up."""
+    message = await receive()
+    pieces: list[bytes] = []
+    size = 0
+    while message["type"] == "http.request":
+        pieces.append(message.get("body", b""))
+        size += len(pieces[-1])
+        has_ended = not message.get("more_body", False)
+        if size > bytes_max:
+            return Body(b"", is_too_long=True, has_ended=has_ended)
+        if has_ended:
+            return Body(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        message = await receive()
+    return None
+
+
+def find_api_key(scope: Scope) -> str:
+    """The key by which the client says who it is: a bearer's, else that of `x-api-key` or `api-key`; empty if none."""
+    others: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        lower = name.lower()
+        if lower == b"authorization":
+            scheme, _, key = value.strip().partition(b" ")
+            if scheme.lower() == b"bearer" and key.strip():
+                return str(key.strip().decode("latin-1"))
+        elif lower in _KEY_HEADERS:
+            others.setdefault(lower, value.strip())
+    return next((others[name].decode("latin-1") for name in _KEY_HEADERS if others.get(name)), "")
+
+
+def why_unreadable(scope: Scope) -> str:
+    """Why the body is none that is read here, as a sentence; empty where it is."""
+    for name, value in scope["headers"]:
+        lower = name.lower()
+        if lower == b"content-encoding" and value.strip().lower() not in {b"", b"identity"}:
+            return "The request's body is compressed: send it as it is, without Content-Encoding."
+        if lower == b"content-type" and not _is_json(value):
+            return "The request's body has to be JSON in UTF-8: send it with Content-Type: application/json."
+    return ""
+
+
+def _is_json(content_type: bytes) -> bool:
+    kind, *parameters = [part.strip().lower() for part in content_type.split(b";")]
+    charsets = [part.partition(b"=")[2].strip(b" \"'") for part in parameters if part.startswith(b"charset")]
+    is_utf8 = all(charset in {b"", b"utf-8", b"utf8", b"us-ascii"} for charset in charsets)
+    return is_utf8 and (kind in _JSON_LIKE or kind.endswith(b"+json"))

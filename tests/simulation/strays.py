@@ -1,0 +1,96 @@
+"""Reports that go astray: finishes with tokens that were not given for them, and one that only a stranger hears."""
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import grpc
+from grpc.aio import AioRpcError
+
+from tallygate.metering.v1 import metering_service_pb2
+
+if TYPE_CHECKING:
+    from tests.simulation.servers import InferenceServer, Job
+    from tests.simulation.world import World
+
+BEYOND_TOKENS = 7
+PATIENCE_S = 75.0
+"""Longer than a finish waits for the part before it."""
+MADE_UP = (
+    b'%b["node0.1.1","node0","",1,1700000000000000,0,0,1,90000,90000,0,0,0,180000,90000000,1,5,5,5,5,5]',
+    b"\0\0\0\1" + b"\0" * 16,
+    b"\0\0\7\7" + b"\0" * 16,
+)
+"""A content that nobody signed: with the number of a key that there is, and with that of one that there is not."""
+
+
+def disguised(world: "World", server: "InferenceServer", job: "Job") -> "Job":
+    """A request that does not ask shows, now and then, a token that is none of its own. No luck is drawn for that."""
+    if job.asks:
+        return job
+    content, *heads = MADE_UP
+    number = int(job.request_id[1:])
+    begun = [each for each in world.jobs if each.token and each is not job]
+    match number % 4:
+        case 0:
+            _take_name(world, server, job, begun)
+        case 1 if begun:
+            token = bytearray(begun[-1].token)
+            token[number % len(token)] ^= 1 << number // 4 % 8
+            job.token = bytes(token)
+        case 2:
+            job.token = content % heads[number // 4 % 2]
+    if job.token:
+        world.chance.note("wrong token shown")
+    return job
+
+
+def _take_name(world: "World", server: "InferenceServer", job: "Job", begun: "list[Job]") -> None:
+    """Be called as a request of another service is, and show the token of that one."""
+    names = {(each.service, each.request_id) for each in world.jobs}
+    for other in reversed(begun):
+        is_free = (job.service, other.request_id) not in names and other.request_id not in server.jobs
+        if other.service != job.service and is_free:
+            job.request_id, job.token = other.request_id, other.token
+            return
+
+
+async def end_elsewhere(server: "InferenceServer", job: "Job") -> None:
+    """End a request beyond its grant at nodes that did not give it, while the one that did still has its stream.
+
+    That one hears nothing, so that its part does not end before the stream does.
+    """
+    job.silent = job.beyond = True
+    job.output_tokens = max(job.output_tokens, job.ceiling_tokens) + BEYOND_TOKENS
+    job.said_tokens = job.total_tokens
+    while not job.durable:
+        with suppress(AioRpcError, TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                await _end_at_some_node(server, job)
+        await asyncio.sleep(server.world.chance.uniform(0.1, 1.0))
+    job.finished = True
+    if server.line is not None:
+        server.line.call.break_off("the server connects anew")
+
+
+async def _end_at_some_node(server: "InferenceServer", job: "Job") -> None:
+    world, line = server.world, server.line
+    others = [
+        process
+        for process in world.nodes.values()
+        if process is not None and process.serving and (line is None or process.server is not line.call.server)
+    ]
+    process = world.chance.pick(others) if others else world.some_node()
+    if process is None or process.servicer is None:
+        return
+    call = server.open_stream(process)
+    world.note(f"{job.request_id} ends with {job.total_tokens} at {call.name} alone")
+    try:
+        await call.write(metering_service_pb2.MeterRequest(first_sequence=1, reports=[job.final_report()]))
+        await call.done_writing()
+        while (message := await call.read()) is not grpc.aio.EOF:
+            if message.durable_through:
+                job.acknowledged_tokens, job.durable = job.total_tokens, True
+                return
+    finally:
+        call.cancel()
