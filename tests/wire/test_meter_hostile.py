@@ -3,8 +3,8 @@
 import asyncio
 import gc
 import tracemalloc
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 
 import grpc
 import pytest
@@ -234,15 +234,25 @@ async def test_whatever_stands_in_a_message_as_a_report_is_answered(it: NodeServ
         await stream.send(message(sequence + 1, *body))
         sequence += len(body)
     await stream.send(message(sequence + 1, authorize("sound")))
-    # What waits, for a look into the database or a service that is not known, is answered within 100 ms of this clock.
-    while not stream.responses or stream.responses[-1].answered_through <= sequence:
-        response = await stream.read()
-        if response.answered_through <= sequence:
-            it.rig.node.clock.advance(us=200_000)  # type: ignore[attr-defined]  # the rig's
-            it.rig.beat()
-    decisions = [decision for response in stream.responses for decision in response.decisions]
-    assert decisions[-1].request_id == "sound"
+    with beating(it):
+        decisions = await stream.until_answered(sequence + 1)
+    assert sequence + 1 in {decision.sequence for decision in decisions}
     stream.call.cancel()
+
+
+@contextmanager
+def beating(it: NodeServing) -> Iterator[None]:
+    """Lets this node's clock run, which is what waits for a lease or a commit waits for."""
+
+    def beat() -> None:
+        it.rig.node.clock.advance(us=50_000)  # type: ignore[attr-defined]  # the rig's
+        it.rig.beat()
+
+    task = asyncio.create_task(every(0.005, beat))
+    try:
+        yield
+    finally:
+        task.cancel()
 
 
 def shuffled(data: bytes, edits: list[tuple[int, int]]) -> bytes:
@@ -268,22 +278,14 @@ MESSAGES = st.one_of(
 async def test_any_bytes_as_a_message_are_answered_or_refused(it: NodeServing, data: bytes) -> None:
     """A stream that gets them says something, or ends with INVALID_ARGUMENT and a sentence; nothing is logged."""
     stream = it.stream()
-    # What waits, and what is to be committed before a stream may end, takes this clock some time.
-    beating = asyncio.create_task(every(0.005, lambda: beat(it)))
-    with capture_logs() as logs:
+    with capture_logs() as logs, beating(it):
         await stream.send(data)
         await stream.call.done_writing()
         with suppress(grpc.aio.AioRpcError):
             while isinstance(await stream.call.read(), MeterResponse):
                 pass
         assert await stream.call.code() in (grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT)
-    beating.cancel()
     assert logs == []
-
-
-def beat(it: NodeServing) -> None:
-    it.rig.node.clock.advance(us=50_000)  # type: ignore[attr-defined]  # the rig's
-    it.rig.beat()
 
 
 async def test_a_message_that_is_too_large_ends_its_stream_alone(it: NodeServing) -> None:
