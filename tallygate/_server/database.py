@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from tallygate._server.errors import ConfigurationError, DatabaseError
 from tallygate._server.migration import explain, migrate
+from tallygate._server.sqlite_file import SqliteFile
 
-__all__ = ["create_engine", "migrate", "normalise_url", "read_only", "sqlite_connector"]
+__all__ = ["create_engine", "migrate", "normalise_url", "read_only", "sqlite_connector", "sqlite_file"]
 
 SQLITE: Final = "sqlite+aiosqlite"
 POSTGRESQL: Final = "postgresql+asyncpg"
@@ -66,6 +67,7 @@ def create_engine(url: str) -> AsyncEngine:
 
     `engine.begin()` is for writing: on SQLite it takes the write lock at once and waits for it up to 10 s, so that no
     transaction fails half-way; on PostgreSQL rows are locked by SELECT ... FOR UPDATE. `read_only` is for reading.
+    Both raise FileMovedError, an OSError, while the path of a SQLite database does not name the file that was opened.
 
     Raises:
         ConfigurationError: see `normalise_url`.
@@ -78,10 +80,12 @@ def create_engine(url: str) -> AsyncEngine:
         return create_async_engine(parsed, connect_args={**timeouts, "server_settings": settings}, hide_parameters=True)
     _make_directory(parsed)
     engine = create_async_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True).sync_engine
-    _open_once(engine)
+    file = _open_once(engine)
+    # SQLite would make a new file where there is none.
+    event.listen(engine, "do_connect", lambda *_: file.check())
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
-    return _SqliteEngine(engine)
+    return _SqliteEngine(engine, file)
 
 
 class _SqliteEngine(AsyncEngine):
@@ -91,8 +95,9 @@ class _SqliteEngine(AsyncEngine):
     waited 230 ms for transactions of 2 ms each. Only writers of different processes still have to.
     """
 
-    def __init__(self, sync_engine: Engine) -> None:
+    def __init__(self, sync_engine: Engine, file: SqliteFile) -> None:
         super().__init__(sync_engine)
+        self.file = file
         self._writer = asyncio.Lock()
 
     @asynccontextmanager
@@ -105,15 +110,25 @@ class _SqliteEngine(AsyncEngine):
             msg = "other writers of this program have kept the database locked for too long"
             raise WriterTimeoutError(msg) from error
         try:
-            async with super().begin() as connection:
-                yield connection
+            self.file.check()
+            async with super().connect() as connection:
+                async with connection.begin():
+                    yield connection
+                self.file.check_used()
         finally:
             self._writer.release()
+
+    async def dispose(self, close: bool = True) -> None:  # as AsyncEngine has it
+        """See AsyncEngine."""
+        await super().dispose(close)
+        self.file.closed()
 
 
 @asynccontextmanager
 async def read_only(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """A transaction that sees one moment of the database, takes no lock and keeps no writer waiting."""
+    if isinstance(engine, _SqliteEngine):
+        engine.file.check()
     async with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -121,16 +136,19 @@ async def read_only(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
             await connection.execution_options(**{_READ_ONLY: True})
         async with connection.begin():
             yield connection
+        if isinstance(engine, _SqliteEngine):
+            engine.file.check_used()
 
 
 def sqlite_connector(engine: AsyncEngine) -> Callable[[], sqlite3.Connection]:
     """Opens connections to the engine's SQLite file, set up in the same way, for code that needs no engine.
 
-    They may be handed from thread to thread, and leave transactions to their users.
+    They may be handed from thread to thread, and leave transactions to their users, as they do `sqlite_file(engine)`.
     """
     (path, *_), options = engine.dialect.create_connect_args(engine.url)
 
     def connect() -> sqlite3.Connection:
+        sqlite_file(engine).check()
         connection = sqlite3.connect(
             path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, uri="uri" in options
         )
@@ -138,6 +156,12 @@ def sqlite_connector(engine: AsyncEngine) -> Callable[[], sqlite3.Connection]:
         return connection
 
     return connect
+
+
+def sqlite_file(engine: AsyncEngine) -> SqliteFile:
+    """What tells whether the path of the engine's SQLite database still names the file that was opened."""
+    assert isinstance(engine, _SqliteEngine)
+    return engine.file
 
 
 def _make_directory(url: URL) -> None:
@@ -151,12 +175,15 @@ def _make_directory(url: URL) -> None:
         raise DatabaseError(msg) from error
 
 
-def _open_once(engine: Engine) -> None:
+def _open_once(engine: Engine) -> SqliteFile:
     # A file that cannot be opened is said here: the driver would leave a thread behind that may still write a traceback
     # while the program ends with its sentence.
     (path, *_), options = engine.dialect.create_connect_args(engine.url)
     try:
-        sqlite3.connect(path, uri="uri" in options).close()
+        with closing(sqlite3.connect(path, uri="uri" in options)) as connection:
+            # What SQLite makes of a URI; else the path as it was given, which may lead to the file by links.
+            (_, _, found) = connection.execute("PRAGMA database_list").fetchone()
+            return SqliteFile(Path(found if "uri" in options else path))
     except sqlite3.Error as error:
         raise DatabaseError(explain(engine.url, error)) from error
 

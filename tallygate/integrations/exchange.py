@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from tallygate.client import Denied, MeteredRequest, MeteringError, Unreachable, Usage
 from tallygate.integrations.asgi_types import App, Message, Receive, Scope, Send
 from tallygate.integrations.habits import ServerHabits
-from tallygate.integrations.openai.asked import ASKED_FOR_USAGE, Asked, Shape
+from tallygate.integrations.openai.asked import Asked
 from tallygate.integrations.openai.body import AnswerBody
 from tallygate.integrations.openai.errors import Answer, refusal
 from tallygate.integrations.openai.header_usage import usage_in_headers
+from tallygate.integrations.openai.request_facts import facts_of, makes_output
 from tallygate.integrations.openai.stream import MeteredStream
 from tallygate.integrations.openai.usage_options import StreamUsage
 from tallygate.integrations.verdict import Facts, judge
@@ -251,7 +252,8 @@ class Exchange:
         if any(name == b"content-encoding" and value != b"identity" for name, value in headers):
             self._problem = "an answer that was compressed on its way"
         elif self._status in _OK:
-            if self._going.asked.streams and self._going.asked.shape in ASKED_FOR_USAGE:
+            asked = self._going.asked
+            if asked.streams and facts_of(asked.shape).usage is StreamUsage.RUNNING:
                 self._habits.accept(self._going.usage)
             self._body = AnswerBody(self._open_stream, may_be_lines=self._going.asked.streams)
             self._header_usage = usage_in_headers(headers)
@@ -376,8 +378,8 @@ class Exchange:
             return self._header_usage, 0, 0, False
         if self._body is None:
             return None, self._guess_tokens(), 0, False
-        reading = self._body.answer.read()
-        if self._going.asked.shape is Shape.EMBEDDING:
+        reading = self._body.answer.read(self._going.asked.choices_per_prompt)
+        if not makes_output(self._going.asked.shape):
             return reading.usage, 0, 0, reading.is_refusal
         if self._is_complete and reading.usage is not None and reading.usage.output_class_tokens:
             self._habits.note_answer(reading.usage.output_class_tokens, time.monotonic_ns() - self._begun_ns)
@@ -386,7 +388,7 @@ class Exchange:
     def _guess_tokens(self) -> int:
         """What was probably generated of a whole answer that nobody waited for, where the server does not say."""
         going = self._going
-        if going.asked.shape is Shape.EMBEDDING or going.asked.streams or not self._gone.is_set():
+        if not makes_output(going.asked.shape) or going.asked.streams or not self._gone.is_set():
             return 0
         tokens = self._habits.guess_tokens(time.monotonic_ns() - self._begun_ns)
         return tokens if going.max_output_tokens is None else min(tokens, going.max_output_tokens)

@@ -39,5 +39,28 @@ class Shape(Enum):
     REALTIME = "realtime"
 
 
-METERED_SHAPES = frozenset({Shape.CHAT, Shape.COMPLETION, Shape.EMBEDDING, Shape.RESPONSE})
+INPUT_ONLY_SHAPES = frozenset(
+    {
+        Shape.EMBEDDING,
+        Shape.EMBED,
+        Shape.POOLING,
+        Shape.CLASSIFY,
+        Shape.SCORE,
+        Shape.RERANK,
+        Shape.ENCODE,
+    }
+)
+"""Those that read and generate nothing."""
+METERED_SHAPES = INPUT_ONLY_SHAPES | {
+    Shape.CHAT,
+    Shape.CHAT_BATCH,
+    Shape.COMPLETION,
+    Shape.RESPONSE,
+    Shape.MESSAGES,
+    Shape.GENERATE,
+    Shape.TOKENS_GENERATE,
+    Shape.GENERATIVE_SCORE,
+    Shape.DECISION,
+    Shape.INVOCATION,
+}
 """Those whose requests and answers can be read. Routes of the others are refused."""

@@ -54,8 +54,8 @@ class MeteredAnswer:
                 self._scanner.feed(kept)
             self._kept = []
 
-    def read(self) -> Reading:
-        """What it says, as far as it came."""
+    def read(self, choices_per_prompt: int = 1) -> Reading:
+        """What it says, as far as it came. Of an answer that is a list of choices, so many go back to one prompt."""
         scanner = self._scanner
         if scanner is not None:
             members = small_members(scanner)
@@ -68,7 +68,8 @@ class MeteredAnswer:
         except (ValueError, RecursionError):
             return Reading(None, 0, is_refusal=False)
         if not isinstance(content, Mapping):
-            return Reading(None, -(-_text_bytes(content, 0) // BYTES_PER_TOKEN), is_refusal=False)
+            usage = _sum_usage(content, choices_per_prompt)
+            return Reading(usage, -(-_text_bytes(content, 0) // BYTES_PER_TOKEN) if usage is None else 0, False)
         usage = find_usage(content)
         if usage is not None:
             return Reading(usage, 0, is_refusal=False)
@@ -77,12 +78,32 @@ class MeteredAnswer:
 
 
 def find_usage(answer: Mapping[str, object]) -> Usage | None:
-    """The usage of an answer, in itself or, as Kimi writes it, in its first choice."""
-    usage = read_usage(answer.get("usage"))
+    """The usage of an answer, in itself, in SGLang's `meta_info` or, as Kimi writes it, in its first choice."""
+    usage = read_usage(answer.get("usage")) or read_usage(answer.get("meta_info"))
     choices = answer.get("choices")
     if usage is None and isinstance(choices, list) and choices and isinstance(choices[0], Mapping):
         return read_usage(choices[0].get("usage"))
     return usage
+
+
+def _sum_usage(answers: object, choices_per_prompt: int) -> Usage | None:
+    """Of a list of answers: of all their outputs, and of the input of each prompt once. None if one does not say it."""
+    if not isinstance(answers, list) or not answers:
+        return None
+    said = [find_usage(answer) if isinstance(answer, Mapping) else None for answer in answers]
+    total = Usage()
+    for at, usage in enumerate(said):
+        if usage is None:
+            return None
+        is_first = at % choices_per_prompt == 0
+        total = Usage(
+            total.input_tokens + usage.input_tokens * is_first,
+            total.cached_input_tokens + usage.cached_input_tokens * is_first,
+            total.cache_write_tokens + usage.cache_write_tokens * is_first,
+            total.output_tokens + usage.output_tokens,
+            total.reasoning_tokens + usage.reasoning_tokens,
+        )
+    return total
 
 
 def _text_bytes(value: object, depth: int) -> int:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tallygate.integrations.openai.limits import CHOICE_FIELDS, LIMIT_FIELDS, MIN_FIELD, lowered, read_limits
+from tallygate.integrations.openai.limits import count_fields, lowered, read_limits
+from tallygate.integrations.openai.request_facts import facts_of, shape_of
 from tallygate.integrations.openai.request_json import (
     BadRequestError,
     changed_body,
@@ -15,19 +16,16 @@ from tallygate.integrations.openai.request_json import (
     read_truth,
     refuse_lookalikes,
 )
-from tallygate.integrations.openai.usage_options import StreamUsage, UsageOptions, ask_for_usage
+from tallygate.integrations.openai.usage_options import StreamUsage, UsageOptions, ask_for_usage, least_usage
 from tallygate.integrations.shapes import Shape
 
-__all__ = ["ASKED_FOR_USAGE", "Asked", "BadRequestError", "Shape", "capped", "read_request"]
+__all__ = ["Asked", "BadRequestError", "Shape", "capped", "read_request"]
 
-ASKED_FOR_USAGE = (Shape.CHAT, Shape.COMPLETION)
-"""Those whose streams say their usage only when asked."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_TRUTHS = ("stream", "echo", "background", "store", "use_beam_search")
+_TRUTHS = frozenset({"stream", "echo", "background", "store", "use_beam_search"})
 _USAGE_TRUTHS = ("include_usage", "continuous_usage_stats")
-_COUNTS = tuple({name for fields in LIMIT_FIELDS.values() for name in fields} | {*CHOICE_FIELDS, MIN_FIELD})
 _STORED = ("previous_response_id", "conversation")
-_NAMES = frozenset({"model", "prompt", "messages", "input", "stream_options", *_TRUTHS, *_COUNTS, *_STORED})
+_NAMES = frozenset({"model", "prompt", "messages", "input", "stream_options", *_TRUTHS, *_STORED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +44,7 @@ class Asked:
         wants_usage: The client itself asked for a chunk with usage at the end of its stream.
         hides_usage: That chunk was asked for on the client's behalf and must not reach it.
         hides_running: Usage in all other chunks was asked for on its behalf, too.
+        usage: How its stream was asked for its usage.
         streams: It asks for a stream.
         echoes: It asks for its prompt at the beginning of the answer.
     """
@@ -61,8 +60,14 @@ class Asked:
     wants_usage: bool
     hides_usage: bool
     hides_running: bool
+    usage: StreamUsage
     streams: bool
     echoes: bool
+
+    @property
+    def choices_per_prompt(self) -> int:
+        """How many answers are generated side by side for each prompt."""
+        return max(1, self.choices // self.prompts)
 
     @property
     def adds_usage(self) -> bool:
@@ -81,14 +86,21 @@ def read_request(shape: Shape, raw: bytes, usage: StreamUsage = StreamUsage.RUNN
     Raises:
         BadRequestError: It is no JSON object, readers could differ about it, or it asks for what cannot be metered.
     """
-    content, raw = _read_plainly(shape, raw.removeprefix(_BYTE_ORDER_MARK))
+    raw = raw.removeprefix(_BYTE_ORDER_MARK)
+    content = parse_body(raw)
+    kind = shape_of(shape, content)
+    if kind is None:
+        raise BadRequestError("The request has the fields of none of the kinds that are metered here.")
+    shape = kind
+    content, raw = _read_plainly(shape, content, raw)
     model = content.get("model") or ""
     if not isinstance(model, str):
         raise BadRequestError("The name of the model is not a string.", "model")
     limits = read_limits(shape, content)
     streams = content.get("stream") is True
     options = UsageOptions(wants_usage=False, hides_usage=False, hides_running=False, body=raw)
-    if streams and shape in ASKED_FOR_USAGE:
+    usage = least_usage(usage, facts_of(shape).usage)
+    if streams and facts_of(shape).usage is not StreamUsage.NONE:
         options = ask_for_usage(content, raw, usage, is_true=bool)
     return Asked(
         shape=shape,
@@ -102,6 +114,7 @@ def read_request(shape: Shape, raw: bytes, usage: StreamUsage = StreamUsage.RUNN
         wants_usage=options.wants_usage,
         hides_usage=options.hides_usage,
         hides_running=options.hides_running,
+        usage=usage,
         streams=streams,
         echoes=content.get("echo") is True,
     )
@@ -114,25 +127,20 @@ def capped(asked: Asked, tokens: int) -> bytes:
         asked: The request.
         tokens: At least one for each choice.
     """
-    if asked.shape not in LIMIT_FIELDS:
+    if not facts_of(asked.shape).limits:
         return asked.body
     changes = lowered(asked.shape, asked.content, tokens // asked.choices)
     return changed_body(asked.body, parse_body(asked.body), changes)
 
 
-def _read_plainly(shape: Shape, raw: bytes) -> tuple[dict[str, Any], bytes]:
-    """A request parsed, and a body that every reader reads in this way."""
-    content = parse_body(raw)
-    refuse_lookalikes(content, _NAMES)
-    changes: dict[str, Any] = {}
-    for name in _TRUTHS:
+def _read_plainly(shape: Shape, content: dict[str, Any], raw: bytes) -> tuple[dict[str, Any], bytes]:
+    """A request as every reader reads it, and its body."""
+    refuse_lookalikes(content, _NAMES.union(count_fields(shape)))
+    changes = _plain_counts(shape, content)
+    for name in _TRUTHS.intersection(content):
         truth = read_truth(content, name)
-        if content.get(name) is not None and content[name] is not truth:
+        if content[name] is not None and content[name] is not truth:
             changes[name] = truth
-    for name in _COUNTS:
-        count = read_count(content, name)
-        if count is not None and (type(content[name]) is not int):
-            changes[name] = count
     options = content.get("stream_options")
     if isinstance(options, Mapping):
         plain = {name: read_truth(options, name) for name in _USAGE_TRUTHS if options.get(name) is not None}
@@ -140,6 +148,17 @@ def _read_plainly(shape: Shape, raw: bytes) -> tuple[dict[str, Any], bytes]:
             changes["stream_options"] = {**options, **plain}
     changes |= _storing_nothing(shape, {**content, **changes})
     return {**content, **changes} if changes else content, changed_body(raw, content, changes)
+
+
+def _plain_counts(shape: Shape, content: Mapping[str, Any]) -> dict[str, Any]:
+    """What to change so that counts are whole numbers to every reader."""
+    within = facts_of(shape).within
+    said = content.get(within, {}) if within else content
+    if not isinstance(said, Mapping):
+        raise BadRequestError(f"`{within}` is not one object for all prompts.", within)
+    counts = {name: read_count(said, name) for name in count_fields(shape)}
+    changes = {name: count for name, count in counts.items() if count is not None and type(said[name]) is not int}
+    return {within: {**said, **changes}} if within and changes else changes
 
 
 def _storing_nothing(shape: Shape, content: Mapping[str, Any]) -> dict[str, Any]:

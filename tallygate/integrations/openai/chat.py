@@ -17,7 +17,10 @@ from tallygate.integrations.openai.usage import write_usage
 
 _REASONING = ("reasoning_content", "reasoning")
 _CHOICES_MAX = 1_024
-_PLAIN = {"id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier", "sglext"}
+_PLAIN = {
+    *("id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier", "sglext"),
+    *("request_id", "output_mode"),
+}
 """What a chunk has that is there for its usage alone."""
 _FINGERPRINT = b'"system_fingerprint"'
 
@@ -202,7 +205,9 @@ class ChatReader:
         return {**base, "choices": choices}
 
     def _last(self, index: int) -> dict[str, Any]:
-        piece: dict[str, Any] = {"delta": {}} if self._is_chat else {"text": ""}
+        piece: dict[str, Any] = {"delta": {}}
+        if not self._is_chat:
+            piece = {"text": ""} if self._asked.shape is Shape.COMPLETION else {"token_ids": []}
         return {"index": index, **piece, "logprobs": None, "finish_reason": "length"}
 
 

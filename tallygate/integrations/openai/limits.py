@@ -6,17 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tallygate.integrations.openai.request_facts import facts_of, makes_output, parameters, prompt_count
 from tallygate.integrations.openai.request_json import read_count
 from tallygate.integrations.shapes import Shape
 
-LIMIT_FIELDS: Mapping[Shape, tuple[str, ...]] = {
-    Shape.CHAT: ("max_completion_tokens", "max_tokens"),
-    Shape.COMPLETION: ("max_tokens",),
-    Shape.RESPONSE: ("max_output_tokens",),
-}
-"""Of each kind that generates, the fields that limit one answer; the last is set where there is none."""
-CHOICE_FIELDS = ("n", "best_of", "beam_width", "num_beams")
-MIN_FIELD = "min_tokens"
+_CHOICE_FIELDS = ("n", "best_of", "beam_width", "num_beams")
 
 SMALLEST_ANSWER_TOKENS = 16
 """Minimum of an answer that is of use to anybody; an answer that comes as a whole is refused if less is left."""
@@ -41,21 +35,27 @@ class Limits:
     min_output_tokens: int
 
 
+def count_fields(shape: Shape) -> tuple[str, ...]:
+    """The fields of a kind that say how much may be generated."""
+    facts = facts_of(shape)
+    return (*facts.limits, *_CHOICE_FIELDS, facts.smallest) if facts.limits else ()
+
+
 def read_limits(shape: Shape, content: Mapping[str, Any]) -> Limits:
     """Reads what limits a request.
 
     Raises:
         BadRequestError: A field is not a whole number.
     """
-    fields = LIMIT_FIELDS.get(shape)
-    if fields is None:
+    if not makes_output(shape):
         return Limits(prompts=1, choices=1, max_output_tokens=0, min_output_tokens=0)
-    prompts = _prompts(content) if shape is Shape.COMPLETION else 1
-    each = max(1, *(read_count(content, name) or 1 for name in CHOICE_FIELDS))
+    facts, said = facts_of(shape), parameters(shape, content)
+    prompts = _prompts(content) if shape is Shape.COMPLETION else prompt_count(shape, content)
+    each = max(1, *(read_count(said, name) or 1 for name in _CHOICE_FIELDS))
     choices = min(prompts * each, _TOKENS_MAX)
-    limits = [limit for name in fields if (limit := read_count(content, name)) is not None]
+    limits = [limit for name in facts.limits if (limit := read_count(said, name)) is not None]
     is_limited = bool(limits) and min(limits) > 0
-    smallest = max(SMALLEST_ANSWER_TOKENS, read_count(content, MIN_FIELD) or 0)
+    smallest = max(SMALLEST_ANSWER_TOKENS, read_count(said, facts.smallest) or 0)
     return Limits(
         prompts=prompts,
         choices=choices,
@@ -64,16 +64,16 @@ def read_limits(shape: Shape, content: Mapping[str, Any]) -> Limits:
     )
 
 
-def lowered(shape: Shape, content: Mapping[str, Any], each_tokens: int) -> dict[str, int]:
+def lowered(shape: Shape, content: Mapping[str, Any], each_tokens: int) -> dict[str, Any]:
     """The fields to change so that each answer has at most so many tokens, with all that is linked to the limit."""
-    fields = LIMIT_FIELDS[shape]
-    present = {name: limit for name in fields if (limit := read_count(content, name)) is not None}
+    facts, said = facts_of(shape), parameters(shape, content)
+    present = {name: limit for name in facts.limits if (limit := read_count(said, name)) is not None}
     changes = {name: min(each_tokens, limit) if limit > 0 else each_tokens for name, limit in present.items()}
-    changes = changes or {fields[-1]: each_tokens}
-    smallest = read_count(content, MIN_FIELD)
+    changes = changes or {facts.limits[-1]: each_tokens}
+    smallest = read_count(said, facts.smallest)
     if smallest is not None and smallest > each_tokens:
-        changes[MIN_FIELD] = each_tokens
-    return changes
+        changes[facts.smallest] = each_tokens
+    return {facts.within: {**said, **changes}} if facts.within else changes
 
 
 def _prompts(content: Mapping[str, Any]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from tallygate.client import Usage
@@ -10,7 +10,9 @@ from tallygate.integrations.openai.asked import Asked, Shape
 from tallygate.integrations.openai.chat import ChatReader
 from tallygate.integrations.openai.deltas import Kind
 from tallygate.integrations.openai.events import NotAnObjectError
+from tallygate.integrations.openai.generate import GenerateReader
 from tallygate.integrations.openai.json_members import small_members
+from tallygate.integrations.openai.messages import MessagesReader
 from tallygate.integrations.openai.partial_event import EVENT_BYTES_MAX, LongEvent, PartialEvent
 from tallygate.integrations.openai.responses import ResponsesReader
 from tallygate.integrations.openai.said_usage import News, SaidUsage
@@ -64,6 +66,14 @@ class Reader(Protocol):
         ...
 
 
+_READERS: Mapping[Shape, Callable[[Asked, str], Reader]] = {
+    Shape.RESPONSE: ResponsesReader,
+    Shape.MESSAGES: MessagesReader,
+    Shape.GENERATE: GenerateReader,
+}
+"""All others stream as chats do."""
+
+
 class MeteredStream:
     """Counts a streamed answer while it passes. Pure: bytes in, bytes out, and what is known so far.
 
@@ -81,14 +91,12 @@ class MeteredStream:
             limit: What the server was told to generate at most, over all choices.
             is_lines: Each line is a chunk: no server-sent events.
         """
-        reader: Reader
-        reader = (ResponsesReader if asked.shape is Shape.RESPONSE else ChatReader)(asked, request_id)
-        self._reader = reader
+        self._reader: Reader = _READERS.get(asked.shape, ChatReader)(asked, request_id)
         self._is_line = is_lines
         self._splitter = LineSplitter() if is_lines else EventSplitter()
         self._partial: PartialEvent | None = None
         self._long: LongEvent | None = None
-        self._said = SaidUsage(limit, max(1, asked.choices // asked.prompts), self._refuse_usage)
+        self._said = SaidUsage(limit, asked.choices_per_prompt, self._refuse_usage)
         self.problem = ""
         """What was wrong with the stream, in a few words."""
 

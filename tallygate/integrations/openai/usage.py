@@ -1,35 +1,32 @@
-"""A server's own usage block, as Tallygate counts: in kinds that are disjoint."""
+"""A server's own usage block, as Tallygate counts: in kinds that are disjoint, whatever the server's dialect."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 
 from tallygate.client import Usage
+from tallygate.integrations.openai.usage_blocks import COUNT_MAX, follow, read_block, says_bare_usage
+from tallygate.integrations.openai.usage_dialects import PLACES
 
-_USAGE_KEY = re.compile(rb'"usage"\s*:\s*(?=\{)')
+_PLAIN_FIELDS = 3
+"""Number of fields of a block that says two counts and their total, as of vLLM in each chunk."""
+_PATHS = tuple(tuple(place.split(".")) if place else () for place in PLACES)
 
 
 def read_usage(block: object) -> Usage | None:
-    """Reads a usage block of any of the four APIs; None if it is none.
+    """Reads a usage block of any dialect; None if it is none, or says a number of tokens that cannot be."""
+    if isinstance(block, dict) and len(block) == _PLAIN_FIELDS and (plain := _plain_totals(block)) is not None:
+        return Usage(plain[0], 0, 0, plain[1], 0)
+    return read_block(block)[0] if isinstance(block, Mapping) else None
 
-    The API's `prompt_tokens` include those that were cached, and its `completion_tokens` include those for reasoning.
+
+def usage_problem(block: object) -> str:
+    """What is wrong with a usage block, in a few words, such as "completion_tokens is -1"; empty if nothing is.
+
+    A count that only says how much of another one was cached, written or reasoning is left out where it cannot be;
+    with any other one, `read_usage` returns None.
     """
-    if not isinstance(block, Mapping):
-        return None
-    names = ("prompt", "completion") if "prompt_tokens" in block else ("input", "output")
-    went_in, came_out = (_count(block.get(f"{name}_tokens")) for name in names)
-    if went_in is None:
-        return None
-    in_details, out_details = (_mapping(block.get(f"{name}_tokens_details")) for name in names)
-    cached = min(_count(in_details.get("cached_tokens")) or 0, went_in)
-    written = min(_count(in_details.get("cache_write_tokens")) or 0, went_in - cached)
-    # SGLang says it beside the details, not in them.
-    reasoning = _count(out_details.get("reasoning_tokens")) or _count(block.get("reasoning_tokens")) or 0
-    came_out = came_out or 0
-    reasoning = min(reasoning, came_out)
-    return Usage(went_in - cached - written, cached, written, came_out - reasoning, reasoning)
+    return read_block(block)[1] if isinstance(block, Mapping) else ""
 
 
 Said = tuple[object, int, int]
@@ -38,42 +35,73 @@ Said = tuple[object, int, int]
 
 def read_totals(block: object) -> Said | None:
     """The totals of a usage block; None where `read_usage` says None. Cheaper, for servers that say it all the time."""
-    if isinstance(block, dict):
-        went_in, came_out = block.get("prompt_tokens"), block.get("completion_tokens")
-        if type(went_in) is int and type(came_out) is int and went_in >= 0 and came_out >= 0:
-            return block, went_in, came_out
+    if isinstance(block, dict) and (plain := _plain_totals(block)) is not None:
+        return block, *plain
     usage = read_usage(block)
     return None if usage is None else (block, usage.input_class_tokens, usage.output_class_tokens)
 
 
-def find_usage(tail: bytes) -> Usage | None:
-    """Finds the last usage block in the end of an answer that is too long to be parsed."""
-    for match in reversed(list(_USAGE_KEY.finditer(tail))):
-        try:
-            block, _ = json.JSONDecoder().raw_decode(tail[match.end() :].decode("utf-8", "replace"))
-        except (ValueError, RecursionError):
+def merge_usage(first: Usage, second: Usage) -> Usage:
+    """Usage that a server says in parts, such as its input at the start and its output at the end.
+
+    The greatest of each count; what was cached and what was written are taken together, from where there is more of
+    them. Order and repetition change nothing.
+    """
+    went_in = max(first.input_class_tokens, second.input_class_tokens)
+    came_out = max(first.output_class_tokens, second.output_class_tokens)
+    cached, written = max(_cache(first), _cache(second), key=lambda cache: (sum(cache), cache))
+    reasoning = max(first.reasoning_tokens, second.reasoning_tokens)
+    return Usage(went_in - cached - written, cached, written, came_out - reasoning, reasoning)
+
+
+def find_block(answer: Mapping[str, object]) -> object:
+    """The usage block of a whole answer, a chunk or an event, wherever it lies; None if there is none.
+
+    The first that says any tokens; else the first that says none; else one that says what cannot be.
+    """
+    empty: object = None
+    refused: object = None
+    for path in _PATHS:
+        block = follow(answer, path)
+        if not isinstance(block, Mapping) or not (path or says_bare_usage(answer)):
             continue
-        usage = read_usage(block)
+        usage, problem = read_block(block)
+        if usage is not None and usage.total_tokens:
+            return block
         if usage is not None:
-            return usage
-    return None
+            empty = empty or block
+        elif problem:
+            refused = refused or block
+    return empty or refused
 
 
 def write_usage(usage: Usage, *, responses: bool = False) -> dict[str, object]:
     """A usage block as the chat API writes it, or the responses API."""
     went_in, came_out = ("input", "output") if responses else ("prompt", "completion")
+    input_details = {"cached_tokens": usage.cached_input_tokens}
+    if usage.cache_write_tokens:
+        input_details["cache_write_tokens"] = usage.cache_write_tokens
     return {
         f"{went_in}_tokens": usage.input_class_tokens,
-        f"{went_in}_tokens_details": {"cached_tokens": usage.cached_input_tokens},
+        f"{went_in}_tokens_details": input_details,
         f"{came_out}_tokens": usage.output_class_tokens,
         f"{came_out}_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.total_tokens,
     }
 
 
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+def _plain_totals(block: dict[str, object]) -> tuple[int, int] | None:
+    """What went in and came out, by the names of the chat API; None unless they add up to a total.
+
+    Only where they do, everything else is a part of them.
+    """
+    went_in, came_out = block.get("prompt_tokens"), block.get("completion_tokens")
+    if type(went_in) is int and type(came_out) is int and went_in >= 0 and came_out >= 0:
+        total = went_in + came_out
+        if 0 < total <= COUNT_MAX and total == block.get("total_tokens"):
+            return went_in, came_out
+    return None
 
 
-def _mapping(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, Mapping) else {}
+def _cache(usage: Usage) -> tuple[int, int]:
+    return usage.cached_input_tokens, usage.cache_write_tokens

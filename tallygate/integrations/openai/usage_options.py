@@ -26,6 +26,16 @@ class StreamUsage(Enum):
     """The server says it at the end whatever was asked, and its clients know: nothing is added, nothing hidden."""
 
 
+_ORDER = (StreamUsage.NONE, StreamUsage.FINAL, StreamUsage.RUNNING)
+
+
+def least_usage(asked: StreamUsage, possible: StreamUsage) -> StreamUsage:
+    """The lesser of what shall be asked for and what an API can say."""
+    if asked is StreamUsage.FORCED:
+        return asked
+    return min(asked, possible, key=_ORDER.index)
+
+
 class UsageOptions(NamedTuple):
     """What a request says of the usage of its stream, and what was added.
 

@@ -131,7 +131,7 @@ def test_a_setting_comes_before_what_is_known() -> None:
         " * /admin/*=free;POST /admin/secret/*=refused; POST /v1/{team}/ask=metered:completion; WEBSOCKET /ws=free;"
     )
     assert judge("POST", "/v1/rerank", routes=routes).use is Use.FREE
-    assert judge("PUT", "/v1/rerank", routes=routes).use is Use.REFUSED
+    assert judge("PUT", "/v1/rerank", routes=routes).use is Use.METERED
     assert judge("POST", "/llm/v1/chat/completions", routes=routes) == METERED_CHAT
     assert judge("GET", "/health", routes=routes).use is Use.REFUSED
     assert judge("DELETE", "/admin/a/b", routes=routes).use is Use.FREE

@@ -1,0 +1,81 @@
+"""Streams of SGLang's own API: each event has the text and the counts of one choice so far."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tallygate.client import Usage
+from tallygate.integrations.openai.asked import Asked
+from tallygate.integrations.openai.deltas import Kind
+from tallygate.integrations.openai.events import NotAnObjectError
+from tallygate.integrations.openai.said_usage import News
+
+
+class GenerateReader:
+    """Reads one stream. Every event says its counts, so that nothing is estimated."""
+
+    __slots__ = ("_asked", "_finished", "_last", "_request_id", "failed")
+
+    def __init__(self, asked: Asked, request_id: str) -> None:
+        self._asked = asked
+        self._request_id = request_id
+        self._last: dict[int, Mapping[str, object]] = {}
+        self._finished: set[int] = set()
+        self.failed = False
+        """The server said that something went wrong."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every choice has said why it ended."""
+        return len(self._finished) >= self._asked.choices
+
+    @property
+    def hides(self) -> bool:
+        """Whether something of this stream is not for its client: never."""
+        return False
+
+    def match(self, event: bytes) -> Kind | None:  # noqa: ARG002  # each event has other counts
+        """What a whole event carries, where it can be told without parsing it: never."""
+        return None
+
+    def match_running(self, event: bytes) -> tuple[int, int, bytes] | None:  # noqa: ARG002  # as its siblings
+        """Running usage that is to be hidden: there is none."""
+        return None
+
+    def read(self, event: bytes, data: bytes, *, may_hold: bool) -> tuple[News, bytes]:  # noqa: ARG002  # likewise
+        """Takes in one event: what it carries; the client shall see all of it."""
+        said = json.loads(data)
+        if not isinstance(said, dict):
+            raise NotAnObjectError
+        return self.read_members(said), event
+
+    def read_members(self, members: Mapping[str, object]) -> News:
+        """Takes in an event by its members."""
+        if members.get("error"):
+            self.failed = True
+        index, meta = members.get("index", 0), members.get("meta_info")
+        if not isinstance(meta, Mapping) or not isinstance(index, int):
+            return News(pieces=1, rough=1) if members.get("text") or members.get("output_ids") else News()
+        self._last[index] = members
+        if meta.get("finish_reason"):
+            self._finished.add(index)
+        return News(running=((index, meta),))
+
+    def flush(self) -> bytes:
+        """What was held back: nothing ever is."""
+        return b""
+
+    def end(self, usage: Usage) -> bytes:
+        """What ends the stream early, so that a client takes it for one that reached its limit."""
+        reason = {"type": "length", "length": usage.output_class_tokens}
+        lines = [json.dumps(_with_reason(said, reason)) for at, said in self._last.items() if at not in self._finished]
+        if not self._last:
+            lines = [json.dumps({"text": "", "meta_info": {"id": self._request_id, "finish_reason": reason}})]
+        return "".join(f"data: {line}\n\n" for line in [*lines, "[DONE]"]).encode()
+
+
+def _with_reason(said: Mapping[str, object], reason: Mapping[str, object]) -> dict[str, Any]:
+    meta = said.get("meta_info")
+    return {**said, "meta_info": {**(meta if isinstance(meta, Mapping) else {}), "finish_reason": reason}}

@@ -1,0 +1,115 @@
+"""Streams of Anthropic's messages API: what their events carry, and how one is ended early."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tallygate.client import Usage
+from tallygate.integrations.openai.asked import Asked
+from tallygate.integrations.openai.deltas import Kind
+from tallygate.integrations.openai.events import NotAnObjectError
+from tallygate.integrations.openai.said_usage import News
+
+_TEXTS = {"text_delta": "text", "input_json_delta": "partial_json", "thinking_delta": "thinking"}
+_THINKING = "thinking_delta"
+
+
+class MessagesReader:
+    """Reads one stream. Input is said at its beginning, output at its end; in between, pieces of text are counted."""
+
+    __slots__ = ("_asked", "_has_ended", "_is_begun", "_open", "_request_id", "failed")
+
+    def __init__(self, asked: Asked, request_id: str) -> None:
+        self._asked = asked
+        self._request_id = request_id
+        self._open: set[int] = set()
+        self._is_begun = False
+        self._has_ended = False
+        self.failed = False
+        """The server said that something went wrong."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether no more text will come."""
+        return self._has_ended
+
+    @property
+    def hides(self) -> bool:
+        """Whether something of this stream is not for its client: never."""
+        return False
+
+    def match(self, event: bytes) -> Kind | None:  # noqa: ARG002  # each event is parsed: there are few a token
+        """What a whole event carries, where it can be told without parsing it: never."""
+        return None
+
+    def match_running(self, event: bytes) -> tuple[int, int, bytes] | None:  # noqa: ARG002  # as its siblings
+        """Running usage: there is none."""
+        return None
+
+    def read(self, event: bytes, data: bytes, *, may_hold: bool) -> tuple[News, bytes]:  # noqa: ARG002  # likewise
+        """Takes in one event: what it carries; the client shall see all of it."""
+        said = json.loads(data)
+        if not isinstance(said, dict):
+            raise NotAnObjectError
+        return self.read_members(said), event
+
+    def read_members(self, members: Mapping[str, object]) -> News:
+        """Takes in an event by its members."""
+        kind, index = members.get("type"), members.get("index")
+        if kind == "message_start":
+            self._is_begun = True
+            return News(total=_mapping(members.get("message")).get("usage"))
+        if kind == "content_block_start" and isinstance(index, int):
+            self._open.add(index)
+        elif kind == "content_block_stop" and isinstance(index, int):
+            self._open.discard(index)
+        elif kind == "content_block_delta":
+            return _count(_mapping(members.get("delta")))
+        elif kind == "message_delta":
+            self._has_ended = self._has_ended or bool(_mapping(members.get("delta")).get("stop_reason"))
+            return News(total=members.get("usage"))
+        elif kind == "error" or "error" in members:
+            self.failed = True
+        return News()
+
+    def flush(self) -> bytes:
+        """What was held back: nothing ever is."""
+        return b""
+
+    def end(self, usage: Usage) -> bytes:
+        """What ends the stream early, so that a client takes it for one that reached its limit."""
+        said = _write_usage(usage)
+        events: list[dict[str, Any]] = []
+        if not self._is_begun:
+            message = {"id": f"msg_{self._request_id}", "type": "message", "role": "assistant", "content": []}
+            state = {"model": self._asked.model, "stop_reason": None, "stop_sequence": None}
+            events.append({"type": "message_start", "message": {**message, **state, "usage": said}})
+        events += [{"type": "content_block_stop", "index": index} for index in sorted(self._open)]
+        delta = {"stop_reason": "max_tokens", "stop_sequence": None}
+        events += [{"type": "message_delta", "delta": delta, "usage": said}, {"type": "message_stop"}]
+        return "".join(
+            f"event: {event['type']}\ndata: {json.dumps(event, separators=(',', ':'))}\n\n" for event in events
+        ).encode()
+
+
+def _count(delta: Mapping[str, object]) -> News:
+    kind = delta.get("type")
+    if not isinstance(kind, str) or not delta.get(_TEXTS.get(kind, "")):
+        return News()
+    return News(pieces=1, reasoning=int(kind == _THINKING), rough=1)
+
+
+def _write_usage(usage: Usage) -> dict[str, int]:
+    """As Anthropic writes it: input without what was read from or written to the cache."""
+    return {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_class_tokens,
+        "cache_creation_input_tokens": usage.cache_write_tokens,
+        "cache_read_input_tokens": usage.cached_input_tokens,
+    }
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}

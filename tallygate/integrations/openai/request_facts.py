@@ -1,0 +1,96 @@
+"""What is particular to the requests of each kind: which field limits them, where it stands, what they can be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tallygate.integrations.openai.usage_options import StreamUsage
+from tallygate.integrations.shapes import INPUT_ONLY_SHAPES, Shape
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """Of one kind of request.
+
+    Attributes:
+        limits: Fields that limit what is generated for each choice; of several that are said, the first counts.
+        within: The field in which these stand, and `n`; empty for the request itself.
+        smallest: The field that asks for at least so many tokens.
+        prompts: Fields of which each item is a prompt of its own, where they have a list of them.
+        usage: The most that its stream can be made to say of its usage.
+    """
+
+    limits: tuple[str, ...] = ()
+    within: str = ""
+    smallest: str = "min_tokens"
+    prompts: tuple[str, ...] = ()
+    usage: StreamUsage = StreamUsage.NONE
+
+
+_FACTS = {
+    Shape.CHAT: RequestFacts(("max_completion_tokens", "max_tokens"), usage=StreamUsage.RUNNING),
+    Shape.CHAT_BATCH: RequestFacts(("max_completion_tokens", "max_tokens"), prompts=("messages",)),
+    Shape.COMPLETION: RequestFacts(("max_tokens",), usage=StreamUsage.RUNNING),
+    Shape.RESPONSE: RequestFacts(("max_output_tokens",)),
+    Shape.MESSAGES: RequestFacts(("max_tokens",)),
+    Shape.TOKENS_GENERATE: RequestFacts(("max_tokens",), "sampling_params", usage=StreamUsage.FINAL),
+    Shape.GENERATE: RequestFacts(
+        ("max_new_tokens",), "sampling_params", "min_new_tokens", ("text", "input_ids", "input_embeds")
+    ),
+}
+_OTHERS = RequestFacts()
+_INVOCATIONS = (
+    (("messages",), Shape.CHAT),
+    (("prompt",), Shape.COMPLETION),
+    (("query", "documents"), Shape.RERANK),
+    (("queries", "documents"), Shape.SCORE),
+    (("text_1", "text_2"), Shape.SCORE),
+    (("data_1", "data_2"), Shape.SCORE),
+    (("input",), Shape.EMBEDDING),
+)
+
+
+def facts_of(shape: Shape) -> RequestFacts:
+    """What is particular to a kind."""
+    return _FACTS.get(shape, _OTHERS)
+
+
+def shape_of(shape: Shape, content: Mapping[str, Any]) -> Shape | None:
+    """The kind of a request; of an invocation, which may be any, the one that its fields tell; None where none does."""
+    if shape is not Shape.INVOCATION:
+        return shape
+    return next((kind for names, kind in _INVOCATIONS if all(name in content for name in names)), None)
+
+
+def parameters(shape: Shape, content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Where a request has its limit and its number of choices."""
+    within = facts_of(shape).within
+    if not within:
+        return content
+    said = content.get(within)
+    return said if isinstance(said, Mapping) else {}
+
+
+def prompt_count(shape: Shape, content: Mapping[str, Any]) -> int:
+    """How many prompts a request has, of kinds other than completions."""
+    for name in facts_of(shape).prompts:
+        value = content.get(name)
+        if isinstance(value, list) and value and _is_list_of_prompts(shape, name, value):
+            return len(value)
+    return 1
+
+
+def _is_list_of_prompts(shape: Shape, name: str, value: list[Any]) -> bool:
+    first = value[0]
+    if name == "input_embeds":
+        return isinstance(first, list) and bool(first) and isinstance(first[0], list)
+    if shape is Shape.CHAT_BATCH:
+        return isinstance(first, list)
+    return isinstance(first, str | list)
+
+
+def makes_output(shape: Shape) -> bool:
+    """Whether requests of a kind generate anything; if not, they are metered by their input alone."""
+    return shape not in INPUT_ONLY_SHAPES
