@@ -79,6 +79,8 @@ class Job:
     late: bool = False
     silent: bool = False
     """Its server does not speak of it, whatever breaks, until it ends."""
+    strays: bool = False
+    """It ends where it is not known, beyond its grant (see `strays.end_elsewhere`)."""
     output_tokens: int = 0
     final: Said | None = None
     """What it says in the end, once it has ended."""
@@ -109,7 +111,7 @@ class Job:
     @property
     def manner(self) -> Manner:
         """How its server counts."""
-        return MANNERS[self.number % len(MANNERS)]
+        return MANNERS[0] if self.strays else MANNERS[self.number % len(MANNERS)]
 
     @property
     def ends_exactly(self) -> bool:

@@ -24,8 +24,6 @@ SILENCE_MAX_S = 2.5
 SILENT_ONE_IN = 20
 LATE_ONE_IN = 4
 """Of so many requests one is heard to have got so far after its end."""
-STRAYS = 10
-"""Of so many requests this one ends where it is not known."""
 MOVE_S = 5.0
 TIMED_OUT_S = 95.0
 """By then no part of a request that nobody spoke of is open, be it that one waited for another."""
@@ -70,12 +68,11 @@ class InferenceServer:
             if not await self._ask(job):
                 return
             # Not by chance: so the story of those before it stays as it is.
-            number = job.number % SILENT_ONE_IN
-            if number == 0:
-                await self._fall_silent(job)
-            elif number == STRAYS:
+            if job.strays:
                 await strays.end_elsewhere(self, job)
                 return
+            if job.number % SILENT_ONE_IN == 0:
+                await self._fall_silent(job)
             else:
                 await self._generate(job)
         else:
