@@ -8,18 +8,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, event, make_url
-from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import TimeoutError as WriterTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from tallygate._server.errors import ConfigurationError, DatabaseError
+from tallygate._server.database_url import POSTGRESQL, normalise_url
+from tallygate._server.errors import DatabaseError
 from tallygate._server.migration import explain, migrate
 from tallygate._server.sqlite_file import SqliteFile
 
-__all__ = ["create_engine", "migrate", "normalise_url", "read_only", "sqlite_connector", "sqlite_file"]
+__all__ = ["create_engine", "migrate", "read_only", "sqlite_connector", "sqlite_file"]
 
-SQLITE: Final = "sqlite+aiosqlite"
-POSTGRESQL: Final = "postgresql+asyncpg"
 BUSY_TIMEOUT_S: Final = 10
 CONNECT_TIMEOUT_S: Final = 5
 # A server that has gone silent shall become an error that callers know, not a transaction that never ends.
@@ -27,39 +25,7 @@ COMMAND_TIMEOUT_S: Final = 10
 # A program that is frozen in the middle of a transaction shall not keep its locks from the others.
 IDLE_IN_TRANSACTION_S: Final = 3
 
-_DRIVERS: Final = {
-    "sqlite": SQLITE,
-    SQLITE: SQLITE,
-    "postgres": POSTGRESQL,
-    "postgresql": POSTGRESQL,
-    POSTGRESQL: POSTGRESQL,
-}
 _READ_ONLY: Final = "tallygate_read_only"
-
-
-def normalise_url(url: str) -> str:
-    """The URL with the driver that this program brings.
-
-    Args:
-        url: `sqlite:///PATH` (four slashes for an absolute path) or `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`.
-
-    Raises:
-        ConfigurationError: it is neither, or a SQLite database without a file.
-    """
-    hint = "write sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/DATABASE."
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError) as error:  # The URL itself may hold a password and is not repeated.
-        msg = f"The database URL cannot be read; {hint}"
-        raise ConfigurationError(msg) from error
-    driver = _DRIVERS.get(parsed.drivername)
-    if driver is None:
-        msg = f'The database URL begins with "{parsed.drivername}", which is not supported; {hint}'
-        raise ConfigurationError(msg)
-    if driver == SQLITE and parsed.database in (None, "", ":memory:"):
-        msg = "The database URL names no file, and a database in memory would be lost; write sqlite:///PATH."
-        raise ConfigurationError(msg)
-    return parsed.set(drivername=driver).render_as_string(hide_password=False)
 
 
 def create_engine(url: str) -> AsyncEngine:
