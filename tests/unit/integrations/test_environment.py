@@ -13,6 +13,7 @@ import pytest
 
 from tallygate.integrations import environment, vllm
 from tallygate.integrations.logging_setup import be_heard
+from tallygate.integrations.services import load_service_map
 
 GOOD = {"TALLYGATE_METERING_ADDRESSES": "127.0.0.1:7402, node:7402", "TALLYGATE_SERVICE": "accounts/a/services/b"}
 WRONG = [
@@ -144,7 +145,7 @@ def test_a_service_map_says_which_services_follow_from_it(tmp_path: Path) -> Non
         "sk-batch" = { service = "accounts/acme/services/batch" }
         """
     )
-    found = environment.load_service_map(path)
+    found = load_service_map(path)
     assert found.known_services() == [
         "accounts/acme/services/batch",
         "accounts/acme/services/default-llama",
