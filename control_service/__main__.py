@@ -3,9 +3,9 @@
 import os
 import sys
 
-from control_service.bootstrap import serve
 from control_service.settings import parse
 from tallygate._server.errors import StartupError
+from tallygate._server.listen import require_free
 from tallygate._server.logs import configure_logging
 from tallygate._server.run import EXIT_STARTUP_ERROR, run
 
@@ -14,10 +14,15 @@ def main() -> None:
     """Read the settings and serve until told to stop."""
     try:
         settings = parse(sys.argv[1:], os.environ)
+        require_free(settings.listen)
     except StartupError as error:
         print(error, file=sys.stderr)  # noqa: T201  # one line for whoever started it
         sys.exit(EXIT_STARTUP_ERROR)
+    if settings.check:
+        return
     configure_logging(settings.log_format)
+    from control_service.bootstrap import serve  # noqa: PLC0415  # takes long, and wrong options are said at once
+
     run(lambda stop: serve(settings, stop))
 
 

@@ -1,11 +1,13 @@
 """What this program is told: options, and the environment where an option is left out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, cast
 
+from tallygate._server.database_url import normalise_url
 from tallygate._server.errors import ConfigurationError
+from tallygate._server.listen import require_safe
 from tallygate._server.logs import LogFormat
 from tallygate._server.options import Options
 
@@ -14,25 +16,28 @@ _LOG_FORMATS: Final = ("json", "text")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`listen` is HOST:PORT. `insecure`: serve beyond loopback without TLS."""
+    """`listen` is HOST:PORT. `insecure`: serve beyond loopback without TLS. `check`: end before anything is touched."""
 
     listen: str
-    database_url: str
+    database_url: str = field(repr=False)
     log_format: LogFormat
     insecure: bool
+    check: bool = False
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
-    """Read options and environment. Raises ConfigurationError; argparse ends the program on unknown options."""
-    options = _options(environment).parser.parse_args(arguments)
+    """Read options and environment, and check all of them. Raises ConfigurationError; `--help` ends the program."""
+    options = _options(environment).parse(arguments)
+    require_safe(options.listen, insecure=options.insecure)
     if options.log_format not in _LOG_FORMATS:
         raise ConfigurationError(f'TALLYGATE_LOG_FORMAT is "{options.log_format}"; write json or text.')
     path = Path(options.data_dir).absolute() / "control.sqlite3"
     return Settings(
         listen=options.listen,
-        database_url=options.database_url or f"sqlite:///{path}",
+        database_url=normalise_url(options.database_url or f"sqlite:///{path}"),
         log_format=cast("LogFormat", options.log_format),
         insecure=options.insecure,
+        check=options.check,
     )
 
 

@@ -3,10 +3,10 @@
 import os
 import sys
 
-from metering_service.bootstrap import serve
-from metering_service.settings import common_options, common_variables, parse
+from metering_service.settings import addresses, common_options, common_variables, parse
 from metering_service.workers import Supervisor
 from tallygate._server.errors import StartupError
+from tallygate._server.listen import require_free
 from tallygate._server.logs import configure_logging
 from tallygate._server.run import EXIT_STARTUP_ERROR, run
 
@@ -15,9 +15,13 @@ def main() -> None:
     """Read the settings and serve until told to stop."""
     try:
         settings = parse(sys.argv[1:], os.environ)
+        for address in addresses(settings):
+            require_free(address)
     except StartupError as error:
         print(error, file=sys.stderr)  # noqa: T201  # one line for whoever started it
         sys.exit(EXIT_STARTUP_ERROR)
+    if settings.check:
+        return
     configure_logging(settings.log_format)
     if settings.worker_count > 1:
         supervisor = Supervisor(
@@ -29,6 +33,8 @@ def main() -> None:
         )
         run(supervisor.run)
     else:
+        from metering_service.bootstrap import serve  # noqa: PLC0415  # takes long, and wrong options are said at once
+
         run(lambda stop: serve(settings, stop))
 
 

@@ -3,11 +3,12 @@
 import argparse
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
-from metering_service.workers import worker_name
+from metering_service.workers import own_address, worker_name
+from tallygate._server.database_url import normalise_url
 from tallygate._server.errors import ConfigurationError
 from tallygate._server.listen import PORT_MAX, parse_listen, require_safe
 from tallygate._server.options import Options
@@ -23,23 +24,25 @@ class Settings:
     """Addresses are HOST:PORT; `control` may be several with commas. `insecure`: serve beyond loopback without TLS.
 
     With several workers, this process only watches them: `listen` is the port that they share. `shared_listen` is said
-    to a worker by whoever watches it; empty for a node that runs by itself.
+    to a worker by whoever watches it; empty for a node that runs by itself. `check`: end before anything is touched.
     """
 
     listen: str
     control: str
     node_name: str
-    database_url: str
+    database_url: str = field(repr=False)
     log_format: Literal["json", "text"]
     insecure: bool
     worker_count: int = 1
     shared_listen: str = ""
+    check: bool = False
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
-    """Read options and environment. Raises ConfigurationError; argparse ends the program on unknown options."""
-    options = _options(environment).parser.parse_args(arguments)
-    require_safe(options.listen, insecure=options.insecure)
+    """Read options and environment, and check all of them. Raises ConfigurationError; `--help` ends the program."""
+    options = _options(environment).parse(arguments)
+    for address in filter(None, (options.listen, options.shared_listen)):
+        require_safe(address, insecure=options.insecure)
     if not 1 <= options.workers <= WORKERS_MAX:
         raise ConfigurationError(f"--workers is {options.workers}: use 1 to {WORKERS_MAX}, one for each core.")
     if not NODE_NAME.fullmatch(options.node_name):
@@ -51,7 +54,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         _require_room(options.listen, options.node_name, options.workers)
     for address in options.control.split(","):
         host, _, port = address.strip().rpartition(":")
-        if not host or not port.isdecimal():
+        if not host or not (port.isascii() and port.isdecimal()) or not 0 < int(port) <= PORT_MAX:
             raise ConfigurationError(
                 f'"{address}" is no address of a control service; write HOST:PORT, or several with commas between.'
             )
@@ -62,11 +65,12 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         listen=options.listen,
         control=options.control,
         node_name=options.node_name,
-        database_url=options.database_url or f"sqlite:///{path}",
+        database_url=normalise_url(options.database_url or f"sqlite:///{path}"),
         log_format=cast("Literal['json', 'text']", options.log_format),
         insecure=options.insecure,
         worker_count=options.workers,
         shared_listen=options.shared_listen,
+        check=options.check,
     )
 
 
@@ -125,6 +129,14 @@ def _require_room(listen: str, node_name: str, worker_count: int) -> None:
             f'The node name "{node_name}" is too long for {worker_count} workers, which add their numbers to it: use '
             f"at most {letters_max} letters."
         )
+
+
+def addresses(settings: Settings) -> list[str]:
+    """All that this program listens on: with several workers, the port that they share and each one's own."""
+    if settings.worker_count == 1:
+        return [settings.listen]
+    own = [own_address(settings.listen, number) for number in range(1, settings.worker_count + 1)]
+    return [settings.listen, *own]
 
 
 def common_options(settings: Settings) -> list[str]:

@@ -24,6 +24,7 @@ from control_service.domain.names import (
     parse_reservation,
     parse_service,
 )
+from control_service.domain.texts import is_plain
 
 Value = TypeVar("Value")
 Member = TypeVar("Member", bound=StrEnum)
@@ -87,11 +88,11 @@ class Fields:
         return self._named(path, name, parse_reservation, ("", "", 0))
 
     def text(self, path: str, value: str, longest: int = TEXT_MAX) -> str:
-        """A text of any characters but NUL."""
+        """A text on one line, as of texts.py."""
         if len(value) > longest:
             self.refuse(path, f"must not be longer than {longest} characters")
-        if "\x00" in value:
-            self.refuse(path, "must not contain NUL characters")
+        if not is_plain(value):
+            self.refuse(path, "must not contain control characters, line breaks or marks that turn text around")
         return value
 
     def required_text(self, path: str, value: str, longest: int = TEXT_MAX) -> str:

@@ -30,33 +30,46 @@ class SqlDatabase:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self._problems: dict[str, str] = {}
+        """Why the database did not answer last, by what it was asked for: with a full disk it can still be read."""
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[SqlTransaction]:
         """See `Database.writing`."""
-        with _failures_translated():
+        with self._failures_translated("writing"):
             async with self._engine.begin() as connection:
                 yield SqlTransaction(connection)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[SqlTransaction]:
         """See `Database.reading`."""
-        with _failures_translated():
+        with self._failures_translated("reading"):
             async with read_only(self._engine) as connection:
                 yield SqlTransaction(connection)
 
+    @contextmanager
+    def _failures_translated(self, purpose: str) -> Iterator[None]:
+        try:
+            yield
+        except (DBAPIError, PoolTimeoutError, OSError) as error:
+            if isinstance(error, DBAPIError) and not _may_pass(error):
+                raise
+            self._note(purpose, str(error))
+            if isinstance(error, DBAPIError) and _is_full(error.orig):
+                raise StorageUnavailableError("has no room left on its disk; make room there") from error
+            raise StorageUnavailableError from error
+        self._note(purpose, None)
 
-@contextmanager
-def _failures_translated() -> Iterator[None]:
-    try:
-        yield
-    except (DBAPIError, PoolTimeoutError, OSError) as error:
-        if isinstance(error, DBAPIError) and not _may_pass(error):
-            raise
-        _log.warning("control database unavailable", error=str(error))
-        if isinstance(error, DBAPIError) and _is_full(error.orig):
-            raise StorageUnavailableError("has no room left on its disk; make room there") from error
-        raise StorageUnavailableError from error
+    def _note(self, purpose: str, problem: str | None) -> None:
+        """Log what changed: loops try again many times a second."""
+        if problem == self._problems.get(purpose):
+            return
+        if problem is None:
+            del self._problems[purpose]
+            _log.info("control database answers again", purpose=purpose)
+        else:
+            self._problems[purpose] = problem
+            _log.warning("control database unavailable", purpose=purpose, error=problem)
 
 
 def _may_pass(error: DBAPIError) -> bool:

@@ -125,7 +125,7 @@ class ConfigFeed:
                 try:
                     await self.pump(came_back)
                 except StorageUnavailableError:
-                    _log.warning("configuration feed waits for the database")
+                    _log.debug("configuration feed waits for the database")
                     self.send_away()
                     await asyncio.sleep(POLL_SECONDS)
                 except Exception:  # noqa: BLE001  # logged; nodes must go on hearing of what can be told

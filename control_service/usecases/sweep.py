@@ -53,7 +53,7 @@ class Sweeper:
             try:
                 await self.tick()
             except StorageUnavailableError:
-                _log.warning("sweeper waits for the database")
+                _log.debug("sweeper waits for the database")
             except Exception:  # noqa: BLE001  # logged; whatever it is, time goes on
                 _log.exception("sweeper failed, and goes on with its next tick")
             await asyncio.sleep(TICK_SECONDS)

@@ -18,7 +18,8 @@ from metering_service.storage.rows import aggregate_row, denial_row, lease_row, 
 from metering_service.storage.schema import nodes, requests
 from metering_service.storage.statements import BulkStatement, CommitStatements, Row
 from metering_service.usecases.ports import RequestName
-from tallygate._server.database import sqlite_connector
+from tallygate._server.database import sqlite_connector, sqlite_file
+from tallygate._server.sqlite_file import SqliteFile
 
 _ADVANCE: Final = """
 UPDATE nodes
@@ -53,7 +54,7 @@ class Writer(Protocol):
 def writer_for(engine: AsyncEngine) -> Writer:
     """The one that suits the engine's database."""
     if engine.dialect.name == "sqlite":
-        return SqliteWriter(sqlite_connector(engine))
+        return SqliteWriter(sqlite_connector(engine), sqlite_file(engine))
     return PostgresWriter(engine)
 
 
@@ -64,8 +65,10 @@ class SqliteWriter:
     of threads, 2 to 3 ms of processor for however little is written.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+    def __init__(self, connect: Callable[[], sqlite3.Connection], file: SqliteFile | None = None) -> None:
+        """`file`: where the database is; None for one in memory."""
         self._connect = connect
+        self._file = file
         self._statements = CommitStatements(sqlite.dialect())
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tallygate-writer")
         self._connection: sqlite3.Connection | None = None
@@ -85,6 +88,8 @@ class SqliteWriter:
         kept: KeptClaims = None
         if self._connection is None:
             self._connection = self._connect()
+        elif self._file is not None:
+            self._file.check()
         connection = self._connection
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -101,6 +106,8 @@ class SqliteWriter:
                 connection.rollback()
             self._let_go()
             raise
+        if self._file is not None:
+            self._file.check_used()
         return kept
 
     def _let_go(self) -> None:

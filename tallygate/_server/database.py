@@ -3,22 +3,21 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, event, make_url
-from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import TimeoutError as WriterTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from tallygate._server.errors import ConfigurationError, DatabaseError
+from tallygate._server.database_url import POSTGRESQL, normalise_url
+from tallygate._server.errors import DatabaseError
 from tallygate._server.migration import explain, migrate
+from tallygate._server.sqlite_file import SqliteFile
 
-__all__ = ["create_engine", "migrate", "normalise_url", "read_only", "sqlite_connector"]
+__all__ = ["create_engine", "migrate", "read_only", "sqlite_connector", "sqlite_file"]
 
-SQLITE: Final = "sqlite+aiosqlite"
-POSTGRESQL: Final = "postgresql+asyncpg"
 BUSY_TIMEOUT_S: Final = 10
 CONNECT_TIMEOUT_S: Final = 5
 # A server that has gone silent shall become an error that callers know, not a transaction that never ends.
@@ -26,39 +25,7 @@ COMMAND_TIMEOUT_S: Final = 10
 # A program that is frozen in the middle of a transaction shall not keep its locks from the others.
 IDLE_IN_TRANSACTION_S: Final = 3
 
-_DRIVERS: Final = {
-    "sqlite": SQLITE,
-    SQLITE: SQLITE,
-    "postgres": POSTGRESQL,
-    "postgresql": POSTGRESQL,
-    POSTGRESQL: POSTGRESQL,
-}
 _READ_ONLY: Final = "tallygate_read_only"
-
-
-def normalise_url(url: str) -> str:
-    """The URL with the driver that this program brings.
-
-    Args:
-        url: `sqlite:///PATH` (four slashes for an absolute path) or `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`.
-
-    Raises:
-        ConfigurationError: it is neither, or a SQLite database without a file.
-    """
-    hint = "write sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/DATABASE."
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError) as error:  # The URL itself may hold a password and is not repeated.
-        msg = f"The database URL cannot be read; {hint}"
-        raise ConfigurationError(msg) from error
-    driver = _DRIVERS.get(parsed.drivername)
-    if driver is None:
-        msg = f'The database URL begins with "{parsed.drivername}", which is not supported; {hint}'
-        raise ConfigurationError(msg)
-    if driver == SQLITE and parsed.database in (None, "", ":memory:"):
-        msg = "The database URL names no file, and a database in memory would be lost; write sqlite:///PATH."
-        raise ConfigurationError(msg)
-    return parsed.set(drivername=driver).render_as_string(hide_password=False)
 
 
 def create_engine(url: str) -> AsyncEngine:
@@ -66,6 +33,7 @@ def create_engine(url: str) -> AsyncEngine:
 
     `engine.begin()` is for writing: on SQLite it takes the write lock at once and waits for it up to 10 s, so that no
     transaction fails half-way; on PostgreSQL rows are locked by SELECT ... FOR UPDATE. `read_only` is for reading.
+    Both raise FileMovedError, an OSError, while the path of a SQLite database does not name the file that was opened.
 
     Raises:
         ConfigurationError: see `normalise_url`.
@@ -78,10 +46,12 @@ def create_engine(url: str) -> AsyncEngine:
         return create_async_engine(parsed, connect_args={**timeouts, "server_settings": settings}, hide_parameters=True)
     _make_directory(parsed)
     engine = create_async_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True).sync_engine
-    _open_once(engine)
+    file = _open_once(engine)
+    # SQLite would make a new file where there is none.
+    event.listen(engine, "do_connect", lambda *_: file.check())
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
-    return _SqliteEngine(engine)
+    return _SqliteEngine(engine, file)
 
 
 class _SqliteEngine(AsyncEngine):
@@ -91,8 +61,9 @@ class _SqliteEngine(AsyncEngine):
     waited 230 ms for transactions of 2 ms each. Only writers of different processes still have to.
     """
 
-    def __init__(self, sync_engine: Engine) -> None:
+    def __init__(self, sync_engine: Engine, file: SqliteFile) -> None:
         super().__init__(sync_engine)
+        self.file = file
         self._writer = asyncio.Lock()
 
     @asynccontextmanager
@@ -105,15 +76,25 @@ class _SqliteEngine(AsyncEngine):
             msg = "other writers of this program have kept the database locked for too long"
             raise WriterTimeoutError(msg) from error
         try:
-            async with super().begin() as connection:
-                yield connection
+            self.file.check()
+            async with super().connect() as connection:
+                async with connection.begin():
+                    yield connection
+                self.file.check_used()
         finally:
             self._writer.release()
+
+    async def dispose(self, close: bool = True) -> None:  # as AsyncEngine has it
+        """See AsyncEngine."""
+        await super().dispose(close)
+        self.file.closed()
 
 
 @asynccontextmanager
 async def read_only(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """A transaction that sees one moment of the database, takes no lock and keeps no writer waiting."""
+    if isinstance(engine, _SqliteEngine):
+        engine.file.check()
     async with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -121,16 +102,19 @@ async def read_only(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
             await connection.execution_options(**{_READ_ONLY: True})
         async with connection.begin():
             yield connection
+        if isinstance(engine, _SqliteEngine):
+            engine.file.check_used()
 
 
 def sqlite_connector(engine: AsyncEngine) -> Callable[[], sqlite3.Connection]:
     """Opens connections to the engine's SQLite file, set up in the same way, for code that needs no engine.
 
-    They may be handed from thread to thread, and leave transactions to their users.
+    They may be handed from thread to thread, and leave transactions to their users, as they do `sqlite_file(engine)`.
     """
     (path, *_), options = engine.dialect.create_connect_args(engine.url)
 
     def connect() -> sqlite3.Connection:
+        sqlite_file(engine).check()
         connection = sqlite3.connect(
             path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, uri="uri" in options
         )
@@ -138,6 +122,12 @@ def sqlite_connector(engine: AsyncEngine) -> Callable[[], sqlite3.Connection]:
         return connection
 
     return connect
+
+
+def sqlite_file(engine: AsyncEngine) -> SqliteFile:
+    """What tells whether the path of the engine's SQLite database still names the file that was opened."""
+    assert isinstance(engine, _SqliteEngine)
+    return engine.file
 
 
 def _make_directory(url: URL) -> None:
@@ -151,12 +141,15 @@ def _make_directory(url: URL) -> None:
         raise DatabaseError(msg) from error
 
 
-def _open_once(engine: Engine) -> None:
+def _open_once(engine: Engine) -> SqliteFile:
     # A file that cannot be opened is said here: the driver would leave a thread behind that may still write a traceback
     # while the program ends with its sentence.
     (path, *_), options = engine.dialect.create_connect_args(engine.url)
     try:
-        sqlite3.connect(path, uri="uri" in options).close()
+        with closing(sqlite3.connect(path, uri="uri" in options)) as connection:
+            # What SQLite makes of a URI; else the path as it was given, which may lead to the file by links.
+            (_, _, found) = connection.execute("PRAGMA database_list").fetchone()
+            return SqliteFile(Path(found if "uri" in options else path))
     except sqlite3.Error as error:
         raise DatabaseError(explain(engine.url, error)) from error
 

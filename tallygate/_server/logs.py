@@ -2,11 +2,16 @@
 
 import logging
 import sys
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import structlog
 
 LogFormat: TypeAlias = Literal["json", "text"]
+
+# Never with the locals of frames: passwords and users' data are among them.
+_TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 
 
 def configure_logging(log_format: LogFormat, level: int = logging.INFO) -> None:
@@ -40,5 +45,6 @@ def configure_logging(log_format: LogFormat, level: int = logging.INFO) -> None:
 
 def _renderers(log_format: LogFormat) -> list[Any]:
     if log_format == "json":
-        return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
-    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        return [_TRACEBACKS, structlog.processors.JSONRenderer()]
+    plain = structlog.dev.plain_traceback
+    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]

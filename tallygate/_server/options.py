@@ -1,8 +1,8 @@
 """A program's options. Each can be said by the environment, too, and `--help` says by which variable."""
 
 import argparse
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Never
 
 from tallygate._server.errors import ConfigurationError
 
@@ -11,9 +11,10 @@ class Options:
     """What is said as an option goes before what the environment says."""
 
     def __init__(self, program: str, description: str, environment: Mapping[str, str]) -> None:
-        self.parser = argparse.ArgumentParser(
+        self.parser = _Parser(
             prog=program,
             description=description,
+            allow_abbrev=False,
             epilog="In brackets: the variable of the environment that says the same, and what holds if neither does.",
         )
         self._environment = environment
@@ -30,3 +31,24 @@ class Options:
         if value not in ("0", "1"):
             raise ConfigurationError(f'{variable} is "{value}": use 1 or 0.')
         self.parser.add_argument(option, action="store_true", default=value == "1", help=f"{meaning} [{variable}=1]")
+
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """What is said. `--help` ends the program.
+
+        Raises:
+            ConfigurationError: an option that there is not, or a value that it cannot have. No value of an option that
+                there is not is repeated: it may be a password.
+        """
+        self.parser.add_argument(
+            "--check", action="store_true", help="say what is wrong with the options and the environment, then end"
+        )
+        options, unknown = self.parser.parse_known_args(arguments)
+        if unknown:
+            name = unknown[0].partition("=")[0] if unknown[0].startswith("-") else ""
+            self.parser.error(f"there is no option {name}" if name else "an argument belongs to no option")
+        return options
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Never:
+        raise ConfigurationError(f"{message[:1].upper()}{message[1:]}; {self.prog} --help shows what there is.")

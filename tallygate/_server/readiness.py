@@ -6,10 +6,11 @@ from typing import Final, TypeAlias
 
 import structlog
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tallygate._server.database import read_only
+from tallygate._server.migration import explain
 
 LOOK_INTERVAL_S: Final = 0.5
 ANSWER_MAX_S: Final = 2.0
@@ -38,20 +39,24 @@ class Readiness:
 
     async def look(self) -> None:
         """Looks once."""
-        database_answers = await answers(self._engine)
-        ready = self._judge(database_answers)
+        problem = await problem_of(self._engine)
+        ready = self._judge(problem is None)
         self._set_ready(ready)
         unready = sorted(name for name, is_ready in ready.items() if not is_ready)
         if unready != (self._unready or []):
-            _log.warning("readiness changed", not_serving=unready, database_answers=database_answers)
+            _log.warning("readiness changed", not_serving=unready, database_problem=problem)
         self._unready = unready
 
 
-async def answers(engine: AsyncEngine) -> bool:
-    """Whether the database answers in time."""
+async def problem_of(engine: AsyncEngine) -> str | None:
+    """Why the database does not answer in time, in one sentence; None if it does."""
     try:
         async with asyncio.timeout(ANSWER_MAX_S), read_only(engine) as connection:
             await connection.execute(text("SELECT 1"))
-    except (SQLAlchemyError, OSError):  # A time-out is an OSError.
-        return False
-    return True
+    except TimeoutError:
+        return f"The database has not answered for {ANSWER_MAX_S:g} s."
+    except (DBAPIError, OSError) as error:
+        return explain(engine.url, error)
+    except SQLAlchemyError as error:
+        return str(error)
+    return None

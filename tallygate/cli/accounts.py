@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tallygate.cli.console import out, print_json
+from tallygate.cli.console import literal, out, print_json
 from tallygate.cli.money import format_amount, parse_amount
 from tallygate.cli.names import account_name
 from tallygate.cli.rpc import (
@@ -106,5 +106,5 @@ def top_up(
             print_json(answer)
             return
         paid = format_amount(answer.ledger_entry.amount_nanos, answer.account.currency_code)
-        out.print(f"{paid} paid in")
+        out.print(literal(f"{paid} paid in"))
         out.print(account_facts(answer.account))

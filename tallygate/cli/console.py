@@ -3,17 +3,55 @@
 from __future__ import annotations
 
 import sys
+import unicodedata
+from typing import Any
 
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 _WIDTH = 120
 """Where output goes to a file or a pipe, which has no width of its own."""
 
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH)
-err = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else _WIDTH)
+_KEPT = "\n"
+_BIDI_CONTROLS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+_HIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+
+
+def visible(text: str, *, kept: str = "") -> str:
+    """The text with what would steer a terminal, break its line or turn it around written out as Python writes it."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(one if one in kept or not _is_hidden(one) else ascii(one)[1:-1] for one in text)
+
+
+def literal(text: str, style: str = "") -> Text:
+    """A text of somebody else: shown as it is, brackets and all, but for what is not `visible`."""
+    return Text(visible(text), style=style)
+
+
+def _is_hidden(one: str) -> bool:
+    return one in _BIDI_CONTROLS or unicodedata.category(one) in _HIDDEN_CATEGORIES
+
+
+class _Console(Console):
+    """Writes no control characters but its own, whatever a string has that it is told to print."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """See `Console.render_str`."""
+        return super().render_str(visible(text, kept=_KEPT), **options)
+
+
+def _console(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else _WIDTH
+    return _Console(stderr=stderr, highlight=False, emoji=False, soft_wrap=True, width=width)
+
+
+out = _console(stderr=False)
+err = _console(stderr=True)
 
 
 def print_json(message: Message) -> None:
@@ -22,12 +60,12 @@ def print_json(message: Message) -> None:
     print(text)
 
 
-def facts(*rows: tuple[str, str]) -> Table:
-    """Names and values below each other; rows without a value are left out."""
+def facts(*rows: tuple[str, str | Text]) -> Table:
+    """Names and values below each other; rows without a value are left out. A string is taken literally."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     table.add_column()
     for name, value in rows:
         if value:
-            table.add_row(name, value)
+            table.add_row(name, literal(value) if isinstance(value, str) else value)
     return table

@@ -9,7 +9,7 @@ import typer
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tallygate.cli.console import facts, out, print_json
+from tallygate.cli.console import facts, literal, out, print_json
 from tallygate.cli.money import parse_amount
 from tallygate.cli.names import model_name
 from tallygate.cli.rpc import (
@@ -160,7 +160,7 @@ def publish_price(
         currency = stub.GetModel(catalog_service_pb2.GetModelRequest(name=model), timeout=TIMEOUT_S).model.currency_code
         out.print(
             facts(
-                ("price", f"[bold]{price.name}[/]"),
+                ("price", literal(price.name, "bold")),
                 ("in effect from", time_text(price.effective_time)),
                 ("per million tokens", price_text(price, currency)),
             )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -18,6 +19,8 @@ START_S = 30
 STOP_S = 30
 _SERVING = "serving "
 _HEALTH_POLL_S = 0.05
+_SOME_ADDRESS = "127.0.0.1:1"
+"""In the place of control's, which the system may be about to choose."""
 
 Log = Callable[[str, str], None]
 """Takes a program's name and a line that it wrote to stderr."""
@@ -39,11 +42,20 @@ class ServiceProcess:
         self._reader = asyncio.create_task(self._read_stderr(), name=f"{name} stderr")
 
     @classmethod
-    async def start(cls, module: str, arguments: Sequence[str], log: Log) -> ServiceProcess:
-        """Starts `python -m MODULE` and waits until it serves. Raises ProgramEndedError if it ends instead."""
+    async def start(
+        cls, module: str, arguments: Sequence[str], log: Log, variables: Mapping[str, str] | None = None
+    ) -> ServiceProcess:
+        """Starts `python -m MODULE` and waits until it serves. Raises ProgramEndedError if it ends instead.
+
+        `variables`: what it is told by its environment, since everybody on a machine may read a program's options.
+        """
         name = module.removesuffix("_service")
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", module, *arguments, stdout=PIPE, stderr=PIPE, start_new_session=True
+            *(sys.executable, "-m", module, *arguments),
+            stdout=PIPE,
+            stderr=PIPE,
+            start_new_session=True,
+            env={**os.environ, **(variables or {})},
         )
         service = cls(name, process, log)
         try:
@@ -118,9 +130,30 @@ class PairOptions:
     data_dir: str
     control: str
     metering: str
-    control_database_url: str = ""
-    metering_database_url: str = ""
+    control_database_url: str = field(default="", repr=False)
+    metering_database_url: str = field(default="", repr=False)
     log_format: str = "text"
+
+    @property
+    def control_arguments(self) -> list[str]:
+        """The control service's options."""
+        return ["--listen", self.control, *self._common]
+
+    def metering_arguments(self, control: str) -> list[str]:
+        """The node's options; `control`: where the control service is."""
+        return ["--listen", self.metering, "--control", control, *self._common]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What both are told by their environment."""
+        return {
+            "TALLYGATE_CONTROL_DATABASE_URL": self.control_database_url,
+            "TALLYGATE_METERING_DATABASE_URL": self.metering_database_url,
+        }
+
+    @property
+    def _common(self) -> list[str]:
+        return ["--data-dir", self.data_dir, "--log-format", self.log_format]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,20 +165,17 @@ class Pair:
 
     @classmethod
     async def start(cls, options: PairOptions, log: Log) -> Pair:
-        """Starts control, then metering. Raises ProgramEndedError; then neither is left running."""
-        common = ["--log-format", options.log_format]
-        control = await ServiceProcess.start(
-            "control_service",
-            ["--listen", options.control, *_storage(options.data_dir, options.control_database_url), *common],
-            log,
-        )
+        """Starts control, then metering, once both have found nothing wrong with what they are told.
+
+        Raises:
+            ProgramEndedError: one of them did not come up; then neither is left running.
+        """
+        await _check(options)
+        variables = options.variables
+        control = await ServiceProcess.start("control_service", options.control_arguments, log, variables)
         try:
-            storage = _storage(options.data_dir, options.metering_database_url)
-            metering = await ServiceProcess.start(
-                "metering_service",
-                ["--listen", options.metering, "--control", control.address, *storage, *common],
-                log,
-            )
+            arguments = options.metering_arguments(control.address)
+            metering = await ServiceProcess.start("metering_service", arguments, log, variables)
         except BaseException:
             await control.stop()
             raise
@@ -167,5 +197,34 @@ class Pair:
         await self.control.stop()
 
 
-def _storage(data_dir: str, database_url: str) -> list[str]:
-    return ["--database-url", database_url] if database_url else ["--data-dir", data_dir]
+async def _check(options: PairOptions) -> None:
+    """Has both look at what they are told, so that neither touches anything where the other one cannot start.
+
+    Raises:
+        ProgramEndedError: something is wrong with it; the message is what that one says.
+    """
+    if options.control == options.metering and not options.control.endswith(":0"):
+        raise ProgramEndedError(f"both services cannot listen on {options.control}; choose another address for one")
+    arguments = {
+        "control_service": options.control_arguments,
+        "metering_service": options.metering_arguments(_SOME_ADDRESS),
+    }
+    checks = [_complaint(module, told, options.variables) for module, told in arguments.items()]
+    for complaint in await asyncio.gather(*checks):
+        if complaint:
+            raise ProgramEndedError(complaint)
+
+
+async def _complaint(module: str, arguments: Sequence[str], variables: Mapping[str, str]) -> str:
+    """What a service says is wrong with its options and environment; empty where nothing is."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module, *arguments, "--check"),
+        stdout=DEVNULL,
+        stderr=PIPE,
+        env={**os.environ, **variables},
+    )
+    _, said = await process.communicate()
+    if not process.returncode:
+        return ""
+    name, words = module.removesuffix("_service"), said.decode(errors="replace").strip()
+    return f"the {name} service ended with exit status {process.returncode}" + (f": {words}" if words else "")

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from tallygate._proxies import by_way_of, channel_options
-from tallygate.cli.console import err, out
+from tallygate.cli.console import err, literal, out
 from tallygate.cli.recovery import Recovered, RecoveryError, Stubs, recover
 from tallygate.cli.rpc import DEFAULT_CONTROL, ControlOption, JsonOption, answering, fail, sentence
 from tallygate.control.v1 import operations_service_pb2_grpc, recovery_service_pb2_grpc
@@ -109,7 +109,7 @@ def _tell(done: Recovered, *, as_json: bool) -> None:
     if done.booked:
         table = Table("account", "budget", "units", title="What control had not known of")
         for (account, kind), units in sorted(done.booked.items()):
-            table.add_row(account, kind.removeprefix("BUDGET_KIND_").lower(), f"{units:,}")
+            table.add_row(literal(account), kind.removeprefix("BUDGET_KIND_").lower(), f"{units:,}")
         out.print(table)
     else:
         out.print("Control knew of everything that was consumed.")
@@ -118,8 +118,8 @@ def _tell(done: Recovered, *, as_json: bool) -> None:
         f" {done.closed_lease_count:,} closed that the metering database does not know."
     )
     if done.unknown_lease_ids:
-        err.print(
+        sentence = (
             f"{len(done.unknown_lease_ids):,} leases are on services or reservations that control does not know,"
-            f" and were not booked: make those again and run this again. The first: {done.unknown_lease_ids[0]}",
-            style="yellow",
+            f" and were not booked: make those again and run this again. The first: {done.unknown_lease_ids[0]}"
         )
+        err.print(literal(sentence, "yellow"))

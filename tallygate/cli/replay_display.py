@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from tallygate.cli.console import facts
+from tallygate.cli.console import facts, literal, visible
 from tallygate.cli.money import format_amount
 from tallygate.replay.figures import Figures
 from tallygate.replay.outcome import Outcome
@@ -94,7 +94,10 @@ def summary(outcome: Outcome) -> Table:
     tally = outcome.tally
     rate = tally.reports * 1_000_000_000 // max(1, outcome.wall_ns)
     return facts(
-        ("requests", f"{tally.requests:,}: [green]{tally.allowed:,} allowed[/], {_denied(tally)}"),
+        (
+            "requests",
+            Text.assemble(f"{tally.requests:,}: ", (f"{tally.allowed:,} allowed", "green"), ", ", _denied(tally)),
+        ),
         ("told to stop", ", ".join(f"{count:,} {reason}" for reason, count in tally.stops.most_common())),
         ("reached a final grant", f"{tally.cut_short:,}" if tally.cut_short else ""),
         ("reports", f"{tally.reports:,} in {outcome.wall_ns / 1_000_000_000:.1f} s, {rate:,} a second"),
@@ -123,21 +126,20 @@ def verdict(outcome: Outcome) -> Group:
     """Whether the books agree, and else everything in which they do not."""
     if outcome.reconciled:
         return Group("[bold green]The books agree.[/]")
-    lines = ["[bold red]The books do not agree.[/]"]
-    lines += [
+    lines = [
         f"  {found.source}: {found.figure} is {found.actual:,} instead of {found.expected:,}"
         for found in outcome.differences
     ]
     lines += [f"  {sentence}" for sentence in outcome.unrest]
     lines += [f"  {count:,} finishes were refused: {why}" for why, count in outcome.tally.refused_finishes.items()]
-    return Group(*lines)
+    return Group("[bold red]The books do not agree.[/]", *map(literal, lines))
 
 
-def _denied(tally: Tally) -> str:
+def _denied(tally: Tally) -> Text:
     if not tally.denied:
-        return "none denied"
+        return Text("none denied")
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in tally.denials.most_common())
-    return f"[red]{tally.denied:,} denied[/] ({reasons})"
+    return Text.assemble((f"{tally.denied:,} denied", "red"), f" ({visible(reasons)})")
 
 
 def _cell(figures: Figures, name: str, *, wrong: bool) -> Text:

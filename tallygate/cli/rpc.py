@@ -14,7 +14,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from tallygate._proxies import by_way_of, channel_options
-from tallygate.cli.console import err
+from tallygate.cli.console import err, literal
 
 TIMEOUT_S = 10
 CONNECT_TIMEOUT_S = 1
@@ -67,7 +67,7 @@ def answering(addresses: Sequence[str]) -> str:
 def fail(message: str, status: int = 1) -> NoReturn:
     """Says what is wrong and ends the command."""
     err.print("error:", style="bold red", end=" ")
-    err.print(message, markup=False)
+    err.print(literal(message))
     raise typer.Exit(status)
 
 

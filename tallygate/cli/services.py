@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tallygate.cli.console import out, print_json
+from tallygate.cli.console import literal, out, print_json
 from tallygate.cli.money import format_amount
 from tallygate.cli.names import account_name, model_name, service_name
 from tallygate.cli.rpc import (
@@ -246,7 +246,8 @@ def reserve(
             print_json(answer)
             return
         payer = account_service_pb2_grpc.AccountServiceStub(channel).GetAccount(account, timeout=TIMEOUT_S).account
-        out.print(f"{answer.reservation.name} for {format_amount(answer.reservation.paid_nanos, payer.currency_code)}")
+        paid = format_amount(answer.reservation.paid_nanos, payer.currency_code)
+        out.print(literal(f"{answer.reservation.name} for {paid}"))
         if answer.postpaid_enabled:
             out.print("The purchase enabled pay-as-you-go for tokens beyond the reservation.")
         _print(answer.inference_service, json=False)

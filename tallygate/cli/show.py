@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
+from rich.text import Text
 
-from tallygate.cli.console import facts
+from tallygate.cli.console import facts, literal
 from tallygate.cli.money import format_amount
 from tallygate.control.v1 import account_pb2, inference_service_pb2, model_pb2
 
@@ -15,9 +16,9 @@ _STATUS_STYLES = {"RUNNING": "green", "STOPPED": "red", "ACTIVATING": "yellow", 
 def account_facts(account: account_pb2.Account) -> Table:
     """One account."""
     currency = account.currency_code
-    overdue = "[red]yes[/]" if account.overdue else "no"
+    overdue = Text("yes", style="red") if account.overdue else Text("no")
     return facts(
-        ("account", f"[bold]{account.name}[/]"),
+        ("account", literal(account.name, "bold")),
         ("display name", account.display_name),
         ("balance", format_amount(account.balance_nanos, currency)),
         ("available", format_amount(account.available_nanos, currency)),
@@ -36,8 +37,8 @@ def model_facts(model: model_pb2.Model) -> Table:
     trial = f"{offer.quota_tokens:,} tokens" if model.HasField("trial_offer") else "none"
     if offer.HasField("valid_for"):
         trial += f" within {offer.valid_for.seconds // 86_400} days"
-    rows = [
-        ("model", f"[bold]{model.name}[/]"),
+    rows: list[tuple[str, str | Text]] = [
+        ("model", literal(model.name, "bold")),
         ("display name", model.display_name),
         ("aliases", ", ".join(model.aliases)),
         ("free trial", trial),
@@ -66,14 +67,14 @@ def price_text(price: model_pb2.Price, currency: str) -> str:
     return ", ".join(f"{name} {format_amount(nanos, currency)}" for name, nanos in parts)
 
 
-def status_text(service: inference_service_pb2.InferenceService) -> str:
+def status_text(service: inference_service_pb2.InferenceService) -> Text:
     """A service's status with its stop reasons, coloured."""
     status = inference_service_pb2.ServiceStatus.Name(service.status).removeprefix("SERVICE_STATUS_")
     reasons = [
         inference_service_pb2.StopReason.Name(reason).removeprefix("STOP_REASON_") for reason in service.stop_reasons
     ]
-    text = f"[{_STATUS_STYLES.get(status, 'default')}]{status}[/]"
-    return f"{text} ({', '.join(reasons)})" if reasons else text
+    text = Text(status, style=_STATUS_STYLES.get(status, "default"))
+    return Text.assemble(text, f" ({', '.join(reasons)})") if reasons else text
 
 
 def modes_text(service: inference_service_pb2.InferenceService) -> str:
@@ -100,7 +101,7 @@ def service_facts(service: inference_service_pb2.InferenceService) -> Table:
     if service.outage_policy == inference_service_pb2.OUTAGE_POLICY_CONTINUE:
         outage = f"CONTINUE, {service.outage_tokens_max:,} tokens a node"
     return facts(
-        ("service", f"[bold]{service.name}[/]"),
+        ("service", literal(service.name, "bold")),
         ("display name", service.display_name),
         ("model", service.model),
         ("team", service.team),
@@ -120,7 +121,8 @@ def service_table(services: list[inference_service_pb2.InferenceService]) -> Tab
     for column in ("service", "model", "team", "status", "billing"):
         table.add_column(column)
     for service in services:
-        table.add_row(service.name, service.model, service.team, status_text(service), modes_text(service))
+        texts = map(literal, (service.name, service.model, service.team))
+        table.add_row(*texts, status_text(service), modes_text(service))
     return table
 
 

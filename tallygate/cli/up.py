@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from tallygate.cli.console import err, out
+from tallygate.cli.console import err, literal, out
 from tallygate.cli.processes import Pair, PairOptions, ProgramEndedError
 from tallygate.cli.rpc import fail
 
@@ -83,7 +83,7 @@ def _welcome(pair: Pair) -> None:
 
 def _log(name: str, line: str) -> None:
     err.print(f"{name:>8} ", style="dim", end="")
-    err.print(line, markup=False)
+    err.print(literal(line))
 
 
 def serve(module: str, arguments: list[str]) -> NoReturn:

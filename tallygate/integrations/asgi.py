@@ -16,9 +16,10 @@ from tallygate.integrations.exchange import Exchange, Going, send_answer
 from tallygate.integrations.habits import ServerHabits
 from tallygate.integrations.intake import find_api_key, read_body, why_unreadable
 from tallygate.integrations.lifespan import run_lifespan
+from tallygate.integrations.logging_setup import be_heard
 from tallygate.integrations.openai import errors
 from tallygate.integrations.openai.asked import Asked, BadRequestError, capped, read_request
-from tallygate.integrations.openai.estimate import estimate_input_tokens
+from tallygate.integrations.openai.estimate import estimate_input_tokens, input_tokens_to_hold
 from tallygate.integrations.openai.usage_options import StreamUsage
 from tallygate.integrations.refused import refuse_body, refuse_route
 from tallygate.integrations.routes import SETTING, Routes, Use
@@ -35,6 +36,9 @@ LOOK_S = 0.1
 """So often it is looked whether requests must stop whose server says nothing meanwhile."""
 
 _log = logging.getLogger("tallygate.integrations.asgi")
+
+# A server makes its middleware only when its model has been loaded, minutes after it took this module.
+environment.check_what_is_set(os.environ)
 
 
 class MeteringMiddleware:
@@ -64,7 +68,8 @@ class MeteringMiddleware:
             client: Started with the app and closed with it; by default, what the environment says.
             services: Which service a request belongs to: one name or rule for all, a table as of `ServiceMap`, or a
                 callable from API key and model; by default, what the environment says.
-            count_input_tokens: From the request's body, parsed, to its input tokens, for the hold. An estimate will do.
+            count_input_tokens: From the request's body, parsed, to its input tokens, for the hold; by default an
+                estimate, of which half as much again is held. The model's own tokenizer is better, if it is quick.
             credential: From an API key to what is recorded of it; by default its fingerprint, since records are no
                 place for secrets.
             body_bytes_max: Longer requests are refused; by default, what the environment says, or 32 MiB.
@@ -76,6 +81,7 @@ class MeteringMiddleware:
         Raises:
             ValueError: The environment does not say what it has to, or nothing that makes sense.
         """
+        be_heard(environment.log_level_from(os.environ))
         self._app = app
         self._client = client if client is not None else environment.client_from(os.environ)
         self._find_service = (
@@ -90,6 +96,7 @@ class MeteringMiddleware:
         )
         self._open: set[Exchange] = set()
         self._look_is_due = False
+        _log.info("Metered: %s. Whatever else may run a model is refused.", ", ".join(self._routes.metered))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection of the app's."""
@@ -155,7 +162,7 @@ class MeteringMiddleware:
         client = scope.get("client")
         request = self._client.request(
             service,
-            input_tokens=estimated_input,
+            input_tokens=self._input_to_hold(asked.content, estimated_input),
             max_output_tokens=asked.max_output_tokens,
             credential=self._credential(api_key),
             source_address=str(client[0]) if client else "",
@@ -171,6 +178,10 @@ class MeteringMiddleware:
             request.finish(Usage(), want_receipt=False)
             return errors.too_few_tokens(asked.choices, grant.output_ceiling_tokens)
         return request, _going(asked, self._habits.usage, request, estimated_input)
+
+    def _input_to_hold(self, content: Mapping[str, Any], estimated_input: int) -> int:
+        is_estimate = self._count_input_tokens is estimate_input_tokens
+        return input_tokens_to_hold(content, estimated_input) if is_estimate else estimated_input
 
     async def _close(self) -> None:
         try:

@@ -8,12 +8,16 @@ import grpc
 from grpc.aio import AioRpcError
 
 from tallygate.metering.v1 import metering_service_pb2
+from tests.simulation.jobs import FINISH, Job
 
 if TYPE_CHECKING:
-    from tests.simulation.servers import InferenceServer, Job
+    from tests.simulation.servers import InferenceServer
     from tests.simulation.world import World
 
+STRAYS_ONE_IN = 20
 BEYOND_TOKENS = 7
+SETTLE_S = 10.0
+"""Nodes that were fenced have come back by then."""
 PATIENCE_S = 75.0
 """Longer than a finish waits for the part before it."""
 MADE_UP = (
@@ -24,12 +28,13 @@ MADE_UP = (
 """A content that nobody signed: with the number of a key that there is, and with that of one that there is not."""
 
 
-def disguised(world: "World", server: "InferenceServer", job: "Job") -> "Job":
+def disguised(world: "World", server: "InferenceServer", job: Job) -> Job:
     """A request that does not ask shows, now and then, a token that is none of its own. No luck is drawn for that."""
     if job.asks:
+        job.strays = job.number % STRAYS_ONE_IN == STRAYS_ONE_IN // 2
         return job
     content, *heads = MADE_UP
-    number = int(job.request_id[1:])
+    number = job.number
     begun = [each for each in world.jobs if each.token and each is not job]
     match number % 4:
         case 0:
@@ -45,7 +50,7 @@ def disguised(world: "World", server: "InferenceServer", job: "Job") -> "Job":
     return job
 
 
-def _take_name(world: "World", server: "InferenceServer", job: "Job", begun: "list[Job]") -> None:
+def _take_name(world: "World", server: "InferenceServer", job: Job, begun: list[Job]) -> None:
     """Be called as a request of another service is, and show the token of that one."""
     names = {(each.service, each.request_id) for each in world.jobs}
     for other in reversed(begun):
@@ -55,14 +60,28 @@ def _take_name(world: "World", server: "InferenceServer", job: "Job", begun: "li
             return
 
 
-async def end_elsewhere(server: "InferenceServer", job: "Job") -> None:
+async def one_more(world: "World", errands: "list[asyncio.Future[None]]") -> None:
+    """One of these when all is healed, what people had begun has ended, and no stream breaks any more."""
+    if errands:
+        await asyncio.wait(errands)
+    await asyncio.sleep(SETTLE_S)
+    while not (servers := [server for server in world.alive_servers if server.line is not None]):  # noqa: ASYNC110
+        await asyncio.sleep(1.0)
+    job = world.job(world.people.steady)
+    job.asks = job.strays = True
+    servers[0].begin(job)
+    while not (job.durable or job.denied):  # noqa: ASYNC110  # simulated time costs nothing
+        await asyncio.sleep(1.0)
+
+
+async def end_elsewhere(server: "InferenceServer", job: Job) -> None:
     """End a request beyond its grant at nodes that did not give it, while the one that did still has its stream.
 
     That one hears nothing, so that its part does not end before the stream does.
     """
-    job.silent = job.beyond = True
+    job.silent = True
     job.output_tokens = max(job.output_tokens, job.ceiling_tokens) + BEYOND_TOKENS
-    job.said_tokens = job.total_tokens
+    job.end()
     while not job.durable:
         with suppress(AioRpcError, TimeoutError):
             async with asyncio.timeout(PATIENCE_S):
@@ -73,7 +92,7 @@ async def end_elsewhere(server: "InferenceServer", job: "Job") -> None:
         server.line.call.break_off("the server connects anew")
 
 
-async def _end_at_some_node(server: "InferenceServer", job: "Job") -> None:
+async def _end_at_some_node(server: "InferenceServer", job: Job) -> None:
     world, line = server.world, server.line
     others = [
         process
@@ -90,7 +109,7 @@ async def _end_at_some_node(server: "InferenceServer", job: "Job") -> None:
         await call.done_writing()
         while (message := await call.read()) is not grpc.aio.EOF:
             if message.durable_through:
-                job.acknowledged_tokens, job.durable = job.total_tokens, True
+                job.take_durable(world, FINISH, job.said(FINISH))
                 return
     finally:
         call.cancel()

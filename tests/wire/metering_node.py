@@ -17,7 +17,7 @@ from tallygate.metering.v1 import metering_service_pb2 as pb
 from tests.metering.rig import Rig
 from tests.wire.scripted_server import METERING
 
-PATIENCE_S = 60
+PATIENCE_S = 300
 PUMP_S = 0.01
 
 

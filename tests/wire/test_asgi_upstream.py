@@ -20,6 +20,7 @@ from tests.wire.fake_metering import FakeMetering
 CHAT = "/v1/chat/completions"
 ASKED = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "x" * 40}]}
 ESTIMATED_INPUT = 14
+HELD_INPUT = 37
 DONE = b"data: [DONE]\n\n"
 
 
@@ -58,7 +59,7 @@ async def test_a_stream_passes_byte_for_byte_but_for_usage(node: FakeMetering, c
     assert rig.is_complete
     assert (finish.usage, finish.estimated) == (counts(9, 3), False)
     first = node.reports[0]
-    assert first.usage == counts(ESTIMATED_INPUT, 0)
+    assert first.usage == counts(HELD_INPUT, 0)
     assert (first.source_address, first.credential[:7]) == ("192.0.2.7", "sha256:")
     headers = dict(upstream.scopes[0]["headers"])
     assert int(headers[b"content-length"]) == len(upstream.bodies[0])

@@ -61,3 +61,40 @@ def test_what_keeps_it_from_starting_is_one_sentence() -> None:
     with start("refuse") as process:
         stdout, stderr = process.communicate(timeout=20)
     assert (process.returncode, stdout, stderr) == (2, "", "The option is wrong; correct it.\n")
+
+
+LEAKY = """
+import logging
+import structlog
+from tallygate._server.logs import configure_logging
+
+configure_logging("{log_format}")
+
+def inner(url):
+    password = url
+    raise ValueError("a bug")
+
+def outer(url):
+    try:
+        inner(url)
+    except ValueError as error:
+        raise RuntimeError("another") from error
+
+try:
+    outer("postgresql://u:" + "s3" + "cret@h/d")
+except RuntimeError:
+    structlog.get_logger("ours").exception("it failed")
+    logging.getLogger("theirs").exception("it failed")
+"""
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_a_traceback_in_the_log_has_no_locals(log_format: str) -> None:
+    """They are whatever was at hand: database URLs, keys, what users sent."""
+    done = subprocess.run(
+        [sys.executable, "-c", LEAKY.replace("{log_format}", log_format)], capture_output=True, text=True, check=True
+    )
+    assert done.stderr.count("it failed") == 2
+    assert done.stderr.count("another") == 2
+    assert "s3cret" not in done.stderr
+    assert '"locals"' not in done.stderr

@@ -110,3 +110,21 @@ async def test_a_node_refuses_what_it_cannot_read(caplog: pytest.LogCaptureFixtu
         async with serving_node(Fleet()["a"]) as it:
             assert await check(it.channel, UNARY_OF_METERING) > 10
     assert (logs, caplog.records) == ([], [])
+
+
+async def test_a_node_that_says_something_garbled_amid_its_stream_is_told(tmp_path: Path) -> None:
+    """Also after its hello: the stream ends with INVALID_ARGUMENT, and the log has no traceback."""
+    hello = fleet_service_pb2.NodeHello(node="node-a", epoch=1, metering_database_id="m")
+    with capture_logs() as logs:
+        async with running_control(tmp_path) as control:
+            call: Any = control.channel.stream_stream("/tallygate.control.v1.FleetService/WatchConfig")
+            stream = call(timeout=60)
+            await stream.write(fleet_service_pb2.WatchConfigRequest(hello=hello).SerializeToString())
+            await stream.read()
+            await stream.write(b"\xff")
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                while await stream.read() is not grpc.aio.EOF:
+                    pass
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "cut off or garbled" in (caught.value.details() or "")
+    assert [entry for entry in logs if entry["log_level"] != "info"] == []

@@ -71,7 +71,9 @@ class Account(_message.Message):
     uid: _builtins.str
     """Unique id, assigned by the server. Output only."""
     display_name: _builtins.str
-    """A name for people, at most 256 characters."""
+    """A name for people, at most 256 characters on one line. Here and in every other text that people write, control
+    characters, line breaks and marks that turn text around (such as U+202E) are refused with INVALID_ARGUMENT.
+    """
     currency_code: _builtins.str
     """ISO 4217 code of the currency, three capital letters; it cannot be changed later."""
     balance_nanos: _builtins.int

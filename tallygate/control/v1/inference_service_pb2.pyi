@@ -271,7 +271,7 @@ class InferenceService(_message.Message):
     kind: Global___ServiceKind.ValueType
     """Whether everybody has it or somebody created it. Output only."""
     display_name: _builtins.str
-    """A name for people, at most 256 characters."""
+    """A name for people, at most 256 characters on one line."""
     team: _builtins.str
     """The team that uses it, for lists and usage queries."""
     status: Global___ServiceStatus.ValueType

@@ -44,7 +44,7 @@ class Model(_message.Message):
     uid: _builtins.str
     """Unique id, assigned by the server. Output only."""
     display_name: _builtins.str
-    """A name for people, at most 256 characters."""
+    """A name for people, at most 256 characters on one line."""
     currency_code: _builtins.str
     """ISO 4217 code of the currency that all its prices are in."""
     smallest_request_tokens: _builtins.int

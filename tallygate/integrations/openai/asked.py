@@ -22,7 +22,7 @@ from tallygate.integrations.shapes import Shape
 __all__ = ["Asked", "BadRequestError", "Shape", "capped", "read_request"]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_TRUTHS = ("stream", "echo", "background", "store", "use_beam_search")
+_TRUTHS = frozenset({"stream", "echo", "background", "store", "use_beam_search"})
 _USAGE_TRUTHS = ("include_usage", "continuous_usage_stats")
 _STORED = ("previous_response_id", "conversation")
 _NAMES = frozenset({"model", "prompt", "messages", "input", "stream_options", *_TRUTHS, *_STORED})
@@ -137,9 +137,9 @@ def _read_plainly(shape: Shape, content: dict[str, Any], raw: bytes) -> tuple[di
     """A request as every reader reads it, and its body."""
     refuse_lookalikes(content, _NAMES.union(count_fields(shape)))
     changes = _plain_counts(shape, content)
-    for name in _TRUTHS:
+    for name in _TRUTHS.intersection(content):
         truth = read_truth(content, name)
-        if content.get(name) is not None and content[name] is not truth:
+        if content[name] is not None and content[name] is not truth:
             changes[name] = truth
     options = content.get("stream_options")
     if isinstance(options, Mapping):

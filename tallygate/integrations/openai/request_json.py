@@ -109,8 +109,8 @@ def refuse_lookalikes(content: Mapping[str, Any], names: frozenset[str]) -> None
     Raises:
         BadRequestError: There is one.
     """
-    for key in content:
-        if key not in names and key.casefold() in names:
+    for key in content.keys() - names:
+        if key.casefold() in names:
             raise BadRequestError(f"The field {_shown(key)} has to be written `{key.casefold()}`.", key.casefold())
 
 

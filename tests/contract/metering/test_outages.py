@@ -1,5 +1,6 @@
 """What the recorder says when the database does not answer, and that a repeat then is safe."""
 
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -102,3 +103,26 @@ async def test_a_batch_that_fails_half_way_leaves_nothing(database: AsyncEngine)
     assert await total_output(reader) == 0
     await recorder.commit(NODE, epoch, batch(1, *parts))
     assert await total_output(reader) == 5
+
+
+@pytest.mark.parametrize("other", [False, True])
+async def test_a_sqlite_file_that_was_moved_away_takes_no_commit(tmp_path: Path, *, other: bool) -> None:
+    """Also where another file is in its place; with the file's return the same batch is written once."""
+    path = tmp_path / "metering.sqlite3"
+    engine = create_engine(f"sqlite:///{path}")
+    await migrate(engine, MIGRATIONS, "metering service")
+    recorder = SqlRecorder(engine, lambda: "id")
+    epoch = await recorder.register_node(NODE)
+    await recorder.commit(NODE, epoch, batch(1, usage(0, output=5)))
+    away = path.rename(tmp_path / "away")
+    if other:
+        shutil.copy(away, path)
+    for _ in range(2):
+        with pytest.raises(StorageUnavailable, match=r"file .*metering\.sqlite3.* put"):
+            await recorder.commit(NODE, epoch, batch(2, usage(0, output=7)))
+    assert path.exists() == other
+    away.rename(path)
+    await recorder.commit(NODE, epoch, batch(2, usage(0, output=7)))
+    assert await total_output(SqlUsageReader(engine)) == 12
+    await recorder.close()
+    await engine.dispose()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tallygate.cli.processes import ProgramEndedError, ServiceProcess
+from tallygate.cli.processes import PairOptions, ProgramEndedError, ServiceProcess
 
 
 async def test_a_program_that_ends_instead_of_serving_is_quoted() -> None:
@@ -13,3 +13,16 @@ async def test_a_program_that_ends_instead_of_serving_is_quoted() -> None:
     with pytest.raises(ProgramEndedError, match=r"ended with exit status 2: .*--nonsense"):
         await ServiceProcess.start("json.tool", ["--nonsense"], lambda _name, line: lines.append(line))
     assert lines[-1].endswith("--nonsense")
+
+
+def test_database_urls_are_told_by_the_environment_and_shown_nowhere() -> None:
+    """Everybody on a machine may read a program's options."""
+    options = PairOptions(
+        "data", "127.0.0.1:1", "127.0.0.1:2", "postgresql://u:s3cret@h/c", "postgresql://u:s3cret@h/m"
+    )
+    assert "s3cret" not in repr(options)
+    assert "s3cret" not in " ".join([*options.control_arguments, *options.metering_arguments("127.0.0.1:1")])
+    assert options.variables == {
+        "TALLYGATE_CONTROL_DATABASE_URL": "postgresql://u:s3cret@h/c",
+        "TALLYGATE_METERING_DATABASE_URL": "postgresql://u:s3cret@h/m",
+    }

@@ -11,7 +11,6 @@ from tallygate.client import Denial, Denied, MeteringError, Unreachable, Usage
 from tallygate.integrations.openai.answer import MeteredAnswer, Reading
 from tallygate.integrations.openai.asked import BadRequestError, Shape, capped, read_request
 from tallygate.integrations.openai.errors import MEANINGS, refusal
-from tallygate.integrations.openai.estimate import TOKENS_PER_ATTACHMENT, estimate_input_tokens
 from tallygate.integrations.openai.usage import read_usage
 from tallygate.integrations.openai.usage_options import StreamUsage
 from tallygate.metering.v1 import decision_pb2
@@ -181,16 +180,6 @@ def test_an_error_with_any_status_is_a_refusal(size: int) -> None:
     answer = MeteredAnswer()
     answer.feed(body(error={"message": "x" * size, "code": 400}))
     assert answer.read().is_refusal
-
-
-def test_an_estimate_counts_texts_and_not_pictures() -> None:
-    """A picture as a data URL is long, and takes few tokens."""
-    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 100_000}}
-    messages = [{"role": "user", "content": [{"type": "text", "text": "x" * 400}, picture]}]
-    assert estimate_input_tokens({"messages": messages}) == 100 + TOKENS_PER_ATTACHMENT + 4
-    assert estimate_input_tokens({"prompt": [[1, 2, 3], [4]]}) == 4
-    assert estimate_input_tokens({"input": "x"}) == 1
-    assert estimate_input_tokens({"model": "m"}) == 0
 
 
 def test_every_reason_of_the_contract_has_a_meaning() -> None:

@@ -1,15 +1,19 @@
 """Engines over both databases: what a transaction means, and what URLs are taken."""
 
 import asyncio
+import re
+import traceback
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tallygate._server import database
-from tallygate._server.database import create_engine, normalise_url, read_only
+from tallygate._server.database import create_engine, migrate, read_only
+from tallygate._server.database_url import normalise_url
 from tallygate._server.errors import ConfigurationError, DatabaseError
 
 READ = text("SELECT n FROM counters WHERE id = 1")
@@ -56,6 +60,60 @@ def test_url_that_cannot_work_is_refused_without_its_password(url: str) -> None:
         normalise_url(url)
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+SECRETS = [
+    "pQ@Zq/wQ:Xk",
+    "pQ@Zq",
+    "@",
+    "aQ/bQ@cQ",
+    "pQ@Zq?xQ=yQ",
+    "pQ@Zq#xQ",
+    "pQ@Zq:w0Q",
+    "pQ?xQ@yQ",
+    "pQ@hQ?aQ=bQ",
+    "sQ@@tQ",
+    "pQ@Zq%zQ",
+]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize("rest", ["h:5432/d", "127.0.0.1/d", "[::1]:5432/d?ssl=require", "/d?host=/run/postgresql"])
+def test_a_password_that_ends_early_is_refused_and_not_repeated(secret: str, rest: str) -> None:
+    """It has an @ of its own: what is behind that would be taken for a host or a database, which errors name."""
+    with pytest.raises(ConfigurationError) as caught:
+        normalise_url(f"postgresql://u:{secret}@{rest}")
+    told = [str(caught.value), str(caught.value.__cause__)]
+    parts = [part for part in re.split("[@/:?#=]", secret) if len(part) > 1]
+    assert not [part for part in parts for text in told if part in text.removesuffix("HOST:PORT/DATABASE.")]
+    assert "\n" not in told[0]
+
+
+@pytest.mark.parametrize("secret", ["p/w", "p:w", "p?w", "p#w", "p%w", "p%zz", "p%40w", "p w", "pä"])
+def test_other_special_characters_of_a_password_are_its_own(secret: str) -> None:
+    """As SQLAlchemy reads them; an @ is written as %40."""
+    read = make_url(normalise_url(f"postgresql://u@corp:{secret}@h:1/d"))
+    assert (read.username, read.password, read.host, read.database) == ("u@corp", unquote(secret), "h", "d")
+
+
+@pytest.mark.parametrize("query", ["sslmode=require", "secret", "a=b@secret", "ssl=1&secret=2", "secret@h/d"])
+def test_an_option_that_the_driver_has_not_is_refused(query: str) -> None:
+    """It would end in a traceback; it may be the end of a password, so it is not repeated."""
+    with pytest.raises(ConfigurationError) as caught:
+        normalise_url(f"postgresql://u:p@h/d?{query}")
+    assert "secret" not in str(caught.value)
+
+
+async def test_errors_of_the_database_name_no_password() -> None:
+    """Wherever it is written in the URL."""
+    for url in ("postgresql://u:s3cret@127.0.0.1:1/d", "postgresql://127.0.0.1:1/d?user=u&password=s3cret"):
+        engine = create_engine(url)
+        assert "s3cret" not in repr(engine)
+        with pytest.raises(DatabaseError) as caught:
+            await migrate(engine, "control_service:storage/migrations", "control service")
+        text_of = "".join(traceback.format_exception(caught.value))
+        assert "s3cret" not in text_of
+        await engine.dispose()
 
 
 async def test_no_update_is_lost_between_two_programs(engine: AsyncEngine, database_url: str) -> None:

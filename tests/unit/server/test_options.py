@@ -63,3 +63,18 @@ def test_a_switch_is_1_or_0(parse: Parse, options: object, value: str, insecure:
     assert parse([], {"TALLYGATE_INSECURE": value}).insecure is insecure
     with pytest.raises(ConfigurationError, match=r'^TALLYGATE_INSECURE is "false": use 1 or 0\.$'):
         parse([], {"TALLYGATE_INSECURE": "false"})
+
+
+@BOTH
+@pytest.mark.parametrize("said", ["--databse-url=s3cret", "--databse-url", "s3cret", "--database=s3cret", "-u"])
+def test_what_there_is_not_is_refused_without_its_value(parse: Parse, options: object, said: str) -> None:
+    """It may be a password whose option was mistyped; an option is not to be abbreviated either."""
+    with pytest.raises(ConfigurationError, match="--help shows what there is") as caught:
+        parse([said, "s3cret"], {})
+    assert "s3cret" not in str(caught.value)
+
+
+@BOTH
+def test_settings_show_no_password(parse: Parse, options: object) -> None:
+    """Wherever they are printed."""
+    assert "s3cret" not in repr(parse(["--database-url", "postgresql://u:s3cret@h/d"], {}))

@@ -1,0 +1,65 @@
+"""A SQLite file that is moved away under a running service: nothing in it may be called durable."""
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tallygate.client import MeteringClient
+from tests.e2e.programs import Pair
+from tests.e2e.test_fleet import SERVICE, balance_nanos, enable, meter_one
+from tests.e2e.test_health import ACCOUNTS, METERING, USAGE, until
+
+WAITS_S = 1.0
+
+
+@pytest.mark.parametrize("other", [False, True])
+async def test_no_receipt_is_durable_in_a_metering_file_without_a_name(pair: Pair, *, other: bool) -> None:
+    """The node lives and is not ready, receipts wait, one sentence says why; with the file's return all is durable."""
+    await enable(pair)
+    costs = [await meter_one(pair.metering, "before")]
+    path = pair.directory / "metering.sqlite3"
+    async with MeteringClient([pair.metering.address]) as client:
+        request = client.request(SERVICE, request_id="running", input_tokens=100)
+        await request.authorize()
+        away = move_away(path, other=other)
+        request.output(5)
+        request.finish(want_receipt=True)
+        settled = asyncio.create_task(request.settled())
+        await until(pair.metering, {"": True, METERING: False, USAGE: False})
+        done, _ = await asyncio.wait([settled], timeout=WAITS_S)
+        assert not done
+        away.rename(path)
+        async with asyncio.timeout(20):
+            receipt = await settled
+        assert receipt is not None
+        costs.append(receipt.cost_nanos)
+    await until(pair.metering, {METERING: True, USAGE: True})
+    sentence = "another file than the one in use is at" if other else "was moved or deleted while in use; put it back"
+    assert sentence in pair.metering.log.read_text()
+    assert costs == [100_000, 110_000]
+    await pair.metering.stop()
+    assert await balance_nanos(pair) == 5_000_000_000 - sum(costs)
+
+
+@pytest.mark.parametrize("other", [False, True])
+async def test_control_is_not_ready_without_its_file(pair: Pair, *, other: bool) -> None:
+    """It answers nothing out of a file that has no name, and goes on when it is put back."""
+    await enable(pair)
+    path = pair.directory / "control.sqlite3"
+    away = move_away(path, other=other)
+    await until(pair.control, {"": True, ACCOUNTS: False})
+    assert path.exists() == other
+    away.rename(path)
+    await until(pair.control, {"": True, ACCOUNTS: True})
+    assert await balance_nanos(pair) == 5_000_000_000
+    await meter_one(pair.metering, "after")
+
+
+def move_away(path: Path, *, other: bool) -> Path:
+    """Where the file is now; `other`: a copy of it is in its place."""
+    away = path.rename(path.with_suffix(".away"))
+    if other:
+        shutil.copy(away, path)
+    return away
