@@ -26,6 +26,7 @@ async def add_key(engine: AsyncEngine, key: ResumeKey) -> None:
 
 async def purge_keys(engine: AsyncEngine, before_us: int) -> int:
     """See `PurgeStore.purge_resume_keys`."""
-    successor = select(func.max(resume_keys.c.number)).where(resume_keys.c.create_us < before_us).scalar_subquery()
+    last_old = select(func.max(resume_keys.c.number)).where(resume_keys.c.create_us < before_us).scalar_subquery()
     async with database_answers(), engine.begin() as connection:
-        return (await connection.execute(delete(resume_keys).where(resume_keys.c.number < successor))).rowcount
+        # The one before the last signs, too, where a node has just started.
+        return (await connection.execute(delete(resume_keys).where(resume_keys.c.number < last_old - 1))).rowcount

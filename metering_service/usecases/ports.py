@@ -141,7 +141,7 @@ class PurgeStore(Protocol):
         """Delete at most so many leases that were closed before that time; how many it were."""
 
     async def purge_resume_keys(self, before_us: int) -> int:
-        """Delete the keys in whose stead another one was made before that time; how many it were."""
+        """Delete the keys that signed for nobody at that time, two more having been made by then; how many it were."""
 
     async def purge_counts(self) -> int:
         """Delete pages of counts of epochs that are over and of which no request is open; how many it were."""

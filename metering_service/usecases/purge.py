@@ -5,7 +5,7 @@ that is told that it is too old: its token says when it began, which was before 
 
 Pages of counts go when no request of their epoch runs any longer, and the epoch is over.
 
-A key of resume tokens goes when the one after it is as old as that: what it has signed is too old by then.
+A key of resume tokens goes when no node has signed with it for so long: two more were made before that.
 
 A closed lease goes when it has been closed for so long. Control had closed it before this database did, so of its two
 readers none misses it: no node states a closed lease again, and a recovery books what a copy of control's database does

@@ -25,8 +25,6 @@ PHASES: dict[int, str] = {AUTHORIZE: "asks", PROGRESS: "has", FINISH: "ends with
 HEARTBEAT_S = 1.0
 SILENCE_MAX_S = 2.5
 SILENT_ONE_IN = 20
-STRAYS = 10
-"""Of so many requests this one ends where it is not known."""
 MOVE_S = 5.0
 TIMED_OUT_S = 95.0
 """By then no part of a request that nobody spoke of is open, be it that one waited for another."""
@@ -46,6 +44,8 @@ class Job:
     late: bool = False
     silent: bool = False
     """Its server does not speak of it, whatever breaks, until it ends."""
+    strays: bool = False
+    """It ends where it is not known (see `strays.end_elsewhere`)."""
     output_tokens: int = 0
     said_tokens: int = 0
     """Of both classes, the most that was put on any stream."""
@@ -134,12 +134,11 @@ class InferenceServer:
             if not await self._ask(job):
                 return
             # Not by chance: so the story of those before it stays as it is.
-            number = int(job.request_id[1:]) % SILENT_ONE_IN
-            if number == 0:
-                await self._fall_silent(job)
-            elif number == STRAYS:
+            if job.strays:
                 await strays.end_elsewhere(self, job)
                 return
+            if int(job.request_id[1:]) % SILENT_ONE_IN == 0:
+                await self._fall_silent(job)
             else:
                 await self._generate(job)
         else:

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from tests.simulation.servers import InferenceServer, Job
     from tests.simulation.world import World
 
+STRAYS_ONE_IN = 20
 BEYOND_TOKENS = 7
+SETTLE_S = 10.0
+"""Nodes that were fenced have come back by then."""
 PATIENCE_S = 75.0
 """Longer than a finish waits for the part before it."""
 MADE_UP = (
@@ -27,6 +30,7 @@ MADE_UP = (
 def disguised(world: "World", server: "InferenceServer", job: "Job") -> "Job":
     """A request that does not ask shows, now and then, a token that is none of its own. No luck is drawn for that."""
     if job.asks:
+        job.strays = int(job.request_id[1:]) % STRAYS_ONE_IN == STRAYS_ONE_IN // 2
         return job
     content, *heads = MADE_UP
     number = int(job.request_id[1:])
@@ -53,6 +57,20 @@ def _take_name(world: "World", server: "InferenceServer", job: "Job", begun: "li
         if other.service != job.service and is_free:
             job.request_id, job.token = other.request_id, other.token
             return
+
+
+async def one_more(world: "World", errands: "list[asyncio.Future[None]]") -> None:
+    """One of these when all is healed, what people had begun has ended, and no stream breaks any more."""
+    if errands:
+        await asyncio.wait(errands)
+    await asyncio.sleep(SETTLE_S)
+    while not (servers := [server for server in world.alive_servers if server.line is not None]):  # noqa: ASYNC110
+        await asyncio.sleep(1.0)
+    job = world.job(world.people.steady)
+    job.asks = job.strays = True
+    servers[0].begin(job)
+    while not (job.durable or job.denied):  # noqa: ASYNC110  # simulated time costs nothing
+        await asyncio.sleep(1.0)
 
 
 async def end_elsewhere(server: "InferenceServer", job: "Job") -> None:

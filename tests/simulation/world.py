@@ -28,6 +28,8 @@ LOOK_S = 1.0
 REST_S = 3.0
 """For so long nothing may change any more once the books agree."""
 TAIL = 80
+STRAYS_IN = 4
+"""Every such seed has one more request go astray in the end: it takes longer than all other healing."""
 
 
 # Polling is most of what an idle fleet costs; whoever changes something in the same process is told at once anyway.
@@ -176,6 +178,8 @@ class World:
         chance.calm = True
         faults.heal(self)
         self.note("healed")
+        if self.seed % STRAYS_IN == 0:
+            self.errands.append(asyncio.ensure_future(strays.one_more(self, list(self.errands))))
         end_s = self.loop.now_s + HEAL_S
         while self.loop.now_s < end_s and not await self._rests(watch):
             await self._sleep(LOOK_S, watch)
@@ -259,7 +263,9 @@ class World:
             if server.party.paused:
                 continue
             for _ in range(chance.integer(1, 4) if chance.once_in(3) else 1):
-                server.begin(strays.disguised(self, server, self._job()))
+                name = self.people.steady if self.is_cut_off and chance.once_in(2) else None
+                job = self.job(name or chance.pick(self.people.service_names))
+                server.begin(strays.disguised(self, server, job))
 
     def may_go_on(self) -> bool:
         """Whether some node could go on serving a service without control."""
@@ -267,13 +273,14 @@ class World:
         states = [node.services.get(self.people.steady) for node in nodes]
         return any(pool.granted for state in states if state is not None for pool in state.pools.values())
 
-    def _job(self) -> Job:
+    def job(self, service: str) -> Job:
+        """A request that an end user makes of a service."""
         chance = self.chance
         input_tokens = chance.integer(0, 600)
         target = chance.pick((0, 1, 5, 40, 120, 400, 1_500))
         job = Job(
             f"r{len(self.jobs) + 1}",
-            self.people.steady if self.is_cut_off and chance.once_in(2) else chance.pick(self.people.service_names),
+            service,
             input_tokens,
             input_tokens * chance.pick((0, 0, 30, 100)) // 100,
             target,

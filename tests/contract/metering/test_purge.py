@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from metering_service.domain.key_ring import ResumeKey
 from metering_service.domain.records import LeaseRecord, RequestRecord
 from metering_service.storage import SqlPurgeStore, SqlRecorder, SqlRecoveryStore, SqlUsageReader
 from metering_service.usecases import purge as purging
@@ -160,3 +161,17 @@ async def test_a_clock_that_jumps_ahead_makes_nothing_old(
     await run(purge)
     assert await left(reader) == [("r1", "p1")]
     assert len(await leases_left(database, recorder)) == 1
+
+
+async def test_keys_of_resume_tokens_are_kept_as_long_as_what_they_have_signed(
+    purge: Purge, recorder: SqlRecorder, clock: ManualClock
+) -> None:
+    """A node may have signed with the first until the second was a day old; it goes when that is too long ago."""
+    day_us = 86_400 * 1_000_000
+    for number in range(1, 4):
+        await recorder.add_resume_key(ResumeKey(number, NOON_US + (number - 3) * day_us, b"secret"))
+    await run(purge)
+    assert [key.number for key in await recorder.resume_keys()] == [1, 2, 3]
+    clock.advance(us=1)
+    await run(purge)
+    assert [key.number for key in await recorder.resume_keys()] == [2, 3]

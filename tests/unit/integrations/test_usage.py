@@ -62,6 +62,8 @@ CASES: list[tuple[str, dict[str, Any], Usage]] = [
     (CHAT, chat(21, 0, 81, **thought(60)), Usage(21, 0, 0, 0, 60)),
     (CHAT, chat(21, None, 81, **thought(60)), Usage(21, 0, 0, 0, 60)),
     (CHAT, chat(20, 5, **thought(200)), Usage(20, 0, 0, 5, 200)),
+    # As much was cached as was thought: the rest of the total can only be one of them.
+    (CHAT, chat(1_000, 5, 1_205, **cached(200), **thought(200)), Usage(800, 200, 0, 5, 200)),
     (CHAT, chat(20, 198, 623), Usage(20, 0, 0, 198, 405)),
     (CHAT, chat(20, 200, 220, **thought(200)), Usage(20, 0, 0, 0, 200)),
     (CHAT, chat(20, 200, 420, **thought(200)), Usage(20, 0, 0, 200, 200)),
@@ -124,6 +126,7 @@ CASES: list[tuple[str, dict[str, Any], Usage]] = [
     ),
     (RESPONSES, {"input_tokens": 25, "output_tokens": 9}, Usage(25, 0, 0, 9, 0)),
     (RESPONSES, {"output_tokens": 9}, Usage(0, 0, 0, 9, 0)),
+    (RESPONSES, {"output_tokens": 9, "total_tokens": 34}, Usage(25, 0, 0, 9, 0)),
     # Two names for what was cached: the details tell that it is OpenAI's block, not Anthropic's.
     (
         RESPONSES,
