@@ -17,6 +17,7 @@ from tallygate.integrations.forced_usage import forces_usage
 from tallygate.integrations.habits import ServerHabits
 from tallygate.integrations.intake import find_api_key, read_body, why_unreadable
 from tallygate.integrations.lifespan import run_lifespan
+from tallygate.integrations.logging_setup import be_heard
 from tallygate.integrations.openai import errors
 from tallygate.integrations.openai.asked import Asked, BadRequestError, capped, read_request
 from tallygate.integrations.openai.estimate import estimate_input_tokens, input_tokens_to_hold
@@ -36,6 +37,9 @@ LOOK_S = 0.1
 """So often it is looked whether requests must stop whose server says nothing meanwhile."""
 
 _log = logging.getLogger("tallygate.integrations.asgi")
+
+# A server makes its middleware only when its model has been loaded, minutes after it took this module.
+environment.check_what_is_set(os.environ)
 
 
 class MeteringMiddleware:
@@ -78,6 +82,7 @@ class MeteringMiddleware:
         Raises:
             ValueError: The environment does not say what it has to, or nothing that makes sense.
         """
+        be_heard(environment.log_level_from(os.environ))
         self._app = app
         self._client = client if client is not None else environment.client_from(os.environ)
         self._find_service = (
@@ -93,6 +98,7 @@ class MeteringMiddleware:
         self._open: set[Exchange] = set()
         self._look_is_due = False
         self._has_looked = False
+        _log.info("Metered: %s. Whatever else may run a model is refused.", ", ".join(self._routes.metered))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection of the app's."""
