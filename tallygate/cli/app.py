@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tallygate.cli import accounts, models, services
+from tallygate.cli import accounts, check, models, services
 from tallygate.cli.demo import demo
 from tallygate.cli.recover import recover_command
 from tallygate.cli.replay import replay
@@ -20,6 +20,7 @@ app.command()(up)
 app.command()(replay)
 app.command()(demo)
 app.command("recover")(recover_command)
+app.add_typer(check.app, name="check")
 app.add_typer(accounts.app, name="account")
 app.add_typer(models.app, name="model")
 app.add_typer(services.app, name="service")

@@ -19,6 +19,8 @@ START_S = 30
 STOP_S = 30
 _SERVING = "serving "
 _HEALTH_POLL_S = 0.05
+_SOME_ADDRESS = "127.0.0.1:1"
+"""In the place of control's, which the system may be about to choose."""
 
 Log = Callable[[str, str], None]
 """Takes a program's name and a line that it wrote to stderr."""
@@ -205,7 +207,7 @@ async def _check(options: PairOptions) -> None:
         raise ProgramEndedError(f"both services cannot listen on {options.control}; choose another address for one")
     arguments = {
         "control_service": options.control_arguments,
-        "metering_service": options.metering_arguments(options.control),
+        "metering_service": options.metering_arguments(_SOME_ADDRESS),
     }
     checks = [_complaint(module, told, options.variables) for module, told in arguments.items()]
     for complaint in await asyncio.gather(*checks):
@@ -224,4 +226,5 @@ async def _complaint(module: str, arguments: Sequence[str], variables: Mapping[s
     _, said = await process.communicate()
     if not process.returncode:
         return ""
-    return said.decode(errors="replace").strip() or f"{module} ended with exit status {process.returncode}"
+    name, words = module.removesuffix("_service"), said.decode(errors="replace").strip()
+    return f"the {name} service ended with exit status {process.returncode}" + (f": {words}" if words else "")

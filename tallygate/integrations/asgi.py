@@ -13,9 +13,11 @@ from tallygate.client import Grant, MeteredRequest, MeteringClient, MeteringErro
 from tallygate.integrations import environment
 from tallygate.integrations.asgi_types import App, Receive, Scope, Send
 from tallygate.integrations.exchange import Exchange, Going, send_answer
+from tallygate.integrations.forced_usage import forces_usage
 from tallygate.integrations.habits import ServerHabits
 from tallygate.integrations.intake import find_api_key, read_body, why_unreadable
 from tallygate.integrations.lifespan import run_lifespan
+from tallygate.integrations.logging_setup import be_heard
 from tallygate.integrations.openai import errors
 from tallygate.integrations.openai.asked import Asked, BadRequestError, capped, read_request
 from tallygate.integrations.openai.estimate import estimate_input_tokens, input_tokens_to_hold
@@ -35,6 +37,9 @@ LOOK_S = 0.1
 """So often it is looked whether requests must stop whose server says nothing meanwhile."""
 
 _log = logging.getLogger("tallygate.integrations.asgi")
+
+# A server makes its middleware only when its model has been loaded, minutes after it took this module.
+environment.check_what_is_set(os.environ)
 
 
 class MeteringMiddleware:
@@ -77,6 +82,7 @@ class MeteringMiddleware:
         Raises:
             ValueError: The environment does not say what it has to, or nothing that makes sense.
         """
+        be_heard(environment.log_level_from(os.environ))
         self._app = app
         self._client = client if client is not None else environment.client_from(os.environ)
         self._find_service = (
@@ -91,6 +97,8 @@ class MeteringMiddleware:
         )
         self._open: set[Exchange] = set()
         self._look_is_due = False
+        self._has_looked = False
+        _log.info("Metered: %s. Whatever else may run a model is refused.", ", ".join(self._routes.metered))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection of the app's."""
@@ -119,6 +127,10 @@ class MeteringMiddleware:
             await refuse_body(errors.too_large(self._body_bytes_max), receive, send, has_ended=read.has_ended)
             return
         raw = read.raw
+        if not self._has_looked:
+            self._has_looked = True
+            if forces_usage(scope.get("app"), self._app):
+                self._habits.usage = StreamUsage.FORCED
         begun = await self._begin(shape, scope, raw)
         if isinstance(begun, errors.Answer):
             await send_answer(send, begun)

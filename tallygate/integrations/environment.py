@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tallygate.client import ClientSettings, MeteringClient
+from tallygate.client.settings import OnUnreachable
 from tallygate.integrations.openai.usage_options import StreamUsage
 from tallygate.integrations.routes import SETTING, Routes, parse_routes
 from tallygate.integrations.services import ServiceResolver, load_service_map, service_resolver
@@ -18,7 +21,13 @@ ANSWER_MS = "TALLYGATE_ANSWER_MS"
 STREAM_USAGE = "TALLYGATE_STREAM_USAGE"
 BODY_BYTES_MAX = "TALLYGATE_BODY_BYTES_MAX"
 
+LOG_LEVEL = "TALLYGATE_LOG_LEVEL"
+
 BODY_BYTES_MAX_DEFAULT = 32 << 20
+
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_ADDRESS = re.compile(r"(?:[a-z0-9]+:(?://[^/]*/)?)?(?:\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):(\d{1,5})|unix:.+")
+_PORT_MAX = 65_535
 
 
 def client_from(environment: Mapping[str, str]) -> MeteringClient:
@@ -27,16 +36,47 @@ def client_from(environment: Mapping[str, str]) -> MeteringClient:
     Raises:
         ValueError: A variable is missing or has a value that it cannot have; the message names it.
     """
-    addresses = environment.get(ADDRESSES, "")
-    if not addresses.strip(", "):
+    settings = ClientSettings(answer_ms=answer_ms_from(environment))
+    return MeteringClient(addresses_from(environment), settings=settings, on_unreachable=policy_from(environment))
+
+
+def addresses_from(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Where metering nodes are.
+
+    Raises:
+        ValueError: As of `client_from`.
+    """
+    addresses = tuple(part.strip() for part in environment.get(ADDRESSES, "").split(",") if part.strip())
+    if not addresses:
         raise ValueError(f"{ADDRESSES} is not set: say where metering nodes are, HOST:PORT,HOST:PORT")
-    settings = ClientSettings(answer_ms=_integer(environment, ANSWER_MS, ClientSettings().answer_ms))
+    for address in addresses:
+        match = _ADDRESS.fullmatch(address)
+        if not match or int(match[1] or 1) not in range(1, _PORT_MAX + 1):
+            raise ValueError(f"{ADDRESSES} has {address}: write HOST:PORT, with commas between several")
+    return addresses
+
+
+def policy_from(environment: Mapping[str, str]) -> OnUnreachable:
+    """What becomes of requests while no node answers.
+
+    Raises:
+        ValueError: As of `client_from`.
+    """
     policy = environment.get(ON_UNREACHABLE, "deny")
     if policy == "allow":
-        return MeteringClient(addresses, settings=settings, on_unreachable="allow")
+        return "allow"
     if policy != "deny":
         raise ValueError(f"{ON_UNREACHABLE} is {policy}: write deny or allow")
-    return MeteringClient(addresses, settings=settings)
+    return "deny"
+
+
+def answer_ms_from(environment: Mapping[str, str]) -> int:
+    """How long a node's answer is waited for, in milliseconds.
+
+    Raises:
+        ValueError: As of `client_from`.
+    """
+    return _integer(environment, ANSWER_MS, ClientSettings().answer_ms)
 
 
 def services_from(environment: Mapping[str, str]) -> ServiceResolver:
@@ -48,12 +88,10 @@ def services_from(environment: Mapping[str, str]) -> ServiceResolver:
     service, services = environment.get(SERVICE, ""), environment.get(SERVICES, "")
     if bool(service) == bool(services):
         raise ValueError(f"set one of {SERVICE} (one service for all requests) and {SERVICES} (a file that maps keys)")
-    if services:
-        return load_service_map(Path(services))
     try:
-        return service_resolver(service)
+        return load_service_map(Path(services)) if services else service_resolver(service)
     except ValueError as error:
-        raise ValueError(f"{SERVICE}: {error}") from error
+        raise ValueError(f"{SERVICES if services else SERVICE}: {error}") from error
 
 
 def body_bytes_max_from(environment: Mapping[str, str]) -> int:
@@ -89,6 +127,62 @@ def stream_usage_from(environment: Mapping[str, str]) -> StreamUsage:
     except ValueError:
         known = ", ".join(usage.value for usage in StreamUsage)
         raise ValueError(f"{STREAM_USAGE} is {text}: write one of {known}") from None
+
+
+def log_level_from(environment: Mapping[str, str]) -> str:
+    """The level of the logger `tallygate`; empty where nothing is said.
+
+    Raises:
+        ValueError: As of `client_from`.
+    """
+    level = environment.get(LOG_LEVEL, "").upper()
+    if level and level not in _LEVELS:
+        raise ValueError(f"{LOG_LEVEL} is {level}: write one of {', '.join(_LEVELS)}")
+    return level
+
+
+_READERS: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, str]], object]], ...] = (
+    ((ADDRESSES,), addresses_from),
+    ((SERVICE, SERVICES), services_from),
+    ((ON_UNREACHABLE,), policy_from),
+    ((ANSWER_MS,), answer_ms_from),
+    ((BODY_BYTES_MAX,), body_bytes_max_from),
+    ((STREAM_USAGE,), stream_usage_from),
+    ((SETTING,), routes_from),
+    ((LOG_LEVEL,), log_level_from),
+)
+"""By the variables that each reads."""
+
+
+def mistakes_in(environment: Mapping[str, str]) -> list[str]:
+    """All that is wrong or missing, a sentence each, also names that look like those of variables."""
+    found = [_mistake(reader, environment) for _, reader in _READERS]
+    known = [name for names, _ in _READERS for name in names]
+    for name in environment:
+        if name.startswith("TALLYGATE_") and name not in known:
+            meant = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
+            found += [f"{name} is not known: write {meant[0]}"] if meant else []
+    return [mistake for mistake in found if mistake]
+
+
+def check_what_is_set(environment: Mapping[str, str]) -> None:
+    """Checks those variables that are set; others may be replaced by arguments.
+
+    Raises:
+        ValueError: As of `client_from`.
+    """
+    for names, reader in _READERS:
+        is_set = any(environment.get(name, "").strip(", ") for name in names)
+        if is_set and (mistake := _mistake(reader, environment)):
+            raise ValueError(mistake)
+
+
+def _mistake(reader: Callable[[Mapping[str, str]], object], environment: Mapping[str, str]) -> str:
+    try:
+        reader(environment)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _integer(environment: Mapping[str, str], name: str, default: int) -> int:

@@ -67,6 +67,12 @@ class Routes:
             self._add(method, path, route, is_own=True)
         self._patterns.sort(key=lambda entry: -entry[0])
 
+    @property
+    def metered(self) -> list[str]:
+        """Method and path of each route that is metered."""
+        exact = (f"{method} {path}" for (method, path), route in self._exact.items() if route.use is Use.METERED)
+        return sorted(exact)
+
     def judge(self, scope: Mapping[str, Any]) -> Route:
         """What becomes of a connection, as of ASGI: of an HTTP request or a websocket."""
         method = WEBSOCKET if scope["type"] == "websocket" else str(scope["method"])

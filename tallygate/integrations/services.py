@@ -86,6 +86,21 @@ class ServiceMap:
             raise UnknownModelError(model)
         return _fill(self._rule, str(entry.get("account", "")), model_id)
 
+    def known_services(self) -> list[str]:
+        """All services that are named, or follow from the keys and models that are; in order, each once."""
+        models = sorted(set(self._models.values()))
+        names: set[str] = set()
+        for entry in self._keys.values() or [{}]:
+            special = entry.get("services", {})
+            if "service" in entry:
+                names.add(str(entry["service"]))
+                continue
+            names.update(str(name) for name in special.values())
+            for model in models if "{model}" in self._rule else [""]:
+                if model not in special:
+                    names.add(_fill(self._rule, str(entry.get("account", "")), model))
+        return sorted(names)
+
 
 def load_service_map(path: Path) -> ServiceMap:
     """Reads a service map from a file, JSON or TOML by its name.

@@ -164,3 +164,23 @@ def test_up_says_why_a_service_could_not_start(running: Up, tmp_path: Path) -> N
     last = said.err.strip().splitlines()[-1]
     assert "the control service ended with exit status" in last
     assert running.control.rpartition(":")[2] in last
+
+
+def test_a_server_with_the_middleware_is_checked_before_it_starts(
+    running: Up, llama: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that is wrong is said at once: variables, nodes that cannot be reached, services that do not exist."""
+    running.tallygate("account", "create", "checked")
+    monkeypatch.setenv("TALLYGATE_METERING_ADDRESSES", running.metering)
+    monkeypatch.setenv("TALLYGATE_SERVICE", f"accounts/checked/services/default-{llama}")
+    fine = running.tallygate("check", "middleware")
+    assert (fine.status, "POST /v1/chat/completions" in fine.out) == (0, True), fine.err
+    monkeypatch.setenv("TALLYGATE_METERING_ADDRESSES", f"{running.metering},127.0.0.1:1")
+    monkeypatch.setenv("TALLYGATE_SERVICE", "accounts/checked/services/nothing")
+    monkeypatch.setenv("TALLYGATE_ANSWER_MS", "soon")
+    wrong = running.tallygate("check", "middleware")
+    said = wrong.err.replace("\n", " ")
+    assert wrong.status == 1
+    assert "TALLYGATE_ANSWER_MS is soon" in said
+    assert "127.0.0.1:1" in said
+    assert "accounts/checked/services/nothing" in said

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from metering_service.domain.counts import Counts
+from metering_service.domain.counts import NOTHING, Counts, Tally
 from metering_service.domain.decision import Decision
 from metering_service.domain.report import Phase, Report
 from tests.metering.rig import Client, Fleet, report
@@ -25,12 +25,26 @@ class Job:
     finished: bool = False
     durable: bool = False
     """Its finish is."""
-    acknowledged_tokens: int = 0
-    """Of both classes, at least so many are durable."""
+    estimates: bool = False
+    """What it counts while it runs is an estimate."""
+    actual_percent: int = 100
+    """Of the tokens that it counted, so many it says in the end."""
+    ends_exactly: bool = True
+    """It knows these; otherwise they are one more estimate."""
+    said: Tally = NOTHING
+    """All that was reported of it."""
+    acknowledged: Tally = NOTHING
+    """All of that which is durable."""
 
     @property
     def counts(self) -> Counts:
+        """As counted so far."""
         return Counts(self.input_tokens - self.cached_tokens, self.cached_tokens, output=self.output_tokens)
+
+    @property
+    def final_counts(self) -> Counts:
+        """As it says in the end."""
+        return Counts(*(tokens * self.actual_percent // 100 for tokens in self.counts))
 
     def generate(self, tokens: int) -> None:
         """As many as it may."""
@@ -39,12 +53,13 @@ class Job:
 
     def say(self, phase: Phase, *, resumed: bool) -> Report:
         """Its latest report."""
-        counts = self.counts if phase is not Phase.AUTHORIZE else Counts(self.input_tokens)
+        counts = self.final_counts if phase is Phase.FINISH else self.counts
         return report(
             phase,
             self.request_id,
-            counts,
+            counts if phase is not Phase.AUTHORIZE else Counts(self.input_tokens),
             service=self.service,
+            estimated=self.estimates if phase is Phase.PROGRESS else not self.ends_exactly,
             max_output_tokens=self.max_output_tokens,
             resume=self.token if resumed else b"",
             want_receipt=phase is Phase.FINISH,
@@ -59,7 +74,7 @@ class Server:
     node: str
     jobs: dict[str, Job] = field(default_factory=dict)
     stream: Client | None = None
-    _said: list[tuple[int, Job, Phase, int]] = field(default_factory=list)
+    _said: list[tuple[int, Job, Report]] = field(default_factory=list)
     _heard: int = 0
 
     def connect(self, node: str) -> None:
@@ -97,8 +112,11 @@ class Server:
         """Say the latest of a request."""
         if self.stream is not None:
             job.finished = job.finished or phase is Phase.FINISH
-            self.stream.send(job.say(phase, resumed=resumed))
-            self._said.append((self.stream.sequence, job, phase, job.counts.total))
+            said = job.say(phase, resumed=resumed)
+            if phase is not Phase.AUTHORIZE:
+                job.said = job.said.merge(said.tally)
+            self.stream.send(said)
+            self._said.append((self.stream.sequence, job, said))
             self.stream.rig.pump()
             self.hear()
 
@@ -111,10 +129,10 @@ class Server:
         for sequence, decision in stream.decisions[self._heard :]:
             self._take(sequence, decision)
         self._heard = len(stream.decisions)
-        for sequence, job, phase, tokens in self._said:
-            if sequence <= stream.durable and phase is not Phase.AUTHORIZE:
-                job.acknowledged_tokens = max(job.acknowledged_tokens, tokens)
-                job.durable = job.durable or phase is Phase.FINISH
+        for sequence, job, said in self._said:
+            if sequence <= stream.durable and said.phase is not Phase.AUTHORIZE:
+                job.acknowledged = job.acknowledged.merge(said.tally)
+                job.durable = job.durable or said.phase is Phase.FINISH
         self._said = [said for said in self._said if said[0] > stream.durable]
 
     def _take(self, sequence: int | None, decision: Decision) -> None:

@@ -1,24 +1,22 @@
 """What must always be true, read straight from the databases and from the nodes' memory."""
 
 import json
+import sqlite3
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from metering_service.domain.counts import Counts, Tally
 from metering_service.domain.pool import Pool
 from metering_service.domain.records import BudgetKind
 from metering_service.domain.request import Request
+from metering_service.storage.schema import KINDS
+from tests.simulation.jobs import BOOKED, Job
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 MICRO_PER_TOKEN = 60_000_000
 TOKENS = "input_tokens + cached_input_tokens + cache_write_tokens + output_tokens + reasoning_tokens"
-BOOKED = (
-    "coalesce((SELECT sum(value) FROM json_each(reserved)), 0) + coalesce((SELECT sum(value) FROM json_each(trial)), 0)"
-    " + coalesce((SELECT sum(value) FROM json_each(billed)), 0)"
-    " + coalesce((SELECT sum(value) FROM json_each(unfunded)), 0)"
-)
-"""What a record's receipt has: its counts are the whole request's, of which other parts book theirs."""
 OUTSTANDING = "max(0, granted_units - consumed_units - returned_units)"
 OVERDRAWN = "max(0, consumed_units + returned_units - granted_units)"
 
@@ -181,21 +179,43 @@ def check_books(world: "World") -> None:
 
 def _check_jobs(world: "World") -> None:
     booked: dict[tuple[str, str], int] = defaultdict(int)
-    for row in world.metering.rows(f"SELECT service, request_id, {BOOKED} AS tokens FROM requests"):  # noqa: S608
-        booked[row["service"], row["request_id"]] += row["tokens"]
+    exact: dict[tuple[str, str], Tally] = defaultdict(Tally)
+    for row in world.metering.rows(f"SELECT *, {BOOKED} AS tokens FROM requests"):  # noqa: S608
+        name = row["service"], row["request_id"]
+        booked[name] += row["tokens"]
+        exact[name] = exact[name].merge(_said_exactly(row))
     for job in [job for server in world.servers for job in server.jobs.values()]:
-        request_id = job.request_id
-        tokens = booked.pop((job.service, request_id), 0)
-        world.check(
-            (job.is_lost or job.acknowledged_tokens <= tokens) and tokens <= job.said_tokens,
-            f"{request_id}: {tokens} tokens booked, {job.acknowledged_tokens} acknowledged, {job.said_tokens} reported",
-        )
-        if job.durable and not job.is_lost:
-            world.check(
-                tokens == job.total_tokens, f"{request_id}: {tokens} booked of {job.total_tokens} that are durable"
-            )
+        name = job.service, job.request_id
+        _check_job(world, job, booked.pop(name, 0), exact[name])
     strangers = {name: tokens for name, tokens in booked.items() if tokens}
     world.check(not strangers, f"booked for requests that nobody reported: {strangers}")
+
+
+def _check_job(world: "World", job: Job, tokens: int, exact: Tally) -> None:
+    """What was said exactly, or was settled before that; without it at least what is durable, of each class."""
+    who, reported = job.request_id, job.reported.total
+    world.check(tokens <= reported, f"{who}: {tokens} tokens booked of {reported} that were reported")
+    if job.is_lost:
+        return
+    if not job.ends_exactly:
+        durable = job.acknowledged.total
+        world.check(durable <= tokens, f"{who}: {tokens} tokens booked of {durable} that are durable")
+    elif job.durable:
+        final = job.total_tokens
+        most = max(final, job.booked_before_tokens)
+        world.check(final <= tokens <= most, f"{who}: {tokens} tokens booked of {final} that were said exactly")
+        world.check(
+            exact.counts.total == final, f"{who}: {exact.counts.total} on record of {final} that were said exactly"
+        )
+
+
+def _said_exactly(row: sqlite3.Row) -> Tally:
+    """What a record has of an exact finish."""
+    counts = Counts(*(row[f"{kind}_tokens"] for kind in KINDS))
+    ranks = json.loads(row["ranks"])
+    if ranks:
+        return Tally.from_ranks(counts, ranks).only_exact
+    return Tally.of(counts, finish=row["state"] == "finished", estimated=bool(row["estimated"])).only_exact
 
 
 def _check_costs(world: "World") -> None:

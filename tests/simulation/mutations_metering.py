@@ -1,7 +1,6 @@
 """Bugs planted in how the metering service decides and books."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import PropertyMock, patch
 
@@ -20,7 +19,7 @@ from metering_service.usecases import (
 )
 from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.settings import NodeSettings
-from tests.simulation.planting import mutation
+from tests.simulation.planting import mutation, together
 
 
 @mutation
@@ -60,18 +59,10 @@ def _nobody(_parts: Any, _part: str) -> None:
     return None
 
 
-@contextmanager
-def _together(*patches: AbstractContextManager[Any]) -> Iterator[None]:
-    with ExitStack() as stack:
-        for each in patches:
-            stack.enter_context(each)
-        yield
-
-
 @mutation
 def part_does_not_learn_its_end() -> AbstractContextManager[Any]:
     """A part that was carried on elsewhere books only what it heard itself, and is not looked at again."""
-    return _together(
+    return together(
         patch.multiple(settle, final_tally=_as_it_is, settled_end=_nobody),
         patch.object(moving, "final_tally", _as_it_is),
     )
@@ -80,7 +71,7 @@ def part_does_not_learn_its_end() -> AbstractContextManager[Any]:
 @mutation
 def recovery_does_not_learn_the_end() -> AbstractContextManager[Any]:
     """What a crashed node left is booked at its last checkpoint, though others heard more, and stays so."""
-    return _together(
+    return together(
         patch.multiple(recovery, final_tally=_as_it_is, settled_end=_nobody),
         patch.object(moving, "final_tally", _as_it_is),
     )

@@ -1,7 +1,7 @@
 """The list of bugs that are planted on purpose: each must be found by the simulator."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, TypeAlias
 
 Mutation: TypeAlias = Callable[[], AbstractContextManager[Any]]
@@ -13,3 +13,12 @@ def mutation(make: Mutation) -> Mutation:
     """Puts it on the list."""
     MUTATIONS[make.__name__] = make
     return make
+
+
+@contextmanager
+def together(*patches: AbstractContextManager[Any]) -> Iterator[None]:
+    """All of these at once."""
+    with ExitStack() as stack:
+        for each in patches:
+            stack.enter_context(each)
+        yield

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from grpc.aio import AioRpcError
 
-from tallygate.metering.v1 import decision_pb2, metering_service_pb2, report_pb2, token_usage_pb2
+from tallygate.metering.v1 import decision_pb2, metering_service_pb2
 from tests.simulation import strays
+from tests.simulation.jobs import AUTHORIZE, FINISH, PHASES, PROGRESS, Job, Said
 from tests.simulation.loop import Party
 from tests.simulation.network import StreamCall
 
@@ -18,81 +19,14 @@ if TYPE_CHECKING:
     from tests.simulation.processes import MeteringProcess
     from tests.simulation.world import World
 
-AUTHORIZE = report_pb2.REPORT_PHASE_AUTHORIZE
-PROGRESS = report_pb2.REPORT_PHASE_PROGRESS
-FINISH = report_pb2.REPORT_PHASE_FINISH
-PHASES: dict[int, str] = {AUTHORIZE: "asks", PROGRESS: "has", FINISH: "ends with"}
 HEARTBEAT_S = 1.0
 SILENCE_MAX_S = 2.5
 SILENT_ONE_IN = 20
+LATE_ONE_IN = 4
+"""Of so many requests one is heard to have got so far after its end."""
 MOVE_S = 5.0
 TIMED_OUT_S = 95.0
 """By then no part of a request that nobody spoke of is open, be it that one waited for another."""
-
-
-@dataclass(eq=False)
-class Job:
-    """One request as its server knows it. `late`: its server goes on for a while beyond what it may."""
-
-    request_id: str
-    service: str
-    input_tokens: int
-    cached_tokens: int
-    target_tokens: int
-    max_output_tokens: int | None = None
-    asks: bool = True
-    late: bool = False
-    silent: bool = False
-    """Its server does not speak of it, whatever breaks, until it ends."""
-    strays: bool = False
-    """It ends where it is not known (see `strays.end_elsewhere`)."""
-    output_tokens: int = 0
-    said_tokens: int = 0
-    """Of both classes, the most that was put on any stream."""
-    acknowledged_tokens: int = 0
-    """Of both classes, at least so many are durable."""
-    ceiling_tokens: int = 0
-    token: bytes = b""
-    valid_until_s: float = 0.0
-    """By its grant alone; its stream renews it for as long as its node has word of control."""
-    begun: bool = False
-    denied: bool = False
-    must_stop: bool = False
-    final: bool = False
-    finished: bool = False
-    durable: bool = False
-    is_lost: bool = False
-    """The metering database was put back to an older copy after it began: its records may be lost."""
-    beyond: bool = False
-    """It generated something that it was not granted."""
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def total_tokens(self) -> int:
-        return self.input_tokens + self.output_tokens
-
-    def report(self, phase: int, *, resumed: bool) -> report_pb2.TokenReport:
-        """What there is to say of it. Which input was cached is known at the end."""
-        cached = self.cached_tokens if phase == FINISH else 0
-        report = report_pb2.TokenReport(
-            request_id=self.request_id,
-            service=self.service,
-            phase=phase,  # type: ignore[arg-type]  # a number is as good as the enum's value
-            usage=token_usage_pb2.TokenUsage(
-                input_tokens=self.input_tokens - cached,
-                cached_input_tokens=cached,
-                output_tokens=self.output_tokens if phase != AUTHORIZE else 0,
-            ),
-            want_receipt=phase == FINISH,
-            resume=self.token if resumed else b"",
-        )
-        if self.max_output_tokens is not None:
-            report.max_output_tokens = self.max_output_tokens
-        return report
-
-    def final_report(self) -> report_pb2.TokenReport:
-        """Its end, with its token."""
-        return self.report(FINISH, resumed=True)
 
 
 @dataclass
@@ -103,7 +37,7 @@ class _Line:
     sent: int = 0
     answered: int = 0
     durable: int = 0
-    unacknowledged: deque[tuple[int, Job, int, int]] = field(default_factory=deque)
+    unacknowledged: deque[tuple[int, Job, int, Said]] = field(default_factory=deque)
     sent_at: deque[tuple[int, float]] = field(default_factory=deque)
     said_at: dict[int, float] = field(default_factory=dict)
     """When each report was sent that is not known to be answered."""
@@ -137,29 +71,32 @@ class InferenceServer:
             if job.strays:
                 await strays.end_elsewhere(self, job)
                 return
-            if int(job.request_id[1:]) % SILENT_ONE_IN == 0:
+            if job.number % SILENT_ONE_IN == 0:
                 await self._fall_silent(job)
             else:
                 await self._generate(job)
         else:
             job.output_tokens = job.target_tokens
+        job.end()
         job.finished = True
         # Who did not ask has no token but a wrong one.
         self._say(job, FINISH, resumed=not job.asks)
         # Both nodes book it at the same moment, or both revise what one booked when it had timed out.
         if job.silent or (not job.asks and self.world.chance.once_in(2)):
-            await self._say_elsewhere(job)
+            await self._say_elsewhere(job, FINISH)
+        if job.number % LATE_ONE_IN == 0:
+            await asyncio.sleep(MOVE_S)
+            await self._say_elsewhere(job, PROGRESS)
 
-    async def _say_elsewhere(self, job: Job) -> None:
-        """Its finish once more, to some node on a stream of its own: as said by who would not wait for the answer."""
+    async def _say_elsewhere(self, job: Job, phase: int) -> None:
+        """Its finish, or how far it had got, once more, to some node on a stream of its own: it took its time."""
         process = self.world.some_node()
         if process is None or process.servicer is None:
             return
-        self.world.chance.note("finish said twice")
-        job.said_tokens = job.total_tokens
+        self.world.chance.note("finish said twice" if phase == FINISH else "progress after the finish")
         call = self.open_stream(process)
-        self.world.note(f"{job.request_id} {PHASES[FINISH]} {job.total_tokens} to {call.name}, too")
-        request = metering_service_pb2.MeterRequest(first_sequence=1, reports=[job.report(FINISH, resumed=False)])
+        self.world.note(f"{job.request_id} {PHASES[phase]} {job.said(phase).total} to {call.name}, too")
+        request = metering_service_pb2.MeterRequest(first_sequence=1, reports=[job.report(phase, resumed=False)])
         with suppress(AioRpcError):
             await call.write(request)
             await call.done_writing()
@@ -182,21 +119,21 @@ class InferenceServer:
     async def _generate(self, job: Job) -> None:
         chance = self.world.chance
         patience = chance.integer(5, 40)
-        while job.output_tokens < job.target_tokens:
+        target_tokens = job.target_tokens // 2 if job.manner.hangs_up else job.target_tokens
+        while job.output_tokens < target_tokens:
             await asyncio.sleep(chance.uniform(0.02, 0.6))
             line = self.line
             valid = line is not None and self.world.loop.now_s < max(line.valid_until_s, job.valid_until_s)
             most = job.ceiling_tokens if valid and not job.must_stop else job.output_tokens
             if job.late and chance.once_in(4):
                 most = max(most, job.output_tokens + chance.integer(1, 40))
-                job.beyond = True
-            step = chance.integer(1, max(1, job.target_tokens // 8))
-            job.output_tokens = max(job.output_tokens, min(job.output_tokens + step, job.target_tokens, most))
-            if job.output_tokens >= job.target_tokens or job.must_stop:
+            step = chance.integer(1, max(1, target_tokens // 8))
+            job.output_tokens = max(job.output_tokens, min(job.output_tokens + step, target_tokens, most))
+            if job.output_tokens >= target_tokens or job.must_stop:
                 break
             if job.output_tokens >= most:
                 patience -= 1
-                if job.final or patience < 0:
+                if job.is_final or patience < 0:
                     break
             if 2 * job.output_tokens > job.ceiling_tokens or chance.once_in(3):
                 self._say(job, PROGRESS)
@@ -209,7 +146,6 @@ class InferenceServer:
             await asyncio.sleep(MOVE_S)
         await asyncio.sleep(TIMED_OUT_S)
         job.output_tokens = max(job.output_tokens, job.ceiling_tokens) + 5
-        job.beyond = True
 
     # --- the stream --------------------------------------------------------------------------------------------------
 
@@ -261,11 +197,9 @@ class InferenceServer:
         line.sent += 1
         line.sent_at.append((line.sent, self.world.loop.now_s))
         line.said_at[line.sent] = self.world.loop.now_s
-        line.unacknowledged.append((line.sent, job, phase, job.total_tokens))
-        if phase != AUTHORIZE:
-            job.said_tokens = max(job.said_tokens, job.total_tokens)
-        report = job.report(phase, resumed=resumed)
-        self.world.note(f"{job.request_id} {PHASES[phase]} {job.total_tokens} to {line.call.name}{' again' * resumed}")
+        said, report = job.said(phase), job.report(phase, resumed=resumed)
+        line.unacknowledged.append((line.sent, job, phase, said))
+        self.world.note(f"{job.request_id} {PHASES[phase]} {said.total} to {line.call.name}{' again' * resumed}")
         line.call.to_server.send(metering_service_pb2.MeterRequest(first_sequence=line.sent, reports=[report]))
 
     def _forget_the_unanswered(self) -> None:
@@ -301,10 +235,8 @@ class InferenceServer:
                     job.valid_until_s = asked_s + decision.grant.valid_for.ToMilliseconds() / 1_000
         line.said_at = {sequence: sent_s for sequence, sent_s in line.said_at.items() if sequence > line.answered}
         while line.unacknowledged and line.unacknowledged[0][0] <= line.durable:
-            _, job, phase, tokens = line.unacknowledged.popleft()
-            if phase != AUTHORIZE:
-                job.acknowledged_tokens = max(job.acknowledged_tokens, tokens)
-                job.durable = job.durable or phase == FINISH
+            _, job, phase, said = line.unacknowledged.popleft()
+            job.take_durable(self.world, phase, said)
 
     def _obey(self, job: Job, decision: decision_pb2.Decision) -> None:
         reason = decision_pb2.DecisionReason.Name(decision.reason)[len("DECISION_REASON_") :]
@@ -316,7 +248,7 @@ class InferenceServer:
             job.begun = True
             job.ceiling_tokens = max(job.ceiling_tokens, decision.grant.output_ceiling_tokens)
             job.token = decision.grant.resume
-            job.final = decision.grant.final
+            job.is_final = decision.grant.final
         elif decision.verdict == decision_pb2.VERDICT_DENY:
             self.world.denials[reason] += 1
             job.must_stop = True

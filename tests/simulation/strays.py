@@ -8,9 +8,10 @@ import grpc
 from grpc.aio import AioRpcError
 
 from tallygate.metering.v1 import metering_service_pb2
+from tests.simulation.jobs import FINISH, Job
 
 if TYPE_CHECKING:
-    from tests.simulation.servers import InferenceServer, Job
+    from tests.simulation.servers import InferenceServer
     from tests.simulation.world import World
 
 STRAYS_ONE_IN = 20
@@ -28,13 +29,13 @@ MADE_UP = (
 """A content that nobody signed: with the number of a key that there is, and with that of one that there is not."""
 
 
-def disguised(world: "World", server: "InferenceServer", job: "Job") -> "Job":
+def disguised(world: "World", server: "InferenceServer", job: Job) -> Job:
     """A request that does not ask shows, now and then, a token that is none of its own. No luck is drawn for that."""
     if job.asks:
-        job.strays = int(job.request_id[1:]) % STRAYS_ONE_IN == STRAYS_ONE_IN // 2
+        job.strays = job.number % STRAYS_ONE_IN == STRAYS_ONE_IN // 2
         return job
     content, *heads = MADE_UP
-    number = int(job.request_id[1:])
+    number = job.number
     begun = [each for each in world.jobs if each.token and each is not job]
     match number % 4:
         case 0:
@@ -50,7 +51,7 @@ def disguised(world: "World", server: "InferenceServer", job: "Job") -> "Job":
     return job
 
 
-def _take_name(world: "World", server: "InferenceServer", job: "Job", begun: "list[Job]") -> None:
+def _take_name(world: "World", server: "InferenceServer", job: Job, begun: list[Job]) -> None:
     """Be called as a request of another service is, and show the token of that one."""
     names = {(each.service, each.request_id) for each in world.jobs}
     for other in reversed(begun):
@@ -79,14 +80,14 @@ async def one_more(world: "World", errands: "list[asyncio.Future[None]]") -> Non
         await asyncio.sleep(1.0)
 
 
-async def end_elsewhere(server: "InferenceServer", job: "Job") -> None:
+async def end_elsewhere(server: "InferenceServer", job: Job) -> None:
     """End a request beyond its grant at nodes that did not give it, while the one that did still has its stream.
 
     That one hears nothing, so that its part does not end before the stream does.
     """
-    job.silent = job.beyond = True
+    job.silent = True
     job.output_tokens = max(job.output_tokens, job.ceiling_tokens) + BEYOND_TOKENS
-    job.said_tokens = job.total_tokens
+    job.end()
     while not job.durable:
         with suppress(AioRpcError, TimeoutError):
             async with asyncio.timeout(PATIENCE_S):
@@ -97,7 +98,7 @@ async def end_elsewhere(server: "InferenceServer", job: "Job") -> None:
         server.line.call.break_off("the server connects anew")
 
 
-async def _end_at_some_node(server: "InferenceServer", job: "Job") -> None:
+async def _end_at_some_node(server: "InferenceServer", job: Job) -> None:
     world, line = server.world, server.line
     others = [
         process
@@ -114,7 +115,7 @@ async def _end_at_some_node(server: "InferenceServer", job: "Job") -> None:
         await call.done_writing()
         while (message := await call.read()) is not grpc.aio.EOF:
             if message.durable_through:
-                job.acknowledged_tokens, job.durable = job.total_tokens, True
+                job.take_durable(world, FINISH, job.said(FINISH))
                 return
     finally:
         call.cancel()

@@ -13,12 +13,13 @@ from metering_service.storage import MIGRATIONS as METERING_MIGRATIONS
 from tests.simulation import faults, invariants, strays
 from tests.simulation.chance import Chance
 from tests.simulation.database import SimulatedDatabase
+from tests.simulation.jobs import Job
 from tests.simulation.loop import PARTY, SimulatedLoop
 from tests.simulation.network import Network
 from tests.simulation.people import People
 from tests.simulation.ports import Disk
 from tests.simulation.processes import ControlProcess, MeteringProcess
-from tests.simulation.servers import InferenceServer, Job
+from tests.simulation.servers import InferenceServer
 
 TROUBLE_S = (80.0, 130.0)
 """For so long things go wrong: at least, at most."""

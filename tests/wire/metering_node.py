@@ -48,6 +48,7 @@ class RawStream:
 class NodeServing:
     rig: Rig
     channel: grpc.aio.Channel
+    address: str
 
     def stream(self) -> RawStream:
         call: Any = self.channel.stream_stream(
@@ -71,7 +72,7 @@ async def serving_node(rig: Rig) -> AsyncIterator[NodeServing]:
     pump = asyncio.create_task(every(PUMP_S, rig.pump))
     try:
         async with grpc.aio.insecure_channel(address) as channel:
-            yield NodeServing(rig, channel)
+            yield NodeServing(rig, channel, address)
     finally:
         await server.stop(0)
         pump.cancel()

@@ -1,6 +1,7 @@
 """Several nodes, servers and services; streams break, nodes crash, links and the database fail: the books agree."""
 
 import itertools
+from functools import reduce
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -8,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from control_service.domain.bucket import Bucket
 from control_service.domain.budget import Quantity
+from metering_service.domain.counts import Tally
 from metering_service.domain.price import Price
 from metering_service.domain.records import BudgetKind, RequestRecord, SettlementState
 from metering_service.domain.report import Phase
@@ -24,6 +26,7 @@ PAID = "accounts/acme/services/paid"
 RESERVED = "accounts/acme/services/reserved"
 ALL = "accounts/acme/services/all"
 SERVICES = (TRIAL, PAID, RESERVED, ALL)
+ALL_OF_IT = 100
 OUTAGE_US_MAX = 15_000_000
 nodes = st.sampled_from(NODES)
 picks = st.integers(min_value=0, max_value=1_000)
@@ -68,15 +71,30 @@ class Fleets(RuleBasedStateMachine):
         input_tokens=st.integers(0, 400),
         cached=st.integers(0, 100),
         most=st.one_of(st.none(), st.integers(0, 300)),
+        estimates=st.booleans(),
+        actual=st.sampled_from([100, 100, 0, 40, 130]),
+        exact=st.booleans(),
     )
     def authorise(
-        self, *, pick: int, count: int, service: str, input_tokens: int, cached: int, most: int | None
+        self,
+        *,
+        pick: int,
+        count: int,
+        service: str,
+        input_tokens: int,
+        cached: int,
+        most: int | None,
+        estimates: bool,
+        actual: int,
+        exact: bool,
     ) -> None:
         """New requests."""
         server = self.servers[pick % len(self.servers)]
         for _ in range(count if server.stream is not None else 0):
             name = f"r{next(self.ids)}"
-            server.begin(Job(name, service, input_tokens, input_tokens * cached // 100, most))
+            job = Job(name, service, input_tokens, input_tokens * cached // 100, most)
+            job.estimates, job.actual_percent, job.ends_exactly = estimates, actual, exact
+            server.begin(job)
 
     @rule(pick=picks, tokens=st.integers(1, 600), tell=st.booleans())
     def generate(self, pick: int, tokens: int, tell: bool) -> None:
@@ -242,9 +260,7 @@ class Fleets(RuleBasedStateMachine):
             assert record.state is not SettlementState.OPEN, record
         for server in self.servers:
             for job in server.jobs.values():
-                booked = sum(record.receipt.usage.total for record in records.get(job.request_id, []))
-                assert job.acknowledged_tokens <= booked <= job.counts.total, job
-                assert not job.durable or booked == job.counts.total, job
+                _check_job(job, records.get(job.request_id, []))
 
     def _check_books(self) -> None:
         control, database = self.fleet.control, self.fleet.database
@@ -301,6 +317,23 @@ class Fleets(RuleBasedStateMachine):
             (server, job) for server in self.servers for job in server.jobs.values() if job.begun and not job.finished
         ]
         return jobs[pick % len(jobs)] if jobs else None
+
+
+def _check_job(job: Job, records: list[RequestRecord]) -> None:
+    """Booked is what was said exactly, unless some of it was settled before; else at least what is durable."""
+    booked, final, counted = sum(record.receipt.usage.total for record in records), job.final_counts, job.counts
+    most = max(final.input_class, counted.input_class) + max(final.output_class, counted.output_class)
+    assert booked <= most, job
+    if job.acknowledged.exact:
+        said = reduce(Tally.merge, [record.tally.only_exact for record in records])
+        assert said.counts == final, job
+        settled_before = any(
+            record.state is SettlementState.TIMED_OUT or record.receipt.revision > 1 for record in records
+        )
+        assert booked == final.total or (settled_before and booked > final.total), job
+    elif not job.said.exact:
+        assert job.acknowledged.counts.total <= booked, job
+        assert not job.durable or booked == most or job.actual_percent != ALL_OF_IT, job
 
 
 def _held(request: Request) -> dict[BudgetKind, int]:

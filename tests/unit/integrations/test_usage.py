@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tallygate.client import Usage
-from tallygate.integrations.openai.usage import find_block, merge_usage, read_totals, read_usage, usage_problem
+from tallygate.integrations.openai.said_usage import News, SaidUsage
+from tallygate.integrations.openai.usage import find_block, read_usage, usage_problem
 from tallygate.integrations.openai.usage_blocks import COUNT_MAX
 from tallygate.integrations.openai.usage_dialects import DIALECTS
 
@@ -243,7 +244,6 @@ def test_each_dialect_is_read_in_disjoint_kinds(dialect: str, block: dict[str, A
     assert dialect == "" or dialect in {row.name for row in DIALECTS}
     assert read_usage(block) == usage
     assert usage_problem(block) == ""
-    assert read_totals(block) == (block, usage.input_class_tokens, usage.output_class_tokens)
 
 
 def test_every_dialect_has_a_case() -> None:
@@ -309,7 +309,6 @@ def test_what_cannot_be_a_count_is_refused(name: str, block: dict[str, Any], wro
     """The whole block counts as none, and it is said why."""
     said = {**block, name: wrong}
     assert read_usage(said) is None
-    assert read_totals(said) is None
     assert usage_problem(said) == f"{name} is {shown}"
 
 
@@ -335,7 +334,6 @@ def test_a_class_is_not_more_than_a_report_may_say() -> None:
 def test_what_says_no_tokens_is_no_usage(block: object) -> None:
     """And nothing is wrong with it."""
     assert read_usage(block) is None
-    assert read_totals(block) is None
     assert usage_problem(block) == ""
 
 
@@ -416,8 +414,8 @@ def test_a_block_is_found_wherever_servers_put_it(answer: dict[str, Any], block:
     ],
 )
 def test_usage_in_two_halves_is_put_together(first: dict[str, Any], last: dict[str, Any], merged: Usage) -> None:
-    """The greatest of each count, not the greatest block, in whatever order they come."""
-    halves = [read_usage(first), read_usage(last)]
-    assert halves[0] is not None
-    assert halves[1] is not None
-    assert merge_usage(halves[0], halves[1]) == merge_usage(halves[1], halves[0]) == merged
+    """The last of each count, and what one half leaves out from the other."""
+    said = SaidUsage(None, 1, pytest.fail)
+    for block in (first, last):
+        said.take(News(total=block))
+    assert said.usage == merged

@@ -1,0 +1,81 @@
+"""Bugs planted in how counts rank, and in what becomes of what was estimated."""
+
+from contextlib import AbstractContextManager
+from typing import Any
+from unittest.mock import patch
+
+from metering_service.domain import counts, lineage, records, request
+from metering_service.domain.records import SettlementState
+from metering_service.usecases import moving, recovery, settle
+from tests.simulation.planting import mutation, together
+
+_tally_of = counts.Tally.of
+_tally = records.RequestRecord.tally.fget  # type: ignore[attr-defined]  # mypy does not know that of a property
+
+
+def _as_progress(tally: counts.Tally) -> counts.Tally:
+    """The same counts, as if no finish had said them exactly."""
+    return _tally_of(tally.counts, finish=False, estimated=tally.estimated)
+
+
+@mutation
+def an_exact_finish_does_not_lower() -> AbstractContextManager[Any]:
+    """The greatest total of each class holds, whoever said it."""
+
+    def of(said: Any, *, finish: bool, estimated: bool = False) -> counts.Tally:
+        tally = _tally_of(said, finish=finish, estimated=estimated)
+        return tally._replace(input=(False, *tally.input[1:]), output=(False, *tally.output[1:]))
+
+    return patch.object(counts.Tally, "of", of)
+
+
+@mutation
+def an_estimated_finish_lowers() -> AbstractContextManager[Any]:
+    """Every finish is taken for exact."""
+
+    def of(said: Any, *, finish: bool, estimated: bool = False) -> counts.Tally:
+        return _tally_of(said, finish=finish, estimated=estimated and not finish)
+
+    return patch.object(counts.Tally, "of", of)
+
+
+@mutation
+def a_settled_receipt_is_lowered() -> AbstractContextManager[Any]:
+    """An exact finish that comes after the settlement is booked, though it is less."""
+
+    def has_unbooked(self: Any) -> bool:
+        booked = self.receipt.usage
+        return (self.counts.input_class, self.counts.output_class) != (booked.input_class, booked.output_class)
+
+    return together(
+        patch.object(request, "at_least", lambda its, _booked: its),
+        patch.object(request.Request, "has_unbooked", property(has_unbooked)),
+    )
+
+
+@mutation
+def exactness_is_not_recorded() -> AbstractContextManager[Any]:
+    """What is read from the database ranks as progress: a larger estimate that comes late holds."""
+    return patch.object(records.RequestRecord, "tally", property(lambda self: _as_progress(_tally(self))))
+
+
+@mutation
+def exactness_is_lost_in_recovery() -> AbstractContextManager[Any]:
+    """What a lost node left is booked as it was estimated there, though its server has ended it for less elsewhere."""
+    real = lineage.final_tally
+
+    def final_tally(tally: Any, part: str, parts: Any) -> Any:
+        return real(tally, part, [each._replace(state=SettlementState.TIMED_OUT, ranks=()) for each in parts])
+
+    return patch.object(recovery, "final_tally", final_tally)
+
+
+@mutation
+def parts_are_not_clamped() -> AbstractContextManager[Any]:
+    """A part that was carried on elsewhere books what it estimated, though the request has ended exactly for less."""
+    real = lineage.final_tally
+
+    def final_tally(tally: Any, part: str, parts: Any) -> Any:
+        return real(tally, part, [each._replace(state=SettlementState.TIMED_OUT, ranks=()) for each in parts])
+
+    return together(patch.object(settle, "final_tally", final_tally), patch.object(moving, "final_tally", final_tally))
