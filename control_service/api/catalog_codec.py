@@ -4,8 +4,8 @@ from typing import Final
 
 from control_service.api.codec import duration, timestamp
 from control_service.api.fields import Fields
-from control_service.domain.limits import PRICE_NANOS_MAX, TOKENS_MAX, TRIAL_VALID_US_MAX
-from control_service.domain.model import ReservationPrice, TrialOffer
+from control_service.domain.limits import ANSWER_TOKENS_MAX, PRICE_NANOS_MAX, TOKENS_MAX, TRIAL_VALID_US_MAX
+from control_service.domain.model import WHOLE_OUTPUT_TOKENS_DEFAULT, ReservationPrice, TrialOffer
 from control_service.domain.names import model_name, price_name
 from control_service.domain.price import Price
 from control_service.usecases.catalogue import ModelUpdate, ModelView, NewModel, NewPrice
@@ -17,8 +17,11 @@ SMALLEST_REQUEST_TOKENS_DEFAULT: Final = 16
 
 def decode_create(request: catalog_service_pb2.CreateModelRequest) -> NewModel:
     """Raises InvalidRequestError."""
-    given = request.HasField("smallest_request_tokens")
-    smallest = request.smallest_request_tokens if given else SMALLEST_REQUEST_TOKENS_DEFAULT
+    smallest, whole = SMALLEST_REQUEST_TOKENS_DEFAULT, WHOLE_OUTPUT_TOKENS_DEFAULT
+    if request.HasField("smallest_request_tokens"):
+        smallest = request.smallest_request_tokens
+    if request.HasField("whole_output_tokens_default"):
+        whole = request.whole_output_tokens_default
     with Fields() as fields:
         offer = _trial_offer(fields, request.trial_offer) if request.HasField("trial_offer") else None
         price = _reservation_price(fields, request.reservation_price) if request.HasField("reservation_price") else None
@@ -30,6 +33,8 @@ def decode_create(request: catalog_service_pb2.CreateModelRequest) -> NewModel:
             trial_offer=offer,
             reservation_price=price,
             smallest_request_tokens=fields.number("smallest_request_tokens", smallest, 1, TOKENS_MAX),
+            output_tokens_max=_output_tokens_max(fields, request.output_tokens_max),
+            whole_output_tokens_default=_whole_output_tokens(fields, whole),
         )
 
 
@@ -42,6 +47,8 @@ def decode_update(request: catalog_service_pb2.UpdateModelRequest) -> tuple[str,
         smallest = request.smallest_request_tokens if request.HasField("smallest_request_tokens") else None
         if smallest is not None:
             fields.number("smallest_request_tokens", smallest, 1, TOKENS_MAX)
+        whole = request.whole_output_tokens_default if request.HasField("whole_output_tokens_default") else None
+        limit = request.output_tokens_max if request.HasField("output_tokens_max") else None
         price = _reservation_price(fields, request.reservation_price) if request.HasField("reservation_price") else None
         aliases = fields.aliases("aliases.aliases", request.aliases.aliases) if request.HasField("aliases") else None
         return fields.model("name", request.name), ModelUpdate(
@@ -51,6 +58,8 @@ def decode_update(request: catalog_service_pb2.UpdateModelRequest) -> tuple[str,
             withdraw_trial=withdraws,
             reservation_price=price,
             smallest_request_tokens=smallest,
+            output_tokens_max=None if limit is None else _output_tokens_max(fields, limit),
+            whole_output_tokens_default=None if whole is None else _whole_output_tokens(fields, whole),
         )
 
 
@@ -94,6 +103,8 @@ def encode_model(view: ModelView) -> model_pb2.Model:
             output_nanos_per_thousand_tpm_day=reservation.output_nanos_per_thousand_tpm_day,
         ),
         smallest_request_tokens=model.smallest_request_tokens,
+        output_tokens_max=model.output_tokens_max,
+        whole_output_tokens_default=model.whole_output_tokens_default,
         current_price=None if view.price is None else encode_price(view.price),
         create_time=timestamp(model.create_us),
         update_time=timestamp(model.update_us),
@@ -128,6 +139,14 @@ def updated(view: ModelView) -> catalog_service_pb2.UpdateModelResponse:
 def published(price: Price) -> catalog_service_pb2.PublishPriceResponse:
     """The answer to PublishPrice."""
     return catalog_service_pb2.PublishPriceResponse(price=encode_price(price))
+
+
+def _output_tokens_max(fields: Fields, tokens: int) -> int:
+    return fields.number("output_tokens_max", tokens, 0, ANSWER_TOKENS_MAX)
+
+
+def _whole_output_tokens(fields: Fields, tokens: int) -> int:
+    return fields.number("whole_output_tokens_default", tokens, 1, ANSWER_TOKENS_MAX)
 
 
 def _trial_offer(fields: Fields, offer: model_pb2.TrialOffer) -> TrialOffer:

@@ -166,6 +166,8 @@ def _encode_config(config: ServiceConfig) -> config_pb2.ServiceConfig:
         debt_allowed=payers.debt_allowed,
         price=None if terms.price is None else encode_price(terms.price),
         smallest_request_tokens=terms.smallest_request_tokens,
+        output_tokens_max=terms.output_tokens_max,
+        whole_output_tokens_default=terms.whole_output_tokens_default,
         outage_policy=enum_value(inference_service_pb2.OutagePolicy, terms.outage_policy),
         outage_tokens_max=terms.outage_tokens_max,
         reserved_input_tokens_per_minute=payers.reserved.input_tokens_per_minute,

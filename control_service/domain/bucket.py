@@ -47,6 +47,11 @@ class Bucket:
         return max(0, self.available_units)
 
     @property
+    def spare_units(self) -> int:
+        """All of them."""
+        return self.grantable_units
+
+    @property
     def brim_micro(self) -> int:
         """The highest that the level may be: the burst, less what is leased."""
         return max(0, self.rate_tokens_per_minute - self.leased_units) * MICRO_PER_TOKEN

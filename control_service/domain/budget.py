@@ -60,6 +60,10 @@ class Budget(Protocol):
     def grantable_units(self) -> int:
         """How much of that may be leased now; never negative."""
 
+    @property
+    def spare_units(self) -> int:
+        """How much of that may be leased ahead of need, without barring the rest from being leased; never negative."""
+
     def settled(self, *, spent_units: int, released_units: int) -> Self:
         """The budget after so much was consumed, and so much came off lease, consumed or returned."""
 
@@ -88,6 +92,11 @@ class Quantity:
     def grantable_units(self) -> int:
         """All that is available, or nothing below the floor."""
         return max(0, self.available_units) if self.available_units >= self.floor_units else 0
+
+    @property
+    def spare_units(self) -> int:
+        """What is available above the floor."""
+        return max(0, self.available_units - self.floor_units)
 
     def settled(self, *, spent_units: int, released_units: int) -> Quantity:
         """After so much was consumed, and so much came off lease."""

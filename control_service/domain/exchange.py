@@ -60,9 +60,12 @@ class Exchange:
         fitting = [claim for claim in claims if self._settle(claim)]
         served = [claim for claim in fitting if claim.pays and may_have_more(claim.before, claim.statement)]
         for claim in served:
-            self._lend(claim, units_for_need(claim.lease, claim.statement, self._grantable(claim)))
+            budget = self.budgets[claim.lease.budget]
+            self._lend(claim, units_for_need(claim.lease, claim.statement, budget.grantable_units))
         for claim in served:
-            self._lend(claim, units_for_prefetch(claim.lease, claim.statement, self._grantable(claim)))
+            budget = self.budgets[claim.lease.budget]
+            units = units_for_prefetch(claim.lease, claim.statement, budget.grantable_units, budget.spare_units)
+            self._lend(claim, units)
 
     def _settle(self, claim: Claim) -> bool:
         """Takes in what a statement says, unless it or what it makes of the budget is out of bounds."""
@@ -80,9 +83,6 @@ class Exchange:
         if settlement.came_back_units:
             self.came_back.add(key)
         return True
-
-    def _grantable(self, claim: Claim) -> int:
-        return self.budgets[claim.lease.budget].grantable_units
 
     def _lend(self, claim: Claim, units: int) -> None:
         if units:

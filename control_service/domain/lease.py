@@ -126,12 +126,13 @@ def units_for_need(lease: Lease, statement: Statement, grantable_units: int) -> 
     return min(grantable_units, max(0, statement.needed_units - lease.free_units))
 
 
-def units_for_prefetch(lease: Lease, statement: Statement, grantable_units: int) -> int:
+def units_for_prefetch(lease: Lease, statement: Statement, grantable_units: int, spare_units: int) -> int:
     """What the node would like to have ahead of need: never more than a quarter of what is left.
 
-    So lease sizes shrink as a budget runs out, and little of its end is stranded on nodes that do not need it.
+    So lease sizes shrink as a budget runs out, and little of its end is stranded on nodes that do not need it. Nor is
+    it so much that the rest would be below the floor, where nobody could have it, however many requests wait for it.
     """
-    return max(0, min(statement.wanted_units - lease.free_units, grantable_units // 4))
+    return max(0, min(statement.wanted_units - lease.free_units, grantable_units // 4, spare_units))
 
 
 def may_have_more(before: Lease, statement: Statement) -> bool:

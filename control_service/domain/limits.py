@@ -14,6 +14,9 @@ PRICE_NANOS_MAX: Final = 10**15
 TOKENS_MAX: Final = 10**15
 """Of one quota of tokens."""
 
+ANSWER_TOKENS_MAX: Final = 10**8
+"""Of the output of one answer: nodes take no greater count."""
+
 RATE_TOKENS_MAX: Final = 10**9
 """Per minute, of one reservation."""
 

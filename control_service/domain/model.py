@@ -1,6 +1,9 @@
 """The catalogue: models and what they offer."""
 
 from dataclasses import dataclass
+from typing import Final
+
+WHOLE_OUTPUT_TOKENS_DEFAULT: Final = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,8 @@ class Model:
     """One entry of the catalogue.
 
     `config_version` is that of the last change that nodes must hear of; `next_due_us` is when the next price takes
-    effect that they have not heard of.
+    effect that they have not heard of. `output_tokens_max`: the most that one answer can have, 0 where not known;
+    `whole_output_tokens_default` is held for an answer that comes as a whole and names no limit.
     """
 
     model_id: str
@@ -37,6 +41,8 @@ class Model:
     aliases: tuple[str, ...] = ()
     trial_offer: TrialOffer | None = None
     reservation_price: ReservationPrice | None = None
+    output_tokens_max: int = 0
+    whole_output_tokens_default: int = WHOLE_OUTPUT_TOKENS_DEFAULT
     price_count: int = 0
     config_version: int = 0
     next_due_us: int | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from control_service.domain.account import Account
 from control_service.domain.budget import BudgetKind
+from control_service.domain.model import Model
 from control_service.domain.price import Price
 from control_service.domain.reservation import Reserved
 from control_service.domain.service import OutagePolicy, Service, facts_of, standing_of
@@ -71,6 +72,8 @@ class Terms:
     payers: Payers
     price: Price | None
     smallest_request_tokens: int
+    output_tokens_max: int
+    whole_output_tokens_default: int
     outage_policy: OutagePolicy
     outage_tokens_max: int
 
@@ -90,7 +93,7 @@ def config_of(
     account: Account,
     reserved: Reserved,
     price: Price | None,
-    smallest_request_tokens: int,
+    model: Model,
     *,
     version: int,
     now_us: int,
@@ -105,7 +108,9 @@ def config_of(
         stop_reasons=standing.stop_reasons,
         payers=payers_of(service, account, reserved, now_us, price_in_force=price_in_force),
         price=price,
-        smallest_request_tokens=smallest_request_tokens,
+        smallest_request_tokens=model.smallest_request_tokens,
+        output_tokens_max=model.output_tokens_max,
+        whole_output_tokens_default=model.whole_output_tokens_default,
         outage_policy=service.outage_policy,
         outage_tokens_max=service.outage_tokens_max,
     )

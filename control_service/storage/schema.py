@@ -119,6 +119,8 @@ models = Table(
     _number("reservation_input_nanos", nullable=True),
     _number("reservation_output_nanos", nullable=True),
     _number("smallest_request_tokens"),
+    _number("output_tokens_max"),
+    _number("whole_output_tokens_default"),
     _number("price_count"),
     _number("config_version"),
     # When the next price takes effect that nodes have not been told.

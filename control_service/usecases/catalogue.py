@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from control_service.domain.errors import InvalidRequestError
-from control_service.domain.model import Model, ReservationPrice, TrialOffer
+from control_service.domain.model import WHOLE_OUTPUT_TOKENS_DEFAULT, Model, ReservationPrice, TrialOffer
 from control_service.domain.price import Price, next_effective_us, price_in_force
 from control_service.usecases.mutation import Act
 from control_service.usecases.ports import Transaction
@@ -22,6 +22,8 @@ class NewModel:
     trial_offer: TrialOffer | None
     reservation_price: ReservationPrice | None
     smallest_request_tokens: int
+    output_tokens_max: int = 0
+    whole_output_tokens_default: int = WHOLE_OUTPUT_TOKENS_DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class ModelUpdate:
     withdraw_trial: bool
     reservation_price: ReservationPrice | None
     smallest_request_tokens: int | None
+    output_tokens_max: int | None
+    whole_output_tokens_default: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,8 @@ async def create_model(tx: Transaction, new: NewModel, act: Act) -> ModelView:
         display_name=new.display_name,
         currency_code=new.currency_code,
         smallest_request_tokens=new.smallest_request_tokens,
+        output_tokens_max=new.output_tokens_max,
+        whole_output_tokens_default=new.whole_output_tokens_default,
         create_us=act.now_us,
         update_us=act.now_us,
         aliases=tuple(sorted(new.aliases)),
@@ -97,13 +103,20 @@ async def update_model(tx: Transaction, model_id: str, update: ModelUpdate, act:
         trial_offer=None if update.withdraw_trial else update.trial_offer or before.trial_offer,
         reservation_price=update.reservation_price or before.reservation_price,
         smallest_request_tokens=update.smallest_request_tokens or before.smallest_request_tokens,
+        output_tokens_max=before.output_tokens_max if update.output_tokens_max is None else update.output_tokens_max,
+        whole_output_tokens_default=update.whole_output_tokens_default or before.whole_output_tokens_default,
         update_us=act.now_us,
     )
     _check_trial(after, "trial_offer.quota_tokens" if update.trial_offer else "smallest_request_tokens")
-    if after.smallest_request_tokens != before.smallest_request_tokens:
+    if _told(after) != _told(before):
         after = replace(after, config_version=await tx.next_config_version())
     await tx.models.save(after)
     return (await model_views(tx, [after], act.now_us))[0]
+
+
+def _told(model: Model) -> tuple[int, ...]:
+    """The settings that nodes go by."""
+    return model.smallest_request_tokens, model.output_tokens_max, model.whole_output_tokens_default
 
 
 def _check_trial(model: Model, path: str) -> None:

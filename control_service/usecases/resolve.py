@@ -39,8 +39,7 @@ def _config(name: str, key: tuple[str, str] | None, subjects: Subjects, version:
     in_force = reserved(subjects.reservations.get(service.uid, ()), now_us)
     account, model = subjects.accounts[service.account_id], subjects.models[service.model_id]
     price = subjects.prices.get(service.model_id)
-    smallest_tokens = model.smallest_request_tokens
-    return config_of(service, account, in_force, price, smallest_tokens, version=version, now_us=now_us)
+    return config_of(service, account, in_force, price, model, version=version, now_us=now_us)
 
 
 def _service(key: tuple[str, str], subjects: Subjects) -> Service | None:

@@ -1,5 +1,7 @@
 """Between the wire and the domain, for reports and decisions. The only module that knows both."""
 
+from typing import Final
+
 from google.protobuf.duration_pb2 import Duration
 
 from metering_service.api.meter_request import UnreadableReport
@@ -15,6 +17,7 @@ from tallygate.metering.v1 import (
     token_usage_pb2,
 )
 
+NS_PER_S: Final = 1_000_000_000
 _PHASES = {
     report_pb2.REPORT_PHASE_AUTHORIZE: Phase.AUTHORIZE,
     report_pb2.REPORT_PHASE_PROGRESS: Phase.PROGRESS,
@@ -38,7 +41,15 @@ def report_from(message: report_pb2.TokenReport, service: str, *, default_phase:
         message.want_receipt,
         # A longer one is none of ours, and of that so much is enough to tell.
         message.resume[: TOKEN_BYTES_MAX + 1],
+        message.whole,
+        _nanoseconds(message.hold_for) if message.HasField("hold_for") else None,
+        message.min_output_tokens if message.HasField("min_output_tokens") else None,
     )
+
+
+def _nanoseconds(length: Duration) -> int:
+    """A length of time as it came; a negative one where it is none."""
+    return length.seconds * NS_PER_S + length.nanos if 0 <= length.nanos < NS_PER_S else -1
 
 
 def any_report_from(message: report_pb2.TokenReport | UnreadableReport, service: str) -> Report:

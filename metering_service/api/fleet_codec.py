@@ -9,7 +9,7 @@ from grpc_status import rpc_status
 from metering_service.domain.pool import Answer, Statement
 from metering_service.domain.price import NO_PRICE, Price
 from metering_service.domain.records import BudgetKind, EpochMark
-from metering_service.domain.service import ServiceConfig, Status, StopReason
+from metering_service.domain.service import WHOLE_OUTPUT_TOKENS_DEFAULT, ServiceConfig, Status, StopReason
 from tallygate.control.v1 import budget_pb2, config_pb2, fleet_service_pb2, inference_service_pb2
 
 _STATUSES = {
@@ -46,6 +46,9 @@ def config_from(message: config_pb2.ServiceConfig) -> ServiceConfig:
         debt_allowed=message.debt_allowed and not deleted,
         price=_price_from(message),
         smallest_request_tokens=max(1, message.smallest_request_tokens),
+        output_tokens_max=message.output_tokens_max,
+        # Of a control service from before there was the setting nothing is said.
+        whole_output_tokens_default=message.whole_output_tokens_default or WHOLE_OUTPUT_TOKENS_DEFAULT,
         reserved_input_tpm=message.reserved_input_tokens_per_minute,
         reserved_output_tpm=message.reserved_output_tokens_per_minute,
         outage_tokens_max=message.outage_tokens_max if continues else 0,

@@ -93,6 +93,8 @@ class RequestRecord(NamedTuple):
     """Where later counts than these may lie while it runs (see `CountsPages`)."""
     ranks: Ranks = ()
     """How the counts rank; empty where that is as of one report, a finish if it is FINISHED (see `tally`)."""
+    hold_for_us: int = 0
+    """For so long after its start it stays open while nobody speaks of it; 0: no longer than any other."""
 
     @property
     def key(self) -> RequestKey:

@@ -8,6 +8,7 @@ from metering_service.domain.counts import Counts, Tally
 REQUEST_ID_BYTES_MAX = 64
 SERVICE_BYTES_MAX = 256
 TOKENS_MAX = 100_000_000
+HOLD_FOR_NS_MAX = 3_600 * 1_000_000_000
 LABELS_MAX = 8
 LABEL_BYTES_MAX = 64
 CREDENTIAL_BYTES_MAX = 256
@@ -34,8 +35,19 @@ class Report(NamedTuple):
     estimated: bool = False
     want_receipt: bool = False
     resume: bytes = b""
+    whole: bool = False
+    """The server cannot be stopped in the middle of this answer."""
+    hold_for_ns: int | None = None
+    """For so long the request stays open without a stream that speaks of it."""
+    min_output_tokens: int | None = None
+    """The least output that the answer may be cut down to."""
     unreadable: str = ""
     """Why it could not be read, as one sentence; then it has an id at most."""
+
+    @property
+    def concerns_whole(self) -> bool:
+        """Whether it says anything that is only for an answer which comes as a whole."""
+        return self.whole or self.hold_for_ns is not None or self.min_output_tokens is not None
 
     @property
     def tally(self) -> Tally:
@@ -54,6 +66,7 @@ def problem(report: Report) -> str | None:
         report.unreadable
         or _problem_of_names(report)
         or _problem_of_counts(report)
+        or (_problem_of_whole(report) if report.concerns_whole else None)
         or (_problem_of_attributes(report) if report.labels or report.credential else None)
     )
 
@@ -82,6 +95,20 @@ def _problem_of_counts(report: Report) -> str | None:
         return f"usage has a count above {TOKENS_MAX:,} tokens."
     if report.max_output_tokens is not None and not 0 <= report.max_output_tokens <= TOKENS_MAX:
         return f"max_output_tokens is not between 0 and {TOKENS_MAX:,}."
+    return None
+
+
+def _problem_of_whole(report: Report) -> str | None:
+    hold_for_ns, min_output_tokens = report.hold_for_ns, report.min_output_tokens
+    if not report.whole:
+        field = "hold_for" if hold_for_ns is not None else "min_output_tokens"
+        return f"{field} is only for an answer that comes as a whole: set whole as well, or leave it out."
+    if report.phase is not Phase.AUTHORIZE:
+        return "whole is only for AUTHORIZE: leave it out of later reports."
+    if hold_for_ns is not None and not 0 < hold_for_ns <= HOLD_FOR_NS_MAX:
+        return "hold_for is not longer than zero and at most 1 h."
+    if min_output_tokens is not None and not 0 <= min_output_tokens <= TOKENS_MAX:
+        return f"min_output_tokens is not between 0 and {TOKENS_MAX:,}."
     return None
 
 

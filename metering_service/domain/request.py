@@ -41,7 +41,8 @@ class Request:
     ceiling as it was before payers were looked for beyond it; None where that was not needed. `claimed`: nobody else
     books it; a finish without authorisation, whose part has no name, must first be entered in the database. `earlier`:
     of a settled part those that lead to it, the first one first, for counts that come late. `is_corrected`: more is
-    known of a settled part than its record says.
+    known of a settled part than its record says. `hold_for_us`: it stays open for so long after its authorisation while
+    nobody speaks of it, by the clock of this node until `hold_until_ns`; both 0 where it has no such hold.
 
     For the fast road of progress (see `Session.take`): `quiet_tokens` is the greatest cumulative output class that
     needs no answer, below zero where every report has to be looked at. The latest counts lie in `output_tokens`,
@@ -75,6 +76,8 @@ class Request:
         "fresh_reasoning",
         "granted_output_tokens",
         "held",
+        "hold_for_us",
+        "hold_until_ns",
         "is_corrected",
         "known_cache_write",
         "known_cached_input",
@@ -119,6 +122,7 @@ class Request:
         self.price = price
         self.debt_allowed = debt_allowed
         self.start_us = start_us
+        self.hold_for_us = self.hold_until_ns = 0
         self.quiet_tokens = EVERY_REPORT
         self.tally = NOTHING
         self.held = NOTHING_HELD
@@ -336,6 +340,7 @@ class Request:
             self.base_output_tokens,
             self.place,
             () if as_one_report else tally.ranks,
+            self.hold_for_us,
         )
 
 
@@ -363,6 +368,7 @@ def revive(record: RequestRecord) -> Request:
     request.predecessor_part = record.predecessor_part
     request.base_input_tokens = record.base_input_tokens
     request.base_output_tokens = record.base_output_tokens
+    request.hold_for_us = record.hold_for_us
     if record.settle_us is not None:
         request.booked = used(record.receipt)
     return request

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
+from typing import Final
 
 from metering_service.domain.decision import Reason
 from metering_service.domain.price import NO_PRICE, Price
+
+WHOLE_OUTPUT_TOKENS_DEFAULT: Final = 4_096
 
 
 class Status(Enum):
@@ -35,6 +38,8 @@ class ServiceConfig:
     """What the control service says of one service.
 
     `outage_tokens_max`: for how many tokens it goes on when this node is cut off and its leases have lapsed; 0: none.
+    `output_tokens_max`: the most that one answer can have; 0: not known. `whole_output_tokens_default`: what is held
+    for an answer that comes as a whole and names no limit.
     """
 
     name: str
@@ -47,6 +52,8 @@ class ServiceConfig:
     debt_allowed: bool = False
     price: Price = NO_PRICE
     smallest_request_tokens: int = 16
+    output_tokens_max: int = 0
+    whole_output_tokens_default: int = WHOLE_OUTPUT_TOKENS_DEFAULT
     reserved_input_tpm: int = 0
     reserved_output_tpm: int = 0
     outage_tokens_max: int = 0

@@ -89,6 +89,7 @@ def request_row(record: RequestRecord) -> Row:
         record.base_output_tokens,
         record.place,
         _numbers_text(record.ranks) if record.ranks else "[]",
+        record.hold_for_us,
     )
 
 
@@ -121,6 +122,7 @@ def request_of(row: RowMapping) -> RequestRecord:
         base_output_tokens=row["base_output_tokens"],
         place=row["place"],
         ranks=() if is_later else tuple(json.loads(row["ranks"])),
+        hold_for_us=row["hold_for_us"],
     )
 
 

@@ -118,6 +118,7 @@ requests = Table(
     _number("base_output_tokens"),
     Column("place", BigInteger),
     Column("ranks", Text, nullable=False, server_default="[]"),
+    Column("hold_for_us", BigInteger, nullable=False, server_default="0"),
 )
 """One row for each part of a request. A service's name is its first key, since names are never reused.
 

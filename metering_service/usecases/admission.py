@@ -4,6 +4,7 @@ from metering_service.domain.decision import Decision, Grant, Reason, deny
 from metering_service.domain.funding import Extension, Want, extend
 from metering_service.domain.grant import GRANT_TOKENS_MIN, output_target
 from metering_service.domain.lineage import Origin
+from metering_service.domain.records import HeldUnits
 from metering_service.domain.report import Report
 from metering_service.domain.request import Request
 from metering_service.domain.service import ServiceConfig
@@ -11,6 +12,8 @@ from metering_service.usecases.node import Node
 from metering_service.usecases.refusal import explain
 from metering_service.usecases.service_state import PLENTY_TOKENS, ServiceState, free_tokens
 from metering_service.usecases.waiting import PARKED, Answer
+from metering_service.usecases.whole_answers import cover_whole
+from tallygate._server.clock import NS_PER_US
 
 
 def new_request(node: Node, config: ServiceConfig, report: Report, origin: Origin | None, *, part: str) -> Request:
@@ -55,6 +58,14 @@ def authorise(
         return PARKED
     request = new_request(node, config, report, origin, part=name_part(node, origin))
     request.authorised = True
+    begin = _begin_whole if report.whole else _begin
+    return begin(node, service, request, report)
+
+
+def _begin(node: Node, service: ServiceState, request: Request, report: Report) -> Request | Answer:
+    """Admit a request that can be stopped at any time: with a grant that is large enough to start with."""
+    config = service.config
+    assert config is not None
     input_tokens = max(0, report.counts.input_class - request.base_input_tokens)
     extension = _extend(node, service, request, input_tokens)
     ceiling = extension.held.output_ceiling_tokens
@@ -68,10 +79,30 @@ def authorise(
         return explain(node, service, request, input_tokens, least) if node.leases_valid else PARKED
     node.hold(service, request, extension.held)
     request.final = extension.want is None and _is_last(node, request)
+    _open(node, service, request, report)
+    return request
+
+
+def _begin_whole(node: Node, service: ServiceState, request: Request, report: Report) -> Request | Answer:
+    """Admit a request whose answer comes as a whole: with its first grant it is at its own limit."""
+    held = cover_whole(node, service, request, report)
+    if not isinstance(held, HeldUnits):
+        return held
+    node.hold(service, request, held)
+    request.max_output_tokens = request.ceiling_tokens
+    request.final = True
+    if report.hold_for_ns is not None:
+        request.hold_for_us = -(-report.hold_for_ns // NS_PER_US)
+        request.hold_until_ns = node.clock.monotonic_ns() + report.hold_for_ns
+    _open(node, service, request, report)
+    return request
+
+
+def _open(node: Node, service: ServiceState, request: Request, report: Report) -> None:
+    """A request is admitted: from now on it runs."""
     request.expect_input(report.counts)
     service.open[report.request_id] = request
     node.books.begin(request)
-    return request
 
 
 def renew(node: Node, service: ServiceState, config: ServiceConfig, request: Request) -> Answer:

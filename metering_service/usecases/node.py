@@ -93,6 +93,8 @@ class Node:
         self.silent: dict[Request, Silence] = {}
         """Open requests that no stream speaks of, also those that went on elsewhere and came back as a later part; and
         those that timed out, for another resume window. Whoever is silent longest comes first."""
+        self.holds: dict[Request, None] = {}
+        """Those of them that stay open for a time of their own, in whatever order they fell silent."""
         self.unpaid: dict[Request, int] = {}
         """Those of them that wait for payers before more of them is booked, and since when."""
         self.finished: OrderedDict[tuple[str, str], int] = OrderedDict()
@@ -215,6 +217,8 @@ class Node:
         self.silent.pop(request, None)
         self.unpaid.pop(request, None)
         self.silent[request] = Silence(service, self.clock.monotonic_ns())
+        if request.hold_until_ns:
+            self.holds[request] = None
 
     def new_part(self) -> str:
         """A name for one authorisation, unique for ever: node, epoch, number."""

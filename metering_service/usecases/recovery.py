@@ -36,6 +36,7 @@ from metering_service.usecases.moving import settled_line
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import Recorder, RequestName
 from metering_service.usecases.reuse import LOOKED_UP_MAX
+from tallygate._server.clock import NS_PER_US
 
 log = structlog.get_logger()
 
@@ -65,6 +66,10 @@ class Recovery:
         """Shares that were handed over to be closed."""
         self._unwritten: set[RequestName] = set()
         """What was booked and is not on record yet: the next booking goes by the record, so it waits for that."""
+        self._held_until_ns: dict[RequestKey, int] = {}
+        """Those that stay open for a time of their own, by this node's clock, until that is over."""
+        self._look_after_ns: dict[RequestKey, int] = {}
+        """When it is looked next whether another node has gone on with one of those."""
         self._looks: deque[_Look] = deque()
         self._has_found_looks = node.epoch == 1
         self._is_over = False
@@ -128,12 +133,31 @@ class Recovery:
         name = RequestName(record.service, record.request_id)
         if name in self._unwritten:
             return False
+        now_ns, is_held = self._node.clock.monotonic_ns(), self._is_held(record)
+        if is_held and now_ns < self._look_after_ns.get(record.key, 0):
+            return False
         parts = await self._storage.find_request(record.service_uid, record.request_id)
+        if is_held and not later_parts(parts, record.part):
+            self._look_after_ns[record.key] = now_ns + self._node.settings.resume_window_ns
+            return False
         if not self._settle(record, parts, leases, is_late=is_late):
             return False
         self._node.books.look_again_at(record.key)
         self._node.books.when_committed(partial(self._wait, self._node.epoch, record.key))
         return True
+
+    def _is_held(self, record: RequestRecord) -> bool:
+        """Whether a request stays open, so long as nobody else has gone on with it.
+
+        When that began only the wall clock knows, so from here on it takes no longer than the whole of it.
+        """
+        if not record.hold_for_us:
+            return False
+        now_ns, key = self._node.clock.monotonic_ns(), record.key
+        if key not in self._held_until_ns:
+            left_us = record.start_us + record.hold_for_us - self._node.clock.now_us()
+            self._held_until_ns[key] = now_ns + min(max(0, left_us), record.hold_for_us) * NS_PER_US
+        return now_ns < self._held_until_ns[key]
 
     def _wait(self, epoch: int, key: RequestKey) -> None:
         """Look at a part again when another window is over: another node may have gone on with it at that moment."""

@@ -41,27 +41,27 @@ def _too_little(node: Node, service: ServiceState, request: Request, input_token
         return held.trial_tokens - request.held.trial_tokens, held.money_nanos - request.held.money_nanos
 
     if config.postpaid_pays:
-        remaining = _remaining(service, MONEY, request.held.money_nanos)
+        left = remaining(service, MONEY, request.held.money_nanos)
         _, needed = needs(offers._replace(money=UNBOUNDED))
-        if needed <= remaining.free_units + remaining.may_come_back_units:
+        if needed <= left.free_units + left.may_come_back_units:
             return deny(request.request_id, Reason.BUDGET_CONTENDED, config_version=version)
         return deny(
             request.request_id,
             Reason.BALANCE_INSUFFICIENT,
-            remaining_nanos=remaining.free_units,
+            remaining_nanos=left.free_units,
             config_version=version,
         )
     if config.reservation_pays:
         return _beyond_reservation(service, request, input_tokens, output_tokens)
     if config.trial_pays:
-        remaining = _remaining(service, TRIAL, request.held.trial_tokens)
+        left = remaining(service, TRIAL, request.held.trial_tokens)
         needed, _ = needs(offers._replace(trial=UNBOUNDED))
-        if needed <= remaining.free_units + remaining.may_come_back_units:
+        if needed <= left.free_units + left.may_come_back_units:
             return deny(request.request_id, Reason.BUDGET_CONTENDED, config_version=version)
         return deny(
             request.request_id,
             Reason.TRIAL_INSUFFICIENT,
-            remaining_tokens=remaining.free_units,
+            remaining_tokens=left.free_units,
             config_version=version,
         )
     return deny(request.request_id, Reason.BUDGET_CONTENDED, config_version=version)
@@ -86,7 +86,7 @@ def _beyond_reservation(service: ServiceState, request: Request, input_tokens: i
     )
 
 
-def _remaining(service: ServiceState, kind: BudgetKind, own_units: int) -> Remaining:
+def remaining(service: ServiceState, kind: BudgetKind, own_units: int) -> Remaining:
     """`own_units`: what the request itself holds, which is no more to come back than it is free."""
     pool: Pool | None = service.pools.get(kind)
     if pool is None:

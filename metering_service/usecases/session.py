@@ -45,6 +45,7 @@ class WireReport(Protocol):
     service: str
     resume: bytes
     estimated: bool
+    whole: bool
 
     @property
     def phase(self) -> int:
@@ -113,7 +114,7 @@ class Session:
                     and usage.cached_input_tokens == request.known_cached_input
                     and usage.cache_write_tokens == request.known_cache_write
                     and request.session is self
-                    and not (report.service or report.resume or report.estimated)
+                    and not (report.service or report.resume or report.estimated or report.whole)
                 ):
                     request.fresh_output, request.fresh_reasoning = output, reasoning
                     request.output_tokens = output + reasoning

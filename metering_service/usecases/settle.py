@@ -5,7 +5,7 @@ from functools import partial
 
 from metering_service.domain.decision import Decision, deny
 from metering_service.domain.funding import extend
-from metering_service.domain.lineage import final_tally, settled_end
+from metering_service.domain.lineage import final_tally, later_parts, settled_end
 from metering_service.domain.outage import tokens_of
 from metering_service.domain.records import RequestRecord, SettlementState
 from metering_service.domain.report import Phase
@@ -74,7 +74,8 @@ def time_out(node: Node, service: ServiceState, request: Request, parts: Sequenc
     if not request.is_open:
         _look_again(node, service, request, parts)
         return
-    if not _learn_end(request, parts):
+    is_held = node.clock.monotonic_ns() < request.hold_until_ns and not later_parts(parts, request.part)
+    if is_held or not _learn_end(request, parts):
         node.fall_silent(service, request)
         return
     request.earlier = settled_before(service, request, parts)
@@ -87,13 +88,26 @@ def time_out(node: Node, service: ServiceState, request: Request, parts: Sequenc
 def look_for_silent(node: Node) -> None:
     """Find requests that nobody spoke of within the resume window, and settle them once it is known who went on.
 
-    A window later they are looked at once more.
+    A window later they are looked at once more. Those that stay open for a time of their own are looked for by the
+    window too, as others may have finished them; and when that time is over.
     """
+    _look_for_held(node)
     before_ns = node.clock.monotonic_ns() - node.settings.resume_window_ns
     for request, silence in node.silent.items():
         if silence.since_ns > before_ns:
             return
         node.errands.look_for_successor(silence.service, request)
+
+
+def _look_for_held(node: Node) -> None:
+    now_ns = node.clock.monotonic_ns()
+    for request in list(node.holds):
+        silence = node.silent.get(request)
+        if silence is None or not request.is_open:
+            del node.holds[request]
+        elif request.hold_until_ns <= now_ns:
+            del node.holds[request]
+            node.errands.look_for_successor(silence.service, request)
 
 
 def forget_finished(node: Node) -> None:
@@ -180,8 +194,13 @@ def _wait_for_payers(node: Node, request: Request) -> None:
 
 
 def _is_overdue(node: Node, request: Request) -> bool:
-    silence = node.silent.get(request)
-    return silence is not None and silence.since_ns <= node.clock.monotonic_ns() - node.settings.resume_window_ns
+    """Whether nobody spoke of a request for long enough: the resume window, or, if that is sooner, its own time."""
+    silence, now_ns = node.silent.get(request), node.clock.monotonic_ns()
+    if silence is None:
+        return False
+    if request.is_open and silence.since_ns < request.hold_until_ns <= now_ns:
+        return True
+    return silence.since_ns <= now_ns - node.settings.resume_window_ns
 
 
 def _fund_excess(node: Node, service: ServiceState, request: Request, *, may_wait: bool) -> bool:

@@ -27,6 +27,13 @@ from tallygate.control.v1 import catalog_service_pb2, catalog_service_pb2_grpc, 
 app = typer.Typer(help="Models and their prices.", no_args_is_help=True)
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="llama, or models/llama", parser=model_name)]
+OutputMaxOption = Annotated[
+    int | None, typer.Option(help="The most output of one answer; 0: not known, which is the default.", min=0)
+]
+WholeOutputOption = Annotated[
+    int | None,
+    typer.Option(help="Output held for an answer that comes as a whole and names no limit; default 4096.", min=1),
+]
 _DAY_S = 86_400
 
 
@@ -50,6 +57,8 @@ def create(
     smallest_request_tokens: Annotated[
         int | None, typer.Option(help="A trial with less left than this is exhausted; default 16.", min=1)
     ] = None,
+    output_tokens_max: OutputMaxOption = None,
+    whole_output_tokens: WholeOutputOption = None,
     control: ControlOption = DEFAULT_CONTROL,
     idempotency_key: KeyOption = "",
     json: JsonOption = False,
@@ -65,6 +74,8 @@ def create(
         aliases=alias or [],
         currency_code=currency,
         smallest_request_tokens=smallest_request_tokens,
+        output_tokens_max=output_tokens_max,
+        whole_output_tokens_default=whole_output_tokens,
         idempotency_key=key_or_new(idempotency_key),
     )
     if trial_tokens is not None:
@@ -80,6 +91,28 @@ def create(
     with control_channel(control) as channel:
         made = catalog_service_pb2_grpc.CatalogServiceStub(channel).CreateModel(request, timeout=TIMEOUT_S).model
         print_json(made) if json else out.print(model_facts(made))
+
+
+@app.command()
+def update(
+    model: ModelArgument,
+    *,
+    output_tokens_max: OutputMaxOption = None,
+    whole_output_tokens: WholeOutputOption = None,
+    control: ControlOption = DEFAULT_CONTROL,
+    idempotency_key: KeyOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Changes the settings that are given, and leaves the others."""
+    request = catalog_service_pb2.UpdateModelRequest(
+        name=model,
+        output_tokens_max=output_tokens_max,
+        whole_output_tokens_default=whole_output_tokens,
+        idempotency_key=key_or_new(idempotency_key),
+    )
+    with control_channel(control) as channel:
+        changed = catalog_service_pb2_grpc.CatalogServiceStub(channel).UpdateModel(request, timeout=TIMEOUT_S).model
+        print_json(changed) if json else out.print(model_facts(changed))
 
 
 @app.command()

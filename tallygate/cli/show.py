@@ -42,6 +42,8 @@ def model_facts(model: model_pb2.Model) -> Table:
         ("display name", model.display_name),
         ("aliases", ", ".join(model.aliases)),
         ("free trial", trial),
+        ("longest answer", f"{model.output_tokens_max:,} tokens" if model.output_tokens_max else "not known"),
+        ("held for a whole answer without limit", f"{model.whole_output_tokens_default:,} tokens"),
     ]
     if model.HasField("reservation_price"):
         input_price = format_amount(reserved.input_nanos_per_thousand_tpm_day, currency)

@@ -13,6 +13,7 @@ from tallygate.client import Grant, MeteredRequest, MeteringClient, MeteringErro
 from tallygate.integrations import environment
 from tallygate.integrations.asgi_types import App, Receive, Scope, Send
 from tallygate.integrations.exchange import Exchange, Going, send_answer
+from tallygate.integrations.forced_usage import forces_usage
 from tallygate.integrations.habits import ServerHabits
 from tallygate.integrations.intake import find_api_key, read_body, why_unreadable
 from tallygate.integrations.lifespan import run_lifespan
@@ -96,6 +97,7 @@ class MeteringMiddleware:
         )
         self._open: set[Exchange] = set()
         self._look_is_due = False
+        self._has_looked = False
         _log.info("Metered: %s. Whatever else may run a model is refused.", ", ".join(self._routes.metered))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -125,6 +127,10 @@ class MeteringMiddleware:
             await refuse_body(errors.too_large(self._body_bytes_max), receive, send, has_ended=read.has_ended)
             return
         raw = read.raw
+        if not self._has_looked:
+            self._has_looked = True
+            if forces_usage(scope.get("app"), self._app):
+                self._habits.usage = StreamUsage.FORCED
         begun = await self._begin(shape, scope, raw)
         if isinstance(begun, errors.Answer):
             await send_answer(send, begun)

@@ -77,14 +77,22 @@ def judge(facts: Facts) -> Verdict:
 
 def _by_usage(facts: Facts, said: Usage) -> Verdict:
     remark = facts.problem if facts.is_complete else _why_none(facts)
+    if not said.input_class_tokens and said.output_class_tokens and facts.estimated_input:
+        said = replace(said, input_tokens=facts.estimated_input)
+        usage = _with_tokens(facts, said)
+        return Verdict(usage, estimated=True, remark=remark or "the server said nothing of its input")
     if not facts.tokens:
         return Verdict(said, estimated=False, remark=remark)
-    usage = replace(
+    return Verdict(_with_tokens(facts, said), estimated=True, remark=remark or "the server said no usage at the end")
+
+
+def _with_tokens(facts: Facts, said: Usage) -> Usage:
+    """What a server said, and what was counted since."""
+    return replace(
         said,
         output_tokens=said.output_tokens + facts.tokens - facts.reasoning,
         reasoning_tokens=said.reasoning_tokens + facts.reasoning,
     )
-    return Verdict(usage, estimated=True, remark=remark or "the server said no usage at the end")
 
 
 def _why_none(facts: Facts) -> str:

@@ -1,5 +1,7 @@
 """Reports as inference servers put them on the wire."""
 
+from google.protobuf.duration_pb2 import Duration
+
 from metering_service.domain.report import Report
 from tallygate.metering.v1 import report_pb2, token_usage_pb2
 
@@ -24,4 +26,13 @@ def report_to(report: Report) -> report_pb2.TokenReport:
         estimated=report.estimated,
         want_receipt=report.want_receipt,
         resume=report.resume,
+        whole=report.whole,
+        hold_for=None if report.hold_for_ns is None else duration_to(report.hold_for_ns),
+        min_output_tokens=report.min_output_tokens,
     )
+
+
+def duration_to(length_ns: int) -> Duration:
+    """A length of time as it is sent."""
+    seconds, nanos = divmod(length_ns, 1_000_000_000)
+    return Duration(seconds=seconds, nanos=nanos)

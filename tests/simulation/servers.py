@@ -110,6 +110,7 @@ class InferenceServer:
         """Whether it may run."""
         if self.line is None:
             self.jobs.pop(job.request_id)
+            job.denied = True
             return False
         self._say(job, AUTHORIZE)
         while not job.begun and not job.denied:

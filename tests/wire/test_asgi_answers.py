@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -296,6 +297,22 @@ async def test_a_whole_answer_that_nobody_waits_for_is_recorded_as_far_as_it_is_
     finish = await rig.post(CHAT, WHOLE)
     assert (finish.usage, finish.estimated) == (recorded, estimated)
     assert any("hung up" in line.getMessage() for line in caplog.records) is estimated
+
+
+@pytest.mark.parametrize("server", ["vllm", "sglang"])
+async def test_usage_that_a_server_says_to_everybody_is_not_hidden(
+    node: FakeMetering, client: MeteringClient, server: str
+) -> None:
+    """Its own settings tell that its clients get it without asking; nothing is added to their requests."""
+    rig, upstream = caller(node, client, answers(delta("a") + usage(12, 1) + DONE, "text/event-stream"))
+    if server == "vllm":
+        upstream.state = SimpleNamespace(args=SimpleNamespace(enable_force_include_usage=True))  # type: ignore[attr-defined]
+    else:
+        upstream.server_args = SimpleNamespace(stream_response_default_include_usage=True)  # type: ignore[attr-defined]
+    finish = await rig.post(CHAT, ASKED)
+    assert rig.body == delta("a") + usage(12, 1) + DONE
+    assert finish.usage == counts(12, 1)
+    assert b"stream_options" not in upstream.bodies[0]
 
 
 def refuses(field: str) -> Callable[[Upstream, Receive, Send], Any]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tallygate.client import Usage
 from tallygate.integrations.openai.estimate import BYTES_PER_TOKEN
 from tallygate.integrations.openai.json_members import MemberScanner, small_members
-from tallygate.integrations.openai.usage import read_usage
+from tallygate.integrations.openai.usage import find_block, read_usage
 
 WHOLE_BYTES_MAX = 256 << 10
 """Longer answers, such as many embeddings, are not parsed: they are scanned for their small members."""
@@ -66,7 +66,8 @@ class MeteredAnswer:
         try:
             content = json.loads(b"".join(self._kept))
         except (ValueError, RecursionError):
-            return Reading(None, 0, is_refusal=False)
+            # Broken off, or of another kind: not to be read, and yet not nothing.
+            return Reading(None, -(-self._size // BYTES_PER_TOKEN), is_refusal=False)
         if not isinstance(content, Mapping):
             usage = _sum_usage(content, choices_per_prompt)
             return Reading(usage, -(-_text_bytes(content, 0) // BYTES_PER_TOKEN) if usage is None else 0, False)
@@ -78,12 +79,8 @@ class MeteredAnswer:
 
 
 def find_usage(answer: Mapping[str, object]) -> Usage | None:
-    """The usage of an answer, in itself, in SGLang's `meta_info` or, as Kimi writes it, in its first choice."""
-    usage = read_usage(answer.get("usage")) or read_usage(answer.get("meta_info"))
-    choices = answer.get("choices")
-    if usage is None and isinstance(choices, list) and choices and isinstance(choices[0], Mapping):
-        return read_usage(choices[0].get("usage"))
-    return usage
+    """The usage of an answer, wherever its server says it."""
+    return read_usage(find_block(answer))
 
 
 def _sum_usage(answers: object, choices_per_prompt: int) -> Usage | None:

@@ -13,7 +13,7 @@ from tallygate.integrations.openai.deltas import Kind, Templates
 from tallygate.integrations.openai.events import Choice, Chunk, read_chunk, whole_chunk
 from tallygate.integrations.openai.running_usage import match_running, usage_span, without
 from tallygate.integrations.openai.said_usage import News
-from tallygate.integrations.openai.usage import write_usage
+from tallygate.integrations.openai.usage import find_block, write_usage
 
 _REASONING = ("reasoning_content", "reasoning")
 _CHOICES_MAX = 1_024
@@ -80,8 +80,8 @@ class ChatReader:
             return None
         return match_running(event)
 
-    def read(self, event: bytes, data: bytes, *, may_hold: bool) -> tuple[News, bytes]:
-        """Takes in one event: what it carries, and what of it the client shall see, perhaps later.
+    def read(self, event: bytes, data: bytes, passed: int) -> tuple[News, bytes]:
+        """Takes in one event of which some bytes have passed: what it carries, and what else the client shall see.
 
         Raises:
             ValueError: Its data are no JSON object.
@@ -89,9 +89,12 @@ class ChatReader:
         """
         chunk = read_chunk(data)
         news = self._take(chunk)
+        if not news.running and news.total is None and (self._ends or not chunk.choices):
+            # At its end, a server may say its usage in another place than here.
+            news = news._replace(total=find_block(json.loads(data)))
         if chunk.choices and not self._base:
             self._base = whole_chunk(data)
-        return news, self._shown(event, data, chunk, news, may_hold=may_hold)
+        return news, self._shown(event, data, chunk, news, passed)
 
     def read_members(self, members: Mapping[str, object]) -> News:
         """Takes in an event that is too long to be kept, by those of its members that are not."""
@@ -154,7 +157,7 @@ class ChatReader:
             return tokens, False, kind is Kind.REASONING
         return (0, True, False) if kind is None else (1, True, kind is Kind.REASONING)
 
-    def _shown(self, event: bytes, data: bytes, chunk: Chunk, news: News, *, may_hold: bool) -> bytes:
+    def _shown(self, event: bytes, data: bytes, chunk: Chunk, news: News, passed: int) -> bytes:
         """What the client shall see of an event, and of those that were held back before it.
 
         The last chunk of each choice waits for the one with usage: vLLM (0.32) takes `system_fingerprint` out of the
@@ -168,10 +171,11 @@ class ChatReader:
         elif chunk.choices and self._hides_running:
             span = usage_span(event)
             event = event if span is None else without(event, *span)
-        if self._ends and self._hides_usage and may_hold:
-            self._held.append(event)
+        shown = event[passed:] if passed else event
+        if self._ends and self._hides_usage:
+            self._held.append(shown)
             return b""
-        return self.flush() + event if self._held else event
+        return self.flush() + shown if self._held else shown
 
     def _flush_with(self, data: bytes) -> bytes:
         """The last chunks with choices, as the server would have written them without the one with usage."""

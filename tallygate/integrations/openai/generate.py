@@ -44,12 +44,12 @@ class GenerateReader:
         """Running usage that is to be hidden: there is none."""
         return None
 
-    def read(self, event: bytes, data: bytes, *, may_hold: bool) -> tuple[News, bytes]:  # noqa: ARG002  # likewise
-        """Takes in one event: what it carries; the client shall see all of it."""
+    def read(self, event: bytes, data: bytes, passed: int) -> tuple[News, bytes]:
+        """Takes in one event: what it carries, and what has not passed of it."""
         said = json.loads(data)
         if not isinstance(said, dict):
             raise NotAnObjectError
-        return self.read_members(said), event
+        return self.read_members(said), event[passed:]
 
     def read_members(self, members: Mapping[str, object]) -> News:
         """Takes in an event by its members."""

@@ -27,7 +27,7 @@ class MemberScanner:
         members: Raw values of the members that have ended, by name. Too long ones are empty.
         spans: Of each of these, where it begins (with the comma before it, if there is one) and ends.
         name: The name of the member whose value is under way; None between members.
-        begin: Where that member, or the one to come, begins, with the comma before it.
+        begin: Where that member, or the one to come, begins, with the comma before it; or where the object ended.
         is_long: Whether that value is too long to be kept.
         is_closed: Whether the object has ended.
         has_more: Whether something other than white space came after its end.
@@ -75,7 +75,7 @@ class MemberScanner:
     @property
     def safe(self) -> int:
         """How many bytes from the start cannot be part of a member whose name is not known yet."""
-        return self.begin if self.name is None and not self.is_closed else self.size
+        return self.begin if self.name is None else self.size
 
     def feed(self, piece: bytes) -> None:
         """Takes in the next bytes."""
@@ -123,6 +123,7 @@ class MemberScanner:
             self._depth -= 1
             if self._depth == 0:
                 self._end_member(piece[kept_from : end - 1], self.size + end - 1)
+                self.begin = self.size + end - 1
                 self.is_closed = True
                 return end
         elif self._depth == 1 and mark == _COLON and self._is_name:

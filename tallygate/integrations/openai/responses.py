@@ -61,14 +61,14 @@ class ResponsesReader:
         """Running usage: there is none."""
         return None
 
-    def read(self, event: bytes, data: bytes, *, may_hold: bool) -> tuple[News, bytes]:  # noqa: ARG002  # likewise
-        """Takes in one event: what it carries; the client shall see all of it."""
+    def read(self, event: bytes, data: bytes, passed: int) -> tuple[News, bytes]:
+        """Takes in one event: what it carries, and what has not passed of it."""
         said = read_event(data)
         kind = said.type
         if isinstance(said.sequence_number, int):
             self._number = said.sequence_number
         if not isinstance(kind, str):
-            return News(), event
+            return News(), event[passed:]
         news = News()
         if kind.endswith(".delta"):
             news = self._read_delta(kind, said)
@@ -78,7 +78,7 @@ class ResponsesReader:
             self.failed = True
         if isinstance(said.response, dict):
             news = news._replace(total=self._read_response(kind, said.response))
-        return news, event
+        return news, event[passed:]
 
     def read_members(self, members: Mapping[str, object]) -> News:
         """Takes in an event that is too long to be kept, by those of its members that are not."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tallygate.client import Usage
-from tallygate.integrations.openai.usage import read_usage
+from tallygate.integrations.openai.usage import read_usage, usage_problem
 
 ROUGH_PIECES_PER_TOKEN_MAX = 16
 """Maximum number of pieces of text a token, before a server that was told its limit is taken to disregard it."""
@@ -58,13 +58,13 @@ class SaidUsage:
         "tokens",
     )
 
-    def __init__(self, limit: int | None, choices_per_prompt: int, on_refused: Callable[[], None]) -> None:
+    def __init__(self, limit: int | None, choices_per_prompt: int, on_refused: Callable[[str], None]) -> None:
         """Begins with nothing.
 
         Args:
             limit: What the server was told to generate at most, over all choices; None where it was not.
             choices_per_prompt: How many answers it generates side by side for each prompt.
-            on_refused: Called where it says usage that cannot be.
+            on_refused: Called where it says usage that cannot be, with what is wrong with it.
         """
         self._limit = limit
         self._choices_per_prompt = choices_per_prompt
@@ -142,8 +142,9 @@ class SaidUsage:
 
     def _read(self, block: object) -> Usage | None:
         usage = read_usage(block)
-        if usage is None and block:
-            self._on_refused()
+        problem = usage_problem(block) if usage is None else ""
+        if problem:
+            self._on_refused(problem)
         return usage
 
     def _sum(self) -> Usage | None:
@@ -170,15 +171,17 @@ class SaidUsage:
 
 
 def _filled(said: Usage, before: Usage | None) -> Usage:
-    """What was said last; of a class of which it says nothing, what was said before."""
+    """What was said last; totals and details that it leaves out are taken from what was said before."""
     if before is None:
         return said
-    went_in = said if said.input_class_tokens else before
-    came_out = said if said.output_class_tokens else before
-    return Usage(
-        went_in.input_tokens,
-        went_in.cached_input_tokens,
-        went_in.cache_write_tokens,
-        came_out.output_tokens,
-        came_out.reasoning_tokens,
-    )
+    went_in = said.input_class_tokens or before.input_class_tokens
+    came_out = said.output_class_tokens or before.output_class_tokens
+    cached, written = max(_cache(said), _cache(before), key=sum)
+    if cached + written > went_in:
+        cached, written = _cache(said)
+    reasoning = min(max(said.reasoning_tokens, before.reasoning_tokens), came_out)
+    return Usage(went_in - cached - written, cached, written, came_out - reasoning, reasoning)
+
+
+def _cache(usage: Usage) -> tuple[int, int]:
+    return usage.cached_input_tokens, usage.cache_write_tokens

@@ -44,8 +44,8 @@ class Reader(Protocol):
         """Likewise: its running usage, input and output, and the event without it."""
         ...
 
-    def read(self, event: bytes, data: bytes, *, may_hold: bool) -> tuple[News, bytes]:
-        """Takes in one event: what it carries, and what of it the client shall see, perhaps later.
+    def read(self, event: bytes, data: bytes, passed: int) -> tuple[News, bytes]:
+        """Takes in one event of which some bytes have passed: what it carries, and what else the client shall see now.
 
         Raises:
             ValueError: Its data are no JSON object.
@@ -145,7 +145,7 @@ class MeteredStream:
                 return shown
             data = only_data(piece)
             if data is not None:
-                return self._take(piece, data)
+                return self._take(piece, data, 0)
         return self._feed_slowly(piece)
 
     def close(self) -> bytes:
@@ -154,7 +154,7 @@ class MeteredStream:
             shown = self._end_long(self._long.close())
             return shown + self._reader.flush()
         rest = self._splitter.close()
-        shown = self._without_passed(self._take(rest, self._data(rest))) if rest else b""
+        shown = self._take_whole(rest) if rest else b""
         return shown + self._reader.flush()
 
     def end(self, usage: Usage) -> bytes:
@@ -169,7 +169,7 @@ class MeteredStream:
             passed, rest = self._long.feed(piece)
             shown.append(passed if rest is None else self._end_long(passed))
         if rest:
-            shown += [self._without_passed(self._take(event, self._data(event))) for event in self._splitter.feed(rest)]
+            shown += [self._take_whole(event) for event in self._splitter.feed(rest)]
             shown.append(self._pass_early())
         return b"".join(shown)
 
@@ -190,10 +190,11 @@ class MeteredStream:
             self._partial = None
         return shown
 
-    def _without_passed(self, shown: bytes) -> bytes:
-        """An event but for what of it has passed already."""
+    def _take_whole(self, event: bytes) -> bytes:
+        """Takes in an event that has ended, of which the beginning may have passed already."""
         partial, self._partial = self._partial, None
-        return shown if partial is None else shown[partial.passed :]
+        data = event.strip() if self._is_line else event_data(event)
+        return self._take(event, data, 0 if partial is None else partial.passed)
 
     def _end_long(self, shown: bytes) -> bytes:
         assert self._long is not None
@@ -205,21 +206,18 @@ class MeteredStream:
             self.problem = "an event that is too long, and no JSON object"
         return shown
 
-    def _data(self, event: bytes) -> bytes:
-        return event.strip() if self._is_line else event_data(event)
-
-    def _take(self, event: bytes, data: bytes) -> bytes:
-        """Counts one event; returns what of it the client shall see."""
+    def _take(self, event: bytes, data: bytes, passed: int) -> bytes:
+        """Counts one event; returns what of it, and of those that were held back, the client shall see now."""
         if not data or data == _DONE:
-            return self._reader.flush() + event
+            return self._reader.flush() + event[passed:]
         try:
-            news, shown = self._reader.read(event, data, may_hold=not (self._partial and self._partial.passed))
+            news, shown = self._reader.read(event, data, passed)
         except NotAnObjectError:
             self.problem = "an event that is not a JSON object"
-            return self._reader.flush() + event
+            return self._reader.flush() + event[passed:]
         except (ValueError, RecursionError):
             self.problem = "an event that is not JSON"
-            return self._reader.flush() + event
+            return self._reader.flush() + event[passed:]
         self._said.take(news)
         self._note_failure()
         return shown
@@ -228,5 +226,5 @@ class MeteredStream:
         if self._reader.failed:
             self.problem = "an error that the server sent in its stream"
 
-    def _refuse_usage(self) -> None:
-        self.problem = "usage that cannot be"
+    def _refuse_usage(self, problem: str) -> None:
+        self.problem = f"usage that cannot be: {problem}"

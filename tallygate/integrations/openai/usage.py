@@ -29,31 +29,6 @@ def usage_problem(block: object) -> str:
     return read_block(block)[1] if isinstance(block, Mapping) else ""
 
 
-Said = tuple[object, int, int]
-"""A usage block, and how much went in and came out by it, of all kinds."""
-
-
-def read_totals(block: object) -> Said | None:
-    """The totals of a usage block; None where `read_usage` says None. Cheaper, for servers that say it all the time."""
-    if isinstance(block, dict) and (plain := _plain_totals(block)) is not None:
-        return block, *plain
-    usage = read_usage(block)
-    return None if usage is None else (block, usage.input_class_tokens, usage.output_class_tokens)
-
-
-def merge_usage(first: Usage, second: Usage) -> Usage:
-    """Usage that a server says in parts, such as its input at the start and its output at the end.
-
-    The greatest of each count; what was cached and what was written are taken together, from where there is more of
-    them. Order and repetition change nothing.
-    """
-    went_in = max(first.input_class_tokens, second.input_class_tokens)
-    came_out = max(first.output_class_tokens, second.output_class_tokens)
-    cached, written = max(_cache(first), _cache(second), key=lambda cache: (sum(cache), cache))
-    reasoning = max(first.reasoning_tokens, second.reasoning_tokens)
-    return Usage(went_in - cached - written, cached, written, came_out - reasoning, reasoning)
-
-
 def find_block(answer: Mapping[str, object]) -> object:
     """The usage block of a whole answer, a chunk or an event, wherever it lies; None if there is none.
 
@@ -101,7 +76,3 @@ def _plain_totals(block: dict[str, object]) -> tuple[int, int] | None:
         if 0 < total <= COUNT_MAX and total == block.get("total_tokens"):
             return went_in, came_out
     return None
-
-
-def _cache(usage: Usage) -> tuple[int, int]:
-    return usage.cached_input_tokens, usage.cache_write_tokens

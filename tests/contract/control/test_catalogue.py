@@ -46,6 +46,21 @@ async def test_an_update_leaves_what_is_not_given(desk: Desk) -> None:
     assert (trial.quota_tokens, trial.smallest_tokens) == (1_000, 16)
 
 
+async def test_nodes_are_told_of_the_settings_that_they_go_by(desk: Desk) -> None:
+    """The most output and the hold for whole answers change by themselves, and reach nodes when they change."""
+    before = (await update(desk)).model
+    assert (before.output_tokens_max, before.whole_output_tokens_default) == (0, 4_096)
+    limited = (await update(desk, output_tokens_max=8_192)).model
+    assert (limited.output_tokens_max, limited.whole_output_tokens_default) == (8_192, 4_096)
+    held = (await update(desk, whole_output_tokens_default=1)).model
+    assert (held.output_tokens_max, held.whole_output_tokens_default) == (8_192, 1)
+    assert (await update(desk, output_tokens_max=8_192)).model.config_version == held.config_version
+    unlimited = (await update(desk, output_tokens_max=0)).model
+    assert unlimited.output_tokens_max == 0
+    versions = [model.config_version for model in (before, limited, held, unlimited)]
+    assert versions == sorted(set(versions))
+
+
 async def test_a_trial_serves_at_least_one_request(desk: Desk) -> None:
     """A quota below the smallest request is refused, whichever of the two is changed, and with a new model too."""
     for changes, path in (

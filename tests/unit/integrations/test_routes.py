@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from tallygate.integrations import known_routes
 from tallygate.integrations.routes import Route, Routes, Use, parse_routes
 from tallygate.integrations.shapes import METERED_SHAPES, Shape
 
+PAGE = Path(__file__).parents[3] / "docs" / "integrations" / "routes.md"
 CHAT = "/v1/chat/completions"
 METERED_CHAT = Route(Use.METERED, Shape.CHAT)
 
@@ -172,3 +175,13 @@ def test_a_setting_that_cannot_be_meant_is_refused(text: str) -> None:
     """With a sentence that says what it has to be."""
     with pytest.raises(ValueError, match=r"has to"):
         parse_routes(text)
+
+
+def test_the_page_on_routes_says_what_the_table_says() -> None:
+    """Each metered route stands in its row, and no other."""
+    rows = [row.split("|") for row in PAGE.read_text().splitlines() if row.startswith("| ")]
+    of = {row[1].strip(): set(re.findall(r"`(/[^`]*)`", row[2])) for row in rows}
+    assert of["metered"] == {path for _, path, shape in known_routes.METERED if shape in METERED_SHAPES}
+    uncounted = {path for _, path, shape in known_routes.METERED if shape not in METERED_SHAPES}
+    assert of["refused, since nobody counts it yet"] == uncounted
+    assert all(f"`{shape.value}`" in PAGE.read_text() for shape in METERED_SHAPES)

@@ -127,6 +127,15 @@ def test_the_last_usage_counts_and_not_the_greatest() -> None:
     assert (stream.usage, stream.since, stream.tokens) == (Usage(12, output_tokens=4), (0, 0), 40)
 
 
+def test_details_that_only_one_block_has_are_kept() -> None:
+    """Running usage says nothing of the cache; nor does a second block that has the same total."""
+    cached = {"prompt_tokens": 10, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 8}}
+    stream = MeteredStream(asked(), "r")
+    stream.feed(chunk({"content": "x"}, usage=cached))
+    stream.feed(chunk(usage={"prompt_tokens": 10, "completion_tokens": 3}))
+    assert stream.usage == Usage(2, 8, output_tokens=3)
+
+
 def test_usage_in_two_halves_is_put_together() -> None:
     """What one half leaves out, the other one says."""
     stream = MeteredStream(asked(), "r")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import reduce
-from itertools import permutations
 from typing import Any
 
 from hypothesis import given
@@ -13,8 +11,6 @@ from hypothesis import strategies as st
 from tallygate.client import Usage
 from tallygate.integrations.openai.usage import (
     find_block,
-    merge_usage,
-    read_totals,
     read_usage,
     usage_problem,
     write_usage,
@@ -87,15 +83,10 @@ def test_kinds_are_never_negative_and_classes_never_beyond_a_report(block: dict[
 
 @given(BLOCKS | PLAIN)
 def test_the_cheap_looks_say_what_the_thorough_one_says(block: dict[str, Any]) -> None:
-    """The totals, the usage of a plain block, and whether there is any."""
+    """The usage of a plain block, and whether there is any."""
     thorough, problem = read_block(block)
     assert read_usage(block) == thorough
     assert usage_problem(block) == problem
-    totals = read_totals(block)
-    if thorough is None:
-        assert totals is None
-    else:
-        assert totals == (block, thorough.input_class_tokens, thorough.output_class_tokens)
 
 
 @given(BLOCKS)
@@ -110,18 +101,6 @@ def test_a_problem_is_one_short_line(block: dict[str, Any]) -> None:
 def test_what_is_written_is_read_again(usage: Usage, responses: bool) -> None:
     """The block that a stopped stream ends with says what is recorded."""
     assert read_usage(json.loads(json.dumps(write_usage(usage, responses=responses)))) == usage
-
-
-@given(st.lists(USAGES, min_size=1, max_size=4))
-def test_the_order_of_parts_does_not_matter(parts: list[Usage]) -> None:
-    """Nor does it matter whether one comes twice; each class is the greatest that was said of it."""
-    merged = reduce(merge_usage, parts)
-    assert all(reduce(merge_usage, order) == merged for order in permutations(parts))
-    assert merge_usage(merged, parts[0]) == merged
-    assert merged.input_class_tokens == max(part.input_class_tokens for part in parts)
-    assert merged.output_class_tokens == max(part.output_class_tokens for part in parts)
-    assert merged.reasoning_tokens == max(part.reasoning_tokens for part in parts)
-    assert min(kinds(merged)) >= 0
 
 
 @given(
