@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tallygate.client import Denied, MeteredRequest, MeteringError, Unreachable, Usage
+from tallygate.integrations.answer_counts import AnswerCounts
 from tallygate.integrations.asgi_types import App, Message, Receive, Scope, Send
 from tallygate.integrations.habits import ServerHabits
 from tallygate.integrations.openai.asked import Asked
-from tallygate.integrations.openai.body import AnswerBody
 from tallygate.integrations.openai.errors import Answer, refusal
-from tallygate.integrations.openai.header_usage import usage_in_headers
-from tallygate.integrations.openai.request_facts import facts_of, makes_output
+from tallygate.integrations.openai.request_facts import facts_of
 from tallygate.integrations.openai.stream import MeteredStream
 from tallygate.integrations.openai.usage_options import StreamUsage
 from tallygate.integrations.verdict import Facts, judge
@@ -94,15 +92,12 @@ class Exchange:
         self._habits = habits
         self._ask_again = ask_again
         self._refusal: list[Message] | None = None
-        self._begun_ns = time.monotonic_ns()
-        self._body: AnswerBody | None = None
+        self._answer = AnswerCounts(going.asked, request.request_id, going.max_output_tokens, habits)
         self._stream: MeteredStream | None = None
         self._counted = 0
         self._counted_reasoning = 0
         self._look_at_tokens = 0
         self._status: int | None = None
-        self._header_usage: Usage | None = None
-        self._problem = ""
         self._body_is_given = False
         self._is_sending = False
         self._is_complete = False
@@ -140,7 +135,8 @@ class Exchange:
             for message in refusal:
                 await self._send_other(message)
             return
-        self._going = self._ask_again(lesser)
+        self._going = going = self._ask_again(lesser)
+        self._answer = AnswerCounts(going.asked, self._request.request_id, going.max_output_tokens, self._habits)
         self._body_is_given = False
         await app(with_length(self._scope, len(self._going.body)), self._receive, self._send)
 
@@ -248,34 +244,27 @@ class Exchange:
 
     async def _send_start(self, message: Message) -> None:
         self._status = message["status"]
-        headers = [(name.lower(), value) for name, value in message.get("headers", ())]
-        if any(name == b"content-encoding" and value != b"identity" for name, value in headers):
-            self._problem = "an answer that was compressed on its way"
-        elif self._status in _OK:
-            asked = self._going.asked
-            if asked.streams and facts_of(asked.shape).usage is StreamUsage.RUNNING:
-                self._habits.accept(self._going.usage)
-            self._body = AnswerBody(self._open_stream, may_be_lines=self._going.asked.streams)
-            self._header_usage = usage_in_headers(headers)
+        headers = _lowered(message)
+        self._begin_answer(headers)
         if self._going.asked.streams:
             # What is hidden, or said at an early end, changes its length.
             headers = [header for header in headers if header[0] != b"content-length"]
         headers.append((REQUEST_ID_HEADER, self._request.request_id.encode()))
         await self._say({**message, "headers": headers})
 
-    def _open_stream(self, is_lines: bool) -> MeteredStream:
-        going = self._going
-        return MeteredStream(going.asked, self._request.request_id, limit=going.max_output_tokens, is_lines=is_lines)
+    def _begin_answer(self, headers: list[tuple[bytes, bytes]]) -> None:
+        if self._status not in _OK:
+            return
+        asked = self._going.asked
+        if asked.streams and facts_of(asked.shape).usage is StreamUsage.RUNNING:
+            self._habits.accept(self._going.usage)
+        self._answer.begin(headers)
 
     async def _send_part(self, message: Message) -> None:
         """A part of an answer of which it is not known that it streams."""
-        body, more = self._body, message.get("more_body", False)
-        shown = message.get("body", b"")
-        if body is not None:
-            shown = body.feed(shown)
-            if not more:
-                shown += body.close()
-            self._stream = body.stream
+        more = message.get("more_body", False)
+        shown = self._answer.feed(message.get("body", b""), more=more)
+        self._stream = self._answer.stream
         self._is_complete = not more
         if self._stream is not None:
             self._count(self._stream)
@@ -319,13 +308,12 @@ class Exchange:
 
     def _take_late(self, message: Message) -> None:
         """What an app says after the end: nobody hears it, but what it generated is recorded."""
-        if message["type"] == _START and message["status"] in _OK and self._body is None:
-            self._body = AnswerBody(self._open_stream, may_be_lines=self._going.asked.streams)
-        if message["type"] == _BODY and self._body is not None:
-            self._body.feed(message.get("body", b""))
-            if not message.get("more_body", False):
-                self._body.close()
-            self._stream = self._body.stream
+        if message["type"] == _START and self._status is None:
+            self._status = message["status"]
+            self._begin_answer(_lowered(message))
+        elif message["type"] == _BODY:
+            self._answer.feed(message.get("body", b""), more=message.get("more_body", False))
+            self._stream = self._answer.stream
             if self._stream is not None:
                 self._count(self._stream)
         if self._raises_when_gone:
@@ -344,19 +332,20 @@ class Exchange:
         self._request.output(new - reasoning, reasoning=reasoning)
 
     def _record(self) -> None:
-        usage, tokens, reasoning, is_refusal = self._counts()
+        has_left = self._gone.is_set() and not self._is_ended
+        counts = self._answer.counts(is_complete=self._is_complete, has_left=self._gone.is_set())
         facts = Facts(
             estimated_input=self._going.estimated_input,
-            usage=usage,
-            tokens=tokens,
-            reasoning=min(reasoning, tokens),
+            usage=counts.usage,
+            tokens=counts.tokens,
+            reasoning=counts.reasoning,
             status=self._status,
             is_complete=self._is_complete,
             is_stopped=self._is_ended,
             has_raised=self._has_raised,
-            has_left=self._gone.is_set() and not self._is_ended,
-            is_refusal=is_refusal,
-            problem=self._problem or (self._stream.problem if self._stream is not None else ""),
+            has_left=has_left,
+            is_refusal=counts.is_refusal,
+            problem=self._answer.problem,
         )
         verdict = judge(facts)
         try:
@@ -366,32 +355,6 @@ class Exchange:
             return
         if verdict.remark:
             self._remark(verdict.remark, estimated=verdict.estimated)
-
-    def _counts(self) -> tuple[Usage | None, int, int, bool]:
-        """The server's own counts, tokens and reasoning counted since, and whether it refused the request."""
-        stream = self._stream
-        if stream is not None:
-            usage, (tokens, reasoning) = stream.usage, stream.since
-            generated = tokens or (usage is not None and usage.output_class_tokens)
-            return usage, tokens, reasoning, stream.has_failed and not generated
-        if self._header_usage is not None:
-            return self._header_usage, 0, 0, False
-        if self._body is None:
-            return None, self._guess_tokens(), 0, False
-        reading = self._body.answer.read(self._going.asked.choices_per_prompt)
-        if not makes_output(self._going.asked.shape):
-            return reading.usage, 0, 0, reading.is_refusal
-        if self._is_complete and reading.usage is not None and reading.usage.output_class_tokens:
-            self._habits.note_answer(reading.usage.output_class_tokens, time.monotonic_ns() - self._begun_ns)
-        return reading.usage, reading.tokens, 0, reading.is_refusal
-
-    def _guess_tokens(self) -> int:
-        """What was probably generated of a whole answer that nobody waited for, where the server does not say."""
-        going = self._going
-        if not makes_output(going.asked.shape) or going.asked.streams or not self._gone.is_set():
-            return 0
-        tokens = self._habits.guess_tokens(time.monotonic_ns() - self._begun_ns)
-        return tokens if going.max_output_tokens is None else min(tokens, going.max_output_tokens)
 
     def _remark(self, remark: str, *, estimated: bool) -> None:
         denial = self._request.denial
@@ -416,6 +379,11 @@ async def send_answer(send: Send, answer: Answer) -> None:
     """Says a whole answer."""
     await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
     await send({"type": _BODY, "body": answer.body, "more_body": False})
+
+
+def _lowered(message: Message) -> list[tuple[bytes, bytes]]:
+    """An answer's headers, their names in lower case."""
+    return [(name.lower(), value) for name, value in message.get("headers", ())]
 
 
 def _spec_version(scope: Scope) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 STRAYS_ONE_IN = 20
 BEYOND_TOKENS = 7
+SERVERS_MIN = 2
 SETTLE_S = 10.0
 """Nodes that were fenced have come back by then."""
 PATIENCE_S = 75.0
@@ -61,16 +62,21 @@ def _take_name(world: "World", server: "InferenceServer", job: Job, begun: list[
 
 
 async def one_more(world: "World", errands: "list[asyncio.Future[None]]") -> None:
-    """One of these when all is healed, what people had begun has ended, and no stream breaks any more."""
+    """Both kinds once more when all is healed, what people had begun has ended, and no stream breaks any more."""
     if errands:
         await asyncio.wait(errands)
     await asyncio.sleep(SETTLE_S)
-    while not (servers := [server for server in world.alive_servers if server.line is not None]):  # noqa: ASYNC110
+    while len(servers := [server for server in world.alive_servers if server.line is not None]) < SERVERS_MIN:  # noqa: ASYNC110
         await asyncio.sleep(1.0)
     job = world.job(world.people.steady)
     job.asks = job.strays = True
     servers[0].begin(job)
-    while not (job.durable or job.denied):  # noqa: ASYNC110  # simulated time costs nothing
+    while not (job.begun or job.denied):  # noqa: ASYNC110  # simulated time costs nothing
+        await asyncio.sleep(0.1)
+    twin = world.job(next(name for name in world.people.service_names if name != job.service))
+    twin.asks, twin.request_id, twin.token = False, job.request_id, job.token
+    servers[1].begin(twin)
+    while not (job.durable or job.denied):  # noqa: ASYNC110  # as above
         await asyncio.sleep(1.0)
 
 

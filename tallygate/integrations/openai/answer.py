@@ -66,7 +66,8 @@ class MeteredAnswer:
         try:
             content = json.loads(b"".join(self._kept))
         except (ValueError, RecursionError):
-            return Reading(None, 0, is_refusal=False)
+            # Broken off, or of another kind: not to be read, and yet not nothing.
+            return Reading(None, -(-self._size // BYTES_PER_TOKEN), is_refusal=False)
         if not isinstance(content, Mapping):
             usage = _sum_usage(content, choices_per_prompt)
             return Reading(usage, -(-_text_bytes(content, 0) // BYTES_PER_TOKEN) if usage is None else 0, False)

@@ -1,0 +1,134 @@
+"""What is known of one answer's tokens: said by its server, counted as it passed, or guessed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tallygate.client import Usage
+from tallygate.integrations.habits import ServerHabits
+from tallygate.integrations.openai.asked import Asked
+from tallygate.integrations.openai.body import AnswerBody
+from tallygate.integrations.openai.estimate import BYTES_PER_TOKEN
+from tallygate.integrations.openai.header_usage import usage_in_headers
+from tallygate.integrations.openai.request_facts import makes_output
+from tallygate.integrations.openai.stream import MeteredStream
+
+
+class Counts(NamedTuple):
+    """Of one answer.
+
+    Attributes:
+        usage: The server's own counts, the last that it said; None where it said none.
+        tokens: Output tokens that passed since then.
+        reasoning: Of these, for reasoning.
+        is_refusal: The answer is an error, and nothing was generated before it.
+    """
+
+    usage: Usage | None = None
+    tokens: int = 0
+    reasoning: int = 0
+    is_refusal: bool = False
+
+
+class AnswerCounts:
+    """Reads one answer while it passes.
+
+    Attributes:
+        stream: Counts it if it streams; None while that is not known, and where it does not.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_begun_ns",
+        "_body",
+        "_habits",
+        "_header_usage",
+        "_limit",
+        "_problem",
+        "_request_id",
+        "_unread_bytes",
+        "stream",
+    )
+
+    def __init__(self, asked: Asked, request_id: str, limit: int | None, habits: ServerHabits) -> None:
+        """Begins before anything was answered.
+
+        Args:
+            asked: The request.
+            request_id: Its id.
+            limit: What the server was told to generate at most, over all choices.
+            habits: Of the server.
+        """
+        self._asked = asked
+        self._request_id = request_id
+        self._limit = limit
+        self._habits = habits
+        self._begun_ns = time.monotonic_ns()
+        self._body: AnswerBody | None = None
+        self._header_usage: Usage | None = None
+        self._unread_bytes = 0
+        self._problem = ""
+        self.stream: MeteredStream | None = None
+
+    @property
+    def problem(self) -> str:
+        """What was wrong with the answer, in a few words."""
+        return self._problem or (self.stream.problem if self.stream is not None else "")
+
+    def begin(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """An answer begins that is no refusal, with these headers, their names in lower case."""
+        if any(name == b"content-encoding" and value != b"identity" for name, value in headers):
+            self._problem = "an answer that was compressed on its way"
+            return
+        self._header_usage = usage_in_headers(headers)
+        self._body = AnswerBody(self._open_stream, may_be_lines=self._asked.streams)
+
+    def feed(self, piece: bytes, *, more: bool) -> bytes:
+        """Takes in the next piece of the body; returns what of it may go to the client now."""
+        body = self._body
+        if body is None:
+            self._unread_bytes += len(piece)
+            return piece
+        shown = body.feed(piece)
+        if not more:
+            shown += body.close()
+        self.stream = body.stream
+        return shown
+
+    def counts(self, *, is_complete: bool, has_left: bool) -> Counts:
+        """What is known in the end.
+
+        Args:
+            is_complete: The answer came to its end.
+            has_left: Nobody waited for it.
+        """
+        stream = self.stream
+        if stream is not None:
+            usage, (tokens, reasoning) = stream.usage, stream.since
+            has_output = bool(tokens or (usage is not None and usage.output_class_tokens))
+            return Counts(usage, tokens, min(reasoning, tokens), stream.has_failed and not has_output)
+        if self._header_usage is not None:
+            return Counts(self._header_usage)
+        if self._body is None:
+            return Counts(tokens=self._guess_tokens() if has_left else self._tokens_unread())
+        reading = self._body.answer.read(self._asked.choices_per_prompt)
+        if not makes_output(self._asked.shape):
+            return Counts(reading.usage, is_refusal=reading.is_refusal)
+        if is_complete and reading.usage is not None and reading.usage.output_class_tokens:
+            self._habits.note_answer(reading.usage.output_class_tokens, time.monotonic_ns() - self._begun_ns)
+        return Counts(reading.usage, reading.tokens, is_refusal=reading.is_refusal)
+
+    def _open_stream(self, is_lines: bool) -> MeteredStream:
+        return MeteredStream(self._asked, self._request_id, limit=self._limit, is_lines=is_lines)
+
+    def _tokens_unread(self) -> int:
+        return -(-self._unread_bytes // BYTES_PER_TOKEN) if self._problem and makes_output(self._asked.shape) else 0
+
+    def _guess_tokens(self) -> int:
+        """What was probably generated of a whole answer, where the server does not say."""
+        if not makes_output(self._asked.shape) or self._asked.streams:
+            return 0
+        tokens = self._habits.guess_tokens(time.monotonic_ns() - self._begun_ns)
+        return tokens if self._limit is None else min(tokens, self._limit)
