@@ -117,13 +117,14 @@ class MeteringMiddleware:
     async def _serve(self, shape: Shape, scope: Scope, receive: Receive, send: Send) -> None:
         problem = why_unreadable(scope)
         if problem:
-            await refuse_body(errors.unreadable(problem), receive, send)
+            await refuse_body(errors.in_shape(errors.unreadable(problem), shape), receive, send)
             return
         read = await read_body(receive, self._body_bytes_max)
         if read is None:
             return
         if read.is_too_long:
-            await refuse_body(errors.too_large(self._body_bytes_max), receive, send, has_ended=read.has_ended)
+            too_large = errors.in_shape(errors.too_large(self._body_bytes_max), shape)
+            await refuse_body(too_large, receive, send, has_ended=read.has_ended)
             return
         raw = read.raw
         if not self._has_looked:
@@ -132,7 +133,7 @@ class MeteringMiddleware:
                 self._habits.usage = StreamUsage.FORCED
         begun = await self._begin(shape, scope, raw)
         if isinstance(begun, errors.Answer):
-            await send_answer(send, begun)
+            await send_answer(send, errors.in_shape(begun, shape))
             return
         request, going = begun
 
