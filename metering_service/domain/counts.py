@@ -126,10 +126,18 @@ class Tally(NamedTuple):
     @property
     def is_plain(self) -> bool:
         """Whether one report of progress, not estimated, has said all that holds."""
-        exact_in, _, finish_in, total_in, *_, counted_in = self.input
-        exact_out, _, finish_out, total_out, *_, counted_out = self.output
-        special = exact_in or finish_in or exact_out or finish_out or not (counted_in and counted_out)
-        return not special and total_in == total_out == self.counts.total
+        return self.input[-1] and self.is_of_one(finish=False)
+
+    def is_of_one(self, *, finish: bool) -> bool:
+        """Whether one report has said all that holds, a finish or not."""
+        exact_in, class_in, finish_in, total_in, _, _, _, counted_in = self.input
+        exact_out, class_out, finish_out, total_out, _, _, counted_out = self.output
+        return (
+            total_in == total_out == class_in + class_out
+            and finish_in is finish_out is finish
+            and counted_in is counted_out
+            and exact_in is exact_out is (finish and counted_in)
+        )
 
     @property
     def only_exact(self) -> "Tally":

@@ -314,8 +314,8 @@ class Request:
 
     def record(self, node: str, epoch: int) -> RequestRecord:
         """The row as it stands now."""
-        tally, finished = self.tally, self.state is SettlementState.FINISHED
-        as_one_report = tally == Tally.of(tally.counts, finish=finished, estimated=tally.estimated)
+        tally = self.tally
+        as_one_report = tally.is_of_one(finish=self.state is SettlementState.FINISHED)
         # Not by name, which takes twice as long; there is one for each authorisation, and one for each finish.
         return RequestRecord(
             self.service,

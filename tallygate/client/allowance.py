@@ -109,7 +109,13 @@ class Allowance:
         if not self._may_lend:
             return False
         first_input = 0 if state.begun else state.input_class_tokens
-        ceiling = state.generated_tokens + min(LOAN_TOKENS, self._unlent_tokens - first_input)
+        if state.whole and (
+            state.max_output_tokens is None or state.max_output_tokens > self._unlent_tokens - first_input
+        ):
+            # All of it is generated once it has started.
+            return False
+        loan_tokens = NEVER if state.whole else LOAN_TOKENS
+        ceiling = state.generated_tokens + min(loan_tokens, self._unlent_tokens - first_input)
         if state.max_output_tokens is not None:
             ceiling = min(ceiling, state.max_output_tokens)
         if ceiling <= state.generated_tokens and (state.begun or state.max_output_tokens != 0):
@@ -177,7 +183,8 @@ class Allowance:
             if not is_said:
                 self.say_progress(state)
             state.quiet_tokens = limit - 1
-        self._wake_by(self._valid_until_ns(state))
+        if not state.whole:
+            self._wake_by(self._valid_until_ns(state))
 
     def _starve(self, state: RequestState) -> None:
         """Asks, waits for the answer, and in the end gives up or goes on without one."""
@@ -216,7 +223,8 @@ class Allowance:
         self._say(state)
 
     def _is_valid(self, state: RequestState) -> bool:
-        return self._monotonic_ns() < self._valid_until_ns(state)
+        """Whether its grant holds. Of a whole answer time is no bound once it has started: nobody could stop it."""
+        return (state.whole and state.begun) or self._monotonic_ns() < self._valid_until_ns(state)
 
     def _valid_until_ns(self, state: RequestState) -> int:
         own_ns = state.grant.valid_until_ns if state.grant is not None else 0
@@ -228,7 +236,7 @@ class Allowance:
             return 0
         if state.starved_ns is not None:
             return state.starved_ns + self._answer_ns
-        return self._valid_until_ns(state) if state.lent_ceiling_tokens == 0 else 0
+        return self._valid_until_ns(state) if state.lent_ceiling_tokens == 0 and not state.whole else 0
 
     def _wake_by(self, due_ns: int) -> None:
         due_ns = max(due_ns, self._swept_ns + SWEEP_PAUSE_NS)

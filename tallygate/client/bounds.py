@@ -17,6 +17,8 @@ LABELS_MAX = 8
 LABEL_BYTES_MAX = 64
 TOKENS_MAX = 100_000_000
 """Of one kind, in one request."""
+HOLD_FOR_S_MAX = 3_600
+SHORTEST_HOLD_S = 1e-9
 
 
 def problem(state: RequestState) -> str:
@@ -29,6 +31,17 @@ def problem(state: RequestState) -> str:
     counts = (*_counts(state.usage()), state.max_output_tokens or 0)
     if not all(_is_number(count) and count <= TOKENS_MAX for count in counts):
         return f"A count or max_output_tokens is no whole number from 0 to {TOKENS_MAX:,}."
+    return _problem_of_whole(state)
+
+
+def _problem_of_whole(state: RequestState) -> str:
+    hold_for_s, least = state.hold_for_s, state.min_output_tokens
+    if not state.whole and (hold_for_s is not None or least is not None):
+        return "hold_for_s and min_output_tokens are only for an answer that comes as a whole: say whole=True as well."
+    if hold_for_s is not None and not SHORTEST_HOLD_S <= hold_for_s <= HOLD_FOR_S_MAX:
+        return f"hold_for_s is not longer than zero and at most {HOLD_FOR_S_MAX:,}."
+    if least is not None and not (_is_number(least) and least <= TOKENS_MAX):
+        return f"min_output_tokens is no whole number from 0 to {TOKENS_MAX:,}."
     return ""
 
 

@@ -123,6 +123,9 @@ class MeteringClient:
         cached_input_tokens: int = 0,
         cache_write_tokens: int = 0,
         max_output_tokens: int | None = None,
+        whole: bool = False,
+        hold_for_s: float | None = None,
+        min_output_tokens: int | None = None,
         request_id: str | None = None,
         credential: str = "",
         source_address: str = "",
@@ -139,6 +142,13 @@ class MeteringClient:
             cache_write_tokens: Input tokens written to a cache, beside those.
             max_output_tokens: At most so many tokens will be generated; 0 for none, as for embeddings. It caps what is
                 set aside, so that other requests find more.
+            whole: The server cannot be stopped in the middle of this answer. All of it is then set aside before it
+                starts: `grant.output_ceiling_tokens` says how much that is, and the server must be
+                told to generate no more.
+            hold_for_s: With `whole`: the request stays open for so many seconds without a stream that speaks of it; at
+                most 3,600. By default for the node's resume window.
+            min_output_tokens: With `whole`: the least output, over all choices, that the answer may be cut down to
+                where budgets run out. By default the model's smallest request.
             request_id: Unique within the service for ever, at most 64 bytes; the caller answers for that. Left out, one
                 is made.
             credential: The end user's API key or its id, at most 256 bytes; by default the client's.
@@ -155,6 +165,9 @@ class MeteringClient:
             cached_input_tokens=cached_input_tokens,
             cache_write_tokens=cache_write_tokens,
             max_output_tokens=max_output_tokens,
+            whole=whole,
+            hold_for_s=hold_for_s,
+            min_output_tokens=min_output_tokens,
             credential=credential or self._credential,
             source_address=source_address,
             labels=dict(labels) if labels else None,

@@ -33,6 +33,10 @@ class RequestState:
     labels: Mapping[str, str] | None = None
     credential: str = ""
     source_address: str = ""
+    whole: bool = False
+    """It cannot be stopped in the middle: its first grant is its only one, and does not lapse once it has started."""
+    hold_for_s: float | None = None
+    min_output_tokens: int | None = None
 
     input_tokens: int = 0
     cached_input_tokens: int = 0
@@ -127,10 +131,10 @@ class RequestState:
         """The stream broke: on the next one nothing was said yet.
 
         A request that was granted runs, whatever it said last: it asks for nothing that it has already, and goes on
-        with its grant while the next node looks up what it is.
+        with its grant while the next node looks up what it is. A whole one says again that it is one, and for how long.
         """
-        if self.phase == AUTHORIZE and self.grant is not None:
-            self.phase = PROGRESS
+        if self.phase != FINISH and self.grant is not None:
+            self.phase = AUTHORIZE if self.whole else PROGRESS
         self.introduced = False
         self.queued = None
         self.first_sequence = self.last_sequence = 0
@@ -152,6 +156,8 @@ class RequestState:
             self._introduce(report)
         if self.phase != AUTHORIZE:
             report.estimated = self.estimated
+        elif self.whole:
+            self._say_whole(report)
         if self.phase == FINISH:
             report.want_receipt = self.want_receipt
         return report
@@ -169,6 +175,13 @@ class RequestState:
             report.labels.update(self.labels)
         if self.grant is not None:
             report.resume = self.grant.resume
+
+    def _say_whole(self, report: report_pb2.TokenReport) -> None:
+        report.whole = True
+        if self.hold_for_s is not None:
+            report.hold_for.FromNanoseconds(round(self.hold_for_s * 1_000_000_000))
+        if self.min_output_tokens is not None:
+            report.min_output_tokens = self.min_output_tokens
 
     def wake(self) -> None:
         """Lets those look again who wait for something to change."""

@@ -36,6 +36,9 @@ class RequestOptions(TypedDict, total=False):
     cached_input_tokens: int
     cache_write_tokens: int
     max_output_tokens: int | None
+    whole: bool
+    hold_for_s: float | None
+    min_output_tokens: int | None
     request_id: str | None
     credential: str
     source_address: str

@@ -84,7 +84,7 @@ class InferenceServer:
         # Both nodes book it at the same moment, or both revise what one booked when it had timed out.
         if job.silent or (not job.asks and self.world.chance.once_in(2)):
             await self._say_elsewhere(job, FINISH)
-        if job.number % LATE_ONE_IN == 0:
+        if job.asks and job.number % LATE_ONE_IN == 0:
             await asyncio.sleep(MOVE_S)
             await self._say_elsewhere(job, PROGRESS)
 
@@ -96,7 +96,9 @@ class InferenceServer:
         self.world.chance.note("finish said twice" if phase == FINISH else "progress after the finish")
         call = self.open_stream(process)
         self.world.note(f"{job.request_id} {PHASES[phase]} {job.said(phase).total} to {call.name}, too")
-        request = metering_service_pb2.MeterRequest(first_sequence=1, reports=[job.report(phase, resumed=False)])
+        # Progress that is on its way for so long was said after a reconnect.
+        report = job.report(phase, resumed=phase == PROGRESS)
+        request = metering_service_pb2.MeterRequest(first_sequence=1, reports=[report])
         with suppress(AioRpcError):
             await call.write(request)
             await call.done_writing()

@@ -61,6 +61,13 @@ def test_a_record_ranks_as_what_was_recorded(one: Tally, two: Tally) -> None:
     assert read == written
 
 
+@given(tallies, st.booleans())
+def test_one_report_is_told_from_several(tally: Tally, finish: bool) -> None:
+    """It is the one that says these counts, and is a finish or not, and an estimate or not."""
+    one = Tally.of(tally.counts, finish=finish, estimated=tally.estimated)
+    assert tally.is_of_one(finish=finish) is (tally == one)
+
+
 @given(tallies, tallies, few, few)
 def test_the_front_of_a_request_merges_as_the_whole(one: Tally, two: Tally, input_end: int, output_end: int) -> None:
     """How much of it a part before the last has does not depend on which part heard what."""

@@ -49,6 +49,13 @@ def test_what_a_node_takes_is_sent(values: dict[str, Any]) -> None:
         ({"cache_write_tokens": -1}, "A count"),
         ({"max_output_tokens": 1 << 80}, "A count"),
         ({"input_tokens": 1.5}, "A count"),
+        ({"hold_for_s": 1}, "hold_for_s"),
+        ({"min_output_tokens": 1}, "hold_for_s and min_output_tokens"),
+        ({"whole": True, "hold_for_s": 0}, "hold_for_s"),
+        ({"whole": True, "hold_for_s": 3_601}, "hold_for_s"),
+        ({"whole": True, "hold_for_s": float("nan")}, "hold_for_s"),
+        ({"whole": True, "min_output_tokens": -1}, "min_output_tokens"),
+        ({"whole": True, "min_output_tokens": TOKENS_MAX + 1}, "min_output_tokens"),
     ],
 )
 def test_what_no_node_takes_is_not(values: dict[str, Any], named: str) -> None:
@@ -77,6 +84,9 @@ def test_the_largest_message_fits() -> None:
             source_address="a" * NAME_BYTES_MAX,
             labels=labels,
             max_output_tokens=TOKENS_MAX,
+            whole=True,
+            hold_for_s=3_599.999_999_999,
+            min_output_tokens=TOKENS_MAX,
         )
         state.set_usage(Usage(*[TOKENS_MAX] * 5), estimated=True)
         assert problem(state) == ""
