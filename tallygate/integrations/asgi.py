@@ -98,12 +98,11 @@ class MeteringMiddleware:
         self._open: set[Exchange] = set()
         self._look_is_due = False
         self._has_looked = False
-        _log.info("Metered: %s. Whatever else may run a model is refused.", ", ".join(self._routes.metered))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection of the app's."""
         if scope["type"] == "lifespan":
-            await run_lifespan(self._app, scope, receive, send, start=self._client.start, close=self._close)
+            await run_lifespan(self._app, scope, receive, send, start=self._start, close=self._close)
             return
         if scope["type"] not in {"http", "websocket"}:
             raise ValueError(f"connections of the type {scope['type']} cannot be metered, and are refused")
@@ -118,13 +117,14 @@ class MeteringMiddleware:
     async def _serve(self, shape: Shape, scope: Scope, receive: Receive, send: Send) -> None:
         problem = why_unreadable(scope)
         if problem:
-            await refuse_body(errors.unreadable(problem), receive, send)
+            await refuse_body(errors.in_shape(errors.unreadable(problem), shape), receive, send)
             return
         read = await read_body(receive, self._body_bytes_max)
         if read is None:
             return
         if read.is_too_long:
-            await refuse_body(errors.too_large(self._body_bytes_max), receive, send, has_ended=read.has_ended)
+            too_large = errors.in_shape(errors.too_large(self._body_bytes_max), shape)
+            await refuse_body(too_large, receive, send, has_ended=read.has_ended)
             return
         raw = read.raw
         if not self._has_looked:
@@ -133,7 +133,7 @@ class MeteringMiddleware:
                 self._habits.usage = StreamUsage.FORCED
         begun = await self._begin(shape, scope, raw)
         if isinstance(begun, errors.Answer):
-            await send_answer(send, begun)
+            await send_answer(send, errors.in_shape(begun, shape))
             return
         request, going = begun
 
@@ -165,11 +165,15 @@ class MeteringMiddleware:
         except UnknownModelError:
             return errors.unknown_model(asked.model)
         estimated_input = self._count_input_tokens(asked.content)
+        # Nobody could stop such an answer, so all of it is set aside before it begins.
+        is_whole = not asked.streams and asked.max_output_tokens != 0
         client = scope.get("client")
         request = self._client.request(
             service,
             input_tokens=self._input_to_hold(asked.content, estimated_input),
             max_output_tokens=asked.max_output_tokens,
+            whole=is_whole,
+            min_output_tokens=asked.min_output_tokens if is_whole else None,
             credential=self._credential(api_key),
             source_address=str(client[0]) if client else "",
             receipt=False,
@@ -188,6 +192,10 @@ class MeteringMiddleware:
     def _input_to_hold(self, content: Mapping[str, Any], estimated_input: int) -> int:
         is_estimate = self._count_input_tokens is estimate_input_tokens
         return input_tokens_to_hold(content, estimated_input) if is_estimate else estimated_input
+
+    def _start(self) -> None:
+        _log.info("Metered: %s. Whatever else may run a model is refused.", ", ".join(self._routes.metered))
+        self._client.start()
 
     async def _close(self) -> None:
         try:

@@ -13,7 +13,7 @@ from tallygate.integrations.answer_counts import AnswerCounts
 from tallygate.integrations.asgi_types import App, Message, Receive, Scope, Send
 from tallygate.integrations.habits import ServerHabits
 from tallygate.integrations.openai.asked import Asked
-from tallygate.integrations.openai.errors import Answer, refusal
+from tallygate.integrations.openai.errors import Answer, in_shape, refusal
 from tallygate.integrations.openai.request_facts import facts_of
 from tallygate.integrations.openai.stream import MeteredStream
 from tallygate.integrations.openai.usage_options import StreamUsage
@@ -169,7 +169,8 @@ class Exchange:
             return
         denial = self._request.denial
         unreachable = Unreachable("No metering node answers, so that the request cannot go on.")
-        await send_answer(self._say, refusal(unreachable if denial is None else Denied(denial)))
+        answer = refusal(unreachable if denial is None else Denied(denial))
+        await send_answer(self._say, in_shape(answer, self._going.asked.shape))
 
     def _so_far(self, stream: MeteredStream) -> Usage:
         said = stream.usage or Usage(input_tokens=self._going.estimated_input)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+import anthropic
 import httpx2
 import openai
 import pytest
@@ -102,3 +103,18 @@ async def test_a_control_character_in_a_path_is_refused(url: str) -> None:
         for path in ("/v1/chat/completions%0a", "/v1/chat/completions%00", "/v1%09/chat/completions"):
             answer = await http.post(f"{url}{path}", content=b"{}", headers={"authorization": "Bearer sk-acme"})
             assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_path")
+
+
+async def test_anthropic_clients_understand_refusals(url: str) -> None:
+    """In the shape of their API: a type that they know, and the sentence."""
+    async with anthropic.AsyncAnthropic(base_url=url, api_key="sk-unknown", max_retries=0) as client:
+        messages: Any = [{"role": "user", "content": "Hi"}]
+        with pytest.raises(anthropic.AuthenticationError) as unknown:
+            await client.messages.create(model="llama", max_tokens=5, messages=messages)
+        with pytest.raises(anthropic.BadRequestError) as wrong:
+            await client.messages.create(model="llama", max_tokens=5, messages=messages, extra_body={"n": "many"})
+    body: Any = unknown.value.body
+    assert (body["type"], body["error"]["type"]) == ("error", "authentication_error")
+    assert "not known here" in body["error"]["message"]
+    said: Any = wrong.value.body
+    assert said["error"]["type"] == "invalid_request_error"

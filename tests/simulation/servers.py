@@ -86,9 +86,10 @@ class InferenceServer:
         # Both nodes book it at the same moment, or both revise what one booked when it had timed out.
         if (job.silent and not job.whole) or (not job.asks and self.world.chance.once_in(2)):
             await self._say_elsewhere(job, FINISH)
-        if job.asks and job.number % LATE_ONE_IN == 0:
+        if job.asks and not job.silent and job.number % LATE_ONE_IN == 0:
             await asyncio.sleep(MOVE_S)
-            await self._say_elsewhere(job, PROGRESS)
+            if not job.is_lost:
+                await self._say_elsewhere(job, PROGRESS)
 
     async def _say_elsewhere(self, job: Job, phase: int) -> None:
         """Its finish, or how far it had got, once more, to some node on a stream of its own: it took its time."""

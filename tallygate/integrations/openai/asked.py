@@ -156,7 +156,7 @@ def _plain_counts(shape: Shape, content: Mapping[str, Any]) -> dict[str, Any]:
     said = content.get(within, {}) if within else content
     if not isinstance(said, Mapping):
         raise BadRequestError(f"`{within}` is not one object for all prompts.", within)
-    counts = {name: read_count(said, name) for name in count_fields(shape)}
+    counts = {name: read_count(said, name) for name in count_fields(shape) if name in said}
     changes = {name: count for name, count in counts.items() if count is not None and type(said[name]) is not int}
     return {within: {**said, **changes}} if within and changes else changes
 

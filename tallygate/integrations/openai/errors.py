@@ -6,14 +6,13 @@ import json
 from dataclasses import dataclass
 
 from tallygate.client import Denied, MeteringError
+from tallygate.integrations.shapes import Shape
 
 Headers = list[tuple[bytes, bytes]]
 
 _FIRST_COULD_NOT_TELL = 40
 _RETRY_AFTER_MS = 1_000
 """Where it is worth trying again and nobody knows when."""
-
-
 _WAIT_MAX_MS = 60_000
 """Longer waits are left to people: some clients ignore them and try again at once, others sleep for a day."""
 _PATH_SHOWN = 128
@@ -44,6 +43,19 @@ _FORBIDDEN = _Meaning(403, "permission_denied")
 _TRY_AGAIN = _Meaning(503, "service_unavailable")
 _OURS = _Meaning(500, "server_error")
 """No fault of the client, and nothing that it could do."""
+
+_ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    415: "invalid_request_error",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
+"""What Anthropic calls errors, by their status; `api_error` for any other."""
 
 MEANINGS = {
     # Somebody has to act on the service, or its model: claim, enable, resume, publish a price. The same key may use
@@ -105,6 +117,18 @@ def refusal(error: MeteringError) -> Answer:
         headers += _rate_limits(meaning.limits, error, retry_after_ms)
     code = meaning.code or (error.reason or "METERING_FAILED").lower()
     return _answer(meaning.status, headers, error.message, kind=meaning.type, param=meaning.param, code=code)
+
+
+def in_shape(answer: Answer, shape: Shape) -> Answer:
+    """A refusal as clients of this kind of request understand it: in Anthropic's words for its messages."""
+    if shape is not Shape.MESSAGES:
+        return answer
+    said = json.loads(answer.body)["error"]
+    kind = _ANTHROPIC_TYPES.get(answer.status, "api_error")
+    error = {"type": kind, "message": said["message"], "code": said["code"]}
+    body = json.dumps({"type": "error", "error": error}).encode()
+    headers = [(name, value) for name, value in answer.headers if name != b"content-length"]
+    return Answer(answer.status, [*headers, (b"content-length", b"%d" % len(body))], body)
 
 
 def too_few_tokens(choices: int, tokens: int) -> Answer:

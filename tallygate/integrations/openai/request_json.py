@@ -132,3 +132,6 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _shown(key: str) -> str:
     return ascii(key[:_KEY_SHOWN])
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object_with_keys_once, parse_constant=_refuse_constant)

@@ -8,6 +8,8 @@ from typing import Any
 
 import fastapi
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -139,6 +141,27 @@ async def test_no_path_leads_to_the_model_without_a_key(
     for method in ("POST", "PUT", "post"):
         status, _ = await call(app, method, path, root_path)
         assert status >= 307
+    assert model.runs == 0
+
+
+PARTS = ["/", "//", "/v1", "v1", "/chat", "/completions", "/chat/completions", "/api", "/llm", "/V1", "/Chat"]
+ODD = [".", "..", "%2f", "%", ";", "\\", "?", "#", "\u017f", "\n", "\0", " ", "\u2028"]
+PIECES = st.sampled_from([*PARTS, *ODD, CHAT, f"/api{CHAT}", f"/llm{CHAT}"])
+
+
+@given(
+    st.sampled_from([*PLACES, inside_two_mounts]),
+    st.sampled_from(["", "/", "//", "/v1", "/v1/", "v1", "/api", "/api/v1", "/llm/v1", CHAT, "/v1\n"]),
+    st.lists(PIECES, max_size=5).map("".join),
+    st.sampled_from(["POST", "PUT", "HEAD", "GET", "post"]),
+)
+@settings(max_examples=400, deadline=None)
+async def test_no_path_at_all_leads_to_the_model_without_a_key(
+    place: Callable[[Model], App], root_path: str, path: str, method: str
+) -> None:
+    """The app's own router decides what it takes for a route that runs a model."""
+    model = Model()
+    await call(place(model), method, path, root_path)
     assert model.runs == 0
 
 

@@ -91,11 +91,27 @@ def test_vllm_ends_before_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 HEARD = """
+import asyncio
 import logging
 {before}
 from tallygate.client import MeteringClient
 from tallygate.integrations.asgi import MeteringMiddleware
-MeteringMiddleware(None, client=MeteringClient("127.0.0.1:1"), services="accounts/a/services/b")
+
+async def app(scope, receive, send):
+    for kind in ("startup", "shutdown"):
+        await receive()
+        await send({{"type": f"lifespan.{{kind}}.complete"}})
+
+async def serve():
+    async def receive():
+        return {{}}
+    async def send(message):
+        pass
+    await MeteringMiddleware(app, client=MeteringClient("127.0.0.1:1"), services="accounts/a/services/b")(
+        {{"type": "lifespan"}}, receive, send
+    )
+
+asyncio.run(serve())
 logging.getLogger("tallygate.integrations.asgi").debug("a detail")
 """
 
