@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
 
-from metering_service.usecases import admission, settle, whole_answers
+from metering_service.usecases import admission, refusal, settle, whole_answers
 from tests.simulation.planting import mutation
 
 
@@ -14,7 +14,7 @@ def cut_down_by_what_others_hold() -> AbstractContextManager[Any]:
     """A whole answer is lowered to what is free, though others merely hold the rest, or have it on lease."""
 
     def may_come(service: Any, kind: Any) -> int:
-        free_units, _ = whole_answers.remaining(service, kind, 0)
+        free_units, _ = refusal.remaining(service, kind, 0)
         return free_units
 
     return patch.object(whole_answers, "_may_come", may_come)

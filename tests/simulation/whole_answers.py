@@ -4,7 +4,7 @@ Only some seeds have them, and no luck is drawn for that: so the stories of the 
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -12,6 +12,7 @@ from unittest.mock import patch
 from metering_service.domain.funding import MONEY, TRIAL
 from metering_service.domain.records import HeldUnits
 from metering_service.usecases import admission
+from metering_service.usecases.whole_answers import cover_whole
 from tests.simulation.jobs import Job
 
 if TYPE_CHECKING:
@@ -106,17 +107,16 @@ def check_holds(world: "World") -> None:
 @contextmanager
 def watched(world: "World") -> Iterator[None]:
     """Look at every whole answer that is admitted: it is cut down only where nobody else holds what it lacks."""
-    real: Callable[..., Any] = admission.cover_whole
 
-    def cover_whole(node: Any, service: Any, request: Any, report: Any) -> Any:
-        held = real(node, service, request, report)
+    def watched_cover(node: Any, service: Any, request: Any, report: Any) -> Any:
+        held = cover_whole(node, service, request, report)
         limit = DEFAULT_TOKENS if report.max_output_tokens is None else report.max_output_tokens
         is_cut = isinstance(held, HeldUnits) and request.base_output_tokens + held.output_ceiling_tokens < limit
         if is_cut and request.predecessor_part is None and (others := _held_by_others(service, request)):
             world.wrongs.append(f"{report.request_id} is cut down while others hold {others}")
         return held
 
-    with patch.object(admission, "cover_whole", cover_whole):
+    with patch.object(admission, "cover_whole", watched_cover):
         yield
 
 
