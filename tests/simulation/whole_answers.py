@@ -36,7 +36,7 @@ AWAY_S = 45.0
 
 def in_seed(seed: int) -> bool:
     """Whether a seed has such servers."""
-    return seed % SEEDS == SEEDS - 1
+    return seed % SEEDS == SEEDS // 2
 
 
 def is_whole(world: "World", job: Job) -> bool:
