@@ -65,6 +65,8 @@ REFUSED: tuple[tuple[str, str], ...] = (
     # A stored answer is its owner's, and nobody here knows whose it is.
     ("GET DELETE", "/v1/responses/{id}"),
     ("POST", "/v1/responses/{id}/cancel"),
+    ("GET DELETE", "/v1/chat/completions/{id}"),
+    ("GET DELETE", "/v1/conversations/{id}"),
     ("GET", "/v1/responses/{id}/input_items"),
     # SGLang generates a token for it, each time that it is asked.
     ("GET", "/health_generate"),
