@@ -83,6 +83,9 @@ class Routes:
             route = self._exact.get((method, path))
             if route is not None:
                 return route
+        if root_path.endswith("/") and path.startswith(f"{root_path}/"):
+            # Servers put the root path in front of the path, slash and all, and routers take it off again.
+            path = root_path[:-1] + path.removeprefix(root_path)
         if _CONTROL.search(path):
             return UNREADABLE
         if _UNCLEAR.search(path):

@@ -81,6 +81,12 @@ class Job:
     """Its server does not speak of it, whatever breaks, until it ends."""
     strays: bool = False
     """It ends where it is not known, beyond its grant (see `strays.end_elsewhere`)."""
+    whole: bool = False
+    """Its answer comes as a whole (see `whole_answers`)."""
+    hold_s: int = 0
+    """With that: how long it is held for."""
+    kept_hold: bool = False
+    """It ended within that time, and no node began a new epoch meanwhile."""
     output_tokens: int = 0
     final: Said | None = None
     """What it says in the end, once it has ended."""
@@ -111,7 +117,7 @@ class Job:
     @property
     def manner(self) -> Manner:
         """How its server counts."""
-        return MANNERS[0] if self.strays else MANNERS[self.number % len(MANNERS)]
+        return MANNERS[0] if self.strays or self.whole else MANNERS[self.number % len(MANNERS)]
 
     @property
     def ends_exactly(self) -> bool:
@@ -169,6 +175,10 @@ class Job:
         )
         if self.max_output_tokens is not None:
             report.max_output_tokens = self.max_output_tokens
+        if self.whole and phase == AUTHORIZE:
+            report.whole = True
+            if self.hold_s:
+                report.hold_for.FromSeconds(self.hold_s)
         return report
 
 

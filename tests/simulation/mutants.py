@@ -10,14 +10,20 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from tests.simulation import mutations_commits, mutations_control, mutations_estimates, mutations_metering
+from tests.simulation import (
+    mutations_commits,
+    mutations_control,
+    mutations_estimates,
+    mutations_metering,
+    mutations_whole,
+)
 from tests.simulation.planting import MUTATIONS
 from tests.simulation.run import Outcome, simulate
 from tests.simulation.workers import run_each
 
 FOUND = Path(__file__).with_name("found.json")
 """The seed that finds each of them soonest in simulated time, as the last search had it."""
-MODULES = (mutations_commits, mutations_control, mutations_estimates, mutations_metering)
+MODULES = (mutations_commits, mutations_control, mutations_estimates, mutations_metering, mutations_whole)
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from metering_service.usecases import books
+from tests.simulation import whole_answers
 from tests.simulation.world import World
 
 TAIL_LINES = 60
@@ -44,7 +45,8 @@ def simulate(seed: int, *, tail: int | None = None, replicas: int | None = None)
         if tail is not None:
             world.tail = deque(maxlen=tail)
         try:
-            world.run()
+            with whole_answers.watched(world):
+                world.run()
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # any exception is a finding
             problem = f"{type(error).__name__}: {error}"
     lines = tuple(world.tail)[-(tail or TAIL_LINES) :] if problem is not None or tail is not None else ()

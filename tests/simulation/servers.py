@@ -10,7 +10,7 @@ import grpc
 from grpc.aio import AioRpcError
 
 from tallygate.metering.v1 import decision_pb2, metering_service_pb2
-from tests.simulation import strays
+from tests.simulation import strays, whole_answers
 from tests.simulation.jobs import AUTHORIZE, FINISH, PHASES, PROGRESS, Job, Said
 from tests.simulation.loop import Party
 from tests.simulation.network import StreamCall
@@ -71,7 +71,9 @@ class InferenceServer:
             if job.strays:
                 await strays.end_elsewhere(self, job)
                 return
-            if job.number % SILENT_ONE_IN == 0:
+            if job.whole:
+                await whole_answers.live(self, job)
+            elif job.number % SILENT_ONE_IN == 0:
                 await self._fall_silent(job)
             else:
                 await self._generate(job)
@@ -82,7 +84,7 @@ class InferenceServer:
         # Who did not ask has no token but a wrong one.
         self._say(job, FINISH, resumed=not job.asks)
         # Both nodes book it at the same moment, or both revise what one booked when it had timed out.
-        if job.silent or (not job.asks and self.world.chance.once_in(2)):
+        if (job.silent and not job.whole) or (not job.asks and self.world.chance.once_in(2)):
             await self._say_elsewhere(job, FINISH)
         if job.asks and not job.silent and job.number % LATE_ONE_IN == 0:
             await asyncio.sleep(MOVE_S)
@@ -191,7 +193,7 @@ class InferenceServer:
             if job.finished and not job.durable:
                 self._say(job, FINISH, resumed=True)
             elif job.begun and not job.finished and not job.silent:
-                self._say(job, PROGRESS, resumed=True)
+                self._say(job, AUTHORIZE if job.whole else PROGRESS, resumed=True)
 
     def _say(self, job: Job, phase: int, *, resumed: bool = False) -> None:
         line = self.line

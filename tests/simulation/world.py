@@ -10,7 +10,7 @@ from control_service.storage.database import MIGRATIONS as CONTROL_MIGRATIONS
 from control_service.usecases import config_feed, sweep
 from metering_service import assembly
 from metering_service.storage import MIGRATIONS as METERING_MIGRATIONS
-from tests.simulation import faults, invariants, strays
+from tests.simulation import faults, invariants, strays, whole_answers
 from tests.simulation.chance import Chance
 from tests.simulation.database import SimulatedDatabase
 from tests.simulation.jobs import Job
@@ -83,6 +83,8 @@ class World:
         """Tokens that a node last went on with of a service, while it was cut off from control."""
         self.exchanges: Counter[str] = Counter()
         """By replica: how many exchanges of leases it answered."""
+        self.wrongs: list[str] = []
+        """What was seen inside of a service, where nothing may be raised."""
         self._seen = (0, 0)
         """How far control's and the metering database's changes were looked at."""
 
@@ -122,6 +124,12 @@ class World:
         """A node that serves, as a client would find one."""
         there = [process for process in self.nodes.values() if process is not None and process.serving]
         return self.chance.pick(there) if there else None
+
+    @property
+    def epochs(self) -> int:
+        """How many the nodes have begun by now, all together."""
+        (row,) = self.metering.rows("SELECT coalesce(sum(epoch), 0) AS count FROM nodes")
+        return int(row["count"])
 
     @property
     def alive_servers(self) -> list[InferenceServer]:
@@ -179,6 +187,8 @@ class World:
         chance.calm = True
         faults.heal(self)
         self.note("healed")
+        if whole_answers.in_seed(self.seed):
+            self.errands.append(asyncio.ensure_future(whole_answers.end(self)))
         if self.seed % STRAYS_IN == 0:
             self.errands.append(asyncio.ensure_future(strays.one_more(self, list(self.errands))))
         end_s = self.loop.now_s + HEAL_S
@@ -216,6 +226,7 @@ class World:
                     self.check(job.finished, f"{job.request_id} never ends")
                     self.check(job.durable, f"the finish of {job.request_id} is never durable")
         invariants.check_books(self)
+        whole_answers.check_holds(self)
 
     async def _sleep(self, seconds: float, watch: "asyncio.Future[Any]") -> None:
         await asyncio.wait([watch], timeout=seconds)
@@ -237,6 +248,7 @@ class World:
             if error is not None and "never retrieved" not in failure.get("message", ""):
                 raise error
         self.loop.failures.clear()
+        self.check(not self.wrongs, "; ".join(self.wrongs))
         # What is in a database is only looked at where it was changed; what is in a node's memory always may be.
         before, self._seen = self._seen, (self.control.changes, self.metering.changes)
         if before[0] != self._seen[0]:
@@ -290,4 +302,6 @@ class World:
             late=chance.once_in(15),
         )
         self.jobs.append(job)
+        job.whole = whole_answers.is_whole(self, job)
+        job.hold_s = whole_answers.hold_s(job)
         return job

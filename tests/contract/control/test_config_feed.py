@@ -123,6 +123,21 @@ async def test_a_default_service_comes_with_its_account(kit: Kit) -> None:
     assert config.resolution is Resolution.FOUND
 
 
+async def test_how_much_an_answer_may_have_is_told_when_it_changes(kit: Kit) -> None:
+    """Nodes hold whole answers by it."""
+    await kit.service(postpaid=True)
+    watcher = await watching(kit, SERVICE)
+    async with kit.database.writing() as tx:
+        model = await tx.models.get("llama")
+        version = await tx.next_config_version()
+        await tx.models.save(
+            replace(model, output_tokens_max=8_192, whole_output_tokens_default=512, config_version=version)
+        )
+    await kit.feed.pump()
+    (config,) = encode_update(await read(watcher), 0).services
+    assert (config.output_tokens_max, config.whole_output_tokens_default) == (8_192, 512)
+
+
 async def test_a_price_is_told_when_it_takes_effect(kit: Kit) -> None:
     """The sweeper moves the version at the moment at which a price published in advance is in force."""
     await kit.service(postpaid=True)

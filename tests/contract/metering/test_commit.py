@@ -94,6 +94,7 @@ async def test_a_request_comes_back_as_it_was_written(recorder: SqlRecorder) -> 
         predecessor_part="p0",
         base_input_tokens=3,
         base_output_tokens=5,
+        hold_for_us=3_600_000_000,
         labels=(('a"]', "é\n"), ("team", "☃")),
         debt_allowed=False,
     )

@@ -87,8 +87,17 @@ def test_what_makes_no_model_run_is_free(path: str) -> None:
 )
 def test_a_path_that_apps_read_differently_is_refused(path: str) -> None:
     """Empty and dotted segments, double encoding, parameters, another case."""
-    for root in ("", "/", "/v1", "/v1/"):
+    for root in ("", "/v1", "/x/v1"):
         assert judge("POST", path, root).use in {Use.UNKNOWN, Use.REFUSED}
+
+
+def test_a_slash_at_the_end_of_a_root_path_is_no_empty_segment() -> None:
+    """Servers put it in front of the path as it is; one slash more is one too many."""
+    assert judge("POST", f"/{CHAT}", "/") == METERED_CHAT
+    assert judge("POST", f"/api/{CHAT}", "/api/") == METERED_CHAT
+    assert judge("POST", "/v1//chat/completions", "/v1/") == METERED_CHAT
+    for path, root in ((f"//{CHAT}", "/"), (f"/{CHAT}", "//"), (f"/api//{CHAT}", "/api/"), (f"/{CHAT}", "/api/")):
+        assert judge("POST", path, root).use is Use.UNKNOWN
 
 
 @pytest.mark.parametrize("character", ["\n", "\r", "\t", "\0", "\x7f", "\x85", "\u2028", "\udc80"])
