@@ -1,7 +1,8 @@
 """Measures what the middleware adds to a stream: to its first byte, and to each chunk.
 
 Needs a control service and a metering node with a service that runs: `tallygate up`, then as in the README. Prints
-microseconds, with and without the middleware, from the same fake server called as an ASGI server calls it.
+microseconds, with and without the middleware, from the same fake server called as an ASGI server calls it; and next to the
+first byte, what one authorisation takes there and back on a bare gRPC stream, by the generated stub, in the same run.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ import asyncio
 import json
 import statistics
 import time
+import uuid
 from collections.abc import Callable, MutableMapping
 from typing import Any
+
+import grpc
 
 from tallygate.client import MeteringClient
 from tallygate.integrations.asgi import MeteringMiddleware
 from tallygate.integrations.asgi_types import App, Receive, Scope, Send
+from tallygate.metering.v1 import metering_service_pb2, metering_service_pb2_grpc, report_pb2, token_usage_pb2
 
 BODY = json.dumps({"model": "m", "stream": True, "messages": [{"role": "user", "content": "word " * 200}]}).encode()
 
@@ -85,18 +90,64 @@ async def stream(app: App) -> tuple[float, float]:
     return (at[0] - begun) / 1_000, (worked[-2] - worked[0]) / (len(worked) - 2) / 1_000
 
 
+class BareStream:
+    """One Meter stream by the generated stub, and nothing around it."""
+
+    def __init__(self, address: str, service: str) -> None:
+        self._channel = grpc.aio.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)])
+        self._call = metering_service_pb2_grpc.MeteringServiceStub(self._channel).Meter()
+        self._service = service
+        self._sequence = 0
+
+    async def authorize(self) -> float:
+        """Microseconds from an authorisation to its decision; the request is then finished."""
+        self._sequence += 1
+        report = report_pb2.TokenReport(
+            request_id=uuid.uuid4().hex,
+            service=self._service,
+            phase=report_pb2.REPORT_PHASE_AUTHORIZE,
+            usage=token_usage_pb2.TokenUsage(input_tokens=254),
+        )
+        begun = time.perf_counter_ns()
+        await self._call.write(metering_service_pb2.MeterRequest(first_sequence=self._sequence, reports=[report]))
+        is_answered = False
+        while not is_answered:
+            response = await self._call.read()
+            assert isinstance(response, metering_service_pb2.MeterResponse)
+            is_answered = any(decision.sequence == self._sequence for decision in response.decisions)
+        took = (time.perf_counter_ns() - begun) / 1_000
+        self._sequence += 1
+        report.phase = report_pb2.REPORT_PHASE_FINISH
+        await self._call.write(metering_service_pb2.MeterRequest(first_sequence=self._sequence, reports=[report]))
+        return took
+
+    async def close(self) -> None:
+        """Ends it."""
+        await self._call.done_writing()
+        await self._channel.close()
+
+
 async def run(arguments: argparse.Namespace) -> None:
     """Measures and prints. With and without take turns, so that what disturbs one disturbs the other."""
+    bare_stream = BareStream(arguments.metering, arguments.service)
     async with MeteringClient(arguments.metering) as client:
         for name, make in KINDS.items():
             server = Server(arguments.chunks, make)
             metered = MeteringMiddleware(server, client=client, services=arguments.service)
             await stream(metered)
-            pairs = [(await stream(server), await stream(metered)) for _ in range(arguments.streams)]
+            pairs, trips = [], []
+            for _ in range(arguments.streams):
+                pairs.append((await stream(server), await stream(metered)))
+                trips.append(await bare_stream.authorize())
             print(f"{name}:")
             for column, what in enumerate(("first byte", "each chunk")):
                 added = [with_it[column] - bare[column] for bare, with_it in pairs]
                 print(f"  {what}: +{statistics.median(added):.2f} us (median), +{min(added):.2f} us (least)")
+            first = statistics.median(with_it[0] - bare[0] for bare, with_it in pairs)
+            trip = statistics.median(trips)
+            print(f"  one authorisation on a bare stream: {trip:.2f} us (median)")
+            print(f"  the first byte, of that: {first / trip:.2f}")
+    await bare_stream.close()
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallygate.integrations.openai.asked import Asked, Shape, read_request
+from tallygate.integrations.openai.body import AnswerBody
 from tallygate.integrations.openai.stream import MeteredStream
 from tests.unit.integrations.written_streams import Step, Written, pieces, written_streams
 
@@ -43,6 +44,27 @@ def test_what_the_client_gets_is_what_the_server_would_have_written(
     assert stream.usage is not None
     assert stream.usage.input_class_tokens == written.input_tokens
     assert (stream.usage.output_class_tokens, stream.since) == (written.output_tokens, (0, 0))
+
+
+def as_lines(events: bytes) -> bytes:
+    """The same chunks without events around them, an object a line."""
+    separator = b"\r\n\r\n" if b"\r\n\r\n" in events else b"\n\n"
+    chunks = [event.removeprefix(b"data: ") for event in events.split(separator)]
+    return b"".join(chunk + b"\n" for chunk in chunks if chunk and chunk != b"[DONE]")
+
+
+@given(written_streams().filter(lambda written: written.end == "\n"), st.booleans(), st.data())
+def test_what_a_body_is_is_found_out_by_reading_it(written: Written, is_lines: bool, data: st.DataObject) -> None:
+    """Events or lines of JSON, after white space or none, cut anywhere: passed on byte for byte, and counted exactly."""
+    asks = asked(written, stream_options=RUNNING)
+    body = AnswerBody(lambda lines: MeteredStream(asks, "r", is_lines=lines), may_be_lines=True)
+    sent = b"".join(written.events(usage=True, running=True))
+    sent = data.draw(st.sampled_from([b"", b"\n", b" \n\n"])) + (as_lines(sent) if is_lines else sent)
+    assert b"".join(body.feed(piece) for piece in data.draw(pieces(sent))) + body.close() == sent
+    assert body.stream is not None
+    assert body.stream.usage is not None
+    assert body.stream.usage.output_class_tokens == written.output_tokens
+    assert (body.stream.usage.input_class_tokens, body.stream.since) == (written.input_tokens, (0, 0))
 
 
 @given(written_streams(), st.data())
