@@ -1,8 +1,8 @@
 """Measures what the middleware adds to a stream: to its first byte, and to each chunk.
 
 Needs a control service and a metering node with a service that runs: `tallygate up`, then as in the README. Prints
-microseconds, with and without the middleware, from the same fake server called as an ASGI server calls it; and next to the
-first byte, what one authorisation takes there and back on a bare gRPC stream, by the generated stub, in the same run.
+microseconds, with and without the middleware, from the same fake server called as an ASGI server calls it; and next to
+the first byte, what one authorisation takes there and back on a bare gRPC stream, by the generated stub, in the same run.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def as_lines(events: bytes) -> bytes:
 
 @given(written_streams().filter(lambda written: written.end == "\n"), st.booleans(), st.data())
 def test_what_a_body_is_is_found_out_by_reading_it(written: Written, is_lines: bool, data: st.DataObject) -> None:
-    """Events or lines of JSON, after white space or none, cut anywhere: passed on byte for byte, and counted exactly."""
+    """Events or lines of JSON, after white space or none, cut anywhere: passed byte for byte, counted exactly."""
     asks = asked(written, stream_options=RUNNING)
     body = AnswerBody(lambda lines: MeteredStream(asks, "r", is_lines=lines), may_be_lines=True)
     sent = b"".join(written.events(usage=True, running=True))
