@@ -2,7 +2,7 @@
 
 Needs a control service and a metering node with a service that runs: `tallygate up`, then as in the README. Prints
 microseconds, with and without the middleware, from the same fake server called as an ASGI server calls it; and next to
-the first byte, what one authorisation takes there and back on a bare gRPC stream, by the generated stub, in the same run.
+the first byte, what an authorisation takes there and back on a bare gRPC stream, by the generated stub, in one run.
 """
 
 from __future__ import annotations
