@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from tallygate.client import Usage
 from tallygate.integrations.openai.estimate import BYTES_PER_TOKEN
+from tallygate.integrations.openai.events import is_bare_error
 from tallygate.integrations.openai.json_members import MemberScanner, small_members
 from tallygate.integrations.openai.usage import find_block, read_usage
 
@@ -59,7 +60,7 @@ class MeteredAnswer:
         scanner = self._scanner
         if scanner is not None:
             members = small_members(scanner)
-            usage = find_usage(members)
+            usage = find_usage(members) if scanner.is_object else _sum_items(scanner, members, choices_per_prompt)
             has_error = "error" in scanner.members and bool(members.get("error", "too long to be read"))
             is_refusal = usage is None and has_error and "choices" not in scanner.members
             return Reading(usage, 0 if usage is not None else self._size // BYTES_PER_TOKEN, is_refusal)
@@ -75,12 +76,20 @@ class MeteredAnswer:
         if usage is not None:
             return Reading(usage, 0, is_refusal=False)
         text_bytes = _text_bytes(content.get("choices"), 0) + _text_bytes(content.get("output"), 0)
-        return Reading(None, -(-text_bytes // BYTES_PER_TOKEN), bool(content.get("error")) and not text_bytes)
+        is_error = bool(content.get("error")) or is_bare_error(b"", content)
+        return Reading(None, -(-text_bytes // BYTES_PER_TOKEN), is_error and not text_bytes)
 
 
 def find_usage(answer: Mapping[str, object]) -> Usage | None:
     """The usage of an answer, wherever its server says it."""
     return read_usage(find_block(answer))
+
+
+def _sum_items(scanner: MemberScanner, members: Mapping[str, object], choices_per_prompt: int) -> Usage | None:
+    """The same of a list that was scanned."""
+    if not scanner.is_closed:
+        return None
+    return _sum_usage([members.get(name) for name in scanner.members], choices_per_prompt)
 
 
 def _sum_usage(answers: object, choices_per_prompt: int) -> Usage | None:

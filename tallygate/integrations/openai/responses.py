@@ -86,6 +86,9 @@ class ResponsesReader:
         if kind in _ENDS:
             self._has_ended = True
             self.failed = self.failed or kind == "response.failed"
+        response = members.get("response")
+        if isinstance(kind, str) and isinstance(response, dict):
+            return News(total=self._read_response(kind, response))
         return News(pieces=1, rough=1) if isinstance(kind, str) and kind.endswith(".delta") else News()
 
     def flush(self) -> bytes:
