@@ -80,9 +80,9 @@ async def test_an_app_cannot_answer_past_the_counting(node: FakeMetering, client
         await start(send, "application/json")
         await say(send, b'{"usage": {"prompt_tokens": 1, "completion_tokens": 2}}', more=False)
 
-    extensions = {f"http.response.{name}": {} for name in ("pathsend", "zerocopysend", "early_hint")} | {
-        "tls": {"a": 1}
-    }
+    extensions: dict[str, object] = {
+        f"http.response.{name}": {} for name in ("pathsend", "zerocopysend", "early_hint")
+    } | {"tls": {"a": 1}}
     raw = json.dumps({**ASKED, "stream": False}).encode()
     scope = {"type": "http", "method": "POST", "path": CHAT, "headers": [], "extensions": extensions}
     said: list[Message] = []
