@@ -155,9 +155,15 @@ class ChatReader:
                 self._finished.add(index)
                 self._ends = True
 
+    def _delta(self, choice: Choice) -> Any:
+        """The piece of a choice; some servers write the one API's way in streams of the other."""
+        if choice.delta is not None and (self._is_chat or choice.text is None):
+            return choice.delta
+        return None if choice.text is None else {"text": choice.text}
+
     def _count(self, choice: Choice) -> tuple[int, bool, bool]:
         """How many tokens a choice's piece has, whether that is a guess, and whether they are of reasoning."""
-        delta = choice.delta if self._is_chat else {"text": choice.text}
+        delta = self._delta(choice)
         kind = _kind(delta) if isinstance(delta, dict) else None
         if self._asked.echoes and choice.index not in self._spoken:
             # It begins with the prompt, and so do the ids and the log probabilities beside it.
@@ -203,7 +209,7 @@ class ChatReader:
         said, kind = None, Kind.OUTPUT
         choice = choices[0] if choices and len(choices) == 1 else None
         if choice is not None and not choice.finish_reason and choice.logprobs is choice.token_ids is None:
-            delta = choice.delta if self._is_chat else {"text": choice.text}
+            delta = self._delta(choice) or {}
             texts = [(name, text) for name, text in delta.items() if text and name != "role"]
             said = texts[0] if len(texts) == 1 and isinstance(texts[0][1], str) else None
             kind = _kind(delta) or kind

@@ -153,6 +153,58 @@ def test_an_error_in_other_words_is_a_refusal(body: bytes) -> None:
     assert _recorded(read(body)[0]) == Usage()
 
 
+@pytest.mark.parametrize(
+    ("shape", "said", "tokens"),
+    [
+        (Shape.MESSAGES, {"type": "message", "content": [{"type": "text", "text": "a" * 40}]}, 10),
+        (Shape.MESSAGES, {"content": [{"type": "thinking", "thinking": "a" * 40}]}, 10),
+        (Shape.GENERATE, {"text": ["a" * 40, "b" * 40]}, 20),
+        (Shape.GENERATE, {"text": "a" * 40}, 10),
+        (Shape.GENERATE, {"text": "a", "output_ids": [1, 2, 3]}, 3),
+        (Shape.TOKENS_GENERATE, {"request_id": "r", "choices": [{"index": 0, "token_ids": [1, 2, 3, 4]}]}, 4),
+        (Shape.CHAT, {"choices": [{"message": {"content": [{"type": "text", "text": "a" * 40}]}}]}, 10),
+        (Shape.CHAT, {"object": "error", "message": "a" * 40}, 0),
+    ],
+)
+def test_a_whole_answer_without_usage_is_not_nothing(shape: Shape, said: dict[str, Any], tokens: int) -> None:
+    """Its text is estimated wherever its API has it; token ids are counted."""
+    counts, _ = read(json.dumps(said).encode(), shape=shape, stream=False, max_tokens=9, token_ids=[1])
+    assert (counts.usage, counts.tokens) == (None, tokens)
+
+
+def test_usage_of_a_whole_answer_that_broke_off_is_found() -> None:
+    """If it came before that."""
+    body = json.dumps({"usage": usage(12, 5), "choices": [{"message": {"content": "x" * 100}}]}).encode()
+    assert read(body[:-30], stream=False, is_complete=False)[0].usage == Usage(12, output_tokens=5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "data"),
+    [
+        (Shape.CHAT, b'{"choices": [{"delta": {"content": "x"}}'),
+        (Shape.CHAT, b'["x"]'),
+        (Shape.CHAT, b"plain text"),
+        (Shape.CHAT, b'{"choices": [{"index": 0, "text": "x"}]}'),
+        (Shape.COMPLETION, b'{"choices": [{"index": 0, "delta": {"content": "x"}}]}'),
+        (Shape.MESSAGES, b"plain text"),
+        (Shape.RESPONSE, b"plain text"),
+    ],
+)
+def test_events_that_are_not_as_they_should_be_count_one_each(shape: Shape, data: bytes) -> None:
+    """Until the server counts; half an event at the end does not."""
+    body = b"data: " + data + b"\n\n"
+    counts, shown = read(body * 5, shape=shape, max_tokens=9, prompt="x", is_complete=False)
+    assert (counts.usage, counts.tokens, shown) == (None, 5, body * 5)
+    assert read(body, body[:-6] if b"text" in data else b"", shape=shape, max_tokens=9, prompt="x")[0].tokens == 1
+
+
+@pytest.mark.parametrize("shape", [Shape.RESPONSE, Shape.GENERATE, Shape.MESSAGES, Shape.COMPLETION])
+def test_an_error_in_a_stream_of_any_kind_is_a_refusal(shape: Shape) -> None:
+    """Also one in the words of the chat API, which servers use for all."""
+    for said in ({"error": {"message": "x"}}, {"error": "x"}, {"type": "error", "message": "x"}):
+        assert _recorded(read(event(said), DONE, shape=shape, max_tokens=9, prompt="x")[0]) == Usage()
+
+
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_a_byte_order_mark_may_come_in_pieces(size: int) -> None:
     """What it stands before is a stream all the same."""
