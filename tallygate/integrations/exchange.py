@@ -17,7 +17,14 @@ from tallygate.integrations.openai.errors import Answer, in_shape, refusal
 from tallygate.integrations.openai.request_facts import facts_of
 from tallygate.integrations.openai.stream import MeteredStream
 from tallygate.integrations.openai.usage_options import StreamUsage
-from tallygate.integrations.passed_on import PIECE_BYTES_MAX, body_slices, lowered, spec_version, with_length
+from tallygate.integrations.passed_on import (
+    ANSWERS_PAST_US,
+    PIECE_BYTES_MAX,
+    body_slices,
+    lowered,
+    spec_version,
+    with_length,
+)
 from tallygate.integrations.verdict import Facts, judge
 
 REQUEST_ID_HEADER = b"x-tallygate-request-id"
@@ -134,7 +141,7 @@ class Exchange:
         lesser = self._habits.lesser(self._going.usage)
         if lesser is None or self._gone.is_set():
             for message in refusal:
-                await self._send_other(message)
+                await self._send(message)
             return
         self._going = going = self._ask_again(lesser)
         self._answer = AnswerCounts(going.asked, self._request.request_id, going.max_output_tokens, self._habits)
@@ -240,12 +247,16 @@ class Exchange:
             await self._send_part(message)
         elif message["type"] == _START:
             await self._send_start(message)
+        elif message["type"] in ANSWERS_PAST_US:
+            raise RuntimeError(f"an answer by {message['type']} cannot be metered")
         else:
             await self._say(message)
 
     def _refuses_usage(self, message: Message) -> bool:
         """Whether this begins a refusal that may be of what was added to the request."""
         going = self._going
+        if self._gone.is_set():
+            return False
         is_refusal = message["type"] == _START and message["status"] in _REFUSALS
         return is_refusal and going.asked.adds_usage and self._habits.lesser(going.usage) is not None
 

@@ -8,8 +8,8 @@ from tallygate.integrations.asgi_types import Message, Scope
 
 PIECE_BYTES_MAX = 256 << 10
 """Longer pieces of an answer are taken in parts, so that others have their turn in between."""
-_PAST_US = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
-"""Extensions by which an app answers without saying what."""
+ANSWERS_PAST_US = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
+"""Messages, and the extensions that offer them, by which an app answers without saying what."""
 
 
 def with_length(scope: Scope, body_bytes: int) -> Scope:
@@ -22,7 +22,7 @@ def with_length(scope: Scope, body_bytes: int) -> Scope:
     changed = {**scope, "headers": [*headers, (b"content-length", b"%d" % body_bytes)]}
     extensions = scope.get("extensions")
     if extensions:
-        changed["extensions"] = {name: value for name, value in extensions.items() if name not in _PAST_US}
+        changed["extensions"] = {name: value for name, value in extensions.items() if name not in ANSWERS_PAST_US}
     return changed
 
 

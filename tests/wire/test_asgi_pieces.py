@@ -13,7 +13,7 @@ from tallygate.client import ClientSettings, MeteringClient
 from tallygate.integrations.asgi import MeteringMiddleware
 from tallygate.integrations.asgi_types import Message, Receive, Scope, Send
 from tallygate.integrations.passed_on import PIECE_BYTES_MAX
-from tallygate.metering.v1 import metering_service_pb2_grpc, token_usage_pb2
+from tallygate.metering.v1 import decision_pb2, metering_service_pb2_grpc, token_usage_pb2
 from tests.wire.asgi_rig import SERVICE, Upstream, caller, delta, say, start, usage
 from tests.wire.fake_metering import FakeMetering
 
@@ -111,3 +111,52 @@ async def test_an_app_cannot_begin_its_answer_twice(node: FakeMetering, client: 
     assert isinstance(rig.error, RuntimeError)
     assert rig.status == 200
     assert finish.usage == token_usage_pb2.TokenUsage(input_tokens=9, output_tokens=3)
+
+
+async def test_an_answer_past_the_counting_is_refused(node: FakeMetering, client: MeteringClient) -> None:
+    """Also where an app does not ask what it may."""
+
+    async def behave(_upstream: Upstream, _receive: Receive, send: Send) -> None:
+        await start(send)
+        await send({"type": "http.response.pathsend", "path": "/etc/hostname"})
+
+    rig, _ = caller(node, client, behave)
+    await rig.post(CHAT, ASKED)
+    assert isinstance(rig.error, RuntimeError)
+    assert rig.pieces == []
+
+
+async def _refuse(send: Send) -> None:
+    await start(send, "application/json", 400)
+    await say(send, b'{"error": {"message": "bad"}}', more=False)
+
+
+async def test_a_client_that_leaves_before_a_refusal_ends_it(node: FakeMetering, client: MeteringClient) -> None:
+    """Nothing is tried again for a client that is gone."""
+
+    async def behave(upstream: Upstream, receive: Receive, send: Send) -> None:
+        assert len(upstream.bodies) == 1
+        rig.hung_up.set()
+        await upstream.wait_gone(receive)
+        await _refuse(send)
+
+    rig, upstream = caller(node, client, behave)
+    finish = await rig.post(CHAT, ASKED)
+    assert (len(upstream.bodies), rig.status, rig.error) == (1, 400, None)
+    assert finish.usage == token_usage_pb2.TokenUsage()
+
+
+async def test_a_stop_before_a_refusal_is_the_only_answer(node: FakeMetering, client: MeteringClient) -> None:
+    """What the server says after it is neither passed on nor tried again."""
+
+    async def behave(upstream: Upstream, receive: Receive, send: Send) -> None:
+        assert len(upstream.bodies) == 1
+        await start(send, "application/json", 422)
+        node.streams[0].stop(node.reports[0].request_id, decision_pb2.DECISION_REASON_SUSPENDED)
+        await upstream.wait_gone(receive)
+        await say(send, b"{}", more=False)
+
+    rig, _ = caller(node, client, behave)
+    await rig.post(CHAT, ASKED)
+    assert (rig.status, rig.is_complete, rig.error) == (403, True, None)
+    assert json.loads(rig.body)["error"]["code"] == "suspended"
