@@ -69,7 +69,9 @@ def lowered(shape: Shape, content: Mapping[str, Any], each_tokens: int) -> dict[
     """The fields to change so that each answer has at most so many tokens, with all that is linked to the limit."""
     facts, said = facts_of(shape), parameters(shape, content)
     present = {name: limit for name in facts.limits if (limit := read_count(said, name)) is not None}
-    changes = {name: min(each_tokens, limit) if limit > 0 else each_tokens for name, limit in present.items()}
+    changes: dict[str, Any] = {
+        name: min(each_tokens, limit) if limit > 0 else each_tokens for name, limit in present.items()
+    }
     changes = changes or {facts.limits[-1]: each_tokens}
     smallest = read_count(said, facts.smallest)
     if smallest is not None and smallest > each_tokens:
