@@ -108,6 +108,7 @@ def vllm(python: str, folder: Path, metering: str) -> Iterator[str]:
         "VLLM_NO_USAGE_STATS": "1",
         "TALLYGATE_METERING_ADDRESSES": metering,
         "TALLYGATE_SERVICE": SERVICE,
+        "TALLYGATE_COUNT_INPUT": "server",
     }
     command = [python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder / "model")]
     command += ["--served-model-name", "llama", "--host", "127.0.0.1", "--port", str(port), "--max-model-len", "4096"]

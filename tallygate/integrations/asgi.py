@@ -24,6 +24,7 @@ from tallygate.integrations.openai.estimate import estimate_input_tokens, input_
 from tallygate.integrations.openai.usage_options import StreamUsage
 from tallygate.integrations.refused import refuse_body, refuse_route
 from tallygate.integrations.routes import SETTING, Routes, Use
+from tallygate.integrations.server_tokenizer import ServerTokenizer
 from tallygate.integrations.services import (
     ServiceResolver,
     UnknownKeyError,
@@ -61,6 +62,7 @@ class MeteringMiddleware:
         body_bytes_max: int | None = None,
         routes: str | None = None,
         stream_usage: str | None = None,
+        asks_server_for_input: bool | None = None,
     ) -> None:
         """Wraps an app.
 
@@ -78,6 +80,8 @@ class MeteringMiddleware:
                 environment says.
             stream_usage: How streams are made to say their usage, as of `StreamUsage`; by default, what the environment
                 says, or "running".
+            asks_server_for_input: Whether the app's own tokenizer counts the input before it runs, where it can; by
+                default, what the environment says, or not.
 
         Raises:
             ValueError: The environment does not say what it has to, or nothing that makes sense.
@@ -95,6 +99,9 @@ class MeteringMiddleware:
         self._habits = ServerHabits(
             StreamUsage(stream_usage) if stream_usage is not None else environment.stream_usage_from(os.environ)
         )
+        if asks_server_for_input is None:
+            asks_server_for_input = environment.asks_server_from(os.environ)
+        self._tokenizer = ServerTokenizer(app) if asks_server_for_input else None
         self._open: set[Exchange] = set()
         self._look_is_due = False
         self._has_looked = False
@@ -164,13 +171,13 @@ class MeteringMiddleware:
             return errors.unknown_key()
         except UnknownModelError:
             return errors.unknown_model(asked.model)
-        estimated_input = self._count_input_tokens(asked.content)
+        estimated_input, input_to_hold = await self._count_input(scope, asked)
         # Nobody could stop such an answer, so all of it is set aside before it begins.
         is_whole = not asked.streams and asked.max_output_tokens != 0
         client = scope.get("client")
         request = self._client.request(
             service,
-            input_tokens=self._input_to_hold(asked.content, estimated_input),
+            input_tokens=input_to_hold,
             max_output_tokens=asked.max_output_tokens,
             whole=is_whole,
             min_output_tokens=asked.min_output_tokens if is_whole else None,
@@ -189,9 +196,13 @@ class MeteringMiddleware:
             return errors.too_few_tokens(asked.choices, grant.output_ceiling_tokens)
         return request, _going(asked, self._habits.usage, request, estimated_input)
 
-    def _input_to_hold(self, content: Mapping[str, Any], estimated_input: int) -> int:
+    async def _count_input(self, scope: Scope, asked: Asked) -> tuple[int, int]:
+        """The input of a request as far as it is known, and what is to be held for it."""
+        if self._tokenizer is not None and (counted := await self._tokenizer.count(scope, asked)) is not None:
+            return counted, counted
+        estimated = self._count_input_tokens(asked.content)
         is_estimate = self._count_input_tokens is estimate_input_tokens
-        return input_tokens_to_hold(content, estimated_input) if is_estimate else estimated_input
+        return estimated, input_tokens_to_hold(asked.content, estimated) if is_estimate else estimated
 
     def _start(self) -> None:
         _log.info("Metered: %s. Whatever else may run a model is refused.", ", ".join(self._routes.metered))

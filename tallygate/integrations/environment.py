@@ -19,6 +19,7 @@ SERVICES = "TALLYGATE_SERVICES"
 ON_UNREACHABLE = "TALLYGATE_ON_UNREACHABLE"
 ANSWER_MS = "TALLYGATE_ANSWER_MS"
 STREAM_USAGE = "TALLYGATE_STREAM_USAGE"
+COUNT_INPUT = "TALLYGATE_COUNT_INPUT"
 BODY_BYTES_MAX = "TALLYGATE_BODY_BYTES_MAX"
 
 LOG_LEVEL = "TALLYGATE_LOG_LEVEL"
@@ -129,6 +130,18 @@ def stream_usage_from(environment: Mapping[str, str]) -> StreamUsage:
         raise ValueError(f"{STREAM_USAGE} is {text}: write one of {known}") from None
 
 
+def asks_server_from(environment: Mapping[str, str]) -> bool:
+    """Whether the server's own tokenizer counts a request's input before it runs.
+
+    Raises:
+        ValueError: As of `client_from`.
+    """
+    text = environment.get(COUNT_INPUT, "estimate")
+    if text not in {"estimate", "server"}:
+        raise ValueError(f"{COUNT_INPUT} is {text}: write estimate or server")
+    return text == "server"
+
+
 def log_level_from(environment: Mapping[str, str]) -> str:
     """The level of the logger `tallygate`; empty where nothing is said.
 
@@ -148,6 +161,7 @@ _READERS: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, str]], object]], .
     ((ANSWER_MS,), answer_ms_from),
     ((BODY_BYTES_MAX,), body_bytes_max_from),
     ((STREAM_USAGE,), stream_usage_from),
+    ((COUNT_INPUT,), asks_server_from),
     ((SETTING,), routes_from),
     ((LOG_LEVEL,), log_level_from),
 )

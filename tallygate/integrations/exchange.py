@@ -17,6 +17,14 @@ from tallygate.integrations.openai.errors import Answer, in_shape, refusal
 from tallygate.integrations.openai.request_facts import facts_of
 from tallygate.integrations.openai.stream import MeteredStream
 from tallygate.integrations.openai.usage_options import StreamUsage
+from tallygate.integrations.passed_on import (
+    ANSWERS_PAST_US,
+    PIECE_BYTES_MAX,
+    body_slices,
+    lowered,
+    spec_version,
+    with_length,
+)
 from tallygate.integrations.verdict import Facts, judge
 
 REQUEST_ID_HEADER = b"x-tallygate-request-id"
@@ -105,7 +113,7 @@ class Exchange:
         self._has_raised = False
         self._gone = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
-        self._raises_when_gone = _spec_version(scope) >= (2, 4)
+        self._raises_when_gone = spec_version(scope) >= (2, 4)
 
     async def run(self, app: App) -> None:
         """Runs the app to its end, whatever that is, and records what it did."""
@@ -133,7 +141,7 @@ class Exchange:
         lesser = self._habits.lesser(self._going.usage)
         if lesser is None or self._gone.is_set():
             for message in refusal:
-                await self._send_other(message)
+                await self._send(message)
             return
         self._going = going = self._ask_again(lesser)
         self._answer = AnswerCounts(going.asked, self._request.request_id, going.max_output_tokens, self._habits)
@@ -205,6 +213,11 @@ class Exchange:
         if self._is_ended:
             self._take_late(message)
             return
+        if len(message.get("body", b"")) > PIECE_BYTES_MAX:
+            for part in body_slices(message):
+                await self._send(part)
+                await asyncio.sleep(0)
+            return
         self._is_sending = True
         try:
             stream = self._stream
@@ -234,18 +247,24 @@ class Exchange:
             await self._send_part(message)
         elif message["type"] == _START:
             await self._send_start(message)
+        elif message["type"] in ANSWERS_PAST_US:
+            raise RuntimeError(f"an answer by {message['type']} cannot be metered")
         else:
             await self._say(message)
 
     def _refuses_usage(self, message: Message) -> bool:
         """Whether this begins a refusal that may be of what was added to the request."""
         going = self._going
+        if self._gone.is_set():
+            return False
         is_refusal = message["type"] == _START and message["status"] in _REFUSALS
         return is_refusal and going.asked.adds_usage and self._habits.lesser(going.usage) is not None
 
     async def _send_start(self, message: Message) -> None:
+        if self._status is not None:
+            raise RuntimeError("the app begins its answer twice")
         self._status = message["status"]
-        headers = _lowered(message)
+        headers = lowered(message)
         self._begin_answer(headers)
         if self._going.asked.streams:
             # What is hidden, or said at an early end, changes its length.
@@ -311,7 +330,7 @@ class Exchange:
         """What an app says after the end: nobody hears it, but what it generated is recorded."""
         if message["type"] == _START and self._status is None:
             self._status = message["status"]
-            self._begin_answer(_lowered(message))
+            self._begin_answer(lowered(message))
         elif message["type"] == _BODY:
             self._answer.feed(message.get("body", b""), more=message.get("more_body", False))
             self._stream = self._answer.stream
@@ -369,24 +388,7 @@ class Exchange:
         )
 
 
-def with_length(scope: Scope, body_bytes: int) -> Scope:
-    """The scope of a request as the app gets it: of the body's new length, and so that no answer comes compressed."""
-    left_out = {b"content-length", b"transfer-encoding", b"accept-encoding"}
-    headers = [(name, value) for name, value in scope["headers"] if name not in left_out]
-    return {**scope, "headers": [*headers, (b"content-length", b"%d" % body_bytes)]}
-
-
 async def send_answer(send: Send, answer: Answer) -> None:
     """Says a whole answer."""
     await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
     await send({"type": _BODY, "body": answer.body, "more_body": False})
-
-
-def _lowered(message: Message) -> list[tuple[bytes, bytes]]:
-    """An answer's headers, their names in lower case."""
-    return [(name.lower(), value) for name, value in message.get("headers", ())]
-
-
-def _spec_version(scope: Scope) -> tuple[int, ...]:
-    text = str(scope.get("asgi", {}).get("spec_version", "2.0"))
-    return tuple(int(part) for part in text.split(".") if part.isdecimal())

@@ -7,6 +7,10 @@ import logging
 from tallygate.integrations.openai.usage_options import StreamUsage
 
 _NEXT = {StreamUsage.RUNNING: StreamUsage.FINAL, StreamUsage.FINAL: StreamUsage.NONE}
+_MORE = {
+    StreamUsage.FINAL: {StreamUsage.RUNNING},
+    StreamUsage.NONE: {StreamUsage.RUNNING, StreamUsage.FINAL},
+}
 _ANSWERS_MAX = 64
 
 _log = logging.getLogger("tallygate.integrations.asgi")
@@ -28,7 +32,10 @@ class ServerHabits:
 
     def lesser(self, usage: StreamUsage) -> StreamUsage | None:
         """What to ask for after a refusal of a request that asked for this; None where it has another reason."""
-        return None if self._is_sure else _NEXT.get(usage)
+        if self._is_sure:
+            # Others may have found it out since that request was sent.
+            return self.usage if usage in _MORE.get(self.usage, ()) else None
+        return _NEXT.get(usage)
 
     def accept(self, usage: StreamUsage) -> None:
         """A stream that was asked to say its usage in this way has begun."""

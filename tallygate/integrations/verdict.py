@@ -59,7 +59,7 @@ def judge(facts: Facts) -> Verdict:
     """
     if facts.is_refusal:
         return Verdict(Usage(), estimated=False, remark="")
-    if facts.usage is not None:
+    if facts.usage is not None and (facts.usage.total_tokens or not facts.tokens):
         return _by_usage(facts, facts.usage)
     if facts.status is not None and facts.status not in _OK:
         failed = facts.status >= _SERVER_ERROR

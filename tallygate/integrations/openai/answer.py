@@ -8,12 +8,16 @@ from typing import NamedTuple
 
 from tallygate.client import Usage
 from tallygate.integrations.openai.estimate import BYTES_PER_TOKEN
+from tallygate.integrations.openai.events import is_bare_error
 from tallygate.integrations.openai.json_members import MemberScanner, small_members
 from tallygate.integrations.openai.usage import find_block, read_usage
 
 WHOLE_BYTES_MAX = 256 << 10
 """Longer answers, such as many embeddings, are not parsed: they are scanned for their small members."""
-_TEXTS = ("text", "content", "reasoning_content", "reasoning", "arguments", "refusal", "name")
+_ANSWERS = ("choices", "output", "content", "text", "output_ids")
+"""Members that carry what was generated, in the dialects that are metered."""
+_TEXTS = ("text", "content", "reasoning_content", "reasoning", "thinking", "arguments", "refusal", "name")
+_IDS = ("token_ids", "output_ids")
 _NESTING_MAX = 16
 
 
@@ -59,28 +63,42 @@ class MeteredAnswer:
         scanner = self._scanner
         if scanner is not None:
             members = small_members(scanner)
-            usage = find_usage(members)
+            usage = find_usage(members) if scanner.is_object else _sum_items(scanner, members, choices_per_prompt)
             has_error = "error" in scanner.members and bool(members.get("error", "too long to be read"))
             is_refusal = usage is None and has_error and "choices" not in scanner.members
             return Reading(usage, 0 if usage is not None else self._size // BYTES_PER_TOKEN, is_refusal)
         try:
             content = json.loads(b"".join(self._kept))
         except (ValueError, RecursionError):
-            # Broken off, or of another kind: not to be read, and yet not nothing.
-            return Reading(None, -(-self._size // BYTES_PER_TOKEN), is_refusal=False)
+            return self._read_broken(b"".join(self._kept))
         if not isinstance(content, Mapping):
             usage = _sum_usage(content, choices_per_prompt)
             return Reading(usage, -(-_text_bytes(content, 0) // BYTES_PER_TOKEN) if usage is None else 0, False)
         usage = find_usage(content)
         if usage is not None:
             return Reading(usage, 0, is_refusal=False)
-        text_bytes = _text_bytes(content.get("choices"), 0) + _text_bytes(content.get("output"), 0)
-        return Reading(None, -(-text_bytes // BYTES_PER_TOKEN), bool(content.get("error")) and not text_bytes)
+        text_bytes = _text_bytes({name: content[name] for name in _ANSWERS if name in content}, 0)
+        is_error = bool(content.get("error")) or is_bare_error(b"", content)
+        return Reading(None, -(-text_bytes // BYTES_PER_TOKEN), is_error and not text_bytes)
+
+    def _read_broken(self, body: bytes) -> Reading:
+        """Broken off, or of another kind: its usage may have come all the same; else it is not nothing."""
+        scanner = MemberScanner()
+        scanner.feed(body)
+        usage = find_usage(small_members(scanner)) if scanner.is_object and not scanner.has_more else None
+        return Reading(usage, -(-self._size // BYTES_PER_TOKEN) if usage is None else 0, is_refusal=False)
 
 
 def find_usage(answer: Mapping[str, object]) -> Usage | None:
     """The usage of an answer, wherever its server says it."""
     return read_usage(find_block(answer))
+
+
+def _sum_items(scanner: MemberScanner, members: Mapping[str, object], choices_per_prompt: int) -> Usage | None:
+    """The same of a list that was scanned."""
+    if not scanner.is_closed:
+        return None
+    return _sum_usage([members.get(name) for name in scanner.members], choices_per_prompt)
 
 
 def _sum_usage(answers: object, choices_per_prompt: int) -> Usage | None:
@@ -110,9 +128,14 @@ def _text_bytes(value: object, depth: int) -> int:
         return sum(_text_bytes(item, depth + 1) for item in value)
     if not isinstance(value, Mapping):
         return 0
+    for name in _IDS:
+        if isinstance(ids := value.get(name), list):
+            return len(ids) * BYTES_PER_TOKEN
     return sum(
         len(item.encode("utf-8", "surrogatepass"))
         if isinstance(item, str) and key in _TEXTS
+        else _text_bytes([{"text": part} if isinstance(part, str) else part for part in item], depth + 1)
+        if isinstance(item, list) and key in _TEXTS
         else _text_bytes(item, depth + 1)
         for key, item in value.items()
     )

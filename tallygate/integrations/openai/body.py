@@ -57,6 +57,9 @@ class AnswerBody:
     def _find_out(self, piece: bytes) -> bytes:
         """White space passes at once, and what comes after it once it is known what it is."""
         body = self._begin + piece
+        if _BOM.startswith(body) and body != _BOM:
+            self._begin = body
+            return b""
         text = body.removeprefix(_BOM).lstrip(_SPACES)
         before = body[: len(body) - len(text)]
         self._begin = text

@@ -10,7 +10,7 @@ from typing import Any
 from tallygate.client import Usage
 from tallygate.integrations.openai.asked import Asked, Shape
 from tallygate.integrations.openai.deltas import Kind, Templates
-from tallygate.integrations.openai.events import Choice, Chunk, read_chunk, whole_chunk
+from tallygate.integrations.openai.events import Choice, Chunk, is_bare_error, read_chunk, whole_chunk
 from tallygate.integrations.openai.running_usage import match_running, usage_span, without
 from tallygate.integrations.openai.said_usage import News
 from tallygate.integrations.openai.usage import find_block, write_usage
@@ -91,14 +91,23 @@ class ChatReader:
         news = self._take(chunk)
         if not news.running and news.total is None and (self._ends or not chunk.choices):
             # At its end, a server may say its usage in another place than here.
-            news = news._replace(total=find_block(json.loads(data)))
+            said = json.loads(data)
+            self.failed = self.failed or is_bare_error(event, said)
+            news = news._replace(total=find_block(said))
         if chunk.choices and not self._base:
             self._base = whole_chunk(data)
         return news, self._shown(event, data, chunk, news, passed)
 
     def read_members(self, members: Mapping[str, object]) -> News:
         """Takes in an event that is too long to be kept, by those of its members that are not."""
-        news = self._take(Chunk(None, members.get("usage"), members.get("error")))
+        first = members.get("choices")
+        first = first.get("0") if isinstance(first, Mapping) else None
+        if not isinstance(first, Mapping):
+            news = self._take(Chunk(None, members.get("usage"), members.get("error")))
+        else:
+            # One with a choice says its usage so far, not that of the whole answer.
+            choice = Choice(first.get("index", 0), finish_reason=first.get("finish_reason"), usage=first.get("usage"))
+            news = self._take(Chunk([choice], members.get("usage"), members.get("error")))
         return news._replace(pieces=1, rough=1)
 
     def flush(self) -> bytes:
@@ -117,6 +126,8 @@ class ChatReader:
     def _take(self, chunk: Chunk) -> News:
         if chunk.error:
             self.failed = True
+        # Of several choices at once, it cannot be of a single one.
+        is_of_all = len(chunk.choices or ()) != 1
         pieces = reasoning = rough = 0
         running: list[tuple[int, object]] = []
         self._ends = False
@@ -128,10 +139,10 @@ class ChatReader:
             pieces += tokens
             rough += tokens if is_rough else 0
             reasoning += tokens if thinks else 0
-            said = choice.usage if choice.usage is not None else chunk.usage
+            said = chunk.usage if choice.usage is None and not is_of_all else choice.usage
             if said is not None:
                 running.append((choice.index if isinstance(choice.index, int) else 0, said))
-        total = chunk.usage if not chunk.choices else None
+        total = chunk.usage if is_of_all else None
         return News(pieces, reasoning, rough, tuple(running), total)
 
     def _note(self, choice: Choice) -> None:
@@ -144,9 +155,15 @@ class ChatReader:
                 self._finished.add(index)
                 self._ends = True
 
+    def _delta(self, choice: Choice) -> Any:
+        """The piece of a choice; some servers write the one API's way in streams of the other."""
+        if choice.delta is not None and (self._is_chat or choice.text is None):
+            return choice.delta
+        return None if choice.text is None else {"text": choice.text}
+
     def _count(self, choice: Choice) -> tuple[int, bool, bool]:
         """How many tokens a choice's piece has, whether that is a guess, and whether they are of reasoning."""
-        delta = choice.delta if self._is_chat else {"text": choice.text}
+        delta = self._delta(choice)
         kind = _kind(delta) if isinstance(delta, dict) else None
         if self._asked.echoes and choice.index not in self._spoken:
             # It begins with the prompt, and so do the ids and the log probabilities beside it.
@@ -192,7 +209,7 @@ class ChatReader:
         said, kind = None, Kind.OUTPUT
         choice = choices[0] if choices and len(choices) == 1 else None
         if choice is not None and not choice.finish_reason and choice.logprobs is choice.token_ids is None:
-            delta = choice.delta if self._is_chat else {"text": choice.text}
+            delta = self._delta(choice) or {}
             texts = [(name, text) for name, text in delta.items() if text and name != "role"]
             said = texts[0] if len(texts) == 1 and isinstance(texts[0][1], str) else None
             kind = _kind(delta) or kind

@@ -8,6 +8,7 @@ them where there is no msgspec. Both say the same of any event.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ except ImportError:
     quick = None  # type: ignore[assignment]
 
 _T = TypeVar("_T")
+_ERROR_EVENT = re.compile(rb"event: ?error[\r\n]")
 
 
 class NotAnObjectError(ValueError):
@@ -127,6 +129,11 @@ read_event: Callable[[bytes], Event] = plain_event
 if quick is not None:
     read_chunk = _quick_or_plain(quick.decode_chunk, quick.REFUSALS, plain_chunk)
     read_event = _quick_or_plain(quick.decode_event, quick.REFUSALS, plain_event)
+
+
+def is_bare_error(event: bytes, said: Mapping[str, Any]) -> bool:
+    """Whether an event is an error by its name or its kind, without a member `error`."""
+    return "error" in (said.get("object"), said.get("type")) or _ERROR_EVENT.match(event) is not None
 
 
 def _object(data: bytes) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from tallygate.client import Usage
 from tallygate.integrations.openai.asked import Asked
 from tallygate.integrations.openai.deltas import Kind
-from tallygate.integrations.openai.events import NotAnObjectError
+from tallygate.integrations.openai.events import NotAnObjectError, is_bare_error
 from tallygate.integrations.openai.said_usage import News
 
 
@@ -53,7 +53,7 @@ class GenerateReader:
 
     def read_members(self, members: Mapping[str, object]) -> News:
         """Takes in an event by its members."""
-        if members.get("error"):
+        if members.get("error") or is_bare_error(b"", members):
             self.failed = True
         index, meta = members.get("index", 0), members.get("meta_info")
         if not isinstance(meta, Mapping) or not isinstance(index, int):

@@ -11,9 +11,17 @@ MEMBERS_MAX = 256
 """Maximum number of members that are kept."""
 
 _OPEN, _CLOSE, _OPEN_LIST, _CLOSE_LIST, _COMMA, _COLON, _QUOTE = b'{}[],:"'
+_INSIDE = frozenset({"response", "meta_info", "meta", "message", "choices"})
+"""Members that are looked into where they are too long to be kept: servers say usage in there."""
+_LEVELS_MAX = 3
 _TOP = re.compile(rb'["{}\[\],:]')
 _DEEP = re.compile(rb'["{}\[\]]')
-_IN_STRING = re.compile(rb'["\\]')
+_IN_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+# Possessive, so that nothing is read twice: what lists and objects without others in them are made of.
+_STRING = rb'"(?:[^"\\]++|\\.)*+"'
+_FLAT_LIST = rb'\[(?:[^"{}\[\]]++|' + _STRING + rb")*+\]"
+_FLAT = rb'[^"{}\[\]]++|' + _STRING + rb"|" + _FLAT_LIST
+_FLAT_RUN = re.compile(rb"(?:" + _FLAT + rb"|\{(?:" + _FLAT + rb")*+\})*+", re.DOTALL)
 _SPACES = b" \t\r\n"
 
 
@@ -32,16 +40,22 @@ class MemberScanner:
         is_closed: Whether the object has ended.
         has_more: Whether something other than white space came after its end.
         is_object: Whether it began as an object does; None before its first byte.
+        inner: Of members that are too long to be kept and may have usage in them, their own members. Items of a list
+            are named by their number.
     """
 
     __slots__ = (
         "_depth",
         "_escaped",
         "_in_string",
+        "_inner",
         "_is_name",
+        "_items",
+        "_levels",
         "_part",
         "begin",
         "has_more",
+        "inner",
         "is_closed",
         "is_long",
         "is_object",
@@ -51,8 +65,12 @@ class MemberScanner:
         "spans",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, levels: int = _LEVELS_MAX) -> None:
         self.size = 0
+        self.inner: dict[str, MemberScanner] = {}
+        self._inner: MemberScanner | None = None
+        self._items = -1
+        self._levels = levels
         self.members: dict[str, bytes] = {}
         self.spans: dict[str, tuple[int, int]] = {}
         self.name: str | None = None
@@ -87,6 +105,8 @@ class MemberScanner:
             if self._in_string:
                 at = self._skip_string(piece, at)
                 continue
+            if self._depth > 1 and (run := _FLAT_RUN.match(piece, at)) is not None:
+                at = run.end()
             found = (_TOP if self._depth <= 1 else _DEEP).search(piece, at)
             if self._depth == 0:
                 self.is_object = found is not None and piece[found.start()] == _OPEN if self.is_object is None else True
@@ -101,14 +121,15 @@ class MemberScanner:
         if self._escaped:
             self._escaped = False
             return at + 1
-        found = _IN_STRING.search(piece, at)
-        if found is None:
-            return len(piece)
-        if piece[found.start()] == _QUOTE:
+        found = _IN_STRING.match(piece, at)
+        end = at if found is None else found.end()
+        if end == len(piece):
+            return end
+        if piece[end] == _QUOTE:
             self._in_string = False
         else:
             self._escaped = True
-        return found.end()
+        return end + 1
 
     def _take(self, mark: int, piece: bytes, kept_from: int, end: int) -> int:
         """Takes in a mark that ends at `end`; returns from where on the piece is still to be kept."""
@@ -118,6 +139,8 @@ class MemberScanner:
             self._depth += 1
             if self._depth == 1:
                 self.begin = self.size + end
+                if mark == _OPEN_LIST:
+                    self._begin_item()
                 return end
         elif mark in {_CLOSE, _CLOSE_LIST}:
             self._depth -= 1
@@ -134,28 +157,44 @@ class MemberScanner:
         elif self._depth == 1 and mark == _COMMA:
             self._end_member(piece[kept_from : end - 1], self.size + end - 1)
             self.begin = self.size + end - 1
+            if self._items >= 0:
+                self._begin_item()
             return end
         return kept_from
+
+    def _begin_item(self) -> None:
+        self._items += 1
+        self.name = str(self._items)
+        self._restart(is_name=False)
 
     def _end_member(self, rest: bytes, end: int) -> None:
         self._keep(rest)
         if self.name is not None and (self.name in self.members or len(self.members) < MEMBERS_MAX):
             self.members[self.name] = b"" if self.is_long else bytes(self._part)
             self.spans[self.name] = (self.begin, end)
+            if self._inner is not None:
+                self.inner[self.name] = self._inner
         self.name = None
         self._restart(is_name=True)
 
     def _restart(self, *, is_name: bool) -> None:
         self._part.clear()
+        self._inner = None
         self.is_long = False
         self._is_name = is_name
 
     def _keep(self, part: bytes) -> None:
-        if not self.is_long:
-            self._part += part
-            if len(self._part) > VALUE_BYTES_MAX:
-                self._part.clear()
-                self.is_long = True
+        if self.is_long:
+            if self._inner is not None:
+                self._inner.feed(part)
+            return
+        self._part += part
+        if len(self._part) > VALUE_BYTES_MAX:
+            if self._levels and (self._items >= 0 or self.name in _INSIDE):
+                self._inner = MemberScanner(self._levels - 1)
+                self._inner.feed(bytes(self._part))
+            self._part.clear()
+            self.is_long = True
 
 
 def small_members(scanner: MemberScanner) -> dict[str, object]:
@@ -166,7 +205,7 @@ def small_members(scanner: MemberScanner) -> dict[str, object]:
             parsed[name] = json.loads(raw)
         except (ValueError, RecursionError):
             continue
-    return parsed
+    return parsed | {name: small_members(inner) for name, inner in scanner.inner.items()}
 
 
 def _name(raw: bytes) -> str:

@@ -12,7 +12,8 @@ EVENT_BYTES_MAX = 1 << 20
 """Longer events are not kept: they pass as they come, and only their small members are read."""
 _HELD_BYTES_MAX = 128 << 10
 _SOME_CHOICE = re.compile(rb"\s*\[\s*[^\]\s]")
-_DATA = re.compile(rb"data: ?(?=.)", re.DOTALL)
+# Behind the event's name, if it has one, and whatever else is no data.
+_DATA = re.compile(rb"(?:(?!data:)[^\r\n]++(?>\r\n|\n|\r(?=.)))*+data: ?(?=.)", re.DOTALL)
 _LINE_END_BYTES_MAX = 3
 _LINE_END = re.compile(rb"\n")
 
@@ -81,14 +82,14 @@ class LongEvent:
         scanner: Has its small members once it has ended.
     """
 
-    __slots__ = ("_data", "_hides", "_passed", "_separator", "_tail", "scanner")
+    __slots__ = ("_before", "_data", "_hides", "_passed", "_separator", "_tail", "scanner")
 
     def __init__(self, rest: bytes, passed: int, *, hides: bool, is_line: bool) -> None:
         """Takes over.
 
         Args:
             rest: The beginning of the event.
-            passed: How much of that has passed already: all that comes before its data, at least.
+            passed: How much of that has passed already.
             hides: As of `PartialEvent`.
             is_line: It is a line, not a server-sent event.
         """
@@ -97,6 +98,7 @@ class LongEvent:
         self._hides = hides
         self._separator = _LINE_END if is_line else EMPTY_LINE
         self._tail = rest[-_LINE_END_BYTES_MAX:]
+        self._before = rest[passed:start]
         self._data = rest[max(start, passed) :]
         self._passed = max(0, passed - start)
         self.scanner = MemberScanner()
@@ -117,6 +119,10 @@ class LongEvent:
         return self._pass(is_over=True)
 
     def _pass(self, *, is_over: bool) -> bytes:
+        before, self._before = self._before, b""
+        return before + self._pass_data(is_over=is_over)
+
+    def _pass_data(self, *, is_over: bool) -> bytes:
         scanner, passed = self.scanner, self._passed
         span = scanner.spans.get("usage") if self._hides else None
         if span is not None and span[0] >= passed:

@@ -10,7 +10,7 @@ from typing import Any
 from tallygate.client import Usage
 from tallygate.integrations.openai.asked import Asked
 from tallygate.integrations.openai.deltas import Kind
-from tallygate.integrations.openai.events import Event, read_event
+from tallygate.integrations.openai.events import Event, is_bare_error, read_event
 from tallygate.integrations.openai.said_usage import News
 from tallygate.integrations.openai.usage import write_usage
 
@@ -68,6 +68,8 @@ class ResponsesReader:
         if isinstance(said.sequence_number, int):
             self._number = said.sequence_number
         if not isinstance(kind, str):
+            whole = json.loads(data)
+            self.failed = self.failed or bool(whole.get("error")) or is_bare_error(event, whole)
             return News(), event[passed:]
         news = News()
         if kind.endswith(".delta"):
@@ -86,6 +88,9 @@ class ResponsesReader:
         if kind in _ENDS:
             self._has_ended = True
             self.failed = self.failed or kind == "response.failed"
+        response = members.get("response")
+        if isinstance(kind, str) and isinstance(response, dict):
+            return News(total=self._read_response(kind, response))
         return News(pieces=1, rough=1) if isinstance(kind, str) and kind.endswith(".delta") else News()
 
     def flush(self) -> bytes:

@@ -113,11 +113,12 @@ class SaidUsage:
         is_said = False
         for index, block in news.running:
             said = self._read(block)
-            if said is not None:
-                is_said = True
+            if said is not None and self._counts(said):
+                # A server that says no output beside its text counts only later.
+                is_said = is_said or bool(said.output_class_tokens or not self.since)
                 self._plain = None
                 self._running[index] = _filled(said, self._running.get(index))
-        if news.total is not None and (said := self._read(news.total)) is not None:
+        if news.total is not None and (said := self._read(news.total)) is not None and self._counts(said):
             is_said = True
             self._total = _filled(said, self._total)
         if is_said and (usage := self.usage) is not None:
@@ -127,6 +128,10 @@ class SaidUsage:
             tokens = self._said_output + self.since
             if tokens > self.tokens:
                 self.tokens = max(self.tokens, self._within_limit(tokens))
+
+    def _counts(self, said: Usage) -> bool:
+        """Whether it says anything: where text came, zeros are only filled in."""
+        return bool(said.total_tokens or not (self.since or self._said_output))
 
     def _said(self, output_tokens: int) -> None:
         self._said_output = output_tokens

@@ -213,14 +213,20 @@ class MeteredStream:
         try:
             news, shown = self._reader.read(event, data, passed)
         except NotAnObjectError:
-            self.problem = "an event that is not a JSON object"
+            self._count_unread("an event that is not a JSON object", event)
             return self._reader.flush() + event[passed:]
         except (ValueError, RecursionError):
-            self.problem = "an event that is not JSON"
+            self._count_unread("an event that is not JSON", event)
             return self._reader.flush() + event[passed:]
         self._said.take(news)
         self._note_failure()
         return shown
+
+    def _count_unread(self, problem: str, event: bytes) -> None:
+        """What cannot be read is not nothing, unless the server counts, or the event broke off."""
+        self.problem = problem
+        if self._said.usage is None and event[-1:] in {b"\n", b"\r"}:
+            self._said.take(News(pieces=1, rough=1))
 
     def _note_failure(self) -> None:
         if self._reader.failed:

@@ -1,0 +1,45 @@
+"""What passes between a server and its app, in the terms of ASGI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tallygate.integrations.asgi_types import Message, Scope
+
+PIECE_BYTES_MAX = 256 << 10
+"""Longer pieces of an answer are taken in parts, so that others have their turn in between."""
+ANSWERS_PAST_US = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
+"""Messages, and the extensions that offer them, by which an app answers without saying what."""
+
+
+def with_length(scope: Scope, body_bytes: int) -> Scope:
+    """The scope of a request as the app gets it: of the body's new length, and so that its answer can be read.
+
+    It comes neither compressed nor past whoever counts it, as a file that the server reads would.
+    """
+    left_out = {b"content-length", b"transfer-encoding", b"accept-encoding"}
+    headers = [(name, value) for name, value in scope["headers"] if name not in left_out]
+    changed = {**scope, "headers": [*headers, (b"content-length", b"%d" % body_bytes)]}
+    extensions = scope.get("extensions")
+    if extensions:
+        changed["extensions"] = {name: value for name, value in extensions.items() if name not in ANSWERS_PAST_US}
+    return changed
+
+
+def body_slices(message: Message) -> Iterator[Message]:
+    """A piece of a body in parts."""
+    body, more = message["body"], message.get("more_body", False)
+    for begin in range(0, len(body), PIECE_BYTES_MAX):
+        end = begin + PIECE_BYTES_MAX
+        yield {**message, "body": body[begin:end], "more_body": more or end < len(body)}
+
+
+def lowered(message: Message) -> list[tuple[bytes, bytes]]:
+    """An answer's headers, their names in lower case."""
+    return [(name.lower(), value) for name, value in message.get("headers", ())]
+
+
+def spec_version(scope: Scope) -> tuple[int, ...]:
+    """The version of ASGI that the server speaks."""
+    text = str(scope.get("asgi", {}).get("spec_version", "2.0"))
+    return tuple(int(part) for part in text.split(".") if part.isdecimal())
