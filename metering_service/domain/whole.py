@@ -10,7 +10,8 @@ from metering_service.domain.service import ServiceConfig
 class Answer(NamedTuple):
     """How much output an answer may have, over all choices.
 
-    `output_tokens`: all that it may generate. `least_tokens`: less than that is of no use, unless it is all of it.
+    `output_tokens`: all that it may have. `least_tokens`: less than that is of no use. It is no more than the answer's
+    own limit and the model's; a reservation that alone pays may have less than that at any time.
     """
 
     output_tokens: int
@@ -25,6 +26,7 @@ def answer_of(report: Report, config: ServiceConfig) -> Answer:
         output_tokens = max(config.whole_output_tokens_default, least_tokens)
     if config.output_tokens_max:
         output_tokens = min(output_tokens, config.output_tokens_max)
+    least_tokens = min(least_tokens, output_tokens)
     if only_reserved(config):
         output_tokens = min(output_tokens, config.reserved_output_tpm)
     return Answer(output_tokens, least_tokens)

@@ -21,6 +21,9 @@ PROGRESS = Phase.PROGRESS.value
 NAMES_MAX = 65_536
 """So many requests' services one stream remembers, so that later reports need not name them; all that run, anyway."""
 
+TOKENS_MAX = 16_384
+"""So many resume tokens one stream keeps, of requests that this node does not know yet."""
+
 MARKS_MAX = 64
 """So many messages become durable one by one. While the database is away, later ones do so together."""
 
@@ -79,6 +82,7 @@ class Session:
         self._marks: deque[tuple[int, Mark]] = deque()
         self._names: OrderedDict[str, str] = OrderedDict()
         self._following: dict[str, Request] = {}
+        self._tokens: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         self._said: list[Named] = []
         self._has_news = False
         self._is_leaving = False
@@ -138,7 +142,10 @@ class Session:
             return
         self._name(report)
         self._following.pop(report.request_id, None)
+        report = self._with_token(report)
         answer = process(self._node, report, self, sequence, mark)
+        if report.resume:
+            self._keep_token(report)
         if isinstance(answer, Parked):
             # A finish that waits is answered: what else there is to say of it comes once it is durable.
             if report.phase is not Phase.FINISH:
@@ -227,6 +234,27 @@ class Session:
         self._names[report.request_id] = state.name if state is not None else report.service
         if len(self._names) > NAMES_MAX:
             self._forget_names()
+
+    def _with_token(self, report: Report) -> Report:
+        """The report with the token that came before it on this stream, if this node does not know its request yet.
+
+        What brought the token may be denied while the database does not answer. Without it nobody could tell that this
+        goes on from a part of another node, and both would book it.
+        """
+        if report.resume or not self._tokens:
+            return report
+        return report._replace(resume=self._tokens.get((report.service, report.request_id), b""))
+
+    def _keep_token(self, report: Report) -> None:
+        """Keep the token of a report until its request is known here."""
+        key = report.service, report.request_id
+        service = self._node.services.get(report.service)
+        if service is not None and (report.request_id in service.open or report.request_id in service.finished):
+            self._tokens.pop(key, None)
+            return
+        self._tokens[key] = report.resume
+        if len(self._tokens) > TOKENS_MAX:
+            self._tokens.popitem(last=False)
 
     def _forget_names(self) -> None:
         """Forget the two oldest, one more than came; those whose requests still run count as new again."""

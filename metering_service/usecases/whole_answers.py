@@ -20,6 +20,7 @@ from metering_service.usecases.waiting import PARKED, Parked
 
 CONTENDED_RETRY_MS: Final = 1_000
 """What others hold comes back when they finish, and an answer that comes as a whole takes its time."""
+NOTHING_MORE: Final = Answer(output_tokens=0, least_tokens=0)
 
 
 def cover_whole(node: Node, service: ServiceState, request: Request, report: Report) -> HeldUnits | Decision | Parked:
@@ -30,16 +31,18 @@ def cover_whole(node: Node, service: ServiceState, request: Request, report: Rep
     config = service.config
     assert config is not None
     answer = answer_of(report, config)
-    input_tokens = max(0, report.counts.input_class - request.base_input_tokens)
-    output_tokens = 0 if request.predecessor_part is not None else answer.output_tokens
+    if request.predecessor_part is not None:
+        answer = NOTHING_MORE
+    input_tokens, output_tokens = max(0, report.counts.input_class - request.base_input_tokens), answer.output_tokens
+    if output_tokens < answer.least_tokens:
+        return explain(node, service, request, input_tokens, answer.least_tokens)
     offers, tokens_max = node.means(service)
     held, want = extend(request.held, input_tokens, output_tokens, offers, request.price, tokens_max=tokens_max)
     if _covers(held, input_tokens, output_tokens):
         return held
     if want is not None:
         node.ask_for(service, want)
-        return PARKED
-    if not node.leases_valid:
+    if want is not None or not node.leases_valid:
         return PARKED
     trial_units, money_units = (_may_come(service, kind) for kind in (TRIAL, MONEY))
     best = extend(
@@ -49,8 +52,8 @@ def cover_whole(node: Node, service: ServiceState, request: Request, report: Rep
         best_offers(config, offers, trial_units, money_units),
         request.price,
     ).held
-    if not _is_useful(best, answer, input_tokens, output_tokens):
-        return explain(node, service, request, input_tokens, min(output_tokens, answer.least_tokens))
+    if not _covers(best, input_tokens, answer.least_tokens):
+        return explain(node, service, request, input_tokens, answer.least_tokens)
     if held == best:
         return held
     return _not_now(config, request, held, best)
@@ -58,10 +61,6 @@ def cover_whole(node: Node, service: ServiceState, request: Request, report: Rep
 
 def _covers(held: HeldUnits, input_tokens: int, output_tokens: int) -> bool:
     return held.input_tokens >= input_tokens and held.output_ceiling_tokens >= output_tokens
-
-
-def _is_useful(held: HeldUnits, answer: Answer, input_tokens: int, output_tokens: int) -> bool:
-    return _covers(held, input_tokens, min(output_tokens, answer.least_tokens))
 
 
 def _not_now(config: ServiceConfig, request: Request, held: HeldUnits, best: HeldUnits) -> Decision:

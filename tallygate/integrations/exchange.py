@@ -218,7 +218,7 @@ class Exchange:
         if self._is_ended:
             self._take_late(message)
             return
-        if message["type"] == _BODY and len(message.get("body", b"")) > PIECE_BYTES_MAX:
+        if len(message.get("body", b"")) > PIECE_BYTES_MAX:
             for part in body_slices(message):
                 await self._send(part)
                 await asyncio.sleep(0)

@@ -32,8 +32,8 @@ class Control:
         self.services: dict[str, ServiceConfig] = {}
         self.budgets: dict[BudgetKey, Budget] = {}
         self.leases: dict[str, Lease] = {}
-        self.nodes: dict[str, tuple[int, int, int]] = {}
-        """Of each node: its epoch, since when, and when it was heard of last."""
+        self.nodes: dict[str, tuple[int, int]] = {}
+        """Of each node: its epoch, and when it was heard of last."""
         self.closed_below_epoch: dict[str, int] = {}
         self.spent: defaultdict[BudgetKey, int] = defaultdict(int)
         self.recalls: defaultdict[str, list[str]] = defaultdict(list)
@@ -69,13 +69,11 @@ class Control:
             self.budgets[self.key(config.uid, kind)] = Bucket.empty(now_us).rated(rate, added_tokens=rate)
 
     def sweep(self) -> None:
-        """Take back what lost nodes have on lease, and what nodes that came back have left of earlier epochs."""
+        """Take back what lost nodes have on lease, as if another node had settled what they left."""
         now_us = self.clock.now_us()
-        for node, (epoch, start_us, heard_us) in self.nodes.items():
+        for node, (epoch, heard_us) in self.nodes.items():
             if now_us - heard_us > RECLAIM_US:
                 self._reclaim(node, epoch + 1)
-            elif now_us - start_us > RECLAIM_US:
-                self._reclaim(node, epoch)
 
     def _reclaim(self, node: str, below_epoch: int) -> None:
         self.closed_below_epoch[node] = below_epoch
@@ -96,12 +94,17 @@ class Control:
         """A service as a node is told of it."""
         return self.services.get(name, ServiceConfig(name, Status.UNKNOWN, version=self.version))
 
+    def settled(self, node: str, below_epoch: int) -> None:
+        """A node has said its last word on all leases of its epochs below this one."""
+        if below_epoch > self.closed_below_epoch.get(node, 0):
+            self._reclaim(node, below_epoch)
+
     def exchange(self, node: str, epoch: int, statements: Sequence[Statement]) -> list[Answer]:
         """One exchange, by the control service's own rules."""
         now_us = self.clock.now_us()
-        known_epoch, start_us, _ = self.nodes.get(node, (0, 0, 0))
+        known_epoch, _ = self.nodes.get(node, (0, 0))
         assert epoch >= known_epoch, "fenced"
-        self.nodes[node] = (epoch, start_us if epoch == known_epoch else now_us, now_us)
+        self.nodes[node] = (epoch, now_us)
         claims = [self._claim(node, epoch, said, now_us) for said in statements]
         keys = {claim.before.budget for claim in claims}
         exchange = Exchange({key: self._budget(key) for key in keys}, now_us)

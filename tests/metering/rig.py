@@ -146,6 +146,7 @@ class Rig:
         if self.online:
             asked_ns = self.node.clock.monotonic_ns()
             said = self.keeper.statements()
+            self.control.settled(self.node.name, self.keeper.settled_below_epoch)
             answers = self.control.exchange(self.node.name, self.node.epoch, said)
             self.keeper.answered(said, answers, asked_ns, VALID_FOR_NS)
 

@@ -25,6 +25,8 @@ __all__ = ["Asked", "BadRequestError", "Shape", "capped", "read_request"]
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _TRUTHS = frozenset({"stream", "echo", "background", "store", "use_beam_search"})
 _USAGE_TRUTHS = ("include_usage", "continuous_usage_stats")
+_UNCOUNTED = "bytes_only"
+"""Vectors and nothing else, in vLLM (0.32): what they cost is said nowhere."""
 _STORED = ("previous_response_id", "conversation")
 _NAMES = frozenset({"model", "prompt", "messages", "input", "stream_options", *_TRUTHS, *_STORED})
 
@@ -99,6 +101,10 @@ def read_request(
     if kind is None:
         raise BadRequestError("The request has the fields of none of the kinds that are metered here.")
     shape = kind
+    if content.get("encoding_format") == _UNCOUNTED:
+        raise BadRequestError(
+            f"Embeddings as `{_UNCOUNTED}` come without usage: ask for `bytes`, `base64` or `float`.", "encoding_format"
+        )
     content, raw = _read_plainly(shape, content, raw)
     model = content.get("model") or ""
     if not isinstance(model, str):
@@ -165,7 +171,7 @@ def _read_plainly(shape: Shape, content: dict[str, Any], raw: bytes) -> tuple[di
 def _plain_counts(shape: Shape, content: Mapping[str, Any]) -> dict[str, Any]:
     """What to change so that counts are whole numbers to every reader."""
     within = facts_of(shape).within
-    said = content.get(within, {}) if within else content
+    said = content if not within else {} if content.get(within) is None else content[within]
     if not isinstance(said, Mapping):
         raise BadRequestError(f"`{within}` is not one object for all prompts.", within)
     counts = {name: read_count(said, name) for name in count_fields(shape) if name in said}

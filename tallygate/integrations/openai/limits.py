@@ -14,6 +14,7 @@ _CHOICE_FIELDS = ("n", "best_of", "beam_width", "num_beams")
 
 SMALLEST_ANSWER_TOKENS = 16
 """Minimum of an answer that is of use to anybody; an answer that comes as a whole is refused if less is left."""
+_BUDGET = "budget_tokens"
 _TOKENS_MAX = 100_000_000
 
 
@@ -68,11 +69,18 @@ def lowered(shape: Shape, content: Mapping[str, Any], each_tokens: int) -> dict[
     """The fields to change so that each answer has at most so many tokens, with all that is linked to the limit."""
     facts, said = facts_of(shape), parameters(shape, content)
     present = {name: limit for name in facts.limits if (limit := read_count(said, name)) is not None}
-    changes = {name: min(each_tokens, limit) if limit > 0 else each_tokens for name, limit in present.items()}
+    changes: dict[str, Any] = {
+        name: min(each_tokens, limit) if limit > 0 else each_tokens for name, limit in present.items()
+    }
     changes = changes or {facts.limits[-1]: each_tokens}
     smallest = read_count(said, facts.smallest)
     if smallest is not None and smallest > each_tokens:
         changes[facts.smallest] = each_tokens
+    thinking = said.get("thinking")
+    budget = thinking.get(_BUDGET) if isinstance(thinking, Mapping) else None
+    if isinstance(thinking, Mapping) and isinstance(budget, int) and budget >= each_tokens:
+        # Servers refuse a budget for thinking that is not below the limit.
+        changes["thinking"] = {**thinking, _BUDGET: max(1, each_tokens - 1)}
     return {facts.within: {**said, **changes}} if facts.within else changes
 
 

@@ -121,6 +121,7 @@ class TokenReport(_message.Message):
     """On a report sent again after a reconnect: the `resume` of the request's last grant, as it came. It is signed: one that
     was made for another request, or by somebody else, counts as none. The node then goes on from what is on record for
     this id; where nothing is, PROGRESS is INVALID_REPORT, and FINISH is recorded as one that was never authorised.
+    Once is enough on a stream: it counts for later reports of that id as well, also where this one was denied.
     """
     whole: _builtins.bool
     """With AUTHORIZE: the server cannot be stopped in the middle of this answer. The first grant is then the only one, and

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallygate.integrations.openai.asked import BadRequestError, Shape, read_request
+from tallygate.integrations.openai.asked import BadRequestError, Shape, capped, read_request
 from tallygate.integrations.openai.request_json import read_count, read_truth
 
 SHAPES = [Shape.CHAT, Shape.COMPLETION, Shape.RESPONSE, Shape.EMBEDDING]
@@ -178,3 +178,29 @@ def test_what_has_to_be_written_again_keeps_all_values(content: dict[str, Any], 
     raw = body(**content)
     passed = read_request(shape, raw).body
     assert passed == (raw[:-1] + (b"," if content else b"") + b'"store":false}' if shape is Shape.RESPONSE else raw)
+
+
+@pytest.mark.parametrize("fields", [{"shape": Shape.EMBEDDING}, {"shape": Shape.INVOCATION}])
+def test_embeddings_of_which_nobody_says_the_usage_are_refused(fields: dict[str, Shape]) -> None:
+    """Bare vectors come for `bytes_only`; with `bytes`, vLLM says its usage in a header."""
+    with pytest.raises(BadRequestError, match="bytes_only"):
+        read_request(fields["shape"], body(model="m", input="x", encoding_format="bytes_only"))
+    for other in ("bytes", "base64", "float"):
+        read_request(fields["shape"], body(model="m", input="x", encoding_format=other))
+
+
+@pytest.mark.parametrize(
+    ("budget", "passed"), [(1_500, 499), (500, 499), (499, 499), (20, 20), ("x", "x"), (None, None)]
+)
+def test_a_budget_for_thinking_stays_below_the_limit(budget: object, passed: object) -> None:
+    """It is lowered along with the limit, since servers refuse what cannot be."""
+    thinking = {"type": "enabled", "budget_tokens": budget}
+    asked = read_request(Shape.MESSAGES, body(model="m", messages=[], max_tokens=2_000, thinking=thinking))
+    said = json.loads(capped(asked, 500))
+    assert (said["max_tokens"], said["thinking"]) == (500, {**thinking, "budget_tokens": passed})
+
+
+def test_parameters_that_are_null_are_none() -> None:
+    """As if they were left out."""
+    asked = read_request(Shape.GENERATE, body(text="x", sampling_params=None))
+    assert json.loads(capped(asked, 9)) == {"text": "x", "sampling_params": {"max_new_tokens": 9}}

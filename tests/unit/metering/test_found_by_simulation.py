@@ -3,10 +3,11 @@
 import pytest
 
 from metering_service.domain.counts import Counts
+from metering_service.domain.decision import Reason
 from metering_service.domain.records import BudgetKind
 from metering_service.domain.report import Phase
 from metering_service.usecases import books
-from tests.metering.moves import granted, two_nodes
+from tests.metering.moves import booked, granted, two_nodes
 from tests.metering.rig import Client, Fleet, report
 from tests.metering.samples import SERVICE, UID, with_money, with_trial
 
@@ -258,3 +259,31 @@ def test_a_request_goes_on_in_an_epoch_that_has_the_number_of_its_own(phases: tu
     fleet.run(seconds=70)
     parts = [record for record in fleet.database.requests.values() if record.request_id == "r1"]
     assert sum(record.receipt.usage.total for record in parts) == 103
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_token_whose_authorisation_was_denied_counts_for_the_finish_after_it(*, leaves: bool) -> None:
+    """A whole answer's stream moves while the database is away: its authorisation is denied there, or never decided.
+
+    What it finishes with, without saying the token again, is booked by the node that had granted it, and by no other.
+    """
+    fleet = two_nodes()
+    fleet.database.down = True
+    first = Client(fleet["a"])
+    asked = report(AUTHORIZE, counts=Counts(200), whole=True, max_output_tokens=120)
+    token = granted(first.say(asked)).resume
+    first.close()
+    second = Client(fleet["b"])
+    second.send(asked._replace(resume=token))
+    if not leaves:
+        fleet.run(seconds=3)
+        denial = second.said(1)
+        assert denial is not None
+        assert denial.reason is Reason.STORAGE_UNAVAILABLE
+    second.send(report(FINISH, counts=Counts(200, output=120)))
+    if leaves:
+        second.close()
+    fleet.run(seconds=1)
+    Client(fleet["a"]).send(report(FINISH, counts=Counts(200, output=120), resume=token))
+    fleet["b"].database.down = False
+    assert booked(fleet) == 320

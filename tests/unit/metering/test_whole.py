@@ -197,6 +197,15 @@ def test_a_reservation_gives_a_minutes_worth_at_most(fleet: Fleet) -> None:
     assert (too_long.reason, too_long.retryable) == (Reason.RESERVATION_EXCEEDED, False)
 
 
+def test_a_reservation_never_has_more_than_a_minutes_worth(fleet: Fleet) -> None:
+    """An answer of which more is the least is refused for good, also while all of the rate is free."""
+    reserved(fleet, 600)
+    client = Client(fleet["a"])
+    refused = denial(fleet, client, "r1", 10, max_output_tokens=4_000, min_output_tokens=601)
+    assert (refused.reason, refused.retryable) == (Reason.RESERVATION_EXCEEDED, False)
+    assert grant(fleet, client, "r2", 10, max_output_tokens=4_000, min_output_tokens=600).output_ceiling_tokens == 600
+
+
 def test_what_a_reservation_does_not_cover_is_paid_where_that_is_agreed(fleet: Fleet) -> None:
     """All of a whole answer, at once."""
     reserved(fleet, 600, postpaid_pays=True, debt_allowed=True, price=Price(1, *[1_000_000] * 5))
@@ -246,6 +255,25 @@ def test_a_hold_outlives_its_node(fleet: Fleet) -> None:
     assert denial(fleet, elsewhere, "r2", max_output_tokens=2_000).reason is Reason.BUDGET_CONTENDED
     fleet.run(seconds=10)
     assert grant(fleet, elsewhere, "r3", max_output_tokens=2_000).output_ceiling_tokens == 2_000
+
+
+def test_what_a_lost_node_held_for_long_pays_when_the_answer_comes(fleet: Fleet) -> None:
+    """However long after the restart that is, within the request's own time: nothing of it is overrun, or a debt."""
+    with_money(fleet, 1_000)
+    client = Client(fleet["a"])
+    got = grant(fleet, client, "r1", 9, max_output_tokens=800, hold_for_ns=600 * SECOND_NS)
+    fleet.run(ms=500)
+    fleet.crash("a")
+    fleet.start("a")
+    fleet.run(seconds=300)
+    elsewhere = Client(fleet["b"])
+    assert denial(fleet, elsewhere, "r2", max_output_tokens=800).reason is Reason.BUDGET_CONTENDED
+    elsewhere.send(report(FINISH, "r1", Counts(9, output=700), resume=got.resume))
+    at_rest(fleet)
+    receipts = [each.receipt for each in fleet.database.requests.values()]
+    assert sum(receipt.cost_nanos for receipt in receipts) == 709
+    assert not any(receipt.overrun_tokens or receipt.debt_nanos for receipt in receipts)
+    assert fleet.control.spent[fleet.control.key("", BudgetKind.MONEY)] == 709
 
 
 def test_a_hold_that_another_node_finishes_does_not_wait_for_its_end(fleet: Fleet) -> None:
