@@ -149,21 +149,22 @@ class Assembly:
             elif isinstance(value, list):
                 if not isinstance(before, _Items):
                     before = kept[name] = _Items()
-                self._merge_items(before, value)
+                self._merge_items(before, value, continues=name == "tool_calls")
             elif not before if name in _SAID_ONCE else value is not None or name not in kept:
                 self.kept_bytes += _bytes_of(value)
                 kept[name] = value
 
-    def _merge_items(self, kept: _Items, said: list[Any]) -> None:
+    def _merge_items(self, kept: _Items, said: list[Any], *, continues: bool) -> None:
+        """Continues members by their index; of those without one, perhaps the last one."""
         for item in said:
             if not isinstance(item, dict):
-                kept[len(kept)] = item
+                kept[max(kept, default=-1) + 1] = item
                 self.kept_bytes += _bytes_of(item)
                 continue
             at = item.get("index")
             if not isinstance(at, int):
                 # Without an index, a name of its own begins another one.
-                at = len(kept) if item.get("id") or not kept else max(kept)
+                at = max(kept) if continues and kept and not item.get("id") else max(kept, default=-1) + 1
             if not isinstance(kept.get(at), dict):
                 kept[at] = {}
                 self.kept_bytes += _VALUE_BYTES

@@ -96,7 +96,7 @@ def test_chunks_put_together_are_the_answer(data: st.DataObject, shape: Shape, p
 
 
 def test_what_others_write() -> None:
-    """Calls without an index, old calls of functions, halves of a surrogate pair, an empty answer."""
+    """Calls without an index, old calls of functions, lists, halves of a surrogate pair, an empty answer."""
     deltas: list[dict[str, Any]] = [
         {"tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "{"}}]},
         {"tool_calls": [{"function": {"arguments": "}"}}]},
@@ -104,11 +104,15 @@ def test_what_others_write() -> None:
         {"function_call": {"name": "h", "arguments": "2"}},
         {"function_call": {"arguments": "3"}, "content": "\ud83d"},
         {"content": "\ude00"},
+        {"parts": [{"type": "a", "text": "x"}, 1]},
+        {"parts": [{"type": "b", "text": "y"}, {"index": 7, "text": "z"}]},
+        {"parts": [{"index": 7, "text": "z"}, "w"]},
     ]
     body = b"".join(event({"choices": [{"delta": delta}]}) for delta in deltas)
     message = assembled(Shape.CHAT, body)["choices"][0]["message"]
     calls = [(call["function"]["name"], call["function"]["arguments"]) for call in message["tool_calls"]]
     assert calls == [("f", "{}"), ("g", "1")]
+    assert message["parts"] == [{"type": "a", "text": "x"}, 1, {"type": "b", "text": "y"}, {"text": "zz"}, "w"]
     assert message["function_call"] == {"name": "h", "arguments": "23"}
     assert json.loads(json.dumps(message["content"])) == "\U0001f600"
     empty = assembled(Shape.CHAT, event({"choices": [{"delta": {"content": ""}, "finish_reason": "stop"}]}))
