@@ -44,6 +44,7 @@ class Caller:
 
     middleware: MeteringMiddleware
     node: FakeMetering
+    spec_version: str = "2.3"
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     pieces: list[bytes] = field(default_factory=list)
@@ -63,7 +64,7 @@ class Caller:
         raw = content if isinstance(content, bytes) else json.dumps(content).encode()
         scope: Scope = {
             "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "asgi": {"version": "3.0", "spec_version": self.spec_version},
             "method": "POST",
             "path": path,
             "headers": [(b"content-length", b"%d" % len(raw)), *headers],
