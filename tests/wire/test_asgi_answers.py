@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-import grpc
 import pytest
 
-from tallygate.client import ClientSettings, MeteringClient
+from tallygate.client import MeteringClient
 from tallygate.integrations.asgi_types import Receive, Send
-from tallygate.metering.v1 import metering_service_pb2_grpc, token_usage_pb2
+from tallygate.metering.v1 import token_usage_pb2
 from tests.wire.asgi_rig import Behaviour, Caller, Upstream, caller, delta, event, say, start, usage
 from tests.wire.fake_metering import FakeMetering
 
@@ -24,24 +23,6 @@ ASKED = {"model": "m", "stream": True, "messages": [{"role": "user", "content": 
 WHOLE = {**ASKED, "stream": False}
 DONE = b"data: [DONE]\n\n"
 NDJSON = "application/x-ndjson"
-
-
-@pytest.fixture
-async def node() -> AsyncIterator[FakeMetering]:
-    fake = FakeMetering()
-    server = grpc.aio.server()
-    metering_service_pb2_grpc.add_MeteringServiceServicer_to_server(fake, server)
-    fake.port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    yield fake
-    await server.stop(0)
-
-
-@pytest.fixture
-async def client(node: FakeMetering) -> AsyncIterator[MeteringClient]:
-    settings = ClientSettings(heartbeat_ms=50, silence_ms=5_000, answer_ms=10_000)
-    async with MeteringClient(node.address, settings=settings) as client:
-        yield client
 
 
 def counts(went_in: int, came_out: int) -> token_usage_pb2.TokenUsage:

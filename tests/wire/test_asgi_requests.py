@@ -5,29 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 
-import grpc
 import pytest
 
 from tallygate.client import ClientSettings, MeteringClient
 from tallygate.integrations.asgi_types import Receive, Send
 from tallygate.integrations.refused import DRAIN_BYTES_MAX
-from tallygate.metering.v1 import metering_service_pb2_grpc, report_pb2, token_usage_pb2
+from tallygate.metering.v1 import report_pb2, token_usage_pb2
 from tests.wire.asgi_rig import Upstream, caller, say, start
 from tests.wire.fake_metering import FakeMetering
 
 CHAT = "/v1/chat/completions"
 ASKED = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "x" * 40}]}
-
-
-@pytest.fixture
-async def node() -> AsyncIterator[FakeMetering]:
-    fake = FakeMetering()
-    server = grpc.aio.server()
-    metering_service_pb2_grpc.add_MeteringServiceServicer_to_server(fake, server)
-    fake.port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    yield fake
-    await server.stop(0)
 
 
 @pytest.fixture

@@ -3,37 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
-import grpc
 import pytest
 
-from tallygate.client import ClientSettings, MeteringClient
+from tallygate.client import MeteringClient
 from tallygate.integrations.asgi_types import Receive, Send
-from tallygate.metering.v1 import decision_pb2, metering_service_pb2_grpc, token_usage_pb2
+from tallygate.metering.v1 import decision_pb2, token_usage_pb2
 from tests.wire.asgi_rig import Behaviour, Upstream, caller, event, say, start
 from tests.wire.fake_metering import FakeMetering
 
 DONE = b"data: [DONE]\n\n"
-
-
-@pytest.fixture
-async def node() -> AsyncIterator[FakeMetering]:
-    fake = FakeMetering()
-    server = grpc.aio.server()
-    metering_service_pb2_grpc.add_MeteringServiceServicer_to_server(fake, server)
-    fake.port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    yield fake
-    await server.stop(0)
-
-
-@pytest.fixture
-async def client(node: FakeMetering) -> AsyncIterator[MeteringClient]:
-    settings = ClientSettings(heartbeat_ms=50, silence_ms=5_000, answer_ms=10_000)
-    async with MeteringClient(node.address, settings=settings) as client:
-        yield client
 
 
 def counts(went_in: int, came_out: int, cached: int = 0, written: int = 0) -> token_usage_pb2.TokenUsage:

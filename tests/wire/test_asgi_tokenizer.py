@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
-import grpc
 import pytest
 
 from tallygate.client import ClientSettings, MeteringClient
 from tallygate.integrations.asgi import MeteringMiddleware
 from tallygate.integrations.asgi_types import Receive, Scope, Send
-from tallygate.metering.v1 import metering_service_pb2_grpc
 from tests.wire.asgi_rig import SERVICE, Caller
 from tests.wire.fake_metering import FakeMetering
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "x" * 400}], "tools": [{"type": "function"}], "seed": 7}
 ATTACHED = {"model": "m", "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}
-
-
-@pytest.fixture
-async def node() -> AsyncIterator[FakeMetering]:
-    fake = FakeMetering()
-    server = grpc.aio.server()
-    metering_service_pb2_grpc.add_MeteringServiceServicer_to_server(fake, server)
-    fake.port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    yield fake
-    await server.stop(0)
 
 
 class Tokenizing:

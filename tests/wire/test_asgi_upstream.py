@@ -7,12 +7,11 @@ import json
 import logging
 from collections.abc import AsyncIterator
 
-import grpc
 import pytest
 
 from tallygate.client import ClientSettings, MeteringClient
 from tallygate.integrations.asgi_types import Receive, Send
-from tallygate.metering.v1 import decision_pb2, metering_service_pb2_grpc, token_usage_pb2
+from tallygate.metering.v1 import decision_pb2, token_usage_pb2
 from tests.wire.asgi_rig import Caller, Upstream, caller, delta, event, say, start, usage
 from tests.wire.fake_metering import FakeMetering
 
@@ -21,17 +20,6 @@ ASKED = {"model": "m", "stream": True, "messages": [{"role": "user", "content": 
 ESTIMATED_INPUT = 14
 HELD_INPUT = 37
 DONE = b"data: [DONE]\n\n"
-
-
-@pytest.fixture
-async def node() -> AsyncIterator[FakeMetering]:
-    fake = FakeMetering()
-    server = grpc.aio.server()
-    metering_service_pb2_grpc.add_MeteringServiceServicer_to_server(fake, server)
-    fake.port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    yield fake
-    await server.stop(0)
 
 
 @pytest.fixture

@@ -8,41 +8,27 @@ from typing import Any
 
 from tallygate.client import Usage
 from tallygate.integrations.openai.asked import Asked
-from tallygate.integrations.openai.deltas import Kind
 from tallygate.integrations.openai.events import NotAnObjectError, is_bare_error
+from tallygate.integrations.openai.plain_reader import PlainReader
 from tallygate.integrations.openai.said_usage import News
 
 
-class GenerateReader:
+class GenerateReader(PlainReader):
     """Reads one stream. Every event says its counts, so that nothing is estimated."""
 
-    __slots__ = ("_asked", "_finished", "_last", "_request_id", "failed")
+    __slots__ = ("_asked", "_finished", "_last", "_request_id")
 
     def __init__(self, asked: Asked, request_id: str) -> None:
+        super().__init__()
         self._asked = asked
         self._request_id = request_id
         self._last: dict[int, Mapping[str, object]] = {}
         self._finished: set[int] = set()
-        self.failed = False
-        """The server said that something went wrong."""
 
     @property
     def is_finished(self) -> bool:
         """Whether every choice has said why it ended."""
         return len(self._finished) >= self._asked.choices
-
-    @property
-    def hides(self) -> bool:
-        """Whether something of this stream is not for its client: never."""
-        return False
-
-    def match(self, event: bytes) -> Kind | None:  # noqa: ARG002  # each event has other counts
-        """What a whole event carries, where it can be told without parsing it: never."""
-        return None
-
-    def match_running(self, event: bytes) -> tuple[int, int, bytes] | None:  # noqa: ARG002  # as its siblings
-        """Running usage that is to be hidden: there is none."""
-        return None
 
     def read(self, event: bytes, data: bytes, passed: int) -> tuple[News, bytes]:
         """Takes in one event: what it carries, and what has not passed of it."""
@@ -62,10 +48,6 @@ class GenerateReader:
         if meta.get("finish_reason"):
             self._finished.add(index)
         return News(running=((index, meta),))
-
-    def flush(self) -> bytes:
-        """What was held back: nothing ever is."""
-        return b""
 
     def end(self, usage: Usage) -> bytes:
         """What ends the stream early, so that a client takes it for one that reached its limit."""

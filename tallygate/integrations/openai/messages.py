@@ -8,45 +8,31 @@ from typing import Any
 
 from tallygate.client import Usage
 from tallygate.integrations.openai.asked import Asked
-from tallygate.integrations.openai.deltas import Kind
 from tallygate.integrations.openai.events import NotAnObjectError
+from tallygate.integrations.openai.plain_reader import PlainReader
 from tallygate.integrations.openai.said_usage import News
 
 _TEXTS = {"text_delta": "text", "input_json_delta": "partial_json", "thinking_delta": "thinking"}
 _THINKING = "thinking_delta"
 
 
-class MessagesReader:
+class MessagesReader(PlainReader):
     """Reads one stream. Input is said at its beginning, output at its end; in between, pieces of text are counted."""
 
-    __slots__ = ("_asked", "_has_ended", "_is_begun", "_open", "_request_id", "failed")
+    __slots__ = ("_asked", "_has_ended", "_is_begun", "_open", "_request_id")
 
     def __init__(self, asked: Asked, request_id: str) -> None:
+        super().__init__()
         self._asked = asked
         self._request_id = request_id
         self._open: set[int] = set()
         self._is_begun = False
         self._has_ended = False
-        self.failed = False
-        """The server said that something went wrong."""
 
     @property
     def is_finished(self) -> bool:
         """Whether no more text will come."""
         return self._has_ended
-
-    @property
-    def hides(self) -> bool:
-        """Whether something of this stream is not for its client: never."""
-        return False
-
-    def match(self, event: bytes) -> Kind | None:  # noqa: ARG002  # each event is parsed: there are few a token
-        """What a whole event carries, where it can be told without parsing it: never."""
-        return None
-
-    def match_running(self, event: bytes) -> tuple[int, int, bytes] | None:  # noqa: ARG002  # as its siblings
-        """Running usage: there is none."""
-        return None
 
     def read(self, event: bytes, data: bytes, passed: int) -> tuple[News, bytes]:
         """Takes in one event: what it carries, and what has not passed of it."""
@@ -73,10 +59,6 @@ class MessagesReader:
         elif kind == "error" or "error" in members:
             self.failed = True
         return News()
-
-    def flush(self) -> bytes:
-        """What was held back: nothing ever is."""
-        return b""
 
     def end(self, usage: Usage) -> bytes:
         """What ends the stream early, so that a client takes it for one that reached its limit."""

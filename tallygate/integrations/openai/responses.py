@@ -9,8 +9,8 @@ from typing import Any
 
 from tallygate.client import Usage
 from tallygate.integrations.openai.asked import Asked
-from tallygate.integrations.openai.deltas import Kind
 from tallygate.integrations.openai.events import Event, is_bare_error, read_event
+from tallygate.integrations.openai.plain_reader import PlainReader
 from tallygate.integrations.openai.said_usage import News
 from tallygate.integrations.openai.usage import write_usage
 
@@ -18,7 +18,7 @@ _ENDS = {"response.completed", "response.incomplete", "response.failed"}
 _INCOMPLETE = "response.incomplete"
 
 
-class ResponsesReader:
+class ResponsesReader(PlainReader):
     """Reads one stream; keeps its text, because what ends it has to repeat it."""
 
     __slots__ = (
@@ -29,10 +29,10 @@ class ResponsesReader:
         "_number",
         "_request_id",
         "_texts",
-        "failed",
     )
 
     def __init__(self, asked: Asked, request_id: str) -> None:
+        super().__init__()
         self._asked = asked
         self._request_id = request_id
         self._base: Mapping[str, Any] = {}
@@ -40,26 +40,11 @@ class ResponsesReader:
         self._texts: dict[int, list[str]] = {}
         self._number = -1
         self._has_ended = False
-        self.failed = False
-        """The server said that something went wrong."""
 
     @property
     def is_finished(self) -> bool:
         """Whether the response has ended: its last event has it all, so that there is no moment before that."""
         return self._has_ended
-
-    @property
-    def hides(self) -> bool:
-        """Whether something of this stream is not for its client: never."""
-        return False
-
-    def match(self, event: bytes) -> Kind | None:  # noqa: ARG002  # events are numbered: no two look alike
-        """What a whole event carries, where it can be told without parsing it: never."""
-        return None
-
-    def match_running(self, event: bytes) -> tuple[int, int, bytes] | None:  # noqa: ARG002  # as its sibling for chats
-        """Running usage: there is none."""
-        return None
 
     def read(self, event: bytes, data: bytes, passed: int) -> tuple[News, bytes]:
         """Takes in one event: what it carries, and what has not passed of it."""
@@ -92,10 +77,6 @@ class ResponsesReader:
         if isinstance(kind, str) and isinstance(response, dict):
             return News(total=self._read_response(kind, response))
         return News(pieces=1, rough=1) if isinstance(kind, str) and kind.endswith(".delta") else News()
-
-    def flush(self) -> bytes:
-        """What was held back: nothing ever is."""
-        return b""
 
     def end(self, usage: Usage) -> bytes:
         """What ends the stream early, so that a client takes it for one that reached its limit."""

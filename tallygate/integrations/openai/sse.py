@@ -8,7 +8,7 @@ _CR, _LF = 13, 10
 # Atomic, so that one CR LF is never taken for two ends of lines.
 EMPTY_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _EMPTY_LINE_BYTES_MAX = 4
-_BEFORE_DATA = re.compile(rb"(?:(?::[^\r\n]*)?(?>\r\n|\n|\r(?!$)))*")
+_BEFORE_DATA = re.compile(rb"(?:(?::[^\r\n]*+)?(?>\r\n|\n|\r(?!$)))*+")
 
 
 class EventSplitter:

@@ -160,7 +160,11 @@ class MeteredStream:
     def end(self, usage: Usage) -> bytes:
         """What ends the stream early, so that a client takes it for one that reached its limit."""
         is_cut = self._long is not None or (self._partial is not None and self._partial.passed > 0)
-        return (b"\n\n" if is_cut else b"") + self._reader.end(usage)
+        held = self._reader.flush()
+        end = self._reader.end(usage)
+        if self._is_line:
+            return held + (b"\n" if is_cut else b"") + _as_lines(end)
+        return held + (b"\n\n" if is_cut else b"") + end
 
     def _feed_slowly(self, piece: bytes) -> bytes:
         shown = []
@@ -234,3 +238,9 @@ class MeteredStream:
 
     def _refuse_usage(self, problem: str) -> None:
         self.problem = f"usage that cannot be: {problem}"
+
+
+def _as_lines(events: bytes) -> bytes:
+    """What ends a stream of events, for one of lines, which ends without a mark."""
+    lines = map(event_data, EventSplitter().feed(events))
+    return b"".join(line + b"\n" for line in lines if line != _DONE)

@@ -12,6 +12,7 @@ from tallygate.integrations.answer_counts import AnswerCounts, Counts
 from tallygate.integrations.habits import ServerHabits
 from tallygate.integrations.openai.asked import read_request
 from tallygate.integrations.openai.json_members import MemberScanner, small_members
+from tallygate.integrations.openai.stream import MeteredStream
 from tallygate.integrations.openai.usage_options import StreamUsage
 from tallygate.integrations.shapes import Shape
 from tallygate.integrations.verdict import Facts, judge
@@ -203,6 +204,21 @@ def test_an_error_in_a_stream_of_any_kind_is_a_refusal(shape: Shape) -> None:
     """Also one in the words of the chat API, which servers use for all."""
     for said in ({"error": {"message": "x"}}, {"error": "x"}, {"type": "error", "message": "x"}):
         assert _recorded(read(event(said), DONE, shape=shape, max_tokens=9, prompt="x")[0]) == Usage()
+
+
+@pytest.mark.parametrize("wants_usage", [False, True])
+def test_a_stream_of_lines_is_ended_by_lines(*, wants_usage: bool) -> None:
+    """Its client reads no events; what was held back comes before the end."""
+    options = {"include_usage": wants_usage}
+    content = {"model": "m", "stream": True, "messages": [], "n": 2, "stream_options": options}
+    stream = MeteredStream(read_request(Shape.CHAT, json.dumps(content).encode()), "id", is_lines=True)
+    choices = [{"index": 0, "delta": {"content": "x"}, "finish_reason": "stop"}]
+    line = json.dumps({"id": "c", "choices": choices}).encode() + b"\n"
+    shown = stream.feed(line) + stream.end(Usage(3, output_tokens=2))
+    lines = [json.loads(each) for each in shown.splitlines()]
+    assert shown.startswith(line)
+    assert [[choice["finish_reason"] for choice in said["choices"]] for said in lines[:2]] == [["stop"], ["length"]]
+    assert [said["usage"]["total_tokens"] for said in lines[2:]] == [5] * wants_usage
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])

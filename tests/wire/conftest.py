@@ -1,0 +1,30 @@
+"""A metering node that does as it is told, and a patient client of it; some tests have a client of their own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+
+from tallygate.client import ClientSettings, MeteringClient
+from tallygate.metering.v1 import metering_service_pb2_grpc
+from tests.wire.fake_metering import FakeMetering
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[FakeMetering]:
+    fake = FakeMetering()
+    server = grpc.aio.server()
+    metering_service_pb2_grpc.add_MeteringServiceServicer_to_server(fake, server)
+    fake.port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield fake
+    await server.stop(0)
+
+
+@pytest.fixture
+async def client(node: FakeMetering) -> AsyncIterator[MeteringClient]:
+    settings = ClientSettings(heartbeat_ms=50, silence_ms=5_000, answer_ms=10_000)
+    async with MeteringClient(node.address, settings=settings) as client:
+        yield client
