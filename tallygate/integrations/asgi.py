@@ -33,6 +33,7 @@ from tallygate.integrations.services import (
     service_resolver,
 )
 from tallygate.integrations.shapes import Shape
+from tallygate.integrations.whole_answer import WholeAnswer, listening
 
 LOOK_S = 0.1
 """So often it is looked whether requests must stop whose server says nothing meanwhile."""
@@ -63,6 +64,7 @@ class MeteringMiddleware:
         routes: str | None = None,
         stream_usage: str | None = None,
         asks_server_for_input: bool | None = None,
+        whole_answers: str | None = None,
     ) -> None:
         """Wraps an app.
 
@@ -82,6 +84,8 @@ class MeteringMiddleware:
                 says, or "running".
             asks_server_for_input: Whether the app's own tokenizer counts the input before it runs, where it can; by
                 default, what the environment says, or not.
+            whole_answers: "hold" sets aside all that a whole answer may generate; "stream" fetches it as a stream and
+                puts it together; by default, what the environment says, or "hold".
 
         Raises:
             ValueError: The environment does not say what it has to, or nothing that makes sense.
@@ -101,6 +105,9 @@ class MeteringMiddleware:
         )
         if asks_server_for_input is None:
             asks_server_for_input = environment.asks_server_from(os.environ)
+        self._streams_whole = environment.streams_whole_from(
+            {environment.WHOLE_ANSWERS: whole_answers} if whole_answers is not None else os.environ
+        )
         self._tokenizer = ServerTokenizer(app) if asks_server_for_input else None
         self._open: set[Exchange] = set()
         self._look_is_due = False
@@ -145,11 +152,16 @@ class MeteringMiddleware:
         request, going = begun
 
         def ask_again(usage: StreamUsage) -> Going:
-            return _going(read_request(shape, raw, usage), usage, request, going.estimated_input)
+            return _going(self._read(shape, raw, usage), usage, request, going.estimated_input)
 
+        whole = WholeAnswer(send, going.asked.shape) if going.asked.assembles else None
+        if whole is not None:
+            scope, send = listening(scope), whole
         exchange = Exchange(
             scope, receive, send, request=request, going=going, habits=self._habits, ask_again=ask_again
         )
+        if whole is not None:
+            whole.end_soon = exchange.stop
         self._open.add(exchange)
         self._look_later()
         try:
@@ -161,7 +173,7 @@ class MeteringMiddleware:
         """Asks whether it may run; says what to answer if it may not."""
         api_key = find_api_key(scope)
         try:
-            asked = read_request(shape, raw, self._habits.usage)
+            asked = self._read(shape, raw, self._habits.usage)
         except BadRequestError as error:
             return errors.bad_request(error.message, error.param)
         try:
@@ -195,6 +207,9 @@ class MeteringMiddleware:
             request.finish(Usage(), want_receipt=False)
             return errors.too_few_tokens(asked.choices, grant.output_ceiling_tokens)
         return request, _going(asked, self._habits.usage, request, estimated_input)
+
+    def _read(self, shape: Shape, raw: bytes, usage: StreamUsage) -> Asked:
+        return read_request(shape, raw, usage, streams_whole=self._streams_whole)
 
     async def _count_input(self, scope: Scope, asked: Asked) -> tuple[int, int]:
         """The input of a request as far as it is known, and what is to be held for it."""

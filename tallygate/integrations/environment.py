@@ -20,6 +20,7 @@ ON_UNREACHABLE = "TALLYGATE_ON_UNREACHABLE"
 ANSWER_MS = "TALLYGATE_ANSWER_MS"
 STREAM_USAGE = "TALLYGATE_STREAM_USAGE"
 COUNT_INPUT = "TALLYGATE_COUNT_INPUT"
+WHOLE_ANSWERS = "TALLYGATE_WHOLE_ANSWERS"
 BODY_BYTES_MAX = "TALLYGATE_BODY_BYTES_MAX"
 
 LOG_LEVEL = "TALLYGATE_LOG_LEVEL"
@@ -142,6 +143,18 @@ def asks_server_from(environment: Mapping[str, str]) -> bool:
     return text == "server"
 
 
+def streams_whole_from(environment: Mapping[str, str]) -> bool:
+    """Whether whole answers are fetched as streams, and put together.
+
+    Raises:
+        ValueError: As of `client_from`.
+    """
+    text = environment.get(WHOLE_ANSWERS, "hold")
+    if text not in {"hold", "stream"}:
+        raise ValueError(f"{WHOLE_ANSWERS} is {text}: write hold or stream")
+    return text == "stream"
+
+
 def log_level_from(environment: Mapping[str, str]) -> str:
     """The level of the logger `tallygate`; empty where nothing is said.
 
@@ -162,6 +175,7 @@ _READERS: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, str]], object]], .
     ((BODY_BYTES_MAX,), body_bytes_max_from),
     ((STREAM_USAGE,), stream_usage_from),
     ((COUNT_INPUT,), asks_server_from),
+    ((WHOLE_ANSWERS,), streams_whole_from),
     ((SETTING,), routes_from),
     ((LOG_LEVEL,), log_level_from),
 )

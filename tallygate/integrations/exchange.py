@@ -153,6 +153,11 @@ class Exchange:
         if not (self._is_ended or self._is_sending or self._is_complete) and self._must_end():
             self._ending = asyncio.create_task(self._end(), name="tallygate end of a request")
 
+    def stop(self) -> None:
+        """Ends a stream as if it had reached its limit, though it could go on."""
+        if self._ending is None and not (self._is_ended or self._is_complete):
+            self._ending = asyncio.create_task(self._end(), name="tallygate end of a request")
+
     def _must_end(self) -> bool:
         request = self._request
         if not request.must_stop or (self._status is not None and self._stream is None):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tallygate.integrations.openai.assembly import can_stream
 from tallygate.integrations.openai.limits import count_fields, lowered, read_limits
 from tallygate.integrations.openai.request_facts import facts_of, shape_of
 from tallygate.integrations.openai.request_json import (
@@ -49,6 +50,7 @@ class Asked:
         usage: How its stream was asked for its usage.
         streams: It asks for a stream.
         echoes: It asks for its prompt at the beginning of the answer.
+        assembles: Its client asked for a whole answer, which is put together from the stream.
     """
 
     shape: Shape
@@ -65,6 +67,7 @@ class Asked:
     usage: StreamUsage
     streams: bool
     echoes: bool
+    assembles: bool = False
 
     @property
     def choices_per_prompt(self) -> int:
@@ -74,16 +77,20 @@ class Asked:
     @property
     def adds_usage(self) -> bool:
         """Whether something was added to the request, so that its stream says its usage."""
-        return self.hides_usage or self.hides_running
+        adds_shown = self.assembles and self.usage in {StreamUsage.FINAL, StreamUsage.RUNNING}
+        return self.hides_usage or self.hides_running or adds_shown
 
 
-def read_request(shape: Shape, raw: bytes, usage: StreamUsage = StreamUsage.RUNNING) -> Asked:
+def read_request(
+    shape: Shape, raw: bytes, usage: StreamUsage = StreamUsage.RUNNING, *, streams_whole: bool = False
+) -> Asked:
     """Reads a request's body.
 
     Args:
         shape: Which API.
         raw: The body.
         usage: How the server is made to say the usage of a stream.
+        streams_whole: A whole answer is fetched as a stream, where that says the same.
 
     Raises:
         BadRequestError: It is no JSON object, readers could differ about it, or it asks for what cannot be metered.
@@ -104,6 +111,10 @@ def read_request(shape: Shape, raw: bytes, usage: StreamUsage = StreamUsage.RUNN
         raise BadRequestError("The name of the model is not a string.", "model")
     limits = read_limits(shape, content)
     streams = content.get("stream") is True
+    assembles = streams_whole and not streams and can_stream(shape, content)
+    if assembles:
+        streams, changes = True, {"stream": True}
+        content, raw = {**content, **changes}, changed_body(raw, content, changes)
     options = UsageOptions(wants_usage=False, hides_usage=False, hides_running=False, body=raw)
     usage = least_usage(usage, facts_of(shape).usage)
     if streams and facts_of(shape).usage is not StreamUsage.NONE:
@@ -117,12 +128,13 @@ def read_request(shape: Shape, raw: bytes, usage: StreamUsage = StreamUsage.RUNN
         prompts=limits.prompts,
         max_output_tokens=limits.max_output_tokens,
         min_output_tokens=limits.min_output_tokens,
-        wants_usage=options.wants_usage,
-        hides_usage=options.hides_usage,
+        wants_usage=options.wants_usage or assembles,
+        hides_usage=options.hides_usage and not assembles,
         hides_running=options.hides_running,
         usage=usage,
         streams=streams,
         echoes=content.get("echo") is True,
+        assembles=assembles,
     )
 
 

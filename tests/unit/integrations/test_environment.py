@@ -27,6 +27,7 @@ WRONG = [
     ("TALLYGATE_ANSWER_MS", "5s"),
     ("TALLYGATE_BODY_BYTES_MAX", "-1"),
     ("TALLYGATE_STREAM_USAGE", "always"),
+    ("TALLYGATE_WHOLE_ANSWERS", "fetch"),
     ("TALLYGATE_ROUTES", "POST /a"),
     ("TALLYGATE_LOG_LEVEL", "loud"),
     ("TALLYGATE_SERVISE", "accounts/a/services/b"),
@@ -58,7 +59,7 @@ def test_a_mistake_is_a_sentence_that_names_the_variable(variable: str, value: s
 
 def test_all_mistakes_are_said_at_once() -> None:
     """Nobody has to start a server for each."""
-    assert len(environment.mistakes_in({name: value or "x" for name, value in WRONG})) == 9
+    assert len(environment.mistakes_in({name: value or "x" for name, value in WRONG})) == 10
     assert [mistake.split()[0] for mistake in environment.mistakes_in({})] == ["TALLYGATE_METERING_ADDRESSES", "set"]
 
 
