@@ -99,9 +99,7 @@ class SaidUsage:
     def set_running(self, input_tokens: int, output_tokens: int) -> None:
         """Running usage of an answer with one choice, without particulars."""
         self._plain = (input_tokens, output_tokens)
-        self._said_output = output_tokens
-        self.since = self.since_reasoning = self._rough = 0
-        self.tokens = max(self.tokens, output_tokens)
+        self._said(output_tokens)
 
     def take(self, news: News) -> None:
         """What one event carries."""
