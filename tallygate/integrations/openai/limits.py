@@ -51,7 +51,7 @@ def read_limits(shape: Shape, content: Mapping[str, Any]) -> Limits:
     if not makes_output(shape):
         return Limits(prompts=1, choices=1, max_output_tokens=0, min_output_tokens=0)
     facts, said = facts_of(shape), parameters(shape, content)
-    prompts = _prompts(content) if shape is Shape.COMPLETION else prompt_count(shape, content)
+    prompts = prompt_count(shape, content)
     each = max(1, *(read_count(said, name) or 1 for name in _CHOICE_FIELDS))
     choices = min(prompts * each, _TOKENS_MAX)
     limits = [limit for name in facts.limits if (limit := read_count(said, name)) is not None]
@@ -82,11 +82,3 @@ def lowered(shape: Shape, content: Mapping[str, Any], each_tokens: int) -> dict[
         # Servers refuse a budget for thinking that is not below the limit.
         changes["thinking"] = {**thinking, _BUDGET: max(1, each_tokens - 1)}
     return {facts.within: {**said, **changes}} if facts.within else changes
-
-
-def _prompts(content: Mapping[str, Any]) -> int:
-    prompt, embeds = content.get("prompt"), content.get("prompt_embeds")
-    several = len(embeds) if isinstance(embeds, list) else int(embeds is not None)
-    if isinstance(prompt, list) and not all(isinstance(item, int) for item in prompt):
-        return len(prompt) + several
-    return max(1, several + int(prompt is not None and prompt != []))

@@ -74,12 +74,22 @@ def parameters(shape: Shape, content: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def prompt_count(shape: Shape, content: Mapping[str, Any]) -> int:
-    """How many prompts a request has, of kinds other than completions."""
+    """How many prompts a request has."""
+    if shape is Shape.COMPLETION:
+        return _completion_prompt_count(content)
     for name in facts_of(shape).prompts:
         value = content.get(name)
         if isinstance(value, list) and value and _is_list_of_prompts(shape, name, value):
             return len(value)
     return 1
+
+
+def _completion_prompt_count(content: Mapping[str, Any]) -> int:
+    prompt, embeds = content.get("prompt"), content.get("prompt_embeds")
+    several = len(embeds) if isinstance(embeds, list) else int(embeds is not None)
+    if isinstance(prompt, list) and not all(isinstance(item, int) for item in prompt):
+        return len(prompt) + several
+    return max(1, several + int(prompt is not None and prompt != []))
 
 
 def _is_list_of_prompts(shape: Shape, name: str, value: list[Any]) -> bool:
