@@ -64,12 +64,7 @@ def policy_from(environment: Mapping[str, str]) -> OnUnreachable:
     Raises:
         ValueError: As of `client_from`.
     """
-    policy = environment.get(ON_UNREACHABLE, "deny")
-    if policy == "allow":
-        return "allow"
-    if policy != "deny":
-        raise ValueError(f"{ON_UNREACHABLE} is {policy}: write deny or allow")
-    return "deny"
+    return "allow" if _is_second(environment, ON_UNREACHABLE, "deny", "allow") else "deny"
 
 
 def answer_ms_from(environment: Mapping[str, str]) -> int:
@@ -137,10 +132,7 @@ def asks_server_from(environment: Mapping[str, str]) -> bool:
     Raises:
         ValueError: As of `client_from`.
     """
-    text = environment.get(COUNT_INPUT, "estimate")
-    if text not in {"estimate", "server"}:
-        raise ValueError(f"{COUNT_INPUT} is {text}: write estimate or server")
-    return text == "server"
+    return _is_second(environment, COUNT_INPUT, "estimate", "server")
 
 
 def streams_whole_from(environment: Mapping[str, str]) -> bool:
@@ -149,10 +141,7 @@ def streams_whole_from(environment: Mapping[str, str]) -> bool:
     Raises:
         ValueError: As of `client_from`.
     """
-    text = environment.get(WHOLE_ANSWERS, "hold")
-    if text not in {"hold", "stream"}:
-        raise ValueError(f"{WHOLE_ANSWERS} is {text}: write hold or stream")
-    return text == "stream"
+    return _is_second(environment, WHOLE_ANSWERS, "hold", "stream")
 
 
 def log_level_from(environment: Mapping[str, str]) -> str:
@@ -211,6 +200,14 @@ def _mistake(reader: Callable[[Mapping[str, str]], object], environment: Mapping
     except ValueError as error:
         return str(error)
     return ""
+
+
+def _is_second(environment: Mapping[str, str], name: str, first: str, second: str) -> bool:
+    """Whether a variable that has one of two values, by default the first, has the second."""
+    text = environment.get(name, first)
+    if text not in {first, second}:
+        raise ValueError(f"{name} is {text}: write {first} or {second}")
+    return text == second
 
 
 def _integer(environment: Mapping[str, str], name: str, default: int) -> int:
