@@ -126,8 +126,8 @@ async def test_nodes_hear_of_a_clock_set_back_past_a_price(desk: Desk) -> None:
     assert (config.terms.status, config.terms.price) == (Status.STOPPED, None)
 
 
-async def test_a_price_published_for_later_lets_services_run_from_then_on(desk: Desk) -> None:
-    """A clock that was set back, and a price that is published by it: at once, or for an hour later."""
+async def set_back_before_its_price(desk: Desk) -> Kit:
+    """A service that runs, and then a clock that is set back a day, when its model had no price yet."""
     await desk.publish_price()
     await desk.create()
     await desk.enable()
@@ -135,6 +135,12 @@ async def test_a_price_published_for_later_lets_services_run_from_then_on(desk: 
     kit = Kit(desk.database, desk.clock)
     await kit.sweeper.tick()
     desk.clock.jump(us=-DAY_US)
+    return kit
+
+
+async def test_a_price_published_for_later_lets_services_run_from_then_on(desk: Desk) -> None:
+    """A clock that was set back, and a price that is published by it: at once, or for an hour later."""
+    kit = await set_back_before_its_price(desk)
     await kit.sweeper.tick()
     await desk.publish_price(desk.now_us + HOUR_US)
     await kit.sweeper.tick()
@@ -147,13 +153,7 @@ async def test_a_price_published_for_later_lets_services_run_from_then_on(desk: 
 
 async def test_a_price_published_at_once_ends_the_stop_at_once(desk: Desk) -> None:
     """PublishPrice is the remedy, and the event follows with the sweeper's next tick."""
-    await desk.publish_price()
-    await desk.create()
-    await desk.enable()
-    await desk.fleet_knows()
-    kit = Kit(desk.database, desk.clock)
-    await kit.sweeper.tick()
-    desk.clock.jump(us=-DAY_US)
+    kit = await set_back_before_its_price(desk)
     for _ in range(2):
         await kit.sweeper.tick()
     assert (await desk.events())[-1].new_stop_reasons == {StopReason.NO_PRICE}

@@ -49,6 +49,16 @@ def spent_nanos(fleet: Fleet) -> int:
     return sum(spent for key, spent in fleet.control.spent.items() if key.kind == "money")
 
 
+def trial_runs_out(fleet: Fleet, client: Client) -> None:
+    """A request with 10 tokens of input reaches the end of its trial of 40, where only a price could help it on."""
+    client.say(report(PROGRESS, counts=Counts(10, output=29)))
+    grant = decided(fleet, client).grant
+    assert grant is not None
+    assert grant.output_ceiling_tokens == 30
+    client.say(report(PROGRESS, counts=Counts(10, output=31)))
+    assert decided(fleet, client).reason is Reason.NO_PRICE
+
+
 @pytest.mark.parametrize("input_tokens", [0, 1, 10, 2_000_000])
 @pytest.mark.parametrize("most", [None, 1, 100])
 def test_nothing_is_authorised_without_a_price(
@@ -102,12 +112,7 @@ def test_a_trial_goes_on_without_a_price_and_ends_with_its_tokens(fleet: Fleet, 
     fleet.control.top_up(BALANCE)
     client.say(report(AUTHORIZE, counts=Counts(10)))
     assert decided(fleet, client).allowed
-    client.say(report(PROGRESS, counts=Counts(10, output=29)))
-    grant = decided(fleet, client).grant
-    assert grant is not None
-    assert grant.output_ceiling_tokens == 30
-    client.say(report(PROGRESS, counts=Counts(10, output=31)))
-    assert decided(fleet, client).reason is Reason.NO_PRICE
+    trial_runs_out(fleet, client)
     client.say(report(FINISH, counts=Counts(10, output=50), want_receipt=True))
     booked = receipt(fleet, client)
     assert (booked.trial.total, booked.billed.total, booked.unfunded.total) == (40, 0, 20)
@@ -130,12 +135,7 @@ def test_a_price_that_comes_in_the_middle_is_for_requests_that_begin_by_it(fleet
     fleet.control.put(replace(config, postpaid_pays=True, price=NANO_EACH, version=config.version + 1))
     fleet.control.top_up(BALANCE)
     fleet.run(seconds=1)
-    client.say(report(PROGRESS, counts=Counts(10, output=29)))
-    grant = decided(fleet, client).grant
-    assert grant is not None
-    assert grant.output_ceiling_tokens == 30
-    client.say(report(PROGRESS, counts=Counts(10, output=31)))
-    assert decided(fleet, client).reason is Reason.NO_PRICE
+    trial_runs_out(fleet, client)
     client.say(report(FINISH, counts=Counts(10, output=40), want_receipt=True))
     assert receipt(fleet, client)[6:9] == (0, 0, 0)
     client.say(report(AUTHORIZE, "r2", counts=Counts(10)))
