@@ -5,6 +5,7 @@ from typing import Final
 
 from metering_service.api.codec import write_decision, write_duration
 from metering_service.usecases.session import Named, Outgoing
+from tallygate._server.sizes import OVERHEAD_BYTES
 from tallygate.metering.v1.metering_service_pb2 import MeterResponse
 
 RESPONSE_BYTES_MAX: Final = 1024 * 1024
@@ -13,8 +14,6 @@ DECISION_BYTES_MAX: Final = 4 * 1024
 """Of a decision, whatever it says: ids, sentences and tokens are bounded."""
 DECISIONS_UNMEASURED: Final = RESPONSE_BYTES_MAX // DECISION_BYTES_MAX - 1
 """So many always fit."""
-OVERHEAD_BYTES: Final = 8
-"""Of a decision in its message: its tag and its length."""
 
 
 def responses(outgoing: Outgoing, last: MeterResponse) -> Iterator[MeterResponse]:
