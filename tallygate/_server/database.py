@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -19,6 +20,7 @@ from tallygate._server.sqlite_file import SqliteFile
 __all__ = ["create_engine", "migrate", "read_only", "sqlite_connector", "sqlite_file"]
 
 BUSY_TIMEOUT_S: Final = 10
+BUSY_POLL_S: Final = 0.01
 CONNECT_TIMEOUT_S: Final = 5
 # A server that has gone silent shall become an error that callers know, not a transaction that never ends.
 COMMAND_TIMEOUT_S: Final = 10
@@ -146,7 +148,8 @@ def _open_once(engine: Engine) -> SqliteFile:
     # while the program ends with its sentence.
     (path, *_), options = engine.dialect.create_connect_args(engine.url)
     try:
-        with closing(sqlite3.connect(path, uri="uri" in options)) as connection:
+        with closing(sqlite3.connect(path, timeout=0, uri="uri" in options)) as connection:
+            _write_ahead(connection)
             # What SQLite makes of a URI; else the path as it was given, which may lead to the file by links.
             (_, _, found) = connection.execute("PRAGMA database_list").fetchone()
             return SqliteFile(Path(found if "uri" in options else path))
@@ -154,13 +157,28 @@ def _open_once(engine: Engine) -> SqliteFile:
         raise DatabaseError(explain(engine.url, error)) from error
 
 
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    # WAL lets readers go on while one writes, and stays with the file. Of several programs that turn one new file to it
+    # SQLite refuses all but one at once, whatever their timeout, and it refuses them while another program writes.
+    give_up_at = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > give_up_at:
+                raise
+            time.sleep(BUSY_POLL_S)
+        else:
+            return
+
+
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     # The driver would begin transactions by itself, too late and without the lock; `_begin_sqlite` does it instead.
     connection.isolation_level = None
     cursor = connection.cursor()
     try:
-        # WAL lets readers go on while one writes. FULL, because what was called durable must survive a power cut.
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        # FULL, because what was called durable must survive a power cut.
+        for pragma in ("synchronous = FULL", "foreign_keys = ON"):
             cursor.execute(f"PRAGMA {pragma}")
     except sqlite3.Error:
         connection.close()  # The pool has not taken it yet and would just drop it.

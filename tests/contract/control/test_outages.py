@@ -34,8 +34,8 @@ async def test_no_server_is_unavailable() -> None:
 async def test_a_damaged_file_is_unavailable(tmp_path: Path) -> None:
     """The same holds for a file that is no database any more."""
     path = tmp_path / "control.sqlite3"
-    path.write_bytes(b"not a database, " * 1_000)
     engine = create_engine(f"sqlite:///{path}")
+    path.write_bytes(b"not a database, " * 1_000)
     with pytest.raises(StorageUnavailableError):
         async with SqlDatabase(engine).reading() as tx:
             await tx.config_version()

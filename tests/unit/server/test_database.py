@@ -2,7 +2,9 @@
 
 import asyncio
 import re
+import sqlite3
 import traceback
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -174,6 +176,32 @@ async def test_sqlite_writer_gives_up_on_a_lock_that_never_comes(
     await count_up(waiter, 1)
     await holder.dispose()
     await waiter.dispose()
+
+
+def locked_by_another_program(path: Path) -> sqlite3.Connection:
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    return holder
+
+
+def test_sqlite_file_that_another_program_sets_up_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite does not wait by itself where two programs turn one new file to WAL."""
+    path = tmp_path / "test.sqlite3"
+    holder = locked_by_another_program(path)
+    monkeypatch.setattr("time.sleep", lambda _: holder.execute("COMMIT"))
+    create_engine(f"sqlite:///{path}")
+    assert holder.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    holder.close()
+
+
+def test_sqlite_file_that_another_program_never_lets_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said once the busy timeout is over."""
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.05)
+    path = tmp_path / "test.sqlite3"
+    with closing(locked_by_another_program(path)), pytest.raises(DatabaseError, match="locked by another program"):
+        create_engine(f"sqlite:///{path}")
 
 
 def test_sqlite_directory_that_cannot_be_made(tmp_path: Path) -> None:
