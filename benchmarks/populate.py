@@ -12,7 +12,7 @@ from sqlalchemy import insert, select
 
 from benchmarks.accounts import ACCOUNT, MODEL
 from control_service.storage.schema import services
-from tallygate._server.database import create_engine
+from tallygate._server.database.engine import create_engine
 from tallygate.control.v1 import lifecycle_service_pb2 as pb
 from tallygate.control.v1 import lifecycle_service_pb2_grpc
 

@@ -16,7 +16,7 @@ from sqlalchemy import make_url, select
 
 from metering_service.storage import MIGRATIONS
 from metering_service.storage.schema import requests
-from tallygate._server.database import create_engine, migrate, read_only
+from tallygate._server.database.engine import create_engine, migrate, read_only
 
 BATCH = 1_024
 NAMES = [column.name for column in requests.columns]

@@ -7,8 +7,8 @@ import grpc
 import uvloop
 from grpc_health.v1 import health_pb2_grpc
 
-from tallygate._server.health import HealthServicer
-from tallygate._server.run import announce
+from tallygate._server.grpc.health import HealthServicer
+from tallygate._server.process.run import announce
 from tallygate.metering.v1 import decision_pb2, metering_service_pb2_grpc
 from tallygate.metering.v1 import metering_service_pb2 as pb
 

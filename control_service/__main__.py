@@ -5,9 +5,9 @@ import sys
 
 from control_service.settings import parse
 from tallygate._server.errors import StartupError
-from tallygate._server.listen import require_free
-from tallygate._server.logs import configure_logging
-from tallygate._server.run import EXIT_STARTUP_ERROR, run
+from tallygate._server.grpc.listen import require_free
+from tallygate._server.process.logs import configure_logging
+from tallygate._server.process.run import EXIT_STARTUP_ERROR, run
 
 
 def main() -> None:

@@ -7,18 +7,18 @@ from typing import Any
 from control_service.api.fleet_servicer import FleetServicer
 from control_service.api.operations_servicer import OperationsServicer
 from control_service.api.recovery_servicer import RecoveryServicer
-from control_service.usecases.acknowledgements import Acknowledgements
 from control_service.usecases.change_signal import ChangeSignal
-from control_service.usecases.config_feed import ConfigFeed
-from control_service.usecases.exchange import ExchangeLeases
-from control_service.usecases.fleet_latch import FleetLatch
-from control_service.usecases.greeting import Greeting
-from control_service.usecases.memory import Memory
-from control_service.usecases.mutation import Mutations
+from control_service.usecases.fleet.acknowledgements import Acknowledgements
+from control_service.usecases.fleet.activation import FleetLatch
+from control_service.usecases.fleet.config_feed import ConfigFeed
+from control_service.usecases.fleet.lease_exchange import ExchangeLeases
+from control_service.usecases.fleet.node_liveness import Sightings
+from control_service.usecases.fleet.node_registration import Greeting
+from control_service.usecases.fleet.replica_memory import Memory
+from control_service.usecases.fleet.restore_recovery import Recovery
+from control_service.usecases.people.idempotent_call import Mutations
 from control_service.usecases.ports import Database
-from control_service.usecases.recovery import Recovery
-from control_service.usecases.sightings import Sightings
-from control_service.usecases.sweep import Sweeper
+from control_service.usecases.upkeep.sweeper import Sweeper
 from tallygate._server.clock import Clock
 
 

@@ -14,17 +14,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from control_service.api.account_servicer import AccountServicer
 from control_service.api.calls import Calls
 from control_service.api.catalog_servicer import CatalogServicer
-from control_service.api.failures import translate
+from control_service.api.errors import translate
 from control_service.api.lifecycle_servicer import LifecycleServicer
 from control_service.assembly import put_together
 from control_service.settings import Settings
 from control_service.storage.database import MIGRATIONS, SqlDatabase
-from control_service.usecases.config_feed import ConfigFeed
+from control_service.usecases.fleet.config_feed import ConfigFeed
 from tallygate._server.clock import Clock, SystemClock
-from tallygate._server.database import create_engine, migrate
-from tallygate._server.readiness import Readiness
-from tallygate._server.run import announce
-from tallygate._server.server import GrpcServer
+from tallygate._server.database.engine import create_engine, migrate
+from tallygate._server.grpc.server import GrpcServer
+from tallygate._server.process.readiness import Readiness
+from tallygate._server.process.run import announce
 from tallygate.control.v1 import (
     account_service_pb2,
     account_service_pb2_grpc,

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, cast
 
-from tallygate._server.database_url import normalise_url
+from tallygate._server.database.url import normalise_url
 from tallygate._server.errors import ConfigurationError
-from tallygate._server.listen import require_safe
-from tallygate._server.logs import LogFormat
-from tallygate._server.options import Options
+from tallygate._server.grpc.listen import require_safe
+from tallygate._server.process.logs import LogFormat
+from tallygate._server.process.options import Options
 
 _LOG_FORMATS: Final = ("json", "text")
 

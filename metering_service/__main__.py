@@ -4,11 +4,11 @@ import os
 import sys
 
 from metering_service.settings import addresses, common_options, common_variables, parse
-from metering_service.workers import Supervisor
+from metering_service.supervisor import Supervisor
 from tallygate._server.errors import StartupError
-from tallygate._server.listen import require_free
-from tallygate._server.logs import configure_logging
-from tallygate._server.run import EXIT_STARTUP_ERROR, run
+from tallygate._server.grpc.listen import require_free
+from tallygate._server.process.logs import configure_logging
+from tallygate._server.process.run import EXIT_STARTUP_ERROR, run
 
 
 def main() -> None:

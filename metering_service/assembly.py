@@ -7,20 +7,20 @@ from functools import partial
 
 import structlog
 
-from metering_service.api.control_link import ControlLink
-from metering_service.api.control_replicas import Connect
-from metering_service.usecases.books import Books
-from metering_service.usecases.configuration import forget_idle
-from metering_service.usecases.errands import Runner, every, together
-from metering_service.usecases.group_commit import GroupCommitter
-from metering_service.usecases.lease_keeper import LeaseKeeper
+from metering_service.api.control.link import ControlLink
+from metering_service.api.control.replicas import Connect
+from metering_service.usecases.commits.group_commit import GroupCommitter
+from metering_service.usecases.commits.write_buffer import Books
+from metering_service.usecases.leases.config_intake import forget_idle
+from metering_service.usecases.leases.lease_keeper import LeaseKeeper
+from metering_service.usecases.lookups.lookups import Runner, every, together
+from metering_service.usecases.lookups.parked import claims_committed, expire
+from metering_service.usecases.lookups.resume_keys import ResumeKeys
 from metering_service.usecases.node import Node
-from metering_service.usecases.parking import claims_committed, expire
 from metering_service.usecases.ports import Recorder
-from metering_service.usecases.recovery import Recovery
-from metering_service.usecases.resume_keys import ResumeKeys
+from metering_service.usecases.reports.finish import forget_finished, look_for_silent
 from metering_service.usecases.settings import NodeSettings
-from metering_service.usecases.settle import forget_finished, look_for_silent
+from metering_service.usecases.upkeep.crash_recovery import Recovery
 from tallygate._server.clock import Clock
 
 EXPIRE_INTERVAL_S = 0.02

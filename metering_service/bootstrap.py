@@ -12,29 +12,29 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service import IS_COMPILED
-from metering_service.api.control_replicas import connect_to, is_reachable, proxies_to
+from metering_service.api.control.replicas import connect_to, is_reachable, proxies_to
 from metering_service.api.errors import translate
 from metering_service.api.metering_servicer import MeteringServicer
 from metering_service.api.recovery_servicer import RecoveryServicer
 from metering_service.api.usage_servicer import UsageServicer
 from metering_service.assembly import Assembly, put_together
-from metering_service.caretaking import Caretaking
 from metering_service.domain.errors import NodeFenced, RevisedElsewhere, StorageUnavailable
 from metering_service.domain.key_ring import SECRET_BYTES
-from metering_service.garbage import keep_search_short
+from metering_service.gc_tuning import keep_search_short
 from metering_service.settings import Settings
 from metering_service.storage import MIGRATIONS, SqlPurgeStore, SqlRecorder, SqlRecoveryStore, SqlUsageReader
-from metering_service.usecases.errands import together
-from metering_service.usecases.purge import Purge
-from metering_service.usecases.resume_keys import ResumeKeys
+from metering_service.supervisor import watch_supervisor
+from metering_service.takeover import Caretaking
+from metering_service.usecases.lookups.lookups import together
+from metering_service.usecases.lookups.resume_keys import ResumeKeys
 from metering_service.usecases.settings import NodeSettings
-from metering_service.workers import watch_supervisor
+from metering_service.usecases.upkeep.retention import Purge
 from tallygate._server.clock import SystemClock
-from tallygate._server.database import create_engine, migrate
+from tallygate._server.database.engine import create_engine, migrate
 from tallygate._server.errors import StartupError, SupersededError
-from tallygate._server.readiness import Readiness
-from tallygate._server.run import announce
-from tallygate._server.server import GrpcServer
+from tallygate._server.grpc.server import GrpcServer
+from tallygate._server.process.readiness import Readiness
+from tallygate._server.process.run import announce
 from tallygate.metering.v1 import (
     metering_service_pb2,
     metering_service_pb2_grpc,

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
-from metering_service.workers import own_address, worker_name
-from tallygate._server.database_url import normalise_url
+from metering_service.supervisor import own_address, worker_name
+from tallygate._server.database.url import normalise_url
 from tallygate._server.errors import ConfigurationError
-from tallygate._server.listen import PORT_MAX, parse_listen, require_safe
-from tallygate._server.options import Options
+from tallygate._server.grpc.listen import PORT_MAX, parse_listen, require_safe
+from tallygate._server.process.options import Options
 
 WORKERS_MAX = 256
 NODE_NAME_MAX = 63

@@ -5,9 +5,9 @@ from typing import Final
 from control_service.api.codec import enum_value, timestamp
 from control_service.api.fields import Fields
 from control_service.domain.account import Account, LedgerEntry, LedgerEntryKind, OverduePolicy
-from control_service.domain.limits import AMOUNT_NANOS_MAX, REASON_MAX
+from control_service.domain.input_bounds import AMOUNT_NANOS_MAX, REASON_MAX
 from control_service.domain.names import account_name, ledger_entry_name, service_name
-from control_service.usecases.accounts import AccountUpdate, Booked, Line, NewAccount
+from control_service.usecases.people.accounts import AccountUpdate, Booked, Line, NewAccount
 from tallygate.control.v1 import account_pb2, account_service_pb2, ledger_pb2
 
 CURRENCY_DEFAULT: Final = "USD"

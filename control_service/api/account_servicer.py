@@ -4,9 +4,9 @@ from control_service.api import account_codec as codec
 from control_service.api.calls import Calls, Context, Incoming
 from control_service.api.fields import Fields
 from control_service.api.paging import fill_page, read_page
-from control_service.usecases.accounts import create_account, pay, update_account
+from control_service.usecases.people.accounts import create_account, pay, update_account
+from control_service.usecases.people.services import find_service
 from control_service.usecases.ports import Database
-from control_service.usecases.services import find_service
 from tallygate.control.v1 import account_service_pb2 as pb
 from tallygate.control.v1 import account_service_pb2_grpc
 

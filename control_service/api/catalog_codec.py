@@ -4,11 +4,11 @@ from typing import Final
 
 from control_service.api.codec import duration, timestamp
 from control_service.api.fields import Fields
-from control_service.domain.limits import ANSWER_TOKENS_MAX, PRICE_NANOS_MAX, TOKENS_MAX, TRIAL_VALID_US_MAX
+from control_service.domain.input_bounds import ANSWER_TOKENS_MAX, PRICE_NANOS_MAX, TOKENS_MAX, TRIAL_VALID_US_MAX
 from control_service.domain.model import WHOLE_OUTPUT_TOKENS_DEFAULT, ReservationPrice, TrialOffer
 from control_service.domain.names import model_name, price_name
 from control_service.domain.price import Price
-from control_service.usecases.catalogue import ModelUpdate, ModelView, NewModel, NewPrice
+from control_service.usecases.people.catalogue import ModelUpdate, ModelView, NewModel, NewPrice
 from tallygate.control.v1 import catalog_service_pb2, model_pb2
 
 CURRENCY_DEFAULT: Final = "USD"

@@ -7,7 +7,7 @@ from control_service.api.calls import Calls, Context, Incoming
 from control_service.api.fields import Fields
 from control_service.api.paging import fill_page, read_page
 from control_service.domain.model import Model
-from control_service.usecases.catalogue import create_model, model_views, publish_price, update_model
+from control_service.usecases.people.catalogue import create_model, model_views, publish_price, update_model
 from control_service.usecases.ports import Database, Transaction
 from tallygate._server.clock import Clock
 from tallygate.control.v1 import catalog_service_pb2 as pb

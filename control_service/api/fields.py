@@ -10,7 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from control_service.domain.errors import InvalidRequestError
-from control_service.domain.limits import (
+from control_service.domain.input_bounds import (
     ALIAS_COUNT_MAX,
     LABEL_COUNT_MAX,
     LABEL_KEY_MAX,

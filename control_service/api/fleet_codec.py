@@ -7,17 +7,17 @@ from typing import Final
 from control_service.api.catalog_codec import encode_price
 from control_service.api.codec import duration, enum_value, enum_values
 from control_service.api.fields import Fields
+from control_service.domain.backup_detection import Mark
 from control_service.domain.budget import BudgetKind
 from control_service.domain.errors import InvalidRequestError
-from control_service.domain.history import Mark
 from control_service.domain.lease import Statement
 from control_service.domain.names import model_name
 from control_service.domain.node import LEASE_VALIDITY_US
 from control_service.domain.payers import ServiceConfig
 from control_service.domain.status import StopReason
-from control_service.usecases.exchange import Answer, Asked
-from control_service.usecases.settlement import Stated
-from control_service.usecases.watcher import Update
+from control_service.usecases.fleet.lease_exchange import Answer, Asked
+from control_service.usecases.fleet.lease_settlement import Stated
+from control_service.usecases.fleet.watcher import Update
 from tallygate.control.v1 import budget_pb2, config_pb2, inference_service_pb2
 from tallygate.control.v1 import fleet_service_pb2 as pb
 

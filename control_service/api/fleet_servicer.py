@@ -13,11 +13,11 @@ from control_service.api.fleet_codec import (
     encode_update,
 )
 from control_service.domain.errors import InvalidRequestError
-from control_service.usecases.acknowledgements import Acknowledgements
-from control_service.usecases.config_feed import ConfigFeed
-from control_service.usecases.exchange import ExchangeLeases
-from control_service.usecases.greeting import Greeting, not_greeted
-from control_service.usecases.watcher import Watcher
+from control_service.usecases.fleet.acknowledgements import Acknowledgements
+from control_service.usecases.fleet.config_feed import ConfigFeed
+from control_service.usecases.fleet.lease_exchange import ExchangeLeases
+from control_service.usecases.fleet.node_registration import Greeting, not_greeted
+from control_service.usecases.fleet.watcher import Watcher
 from tallygate.control.v1 import fleet_service_pb2 as pb
 from tallygate.control.v1 import fleet_service_pb2_grpc
 

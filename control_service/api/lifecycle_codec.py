@@ -2,13 +2,13 @@
 
 from control_service.api.fields import Fields
 from control_service.api.service_codec import encode_reservation, encode_service
-from control_service.domain.limits import OUTAGE_TOKENS_MAX, RATE_TOKENS_MAX, TERM_DAYS_MAX
+from control_service.domain.input_bounds import OUTAGE_TOKENS_MAX, RATE_TOKENS_MAX, TERM_DAYS_MAX
 from control_service.domain.reservation import OverflowPolicy, ReservationTerms
 from control_service.domain.service import OutagePolicy
 from control_service.domain.status import Status
-from control_service.usecases.lifecycle import InitialBilling, PurchaseView
+from control_service.usecases.people.lifecycle import InitialBilling, PurchaseView
+from control_service.usecases.people.services import NewService, ServiceUpdate
 from control_service.usecases.ports import ServiceFilter
-from control_service.usecases.services import NewService, ServiceUpdate
 from tallygate.control.v1 import inference_service_pb2, reservation_pb2
 from tallygate.control.v1 import lifecycle_service_pb2 as pb
 

@@ -11,17 +11,17 @@ from control_service.api.fields import Fields
 from control_service.api.paging import fill_page, page_token, read_page
 from control_service.api.service_codec import encode_event, encode_reservation, encode_service
 from control_service.domain.service import ServiceView
-from control_service.usecases.billing import claim_trial, disable_postpaid, enable_postpaid, set_suspended
-from control_service.usecases.lifecycle import (
+from control_service.usecases.people.billing import claim_trial, disable_postpaid, enable_postpaid, set_suspended
+from control_service.usecases.people.lifecycle import (
     Step,
     cancel_reservation,
     change_service,
     create_with_billing,
     purchase_reservation,
 )
+from control_service.usecases.people.service_list import ServiceQuery, key_of, list_services
+from control_service.usecases.people.services import delete_service, find_service, get_service, update_service
 from control_service.usecases.ports import Database
-from control_service.usecases.service_list import ServiceQuery, key_of, list_services
-from control_service.usecases.services import delete_service, find_service, get_service, update_service
 from tallygate._server.clock import Clock
 from tallygate.control.v1 import lifecycle_service_pb2 as pb
 from tallygate.control.v1 import lifecycle_service_pb2_grpc

@@ -5,7 +5,7 @@ from control_service.api.fields import Fields
 from control_service.domain.names import account_name, service_name
 from control_service.domain.node import Node
 from control_service.usecases.fleet_ports import LeaseFilter, NamedLease
-from control_service.usecases.operations import BudgetView
+from control_service.usecases.people.operations import BudgetView
 from tallygate.control.v1 import budget_pb2, lease_pb2, node_pb2
 from tallygate.control.v1 import operations_service_pb2 as pb
 

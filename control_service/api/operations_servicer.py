@@ -4,9 +4,9 @@ from control_service.api import operations_codec as codec
 from control_service.api.calls import Context
 from control_service.api.fields import Fields
 from control_service.api.paging import fill_page, read_page
-from control_service.usecases.operations import list_budgets
+from control_service.usecases.fleet.node_liveness import Sightings
+from control_service.usecases.people.operations import list_budgets
 from control_service.usecases.ports import Database
-from control_service.usecases.sightings import Sightings
 from tallygate._server.clock import Clock
 from tallygate.control.v1 import operations_service_pb2 as pb
 from tallygate.control.v1 import operations_service_pb2_grpc

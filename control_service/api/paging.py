@@ -10,8 +10,8 @@ from typing import Any, Final, TypeVar
 from google.protobuf.message import Message
 
 from control_service.api.fields import Fields
-from control_service.domain.limits import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX
-from tallygate._server.sizes import Encoded, fitting
+from control_service.domain.input_bounds import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX
+from tallygate._server.grpc.message_size import Encoded, fitting
 
 Key = TypeVar("Key", bound=tuple[str | int, ...])
 Element = TypeVar("Element")

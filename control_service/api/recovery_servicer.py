@@ -8,8 +8,8 @@ from control_service.api.fields import Fields
 from control_service.domain.budget import BudgetKind
 from control_service.domain.lease import Statement
 from control_service.domain.names import account_name
-from control_service.usecases.recovery import Recovery
-from control_service.usecases.settlement import Stated
+from control_service.usecases.fleet.lease_settlement import Stated
+from control_service.usecases.fleet.restore_recovery import Recovery
 from tallygate.control.v1 import budget_pb2, recovery_service_pb2_grpc
 from tallygate.control.v1 import recovery_service_pb2 as pb
 

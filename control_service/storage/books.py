@@ -19,8 +19,8 @@ from control_service.storage.accounts import account_of
 from control_service.storage.reservations import reservation_of
 from control_service.storage.services import service_of
 from control_service.storage.upsert import dialect_insert, upsert
+from control_service.usecases.batches import in_parts
 from control_service.usecases.fleet_ports import Usage
-from control_service.usecases.parts import in_parts
 
 MINUTE_US = 60_000_000
 ACTOR = "system"

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from control_service.domain.errors import StorageUnavailableError
 from control_service.storage.transaction import SqlTransaction
-from tallygate._server.database import read_only
+from tallygate._server.database.engine import read_only
 
 MIGRATIONS: Final = "control_service:storage/migrations"
 """Where the revisions of the control database are."""

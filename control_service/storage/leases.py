@@ -10,8 +10,8 @@ from control_service.domain.budget import BudgetKey, BudgetKind
 from control_service.domain.lease import Lease
 from control_service.storage import schema
 from control_service.storage.upsert import upsert
+from control_service.usecases.batches import in_parts
 from control_service.usecases.fleet_ports import LeaseFilter, NamedLease, Recall
-from control_service.usecases.parts import in_parts
 
 _leases = schema.leases
 _nodes = schema.nodes

@@ -8,7 +8,7 @@ from metering_service.api.meter_request import UnreadableReport
 from metering_service.domain.counts import ZERO, Counts
 from metering_service.domain.decision import Decision, Grant, Reason
 from metering_service.domain.key_ring import TOKEN_BYTES_MAX
-from metering_service.domain.records import Receipt
+from metering_service.domain.receipt import Receipt
 from metering_service.domain.report import Phase, Report
 from tallygate.metering.v1 import (
     decision_pb2,

@@ -12,7 +12,7 @@ from metering_service.domain.errors import (
     SequenceGap,
     StorageUnavailable,
 )
-from tallygate._server.failures import VIOLATIONS_MAX, RpcFailure
+from tallygate._server.grpc.failures import VIOLATIONS_MAX, RpcFailure
 
 RETRY_AFTER_MS: Final = 1_000
 

@@ -6,7 +6,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from metering_service.domain.report import echo
-from tallygate._server.unreadable import as_bytes, explain
+from tallygate._server.grpc.unreadable import as_bytes, explain
 from tallygate.metering.v1.metering_service_pb2 import MeterRequest
 from tallygate.metering.v1.report_pb2 import TokenReport
 

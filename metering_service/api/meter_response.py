@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from metering_service.api.codec import write_decision, write_duration
-from metering_service.usecases.session import Named, Outgoing
-from tallygate._server.sizes import OVERHEAD_BYTES
+from metering_service.usecases.meter_stream import Named, Outgoing
+from tallygate._server.grpc.message_size import OVERHEAD_BYTES
 from tallygate.metering.v1.metering_service_pb2 import MeterResponse
 
 RESPONSE_BYTES_MAX: Final = 1024 * 1024

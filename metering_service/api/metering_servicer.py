@@ -11,10 +11,10 @@ from metering_service.api.meter_response import responses
 from metering_service.domain.decision import Decision
 from metering_service.domain.errors import InvalidQuery
 from metering_service.domain.report import Phase, Report
+from metering_service.usecases.meter_stream import Session
 from metering_service.usecases.node import Node
-from metering_service.usecases.session import Session
 from metering_service.usecases.unary import ask
-from tallygate._server.guard import reads_by
+from tallygate._server.grpc.error_mapping import reads_by
 from tallygate.metering.v1 import metering_service_pb2 as pb
 from tallygate.metering.v1 import metering_service_pb2_grpc, report_pb2
 

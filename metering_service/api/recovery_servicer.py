@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import grpc
 
-from metering_service.api.fleet_codec import KINDS
+from metering_service.api.control.codec import KINDS
 from metering_service.domain.errors import InvalidQuery
 from metering_service.domain.records import LeaseRecord, caretaker_of
 from metering_service.usecases.ports import RecoveryStore
-from tallygate._server.sizes import fitting
+from tallygate._server.grpc.message_size import fitting
 from tallygate.control.v1 import recovery_service_pb2 as control_pb
 from tallygate.metering.v1 import recovery_service_pb2 as pb
 from tallygate.metering.v1 import recovery_service_pb2_grpc

@@ -9,7 +9,7 @@ from metering_service.api.usage_codec import bucket_to, request_usage_to, runnin
 from metering_service.api.usage_request import page, request_key, usage_query
 from metering_service.domain.errors import InvalidQuery, RecordNotFound
 from metering_service.usecases.ports import Running, UsageReader
-from tallygate._server.sizes import ANSWER_BYTES_MAX, fitting
+from tallygate._server.grpc.message_size import ANSWER_BYTES_MAX, fitting
 from tallygate.metering.v1 import usage_service_pb2 as pb
 from tallygate.metering.v1 import usage_service_pb2_grpc
 

@@ -3,7 +3,7 @@
 from enum import Enum
 from typing import NamedTuple
 
-from metering_service.domain.records import Receipt
+from metering_service.domain.receipt import Receipt
 
 
 class Reason(Enum):

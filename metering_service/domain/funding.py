@@ -8,8 +8,8 @@ there stands.
 from bisect import bisect_right
 from typing import NamedTuple
 
+from metering_service.domain.budget import BudgetKind, HeldUnits
 from metering_service.domain.price import Price
-from metering_service.domain.records import BudgetKind, HeldUnits
 
 RESERVATION_INPUT = BudgetKind.RESERVATION_INPUT
 RESERVATION_OUTPUT = BudgetKind.RESERVATION_OUTPUT

@@ -4,7 +4,7 @@ What requests are granted anew counts at once; what they turn out not to have us
 more than the bound is used, or may still be used, of all that was granted since the leases lapsed.
 """
 
-from metering_service.domain.records import HeldUnits
+from metering_service.domain.budget import HeldUnits
 from metering_service.domain.request import Request
 
 

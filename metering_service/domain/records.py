@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
+from metering_service.domain.budget import BudgetKind, HeldUnits
 from metering_service.domain.counts import ZERO, Counts, Ranks, Tally
 from metering_service.domain.counts_page import CountsPage
+from metering_service.domain.receipt import Receipt
 
 
 class SettlementState(StrEnum):
@@ -14,47 +16,6 @@ class SettlementState(StrEnum):
     OPEN = "open"
     FINISHED = "finished"
     TIMED_OUT = "timed_out"
-
-
-class BudgetKind(StrEnum):
-    """The kinds of budgets that pay for tokens. Money is in nanos, the others are in tokens."""
-
-    RESERVATION_INPUT = "reservation_input"
-    RESERVATION_OUTPUT = "reservation_output"
-    TRIAL = "trial"
-    MONEY = "money"
-
-
-class Receipt(NamedTuple):
-    """Who paid for a request's tokens. reserved + trial + billed + unfunded == usage, kind by kind."""
-
-    usage: Counts = ZERO
-    reserved: Counts = ZERO
-    trial: Counts = ZERO
-    billed: Counts = ZERO
-    unfunded: Counts = ZERO
-    overrun_tokens: int = 0
-    cost_nanos: int = 0
-    debt_nanos: int = 0
-    price_version: int = 0
-    revision: int = 0
-
-
-class HeldUnits(NamedTuple):
-    """What an open request has set aside at its last checkpoint, so that a successor can settle it."""
-
-    input_tokens: int = 0
-    output_ceiling_tokens: int = 0
-    reserved_input_tokens: int = 0
-    reserved_output_tokens: int = 0
-    trial_tokens: int = 0
-    billed_tokens: int = 0
-    money_nanos: int = 0
-
-    @property
-    def by_kind(self) -> tuple[int, int, int, int]:
-        """Units of each budget, in the order of `BudgetKind`."""
-        return self.reserved_input_tokens, self.reserved_output_tokens, self.trial_tokens, self.money_nanos
 
 
 RequestKey: TypeAlias = tuple[str, str, str]

@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from metering_service.domain.booking import Used, at_least, beyond, overrun, split, used
+from metering_service.domain.budget import HeldUnits
 from metering_service.domain.counts import NOTHING, Counts, Tally
 from metering_service.domain.decision import Decision
-from metering_service.domain.lineage import Origin, front_of
 from metering_service.domain.price import Price
-from metering_service.domain.records import HeldUnits, Receipt, RequestKey, RequestRecord, SettlementState
+from metering_service.domain.receipt import Receipt
+from metering_service.domain.records import RequestKey, RequestRecord, SettlementState
+from metering_service.domain.request_parts import Origin, front_of
 from metering_service.domain.resume_token import encode
-from metering_service.domain.settlement import Used, at_least, beyond, overrun, split, used
 
 EVERY_REPORT = -1
 NOTHING_FRESH = -1

@@ -7,10 +7,12 @@ not signed. So what is read here is what was written here.
 import json
 from dataclasses import dataclass
 
+from metering_service.domain.budget import HeldUnits
 from metering_service.domain.counts import ZERO
-from metering_service.domain.lineage import Origin
 from metering_service.domain.price import NO_PRICE, Price
-from metering_service.domain.records import HeldUnits, Receipt, RequestRecord, SettlementState
+from metering_service.domain.receipt import Receipt
+from metering_service.domain.records import RequestRecord, SettlementState
+from metering_service.domain.request_parts import Origin
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from metering_service.domain.records import EpochMark
 from metering_service.storage.failures import database_answers
 from metering_service.storage.schema import epochs, nodes
 from metering_service.storage.statements import insert as upsert
-from tallygate._server.database import read_only
+from tallygate._server.database.engine import read_only
 
 NodeRow = Row[tuple[str, int, int, str, int, int, int]]
 

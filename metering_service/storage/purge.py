@@ -10,11 +10,11 @@ from sqlalchemy import ColumnElement, bindparam, delete, exists, literal_column,
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from metering_service.storage.failures import database_answers
+from metering_service.storage.request_lookup import named, wanted
 from metering_service.storage.resume_keys import purge_keys
 from metering_service.storage.schema import IS_OPEN, counts_pages, leases, nodes, requests
-from metering_service.storage.wanted import named, wanted
 from metering_service.usecases.ports import RequestName, Walked
-from tallygate._server.database import read_only
+from tallygate._server.database.engine import read_only
 
 ROWS = 1_000
 """So many are looked at in one step, on SQLite."""

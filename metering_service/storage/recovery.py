@@ -11,7 +11,7 @@ from metering_service.storage.failures import database_answers
 from metering_service.storage.recorder import SqlRecorder
 from metering_service.storage.rows import lease_of
 from metering_service.storage.schema import IS_OPEN, leases, nodes, requests
-from tallygate._server.database import read_only
+from tallygate._server.database.engine import read_only
 
 _LEFT = select(requests.c.node, func.max(requests.c.epoch).label("epoch")).where(IS_OPEN).group_by(requests.c.node)
 """Nodes with open requests: also those that a database which was put back to an older copy does not know otherwise."""

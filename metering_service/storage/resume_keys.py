@@ -7,7 +7,7 @@ from metering_service.domain.key_ring import ResumeKey
 from metering_service.storage.failures import database_answers
 from metering_service.storage.schema import resume_keys
 from metering_service.storage.statements import insert
-from tallygate._server.database import read_only
+from tallygate._server.database.engine import read_only
 
 
 async def read_keys(engine: AsyncEngine) -> list[ResumeKey]:

@@ -7,16 +7,15 @@ from typing import Any
 
 from sqlalchemy import FromClause, RowMapping, Select, select
 
+from metering_service.domain.budget import BudgetKind, HeldUnits
 from metering_service.domain.counts import ZERO, Counts
 from metering_service.domain.counts_page import PAGE_BITS, SLOT_BITS, counts_at
+from metering_service.domain.receipt import Receipt
 from metering_service.domain.records import (
     AggregateDelta,
     AggregateKey,
-    BudgetKind,
     DenialKey,
-    HeldUnits,
     LeaseRecord,
-    Receipt,
     RequestRecord,
     SettlementState,
 )

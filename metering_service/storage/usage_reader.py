@@ -14,7 +14,7 @@ from metering_service.storage.rows import aggregate_of, request_of, with_counts
 from metering_service.storage.schema import requests
 from metering_service.storage.usage_query import Cell, UsageSql
 from metering_service.usecases.ports import USAGE_ROWS_MAX, UsageQuery, UsageRow
-from tallygate._server.database import read_only
+from tallygate._server.database.engine import read_only
 
 
 class SqlUsageReader:

@@ -18,8 +18,8 @@ from metering_service.storage.rows import aggregate_row, denial_row, lease_row, 
 from metering_service.storage.schema import nodes, requests
 from metering_service.storage.statements import BulkStatement, CommitStatements, Row
 from metering_service.usecases.ports import RequestName
-from tallygate._server.database import sqlite_connector, sqlite_file
-from tallygate._server.sqlite_file import SqliteFile
+from tallygate._server.database.engine import sqlite_connector, sqlite_file
+from tallygate._server.database.sqlite_file import SqliteFile
 
 _ADVANCE: Final = """
 UPDATE nodes

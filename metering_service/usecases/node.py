@@ -4,19 +4,18 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
+from metering_service.domain.budget import HeldUnits
 from metering_service.domain.counts import Counts
 from metering_service.domain.funding import Offers, Want
 from metering_service.domain.key_ring import KeyRing
+from metering_service.domain.lease import Pool
 from metering_service.domain.outage import OutageAllowance, tokens_of
-from metering_service.domain.pool import Pool
-from metering_service.domain.records import HeldUnits
 from metering_service.domain.request import EVERY_REPORT, Request
-from metering_service.usecases.books import Books
-from metering_service.usecases.leases import Leases
+from metering_service.usecases.commits.write_buffer import Books
 from metering_service.usecases.ports import Running
-from metering_service.usecases.predecessors import Predecessors
-from metering_service.usecases.service_state import ServiceState
 from metering_service.usecases.settings import NodeSettings
+from metering_service.usecases.state.predecessors import Predecessors
+from metering_service.usecases.state.service_state import Leases, ServiceState
 from tallygate._server.clock import Clock
 
 

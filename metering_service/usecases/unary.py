@@ -6,8 +6,8 @@ from metering_service.domain.decision import Decision, Reason, deny
 from metering_service.domain.errors import Overloaded, StorageUnavailable
 from metering_service.domain.report import Phase, Report
 from metering_service.usecases.node import Node
-from metering_service.usecases.reports import malformed, process
-from metering_service.usecases.waiting import Mark, Parked
+from metering_service.usecases.reports.process import malformed, process
+from metering_service.usecases.state.waiter import Mark, Parked
 
 WAIT_MAX_S = 10
 

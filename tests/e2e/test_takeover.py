@@ -5,7 +5,7 @@ import time
 
 import grpc
 
-from tallygate._server.run import EXIT_SUPERSEDED
+from tallygate._server.process.run import EXIT_SUPERSEDED
 from tallygate.client import MeteringClient
 from tallygate.control.v1 import operations_service_pb2, operations_service_pb2_grpc
 from tests.e2e import programs

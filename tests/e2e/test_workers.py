@@ -10,7 +10,7 @@ import grpc
 import psutil
 import pytest
 
-from tallygate._server.run import EXIT_SUPERSEDED
+from tallygate._server.process.run import EXIT_SUPERSEDED
 from tallygate.control.v1 import operations_service_pb2, operations_service_pb2_grpc
 from tallygate.metering.v1 import (
     decision_pb2,

@@ -8,11 +8,11 @@ from control_service.domain import budget as control_budget
 from control_service.domain import lease as control_lease
 from control_service.domain.bucket import Bucket
 from control_service.domain.budget import Budget, BudgetKey, Quantity
-from control_service.domain.exchange import Claim, Exchange
 from control_service.domain.lease import Availability, Lease, Standing
-from control_service.usecases.own_time import OwnTime
-from metering_service.domain.pool import Answer, Statement
-from metering_service.domain.records import BudgetKind
+from control_service.domain.lease_round import Claim, Exchange
+from control_service.usecases.fleet.elapsed_time import OwnTime
+from metering_service.domain.budget import BudgetKind
+from metering_service.domain.lease import Answer, Statement
 from metering_service.domain.service import ServiceConfig, Status
 from tallygate._server.clock import ManualClock
 

@@ -1,8 +1,9 @@
 """Two nodes over one database, and what was booked there: for tests of requests that move."""
 
+from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Grant
-from metering_service.domain.records import BudgetKind, SettlementState
+from metering_service.domain.records import SettlementState
 from metering_service.domain.report import Phase
 from tests.metering.rig import Client, Fleet, report
 from tests.metering.samples import UID, with_money

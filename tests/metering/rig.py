@@ -13,20 +13,20 @@ from metering_service.domain.errors import StorageUnavailable
 from metering_service.domain.records import CommitBatch
 from metering_service.domain.report import Phase, Report
 from metering_service.domain.request import Request
-from metering_service.usecases.books import Books
-from metering_service.usecases.configuration import take_config
-from metering_service.usecases.endings import Endings
-from metering_service.usecases.gathering import Gathering
-from metering_service.usecases.lease_keeper import LeaseKeeper
+from metering_service.usecases.commits.pending_commit import Gathering
+from metering_service.usecases.commits.write_buffer import Books
+from metering_service.usecases.leases.config_intake import take_config
+from metering_service.usecases.leases.lease_keeper import LeaseKeeper
+from metering_service.usecases.lookups.id_reuse import NewIds, looked_up, name_of
+from metering_service.usecases.lookups.parked import claims_committed, expire, found
+from metering_service.usecases.lookups.resume_keys import ResumeKeys
+from metering_service.usecases.lookups.timeouts import Endings
+from metering_service.usecases.meter_stream import Session
 from metering_service.usecases.node import Node
-from metering_service.usecases.parking import claims_committed, expire, found
-from metering_service.usecases.recovery import Recovery
-from metering_service.usecases.resume_keys import ResumeKeys
-from metering_service.usecases.reuse import NewIds, looked_up, name_of
-from metering_service.usecases.service_state import ServiceState
-from metering_service.usecases.session import Session
+from metering_service.usecases.reports.finish import forget_finished, look_for_silent
 from metering_service.usecases.settings import NodeSettings
-from metering_service.usecases.settle import forget_finished, look_for_silent
+from metering_service.usecases.state.service_state import ServiceState
+from metering_service.usecases.upkeep.crash_recovery import Recovery
 from tallygate._server.clock import ManualClock
 from tests.metering.control import VALID_FOR_NS, Control
 from tests.metering.memory import MemoryRecorder

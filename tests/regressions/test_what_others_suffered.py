@@ -2,9 +2,10 @@
 
 import pytest
 
+from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Reason
-from metering_service.domain.records import BudgetKind, SettlementState
+from metering_service.domain.records import SettlementState
 from metering_service.domain.report import Phase
 from tests.metering.rig import Client, Fleet, report
 from tests.metering.samples import NANO_EACH, SERVICE, UID, running, stopped, with_money, with_trial

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Dialect, Engine, StaticPool, create_engine, m
 
 from metering_service.domain.records import CommitBatch
 from metering_service.storage.writers import KeptClaims, Names, SqliteWriter
-from tallygate._server import database as product
+from tallygate._server.database import engine as product
 
 URL = "sqlite://"
 _OPTIONS = {"compiled_cache": {}, "_result_disable_adapt_to_context": True}

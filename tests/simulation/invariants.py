@@ -5,9 +5,9 @@ import sqlite3
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts, Tally
-from metering_service.domain.pool import Pool
-from metering_service.domain.records import BudgetKind
+from metering_service.domain.lease import Pool
 from metering_service.domain.request import Request
 from metering_service.storage.schema import KINDS
 from tests.simulation.jobs import BOOKED, Job

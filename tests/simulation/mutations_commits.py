@@ -6,11 +6,11 @@ from unittest.mock import patch
 
 from sqlalchemy import or_
 
-from metering_service.domain import counts, counts_page, pool, request
+from metering_service.domain import counts, counts_page, lease, request
 from metering_service.domain.errors import NodeFenced, StorageUnavailable
 from metering_service.storage import rows, statements, writers
 from metering_service.storage.schema import leases
-from metering_service.usecases import books, group_commit
+from metering_service.usecases.commits import group_commit, write_buffer
 from tests.simulation.planting import mutation
 
 
@@ -64,38 +64,38 @@ def consumption_added() -> AbstractContextManager[Any]:
 @mutation
 def durable_before_commit() -> AbstractContextManager[Any]:
     """A report is called durable as soon as its commit is asked for."""
-    real = books.Books.checkpoint
+    real = write_buffer.Books.checkpoint
 
     def checkpoint(self: Any, its: Any, when_done: Any = None) -> None:
         real(self, its)
         if when_done is not None:
             when_done()
 
-    return patch.multiple(books.Books, checkpoint=checkpoint, when_checkpointed=lambda _self, _callback: False)
+    return patch.multiple(write_buffer.Books, checkpoint=checkpoint, when_checkpointed=lambda _self, _callback: False)
 
 
 @mutation
 def fast_counts_not_checkpointed() -> AbstractContextManager[Any]:
     """Progress that takes the fast road is called durable, but left out of the checkpoint."""
-    return patch.object(books.Books, "note_counts", lambda _self, _its: None)
+    return patch.object(write_buffer.Books, "note_counts", lambda _self, _its: None)
 
 
 @mutation
 def receipt_before_commit() -> AbstractContextManager[Any]:
     """A finish is called durable as soon as it is booked in memory."""
-    return patch.object(books.Books, "when_durable", lambda _self, _request, callback: callback())
+    return patch.object(write_buffer.Books, "when_durable", lambda _self, _request, callback: callback())
 
 
 @mutation
 def consumption_told_before_commit() -> AbstractContextManager[Any]:
     """Control hears of consumption that is not in the metering database yet."""
-    real = pool.Pool.statement
+    real = lease.Pool.statement
 
     def statement(self: Any, now_ns: int, *, idle: bool) -> Any:
         said = real(self, now_ns, idle=idle)
         return said if said is None else said._replace(consumed_units=self.booked)
 
-    return patch.object(pool.Pool, "statement", statement)
+    return patch.object(lease.Pool, "statement", statement)
 
 
 @mutation

@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import PropertyMock, patch
 
-from control_service.domain import bucket, budget, exchange, lease
+from control_service.domain import bucket, budget, lease, lease_round
 from control_service.storage import books as control_books
-from control_service.usecases import mutation as mutations
+from control_service.usecases.people import idempotent_call as mutations
 from tests.simulation.planting import mutation
 
 
@@ -20,7 +20,7 @@ def consumption_told_twice() -> AbstractContextManager[Any]:
         settled = real(before, statement, now_us)
         return replace(settled, spent_units=statement.consumed_units)
 
-    return patch.object(exchange, "settle", wrong)
+    return patch.object(lease_round, "settle", wrong)
 
 
 @mutation
@@ -56,7 +56,7 @@ def late_consumption_dropped() -> AbstractContextManager[Any]:
             statement = replace(statement, consumed_units=before.consumed_units)
         return real(before, statement, now_us)
 
-    return patch.object(exchange, "settle", wrong)
+    return patch.object(lease_round, "settle", wrong)
 
 
 @mutation

@@ -4,10 +4,11 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
 
-from metering_service.domain import counts, lineage, records, request
+from metering_service.domain import counts, receipt, records, request, request_parts
+from metering_service.domain.booking import split
 from metering_service.domain.records import SettlementState
-from metering_service.domain.settlement import split
-from metering_service.usecases import moving, recovery, settle
+from metering_service.usecases.reports import finish, handover
+from metering_service.usecases.upkeep import crash_recovery
 from tests.simulation.planting import mutation, together
 
 _tally_of = counts.Tally.of
@@ -45,7 +46,7 @@ def a_settled_receipt_is_lowered() -> AbstractContextManager[Any]:
     """An exact finish that comes after the settlement is booked, though it is less."""
     real = request.Request.next_receipt
 
-    def next_receipt(self: Any) -> records.Receipt:
+    def next_receipt(self: Any) -> receipt.Receipt:
         before = self.receipt
         if before.revision and self.counts.total < before.usage.total:
             revision = before.revision + 1
@@ -64,20 +65,22 @@ def exactness_is_not_recorded() -> AbstractContextManager[Any]:
 @mutation
 def exactness_is_lost_in_recovery() -> AbstractContextManager[Any]:
     """What a lost node left is booked as it was estimated there, though its server has ended it for less elsewhere."""
-    real = lineage.final_tally
+    real = request_parts.final_tally
 
     def final_tally(tally: Any, part: str, parts: Any) -> Any:
         return real(tally, part, [each._replace(state=SettlementState.TIMED_OUT, ranks=()) for each in parts])
 
-    return patch.object(recovery, "final_tally", final_tally)
+    return patch.object(crash_recovery, "final_tally", final_tally)
 
 
 @mutation
 def parts_are_not_clamped() -> AbstractContextManager[Any]:
     """A part that was carried on elsewhere books what it estimated, though the request has ended exactly for less."""
-    real = lineage.final_tally
+    real = request_parts.final_tally
 
     def final_tally(tally: Any, part: str, parts: Any) -> Any:
         return real(tally, part, [each._replace(state=SettlementState.TIMED_OUT, ranks=()) for each in parts])
 
-    return together(patch.object(settle, "final_tally", final_tally), patch.object(moving, "final_tally", final_tally))
+    return together(
+        patch.object(finish, "final_tally", final_tally), patch.object(handover, "final_tally", final_tally)
+    )

@@ -4,35 +4,31 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import PropertyMock, patch
 
-from metering_service.domain import counts, key_ring, lineage, pool, price, request, settlement
-from metering_service.domain.records import HeldUnits, Receipt, SettlementState
-from metering_service.usecases import (
-    admission,
-    books,
-    moving,
-    node,
-    parking,
-    recovery,
-    refusal,
-    reports,
-    settle,
-)
-from metering_service.usecases.service_state import ServiceState
+from metering_service.domain import booking, counts, key_ring, lease, price, request, request_parts
+from metering_service.domain.budget import HeldUnits
+from metering_service.domain.receipt import Receipt
+from metering_service.domain.records import SettlementState
+from metering_service.usecases import node
+from metering_service.usecases.commits import write_buffer
+from metering_service.usecases.lookups import parked
+from metering_service.usecases.reports import admission, denial, finish, handover, process
 from metering_service.usecases.settings import NodeSettings
+from metering_service.usecases.state.service_state import ServiceState
+from metering_service.usecases.upkeep import crash_recovery
 from tests.simulation.planting import mutation, together
 
 
 @mutation
 def leases_closed_before_requests() -> AbstractContextManager[Any]:
     """A new epoch closes the leases of the old one before their requests are booked."""
-    real = recovery.Recovery.look
+    real = crash_recovery.Recovery.look
 
     async def look(self: Any) -> None:
         await real(self)
         for share in self._shares.values():
             self._keeper.inherit(share.leases.values())
 
-    return patch.object(recovery.Recovery, "look", look)
+    return patch.object(crash_recovery.Recovery, "look", look)
 
 
 @mutation
@@ -63,8 +59,8 @@ def _nobody(_parts: Any, _part: str) -> None:
 def part_does_not_learn_its_end() -> AbstractContextManager[Any]:
     """A part that was carried on elsewhere books only what it heard itself, and is not looked at again."""
     return together(
-        patch.multiple(settle, final_tally=_as_it_is, settled_end=_nobody),
-        patch.object(moving, "final_tally", _as_it_is),
+        patch.multiple(finish, final_tally=_as_it_is, settled_end=_nobody),
+        patch.object(handover, "final_tally", _as_it_is),
     )
 
 
@@ -72,15 +68,15 @@ def part_does_not_learn_its_end() -> AbstractContextManager[Any]:
 def recovery_does_not_learn_the_end() -> AbstractContextManager[Any]:
     """What a crashed node left is booked at its last checkpoint, though others heard more, and stays so."""
     return together(
-        patch.multiple(recovery, final_tally=_as_it_is, settled_end=_nobody),
-        patch.object(moving, "final_tally", _as_it_is),
+        patch.multiple(crash_recovery, final_tally=_as_it_is, settled_end=_nobody),
+        patch.object(handover, "final_tally", _as_it_is),
     )
 
 
 @mutation
 def hold_booked_as_usage() -> AbstractContextManager[Any]:
     """A request that times out is booked with all that was held for it, used or not."""
-    real = settle.settle
+    real = finish.settle
 
     def wrong(its_node: Any, service: Any, its: Any, state: Any) -> None:
         if state is SettlementState.TIMED_OUT:
@@ -89,7 +85,7 @@ def hold_booked_as_usage() -> AbstractContextManager[Any]:
             its.tally = its.tally.merge(counts.Tally.of(whole, finish=False))
         real(its_node, service, its, state)
 
-    return patch.object(settle, "settle", wrong)
+    return patch.object(finish, "settle", wrong)
 
 
 @mutation
@@ -107,7 +103,7 @@ def lease_id_reused() -> AbstractContextManager[Any]:
 @mutation
 def denial_keeps_its_hold() -> AbstractContextManager[Any]:
     """A request that is refused keeps what it could have had."""
-    real = refusal.explain
+    real = denial.explain
 
     def explain(its_node: Any, service: Any, its: Any, *needs: int) -> Any:
         its_node.hold(service, its, HeldUnits(input_tokens=1, trial_tokens=1))
@@ -124,7 +120,7 @@ def hold_not_given_back() -> AbstractContextManager[Any]:
         self.held -= min(held_units, used_units)
         self.booked += used_units
 
-    return patch.object(pool.Pool, "book", book)
+    return patch.object(lease.Pool, "book", book)
 
 
 @mutation
@@ -135,7 +131,7 @@ def hold_given_back_twice() -> AbstractContextManager[Any]:
         self.held -= 2 * held_units - used_units
         self.booked += used_units
 
-    return patch.object(pool.Pool, "book", book)
+    return patch.object(lease.Pool, "book", book)
 
 
 @mutation
@@ -146,7 +142,7 @@ def returned_twice() -> AbstractContextManager[Any]:
         self.returned += 2 * units
         self._empty_until_ns = 0
 
-    return patch.object(pool.Pool, "_return", give)
+    return patch.object(lease.Pool, "_return", give)
 
 
 @mutation
@@ -163,33 +159,35 @@ def counts_summed() -> AbstractContextManager[Any]:
 @mutation
 def revision_adds_all() -> AbstractContextManager[Any]:
     """A revised receipt goes into the aggregates in full, not only what it has more."""
-    real = books._add
-    return patch.object(books, "_add", lambda cell, _before, now, *, first: real(cell, Receipt(), now, first=first))
+    real = write_buffer._add
+    return patch.object(
+        write_buffer, "_add", lambda cell, _before, now, *, first: real(cell, Receipt(), now, first=first)
+    )
 
 
 @mutation
 def timeouts_are_forgotten() -> AbstractContextManager[Any]:
     """A request whose server fell silent is settled at nothing."""
-    real = settle.settle
+    real = finish.settle
 
     def wrong(its_node: Any, service: Any, its: Any, state: Any) -> None:
         if state is SettlementState.TIMED_OUT:
             its.tally = counts.Tally()
         real(its_node, service, its, state)
 
-    return patch.object(settle, "settle", wrong)
+    return patch.object(finish, "settle", wrong)
 
 
 @mutation
 def unknown_counts_not_looked_up() -> AbstractContextManager[Any]:
     """A finish of a request that this node does not know is booked without a look into the database."""
-    return patch.object(reports, "is_elsewhere", lambda waiter, its: its is None and bool(waiter.report.resume))
+    return patch.object(process, "is_elsewhere", lambda waiter, its: its is None and bool(waiter.report.resume))
 
 
 @mutation
 def resumed_as_new() -> AbstractContextManager[Any]:
     """What the database knows of a request that comes from elsewhere is not taken in."""
-    return patch.object(parking, "trace", lambda *_args: None)
+    return patch.object(parked, "trace", lambda *_args: None)
 
 
 @mutation
@@ -208,7 +206,7 @@ def predecessor_awaited_for_ever() -> AbstractContextManager[Any]:
 @mutation
 def finish_not_claimed() -> AbstractContextManager[Any]:
     """A finish out of nowhere is booked without asking whether another node books it, too."""
-    return patch.object(parking, "settle_claim", _take_every_claim)
+    return patch.object(parked, "settle_claim", _take_every_claim)
 
 
 def _take_every_claim(_node: Any, service: Any, request_id: str, _parts: Any) -> bool:
@@ -232,19 +230,19 @@ def rounded_by_kind() -> AbstractContextManager[Any]:
 @mutation
 def offer_of_what_is_held() -> AbstractContextManager[Any]:
     """A request may take what another one holds."""
-    real = pool.Pool.offer
+    real = lease.Pool.offer
 
     def offer(self: Any, now_ns: int) -> Any:
         said = real(self, now_ns)
         return said._replace(units=said.units + self.held)
 
-    return patch.object(pool.Pool, "offer", offer)
+    return patch.object(lease.Pool, "offer", offer)
 
 
 @mutation
 def successors_tokens_booked_twice() -> AbstractContextManager[Any]:
     """A part that was carried on elsewhere books all that the parts after it heard, not only up to where they begin."""
-    return patch.object(lineage, "up_to", lambda counts, *_where: counts)
+    return patch.object(request_parts, "up_to", lambda counts, *_where: counts)
 
 
 @mutation
@@ -257,7 +255,7 @@ def outage_without_bound() -> AbstractContextManager[Any]:
 @mutation
 def receipt_without_hold() -> AbstractContextManager[Any]:
     """Once a request is booked, what it used still counts as held."""
-    return patch.object(books, "held_by", lambda receipt: settlement.held_by(receipt)._replace(money_nanos=0))
+    return patch.object(write_buffer, "held_by", lambda receipt: booking.held_by(receipt)._replace(money_nanos=0))
 
 
 @mutation
@@ -269,13 +267,13 @@ def parts_share_a_name() -> AbstractContextManager[Any]:
 @mutation
 def booked_after_closing() -> AbstractContextManager[Any]:
     """A node closes a lease that nobody took from for a while, and goes on booking what requests hold of it."""
-    real = pool.Pool.statement
+    real = lease.Pool.statement
 
     def statement(self: Any, now_ns: int, *, idle: bool) -> Any:
         said = real(self, now_ns, idle=idle)
         return said and said._replace(closing=self.closing)
 
     def is_idle(self: Any, now_ns: int) -> bool:
-        return bool(self.needed == 0 and now_ns - self._last_change_ns > pool.IDLE_NS)
+        return bool(self.needed == 0 and now_ns - self._last_change_ns > lease.IDLE_NS)
 
-    return patch.multiple(pool.Pool, statement=statement, is_idle=is_idle)
+    return patch.multiple(lease.Pool, statement=statement, is_idle=is_idle)

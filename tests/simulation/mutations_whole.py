@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
 
-from metering_service.usecases import admission, refusal, settle, whole_answers
+from metering_service.usecases.reports import admission, denial, finish, whole_answers
 from tests.simulation.planting import mutation
 
 
@@ -14,7 +14,7 @@ def cut_down_by_what_others_hold() -> AbstractContextManager[Any]:
     """A whole answer is lowered to what is free, though others merely hold the rest, or have it on lease."""
 
     def may_come(service: Any, kind: Any) -> int:
-        free_units, _ = refusal.remaining(service, kind, 0)
+        free_units, _ = denial.remaining(service, kind, 0)
         return free_units
 
     return patch.object(whole_answers, "_may_come", may_come)
@@ -33,4 +33,4 @@ def hold_forgotten_by_the_time_out() -> AbstractContextManager[Any]:
     def somebody(_parts: Sequence[Any], _first: str) -> list[str]:
         return ["as if it went on elsewhere"]
 
-    return patch.object(settle, "later_parts", somebody)
+    return patch.object(finish, "later_parts", somebody)

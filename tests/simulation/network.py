@@ -12,7 +12,7 @@ import grpc
 from grpc.aio import AioRpcError, Metadata
 from grpc_status import rpc_status
 
-from tallygate._server.failures import RpcFailure, status_of
+from tallygate._server.grpc.failures import RpcFailure, status_of
 from tests.simulation.chance import Chance
 from tests.simulation.loop import PARTY, Party, SimulatedLoop
 

@@ -11,19 +11,19 @@ from control_service.domain.errors import ControlError, Reason, RefusedError, St
 from control_service.domain.model import ReservationPrice, TrialOffer
 from control_service.domain.reservation import OverflowPolicy, ReservationTerms
 from control_service.domain.service import OutagePolicy
-from control_service.usecases.accounts import Line, NewAccount, create_account, pay
-from control_service.usecases.billing import disable_postpaid, enable_postpaid, set_suspended
-from control_service.usecases.catalogue import NewModel, NewPrice, create_model, publish_price
-from control_service.usecases.lifecycle import (
+from control_service.usecases.people.accounts import Line, NewAccount, create_account, pay
+from control_service.usecases.people.billing import disable_postpaid, enable_postpaid, set_suspended
+from control_service.usecases.people.catalogue import NewModel, NewPrice, create_model, publish_price
+from control_service.usecases.people.idempotent_call import Act, Call
+from control_service.usecases.people.lifecycle import (
     InitialBilling,
     cancel_reservation,
     change_service,
     create_with_billing,
     purchase_reservation,
 )
-from control_service.usecases.mutation import Act, Call
+from control_service.usecases.people.services import NewService
 from control_service.usecases.ports import Transaction
-from control_service.usecases.services import NewService
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

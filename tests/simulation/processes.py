@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 from grpc.aio import AioRpcError
 
 from control_service import assembly as control_assembly
-from control_service.api.failures import translate as control_failure
+from control_service.api.errors import translate as control_failure
 from control_service.storage.database import SqlDatabase
 from metering_service.api.errors import translate as metering_failure
 from metering_service.api.metering_servicer import MeteringServicer
 from metering_service.assembly import Assembly, put_together
-from metering_service.caretaking import Caretaking
 from metering_service.domain.errors import NodeFenced, StorageUnavailable
 from metering_service.storage import SqlPurgeStore, SqlRecorder
-from metering_service.usecases.errands import together
-from metering_service.usecases.purge import Purge
-from metering_service.usecases.resume_keys import ResumeKeys
+from metering_service.takeover import Caretaking
+from metering_service.usecases.lookups.lookups import together
+from metering_service.usecases.lookups.resume_keys import ResumeKeys
 from metering_service.usecases.settings import NodeSettings
+from metering_service.usecases.upkeep.retention import Purge
 from tests.simulation.clock import SimulatedClock
 from tests.simulation.loop import Party
 from tests.simulation.network import Server, StreamCall

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+from metering_service.domain.budget import HeldUnits
 from metering_service.domain.funding import MONEY, TRIAL
-from metering_service.domain.records import HeldUnits
-from metering_service.usecases import admission
-from metering_service.usecases.whole_answers import cover_whole
+from metering_service.usecases.reports import admission
+from metering_service.usecases.reports.whole_answers import cover_whole
 from tests.simulation.jobs import Job
 
 if TYPE_CHECKING:

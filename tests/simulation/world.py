@@ -7,7 +7,8 @@ from collections import Counter, deque
 from typing import Any
 
 from control_service.storage.database import MIGRATIONS as CONTROL_MIGRATIONS
-from control_service.usecases import config_feed, sweep
+from control_service.usecases.fleet import config_feed
+from control_service.usecases.upkeep import sweeper
 from metering_service import assembly
 from metering_service.storage import MIGRATIONS as METERING_MIGRATIONS
 from tests.simulation import faults, invariants, strays, whole_answers
@@ -35,7 +36,7 @@ STRAYS_IN = 4
 
 # Polling is most of what an idle fleet costs; whoever changes something in the same process is told at once anyway.
 config_feed.POLL_SECONDS = 1.0
-sweep.TICK_SECONDS = 1.0
+sweeper.TICK_SECONDS = 1.0
 assembly.EXPIRE_INTERVAL_S = 0.05
 
 

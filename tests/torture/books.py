@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import text
 
-from tallygate._server.database import create_engine, read_only
+from tallygate._server.database.engine import create_engine, read_only
 from tests.torture.load import Truth
 
 PAYERS = ("reserved", "trial", "billed", "unfunded")

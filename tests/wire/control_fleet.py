@@ -11,7 +11,7 @@ import grpc
 from control_service.bootstrap import PROGRAM, assemble
 from control_service.storage.database import MIGRATIONS
 from tallygate._server.clock import Clock, SystemClock
-from tallygate._server.database import create_engine, migrate
+from tallygate._server.database.engine import create_engine, migrate
 from tallygate.control.v1 import (
     account_service_pb2,
     account_service_pb2_grpc,

@@ -10,8 +10,8 @@ import grpc
 
 from metering_service.api.errors import translate
 from metering_service.api.metering_servicer import MeteringServicer
-from metering_service.usecases.errands import every
-from tallygate._server.server import GrpcServer
+from metering_service.usecases.lookups.lookups import every
+from tallygate._server.grpc.server import GrpcServer
 from tallygate.metering.v1 import decision_pb2, metering_service_pb2_grpc
 from tallygate.metering.v1 import metering_service_pb2 as pb
 from tests.metering.rig import Rig

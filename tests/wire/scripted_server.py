@@ -7,8 +7,8 @@ from typing import Any
 
 import grpc
 
-from tallygate._server.failures import RpcFailure
-from tallygate._server.server import MESSAGE_BYTES_MAX, GrpcServer
+from tallygate._server.grpc.failures import RpcFailure
+from tallygate._server.grpc.server import MESSAGE_BYTES_MAX, GrpcServer
 from tallygate.metering.v1 import decision_pb2, metering_service_pb2, metering_service_pb2_grpc
 
 METERING = "tallygate.metering.v1.MeteringService"

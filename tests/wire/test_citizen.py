@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
 from tallygate._server.errors import ConfigurationError
-from tallygate._server.server import GrpcServer
+from tallygate._server.grpc.server import GrpcServer
 from tallygate.metering.v1 import metering_service_pb2, report_pb2
 from tests.wire.grpcurl import grpcurl
 from tests.wire.scripted_server import METERING, Serving, serving, translate

@@ -9,7 +9,7 @@ import pytest
 from metering_service.domain.counts import Counts
 from metering_service.domain.records import RequestRecord, SettlementState
 from metering_service.domain.service import Status
-from metering_service.usecases.errands import every
+from metering_service.usecases.lookups.lookups import every
 from tallygate.client import ClientSettings, MeteringClient, Usage
 from tests.metering.rig import Fleet
 from tests.metering.samples import SERVICE, with_money

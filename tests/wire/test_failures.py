@@ -10,8 +10,8 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFail
 from grpc_status import rpc_status
 from structlog.testing import capture_logs
 
-from tallygate._server.failures import VIOLATIONS_MAX, RpcFailure
-from tallygate._server.server import GrpcServer
+from tallygate._server.grpc.failures import VIOLATIONS_MAX, RpcFailure
+from tallygate._server.grpc.server import GrpcServer
 from tallygate.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
 from tests.wire.grpcurl import grpcurl
 from tests.wire.scripted_server import METERING, DomainError, Serving, serving, translate

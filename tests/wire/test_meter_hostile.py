@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from metering_service.api.meter_response import RESPONSE_BYTES_MAX
 from metering_service.domain.counts import Counts
 from metering_service.domain.report import Phase, Report
-from metering_service.usecases.errands import every
+from metering_service.usecases.lookups.lookups import every
 from tallygate.metering.v1 import decision_pb2, token_usage_pb2
 from tallygate.metering.v1.metering_service_pb2 import MeterRequest, MeterResponse
 from tallygate.metering.v1.report_pb2 import TokenReport

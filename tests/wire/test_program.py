@@ -10,9 +10,9 @@ import pytest
 PROGRAM = """
 import asyncio
 import structlog
-from tallygate._server.logs import configure_logging
+from tallygate._server.process.logs import configure_logging
 from tallygate._server.errors import ConfigurationError
-from tallygate._server.run import announce, run
+from tallygate._server.process.run import announce, run
 
 async def serve(stop):
     configure_logging("json")
@@ -66,7 +66,7 @@ def test_what_keeps_it_from_starting_is_one_sentence() -> None:
 LEAKY = """
 import logging
 import structlog
-from tallygate._server.logs import configure_logging
+from tallygate._server.process.logs import configure_logging
 
 configure_logging("{log_format}")
 

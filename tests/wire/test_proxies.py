@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from metering_service.api.control_replicas import connect_to, is_reachable, proxies_to
+from metering_service.api.control.replicas import connect_to, is_reachable, proxies_to
 from tallygate.client import ClientSettings, MeteringClient, Unreachable
 from tallygate.client.sync import MeteringClient as SyncMeteringClient
 from tests.wire.control_fleet import running_control

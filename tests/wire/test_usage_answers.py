@@ -13,7 +13,7 @@ from metering_service.api.usage_servicer import UsageServicer
 from metering_service.domain.counts import ZERO
 from metering_service.domain.records import AggregateDelta, RequestRecord
 from metering_service.usecases.ports import Running, UsageQuery, UsageRow
-from tallygate._server.server import GrpcServer
+from tallygate._server.grpc.server import GrpcServer
 from tallygate.metering.v1 import usage_service_pb2 as pb
 from tallygate.metering.v1 import usage_service_pb2_grpc
 from tests.contract.metering.samples import SERVICE, settled_request

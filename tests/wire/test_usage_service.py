@@ -16,8 +16,8 @@ from metering_service.api.usage_servicer import UsageServicer
 from metering_service.domain.counts import Counts
 from metering_service.storage import MIGRATIONS, SqlRecorder, SqlUsageReader
 from metering_service.usecases.ports import Running
-from tallygate._server.database import migrate
-from tallygate._server.server import GrpcServer
+from tallygate._server.database.engine import migrate
+from tallygate._server.grpc.server import GrpcServer
 from tallygate.metering.v1 import request_usage_pb2, usage_service_pb2, usage_service_pb2_grpc
 from tallygate.metering.v1.usage_service_pb2 import (
     GetRequestUsageRequest,

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from control_service.storage.database import MIGRATIONS, SqlDatabase
 from control_service.storage.schema import metadata
-from tallygate._server.database import create_engine, migrate
+from tallygate._server.database.engine import create_engine, migrate
 from tests.contract.control.desk import Desk
 from tests.contract.control.fleet_kit import Kit
 from tests.postgres import fresh_database

@@ -14,7 +14,8 @@ from control_service.domain.names import default_service_id
 from control_service.domain.reservation import OverflowPolicy, Reservation, ReservationTerms
 from control_service.domain.service import ServiceView
 from control_service.storage.database import SqlDatabase
-from control_service.usecases.accounts import (
+from control_service.usecases.change_signal import ChangeSignal
+from control_service.usecases.people.accounts import (
     AccountUpdate,
     Booked,
     Line,
@@ -23,10 +24,10 @@ from control_service.usecases.accounts import (
     pay,
     update_account,
 )
-from control_service.usecases.billing import claim_trial, disable_postpaid, enable_postpaid, set_suspended
-from control_service.usecases.catalogue import ModelView, NewModel, NewPrice, create_model, publish_price
-from control_service.usecases.change_signal import ChangeSignal
-from control_service.usecases.lifecycle import (
+from control_service.usecases.people.billing import claim_trial, disable_postpaid, enable_postpaid, set_suspended
+from control_service.usecases.people.catalogue import ModelView, NewModel, NewPrice, create_model, publish_price
+from control_service.usecases.people.idempotent_call import Act, Call, Mutations
+from control_service.usecases.people.lifecycle import (
     InitialBilling,
     PurchaseView,
     Step,
@@ -35,9 +36,8 @@ from control_service.usecases.lifecycle import (
     create_with_billing,
     purchase_reservation,
 )
-from control_service.usecases.mutation import Act, Call, Mutations
+from control_service.usecases.people.services import NewService, get_service
 from control_service.usecases.ports import Transaction
-from control_service.usecases.services import NewService, get_service
 from tallygate._server.clock import ManualClock
 
 Result = TypeVar("Result")

@@ -14,18 +14,18 @@ from control_service.domain.reservation import OverflowPolicy, Reservation
 from control_service.domain.service import Service, ServiceKind, Trial
 from control_service.domain.status import PostpaidState
 from control_service.storage.database import SqlDatabase
-from control_service.usecases.acknowledgements import Acknowledgements
 from control_service.usecases.change_signal import ChangeSignal
-from control_service.usecases.config_feed import ConfigFeed
-from control_service.usecases.exchange import Answer, Asked, ExchangeLeases
-from control_service.usecases.fleet_latch import FleetLatch
+from control_service.usecases.fleet.acknowledgements import Acknowledgements
+from control_service.usecases.fleet.activation import FleetLatch
+from control_service.usecases.fleet.config_feed import ConfigFeed
+from control_service.usecases.fleet.lease_exchange import Answer, Asked, ExchangeLeases
+from control_service.usecases.fleet.lease_settlement import Stated
+from control_service.usecases.fleet.node_registration import Greeting
+from control_service.usecases.fleet.replica_memory import Memory
+from control_service.usecases.fleet.watcher import Update, Watcher
 from control_service.usecases.fleet_ports import LeaseFilter
-from control_service.usecases.greeting import Greeting
-from control_service.usecases.memory import Memory
-from control_service.usecases.settlement import Stated
-from control_service.usecases.standing import restand
-from control_service.usecases.sweep import Sweeper
-from control_service.usecases.watcher import Update, Watcher
+from control_service.usecases.service_status import restand
+from control_service.usecases.upkeep.sweeper import Sweeper
 from tallygate._server.clock import ManualClock
 
 FLOOR = 1_000

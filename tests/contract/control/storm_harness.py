@@ -15,8 +15,8 @@ import pytest
 from control_service.domain.budget import BudgetKind
 from control_service.domain.errors import SupersededError
 from control_service.domain.service import Service
-from control_service.usecases.exchange import Answer
-from control_service.usecases.settlement import Stated
+from control_service.usecases.fleet.lease_exchange import Answer
+from control_service.usecases.fleet.lease_settlement import Stated
 from tests.contract.control.fleet_kit import FleetNode, Kit
 
 FUNDS = 200_000

@@ -8,9 +8,9 @@ from control_service.domain.account import OverduePolicy
 from control_service.domain.budget import BudgetKey, BudgetKind
 from control_service.domain.errors import InvalidRequestError, ResourceNotFoundError
 from control_service.domain.event import EventCause
-from control_service.domain.limits import AMOUNT_NANOS_MAX, FUNDS_NANOS_MAX
+from control_service.domain.input_bounds import AMOUNT_NANOS_MAX, FUNDS_NANOS_MAX
 from control_service.domain.status import Status, StopReason
-from control_service.usecases.accounts import AccountUpdate, update_account
+from control_service.usecases.people.accounts import AccountUpdate, update_account
 from tests.contract.control.desk import DEFAULT, Desk
 
 

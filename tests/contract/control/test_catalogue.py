@@ -4,7 +4,14 @@ import pytest
 
 from control_service.domain.errors import InvalidRequestError, Reason, RefusedError, ResourceExistsError
 from control_service.domain.model import TrialOffer
-from control_service.usecases.catalogue import ModelUpdate, ModelView, NewModel, create_model, model_views, update_model
+from control_service.usecases.people.catalogue import (
+    ModelUpdate,
+    ModelView,
+    NewModel,
+    create_model,
+    model_views,
+    update_model,
+)
 from tests.contract.control.desk import Desk
 
 

@@ -9,7 +9,7 @@ from control_service.domain.budget import BudgetKind
 from control_service.domain.errors import Reason, RefusedError
 from control_service.domain.payers import Resolution
 from control_service.domain.status import Status
-from control_service.usecases.watcher import SERVICES_PER_UPDATE, Update, Watcher
+from control_service.usecases.fleet.watcher import SERVICES_PER_UPDATE, Update, Watcher
 from tallygate.control.v1 import config_pb2
 from tests.contract.control.fleet_kit import Kit, price, read
 

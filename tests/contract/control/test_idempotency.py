@@ -6,10 +6,10 @@ import pytest
 
 from control_service.domain.account import Account, LedgerEntryKind
 from control_service.domain.errors import IdempotencyKeyReusedError, RefusedError, ResourceExistsError
-from control_service.usecases.accounts import Booked, Line, pay
-from control_service.usecases.billing import claim_trial
-from control_service.usecases.lifecycle import change_service
-from control_service.usecases.mutation import Act, Call
+from control_service.usecases.people.accounts import Booked, Line, pay
+from control_service.usecases.people.billing import claim_trial
+from control_service.usecases.people.idempotent_call import Act, Call
+from control_service.usecases.people.lifecycle import change_service
 from control_service.usecases.ports import Transaction
 from tests.contract.control.desk import Desk
 

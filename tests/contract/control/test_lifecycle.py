@@ -6,9 +6,9 @@ from control_service.domain.errors import Reason, RefusedError, ResourceExistsEr
 from control_service.domain.event import EventCause
 from control_service.domain.service import OutagePolicy, Service
 from control_service.domain.status import BillingMode, Status, StopReason
-from control_service.usecases.lifecycle import InitialBilling, Step, create_with_billing
-from control_service.usecases.resolve import resolve
-from control_service.usecases.services import NewService, ServiceUpdate, delete_service, update_service
+from control_service.usecases.fleet.config_lookup import resolve
+from control_service.usecases.people.lifecycle import InitialBilling, Step, create_with_billing
+from control_service.usecases.people.services import NewService, ServiceUpdate, delete_service, update_service
 from tests.contract.control.desk import DEFAULT, RESERVED, RESERVED_NANOS, TRIAL, Desk
 
 

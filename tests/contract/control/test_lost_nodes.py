@@ -7,8 +7,8 @@ import pytest
 from control_service.domain.budget import BudgetKind
 from control_service.domain.errors import Reason, RefusedError
 from control_service.domain.node import LOST_AFTER_NS, LostNode
-from control_service.usecases.exchange import LEFT_BEHIND_MAX
-from control_service.usecases.watcher import Update, Watcher
+from control_service.usecases.fleet.lease_exchange import LEFT_BEHIND_MAX
+from control_service.usecases.fleet.watcher import Update, Watcher
 from tallygate._server.clock import ManualClock
 from tests.contract.control.fleet_kit import FleetNode, Kit
 
@@ -195,7 +195,7 @@ async def test_nobody_settles_an_epoch_that_runs(kit: Kit) -> None:
 
 async def test_many_leases_left_behind_are_closed_in_parts(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     """No exchange closes more than its share; the node says it again, and the rest follows."""
-    monkeypatch.setattr("control_service.usecases.exchange.LEFT_BEHIND_MAX", 3)
+    monkeypatch.setattr("control_service.usecases.fleet.lease_exchange.LEFT_BEHIND_MAX", 3)
     assert LEFT_BEHIND_MAX > 3
     service, old = await kit.service(postpaid=True), await kit.node(epoch=1)
     said = old.state(service, MONEY, needed_units=10)

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from control_service.domain.errors import StorageUnavailableError
 from control_service.storage.database import SqlDatabase
 from control_service.usecases.ports import Answer
-from tallygate._server.database import create_engine
+from tallygate._server.database.engine import create_engine
 from tests.contract.control.desk import Desk
 from tests.contract.control.fleet_kit import Kit
 
@@ -77,7 +77,7 @@ async def test_a_program_that_is_frozen_keeps_its_locks_for_a_while_only(
     """The others go on without it; awake again, it finds that nothing of its transaction was done."""
     if database_url.startswith("sqlite"):
         pytest.skip("SQLite is for one process")
-    monkeypatch.setattr("tallygate._server.database.IDLE_IN_TRANSACTION_S", 1)
+    monkeypatch.setattr("tallygate._server.database.engine.IDLE_IN_TRANSACTION_S", 1)
     engine = create_engine(database_url)
     with pytest.raises(StorageUnavailableError):
         async with SqlDatabase(engine).writing() as tx:
@@ -116,7 +116,7 @@ async def test_a_file_that_another_program_keeps_locked_is_unavailable(
     """All who wait are told within the time for one, not one after the other; afterwards it goes on by itself."""
     if not database_url.startswith("sqlite"):
         pytest.skip("PostgreSQL locks rows")
-    monkeypatch.setattr("tallygate._server.database.BUSY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("tallygate._server.database.engine.BUSY_TIMEOUT_S", 0.2)
     engine = create_engine(database_url)
     desk.mutations = Desk(SqlDatabase(engine)).mutations
     with closing(sqlite3.connect(make_url(database_url).database or "", isolation_level=None)) as other:

@@ -13,10 +13,10 @@ from control_service.domain.service import Service
 from control_service.domain.status import Status
 from control_service.storage.database import SqlDatabase
 from control_service.storage.transaction import SqlTransaction
-from control_service.usecases.acknowledgements import Acknowledgements
-from control_service.usecases.config_feed import ConfigFeed
-from control_service.usecases.one_by_one import SET_ASIDE_NS
-from control_service.usecases.watcher import Watcher
+from control_service.usecases.fault_isolation import SET_ASIDE_NS
+from control_service.usecases.fleet.acknowledgements import Acknowledgements
+from control_service.usecases.fleet.config_feed import ConfigFeed
+from control_service.usecases.fleet.watcher import Watcher
 from tests.contract.control.fleet_kit import Kit
 
 MONEY = BudgetKind.MONEY

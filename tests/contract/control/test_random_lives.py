@@ -12,9 +12,9 @@ from control_service.domain.account import OverduePolicy
 from control_service.domain.errors import RefusedError, ResourceNotFoundError
 from control_service.domain.reservation import OverflowPolicy
 from control_service.domain.status import Status
+from control_service.usecases.people.services import delete_service, get_service
 from control_service.usecases.ports import Transaction
-from control_service.usecases.services import delete_service, get_service
-from control_service.usecases.standing import catch_up
+from control_service.usecases.service_status import catch_up
 from tests.contract.control.desk import DEFAULT, RESERVED, RESERVED_NANOS, Desk
 
 ACTS = 60

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from control_service.domain.backup_detection import Mark
 from control_service.domain.budget import BudgetKind
 from control_service.domain.errors import Reason, RefusedError
-from control_service.domain.history import Mark
 from control_service.domain.service import Service
-from control_service.usecases.recovery import Recovery
-from control_service.usecases.settlement import Stated
+from control_service.usecases.fleet.lease_settlement import Stated
+from control_service.usecases.fleet.restore_recovery import Recovery
 from tests.contract.control.fleet_kit import METERING_DATABASE, FleetNode, Kit
 
 MONEY, TRIAL = BudgetKind.MONEY, BudgetKind.TRIAL

@@ -12,9 +12,9 @@ from control_service.domain.errors import SupersededError
 from control_service.domain.lease import Availability
 from control_service.domain.status import Status
 from control_service.storage.database import SqlDatabase
-from control_service.usecases.watcher import Watcher
+from control_service.usecases.fleet.watcher import Watcher
 from tallygate._server.clock import ManualClock
-from tallygate._server.database import create_engine
+from tallygate._server.database.engine import create_engine
 from tests.contract.control.fleet_kit import Kit
 
 MONEY, TRIAL = BudgetKind.MONEY, BudgetKind.TRIAL

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from control_service.storage.database import MIGRATIONS
 from control_service.storage.schema import metadata
-from tallygate._server.database import migrate
+from tallygate._server.database.engine import migrate
 
 
 async def test_revisions_and_schema_agree(engine: AsyncEngine) -> None:

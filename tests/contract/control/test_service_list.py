@@ -6,9 +6,9 @@ import pytest
 
 from control_service.domain.errors import ResourceNotFoundError
 from control_service.domain.status import Status
+from control_service.usecases.people.service_list import ServiceQuery, list_services
+from control_service.usecases.people.services import delete_service
 from control_service.usecases.ports import ServiceFilter
-from control_service.usecases.service_list import ServiceQuery, list_services
-from control_service.usecases.services import delete_service
 from tests.contract.control.desk import Desk
 
 CUSTOM = ("a", "chat", "d", "default", "defaultx", "defaults", "e0", "zz")

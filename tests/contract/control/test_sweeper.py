@@ -9,10 +9,10 @@ import pytest
 from control_service.domain.status import Status
 from control_service.storage.database import SqlDatabase
 from control_service.storage.transaction import SqlTransaction
-from control_service.usecases import sweep
-from control_service.usecases.one_by_one import SET_ASIDE_NS
-from control_service.usecases.standing import catch_up
-from control_service.usecases.sweep import Sweeper
+from control_service.usecases.fault_isolation import SET_ASIDE_NS
+from control_service.usecases.service_status import catch_up
+from control_service.usecases.upkeep import sweeper
+from control_service.usecases.upkeep.sweeper import Sweeper
 from tests.contract.control.fleet_kit import Kit
 
 
@@ -28,7 +28,7 @@ async def test_one_thing_that_fails_does_not_stop_the_others(kit: Kit, monkeypat
             raise AssertionError
         return await catch_up(tx, account, service, now_us)
 
-    monkeypatch.setattr(sweep, "catch_up", fragile)
+    monkeypatch.setattr(sweeper, "catch_up", fragile)
     kit.clock.advance(2)
     await kit.sweeper.tick()
     await kit.sweeper.tick()
@@ -41,7 +41,7 @@ async def test_one_thing_that_fails_does_not_stop_the_others(kit: Kit, monkeypat
 
 async def test_a_tick_that_fails_is_not_the_last(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a tick meets, the next one comes."""
-    monkeypatch.setattr(sweep, "TICK_SECONDS", 0)
+    monkeypatch.setattr(sweeper, "TICK_SECONDS", 0)
     read_twice = asyncio.Event()
 
     class Fragile(SqlDatabase):

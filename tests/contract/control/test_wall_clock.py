@@ -5,7 +5,7 @@ import pytest
 from control_service.domain.event import EventCause
 from control_service.domain.status import Status, StopReason
 from control_service.storage.database import SqlDatabase
-from control_service.usecases.sweep import Sweeper
+from control_service.usecases.upkeep.sweeper import Sweeper
 from tests.contract.control.desk import RESERVED, Desk
 from tests.contract.control.fleet_kit import Kit, read
 

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service.storage import MIGRATIONS, SqlRecorder, SqlUsageReader
-from tallygate._server.database import migrate
+from tallygate._server.database.engine import migrate
 
 
 @pytest.fixture

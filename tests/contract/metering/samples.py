@@ -1,15 +1,14 @@
 """Records that say only what a test is about."""
 
+from metering_service.domain.budget import BudgetKind, HeldUnits
 from metering_service.domain.counts import ZERO, Counts
+from metering_service.domain.receipt import Receipt
 from metering_service.domain.records import (
     AggregateDelta,
     AggregateKey,
-    BudgetKind,
     CommitBatch,
     DenialKey,
-    HeldUnits,
     LeaseRecord,
-    Receipt,
     RequestRecord,
     SettlementState,
 )

@@ -18,7 +18,7 @@ from metering_service.domain.errors import StorageUnavailable
 from metering_service.domain.records import LeaseRecord, RequestRecord, SettlementState
 from metering_service.storage import SqlRecorder, SqlUsageReader
 from metering_service.storage.writers import SqliteWriter, Writer, writer_for
-from tallygate._server.database import sqlite_connector
+from tallygate._server.database.engine import sqlite_connector
 from tests.contract.metering.samples import (
     MINUTE_US,
     NOON_US,

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from metering_service.domain.errors import StorageUnavailable
 from metering_service.storage import MIGRATIONS, SqlRecorder, SqlUsageReader
 from metering_service.storage.writers import SqliteWriter
-from tallygate._server.database import create_engine, migrate, sqlite_connector
+from tallygate._server.database.engine import create_engine, migrate, sqlite_connector
 from tests.contract.metering.samples import NODE, batch, denial, total_output, usage
 
 

@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from metering_service.domain.key_ring import ResumeKey
 from metering_service.domain.records import LeaseRecord, RequestRecord
 from metering_service.storage import SqlPurgeStore, SqlRecorder, SqlRecoveryStore, SqlUsageReader
-from metering_service.usecases import purge as purging
-from metering_service.usecases.purge import MARGIN_US, Purge
 from metering_service.usecases.settings import NodeSettings
+from metering_service.usecases.upkeep import retention as purging
+from metering_service.usecases.upkeep.retention import MARGIN_US, Purge
 from tallygate._server.clock import ManualClock
 from tests.contract.metering.samples import (
     NODE,

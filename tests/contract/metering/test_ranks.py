@@ -6,8 +6,8 @@ import pytest
 
 from metering_service.domain.counts import Counts, Tally
 from metering_service.domain.counts_page import CountsPages
-from metering_service.domain.lineage import front_of
 from metering_service.domain.records import CommitBatch, RequestRecord
+from metering_service.domain.request_parts import front_of
 from metering_service.storage import SqlRecorder
 from tests.contract.metering.samples import NODE, UID, batch, open_request, settled_request
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from control_service.domain.bucket import FULL_AFTER_US, MICRO_PER_TOKEN, SET_BACK_US, Bucket
 from control_service.domain.budget import BudgetKey, BudgetKind
-from control_service.usecases.own_time import OwnTime
+from control_service.usecases.fleet.elapsed_time import OwnTime
 from tallygate._server.clock import ManualClock
 
 KEY = BudgetKey.of("acme", "uid", BudgetKind.RESERVATION_OUTPUT)

@@ -9,8 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from control_service.domain.bucket import MICRO_PER_TOKEN, Bucket
 from control_service.domain.budget import Budget, BudgetKey, BudgetKind, Quantity
-from control_service.domain.exchange import Claim, Exchange
 from control_service.domain.lease import Lease, Statement, settle, stand
+from control_service.domain.lease_round import Claim, Exchange
 
 START_US = 1_700_000_000_000_000
 TRIAL = BudgetKey.of("acme", "uid", BudgetKind.TRIAL)

@@ -9,9 +9,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from control_service.domain.bucket import Bucket
 from control_service.domain.budget import Quantity
+from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Tally
 from metering_service.domain.price import Price
-from metering_service.domain.records import BudgetKind, RequestRecord, SettlementState
+from metering_service.domain.records import RequestRecord, SettlementState
 from metering_service.domain.report import Phase
 from metering_service.domain.request import Request
 from metering_service.domain.service import ServiceConfig

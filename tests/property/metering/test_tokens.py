@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metering_service.domain.budget import HeldUnits
 from metering_service.domain.key_ring import KeyRing, ResumeKey
 from metering_service.domain.price import Price
-from metering_service.domain.records import HeldUnits
 from metering_service.domain.resume_token import ResumeToken
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

@@ -3,8 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
-from metering_service.domain.records import BudgetKind
 from metering_service.domain.report import Phase
 from tests.metering.rig import Client, Fleet, report
 from tests.metering.samples import SERVICE, UID, with_money, with_trial

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from control_service.api.fleet_codec import encode_update
 from control_service.domain.names import service_name
 from control_service.domain.payers import Resolution, ServiceConfig
+from control_service.usecases.fleet.watcher import Update, Watcher
 from control_service.usecases.fleet_ports import Recall
-from control_service.usecases.watcher import Update, Watcher
-from tallygate._server.sizes import ANSWER_BYTES_MAX
+from tallygate._server.grpc.message_size import ANSWER_BYTES_MAX
 
 ACCOUNT = "a" * 63
 

@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
+from metering_service.domain.budget import HeldUnits
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Reason
 from metering_service.domain.key_ring import KeyRing, ResumeKey
 from metering_service.domain.price import Price
-from metering_service.domain.records import HeldUnits, SettlementState
+from metering_service.domain.records import SettlementState
 from metering_service.domain.report import Phase
 from metering_service.domain.resume_token import ResumeToken
 from tests.metering.control import ACCOUNT

@@ -9,7 +9,7 @@ from metering_service.domain.counts import Counts
 from metering_service.domain.counts_page import PAGE_BITS, counts_at, page_of
 from metering_service.domain.records import CommitBatch
 from metering_service.domain.report import Phase
-from metering_service.usecases import books
+from metering_service.usecases.commits import write_buffer
 from tests.metering.rig import Client, Fleet, Rig, report
 from tests.metering.samples import SERVICE, with_money
 
@@ -45,7 +45,7 @@ def test_a_checkpoint_writes_each_page_about_once(in_turn: bool, monkeypatch: py
     if not in_turn:
         random.Random(1).shuffle(names)
     client.send(*(report(PROGRESS, name, Counts(1, output=1)) for name in names))
-    monkeypatch.setattr(books, "CHECKPOINT_SLICE", 256)
+    monkeypatch.setattr(write_buffer, "CHECKPOINT_SLICE", 256)
     batches = list(checkpoint(rig))
     commits, pages = len(batches), sum(len(batch.counts) for batch in batches)
     assert commits == pytest.approx(REQUESTS / 256, abs=1)

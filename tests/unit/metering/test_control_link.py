@@ -7,11 +7,11 @@ from typing import Any
 import grpc
 import pytest
 
-from metering_service.api import control_link
-from metering_service.api.control_link import ControlLink, _first
-from metering_service.domain.pool import Statement
-from metering_service.domain.records import BudgetKind
-from metering_service.usecases.lease_keeper import LeaseKeeper
+from metering_service.api.control import link
+from metering_service.api.control.link import ControlLink, _first
+from metering_service.domain.budget import BudgetKind
+from metering_service.domain.lease import Statement
+from metering_service.usecases.leases.lease_keeper import LeaseKeeper
 from tallygate.control.v1 import fleet_service_pb2 as pb
 from tests.metering.rig import Fleet, Rig
 from tests.metering.samples import running
@@ -83,7 +83,7 @@ def lease(rig: Rig, number: int) -> None:
 @pytest.fixture
 def line(monkeypatch: pytest.MonkeyPatch) -> Line:
     """One that has more to say than an exchange takes."""
-    monkeypatch.setattr(control_link, "STATEMENTS_PER_EXCHANGE", ONE_EXCHANGE)
+    monkeypatch.setattr(link, "STATEMENTS_PER_EXCHANGE", ONE_EXCHANGE)
     return Line()
 
 

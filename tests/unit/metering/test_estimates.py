@@ -4,8 +4,9 @@ from itertools import permutations
 
 import pytest
 
+from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
-from metering_service.domain.records import BudgetKind, RequestRecord, SettlementState
+from metering_service.domain.records import RequestRecord, SettlementState
 from metering_service.domain.report import Phase, Report
 from tests.metering.moves import booked, granted, two_nodes
 from tests.metering.rig import Client, Fleet, report

@@ -2,11 +2,11 @@
 
 import pytest
 
+from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Reason
-from metering_service.domain.records import BudgetKind
 from metering_service.domain.report import Phase
-from metering_service.usecases import books
+from metering_service.usecases.commits import write_buffer
 from tests.metering.moves import booked, granted, two_nodes
 from tests.metering.rig import Client, Fleet, report
 from tests.metering.samples import SERVICE, UID, with_money, with_trial
@@ -215,12 +215,12 @@ def test_a_repeated_report_is_durable_when_what_it_repeats_is() -> None:
 
 def test_a_checkpoint_whose_last_requests_end_by_themselves_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are settled while a slow commit has its first part: who waits for the checkpoint is told all the same."""
-    monkeypatch.setattr(books, "CHECKPOINT_SLICE", 64)
-    monkeypatch.setattr(books, "CHECKPOINT_STEP", 64)
+    monkeypatch.setattr(write_buffer, "CHECKPOINT_SLICE", 64)
+    monkeypatch.setattr(write_buffer, "CHECKPOINT_STEP", 64)
     fleet = Fleet()
     with_money(fleet, 10**9)
     rig, client = fleet["a"], Client(fleet["a"])
-    names = [f"r{number}" for number in range(books.CHECKPOINT_SLICE + 10)]
+    names = [f"r{number}" for number in range(write_buffer.CHECKPOINT_SLICE + 10)]
     client.say(report(AUTHORIZE, "warm", Counts(10), max_output_tokens=10_000_000))
     client.send(*(report(AUTHORIZE, name, Counts(1), max_output_tokens=16) for name in names))
     fleet.run(seconds=2)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from metering_service.domain.budget import HeldUnits
 from metering_service.domain.funding import (
     MONEY,
     NOTHING,
@@ -16,7 +17,6 @@ from metering_service.domain.funding import (
     required_money,
 )
 from metering_service.domain.price import NO_PRICE, Price
-from metering_service.domain.records import HeldUnits
 
 NANO_EACH = Price(1, input=1_000_000, output=1_000_000)
 FREE = Price(1)

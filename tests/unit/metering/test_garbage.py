@@ -4,7 +4,7 @@ import asyncio
 import gc
 from contextlib import suppress
 
-from metering_service.garbage import keep_search_short
+from metering_service.gc_tuning import keep_search_short
 
 
 class Ring:

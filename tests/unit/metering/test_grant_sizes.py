@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from metering_service.domain.counts import Counts
 from metering_service.domain.grant import GRANT_TOKENS_MAX, GRANT_TOKENS_MIN
-from metering_service.domain.pool import Answer, Statement
+from metering_service.domain.lease import Answer, Statement
 from metering_service.domain.report import Phase
 from tests.metering.moves import granted
 from tests.metering.rig import Client, Fleet, report

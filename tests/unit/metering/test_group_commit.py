@@ -12,9 +12,10 @@ from metering_service.domain.decision import Reason
 from metering_service.domain.errors import NodeFenced, StorageUnavailable
 from metering_service.domain.records import CommitBatch, RequestRecord
 from metering_service.domain.report import Phase
-from metering_service.usecases import errands, group_commit
-from metering_service.usecases.errands import Runner
-from metering_service.usecases.group_commit import GroupCommitter
+from metering_service.usecases.commits import group_commit
+from metering_service.usecases.commits.group_commit import GroupCommitter
+from metering_service.usecases.lookups import lookups
+from metering_service.usecases.lookups.lookups import Runner
 from metering_service.usecases.ports import RequestName
 from metering_service.usecases.settings import NodeSettings
 from tests.metering.memory import MemoryRecorder
@@ -50,7 +51,7 @@ async def until(condition: Callable[[], bool]) -> None:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits long before trying again."""
     monkeypatch.setattr(group_commit, "RETRY_FIRST_S", 0.001)
-    monkeypatch.setattr(errands, "RETRY_S", 0.001)
+    monkeypatch.setattr(lookups, "RETRY_S", 0.001)
 
 
 @pytest.fixture

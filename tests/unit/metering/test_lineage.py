@@ -2,10 +2,12 @@
 
 import pytest
 
+from metering_service.domain.budget import HeldUnits
 from metering_service.domain.counts import ZERO, Counts, Tally
-from metering_service.domain.lineage import final_tally, last_part, later_parts, origin_of
 from metering_service.domain.price import Price
-from metering_service.domain.records import HeldUnits, Receipt, RequestRecord, SettlementState
+from metering_service.domain.receipt import Receipt
+from metering_service.domain.records import RequestRecord, SettlementState
+from metering_service.domain.request_parts import final_tally, last_part, later_parts, origin_of
 
 OPEN, FINISHED = SettlementState.OPEN, SettlementState.FINISHED
 TIMED_OUT = SettlementState.TIMED_OUT

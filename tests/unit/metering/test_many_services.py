@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import pytest
 
 from control_service.domain.budget import Quantity
+from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
-from metering_service.domain.pool import CLOSE_AFTER_NS, Pool, Statement
-from metering_service.domain.records import BudgetKind
+from metering_service.domain.lease import CLOSE_AFTER_NS, Pool, Statement
 from metering_service.domain.report import Phase
-from metering_service.usecases import lease_keeper
-from metering_service.usecases.service_state import ServiceState
+from metering_service.usecases.leases import lease_keeper
+from metering_service.usecases.state.service_state import ServiceState
 from tests.metering.control import VALID_FOR_NS
 from tests.metering.rig import Client, Fleet, Rig, report
 from tests.metering.samples import with_trial

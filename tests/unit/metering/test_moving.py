@@ -2,9 +2,11 @@
 
 import pytest
 
+from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Reason
-from metering_service.domain.records import BudgetKind, Receipt, RequestRecord, SettlementState
+from metering_service.domain.receipt import Receipt
+from metering_service.domain.records import RequestRecord, SettlementState
 from metering_service.domain.report import Phase
 from tests.metering.moves import BALANCE, booked, granted, two_nodes
 from tests.metering.rig import Client, Fleet, report

@@ -7,7 +7,7 @@ import pytest
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Reason
 from metering_service.domain.price import NO_PRICE, Price
-from metering_service.domain.records import Receipt
+from metering_service.domain.receipt import Receipt
 from metering_service.domain.report import Phase
 from metering_service.domain.service import Status, StopReason
 from tests.metering.rig import Client, Fleet, report

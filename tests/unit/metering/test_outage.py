@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Grant, Reason
 from metering_service.domain.errors import NodeFenced
 from metering_service.domain.price import Price
-from metering_service.domain.records import BudgetKind, SettlementState
+from metering_service.domain.records import SettlementState
 from metering_service.domain.report import Phase
 from metering_service.domain.service import ServiceConfig
 from tests.metering.rig import Client, Fleet, report

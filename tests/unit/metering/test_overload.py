@@ -8,13 +8,13 @@ import pytest
 
 from metering_service.api import metering_servicer
 from metering_service.api.metering_servicer import MeteringServicer
+from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Reason
 from metering_service.domain.errors import Overloaded, StorageUnavailable
-from metering_service.domain.records import BudgetKind
 from metering_service.domain.report import Phase
 from metering_service.usecases import unary
-from metering_service.usecases.session import MARKS_MAX
+from metering_service.usecases.meter_stream import MARKS_MAX
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.unary import ask
 from tallygate.metering.v1 import metering_service_pb2 as pb

@@ -2,8 +2,8 @@
 
 import pytest
 
-from metering_service.domain.pool import CLOSE_AFTER_NS, IDLE_NS, Answer, Pool, Statement
-from metering_service.domain.records import BudgetKind
+from metering_service.domain.budget import BudgetKind
+from metering_service.domain.lease import CLOSE_AFTER_NS, IDLE_NS, Answer, Pool, Statement
 
 SECOND_NS = 1_000_000_000
 

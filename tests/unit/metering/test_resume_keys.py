@@ -6,7 +6,7 @@ import pytest
 
 from metering_service.domain.errors import StorageUnavailable
 from metering_service.domain.key_ring import ResumeKey
-from metering_service.usecases.resume_keys import DAY_US, ResumeKeys
+from metering_service.usecases.lookups.resume_keys import DAY_US, ResumeKeys
 from tallygate._server.clock import ManualClock
 from tests.metering.memory import MemoryRecorder
 from tests.metering.rig import now

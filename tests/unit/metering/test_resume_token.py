@@ -1,9 +1,10 @@
 """The content of a grant's token."""
 
+from metering_service.domain.budget import HeldUnits
 from metering_service.domain.key_ring import TOKEN_BYTES_MAX, KeyRing, ResumeKey
-from metering_service.domain.lineage import Origin
 from metering_service.domain.price import Price
-from metering_service.domain.records import HeldUnits, SettlementState
+from metering_service.domain.records import SettlementState
+from metering_service.domain.request_parts import Origin
 from metering_service.domain.resume_token import ResumeToken, decode
 
 NUMBER_MAX = 10**17

@@ -2,9 +2,10 @@
 
 import pytest
 
+from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Reason
-from metering_service.domain.records import BudgetKind, SettlementState
+from metering_service.domain.records import SettlementState
 from metering_service.domain.report import Phase
 from metering_service.usecases.settings import NodeSettings
 from tests.metering.moves import booked, granted, two_nodes

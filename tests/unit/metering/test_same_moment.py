@@ -8,7 +8,7 @@ from metering_service.domain.counts import Counts
 from metering_service.domain.errors import RevisedElsewhere
 from metering_service.domain.records import RequestRecord, SettlementState
 from metering_service.domain.report import Phase
-from metering_service.usecases.settle import forget_finished, look_for_silent
+from metering_service.usecases.reports.finish import forget_finished, look_for_silent
 from tests.metering.moves import booked, granted, two_nodes, unwritten_successor
 from tests.metering.rig import Client, Fleet, Rig, now, report
 

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
-from metering_service.domain.records import BudgetKind, RequestRecord, SettlementState
+from metering_service.domain.records import RequestRecord, SettlementState
 from metering_service.domain.report import Phase
 from metering_service.usecases.ports import RequestName
-from metering_service.usecases.settle import look_for_silent
+from metering_service.usecases.reports.finish import look_for_silent
 from tests.metering.moves import BALANCE, booked, granted, two_nodes
 from tests.metering.rig import Client, Fleet, Rig, now, report
 from tests.metering.samples import NANO_EACH, running, with_money

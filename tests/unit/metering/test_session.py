@@ -9,8 +9,8 @@ from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Reason
 from metering_service.domain.errors import SequenceGap
 from metering_service.domain.report import Phase, Report
-from metering_service.usecases import books
-from metering_service.usecases import session as session_module
+from metering_service.usecases import meter_stream as session_module
+from metering_service.usecases.commits import write_buffer
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.unary import ask
 from tests.metering.rig import Client, Fleet, Rig, report
@@ -301,7 +301,7 @@ def test_what_repeats_counts_that_a_checkpoint_has_gathered_is_durable_with_its_
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Decisions come between the steps of a checkpoint: what it has taken is not committed yet."""
-    monkeypatch.setattr(books, "CHECKPOINT_STEP", 1)
+    monkeypatch.setattr(write_buffer, "CHECKPOINT_STEP", 1)
     rig, client, other = fleet["a"], Client(fleet["a"]), Client(fleet["a"])
     names = ["r1", "r2", "r3"]
     client.send(*(report(AUTHORIZE, name, Counts(10)) for name in names))

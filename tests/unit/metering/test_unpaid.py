@@ -7,8 +7,8 @@ import pytest
 from metering_service.domain.counts import Counts
 from metering_service.domain.records import RequestRecord, SettlementState
 from metering_service.domain.report import Phase
-from metering_service.usecases.parking import expire
-from metering_service.usecases.settle import look_for_silent
+from metering_service.usecases.lookups.parked import expire
+from metering_service.usecases.reports.finish import look_for_silent
 from tests.metering.moves import granted
 from tests.metering.rig import Client, Fleet, now, report
 from tests.metering.samples import NANO_EACH, running, with_money, with_trial

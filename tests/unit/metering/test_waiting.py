@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Reason
 from metering_service.domain.price import Price
-from metering_service.domain.records import BudgetKind
 from metering_service.domain.report import Phase
 from metering_service.domain.service import ServiceConfig, Status, StopReason
 from metering_service.usecases.settings import NodeSettings

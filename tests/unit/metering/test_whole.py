@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Grant, Reason
 from metering_service.domain.price import Price
-from metering_service.domain.records import BudgetKind, SettlementState
+from metering_service.domain.records import SettlementState
 from metering_service.domain.report import Phase
 from tests.metering.rig import Client, Fleet, report
 from tests.metering.samples import SERVICE, UID, running, with_money, with_trial

@@ -8,9 +8,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from metering_service.settings import common_options, common_variables, parse
-from metering_service.workers import SERVED_WELL_S, Supervisor
+from metering_service.supervisor import SERVED_WELL_S, Supervisor
 from tallygate._server.errors import StartupError, SupersededError
-from tallygate._server.run import EXIT_STARTUP_ERROR, EXIT_SUPERSEDED
+from tallygate._server.process.run import EXIT_STARTUP_ERROR, EXIT_SUPERSEDED
 from tests.simulation.loop import SimulatedLoop
 
 

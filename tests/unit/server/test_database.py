@@ -13,9 +13,9 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tallygate._server import database
-from tallygate._server.database import create_engine, migrate, read_only
-from tallygate._server.database_url import normalise_url
+from tallygate._server.database import engine as engines
+from tallygate._server.database.engine import create_engine, migrate, read_only
+from tallygate._server.database.url import normalise_url
 from tallygate._server.errors import ConfigurationError, DatabaseError
 
 READ = text("SELECT n FROM counters WHERE id = 1")
@@ -167,7 +167,7 @@ async def test_sqlite_writer_gives_up_on_a_lock_that_never_comes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once another program has held the write lock for the busy timeout, the writer fails, and works again after."""
-    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(engines, "BUSY_TIMEOUT_S", 0.05)
     holder, waiter = (create_engine(f"sqlite:///{tmp_path}/test.sqlite3") for _ in range(2))
     await create_counter(holder)
     async with holder.begin():
@@ -198,7 +198,7 @@ def test_sqlite_file_that_another_program_sets_up_is_waited_for(
 
 def test_sqlite_file_that_another_program_never_lets_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is said once the busy timeout is over."""
-    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(engines, "BUSY_TIMEOUT_S", 0.05)
     path = tmp_path / "test.sqlite3"
     with closing(locked_by_another_program(path)), pytest.raises(DatabaseError, match="locked by another program"):
         create_engine(f"sqlite:///{path}")

@@ -3,7 +3,7 @@
 import pytest
 
 from tallygate._server.errors import ConfigurationError
-from tallygate._server.listen import parse_listen, require_free, require_safe
+from tallygate._server.grpc.listen import parse_listen, require_free, require_safe
 
 
 @pytest.mark.parametrize(

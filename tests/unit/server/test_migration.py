@@ -10,7 +10,7 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tallygate._server.database import create_engine, migrate, read_only
+from tallygate._server.database.engine import create_engine, migrate, read_only
 from tallygate._server.errors import DatabaseError
 
 REVISION = '''

@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tallygate._server.database import create_engine, read_only, sqlite_connector, sqlite_file
-from tallygate._server.readiness import Readiness
-from tallygate._server.sqlite_file import FileMovedError
+from tallygate._server.database.engine import create_engine, read_only, sqlite_connector, sqlite_file
+from tallygate._server.database.sqlite_file import FileMovedError
+from tallygate._server.process.readiness import Readiness
 
 Harm = Callable[[Path], Callable[[], object]]
 """Does something to a database's file, and gives what undoes it."""

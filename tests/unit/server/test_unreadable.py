@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tallygate._server.unreadable import VALUES_SEARCHED_MAX, explain
+from tallygate._server.grpc.unreadable import VALUES_SEARCHED_MAX, explain
 from tallygate.control.v1 import lifecycle_service_pb2, model_pb2
 from tallygate.metering.v1 import metering_service_pb2, report_pb2, usage_service_pb2
 

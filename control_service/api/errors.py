@@ -1,0 +1,43 @@
+"""What each error of this service is on the wire."""
+
+from typing import Final
+
+import grpc
+
+from control_service.domain.errors import (
+    ControlError,
+    IdempotencyKeyReusedError,
+    InvalidRequestError,
+    RefusedError,
+    ResourceExistsError,
+    ResourceNotFoundError,
+    StorageUnavailableError,
+    SupersededError,
+)
+from tallygate._server.grpc.failures import RpcFailure
+
+RETRY_AFTER_MS: Final = 1_000
+
+_CODES: Final[dict[type[ControlError], grpc.StatusCode]] = {
+    InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
+    ResourceNotFoundError: grpc.StatusCode.NOT_FOUND,
+    ResourceExistsError: grpc.StatusCode.ALREADY_EXISTS,
+    IdempotencyKeyReusedError: grpc.StatusCode.ALREADY_EXISTS,
+    RefusedError: grpc.StatusCode.FAILED_PRECONDITION,
+    SupersededError: grpc.StatusCode.ABORTED,
+    StorageUnavailableError: grpc.StatusCode.UNAVAILABLE,
+}
+
+
+def translate(error: Exception) -> RpcFailure | None:
+    """The failure that an error of this service is; None for an exception that is none of them."""
+    if not isinstance(error, ControlError):
+        return None
+    return RpcFailure(
+        code=_CODES[type(error)],
+        reason=error.reason,
+        message=error.message,
+        metadata=error.metadata,
+        violations=error.violations if isinstance(error, InvalidRequestError) else (),
+        retry_after_ms=RETRY_AFTER_MS if isinstance(error, StorageUnavailableError) else None,
+    )

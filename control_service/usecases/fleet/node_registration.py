@@ -1,0 +1,88 @@
+"""A node says hello."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from control_service.domain.backup_detection import Mark, forgotten_exchange, has_forgotten_commits
+from control_service.domain.errors import Reason, RefusedError
+from control_service.domain.node import Node, greeted
+from control_service.usecases.ports import Database
+from tallygate._server.clock import Clock
+
+
+def fenced(name: str, epoch: int, known_epoch: int | None = None) -> RefusedError:
+    """The error for whoever speaks for an epoch that is over."""
+    newer = "A newer epoch" if known_epoch is None else f"Epoch {known_epoch}"
+    return RefusedError(
+        Reason.NODE_FENCED, f"{newer} of node {name} is known, so {epoch} must stop using its leases.", node=name
+    )
+
+
+def control_went_backwards(mark: Mark) -> RefusedError:
+    """The error for whoever was answered what the control database lacks."""
+    return RefusedError(
+        Reason.CONTROL_WENT_BACKWARDS,
+        f"The control database does not know of exchange {mark.exchange_number} in epoch {mark.epoch} of node "
+        f"{mark.node}, which it had answered: it is another one, or was restored from an older copy; put back the "
+        f"right one, or run `tallygate recover`.",
+        node=mark.node,
+    )
+
+
+def metering_went_backwards(node: Node) -> RefusedError:
+    """The error for whoever writes to a metering database that lacks what control was told of."""
+    return RefusedError(
+        Reason.METERING_WENT_BACKWARDS,
+        f"The metering database does not know of commit {node.commit_no} in epoch {node.epoch} of node {node.name}, "
+        f"which control was told of: it was restored from an older copy; put back the right one, or run "
+        f"`tallygate recover`.",
+        node=node.name,
+    )
+
+
+def not_greeted(name: str, epoch: int) -> RefusedError:
+    """The error for a node that exchanges leases and has not said hello."""
+    return RefusedError(
+        Reason.NODE_NOT_REGISTERED,
+        f"Epoch {epoch} of node {name} is not known; open WatchConfig and say hello first.",
+        node=name,
+    )
+
+
+class Greeting:
+    """The use case."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def greet(self, name: str, epoch: int, metering_database_id: str, history: Sequence[Mark] = ()) -> Node:
+        """Notes that this epoch of a node is there, which fences all lower ones; returns the node as it is now.
+
+        Raises:
+            RefusedError: NODE_FENCED for an epoch below the known one, METERING_DATABASE_MISMATCH where the fleet
+                writes to another database than this node, CONTROL_WENT_BACKWARDS and METERING_WENT_BACKWARDS where
+                one of the two databases lacks what the other one was told.
+        """
+        async with self._database.writing() as tx:
+            expected = await tx.nodes.remember_database(metering_database_id)
+            if expected != metering_database_id:
+                raise RefusedError(
+                    Reason.METERING_DATABASE_MISMATCH,
+                    f"The fleet writes to metering database {expected}, but node {name} to {metering_database_id}; "
+                    f"start it with the fleet's database.",
+                    expected=expected,
+                    actual=metering_database_id,
+                )
+            known = await tx.nodes.lock(name)
+            forgotten = forgotten_exchange({node.name: node for node in await tx.nodes.every()}, history)
+            if forgotten is not None:
+                raise control_went_backwards(forgotten)
+            if known is not None and has_forgotten_commits(known, epoch, history):
+                raise metering_went_backwards(known)
+            if known is not None and epoch < known.epoch:
+                raise fenced(name, epoch, known.epoch)
+            node = greeted(known, name, epoch, self._clock.now_us())
+            await tx.nodes.save(node)
+            return node

@@ -1,0 +1,26 @@
+"""What one process remembers of the fleet, besides the database. It starts anew with each, and nothing rests on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from control_service.usecases.fleet.config_history import ConfigHistory
+from control_service.usecases.fleet.elapsed_time import OwnTime
+from control_service.usecases.fleet.node_liveness import Sightings
+from control_service.usecases.fleet.shortages import Shortages
+from tallygate._server.clock import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """One for each process, shared by its use cases."""
+
+    history: ConfigHistory
+    shortages: Shortages
+    own_time: OwnTime
+    sightings: Sightings
+
+    @staticmethod
+    def on(clock: Clock) -> Memory:
+        """Of a process that has just started."""
+        return Memory(ConfigHistory(), Shortages(clock), OwnTime(clock), Sightings(clock))

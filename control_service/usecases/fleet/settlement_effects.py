@@ -1,0 +1,58 @@
+"""What a settlement means for accounts and services: the overdue latch, and trials that are used up."""
+
+from __future__ import annotations
+
+from control_service.domain.budget import BudgetKind
+from control_service.domain.event import EventCause, Origin
+from control_service.domain.lease_round import Claim
+from control_service.domain.overdue import reassess, starve
+from control_service.usecases.fleet.lease_settlement import Settlement
+from control_service.usecases.ports import Transaction
+from control_service.usecases.service_status import SYSTEM, catch_up, restand, restand_account
+
+
+async def follow_up(tx: Transaction, settlement: Settlement) -> bool:
+    """Stores the accounts of a settlement that is stored, and what follows; whether nodes have news to hear of it."""
+    trials_changed = await _look_at_trials(tx, settlement)
+    latches_changed = await _look_at_accounts(tx, settlement)
+    return trials_changed or latches_changed
+
+
+async def _look_at_accounts(tx: Transaction, settlement: Settlement) -> bool:
+    now_us = settlement.now_us
+    starving = {claim.lease.account for claim in settlement.fitting if _starves(claim, settlement)}
+    changed = []
+    for account_id, before in settlement.accounts.items():
+        account = reassess(before, now_us)
+        if account_id in starving:
+            account = starve(account, now_us)
+        settlement.accounts[account_id] = account
+        if account.overdue != before.overdue:
+            changed.append(account)
+    await tx.books.save_money(settlement.accounts.values())
+    for account in changed:
+        cause = EventCause.ACCOUNT_OVERDUE if account.overdue else EventCause.ACCOUNT_RECOVERED
+        await restand_account(tx, account, Origin(cause, SYSTEM, now_us))
+    return bool(changed)
+
+
+def _starves(claim: Claim, settlement: Settlement) -> bool:
+    """Whether requests wait for their account's money, and nothing else can pay for them."""
+    if claim.lease.kind is not BudgetKind.MONEY or not claim.pays or not claim.falls_short:
+        return False
+    payers = settlement.subjects[claim.lease.service_uid].payers
+    return not payers.trial and not payers.reservation
+
+
+async def _look_at_trials(tx: Transaction, settlement: Settlement) -> bool:
+    now_us = settlement.now_us
+    changed = False
+    for service in settlement.trials():
+        before = settlement.subjects[service.uid].service.trial
+        if service.trial is None or before is None or service.trial.exhausted == before.exhausted:
+            continue
+        account = settlement.accounts[service.account_id]
+        caught_up = await catch_up(tx, account, service, now_us)
+        await restand(tx, account, caught_up, Origin(EventCause.TRIAL_EXHAUSTED, SYSTEM, now_us))
+        changed = True
+    return changed

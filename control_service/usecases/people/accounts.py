@@ -1,0 +1,122 @@
+"""Accounts and their money."""
+
+from dataclasses import dataclass, replace
+
+from control_service.domain.account import Account, LedgerEntry, LedgerEntryKind, OverduePolicy
+from control_service.domain.budget import BudgetKey, BudgetKind
+from control_service.domain.errors import InvalidRequestError
+from control_service.domain.input_bounds import FUNDS_NANOS_MAX
+from control_service.domain.overdue import reassess
+from control_service.domain.service import Service
+from control_service.usecases.people.idempotent_call import Act
+from control_service.usecases.ports import Transaction
+from control_service.usecases.service_status import save_account
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    """What somebody says of an account to be."""
+
+    account_id: str
+    display_name: str
+    currency_code: str
+    credit_limit_nanos: int
+    overdue_floor_nanos: int
+    overdue_policy: OverduePolicy
+
+
+@dataclass(frozen=True, slots=True)
+class AccountUpdate:
+    """New settings; None leaves one as it is."""
+
+    display_name: str | None
+    credit_limit_nanos: int | None
+    overdue_floor_nanos: int | None
+    overdue_policy: OverduePolicy | None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A ledger line to be; `service` is the one that it concerns, if it concerns one."""
+
+    kind: LedgerEntryKind
+    amount_nanos: int
+    reason: str
+    service: Service | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """A ledger line, and the account after it."""
+
+    account: Account
+    entry: LedgerEntry
+
+
+async def create_account(tx: Transaction, new: NewAccount, act: Act) -> Account:
+    """Adds an account with a balance of zero. Raises ResourceExistsError."""
+    account = Account(
+        account_id=new.account_id,
+        uid=act.new_id(),
+        display_name=new.display_name,
+        currency_code=new.currency_code,
+        credit_limit_nanos=new.credit_limit_nanos,
+        overdue_floor_nanos=new.overdue_floor_nanos,
+        overdue_policy=new.overdue_policy,
+        create_us=act.now_us,
+        update_us=act.now_us,
+    )
+    await tx.accounts.add(account)
+    # Its default services exist from now on, and nodes may have asked for them already.
+    await tx.next_config_version()
+    return account
+
+
+async def update_account(tx: Transaction, account: Account, update: AccountUpdate, act: Act) -> Account:
+    """Changes settings, which may set or clear overdue."""
+    given = {name: getattr(update, name) for name in AccountUpdate.__slots__}
+    changed = replace(
+        account, update_us=act.now_us, **{name: value for name, value in given.items() if value is not None}
+    )
+    _note_money(account, changed, act)
+    return await save_account(tx, account, reassess(changed, act.now_us), act.actor, act.now_us)
+
+
+async def pay(tx: Transaction, account: Account, line: Line, act: Act) -> Booked:
+    """Pays money in or, with a negative amount, takes it away: top-ups and adjustments.
+
+    Raises:
+        InvalidRequestError: the account would hold more, or owe more, than fits.
+    """
+    if abs(account.funds_nanos + line.amount_nanos) > FUNDS_NANOS_MAX:
+        what = f"must keep what was paid in, now {account.funds_nanos}, within {FUNDS_NANOS_MAX} nanos"
+        raise InvalidRequestError([("amount_nanos", what)])
+    return await book(tx, account, line, act)
+
+
+async def book(tx: Transaction, account: Account, line: Line, act: Act) -> Booked:
+    """Writes a ledger line and moves the account's funds by it, with all that follows."""
+    entry = LedgerEntry(
+        account_id=account.account_id,
+        entry_number=account.ledger_entry_count + 1,
+        kind=line.kind,
+        amount_nanos=line.amount_nanos,
+        reason=line.reason,
+        actor=act.actor,
+        create_us=act.now_us,
+        service_id=line.service.service_id if line.service else None,
+        service_uid=line.service.uid if line.service else None,
+    )
+    await tx.ledger.add(entry)
+    changed = replace(
+        account, funds_nanos=account.funds_nanos + line.amount_nanos, ledger_entry_count=entry.entry_number
+    )
+    _note_money(account, changed, act)
+    after = await save_account(tx, account, reassess(changed, act.now_us), act.actor, act.now_us)
+    return Booked(after, entry)
+
+
+def _note_money(before: Account, after: Account, act: Act) -> None:
+    """Where there is more money, or more of it may be leased, who found nothing may ask again."""
+    if after.available_nanos > before.available_nanos or after.overdue_floor_nanos < before.overdue_floor_nanos:
+        act.came_back.add(BudgetKey.of(after.account_id, "", BudgetKind.MONEY))

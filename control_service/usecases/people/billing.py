@@ -1,0 +1,97 @@
+"""How a service is billed: its free trial, its pay-as-you-go switch, an operator's stop."""
+
+from dataclasses import replace
+
+from control_service.domain.account import Account
+from control_service.domain.errors import Reason, RefusedError
+from control_service.domain.event import EventCause
+from control_service.domain.model import Model
+from control_service.domain.names import model_name, service_name
+from control_service.domain.service import Service, Trial
+from control_service.domain.status import PostpaidState
+from control_service.usecases.people.idempotent_call import Act
+from control_service.usecases.ports import Transaction
+from control_service.usecases.service_status import restand
+
+
+async def claim_trial(tx: Transaction, account: Account, service: Service, act: Act) -> Service:
+    """Gives the service the model's free trial, on the terms of today.
+
+    Raises:
+        RefusedError: TRIAL_ALREADY_CLAIMED or NO_TRIAL_OFFER.
+    """
+    owner_id = await tx.services.claim_trial(account.account_id, service.model_id, service.service_id, act.now_us)
+    if service.trial is not None or owner_id != service.service_id:
+        owner = service_name(account.account_id, owner_id)
+        message = f"The free trial of {model_name(service.model_id)} is given once per account, and {owner} has it."
+        raise RefusedError(Reason.TRIAL_ALREADY_CLAIMED, message, service=owner)
+    model = await tx.models.get(service.model_id)
+    offer = model.trial_offer
+    if offer is None:
+        name = model_name(model.model_id)
+        message = f"{name} offers no free trial; enable pay-as-you-go or buy a reservation."
+        raise RefusedError(Reason.NO_TRIAL_OFFER, message, model=name)
+    trial = Trial(
+        quota_tokens=offer.quota_tokens,
+        smallest_tokens=model.smallest_request_tokens,
+        claim_us=act.now_us,
+        expire_us=None if offer.valid_for_us is None else act.now_us + offer.valid_for_us,
+    )
+    return await restand(tx, account, replace(service, trial=trial), act.because(EventCause.TRIAL_CLAIMED))
+
+
+async def enable_postpaid(tx: Transaction, account: Account, service: Service, act: Act) -> Service:
+    """Switches pay-as-you-go on; nothing happens where it is on.
+
+    Raises:
+        RefusedError: CURRENCY_MISMATCH or NO_PRICE_IN_FORCE.
+    """
+    if service.postpaid is PostpaidState.ENABLED:
+        return service
+    model = await tx.models.get(service.model_id)
+    require_currency(account, model)
+    if not await tx.models.in_force([model.model_id], act.now_us):
+        name = model_name(model.model_id)
+        message = f"{name} has no price in force; publish one, then enable pay-as-you-go."
+        raise RefusedError(Reason.NO_PRICE_IN_FORCE, message, model=name)
+    enabled = replace(service, postpaid=PostpaidState.ENABLED)
+    return await restand(tx, account, enabled, act.because(EventCause.POSTPAID_ENABLED))
+
+
+async def disable_postpaid(tx: Transaction, account: Account, service: Service, act: Act) -> Service:
+    """Switches pay-as-you-go off, and the service with it; nothing happens where it is off already.
+
+    Raises:
+        RefusedError: POSTPAID_NEVER_ENABLED.
+    """
+    if service.postpaid is PostpaidState.NEVER_ENABLED:
+        raise RefusedError(
+            Reason.POSTPAID_NEVER_ENABLED,
+            f"Pay-as-you-go was never enabled on {service.name}, so it cannot be disabled; there is nothing to do.",
+            service=service.name,
+        )
+    if service.postpaid is PostpaidState.DISABLED:
+        return service
+    disabled = replace(service, postpaid=PostpaidState.DISABLED)
+    return await restand(tx, account, disabled, act.because(EventCause.POSTPAID_DISABLED))
+
+
+async def set_suspended(tx: Transaction, account: Account, service: Service, act: Act, *, suspended: bool) -> Service:
+    """An operator's stop, or its end; nothing happens where it is so already."""
+    if service.suspended is suspended:
+        return service
+    cause = EventCause.SUSPENDED if suspended else EventCause.RESUMED
+    return await restand(tx, account, replace(service, suspended=suspended), act.because(cause))
+
+
+def require_currency(account: Account, model: Model) -> None:
+    """Raises RefusedError CURRENCY_MISMATCH where the model's prices are not in the account's currency."""
+    if account.currency_code == model.currency_code:
+        return
+    raise RefusedError(
+        Reason.CURRENCY_MISMATCH,
+        f"{model_name(model.model_id)} has its prices in {model.currency_code}, and the account pays in "
+        f"{account.currency_code}; use an account or a model of the same currency.",
+        model_currency=model.currency_code,
+        account_currency=account.currency_code,
+    )

@@ -1,0 +1,175 @@
+"""The catalogue of models and their prices."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from control_service.domain.errors import InvalidRequestError
+from control_service.domain.model import WHOLE_OUTPUT_TOKENS_DEFAULT, Model, ReservationPrice, TrialOffer
+from control_service.domain.price import Price, next_effective_us, price_in_force
+from control_service.usecases.people.idempotent_call import Act
+from control_service.usecases.ports import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class NewModel:
+    """What somebody says of a model to be."""
+
+    model_id: str
+    display_name: str
+    aliases: tuple[str, ...]
+    currency_code: str
+    trial_offer: TrialOffer | None
+    reservation_price: ReservationPrice | None
+    smallest_request_tokens: int
+    output_tokens_max: int = 0
+    whole_output_tokens_default: int = WHOLE_OUTPUT_TOKENS_DEFAULT
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUpdate:
+    """New settings; None leaves one as it is. `withdraw_trial` ends the offer."""
+
+    display_name: str | None
+    aliases: tuple[str, ...] | None
+    trial_offer: TrialOffer | None
+    withdraw_trial: bool
+    reservation_price: ReservationPrice | None
+    smallest_request_tokens: int | None
+    output_tokens_max: int | None
+    whole_output_tokens_default: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewPrice:
+    """A price version to be; `effective_us` is None for now. Prices are nanos per million tokens."""
+
+    effective_us: int | None
+    input_nanos: int
+    cached_input_nanos: int
+    cache_write_nanos: int
+    output_nanos: int
+    reasoning_nanos: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelView:
+    """A model, and the price in force as of one moment."""
+
+    model: Model
+    price: Price | None
+
+
+async def create_model(tx: Transaction, new: NewModel, act: Act) -> ModelView:
+    """Adds a model, and with it a default service for every account.
+
+    Raises:
+        ResourceExistsError: the name, or an alias, is in use.
+        InvalidRequestError: its trial would be used up as soon as it is claimed.
+    """
+    model = Model(
+        model_id=new.model_id,
+        uid=act.new_id(),
+        display_name=new.display_name,
+        currency_code=new.currency_code,
+        smallest_request_tokens=new.smallest_request_tokens,
+        output_tokens_max=new.output_tokens_max,
+        whole_output_tokens_default=new.whole_output_tokens_default,
+        create_us=act.now_us,
+        update_us=act.now_us,
+        aliases=tuple(sorted(new.aliases)),
+        trial_offer=new.trial_offer,
+        reservation_price=new.reservation_price,
+        config_version=await tx.next_config_version(),
+    )
+    _check_trial(model, "trial_offer.quota_tokens")
+    await tx.models.add(model)
+    return ModelView(model, None)
+
+
+async def update_model(tx: Transaction, model_id: str, update: ModelUpdate, act: Act) -> ModelView:
+    """Changes settings; trials claimed and reservations bought keep their terms.
+
+    Raises:
+        ResourceNotFoundError: there is no such model.
+        ResourceExistsError: an alias belongs to another model.
+        InvalidRequestError: its trial would be used up as soon as it is claimed.
+    """
+    before = await tx.models.get(model_id)
+    after = replace(
+        before,
+        display_name=before.display_name if update.display_name is None else update.display_name,
+        aliases=before.aliases if update.aliases is None else tuple(sorted(update.aliases)),
+        trial_offer=None if update.withdraw_trial else update.trial_offer or before.trial_offer,
+        reservation_price=update.reservation_price or before.reservation_price,
+        smallest_request_tokens=update.smallest_request_tokens or before.smallest_request_tokens,
+        output_tokens_max=before.output_tokens_max if update.output_tokens_max is None else update.output_tokens_max,
+        whole_output_tokens_default=update.whole_output_tokens_default or before.whole_output_tokens_default,
+        update_us=act.now_us,
+    )
+    _check_trial(after, "trial_offer.quota_tokens" if update.trial_offer else "smallest_request_tokens")
+    if _told(after) != _told(before):
+        after = replace(after, config_version=await tx.next_config_version())
+    await tx.models.save(after)
+    return (await model_views(tx, [after], act.now_us))[0]
+
+
+def _told(model: Model) -> tuple[int, ...]:
+    """The settings that nodes go by."""
+    return model.smallest_request_tokens, model.output_tokens_max, model.whole_output_tokens_default
+
+
+def _check_trial(model: Model, path: str) -> None:
+    offer, smallest_tokens = model.trial_offer, model.smallest_request_tokens
+    if offer is not None and offer.quota_tokens < smallest_tokens:
+        what = f"must not make a trial of {offer.quota_tokens} tokens where the smallest request has {smallest_tokens}"
+        raise InvalidRequestError([(path, what)])
+
+
+async def publish_price(tx: Transaction, model_id: str, new: NewPrice, act: Act) -> Price:
+    """Adds an immutable version, which takes effect now or later.
+
+    Raises:
+        ResourceNotFoundError: there is no such model.
+        InvalidRequestError: it would take effect in the past.
+    """
+    model = await tx.models.get(model_id)
+    effective_us = act.now_us if new.effective_us is None else new.effective_us
+    if effective_us < act.now_us:
+        raise InvalidRequestError([("effective_time", "must not be in the past; leave it out for now")])
+    price = Price(
+        model_id=model_id,
+        version=model.price_count + 1,
+        effective_us=effective_us,
+        input_nanos=new.input_nanos,
+        cached_input_nanos=new.cached_input_nanos,
+        cache_write_nanos=new.cache_write_nanos,
+        output_nanos=new.output_nanos,
+        reasoning_nanos=new.reasoning_nanos,
+        create_us=act.now_us,
+    )
+    is_first = not await tx.models.in_force([model_id], act.now_us)
+    await tx.models.add_price(price)
+    told = await tell_prices(tx, replace(model, price_count=price.version), act.now_us)
+    if is_first and effective_us == act.now_us:
+        # The sweeper deals with the services that were stopped because there was none: it may lock their accounts.
+        told = replace(told, next_due_us=effective_us)
+    await tx.models.save(told)
+    return price
+
+
+async def tell_prices(tx: Transaction, model: Model, now_us: int) -> Model:
+    """The model with a new configuration version, as prices came or took effect; not stored yet."""
+    return replace(
+        model,
+        config_version=await tx.next_config_version(),
+        next_due_us=next_effective_us(await tx.models.prices([model.model_id]), now_us),
+    )
+
+
+async def model_views(tx: Transaction, models: Sequence[Model], now_us: int) -> list[ModelView]:
+    """The models with their prices in force."""
+    prices: dict[str, list[Price]] = defaultdict(list)
+    for price in await tx.models.prices([model.model_id for model in models]):
+        prices[price.model_id].append(price)
+    return [ModelView(model, price_in_force(prices[model.model_id], now_us)) for model in models]

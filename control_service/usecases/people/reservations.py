@@ -1,0 +1,126 @@
+"""TPM reservations: bought, cancelled."""
+
+from dataclasses import dataclass, replace
+
+from control_service.domain.account import Account, LedgerEntryKind
+from control_service.domain.bucket import Bucket
+from control_service.domain.budget import BudgetKey
+from control_service.domain.errors import InvalidRequestError, Reason, RefusedError, ResourceNotFoundError
+from control_service.domain.event import EventCause
+from control_service.domain.input_bounds import RESERVED_TOKENS_MAX
+from control_service.domain.model import Model
+from control_service.domain.names import model_name, reservation_name
+from control_service.domain.reservation import DAY_US, OverflowPolicy, Reservation, ReservationTerms, charge_nanos
+from control_service.domain.service import Service, ServiceKind
+from control_service.domain.status import PostpaidState
+from control_service.usecases.people.accounts import Line, book
+from control_service.usecases.people.billing import enable_postpaid, require_currency
+from control_service.usecases.people.idempotent_call import Act
+from control_service.usecases.ports import Transaction
+from control_service.usecases.service_status import reserved_by, restand
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """What was bought, for which service and account, and whether it switched pay-as-you-go on."""
+
+    reservation: Reservation
+    service: Service
+    account: Account
+    postpaid_enabled: bool
+
+
+async def purchase(tx: Transaction, account: Account, service: Service, terms: ReservationTerms, act: Act) -> Purchase:
+    """Buys a reservation for a custom service, from now on, paid at once.
+
+    Raises:
+        RefusedError: CUSTOM_SERVICE_REQUIRED, NO_RESERVATION_PRICE, CURRENCY_MISMATCH, INSUFFICIENT_BALANCE, or
+            NO_PRICE_IN_FORCE where overflow shall be billed by token.
+        InvalidRequestError: together with what is reserved already, the rate is too great.
+    """
+    if service.kind is not ServiceKind.CUSTOM:
+        message = f"{service.name} is a default service, and reservations are for custom ones; create one."
+        raise RefusedError(Reason.CUSTOM_SERVICE_REQUIRED, message, service=service.name)
+    model = await tx.models.get(service.model_id)
+    require_currency(account, model)
+    reservation = Reservation(
+        account_id=account.account_id,
+        service_id=service.service_id,
+        reservation_number=service.reservation_count + 1,
+        input_tokens_per_minute=terms.input_tokens_per_minute,
+        output_tokens_per_minute=terms.output_tokens_per_minute,
+        overflow_policy=terms.overflow_policy,
+        paid_nanos=_charge(account, model, terms),
+        start_us=act.now_us,
+        end_us=act.now_us + terms.term_day_count * DAY_US,
+    )
+    line = Line(LedgerEntryKind.RESERVATION, -reservation.paid_nanos, _name(reservation), service)
+    account = (await book(tx, account, line, act)).account
+    await tx.reservations.add(reservation)
+    service = replace(service, reservation_count=reservation.reservation_number)
+    await _add_minute(tx, service, reservation, act)
+    origin = act.because(EventCause.RESERVATION_PURCHASED)
+    service = await restand(tx, account, service, origin, config_changed=True)
+    enables = terms.overflow_policy is OverflowPolicy.BILL_BY_TOKEN and service.postpaid is not PostpaidState.ENABLED
+    if enables:
+        service = await enable_postpaid(tx, account, service, act)
+    return Purchase(reservation, service, account, enables)
+
+
+async def cancel(tx: Transaction, account: Account, service: Service, number: int, act: Act) -> Reservation:
+    """Ends a reservation before its term is over; nothing is paid back.
+
+    Raises:
+        ResourceNotFoundError: there is no such reservation.
+        RefusedError: RESERVATION_NOT_ACTIVE.
+    """
+    reservation = await tx.reservations.get(service.account_id, service.service_id, number)
+    if reservation is None:
+        raise ResourceNotFoundError(reservation_name(service.account_id, service.service_id, number))
+    if not reservation.active(act.now_us):
+        message = f"{_name(reservation)} is over already; there is nothing to cancel."
+        raise RefusedError(Reason.RESERVATION_NOT_ACTIVE, message, reservation=_name(reservation))
+    cancelled = replace(reservation, end_us=act.now_us, cancelled=True)
+    await tx.reservations.save(cancelled)
+    await restand(tx, account, service, act.because(EventCause.RESERVATION_ENDED), config_changed=True)
+    return cancelled
+
+
+def _charge(account: Account, model: Model, terms: ReservationTerms) -> int:
+    """What the terms cost, if the model sells them and the account can pay."""
+    price = model.reservation_price
+    if price is None:
+        name = model_name(model.model_id)
+        message = f"{name} sells no reserved capacity; set its reservation_price first."
+        raise RefusedError(Reason.NO_RESERVATION_PRICE, message, model=name)
+    charge = charge_nanos(price, terms)
+    if charge > max(0, account.available_nanos):
+        raise RefusedError(
+            Reason.INSUFFICIENT_BALANCE,
+            f"The reservation costs {charge} nanos, and the account has {account.available_nanos} available; "
+            "top it up or take a smaller one.",
+            required_nanos=str(charge),
+            available_nanos=str(account.available_nanos),
+        )
+    return charge
+
+
+async def _add_minute(tx: Transaction, service: Service, reservation: Reservation, act: Act) -> None:
+    """A reservation comes with its own full minute. It is stored, and so part of what is reserved, already."""
+    rates = await reserved_by(tx, service, act.now_us)
+    added = {
+        "input_tokens_per_minute": reservation.input_tokens_per_minute,
+        "output_tokens_per_minute": reservation.output_tokens_per_minute,
+    }
+    for (kind, rate), (name, tokens) in zip(rates.by_kind.items(), added.items(), strict=True):
+        if rate > RESERVED_TOKENS_MAX:
+            what = f"must not, with what is reserved already, exceed {RESERVED_TOKENS_MAX}"
+            raise InvalidRequestError([(f"terms.{name}", what)])
+        found = await tx.buckets.find(service.account_id, service.uid, kind)
+        bucket = (found or Bucket.empty(act.now_us)).refilled(act.now_us).rated(rate, added_tokens=tokens)
+        await tx.buckets.put(service.account_id, service.uid, kind, bucket)
+        act.came_back.add(BudgetKey.of(service.account_id, service.uid, kind))
+
+
+def _name(reservation: Reservation) -> str:
+    return reservation_name(reservation.account_id, reservation.service_id, reservation.reservation_number)

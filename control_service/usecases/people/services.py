@@ -1,0 +1,130 @@
+"""Inference services: made, found, changed, deleted."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from control_service.domain.account import Account
+from control_service.domain.errors import Reason, RefusedError, ResourceNotFoundError
+from control_service.domain.event import EventCause
+from control_service.domain.names import model_of_default, reservation_name, service_name
+from control_service.domain.service import OutagePolicy, Service, ServiceKind, ServiceView, default_service
+from control_service.usecases.people.idempotent_call import Act
+from control_service.usecases.ports import Transaction
+from control_service.usecases.service_status import catch_up, keep, restand, view
+
+
+@dataclass(frozen=True, slots=True)
+class NewService:
+    """What somebody says of a custom service to be."""
+
+    service_id: str
+    model_id: str
+    display_name: str
+    team: str
+    labels: Mapping[str, str]
+    outage_policy: OutagePolicy = OutagePolicy.DENY
+    outage_tokens_max: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceUpdate:
+    """New settings; None leaves one as it is. `outage_tokens_max` goes with the policy."""
+
+    display_name: str | None
+    team: str | None
+    labels: Mapping[str, str] | None
+    outage_policy: OutagePolicy | None = None
+    outage_tokens_max: int = 0
+
+
+async def find_service(tx: Transaction, account: Account, service_id: str) -> Service:
+    """The service, stored or not, tombstones included. Raises ResourceNotFoundError."""
+    service = await tx.services.find(account.account_id, service_id)
+    if service is not None:
+        return service
+    model_id = model_of_default(service_id)
+    model = None if model_id is None else await tx.models.find(model_id)
+    if model is None:
+        raise ResourceNotFoundError(service_name(account.account_id, service_id))
+    return default_service(account, model)
+
+
+async def open_service(tx: Transaction, account: Account, service_id: str, act: Act) -> Service:
+    """The service, ready to be changed: what time alone has changed of it is done first.
+
+    Raises:
+        ResourceNotFoundError: there is no such service.
+        RefusedError: SERVICE_DELETED.
+    """
+    service = await find_service(tx, account, service_id)
+    if service.deleted:
+        raise RefusedError(
+            Reason.SERVICE_DELETED,
+            f"{service.name} is deleted, and names are never used again; create another service.",
+            service=service.name,
+        )
+    return await catch_up(tx, account, service, act.now_us)
+
+
+async def get_service(tx: Transaction, account_id: str, service_id: str, now_us: int) -> ServiceView:
+    """The service as of now. Raises ResourceNotFoundError."""
+    account = await tx.accounts.get(account_id)
+    return await view(tx, account, await find_service(tx, account, service_id), now_us)
+
+
+async def create_service(tx: Transaction, account: Account, new: NewService, act: Act) -> Service:
+    """Adds a custom service, not enabled yet.
+
+    Raises:
+        ResourceNotFoundError: there is no such model.
+        ResourceExistsError: the name is or was in use.
+    """
+    model = await tx.models.get(new.model_id)
+    service = Service(
+        account_id=account.account_id,
+        service_id=new.service_id,
+        uid=act.new_id(),
+        model_id=model.model_id,
+        kind=ServiceKind.CUSTOM,
+        display_name=new.display_name,
+        team=new.team,
+        labels=new.labels,
+        outage_policy=new.outage_policy,
+        outage_tokens_max=new.outage_tokens_max,
+        config_version=await tx.next_config_version(),
+    )
+    return await keep(tx, service, act.now_us)
+
+
+async def update_service(tx: Transaction, service: Service, update: ServiceUpdate, act: Act) -> Service:
+    """Changes what people say of a service. Nodes are told of its outage policy; the rest they need not know."""
+    changed = replace(
+        service,
+        display_name=service.display_name if update.display_name is None else update.display_name,
+        team=service.team if update.team is None else update.team,
+        labels=service.labels if update.labels is None else update.labels,
+    )
+    policy, tokens_max = update.outage_policy, update.outage_tokens_max
+    if policy is not None and (policy, tokens_max) != (service.outage_policy, service.outage_tokens_max):
+        version = await tx.next_config_version()
+        changed = replace(changed, outage_policy=policy, outage_tokens_max=tokens_max, config_version=version)
+    return await keep(tx, changed, act.now_us)
+
+
+async def delete_service(tx: Transaction, account: Account, service: Service, act: Act) -> Service:
+    """Leaves a tombstone of a custom service.
+
+    Raises:
+        RefusedError: DEFAULT_SERVICE or RESERVATION_ACTIVE.
+    """
+    if service.kind is ServiceKind.DEFAULT:
+        raise RefusedError(
+            Reason.DEFAULT_SERVICE, f"{service.name} is a default service, and those cannot be deleted; disable it."
+        )
+    active = await tx.reservations.active(account.account_id, [service.service_id], act.now_us)
+    for reservation in active.get(service.service_id, []):
+        name = reservation_name(account.account_id, service.service_id, reservation.reservation_number)
+        message = f"{name} is active; cancel it or wait for its end, then delete the service."
+        raise RefusedError(Reason.RESERVATION_ACTIVE, message, reservation=name)
+    deleted = replace(service, delete_us=act.now_us)
+    return await restand(tx, account, deleted, act.because(EventCause.DELETED), config_changed=True)

@@ -1,0 +1,1 @@
+"""The link to the control service: its replicas, the two conversations with it, and their messages."""

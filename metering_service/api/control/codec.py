@@ -1,0 +1,125 @@
+"""Between the wire and the domain, for configuration and leases."""
+
+from collections.abc import Sequence
+
+import grpc
+from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_status import rpc_status
+
+from metering_service.domain.budget import BudgetKind
+from metering_service.domain.lease import Answer, Statement
+from metering_service.domain.price import NO_PRICE, Price
+from metering_service.domain.records import EpochMark
+from metering_service.domain.service import WHOLE_OUTPUT_TOKENS_DEFAULT, ServiceConfig, Status, StopReason
+from tallygate.control.v1 import budget_pb2, config_pb2, fleet_service_pb2, inference_service_pb2
+
+_STATUSES = {
+    inference_service_pb2.SERVICE_STATUS_NOT_ENABLED: Status.NOT_ENABLED,
+    inference_service_pb2.SERVICE_STATUS_ACTIVATING: Status.ACTIVATING,
+    inference_service_pb2.SERVICE_STATUS_RUNNING: Status.RUNNING,
+    inference_service_pb2.SERVICE_STATUS_STOPPED: Status.STOPPED,
+}
+_STOP_REASONS = {inference_service_pb2.StopReason.Value(f"STOP_REASON_{reason.name}"): reason for reason in StopReason}
+KINDS = {
+    BudgetKind.MONEY: budget_pb2.BUDGET_KIND_MONEY,
+    BudgetKind.TRIAL: budget_pb2.BUDGET_KIND_TRIAL,
+    BudgetKind.RESERVATION_INPUT: budget_pb2.BUDGET_KIND_RESERVATION_INPUT,
+    BudgetKind.RESERVATION_OUTPUT: budget_pb2.BUDGET_KIND_RESERVATION_OUTPUT,
+}
+
+
+def config_from(message: config_pb2.ServiceConfig) -> ServiceConfig:
+    """A service's configuration as control sent it. A status that this program does not know means no."""
+    if message.resolution == config_pb2.RESOLUTION_UNKNOWN:
+        return ServiceConfig(message.name, Status.UNKNOWN, version=message.version)
+    deleted = message.resolution == config_pb2.RESOLUTION_DELETED
+    found = message.resolution == config_pb2.RESOLUTION_FOUND
+    continues = message.outage_policy == inference_service_pb2.OUTAGE_POLICY_CONTINUE
+    return ServiceConfig(
+        name=message.name,
+        status=_STATUSES.get(message.status, Status.STOPPED) if found else Status.DELETED,
+        uid=message.uid,
+        stop_reasons=frozenset(_STOP_REASONS[reason] for reason in message.stop_reasons if reason in _STOP_REASONS),
+        reservation_pays=message.reservation_pays and not deleted,
+        trial_pays=message.trial_pays and not deleted,
+        postpaid_pays=message.postpaid_pays and not deleted,
+        # What runs is settled as it was authorised; nobody is in debt for what nobody authorised.
+        debt_allowed=message.debt_allowed and not deleted,
+        price=_price_from(message),
+        smallest_request_tokens=max(1, message.smallest_request_tokens),
+        output_tokens_max=message.output_tokens_max,
+        # Of a control service from before there was the setting nothing is said.
+        whole_output_tokens_default=message.whole_output_tokens_default or WHOLE_OUTPUT_TOKENS_DEFAULT,
+        reserved_input_tpm=message.reserved_input_tokens_per_minute,
+        reserved_output_tpm=message.reserved_output_tokens_per_minute,
+        outage_tokens_max=message.outage_tokens_max if continues else 0,
+        version=message.version,
+    )
+
+
+def hello_to(node: str, epoch: int, database_id: str, history: Sequence[EpochMark]) -> fleet_service_pb2.NodeHello:
+    """Who a node is, and what its database says of the past."""
+    marks = [
+        fleet_service_pb2.NodeMark(
+            node=mark.node, epoch=mark.epoch, commit_no=mark.commit_no, exchange_number=mark.exchange_answered
+        )
+        for mark in history
+    ]
+    return fleet_service_pb2.NodeHello(node=node, epoch=epoch, metering_database_id=database_id, history=marks)
+
+
+def statement_to(statement: Statement) -> fleet_service_pb2.LeaseStatement:
+    """A statement as it goes out."""
+    return fleet_service_pb2.LeaseStatement(
+        lease_id=statement.lease_id,
+        inference_service=statement.service,
+        inference_service_uid=statement.service_uid,
+        budget_kind=KINDS[statement.kind],
+        consumed_units=statement.consumed_units,
+        returned_units=statement.returned_units,
+        held_units=statement.held_units,
+        wanted_units=statement.wanted_units,
+        needed_units=statement.needed_units,
+        closing=statement.closing,
+    )
+
+
+def answer_from(message: fleet_service_pb2.LeaseAnswer) -> Answer:
+    """The answer to one statement; an availability that this program does not know is not "empty"."""
+    accrues = message.accrues_after
+    return Answer(
+        lease_id=message.lease_id,
+        granted_units=message.granted_units,
+        empty=message.availability == fleet_service_pb2.BUDGET_AVAILABILITY_EMPTY,
+        recalling=message.availability == fleet_service_pb2.BUDGET_AVAILABILITY_RECALLING,
+        available_units=message.available_units,
+        leased_elsewhere_units=message.leased_elsewhere_units,
+        accrues_after_ms=accrues.seconds * 1_000 + accrues.nanos // 1_000_000
+        if message.HasField("accrues_after")
+        else None,
+        closed=message.closed,
+    )
+
+
+def reason_of(error: grpc.aio.AioRpcError) -> str:
+    """The reason in a failed call's details; empty where it has none."""
+    status = rpc_status.from_call(error)
+    for detail in status.details if status is not None else ():
+        info = ErrorInfo()
+        if detail.Unpack(info):
+            return info.reason
+    return ""
+
+
+def _price_from(message: config_pb2.ServiceConfig) -> Price:
+    if not message.HasField("price"):
+        return NO_PRICE
+    price = message.price
+    return Price(
+        price.version,
+        price.input_nanos_per_million_tokens,
+        price.cached_input_nanos_per_million_tokens,
+        price.cache_write_nanos_per_million_tokens,
+        price.output_nanos_per_million_tokens,
+        price.reasoning_nanos_per_million_tokens,
+    )

@@ -1,0 +1,295 @@
+"""This node's line to the control service: configuration down, leases back and forth."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+
+import grpc
+import structlog
+
+from metering_service.api.control.codec import answer_from, config_from, hello_to, reason_of, statement_to
+from metering_service.api.control.replicas import Connect
+from metering_service.domain.errors import NodeFenced, StorageUnavailable
+from metering_service.domain.lease import Statement
+from metering_service.domain.service import ServiceConfig
+from metering_service.usecases.commits.group_commit import GroupCommitter
+from metering_service.usecases.leases.config_intake import take_config
+from metering_service.usecases.leases.lease_keeper import LeaseKeeper
+from metering_service.usecases.node import Node
+from metering_service.usecases.ports import Recorder
+from tallygate.control.v1 import fleet_service_pb2 as pb
+from tallygate.control.v1 import fleet_service_pb2_grpc
+
+EXCHANGE_DEADLINE_S = 2.0
+EXCHANGE_INTERVAL_S = 0.2
+RENEWAL_INTERVAL_NS = 5_000_000_000
+ASK_AGAIN_S = 0.005
+RECONNECT_FIRST_S = 0.05
+RECONNECT_MAX_S = 1.0
+SILENCE_MAX_S = 3.0
+SUBSCRIPTIONS_PER_MESSAGE = 1_000
+STATEMENTS_PER_EXCHANGE = 500
+"""More would keep control from others, and whoever waits here from its answer, for half a second."""
+
+FENCED = "NODE_FENCED"
+FATAL_REASONS = frozenset({FENCED, "METERING_DATABASE_MISMATCH"})
+"""After these this node must not go on."""
+
+log = structlog.get_logger()
+
+
+class ControlLink:
+    """Runs the WatchConfig stream and the lease exchanges of one node."""
+
+    def __init__(self, connect: Connect, storage: Recorder, committer: GroupCommitter, *, database_id: str) -> None:
+        self._connect = connect
+        self._storage = storage
+        self._committer = committer
+        self._database_id = database_id
+        self._names: set[str] = set()
+        self._untold: set[str] = set()
+        self._outbox: asyncio.Queue[pb.WatchConfigRequest] | None = None
+        self._wanted = asyncio.Event()
+        self._exchange_number = 0
+        self._version = 0
+        self._last_renewal_ns = 0
+        self.up_to_date = asyncio.Event()
+        self.is_connected = False
+        """Whether control has said something on the stream that is open."""
+        self.told_settled = False
+        """Whether control knows that all leases of earlier epochs are settled."""
+        self.proxies: Sequence[str] = ()
+        """Proxies on the way to control: where it is lost, it may be for one of them."""
+        self.on_lost: Callable[[list[tuple[str, int]]], None] = lambda _: None
+
+    # --- errands of the use cases --------------------------------------------------------------------------------
+
+    def subscribe(self, service: str) -> None:
+        """Follow a service from now on."""
+        self._names.add(service)
+        self._say(_subscription([service]))
+
+    def unsubscribe(self, service: str) -> None:
+        """Follow it no longer."""
+        self._names.discard(service)
+        self._untold.discard(service)
+        self._say(pb.WatchConfigRequest(subscription=pb.ConfigSubscription(unsubscribe=[service])))
+
+    def exchange(self) -> None:
+        """Exchange leases at once."""
+        self._wanted.set()
+
+    # --- the two loops -------------------------------------------------------------------------------------------
+
+    async def run(self, node: Node, keeper: LeaseKeeper) -> None:
+        """Keep the line up until cancelled.
+
+        Raises:
+            NodeFenced: control knows a later epoch.
+            grpc.aio.AioRpcError: control refused this node for good.
+        """
+        async with self._connect() as stub:
+            loops = {
+                asyncio.create_task(self._watch(stub, node, keeper)),
+                asyncio.create_task(self._exchange(stub, node, keeper)),
+            }
+            try:
+                done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+                for loop in done:
+                    loop.result()
+            except grpc.aio.AioRpcError as error:
+                if reason_of(error) == FENCED:
+                    raise NodeFenced(error.details()) from error
+                raise
+            finally:
+                for loop in loops:
+                    loop.cancel()
+                await asyncio.gather(*loops, return_exceptions=True)
+
+    async def _watch(
+        self, stub: "fleet_service_pb2_grpc.FleetServiceAsyncStub", node: Node, keeper: LeaseKeeper
+    ) -> None:
+        delay_s = RECONNECT_FIRST_S
+        while True:
+            try:
+                async for message in self._messages(stub, node):
+                    delay_s = RECONNECT_FIRST_S
+                    self._take(message, node, keeper)
+                    self.is_connected = True
+            except grpc.aio.AioRpcError as error:
+                if reason_of(error) in FATAL_REASONS:
+                    raise
+                log.warning("control_lost", **self._problem(error))
+            except TimeoutError:
+                log.warning("control_silent", seconds=SILENCE_MAX_S)
+            except StorageUnavailable as error:
+                log.warning("no_hello", problem=str(error))
+            await asyncio.sleep(delay_s)
+            delay_s = min(2 * delay_s, RECONNECT_MAX_S)
+
+    async def _messages(
+        self, stub: "fleet_service_pb2_grpc.FleetServiceAsyncStub", node: Node
+    ) -> AsyncIterator[pb.WatchConfigResponse]:
+        # What is said from now on goes after the names below; what was said before is in them.
+        outbox = self._outbox = asyncio.Queue[pb.WatchConfigRequest]()
+        self._untold = set(self._names)
+        names = sorted(self._names)
+        call = stub.WatchConfig()
+        try:
+            hello = hello_to(node.name, node.epoch, self._database_id, await self._storage.history(node.name))
+            # A stream that was refused meanwhile takes no more: the first read says why.
+            with suppress(asyncio.InvalidStateError):
+                await call.write(pb.WatchConfigRequest(hello=hello))
+                for start in range(0, len(names), SUBSCRIPTIONS_PER_MESSAGE):
+                    await call.write(_subscription(names[start : start + SUBSCRIPTIONS_PER_MESSAGE]))
+            sender = asyncio.create_task(self._send(call, outbox))
+            try:
+                while True:
+                    async with asyncio.timeout(SILENCE_MAX_S):
+                        message = await call.read()
+                    if not isinstance(message, pb.WatchConfigResponse):
+                        return
+                    yield message
+            finally:
+                sender.cancel()
+        finally:
+            self._outbox = None
+            self.is_connected = False
+            call.cancel()
+
+    def _say(self, message: pb.WatchConfigRequest) -> None:
+        """Send something, if there is a stream; a new one begins with all the names anyway."""
+        if self._outbox is not None:
+            self._outbox.put_nowait(message)
+
+    async def _send(
+        self,
+        call: "grpc.aio.StreamStreamCall[pb.WatchConfigRequest, pb.WatchConfigResponse]",
+        outbox: asyncio.Queue[pb.WatchConfigRequest],
+    ) -> None:
+        try:
+            following: pb.WatchConfigRequest | None = None
+            while True:
+                message, following = following or await outbox.get(), None
+                # Control looks up many names as fast as one.
+                names = message.subscription.subscribe
+                while names and len(names) < SUBSCRIPTIONS_PER_MESSAGE and not outbox.empty() and following is None:
+                    following = outbox.get_nowait()
+                    if following.subscription.subscribe:
+                        names.extend(following.subscription.subscribe)
+                        following = None
+                await call.write(message)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            return  # The reader sees the same break, and its reason.
+
+    def _take(self, message: pb.WatchConfigResponse, node: Node, keeper: LeaseKeeper) -> None:
+        keeper.closed_below_epoch = max(keeper.closed_below_epoch, message.leases_closed_below_epoch)
+        self._committer.closed_below_epoch = keeper.closed_below_epoch
+        for service in message.services:
+            config: ServiceConfig = config_from(service)
+            take_config(node, config)
+            self._untold.discard(config.name)
+        # On a new stream nothing is acknowledged while any name may still have an older configuration here.
+        if not self._untold:
+            self._version = max(self._version, message.version)
+            acknowledgement = pb.ConfigAcknowledgement(version=self._version)
+            self._say(pb.WatchConfigRequest(acknowledgement=acknowledgement))
+            if not self.up_to_date.is_set():
+                # No exchange was asked for yet, so none has failed: whoever comes first waits for its answer.
+                node.control_answers = True
+                self.up_to_date.set()
+        if message.lost_nodes:
+            self.on_lost([(lost.node, lost.epoch) for lost in message.lost_nodes])
+        if message.recalled_lease_ids:
+            keeper.recall(message.recalled_lease_ids)
+            self._wanted.set()
+        if message.replenished_service_uids:
+            keeper.replenish(message.replenished_service_uids)
+
+    async def _exchange(
+        self, stub: "fleet_service_pb2_grpc.FleetServiceAsyncStub", node: Node, keeper: LeaseKeeper
+    ) -> None:
+        await self.up_to_date.wait()
+        delay_s = RECONNECT_FIRST_S
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(EXCHANGE_INTERVAL_S):
+                    await self._wanted.wait()
+            self._wanted.clear()
+            was_reached = node.control_answers
+            if await self._exchange_now(stub, node, keeper):
+                if was_reached:
+                    delay_s = RECONNECT_FIRST_S
+                if keeper.wants_more():
+                    self._wanted.set()
+                    await asyncio.sleep(ASK_AGAIN_S)
+            else:
+                # However many ask for one meanwhile: none of them is helped by more that fail.
+                await asyncio.sleep(delay_s)
+                delay_s = min(2 * delay_s, EXCHANGE_INTERVAL_S)
+                self._wanted.set()
+
+    async def _exchange_now(
+        self, stub: "fleet_service_pb2_grpc.FleetServiceAsyncStub", node: Node, keeper: LeaseKeeper
+    ) -> bool:
+        """Exchange what there is to say, or a part of it; whether control was reached.
+
+        Where the last one failed, this one only finds out whether control is back: to put together what all leases have
+        to say takes time, and the decisions of a node that is cut off should not wait for it again and again.
+        """
+        asked_ns = node.clock.monotonic_ns()
+        was_reached = node.control_answers
+        to_say = keeper.statements() if was_reached else []
+        is_too_much = len(to_say) > STATEMENTS_PER_EXCHANGE
+        said = _first(to_say, STATEMENTS_PER_EXCHANGE) if is_too_much else to_say
+        settled_below_epoch = keeper.settled_below_epoch
+        settles = settled_below_epoch > 0 and not self.told_settled
+        is_renewed = asked_ns - self._last_renewal_ns < RENEWAL_INTERVAL_NS
+        if was_reached and is_renewed and not said and not settles:
+            return True
+        self._exchange_number += 1
+        request = pb.ExchangeLeasesRequest(
+            node=node.name,
+            epoch=node.epoch,
+            exchange_number=self._exchange_number,
+            acknowledged_version=self._version,
+            settled_below_epoch=settled_below_epoch,
+            answered_exchange_number=self._committer.exchange_answered,
+            commit_no=self._committer.commit_no,
+            statements=[statement_to(statement) for statement in said],
+        )
+        try:
+            response = await stub.ExchangeLeases(request, timeout=EXCHANGE_DEADLINE_S)
+        except grpc.aio.AioRpcError as error:
+            if reason_of(error) in FATAL_REASONS:
+                raise
+            log.warning("exchange_failed", **self._problem(error))
+            node.control_answers = False
+            return False
+        node.control_answers = True
+        self._committer.exchange_answered = max(self._committer.exchange_answered, request.exchange_number)
+        valid_for_ns = response.valid_for.seconds * 1_000_000_000 + response.valid_for.nanos
+        self._last_renewal_ns = asked_ns
+        self.told_settled = self.told_settled or settled_below_epoch > 0
+        keeper.answered(said, [answer_from(answer) for answer in response.answers], asked_ns, valid_for_ns)
+        if is_too_much or not was_reached:
+            # The rest, or all of it.
+            self._wanted.set()
+        return True
+
+    def _problem(self, error: grpc.aio.AioRpcError) -> dict[str, object]:
+        """What a log says of a failed call."""
+        problem: dict[str, object] = {"code": error.code().name, "problem": error.details()}
+        return problem | {"proxies": self.proxies} if self.proxies else problem
+
+
+def _first(said: Sequence[Statement], most: int) -> list[Statement]:
+    """So many of them: those first that requests wait for, but at least half for the others, if they are so many."""
+    waited_for = [statement for statement in said if statement.needed_units]
+    others = [statement for statement in said if not statement.needed_units]
+    first = waited_for[: max(most // 2, most - len(others))]
+    return [*first, *others[: most - len(first)]]
+
+
+def _subscription(names: list[str]) -> pb.WatchConfigRequest:
+    return pb.WatchConfigRequest(subscription=pb.ConfigSubscription(subscribe=names))

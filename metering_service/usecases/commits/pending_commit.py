@@ -1,0 +1,80 @@
+"""What goes into one commit of the metering database."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from metering_service.domain.counts_page import CountsPage
+from metering_service.domain.lease import Pool
+from metering_service.domain.records import (
+    AggregateDelta,
+    AggregateKey,
+    CommitBatch,
+    DenialKey,
+    LeaseRecord,
+    RequestKey,
+    RequestRecord,
+)
+from metering_service.domain.request import Request
+from metering_service.usecases.state.service_state import ServiceState
+
+Claim: TypeAlias = tuple[ServiceState, Request]
+Marks: TypeAlias = dict[Callable[[], None], None]
+"""Each is called once: see `add_mark`."""
+
+
+@dataclass(slots=True)
+class Gathering:
+    """What goes into one commit, and who wants to know when it is done."""
+
+    number: int = 1
+    requests: dict[RequestKey, RequestRecord] = field(default_factory=dict)
+    notes: dict[RequestKey, RequestRecord] = field(default_factory=dict)
+    claims: list[tuple[Claim, RequestRecord]] = field(default_factory=list)
+    revised: dict[RequestKey, int] = field(default_factory=dict)
+    counts: list[CountsPage] = field(default_factory=list)
+    pools: dict[str, Pool] = field(default_factory=dict)
+    leases: dict[str, LeaseRecord] = field(default_factory=dict)
+    aggregates: dict[AggregateKey, AggregateDelta] = field(default_factory=dict)
+    denials: dict[DenialKey, int] = field(default_factory=dict)
+    looks: set[RequestKey] = field(default_factory=set)
+    looked: set[tuple[int, RequestKey]] = field(default_factory=set)
+    callbacks: list[Callable[[], None]] = field(default_factory=list)
+    marks: Marks = field(default_factory=dict)
+    first_us: int | None = None
+
+    def batch(self, commit_no: int) -> CommitBatch:
+        """As the storage takes it."""
+        return CommitBatch(
+            commit_no,
+            tuple(self.requests.values()),
+            tuple(self.counts),
+            tuple(self.leases.values()),
+            tuple(self.aggregates.items()),
+            tuple(self.denials.items()),
+            notes=tuple(self.notes.values()),
+            revised=tuple(self.revised.items()),
+            looks=tuple(self.looks),
+            looked=tuple(self.looked),
+            claims=tuple(record for _, record in self.claims),
+        )
+
+    def __bool__(self) -> bool:
+        work = (self.requests, self.notes, self.claims, self.counts, self.pools, self.leases, self.denials)
+        return any(work) or any((self.looks, self.looked, self.callbacks, self.marks))
+
+    @property
+    def backlog(self) -> int:
+        """How many bookings are in it."""
+        return len(self.requests) + len(self.claims)
+
+
+def add_mark(marks: Marks, mark: Callable[[], None]) -> None:
+    """Have it called with the others; where it is among them already, at once: whoever gave it counts these calls.
+
+    So a message that says one thing many times waits for it once, and what waits does not grow with what is repeated.
+    """
+    if mark in marks:
+        mark()
+    else:
+        marks[mark] = None

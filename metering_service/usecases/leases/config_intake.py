@@ -1,0 +1,64 @@
+"""Taking in what the control service says of a service."""
+
+from dataclasses import replace
+
+from metering_service.domain.decision import deny
+from metering_service.domain.request import EVERY_REPORT
+from metering_service.domain.service import ServiceConfig, Status
+from metering_service.usecases.lookups.parked import retry
+from metering_service.usecases.node import Node
+
+
+def take_config(node: Node, config: ServiceConfig) -> None:
+    """Apply a service's configuration: tell its open requests of a stop, decide on what waited for it."""
+    service = node.services.get(config.name)
+    if service is None:
+        return
+    if config.status is Status.DELETED and service.config is not None:
+        # What runs is still settled: under the uid that it began with, and paid as it was authorised.
+        config = replace(
+            service.config,
+            status=Status.DELETED,
+            reservation_pays=False,
+            trial_pays=False,
+            postpaid_pays=False,
+            debt_allowed=False,
+            version=config.version,
+        )
+    service.config = config
+    refusal = config.refusal()
+    for request in list(service.open.values()):
+        request.quiet_tokens = EVERY_REPORT
+        if refusal is None:
+            request.told_to_stop = False
+        elif not request.told_to_stop and request.session is not None:
+            request.told_to_stop = True
+            request.session.order(deny(request.request_id, refusal, config_version=config.version))
+    for pool in service.pools.values():
+        pool.replenished()
+    retry(node, service)
+    if config.status is Status.UNKNOWN:
+        _remember_unknown(node, config.name)
+    else:
+        node.unknown.pop(config.name, None)
+
+
+def forget_idle(node: Node) -> None:
+    """Forget services that no report has named for long; the next report asks control about them anew."""
+    since_ns = node.clock.monotonic_ns() - node.settings.idle_service_kept_ns
+    for name, service in list(node.services.items()):
+        if service.last_used_ns <= since_ns and service.is_empty:
+            del node.services[name]
+            node.unknown.pop(name, None)
+            node.errands.unsubscribe(name)
+
+
+def _remember_unknown(node: Node, name: str) -> None:
+    """Names of nothing are forgotten, the oldest first: whoever makes up names shall not fill the memory."""
+    node.unknown[name] = None
+    node.unknown.move_to_end(name)
+    while len(node.unknown) > node.settings.unknown_services_max:
+        oldest, _ = node.unknown.popitem(last=False)
+        if not node.services[oldest].waiters:
+            del node.services[oldest]
+            node.errands.unsubscribe(oldest)

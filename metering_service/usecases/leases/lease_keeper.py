@@ -1,0 +1,251 @@
+"""What this node says of its leases, and what it makes of the answers."""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from metering_service.domain.lease import WANTED_MAX, Answer, Pool, Statement
+from metering_service.domain.records import LeaseRecord
+from metering_service.usecases.lookups.parked import retry
+from metering_service.usecases.node import Node
+from metering_service.usecases.state.service_state import ServiceState
+
+VISITED_MIN = 256
+ROUND_EXCHANGES_MAX = 32
+"""Leases at rest are looked after in turn, so many services with each exchange, and all within so many exchanges."""
+
+
+class LeaseKeeper:
+    """All leases of a node, old epochs' included until they are closed."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._inherited: dict[str, LeaseRecord] = {}
+        self._adopted: dict[str, LeaseRecord] = {}
+        self._unmarked = 0
+        self._recalled: dict[str, None] = {}
+        self._round: deque[ServiceState] = deque()
+        self.closed_below_epoch = 0
+        """Control has closed all leases of this node's epochs below this one for good, as far as it has said so."""
+        self.recovered = False
+        """Whether all that earlier epochs left is booked, and their leases were handed to `inherit`."""
+
+    @property
+    def settled_below_epoch(self) -> int:
+        """Control has the last word on all leases of this node's epochs below this one; 0: not yet."""
+        settled = self.recovered and not self._inherited and not self._unmarked
+        return self._node.epoch if settled else 0
+
+    def adopt(self, leases: Iterable[LeaseRecord]) -> None:
+        """Say what was consumed on leases of an earlier epoch; more may yet be booked on them."""
+        self._adopted.update((record.lease_id, record) for record in leases)
+
+    def inherit(self, leases: Iterable[LeaseRecord]) -> None:
+        """Close leases of an earlier epoch: nothing more will be booked on them."""
+        for record in leases:
+            self._adopted.pop(record.lease_id, None)
+            self._inherited[record.lease_id] = record
+
+    def recall(self, lease_ids: Sequence[str]) -> None:
+        """Another node needs what these leases have free: give it back with the next exchange."""
+        self._recalled.update(dict.fromkeys(lease_ids))
+
+    def replenish(self, service_uids: Sequence[str]) -> None:
+        """Budgets that were empty may have something again."""
+        for uid in service_uids:
+            service = self._node.leases.by_uid.get(uid)
+            if service is not None:
+                for pool in service.pools.values():
+                    pool.replenished()
+                retry(self._node, service)
+
+    def statements(self) -> list[Statement]:
+        """What there is to say now."""
+        leases, now_ns = self._node.leases, self._node.clock.monotonic_ns()
+        said = [_inherited(record, closing=True) for record in self._inherited.values()]
+        said += [_inherited(record, closing=False) for record in self._adopted.values()]
+        self._mark_recalled()
+        for service in self._due():
+            its = self._say(service, now_ns)
+            said += its
+            if its:
+                # Until that is answered: what is cut off or lost is said again with the next exchange.
+                leases.moved[service.name] = service
+            else:
+                leases.moved.pop(service.name, None)
+            if not service.has_leases:
+                leases.forget_service(service)
+        return said
+
+    def _mark_recalled(self) -> None:
+        leases = self._node.leases
+        for lease_id in self._recalled:
+            service = leases.by_lease_id.get(lease_id)
+            pool = _find(service, lease_id)
+            if service is not None and pool is not None:
+                pool.recalled = True
+                leases.moved[service.name] = service
+        self._recalled.clear()
+
+    def _due(self) -> list[ServiceState]:
+        """Those whose leases something happened to, and some of the others: time alone may make a lease idle."""
+        leased = self._node.leases.services
+        due = dict.fromkeys(self._node.leases.moved.values())
+        if len(leased) <= VISITED_MIN:
+            self._round.clear()
+            due |= dict.fromkeys(leased.values())
+        else:
+            self._round = self._round or deque(leased.values())
+            count = min(max(VISITED_MIN, len(leased) // ROUND_EXCHANGES_MAX), len(self._round))
+            due |= dict.fromkeys(self._round.popleft() for _ in range(count))
+        return [service for service in due if leased.get(service.name) is service]
+
+    def _say(self, service: ServiceState, now_ns: int) -> list[Statement]:
+        """What there is to say of a service's leases."""
+        idle = not service.open and not service.waiters
+        reserved = self._keeps_reserve(service, now_ns)
+        said = []
+        for pool in service.all_pools():
+            pool.closing = pool.closing or pool.is_idle(now_ns)
+            pool.reserve = service.reserve(pool.kind) if reserved else 0
+            statement = pool.statement(now_ns, idle=idle)
+            if statement is not None:
+                said.append(statement)
+        return said
+
+    def answered(self, said: Sequence[Statement], answers: Sequence[Answer], asked_ns: int, valid_for_ns: int) -> None:
+        """Take in an exchange. All leases hold for `valid_for_ns` from when the question was sent."""
+        node = self._node
+        had_lapsed = not node.leases_valid
+        node.leases_valid_until_ns = max(node.leases_valid_until_ns, asked_ns + valid_for_ns)
+        if had_lapsed and node.leases_valid:
+            node.end_outage()
+        by_id = {answer.lease_id: answer for answer in answers}
+        for statement in said:
+            answer = by_id.get(statement.lease_id)
+            if answer is None or self._is_of_old(statement, answer):
+                continue
+            service = node.services.get(statement.service)
+            if service is not None and node.leases.moved.pop(service.name, None) is not None:
+                # Whoever was cut off comes first next time.
+                node.leases.moved[service.name] = service
+            pool = _find(service, statement.lease_id)
+            if service is not None and pool is not None:
+                is_new = pool.granted == 0
+                pool.answered(statement, answer, asked_ns, node.clock.monotonic_ns())
+                if is_new and pool.granted:
+                    # So that the next epoch knows of it, should this one end before anything is booked on it.
+                    node.books.put_lease(self._record(pool, closed=False))
+                if service.name not in node.waiting:
+                    pool.nobody_waits()
+                if answer.closed:
+                    self._close(service, pool, statement)
+        for service in list(node.waiting.values()):
+            retry(node, service)
+        self._look_for_unpaid()
+
+    def _look_for_unpaid(self) -> None:
+        """Before what they asked for goes back as unused."""
+        node = self._node
+        for request in list(node.unpaid):
+            silence = node.silent.get(request)
+            if silence is None:
+                del node.unpaid[request]
+            else:
+                node.errands.look_for_successor(silence.service, request)
+
+    def _keeps_reserve(self, service: ServiceState, now_ns: int) -> bool:
+        """Whether a service is in use, so that an outage would be felt; during one, what is there is kept."""
+        node = self._node
+        if service.open or service.waiters or not node.leases_valid:
+            return True
+        return now_ns - service.last_used_ns <= node.settings.reserve_kept_ns
+
+    def _is_of_old(self, statement: Statement, answer: Answer) -> bool:
+        """Whether it is about an earlier epoch's lease; that is then dealt with."""
+        if not statement.closing:
+            return self._adopted.pop(statement.lease_id, None) is not None
+        inherited = self._inherited.get(statement.lease_id)
+        if inherited is not None and answer.closed:
+            del self._inherited[statement.lease_id]
+            self._unmarked += 1
+            closed = replace(inherited, closed=True, close_us=self._node.clock.now_us())
+            self._node.books.put_lease(closed)
+            self._node.books.when_committed(self._marked)
+        return inherited is not None
+
+    def _marked(self) -> None:
+        """One more is closed in the metering database, so that nobody ever states it again."""
+        self._unmarked -= 1
+
+    def wants_more(self) -> bool:
+        """Whether somebody, here or on another node, waits for the next exchange."""
+        return bool(self._recalled) or any(
+            pool.needed for service in self._node.waiting.values() for pool in service.pools.values()
+        )
+
+    def close_all(self) -> None:
+        """Give everything back: this node shuts down."""
+        leases = self._node.leases
+        leases.moved.update(leases.services)
+        for service in leases.services.values():
+            for pool in service.pools.values():
+                pool.closing = True
+
+    @property
+    def all_given_back(self) -> bool:
+        """Whether control has heard of all that no request holds."""
+        pools = [pool for service in self._node.leases.services.values() for pool in service.all_pools()]
+        return all(pool.held > 0 and pool.free <= 0 and pool.told for pool in pools)
+
+    @property
+    def all_closed(self) -> bool:
+        """Whether nothing is left to settle with the control service."""
+        return (
+            not self._inherited
+            and not self._adopted
+            and not any(True for service in self._node.leases.services.values() for _ in service.all_pools())
+        )
+
+    def _close(self, service: ServiceState, pool: Pool, last: Statement) -> None:
+        """Control has closed a lease. It is over once the last statement on it had all that was consumed."""
+        if pool.settled and last.consumed_units == pool.committed:
+            self._node.books.put_lease(self._record(pool, closed=True))
+            service.forget_pool(pool)
+        elif pool not in service.draining:
+            service.replace_pool(pool)
+
+    def _record(self, pool: Pool, *, closed: bool) -> LeaseRecord:
+        return LeaseRecord(
+            pool.lease_id,
+            self._node.name,
+            self._node.epoch,
+            pool.service,
+            pool.service_uid,
+            pool.kind,
+            pool.committed,
+            closed=closed,
+            close_us=self._node.clock.now_us() if closed else None,
+        )
+
+
+def _find(service: ServiceState | None, lease_id: str) -> Pool | None:
+    if service is None:
+        return None
+    return next((pool for pool in service.all_pools() if pool.lease_id == lease_id), None)
+
+
+def _inherited(record: LeaseRecord, *, closing: bool) -> Statement:
+    """What an earlier epoch consumed. What else it was granted counts as held until all is settled."""
+    return Statement(
+        record.lease_id,
+        record.service,
+        record.service_uid,
+        record.budget_kind,
+        consumed_units=record.consumed_units,
+        returned_units=0,
+        held_units=0 if closing else WANTED_MAX,
+        wanted_units=0,
+        needed_units=0,
+        closing=closing,
+    )

@@ -1,0 +1,175 @@
+"""What decisions send out into the world, and bring back when it is there."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any, Protocol, TypeVar
+
+import structlog
+
+from metering_service.domain.errors import StorageUnavailable
+from metering_service.domain.records import RequestRecord
+from metering_service.domain.request import Request
+from metering_service.usecases.lookups.id_reuse import LOOKED_UP_MAX, NewIds, looked_up, name_of
+from metering_service.usecases.lookups.parked import found
+from metering_service.usecases.lookups.resume_keys import ResumeKeys
+from metering_service.usecases.lookups.timeouts import Endings
+from metering_service.usecases.node import Node
+from metering_service.usecases.ports import Recorder, RequestName
+from metering_service.usecases.settings import NodeSettings
+from metering_service.usecases.state.service_state import ServiceState
+
+RETRY_S = 0.2
+GATHER_S = 0.05
+"""New ids gather for so long: a query costs the processor more than a decision, however little it asks for."""
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+
+class Line(Protocol):
+    """The part of the control link that decisions use."""
+
+    def subscribe(self, service: str) -> None:
+        """Follow a service."""
+
+    def unsubscribe(self, service: str) -> None:
+        """Follow it no longer."""
+
+    def exchange(self) -> None:
+        """Exchange leases soon."""
+
+
+class Runner:
+    """Carries out errands as tasks of their own."""
+
+    def __init__(self, line: Line, storage: Recorder, keys: ResumeKeys, settings: NodeSettings) -> None:
+        self._line = line
+        self._storage = storage
+        self._keys = keys
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._unknown: dict[RequestName, ServiceState] = {}
+        self._endings = Endings()
+        self._looks = False
+        self.new_ids = NewIds(settings.new_ids_max)
+        self._looks_up_ids = False
+        self.node: Node | None = None
+
+    def subscribe(self, service: str) -> None:
+        """See Errands."""
+        self._line.subscribe(service)
+
+    def unsubscribe(self, service: str) -> None:
+        """See Errands."""
+        self._line.unsubscribe(service)
+
+    def exchange(self) -> None:
+        """See Errands."""
+        self._line.exchange()
+
+    def look_up(self, service: ServiceState, request_id: str) -> None:
+        """Find a request that this node does not know, then decide on what waits for it."""
+        self._unknown[RequestName(service.name, request_id)] = service
+        self._look()
+
+    def look_up_later(self, service: ServiceState, request_id: str, delay_ns: int) -> None:
+        """See Errands."""
+        asyncio.get_running_loop().call_later(delay_ns / 1e9, self.look_up, service, request_id)
+
+    def look_for_successor(self, service: ServiceState, request: Request) -> None:
+        """Find who went on with a silent request, then settle it."""
+        self._endings.add(service, request)
+        self._look()
+
+    def look_for_reuse(self, service: ServiceState, request: Request) -> None:
+        """See Errands."""
+        self.new_ids.add(service, request)
+        if not self._looks_up_ids:
+            self._looks_up_ids = True
+            self._run(self._look_up_ids())
+
+    def cancel(self) -> None:
+        """Nothing more is looked for."""
+        for task in self._tasks:
+            task.cancel()
+
+    def _look(self) -> None:
+        if not self._looks:
+            self._looks = True
+            self._run(self._look_all())
+
+    async def _look_all(self) -> None:
+        """One query at a time, with all that came up during the last one, until nothing is left."""
+        try:
+            while self._unknown or self._endings:
+                unknown, silent = dict(islice(self._unknown.items(), LOOKED_UP_MAX)), self._endings.take()
+                parts = await self._insist(partial(self._storage.find_requests, list({*unknown, *silent})))
+                await self._insist(self._keys.read_again)
+                for name in unknown:
+                    del self._unknown[name]
+                self._tell(unknown, parts)
+                assert self.node is not None
+                self._endings.found(self.node, silent, parts)
+        finally:
+            self._looks = False
+
+    def _tell(
+        self, unknown: Mapping[RequestName, ServiceState], parts: Mapping[RequestName, Sequence[RequestRecord]]
+    ) -> None:
+        assert self.node is not None
+        of_service: dict[ServiceState, dict[str, Sequence[RequestRecord]]] = {}
+        for name, service in unknown.items():
+            of_service.setdefault(service, {})[name.request_id] = parts.get(name, ())
+        for service, its_parts in of_service.items():
+            found(self.node, service, its_parts)
+
+    def _run(self, errand: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(errand)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _look_up_ids(self) -> None:
+        """One query at a time, until no new id is left."""
+        try:
+            while self.new_ids:
+                await asyncio.sleep(GATHER_S)
+                asked = self.new_ids.take()
+                if asked:
+                    names = [name_of(request) for _, request in asked]
+                    settled_us = await self._insist(partial(self._storage.first_settled_us, names))
+                    assert self.node is not None
+                    looked_up(self.node, asked, settled_us)
+        finally:
+            self._looks_up_ids = False
+
+    async def _insist(self, look: Callable[[], Awaitable[T]]) -> T:
+        """Look into the database until it answers."""
+        while True:
+            try:
+                return await look()
+            except StorageUnavailable as error:
+                log.warning("look_up_failed", problem=str(error))
+                await asyncio.sleep(RETRY_S)
+
+
+async def every(seconds: float, action: Callable[[], Awaitable[None] | None]) -> None:
+    """Do something again and again, until cancelled."""
+    while True:
+        await asyncio.sleep(seconds)
+        result = action()
+        if result is not None:
+            await result
+
+
+async def together(*works: Coroutine[Any, Any, None]) -> None:
+    """Do all of these until one fails, or this is cancelled; then none of them goes on. Raises what that one did."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

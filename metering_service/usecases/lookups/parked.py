@@ -1,0 +1,250 @@
+"""Reports that wait are decided on again when something changed, and answered with what is known when it takes long."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from metering_service.domain.decision import Decision, Reason, deny
+from metering_service.domain.records import RequestRecord
+from metering_service.domain.report import Phase
+from metering_service.usecases.commits.pending_commit import Claim
+from metering_service.usecases.lookups.id_reuse import name_of
+from metering_service.usecases.node import Node
+from metering_service.usecases.ports import RequestName
+from metering_service.usecases.reports.handover import (
+    awaits_end,
+    expect_unsettled,
+    note_origin,
+    settle_claim,
+    trace,
+    verify,
+)
+from metering_service.usecases.reports.process import decide
+from metering_service.usecases.state.predecessors import LOOK_AGAIN_NS
+from metering_service.usecases.state.service_state import ServiceState
+from metering_service.usecases.state.waiter import PARKED, Answer, Asker, Lookup, Parked, Waiter
+
+NEVER_NS = 1 << 63
+
+
+def retry(node: Node, service: ServiceState) -> None:
+    """Decide again on what waits, in order: something has changed."""
+    if not service.waiters:
+        return
+    service.ask_again()
+    waiters, service.waiters = service.waiters, []
+    # What waits for the database is decided on when that answers; there may be thousands, and this comes often.
+    looked_up = [waiter for waiter in waiters if _awaits_database(service, waiter)]
+    others = (waiter for waiter in waiters if not _awaits_database(service, waiter)) if looked_up else waiters
+    service.waiters = looked_up + _decide_again(node, service, others)
+    if not service.waiters:
+        node.waiting.pop(service.name, None)
+
+
+def _awaits_database(service: ServiceState, waiter: Waiter) -> bool:
+    return waiter.lookup is Lookup.UNDER_WAY and service.config is not None
+
+
+def _decide_again(node: Node, service: ServiceState, waiters: Iterable[Waiter]) -> list[Waiter]:
+    """Answer what can be answered; what still waits."""
+    waiting = []
+    for waiter in waiters:
+        answer = decide(node, service, waiter)
+        if isinstance(answer, Parked):
+            if waiter.deadline_ns == NEVER_NS and not _is_unmatched(service, waiter):
+                # It was answered already. Now that its request is known it waits for payers, but not for ever.
+                waiter.deadline_ns = node.clock.monotonic_ns() + node.settings.settlement_wait_max_ns
+            waiting.append(waiter)
+        else:
+            _answer(node, waiter, answer)
+    return waiting
+
+
+def claims_committed(node: Node, claims: Sequence[Claim], kept: Collection[RequestName] | None) -> None:
+    """Finishes whose claims were kept are booked here; for the others it is looked up who has claimed them."""
+    mine: dict[ServiceState, set[str]] = {}
+    for service, request in claims:
+        if kept is not None and name_of(request) in kept:
+            request.claimed = True
+            mine.setdefault(service, set()).add(request.request_id)
+        else:
+            node.errands.look_up(service, request.request_id)
+    for service, request_ids in mine.items():
+        ready: dict[Waiter, None] = {}
+        for waiter in service.waiters:
+            if waiter.lookup is Lookup.UNDER_WAY and waiter.report.request_id in request_ids:
+                if waiter.token is not None or not waiter.is_verified or waiter.awaits_end:
+                    # It goes on from a part that nobody has looked for.
+                    node.errands.look_up(service, waiter.report.request_id)
+                    continue
+                waiter.lookup = Lookup.DONE
+                ready[waiter] = None
+        _decide_these(node, service, ready)
+
+
+def found(node: Node, service: ServiceState, parts_by_id: Mapping[str, Sequence[RequestRecord]]) -> None:
+    """The database has answered for these requests of a service: decide on what waited for that.
+
+    Only on that: where thousands of requests come up that nobody authorised, each answer is about some of them.
+    """
+    waiting: dict[str, list[Waiter]] = {request_id: [] for request_id in parts_by_id}
+    for waiter in service.waiters:
+        if waiter.lookup is Lookup.UNDER_WAY and waiter.report.request_id in waiting:
+            waiting[waiter.report.request_id].append(waiter)
+    ready: dict[Waiter, None] = {}
+    for request_id, waiters in waiting.items():
+        for waiter in waiters:
+            if not waiter.is_verified:
+                verify(node, service, waiter)
+                waiter.is_verified = True  # The table of keys was read: what is not in it is no key of this fleet.
+        if _is_clear(node, service, request_id, waiters, parts_by_id[request_id]):
+            for waiter in waiters:
+                waiter.lookup = Lookup.DONE
+                trace(node, service, waiter, parts_by_id[request_id])
+            ready.update(dict.fromkeys(waiters))
+    _decide_these(node, service, ready)
+
+
+def _decide_these(node: Node, service: ServiceState, ready: Mapping[Waiter, None]) -> None:
+    """Decide on some of the reports that wait."""
+    if ready:
+        others = [waiter for waiter in service.waiters if waiter not in ready]
+        service.waiters = others + _decide_again(node, service, ready)
+        if not service.waiters:
+            node.waiting.pop(service.name, None)
+
+
+def _is_clear(
+    node: Node, service: ServiceState, request_id: str, waiters: Sequence[Waiter], parts: Sequence[RequestRecord]
+) -> bool:
+    """Whether it is known what these reports go on from; where not, it is looked at again."""
+    if any(note_origin(node, service, waiter, parts) for waiter in waiters):
+        return False
+    if not settle_claim(node, service, request_id, parts):
+        node.errands.look_up_later(service, request_id, LOOK_AGAIN_NS)
+        return False
+    return not _waits_for_end(node, service, request_id, waiters, parts)
+
+
+def _waits_for_end(
+    node: Node, service: ServiceState, request_id: str, waiters: Sequence[Waiter], parts: Sequence[RequestRecord]
+) -> bool:
+    """Whether these reports wait for the end of a part before, and may do so."""
+    name, predecessors = RequestName(service.name, request_id), node.predecessors
+    awaiting = [waiter for waiter in waiters if awaits_end(service, waiter, parts)]
+    if awaiting:
+        now_ns, counted_before = node.clock.monotonic_ns(), predecessors.count
+        waits = predecessors.may_wait(name, awaiting, now_ns)
+        node.waiting_count -= predecessors.count - counted_before
+        while (given_up := predecessors.give_up_oldest()) is not None:
+            node.errands.look_up(node.services[given_up.service], given_up.request_id)
+        if waits:
+            delay_ns = predecessors.look_after_ns(name, now_ns)
+            if delay_ns is not None:
+                node.errands.look_up_later(service, request_id, delay_ns)
+            return True
+        for waiter in awaiting:
+            expect_unsettled(node, service, waiter, parts)
+    node.waiting_count += predecessors.end(name, waiters)
+    return False
+
+
+def expire(node: Node) -> None:
+    """Answer what has waited long enough with what is known."""
+    now_ns = node.clock.monotonic_ns()
+    for service in list(node.waiting.values()):
+        if not any(waiter.deadline_ns <= now_ns for waiter in service.waiters):
+            continue
+        service.waiters = [
+            waiter
+            for waiter in list(service.waiters)
+            if waiter.deadline_ns > now_ns or _waits_on(node, service, waiter)
+        ]
+        retry(node, service)
+        if not service.waiters:
+            service.ask_again()
+            node.waiting.pop(service.name, None)
+
+
+def leave(node: Node, asker: Asker) -> None:
+    """An asker is gone: what it wanted to begin is not begun, what it finished is booked without further waiting.
+
+    It will say its finishes again elsewhere, where they must be found.
+    """
+    now_ns = node.clock.monotonic_ns()
+    for service in list(node.waiting.values()):
+        mine = [waiter for waiter in service.waiters if waiter.asker is asker]
+        for waiter in mine:
+            if waiter.report.phase is Phase.FINISH:
+                waiter.deadline_ns = min(waiter.deadline_ns, now_ns)
+        dropped = {waiter for waiter in mine if waiter.report.phase is Phase.AUTHORIZE}
+        kept = [waiter for waiter in service.waiters if waiter not in dropped]
+        node.waiting_count -= len(service.waiters) - len(kept)
+        service.waiters = kept
+        if not kept:
+            service.ask_again()
+            del node.waiting[service.name]
+
+
+def _waits_on(node: Node, service: ServiceState, waiter: Waiter) -> bool:
+    """Give a report its last word; whether it still waits, if only to be recorded."""
+    answer = _last_word(node, service, waiter)
+    if isinstance(answer, Parked):
+        return True
+    if _is_unmatched(service, waiter) and waiter.report.phase is not Phase.AUTHORIZE:
+        # Its counts are not taken in yet, so it is not durable, however long that takes.
+        waiter.asker.answer(waiter.sequence, answer)
+        waiter.deadline_ns = NEVER_NS
+        return True
+    _answer(node, waiter, answer)
+    return False
+
+
+def _is_unmatched(service: ServiceState, waiter: Waiter) -> bool:
+    """Whether it is not known yet which request a report speaks of."""
+    return service.config is None or waiter.lookup is Lookup.UNDER_WAY
+
+
+def _last_word(node: Node, service: ServiceState, waiter: Waiter) -> Answer:
+    """What is known when a report has waited long enough."""
+    report = waiter.report
+    unmatched = _is_unmatched(service, waiter)
+    if report.phase is Phase.FINISH or report.request_id in service.finished:
+        return None if unmatched else decide(node, service, waiter)
+    overdue_ns = node.clock.monotonic_ns() - waiter.deadline_ns
+    asks_control = waiter.lookup is not Lookup.UNDER_WAY
+    if asks_control and node.control_answers and overdue_ns < node.settings.answer_wait_max_ns:
+        return PARKED
+    if report.phase is Phase.PROGRESS and _is_within_grant(service, waiter):
+        return None
+    decision = deny(
+        report.request_id,
+        _could_not_tell(node, service, waiter),
+        config_version=service.config.version if service.config is not None else 0,
+    )
+    if report.phase is Phase.AUTHORIZE:
+        node.books.count_denial(service, report.credential, decision)
+    return decision
+
+
+def _is_within_grant(service: ServiceState, waiter: Waiter) -> bool:
+    """Whether a running request may go on with the grant that it has, here or from elsewhere."""
+    request = service.open.get(waiter.report.request_id)
+    if request is not None:
+        return request.output_tokens < request.ceiling_tokens
+    # Only the first report after a move brings the token; those after it wait for the same look into the database.
+    tokens = (each.token for each in service.waiters if each.report.request_id == waiter.report.request_id)
+    ceilings = [each.output_ceiling_tokens for each in (*tokens, waiter.token) if each is not None]
+    return waiter.report.counts.output_class < max(ceilings, default=0)
+
+
+def _could_not_tell(node: Node, service: ServiceState, waiter: Waiter) -> Reason:
+    if waiter.lookup is Lookup.UNDER_WAY:
+        return Reason.STORAGE_UNAVAILABLE
+    if service.config is None or not node.leases_valid or not node.control_answers:
+        return Reason.CONTROL_UNREACHABLE
+    return Reason.BUDGET_CONTENDED
+
+
+def _answer(node: Node, waiter: Waiter, answer: Decision | None) -> None:
+    node.waiting_count -= 1
+    waiter.asker.answer(waiter.sequence, answer)
+    waiter.mark.done()

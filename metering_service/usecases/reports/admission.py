@@ -1,0 +1,189 @@
+"""Whether a request may run, and how far: authorisation and the renewal of grants."""
+
+from metering_service.domain.budget import HeldUnits
+from metering_service.domain.decision import Decision, Grant, Reason, deny
+from metering_service.domain.funding import Extension, Want, extend
+from metering_service.domain.grant import GRANT_TOKENS_MIN, output_target
+from metering_service.domain.report import Report
+from metering_service.domain.request import Request
+from metering_service.domain.request_parts import Origin
+from metering_service.domain.service import ServiceConfig
+from metering_service.usecases.node import Node
+from metering_service.usecases.reports.denial import explain
+from metering_service.usecases.reports.whole_answers import cover_whole
+from metering_service.usecases.state.service_state import PLENTY_TOKENS, ServiceState, free_tokens
+from metering_service.usecases.state.waiter import PARKED, Answer
+from tallygate._server.clock import NS_PER_US
+
+
+def new_request(node: Node, config: ServiceConfig, report: Report, origin: Origin | None, *, part: str) -> Request:
+    """A request as its first report describes it, with nothing held yet. It may go on from a part of another node."""
+    request = Request(
+        report.request_id,
+        part,
+        service=config.name,
+        service_uid=config.uid,
+        price=config.price,
+        debt_allowed=config.debt_allowed,
+        start_us=node.clock.now_us(),
+    )
+    request.max_output_tokens = report.max_output_tokens
+    request.credential = report.credential
+    request.labels = report.labels
+    if origin is not None:
+        request.carry_on(origin)
+    return request
+
+
+def name_part(node: Node, origin: Origin | None) -> str:
+    """A name for a new part, other than that of the one it goes on from.
+
+    After the database was put back to an older copy an epoch's number may be one that there was before.
+    """
+    part = node.new_part()
+    return node.new_part() if origin is not None and origin.part == part else part
+
+
+def authorise(
+    node: Node, service: ServiceState, config: ServiceConfig, report: Report, origin: Origin | None
+) -> Request | Answer:
+    """Admit a request that is not known: the Request if it may run, else why not. A denial leaves all budgets alone."""
+    refusal = config.refusal()
+    if refusal is not None:
+        return deny(report.request_id, refusal, config_version=config.version)
+    if node.books.overfull:
+        return deny(report.request_id, Reason.STORAGE_UNAVAILABLE, config_version=config.version)
+    if not node.leases_valid and not node.goes_on(service):
+        node.errands.exchange()
+        return PARKED
+    request = new_request(node, config, report, origin, part=name_part(node, origin))
+    request.authorised = True
+    begin = _begin_whole if report.whole else _begin
+    return begin(node, service, request, report)
+
+
+def _begin(node: Node, service: ServiceState, request: Request, report: Report) -> Request | Answer:
+    """Admit a request that can be stopped at any time: with a grant that is large enough to start with."""
+    config = service.config
+    assert config is not None
+    input_tokens = max(0, report.counts.input_class - request.base_input_tokens)
+    extension = _extend(node, service, request, input_tokens)
+    ceiling = extension.held.output_ceiling_tokens
+    # Whoever goes on may live on what the part before granted.
+    least = 0 if report.max_output_tokens == 0 or request.base_output_tokens else 1
+    if extension.want is not None:
+        if extension.held.input_tokens < input_tokens or ceiling < _worth_starting(config, request):
+            _ask(node, service, request, input_tokens, extension.want)
+            return PARKED
+    elif extension.held.input_tokens < input_tokens or ceiling < least:
+        return explain(node, service, request, input_tokens, least) if node.leases_valid else PARKED
+    node.hold(service, request, extension.held)
+    request.final = extension.want is None and _is_last(node, request)
+    _open(node, service, request, report)
+    return request
+
+
+def _begin_whole(node: Node, service: ServiceState, request: Request, report: Report) -> Request | Answer:
+    """Admit a request whose answer comes as a whole: with its first grant it is at its own limit."""
+    held = cover_whole(node, service, request, report)
+    if not isinstance(held, HeldUnits):
+        return held
+    node.hold(service, request, held)
+    request.max_output_tokens = request.ceiling_tokens
+    request.final = True
+    if report.hold_for_ns is not None:
+        request.hold_for_us = -(-report.hold_for_ns // NS_PER_US)
+        request.hold_until_ns = node.clock.monotonic_ns() + report.hold_for_ns
+    _open(node, service, request, report)
+    return request
+
+
+def _open(node: Node, service: ServiceState, request: Request, report: Report) -> None:
+    """A request is admitted: from now on it runs."""
+    request.expect_input(report.counts)
+    service.open[report.request_id] = request
+    node.books.begin(request)
+
+
+def renew(node: Node, service: ServiceState, config: ServiceConfig, request: Request) -> Answer:
+    """Raise the ceiling of a request that is past half of it, or mark it final, or deny."""
+    before = request.ceiling_tokens
+    input_tokens = max(request.held.input_tokens, request.counts.input_class)
+    capped = request.max_output_tokens is not None and before >= request.max_output_tokens
+    if not capped or input_tokens > request.held.input_tokens:
+        extension = _extend(node, service, request, input_tokens)
+        node.hold(service, request, extension.held)
+        # A ceiling below what was generated says stop, so while more may be had it is not told.
+        has_room = extension.want is None or request.output_tokens < request.ceiling_tokens
+        if has_room and request.ceiling_tokens > before:
+            request.authorised = True
+            request.final = extension.want is None and _is_last(node, request)
+            return granted(node, service, config, request)
+        if node.goes_on(service):
+            # What it has is good for a little longer; what more there is, only control can say.
+            return granted(node, service, config, request) if request.output_tokens < before or capped else PARKED
+        if extension.want is not None:
+            _ask(node, service, request, input_tokens, extension.want)
+            return PARKED
+    if request.output_tokens < before or capped:
+        if request.final:
+            return confirmed(node, service, config, request)
+        request.final = True
+        return granted(node, service, config, request)
+    least = request.output_tokens + 1 - request.base_output_tokens
+    return explain(node, service, request, input_tokens, least)
+
+
+def granted(node: Node, service: ServiceState, config: ServiceConfig, request: Request) -> Decision:
+    """ALLOW, with the grant as it stands."""
+    valid_for_ms = node.grant_valid_for_ms(service)
+    content = request.resume_content(node.name, node.epoch)
+    resume = node.key_ring.sign(request.service_uid, request.request_id, content)
+    grant = Grant(request.ceiling_tokens, valid_for_ms, request.final, resume)
+    return Decision(request.request_id, grant=grant, config_version=config.version)
+
+
+def confirmed(node: Node, service: ServiceState, config: ServiceConfig, request: Request) -> Decision | None:
+    """A grant that does not change: its stream renews it, and where the node is cut off, saying it again does."""
+    return granted(node, service, config, request) if node.goes_on(service) else None
+
+
+def _ask(node: Node, service: ServiceState, request: Request, input_tokens: int, want: Want) -> None:
+    """Wait for the least that lets a request go on; and ask ahead for a lease that larger grants come from.
+
+    Were only the least on lease, the next grant would be the least too, and each renewal an exchange of leases.
+    """
+    node.ask_for(service, want)
+    pool = service.pool(want.kind)
+    if not pool.full_units:
+        at_plenty = _extend(node, service, request, input_tokens, plenty=True).want
+        pool.full_units = at_plenty.units if at_plenty is not None else want.units
+
+
+def _extend(
+    node: Node, service: ServiceState, request: Request, input_tokens: int, *, plenty: bool = False
+) -> Extension:
+    """Cover the input, and output as far as the size of a grant goes by what is free, or as if there were plenty."""
+    offers, tokens_max = node.means(service)
+    free = PLENTY_TOKENS if plenty else free_tokens(offers, request.price)
+    target = output_target(
+        request.output_tokens,
+        free if tokens_max is None else min(free, tokens_max),
+        request.max_output_tokens,
+        ceiling_tokens=request.ceiling_tokens,
+    )
+    output_tokens = target - request.base_output_tokens
+    return extend(request.held, input_tokens, output_tokens, offers, request.price, tokens_max=tokens_max)
+
+
+def _worth_starting(config: ServiceConfig, request: Request) -> int:
+    """The least ceiling to start with while more may be had: below it, waiting for a lease is better."""
+    least = max(0, config.smallest_request_tokens - request.base_output_tokens)
+    return least if request.max_output_tokens is None else min(least, request.max_output_tokens)
+
+
+def _is_last(node: Node, request: Request) -> bool:
+    """Whether nothing beyond this ceiling can be expected: the server's own limit, or payers that have run dry."""
+    if request.max_output_tokens is not None and request.ceiling_tokens >= request.max_output_tokens:
+        return True
+    return node.leases_valid and request.ceiling_tokens - request.output_tokens < GRANT_TOKENS_MIN

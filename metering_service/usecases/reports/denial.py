@@ -1,0 +1,95 @@
+"""Why a request that could not be funded is refused: too large for what remains, or only not now."""
+
+from typing import NamedTuple
+
+from metering_service.domain.budget import BudgetKind
+from metering_service.domain.decision import Decision, Reason, deny
+from metering_service.domain.funding import MONEY, TRIAL, Offer, Offers, extend
+from metering_service.domain.lease import Pool
+from metering_service.domain.request import Request
+from metering_service.usecases.node import Node
+from metering_service.usecases.state.service_state import ServiceState
+
+UNBOUNDED = Offer(1 << 60, exhausted=True)
+
+
+class Remaining(NamedTuple):
+    """What is left of a budget: free for anyone to take, and held or leased elsewhere, so that it may come back."""
+
+    free_units: int
+    may_come_back_units: int
+
+
+def explain(node: Node, service: ServiceState, request: Request, input_tokens: int, output_tokens: int) -> Decision:
+    """The denial of a request that needs so many tokens, all payers being confirmed to have too little free."""
+    config = service.config
+    assert config is not None
+    if (config.postpaid_pays or config.debt_allowed) and (request.price.is_absent or config.price.is_absent):
+        # Money would have to pay. A price that comes later is for requests that are authorised by it.
+        return deny(request.request_id, Reason.NO_PRICE, config_version=config.version)
+    return _too_little(node, service, request, input_tokens, output_tokens)
+
+
+def _too_little(node: Node, service: ServiceState, request: Request, input_tokens: int, output_tokens: int) -> Decision:
+    config = service.config
+    assert config is not None
+    offers = node.means(service).offers
+    version = config.version
+
+    def needs(offers_if: Offers) -> tuple[int, int]:
+        held = extend(request.held, input_tokens, output_tokens, offers_if, request.price).held
+        return held.trial_tokens - request.held.trial_tokens, held.money_nanos - request.held.money_nanos
+
+    if config.postpaid_pays:
+        left = remaining(service, MONEY, request.held.money_nanos)
+        _, needed = needs(offers._replace(money=UNBOUNDED))
+        if needed <= left.free_units + left.may_come_back_units:
+            return deny(request.request_id, Reason.BUDGET_CONTENDED, config_version=version)
+        return deny(
+            request.request_id,
+            Reason.BALANCE_INSUFFICIENT,
+            remaining_nanos=left.free_units,
+            config_version=version,
+        )
+    if config.reservation_pays:
+        return _beyond_reservation(service, request, input_tokens, output_tokens)
+    if config.trial_pays:
+        left = remaining(service, TRIAL, request.held.trial_tokens)
+        needed, _ = needs(offers._replace(trial=UNBOUNDED))
+        if needed <= left.free_units + left.may_come_back_units:
+            return deny(request.request_id, Reason.BUDGET_CONTENDED, config_version=version)
+        return deny(
+            request.request_id,
+            Reason.TRIAL_INSUFFICIENT,
+            remaining_tokens=left.free_units,
+            config_version=version,
+        )
+    return deny(request.request_id, Reason.BUDGET_CONTENDED, config_version=version)
+
+
+def _beyond_reservation(service: ServiceState, request: Request, input_tokens: int, output_tokens: int) -> Decision:
+    """Retryable once enough has accrued; never, if it is larger than a minute's worth."""
+    config = service.config
+    assert config is not None
+    ever = input_tokens <= config.reserved_input_tpm and output_tokens <= max(1, config.reserved_output_tpm)
+    waits = [
+        pool.accrues_after_ms
+        for kind in (BudgetKind.RESERVATION_INPUT, BudgetKind.RESERVATION_OUTPUT)
+        if (pool := service.pools.get(kind)) is not None and pool.accrues_after_ms is not None
+    ]
+    return deny(
+        request.request_id,
+        Reason.RESERVATION_EXCEEDED,
+        retry_after_ms=max(waits, default=1_000) if ever else None,
+        retryable=ever,
+        config_version=config.version,
+    )
+
+
+def remaining(service: ServiceState, kind: BudgetKind, own_units: int) -> Remaining:
+    """`own_units`: what the request itself holds, which is no more to come back than it is free."""
+    pool: Pool | None = service.pools.get(kind)
+    if pool is None:
+        return Remaining(0, 0)
+    free = max(0, pool.free) + max(0, pool.available_units)
+    return Remaining(free, pool.held - own_units + pool.leased_elsewhere_units)

@@ -1,0 +1,277 @@
+"""Requests that come from another node, or from an earlier epoch: which part a report goes on from."""
+
+from collections.abc import Mapping, Sequence
+
+from metering_service.domain.counts import NOTHING, Tally
+from metering_service.domain.records import RequestRecord, SettlementState
+from metering_service.domain.report import Phase, Report
+from metering_service.domain.request import Earlier, Request, revive
+from metering_service.domain.request_parts import (
+    Origin,
+    earlier_parts,
+    end_of,
+    final_tally,
+    last_part,
+    origin_of,
+    said_exactly,
+    settled_end,
+)
+from metering_service.domain.resume_token import ResumeToken
+from metering_service.usecases.node import Node
+from metering_service.usecases.state.service_state import ServiceState
+from metering_service.usecases.state.waiter import Waiter
+from tallygate._server.clock import NS_PER_US
+
+
+def is_elsewhere(waiter: Waiter, request: Request | None) -> bool:
+    """Whether only the database can say what a report is about.
+
+    Counts that come out of nowhere may be of a request that was booked and forgotten here, or that runs elsewhere. A
+    token of another part than the one that is known here says that the request went on elsewhere meanwhile; and so may
+    counts beyond what a token covers. So may a token whose key this node does not know yet.
+    """
+    if not waiter.is_verified:
+        return True
+    if request is None:
+        return bool(waiter.report.resume) or waiter.report.phase is not Phase.AUTHORIZE
+    if not request.is_open and request.tally.learns_from(waiter.report.tally):
+        # It is about to be revised, and another node may have revised it before.
+        return True
+    token = waiter.token
+    if token is None:
+        return False
+    return token.part not in (request.part, request.predecessor_part) or _is_beyond(waiter.report, token.origin)
+
+
+def verify(node: Node, service: ServiceState, waiter: Waiter) -> None:
+    """Read the token of a report about a service that is known. What does not verify counts as none."""
+    report = waiter.report
+    waiter.token = node.key_ring.read(service.uid, report.request_id, report.resume)
+    waiter.is_verified = waiter.token is not None or not node.key_ring.lacks(report.resume)
+
+
+def ends_line(node: Node, waiter: Waiter, request: Request | None) -> bool:
+    """Whether a report ends a request of which others may have booked something.
+
+    If it came from elsewhere, parts before may have timed out meanwhile, too soon. If it has run for as long as a
+    finish waits elsewhere for the end of this part, that may have been booked by itself.
+    """
+    if request is None or not request.is_open or waiter.report.phase is not Phase.FINISH:
+        return False
+    return request.predecessor_part is not None or _runs_long(node, request)
+
+
+def _runs_long(node: Node, request: Request) -> bool:
+    """The slack of that wait is for clocks that run apart."""
+    waited_us = (node.settings.predecessor_wait_max_ns - node.settings.predecessor_slack_ns) // NS_PER_US
+    return node.clock.now_us() - request.start_us >= waited_us
+
+
+def awaits_end(service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> bool:
+    """Whether what a report says has to wait until the parts that it goes on from, or revises, are settled.
+
+    A finish beyond a grant: whoever gave it may have heard of it, too, and books it then; only once that is on record
+    is it known what is left to book here. Counts that revise a settled part: an earlier one that runs may have looked
+    into the database already, and not know of them when it ends.
+    """
+    report, token = waiter.report, waiter.token
+    last = last_part(parts, _first_part(service, waiter))
+    if last is None or report.phase is Phase.AUTHORIZE:
+        return False
+    here = service.open.get(report.request_id)
+    if here is not None and last.part in (here.part, here.predecessor_part):
+        return False
+    if last.state is SettlementState.OPEN:
+        return report.phase is Phase.FINISH and _is_beyond(report, _end_of(last, token))
+    mine = here.part if here is not None else None
+    grows = report.counts.total > last.counts.total and last.tally.learns_from(report.tally)
+    return grows and any(_is_unfilled(part, parts) for part in earlier_parts(parts, last) if part.part != mine)
+
+
+def expect_unsettled(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> None:
+    """A report does not wait for the end of a part any longer: if that was settled just now, go by that instead."""
+    last = last_part(parts, _first_part(service, waiter))
+    if last is not None and last.state is SettlementState.OPEN:
+        node.books.expect_revision(last.key, last.receipt.revision)
+
+
+def note_origin(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> bool:
+    """Put the part that a report goes on from on record, where its node was lost before it could; False if it is there.
+
+    Before that nothing may go on from it: should this node be lost, too, nobody else knows what that part has to book.
+    """
+    token, here = waiter.token, service.open.get(waiter.report.request_id)
+    if token is None or last_part(parts, token.part) is not None or (here is not None and here.part == token.part):
+        return False
+    request_id = waiter.report.request_id
+    node.books.note(token.record(service.name, service.uid, request_id))
+    node.books.when_committed(lambda: node.errands.look_up(service, request_id))
+    return True
+
+
+def settle_claim(node: Node, service: ServiceState, request_id: str, parts: Sequence[RequestRecord]) -> bool:
+    """Whether it is known who books a finish without authorisation. False: another node is about to, so look again."""
+    claim = next((part for part in parts if part.part == ""), None)
+    here = service.open.get(request_id)
+    mine = claim is not None and (claim.node, claim.epoch) == (node.name, node.epoch)
+    if here is not None and not here.claimed:
+        if claim is None:
+            return False  # This look began before the claim was written.
+        here.claimed = mine
+        if not mine:
+            del service.open[request_id]
+    return mine or claim is None or claim.state is not SettlementState.OPEN
+
+
+def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> None:
+    """The database has answered: find the part that the report goes on from, or bring back the one that it repeats."""
+    request_id, token = waiter.report.request_id, waiter.token
+    here = service.open.get(request_id) or service.finished.get(request_id)
+    last = last_part(parts, _first_part(service, waiter))
+    waiter.exact = _exact(here if here is not None and here.is_open else None, last, parts)
+    if here is not None and here.is_open:
+        end = settled_end(parts, here.part)
+        if end is not None and waiter.report.phase is Phase.FINISH:
+            # It was ended elsewhere: this part has to book no more than what it had granted.
+            node.set_aside(service, here)
+            remember(node, service, end, parts)
+            return
+        before = next((part for part in parts if part.part == here.predecessor_part), None)
+        if before is not None and before.state is SettlementState.FINISHED and _took_rest(before, here, waiter.report):
+            # Its server finished it there, without having heard of what goes on here.
+            node.set_aside(service, here)
+            remember(node, service, before, parts)
+            return
+        # Where nothing is on record yet, this look began before what runs here was written.
+        if last is None or not is_elsewhere(waiter, here) or last.part in (here.part, here.predecessor_part):
+            here.earlier = settled_before(service, here, parts)
+            return
+        node.set_aside(service, here)
+    if last is None:
+        return
+    if here is not None and not here.is_open and _is_known(waiter.report, here, last, parts):
+        return
+    if last.state is SettlementState.OPEN and (here is None or here.part != last.part):
+        waiter.origin = _end_of(last, token)
+        waiter.earlier = _settled(earlier_parts(parts, last), parts, parts_in_memory(service, request_id))
+        # It runs: what was settled here is not the last of it.
+        service.finished.pop(request_id, None)
+    else:
+        remember(node, service, last, parts)
+
+
+def _exact(here: Request | None, last: RequestRecord | None, parts: Sequence[RequestRecord]) -> Tally:
+    """What was said exactly of the request that runs here, else of the one whose `last` part is on record."""
+    if here is None:
+        return said_exactly(last.part, parts) if last is not None else NOTHING
+    # Its own part may not be on record yet.
+    return said_exactly(here.predecessor_part, parts).merge(said_exactly(here.part, parts))
+
+
+def _took_rest(before: RequestRecord, here: Request, report: Report) -> bool:
+    """Whether a finished part has booked what lies beyond it as well, or there is no more than it has booked."""
+    counts = before.counts
+    beyond = counts.input_class > here.base_input_tokens or counts.output_class > here.base_output_tokens
+    return beyond or report.counts.total <= counts.total
+
+
+def settled_before(service: ServiceState, request: Request, parts: Sequence[RequestRecord]) -> tuple[Earlier, ...]:
+    """The settled parts that lead to one that runs here, which may not be on record yet."""
+    before = next((part for part in parts if part.part == request.predecessor_part), None)
+    if before is None:
+        return ()
+    begin = request.base_input_tokens, request.base_output_tokens
+    known = parts_in_memory(service, request.request_id) | {each.part.part: each.part for each in request.earlier}
+    return _settled([*earlier_parts(parts, before), before], parts, known, begin)
+
+
+def remember(node: Node, service: ServiceState, last: RequestRecord, parts: Sequence[RequestRecord]) -> None:
+    """Keep a request that is booked already in memory, for repeats and revisions."""
+    service.finished[last.request_id] = settled_line(last, parts, parts_in_memory(service, last.request_id))
+    node.finished[(service.name, last.request_id)] = node.clock.monotonic_ns()
+
+
+def settled_line(last: RequestRecord, parts: Sequence[RequestRecord], in_memory: Mapping[str, Request]) -> Request:
+    """A part, with those settled ones that lead to it: as they are in memory here, or as they are on record."""
+    request = _newest(last, in_memory)
+    request.earlier = _settled(earlier_parts(parts, last), parts, in_memory)
+    return request
+
+
+def _settled(
+    line: Sequence[RequestRecord],
+    parts: Sequence[RequestRecord],
+    known: Mapping[str, Request],
+    begin: tuple[int, int] | None = None,
+) -> tuple[Earlier, ...]:
+    """Those of a line that are settled: as they are `known` here, or as they are on record.
+
+    `begin`: where that begins which goes on from the last one of the line, if it is not on record.
+    """
+    return tuple(
+        Earlier(
+            _taught(_newest(record, known), parts),
+            *end_of(record.part, parts, begin if record is line[-1] else None),
+        )
+        for record in line
+        if record.state is not SettlementState.OPEN
+    )
+
+
+def parts_in_memory(service: ServiceState, request_id: str) -> dict[str, Request]:
+    """The parts of a request that are in memory here."""
+    requests = (service.finished.get(request_id), service.open.get(request_id))
+    lines = (request.line for request in requests if request is not None)
+    return {part.part: part for line in lines for part in line}
+
+
+def _taught(part: Request, parts: Sequence[RequestRecord]) -> Request:
+    """A settled part with what later parts know of it: the end of the line need not have heard of all that one did."""
+    tally = final_tally(part.tally, part.part, parts)
+    if tally is not None:
+        part.learn(tally)
+    return part
+
+
+def _newest(record: RequestRecord, known: Mapping[str, Request]) -> Request:
+    """What is known here may not be committed yet; and others may have revised it meanwhile."""
+    part = known.get(record.part)
+    if part is not None and part.receipt.revision >= record.receipt.revision:
+        return part
+    return revive(record)
+
+
+def _first_part(service: ServiceState, waiter: Waiter) -> str | None:
+    """Where the line of parts begins that a report speaks of: with its token's, or with the one that is settled here.
+
+    None where neither is known. Then it is the line that was begun last, of several where an id was reused.
+    """
+    if waiter.token is not None:
+        return waiter.token.part
+    here = service.finished.get(waiter.report.request_id)
+    return here.part if here is not None else None
+
+
+def _is_known(report: Report, here: Request, last: RequestRecord, parts: Sequence[RequestRecord]) -> bool:
+    """Whether the record says no more of a report than what is settled here."""
+    if here.predecessor_part == last.part:
+        return True  # This look began before that was written.
+    repeats = report.phase is Phase.FINISH and not here.tally.learns_from(report.tally)
+    return repeats and any(part.part == here.part for part in earlier_parts(parts, last))
+
+
+def _is_unfilled(part: RequestRecord, parts: Sequence[RequestRecord]) -> bool:
+    """Whether a part runs that has not heard yet of all that it may have to book."""
+    input_tokens, output_tokens = end_of(part.part, parts)
+    reached = part.counts.input_class >= input_tokens and part.counts.output_class >= output_tokens
+    return part.state is SettlementState.OPEN and not reached
+
+
+def _end_of(last: RequestRecord, token: ResumeToken | None) -> Origin:
+    """Where to go on from a part that runs: its client may not have heard of a later grant than the token's."""
+    return token.origin if token is not None and token.part == last.part else origin_of(last)
+
+
+def _is_beyond(report: Report, end: Origin) -> bool:
+    counts = report.counts
+    return counts.input_class > end.input_tokens or counts.output_class > end.output_tokens

@@ -1,0 +1,191 @@
+"""The road of a report: checked, matched to its request, decided on, or parked until it can be."""
+
+from functools import partial
+from typing import Final
+
+from metering_service.domain.decision import Decision, Reason, deny
+from metering_service.domain.grant import is_past_half
+from metering_service.domain.records import SettlementState
+from metering_service.domain.report import Phase, Report, echo, problem
+from metering_service.domain.request import Request
+from metering_service.domain.service import ServiceConfig, Status
+from metering_service.usecases.node import Node
+from metering_service.usecases.reports.admission import authorise, confirmed, granted, name_part, new_request, renew
+from metering_service.usecases.reports.finish import finish
+from metering_service.usecases.reports.handover import ends_line, is_elsewhere, verify
+from metering_service.usecases.state.service_state import ServiceState
+from metering_service.usecases.state.waiter import PARKED, Answer, Asker, Lookup, Mark, Parked, Waiter
+
+
+def malformed(report: Report) -> Decision | None:
+    """The denial of a report that is wrong in itself; until it is known not to be, nothing of a report is kept."""
+    wrong = problem(report)
+    return deny(echo(report.request_id), Reason.INVALID_REPORT, message=wrong) if wrong is not None else None
+
+
+NOT_GIVEN: Final = (
+    "resume is not the token of a grant of this request, and there is no record of it: authorise it, or report FINISH."
+)
+
+
+def process(node: Node, report: Report, asker: Asker, sequence: int, mark: Mark) -> Answer:
+    """Decide on one report that `malformed` has passed. None: the watermark says enough. PARKED: answered later."""
+    settings = node.settings
+    if node.waiting_count >= settings.waiting_max and report.phase is Phase.AUTHORIZE:
+        return deny(report.request_id, Reason.OVERLOADED)
+    wait_ns = settings.settlement_wait_max_ns if report.phase is Phase.FINISH else settings.wait_max_ns
+    now_ns = node.clock.monotonic_ns()
+    deadline_ns = now_ns + wait_ns
+    waiter = Waiter(report, asker, sequence, mark, deadline_ns, is_verified=not report.resume)
+    service = node.service(report.service)
+    service.last_used_ns = now_ns
+    answer = decide(node, service, waiter)
+    if isinstance(answer, Parked):
+        mark.expect()
+        service.waiters.append(waiter)
+        node.waiting[service.name] = service
+        node.waiting_count += 1
+    return answer
+
+
+def decide(node: Node, service: ServiceState, waiter: Waiter) -> Answer:  # noqa: PLR0911  # the fork of all roads
+    """Decide on a report with what is known now."""
+    config, report = service.config, waiter.report
+    if config is None:
+        return PARKED
+    if config.status in (Status.UNKNOWN, Status.DELETED) and not config.uid:
+        return deny(report.request_id, Reason.UNKNOWN_SERVICE, config_version=config.version)
+    if not waiter.is_verified:
+        verify(node, service, waiter)
+    request = service.open.get(report.request_id) or service.finished.get(report.request_id)
+    if waiter.lookup is not Lookup.DONE and (is_elsewhere(waiter, request) or ends_line(node, waiter, request)):
+        return _look_up(node, service, waiter)
+    if request is not None and not request.claimed:
+        # Decided on when the claim of the finish before it is.
+        waiter.lookup = Lookup.UNDER_WAY
+        return PARKED
+    if request is None and waiter.token is not None:
+        age_us = node.clock.now_us() - waiter.token.start_us
+        if age_us > node.settings.id_retention_us:
+            return deny(report.request_id, Reason.TOO_OLD, config_version=config.version)
+    if report.phase is Phase.AUTHORIZE:
+        return _authorise(node, service, config, request, waiter)
+    if request is None and report.phase is Phase.FINISH and waiter.origin is None:
+        return _claim(node, service, config, waiter)
+    return _count(node, service, config, request, waiter)
+
+
+def _count(node: Node, service: ServiceState, config: ServiceConfig, request: Request | None, waiter: Waiter) -> Answer:
+    """Progress or a finish, of a request that is known or, though nobody asked for it, runs."""
+    report = waiter.report
+    if request is None and waiter.origin is None and report.resume and waiter.token is None:
+        return deny(report.request_id, Reason.INVALID_REPORT, message=NOT_GIVEN, config_version=config.version)
+    if request is None:
+        # Work that was done is recorded in full, whoever failed to ask first.
+        request = new_request(node, config, report, waiter.origin, part=name_part(node, waiter.origin))
+        request.earlier = waiter.earlier
+        service.open[report.request_id] = request
+        node.books.begin(request)
+    _hear(node, service, request, waiter)
+    if report.phase is Phase.FINISH or not request.is_open:
+        reached = None if request.is_open else request.reached_by(report.counts)
+        answer = finish(node, service, request, waiter)
+        if reached is not None and not isinstance(answer, Parked):
+            _count_receipt(node, reached, waiter)
+        if answer is None and report.phase is Phase.PROGRESS and request.state is SettlementState.TIMED_OUT:
+            # It was settled behind its server's back: what it generates from now on is overrun.
+            return deny(report.request_id, Reason.REQUEST_ID_REUSED, config_version=config.version)
+        return answer
+    return _progress(node, service, config, request)
+
+
+def _count_receipt(node: Node, request: Request, waiter: Waiter) -> None:
+    """A stream that says a finish again has its receipt with the commit: until then that is one more report that waits.
+
+    What it said first is bounded by what may begin; calls are counted by themselves.
+    """
+    if waiter.report.want_receipt and waiter.asker.keeps_open:
+        node.waiting_count += 1
+        node.books.when_durable(request, partial(_has_receipt, node))
+
+
+def _has_receipt(node: Node) -> None:
+    node.waiting_count -= 1
+
+
+def _claim(node: Node, service: ServiceState, config: ServiceConfig, waiter: Waiter) -> Answer:
+    """A finish out of nowhere may come to two nodes at once: it is booked by the one whose claim is in the database."""
+    report = waiter.report
+    request = new_request(node, config, report, None, part="")
+    request.tally = report.tally
+    service.open[report.request_id] = request
+    waiter.lookup = Lookup.UNDER_WAY
+    node.books.claim(service, request)
+    return PARKED
+
+
+def _look_up(node: Node, service: ServiceState, waiter: Waiter) -> Answer:
+    if waiter.lookup is Lookup.NOT_NEEDED:
+        waiter.lookup = Lookup.UNDER_WAY
+        node.errands.look_up(service, waiter.report.request_id)
+    return PARKED
+
+
+def _authorise(
+    node: Node, service: ServiceState, config: ServiceConfig, request: Request | None, waiter: Waiter
+) -> Answer:
+    report = waiter.report
+    if request is None:
+        admitted = authorise(node, service, config, report, waiter.origin)
+        if not isinstance(admitted, Request):
+            if isinstance(admitted, Decision):
+                node.books.count_denial(service, report.credential, admitted)
+            return admitted
+        request = admitted
+        if waiter.token is None:
+            node.errands.look_for_reuse(service, request)
+    elif not request.is_open:
+        reused = deny(report.request_id, Reason.REQUEST_ID_REUSED, config_version=config.version)
+        node.books.count_denial(service, report.credential, reused)
+        return reused
+    _listen(node, service, request, waiter.asker)
+    refusal = config.refusal()
+    if refusal is not None:
+        return deny(report.request_id, refusal, config_version=config.version)
+    if not request.authorised:
+        return renew(node, service, config, request)
+    return granted(node, service, config, request)
+
+
+def _hear(node: Node, service: ServiceState, request: Request, waiter: Waiter) -> None:
+    """Merge what a report says. A change must be committed before the report is durable."""
+    before = request.tally
+    request.learn(waiter.report.tally.merge(waiter.exact))
+    if not request.is_open:
+        return
+    _listen(node, service, request, waiter.asker)
+    waiter.mark.expect()
+    if request.tally != before:
+        node.books.checkpoint(request, waiter.mark.done)
+    else:
+        # A repeat: it is durable when what it repeats is.
+        node.books.when_counts_durable(request, waiter.mark.done)
+
+
+def _listen(node: Node, service: ServiceState, request: Request, asker: Asker) -> None:
+    if asker.keeps_open:
+        request.session = asker
+        node.silent.pop(request, None)
+    elif request.session is None:
+        node.fall_silent(service, request)
+
+
+def _progress(node: Node, service: ServiceState, config: ServiceConfig, request: Request) -> Answer:
+    refusal = config.refusal()
+    if refusal is not None:
+        request.told_to_stop = True
+        return deny(request.request_id, refusal, config_version=config.version)
+    grown = request.counts.input_class > request.held.input_tokens
+    if not grown and not is_past_half(request.output_tokens, request.ceiling_tokens):
+        return confirmed(node, service, config, request)
+    return renew(node, service, config, request)

@@ -1,0 +1,89 @@
+"""Admission of answers that come as a whole: all that may be generated is held at once, and never renewed.
+
+What is held may be less than was asked for only where the rest is spent for good. What others hold or have on lease may
+come back: then a request is not cut down to what is left beside them, but refused, to be sent again.
+"""
+
+from typing import Final
+
+from metering_service.domain.budget import BudgetKind, HeldUnits
+from metering_service.domain.decision import Decision, Reason, deny
+from metering_service.domain.funding import MONEY, TRIAL, extend
+from metering_service.domain.report import Report
+from metering_service.domain.request import Request
+from metering_service.domain.service import ServiceConfig
+from metering_service.domain.whole_answer import Answer, accrues_after_ms, answer_of, best_offers, only_reserved
+from metering_service.usecases.node import Node
+from metering_service.usecases.reports.denial import explain, remaining
+from metering_service.usecases.state.service_state import ServiceState
+from metering_service.usecases.state.waiter import PARKED, Parked
+
+CONTENDED_RETRY_MS: Final = 1_000
+"""What others hold comes back when they finish, and an answer that comes as a whole takes its time."""
+NOTHING_MORE: Final = Answer(output_tokens=0, least_tokens=0)
+
+
+def cover_whole(node: Node, service: ServiceState, request: Request, report: Report) -> HeldUnits | Decision | Parked:
+    """What is to be held for a request as a whole, or why it may not run; PARKED while payers must be asked first.
+
+    One that goes on from a part of another node has its ceiling already: it gets no other.
+    """
+    config = service.config
+    assert config is not None
+    answer = answer_of(report, config)
+    if request.predecessor_part is not None:
+        answer = NOTHING_MORE
+    input_tokens, output_tokens = max(0, report.counts.input_class - request.base_input_tokens), answer.output_tokens
+    if output_tokens < answer.least_tokens:
+        return explain(node, service, request, input_tokens, answer.least_tokens)
+    offers, tokens_max = node.means(service)
+    held, want = extend(request.held, input_tokens, output_tokens, offers, request.price, tokens_max=tokens_max)
+    if _covers(held, input_tokens, output_tokens):
+        return held
+    if want is not None:
+        node.ask_for(service, want)
+    if want is not None or not node.leases_valid:
+        return PARKED
+    trial_units, money_units = (_may_come(service, kind) for kind in (TRIAL, MONEY))
+    best = extend(
+        request.held,
+        input_tokens,
+        output_tokens,
+        best_offers(config, offers, trial_units, money_units),
+        request.price,
+    ).held
+    if not _covers(best, input_tokens, answer.least_tokens):
+        return explain(node, service, request, input_tokens, answer.least_tokens)
+    if held == best:
+        return held
+    return _not_now(config, request, held, best)
+
+
+def _covers(held: HeldUnits, input_tokens: int, output_tokens: int) -> bool:
+    return held.input_tokens >= input_tokens and held.output_ceiling_tokens >= output_tokens
+
+
+def _not_now(config: ServiceConfig, request: Request, held: HeldUnits, best: HeldUnits) -> Decision:
+    """The denial of a request that could have more than is free now, once something comes back or accrues."""
+    if only_reserved(config):
+        return deny(
+            request.request_id,
+            Reason.RESERVATION_EXCEEDED,
+            retry_after_ms=max(
+                accrues_after_ms(best.input_tokens - held.input_tokens, config.reserved_input_tpm),
+                accrues_after_ms(best.output_ceiling_tokens - held.output_ceiling_tokens, config.reserved_output_tpm),
+            ),
+            config_version=config.version,
+        )
+    return deny(
+        request.request_id,
+        Reason.BUDGET_CONTENDED,
+        retry_after_ms=CONTENDED_RETRY_MS,
+        config_version=config.version,
+    )
+
+
+def _may_come(service: ServiceState, kind: BudgetKind) -> int:
+    """What this request could have of a budget at most: free now, or in the hands of others."""
+    free_units, may_come_back_units = remaining(service, kind, 0)
+    return free_units + may_come_back_units

@@ -1,0 +1,94 @@
+"""Reports that wait: for a lease, for a service's configuration, or for a look into the database."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final, Protocol, TypeAlias
+
+from metering_service.domain.counts import NOTHING, Tally
+from metering_service.domain.decision import Decision
+from metering_service.domain.report import Report
+from metering_service.domain.request import Earlier
+from metering_service.domain.request_parts import Origin
+from metering_service.domain.resume_token import ResumeToken
+
+
+class Mark:
+    """Counts what must be committed before a message, and all before it, is durable."""
+
+    __slots__ = ("_on_done", "waiting")
+
+    def __init__(self, on_done: Callable[[], None]) -> None:
+        self.waiting = 0
+        self._on_done = on_done
+
+    def expect(self) -> None:
+        """One more thing must be committed first."""
+        self.waiting += 1
+
+    def done(self) -> None:
+        """One of them is."""
+        self.waiting -= 1
+        if self.waiting == 0:
+            self._on_done()
+
+
+class Asker(Protocol):
+    """Who sends reports and wants answers: a stream's session, or one unary call.
+
+    `keeps_open`: requests stay open, however silent, as long as this asker is there. It ends with its stream.
+    """
+
+    keeps_open: bool
+
+    def answer(self, sequence: int, decision: Decision | None) -> None:
+        """Answer a report that had to wait; None: the watermark is answer enough."""
+
+    def order(self, decision: Decision) -> None:
+        """Say something that nobody asked for: stop."""
+
+    def receipt(self, sequence: int, decision: Decision) -> None:
+        """Give a receipt that was asked for, now that it is committed."""
+
+
+class Lookup(Enum):
+    """Whether a report of an unknown request needs a look into the database, and has had it."""
+
+    NOT_NEEDED = auto()
+    UNDER_WAY = auto()
+    DONE = auto()
+
+
+@dataclass(slots=True, eq=False)
+class Waiter:
+    """A report on its way to a decision.
+
+    `token`: what its `resume` says, once that is verified; None where there is none, or none of ours. Whether it is,
+    `is_verified` says: that takes the service's uid, and a key that this node may not know yet.
+    """
+
+    report: Report
+    asker: Asker
+    sequence: int
+    mark: Mark
+    deadline_ns: int
+    """When it is answered with what is known. A settlement waits longer, and is then made with the payers at hand."""
+    is_verified: bool
+    token: ResumeToken | None = None
+    lookup: Lookup = Lookup.NOT_NEEDED
+    origin: Origin | None = None
+    """What the database knows the report to go on from."""
+    earlier: tuple[Earlier, ...] = ()
+    """Settled parts that lead to that, which may have something left to book."""
+    awaits_end: bool = False
+    """It waits for the end of a part before, and is counted apart (see `Predecessors`)."""
+    exact: Tally = NOTHING
+    """What the database knows a finish that is not estimated to have said of the request."""
+
+
+class Parked:
+    """The report waits; its asker is answered later."""
+
+
+PARKED: Final = Parked()
+Answer: TypeAlias = Decision | Parked | None

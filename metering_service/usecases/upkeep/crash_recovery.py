@@ -1,0 +1,277 @@
+"""What earlier epochs of this node left behind, and its settlement.
+
+A clean shutdown leaves next to nothing. After a crash the database has open requests at their last checkpoint, and
+leases at what was committed on them. For the resume window requests may still be carried on by some node, those too
+that were never written; then they are booked, on the leases that they had, and only then the leases are closed.
+
+A request may come to light even later, with the resume token of its client: after the window, or after a database was
+put back to an older copy. What was set aside for it has been given back, so all of it is overrun, without a payer.
+"""
+
+import json
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from hashlib import sha256
+from itertools import takewhile
+from typing import TypeAlias
+
+import structlog
+
+from metering_service.domain.booking import held_by, used
+from metering_service.domain.budget import BudgetKind, HeldUnits
+from metering_service.domain.errors import StorageUnavailable
+from metering_service.domain.records import LeaseRecord, RequestKey, RequestRecord, SettlementState
+from metering_service.domain.request import Request
+from metering_service.domain.request_parts import final_tally, later_parts, settled_end
+from metering_service.usecases.leases.lease_keeper import LeaseKeeper
+from metering_service.usecases.lookups.id_reuse import LOOKED_UP_MAX
+from metering_service.usecases.node import Node
+from metering_service.usecases.ports import Recorder, RequestName
+from metering_service.usecases.reports.handover import settled_line
+from tallygate._server.clock import NS_PER_US
+
+log = structlog.get_logger()
+
+
+_Look: TypeAlias = tuple[int, int, RequestKey]
+"""A part to look at again: when, and which epoch had put it on record."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """Requests and leases of one service and epoch: the leases are closed when all of the requests are booked."""
+
+    requests: list[RequestRecord] = field(default_factory=list)
+    leases: dict[str, LeaseRecord] = field(default_factory=dict)
+
+
+class Recovery:
+    """Settles what earlier epochs of this node left behind."""
+
+    def __init__(self, node: Node, storage: Recorder, keeper: LeaseKeeper) -> None:
+        self._node = node
+        self._storage = storage
+        self._keeper = keeper
+        self._shares: dict[tuple[str, int], _Share] = {}
+        self._seen: set[RequestKey] = set()
+        self._closed: set[tuple[str, int]] = set()
+        """Shares that were handed over to be closed."""
+        self._unwritten: set[RequestName] = set()
+        """What was booked and is not on record yet: the next booking goes by the record, so it waits for that."""
+        self._held_until_ns: dict[RequestKey, int] = {}
+        """Those that stay open for a time of their own, by this node's clock, until that is over."""
+        self._look_after_ns: dict[RequestKey, int] = {}
+        """When it is looked next whether another node has gone on with one of those."""
+        self._looks: deque[_Look] = deque()
+        self._has_found_looks = node.epoch == 1
+        self._is_over = False
+        self._due_ns = node.clock.monotonic_ns() + node.settings.resume_window_ns
+
+    async def look(self) -> None:
+        """Find what was left."""
+        node = self._node
+        registration = await self._storage.registration(node.name)
+        if registration is not None:
+            # Control may not answer before all of it is settled, or have forgotten.
+            self._keeper.closed_below_epoch = registration.closed_below_epoch
+        await self._look_for_requests()
+        leases = await self._storage.open_leases(node.name, node.epoch)
+        self._keeper.adopt(leases)
+        for lease in leases:
+            self._share(lease).leases[lease.lease_id] = lease
+        self._keeper.recovered = self._is_over = node.epoch == 1
+
+    @property
+    def looks_again(self) -> bool:
+        """Whether anything that was booked is looked at once more."""
+        return bool(self._looks) or not self._has_found_looks
+
+    async def settle(self) -> None:
+        """Book what can be booked by now; the rest next time."""
+        if self._node.clock.monotonic_ns() < self._due_ns:
+            return
+        try:
+            await self._look_for_requests()
+            for key, share in self._shares.items():
+                for record in list(share.requests):
+                    if await self._has_settled(record, share.leases, is_late=self._is_late(key)):
+                        share.requests.remove(record)
+        except StorageUnavailable as error:
+            log.warning("recovery_waits", problem=str(error))
+            return
+        self._hand_over()
+        try:
+            await self._find_looks()
+            await self._look_again()
+        except StorageUnavailable as error:
+            log.warning("second_look_waits", problem=str(error))
+
+    def _hand_over(self) -> None:
+        """Have the leases closed of which all requests are booked."""
+        for key, share in list(self._shares.items()):
+            if not share.requests:
+                del self._shares[key]
+                self._closed.add(key)
+                self._node.books.when_committed(partial(self._keeper.inherit, share.leases.values()))
+        if not self._shares and not self._is_over:
+            self._is_over = True
+            self._node.books.when_committed(self._done)
+
+    def _done(self) -> None:
+        self._keeper.recovered = True
+
+    async def _has_settled(self, record: RequestRecord, leases: dict[str, LeaseRecord], *, is_late: bool) -> bool:
+        """Book one request, and remember to look at it again; False if that has to wait."""
+        name = RequestName(record.service, record.request_id)
+        if name in self._unwritten:
+            return False
+        now_ns, is_held = self._node.clock.monotonic_ns(), self._is_held(record)
+        if is_held and now_ns < self._look_after_ns.get(record.key, 0):
+            return False
+        parts = await self._storage.find_request(record.service_uid, record.request_id)
+        if is_held and not later_parts(parts, record.part):
+            self._look_after_ns[record.key] = now_ns + self._node.settings.resume_window_ns
+            return False
+        if not self._settle(record, parts, leases, is_late=is_late):
+            return False
+        self._node.books.look_again_at(record.key)
+        self._node.books.when_committed(partial(self._wait, self._node.epoch, record.key))
+        return True
+
+    def _is_held(self, record: RequestRecord) -> bool:
+        """Whether a request stays open, so long as nobody else has gone on with it.
+
+        When that began only the wall clock knows, so from here on it takes no longer than the whole of it.
+        """
+        if not record.hold_for_us:
+            return False
+        now_ns, key = self._node.clock.monotonic_ns(), record.key
+        if key not in self._held_until_ns:
+            left_us = record.start_us + record.hold_for_us - self._node.clock.now_us()
+            self._held_until_ns[key] = now_ns + min(max(0, left_us), record.hold_for_us) * NS_PER_US
+        return now_ns < self._held_until_ns[key]
+
+    def _wait(self, epoch: int, key: RequestKey) -> None:
+        """Look at a part again when another window is over: another node may have gone on with it at that moment."""
+        self._looks.append((self._node.clock.monotonic_ns() + self._node.settings.resume_window_ns, epoch, key))
+
+    async def _find_looks(self) -> None:
+        """What earlier epochs timed out, a window ago at least, and did not come to looking at again."""
+        if not self._has_found_looks:
+            found = await self._storage.second_looks(self._node.name, self._node.epoch)
+            self._looks.extendleft((self._node.clock.monotonic_ns(), epoch, key) for epoch, key in found)
+            self._has_found_looks = True
+
+    async def _look_again(self) -> None:
+        """See `settle.time_out`, which does the same. The leases are closed: what is found is late."""
+        while due := self._due_looks():
+            found = await self._storage.find_requests(list(due))
+            for name, look in due.items():
+                self._looks.remove(look)
+                _, epoch, key = look
+                self._look_at(key, found.get(name, []))
+                self._node.books.looked_at(epoch, key)
+
+    def _due_looks(self) -> dict[RequestName, _Look]:
+        """Those for the next query: one part of a request, if nothing that was booked of it waits to be written."""
+        now_ns = self._node.clock.monotonic_ns()
+        due: dict[RequestName, _Look] = {}
+        for look in takewhile(lambda look: look[0] <= now_ns, self._looks):
+            service, request_id, _ = look[2]
+            name = RequestName(service, request_id)
+            if name not in self._unwritten:
+                due.setdefault(name, look)
+            if len(due) == LOOKED_UP_MAX:
+                break
+        return due
+
+    def _look_at(self, key: RequestKey, parts: Sequence[RequestRecord]) -> None:
+        *_, part = key
+        record = next((each for each in parts if each.part == part), None)
+        last = settled_end(parts, part)
+        if record is not None and last is not None:
+            whole = settled_line(last, parts, in_memory={})
+            whole.fill_earlier()
+            self._book_earlier(whole, record, self._share(record).leases)
+
+    async def _look_for_requests(self) -> None:
+        """Other nodes may yet write what an earlier epoch could not."""
+        for request in await self._storage.open_requests(self._node.name, self._node.epoch):
+            if request.key not in self._seen:
+                self._seen.add(request.key)
+                self._share(request).requests.append(request)
+
+    def _share(self, record: RequestRecord | LeaseRecord) -> _Share:
+        return self._shares.setdefault((record.service_uid, record.epoch), _Share())
+
+    def _settle(
+        self, record: RequestRecord, parts: list[RequestRecord], leases: dict[str, LeaseRecord], *, is_late: bool
+    ) -> bool:
+        """Book one request, if it is known how far it got. What its leases paid is added to their consumption.
+
+        Where nothing goes on from it, nobody else will fill what parts before it had settled too soon.
+        """
+        request = settled_line(record, parts, in_memory={})
+        tally = final_tally(request.tally, record.part, parts)
+        if tally is None:
+            return False
+        request.tally = tally
+        request.fill_earlier()
+        if is_late:
+            request.held = HeldUnits()
+        self._book(request, record, leases)
+        if not later_parts(parts, record.part):
+            self._book_earlier(request, record, leases)
+        return True
+
+    def _book_earlier(self, request: Request, lost: RequestRecord, leases: dict[str, LeaseRecord]) -> None:
+        for part, _, _ in request.earlier:
+            if part.has_news:
+                self._book(part, lost, leases)
+
+    def _book(self, request: Request, lost: RequestRecord, leases: dict[str, LeaseRecord]) -> None:
+        """Book a part on the leases of the lost one."""
+        before, receipt = request.receipt, request.next_receipt()
+        units = [now - was for now, was in zip(used(receipt), request.booked, strict=True)]
+        request.receipt, request.held, request.is_corrected = receipt, held_by(receipt), False
+        request.settle_us = self._node.clock.now_us()
+        if request.is_open:
+            request.state = SettlementState.TIMED_OUT
+        settled = request.record(lost.node, lost.epoch)
+        self._node.books.settle_left(settled, before, list(_consume(settled, self._node.epoch, units, leases)))
+        name = RequestName(settled.service, settled.request_id)
+        self._unwritten.add(name)
+        self._node.books.when_committed(partial(self._unwritten.discard, name))
+
+    def _is_late(self, share: tuple[str, int]) -> bool:
+        """Whether the leases that were to pay for it are closed already."""
+        _, epoch = share
+        return self._is_over or share in self._closed or epoch < self._keeper.closed_below_epoch
+
+
+def _consume(
+    booked: RequestRecord, epoch: int, units: Iterable[int], leases: dict[str, LeaseRecord]
+) -> Iterator[LeaseRecord]:
+    """The leases that paid so many units of each budget, with these added, in place."""
+    kinds = (BudgetKind.RESERVATION_INPUT, BudgetKind.RESERVATION_OUTPUT, BudgetKind.TRIAL, BudgetKind.MONEY)
+    for kind, paid_units in zip(kinds, units, strict=True):
+        if paid_units:
+            lease = _lease_for(booked, epoch, kind, leases)
+            lease = replace(lease, consumed_units=lease.consumed_units + paid_units)
+            leases[lease.lease_id] = lease
+            yield lease
+
+
+def _lease_for(booked: RequestRecord, epoch: int, kind: BudgetKind, leases: dict[str, LeaseRecord]) -> LeaseRecord:
+    """The lease that paid; where none is known that is open, one in its stead, named after the booking.
+
+    That one is of the epoch which books: control may have been told already that there is nothing more of the lost one.
+    """
+    for lease in leases.values():
+        if lease.budget_kind is kind:
+            return lease
+    whose = json.dumps([booked.service_uid, booked.request_id, booked.part, booked.receipt.revision])
+    lease_id = f"recovered.{sha256(whose.encode()).hexdigest()[:32]}.{kind.value}"
+    return LeaseRecord(lease_id, booked.node, epoch, booked.service, booked.service_uid, kind, 0, closed=False)

@@ -1,0 +1,1 @@
+"""Databases with one meaning on SQLite and PostgreSQL: engines, URLs, migrations."""

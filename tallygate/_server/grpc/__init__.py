@@ -1,0 +1,1 @@
+"""A gRPC server as a good citizen: health, reflection, limits, errors that machines can read."""

@@ -1,0 +1,101 @@
+"""A gRPC server as a good citizen: health, reflection, channelz, keepalive, limits, a shutdown that drains."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, cast
+
+import grpc
+from grpc_channelz.v1 import channelz, channelz_pb2, channelz_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tallygate._server.errors import ConfigurationError
+from tallygate._server.grpc.error_mapping import Guard, Translate
+from tallygate._server.grpc.health import HealthServicer
+from tallygate._server.grpc.listen import parse_listen, require_free, require_safe
+from tallygate._server.grpc.reflection import add_reflection
+
+MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024
+_CITIZEN_NAMES: Final = (
+    health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
+    channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name,
+)
+
+
+class GrpcServer:
+    """A grpc.aio server with everything around the servicers themselves.
+
+    `service_names` are the full names of what `add_servicers` adds; health and reflection speak of them.
+    `other_health`: names that only health speaks of.
+    `shared_listen`: another address, at which several servers take calls, each of them its part of the connections.
+    Create it inside a running event loop.
+    """
+
+    def __init__(
+        self,
+        *,
+        listen: str,
+        insecure: bool,
+        service_names: Sequence[str],
+        add_servicers: Callable[[grpc.aio.Server], None],
+        translate: Translate,
+        shared_listen: str = "",
+        other_health: Sequence[str] = (),
+        max_message_bytes: int = MESSAGE_BYTES_MAX,
+    ) -> None:
+        """Raises ConfigurationError for an address that is malformed, or unsafe without `insecure`."""
+        for address in filter(None, (listen, shared_listen)):
+            require_safe(address, insecure=insecure)
+        self._listen = listen
+        self._shared_listen = shared_listen
+        self._health = HealthServicer([*service_names, *other_health])
+        self._server = grpc.aio.server(options=_options(max_message_bytes, shares_port=bool(shared_listen)))
+        guard = cast("grpc.aio.Server", Guard(self._server, translate))
+        add_servicers(guard)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, guard)
+        channelz_pb2_grpc.add_ChannelzServicer_to_server(channelz.aio.ChannelzServicer(), guard)
+        add_reflection(guard, [*service_names, *_CITIZEN_NAMES])
+
+    async def start(self) -> str:
+        """Bind and take calls; by health checking the process lives, and nothing is ready until `set_ready`.
+
+        Returns:
+            The address really bound, `HOST:PORT`.
+
+        Raises:
+            ConfigurationError: the address cannot be bound.
+        """
+        require_free(self._listen)
+        host, _ = parse_listen(self._listen)
+        try:
+            port = self._server.add_insecure_port(self._listen)
+            if self._shared_listen:
+                self._server.add_insecure_port(self._shared_listen)
+        except RuntimeError as error:  # Somebody took it in between.
+            raise ConfigurationError(f"Cannot listen on {self._listen}: {error}") from error
+        await self._server.start()
+        return f"{host}:{port}"
+
+    def set_ready(self, ready: Mapping[str, bool]) -> None:
+        """Say by health checking whether calls of these services will be served."""
+        self._health.set_ready(ready)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Say NOT_SERVING, refuse new calls, let those in flight finish for so long, then cancel the rest."""
+        self._health.close()
+        await self._server.stop(grace_seconds)
+
+
+def _options(max_message_bytes: int, *, shares_port: bool) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+        # Two servers on one port would share its calls between two databases; a port in use shall be an error.
+        ("grpc.so_reuseport", int(shares_port)),
+        # A dead peer is noticed within 40 s also where no call is open...
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # ... and clients may ask every 10 s; faster ones are sent away.
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.enable_channelz", 1),
+    ]

@@ -1,0 +1,1 @@
+"""The life of a program: options, logs, signals, readiness."""
