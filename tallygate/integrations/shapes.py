@@ -62,5 +62,7 @@ METERED_SHAPES = INPUT_ONLY_SHAPES | {
     Shape.GENERATIVE_SCORE,
     Shape.DECISION,
     Shape.INVOCATION,
+    Shape.OLLAMA_CHAT,
+    Shape.OLLAMA_GENERATE,
 }
 """Those whose requests and answers can be read. Routes of the others are refused."""

@@ -14,9 +14,9 @@ from tallygate.integrations.openai.usage import find_block, read_usage
 
 WHOLE_BYTES_MAX = 256 << 10
 """Longer answers, such as many embeddings, are not parsed: they are scanned for their small members."""
-_ANSWERS = ("choices", "output", "content", "text", "output_ids")
+_ANSWERS = ("choices", "output", "content", "text", "output_ids", "message", "response", "thinking")
 """Members that carry what was generated, in the dialects that are metered."""
-_TEXTS = ("text", "content", "reasoning_content", "reasoning", "thinking", "arguments", "refusal", "name")
+_TEXTS = ("text", "content", "response", "reasoning_content", "reasoning", "thinking", "arguments", "refusal", "name")
 _IDS = ("token_ids", "output_ids")
 _NESTING_MAX = 16
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tallygate.integrations.openai.assembly import can_stream
 from tallygate.integrations.openai.limits import count_fields, lowered, read_limits
-from tallygate.integrations.openai.request_facts import facts_of, shape_of
+from tallygate.integrations.openai.request_facts import asks_nothing, facts_of, shape_of
 from tallygate.integrations.openai.request_json import (
     BadRequestError,
     changed_body,
@@ -109,8 +109,12 @@ def read_request(
     model = content.get("model") or ""
     if not isinstance(model, str):
         raise BadRequestError("The name of the model is not a string.", "model")
+    if asks_nothing(shape, content):
+        # Nothing is held for it but this token, should a server generate all the same.
+        changes = lowered(shape, content, 1)
+        content, raw = {**content, **changes}, changed_body(raw, content, changes)
     limits = read_limits(shape, content)
-    streams = content.get("stream") is True
+    streams = facts_of(shape).streams if content.get("stream") is None else content["stream"] is True
     assembles = streams_whole and not streams and can_stream(shape, content)
     if assembles:
         streams, changes = True, {"stream": True}
@@ -153,7 +157,7 @@ def capped(asked: Asked, tokens: int) -> bytes:
 
 def _read_plainly(shape: Shape, content: dict[str, Any], raw: bytes) -> tuple[dict[str, Any], bytes]:
     """A request as every reader reads it, and its body."""
-    refuse_lookalikes(content, _NAMES.union(count_fields(shape)))
+    refuse_lookalikes(content, _NAMES.union(count_fields(shape), {facts_of(shape).within} - {""}))
     changes = _plain_counts(shape, content)
     for name in _TRUTHS.intersection(content):
         truth = read_truth(content, name)

@@ -120,13 +120,17 @@ def refusal(error: MeteringError) -> Answer:
 
 
 def in_shape(answer: Answer, shape: Shape) -> Answer:
-    """A refusal as clients of this kind of request understand it: in Anthropic's words for its messages."""
-    if shape is not Shape.MESSAGES:
-        return answer
+    """A refusal as clients of this kind of request understand it: in the words of Anthropic, of Ollama."""
     said = json.loads(answer.body)["error"]
-    kind = _ANTHROPIC_TYPES.get(answer.status, "api_error")
-    error = {"type": kind, "message": said["message"], "code": said["code"]}
-    body = json.dumps({"type": "error", "error": error}).encode()
+    if shape is Shape.MESSAGES:
+        kind = _ANTHROPIC_TYPES.get(answer.status, "api_error")
+        error = {"type": kind, "message": said["message"], "code": said["code"]}
+        content: dict[str, object] = {"type": "error", "error": error}
+    elif shape in {Shape.OLLAMA_CHAT, Shape.OLLAMA_GENERATE}:
+        content = {"error": said["message"]}
+    else:
+        return answer
+    body = json.dumps(content).encode()
     headers = [(name, value) for name, value in answer.headers if name != b"content-length"]
     return Answer(answer.status, [*headers, (b"content-length", b"%d" % len(body))], body)
 

@@ -28,12 +28,14 @@ _OPTIONS = frozenset(
         "model", "user", "stop", "stop_token_ids", "bad_words", "logit_bias", "metadata", "stream_options", "include",
         "modalities", "service_tier", "safety_identifier", "prompt_cache_key", "cache_salt", "request_id",
         "kv_transfer_params", "allowed_token_ids", "encoding_format", "truncation", "reasoning",
-        "reasoning_effort", "verbosity",
+        "reasoning_effort", "verbosity", "options", "keep_alive", "think",
     }
 )  # fmt: skip
 """Fields that no model reads. Whatever else there is, such as tools, documents and schemas, counts as text."""
 _ENVELOPE = frozenset({"role", "type", "id", "status", "index", "cache_control", "detail"})
 _STRUCTURE = frozenset({"content", "text", "tool_calls", "function", "name", "arguments", "output", "refusal"})
+_ATTACHED = frozenset({"images", "image_data", "audio_data", "video_data"})
+"""Fields beside a text that have pictures and recordings: of Ollama's messages, of SGLang's prompts."""
 _ATTACHMENTS = ("image", "audio", "video", "file", "document", "embeds")
 
 
@@ -63,7 +65,7 @@ def input_tokens_to_hold(content: Mapping[str, Any], estimated_tokens: int) -> i
 def _other_tokens(name: str, value: str | list[Any] | dict[str, Any]) -> int:
     """Of a field that carries no talk, such as tools, or that nobody here knows."""
     if any(word in name for word in _ATTACHMENTS[:3]) or name == "prompt_embeds":
-        return sum(map(_attachment_tokens, value)) if isinstance(value, list) else _attachment_tokens(value)
+        return _attached_tokens(value)
     if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value)):
         return _json_tokens(value)
     return _talk_tokens(value)
@@ -83,17 +85,29 @@ def _talk_tokens(said: object) -> int:
             else:
                 waiting.extend(value)
         elif isinstance(value, dict):
-            if _is_attachment(value):
-                tokens += _attachment_tokens(value)
-                continue
-            tokens += TOKENS_PER_MESSAGE if "role" in value else 0
-            for key, item in value.items():
-                if key not in _ENVELOPE:
-                    tokens += 0 if key in _STRUCTURE else _text_tokens(key)
-                    waiting.append(item)
+            tokens += _object_tokens(value, waiting)
         elif value is not None:
             tokens += 1
     return tokens
+
+
+def _object_tokens(value: dict[str, Any], waiting: list[object]) -> int:
+    """Of a message, or a part of one; the values of its fields are left to wait."""
+    if _is_attachment(value):
+        return _attachment_tokens(value)
+    tokens = TOKENS_PER_MESSAGE if "role" in value else 0
+    for key, item in value.items():
+        if key in _ATTACHED and item:
+            tokens += _attached_tokens(item)
+        elif key not in _ENVELOPE:
+            tokens += 0 if key in _STRUCTURE else _text_tokens(key)
+            waiting.append(item)
+    return tokens
+
+
+def _attached_tokens(value: object) -> int:
+    """Of a field that has one picture or recording, or a list of them."""
+    return sum(map(_attachment_tokens, value)) if isinstance(value, list) else _attachment_tokens(value)
 
 
 def _is_attachment(part: Mapping[str, Any]) -> bool:

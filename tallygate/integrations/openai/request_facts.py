@@ -20,6 +20,7 @@ class RequestFacts:
         smallest: The field that asks for at least so many tokens.
         prompts: Fields of which each item is a prompt of its own, where they have a list of them.
         usage: The most that its stream can be made to say of its usage.
+        streams: Its answer is a stream where it does not say.
     """
 
     limits: tuple[str, ...] = ()
@@ -27,6 +28,7 @@ class RequestFacts:
     smallest: str = "min_tokens"
     prompts: tuple[str, ...] = ()
     usage: StreamUsage = StreamUsage.NONE
+    streams: bool = False
 
 
 _FACTS = {
@@ -39,6 +41,8 @@ _FACTS = {
     Shape.GENERATE: RequestFacts(
         ("max_new_tokens",), "sampling_params", "min_new_tokens", ("text", "input_ids", "input_embeds")
     ),
+    Shape.OLLAMA_CHAT: RequestFacts(("num_predict",), "options", streams=True),
+    Shape.OLLAMA_GENERATE: RequestFacts(("num_predict",), "options", streams=True),
 }
 _OTHERS = RequestFacts()
 _INVOCATIONS = (
@@ -99,6 +103,16 @@ def _is_list_of_prompts(shape: Shape, name: str, value: list[Any]) -> bool:
     if shape is Shape.CHAT_BATCH:
         return isinstance(first, list)
     return isinstance(first, str | list)
+
+
+def asks_nothing(shape: Shape, content: Mapping[str, Any]) -> bool:
+    """Whether a request has no prompt. Ollama loads its model for it, or lets it go, and generates nothing.
+
+    SGLang (0.5.23) puts `system` before the prompt, and generates where either is there.
+    """
+    if shape is Shape.OLLAMA_CHAT:
+        return not content.get("messages")
+    return shape is Shape.OLLAMA_GENERATE and not (content.get("prompt") or content.get("system"))
 
 
 def makes_output(shape: Shape) -> bool:

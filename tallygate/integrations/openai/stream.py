@@ -13,6 +13,7 @@ from tallygate.integrations.openai.events import NotAnObjectError
 from tallygate.integrations.openai.generate import GenerateReader
 from tallygate.integrations.openai.json_members import small_members
 from tallygate.integrations.openai.messages import MessagesReader
+from tallygate.integrations.openai.ollama import OllamaReader
 from tallygate.integrations.openai.partial_event import EVENT_BYTES_MAX, LongEvent, PartialEvent
 from tallygate.integrations.openai.responses import ResponsesReader
 from tallygate.integrations.openai.said_usage import News, SaidUsage
@@ -70,6 +71,8 @@ _READERS: Mapping[Shape, Callable[[Asked, str], Reader]] = {
     Shape.RESPONSE: ResponsesReader,
     Shape.MESSAGES: MessagesReader,
     Shape.GENERATE: GenerateReader,
+    Shape.OLLAMA_CHAT: OllamaReader,
+    Shape.OLLAMA_GENERATE: OllamaReader,
 }
 """All others stream as chats do."""
 

@@ -10,6 +10,9 @@ from tallygate.integrations.openai.usage_dialects import PLACES
 
 _PLAIN_FIELDS = 3
 """Number of fields of a block that says two counts and their total, as of vLLM in each chunk."""
+_NO_COUNTS = {"prompt_eval_count": 0, "eval_count": 0}
+_LOADED = {"load", "unload"}
+"""Why Ollama is done where it generated nothing, as of api/types.go."""
 _PATHS = tuple(tuple(place.split(".")) if place else () for place in PLACES)
 
 
@@ -32,7 +35,8 @@ def usage_problem(block: object) -> str:
 def find_block(answer: Mapping[str, object]) -> object:
     """The usage block of a whole answer, a chunk or an event, wherever it lies; None if there is none.
 
-    The first that says any tokens; else the first that says none; else one that says what cannot be.
+    The first that says any tokens; else the first that says none; else one that says what cannot be. Of Ollama's answer
+    to a request that ran no model, one of zeros.
     """
     empty: object = None
     refused: object = None
@@ -47,7 +51,7 @@ def find_block(answer: Mapping[str, object]) -> object:
             empty = empty or block
         elif problem:
             refused = refused or block
-    return empty or refused
+    return empty or refused or (_NO_COUNTS if _ran_nothing(answer) else None)
 
 
 def write_usage(usage: Usage, *, responses: bool = False) -> dict[str, object]:
@@ -63,6 +67,13 @@ def write_usage(usage: Usage, *, responses: bool = False) -> dict[str, object]:
         f"{came_out}_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.total_tokens,
     }
+
+
+def _ran_nothing(answer: Mapping[str, object]) -> bool:
+    """Whether Ollama loaded its model, or let it go; SGLang (0.5.23) says null of both counts where it ran nothing."""
+    if answer.get("done") is not True:
+        return False
+    return answer.get("done_reason") in _LOADED or all(answer.get(name, "") is None for name in _NO_COUNTS)
 
 
 def _plain_totals(block: dict[str, object]) -> tuple[int, int] | None:

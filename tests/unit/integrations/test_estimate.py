@@ -25,6 +25,10 @@ def test_an_estimate_counts_texts_and_not_pictures() -> None:
     messages: Any = [{"role": "user", "content": [{"type": "text", "text": "x" * 400}, picture]}]
     assert estimate_input_tokens({"messages": messages}) == 100 + TOKENS_PER_ATTACHMENT + 4
     assert estimate_input_tokens({"prompt": [[1, 2, 3], [4]]}) == 4
+    ollama: Any = [{"role": "user", "content": "x" * 400, "images": ["A" * 100_000] * 2}]
+    assert estimate_input_tokens({"messages": ollama}) == 100 + 2 * TOKENS_PER_ATTACHMENT + 4
+    assert estimate_input_tokens({"prompt": "x" * 400, "images": ["A" * 100_000]}) == 100 + TOKENS_PER_ATTACHMENT
+    assert estimate_input_tokens({"prompt": "x", "context": [1, 2], "suffix": "y", "options": {"seed": 1}}) == 4
     assert estimate_input_tokens({"input": "x"}) == 1
     assert estimate_input_tokens({"model": "m"}) == 0
 

@@ -204,3 +204,47 @@ def test_parameters_that_are_null_are_none() -> None:
     """As if they were left out."""
     asked = read_request(Shape.GENERATE, body(text="x", sampling_params=None))
     assert json.loads(capped(asked, 9)) == {"text": "x", "sampling_params": {"max_new_tokens": 9}}
+
+
+OLLAMA = [Shape.OLLAMA_CHAT, Shape.OLLAMA_GENERATE]
+
+
+@pytest.mark.parametrize("shape", OLLAMA)
+@pytest.mark.parametrize(
+    ("fields", "streams", "limit"),
+    [
+        ({}, True, None),
+        ({"stream": None, "options": None}, True, None),
+        ({"stream": "no", "options": {"num_predict": "9"}}, False, 9),
+        ({"stream": True, "options": {"num_predict": -1}, "max_tokens": 5}, True, None),
+        ({"options": {"num_predict": -2}}, True, None),
+        ({"options": {"num_predict": 0}}, True, None),
+        ({"prompt": "", "messages": None, "stream": False}, False, 1),
+    ],
+)
+def test_ollama_streams_unless_told_not_to(
+    shape: Shape,
+    fields: dict[str, object],
+    streams: bool,
+    limit: int | None,
+) -> None:
+    """And its limit stands in the options."""
+    asked = read_request(shape, body(**{"model": "m", "prompt": "x", "messages": [{"role": "user"}], **fields}))
+    assert (asked.streams, asked.max_output_tokens, asked.choices) == (streams, limit, 1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "fields", "asks"),
+    [
+        (Shape.OLLAMA_CHAT, {"prompt": "x"}, False),
+        (Shape.OLLAMA_CHAT, {"messages": [{"role": "user"}]}, True),
+        (Shape.OLLAMA_GENERATE, {"messages": [{"role": "user"}], "keep_alive": 0, "suffix": "x"}, False),
+        (Shape.OLLAMA_GENERATE, {"prompt": " "}, True),
+        (Shape.OLLAMA_GENERATE, {"prompt": "", "system": "x"}, True),
+    ],
+)
+def test_a_request_without_a_prompt_is_given_one_token(shape: Shape, fields: dict[str, object], asks: bool) -> None:
+    """It loads a model; SGLang generates where there is a system prompt."""
+    asked = read_request(shape, body(model="m", **fields))
+    assert asked.max_output_tokens == (None if asks else 1)
+    assert json.loads(asked.body).get("options") == (None if asks else {"num_predict": 1})
