@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from tallygate.client import Usage
@@ -38,11 +38,12 @@ class Reading(NamedTuple):
 class MeteredAnswer:
     """Keeps of an answer what is needed to find its usage, wherever it stands. Pure."""
 
-    __slots__ = ("_kept", "_scanner", "_size")
+    __slots__ = ("_items", "_kept", "_scanner", "_size")
 
     def __init__(self) -> None:
         self._kept: list[bytes] = []
         self._scanner: MemberScanner | None = None
+        self._items: list[Usage | None] = []
         self._size = 0
 
     def feed(self, piece: bytes) -> None:
@@ -53,7 +54,7 @@ class MeteredAnswer:
             return
         self._kept.append(piece)
         if self._size > WHOLE_BYTES_MAX:
-            self._scanner = MemberScanner()
+            self._scanner = MemberScanner(on_item=lambda item: self._items.append(_usage_of(item)))
             for kept in self._kept:
                 self._scanner.feed(kept)
             self._kept = []
@@ -63,7 +64,9 @@ class MeteredAnswer:
         scanner = self._scanner
         if scanner is not None:
             members = small_members(scanner)
-            usage = find_usage(members) if scanner.is_object else _sum_items(scanner, members, choices_per_prompt)
+            usage = find_usage(members)
+            if usage is None and scanner.is_closed:
+                usage = _sum_usage(self._items, choices_per_prompt)
             has_error = "error" in scanner.members and bool(members.get("error", "too long to be read"))
             is_refusal = usage is None and has_error and "choices" not in scanner.members
             return Reading(usage, 0 if usage is not None else self._size // BYTES_PER_TOKEN, is_refusal)
@@ -72,7 +75,8 @@ class MeteredAnswer:
         except (ValueError, RecursionError):
             return self._read_broken(b"".join(self._kept))
         if not isinstance(content, Mapping):
-            usage = _sum_usage(content, choices_per_prompt)
+            said = [_usage_of(item) for item in content] if isinstance(content, list) else []
+            usage = _sum_usage(said, choices_per_prompt)
             return Reading(usage, -(-_text_bytes(content, 0) // BYTES_PER_TOKEN) if usage is None else 0, False)
         usage = find_usage(content)
         if usage is not None:
@@ -94,18 +98,14 @@ def find_usage(answer: Mapping[str, object]) -> Usage | None:
     return read_usage(find_block(answer))
 
 
-def _sum_items(scanner: MemberScanner, members: Mapping[str, object], choices_per_prompt: int) -> Usage | None:
-    """The same of a list that was scanned."""
-    if not scanner.is_closed:
-        return None
-    return _sum_usage([members.get(name) for name in scanner.members], choices_per_prompt)
+def _usage_of(item: object) -> Usage | None:
+    return find_usage(item) if isinstance(item, Mapping) else None
 
 
-def _sum_usage(answers: object, choices_per_prompt: int) -> Usage | None:
+def _sum_usage(said: Sequence[Usage | None], choices_per_prompt: int) -> Usage | None:
     """Of a list of answers: of all their outputs, and of the input of each prompt once. None if one does not say it."""
-    if not isinstance(answers, list) or not answers:
+    if not said:
         return None
-    said = [find_usage(answer) if isinstance(answer, Mapping) else None for answer in answers]
     total = Usage()
     for at, usage in enumerate(said):
         if usage is None:

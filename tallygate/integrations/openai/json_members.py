@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 
 VALUE_BYTES_MAX = 64 << 10
 """Maximum size of a value that is kept; of a longer one only the name is known."""
@@ -52,6 +53,7 @@ class MemberScanner:
         "_is_name",
         "_items",
         "_levels",
+        "_on_item",
         "_part",
         "begin",
         "has_more",
@@ -65,8 +67,16 @@ class MemberScanner:
         "spans",
     )
 
-    def __init__(self, levels: int = _LEVELS_MAX) -> None:
+    def __init__(self, levels: int = _LEVELS_MAX, on_item: Callable[[object], None] | None = None) -> None:
+        """Begins.
+
+        Args:
+            levels: How deep members that are too long to be kept are looked into.
+            on_item: Called with each item of a list, parsed, when it has ended: then items are not kept, however many
+                there are. Of one that is too long, with its small members; of one that is no JSON, with None.
+        """
         self.size = 0
+        self._on_item = on_item
         self.inner: dict[str, MemberScanner] = {}
         self._inner: MemberScanner | None = None
         self._items = -1
@@ -169,7 +179,9 @@ class MemberScanner:
 
     def _end_member(self, rest: bytes, end: int) -> None:
         self._keep(rest)
-        if self.name is not None and (self.name in self.members or len(self.members) < MEMBERS_MAX):
+        if self._items >= 0 and self._on_item is not None:
+            self._on_item(_parse(bytes(self._part)) if self._inner is None else small_members(self._inner))
+        elif self.name is not None and (self.name in self.members or len(self.members) < MEMBERS_MAX):
             self.members[self.name] = b"" if self.is_long else bytes(self._part)
             self.spans[self.name] = (self.begin, end)
             if self._inner is not None:
@@ -201,11 +213,17 @@ def small_members(scanner: MemberScanner) -> dict[str, object]:
     """The members that were kept, parsed; those that are too long, or no JSON, are left out."""
     parsed: dict[str, object] = {}
     for name, raw in scanner.members.items():
-        try:
-            parsed[name] = json.loads(raw)
-        except (ValueError, RecursionError):
-            continue
+        value = _parse(raw)
+        if value is not None or raw.strip(_SPACES) == b"null":
+            parsed[name] = value
     return parsed | {name: small_members(inner) for name, inner in scanner.inner.items()}
+
+
+def _parse(raw: bytes) -> object:
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _name(raw: bytes) -> str:

@@ -101,6 +101,16 @@ def test_a_long_list_of_answers_is_added_up() -> None:
     assert counts.usage == Usage(36, output_tokens=15)
 
 
+def test_a_list_of_any_number_of_answers_is_added_up() -> None:
+    """Also one with more items than an object may have members that are kept."""
+    one = {"text": "A" * 1_000, "meta_info": {"prompt_tokens": 12, "completion_tokens": 5}}
+    body = json.dumps([one] * 2_000).encode()
+    counts, _ = read(*cut(body, 10_000), shape=Shape.GENERATE, stream=False, text=["a"] * 2_000)
+    assert counts.usage == Usage(24_000, output_tokens=10_000)
+    broken, _ = read(*cut(body[:-1], 10_000), shape=Shape.GENERATE, stream=False, text=["a"] * 2_000)
+    assert (broken.usage, broken.tokens) == (None, len(body[:-1]) // 4)
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100_000])
 def test_members_are_the_same_however_the_bytes_are_cut(size: int) -> None:
     """With quotes, escapes and brackets in strings, and lists and objects in each other."""
