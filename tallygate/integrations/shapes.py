@@ -64,5 +64,6 @@ METERED_SHAPES = INPUT_ONLY_SHAPES | {
     Shape.INVOCATION,
     Shape.OLLAMA_CHAT,
     Shape.OLLAMA_GENERATE,
+    Shape.VERTEX,
 }
 """Those whose requests and answers can be read. Routes of the others are refused."""

@@ -14,7 +14,7 @@ from tallygate.integrations.openai.usage import find_block, read_usage
 
 WHOLE_BYTES_MAX = 256 << 10
 """Longer answers, such as many embeddings, are not parsed: they are scanned for their small members."""
-_ANSWERS = ("choices", "output", "content", "text", "output_ids", "message", "response", "thinking")
+_ANSWERS = ("choices", "output", "content", "text", "output_ids", "message", "response", "thinking", "predictions")
 """Members that carry what was generated, in the dialects that are metered."""
 _TEXTS = ("text", "content", "response", "reasoning_content", "reasoning", "thinking", "arguments", "refusal", "name")
 _IDS = ("token_ids", "output_ids")
@@ -64,9 +64,8 @@ class MeteredAnswer:
         scanner = self._scanner
         if scanner is not None:
             members = small_members(scanner)
-            usage = find_usage(members)
-            if usage is None and scanner.is_closed:
-                usage = _sum_usage(self._items, choices_per_prompt)
+            said = self._items or _said_each(members)
+            usage = find_usage(members) or (_sum_usage(said, choices_per_prompt) if scanner.is_closed else None)
             has_error = "error" in scanner.members and bool(members.get("error", "too long to be read"))
             is_refusal = usage is None and has_error and "choices" not in scanner.members
             return Reading(usage, 0 if usage is not None else self._size // BYTES_PER_TOKEN, is_refusal)
@@ -74,13 +73,11 @@ class MeteredAnswer:
             content = json.loads(b"".join(self._kept))
         except (ValueError, RecursionError):
             return self._read_broken(b"".join(self._kept))
-        if not isinstance(content, Mapping):
-            said = [_usage_of(item) for item in content] if isinstance(content, list) else []
-            usage = _sum_usage(said, choices_per_prompt)
-            return Reading(usage, -(-_text_bytes(content, 0) // BYTES_PER_TOKEN) if usage is None else 0, False)
-        usage = find_usage(content)
+        usage = _usage_of(content) or _sum_usage(_said_each(content), choices_per_prompt)
         if usage is not None:
             return Reading(usage, 0, is_refusal=False)
+        if not isinstance(content, Mapping):
+            return Reading(None, -(-_text_bytes(content, 0) // BYTES_PER_TOKEN), is_refusal=False)
         text_bytes = _text_bytes({name: content[name] for name in _ANSWERS if name in content}, 0)
         is_error = bool(content.get("error")) or is_bare_error(b"", content)
         return Reading(None, -(-text_bytes // BYTES_PER_TOKEN), is_error and not text_bytes)
@@ -100,6 +97,12 @@ def find_usage(answer: Mapping[str, object]) -> Usage | None:
 
 def _usage_of(item: object) -> Usage | None:
     return find_usage(item) if isinstance(item, Mapping) else None
+
+
+def _said_each(content: object) -> list[Usage | None]:
+    """The usage of each answer of a list, which is Vertex AI's `predictions`; empty where it is none."""
+    answers = content.get("predictions") if isinstance(content, Mapping) else content
+    return [_usage_of(answer) for answer in answers] if isinstance(answers, list) else []
 
 
 def _sum_usage(said: Sequence[Usage | None], choices_per_prompt: int) -> Usage | None:

@@ -18,6 +18,7 @@ from tallygate.integrations.openai.request_json import (
     refuse_lookalikes,
 )
 from tallygate.integrations.openai.usage_options import StreamUsage, UsageOptions, ask_for_usage, least_usage
+from tallygate.integrations.openai.vertex import PARAMETERS, unwrapped
 from tallygate.integrations.shapes import Shape
 
 __all__ = ["Asked", "BadRequestError", "Shape", "capped", "read_request"]
@@ -37,7 +38,7 @@ class Asked:
 
     Attributes:
         shape: Which API.
-        content: The body, parsed.
+        content: The body, parsed; of Vertex AI's, the body for /generate that it stands for.
         body: The body as it is passed on.
         model: The model, as the client spells it; empty where it names none.
         choices: How many answers are generated side by side, over all prompts.
@@ -152,11 +153,13 @@ def capped(asked: Asked, tokens: int) -> bytes:
     if not facts_of(asked.shape).limits:
         return asked.body
     changes = lowered(asked.shape, asked.content, tokens // asked.choices)
-    return changed_body(asked.body, parse_body(asked.body), changes)
+    return _changed(asked.shape, asked.body, parse_body(asked.body), changes)
 
 
 def _read_plainly(shape: Shape, content: dict[str, Any], raw: bytes) -> tuple[dict[str, Any], bytes]:
     """A request as every reader reads it, and its body."""
+    whole = content
+    content = unwrapped(whole) if shape is Shape.VERTEX else whole
     refuse_lookalikes(content, _NAMES.union(count_fields(shape), {facts_of(shape).within} - {""}))
     changes = _plain_counts(shape, content)
     for name in _TRUTHS.intersection(content):
@@ -169,7 +172,14 @@ def _read_plainly(shape: Shape, content: dict[str, Any], raw: bytes) -> tuple[di
         if any(options[name] is not truth for name, truth in plain.items()):
             changes["stream_options"] = {**options, **plain}
     changes |= _storing_nothing(shape, {**content, **changes})
-    return {**content, **changes} if changes else content, changed_body(raw, content, changes)
+    return {**content, **changes} if changes else content, _changed(shape, raw, whole, changes)
+
+
+def _changed(shape: Shape, raw: bytes, content: Mapping[str, Any], changes: Mapping[str, Any]) -> bytes:
+    """The body with some fields changed, where this kind has them."""
+    if changes and shape is Shape.VERTEX:
+        changes = {PARAMETERS: {**(content.get(PARAMETERS) or {}), **changes}}
+    return changed_body(raw, content, changes)
 
 
 def _plain_counts(shape: Shape, content: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,13 +51,15 @@ class GenerateReader(PlainReader):
 
     def end(self, usage: Usage) -> bytes:
         """What ends the stream early, so that a client takes it for one that reached its limit."""
-        reason = {"type": "length", "length": usage.output_class_tokens}
-        lines = [json.dumps(_with_reason(said, reason)) for at, said in self._last.items() if at not in self._finished]
+        lines = [json.dumps(_ended(said, usage)) for at, said in self._last.items() if at not in self._finished]
         if not self._last:
-            lines = [json.dumps({"text": "", "meta_info": {"id": self._request_id, "finish_reason": reason}})]
+            lines = [json.dumps(_ended({"text": "", "meta_info": {"id": self._request_id}}, usage))]
         return "".join(f"data: {line}\n\n" for line in [*lines, "[DONE]"]).encode()
 
 
-def _with_reason(said: Mapping[str, object], reason: Mapping[str, object]) -> dict[str, Any]:
+def _ended(said: Mapping[str, object], usage: Usage) -> dict[str, Any]:
+    """What was said last of a choice, with the reason that its length was reached; in a choice's own tokens."""
     meta = said.get("meta_info")
-    return {**said, "meta_info": {**(meta if isinstance(meta, Mapping) else {}), "finish_reason": reason}}
+    meta = meta if isinstance(meta, Mapping) else {}
+    reason = {"type": "length", "length": meta.get("completion_tokens", usage.output_class_tokens)}
+    return {**said, "meta_info": {**meta, "finish_reason": reason}}

@@ -12,7 +12,9 @@ MEMBERS_MAX = 256
 """Maximum number of members that are kept."""
 
 _OPEN, _CLOSE, _OPEN_LIST, _CLOSE_LIST, _COMMA, _COLON, _QUOTE = b'{}[],:"'
-_INSIDE = frozenset({"response", "meta_info", "meta", "message", "choices"})
+_ANSWERS = "predictions"
+"""The member of Vertex AI's answer that is a list of answers."""
+_INSIDE = frozenset({"response", "meta_info", "meta", "message", "choices", _ANSWERS})
 """Members that are looked into where they are too long to be kept: servers say usage in there."""
 _LEVELS_MAX = 3
 _TOP = re.compile(rb'["{}\[\],:]')
@@ -72,8 +74,9 @@ class MemberScanner:
 
         Args:
             levels: How deep members that are too long to be kept are looked into.
-            on_item: Called with each item of a list, parsed, when it has ended: then items are not kept, however many
-                there are. Of one that is too long, with its small members; of one that is no JSON, with None.
+            on_item: Called with each item of a list of answers, parsed, when it has ended: then items are not kept,
+                however many there are. Of one that is too long, with its small members; of one that is no JSON, with
+                None.
         """
         self.size = 0
         self._on_item = on_item
@@ -203,7 +206,7 @@ class MemberScanner:
         self._part += part
         if len(self._part) > VALUE_BYTES_MAX:
             if self._levels and (self._items >= 0 or self.name in _INSIDE):
-                self._inner = MemberScanner(self._levels - 1)
+                self._inner = MemberScanner(self._levels - 1, self._on_item if self.name == _ANSWERS else None)
                 self._inner.feed(bytes(self._part))
             self._part.clear()
             self.is_long = True

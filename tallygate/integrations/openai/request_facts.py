@@ -31,6 +31,9 @@ class RequestFacts:
     streams: bool = False
 
 
+_GENERATE = RequestFacts(
+    ("max_new_tokens",), "sampling_params", "min_new_tokens", ("text", "input_ids", "input_embeds")
+)
 _FACTS = {
     Shape.CHAT: RequestFacts(("max_completion_tokens", "max_tokens"), usage=StreamUsage.RUNNING),
     Shape.CHAT_BATCH: RequestFacts(("max_completion_tokens", "max_tokens"), prompts=("messages",)),
@@ -38,9 +41,8 @@ _FACTS = {
     Shape.RESPONSE: RequestFacts(("max_output_tokens",)),
     Shape.MESSAGES: RequestFacts(("max_tokens",)),
     Shape.TOKENS_GENERATE: RequestFacts(("max_tokens",), "sampling_params", usage=StreamUsage.FINAL),
-    Shape.GENERATE: RequestFacts(
-        ("max_new_tokens",), "sampling_params", "min_new_tokens", ("text", "input_ids", "input_embeds")
-    ),
+    Shape.GENERATE: _GENERATE,
+    Shape.VERTEX: _GENERATE,
     Shape.OLLAMA_CHAT: RequestFacts(("num_predict",), "options", streams=True),
     Shape.OLLAMA_GENERATE: RequestFacts(("num_predict",), "options", streams=True),
 }

@@ -71,6 +71,7 @@ _READERS: Mapping[Shape, Callable[[Asked, str], Reader]] = {
     Shape.RESPONSE: ResponsesReader,
     Shape.MESSAGES: MessagesReader,
     Shape.GENERATE: GenerateReader,
+    Shape.VERTEX: GenerateReader,
     Shape.OLLAMA_CHAT: OllamaReader,
     Shape.OLLAMA_GENERATE: OllamaReader,
 }
