@@ -65,5 +65,6 @@ METERED_SHAPES = INPUT_ONLY_SHAPES | {
     Shape.OLLAMA_CHAT,
     Shape.OLLAMA_GENERATE,
     Shape.VERTEX,
+    Shape.COHERE_CHAT,
 }
 """Those whose requests and answers can be read. Routes of the others are refused."""

@@ -16,7 +16,18 @@ WHOLE_BYTES_MAX = 256 << 10
 """Longer answers, such as many embeddings, are not parsed: they are scanned for their small members."""
 _ANSWERS = ("choices", "output", "content", "text", "output_ids", "message", "response", "thinking", "predictions")
 """Members that carry what was generated, in the dialects that are metered."""
-_TEXTS = ("text", "content", "response", "reasoning_content", "reasoning", "thinking", "arguments", "refusal", "name")
+_TEXTS = (
+    "text",
+    "content",
+    "response",
+    "reasoning_content",
+    "reasoning",
+    "thinking",
+    "arguments",
+    "refusal",
+    "name",
+    "tool_plan",
+)
 _IDS = ("token_ids", "output_ids")
 _NESTING_MAX = 16
 
@@ -79,7 +90,9 @@ class MeteredAnswer:
         if not isinstance(content, Mapping):
             return Reading(None, -(-_text_bytes(content, 0) // BYTES_PER_TOKEN), is_refusal=False)
         text_bytes = _text_bytes({name: content[name] for name in _ANSWERS if name in content}, 0)
-        is_error = bool(content.get("error")) or is_bare_error(b"", content)
+        # Cohere's errors are a message that is a sentence.
+        says_error = bool(content.get("error")) or isinstance(content.get("message"), str)
+        is_error = says_error or is_bare_error(b"", content)
         return Reading(None, -(-text_bytes // BYTES_PER_TOKEN), is_error and not text_bytes)
 
     def _read_broken(self, body: bytes) -> Reading:

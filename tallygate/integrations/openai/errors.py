@@ -120,7 +120,7 @@ def refusal(error: MeteringError) -> Answer:
 
 
 def in_shape(answer: Answer, shape: Shape) -> Answer:
-    """A refusal as clients of this kind of request understand it: in the words of Anthropic, of Ollama."""
+    """A refusal as clients of this kind of request understand it: in the words of Anthropic, Ollama, Cohere."""
     said = json.loads(answer.body)["error"]
     if shape is Shape.MESSAGES:
         kind = _ANTHROPIC_TYPES.get(answer.status, "api_error")
@@ -128,6 +128,8 @@ def in_shape(answer: Answer, shape: Shape) -> Answer:
         content: dict[str, object] = {"type": "error", "error": error}
     elif shape in {Shape.OLLAMA_CHAT, Shape.OLLAMA_GENERATE}:
         content = {"error": said["message"]}
+    elif shape is Shape.COHERE_CHAT:
+        content = {"message": said["message"]}
     else:
         return answer
     body = json.dumps(content).encode()

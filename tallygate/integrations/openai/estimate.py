@@ -29,6 +29,7 @@ _OPTIONS = frozenset(
         "modalities", "service_tier", "safety_identifier", "prompt_cache_key", "cache_salt", "request_id",
         "kv_transfer_params", "allowed_token_ids", "encoding_format", "truncation", "reasoning",
         "reasoning_effort", "verbosity", "options", "keep_alive", "think",
+        "safety_mode", "citation_options", "stop_sequences",
     }
 )  # fmt: skip
 """Fields that no model reads. Whatever else there is, such as tools, documents and schemas, counts as text."""

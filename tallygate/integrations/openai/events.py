@@ -136,6 +136,11 @@ def is_bare_error(event: bytes, said: Mapping[str, Any]) -> bool:
     return "error" in (said.get("object"), said.get("type")) or _ERROR_EVENT.match(event) is not None
 
 
+def mapping(value: object) -> Mapping[str, object]:
+    """An object as it was said; an empty one where something else was."""
+    return value if isinstance(value, Mapping) else {}
+
+
 def _object(data: bytes) -> dict[str, Any]:
     said = json.loads(data)
     if not isinstance(said, dict):

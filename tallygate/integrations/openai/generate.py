@@ -8,7 +8,7 @@ from typing import Any
 
 from tallygate.client import Usage
 from tallygate.integrations.openai.asked import Asked
-from tallygate.integrations.openai.events import NotAnObjectError, is_bare_error
+from tallygate.integrations.openai.events import is_bare_error, mapping
 from tallygate.integrations.openai.plain_reader import PlainReader
 from tallygate.integrations.openai.said_usage import News
 
@@ -29,13 +29,6 @@ class GenerateReader(PlainReader):
     def is_finished(self) -> bool:
         """Whether every choice has said why it ended."""
         return len(self._finished) >= self._asked.choices
-
-    def read(self, event: bytes, data: bytes, passed: int) -> tuple[News, bytes]:
-        """Takes in one event: what it carries, and what has not passed of it."""
-        said = json.loads(data)
-        if not isinstance(said, dict):
-            raise NotAnObjectError
-        return self.read_members(said), event[passed:]
 
     def read_members(self, members: Mapping[str, object]) -> News:
         """Takes in an event by its members."""
@@ -59,7 +52,6 @@ class GenerateReader(PlainReader):
 
 def _ended(said: Mapping[str, object], usage: Usage) -> dict[str, Any]:
     """What was said last of a choice, with the reason that its length was reached; in a choice's own tokens."""
-    meta = said.get("meta_info")
-    meta = meta if isinstance(meta, Mapping) else {}
+    meta = mapping(said.get("meta_info"))
     reason = {"type": "length", "length": meta.get("completion_tokens", usage.output_class_tokens)}
     return {**said, "meta_info": {**meta, "finish_reason": reason}}

@@ -8,7 +8,7 @@ from typing import Any
 
 from tallygate.client import Usage
 from tallygate.integrations.openai.asked import Asked
-from tallygate.integrations.openai.events import NotAnObjectError
+from tallygate.integrations.openai.events import mapping
 from tallygate.integrations.openai.plain_reader import PlainReader
 from tallygate.integrations.openai.said_usage import News
 
@@ -34,27 +34,20 @@ class MessagesReader(PlainReader):
         """Whether no more text will come."""
         return self._has_ended
 
-    def read(self, event: bytes, data: bytes, passed: int) -> tuple[News, bytes]:
-        """Takes in one event: what it carries, and what has not passed of it."""
-        said = json.loads(data)
-        if not isinstance(said, dict):
-            raise NotAnObjectError
-        return self.read_members(said), event[passed:]
-
     def read_members(self, members: Mapping[str, object]) -> News:
         """Takes in an event by its members."""
         kind, index = members.get("type"), members.get("index")
         if kind == "message_start":
             self._is_begun = True
-            return News(total=_mapping(members.get("message")).get("usage"))
+            return News(total=mapping(members.get("message")).get("usage"))
         if kind == "content_block_start" and isinstance(index, int):
             self._open.add(index)
         elif kind == "content_block_stop" and isinstance(index, int):
             self._open.discard(index)
         elif kind == "content_block_delta":
-            return _count(_mapping(members.get("delta")))
+            return _count(mapping(members.get("delta")))
         elif kind == "message_delta":
-            self._has_ended = self._has_ended or bool(_mapping(members.get("delta")).get("stop_reason"))
+            self._has_ended = self._has_ended or bool(mapping(members.get("delta")).get("stop_reason"))
             return News(total=members.get("usage"))
         elif kind == "error" or "error" in members:
             self.failed = True
@@ -91,7 +84,3 @@ def _write_usage(usage: Usage) -> dict[str, int]:
         "cache_creation_input_tokens": usage.cache_write_tokens,
         "cache_read_input_tokens": usage.cached_input_tokens,
     }
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, Mapping) else {}

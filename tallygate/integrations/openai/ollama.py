@@ -14,7 +14,6 @@ from typing import Any
 from tallygate.client import Usage
 from tallygate.integrations.openai.asked import Asked, Shape
 from tallygate.integrations.openai.estimate import BYTES_PER_TOKEN
-from tallygate.integrations.openai.events import NotAnObjectError
 from tallygate.integrations.openai.plain_reader import PlainReader
 from tallygate.integrations.openai.said_usage import News
 from tallygate.integrations.openai.usage import find_block
@@ -38,13 +37,6 @@ class OllamaReader(PlainReader):
     def is_finished(self) -> bool:
         """Whether the line has come that says so."""
         return self._has_ended
-
-    def read(self, event: bytes, data: bytes, passed: int) -> tuple[News, bytes]:
-        """Takes in one line: what it carries, and what has not passed of it."""
-        said = json.loads(data)
-        if not isinstance(said, dict):
-            raise NotAnObjectError
-        return self.read_members(said), event[passed:]
 
     def read_members(self, members: Mapping[str, object]) -> News:
         """Takes in a line by its members."""

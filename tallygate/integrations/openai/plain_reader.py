@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
 from tallygate.integrations.openai.deltas import Kind
+from tallygate.integrations.openai.events import NotAnObjectError
+from tallygate.integrations.openai.said_usage import News
 
 
-class PlainReader:
+class PlainReader(ABC):
     """Hides nothing, holds nothing back, and parses each event."""
 
     __slots__ = ("failed",)
@@ -26,6 +32,22 @@ class PlainReader:
     def match_running(self, event: bytes) -> tuple[int, int, bytes] | None:  # noqa: ARG002  # as above
         """Running usage that is to be hidden: there is none."""
         return None
+
+    def read(self, event: bytes, data: bytes, passed: int) -> tuple[News, bytes]:
+        """Takes in one event: what it carries, and what has not passed of it.
+
+        Raises:
+            ValueError: Its data are no JSON object.
+            RecursionError: They are nested too deeply.
+        """
+        said = json.loads(data)
+        if not isinstance(said, dict):
+            raise NotAnObjectError
+        return self.read_members(said), event[passed:]
+
+    @abstractmethod
+    def read_members(self, members: Mapping[str, object]) -> News:
+        """Takes in an event by its members."""
 
     def flush(self) -> bytes:
         """What was held back: nothing ever is."""

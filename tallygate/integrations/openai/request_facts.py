@@ -40,6 +40,7 @@ _FACTS = {
     Shape.COMPLETION: RequestFacts(("max_tokens",), usage=StreamUsage.RUNNING),
     Shape.RESPONSE: RequestFacts(("max_output_tokens",)),
     Shape.MESSAGES: RequestFacts(("max_tokens",)),
+    Shape.COHERE_CHAT: RequestFacts(("max_tokens",)),
     Shape.TOKENS_GENERATE: RequestFacts(("max_tokens",), "sampling_params", usage=StreamUsage.FINAL),
     Shape.GENERATE: _GENERATE,
     Shape.VERTEX: _GENERATE,

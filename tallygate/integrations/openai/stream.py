@@ -8,6 +8,7 @@ from typing import Protocol
 from tallygate.client import Usage
 from tallygate.integrations.openai.asked import Asked, Shape
 from tallygate.integrations.openai.chat import ChatReader
+from tallygate.integrations.openai.cohere import CohereReader
 from tallygate.integrations.openai.deltas import Kind
 from tallygate.integrations.openai.events import NotAnObjectError
 from tallygate.integrations.openai.generate import GenerateReader
@@ -72,6 +73,7 @@ _READERS: Mapping[Shape, Callable[[Asked, str], Reader]] = {
     Shape.MESSAGES: MessagesReader,
     Shape.GENERATE: GenerateReader,
     Shape.VERTEX: GenerateReader,
+    Shape.COHERE_CHAT: CohereReader,
     Shape.OLLAMA_CHAT: OllamaReader,
     Shape.OLLAMA_GENERATE: OllamaReader,
 }

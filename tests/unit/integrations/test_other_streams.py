@@ -34,9 +34,25 @@ def _ollama(is_chat: bool) -> Writer:
     return write
 
 
+def _cohere(texts: list[str], ends: bool, usage: Usage | None) -> list[bytes]:
+    def event(kind: str, **said: Any) -> bytes:
+        return f"data: {json.dumps({'type': kind, **said}, ensure_ascii=False)}\n\n".encode()
+
+    begin = event("message-start", id="c", delta={"message": {"role": "assistant"}})
+    started = event("content-start", index=0, delta={"message": {"content": {"type": "text", "text": ""}}})
+    pieces = [event("content-delta", index=0, delta={"message": {"content": {"text": text}}}) for text in texts]
+    if not ends:
+        return [begin, started, *pieces]
+    counts = {} if usage is None else {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+    delta = {"finish_reason": "COMPLETE", "usage": {"billed_units": counts, "tokens": counts}}
+    end = event("message-end", id="c", delta=delta)
+    return [begin, started, *pieces, event("content-end", index=0), end, b"data: [DONE]\n\n"]
+
+
 WRITERS: Mapping[Shape, Writer] = {
     Shape.OLLAMA_CHAT: _ollama(is_chat=True),
     Shape.OLLAMA_GENERATE: _ollama(is_chat=False),
+    Shape.COHERE_CHAT: _cohere,
 }
 USAGES = st.builds(Usage, st.integers(1, 5_000), output_tokens=st.integers(1, 5_000))
 

@@ -102,7 +102,7 @@ def test_what_is_no_count_is_refused(field: str, value: object) -> None:
         b'{"tools":[{"function":{"name":"a","name":"b"}}]}',
     ],
 )
-@pytest.mark.parametrize("shape", [*SHAPES, Shape.OLLAMA_CHAT, Shape.VERTEX])
+@pytest.mark.parametrize("shape", [*SHAPES, Shape.OLLAMA_CHAT, Shape.VERTEX, Shape.COHERE_CHAT])
 def test_a_key_twice_is_refused(shape: Shape, raw: bytes) -> None:
     """At every level: which one counts depends on the reader."""
     assert first_taken(raw) != json.loads(raw)
