@@ -133,7 +133,7 @@ def _write_denial(message: decision_pb2.Decision, decision: Decision, reason: Re
 
 def _write_grant(message: decision_pb2.Grant, grant: Grant) -> None:
     message.output_ceiling_tokens = grant.output_ceiling_tokens
-    message.final = grant.final
+    message.is_final = grant.is_final
     message.resume = grant.resume
     write_duration(message.valid_for, grant.valid_for_ms)
 

@@ -58,7 +58,7 @@ class Grant(NamedTuple):
 
     output_ceiling_tokens: int
     valid_for_ms: int
-    final: bool
+    is_final: bool
     resume: bytes
 
 

@@ -73,7 +73,7 @@ class Request:
         "debt_allowed",
         "dirty",
         "earlier",
-        "final",
+        "is_final",
         "fresh_output",
         "fresh_reasoning",
         "granted_output_tokens",
@@ -134,7 +134,7 @@ class Request:
         self.settle_us: int | None = None
         self.authorised = False
         self.claimed = part != ""
-        self.final = False
+        self.is_final = False
         self.told_to_stop = False
         self.max_output_tokens: int | None = None
         self.granted_output_tokens: int | None = None

@@ -88,7 +88,7 @@ class Allowance:
         if state.phase == FINISH or not state.begun:
             return
         grant = state.grant
-        state.final_tokens = grant.output_ceiling_tokens if grant is not None and grant.final else NEVER
+        state.final_tokens = grant.output_ceiling_tokens if grant is not None and grant.is_final else NEVER
         if state.denial is not None or state.at_final_ceiling:
             self.watched.discard(state)
             state.starved_ns, state.gave_up = None, False
@@ -166,7 +166,7 @@ class Allowance:
         state.starved_ns = None
         state.gave_up = state.stopped = False
         grant = state.grant
-        is_said = grant is None or grant.final or state.said_ceiling_tokens >= grant.output_ceiling_tokens
+        is_said = grant is None or grant.is_final or state.said_ceiling_tokens >= grant.output_ceiling_tokens
         if state.lent_ceiling_tokens:
             self.watched.add(state)
             if not is_said:
@@ -175,7 +175,7 @@ class Allowance:
             return
         assert grant is not None
         self.watched.discard(state)
-        if grant.final:
+        if grant.is_final:
             state.quiet_tokens = NEVER
         elif not is_said and count <= state.renew_tokens:
             state.quiet_tokens = state.renew_tokens

@@ -31,7 +31,7 @@ def decode_grant(grant: decision_pb2.Grant, sent_ns: int) -> Grant:
     """A grant from the wire; its validity counts from `sent_ns`, when the report that it answers was sent."""
     return Grant(
         output_ceiling_tokens=grant.output_ceiling_tokens,
-        final=grant.final,
+        is_final=grant.is_final,
         valid_until_ns=sent_ns + duration_ns(grant.valid_for),
         resume=grant.resume,
     )

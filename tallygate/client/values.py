@@ -38,7 +38,7 @@ class Grant:
     """How far a request may go: a ceiling on its output class, and until when on the client's monotonic clock."""
 
     output_ceiling_tokens: int
-    final: bool
+    is_final: bool
     valid_until_ns: int
     resume: bytes = b""
 

@@ -244,7 +244,7 @@ class MeteringMiddleware:
 
 def _has_room(asked: Asked, grant: Grant) -> bool:
     """Whether each answer that is asked for may have a token at least."""
-    return not grant.final or asked.max_output_tokens == 0 or grant.output_ceiling_tokens >= asked.choices
+    return not grant.is_final or asked.max_output_tokens == 0 or grant.output_ceiling_tokens >= asked.choices
 
 
 def _going(asked: Asked, usage: StreamUsage, request: MeteredRequest, estimated_input: int) -> Going:
@@ -254,6 +254,6 @@ def _going(asked: Asked, usage: StreamUsage, request: MeteredRequest, estimated_
     if grant is not None:
         # Until the server says how much went in, nothing is known of it; a count that was said is never taken back.
         request.set_usage(Usage())
-        if grant.final and (limit is None or limit > grant.output_ceiling_tokens):
+        if grant.is_final and (limit is None or limit > grant.output_ceiling_tokens):
             body, limit = capped(asked, grant.output_ceiling_tokens), grant.output_ceiling_tokens
     return Going(asked, body, usage, limit, estimated_input)

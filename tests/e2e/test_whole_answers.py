@@ -50,7 +50,7 @@ async def answer(node: Program, begun: asyncio.Barrier) -> str:
             await begun.wait()
             return denied.reason if denied.retryable and denied.retry_after_ms else f"{denied.reason} for good"
         assert request.grant is not None
-        assert (request.grant.output_ceiling_tokens, request.grant.final) == (LIMIT, True)
+        assert (request.grant.output_ceiling_tokens, request.grant.is_final) == (LIMIT, True)
         await begun.wait()
         request.finish(Usage(input_tokens=9, output_tokens=LIMIT))
         receipt = await request.settled()

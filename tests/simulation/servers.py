@@ -253,7 +253,7 @@ class InferenceServer:
             job.begun = True
             job.ceiling_tokens = max(job.ceiling_tokens, decision.grant.output_ceiling_tokens)
             job.token = decision.grant.resume
-            job.is_final = decision.grant.final
+            job.is_final = decision.grant.is_final
         elif decision.verdict == decision_pb2.VERDICT_DENY:
             self.world.denials[reason] += 1
             job.must_stop = True

@@ -148,7 +148,7 @@ class FakeMetering(metering_service_pb2_grpc.MeteringServiceServicer):
         grant = decision_pb2.Grant(
             output_ceiling_tokens=ceiling,
             valid_for=Duration(seconds=self.valid_for_s),
-            final=ceiling == self.limit,
+            is_final=ceiling == self.limit,
             resume=f"{report.request_id}@{ceiling}".encode(),
         )
         return decision_pb2.Decision(verdict=decision_pb2.VERDICT_ALLOW, grant=grant)

@@ -78,7 +78,7 @@ def _begin(node: Node, service: ServiceState, request: Request, report: Report) 
     elif extension.held.input_tokens < input_tokens or ceiling < least:
         return explain(node, service, request, input_tokens, least) if node.leases_valid else PARKED
     node.hold(service, request, extension.held)
-    request.final = extension.want is None and _is_last(node, request)
+    request.is_final = extension.want is None and _is_last(node, request)
     _open(node, service, request, report)
     return request
 
@@ -90,7 +90,7 @@ def _begin_whole(node: Node, service: ServiceState, request: Request, report: Re
         return held
     node.hold(service, request, held)
     request.max_output_tokens = request.ceiling_tokens
-    request.final = True
+    request.is_final = True
     if report.hold_for_ns is not None:
         request.hold_for_us = -(-report.hold_for_ns // NS_PER_US)
         request.hold_until_ns = node.clock.monotonic_ns() + report.hold_for_ns
@@ -117,7 +117,7 @@ def renew(node: Node, service: ServiceState, config: ServiceConfig, request: Req
         has_room = extension.want is None or request.output_tokens < request.ceiling_tokens
         if has_room and request.ceiling_tokens > before:
             request.authorised = True
-            request.final = extension.want is None and _is_last(node, request)
+            request.is_final = extension.want is None and _is_last(node, request)
             return granted(node, service, config, request)
         if node.goes_on(service):
             # What it has is good for a little longer; what more there is, only control can say.
@@ -126,9 +126,9 @@ def renew(node: Node, service: ServiceState, config: ServiceConfig, request: Req
             _ask(node, service, request, input_tokens, extension.want)
             return PARKED
     if request.output_tokens < before or capped:
-        if request.final:
+        if request.is_final:
             return confirmed(node, service, config, request)
-        request.final = True
+        request.is_final = True
         return granted(node, service, config, request)
     least = request.output_tokens + 1 - request.base_output_tokens
     return explain(node, service, request, input_tokens, least)
@@ -139,7 +139,7 @@ def granted(node: Node, service: ServiceState, config: ServiceConfig, request: R
     valid_for_ms = node.grant_valid_for_ms(service)
     content = request.resume_content(node.name, node.epoch)
     resume = node.key_ring.sign(request.service_uid, request.request_id, content)
-    grant = Grant(request.ceiling_tokens, valid_for_ms, request.final, resume)
+    grant = Grant(request.ceiling_tokens, valid_for_ms, request.is_final, resume)
     return Decision(request.request_id, grant=grant, config_version=config.version)
 
 

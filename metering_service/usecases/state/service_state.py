@@ -162,7 +162,7 @@ class ServiceState:
             return EVERY_REPORT
         limit, ceiling = request.max_output_tokens, request.ceiling_tokens
         # At the server's own limit there is nothing to renew.
-        quiet = ceiling if request.final and limit is not None and ceiling >= limit else ceiling // 2
+        quiet = ceiling if request.is_final and limit is not None and ceiling >= limit else ceiling // 2
         return min(quiet, TOKENS_MAX)
 
     def ask_again(self) -> None:

@@ -256,13 +256,13 @@ class Grant(_message.Message):
 
     OUTPUT_CEILING_TOKENS_FIELD_NUMBER: _builtins.int
     VALID_FOR_FIELD_NUMBER: _builtins.int
-    FINAL_FIELD_NUMBER: _builtins.int
+    IS_FINAL_FIELD_NUMBER: _builtins.int
     RESUME_FIELD_NUMBER: _builtins.int
     output_ceiling_tokens: _builtins.int
     """Ceiling on the request's cumulative output class. Report PROGRESS past half of it, so that it is renewed in time;
     stop at it unless it was renewed.
     """
-    final: _builtins.bool
+    is_final: _builtins.bool
     """There will be no more beyond this ceiling."""
     resume: _builtins.bytes
     """Opaque, and signed: it is good for this request of this service only, and for no longer than ids are kept. Send it
@@ -279,12 +279,12 @@ class Grant(_message.Message):
         *,
         output_ceiling_tokens: _builtins.int = ...,
         valid_for: _duration_pb2.Duration | None = ...,
-        final: _builtins.bool = ...,
+        is_final: _builtins.bool = ...,
         resume: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["valid_for", b"valid_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["final", b"final", "output_ceiling_tokens", b"output_ceiling_tokens", "resume", b"resume", "valid_for", b"valid_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_final", b"is_final", "output_ceiling_tokens", b"output_ceiling_tokens", "resume", b"resume", "valid_for", b"valid_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

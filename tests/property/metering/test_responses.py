@@ -23,7 +23,7 @@ LARGEST = deny(
     remaining_nanos=INT64_MAX,
     config_version=INT64_MAX,
 )._replace(
-    grant=Grant(INT64_MAX, INT64_MAX, final=True, resume=b"x" * TOKEN_BYTES_MAX),
+    grant=Grant(INT64_MAX, INT64_MAX, is_final=True, resume=b"x" * TOKEN_BYTES_MAX),
     receipt=Receipt(
         usage=MOST,
         reserved=MOST,

@@ -57,7 +57,7 @@ def test_never_more_is_held_than_there_is(
             continue
         ceiling = grants[-1].output_ceiling_tokens
         if not streams:
-            assert (len(grants), grants[0].final) == (1, True)
+            assert (len(grants), grants[0].is_final) == (1, True)
             wanted = 500 if limit is None else limit
             assert ceiling <= wanted
             assert ceiling == wanted or ceiling >= 16

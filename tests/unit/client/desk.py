@@ -46,10 +46,10 @@ class Desk:
         self.session.open(state)
         return state
 
-    def granted(self, ceiling: int, number: int = 1, *, final: bool = False) -> MeteredRequest:
+    def granted(self, ceiling: int, number: int = 1, *, is_final: bool = False) -> MeteredRequest:
         """A request that runs."""
         state = self.state(number)
-        self.hear(grant=(state, ceiling), final=final)
+        self.hear(grant=(state, ceiling), is_final=is_final)
         return self.begin(state)
 
     def lent(self, number: int = 1, *, input_tokens: int = 10) -> MeteredRequest | None:
@@ -72,7 +72,7 @@ class Desk:
         *,
         grant: tuple[RequestState, int] | None = None,
         deny: RequestState | None = None,
-        final: bool = False,
+        is_final: bool = False,
         durable: bool = False,
     ) -> list[report_pb2.TokenReport]:
         """Everything is sent, and answered at once; returns what was sent."""
@@ -85,7 +85,7 @@ class Desk:
         if grant is not None:
             state, ceiling = grant
             given = decision_pb2.Grant(
-                output_ceiling_tokens=ceiling, valid_for=Duration(seconds=VALID_S), final=final, resume=b"token"
+                output_ceiling_tokens=ceiling, valid_for=Duration(seconds=VALID_S), is_final=is_final, resume=b"token"
             )
             response.decisions.add(
                 request_id=state.request_id, sequence=last, verdict=decision_pb2.VERDICT_ALLOW, grant=given

@@ -70,7 +70,7 @@ def test_reasoning_tokens_count_towards_the_ceiling() -> None:
 def test_a_final_grant_stops_exactly_at_its_ceiling() -> None:
     """Nothing is asked for, and must_stop turns true with the last token."""
     desk = Desk()
-    request = desk.granted(100, final=True)
+    request = desk.granted(100, is_final=True)
     request.output(99)
     assert not request.must_stop
     request.output()

@@ -90,7 +90,7 @@ def test_the_largest_message_fits() -> None:
         )
         state.set_usage(Usage(*[TOKENS_MAX] * 5), estimated=True)
         assert problem(state) == ""
-        state.grant = Grant(TOKENS_MAX, final=False, valid_until_ns=0, resume=b"r" * RESUME_BYTES_MAX)
+        state.grant = Grant(TOKENS_MAX, is_final=False, valid_until_ns=0, resume=b"r" * RESUME_BYTES_MAX)
         outbox.say(state)
     message = outbox.take(0)
     assert message is not None

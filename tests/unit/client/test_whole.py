@@ -17,7 +17,7 @@ def whole(desk: Desk, ceiling: int = 1_000, **more: Any) -> MeteredRequest:
     """A whole answer that has started."""
     state = RequestState("r1", SERVICE, input_tokens=10, whole=True, **more)
     desk.session.open(state)
-    desk.hear(grant=(state, ceiling), final=True)
+    desk.hear(grant=(state, ceiling), is_final=True)
     return desk.begin(state)
 
 
@@ -26,7 +26,7 @@ def test_what_is_whole_is_said_when_it_is_authorised_and_never_after() -> None:
     desk = Desk()
     state = RequestState("r1", SERVICE, whole=True, hold_for_s=90.5, min_output_tokens=40, max_output_tokens=500)
     desk.session.open(state)
-    (said,) = desk.hear(grant=(state, 500), final=True)
+    (said,) = desk.hear(grant=(state, 500), is_final=True)
     assert (said.phase, said.whole, said.max_output_tokens, said.min_output_tokens) == (AUTHORIZE, True, 500, 40)
     assert said.hold_for.ToNanoseconds() == 90_500_000_000
     request = desk.begin(state)

@@ -139,7 +139,7 @@ def test_a_service_goes_on_up_to_its_bound_and_not_a_token_further(fleet: Fleet,
     assert ask(fleet, client, "too-large", 1_001).reason is Reason.CONTROL_UNREACHABLE
     assert granted(ask(fleet, client, "r1", 999)).valid_for_ms > 5_000
     assert ask(fleet, client, "r2", 2).reason is Reason.CONTROL_UNREACHABLE
-    assert granted(ask(fleet, client, "r3", 1)).final
+    assert granted(ask(fleet, client, "r3", 1)).is_final
     assert tokens(fleet) == 1_000
     assert ask(fleet, client, "r4", 1).reason is Reason.CONTROL_UNREACHABLE
     assert ask(fleet, client, "r5", 0, None).reason is Reason.CONTROL_UNREACHABLE
@@ -166,7 +166,7 @@ def test_output_is_granted_up_to_the_bound(fleet: Fleet, client: Client) -> None
         client.say(report(PROGRESS, "r1", Counts(50, output=output)))
         grant = granted(decided(fleet, client))
         assert grant.output_ceiling_tokens > ceiling
-        assert not grant.final
+        assert not grant.is_final
         ceiling = grant.output_ceiling_tokens
         assert tokens(fleet) == 50 + ceiling <= 200
     client.say(report(PROGRESS, "r1", Counts(50, output=149)))
@@ -261,10 +261,10 @@ def test_an_open_request_goes_on(fleet: Fleet, client: Client) -> None:
         client.say(report(PROGRESS, "r1", Counts(10, output=output)))
         grant = granted(decided(fleet, client))
         assert grant.valid_for_ms > 5_000
-        assert not grant.final
+        assert not grant.is_final
     client.say(report(PROGRESS, "capped", Counts(10, output=20)))
     grant = granted(decided(fleet, client))
-    assert (grant.output_ceiling_tokens, grant.final) == (20, True)
+    assert (grant.output_ceiling_tokens, grant.is_final) == (20, True)
     client.say(report(AUTHORIZE, "r1", Counts(10)))
     assert granted(decided(fleet, client)).valid_for_ms > 5_000
 

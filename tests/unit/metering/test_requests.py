@@ -63,7 +63,7 @@ def test_a_request_is_authorised_runs_and_is_finished(fleet: Fleet, client: Clie
     assert grant is not None
     assert grant.output_ceiling_tokens >= 16
     assert grant.valid_for_ms == 20_000
-    assert not grant.final
+    assert not grant.is_final
     assert client.say(report(PROGRESS, counts=Counts(100, output=3))) is None
     assert client.answered == 2
     assert client.say(report(FINISH, counts=Counts(60, 40, output=9), want_receipt=True)) is None
@@ -115,7 +115,7 @@ def test_what_pays_for_the_input_alone_is_enough_to_begin_if_a_token_is_left(fle
     with_trial(fleet, 103)
     grant = allowed(client.say(report(AUTHORIZE, counts=Counts(100)))).grant
     assert grant is not None
-    assert (grant.output_ceiling_tokens, grant.final) == (3, True)
+    assert (grant.output_ceiling_tokens, grant.is_final) == (3, True)
     decision = denied(client.say(report(PROGRESS, counts=Counts(100, output=3))))
     assert decision.reason is Reason.TRIAL_INSUFFICIENT
     client.say(report(FINISH, counts=Counts(100, output=3)))
@@ -136,7 +136,7 @@ def test_a_request_without_output_needs_its_input_alone(fleet: Fleet, client: Cl
     with_trial(fleet, 100)
     grant = allowed(client.say(report(AUTHORIZE, counts=Counts(100), max_output_tokens=0))).grant
     assert grant is not None
-    assert (grant.output_ceiling_tokens, grant.final) == (0, True)
+    assert (grant.output_ceiling_tokens, grant.is_final) == (0, True)
     assert client.say(report(PROGRESS, counts=Counts(100))) is None
     client.say(report(FINISH, counts=Counts(100)))
     assert at_rest(fleet, BudgetKind.TRIAL) == 0
@@ -172,7 +172,7 @@ def test_max_output_tokens_is_the_last_ceiling(fleet: Fleet, client: Client) -> 
     with_trial(fleet, 1_000_000)
     grant = allowed(client.say(report(AUTHORIZE, counts=Counts(100), max_output_tokens=10))).grant
     assert grant is not None
-    assert (grant.output_ceiling_tokens, grant.final) == (10, True)
+    assert (grant.output_ceiling_tokens, grant.is_final) == (10, True)
     assert client.say(report(PROGRESS, counts=Counts(100, output=8))) is None
     assert client.say(report(PROGRESS, counts=Counts(100, output=14))) is None
     client.say(report(FINISH, counts=Counts(100, output=14), want_receipt=True))

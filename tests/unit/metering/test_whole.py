@@ -78,7 +78,7 @@ def test_no_more_pass_than_can_be_paid(nodes: int, *, together: bool) -> None:
             fleet.run(ms=20)
     decisions = [decided(fleet, client, number) for client, number in asked]
     grants = [decision.grant for decision in decisions if decision.grant is not None]
-    assert [(each.output_ceiling_tokens, each.final) for each in grants] == [(4_000, True)] * 2
+    assert [(each.output_ceiling_tokens, each.is_final) for each in grants] == [(4_000, True)] * 2
     refused = [decision for decision in decisions if not decision.allowed]
     assert Counter(decision.reason for decision in refused) == {Reason.BUDGET_CONTENDED: 18}
     assert all(decision.retryable and decision.retry_after_ms for decision in refused)
@@ -94,7 +94,7 @@ def test_a_request_without_a_limit_gets_what_is_left_of_a_trial(fleet: Fleet) ->
     with_trial(fleet, 400)
     client = Client(fleet["a"])
     got = grant(fleet, client, input_tokens=12)
-    assert (got.output_ceiling_tokens, got.final) == (388, True)
+    assert (got.output_ceiling_tokens, got.is_final) == (388, True)
     assert denial(fleet, Client(fleet["b"]), "r2").reason is Reason.BUDGET_CONTENDED
     client.send(report(FINISH, counts=Counts(12, output=388), want_receipt=True))
     fleet.run(seconds=1)
@@ -128,7 +128,7 @@ def test_all_that_may_be_generated_is_held(
     payer(fleet, 1_000_000, **settings)
     client = Client(fleet["a"])
     got = grant(fleet, client, input_tokens=7, **asked)
-    assert (got.output_ceiling_tokens, got.final) == (ceiling, True)
+    assert (got.output_ceiling_tokens, got.is_final) == (ceiling, True)
     request = fleet["a"].node.services[SERVICE].open["r1"]
     assert (request.held.input_tokens, request.held.output_ceiling_tokens) == (7, ceiling)
 
@@ -185,7 +185,7 @@ def test_a_reservation_gives_a_minutes_worth_at_most(fleet: Fleet) -> None:
     reserved(fleet, 600)
     client = Client(fleet["a"])
     got = grant(fleet, client, input_tokens=10, max_output_tokens=4_000)
-    assert (got.output_ceiling_tokens, got.final) == (600, True)
+    assert (got.output_ceiling_tokens, got.is_final) == (600, True)
     client.send(report(FINISH, counts=Counts(10, output=600)))
     fleet.run(seconds=5)
     refused = denial(fleet, client, "r2", 10, max_output_tokens=300)
@@ -302,7 +302,7 @@ def test_it_goes_on_elsewhere_with_the_ceiling_that_it_has(fleet: Fleet) -> None
     first.close()
     second = Client(fleet["b"])
     again = grant(fleet, second, "r1", 10, max_output_tokens=500, resume=got.resume)
-    assert (again.output_ceiling_tokens, again.final) == (500, True)
+    assert (again.output_ceiling_tokens, again.is_final) == (500, True)
     second.send(report(FINISH, "r1", Counts(10, output=500), want_receipt=True))
     at_rest(fleet)
     assert fleet.control.spent[fleet.control.key(UID, BudgetKind.TRIAL)] == 510

@@ -87,7 +87,7 @@ func (request *Request) Progress(ctx context.Context, outputTokens, reasoningTok
 	defer meter.mutex.Unlock()
 	request.usage.OutputTokens, request.usage.ReasoningTokens = outputTokens, reasoningTokens
 	grant := request.grant
-	if !grant.Final && grant.OutputCeilingTokens > request.saidCeiling && 2*request.output() > grant.OutputCeilingTokens {
+	if !grant.IsFinal && grant.OutputCeilingTokens > request.saidCeiling && 2*request.output() > grant.OutputCeilingTokens {
 		request.sayProgress()
 	}
 	if request.freeTokens() > 0 || request.ended() {
@@ -165,5 +165,5 @@ func (request *Request) freeTokens() int64 {
 
 // ended says whether no answer can change anything any more.
 func (request *Request) ended() bool {
-	return request.denial != nil || request.grant.Final && request.output() >= request.grant.OutputCeilingTokens
+	return request.denial != nil || request.grant.IsFinal && request.output() >= request.grant.OutputCeilingTokens
 }

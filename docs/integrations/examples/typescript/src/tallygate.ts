@@ -51,7 +51,7 @@ export class Unreachable extends Error {}
 
 interface Grant {
   ceiling: number;
-  final: boolean;
+  isFinal: boolean;
   validUntilMs: number;
   resume: Uint8Array;
 }
@@ -111,7 +111,7 @@ export class MeteredRequest {
     this.usage.outputTokens = BigInt(outputTokens);
     this.usage.reasoningTokens = BigInt(reasoningTokens);
     const grant = this.grant;
-    if (grant && !grant.final && grant.ceiling > this.#saidCeiling && 2 * this.#output > grant.ceiling) this.#say();
+    if (grant && !grant.isFinal && grant.ceiling > this.#saidCeiling && 2 * this.#output > grant.ceiling) this.#say();
     if (this.freeTokens > 0) return true;
     if (this.#ended) return false;
     if (this.#saidOutput !== this.#output || this.meter.isAnswered(this)) this.#say();
@@ -149,7 +149,7 @@ export class MeteredRequest {
 
   /** Whether no answer can change anything any more. */
   get #ended(): boolean {
-    return this.denial !== undefined || !this.grant || (this.grant.final && this.#output >= this.grant.ceiling);
+    return this.denial !== undefined || !this.grant || (this.grant.isFinal && this.#output >= this.grant.ceiling);
   }
 
   #say(): void {
@@ -377,11 +377,11 @@ export class Meter {
       if (request.phase !== ReportPhase.REPORT_PHASE_FINISH || !isLatest) request.denial = new Denied(decision);
       else if (NOT_TAKEN.has(decision.reason)) request.finishDenial = new Denied(decision);
     } else if (decision.grant) {
-      const { outputCeilingTokens, final, validFor, resume } = decision.grant;
+      const { outputCeilingTokens, isFinal, validFor, resume } = decision.grant;
       const sequence = Number(decision.sequence);
       const sent = this.#sent.find(({ first, through }) => first <= sequence && sequence <= through);
       const validUntilMs = sent ? sent.atMs + milliseconds(validFor) : 0;
-      request.grant = { ceiling: Number(outputCeilingTokens), final, validUntilMs, resume };
+      request.grant = { ceiling: Number(outputCeilingTokens), isFinal, validUntilMs, resume };
     }
     request.receipt = decision.receipt ?? request.receipt;
   }
