@@ -20,6 +20,9 @@ _CHAT_FIELDS = (
     *("add_generation_prompt", "continue_final_message", "add_special_tokens"),
 )
 _PROMPT_FIELDS = ("model", "add_special_tokens")
+_OLLAMA_UNSENT = ("tools", "images", "template", "context", "suffix")
+"""Fields of Ollama's API that SGLang (0.5.23) leaves out of its prompts, and that others do not."""
+_PLAIN = {"role", "content"}
 _ANSWER_BYTES_MAX = 64 << 20
 
 
@@ -72,6 +75,8 @@ class ServerTokenizer:
 
 def _questions(asked: Asked) -> list[dict[str, Any]]:
     content = asked.content
+    if asked.shape in {Shape.OLLAMA_CHAT, Shape.OLLAMA_GENERATE}:
+        return _ollama_questions(content, is_chat=asked.shape is Shape.OLLAMA_CHAT)
     if asked.shape is Shape.CHAT and not _has_attachments(content.get("messages")):
         return [{name: content[name] for name in _CHAT_FIELDS if content.get(name) is not None}]
     if asked.shape is not Shape.COMPLETION:
@@ -82,6 +87,21 @@ def _questions(asked: Asked) -> list[dict[str, Any]]:
         return []
     fields = {name: content[name] for name in _PROMPT_FIELDS if content.get(name) is not None}
     return [{**fields, "prompt": each} for each in prompts]
+
+
+def _ollama_questions(content: Mapping[str, Any], *, is_chat: bool) -> list[dict[str, Any]]:
+    """As SGLang (0.5.23) puts a prompt together: no template for a prompt alone, of messages roles and texts."""
+    messages, prompt, system = content.get("messages"), content.get("prompt"), content.get("system")
+    if any(content.get(name) for name in _OLLAMA_UNSENT):
+        return []
+    if is_chat:
+        if not isinstance(messages, list) or not messages:
+            return []
+        plain = [message for message in messages if isinstance(message, Mapping) and message.keys() <= _PLAIN]
+        return [{"model": content.get("model"), "messages": messages}] if len(plain) == len(messages) else []
+    if not isinstance(prompt, str) or not prompt or not isinstance(system, str | None):
+        return []
+    return [{"model": content.get("model"), "prompt": f"{system}\n\n{prompt}" if system else prompt}]
 
 
 def _has_attachments(messages: object) -> bool:

@@ -85,3 +85,42 @@ async def test_attachments_are_not_asked_about(node: FakeMetering) -> None:
     app = Tokenizing()
     held, _ = await _held(node, app, "/v1/chat/completions", ATTACHED)
     assert (held > 77, app.questions) == (True, [])
+
+
+MESSAGES: Any = CHAT["messages"]
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "question"),
+    [
+        ("/api/chat", {"messages": MESSAGES, "options": {"seed": 1}}, {"messages": MESSAGES}),
+        ("/api/generate", {"prompt": "x" * 400}, {"prompt": "x" * 400}),
+        ("/api/generate", {"prompt": "x" * 400, "system": "Be kind."}, {"prompt": "Be kind.\n\n" + "x" * 400}),
+    ],
+)
+async def test_prompts_of_ollamas_api_are_counted_as_sglang_puts_them_together(
+    node: FakeMetering, path: str, asked: dict[str, Any], question: dict[str, Any]
+) -> None:
+    """Its streams of that API say no counts, so this is what is recorded."""
+    app = Tokenizing()
+    assert await _held(node, app, path, {"model": "m", **asked}) == (77, 77)
+    assert app.questions == [{"model": "m", **question}]
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/api/chat", {"messages": [{**MESSAGES[0], "images": ["AAAA"]}]}),
+        ("/api/chat", {"messages": MESSAGES, "tools": [{"type": "function"}]}),
+        ("/api/generate", {"prompt": "x" * 400, "context": [1, 2]}),
+        ("/api/generate", {"prompt": "x" * 400, "suffix": "y"}),
+        ("/api/generate", {"prompt": 7, "system": "x" * 400, "messages": MESSAGES}),
+    ],
+)
+async def test_what_another_server_would_read_besides_is_estimated(
+    node: FakeMetering, path: str, asked: dict[str, Any]
+) -> None:
+    """Less than what is read would be counted."""
+    app = Tokenizing()
+    held, _ = await _held(node, app, path, {"model": "m", **asked})
+    assert (held > 77, app.questions) == (True, [])
