@@ -48,7 +48,7 @@ class Assembly:
         """Do all that a node does by itself, until cancelled.
 
         Raises:
-            NodeFenced: another epoch has taken over.
+            NodeFencedError: another epoch has taken over.
             grpc.aio.AioRpcError: the control service refused this node for good.
         """
         node = self.node
@@ -98,7 +98,7 @@ async def put_together(
     new_id: Callable[[], str],
     settings: NodeSettings,
 ) -> Assembly:
-    """An epoch of a node that was begun in the database; `keys` were read. Raises StorageUnavailable."""
+    """An epoch of a node that was begun in the database; `keys` were read. Raises StorageUnavailableError."""
     books = Books(clock=clock, node=name, epoch=epoch, settings=settings)
     committer = GroupCommitter(books, storage, node=name, epoch=epoch, settings=settings)
     link = ControlLink(connect, storage, committer, database_id=await storage.database_id())

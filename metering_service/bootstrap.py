@@ -18,7 +18,7 @@ from metering_service.api.metering_servicer import MeteringServicer
 from metering_service.api.recovery_servicer import RecoveryServicer
 from metering_service.api.usage_servicer import UsageServicer
 from metering_service.assembly import Assembly, put_together
-from metering_service.domain.errors import NodeFenced, RevisedElsewhere, StorageUnavailable
+from metering_service.domain.errors import NodeFencedError, RevisedElsewhereError, StorageUnavailableError
 from metering_service.domain.key_ring import SECRET_BYTES
 from metering_service.gc_tuning import keep_search_short
 from metering_service.settings import Settings
@@ -83,7 +83,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             await program.run_epoch(stop)
         if watching is not None:
             watching.cancel()
-    except StorageUnavailable as error:
+    except StorageUnavailableError as error:
         raise StartupError(f"{error} Start this node again when the metering database answers.") from error
     finally:
         await engine.dispose()
@@ -100,7 +100,7 @@ class _Program:
         self._announced = False
 
     async def run_epoch(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set, or this epoch is over. Raises StartupError, StorageUnavailable."""
+        """Until `stop` is set, or this epoch is over. Raises StartupError, StorageUnavailableError."""
         name, clock, node_settings = self._settings.node_name, SystemClock(), NodeSettings()
         storage, connect = SqlRecorder(self._engine, new_id), connect_to(self._settings.control)
         epoch = await storage.register_node(name, self._holder)
@@ -118,7 +118,7 @@ class _Program:
         server = self._server(assembly, metering)
         try:
             await self._run(assembly, caretaking, metering, server, stop)
-        except NodeFenced as error:
+        except NodeFencedError as error:
             await self._judge(assembly, error)
             # Until then this node is of no use, and a new epoch of it would only fence whoever settles for it.
             while not stop.is_set() and not await is_reachable(self._settings.control):
@@ -155,7 +155,7 @@ class _Program:
         server: GrpcServer,
         stop: asyncio.Event,
     ) -> None:
-        """Raises NodeFenced, with all streams broken and nothing said on them since."""
+        """Raises NodeFencedError, with all streams broken and nothing said on them since."""
         node = assembly.node
         address = self._listen = await server.start()
         log.info("starting", address=address, node=node.name, epoch=node.epoch, compiled=IS_COMPILED)
@@ -202,10 +202,10 @@ class _Program:
             announce(self._listen)
         log.info("serving", address=self._listen, epoch=assembly.node.epoch)
 
-    async def _judge(self, assembly: Assembly, error: NodeFenced) -> None:
-        """Whether a fenced node may come back: returns if so. Raises StartupError, StorageUnavailable."""
+    async def _judge(self, assembly: Assembly, error: NodeFencedError) -> None:
+        """Whether a fenced node may come back: returns if so. Raises StartupError, StorageUnavailableError."""
         node = assembly.node
-        if isinstance(error, RevisedElsewhere):
+        if isinstance(error, RevisedElsewhereError):
             log.warning("beginning_anew", node=node.name, epoch=node.epoch, problem=str(error))
             return
         row = await assembly.storage.registration(node.name)

@@ -12,7 +12,7 @@ import structlog
 
 from metering_service.api.control.replicas import Connect
 from metering_service.assembly import Assembly, put_together
-from metering_service.domain.errors import NodeFenced, StorageUnavailable
+from metering_service.domain.errors import NodeFencedError, StorageUnavailableError
 from metering_service.domain.records import Registration, caretaker_of
 from metering_service.usecases.lookups.resume_keys import ResumeKeys
 from metering_service.usecases.ports import Recorder
@@ -70,7 +70,7 @@ class Caretaking:
                 await asyncio.sleep(LOOK_INTERVAL_S)
                 try:
                     await self._look(watch)
-                except StorageUnavailable:
+                except StorageUnavailableError:
                     watch.reset()
         finally:
             for ward in self._wards.values():
@@ -120,9 +120,9 @@ class Caretaking:
             )
             await _settle(assembly)
             log.info("node_settled", node=node, epoch=epoch)
-        except NodeFenced:
+        except NodeFencedError:
             log.info("node_came_back", node=node, epoch=epoch)
-        except (StorageUnavailable, grpc.aio.AioRpcError) as error:
+        except (StorageUnavailableError, grpc.aio.AioRpcError) as error:
             log.warning("node_not_settled", node=node, epoch=epoch, problem=str(error))
 
 

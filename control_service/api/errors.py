@@ -14,7 +14,7 @@ from control_service.domain.errors import (
     StorageUnavailableError,
     SupersededError,
 )
-from tallygate._server.grpc.failures import RpcFailure
+from tallygate._server.grpc.failures import RpcStatusError
 
 RETRY_AFTER_MS: Final = 1_000
 
@@ -29,11 +29,11 @@ _CODES: Final[dict[type[ControlError], grpc.StatusCode]] = {
 }
 
 
-def translate(error: Exception) -> RpcFailure | None:
+def translate(error: Exception) -> RpcStatusError | None:
     """The failure that an error of this service is; None for an exception that is none of them."""
     if not isinstance(error, ControlError):
         return None
-    return RpcFailure(
+    return RpcStatusError(
         code=_CODES[type(error)],
         reason=error.reason,
         message=error.message,

@@ -5,36 +5,36 @@ from typing import Final
 import grpc
 
 from metering_service.domain.errors import (
-    InvalidQuery,
-    NodeFenced,
-    Overloaded,
-    RecordNotFound,
-    SequenceGap,
-    StorageUnavailable,
+    InvalidRequestError,
+    NodeFencedError,
+    OverloadedError,
+    RecordNotFoundError,
+    SequenceGapError,
+    StorageUnavailableError,
 )
-from tallygate._server.grpc.failures import VIOLATIONS_MAX, RpcFailure
+from tallygate._server.grpc.failures import VIOLATIONS_MAX, RpcStatusError
 
 RETRY_AFTER_MS: Final = 1_000
 
 
-def translate(error: Exception) -> RpcFailure | None:
+def translate(error: Exception) -> RpcStatusError | None:
     """The failure that a caller sees; None for what is a mistake of ours."""
     message = str(error)
     match error:
-        case InvalidQuery():
+        case InvalidRequestError():
             told = error.violations[:VIOLATIONS_MAX]
-            return RpcFailure(
-                grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST", str(InvalidQuery(*told)), violations=told
+            return RpcStatusError(
+                grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST", str(InvalidRequestError(*told)), violations=told
             )
-        case SequenceGap():
+        case SequenceGapError():
             expected_and_actual = {"expected": str(error.expected), "actual": str(error.actual)}
-            return RpcFailure(grpc.StatusCode.INVALID_ARGUMENT, "SEQUENCE_GAP", message, expected_and_actual)
-        case RecordNotFound():
+            return RpcStatusError(grpc.StatusCode.INVALID_ARGUMENT, "SEQUENCE_GAP", message, expected_and_actual)
+        case RecordNotFoundError():
             resource = {"resource": error.resource}
-            return RpcFailure(grpc.StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND", message, resource)
-        case StorageUnavailable() | Overloaded():
-            reason = "OVERLOADED" if isinstance(error, Overloaded) else "STORAGE_UNAVAILABLE"
-            return RpcFailure(grpc.StatusCode.UNAVAILABLE, reason, message, retry_after_ms=RETRY_AFTER_MS)
-        case NodeFenced():
-            return RpcFailure(grpc.StatusCode.UNAVAILABLE, "NODE_UNAVAILABLE", message)
+            return RpcStatusError(grpc.StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND", message, resource)
+        case StorageUnavailableError() | OverloadedError():
+            reason = "OVERLOADED" if isinstance(error, OverloadedError) else "STORAGE_UNAVAILABLE"
+            return RpcStatusError(grpc.StatusCode.UNAVAILABLE, reason, message, retry_after_ms=RETRY_AFTER_MS)
+        case NodeFencedError():
+            return RpcStatusError(grpc.StatusCode.UNAVAILABLE, "NODE_UNAVAILABLE", message)
     return None

@@ -9,7 +9,7 @@ from metering_service.api.codec import any_report_from, decision_to, report_from
 from metering_service.api.meter_request import REPORTS_PER_MESSAGE_MAX, PartlyReadable, read
 from metering_service.api.meter_response import responses
 from metering_service.domain.decision import Decision
-from metering_service.domain.errors import InvalidQuery
+from metering_service.domain.errors import InvalidRequestError
 from metering_service.domain.report import Phase, Report
 from metering_service.usecases.meter_stream import Session
 from metering_service.usecases.node import Node
@@ -76,7 +76,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         try:
             async for message in messages:
                 if len(message.reports) > REPORTS_PER_MESSAGE_MAX:
-                    raise InvalidQuery(
+                    raise InvalidRequestError(
                         ("reports", f"more than {REPORTS_PER_MESSAGE_MAX:,} in one message: send several")
                     )
                 async with self._turn:
@@ -106,7 +106,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         """See the contract."""
         report = _report(request.HasField("report"), request.report, Phase.AUTHORIZE)
         if report.phase not in (Phase.AUTHORIZE, None):
-            raise InvalidQuery(("report.phase", "must be AUTHORIZE here: Report takes the others"))
+            raise InvalidRequestError(("report.phase", "must be AUTHORIZE here: Report takes the others"))
         return pb.AuthorizeResponse(decision=decision_to(await ask(self._node, report)))
 
     async def Report(
@@ -115,7 +115,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         """See the contract."""
         report = _report(request.HasField("report"), request.report, None)
         if report.phase is Phase.AUTHORIZE:
-            raise InvalidQuery(("report.phase", "must be PROGRESS or FINISH here: Authorize takes AUTHORIZE"))
+            raise InvalidRequestError(("report.phase", "must be PROGRESS or FINISH here: Authorize takes AUTHORIZE"))
         report = report._replace(want_receipt=report.phase is Phase.FINISH)
         decision: Decision = await ask(self._node, report)
         return pb.ReportResponse(decision=decision_to(decision))
@@ -123,5 +123,5 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
 
 def _report(given: bool, message: report_pb2.TokenReport, default_phase: Phase | None) -> Report:
     if not given:
-        raise InvalidQuery(("report", "is required"))
+        raise InvalidRequestError(("report", "is required"))
     return report_from(message, message.service, default_phase=default_phase)

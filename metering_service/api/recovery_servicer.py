@@ -5,7 +5,7 @@ from collections.abc import Callable
 import grpc
 
 from metering_service.api.control.codec import KINDS
-from metering_service.domain.errors import InvalidQuery
+from metering_service.domain.errors import InvalidRequestError
 from metering_service.domain.records import LeaseRecord, caretaker_of
 from metering_service.usecases.ports import RecoveryStore
 from tallygate._server.grpc.message_size import fitting
@@ -38,7 +38,7 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
     ) -> pb.ListLeaseTotalsResponse:
         """See the contract."""
         if not 0 <= request.page_size <= PAGE_MAX:
-            raise InvalidQuery(("page_size", f"must be from 0 to {PAGE_MAX:,}"))
+            raise InvalidRequestError(("page_size", f"must be from 0 to {PAGE_MAX:,}"))
         size = request.page_size or PAGE_MAX
         unsettled = await self._store.unsettled_count()
         found = await self._store.lease_totals(request.page_token, size + 1)

@@ -9,7 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from metering_service.api import page_token
-from metering_service.domain.errors import InvalidQuery
+from metering_service.domain.errors import InvalidRequestError
 from metering_service.usecases.ports import UsageQuery
 from tallygate.metering.v1 import usage_service_pb2 as pb
 
@@ -45,7 +45,7 @@ class Page:
 
 
 def usage_query(request: pb.QueryUsageRequest) -> UsageQuery:
-    """The query, its range rounded to whole minutes. Raises InvalidQuery."""
+    """The query, its range rounded to whole minutes. Raises InvalidRequestError."""
     _refuse([*_range_violations(request), *_filter_violations(request)])
     start_ns, end_ns = _ns(request.start_time), _ns(request.end_time)
     return UsageQuery(
@@ -60,7 +60,7 @@ def usage_query(request: pb.QueryUsageRequest) -> UsageQuery:
 
 
 def request_key(request: pb.GetRequestUsageRequest) -> tuple[str, str]:
-    """The service's name and the request's id. Raises InvalidQuery."""
+    """The service's name and the request's id. Raises InvalidRequestError."""
     violations = list(_service_violations(request.service))
     if not 1 <= len(request.request_id.encode()) <= REQUEST_ID_BYTES_MAX or "\0" in request.request_id:
         violations.append(("request_id", f"must be 1 to {REQUEST_ID_BYTES_MAX} bytes, without a zero byte"))
@@ -69,7 +69,7 @@ def request_key(request: pb.GetRequestUsageRequest) -> tuple[str, str]:
 
 
 def page(request: pb.ListRequestUsageRequest) -> Page:
-    """The page that is asked for. Raises InvalidQuery."""
+    """The page that is asked for. Raises InvalidRequestError."""
     violations = list(_service_violations(request.service))
     after = None
     if request.page_token:
@@ -85,7 +85,7 @@ def page(request: pb.ListRequestUsageRequest) -> Page:
 
 def _refuse(violations: list[Violation]) -> None:
     if violations:
-        raise InvalidQuery(*violations)
+        raise InvalidRequestError(*violations)
 
 
 def _range_violations(request: pb.QueryUsageRequest) -> Iterable[Violation]:

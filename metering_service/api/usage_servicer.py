@@ -7,7 +7,7 @@ import grpc
 from metering_service.api import page_token
 from metering_service.api.usage_codec import bucket_to, request_usage_to, running_to, timestamp
 from metering_service.api.usage_request import page, request_key, usage_query
-from metering_service.domain.errors import InvalidQuery, RecordNotFound
+from metering_service.domain.errors import InvalidRequestError, RecordNotFoundError
 from metering_service.usecases.ports import Running, UsageReader
 from tallygate._server.grpc.message_size import ANSWER_BYTES_MAX, fitting
 from tallygate.metering.v1 import usage_service_pb2 as pb
@@ -42,7 +42,9 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
         rows = await self._reader.query_usage(query)
         buckets = fitting(rows, bucket_to, ANSWER_BYTES_MAX)
         if len(buckets) < len(rows):
-            raise InvalidQuery(("group_by", "gives more than fits into an answer: group by less, or take longer steps"))
+            raise InvalidRequestError(
+                ("group_by", "gives more than fits into an answer: group by less, or take longer steps")
+            )
         return pb.QueryUsageResponse(
             buckets=buckets,
             running=running_to(self._running(query.services)),
@@ -56,7 +58,7 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
         service, request_id = request_key(request)
         parts = await self._reader.request_parts(service, request_id)
         if not parts:
-            raise RecordNotFound(f"{service}/requests/{request_id}")
+            raise RecordNotFoundError(f"{service}/requests/{request_id}")
         return pb.GetRequestUsageResponse(parts=fitting(parts, request_usage_to))
 
     async def ListRequestUsage(

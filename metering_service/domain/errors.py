@@ -5,11 +5,11 @@ class MeteringError(Exception):
     """Root of this service's errors. `str()` is one sentence for a person."""
 
 
-class NodeFenced(MeteringError):  # noqa: N818  # named for what happened
+class NodeFencedError(MeteringError):
     """Another epoch of this node has taken over; nothing of the batch was written."""
 
 
-class RevisedElsewhere(NodeFenced):
+class RevisedElsewhereError(NodeFencedError):
     """Another node revised a request at the same moment. Nothing of the batch was written, so this epoch is over.
 
     `key` is the record's, `revision` the one that was expected, `found` the one on record; None where there is none.
@@ -24,15 +24,15 @@ class RevisedElsewhere(NodeFenced):
         )
 
 
-class StorageUnavailable(MeteringError):  # noqa: N818  # named for what happened
+class StorageUnavailableError(MeteringError):
     """The metering database did not answer; whether the batch was written is not known. Retry the same batch."""
 
 
-class Overloaded(MeteringError):  # noqa: N818  # named for what happened
+class OverloadedError(MeteringError):
     """Too many reports wait; this one was not taken in."""
 
 
-class RecordNotFound(MeteringError):  # noqa: N818  # named for what happened
+class RecordNotFoundError(MeteringError):
     """There is no record of that request. `resource` says which."""
 
     def __init__(self, resource: str) -> None:
@@ -40,7 +40,7 @@ class RecordNotFound(MeteringError):  # noqa: N818  # named for what happened
         self.resource = resource
 
 
-class InvalidQuery(MeteringError):  # noqa: N818  # named for what happened
+class InvalidRequestError(MeteringError):
     """A query's arguments are wrong. `violations`: (field, what is wrong with it)."""
 
     def __init__(self, *violations: tuple[str, str]) -> None:
@@ -48,7 +48,7 @@ class InvalidQuery(MeteringError):  # noqa: N818  # named for what happened
         self.violations = violations
 
 
-class SequenceGap(MeteringError):  # noqa: N818  # named for what happened
+class SequenceGapError(MeteringError):
     """Reports on a stream are numbered without gaps."""
 
     def __init__(self, expected: int, actual: int) -> None:

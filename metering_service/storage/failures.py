@@ -8,7 +8,7 @@ from asyncpg.exceptions import DataError, InterfaceError, PostgresError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from metering_service.domain.errors import StorageUnavailable
+from metering_service.domain.errors import StorageUnavailableError
 
 _SQLITE_MISTAKE = sqlite3.SQLITE_ERROR
 """SQLite's code for wrong SQL, which Python's driver, too, calls an operational error."""
@@ -19,25 +19,25 @@ _POSTGRESQL_AWAY = ("08", "25006", "25P03", "40", "53", "55P03", "57", "58")
 
 @asynccontextmanager
 async def database_answers() -> AsyncIterator[None]:
-    """Raises StorageUnavailable in place of errors that say the database did not answer: the outcome is not known."""
+    """Raises StorageUnavailableError in place of errors of a database that did not answer: the outcome is not known."""
     try:
         yield
     except DBAPIError as error:
         if not _is_away(error):
             raise
-        raise StorageUnavailable(f"The metering database does not answer ({error.orig}); try again.") from error
+        raise StorageUnavailableError(f"The metering database does not answer ({error.orig}); try again.") from error
     except sqlite3.OperationalError as error:
         if _is_mistake(error):
             raise
-        raise StorageUnavailable(f"The metering database does not answer ({error}); try again.") from error
+        raise StorageUnavailableError(f"The metering database does not answer ({error}); try again.") from error
     except DataError:
         raise  # A value that no row can have: a mistake of ours.
     except PostgresError as error:
         if not getattr(error, "sqlstate", "").startswith(_POSTGRESQL_AWAY):
             raise
-        raise StorageUnavailable(f"The metering database does not answer ({error}); try again.") from error
+        raise StorageUnavailableError(f"The metering database does not answer ({error}); try again.") from error
     except (OSError, PoolTimeout, InterfaceError) as error:
-        raise StorageUnavailable(f"The metering database does not answer ({error}); try again.") from error
+        raise StorageUnavailableError(f"The metering database does not answer ({error}); try again.") from error
 
 
 def _is_away(error: DBAPIError) -> bool:

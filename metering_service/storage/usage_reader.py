@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Select, tuple_
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from metering_service.domain.errors import InvalidQuery
+from metering_service.domain.errors import InvalidRequestError
 from metering_service.domain.records import AggregateDelta, RequestRecord
 from metering_service.storage.failures import database_answers
 from metering_service.storage.rows import aggregate_of, request_of, with_counts
@@ -37,7 +37,7 @@ class SqlUsageReader:
                     denials[sql.cell(row)].append((row["reason"], row["denial_count"]))
         cells = sorted(totals.keys() | denials.keys())
         if len(cells) > USAGE_ROWS_MAX:
-            raise InvalidQuery(
+            raise InvalidRequestError(
                 ("group_by", f"gives more than {USAGE_ROWS_MAX:,} buckets: group by less, or take longer steps")
             )
         return [

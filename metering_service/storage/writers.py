@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from metering_service.domain.errors import NodeFenced, RevisedElsewhere
+from metering_service.domain.errors import NodeFencedError, RevisedElsewhereError
 from metering_service.domain.records import CommitBatch, RequestKey
 from metering_service.storage.rows import aggregate_row, denial_row, lease_row, request_row
 from metering_service.storage.schema import nodes, requests
@@ -45,7 +45,7 @@ class Writer(Protocol):
     """The part of `Recorder` that is called all the time."""
 
     async def write(self, node: str, epoch: int, batch: CommitBatch, names: Names) -> KeptClaims:
-        """See `Recorder.commit`. `names`: uid and name of services that may be new. Raises NodeFenced."""
+        """See `Recorder.commit`. `names`: uid and name of services that may be new. Raises NodeFencedError."""
 
     async def close(self) -> None:
         """Let go of the database."""
@@ -168,7 +168,7 @@ def _noted_nodes(batch: CommitBatch) -> Collection[tuple[str, int]]:
 
 
 def _advances(connection: sqlite3.Connection, node: str, epoch: int, batch: CommitBatch) -> bool:
-    """Whether this commit is to be written now; False where it was written before. Raises NodeFenced."""
+    """Whether this commit is to be written now; False where it was written before. Raises NodeFencedError."""
     values = (node, epoch, batch.commit_no, batch.exchange_answered, batch.closed_below_epoch)
     if connection.execute(_ADVANCE, values).rowcount == 1:
         return True
@@ -197,13 +197,13 @@ async def _advances_on_postgresql(connection: AsyncConnection, node: str, epoch:
 def _check_revision(key: RequestKey, revision: int, row: Any) -> None:
     found = None if row is None else row[0]
     if found != revision:
-        raise RevisedElsewhere(key, revision, found)
+        raise RevisedElsewhereError(key, revision, found)
 
 
 def _was_written(row: Any, node: str, epoch: int, batch: CommitBatch) -> bool:
-    """False if the commit with this number was written before, by the epoch that may write; else NodeFenced."""
+    """False if the commit with this number was written before, by the epoch that may write; else NodeFencedError."""
     if row is not None and row[0] == batch.commit_no:
         return False
-    raise NodeFenced(
+    raise NodeFencedError(
         f"Node {node} is not at commit {batch.commit_no - 1} of epoch {epoch}: a later epoch has taken over."
     )

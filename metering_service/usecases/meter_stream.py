@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from metering_service.domain.decision import Decision
-from metering_service.domain.errors import SequenceGap
+from metering_service.domain.errors import SequenceGapError
 from metering_service.domain.report import Phase, Report
 from metering_service.domain.request import Request
 from metering_service.usecases.lookups.parked import leave
@@ -88,7 +88,7 @@ class Session:
         self._is_leaving = False
 
     def take(self, first_sequence: int, reports: Sequence[WireReport], decode: Callable[[Any, str], Report]) -> None:
-        """Decide on a message's reports, all in one pass. `decode` is given the service. Raises SequenceGap.
+        """Decide on a message's reports, all in one pass. `decode` is given the service. Raises SequenceGapError.
 
         The fast road: progress of a request that this stream speaks of, inside the first half of its grant, of which
         only the output has grown. That is nearly all reports of a busy server. It takes its counts straight from the
@@ -98,7 +98,7 @@ class Session:
         if self._is_leaving:
             return
         if reports and first_sequence != self._last_sequence + 1:
-            raise SequenceGap(self._last_sequence + 1, first_sequence)
+            raise SequenceGapError(self._last_sequence + 1, first_sequence)
         mark = self._next_mark()
         mark.expect()
         # While the node is cut off, what goes on is answered by name.

@@ -63,18 +63,20 @@ class Recorder(ResumeKeyStore, Protocol):
         """Write a whole batch in one transaction, exactly once however often it is called.
 
         It begins with one conditional update, `commit_no = n where node and epoch and commit_no = n - 1`. No row
-        updated: if the row says this epoch and n, this batch was written before and the call succeeds; else NodeFenced.
+        updated: if the row says this epoch and n, this batch was written before and the call succeeds; else the call
+        raises NodeFencedError.
+
         Requests are upserted as whole rows, notes and claims are kept where there is none (a node that a note speaks of
         is registered with its epoch, if it is not known, so that somebody settles what it left), pages of counts are
         replaced, leases are absolute consumption (by maximum; `closed` latches), aggregates and denials are added,
         looks are kept until they are among the looked. No two of one kind have the same key.
 
         A record that is revised must be of the revision that it is revised from: of two nodes that revise one at the
-        same moment, the later has RevisedElsewhere, and nothing is written.
+        same moment, the later has RevisedElsewhereError, and nothing is written.
 
         Returns the claims that were kept; None where the batch had been written before, so that this is not known.
 
-        Raises StorageUnavailable when the outcome is not known.
+        Raises StorageUnavailableError when the outcome is not known.
         """
 
     async def open_requests(self, node: str, below_epoch: int) -> list[RequestRecord]:
@@ -186,7 +188,7 @@ class UsageReader(Protocol):
         """Sums by step and group, ordered by start, then group; steps without anything are left out.
 
         Denials have no labels: grouped by one they are with the requests that lack it, and a filter by label leaves
-        none. Raises InvalidQuery where there would be more than `USAGE_ROWS_MAX` rows.
+        none. Raises InvalidRequestError where there would be more than `USAGE_ROWS_MAX` rows.
         """
 
     async def request_parts(self, service: str, request_id: str) -> list[RequestRecord]:

@@ -3,7 +3,7 @@
 import asyncio
 
 from metering_service.domain.decision import Decision, Reason, deny
-from metering_service.domain.errors import Overloaded, StorageUnavailable
+from metering_service.domain.errors import OverloadedError, StorageUnavailableError
 from metering_service.domain.report import Phase, Report
 from metering_service.usecases.node import Node
 from metering_service.usecases.reports.process import malformed, process
@@ -44,8 +44,8 @@ class _Caller:
 async def ask(node: Node, report: Report) -> Decision:
     """Decide on a report; PROGRESS and FINISH are answered after the commit.
 
-    Raises StorageUnavailable when that takes too long: whether it is recorded is not known then. Raises Overloaded
-    where too much waits already (an authorisation is denied then).
+    Raises StorageUnavailableError when that takes too long: whether it is recorded is not known then. Raises
+    OverloadedError where too much waits already (an authorisation is denied then).
     """
     refused = malformed(report)
     if refused is not None:
@@ -54,7 +54,7 @@ async def ask(node: Node, report: Report) -> Decision:
         if report.phase is Phase.AUTHORIZE:
             # What it would use could not be reported.
             return deny(report.request_id, Reason.OVERLOADED)
-        raise Overloaded(
+        raise OverloadedError(
             "Too many reports wait at this node, so this one was not taken in: repeat it, here or elsewhere."
         )
     caller = _Caller(node)
@@ -85,6 +85,6 @@ async def _wait(caller: _Caller, report: Report) -> None:
             if report.phase in (Phase.PROGRESS, Phase.FINISH):
                 await caller.durable.wait()
     except TimeoutError as error:
-        raise StorageUnavailable(
+        raise StorageUnavailableError(
             "This report could not be recorded in time; repeat it: that changes nothing."
         ) from error

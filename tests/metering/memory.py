@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from metering_service.domain.counts_page import CountsPage, counts_at, page_of
-from metering_service.domain.errors import NodeFenced, RevisedElsewhere, StorageUnavailable
+from metering_service.domain.errors import NodeFencedError, RevisedElsewhereError, StorageUnavailableError
 from metering_service.domain.key_ring import ResumeKey
 from metering_service.domain.records import (
     AggregateDelta,
@@ -85,12 +85,12 @@ class MemoryRecorder:
         if self.nodes.get(node) == (epoch, batch.commit_no):
             return None
         if self.nodes.get(node) != (epoch, batch.commit_no - 1):
-            raise NodeFenced(f"Node {node} is not at commit {batch.commit_no - 1} of epoch {epoch}.")
+            raise NodeFencedError(f"Node {node} is not at commit {batch.commit_no - 1} of epoch {epoch}.")
         for revised, revision in batch.revised:
             record = self.requests.get(revised)
             found = record.receipt.revision if record is not None else None
             if found != revision:
-                raise RevisedElsewhere(revised, revision, found)
+                raise RevisedElsewhereError(revised, revision, found)
         self.nodes[node] = (epoch, batch.commit_no)
         self.closed_below[node] = max(self.closed_below[node], batch.closed_below_epoch)
         kept = self._put_requests(batch)
@@ -105,7 +105,7 @@ class MemoryRecorder:
             self.denials[denial] += count
         if self.deaf:
             self.deaf = False
-            raise StorageUnavailable("The answer was lost.")
+            raise StorageUnavailableError("The answer was lost.")
         return kept
 
     async def open_requests(self, node: str, below_epoch: int) -> list[RequestRecord]:
@@ -169,7 +169,7 @@ class MemoryRecorder:
 
     def _answer(self) -> None:
         if self.down:
-            raise StorageUnavailable("The metering database does not answer.")
+            raise StorageUnavailableError("The metering database does not answer.")
 
     def _put_requests(self, batch: CommitBatch) -> set[RequestName]:
         for request in batch.requests:

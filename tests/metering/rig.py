@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from metering_service.api.codec import report_from
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision
-from metering_service.domain.errors import StorageUnavailable
+from metering_service.domain.errors import StorageUnavailableError
 from metering_service.domain.records import CommitBatch
 from metering_service.domain.report import Phase, Report
 from metering_service.domain.request import Request
@@ -180,7 +180,7 @@ class Rig:
                 return True
         try:
             kept_claims = now(self.database.commit(self.node.name, self.node.epoch, self._unsent))
-        except StorageUnavailable:
+        except StorageUnavailableError:
             return False
         self._commit_no, self._unsent = self._unsent.commit_no, None
         self.books.alone_ns = self.books.now_ns()

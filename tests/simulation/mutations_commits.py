@@ -7,7 +7,7 @@ from unittest.mock import patch
 from sqlalchemy import or_
 
 from metering_service.domain import counts, counts_page, lease, request
-from metering_service.domain.errors import NodeFenced, StorageUnavailable
+from metering_service.domain.errors import NodeFencedError, StorageUnavailableError
 from metering_service.storage import rows, statements, writers
 from metering_service.storage.schema import leases
 from metering_service.usecases.commits import group_commit, write_buffer
@@ -32,7 +32,7 @@ def commit_applied_twice() -> AbstractContextManager[Any]:
     def advances(connection: Any, name: str, epoch: int, batch: Any) -> bool:
         mine = (batch.commit_no, name, epoch)
         if connection.execute("UPDATE nodes SET commit_no = ? WHERE node = ? AND epoch = ?", mine).rowcount == 0:
-            raise NodeFenced("fenced")
+            raise NodeFencedError("fenced")
         return True
 
     return patch.object(writers, "_advances", advances)
@@ -122,7 +122,7 @@ def commits_give_up() -> AbstractContextManager[Any]:
             async def commit(self, *args: Any) -> None:
                 try:
                     await storage.commit(*args)
-                except StorageUnavailable:
+                except StorageUnavailableError:
                     return
 
         self._storage = Once()

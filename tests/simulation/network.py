@@ -12,11 +12,11 @@ import grpc
 from grpc.aio import AioRpcError, Metadata
 from grpc_status import rpc_status
 
-from tallygate._server.grpc.failures import RpcFailure, status_of
+from tallygate._server.grpc.failures import RpcStatusError, status_of
 from tests.simulation.chance import Chance
 from tests.simulation.loop import PARTY, Party, SimulatedLoop
 
-Translate: TypeAlias = Callable[[Exception], RpcFailure | None]
+Translate: TypeAlias = Callable[[Exception], RpcStatusError | None]
 Serve: TypeAlias = Callable[[Any, Any], Awaitable[None]]
 _END: Any = object()
 
@@ -233,7 +233,7 @@ def failed(code: grpc.StatusCode, details: str, trailing: Metadata | None = None
 
 
 def _status(error: Exception, translate: Translate) -> AioRpcError:
-    failure = error if isinstance(error, RpcFailure) else translate(error)
+    failure = error if isinstance(error, RpcStatusError) else translate(error)
     if failure is None:
         raise error
     status = rpc_status.to_status(status_of(failure))

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from control_service.domain.errors import StorageUnavailableError
+from control_service.domain.errors import StorageUnavailableError as ControlUnavailableError
 from control_service.storage.database import SqlDatabase
 from control_service.usecases.ports import Transaction
-from metering_service.domain.errors import StorageUnavailable
+from metering_service.domain.errors import StorageUnavailableError as MeteringUnavailableError
 from metering_service.storage import SqlPurgeStore, SqlRecorder, SqlRecoveryStore
 from tests.simulation.chance import Chance
 from tests.simulation.loop import Party
@@ -56,18 +56,18 @@ class ControlDatabase:
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Transaction]:
         """See `Database.writing`."""
-        await self._disk.before(self._party, writes=True, error=StorageUnavailableError)
+        await self._disk.before(self._party, writes=True, error=ControlUnavailableError)
         async with self._real.writing() as tx:
             yield tx
-        await self._disk.after(self._party, writes=True, error=StorageUnavailableError)
+        await self._disk.after(self._party, writes=True, error=ControlUnavailableError)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Transaction]:
         """See `Database.reading`."""
-        await self._disk.before(self._party, writes=False, error=StorageUnavailableError)
+        await self._disk.before(self._party, writes=False, error=ControlUnavailableError)
         async with self._real.reading() as tx:
             yield tx
-        await self._disk.after(self._party, writes=False, error=StorageUnavailableError)
+        await self._disk.after(self._party, writes=False, error=ControlUnavailableError)
 
 
 WRITES = frozenset({"register_node", "commit", "database_id", "take_over", "fence", "add_resume_key"})
@@ -95,4 +95,4 @@ class MeteringDatabase:
 
 
 def _unavailable() -> Exception:
-    return StorageUnavailable("The metering database does not answer (simulated); try again.")
+    return MeteringUnavailableError("The metering database does not answer (simulated); try again.")

@@ -13,7 +13,7 @@ from control_service.storage.database import SqlDatabase
 from metering_service.api.errors import translate as metering_failure
 from metering_service.api.metering_servicer import MeteringServicer
 from metering_service.assembly import Assembly, put_together
-from metering_service.domain.errors import NodeFenced, StorageUnavailable
+from metering_service.domain.errors import NodeFencedError, StorageUnavailableError
 from metering_service.storage import SqlPurgeStore, SqlRecorder
 from metering_service.takeover import Caretaking
 from metering_service.usecases.lookups.lookups import together
@@ -91,7 +91,7 @@ class MeteringProcess:
             keys = ResumeKeys(storage, self.clock, world.new_secret)
             await keys.read()
             assembly = await put_together(self.name, epoch, storage, self._connect, keys, **common)
-        except StorageUnavailable:
+        except StorageUnavailableError:
             return
         caretaking = Caretaking(self.name, self.party.name, storage, self._connect, keys, **common)
         assembly.link.on_lost = caretaking.name_lost
@@ -120,7 +120,7 @@ class MeteringProcess:
     def _explain(self, work: "asyncio.Future[Any]") -> None:
         """Why a node ends by itself; anything but a fence is a bug."""
         error = work.exception()
-        if isinstance(error, NodeFenced | AioRpcError):
+        if isinstance(error, NodeFencedError | AioRpcError):
             self.world.note(f"{self.party} was refused: {error}")
         elif error is not None:
             raise error

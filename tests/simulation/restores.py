@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from grpc.aio import AioRpcError
 
-from control_service.domain.errors import StorageUnavailableError
+from control_service.domain.errors import StorageUnavailableError as ControlUnavailableError
 from metering_service.api.recovery_servicer import RecoveryServicer
-from metering_service.domain.errors import StorageUnavailable
+from metering_service.domain.errors import StorageUnavailableError as MeteringUnavailableError
 from metering_service.storage import SqlRecorder, SqlRecoveryStore
 from tallygate.cli.recovery import Stubs, recover
 from tests.simulation.loop import Party
@@ -92,7 +92,7 @@ async def _recover(world: "World") -> None:
 def _control(world: "World") -> Any:
     replica = world.some_control()
     if replica is None or replica.party.paused:
-        raise StorageUnavailableError
+        raise ControlUnavailableError
     return replica.assembly
 
 
@@ -107,7 +107,7 @@ def _insisting(world: "World", call: Callable[[Any], Awaitable[Any]]) -> Callabl
                 if task is None or task.cancelling():
                     raise
                 await asyncio.sleep(world.chance.uniform(0.1, 1.0))
-            except (AioRpcError, StorageUnavailable, StorageUnavailableError):
+            except (AioRpcError, MeteringUnavailableError, ControlUnavailableError):
                 await asyncio.sleep(world.chance.uniform(0.1, 1.0))
 
     return insist

@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from tallygate._server.grpc.failures import RpcFailure
+from tallygate._server.grpc.failures import RpcStatusError
 from tallygate._server.grpc.server import MESSAGE_BYTES_MAX, GrpcServer
 from tallygate.metering.v1 import decision_pb2, metering_service_pb2, metering_service_pb2_grpc
 
@@ -19,10 +19,10 @@ class DomainError(Exception):
     """What a service's own exceptions are to the base."""
 
 
-def translate(error: Exception) -> RpcFailure | None:
+def translate(error: Exception) -> RpcStatusError | None:
     """Knows the DomainError and nothing else."""
     if isinstance(error, DomainError):
-        return RpcFailure(grpc.StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND", str(error), {"resource": "models/x"})
+        return RpcStatusError(grpc.StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND", str(error), {"resource": "models/x"})
     return None
 
 

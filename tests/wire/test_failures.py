@@ -10,7 +10,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFail
 from grpc_status import rpc_status
 from structlog.testing import capture_logs
 
-from tallygate._server.grpc.failures import VIOLATIONS_MAX, RpcFailure
+from tallygate._server.grpc.failures import VIOLATIONS_MAX, RpcStatusError
 from tallygate._server.grpc.server import GrpcServer
 from tallygate.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
 from tests.wire.grpcurl import grpcurl
@@ -67,7 +67,7 @@ async def test_violations_of_fields_are_told_one_by_one_up_to_a_bound() -> None:
     """BadRequest names the fields; what would not fit into trailers is left out."""
     violations = [(f"field_{n}", "is required") for n in range(VIOLATIONS_MAX + 1)]
     error = await failure_of(
-        RpcFailure(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST", "Wrong.", violations=violations)
+        RpcStatusError(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST", "Wrong.", violations=violations)
     )
     _, bad_request = details_of(error)
     assert isinstance(bad_request, BadRequest)
@@ -77,7 +77,7 @@ async def test_violations_of_fields_are_told_one_by_one_up_to_a_bound() -> None:
 
 async def test_a_failure_in_very_many_words_still_arrives() -> None:
     """It is cut, and so are its details: trailers are bounded, and what is beyond them is another failure."""
-    failure = RpcFailure(
+    failure = RpcStatusError(
         grpc.StatusCode.INVALID_ARGUMENT,
         "INVALID_REQUEST",
         "Wrong: " + "x" * 100_000,
@@ -98,7 +98,7 @@ async def test_a_failure_in_very_many_words_still_arrives() -> None:
 async def test_a_failed_precondition_names_what_is_missing() -> None:
     """FAILED_PRECONDITION carries the reason also as a PreconditionFailure on its subject."""
     error = await failure_of(
-        RpcFailure(
+        RpcStatusError(
             grpc.StatusCode.FAILED_PRECONDITION,
             "NO_PRICE_IN_FORCE",
             "Model x has no price.",
@@ -114,7 +114,7 @@ async def test_a_failed_precondition_names_what_is_missing() -> None:
 async def test_what_may_work_later_says_when() -> None:
     """RetryInfo carries the delay."""
     error = await failure_of(
-        RpcFailure(grpc.StatusCode.UNAVAILABLE, "STORAGE_UNAVAILABLE", "Try again.", retry_after_ms=1_500)
+        RpcStatusError(grpc.StatusCode.UNAVAILABLE, "STORAGE_UNAVAILABLE", "Try again.", retry_after_ms=1_500)
     )
     _, retry = details_of(error)
     assert isinstance(retry, RetryInfo)

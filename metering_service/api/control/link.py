@@ -9,7 +9,7 @@ import structlog
 
 from metering_service.api.control.codec import answer_from, config_from, hello_to, reason_of, statement_to
 from metering_service.api.control.replicas import Connect
-from metering_service.domain.errors import NodeFenced, StorageUnavailable
+from metering_service.domain.errors import NodeFencedError, StorageUnavailableError
 from metering_service.domain.lease import Statement
 from metering_service.domain.service import ServiceConfig
 from metering_service.usecases.commits.group_commit import GroupCommitter
@@ -85,7 +85,7 @@ class ControlLink:
         """Keep the line up until cancelled.
 
         Raises:
-            NodeFenced: control knows a later epoch.
+            NodeFencedError: control knows a later epoch.
             grpc.aio.AioRpcError: control refused this node for good.
         """
         async with self._connect() as stub:
@@ -99,7 +99,7 @@ class ControlLink:
                     loop.result()
             except grpc.aio.AioRpcError as error:
                 if reason_of(error) == FENCED:
-                    raise NodeFenced(error.details()) from error
+                    raise NodeFencedError(error.details()) from error
                 raise
             finally:
                 for loop in loops:
@@ -122,7 +122,7 @@ class ControlLink:
                 log.warning("control_lost", **self._problem(error))
             except TimeoutError:
                 log.warning("control_silent", seconds=SILENCE_MAX_S)
-            except StorageUnavailable as error:
+            except StorageUnavailableError as error:
                 log.warning("no_hello", problem=str(error))
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, RECONNECT_MAX_S)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import structlog
 
-from metering_service.domain.errors import StorageUnavailable
+from metering_service.domain.errors import StorageUnavailableError
 from metering_service.domain.records import CommitBatch
 from metering_service.usecases.commits.write_buffer import Books
 from metering_service.usecases.ports import Recorder, RequestName
@@ -50,7 +50,7 @@ class GroupCommitter:
         books.on_work = self._wake
 
     async def run(self) -> None:
-        """Commit until cancelled. Raises NodeFenced when another epoch has taken over."""
+        """Commit until cancelled. Raises NodeFencedError when another epoch has taken over."""
         loop = asyncio.get_running_loop()
         checkpoint_began = next_checkpoint = loop.time()
         is_checkpointing = False
@@ -105,7 +105,7 @@ class GroupCommitter:
             sent_ns = self._books.now_ns()
             try:
                 kept_claims = await self._storage.commit(self._node, self._epoch, batch)
-            except StorageUnavailable as error:
+            except StorageUnavailableError as error:
                 self.is_answered = False
                 log.warning("commit_retry", commit_no=batch.commit_no, problem=str(error), delay_ms=int(delay_s * 1000))
                 await asyncio.sleep(delay_s)

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from metering_service.domain.errors import StorageUnavailable
+from metering_service.domain.errors import StorageUnavailableError
 from metering_service.domain.records import RequestRecord
 from metering_service.domain.request import Request
 from metering_service.usecases.lookups.id_reuse import LOOKED_UP_MAX, NewIds, looked_up, name_of
@@ -148,7 +148,7 @@ class Runner:
         while True:
             try:
                 return await look()
-            except StorageUnavailable as error:
+            except StorageUnavailableError as error:
                 log.warning("look_up_failed", problem=str(error))
                 await asyncio.sleep(RETRY_S)
 

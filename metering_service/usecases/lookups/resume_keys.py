@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from metering_service.domain.errors import StorageUnavailable
+from metering_service.domain.errors import StorageUnavailableError
 from metering_service.domain.key_ring import KeyRing, ResumeKey
 from metering_service.usecases.ports import ResumeKeyStore
 from tallygate._server.clock import Clock
@@ -34,7 +34,7 @@ class ResumeKeys:
         self.ring = KeyRing()
 
     async def read(self) -> None:
-        """Take in what is in the table, having entered a key if one is due. Raises StorageUnavailable."""
+        """Take in what is in the table, having entered a key if one is due. Raises StorageUnavailableError."""
         began_ns = self._clock.monotonic_ns()
         keys = await self._store.resume_keys()
         if self._is_due(keys):
@@ -45,7 +45,7 @@ class ResumeKeys:
         self.ring.take(keys, self._clock.monotonic_ns())
 
     async def read_again(self) -> None:
-        """Read the table if a token came whose key is unknown here, also during this. Raises StorageUnavailable.
+        """Read the table if a token came whose key is unknown here, also during this. Raises StorageUnavailableError.
 
         Where it was read within the last second, no key that signs is missing: each has been there for longer.
         """
@@ -60,7 +60,7 @@ class ResumeKeys:
             await asyncio.sleep(PERIOD_S)
             try:
                 await self.read()
-            except StorageUnavailable as error:
+            except StorageUnavailableError as error:
                 log.warning("resume_keys_wait", problem=str(error))
 
     def _is_due(self, keys: Sequence[ResumeKey]) -> bool:

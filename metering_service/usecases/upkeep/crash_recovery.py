@@ -21,7 +21,7 @@ import structlog
 
 from metering_service.domain.booking import held_by, used
 from metering_service.domain.budget import BudgetKind, HeldUnits
-from metering_service.domain.errors import StorageUnavailable
+from metering_service.domain.errors import StorageUnavailableError
 from metering_service.domain.records import LeaseRecord, RequestKey, RequestRecord, SettlementState
 from metering_service.domain.request import Request
 from metering_service.domain.request_parts import final_tally, later_parts, settled_end
@@ -98,14 +98,14 @@ class Recovery:
                 for record in list(share.requests):
                     if await self._has_settled(record, share.leases, is_late=self._is_late(key)):
                         share.requests.remove(record)
-        except StorageUnavailable as error:
+        except StorageUnavailableError as error:
             log.warning("recovery_waits", problem=str(error))
             return
         self._hand_over()
         try:
             await self._find_looks()
             await self._look_again()
-        except StorageUnavailable as error:
+        except StorageUnavailableError as error:
             log.warning("second_look_waits", problem=str(error))
 
     def _hand_over(self) -> None:

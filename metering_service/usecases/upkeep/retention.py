@@ -17,7 +17,7 @@ from collections import Counter
 
 import structlog
 
-from metering_service.domain.errors import StorageUnavailable
+from metering_service.domain.errors import StorageUnavailableError
 from metering_service.usecases.ports import PurgeStore
 from metering_service.usecases.settings import NodeSettings
 from tallygate._server.clock import NS_PER_US, Clock
@@ -51,14 +51,14 @@ class Purge:
             await asyncio.sleep(STEP_S if more else PERIOD_S)
             try:
                 more = await self.step()
-            except StorageUnavailable as error:
+            except StorageUnavailableError as error:
                 log.warning("purge_waits", problem=str(error))
                 more = False
 
     async def step(self) -> bool:
         """Look at one part of the requests, and delete what is old of it; whether there is more to do now.
 
-        Raises StorageUnavailable.
+        Raises StorageUnavailableError.
         """
         before_us = self._now_us() - self._kept_us
         walked = await self._store.purge_requests(before_us, self._place or 0)

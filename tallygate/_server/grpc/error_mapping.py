@@ -11,10 +11,10 @@ import structlog
 from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
-from tallygate._server.grpc.failures import RpcFailure, status_of
+from tallygate._server.grpc.failures import RpcStatusError, status_of
 from tallygate._server.grpc.unreadable import explain
 
-Translate: TypeAlias = Callable[[Exception], RpcFailure | None]
+Translate: TypeAlias = Callable[[Exception], RpcStatusError | None]
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic for the type checker only
 Read: TypeAlias = Callable[[bytes], Any]
@@ -96,7 +96,7 @@ class Guard:
         if isinstance(error, NotImplementedError) and context.code() is grpc.StatusCode.UNIMPLEMENTED:
             # As generated code has it for the methods that a servicer does not have.
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"This server has no {name}.")
-        failure = error if isinstance(error, RpcFailure) else self._translate(error)
+        failure = error if isinstance(error, RpcStatusError) else self._translate(error)
         if failure is None:
             failure = _unexpected(error, context, name)
         await context.abort_with_status(rpc_status.to_status(status_of(failure)))
@@ -122,12 +122,12 @@ def _reader(handler: Handler, read: Read | None) -> Read | None:
 
 
 def _require_readable(request: Any) -> None:
-    if isinstance(request, RpcFailure):
+    if isinstance(request, RpcStatusError):
         raise request
 
 
-def _unreadable(path: str, what: str) -> RpcFailure:
-    return RpcFailure(
+def _unreadable(path: str, what: str) -> RpcStatusError:
+    return RpcStatusError(
         code=grpc.StatusCode.INVALID_ARGUMENT,
         reason="INVALID_REQUEST",
         message=f"{path} {what}." if path else f"This message {what}.",
@@ -145,10 +145,10 @@ def _kind_of(handler: Handler) -> tuple[str, Callable[..., Handler]]:
     return "unary_unary", grpc.unary_unary_rpc_method_handler
 
 
-def _unexpected(error: Exception, context: Context, name: str) -> RpcFailure:
+def _unexpected(error: Exception, context: Context, name: str) -> RpcStatusError:
     trace_id = _trace_id(context)
     _log.error("call failed unexpectedly", method=name, trace_id=trace_id, exc_info=error)
-    return RpcFailure(
+    return RpcStatusError(
         code=grpc.StatusCode.INTERNAL,
         reason="INTERNAL",
         message=f"The server made a mistake; its log tells more under trace id {trace_id}.",

@@ -21,7 +21,7 @@ METADATA_BYTES_MAX: Final = 256
 
 
 @dataclass(eq=False)  # An exception is itself, not its value; the interpreter writes to it, so it cannot be frozen.
-class RpcFailure(Exception):  # noqa: N818  # it is how a call fails, not an error of this program
+class RpcStatusError(Exception):
     """What api/ makes of a domain error; the guard makes a gRPC status of it.
 
     `reason` is a name of the service's ErrorReason enum without its prefix. `violations` are pairs of a field's path
@@ -39,14 +39,14 @@ class RpcFailure(Exception):  # noqa: N818  # it is how a call fails, not an err
         return self.message
 
 
-def status_of(failure: RpcFailure) -> Status:
+def status_of(failure: RpcStatusError) -> Status:
     """The failure as google.rpc.Status with its details."""
     number, _ = failure.code.value
     message = _cut(failure.message, MESSAGE_BYTES_MAX)
     return Status(code=number, message=message, details=[_packed(detail) for detail in _details(failure)])
 
 
-def _details(failure: RpcFailure) -> list[Message]:
+def _details(failure: RpcStatusError) -> list[Message]:
     metadata = {key: _cut(value, METADATA_BYTES_MAX) for key, value in failure.metadata.items()}
     details: list[Message] = [ErrorInfo(reason=failure.reason, domain=ERROR_DOMAIN, metadata=metadata)]
     if failure.violations:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from metering_service.domain.errors import StorageUnavailable
+from metering_service.domain.errors import StorageUnavailableError
 from metering_service.domain.records import LeaseRecord, RequestRecord, SettlementState
 from metering_service.storage import SqlRecorder, SqlUsageReader
 from metering_service.storage.writers import SqliteWriter, Writer, writer_for
@@ -163,7 +163,7 @@ async def test_retries_do_not_change_the_books(
             sent = batch(commit_no, *(step.write(node, service, books) for step in steps))
             line.break_next = fate is Fate.LOST
             if fate is Fate.LOST:
-                with pytest.raises(StorageUnavailable):
+                with pytest.raises(StorageUnavailableError):
                     await recorder.commit(node, epoch, sent)
             for _ in range(2 if fate is Fate.ANSWER_LOST else 1):
                 await recorder.commit(node, epoch, sent)

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service.domain.counts import Counts
 from metering_service.domain.counts_page import CountsPages
-from metering_service.domain.errors import NodeFenced, RevisedElsewhere
+from metering_service.domain.errors import NodeFencedError, RevisedElsewhereError
 from metering_service.domain.records import CommitBatch, SettlementState
 from metering_service.storage import SqlPurgeStore, SqlRecorder, SqlUsageReader
 from metering_service.usecases.ports import RequestName
@@ -63,7 +63,7 @@ async def test_an_older_epoch_is_fenced(recorder: SqlRecorder, reader: SqlUsageR
     await recorder.commit(NODE, old, batch(1, usage(0, output=5)))
     new = await recorder.register_node(NODE)
     for commit_no in (1, 2):
-        with pytest.raises(NodeFenced):
+        with pytest.raises(NodeFencedError):
             await recorder.commit(NODE, old, batch(commit_no, usage(0, output=100)))
     await recorder.commit(NODE, new, batch(1, usage(0, output=7)))
     assert await total_output(reader) == 12
@@ -75,14 +75,14 @@ async def test_a_commit_out_of_order_is_fenced(recorder: SqlRecorder, reader: Sq
     epoch = await recorder.register_node(NODE)
     await recorder.commit(NODE, epoch, batch(1, usage(0, output=1)))
     await recorder.commit(NODE, epoch, batch(2, usage(0, output=1)))
-    with pytest.raises(NodeFenced):
+    with pytest.raises(NodeFencedError):
         await recorder.commit(NODE, epoch, batch(commit_no, usage(0, output=100)))
     assert await total_output(reader) == 2
 
 
 async def test_a_node_that_never_registered_is_fenced(recorder: SqlRecorder) -> None:
     """Without an epoch there is nothing to write under."""
-    with pytest.raises(NodeFenced):
+    with pytest.raises(NodeFencedError):
         await recorder.commit("stranger", 1, batch(1))
 
 
@@ -274,7 +274,7 @@ async def test_of_two_nodes_that_revise_a_request_one_does(recorder: SqlRecorder
     mine = revised(NODE, 2, 30)
     await recorder.commit(NODE, epochs[NODE], mine)
     await recorder.commit(NODE, epochs[NODE], mine)
-    with pytest.raises(RevisedElsewhere, match="another node has revised it"):
+    with pytest.raises(RevisedElsewhereError, match="another node has revised it"):
         await recorder.commit("node-2", epochs["node-2"], revised("node-2", 1, 40))
     assert [record.counts.output for record in await recorder.find_request(UID, "r1")] == [30]
     assert sum(row.totals.usage.output for row in await rows(reader)) == 30

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from metering_service.domain.errors import NodeFenced
+from metering_service.domain.errors import NodeFencedError
 from metering_service.domain.records import EpochMark
 from metering_service.storage import SqlRecorder, SqlRecoveryStore
 from metering_service.storage.epochs import KEPT
@@ -50,7 +50,7 @@ async def test_a_fence_ends_every_epoch_those_that_only_control_knows_too(
     store = SqlRecoveryStore(database, recorder)
     epoch = await recorder.register_node("a")
     assert await store.fence({"a": 7, "gone": 3}, "caretaker:recovery") == {"a": 7, "gone": 3}
-    with pytest.raises(NodeFenced):
+    with pytest.raises(NodeFencedError):
         await recorder.commit("a", epoch, batch(1))
     row = await recorder.registration("a")
     assert row is not None

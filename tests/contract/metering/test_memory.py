@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metering_service.domain.errors import NodeFenced, RevisedElsewhere
+from metering_service.domain.errors import NodeFencedError, RevisedElsewhereError
 from metering_service.domain.records import CommitBatch, LeaseRecord, RequestRecord, SettlementState
 from metering_service.storage import SqlRecorder, SqlUsageReader
 from metering_service.usecases.ports import Recorder
@@ -78,7 +78,7 @@ def own(number: int, node: str, sent: CommitBatch) -> CommitBatch:
 async def commit(recorder: Recorder, node: str, epoch: int, sent: CommitBatch) -> bool:
     try:
         await recorder.commit(node, epoch, sent)
-    except NodeFenced:
+    except NodeFencedError:
         return False
     return True
 
@@ -122,5 +122,7 @@ async def test_a_revision_of_nothing_is_refused_with_the_same_words(recorder: Sq
     both: tuple[Recorder, ...] = (recorder, MemoryRecorder())
     for each in both:
         epoch = await each.register_node(NODES[0])
-        with pytest.raises(RevisedElsewhere, match="r1 of accounts/acme/services/chat is no longer on record, not 1:"):
+        with pytest.raises(
+            RevisedElsewhereError, match="r1 of accounts/acme/services/chat is no longer on record, not 1:"
+        ):
             await each.commit(NODES[0], epoch, revised)

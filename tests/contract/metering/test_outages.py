@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from metering_service.domain.errors import StorageUnavailable
+from metering_service.domain.errors import StorageUnavailableError
 from metering_service.storage import MIGRATIONS, SqlRecorder, SqlUsageReader
 from metering_service.storage.writers import SqliteWriter
 from tallygate._server.database.engine import create_engine, migrate, sqlite_connector
@@ -43,7 +43,7 @@ async def test_a_locked_sqlite_database_is_unavailable(impatient: AsyncEngine, t
     epoch = await recorder.register_node(NODE)
     other = create_engine(f"sqlite:///{tmp_path / 'busy.sqlite3'}")
     async with other.begin():
-        with pytest.raises(StorageUnavailable, match="locked"):
+        with pytest.raises(StorageUnavailableError, match="locked"):
             await recorder.commit(NODE, epoch, batch(1, usage(0, output=5)))
         assert await total_output(reader) == 0
     await other.dispose()
@@ -67,7 +67,7 @@ async def test_a_connection_cut_by_postgresql_is_unavailable(database: AsyncEngi
         adapted = connection.connection.dbapi_connection  # type: ignore[attr-defined]
         adapted.run_async(end_session)
 
-    with pytest.raises(StorageUnavailable):
+    with pytest.raises(StorageUnavailableError):
         await recorder.commit(NODE, epoch, batch(1, usage(0, output=5)))
     await recorder.commit(NODE, epoch, batch(1, usage(0, output=5)))
     assert await total_output(reader) == 5
@@ -76,7 +76,7 @@ async def test_a_connection_cut_by_postgresql_is_unavailable(database: AsyncEngi
 async def test_a_postgresql_that_is_not_there_is_unavailable() -> None:
     """A refused connection is an outage, not a mistake."""
     engine = create_engine("postgresql://nobody@127.0.0.1:1/nothing")
-    with pytest.raises(StorageUnavailable):
+    with pytest.raises(StorageUnavailableError):
         await SqlRecorder(engine, lambda: "id").register_node(NODE)
     await engine.dispose()
 
@@ -118,7 +118,7 @@ async def test_a_sqlite_file_that_was_moved_away_takes_no_commit(tmp_path: Path,
     if other:
         shutil.copy(away, path)
     for _ in range(2):
-        with pytest.raises(StorageUnavailable, match=r"file .*metering\.sqlite3.* put"):
+        with pytest.raises(StorageUnavailableError, match=r"file .*metering\.sqlite3.* put"):
             await recorder.commit(NODE, epoch, batch(2, usage(0, output=7)))
     assert path.exists() == other
     away.rename(path)

@@ -3,7 +3,7 @@
 import pytest
 
 from metering_service.domain.counts import Counts
-from metering_service.domain.errors import InvalidQuery
+from metering_service.domain.errors import InvalidRequestError
 from metering_service.storage import SqlRecorder, SqlUsageReader
 from metering_service.usecases.ports import USAGE_ROWS_MAX, UsageRow
 from tests.contract.metering.samples import (
@@ -157,6 +157,6 @@ async def test_an_answer_that_would_not_fit_is_refused(recorder: SqlRecorder, re
     await recorder.commit(NODE, epoch, batch(1, *used, *refused))
     assert len(await rows(reader, end=2, start=1, group_by=("credential",))) == USAGE_ROWS_MAX
     await recorder.commit(NODE, epoch, batch(2, usage(1, 1, credential="one more")))
-    with pytest.raises(InvalidQuery, match="group_by"):
+    with pytest.raises(InvalidRequestError, match="group_by"):
         await rows(reader, group_by=("credential",))
     assert len(await rows(reader)) == 1

@@ -9,7 +9,7 @@ import pytest
 
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Reason
-from metering_service.domain.errors import NodeFenced, StorageUnavailable
+from metering_service.domain.errors import NodeFencedError, StorageUnavailableError
 from metering_service.domain.records import CommitBatch, RequestRecord
 from metering_service.domain.report import Phase
 from metering_service.usecases.commits import group_commit
@@ -68,7 +68,7 @@ async def fleet() -> AsyncIterator[Fleet]:
     await until(lambda: rig.books.idle)
     yield fleet
     task.cancel()
-    with contextlib.suppress(asyncio.CancelledError, NodeFenced):
+    with contextlib.suppress(asyncio.CancelledError, NodeFencedError):
         await task
 
 
@@ -136,7 +136,7 @@ async def test_a_fenced_node_stops_writing() -> None:
     await fleet.database.register_node("a")
     client = Client(rig)
     client.say(report(FINISH, "r0", Counts(7)))
-    with pytest.raises(NodeFenced):
+    with pytest.raises(NodeFencedError):
         await committer.run()
     assert fleet.database.requests == {}
     client.hear()
@@ -175,14 +175,14 @@ class Counting(MemoryRecorder):
         await asyncio.sleep(0)
         if self.failures:
             self.failures -= 1
-            raise StorageUnavailable("The metering database does not answer.")
+            raise StorageUnavailableError("The metering database does not answer.")
         return await super().find_requests(names)
 
     async def first_settled_us(self, names: Sequence[RequestName]) -> dict[RequestName, int]:
         self.asked.append(len(names))
         if self.failures:
             self.failures -= 1
-            raise StorageUnavailable("The metering database does not answer.")
+            raise StorageUnavailableError("The metering database does not answer.")
         return await super().first_settled_us(names)
 
 

@@ -7,7 +7,7 @@ import pytest
 from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Grant, Reason
-from metering_service.domain.errors import NodeFenced
+from metering_service.domain.errors import NodeFencedError
 from metering_service.domain.price import Price
 from metering_service.domain.records import SettlementState
 from metering_service.domain.report import Phase
@@ -353,7 +353,7 @@ def test_a_node_that_is_taken_over_spends_nothing_twice(balance: int) -> None:
     decision = here.say(report(AUTHORIZE, "unwritten", Counts(100), max_output_tokens=50))
     assert decision is not None
     unwritten, output = granted(decision), left.output_ceiling_tokens
-    with pytest.raises(NodeFenced):
+    with pytest.raises(NodeFencedError):
         lost.commit()
     there.say(report(FINISH, "left", Counts(100, output=output), resume=left.resume))
     there.say(report(FINISH, "unwritten", Counts(100, output=50), resume=unwritten.resume))

@@ -11,7 +11,7 @@ from metering_service.api.metering_servicer import MeteringServicer
 from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Reason
-from metering_service.domain.errors import Overloaded, StorageUnavailable
+from metering_service.domain.errors import OverloadedError, StorageUnavailableError
 from metering_service.domain.report import Phase
 from metering_service.usecases import unary
 from metering_service.usecases.meter_stream import MARKS_MAX
@@ -113,7 +113,7 @@ async def test_streams_are_not_read_on_while_too_much_waits(away: str) -> None:
     await turn()
     assert UNREAD_BEYOND <= rig.node.waiting_count < UNREAD_BEYOND + REPORTS
     assert sum(server.taken for server in servers) <= UNREAD_BEYOND // REPORTS + len(servers)
-    with pytest.raises(Overloaded, match="not taken in"):
+    with pytest.raises(OverloadedError, match="not taken in"):
         await ask(rig.node, report(FINISH, "unary", Counts(1)))
     rig.linked, fleet.database.down = True, False
     for _ in range(200):
@@ -225,9 +225,9 @@ async def test_calls_are_bounded_and_streams_go_on(phase: Phase, monkeypatch: py
     fleet.run(ms=200)
     fleet.database.down = True
     for output_tokens in range(UNREAD_BEYOND):
-        with pytest.raises(StorageUnavailable):
+        with pytest.raises(StorageUnavailableError):
             await ask(rig.node, report(phase, counts=Counts(100, output=output_tokens + 1)))
-    with pytest.raises(Overloaded, match="not taken in"):
+    with pytest.raises(OverloadedError, match="not taken in"):
         await ask(rig.node, report(phase, counts=Counts(100, output=5)))
     refused = await ask(rig.node, report(AUTHORIZE, "r2", Counts(5)))
     assert refused.reason is Reason.OVERLOADED

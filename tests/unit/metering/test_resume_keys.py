@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from metering_service.domain.errors import StorageUnavailable
+from metering_service.domain.errors import StorageUnavailableError
 from metering_service.domain.key_ring import ResumeKey
 from metering_service.usecases.lookups.resume_keys import DAY_US, ResumeKeys
 from tallygate._server.clock import ManualClock
@@ -104,7 +104,7 @@ def test_a_database_that_is_away_takes_no_key_away() -> None:
     token = keys.ring.sign("uid", "r1", b"content")
     database.down = True
     clock.advance(seconds=2 * DAY_S)
-    with pytest.raises(StorageUnavailable):
+    with pytest.raises(StorageUnavailableError):
         now(keys.read())
     assert keys.ring.sign("uid", "r1", b"content") == token
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from metering_service.domain.counts import Counts
-from metering_service.domain.errors import RevisedElsewhere
+from metering_service.domain.errors import RevisedElsewhereError
 from metering_service.domain.records import RequestRecord, SettlementState
 from metering_service.domain.report import Phase
 from metering_service.usecases.reports.finish import forget_finished, look_for_silent
@@ -203,7 +203,7 @@ def test_one_node_revises_a_part_twice_from_the_same_record(fleet: Fleet, more: 
     Client(c).say(finish)
     if not is_booked_first:
         now(c.recovery.settle())
-    with pytest.raises(RevisedElsewhere, match="r1 of accounts/acme/services/chat is of revision 1, not 2:"):
+    with pytest.raises(RevisedElsewhereError, match="r1 of accounts/acme/services/chat is of revision 1, not 2:"):
         c.commit()
     fleet.crash("c")
     fleet.start("c")

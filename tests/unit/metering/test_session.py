@@ -7,7 +7,7 @@ import pytest
 from metering_service.api.codec import report_from
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Reason
-from metering_service.domain.errors import SequenceGap
+from metering_service.domain.errors import SequenceGapError
 from metering_service.domain.report import Phase, Report
 from metering_service.usecases import meter_stream as session_module
 from metering_service.usecases.commits import write_buffer
@@ -41,7 +41,7 @@ def client(fleet: Fleet) -> Client:
 def test_numbers_without_gaps(client: Client, first: int) -> None:
     """Neither a gap nor a repeat; the error says what comes next."""
     client.send(report(AUTHORIZE, "r1"), report(AUTHORIZE, "r2"), report(AUTHORIZE, "r3"))
-    with pytest.raises(SequenceGap, match="4 comes next") as error:
+    with pytest.raises(SequenceGapError, match="4 comes next") as error:
         client.session.take(first, [report_to(report(AUTHORIZE, "r4"))], report_from)
     assert (error.value.expected, error.value.actual) == (4, first)
 
