@@ -1,149 +1,88 @@
-"""Booking: which payer covered which tokens of a request, worked out once, from the final counts.
+"""Booking: how a part of a request is paid for at its end, and again when larger counts come late.
 
-How much each payer gives was fixed when tokens were held. The kinds lie in one sequence: input, cached_input,
-cache_write, output, reasoning. The reservation covers the front of each class, the trial the front of what is left,
-money the rest. So a request's cost does not depend on how often it was reported.
+Each part is booked once by the node that granted it, on the leases that it holds. What was booked stays booked: leases
+only count up, so counts that shrink later change the record and no budget.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from metering_service.domain.budget import HeldUnits
-from metering_service.domain.counts import ZERO, Counts
-from metering_service.domain.price import TOKENS_PER_PRICE_UNIT, Price
-from metering_service.domain.receipt import Receipt
+from metering_service.domain.counts import at_least
+from metering_service.domain.receipt import Receipt, Used, held_by, overrun, split, used
+from metering_service.domain.request import Request
 
 
-def split(
-    counts: Counts, held: HeldUnits, price: Price, *, debt_allowed: bool, overrun_tokens: int = 0, revision: int = 0
-) -> Receipt:
-    """Who paid for `counts`, given what was held for them. Overrun and revision are the caller's to know.
+class Booking(NamedTuple):
+    """What one booking changed.
 
-    What nothing covers is billed as debt where that is allowed, else unfunded. Without a price nothing is billed.
+    Attributes:
+        before: The receipt that was booked before; revision 0 where there was none.
+        receipt: The receipt that holds from now on.
+        held: What was set aside until now.
+        used_before: Units that were booked before, of each budget.
+        used: Units that are booked from now on, of each budget.
     """
-    debt_allowed = debt_allowed and not price.is_absent
-    if debt_allowed and not (held.trial_tokens or held.reserved_input_tokens or held.reserved_output_tokens):
-        # The commonest receipt: nothing but money pays.
-        cost_nanos = price.cost_nanos(counts)
-        debt_nanos = max(0, cost_nanos - held.money_nanos)
-        return Receipt(
-            counts, ZERO, ZERO, counts, ZERO, overrun_tokens, cost_nanos, debt_nanos, price.version, revision
-        )
-    input_kinds = [counts.input, counts.cached_input, counts.cache_write]
-    output_kinds = [counts.output, counts.reasoning]
-    reserved = [
-        *_take_front(input_kinds, held.reserved_input_tokens),
-        *_take_front(output_kinds, held.reserved_output_tokens),
-    ]
-    rest = [*input_kinds, *output_kinds]
-    trial = _take_front(rest, held.trial_tokens)
-    billed = _take_front(rest, sum(rest)) if debt_allowed else _take_paid(rest, held, price)
-    billed_counts = Counts(*billed)
-    cost_nanos = price.cost_nanos(billed_counts)
-    return Receipt(
-        usage=counts,
-        reserved=Counts(*reserved),
-        trial=Counts(*trial),
-        billed=billed_counts,
-        unfunded=Counts(*rest),
+
+    before: Receipt
+    receipt: Receipt
+    held: HeldUnits
+    used_before: Used
+    used: Used
+
+    @property
+    def is_first(self) -> bool:
+        """Whether nothing of the part was booked before."""
+        return not self.before.revision
+
+    @property
+    def moves_tokens(self) -> bool:
+        """Whether the totals change: not where a revision corrects only the counts of the record."""
+        return self.is_first or self.receipt._replace(revision=self.before.revision) != self.before
+
+
+def book(request: Request, now_us: int) -> Booking:
+    """Book a part at its counts as they are now; where it was booked before, what it has more.
+
+    Args:
+        request: The part. Its state is the caller's to set.
+        now_us: The time of the booking, in microseconds since 1970.
+    """
+    before, held, used_before, receipt = request.receipt, request.held, request.booked, next_receipt(request)
+    request.receipt = receipt
+    request.held = held_by(receipt)
+    request.booked = now_used = used(receipt)
+    request.settle_us = now_us
+    request.is_corrected = False
+    return Booking(before, receipt, held, used_before, now_used)
+
+
+def next_receipt(request: Request) -> Receipt:
+    """The receipt of a part at its counts as they are now; where it was booked before, the next revision.
+
+    Output above the ceiling of the first booking is overrun, and so is all that is reported after it.
+    """
+    before, counts, held = request.receipt, request.counts, request.held
+    is_first = request.settle_us is None
+    if is_first:
+        granted = request.granted_output_tokens
+        overrun_tokens = overrun(counts, held, held.output_ceiling_tokens if granted is None else granted)
+    else:
+        if not request.has_unbooked:
+            return before._replace(revision=before.revision + 1)
+        counts = at_least(counts, before.usage)
+        overrun_tokens = before.overrun_tokens + counts.total - before.usage.total
+    receipt = split(
+        counts,
+        held,
+        request.price,
+        debt_allowed=request.debt_allowed,
         overrun_tokens=overrun_tokens,
-        cost_nanos=cost_nanos,
-        debt_nanos=max(0, cost_nanos - held.money_nanos),
-        price_version=price.version,
-        revision=revision,
+        revision=before.revision + 1,
     )
-
-
-def overrun(usage: Counts, held: HeldUnits, granted_output_tokens: int) -> int:
-    """Tokens of a request's first settlement beyond its grant: output above it, input that no payer was found for.
-
-    A request that never had a grant had no ceiling to keep to: for it, `granted_output_tokens` is what payers cover.
-    """
-    uncovered_input = max(0, usage.input_class - held.input_tokens)
-    return uncovered_input + max(0, usage.output_class - granted_output_tokens)
-
-
-def beyond(counts: Counts, base_input_tokens: int, base_output_tokens: int) -> Counts:
-    """What is left of `counts` after the front of each class, which another node books."""
-    input_kinds = [counts.input, counts.cached_input, counts.cache_write]
-    output_kinds = [counts.output, counts.reasoning]
-    _take_front(input_kinds, base_input_tokens)
-    _take_front(output_kinds, base_output_tokens)
-    return Counts(*input_kinds, *output_kinds)
-
-
-def up_to(counts: Counts, input_tokens: int, output_tokens: int) -> Counts:
-    """The front of each class of `counts`: the part that `beyond` leaves out."""
-    return counts - beyond(counts, input_tokens, output_tokens)
-
-
-def at_least(counts: Counts, booked: Counts) -> Counts:
-    """The counts, but of a class of which more was booked, what was booked."""
-    input_kinds = counts[:3] if counts.input_class >= booked.input_class else booked[:3]
-    output_kinds = counts[3:] if counts.output_class >= booked.output_class else booked[3:]
-    return Counts(*input_kinds, *output_kinds)
-
-
-class Used(NamedTuple):
-    """Units that a receipt takes from each budget, in the order of `BudgetKind`."""
-
-    reserved_input: int
-    reserved_output: int
-    trial: int
-    money_nanos: int
-
-
-def used(receipt: Receipt) -> Used:
-    """What a receipt takes from each budget, debt included."""
-    if receipt.reserved is ZERO and receipt.trial is ZERO:
-        return Used(0, 0, 0, receipt.cost_nanos)
-    return Used(receipt.reserved.input_class, receipt.reserved.output_class, receipt.trial.total, receipt.cost_nanos)
-
-
-def held_by(receipt: Receipt) -> HeldUnits:
-    """A hold of exactly what a receipt says was used: what remains held once a request is booked."""
-    usage, reserved, trial, billed, unfunded, _, cost_nanos, *_ = receipt
-    if billed is usage:
-        input_tokens, output_tokens = usage.input_class, usage.output_class
-        return HeldUnits(input_tokens, output_tokens, 0, 0, 0, input_tokens + output_tokens, cost_nanos)
-    funded = usage if unfunded is ZERO else usage - unfunded
-    return HeldUnits(
-        funded.input_class,
-        funded.output_class,
-        reserved.input_class,
-        reserved.output_class,
-        trial.total,
-        billed.total,
-        cost_nanos,
+    if is_first:
+        return receipt
+    return receipt._replace(
+        # Money that was booked is not taken back by a late report: AdjustAccount is for that.
+        cost_nanos=max(receipt.cost_nanos, before.cost_nanos),
+        debt_nanos=receipt.debt_nanos + before.debt_nanos,
     )
-
-
-def _take_paid(kinds: list[int], held: HeldUnits, price: Price) -> Sequence[int]:
-    """Take the front of a sequence of kinds as far as tokens and money were set aside for it.
-
-    The money covers any counts within the hold; other counts may be dearer, and then it covers fewer tokens.
-    """
-    if price.is_absent:
-        return [0] * len(kinds)
-    tokens, parts = held.billed_tokens, held.money_nanos * TOKENS_PER_PRICE_UNIT + TOKENS_PER_PRICE_UNIT - 1
-    taken = [0] * len(kinds)
-    for index, each in enumerate(price.kinds):
-        count = min(kinds[index], tokens)
-        taken[index] = min(count, parts // each) if each else count
-        kinds[index] -= taken[index]
-        tokens -= taken[index]
-        parts -= taken[index] * each
-        if taken[index] < count:
-            break
-    return taken
-
-
-def _take_front(kinds: list[int], tokens: int) -> Sequence[int]:
-    """Take so many tokens from the front of a sequence of kinds, in place; say what was taken of each."""
-    taken = []
-    for index, count in enumerate(kinds):
-        part = min(count, tokens)
-        taken.append(part)
-        kinds[index] = count - part
-        tokens -= part
-    return taken

@@ -1,5 +1,6 @@
 """Token counts by kind, and how reports of the same request merge."""
 
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 
@@ -162,3 +163,35 @@ class Tally(NamedTuple):
 
 NOTHING = Tally()
 """What is known of a request before the first report that counts."""
+
+
+def beyond(counts: Counts, base_input_tokens: int, base_output_tokens: int) -> Counts:
+    """What is left of `counts` after the front of each class, which another node books."""
+    input_kinds = [counts.input, counts.cached_input, counts.cache_write]
+    output_kinds = [counts.output, counts.reasoning]
+    take_front(input_kinds, base_input_tokens)
+    take_front(output_kinds, base_output_tokens)
+    return Counts(*input_kinds, *output_kinds)
+
+
+def up_to(counts: Counts, input_tokens: int, output_tokens: int) -> Counts:
+    """The front of each class of `counts`: the part that `beyond` leaves out."""
+    return counts - beyond(counts, input_tokens, output_tokens)
+
+
+def at_least(counts: Counts, booked: Counts) -> Counts:
+    """The counts, but of a class of which more was booked, what was booked."""
+    input_kinds = counts[:3] if counts.input_class >= booked.input_class else booked[:3]
+    output_kinds = counts[3:] if counts.output_class >= booked.output_class else booked[3:]
+    return Counts(*input_kinds, *output_kinds)
+
+
+def take_front(kinds: list[int], tokens: int) -> Sequence[int]:
+    """Take so many tokens from the front of a sequence of kinds, in place; say what was taken of each."""
+    taken = []
+    for index, count in enumerate(kinds):
+        part = min(count, tokens)
+        taken.append(part)
+        kinds[index] = count - part
+        tokens -= part
+    return taken

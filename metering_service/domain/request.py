@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from metering_service.domain.booking import Used, at_least, beyond, overrun, split, used
 from metering_service.domain.budget import HeldUnits
-from metering_service.domain.counts import NOTHING, Counts, Tally
+from metering_service.domain.counts import NOTHING, Counts, Tally, beyond
 from metering_service.domain.decision import Decision
 from metering_service.domain.price import Price
-from metering_service.domain.receipt import Receipt
+from metering_service.domain.receipt import Receipt, Used, used
 from metering_service.domain.records import RequestKey, RequestRecord, SettlementState
 from metering_service.domain.request_parts import Origin, front_of
 from metering_service.domain.resume_token import encode
@@ -233,38 +232,6 @@ class Request:
         self.price = origin.price
         self.debt_allowed = origin.debt_allowed
         self.authorised = True
-
-    def next_receipt(self) -> Receipt:
-        """Who pays for what it has to book now; where it was booked before, its next revision.
-
-        What was booked stays booked, as leases only count up: smaller counts that come late change only the record.
-        """
-        before, counts, held = self.receipt, self.counts, self.held
-        first = self.settle_us is None
-        if first:
-            granted = self.granted_output_tokens
-            overrun_tokens = overrun(counts, held, held.output_ceiling_tokens if granted is None else granted)
-        else:
-            if not self.has_unbooked:
-                return before._replace(revision=before.revision + 1)
-            counts = at_least(counts, before.usage)
-            # What was reported after the settlement is overrun, all of it.
-            overrun_tokens = before.overrun_tokens + counts.total - before.usage.total
-        receipt = split(
-            counts,
-            held,
-            self.price,
-            debt_allowed=self.debt_allowed,
-            overrun_tokens=overrun_tokens,
-            revision=before.revision + 1,
-        )
-        if first:
-            return receipt
-        return receipt._replace(
-            # Money that was booked is not taken back by a late report: AdjustAccount is for that.
-            cost_nanos=max(receipt.cost_nanos, before.cost_nanos),
-            debt_nanos=receipt.debt_nanos + before.debt_nanos,
-        )
 
     @property
     def has_unbooked(self) -> bool:

@@ -8,8 +8,7 @@ whoever gave its grant, so each token is booked once, whichever node hears the f
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from metering_service.domain.booking import up_to
-from metering_service.domain.counts import NOTHING, Tally
+from metering_service.domain.counts import NOTHING, Tally, up_to
 from metering_service.domain.price import Price
 from metering_service.domain.records import RequestRecord, SettlementState
 

@@ -4,8 +4,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
 
-from metering_service.domain import counts, receipt, records, request, request_parts
-from metering_service.domain.booking import split
+from metering_service.domain import booking, counts, receipt, records, request, request_parts
 from metering_service.domain.records import SettlementState
 from metering_service.usecases.reports import finish, handover
 from metering_service.usecases.upkeep import crash_recovery
@@ -44,16 +43,16 @@ def an_estimated_finish_lowers() -> AbstractContextManager[Any]:
 @mutation
 def a_settled_receipt_is_lowered() -> AbstractContextManager[Any]:
     """An exact finish that comes after the settlement is booked, though it is less."""
-    real = request.Request.next_receipt
+    real = booking.next_receipt
 
-    def next_receipt(self: Any) -> receipt.Receipt:
-        before = self.receipt
-        if before.revision and self.counts.total < before.usage.total:
+    def next_receipt(part: request.Request) -> receipt.Receipt:
+        before = part.receipt
+        if before.revision and part.counts.total < before.usage.total:
             revision = before.revision + 1
-            return split(self.counts, self.held, self.price, debt_allowed=self.debt_allowed, revision=revision)
-        return real(self)
+            return receipt.split(part.counts, part.held, part.price, debt_allowed=part.debt_allowed, revision=revision)
+        return real(part)
 
-    return patch.object(request.Request, "next_receipt", next_receipt)
+    return patch.object(booking, "next_receipt", next_receipt)
 
 
 @mutation

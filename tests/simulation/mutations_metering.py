@@ -4,9 +4,8 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import PropertyMock, patch
 
-from metering_service.domain import booking, counts, key_ring, lease, price, request, request_parts
+from metering_service.domain import booking, counts, key_ring, lease, price, receipt, request, request_parts
 from metering_service.domain.budget import HeldUnits
-from metering_service.domain.receipt import Receipt
 from metering_service.domain.records import SettlementState
 from metering_service.usecases import node
 from metering_service.usecases.commits import write_buffer
@@ -160,9 +159,12 @@ def counts_summed() -> AbstractContextManager[Any]:
 def revision_adds_all() -> AbstractContextManager[Any]:
     """A revised receipt goes into the aggregates in full, not only what it has more."""
     real = write_buffer._add
-    return patch.object(
-        write_buffer, "_add", lambda cell, _before, now, *, first: real(cell, Receipt(), now, first=first)
-    )
+
+    def add(cell: Any, booked: booking.Booking) -> None:
+        real(cell, booked._replace(before=receipt.Receipt()))
+        cell.request_count -= not booked.is_first
+
+    return patch.object(write_buffer, "_add", add)
 
 
 @mutation
@@ -255,7 +257,8 @@ def outage_without_bound() -> AbstractContextManager[Any]:
 @mutation
 def receipt_without_hold() -> AbstractContextManager[Any]:
     """Once a request is booked, what it used still counts as held."""
-    return patch.object(write_buffer, "held_by", lambda receipt: booking.held_by(receipt)._replace(money_nanos=0))
+    real = receipt.held_by
+    return patch.object(booking, "held_by", lambda its: real(its)._replace(money_nanos=0))
 
 
 @mutation

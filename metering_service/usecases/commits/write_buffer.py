@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-from metering_service.domain.booking import held_by, used
+from metering_service.domain.booking import Booking
 from metering_service.domain.counts_page import NOWHERE, CountsPages, neighbourhood_of
 from metering_service.domain.decision import Decision
 from metering_service.domain.lease import Pool
@@ -67,19 +67,12 @@ class Books:
         waiting = self._next.backlog + (self._in_flight.backlog if self._in_flight else 0)
         return waiting >= self._settings.backlog_max
 
-    def settle(self, service: ServiceState, request: Request) -> None:
-        """Book a request: payers, cost, aggregates, consumption. Again, with larger counts: the difference."""
-        before, receipt = request.receipt, request.next_receipt()
-        first = request.settle_us is None
-        if not first:
-            self._revise(request.key, before)
-        service.book(request, used(receipt))
-        request.receipt = receipt
-        request.held = held_by(receipt)
-        request.settle_us = self._clock.now_us()
-        request.is_corrected = False
-        if first or _books_more(before, receipt):
-            self._add_aggregate(service, request, before, receipt, first=first)
+    def put_booking(self, service: ServiceState, request: Request, booking: Booking) -> None:
+        """Write what was booked of a request: its record, the totals, and what its leases have consumed."""
+        if not booking.is_first:
+            self._revise(request.key, booking.before)
+        if booking.moves_tokens:
+            self._add_to_totals(service.name, service.uid, request.credential, request.labels, booking)
         if self._next.first_us is None:
             self._next.first_us = request.settle_us
         self._put(request)
@@ -135,15 +128,13 @@ class Books:
         """What goes into the next commit goes by a record of that revision: see `Recorder.commit`."""
         self._next.revised.setdefault(key, revision)
 
-    def settle_left(self, record: RequestRecord, before: Receipt, leases: Iterable[LeaseRecord]) -> None:
-        """Book what an earlier epoch left open, on the leases that it had; or what a receipt on record lacks."""
-        if before.revision:
-            self._revise(record.key, before)
+    def put_inherited_booking(self, record: RequestRecord, booking: Booking, leases: Iterable[LeaseRecord]) -> None:
+        """Write what was booked of a part that an earlier epoch left, and what the leases that it had have consumed."""
+        if not booking.is_first:
+            self._revise(record.key, booking.before)
+        if booking.moves_tokens:
+            self._add_to_totals(record.service, record.service_uid, record.credential, record.labels, booking)
         self._next.requests[record.key] = record
-        first = not before.revision
-        if first or _books_more(before, record.receipt):
-            key = AggregateKey(record.service, record.service_uid, self._minute_us(), record.credential, record.labels)
-            _add(self._next.aggregates.setdefault(key, AggregateDelta()), before, record.receipt, first=first)
         for lease in leases:
             self._next.leases[lease.lease_id] = lease
         self.on_work()
@@ -343,14 +334,14 @@ class Books:
         elif waiting.receipt.revision != before.revision:
             self._next.revised[key] = waiting.receipt.revision
 
-    def _add_aggregate(
-        self, service: ServiceState, request: Request, before: Receipt, now: Receipt, *, first: bool
+    def _add_to_totals(
+        self, service: str, service_uid: str, credential: str, labels: tuple[tuple[str, str], ...], booking: Booking
     ) -> None:
-        key = AggregateKey(service.name, service.uid, self._minute_us(), request.credential, request.labels)
+        key = AggregateKey(service, service_uid, self._minute_us(), credential, labels)
         cell = self._next.aggregates.get(key)
         if cell is None:
             cell = self._next.aggregates[key] = AggregateDelta()
-        _add(cell, before, now, first=first)
+        _add(cell, booking)
 
     def _minute_us(self) -> int:
         return self._clock.now_us() // MINUTE_US * MINUTE_US
@@ -363,15 +354,10 @@ def _await_counts(request: Request, mark: Callable[[], None]) -> None:
     add_mark(request.marks, mark)
 
 
-def _books_more(before: Receipt, now: Receipt) -> bool:
-    """Whether two receipts differ in more than their revision: not where only the record's counts were mended."""
-    return now._replace(revision=before.revision) != before
-
-
-def _add(cell: AggregateDelta, before: Receipt, now: Receipt, *, first: bool) -> None:
+def _add(cell: AggregateDelta, booking: Booking) -> None:
     """What a receipt has more than the one before it."""
-    cell.add(now)
-    if before.revision:
-        cell.take_back(before)
-    if first:
+    cell.add(booking.receipt)
+    if booking.is_first:
         cell.request_count += 1
+    else:
+        cell.take_back(booking.before)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 
+from metering_service.domain.booking import book
 from metering_service.domain.decision import Decision, deny
 from metering_service.domain.funding import extend
 from metering_service.domain.outage import tokens_of
@@ -41,10 +42,11 @@ def settle(node: Node, service: ServiceState, request: Request, state: Settlemen
         node.silent.pop(request, None)  # One that timed out is still to be looked at again.
     request.state = state
     request.quiet_tokens = EVERY_REPORT
-    held = request.held
-    node.books.settle(service, request)
+    booking = book(request, node.clock.now_us())
+    service.take(booking)
+    node.books.put_booking(service, request, booking)
     if service.outage is not None:
-        service.outage.settle(request, tokens_of(held) - tokens_of(request.held))
+        service.outage.settle(request, tokens_of(booking.held) - tokens_of(request.held))
     node.unpaid.pop(request, None)
     known = service.open if request.request_id in service.open else service.finished
     if known.get(request.request_id) is not request:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from metering_service.domain.booking import Used
+from metering_service.domain.booking import Booking
 from metering_service.domain.budget import BudgetKind, HeldUnits
 from metering_service.domain.funding import NOTHING, Offer, Offers
 from metering_service.domain.lease import Pool
@@ -146,12 +146,11 @@ class ServiceState:
         request.held = held
         request.on_record = False
 
-    def book(self, request: Request, now_used: Used) -> None:
-        """Turn a request's hold into what it used; the rest is free again at once."""
-        for kind, held, was, now in zip(KINDS, request.held.by_kind, request.booked, now_used, strict=True):
+    def take(self, booking: Booking) -> None:
+        """Turn what a request held into what it used; the rest is free again at once."""
+        for kind, held, was, now in zip(KINDS, booking.held.by_kind, booking.used_before, booking.used, strict=True):
             if held != was or now != was:
                 self.pool(kind).book(held - was, now - was)
-        request.booked = now_used
 
     def quiet_tokens(self, request: Request) -> int:
         """The greatest output class that an open request may report without being answered; see `Request`."""

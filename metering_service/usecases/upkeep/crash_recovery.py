@@ -19,7 +19,7 @@ from typing import TypeAlias
 
 import structlog
 
-from metering_service.domain.booking import held_by, used
+from metering_service.domain.booking import book
 from metering_service.domain.budget import BudgetKind, HeldUnits
 from metering_service.domain.errors import StorageUnavailableError
 from metering_service.domain.records import LeaseRecord, RequestKey, RequestRecord, SettlementState
@@ -233,14 +233,13 @@ class Recovery:
 
     def _book(self, request: Request, lost: RequestRecord, leases: dict[str, LeaseRecord]) -> None:
         """Book a part on the leases of the lost one."""
-        before, receipt = request.receipt, request.next_receipt()
-        units = [now - was for now, was in zip(used(receipt), request.booked, strict=True)]
-        request.receipt, request.held, request.is_corrected = receipt, held_by(receipt), False
-        request.settle_us = self._node.clock.now_us()
         if request.is_open:
             request.state = SettlementState.TIMED_OUT
+        booking = book(request, self._node.clock.now_us())
         settled = request.record(lost.node, lost.epoch)
-        self._node.books.settle_left(settled, before, list(_consume(settled, self._node.epoch, units, leases)))
+        units = [now - was for now, was in zip(booking.used, booking.used_before, strict=True)]
+        consumed = list(_consume(settled, self._node.epoch, units, leases))
+        self._node.books.put_inherited_booking(settled, booking, consumed)
         name = RequestName(settled.service, settled.request_id)
         self._unwritten.add(name)
         self._node.books.when_committed(partial(self._unwritten.discard, name))

@@ -2,11 +2,10 @@
 
 import pytest
 
-from metering_service.domain.booking import beyond, held_by, overrun, split, up_to, used
 from metering_service.domain.budget import HeldUnits
-from metering_service.domain.counts import Counts
+from metering_service.domain.counts import Counts, beyond, up_to
 from metering_service.domain.price import Price
-from metering_service.domain.receipt import Receipt
+from metering_service.domain.receipt import Receipt, held_by, overrun, split, used
 
 PRICE = Price(7, 1_000_000, 500_000, 2_000_000, 5_000_000, 6_000_000)
 
