@@ -12,8 +12,8 @@ from typing import Literal, Self
 
 from benchmarks.accounts import SERVICE, set_up
 from benchmarks.populate import make_pattern, multiply
-from tests.e2e.programs import Program, start
-from tests.postgres import fresh_database
+from tests.harness.postgres import fresh_database
+from tests.harness.programs.programs import Program, start
 
 Database = Literal["sqlite", "postgresql"]
 DATABASES: tuple[Database, ...] = ("sqlite", "postgresql")

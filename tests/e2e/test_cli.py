@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.command import Up, tallygate, up
+from tests.harness.programs.command import Up, tallygate, up
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@
 import asyncio
 
 from tallygate.client import ClientSettings, MeteringClient, SyncMeteringClient, Usage
-from tests.e2e.programs import Pair
 from tests.e2e.test_fleet import SERVICE, balance_nanos, enable, meter_one
+from tests.harness.programs.programs import Pair
 
 SETTINGS = ClientSettings(answer_ms=3_000, receipt_ms=10_000, unreachable_tokens_max=2_000, backoff_cap_ms=200)
 BACK_S = 20.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.command import tallygate
+from tests.harness.programs.command import tallygate
 
 
 @pytest.mark.timeout(120)

@@ -22,8 +22,8 @@ from tallygate.metering.v1 import (
     report_pb2,
     token_usage_pb2,
 )
-from tests.e2e import programs
-from tests.e2e.programs import Pair, Program
+from tests.harness.programs import programs
+from tests.harness.programs.programs import Pair, Program
 
 SERVICE = "accounts/acme/services/default-llama"
 BOTH = pytest.mark.parametrize("pair", ["sqlite", "postgresql"], indirect=True)

@@ -6,8 +6,8 @@ import time
 import pytest
 
 from tallygate.client import MeteringClient
-from tests.e2e.programs import Pair
 from tests.e2e.test_fleet import SERVICE, balance_nanos, enable, meter_one
+from tests.harness.programs.programs import Pair
 
 FULL_S = 3.0
 

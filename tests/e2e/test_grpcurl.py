@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.programs import Pair
-from tests.wire.grpcurl import grpcurl
+from tests.harness.programs.programs import Pair
+from tests.harness.wire.grpcurl import grpcurl
 
 ACCOUNTS = "tallygate.control.v1.AccountService"
 CATALOG = "tallygate.control.v1.CatalogService"

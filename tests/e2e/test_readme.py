@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.command import up
+from tests.harness.programs.command import up
 
 README = Path(__file__).parents[2] / "README.md"
 BIN = Path(sys.executable).parent

@@ -10,7 +10,7 @@ import pytest
 
 from tallygate.replay.synthetic import synthesize
 from tallygate.replay.trace import read_trace
-from tests.e2e.command import Up, up
+from tests.harness.programs.command import Up, up
 
 TRACE_VARIABLE = "TALLYGATE_TEST_TRACE"
 """Path of a real trace, to be replayed too where it is given."""

@@ -10,8 +10,8 @@ from tallygate.replay.outcome import Outcome
 from tallygate.replay.run import ReplayPlan, replay
 from tallygate.replay.synthetic import synthesize
 from tallygate.replay.tally import Tally
-from tests.e2e.command import tallygate
-from tests.e2e.programs import Pair
+from tests.harness.programs.command import tallygate
+from tests.harness.programs.programs import Pair
 
 SERVICE = "accounts/acme/services/default-llama"
 

@@ -17,8 +17,8 @@ from tallygate.metering.v1 import (
     report_pb2,
     token_usage_pb2,
 )
-from tests.e2e.programs import Pair, Program
 from tests.e2e.test_fleet import SERVICE, balance_nanos, enable, meter_one
+from tests.harness.programs.programs import Pair, Program
 
 ON_POSTGRESQL = pytest.mark.parametrize("pair", ["postgresql"], indirect=True)
 FUNDS = 5_000_000_000

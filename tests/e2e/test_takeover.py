@@ -8,9 +8,9 @@ import grpc
 from tallygate._server.process.run import EXIT_SUPERSEDED
 from tallygate.client import MeteringClient
 from tallygate.control.v1 import operations_service_pb2, operations_service_pb2_grpc
-from tests.e2e import programs
-from tests.e2e.programs import Pair
 from tests.e2e.test_fleet import SERVICE, balance_nanos, enable, meter_one
+from tests.harness.programs import programs
+from tests.harness.programs.programs import Pair
 
 GO_ON_S = 2.0
 AVAILABLE_AGAIN_S = 60.0

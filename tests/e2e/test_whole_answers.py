@@ -15,7 +15,7 @@ from tallygate.control.v1 import (
     lifecycle_service_pb2,
     lifecycle_service_pb2_grpc,
 )
-from tests.e2e.programs import Pair, Program
+from tests.harness.programs.programs import Pair, Program
 
 SERVICE = "accounts/acme/services/default-llama"
 MODEL = "models/llama"

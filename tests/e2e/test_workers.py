@@ -20,11 +20,11 @@ from tallygate.metering.v1 import (
     request_usage_pb2,
     token_usage_pb2,
 )
-from tests.e2e.command import tallygate
-from tests.e2e.programs import Pair, Program, start
 from tests.e2e.test_fleet import SERVICE, account, enable, meter_one
 from tests.e2e.test_languages import recorded
-from tests.e2e.test_recover import SAVED, save, until_said
+from tests.e2e.test_restore_recovery import SAVED, save, until_said
+from tests.harness.programs.command import tallygate
+from tests.harness.programs.programs import Pair, Program, start
 
 WITHIN_S = 30
 SETTLED_WITHIN_S = 60

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.e2e.conftest import pair
-from tests.e2e.programs import Pair
-from tests.integrations.serving import Serving, people, ready, serving
+from tests.harness.asgi.engine_harness import Serving, people, ready, serving
+from tests.harness.programs.programs import Pair
 
 __all__ = ["pair"]
 

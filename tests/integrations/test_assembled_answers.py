@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.programs import Pair
-from tests.integrations.fake_engine import TOKEN
-from tests.integrations.serving import Serving, records, serving
+from tests.harness.asgi.engine_harness import Serving, records, serving
+from tests.harness.asgi.fake_engine import TOKEN
+from tests.harness.programs.programs import Pair
 
 ASK: dict[str, Any] = {"model": "llama", "messages": [{"role": "user", "content": "Hi"}]}
 

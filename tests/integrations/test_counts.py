@@ -13,9 +13,9 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tallygate.metering.v1 import request_usage_pb2, usage_service_pb2, usage_service_pb2_grpc
-from tests.e2e.programs import Pair
-from tests.integrations.serving import SERVICE, Serving, people, ready, records, serving
-from tests.wire.fake_metering import until
+from tests.harness.asgi.engine_harness import SERVICE, Serving, people, ready, records, serving
+from tests.harness.programs.programs import Pair
+from tests.harness.wire.fake_metering import until
 
 STREAMS = 200
 SEED = 11

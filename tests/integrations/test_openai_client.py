@@ -12,10 +12,10 @@ import pytest
 
 from tallygate.control.v1 import lifecycle_service_pb2
 from tallygate.integrations.asgi import MeteringMiddleware
-from tests.e2e.programs import Pair
-from tests.integrations.fake_engine import TOKEN, FakeEngine
-from tests.integrations.serving import SERVICE, TRIAL, Serving, people, records, serving, uvicorn_serving
-from tests.wire.fake_metering import until
+from tests.harness.asgi.engine_harness import SERVICE, TRIAL, Serving, people, records, serving, uvicorn_serving
+from tests.harness.asgi.fake_engine import TOKEN, FakeEngine
+from tests.harness.programs.programs import Pair
+from tests.harness.wire.fake_metering import until
 
 ASK: Mapping[str, Any] = {"model": "Meta/Llama", "messages": [{"role": "user", "content": "What is it? " * 10}]}
 IN_TIME_S = 1.0

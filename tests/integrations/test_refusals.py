@@ -12,8 +12,8 @@ import pytest
 
 from tallygate.client import ClientSettings, MeteringClient
 from tallygate.integrations.asgi import MeteringMiddleware
-from tests.integrations.fake_engine import FakeEngine
-from tests.integrations.serving import SERVICES, uvicorn_serving
+from tests.harness.asgi.engine_harness import SERVICES, uvicorn_serving
+from tests.harness.asgi.fake_engine import FakeEngine
 
 QUICK = ClientSettings(answer_ms=50)
 

@@ -19,8 +19,8 @@ from tallygate.client import Denial, Denied
 from tallygate.integrations.asgi_types import Receive, Scope, Send
 from tallygate.integrations.exchange import send_answer
 from tallygate.integrations.openai.errors import refusal
-from tests.e2e.languages import INSTALL_S, need
-from tests.integrations.serving import uvicorn_serving
+from tests.harness.asgi.engine_harness import uvicorn_serving
+from tests.harness.programs.languages import INSTALL_S, need
 
 pytestmark = pytest.mark.timeout(INSTALL_S + 120)
 

@@ -10,10 +10,10 @@ import openai
 import pytest
 
 from tallygate.control.v1 import account_service_pb2, catalog_service_pb2, lifecycle_service_pb2
-from tests.e2e.programs import Pair
-from tests.integrations import fake_engine, serving
-from tests.integrations.serving import Serving, people, records
-from tests.wire.fake_metering import until
+from tests.harness.asgi import engine_harness, fake_engine
+from tests.harness.asgi.engine_harness import Serving, people, records
+from tests.harness.programs.programs import Pair
+from tests.harness.wire.fake_metering import until
 
 FEW = "accounts/few/services/default-llama"
 TRIED = "accounts/tried/services/default-short"
@@ -27,8 +27,8 @@ ASK: Mapping[str, Any] = {"model": "llama", "messages": [{"role": "user", "conte
 @pytest.fixture
 async def few(pair: Pair, served: Serving, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Serving]:
     """An account with 0.02 USD and no credit, and one with a trial of 400 tokens."""
-    keys = {**serving.SERVICES["keys"], "sk-few": "few", "sk-tried": "tried"}
-    monkeypatch.setitem(serving.SERVICES, "keys", keys)
+    keys = {**engine_harness.SERVICES["keys"], "sk-few": "few", "sk-tried": "tried"}
+    monkeypatch.setitem(engine_harness.SERVICES, "keys", keys)
     async with people(pair) as hands:
         model = catalog_service_pb2.CreateModelRequest(name="models/short")
         model.trial_offer.quota_tokens = 400
@@ -39,7 +39,7 @@ async def few(pair: Pair, served: Serving, monkeypatch: pytest.MonkeyPatch) -> A
         await hands.accounts.TopUpAccount(money)
         await hands.lifecycle.EnablePostpaid(lifecycle_service_pb2.EnablePostpaidRequest(name=FEW))
         await hands.lifecycle.ClaimFreeTrial(lifecycle_service_pb2.ClaimFreeTrialRequest(name=TRIED))
-    async with serving.serving([pair.metering.address]) as few:
+    async with engine_harness.serving([pair.metering.address]) as few:
         yield few
 
 

@@ -1,4 +1,7 @@
-"""What users of other metering systems suffered, by name: each is what they would have wanted to see instead."""
+"""What users of other metering systems suffered, by name: each is what they would have wanted to see instead.
+
+The file is named after where its cases come from: readers compare them with those systems, not with one rule here.
+"""
 
 import pytest
 
@@ -7,8 +10,8 @@ from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Reason
 from metering_service.domain.records import SettlementState
 from metering_service.domain.report import Phase
-from tests.metering.rig import Client, Fleet, report
-from tests.metering.samples import NANO_EACH, SERVICE, UID, running, stopped, with_money, with_trial
+from tests.harness.metering.node_harness import Client, Fleet, report
+from tests.harness.metering.services import NANO_EACH, SERVICE, UID, running, stopped, with_money, with_trial
 
 AUTHORIZE, PROGRESS, FINISH = Phase.AUTHORIZE, Phase.PROGRESS, Phase.FINISH
 TRIAL, MONEY = BudgetKind.TRIAL, BudgetKind.MONEY

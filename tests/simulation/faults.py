@@ -10,7 +10,7 @@ from tests.simulation.restores import restore
 
 if TYPE_CHECKING:
     from tests.simulation.servers import InferenceServer
-    from tests.simulation.world import World
+    from tests.simulation.simulation_harness import World
 
 RATES = {
     "message lost": 0.01,

@@ -14,7 +14,7 @@ from tests.simulation.jobs import BOOKED, Job
 
 if TYPE_CHECKING:
     from metering_service.usecases.node import Node
-    from tests.simulation.world import World
+    from tests.simulation.simulation_harness import World
 
 MICRO_PER_TOKEN = 60_000_000
 TOKENS = "input_tokens + cached_input_tokens + cache_write_tokens + output_tokens + reasoning_tokens"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tallygate.metering.v1 import report_pb2, token_usage_pb2
 
 if TYPE_CHECKING:
-    from tests.simulation.world import World
+    from tests.simulation.simulation_harness import World
 
 AUTHORIZE = report_pb2.REPORT_PHASE_AUTHORIZE
 PROGRESS = report_pb2.REPORT_PHASE_PROGRESS

@@ -26,7 +26,7 @@ from control_service.usecases.people.services import NewService
 from control_service.usecases.ports import Transaction
 
 if TYPE_CHECKING:
-    from tests.simulation.world import World
+    from tests.simulation.simulation_harness import World
 
 Result = TypeVar("Result")
 ACCOUNTS = ("acme", "beta")

@@ -26,7 +26,7 @@ from tests.simulation.network import Server, StreamCall
 from tests.simulation.ports import ControlDatabase, MeteringDatabase
 
 if TYPE_CHECKING:
-    from tests.simulation.world import World
+    from tests.simulation.simulation_harness import World
 
 DRAIN_S = 3.0
 DRIFT_PPM_MAX = 20_000

@@ -15,7 +15,7 @@ from tests.simulation.loop import Party
 from tests.simulation.ports import MeteringDatabase
 
 if TYPE_CHECKING:
-    from tests.simulation.world import World
+    from tests.simulation.simulation_harness import World
 
 SINCE_S = (2.0, 5.0, 12.0)
 RESERVES_S = 5.0

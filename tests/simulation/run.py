@@ -12,7 +12,7 @@ import structlog
 
 from metering_service.usecases.commits import write_buffer
 from tests.simulation import whole_answers
-from tests.simulation.world import World
+from tests.simulation.simulation_harness import World
 
 TAIL_LINES = 60
 

@@ -17,7 +17,7 @@ from tests.simulation.network import StreamCall
 
 if TYPE_CHECKING:
     from tests.simulation.processes import MeteringProcess
-    from tests.simulation.world import World
+    from tests.simulation.simulation_harness import World
 
 HEARTBEAT_S = 1.0
 SILENCE_MAX_S = 2.5

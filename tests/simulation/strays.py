@@ -12,7 +12,7 @@ from tests.simulation.jobs import FINISH, Job
 
 if TYPE_CHECKING:
     from tests.simulation.servers import InferenceServer
-    from tests.simulation.world import World
+    from tests.simulation.simulation_harness import World
 
 STRAYS_ONE_IN = 20
 BEYOND_TOKENS = 7

@@ -17,7 +17,7 @@ from tests.simulation.jobs import Job
 
 if TYPE_CHECKING:
     from tests.simulation.servers import InferenceServer
-    from tests.simulation.world import World
+    from tests.simulation.simulation_harness import World
 
 SEEDS = 6
 WHOLE_ONE_IN = 3

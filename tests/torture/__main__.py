@@ -31,8 +31,8 @@ from tallygate.control.v1 import (
     lifecycle_service_pb2,
     lifecycle_service_pb2_grpc,
 )
-from tests.e2e.programs import Pair, Program
-from tests.postgres import fresh_database
+from tests.harness.postgres import fresh_database
+from tests.harness.programs.programs import Pair, Program
 from tests.torture.books import Findings, compare
 from tests.torture.load import Load
 

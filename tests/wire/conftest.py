@@ -9,7 +9,7 @@ import pytest
 
 from tallygate.client import ClientSettings, MeteringClient
 from tallygate.metering.v1 import metering_service_pb2_grpc
-from tests.wire.fake_metering import FakeMetering
+from tests.harness.wire.fake_metering import FakeMetering
 
 
 @pytest.fixture

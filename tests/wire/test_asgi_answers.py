@@ -14,8 +14,8 @@ import pytest
 from tallygate.client import MeteringClient
 from tallygate.integrations.asgi_types import Receive, Send
 from tallygate.metering.v1 import token_usage_pb2
-from tests.wire.asgi_rig import Behaviour, Caller, Upstream, caller, delta, event, say, start, usage
-from tests.wire.fake_metering import FakeMetering
+from tests.harness.asgi.asgi_harness import Behaviour, Caller, Upstream, caller, delta, event, say, start, usage
+from tests.harness.wire.fake_metering import FakeMetering
 
 CHAT = "/v1/chat/completions"
 COMPLETION = "/v1/completions"

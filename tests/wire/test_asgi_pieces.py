@@ -12,8 +12,8 @@ from tallygate.integrations.asgi import MeteringMiddleware
 from tallygate.integrations.asgi_types import Message, Receive, Scope, Send
 from tallygate.integrations.passed_on import PIECE_BYTES_MAX
 from tallygate.metering.v1 import decision_pb2, token_usage_pb2
-from tests.wire.asgi_rig import SERVICE, Upstream, caller, delta, say, start, usage
-from tests.wire.fake_metering import FakeMetering
+from tests.harness.asgi.asgi_harness import SERVICE, Upstream, caller, delta, say, start, usage
+from tests.harness.wire.fake_metering import FakeMetering
 
 CHAT = "/v1/chat/completions"
 ASKED = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "x" * 40}]}

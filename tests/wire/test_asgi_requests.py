@@ -11,8 +11,8 @@ from tallygate.client import ClientSettings, MeteringClient
 from tallygate.integrations.asgi_types import Receive, Send
 from tallygate.integrations.refused import DRAIN_BYTES_MAX
 from tallygate.metering.v1 import report_pb2, token_usage_pb2
-from tests.wire.asgi_rig import Upstream, caller, say, start
-from tests.wire.fake_metering import FakeMetering
+from tests.harness.asgi.asgi_harness import Upstream, caller, say, start
+from tests.harness.wire.fake_metering import FakeMetering
 
 CHAT = "/v1/chat/completions"
 ASKED = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "x" * 40}]}

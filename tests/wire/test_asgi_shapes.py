@@ -10,8 +10,8 @@ import pytest
 from tallygate.client import MeteringClient
 from tallygate.integrations.asgi_types import Receive, Send
 from tallygate.metering.v1 import decision_pb2, token_usage_pb2
-from tests.wire.asgi_rig import Behaviour, Upstream, caller, event, say, start
-from tests.wire.fake_metering import FakeMetering
+from tests.harness.asgi.asgi_harness import Behaviour, Upstream, caller, event, say, start
+from tests.harness.wire.fake_metering import FakeMetering
 
 DONE = b"data: [DONE]\n\n"
 

@@ -10,8 +10,8 @@ import pytest
 from tallygate.client import ClientSettings, MeteringClient
 from tallygate.integrations.asgi import MeteringMiddleware
 from tallygate.integrations.asgi_types import Receive, Scope, Send
-from tests.wire.asgi_rig import SERVICE, Caller
-from tests.wire.fake_metering import FakeMetering
+from tests.harness.asgi.asgi_harness import SERVICE, Caller
+from tests.harness.wire.fake_metering import FakeMetering
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "x" * 400}], "tools": [{"type": "function"}], "seed": 7}
 ATTACHED = {"model": "m", "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}

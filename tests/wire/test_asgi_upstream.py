@@ -12,8 +12,8 @@ import pytest
 from tallygate.client import ClientSettings, MeteringClient
 from tallygate.integrations.asgi_types import Receive, Send
 from tallygate.metering.v1 import decision_pb2, token_usage_pb2
-from tests.wire.asgi_rig import Caller, Upstream, caller, delta, event, say, start, usage
-from tests.wire.fake_metering import FakeMetering
+from tests.harness.asgi.asgi_harness import Caller, Upstream, caller, delta, event, say, start, usage
+from tests.harness.wire.fake_metering import FakeMetering
 
 CHAT = "/v1/chat/completions"
 ASKED = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "x" * 40}]}

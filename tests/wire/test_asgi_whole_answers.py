@@ -12,8 +12,8 @@ from tallygate.integrations.asgi import MeteringMiddleware
 from tallygate.integrations.asgi_types import Receive, Send
 from tallygate.integrations.openai import assembly
 from tallygate.metering.v1 import decision_pb2, token_usage_pb2
-from tests.wire.asgi_rig import SERVICE, Behaviour, Caller, Upstream, delta, event, say, start, usage
-from tests.wire.fake_metering import FakeMetering
+from tests.harness.asgi.asgi_harness import SERVICE, Behaviour, Caller, Upstream, delta, event, say, start, usage
+from tests.harness.wire.fake_metering import FakeMetering
 
 CHAT = "/v1/chat/completions"
 ASKED = {"model": "m", "messages": [{"role": "user", "content": "x" * 40}], "max_tokens": 5_000}

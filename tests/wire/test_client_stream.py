@@ -17,7 +17,7 @@ from tallygate.client import (
     Usage,
 )
 from tallygate.metering.v1 import decision_pb2, report_pb2
-from tests.wire.fake_metering import FakeMetering, serving, until
+from tests.harness.wire.fake_metering import FakeMetering, serving, until
 
 SERVICE = "accounts/acme/services/chat"
 QUICK = ClientSettings(

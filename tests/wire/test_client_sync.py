@@ -24,7 +24,7 @@ from tallygate.client import (
     Usage,
 )
 from tallygate.metering.v1 import decision_pb2
-from tests.wire.fake_metering import FakeMetering, serving, until
+from tests.harness.wire.fake_metering import FakeMetering, serving, until
 
 SERVICE = "accounts/acme/services/chat"
 QUICK = ClientSettings(heartbeat_ms=50, silence_ms=500, answer_ms=5_000, backoff_base_ms=5, backoff_cap_ms=20)

@@ -15,7 +15,7 @@ from tallygate.control.v1 import (
     lifecycle_service_pb2,
     operations_service_pb2,
 )
-from tests.wire.control_fleet import Control, running_control
+from tests.harness.wire.control_fleet import Control, running_control
 
 ROUNDS = 25
 NUMBERS = (0, 1, -1, 2, 100, 2**31 - 1, -(2**31), 10**15, 10**18, 10**18 + 1, 2**63 - 1, -(2**63))

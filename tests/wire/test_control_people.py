@@ -12,8 +12,8 @@ from tallygate.control.v1 import account_service_pb2 as accounts
 from tallygate.control.v1 import catalog_service_pb2 as catalogue
 from tallygate.control.v1 import error_reason_pb2, inference_service_pb2, model_pb2, service_event_pb2
 from tallygate.control.v1 import lifecycle_service_pb2 as lifecycle
-from tests.wire.control_failures import failure
-from tests.wire.control_fleet import running_control
+from tests.harness.wire.control_failures import failure
+from tests.harness.wire.control_fleet import running_control
 
 SERVICE = "accounts/acme/services/default-llama"
 UNSPECIFIED = inference_service_pb2.OUTAGE_POLICY_UNSPECIFIED

@@ -11,9 +11,9 @@ from metering_service.domain.records import RequestRecord, SettlementState
 from metering_service.domain.service import Status
 from metering_service.usecases.lookups.lookups import every
 from tallygate.client import ClientSettings, MeteringClient, Usage
-from tests.metering.rig import Fleet
-from tests.metering.samples import SERVICE, with_money
-from tests.wire.metering_node import NodeServing, serving_node
+from tests.harness.metering.node_harness import Fleet
+from tests.harness.metering.services import SERVICE, with_money
+from tests.harness.wire.metering_node import NodeServing, serving_node
 
 SETTINGS = ClientSettings(answer_ms=60_000, receipt_ms=60_000, silence_ms=60_000)
 BEAT_S = 0.01

@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 from tallygate._server.grpc.failures import VIOLATIONS_MAX, RpcStatusError
 from tallygate._server.grpc.server import GrpcServer
 from tallygate.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
-from tests.wire.grpcurl import grpcurl
-from tests.wire.scripted_server import METERING, DomainError, Serving, serving, translate
+from tests.harness.wire.grpcurl import grpcurl
+from tests.harness.wire.scripted_server import METERING, DomainError, Serving, serving, translate
 
 
 def raising(error: Exception) -> Callable[[], Awaitable[None]]:

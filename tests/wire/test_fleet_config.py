@@ -10,7 +10,7 @@ import pytest
 from metering_service.api.control.codec import config_from
 from tallygate.control.v1 import config_pb2, inference_service_pb2, lifecycle_service_pb2
 from tallygate.control.v1 import fleet_service_pb2 as pb
-from tests.wire.control_fleet import SERVICE, Control, WireNode, running_control, wire_node
+from tests.harness.wire.control_fleet import SERVICE, Control, WireNode, running_control, wire_node
 
 RUNNING = inference_service_pb2.SERVICE_STATUS_RUNNING
 ACTIVATING = inference_service_pb2.SERVICE_STATUS_ACTIVATING

@@ -10,7 +10,7 @@ from grpc_status import rpc_status
 
 from tallygate.control.v1 import budget_pb2, inference_service_pb2, operations_service_pb2
 from tallygate.control.v1 import fleet_service_pb2 as pb
-from tests.wire.control_fleet import SERVICE, Control, WireNode, running_control, wire_node
+from tests.harness.wire.control_fleet import SERVICE, Control, WireNode, running_control, wire_node
 
 MONEY = budget_pb2.BUDGET_KIND_MONEY
 TRIAL = budget_pb2.BUDGET_KIND_TRIAL

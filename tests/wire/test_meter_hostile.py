@@ -20,10 +20,10 @@ from metering_service.usecases.lookups.lookups import every
 from tallygate.metering.v1 import decision_pb2, token_usage_pb2
 from tallygate.metering.v1.metering_service_pb2 import MeterRequest, MeterResponse
 from tallygate.metering.v1.report_pb2 import TokenReport
-from tests.metering.rig import Client, Fleet, report
-from tests.metering.samples import SERVICE, stopped, with_trial
-from tests.metering.wire import report_to
-from tests.wire.metering_node import NodeServing, RawStream, serving_node
+from tests.harness.metering.encoded_reports import report_to
+from tests.harness.metering.node_harness import Client, Fleet, report
+from tests.harness.metering.services import SERVICE, stopped, with_trial
+from tests.harness.wire.metering_node import NodeServing, RawStream, serving_node
 
 AUTHORIZE, PROGRESS, FINISH = Phase.AUTHORIZE, Phase.PROGRESS, Phase.FINISH
 INVALID, ALLOW = decision_pb2.DECISION_REASON_INVALID_REPORT, decision_pb2.DECISION_REASON_UNSPECIFIED

@@ -10,9 +10,9 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from tallygate.control.v1 import catalog_service_pb2, lifecycle_service_pb2
 from tallygate.control.v1 import fleet_service_pb2 as fleet
-from tests.metering.rig import Fleet
-from tests.wire.control_fleet import running_control, wire_node
-from tests.wire.metering_node import serving_node
+from tests.harness.metering.node_harness import Fleet
+from tests.harness.wire.control_fleet import running_control, wire_node
+from tests.harness.wire.metering_node import serving_node
 from tests.wire.test_unreadable_requests import METHODS_OF_CONTROL, UNARY_OF_METERING
 
 LONG = 1_000_000

@@ -13,9 +13,9 @@ import pytest
 from metering_service.api.control.replicas import connect_to, is_reachable, proxies_to
 from tallygate.client import ClientSettings, MeteringClient, Unreachable
 from tallygate.client.sync import MeteringClient as SyncMeteringClient
-from tests.wire.control_fleet import running_control
-from tests.wire.fake_metering import FakeMetering, serving
-from tests.wire.proxy import Proxy, refusing_proxy
+from tests.harness.wire.control_fleet import running_control
+from tests.harness.wire.fake_metering import FakeMetering, serving
+from tests.harness.wire.proxy import Proxy, refusing_proxy
 
 SERVICE = "accounts/acme/services/chat"
 QUICK = ClientSettings(heartbeat_ms=50, silence_ms=2_000, answer_ms=500, backoff_base_ms=5, backoff_cap_ms=20)

@@ -12,7 +12,7 @@ from tallygate.replay.pace import Pace
 from tallygate.replay.server import SimulatedServer
 from tallygate.replay.tally import Tally
 from tallygate.replay.trace import Trace
-from tests.wire.fake_metering import FakeMetering, serving
+from tests.harness.wire.fake_metering import FakeMetering, serving
 
 SERVICE = "accounts/acme/services/chat"
 

@@ -20,9 +20,9 @@ from tallygate.control.v1 import (
     recovery_service_pb2,
 )
 from tallygate.metering.v1 import metering_service_pb2
-from tests.metering.rig import Fleet
-from tests.wire.control_fleet import running_control
-from tests.wire.metering_node import serving_node
+from tests.harness.metering.node_harness import Fleet
+from tests.harness.wire.control_fleet import running_control
+from tests.harness.wire.metering_node import serving_node
 
 CONTROL = (
     account_service_pb2,

@@ -16,7 +16,7 @@ from metering_service.usecases.ports import Running, UsageQuery, UsageRow
 from tallygate._server.grpc.server import GrpcServer
 from tallygate.metering.v1 import usage_service_pb2 as pb
 from tallygate.metering.v1 import usage_service_pb2_grpc
-from tests.contract.metering.samples import SERVICE, settled_request
+from tests.harness.metering.records import SERVICE, settled_request
 
 EMOJI = "\U0001f600"
 LABELS = tuple((f"{number:04}" + EMOJI * 15, EMOJI * 16) for number in range(8))

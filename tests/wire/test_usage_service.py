@@ -24,7 +24,7 @@ from tallygate.metering.v1.usage_service_pb2 import (
     ListRequestUsageRequest,
     QueryUsageRequest,
 )
-from tests.contract.metering.samples import (
+from tests.harness.metering.records import (
     NODE,
     NOON_US,
     SERVICE,
@@ -34,7 +34,7 @@ from tests.contract.metering.samples import (
     settled_request,
     usage,
 )
-from tests.wire.grpcurl import grpcurl
+from tests.harness.wire.grpcurl import grpcurl
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 

@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from control_service.storage.database import MIGRATIONS, SqlDatabase
 from control_service.storage.schema import metadata
 from tallygate._server.database.engine import create_engine, migrate
-from tests.contract.control.desk import Desk
-from tests.contract.control.fleet_kit import Kit
-from tests.postgres import fresh_database
+from tests.harness.control.fleet_harness import Kit
+from tests.harness.control.people_harness import Desk
+from tests.harness.postgres import fresh_database
 
 Result = TypeVar("Result")
 

@@ -11,7 +11,7 @@ from control_service.domain.event import EventCause
 from control_service.domain.input_bounds import AMOUNT_NANOS_MAX, FUNDS_NANOS_MAX
 from control_service.domain.status import Status, StopReason
 from control_service.usecases.people.accounts import AccountUpdate, update_account
-from tests.contract.control.desk import DEFAULT, Desk
+from tests.harness.control.people_harness import DEFAULT, Desk
 
 
 async def test_the_ledger_adds_up_to_the_balance(desk: Desk) -> None:

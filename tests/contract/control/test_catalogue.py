@@ -12,7 +12,7 @@ from control_service.usecases.people.catalogue import (
     model_views,
     update_model,
 )
-from tests.contract.control.desk import Desk
+from tests.harness.control.people_harness import Desk
 
 
 async def update(desk: Desk, model_id: str = "llama", **changes: object) -> ModelView:

@@ -11,7 +11,7 @@ from control_service.domain.payers import Resolution
 from control_service.domain.status import Status
 from control_service.usecases.fleet.watcher import SERVICES_PER_UPDATE, Update, Watcher
 from tallygate.control.v1 import config_pb2
-from tests.contract.control.fleet_kit import Kit, price, read
+from tests.harness.control.fleet_harness import Kit, price, read
 
 MONEY = BudgetKind.MONEY
 SERVICE = "accounts/acme/services/chat"

@@ -6,7 +6,7 @@ import pytest
 
 from control_service.domain.budget import BudgetKind
 from control_service.domain.errors import Reason, RefusedError, SupersededError
-from tests.contract.control.fleet_kit import METERING_DATABASE, Kit
+from tests.harness.control.fleet_harness import METERING_DATABASE, Kit
 
 MONEY, TRIAL = BudgetKind.MONEY, BudgetKind.TRIAL
 

@@ -6,7 +6,7 @@ from control_service.domain.lease import Availability
 from control_service.domain.reservation import OverflowPolicy
 from control_service.domain.status import Status, StopReason
 from control_service.usecases.fleet.elapsed_time import RECALL_PATIENCE_NS
-from tests.contract.control.fleet_kit import FLOOR, Kit
+from tests.harness.control.fleet_harness import FLOOR, Kit
 
 MONEY = BudgetKind.MONEY
 

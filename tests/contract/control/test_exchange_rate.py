@@ -4,7 +4,7 @@ from control_service.domain.budget import BudgetKind
 from control_service.domain.event import EventCause
 from control_service.domain.lease import Availability
 from control_service.domain.status import StopReason
-from tests.contract.control.fleet_kit import Kit
+from tests.harness.control.fleet_harness import Kit
 
 OUTPUT = BudgetKind.RESERVATION_OUTPUT
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from control_service.domain.budget import USED_UNITS_MAX, BudgetKind
 from control_service.domain.lease import LARGEST_UNITS, Availability
 from control_service.domain.service import Trial
-from tests.contract.control.fleet_kit import Kit
+from tests.harness.control.fleet_harness import Kit
 
 MONEY, TRIAL = BudgetKind.MONEY, BudgetKind.TRIAL
 INT64_MAX = 2**63 - 1

@@ -7,8 +7,8 @@ import pytest
 from control_service.storage.database import MIGRATIONS, SqlDatabase
 from tallygate._server.clock import ManualClock
 from tallygate._server.database.engine import create_engine
-from tests.contract.control.fleet_kit import Kit
-from tests.contract.control.storm_harness import Slice, Storm, StormyNode
+from tests.harness.control.fleet_harness import Kit
+from tests.harness.control.storm_harness import Slice, Storm, StormyNode
 from tests.simulation.chance import Chance
 from tests.simulation.database import SimulatedDatabase
 from tests.simulation.loop import Party, SimulatedLoop

@@ -11,7 +11,7 @@ from control_service.usecases.people.billing import claim_trial
 from control_service.usecases.people.idempotent_call import Act, Call
 from control_service.usecases.people.lifecycle import change_service
 from control_service.usecases.ports import Transaction
-from tests.contract.control.desk import Desk
+from tests.harness.control.people_harness import Desk
 
 
 async def top_up(desk: Desk, call: Call, amount_nanos: int = 5) -> bytes:

@@ -9,7 +9,7 @@ from control_service.domain.status import BillingMode, Status, StopReason
 from control_service.usecases.fleet.config_lookup import resolve
 from control_service.usecases.people.lifecycle import InitialBilling, Step, create_with_billing
 from control_service.usecases.people.services import NewService, ServiceUpdate, delete_service, update_service
-from tests.contract.control.desk import DEFAULT, RESERVED, RESERVED_NANOS, TRIAL, Desk
+from tests.harness.control.people_harness import DEFAULT, RESERVED, RESERVED_NANOS, TRIAL, Desk
 
 
 async def refusal(of: object) -> Reason:

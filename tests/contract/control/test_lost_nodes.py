@@ -10,7 +10,7 @@ from control_service.domain.node import LOST_AFTER_NS, LostNode
 from control_service.usecases.fleet.lease_exchange import LEFT_BEHIND_MAX
 from control_service.usecases.fleet.watcher import Update, Watcher
 from tallygate._server.clock import ManualClock
-from tests.contract.control.fleet_kit import FleetNode, Kit
+from tests.harness.control.fleet_harness import FleetNode, Kit
 
 MONEY = BudgetKind.MONEY
 LOST_AFTER_S = LOST_AFTER_NS // 1_000_000_000

@@ -16,8 +16,8 @@ from control_service.domain.errors import StorageUnavailableError
 from control_service.storage.database import SqlDatabase
 from control_service.usecases.ports import Answer
 from tallygate._server.database.engine import create_engine
-from tests.contract.control.desk import Desk
-from tests.contract.control.fleet_kit import Kit
+from tests.harness.control.fleet_harness import Kit
+from tests.harness.control.people_harness import Desk
 
 
 async def test_no_server_is_unavailable() -> None:

@@ -3,7 +3,7 @@
 from control_service.domain.budget import BudgetKind
 from control_service.usecases.ports import Answer
 from control_service.usecases.upkeep.retention import ANSWERS_KEPT_US, CLOSED_LEASES_KEPT_US, PART, PERIOD_NS
-from tests.contract.control.fleet_kit import FleetNode, Kit
+from tests.harness.control.fleet_harness import FleetNode, Kit
 
 MONEY = BudgetKind.MONEY
 PERIOD_US = PERIOD_NS // 1_000

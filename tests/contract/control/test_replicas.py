@@ -15,7 +15,7 @@ from control_service.storage.database import SqlDatabase
 from control_service.usecases.fleet.watcher import Watcher
 from tallygate._server.clock import ManualClock
 from tallygate._server.database.engine import create_engine
-from tests.contract.control.fleet_kit import Kit
+from tests.harness.control.fleet_harness import Kit
 
 MONEY, TRIAL = BudgetKind.MONEY, BudgetKind.TRIAL
 HOUR_US = 3_600_000_000

@@ -11,7 +11,7 @@ from control_service.domain.event import EventCause
 from control_service.domain.input_bounds import RATE_TOKENS_MAX, RESERVED_TOKENS_MAX, TERM_DAYS_MAX
 from control_service.domain.reservation import OverflowPolicy, ReservationState
 from control_service.domain.status import BillingMode, PostpaidState, Status, StopReason
-from tests.contract.control.desk import DEFAULT, RESERVED, RESERVED_NANOS, Desk
+from tests.harness.control.people_harness import DEFAULT, RESERVED, RESERVED_NANOS, Desk
 
 BILLED = replace(RESERVED, overflow_policy=OverflowPolicy.BILL_BY_TOKEN)
 DAY_S = 86_400

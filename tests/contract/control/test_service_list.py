@@ -9,7 +9,7 @@ from control_service.domain.status import Status
 from control_service.usecases.people.service_list import ServiceQuery, list_services
 from control_service.usecases.people.services import delete_service
 from control_service.usecases.ports import ServiceFilter
-from tests.contract.control.desk import Desk
+from tests.harness.control.people_harness import Desk
 
 CUSTOM = ("a", "chat", "d", "default", "defaultx", "defaults", "e0", "zz")
 MODELS = ("0x", "a", "a.b", "a-b", "llama", "z_z")

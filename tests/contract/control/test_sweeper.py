@@ -13,7 +13,7 @@ from control_service.usecases.fault_isolation import SET_ASIDE_NS
 from control_service.usecases.service_status import catch_up
 from control_service.usecases.upkeep import sweeper
 from control_service.usecases.upkeep.sweeper import Sweeper
-from tests.contract.control.fleet_kit import Kit
+from tests.harness.control.fleet_harness import Kit
 
 
 async def test_one_thing_that_fails_does_not_stop_the_others(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:

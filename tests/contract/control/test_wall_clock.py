@@ -6,8 +6,8 @@ from control_service.domain.event import EventCause
 from control_service.domain.status import Status, StopReason
 from control_service.storage.database import SqlDatabase
 from control_service.usecases.upkeep.sweeper import Sweeper
-from tests.contract.control.desk import RESERVED, Desk
-from tests.contract.control.fleet_kit import Kit, read
+from tests.harness.control.fleet_harness import Kit, read
+from tests.harness.control.people_harness import RESERVED, Desk
 
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US

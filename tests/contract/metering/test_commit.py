@@ -12,7 +12,7 @@ from metering_service.domain.errors import NodeFencedError, RevisedElsewhereErro
 from metering_service.domain.records import CommitBatch, SettlementState
 from metering_service.storage import SqlPurgeStore, SqlRecorder, SqlUsageReader
 from metering_service.usecases.ports import RequestName
-from tests.contract.metering.samples import (
+from tests.harness.metering.records import (
     NODE,
     SERVICE,
     UID,

@@ -9,7 +9,7 @@ from metering_service.domain.errors import NodeFencedError
 from metering_service.domain.records import EpochMark
 from metering_service.storage import SqlRecorder, SqlRecoveryStore
 from metering_service.storage.epochs import KEPT
-from tests.contract.metering.samples import NODE, batch, lease, open_request
+from tests.harness.metering.records import NODE, batch, lease, open_request
 
 
 async def test_past_epochs_are_remembered_with_how_far_they_got(recorder: SqlRecorder) -> None:

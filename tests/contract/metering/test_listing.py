@@ -1,7 +1,7 @@
 """Records of a service's requests, page by page."""
 
 from metering_service.storage import SqlRecorder, SqlUsageReader
-from tests.contract.metering.samples import NODE, SERVICE, batch, open_request, settled_request
+from tests.harness.metering.records import NODE, SERVICE, batch, open_request, settled_request
 
 KEYS = [("B", ""), ("a", "1"), ("a", "2"), ("a-b", ""), ("ab", ""), ("é", "x")]
 """In order of their code points, which is not that of any language."""

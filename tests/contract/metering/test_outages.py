@@ -14,7 +14,7 @@ from metering_service.domain.errors import StorageUnavailableError
 from metering_service.storage import MIGRATIONS, SqlRecorder, SqlUsageReader
 from metering_service.storage.writers import SqliteWriter
 from tallygate._server.database.engine import create_engine, migrate, sqlite_connector
-from tests.contract.metering.samples import NODE, batch, denial, total_output, usage
+from tests.harness.metering.records import NODE, batch, denial, total_output, usage
 
 
 @pytest.fixture

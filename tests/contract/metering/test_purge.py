@@ -13,7 +13,7 @@ from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.upkeep import retention as purging
 from metering_service.usecases.upkeep.retention import MARGIN_US, Purge
 from tallygate._server.clock import ManualClock
-from tests.contract.metering.samples import (
+from tests.harness.metering.records import (
     NODE,
     NOON_US,
     SERVICE,

@@ -9,7 +9,7 @@ from metering_service.domain.counts_page import CountsPages
 from metering_service.domain.records import CommitBatch, RequestRecord
 from metering_service.domain.request_parts import front_of
 from metering_service.storage import SqlRecorder
-from tests.contract.metering.samples import NODE, UID, batch, open_request, settled_request
+from tests.harness.metering.records import NODE, UID, batch, open_request, settled_request
 
 EXACT = Tally.of(Counts(100, output=30), finish=True)
 COUNTED = Tally.of(Counts(100, output=40), finish=False)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from metering_service.storage import SqlRecorder
-from tests.contract.metering.samples import NODE, UID, batch, lease, open_request, settled_request
+from tests.harness.metering.records import NODE, UID, batch, lease, open_request, settled_request
 
 
 async def test_a_new_epoch_sees_what_was_left_open(recorder: SqlRecorder) -> None:

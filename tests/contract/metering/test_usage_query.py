@@ -6,7 +6,7 @@ from metering_service.domain.counts import Counts
 from metering_service.domain.errors import InvalidRequestError
 from metering_service.storage import SqlRecorder, SqlUsageReader
 from metering_service.usecases.ports import USAGE_ROWS_MAX, UsageRow
-from tests.contract.metering.samples import (
+from tests.harness.metering.records import (
     MINUTE_US,
     NODE,
     NOON_US,

@@ -16,9 +16,9 @@ from metering_service.domain.records import RequestRecord, SettlementState
 from metering_service.domain.report import Phase
 from metering_service.domain.request import Request
 from metering_service.domain.service import ServiceConfig
-from tests.metering.rig import Fleet, Rig
-from tests.metering.samples import running, stopped
-from tests.metering.servers import Job, Server
+from tests.harness.metering.inference_servers import Job, Server
+from tests.harness.metering.node_harness import Fleet, Rig
+from tests.harness.metering.services import running, stopped
 
 NODES = ("a", "b", "c")
 PRICE = Price(1, input=1_300_000, cached_input=400_000, output=5_700_000, reasoning=5_700_000)

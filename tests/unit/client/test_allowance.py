@@ -6,7 +6,7 @@ import pytest
 
 from tallygate.client import Unreachable
 from tallygate.metering.v1 import report_pb2
-from tests.unit.client.desk import Desk, allowing, state_of
+from tests.harness.client.session_harness import Desk, allowing, state_of
 
 
 def test_a_token_inside_the_grant_is_counted_and_nothing_else() -> None:

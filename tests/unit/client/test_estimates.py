@@ -6,7 +6,7 @@ import pytest
 
 from tallygate.client import MeteredRequest, MeteringClient, Usage
 from tallygate.client.state import FINISH, PROGRESS
-from tests.unit.client.desk import SERVICE, Desk, state_of
+from tests.harness.client.session_harness import SERVICE, Desk, state_of
 
 
 def estimating(desk: Desk) -> MeteredRequest:

@@ -9,7 +9,7 @@ import pytest
 
 from tallygate.client import Forked, MeteredRequest, MeteringClient, MeteringError, Overloaded, Usage, fork
 from tallygate.client.settings import parse_addresses
-from tests.unit.client.desk import SERVICE, SETTINGS, Desk
+from tests.harness.client.session_harness import SERVICE, SETTINGS, Desk
 
 REQUEST_BYTES_MAX = 2_048
 

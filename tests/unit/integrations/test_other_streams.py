@@ -14,7 +14,7 @@ from tallygate.client import Usage
 from tallygate.integrations.openai.asked import Shape, read_request
 from tallygate.integrations.openai.body import AnswerBody
 from tallygate.integrations.openai.stream import MeteredStream
-from tests.unit.integrations.written_streams import TEXTS, pieces
+from tests.harness.asgi.written_streams import TEXTS, pieces
 
 Writer = Callable[[list[str], bool, Usage | None], list[bytes]]
 

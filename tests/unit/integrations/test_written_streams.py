@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tallygate.integrations.openai.asked import Asked, Shape, read_request
 from tallygate.integrations.openai.body import AnswerBody
 from tallygate.integrations.openai.stream import MeteredStream
-from tests.unit.integrations.written_streams import Step, Written, pieces, written_streams
+from tests.harness.asgi.written_streams import Step, Written, pieces, written_streams
 
 USAGE = {"include_usage": True}
 RUNNING = {"include_usage": True, "continuous_usage_stats": True}

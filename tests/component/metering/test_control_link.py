@@ -1,0 +1,130 @@
+"""How often a node speaks to control, and what goes into an exchange when there is more to say than it takes."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import grpc
+import pytest
+
+from metering_service.api.control import link
+from metering_service.api.control.link import ControlLink, _first
+from metering_service.domain.budget import BudgetKind
+from metering_service.domain.lease import Statement
+from metering_service.usecases.leases.lease_keeper import LeaseKeeper
+from tallygate.control.v1 import fleet_service_pb2 as pb
+from tests.harness.metering.node_harness import Fleet, Rig
+from tests.harness.metering.services import running
+from tests.simulation.loop import SimulatedLoop
+
+LEASES = 30
+ONE_EXCHANGE = 20
+ROUND_TRIP_S = 0.001
+CANNOT_SPEAK = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata())
+
+
+class Replica:
+    """A control service that is away until it is told to be back; remembers how many statements each exchange had."""
+
+    def __init__(self, clock: SimulatedLoop) -> None:
+        self.clock = clock
+        self.away = True
+        self.at_s: list[float] = []
+        self.statements: list[int] = []
+
+    async def ExchangeLeases(self, request: pb.ExchangeLeasesRequest, timeout: float) -> pb.ExchangeLeasesResponse:  # noqa: ASYNC109  # as gRPC has it
+        self.at_s.append(self.clock.time())
+        self.statements.append(len(request.statements))
+        await asyncio.sleep(ROUND_TRIP_S)
+        if self.away:
+            raise CANNOT_SPEAK
+        answers = [pb.LeaseAnswer(lease_id=statement.lease_id) for statement in request.statements]
+        response = pb.ExchangeLeasesResponse(answers=answers)
+        response.valid_for.seconds = 20
+        return response
+
+
+class Line:
+    """A node's exchanges with such a replica, on simulated time; all of its leases have something to say."""
+
+    def __init__(self) -> None:
+        self.loop = SimulatedLoop()  # type: ignore[abstract]  # what nobody calls is missing
+        self.replica = Replica(self.loop)
+        self.rig = Fleet("a")["a"]
+        for number in range(LEASES):
+            lease(self.rig, number)
+        committer: Any = SimpleNamespace(exchange_answered=0, commit_no=0)
+        nothing: Any = None
+        self.link = ControlLink(nothing, nothing, committer, database_id="")
+        self.link.up_to_date.set()
+        self.rig.node.control_answers = True
+
+    def pass_time(self, seconds: float) -> None:
+        """Let it exchange for so long, while somebody asks for an exchange all the time."""
+        self.loop.run_until_complete(self._exchange(seconds))
+
+    async def _exchange(self, seconds: float) -> None:
+        stub: Any = self.replica
+        task = asyncio.create_task(self.link._exchange(stub, self.rig.node, LeaseKeeper(self.rig.node)))
+        for _ in range(round(seconds * 100)):
+            self.link.exchange()
+            await asyncio.sleep(0.01)
+        task.cancel()
+
+
+def lease(rig: Rig, number: int) -> None:
+    """One more lease that says something in every exchange: it is closing, and a request holds some of it."""
+    service = rig.node.service(f"accounts/acme/services/s{number}")
+    service.config = running(service.name, postpaid_pays=True)
+    pool = service.pool(BudgetKind.MONEY)
+    pool.held, pool.closing = 1, True
+
+
+@pytest.fixture
+def line(monkeypatch: pytest.MonkeyPatch) -> Line:
+    """One that has more to say than an exchange takes."""
+    monkeypatch.setattr(link, "STATEMENTS_PER_EXCHANGE", ONE_EXCHANGE)
+    return Line()
+
+
+def test_control_is_not_asked_more_often_the_more_there_is_to_say(line: Line) -> None:
+    """While it is away it is tried some times a second, whoever asks, and whatever did not fit into an exchange."""
+    line.pass_time(2)
+    pauses_s = [later - sooner for sooner, later in zip(line.replica.at_s, line.replica.at_s[1:], strict=False)]
+    assert [round(pause_s - ROUND_TRIP_S, 6) for pause_s in pauses_s[:3]] == [0.05, 0.1, 0.2]
+    assert {round(pause_s - ROUND_TRIP_S, 6) for pause_s in pauses_s[3:]} == {0.2}
+
+
+def test_what_there_is_to_say_is_said_once_control_is_back(line: Line) -> None:
+    """Until then it is not even put together; then all of it follows at once, in as many exchanges as it takes."""
+    line.pass_time(1)
+    assert line.replica.statements[0] == ONE_EXCHANGE
+    assert set(line.replica.statements[1:]) == {0}
+    away = len(line.replica.statements)
+    line.replica.away = False
+    line.pass_time(0.2)
+    assert line.replica.statements[away : away + 3] == [0, ONE_EXCHANGE, ONE_EXCHANGE]
+    first_s, *_, last_s = line.replica.at_s[away : away + 3]
+    assert round(last_s - first_s, 6) == 2 * ROUND_TRIP_S
+
+
+def statement(lease: int, *, needed: int) -> Statement:
+    """Of one lease, for which somebody waits or not."""
+    return Statement(f"lease-{lease}", "service", "uid", BudgetKind.MONEY, 0, 0, 0, 0, needed, closing=False)
+
+
+@pytest.mark.parametrize(
+    ("others", "waited_for", "taken_others", "taken_waited_for"),
+    [(0, 0, 0, 0), (4, 0, 4, 0), (0, 12, 0, 10), (12, 0, 10, 0), (12, 3, 7, 3), (12, 12, 5, 5), (2, 12, 2, 8)],
+)
+def test_who_waits_goes_first_and_leaves_half(
+    others: int, waited_for: int, taken_others: int, taken_waited_for: int
+) -> None:
+    """In the order in which they were said; neither kind can keep the other from being heard for ever."""
+    said = [statement(number, needed=0) for number in range(others)]
+    said += [statement(100 + number, needed=1) for number in range(waited_for)]
+    first = _first(said, 10)
+    assert [one.lease_id for one in first] == [
+        *(f"lease-{100 + number}" for number in range(taken_waited_for)),
+        *(f"lease-{number}" for number in range(taken_others)),
+    ]

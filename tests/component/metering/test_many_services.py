@@ -1,0 +1,186 @@
+"""More services with leases than a node looks after with each exchange."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from control_service.domain.budget import Quantity
+from metering_service.domain.budget import BudgetKind
+from metering_service.domain.counts import Counts
+from metering_service.domain.lease import CLOSE_AFTER_NS, Pool, Statement
+from metering_service.domain.report import Phase
+from metering_service.usecases.leases import lease_keeper
+from metering_service.usecases.state.service_state import ServiceState
+from tests.harness.metering.fake_control import VALID_FOR_NS
+from tests.harness.metering.node_harness import Client, Fleet, Rig, report
+from tests.harness.metering.services import with_trial
+
+SERVICES = [f"accounts/acme/services/s{number:02d}" for number in range(40)]
+QUOTA_TOKENS = 100_000
+ONE_EXCHANGE = 20
+"""Statements that one takes, here."""
+
+
+@pytest.fixture
+def fleet(monkeypatch: pytest.MonkeyPatch) -> Fleet:
+    """A node that looks after two of forty services at a time, each with a trial."""
+    monkeypatch.setattr(lease_keeper, "VISITED_MIN", 2)
+    fleet = Fleet()
+    for name in SERVICES:
+        with_trial(fleet, QUOTA_TOKENS, name=name)
+    return fleet
+
+
+@pytest.fixture
+def client(fleet: Fleet) -> Client:
+    """A stream with an open request of each of them."""
+    client = Client(fleet["a"])
+    client.send(*(report(Phase.AUTHORIZE, name[-3:], Counts(10), service=name) for name in SERVICES))
+    fleet.run(ms=100)
+    client.hear()
+    assert client.answered == client.sequence
+    return client
+
+
+def finish_all(client: Client) -> None:
+    """Each of them used another number of tokens."""
+    client.send(
+        *(report(Phase.FINISH, name[-3:], Counts(10, output=at), service=name) for at, name in enumerate(SERVICES))
+    )
+
+
+def budget(fleet: Fleet, name: str) -> Quantity:
+    """The trial as control has it."""
+    found = fleet.control.budgets[fleet.control.key(fleet.control.services[name].uid, BudgetKind.TRIAL)]
+    assert isinstance(found, Quantity)
+    return found
+
+
+def pools(rig: Rig) -> list[Pool]:
+    """The lease of each."""
+    return [rig.node.services[name].pools[BudgetKind.TRIAL] for name in SERVICES]
+
+
+def exchange(rig: Rig, *, lost: bool = False) -> list[Statement]:
+    """One, which takes a part of what there is to say."""
+    asked_ns = rig.node.clock.monotonic_ns()
+    said = rig.keeper.statements()[:ONE_EXCHANGE]
+    if not lost:
+        rig.keeper.answered(said, rig.control.exchange(rig.node.name, rig.node.epoch, said), asked_ns, VALID_FOR_NS)
+    return said
+
+
+def test_each_of_them_is_settled_at_once(fleet: Fleet, client: Client) -> None:
+    """Whoever has something to say is heard with the next exchange, however many others there are."""
+    finish_all(client)
+    fleet.run(ms=200)
+    assert [budget(fleet, name).spent_units for name in SERVICES] == [10 + at for at in range(len(SERVICES))]
+
+
+def test_what_time_alone_makes_idle_is_found_in_turn(fleet: Fleet, client: Client) -> None:
+    """Leases at rest are given back, and closed in the end."""
+    finish_all(client)
+    fleet.run(seconds=8)
+    assert {budget(fleet, name).leased_units for name in SERVICES} == {0}
+    fleet.run(seconds=CLOSE_AFTER_NS // 1_000_000_000 + 8)
+    leases = fleet["a"].node.leases
+    assert (leases.services, leases.moved, leases.by_lease_id, leases.by_uid) == ({}, {}, {}, {})
+    assert fleet["a"].keeper.all_closed
+
+
+def test_burn_is_forgotten_with_time_and_not_with_visits(fleet: Fleet, client: Client) -> None:
+    """What requests that run do not hold comes back within seconds, however many have leases."""
+    fleet.run(seconds=10)
+    assert client.session.idle
+    assert {pool.free for pool in pools(fleet["a"])} == {0}
+
+
+def test_a_recall_is_said_again_where_the_exchange_was_lost(fleet: Fleet, client: Client) -> None:
+    """With the next one: another node waits for it."""
+    rig = fleet["a"]
+    recalled = pools(rig)[-1]
+    rig.keeper.recall([recalled.lease_id])
+    assert client.session.idle
+    for lost in (True, False):
+        assert recalled.lease_id in {one.lease_id for one in exchange(rig, lost=lost)}
+    assert recalled.returned > 0
+
+
+def test_what_was_found_in_turn_is_said_again_where_the_exchange_was_lost(fleet: Fleet, client: Client) -> None:
+    """It does not wait for its next turn."""
+    rig = fleet["a"]
+    assert client.session.idle
+    for _ in range(2 * len(SERVICES)):
+        exchange(rig)
+    assert rig.node.leases.moved == {}
+    fleet.clock.advance(seconds=5)
+    lost = {one.lease_id for one in exchange(rig, lost=True)}
+    assert lost
+    assert lost <= {one.lease_id for one in exchange(rig)}
+
+
+class Unwalked(dict[str, ServiceState]):
+    """Looked up in by name, and never gone through."""
+
+    def __iter__(self) -> Iterator[str]:
+        raise AssertionError("it is gone through")
+
+    items = keys = values = __iter__  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_what_control_calls_for_is_found_without_a_walk(fleet: Fleet, client: Client, closed: bool) -> None:
+    """However many have leases: a recalled lease, also a closed one's successor, and a replenished service."""
+    rig = fleet["a"]
+    service = rig.node.services[SERVICES[-1]]
+    if closed:
+        service.replace_pool(service.pools[BudgetKind.TRIAL])
+    assert client.session.idle
+    for _ in range(2 * len(SERVICES)):
+        exchange(rig)
+    assert rig.node.leases.moved == {}
+    rig.node.leases.services = Unwalked(rig.node.leases.services)
+    pool = service.pools[BudgetKind.TRIAL]
+    pool._empty_until_ns = fleet.clock.monotonic_ns() + 1_000_000_000
+    rig.keeper.replenish(["not known here", service.uid])
+    assert not pool.offer(fleet.clock.monotonic_ns()).exhausted
+    rig.keeper.recall(["not known here", pool.lease_id])
+    rig.keeper._mark_recalled()
+    assert pool.recalled
+    assert list(rig.node.leases.moved) == [service.name]
+
+
+def test_recalls_beyond_what_one_exchange_takes_come_with_the_next(fleet: Fleet, client: Client) -> None:
+    """They do not wait for their turn among those at rest."""
+    rig = fleet["a"]
+    recalled = {pool.lease_id for pool in pools(rig)}
+    rig.keeper.recall(list(recalled))
+    assert client.session.idle
+    assert {one.lease_id for _ in range(2) for one in exchange(rig)} == recalled
+
+
+def test_a_shut_down_takes_no_more_exchanges_than_statements_need(fleet: Fleet, client: Client) -> None:
+    """All is given back as fast as control takes it."""
+    rig = fleet["a"]
+    finish_all(client)
+    rig.commit()
+    rig.keeper.close_all()
+    for _ in range(2 * len(SERVICES) // ONE_EXCHANGE):
+        exchange(rig)
+        rig.commit()
+    assert rig.keeper.all_closed
+
+
+@pytest.mark.parametrize("visited_min", [2, 256])
+def test_what_open_requests_hold_does_not_keep_others_from_being_said(
+    fleet: Fleet, client: Client, monkeypatch: pytest.MonkeyPatch, visited_min: int
+) -> None:
+    """At a shut-down each lease that is held speaks in every exchange; those cut off come first in the next."""
+    monkeypatch.setattr(lease_keeper, "VISITED_MIN", visited_min)
+    rig = fleet["a"]
+    assert client.session.idle
+    rig.keeper.close_all()
+    for _ in range(4 * len(SERVICES) // ONE_EXCHANGE):
+        exchange(rig)
+        rig.commit()
+    assert rig.keeper.all_given_back

@@ -1,0 +1,104 @@
+"""A database that was restored from an older copy is refused, and `tallygate recover` puts things right."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import grpc
+
+from tests.e2e.test_fleet import balance_nanos, enable, meter_one
+from tests.harness.programs.command import Said, tallygate
+from tests.harness.programs.programs import Pair
+
+REFUSED_S = 15
+SAVED = "copy.sqlite3"
+
+
+def save(path: Path) -> None:
+    """A backup, as SQLite makes them of a database in use."""
+    with sqlite3.connect(path) as source, sqlite3.connect(path.with_name(SAVED)) as target:
+        source.backup(target)
+
+
+def put_back(path: Path) -> None:
+    """The database is what it was when it was saved."""
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    path.with_name(SAVED).replace(path)
+
+
+async def until_said(log: Path, words: str) -> None:
+    """Until a program's log has them."""
+    async with asyncio.timeout(REFUSED_S):
+        while words not in await asyncio.to_thread(log.read_text):  # noqa: ASYNC110  # another process writes it
+            await asyncio.sleep(0.1)
+
+
+async def meter_soon(pair: Pair, request_id: str) -> int:
+    """As `meter_one`, on a node that begins a new epoch just now."""
+    async with asyncio.timeout(REFUSED_S):
+        while True:
+            try:
+                return await meter_one(pair.metering, request_id)
+            except grpc.aio.AioRpcError as error:
+                # A server that stops cancels the calls that do not end in time.
+                if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+                    raise
+            await asyncio.sleep(0.1)
+
+
+async def recover(pair: Pair) -> Said:
+    """Run the command as people do."""
+    where = ("--control", pair.control.address, "--metering", pair.metering.address)
+    return await asyncio.to_thread(tallygate, "recover", "--yes", "--json", *where)
+
+
+async def test_a_control_database_from_an_older_copy_is_refused_until_recovered(pair: Pair) -> None:
+    """Everything consumed since the copy is booked; the books are exact, and the node serves again by itself."""
+    path = pair.directory / "control.sqlite3"
+    await enable(pair)
+    costs = [await meter_one(pair.metering, "before")]
+    await asyncio.to_thread(save, path)
+    costs += [await meter_one(pair.metering, f"r{number}") for number in range(5)]
+    await pair.metering.stop()
+    await pair.start_node("node-1", pair.metering.address)
+    costs.append(await meter_one(pair.metering, "restarted"))
+    await pair.control.kill()
+    put_back(path)
+    await pair.start_control(pair.control.address)
+    await until_said(pair.metering.log, "it is another one, or was restored from an older copy")
+
+    said = await recover(pair)
+
+    assert said.status == 0, said.err
+    (booked,) = said.json["booked"]
+    assert booked["account"] == "accounts/acme"
+    assert booked["units"] >= sum(costs[1:-1])
+    costs.append(await meter_soon(pair, "after"))
+    again = await recover(pair)
+    assert (again.status, again.json["unknown_leases"]) == (0, [])
+    costs.append(await meter_soon(pair, "once-more"))
+    await pair.metering.stop()
+    assert await balance_nanos(pair) == 5_000_000_000 - sum(costs)
+
+
+async def test_a_metering_database_from_an_older_copy_is_refused_until_recovered(pair: Pair) -> None:
+    """Its lost records stay paid for, and nothing is paid for twice."""
+    path = pair.directory / "metering.sqlite3"
+    await enable(pair)
+    costs = [await meter_one(pair.metering, "before")]
+    await asyncio.to_thread(save, path)
+    costs.append(await meter_one(pair.metering, "lost"))
+    address = pair.metering.address
+    await pair.metering.stop()
+    put_back(path)
+    starting = asyncio.create_task(pair.start_node("node-1", address))
+    await until_said(pair.metering.log, "The metering database does not know of commit")
+
+    said = await recover(pair)
+
+    assert said.status == 0, said.err
+    await starting
+    costs.append(await meter_soon(pair, "after"))
+    await pair.metering.stop()
+    assert await balance_nanos(pair) == 5_000_000_000 - sum(costs)

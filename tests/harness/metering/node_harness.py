@@ -1,0 +1,330 @@
+"""Metering nodes under test: the real rules, on a clock that a test moves, between a database and control in memory."""
+
+import hashlib
+import itertools
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any, TypeVar
+
+from metering_service.api.codec import report_from
+from metering_service.domain.counts import Counts
+from metering_service.domain.decision import Decision
+from metering_service.domain.errors import StorageUnavailableError
+from metering_service.domain.records import CommitBatch
+from metering_service.domain.report import Phase, Report
+from metering_service.domain.request import Request
+from metering_service.usecases.commits.pending_commit import Gathering
+from metering_service.usecases.commits.write_buffer import Books
+from metering_service.usecases.leases.config_intake import take_config
+from metering_service.usecases.leases.lease_keeper import LeaseKeeper
+from metering_service.usecases.lookups.id_reuse import NewIds, looked_up, name_of
+from metering_service.usecases.lookups.parked import claims_committed, expire, found
+from metering_service.usecases.lookups.resume_keys import ResumeKeys
+from metering_service.usecases.lookups.timeouts import Endings
+from metering_service.usecases.meter_stream import Session
+from metering_service.usecases.node import Node
+from metering_service.usecases.reports.finish import forget_finished, look_for_silent
+from metering_service.usecases.settings import NodeSettings
+from metering_service.usecases.state.service_state import ServiceState
+from metering_service.usecases.upkeep.crash_recovery import Recovery
+from tallygate._server.clock import ManualClock
+from tests.harness.metering.encoded_reports import report_to
+from tests.harness.metering.fake_control import VALID_FOR_NS, Control
+from tests.harness.metering.memory_recorder import MemoryRecorder
+
+T = TypeVar("T")
+BEAT_MS = 20
+HEARTBEAT_NS = 2_000_000_000
+LONG_BEAT_MS = 250
+CHECKPOINT_BEATS = 4
+EXCHANGES_PER_PUMP = 4
+
+
+def now(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that waits for nothing."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    coroutine.close()
+    raise AssertionError("it waits")
+
+
+def secret_of(node: str, epoch: int) -> bytes:
+    """A key that this epoch of a node makes."""
+    return hashlib.sha256(f"{node}.{epoch}".encode()).digest()
+
+
+class Rig:
+    """One epoch of one node."""
+
+    def __init__(self, name: str, control: Control, database: MemoryRecorder, settings: NodeSettings) -> None:
+        self.control = control
+        self.database = database
+        self.linked = True
+        """Whether it reaches the control service."""
+        epoch = now(database.register_node(name))
+        ids = itertools.count(1)
+        self.keys = ResumeKeys(database, control.clock, lambda: secret_of(name, epoch))
+        now(self.keys.read())
+        self.books = Books(clock=control.clock, node=name, epoch=epoch, settings=settings)
+        self.node = Node(
+            name=name,
+            epoch=epoch,
+            clock=control.clock,
+            new_id=lambda: f"lease-{name}-{epoch}-{next(ids)}",
+            books=self.books,
+            key_ring=self.keys.ring,
+            settings=settings,
+            errands=self,
+        )
+        self.books.on_claims = partial(claims_committed, self.node)
+        self.keeper = LeaseKeeper(self.node)
+        self.recovery = Recovery(self.node, database, self.keeper)
+        now(self.recovery.look())
+        self._told: dict[str, int] = {}
+        self._asked = False
+        self._look_ups: list[tuple[ServiceState, str]] = []
+        self._later: list[tuple[int, ServiceState, str]] = []
+        self._endings = Endings()
+        self.new_ids = NewIds(settings.new_ids_max)
+        self._gathering: Gathering | None = None
+        self._unsent: CommitBatch | None = None
+        self._commit_no = 0
+        self._beats = 0
+
+    # --- errands -------------------------------------------------------------------------------------------------
+
+    def subscribe(self, service: str) -> None:
+        self._told[service] = -1
+
+    def unsubscribe(self, service: str) -> None:
+        self._told.pop(service, None)
+
+    def exchange(self) -> None:
+        self._asked = True
+
+    def look_up(self, service: ServiceState, request_id: str) -> None:
+        self._look_ups.append((service, request_id))
+
+    def look_up_later(self, service: ServiceState, request_id: str, delay_ns: int) -> None:
+        self._later.append((self.node.clock.monotonic_ns() + delay_ns, service, request_id))
+
+    def look_for_reuse(self, service: ServiceState, request: Request) -> None:
+        self.new_ids.add(service, request)
+
+    def look_for_successor(self, service: ServiceState, request: Request) -> None:
+        self._endings.add(service, request)
+
+    # --- the loops around a node, one step at a time ---------------------------------------------------------------
+
+    @property
+    def online(self) -> bool:
+        return self.linked and self.control.reachable
+
+    def hear_control(self) -> bool:
+        """Take in configuration that is new; whether there was any."""
+        if not self.online:
+            return False
+        self.keeper.closed_below_epoch = self.control.closed_below_epoch.get(self.node.name, 0)
+        news = [name for name, version in self._told.items() if self.control.config(name).version > version]
+        for name in news:
+            config = self.control.config(name)
+            self._told[name] = config.version
+            take_config(self.node, config)
+        recalled = self.control.recalls.pop(self.node.name, [])
+        if recalled:
+            self.keeper.recall(recalled)
+            self._asked = True
+        return bool(news or recalled)
+
+    def exchange_leases(self) -> None:
+        """One exchange, if control is there."""
+        self._asked = False
+        self.node.control_answers = self.online
+        if self.online:
+            asked_ns = self.node.clock.monotonic_ns()
+            said = self.keeper.statements()
+            self.control.settled(self.node.name, self.keeper.settled_below_epoch)
+            answers = self.control.exchange(self.node.name, self.node.epoch, said)
+            self.keeper.answered(said, answers, asked_ns, VALID_FOR_NS)
+
+    def look(self) -> None:
+        """Carry out what was to be looked for in the database, if it is there."""
+        if self.database.down:
+            return
+        look_ups, self._look_ups = self._look_ups, []
+        for service, request_id in look_ups:
+            parts = now(self.database.find_request(service.uid, request_id))
+            now(self.keys.read_again())
+            found(self.node, service, {request_id: parts})
+        asked = self.new_ids.take()
+        names = [name_of(request) for _, request in asked]
+        looked_up(self.node, asked, now(self.database.first_settled_us(names)))
+        silent = self._endings.take()
+        if silent:
+            self._endings.found(self.node, silent, now(self.database.find_requests(list(silent))))
+
+    def commit(self, *, checkpoints: bool = True) -> bool:
+        """A group commit, and another for what follows from it; whether all that had gathered is in the database."""
+        if self._unsent is None:
+            for _ in self.books.sweep(begins=checkpoints):
+                pass
+            self._gathering = self.books.gather()
+            if self._gathering is not None:
+                self._unsent = self._gathering.batch(self._commit_no + 1)
+            elif self.books.now_ns() - (self.books.alone_ns or 0) >= HEARTBEAT_NS:
+                self._unsent = CommitBatch(self._commit_no + 1)
+            else:
+                return True
+        try:
+            kept_claims = now(self.database.commit(self.node.name, self.node.epoch, self._unsent))
+        except StorageUnavailableError:
+            return False
+        self._commit_no, self._unsent = self._unsent.commit_no, None
+        self.books.alone_ns = self.books.now_ns()
+        if self._gathering is not None:
+            self.books.committed(kept_claims)
+            if self._gathering.claims and not self._look_ups:
+                return self.commit(checkpoints=checkpoints)
+        if self._look_ups and not self.database.down:
+            self.look()
+            return self.commit(checkpoints=checkpoints)
+        return True
+
+    def pump(self) -> None:
+        """Let everything happen that needs no time and no commit; some exchanges, if they are asked for on and on."""
+        exchanges = EXCHANGES_PER_PUMP
+        for _ in range(100):
+            news = self.hear_control()
+            asked = self._asked and self.online and exchanges > 0
+            if asked:
+                exchanges -= 1
+                self.exchange_leases()
+            looked = bool(self._look_ups or self._endings) and not self.database.down
+            if looked:
+                self.look()
+            if not (news or asked or looked):
+                return
+        raise AssertionError("it never comes to rest")
+
+    def beat(self) -> None:
+        """What happens within some milliseconds."""
+        self._beats += 1
+        now_ns = self.node.clock.monotonic_ns()
+        self._look_ups += [(service, request_id) for due_ns, service, request_id in self._later if due_ns <= now_ns]
+        self._later = [later for later in self._later if later[0] > now_ns]
+        self.pump()
+        expire(self.node)
+        look_for_silent(self.node)
+        forget_finished(self.node)
+        now(self.recovery.settle())
+        self.look()
+        self.exchange_leases()
+        self.pump()
+        self.commit(checkpoints=self._beats % CHECKPOINT_BEATS == 0)
+
+    def shut_down(self) -> None:
+        """Leave cleanly, all streams having ended."""
+        self.commit()
+        self.keeper.close_all()
+        for _ in range(3):
+            self.exchange_leases()
+            self.commit()
+
+
+class Fleet:
+    """Nodes over one database and one control service."""
+
+    def __init__(
+        self, *names: str, settings: NodeSettings | None = None, database: MemoryRecorder | None = None
+    ) -> None:
+        self.clock = ManualClock(monotonic_ns=1_000_000_000)
+        self.control = Control(self.clock)
+        self.database = database if database is not None else MemoryRecorder()
+        self.settings = settings if settings is not None else NodeSettings()
+        self.rigs: dict[str, Rig] = {}
+        for name in names or ("a",):
+            self.start(name)
+
+    def __getitem__(self, name: str) -> Rig:
+        return self.rigs[name]
+
+    def start(self, name: str) -> Rig:
+        """Start a node, or start it again after `crash`."""
+        rig = self.rigs[name] = Rig(name, self.control, self.database, self.settings)
+        rig.exchange_leases()
+        return rig
+
+    def crash(self, name: str) -> None:
+        """A node is gone, with everything it had in memory."""
+        del self.rigs[name]
+
+    def run(self, *, ms: int = 0, seconds: int = 0) -> None:
+        """Let time pass, and the nodes do their work: seconds in longer steps than milliseconds."""
+        for step_ms in [LONG_BEAT_MS] * (seconds * 1_000 // LONG_BEAT_MS) + [BEAT_MS] * (ms // BEAT_MS):
+            self.clock.advance(us=step_ms * 1_000)
+            self.control.sweep()
+            for uid in self.control.replenished:
+                for rig in self.rigs.values():
+                    if rig.online:
+                        rig.keeper.replenish([uid])
+            self.control.replenished.clear()
+            for rig in self.rigs.values():
+                rig.beat()
+
+
+class Client:
+    """An inference server's stream to one node."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.rig = rig
+        self.session = Session(rig.node, lambda: None)
+        self.sequence = 0
+        self.answered = 0
+        self.durable = 0
+        self.valid_for_ms = 0
+        self.decisions: list[tuple[int | None, Decision]] = []
+
+    def send(self, *reports: Report) -> None:
+        """One message; nothing happens in between."""
+        self.session.take(self.sequence + 1, [report_to(report) for report in reports], report_from)
+        self.sequence += len(reports)
+        self.hear()
+
+    def hear(self) -> None:
+        """What the node says now. Watermarks never go back, and never are beyond what is answered."""
+        out = self.session.drain()
+        if out is not None:
+            assert self.answered <= out.answered_through <= self.sequence
+            assert self.durable <= out.durable_through <= out.answered_through
+            self.answered, self.durable = out.answered_through, out.durable_through
+            self.valid_for_ms = out.grants_valid_for_ms
+            self.decisions += out.decisions
+
+    def say(self, report: Report) -> Decision | None:
+        """One report; the decision on it, if there is one at once. None may mean: it waits."""
+        self.send(report)
+        self.rig.pump()
+        return self.said(self.sequence)
+
+    def said(self, sequence: int | None) -> Decision | None:
+        """The last decision on that report; None stands for the unasked ones."""
+        self.hear()
+        return next((decision for number, decision in reversed(self.decisions) if number == sequence), None)
+
+    def close(self) -> None:
+        """The stream breaks."""
+        self.session.close()
+
+
+def report(
+    phase: Phase,
+    request_id: str = "r1",
+    counts: Counts | None = None,
+    *,
+    service: str = "accounts/acme/services/chat",
+    **more: Any,
+) -> Report:
+    return Report(request_id, service, phase, counts if counts is not None else Counts(), **more)
