@@ -5,7 +5,10 @@ RUN := $(if $(COMPILED),PYTHONSAFEPATH=1 PYTHONPATH=build/compiled )$(BIN)/pytho
 CODE := tallygate control_service metering_service tests scripts benchmarks
 CONTRACT := tests/wire/released_contract.binpb
 
-.PHONY: demo test compiled check simulate simulate-mutations torture bench format stubs release-contract clean
+.PHONY: help demo test compiled check simulate simulate-mutations torture bench format stubs release-contract clean
+
+help:  ## this list
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "%-20s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/cli  ## both services, a simulated inference server, and what it cost, in one terminal
 	$(BIN)/tallygate demo
@@ -56,7 +59,7 @@ build/compiled: .venv/dev $(shell find tallygate control_service metering_servic
 	HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(BIN)/python -m build --outdir build/dist
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/compiled build/dist/*.whl
 
-clean:
+clean:  ## delete what make has built: .venv and build
 	rm -rf .venv build
 
 .venv/cli: pyproject.toml
