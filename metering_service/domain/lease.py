@@ -32,7 +32,7 @@ WANTED_MAX = 10**17
 RATE_KINDS = frozenset({BudgetKind.RESERVATION_INPUT, BudgetKind.RESERVATION_OUTPUT})
 
 
-class Statement(NamedTuple):
+class LeaseStatement(NamedTuple):
     """What this node says of a lease. Levels and growing counters only, so that saying it twice does no harm."""
 
     lease_id: str
@@ -48,7 +48,7 @@ class Statement(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class LeaseAnswer:
     """What the control service answers. `empty`: confirmed that nothing is free or can be recalled."""
 
     lease_id: str
@@ -61,7 +61,7 @@ class Answer:
     closed: bool
 
 
-class Pool:
+class Lease:
     """One lease. Not thread-safe; all calls happen on the event loop."""
 
     __slots__ = (
@@ -127,7 +127,7 @@ class Pool:
         self._last_burn_ns = 0
         self._last_change_ns = 0
         self._last_take_ns = 0
-        self._last_stated: Statement | None = None
+        self._last_stated: LeaseStatement | None = None
 
     @property
     def free(self) -> int:
@@ -184,7 +184,7 @@ class Pool:
             and now_ns - self._last_asked_ns >= ASK_INTERVAL_NS
         )
 
-    def statement(self, now_ns: int, *, idle: bool) -> Statement | None:
+    def statement(self, now_ns: int, *, idle: bool) -> LeaseStatement | None:
         """What there is to say now; None if nothing changed since the last answer. May give back what is not needed.
 
         `idle`: no request of the service is open or waiting.
@@ -203,7 +203,7 @@ class Pool:
         else:
             self._give_back(now_ns, idle=idle)
         ahead, wanted = (0, 0) if self.closing or yields else self._wanted(now_ns)
-        said = Statement(
+        said = LeaseStatement(
             self.lease_id,
             self.service,
             self.service_uid,
@@ -224,7 +224,7 @@ class Pool:
         self._reserve_asked_ns = now_ns
         return said
 
-    def answered(self, said: Statement, answer: Answer, asked_ns: int, now_ns: int) -> None:
+    def answered(self, said: LeaseStatement, answer: LeaseAnswer, asked_ns: int, now_ns: int) -> None:
         """Take in the answer to a statement."""
         self._last_stated = said
         self.recalled = False
@@ -260,7 +260,7 @@ class Pool:
         said = self._last_stated
         return said is not None and (said.consumed_units, said.returned_units) == (self.committed, self.returned)
 
-    def _is_old_news(self, said: Statement) -> bool:
+    def _is_old_news(self, said: LeaseStatement) -> bool:
         """Whether control has heard it. That less is wanted is no news: nothing is granted unless it is asked for."""
         last = self._last_stated
         return last is not None and said == last._replace(wanted_units=min(said.wanted_units, last.wanted_units))

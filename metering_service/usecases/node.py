@@ -8,14 +8,14 @@ from metering_service.domain.budget import HeldUnits
 from metering_service.domain.counts import Counts
 from metering_service.domain.funding import Offers, Want
 from metering_service.domain.key_ring import KeyRing
-from metering_service.domain.lease import Pool
+from metering_service.domain.lease import Lease
 from metering_service.domain.outage import OutageAllowance, tokens_of
 from metering_service.domain.request import EVERY_REPORT, Request
 from metering_service.usecases.commits.write_buffer import Books
 from metering_service.usecases.ports import Running
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.state.predecessors import Predecessors
-from metering_service.usecases.state.service_state import Leases, ServiceState
+from metering_service.usecases.state.service_state import LeaseIndex, ServiceState
 from tallygate._server.clock import Clock
 
 
@@ -82,7 +82,7 @@ class Node:
         self.errands = errands
         self.new_id = new_id
         self.services: dict[str, ServiceState] = {}
-        self.leases = Leases(new_id)
+        self.lease_index = LeaseIndex(new_id)
         self.unknown: OrderedDict[str, None] = OrderedDict()
         self.waiting: dict[str, ServiceState] = {}
         self.waiting_count = 0
@@ -108,16 +108,16 @@ class Node:
         """The service of that name; control is asked about a new one."""
         service = self.services.get(name)
         if service is None:
-            service = self.services[name] = ServiceState(name, self.leases)
+            service = self.services[name] = ServiceState(name, self.lease_index)
             self.errands.subscribe(name)
         return service
 
-    def _consumed(self, pools: Iterable[Pool]) -> None:
+    def _consumed(self, leases: Iterable[Lease]) -> None:
         """What was booked on these leases is committed: control may be told."""
-        for pool in pools:
-            service = self.services.get(pool.service)
+        for lease in leases:
+            service = self.services.get(lease.service)
             if service is not None and service.has_leases:
-                self.leases.moved[service.name] = service
+                self.lease_index.moved[service.name] = service
 
     @property
     def leases_valid(self) -> bool:
@@ -186,7 +186,7 @@ class Node:
 
     def ask_for(self, service: ServiceState, want: Want) -> None:
         """Somebody waits for a lease."""
-        service.pool(want.kind).need(want.units)
+        service.lease(want.kind).need(want.units)
         self.errands.exchange()
 
     def hold(self, service: ServiceState, request: Request, held: HeldUnits) -> None:
@@ -198,8 +198,8 @@ class Node:
                 self._in_outage.append(service)
             service.outage.grant(request, tokens_of(held) - tokens_of(request.held))
         service.move(request, held, now_ns)
-        for pool in service.pools.values():
-            if pool.is_low(now_ns):
+        for lease in service.leases.values():
+            if lease.is_low(now_ns):
                 self.errands.exchange()
                 return
 

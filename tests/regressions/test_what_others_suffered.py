@@ -171,7 +171,7 @@ def test_a_tightened_limit_shadowed_by_an_old_one() -> None:
     config = with_money(fleet, 1_000_000)
     client = Client(fleet["a"])
     allowed(client.say(report(AUTHORIZE, "r1", Counts(100))))
-    assert fleet["a"].node.services[SERVICE].pools[MONEY].free > 0
+    assert fleet["a"].node.services[SERVICE].leases[MONEY].free > 0
     fleet.control.put(stopped(config))
     fleet.run(ms=20)
     told = client.said(None)

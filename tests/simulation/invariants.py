@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts, Tally
-from metering_service.domain.lease import Pool
+from metering_service.domain.lease import Lease
 from metering_service.domain.request import Request
 from metering_service.storage.schema import KINDS
 from tests.simulation.jobs import BOOKED, Job
@@ -103,17 +103,17 @@ def check_nodes(world: "World") -> None:
                 world.check(
                     granted <= most, f"{process.party}: {granted} tokens of {service.name} in an outage of {most}"
                 )
-            for kind, pool in service.pools.items():
+            for kind, lease in service.leases.items():
                 held = sum(_held(request)[kind] for request in requests)
                 whose = f"{process.party}: {kind} of {service.name}"
-                world.check(pool.held == held, f"{whose} holds {pool.held}, not {held}")
-                if pool.granted == 0 and any(old.kind is kind for old in service.draining):
-                    world.moved.setdefault(pool.lease_id, pool.held)
-                beyond = _debt(world, requests, pool) + world.moved.get(pool.lease_id, 0)
-                world.check(pool.free >= -beyond, f"{whose} has {-pool.free} more than was granted")
-                held_on = pool.closing and pool.held > 0 and _is_closed(world, pool.lease_id)
+                world.check(lease.held == held, f"{whose} holds {lease.held}, not {held}")
+                if lease.granted == 0 and any(old.kind is kind for old in service.draining):
+                    world.moved.setdefault(lease.lease_id, lease.held)
+                beyond = _debt(world, requests, lease) + world.moved.get(lease.lease_id, 0)
+                world.check(lease.free >= -beyond, f"{whose} has {-lease.free} more than was granted")
+                held_on = lease.closing and lease.held > 0 and _is_closed(world, lease.lease_id)
                 given_up = held_on and not _is_fenced(world, node)
-                world.check(not given_up, f"{whose} holds {pool.held} on a lease that it has given up")
+                world.check(not given_up, f"{whose} holds {lease.held} on a lease that it has given up")
 
 
 def _is_fenced(world: "World", node: "Node") -> bool:
@@ -126,14 +126,14 @@ def _is_closed(world: "World", lease_id: str) -> bool:
     return bool(world.control.rows("SELECT 1 FROM leases WHERE lease_id = ? AND closed", lease_id))
 
 
-def _debt(world: "World", requests: set[Request], pool: Pool) -> int:
+def _debt(world: "World", requests: set[Request], lease: Lease) -> int:
     """What may have been booked on a lease beyond what it had."""
-    if pool.free >= 0 or pool.kind is not BudgetKind.MONEY:
+    if lease.free >= 0 or lease.kind is not BudgetKind.MONEY:
         return 0
     parts = requests | {earlier.part for request in requests for earlier in request.earlier}
     unwritten = sum(part.receipt.debt_nanos for part in parts)
     (written,) = world.metering.rows(
-        "SELECT coalesce(sum(debt_nanos), 0) nanos FROM minute_usage WHERE service_uid = ?", pool.service_uid
+        "SELECT coalesce(sum(debt_nanos), 0) nanos FROM minute_usage WHERE service_uid = ?", lease.service_uid
     )
     return unwritten + int(written["nanos"])
 

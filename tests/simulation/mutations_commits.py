@@ -89,13 +89,13 @@ def receipt_before_commit() -> AbstractContextManager[Any]:
 @mutation
 def consumption_told_before_commit() -> AbstractContextManager[Any]:
     """Control hears of consumption that is not in the metering database yet."""
-    real = lease.Pool.statement
+    real = lease.Lease.statement
 
     def statement(self: Any, now_ns: int, *, idle: bool) -> Any:
         said = real(self, now_ns, idle=idle)
         return said if said is None else said._replace(consumed_units=self.booked)
 
-    return patch.object(lease.Pool, "statement", statement)
+    return patch.object(lease.Lease, "statement", statement)
 
 
 @mutation

@@ -90,7 +90,7 @@ def hold_booked_as_usage() -> AbstractContextManager[Any]:
 @mutation
 def lease_id_reused() -> AbstractContextManager[Any]:
     """A node calls its lease on a budget by the same id in every epoch."""
-    real = ServiceState.pool
+    real = ServiceState.lease
 
     def its_pool(self: Any, kind: Any) -> Any:
         with patch.object(self._leases, "_new_id", lambda: f"{self.name}.{kind.value}"):
@@ -119,7 +119,7 @@ def hold_not_given_back() -> AbstractContextManager[Any]:
         self.held -= min(held_units, used_units)
         self.booked += used_units
 
-    return patch.object(lease.Pool, "book", book)
+    return patch.object(lease.Lease, "book", book)
 
 
 @mutation
@@ -130,7 +130,7 @@ def hold_given_back_twice() -> AbstractContextManager[Any]:
         self.held -= 2 * held_units - used_units
         self.booked += used_units
 
-    return patch.object(lease.Pool, "book", book)
+    return patch.object(lease.Lease, "book", book)
 
 
 @mutation
@@ -141,7 +141,7 @@ def returned_twice() -> AbstractContextManager[Any]:
         self.returned += 2 * units
         self._empty_until_ns = 0
 
-    return patch.object(lease.Pool, "_return", give)
+    return patch.object(lease.Lease, "_return", give)
 
 
 @mutation
@@ -232,13 +232,13 @@ def rounded_by_kind() -> AbstractContextManager[Any]:
 @mutation
 def offer_of_what_is_held() -> AbstractContextManager[Any]:
     """A request may take what another one holds."""
-    real = lease.Pool.offer
+    real = lease.Lease.offer
 
     def offer(self: Any, now_ns: int) -> Any:
         said = real(self, now_ns)
         return said._replace(units=said.units + self.held)
 
-    return patch.object(lease.Pool, "offer", offer)
+    return patch.object(lease.Lease, "offer", offer)
 
 
 @mutation
@@ -270,7 +270,7 @@ def parts_share_a_name() -> AbstractContextManager[Any]:
 @mutation
 def booked_after_closing() -> AbstractContextManager[Any]:
     """A node closes a lease that nobody took from for a while, and goes on booking what requests hold of it."""
-    real = lease.Pool.statement
+    real = lease.Lease.statement
 
     def statement(self: Any, now_ns: int, *, idle: bool) -> Any:
         said = real(self, now_ns, idle=idle)
@@ -279,4 +279,4 @@ def booked_after_closing() -> AbstractContextManager[Any]:
     def is_idle(self: Any, now_ns: int) -> bool:
         return bool(self.needed == 0 and now_ns - self._last_change_ns > lease.IDLE_NS)
 
-    return patch.multiple(lease.Pool, statement=statement, is_idle=is_idle)
+    return patch.multiple(lease.Lease, statement=statement, is_idle=is_idle)

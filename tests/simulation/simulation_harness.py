@@ -285,7 +285,7 @@ class World:
         """Whether some node could go on serving a service without control."""
         nodes = [process.assembly.node for process in self.nodes.values() if process is not None and process.assembly]
         states = [node.services.get(self.people.steady) for node in nodes]
-        return any(pool.granted for state in states if state is not None for pool in state.pools.values())
+        return any(lease.granted for state in states if state is not None for lease in state.leases.values())
 
     def job(self, service: str) -> Job:
         """A request that an end user makes of a service."""

@@ -123,4 +123,4 @@ def watched(world: "World") -> Iterator[None]:
 def _held_by_others(service: Any, request: Any) -> int:
     """Units of the trial or of money that other requests of a service hold, of which this one could be paid."""
     pays = {TRIAL: service.config.trial_pays, MONEY: service.config.postpaid_pays and not request.price.is_absent}
-    return sum(pool.held for kind, pool in service.pools.items() if pays.get(kind))
+    return sum(lease.held for kind, lease in service.leases.items() if pays.get(kind))

@@ -18,12 +18,12 @@ def run_each(
     Then it is replaced: so its memory is bounded, and nothing of one run can reach another for long. Where one dies,
     the program ends with a sentence about it.
     """
-    # Whole pools are replaced, as one whose processes end by themselves may wait for ever for the next (gh-115634).
+    # Whole leases are replaced, as one whose processes end by themselves may wait for ever for the next (gh-115634).
     size = jobs * per_process
     for start in range(0, len(items), size):
         batch = items[start : start + size]
-        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-            futures = {pool.submit(function, item): item for item in batch}
+        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as lease:
+            futures = {lease.submit(function, item): item for item in batch}
             try:
                 for future in as_completed(futures):
                     result = future.result()

@@ -61,7 +61,7 @@ async def test_a_finish_replaces_the_pieces_that_were_counted(fleet: Fleet, node
         False,
         SettlementState.FINISHED,
     )
-    assert all(pool.held == 0 for pool in fleet["a"].node.services[SERVICE].pools.values())
+    assert all(pool.held == 0 for pool in fleet["a"].node.services[SERVICE].leases.values())
 
 
 async def test_without_better_counts_the_pieces_are_booked(fleet: Fleet, node: NodeServing) -> None:

@@ -7,7 +7,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
 from metering_service.domain.budget import BudgetKind
-from metering_service.domain.lease import Answer, Statement
+from metering_service.domain.lease import LeaseAnswer, LeaseStatement
 from metering_service.domain.price import NO_PRICE, Price
 from metering_service.domain.records import EpochMark
 from metering_service.domain.service import WHOLE_OUTPUT_TOKENS_DEFAULT, ServiceConfig, Status, StopReason
@@ -68,7 +68,7 @@ def hello_to(node: str, epoch: int, database_id: str, history: Sequence[EpochMar
     return fleet_service_pb2.NodeHello(node=node, epoch=epoch, metering_database_id=database_id, history=marks)
 
 
-def statement_to(statement: Statement) -> fleet_service_pb2.LeaseStatement:
+def statement_to(statement: LeaseStatement) -> fleet_service_pb2.LeaseStatement:
     """A statement as it goes out."""
     return fleet_service_pb2.LeaseStatement(
         lease_id=statement.lease_id,
@@ -84,10 +84,10 @@ def statement_to(statement: Statement) -> fleet_service_pb2.LeaseStatement:
     )
 
 
-def answer_from(message: fleet_service_pb2.LeaseAnswer) -> Answer:
+def answer_from(message: fleet_service_pb2.LeaseAnswer) -> LeaseAnswer:
     """The answer to one statement; an availability that this program does not know is not "empty"."""
     accrues = message.accrues_after
-    return Answer(
+    return LeaseAnswer(
         lease_id=message.lease_id,
         granted_units=message.granted_units,
         empty=message.availability == fleet_service_pb2.BUDGET_AVAILABILITY_EMPTY,

@@ -10,7 +10,7 @@ import structlog
 from metering_service.api.control.codec import answer_from, config_from, hello_to, reason_of, statement_to
 from metering_service.api.control.replicas import Connect
 from metering_service.domain.errors import NodeFencedError, StorageUnavailableError
-from metering_service.domain.lease import Statement
+from metering_service.domain.lease import LeaseStatement
 from metering_service.domain.service import ServiceConfig
 from metering_service.usecases.commits.group_commit import GroupCommitter
 from metering_service.usecases.leases.config_intake import take_config
@@ -283,7 +283,7 @@ class ControlLink:
         return problem | {"proxies": self.proxies} if self.proxies else problem
 
 
-def _first(said: Sequence[Statement], most: int) -> list[Statement]:
+def _first(said: Sequence[LeaseStatement], most: int) -> list[LeaseStatement]:
     """So many of them: those first that requests wait for, but at least half for the others, if they are so many."""
     waited_for = [statement for statement in said if statement.needed_units]
     others = [statement for statement in said if not statement.needed_units]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from metering_service.domain.counts_page import CountsPage
-from metering_service.domain.lease import Pool
+from metering_service.domain.lease import Lease
 from metering_service.domain.records import (
     AggregateDelta,
     AggregateKey,
@@ -33,8 +33,8 @@ class Gathering:
     claims: list[tuple[Claim, RequestRecord]] = field(default_factory=list)
     revised: dict[RequestKey, int] = field(default_factory=dict)
     counts: list[CountsPage] = field(default_factory=list)
-    pools: dict[str, Pool] = field(default_factory=dict)
-    leases: dict[str, LeaseRecord] = field(default_factory=dict)
+    leases: dict[str, Lease] = field(default_factory=dict)
+    lease_records: dict[str, LeaseRecord] = field(default_factory=dict)
     aggregates: dict[AggregateKey, AggregateDelta] = field(default_factory=dict)
     denials: dict[DenialKey, int] = field(default_factory=dict)
     looks: set[RequestKey] = field(default_factory=set)
@@ -49,7 +49,7 @@ class Gathering:
             commit_no,
             tuple(self.requests.values()),
             tuple(self.counts),
-            tuple(self.leases.values()),
+            tuple(self.lease_records.values()),
             tuple(self.aggregates.items()),
             tuple(self.denials.items()),
             notes=tuple(self.notes.values()),
@@ -60,7 +60,7 @@ class Gathering:
         )
 
     def __bool__(self) -> bool:
-        work = (self.requests, self.notes, self.claims, self.counts, self.pools, self.leases, self.denials)
+        work = (self.requests, self.notes, self.claims, self.counts, self.leases, self.lease_records, self.denials)
         return any(work) or any((self.looks, self.looked, self.callbacks, self.marks))
 
     @property

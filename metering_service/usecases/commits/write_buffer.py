@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from metering_service.domain.booking import Booking
 from metering_service.domain.counts_page import NOWHERE, CountsPages, neighbourhood_of
 from metering_service.domain.decision import Decision
-from metering_service.domain.lease import Pool
+from metering_service.domain.lease import Lease
 from metering_service.domain.receipt import Receipt
 from metering_service.domain.records import (
     AggregateDelta,
@@ -52,7 +52,7 @@ class Books:
         self.on_work: Callable[[], None] = lambda: None
         self.on_claims: Callable[[Sequence[Claim], Collection[RequestName] | None], None] = lambda _claims, _kept: None
         """Is told of claims that were committed, and which of them were kept; None: that is not known."""
-        self.on_consumed: Callable[[Iterable[Pool]], None] = lambda _pools: None
+        self.on_consumed: Callable[[Iterable[Lease]], None] = lambda _leases: None
         """Is told of leases on which consumption was committed."""
         self.alone_ns: int | None = None
         """At this moment no other epoch had taken over yet: it is when the last commit was sent that succeeded."""
@@ -76,9 +76,9 @@ class Books:
         if self._next.first_us is None:
             self._next.first_us = request.settle_us
         self._put(request)
-        for pool in service.pools.values():
-            if pool.booked != pool.committed:
-                self._next.pools[pool.lease_id] = pool
+        for lease in service.leases.values():
+            if lease.booked != lease.committed:
+                self._next.leases[lease.lease_id] = lease
         self.on_work()
 
     def checkpoint(self, request: Request, when_done: Callable[[], None] | None = None) -> None:
@@ -136,7 +136,7 @@ class Books:
             self._add_to_totals(record.service, record.service_uid, record.credential, record.labels, booking)
         self._next.requests[record.key] = record
         for lease in leases:
-            self._next.leases[lease.lease_id] = lease
+            self._next.lease_records[lease.lease_id] = lease
         self.on_work()
 
     def look_again_at(self, key: RequestKey) -> None:
@@ -188,7 +188,7 @@ class Books:
 
     def put_lease(self, record: LeaseRecord) -> None:
         """Write a lease's consumption, or that it is closed."""
-        self._next.leases[record.lease_id] = record
+        self._next.lease_records[record.lease_id] = record
         self.on_work()
 
     def sweep(self, *, begins: bool) -> Iterator[None]:
@@ -214,15 +214,15 @@ class Books:
         gathering = self._next
         if not gathering:
             return None
-        for pool in gathering.pools.values():
-            gathering.leases[pool.lease_id] = LeaseRecord(
-                pool.lease_id,
+        for lease in gathering.leases.values():
+            gathering.lease_records[lease.lease_id] = LeaseRecord(
+                lease.lease_id,
                 self._node,
                 self._epoch,
-                pool.service,
-                pool.service_uid,
-                pool.kind,
-                pool.booked,
+                lease.service,
+                lease.service_uid,
+                lease.kind,
+                lease.booked,
                 closed=False,
             )
         self._in_flight, self._next = gathering, Gathering(gathering.number + 1)
@@ -235,9 +235,9 @@ class Books:
         """
         gathering, self._in_flight = self._in_flight, None
         assert gathering is not None
-        for lease_id, pool in gathering.pools.items():
-            pool.committed = max(pool.committed, gathering.leases[lease_id].consumed_units)
-        self.on_consumed(gathering.pools.values())
+        for lease_id, lease in gathering.leases.items():
+            lease.committed = max(lease.committed, gathering.lease_records[lease_id].consumed_units)
+        self.on_consumed(gathering.leases.values())
         for callback in gathering.callbacks:
             callback()
         for mark in gathering.marks:

@@ -34,8 +34,8 @@ def take_config(node: Node, config: ServiceConfig) -> None:
         elif not request.told_to_stop and request.session is not None:
             request.told_to_stop = True
             request.session.order(deny(request.request_id, refusal, config_version=config.version))
-    for pool in service.pools.values():
-        pool.replenished()
+    for lease in service.leases.values():
+        lease.replenished()
     retry(node, service)
     if config.status is Status.UNKNOWN:
         _remember_unknown(node, config.name)

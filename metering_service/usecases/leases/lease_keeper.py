@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from metering_service.domain.lease import WANTED_MAX, Answer, Pool, Statement
+from metering_service.domain.lease import WANTED_MAX, Lease, LeaseAnswer, LeaseStatement
 from metering_service.domain.records import LeaseRecord
 from metering_service.usecases.lookups.parked import retry
 from metering_service.usecases.node import Node
@@ -53,15 +53,15 @@ class LeaseKeeper:
     def replenish(self, service_uids: Sequence[str]) -> None:
         """Budgets that were empty may have something again."""
         for uid in service_uids:
-            service = self._node.leases.by_uid.get(uid)
+            service = self._node.lease_index.by_uid.get(uid)
             if service is not None:
-                for pool in service.pools.values():
-                    pool.replenished()
+                for lease in service.leases.values():
+                    lease.replenished()
                 retry(self._node, service)
 
-    def statements(self) -> list[Statement]:
+    def statements(self) -> list[LeaseStatement]:
         """What there is to say now."""
-        leases, now_ns = self._node.leases, self._node.clock.monotonic_ns()
+        index, now_ns = self._node.lease_index, self._node.clock.monotonic_ns()
         said = [_inherited(record, closing=True) for record in self._inherited.values()]
         said += [_inherited(record, closing=False) for record in self._adopted.values()]
         self._mark_recalled()
@@ -70,27 +70,27 @@ class LeaseKeeper:
             said += its
             if its:
                 # Until that is answered: what is cut off or lost is said again with the next exchange.
-                leases.moved[service.name] = service
+                index.moved[service.name] = service
             else:
-                leases.moved.pop(service.name, None)
+                index.moved.pop(service.name, None)
             if not service.has_leases:
-                leases.forget_service(service)
+                index.forget_service(service)
         return said
 
     def _mark_recalled(self) -> None:
-        leases = self._node.leases
+        index = self._node.lease_index
         for lease_id in self._recalled:
-            service = leases.by_lease_id.get(lease_id)
-            pool = _find(service, lease_id)
-            if service is not None and pool is not None:
-                pool.recalled = True
-                leases.moved[service.name] = service
+            service = index.by_lease_id.get(lease_id)
+            lease = _find(service, lease_id)
+            if service is not None and lease is not None:
+                lease.recalled = True
+                index.moved[service.name] = service
         self._recalled.clear()
 
     def _due(self) -> list[ServiceState]:
         """Those whose leases something happened to, and some of the others: time alone may make a lease idle."""
-        leased = self._node.leases.services
-        due = dict.fromkeys(self._node.leases.moved.values())
+        leased = self._node.lease_index.services
+        due = dict.fromkeys(self._node.lease_index.moved.values())
         if len(leased) <= VISITED_MIN:
             self._round.clear()
             due |= dict.fromkeys(leased.values())
@@ -100,20 +100,22 @@ class LeaseKeeper:
             due |= dict.fromkeys(self._round.popleft() for _ in range(count))
         return [service for service in due if leased.get(service.name) is service]
 
-    def _say(self, service: ServiceState, now_ns: int) -> list[Statement]:
+    def _say(self, service: ServiceState, now_ns: int) -> list[LeaseStatement]:
         """What there is to say of a service's leases."""
         idle = not service.open and not service.waiters
         reserved = self._keeps_reserve(service, now_ns)
         said = []
-        for pool in service.all_pools():
-            pool.closing = pool.closing or pool.is_idle(now_ns)
-            pool.reserve = service.reserve(pool.kind) if reserved else 0
-            statement = pool.statement(now_ns, idle=idle)
+        for lease in service.all_leases():
+            lease.closing = lease.closing or lease.is_idle(now_ns)
+            lease.reserve = service.reserve(lease.kind) if reserved else 0
+            statement = lease.statement(now_ns, idle=idle)
             if statement is not None:
                 said.append(statement)
         return said
 
-    def answered(self, said: Sequence[Statement], answers: Sequence[Answer], asked_ns: int, valid_for_ns: int) -> None:
+    def answered(
+        self, said: Sequence[LeaseStatement], answers: Sequence[LeaseAnswer], asked_ns: int, valid_for_ns: int
+    ) -> None:
         """Take in an exchange. All leases hold for `valid_for_ns` from when the question was sent."""
         node = self._node
         had_lapsed = not node.leases_valid
@@ -126,20 +128,20 @@ class LeaseKeeper:
             if answer is None or self._is_of_old(statement, answer):
                 continue
             service = node.services.get(statement.service)
-            if service is not None and node.leases.moved.pop(service.name, None) is not None:
+            if service is not None and node.lease_index.moved.pop(service.name, None) is not None:
                 # Whoever was cut off comes first next time.
-                node.leases.moved[service.name] = service
-            pool = _find(service, statement.lease_id)
-            if service is not None and pool is not None:
-                is_new = pool.granted == 0
-                pool.answered(statement, answer, asked_ns, node.clock.monotonic_ns())
-                if is_new and pool.granted:
+                node.lease_index.moved[service.name] = service
+            lease = _find(service, statement.lease_id)
+            if service is not None and lease is not None:
+                is_new = lease.granted == 0
+                lease.answered(statement, answer, asked_ns, node.clock.monotonic_ns())
+                if is_new and lease.granted:
                     # So that the next epoch knows of it, should this one end before anything is booked on it.
-                    node.books.put_lease(self._record(pool, closed=False))
+                    node.books.put_lease(self._record(lease, closed=False))
                 if service.name not in node.waiting:
-                    pool.nobody_waits()
+                    lease.nobody_waits()
                 if answer.closed:
-                    self._close(service, pool, statement)
+                    self._close(service, lease, statement)
         for service in list(node.waiting.values()):
             retry(node, service)
         self._look_for_unpaid()
@@ -161,7 +163,7 @@ class LeaseKeeper:
             return True
         return now_ns - service.last_used_ns <= node.settings.reserve_kept_ns
 
-    def _is_of_old(self, statement: Statement, answer: Answer) -> bool:
+    def _is_of_old(self, statement: LeaseStatement, answer: LeaseAnswer) -> bool:
         """Whether it is about an earlier epoch's lease; that is then dealt with."""
         if not statement.closing:
             return self._adopted.pop(statement.lease_id, None) is not None
@@ -181,22 +183,22 @@ class LeaseKeeper:
     def wants_more(self) -> bool:
         """Whether somebody, here or on another node, waits for the next exchange."""
         return bool(self._recalled) or any(
-            pool.needed for service in self._node.waiting.values() for pool in service.pools.values()
+            lease.needed for service in self._node.waiting.values() for lease in service.leases.values()
         )
 
     def close_all(self) -> None:
         """Give everything back: this node shuts down."""
-        leases = self._node.leases
-        leases.moved.update(leases.services)
-        for service in leases.services.values():
-            for pool in service.pools.values():
-                pool.closing = True
+        index = self._node.lease_index
+        index.moved.update(index.services)
+        for service in index.services.values():
+            for lease in service.leases.values():
+                lease.closing = True
 
     @property
     def all_given_back(self) -> bool:
         """Whether control has heard of all that no request holds."""
-        pools = [pool for service in self._node.leases.services.values() for pool in service.all_pools()]
-        return all(pool.held > 0 and pool.free <= 0 and pool.told for pool in pools)
+        leases = [lease for service in self._node.lease_index.services.values() for lease in service.all_leases()]
+        return all(lease.held > 0 and lease.free <= 0 and lease.told for lease in leases)
 
     @property
     def all_closed(self) -> bool:
@@ -204,40 +206,40 @@ class LeaseKeeper:
         return (
             not self._inherited
             and not self._adopted
-            and not any(True for service in self._node.leases.services.values() for _ in service.all_pools())
+            and not any(True for service in self._node.lease_index.services.values() for _ in service.all_leases())
         )
 
-    def _close(self, service: ServiceState, pool: Pool, last: Statement) -> None:
+    def _close(self, service: ServiceState, lease: Lease, last: LeaseStatement) -> None:
         """Control has closed a lease. It is over once the last statement on it had all that was consumed."""
-        if pool.settled and last.consumed_units == pool.committed:
-            self._node.books.put_lease(self._record(pool, closed=True))
-            service.forget_pool(pool)
-        elif pool not in service.draining:
-            service.replace_pool(pool)
+        if lease.settled and last.consumed_units == lease.committed:
+            self._node.books.put_lease(self._record(lease, closed=True))
+            service.forget_lease(lease)
+        elif lease not in service.draining:
+            service.replace_lease(lease)
 
-    def _record(self, pool: Pool, *, closed: bool) -> LeaseRecord:
+    def _record(self, lease: Lease, *, closed: bool) -> LeaseRecord:
         return LeaseRecord(
-            pool.lease_id,
+            lease.lease_id,
             self._node.name,
             self._node.epoch,
-            pool.service,
-            pool.service_uid,
-            pool.kind,
-            pool.committed,
+            lease.service,
+            lease.service_uid,
+            lease.kind,
+            lease.committed,
             closed=closed,
             close_us=self._node.clock.now_us() if closed else None,
         )
 
 
-def _find(service: ServiceState | None, lease_id: str) -> Pool | None:
+def _find(service: ServiceState | None, lease_id: str) -> Lease | None:
     if service is None:
         return None
-    return next((pool for pool in service.all_pools() if pool.lease_id == lease_id), None)
+    return next((lease for lease in service.all_leases() if lease.lease_id == lease_id), None)
 
 
-def _inherited(record: LeaseRecord, *, closing: bool) -> Statement:
+def _inherited(record: LeaseRecord, *, closing: bool) -> LeaseStatement:
     """What an earlier epoch consumed. What else it was granted counts as held until all is settled."""
-    return Statement(
+    return LeaseStatement(
         record.lease_id,
         record.service,
         record.service_uid,

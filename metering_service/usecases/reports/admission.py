@@ -154,10 +154,10 @@ def _ask(node: Node, service: ServiceState, request: Request, input_tokens: int,
     Were only the least on lease, the next grant would be the least too, and each renewal an exchange of leases.
     """
     node.ask_for(service, want)
-    pool = service.pool(want.kind)
-    if not pool.full_units:
+    lease = service.lease(want.kind)
+    if not lease.full_units:
         at_plenty = _extend(node, service, request, input_tokens, plenty=True).want
-        pool.full_units = at_plenty.units if at_plenty is not None else want.units
+        lease.full_units = at_plenty.units if at_plenty is not None else want.units
 
 
 def _extend(

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from metering_service.domain.budget import BudgetKind
 from metering_service.domain.decision import Decision, Reason, deny
 from metering_service.domain.funding import MONEY, TRIAL, Offer, Offers, extend
-from metering_service.domain.lease import Pool
+from metering_service.domain.lease import Lease
 from metering_service.domain.request import Request
 from metering_service.usecases.node import Node
 from metering_service.usecases.state.service_state import ServiceState
@@ -73,9 +73,9 @@ def _beyond_reservation(service: ServiceState, request: Request, input_tokens: i
     assert config is not None
     ever = input_tokens <= config.reserved_input_tpm and output_tokens <= max(1, config.reserved_output_tpm)
     waits = [
-        pool.accrues_after_ms
+        lease.accrues_after_ms
         for kind in (BudgetKind.RESERVATION_INPUT, BudgetKind.RESERVATION_OUTPUT)
-        if (pool := service.pools.get(kind)) is not None and pool.accrues_after_ms is not None
+        if (lease := service.leases.get(kind)) is not None and lease.accrues_after_ms is not None
     ]
     return deny(
         request.request_id,
@@ -88,8 +88,8 @@ def _beyond_reservation(service: ServiceState, request: Request, input_tokens: i
 
 def remaining(service: ServiceState, kind: BudgetKind, own_units: int) -> Remaining:
     """`own_units`: what the request itself holds, which is no more to come back than it is free."""
-    pool: Pool | None = service.pools.get(kind)
-    if pool is None:
+    lease: Lease | None = service.leases.get(kind)
+    if lease is None:
         return Remaining(0, 0)
-    free = max(0, pool.free) + max(0, pool.available_units)
-    return Remaining(free, pool.held - own_units + pool.leased_elsewhere_units)
+    free = max(0, lease.free) + max(0, lease.available_units)
+    return Remaining(free, lease.held - own_units + lease.leased_elsewhere_units)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from metering_service.domain.booking import Booking
 from metering_service.domain.budget import BudgetKind, HeldUnits
 from metering_service.domain.funding import NOTHING, Offer, Offers
-from metering_service.domain.lease import Pool
+from metering_service.domain.lease import Lease
 from metering_service.domain.outage import OutageAllowance
 from metering_service.domain.price import Price
 from metering_service.domain.report import TOKENS_MAX
@@ -25,25 +25,25 @@ class ServiceState:
     """Everything that this node knows of one service. `config` is None until the control service has answered."""
 
     __slots__ = (
-        "_leases",
+        "_index",
         "config",
         "draining",
         "finished",
         "last_used_ns",
+        "leases",
         "name",
         "open",
         "outage",
-        "pools",
         "waiters",
     )
 
-    def __init__(self, name: str, leases: "Leases") -> None:
-        """`leases`: where it enters itself when it gets a lease, and whenever something happens to one."""
+    def __init__(self, name: str, index: "LeaseIndex") -> None:
+        """`index`: where it enters itself when it gets a lease, and whenever something happens to one."""
         self.name = name
-        self._leases = leases
+        self._index = index
         self.config: ServiceConfig | None = None
-        self.pools: dict[BudgetKind, Pool] = {}
-        self.draining: list[Pool] = []
+        self.leases: dict[BudgetKind, Lease] = {}
+        self.draining: list[Lease] = []
         self.open: dict[str, Request] = {}
         self.finished: dict[str, Request] = {}
         # A list: an empty deque would be half of what a service that is merely known takes.
@@ -60,45 +60,45 @@ class ServiceState:
     @property
     def is_empty(self) -> bool:
         """Whether nothing would be lost if this node forgot it."""
-        return not (self.open or self.finished or self.waiters or self.pools or self.draining)
+        return not (self.open or self.finished or self.waiters or self.leases or self.draining)
 
-    def pool(self, kind: BudgetKind) -> Pool:
+    def lease(self, kind: BudgetKind) -> Lease:
         """The lease on a budget, to do something with it; a new one, with nothing granted yet, if there is none."""
-        self._leases.moved[self.name] = self
-        pool = self.pools.get(kind)
-        if pool is None:
-            pool = self.pools[kind] = self._leases.open(self, kind)
-        return pool
+        self._index.moved[self.name] = self
+        lease = self.leases.get(kind)
+        if lease is None:
+            lease = self.leases[kind] = self._index.open(self, kind)
+        return lease
 
-    def replace_pool(self, pool: Pool) -> None:
+    def replace_lease(self, lease: Lease) -> None:
         """The control service has closed this lease: what requests hold of it moves to a new one, as a debt to be met.
 
         The old lease stays until everything booked on it is committed and told: late consumption still counts.
         """
-        pool.closing = True
-        self._leases.moved[self.name] = self
-        self.draining.append(pool)
-        del self.pools[pool.kind]
-        if pool.held:
-            successor = self.pools[pool.kind] = self._leases.open(self, pool.kind)
-            successor.held, pool.held = pool.held, 0
+        lease.closing = True
+        self._index.moved[self.name] = self
+        self.draining.append(lease)
+        del self.leases[lease.kind]
+        if lease.held:
+            successor = self.leases[lease.kind] = self._index.open(self, lease.kind)
+            successor.held, lease.held = lease.held, 0
 
-    def forget_pool(self, pool: Pool) -> None:
+    def forget_lease(self, lease: Lease) -> None:
         """A lease is over: control has closed it, and heard of all that was consumed."""
-        if self.pools.get(pool.kind) is pool:
-            del self.pools[pool.kind]
+        if self.leases.get(lease.kind) is lease:
+            del self.leases[lease.kind]
         else:
-            self.draining.remove(pool)
-        self._leases.forget(pool)
+            self.draining.remove(lease)
+        self._index.forget(lease)
 
     @property
     def has_leases(self) -> bool:
         """Whether there is anything to say of leases."""
-        return bool(self.pools or self.draining)
+        return bool(self.leases or self.draining)
 
-    def all_pools(self) -> Iterator[Pool]:
+    def all_leases(self) -> Iterator[Lease]:
         """Leases at work, and closed ones that are not settled yet."""
-        yield from self.pools.values()
+        yield from self.leases.values()
         yield from self.draining
 
     def offers(self, now_ns: int, *, leases_valid: bool, goes_on: bool = False) -> Offers:
@@ -132,8 +132,8 @@ class ServiceState:
 
     def _offer(self, kind: BudgetKind, now_ns: int, usable: bool) -> Offer:
         """What a payer that pays has at hand: nothing yet, without a lease or where it may not be used."""
-        pool = self.pools.get(kind)
-        return pool.offer(now_ns) if pool is not None and usable else UNKNOWN
+        lease = self.leases.get(kind)
+        return lease.offer(now_ns) if lease is not None and usable else UNKNOWN
 
     def move(self, request: Request, held: HeldUnits, now_ns: int) -> None:
         """Set aside what a request's new hold has more than its old one."""
@@ -142,7 +142,7 @@ class ServiceState:
             return
         for kind, now, was in zip(KINDS, held.by_kind, old.by_kind, strict=True):
             if now != was:
-                self.pool(kind).hold(now - was, now_ns)
+                self.lease(kind).hold(now - was, now_ns)
         request.held = held
         request.on_record = False
 
@@ -150,7 +150,7 @@ class ServiceState:
         """Turn what a request held into what it used; the rest is free again at once."""
         for kind, held, was, now in zip(KINDS, booking.held.by_kind, booking.used_before, booking.used, strict=True):
             if held != was or now != was:
-                self.pool(kind).book(held - was, now - was)
+                self.lease(kind).book(held - was, now - was)
 
     def quiet_tokens(self, request: Request) -> int:
         """The greatest output class that an open request may report without being answered; see `Request`."""
@@ -166,11 +166,11 @@ class ServiceState:
 
     def ask_again(self) -> None:
         """Forget what requests were waiting for; those that still wait say so again."""
-        for pool in self.pools.values():
-            pool.nobody_waits()
+        for lease in self.leases.values():
+            lease.nobody_waits()
 
 
-class Leases:
+class LeaseIndex:
     """Finds, by what control calls them, those services that have leases: far fewer than are known.
 
     All services of a node share one, so that one that is merely known takes nothing for what it may have.
@@ -187,15 +187,15 @@ class Leases:
         self.by_lease_id: dict[str, ServiceState] = {}
         self.by_uid: dict[str, ServiceState] = {}
 
-    def open(self, service: ServiceState, kind: BudgetKind) -> Pool:
+    def open(self, service: ServiceState, kind: BudgetKind) -> Lease:
         """A new lease, with nothing granted yet."""
-        pool = Pool(self._new_id(), service.name, service.uid, kind)
-        self.services[service.name] = self.by_uid[service.uid] = self.by_lease_id[pool.lease_id] = service
-        return pool
+        lease = Lease(self._new_id(), service.name, service.uid, kind)
+        self.services[service.name] = self.by_uid[service.uid] = self.by_lease_id[lease.lease_id] = service
+        return lease
 
-    def forget(self, pool: Pool) -> None:
+    def forget(self, lease: Lease) -> None:
         """Nothing more will be said of a lease."""
-        del self.by_lease_id[pool.lease_id]
+        del self.by_lease_id[lease.lease_id]
 
     def forget_service(self, service: ServiceState) -> None:
         """It has no lease any more."""

@@ -27,8 +27,8 @@ def test_a_finish_that_is_repeated_while_its_parts_wait_for_payers_fills_them_on
     node, third = fleet["c"], Client(fleet["c"])
     third.say(report(PROGRESS, counts=Counts(100, output=grant.output_ceiling_tokens - 3), resume=moved.resume))
     fleet.run(ms=400)
-    (pool,) = node.node.services[SERVICE].pools.values()
-    more = pool.offer(fleet.clock.monotonic_ns()).units + 100_000
+    (lease,) = node.node.services[SERVICE].leases.values()
+    more = lease.offer(fleet.clock.monotonic_ns()).units + 100_000
     counts = Counts(100, output=grant.output_ceiling_tokens + more)
     again = Client(node)
     with monkeypatch.context() as patch:

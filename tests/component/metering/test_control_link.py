@@ -10,7 +10,7 @@ import pytest
 from metering_service.api.control import link
 from metering_service.api.control.link import ControlLink, _first
 from metering_service.domain.budget import BudgetKind
-from metering_service.domain.lease import Statement
+from metering_service.domain.lease import LeaseStatement
 from metering_service.usecases.leases.lease_keeper import LeaseKeeper
 from tallygate.control.v1 import fleet_service_pb2 as pb
 from tests.harness.metering.node_harness import Fleet, Rig
@@ -76,8 +76,8 @@ def lease(rig: Rig, number: int) -> None:
     """One more lease that says something in every exchange: it is closing, and a request holds some of it."""
     service = rig.node.service(f"accounts/acme/services/s{number}")
     service.config = running(service.name, postpaid_pays=True)
-    pool = service.pool(BudgetKind.MONEY)
-    pool.held, pool.closing = 1, True
+    lease = service.lease(BudgetKind.MONEY)
+    lease.held, lease.closing = 1, True
 
 
 @pytest.fixture
@@ -108,9 +108,9 @@ def test_what_there_is_to_say_is_said_once_control_is_back(line: Line) -> None:
     assert round(last_s - first_s, 6) == 2 * ROUND_TRIP_S
 
 
-def statement(lease: int, *, needed: int) -> Statement:
+def statement(lease: int, *, needed: int) -> LeaseStatement:
     """Of one lease, for which somebody waits or not."""
-    return Statement(f"lease-{lease}", "service", "uid", BudgetKind.MONEY, 0, 0, 0, 0, needed, closing=False)
+    return LeaseStatement(f"lease-{lease}", "service", "uid", BudgetKind.MONEY, 0, 0, 0, 0, needed, closing=False)
 
 
 @pytest.mark.parametrize(

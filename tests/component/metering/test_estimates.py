@@ -57,8 +57,8 @@ def test_an_exact_finish_takes_back_what_was_estimated(fleet: Fleet, beyond: int
     assert decision is not None
     assert decision.receipt is not None
     assert (decision.receipt.usage, decision.receipt.overrun_tokens) == (Counts(90, output=4), 0)
-    pool = fleet["a"].node.services[SERVICE].pools[BudgetKind.MONEY]
-    assert (pool.held, pool.booked) == (0, 94)
+    lease = fleet["a"].node.services[SERVICE].leases[BudgetKind.MONEY]
+    assert (lease.held, lease.booked) == (0, 94)
     assert booked(fleet) == 94
     (record,) = records(fleet)
     assert (record.counts, record.estimated, record.state) == (Counts(90, output=4), False, SettlementState.FINISHED)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from metering_service.domain.counts import Counts
 from metering_service.domain.grant import GRANT_TOKENS_MAX, GRANT_TOKENS_MIN
-from metering_service.domain.lease import Answer, Statement
+from metering_service.domain.lease import LeaseAnswer, LeaseStatement
 from metering_service.domain.report import Phase
 from tests.harness.metering.node_harness import Client, Fleet, report
 from tests.harness.metering.services import with_trial
@@ -29,12 +29,12 @@ def at_rest() -> tuple[Fleet, Client]:
     return fleet, client
 
 
-def said_of_leases(fleet: Fleet, client: Client, lengths: Iterator[int], *, seconds: int) -> list[Statement]:
+def said_of_leases(fleet: Fleet, client: Client, lengths: Iterator[int], *, seconds: int) -> list[LeaseStatement]:
     """All that the node says of leases while a request grows, with so much time between its reports."""
-    said: list[Statement] = []
+    said: list[LeaseStatement] = []
     exchange = fleet.control.exchange
 
-    def noted(node: str, epoch: int, statements: Sequence[Statement]) -> list[Answer]:
+    def noted(node: str, epoch: int, statements: Sequence[LeaseStatement]) -> list[LeaseAnswer]:
         said.extend(statements)
         return exchange(node, epoch, statements)
 

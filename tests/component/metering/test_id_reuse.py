@@ -88,8 +88,8 @@ def test_a_reused_id_is_stopped_and_what_it_used_is_booked_apart(fleet: Fleet, w
 def test_a_reused_id_gives_back_what_it_held(fleet: Fleet, where: str) -> None:
     """A server that takes the denial for its last word has nothing more to say, and nothing stays held for it."""
     client = reuse(fleet, where)
-    pool = client.rig.node.services[SERVICE].pools[BudgetKind.MONEY]
-    assert pool.held == 0
+    lease = client.rig.node.services[SERVICE].leases[BudgetKind.MONEY]
+    assert lease.held == 0
     assert fleet.database.denials
     fleet.run(seconds=60)
     assert booked(fleet) == 110

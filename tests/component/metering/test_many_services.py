@@ -7,7 +7,7 @@ import pytest
 from control_service.domain.budget import Quantity
 from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
-from metering_service.domain.lease import CLOSE_AFTER_NS, Pool, Statement
+from metering_service.domain.lease import CLOSE_AFTER_NS, Lease, LeaseStatement
 from metering_service.domain.report import Phase
 from metering_service.usecases.leases import lease_keeper
 from metering_service.usecases.state.service_state import ServiceState
@@ -56,12 +56,12 @@ def budget(fleet: Fleet, name: str) -> Quantity:
     return found
 
 
-def pools(rig: Rig) -> list[Pool]:
+def leases(rig: Rig) -> list[Lease]:
     """The lease of each."""
-    return [rig.node.services[name].pools[BudgetKind.TRIAL] for name in SERVICES]
+    return [rig.node.services[name].leases[BudgetKind.TRIAL] for name in SERVICES]
 
 
-def exchange(rig: Rig, *, lost: bool = False) -> list[Statement]:
+def exchange(rig: Rig, *, lost: bool = False) -> list[LeaseStatement]:
     """One, which takes a part of what there is to say."""
     asked_ns = rig.node.clock.monotonic_ns()
     said = rig.keeper.statements()[:ONE_EXCHANGE]
@@ -83,7 +83,7 @@ def test_what_time_alone_makes_idle_is_found_in_turn(fleet: Fleet, client: Clien
     fleet.run(seconds=8)
     assert {budget(fleet, name).leased_units for name in SERVICES} == {0}
     fleet.run(seconds=CLOSE_AFTER_NS // 1_000_000_000 + 8)
-    leases = fleet["a"].node.leases
+    leases = fleet["a"].node.lease_index
     assert (leases.services, leases.moved, leases.by_lease_id, leases.by_uid) == ({}, {}, {}, {})
     assert fleet["a"].keeper.all_closed
 
@@ -92,13 +92,13 @@ def test_burn_is_forgotten_with_time_and_not_with_visits(fleet: Fleet, client: C
     """What requests that run do not hold comes back within seconds, however many have leases."""
     fleet.run(seconds=10)
     assert client.session.idle
-    assert {pool.free for pool in pools(fleet["a"])} == {0}
+    assert {lease.free for lease in leases(fleet["a"])} == {0}
 
 
 def test_a_recall_is_said_again_where_the_exchange_was_lost(fleet: Fleet, client: Client) -> None:
     """With the next one: another node waits for it."""
     rig = fleet["a"]
-    recalled = pools(rig)[-1]
+    recalled = leases(rig)[-1]
     rig.keeper.recall([recalled.lease_id])
     assert client.session.idle
     for lost in (True, False):
@@ -112,7 +112,7 @@ def test_what_was_found_in_turn_is_said_again_where_the_exchange_was_lost(fleet:
     assert client.session.idle
     for _ in range(2 * len(SERVICES)):
         exchange(rig)
-    assert rig.node.leases.moved == {}
+    assert rig.node.lease_index.moved == {}
     fleet.clock.advance(seconds=5)
     lost = {one.lease_id for one in exchange(rig, lost=True)}
     assert lost
@@ -134,26 +134,26 @@ def test_what_control_calls_for_is_found_without_a_walk(fleet: Fleet, client: Cl
     rig = fleet["a"]
     service = rig.node.services[SERVICES[-1]]
     if closed:
-        service.replace_pool(service.pools[BudgetKind.TRIAL])
+        service.replace_lease(service.leases[BudgetKind.TRIAL])
     assert client.session.idle
     for _ in range(2 * len(SERVICES)):
         exchange(rig)
-    assert rig.node.leases.moved == {}
-    rig.node.leases.services = Unwalked(rig.node.leases.services)
-    pool = service.pools[BudgetKind.TRIAL]
-    pool._empty_until_ns = fleet.clock.monotonic_ns() + 1_000_000_000
+    assert rig.node.lease_index.moved == {}
+    rig.node.lease_index.services = Unwalked(rig.node.lease_index.services)
+    lease = service.leases[BudgetKind.TRIAL]
+    lease._empty_until_ns = fleet.clock.monotonic_ns() + 1_000_000_000
     rig.keeper.replenish(["not known here", service.uid])
-    assert not pool.offer(fleet.clock.monotonic_ns()).exhausted
-    rig.keeper.recall(["not known here", pool.lease_id])
+    assert not lease.offer(fleet.clock.monotonic_ns()).exhausted
+    rig.keeper.recall(["not known here", lease.lease_id])
     rig.keeper._mark_recalled()
-    assert pool.recalled
-    assert list(rig.node.leases.moved) == [service.name]
+    assert lease.recalled
+    assert list(rig.node.lease_index.moved) == [service.name]
 
 
 def test_recalls_beyond_what_one_exchange_takes_come_with_the_next(fleet: Fleet, client: Client) -> None:
     """They do not wait for their turn among those at rest."""
     rig = fleet["a"]
-    recalled = {pool.lease_id for pool in pools(rig)}
+    recalled = {lease.lease_id for lease in leases(rig)}
     rig.keeper.recall(list(recalled))
     assert client.session.idle
     assert {one.lease_id for _ in range(2) for one in exchange(rig)} == recalled

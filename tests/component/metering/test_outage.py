@@ -66,7 +66,7 @@ def granted(decision: Decision) -> Grant:
 
 
 def free(fleet: Fleet, kind: BudgetKind, name: str = "a") -> int:
-    return fleet[name].node.services[SERVICE].pools[kind].free
+    return fleet[name].node.services[SERVICE].leases[kind].free
 
 
 def tokens(fleet: Fleet) -> int:
@@ -85,7 +85,7 @@ def test_the_reserve_is_leased_beforehand_and_kept_while_the_service_is_in_use(f
     fleet.run(seconds=50)
     assert free(fleet, BudgetKind.TRIAL) == 5_000
     fleet.run(seconds=80)
-    assert fleet["a"].node.services[SERVICE].pools == {}
+    assert fleet["a"].node.services[SERVICE].leases == {}
     budget = fleet.control.budgets[fleet.control.key(UID, BudgetKind.TRIAL)]
     assert (budget.available_units, budget.leased_units) == (BALANCE - 1, 0)
 

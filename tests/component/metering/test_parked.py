@@ -192,7 +192,7 @@ def test_what_is_left_with_another_node_is_recalled(fleet: Fleet, client: Client
     other.say(report(AUTHORIZE, "r0", Counts(10)))
     other.say(report(FINISH, "r0", Counts(10)))
     fleet.run(ms=40)
-    assert fleet["b"].node.services[SERVICE].pools[BudgetKind.TRIAL].free > 0
+    assert fleet["b"].node.services[SERVICE].leases[BudgetKind.TRIAL].free > 0
     client.say(report(AUTHORIZE, "r1", Counts(950)))
     fleet.run(ms=100)
     decision = client.said(1)
@@ -285,7 +285,7 @@ def test_a_stop_reaches_open_requests_unasked(fleet: Fleet, client: Client) -> N
     config = with_money(fleet, 100_000)
     client.say(report(AUTHORIZE, "r1", Counts(100)))
     client.say(report(AUTHORIZE, "r2", Counts(100)))
-    held = fleet["a"].node.services[SERVICE].pools[BudgetKind.MONEY].held
+    held = fleet["a"].node.services[SERVICE].leases[BudgetKind.MONEY].held
     halted = fleet.control.put(stopped(config))
     fleet.run(ms=60)
     client.hear()
@@ -295,7 +295,7 @@ def test_a_stop_reaches_open_requests_unasked(fleet: Fleet, client: Client) -> N
         ("r2", Reason.POSTPAID_DISABLED),
     ]
     assert {order.config_version for order in orders} == {halted.version}
-    assert fleet["a"].node.services[SERVICE].pools[BudgetKind.MONEY].held == held
+    assert fleet["a"].node.services[SERVICE].leases[BudgetKind.MONEY].held == held
     for phase, request_id in ((AUTHORIZE, "r3"), (AUTHORIZE, "r1"), (PROGRESS, "r1")):
         refused = client.say(report(phase, request_id, Counts(100)))
         assert refused is not None

@@ -74,7 +74,9 @@ def test_a_rate_pays_for_what_a_silent_request_used_beyond_its_grant(excess: int
     assert settled.state is SettlementState.TIMED_OUT
     if excess <= 100:
         assert settled.receipt.unfunded.total == 0
-    assert all(pool.held == 0 for service in fleet["a"].node.leases.services.values() for pool in service.all_pools())
+    assert all(
+        lease.held == 0 for service in fleet["a"].node.lease_index.services.values() for lease in service.all_leases()
+    )
 
 
 @pytest.mark.parametrize("make", [with_money, with_trial])

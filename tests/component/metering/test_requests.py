@@ -82,11 +82,11 @@ def test_an_open_request_is_authorised_once(fleet: Fleet, client: Client) -> Non
     """Saying it again repeats the decision and holds nothing more."""
     with_trial(fleet, 100_000)
     first = client.say(report(AUTHORIZE, counts=Counts(100)))
-    pool = fleet["a"].node.services[SERVICE].pools[BudgetKind.TRIAL]
-    held = pool.held
+    lease = fleet["a"].node.services[SERVICE].leases[BudgetKind.TRIAL]
+    held = lease.held
     again = client.say(report(AUTHORIZE, counts=Counts(100)))
     assert ceiling(again) == ceiling(first)
-    assert pool.held == held
+    assert lease.held == held
 
 
 def test_a_finished_id_is_not_used_again(fleet: Fleet, client: Client) -> None:
@@ -304,12 +304,12 @@ def test_input_that_grows_is_held_as_it_grows(fleet: Fleet, client: Client) -> N
     """A progress report that raises the input past its hold extends it; what cannot be covered is the grant's end."""
     with_trial(fleet, 200)
     first = ceiling(client.say(report(AUTHORIZE, counts=Counts(100))))
-    pool = fleet["a"].node.services[SERVICE].pools[BudgetKind.TRIAL]
-    assert pool.held == 100 + first
+    lease = fleet["a"].node.services[SERVICE].leases[BudgetKind.TRIAL]
+    assert lease.held == 100 + first
     client.say(report(PROGRESS, counts=Counts(150, output=1)))
-    assert pool.held >= 150 + first
+    assert lease.held >= 150 + first
     client.say(report(PROGRESS, counts=Counts(400, output=1)))
-    assert pool.held <= 200
+    assert lease.held <= 200
     fleet.run(seconds=2)
     client.say(report(FINISH, counts=Counts(400, output=1), want_receipt=True))
     fleet["a"].commit()

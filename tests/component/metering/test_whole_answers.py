@@ -161,7 +161,7 @@ def test_what_another_node_has_and_does_not_need_is_recalled(fleet: Fleet) -> No
     first.say(report(AUTHORIZE, "stream", Counts(10)))
     fleet.run(ms=500)
     first.say(report(FINISH, "stream", Counts(10, output=1)))
-    assert fleet["a"].node.services[SERVICE].pools[BudgetKind.TRIAL].free > 1_000
+    assert fleet["a"].node.services[SERVICE].leases[BudgetKind.TRIAL].free > 1_000
     assert grant(fleet, second, max_output_tokens=9_989).output_ceiling_tokens == 9_989
 
 

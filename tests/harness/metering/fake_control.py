@@ -12,7 +12,7 @@ from control_service.domain.lease import Availability, Lease, Standing
 from control_service.domain.lease_round import Claim, Exchange
 from control_service.usecases.fleet.elapsed_time import OwnTime
 from metering_service.domain.budget import BudgetKind
-from metering_service.domain.lease import Answer, Statement
+from metering_service.domain.lease import LeaseAnswer, LeaseStatement
 from metering_service.domain.service import ServiceConfig, Status
 from tallygate._server.clock import ManualClock
 
@@ -99,7 +99,7 @@ class Control:
         if below_epoch > self.closed_below_epoch.get(node, 0):
             self._reclaim(node, below_epoch)
 
-    def exchange(self, node: str, epoch: int, statements: Sequence[Statement]) -> list[Answer]:
+    def exchange(self, node: str, epoch: int, statements: Sequence[LeaseStatement]) -> list[LeaseAnswer]:
         """One exchange, by the control service's own rules."""
         now_us = self.clock.now_us()
         known_epoch, _ = self.nodes.get(node, (0, 0))
@@ -127,7 +127,7 @@ class Control:
         """All that is on lease, or was consumed and not told yet."""
         return sum(lease.outstanding_units for lease in self.leases.values() if lease.budget == key)
 
-    def _claim(self, node: str, epoch: int, said: Statement, now_us: int) -> Claim:
+    def _claim(self, node: str, epoch: int, said: LeaseStatement, now_us: int) -> Claim:
         kind = control_budget.BudgetKind[said.kind.name]
         fresh = Lease(said.lease_id, node, epoch, ACCOUNT, said.service_uid, kind, now_us, now_us)
         statement = control_lease.Statement(
@@ -141,7 +141,7 @@ class Control:
         )
         return Claim(statement, self.leases.get(said.lease_id, fresh), self._pays(said))
 
-    def _pays(self, said: Statement) -> bool:
+    def _pays(self, said: LeaseStatement) -> bool:
         config = self.services[said.service]
         match said.kind:
             case BudgetKind.MONEY:
@@ -155,7 +155,7 @@ class Control:
         budget = self.budgets.get(key, Quantity(0, 0, 0))
         return budget.refilled(self.clock.now_us()) if isinstance(budget, Bucket) else budget
 
-    def _answer(self, claim: Claim) -> Answer:
+    def _answer(self, claim: Claim) -> LeaseAnswer:
         lease, budget = claim.lease, self.budgets[claim.lease.budget]
         standing = self._standing(claim)
         for lease_id in standing.recalled_lease_ids:
@@ -165,7 +165,7 @@ class Control:
         accrues_us = None
         if isinstance(budget, Bucket) and claim.falls_short:
             accrues_us = budget.accrues_after_us(claim.statement.needed_units - lease.free_units)
-        return Answer(
+        return LeaseAnswer(
             lease.lease_id,
             lease.granted_units,
             standing.availability is Availability.EMPTY,

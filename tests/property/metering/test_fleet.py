@@ -228,8 +228,8 @@ class Fleets(RuleBasedStateMachine):
             for service in rig.node.services.values():
                 requests = {*service.open.values(), *service.finished.values()}
                 requests |= {request for request, its in rig.node.silent.items() if its.service is service}
-                for kind, pool in service.pools.items():
-                    assert pool.held == sum(_held(request)[kind] for request in requests), kind
+                for kind, lease in service.leases.items():
+                    assert lease.held == sum(_held(request)[kind] for request in requests), kind
 
     def teardown(self) -> None:
         """When every request has finished and every lease is settled, all the books agree."""

@@ -37,7 +37,7 @@ def test_never_more_is_held_than_there_is(
 
     def held() -> int:
         states = [rig.node.services.get(SERVICE) for rig in fleet.rigs.values()]
-        return sum(pool.held for state in states if state is not None for pool in state.pools.values())
+        return sum(lease.held for state in states if state is not None for lease in state.leases.values())
 
     for number, (input_tokens, limit, _, streams, wait_ms) in enumerate(asked):
         counts = Counts(input_tokens)

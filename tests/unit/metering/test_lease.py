@@ -3,14 +3,14 @@
 import pytest
 
 from metering_service.domain.budget import BudgetKind
-from metering_service.domain.lease import CLOSE_AFTER_NS, IDLE_NS, Answer, Pool, Statement
+from metering_service.domain.lease import CLOSE_AFTER_NS, IDLE_NS, Lease, LeaseAnswer, LeaseStatement
 
 SECOND_NS = 1_000_000_000
 
 
-def answer(granted: int, *, empty: bool = False, available: int = 1_000, closed: bool = False) -> Answer:
+def answer(granted: int, *, empty: bool = False, available: int = 1_000, closed: bool = False) -> LeaseAnswer:
     """What control says."""
-    return Answer(
+    return LeaseAnswer(
         "lease-1",
         granted,
         empty=empty,
@@ -22,155 +22,155 @@ def answer(granted: int, *, empty: bool = False, available: int = 1_000, closed:
     )
 
 
-def ask(pool: Pool, now_ns: int) -> Statement:
+def ask(lease: Lease, now_ns: int) -> LeaseStatement:
     """What the lease has to say, which must be something."""
-    statement = pool.statement(now_ns, idle=False)
+    statement = lease.statement(now_ns, idle=False)
     assert statement is not None
     return statement
 
 
 @pytest.fixture
-def pool() -> Pool:
+def lease() -> Lease:
     """A lease of 100 trial tokens, all free."""
-    pool = Pool("lease-1", "accounts/acme/services/chat", "uid-1", BudgetKind.TRIAL)
-    pool.need(100)
-    pool.answered(ask(pool, SECOND_NS), answer(100), SECOND_NS, SECOND_NS)
-    pool.nobody_waits()
-    return pool
+    lease = Lease("lease-1", "accounts/acme/services/chat", "uid-1", BudgetKind.TRIAL)
+    lease.need(100)
+    lease.answered(ask(lease, SECOND_NS), answer(100), SECOND_NS, SECOND_NS)
+    lease.nobody_waits()
+    return lease
 
 
-def test_counters_add_up(pool: Pool) -> None:
+def test_counters_add_up(lease: Lease) -> None:
     """What is held is not free; what is booked and not committed is still said to be held."""
-    pool.hold(60, 2 * SECOND_NS)
-    assert pool.free == 40
-    pool.book(60, 25)
-    assert (pool.free, pool.booked) == (75, 25)
-    said = ask(pool, 2 * SECOND_NS)
+    lease.hold(60, 2 * SECOND_NS)
+    assert lease.free == 40
+    lease.book(60, 25)
+    assert (lease.free, lease.booked) == (75, 25)
+    said = ask(lease, 2 * SECOND_NS)
     assert (said.consumed_units, said.held_units) == (0, 25)
-    pool.committed = 25
-    said = ask(pool, 2 * SECOND_NS)
+    lease.committed = 25
+    said = ask(lease, 2 * SECOND_NS)
     assert (said.consumed_units, said.held_units) == (25, 0)
 
 
-def test_a_debt_is_consumption_beyond_the_lease(pool: Pool) -> None:
+def test_a_debt_is_consumption_beyond_the_lease(lease: Lease) -> None:
     """More used than held leaves less than nothing free, and nothing on offer."""
-    pool.book(0, 130)
-    assert pool.free == -30
-    assert pool.offer(2 * SECOND_NS).units == 0
+    lease.book(0, 130)
+    assert lease.free == -30
+    assert lease.offer(2 * SECOND_NS).units == 0
 
 
-def test_a_recalled_lease_gives_back_what_is_free(pool: Pool) -> None:
+def test_a_recalled_lease_gives_back_what_is_free(lease: Lease) -> None:
     """What requests hold stays."""
-    pool.hold(60, 2 * SECOND_NS)
-    pool.recalled = True
-    said = ask(pool, 2 * SECOND_NS)
+    lease.hold(60, 2 * SECOND_NS)
+    lease.recalled = True
+    said = ask(lease, 2 * SECOND_NS)
     assert (said.returned_units, said.held_units) == (40, 60)
 
 
-def test_a_recalled_lease_that_cannot_serve_its_own_need_lets_go_for_one_round(pool: Pool) -> None:
+def test_a_recalled_lease_that_cannot_serve_its_own_need_lets_go_for_one_round(lease: Lease) -> None:
     """Two leases that each keep half of what either needs would otherwise starve each other."""
-    pool.need(150)
-    pool.recalled = True
-    said = ask(pool, 2 * SECOND_NS)
+    lease.need(150)
+    lease.recalled = True
+    said = ask(lease, 2 * SECOND_NS)
     assert (said.returned_units, said.needed_units, said.wanted_units) == (100, 0, 0)
-    pool.answered(said, answer(100), 2 * SECOND_NS, 2 * SECOND_NS)
-    said = ask(pool, 2 * SECOND_NS)
+    lease.answered(said, answer(100), 2 * SECOND_NS, 2 * SECOND_NS)
+    said = ask(lease, 2 * SECOND_NS)
     assert (said.returned_units, said.needed_units) == (100, 150)
 
 
-def test_a_recalled_lease_that_can_serve_its_own_need_keeps_it(pool: Pool) -> None:
+def test_a_recalled_lease_that_can_serve_its_own_need_keeps_it(lease: Lease) -> None:
     """Nobody is made to wait for what is there."""
-    pool.need(100)
-    pool.recalled = True
-    assert ask(pool, 2 * SECOND_NS).returned_units == 0
+    lease.need(100)
+    lease.recalled = True
+    assert ask(lease, 2 * SECOND_NS).returned_units == 0
 
 
-def test_emptiness_that_was_overtaken_does_not_count(pool: Pool) -> None:
+def test_emptiness_that_was_overtaken_does_not_count(lease: Lease) -> None:
     """An answer to a question from before a top-up says nothing of what came with it."""
-    pool.need(200)
-    said = ask(pool, 2 * SECOND_NS)
-    pool.replenished()
-    pool.answered(said, answer(100, empty=True, available=0), 2 * SECOND_NS, 2 * SECOND_NS)
-    assert not pool.offer(2 * SECOND_NS).exhausted
-    said = ask(pool, 2 * SECOND_NS)
-    pool.answered(said, answer(100, empty=True, available=0), 2 * SECOND_NS, 2 * SECOND_NS)
-    assert pool.offer(2 * SECOND_NS).exhausted
+    lease.need(200)
+    said = ask(lease, 2 * SECOND_NS)
+    lease.replenished()
+    lease.answered(said, answer(100, empty=True, available=0), 2 * SECOND_NS, 2 * SECOND_NS)
+    assert not lease.offer(2 * SECOND_NS).exhausted
+    said = ask(lease, 2 * SECOND_NS)
+    lease.answered(said, answer(100, empty=True, available=0), 2 * SECOND_NS, 2 * SECOND_NS)
+    assert lease.offer(2 * SECOND_NS).exhausted
 
 
-def test_an_unused_lease_is_given_back_and_then_closed(pool: Pool) -> None:
+def test_an_unused_lease_is_given_back_and_then_closed(lease: Lease) -> None:
     """Its units come back within seconds, the lease itself ends when it has been left alone for long."""
     later = SECOND_NS + IDLE_NS + 1
-    said = pool.statement(later, idle=True)
+    said = lease.statement(later, idle=True)
     assert said is not None
     assert said.returned_units == 100
-    assert not pool.is_idle(later)
-    assert pool.is_idle(SECOND_NS + CLOSE_AFTER_NS + 1)
+    assert not lease.is_idle(later)
+    assert lease.is_idle(SECOND_NS + CLOSE_AFTER_NS + 1)
 
 
-def burst(pool: Pool) -> int:
+def burst(lease: Lease) -> int:
     """One request holds some of it, and what was asked for ahead of more came; the moment of that."""
     now_ns = 2 * SECOND_NS
-    pool.hold(40, now_ns)
-    said = ask(pool, now_ns)
+    lease.hold(40, now_ns)
+    said = ask(lease, now_ns)
     assert said.wanted_units == 320
-    pool.answered(said, answer(100 + said.wanted_units), now_ns, now_ns)
+    lease.answered(said, answer(100 + said.wanted_units), now_ns, now_ns)
     return now_ns
 
 
-def test_that_less_is_wanted_is_no_news(pool: Pool) -> None:
+def test_that_less_is_wanted_is_no_news(lease: Lease) -> None:
     """Nothing is granted unless it is asked for, so control need not hear of it each time that the burn has halved."""
-    now_ns = burst(pool)
+    now_ns = burst(lease)
     for step in range(1, 4):
-        assert pool.statement(now_ns + step * SECOND_NS // 4, idle=False) is None
-    pool.hold(1, now_ns + SECOND_NS)
-    assert ask(pool, now_ns + SECOND_NS).wanted_units < 320
+        assert lease.statement(now_ns + step * SECOND_NS // 4, idle=False) is None
+    lease.hold(1, now_ns + SECOND_NS)
+    assert ask(lease, now_ns + SECOND_NS).wanted_units < 320
 
 
-def test_a_lease_at_rest_gives_back_all_of_it_once(pool: Pool) -> None:
+def test_a_lease_at_rest_gives_back_all_of_it_once(lease: Lease) -> None:
     """A request that runs and asks for nothing more keeps what it holds, and no more is fetched for it."""
-    now_ns, said = burst(pool), []
+    now_ns, said = burst(lease), []
     for step in range(1, 40):
         at_ns = now_ns + step * SECOND_NS // 4
-        statement = pool.statement(at_ns, idle=False)
+        statement = lease.statement(at_ns, idle=False)
         if statement is not None:
             said.append((statement.held_units, statement.returned_units, statement.wanted_units))
-            pool.answered(statement, answer(420), at_ns, at_ns)
+            lease.answered(statement, answer(420), at_ns, at_ns)
     assert said == [(40, 380, 0)]
 
 
 @pytest.mark.parametrize(("held", "booked", "committed"), [(1, 0, 0), (0, 1, 0)])
-def test_a_lease_with_something_to_settle_is_never_idle(pool: Pool, held: int, booked: int, committed: int) -> None:
+def test_a_lease_with_something_to_settle_is_never_idle(lease: Lease, held: int, booked: int, committed: int) -> None:
     """Neither while a request holds of it, nor before its last commit."""
-    pool.held, pool.booked, pool.committed = held, booked, committed
-    pool.returned = 100
-    assert not pool.is_idle(SECOND_NS + 10 * CLOSE_AFTER_NS)
+    lease.held, lease.booked, lease.committed = held, booked, committed
+    lease.returned = 100
+    assert not lease.is_idle(SECOND_NS + 10 * CLOSE_AFTER_NS)
 
 
 def test_a_rest_of_money_too_small_for_those_who_wait_is_given_back() -> None:
     """Otherwise control would have to think that the account may still pay, and never call it overdue."""
-    pool = Pool("lease-1", "accounts/acme/services/chat", "uid-1", BudgetKind.MONEY)
-    pool.need(100)
-    pool.answered(ask(pool, SECOND_NS), answer(30, empty=True, available=0), SECOND_NS, SECOND_NS)
-    pool.nobody_waits()
-    assert ask(pool, SECOND_NS + 1).returned_units == 30
+    lease = Lease("lease-1", "accounts/acme/services/chat", "uid-1", BudgetKind.MONEY)
+    lease.need(100)
+    lease.answered(ask(lease, SECOND_NS), answer(30, empty=True, available=0), SECOND_NS, SECOND_NS)
+    lease.nobody_waits()
+    assert ask(lease, SECOND_NS + 1).returned_units == 30
 
 
-def test_a_prefetch_does_not_confirm_that_a_budget_is_empty(pool: Pool) -> None:
+def test_a_prefetch_does_not_confirm_that_a_budget_is_empty(lease: Lease) -> None:
     """Only a need does: so the next request's need reaches the control service."""
-    pool.hold(100, 2 * SECOND_NS)
-    pool.answered(ask(pool, 2 * SECOND_NS), answer(100, available=0), 2 * SECOND_NS, 2 * SECOND_NS)
-    assert not pool.offer(2 * SECOND_NS).exhausted
-    pool.need(1)
-    pool.answered(ask(pool, 2 * SECOND_NS), answer(100, available=0), 2 * SECOND_NS, 2 * SECOND_NS)
-    assert pool.offer(2 * SECOND_NS).exhausted
+    lease.hold(100, 2 * SECOND_NS)
+    lease.answered(ask(lease, 2 * SECOND_NS), answer(100, available=0), 2 * SECOND_NS, 2 * SECOND_NS)
+    assert not lease.offer(2 * SECOND_NS).exhausted
+    lease.need(1)
+    lease.answered(ask(lease, 2 * SECOND_NS), answer(100, available=0), 2 * SECOND_NS, 2 * SECOND_NS)
+    assert lease.offer(2 * SECOND_NS).exhausted
 
 
 def test_a_lease_that_was_just_made_is_not_closed_as_idle() -> None:
     """However long the node runs: one that got nothing yet stays, for those who ask their payers one by one."""
     late_ns = 10 * CLOSE_AFTER_NS
-    pool = Pool("lease-1", "accounts/acme/services/chat", "uid-1", BudgetKind.TRIAL)
-    pool.need(100)
-    pool.answered(ask(pool, late_ns), answer(0, empty=True, available=0), late_ns, late_ns)
-    pool.nobody_waits()
-    assert not pool.is_idle(late_ns + SECOND_NS)
-    assert pool.is_idle(late_ns + 2 * CLOSE_AFTER_NS)
+    lease = Lease("lease-1", "accounts/acme/services/chat", "uid-1", BudgetKind.TRIAL)
+    lease.need(100)
+    lease.answered(ask(lease, late_ns), answer(0, empty=True, available=0), late_ns, late_ns)
+    lease.nobody_waits()
+    assert not lease.is_idle(late_ns + SECOND_NS)
+    assert lease.is_idle(late_ns + 2 * CLOSE_AFTER_NS)
