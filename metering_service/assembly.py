@@ -57,7 +57,7 @@ class Assembly:
             self.committer.run(),
             every(EXPIRE_INTERVAL_S, lambda: expire(node)),
             every(HOUSEKEEPING_INTERVAL_S, self._keep_house),
-            every(HOUSEKEEPING_INTERVAL_S, self.recovery.settle),
+            every(HOUSEKEEPING_INTERVAL_S, self.recovery.book_left),
         )
 
     @property
@@ -70,9 +70,9 @@ class Assembly:
         """Once no stream is left, while `work` goes on: commit, and give back all but what running requests hold.
 
         They go on elsewhere, so how far they got on their grants from here is not known yet: this node's next epoch, or
-        whoever takes it over, settles them once it is, and looks again at what timed out.
+        whoever takes it over, books them once it is, and looks again at what timed out.
         """
-        await _until(lambda: self.node.books.idle, "settled requests that are not committed")
+        await _until(lambda: self.node.books.idle, "booked requests that are not committed")
         self.keeper.close_all()
         await _until(self._all_given_back, "leases that are not returned")
         await _until(lambda: self.node.books.idle, "closed leases that are not recorded")
@@ -122,7 +122,7 @@ async def put_together(
 
 
 async def _until(condition: Callable[[], bool], what: str) -> None:
-    """Wait, but not for ever: what is left is settled by the next epoch of this node."""
+    """Wait, but not for ever: what is left is booked by the next epoch of this node."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + SETTLE_S
     while not condition():

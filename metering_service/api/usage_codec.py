@@ -3,14 +3,14 @@
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from metering_service.api.codec import receipt_to, usage_to
-from metering_service.domain.records import RequestRecord, SettlementState
+from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.usecases.ports import Running, UsageRow
 from tallygate.metering.v1 import request_usage_pb2, usage_bucket_pb2, usage_service_pb2
 
 _STATES = {
-    SettlementState.OPEN: request_usage_pb2.SETTLEMENT_STATE_RUNNING,
-    SettlementState.FINISHED: request_usage_pb2.SETTLEMENT_STATE_FINISHED,
-    SettlementState.TIMED_OUT: request_usage_pb2.SETTLEMENT_STATE_TIMED_OUT,
+    RequestState.OPEN: request_usage_pb2.SETTLEMENT_STATE_RUNNING,
+    RequestState.FINISHED: request_usage_pb2.SETTLEMENT_STATE_FINISHED,
+    RequestState.TIMED_OUT: request_usage_pb2.SETTLEMENT_STATE_TIMED_OUT,
 }
 
 
@@ -43,7 +43,7 @@ def running_to(running: Running) -> usage_service_pb2.RunningUsage:
 
 def request_usage_to(record: RequestRecord) -> request_usage_pb2.RequestUsage:
     """One part of a request; no receipt while it runs, since nothing is booked of it."""
-    settled = record.state is not SettlementState.OPEN
+    settled = record.state is not RequestState.OPEN
     return request_usage_pb2.RequestUsage(
         service=record.service,
         service_uid=record.service_uid,
@@ -56,7 +56,7 @@ def request_usage_to(record: RequestRecord) -> request_usage_pb2.RequestUsage:
         credential=record.credential,
         labels=dict(record.labels),
         start_time=timestamp(record.start_us),
-        settle_time=None if record.settle_us is None else timestamp(record.settle_us),
+        settle_time=None if record.booked_us is None else timestamp(record.booked_us),
         part=record.part,
     )
 

@@ -18,7 +18,7 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
     """Decodes, calls, encodes.
 
     `running` says what runs on this node of the services and accounts given. `fresh_through_us` is a time before which
-    everything that this node settled is committed.
+    everything that this node booked is committed.
     """
 
     def __init__(

@@ -51,7 +51,7 @@ def book(request: Request, now_us: int) -> Booking:
     request.receipt = receipt
     request.held = held_by(receipt)
     request.booked = now_used = used(receipt)
-    request.settle_us = now_us
+    request.booked_us = now_us
     request.is_corrected = False
     return Booking(before, receipt, held, used_before, now_used)
 
@@ -62,7 +62,7 @@ def next_receipt(request: Request) -> Receipt:
     Output above the ceiling of the first booking is overrun, and so is all that is reported after it.
     """
     before, counts, held = request.receipt, request.counts, request.held
-    is_first = request.settle_us is None
+    is_first = request.booked_us is None
     if is_first:
         granted = request.granted_output_tokens
         overrun_tokens = overrun(counts, held, held.output_ceiling_tokens if granted is None else granted)

@@ -14,7 +14,7 @@ class BudgetKind(StrEnum):
 
 
 class HeldUnits(NamedTuple):
-    """What an open request has set aside at its last checkpoint, so that a successor can settle it."""
+    """What an open request has set aside at its last checkpoint, so that a successor can book it."""
 
     input_tokens: int = 0
     output_ceiling_tokens: int = 0

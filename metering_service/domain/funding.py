@@ -215,7 +215,7 @@ class _Draw:
             trial_tokens = held.trial_tokens + count * way.trial
             return _money_needed(input_rest + count * way.input, output_rest + count * way.output, trial_tokens, price)
 
-        # What is held may need more than was set aside for it where its real kinds, once settled, were cheaper.
+        # What is held may need more than was set aside for it where its real kinds, once booked, were cheaper.
         limit_nanos = max(held.money_nanos + self._offers.money.units, cost_nanos(0))
         if cost_nanos(tokens) <= limit_nanos:
             return tokens

@@ -23,7 +23,7 @@ class OutageAllowance:
         self._granted[request] = self._granted.get(request, 0) + tokens
         self.tokens += tokens
 
-    def settle(self, request: Request, unused_tokens: int) -> None:
+    def book(self, request: Request, unused_tokens: int) -> None:
         """A request is booked; it did not use so many of the tokens that it held. The last granted are the first."""
         self.tokens -= min(self._granted.pop(request, 0), max(0, unused_tokens))
 

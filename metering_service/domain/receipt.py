@@ -69,7 +69,7 @@ def split(
 
 
 def overrun(usage: Counts, held: HeldUnits, granted_output_tokens: int) -> int:
-    """Tokens of a request's first settlement beyond its grant: output above it, input that no payer was found for.
+    """Tokens of a request's first booking beyond its grant: output above it, input that no payer was found for.
 
     A request that never had a grant had no ceiling to keep to: for it, `granted_output_tokens` is what payers cover.
     """

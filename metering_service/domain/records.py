@@ -10,7 +10,7 @@ from metering_service.domain.counts_page import CountsPage
 from metering_service.domain.receipt import Receipt
 
 
-class SettlementState(StrEnum):
+class RequestState(StrEnum):
     """How the end of a request was learned; OPEN while it runs."""
 
     OPEN = "open"
@@ -36,7 +36,7 @@ class RequestRecord(NamedTuple):
     part: str
     node: str
     epoch: int
-    state: SettlementState
+    state: RequestState
     counts: Counts
     receipt: Receipt
     held: HeldUnits
@@ -46,7 +46,7 @@ class RequestRecord(NamedTuple):
     credential: str
     labels: tuple[tuple[str, str], ...]
     start_us: int
-    settle_us: int | None
+    booked_us: int | None
     predecessor_part: str | None = None
     base_input_tokens: int = 0
     base_output_tokens: int = 0
@@ -67,7 +67,7 @@ class RequestRecord(NamedTuple):
         """The counts, ranked as they were when they were recorded."""
         if self.ranks:
             return Tally.from_ranks(self.counts, self.ranks)
-        return Tally.of(self.counts, finish=self.state is SettlementState.FINISHED, estimated=self.estimated)
+        return Tally.of(self.counts, finish=self.state is RequestState.FINISHED, estimated=self.estimated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +202,7 @@ class CommitBatch:
     notes: tuple[RequestRecord, ...] = ()
     """Records of other nodes' parts, for where there is none yet."""
     revised: tuple[tuple[RequestKey, int], ...] = ()
-    """Of records that were settled before, the revision that they are revised from."""
+    """Of records that were booked before, the revision that they are revised from."""
     looks: tuple[RequestKey, ...] = ()
     """Parts that are to be looked at once more, by this epoch or a later one."""
     looked: tuple[tuple[int, RequestKey], ...] = ()

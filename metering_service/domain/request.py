@@ -8,7 +8,7 @@ from metering_service.domain.counts import NOTHING, Counts, Tally, beyond
 from metering_service.domain.decision import Decision
 from metering_service.domain.price import Price
 from metering_service.domain.receipt import Receipt, Used, used
-from metering_service.domain.records import RequestKey, RequestRecord, SettlementState
+from metering_service.domain.records import RequestKey, RequestRecord, RequestState
 from metering_service.domain.request_parts import Origin, front_of
 from metering_service.domain.resume_token import encode
 
@@ -27,7 +27,7 @@ class Listener(Protocol):
 
 
 class Earlier(NamedTuple):
-    """A settled part that leads to another one, and where those begin that go on from it."""
+    """A booked part that leads to another one, and where those begin that go on from it."""
 
     part: "Request"
     end_input_tokens: int
@@ -38,11 +38,11 @@ class Request:
     """One part of a request: what this node grants and books of it.
 
     `base_*`: what a predecessor granted and books; this part begins where that ends. `held` counts from there. Of what
-    is held, `booked` has been booked already (nothing, until the first settlement). `granted_output_tokens` is the
+    is held, `booked` has been booked already (nothing, until the first booking). `granted_output_tokens` is the
     ceiling as it was before payers were looked for beyond it; None where that was not needed. `claimed`: nobody else
     books it; a finish without authorisation, whose part has no name, must first be entered in the database. `earlier`:
-    of a settled part those that lead to it, the first one first, for counts that come late. `is_corrected`: more is
-    known of a settled part than its record says. `hold_for_us`: it stays open for so long after its authorisation while
+    of a booked part those that lead to it, the first one first, for counts that come late. `is_corrected`: more is
+    known of a booked part than its record says. `hold_for_us`: it stays open for so long after its authorisation while
     nobody speaks of it, by the clock of this node until `hold_until_ns`; both 0 where it has no such hold.
 
     For the fast road of progress (see `Session.take`): `quiet_tokens` is the greatest cumulative output class that
@@ -67,6 +67,7 @@ class Request:
         "base_input_tokens",
         "base_output_tokens",
         "booked",
+        "booked_us",
         "claimed",
         "credential",
         "debt_allowed",
@@ -99,7 +100,6 @@ class Request:
         "service",
         "service_uid",
         "session",
-        "settle_us",
         "start_us",
         "state",
         "told_to_stop",
@@ -129,8 +129,8 @@ class Request:
         self.held = NOTHING_HELD
         self.booked = NOTHING_USED
         self.receipt = NOT_BOOKED
-        self.state = SettlementState.OPEN
-        self.settle_us: int | None = None
+        self.state = RequestState.OPEN
+        self.booked_us: int | None = None
         self.authorised = False
         self.claimed = part != ""
         self.is_final = False
@@ -203,13 +203,13 @@ class Request:
 
     @property
     def line(self) -> tuple["Request", ...]:
-        """The settled parts that lead to it, the first one first, and itself."""
+        """The booked parts that lead to it, the first one first, and itself."""
         return (*(each.part for each in self.earlier), self) if self.earlier else (self,)
 
     @property
     def is_open(self) -> bool:
         """Whether it runs."""
-        return self.state is SettlementState.OPEN
+        return self.state is RequestState.OPEN
 
     def resume_content(self, node: str, epoch: int) -> bytes:
         """What its resume token says, once it is signed."""
@@ -284,7 +284,7 @@ class Request:
     def record(self, node: str, epoch: int) -> RequestRecord:
         """The row as it stands now."""
         tally = self.tally
-        as_one_report = tally.is_of_one(finish=self.state is SettlementState.FINISHED)
+        as_one_report = tally.is_of_one(finish=self.state is RequestState.FINISHED)
         # Not by name, which takes twice as long; there is one for each authorisation, and one for each finish.
         return RequestRecord(
             self.service,
@@ -295,7 +295,7 @@ class Request:
             epoch,
             self.state,
             tally.counts,
-            self.receipt if self.settle_us is not None else Receipt(price_version=self.price.version),
+            self.receipt if self.booked_us is not None else Receipt(price_version=self.price.version),
             self.held,
             self.price.kinds,
             self.debt_allowed,
@@ -303,7 +303,7 @@ class Request:
             self.credential,
             self.labels,
             self.start_us,
-            self.settle_us,
+            self.booked_us,
             self.predecessor_part,
             self.base_input_tokens,
             self.base_output_tokens,
@@ -331,13 +331,13 @@ def revive(record: RequestRecord) -> Request:
     request.claimed = True
     request.receipt = record.receipt
     request.held = record.held
-    request.settle_us = record.settle_us
+    request.booked_us = record.booked_us
     request.credential = record.credential
     request.labels = record.labels
     request.predecessor_part = record.predecessor_part
     request.base_input_tokens = record.base_input_tokens
     request.base_output_tokens = record.base_output_tokens
     request.hold_for_us = record.hold_for_us
-    if record.settle_us is not None:
+    if record.booked_us is not None:
         request.booked = used(record.receipt)
     return request

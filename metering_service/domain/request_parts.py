@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from metering_service.domain.counts import NOTHING, Tally, up_to
 from metering_service.domain.price import Price
-from metering_service.domain.records import RequestRecord, SettlementState
+from metering_service.domain.records import RequestRecord, RequestState
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,10 @@ def last_part(parts: Sequence[RequestRecord], first: str | None) -> RequestRecor
     return max(ends, key=lambda part: (part.start_us, part.part), default=None)
 
 
-def settled_end(parts: Sequence[RequestRecord], part: str) -> RequestRecord | None:
-    """The end of what goes on from a part, if that is settled; None if nothing goes on from it, or still runs."""
+def booked_end(parts: Sequence[RequestRecord], part: str) -> RequestRecord | None:
+    """The end of what goes on from a part, if that is booked; None if nothing goes on from it, or still runs."""
     last = last_part(parts, part)
-    return last if last is not None and last.part != part and last.state is not SettlementState.OPEN else None
+    return last if last is not None and last.part != part and last.state is not RequestState.OPEN else None
 
 
 def later_parts(parts: Sequence[RequestRecord], first: str) -> list[RequestRecord]:
@@ -125,7 +125,7 @@ def final_tally(tally: Tally, part: str, parts: Sequence[RequestRecord]) -> Tall
     input_tokens, output_tokens = end_of(part, later)
     reached = front_of(tally, input_tokens, output_tokens)
     complete = (reached.input[1], reached.output[1]) == (input_tokens, output_tokens)
-    is_open = any(record.state is SettlementState.OPEN for record in later if _is_end(record, later))
+    is_open = any(record.state is RequestState.OPEN for record in later if _is_end(record, later))
     if is_open and (reached.estimated or not complete):
         return None
     return reached

@@ -11,13 +11,13 @@ from metering_service.domain.budget import HeldUnits
 from metering_service.domain.counts import ZERO
 from metering_service.domain.price import NO_PRICE, Price
 from metering_service.domain.receipt import Receipt
-from metering_service.domain.records import RequestRecord, SettlementState
+from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.domain.request_parts import Origin
 
 
 @dataclass(frozen=True, slots=True)
 class ResumeToken:
-    """A part as its node knew it when it gave the grant: enough to settle it, should the node be lost untimely."""
+    """A part as its node knew it when it gave the grant: enough to book it, should the node be lost untimely."""
 
     part: str
     node: str
@@ -66,7 +66,7 @@ class ResumeToken:
             part=self.part,
             node=self.node,
             epoch=self.epoch,
-            state=SettlementState.OPEN,
+            state=RequestState.OPEN,
             counts=ZERO,
             receipt=Receipt(price_version=price.version),
             held=self.held,
@@ -76,7 +76,7 @@ class ResumeToken:
             credential="",
             labels=(),
             start_us=self.start_us,
-            settle_us=None,
+            booked_us=None,
             predecessor_part=self.predecessor_part or None,
             base_input_tokens=self.base_input_tokens,
             base_output_tokens=self.base_output_tokens,

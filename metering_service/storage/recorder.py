@@ -34,7 +34,7 @@ class SqlRecorder:
         self._known_services: set[tuple[str, str]] = set()
         # Built once: building one takes longer than the database takes to answer it.
         self._of_names = with_counts(wanted(engine.dialect))
-        self._first_settled = (
+        self._first_booked = (
             select(requests.c.service, requests.c.request_id, func.min(requests.c.settle_us))
             .select_from(wanted(engine.dialect))
             .where(not_(IS_OPEN), requests.c.predecessor_part.is_(None))
@@ -143,11 +143,11 @@ class SqlRecorder:
             parts.sort(key=_by_start)
         return found
 
-    async def first_settled_us(self, names: Sequence[RequestName]) -> dict[RequestName, int]:
+    async def first_booked_us(self, names: Sequence[RequestName]) -> dict[RequestName, int]:
         """See `Recorder`."""
         async with database_answers(), read_only(self._engine) as connection:
-            rows = await connection.execute(self._first_settled, named(self._engine.dialect, names))
-            return {RequestName(*name): settle_us for *name, settle_us in rows}
+            rows = await connection.execute(self._first_booked, named(self._engine.dialect, names))
+            return {RequestName(*name): booked_us for *name, booked_us in rows}
 
     async def open_leases(self, node: str, below_epoch: int) -> list[LeaseRecord]:
         """See `Recorder`."""

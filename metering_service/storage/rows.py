@@ -17,7 +17,7 @@ from metering_service.domain.records import (
     DenialKey,
     LeaseRecord,
     RequestRecord,
-    SettlementState,
+    RequestState,
 )
 from metering_service.storage.schema import IS_OPEN, KINDS, PAYERS, requests
 from metering_service.storage.schema import counts_pages as pages
@@ -82,7 +82,7 @@ def request_row(record: RequestRecord) -> Row:
         record.credential,
         labels_text(record.labels),
         record.start_us,
-        record.settle_us,
+        record.booked_us,
         record.predecessor_part,
         record.base_input_tokens,
         record.base_output_tokens,
@@ -105,7 +105,7 @@ def request_of(row: RowMapping) -> RequestRecord:
         part=row["part"],
         node=row["node"],
         epoch=row["epoch"],
-        state=SettlementState(row["state"]),
+        state=RequestState(row["state"]),
         counts=counts if later is None else later,
         receipt=_receipt_of(row),
         held=HeldUnits(*json.loads(row["held"])),
@@ -115,7 +115,7 @@ def request_of(row: RowMapping) -> RequestRecord:
         credential=row["credential"],
         labels=labels_of(row["labels"]),
         start_us=row["start_us"],
-        settle_us=row["settle_us"],
+        booked_us=row["settle_us"],
         predecessor_part=row["predecessor_part"],
         base_input_tokens=row["base_input_tokens"],
         base_output_tokens=row["base_output_tokens"],

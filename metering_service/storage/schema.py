@@ -143,7 +143,7 @@ second_looks = Table(
     _key("request_id"),
     _key("part"),
 )
-"""Parts that an epoch of a node settled unasked and has not looked at once more (see `settle.time_out`)."""
+"""Parts that an epoch of a node booked unasked and has not looked at once more (see `finish.time_out`)."""
 
 resume_keys = Table(
     "resume_keys",
@@ -201,7 +201,7 @@ minute_usage = Table(
     _number("debt_nanos"),
     _number("request_count"),
 )
-"""What was settled in each minute."""
+"""What was booked in each minute."""
 
 minute_denials = Table(
     "minute_denials",

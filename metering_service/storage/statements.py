@@ -158,7 +158,7 @@ def _keep_and_say(statement: Insert) -> Upsert:
 
 
 def _replace_requests(statement: Insert) -> Insert:
-    """Whole rows; but no checkpoint takes back a settlement, and a finish is booked by whoever claimed it first."""
+    """Whole rows; but no checkpoint takes back a booking, and a finish is booked by whoever claimed it first."""
     is_open: ColumnElement[str] = literal_column("'open'")
     claimed = and_(
         requests.c.part == literal_column("''"),

@@ -33,7 +33,7 @@ class UsageSql:
     query: UsageQuery
 
     def usage(self) -> Select[Any]:
-        """Sums of what was settled."""
+        """Sums of what was booked."""
         names = (*(f"{kind}_tokens" for kind in KINDS), *SUMS)
         keys = self._keys(minute_usage)
         # On PostgreSQL a sum of bigint is numeric, which the driver makes a Decimal of.

@@ -41,7 +41,7 @@ class Errands(Protocol):
         """Look whether the id of a request that was authorised now has finished before; then stop it."""
 
     def look_for_successor(self, service: ServiceState, request: Request) -> None:
-        """Look whether another node went on with a silent request, then settle it."""
+        """Look whether another node went on with a silent request, then book it."""
 
 
 class Means(NamedTuple):

@@ -97,7 +97,7 @@ class Recorder(ResumeKeyStore, Protocol):
     async def find_requests(self, names: Sequence[RequestName]) -> dict[RequestName, list[RequestRecord]]:
         """All parts of these requests, in order of their start; without those that there is no record of."""
 
-    async def first_settled_us(self, names: Sequence[RequestName]) -> dict[RequestName, int]:
+    async def first_booked_us(self, names: Sequence[RequestName]) -> dict[RequestName, int]:
         """Of these requests those that have a settled part which goes on from no other, and when the first was."""
 
 

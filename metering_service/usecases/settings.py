@@ -14,7 +14,7 @@ class NodeSettings:
     """An authorisation or progress report waits so long for a lease..."""
     answer_wait_max_ns: int = 900 * MS
     """... and so much longer while the control service answers: its word is right where a guess may be wrong."""
-    settlement_wait_max_ns: int = 5 * SECOND
+    booking_wait_max_ns: int = 5 * SECOND
     """A finish with tokens beyond its hold waits at most so long for payers before they become debt or unfunded."""
     resume_window_ns: int = 30 * SECOND
     """A request that no stream speaks of stays open for so long."""
@@ -34,9 +34,9 @@ class NodeSettings:
     finished_kept_max: int = 20_000
     """Finished requests are remembered in memory for repeats; beyond that the database is asked."""
     id_retention_us: int = 7 * 86_400 * 1_000_000
-    """What is sent again later than this is too old; settled requests and closed leases are deleted after it."""
+    """What is sent again later than this is too old; booked requests and closed leases are deleted after it."""
     backlog_max: int = 50_000
-    """Settled requests that wait for their commit; beyond that nothing new is authorised."""
+    """Booked requests that wait for their commit; beyond that nothing new is authorised."""
     waiting_max: int = 20_000
     """Reports that wait at once; beyond that the node is overloaded: nothing new may begin..."""
     unread_beyond: int = 40_000
@@ -52,5 +52,5 @@ class NodeSettings:
 
     @property
     def predecessor_wait_max_ns(self) -> int:
-        """A finish waits at most so long for the end of another node's part: by then a lost node is settled."""
+        """Maximum wait of a finish for the end of another node's part; by then what a lost node left is booked."""
         return self.lost_after_ns + self.resume_window_ns + self.predecessor_slack_ns

@@ -8,7 +8,7 @@ import pytest
 from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Reason
-from metering_service.domain.records import SettlementState
+from metering_service.domain.records import RequestState
 from metering_service.domain.report import Phase
 from tests.harness.metering.node_harness import Client, Fleet, report
 from tests.harness.metering.services import NANO_EACH, SERVICE, UID, running, stopped, with_money, with_trial
@@ -208,7 +208,7 @@ def test_explicit_zero_usage_billed_as_an_estimate() -> None:
     client.say(report(FINISH, "r1", Counts()))
     assert available(fleet, MONEY) == 1_000_000
     (record,) = fleet.database.requests.values()
-    assert (record.state, record.receipt.usage, record.receipt.cost_nanos) == (SettlementState.FINISHED, Counts(), 0)
+    assert (record.state, record.receipt.usage, record.receipt.cost_nanos) == (RequestState.FINISHED, Counts(), 0)
 
 
 def test_cumulative_counts_summed() -> None:

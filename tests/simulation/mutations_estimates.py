@@ -5,7 +5,7 @@ from typing import Any
 from unittest.mock import patch
 
 from metering_service.domain import booking, counts, receipt, records, request, request_parts
-from metering_service.domain.records import SettlementState
+from metering_service.domain.records import RequestState
 from metering_service.usecases.reports import finish, handover
 from metering_service.usecases.upkeep import crash_recovery
 from tests.simulation.planting import mutation, together
@@ -67,7 +67,7 @@ def exactness_is_lost_in_recovery() -> AbstractContextManager[Any]:
     real = request_parts.final_tally
 
     def final_tally(tally: Any, part: str, parts: Any) -> Any:
-        return real(tally, part, [each._replace(state=SettlementState.TIMED_OUT, ranks=()) for each in parts])
+        return real(tally, part, [each._replace(state=RequestState.TIMED_OUT, ranks=()) for each in parts])
 
     return patch.object(crash_recovery, "final_tally", final_tally)
 
@@ -78,7 +78,7 @@ def parts_are_not_clamped() -> AbstractContextManager[Any]:
     real = request_parts.final_tally
 
     def final_tally(tally: Any, part: str, parts: Any) -> Any:
-        return real(tally, part, [each._replace(state=SettlementState.TIMED_OUT, ranks=()) for each in parts])
+        return real(tally, part, [each._replace(state=RequestState.TIMED_OUT, ranks=()) for each in parts])
 
     return together(
         patch.object(finish, "final_tally", final_tally), patch.object(handover, "final_tally", final_tally)

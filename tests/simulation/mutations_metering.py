@@ -6,7 +6,7 @@ from unittest.mock import PropertyMock, patch
 
 from metering_service.domain import booking, counts, key_ring, lease, price, receipt, request, request_parts
 from metering_service.domain.budget import HeldUnits
-from metering_service.domain.records import SettlementState
+from metering_service.domain.records import RequestState
 from metering_service.usecases import node
 from metering_service.usecases.commits import write_buffer
 from metering_service.usecases.lookups import parked
@@ -58,7 +58,7 @@ def _nobody(_parts: Any, _part: str) -> None:
 def part_does_not_learn_its_end() -> AbstractContextManager[Any]:
     """A part that was carried on elsewhere books only what it heard itself, and is not looked at again."""
     return together(
-        patch.multiple(finish, final_tally=_as_it_is, settled_end=_nobody),
+        patch.multiple(finish, final_tally=_as_it_is, booked_end=_nobody),
         patch.object(handover, "final_tally", _as_it_is),
     )
 
@@ -67,7 +67,7 @@ def part_does_not_learn_its_end() -> AbstractContextManager[Any]:
 def recovery_does_not_learn_the_end() -> AbstractContextManager[Any]:
     """What a crashed node left is booked at its last checkpoint, though others heard more, and stays so."""
     return together(
-        patch.multiple(crash_recovery, final_tally=_as_it_is, settled_end=_nobody),
+        patch.multiple(crash_recovery, final_tally=_as_it_is, booked_end=_nobody),
         patch.object(handover, "final_tally", _as_it_is),
     )
 
@@ -75,16 +75,16 @@ def recovery_does_not_learn_the_end() -> AbstractContextManager[Any]:
 @mutation
 def hold_booked_as_usage() -> AbstractContextManager[Any]:
     """A request that times out is booked with all that was held for it, used or not."""
-    real = finish.settle
+    real = finish.book_part
 
     def wrong(its_node: Any, service: Any, its: Any, state: Any) -> None:
-        if state is SettlementState.TIMED_OUT:
+        if state is RequestState.TIMED_OUT:
             ceiling = its.base_output_tokens + its.held.output_ceiling_tokens
             whole = counts.Counts(its.base_input_tokens + its.held.input_tokens, output=ceiling)
             its.tally = its.tally.merge(counts.Tally.of(whole, finish=False))
         real(its_node, service, its, state)
 
-    return patch.object(finish, "settle", wrong)
+    return patch.object(finish, "book_part", wrong)
 
 
 @mutation
@@ -170,14 +170,14 @@ def revision_adds_all() -> AbstractContextManager[Any]:
 @mutation
 def timeouts_are_forgotten() -> AbstractContextManager[Any]:
     """A request whose server fell silent is settled at nothing."""
-    real = finish.settle
+    real = finish.book_part
 
     def wrong(its_node: Any, service: Any, its: Any, state: Any) -> None:
-        if state is SettlementState.TIMED_OUT:
+        if state is RequestState.TIMED_OUT:
             its.tally = counts.Tally()
         real(its_node, service, its, state)
 
-    return patch.object(finish, "settle", wrong)
+    return patch.object(finish, "book_part", wrong)
 
 
 @mutation

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from metering_service.domain.counts import Counts
-from metering_service.domain.records import RequestRecord, SettlementState
+from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.domain.service import Status
 from metering_service.usecases.lookups.lookups import every
 from tallygate.client import ClientSettings, MeteringClient, Usage
@@ -59,7 +59,7 @@ async def test_a_finish_replaces_the_pieces_that_were_counted(fleet: Fleet, node
     assert (record.counts, record.estimated, record.state) == (
         Counts(90, output=12),
         False,
-        SettlementState.FINISHED,
+        RequestState.FINISHED,
     )
     assert all(pool.held == 0 for pool in fleet["a"].node.services[SERVICE].leases.values())
 

@@ -43,7 +43,7 @@ def config_from(message: config_pb2.ServiceConfig) -> ServiceConfig:
         reservation_pays=message.reservation_pays and not deleted,
         trial_pays=message.trial_pays and not deleted,
         postpaid_pays=message.postpaid_pays and not deleted,
-        # What runs is settled as it was authorised; nobody is in debt for what nobody authorised.
+        # What runs is booked as it was authorised; nobody is in debt for what nobody authorised.
         debt_allowed=message.debt_allowed and not deleted,
         price=_price_from(message),
         smallest_request_tokens=max(1, message.smallest_request_tokens),

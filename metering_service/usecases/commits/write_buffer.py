@@ -74,7 +74,7 @@ class Books:
         if booking.moves_tokens:
             self._add_to_totals(service.name, service.uid, request.credential, request.labels, booking)
         if self._next.first_us is None:
-            self._next.first_us = request.settle_us
+            self._next.first_us = request.booked_us
         self._put(request)
         for lease in service.leases.values():
             if lease.booked != lease.committed:
@@ -82,7 +82,7 @@ class Books:
         self.on_work()
 
     def checkpoint(self, request: Request, when_done: Callable[[], None] | None = None) -> None:
-        """A request began, or its counts changed: commit that before long, so that a crash can settle it.
+        """A request began, or its counts changed: commit that before long, so that a crash can book it.
 
         `when_done` is called as `add_mark` says.
         """
@@ -246,7 +246,7 @@ class Books:
             self.on_claims([claim for claim, _ in gathering.claims], kept_claims)
 
     def fresh_through_us(self) -> int:
-        """Everything settled before this moment is committed."""
+        """Everything booked before this moment is committed."""
         waiting = [
             gathering.first_us
             for gathering in (self._in_flight, self._next)

@@ -15,7 +15,7 @@ def take_config(node: Node, config: ServiceConfig) -> None:
     if service is None:
         return
     if config.status is Status.DELETED and service.config is not None:
-        # What runs is still settled: under the uid that it began with, and paid as it was authorised.
+        # What runs is still booked: under the uid that it began with, and paid as it was authorised.
         config = replace(
             service.config,
             status=Status.DELETED,

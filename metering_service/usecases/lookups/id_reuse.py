@@ -1,9 +1,9 @@
 """Ids that have finished before: elsewhere, or so long ago that this node does not remember.
 
 A decision reads no database. So a new id is allowed, and looked up a moment later together with all that came with it;
-where it turns out to have finished before it was authorised, its server is told to stop. The request is settled there
+where it turns out to have finished before it was authorised, its server is told to stop. The request is booked there
 and then, which gives back its hold. What its server says of it after that is recorded in full, as of any request that
-was settled behind its server's back. A request that ends before it is looked up stays as it is: that is recorded too.
+was booked behind its server's back. A request that ends before it is looked up stays as it is: that is recorded too.
 """
 
 from collections import deque
@@ -15,7 +15,7 @@ from metering_service.domain.decision import Reason, deny
 from metering_service.domain.request import Request
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import RequestName
-from metering_service.usecases.reports.finish import end
+from metering_service.usecases.reports.finish import end_now
 from metering_service.usecases.state.service_state import ServiceState
 
 LOOKED_UP_MAX = 500
@@ -62,11 +62,11 @@ def name_of(request: Request) -> RequestName:
     return RequestName(request.service, request.request_id)
 
 
-def looked_up(node: Node, asked: Sequence[tuple[ServiceState, Request]], settled_us: Mapping[RequestName, int]) -> None:
-    """The database has answered: when something of these ids was settled first. Stop what came after that."""
+def looked_up(node: Node, asked: Sequence[tuple[ServiceState, Request]], booked_us: Mapping[RequestName, int]) -> None:
+    """The database has answered: when something of these ids was booked first. Stop what came after that."""
     for service, request in asked:
-        first_us = settled_us.get(name_of(request))
-        # What was settled after this one began ran beside it: its server asked twice, having heard no answer.
+        first_us = booked_us.get(name_of(request))
+        # What was booked after this one began ran beside it: its server asked twice, having heard no answer.
         if first_us is not None and first_us < request.start_us and _runs(service, request):
             _refuse(node, service, request)
 
@@ -74,7 +74,7 @@ def looked_up(node: Node, asked: Sequence[tuple[ServiceState, Request]], settled
 def _refuse(node: Node, service: ServiceState, request: Request) -> None:
     session, version = request.session, service.config.version if service.config is not None else 0
     reused = deny(request.request_id, Reason.REQUEST_ID_REUSED, config_version=version)
-    end(node, service, request)
+    end_now(node, service, request)
     node.books.count_denial(service, request.credential, reused)
     if session is not None:
         session.order(reused)

@@ -78,7 +78,7 @@ class Runner:
         asyncio.get_running_loop().call_later(delay_ns / 1e9, self.look_up, service, request_id)
 
     def look_for_successor(self, service: ServiceState, request: Request) -> None:
-        """Find who went on with a silent request, then settle it."""
+        """Find who went on with a silent request, then book it."""
         self._endings.add(service, request)
         self._look()
 
@@ -137,9 +137,9 @@ class Runner:
                 asked = self.new_ids.take()
                 if asked:
                     names = [name_of(request) for _, request in asked]
-                    settled_us = await self._insist(partial(self._storage.first_settled_us, names))
+                    booked_us = await self._insist(partial(self._storage.first_booked_us, names))
                     assert self.node is not None
-                    looked_up(self.node, asked, settled_us)
+                    looked_up(self.node, asked, booked_us)
         finally:
             self._looks_up_ids = False
 

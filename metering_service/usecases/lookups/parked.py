@@ -11,7 +11,7 @@ from metering_service.usecases.node import Node
 from metering_service.usecases.ports import RequestName
 from metering_service.usecases.reports.handover import (
     awaits_end,
-    expect_unsettled,
+    expect_open,
     note_origin,
     settle_claim,
     trace,
@@ -51,7 +51,7 @@ def _decide_again(node: Node, service: ServiceState, waiters: Iterable[Waiter]) 
         if isinstance(answer, Parked):
             if waiter.deadline_ns == NEVER_NS and not _is_unmatched(service, waiter):
                 # It was answered already. Now that its request is known it waits for payers, but not for ever.
-                waiter.deadline_ns = node.clock.monotonic_ns() + node.settings.settlement_wait_max_ns
+                waiter.deadline_ns = node.clock.monotonic_ns() + node.settings.booking_wait_max_ns
             waiting.append(waiter)
         else:
             _answer(node, waiter, answer)
@@ -142,7 +142,7 @@ def _waits_for_end(
                 node.errands.look_up_later(service, request_id, delay_ns)
             return True
         for waiter in awaiting:
-            expect_unsettled(node, service, waiter, parts)
+            expect_open(node, service, waiter, parts)
     node.waiting_count += predecessors.end(name, waiters)
     return False
 

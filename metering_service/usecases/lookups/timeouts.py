@@ -44,7 +44,7 @@ class Endings:
         return taken
 
     def found(self, node: Node, taken: Silent, parts: Mapping[RequestName, Sequence[RequestRecord]]) -> None:
-        """The database has answered: settle them."""
+        """The database has answered: book them."""
         try:
             for name, (service, request) in taken.items():
                 time_out(node, service, request, parts.get(name, ()))

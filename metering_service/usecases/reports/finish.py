@@ -7,13 +7,13 @@ from metering_service.domain.booking import book
 from metering_service.domain.decision import Decision, deny
 from metering_service.domain.funding import extend
 from metering_service.domain.outage import tokens_of
-from metering_service.domain.records import RequestRecord, SettlementState
+from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.domain.report import Phase
 from metering_service.domain.request import EVERY_REPORT, Request
-from metering_service.domain.request_parts import final_tally, later_parts, settled_end
+from metering_service.domain.request_parts import booked_end, final_tally, later_parts
 from metering_service.domain.service import Status
 from metering_service.usecases.node import Node
-from metering_service.usecases.reports.handover import parts_in_memory, settled_before, settled_line
+from metering_service.usecases.reports.handover import booked_before, booked_chain, parts_in_memory
 from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.state.waiter import PARKED, Answer, Waiter
 
@@ -27,7 +27,7 @@ def finish(node: Node, service: ServiceState, request: Request, waiter: Waiter) 
     reached = request.reached_by(waiter.report.counts)
     ended = (reached, request) if waiter.report.phase is Phase.FINISH else ()
     may_wait = node.clock.monotonic_ns() < waiter.deadline_ns
-    if not _book(node, service, request, SettlementState.FINISHED, ended=ended, may_wait=may_wait):
+    if not _book_chain(node, service, request, RequestState.FINISHED, ended=ended, may_wait=may_wait):
         return PARKED
     for part in request.line:
         if part is not reached:
@@ -36,7 +36,7 @@ def finish(node: Node, service: ServiceState, request: Request, waiter: Waiter) 
     return _answer(node, service, reached, waiter)
 
 
-def settle(node: Node, service: ServiceState, request: Request, state: SettlementState) -> None:
+def book_part(node: Node, service: ServiceState, request: Request, state: RequestState) -> None:
     """Book, and keep the request in memory for repeats, unless a later part of it has taken its place there."""
     if request.is_open:
         node.silent.pop(request, None)  # One that timed out is still to be looked at again.
@@ -46,7 +46,7 @@ def settle(node: Node, service: ServiceState, request: Request, state: Settlemen
     service.take(booking)
     node.books.put_booking(service, request, booking)
     if service.outage is not None:
-        service.outage.settle(request, tokens_of(booking.held) - tokens_of(request.held))
+        service.outage.book(request, tokens_of(booking.held) - tokens_of(request.held))
     node.unpaid.pop(request, None)
     known = service.open if request.request_id in service.open else service.finished
     if known.get(request.request_id) is not request:
@@ -58,15 +58,15 @@ def settle(node: Node, service: ServiceState, request: Request, state: Settlemen
     node.finished.move_to_end(key)
 
 
-def end(node: Node, service: ServiceState, request: Request) -> None:
-    """Settle a request at its last counts now, with the payers at hand; larger counts may yet come."""
+def end_now(node: Node, service: ServiceState, request: Request) -> None:
+    """Book a request at its last counts now, with the payers at hand; larger counts may yet come."""
     _fund_excess(node, service, request, may_wait=False)
-    settle(node, service, request, SettlementState.TIMED_OUT)
+    book_part(node, service, request, RequestState.TIMED_OUT)
     _look_later(node, service, request)
 
 
 def time_out(node: Node, service: ServiceState, request: Request, parts: Sequence[RequestRecord]) -> None:
-    """Settle a request that nobody spoke of within the resume window, at its last counts.
+    """Book a request that nobody spoke of within the resume window, at its last counts.
 
     Where another node went on with it, this one books up to what it had granted, as far as the other one got. While
     the other one is still at it, this waits another window.
@@ -80,15 +80,15 @@ def time_out(node: Node, service: ServiceState, request: Request, parts: Sequenc
     if is_held or not _learn_end(request, parts):
         node.fall_silent(service, request)
         return
-    request.earlier = settled_before(service, request, parts)
-    if _book(node, service, request, SettlementState.TIMED_OUT, may_wait=_may_wait(node, request)):
+    request.earlier = booked_before(service, request, parts)
+    if _book_chain(node, service, request, RequestState.TIMED_OUT, may_wait=_may_wait(node, request)):
         _look_later(node, service, request)
     else:
         _wait_for_payers(node, request)
 
 
 def look_for_silent(node: Node) -> None:
-    """Find requests that nobody spoke of within the resume window, and settle them once it is known who went on.
+    """Find requests that nobody spoke of within the resume window, and book them once it is known who went on.
 
     A window later they are looked at once more. Those that stay open for a time of their own are looked for by the
     window too, as others may have finished them; and when that time is over.
@@ -123,16 +123,16 @@ def forget_finished(node: Node) -> None:
         node.services[name].finished.pop(request_id, None)
 
 
-def _book(
+def _book_chain(
     node: Node,
     service: ServiceState,
     request: Request,
-    state: SettlementState,
+    state: RequestState,
     *,
     may_wait: bool,
     ended: tuple[Request, ...] = (),
 ) -> bool:
-    """Settle a request, and what the settled parts that lead to it have to mend. False: payers are asked first.
+    """Book a request, and what the booked parts that lead to it have to mend. False: payers are asked first.
 
     `state` is that of the part which runs, and of those which are `ended`.
     """
@@ -141,7 +141,7 @@ def _book(
         if part.is_open or part.has_news:
             if not _fund_excess(node, service, part, may_wait=may_wait):
                 return False
-            settle(node, service, part, state if part.is_open or part in ended else part.state)
+            book_part(node, service, part, state if part.is_open or part in ended else part.state)
     return True
 
 
@@ -155,7 +155,7 @@ def _learn_end(request: Request, parts: Sequence[RequestRecord]) -> bool:
 
 
 def _look_later(node: Node, service: ServiceState, request: Request) -> None:
-    """A window after this is on record. Whoever settles what this node leaves does so, should it be gone by then."""
+    """A window after this is on record. Whoever books what this node leaves does so, should it be gone by then."""
     node.books.look_again_at(request.key)
     node.books.when_durable(request, partial(node.fall_silent, service, request))
 
@@ -172,10 +172,10 @@ def _look_again(node: Node, service: ServiceState, request: Request, parts: Sequ
     if request.request_id in service.open:
         node.fall_silent(service, request)
         return
-    last = settled_end(parts, request.part)
+    last = booked_end(parts, request.part)
     if last is not None:
-        whole = settled_line(last, parts, parts_in_memory(service, request.request_id))
-        if not _book(node, service, whole, SettlementState.TIMED_OUT, may_wait=_may_wait(node, request)):
+        whole = booked_chain(last, parts, parts_in_memory(service, request.request_id))
+        if not _book_chain(node, service, whole, RequestState.TIMED_OUT, may_wait=_may_wait(node, request)):
             _wait_for_payers(node, request)
             return
     node.silent.pop(request, None)
@@ -184,9 +184,9 @@ def _look_again(node: Node, service: ServiceState, request: Request, parts: Sequ
 
 
 def _may_wait(node: Node, request: Request) -> bool:
-    """Whether payers may be asked before a silent request is settled: while control answers, and not for ever."""
+    """Whether payers may be asked before a silent request is booked: while control answers, and not for ever."""
     since_ns = node.unpaid.get(request)
-    has_time = since_ns is None or node.clock.monotonic_ns() - since_ns < node.settings.settlement_wait_max_ns
+    has_time = since_ns is None or node.clock.monotonic_ns() - since_ns < node.settings.booking_wait_max_ns
     return node.control_answers and has_time
 
 
@@ -219,7 +219,7 @@ def _fund_excess(node: Node, service: ServiceState, request: Request, *, may_wai
     if tokens_max is not None and sum(max(0, tokens) for tokens in missing) > tokens_max and may_wait:
         # Without control no more may be used of what is there; should it be back in time, it finds payers.
         return False
-    if request.authorised and request.settle_us is None:
+    if request.authorised and request.booked_us is None:
         # Output beyond its ceiling is overrun, whoever pays for it in the end.
         request.granted_output_tokens = held.output_ceiling_tokens
     node.hold(service, request, extension.held)

@@ -3,18 +3,18 @@
 from collections.abc import Mapping, Sequence
 
 from metering_service.domain.counts import NOTHING, Tally
-from metering_service.domain.records import RequestRecord, SettlementState
+from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.domain.report import Phase, Report
 from metering_service.domain.request import Earlier, Request, revive
 from metering_service.domain.request_parts import (
     Origin,
+    booked_end,
     earlier_parts,
     end_of,
     final_tally,
     last_part,
     origin_of,
     said_exactly,
-    settled_end,
 )
 from metering_service.domain.resume_token import ResumeToken
 from metering_service.usecases.node import Node
@@ -68,10 +68,10 @@ def _runs_long(node: Node, request: Request) -> bool:
 
 
 def awaits_end(service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> bool:
-    """Whether what a report says has to wait until the parts that it goes on from, or revises, are settled.
+    """Whether what a report says has to wait until the parts that it goes on from, or revises, are booked.
 
     A finish beyond a grant: whoever gave it may have heard of it, too, and books it then; only once that is on record
-    is it known what is left to book here. Counts that revise a settled part: an earlier one that runs may have looked
+    is it known what is left to book here. Counts that revise a booked part: an earlier one that runs may have looked
     into the database already, and not know of them when it ends.
     """
     report, token = waiter.report, waiter.token
@@ -81,17 +81,17 @@ def awaits_end(service: ServiceState, waiter: Waiter, parts: Sequence[RequestRec
     here = service.open.get(report.request_id)
     if here is not None and last.part in (here.part, here.predecessor_part):
         return False
-    if last.state is SettlementState.OPEN:
+    if last.state is RequestState.OPEN:
         return report.phase is Phase.FINISH and _is_beyond(report, _end_of(last, token))
     mine = here.part if here is not None else None
     grows = report.counts.total > last.counts.total and last.tally.learns_from(report.tally)
     return grows and any(_is_unfilled(part, parts) for part in earlier_parts(parts, last) if part.part != mine)
 
 
-def expect_unsettled(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> None:
-    """A report does not wait for the end of a part any longer: if that was settled just now, go by that instead."""
+def expect_open(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> None:
+    """A report does not wait for the end of a part any longer: if that was booked just now, go by that instead."""
     last = last_part(parts, _first_part(service, waiter))
-    if last is not None and last.state is SettlementState.OPEN:
+    if last is not None and last.state is RequestState.OPEN:
         node.books.expect_revision(last.key, last.receipt.revision)
 
 
@@ -120,7 +120,7 @@ def settle_claim(node: Node, service: ServiceState, request_id: str, parts: Sequ
         here.claimed = mine
         if not mine:
             del service.open[request_id]
-    return mine or claim is None or claim.state is not SettlementState.OPEN
+    return mine or claim is None or claim.state is not RequestState.OPEN
 
 
 def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> None:
@@ -130,31 +130,31 @@ def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[Req
     last = last_part(parts, _first_part(service, waiter))
     waiter.exact = _exact(here if here is not None and here.is_open else None, last, parts)
     if here is not None and here.is_open:
-        end = settled_end(parts, here.part)
+        end = booked_end(parts, here.part)
         if end is not None and waiter.report.phase is Phase.FINISH:
             # It was ended elsewhere: this part has to book no more than what it had granted.
             node.set_aside(service, here)
             remember(node, service, end, parts)
             return
         before = next((part for part in parts if part.part == here.predecessor_part), None)
-        if before is not None and before.state is SettlementState.FINISHED and _took_rest(before, here, waiter.report):
+        if before is not None and before.state is RequestState.FINISHED and _took_rest(before, here, waiter.report):
             # Its server finished it there, without having heard of what goes on here.
             node.set_aside(service, here)
             remember(node, service, before, parts)
             return
         # Where nothing is on record yet, this look began before what runs here was written.
         if last is None or not is_elsewhere(waiter, here) or last.part in (here.part, here.predecessor_part):
-            here.earlier = settled_before(service, here, parts)
+            here.earlier = booked_before(service, here, parts)
             return
         node.set_aside(service, here)
     if last is None:
         return
     if here is not None and not here.is_open and _is_known(waiter.report, here, last, parts):
         return
-    if last.state is SettlementState.OPEN and (here is None or here.part != last.part):
+    if last.state is RequestState.OPEN and (here is None or here.part != last.part):
         waiter.origin = _end_of(last, token)
-        waiter.earlier = _settled(earlier_parts(parts, last), parts, parts_in_memory(service, request_id))
-        # It runs: what was settled here is not the last of it.
+        waiter.earlier = _booked(earlier_parts(parts, last), parts, parts_in_memory(service, request_id))
+        # It runs: what was booked here is not the last of it.
         service.finished.pop(request_id, None)
     else:
         remember(node, service, last, parts)
@@ -175,36 +175,36 @@ def _took_rest(before: RequestRecord, here: Request, report: Report) -> bool:
     return beyond or report.counts.total <= counts.total
 
 
-def settled_before(service: ServiceState, request: Request, parts: Sequence[RequestRecord]) -> tuple[Earlier, ...]:
-    """The settled parts that lead to one that runs here, which may not be on record yet."""
+def booked_before(service: ServiceState, request: Request, parts: Sequence[RequestRecord]) -> tuple[Earlier, ...]:
+    """The booked parts that lead to one that runs here, which may not be on record yet."""
     before = next((part for part in parts if part.part == request.predecessor_part), None)
     if before is None:
         return ()
     begin = request.base_input_tokens, request.base_output_tokens
     known = parts_in_memory(service, request.request_id) | {each.part.part: each.part for each in request.earlier}
-    return _settled([*earlier_parts(parts, before), before], parts, known, begin)
+    return _booked([*earlier_parts(parts, before), before], parts, known, begin)
 
 
 def remember(node: Node, service: ServiceState, last: RequestRecord, parts: Sequence[RequestRecord]) -> None:
     """Keep a request that is booked already in memory, for repeats and revisions."""
-    service.finished[last.request_id] = settled_line(last, parts, parts_in_memory(service, last.request_id))
+    service.finished[last.request_id] = booked_chain(last, parts, parts_in_memory(service, last.request_id))
     node.finished[(service.name, last.request_id)] = node.clock.monotonic_ns()
 
 
-def settled_line(last: RequestRecord, parts: Sequence[RequestRecord], in_memory: Mapping[str, Request]) -> Request:
-    """A part, with those settled ones that lead to it: as they are in memory here, or as they are on record."""
+def booked_chain(last: RequestRecord, parts: Sequence[RequestRecord], in_memory: Mapping[str, Request]) -> Request:
+    """A part, with those booked ones that lead to it: as they are in memory here, or as they are on record."""
     request = _newest(last, in_memory)
-    request.earlier = _settled(earlier_parts(parts, last), parts, in_memory)
+    request.earlier = _booked(earlier_parts(parts, last), parts, in_memory)
     return request
 
 
-def _settled(
+def _booked(
     line: Sequence[RequestRecord],
     parts: Sequence[RequestRecord],
     known: Mapping[str, Request],
     begin: tuple[int, int] | None = None,
 ) -> tuple[Earlier, ...]:
-    """Those of a line that are settled: as they are `known` here, or as they are on record.
+    """Those of a line that are booked: as they are `known` here, or as they are on record.
 
     `begin`: where that begins which goes on from the last one of the line, if it is not on record.
     """
@@ -214,7 +214,7 @@ def _settled(
             *end_of(record.part, parts, begin if record is line[-1] else None),
         )
         for record in line
-        if record.state is not SettlementState.OPEN
+        if record.state is not RequestState.OPEN
     )
 
 
@@ -226,7 +226,7 @@ def parts_in_memory(service: ServiceState, request_id: str) -> dict[str, Request
 
 
 def _taught(part: Request, parts: Sequence[RequestRecord]) -> Request:
-    """A settled part with what later parts know of it: the end of the line need not have heard of all that one did."""
+    """A booked part with what later parts know of it: the end of the line need not have heard of all that one did."""
     tally = final_tally(part.tally, part.part, parts)
     if tally is not None:
         part.learn(tally)
@@ -242,7 +242,7 @@ def _newest(record: RequestRecord, known: Mapping[str, Request]) -> Request:
 
 
 def _first_part(service: ServiceState, waiter: Waiter) -> str | None:
-    """Where the line of parts begins that a report speaks of: with its token's, or with the one that is settled here.
+    """Where the line of parts begins that a report speaks of: with its token's, or with the one that is booked here.
 
     None where neither is known. Then it is the line that was begun last, of several where an id was reused.
     """
@@ -253,7 +253,7 @@ def _first_part(service: ServiceState, waiter: Waiter) -> str | None:
 
 
 def _is_known(report: Report, here: Request, last: RequestRecord, parts: Sequence[RequestRecord]) -> bool:
-    """Whether the record says no more of a report than what is settled here."""
+    """Whether the record says no more of a report than what is booked here."""
     if here.predecessor_part == last.part:
         return True  # This look began before that was written.
     repeats = report.phase is Phase.FINISH and not here.tally.learns_from(report.tally)
@@ -264,7 +264,7 @@ def _is_unfilled(part: RequestRecord, parts: Sequence[RequestRecord]) -> bool:
     """Whether a part runs that has not heard yet of all that it may have to book."""
     input_tokens, output_tokens = end_of(part.part, parts)
     reached = part.counts.input_class >= input_tokens and part.counts.output_class >= output_tokens
-    return part.state is SettlementState.OPEN and not reached
+    return part.state is RequestState.OPEN and not reached
 
 
 def _end_of(last: RequestRecord, token: ResumeToken | None) -> Origin:

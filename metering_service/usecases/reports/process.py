@@ -5,7 +5,7 @@ from typing import Final
 
 from metering_service.domain.decision import Decision, Reason, deny
 from metering_service.domain.grant import is_past_half
-from metering_service.domain.records import SettlementState
+from metering_service.domain.records import RequestState
 from metering_service.domain.report import Phase, Report, echo, problem
 from metering_service.domain.request import Request
 from metering_service.domain.service import ServiceConfig, Status
@@ -33,7 +33,7 @@ def process(node: Node, report: Report, asker: Asker, sequence: int, mark: Mark)
     settings = node.settings
     if node.waiting_count >= settings.waiting_max and report.phase is Phase.AUTHORIZE:
         return deny(report.request_id, Reason.OVERLOADED)
-    wait_ns = settings.settlement_wait_max_ns if report.phase is Phase.FINISH else settings.wait_max_ns
+    wait_ns = settings.booking_wait_max_ns if report.phase is Phase.FINISH else settings.wait_max_ns
     now_ns = node.clock.monotonic_ns()
     deadline_ns = now_ns + wait_ns
     waiter = Waiter(report, asker, sequence, mark, deadline_ns, is_verified=not report.resume)
@@ -92,8 +92,8 @@ def _count(node: Node, service: ServiceState, config: ServiceConfig, request: Re
         answer = finish(node, service, request, waiter)
         if reached is not None and not isinstance(answer, Parked):
             _count_receipt(node, reached, waiter)
-        if answer is None and report.phase is Phase.PROGRESS and request.state is SettlementState.TIMED_OUT:
-            # It was settled behind its server's back: what it generates from now on is overrun.
+        if answer is None and report.phase is Phase.PROGRESS and request.state is RequestState.TIMED_OUT:
+            # It was booked behind its server's back: what it generates from now on is overrun.
             return deny(report.request_id, Reason.REQUEST_ID_REUSED, config_version=config.version)
         return answer
     return _progress(node, service, config, request)

@@ -1,7 +1,7 @@
-"""Finishes that wait until the part which they go on from is settled: bounded in time and in number.
+"""Finishes that wait until the part which they go on from is booked: bounded in time and in number.
 
 Whoever gave a grant may have heard of a finish beyond it, too, and books it then. A node that is gone is found lost,
-fenced and settled well within the time that a finish waits; so what is not settled by then will not be, or runs on for
+fenced and booked well within the time that a finish waits; so what is not booked by then will not be, or runs on for
 as long as somebody keeps a stream to its node open. Then the finish is booked by itself: what lies beyond the grant
 here, the grant by its own node, should that ever come back.
 

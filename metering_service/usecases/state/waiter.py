@@ -72,14 +72,14 @@ class Waiter:
     sequence: int
     mark: Mark
     deadline_ns: int
-    """When it is answered with what is known. A settlement waits longer, and is then made with the payers at hand."""
+    """When it is answered with what is known. A booking waits longer, and is then made with the payers at hand."""
     is_verified: bool
     token: ResumeToken | None = None
     lookup: Lookup = Lookup.NOT_NEEDED
     origin: Origin | None = None
     """What the database knows the report to go on from."""
     earlier: tuple[Earlier, ...] = ()
-    """Settled parts that lead to that, which may have something left to book."""
+    """Booked parts that lead to that, which may have something left to book."""
     awaits_end: bool = False
     """It waits for the end of a part before, and is counted apart (see `Predecessors`)."""
     exact: Tally = NOTHING

@@ -1,4 +1,4 @@
-"""What earlier epochs of this node left behind, and its settlement.
+"""What earlier epochs of this node left behind, and its booking.
 
 A clean shutdown leaves next to nothing. After a crash the database has open requests at their last checkpoint, and
 leases at what was committed on them. For the resume window requests may still be carried on by some node, those too
@@ -22,14 +22,14 @@ import structlog
 from metering_service.domain.booking import book
 from metering_service.domain.budget import BudgetKind, HeldUnits
 from metering_service.domain.errors import StorageUnavailableError
-from metering_service.domain.records import LeaseRecord, RequestKey, RequestRecord, SettlementState
+from metering_service.domain.records import LeaseRecord, RequestKey, RequestRecord, RequestState
 from metering_service.domain.request import Request
-from metering_service.domain.request_parts import final_tally, later_parts, settled_end
+from metering_service.domain.request_parts import booked_end, final_tally, later_parts
 from metering_service.usecases.leases.lease_keeper import LeaseKeeper
 from metering_service.usecases.lookups.id_reuse import LOOKED_UP_MAX
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import Recorder, RequestName
-from metering_service.usecases.reports.handover import settled_line
+from metering_service.usecases.reports.handover import booked_chain
 from tallygate._server.clock import NS_PER_US
 
 log = structlog.get_logger()
@@ -48,7 +48,7 @@ class _Share:
 
 
 class Recovery:
-    """Settles what earlier epochs of this node left behind."""
+    """Books what earlier epochs of this node left behind."""
 
     def __init__(self, node: Node, storage: Recorder, keeper: LeaseKeeper) -> None:
         self._node = node
@@ -74,7 +74,7 @@ class Recovery:
         node = self._node
         registration = await self._storage.registration(node.name)
         if registration is not None:
-            # Control may not answer before all of it is settled, or have forgotten.
+            # Control may not answer before all of it is booked, or have forgotten.
             self._keeper.closed_below_epoch = registration.closed_below_epoch
         await self._look_for_requests()
         leases = await self._storage.open_leases(node.name, node.epoch)
@@ -88,7 +88,7 @@ class Recovery:
         """Whether anything that was booked is looked at once more."""
         return bool(self._looks) or not self._has_found_looks
 
-    async def settle(self) -> None:
+    async def book_left(self) -> None:
         """Book what can be booked by now; the rest next time."""
         if self._node.clock.monotonic_ns() < self._due_ns:
             return
@@ -96,7 +96,7 @@ class Recovery:
             await self._look_for_requests()
             for key, share in self._shares.items():
                 for record in list(share.requests):
-                    if await self._has_settled(record, share.leases, is_late=self._is_late(key)):
+                    if await self._has_booked(record, share.leases, is_late=self._is_late(key)):
                         share.requests.remove(record)
         except StorageUnavailableError as error:
             log.warning("recovery_waits", problem=str(error))
@@ -122,7 +122,7 @@ class Recovery:
     def _done(self) -> None:
         self._keeper.recovered = True
 
-    async def _has_settled(self, record: RequestRecord, leases: dict[str, LeaseRecord], *, is_late: bool) -> bool:
+    async def _has_booked(self, record: RequestRecord, leases: dict[str, LeaseRecord], *, is_late: bool) -> bool:
         """Book one request, and remember to look at it again; False if that has to wait."""
         name = RequestName(record.service, record.request_id)
         if name in self._unwritten:
@@ -134,7 +134,7 @@ class Recovery:
         if is_held and not later_parts(parts, record.part):
             self._look_after_ns[record.key] = now_ns + self._node.settings.resume_window_ns
             return False
-        if not self._settle(record, parts, leases, is_late=is_late):
+        if not self._book_left(record, parts, leases, is_late=is_late):
             return False
         self._node.books.look_again_at(record.key)
         self._node.books.when_committed(partial(self._wait, self._node.epoch, record.key))
@@ -165,7 +165,7 @@ class Recovery:
             self._has_found_looks = True
 
     async def _look_again(self) -> None:
-        """See `settle.time_out`, which does the same. The leases are closed: what is found is late."""
+        """See `finish.time_out`, which does the same. The leases are closed: what is found is late."""
         while due := self._due_looks():
             found = await self._storage.find_requests(list(due))
             for name, look in due.items():
@@ -190,9 +190,9 @@ class Recovery:
     def _look_at(self, key: RequestKey, parts: Sequence[RequestRecord]) -> None:
         *_, part = key
         record = next((each for each in parts if each.part == part), None)
-        last = settled_end(parts, part)
+        last = booked_end(parts, part)
         if record is not None and last is not None:
-            whole = settled_line(last, parts, in_memory={})
+            whole = booked_chain(last, parts, in_memory={})
             whole.fill_earlier()
             self._book_earlier(whole, record, self._share(record).leases)
 
@@ -206,14 +206,14 @@ class Recovery:
     def _share(self, record: RequestRecord | LeaseRecord) -> _Share:
         return self._shares.setdefault((record.service_uid, record.epoch), _Share())
 
-    def _settle(
+    def _book_left(
         self, record: RequestRecord, parts: list[RequestRecord], leases: dict[str, LeaseRecord], *, is_late: bool
     ) -> bool:
         """Book one request, if it is known how far it got. What its leases paid is added to their consumption.
 
-        Where nothing goes on from it, nobody else will fill what parts before it had settled too soon.
+        Where nothing goes on from it, nobody else will fill what parts before it had booked too soon.
         """
-        request = settled_line(record, parts, in_memory={})
+        request = booked_chain(record, parts, in_memory={})
         tally = final_tally(request.tally, record.part, parts)
         if tally is None:
             return False
@@ -234,13 +234,13 @@ class Recovery:
     def _book(self, request: Request, lost: RequestRecord, leases: dict[str, LeaseRecord]) -> None:
         """Book a part on the leases of the lost one."""
         if request.is_open:
-            request.state = SettlementState.TIMED_OUT
+            request.state = RequestState.TIMED_OUT
         booking = book(request, self._node.clock.now_us())
-        settled = request.record(lost.node, lost.epoch)
+        booked = request.record(lost.node, lost.epoch)
         units = [now - was for now, was in zip(booking.used, booking.used_before, strict=True)]
-        consumed = list(_consume(settled, self._node.epoch, units, leases))
-        self._node.books.put_inherited_booking(settled, booking, consumed)
-        name = RequestName(settled.service, settled.request_id)
+        consumed = list(_consume(booked, self._node.epoch, units, leases))
+        self._node.books.put_inherited_booking(booked, booking, consumed)
+        name = RequestName(booked.service, booked.request_id)
         self._unwritten.add(name)
         self._node.books.when_committed(partial(self._unwritten.discard, name))
 

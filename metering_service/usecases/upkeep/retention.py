@@ -1,7 +1,7 @@
 """What nobody will ask for again is deleted, in small parts. Minutes and denials are the statistics, and stay.
 
-A request goes when all of its parts are settled, and have been for as long as ids are kept. Whoever says it again after
-that is told that it is too old: its token says when it began, which was before it was settled.
+A request goes when all of its parts are booked, and have been for as long as ids are kept. Whoever says it again after
+that is told that it is too old: its token says when it began, which was before it was booked.
 
 Pages of counts go when no request of their epoch runs any longer, and the epoch is over.
 

@@ -6,7 +6,7 @@ import pytest
 
 from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
-from metering_service.domain.records import RequestRecord, SettlementState
+from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.domain.report import Phase, Report
 from tests.harness.metering.node_harness import Client, Fleet, report
 from tests.harness.metering.services import SERVICE, UID, with_trial
@@ -61,7 +61,7 @@ def test_an_exact_finish_takes_back_what_was_estimated(fleet: Fleet, beyond: int
     assert (lease.held, lease.booked) == (0, 94)
     assert booked(fleet) == 94
     (record,) = records(fleet)
-    assert (record.counts, record.estimated, record.state) == (Counts(90, output=4), False, SettlementState.FINISHED)
+    assert (record.counts, record.estimated, record.state) == (Counts(90, output=4), False, RequestState.FINISHED)
 
 
 def test_an_estimated_finish_takes_nothing_back(fleet: Fleet) -> None:
@@ -71,7 +71,7 @@ def test_an_estimated_finish_takes_nothing_back(fleet: Fleet) -> None:
     client.say(estimate(5, FINISH, input_tokens=90))
     assert booked(fleet) == 109
     (record,) = records(fleet)
-    assert (record.counts, record.estimated, record.state) == (Counts(100, output=9), False, SettlementState.FINISHED)
+    assert (record.counts, record.estimated, record.state) == (Counts(100, output=9), False, RequestState.FINISHED)
 
 
 @pytest.mark.parametrize("order", list(permutations([0, 1, 2, 3])))
@@ -95,7 +95,7 @@ def test_a_time_out_settles_estimates_as_last_reported(fleet: Fleet) -> None:
     fleet.run(seconds=40)
     assert booked(fleet) == 140
     (record,) = records(fleet)
-    assert (record.estimated, record.state) == (True, SettlementState.TIMED_OUT)
+    assert (record.estimated, record.state) == (True, RequestState.TIMED_OUT)
 
 
 @pytest.mark.parametrize("node", ["a", "b"])
@@ -115,7 +115,7 @@ def test_what_was_settled_stays_booked_when_less_is_said_exactly(fleet: Fleet, n
         assert spent(fleet) == booked(fleet) == 140
         (record,) = records(fleet)
         assert (record.counts, record.estimated) == (Counts(100, output=25), False)
-        assert (record.state, record.receipt.revision) == (SettlementState.FINISHED, 2)
+        assert (record.state, record.receipt.revision) == (RequestState.FINISHED, 2)
     (_, decision), _ = [each for each in late.decisions if each[1].receipt is not None]
     assert decision.receipt is not None
     assert decision.receipt.usage == Counts(100, output=40)
@@ -146,7 +146,7 @@ def test_the_same_counts_said_exactly_later_are_no_estimate(fleet: Fleet) -> Non
     Client(fleet["a"]).say(estimate(50))
     assert booked(fleet) == 140
     (record,) = records(fleet)
-    assert (record.counts.output, record.estimated, record.state) == (40, False, SettlementState.FINISHED)
+    assert (record.counts.output, record.estimated, record.state) == (40, False, RequestState.FINISHED)
 
 
 @pytest.mark.parametrize("back", [False, True])
@@ -229,7 +229,7 @@ def test_what_was_said_exactly_survives_a_crash(restarted: bool) -> None:
     client.say(exact(ceiling + 400_000))
     fleet.run(ms=400)
     (record,) = records(fleet)
-    assert (record.state, record.counts.output) == (SettlementState.OPEN, ceiling + 400_000)
+    assert (record.state, record.counts.output) == (RequestState.OPEN, ceiling + 400_000)
     assert record.tally.exact
     fleet.crash("a")
     fleet.control.reachable = True

@@ -124,7 +124,7 @@ async def test_running_counts_are_committed_before_long(fleet: Fleet) -> None:
     client.hear()
     assert client.durable == 2
     (record,) = [record for record in database.requests.values() if record.request_id == "r0"]
-    assert (record.counts, record.settle_us) == (Counts(10, output=3), None)
+    assert (record.counts, record.booked_us) == (Counts(10, output=3), None)
 
 
 async def test_a_fenced_node_stops_writing() -> None:
@@ -178,12 +178,12 @@ class Counting(MemoryRecorder):
             raise StorageUnavailableError("The metering database does not answer.")
         return await super().find_requests(names)
 
-    async def first_settled_us(self, names: Sequence[RequestName]) -> dict[RequestName, int]:
+    async def first_booked_us(self, names: Sequence[RequestName]) -> dict[RequestName, int]:
         self.asked.append(len(names))
         if self.failures:
             self.failures -= 1
             raise StorageUnavailableError("The metering database does not answer.")
-        return await super().first_settled_us(names)
+        return await super().first_booked_us(names)
 
 
 async def test_a_request_is_looked_for_once_at_a_time(fleet: Fleet) -> None:

@@ -6,7 +6,7 @@ from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Reason
 from metering_service.domain.receipt import Receipt
-from metering_service.domain.records import RequestRecord, SettlementState
+from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.domain.report import Phase
 from tests.harness.metering.node_harness import Client, Fleet, report
 from tests.harness.metering.services import SERVICE, UID
@@ -69,7 +69,7 @@ def test_after_the_window_a_request_is_settled_at_its_last_counts(fleet: Fleet) 
     fleet.run(seconds=2)
     (record,) = [record for record in fleet.database.requests.values() if record.request_id == "r1"]
     assert (record.state, record.receipt.usage, record.receipt.overrun_tokens) == (
-        SettlementState.TIMED_OUT,
+        RequestState.TIMED_OUT,
         Counts(100, output=4),
         0,
     )
@@ -232,7 +232,7 @@ def test_a_node_that_crashes_is_settled_by_its_next_epoch(fleet: Fleet, reported
     fleet.start("a")
     fleet.run(seconds=20)
     first = min((record for record in fleet.database.requests.values() if record.request_id == "r1"), key=part)
-    assert first.state is SettlementState.OPEN
+    assert first.state is RequestState.OPEN
     fleet.run(seconds=12)
     assert booked(fleet) == (100 + output if comes_back else 104 if reported else 0)
     assert all(lease.closed for lease in fleet.database.leases.values() if lease.epoch == 1 and lease.node == "a")
@@ -320,7 +320,7 @@ def test_a_stream_ends_only_when_what_waits_is_decided(fleet: Fleet) -> None:
     client.hear()
     assert client.session.idle
     records = {record.request_id: record for record in fleet.database.requests.values()}
-    assert (records["r1"].state, records["r2"].state) == (SettlementState.FINISHED, SettlementState.OPEN)
+    assert (records["r1"].state, records["r2"].state) == (RequestState.FINISHED, RequestState.OPEN)
     assert records["r1"].receipt.usage.total == 100 + BALANCE // 2
 
 

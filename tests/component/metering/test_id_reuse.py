@@ -5,7 +5,7 @@ import pytest
 from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Reason
-from metering_service.domain.records import SettlementState
+from metering_service.domain.records import RequestState
 from metering_service.domain.report import Phase
 from metering_service.usecases.settings import NodeSettings
 from tests.harness.metering.node_harness import Client, Fleet, report
@@ -147,7 +147,7 @@ def test_two_nodes_asked_at_once_both_allow() -> None:
     granted(second.say(report(AUTHORIZE, "r1", Counts(100))))
     fleet.run(seconds=32)
     assert [record.state for record in fleet.database.requests.values() if record.request_id == "r1"].count(
-        SettlementState.TIMED_OUT
+        RequestState.TIMED_OUT
     ) == 1
     second.say(report(PROGRESS, "r1", Counts(100, output=1)))
     second.say(report(FINISH, "r1", Counts(100, output=5)))

@@ -9,7 +9,7 @@ from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Reason
 from metering_service.domain.key_ring import KeyRing, ResumeKey
 from metering_service.domain.price import Price
-from metering_service.domain.records import SettlementState
+from metering_service.domain.records import RequestState
 from metering_service.domain.report import Phase
 from metering_service.domain.resume_token import ResumeToken
 from tests.harness.metering.fake_control import ACCOUNT
@@ -101,7 +101,7 @@ def test_a_finish_with_a_bad_token_and_nothing_on_record_is_one_without_authoris
         Client(fleet["a"]).say(report(FINISH, counts=counts, resume=token))
     fleet.run(seconds=2)
     (record,) = [record for record in fleet.database.requests.values() if record.request_id == "r1"]
-    assert (record.part, record.predecessor_part, record.state) == ("", None, SettlementState.FINISHED)
+    assert (record.part, record.predecessor_part, record.state) == ("", None, RequestState.FINISHED)
     assert record.receipt.usage == counts
     assert (record.receipt.cost_nanos, record.receipt.overrun_tokens) == (counts.total, 0)
     decision = client.said(1)

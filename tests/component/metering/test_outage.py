@@ -9,7 +9,7 @@ from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Grant, Reason
 from metering_service.domain.errors import NodeFencedError
 from metering_service.domain.price import Price
-from metering_service.domain.records import SettlementState
+from metering_service.domain.records import RequestState
 from metering_service.domain.report import Phase
 from metering_service.domain.service import ServiceConfig
 from tests.harness.metering.node_harness import Client, Fleet, report
@@ -359,7 +359,7 @@ def test_a_node_that_is_taken_over_spends_nothing_twice(balance: int) -> None:
     there.say(report(FINISH, "unwritten", Counts(100, output=50), resume=unwritten.resume))
     fleet.run(seconds=140)
     records = list(fleet.database.requests.values())
-    assert {record.state for record in records} <= {SettlementState.FINISHED, SettlementState.TIMED_OUT}
+    assert {record.state for record in records} <= {RequestState.FINISHED, RequestState.TIMED_OUT}
     spent = 1 + 120 + (100 + output) + 150
     assert sum(record.receipt.usage.total for record in records) == spent
     assert sum(record.receipt.cost_nanos for record in records) == spent

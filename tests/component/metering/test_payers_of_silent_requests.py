@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from metering_service.domain.counts import Counts
-from metering_service.domain.records import RequestRecord, SettlementState
+from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.domain.report import Phase
 from metering_service.usecases.lookups.parked import expire
 from metering_service.usecases.reports.finish import look_for_silent
@@ -27,7 +27,7 @@ def run(fleet: Fleet, seconds: int, *, house_ms: int = 1_000, exchange_ms: int =
             expire(rig.node)
             if elapsed_ms % house_ms < BEAT_MS:
                 look_for_silent(rig.node)
-                now(rig.recovery.settle())
+                now(rig.recovery.book_left())
             rig.look()
             if elapsed_ms % exchange_ms < BEAT_MS:
                 rig.exchange_leases()
@@ -71,7 +71,7 @@ def test_a_rate_pays_for_what_a_silent_request_used_beyond_its_grant(excess: int
     goes_beyond_its_grant(fleet, excess)
     run(fleet, 60)
     settled = record(fleet)
-    assert settled.state is SettlementState.TIMED_OUT
+    assert settled.state is RequestState.TIMED_OUT
     if excess <= 100:
         assert settled.receipt.unfunded.total == 0
     assert all(
@@ -89,7 +89,7 @@ def test_housekeeping_that_comes_late_settles_silent_requests_all_the_same(make:
     goes_beyond_its_grant(fleet, 50_000)
     run(fleet, 60, house_ms=1_040, exchange_ms=BEAT_MS)
     settled = record(fleet)
-    assert settled.state is SettlementState.TIMED_OUT
+    assert settled.state is RequestState.TIMED_OUT
     if has_enough:
         assert (settled.receipt.unfunded.total, settled.receipt.debt_nanos) == (0, 0)
 
@@ -135,7 +135,7 @@ def test_a_silent_request_does_not_wait_for_payers_for_ever() -> None:
         rig.look()
         rig.exchange_leases()
         rig.commit()
-    assert record(fleet).state is SettlementState.TIMED_OUT
+    assert record(fleet).state is RequestState.TIMED_OUT
 
 
 def test_a_request_that_is_spoken_of_again_waits_for_payers_anew() -> None:
@@ -158,5 +158,5 @@ def test_a_request_that_is_spoken_of_again_waits_for_payers_anew() -> None:
     rig.linked = True
     run(fleet, 70)
     settled = record(fleet)
-    assert settled.state is SettlementState.TIMED_OUT
+    assert settled.state is RequestState.TIMED_OUT
     assert settled.receipt.unfunded.total == 0

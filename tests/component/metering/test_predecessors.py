@@ -4,7 +4,7 @@ import pytest
 
 from control_service.domain.node import LOST_AFTER_NS
 from metering_service.domain.counts import Counts
-from metering_service.domain.records import SettlementState
+from metering_service.domain.records import RequestState
 from metering_service.usecases.settings import NodeSettings
 from tests.harness.metering.node_harness import Client, Fleet, report
 from tests.harness.metering.services import SERVICE, with_money
@@ -26,7 +26,7 @@ def test_the_bound_goes_by_when_a_node_is_lost_and_settled() -> None:
     assert settings.predecessor_wait_max_ns == BOUND_S * 10**9
 
 
-def records(fleet: Fleet, request_id: str = "r1") -> dict[str, tuple[SettlementState, int]]:
+def records(fleet: Fleet, request_id: str = "r1") -> dict[str, tuple[RequestState, int]]:
     """By part: its state, and what was booked of it."""
     return {
         record.part: (record.state, record.receipt.usage.total)
@@ -51,7 +51,7 @@ def test_a_finish_is_booked_by_itself_when_its_predecessor_does_not_end(fleet: F
     fleet.run(seconds=BOUND_S - 2)
     second.hear()
     assert (second.answered, second.durable) == (1, 0)
-    assert {state for state, _ in records(fleet).values()} == {SettlementState.OPEN}
+    assert {state for state, _ in records(fleet).values()} == {RequestState.OPEN}
     fleet.run(seconds=4)
     decision = second.said(1)
     assert decision is not None

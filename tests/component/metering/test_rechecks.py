@@ -6,7 +6,7 @@ import pytest
 
 from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
-from metering_service.domain.records import RequestRecord, SettlementState
+from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.domain.report import Phase
 from metering_service.usecases.ports import RequestName
 from metering_service.usecases.reports.finish import look_for_silent
@@ -116,7 +116,7 @@ def test_a_defect_in_one_settlement_leaves_the_others_to_come_again(monkeypatch:
             time_out(fleet, a)
         a.commit()
     fleet.run(seconds=2)
-    assert not [record for record in fleet.database.requests.values() if record.state is SettlementState.OPEN]
+    assert not [record for record in fleet.database.requests.values() if record.state is RequestState.OPEN]
 
 
 def parts_of(fleet: Fleet) -> list[RequestRecord]:
@@ -148,7 +148,7 @@ def test_two_parts_of_one_request_that_time_out_together_are_filled_one_after_th
         a = fleet.start("a")
         fleet.run(seconds=29, ms=900)
         fleet.clock.advance(us=400_000)
-        now(a.recovery.settle())
+        now(a.recovery.book_left())
     else:
         a = fleet["a"]
         time_out(fleet, a)
@@ -232,7 +232,7 @@ def test_parts_that_are_booked_late_in_two_commits_have_a_lease_each() -> None:
             base_output_tokens=begin + tokens,
             counts=Counts(100, output=begin + tokens),
             receipt=first.receipt._replace(usage=Counts(), billed=Counts(), cost_nanos=0),
-            state=SettlementState.FINISHED,
+            state=RequestState.FINISHED,
         )
         records.update({(each.service, "r1", each.part): each for each in (later, end)})
         fleet.database.looks = {("a", 1, (first.service, "r1", first.part))}

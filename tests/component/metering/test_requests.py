@@ -5,7 +5,7 @@ import pytest
 from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Reason
-from metering_service.domain.records import SettlementState
+from metering_service.domain.records import RequestState
 from metering_service.domain.report import Phase
 from tests.harness.metering.node_harness import Client, Fleet, report
 from tests.harness.metering.services import SERVICE, UID, stopped, with_money, with_trial
@@ -340,5 +340,5 @@ def test_a_record_says_how_the_end_was_learned(fleet: Fleet, client: Client) -> 
     client.say(report(FINISH, counts=Counts(100, output=2), estimated=True))
     fleet["a"].commit()
     (record,) = fleet.database.requests.values()
-    assert (record.state, record.estimated) == (SettlementState.FINISHED, True)
+    assert (record.state, record.estimated) == (RequestState.FINISHED, True)
     assert (record.credential, record.labels, record.counts) == ("key-1", labels, Counts(100, output=2))

@@ -6,7 +6,7 @@ import pytest
 
 from metering_service.domain.counts import Counts
 from metering_service.domain.errors import RevisedElsewhereError
-from metering_service.domain.records import RequestRecord, SettlementState
+from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.domain.report import Phase
 from metering_service.usecases.reports.finish import forget_finished, look_for_silent
 from tests.harness.metering.node_harness import Client, Fleet, Rig, now, report
@@ -78,12 +78,12 @@ def test_a_lost_nodes_part_that_is_booked_while_another_node_goes_on_is_filled(
     fleet.run(ms=400)
     a, b = start_again(fleet, "a"), fleet["b"]
     if is_booked_first:
-        now(a.recovery.settle())
+        now(a.recovery.book_left())
     second = Client(b)
     for phase in phases:
         second.say(report(phase, counts=Counts(100, output=50), resume=grant.resume))
     if not is_booked_first:
-        now(a.recovery.settle())
+        now(a.recovery.book_left())
     a.commit()
     b.commit()
     assert a.recovery.looks_again
@@ -98,7 +98,7 @@ def times_out_while_it_ends(fleet: Fleet, *, starts_again_before: bool) -> Rig:
     a, b = fleet["a"], fleet["b"]
     if starts_again_before:
         a = start_again(fleet, "a")
-        now(a.recovery.settle())
+        now(a.recovery.book_left())
     else:
         look_for_silent(a.node)
         a.look()
@@ -146,7 +146,7 @@ def test_several_unfilled_parts_of_one_request_are_filled_one_after_the_other(fl
     fleet.run(seconds=31)
     (first,) = (record for record in fleet.database.requests.values() if record.request_id == "r1")
     second = goes_on_from(first, "p2", begin=1_000, output=1_002)
-    last = goes_on_from(second, "p3", begin=1_500, output=1_600)._replace(node="b", state=SettlementState.FINISHED)
+    last = goes_on_from(second, "p3", begin=1_500, output=1_600)._replace(node="b", state=RequestState.FINISHED)
     fleet.database.requests.update({(part.service, "r1", part.part): part for part in (second, last)})
     fleet.database.looks = {("a", 1, (part.service, "r1", part.part)) for part in (first, second)}
     fleet.crash("a")
@@ -164,7 +164,7 @@ def test_what_is_booked_of_a_part_twice_after_its_leases_are_closed_is_consumed_
     (first,) = (record for record in records.values() if record.request_id == "r1")
     for begin in (1_000, 1_200):
         later = goes_on_from(first, "p2", begin=begin, output=begin)
-        records[later.service, "r1", "p2"] = later._replace(node="b", state=SettlementState.FINISHED)
+        records[later.service, "r1", "p2"] = later._replace(node="b", state=RequestState.FINISHED)
         fleet.database.looks = {("a", 1, (first.service, "r1", first.part))}
         fleet.crash("a")
         fleet.start("a")
@@ -199,10 +199,10 @@ def test_one_node_revises_a_part_twice_from_the_same_record(fleet: Fleet, more: 
     finish = report(FINISH, counts=counts._replace(output=50 + more), resume=moved.resume)
     c = start_again(fleet, "c")
     if is_booked_first:
-        now(c.recovery.settle())
+        now(c.recovery.book_left())
     Client(c).say(finish)
     if not is_booked_first:
-        now(c.recovery.settle())
+        now(c.recovery.book_left())
     with pytest.raises(RevisedElsewhereError, match="r1 of accounts/acme/services/chat is of revision 1, not 2:"):
         c.commit()
     fleet.crash("c")

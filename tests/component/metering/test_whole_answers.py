@@ -10,7 +10,7 @@ from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Grant, Reason
 from metering_service.domain.price import Price
-from metering_service.domain.records import SettlementState
+from metering_service.domain.records import RequestState
 from metering_service.domain.report import Phase
 from tests.harness.metering.node_harness import Client, Fleet, report
 from tests.harness.metering.services import SERVICE, UID, running, with_money, with_trial
@@ -238,7 +238,7 @@ def test_a_hold_lasts_for_its_time_and_no_longer(fleet: Fleet, hold_s: int) -> N
     fleet.run(seconds=6)
     assert not fleet["a"].node.services[SERVICE].open
     record = next(each for each in fleet.database.requests.values() if each.request_id == "r2")
-    assert record.state is SettlementState.TIMED_OUT
+    assert record.state is RequestState.TIMED_OUT
     at_rest(fleet)
 
 
@@ -251,7 +251,7 @@ def test_a_hold_outlives_its_node(fleet: Fleet) -> None:
     fleet.crash("a")
     fleet.start("a")
     fleet.run(seconds=40)
-    assert [each.state for each in fleet.database.requests.values()] == [SettlementState.OPEN]
+    assert [each.state for each in fleet.database.requests.values()] == [RequestState.OPEN]
     elsewhere = Client(fleet["b"])
     assert denial(fleet, elsewhere, "r2", max_output_tokens=2_000).reason is Reason.BUDGET_CONTENDED
     fleet.run(seconds=10)

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from metering_service.domain.counts import Counts
 from metering_service.domain.counts_page import CountsPages
 from metering_service.domain.errors import NodeFencedError, RevisedElsewhereError
-from metering_service.domain.records import CommitBatch, SettlementState
+from metering_service.domain.records import CommitBatch, RequestState
 from metering_service.storage import SqlPurgeStore, SqlRecorder, SqlUsageReader
 from metering_service.usecases.ports import RequestName
 from tests.harness.metering.records import (
@@ -187,7 +187,7 @@ async def test_parts_of_a_request_are_kept_apart(recorder: SqlRecorder) -> None:
     """A request that two nodes had a hand in has two parts, the first first."""
     epoch = await recorder.register_node(NODE)
     second = settled_request("r1", part="a", start_us=2_000_000, predecessor_part="b")
-    first = settled_request("r1", part="b", start_us=1_000_000, state=SettlementState.TIMED_OUT)
+    first = settled_request("r1", part="b", start_us=1_000_000, state=RequestState.TIMED_OUT)
     await recorder.commit(NODE, epoch, batch(1, second, first))
     assert await recorder.find_request(UID, "r1") == [first, second]
 

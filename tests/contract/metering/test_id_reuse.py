@@ -12,13 +12,13 @@ async def test_first_settlements_are_found_by_name(recorder: SqlRecorder) -> Non
     """The first of several, of this service alone; what runs, or goes on from another part, counts for nothing."""
     epoch = await recorder.register_node(NODE)
     records = [
-        settled_request("twice", part="p1", settle_us=20),
-        settled_request("twice", part="p2", settle_us=10),
-        settled_request("moved", part="p2", settle_us=10, predecessor_part="p1"),
+        settled_request("twice", part="p1", booked_us=20),
+        settled_request("twice", part="p2", booked_us=10),
+        settled_request("moved", part="p2", booked_us=10, predecessor_part="p1"),
         open_request("moved", part="p1"),
         open_request("runs"),
-        settled_request("there", settle_us=30, service=OTHER),
-        settled_request('odd "\u00e9, ', settle_us=40),
+        settled_request("there", booked_us=30, service=OTHER),
+        settled_request('odd "\u00e9, ', booked_us=40),
     ]
     await recorder.commit(NODE, epoch, batch(1, *records))
     memory = MemoryRecorder()
@@ -27,9 +27,9 @@ async def test_first_settlements_are_found_by_name(recorder: SqlRecorder) -> Non
     names = [RequestName(SERVICE, name) for name in ("twice", "moved", "runs", "there", 'odd "\u00e9, ', "unknown")]
     names += [RequestName(OTHER, "there"), *(RequestName(SERVICE, f"n{number}") for number in range(400))]
     expected = {names[0]: 10, names[4]: 40, RequestName(OTHER, "there"): 30}
-    assert await recorder.first_settled_us(names) == expected
-    assert await memory.first_settled_us(names) == expected
-    assert await recorder.first_settled_us([]) == {}
+    assert await recorder.first_booked_us(names) == expected
+    assert await memory.first_booked_us(names) == expected
+    assert await recorder.first_booked_us([]) == {}
     found = await recorder.find_requests(names)
     assert found == await memory.find_requests(names)
     assert [record.part for record in found[names[0]]] == ["p1", "p2"]

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metering_service.domain.errors import NodeFencedError, RevisedElsewhereError
-from metering_service.domain.records import CommitBatch, LeaseRecord, RequestRecord, SettlementState
+from metering_service.domain.records import CommitBatch, LeaseRecord, RequestRecord, RequestState
 from metering_service.storage import SqlRecorder, SqlUsageReader
 from metering_service.usecases.ports import Recorder
 from tests.harness.metering.memory_recorder import MemoryRecorder
@@ -40,14 +40,14 @@ def opened(key: int, part: int, before: str | None, **more: int) -> RequestRecor
     return open_request(f"r{key}", part=f"p{part}", predecessor_part=before, base_output_tokens=5, **more)
 
 
-def ended(key: int, part: int, before: str | None, state: SettlementState, **more: int) -> RequestRecord:
+def ended(key: int, part: int, before: str | None, state: RequestState, **more: int) -> RequestRecord:
     name = f"r{key}"
     return settled_request(name, part=f"p{part}", predecessor_part=before, base_output_tokens=5, state=state, **more)
 
 
 requests = st.one_of(
     st.builds(opened, **places),
-    st.builds(ended, state=st.sampled_from([SettlementState.FINISHED, SettlementState.TIMED_OUT]), **places),
+    st.builds(ended, state=st.sampled_from([RequestState.FINISHED, RequestState.TIMED_OUT]), **places),
 )
 leases = st.builds(lambda key, consumed, closed: lease(f"l{key}", consumed, closed=closed), few, few, st.booleans())
 others = st.one_of(st.builds(usage, few, st.integers(0, 9)), st.builds(denial, few, st.integers(0, 9)))

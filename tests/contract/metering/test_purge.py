@@ -42,8 +42,8 @@ def purge(database: AsyncEngine, clock: ManualClock) -> Purge:
     return Purge(SqlPurgeStore(database), clock, NodeSettings())
 
 
-def settled(request_id: str, part: str = "p1", *, settle_us: int = OLD_US, service: str = SERVICE) -> RequestRecord:
-    return settled_request(request_id, part=part, start_us=settle_us - 1_000, settle_us=settle_us, service=service)
+def settled(request_id: str, part: str = "p1", *, booked_us: int = OLD_US, service: str = SERVICE) -> RequestRecord:
+    return settled_request(request_id, part=part, start_us=booked_us - 1_000, booked_us=booked_us, service=service)
 
 
 async def write(recorder: SqlRecorder, *parts: object) -> None:
@@ -69,7 +69,7 @@ async def test_settled_requests_are_deleted_when_they_are_old(
 ) -> None:
     """By the time they were settled at, to the microsecond; what runs stays, however long ago it began."""
     running = open_request("running", start_us=OLD_US - KEPT_US)
-    await write(recorder, settled("old"), settled("new", settle_us=NOON_US), running)
+    await write(recorder, settled("old"), settled("new", booked_us=NOON_US), running)
     await run(purge)
     assert await left(reader) == [("new", "p1"), ("running", "p1")]
     assert await reader.request_parts(SERVICE, "old") == []
@@ -78,7 +78,7 @@ async def test_settled_requests_are_deleted_when_they_are_old(
     assert await left(reader) == [("running", "p1")]
 
 
-@pytest.mark.parametrize("young", [settled("r1", "p2", settle_us=NOON_US), open_request("r1", part="p2")])
+@pytest.mark.parametrize("young", [settled("r1", "p2", booked_us=NOON_US), open_request("r1", part="p2")])
 async def test_all_parts_of_a_request_stay_as_long_as_one_is_young(
     recorder: SqlRecorder, reader: SqlUsageReader, purge: Purge, young: RequestRecord
 ) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service.domain.errors import StorageUnavailableError
-from metering_service.domain.records import LeaseRecord, RequestRecord, SettlementState
+from metering_service.domain.records import LeaseRecord, RequestRecord, RequestState
 from metering_service.storage import SqlRecorder, SqlUsageReader
 from metering_service.storage.writers import SqliteWriter, Writer, writer_for
 from tallygate._server.database.engine import sqlite_connector
@@ -71,7 +71,7 @@ class Step:
                 made = make(f"r{self.key}", output=self.count)
                 record = made._replace(node=node, service=service, service_uid=uid)
                 before = books.requests.get(record.request_id)
-                if before is None or before.state is SettlementState.OPEN or self.last:
+                if before is None or before.state is RequestState.OPEN or self.last:
                     books.requests[record.request_id] = record
                 return record
             case "lease":
@@ -174,7 +174,7 @@ async def _check(recorder: SqlRecorder, reader: SqlUsageReader, node: str, servi
     requests = sorted(books.requests.values(), key=lambda record: record.request_id)
     assert list(await reader.list_requests(service, None, 100)) == requests
     last = await recorder.register_node(node)
-    open_requests = [record for record in requests if record.state is SettlementState.OPEN]
+    open_requests = [record for record in requests if record.state is RequestState.OPEN]
     assert await recorder.open_requests(node, last) == open_requests
     open_leases = [books.leases[key] for key in sorted(books.leases) if not books.leases[key].closed]
     assert await recorder.open_leases(node, last) == open_leases

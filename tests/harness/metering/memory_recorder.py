@@ -17,7 +17,7 @@ from metering_service.domain.records import (
     Registration,
     RequestKey,
     RequestRecord,
-    SettlementState,
+    RequestState,
 )
 from metering_service.usecases.ports import RequestName
 
@@ -62,7 +62,7 @@ class MemoryRecorder:
 
     async def unsettled_nodes(self, but: str) -> list[Registration]:
         self._answer()
-        names = {request.node for request in self.requests.values() if request.state is SettlementState.OPEN}
+        names = {request.node for request in self.requests.values() if request.state is RequestState.OPEN}
         names |= {lease.node for lease in self.leases.values() if not lease.closed}
         names |= {name for name, _, _ in self.looks}
         return [self._registration(name) for name in sorted(names - {but})]
@@ -113,7 +113,7 @@ class MemoryRecorder:
         found = [
             request
             for request in self.requests.values()
-            if request.node == node and request.epoch < below_epoch and request.state is SettlementState.OPEN
+            if request.node == node and request.epoch < below_epoch and request.state is RequestState.OPEN
         ]
         return sorted(found, key=lambda request: (request.service, request.request_id, request.part))
 
@@ -155,13 +155,13 @@ class MemoryRecorder:
                 found.setdefault(name, []).append(record)
         return found
 
-    async def first_settled_us(self, names: Sequence[RequestName]) -> dict[RequestName, int]:
+    async def first_booked_us(self, names: Sequence[RequestName]) -> dict[RequestName, int]:
         self._answer()
         first: dict[RequestName, int] = {}
         for request in self.requests.values():
             name = RequestName(request.service, request.request_id)
-            if name in names and request.settle_us is not None and request.predecessor_part is None:
-                first[name] = min(first.get(name, request.settle_us), request.settle_us)
+            if name in names and request.booked_us is not None and request.predecessor_part is None:
+                first[name] = min(first.get(name, request.booked_us), request.booked_us)
         return first
 
     def _registration(self, node: str) -> Registration:
@@ -196,10 +196,10 @@ class MemoryRecorder:
     def _put_request(self, request: RequestRecord) -> None:
         key = (request.service, request.request_id, request.part)
         before = self.requests.get(key)
-        is_claimed = before is not None and before.part == "" and before.state is SettlementState.OPEN
+        is_claimed = before is not None and before.part == "" and before.state is RequestState.OPEN
         if is_claimed and before is not None and (before.node, before.epoch) != (request.node, request.epoch):
             return
-        if before is None or before.state is SettlementState.OPEN or request.state is not SettlementState.OPEN:
+        if before is None or before.state is RequestState.OPEN or request.state is not RequestState.OPEN:
             self.requests[key] = request
 
     def _put_lease(self, lease: LeaseRecord) -> None:

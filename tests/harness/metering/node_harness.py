@@ -161,7 +161,7 @@ class Rig:
             found(self.node, service, {request_id: parts})
         asked = self.new_ids.take()
         names = [name_of(request) for _, request in asked]
-        looked_up(self.node, asked, now(self.database.first_settled_us(names)))
+        looked_up(self.node, asked, now(self.database.first_booked_us(names)))
         silent = self._endings.take()
         if silent:
             self._endings.found(self.node, silent, now(self.database.find_requests(list(silent))))
@@ -219,7 +219,7 @@ class Rig:
         expire(self.node)
         look_for_silent(self.node)
         forget_finished(self.node)
-        now(self.recovery.settle())
+        now(self.recovery.book_left())
         self.look()
         self.exchange_leases()
         self.pump()

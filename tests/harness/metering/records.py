@@ -10,7 +10,7 @@ from metering_service.domain.records import (
     DenialKey,
     LeaseRecord,
     RequestRecord,
-    SettlementState,
+    RequestState,
 )
 from metering_service.storage import SqlUsageReader
 from metering_service.usecases.ports import UsageQuery, UsageRow
@@ -32,11 +32,11 @@ def open_request(
         request_id,
         part=part,
         epoch=epoch,
-        state=SettlementState.OPEN,
+        state=RequestState.OPEN,
         counts=Counts(input=100, output=output),
         receipt=Receipt(),
         held=HeldUnits(100, 500, 1, 2, 3, 4, 5),
-        settle_us=None,
+        booked_us=None,
         **more,
     )
 
@@ -47,7 +47,7 @@ def settled_request(
     output: int = 20,
     part: str = "p1",
     epoch: int = 1,
-    state: SettlementState = SettlementState.FINISHED,
+    state: RequestState = RequestState.FINISHED,
     **more: object,
 ) -> RequestRecord:
     """A finished request, billed by token."""

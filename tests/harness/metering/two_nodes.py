@@ -3,7 +3,7 @@
 from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Grant
-from metering_service.domain.records import SettlementState
+from metering_service.domain.records import RequestState
 from metering_service.domain.report import Phase
 from tests.harness.metering.node_harness import Client, Fleet, report
 from tests.harness.metering.services import UID, with_money
@@ -34,7 +34,7 @@ def booked(fleet: Fleet, request_id: str = "r1") -> int:
     """Tokens booked of a request; the same in its records and, for lack of other requests, in the aggregates."""
     fleet.run(seconds=14)
     records = [record for record in fleet.database.requests.values() if record.request_id == request_id]
-    assert all(record.state is not SettlementState.OPEN for record in records), records
+    assert all(record.state is not RequestState.OPEN for record in records), records
     tokens = sum(record.receipt.usage.total for record in records)
     assert sum(cell.usage.total for cell in fleet.database.aggregates.values()) == tokens
     assert sum(record.receipt.cost_nanos for record in records) == tokens

@@ -12,7 +12,7 @@ from control_service.domain.budget import Quantity
 from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Tally
 from metering_service.domain.price import Price
-from metering_service.domain.records import RequestRecord, SettlementState
+from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.domain.report import Phase
 from metering_service.domain.request import Request
 from metering_service.domain.service import ServiceConfig
@@ -258,7 +258,7 @@ class Fleets(RuleBasedStateMachine):
         records: dict[str, list[RequestRecord]] = {}
         for record in self.fleet.database.requests.values():
             records.setdefault(record.request_id, []).append(record)
-            assert record.state is not SettlementState.OPEN, record
+            assert record.state is not RequestState.OPEN, record
         for server in self.servers:
             for job in server.jobs.values():
                 _check_job(job, records.get(job.request_id, []))
@@ -328,10 +328,8 @@ def _check_job(job: Job, records: list[RequestRecord]) -> None:
     if job.acknowledged.exact:
         said = reduce(Tally.merge, [record.tally.only_exact for record in records])
         assert said.counts == final, job
-        settled_before = any(
-            record.state is SettlementState.TIMED_OUT or record.receipt.revision > 1 for record in records
-        )
-        assert booked == final.total or (settled_before and booked > final.total), job
+        booked_before = any(record.state is RequestState.TIMED_OUT or record.receipt.revision > 1 for record in records)
+        assert booked == final.total or (booked_before and booked > final.total), job
     elif not job.said.exact:
         assert job.acknowledged.counts.total <= booked, job
         assert not job.durable or booked == most or job.actual_percent != ALL_OF_IT, job

@@ -6,18 +6,18 @@ from metering_service.domain.budget import HeldUnits
 from metering_service.domain.counts import ZERO, Counts, Tally
 from metering_service.domain.price import Price
 from metering_service.domain.receipt import Receipt
-from metering_service.domain.records import RequestRecord, SettlementState
+from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.domain.request_parts import final_tally, last_part, later_parts, origin_of
 
-OPEN, FINISHED = SettlementState.OPEN, SettlementState.FINISHED
-TIMED_OUT = SettlementState.TIMED_OUT
+OPEN, FINISHED = RequestState.OPEN, RequestState.FINISHED
+TIMED_OUT = RequestState.TIMED_OUT
 NOW_US = 1_000
 
 
 def part(
     name: str,
     output: int,
-    state: SettlementState = FINISHED,
+    state: RequestState = FINISHED,
     *,
     after: str | None = None,
     base: int = 0,
@@ -42,7 +42,7 @@ def part(
         credential="",
         labels=(),
         start_us=start_us,
-        settle_us=None if state is OPEN else NOW_US,
+        booked_us=None if state is OPEN else NOW_US,
         predecessor_part=after,
         base_output_tokens=base,
     )

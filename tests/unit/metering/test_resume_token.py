@@ -3,7 +3,7 @@
 from metering_service.domain.budget import HeldUnits
 from metering_service.domain.key_ring import TOKEN_BYTES_MAX, KeyRing, ResumeKey
 from metering_service.domain.price import Price
-from metering_service.domain.records import SettlementState
+from metering_service.domain.records import RequestState
 from metering_service.domain.request_parts import Origin
 from metering_service.domain.resume_token import ResumeToken, decode
 
@@ -56,7 +56,7 @@ def test_whoever_goes_on_begins_beyond_the_grant() -> None:
 def test_a_token_stands_in_for_the_record_that_its_node_could_not_write() -> None:
     """Open, nothing reported, all that was held."""
     record = TOKEN.record("accounts/acme/services/chat", "uid", "r1")
-    assert (record.node, record.epoch, record.part, record.state) == ("node-a", 3, "node-a.3.17", SettlementState.OPEN)
+    assert (record.node, record.epoch, record.part, record.state) == ("node-a", 3, "node-a.3.17", RequestState.OPEN)
     assert (record.held, record.predecessor_part, record.base_output_tokens) == (TOKEN.held, "node-b.1.2", 20)
     assert record.price_nanos_per_million == (1, 2, 3, 4, 5)
     assert record.receipt.price_version == 7
