@@ -3,10 +3,9 @@
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
-from sqlalchemy import Executable, RowMapping, Select, bindparam, select, tuple_, update
+from sqlalchemy import Dialect, Executable, RowMapping, Select, bindparam, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from control_service.domain.account import Account, LedgerEntryKind
@@ -18,9 +17,9 @@ from control_service.storage import schema
 from control_service.storage.accounts import account_of
 from control_service.storage.reservations import reservation_of
 from control_service.storage.services import service_of
-from control_service.storage.upsert import dialect_insert, upsert
 from control_service.usecases.batches import in_parts
 from control_service.usecases.fleet_ports import Usage
+from tallygate._server.database.upsert import dialect_insert, upsert
 
 MINUTE_US = 60_000_000
 ACTOR = "system"
@@ -135,7 +134,7 @@ class BookRows:
             for key, bucket in buckets.items()
         ]
         if rows:
-            await self._connection.execute(upsert(self._connection, _buckets), rows)
+            await self._connection.execute(upsert(self._connection.dialect, _buckets), rows)
 
     async def add_usage(
         self, accounts: Mapping[str, Account], usage: Collection[Usage], now_us: int
@@ -144,7 +143,7 @@ class BookRows:
         # Each line is given a number in case it is new; where it is not, it keeps the one that it has.
         numbers = {key: itertools.count(account.ledger_entry_count + 1) for key, account in accounts.items()}
         rows = [_usage_line(spent, next(numbers[spent.account_id]), now_us) for spent in usage]
-        stored = await self._connection.execute(_add_usage(self._connection.dialect.name), rows)
+        stored = await self._connection.execute(_add_usage(self._connection.dialect), rows)
         counted = dict(accounts)
         for account_id, number in stored:
             account = counted[account_id]
@@ -163,8 +162,7 @@ class BookRows:
         return (await self._connection.execute(query)).mappings().all()
 
 
-@cache
-def _add_usage(dialect: str) -> Executable:
+def _add_usage(dialect: Dialect) -> Executable:
     insert = dialect_insert(dialect, _entries)
     statement: Executable = insert.on_conflict_do_update(
         index_elements=["account_id", "service_uid", "usage_minute_us"],

@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from control_service.domain.budget import BudgetKey, BudgetKind
 from control_service.domain.lease import Lease
 from control_service.storage import schema
-from control_service.storage.upsert import upsert
 from control_service.usecases.batches import in_parts
 from control_service.usecases.fleet_ports import LeaseFilter, NamedLease, Recall
+from tallygate._server.database.upsert import upsert
 
 _leases = schema.leases
 _nodes = schema.nodes
@@ -49,7 +49,7 @@ class LeaseRows:
         """See `Leases.put`."""
         rows = [_values(named.lease) | {"service_id": named.service_id} for named in leases]
         if rows:
-            await self._connection.execute(upsert(self._connection, _leases), rows)
+            await self._connection.execute(upsert(self._connection.dialect, _leases), rows)
 
     async def recall(self, keys: Collection[tuple[str, str]], now_us: int) -> None:
         """See `Leases.recall`."""

@@ -6,8 +6,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from metering_service.domain.records import EpochMark
 from metering_service.storage.failures import database_answers
 from metering_service.storage.schema import epochs, nodes
-from metering_service.storage.statements import insert as upsert
 from tallygate._server.database.engine import read_only
+from tallygate._server.database.upsert import dialect_insert
 
 NodeRow = Row[tuple[str, int, int, str, int, int, int]]
 
@@ -18,7 +18,7 @@ KEPT = 100
 async def ensured(connection: AsyncConnection, node: str) -> NodeRow:
     """The node's row, made if it was not there, locked until the transaction ends."""
     # Two processes of a new name may get here at once.
-    new = upsert(connection.dialect, nodes).values(node=node, epoch=0, commit_no=0, holder="")
+    new = dialect_insert(connection.dialect, nodes).values(node=node, epoch=0, commit_no=0, holder="")
     await connection.execute(new.on_conflict_do_nothing())
     row = await locked(connection, node)
     assert row is not None

@@ -13,10 +13,10 @@ from metering_service.storage.request_lookup import named, wanted
 from metering_service.storage.resume_keys import add_key, read_keys
 from metering_service.storage.rows import lease_of, request_of, with_counts
 from metering_service.storage.schema import IS_OPEN, leases, meta, nodes, requests, second_looks, services
-from metering_service.storage.statements import insert
 from metering_service.storage.writers import Writer, writer_for
 from metering_service.usecases.ports import RequestName
 from tallygate._server.database.engine import read_only
+from tallygate._server.database.upsert import dialect_insert
 
 _DATABASE_ID = "database_id"
 
@@ -47,7 +47,7 @@ class SqlRecorder:
 
     async def database_id(self) -> str:
         """See `Recorder`."""
-        propose = insert(self._engine.dialect, meta).values(key=_DATABASE_ID, value=self._id_factory())
+        propose = dialect_insert(self._engine.dialect, meta).values(key=_DATABASE_ID, value=self._id_factory())
         async with database_answers(), self._engine.begin() as connection:
             await connection.execute(propose.on_conflict_do_nothing())
             return str(await connection.scalar(select(meta.c.value).where(meta.c.key == _DATABASE_ID)))

@@ -6,8 +6,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from metering_service.domain.key_ring import ResumeKey
 from metering_service.storage.failures import database_answers
 from metering_service.storage.schema import resume_keys
-from metering_service.storage.statements import insert
 from tallygate._server.database.engine import read_only
+from tallygate._server.database.upsert import dialect_insert
 
 
 async def read_keys(engine: AsyncEngine) -> list[ResumeKey]:
@@ -19,7 +19,9 @@ async def read_keys(engine: AsyncEngine) -> list[ResumeKey]:
 
 async def add_key(engine: AsyncEngine, key: ResumeKey) -> None:
     """See `ResumeKeyStore.add_resume_key`."""
-    new = insert(engine.dialect, resume_keys).values(number=key.number, create_us=key.create_us, secret=key.secret)
+    new = dialect_insert(engine.dialect, resume_keys).values(
+        number=key.number, create_us=key.create_us, secret=key.secret
+    )
     async with database_answers(), engine.begin() as connection:
         await connection.execute(new.on_conflict_do_nothing())
 

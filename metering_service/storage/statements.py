@@ -14,7 +14,6 @@ from typing import Any, Final
 from sqlalchemy import (
     BigInteger,
     Boolean,
-    Column,
     ColumnElement,
     Dialect,
     Integer,
@@ -27,7 +26,6 @@ from sqlalchemy import (
     not_,
     or_,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import ReturningInsert
 
 from metering_service.storage.schema import (
@@ -40,19 +38,13 @@ from metering_service.storage.schema import (
     second_looks,
     services,
 )
+from tallygate._server.database.upsert import Insert, dialect_insert, new_values, replace_rows
 
-Insert = postgresql.Insert | sqlite.Insert
 Upsert = Insert | ReturningInsert[Any]
 Row = Sequence[Any]
 
-_INSERT: Final[dict[str, Callable[[Table], Insert]]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _VALUES_MAX: Final = 32_766
 """Of one statement on SQLite, as its usual build has it. Ours may take more, but nothing is gained by that."""
-
-
-def insert(dialect: Dialect, table: Table) -> Insert:
-    """An insert that knows ON CONFLICT, in the words of that dialect."""
-    return _INSERT[dialect.name](table)
 
 
 class BulkStatement:
@@ -134,13 +126,13 @@ class CommitStatements:
 
     def __init__(self, dialect: Dialect) -> None:
         def upsert(make: Callable[[Insert], Upsert], table: Table) -> BulkStatement:
-            return _upsert(make(insert(dialect, table)), table, dialect)
+            return _upsert(make(dialect_insert(dialect, table)), table, dialect)
 
         self.put_nodes = upsert(_keep, nodes)
         self.put_services = upsert(_keep, services)
         self.put_requests = upsert(_replace_requests, requests)
         self.keep_requests = upsert(_keep_and_say, requests)
-        self.put_counts = upsert(_replace, counts_pages)
+        self.put_counts = upsert(replace_rows, counts_pages)
         self.put_leases = upsert(_raise_leases, leases)
         self.put_looks = upsert(_keep, second_looks)
         self.drop_looks = _delete(second_looks)
@@ -167,16 +159,8 @@ def _replace_requests(statement: Insert) -> Insert:
     )
     return statement.on_conflict_do_update(
         index_elements=list(requests.primary_key),
-        set_={column.name: statement.excluded[column.name] for column in _not_key(requests)},
+        set_=new_values(statement),
         where=not_(or_(claimed, and_(requests.c.state != is_open, statement.excluded.state == is_open))),
-    )
-
-
-def _replace(statement: Insert) -> Insert:
-    table = statement.table
-    return statement.on_conflict_do_update(
-        index_elements=list(table.primary_key),
-        set_={column.name: statement.excluded[column.name] for column in _not_key(table)},
     )
 
 
@@ -197,9 +181,5 @@ def _add(statement: Insert) -> Insert:
     table = statement.table
     return statement.on_conflict_do_update(
         index_elements=list(table.primary_key),
-        set_={column.name: column + statement.excluded[column.name] for column in _not_key(table)},
+        set_={name: table.c[name] + new for name, new in new_values(statement).items()},
     )
-
-
-def _not_key(table: Any) -> Iterable[Column[Any]]:
-    return (column for column in table.columns if not column.primary_key)

@@ -30,6 +30,23 @@ class SystemClock:
     monotonic_ns = staticmethod(time.monotonic_ns)
 
 
+class SteadyWallClock:
+    """The wall clock for what must never happen too early: where it jumped ahead, it is behind until it is set back.
+
+    It does not run ahead of the time that has passed since it was made.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._start_us = clock.now_us()
+        self._start_ns = clock.monotonic_ns()
+
+    def now_us(self) -> int:
+        """As `Clock.now_us`, but never later than the start and the time that has passed since then."""
+        elapsed_us = (self._clock.monotonic_ns() - self._start_ns) // NS_PER_US
+        return min(self._clock.now_us(), self._start_us + elapsed_us)
+
+
 class ManualClock:
     """Clocks that stand still until somebody moves them."""
 

@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from control_service.usecases.ports import Database
-from tallygate._server.clock import NS_PER_US, Clock
+from tallygate._server.clock import Clock, SteadyWallClock
 
 DAY_US: Final = 86_400_000_000
 
@@ -35,8 +35,8 @@ class Purge:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._start_us = clock.now_us()
-        self._start_ns = self._next_ns = clock.monotonic_ns()
+        self._wall = SteadyWallClock(clock)
+        self._next_ns = clock.monotonic_ns()
 
     async def tick(self) -> None:
         """Deletes one part of what is old, once a minute; at once again as long as there is more.
@@ -47,7 +47,7 @@ class Purge:
         now_ns = self._clock.monotonic_ns()
         if now_ns < self._next_ns:
             return
-        now_us = self._now_us(now_ns)
+        now_us = self._wall.now_us()
         async with self._database.writing() as tx:
             leases = await tx.leases.delete_settled(now_us - CLOSED_LEASES_KEPT_US, PART)
         async with self._database.writing() as tx:
@@ -56,7 +56,3 @@ class Purge:
             _log.info("deleted what is old", closed_leases=leases, idempotency_answers=answers)
         if max(leases, answers) < PART:
             self._next_ns = now_ns + PERIOD_NS
-
-    def _now_us(self, now_ns: int) -> int:
-        """The wall clock; one that jumped ahead since this process started makes nothing old."""
-        return min(self._clock.now_us(), self._start_us + (now_ns - self._start_ns) // NS_PER_US)

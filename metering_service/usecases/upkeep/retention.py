@@ -20,7 +20,7 @@ import structlog
 from metering_service.domain.errors import StorageUnavailableError
 from metering_service.usecases.ports import PurgeStore
 from metering_service.usecases.settings import NodeSettings
-from tallygate._server.clock import NS_PER_US, Clock
+from tallygate._server.clock import Clock, SteadyWallClock
 
 MARGIN_US = 3_600_000_000
 """Kept longer by this, as clocks differ: what one node has deleted is too old for all others."""
@@ -37,10 +37,8 @@ class Purge:
 
     def __init__(self, store: PurgeStore, clock: Clock, settings: NodeSettings) -> None:
         self._store = store
-        self._clock = clock
         self._kept_us = settings.id_retention_us + MARGIN_US
-        self._start_us = clock.now_us()
-        self._start_ns = clock.monotonic_ns()
+        self._wall = SteadyWallClock(clock)
         self._place: int | None = 0
         self._purged: Counter[str] = Counter()
 
@@ -60,7 +58,7 @@ class Purge:
 
         Raises StorageUnavailableError.
         """
-        before_us = self._now_us() - self._kept_us
+        before_us = self._wall.now_us() - self._kept_us
         walked = await self._store.purge_requests(before_us, self._place or 0)
         self._place = walked.next_place
         self._purged.update(requests=walked.count)
@@ -76,8 +74,3 @@ class Purge:
             log.info("purged", **self._purged)
         self._purged.clear()
         return False
-
-    def _now_us(self) -> int:
-        """The wall clock; one that jumped ahead since this process started makes nothing old."""
-        elapsed_us = (self._clock.monotonic_ns() - self._start_ns) // NS_PER_US
-        return min(self._clock.now_us(), self._start_us + elapsed_us)

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tallygate._server.clock import Clock, ManualClock, SystemClock
+from tallygate._server.clock import Clock, ManualClock, SteadyWallClock, SystemClock
 
 
 def test_manual_clock_moves_both_clocks_together() -> None:
@@ -26,3 +26,15 @@ def test_system_clock_tells_the_time() -> None:
     clock: Clock = SystemClock()
     assert abs(clock.now_us() - time.time_ns() // 1_000) < 60_000_000
     assert clock.monotonic_ns() <= clock.monotonic_ns()
+
+
+def test_the_steady_wall_clock_does_not_jump_ahead() -> None:
+    """It passes as measured time does, follows a clock that was set back, and is right again afterwards."""
+    manual = ManualClock(now_us=1_000_000)
+    steady = SteadyWallClock(manual)
+    manual.advance(5)
+    assert steady.now_us() == 6_000_000
+    manual.jump(us=3_600_000_000)
+    assert steady.now_us() == 6_000_000
+    manual.jump(us=-3_602_000_000)
+    assert steady.now_us() == 4_000_000
