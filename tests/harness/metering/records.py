@@ -61,7 +61,7 @@ def settled_request(
         counts=counts,
         receipt=Receipt(counts, ZERO, trial, counts - trial, ZERO, 2, 12_345, 678, 3, 1),
         held=HeldUnits(),
-        **{"settle_us": NOON_US + 1_234_567, **more},
+        **{"booked_us": NOON_US + 1_234_567, **more},
     )
 
 
