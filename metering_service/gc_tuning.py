@@ -9,9 +9,11 @@ import asyncio
 import gc
 
 NEW_OBJECTS_MAX, SEARCHES_OF_NEW_MAX = 700, 5
-"""What is new is looked at after so many objects, and once more after so many times: some 3 ms, the longest wait."""
+"""Number of new objects after which they are searched, and number of such searches after which those that are left are
+searched once more: some 3 ms, the longest wait."""
 ALL_INTERVAL_S = 900.0
-"""So long those cycles stay that lived through both, such as what a broken stream leaves."""
+"""Interval of the search through everything: cycles that survived both other searches, such as those which a broken
+stream leaves, stay for at most this long."""
 
 
 async def keep_search_short() -> None:

@@ -50,7 +50,7 @@ KINDS: dict[str, Callable[[int], bytes]] = {
     "text with usage": lambda at: chunk({"content": WORD}, usage=usage(at + 1)),
     "a tool's arguments": lambda _: chunk(TOOL),
 }
-"""What chunks carry: only those of text alone look alike, so that they need not be read."""
+"""Kinds of chunks by what they carry. Only chunks of text alone look alike, so that they need not be read."""
 
 
 class Server:

@@ -13,7 +13,7 @@ RESPONSE_BYTES_MAX: Final = 1024 * 1024
 DECISION_BYTES_MAX: Final = 4 * 1024
 """Of a decision, whatever it says: ids, sentences and tokens are bounded."""
 DECISIONS_UNMEASURED: Final = RESPONSE_BYTES_MAX // DECISION_BYTES_MAX - 1
-"""So many always fit."""
+"""Number of decisions that fit into a message whatever they say."""
 
 
 def responses(outgoing: Outgoing, last: MeterResponse) -> Iterator[MeterResponse]:

@@ -103,7 +103,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         request: pb.AuthorizeRequest,
         context: "grpc.aio.ServicerContext[pb.AuthorizeRequest, pb.AuthorizeResponse]",
     ) -> pb.AuthorizeResponse:
-        """See the contract."""
+        """Decide on one AUTHORIZE, without a stream."""
         report = _report(request.HasField("report"), request.report, Phase.AUTHORIZE)
         if report.phase not in (Phase.AUTHORIZE, None):
             raise InvalidRequestError(("report.phase", "must be AUTHORIZE here: Report takes the others"))
@@ -112,7 +112,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
     async def Report(
         self, request: pb.ReportRequest, context: "grpc.aio.ServicerContext[pb.ReportRequest, pb.ReportResponse]"
     ) -> pb.ReportResponse:
-        """See the contract."""
+        """Decide on one PROGRESS or FINISH, and answer after its commit."""
         report = _report(request.HasField("report"), request.report, None)
         if report.phase is Phase.AUTHORIZE:
             raise InvalidRequestError(("report.phase", "must be PROGRESS or FINISH here: Authorize takes AUTHORIZE"))

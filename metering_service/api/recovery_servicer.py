@@ -26,7 +26,7 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
     async def FenceNodes(
         self, request: pb.FenceNodesRequest, context: "grpc.aio.ServicerContext[pb.FenceNodesRequest, object]"
     ) -> pb.FenceNodesResponse:
-        """See the contract."""
+        """End the epochs of all nodes; answer the last epoch of each that may not write."""
         known = {node.node: node.epoch for node in request.known}
         fenced = await self._store.fence(known, caretaker_of(self._new_id()), closes_leases=request.closes_leases)
         return pb.FenceNodesResponse(
@@ -36,7 +36,7 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
     async def ListLeaseTotals(
         self, request: pb.ListLeaseTotalsRequest, context: "grpc.aio.ServicerContext[pb.ListLeaseTotalsRequest, object]"
     ) -> pb.ListLeaseTotalsResponse:
-        """See the contract."""
+        """Answer one page of the consumption on leases, and how many requests are not settled yet."""
         if not 0 <= request.page_size <= PAGE_MAX:
             raise InvalidRequestError(("page_size", f"must be from 0 to {PAGE_MAX:,}"))
         size = request.page_size or PAGE_MAX

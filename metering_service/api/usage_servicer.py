@@ -34,7 +34,7 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
     async def QueryUsage(
         self, request: pb.QueryUsageRequest, context: "grpc.aio.ServicerContext[pb.QueryUsageRequest, object]"
     ) -> pb.QueryUsageResponse:
-        """See the contract."""
+        """Answer sums by step and group, with what runs now and how fresh they are."""
         query = usage_query(request)
         # First the watermark, last what runs: so the answer is at least as fresh as it says, and what it has in a
         # bucket is not said to run.
@@ -54,7 +54,7 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
     async def GetRequestUsage(
         self, request: pb.GetRequestUsageRequest, context: "grpc.aio.ServicerContext[pb.GetRequestUsageRequest, object]"
     ) -> pb.GetRequestUsageResponse:
-        """See the contract."""
+        """Answer all parts of one request; NOT_FOUND where there is no record of it."""
         service, request_id = request_key(request)
         parts = await self._reader.request_parts(service, request_id)
         if not parts:
@@ -66,7 +66,7 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
         request: pb.ListRequestUsageRequest,
         context: "grpc.aio.ServicerContext[pb.ListRequestUsageRequest, object]",
     ) -> pb.ListRequestUsageResponse:
-        """See the contract."""
+        """Answer one page of a service's records."""
         wanted = page(request)
         found = await self._reader.list_requests(wanted.service, wanted.after, wanted.size + 1)
         records = fitting(found[: wanted.size], request_usage_to)

@@ -12,7 +12,7 @@ from tallygate._server.database.upsert import dialect_insert
 NodeRow = Row[tuple[str, int, int, str, int, int, int]]
 
 KEPT = 100
-"""So many past epochs of a node are remembered."""
+"""Number of past epochs of a node that are remembered."""
 
 
 async def ensured(connection: AsyncConnection, node: str) -> NodeRow:
@@ -52,7 +52,7 @@ async def close_leases(connection: AsyncConnection, row: NodeRow, epoch: int) ->
 
 
 async def history_of(engine: AsyncEngine, node: str) -> list[EpochMark]:
-    """See `Recorder.history`."""
+    """Read how far past epochs got: the node's own, and of others the last answered exchange."""
     async with database_answers(), read_only(engine) as connection:
         rows = (await connection.execute(select(nodes).order_by(nodes.c.node))).all()
         past = await connection.execute(select(epochs).where(epochs.c.node == node).order_by(epochs.c.epoch))

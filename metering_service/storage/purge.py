@@ -17,7 +17,7 @@ from metering_service.usecases.ports import RequestName, Walked
 from tallygate._server.database.engine import read_only
 
 ROWS = 1_000
-"""So many are looked at in one step, on SQLite."""
+"""Number of requests that one step looks at, on SQLite."""
 PAGES = 50
 """The same on PostgreSQL, where some 20 rows lie on a page."""
 
@@ -37,7 +37,7 @@ class SqlPurgeStore:
         self._engine = engine
 
     async def purge_requests(self, before_us: int, place: int) -> Walked:
-        """See `PurgeStore`."""
+        """Take one step of the walk, by row numbers on SQLite and by pages on PostgreSQL."""
         async with database_answers(), read_only(self._engine) as connection:
             is_postgresql = self._engine.dialect.name == "postgresql"
             names, next_place = await (_old_in_pages if is_postgresql else _old_in_rows)(connection, before_us, place)
@@ -47,17 +47,17 @@ class SqlPurgeStore:
             return Walked(await _delete_whole(connection, sorted(names), before_us), next_place)
 
     async def purge_leases(self, before_us: int, limit: int) -> int:
-        """See `PurgeStore`."""
+        """Delete at most so many old leases, and count them."""
         old = select(leases.c.lease_id).where(leases.c.closed, leases.c.close_us < before_us).limit(limit)
         async with database_answers(), self._engine.begin() as connection:
             return (await connection.execute(delete(leases).where(leases.c.lease_id.in_(old)))).rowcount
 
     async def purge_resume_keys(self, before_us: int) -> int:
-        """See `PurgeStore`."""
+        """Delete the keys that nothing young was signed with, and count them."""
         return await purge_keys(self._engine, before_us)
 
     async def purge_counts(self) -> int:
-        """See `PurgeStore`."""
+        """Delete the pages of counts that no open request needs, and count them."""
         # Once an epoch is over, nothing of it begins to run.
         is_over = exists().where(nodes.c.node == counts_pages.c.node, nodes.c.epoch > counts_pages.c.epoch)
         its_epoch = (requests.c.node == counts_pages.c.node) & (requests.c.epoch == counts_pages.c.epoch)

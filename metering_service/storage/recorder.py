@@ -46,40 +46,40 @@ class SqlRecorder:
         await self._writer.close()
 
     async def database_id(self) -> str:
-        """See `Recorder`."""
+        """Return the id that the database has, or enter a new one."""
         propose = dialect_insert(self._engine.dialect, meta).values(key=_DATABASE_ID, value=self._id_factory())
         async with database_answers(), self._engine.begin() as connection:
             await connection.execute(propose.on_conflict_do_nothing())
             return str(await connection.scalar(select(meta.c.value).where(meta.c.key == _DATABASE_ID)))
 
     async def resume_keys(self) -> list[ResumeKey]:
-        """See `ResumeKeyStore`."""
+        """Read all keys, in order of their numbers."""
         return await read_keys(self._engine)
 
     async def add_resume_key(self, key: ResumeKey) -> None:
-        """See `ResumeKeyStore`."""
+        """Enter a key, unless there is one of that number."""
         await add_key(self._engine, key)
 
     async def register_node(self, node: str, holder: str = "") -> int:
-        """See `Recorder`."""
+        """Begin the node's next epoch, under a lock of its row, and return it."""
         async with database_answers(), self._engine.begin() as connection:
             row = await ensured(connection, node)
             return await begin_epoch(connection, row, row.epoch + 1, holder)
 
     async def registration(self, node: str) -> Registration | None:
-        """See `Recorder`."""
+        """Read the node's row; None if there is none."""
         found = await self._registrations(nodes.c.node == node)
         return found[0] if found else None
 
     async def unsettled_nodes(self, but: str) -> list[Registration]:
-        """See `Recorder`."""
+        """Find all other nodes that have open requests or leases on record, or second looks to take."""
         has_request = exists().where(requests.c.node == nodes.c.node, IS_OPEN)
         has_lease = exists().where(leases.c.node == nodes.c.node, leases.c.closed == false())
         has_look = exists().where(second_looks.c.node == nodes.c.node)
         return await self._registrations(nodes.c.node != but, or_(has_request, has_lease, has_look))
 
     async def take_over(self, lost: Registration, holder: str, *, idle: bool) -> int | None:
-        """See `Recorder`."""
+        """Begin the lost node's next epoch; None where another one began, or where `idle` and it committed since."""
         async with database_answers(), self._engine.begin() as connection:
             row = await locked(connection, lost.node)
             if row is None or row.epoch != lost.epoch or (idle and row.commit_no != lost.commit_no):
@@ -87,7 +87,7 @@ class SqlRecorder:
             return await begin_epoch(connection, row, row.epoch + 1, holder)
 
     async def history(self, node: str) -> list[EpochMark]:
-        """See `Recorder`."""
+        """Read how far past epochs got: the node's own, and of others the last answered exchange."""
         return await history_of(self._engine, node)
 
     async def _registrations(self, *conditions: ColumnElement[bool]) -> list[Registration]:
@@ -96,7 +96,7 @@ class SqlRecorder:
             return [Registration(*row) for row in await connection.execute(query.where(*conditions).order_by("node"))]
 
     async def commit(self, node: str, epoch: int, batch: CommitBatch) -> Collection[RequestName] | None:
-        """See `Recorder`."""
+        """Write a batch as one transaction; services that were not seen before are entered with it."""
         new_services = {
             (request.service_uid, request.service) for request in (*batch.requests, *batch.notes, *batch.claims)
         } - self._known_services
@@ -106,11 +106,11 @@ class SqlRecorder:
         return kept_claims
 
     async def open_requests(self, node: str, below_epoch: int) -> list[RequestRecord]:
-        """See `Recorder`."""
+        """Find the OPEN records of this node's earlier epochs."""
         return await self._requests(requests.c.node == node, requests.c.epoch < below_epoch, IS_OPEN)
 
     async def second_looks(self, node: str, below_epoch: int) -> list[tuple[int, RequestKey]]:
-        """See `Recorder`."""
+        """Find the second looks that earlier epochs of this node had still to take."""
         looks = second_looks.c
         query = (
             select(looks.epoch, looks.service, looks.request_id, looks.part)
@@ -124,7 +124,7 @@ class SqlRecorder:
             ]
 
     async def find_request(self, service_uid: str, request_id: str) -> list[RequestRecord]:
-        """See `Recorder`."""
+        """Find all parts of one request, in order of their start."""
         names = select(services.c.service).where(services.c.service_uid == service_uid)
         found = await self._requests(
             requests.c.service.in_(names),
@@ -134,7 +134,7 @@ class SqlRecorder:
         return sorted(found, key=_by_start)
 
     async def find_requests(self, names: Sequence[RequestName]) -> dict[RequestName, list[RequestRecord]]:
-        """See `Recorder`."""
+        """Find all parts of these requests with one query."""
         found: dict[RequestName, list[RequestRecord]] = {}
         async with database_answers(), read_only(self._engine) as connection:
             for row in (await connection.execute(self._of_names, named(self._engine.dialect, names))).mappings():
@@ -144,13 +144,13 @@ class SqlRecorder:
         return found
 
     async def first_booked_us(self, names: Sequence[RequestName]) -> dict[RequestName, int]:
-        """See `Recorder`."""
+        """Find when each of these requests was booked first, with one query."""
         async with database_answers(), read_only(self._engine) as connection:
             rows = await connection.execute(self._first_booked, named(self._engine.dialect, names))
             return {RequestName(*name): booked_us for *name, booked_us in rows}
 
     async def open_leases(self, node: str, below_epoch: int) -> list[LeaseRecord]:
-        """See `Recorder`."""
+        """Find the leases of this node's earlier epochs that are not closed."""
         query = (
             select(leases)
             .where(leases.c.node == node, leases.c.epoch < below_epoch, leases.c.closed == false())

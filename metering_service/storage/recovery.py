@@ -25,11 +25,11 @@ class SqlRecoveryStore:
         self._recorder = recorder
 
     async def database_id(self) -> str:
-        """See `Recorder`."""
+        """Return the id of the database, as the recorder has it."""
         return await self._recorder.database_id()
 
     async def fence(self, known: Mapping[str, int], holder: str, *, closes_leases: bool = False) -> dict[str, int]:
-        """See `RecoveryStore`."""
+        """End the epochs of all nodes, each node's row locked, in one transaction."""
         fenced = {}
         async with database_answers(), self._engine.begin() as connection:
             left = {row.node: row.epoch for row in await connection.execute(_LEFT)}
@@ -43,13 +43,13 @@ class SqlRecoveryStore:
         return fenced
 
     async def lease_totals(self, after: str, limit: int) -> list[LeaseRecord]:
-        """See `RecoveryStore`."""
+        """Read leases after that id, in order of their ids."""
         query = select(leases).where(leases.c.lease_id > after).order_by(leases.c.lease_id).limit(limit)
         async with database_answers(), read_only(self._engine) as connection:
             return [lease_of(row) for row in (await connection.execute(query)).mappings()]
 
     async def unsettled_count(self) -> int:
-        """See `RecoveryStore`."""
+        """Count the open requests of epochs that may write no more."""
         query = (
             select(func.count())
             .select_from(requests)

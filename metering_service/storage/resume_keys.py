@@ -11,14 +11,14 @@ from tallygate._server.database.upsert import dialect_insert
 
 
 async def read_keys(engine: AsyncEngine) -> list[ResumeKey]:
-    """See `ResumeKeyStore.resume_keys`."""
+    """Read all keys, in order of their numbers."""
     async with database_answers(), read_only(engine) as connection:
         rows = await connection.execute(select(resume_keys).order_by(resume_keys.c.number))
         return [ResumeKey(row.number, row.create_us, row.secret) for row in rows]
 
 
 async def add_key(engine: AsyncEngine, key: ResumeKey) -> None:
-    """See `ResumeKeyStore.add_resume_key`."""
+    """Enter a key, unless there is one of that number."""
     new = dialect_insert(engine.dialect, resume_keys).values(
         number=key.number, create_us=key.create_us, secret=key.secret
     )
@@ -27,7 +27,7 @@ async def add_key(engine: AsyncEngine, key: ResumeKey) -> None:
 
 
 async def purge_keys(engine: AsyncEngine, before_us: int) -> int:
-    """See `PurgeStore.purge_resume_keys`."""
+    """Delete each key that was followed by two more before that time, and count them."""
     last_old = select(func.max(resume_keys.c.number)).where(resume_keys.c.create_us < before_us).scalar_subquery()
     async with database_answers(), engine.begin() as connection:
         # The one before the last signs, too, where a node has just started.

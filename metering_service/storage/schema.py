@@ -22,7 +22,7 @@ KINDS = ("input", "cached_input", "cache_write", "output", "reasoning")
 """Token kinds in the order of `Counts`."""
 
 PAYERS = ("reserved", "trial", "billed", "unfunded")
-"""Who pays, in the order in which they are asked."""
+"""Payers in the order in which they are asked, and what nobody paid for."""
 
 BY_CODE_POINT: TypeEngine[str] = Text().with_variant(Text(collation="C"), "postgresql")
 
@@ -180,7 +180,7 @@ leases = Table(
     _flag("closed"),
     Column("close_us", BigInteger),
 )
-"""What was consumed on each lease: tokens, or nanos where the budget is money."""
+"""Consumption on each lease: tokens, or nanos where the budget is money."""
 
 _index("leases_open", leases.c.node, leases.c.epoch, where=leases.c.closed == false())
 # Written once in a lease's life, when it is closed.
@@ -201,7 +201,7 @@ minute_usage = Table(
     _number("debt_nanos"),
     _number("request_count"),
 )
-"""What was booked in each minute."""
+"""Sums of what was booked in each minute."""
 
 minute_denials = Table(
     "minute_denials",

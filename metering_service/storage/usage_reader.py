@@ -24,7 +24,7 @@ class SqlUsageReader:
         self._engine = engine
 
     async def query_usage(self, query: UsageQuery) -> list[UsageRow]:
-        """See `UsageReader`."""
+        """Read sums and denials with one statement each, and put them together by step and group."""
         sql = UsageSql(query)
         totals: dict[Cell, AggregateDelta] = {}
         denials: defaultdict[Cell, list[tuple[str, int]]] = defaultdict(list)
@@ -45,13 +45,13 @@ class SqlUsageReader:
         ]
 
     async def request_parts(self, service: str, request_id: str) -> list[RequestRecord]:
-        """See `UsageReader`."""
+        """Read all parts of one request, in order of their start."""
         key = requests.c
         found = with_counts().where(key.service == service, key.request_id == request_id)
         return await self._records(found.order_by(key.start_us, key.part))
 
     async def list_requests(self, service: str, after: tuple[str, str] | None, limit: int) -> Sequence[RequestRecord]:
-        """See `UsageReader`."""
+        """Read records of a service after that position, in order of (request_id, part)."""
         position = tuple_(requests.c.request_id, requests.c.part)
         page = with_counts().where(requests.c.service == service)
         if after is not None:

@@ -45,7 +45,10 @@ class Writer(Protocol):
     """The part of `Recorder` that is called all the time."""
 
     async def write(self, node: str, epoch: int, batch: CommitBatch, names: Names) -> KeptClaims:
-        """See `Recorder.commit`. `names`: uid and name of services that may be new. Raises NodeFencedError."""
+        """Write a batch in one transaction, exactly once; `names`: uid and name of services that may be new.
+
+        Raises NodeFencedError. Returns the claims that were kept, as `Recorder.commit` does.
+        """
 
     async def close(self) -> None:
         """Let go of the database."""
@@ -74,12 +77,12 @@ class SqliteWriter:
         self._connection: sqlite3.Connection | None = None
 
     async def write(self, node: str, epoch: int, batch: CommitBatch, names: Names) -> KeptClaims:
-        """See `Writer`."""
+        """Write the batch in the writer's own thread, while the event loop goes on."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self.write_now, node, epoch, batch, names)
 
     async def close(self) -> None:
-        """See `Writer`."""
+        """Close the connection and end the thread."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._let_go)
         self._thread.shutdown(wait=False)
 
@@ -124,7 +127,7 @@ class PostgresWriter:
         self._statements = CommitStatements(engine.dialect)
 
     async def write(self, node: str, epoch: int, batch: CommitBatch, names: Names) -> KeptClaims:
-        """See `Writer`."""
+        """Write the batch in a transaction of the engine."""
         async with self._engine.begin() as connection:
             if not await _advances_on_postgresql(connection, node, epoch, batch):
                 return None

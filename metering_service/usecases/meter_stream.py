@@ -167,19 +167,19 @@ class Session:
             self._following[request.request_id] = request
 
     def answer(self, sequence: int, decision: Decision | None) -> None:
-        """See Asker."""
+        """Queue the decision on a report that was parked; the watermark may move."""
         self._parked.discard(sequence)
         if decision is not None:
             self._said.append((sequence, decision))
         self._news()
 
     def order(self, decision: Decision) -> None:
-        """See Asker."""
+        """Queue a decision that nobody requested."""
         self._said.append((None, decision))
         self._news()
 
     def receipt(self, sequence: int, decision: Decision) -> None:
-        """See Asker."""
+        """Queue the receipt of a finish that is committed."""
         self._said.append((sequence, decision))
         self._news()
 

@@ -105,7 +105,7 @@ class RecoveryStore(Protocol):
     """What a recovery needs of the metering database."""
 
     async def database_id(self) -> str:
-        """See `Recorder`."""
+        """The database's id, as of `Recorder`."""
 
     async def fence(self, known: Mapping[str, int], holder: str, *, closes_leases: bool = False) -> dict[str, int]:
         """End every node's epoch, and those up to the ones that are known, or have requests open.

@@ -23,7 +23,7 @@ class SystemClock:
     """The clocks of this machine."""
 
     def now_us(self) -> int:
-        """See `Clock.now_us`."""
+        """The wall clock of this machine, in microseconds since 1970."""
         return time.time_ns() // NS_PER_US
 
     # As it is: decisions ask for it often, and a method around it takes longer than the question.
@@ -55,11 +55,11 @@ class ManualClock:
         self._monotonic_ns = monotonic_ns
 
     def now_us(self) -> int:
-        """See `Clock.now_us`."""
+        """The wall clock as it was set, in microseconds since 1970."""
         return self._now_us
 
     def monotonic_ns(self) -> int:
-        """See `Clock.monotonic_ns`."""
+        """The monotonic clock as it was advanced, in nanoseconds."""
         return self._monotonic_ns
 
     def advance(self, seconds: int = 0, *, us: int = 0) -> None:

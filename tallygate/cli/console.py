@@ -40,7 +40,7 @@ class _Console(Console):
     """Writes no control characters but its own, whatever a string has that it is told to print."""
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """See `Console.render_str`."""
+        """Render a text, with characters shown that would steer a terminal."""
         return super().render_str(visible(text, kept=_KEPT), **options)
 
 

@@ -149,7 +149,7 @@ class MeteredRequest(RequestHandle):
         self._session.finish(state)
 
     async def record(self, usage: Usage, *, estimated: bool) -> Record:
-        """See MeteringClient.record; this is what it does with its request."""
+        """Finish a request that was never authorised, as `MeteringClient.record` does, and wait until it is durable."""
         state = self._state
         check_sendable(usage)
         state.set_usage(usage, estimated=estimated)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 OnUnreachable = Literal["deny", "allow"]
-"""What becomes of a request when no node answers: refused with Unreachable, or let go on for a bounded while."""
+"""Fate of a request when no node answers: refused with Unreachable, or let go on for a bounded while."""
 
 
 @dataclass(frozen=True, slots=True)

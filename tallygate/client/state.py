@@ -34,7 +34,7 @@ class RequestState:
     credential: str = ""
     source_address: str = ""
     whole: bool = False
-    """It cannot be stopped in the middle: its first grant is its only one, and does not lapse once it has started."""
+    """Whether nobody can stop it in the middle: its first grant is its only one, and never lapses once it is begun."""
     hold_for_s: float | None = None
     min_output_tokens: int | None = None
 
@@ -44,7 +44,7 @@ class RequestState:
     generated_tokens: int = 0
     """The output class: what the grant's ceiling counts."""
     reasoning_tokens: int = 0
-    """So many of these are reasoning."""
+    """Generated tokens that are reasoning."""
 
     quiet_tokens: int = -1
     """Up to so many generated tokens there is nothing to say or to check."""
@@ -53,11 +53,11 @@ class RequestState:
     stopped: bool = False
     """Waiting will not help: it was denied, or nobody answers."""
     handed_over: bool = False
-    """It went past `quiet_tokens`, and the loop will look at it."""
+    """Whether it went past `quiet_tokens`, and the loop will look at it."""
 
     phase: report_pb2.ReportPhase.ValueType = AUTHORIZE
     begun: bool = False
-    """It may generate: it was granted, or is let go on although nobody answers."""
+    """Whether it may generate: it was granted, or is let go on although nobody answers."""
     estimated: bool = False
     """The counts are an estimate, such as pieces of text: a hold until better ones are said."""
     want_receipt: bool = False
@@ -79,7 +79,7 @@ class RequestState:
     gave_up: bool = False
     """Nothing was free for too long, and nobody answered."""
     lent_tokens: int = 0
-    """What it took from the tokens that may go on without an answer."""
+    """Tokens taken from those that may go on without an answer."""
     lent_ceiling_tokens: int = 0
     """How far it may go on without an answer."""
 

@@ -36,7 +36,7 @@ from tallygate.integrations.shapes import Shape
 from tallygate.integrations.whole_answer import WholeAnswer, listening
 
 LOOK_S = 0.1
-"""So often it is looked whether requests must stop whose server says nothing meanwhile."""
+"""Interval of the check that stops requests whose app is producing nothing."""
 
 _log = logging.getLogger("tallygate.integrations.asgi")
 

@@ -30,7 +30,7 @@ from tallygate.integrations.verdict import Facts, judge
 REQUEST_ID_HEADER = b"x-tallygate-request-id"
 
 LOOK_TOKENS = 16
-"""It is looked at most so many tokens ahead whether a grant still holds; never beyond its ceiling."""
+"""Maximum number of tokens between two checks of a grant; a check is never later than the grant's ceiling."""
 
 _log = logging.getLogger("tallygate.integrations.asgi")
 _OK = range(200, 300)

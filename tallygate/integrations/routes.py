@@ -19,7 +19,7 @@ _READING = frozenset({"GET", "OPTIONS"})
 _ANY_METHOD = "*"
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", WEBSOCKET, _ANY_METHOD})
 _UNCLEAR = re.compile(r"//|/\.{1,2}(?:/|\Z)|[%\\;?#]|\A[^/]|\A\Z")
-"""What routers read in several ways: empty and dotted segments, anything encoded twice, parameters of a segment."""
+"""Paths that routers read in several ways: empty and dotted segments, double encoding, parameters of a segment."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _SETTING_PATH = re.compile(r"/[^\s=;*]*(?:/\*)?|/\*")
 

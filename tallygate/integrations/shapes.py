@@ -50,7 +50,7 @@ INPUT_ONLY_SHAPES = frozenset(
         Shape.ENCODE,
     }
 )
-"""Those that read and generate nothing."""
+"""Shapes of requests that make the model read and generate nothing."""
 METERED_SHAPES = INPUT_ONLY_SHAPES | {
     Shape.CHAT,
     Shape.CHAT_BATCH,
@@ -67,4 +67,4 @@ METERED_SHAPES = INPUT_ONLY_SHAPES | {
     Shape.VERTEX,
     Shape.COHERE_CHAT,
 }
-"""Those whose requests and answers can be read. Routes of the others are refused."""
+"""Shapes whose requests and answers can be read. Routes of all others are refused."""

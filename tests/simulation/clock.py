@@ -18,11 +18,11 @@ class SimulatedClock:
     offset_us: int = 0
 
     def now_us(self) -> int:
-        """See `Clock.now_us`."""
+        """The wall clock of one process, in microseconds since 1970."""
         return START_US + self.offset_us + self._elapsed_us()
 
     def monotonic_ns(self) -> int:
-        """See `Clock.monotonic_ns`."""
+        """The monotonic clock of one process, its drift included, in nanoseconds."""
         return MONOTONIC_START_NS + self._elapsed_us() * 1_000
 
     def _elapsed_us(self) -> int:

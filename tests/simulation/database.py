@@ -140,7 +140,7 @@ class InlineWriter(SqliteWriter):
         self._database = database
 
     async def write(self, node: str, epoch: int, batch: CommitBatch, names: Names) -> KeptClaims:
-        """See `Writer`."""
+        """Write at once, in the one thread that there is."""
         kept = self.write_now(node, epoch, batch, names)
         self._database.on_commit()
         return kept

@@ -64,12 +64,12 @@ LONG = (CUT_OFF, RESTORED)
 SPARES_NODES = frozenset(
     {"node crash", "node and server crash", "node leaves", "node paused", "database outage", "disk full"}
 )
-"""These do not strike meanwhile: who goes on without control has leases from before, and commits.
+"""Faults that do not strike during those: a node that goes on without control has leases from before, and commits.
 
-And hardly ever until people have recovered, as each makes them wait for a resume window more.
+Until people have recovered these faults hardly ever strike, as each costs another resume window.
 """
 SHARES = dict.fromkeys(SPARES_NODES, 12) | dict.fromkeys(LONG, 10)
-"""Who must wait for others is drawn more often, so that each of all faults strikes more than once a seed."""
+"""Shares of the draw: faults that must wait for others are drawn more often, so that each strikes some times a seed."""
 
 
 def heal(world: "World") -> None:

@@ -20,7 +20,7 @@ BOOKED = (
     " + coalesce((SELECT sum(value) FROM json_each(billed)), 0)"
     " + coalesce((SELECT sum(value) FROM json_each(unfunded)), 0)"
 )
-"""What a record's receipt has: its counts are the whole request's, of which other parts book theirs."""
+"""Tokens of a record's receipt. The record's counts are the whole request's, of which other parts book theirs."""
 
 
 class Said(NamedTuple):
@@ -80,22 +80,22 @@ class Job:
     silent: bool = False
     """Its server does not speak of it, whatever breaks, until it ends."""
     strays: bool = False
-    """It ends where it is not known, beyond its grant (see `strays.end_elsewhere`)."""
+    """Whether it ends where it is not known, beyond its grant (see `strays.end_elsewhere`)."""
     whole: bool = False
     """Its answer comes as a whole (see `whole_answers`)."""
     hold_s: int = 0
     """With that: how long it is held for."""
     kept_hold: bool = False
-    """It ended within that time, and no node began a new epoch meanwhile."""
+    """Whether it ended within that time, and no node began a new epoch before it did."""
     output_tokens: int = 0
     final: Said | None = None
-    """What it says in the end, once it has ended."""
+    """The counts that it reports in the end, once it has ended."""
     reported: Said = NOTHING_SAID
     """The most that was put on any stream."""
     acknowledged: Said = NOTHING_SAID
     """The most that is durable of what was said; it holds unless the end was said exactly."""
     booked_before_tokens: int = 0
-    """So much was booked when its server was told that its exact end is durable."""
+    """Tokens that were booked when its server was told that its exact end is durable."""
     ceiling_tokens: int = 0
     token: bytes = b""
     valid_until_s: float = 0.0

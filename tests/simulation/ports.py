@@ -55,7 +55,7 @@ class ControlDatabase:
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Transaction]:
-        """See `Database.writing`."""
+        """A writing transaction on a disk that may fail before it or after its commit."""
         await self._disk.before(self._party, writes=True, error=ControlUnavailableError)
         async with self._real.writing() as tx:
             yield tx
@@ -63,7 +63,7 @@ class ControlDatabase:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Transaction]:
-        """See `Database.reading`."""
+        """A reading transaction on a disk that may fail."""
         await self._disk.before(self._party, writes=False, error=ControlUnavailableError)
         async with self._real.reading() as tx:
             yield tx

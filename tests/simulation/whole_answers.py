@@ -24,7 +24,7 @@ WHOLE_ONE_IN = 3
 HELD_ONE_IN = 2
 HOLD_S = 90
 DEFAULT_TOKENS = 4_096
-"""What the catalogue's models have: nobody changes it here."""
+"""Default of the catalogue's models, which nobody changes here."""
 SETTLE_S = 10.0
 """Nodes that were fenced have come back by then."""
 SMALL_TOKENS = 50

@@ -1,9 +1,14 @@
 """The rules of style that no linter knows."""
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 PLACES = ("tallygate", "control_service", "metering_service", "tests", "scripts", "benchmarks")
@@ -12,6 +17,13 @@ EXEMPT = re.compile(r"_pb2(_grpc)?\.py$|/migrations/versions/")
 
 FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 60
+
+VAGUE_START = re.compile(r"(It|So|That|These|They|This|Those|What|Who|Whoever)\b")
+"""First words of a sentence whose noun is missing, or comes late."""
+POINTER = re.compile(r"See (?:(?!\.\s).)+\Z")
+"""A docstring that is one sentence, and only points elsewhere."""
+UNMENDED = ("control_service/", "metering_service/domain/", "metering_service/usecases/")
+"""Folders in which constants and pointers are not mended yet."""
 
 
 def files() -> Iterator[tuple[Path, str]]:
@@ -53,3 +65,84 @@ def test_tests_say_what_they_hold() -> None:
         if function.name.startswith("test_") and not ast.get_docstring(function)
     ]
     assert silent == []
+
+
+def explained_constants(source: str) -> Iterator[tuple[int, str]]:
+    """Assignments in modules and classes: the line of each, and its docstring or the comment at its end."""
+    comments = {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    for scope in ast.walk(ast.parse(source)):
+        if not isinstance(scope, ast.Module | ast.ClassDef):
+            continue
+        for node, after in zip_longest(scope.body, scope.body[1:]):
+            if isinstance(node, ast.Assign | ast.AnnAssign):
+                match after:
+                    case ast.Expr(value=ast.Constant(value=str(docstring))):
+                        yield node.lineno, docstring
+                    case _ if node.end_lineno in comments:
+                        yield node.lineno, comments[node.end_lineno]
+
+
+def vague_constants(source: str) -> list[int]:
+    """Lines of constants whose explanation begins without its noun."""
+    return [line for line, text in explained_constants(source) if VAGUE_START.match(text)]
+
+
+def pointers(source: str) -> list[str]:
+    """Functions and classes whose docstring only points elsewhere."""
+    return [
+        node.name
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        if POINTER.match(ast.get_docstring(node) or "")
+    ]
+
+
+def test_constants_are_explained_noun_first() -> None:
+    """Who meets a constant reads what it is: a maximum, an interval, a number of something."""
+    vague = [
+        f"{path}:{line}"
+        for path, source in files()
+        if not path.as_posix().startswith(UNMENDED)
+        for line in vague_constants(source)
+    ]
+    assert vague == []
+
+
+def test_docstrings_do_not_only_point_elsewhere() -> None:
+    """A docstring says what this function does, in a sentence of its own."""
+    found = [
+        f"{path} {name}"
+        for path, source in files()
+        if not path.as_posix().startswith(UNMENDED)
+        for name in pointers(source)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "vague",
+    [
+        'WAIT_S = 1\n"""So long it waits."""',
+        "WAIT_S = 1  # What it waits.",
+        'class A:\n    b: int = 1\n    """It is one."""',
+    ],
+)
+def test_a_vague_constant_is_found(vague: str) -> None:
+    """After the constant or at the end of its line, in a module or a class; one that names its noun is not."""
+    assert len(vague_constants(f'LIMIT = 1\n"""Maximum of it."""\nSOME = 2  # Something else.\n{vague}\n')) == 1
+
+
+def test_a_pointer_is_found() -> None:
+    """One that also says something is not."""
+    docstrings = {
+        "a": "See `B.a`.",
+        "b": "See the contract. Raises KeyError.",
+        "c": "See it",
+        "d": "See it, it is a.b.",
+    }
+    source = "".join(f'def {name}():\n    """{docstring}"""\n' for name, docstring in docstrings.items())
+    assert pointers(source) == ["a", "c", "d"]

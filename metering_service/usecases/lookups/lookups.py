@@ -57,15 +57,15 @@ class Runner:
         self.node: Node | None = None
 
     def subscribe(self, service: str) -> None:
-        """See Errands."""
+        """Follow a service, by the link to control."""
         self._line.subscribe(service)
 
     def unsubscribe(self, service: str) -> None:
-        """See Errands."""
+        """Follow a service no longer."""
         self._line.unsubscribe(service)
 
     def exchange(self) -> None:
-        """See Errands."""
+        """Request an exchange of leases, by the link to control."""
         self._line.exchange()
 
     def look_up(self, service: ServiceState, request_id: str) -> None:
@@ -74,7 +74,7 @@ class Runner:
         self._look()
 
     def look_up_later(self, service: ServiceState, request_id: str, delay_ns: int) -> None:
-        """See Errands."""
+        """Query the database for a request after a delay."""
         asyncio.get_running_loop().call_later(delay_ns / 1e9, self.look_up, service, request_id)
 
     def look_for_successor(self, service: ServiceState, request: Request) -> None:
@@ -83,7 +83,7 @@ class Runner:
         self._look()
 
     def look_for_reuse(self, service: ServiceState, request: Request) -> None:
-        """See Errands."""
+        """Query the database for the id, together with others that are new."""
         self.new_ids.add(service, request)
         if not self._looks_up_ids:
             self._looks_up_ids = True

@@ -87,7 +87,7 @@ class _SqliteEngine(AsyncEngine):
             self._writer.release()
 
     async def dispose(self, close: bool = True) -> None:  # as AsyncEngine has it
-        """See AsyncEngine."""
+        """Close all connections; the next one may begin another write-ahead log."""
         await super().dispose(close)
         self.file.closed()
 

@@ -36,7 +36,7 @@ _POSTGRESQL_OPTIONS: Final = frozenset(
         "user",
     }
 )
-"""Those of asyncpg that can be said as text."""
+"""Options of asyncpg that can be written as text."""
 
 
 def normalise_url(url: str) -> str:

@@ -14,7 +14,7 @@ Main: TypeAlias = Callable[[asyncio.Event], Awaitable[None]]
 
 EXIT_STARTUP_ERROR: Final = 2
 EXIT_SUPERSEDED: Final = 3
-"""Whoever watches the program must not start it again."""
+"""Exit status that says: do not start this program again."""
 
 
 def run(main: Main) -> None:

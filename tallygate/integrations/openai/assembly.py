@@ -13,9 +13,9 @@ from tallygate.integrations.openai.sse import EventSplitter, event_data
 from tallygate.integrations.shapes import Shape
 
 KEPT_BYTES_MAX = 64 << 20
-"""So much of an answer is kept, about; it ends where there would be more."""
+"""Maximum size of an answer that is kept, roughly; the answer ends where there would be more."""
 _VALUE_BYTES = 64
-"""What a value costs besides its text."""
+"""Cost of a value besides its text."""
 _SAID_ONCE = frozenset({"role", "id", "type", "name"})
 """Texts that are not continued from chunk to chunk."""
 _CHUNK_ONLY = frozenset({"choices", "usage", "object"})

@@ -21,7 +21,7 @@ _PLAIN = {
     *("id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier", "sglext"),
     *("request_id", "output_mode"),
 }
-"""What a chunk has that is there for its usage alone."""
+"""Members of a chunk that is there for its usage alone."""
 _FINGERPRINT = b'"system_fingerprint"'
 
 

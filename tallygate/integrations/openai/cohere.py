@@ -16,7 +16,7 @@ from tallygate.integrations.openai.plain_reader import PlainReader
 from tallygate.integrations.openai.said_usage import News
 
 _BLOCKS = ("content", "tool-call")
-"""What has an event where it begins and one where it ends, each with its number."""
+"""Blocks that have an event where they begin and one where they end, each with the block's number."""
 
 
 class CohereReader(PlainReader):

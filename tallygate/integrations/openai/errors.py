@@ -55,7 +55,7 @@ _ANTHROPIC_TYPES = {
     429: "rate_limit_error",
     503: "overloaded_error",
 }
-"""What Anthropic calls errors, by their status; `api_error` for any other."""
+"""Anthropic's names of errors, by their status; `api_error` for any other."""
 
 MEANINGS = {
     # Somebody has to act on the service, or its model: claim, enable, resume, publish a price. The same key may use

@@ -11,7 +11,7 @@ BYTES_PER_TOKEN = 4
 BYTES_PER_DIGIT = 2
 """A digit counts for so many more bytes: with many tokenizers it is a token of its own."""
 TOKENS_PER_MESSAGE = 4
-"""What a chat template puts around a message."""
+"""Number of tokens that a chat template puts around a message."""
 TOKENS_PER_ATTACHMENT = 1_000
 """For an image or a recording, at least: models count it by its dimensions, which are not known here."""
 BYTES_PER_ATTACHMENT_TOKEN = 128

@@ -50,4 +50,4 @@ class _Event(msgspec.Struct, gc=False):
 decode_chunk = cast("Callable[[str], Chunk]", msgspec.json.Decoder(_Chunk).decode)
 decode_event = cast("Callable[[str], Event]", msgspec.json.Decoder(_Event).decode)
 REFUSALS = (ValueError, RecursionError, msgspec.MsgspecError)
-"""What they raise. Only since version 0.21 msgspec's own are ValueErrors."""
+"""Errors of decoding. Only since version 0.21 msgspec's own are ValueErrors."""

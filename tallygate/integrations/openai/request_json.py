@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 _TRUE = frozenset({"true", "t", "yes", "y", "on", "1"})
 _FALSE = frozenset({"false", "f", "no", "n", "off", "0"})
-"""What pydantic takes for a truth, in any case; it is what vLLM and SGLang read by."""
+"""Words that pydantic, by which vLLM and SGLang read, takes for true and false, in upper and lower case."""
 _WHOLE = re.compile(r"\s*([+-]?[0-9]{1,30})(?:\.0+)?\s*")
 _KEY_SHOWN = 64
 

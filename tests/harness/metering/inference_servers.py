@@ -26,11 +26,11 @@ class Job:
     durable: bool = False
     """Its finish is."""
     estimates: bool = False
-    """What it counts while it runs is an estimate."""
+    """Whether the counts of a running request are an estimate."""
     actual_percent: int = 100
     """Of the tokens that it counted, so many it says in the end."""
     ends_exactly: bool = True
-    """It knows these; otherwise they are one more estimate."""
+    """Whether the server knows these; otherwise they are one more estimate."""
     said: Tally = NOTHING
     """All that was reported of it."""
     acknowledged: Tally = NOTHING

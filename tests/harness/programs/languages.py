@@ -23,7 +23,7 @@ INSTALL_S = 120
 BUILD_S = 180
 ANSWER_S = 20
 LEFT_BEHIND = shutil.ignore_patterns("node_modules", "gen", "dist")
-"""What somebody who tried an example in the tree has there."""
+"""Folders that are left by somebody who tried an example in the tree."""
 
 ENVIRONMENT = {
     **os.environ,
