@@ -18,6 +18,7 @@ _AT_THE_END = re.compile(
 ).match
 _END = b"}\n\n"
 _NULL = b',"usage":null'
+_NO_CHOICES = b'"choices":[]'
 _SGLANG = b'"reasoning_tokens":'
 _SGLANG_PLAIN_CHUNK = b'"delta":{"reasoning_content":'
 
@@ -29,7 +30,7 @@ def match_running(event: bytes) -> tuple[int, int, bytes] | None:
         Input tokens, output tokens, and the event without its usage; None where it has to be parsed.
     """
     at = event.rfind(_KEY)
-    if at < 0 or b'"finish_reason":"' in event or b'"error"' in event:
+    if at < 0 or b'"finish_reason":"' in event or b'"error"' in event or _NO_CHOICES in event:
         return None
     found = _AT_THE_END(event, at)
     if found is None:

@@ -59,6 +59,15 @@ def test_usage_that_the_client_asked_for_is_shown() -> None:
     assert stream.usage == Usage(6, 4, 0, 5, 2)
 
 
+def test_usage_that_was_asked_for_is_shown_where_nothing_follows_it() -> None:
+    """Also where it looks as running usage does, which is hidden: the chunk with it has no choices."""
+    counts = {"prompt_tokens": 10, "total_tokens": 11, "completion_tokens": 1}
+    stream = MeteredStream(asked(stream_options={"include_usage": True}), "r")
+    end = chunk(usage=counts)
+    assert run(stream, [chunk({"content": "a"}, usage=counts), end]) == chunk({"content": "a"}) + end
+    assert stream.usage == Usage(10, output_tokens=1)
+
+
 TEXTS = st.text(max_size=12) | st.sampled_from(
     ['"', "\\", '\\"', '","x":"', "usage", '"usage', "\n\n", "data: ", '"}}]}\n\n', " the"]
 )
