@@ -12,7 +12,8 @@ from tallygate.integrations.openai.asked import Asked
 from tallygate.integrations.openai.body import AnswerBody
 from tallygate.integrations.openai.estimate import BYTES_PER_TOKEN
 from tallygate.integrations.openai.header_usage import usage_in_headers
-from tallygate.integrations.openai.request_facts import makes_output
+from tallygate.integrations.openai.request_facts import facts_of, makes_output
+from tallygate.integrations.openai.speech_answer import SpeechAnswer
 from tallygate.integrations.openai.stream import MeteredStream
 
 
@@ -24,12 +25,16 @@ class Counts(NamedTuple):
         tokens: Output tokens that passed since then.
         reasoning: Of these, for reasoning.
         is_refusal: The answer is an error, and nothing was generated before it.
+        input_tokens: Input tokens, as estimated from what the server says of its input; None where it says nothing.
+        is_as_ever: Nothing else can be known of such an answer.
     """
 
     usage: Usage | None = None
     tokens: int = 0
     reasoning: int = 0
     is_refusal: bool = False
+    input_tokens: int | None = None
+    is_as_ever: bool = False
 
 
 class AnswerCounts:
@@ -83,7 +88,13 @@ class AnswerCounts:
             self._problem = "an answer that was compressed on its way"
             return
         self._header_usage = usage_in_headers(headers)
-        self._body = AnswerBody(self._open_stream, may_be_lines=self._asked.streams)
+        streams, is_speech = self._asked.streams, facts_of(self._asked.shape).cuts_input
+        self._body = AnswerBody(
+            self._open_stream,
+            may_be_lines=streams,
+            may_be_events=streams or not is_speech,
+            answer=SpeechAnswer() if is_speech else None,
+        )
 
     def feed(self, piece: bytes, *, more: bool) -> bytes:
         """Takes in the next piece of the body; returns what of it may go to the client now."""
@@ -116,9 +127,17 @@ class AnswerCounts:
         reading = self._body.answer.read(self._asked.choices_per_prompt)
         if not makes_output(self._asked.shape):
             return Counts(reading.usage, is_refusal=reading.is_refusal)
-        if is_complete and reading.usage is not None and reading.usage.output_class_tokens:
-            self._habits.note_answer(reading.usage.output_class_tokens, time.monotonic_ns() - self._begun_ns)
-        return Counts(reading.usage, reading.tokens, is_refusal=reading.is_refusal)
+        is_as_ever = facts_of(self._asked.shape).cuts_input and is_complete
+        generated = reading.usage.output_class_tokens if reading.usage is not None else reading.tokens * is_as_ever
+        if is_complete and generated:
+            self._habits.note_answer(generated, time.monotonic_ns() - self._begun_ns)
+        return Counts(
+            reading.usage,
+            reading.tokens,
+            is_refusal=reading.is_refusal,
+            input_tokens=reading.input_tokens,
+            is_as_ever=is_as_ever,
+        )
 
     def _open_stream(self, is_lines: bool) -> MeteredStream:
         return MeteredStream(self._asked, self._request_id, limit=self._limit, is_lines=is_lines)

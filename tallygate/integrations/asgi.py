@@ -15,12 +15,13 @@ from tallygate.integrations.asgi_types import App, Receive, Scope, Send
 from tallygate.integrations.exchange import Exchange, Going, send_answer
 from tallygate.integrations.forced_usage import forces_usage
 from tallygate.integrations.habits import ServerHabits
-from tallygate.integrations.intake import find_api_key, read_body, why_unreadable
+from tallygate.integrations.intake import Body, UnreadableError, find_api_key, read_body
 from tallygate.integrations.lifespan import run_lifespan
 from tallygate.integrations.logging_setup import be_heard
 from tallygate.integrations.openai import errors
 from tallygate.integrations.openai.asked import Asked, BadRequestError, capped, read_request
 from tallygate.integrations.openai.estimate import estimate_input_tokens, input_tokens_to_hold
+from tallygate.integrations.openai.request_facts import facts_of
 from tallygate.integrations.openai.usage_options import StreamUsage
 from tallygate.integrations.refused import refuse_body, refuse_route
 from tallygate.integrations.routes import SETTING, Routes, Use
@@ -100,9 +101,9 @@ class MeteringMiddleware:
         self._credential = credential
         self._body_bytes_max = body_bytes_max or environment.body_bytes_max_from(os.environ)
         self._routes: Routes = environment.routes_from({SETTING: routes} if routes is not None else os.environ)
-        self._habits = ServerHabits(
-            StreamUsage(stream_usage) if stream_usage is not None else environment.stream_usage_from(os.environ)
-        )
+        usage = StreamUsage(stream_usage) if stream_usage is not None else environment.stream_usage_from(os.environ)
+        # A server may take the fields of one encoding, and refuse those of the other.
+        self._habits = {is_form: ServerHabits(usage) for is_form in (False, True)}
         if asks_server_for_input is None:
             asks_server_for_input = environment.asks_server_from(os.environ)
         self._streams_whole = environment.streams_whole_from(
@@ -129,37 +130,28 @@ class MeteringMiddleware:
             await refuse_route(route.use, scope, receive, send)
 
     async def _serve(self, shape: Shape, scope: Scope, receive: Receive, send: Send) -> None:
-        problem = why_unreadable(scope)
-        if problem:
-            await refuse_body(errors.in_shape(errors.unreadable(problem), shape), receive, send)
+        body = await self._take_body(shape, scope, receive, send)
+        if body is None:
             return
-        read = await read_body(receive, self._body_bytes_max)
-        if read is None:
-            return
-        if read.is_too_long:
-            too_large = errors.in_shape(errors.too_large(self._body_bytes_max), shape)
-            await refuse_body(too_large, receive, send, has_ended=read.has_ended)
-            return
-        raw = read.raw
-        if not self._has_looked:
-            self._has_looked = True
-            if forces_usage(scope.get("app"), self._app):
-                self._habits.usage = StreamUsage.FORCED
-        begun = await self._begin(shape, scope, raw)
+        self._look_at_app(scope)
+        habits = self._habits[facts_of(shape).is_form]
+
+        def ask(usage: StreamUsage) -> Asked:
+            return read_request(shape, body.raw, usage, encoding=body.encoding, streams_whole=self._streams_whole)
+
+        begun = await self._begin(scope, ask, habits.usage)
         if isinstance(begun, errors.Answer):
             await send_answer(send, errors.in_shape(begun, shape))
             return
         request, going = begun
 
         def ask_again(usage: StreamUsage) -> Going:
-            return _going(self._read(shape, raw, usage), usage, request, going.estimated_input)
+            return _going(ask(usage), usage, request, going.estimated_input)
 
         whole = WholeAnswer(send, going.asked.shape) if going.asked.assembles else None
         if whole is not None:
             scope, send = listening(scope), whole
-        exchange = Exchange(
-            scope, receive, send, request=request, going=going, habits=self._habits, ask_again=ask_again
-        )
+        exchange = Exchange(scope, receive, send, request=request, going=going, habits=habits, ask_again=ask_again)
         if whole is not None:
             whole.end_soon = exchange.stop
         self._open.add(exchange)
@@ -169,11 +161,35 @@ class MeteringMiddleware:
         finally:
             self._open.discard(exchange)
 
-    async def _begin(self, shape: Shape, scope: Scope, raw: bytes) -> tuple[MeteredRequest, Going] | errors.Answer:
+    async def _take_body(self, shape: Shape, scope: Scope, receive: Receive, send: Send) -> Body | None:
+        """The request's body; None if it was refused, or if there is nobody to answer."""
+        try:
+            body = await read_body(scope, receive, self._body_bytes_max, is_form=facts_of(shape).is_form)
+        except UnreadableError as error:
+            await refuse_body(errors.in_shape(errors.unreadable(str(error)), shape), receive, send)
+            return None
+        if body is not None and body.is_too_long:
+            too_large = errors.in_shape(errors.too_large(self._body_bytes_max), shape)
+            await refuse_body(too_large, receive, send, has_ended=body.has_ended)
+            return None
+        return body
+
+    def _look_at_app(self, scope: Scope) -> None:
+        """Once, since the app has its settings only when it serves: whether its streams say their usage to all."""
+        if self._has_looked:
+            return
+        self._has_looked = True
+        if forces_usage(scope.get("app"), self._app):
+            for habits in self._habits.values():
+                habits.usage = StreamUsage.FORCED
+
+    async def _begin(
+        self, scope: Scope, ask: Callable[[StreamUsage], Asked], usage: StreamUsage
+    ) -> tuple[MeteredRequest, Going] | errors.Answer:
         """Asks whether it may run; says what to answer if it may not."""
         api_key = find_api_key(scope)
         try:
-            asked = self._read(shape, raw, self._habits.usage)
+            asked = ask(usage)
         except BadRequestError as error:
             return errors.bad_request(error.message, error.param)
         try:
@@ -206,10 +222,7 @@ class MeteringMiddleware:
         if grant is not None and not _has_room(asked, grant):
             request.finish(Usage(), want_receipt=False)
             return errors.too_few_tokens(asked.choices, grant.output_ceiling_tokens)
-        return request, _going(asked, self._habits.usage, request, estimated_input)
-
-    def _read(self, shape: Shape, raw: bytes, usage: StreamUsage) -> Asked:
-        return read_request(shape, raw, usage, streams_whole=self._streams_whole)
+        return request, _going(asked, usage, request, estimated_input)
 
     async def _count_input(self, scope: Scope, asked: Asked) -> tuple[int, int]:
         """The input of a request as far as it is known, and what is to be held for it."""
@@ -255,5 +268,6 @@ def _going(asked: Asked, usage: StreamUsage, request: MeteredRequest, estimated_
         # Until the server says how much went in, nothing is known of it; a count that was said is never taken back.
         request.set_usage(Usage())
         if grant.is_final and (limit is None or limit > grant.output_ceiling_tokens):
-            body, limit = capped(asked, grant.output_ceiling_tokens), grant.output_ceiling_tokens
+            body = capped(asked, grant.output_ceiling_tokens)
+            limit = None if asked.limits_parts else grant.output_ceiling_tokens
     return Going(asked, body, usage, limit, estimated_input)

@@ -25,7 +25,8 @@ from tallygate.integrations.passed_on import (
     spec_version,
     with_length,
 )
-from tallygate.integrations.verdict import Facts, judge
+from tallygate.integrations.recorded import record
+from tallygate.integrations.verdict import Facts
 
 REQUEST_ID_HEADER = b"x-tallygate-request-id"
 
@@ -359,8 +360,9 @@ class Exchange:
     def _record(self) -> None:
         has_left = self._gone.is_set() and not self._is_ended
         counts = self._answer.counts(is_complete=self._is_complete, has_left=self._gone.is_set())
+        estimated_input = self._going.estimated_input if counts.input_tokens is None else counts.input_tokens
         facts = Facts(
-            estimated_input=self._going.estimated_input,
+            estimated_input=estimated_input,
             usage=counts.usage,
             tokens=counts.tokens,
             reasoning=counts.reasoning,
@@ -371,26 +373,9 @@ class Exchange:
             has_left=has_left,
             is_refusal=counts.is_refusal,
             problem=self._answer.problem,
+            is_as_ever=counts.is_as_ever,
         )
-        verdict = judge(facts)
-        try:
-            self._request.finish(verdict.usage, estimated=verdict.estimated, want_receipt=False)
-        except MeteringError:
-            _log.exception("Request %s is not recorded: %s", self._request.request_id, verdict.usage)
-            return
-        if verdict.remark:
-            self._remark(verdict.remark, estimated=verdict.estimated)
-
-    def _remark(self, remark: str, *, estimated: bool) -> None:
-        denial = self._request.denial
-        _log.log(
-            logging.INFO if remark in {"it was stopped", "the client hung up"} else logging.WARNING,
-            "Request %s is recorded %s: %s%s",
-            self._request.request_id,
-            "by an estimate" if estimated else "as its server counted it",
-            remark,
-            "" if denial is None else f" ({denial.reason})",
-        )
+        record(self._request, facts)
 
 
 async def send_answer(send: Send, answer: Answer) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from tallygate.integrations.asgi_types import Receive, Scope
+from tallygate.integrations.openai.encodings import JSON, Encoding
+from tallygate.integrations.openai.form import FormEncoding
 
 _JSON_LIKE = frozenset({b"", b"application/json", b"text/json", b"text/plain", b"application/octet-stream"})
 """Types of bodies that apps read as JSON, if at all. Forms are not among them: an app could read another request."""
@@ -12,23 +15,47 @@ _KEY_HEADERS = (b"x-api-key", b"api-key")
 """Where clients of Anthropic and of Azure put their keys."""
 
 
+_FORM = re.compile(
+    rb"(?i:multipart/form-data)[ \t]*"
+    rb"(?:;[ \t]*(?i:charset)=\"?(?i:utf-8)\"?[ \t]*)?"
+    rb"(?:;[ \t]*(?i:boundary)=(?:\"(?P<quoted>[0-9A-Za-z'()+_,./:=?-]{1,70})\"|(?P<plain>[0-9A-Za-z'+_.-]{1,70})))"
+)
+
+
+class UnreadableError(Exception):
+    """A body is none that is read here; the message is a sentence that says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Body:
     """A request's body.
 
     Attributes:
+        encoding: How it is written.
         raw: The bytes, as far as they were read.
         is_too_long: There are more than may be read.
         has_ended: Nothing more will come.
     """
 
+    encoding: Encoding
     raw: bytes
     is_too_long: bool = False
     has_ended: bool = True
 
 
-async def read_body(receive: Receive, bytes_max: int) -> Body | None:
-    """The request's body; as soon as it is longer than it may be without the rest; None if the client hung up."""
+async def read_body(scope: Scope, receive: Receive, bytes_max: int, *, is_form: bool) -> Body | None:
+    """The request's body; as soon as it is longer than it may be without the rest; None if the client hung up.
+
+    Args:
+        scope: Of the request.
+        receive: From the client.
+        bytes_max: Longer ones are not read to their end.
+        is_form: It has to be a form; all others have to be JSON.
+
+    Raises:
+        UnreadableError: By the request's headers it is written in another way, or compressed. Nothing of it was read.
+    """
+    encoding = _find_encoding(scope, is_form=is_form)
     message = await receive()
     pieces: list[bytes] = []
     size = 0
@@ -37,9 +64,9 @@ async def read_body(receive: Receive, bytes_max: int) -> Body | None:
         size += len(pieces[-1])
         has_ended = not message.get("more_body", False)
         if size > bytes_max:
-            return Body(b"", is_too_long=True, has_ended=has_ended)
+            return Body(encoding, b"", is_too_long=True, has_ended=has_ended)
         if has_ended:
-            return Body(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            return Body(encoding, pieces[0] if len(pieces) == 1 else b"".join(pieces))
         message = await receive()
     return None
 
@@ -58,15 +85,24 @@ def find_api_key(scope: Scope) -> str:
     return next((others[name].decode("latin-1") for name in _KEY_HEADERS if others.get(name)), "")
 
 
-def why_unreadable(scope: Scope) -> str:
-    """Why the body is none that is read here, as a sentence; empty where it is."""
+def _find_encoding(scope: Scope, *, is_form: bool) -> Encoding:
+    kinds = []
     for name, value in scope["headers"]:
         lower = name.lower()
         if lower == b"content-encoding" and value.strip().lower() not in {b"", b"identity"}:
-            return "The request's body is compressed: send it as it is, without Content-Encoding."
-        if lower == b"content-type" and not _is_json(value):
-            return "The request's body has to be JSON in UTF-8: send it with Content-Type: application/json."
-    return ""
+            raise UnreadableError("The request's body is compressed: send it as it is, without Content-Encoding.")
+        if lower == b"content-type":
+            kinds.append(value)
+    if is_form:
+        found = _FORM.fullmatch(kinds[0].strip()) if len(kinds) == 1 else None
+        if found is None:
+            raise UnreadableError("The request's body has to be a form: send it as multipart/form-data; boundary=...")
+        return FormEncoding(found["quoted"] or found["plain"])
+    if not all(map(_is_json, kinds)):
+        raise UnreadableError(
+            "The request's body has to be JSON in UTF-8: send it with Content-Type: application/json."
+        )
+    return JSON
 
 
 def _is_json(content_type: bytes) -> bool:

@@ -66,5 +66,7 @@ METERED_SHAPES = INPUT_ONLY_SHAPES | {
     Shape.OLLAMA_GENERATE,
     Shape.VERTEX,
     Shape.COHERE_CHAT,
+    Shape.TRANSCRIPTION,
+    Shape.TRANSLATION,
 }
 """Shapes whose requests and answers can be read. Routes of all others are refused."""

@@ -26,6 +26,7 @@ class Facts:
         has_left: Its client hung up before that.
         is_refusal: The server said an error, and nothing was generated before it.
         problem: What was wrong with its answer, in a few words.
+        is_as_ever: Servers never say the tokens of such an answer, so that there is nothing wrong where none are said.
     """
 
     estimated_input: int
@@ -39,6 +40,7 @@ class Facts:
     has_left: bool
     is_refusal: bool
     problem: str
+    is_as_ever: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,4 +107,4 @@ def _why_none(facts: Facts) -> str:
         return "the server failed in the middle of its answer"
     if not facts.is_complete:
         return "the client hung up"
-    return facts.problem or "the server said no usage"
+    return facts.problem or ("" if facts.is_as_ever else "the server said no usage")

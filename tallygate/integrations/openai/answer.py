@@ -39,11 +39,13 @@ class Reading(NamedTuple):
         usage: The server's own counts; None where it says none.
         tokens: Output tokens, estimated from the text, where it says none.
         is_refusal: It is an error and nothing else, whatever its status.
+        input_tokens: Input tokens, estimated from what it says of its input; None where it says nothing of that.
     """
 
     usage: Usage | None
     tokens: int
     is_refusal: bool
+    input_tokens: int | None = None
 
 
 class MeteredAnswer:

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tallygate.integrations.openai.assembly import can_stream
+from tallygate.integrations.openai.encodings import JSON, VERTEX, Encoding
 from tallygate.integrations.openai.limits import count_fields, lowered, read_limits
 from tallygate.integrations.openai.request_facts import asks_nothing, facts_of, shape_of
 from tallygate.integrations.openai.request_json import (
     BadRequestError,
-    changed_body,
-    parse_body,
     read_count,
     read_truth,
     refuse_lookalikes,
 )
-from tallygate.integrations.openai.usage_options import StreamUsage, UsageOptions, ask_for_usage, least_usage
-from tallygate.integrations.openai.vertex import PARAMETERS, unwrapped
+from tallygate.integrations.openai.usage_options import NO_USAGE, StreamUsage, UsageOptions, ask_for_usage, least_usage
 from tallygate.integrations.shapes import Shape
 
 __all__ = ["Asked", "BadRequestError", "Shape", "capped", "read_request"]
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _TRUTHS = frozenset({"stream", "echo", "background", "store", "use_beam_search"})
-_USAGE_TRUTHS = ("include_usage", "continuous_usage_stats")
 _UNCOUNTED = "bytes_only"
 """Vectors and nothing else, in vLLM (0.32): what they cost is said nowhere."""
 _STORED = ("previous_response_id", "conversation")
@@ -38,6 +34,7 @@ class Asked:
 
     Attributes:
         shape: Which API.
+        encoding: How its body is written.
         content: The body, parsed; of Vertex AI's, the body for /generate that it stands for.
         body: The body as it is passed on.
         model: The model, as the client spells it; empty where it names none.
@@ -55,6 +52,7 @@ class Asked:
     """
 
     shape: Shape
+    encoding: Encoding
     content: Mapping[str, Any]
     body: bytes
     model: str
@@ -76,6 +74,11 @@ class Asked:
         return max(1, self.choices // self.prompts)
 
     @property
+    def limits_parts(self) -> bool:
+        """Whether a limit holds for each of any number of parts into which its input is cut, and not for the answer."""
+        return self.streams and facts_of(self.shape).cuts_input
+
+    @property
     def adds_usage(self) -> bool:
         """Whether something was added to the request, so that its stream says its usage."""
         adds_shown = self.assembles and self.usage in {StreamUsage.FINAL, StreamUsage.RUNNING}
@@ -83,7 +86,12 @@ class Asked:
 
 
 def read_request(
-    shape: Shape, raw: bytes, usage: StreamUsage = StreamUsage.RUNNING, *, streams_whole: bool = False
+    shape: Shape,
+    raw: bytes,
+    usage: StreamUsage = StreamUsage.RUNNING,
+    *,
+    encoding: Encoding = JSON,
+    streams_whole: bool = False,
 ) -> Asked:
     """Reads a request's body.
 
@@ -91,43 +99,37 @@ def read_request(
         shape: Which API.
         raw: The body.
         usage: How the server is made to say the usage of a stream.
+        encoding: How the body is written.
         streams_whole: A whole answer is fetched as a stream, where that says the same.
 
     Raises:
-        BadRequestError: It is no JSON object, readers could differ about it, or it asks for what cannot be metered.
+        BadRequestError: It cannot be read, readers could differ about it, or it asks for what cannot be metered.
     """
-    raw = raw.removeprefix(_BYTE_ORDER_MARK)
-    content = parse_body(raw)
-    kind = shape_of(shape, content)
-    if kind is None:
-        raise BadRequestError("The request has the fields of none of the kinds that are metered here.")
-    shape = kind
-    if content.get("encoding_format") == _UNCOUNTED:
-        raise BadRequestError(
-            f"Embeddings as `{_UNCOUNTED}` come without usage: ask for `bytes`, `base64` or `float`.", "encoding_format"
-        )
-    content, raw = _read_plainly(shape, content, raw)
+    encoding = VERTEX if shape is Shape.VERTEX else encoding
+    content, raw = encoding.read(raw)
+    shape = _find_kind(shape, content)
+    plain = _plain_fields(shape, content)
+    content, raw = {**content, **plain}, encoding.change(raw, content, plain)
     model = content.get("model") or ""
     if not isinstance(model, str):
         raise BadRequestError("The name of the model is not a string.", "model")
     if asks_nothing(shape, content):
         # Nothing is held for it but this token, should a server generate all the same.
         changes = lowered(shape, content, 1)
-        content, raw = {**content, **changes}, changed_body(raw, content, changes)
+        content, raw = {**content, **changes}, encoding.change(raw, content, changes)
     limits = read_limits(shape, content)
     streams = facts_of(shape).streams if content.get("stream") is None else content["stream"] is True
     assembles = streams_whole and not streams and can_stream(shape, content)
     if assembles:
         streams, changes = True, {"stream": True}
-        content, raw = {**content, **changes}, changed_body(raw, content, changes)
-    options = UsageOptions(wants_usage=False, hides_usage=False, hides_running=False, body=raw)
+        content, raw = {**content, **changes}, encoding.change(raw, content, changes)
     usage = least_usage(usage, facts_of(shape).usage)
-    if streams and facts_of(shape).usage is not StreamUsage.NONE:
-        options = ask_for_usage(content, raw, usage, is_true=bool)
+    options = _usage_options(shape, content, usage) if streams else NO_USAGE
     return Asked(
         shape=shape,
+        encoding=encoding,
         content=content,
-        body=options.body,
+        body=encoding.change(raw, content, options.changes),
         model=model,
         choices=limits.choices,
         prompts=limits.prompts,
@@ -153,33 +155,42 @@ def capped(asked: Asked, tokens: int) -> bytes:
     if not facts_of(asked.shape).limits:
         return asked.body
     changes = lowered(asked.shape, asked.content, tokens // asked.choices)
-    return _changed(asked.shape, asked.body, parse_body(asked.body), changes)
+    return asked.encoding.change(asked.body, asked.encoding.read(asked.body)[0], changes)
 
 
-def _read_plainly(shape: Shape, content: dict[str, Any], raw: bytes) -> tuple[dict[str, Any], bytes]:
-    """A request as every reader reads it, and its body."""
-    whole = content
-    content = unwrapped(whole) if shape is Shape.VERTEX else whole
-    refuse_lookalikes(content, _NAMES.union(count_fields(shape), {facts_of(shape).within} - {""}))
-    changes = _plain_counts(shape, content)
-    for name in _TRUTHS.intersection(content):
-        truth = read_truth(content, name)
-        if content[name] is not None and content[name] is not truth:
-            changes[name] = truth
-    options = content.get("stream_options")
-    if isinstance(options, Mapping):
-        plain = {name: read_truth(options, name) for name in _USAGE_TRUTHS if options.get(name) is not None}
-        if any(options[name] is not truth for name, truth in plain.items()):
-            changes["stream_options"] = {**options, **plain}
-    changes |= _storing_nothing(shape, {**content, **changes})
-    return {**content, **changes} if changes else content, _changed(shape, raw, whole, changes)
+def _find_kind(shape: Shape, content: Mapping[str, Any]) -> Shape:
+    """The kind of a request that can be metered."""
+    kind = shape_of(shape, content)
+    if kind is None:
+        raise BadRequestError("The request has the fields of none of the kinds that are metered here.")
+    if content.get("encoding_format") == _UNCOUNTED:
+        raise BadRequestError(
+            f"Embeddings as `{_UNCOUNTED}` come without usage: ask for `bytes`, `base64` or `float`.", "encoding_format"
+        )
+    return kind
 
 
-def _changed(shape: Shape, raw: bytes, content: Mapping[str, Any], changes: Mapping[str, Any]) -> bytes:
-    """The body with some fields changed, where this kind has them."""
-    if changes and shape is Shape.VERTEX:
-        changes = {PARAMETERS: {**(content.get(PARAMETERS) or {}), **changes}}
-    return changed_body(raw, content, changes)
+def _usage_options(shape: Shape, content: Mapping[str, Any], usage: StreamUsage) -> UsageOptions:
+    facts = facts_of(shape)
+    return NO_USAGE if facts.usage is StreamUsage.NONE else ask_for_usage(content, usage, facts.usage_fields)
+
+
+def _plain_fields(shape: Shape, content: Mapping[str, Any]) -> dict[str, Any]:
+    """What to change of a request so that every reader reads the same."""
+    fields = facts_of(shape).usage_fields
+    truths = _TRUTHS if fields.within else _TRUTHS.union((fields.final, fields.running))
+    refuse_lookalikes(content, _NAMES.union(truths, count_fields(shape), {facts_of(shape).within} - {""}))
+    changes = _plain_counts(shape, content) | _plain_truths(content, truths)
+    if fields.within and (options := fields.said(content)):
+        plain = _plain_truths(options, (fields.final, fields.running))
+        changes |= fields.changes(content, plain) if plain else {}
+    return changes | _storing_nothing(shape, {**content, **changes})
+
+
+def _plain_truths(content: Mapping[str, Any], names: Iterable[str]) -> dict[str, bool]:
+    """Those of these fields that are true or false in other words."""
+    truths = {name: read_truth(content, name) for name in names if content.get(name) is not None}
+    return {name: truth for name, truth in truths.items() if content[name] is not truth}
 
 
 def _plain_counts(shape: Shape, content: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,24 +18,33 @@ class AnswerBody:
 
     Attributes:
         stream: Counts it if it streams; None while that is not known, and where it does not.
-        answer: Keeps it if it comes as a whole.
+        answer: Counts it if it comes as a whole.
     """
 
     __slots__ = ("_begin", "_is_decided", "_may_be_lines", "_open", "answer", "stream")
 
-    def __init__(self, open_stream: Callable[[bool], MeteredStream], *, may_be_lines: bool) -> None:
+    def __init__(
+        self,
+        open_stream: Callable[[bool], MeteredStream],
+        *,
+        may_be_lines: bool,
+        may_be_events: bool = True,
+        answer: MeteredAnswer | None = None,
+    ) -> None:
         """Begins.
 
         Args:
             open_stream: Makes what counts a stream; told whether each line of it is a chunk.
             may_be_lines: A stream was asked for: several JSON objects, each on a line, are one.
+            may_be_events: It is no plain text, which could look like events.
+            answer: What counts it if it comes as a whole, where that is no answer like most.
         """
         self._open = open_stream
         self._may_be_lines = may_be_lines
         self._begin = b""
-        self._is_decided = False
+        self._is_decided = not may_be_events
         self.stream: MeteredStream | None = None
-        self.answer = MeteredAnswer()
+        self.answer = MeteredAnswer() if answer is None else answer
 
     def feed(self, piece: bytes) -> bytes:
         """Takes in the next piece; returns what of it may go to the client now."""

@@ -6,6 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from tallygate.integrations.openai.form import FilePart
+from tallygate.integrations.openai.recordings import estimate_recording_tokens
+
 BYTES_PER_TOKEN = 4
 """Of English text with the usual tokenizers; somewhat fewer for code and most other languages."""
 BYTES_PER_DIGIT = 2
@@ -50,7 +53,7 @@ def estimate_input_tokens(content: Mapping[str, Any]) -> int:
     return tokens + sum(
         _other_tokens(name, value)
         for name, value in content.items()
-        if value and isinstance(value, str | list | dict) and name not in _OPTIONS and name not in _TALK
+        if value and isinstance(value, str | list | dict | FilePart) and name not in _OPTIONS and name not in _TALK
     )
 
 
@@ -63,8 +66,11 @@ def input_tokens_to_hold(content: Mapping[str, Any], estimated_tokens: int) -> i
     return estimated_tokens + -(-estimated_tokens // 2) + template
 
 
-def _other_tokens(name: str, value: str | list[Any] | dict[str, Any]) -> int:
+def _other_tokens(name: str, value: str | list[Any] | dict[str, Any] | FilePart) -> int:
     """Of a field that carries no talk, such as tools, or that nobody here knows."""
+    files = [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, FilePart)]
+    if files:
+        return sum(estimate_recording_tokens(item.data) for item in files)
     if any(word in name for word in _ATTACHMENTS[:3]) or name == "prompt_embeds":
         return _attached_tokens(value)
     if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value)):

@@ -51,6 +51,9 @@ def read_limits(shape: Shape, content: Mapping[str, Any]) -> Limits:
     if not makes_output(shape):
         return Limits(prompts=1, choices=1, max_output_tokens=0, min_output_tokens=0)
     facts, said = facts_of(shape), parameters(shape, content)
+    if facts.cuts_input and content.get("stream") is True:
+        # Nothing limits it as a whole. Its parts come one after another, and it is ended when it must stop.
+        return Limits(prompts=1, choices=1, max_output_tokens=None, min_output_tokens=SMALLEST_ANSWER_TOKENS)
     prompts = prompt_count(shape, content)
     each = max(1, *(read_count(said, name) or 1 for name in _CHOICE_FIELDS))
     choices = min(prompts * each, _TOKENS_MAX)

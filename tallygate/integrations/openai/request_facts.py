@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tallygate.integrations.openai.usage_options import StreamUsage
+from tallygate.integrations.openai.form import FilePart
+from tallygate.integrations.openai.recordings import count_parts_max
+from tallygate.integrations.openai.usage_options import FLAT, NESTED, StreamUsage, UsageFields
 from tallygate.integrations.shapes import INPUT_ONLY_SHAPES, Shape
 
 
@@ -21,6 +23,9 @@ class RequestFacts:
         prompts: Fields of which each item is a prompt of its own, where they have a list of them.
         usage: The most that its stream can be made to say of its usage.
         streams: Its answer is a stream where it does not say.
+        usage_fields: Where it is asked for that.
+        is_form: Its body is a form.
+        cuts_input: Its input is a recording, which servers cut into parts; limits hold for each of these.
     """
 
     limits: tuple[str, ...] = ()
@@ -29,10 +34,16 @@ class RequestFacts:
     prompts: tuple[str, ...] = ()
     usage: StreamUsage = StreamUsage.NONE
     streams: bool = False
+    usage_fields: UsageFields = NESTED
+    is_form: bool = False
+    cuts_input: bool = False
 
 
 _GENERATE = RequestFacts(
     ("max_new_tokens",), "sampling_params", "min_new_tokens", ("text", "input_ids", "input_embeds")
+)
+_SPEECH = RequestFacts(
+    ("max_completion_tokens",), usage=StreamUsage.RUNNING, usage_fields=FLAT, is_form=True, cuts_input=True
 )
 _FACTS = {
     Shape.CHAT: RequestFacts(("max_completion_tokens", "max_tokens"), usage=StreamUsage.RUNNING),
@@ -46,6 +57,8 @@ _FACTS = {
     Shape.VERTEX: _GENERATE,
     Shape.OLLAMA_CHAT: RequestFacts(("num_predict",), "options", streams=True),
     Shape.OLLAMA_GENERATE: RequestFacts(("num_predict",), "options", streams=True),
+    Shape.TRANSCRIPTION: _SPEECH,
+    Shape.TRANSLATION: _SPEECH,
 }
 _OTHERS = RequestFacts()
 _INVOCATIONS = (
@@ -81,9 +94,11 @@ def parameters(shape: Shape, content: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def prompt_count(shape: Shape, content: Mapping[str, Any]) -> int:
-    """How many prompts a request has."""
+    """How many prompts a request has; into how many parts a recording may be cut."""
     if shape is Shape.COMPLETION:
         return _completion_prompt_count(content)
+    if facts_of(shape).cuts_input:
+        return max(1, sum(count_parts_max(item.data) for item in content.values() if isinstance(item, FilePart)))
     for name in facts_of(shape).prompts:
         value = content.get(name)
         if isinstance(value, list) and value and _is_list_of_prompts(shape, name, value):

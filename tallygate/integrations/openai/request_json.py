@@ -104,14 +104,15 @@ def read_count(content: Mapping[str, Any], name: str) -> int | None:
 
 
 def refuse_lookalikes(content: Mapping[str, Any], names: frozenset[str]) -> None:
-    """Refuses keys that differ from these only in case: some readers take them for the same.
+    """Refuses keys that differ from these only in case or by brackets: some readers take them for the same.
 
     Raises:
         BadRequestError: There is one.
     """
     for key in content.keys() - names:
-        if key.casefold() in names:
-            raise BadRequestError(f"The field {_shown(key)} has to be written `{key.casefold()}`.", key.casefold())
+        known = key.partition("[")[0].casefold()
+        if known in names:
+            raise BadRequestError(f"The field {_shown(key)} has to be written `{known}`.", known)
 
 
 def _object_with_keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

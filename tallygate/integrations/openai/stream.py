@@ -18,6 +18,7 @@ from tallygate.integrations.openai.ollama import OllamaReader
 from tallygate.integrations.openai.partial_event import EVENT_BYTES_MAX, LongEvent, PartialEvent
 from tallygate.integrations.openai.responses import ResponsesReader
 from tallygate.integrations.openai.said_usage import News, SaidUsage
+from tallygate.integrations.openai.speech import SpeechReader
 from tallygate.integrations.openai.sse import EventSplitter, LineSplitter, event_data, only_data
 
 _DONE = b"[DONE]"
@@ -76,6 +77,8 @@ _READERS: Mapping[Shape, Callable[[Asked, str], Reader]] = {
     Shape.COHERE_CHAT: CohereReader,
     Shape.OLLAMA_CHAT: OllamaReader,
     Shape.OLLAMA_GENERATE: OllamaReader,
+    Shape.TRANSCRIPTION: SpeechReader,
+    Shape.TRANSLATION: SpeechReader,
 }
 """All others stream as chats do."""
 

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any, NamedTuple
-
-_FIELDS = {
-    "final": b',"stream_options":{"include_usage":true}}',
-    "running": b',"stream_options":{"include_usage":true,"continuous_usage_stats":true}}',
-}
 
 
 class StreamUsage(Enum):
@@ -36,48 +30,73 @@ def least_usage(asked: StreamUsage, possible: StreamUsage) -> StreamUsage:
     return min(asked, possible, key=_ORDER.index)
 
 
+class UsageFields(NamedTuple):
+    """Where a request asks for the usage of its stream.
+
+    Attributes:
+        within: The field in which the others stand; empty for the request itself.
+        final: Asks for usage at the end.
+        running: Asks for usage in every chunk as well; it counts for nothing without the other one.
+    """
+
+    within: str
+    final: str
+    running: str
+
+    def said(self, content: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """What has these fields in a request, empty where it has none of them; None where it is no object."""
+        if not self.within:
+            return content
+        options = content.get(self.within)
+        return {} if options is None else options if isinstance(options, Mapping) else None
+
+    def changes(self, content: Mapping[str, Any], truths: Mapping[str, bool]) -> dict[str, Any]:
+        """What to change of a request so that these fields are as given."""
+        return {self.within: {**(self.said(content) or {}), **truths}} if self.within else dict(truths)
+
+
+NESTED = UsageFields("stream_options", "include_usage", "continuous_usage_stats")
+"""Of the chat and completions APIs."""
+FLAT = UsageFields("", "stream_include_usage", "stream_continuous_usage_stats")
+"""Of forms, as vLLM (0.32) reads them, since these have no objects."""
+
+
 class UsageOptions(NamedTuple):
-    """What a request says of the usage of its stream, and what was added.
+    """What a request says of the usage of its stream, and what is to be added.
 
     Attributes:
         wants_usage: The client gets a chunk with usage at the end.
         hides_usage: That chunk was asked for on the client's behalf and must not reach it.
         hides_running: Usage in all other chunks was, too.
-        body: The body that asks for it all.
+        changes: What to change of the request so that it asks for it all.
     """
 
     wants_usage: bool
     hides_usage: bool
     hides_running: bool
-    body: bytes
+    changes: Mapping[str, Any]
 
 
-def ask_for_usage(content: Mapping[str, Any], raw: bytes, mode: StreamUsage, *, is_true: Any) -> UsageOptions:
-    """Has a streaming request of the chat or completions API ask for usage.
+NO_USAGE = UsageOptions(wants_usage=False, hides_usage=False, hides_running=False, changes={})
+
+
+def ask_for_usage(content: Mapping[str, Any], mode: StreamUsage, fields: UsageFields) -> UsageOptions:
+    """Has a request for a stream ask for usage.
 
     Args:
-        content: The request, parsed.
-        raw: The same, as it came: what is added is appended to it, so that all else stays as it is.
+        content: The request, its truths written plainly.
         mode: How.
-        is_true: Tells whether a value counts as true for the server behind.
+        fields: Where it asks for it.
     """
-    options = content.get("stream_options")
-    said = options if isinstance(options, Mapping) else {}
-    wants = is_true(said.get("include_usage")) or mode is StreamUsage.FORCED
-    wants_running = wants and is_true(said.get("continuous_usage_stats"))
-    if mode in {StreamUsage.NONE, StreamUsage.FORCED} or not (options is None or isinstance(options, Mapping)):
-        # Where the options are no object, the server says what is wrong with them.
-        return UsageOptions(wants, hides_usage=False, hides_running=False, body=raw)
+    said = fields.said(content)
+    wants = mode is StreamUsage.FORCED or (said is not None and said.get(fields.final) is True)
+    says_running = said is not None and said.get(fields.running) is True
     asks_running = mode is StreamUsage.RUNNING
-    if wants and (wants_running or not asks_running):
-        return UsageOptions(wants, hides_usage=False, hides_running=False, body=raw)
-    hides_running = asks_running or is_true(said.get("continuous_usage_stats"))
-    end = raw.rstrip(b" \t\r\n")
-    if "stream_options" not in content and end.endswith(b"}"):
-        body = end[:-1] + _FIELDS[mode.value]
-    else:
-        added: dict[str, object] = {**said, "include_usage": True}
-        if asks_running:
-            added["continuous_usage_stats"] = True
-        body = json.dumps({**content, "stream_options": added}, separators=(",", ":")).encode()
-    return UsageOptions(wants, hides_usage=not wants, hides_running=hides_running and not wants_running, body=body)
+    # Where the options are no object, the server says what is wrong with them.
+    is_left = said is None or mode in {StreamUsage.NONE, StreamUsage.FORCED}
+    if is_left or (wants and (says_running or not asks_running)):
+        return UsageOptions(wants, hides_usage=False, hides_running=False, changes={})
+    truths = {fields.final: True, fields.running: True} if asks_running else {fields.final: True}
+    hides_running = (asks_running or says_running) and not (wants and says_running)
+    changes = fields.changes(content, truths)
+    return UsageOptions(wants, hides_usage=not wants, hides_running=hides_running, changes=changes)

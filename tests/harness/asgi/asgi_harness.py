@@ -67,6 +67,7 @@ class Caller:
             "asgi": {"version": "3.0", "spec_version": self.spec_version},
             "method": "POST",
             "path": path,
+            "query_string": b"",
             "headers": [(b"content-length", b"%d" % len(raw)), *headers],
             "client": ("192.0.2.7", 4711),
         }

@@ -165,7 +165,7 @@ async def test_no_path_at_all_leads_to_the_model_without_a_key(
     assert model.runs == 0
 
 
-@pytest.mark.parametrize("path", ["/api/pull", "/flush_cache", "/v1/audio/speech", "/sleep"])
+@pytest.mark.parametrize("path", ["/api/pull", "/flush_cache", "/v1/audio/speech", "/v1/images/generations", "/sleep"])
 async def test_a_refusal_names_the_setting(path: str) -> None:
     """The sentence says what was refused and who can open it."""
     model = Model()

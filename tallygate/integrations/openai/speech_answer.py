@@ -1,0 +1,86 @@
+"""Whole answers of speech to text: JSON with a text in it, plain text, or subtitles."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, Final, TypeGuard
+
+from tallygate.integrations.openai.answer import MeteredAnswer, Reading, find_usage
+from tallygate.integrations.openai.estimate import BYTES_PER_TOKEN
+from tallygate.integrations.openai.events import is_bare_error
+from tallygate.integrations.openai.json_members import MemberScanner, small_members
+from tallygate.integrations.openai.recordings import INPUT_TOKENS_PER_SECOND
+from tallygate.integrations.openai.usage_blocks import COUNT_MAX
+
+_UNSPOKEN: Final = re.compile(rb"(?m)^(?:WEBVTT\b[^\n]*|[0-9]+\r?|[^\n]*-->[^\n]*)$")
+"""Lines of subtitles that say where they begin, their numbers, and their times."""
+
+
+class SpeechAnswer(MeteredAnswer):
+    """Keeps of an answer what is needed to find its usage, or to estimate it. Pure."""
+
+    __slots__ = ()
+
+    def read(self, choices_per_prompt: int = 1) -> Reading:  # noqa: ARG002  # there is one
+        """What it says, as far as it came: tokens, or how long the recording was, and its text."""
+        if self._scanner is not None:
+            return self._read_scanned(self._scanner, self._size)
+        body = b"".join(self._kept)
+        try:
+            said = json.loads(body)
+        except (ValueError, RecursionError):
+            said = None
+        if isinstance(said, Mapping):
+            return _reading(said, _count_text(said))
+        if said is not None:
+            return Reading(None, _tokens(len(body.strip())), is_refusal=False)
+        scanner = MemberScanner()
+        scanner.feed(body)
+        spoken = [line.strip() for line in _UNSPOKEN.sub(b"", body).splitlines()]
+        return self._read_scanned(scanner, len(b" ".join(filter(None, spoken))))
+
+    def _read_scanned(self, scanner: MemberScanner, text_bytes: int) -> Reading:
+        """Of one that is too long, broken off, or no JSON; its text has so many bytes unless it has a member for it."""
+        if not scanner.is_object or scanner.has_more:
+            return Reading(None, _tokens(text_bytes), is_refusal=False)
+        begin, end = scanner.spans.get("text", (0, text_bytes))
+        return _reading(small_members(scanner), _tokens(end - begin))
+
+
+def _reading(said: Mapping[str, object], tokens: int) -> Reading:
+    usage = find_usage(said)
+    if usage is not None:
+        return Reading(usage, 0, is_refusal=False)
+    is_error = bool(said.get("error")) or is_bare_error(b"", said)
+    return Reading(None, tokens, is_error and "text" not in said, _count_input(said))
+
+
+def _count_text(said: Mapping[str, object]) -> int:
+    """By the ids of its segments, where these have some; else by its bytes."""
+    segments = said.get("segments")
+    ids = [segment.get("tokens") for segment in segments if isinstance(segment, Mapping)] if _is_list(segments) else []
+    counts = [len(each) for each in ids if _is_list(each)]
+    if counts and len(counts) == len(ids):
+        return sum(counts)
+    text = said.get("text")
+    return _tokens(len(text.encode("utf-8", "surrogatepass"))) if isinstance(text, str) else 0
+
+
+def _count_input(said: Mapping[str, object]) -> int | None:
+    """By how long the recording was, in seconds; None where that is not said, or cannot be."""
+    usage = said.get("usage")
+    for seconds in (said.get("duration"), usage.get("seconds") if isinstance(usage, Mapping) else None):
+        if isinstance(seconds, int | float) and 0 < seconds <= COUNT_MAX // INPUT_TOKENS_PER_SECOND:
+            return math.ceil(seconds * INPUT_TOKENS_PER_SECOND)
+    return None
+
+
+def _is_list(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
+def _tokens(text_bytes: int) -> int:
+    return -(-text_bytes // BYTES_PER_TOKEN)
