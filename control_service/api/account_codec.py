@@ -2,12 +2,13 @@
 
 from typing import Final
 
-from control_service.api.codec import enum_value, timestamp
 from control_service.api.fields import Fields
 from control_service.domain.account import Account, LedgerEntry, LedgerEntryKind, OverduePolicy
 from control_service.domain.input_bounds import AMOUNT_NANOS_MAX, REASON_MAX
 from control_service.domain.names import account_name, ledger_entry_name, service_name
 from control_service.usecases.people.accounts import AccountUpdate, Booked, Line, NewAccount
+from tallygate._wire.enums import encode_enum
+from tallygate._wire.times import encode_timestamp
 from tallygate.control.v1 import account_pb2, account_service_pb2, ledger_pb2
 
 CURRENCY_DEFAULT: Final = "USD"
@@ -24,7 +25,7 @@ def decode_create(request: account_service_pb2.CreateAccountRequest) -> NewAccou
             currency_code=fields.currency("currency_code", request.currency_code, CURRENCY_DEFAULT),
             credit_limit_nanos=fields.number("credit_limit_nanos", request.credit_limit_nanos, 0, AMOUNT_NANOS_MAX),
             overdue_floor_nanos=fields.number("overdue_floor_nanos", floor, 0, AMOUNT_NANOS_MAX),
-            overdue_policy=_policy(fields, request.overdue_policy) or OverduePolicy.STOP_ALL,
+            overdue_policy=_decode_policy(fields, request.overdue_policy) or OverduePolicy.STOP_ALL,
         )
 
 
@@ -38,7 +39,7 @@ def decode_update(request: account_service_pb2.UpdateAccountRequest) -> tuple[st
             display_name=display_name if request.HasField("display_name") else None,
             credit_limit_nanos=limit if request.HasField("credit_limit_nanos") else None,
             overdue_floor_nanos=floor if request.HasField("overdue_floor_nanos") else None,
-            overdue_policy=_policy(fields, request.overdue_policy),
+            overdue_policy=_decode_policy(fields, request.overdue_policy),
         )
 
 
@@ -73,10 +74,10 @@ def encode_account(account: Account) -> account_pb2.Account:
         available_nanos=account.available_nanos,
         leased_nanos=account.leased_nanos,
         overdue=account.overdue,
-        overdue_time=timestamp(account.overdue_us),
-        overdue_policy=enum_value(account_pb2.OverduePolicy, account.overdue_policy),
-        create_time=timestamp(account.create_us),
-        update_time=timestamp(account.update_us),
+        overdue_time=encode_timestamp(account.overdue_us),
+        overdue_policy=encode_enum(account_pb2.OverduePolicy, account.overdue_policy),
+        create_time=encode_timestamp(account.create_us),
+        update_time=encode_timestamp(account.update_us),
     )
 
 
@@ -84,39 +85,39 @@ def encode_ledger_entry(entry: LedgerEntry) -> ledger_pb2.LedgerEntry:
     """A line of a ledger."""
     return ledger_pb2.LedgerEntry(
         name=ledger_entry_name(entry.account_id, entry.entry_number),
-        kind=enum_value(ledger_pb2.LedgerEntryKind, entry.kind),
+        kind=encode_enum(ledger_pb2.LedgerEntryKind, entry.kind),
         amount_nanos=entry.amount_nanos,
         inference_service=service_name(entry.account_id, entry.service_id) if entry.service_id else "",
         inference_service_uid=entry.service_uid or "",
         reason=entry.reason,
         actor=entry.actor,
-        create_time=timestamp(entry.create_us),
+        create_time=encode_timestamp(entry.create_us),
     )
 
 
-def created(account: Account) -> account_service_pb2.CreateAccountResponse:
+def encode_created(account: Account) -> account_service_pb2.CreateAccountResponse:
     """The answer to CreateAccount."""
     return account_service_pb2.CreateAccountResponse(account=encode_account(account))
 
 
-def updated(account: Account) -> account_service_pb2.UpdateAccountResponse:
+def encode_updated(account: Account) -> account_service_pb2.UpdateAccountResponse:
     """The answer to UpdateAccount."""
     return account_service_pb2.UpdateAccountResponse(account=encode_account(account))
 
 
-def topped_up(booked: Booked) -> account_service_pb2.TopUpAccountResponse:
+def encode_topped_up(booked: Booked) -> account_service_pb2.TopUpAccountResponse:
     """The answer to TopUpAccount."""
     return account_service_pb2.TopUpAccountResponse(
         account=encode_account(booked.account), ledger_entry=encode_ledger_entry(booked.entry)
     )
 
 
-def adjusted(booked: Booked) -> account_service_pb2.AdjustAccountResponse:
+def encode_adjusted(booked: Booked) -> account_service_pb2.AdjustAccountResponse:
     """The answer to AdjustAccount."""
     return account_service_pb2.AdjustAccountResponse(
         account=encode_account(booked.account), ledger_entry=encode_ledger_entry(booked.entry)
     )
 
 
-def _policy(fields: Fields, number: int) -> OverduePolicy | None:
+def _decode_policy(fields: Fields, number: int) -> OverduePolicy | None:
     return fields.member("overdue_policy", account_pb2.OverduePolicy, number, OverduePolicy)

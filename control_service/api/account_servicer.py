@@ -3,10 +3,11 @@
 from control_service.api import account_codec as codec
 from control_service.api.calls import Calls, Context, Incoming
 from control_service.api.fields import Fields
-from control_service.api.paging import fill_page, read_page
+from control_service.api.paging import decode_page
 from control_service.usecases.people.accounts import create_account, pay, update_account
 from control_service.usecases.people.services import find_service
 from control_service.usecases.ports import Database
+from tallygate._server.grpc.paging import encode_page
 from tallygate.control.v1 import account_service_pb2 as pb
 from tallygate.control.v1 import account_service_pb2_grpc
 
@@ -22,7 +23,7 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
         """See the contract."""
         new = codec.decode_create(request)
         answer = await self._calls.of_globals(
-            Incoming(request, context), lambda tx, act: create_account(tx, new, act), codec.created
+            Incoming(request, context), lambda tx, act: create_account(tx, new, act), codec.encode_created
         )
         return pb.CreateAccountResponse.FromString(answer)
 
@@ -37,10 +38,10 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
     async def ListAccounts(self, request: pb.ListAccountsRequest, context: Context) -> pb.ListAccountsResponse:
         """See the contract."""
         with Fields() as fields:
-            (after,), limit = read_page(fields, request, ("",))
+            (after,), limit = decode_page(fields, request, ("",))
         async with self._database.reading() as tx:
             accounts = await tx.accounts.page(after, limit + 1)
-        page, token = fill_page(request, accounts, limit, codec.encode_account, lambda account: (account.account_id,))
+        page, token = encode_page(request, accounts, limit, codec.encode_account, lambda account: (account.account_id,))
         return pb.ListAccountsResponse(accounts=page, next_page_token=token)
 
     async def UpdateAccount(self, request: pb.UpdateAccountRequest, context: Context) -> pb.UpdateAccountResponse:
@@ -50,7 +51,7 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
             Incoming(request, context),
             account_id,
             lambda tx, account, act: update_account(tx, account, update, act),
-            codec.updated,
+            codec.encode_updated,
         )
         return pb.UpdateAccountResponse.FromString(answer)
 
@@ -61,7 +62,7 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
             Incoming(request, context),
             account_id,
             lambda tx, account, act: pay(tx, account, line, act),
-            codec.topped_up,
+            codec.encode_topped_up,
         )
         return pb.TopUpAccountResponse.FromString(answer)
 
@@ -72,7 +73,7 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
             Incoming(request, context),
             account_id,
             lambda tx, account, act: pay(tx, account, line, act),
-            codec.adjusted,
+            codec.encode_adjusted,
         )
         return pb.AdjustAccountResponse.FromString(answer)
 
@@ -87,11 +88,13 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
                 owner_id, service_id = fields.service("inference_service", request.inference_service)
                 if owner_id not in ("", account_id):
                     fields.refuse("inference_service", "must be a service of the account")
-            (after,), limit = read_page(fields, request, (0,))
+            (after,), limit = decode_page(fields, request, (0,))
         async with self._database.reading() as tx:
             account = await tx.accounts.get(account_id)
             if service_id is not None:
                 await find_service(tx, account, service_id)
             entries = await tx.ledger.page(account_id, service_id, after, limit + 1)
-        page, token = fill_page(request, entries, limit, codec.encode_ledger_entry, lambda entry: (entry.entry_number,))
+        page, token = encode_page(
+            request, entries, limit, codec.encode_ledger_entry, lambda entry: (entry.entry_number,)
+        )
         return pb.ListLedgerEntriesResponse(ledger_entries=page, next_page_token=token)

@@ -2,13 +2,13 @@
 
 from typing import Final
 
-from control_service.api.codec import duration, timestamp
 from control_service.api.fields import Fields
 from control_service.domain.input_bounds import ANSWER_TOKENS_MAX, PRICE_NANOS_MAX, TOKENS_MAX, TRIAL_VALID_US_MAX
 from control_service.domain.model import WHOLE_OUTPUT_TOKENS_DEFAULT, ReservationPrice, TrialOffer
 from control_service.domain.names import model_name, price_name
 from control_service.domain.price import Price
 from control_service.usecases.people.catalogue import ModelUpdate, ModelView, NewModel, NewPrice
+from tallygate._wire.times import encode_duration, encode_timestamp
 from tallygate.control.v1 import catalog_service_pb2, model_pb2
 
 CURRENCY_DEFAULT: Final = "USD"
@@ -23,8 +23,8 @@ def decode_create(request: catalog_service_pb2.CreateModelRequest) -> NewModel:
     if request.HasField("whole_output_tokens_default"):
         whole = request.whole_output_tokens_default
     with Fields() as fields:
-        offer = _trial_offer(fields, request.trial_offer) if request.HasField("trial_offer") else None
-        price = _reservation_price(fields, request.reservation_price) if request.HasField("reservation_price") else None
+        offer = _decode_trial_offer(fields, request.trial_offer) if request.HasField("trial_offer") else None
+        price = _decode_reservation_price(fields, request)
         return NewModel(
             model_id=fields.model("name", request.name),
             display_name=fields.text("display_name", request.display_name),
@@ -33,8 +33,8 @@ def decode_create(request: catalog_service_pb2.CreateModelRequest) -> NewModel:
             trial_offer=offer,
             reservation_price=price,
             smallest_request_tokens=fields.number("smallest_request_tokens", smallest, 1, TOKENS_MAX),
-            output_tokens_max=_output_tokens_max(fields, request.output_tokens_max),
-            whole_output_tokens_default=_whole_output_tokens(fields, whole),
+            output_tokens_max=_decode_output_tokens_max(fields, request.output_tokens_max),
+            whole_output_tokens_default=_decode_whole_output_tokens(fields, whole),
         )
 
 
@@ -49,17 +49,17 @@ def decode_update(request: catalog_service_pb2.UpdateModelRequest) -> tuple[str,
             fields.number("smallest_request_tokens", smallest, 1, TOKENS_MAX)
         whole = request.whole_output_tokens_default if request.HasField("whole_output_tokens_default") else None
         limit = request.output_tokens_max if request.HasField("output_tokens_max") else None
-        price = _reservation_price(fields, request.reservation_price) if request.HasField("reservation_price") else None
+        price = _decode_reservation_price(fields, request)
         aliases = fields.aliases("aliases.aliases", request.aliases.aliases) if request.HasField("aliases") else None
         return fields.model("name", request.name), ModelUpdate(
             display_name=display_name if request.HasField("display_name") else None,
             aliases=aliases,
-            trial_offer=_trial_offer(fields, request.trial_offer) if offers else None,
+            trial_offer=_decode_trial_offer(fields, request.trial_offer) if offers else None,
             withdraw_trial=withdraws,
             reservation_price=price,
             smallest_request_tokens=smallest,
-            output_tokens_max=None if limit is None else _output_tokens_max(fields, limit),
-            whole_output_tokens_default=None if whole is None else _whole_output_tokens(fields, whole),
+            output_tokens_max=None if limit is None else _decode_output_tokens_max(fields, limit),
+            whole_output_tokens_default=None if whole is None else _decode_whole_output_tokens(fields, whole),
         )
 
 
@@ -70,7 +70,9 @@ def decode_publish(request: catalog_service_pb2.PublishPriceRequest) -> tuple[st
             if not request.HasField(f"{required}_nanos_per_million_tokens"):  # type: ignore[arg-type]  # a literal's name
                 fields.refuse(f"{required}_nanos_per_million_tokens", "is required; zero is a price")
         like = {"cached_input": "input", "cache_write": "input", "reasoning": "output"}
-        nanos = {kind: _token_price(fields, request, kind, like.get(kind)) for kind in ("input", "output", *like)}
+        nanos = {
+            kind: _decode_token_price(fields, request, kind, like.get(kind)) for kind in ("input", "output", *like)
+        }
         at_us = (
             fields.moment_us("effective_time", request.effective_time) if request.HasField("effective_time") else None
         )
@@ -95,7 +97,7 @@ def encode_model(view: ModelView) -> model_pb2.Model:
         currency_code=model.currency_code,
         trial_offer=None
         if offer is None
-        else model_pb2.TrialOffer(quota_tokens=offer.quota_tokens, valid_for=duration(offer.valid_for_us)),
+        else model_pb2.TrialOffer(quota_tokens=offer.quota_tokens, valid_for=encode_duration(offer.valid_for_us)),
         reservation_price=None
         if reservation is None
         else model_pb2.ReservationPrice(
@@ -106,8 +108,8 @@ def encode_model(view: ModelView) -> model_pb2.Model:
         output_tokens_max=model.output_tokens_max,
         whole_output_tokens_default=model.whole_output_tokens_default,
         current_price=None if view.price is None else encode_price(view.price),
-        create_time=timestamp(model.create_us),
-        update_time=timestamp(model.update_us),
+        create_time=encode_timestamp(model.create_us),
+        update_time=encode_timestamp(model.update_us),
     )
 
 
@@ -116,47 +118,52 @@ def encode_price(price: Price) -> model_pb2.Price:
     return model_pb2.Price(
         name=price_name(price.model_id, price.version),
         version=price.version,
-        effective_time=timestamp(price.effective_us),
+        effective_time=encode_timestamp(price.effective_us),
         input_nanos_per_million_tokens=price.input_nanos,
         cached_input_nanos_per_million_tokens=price.cached_input_nanos,
         cache_write_nanos_per_million_tokens=price.cache_write_nanos,
         output_nanos_per_million_tokens=price.output_nanos,
         reasoning_nanos_per_million_tokens=price.reasoning_nanos,
-        create_time=timestamp(price.create_us),
+        create_time=encode_timestamp(price.create_us),
     )
 
 
-def created(view: ModelView) -> catalog_service_pb2.CreateModelResponse:
+def encode_created(view: ModelView) -> catalog_service_pb2.CreateModelResponse:
     """The answer to CreateModel."""
     return catalog_service_pb2.CreateModelResponse(model=encode_model(view))
 
 
-def updated(view: ModelView) -> catalog_service_pb2.UpdateModelResponse:
+def encode_updated(view: ModelView) -> catalog_service_pb2.UpdateModelResponse:
     """The answer to UpdateModel."""
     return catalog_service_pb2.UpdateModelResponse(model=encode_model(view))
 
 
-def published(price: Price) -> catalog_service_pb2.PublishPriceResponse:
+def encode_published(price: Price) -> catalog_service_pb2.PublishPriceResponse:
     """The answer to PublishPrice."""
     return catalog_service_pb2.PublishPriceResponse(price=encode_price(price))
 
 
-def _output_tokens_max(fields: Fields, tokens: int) -> int:
+def _decode_output_tokens_max(fields: Fields, tokens: int) -> int:
     return fields.number("output_tokens_max", tokens, 0, ANSWER_TOKENS_MAX)
 
 
-def _whole_output_tokens(fields: Fields, tokens: int) -> int:
+def _decode_whole_output_tokens(fields: Fields, tokens: int) -> int:
     return fields.number("whole_output_tokens_default", tokens, 1, ANSWER_TOKENS_MAX)
 
 
-def _trial_offer(fields: Fields, offer: model_pb2.TrialOffer) -> TrialOffer:
+def _decode_trial_offer(fields: Fields, offer: model_pb2.TrialOffer) -> TrialOffer:
     quota = fields.number("trial_offer.quota_tokens", offer.quota_tokens, 1, TOKENS_MAX)
     if not offer.HasField("valid_for"):
         return TrialOffer(quota)
     return TrialOffer(quota, fields.duration_us("trial_offer.valid_for", offer.valid_for, TRIAL_VALID_US_MAX))
 
 
-def _reservation_price(fields: Fields, price: model_pb2.ReservationPrice) -> ReservationPrice:
+def _decode_reservation_price(
+    fields: Fields, request: catalog_service_pb2.CreateModelRequest | catalog_service_pb2.UpdateModelRequest
+) -> ReservationPrice | None:
+    if not request.HasField("reservation_price"):
+        return None
+    price = request.reservation_price
     nanos = {
         kind: fields.number(
             f"reservation_price.{kind}_nanos_per_thousand_tpm_day",
@@ -169,7 +176,9 @@ def _reservation_price(fields: Fields, price: model_pb2.ReservationPrice) -> Res
     return ReservationPrice(nanos["input"], nanos["output"])
 
 
-def _token_price(fields: Fields, request: catalog_service_pb2.PublishPriceRequest, kind: str, like: str | None) -> int:
+def _decode_token_price(
+    fields: Fields, request: catalog_service_pb2.PublishPriceRequest, kind: str, like: str | None
+) -> int:
     """The price of a kind; where it is left out, that of the kind that it is like."""
     name = f"{kind}_nanos_per_million_tokens"
     if like is not None and not request.HasField(name):  # type: ignore[arg-type]  # a literal's name

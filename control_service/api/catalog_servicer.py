@@ -5,11 +5,12 @@ from typing import Final
 from control_service.api import catalog_codec as codec
 from control_service.api.calls import Calls, Context, Incoming
 from control_service.api.fields import Fields
-from control_service.api.paging import fill_page, read_page
+from control_service.api.paging import decode_page
 from control_service.domain.model import Model
 from control_service.usecases.people.catalogue import create_model, model_views, publish_price, update_model
 from control_service.usecases.ports import Database, Transaction
 from tallygate._server.clock import Clock
+from tallygate._server.grpc.paging import encode_page
 from tallygate.control.v1 import catalog_service_pb2 as pb
 from tallygate.control.v1 import catalog_service_pb2_grpc
 
@@ -28,7 +29,7 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
         """See the contract."""
         new = codec.decode_create(request)
         answer = await self._calls.of_globals(
-            Incoming(request, context), lambda tx, act: create_model(tx, new, act), codec.created
+            Incoming(request, context), lambda tx, act: create_model(tx, new, act), codec.encode_created
         )
         return pb.CreateModelResponse.FromString(answer)
 
@@ -44,18 +45,18 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
         """See the contract."""
         with Fields() as fields:
             alias = fields.text("alias", request.alias)
-            (after,), limit = read_page(fields, request, ("",))
+            (after,), limit = decode_page(fields, request, ("",))
         async with self._database.reading() as tx:
             models = await _models(tx, alias, after, limit + 1)
             views = await model_views(tx, models, self._clock.now_us())
-        page, token = fill_page(request, views, limit, codec.encode_model, lambda view: (view.model.model_id,))
+        page, token = encode_page(request, views, limit, codec.encode_model, lambda view: (view.model.model_id,))
         return pb.ListModelsResponse(models=page, next_page_token=token)
 
     async def UpdateModel(self, request: pb.UpdateModelRequest, context: Context) -> pb.UpdateModelResponse:
         """See the contract."""
         model_id, update = codec.decode_update(request)
         answer = await self._calls.of_globals(
-            Incoming(request, context), lambda tx, act: update_model(tx, model_id, update, act), codec.updated
+            Incoming(request, context), lambda tx, act: update_model(tx, model_id, update, act), codec.encode_updated
         )
         return pb.UpdateModelResponse.FromString(answer)
 
@@ -63,7 +64,7 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
         """See the contract."""
         model_id, price = codec.decode_publish(request)
         answer = await self._calls.of_globals(
-            Incoming(request, context), lambda tx, act: publish_price(tx, model_id, price, act), codec.published
+            Incoming(request, context), lambda tx, act: publish_price(tx, model_id, price, act), codec.encode_published
         )
         return pb.PublishPriceResponse.FromString(answer)
 
@@ -71,11 +72,11 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
         """See the contract."""
         with Fields() as fields:
             model_id = fields.model("model", request.model)
-            (before,), limit = read_page(fields, request, (_NEWEST,))
+            (before,), limit = decode_page(fields, request, (_NEWEST,))
         async with self._database.reading() as tx:
             await tx.models.get(model_id)
             prices = await tx.models.prices_page(model_id, before, limit + 1)
-        page, token = fill_page(request, prices, limit, codec.encode_price, lambda price: (price.version,))
+        page, token = encode_page(request, prices, limit, codec.encode_price, lambda price: (price.version,))
         return pb.ListPricesResponse(prices=page, next_page_token=token)
 
 

@@ -14,9 +14,7 @@ from control_service.domain.errors import (
     StorageUnavailableError,
     SupersededError,
 )
-from tallygate._server.grpc.failures import RpcStatusError
-
-RETRY_AFTER_MS: Final = 1_000
+from tallygate._server.grpc.failures import RETRY_AFTER_MS, RpcStatusError
 
 _CODES: Final[dict[type[ControlError], grpc.StatusCode]] = {
     InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,

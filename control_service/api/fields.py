@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from types import TracebackType
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -25,24 +25,16 @@ from control_service.domain.names import (
     parse_service,
 )
 from control_service.domain.texts import is_plain
+from tallygate._server.clock import NS_PER_US, US_PER_SECOND
+from tallygate._wire.enums import EnumNames, decode_enum
+from tallygate._wire.times import decode_ns, is_normal
 
 Value = TypeVar("Value")
 Member = TypeVar("Member", bound=StrEnum)
 
 _CURRENCY: Final = re.compile("[A-Z]{3}")
-_US: Final = 1_000_000
-_NANOS: Final = 1_000_000_000
+INT64_MAX: Final = 2**63 - 1
 _YEAR_10000_S: Final = 253_402_300_800
-
-
-class EnumNames(Protocol):
-    """An enum of the contract."""
-
-    def Name(self, number: Any) -> str:
-        """The value's name. Raises ValueError."""
-
-    def Value(self, name: str) -> Any:
-        """The value's number. Raises ValueError."""
 
 
 class Fields:
@@ -118,7 +110,7 @@ class Fields:
         if number == 0:
             return None
         try:
-            return kind(names.Name(number).removeprefix(prefix_of(names)))
+            return decode_enum(names, kind, number)
         except ValueError:
             self.refuse(path, f"must be one of {', '.join(kind)}")
             return None
@@ -144,15 +136,15 @@ class Fields:
 
     def moment_us(self, path: str, value: Timestamp) -> int:
         """A moment, in microseconds since 1970, rounded down."""
-        if not (0 <= value.seconds < _YEAR_10000_S and 0 <= value.nanos < _NANOS):
+        if not (0 <= value.seconds < _YEAR_10000_S and is_normal(value)):
             self.refuse(path, "must be a time from 1970 to 9999")
-        return value.seconds * _US + value.nanos // 1_000
+        return decode_ns(value) // NS_PER_US
 
     def duration_us(self, path: str, value: Duration, longest_us: int) -> int:
         """A length of time greater than zero, in microseconds, rounded down."""
-        length_us = value.seconds * _US + value.nanos // 1_000
-        if not (0 < length_us <= longest_us and 0 <= value.nanos < _NANOS):
-            self.refuse(path, f"must be longer than zero and at most {longest_us // _US} s")
+        length_us = decode_ns(value) // NS_PER_US
+        if not (0 < length_us <= longest_us and is_normal(value)):
+            self.refuse(path, f"must be longer than zero and at most {longest_us // US_PER_SECOND} s")
         return length_us
 
     def _named(self, path: str, name: str, parse: Callable[[str], Value], blank: Value) -> Value:
@@ -161,8 +153,3 @@ class Fields:
         except MalformedNameError as error:
             self.refuse(path, str(error))
             return blank
-
-
-def prefix_of(names: EnumNames) -> str:
-    """What the names of all values of an enum begin with, such as `SERVICE_STATUS_`."""
-    return names.Name(0).removesuffix("UNSPECIFIED")

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from control_service.api.catalog_codec import encode_price
-from control_service.api.codec import duration, enum_value, enum_values
-from control_service.api.fields import Fields
+from control_service.api.fields import INT64_MAX, Fields
 from control_service.domain.backup_detection import Mark
 from control_service.domain.budget import BudgetKind
 from control_service.domain.errors import InvalidRequestError
@@ -18,6 +17,8 @@ from control_service.domain.status import StopReason
 from control_service.usecases.fleet.lease_exchange import Answer, Asked
 from control_service.usecases.fleet.lease_settlement import Stated
 from control_service.usecases.fleet.watcher import Update
+from tallygate._wire.enums import encode_enum, encode_enums
+from tallygate._wire.times import encode_duration
 from tallygate.control.v1 import budget_pb2, config_pb2, inference_service_pb2
 from tallygate.control.v1 import fleet_service_pb2 as pb
 
@@ -26,7 +27,6 @@ NAME_BYTES_MAX: Final = 256
 STATEMENTS_MAX: Final = 10_000
 _NODE: Final = re.compile("[a-z0-9][a-z0-9-]{0,62}")
 _ID_LENGTH_MAX: Final = 128
-_INT64_MAX: Final = 2**63 - 1
 
 
 def decode_hello(message: pb.WatchConfigRequest) -> pb.NodeHello:
@@ -61,12 +61,12 @@ def decode_exchange(request: pb.ExchangeLeasesRequest) -> Asked:
         if len(request.statements) > STATEMENTS_MAX:
             fields.refuse("statements", f"must not be more than {STATEMENTS_MAX:,}: exchange some at a time")
         _check_node(fields, "", request.node, request.epoch)
-        number = fields.number("exchange_number", request.exchange_number, 1, _INT64_MAX)
-        answered = fields.number("answered_exchange_number", request.answered_exchange_number, 0, _INT64_MAX)
-        commit_no = fields.number("commit_no", request.commit_no, 0, _INT64_MAX)
+        number = fields.number("exchange_number", request.exchange_number, 1, INT64_MAX)
+        answered = fields.number("answered_exchange_number", request.answered_exchange_number, 0, INT64_MAX)
+        commit_no = fields.number("commit_no", request.commit_no, 0, INT64_MAX)
         below = fields.number("settled_below_epoch", request.settled_below_epoch, 0, max(1, request.epoch))
         stated = [
-            _stated(fields, f"statements[{index}].", request, message)
+            _decode_stated(fields, f"statements[{index}].", request, message)
             for index, message in enumerate(request.statements[:STATEMENTS_MAX])
         ]
         for index, one in enumerate(stated):
@@ -88,12 +88,12 @@ def decode_exchange(request: pb.ExchangeLeasesRequest) -> Asked:
 def _check_node(fields: Fields, path: str, node: str, epoch: int) -> None:
     if _NODE.fullmatch(node) is None:
         fields.refuse(f"{path}node", f"must be {_NODE.pattern}")
-    fields.number(f"{path}epoch", epoch, 1, _INT64_MAX)
+    fields.number(f"{path}epoch", epoch, 1, INT64_MAX)
 
 
-def _stated(fields: Fields, path: str, request: pb.ExchangeLeasesRequest, message: pb.LeaseStatement) -> Stated:
+def _decode_stated(fields: Fields, path: str, request: pb.ExchangeLeasesRequest, message: pb.LeaseStatement) -> Stated:
     def units(name: str, value: int) -> int:
-        return fields.number(f"{path}{name}", value, 0, _INT64_MAX)
+        return fields.number(f"{path}{name}", value, 0, INT64_MAX)
 
     kind = fields.member(f"{path}budget_kind", budget_pb2.BudgetKind, message.budget_kind, BudgetKind)
     if message.budget_kind == budget_pb2.BUDGET_KIND_UNSPECIFIED:
@@ -119,7 +119,7 @@ def _stated(fields: Fields, path: str, request: pb.ExchangeLeasesRequest, messag
 def encode_answers(answers: Sequence[Answer]) -> pb.ExchangeLeasesResponse:
     """The answers, and for how long the node's leases hold now."""
     return pb.ExchangeLeasesResponse(
-        valid_for=duration(LEASE_VALIDITY_US), answers=[_encode_answer(answer) for answer in answers]
+        valid_for=encode_duration(LEASE_VALIDITY_US), answers=[_encode_answer(answer) for answer in answers]
     )
 
 
@@ -127,10 +127,10 @@ def _encode_answer(answer: Answer) -> pb.LeaseAnswer:
     return pb.LeaseAnswer(
         lease_id=answer.lease_id,
         granted_units=answer.granted_units,
-        availability=enum_value(pb.BudgetAvailability, answer.availability),
+        availability=encode_enum(pb.BudgetAvailability, answer.availability),
         available_units=answer.available_units,
         leased_elsewhere_units=answer.leased_elsewhere_units,
-        accrues_after=duration(answer.accrues_after_us),
+        accrues_after=encode_duration(answer.accrues_after_us),
         closed=answer.closed,
     )
 
@@ -148,7 +148,7 @@ def encode_update(update: Update, closed_below_epoch: int) -> pb.WatchConfigResp
 
 
 def _encode_config(config: ServiceConfig) -> config_pb2.ServiceConfig:
-    resolution = enum_value(config_pb2.Resolution, config.resolution)
+    resolution = encode_enum(config_pb2.Resolution, config.resolution)
     if config.terms is None:
         return config_pb2.ServiceConfig(name=config.name, resolution=resolution)
     terms, payers = config.terms, config.terms.payers
@@ -158,8 +158,8 @@ def _encode_config(config: ServiceConfig) -> config_pb2.ServiceConfig:
         version=config.version,
         uid=terms.uid,
         model=model_name(terms.model_id),
-        status=enum_value(inference_service_pb2.ServiceStatus, terms.status),
-        stop_reasons=enum_values(inference_service_pb2.StopReason, StopReason, terms.stop_reasons),
+        status=encode_enum(inference_service_pb2.ServiceStatus, terms.status),
+        stop_reasons=encode_enums(inference_service_pb2.StopReason, StopReason, terms.stop_reasons),
         reservation_pays=payers.reservation,
         trial_pays=payers.trial,
         postpaid_pays=payers.postpaid,
@@ -168,7 +168,7 @@ def _encode_config(config: ServiceConfig) -> config_pb2.ServiceConfig:
         smallest_request_tokens=terms.smallest_request_tokens,
         output_tokens_max=terms.output_tokens_max,
         whole_output_tokens_default=terms.whole_output_tokens_default,
-        outage_policy=enum_value(inference_service_pb2.OutagePolicy, terms.outage_policy),
+        outage_policy=encode_enum(inference_service_pb2.OutagePolicy, terms.outage_policy),
         outage_tokens_max=terms.outage_tokens_max,
         reserved_input_tokens_per_minute=payers.reserved.input_tokens_per_minute,
         reserved_output_tokens_per_minute=payers.reserved.output_tokens_per_minute,

@@ -18,7 +18,7 @@ def decode_create(request: pb.CreateInferenceServiceRequest) -> tuple[str, NewSe
     billing = request.billing
     with Fields() as fields:
         account_id, service_id = fields.custom_service("name", request.name)
-        policy = read_outage_policy(fields, request.outage_policy, request.outage_tokens_max)
+        policy = decode_outage_policy(fields, request.outage_policy, request.outage_tokens_max)
         new = NewService(
             service_id=service_id,
             model_id=fields.model("model", request.model),
@@ -35,7 +35,7 @@ def decode_create(request: pb.CreateInferenceServiceRequest) -> tuple[str, NewSe
             InitialBilling(
                 claim_free_trial=billing.claim_free_trial,
                 enable_postpaid=billing.enable_postpaid,
-                reservation=read_terms(fields, "billing.reservation", billing.reservation) if buys else None,
+                reservation=decode_terms(fields, "billing.reservation", billing.reservation) if buys else None,
             ),
         )
 
@@ -45,7 +45,7 @@ def decode_update(request: pb.UpdateInferenceServiceRequest) -> tuple[tuple[str,
     with Fields() as fields:
         display_name, team = fields.text("display_name", request.display_name), fields.text("team", request.team)
         labels = fields.labels("labels.labels", request.labels.labels)
-        policy = read_outage_policy(fields, request.outage_policy, request.outage_tokens_max)
+        policy = decode_outage_policy(fields, request.outage_policy, request.outage_tokens_max)
         return fields.service("name", request.name), ServiceUpdate(
             display_name=display_name if request.HasField("display_name") else None,
             team=team if request.HasField("team") else None,
@@ -66,7 +66,7 @@ def decode_list(fields: Fields, request: pb.ListInferenceServicesRequest) -> tup
     return wanted, fields.member("status", inference_service_pb2.ServiceStatus, request.status, Status)
 
 
-def read_terms(fields: Fields, path: str, terms: pb.ReservationTerms) -> ReservationTerms:
+def decode_terms(fields: Fields, path: str, terms: pb.ReservationTerms) -> ReservationTerms:
     """What a buyer asks for; notes in `fields` what is wrong."""
     rates = {
         name: fields.number(f"{path}.{name}", getattr(terms, name), 0, RATE_TOKENS_MAX)
@@ -84,7 +84,7 @@ def read_terms(fields: Fields, path: str, terms: pb.ReservationTerms) -> Reserva
     )
 
 
-def read_outage_policy(fields: Fields, number: int, tokens_max: int) -> OutagePolicy | None:
+def decode_outage_policy(fields: Fields, number: int, tokens_max: int) -> OutagePolicy | None:
     """The policy, None where it is not said; notes in `fields` what is wrong with it or with its bound."""
     policy = fields.member("outage_policy", inference_service_pb2.OutagePolicy, number, OutagePolicy)
     if policy is OutagePolicy.CONTINUE:
@@ -94,7 +94,7 @@ def read_outage_policy(fields: Fields, number: int, tokens_max: int) -> OutagePo
     return policy
 
 
-def purchased(view: PurchaseView) -> pb.PurchaseReservationResponse:
+def encode_purchased(view: PurchaseView) -> pb.PurchaseReservationResponse:
     """The answer to PurchaseReservation."""
     service = view.service.service
     return pb.PurchaseReservationResponse(

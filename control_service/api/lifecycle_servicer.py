@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from control_service.api import lifecycle_codec as codec
 from control_service.api.calls import Calls, Context, Incoming
 from control_service.api.fields import Fields
-from control_service.api.paging import fill_page, page_token, read_page
+from control_service.api.paging import decode_page
 from control_service.api.service_codec import encode_event, encode_reservation, encode_service
 from control_service.domain.service import ServiceView
 from control_service.usecases.people.billing import claim_trial, disable_postpaid, enable_postpaid, set_suspended
@@ -23,6 +23,7 @@ from control_service.usecases.people.service_list import ServiceQuery, key_of, l
 from control_service.usecases.people.services import delete_service, find_service, get_service, update_service
 from control_service.usecases.ports import Database
 from tallygate._server.clock import Clock
+from tallygate._server.grpc.paging import encode_page, encode_page_token
 from tallygate.control.v1 import lifecycle_service_pb2 as pb
 from tallygate.control.v1 import lifecycle_service_pb2_grpc
 
@@ -64,12 +65,12 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
         """See the contract."""
         with Fields() as fields:
             wanted, status = codec.decode_list(fields, request)
-            after, limit = read_page(fields, request, (wanted.account_id or "", ""))
+            after, limit = decode_page(fields, request, (wanted.account_id or "", ""))
         async with self._database.reading() as tx:
             page = await list_services(tx, ServiceQuery(wanted, status, after, limit), self._clock.now_us())
-        views, token = fill_page(request, page.services, limit, encode_service, lambda view: key_of(view.service))
+        views, token = encode_page(request, page.services, limit, encode_service, lambda view: key_of(view.service))
         if not token and page.next_after is not None:
-            token = page_token(request, page.next_after)
+            token = encode_page_token(request, page.next_after)
         return pb.ListInferenceServicesResponse(inference_services=views, next_page_token=token)
 
     async def UpdateInferenceService(
@@ -112,12 +113,12 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
         """See the contract."""
         with Fields() as fields:
             account_id, service_id = fields.service("inference_service", request.inference_service)
-            terms = codec.read_terms(fields, "terms", request.terms)
+            terms = codec.decode_terms(fields, "terms", request.terms)
         answer = await self._calls.of_account(
             Incoming(request, context),
             account_id,
             lambda tx, account, act: purchase_reservation(tx, account, service_id, terms, act),
-            codec.purchased,
+            codec.encode_purchased,
         )
         return pb.PurchaseReservationResponse.FromString(answer)
 
@@ -141,12 +142,12 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
         """See the contract."""
         with Fields() as fields:
             account_id, service_id = fields.service("inference_service", request.inference_service)
-            (after,), limit = read_page(fields, request, (0,))
+            (after,), limit = decode_page(fields, request, (0,))
         async with self._database.reading() as tx:
             await find_service(tx, await tx.accounts.get(account_id), service_id)
             found = await tx.reservations.page(account_id, service_id, after, limit + 1)
         now_us = self._clock.now_us()
-        page, token = fill_page(
+        page, token = encode_page(
             request,
             found,
             limit,
@@ -177,11 +178,11 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
         """See the contract."""
         with Fields() as fields:
             account_id, service_id = fields.service("inference_service", request.inference_service)
-            (after,), limit = read_page(fields, request, (0,))
+            (after,), limit = decode_page(fields, request, (0,))
         async with self._database.reading() as tx:
             await find_service(tx, await tx.accounts.get(account_id), service_id)
             events = await tx.events.page(account_id, service_id, after, limit + 1)
-        page, token = fill_page(request, events, limit, encode_event, lambda event: (event.event_number,))
+        page, token = encode_page(request, events, limit, encode_event, lambda event: (event.event_number,))
         return pb.ListServiceEventsResponse(service_events=page, next_page_token=token)
 
     async def _change(self, incoming: Incoming, step: Step, response: Callable[..., Message]) -> bytes:

@@ -1,16 +1,17 @@
 """Nodes, budgets and leases on the wire."""
 
-from control_service.api.codec import enum_value, timestamp
 from control_service.api.fields import Fields
 from control_service.domain.names import account_name, service_name
 from control_service.domain.node import Node
 from control_service.usecases.fleet_ports import LeaseFilter, NamedLease
 from control_service.usecases.people.operations import BudgetView
+from tallygate._wire.enums import encode_enum
+from tallygate._wire.times import encode_timestamp
 from tallygate.control.v1 import budget_pb2, lease_pb2, node_pb2
 from tallygate.control.v1 import operations_service_pb2 as pb
 
 
-def read_lease_filter(fields: Fields, request: pb.ListLeasesRequest) -> LeaseFilter:
+def decode_lease_filter(fields: Fields, request: pb.ListLeasesRequest) -> LeaseFilter:
     """Which leases to list."""
     account_id = fields.account("account", request.account) if request.account else None
     service_id = None
@@ -30,9 +31,9 @@ def encode_node(node: Node, metering_database_id: str, *, live: bool) -> node_pb
         epoch=node.epoch,
         metering_database_id=metering_database_id,
         acknowledged_version=node.acknowledged_version,
-        last_heard_time=timestamp(node.last_heard_us),
+        last_heard_time=encode_timestamp(node.last_heard_us),
         live=live,
-        lease_valid_until_time=timestamp(node.lease_valid_until_us),
+        lease_valid_until_time=encode_timestamp(node.lease_valid_until_us),
         exchange_number=node.exchange_number,
     )
 
@@ -42,7 +43,7 @@ def encode_budget(budget: BudgetView) -> budget_pb2.Budget:
     return budget_pb2.Budget(
         account=account_name(budget.account_id),
         inference_service=service_name(budget.account_id, budget.service_id) if budget.service_id else "",
-        kind=enum_value(budget_pb2.BudgetKind, budget.kind),
+        kind=encode_enum(budget_pb2.BudgetKind, budget.kind),
         capacity_units=budget.capacity_units,
         available_units=budget.available_units,
         leased_units=budget.leased_units,
@@ -60,12 +61,12 @@ def encode_lease(named: NamedLease) -> lease_pb2.Lease:
         epoch=lease.epoch,
         inference_service=service_name(lease.account, named.service_id),
         inference_service_uid=lease.service_uid,
-        budget_kind=enum_value(budget_pb2.BudgetKind, lease.kind),
+        budget_kind=encode_enum(budget_pb2.BudgetKind, lease.kind),
         granted_units=lease.granted_units,
         consumed_units=lease.consumed_units,
         returned_units=lease.returned_units,
         held_units=lease.held_units,
         closed=lease.closed,
-        create_time=timestamp(lease.create_us),
-        update_time=timestamp(lease.update_us),
+        create_time=encode_timestamp(lease.create_us),
+        update_time=encode_timestamp(lease.update_us),
     )

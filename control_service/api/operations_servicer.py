@@ -3,11 +3,12 @@
 from control_service.api import operations_codec as codec
 from control_service.api.calls import Context
 from control_service.api.fields import Fields
-from control_service.api.paging import fill_page, read_page
+from control_service.api.paging import decode_page
 from control_service.usecases.fleet.node_liveness import Sightings
 from control_service.usecases.people.operations import list_budgets
 from control_service.usecases.ports import Database
 from tallygate._server.clock import Clock
+from tallygate._server.grpc.paging import encode_page
 from tallygate.control.v1 import operations_service_pb2 as pb
 from tallygate.control.v1 import operations_service_pb2_grpc
 
@@ -23,13 +24,13 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
     async def ListNodes(self, request: pb.ListNodesRequest, context: Context) -> pb.ListNodesResponse:
         """See the contract."""
         with Fields() as fields:
-            (after,), limit = read_page(fields, request, ("",))
+            (after,), limit = decode_page(fields, request, ("",))
         async with self._database.reading() as tx:
             nodes = await tx.nodes.page(after, limit + 1)
             metering_database_id = await tx.nodes.metering_database()
             version = await tx.config_version()
         is_live = self._sightings.is_live
-        page, token = fill_page(
+        page, token = encode_page(
             request,
             nodes,
             limit,
@@ -48,23 +49,23 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
                 if owner != account_id:
                     fields.refuse("inference_service", "must be a service of the account")
             # Money's place is 0 and its service's id is empty: the position before it has no place of its own.
-            (after_service, after_place), limit = read_page(fields, request, ("", 0))
+            (after_service, after_place), limit = decode_page(fields, request, ("", 0))
         after = (after_service, after_place) if request.page_token else ("", -1)
         async with self._database.reading() as tx:
             budgets = await list_budgets(
                 tx, account_id, service_id, after=after, limit=limit + 1, now_us=self._clock.now_us()
             )
-        page, token = fill_page(request, budgets, limit, codec.encode_budget, lambda budget: budget.position)
+        page, token = encode_page(request, budgets, limit, codec.encode_budget, lambda budget: budget.position)
         return pb.ListBudgetsResponse(budgets=page, next_page_token=token)
 
     async def ListLeases(self, request: pb.ListLeasesRequest, context: Context) -> pb.ListLeasesResponse:
         """See the contract."""
         with Fields() as fields:
-            wanted = codec.read_lease_filter(fields, request)
-            after, limit = read_page(fields, request, (0, ""))
+            wanted = codec.decode_lease_filter(fields, request)
+            after, limit = decode_page(fields, request, (0, ""))
         async with self._database.reading() as tx:
             named = await tx.leases.page(wanted, after, limit + 1)
-        page, token = fill_page(
+        page, token = encode_page(
             request, named, limit, codec.encode_lease, lambda one: (one.lease.create_us, one.lease.lease_id)
         )
         return pb.ListLeasesResponse(leases=page, next_page_token=token)

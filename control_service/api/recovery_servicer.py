@@ -3,18 +3,17 @@
 from typing import Final
 
 from control_service.api.calls import Context
-from control_service.api.codec import enum_value
-from control_service.api.fields import Fields
+from control_service.api.fields import INT64_MAX, Fields
 from control_service.domain.budget import BudgetKind
 from control_service.domain.lease import Statement
 from control_service.domain.names import account_name
 from control_service.usecases.fleet.lease_settlement import Stated
 from control_service.usecases.fleet.restore_recovery import Recovery
+from tallygate._wire.enums import encode_enum
 from tallygate.control.v1 import budget_pb2, recovery_service_pb2_grpc
 from tallygate.control.v1 import recovery_service_pb2 as pb
 
 LEASES_MAX: Final = 1_000
-_INT64_MAX: Final = 2**63 - 1
 
 
 class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
@@ -28,12 +27,12 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
         with Fields() as fields:
             if len(request.leases) > LEASES_MAX:
                 fields.refuse("leases", f"must not be more than {LEASES_MAX:,}")
-            totals = [_total(fields, f"leases[{index}].", lease) for index, lease in enumerate(request.leases)]
+            totals = [_decode_total(fields, f"leases[{index}].", lease) for index, lease in enumerate(request.leases)]
         booked = await self._recovery.book(totals)
         return pb.BookLeasesResponse(
             booked=[
                 pb.BookedUnits(
-                    account=account_name(account), budget_kind=enum_value(budget_pb2.BudgetKind, kind), units=units
+                    account=account_name(account), budget_kind=encode_enum(budget_pb2.BudgetKind, kind), units=units
                 )
                 for (account, kind), units in sorted(booked.units.items())
             ],
@@ -46,9 +45,9 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
         return pb.FinishRecoveryResponse(closed_lease_count=await self._recovery.finish(fenced))
 
 
-def _total(fields: Fields, path: str, lease: pb.LeaseTotal) -> Stated:
+def _decode_total(fields: Fields, path: str, lease: pb.LeaseTotal) -> Stated:
     kind = fields.member(f"{path}budget_kind", budget_pb2.BudgetKind, lease.budget_kind, BudgetKind)
-    consumed_units = fields.number(f"{path}consumed_units", lease.consumed_units, 0, _INT64_MAX)
+    consumed_units = fields.number(f"{path}consumed_units", lease.consumed_units, 0, INT64_MAX)
     return Stated(
         node=lease.node,
         epoch=lease.epoch,

@@ -1,11 +1,12 @@
 """Services, reservations and events on the wire."""
 
-from control_service.api.codec import enum_value, enum_values, timestamp
 from control_service.domain.event import ServiceEvent
 from control_service.domain.names import event_name, model_name, reservation_name
 from control_service.domain.reservation import Reservation
 from control_service.domain.service import ServiceView, Trial
 from control_service.domain.status import BillingMode, StopReason
+from tallygate._wire.enums import encode_enum, encode_enums
+from tallygate._wire.times import encode_timestamp
 from tallygate.control.v1 import inference_service_pb2 as pb
 from tallygate.control.v1 import reservation_pb2, service_event_pb2
 
@@ -18,23 +19,23 @@ def encode_service(view: ServiceView) -> pb.InferenceService:
         name=service.name,
         uid=service.uid,
         model=model_name(service.model_id),
-        kind=enum_value(pb.ServiceKind, service.kind),
+        kind=encode_enum(pb.ServiceKind, service.kind),
         display_name=service.display_name,
         team=service.team,
         labels=service.labels,
-        status=enum_value(pb.ServiceStatus, standing.status),
-        stop_reasons=enum_values(pb.StopReason, StopReason, standing.stop_reasons),
-        billing_modes=enum_values(pb.BillingMode, BillingMode, standing.billing_modes),
+        status=encode_enum(pb.ServiceStatus, standing.status),
+        stop_reasons=encode_enums(pb.StopReason, StopReason, standing.stop_reasons),
+        billing_modes=encode_enums(pb.BillingMode, BillingMode, standing.billing_modes),
         free_trial=None if service.trial is None else _encode_trial(service.trial, usable=usable),
-        postpaid=enum_value(pb.PostpaidState, service.postpaid),
+        postpaid=encode_enum(pb.PostpaidState, service.postpaid),
         reserved_input_tokens_per_minute=view.reserved.input_tokens_per_minute,
         reserved_output_tokens_per_minute=view.reserved.output_tokens_per_minute,
-        outage_policy=enum_value(pb.OutagePolicy, service.outage_policy),
+        outage_policy=encode_enum(pb.OutagePolicy, service.outage_policy),
         outage_tokens_max=service.outage_tokens_max,
         config_version=service.config_version,
-        create_time=timestamp(service.create_us),
-        update_time=timestamp(service.update_us),
-        delete_time=timestamp(service.delete_us),
+        create_time=encode_timestamp(service.create_us),
+        update_time=encode_timestamp(service.update_us),
+        delete_time=encode_timestamp(service.delete_us),
     )
 
 
@@ -44,11 +45,11 @@ def encode_reservation(reservation: Reservation, now_us: int) -> reservation_pb2
         name=reservation_name(reservation.account_id, reservation.service_id, reservation.reservation_number),
         input_tokens_per_minute=reservation.input_tokens_per_minute,
         output_tokens_per_minute=reservation.output_tokens_per_minute,
-        start_time=timestamp(reservation.start_us),
-        end_time=timestamp(reservation.end_us),
-        overflow_policy=enum_value(reservation_pb2.OverflowPolicy, reservation.overflow_policy),
+        start_time=encode_timestamp(reservation.start_us),
+        end_time=encode_timestamp(reservation.end_us),
+        overflow_policy=encode_enum(reservation_pb2.OverflowPolicy, reservation.overflow_policy),
         paid_nanos=reservation.paid_nanos,
-        state=enum_value(reservation_pb2.ReservationState, reservation.state(now_us)),
+        state=encode_enum(reservation_pb2.ReservationState, reservation.state(now_us)),
     )
 
 
@@ -56,13 +57,13 @@ def encode_event(event: ServiceEvent) -> service_event_pb2.ServiceEvent:
     """A change of a service's status or stop reasons."""
     return service_event_pb2.ServiceEvent(
         name=event_name(event.account_id, event.service_id, event.event_number),
-        event_time=timestamp(event.origin.at_us),
-        cause=enum_value(service_event_pb2.EventCause, event.origin.cause),
+        event_time=encode_timestamp(event.origin.at_us),
+        cause=encode_enum(service_event_pb2.EventCause, event.origin.cause),
         actor=event.origin.actor,
-        old_status=enum_value(pb.ServiceStatus, event.old_status),
-        new_status=enum_value(pb.ServiceStatus, event.new_status),
-        old_stop_reasons=enum_values(pb.StopReason, StopReason, event.old_stop_reasons),
-        new_stop_reasons=enum_values(pb.StopReason, StopReason, event.new_stop_reasons),
+        old_status=encode_enum(pb.ServiceStatus, event.old_status),
+        new_status=encode_enum(pb.ServiceStatus, event.new_status),
+        old_stop_reasons=encode_enums(pb.StopReason, StopReason, event.old_stop_reasons),
+        new_stop_reasons=encode_enums(pb.StopReason, StopReason, event.new_stop_reasons),
     )
 
 
@@ -72,6 +73,6 @@ def _encode_trial(trial: Trial, *, usable: bool) -> pb.FreeTrial:
         spent_tokens=trial.spent_tokens,
         remaining_tokens=trial.remaining_tokens,
         usable=usable,
-        claim_time=timestamp(trial.claim_us),
-        expire_time=timestamp(trial.expire_us),
+        claim_time=encode_timestamp(trial.claim_us),
+        expire_time=encode_timestamp(trial.expire_us),
     )

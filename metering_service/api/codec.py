@@ -10,30 +10,22 @@ from metering_service.domain.decision import Decision, Grant, Reason
 from metering_service.domain.key_ring import TOKEN_BYTES_MAX
 from metering_service.domain.receipt import Receipt
 from metering_service.domain.report import Phase, Report
-from tallygate.metering.v1 import (
-    decision_pb2,
-    receipt_pb2,
-    report_pb2,
-    token_usage_pb2,
-)
+from tallygate._wire.enums import decode_table, encode_table
+from tallygate._wire.times import decode_ns, encode_duration_into, is_normal
+from tallygate.metering.v1 import decision_pb2, receipt_pb2, report_pb2, token_usage_pb2
 
-NS_PER_S: Final = 1_000_000_000
-_PHASES = {
-    report_pb2.REPORT_PHASE_AUTHORIZE: Phase.AUTHORIZE,
-    report_pb2.REPORT_PHASE_PROGRESS: Phase.PROGRESS,
-    report_pb2.REPORT_PHASE_FINISH: Phase.FINISH,
-}
-_REASONS = {reason: decision_pb2.DecisionReason.Value(f"DECISION_REASON_{reason.name}") for reason in Reason}
+_PHASES: Final = decode_table(report_pb2.ReportPhase, Phase)
+_REASONS: Final = encode_table(decision_pb2.DecisionReason, Reason)
 
 
-def report_from(message: report_pb2.TokenReport, service: str, *, default_phase: Phase | None = None) -> Report:
+def decode_report(message: report_pb2.TokenReport, service: str, *, default_phase: Phase | None = None) -> Report:
     """A report as it came, about that service."""
     phase = message.phase
     return Report(
         message.request_id,
         service,
         _PHASES.get(phase, None if phase else default_phase),
-        counts_from(message.usage),
+        decode_counts(message.usage),
         message.max_output_tokens if message.HasField("max_output_tokens") else None,
         message.credential,
         tuple(sorted(message.labels.items())) if message.labels else (),
@@ -42,24 +34,24 @@ def report_from(message: report_pb2.TokenReport, service: str, *, default_phase:
         # A longer one is none of ours, and of that so much is enough to tell.
         message.resume[: TOKEN_BYTES_MAX + 1],
         message.whole,
-        _nanoseconds(message.hold_for) if message.HasField("hold_for") else None,
+        _decode_hold_for(message.hold_for) if message.HasField("hold_for") else None,
         message.min_output_tokens if message.HasField("min_output_tokens") else None,
     )
 
 
-def _nanoseconds(length: Duration) -> int:
+def _decode_hold_for(length: Duration) -> int:
     """A length of time as it came; a negative one where it is none."""
-    return length.seconds * NS_PER_S + length.nanos if 0 <= length.nanos < NS_PER_S else -1
+    return decode_ns(length) if is_normal(length) else -1
 
 
-def any_report_from(message: report_pb2.TokenReport | UnreadableReport, service: str) -> Report:
-    """As `report_from`, of a message in which some cannot be read."""
+def decode_any_report(message: report_pb2.TokenReport | UnreadableReport, service: str) -> Report:
+    """As `decode_report`, of a message in which some cannot be read."""
     if isinstance(message, UnreadableReport):
         return Report(message.request_id, "", None, ZERO, unreadable=message.problem)
-    return report_from(message, service)
+    return decode_report(message, service)
 
 
-def counts_from(usage: token_usage_pb2.TokenUsage) -> Counts:
+def decode_counts(usage: token_usage_pb2.TokenUsage) -> Counts:
     """Counts as they came."""
     return Counts(
         usage.input_tokens,
@@ -70,7 +62,7 @@ def counts_from(usage: token_usage_pb2.TokenUsage) -> Counts:
     )
 
 
-def usage_to(counts: Counts) -> token_usage_pb2.TokenUsage:
+def encode_counts(counts: Counts) -> token_usage_pb2.TokenUsage:
     """Counts as they go out."""
     return token_usage_pb2.TokenUsage(
         input_tokens=counts.input,
@@ -81,14 +73,14 @@ def usage_to(counts: Counts) -> token_usage_pb2.TokenUsage:
     )
 
 
-def receipt_to(receipt: Receipt) -> receipt_pb2.Receipt:
+def encode_receipt(receipt: Receipt) -> receipt_pb2.Receipt:
     """A receipt as it goes out."""
     return receipt_pb2.Receipt(
-        usage=usage_to(receipt.usage),
-        reserved=usage_to(receipt.reserved),
-        trial=usage_to(receipt.trial),
-        billed=usage_to(receipt.billed),
-        unfunded=usage_to(receipt.unfunded),
+        usage=encode_counts(receipt.usage),
+        reserved=encode_counts(receipt.reserved),
+        trial=encode_counts(receipt.trial),
+        billed=encode_counts(receipt.billed),
+        unfunded=encode_counts(receipt.unfunded),
         overrun_tokens=receipt.overrun_tokens,
         cost_nanos=receipt.cost_nanos,
         debt_nanos=receipt.debt_nanos,
@@ -97,48 +89,42 @@ def receipt_to(receipt: Receipt) -> receipt_pb2.Receipt:
     )
 
 
-def decision_to(decision: Decision) -> decision_pb2.Decision:
+def encode_decision(decision: Decision) -> decision_pb2.Decision:
     """A decision by itself."""
     message = decision_pb2.Decision()
-    write_decision(message, decision)
+    encode_decision_into(message, decision)
     return message
 
 
-def write_decision(message: decision_pb2.Decision, decision: Decision) -> None:
+def encode_decision_into(message: decision_pb2.Decision, decision: Decision) -> None:
     """Write what it says, in place: a grant takes half the time that it takes made first and then copied."""
     message.request_id = decision.request_id
     message.config_version = decision.config_version
     if decision.reason is None:
         message.verdict = decision_pb2.VERDICT_ALLOW
     else:
-        _write_denial(message, decision, decision.reason)
+        _encode_denial_into(message, decision, decision.reason)
     if decision.grant is not None:
-        _write_grant(message.grant, decision.grant)
+        _encode_grant_into(message.grant, decision.grant)
     if decision.receipt is not None:
-        message.receipt.CopyFrom(receipt_to(decision.receipt))
+        message.receipt.CopyFrom(encode_receipt(decision.receipt))
 
 
-def _write_denial(message: decision_pb2.Decision, decision: Decision, reason: Reason) -> None:
+def _encode_denial_into(message: decision_pb2.Decision, decision: Decision, reason: Reason) -> None:
     message.verdict = decision_pb2.VERDICT_DENY
     message.reason = _REASONS[reason]
     message.message = decision.message
     message.retryable = decision.retryable
     if decision.retry_after_ms is not None:
-        write_duration(message.retry_after, decision.retry_after_ms)
+        encode_duration_into(message.retry_after, decision.retry_after_ms)
     if decision.remaining_tokens is not None:
         message.remaining_tokens = decision.remaining_tokens
     if decision.remaining_nanos is not None:
         message.remaining_nanos = decision.remaining_nanos
 
 
-def _write_grant(message: decision_pb2.Grant, grant: Grant) -> None:
+def _encode_grant_into(message: decision_pb2.Grant, grant: Grant) -> None:
     message.output_ceiling_tokens = grant.output_ceiling_tokens
     message.is_final = grant.is_final
     message.resume = grant.resume
-    write_duration(message.valid_for, grant.valid_for_ms)
-
-
-def write_duration(message: Duration, milliseconds: int) -> None:
-    """Write so many milliseconds."""
-    message.seconds, rest = divmod(milliseconds, 1_000)
-    message.nanos = rest * 1_000_000
+    encode_duration_into(message.valid_for, grant.valid_for_ms)

@@ -1,7 +1,5 @@
 """What this service's errors are on the wire."""
 
-from typing import Final
-
 import grpc
 
 from metering_service.domain.errors import (
@@ -12,9 +10,7 @@ from metering_service.domain.errors import (
     SequenceGapError,
     StorageUnavailableError,
 )
-from tallygate._server.grpc.failures import VIOLATIONS_MAX, RpcStatusError
-
-RETRY_AFTER_MS: Final = 1_000
+from tallygate._server.grpc.failures import RETRY_AFTER_MS, VIOLATIONS_MAX, RpcStatusError
 
 
 def translate(error: Exception) -> RpcStatusError | None:

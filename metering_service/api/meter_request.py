@@ -33,7 +33,7 @@ class PartlyReadable(NamedTuple):
     """Each a TokenReport or an UnreadableReport."""
 
 
-def read(data: bytes) -> MeterRequest | PartlyReadable:
+def decode_meter_request(data: bytes) -> MeterRequest | PartlyReadable:
     """A message of the stream. Raises DecodeError where not even its reports can be told apart."""
     try:
         return MeterRequest.FromString(data)

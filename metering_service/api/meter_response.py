@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from metering_service.api.codec import write_decision, write_duration
+from metering_service.api.codec import encode_decision_into
 from metering_service.usecases.meter_stream import Named, Outgoing
 from tallygate._server.grpc.message_size import OVERHEAD_BYTES
+from tallygate._wire.times import encode_duration_into
 from tallygate.metering.v1.metering_service_pb2 import MeterResponse
 
 RESPONSE_BYTES_MAX: Final = 1024 * 1024
@@ -16,7 +17,7 @@ DECISIONS_UNMEASURED: Final = RESPONSE_BYTES_MAX // DECISION_BYTES_MAX - 1
 """Number of decisions that fit into a message whatever they say."""
 
 
-def responses(outgoing: Outgoing, last: MeterResponse) -> Iterator[MeterResponse]:
+def encode_responses(outgoing: Outgoing, last: MeterResponse) -> Iterator[MeterResponse]:
     """The messages that say it; each decision has the number of the report that it answers.
 
     Watermarks move, and grants are renewed, with the last of them, after which everything up to there is said. Those
@@ -28,7 +29,7 @@ def responses(outgoing: Outgoing, last: MeterResponse) -> Iterator[MeterResponse
         yield message
         message = MeterResponse()
     message.answered_through, message.durable_through = outgoing.answered_through, outgoing.durable_through
-    write_duration(message.grants_valid_for, outgoing.grants_valid_for_ms)
+    encode_duration_into(message.grants_valid_for, outgoing.grants_valid_for_ms)
     yield message
 
 
@@ -39,7 +40,7 @@ def _fill(message: MeterResponse, decisions: Sequence[Named], start: int) -> int
     for position in range(start, len(decisions)):
         sequence, decision = decisions[position]
         one = add(sequence=sequence)
-        write_decision(one, decision)
+        encode_decision_into(one, decision)
         if measured:
             left_bytes -= one.ByteSize() + OVERHEAD_BYTES
             if left_bytes < DECISION_BYTES_MAX:

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 
 import grpc
 
-from metering_service.api.codec import any_report_from, decision_to, report_from
-from metering_service.api.meter_request import REPORTS_PER_MESSAGE_MAX, PartlyReadable, read
-from metering_service.api.meter_response import responses
+from metering_service.api.codec import decode_any_report, decode_report, encode_decision
+from metering_service.api.meter_request import REPORTS_PER_MESSAGE_MAX, PartlyReadable, decode_meter_request
+from metering_service.api.meter_response import encode_responses
 from metering_service.domain.decision import Decision
 from metering_service.domain.errors import InvalidRequestError
 from metering_service.domain.report import Phase, Report
@@ -34,7 +34,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         """End every stream once what it reported is answered and durable."""
         self._draining.set()
 
-    @reads_by(read)
+    @reads_by(decode_meter_request)
     async def Meter(
         self,
         request_iterator: AsyncIterator[pb.MeterRequest | PartlyReadable],
@@ -51,7 +51,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
                 news.clear()
                 outgoing = session.drain()
                 if outgoing is not None:
-                    for said in responses(outgoing, said):  # noqa: B020  # asked once, with the one before
+                    for said in encode_responses(outgoing, said):  # noqa: B020  # asked once, with the one before
                         yield said
                     room.set()
                 if reader.done() and (reader.exception() is not None or session.idle):
@@ -83,7 +83,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
                     # Nothing is read on while too much waits: flow control stops the client, which still has it all.
                     while self._node.is_full:  # noqa: ASYNC110  # rare, and many things end it
                         await asyncio.sleep(FULL_LOOK_S)
-                    decode = report_from if isinstance(message, pb.MeterRequest) else any_report_from
+                    decode = decode_report if isinstance(message, pb.MeterRequest) else decode_any_report
                     session.take(message.first_sequence, message.reports, decode)
                     # What was decided goes out before another stream is heard, and calls have their turn.
                     await asyncio.sleep(0)
@@ -107,7 +107,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         report = _report(request.HasField("report"), request.report, Phase.AUTHORIZE)
         if report.phase not in (Phase.AUTHORIZE, None):
             raise InvalidRequestError(("report.phase", "must be AUTHORIZE here: Report takes the others"))
-        return pb.AuthorizeResponse(decision=decision_to(await ask(self._node, report)))
+        return pb.AuthorizeResponse(decision=encode_decision(await ask(self._node, report)))
 
     async def Report(
         self, request: pb.ReportRequest, context: "grpc.aio.ServicerContext[pb.ReportRequest, pb.ReportResponse]"
@@ -118,10 +118,10 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
             raise InvalidRequestError(("report.phase", "must be PROGRESS or FINISH here: Authorize takes AUTHORIZE"))
         report = report._replace(want_receipt=report.phase is Phase.FINISH)
         decision: Decision = await ask(self._node, report)
-        return pb.ReportResponse(decision=decision_to(decision))
+        return pb.ReportResponse(decision=encode_decision(decision))
 
 
 def _report(given: bool, message: report_pb2.TokenReport, default_phase: Phase | None) -> Report:
     if not given:
         raise InvalidRequestError(("report", "is required"))
-    return report_from(message, message.service, default_phase=default_phase)
+    return decode_report(message, message.service, default_phase=default_phase)

@@ -8,12 +8,10 @@ from metering_service.api.control.codec import KINDS
 from metering_service.domain.errors import InvalidRequestError
 from metering_service.domain.records import LeaseRecord, caretaker_of
 from metering_service.usecases.ports import RecoveryStore
-from tallygate._server.grpc.message_size import fitting
+from tallygate._server.grpc.paging import PAGE_SIZE_MAX, decode_page_token, encode_page
 from tallygate.control.v1 import recovery_service_pb2 as control_pb
 from tallygate.metering.v1 import recovery_service_pb2 as pb
 from tallygate.metering.v1 import recovery_service_pb2_grpc
-
-PAGE_MAX = 1_000
 
 
 class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
@@ -37,21 +35,24 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
         self, request: pb.ListLeaseTotalsRequest, context: "grpc.aio.ServicerContext[pb.ListLeaseTotalsRequest, object]"
     ) -> pb.ListLeaseTotalsResponse:
         """Answer one page of the consumption on leases, and how many requests are not settled yet."""
-        if not 0 <= request.page_size <= PAGE_MAX:
-            raise InvalidRequestError(("page_size", f"must be from 0 to {PAGE_MAX:,}"))
-        size = request.page_size or PAGE_MAX
+        if not 0 <= request.page_size <= PAGE_SIZE_MAX:
+            raise InvalidRequestError(("page_size", f"must be from 0 to {PAGE_SIZE_MAX:,}"))
+        after = decode_page_token(request, ("",))
+        if after is None:
+            raise InvalidRequestError(("page_token", "must be the next_page_token of the page before"))
+        size = request.page_size or PAGE_SIZE_MAX
         unsettled = await self._store.unsettled_count()
-        found = await self._store.lease_totals(request.page_token, size + 1)
-        leases = fitting(found[:size], _total_to)
+        found = await self._store.lease_totals(*after, size + 1)
+        leases, token = encode_page(request, found, size, _encode_total, lambda lease: (lease.lease_id,))
         return pb.ListLeaseTotalsResponse(
             leases=leases,
-            next_page_token=leases[-1].lease_id if len(found) > len(leases) else "",
+            next_page_token=token,
             unsettled_request_count=unsettled,
             metering_database_id=await self._store.database_id(),
         )
 
 
-def _total_to(lease: LeaseRecord) -> control_pb.LeaseTotal:
+def _encode_total(lease: LeaseRecord) -> control_pb.LeaseTotal:
     return control_pb.LeaseTotal(
         lease_id=lease.lease_id,
         node=lease.node,

@@ -1,10 +1,9 @@
 """Between the wire and the domain, for what UsageService answers."""
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
-from metering_service.api.codec import receipt_to, usage_to
+from metering_service.api.codec import encode_counts, encode_receipt
 from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.usecases.ports import Running, UsageRow
+from tallygate._wire.times import encode_timestamp
 from tallygate.metering.v1 import request_usage_pb2, usage_bucket_pb2, usage_service_pb2
 
 _STATES = {
@@ -14,14 +13,14 @@ _STATES = {
 }
 
 
-def bucket_to(row: UsageRow) -> usage_bucket_pb2.UsageBucket:
+def encode_bucket(row: UsageRow) -> usage_bucket_pb2.UsageBucket:
     """One step of one group."""
     totals = row.totals
     return usage_bucket_pb2.UsageBucket(
-        start_time=timestamp(row.start_us),
-        end_time=timestamp(row.end_us),
+        start_time=encode_timestamp(row.start_us),
+        end_time=encode_timestamp(row.end_us),
         group=dict(row.group),
-        usage=usage_to(totals.usage),
+        usage=encode_counts(totals.usage),
         payers=usage_bucket_pb2.PayerTokens(
             reserved_tokens=totals.reserved_tokens,
             trial_tokens=totals.trial_tokens,
@@ -36,12 +35,12 @@ def bucket_to(row: UsageRow) -> usage_bucket_pb2.UsageBucket:
     )
 
 
-def running_to(running: Running) -> usage_service_pb2.RunningUsage:
+def encode_running(running: Running) -> usage_service_pb2.RunningUsage:
     """What runs now."""
-    return usage_service_pb2.RunningUsage(request_count=running.request_count, usage=usage_to(running.counts))
+    return usage_service_pb2.RunningUsage(request_count=running.request_count, usage=encode_counts(running.counts))
 
 
-def request_usage_to(record: RequestRecord) -> request_usage_pb2.RequestUsage:
+def encode_request_usage(record: RequestRecord) -> request_usage_pb2.RequestUsage:
     """One part of a request; no receipt while it runs, since nothing is booked of it."""
     settled = record.state is not RequestState.OPEN
     return request_usage_pb2.RequestUsage(
@@ -49,19 +48,13 @@ def request_usage_to(record: RequestRecord) -> request_usage_pb2.RequestUsage:
         service_uid=record.service_uid,
         request_id=record.request_id,
         state=_STATES[record.state],
-        usage=usage_to(record.counts),
-        receipt=receipt_to(record.receipt) if settled else None,
+        usage=encode_counts(record.counts),
+        receipt=encode_receipt(record.receipt) if settled else None,
         estimated=record.estimated,
         node=record.node,
         credential=record.credential,
         labels=dict(record.labels),
-        start_time=timestamp(record.start_us),
-        settle_time=None if record.booked_us is None else timestamp(record.booked_us),
+        start_time=encode_timestamp(record.start_us),
+        settle_time=encode_timestamp(record.booked_us),
         part=record.part,
     )
-
-
-def timestamp(time_us: int) -> Timestamp:
-    """A time in microseconds since 1970."""
-    seconds, rest_us = divmod(time_us, 1_000_000)
-    return Timestamp(seconds=seconds, nanos=rest_us * 1_000)

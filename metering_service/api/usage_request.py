@@ -5,20 +5,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from metering_service.api import page_token
 from metering_service.domain.errors import InvalidRequestError
 from metering_service.usecases.ports import UsageQuery
+from tallygate._server.grpc.paging import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, decode_page_token
+from tallygate._wire.times import decode_ns, is_normal
 from tallygate.metering.v1 import usage_service_pb2 as pb
 
 STEPS_MAX: Final = 10_000
 SERVICES_MAX: Final = 100
 GROUPS_MAX: Final = 8
 LABELS_MAX: Final = 8
-PAGE_SIZE_DEFAULT: Final = 100
-PAGE_SIZE_MAX: Final = 1_000
 REQUEST_ID_BYTES_MAX: Final = 64
 
 _ACCOUNT: Final = r"accounts/[a-z0-9][a-z0-9-]{0,62}"
@@ -30,28 +28,28 @@ _MINUTE_NS: Final = 60_000_000_000
 _NS_PER_US: Final = 1_000
 _SECONDS_MIN: Final = -62_135_596_800
 _SECONDS_MAX: Final = 253_402_300_799
-_NANOS: Final = 1_000_000_000
 
 Violation = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of a service's records: so many after that position."""
+    """A page of a service's records: so many after that record."""
 
     service: str
-    after: page_token.Position | None
+    after: tuple[str, str] | None
+    """Id and part of the last record before it; None for the first page."""
     size: int
 
 
-def usage_query(request: pb.QueryUsageRequest) -> UsageQuery:
+def decode_usage_query(request: pb.QueryUsageRequest) -> UsageQuery:
     """The query, its range rounded to whole minutes. Raises InvalidRequestError."""
     _refuse([*_range_violations(request), *_filter_violations(request)])
-    start_ns, end_ns = _ns(request.start_time), _ns(request.end_time)
+    start_ns, end_ns = decode_ns(request.start_time), decode_ns(request.end_time)
     return UsageQuery(
         start_us=start_ns // _MINUTE_NS * _MINUTE_NS // _NS_PER_US,
         end_us=-(-end_ns // _MINUTE_NS) * _MINUTE_NS // _NS_PER_US,
-        step_us=_ns(request.step) // _NS_PER_US if request.HasField("step") else None,
+        step_us=decode_ns(request.step) // _NS_PER_US if request.HasField("step") else None,
         services=tuple(request.services),
         credential=request.credential if request.HasField("credential") else None,
         labels=tuple(sorted(request.labels.items())),
@@ -59,7 +57,7 @@ def usage_query(request: pb.QueryUsageRequest) -> UsageQuery:
     )
 
 
-def request_key(request: pb.GetRequestUsageRequest) -> tuple[str, str]:
+def decode_request_key(request: pb.GetRequestUsageRequest) -> tuple[str, str]:
     """The service's name and the request's id. Raises InvalidRequestError."""
     violations = list(_service_violations(request.service))
     if not 1 <= len(request.request_id.encode()) <= REQUEST_ID_BYTES_MAX or "\0" in request.request_id:
@@ -68,19 +66,20 @@ def request_key(request: pb.GetRequestUsageRequest) -> tuple[str, str]:
     return request.service, request.request_id
 
 
-def page(request: pb.ListRequestUsageRequest) -> Page:
+def decode_page(request: pb.ListRequestUsageRequest) -> Page:
     """The page that is asked for. Raises InvalidRequestError."""
     violations = list(_service_violations(request.service))
-    after = None
-    if request.page_token:
-        try:
-            after = page_token.decode(request.page_token, request.service)
-        except ValueError:
-            violations.append(("page_token", "is not from a page of this service: take next_page_token as it came"))
+    after = decode_page_token(request, ("", ""))
+    if after is None:
+        violations.append(("page_token", "is not from a page of this service: take next_page_token as it came"))
     if request.page_size < 0:
         violations.append(("page_size", "must not be negative"))
     _refuse(violations)
-    return Page(request.service, after, min(request.page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX))
+    return Page(
+        request.service,
+        after if request.page_token else None,
+        min(request.page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX),
+    )
 
 
 def _refuse(violations: list[Violation]) -> None:
@@ -97,12 +96,12 @@ def _range_violations(request: pb.QueryUsageRequest) -> Iterable[Violation]:
     if any(wrong.values()):
         yield from ((field, problem) for field, problem in wrong.items() if problem)
         return
-    start_ns, end_ns = _ns(request.start_time), _ns(request.end_time)
+    start_ns, end_ns = decode_ns(request.start_time), decode_ns(request.end_time)
     if end_ns <= start_ns:
         yield "end_time", "must be after start_time"
     if not request.HasField("step"):
         return
-    step_ns = _ns(request.step)
+    step_ns = decode_ns(request.step)
     if step_ns <= 0 or step_ns % _MINUTE_NS:
         yield "step", "must be one or more whole minutes"
     elif _steps(start_ns, end_ns, step_ns) > STEPS_MAX:
@@ -142,9 +141,5 @@ def _service_violations(name: str) -> Iterable[Violation]:
 def _time_problem(time: Timestamp | None) -> str:
     if time is None:
         return "is required"
-    in_range = _SECONDS_MIN <= time.seconds <= _SECONDS_MAX and 0 <= time.nanos < _NANOS
+    in_range = _SECONDS_MIN <= time.seconds <= _SECONDS_MAX and is_normal(time)
     return "" if in_range else "is not a time between the years 1 and 9999"
-
-
-def _ns(value: Timestamp | Duration) -> int:
-    return value.seconds * _NANOS + value.nanos

@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 import grpc
 
-from metering_service.api import page_token
-from metering_service.api.usage_codec import bucket_to, request_usage_to, running_to, timestamp
-from metering_service.api.usage_request import page, request_key, usage_query
+from metering_service.api.usage_codec import encode_bucket, encode_request_usage, encode_running
+from metering_service.api.usage_request import decode_page, decode_request_key, decode_usage_query
 from metering_service.domain.errors import InvalidRequestError, RecordNotFoundError
 from metering_service.usecases.ports import Running, UsageReader
 from tallygate._server.grpc.message_size import ANSWER_BYTES_MAX, fitting
+from tallygate._server.grpc.paging import encode_page
+from tallygate._wire.times import encode_timestamp
 from tallygate.metering.v1 import usage_service_pb2 as pb
 from tallygate.metering.v1 import usage_service_pb2_grpc
 
@@ -35,31 +36,31 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
         self, request: pb.QueryUsageRequest, context: "grpc.aio.ServicerContext[pb.QueryUsageRequest, object]"
     ) -> pb.QueryUsageResponse:
         """Answer sums by step and group, with what runs now and how fresh they are."""
-        query = usage_query(request)
+        query = decode_usage_query(request)
         # First the watermark, last what runs: so the answer is at least as fresh as it says, and what it has in a
         # bucket is not said to run.
         fresh_through_us = self._fresh_through_us()
         rows = await self._reader.query_usage(query)
-        buckets = fitting(rows, bucket_to, ANSWER_BYTES_MAX)
+        buckets = fitting(rows, encode_bucket, ANSWER_BYTES_MAX)
         if len(buckets) < len(rows):
             raise InvalidRequestError(
                 ("group_by", "gives more than fits into an answer: group by less, or take longer steps")
             )
         return pb.QueryUsageResponse(
             buckets=buckets,
-            running=running_to(self._running(query.services)),
-            fresh_through_time=timestamp(fresh_through_us),
+            running=encode_running(self._running(query.services)),
+            fresh_through_time=encode_timestamp(fresh_through_us),
         )
 
     async def GetRequestUsage(
         self, request: pb.GetRequestUsageRequest, context: "grpc.aio.ServicerContext[pb.GetRequestUsageRequest, object]"
     ) -> pb.GetRequestUsageResponse:
         """Answer all parts of one request; NOT_FOUND where there is no record of it."""
-        service, request_id = request_key(request)
+        service, request_id = decode_request_key(request)
         parts = await self._reader.request_parts(service, request_id)
         if not parts:
             raise RecordNotFoundError(f"{service}/requests/{request_id}")
-        return pb.GetRequestUsageResponse(parts=fitting(parts, request_usage_to))
+        return pb.GetRequestUsageResponse(parts=fitting(parts, encode_request_usage))
 
     async def ListRequestUsage(
         self,
@@ -67,9 +68,9 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
         context: "grpc.aio.ServicerContext[pb.ListRequestUsageRequest, object]",
     ) -> pb.ListRequestUsageResponse:
         """Answer one page of a service's records."""
-        wanted = page(request)
+        wanted = decode_page(request)
         found = await self._reader.list_requests(wanted.service, wanted.after, wanted.size + 1)
-        records = fitting(found[: wanted.size], request_usage_to)
-        is_last = len(records) == len(found)
-        token = "" if is_last else page_token.encode(wanted.service, (records[-1].request_id, records[-1].part))
+        records, token = encode_page(
+            request, found, wanted.size, encode_request_usage, lambda record: (record.request_id, record.part)
+        )
         return pb.ListRequestUsageResponse(request_usages=records, next_page_token=token)

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from google.protobuf.duration_pb2 import Duration
-
+from tallygate._wire.enums import decode_enum_name
+from tallygate._wire.times import decode_ns
 from tallygate.client.errors import Denial
 from tallygate.client.values import Grant, Receipt, Usage
 from tallygate.metering.v1 import decision_pb2, receipt_pb2, token_usage_pb2
-
-_REASON_PREFIX = "DECISION_REASON_"
-
-
-def duration_ns(duration: Duration) -> int:
-    """A Duration in nanoseconds."""
-    return duration.seconds * 1_000_000_000 + duration.nanos
 
 
 def decode_usage(usage: token_usage_pb2.TokenUsage) -> Usage:
@@ -32,7 +25,7 @@ def decode_grant(grant: decision_pb2.Grant, sent_ns: int) -> Grant:
     return Grant(
         output_ceiling_tokens=grant.output_ceiling_tokens,
         is_final=grant.is_final,
-        valid_until_ns=sent_ns + duration_ns(grant.valid_for),
+        valid_until_ns=sent_ns + decode_ns(grant.valid_for),
         resume=grant.resume,
     )
 
@@ -40,20 +33,21 @@ def decode_grant(grant: decision_pb2.Grant, sent_ns: int) -> Grant:
 def decode_denial(decision: decision_pb2.Decision) -> Denial:
     """Why not. A reason newer than this client shows as its number."""
     return Denial(
-        reason=reason_name(decision.reason),
+        reason=decode_reason(decision.reason),
         message=decision.message,
         retryable=decision.retryable,
-        retry_after_ms=duration_ns(decision.retry_after) // 1_000_000,
+        retry_after_ms=decode_ns(decision.retry_after) // 1_000_000,
         remaining_tokens=decision.remaining_tokens if decision.HasField("remaining_tokens") else None,
         remaining_nanos=decision.remaining_nanos if decision.HasField("remaining_nanos") else None,
     )
 
 
-def reason_name(reason: int) -> str:
-    """A reason without its prefix."""
-    if reason in decision_pb2.DecisionReason.values():
-        return decision_pb2.DecisionReason.Name(decision_pb2.DecisionReason.ValueType(reason))[len(_REASON_PREFIX) :]
-    return f"REASON_{reason}"
+def decode_reason(reason: int) -> str:
+    """A reason without its prefix; one newer than this client as its number."""
+    try:
+        return decode_enum_name(decision_pb2.DecisionReason, reason)
+    except ValueError:
+        return f"REASON_{reason}"
 
 
 def decode_receipt(receipt: receipt_pb2.Receipt) -> Receipt:

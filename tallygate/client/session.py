@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from tallygate._wire.times import decode_ns
 from tallygate.client import codec
 from tallygate.client.allowance import Allowance, Later, later_on_loop
 from tallygate.client.bounds import problem
@@ -118,7 +119,7 @@ class Session:
         done = self.outbox.advance(
             answered=response.answered_through,
             durable=response.durable_through,
-            valid_for_ns=None if valid_for is None else codec.duration_ns(valid_for),
+            valid_for_ns=None if valid_for is None else decode_ns(valid_for),
             now_ns=self.monotonic_ns(),
         )
         for state in done:

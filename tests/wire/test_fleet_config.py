@@ -7,7 +7,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from metering_service.api.control.codec import config_from
+from metering_service.api.control.codec import decode_config
 from tallygate.control.v1 import config_pb2, inference_service_pb2, lifecycle_service_pb2
 from tallygate.control.v1 import fleet_service_pb2 as pb
 from tests.harness.wire.control_fleet import SERVICE, Control, WireNode, running_control, wire_node
@@ -61,7 +61,7 @@ async def test_nodes_are_told_of_an_outage_policy(control: Control) -> None:
         await node.until(lambda: node.services[SERVICE].version > before.version)
         told = node.services[SERVICE]
         assert told.outage_policy == inference_service_pb2.OUTAGE_POLICY_CONTINUE
-        assert (config_from(before).outage_tokens_max, config_from(told).outage_tokens_max) == (0, 70)
+        assert (decode_config(before).outage_tokens_max, decode_config(told).outage_tokens_max) == (0, 70)
 
 
 async def test_activating_ends_when_the_live_node_acknowledges(control: Control) -> None:

@@ -1,6 +1,7 @@
 """Between the wire and the domain, for configuration and leases."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import grpc
 from google.rpc.error_details_pb2 import ErrorInfo
@@ -11,24 +12,23 @@ from metering_service.domain.lease import LeaseAnswer, LeaseStatement
 from metering_service.domain.price import NO_PRICE, Price
 from metering_service.domain.records import EpochMark
 from metering_service.domain.service import WHOLE_OUTPUT_TOKENS_DEFAULT, ServiceConfig, Status, StopReason
+from tallygate._wire.enums import decode_table, encode_table
+from tallygate._wire.times import decode_ns
 from tallygate.control.v1 import budget_pb2, config_pb2, fleet_service_pb2, inference_service_pb2
 
-_STATUSES = {
+NS_PER_MS: Final = 1_000_000
+
+_STATUSES: Final = {
     inference_service_pb2.SERVICE_STATUS_NOT_ENABLED: Status.NOT_ENABLED,
     inference_service_pb2.SERVICE_STATUS_ACTIVATING: Status.ACTIVATING,
     inference_service_pb2.SERVICE_STATUS_RUNNING: Status.RUNNING,
     inference_service_pb2.SERVICE_STATUS_STOPPED: Status.STOPPED,
 }
-_STOP_REASONS = {inference_service_pb2.StopReason.Value(f"STOP_REASON_{reason.name}"): reason for reason in StopReason}
-KINDS = {
-    BudgetKind.MONEY: budget_pb2.BUDGET_KIND_MONEY,
-    BudgetKind.TRIAL: budget_pb2.BUDGET_KIND_TRIAL,
-    BudgetKind.RESERVATION_INPUT: budget_pb2.BUDGET_KIND_RESERVATION_INPUT,
-    BudgetKind.RESERVATION_OUTPUT: budget_pb2.BUDGET_KIND_RESERVATION_OUTPUT,
-}
+_STOP_REASONS: Final = decode_table(inference_service_pb2.StopReason, StopReason)
+KINDS: Final = encode_table(budget_pb2.BudgetKind, BudgetKind)
 
 
-def config_from(message: config_pb2.ServiceConfig) -> ServiceConfig:
+def decode_config(message: config_pb2.ServiceConfig) -> ServiceConfig:
     """A service's configuration as control sent it. A status that this program does not know means no."""
     if message.resolution == config_pb2.RESOLUTION_UNKNOWN:
         return ServiceConfig(message.name, Status.UNKNOWN, version=message.version)
@@ -45,7 +45,7 @@ def config_from(message: config_pb2.ServiceConfig) -> ServiceConfig:
         postpaid_pays=message.postpaid_pays and not deleted,
         # What runs is booked as it was authorised; nobody is in debt for what nobody authorised.
         debt_allowed=message.debt_allowed and not deleted,
-        price=_price_from(message),
+        price=_decode_price(message),
         smallest_request_tokens=max(1, message.smallest_request_tokens),
         output_tokens_max=message.output_tokens_max,
         # Of a control service from before there was the setting nothing is said.
@@ -57,7 +57,7 @@ def config_from(message: config_pb2.ServiceConfig) -> ServiceConfig:
     )
 
 
-def hello_to(node: str, epoch: int, database_id: str, history: Sequence[EpochMark]) -> fleet_service_pb2.NodeHello:
+def encode_hello(node: str, epoch: int, database_id: str, history: Sequence[EpochMark]) -> fleet_service_pb2.NodeHello:
     """Who a node is, and what its database says of the past."""
     marks = [
         fleet_service_pb2.NodeMark(
@@ -68,7 +68,7 @@ def hello_to(node: str, epoch: int, database_id: str, history: Sequence[EpochMar
     return fleet_service_pb2.NodeHello(node=node, epoch=epoch, metering_database_id=database_id, history=marks)
 
 
-def statement_to(statement: LeaseStatement) -> fleet_service_pb2.LeaseStatement:
+def encode_statement(statement: LeaseStatement) -> fleet_service_pb2.LeaseStatement:
     """A statement as it goes out."""
     return fleet_service_pb2.LeaseStatement(
         lease_id=statement.lease_id,
@@ -84,9 +84,8 @@ def statement_to(statement: LeaseStatement) -> fleet_service_pb2.LeaseStatement:
     )
 
 
-def answer_from(message: fleet_service_pb2.LeaseAnswer) -> LeaseAnswer:
+def decode_answer(message: fleet_service_pb2.LeaseAnswer) -> LeaseAnswer:
     """The answer to one statement; an availability that this program does not know is not "empty"."""
-    accrues = message.accrues_after
     return LeaseAnswer(
         lease_id=message.lease_id,
         granted_units=message.granted_units,
@@ -94,14 +93,12 @@ def answer_from(message: fleet_service_pb2.LeaseAnswer) -> LeaseAnswer:
         recalling=message.availability == fleet_service_pb2.BUDGET_AVAILABILITY_RECALLING,
         available_units=message.available_units,
         leased_elsewhere_units=message.leased_elsewhere_units,
-        accrues_after_ms=accrues.seconds * 1_000 + accrues.nanos // 1_000_000
-        if message.HasField("accrues_after")
-        else None,
+        accrues_after_ms=decode_ns(message.accrues_after) // NS_PER_MS if message.HasField("accrues_after") else None,
         closed=message.closed,
     )
 
 
-def reason_of(error: grpc.aio.AioRpcError) -> str:
+def decode_failure_reason(error: grpc.aio.AioRpcError) -> str:
     """The reason in a failed call's details; empty where it has none."""
     status = rpc_status.from_call(error)
     for detail in status.details if status is not None else ():
@@ -111,7 +108,7 @@ def reason_of(error: grpc.aio.AioRpcError) -> str:
     return ""
 
 
-def _price_from(message: config_pb2.ServiceConfig) -> Price:
+def _decode_price(message: config_pb2.ServiceConfig) -> Price:
     if not message.HasField("price"):
         return NO_PRICE
     price = message.price

@@ -7,7 +7,13 @@ from contextlib import suppress
 import grpc
 import structlog
 
-from metering_service.api.control.codec import answer_from, config_from, hello_to, reason_of, statement_to
+from metering_service.api.control.codec import (
+    decode_answer,
+    decode_config,
+    decode_failure_reason,
+    encode_hello,
+    encode_statement,
+)
 from metering_service.api.control.replicas import Connect
 from metering_service.domain.errors import NodeFencedError, StorageUnavailableError
 from metering_service.domain.lease import LeaseStatement
@@ -17,6 +23,7 @@ from metering_service.usecases.leases.config_intake import take_config
 from metering_service.usecases.leases.lease_keeper import LeaseKeeper
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import Recorder
+from tallygate._wire.times import decode_ns
 from tallygate.control.v1 import fleet_service_pb2 as pb
 from tallygate.control.v1 import fleet_service_pb2_grpc
 
@@ -98,7 +105,7 @@ class ControlLink:
                 for loop in done:
                     loop.result()
             except grpc.aio.AioRpcError as error:
-                if reason_of(error) == FENCED:
+                if decode_failure_reason(error) == FENCED:
                     raise NodeFencedError(error.details()) from error
                 raise
             finally:
@@ -117,7 +124,7 @@ class ControlLink:
                     self._take(message, node, keeper)
                     self.is_connected = True
             except grpc.aio.AioRpcError as error:
-                if reason_of(error) in FATAL_REASONS:
+                if decode_failure_reason(error) in FATAL_REASONS:
                     raise
                 log.warning("control_lost", **self._problem(error))
             except TimeoutError:
@@ -136,7 +143,7 @@ class ControlLink:
         names = sorted(self._names)
         call = stub.WatchConfig()
         try:
-            hello = hello_to(node.name, node.epoch, self._database_id, await self._storage.history(node.name))
+            hello = encode_hello(node.name, node.epoch, self._database_id, await self._storage.history(node.name))
             # A stream that was refused meanwhile takes no more: the first read says why.
             with suppress(asyncio.InvalidStateError):
                 await call.write(pb.WatchConfigRequest(hello=hello))
@@ -186,7 +193,7 @@ class ControlLink:
         keeper.closed_below_epoch = max(keeper.closed_below_epoch, message.leases_closed_below_epoch)
         self._committer.closed_below_epoch = keeper.closed_below_epoch
         for service in message.services:
-            config: ServiceConfig = config_from(service)
+            config: ServiceConfig = decode_config(service)
             take_config(node, config)
             self._untold.discard(config.name)
         # On a new stream nothing is acknowledged while any name may still have an older configuration here.
@@ -256,22 +263,22 @@ class ControlLink:
             settled_below_epoch=settled_below_epoch,
             answered_exchange_number=self._committer.exchange_answered,
             commit_no=self._committer.commit_no,
-            statements=[statement_to(statement) for statement in said],
+            statements=[encode_statement(statement) for statement in said],
         )
         try:
             response = await stub.ExchangeLeases(request, timeout=EXCHANGE_DEADLINE_S)
         except grpc.aio.AioRpcError as error:
-            if reason_of(error) in FATAL_REASONS:
+            if decode_failure_reason(error) in FATAL_REASONS:
                 raise
             log.warning("exchange_failed", **self._problem(error))
             node.control_answers = False
             return False
         node.control_answers = True
         self._committer.exchange_answered = max(self._committer.exchange_answered, request.exchange_number)
-        valid_for_ns = response.valid_for.seconds * 1_000_000_000 + response.valid_for.nanos
+        valid_for_ns = decode_ns(response.valid_for)
         self._last_renewal_ns = asked_ns
         self.told_settled = self.told_settled or settled_below_epoch > 0
-        keeper.answered(said, [answer_from(answer) for answer in response.answers], asked_ns, valid_for_ns)
+        keeper.answered(said, [decode_answer(answer) for answer in response.answers], asked_ns, valid_for_ns)
         if is_too_much or not was_reached:
             # The rest, or all of it.
             self._wanted.set()

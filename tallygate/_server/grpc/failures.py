@@ -18,6 +18,8 @@ VIOLATIONS_MAX: Final = 16
 VIOLATIONS_BYTES_MAX: Final = 3_000
 MESSAGE_BYTES_MAX: Final = 1_000
 METADATA_BYTES_MAX: Final = 256
+RETRY_AFTER_MS: Final = 1_000
+"""For what may work later by itself, where nobody knows when."""
 
 
 @dataclass(eq=False)  # An exception is itself, not its value; the interpreter writes to it, so it cannot be frozen.

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from metering_service.api.codec import report_from
+from metering_service.api.codec import decode_report
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Reason
 from metering_service.domain.errors import SequenceGapError
@@ -42,13 +42,13 @@ def test_numbers_without_gaps(client: Client, first: int) -> None:
     """Neither a gap nor a repeat; the error says what comes next."""
     client.send(report(AUTHORIZE, "r1"), report(AUTHORIZE, "r2"), report(AUTHORIZE, "r3"))
     with pytest.raises(SequenceGapError, match="4 comes next") as error:
-        client.session.take(first, [report_to(report(AUTHORIZE, "r4"))], report_from)
+        client.session.take(first, [report_to(report(AUTHORIZE, "r4"))], decode_report)
     assert (error.value.expected, error.value.actual) == (4, first)
 
 
 def test_a_heartbeat_is_answered(client: Client) -> None:
     """With the watermarks and a renewal, whatever number it bears."""
-    client.session.take(99, [], report_from)
+    client.session.take(99, [], decode_report)
     out = client.session.drain()
     assert out is not None
     assert (out.answered_through, out.durable_through, out.decisions) == (0, 0, ())

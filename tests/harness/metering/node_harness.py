@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
-from metering_service.api.codec import report_from
+from metering_service.api.codec import decode_report
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision
 from metering_service.domain.errors import StorageUnavailableError
@@ -289,7 +289,7 @@ class Client:
 
     def send(self, *reports: Report) -> None:
         """One message; nothing happens in between."""
-        self.session.take(self.sequence + 1, [report_to(report) for report in reports], report_from)
+        self.session.take(self.sequence + 1, [report_to(report) for report in reports], decode_report)
         self.sequence += len(reports)
         self.hear()
 

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metering_service.api.meter_response import DECISION_BYTES_MAX, RESPONSE_BYTES_MAX, responses
+from metering_service.api.meter_response import DECISION_BYTES_MAX, RESPONSE_BYTES_MAX, encode_responses
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Grant, Reason, deny
 from metering_service.domain.key_ring import TOKEN_BYTES_MAX
@@ -68,7 +68,7 @@ def test_every_decision_is_said_once_in_order_and_no_message_is_too_large(
     decisions: list[Named] = [(None, decision) for decision, count in runs for _ in range(count)]
     decisions = [(number if number % 3 else None, one) for number, (_, one) in enumerate(decisions, 1)]
     before = MeterResponse(answered_through=last[0], durable_through=last[1])
-    messages = list(responses(Outgoing(*watermarks, valid_for_ms, tuple(decisions)), before))
+    messages = list(encode_responses(Outgoing(*watermarks, valid_for_ms, tuple(decisions)), before))
 
     told = said(messages)
     assert [(sequence, request_id) for sequence, request_id, _ in told] == [
@@ -86,5 +86,5 @@ def test_every_decision_is_said_once_in_order_and_no_message_is_too_large(
 
 def test_no_decision_is_larger_than_is_reckoned_with() -> None:
     """With everything that one may say, and all of it as large as it gets."""
-    (message,) = responses(Outgoing(0, 0, 0, ((INT64_MAX, LARGEST),)), MeterResponse())
+    (message,) = encode_responses(Outgoing(0, 0, 0, ((INT64_MAX, LARGEST),)), MeterResponse())
     assert message.ByteSize() < DECISION_BYTES_MAX
