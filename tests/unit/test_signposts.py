@@ -17,7 +17,9 @@ PAGES = sorted(
     if "node_modules" not in page.parts and page.name != "CHANGELOG.md"
 )
 DOMAIN = ROOT / "docs" / "domain.md"
+GLOSSARY = ROOT / "docs" / "glossary.md"
 RULES_MIN = 40
+WORDS_MIN = 100
 SENTENCES_MAX = 3
 
 FOLDERS = {
@@ -152,6 +154,29 @@ def test_every_rule_has_a_room_and_a_test() -> None:
     text = DOMAIN.read_text()
     assert len(_RULE.findall(text)) >= RULES_MIN
     assert rule_problems(text) == []
+
+
+def words(text: str) -> list[str]:
+    """The words that the tables of a glossary explain: the first cell of each row, but for heads and rulers."""
+    rows = re.findall(r"^\| ([^|]+?) \|(?!.*\n\|-)", text, re.MULTILINE)
+    return [word for row in rows for word in row.split(", ")]
+
+
+def test_each_word_of_the_glossary_has_one_meaning() -> None:
+    """No word is explained twice."""
+    text, _, _ = GLOSSARY.read_text().partition("## The words of RFC 8506")
+    found = words(text)
+    assert len(found) >= WORDS_MIN
+    assert [word for word in set(found) if found.count(word) > 1] == []
+
+
+def test_words_are_those_of_the_first_column() -> None:
+    """Of each row, and several where they mean the same; the table's head is none."""
+    assert words("| word | meaning |\n|---|---|\n| lease | A slice. |\n| node, metering node | A process. |\n") == [
+        "lease",
+        "node",
+        "metering node",
+    ]
 
 
 @pytest.mark.parametrize(
