@@ -23,9 +23,9 @@ check: .venv/dev  ## everything that can be said without running the code
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy $(CODE)
 	$(BIN)/lint-imports
-	$(BIN)/buf lint
-	$(BIN)/buf format --diff --exit-code
-	$(BIN)/buf breaking --against $(CONTRACT)
+	$(BIN)/buf lint protos
+	$(BIN)/buf format --diff --exit-code protos
+	$(BIN)/buf breaking protos --against $(CONTRACT)
 	$(BIN)/python scripts/stubs.py --check
 
 simulate: .venv/dev  ## both services under simulated faults: SEEDS=200 FROM=1, or SEED=123 alone
@@ -44,13 +44,13 @@ bench: .venv/dev  ## what it can do next to what the transport can: CASES="strea
 format: .venv/dev  ## code and protos as `check` wants them
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
-	$(BIN)/buf format --write
+	$(BIN)/buf format --write protos
 
 stubs: .venv/dev  ## tallygate/**/*_pb2* from protos/
 	$(BIN)/python scripts/stubs.py
 
 release-contract: .venv/dev  ## from here on, `check` refuses changes that break today's contract
-	$(BIN)/buf build --exclude-source-info --output $(CONTRACT)
+	$(BIN)/buf build protos --exclude-source-info --output $(CONTRACT)
 
 test simulate torture bench: $(if $(COMPILED),build/compiled)
 
@@ -71,4 +71,6 @@ clean:  ## delete what make has built: .venv and build
 
 .venv/dev: .venv/cli
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@mkdir -p .venv/protos/google  # where buf.yaml looks, whatever Python's version
+	@ln -sfn $$($(BIN)/python -c 'import google.api; print(google.api.__path__[0])') .venv/protos/google/api
 	@touch $@

@@ -8,9 +8,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+import google.api
+
 GENERATED = re.compile(r"_pb2(_grpc)?\.pyi?")
 DEFINES_SERVICE = re.compile(r"^service \w+", re.MULTILINE)
 PACKAGE = "tallygate"
+ANNOTATIONS = Path(google.api.__path__[0]).parents[1]
+"""Where the protos of googleapis-common-protos are installed."""
 
 
 def main() -> int:
@@ -48,7 +52,7 @@ def protoc(protos: Path, files: list[Path], *outputs: str) -> None:
     """Run the compiler of grpcio-tools with the plugins of this environment."""
     names = [str(file.relative_to(protos)) for file in files]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{protos}", *outputs, *names]
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{protos}", f"-I{ANNOTATIONS}", *outputs, *names]
     subprocess.run(command, check=True, env={**os.environ, "PATH": path})
 
 

@@ -19,7 +19,7 @@ from control_service.usecases.fleet.lease_settlement import Stated
 from control_service.usecases.fleet.watcher import Update
 from tallygate._wire.enums import encode_enum, encode_enums
 from tallygate._wire.times import encode_duration
-from tallygate.control.v1 import budget_pb2, config_pb2, inference_service_pb2
+from tallygate.control.v1 import budget_pb2, config_pb2, inference_service_pb2, recovery_service_pb2
 from tallygate.control.v1 import fleet_service_pb2 as pb
 
 SUBSCRIBE_MAX: Final = 1_000
@@ -28,13 +28,27 @@ STATEMENTS_MAX: Final = 10_000
 _NODE: Final = re.compile("[a-z0-9][a-z0-9-]{0,62}")
 _ID_LENGTH_MAX: Final = 128
 
+NodeEpoch = (
+    pb.NodeHello
+    | pb.NodeMark
+    | pb.ExchangeLeasesRequest
+    | recovery_service_pb2.LeaseTotal
+    | recovery_service_pb2.FencedNode
+)
+"""Messages that name a node and its epoch."""
+
+NamesLease = pb.LeaseStatement | recovery_service_pb2.LeaseTotal
+"""Messages that say which lease they are about."""
+
 
 def decode_hello(message: pb.WatchConfigRequest) -> pb.NodeHello:
     """The hello that every stream begins with. Raises InvalidRequestError."""
     with Fields() as fields:
         if message.WhichOneof("message") != "hello":
             fields.refuse("hello", "must come first on every stream")
-        _check_node(fields, "hello.", message.hello.node, message.hello.epoch)
+        check_node(fields, "hello.", message.hello)
+        for index, mark in enumerate(message.hello.history):
+            check_node(fields, f"hello.history[{index}].", mark)
         fields.required_text("hello.metering_database_id", message.hello.metering_database_id, _ID_LENGTH_MAX)
     return message.hello
 
@@ -60,7 +74,7 @@ def decode_exchange(request: pb.ExchangeLeasesRequest) -> Asked:
     with Fields() as fields:
         if len(request.statements) > STATEMENTS_MAX:
             fields.refuse("statements", f"must not be more than {STATEMENTS_MAX:,}: exchange some at a time")
-        _check_node(fields, "", request.node, request.epoch)
+        check_node(fields, "", request)
         number = fields.number("exchange_number", request.exchange_number, 1, INT64_MAX)
         answered = fields.number("answered_exchange_number", request.answered_exchange_number, 0, INT64_MAX)
         commit_no = fields.number("commit_no", request.commit_no, 0, INT64_MAX)
@@ -85,27 +99,37 @@ def decode_exchange(request: pb.ExchangeLeasesRequest) -> Asked:
     )
 
 
-def _check_node(fields: Fields, path: str, node: str, epoch: int) -> None:
-    if _NODE.fullmatch(node) is None:
+def check_node(fields: Fields, path: str, message: NodeEpoch) -> None:
+    """Notes in `fields` what is wrong with a message's `node` and `epoch`; `path` is what their names begin with."""
+    if _NODE.fullmatch(message.node) is None:
         fields.refuse(f"{path}node", f"must be {_NODE.pattern}")
-    fields.number(f"{path}epoch", epoch, 1, INT64_MAX)
+    fields.number(f"{path}epoch", message.epoch, 1, INT64_MAX)
+
+
+def read_lease(fields: Fields, path: str, message: NamesLease) -> BudgetKind:
+    """The kind of budget of a lease; notes in `fields` what a message does not say of its lease, service and budget."""
+    fields.required_text(f"{path}lease_id", message.lease_id, _ID_LENGTH_MAX)
+    if not message.inference_service:
+        fields.refuse(f"{path}inference_service", "must not be empty")
+    fields.required_text(f"{path}inference_service_uid", message.inference_service_uid, _ID_LENGTH_MAX)
+    kind = fields.member(f"{path}budget_kind", budget_pb2.BudgetKind, message.budget_kind, BudgetKind)
+    if message.budget_kind == budget_pb2.BUDGET_KIND_UNSPECIFIED:
+        fields.refuse(f"{path}budget_kind", "must be said")
+    return kind or BudgetKind.MONEY
 
 
 def _decode_stated(fields: Fields, path: str, request: pb.ExchangeLeasesRequest, message: pb.LeaseStatement) -> Stated:
     def units(name: str, value: int) -> int:
         return fields.number(f"{path}{name}", value, 0, INT64_MAX)
 
-    kind = fields.member(f"{path}budget_kind", budget_pb2.BudgetKind, message.budget_kind, BudgetKind)
-    if message.budget_kind == budget_pb2.BUDGET_KIND_UNSPECIFIED:
-        fields.refuse(f"{path}budget_kind", "must be said")
     return Stated(
         node=request.node,
         epoch=request.epoch,
         service_name=message.inference_service,
-        service_uid=fields.text(f"{path}inference_service_uid", message.inference_service_uid, _ID_LENGTH_MAX),
-        kind=kind or BudgetKind.MONEY,
+        service_uid=message.inference_service_uid,
+        kind=read_lease(fields, path, message),
         statement=Statement(
-            lease_id=fields.required_text(f"{path}lease_id", message.lease_id, _ID_LENGTH_MAX),
+            lease_id=message.lease_id,
             consumed_units=units("consumed_units", message.consumed_units),
             returned_units=units("returned_units", message.returned_units),
             held_units=units("held_units", message.held_units),

@@ -4,7 +4,7 @@ from typing import Final
 
 from control_service.api.calls import Context
 from control_service.api.fields import INT64_MAX, Fields
-from control_service.domain.budget import BudgetKind
+from control_service.api.fleet_codec import check_node, read_lease
 from control_service.domain.lease import Statement
 from control_service.domain.names import account_name
 from control_service.usecases.fleet.lease_settlement import Stated
@@ -41,21 +41,24 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
 
     async def FinishRecovery(self, request: pb.FinishRecoveryRequest, context: Context) -> pb.FinishRecoveryResponse:
         """See the contract."""
+        with Fields() as fields:
+            for index, node in enumerate(request.nodes):
+                check_node(fields, f"nodes[{index}].", node)
         fenced = {node.node: node.epoch for node in request.nodes}
         return pb.FinishRecoveryResponse(closed_lease_count=await self._recovery.finish(fenced))
 
 
 def _decode_total(fields: Fields, path: str, lease: pb.LeaseTotal) -> Stated:
-    kind = fields.member(f"{path}budget_kind", budget_pb2.BudgetKind, lease.budget_kind, BudgetKind)
+    check_node(fields, path, lease)
     consumed_units = fields.number(f"{path}consumed_units", lease.consumed_units, 0, INT64_MAX)
     return Stated(
         node=lease.node,
         epoch=lease.epoch,
         service_name=lease.inference_service,
         service_uid=lease.inference_service_uid,
-        kind=kind or BudgetKind.MONEY,
+        kind=read_lease(fields, path, lease),
         statement=Statement(
-            lease_id=fields.required_text(f"{path}lease_id", lease.lease_id, 128),
+            lease_id=lease.lease_id,
             consumed_units=consumed_units,
             closing=True,
         ),

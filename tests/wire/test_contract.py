@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 RELEASED = Path(__file__).with_name("released_contract.binpb")
 BUF = Path(sys.executable).with_name("buf")
+ANNOTATIONS = Path(".venv/protos")
 TOKEN_USAGE = Path("protos/tallygate/metering/v1/token_usage.proto")
 
 
@@ -18,6 +19,7 @@ def copy(tmp_path: Path) -> Path:
     """The contract and its stubs, free to be broken."""
     shutil.copytree(ROOT / "protos", tmp_path / "protos")
     shutil.copytree(ROOT / "tallygate", tmp_path / "tallygate", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / ANNOTATIONS, tmp_path / ANNOTATIONS)
     shutil.copy(ROOT / "buf.yaml", tmp_path)
     return tmp_path
 
@@ -33,7 +35,7 @@ def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def buf_breaking(root: Path) -> subprocess.CompletedProcess[str]:
-    return run(BUF, "breaking", "--against", RELEASED, cwd=root)
+    return run(BUF, "breaking", "protos", "--against", RELEASED, cwd=root)
 
 
 def check_stubs(root: Path) -> subprocess.CompletedProcess[str]:
@@ -48,7 +50,7 @@ def test_the_contract_keeps_what_was_released(copy: Path) -> None:
 
 def test_a_renumbered_field_is_a_break_that_is_named(copy: Path) -> None:
     """Moving a field to another number fails the check, which says which field."""
-    replace(copy / TOKEN_USAGE, "int64 output_tokens = 4;", "int64 output_tokens = 14;")
+    replace(copy / TOKEN_USAGE, "int64 output_tokens = 4 ", "int64 output_tokens = 14 ")
     outcome = buf_breaking(copy)
     assert outcome.returncode != 0
     assert '"output_tokens"' in outcome.stdout

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 
-from tests.wire.contract_files import contract_files, enums, messages, methods
+from tests.harness.wire.contract_files import contract_files, enums, messages, methods
 
 RESERVED = {
     "C#": """abstract as base bool break byte case catch char checked class const continue decimal default delegate do

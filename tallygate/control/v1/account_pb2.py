@@ -22,18 +22,51 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tallygate/control/v1/account.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb2\x03\n\x07\x41\x63\x63ount\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x15\n\rcurrency_code\x18\x04 \x01(\t\x12\x15\n\rbalance_nanos\x18\x05 \x01(\x03\x12\x1a\n\x12\x63redit_limit_nanos\x18\x06 \x01(\x03\x12\x1b\n\x13overdue_floor_nanos\x18\x07 \x01(\x03\x12\x17\n\x0f\x61vailable_nanos\x18\x08 \x01(\x03\x12\x14\n\x0cleased_nanos\x18\t \x01(\x03\x12\x0f\n\x07overdue\x18\n \x01(\x08\x12\x30\n\x0coverdue_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\x0eoverdue_policy\x18\x0c \x01(\x0e\x32#.tallygate.control.v1.OverduePolicy\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp*l\n\rOverduePolicy\x12\x1e\n\x1aOVERDUE_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n\x17OVERDUE_POLICY_STOP_ALL\x10\x01\x12\x1e\n\x1aOVERDUE_POLICY_KEEP_FUNDED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tallygate/control/v1/account.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc5\x04\n\x07\x41\x63\x63ount\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x11\n\x03uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1b\n\rcurrency_code\x18\x04 \x01(\tB\x04\xe2\x41\x01\x05\x12\x1b\n\rbalance_nanos\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12 \n\x12\x63redit_limit_nanos\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12!\n\x13overdue_floor_nanos\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x1d\n\x0f\x61vailable_nanos\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1a\n\x0cleased_nanos\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07overdue\x18\n \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x36\n\x0coverdue_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x41\n\x0eoverdue_policy\x18\x0c \x01(\x0e\x32#.tallygate.control.v1.OverduePolicyB\x04\xe2\x41\x01\x01\x12\x35\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03:=\xea\x41:\n\x11tallygate/Account\x12\x12\x61\x63\x63ounts/{account}*\x08\x61\x63\x63ounts2\x07\x61\x63\x63ount*l\n\rOverduePolicy\x12\x1e\n\x1aOVERDUE_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n\x17OVERDUE_POLICY_STOP_ALL\x10\x01\x12\x1e\n\x1aOVERDUE_POLICY_KEEP_FUNDED\x10\x02\x42J\n\x18\x63om.tallygate.control.v1B\x0c\x41\x63\x63ountProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tallygate.control.v1.account_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_OVERDUEPOLICY']._serialized_start=530
-  _globals['_OVERDUEPOLICY']._serialized_end=638
-  _globals['_ACCOUNT']._serialized_start=94
-  _globals['_ACCOUNT']._serialized_end=528
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\030com.tallygate.control.v1B\014AccountProtoP\001Z\036tallygate/control/v1;controlv1'
+  _globals['_ACCOUNT'].fields_by_name['name']._loaded_options = None
+  _globals['_ACCOUNT'].fields_by_name['name']._serialized_options = b'\342A\001\010'
+  _globals['_ACCOUNT'].fields_by_name['uid']._loaded_options = None
+  _globals['_ACCOUNT'].fields_by_name['uid']._serialized_options = b'\342A\001\003'
+  _globals['_ACCOUNT'].fields_by_name['display_name']._loaded_options = None
+  _globals['_ACCOUNT'].fields_by_name['display_name']._serialized_options = b'\342A\001\001'
+  _globals['_ACCOUNT'].fields_by_name['currency_code']._loaded_options = None
+  _globals['_ACCOUNT'].fields_by_name['currency_code']._serialized_options = b'\342A\001\005'
+  _globals['_ACCOUNT'].fields_by_name['balance_nanos']._loaded_options = None
+  _globals['_ACCOUNT'].fields_by_name['balance_nanos']._serialized_options = b'\342A\001\003'
+  _globals['_ACCOUNT'].fields_by_name['credit_limit_nanos']._loaded_options = None
+  _globals['_ACCOUNT'].fields_by_name['credit_limit_nanos']._serialized_options = b'\342A\001\001'
+  _globals['_ACCOUNT'].fields_by_name['overdue_floor_nanos']._loaded_options = None
+  _globals['_ACCOUNT'].fields_by_name['overdue_floor_nanos']._serialized_options = b'\342A\001\001'
+  _globals['_ACCOUNT'].fields_by_name['available_nanos']._loaded_options = None
+  _globals['_ACCOUNT'].fields_by_name['available_nanos']._serialized_options = b'\342A\001\003'
+  _globals['_ACCOUNT'].fields_by_name['leased_nanos']._loaded_options = None
+  _globals['_ACCOUNT'].fields_by_name['leased_nanos']._serialized_options = b'\342A\001\003'
+  _globals['_ACCOUNT'].fields_by_name['overdue']._loaded_options = None
+  _globals['_ACCOUNT'].fields_by_name['overdue']._serialized_options = b'\342A\001\003'
+  _globals['_ACCOUNT'].fields_by_name['overdue_time']._loaded_options = None
+  _globals['_ACCOUNT'].fields_by_name['overdue_time']._serialized_options = b'\342A\001\003'
+  _globals['_ACCOUNT'].fields_by_name['overdue_policy']._loaded_options = None
+  _globals['_ACCOUNT'].fields_by_name['overdue_policy']._serialized_options = b'\342A\001\001'
+  _globals['_ACCOUNT'].fields_by_name['create_time']._loaded_options = None
+  _globals['_ACCOUNT'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_ACCOUNT'].fields_by_name['update_time']._loaded_options = None
+  _globals['_ACCOUNT'].fields_by_name['update_time']._serialized_options = b'\342A\001\003'
+  _globals['_ACCOUNT']._loaded_options = None
+  _globals['_ACCOUNT']._serialized_options = b'\352A:\n\021tallygate/Account\022\022accounts/{account}*\010accounts2\007account'
+  _globals['_OVERDUEPOLICY']._serialized_start=737
+  _globals['_OVERDUEPOLICY']._serialized_end=845
+  _globals['_ACCOUNT']._serialized_start=154
+  _globals['_ACCOUNT']._serialized_end=735
 # @@protoc_insertion_point(module_scope)

@@ -22,17 +22,36 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tallygate/control/v1/budget.proto\x12\x14tallygate.control.v1\"\xd4\x01\n\x06\x42udget\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x19\n\x11inference_service\x18\x02 \x01(\t\x12.\n\x04kind\x18\x03 \x01(\x0e\x32 .tallygate.control.v1.BudgetKind\x12\x16\n\x0e\x63\x61pacity_units\x18\x04 \x01(\x03\x12\x17\n\x0f\x61vailable_units\x18\x05 \x01(\x03\x12\x14\n\x0cleased_units\x18\x06 \x01(\x03\x12\x12\n\nheld_units\x18\x07 \x01(\x03\x12\x13\n\x0bspent_units\x18\x08 \x01(\x03*\x9e\x01\n\nBudgetKind\x12\x1b\n\x17\x42UDGET_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11\x42UDGET_KIND_MONEY\x10\x01\x12\x15\n\x11\x42UDGET_KIND_TRIAL\x10\x02\x12!\n\x1d\x42UDGET_KIND_RESERVATION_INPUT\x10\x03\x12\"\n\x1e\x42UDGET_KIND_RESERVATION_OUTPUT\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tallygate/control/v1/budget.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\"\xb9\x02\n\x06\x42udget\x12+\n\x07\x61\x63\x63ount\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x03\xfa\x41\x13\n\x11tallygate/Account\x12>\n\x11inference_service\x18\x02 \x01(\tB#\xe2\x41\x01\x03\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x34\n\x04kind\x18\x03 \x01(\x0e\x32 .tallygate.control.v1.BudgetKindB\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x63\x61pacity_units\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1d\n\x0f\x61vailable_units\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1a\n\x0cleased_units\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x18\n\nheld_units\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x19\n\x0bspent_units\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x03*\x9e\x01\n\nBudgetKind\x12\x1b\n\x17\x42UDGET_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11\x42UDGET_KIND_MONEY\x10\x01\x12\x15\n\x11\x42UDGET_KIND_TRIAL\x10\x02\x12!\n\x1d\x42UDGET_KIND_RESERVATION_INPUT\x10\x03\x12\"\n\x1e\x42UDGET_KIND_RESERVATION_OUTPUT\x10\x04\x42I\n\x18\x63om.tallygate.control.v1B\x0b\x42udgetProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tallygate.control.v1.budget_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_BUDGETKIND']._serialized_start=275
-  _globals['_BUDGETKIND']._serialized_end=433
-  _globals['_BUDGET']._serialized_start=60
-  _globals['_BUDGET']._serialized_end=272
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\030com.tallygate.control.v1B\013BudgetProtoP\001Z\036tallygate/control/v1;controlv1'
+  _globals['_BUDGET'].fields_by_name['account']._loaded_options = None
+  _globals['_BUDGET'].fields_by_name['account']._serialized_options = b'\342A\001\003\372A\023\n\021tallygate/Account'
+  _globals['_BUDGET'].fields_by_name['inference_service']._loaded_options = None
+  _globals['_BUDGET'].fields_by_name['inference_service']._serialized_options = b'\342A\001\003\372A\034\n\032tallygate/InferenceService'
+  _globals['_BUDGET'].fields_by_name['kind']._loaded_options = None
+  _globals['_BUDGET'].fields_by_name['kind']._serialized_options = b'\342A\001\003'
+  _globals['_BUDGET'].fields_by_name['capacity_units']._loaded_options = None
+  _globals['_BUDGET'].fields_by_name['capacity_units']._serialized_options = b'\342A\001\003'
+  _globals['_BUDGET'].fields_by_name['available_units']._loaded_options = None
+  _globals['_BUDGET'].fields_by_name['available_units']._serialized_options = b'\342A\001\003'
+  _globals['_BUDGET'].fields_by_name['leased_units']._loaded_options = None
+  _globals['_BUDGET'].fields_by_name['leased_units']._serialized_options = b'\342A\001\003'
+  _globals['_BUDGET'].fields_by_name['held_units']._loaded_options = None
+  _globals['_BUDGET'].fields_by_name['held_units']._serialized_options = b'\342A\001\003'
+  _globals['_BUDGET'].fields_by_name['spent_units']._loaded_options = None
+  _globals['_BUDGET'].fields_by_name['spent_units']._serialized_options = b'\342A\001\003'
+  _globals['_BUDGETKIND']._serialized_start=436
+  _globals['_BUDGETKIND']._serialized_end=594
+  _globals['_BUDGET']._serialized_start=120
+  _globals['_BUDGET']._serialized_end=433
 # @@protoc_insertion_point(module_scope)

@@ -22,43 +22,116 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tallygate.control.v1 import model_pb2 as tallygate_dot_control_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tallygate/control/v1/catalog_service.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a tallygate/control/v1/model.proto\"\xb5\x03\n\x12\x43reateModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0f\n\x07\x61liases\x18\x03 \x03(\t\x12\x15\n\rcurrency_code\x18\x04 \x01(\t\x12\x35\n\x0btrial_offer\x18\x05 \x01(\x0b\x32 .tallygate.control.v1.TrialOffer\x12\x41\n\x11reservation_price\x18\x06 \x01(\x0b\x32&.tallygate.control.v1.ReservationPrice\x12$\n\x17smallest_request_tokens\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\x0fidempotency_key\x18\x08 \x01(\t\x12\x1e\n\x11output_tokens_max\x18\t \x01(\x03H\x01\x88\x01\x01\x12(\n\x1bwhole_output_tokens_default\x18\n \x01(\x03H\x02\x88\x01\x01\x42\x1a\n\x18_smallest_request_tokensB\x14\n\x12_output_tokens_maxB\x1e\n\x1c_whole_output_tokens_default\"A\n\x13\x43reateModelResponse\x12*\n\x05model\x18\x01 \x01(\x0b\x32\x1b.tallygate.control.v1.Model\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\">\n\x10GetModelResponse\x12*\n\x05model\x18\x01 \x01(\x0b\x32\x1b.tallygate.control.v1.Model\"I\n\x11ListModelsRequest\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Z\n\x12ListModelsResponse\x12+\n\x06models\x18\x01 \x03(\x0b\x32\x1b.tallygate.control.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1c\n\tAliasList\x12\x0f\n\x07\x61liases\x18\x01 \x03(\t\"\xd5\x03\n\x12UpdateModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x19\n\x0c\x64isplay_name\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x30\n\x07\x61liases\x18\x03 \x01(\x0b\x32\x1f.tallygate.control.v1.AliasList\x12\x35\n\x0btrial_offer\x18\x04 \x01(\x0b\x32 .tallygate.control.v1.TrialOffer\x12\x41\n\x11reservation_price\x18\x05 \x01(\x0b\x32&.tallygate.control.v1.ReservationPrice\x12$\n\x17smallest_request_tokens\x18\x06 \x01(\x03H\x01\x88\x01\x01\x12\x17\n\x0fidempotency_key\x18\x07 \x01(\t\x12\x1e\n\x11output_tokens_max\x18\x08 \x01(\x03H\x02\x88\x01\x01\x12(\n\x1bwhole_output_tokens_default\x18\t \x01(\x03H\x03\x88\x01\x01\x42\x0f\n\r_display_nameB\x1a\n\x18_smallest_request_tokensB\x14\n\x12_output_tokens_maxB\x1e\n\x1c_whole_output_tokens_default\"A\n\x13UpdateModelResponse\x12*\n\x05model\x18\x01 \x01(\x0b\x32\x1b.tallygate.control.v1.Model\"\xa5\x04\n\x13PublishPriceRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x1einput_nanos_per_million_tokens\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x32\n%cached_input_nanos_per_million_tokens\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12\x31\n$cache_write_nanos_per_million_tokens\x18\x05 \x01(\x03H\x02\x88\x01\x01\x12,\n\x1foutput_nanos_per_million_tokens\x18\x06 \x01(\x03H\x03\x88\x01\x01\x12/\n\"reasoning_nanos_per_million_tokens\x18\x07 \x01(\x03H\x04\x88\x01\x01\x12\x17\n\x0fidempotency_key\x18\x08 \x01(\tB!\n\x1f_input_nanos_per_million_tokensB(\n&_cached_input_nanos_per_million_tokensB\'\n%_cache_write_nanos_per_million_tokensB\"\n _output_nanos_per_million_tokensB%\n#_reasoning_nanos_per_million_tokens\"B\n\x14PublishPriceResponse\x12*\n\x05price\x18\x01 \x01(\x0b\x32\x1b.tallygate.control.v1.Price\"I\n\x11ListPricesRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Z\n\x12ListPricesResponse\x12+\n\x06prices\x18\x01 \x03(\x0b\x32\x1b.tallygate.control.v1.Price\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xdc\x04\n\x0e\x43\x61talogService\x12\x62\n\x0b\x43reateModel\x12(.tallygate.control.v1.CreateModelRequest\x1a).tallygate.control.v1.CreateModelResponse\x12Y\n\x08GetModel\x12%.tallygate.control.v1.GetModelRequest\x1a&.tallygate.control.v1.GetModelResponse\x12_\n\nListModels\x12\'.tallygate.control.v1.ListModelsRequest\x1a(.tallygate.control.v1.ListModelsResponse\x12\x62\n\x0bUpdateModel\x12(.tallygate.control.v1.UpdateModelRequest\x1a).tallygate.control.v1.UpdateModelResponse\x12\x65\n\x0cPublishPrice\x12).tallygate.control.v1.PublishPriceRequest\x1a*.tallygate.control.v1.PublishPriceResponse\x12_\n\nListPrices\x12\'.tallygate.control.v1.ListPricesRequest\x1a(.tallygate.control.v1.ListPricesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tallygate/control/v1/catalog_service.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a tallygate/control/v1/model.proto\"\x85\x04\n\x12\x43reateModelRequest\x12&\n\x04name\x18\x01 \x01(\tB\x18\xe2\x41\x01\x02\xfa\x41\x11\n\x0ftallygate/Model\x12\x1a\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x61liases\x18\x03 \x03(\tB\x04\xe2\x41\x01\x01\x12\x1b\n\rcurrency_code\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12;\n\x0btrial_offer\x18\x05 \x01(\x0b\x32 .tallygate.control.v1.TrialOfferB\x04\xe2\x41\x01\x01\x12G\n\x11reservation_price\x18\x06 \x01(\x0b\x32&.tallygate.control.v1.ReservationPriceB\x04\xe2\x41\x01\x01\x12*\n\x17smallest_request_tokens\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x1d\n\x0fidempotency_key\x18\x08 \x01(\tB\x04\xe2\x41\x01\x01\x12$\n\x11output_tokens_max\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12.\n\x1bwhole_output_tokens_default\x18\n \x01(\x03\x42\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x42\x1a\n\x18_smallest_request_tokensB\x14\n\x12_output_tokens_maxB\x1e\n\x1c_whole_output_tokens_default\"A\n\x13\x43reateModelResponse\x12*\n\x05model\x18\x01 \x01(\x0b\x32\x1b.tallygate.control.v1.Model\"9\n\x0fGetModelRequest\x12&\n\x04name\x18\x01 \x01(\tB\x18\xe2\x41\x01\x02\xfa\x41\x11\n\x0ftallygate/Model\">\n\x10GetModelResponse\x12*\n\x05model\x18\x01 \x01(\x0b\x32\x1b.tallygate.control.v1.Model\"[\n\x11ListModelsRequest\x12\x13\n\x05\x61lias\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"Z\n\x12ListModelsResponse\x12+\n\x06models\x18\x01 \x03(\x0b\x32\x1b.tallygate.control.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\tAliasList\x12\x15\n\x07\x61liases\x18\x01 \x03(\tB\x04\xe2\x41\x01\x01\"\x9f\x04\n\x12UpdateModelRequest\x12&\n\x04name\x18\x01 \x01(\tB\x18\xe2\x41\x01\x02\xfa\x41\x11\n\x0ftallygate/Model\x12\x1f\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x36\n\x07\x61liases\x18\x03 \x01(\x0b\x32\x1f.tallygate.control.v1.AliasListB\x04\xe2\x41\x01\x01\x12;\n\x0btrial_offer\x18\x04 \x01(\x0b\x32 .tallygate.control.v1.TrialOfferB\x04\xe2\x41\x01\x01\x12G\n\x11reservation_price\x18\x05 \x01(\x0b\x32&.tallygate.control.v1.ReservationPriceB\x04\xe2\x41\x01\x01\x12*\n\x17smallest_request_tokens\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x1d\n\x0fidempotency_key\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01\x12$\n\x11output_tokens_max\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12.\n\x1bwhole_output_tokens_default\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x01H\x03\x88\x01\x01\x42\x0f\n\r_display_nameB\x1a\n\x18_smallest_request_tokensB\x14\n\x12_output_tokens_maxB\x1e\n\x1c_whole_output_tokens_default\"A\n\x13UpdateModelResponse\x12*\n\x05model\x18\x01 \x01(\x0b\x32\x1b.tallygate.control.v1.Model\"\xe9\x04\n\x13PublishPriceRequest\x12\'\n\x05model\x18\x01 \x01(\tB\x18\xe2\x41\x01\x02\xfa\x41\x11\n\x0ftallygate/Model\x12\x38\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12\x31\n\x1einput_nanos_per_million_tokens\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x02H\x00\x88\x01\x01\x12\x38\n%cached_input_nanos_per_million_tokens\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x37\n$cache_write_nanos_per_million_tokens\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12\x32\n\x1foutput_nanos_per_million_tokens\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x02H\x03\x88\x01\x01\x12\x35\n\"reasoning_nanos_per_million_tokens\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x04\x88\x01\x01\x12\x1d\n\x0fidempotency_key\x18\x08 \x01(\tB\x04\xe2\x41\x01\x01\x42!\n\x1f_input_nanos_per_million_tokensB(\n&_cached_input_nanos_per_million_tokensB\'\n%_cache_write_nanos_per_million_tokensB\"\n _output_nanos_per_million_tokensB%\n#_reasoning_nanos_per_million_tokens\"B\n\x14PublishPriceResponse\x12*\n\x05price\x18\x01 \x01(\x0b\x32\x1b.tallygate.control.v1.Price\"o\n\x11ListPricesRequest\x12\'\n\x05model\x18\x01 \x01(\tB\x18\xe2\x41\x01\x02\xfa\x41\x11\n\x0ftallygate/Model\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"Z\n\x12ListPricesResponse\x12+\n\x06prices\x18\x01 \x03(\x0b\x32\x1b.tallygate.control.v1.Price\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xdc\x04\n\x0e\x43\x61talogService\x12\x62\n\x0b\x43reateModel\x12(.tallygate.control.v1.CreateModelRequest\x1a).tallygate.control.v1.CreateModelResponse\x12Y\n\x08GetModel\x12%.tallygate.control.v1.GetModelRequest\x1a&.tallygate.control.v1.GetModelResponse\x12_\n\nListModels\x12\'.tallygate.control.v1.ListModelsRequest\x1a(.tallygate.control.v1.ListModelsResponse\x12\x62\n\x0bUpdateModel\x12(.tallygate.control.v1.UpdateModelRequest\x1a).tallygate.control.v1.UpdateModelResponse\x12\x65\n\x0cPublishPrice\x12).tallygate.control.v1.PublishPriceRequest\x1a*.tallygate.control.v1.PublishPriceResponse\x12_\n\nListPrices\x12\'.tallygate.control.v1.ListPricesRequest\x1a(.tallygate.control.v1.ListPricesResponseBQ\n\x18\x63om.tallygate.control.v1B\x13\x43\x61talogServiceProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tallygate.control.v1.catalog_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_CREATEMODELREQUEST']._serialized_start=136
-  _globals['_CREATEMODELREQUEST']._serialized_end=573
-  _globals['_CREATEMODELRESPONSE']._serialized_start=575
-  _globals['_CREATEMODELRESPONSE']._serialized_end=640
-  _globals['_GETMODELREQUEST']._serialized_start=642
-  _globals['_GETMODELREQUEST']._serialized_end=673
-  _globals['_GETMODELRESPONSE']._serialized_start=675
-  _globals['_GETMODELRESPONSE']._serialized_end=737
-  _globals['_LISTMODELSREQUEST']._serialized_start=739
-  _globals['_LISTMODELSREQUEST']._serialized_end=812
-  _globals['_LISTMODELSRESPONSE']._serialized_start=814
-  _globals['_LISTMODELSRESPONSE']._serialized_end=904
-  _globals['_ALIASLIST']._serialized_start=906
-  _globals['_ALIASLIST']._serialized_end=934
-  _globals['_UPDATEMODELREQUEST']._serialized_start=937
-  _globals['_UPDATEMODELREQUEST']._serialized_end=1406
-  _globals['_UPDATEMODELRESPONSE']._serialized_start=1408
-  _globals['_UPDATEMODELRESPONSE']._serialized_end=1473
-  _globals['_PUBLISHPRICEREQUEST']._serialized_start=1476
-  _globals['_PUBLISHPRICEREQUEST']._serialized_end=2025
-  _globals['_PUBLISHPRICERESPONSE']._serialized_start=2027
-  _globals['_PUBLISHPRICERESPONSE']._serialized_end=2093
-  _globals['_LISTPRICESREQUEST']._serialized_start=2095
-  _globals['_LISTPRICESREQUEST']._serialized_end=2168
-  _globals['_LISTPRICESRESPONSE']._serialized_start=2170
-  _globals['_LISTPRICESRESPONSE']._serialized_end=2260
-  _globals['_CATALOGSERVICE']._serialized_start=2263
-  _globals['_CATALOGSERVICE']._serialized_end=2867
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\030com.tallygate.control.v1B\023CatalogServiceProtoP\001Z\036tallygate/control/v1;controlv1'
+  _globals['_CREATEMODELREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_CREATEMODELREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\021\n\017tallygate/Model'
+  _globals['_CREATEMODELREQUEST'].fields_by_name['display_name']._loaded_options = None
+  _globals['_CREATEMODELREQUEST'].fields_by_name['display_name']._serialized_options = b'\342A\001\001'
+  _globals['_CREATEMODELREQUEST'].fields_by_name['aliases']._loaded_options = None
+  _globals['_CREATEMODELREQUEST'].fields_by_name['aliases']._serialized_options = b'\342A\001\001'
+  _globals['_CREATEMODELREQUEST'].fields_by_name['currency_code']._loaded_options = None
+  _globals['_CREATEMODELREQUEST'].fields_by_name['currency_code']._serialized_options = b'\342A\001\001'
+  _globals['_CREATEMODELREQUEST'].fields_by_name['trial_offer']._loaded_options = None
+  _globals['_CREATEMODELREQUEST'].fields_by_name['trial_offer']._serialized_options = b'\342A\001\001'
+  _globals['_CREATEMODELREQUEST'].fields_by_name['reservation_price']._loaded_options = None
+  _globals['_CREATEMODELREQUEST'].fields_by_name['reservation_price']._serialized_options = b'\342A\001\001'
+  _globals['_CREATEMODELREQUEST'].fields_by_name['smallest_request_tokens']._loaded_options = None
+  _globals['_CREATEMODELREQUEST'].fields_by_name['smallest_request_tokens']._serialized_options = b'\342A\001\001'
+  _globals['_CREATEMODELREQUEST'].fields_by_name['idempotency_key']._loaded_options = None
+  _globals['_CREATEMODELREQUEST'].fields_by_name['idempotency_key']._serialized_options = b'\342A\001\001'
+  _globals['_CREATEMODELREQUEST'].fields_by_name['output_tokens_max']._loaded_options = None
+  _globals['_CREATEMODELREQUEST'].fields_by_name['output_tokens_max']._serialized_options = b'\342A\001\001'
+  _globals['_CREATEMODELREQUEST'].fields_by_name['whole_output_tokens_default']._loaded_options = None
+  _globals['_CREATEMODELREQUEST'].fields_by_name['whole_output_tokens_default']._serialized_options = b'\342A\001\001'
+  _globals['_GETMODELREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_GETMODELREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\021\n\017tallygate/Model'
+  _globals['_LISTMODELSREQUEST'].fields_by_name['alias']._loaded_options = None
+  _globals['_LISTMODELSREQUEST'].fields_by_name['alias']._serialized_options = b'\342A\001\001'
+  _globals['_LISTMODELSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTMODELSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
+  _globals['_LISTMODELSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTMODELSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
+  _globals['_ALIASLIST'].fields_by_name['aliases']._loaded_options = None
+  _globals['_ALIASLIST'].fields_by_name['aliases']._serialized_options = b'\342A\001\001'
+  _globals['_UPDATEMODELREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_UPDATEMODELREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\021\n\017tallygate/Model'
+  _globals['_UPDATEMODELREQUEST'].fields_by_name['display_name']._loaded_options = None
+  _globals['_UPDATEMODELREQUEST'].fields_by_name['display_name']._serialized_options = b'\342A\001\001'
+  _globals['_UPDATEMODELREQUEST'].fields_by_name['aliases']._loaded_options = None
+  _globals['_UPDATEMODELREQUEST'].fields_by_name['aliases']._serialized_options = b'\342A\001\001'
+  _globals['_UPDATEMODELREQUEST'].fields_by_name['trial_offer']._loaded_options = None
+  _globals['_UPDATEMODELREQUEST'].fields_by_name['trial_offer']._serialized_options = b'\342A\001\001'
+  _globals['_UPDATEMODELREQUEST'].fields_by_name['reservation_price']._loaded_options = None
+  _globals['_UPDATEMODELREQUEST'].fields_by_name['reservation_price']._serialized_options = b'\342A\001\001'
+  _globals['_UPDATEMODELREQUEST'].fields_by_name['smallest_request_tokens']._loaded_options = None
+  _globals['_UPDATEMODELREQUEST'].fields_by_name['smallest_request_tokens']._serialized_options = b'\342A\001\001'
+  _globals['_UPDATEMODELREQUEST'].fields_by_name['idempotency_key']._loaded_options = None
+  _globals['_UPDATEMODELREQUEST'].fields_by_name['idempotency_key']._serialized_options = b'\342A\001\001'
+  _globals['_UPDATEMODELREQUEST'].fields_by_name['output_tokens_max']._loaded_options = None
+  _globals['_UPDATEMODELREQUEST'].fields_by_name['output_tokens_max']._serialized_options = b'\342A\001\001'
+  _globals['_UPDATEMODELREQUEST'].fields_by_name['whole_output_tokens_default']._loaded_options = None
+  _globals['_UPDATEMODELREQUEST'].fields_by_name['whole_output_tokens_default']._serialized_options = b'\342A\001\001'
+  _globals['_PUBLISHPRICEREQUEST'].fields_by_name['model']._loaded_options = None
+  _globals['_PUBLISHPRICEREQUEST'].fields_by_name['model']._serialized_options = b'\342A\001\002\372A\021\n\017tallygate/Model'
+  _globals['_PUBLISHPRICEREQUEST'].fields_by_name['effective_time']._loaded_options = None
+  _globals['_PUBLISHPRICEREQUEST'].fields_by_name['effective_time']._serialized_options = b'\342A\001\001'
+  _globals['_PUBLISHPRICEREQUEST'].fields_by_name['input_nanos_per_million_tokens']._loaded_options = None
+  _globals['_PUBLISHPRICEREQUEST'].fields_by_name['input_nanos_per_million_tokens']._serialized_options = b'\342A\001\002'
+  _globals['_PUBLISHPRICEREQUEST'].fields_by_name['cached_input_nanos_per_million_tokens']._loaded_options = None
+  _globals['_PUBLISHPRICEREQUEST'].fields_by_name['cached_input_nanos_per_million_tokens']._serialized_options = b'\342A\001\001'
+  _globals['_PUBLISHPRICEREQUEST'].fields_by_name['cache_write_nanos_per_million_tokens']._loaded_options = None
+  _globals['_PUBLISHPRICEREQUEST'].fields_by_name['cache_write_nanos_per_million_tokens']._serialized_options = b'\342A\001\001'
+  _globals['_PUBLISHPRICEREQUEST'].fields_by_name['output_nanos_per_million_tokens']._loaded_options = None
+  _globals['_PUBLISHPRICEREQUEST'].fields_by_name['output_nanos_per_million_tokens']._serialized_options = b'\342A\001\002'
+  _globals['_PUBLISHPRICEREQUEST'].fields_by_name['reasoning_nanos_per_million_tokens']._loaded_options = None
+  _globals['_PUBLISHPRICEREQUEST'].fields_by_name['reasoning_nanos_per_million_tokens']._serialized_options = b'\342A\001\001'
+  _globals['_PUBLISHPRICEREQUEST'].fields_by_name['idempotency_key']._loaded_options = None
+  _globals['_PUBLISHPRICEREQUEST'].fields_by_name['idempotency_key']._serialized_options = b'\342A\001\001'
+  _globals['_LISTPRICESREQUEST'].fields_by_name['model']._loaded_options = None
+  _globals['_LISTPRICESREQUEST'].fields_by_name['model']._serialized_options = b'\342A\001\002\372A\021\n\017tallygate/Model'
+  _globals['_LISTPRICESREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTPRICESREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
+  _globals['_LISTPRICESREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTPRICESREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
+  _globals['_CREATEMODELREQUEST']._serialized_start=196
+  _globals['_CREATEMODELREQUEST']._serialized_end=713
+  _globals['_CREATEMODELRESPONSE']._serialized_start=715
+  _globals['_CREATEMODELRESPONSE']._serialized_end=780
+  _globals['_GETMODELREQUEST']._serialized_start=782
+  _globals['_GETMODELREQUEST']._serialized_end=839
+  _globals['_GETMODELRESPONSE']._serialized_start=841
+  _globals['_GETMODELRESPONSE']._serialized_end=903
+  _globals['_LISTMODELSREQUEST']._serialized_start=905
+  _globals['_LISTMODELSREQUEST']._serialized_end=996
+  _globals['_LISTMODELSRESPONSE']._serialized_start=998
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1088
+  _globals['_ALIASLIST']._serialized_start=1090
+  _globals['_ALIASLIST']._serialized_end=1124
+  _globals['_UPDATEMODELREQUEST']._serialized_start=1127
+  _globals['_UPDATEMODELREQUEST']._serialized_end=1670
+  _globals['_UPDATEMODELRESPONSE']._serialized_start=1672
+  _globals['_UPDATEMODELRESPONSE']._serialized_end=1737
+  _globals['_PUBLISHPRICEREQUEST']._serialized_start=1740
+  _globals['_PUBLISHPRICEREQUEST']._serialized_end=2357
+  _globals['_PUBLISHPRICERESPONSE']._serialized_start=2359
+  _globals['_PUBLISHPRICERESPONSE']._serialized_end=2425
+  _globals['_LISTPRICESREQUEST']._serialized_start=2427
+  _globals['_LISTPRICESREQUEST']._serialized_end=2538
+  _globals['_LISTPRICESRESPONSE']._serialized_start=2540
+  _globals['_LISTPRICESRESPONSE']._serialized_end=2630
+  _globals['_CATALOGSERVICE']._serialized_start=2633
+  _globals['_CATALOGSERVICE']._serialized_end=3237
 # @@protoc_insertion_point(module_scope)

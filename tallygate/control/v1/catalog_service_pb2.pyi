@@ -363,13 +363,13 @@ class PublishPriceRequest(_message.Message):
     model: _builtins.str
     """`models/{model}`. Required."""
     input_nanos_per_million_tokens: _builtins.int
-    """For input tokens. Required; zero is a price."""
+    """For input tokens; zero is a price. Required."""
     cached_input_nanos_per_million_tokens: _builtins.int
     """For cached input tokens; as input, if left out."""
     cache_write_nanos_per_million_tokens: _builtins.int
     """For cache-write tokens; as input, if left out."""
     output_nanos_per_million_tokens: _builtins.int
-    """For output tokens. Required; zero is a price."""
+    """For output tokens; zero is a price. Required."""
     reasoning_nanos_per_million_tokens: _builtins.int
     """For reasoning tokens; as output, if left out."""
     idempotency_key: _builtins.str

@@ -22,19 +22,25 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from tallygate.control.v1 import inference_service_pb2 as tallygate_dot_control_dot_v1_dot_inference__service__pb2
 from tallygate.control.v1 import model_pb2 as tallygate_dot_control_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tallygate/control/v1/config.proto\x12\x14tallygate.control.v1\x1a,tallygate/control/v1/inference_service.proto\x1a tallygate/control/v1/model.proto\"\x86\x05\n\rServiceConfig\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x34\n\nresolution\x18\x02 \x01(\x0e\x32 .tallygate.control.v1.Resolution\x12\x0b\n\x03uid\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x33\n\x06status\x18\x05 \x01(\x0e\x32#.tallygate.control.v1.ServiceStatus\x12\x36\n\x0cstop_reasons\x18\x06 \x03(\x0e\x32 .tallygate.control.v1.StopReason\x12\x18\n\x10reservation_pays\x18\x07 \x01(\x08\x12\x12\n\ntrial_pays\x18\x08 \x01(\x08\x12\x15\n\rpostpaid_pays\x18\t \x01(\x08\x12\x14\n\x0c\x64\x65\x62t_allowed\x18\n \x01(\x08\x12*\n\x05price\x18\x0b \x01(\x0b\x32\x1b.tallygate.control.v1.Price\x12\x1f\n\x17smallest_request_tokens\x18\x0c \x01(\x03\x12\x39\n\routage_policy\x18\r \x01(\x0e\x32\".tallygate.control.v1.OutagePolicy\x12\x0f\n\x07version\x18\x0e \x01(\x03\x12(\n reserved_input_tokens_per_minute\x18\x0f \x01(\x03\x12)\n!reserved_output_tokens_per_minute\x18\x10 \x01(\x03\x12\x19\n\x11outage_tokens_max\x18\x11 \x01(\x03\x12\x19\n\x11output_tokens_max\x18\x12 \x01(\x03\x12#\n\x1bwhole_output_tokens_default\x18\x13 \x01(\x03J\x04\x08\x1e\x10(*n\n\nResolution\x12\x1a\n\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x14\n\x10RESOLUTION_FOUND\x10\x01\x12\x16\n\x12RESOLUTION_UNKNOWN\x10\x02\x12\x16\n\x12RESOLUTION_DELETED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tallygate/control/v1/config.proto\x12\x14tallygate.control.v1\x1a\x19google/api/resource.proto\x1a,tallygate/control/v1/inference_service.proto\x1a tallygate/control/v1/model.proto\"\xbd\x05\n\rServiceConfig\x12-\n\x04name\x18\x01 \x01(\tB\x1f\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x34\n\nresolution\x18\x02 \x01(\x0e\x32 .tallygate.control.v1.Resolution\x12\x0b\n\x03uid\x18\x03 \x01(\t\x12#\n\x05model\x18\x04 \x01(\tB\x14\xfa\x41\x11\n\x0ftallygate/Model\x12\x33\n\x06status\x18\x05 \x01(\x0e\x32#.tallygate.control.v1.ServiceStatus\x12\x36\n\x0cstop_reasons\x18\x06 \x03(\x0e\x32 .tallygate.control.v1.StopReason\x12\x18\n\x10reservation_pays\x18\x07 \x01(\x08\x12\x12\n\ntrial_pays\x18\x08 \x01(\x08\x12\x15\n\rpostpaid_pays\x18\t \x01(\x08\x12\x14\n\x0c\x64\x65\x62t_allowed\x18\n \x01(\x08\x12*\n\x05price\x18\x0b \x01(\x0b\x32\x1b.tallygate.control.v1.Price\x12\x1f\n\x17smallest_request_tokens\x18\x0c \x01(\x03\x12\x39\n\routage_policy\x18\r \x01(\x0e\x32\".tallygate.control.v1.OutagePolicy\x12\x0f\n\x07version\x18\x0e \x01(\x03\x12(\n reserved_input_tokens_per_minute\x18\x0f \x01(\x03\x12)\n!reserved_output_tokens_per_minute\x18\x10 \x01(\x03\x12\x19\n\x11outage_tokens_max\x18\x11 \x01(\x03\x12\x19\n\x11output_tokens_max\x18\x12 \x01(\x03\x12#\n\x1bwhole_output_tokens_default\x18\x13 \x01(\x03J\x04\x08\x1e\x10(*n\n\nResolution\x12\x1a\n\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x14\n\x10RESOLUTION_FOUND\x10\x01\x12\x16\n\x12RESOLUTION_UNKNOWN\x10\x02\x12\x16\n\x12RESOLUTION_DELETED\x10\x03\x42I\n\x18\x63om.tallygate.control.v1B\x0b\x43onfigProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tallygate.control.v1.config_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_RESOLUTION']._serialized_start=788
-  _globals['_RESOLUTION']._serialized_end=898
-  _globals['_SERVICECONFIG']._serialized_start=140
-  _globals['_SERVICECONFIG']._serialized_end=786
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\030com.tallygate.control.v1B\013ConfigProtoP\001Z\036tallygate/control/v1;controlv1'
+  _globals['_SERVICECONFIG'].fields_by_name['name']._loaded_options = None
+  _globals['_SERVICECONFIG'].fields_by_name['name']._serialized_options = b'\372A\034\n\032tallygate/InferenceService'
+  _globals['_SERVICECONFIG'].fields_by_name['model']._loaded_options = None
+  _globals['_SERVICECONFIG'].fields_by_name['model']._serialized_options = b'\372A\021\n\017tallygate/Model'
+  _globals['_RESOLUTION']._serialized_start=870
+  _globals['_RESOLUTION']._serialized_end=980
+  _globals['_SERVICECONFIG']._serialized_start=167
+  _globals['_SERVICECONFIG']._serialized_end=868
 # @@protoc_insertion_point(module_scope)

@@ -99,11 +99,11 @@ class NodeHello(_message.Message):
     METERING_DATABASE_ID_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
     node: _builtins.str
-    """Its name, `[a-z0-9][a-z0-9-]{0,62}`, unique in the fleet."""
+    """Its name, `[a-z0-9][a-z0-9-]{0,62}`, unique in the fleet. Required."""
     epoch: _builtins.int
-    """Its epoch, from the metering database; higher at every start."""
+    """Its epoch, from the metering database; higher at every start. Required."""
     metering_database_id: _builtins.str
-    """Id of the metering database. Control remembers the first and refuses others."""
+    """Id of the metering database. Control remembers the first and refuses others. Required."""
     @_builtins.property
     def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeMark]:
         """What the metering database says of the past, read just before: of this node, its last epochs, this one included; of
@@ -137,9 +137,9 @@ class NodeMark(_message.Message):
     COMMIT_NO_FIELD_NUMBER: _builtins.int
     EXCHANGE_NUMBER_FIELD_NUMBER: _builtins.int
     node: _builtins.str
-    """The node."""
+    """The node. Required."""
     epoch: _builtins.int
-    """Its epoch."""
+    """Its epoch. Required."""
     commit_no: _builtins.int
     """The last commit of that epoch."""
     exchange_number: _builtins.int
@@ -307,11 +307,11 @@ class ExchangeLeasesRequest(_message.Message):
     ANSWERED_EXCHANGE_NUMBER_FIELD_NUMBER: _builtins.int
     COMMIT_NO_FIELD_NUMBER: _builtins.int
     node: _builtins.str
-    """Its name."""
+    """Its name. Required."""
     epoch: _builtins.int
-    """Its epoch."""
+    """Its epoch. Required."""
     exchange_number: _builtins.int
-    """Counts up from 1 within an epoch; an exchange whose number is not above the last one taken is refused."""
+    """Counts up from 1 within an epoch; an exchange whose number is not above the last one taken is refused. Required."""
     acknowledged_version: _builtins.int
     """The configuration version that it has taken in."""
     settled_below_epoch: _builtins.int
@@ -366,13 +366,13 @@ class LeaseStatement(_message.Message):
     NEEDED_UNITS_FIELD_NUMBER: _builtins.int
     CLOSING_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.str
-    """Random id, made by the node before it asks for the first time."""
+    """Random id, made by the node before it asks for the first time. Required."""
     inference_service: _builtins.str
-    """The service, `accounts/{account}/services/{service}`."""
+    """The service, `accounts/{account}/services/{service}`. Required."""
     inference_service_uid: _builtins.str
-    """Unique id of that service."""
+    """Unique id of that service. Required."""
     budget_kind: _budget_pb2.BudgetKind.ValueType
-    """The budget that it is, or shall be, a slice of."""
+    """The budget that it is, or shall be, a slice of. Required."""
     consumed_units: _builtins.int
     """All that was booked and committed on it so far; more than was granted where usage that nothing covered made a debt."""
     returned_units: _builtins.int

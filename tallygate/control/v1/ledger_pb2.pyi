@@ -65,7 +65,7 @@ class LedgerEntry(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Resource name, `accounts/{account}/ledgerEntries/{entry}`. Output only."""
+    """Resource name, `accounts/{account}/ledgerEntries/{ledger_entry}`. Output only."""
     kind: Global___LedgerEntryKind.ValueType
     """What kind of line this is."""
     amount_nanos: _builtins.int

@@ -22,23 +22,82 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tallygate/control/v1/model.proto\x12\x14tallygate.control.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd1\x03\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x0f\n\x07\x61liases\x18\x04 \x03(\t\x12\x15\n\rcurrency_code\x18\x05 \x01(\t\x12\x35\n\x0btrial_offer\x18\x06 \x01(\x0b\x32 .tallygate.control.v1.TrialOffer\x12\x41\n\x11reservation_price\x18\x07 \x01(\x0b\x32&.tallygate.control.v1.ReservationPrice\x12\x1f\n\x17smallest_request_tokens\x18\x08 \x01(\x03\x12\x32\n\rcurrent_price\x18\t \x01(\x0b\x32\x1b.tallygate.control.v1.Price\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11output_tokens_max\x18\x0c \x01(\x03\x12#\n\x1bwhole_output_tokens_default\x18\r \x01(\x03\"P\n\nTrialOffer\x12\x14\n\x0cquota_tokens\x18\x01 \x01(\x03\x12,\n\tvalid_for\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"g\n\x10ReservationPrice\x12(\n input_nanos_per_thousand_tpm_day\x18\x01 \x01(\x03\x12)\n!output_nanos_per_thousand_tpm_day\x18\x02 \x01(\x03\"\xe5\x02\n\x05Price\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x1einput_nanos_per_million_tokens\x18\x04 \x01(\x03\x12-\n%cached_input_nanos_per_million_tokens\x18\x05 \x01(\x03\x12,\n$cache_write_nanos_per_million_tokens\x18\x06 \x01(\x03\x12\'\n\x1foutput_nanos_per_million_tokens\x18\x07 \x01(\x03\x12*\n\"reasoning_nanos_per_million_tokens\x18\x08 \x01(\x03\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tallygate/control/v1/model.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd4\x04\n\x05Model\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x11\n\x03uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x61liases\x18\x04 \x03(\tB\x04\xe2\x41\x01\x01\x12\x1b\n\rcurrency_code\x18\x05 \x01(\tB\x04\xe2\x41\x01\x05\x12;\n\x0btrial_offer\x18\x06 \x01(\x0b\x32 .tallygate.control.v1.TrialOfferB\x04\xe2\x41\x01\x01\x12G\n\x11reservation_price\x18\x07 \x01(\x0b\x32&.tallygate.control.v1.ReservationPriceB\x04\xe2\x41\x01\x01\x12%\n\x17smallest_request_tokens\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x38\n\rcurrent_price\x18\t \x01(\x0b\x32\x1b.tallygate.control.v1.PriceB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1f\n\x11output_tokens_max\x18\x0c \x01(\x03\x42\x04\xe2\x41\x01\x01\x12)\n\x1bwhole_output_tokens_default\x18\r \x01(\x03\x42\x04\xe2\x41\x01\x01:3\xea\x41\x30\n\x0ftallygate/Model\x12\x0emodels/{model}*\x06models2\x05model\"\\\n\nTrialOffer\x12\x1a\n\x0cquota_tokens\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x32\n\tvalid_for\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x01\"s\n\x10ReservationPrice\x12.\n input_nanos_per_thousand_tpm_day\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12/\n!output_nanos_per_thousand_tpm_day\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x01\"\xdf\x03\n\x05Price\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x15\n\x07version\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x38\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x05\x12,\n\x1einput_nanos_per_million_tokens\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x05\x12\x33\n%cached_input_nanos_per_million_tokens\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x05\x12\x32\n$cache_write_nanos_per_million_tokens\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x05\x12-\n\x1foutput_nanos_per_million_tokens\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x05\x12\x30\n\"reasoning_nanos_per_million_tokens\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x05\x12\x35\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03:B\xea\x41?\n\x0ftallygate/Price\x12\x1dmodels/{model}/prices/{price}*\x06prices2\x05priceBH\n\x18\x63om.tallygate.control.v1B\nModelProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tallygate.control.v1.model_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_MODEL']._serialized_start=124
-  _globals['_MODEL']._serialized_end=589
-  _globals['_TRIALOFFER']._serialized_start=591
-  _globals['_TRIALOFFER']._serialized_end=671
-  _globals['_RESERVATIONPRICE']._serialized_start=673
-  _globals['_RESERVATIONPRICE']._serialized_end=776
-  _globals['_PRICE']._serialized_start=779
-  _globals['_PRICE']._serialized_end=1136
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\030com.tallygate.control.v1B\nModelProtoP\001Z\036tallygate/control/v1;controlv1'
+  _globals['_MODEL'].fields_by_name['name']._loaded_options = None
+  _globals['_MODEL'].fields_by_name['name']._serialized_options = b'\342A\001\010'
+  _globals['_MODEL'].fields_by_name['uid']._loaded_options = None
+  _globals['_MODEL'].fields_by_name['uid']._serialized_options = b'\342A\001\003'
+  _globals['_MODEL'].fields_by_name['display_name']._loaded_options = None
+  _globals['_MODEL'].fields_by_name['display_name']._serialized_options = b'\342A\001\001'
+  _globals['_MODEL'].fields_by_name['aliases']._loaded_options = None
+  _globals['_MODEL'].fields_by_name['aliases']._serialized_options = b'\342A\001\001'
+  _globals['_MODEL'].fields_by_name['currency_code']._loaded_options = None
+  _globals['_MODEL'].fields_by_name['currency_code']._serialized_options = b'\342A\001\005'
+  _globals['_MODEL'].fields_by_name['trial_offer']._loaded_options = None
+  _globals['_MODEL'].fields_by_name['trial_offer']._serialized_options = b'\342A\001\001'
+  _globals['_MODEL'].fields_by_name['reservation_price']._loaded_options = None
+  _globals['_MODEL'].fields_by_name['reservation_price']._serialized_options = b'\342A\001\001'
+  _globals['_MODEL'].fields_by_name['smallest_request_tokens']._loaded_options = None
+  _globals['_MODEL'].fields_by_name['smallest_request_tokens']._serialized_options = b'\342A\001\001'
+  _globals['_MODEL'].fields_by_name['current_price']._loaded_options = None
+  _globals['_MODEL'].fields_by_name['current_price']._serialized_options = b'\342A\001\003'
+  _globals['_MODEL'].fields_by_name['create_time']._loaded_options = None
+  _globals['_MODEL'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_MODEL'].fields_by_name['update_time']._loaded_options = None
+  _globals['_MODEL'].fields_by_name['update_time']._serialized_options = b'\342A\001\003'
+  _globals['_MODEL'].fields_by_name['output_tokens_max']._loaded_options = None
+  _globals['_MODEL'].fields_by_name['output_tokens_max']._serialized_options = b'\342A\001\001'
+  _globals['_MODEL'].fields_by_name['whole_output_tokens_default']._loaded_options = None
+  _globals['_MODEL'].fields_by_name['whole_output_tokens_default']._serialized_options = b'\342A\001\001'
+  _globals['_MODEL']._loaded_options = None
+  _globals['_MODEL']._serialized_options = b'\352A0\n\017tallygate/Model\022\016models/{model}*\006models2\005model'
+  _globals['_TRIALOFFER'].fields_by_name['quota_tokens']._loaded_options = None
+  _globals['_TRIALOFFER'].fields_by_name['quota_tokens']._serialized_options = b'\342A\001\001'
+  _globals['_TRIALOFFER'].fields_by_name['valid_for']._loaded_options = None
+  _globals['_TRIALOFFER'].fields_by_name['valid_for']._serialized_options = b'\342A\001\001'
+  _globals['_RESERVATIONPRICE'].fields_by_name['input_nanos_per_thousand_tpm_day']._loaded_options = None
+  _globals['_RESERVATIONPRICE'].fields_by_name['input_nanos_per_thousand_tpm_day']._serialized_options = b'\342A\001\001'
+  _globals['_RESERVATIONPRICE'].fields_by_name['output_nanos_per_thousand_tpm_day']._loaded_options = None
+  _globals['_RESERVATIONPRICE'].fields_by_name['output_nanos_per_thousand_tpm_day']._serialized_options = b'\342A\001\001'
+  _globals['_PRICE'].fields_by_name['name']._loaded_options = None
+  _globals['_PRICE'].fields_by_name['name']._serialized_options = b'\342A\001\010'
+  _globals['_PRICE'].fields_by_name['version']._loaded_options = None
+  _globals['_PRICE'].fields_by_name['version']._serialized_options = b'\342A\001\003'
+  _globals['_PRICE'].fields_by_name['effective_time']._loaded_options = None
+  _globals['_PRICE'].fields_by_name['effective_time']._serialized_options = b'\342A\001\005'
+  _globals['_PRICE'].fields_by_name['input_nanos_per_million_tokens']._loaded_options = None
+  _globals['_PRICE'].fields_by_name['input_nanos_per_million_tokens']._serialized_options = b'\342A\001\005'
+  _globals['_PRICE'].fields_by_name['cached_input_nanos_per_million_tokens']._loaded_options = None
+  _globals['_PRICE'].fields_by_name['cached_input_nanos_per_million_tokens']._serialized_options = b'\342A\001\005'
+  _globals['_PRICE'].fields_by_name['cache_write_nanos_per_million_tokens']._loaded_options = None
+  _globals['_PRICE'].fields_by_name['cache_write_nanos_per_million_tokens']._serialized_options = b'\342A\001\005'
+  _globals['_PRICE'].fields_by_name['output_nanos_per_million_tokens']._loaded_options = None
+  _globals['_PRICE'].fields_by_name['output_nanos_per_million_tokens']._serialized_options = b'\342A\001\005'
+  _globals['_PRICE'].fields_by_name['reasoning_nanos_per_million_tokens']._loaded_options = None
+  _globals['_PRICE'].fields_by_name['reasoning_nanos_per_million_tokens']._serialized_options = b'\342A\001\005'
+  _globals['_PRICE'].fields_by_name['create_time']._loaded_options = None
+  _globals['_PRICE'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_PRICE']._loaded_options = None
+  _globals['_PRICE']._serialized_options = b'\352A?\n\017tallygate/Price\022\035models/{model}/prices/{price}*\006prices2\005price'
+  _globals['_MODEL']._serialized_start=184
+  _globals['_MODEL']._serialized_end=780
+  _globals['_TRIALOFFER']._serialized_start=782
+  _globals['_TRIALOFFER']._serialized_end=874
+  _globals['_RESERVATIONPRICE']._serialized_start=876
+  _globals['_RESERVATIONPRICE']._serialized_end=991
+  _globals['_PRICE']._serialized_start=994
+  _globals['_PRICE']._serialized_end=1473
 # @@protoc_insertion_point(module_scope)

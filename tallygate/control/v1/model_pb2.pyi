@@ -179,7 +179,7 @@ class Price(_message.Message):
     REASONING_NANOS_PER_MILLION_TOKENS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Resource name, `models/{model}/prices/{version}`. Output only."""
+    """Resource name, `models/{model}/prices/{price}`; its id is the version. Output only."""
     version: _builtins.int
     """1 for the first, then counting up. Output only."""
     input_nanos_per_million_tokens: _builtins.int

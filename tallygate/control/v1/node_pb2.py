@@ -22,16 +22,34 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftallygate/control/v1/node.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf7\x01\n\x04Node\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x1c\n\x14metering_database_id\x18\x03 \x01(\t\x12\x1c\n\x14\x61\x63knowledged_version\x18\x04 \x01(\x03\x12\x33\n\x0flast_heard_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04live\x18\x06 \x01(\x08\x12:\n\x16lease_valid_until_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x65xchange_number\x18\x08 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftallygate/control/v1/node.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa7\x02\n\x04Node\x12\x12\n\x04node\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65poch\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\"\n\x14metering_database_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\"\n\x14\x61\x63knowledged_version\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x39\n\x0flast_heard_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x12\n\x04live\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12@\n\x16lease_valid_until_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1d\n\x0f\x65xchange_number\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x03\x42G\n\x18\x63om.tallygate.control.v1B\tNodeProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tallygate.control.v1.node_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_NODE']._serialized_start=91
-  _globals['_NODE']._serialized_end=338
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\030com.tallygate.control.v1B\tNodeProtoP\001Z\036tallygate/control/v1;controlv1'
+  _globals['_NODE'].fields_by_name['node']._loaded_options = None
+  _globals['_NODE'].fields_by_name['node']._serialized_options = b'\342A\001\003'
+  _globals['_NODE'].fields_by_name['epoch']._loaded_options = None
+  _globals['_NODE'].fields_by_name['epoch']._serialized_options = b'\342A\001\003'
+  _globals['_NODE'].fields_by_name['metering_database_id']._loaded_options = None
+  _globals['_NODE'].fields_by_name['metering_database_id']._serialized_options = b'\342A\001\003'
+  _globals['_NODE'].fields_by_name['acknowledged_version']._loaded_options = None
+  _globals['_NODE'].fields_by_name['acknowledged_version']._serialized_options = b'\342A\001\003'
+  _globals['_NODE'].fields_by_name['last_heard_time']._loaded_options = None
+  _globals['_NODE'].fields_by_name['last_heard_time']._serialized_options = b'\342A\001\003'
+  _globals['_NODE'].fields_by_name['live']._loaded_options = None
+  _globals['_NODE'].fields_by_name['live']._serialized_options = b'\342A\001\003'
+  _globals['_NODE'].fields_by_name['lease_valid_until_time']._loaded_options = None
+  _globals['_NODE'].fields_by_name['lease_valid_until_time']._serialized_options = b'\342A\001\003'
+  _globals['_NODE'].fields_by_name['exchange_number']._loaded_options = None
+  _globals['_NODE'].fields_by_name['exchange_number']._serialized_options = b'\342A\001\003'
+  _globals['_NODE']._serialized_start=124
+  _globals['_NODE']._serialized_end=419
 # @@protoc_insertion_point(module_scope)

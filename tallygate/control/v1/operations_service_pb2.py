@@ -22,30 +22,57 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from tallygate.control.v1 import budget_pb2 as tallygate_dot_control_dot_v1_dot_budget__pb2
 from tallygate.control.v1 import lease_pb2 as tallygate_dot_control_dot_v1_dot_lease__pb2
 from tallygate.control.v1 import node_pb2 as tallygate_dot_control_dot_v1_dot_node__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-tallygate/control/v1/operations_service.proto\x12\x14tallygate.control.v1\x1a!tallygate/control/v1/budget.proto\x1a tallygate/control/v1/lease.proto\x1a\x1ftallygate/control/v1/node.proto\"9\n\x10ListNodesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"o\n\x11ListNodesResponse\x12)\n\x05nodes\x18\x01 \x03(\x0b\x32\x1a.tallygate.control.v1.Node\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x16\n\x0e\x63onfig_version\x18\x03 \x01(\x03\"g\n\x12ListBudgetsRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x19\n\x11inference_service\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"]\n\x13ListBudgetsResponse\x12-\n\x07\x62udgets\x18\x01 \x03(\x0b\x32\x1c.tallygate.control.v1.Budget\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x89\x01\n\x11ListLeasesRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x19\n\x11inference_service\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x13\n\x0bshow_closed\x18\x04 \x01(\x08\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"Z\n\x12ListLeasesResponse\x12+\n\x06leases\x18\x01 \x03(\x0b\x32\x1b.tallygate.control.v1.Lease\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xb6\x02\n\x11OperationsService\x12\\\n\tListNodes\x12&.tallygate.control.v1.ListNodesRequest\x1a\'.tallygate.control.v1.ListNodesResponse\x12\x62\n\x0bListBudgets\x12(.tallygate.control.v1.ListBudgetsRequest\x1a).tallygate.control.v1.ListBudgetsResponse\x12_\n\nListLeases\x12\'.tallygate.control.v1.ListLeasesRequest\x1a(.tallygate.control.v1.ListLeasesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-tallygate/control/v1/operations_service.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a!tallygate/control/v1/budget.proto\x1a tallygate/control/v1/lease.proto\x1a\x1ftallygate/control/v1/node.proto\"E\n\x10ListNodesRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"o\n\x11ListNodesResponse\x12)\n\x05nodes\x18\x01 \x03(\x0b\x32\x1a.tallygate.control.v1.Node\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x16\n\x0e\x63onfig_version\x18\x03 \x01(\x03\"\xb4\x01\n\x12ListBudgetsRequest\x12+\n\x07\x61\x63\x63ount\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11tallygate/Account\x12>\n\x11inference_service\x18\x02 \x01(\tB#\xe2\x41\x01\x01\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x17\n\tpage_size\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"]\n\x13ListBudgetsResponse\x12-\n\x07\x62udgets\x18\x01 \x03(\x0b\x32\x1c.tallygate.control.v1.Budget\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xe2\x01\n\x11ListLeasesRequest\x12+\n\x07\x61\x63\x63ount\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x01\xfa\x41\x13\n\x11tallygate/Account\x12>\n\x11inference_service\x18\x02 \x01(\tB#\xe2\x41\x01\x01\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x12\n\x04node\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x19\n\x0bshow_closed\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x17\n\tpage_size\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01\"Z\n\x12ListLeasesResponse\x12+\n\x06leases\x18\x01 \x03(\x0b\x32\x1b.tallygate.control.v1.Lease\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xb6\x02\n\x11OperationsService\x12\\\n\tListNodes\x12&.tallygate.control.v1.ListNodesRequest\x1a\'.tallygate.control.v1.ListNodesResponse\x12\x62\n\x0bListBudgets\x12(.tallygate.control.v1.ListBudgetsRequest\x1a).tallygate.control.v1.ListBudgetsResponse\x12_\n\nListLeases\x12\'.tallygate.control.v1.ListLeasesRequest\x1a(.tallygate.control.v1.ListLeasesResponseBT\n\x18\x63om.tallygate.control.v1B\x16OperationsServiceProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tallygate.control.v1.operations_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_LISTNODESREQUEST']._serialized_start=173
-  _globals['_LISTNODESREQUEST']._serialized_end=230
-  _globals['_LISTNODESRESPONSE']._serialized_start=232
-  _globals['_LISTNODESRESPONSE']._serialized_end=343
-  _globals['_LISTBUDGETSREQUEST']._serialized_start=345
-  _globals['_LISTBUDGETSREQUEST']._serialized_end=448
-  _globals['_LISTBUDGETSRESPONSE']._serialized_start=450
-  _globals['_LISTBUDGETSRESPONSE']._serialized_end=543
-  _globals['_LISTLEASESREQUEST']._serialized_start=546
-  _globals['_LISTLEASESREQUEST']._serialized_end=683
-  _globals['_LISTLEASESRESPONSE']._serialized_start=685
-  _globals['_LISTLEASESRESPONSE']._serialized_end=775
-  _globals['_OPERATIONSSERVICE']._serialized_start=778
-  _globals['_OPERATIONSSERVICE']._serialized_end=1088
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\030com.tallygate.control.v1B\026OperationsServiceProtoP\001Z\036tallygate/control/v1;controlv1'
+  _globals['_LISTNODESREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTNODESREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
+  _globals['_LISTNODESREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTNODESREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
+  _globals['_LISTBUDGETSREQUEST'].fields_by_name['account']._loaded_options = None
+  _globals['_LISTBUDGETSREQUEST'].fields_by_name['account']._serialized_options = b'\342A\001\002\372A\023\n\021tallygate/Account'
+  _globals['_LISTBUDGETSREQUEST'].fields_by_name['inference_service']._loaded_options = None
+  _globals['_LISTBUDGETSREQUEST'].fields_by_name['inference_service']._serialized_options = b'\342A\001\001\372A\034\n\032tallygate/InferenceService'
+  _globals['_LISTBUDGETSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTBUDGETSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
+  _globals['_LISTBUDGETSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTBUDGETSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
+  _globals['_LISTLEASESREQUEST'].fields_by_name['account']._loaded_options = None
+  _globals['_LISTLEASESREQUEST'].fields_by_name['account']._serialized_options = b'\342A\001\001\372A\023\n\021tallygate/Account'
+  _globals['_LISTLEASESREQUEST'].fields_by_name['inference_service']._loaded_options = None
+  _globals['_LISTLEASESREQUEST'].fields_by_name['inference_service']._serialized_options = b'\342A\001\001\372A\034\n\032tallygate/InferenceService'
+  _globals['_LISTLEASESREQUEST'].fields_by_name['node']._loaded_options = None
+  _globals['_LISTLEASESREQUEST'].fields_by_name['node']._serialized_options = b'\342A\001\001'
+  _globals['_LISTLEASESREQUEST'].fields_by_name['show_closed']._loaded_options = None
+  _globals['_LISTLEASESREQUEST'].fields_by_name['show_closed']._serialized_options = b'\342A\001\001'
+  _globals['_LISTLEASESREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTLEASESREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
+  _globals['_LISTLEASESREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTLEASESREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
+  _globals['_LISTNODESREQUEST']._serialized_start=233
+  _globals['_LISTNODESREQUEST']._serialized_end=302
+  _globals['_LISTNODESRESPONSE']._serialized_start=304
+  _globals['_LISTNODESRESPONSE']._serialized_end=415
+  _globals['_LISTBUDGETSREQUEST']._serialized_start=418
+  _globals['_LISTBUDGETSREQUEST']._serialized_end=598
+  _globals['_LISTBUDGETSRESPONSE']._serialized_start=600
+  _globals['_LISTBUDGETSRESPONSE']._serialized_end=693
+  _globals['_LISTLEASESREQUEST']._serialized_start=696
+  _globals['_LISTLEASESREQUEST']._serialized_end=922
+  _globals['_LISTLEASESRESPONSE']._serialized_start=924
+  _globals['_LISTLEASESRESPONSE']._serialized_end=1014
+  _globals['_OPERATIONSSERVICE']._serialized_start=1017
+  _globals['_OPERATIONSSERVICE']._serialized_end=1327
 # @@protoc_insertion_point(module_scope)

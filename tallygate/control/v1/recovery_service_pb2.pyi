@@ -57,17 +57,17 @@ class LeaseTotal(_message.Message):
     BUDGET_KIND_FIELD_NUMBER: _builtins.int
     CONSUMED_UNITS_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.str
-    """Its id."""
+    """Its id. Required."""
     node: _builtins.str
-    """The node that had it."""
+    """The node that had it. Required."""
     epoch: _builtins.int
-    """That node's epoch."""
+    """That node's epoch. Required."""
     inference_service: _builtins.str
-    """The service, `accounts/{account}/services/{service}`."""
+    """The service, `accounts/{account}/services/{service}`. Required."""
     inference_service_uid: _builtins.str
-    """Unique id of that service."""
+    """Unique id of that service. Required."""
     budget_kind: _budget_pb2.BudgetKind.ValueType
-    """The budget that it was a slice of."""
+    """The budget that it was a slice of. Required."""
     consumed_units: _builtins.int
     """All that was booked and committed on it."""
     def __init__(
@@ -182,9 +182,9 @@ class FencedNode(_message.Message):
     NODE_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     node: _builtins.str
-    """Its name."""
+    """Its name. Required."""
     epoch: _builtins.int
-    """The last of its epochs that may not write any more."""
+    """The last of its epochs that may not write any more. Required."""
     def __init__(
         self,
         *,

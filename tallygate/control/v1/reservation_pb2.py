@@ -22,20 +22,41 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&tallygate/control/v1/reservation.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc6\x02\n\x0bReservation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1f\n\x17input_tokens_per_minute\x18\x02 \x01(\x03\x12 \n\x18output_tokens_per_minute\x18\x03 \x01(\x03\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12=\n\x0foverflow_policy\x18\x06 \x01(\x0e\x32$.tallygate.control.v1.OverflowPolicy\x12\x12\n\npaid_nanos\x18\x07 \x01(\x03\x12\x35\n\x05state\x18\x08 \x01(\x0e\x32&.tallygate.control.v1.ReservationState*p\n\x0eOverflowPolicy\x12\x1f\n\x1bOVERFLOW_POLICY_UNSPECIFIED\x10\x00\x12!\n\x1dOVERFLOW_POLICY_BILL_BY_TOKEN\x10\x01\x12\x1a\n\x16OVERFLOW_POLICY_REFUSE\x10\x02*\x91\x01\n\x10ReservationState\x12!\n\x1dRESERVATION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18RESERVATION_STATE_ACTIVE\x10\x01\x12\x1b\n\x17RESERVATION_STATE_ENDED\x10\x02\x12\x1f\n\x1bRESERVATION_STATE_CANCELLED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&tallygate/control/v1/reservation.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xef\x03\n\x0bReservation\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12%\n\x17input_tokens_per_minute\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x05\x12&\n\x18output_tokens_per_minute\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x05\x12\x34\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x32\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x43\n\x0foverflow_policy\x18\x06 \x01(\x0e\x32$.tallygate.control.v1.OverflowPolicyB\x04\xe2\x41\x01\x05\x12\x18\n\npaid_nanos\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12;\n\x05state\x18\x08 \x01(\x0e\x32&.tallygate.control.v1.ReservationStateB\x04\xe2\x41\x01\x03:w\xea\x41t\n\x15tallygate/Reservation\x12@accounts/{account}/services/{service}/reservations/{reservation}*\x0creservations2\x0breservation*p\n\x0eOverflowPolicy\x12\x1f\n\x1bOVERFLOW_POLICY_UNSPECIFIED\x10\x00\x12!\n\x1dOVERFLOW_POLICY_BILL_BY_TOKEN\x10\x01\x12\x1a\n\x16OVERFLOW_POLICY_REFUSE\x10\x02*\x91\x01\n\x10ReservationState\x12!\n\x1dRESERVATION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18RESERVATION_STATE_ACTIVE\x10\x01\x12\x1b\n\x17RESERVATION_STATE_ENDED\x10\x02\x12\x1f\n\x1bRESERVATION_STATE_CANCELLED\x10\x03\x42N\n\x18\x63om.tallygate.control.v1B\x10ReservationProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tallygate.control.v1.reservation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_OVERFLOWPOLICY']._serialized_start=426
-  _globals['_OVERFLOWPOLICY']._serialized_end=538
-  _globals['_RESERVATIONSTATE']._serialized_start=541
-  _globals['_RESERVATIONSTATE']._serialized_end=686
-  _globals['_RESERVATION']._serialized_start=98
-  _globals['_RESERVATION']._serialized_end=424
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\030com.tallygate.control.v1B\020ReservationProtoP\001Z\036tallygate/control/v1;controlv1'
+  _globals['_RESERVATION'].fields_by_name['name']._loaded_options = None
+  _globals['_RESERVATION'].fields_by_name['name']._serialized_options = b'\342A\001\010'
+  _globals['_RESERVATION'].fields_by_name['input_tokens_per_minute']._loaded_options = None
+  _globals['_RESERVATION'].fields_by_name['input_tokens_per_minute']._serialized_options = b'\342A\001\005'
+  _globals['_RESERVATION'].fields_by_name['output_tokens_per_minute']._loaded_options = None
+  _globals['_RESERVATION'].fields_by_name['output_tokens_per_minute']._serialized_options = b'\342A\001\005'
+  _globals['_RESERVATION'].fields_by_name['start_time']._loaded_options = None
+  _globals['_RESERVATION'].fields_by_name['start_time']._serialized_options = b'\342A\001\003'
+  _globals['_RESERVATION'].fields_by_name['end_time']._loaded_options = None
+  _globals['_RESERVATION'].fields_by_name['end_time']._serialized_options = b'\342A\001\003'
+  _globals['_RESERVATION'].fields_by_name['overflow_policy']._loaded_options = None
+  _globals['_RESERVATION'].fields_by_name['overflow_policy']._serialized_options = b'\342A\001\005'
+  _globals['_RESERVATION'].fields_by_name['paid_nanos']._loaded_options = None
+  _globals['_RESERVATION'].fields_by_name['paid_nanos']._serialized_options = b'\342A\001\003'
+  _globals['_RESERVATION'].fields_by_name['state']._loaded_options = None
+  _globals['_RESERVATION'].fields_by_name['state']._serialized_options = b'\342A\001\003'
+  _globals['_RESERVATION']._loaded_options = None
+  _globals['_RESERVATION']._serialized_options = b'\352At\n\025tallygate/Reservation\022@accounts/{account}/services/{service}/reservations/{reservation}*\014reservations2\013reservation'
+  _globals['_OVERFLOWPOLICY']._serialized_start=655
+  _globals['_OVERFLOWPOLICY']._serialized_end=767
+  _globals['_RESERVATIONSTATE']._serialized_start=770
+  _globals['_RESERVATIONSTATE']._serialized_end=915
+  _globals['_RESERVATION']._serialized_start=158
+  _globals['_RESERVATION']._serialized_end=653
 # @@protoc_insertion_point(module_scope)

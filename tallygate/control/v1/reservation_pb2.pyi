@@ -97,16 +97,16 @@ class Reservation(_message.Message):
     overflow_policy: Global___OverflowPolicy.ValueType
     """What happens to tokens beyond it."""
     paid_nanos: _builtins.int
-    """What was paid for it."""
+    """What was paid for it. Output only."""
     state: Global___ReservationState.ValueType
-    """Where it is in its life."""
+    """Where it is in its life. Output only."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """When it began."""
+        """When it began. Output only."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """When it ends, or ended."""
+        """When it ends, or ended. Output only."""
 
     def __init__(
         self,

@@ -22,19 +22,40 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tallygate.control.v1 import inference_service_pb2 as tallygate_dot_control_dot_v1_dot_inference__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tallygate/control/v1/service_event.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a,tallygate/control/v1/inference_service.proto\"\xf6\x02\n\x0cServiceEvent\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x05\x63\x61use\x18\x03 \x01(\x0e\x32 .tallygate.control.v1.EventCause\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x37\n\nold_status\x18\x05 \x01(\x0e\x32#.tallygate.control.v1.ServiceStatus\x12\x37\n\nnew_status\x18\x06 \x01(\x0e\x32#.tallygate.control.v1.ServiceStatus\x12:\n\x10old_stop_reasons\x18\x07 \x03(\x0e\x32 .tallygate.control.v1.StopReason\x12:\n\x10new_stop_reasons\x18\x08 \x03(\x0e\x32 .tallygate.control.v1.StopReason*\xb0\x04\n\nEventCause\x12\x1b\n\x17\x45VENT_CAUSE_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45VENT_CAUSE_TRIAL_CLAIMED\x10\x01\x12\x1f\n\x1b\x45VENT_CAUSE_TRIAL_EXHAUSTED\x10\x02\x12\x1d\n\x19\x45VENT_CAUSE_TRIAL_EXPIRED\x10\x03\x12 \n\x1c\x45VENT_CAUSE_POSTPAID_ENABLED\x10\x04\x12!\n\x1d\x45VENT_CAUSE_POSTPAID_DISABLED\x10\x05\x12%\n!EVENT_CAUSE_RESERVATION_PURCHASED\x10\x06\x12!\n\x1d\x45VENT_CAUSE_RESERVATION_ENDED\x10\x07\x12\x1f\n\x1b\x45VENT_CAUSE_ACCOUNT_OVERDUE\x10\x08\x12!\n\x1d\x45VENT_CAUSE_ACCOUNT_RECOVERED\x10\t\x12\x19\n\x15\x45VENT_CAUSE_SUSPENDED\x10\n\x12\x17\n\x13\x45VENT_CAUSE_RESUMED\x10\x0b\x12\"\n\x1e\x45VENT_CAUSE_FLEET_ACKNOWLEDGED\x10\x0c\x12\x1f\n\x1b\x45VENT_CAUSE_ACCOUNT_UPDATED\x10\r\x12\x17\n\x13\x45VENT_CAUSE_DELETED\x10\x0e\x12\x1e\n\x1a\x45VENT_CAUSE_CLOCK_SET_BACK\x10\x0f\x12!\n\x1d\x45VENT_CAUSE_PRICE_TOOK_EFFECT\x10\x10\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tallygate/control/v1/service_event.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a,tallygate/control/v1/inference_service.proto\"\x96\x04\n\x0cServiceEvent\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x34\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x05\x63\x61use\x18\x03 \x01(\x0e\x32 .tallygate.control.v1.EventCauseB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x61\x63tor\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12=\n\nold_status\x18\x05 \x01(\x0e\x32#.tallygate.control.v1.ServiceStatusB\x04\xe2\x41\x01\x03\x12=\n\nnew_status\x18\x06 \x01(\x0e\x32#.tallygate.control.v1.ServiceStatusB\x04\xe2\x41\x01\x03\x12@\n\x10old_stop_reasons\x18\x07 \x03(\x0e\x32 .tallygate.control.v1.StopReasonB\x04\xe2\x41\x01\x03\x12@\n\x10new_stop_reasons\x18\x08 \x03(\x0e\x32 .tallygate.control.v1.StopReasonB\x04\xe2\x41\x01\x03:n\xea\x41k\n\x16tallygate/ServiceEvent\x12\x34\x61\x63\x63ounts/{account}/services/{service}/events/{event}*\rserviceEvents2\x0cserviceEvent*\xb0\x04\n\nEventCause\x12\x1b\n\x17\x45VENT_CAUSE_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45VENT_CAUSE_TRIAL_CLAIMED\x10\x01\x12\x1f\n\x1b\x45VENT_CAUSE_TRIAL_EXHAUSTED\x10\x02\x12\x1d\n\x19\x45VENT_CAUSE_TRIAL_EXPIRED\x10\x03\x12 \n\x1c\x45VENT_CAUSE_POSTPAID_ENABLED\x10\x04\x12!\n\x1d\x45VENT_CAUSE_POSTPAID_DISABLED\x10\x05\x12%\n!EVENT_CAUSE_RESERVATION_PURCHASED\x10\x06\x12!\n\x1d\x45VENT_CAUSE_RESERVATION_ENDED\x10\x07\x12\x1f\n\x1b\x45VENT_CAUSE_ACCOUNT_OVERDUE\x10\x08\x12!\n\x1d\x45VENT_CAUSE_ACCOUNT_RECOVERED\x10\t\x12\x19\n\x15\x45VENT_CAUSE_SUSPENDED\x10\n\x12\x17\n\x13\x45VENT_CAUSE_RESUMED\x10\x0b\x12\"\n\x1e\x45VENT_CAUSE_FLEET_ACKNOWLEDGED\x10\x0c\x12\x1f\n\x1b\x45VENT_CAUSE_ACCOUNT_UPDATED\x10\r\x12\x17\n\x13\x45VENT_CAUSE_DELETED\x10\x0e\x12\x1e\n\x1a\x45VENT_CAUSE_CLOCK_SET_BACK\x10\x0f\x12!\n\x1d\x45VENT_CAUSE_PRICE_TOOK_EFFECT\x10\x10\x42O\n\x18\x63om.tallygate.control.v1B\x11ServiceEventProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tallygate.control.v1.service_event_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_EVENTCAUSE']._serialized_start=523
-  _globals['_EVENTCAUSE']._serialized_end=1083
-  _globals['_SERVICEEVENT']._serialized_start=146
-  _globals['_SERVICEEVENT']._serialized_end=520
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\030com.tallygate.control.v1B\021ServiceEventProtoP\001Z\036tallygate/control/v1;controlv1'
+  _globals['_SERVICEEVENT'].fields_by_name['name']._loaded_options = None
+  _globals['_SERVICEEVENT'].fields_by_name['name']._serialized_options = b'\342A\001\010'
+  _globals['_SERVICEEVENT'].fields_by_name['event_time']._loaded_options = None
+  _globals['_SERVICEEVENT'].fields_by_name['event_time']._serialized_options = b'\342A\001\003'
+  _globals['_SERVICEEVENT'].fields_by_name['cause']._loaded_options = None
+  _globals['_SERVICEEVENT'].fields_by_name['cause']._serialized_options = b'\342A\001\003'
+  _globals['_SERVICEEVENT'].fields_by_name['actor']._loaded_options = None
+  _globals['_SERVICEEVENT'].fields_by_name['actor']._serialized_options = b'\342A\001\003'
+  _globals['_SERVICEEVENT'].fields_by_name['old_status']._loaded_options = None
+  _globals['_SERVICEEVENT'].fields_by_name['old_status']._serialized_options = b'\342A\001\003'
+  _globals['_SERVICEEVENT'].fields_by_name['new_status']._loaded_options = None
+  _globals['_SERVICEEVENT'].fields_by_name['new_status']._serialized_options = b'\342A\001\003'
+  _globals['_SERVICEEVENT'].fields_by_name['old_stop_reasons']._loaded_options = None
+  _globals['_SERVICEEVENT'].fields_by_name['old_stop_reasons']._serialized_options = b'\342A\001\003'
+  _globals['_SERVICEEVENT'].fields_by_name['new_stop_reasons']._loaded_options = None
+  _globals['_SERVICEEVENT'].fields_by_name['new_stop_reasons']._serialized_options = b'\342A\001\003'
+  _globals['_SERVICEEVENT']._loaded_options = None
+  _globals['_SERVICEEVENT']._serialized_options = b'\352Ak\n\026tallygate/ServiceEvent\0224accounts/{account}/services/{service}/events/{event}*\rserviceEvents2\014serviceEvent'
+  _globals['_EVENTCAUSE']._serialized_start=743
+  _globals['_EVENTCAUSE']._serialized_end=1303
+  _globals['_SERVICEEVENT']._serialized_start=206
+  _globals['_SERVICEEVENT']._serialized_end=740
 # @@protoc_insertion_point(module_scope)

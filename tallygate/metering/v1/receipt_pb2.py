@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from tallygate.metering.v1 import token_usage_pb2 as tallygate_dot_metering_dot_v1_dot_token__usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tallygate/metering/v1/receipt.proto\x12\x15tallygate.metering.v1\x1a\'tallygate/metering/v1/token_usage.proto\"\xf3\x02\n\x07Receipt\x12\x30\n\x05usage\x18\x01 \x01(\x0b\x32!.tallygate.metering.v1.TokenUsage\x12\x33\n\x08reserved\x18\x02 \x01(\x0b\x32!.tallygate.metering.v1.TokenUsage\x12\x30\n\x05trial\x18\x03 \x01(\x0b\x32!.tallygate.metering.v1.TokenUsage\x12\x31\n\x06\x62illed\x18\x04 \x01(\x0b\x32!.tallygate.metering.v1.TokenUsage\x12\x33\n\x08unfunded\x18\x05 \x01(\x0b\x32!.tallygate.metering.v1.TokenUsage\x12\x16\n\x0eoverrun_tokens\x18\x06 \x01(\x03\x12\x12\n\ncost_nanos\x18\x07 \x01(\x03\x12\x12\n\ndebt_nanos\x18\x08 \x01(\x03\x12\x15\n\rprice_version\x18\t \x01(\x03\x12\x10\n\x08revision\x18\n \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tallygate/metering/v1/receipt.proto\x12\x15tallygate.metering.v1\x1a\'tallygate/metering/v1/token_usage.proto\"\xf3\x02\n\x07Receipt\x12\x30\n\x05usage\x18\x01 \x01(\x0b\x32!.tallygate.metering.v1.TokenUsage\x12\x33\n\x08reserved\x18\x02 \x01(\x0b\x32!.tallygate.metering.v1.TokenUsage\x12\x30\n\x05trial\x18\x03 \x01(\x0b\x32!.tallygate.metering.v1.TokenUsage\x12\x31\n\x06\x62illed\x18\x04 \x01(\x0b\x32!.tallygate.metering.v1.TokenUsage\x12\x33\n\x08unfunded\x18\x05 \x01(\x0b\x32!.tallygate.metering.v1.TokenUsage\x12\x16\n\x0eoverrun_tokens\x18\x06 \x01(\x03\x12\x12\n\ncost_nanos\x18\x07 \x01(\x03\x12\x12\n\ndebt_nanos\x18\x08 \x01(\x03\x12\x15\n\rprice_version\x18\t \x01(\x03\x12\x10\n\x08revision\x18\n \x01(\x05\x42M\n\x19\x63om.tallygate.metering.v1B\x0cReceiptProtoP\x01Z tallygate/metering/v1;meteringv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tallygate.metering.v1.receipt_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\031com.tallygate.metering.v1B\014ReceiptProtoP\001Z tallygate/metering/v1;meteringv1'
   _globals['_RECEIPT']._serialized_start=104
   _globals['_RECEIPT']._serialized_end=475
 # @@protoc_insertion_point(module_scope)

@@ -22,23 +22,54 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from tallygate.metering.v1 import token_usage_pb2 as tallygate_dot_metering_dot_v1_dot_token__usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tallygate/metering/v1/report.proto\x12\x15tallygate.metering.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\'tallygate/metering/v1/token_usage.proto\"\x93\x04\n\x0bTokenReport\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x31\n\x05phase\x18\x03 \x01(\x0e\x32\".tallygate.metering.v1.ReportPhase\x12\x30\n\x05usage\x18\x04 \x01(\x0b\x32!.tallygate.metering.v1.TokenUsage\x12\x1e\n\x11max_output_tokens\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\ncredential\x18\x06 \x01(\t\x12\x16\n\x0esource_address\x18\x07 \x01(\t\x12>\n\x06labels\x18\x08 \x03(\x0b\x32..tallygate.metering.v1.TokenReport.LabelsEntry\x12\x11\n\testimated\x18\t \x01(\x08\x12\x14\n\x0cwant_receipt\x18\n \x01(\x08\x12\x0e\n\x06resume\x18\x0b \x01(\x0c\x12\r\n\x05whole\x18\r \x01(\x08\x12+\n\x08hold_for\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1e\n\x11min_output_tokens\x18\x0f \x01(\x03H\x01\x88\x01\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x14\n\x12_max_output_tokensB\x14\n\x12_min_output_tokens*{\n\x0bReportPhase\x12\x1c\n\x18REPORT_PHASE_UNSPECIFIED\x10\x00\x12\x1a\n\x16REPORT_PHASE_AUTHORIZE\x10\x01\x12\x19\n\x15REPORT_PHASE_PROGRESS\x10\x02\x12\x17\n\x13REPORT_PHASE_FINISH\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tallygate/metering/v1/report.proto\x12\x15tallygate.metering.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\'tallygate/metering/v1/token_usage.proto\"\x86\x05\n\x0bTokenReport\x12\x18\n\nrequest_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x34\n\x07service\x18\x02 \x01(\tB#\xe2\x41\x01\x01\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x37\n\x05phase\x18\x03 \x01(\x0e\x32\".tallygate.metering.v1.ReportPhaseB\x04\xe2\x41\x01\x01\x12\x36\n\x05usage\x18\x04 \x01(\x0b\x32!.tallygate.metering.v1.TokenUsageB\x04\xe2\x41\x01\x01\x12$\n\x11max_output_tokens\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x18\n\ncredential\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1c\n\x0esource_address\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01\x12\x44\n\x06labels\x18\x08 \x03(\x0b\x32..tallygate.metering.v1.TokenReport.LabelsEntryB\x04\xe2\x41\x01\x01\x12\x17\n\testimated\x18\t \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x1a\n\x0cwant_receipt\x18\n \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x14\n\x06resume\x18\x0b \x01(\x0c\x42\x04\xe2\x41\x01\x01\x12\x13\n\x05whole\x18\r \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x31\n\x08hold_for\x18\x0e \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x01\x12$\n\x11min_output_tokens\x18\x0f \x01(\x03\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x14\n\x12_max_output_tokensB\x14\n\x12_min_output_tokens*{\n\x0bReportPhase\x12\x1c\n\x18REPORT_PHASE_UNSPECIFIED\x10\x00\x12\x1a\n\x16REPORT_PHASE_AUTHORIZE\x10\x01\x12\x19\n\x15REPORT_PHASE_PROGRESS\x10\x02\x12\x17\n\x13REPORT_PHASE_FINISH\x10\x03\x42L\n\x19\x63om.tallygate.metering.v1B\x0bReportProtoP\x01Z tallygate/metering/v1;meteringv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tallygate.metering.v1.report_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\031com.tallygate.metering.v1B\013ReportProtoP\001Z tallygate/metering/v1;meteringv1'
   _globals['_TOKENREPORT_LABELSENTRY']._loaded_options = None
   _globals['_TOKENREPORT_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_REPORTPHASE']._serialized_start=668
-  _globals['_REPORTPHASE']._serialized_end=791
-  _globals['_TOKENREPORT']._serialized_start=135
-  _globals['_TOKENREPORT']._serialized_end=666
-  _globals['_TOKENREPORT_LABELSENTRY']._serialized_start=577
-  _globals['_TOKENREPORT_LABELSENTRY']._serialized_end=622
+  _globals['_TOKENREPORT'].fields_by_name['request_id']._loaded_options = None
+  _globals['_TOKENREPORT'].fields_by_name['request_id']._serialized_options = b'\342A\001\002'
+  _globals['_TOKENREPORT'].fields_by_name['service']._loaded_options = None
+  _globals['_TOKENREPORT'].fields_by_name['service']._serialized_options = b'\342A\001\001\372A\034\n\032tallygate/InferenceService'
+  _globals['_TOKENREPORT'].fields_by_name['phase']._loaded_options = None
+  _globals['_TOKENREPORT'].fields_by_name['phase']._serialized_options = b'\342A\001\001'
+  _globals['_TOKENREPORT'].fields_by_name['usage']._loaded_options = None
+  _globals['_TOKENREPORT'].fields_by_name['usage']._serialized_options = b'\342A\001\001'
+  _globals['_TOKENREPORT'].fields_by_name['max_output_tokens']._loaded_options = None
+  _globals['_TOKENREPORT'].fields_by_name['max_output_tokens']._serialized_options = b'\342A\001\001'
+  _globals['_TOKENREPORT'].fields_by_name['credential']._loaded_options = None
+  _globals['_TOKENREPORT'].fields_by_name['credential']._serialized_options = b'\342A\001\001'
+  _globals['_TOKENREPORT'].fields_by_name['source_address']._loaded_options = None
+  _globals['_TOKENREPORT'].fields_by_name['source_address']._serialized_options = b'\342A\001\001'
+  _globals['_TOKENREPORT'].fields_by_name['labels']._loaded_options = None
+  _globals['_TOKENREPORT'].fields_by_name['labels']._serialized_options = b'\342A\001\001'
+  _globals['_TOKENREPORT'].fields_by_name['estimated']._loaded_options = None
+  _globals['_TOKENREPORT'].fields_by_name['estimated']._serialized_options = b'\342A\001\001'
+  _globals['_TOKENREPORT'].fields_by_name['want_receipt']._loaded_options = None
+  _globals['_TOKENREPORT'].fields_by_name['want_receipt']._serialized_options = b'\342A\001\001'
+  _globals['_TOKENREPORT'].fields_by_name['resume']._loaded_options = None
+  _globals['_TOKENREPORT'].fields_by_name['resume']._serialized_options = b'\342A\001\001'
+  _globals['_TOKENREPORT'].fields_by_name['whole']._loaded_options = None
+  _globals['_TOKENREPORT'].fields_by_name['whole']._serialized_options = b'\342A\001\001'
+  _globals['_TOKENREPORT'].fields_by_name['hold_for']._loaded_options = None
+  _globals['_TOKENREPORT'].fields_by_name['hold_for']._serialized_options = b'\342A\001\001'
+  _globals['_TOKENREPORT'].fields_by_name['min_output_tokens']._loaded_options = None
+  _globals['_TOKENREPORT'].fields_by_name['min_output_tokens']._serialized_options = b'\342A\001\001'
+  _globals['_REPORTPHASE']._serialized_start=843
+  _globals['_REPORTPHASE']._serialized_end=966
+  _globals['_TOKENREPORT']._serialized_start=195
+  _globals['_TOKENREPORT']._serialized_end=841
+  _globals['_TOKENREPORT_LABELSENTRY']._serialized_start=752
+  _globals['_TOKENREPORT_LABELSENTRY']._serialized_end=797
 # @@protoc_insertion_point(module_scope)

@@ -102,7 +102,7 @@ class TokenReport(_message.Message):
     for that id, in a report that was not malformed.
     """
     phase: Global___ReportPhase.ValueType
-    """Where the request is in its life. Required."""
+    """Where the request is in its life. Has to be said, but to Authorize, which takes it for AUTHORIZE where it is left out."""
     max_output_tokens: _builtins.int
     """At most so many tokens of the output class will be generated, if the server knows. It caps the hold. Zero means none,
     as for embeddings.

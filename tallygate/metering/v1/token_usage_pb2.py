@@ -22,15 +22,27 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tallygate/metering/v1/token_usage.proto\x12\x15tallygate.metering.v1\"\x8c\x01\n\nTokenUsage\x12\x14\n\x0cinput_tokens\x18\x01 \x01(\x03\x12\x1b\n\x13\x63\x61\x63hed_input_tokens\x18\x02 \x01(\x03\x12\x1a\n\x12\x63\x61\x63he_write_tokens\x18\x03 \x01(\x03\x12\x15\n\routput_tokens\x18\x04 \x01(\x03\x12\x18\n\x10reasoning_tokens\x18\x05 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tallygate/metering/v1/token_usage.proto\x12\x15tallygate.metering.v1\x1a\x1fgoogle/api/field_behavior.proto\"\xaa\x01\n\nTokenUsage\x12\x1a\n\x0cinput_tokens\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12!\n\x13\x63\x61\x63hed_input_tokens\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12 \n\x12\x63\x61\x63he_write_tokens\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x1b\n\routput_tokens\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x1e\n\x10reasoning_tokens\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x01\x42P\n\x19\x63om.tallygate.metering.v1B\x0fTokenUsageProtoP\x01Z tallygate/metering/v1;meteringv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tallygate.metering.v1.token_usage_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_TOKENUSAGE']._serialized_start=67
-  _globals['_TOKENUSAGE']._serialized_end=207
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\031com.tallygate.metering.v1B\017TokenUsageProtoP\001Z tallygate/metering/v1;meteringv1'
+  _globals['_TOKENUSAGE'].fields_by_name['input_tokens']._loaded_options = None
+  _globals['_TOKENUSAGE'].fields_by_name['input_tokens']._serialized_options = b'\342A\001\001'
+  _globals['_TOKENUSAGE'].fields_by_name['cached_input_tokens']._loaded_options = None
+  _globals['_TOKENUSAGE'].fields_by_name['cached_input_tokens']._serialized_options = b'\342A\001\001'
+  _globals['_TOKENUSAGE'].fields_by_name['cache_write_tokens']._loaded_options = None
+  _globals['_TOKENUSAGE'].fields_by_name['cache_write_tokens']._serialized_options = b'\342A\001\001'
+  _globals['_TOKENUSAGE'].fields_by_name['output_tokens']._loaded_options = None
+  _globals['_TOKENUSAGE'].fields_by_name['output_tokens']._serialized_options = b'\342A\001\001'
+  _globals['_TOKENUSAGE'].fields_by_name['reasoning_tokens']._loaded_options = None
+  _globals['_TOKENUSAGE'].fields_by_name['reasoning_tokens']._serialized_options = b'\342A\001\001'
+  _globals['_TOKENUSAGE']._serialized_start=100
+  _globals['_TOKENUSAGE']._serialized_end=270
 # @@protoc_insertion_point(module_scope)

@@ -48,9 +48,10 @@ def local(program: str, address: str) -> str:
 
 
 def copy(language: str, directory: Path) -> Path:
-    """An example and the protos, in the places that they have to each other in the tree."""
-    for part in (Path("protos"), EXAMPLES / language):
+    """An example, the protos and what they import, in the places that they have to each other in the tree."""
+    for part in (Path("protos"), Path(".venv/protos"), EXAMPLES / language):
         shutil.copytree(ROOT / part, directory / part, ignore=LEFT_BEHIND)
+    shutil.copy(ROOT / "buf.yaml", directory)
     return directory / EXAMPLES / language
 
 

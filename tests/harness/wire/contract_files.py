@@ -3,8 +3,10 @@
 import importlib
 import pkgutil
 from collections.abc import Iterable, Iterator
+from typing import Any
 
-from google.protobuf.descriptor import Descriptor, EnumDescriptor, FileDescriptor, MethodDescriptor
+from google.api import field_behavior_pb2, resource_pb2
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, FileDescriptor, MethodDescriptor
 
 from tallygate.control import v1 as control
 from tallygate.metering import v1 as metering
@@ -50,3 +52,30 @@ def reachable(roots: Iterable[Descriptor]) -> list[Descriptor]:
             found[message.full_name] = message
             waiting.extend(field.message_type for field in message.fields if field.message_type is not None)
     return [found[name] for name in sorted(found)]
+
+
+def behaviour(field: FieldDescriptor) -> str:
+    """The field's behaviour by google.api, such as `REQUIRED`; empty where it has none."""
+    said = _options(field)[field_behavior_pb2.field_behavior]
+    return "+".join(field_behavior_pb2.FieldBehavior.Name(number) for number in said)
+
+
+def pattern_of(message: Descriptor) -> str:
+    """The pattern of the resource's names, such as `accounts/{account}`; empty where it is no resource."""
+    (pattern,) = _options(message)[resource_pb2.resource].pattern or ("",)
+    return str(pattern)
+
+
+def resource_type(message: Descriptor) -> str:
+    """The resource's type, such as `tallygate/Account`; empty where it is no resource."""
+    return str(_options(message)[resource_pb2.resource].type)
+
+
+def reference(field: FieldDescriptor) -> str:
+    """The type of the resource that the field names; empty where it names none, `*` where it may be of any type."""
+    return str(_options(field)[resource_pb2.resource_reference].type)
+
+
+def _options(described: Descriptor | FieldDescriptor) -> Any:
+    """Its extensions; google.api's own types do not say what they extend."""
+    return described.GetOptions().Extensions

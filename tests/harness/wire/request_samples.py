@@ -1,0 +1,126 @@
+"""A request for each RPC of the control service and of UsageService, with everything in it that is required."""
+
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from tallygate.control.v1 import account_service_pb2 as accounts
+from tallygate.control.v1 import budget_pb2, model_pb2
+from tallygate.control.v1 import catalog_service_pb2 as catalogue
+from tallygate.control.v1 import fleet_service_pb2 as fleet
+from tallygate.control.v1 import lifecycle_service_pb2 as lifecycle
+from tallygate.control.v1 import operations_service_pb2 as operations
+from tallygate.control.v1 import recovery_service_pb2 as recovery
+from tallygate.metering.v1 import usage_service_pb2 as usage
+
+ACCOUNT = "accounts/acme"
+MODEL = "models/llama"
+SERVICE = f"{ACCOUNT}/services/chat"
+NEW_SERVICE = f"{ACCOUNT}/services/new"
+RESERVATION = f"{SERVICE}/reservations/1"
+TERMS = lifecycle.ReservationTerms(input_tokens_per_minute=1, output_tokens_per_minute=1, term_day_count=1)
+
+CONTROL_REQUESTS: tuple[Message, ...] = (
+    accounts.CreateAccountRequest(name="accounts/new", currency_code="EUR", display_name="New"),
+    accounts.GetAccountRequest(name=ACCOUNT),
+    accounts.ListAccountsRequest(page_size=1),
+    accounts.UpdateAccountRequest(name=ACCOUNT, display_name="Acme", credit_limit_nanos=1),
+    accounts.TopUpAccountRequest(name=ACCOUNT, amount_nanos=1, reason="Paid", idempotency_key="top-up"),
+    accounts.AdjustAccountRequest(name=ACCOUNT, amount_nanos=1, reason="Refund"),
+    accounts.ListLedgerEntriesRequest(account=ACCOUNT, inference_service=SERVICE),
+    catalogue.CreateModelRequest(
+        name="models/new",
+        aliases=["new"],
+        trial_offer=model_pb2.TrialOffer(quota_tokens=100),
+        reservation_price=model_pb2.ReservationPrice(input_nanos_per_thousand_tpm_day=1),
+        smallest_request_tokens=1,
+    ),
+    catalogue.GetModelRequest(name=MODEL),
+    catalogue.ListModelsRequest(alias="new", page_size=1),
+    catalogue.UpdateModelRequest(
+        name=MODEL,
+        aliases=catalogue.AliasList(aliases=["llama-3"]),
+        trial_offer=model_pb2.TrialOffer(quota_tokens=1_000),
+        reservation_price=model_pb2.ReservationPrice(output_nanos_per_thousand_tpm_day=1),
+    ),
+    catalogue.PublishPriceRequest(
+        model=MODEL,
+        input_nanos_per_million_tokens=1,
+        cached_input_nanos_per_million_tokens=1,
+        output_nanos_per_million_tokens=1,
+        effective_time=Timestamp(seconds=4_000_000_000),
+    ),
+    catalogue.ListPricesRequest(model=MODEL, page_size=1),
+    lifecycle.CreateInferenceServiceRequest(
+        name=NEW_SERVICE,
+        model=MODEL,
+        team="Search",
+        labels={"stage": "test"},
+        billing=lifecycle.InitialBilling(enable_postpaid=True, reservation=TERMS),
+    ),
+    lifecycle.GetInferenceServiceRequest(name=SERVICE),
+    lifecycle.ListInferenceServicesRequest(account=ACCOUNT, model=MODEL, show_deleted=True),
+    lifecycle.UpdateInferenceServiceRequest(name=SERVICE, labels=lifecycle.LabelMap(labels={"stage": "test"})),
+    lifecycle.ClaimFreeTrialRequest(name=SERVICE),
+    lifecycle.EnablePostpaidRequest(name=SERVICE),
+    lifecycle.DisablePostpaidRequest(name=SERVICE),
+    lifecycle.PurchaseReservationRequest(inference_service=SERVICE, terms=TERMS),
+    lifecycle.CancelReservationRequest(name=RESERVATION),
+    lifecycle.ListReservationsRequest(inference_service=SERVICE),
+    lifecycle.SuspendInferenceServiceRequest(name=SERVICE),
+    lifecycle.ResumeInferenceServiceRequest(name=SERVICE),
+    lifecycle.ListServiceEventsRequest(inference_service=SERVICE),
+    lifecycle.DeleteInferenceServiceRequest(name=SERVICE),
+    operations.ListNodesRequest(page_size=1),
+    operations.ListBudgetsRequest(account=ACCOUNT, inference_service=SERVICE),
+    operations.ListLeasesRequest(account=ACCOUNT, inference_service=SERVICE, node="node-a", show_closed=True),
+    fleet.WatchConfigRequest(
+        hello=fleet.NodeHello(
+            node="node-a",
+            epoch=1,
+            metering_database_id="metering-database",
+            history=[fleet.NodeMark(node="node-a", epoch=1, commit_no=1, exchange_number=1)],
+        )
+    ),
+    fleet.ExchangeLeasesRequest(
+        node="node-b",
+        epoch=1,
+        exchange_number=1,
+        acknowledged_version=1,
+        statements=[
+            fleet.LeaseStatement(
+                lease_id="lease",
+                inference_service=SERVICE,
+                inference_service_uid="uid",
+                budget_kind=budget_pb2.BUDGET_KIND_MONEY,
+                wanted_units=1,
+            )
+        ],
+    ),
+    recovery.BookLeasesRequest(
+        leases=[
+            recovery.LeaseTotal(
+                lease_id="lease",
+                node="node-c",
+                epoch=1,
+                inference_service=SERVICE,
+                inference_service_uid="uid",
+                budget_kind=budget_pb2.BUDGET_KIND_MONEY,
+                consumed_units=1,
+            )
+        ]
+    ),
+    recovery.FinishRecoveryRequest(nodes=[recovery.FencedNode(node="node-c", epoch=1)]),
+)
+
+USAGE_REQUESTS: tuple[Message, ...] = (
+    usage.QueryUsageRequest(
+        start_time=Timestamp(seconds=60),
+        end_time=Timestamp(seconds=120),
+        services=[SERVICE],
+        credential="key",
+        labels={"stage": "test"},
+        group_by=["service"],
+    ),
+    usage.GetRequestUsageRequest(service=SERVICE, request_id="request"),
+    usage.ListRequestUsageRequest(service=SERVICE, page_size=1),
+)

@@ -1,0 +1,176 @@
+"""The annotations hold on real servers: what lacks a REQUIRED field is refused, what lacks an OPTIONAL one is not."""
+
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest
+from grpc_status import rpc_status
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from metering_service.api.errors import translate
+from metering_service.api.usage_servicer import UsageServicer
+from metering_service.domain.counts import ZERO
+from metering_service.storage import MIGRATIONS, SqlUsageReader
+from metering_service.usecases.ports import Running
+from tallygate._server.database.engine import migrate
+from tallygate._server.grpc.server import GrpcServer
+from tallygate.metering.v1 import usage_service_pb2, usage_service_pb2_grpc
+from tests.harness.wire.contract_files import behaviour, methods, reachable
+from tests.harness.wire.control_fleet import running_control
+from tests.harness.wire.request_samples import CONTROL_REQUESTS, SERVICE, USAGE_REQUESTS
+
+USAGE = usage_service_pb2.DESCRIPTOR.services_by_name["UsageService"].full_name
+ANSWER_S = 20
+IT_DEPENDS = {"tallygate.control.v1.TrialOffer.quota_tokens"}
+"""OPTIONAL, since UpdateModel withdraws an offer whose quota is zero; CreateModel refuses that."""
+
+
+@dataclass(frozen=True)
+class Lacking:
+    """A request without one of its fields. `path`: the field, from the request on; `field`: its full name."""
+
+    request: Message
+    path: str
+    field: str
+    is_required: bool
+
+
+def lacking(request: Message) -> Iterator[Lacking]:
+    """The request without each of the fields that it has, also without those of messages within it."""
+    for steps, path, field in _fields(request, (), ""):
+        copy = type(request)()
+        copy.CopyFrom(request)
+        owner: Any = copy
+        for step in steps:
+            owner = owner[step] if isinstance(step, int) else getattr(owner, step)
+        owner.ClearField(field.name)
+        yield Lacking(copy, path, field.full_name, behaviour(field) == "REQUIRED")
+
+
+def _fields(
+    message: Message, steps: tuple[str | int, ...], prefix: str
+) -> Iterator[tuple[tuple[str | int, ...], str, Any]]:
+    for field, value in message.ListFields():
+        path = f"{prefix}{field.name}"
+        if field.containing_oneof is None or len(field.containing_oneof.fields) == 1:  # else another has its place
+            yield steps, path, field
+        kind = field.message_type
+        if kind is None or kind.GetOptions().map_entry or not kind.full_name.startswith("tallygate."):
+            continue
+        if field.is_repeated:
+            for index, element in enumerate(value):
+                yield from _fields(element, (*steps, field.name, index), f"{path}[{index}].")
+        else:
+            yield from _fields(value, (*steps, field.name), f"{path}.")
+
+
+async def refused_fields(channel: grpc.aio.Channel, method: MethodDescriptor, request: Message) -> list[str] | None:
+    """The fields that INVALID_ARGUMENT names; None where the call did not fail with that."""
+    name = f"/{method.containing_service.full_name}/{method.name}"
+    data = request.SerializeToString()
+    try:
+        if method.client_streaming:
+            stream: Any = channel.stream_stream(name)(timeout=ANSWER_S)
+            await stream.write(data)
+            await stream.read()
+            stream.cancel()
+        else:
+            call: Any = channel.unary_unary(name)
+            await call(data, timeout=ANSWER_S)
+    except grpc.aio.AioRpcError as error:
+        if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
+            return None
+        status = rpc_status.from_call(error)
+        assert status is not None
+        bad = BadRequest()
+        assert any(detail.Unpack(bad) for detail in status.details)
+        return [violation.field for violation in bad.field_violations]
+    return None
+
+
+async def wrong_annotations(
+    channel: grpc.aio.Channel, calls: Iterable[MethodDescriptor], requests: Iterable[Message]
+) -> list[str]:
+    """What the server makes of each request, whole and without each field, where the annotations say otherwise."""
+    of_type = {method.input_type.full_name: method for method in calls}
+    wrong: list[str] = []
+    for request in requests:
+        method = of_type[request.DESCRIPTOR.full_name]
+        for case in lacking(request):
+            refused = await refused_fields(channel, method, case.request)
+            names_it = any(
+                path == case.path or path.startswith((f"{case.path}.", f"{case.path}[")) for path in refused or ()
+            )
+            if case.field in IT_DEPENDS:
+                continue
+            if names_it != case.is_required or (refused is not None and not case.is_required):
+                wrong.append(f"{method.name} without {case.path}: {refused}")
+        if (refused := await refused_fields(channel, method, request)) is not None:
+            wrong.append(f"{method.name}: {refused}")
+    return wrong
+
+
+def required_fields(calls: Iterable[MethodDescriptor]) -> set[str]:
+    """Every field that is REQUIRED in what these methods take, by its full name."""
+    return {
+        field.full_name
+        for message in reachable(method.input_type for method in calls)
+        for field in message.fields
+        if behaviour(field) == "REQUIRED"
+    }
+
+
+def tried(requests: Iterable[Message]) -> set[str]:
+    return {case.field for request in requests for case in lacking(request) if case.is_required}
+
+
+def of_service(*prefixes: str) -> list[MethodDescriptor]:
+    return [method for method in methods() if method.full_name.startswith(prefixes)]
+
+
+CONTROL = of_service("tallygate.control.")
+METERED = of_service(USAGE)
+
+
+def test_every_required_field_is_tried() -> None:
+    """Each method has a sample, and each field that is REQUIRED is left out of one."""
+    for calls, requests in ((CONTROL, CONTROL_REQUESTS), (METERED, USAGE_REQUESTS)):
+        assert {method.input_type for method in calls} == {request.DESCRIPTOR for request in requests}
+        assert required_fields(calls) == tried(requests)
+
+
+async def test_control_refuses_what_lacks_a_required_field(tmp_path: Path) -> None:
+    """INVALID_ARGUMENT names it; a request that lacks an optional field, or nothing, is never INVALID_ARGUMENT."""
+    async with running_control(tmp_path) as control:
+        await control.stock()
+        await control.create_service(SERVICE)
+        assert await wrong_annotations(control.channel, CONTROL, CONTROL_REQUESTS) == []
+
+
+@pytest.fixture
+async def usage_channel(engine: AsyncEngine) -> AsyncIterator[grpc.aio.Channel]:
+    """UsageService over an empty database."""
+    await migrate(engine, MIGRATIONS, "metering service")
+    servicer = UsageServicer(SqlUsageReader(engine), lambda _services: Running(0, ZERO), lambda: 0)
+    server = GrpcServer(
+        listen="127.0.0.1:0",
+        insecure=False,
+        service_names=[USAGE],
+        add_servicers=lambda it: usage_service_pb2_grpc.add_UsageServiceServicer_to_server(servicer, it),
+        translate=translate,
+    )
+    async with grpc.aio.insecure_channel(await server.start()) as channel:
+        yield channel
+    await server.stop(0)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_usage_refuses_what_lacks_a_required_field(usage_channel: grpc.aio.Channel) -> None:
+    """The same of UsageService."""
+    assert await wrong_annotations(usage_channel, METERED, USAGE_REQUESTS) == []
