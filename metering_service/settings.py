@@ -5,18 +5,18 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, cast
+from typing import Final, Literal, cast
 
 from metering_service.supervisor import own_address, worker_name
 from tallygate._server.database.url import normalise_url
 from tallygate._server.errors import ConfigurationError
 from tallygate._server.grpc.listen import PORT_MAX, parse_listen, require_safe
 from tallygate._server.process.options import Options
+from tallygate._wire.names import ID_MAX, NODE_ID
 
-WORKERS_MAX = 256
-NODE_NAME_MAX = 63
-NODE_NAME = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{NODE_NAME_MAX - 1}}}")
-DATABASE_URL_VARIABLE = "TALLYGATE_METERING_DATABASE_URL"
+WORKERS_MAX: Final = 256
+NODE_NAME: Final = re.compile(NODE_ID)
+DATABASE_URL_VARIABLE: Final = "TALLYGATE_METERING_DATABASE_URL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         raise ConfigurationError(f"--workers is {options.workers}: use 1 to {WORKERS_MAX}, one for each core.")
     if not NODE_NAME.fullmatch(options.node_name):
         raise ConfigurationError(
-            f'The node name "{options.node_name}" is not valid: use 1 to {NODE_NAME_MAX} lower-case letters, digits '
+            f'The node name "{options.node_name}" is not valid: use 1 to {ID_MAX} lower-case letters, digits '
             "and hyphens."
         )
     if options.workers > 1:
@@ -123,7 +123,7 @@ def _require_room(listen: str, node_name: str, worker_count: int) -> None:
             f"--listen {listen} leaves no ports for {worker_count} workers, which have the next ones: use a port up to "
             f"{PORT_MAX - worker_count}."
         )
-    letters_max = NODE_NAME_MAX - len(worker_name("", worker_count))
+    letters_max = ID_MAX - len(worker_name("", worker_count))
     if len(node_name) > letters_max:
         raise ConfigurationError(
             f'The node name "{node_name}" is too long for {worker_count} workers, which add their numbers to it: use '

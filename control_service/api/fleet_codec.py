@@ -18,6 +18,7 @@ from control_service.usecases.fleet.lease_exchange import Answer, Asked
 from control_service.usecases.fleet.lease_settlement import Stated
 from control_service.usecases.fleet.watcher import Update
 from tallygate._wire.enums import encode_enum, encode_enums
+from tallygate._wire.names import NODE_ID
 from tallygate._wire.times import encode_duration
 from tallygate.control.v1 import budget_pb2, config_pb2, inference_service_pb2, recovery_service_pb2
 from tallygate.control.v1 import fleet_service_pb2 as pb
@@ -25,7 +26,7 @@ from tallygate.control.v1 import fleet_service_pb2 as pb
 SUBSCRIBE_MAX: Final = 1_000
 NAME_BYTES_MAX: Final = 256
 STATEMENTS_MAX: Final = 10_000
-_NODE: Final = re.compile("[a-z0-9][a-z0-9-]{0,62}")
+_NODE: Final = re.compile(NODE_ID)
 _ID_LENGTH_MAX: Final = 128
 
 NodeEpoch = (

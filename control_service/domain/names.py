@@ -3,18 +3,15 @@
 import re
 from typing import Final
 
-DEFAULT_PREFIX: Final = "default-"
+from tallygate._wire.names import ACCOUNT_ID, CUSTOM_SERVICE_ID, DEFAULT_PREFIX, MODEL_ID, SERVICE_ID
 
-_ACCOUNT: Final = "[a-z0-9][a-z0-9-]{0,62}"
-_MODEL: Final = "[a-z0-9][a-z0-9._-]{0,62}"
-_CUSTOM_SERVICE: Final = f"(?!{DEFAULT_PREFIX}){_ACCOUNT}"
-_SERVICE: Final = f"{_CUSTOM_SERVICE}|{DEFAULT_PREFIX}{_MODEL}"
-
-_ACCOUNT_NAME: Final = re.compile(f"accounts/({_ACCOUNT})")
-_MODEL_NAME: Final = re.compile(f"models/({_MODEL})")
-_SERVICE_NAME: Final = re.compile(f"accounts/({_ACCOUNT})/services/({_SERVICE})")
-_CUSTOM_SERVICE_NAME: Final = re.compile(f"accounts/({_ACCOUNT})/services/({_CUSTOM_SERVICE})")
-_RESERVATION_NAME: Final = re.compile(f"accounts/({_ACCOUNT})/services/({_SERVICE})/reservations/([1-9][0-9]{{0,17}})")
+_ACCOUNT_NAME: Final = re.compile(f"accounts/({ACCOUNT_ID})")
+_MODEL_NAME: Final = re.compile(f"models/({MODEL_ID})")
+_SERVICE_NAME: Final = re.compile(f"accounts/({ACCOUNT_ID})/services/({SERVICE_ID})")
+_CUSTOM_SERVICE_NAME: Final = re.compile(f"accounts/({ACCOUNT_ID})/services/({CUSTOM_SERVICE_ID})")
+_RESERVATION_NAME: Final = re.compile(
+    f"accounts/({ACCOUNT_ID})/services/({SERVICE_ID})/reservations/([1-9][0-9]{{0,17}})"
+)
 
 
 class MalformedNameError(ValueError):

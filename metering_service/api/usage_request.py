@@ -8,19 +8,19 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from metering_service.domain.errors import InvalidRequestError
+from metering_service.domain.report import LABELS_MAX, REQUEST_ID_BYTES_MAX
 from metering_service.usecases.ports import UsageQuery
 from tallygate._server.grpc.paging import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, decode_page_token
+from tallygate._wire.names import ACCOUNT_ID, SERVICE_ID
 from tallygate._wire.times import decode_ns, is_normal
 from tallygate.metering.v1 import usage_service_pb2 as pb
 
 STEPS_MAX: Final = 10_000
 SERVICES_MAX: Final = 100
 GROUPS_MAX: Final = 8
-LABELS_MAX: Final = 8
-REQUEST_ID_BYTES_MAX: Final = 64
 
-_ACCOUNT: Final = r"accounts/[a-z0-9][a-z0-9-]{0,62}"
-_SERVICE: Final = re.compile(rf"{_ACCOUNT}/services/[a-z0-9][a-z0-9._-]{{0,127}}")
+_ACCOUNT: Final = f"accounts/{ACCOUNT_ID}"
+_SERVICE: Final = re.compile(f"{_ACCOUNT}/services/{SERVICE_ID}")
 _SERVICE_OR_ACCOUNT: Final = re.compile(rf"{_SERVICE.pattern}|{_ACCOUNT}")
 _GROUP: Final = re.compile(r"service|service_uid|credential|label:[^\0]{1,64}", re.DOTALL)
 

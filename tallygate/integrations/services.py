@@ -10,13 +10,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tallygate._wire.names import MODEL_ID
+
 ServiceResolver = Callable[[str, str], "str | Awaitable[str]"]
 """From an API key and a model to `accounts/{account}/services/{service}`, perhaps after asking somebody. Raises
 UnknownKeyError or UnknownModelError."""
 
 DEFAULT_RULE = "accounts/{account}/services/default-{model}"
 
-_MODEL_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_MODEL_ID = re.compile(MODEL_ID)
 _SERVICE = re.compile(r"accounts/[^/{}]+/services/[^/{}]+")
 _TABLES = {"rule", "keys", "models"}
 _ENTRY = {"account", "service", "services"}

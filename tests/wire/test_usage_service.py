@@ -223,6 +223,27 @@ async def test_records_come_page_by_page(it: Serving) -> None:
         assert (seen, count) == (ids, pages)
 
 
+@pytest.mark.parametrize(
+    ("service_id", "is_known"),
+    [
+        ("a" * 63, True),
+        (f"default-{'m.' * 31}m", True),
+        ("a" * 64, False),
+        (f"default-{'m' * 64}", False),
+        ("a.b", False),
+    ],
+)
+async def test_names_are_as_long_as_control_makes_them(it: Serving, service_id: str, *, is_known: bool) -> None:
+    """No longer id is any service's: 63 characters, or the prefix of default services and a model's 63."""
+    name = f"accounts/acme/services/{service_id}"
+    if is_known:
+        assert not (await it.stub.ListRequestUsage(ListRequestUsageRequest(service=name))).request_usages
+        assert not (await it.stub.QueryUsage(query(services=[name]))).buckets
+    else:
+        assert await violations_of(it.stub.ListRequestUsage(ListRequestUsageRequest(service=name))) == ["service"]
+        assert await violations_of(it.stub.QueryUsage(query(services=[name]))) == ["services[0]"]
+
+
 async def test_a_page_that_makes_no_sense_is_refused(it: Serving) -> None:
     """Bad names and sizes, and tokens that are not ours or of another service."""
     await it.write(settled_request("r1"), settled_request("r2"))

@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from control_service.domain.account import Account
-from control_service.domain.names import DEFAULT_PREFIX, model_of_default
+from control_service.domain.names import model_of_default
 from control_service.domain.reservation import reserved
 from control_service.domain.service import Service, ServiceView, default_service, standing_of
 from control_service.domain.status import PostpaidState, Status
 from control_service.usecases.ports import ServiceFilter, Transaction
+from tallygate._wire.names import DEFAULT_PREFIX
 
 _BATCHES_MAX: Final = 20
 """So many pages are read, at most, to fill one: a rare status among very many services may leave a page short."""

@@ -263,6 +263,7 @@ class InferenceService(_message.Message):
     name: _builtins.str
     """Resource name, `accounts/{account}/services/{service}`. A default service is named
     `accounts/{account}/services/default-{model}`; the prefix `default-` is reserved for them. Names are never reused.
+    The id of a custom service has at most 63 characters, that of a default service 71: the prefix and the model's id.
     """
     uid: _builtins.str
     """Unique id, the same for ever. Output only."""

@@ -47,6 +47,16 @@ def test_other_texts_are_no_model(name: str) -> None:
         parse_model(name)
 
 
+def test_an_id_that_people_choose_has_63_characters_at_most() -> None:
+    """A default service's has its prefix on top of the model's."""
+    longest = "a" * 63
+    assert parse_custom_service(f"accounts/{longest}/services/{longest}") == (longest, longest)
+    assert parse_service(f"accounts/a/services/default-{longest}") == ("a", f"default-{longest}")
+    for service_id in (f"{longest}a", f"default-{longest}a"):
+        with pytest.raises(MalformedNameError):
+            parse_service(f"accounts/a/services/{service_id}")
+
+
 def test_the_prefix_of_default_services_is_reserved() -> None:
     """Nobody creates a custom service whose name looks like a default one; ids with dots are default ones' alone."""
     for name in ("accounts/a/services/default-llama", "accounts/a/services/default-", "accounts/a/services/x.y"):
