@@ -34,6 +34,9 @@ FOLDERS = {
     "tests",
 }
 """Folders at the top: text that begins with one of them and a slash is a path of this repository."""
+NAMES_OTHERS = {"integrations", "protos"}
+"""Folders whose pages also name files of other projects."""
+_TYPE = re.compile(r"\w+/[A-Z][A-Za-z]+")
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
 _LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
@@ -48,13 +51,14 @@ _POINTER = re.compile(r"`([\w./-]+::[\w.]+)`")
 def paths(page: Path, text: str) -> Iterator[tuple[str, str]]:
     """Each path in inline code that means a file or folder of this repository, and the name in it or nothing.
 
-    Paths of other projects are named in `docs/integrations/` only. Modules without a folder lie beside their page.
+    Other projects' paths are named on some pages only. Modules without a folder lie beside their page. What ends in a
+    capitalised word is the type of a resource.
     """
-    is_foreign = "integrations" in page.parts
+    is_foreign = page.parent.name in NAMES_OTHERS
     folders = FOLDERS - {"docs"} if is_foreign else FOLDERS
     for code in _CODE.findall(_FENCE.sub("", text)):
         match = _PATH.fullmatch(code)
-        if match is None:
+        if match is None or _TYPE.fullmatch(code):
             continue
         path, name = match["path"], match["name"] or ""
         if "/" in path:
