@@ -10,7 +10,7 @@ from typing import Final
 ID_MAX: Final = 63
 """Characters of an id that people choose."""
 DEFAULT_PREFIX: Final = "default-"
-"""What the ids of default services begin with; a model's id follows."""
+"""Prefix of the ids of default services; a model's id follows."""
 
 ACCOUNT_ID: Final = rf"[a-z0-9][a-z0-9-]{{0,{ID_MAX - 1}}}"
 NODE_ID: Final = ACCOUNT_ID
