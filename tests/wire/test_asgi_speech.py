@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import pytest
@@ -285,6 +286,18 @@ async def test_what_forms_may_ask_for_is_not_what_others_may(node: FakeMetering,
     kind = (b"content-type", b"application/json")
     await rig.post("/v1/chat/completions", {"model": "m", "messages": [], "stream": True}, headers=[kind])
     assert (len(tried), tried[-1], rig.status) == (3, None, 200)
+
+
+async def test_usage_that_a_server_says_to_all_is_shown_to_all(node: FakeMetering, client: MeteringClient) -> None:
+    """As vLLM's own setting has it, for forms as for chats: nothing is added, and nothing hidden."""
+    server = Server(lambda said: vllm(said.model_copy(update={"stream_include_usage": True})))
+    app = server.app()
+    app.state.args = SimpleNamespace(enable_force_include_usage=True)
+    rig = Caller(MeteringMiddleware(app, client=client, services=SERVICE), node)
+    finish = await post(rig, MODEL, STREAM)
+    assert rig.body == b"".join([*PLAIN, *PLAIN, chunk(None, (104, 6)), DONE])
+    assert (finish.usage, finish.estimated) == (counts(104, 6), False)
+    assert not server.heard[0].stream_include_usage
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,10 @@ SCRAPS = st.sampled_from(
 )
 
 
+HIDDEN = DELIMITER + b'\r\nContent-Disposition: form-data; name="stream"\r\n\r\ntrue'
+"""A field inside of a file, for readers that take its boundary for one wherever it stands."""
+
+
 def read(raw: bytes, usage: StreamUsage = StreamUsage.RUNNING) -> Asked:
     return read_request(Shape.TRANSCRIPTION, raw, usage, encoding=ENCODING)
 
@@ -113,7 +117,9 @@ def test_what_is_read_at_all_is_read_as_the_server_reads_it(fields: list[Field],
         form(("model", "m")) + form(("model", "n")),
         form(("model", "m")).replace(b"\r\n", b"\n"),
         form(("file", b"x" + DELIMITER + b"x")),
-        form(("file", b"x\n" + DELIMITER + b"\r\n")),
+        form(("file", b"x" + HIDDEN)),
+        form(("file", b"x\n" + HIDDEN)),
+        form(("file", b"x\r" + HIDDEN)),
         form(("model", "m")).replace(DELIMITER + b"\r\n", DELIMITER + b" \r\n"),
         form(("model", "m")).replace(b'name="model"', b""),
         form(("model", "m")).replace(b'name="model"', b'name="model"; name="stream"'),

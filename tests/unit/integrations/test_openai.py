@@ -72,6 +72,10 @@ def test_how_usage_is_asked_for_is_a_setting() -> None:
     final = read_request(Shape.CHAT, plain, StreamUsage.FINAL)
     assert final.body == plain[:-1] + b',"stream_options":{"include_usage":true}}'
     assert (final.hides_usage, final.hides_running) == (True, False)
+    halved = read_request(
+        Shape.CHAT, body(stream=True, stream_options={"continuous_usage_stats": True}), StreamUsage.FINAL
+    )
+    assert (halved.hides_usage, halved.hides_running) == (True, True), "it now counts for something"
     none = read_request(Shape.CHAT, plain, StreamUsage.NONE)
     assert (none.body, none.wants_usage, none.hides_usage, none.hides_running) == (plain, False, False, False)
     forced = read_request(Shape.CHAT, plain, StreamUsage.FORCED)

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from tallygate.client import Usage
+from tallygate.integrations.answer_counts import AnswerCounts
+from tallygate.integrations.habits import ServerHabits
 from tallygate.integrations.openai.answer import WHOLE_BYTES_MAX, Reading
 from tallygate.integrations.openai.asked import Asked, Shape, read_request
 from tallygate.integrations.openai.estimate import estimate_input_tokens
@@ -16,6 +18,7 @@ from tallygate.integrations.openai.form import FormEncoding
 from tallygate.integrations.openai.recordings import count_parts_max, estimate_recording_tokens
 from tallygate.integrations.openai.speech_answer import SpeechAnswer
 from tallygate.integrations.openai.stream import MeteredStream
+from tallygate.integrations.openai.usage_options import StreamUsage
 from tests.harness.asgi.forms import BOUNDARY, Field, form
 
 DONE = b"data: [DONE]\n\n"
@@ -163,6 +166,8 @@ SUBTITLES = "1\n00:00:00,000 --> 00:00:02,000\ntwelve bytes\n\n2\n00:00:02,000 -
         pytest.param({"text": "twelve bytes"}, 3, None, id="translation"),
         pytest.param({"text": "ab", "duration": 12.5, "segments": SEGMENTS}, 3, 1_250, id="verbose"),
         pytest.param({"text": "twelve bytes", "duration": 3, "segments": [{"text": "x"}]}, 3, 300, id="no ids"),
+        pytest.param({"text": "twelve bytes" * 2, "segments": [*SEGMENTS, {"text": "x"}]}, 6, None, id="some ids"),
+        pytest.param({"text": "twelve bytes", "error": "cut off"}, 3, None, id="an error beside a text"),
         pytest.param({"text": "twelve bytes", "duration": 0, "segments": []}, 3, None, id="no length"),
         pytest.param({"text": "", "usage": {"type": "duration", "seconds": True}}, 0, 100, id="nothing said"),
         pytest.param({"text": "", "usage": {"seconds": 1e300}}, 0, None, id="too long to be"),
@@ -211,6 +216,17 @@ def test_an_answer_of_any_length_is_estimated_by_its_text() -> None:
         reading = answer.read()
         assert (reading.usage, reading.input_tokens) == (None, input_tokens)
         assert tokens <= reading.tokens <= tokens + 4
+
+
+def test_how_fast_a_server_transcribes_is_learned_from_estimates() -> None:
+    """No whole answer says its tokens, and of one that nobody waited for something has to be recorded."""
+    habits = ServerHabits(StreamUsage.RUNNING)
+    whole = read_request(Shape.TRANSCRIPTION, form(("model", "m")), encoding=FormEncoding(BOUNDARY.encode()))
+    answer = AnswerCounts(whole, "r", None, habits)
+    answer.begin([])
+    answer.feed(b'{"text": "twelve bytes"}', more=False)
+    assert answer.counts(is_complete=True, has_left=False).tokens == 3
+    assert habits.guess_tokens(10**18) > 1
 
 
 def wave(seconds: int, *, samples_per_second: int = 16_000, kind: int = 1, channels: int = 1) -> memoryview:
