@@ -27,7 +27,7 @@ EXPIRE_INTERVAL_S = 0.02
 HOUSEKEEPING_INTERVAL_S = 1.0
 SETTLE_S = 5.0
 
-log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +127,6 @@ async def _until(condition: Callable[[], bool], what: str) -> None:
     deadline = loop.time() + SETTLE_S
     while not condition():
         if loop.time() > deadline:
-            log.warning("left_behind", what=what)
+            _log.warning("left_behind", what=what)
             return
         await asyncio.sleep(0.02)

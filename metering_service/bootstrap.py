@@ -57,7 +57,7 @@ _METERING, _USAGE, _RECOVERY = SERVICE_NAMES
 ACCEPTING = f"{_METERING}.accepting"
 """The name by which health checking tells whether this node decides on new requests, be it without control."""
 
-log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 def new_id() -> str:
@@ -123,7 +123,7 @@ class _Program:
             # Until then this node is of no use, and a new epoch of it would only fence whoever settles for it.
             while not stop.is_set() and not await is_reachable(self._settings.control):
                 hint = "this node comes back when control can be reached"
-                log.warning("control_unreachable", node=name, proxies=assembly.link.proxies, hint=hint)
+                _log.warning("control_unreachable", node=name, proxies=assembly.link.proxies, hint=hint)
 
     def _server(self, assembly: Assembly, metering: MeteringServicer) -> GrpcServer:
         node = assembly.node
@@ -158,7 +158,7 @@ class _Program:
         """Raises NodeFencedError, with all streams broken and nothing said on them since."""
         node = assembly.node
         address = self._listen = await server.start()
-        log.info("starting", address=address, node=node.name, epoch=node.epoch, compiled=IS_COMPILED)
+        _log.info("starting", address=address, node=node.name, epoch=node.epoch, compiled=IS_COMPILED)
         readiness = Readiness(self._engine, partial(_ready, assembly), server.set_ready)
         purge = Purge(SqlPurgeStore(self._engine), node.clock, node.settings)
         work = asyncio.create_task(
@@ -178,11 +178,11 @@ class _Program:
             await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 work.result()
-            log.info("stopping", node=node.name)
+            _log.info("stopping", node=node.name)
             metering.drain()
             await server.stop(DRAIN_S)
             await assembly.leave()
-            log.info("stopped", node=node.name)
+            _log.info("stopped", node=node.name)
         except grpc.aio.AioRpcError as error:
             raise StartupError(f"The control service refused this node: {error.details()}") from error
         finally:
@@ -200,13 +200,13 @@ class _Program:
         if not self._announced:
             self._announced = True
             announce(self._listen)
-        log.info("serving", address=self._listen, epoch=assembly.node.epoch)
+        _log.info("serving", address=self._listen, epoch=assembly.node.epoch)
 
     async def _judge(self, assembly: Assembly, error: NodeFencedError) -> None:
         """Whether a fenced node may come back: returns if so. Raises StartupError, StorageUnavailableError."""
         node = assembly.node
         if isinstance(error, RevisedElsewhereError):
-            log.warning("beginning_anew", node=node.name, epoch=node.epoch, problem=str(error))
+            _log.warning("beginning_anew", node=node.name, epoch=node.epoch, problem=str(error))
             return
         row = await assembly.storage.registration(node.name)
         if row is None or (row.epoch, row.commit_no) < (node.epoch, assembly.committer.commit_no):
@@ -224,7 +224,7 @@ class _Program:
                 f"Another process runs as node {node.name}: it began epoch {row.epoch}, so this one, with epoch "
                 f"{node.epoch}, stops; give each node a name of its own with --node-name."
             ) from error
-        log.warning("coming_back", node=node.name, epoch=node.epoch, problem=str(error))
+        _log.warning("coming_back", node=node.name, epoch=node.epoch, problem=str(error))
 
 
 def _ready(assembly: Assembly, database_answers: bool) -> dict[str, bool]:

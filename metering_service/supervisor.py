@@ -28,7 +28,7 @@ SERVED_WELL_S = 30.0
 STOP_S = 30.0
 _SERVING = b"serving "
 
-log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 def worker_name(node_name: str, number: int) -> str:
@@ -96,7 +96,7 @@ class Supervisor:
                 if not has_served:
                     raise
                 # For lack of memory or of descriptors: that may pass.
-                log.warning("worker_not_started", node=name, problem=str(error))
+                _log.warning("worker_not_started", node=name, problem=str(error))
                 status, served_s = None, None
             has_served = has_served or served_s is not None
             if status == EXIT_SUPERSEDED:
@@ -107,7 +107,7 @@ class Supervisor:
                 raise StartupError(f"Worker {name} ended with status {status} before it served.")  # It has said why.
             if served_s is not None and served_s >= SERVED_WELL_S:
                 delay_s = BACKOFF_FIRST_S
-            log.warning("worker_ended", node=name, status=status, again_in_s=delay_s)
+            _log.warning("worker_ended", node=name, status=status, again_in_s=delay_s)
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, BACKOFF_MAX_S)
 
@@ -152,7 +152,7 @@ class Supervisor:
     def _note_serving(self, shared: str, number: int) -> None:
         self._serving.add(number)
         if len(self._serving) == self._worker_count:
-            log.info("workers_serving", address=shared, count=self._worker_count)
+            _log.info("workers_serving", address=shared, count=self._worker_count)
             if not self._is_announced:
                 self._is_announced = True
                 announce(shared)

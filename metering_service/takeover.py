@@ -28,7 +28,7 @@ UNHEARD_NS = 45_000_000_000
 It has the time to settle what its last epoch left; after that, somebody else may be heard where it is not.
 """
 
-log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 class Caretaking:
@@ -84,7 +84,7 @@ class Caretaking:
         for node, epoch in named.items():
             row = await self._storage.registration(node)
             if row is None:
-                log.warning("lost_node_unknown", node=node, epoch=epoch, hint="tallygate recover")
+                _log.warning("lost_node_unknown", node=node, epoch=epoch, hint="tallygate recover")
             elif node != self._name and (row.epoch == epoch or (row.epoch > epoch and self._stays_unheard(row))):
                 await self._take_over(row, idle=False)
 
@@ -102,7 +102,7 @@ class Caretaking:
             return
         epoch = await self._storage.take_over(lost, caretaker_of(self._holder), idle=idle)
         if epoch is not None:
-            log.warning("node_taken_over", node=lost.node, epoch=epoch)
+            _log.warning("node_taken_over", node=lost.node, epoch=epoch)
             self._wards[lost.node] = asyncio.create_task(self._care(lost.node, epoch))
 
     async def _care(self, node: str, epoch: int) -> None:
@@ -119,11 +119,11 @@ class Caretaking:
                 settings=self._settings,
             )
             await _settle(assembly)
-            log.info("node_settled", node=node, epoch=epoch)
+            _log.info("node_settled", node=node, epoch=epoch)
         except NodeFencedError:
-            log.info("node_came_back", node=node, epoch=epoch)
+            _log.info("node_came_back", node=node, epoch=epoch)
         except (StorageUnavailableError, grpc.aio.AioRpcError) as error:
-            log.warning("node_not_settled", node=node, epoch=epoch, problem=str(error))
+            _log.warning("node_not_settled", node=node, epoch=epoch, problem=str(error))
 
 
 async def _settle(assembly: Assembly) -> None:

@@ -59,7 +59,7 @@ class SqlDatabase:
             return
         if problem is None:
             del self._problems[purpose]
-            _log.info("control database answers again", purpose=purpose)
+            _log.info("control_database_answers", purpose=purpose)
         else:
             self._problems[purpose] = problem
-            _log.warning("control database unavailable", purpose=purpose, error=problem)
+            _log.warning("control_database_unavailable", purpose=purpose, problem=problem)

@@ -43,4 +43,4 @@ class OneByOne:
                 raise
             except Exception:  # noqa: BLE001  # logged; the others are due all the same
                 self._set_aside[what, key] = now_ns + SET_ASIDE_NS
-                _log.exception("one thing failed, and the others go on", what=what, key=key)
+                _log.exception("one_of_many_failed", what=what, key=key)

@@ -66,11 +66,11 @@ class Acknowledgements:
             try:
                 await self.flush()
             except StorageUnavailableError:
-                _log.warning("acknowledgements wait for the database")
+                _log.warning("acknowledgements_wait")
                 await asyncio.sleep(RETRY_SECONDS)
                 self._wake.set()
             except Exception:  # noqa: BLE001  # logged; nodes acknowledge again within the second
-                _log.exception("acknowledgements failed, and go on with the next ones")
+                _log.exception("acknowledgements_failed")
 
     async def flush(self) -> None:
         """Writes what is pending in one transaction, then ends activations; what came in meanwhile waits for the next.

@@ -125,11 +125,11 @@ class ConfigFeed:
                 try:
                     await self.pump(came_back)
                 except StorageUnavailableError:
-                    _log.debug("configuration feed waits for the database")
+                    _log.debug("config_feed_waits")
                     self.send_away()
                     await asyncio.sleep(POLL_SECONDS)
                 except Exception:  # noqa: BLE001  # logged; nodes must go on hearing of what can be told
-                    _log.exception("configuration feed failed, and goes on with its next look")
+                    _log.exception("config_feed_failed")
                     await asyncio.sleep(POLL_SECONDS)
 
     def send_away(self) -> None:
@@ -176,9 +176,7 @@ class ConfigFeed:
             if len(names) == 1:
                 # Looked up again with the next change of anything.
                 self._unsettled.update(names)
-                _log.exception(
-                    "a service's configuration cannot be read, nodes go on with what they know", name=names[0]
-                )
+                _log.exception("config_unreadable", name=names[0])
                 return []
         return [config for name in names for config in await self._resolve([name], version)]
 

@@ -236,7 +236,7 @@ def _refusal(asked: Asked, node: Node | None) -> RefusedError | SupersededError:
 def _answer(stated: Stated, claim: Claim | None, settlement: Settlement, standings: Mapping[str, Standing]) -> Answer:
     if claim is None:
         _log.warning(
-            "a statement that does not fit was not taken in",
+            "statement_not_taken",
             node=stated.node,
             service=stated.service_name,
             lease=stated.statement.lease_id,

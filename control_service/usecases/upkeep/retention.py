@@ -53,6 +53,6 @@ class Purge:
         async with self._database.writing() as tx:
             answers = await tx.answers.delete(now_us - ANSWERS_KEPT_US, PART)
         if leases or answers:
-            _log.info("deleted what is old", closed_leases=leases, idempotency_answers=answers)
+            _log.info("purged", closed_leases=leases, idempotency_answers=answers)
         if max(leases, answers) < PART:
             self._next_ns = now_ns + PERIOD_NS

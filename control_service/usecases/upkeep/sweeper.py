@@ -53,9 +53,9 @@ class Sweeper:
             try:
                 await self.tick()
             except StorageUnavailableError:
-                _log.debug("sweeper waits for the database")
+                _log.debug("sweeper_waits")
             except Exception:  # noqa: BLE001  # logged; whatever it is, time goes on
-                _log.exception("sweeper failed, and goes on with its next tick")
+                _log.exception("sweeper_failed")
             await asyncio.sleep(TICK_SECONDS)
 
     async def tick(self) -> None:
@@ -74,7 +74,7 @@ class Sweeper:
             activated = await self._latch.awaiting(tx)
         for lost in self._sightings.lost:
             if lost not in lost_before:
-                _log.warning("node lost, others are asked to settle its leases", node=lost.name, epoch=lost.epoch)
+                _log.warning("node_lost", node=lost.name, epoch=lost.epoch)
         await self._one_by_one.each("terms", due.services, self._end_terms)
         await self._one_by_one.each("price", due.model_ids, self._tell_price)
         await self._latch.latch(activated[:BATCH])
@@ -87,7 +87,7 @@ class Sweeper:
             async with self._database.writing() as tx:
                 count = await tx.configs.put_right(self._clock.now_us(), AT_ONCE_US)
             if count:
-                _log.warning("worked out anew what a wall clock that was ahead had ended", count=count)
+                _log.warning("redone_after_clock_ahead", count=count)
         self._ahead_us = ahead_us
 
     async def _end_terms(self, key: tuple[str, str]) -> None:

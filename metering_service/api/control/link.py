@@ -42,7 +42,7 @@ FENCED = "NODE_FENCED"
 FATAL_REASONS = frozenset({FENCED, "METERING_DATABASE_MISMATCH"})
 """After these this node must not go on."""
 
-log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 class ControlLink:
@@ -126,11 +126,11 @@ class ControlLink:
             except grpc.aio.AioRpcError as error:
                 if decode_failure_reason(error) in FATAL_REASONS:
                     raise
-                log.warning("control_lost", **self._problem(error))
+                _log.warning("control_lost", **self._problem(error))
             except TimeoutError:
-                log.warning("control_silent", seconds=SILENCE_MAX_S)
+                _log.warning("control_silent", seconds=SILENCE_MAX_S)
             except StorageUnavailableError as error:
-                log.warning("no_hello", problem=str(error))
+                _log.warning("no_hello", problem=str(error))
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, RECONNECT_MAX_S)
 
@@ -270,7 +270,7 @@ class ControlLink:
         except grpc.aio.AioRpcError as error:
             if decode_failure_reason(error) in FATAL_REASONS:
                 raise
-            log.warning("exchange_failed", **self._problem(error))
+            _log.warning("exchange_failed", **self._problem(error))
             node.control_answers = False
             return False
         node.control_answers = True

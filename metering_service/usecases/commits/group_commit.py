@@ -25,7 +25,7 @@ CHECKPOINT_MAX_S = 0.4
 RETRY_FIRST_S = 0.05
 RETRY_MAX_S = 1.0
 
-log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 class GroupCommitter:
@@ -107,7 +107,9 @@ class GroupCommitter:
                 kept_claims = await self._storage.commit(self._node, self._epoch, batch)
             except StorageUnavailableError as error:
                 self.is_answered = False
-                log.warning("commit_retry", commit_no=batch.commit_no, problem=str(error), delay_ms=int(delay_s * 1000))
+                _log.warning(
+                    "commit_retry", commit_no=batch.commit_no, problem=str(error), delay_ms=int(delay_s * 1000)
+                )
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, RETRY_MAX_S)
             else:

@@ -21,7 +21,7 @@ from metering_service.usecases.state.service_state import ServiceState
 LOOKED_UP_MAX = 500
 """So many in one query."""
 
-log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 class NewIds:
@@ -41,7 +41,7 @@ class NewIds:
         self.skipped_count += 1
         if not self._is_overfull:
             self._is_overfull = True
-            log.warning("ids_not_looked_up", waiting=len(self._waiting), skipped_before=self.skipped_count - 1)
+            _log.warning("ids_not_looked_up", waiting=len(self._waiting), skipped_before=self.skipped_count - 1)
 
     def __bool__(self) -> bool:
         return bool(self._waiting)

@@ -25,7 +25,7 @@ GATHER_S = 0.05
 """New ids gather for so long: a query costs the processor more than a decision, however little it asks for."""
 
 T = TypeVar("T")
-log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 class Line(Protocol):
@@ -149,7 +149,7 @@ class Runner:
             try:
                 return await look()
             except StorageUnavailableError as error:
-                log.warning("look_up_failed", problem=str(error))
+                _log.warning("look_up_failed", problem=str(error))
                 await asyncio.sleep(RETRY_S)
 
 

@@ -20,7 +20,7 @@ READ_AGAIN_NS = 1_000_000_000
 """A token with an unknown key has the table read again, unless that was done this short a time ago."""
 DAY_US = 86_400 * 1_000_000
 
-log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 class ResumeKeys:
@@ -61,7 +61,7 @@ class ResumeKeys:
             try:
                 await self.read()
             except StorageUnavailableError as error:
-                log.warning("resume_keys_wait", problem=str(error))
+                _log.warning("resume_keys_wait", problem=str(error))
 
     def _is_due(self, keys: Sequence[ResumeKey]) -> bool:
         """Whether the last key has signed for a day; one made by a clock that ran ahead signs until then."""

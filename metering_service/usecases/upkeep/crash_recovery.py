@@ -32,7 +32,7 @@ from metering_service.usecases.ports import Recorder, RequestName
 from metering_service.usecases.reports.handover import booked_chain
 from tallygate._server.clock import NS_PER_US
 
-log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 _Look: TypeAlias = tuple[int, int, RequestKey]
@@ -99,14 +99,14 @@ class Recovery:
                     if await self._has_booked(record, share.leases, is_late=self._is_late(key)):
                         share.requests.remove(record)
         except StorageUnavailableError as error:
-            log.warning("recovery_waits", problem=str(error))
+            _log.warning("recovery_waits", problem=str(error))
             return
         self._hand_over()
         try:
             await self._find_looks()
             await self._look_again()
         except StorageUnavailableError as error:
-            log.warning("second_look_waits", problem=str(error))
+            _log.warning("second_look_waits", problem=str(error))
 
     def _hand_over(self) -> None:
         """Have the leases closed of which all requests are booked."""

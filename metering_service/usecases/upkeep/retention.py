@@ -29,7 +29,7 @@ PART = 500
 STEP_S = 0.1
 PERIOD_S = 60.0
 
-log = structlog.get_logger()
+_log = structlog.get_logger(__name__)
 
 
 class Purge:
@@ -50,7 +50,7 @@ class Purge:
             try:
                 more = await self.step()
             except StorageUnavailableError as error:
-                log.warning("purge_waits", problem=str(error))
+                _log.warning("purge_waits", problem=str(error))
                 more = False
 
     async def step(self) -> bool:
@@ -71,6 +71,6 @@ class Purge:
         self._purged.update(counts_pages=await self._store.purge_counts())
         self._purged.update(resume_keys=await self._store.purge_resume_keys(before_us))
         if self._purged.total():
-            log.info("purged", **self._purged)
+            _log.info("purged", **self._purged)
         self._purged.clear()
         return False

@@ -62,7 +62,7 @@ def _upgrade(connection: Connection, script_location: str, program: str) -> None
 
 
 def _log_step(ctx: object, step: MigrationInfo, heads: object, run_args: object) -> None:  # noqa: ARG001  # by name
-    _log.info("upgrading the database", revision=step.up_revision_id)
+    _log.info("database_upgrading", revision=step.up_revision_id)
 
 
 def _unknown_revision(url: URL, revision: str, program: str) -> str:

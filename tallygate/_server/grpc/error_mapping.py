@@ -147,7 +147,7 @@ def _kind_of(handler: Handler) -> tuple[str, Callable[..., Handler]]:
 
 def _unexpected(error: Exception, context: Context, name: str) -> RpcStatusError:
     trace_id = _trace_id(context)
-    _log.error("call failed unexpectedly", method=name, trace_id=trace_id, exc_info=error)
+    _log.error("call_failed_unexpectedly", method=name, trace_id=trace_id, exc_info=error)
     return RpcStatusError(
         code=grpc.StatusCode.INTERNAL,
         reason="INTERNAL",

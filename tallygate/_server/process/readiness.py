@@ -44,7 +44,7 @@ class Readiness:
         self._set_ready(ready)
         unready = sorted(name for name, is_ready in ready.items() if not is_ready)
         if unready != (self._unready or []):
-            _log.warning("readiness changed", not_serving=unready, database_problem=problem)
+            _log.warning("readiness_changed", not_serving=unready, database_problem=problem)
         self._unready = unready
 
 
