@@ -35,7 +35,7 @@ class Reason(Enum):
     SUSPENDED = (False, "An operator suspended this service: only an operator can resume it.")
     UNKNOWN_SERVICE = (False, "There is no such service: check its name, accounts/{account}/services/{service}.")
     INVALID_REPORT = (False, "This report is malformed.")
-    REQUEST_ID_REUSED = (False, "A request of this id has finished already: every request needs an id of its own.")
+    REQUEST_ID_REUSED = (False, "The request of this id has ended already: every request needs an id of its own.")
     TOO_OLD = (False, "This report is about a request older than ids are remembered: it is not recorded.")
     CONTROL_UNREACHABLE = (True, "The control service does not answer and the leases at hand do not suffice.")
     STORAGE_UNAVAILABLE = (True, "The metering database has not answered for too long: nothing more can be recorded.")

@@ -86,8 +86,9 @@ class _DecisionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decisi
     DECISION_REASON_INVALID_REPORT: _DecisionReason.ValueType  # 18
     """Refused: this report is malformed; the message says how. Its neighbours are not affected."""
     DECISION_REASON_REQUEST_ID_REUSED: _DecisionReason.ValueType  # 19
-    """Refused: a request of this id has finished already. Where another node, or only the database, knows that, this comes
-    unasked, a moment after an ALLOW. Say what was generated until then with a FINISH, or nothing if it was nothing.
+    """Refused: the request of this id has ended already: it has finished, or it was booked because no stream spoke of it for
+    30 s. Where another node, or only the database, knows that it has finished, this comes unasked, a moment after an
+    ALLOW. Say what was generated until then with a FINISH, or nothing if it was nothing.
     """
     DECISION_REASON_TOO_OLD: _DecisionReason.ValueType  # 20
     """Refused: what is sent again is older than ids are remembered."""
@@ -144,8 +145,9 @@ DECISION_REASON_UNKNOWN_SERVICE: DecisionReason.ValueType  # 17
 DECISION_REASON_INVALID_REPORT: DecisionReason.ValueType  # 18
 """Refused: this report is malformed; the message says how. Its neighbours are not affected."""
 DECISION_REASON_REQUEST_ID_REUSED: DecisionReason.ValueType  # 19
-"""Refused: a request of this id has finished already. Where another node, or only the database, knows that, this comes
-unasked, a moment after an ALLOW. Say what was generated until then with a FINISH, or nothing if it was nothing.
+"""Refused: the request of this id has ended already: it has finished, or it was booked because no stream spoke of it for
+30 s. Where another node, or only the database, knows that it has finished, this comes unasked, a moment after an
+ALLOW. Say what was generated until then with a FINISH, or nothing if it was nothing.
 """
 DECISION_REASON_TOO_OLD: DecisionReason.ValueType  # 20
 """Refused: what is sent again is older than ids are remembered."""

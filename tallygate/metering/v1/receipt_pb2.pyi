@@ -36,8 +36,9 @@ class Receipt(_message.Message):
     PRICE_VERSION_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     overrun_tokens: _builtins.int
-    """Tokens beyond what was granted, whoever paid for them in the end. Zero for a server that obeys its grants. Estimates
-    that an exact FINISH took back were none.
+    """Tokens beyond what was granted, whoever paid for them in the end: output above the ceiling, input that no payer was
+    found for, and what was reported only after the request was booked. Output within the ceiling is none, however late
+    it was generated; nor are estimates that an exact FINISH took back. Zero for a server that obeys its grants.
     """
     cost_nanos: _builtins.int
     """Cost of the billed tokens: the exact sum of tokens times price, divided by 1,000,000 once, rounded down."""

@@ -143,8 +143,7 @@ class TokenReport(_message.Message):
     @_builtins.property
     def hold_for(self) -> _duration_pb2.Duration:
         """With AUTHORIZE and `whole`: the request stays open for so long without a stream that speaks of it; at most 1 h. Its
-        grant's `valid_for` is then the time in which generation must start, and tokens within the ceiling are never overrun
-        by time.
+        grant's `valid_for` is then the time in which generation must start; it may end later.
         """
 
     def __init__(

@@ -182,6 +182,23 @@ def test_max_output_tokens_is_the_last_ceiling(fleet: Fleet, client: Client) -> 
     assert (receipt.overrun_tokens, receipt.trial.total) == (4, 114)
 
 
+def test_output_within_the_ceiling_is_no_overrun_however_late(fleet: Fleet, client: Client) -> None:
+    """Said after a stop, and when the grant is no longer valid, since control is gone: it is paid for all the same."""
+    config = with_trial(fleet, 1_000_000)
+    reached = ceiling(client.say(report(AUTHORIZE, counts=Counts(100))))
+    fleet.control.put(stopped(config))
+    fleet.run(ms=400)
+    assert denied(client.said(None)).reason is Reason.POSTPAID_DISABLED
+    fleet.control.reachable = False
+    fleet.run(seconds=25)
+    assert not fleet["a"].node.leases_valid
+    client.say(report(FINISH, counts=Counts(100, output=reached), want_receipt=True))
+    fleet["a"].commit()
+    receipt = allowed(client.said(client.sequence)).receipt
+    assert receipt is not None
+    assert (receipt.overrun_tokens, receipt.trial.output) == (0, reached)
+
+
 def test_output_beyond_the_ceiling_is_overrun_and_paid_for(fleet: Fleet, client: Client) -> None:
     """It goes through the payers like any other token."""
     with_trial(fleet, 1_000_000)
