@@ -9,8 +9,9 @@ import structlog
 
 from metering_service.api.control.link import ControlLink
 from metering_service.api.control.replicas import Connect
+from metering_service.usecases.commits.checkpoints import Checkpoints
 from metering_service.usecases.commits.group_commit import GroupCommitter
-from metering_service.usecases.commits.write_buffer import Books
+from metering_service.usecases.commits.write_buffer import WriteBuffer
 from metering_service.usecases.leases.config_intake import forget_idle
 from metering_service.usecases.leases.lease_keeper import LeaseKeeper
 from metering_service.usecases.lookups.lookups import Runner, every, together
@@ -63,7 +64,7 @@ class Assembly:
     @property
     def is_settled(self) -> bool:
         """Whether nothing is left of earlier epochs, and control knows it."""
-        is_told = self.link.told_settled and self.keeper.all_closed and self.node.books.idle
+        is_told = self.link.told_settled and self.keeper.all_closed and self.node.checkpoints.idle
         return is_told and not self.recovery.looks_again
 
     async def leave(self) -> None:
@@ -72,10 +73,10 @@ class Assembly:
         They go on elsewhere, so how far they got on their grants from here is not known yet: this node's next epoch, or
         whoever takes it over, books them once it is, and looks again at what timed out.
         """
-        await _until(lambda: self.node.books.idle, "booked requests that are not committed")
+        await _until(lambda: self.node.checkpoints.idle, "booked requests that are not committed")
         self.keeper.close_all()
         await _until(self._all_given_back, "leases that are not returned")
-        await _until(lambda: self.node.books.idle, "closed leases that are not recorded")
+        await _until(lambda: self.node.checkpoints.idle, "closed leases that are not recorded")
 
     def _keep_house(self) -> None:
         look_for_silent(self.node)
@@ -99,8 +100,9 @@ async def put_together(
     settings: NodeSettings,
 ) -> Assembly:
     """An epoch of a node that was begun in the database; `keys` were read. Raises StorageUnavailableError."""
-    books = Books(clock=clock, node=name, epoch=epoch, settings=settings)
-    committer = GroupCommitter(books, storage, node=name, epoch=epoch, settings=settings)
+    buffer = WriteBuffer(clock=clock, node=name, epoch=epoch, settings=settings)
+    checkpoints = Checkpoints(buffer)
+    committer = GroupCommitter(buffer, checkpoints, storage, node=name, epoch=epoch, settings=settings)
     link = ControlLink(connect, storage, committer, database_id=await storage.database_id())
     runner = Runner(link, storage, keys, settings)
     node = Node(
@@ -108,13 +110,14 @@ async def put_together(
         epoch=epoch,
         clock=clock,
         new_id=new_id,
-        books=books,
+        buffer=buffer,
+        checkpoints=checkpoints,
         key_ring=keys.ring,
         settings=settings,
         errands=runner,
     )
     runner.node = node
-    books.on_claims = partial(claims_committed, node)
+    buffer.on_claims = partial(claims_committed, node)
     keeper = LeaseKeeper(node)
     recovery = Recovery(node, storage, keeper)
     await recovery.look()

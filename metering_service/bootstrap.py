@@ -128,7 +128,7 @@ class _Program:
     def _server(self, assembly: Assembly, metering: MeteringServicer) -> GrpcServer:
         node = assembly.node
         usage = UsageServicer(
-            SqlUsageReader(self._engine), running=node.running, fresh_through_us=node.books.fresh_through_us
+            SqlUsageReader(self._engine), running=node.running, fresh_through_us=node.buffer.fresh_through_us
         )
         recovery = RecoveryServicer(SqlRecoveryStore(self._engine, SqlRecorder(self._engine, new_id)), new_id)
 
@@ -237,7 +237,7 @@ def _ready(assembly: Assembly, database_answers: bool) -> dict[str, bool]:
     stores = database_answers and assembly.committer.is_answered
     return {
         _METERING: stores and link.is_connected and node.control_answers,
-        ACCEPTING: (node.leases_valid or node.control_answers) and not node.books.overfull,
+        ACCEPTING: (node.leases_valid or node.control_answers) and not node.buffer.overfull,
         _USAGE: database_answers,
         _RECOVERY: database_answers,
     }

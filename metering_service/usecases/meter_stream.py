@@ -103,7 +103,7 @@ class Session:
         mark.expect()
         # While the node is cut off, what goes on is answered by name.
         following = self._following if self._node.leases_valid else {}
-        sequence, books = self._last_sequence, self._node.books
+        sequence, checkpoints = self._last_sequence, self._node.checkpoints
         counted = False
         for report in reports:
             sequence += 1
@@ -123,11 +123,11 @@ class Session:
                     request.fresh_output, request.fresh_reasoning = output, reasoning
                     request.output_tokens = output + reasoning
                     if not request.dirty:
-                        books.note_counts(request)
+                        checkpoints.note_counts(request)
                     counted = True
                     continue
             self._decide(decode(report, self._service_of(report)), sequence, mark)
-        if counted and books.when_checkpointed(mark.done):
+        if counted and checkpoints.when_checkpointed(mark.done):
             mark.expect()
         self._last_sequence = sequence
         self._marks.append((sequence, mark))

@@ -1,4 +1,4 @@
-"""What all use cases of a metering node share: its services, its clock, its books, and whom it may have to ask."""
+"""What all use cases of a metering node share: its services, its clock, what waits to be written, its work outside."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -11,7 +11,8 @@ from metering_service.domain.key_ring import KeyRing
 from metering_service.domain.lease import Lease
 from metering_service.domain.outage import OutageAllowance, tokens_of
 from metering_service.domain.request import EVERY_REPORT, Request
-from metering_service.usecases.commits.write_buffer import Books
+from metering_service.usecases.commits.checkpoints import Checkpoints
+from metering_service.usecases.commits.write_buffer import WriteBuffer
 from metering_service.usecases.ports import Running
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.state.predecessors import Predecessors
@@ -68,7 +69,8 @@ class Node:
         epoch: int,
         clock: Clock,
         new_id: Callable[[], str],
-        books: Books,
+        buffer: WriteBuffer,
+        checkpoints: Checkpoints,
         key_ring: KeyRing,
         settings: NodeSettings,
         errands: Errands,
@@ -76,7 +78,8 @@ class Node:
         self.name = name
         self.epoch = epoch
         self.clock = clock
-        self.books = books
+        self.buffer = buffer
+        self.checkpoints = checkpoints
         self.key_ring = key_ring
         self.settings = settings
         self.errands = errands
@@ -102,7 +105,7 @@ class Node:
         """Whether the last lease exchange was answered."""
         self._in_outage: list[ServiceState] = []
         self._parts = 0
-        books.on_consumed = self._consumed
+        buffer.on_consumed = self._consumed
 
     def service(self, name: str) -> ServiceState:
         """The service of that name; control is asked about a new one."""
@@ -181,7 +184,7 @@ class Node:
     @property
     def _alone_until_ns(self) -> int:
         """Until then nobody who took this node over has given back what it holds, nor what it grants until then."""
-        alone_ns = self.books.alone_ns
+        alone_ns = self.buffer.alone_ns
         return 0 if alone_ns is None else alone_ns + self.settings.outage_grant_ns
 
     def ask_for(self, service: ServiceState, want: Want) -> None:

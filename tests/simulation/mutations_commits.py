@@ -10,7 +10,7 @@ from metering_service.domain import counts, counts_page, lease, request
 from metering_service.domain.errors import NodeFencedError, StorageUnavailableError
 from metering_service.storage import rows, statements, writers
 from metering_service.storage.schema import leases
-from metering_service.usecases.commits import group_commit, write_buffer
+from metering_service.usecases.commits import checkpoints, group_commit, write_buffer
 from tests.simulation.planting import mutation
 
 
@@ -64,26 +64,26 @@ def consumption_added() -> AbstractContextManager[Any]:
 @mutation
 def durable_before_commit() -> AbstractContextManager[Any]:
     """A report is called durable as soon as its commit is asked for."""
-    real = write_buffer.Books.checkpoint
+    real = checkpoints.Checkpoints.add
 
-    def checkpoint(self: Any, its: Any, when_done: Any = None) -> None:
+    def add(self: Any, its: Any, when_done: Any = None) -> None:
         real(self, its)
         if when_done is not None:
             when_done()
 
-    return patch.multiple(write_buffer.Books, checkpoint=checkpoint, when_checkpointed=lambda _self, _callback: False)
+    return patch.multiple(checkpoints.Checkpoints, add=add, when_checkpointed=lambda _self, _callback: False)
 
 
 @mutation
 def fast_counts_not_checkpointed() -> AbstractContextManager[Any]:
     """Progress that takes the fast road is called durable, but left out of the checkpoint."""
-    return patch.object(write_buffer.Books, "note_counts", lambda _self, _its: None)
+    return patch.object(checkpoints.Checkpoints, "note_counts", lambda _self, _its: None)
 
 
 @mutation
 def receipt_before_commit() -> AbstractContextManager[Any]:
     """A finish is called durable as soon as it is booked in memory."""
-    return patch.object(write_buffer.Books, "when_durable", lambda _self, _request, callback: callback())
+    return patch.object(write_buffer.WriteBuffer, "when_durable", lambda _self, _request, callback: callback())
 
 
 @mutation

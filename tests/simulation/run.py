@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from metering_service.usecases.commits import write_buffer
+from metering_service.usecases.commits import checkpoints
 from tests.simulation import whole_answers
 from tests.simulation.simulation_harness import World
 
@@ -77,12 +77,12 @@ def _silence() -> Iterator[None]:
 @contextmanager
 def _small_checkpoints() -> Iterator[None]:
     """Few requests run here at a time; yet decisions shall come between the steps of a checkpoint, and its commits."""
-    before = write_buffer.CHECKPOINT_STEP, write_buffer.CHECKPOINT_SLICE
-    write_buffer.CHECKPOINT_STEP, write_buffer.CHECKPOINT_SLICE = 2, 8
+    before = checkpoints.CHECKPOINT_STEP, checkpoints.CHECKPOINT_SLICE
+    checkpoints.CHECKPOINT_STEP, checkpoints.CHECKPOINT_SLICE = 2, 8
     try:
         yield
     finally:
-        write_buffer.CHECKPOINT_STEP, write_buffer.CHECKPOINT_SLICE = before
+        checkpoints.CHECKPOINT_STEP, checkpoints.CHECKPOINT_SLICE = before
 
 
 @contextmanager

@@ -9,7 +9,8 @@ import structlog
 
 from metering_service.domain.errors import StorageUnavailableError
 from metering_service.domain.records import CommitBatch
-from metering_service.usecases.commits.write_buffer import Books
+from metering_service.usecases.commits.checkpoints import Checkpoints
+from metering_service.usecases.commits.write_buffer import WriteBuffer
 from metering_service.usecases.ports import Recorder, RequestName
 from metering_service.usecases.settings import NodeSettings
 
@@ -32,9 +33,18 @@ class GroupCommitter:
     """Commits one batch at a time. A commit whose outcome is unknown is repeated with its number: applied once."""
 
     def __init__(
-        self, books: Books, storage: Recorder, *, node: str, epoch: int, settings: NodeSettings, commit_no: int = 0
+        self,
+        buffer: WriteBuffer,
+        checkpoints: Checkpoints,
+        storage: Recorder,
+        *,
+        node: str,
+        epoch: int,
+        settings: NodeSettings,
+        commit_no: int = 0,
     ) -> None:
-        self._books = books
+        self._buffer = buffer
+        self._checkpoints = checkpoints
         self._storage = storage
         self._node = node
         self._epoch = epoch
@@ -47,7 +57,7 @@ class GroupCommitter:
         self.is_answered = True
         """Whether the last commit was."""
         self._work = asyncio.Event()
-        books.on_work = self._wake
+        buffer.on_work = self._wake
 
     async def run(self) -> None:
         """Commit until cancelled. Raises NodeFencedError when another epoch has taken over."""
@@ -56,7 +66,7 @@ class GroupCommitter:
         is_checkpointing = False
         next_heartbeat = loop.time() + HEARTBEAT_S
         while True:
-            next_s = min(next_checkpoint, next_heartbeat) if self._books.has_dirty else next_heartbeat
+            next_s = min(next_checkpoint, next_heartbeat) if self._checkpoints.has_dirty else next_heartbeat
             await self._wait_for_work(next_s - loop.time())
             self._work.clear()
             began = loop.time()
@@ -65,7 +75,7 @@ class GroupCommitter:
                 checkpoint_began, is_checkpointing = began, True
             if await self._commit(checkpoints=due, even_nothing=began >= next_heartbeat):
                 next_heartbeat = loop.time() + HEARTBEAT_S
-            if self._books.is_sweeping:
+            if self._checkpoints.is_sweeping:
                 self._work.set()
             elif is_checkpointing:
                 next_checkpoint, is_checkpointing = self._next_checkpoint(checkpoint_began, loop.time()), False
@@ -85,9 +95,9 @@ class GroupCommitter:
 
     async def _commit(self, *, checkpoints: bool, even_nothing: bool) -> bool:
         """Commit what has gathered; whether there was anything to commit."""
-        for _ in self._books.sweep(begins=checkpoints):
+        for _ in self._checkpoints.sweep(begins=checkpoints):
             await asyncio.sleep(0)
-        gathering = self._books.gather()
+        gathering = self._buffer.gather()
         if gathering is None and not even_nothing:
             return False
         batch = gathering.batch(self.commit_no + 1) if gathering is not None else CommitBatch(self.commit_no + 1)
@@ -95,14 +105,14 @@ class GroupCommitter:
         kept_claims = await self._write(batch)
         self.commit_no = batch.commit_no
         if gathering is not None:
-            self._books.committed(kept_claims)
+            self._buffer.committed(kept_claims)
         return True
 
     async def _write(self, batch: CommitBatch) -> Collection[RequestName] | None:
         """Until the database has it."""
         delay_s = RETRY_FIRST_S
         while True:
-            sent_ns = self._books.now_ns()
+            sent_ns = self._buffer.now_ns()
             try:
                 kept_claims = await self._storage.commit(self._node, self._epoch, batch)
             except StorageUnavailableError as error:
@@ -114,7 +124,7 @@ class GroupCommitter:
                 delay_s = min(2 * delay_s, RETRY_MAX_S)
             else:
                 self.is_answered = True
-                self._books.alone_ns = sent_ns
+                self._buffer.alone_ns = sent_ns
                 return kept_claims
 
     def _wake(self) -> None:

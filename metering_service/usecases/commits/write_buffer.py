@@ -1,10 +1,9 @@
 """What must reach the database: bookings, checkpoints, consumption, denials; gathered for a group commit."""
 
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from metering_service.domain.booking import Booking
-from metering_service.domain.counts_page import NOWHERE, CountsPages, neighbourhood_of
+from metering_service.domain.counts_page import CountsPages
 from metering_service.domain.decision import Decision
 from metering_service.domain.lease import Lease
 from metering_service.domain.receipt import Receipt
@@ -25,15 +24,8 @@ from tallygate._server.clock import Clock
 
 MINUTE_US = 60_000_000
 
-CHECKPOINT_SLICE = 2_048
-"""Of the requests whose counts wait for their checkpoint, so many go into one commit."""
-CHECKPOINT_STEP = 256
-"""So many are gathered at a time, with decisions in between."""
-RECORD_COST = 16
-"""A whole record takes as long as so many counts."""
 
-
-class Books:
+class WriteBuffer:
     """The queue in front of the database: whatever gathered while one commit ran goes in the next."""
 
     def __init__(self, *, clock: Clock, node: str, epoch: int, settings: NodeSettings) -> None:
@@ -43,12 +35,7 @@ class Books:
         self._settings = settings
         self._next = Gathering()
         self._in_flight: Gathering | None = None
-        self._pages = CountsPages()
-        # By where their counts lie: in whatever order requests report, a checkpoint writes each page once or twice.
-        self._dirty: defaultdict[int, list[Request]] = defaultdict(list)
-        self._when_checkpointed: Marks = {}
-        self._sweep: list[list[Request]] = []
-        self._when_swept: Marks = {}
+        self.pages = CountsPages()
         self.on_work: Callable[[], None] = lambda: None
         self.on_claims: Callable[[Sequence[Claim], Collection[RequestName] | None], None] = lambda _claims, _kept: None
         """Is told of claims that were committed, and which of them were kept; None: that is not known."""
@@ -75,44 +62,11 @@ class Books:
             self._add_to_totals(service.name, service.uid, request.credential, request.labels, booking)
         if self._next.first_us is None:
             self._next.first_us = request.booked_us
-        self._put(request)
+        self.put(request)
         for lease in service.leases.values():
             if lease.booked != lease.committed:
                 self._next.leases[lease.lease_id] = lease
         self.on_work()
-
-    def checkpoint(self, request: Request, when_done: Callable[[], None] | None = None) -> None:
-        """A request began, or its counts changed: commit that before long, so that a crash can book it.
-
-        `when_done` is called as `add_mark` says.
-        """
-        if not request.dirty:
-            self.note_counts(request)
-        if when_done is not None:
-            _await_counts(request, when_done)
-        self.on_work()
-
-    def note_counts(self, request: Request) -> None:
-        """Counts of a request that was not dirty changed: the next checkpoint has them. Callers say when to wake."""
-        request.dirty = True
-        place = request.place
-        self._dirty[NOWHERE if place is None else neighbourhood_of(place)].append(request)
-
-    def when_checkpointed(self, callback: Callable[[], None]) -> bool:
-        """Call back once all counts as they are now are committed. False: it will be called anyway, once."""
-        if callback in self._when_checkpointed:
-            return False
-        self._when_checkpointed[callback] = None
-        self.on_work()
-        return True
-
-    def begin(self, request: Request) -> None:
-        """A request began. One that goes on from another node's part is on record at once, so that all nodes know."""
-        if request.predecessor_part is None:
-            self.checkpoint(request)
-        else:
-            self._put(request)
-            self.on_work()
 
     def claim(self, service: ServiceState, request: Request) -> None:
         """Enter a finish without authorisation, unless another node was faster; then `on_claims` is told."""
@@ -160,7 +114,7 @@ class Books:
         Otherwise as `add_mark` says.
         """
         if request.dirty:
-            _await_counts(request, callback)
+            await_counts(request, callback)
         elif request.packed_in == self._next.number:
             add_mark(self._next.marks, callback)
         elif self._in_flight is not None and request.packed_in == self._in_flight.number:
@@ -191,26 +145,9 @@ class Books:
         self._next.lease_records[record.lease_id] = record
         self.on_work()
 
-    def sweep(self, *, begins: bool) -> Iterator[None]:
-        """Gather a part of the checkpoint that goes on, or `begins`: no more than a commit should take.
-
-        Step by step, so that decisions need not wait for all of it.
-        """
-        if begins and not self.is_sweeping:
-            self._sweep, self._dirty = list(self._dirty.values()), defaultdict(list)
-            self._when_swept, self._when_checkpointed = self._when_checkpointed, {}
-        room = CHECKPOINT_SLICE
-        self._checkpoint(CHECKPOINT_STEP)
-        while self._sweep and (room := room - CHECKPOINT_STEP) > 0:
-            yield
-            self._checkpoint(CHECKPOINT_STEP)
-        if not self._sweep:
-            self._await_commit(self._when_swept)
-            self._when_swept.clear()
-
     def gather(self) -> Gathering | None:
         """Take what waits, for one commit; None if there is nothing. One at a time: then `committed`."""
-        self._next.counts = self._pages.take_changed()
+        self._next.counts = self.pages.take_changed()
         gathering = self._next
         if not gathering:
             return None
@@ -245,6 +182,16 @@ class Books:
         if gathering.claims:
             self.on_claims([claim for claim, _ in gathering.claims], kept_claims)
 
+    @property
+    def number(self) -> int:
+        """The number of the commit that is gathered now."""
+        return self._next.number
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that was put here is in the database."""
+        return not self._next and self._in_flight is None
+
     def fresh_through_us(self) -> int:
         """Everything booked before this moment is committed."""
         waiting = [
@@ -254,43 +201,7 @@ class Books:
         ]
         return min(waiting, default=self._clock.now_us())
 
-    @property
-    def idle(self) -> bool:
-        """Whether everything is in the database."""
-        return not self._next and self._in_flight is None and not self.has_dirty and not self.is_sweeping
-
-    @property
-    def has_dirty(self) -> bool:
-        """Whether counts of running requests wait for a checkpoint to begin."""
-        return bool(self._dirty or self._when_checkpointed)
-
-    @property
-    def is_sweeping(self) -> bool:
-        """Whether a checkpoint has begun, and needs more commits to end."""
-        return bool(self._sweep or self._when_swept)
-
-    def _checkpoint(self, room: int) -> None:
-        """Gather the counts of so many requests, or fewer records."""
-        sweep, gathering = self._sweep, self._next
-        write = self._pages.write
-        while sweep and room > 0:
-            request = sweep[-1].pop()
-            if not sweep[-1]:
-                sweep.pop()
-            if not request.dirty:
-                continue  # It was put meanwhile, whole.
-            if request.on_record and request.place is not None:
-                write(request.place, request.latest)
-                request.packed_in = gathering.number
-                request.dirty = False
-                if request.marks is not None:
-                    self._take_marks(request)
-                room -= 1
-            else:
-                self._put(request)
-                room -= RECORD_COST
-
-    def _put(self, request: Request) -> None:
+    def put(self, request: Request) -> None:
         """The whole record, as it is now."""
         request.on_record = request.is_open and request.claimed and request.part != ""
         self._keep_place(request)
@@ -301,26 +212,27 @@ class Books:
         """Its counts have a place as long as it runs; what lies there is never older than its record."""
         if not request.on_record:
             if request.place is not None:
-                self._pages.give_back(request.place)
+                self.pages.give_back(request.place)
                 request.place = None
         elif request.place is None:
-            request.place = self._pages.take()
-        elif self._pages.has(request.place):
-            self._pages.write(request.place, request.latest)
+            request.place = self.pages.take()
+        elif self.pages.has(request.place):
+            self.pages.write(request.place, request.latest)
 
-    def _take_marks(self, request: Request) -> None:
+    def take_marks(self, request: Request) -> None:
         """Whoever waits for its counts waits for this commit."""
         marks, request.marks = request.marks, None
         if marks is not None:
-            self._await_commit(marks)
+            self.await_commit(marks)
 
-    def _await_commit(self, marks: Marks) -> None:
+    def await_commit(self, marks: Marks) -> None:
+        """Call these back once what is gathered now is committed."""
         for mark in marks:
             add_mark(self._next.marks, mark)
 
     def _is_put(self, request: Request) -> None:
         if request.marks is not None:
-            self._take_marks(request)
+            self.take_marks(request)
         request.dirty = False
 
     def _revise(self, key: RequestKey, before: Receipt) -> None:
@@ -347,7 +259,7 @@ class Books:
         return self._clock.now_us() // MINUTE_US * MINUTE_US
 
 
-def _await_counts(request: Request, mark: Callable[[], None]) -> None:
+def await_counts(request: Request, mark: Callable[[], None]) -> None:
     """Have it called once the counts of a request that is dirty are committed."""
     if request.marks is None:
         request.marks = {}

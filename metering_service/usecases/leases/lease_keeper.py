@@ -137,7 +137,7 @@ class LeaseKeeper:
                 lease.answered(statement, answer, asked_ns, node.clock.monotonic_ns())
                 if is_new and lease.granted:
                     # So that the next epoch knows of it, should this one end before anything is booked on it.
-                    node.books.put_lease(self._record(lease, closed=False))
+                    node.buffer.put_lease(self._record(lease, closed=False))
                 if service.name not in node.waiting:
                     lease.nobody_waits()
                 if answer.closed:
@@ -172,8 +172,8 @@ class LeaseKeeper:
             del self._inherited[statement.lease_id]
             self._unmarked += 1
             closed = replace(inherited, closed=True, close_us=self._node.clock.now_us())
-            self._node.books.put_lease(closed)
-            self._node.books.when_committed(self._marked)
+            self._node.buffer.put_lease(closed)
+            self._node.buffer.when_committed(self._marked)
         return inherited is not None
 
     def _marked(self) -> None:
@@ -212,7 +212,7 @@ class LeaseKeeper:
     def _close(self, service: ServiceState, lease: Lease, last: LeaseStatement) -> None:
         """Control has closed a lease. It is over once the last statement on it had all that was consumed."""
         if lease.settled and last.consumed_units == lease.committed:
-            self._node.books.put_lease(self._record(lease, closed=True))
+            self._node.buffer.put_lease(self._record(lease, closed=True))
             service.forget_lease(lease)
         elif lease not in service.draining:
             service.replace_lease(lease)

@@ -221,7 +221,7 @@ def _last_word(node: Node, service: ServiceState, waiter: Waiter) -> Answer:
         config_version=service.config.version if service.config is not None else 0,
     )
     if report.phase is Phase.AUTHORIZE:
-        node.books.count_denial(service, report.credential, decision)
+        node.buffer.count_denial(service, report.credential, decision)
     return decision
 
 

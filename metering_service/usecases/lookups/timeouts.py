@@ -49,4 +49,4 @@ class Endings:
             for name, (service, request) in taken.items():
                 time_out(node, service, request, parts.get(name, ()))
         finally:
-            node.books.when_committed(partial(self._under_way.difference_update, taken))
+            node.buffer.when_committed(partial(self._under_way.difference_update, taken))

@@ -51,7 +51,7 @@ def authorise(
     refusal = config.refusal()
     if refusal is not None:
         return deny(report.request_id, refusal, config_version=config.version)
-    if node.books.overfull:
+    if node.buffer.overfull:
         return deny(report.request_id, Reason.STORAGE_UNAVAILABLE, config_version=config.version)
     if not node.leases_valid and not node.goes_on(service):
         node.errands.exchange()
@@ -102,7 +102,7 @@ def _open(node: Node, service: ServiceState, request: Request, report: Report) -
     """A request is admitted: from now on it runs."""
     request.expect_input(report.counts)
     service.open[report.request_id] = request
-    node.books.begin(request)
+    node.checkpoints.begin(request)
 
 
 def renew(node: Node, service: ServiceState, config: ServiceConfig, request: Request) -> Answer:

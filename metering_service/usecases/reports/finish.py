@@ -32,7 +32,7 @@ def finish(node: Node, service: ServiceState, request: Request, waiter: Waiter) 
     for part in request.line:
         if part is not reached:
             waiter.mark.expect()
-            node.books.when_durable(part, waiter.mark.done)
+            node.buffer.when_durable(part, waiter.mark.done)
     return _answer(node, service, reached, waiter)
 
 
@@ -44,7 +44,7 @@ def book_part(node: Node, service: ServiceState, request: Request, state: Reques
     request.quiet_tokens = EVERY_REPORT
     booking = book(request, node.clock.now_us())
     service.take(booking)
-    node.books.put_booking(service, request, booking)
+    node.buffer.put_booking(service, request, booking)
     if service.outage is not None:
         service.outage.book(request, tokens_of(booking.held) - tokens_of(request.held))
     node.unpaid.pop(request, None)
@@ -156,8 +156,8 @@ def _learn_end(request: Request, parts: Sequence[RequestRecord]) -> bool:
 
 def _look_later(node: Node, service: ServiceState, request: Request) -> None:
     """A window after this is on record. Whoever books what this node leaves does so, should it be gone by then."""
-    node.books.look_again_at(request.key)
-    node.books.when_durable(request, partial(node.fall_silent, service, request))
+    node.buffer.look_again_at(request.key)
+    node.buffer.when_durable(request, partial(node.fall_silent, service, request))
 
 
 def _look_again(node: Node, service: ServiceState, request: Request, parts: Sequence[RequestRecord]) -> None:
@@ -180,7 +180,7 @@ def _look_again(node: Node, service: ServiceState, request: Request, parts: Sequ
             return
     node.silent.pop(request, None)
     node.unpaid.pop(request, None)
-    node.books.looked_at(node.epoch, request.key)
+    node.buffer.looked_at(node.epoch, request.key)
 
 
 def _may_wait(node: Node, request: Request) -> bool:
@@ -238,7 +238,7 @@ def _answer(node: Node, service: ServiceState, request: Request, waiter: Waiter)
     refusal = None if request.authorised or is_deleted else config.refusal()
     mark, report = waiter.mark, waiter.report
     mark.expect()
-    node.books.when_durable(request, mark.done)
+    node.buffer.when_durable(request, mark.done)
     decision: Decision | None = None
     if refusal is not None:
         decision = deny(request.request_id, refusal, config_version=config.version)
@@ -247,5 +247,5 @@ def _answer(node: Node, service: ServiceState, request: Request, waiter: Waiter)
     asker, sequence = waiter.asker, waiter.sequence
     told = decision or Decision(request.request_id, config_version=config.version)
     told = told._replace(receipt=request.receipt)
-    node.books.when_durable(request, lambda: asker.receipt(sequence, told))
+    node.buffer.when_durable(request, lambda: asker.receipt(sequence, told))
     return None

@@ -92,7 +92,7 @@ def expect_open(node: Node, service: ServiceState, waiter: Waiter, parts: Sequen
     """A report does not wait for the end of a part any longer: if that was booked just now, go by that instead."""
     last = last_part(parts, _first_part(service, waiter))
     if last is not None and last.state is RequestState.OPEN:
-        node.books.expect_revision(last.key, last.receipt.revision)
+        node.buffer.expect_revision(last.key, last.receipt.revision)
 
 
 def note_origin(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> bool:
@@ -104,8 +104,8 @@ def note_origin(node: Node, service: ServiceState, waiter: Waiter, parts: Sequen
     if token is None or last_part(parts, token.part) is not None or (here is not None and here.part == token.part):
         return False
     request_id = waiter.report.request_id
-    node.books.note(token.record(service.name, service.uid, request_id))
-    node.books.when_committed(lambda: node.errands.look_up(service, request_id))
+    node.buffer.note(token.record(service.name, service.uid, request_id))
+    node.buffer.when_committed(lambda: node.errands.look_up(service, request_id))
     return True
 
 

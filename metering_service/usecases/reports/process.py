@@ -85,7 +85,7 @@ def _count(node: Node, service: ServiceState, config: ServiceConfig, request: Re
         request = new_request(node, config, report, waiter.origin, part=name_part(node, waiter.origin))
         request.earlier = waiter.earlier
         service.open[report.request_id] = request
-        node.books.begin(request)
+        node.checkpoints.begin(request)
     _hear(node, service, request, waiter)
     if report.phase is Phase.FINISH or not request.is_open:
         reached = None if request.is_open else request.reached_by(report.counts)
@@ -106,7 +106,7 @@ def _count_receipt(node: Node, request: Request, waiter: Waiter) -> None:
     """
     if waiter.report.want_receipt and waiter.asker.keeps_open:
         node.waiting_count += 1
-        node.books.when_durable(request, partial(_has_receipt, node))
+        node.buffer.when_durable(request, partial(_has_receipt, node))
 
 
 def _has_receipt(node: Node) -> None:
@@ -120,7 +120,7 @@ def _claim(node: Node, service: ServiceState, config: ServiceConfig, waiter: Wai
     request.tally = report.tally
     service.open[report.request_id] = request
     waiter.lookup = Lookup.UNDER_WAY
-    node.books.claim(service, request)
+    node.buffer.claim(service, request)
     return PARKED
 
 
@@ -139,14 +139,14 @@ def _authorise(
         admitted = authorise(node, service, config, report, waiter.origin)
         if not isinstance(admitted, Request):
             if isinstance(admitted, Decision):
-                node.books.count_denial(service, report.credential, admitted)
+                node.buffer.count_denial(service, report.credential, admitted)
             return admitted
         request = admitted
         if waiter.token is None:
             node.errands.look_for_reuse(service, request)
     elif not request.is_open:
         reused = deny(report.request_id, Reason.REQUEST_ID_REUSED, config_version=config.version)
-        node.books.count_denial(service, report.credential, reused)
+        node.buffer.count_denial(service, report.credential, reused)
         return reused
     _listen(node, service, request, waiter.asker)
     refusal = config.refusal()
@@ -166,10 +166,10 @@ def _hear(node: Node, service: ServiceState, request: Request, waiter: Waiter) -
     _listen(node, service, request, waiter.asker)
     waiter.mark.expect()
     if request.tally != before:
-        node.books.checkpoint(request, waiter.mark.done)
+        node.checkpoints.add(request, waiter.mark.done)
     else:
         # A repeat: it is durable when what it repeats is.
-        node.books.when_counts_durable(request, waiter.mark.done)
+        node.buffer.when_counts_durable(request, waiter.mark.done)
 
 
 def _listen(node: Node, service: ServiceState, request: Request, asker: Asker) -> None:

@@ -114,10 +114,10 @@ class Recovery:
             if not share.requests:
                 del self._shares[key]
                 self._closed.add(key)
-                self._node.books.when_committed(partial(self._keeper.inherit, share.leases.values()))
+                self._node.buffer.when_committed(partial(self._keeper.inherit, share.leases.values()))
         if not self._shares and not self._is_over:
             self._is_over = True
-            self._node.books.when_committed(self._done)
+            self._node.buffer.when_committed(self._done)
 
     def _done(self) -> None:
         self._keeper.recovered = True
@@ -136,8 +136,8 @@ class Recovery:
             return False
         if not self._book_left(record, parts, leases, is_late=is_late):
             return False
-        self._node.books.look_again_at(record.key)
-        self._node.books.when_committed(partial(self._wait, self._node.epoch, record.key))
+        self._node.buffer.look_again_at(record.key)
+        self._node.buffer.when_committed(partial(self._wait, self._node.epoch, record.key))
         return True
 
     def _is_held(self, record: RequestRecord) -> bool:
@@ -172,7 +172,7 @@ class Recovery:
                 self._looks.remove(look)
                 _, epoch, key = look
                 self._look_at(key, found.get(name, []))
-                self._node.books.looked_at(epoch, key)
+                self._node.buffer.looked_at(epoch, key)
 
     def _due_looks(self) -> dict[RequestName, _Look]:
         """Those for the next query: one part of a request, if nothing that was booked of it waits to be written."""
@@ -239,10 +239,10 @@ class Recovery:
         booked = request.record(lost.node, lost.epoch)
         units = [now - was for now, was in zip(booking.used, booking.used_before, strict=True)]
         consumed = list(_consume(booked, self._node.epoch, units, leases))
-        self._node.books.put_inherited_booking(booked, booking, consumed)
+        self._node.buffer.put_inherited_booking(booked, booking, consumed)
         name = RequestName(booked.service, booked.request_id)
         self._unwritten.add(name)
-        self._node.books.when_committed(partial(self._unwritten.discard, name))
+        self._node.buffer.when_committed(partial(self._unwritten.discard, name))
 
     def _is_late(self, share: tuple[str, int]) -> bool:
         """Whether the leases that were to pay for it are closed already."""

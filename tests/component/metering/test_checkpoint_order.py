@@ -9,7 +9,7 @@ from metering_service.domain.counts import Counts
 from metering_service.domain.counts_page import PAGE_BITS, counts_at, page_of
 from metering_service.domain.records import CommitBatch
 from metering_service.domain.report import Phase
-from metering_service.usecases.commits import write_buffer
+from metering_service.usecases.commits import checkpoints
 from tests.harness.metering.node_harness import Client, Fleet, Rig, report
 from tests.harness.metering.services import SERVICE, with_money
 
@@ -20,13 +20,13 @@ REQUESTS = 2_000
 def checkpoint(rig: Rig) -> Iterator[CommitBatch]:
     """All commits of one checkpoint."""
     begins = True
-    while begins or rig.books.is_sweeping:
-        list(rig.books.sweep(begins=begins))
+    while begins or rig.checkpoints.is_sweeping:
+        list(rig.checkpoints.sweep(begins=begins))
         begins = False
-        gathering = rig.books.gather()
+        gathering = rig.buffer.gather()
         if gathering is not None:
             yield gathering.batch(1)
-            rig.books.committed()
+            rig.buffer.committed()
 
 
 @pytest.mark.parametrize("in_turn", [True, False])
@@ -39,13 +39,13 @@ def test_a_checkpoint_writes_each_page_about_once(in_turn: bool, monkeypatch: py
     client.say(report(AUTHORIZE, "warm", Counts(10), max_output_tokens=10_000_000))
     client.send(*(report(AUTHORIZE, name, Counts(1), max_output_tokens=16) for name in names))
     fleet.run(seconds=2)
-    while rig.books.has_dirty or rig.books.is_sweeping:
+    while rig.checkpoints.has_dirty or rig.checkpoints.is_sweeping:
         list(checkpoint(rig))
     assert len(rig.node.services[SERVICE].open) == REQUESTS + 1
     if not in_turn:
         random.Random(1).shuffle(names)
     client.send(*(report(PROGRESS, name, Counts(1, output=1)) for name in names))
-    monkeypatch.setattr(write_buffer, "CHECKPOINT_SLICE", 256)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SLICE", 256)
     batches = list(checkpoint(rig))
     commits, pages = len(batches), sum(len(batch.counts) for batch in batches)
     assert commits == pytest.approx(REQUESTS / 256, abs=1)

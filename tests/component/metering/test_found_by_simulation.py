@@ -9,7 +9,7 @@ from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Reason
 from metering_service.domain.report import Phase
-from metering_service.usecases.commits import write_buffer
+from metering_service.usecases.commits import checkpoints
 from tests.harness.metering.node_harness import Client, Fleet, report
 from tests.harness.metering.services import SERVICE, UID, with_money, with_trial
 from tests.harness.metering.two_nodes import booked, granted, two_nodes
@@ -218,23 +218,23 @@ def test_a_repeated_report_is_durable_when_what_it_repeats_is() -> None:
 
 def test_a_checkpoint_whose_last_requests_end_by_themselves_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are settled while a slow commit has its first part: who waits for the checkpoint is told all the same."""
-    monkeypatch.setattr(write_buffer, "CHECKPOINT_SLICE", 64)
-    monkeypatch.setattr(write_buffer, "CHECKPOINT_STEP", 64)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SLICE", 64)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_STEP", 64)
     fleet = Fleet()
     with_money(fleet, 10**9)
     rig, client = fleet["a"], Client(fleet["a"])
-    names = [f"r{number}" for number in range(write_buffer.CHECKPOINT_SLICE + 10)]
+    names = [f"r{number}" for number in range(checkpoints.CHECKPOINT_SLICE + 10)]
     client.say(report(AUTHORIZE, "warm", Counts(10), max_output_tokens=10_000_000))
     client.send(*(report(AUTHORIZE, name, Counts(1), max_output_tokens=16) for name in names))
     fleet.run(seconds=2)
     client.send(*(report(PROGRESS, name, Counts(1, output=1)) for name in names))
-    assert list(rig.books.sweep(begins=True)) == []
-    assert rig.books.gather() is not None
-    assert rig.books.is_sweeping
+    assert list(rig.checkpoints.sweep(begins=True)) == []
+    assert rig.buffer.gather() is not None
+    assert rig.checkpoints.is_sweeping
     client.send(*(report(FINISH, name, Counts(1, output=1)) for name in names))
-    rig.books.committed()
-    while list(rig.books.sweep(begins=True)) or rig.books.gather() is not None:
-        rig.books.committed()
+    rig.buffer.committed()
+    while list(rig.checkpoints.sweep(begins=True)) or rig.buffer.gather() is not None:
+        rig.buffer.committed()
     client.hear()
     assert client.durable == client.sequence
 

@@ -60,12 +60,12 @@ async def fleet() -> AsyncIterator[Fleet]:
     fleet = Fleet(settings=NodeSettings(checkpoint_interval_ns=20_000_000), database=SlowRecorder())
     with_trial(fleet, 1_000_000)
     rig = fleet["a"]
-    committer = GroupCommitter(rig.books, fleet.database, node="a", epoch=1, settings=fleet.settings)
+    committer = GroupCommitter(rig.buffer, rig.checkpoints, fleet.database, node="a", epoch=1, settings=fleet.settings)
     task = asyncio.create_task(committer.run())
     client = Client(rig)
     client.say(report(AUTHORIZE, "warm", max_output_tokens=0))
     client.say(report(FINISH, "warm"))
-    await until(lambda: rig.books.idle)
+    await until(lambda: rig.checkpoints.idle)
     yield fleet
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError, NodeFencedError):
@@ -82,7 +82,7 @@ async def test_what_gathers_during_a_commit_goes_in_the_next(fleet: Fleet) -> No
     database, client = recorder(fleet), Client(fleet["a"])
     for number in range(20):
         client.say(report(AUTHORIZE, f"r{number}", Counts(1)))
-    await until(lambda: fleet["a"].books.idle)
+    await until(lambda: fleet["a"].checkpoints.idle)
     database.may_commit.clear()
     database.asked.clear()
     client.say(report(FINISH, "r0", Counts(1)))
@@ -92,7 +92,7 @@ async def test_what_gathers_during_a_commit_goes_in_the_next(fleet: Fleet) -> No
     assert client.answered == 40
     assert client.durable == 20
     database.may_commit.set()
-    await until(lambda: fleet["a"].books.idle)
+    await until(lambda: fleet["a"].checkpoints.idle)
     client.hear()
     assert client.durable == 40
     assert [len(batch.requests) for batch in database.asked] == [1, 19]
@@ -103,13 +103,13 @@ async def test_a_commit_whose_outcome_is_unknown_is_said_again(fleet: Fleet) -> 
     """With the same number and the same content, until it is known to be written; then it was written once."""
     database, client = recorder(fleet), Client(fleet["a"])
     client.say(report(AUTHORIZE, "r0", Counts(7)))
-    await until(lambda: fleet["a"].books.idle)
+    await until(lambda: fleet["a"].checkpoints.idle)
     database.asked.clear()
     database.down = True
     client.say(report(FINISH, "r0", Counts(7)))
     await until(lambda: len(database.asked) > 3)
     database.down, database.deaf = False, True
-    await until(lambda: fleet["a"].books.idle)
+    await until(lambda: fleet["a"].checkpoints.idle)
     assert len({id(batch) for batch in database.asked}) == 1
     assert sum(cell.usage.total for cell in database.aggregates.values()) == 7
 
@@ -120,7 +120,7 @@ async def test_running_counts_are_committed_before_long(fleet: Fleet) -> None:
     client.say(report(AUTHORIZE, "r0", Counts(10)))
     client.say(report(PROGRESS, "r0", Counts(10, output=3)))
     assert client.durable == 1
-    await until(lambda: fleet["a"].books.idle)
+    await until(lambda: fleet["a"].checkpoints.idle)
     client.hear()
     assert client.durable == 2
     (record,) = [record for record in database.requests.values() if record.request_id == "r0"]
@@ -132,7 +132,7 @@ async def test_a_fenced_node_stops_writing() -> None:
     fleet = Fleet()
     with_trial(fleet, 1_000)
     rig = fleet["a"]
-    committer = GroupCommitter(rig.books, fleet.database, node="a", epoch=1, settings=fleet.settings)
+    committer = GroupCommitter(rig.buffer, rig.checkpoints, fleet.database, node="a", epoch=1, settings=fleet.settings)
     await fleet.database.register_node("a")
     client = Client(rig)
     client.say(report(FINISH, "r0", Counts(7)))

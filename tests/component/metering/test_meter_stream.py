@@ -10,7 +10,7 @@ from metering_service.domain.decision import Decision, Reason
 from metering_service.domain.errors import SequenceGapError
 from metering_service.domain.report import Phase, Report
 from metering_service.usecases import meter_stream as session_module
-from metering_service.usecases.commits import write_buffer
+from metering_service.usecases.commits import checkpoints
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.unary import ask
 from tests.harness.metering.encoded_reports import report_to
@@ -149,7 +149,7 @@ def test_an_outage_of_storage_delays_receipts_and_not_decisions() -> None:
         fleet["a"].commit()
     assert client.answered == 10
     assert client.durable == 5
-    assert fleet["a"].books.overfull
+    assert fleet["a"].buffer.overfull
     refused = client.say(report(AUTHORIZE, "r9", Counts(10)))
     assert refused is not None
     assert (refused.reason, refused.retryable) == (Reason.STORAGE_UNAVAILABLE, True)
@@ -301,20 +301,20 @@ def test_what_repeats_counts_that_a_checkpoint_has_gathered_is_durable_with_its_
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Decisions come between the steps of a checkpoint: what it has taken is not committed yet."""
-    monkeypatch.setattr(write_buffer, "CHECKPOINT_STEP", 1)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_STEP", 1)
     rig, client, other = fleet["a"], Client(fleet["a"]), Client(fleet["a"])
     names = ["r1", "r2", "r3"]
     client.send(*(report(AUTHORIZE, name, Counts(10)) for name in names))
     fleet.run(ms=400)
     client.send(*(report(PROGRESS, name, Counts(10, output=1)) for name in names))
-    steps = rig.books.sweep(begins=True)
+    steps = rig.checkpoints.sweep(begins=True)
     next(steps)
-    assert rig.books.is_sweeping
+    assert rig.checkpoints.is_sweeping
     (taken,) = (name for name in names if not rig.node.services[SERVICE].open[name].dirty)
     other.send(report(PROGRESS, taken, Counts(10, output=1)))
     assert list(steps) == [None]
-    assert rig.books.gather() is not None
+    assert rig.buffer.gather() is not None
     assert (client.durable, other.durable) == (3, 0)
-    rig.books.committed()
+    rig.buffer.committed()
     other.hear()
     assert other.durable == 1

@@ -159,7 +159,7 @@ def test_progress_while_the_database_is_away_takes_no_room() -> None:
 
 def waits(fleet: Fleet) -> int:
     """How much is kept, of all that is to be done once the database is back."""
-    gathering, service = fleet["a"].books._next, fleet["a"].node.services[SERVICE]
+    gathering, service = fleet["a"].buffer._next, fleet["a"].node.services[SERVICE]
     marks = [request.marks or () for request in service.open.values()]
     return len(gathering.callbacks) + len(gathering.marks) + sum(map(len, marks))
 

@@ -13,8 +13,9 @@ from metering_service.domain.errors import StorageUnavailableError
 from metering_service.domain.records import CommitBatch
 from metering_service.domain.report import Phase, Report
 from metering_service.domain.request import Request
+from metering_service.usecases.commits.checkpoints import Checkpoints
 from metering_service.usecases.commits.pending_commit import Gathering
-from metering_service.usecases.commits.write_buffer import Books
+from metering_service.usecases.commits.write_buffer import WriteBuffer
 from metering_service.usecases.leases.config_intake import take_config
 from metering_service.usecases.leases.lease_keeper import LeaseKeeper
 from metering_service.usecases.lookups.id_reuse import NewIds, looked_up, name_of
@@ -68,18 +69,20 @@ class Rig:
         ids = itertools.count(1)
         self.keys = ResumeKeys(database, control.clock, lambda: secret_of(name, epoch))
         now(self.keys.read())
-        self.books = Books(clock=control.clock, node=name, epoch=epoch, settings=settings)
+        self.buffer = WriteBuffer(clock=control.clock, node=name, epoch=epoch, settings=settings)
+        self.checkpoints = Checkpoints(self.buffer)
         self.node = Node(
             name=name,
             epoch=epoch,
             clock=control.clock,
             new_id=lambda: f"lease-{name}-{epoch}-{next(ids)}",
-            books=self.books,
+            buffer=self.buffer,
+            checkpoints=self.checkpoints,
             key_ring=self.keys.ring,
             settings=settings,
             errands=self,
         )
-        self.books.on_claims = partial(claims_committed, self.node)
+        self.buffer.on_claims = partial(claims_committed, self.node)
         self.keeper = LeaseKeeper(self.node)
         self.recovery = Recovery(self.node, database, self.keeper)
         now(self.recovery.look())
@@ -169,12 +172,12 @@ class Rig:
     def commit(self, *, checkpoints: bool = True) -> bool:
         """A group commit, and another for what follows from it; whether all that had gathered is in the database."""
         if self._unsent is None:
-            for _ in self.books.sweep(begins=checkpoints):
+            for _ in self.checkpoints.sweep(begins=checkpoints):
                 pass
-            self._gathering = self.books.gather()
+            self._gathering = self.buffer.gather()
             if self._gathering is not None:
                 self._unsent = self._gathering.batch(self._commit_no + 1)
-            elif self.books.now_ns() - (self.books.alone_ns or 0) >= HEARTBEAT_NS:
+            elif self.buffer.now_ns() - (self.buffer.alone_ns or 0) >= HEARTBEAT_NS:
                 self._unsent = CommitBatch(self._commit_no + 1)
             else:
                 return True
@@ -183,9 +186,9 @@ class Rig:
         except StorageUnavailableError:
             return False
         self._commit_no, self._unsent = self._unsent.commit_no, None
-        self.books.alone_ns = self.books.now_ns()
+        self.buffer.alone_ns = self.buffer.now_ns()
         if self._gathering is not None:
-            self.books.committed(kept_claims)
+            self.buffer.committed(kept_claims)
             if self._gathering.claims and not self._look_ups:
                 return self.commit(checkpoints=checkpoints)
         if self._look_ups and not self.database.down:
