@@ -72,6 +72,7 @@ class Request:
         "credential",
         "debt_allowed",
         "dirty",
+        "durable_callbacks",
         "earlier",
         "fresh_output",
         "fresh_reasoning",
@@ -85,7 +86,6 @@ class Request:
         "known_cached_input",
         "known_input",
         "labels",
-        "marks",
         "max_output_tokens",
         "on_record",
         "output_tokens",
@@ -150,7 +150,7 @@ class Request:
         self.on_record = False
         self.session: Listener | None = None
         # Mostly none: an empty one each would be 64 bytes.
-        self.marks: dict[Callable[[], None], None] | None = None
+        self.durable_callbacks: dict[Callable[[], None], None] | None = None
 
     @property
     def tally(self) -> Tally:

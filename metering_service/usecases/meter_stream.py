@@ -13,7 +13,7 @@ from metering_service.usecases.lookups.parked import leave
 from metering_service.usecases.node import Node
 from metering_service.usecases.reports.process import malformed, process
 from metering_service.usecases.state.service_state import ServiceState
-from metering_service.usecases.state.waiter import Mark, Parked
+from metering_service.usecases.state.waiter import Parked, PendingCommits
 
 PROGRESS = Phase.PROGRESS.value
 """As it is on the wire."""
@@ -24,7 +24,7 @@ NAMES_MAX = 65_536
 TOKENS_MAX = 16_384
 """So many resume tokens one stream keeps, of requests that this node does not know yet."""
 
-MARKS_MAX = 64
+PENDING_MAX = 64
 """So many messages become durable one by one. While the database is away, later ones do so together."""
 
 Named: TypeAlias = tuple[int | None, Decision]
@@ -79,7 +79,7 @@ class Session:
         self._last_sequence = 0
         self._durable_through = 0
         self._parked: set[int] = set()
-        self._marks: deque[tuple[int, Mark]] = deque()
+        self._pending: deque[tuple[int, PendingCommits]] = deque()
         self._names: OrderedDict[str, str] = OrderedDict()
         self._following: dict[str, Request] = {}
         self._tokens: OrderedDict[tuple[str, str], bytes] = OrderedDict()
@@ -99,8 +99,8 @@ class Session:
             return
         if reports and first_sequence != self._last_sequence + 1:
             raise SequenceGapError(self._last_sequence + 1, first_sequence)
-        mark = self._next_mark()
-        mark.expect()
+        pending = self._next_pending()
+        pending.expect()
         # While the node is cut off, what goes on is answered by name.
         following = self._following if self._node.leases_valid else {}
         sequence, checkpoints = self._last_sequence, self._node.checkpoints
@@ -126,15 +126,15 @@ class Session:
                         checkpoints.note_counts(request)
                     counted = True
                     continue
-            self._decide(decode(report, self._service_of(report)), sequence, mark)
-        if counted and checkpoints.when_checkpointed(mark.done):
-            mark.expect()
+            self._decide(decode(report, self._service_of(report)), sequence, pending)
+        if counted and checkpoints.when_checkpointed(pending.done):
+            pending.expect()
         self._last_sequence = sequence
-        self._marks.append((sequence, mark))
+        self._pending.append((sequence, pending))
         self._news()
-        mark.done()
+        pending.done()
 
-    def _decide(self, report: Report, sequence: int, mark: Mark) -> None:
+    def _decide(self, report: Report, sequence: int, pending: PendingCommits) -> None:
         """The road of every other report."""
         refused = malformed(report)
         if refused is not None:
@@ -143,7 +143,7 @@ class Session:
         self._name(report)
         self._following.pop(report.request_id, None)
         report = self._with_token(report)
-        answer = process(self._node, report, self, sequence, mark)
+        answer = process(self._node, report, self, sequence, pending)
         if report.resume:
             self._keep_token(report)
         if isinstance(answer, Parked):
@@ -200,7 +200,7 @@ class Session:
     @property
     def idle(self) -> bool:
         """Whether everything that was reported is answered and durable."""
-        return not self._parked and not self._marks
+        return not self._parked and not self._pending
 
     def leave(self) -> None:
         """This node shuts down: take no more. Once `idle`, the stream may end; what runs goes on elsewhere."""
@@ -265,15 +265,15 @@ class Session:
             if state is not None and oldest in state.open:
                 self._names[oldest] = name
 
-    def _next_mark(self) -> Mark:
+    def _next_pending(self) -> PendingCommits:
         """What the next message waits for: where many messages wait already, together with the last of them."""
-        if len(self._marks) < MARKS_MAX:
-            return Mark(self._advance)
-        return self._marks.pop()[1]
+        if len(self._pending) < PENDING_MAX:
+            return PendingCommits(self._advance)
+        return self._pending.pop()[1]
 
     def _advance(self) -> None:
-        while self._marks and self._marks[0][1].waiting == 0:
-            self._durable_through = self._marks.popleft()[0]
+        while self._pending and self._pending[0][1].waiting == 0:
+            self._durable_through = self._pending.popleft()[0]
             self._news()
 
     def _news(self) -> None:

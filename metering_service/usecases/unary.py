@@ -7,7 +7,7 @@ from metering_service.domain.errors import OverloadedError, StorageUnavailableEr
 from metering_service.domain.report import Phase, Report
 from metering_service.usecases.node import Node
 from metering_service.usecases.reports.process import malformed, process
-from metering_service.usecases.state.waiter import Mark, Parked
+from metering_service.usecases.state.waiter import Parked, PendingCommits
 
 WAIT_MAX_S = 10
 
@@ -58,14 +58,14 @@ async def ask(node: Node, report: Report) -> Decision:
             "Too many reports wait at this node, so this one was not taken in: repeat it, here or elsewhere."
         )
     caller = _Caller(node)
-    mark = Mark(caller.recorded)
-    mark.expect()
+    pending = PendingCommits(caller.recorded)
+    pending.expect()
     try:
-        answer = process(node, report, caller, 0, mark)
+        answer = process(node, report, caller, 0, pending)
         if not isinstance(answer, Parked):
             caller.answer(0, answer)
     finally:
-        mark.done()
+        pending.done()
     if report.phase is not Phase.AUTHORIZE or not caller.answered.is_set():
         await _wait(caller, report)
     decision = caller.decision

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from metering_service.domain.counts_page import NOWHERE, neighbourhood_of
 from metering_service.domain.request import Request
-from metering_service.usecases.commits.pending_commit import Marks
+from metering_service.usecases.commits.pending_commit import Callbacks
 from metering_service.usecases.commits.write_buffer import WriteBuffer, await_counts
 
 CHECKPOINT_SLICE = 2_048
@@ -26,9 +26,9 @@ class Checkpoints:
     def __init__(self, buffer: WriteBuffer) -> None:
         self._buffer = buffer
         self._dirty: defaultdict[int, list[Request]] = defaultdict(list)
-        self._when_checkpointed: Marks = {}
+        self._when_checkpointed: Callbacks = {}
         self._sweep: list[list[Request]] = []
-        self._when_swept: Marks = {}
+        self._when_swept: Callbacks = {}
 
     def begin(self, request: Request) -> None:
         """A request began. One that goes on from another node's part is on record at once, so that all nodes know."""
@@ -41,7 +41,7 @@ class Checkpoints:
     def add(self, request: Request, when_done: Callable[[], None] | None = None) -> None:
         """A request began, or its counts changed: commit that before long, so that a crash can book it.
 
-        `when_done` is called as `add_mark` says.
+        `when_done` is called as `add_callback` says.
         """
         if not request.dirty:
             self.note_counts(request)
@@ -109,8 +109,8 @@ class Checkpoints:
                 write(request.place, request.latest)
                 request.packed_in = number
                 request.dirty = False
-                if request.marks is not None:
-                    self._buffer.take_marks(request)
+                if request.durable_callbacks is not None:
+                    self._buffer.take_callbacks(request)
                 room -= 1
             else:
                 self._buffer.put(request)

@@ -97,15 +97,15 @@ class GroupCommitter:
         """Commit what has gathered; whether there was anything to commit."""
         for _ in self._checkpoints.sweep(begins=checkpoints):
             await asyncio.sleep(0)
-        gathering = self._buffer.gather()
-        if gathering is None and not even_nothing:
+        pending = self._buffer.begin_commit()
+        if pending is None and not even_nothing:
             return False
-        batch = gathering.batch(self.commit_no + 1) if gathering is not None else CommitBatch(self.commit_no + 1)
+        batch = pending.batch(self.commit_no + 1) if pending is not None else CommitBatch(self.commit_no + 1)
         batch = replace(batch, exchange_answered=self.exchange_answered, closed_below_epoch=self.closed_below_epoch)
         kept_claims = await self._write(batch)
         self.commit_no = batch.commit_no
-        if gathering is not None:
-            self._buffer.committed(kept_claims)
+        if pending is not None:
+            self._buffer.end_commit(kept_claims)
         return True
 
     async def _write(self, batch: CommitBatch) -> Collection[RequestName] | None:

@@ -19,12 +19,12 @@ from metering_service.domain.request import Request
 from metering_service.usecases.state.service_state import ServiceState
 
 Claim: TypeAlias = tuple[ServiceState, Request]
-Marks: TypeAlias = dict[Callable[[], None], None]
-"""Each is called once: see `add_mark`."""
+Callbacks: TypeAlias = dict[Callable[[], None], None]
+"""Each is called once: see `add_callback`."""
 
 
 @dataclass(slots=True)
-class Gathering:
+class PendingCommit:
     """What goes into one commit, and who wants to know when it is done."""
 
     number: int = 1
@@ -40,7 +40,7 @@ class Gathering:
     looks: set[RequestKey] = field(default_factory=set)
     looked: set[tuple[int, RequestKey]] = field(default_factory=set)
     callbacks: list[Callable[[], None]] = field(default_factory=list)
-    marks: Marks = field(default_factory=dict)
+    durable_callbacks: Callbacks = field(default_factory=dict)
     first_us: int | None = None
 
     def batch(self, commit_no: int) -> CommitBatch:
@@ -61,7 +61,7 @@ class Gathering:
 
     def __bool__(self) -> bool:
         work = (self.requests, self.notes, self.claims, self.counts, self.leases, self.lease_records, self.denials)
-        return any(work) or any((self.looks, self.looked, self.callbacks, self.marks))
+        return any(work) or any((self.looks, self.looked, self.callbacks, self.durable_callbacks))
 
     @property
     def backlog(self) -> int:
@@ -69,12 +69,12 @@ class Gathering:
         return len(self.requests) + len(self.claims)
 
 
-def add_mark(marks: Marks, mark: Callable[[], None]) -> None:
+def add_callback(durable_callbacks: Callbacks, callback: Callable[[], None]) -> None:
     """Have it called with the others; where it is among them already, at once: whoever gave it counts these calls.
 
     So a message that says one thing many times waits for it once, and what waits does not grow with what is repeated.
     """
-    if mark in marks:
-        mark()
+    if callback in durable_callbacks:
+        callback()
     else:
-        marks[mark] = None
+        durable_callbacks[callback] = None

@@ -16,7 +16,7 @@ from metering_service.domain.records import (
     RequestRecord,
 )
 from metering_service.domain.request import Request
-from metering_service.usecases.commits.pending_commit import Claim, Gathering, Marks, add_mark
+from metering_service.usecases.commits.pending_commit import Callbacks, Claim, PendingCommit, add_callback
 from metering_service.usecases.ports import RequestName
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.state.service_state import ServiceState
@@ -33,8 +33,8 @@ class WriteBuffer:
         self._node = node
         self._epoch = epoch
         self._settings = settings
-        self._next = Gathering()
-        self._in_flight: Gathering | None = None
+        self._pending = PendingCommit()
+        self._in_flight: PendingCommit | None = None
         self.pages = CountsPages()
         self.on_work: Callable[[], None] = lambda: None
         self.on_claims: Callable[[Sequence[Claim], Collection[RequestName] | None], None] = lambda _claims, _kept: None
@@ -51,7 +51,7 @@ class WriteBuffer:
     @property
     def overfull(self) -> bool:
         """Whether so much waits for its commit that nothing new may begin."""
-        waiting = self._next.backlog + (self._in_flight.backlog if self._in_flight else 0)
+        waiting = self._pending.backlog + (self._in_flight.backlog if self._in_flight else 0)
         return waiting >= self._settings.backlog_max
 
     def put_booking(self, service: ServiceState, request: Request, booking: Booking) -> None:
@@ -60,27 +60,27 @@ class WriteBuffer:
             self._revise(request.key, booking.before)
         if booking.moves_tokens:
             self._add_to_totals(service.name, service.uid, request.credential, request.labels, booking)
-        if self._next.first_us is None:
-            self._next.first_us = request.booked_us
+        if self._pending.first_us is None:
+            self._pending.first_us = request.booked_us
         self.put(request)
         for lease in service.leases.values():
             if lease.booked != lease.committed:
-                self._next.leases[lease.lease_id] = lease
+                self._pending.leases[lease.lease_id] = lease
         self.on_work()
 
     def claim(self, service: ServiceState, request: Request) -> None:
         """Enter a finish without authorisation, unless another node was faster; then `on_claims` is told."""
-        self._next.claims.append(((service, request), request.record(self._node, self._epoch)))
+        self._pending.claims.append(((service, request), request.record(self._node, self._epoch)))
         self.on_work()
 
     def note(self, record: RequestRecord) -> None:
         """Write a record that its own node should have written, unless that one has, or does so first."""
-        self._next.notes[record.key] = record
+        self._pending.notes[record.key] = record
         self.on_work()
 
     def expect_revision(self, key: RequestKey, revision: int) -> None:
         """What goes into the next commit goes by a record of that revision: see `Recorder.commit`."""
-        self._next.revised.setdefault(key, revision)
+        self._pending.revised.setdefault(key, revision)
 
     def put_inherited_booking(self, record: RequestRecord, booking: Booking, leases: Iterable[LeaseRecord]) -> None:
         """Write what was booked of a part that an earlier epoch left, and what the leases that it had have consumed."""
@@ -88,47 +88,47 @@ class WriteBuffer:
             self._revise(record.key, booking.before)
         if booking.moves_tokens:
             self._add_to_totals(record.service, record.service_uid, record.credential, record.labels, booking)
-        self._next.requests[record.key] = record
+        self._pending.requests[record.key] = record
         for lease in leases:
-            self._next.lease_records[lease.lease_id] = lease
+            self._pending.lease_records[lease.lease_id] = lease
         self.on_work()
 
     def look_again_at(self, key: RequestKey) -> None:
         """Remember that a part is to be looked at once more, whoever does it."""
-        self._next.looks.add(key)
+        self._pending.looks.add(key)
         self.on_work()
 
     def looked_at(self, epoch: int, key: RequestKey) -> None:
         """That was done; `epoch` had put on record that it was to be."""
-        self._next.looked.add((epoch, key))
+        self._pending.looked.add((epoch, key))
         self.on_work()
 
     def when_committed(self, callback: Callable[[], None]) -> None:
         """Call back once everything that was booked until now is committed."""
-        self._next.callbacks.append(callback)
+        self._pending.callbacks.append(callback)
         self.on_work()
 
     def when_counts_durable(self, request: Request, callback: Callable[[], None]) -> None:
         """Call back once the counts of an open request as they are now are committed: at once, if they are.
 
-        Otherwise as `add_mark` says.
+        Otherwise as `add_callback` says.
         """
         if request.dirty:
             await_counts(request, callback)
-        elif request.packed_in == self._next.number:
-            add_mark(self._next.marks, callback)
+        elif request.packed_in == self._pending.number:
+            add_callback(self._pending.durable_callbacks, callback)
         elif self._in_flight is not None and request.packed_in == self._in_flight.number:
-            add_mark(self._in_flight.marks, callback)
+            add_callback(self._in_flight.durable_callbacks, callback)
         else:
             self.when_durable(request, callback)
 
     def when_durable(self, request: Request, callback: Callable[[], None]) -> None:
-        """Call back once what is booked of this request now is committed: at once, if it is; or as `add_mark` says."""
+        """Call back once what is booked of this request now is committed: now, if it is; or as `add_callback` says."""
         key = request.key
-        if key in self._next.requests:
-            add_mark(self._next.marks, callback)
+        if key in self._pending.requests:
+            add_callback(self._pending.durable_callbacks, callback)
         elif self._in_flight is not None and key in self._in_flight.requests:
-            add_mark(self._in_flight.marks, callback)
+            add_callback(self._in_flight.durable_callbacks, callback)
         else:
             callback()
 
@@ -137,22 +137,22 @@ class WriteBuffer:
         if decision.reason is None or not service.uid:
             return
         key = DenialKey(service.name, service.uid, self._minute_us(), credential, decision.reason.name)
-        self._next.denials[key] = self._next.denials.get(key, 0) + 1
+        self._pending.denials[key] = self._pending.denials.get(key, 0) + 1
         self.on_work()
 
     def put_lease(self, record: LeaseRecord) -> None:
         """Write a lease's consumption, or that it is closed."""
-        self._next.lease_records[record.lease_id] = record
+        self._pending.lease_records[record.lease_id] = record
         self.on_work()
 
-    def gather(self) -> Gathering | None:
-        """Take what waits, for one commit; None if there is nothing. One at a time: then `committed`."""
-        self._next.counts = self.pages.take_changed()
-        gathering = self._next
-        if not gathering:
+    def begin_commit(self) -> PendingCommit | None:
+        """Take what waits, for one commit; None if there is nothing. One at a time: then `end_commit`."""
+        self._pending.counts = self.pages.take_changed()
+        pending = self._pending
+        if not pending:
             return None
-        for lease in gathering.leases.values():
-            gathering.lease_records[lease.lease_id] = LeaseRecord(
+        for lease in pending.leases.values():
+            pending.lease_records[lease.lease_id] = LeaseRecord(
                 lease.lease_id,
                 self._node,
                 self._epoch,
@@ -162,42 +162,42 @@ class WriteBuffer:
                 lease.booked,
                 closed=False,
             )
-        self._in_flight, self._next = gathering, Gathering(gathering.number + 1)
-        return gathering
+        self._in_flight, self._pending = pending, PendingCommit(pending.number + 1)
+        return pending
 
-    def committed(self, kept_claims: Collection[RequestName] | None = ()) -> None:
+    def end_commit(self, kept_claims: Collection[RequestName] | None = ()) -> None:
         """What was gathered last is in the database: say so to all who wait, and let consumption be reported.
 
         `kept_claims`: as `Recorder.commit` says.
         """
-        gathering, self._in_flight = self._in_flight, None
-        assert gathering is not None
-        for lease_id, lease in gathering.leases.items():
-            lease.committed = max(lease.committed, gathering.lease_records[lease_id].consumed_units)
-        self.on_consumed(gathering.leases.values())
-        for callback in gathering.callbacks:
+        pending, self._in_flight = self._in_flight, None
+        assert pending is not None
+        for lease_id, lease in pending.leases.items():
+            lease.committed = max(lease.committed, pending.lease_records[lease_id].consumed_units)
+        self.on_consumed(pending.leases.values())
+        for callback in pending.callbacks:
             callback()
-        for mark in gathering.marks:
-            mark()
-        if gathering.claims:
-            self.on_claims([claim for claim, _ in gathering.claims], kept_claims)
+        for callback in pending.durable_callbacks:
+            callback()
+        if pending.claims:
+            self.on_claims([claim for claim, _ in pending.claims], kept_claims)
 
     @property
     def number(self) -> int:
         """The number of the commit that is gathered now."""
-        return self._next.number
+        return self._pending.number
 
     @property
     def idle(self) -> bool:
         """Whether everything that was put here is in the database."""
-        return not self._next and self._in_flight is None
+        return not self._pending and self._in_flight is None
 
     def fresh_through_us(self) -> int:
         """Everything booked before this moment is committed."""
         waiting = [
-            gathering.first_us
-            for gathering in (self._in_flight, self._next)
-            if gathering is not None and gathering.first_us is not None
+            pending.first_us
+            for pending in (self._in_flight, self._pending)
+            if pending is not None and pending.first_us is not None
         ]
         return min(waiting, default=self._clock.now_us())
 
@@ -205,7 +205,7 @@ class WriteBuffer:
         """The whole record, as it is now."""
         request.on_record = request.is_open and request.claimed and request.part != ""
         self._keep_place(request)
-        self._next.requests[request.key] = request.record(self._node, self._epoch)
+        self._pending.requests[request.key] = request.record(self._node, self._epoch)
         self._is_put(request)
 
     def _keep_place(self, request: Request) -> None:
@@ -219,20 +219,20 @@ class WriteBuffer:
         elif self.pages.has(request.place):
             self.pages.write(request.place, request.latest)
 
-    def take_marks(self, request: Request) -> None:
+    def take_callbacks(self, request: Request) -> None:
         """Whoever waits for its counts waits for this commit."""
-        marks, request.marks = request.marks, None
-        if marks is not None:
-            self.await_commit(marks)
+        durable_callbacks, request.durable_callbacks = request.durable_callbacks, None
+        if durable_callbacks is not None:
+            self.await_commit(durable_callbacks)
 
-    def await_commit(self, marks: Marks) -> None:
+    def await_commit(self, durable_callbacks: Callbacks) -> None:
         """Call these back once what is gathered now is committed."""
-        for mark in marks:
-            add_mark(self._next.marks, mark)
+        for callback in durable_callbacks:
+            add_callback(self._pending.durable_callbacks, callback)
 
     def _is_put(self, request: Request) -> None:
-        if request.marks is not None:
-            self.take_marks(request)
+        if request.durable_callbacks is not None:
+            self.take_callbacks(request)
         request.dirty = False
 
     def _revise(self, key: RequestKey, before: Receipt) -> None:
@@ -240,30 +240,30 @@ class WriteBuffer:
 
         Where that waits here already, revised from what was read sooner, the two are of one moment: refused as well.
         """
-        waiting = self._next.requests.get(key)
+        waiting = self._pending.requests.get(key)
         if waiting is None:
-            self._next.revised[key] = before.revision
+            self._pending.revised[key] = before.revision
         elif waiting.receipt.revision != before.revision:
-            self._next.revised[key] = waiting.receipt.revision
+            self._pending.revised[key] = waiting.receipt.revision
 
     def _add_to_totals(
         self, service: str, service_uid: str, credential: str, labels: tuple[tuple[str, str], ...], booking: Booking
     ) -> None:
         key = AggregateKey(service, service_uid, self._minute_us(), credential, labels)
-        cell = self._next.aggregates.get(key)
+        cell = self._pending.aggregates.get(key)
         if cell is None:
-            cell = self._next.aggregates[key] = AggregateDelta()
+            cell = self._pending.aggregates[key] = AggregateDelta()
         _add(cell, booking)
 
     def _minute_us(self) -> int:
         return self._clock.now_us() // MINUTE_US * MINUTE_US
 
 
-def await_counts(request: Request, mark: Callable[[], None]) -> None:
+def await_counts(request: Request, callback: Callable[[], None]) -> None:
     """Have it called once the counts of a request that is dirty are committed."""
-    if request.marks is None:
-        request.marks = {}
-    add_mark(request.marks, mark)
+    if request.durable_callbacks is None:
+        request.durable_callbacks = {}
+    add_callback(request.durable_callbacks, callback)
 
 
 def _add(cell: AggregateDelta, booking: Booking) -> None:

@@ -247,4 +247,4 @@ def _could_not_tell(node: Node, service: ServiceState, waiter: Waiter) -> Reason
 def _answer(node: Node, waiter: Waiter, answer: Decision | None) -> None:
     node.waiting_count -= 1
     waiter.asker.answer(waiter.sequence, answer)
-    waiter.mark.done()
+    waiter.pending.done()

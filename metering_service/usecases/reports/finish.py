@@ -31,8 +31,8 @@ def finish(node: Node, service: ServiceState, request: Request, waiter: Waiter) 
         return PARKED
     for part in request.line:
         if part is not reached:
-            waiter.mark.expect()
-            node.buffer.when_durable(part, waiter.mark.done)
+            waiter.pending.expect()
+            node.buffer.when_durable(part, waiter.pending.done)
     return _answer(node, service, reached, waiter)
 
 
@@ -236,9 +236,9 @@ def _answer(node: Node, service: ServiceState, request: Request, waiter: Waiter)
     # That there is no such service is no answer to what was recorded for one.
     is_deleted = config.status is Status.DELETED
     refusal = None if request.authorised or is_deleted else config.refusal()
-    mark, report = waiter.mark, waiter.report
-    mark.expect()
-    node.buffer.when_durable(request, mark.done)
+    pending, report = waiter.pending, waiter.report
+    pending.expect()
+    node.buffer.when_durable(request, pending.done)
     decision: Decision | None = None
     if refusal is not None:
         decision = deny(request.request_id, refusal, config_version=config.version)

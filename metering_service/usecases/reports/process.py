@@ -14,7 +14,7 @@ from metering_service.usecases.reports.admission import authorise, confirmed, gr
 from metering_service.usecases.reports.finish import finish
 from metering_service.usecases.reports.handover import ends_line, is_elsewhere, verify
 from metering_service.usecases.state.service_state import ServiceState
-from metering_service.usecases.state.waiter import PARKED, Answer, Asker, Lookup, Mark, Parked, Waiter
+from metering_service.usecases.state.waiter import PARKED, Answer, Asker, Lookup, Parked, PendingCommits, Waiter
 
 
 def malformed(report: Report) -> Decision | None:
@@ -28,7 +28,7 @@ NOT_GIVEN: Final = (
 )
 
 
-def process(node: Node, report: Report, asker: Asker, sequence: int, mark: Mark) -> Answer:
+def process(node: Node, report: Report, asker: Asker, sequence: int, pending: PendingCommits) -> Answer:
     """Decide on one report that `malformed` has passed. None: the watermark says enough. PARKED: answered later."""
     settings = node.settings
     if node.waiting_count >= settings.waiting_max and report.phase is Phase.AUTHORIZE:
@@ -36,12 +36,12 @@ def process(node: Node, report: Report, asker: Asker, sequence: int, mark: Mark)
     wait_ns = settings.booking_wait_max_ns if report.phase is Phase.FINISH else settings.wait_max_ns
     now_ns = node.clock.monotonic_ns()
     deadline_ns = now_ns + wait_ns
-    waiter = Waiter(report, asker, sequence, mark, deadline_ns, is_verified=not report.resume)
+    waiter = Waiter(report, asker, sequence, pending, deadline_ns, is_verified=not report.resume)
     service = node.service(report.service)
     service.last_used_ns = now_ns
     answer = decide(node, service, waiter)
     if isinstance(answer, Parked):
-        mark.expect()
+        pending.expect()
         service.waiters.append(waiter)
         node.waiting[service.name] = service
         node.waiting_count += 1
@@ -164,12 +164,12 @@ def _hear(node: Node, service: ServiceState, request: Request, waiter: Waiter) -
     if not request.is_open:
         return
     _listen(node, service, request, waiter.asker)
-    waiter.mark.expect()
+    waiter.pending.expect()
     if request.tally != before:
-        node.checkpoints.add(request, waiter.mark.done)
+        node.checkpoints.add(request, waiter.pending.done)
     else:
         # A repeat: it is durable when what it repeats is.
-        node.buffer.when_counts_durable(request, waiter.mark.done)
+        node.buffer.when_counts_durable(request, waiter.pending.done)
 
 
 def _listen(node: Node, service: ServiceState, request: Request, asker: Asker) -> None:

@@ -13,7 +13,7 @@ from metering_service.domain.request_parts import Origin
 from metering_service.domain.resume_token import ResumeToken
 
 
-class Mark:
+class PendingCommits:
     """Counts what must be committed before a message, and all before it, is durable."""
 
     __slots__ = ("_on_done", "waiting")
@@ -70,7 +70,7 @@ class Waiter:
     report: Report
     asker: Asker
     sequence: int
-    mark: Mark
+    pending: PendingCommits
     deadline_ns: int
     """When it is answered with what is known. A booking waits longer, and is then made with the payers at hand."""
     is_verified: bool

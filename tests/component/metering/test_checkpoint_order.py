@@ -23,10 +23,10 @@ def checkpoint(rig: Rig) -> Iterator[CommitBatch]:
     while begins or rig.checkpoints.is_sweeping:
         list(rig.checkpoints.sweep(begins=begins))
         begins = False
-        gathering = rig.buffer.gather()
+        gathering = rig.buffer.begin_commit()
         if gathering is not None:
             yield gathering.batch(1)
-            rig.buffer.committed()
+            rig.buffer.end_commit()
 
 
 @pytest.mark.parametrize("in_turn", [True, False])

@@ -229,12 +229,12 @@ def test_a_checkpoint_whose_last_requests_end_by_themselves_is_over(monkeypatch:
     fleet.run(seconds=2)
     client.send(*(report(PROGRESS, name, Counts(1, output=1)) for name in names))
     assert list(rig.checkpoints.sweep(begins=True)) == []
-    assert rig.buffer.gather() is not None
+    assert rig.buffer.begin_commit() is not None
     assert rig.checkpoints.is_sweeping
     client.send(*(report(FINISH, name, Counts(1, output=1)) for name in names))
-    rig.buffer.committed()
-    while list(rig.checkpoints.sweep(begins=True)) or rig.buffer.gather() is not None:
-        rig.buffer.committed()
+    rig.buffer.end_commit()
+    while list(rig.checkpoints.sweep(begins=True)) or rig.buffer.begin_commit() is not None:
+        rig.buffer.end_commit()
     client.hear()
     assert client.durable == client.sequence
 

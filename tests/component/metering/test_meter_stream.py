@@ -313,8 +313,8 @@ def test_what_repeats_counts_that_a_checkpoint_has_gathered_is_durable_with_its_
     (taken,) = (name for name in names if not rig.node.services[SERVICE].open[name].dirty)
     other.send(report(PROGRESS, taken, Counts(10, output=1)))
     assert list(steps) == [None]
-    assert rig.buffer.gather() is not None
+    assert rig.buffer.begin_commit() is not None
     assert (client.durable, other.durable) == (3, 0)
-    rig.buffer.committed()
+    rig.buffer.end_commit()
     other.hear()
     assert other.durable == 1

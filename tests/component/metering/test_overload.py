@@ -14,7 +14,7 @@ from metering_service.domain.decision import Reason
 from metering_service.domain.errors import OverloadedError, StorageUnavailableError
 from metering_service.domain.report import Phase
 from metering_service.usecases import unary
-from metering_service.usecases.meter_stream import MARKS_MAX
+from metering_service.usecases.meter_stream import PENDING_MAX
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.unary import ask
 from tallygate.metering.v1 import metering_service_pb2 as pb
@@ -144,8 +144,8 @@ def test_progress_while_the_database_is_away_takes_no_room() -> None:
     service = fleet["a"].node.services[SERVICE]
     assert client.answered == client.sequence
     assert client.durable == durable
-    assert len(client.session._marks) <= MARKS_MAX
-    assert all(len(request.marks or ()) <= MARKS_MAX for request in service.open.values())
+    assert len(client.session._pending) <= PENDING_MAX
+    assert all(len(request.durable_callbacks or ()) <= PENDING_MAX for request in service.open.values())
     fleet.database.down = False
     fleet.run(ms=200)
     client.hear()
@@ -159,8 +159,8 @@ def test_progress_while_the_database_is_away_takes_no_room() -> None:
 
 def waits(fleet: Fleet) -> int:
     """How much is kept, of all that is to be done once the database is back."""
-    gathering, service = fleet["a"].buffer._next, fleet["a"].node.services[SERVICE]
-    marks = [request.marks or () for request in service.open.values()]
+    gathering, service = fleet["a"].buffer._pending, fleet["a"].node.services[SERVICE]
+    marks = [request.durable_callbacks or () for request in service.open.values()]
     return len(gathering.callbacks) + len(gathering.marks) + sum(map(len, marks))
 
 
@@ -178,9 +178,9 @@ def test_what_is_said_again_while_the_database_is_away_takes_no_room(phase: Phas
     for _ in range(500):
         for client in clients:
             client.send(*[report(phase, counts=Counts(100, output=5))] * 3)
-    assert waits(fleet) <= streams * (MARKS_MAX + 1)
+    assert waits(fleet) <= streams * (PENDING_MAX + 1)
     fleet.run(ms=200)
-    assert waits(fleet) <= streams * (MARKS_MAX + 1)
+    assert waits(fleet) <= streams * (PENDING_MAX + 1)
     assert [client.durable for client in clients] == durable
     fleet.database.down = False
     fleet.run(ms=200)

@@ -14,7 +14,7 @@ from metering_service.domain.records import CommitBatch
 from metering_service.domain.report import Phase, Report
 from metering_service.domain.request import Request
 from metering_service.usecases.commits.checkpoints import Checkpoints
-from metering_service.usecases.commits.pending_commit import Gathering
+from metering_service.usecases.commits.pending_commit import PendingCommit
 from metering_service.usecases.commits.write_buffer import WriteBuffer
 from metering_service.usecases.leases.config_intake import take_config
 from metering_service.usecases.leases.lease_keeper import LeaseKeeper
@@ -92,7 +92,7 @@ class Rig:
         self._later: list[tuple[int, ServiceState, str]] = []
         self._endings = Endings()
         self.new_ids = NewIds(settings.new_ids_max)
-        self._gathering: Gathering | None = None
+        self._gathering: PendingCommit | None = None
         self._unsent: CommitBatch | None = None
         self._commit_no = 0
         self._beats = 0
@@ -174,7 +174,7 @@ class Rig:
         if self._unsent is None:
             for _ in self.checkpoints.sweep(begins=checkpoints):
                 pass
-            self._gathering = self.buffer.gather()
+            self._gathering = self.buffer.begin_commit()
             if self._gathering is not None:
                 self._unsent = self._gathering.batch(self._commit_no + 1)
             elif self.buffer.now_ns() - (self.buffer.alone_ns or 0) >= HEARTBEAT_NS:
@@ -188,7 +188,7 @@ class Rig:
         self._commit_no, self._unsent = self._unsent.commit_no, None
         self.buffer.alone_ns = self.buffer.now_ns()
         if self._gathering is not None:
-            self.buffer.committed(kept_claims)
+            self.buffer.end_commit(kept_claims)
             if self._gathering.claims and not self._look_ups:
                 return self.commit(checkpoints=checkpoints)
         if self._look_ups and not self.database.down:
