@@ -15,7 +15,7 @@ from metering_service.usecases.commits.write_buffer import WriteBuffer
 from metering_service.usecases.leases.config_intake import forget_idle
 from metering_service.usecases.leases.lease_keeper import LeaseKeeper
 from metering_service.usecases.lookups.lookups import Runner, every, together
-from metering_service.usecases.lookups.parked import claims_committed, expire
+from metering_service.usecases.lookups.parked import expire, unauthorised_committed
 from metering_service.usecases.lookups.resume_keys import ResumeKeys
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import Recorder
@@ -117,7 +117,7 @@ async def put_together(
         errands=runner,
     )
     runner.node = node
-    buffer.on_claims = partial(claims_committed, node)
+    buffer.on_unauthorised = partial(unauthorised_committed, node)
     keeper = LeaseKeeper(node)
     recovery = Recovery(node, storage, keeper)
     await recovery.look()

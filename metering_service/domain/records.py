@@ -207,5 +207,5 @@ class CommitBatch:
     """Parts that are to be looked at once more, by this epoch or a later one."""
     looked: tuple[tuple[int, RequestKey], ...] = ()
     """Those that were, and the epoch that was to."""
-    claims: tuple[RequestRecord, ...] = ()
+    unauthorised: tuple[RequestRecord, ...] = ()
     """Finishes without authorisation, for where there is no other one of the same request yet."""

@@ -9,7 +9,7 @@ from metering_service.domain.decision import Decision
 from metering_service.domain.price import Price
 from metering_service.domain.receipt import Receipt, Used, used
 from metering_service.domain.records import RequestKey, RequestRecord, RequestState
-from metering_service.domain.request_parts import Origin, front_of
+from metering_service.domain.request_parts import PartStart, front_of
 from metering_service.domain.resume_token import encode
 
 EVERY_REPORT = -1
@@ -39,7 +39,7 @@ class Request:
 
     `base_*`: what a predecessor granted and books; this part begins where that ends. `held` counts from there. Of what
     is held, `booked` has been booked already (nothing, until the first booking). `granted_output_tokens` is the
-    ceiling as it was before payers were looked for beyond it; None where that was not needed. `claimed`: nobody else
+    ceiling as it was before payers were looked for beyond it; None where that was not needed. `is_owned`: nobody else
     books it; a finish without authorisation, whose part has no name, must first be entered in the database. `earlier`:
     of a booked part those that lead to it, the first one first, for counts that come late. `is_corrected`: more is
     known of a booked part than its record says. `hold_for_us`: it stays open for so long after its authorisation while
@@ -68,7 +68,6 @@ class Request:
         "base_output_tokens",
         "booked",
         "booked_us",
-        "claimed",
         "credential",
         "debt_allowed",
         "dirty",
@@ -82,6 +81,7 @@ class Request:
         "hold_until_ns",
         "is_corrected",
         "is_final",
+        "is_owned",
         "known_cache_write",
         "known_cached_input",
         "known_input",
@@ -132,7 +132,7 @@ class Request:
         self.state = RequestState.OPEN
         self.booked_us: int | None = None
         self.authorised = False
-        self.claimed = part != ""
+        self.is_owned = part != ""
         self.is_final = False
         self.told_to_stop = False
         self.max_output_tokens: int | None = None
@@ -224,13 +224,13 @@ class Request:
         """The input that the fast road may expect of progress: as said before or, not usage yet, as authorised."""
         self.known_input, self.known_cached_input, self.known_cache_write = counts[:3]
 
-    def carry_on(self, origin: Origin) -> None:
+    def start_at(self, start: PartStart) -> None:
         """Begin where another part ends, on the terms that were agreed with it."""
-        self.predecessor_part = origin.part
-        self.base_input_tokens = origin.input_tokens
-        self.base_output_tokens = origin.output_tokens
-        self.price = origin.price
-        self.debt_allowed = origin.debt_allowed
+        self.predecessor_part = start.part
+        self.base_input_tokens = start.input_tokens
+        self.base_output_tokens = start.output_tokens
+        self.price = start.price
+        self.debt_allowed = start.debt_allowed
         self.authorised = True
 
     @property
@@ -328,7 +328,7 @@ def revive(record: RequestRecord) -> Request:
     request.tally = record.tally
     request.state = record.state
     request.authorised = record.part != ""
-    request.claimed = True
+    request.is_owned = True
     request.receipt = record.receipt
     request.held = record.held
     request.booked_us = record.booked_us

@@ -14,7 +14,7 @@ from metering_service.domain.records import RequestRecord, RequestState
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class PartStart:
     """What a new part carries on: whose, from where, and on which terms."""
 
     part: str
@@ -24,9 +24,9 @@ class Origin:
     debt_allowed: bool
 
 
-def origin_of(record: RequestRecord) -> Origin:
+def start_after(record: RequestRecord) -> PartStart:
     """Where to go on from a part: beyond its grant."""
-    return Origin(
+    return PartStart(
         record.part,
         record.base_input_tokens + record.held.input_tokens,
         record.base_output_tokens + record.held.output_ceiling_tokens,

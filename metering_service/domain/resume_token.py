@@ -12,7 +12,7 @@ from metering_service.domain.counts import ZERO
 from metering_service.domain.price import NO_PRICE, Price
 from metering_service.domain.receipt import Receipt
 from metering_service.domain.records import RequestRecord, RequestState
-from metering_service.domain.request_parts import Origin
+from metering_service.domain.request_parts import PartStart
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,9 @@ class ResumeToken:
     price: Price
 
     @property
-    def origin(self) -> Origin:
+    def start(self) -> PartStart:
         """Where a part begins that carries this one on: beyond its grant."""
-        return Origin(
+        return PartStart(
             self.part,
             self.base_input_tokens + self.held.input_tokens,
             self.output_ceiling_tokens,

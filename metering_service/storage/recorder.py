@@ -98,12 +98,12 @@ class SqlRecorder:
     async def commit(self, node: str, epoch: int, batch: CommitBatch) -> Collection[RequestName] | None:
         """Write a batch as one transaction; services that were not seen before are entered with it."""
         new_services = {
-            (request.service_uid, request.service) for request in (*batch.requests, *batch.notes, *batch.claims)
+            (request.service_uid, request.service) for request in (*batch.requests, *batch.notes, *batch.unauthorised)
         } - self._known_services
         async with database_answers():
-            kept_claims = await self._writer.write(node, epoch, batch, sorted(new_services))
+            kept = await self._writer.write(node, epoch, batch, sorted(new_services))
         self._known_services |= new_services
-        return kept_claims
+        return kept
 
     async def open_requests(self, node: str, below_epoch: int) -> list[RequestRecord]:
         """Find the OPEN records of this node's earlier epochs."""

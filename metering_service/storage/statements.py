@@ -150,9 +150,9 @@ def _keep_and_say(statement: Insert) -> Upsert:
 
 
 def _replace_requests(statement: Insert) -> Insert:
-    """Whole rows; but no checkpoint takes back a booking, and a finish is booked by whoever claimed it first."""
+    """Whole rows; but no checkpoint takes back a booking, and a finish is booked by whoever is_owned it first."""
     is_open: ColumnElement[str] = literal_column("'open'")
-    claimed = and_(
+    is_owned = and_(
         requests.c.part == literal_column("''"),
         requests.c.state == is_open,
         or_(requests.c.node != statement.excluded.node, requests.c.epoch != statement.excluded.epoch),
@@ -160,7 +160,7 @@ def _replace_requests(statement: Insert) -> Insert:
     return statement.on_conflict_do_update(
         index_elements=list(requests.primary_key),
         set_=new_values(statement),
-        where=not_(or_(claimed, and_(requests.c.state != is_open, statement.excluded.state == is_open))),
+        where=not_(or_(is_owned, and_(requests.c.state != is_open, statement.excluded.state == is_open))),
     )
 
 

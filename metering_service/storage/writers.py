@@ -38,16 +38,16 @@ _REVISION_LOCKED: Final = (
 )
 
 Names = Sequence[tuple[str, str]]
-KeptClaims = Collection[RequestName] | None
+KeptFinishes = Collection[RequestName] | None
 
 
 class Writer(Protocol):
     """The part of `Recorder` that is called all the time."""
 
-    async def write(self, node: str, epoch: int, batch: CommitBatch, names: Names) -> KeptClaims:
+    async def write(self, node: str, epoch: int, batch: CommitBatch, names: Names) -> KeptFinishes:
         """Write a batch in one transaction, exactly once; `names`: uid and name of services that may be new.
 
-        Raises NodeFencedError. Returns the claims that were kept, as `Recorder.commit` does.
+        Raises NodeFencedError. Returns the unauthorised finishes that were kept, as `Recorder.commit` does.
         """
 
     async def close(self) -> None:
@@ -76,7 +76,7 @@ class SqliteWriter:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tallygate-writer")
         self._connection: sqlite3.Connection | None = None
 
-    async def write(self, node: str, epoch: int, batch: CommitBatch, names: Names) -> KeptClaims:
+    async def write(self, node: str, epoch: int, batch: CommitBatch, names: Names) -> KeptFinishes:
         """Write the batch in the writer's own thread, while the event loop goes on."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self.write_now, node, epoch, batch, names)
@@ -86,9 +86,9 @@ class SqliteWriter:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._let_go)
         self._thread.shutdown(wait=False)
 
-    def write_now(self, node: str, epoch: int, batch: CommitBatch, names: Names) -> KeptClaims:
+    def write_now(self, node: str, epoch: int, batch: CommitBatch, names: Names) -> KeptFinishes:
         """What `write` does in its thread."""
-        kept: KeptClaims = None
+        kept: KeptFinishes = None
         if self._connection is None:
             self._connection = self._connect()
         elif self._file is not None:
@@ -101,8 +101,8 @@ class SqliteWriter:
                     _check_revision(key, revision, connection.execute(_REVISION, key).fetchone())
                 for statement, rows in _contents(self._statements, node, epoch, batch, names):
                     statement.on_sqlite(connection, rows)
-                claims = [request_row(record) for record in batch.claims]
-                kept = {RequestName(*name) for name in self._statements.keep_requests.on_sqlite(connection, claims)}
+                finishes = [request_row(record) for record in batch.unauthorised]
+                kept = {RequestName(*name) for name in self._statements.keep_requests.on_sqlite(connection, finishes)}
             connection.execute("COMMIT")
         except BaseException:
             with suppress(sqlite3.Error):
@@ -126,7 +126,7 @@ class PostgresWriter:
         self._engine = engine
         self._statements = CommitStatements(engine.dialect)
 
-    async def write(self, node: str, epoch: int, batch: CommitBatch, names: Names) -> KeptClaims:
+    async def write(self, node: str, epoch: int, batch: CommitBatch, names: Names) -> KeptFinishes:
         """Write the batch in a transaction of the engine."""
         async with self._engine.begin() as connection:
             if not await _advances_on_postgresql(connection, node, epoch, batch):
@@ -137,8 +137,8 @@ class PostgresWriter:
             driver = (await connection.get_raw_connection()).driver_connection
             for statement, rows in _contents(self._statements, node, epoch, batch, names):
                 await statement.on_postgresql(driver, rows)
-            claims = [request_row(record) for record in batch.claims]
-            return {RequestName(*name) for name in await self._statements.keep_requests.on_postgresql(driver, claims)}
+            finishes = [request_row(record) for record in batch.unauthorised]
+            return {RequestName(*name) for name in await self._statements.keep_requests.on_postgresql(driver, finishes)}
 
     async def close(self) -> None:
         """The engine is not this one's."""

@@ -66,15 +66,16 @@ class Recorder(ResumeKeyStore, Protocol):
         updated: if the row says this epoch and n, this batch was written before and the call succeeds; else the call
         raises NodeFencedError.
 
-        Requests are upserted as whole rows, notes and claims are kept where there is none (a node that a note speaks of
-        is registered with its epoch, if it is not known, so that somebody settles what it left), pages of counts are
-        replaced, leases are absolute consumption (by maximum; `closed` latches), aggregates and denials are added,
-        looks are kept until they are among the looked. No two of one kind have the same key.
+        Requests are upserted as whole rows. Notes and unauthorised finishes are kept where there is none; a node that a
+        note speaks of is registered with its epoch, if it is not known, so that what it left is settled. Pages of
+        counts are replaced, leases are absolute consumption (by maximum; `closed` latches), aggregates and denials are
+        added, looks are kept until they are among the looked. No two of one kind have the same key.
 
         A record that is revised must be of the revision that it is revised from: of two nodes that revise one at the
         same moment, the later has RevisedElsewhereError, and nothing is written.
 
-        Returns the claims that were kept; None where the batch had been written before, so that this is not known.
+        Returns the unauthorised finishes that were kept; None where the batch had been written before, so that this is
+        not known.
 
         Raises StorageUnavailableError when the outcome is not known.
         """

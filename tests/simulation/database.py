@@ -11,7 +11,7 @@ from typing import Any, Self
 from sqlalchemy import Connection, Dialect, Engine, StaticPool, create_engine, make_url
 
 from metering_service.domain.records import CommitBatch
-from metering_service.storage.writers import KeptClaims, Names, SqliteWriter
+from metering_service.storage.writers import KeptFinishes, Names, SqliteWriter
 from tallygate._server.database import engine as product
 
 URL = "sqlite://"
@@ -139,7 +139,7 @@ class InlineWriter(SqliteWriter):
         super().__init__(lambda: database.raw)
         self._database = database
 
-    async def write(self, node: str, epoch: int, batch: CommitBatch, names: Names) -> KeptClaims:
+    async def write(self, node: str, epoch: int, batch: CommitBatch, names: Names) -> KeptFinishes:
         """Write at once, in the one thread that there is."""
         kept = self.write_now(node, epoch, batch, names)
         self._database.on_commit()

@@ -34,10 +34,10 @@ def leases_closed_before_requests() -> AbstractContextManager[Any]:
 def predecessor_forgotten() -> AbstractContextManager[Any]:
     """Who carries on another node's part books all of the request."""
 
-    def carry_on(self: Any, origin: Any) -> None:
-        self.price, self.debt_allowed, self.authorised = origin.price, origin.debt_allowed, True
+    def start_at(self: Any, start: Any) -> None:
+        self.price, self.debt_allowed, self.authorised = start.price, start.debt_allowed, True
 
-    return patch.object(request.Request, "carry_on", carry_on)
+    return patch.object(request.Request, "start_at", start_at)
 
 
 @mutation
@@ -206,15 +206,15 @@ def predecessor_awaited_for_ever() -> AbstractContextManager[Any]:
 
 
 @mutation
-def finish_not_claimed() -> AbstractContextManager[Any]:
+def finish_without_owner() -> AbstractContextManager[Any]:
     """A finish out of nowhere is booked without asking whether another node books it, too."""
-    return patch.object(parked, "settle_claim", _take_every_claim)
+    return patch.object(parked, "find_owner", _own_everything)
 
 
-def _take_every_claim(_node: Any, service: Any, request_id: str, _parts: Any) -> bool:
+def _own_everything(_node: Any, service: Any, request_id: str, _parts: Any) -> bool:
     here = service.open.get(request_id)
     if here is not None:
-        here.claimed = True
+        here.is_owned = True
     return True
 
 

@@ -102,10 +102,10 @@ class GroupCommitter:
             return False
         batch = pending.batch(self.commit_no + 1) if pending is not None else CommitBatch(self.commit_no + 1)
         batch = replace(batch, exchange_answered=self.exchange_answered, closed_below_epoch=self.closed_below_epoch)
-        kept_claims = await self._write(batch)
+        kept = await self._write(batch)
         self.commit_no = batch.commit_no
         if pending is not None:
-            self._buffer.end_commit(kept_claims)
+            self._buffer.end_commit(kept)
         return True
 
     async def _write(self, batch: CommitBatch) -> Collection[RequestName] | None:
@@ -114,7 +114,7 @@ class GroupCommitter:
         while True:
             sent_ns = self._buffer.now_ns()
             try:
-                kept_claims = await self._storage.commit(self._node, self._epoch, batch)
+                kept = await self._storage.commit(self._node, self._epoch, batch)
             except StorageUnavailableError as error:
                 self.is_answered = False
                 _log.warning(
@@ -125,7 +125,7 @@ class GroupCommitter:
             else:
                 self.is_answered = True
                 self._buffer.alone_ns = sent_ns
-                return kept_claims
+                return kept
 
     def _wake(self) -> None:
         self._work.set()

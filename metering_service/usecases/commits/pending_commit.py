@@ -18,7 +18,7 @@ from metering_service.domain.records import (
 from metering_service.domain.request import Request
 from metering_service.usecases.state.service_state import ServiceState
 
-Claim: TypeAlias = tuple[ServiceState, Request]
+UnauthorisedFinish: TypeAlias = tuple[ServiceState, Request]
 Callbacks: TypeAlias = dict[Callable[[], None], None]
 """Each is called once: see `add_callback`."""
 
@@ -30,7 +30,7 @@ class PendingCommit:
     number: int = 1
     requests: dict[RequestKey, RequestRecord] = field(default_factory=dict)
     notes: dict[RequestKey, RequestRecord] = field(default_factory=dict)
-    claims: list[tuple[Claim, RequestRecord]] = field(default_factory=list)
+    unauthorised: list[tuple[UnauthorisedFinish, RequestRecord]] = field(default_factory=list)
     revised: dict[RequestKey, int] = field(default_factory=dict)
     counts: list[CountsPage] = field(default_factory=list)
     leases: dict[str, Lease] = field(default_factory=dict)
@@ -56,17 +56,25 @@ class PendingCommit:
             revised=tuple(self.revised.items()),
             looks=tuple(self.looks),
             looked=tuple(self.looked),
-            claims=tuple(record for _, record in self.claims),
+            unauthorised=tuple(record for _, record in self.unauthorised),
         )
 
     def __bool__(self) -> bool:
-        work = (self.requests, self.notes, self.claims, self.counts, self.leases, self.lease_records, self.denials)
+        work = (
+            self.requests,
+            self.notes,
+            self.unauthorised,
+            self.counts,
+            self.leases,
+            self.lease_records,
+            self.denials,
+        )
         return any(work) or any((self.looks, self.looked, self.callbacks, self.durable_callbacks))
 
     @property
     def backlog(self) -> int:
         """How many bookings are in it."""
-        return len(self.requests) + len(self.claims)
+        return len(self.requests) + len(self.unauthorised)
 
 
 def add_callback(durable_callbacks: Callbacks, callback: Callable[[], None]) -> None:

@@ -1,6 +1,7 @@
 """What must reach the database: bookings, checkpoints, consumption, denials; gathered for a group commit."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TypeAlias
 
 from metering_service.domain.booking import Booking
 from metering_service.domain.counts_page import CountsPages
@@ -16,13 +17,16 @@ from metering_service.domain.records import (
     RequestRecord,
 )
 from metering_service.domain.request import Request
-from metering_service.usecases.commits.pending_commit import Callbacks, Claim, PendingCommit, add_callback
+from metering_service.usecases.commits.pending_commit import Callbacks, PendingCommit, UnauthorisedFinish, add_callback
 from metering_service.usecases.ports import RequestName
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.state.service_state import ServiceState
 from tallygate._server.clock import Clock
 
 MINUTE_US = 60_000_000
+
+
+OnUnauthorised: TypeAlias = Callable[[Sequence[UnauthorisedFinish], Collection[RequestName] | None], None]
 
 
 class WriteBuffer:
@@ -37,8 +41,8 @@ class WriteBuffer:
         self._in_flight: PendingCommit | None = None
         self.pages = CountsPages()
         self.on_work: Callable[[], None] = lambda: None
-        self.on_claims: Callable[[Sequence[Claim], Collection[RequestName] | None], None] = lambda _claims, _kept: None
-        """Is told of claims that were committed, and which of them were kept; None: that is not known."""
+        self.on_unauthorised: OnUnauthorised = lambda _finishes, _kept: None
+        """Called with unauthorised finishes that were committed, and which of them were kept; None: not known."""
         self.on_consumed: Callable[[Iterable[Lease]], None] = lambda _leases: None
         """Is told of leases on which consumption was committed."""
         self.alone_ns: int | None = None
@@ -68,9 +72,9 @@ class WriteBuffer:
                 self._pending.leases[lease.lease_id] = lease
         self.on_work()
 
-    def claim(self, service: ServiceState, request: Request) -> None:
-        """Enter a finish without authorisation, unless another node was faster; then `on_claims` is told."""
-        self._pending.claims.append(((service, request), request.record(self._node, self._epoch)))
+    def enter_unauthorised(self, service: ServiceState, request: Request) -> None:
+        """Enter a finish without authorisation, unless another node was faster; then `on_unauthorised` is called."""
+        self._pending.unauthorised.append(((service, request), request.record(self._node, self._epoch)))
         self.on_work()
 
     def note(self, record: RequestRecord) -> None:
@@ -165,10 +169,10 @@ class WriteBuffer:
         self._in_flight, self._pending = pending, PendingCommit(pending.number + 1)
         return pending
 
-    def end_commit(self, kept_claims: Collection[RequestName] | None = ()) -> None:
+    def end_commit(self, kept: Collection[RequestName] | None = ()) -> None:
         """What was gathered last is in the database: say so to all who wait, and let consumption be reported.
 
-        `kept_claims`: as `Recorder.commit` says.
+        `kept`: as `Recorder.commit` says.
         """
         pending, self._in_flight = self._in_flight, None
         assert pending is not None
@@ -179,8 +183,8 @@ class WriteBuffer:
             callback()
         for callback in pending.durable_callbacks:
             callback()
-        if pending.claims:
-            self.on_claims([claim for claim, _ in pending.claims], kept_claims)
+        if pending.unauthorised:
+            self.on_unauthorised([finish for finish, _ in pending.unauthorised], kept)
 
     @property
     def number(self) -> int:
@@ -203,7 +207,7 @@ class WriteBuffer:
 
     def put(self, request: Request) -> None:
         """The whole record, as it is now."""
-        request.on_record = request.is_open and request.claimed and request.part != ""
+        request.on_record = request.is_open and request.is_owned and request.part != ""
         self._keep_place(request)
         self._pending.requests[request.key] = request.record(self._node, self._epoch)
         self._is_put(request)

@@ -5,15 +5,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from metering_service.domain.decision import Decision, Reason, deny
 from metering_service.domain.records import RequestRecord
 from metering_service.domain.report import Phase
-from metering_service.usecases.commits.pending_commit import Claim
+from metering_service.usecases.commits.pending_commit import UnauthorisedFinish
 from metering_service.usecases.lookups.id_reuse import name_of
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import RequestName
 from metering_service.usecases.reports.handover import (
     awaits_end,
     expect_open,
-    note_origin,
-    settle_claim,
+    find_owner,
+    note_start,
     trace,
     verify,
 )
@@ -58,12 +58,14 @@ def _decide_again(node: Node, service: ServiceState, waiters: Iterable[Waiter]) 
     return waiting
 
 
-def claims_committed(node: Node, claims: Sequence[Claim], kept: Collection[RequestName] | None) -> None:
-    """Finishes whose claims were kept are booked here; for the others it is looked up who has claimed them."""
+def unauthorised_committed(
+    node: Node, finishes: Sequence[UnauthorisedFinish], kept: Collection[RequestName] | None
+) -> None:
+    """Finishes whose records were kept are booked here; for the others the database is asked which node owns them."""
     mine: dict[ServiceState, set[str]] = {}
-    for service, request in claims:
+    for service, request in finishes:
         if kept is not None and name_of(request) in kept:
-            request.claimed = True
+            request.is_owned = True
             mine.setdefault(service, set()).add(request.request_id)
         else:
             node.errands.look_up(service, request.request_id)
@@ -116,9 +118,9 @@ def _is_clear(
     node: Node, service: ServiceState, request_id: str, waiters: Sequence[Waiter], parts: Sequence[RequestRecord]
 ) -> bool:
     """Whether it is known what these reports go on from; where not, it is looked at again."""
-    if any(note_origin(node, service, waiter, parts) for waiter in waiters):
+    if any(note_start(node, service, waiter, parts) for waiter in waiters):
         return False
-    if not settle_claim(node, service, request_id, parts):
+    if not find_owner(node, service, request_id, parts):
         node.errands.look_up_later(service, request_id, LOOK_AGAIN_NS)
         return False
     return not _waits_for_end(node, service, request_id, waiters, parts)

@@ -6,7 +6,7 @@ from metering_service.domain.funding import Extension, Want, extend
 from metering_service.domain.grant import GRANT_TOKENS_MIN, output_target
 from metering_service.domain.report import Report
 from metering_service.domain.request import Request
-from metering_service.domain.request_parts import Origin
+from metering_service.domain.request_parts import PartStart
 from metering_service.domain.service import ServiceConfig
 from metering_service.usecases.node import Node
 from metering_service.usecases.reports.denial import explain
@@ -16,7 +16,7 @@ from metering_service.usecases.state.waiter import PARKED, Answer
 from tallygate._server.clock import NS_PER_US
 
 
-def new_request(node: Node, config: ServiceConfig, report: Report, origin: Origin | None, *, part: str) -> Request:
+def new_request(node: Node, config: ServiceConfig, report: Report, start: PartStart | None, *, part: str) -> Request:
     """A request as its first report describes it, with nothing held yet. It may go on from a part of another node."""
     request = Request(
         report.request_id,
@@ -30,22 +30,22 @@ def new_request(node: Node, config: ServiceConfig, report: Report, origin: Origi
     request.max_output_tokens = report.max_output_tokens
     request.credential = report.credential
     request.labels = report.labels
-    if origin is not None:
-        request.carry_on(origin)
+    if start is not None:
+        request.start_at(start)
     return request
 
 
-def name_part(node: Node, origin: Origin | None) -> str:
+def name_part(node: Node, start: PartStart | None) -> str:
     """A name for a new part, other than that of the one it goes on from.
 
     After the database was put back to an older copy an epoch's number may be one that there was before.
     """
     part = node.new_part()
-    return node.new_part() if origin is not None and origin.part == part else part
+    return node.new_part() if start is not None and start.part == part else part
 
 
 def authorise(
-    node: Node, service: ServiceState, config: ServiceConfig, report: Report, origin: Origin | None
+    node: Node, service: ServiceState, config: ServiceConfig, report: Report, start: PartStart | None
 ) -> Request | Answer:
     """Admit a request that is not known: the Request if it may run, else why not. A denial leaves all budgets alone."""
     refusal = config.refusal()
@@ -56,7 +56,7 @@ def authorise(
     if not node.leases_valid and not node.goes_on(service):
         node.errands.exchange()
         return PARKED
-    request = new_request(node, config, report, origin, part=name_part(node, origin))
+    request = new_request(node, config, report, start, part=name_part(node, start))
     request.authorised = True
     begin = _begin_whole if report.whole else _begin
     return begin(node, service, request, report)

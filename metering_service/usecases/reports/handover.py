@@ -7,14 +7,14 @@ from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.domain.report import Phase, Report
 from metering_service.domain.request import Earlier, Request, revive
 from metering_service.domain.request_parts import (
-    Origin,
+    PartStart,
     booked_end,
     earlier_parts,
     end_of,
     final_tally,
     last_part,
-    origin_of,
     said_exactly,
+    start_after,
 )
 from metering_service.domain.resume_token import ResumeToken
 from metering_service.usecases.node import Node
@@ -40,7 +40,7 @@ def is_elsewhere(waiter: Waiter, request: Request | None) -> bool:
     token = waiter.token
     if token is None:
         return False
-    return token.part not in (request.part, request.predecessor_part) or _is_beyond(waiter.report, token.origin)
+    return token.part not in (request.part, request.predecessor_part) or _is_beyond(waiter.report, token.start)
 
 
 def verify(node: Node, service: ServiceState, waiter: Waiter) -> None:
@@ -95,7 +95,7 @@ def expect_open(node: Node, service: ServiceState, waiter: Waiter, parts: Sequen
         node.buffer.expect_revision(last.key, last.receipt.revision)
 
 
-def note_origin(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> bool:
+def note_start(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> bool:
     """Put the part that a report goes on from on record, where its node was lost before it could; False if it is there.
 
     Before that nothing may go on from it: should this node be lost, too, nobody else knows what that part has to book.
@@ -109,18 +109,18 @@ def note_origin(node: Node, service: ServiceState, waiter: Waiter, parts: Sequen
     return True
 
 
-def settle_claim(node: Node, service: ServiceState, request_id: str, parts: Sequence[RequestRecord]) -> bool:
+def find_owner(node: Node, service: ServiceState, request_id: str, parts: Sequence[RequestRecord]) -> bool:
     """Whether it is known who books a finish without authorisation. False: another node is about to, so look again."""
-    claim = next((part for part in parts if part.part == ""), None)
+    entered = next((part for part in parts if part.part == ""), None)
     here = service.open.get(request_id)
-    mine = claim is not None and (claim.node, claim.epoch) == (node.name, node.epoch)
-    if here is not None and not here.claimed:
-        if claim is None:
-            return False  # This look began before the claim was written.
-        here.claimed = mine
+    mine = entered is not None and (entered.node, entered.epoch) == (node.name, node.epoch)
+    if here is not None and not here.is_owned:
+        if entered is None:
+            return False  # The query began before the finish was entered.
+        here.is_owned = mine
         if not mine:
             del service.open[request_id]
-    return mine or claim is None or claim.state is not RequestState.OPEN
+    return mine or entered is None or entered.state is not RequestState.OPEN
 
 
 def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> None:
@@ -152,7 +152,7 @@ def trace(node: Node, service: ServiceState, waiter: Waiter, parts: Sequence[Req
     if here is not None and not here.is_open and _is_known(waiter.report, here, last, parts):
         return
     if last.state is RequestState.OPEN and (here is None or here.part != last.part):
-        waiter.origin = _end_of(last, token)
+        waiter.start = _end_of(last, token)
         waiter.earlier = _booked(earlier_parts(parts, last), parts, parts_in_memory(service, request_id))
         # It runs: what was booked here is not the last of it.
         service.finished.pop(request_id, None)
@@ -267,11 +267,11 @@ def _is_unfilled(part: RequestRecord, parts: Sequence[RequestRecord]) -> bool:
     return part.state is RequestState.OPEN and not reached
 
 
-def _end_of(last: RequestRecord, token: ResumeToken | None) -> Origin:
+def _end_of(last: RequestRecord, token: ResumeToken | None) -> PartStart:
     """Where to go on from a part that runs: its client may not have heard of a later grant than the token's."""
-    return token.origin if token is not None and token.part == last.part else origin_of(last)
+    return token.start if token is not None and token.part == last.part else start_after(last)
 
 
-def _is_beyond(report: Report, end: Origin) -> bool:
+def _is_beyond(report: Report, end: PartStart) -> bool:
     counts = report.counts
     return counts.input_class > end.input_tokens or counts.output_class > end.output_tokens

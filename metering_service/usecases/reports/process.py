@@ -60,8 +60,8 @@ def decide(node: Node, service: ServiceState, waiter: Waiter) -> Answer:  # noqa
     request = service.open.get(report.request_id) or service.finished.get(report.request_id)
     if waiter.lookup is not Lookup.DONE and (is_elsewhere(waiter, request) or ends_line(node, waiter, request)):
         return _look_up(node, service, waiter)
-    if request is not None and not request.claimed:
-        # Decided on when the claim of the finish before it is.
+    if request is not None and not request.is_owned:
+        # Decided on when it is known which node owns the finish before it.
         waiter.lookup = Lookup.UNDER_WAY
         return PARKED
     if request is None and waiter.token is not None:
@@ -70,19 +70,19 @@ def decide(node: Node, service: ServiceState, waiter: Waiter) -> Answer:  # noqa
             return deny(report.request_id, Reason.TOO_OLD, config_version=config.version)
     if report.phase is Phase.AUTHORIZE:
         return _authorise(node, service, config, request, waiter)
-    if request is None and report.phase is Phase.FINISH and waiter.origin is None:
-        return _claim(node, service, config, waiter)
+    if request is None and report.phase is Phase.FINISH and waiter.start is None:
+        return _enter_unauthorised(node, service, config, waiter)
     return _count(node, service, config, request, waiter)
 
 
 def _count(node: Node, service: ServiceState, config: ServiceConfig, request: Request | None, waiter: Waiter) -> Answer:
     """Progress or a finish, of a request that is known or, though nobody asked for it, runs."""
     report = waiter.report
-    if request is None and waiter.origin is None and report.resume and waiter.token is None:
+    if request is None and waiter.start is None and report.resume and waiter.token is None:
         return deny(report.request_id, Reason.INVALID_REPORT, message=NOT_GIVEN, config_version=config.version)
     if request is None:
         # Work that was done is recorded in full, whoever failed to ask first.
-        request = new_request(node, config, report, waiter.origin, part=name_part(node, waiter.origin))
+        request = new_request(node, config, report, waiter.start, part=name_part(node, waiter.start))
         request.earlier = waiter.earlier
         service.open[report.request_id] = request
         node.checkpoints.begin(request)
@@ -113,14 +113,14 @@ def _has_receipt(node: Node) -> None:
     node.waiting_count -= 1
 
 
-def _claim(node: Node, service: ServiceState, config: ServiceConfig, waiter: Waiter) -> Answer:
-    """A finish out of nowhere may come to two nodes at once: it is booked by the one whose claim is in the database."""
+def _enter_unauthorised(node: Node, service: ServiceState, config: ServiceConfig, waiter: Waiter) -> Answer:
+    """A finish without authorisation may come to two nodes at once: the one that enters it first books it."""
     report = waiter.report
     request = new_request(node, config, report, None, part="")
     request.tally = report.tally
     service.open[report.request_id] = request
     waiter.lookup = Lookup.UNDER_WAY
-    node.buffer.claim(service, request)
+    node.buffer.enter_unauthorised(service, request)
     return PARKED
 
 
@@ -136,7 +136,7 @@ def _authorise(
 ) -> Answer:
     report = waiter.report
     if request is None:
-        admitted = authorise(node, service, config, report, waiter.origin)
+        admitted = authorise(node, service, config, report, waiter.start)
         if not isinstance(admitted, Request):
             if isinstance(admitted, Decision):
                 node.buffer.count_denial(service, report.credential, admitted)

@@ -157,7 +157,7 @@ class ServiceState:
         refused = self.config is None or self.config.refusal() is not None
         input_tokens = request.known_input + request.known_cached_input + request.known_cache_write
         grown = input_tokens > request.base_input_tokens + request.held.input_tokens
-        if refused or grown or not request.tally.is_plain or not (request.authorised and request.claimed):
+        if refused or grown or not request.tally.is_plain or not (request.authorised and request.is_owned):
             return EVERY_REPORT
         limit, ceiling = request.max_output_tokens, request.ceiling_tokens
         # At the server's own limit there is nothing to renew.

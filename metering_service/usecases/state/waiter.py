@@ -9,7 +9,7 @@ from metering_service.domain.counts import NOTHING, Tally
 from metering_service.domain.decision import Decision
 from metering_service.domain.report import Report
 from metering_service.domain.request import Earlier
-from metering_service.domain.request_parts import Origin
+from metering_service.domain.request_parts import PartStart
 from metering_service.domain.resume_token import ResumeToken
 
 
@@ -76,7 +76,7 @@ class Waiter:
     is_verified: bool
     token: ResumeToken | None = None
     lookup: Lookup = Lookup.NOT_NEEDED
-    origin: Origin | None = None
+    start: PartStart | None = None
     """What the database knows the report to go on from."""
     earlier: tuple[Earlier, ...] = ()
     """Booked parts that lead to that, which may have something left to book."""

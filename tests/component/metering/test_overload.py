@@ -161,7 +161,7 @@ def waits(fleet: Fleet) -> int:
     """How much is kept, of all that is to be done once the database is back."""
     gathering, service = fleet["a"].buffer._pending, fleet["a"].node.services[SERVICE]
     marks = [request.durable_callbacks or () for request in service.open.values()]
-    return len(gathering.callbacks) + len(gathering.marks) + sum(map(len, marks))
+    return len(gathering.callbacks) + len(gathering.durable_callbacks) + sum(map(len, marks))
 
 
 @pytest.mark.parametrize("phase", [PROGRESS, FINISH])

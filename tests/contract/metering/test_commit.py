@@ -232,14 +232,16 @@ async def test_a_services_records_are_listed_by_its_name(recorder: SqlRecorder, 
     assert await reader.request_parts(SERVICE, "r1") == [mine]
 
 
-async def test_a_claim_is_kept_where_there_is_none(recorder: SqlRecorder) -> None:
+async def test_an_unauthorised_finish_is_kept_where_there_is_none(recorder: SqlRecorder) -> None:
     """Of two nodes with the same finish the first has it, and both are told. Said again, it is not known."""
     epochs = {node: await recorder.register_node(node) for node in (NODE, "node-2")}
     mine = [open_request(f"r{number}", part="") for number in (1, 2)]
     theirs = [open_request(f"r{number}", part="", output=99)._replace(node="node-2") for number in (2, 3)]
-    first = CommitBatch(1, claims=tuple(mine))
+    first = CommitBatch(1, unauthorised=tuple(mine))
     assert await recorder.commit(NODE, epochs[NODE], first) == {(SERVICE, "r1"), (SERVICE, "r2")}
-    assert await recorder.commit("node-2", epochs["node-2"], CommitBatch(1, claims=tuple(theirs))) == {(SERVICE, "r3")}
+    assert await recorder.commit("node-2", epochs["node-2"], CommitBatch(1, unauthorised=tuple(theirs))) == {
+        (SERVICE, "r3")
+    }
     assert await recorder.commit(NODE, epochs[NODE], first) is None
     assert await recorder.find_request(UID, "r2") == [mine[1]]
     assert await recorder.find_request(UID, "r3") == [theirs[1]]

@@ -179,9 +179,9 @@ class MemoryRecorder:
             self.nodes.setdefault(note.node, (note.epoch, 0))
             self.requests.setdefault((note.service, note.request_id, note.part), note)
         return {
-            RequestName(claim.service, claim.request_id)
-            for claim in batch.claims
-            if self.requests.setdefault((claim.service, claim.request_id, claim.part), claim) is claim
+            RequestName(finish.service, finish.request_id)
+            for finish in batch.unauthorised
+            if self.requests.setdefault((finish.service, finish.request_id, finish.part), finish) is finish
         }
 
     def _put_counts(self, node: str, epoch: int, pages: Sequence[CountsPage]) -> None:
@@ -196,8 +196,8 @@ class MemoryRecorder:
     def _put_request(self, request: RequestRecord) -> None:
         key = (request.service, request.request_id, request.part)
         before = self.requests.get(key)
-        is_claimed = before is not None and before.part == "" and before.state is RequestState.OPEN
-        if is_claimed and before is not None and (before.node, before.epoch) != (request.node, request.epoch):
+        is_owned = before is not None and before.part == "" and before.state is RequestState.OPEN
+        if is_owned and before is not None and (before.node, before.epoch) != (request.node, request.epoch):
             return
         if before is None or before.state is RequestState.OPEN or request.state is not RequestState.OPEN:
             self.requests[key] = request

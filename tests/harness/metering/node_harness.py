@@ -19,7 +19,7 @@ from metering_service.usecases.commits.write_buffer import WriteBuffer
 from metering_service.usecases.leases.config_intake import take_config
 from metering_service.usecases.leases.lease_keeper import LeaseKeeper
 from metering_service.usecases.lookups.id_reuse import NewIds, looked_up, name_of
-from metering_service.usecases.lookups.parked import claims_committed, expire, found
+from metering_service.usecases.lookups.parked import expire, found, unauthorised_committed
 from metering_service.usecases.lookups.resume_keys import ResumeKeys
 from metering_service.usecases.lookups.timeouts import Endings
 from metering_service.usecases.meter_stream import Session
@@ -82,7 +82,7 @@ class Rig:
             settings=settings,
             errands=self,
         )
-        self.buffer.on_claims = partial(claims_committed, self.node)
+        self.buffer.on_unauthorised = partial(unauthorised_committed, self.node)
         self.keeper = LeaseKeeper(self.node)
         self.recovery = Recovery(self.node, database, self.keeper)
         now(self.recovery.look())
@@ -182,14 +182,14 @@ class Rig:
             else:
                 return True
         try:
-            kept_claims = now(self.database.commit(self.node.name, self.node.epoch, self._unsent))
+            kept = now(self.database.commit(self.node.name, self.node.epoch, self._unsent))
         except StorageUnavailableError:
             return False
         self._commit_no, self._unsent = self._unsent.commit_no, None
         self.buffer.alone_ns = self.buffer.now_ns()
         if self._gathering is not None:
-            self.buffer.end_commit(kept_claims)
-            if self._gathering.claims and not self._look_ups:
+            self.buffer.end_commit(kept)
+            if self._gathering.unauthorised and not self._look_ups:
                 return self.commit(checkpoints=checkpoints)
         if self._look_ups and not self.database.down:
             self.look()

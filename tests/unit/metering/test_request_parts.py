@@ -7,7 +7,7 @@ from metering_service.domain.counts import ZERO, Counts, Tally
 from metering_service.domain.price import Price
 from metering_service.domain.receipt import Receipt
 from metering_service.domain.records import RequestRecord, RequestState
-from metering_service.domain.request_parts import final_tally, last_part, later_parts, origin_of
+from metering_service.domain.request_parts import final_tally, last_part, later_parts, start_after
 
 OPEN, FINISHED = RequestState.OPEN, RequestState.FINISHED
 TIMED_OUT = RequestState.TIMED_OUT
@@ -86,9 +86,9 @@ def test_parts_that_name_each_other_are_not_followed_for_ever() -> None:
 @pytest.mark.parametrize(("record", "output_tokens"), [(P, 100), (Q, 150)])
 def test_who_goes_on_begins_where_the_grant_ends(record: RequestRecord, output_tokens: int) -> None:
     """On the terms on which the part before was begun."""
-    origin = origin_of(record)
-    assert (origin.part, origin.output_tokens) == (record.part, output_tokens)
-    assert (origin.price, origin.debt_allowed) == (Price(3, 1, 2, 3, 4, 5), True)
+    start = start_after(record)
+    assert (start.part, start.output_tokens) == (record.part, output_tokens)
+    assert (start.price, start.debt_allowed) == (Price(3, 1, 2, 3, 4, 5), True)
 
 
 def final(record: RequestRecord, parts: list[RequestRecord]) -> Counts | None:

@@ -4,7 +4,7 @@ from metering_service.domain.budget import HeldUnits
 from metering_service.domain.key_ring import TOKEN_BYTES_MAX, KeyRing, ResumeKey
 from metering_service.domain.price import Price
 from metering_service.domain.records import RequestState
-from metering_service.domain.request_parts import Origin
+from metering_service.domain.request_parts import PartStart
 from metering_service.domain.resume_token import ResumeToken, decode
 
 NUMBER_MAX = 10**17
@@ -49,7 +49,7 @@ def test_a_token_comes_back_as_it_was_given() -> None:
 
 def test_whoever_goes_on_begins_beyond_the_grant() -> None:
     """On the terms of the part before."""
-    assert TOKEN.origin == Origin("node-a.3.17", 110, 220, Price(7, 1, 2, 3, 4, 5), debt_allowed=True)
+    assert TOKEN.start == PartStart("node-a.3.17", 110, 220, Price(7, 1, 2, 3, 4, 5), debt_allowed=True)
     assert TOKEN.output_ceiling_tokens == 220
 
 
