@@ -202,7 +202,7 @@ class Request:
         return self.base_output_tokens + self.held.output_ceiling_tokens
 
     @property
-    def line(self) -> tuple["Request", ...]:
+    def chain(self) -> tuple["Request", ...]:
         """The booked parts that lead to it, the first one first, and itself."""
         return (*(each.part for each in self.earlier), self) if self.earlier else (self,)
 
@@ -267,13 +267,13 @@ class Request:
                 self.base_output_tokens = max(self.base_output_tokens, has_output)
 
     def reached_by(self, counts: Counts) -> "Request":
-        """The last part of its line that these counts reach into; the first one, where they are of no part."""
+        """The last part of its chain that these counts reach into; the first one, where they are of no part."""
         if not self.earlier:
             return self
-        line = [each.part for each in self.earlier]
+        chain = [each.part for each in self.earlier]
         part = self
-        while line and counts.input_class <= part.base_input_tokens and counts.output_class <= part.base_output_tokens:
-            part = line.pop()
+        while chain and counts.input_class <= part.base_input_tokens and counts.output_class <= part.base_output_tokens:
+            part = chain.pop()
         return part
 
     @property

@@ -36,14 +36,14 @@ def start_after(record: RequestRecord) -> PartStart:
 
 
 def last_part(parts: Sequence[RequestRecord], first: str | None) -> RequestRecord | None:
-    """The end of the line that goes on from the part `first`, itself included; None if nothing is known of it.
+    """The end of the chain that goes on from the part `first`, itself included; None if nothing is known of it.
 
-    Without `first`: the end of the line that was begun last.
+    Without `first`: the end of the chain that was begun last.
     """
-    line = list(parts) if first is None else [part for part in parts if part.part == first]
-    line += later_parts(parts, first) if first is not None else []
-    named = {part.predecessor_part for part in line}
-    ends = [part for part in line if part.part not in named]
+    chain = list(parts) if first is None else [part for part in parts if part.part == first]
+    chain += later_parts(parts, first) if first is not None else []
+    named = {part.predecessor_part for part in chain}
+    ends = [part for part in chain if part.part not in named]
     return max(ends, key=lambda part: (part.start_us, part.part), default=None)
 
 
@@ -64,12 +64,12 @@ def later_parts(parts: Sequence[RequestRecord], first: str) -> list[RequestRecor
 
 def earlier_parts(parts: Sequence[RequestRecord], last: RequestRecord) -> list[RequestRecord]:
     """The parts that lead to `last`, the first one first, as far as they are on record."""
-    by_name, line = {part.part: part for part in parts if part.part != last.part}, list[RequestRecord]()
+    by_name, chain = {part.part: part for part in parts if part.part != last.part}, list[RequestRecord]()
     before = last.predecessor_part
     while before is not None and (part := by_name.pop(before, None)) is not None:
-        line.insert(0, part)
+        chain.insert(0, part)
         before = part.predecessor_part
-    return line
+    return chain
 
 
 def end_of(part: str, parts: Sequence[RequestRecord], begin: tuple[int, int] | None = None) -> tuple[int, int]:

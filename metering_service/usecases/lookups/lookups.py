@@ -28,7 +28,7 @@ T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
-class Line(Protocol):
+class ControlLinkPort(Protocol):
     """The part of the control link that decisions use."""
 
     def subscribe(self, service: str) -> None:
@@ -44,8 +44,8 @@ class Line(Protocol):
 class Runner:
     """Carries out errands as tasks of their own."""
 
-    def __init__(self, line: Line, storage: Recorder, keys: ResumeKeys, settings: NodeSettings) -> None:
-        self._line = line
+    def __init__(self, link: ControlLinkPort, storage: Recorder, keys: ResumeKeys, settings: NodeSettings) -> None:
+        self._link = link
         self._storage = storage
         self._keys = keys
         self._tasks: set[asyncio.Task[None]] = set()
@@ -58,15 +58,15 @@ class Runner:
 
     def subscribe(self, service: str) -> None:
         """Follow a service, by the link to control."""
-        self._line.subscribe(service)
+        self._link.subscribe(service)
 
     def unsubscribe(self, service: str) -> None:
         """Follow a service no longer."""
-        self._line.unsubscribe(service)
+        self._link.unsubscribe(service)
 
     def exchange(self) -> None:
         """Request an exchange of leases, by the link to control."""
-        self._line.exchange()
+        self._link.exchange()
 
     def look_up(self, service: ServiceState, request_id: str) -> None:
         """Find a request that this node does not know, then decide on what waits for it."""

@@ -29,7 +29,7 @@ def finish(node: Node, service: ServiceState, request: Request, waiter: Waiter) 
     may_wait = node.clock.monotonic_ns() < waiter.deadline_ns
     if not _book_chain(node, service, request, RequestState.FINISHED, ended=ended, may_wait=may_wait):
         return PARKED
-    for part in request.line:
+    for part in request.chain:
         if part is not reached:
             waiter.pending.expect()
             node.buffer.when_durable(part, waiter.pending.done)
@@ -137,7 +137,7 @@ def _book_chain(
     `state` is that of the part which runs, and of those which are `ended`.
     """
     request.fill_earlier()
-    for part in request.line:
+    for part in request.chain:
         if part.is_open or part.has_news:
             if not _fund_excess(node, service, part, may_wait=may_wait):
                 return False

@@ -50,7 +50,7 @@ def verify(node: Node, service: ServiceState, waiter: Waiter) -> None:
     waiter.is_verified = waiter.token is not None or not node.key_ring.lacks(report.resume)
 
 
-def ends_line(node: Node, waiter: Waiter, request: Request | None) -> bool:
+def ends_chain(node: Node, waiter: Waiter, request: Request | None) -> bool:
     """Whether a report ends a request of which others may have booked something.
 
     If it came from elsewhere, parts before may have timed out meanwhile, too soon. If it has run for as long as a
@@ -199,21 +199,21 @@ def booked_chain(last: RequestRecord, parts: Sequence[RequestRecord], in_memory:
 
 
 def _booked(
-    line: Sequence[RequestRecord],
+    chain: Sequence[RequestRecord],
     parts: Sequence[RequestRecord],
     known: Mapping[str, Request],
     begin: tuple[int, int] | None = None,
 ) -> tuple[Earlier, ...]:
-    """Those of a line that are booked: as they are `known` here, or as they are on record.
+    """Those of a chain that are booked: as they are `known` here, or as they are on record.
 
-    `begin`: where that begins which goes on from the last one of the line, if it is not on record.
+    `begin`: where that begins which goes on from the last one of the chain, if it is not on record.
     """
     return tuple(
         Earlier(
             _taught(_newest(record, known), parts),
-            *end_of(record.part, parts, begin if record is line[-1] else None),
+            *end_of(record.part, parts, begin if record is chain[-1] else None),
         )
-        for record in line
+        for record in chain
         if record.state is not RequestState.OPEN
     )
 
@@ -221,12 +221,12 @@ def _booked(
 def parts_in_memory(service: ServiceState, request_id: str) -> dict[str, Request]:
     """The parts of a request that are in memory here."""
     requests = (service.finished.get(request_id), service.open.get(request_id))
-    lines = (request.line for request in requests if request is not None)
-    return {part.part: part for line in lines for part in line}
+    chains = (request.chain for request in requests if request is not None)
+    return {part.part: part for chain in chains for part in chain}
 
 
 def _taught(part: Request, parts: Sequence[RequestRecord]) -> Request:
-    """A booked part with what later parts know of it: the end of the line need not have heard of all that one did."""
+    """A booked part with what later parts know of it: the end of the chain need not have heard of all that one did."""
     tally = final_tally(part.tally, part.part, parts)
     if tally is not None:
         part.learn(tally)
@@ -242,9 +242,9 @@ def _newest(record: RequestRecord, known: Mapping[str, Request]) -> Request:
 
 
 def _first_part(service: ServiceState, waiter: Waiter) -> str | None:
-    """Where the line of parts begins that a report speaks of: with its token's, or with the one that is booked here.
+    """Where the chain of parts begins that a report speaks of: with its token's, or with the one that is booked here.
 
-    None where neither is known. Then it is the line that was begun last, of several where an id was reused.
+    None where neither is known. Then it is the chain that was begun last, of several where an id was reused.
     """
     if waiter.token is not None:
         return waiter.token.part

@@ -12,7 +12,7 @@ from metering_service.domain.service import ServiceConfig, Status
 from metering_service.usecases.node import Node
 from metering_service.usecases.reports.admission import authorise, confirmed, granted, name_part, new_request, renew
 from metering_service.usecases.reports.finish import finish
-from metering_service.usecases.reports.handover import ends_line, is_elsewhere, verify
+from metering_service.usecases.reports.handover import ends_chain, is_elsewhere, verify
 from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.state.waiter import PARKED, Answer, Asker, Lookup, Parked, PendingCommits, Waiter
 
@@ -58,7 +58,7 @@ def decide(node: Node, service: ServiceState, waiter: Waiter) -> Answer:  # noqa
     if not waiter.is_verified:
         verify(node, service, waiter)
     request = service.open.get(report.request_id) or service.finished.get(report.request_id)
-    if waiter.lookup is not Lookup.DONE and (is_elsewhere(waiter, request) or ends_line(node, waiter, request)):
+    if waiter.lookup is not Lookup.DONE and (is_elsewhere(waiter, request) or ends_chain(node, waiter, request)):
         return _look_up(node, service, waiter)
     if request is not None and not request.is_owned:
         # Decided on when it is known which node owns the finish before it.
