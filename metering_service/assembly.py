@@ -14,14 +14,14 @@ from metering_service.usecases.commits.group_commit import GroupCommitter
 from metering_service.usecases.commits.write_buffer import WriteBuffer
 from metering_service.usecases.leases.config_intake import forget_idle
 from metering_service.usecases.leases.lease_keeper import LeaseKeeper
-from metering_service.usecases.lookups.lookups import Runner, every, together
+from metering_service.usecases.lookups.lookups import WorkRunner, every, together
 from metering_service.usecases.lookups.parked import expire, unauthorised_committed
 from metering_service.usecases.lookups.resume_keys import ResumeKeys
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import Recorder
-from metering_service.usecases.reports.finish import forget_finished, look_for_silent
+from metering_service.usecases.reports.finish import check_silent, forget_finished
 from metering_service.usecases.settings import NodeSettings
-from metering_service.usecases.upkeep.crash_recovery import Recovery
+from metering_service.usecases.upkeep.crash_recovery import CrashRecovery
 from tallygate._server.clock import Clock
 
 EXPIRE_INTERVAL_S = 0.02
@@ -40,8 +40,8 @@ class Assembly:
     link: ControlLink
     keeper: LeaseKeeper
     committer: GroupCommitter
-    recovery: Recovery
-    runner: Runner
+    recovery: CrashRecovery
+    runner: WorkRunner
     keys: ResumeKeys
     """Of the process, not of the epoch: who runs it keeps them up to date."""
 
@@ -65,13 +65,13 @@ class Assembly:
     def is_settled(self) -> bool:
         """Whether nothing is left of earlier epochs, and control knows it."""
         is_told = self.link.told_settled and self.keeper.all_closed and self.node.checkpoints.idle
-        return is_told and not self.recovery.looks_again
+        return is_told and not self.recovery.has_rechecks
 
     async def leave(self) -> None:
         """Once no stream is left, while `work` goes on: commit, and give back all but what running requests hold.
 
         They go on elsewhere, so how far they got on their grants from here is not known yet: this node's next epoch, or
-        whoever takes it over, books them once it is, and looks again at what timed out.
+        whoever takes it over, books them once it is, and checks again what timed out.
         """
         await _until(lambda: self.node.checkpoints.idle, "booked requests that are not committed")
         self.keeper.close_all()
@@ -79,7 +79,7 @@ class Assembly:
         await _until(lambda: self.node.checkpoints.idle, "closed leases that are not recorded")
 
     def _keep_house(self) -> None:
-        look_for_silent(self.node)
+        check_silent(self.node)
         forget_finished(self.node)
         forget_idle(self.node)
 
@@ -104,7 +104,7 @@ async def put_together(
     checkpoints = Checkpoints(buffer)
     committer = GroupCommitter(buffer, checkpoints, storage, node=name, epoch=epoch, settings=settings)
     link = ControlLink(connect, storage, committer, database_id=await storage.database_id())
-    runner = Runner(link, storage, keys, settings)
+    runner = WorkRunner(link, storage, keys, settings)
     node = Node(
         name=name,
         epoch=epoch,
@@ -114,13 +114,13 @@ async def put_together(
         checkpoints=checkpoints,
         key_ring=keys.ring,
         settings=settings,
-        errands=runner,
+        work=runner,
     )
     runner.node = node
     buffer.on_unauthorised = partial(unauthorised_committed, node)
     keeper = LeaseKeeper(node)
-    recovery = Recovery(node, storage, keeper)
-    await recovery.look()
+    recovery = CrashRecovery(node, storage, keeper)
+    await recovery.find_left()
     return Assembly(node, storage, link, keeper, committer, recovery, runner, keys)
 
 

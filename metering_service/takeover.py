@@ -20,7 +20,7 @@ from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.upkeep.silent_nodes import SilenceWatch
 from tallygate._server.clock import Clock
 
-LOOK_INTERVAL_S = 2.0
+POLL_INTERVAL_S = 2.0
 END_INTERVAL_S = 0.2
 UNHEARD_NS = 45_000_000_000
 """A node that has just started again is about to say hello, or control refuses it until people have put things right.
@@ -67,9 +67,9 @@ class Caretaking:
         watch = SilenceWatch()
         try:
             while True:
-                await asyncio.sleep(LOOK_INTERVAL_S)
+                await asyncio.sleep(POLL_INTERVAL_S)
                 try:
-                    await self._look(watch)
+                    await self._poll(watch)
                 except StorageUnavailableError:
                     watch.reset()
         finally:
@@ -77,8 +77,8 @@ class Caretaking:
                 ward.cancel()
             await asyncio.gather(*self._wards.values(), return_exceptions=True)
 
-    async def _look(self, watch: SilenceWatch) -> None:
-        for lost in watch.look(await self._storage.unsettled_nodes(self._name)):
+    async def _poll(self, watch: SilenceWatch) -> None:
+        for lost in watch.poll(await self._storage.unsettled_nodes(self._name)):
             await self._take_over(lost, idle=True)
         named, self._named = self._named, {}
         for node, epoch in named.items():

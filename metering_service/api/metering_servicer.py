@@ -11,7 +11,7 @@ from metering_service.api.meter_response import encode_responses
 from metering_service.domain.decision import Decision
 from metering_service.domain.errors import InvalidRequestError
 from metering_service.domain.report import Phase, Report
-from metering_service.usecases.meter_stream import Session
+from metering_service.usecases.meter_stream import MeterStream
 from metering_service.usecases.node import Node
 from metering_service.usecases.unary import ask
 from tallygate._server.grpc.error_mapping import reads_by
@@ -19,7 +19,7 @@ from tallygate.metering.v1 import metering_service_pb2 as pb
 from tallygate.metering.v1 import metering_service_pb2_grpc, report_pb2
 
 UNSAID_MAX = 8_192
-FULL_LOOK_S = 0.05
+FULL_POLL_S = 0.05
 
 
 class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
@@ -42,7 +42,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
     ) -> AsyncIterator[pb.MeterResponse]:
         """Reads in one task, writes in the other: what gathers while a message is being written goes in the next."""
         news, room = asyncio.Event(), asyncio.Event()
-        session, said = Session(self._node, news.set), pb.MeterResponse()
+        session, said = MeterStream(self._node, news.set), pb.MeterResponse()
         reader = asyncio.create_task(self._read(session, request_iterator, news, room))
         drained = asyncio.create_task(self._wake_when_draining(news))
         try:
@@ -68,7 +68,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
 
     async def _read(
         self,
-        session: Session,
+        session: MeterStream,
         messages: AsyncIterator[pb.MeterRequest | PartlyReadable],
         news: asyncio.Event,
         room: asyncio.Event,
@@ -82,7 +82,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
                 async with self._turn:
                     # Nothing is read on while too much waits: flow control stops the client, which still has it all.
                     while self._node.is_full:  # noqa: ASYNC110  # rare, and many things end it
-                        await asyncio.sleep(FULL_LOOK_S)
+                        await asyncio.sleep(FULL_POLL_S)
                     decode = decode_report if isinstance(message, pb.MeterRequest) else decode_any_report
                     session.take(message.first_sequence, message.reports, decode)
                     # What was decided goes out before another stream is heard, and calls have their turn.

@@ -203,9 +203,9 @@ class CommitBatch:
     """Records of other nodes' parts, for where there is none yet."""
     revised: tuple[tuple[RequestKey, int], ...] = ()
     """Of records that were booked before, the revision that they are revised from."""
-    looks: tuple[RequestKey, ...] = ()
-    """Parts that are to be looked at once more, by this epoch or a later one."""
-    looked: tuple[tuple[int, RequestKey], ...] = ()
-    """Those that were, and the epoch that was to."""
+    rechecks: tuple[RequestKey, ...] = ()
+    """Parts that are to be checked once more, by this epoch or a later one."""
+    rechecked: tuple[tuple[int, RequestKey], ...] = ()
+    """Rechecks that were made, each with the epoch that had scheduled it."""
     unauthorised: tuple[RequestRecord, ...] = ()
     """Finishes without authorisation, for where there is no other one of the same request yet."""

@@ -45,7 +45,7 @@ class Request:
     known of a booked part than its record says. `hold_for_us`: it stays open for so long after its authorisation while
     nobody speaks of it, by the clock of this node until `hold_until_ns`; both 0 where it has no such hold.
 
-    For the fast road of progress (see `Session.take`): `quiet_tokens` is the greatest cumulative output class that
+    For the fast road of progress (see `MeterStream.take`): `quiet_tokens` is the greatest cumulative output class that
     needs no answer, below zero where every report has to be looked at. The latest counts lie in `output_tokens`,
     `known_*` and `fresh_*` as plain integers; `tally` merges them in when somebody asks for it. `on_record`: its record
     was written, or is about to be, and nothing but the counts has changed since; these then go to its `place`, and were

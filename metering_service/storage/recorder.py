@@ -12,7 +12,7 @@ from metering_service.storage.failures import database_answers
 from metering_service.storage.request_lookup import named, wanted
 from metering_service.storage.resume_keys import add_key, read_keys
 from metering_service.storage.rows import lease_of, request_of, with_counts
-from metering_service.storage.schema import IS_OPEN, leases, meta, nodes, requests, second_looks, services
+from metering_service.storage.schema import IS_OPEN, leases, meta, nodes, rechecks, requests, services
 from metering_service.storage.writers import Writer, writer_for
 from metering_service.usecases.ports import RequestName
 from tallygate._server.database.engine import read_only
@@ -72,11 +72,11 @@ class SqlRecorder:
         return found[0] if found else None
 
     async def unsettled_nodes(self, but: str) -> list[Registration]:
-        """Find all other nodes that have open requests or leases on record, or second looks to take."""
+        """Find all other nodes that have open requests or leases on record, or rechecks to take."""
         has_request = exists().where(requests.c.node == nodes.c.node, IS_OPEN)
         has_lease = exists().where(leases.c.node == nodes.c.node, leases.c.closed == false())
-        has_look = exists().where(second_looks.c.node == nodes.c.node)
-        return await self._registrations(nodes.c.node != but, or_(has_request, has_lease, has_look))
+        has_recheck = exists().where(rechecks.c.node == nodes.c.node)
+        return await self._registrations(nodes.c.node != but, or_(has_request, has_lease, has_recheck))
 
     async def take_over(self, lost: Registration, holder: str, *, idle: bool) -> int | None:
         """Begin the lost node's next epoch; None where another one began, or where `idle` and it committed since."""
@@ -109,13 +109,13 @@ class SqlRecorder:
         """Find the OPEN records of this node's earlier epochs."""
         return await self._requests(requests.c.node == node, requests.c.epoch < below_epoch, IS_OPEN)
 
-    async def second_looks(self, node: str, below_epoch: int) -> list[tuple[int, RequestKey]]:
-        """Find the second looks that earlier epochs of this node had still to take."""
-        looks = second_looks.c
+    async def open_rechecks(self, node: str, below_epoch: int) -> list[tuple[int, RequestKey]]:
+        """Find the rechecks that earlier epochs of this node had still to take."""
+        columns = rechecks.c
         query = (
-            select(looks.epoch, looks.service, looks.request_id, looks.part)
-            .where(looks.node == node, looks.epoch < below_epoch)
-            .order_by(*second_looks.primary_key)
+            select(columns.epoch, columns.service, columns.request_id, columns.part)
+            .where(columns.node == node, columns.epoch < below_epoch)
+            .order_by(*rechecks.primary_key)
         )
         async with database_answers(), read_only(self._engine) as connection:
             return [

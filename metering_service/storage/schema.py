@@ -134,7 +134,7 @@ IS_OPEN = requests.c.state == literal_column("'open'")
 
 _index("requests_open", requests.c.node, requests.c.epoch, where=IS_OPEN)
 
-second_looks = Table(
+rechecks = Table(
     "second_looks",
     metadata,
     _key("node"),
@@ -143,7 +143,7 @@ second_looks = Table(
     _key("request_id"),
     _key("part"),
 )
-"""Parts that an epoch of a node booked unasked and has not looked at once more (see `finish.time_out`)."""
+"""Parts that an epoch of a node booked unasked and has not checked once more (see `finish.time_out`)."""
 
 resume_keys = Table(
     "resume_keys",

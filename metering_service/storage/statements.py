@@ -34,8 +34,8 @@ from metering_service.storage.schema import (
     minute_denials,
     minute_usage,
     nodes,
+    rechecks,
     requests,
-    second_looks,
     services,
 )
 from tallygate._server.database.upsert import Insert, dialect_insert, new_values, replace_rows
@@ -134,8 +134,8 @@ class CommitStatements:
         self.keep_requests = upsert(_keep_and_say, requests)
         self.put_counts = upsert(replace_rows, counts_pages)
         self.put_leases = upsert(_raise_leases, leases)
-        self.put_looks = upsert(_keep, second_looks)
-        self.drop_looks = _delete(second_looks)
+        self.put_rechecks = upsert(_keep, rechecks)
+        self.drop_rechecks = _delete(rechecks)
         self.add_usage = upsert(_add, minute_usage)
         self.add_denials = upsert(_add, minute_denials)
 

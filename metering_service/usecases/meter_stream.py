@@ -69,7 +69,7 @@ class Outgoing:
     decisions: tuple[Named, ...]
 
 
-class Session:
+class MeterStream:
     """The state of one stream. `wake` is called when there is something to say."""
 
     def __init__(self, node: Node, wake: Callable[[], None]) -> None:

@@ -20,7 +20,7 @@ from metering_service.usecases.state.service_state import LeaseIndex, ServiceSta
 from tallygate._server.clock import Clock
 
 
-class Errands(Protocol):
+class BackgroundWork(Protocol):
     """What a decision may need of the world outside; all of it returns at once and is carried out later."""
 
     def subscribe(self, service: str) -> None:
@@ -32,16 +32,16 @@ class Errands(Protocol):
     def exchange(self) -> None:
         """Exchange leases soon: somebody waits."""
 
-    def look_up(self, service: ServiceState, request_id: str) -> None:
+    def query_request(self, service: ServiceState, request_id: str) -> None:
         """Look into the database for a request that this node does not know."""
 
-    def look_up_later(self, service: ServiceState, request_id: str, delay_ns: int) -> None:
-        """As `look_up`, a little later: another node is about to book it."""
+    def query_request_later(self, service: ServiceState, request_id: str, delay_ns: int) -> None:
+        """As `query_request`, a little later: another node is about to book it."""
 
-    def look_for_reuse(self, service: ServiceState, request: Request) -> None:
+    def query_reuse(self, service: ServiceState, request: Request) -> None:
         """Look whether the id of a request that was authorised now has finished before; then stop it."""
 
-    def look_for_successor(self, service: ServiceState, request: Request) -> None:
+    def query_successor(self, service: ServiceState, request: Request) -> None:
         """Look whether another node went on with a silent request, then book it."""
 
 
@@ -73,7 +73,7 @@ class Node:
         checkpoints: Checkpoints,
         key_ring: KeyRing,
         settings: NodeSettings,
-        errands: Errands,
+        work: BackgroundWork,
     ) -> None:
         self.name = name
         self.epoch = epoch
@@ -82,7 +82,7 @@ class Node:
         self.checkpoints = checkpoints
         self.key_ring = key_ring
         self.settings = settings
-        self.errands = errands
+        self.work = work
         self.new_id = new_id
         self.services: dict[str, ServiceState] = {}
         self.lease_index = LeaseIndex(new_id)
@@ -112,7 +112,7 @@ class Node:
         service = self.services.get(name)
         if service is None:
             service = self.services[name] = ServiceState(name, self.lease_index)
-            self.errands.subscribe(name)
+            self.work.subscribe(name)
         return service
 
     def _consumed(self, leases: Iterable[Lease]) -> None:
@@ -190,7 +190,7 @@ class Node:
     def ask_for(self, service: ServiceState, want: Want) -> None:
         """Somebody waits for a lease."""
         service.lease(want.kind).need(want.units)
-        self.errands.exchange()
+        self.work.exchange()
 
     def hold(self, service: ServiceState, request: Request, held: HeldUnits) -> None:
         """Set aside what a request's new hold has more than its old one; ask for more before a lease runs out."""
@@ -203,7 +203,7 @@ class Node:
         service.move(request, held, now_ns)
         for lease in service.leases.values():
             if lease.is_low(now_ns):
-                self.errands.exchange()
+                self.work.exchange()
                 return
 
     def set_aside(self, service: ServiceState, request: Request) -> None:

@@ -83,7 +83,7 @@ class Recorder(ResumeKeyStore, Protocol):
     async def open_requests(self, node: str, below_epoch: int) -> list[RequestRecord]:
         """OPEN records of earlier epochs of this node, in key order."""
 
-    async def second_looks(self, node: str, below_epoch: int) -> list[tuple[int, RequestKey]]:
+    async def open_rechecks(self, node: str, below_epoch: int) -> list[tuple[int, RequestKey]]:
         """What earlier epochs of this node were to look at once more, and which epoch it was; in that order."""
 
     async def open_leases(self, node: str, below_epoch: int) -> list[LeaseRecord]:

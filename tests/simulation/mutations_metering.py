@@ -20,14 +20,14 @@ from tests.simulation.planting import mutation, together
 @mutation
 def leases_closed_before_requests() -> AbstractContextManager[Any]:
     """A new epoch closes the leases of the old one before their requests are booked."""
-    real = crash_recovery.Recovery.look
+    real = crash_recovery.CrashRecovery.find_left
 
-    async def look(self: Any) -> None:
+    async def find_left(self: Any) -> None:
         await real(self)
         for share in self._shares.values():
             self._keeper.inherit(share.leases.values())
 
-    return patch.object(crash_recovery.Recovery, "look", look)
+    return patch.object(crash_recovery.CrashRecovery, "find_left", find_left)
 
 
 @mutation

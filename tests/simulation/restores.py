@@ -36,7 +36,7 @@ async def restore(world: "World") -> None:
         world.restoring = False
         raise
     put_back(world, copy)
-    world.errands.append(asyncio.ensure_future(_recover(world)))
+    world.work.append(asyncio.ensure_future(_recover(world)))
 
 
 def _restore_control(world: "World", copy: bytes) -> None:

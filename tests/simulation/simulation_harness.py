@@ -78,7 +78,7 @@ class World:
         """Leases on what a restored control database does not know any more."""
         self.moved: dict[str, int] = {}
         """By lease: what requests held of the lease before it when control closed that one."""
-        self.errands: list[asyncio.Future[None]] = []
+        self.work: list[asyncio.Future[None]] = []
         """What people have begun and will end, healed or not."""
         self.gone_on: dict[tuple[str, str], int] = {}
         """Tokens that a node last went on with of a service, while it was cut off from control."""
@@ -189,9 +189,9 @@ class World:
         faults.heal(self)
         self.note("healed")
         if whole_answers.in_seed(self.seed):
-            self.errands.append(asyncio.ensure_future(whole_answers.end(self)))
+            self.work.append(asyncio.ensure_future(whole_answers.end(self)))
         if self.seed % STRAYS_IN == 0:
-            self.errands.append(asyncio.ensure_future(strays.one_more(self, list(self.errands))))
+            self.work.append(asyncio.ensure_future(strays.one_more(self, list(self.work))))
         end_s = self.loop.now_s + HEAL_S
         while self.loop.now_s < end_s and not await self._rests(watch):
             await self._sleep(LOOK_S, watch)
@@ -218,7 +218,7 @@ class World:
 
     def _check_end(self) -> None:
         """Every request has been finished by its server, or given up by the fleet, and all books agree."""
-        for errand in self.errands:
+        for errand in self.work:
             self.check(errand.done(), "a recovery never ends")
             errand.result()
         for server in self.servers:

@@ -61,10 +61,10 @@ def _take_name(world: "World", server: "InferenceServer", job: Job, begun: list[
             return
 
 
-async def one_more(world: "World", errands: "list[asyncio.Future[None]]") -> None:
+async def one_more(world: "World", work: "list[asyncio.Future[None]]") -> None:
     """Both kinds once more when all is healed, what people had begun has ended, and no stream breaks any more."""
-    if errands:
-        await asyncio.wait(errands)
+    if work:
+        await asyncio.wait(work)
     await asyncio.sleep(SETTLE_S)
     while len(servers := [server for server in world.alive_servers if server.line is not None]) < SERVERS_MIN:  # noqa: ASYNC110
         await asyncio.sleep(1.0)

@@ -69,7 +69,7 @@ class ControlLink:
         """Proxies on the way to control: where it is lost, it may be for one of them."""
         self.on_lost: Callable[[list[tuple[str, int]]], None] = lambda _: None
 
-    # --- errands of the use cases --------------------------------------------------------------------------------
+    # --- work of the use cases --------------------------------------------------------------------------------
 
     def subscribe(self, service: str) -> None:
         """Follow a service from now on."""

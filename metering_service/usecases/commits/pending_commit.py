@@ -37,8 +37,8 @@ class PendingCommit:
     lease_records: dict[str, LeaseRecord] = field(default_factory=dict)
     aggregates: dict[AggregateKey, AggregateDelta] = field(default_factory=dict)
     denials: dict[DenialKey, int] = field(default_factory=dict)
-    looks: set[RequestKey] = field(default_factory=set)
-    looked: set[tuple[int, RequestKey]] = field(default_factory=set)
+    rechecks: set[RequestKey] = field(default_factory=set)
+    rechecked: set[tuple[int, RequestKey]] = field(default_factory=set)
     callbacks: list[Callable[[], None]] = field(default_factory=list)
     durable_callbacks: Callbacks = field(default_factory=dict)
     first_us: int | None = None
@@ -54,8 +54,8 @@ class PendingCommit:
             tuple(self.denials.items()),
             notes=tuple(self.notes.values()),
             revised=tuple(self.revised.items()),
-            looks=tuple(self.looks),
-            looked=tuple(self.looked),
+            rechecks=tuple(self.rechecks),
+            rechecked=tuple(self.rechecked),
             unauthorised=tuple(record for _, record in self.unauthorised),
         )
 
@@ -69,7 +69,7 @@ class PendingCommit:
             self.lease_records,
             self.denials,
         )
-        return any(work) or any((self.looks, self.looked, self.callbacks, self.durable_callbacks))
+        return any(work) or any((self.rechecks, self.rechecked, self.callbacks, self.durable_callbacks))
 
     @property
     def backlog(self) -> int:

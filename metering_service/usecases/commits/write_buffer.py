@@ -97,14 +97,14 @@ class WriteBuffer:
             self._pending.lease_records[lease.lease_id] = lease
         self.on_work()
 
-    def look_again_at(self, key: RequestKey) -> None:
-        """Remember that a part is to be looked at once more, whoever does it."""
-        self._pending.looks.add(key)
+    def add_recheck(self, key: RequestKey) -> None:
+        """Remember that a part is to be checked once more, whoever does it."""
+        self._pending.rechecks.add(key)
         self.on_work()
 
-    def looked_at(self, epoch: int, key: RequestKey) -> None:
+    def end_recheck(self, epoch: int, key: RequestKey) -> None:
         """That was done; `epoch` had put on record that it was to be."""
-        self._pending.looked.add((epoch, key))
+        self._pending.rechecked.add((epoch, key))
         self.on_work()
 
     def when_committed(self, callback: Callable[[], None]) -> None:

@@ -50,7 +50,7 @@ def forget_idle(node: Node) -> None:
         if service.last_used_ns <= since_ns and service.is_empty:
             del node.services[name]
             node.unknown.pop(name, None)
-            node.errands.unsubscribe(name)
+            node.work.unsubscribe(name)
 
 
 def _remember_unknown(node: Node, name: str) -> None:
@@ -61,4 +61,4 @@ def _remember_unknown(node: Node, name: str) -> None:
         oldest, _ = node.unknown.popitem(last=False)
         if not node.services[oldest].waiters:
             del node.services[oldest]
-            node.errands.unsubscribe(oldest)
+            node.work.unsubscribe(oldest)

@@ -154,7 +154,7 @@ class LeaseKeeper:
             if silence is None:
                 del node.unpaid[request]
             else:
-                node.errands.look_for_successor(silence.service, request)
+                node.work.query_successor(silence.service, request)
 
     def _keeps_reserve(self, service: ServiceState, now_ns: int) -> bool:
         """Whether a service is in use, so that an outage would be felt; during one, what is there is kept."""

@@ -18,7 +18,7 @@ from metering_service.usecases.ports import RequestName
 from metering_service.usecases.reports.finish import end_now
 from metering_service.usecases.state.service_state import ServiceState
 
-LOOKED_UP_MAX = 500
+QUERY_MAX = 500
 """So many in one query."""
 
 _log = structlog.get_logger(__name__)
@@ -49,7 +49,7 @@ class NewIds:
     def take(self) -> list[tuple[ServiceState, Request]]:
         """Those for the next query; what has ended meanwhile is left out."""
         taken: list[tuple[ServiceState, Request]] = []
-        while self._waiting and len(taken) < LOOKED_UP_MAX:
+        while self._waiting and len(taken) < QUERY_MAX:
             service, request = self._waiting.popleft()
             if _runs(service, request):
                 taken.append((service, request))
@@ -62,7 +62,9 @@ def name_of(request: Request) -> RequestName:
     return RequestName(request.service, request.request_id)
 
 
-def looked_up(node: Node, asked: Sequence[tuple[ServiceState, Request]], booked_us: Mapping[RequestName, int]) -> None:
+def take_first_bookings(
+    node: Node, asked: Sequence[tuple[ServiceState, Request]], booked_us: Mapping[RequestName, int]
+) -> None:
     """The database has answered: when something of these ids was booked first. Stop what came after that."""
     for service, request in asked:
         first_us = booked_us.get(name_of(request))

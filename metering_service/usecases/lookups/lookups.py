@@ -11,10 +11,10 @@ import structlog
 from metering_service.domain.errors import StorageUnavailableError
 from metering_service.domain.records import RequestRecord
 from metering_service.domain.request import Request
-from metering_service.usecases.lookups.id_reuse import LOOKED_UP_MAX, NewIds, looked_up, name_of
+from metering_service.usecases.lookups.id_reuse import QUERY_MAX, NewIds, name_of, take_first_bookings
 from metering_service.usecases.lookups.parked import found
 from metering_service.usecases.lookups.resume_keys import ResumeKeys
-from metering_service.usecases.lookups.timeouts import Endings
+from metering_service.usecases.lookups.timeouts import SilentRequests
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import Recorder, RequestName
 from metering_service.usecases.settings import NodeSettings
@@ -41,8 +41,8 @@ class ControlLinkPort(Protocol):
         """Exchange leases soon."""
 
 
-class Runner:
-    """Carries out errands as tasks of their own."""
+class WorkRunner:
+    """Carries out work as tasks of their own."""
 
     def __init__(self, link: ControlLinkPort, storage: Recorder, keys: ResumeKeys, settings: NodeSettings) -> None:
         self._link = link
@@ -50,10 +50,10 @@ class Runner:
         self._keys = keys
         self._tasks: set[asyncio.Task[None]] = set()
         self._unknown: dict[RequestName, ServiceState] = {}
-        self._endings = Endings()
-        self._looks = False
+        self._silent = SilentRequests()
+        self._is_querying = False
         self.new_ids = NewIds(settings.new_ids_max)
-        self._looks_up_ids = False
+        self._is_querying_ids = False
         self.node: Node | None = None
 
     def subscribe(self, service: str) -> None:
@@ -68,51 +68,51 @@ class Runner:
         """Request an exchange of leases, by the link to control."""
         self._link.exchange()
 
-    def look_up(self, service: ServiceState, request_id: str) -> None:
+    def query_request(self, service: ServiceState, request_id: str) -> None:
         """Find a request that this node does not know, then decide on what waits for it."""
         self._unknown[RequestName(service.name, request_id)] = service
-        self._look()
+        self._start_queries()
 
-    def look_up_later(self, service: ServiceState, request_id: str, delay_ns: int) -> None:
+    def query_request_later(self, service: ServiceState, request_id: str, delay_ns: int) -> None:
         """Query the database for a request after a delay."""
-        asyncio.get_running_loop().call_later(delay_ns / 1e9, self.look_up, service, request_id)
+        asyncio.get_running_loop().call_later(delay_ns / 1e9, self.query_request, service, request_id)
 
-    def look_for_successor(self, service: ServiceState, request: Request) -> None:
+    def query_successor(self, service: ServiceState, request: Request) -> None:
         """Find who went on with a silent request, then book it."""
-        self._endings.add(service, request)
-        self._look()
+        self._silent.add(service, request)
+        self._start_queries()
 
-    def look_for_reuse(self, service: ServiceState, request: Request) -> None:
+    def query_reuse(self, service: ServiceState, request: Request) -> None:
         """Query the database for the id, together with others that are new."""
         self.new_ids.add(service, request)
-        if not self._looks_up_ids:
-            self._looks_up_ids = True
-            self._run(self._look_up_ids())
+        if not self._is_querying_ids:
+            self._is_querying_ids = True
+            self._run(self._query_ids())
 
     def cancel(self) -> None:
         """Nothing more is looked for."""
         for task in self._tasks:
             task.cancel()
 
-    def _look(self) -> None:
-        if not self._looks:
-            self._looks = True
-            self._run(self._look_all())
+    def _start_queries(self) -> None:
+        if not self._is_querying:
+            self._is_querying = True
+            self._run(self._query_all())
 
-    async def _look_all(self) -> None:
+    async def _query_all(self) -> None:
         """One query at a time, with all that came up during the last one, until nothing is left."""
         try:
-            while self._unknown or self._endings:
-                unknown, silent = dict(islice(self._unknown.items(), LOOKED_UP_MAX)), self._endings.take()
+            while self._unknown or self._silent:
+                unknown, silent = dict(islice(self._unknown.items(), QUERY_MAX)), self._silent.take()
                 parts = await self._insist(partial(self._storage.find_requests, list({*unknown, *silent})))
                 await self._insist(self._keys.read_again)
                 for name in unknown:
                     del self._unknown[name]
                 self._tell(unknown, parts)
                 assert self.node is not None
-                self._endings.found(self.node, silent, parts)
+                self._silent.found(self.node, silent, parts)
         finally:
-            self._looks = False
+            self._is_querying = False
 
     def _tell(
         self, unknown: Mapping[RequestName, ServiceState], parts: Mapping[RequestName, Sequence[RequestRecord]]
@@ -129,7 +129,7 @@ class Runner:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _look_up_ids(self) -> None:
+    async def _query_ids(self) -> None:
         """One query at a time, until no new id is left."""
         try:
             while self.new_ids:
@@ -139,15 +139,15 @@ class Runner:
                     names = [name_of(request) for _, request in asked]
                     booked_us = await self._insist(partial(self._storage.first_booked_us, names))
                     assert self.node is not None
-                    looked_up(self.node, asked, booked_us)
+                    take_first_bookings(self.node, asked, booked_us)
         finally:
-            self._looks_up_ids = False
+            self._is_querying_ids = False
 
-    async def _insist(self, look: Callable[[], Awaitable[T]]) -> T:
+    async def _insist(self, query: Callable[[], Awaitable[T]]) -> T:
         """Look into the database until it answers."""
         while True:
             try:
-                return await look()
+                return await query()
             except StorageUnavailableError as error:
                 _log.warning("look_up_failed", problem=str(error))
                 await asyncio.sleep(RETRY_S)

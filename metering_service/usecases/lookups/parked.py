@@ -18,7 +18,7 @@ from metering_service.usecases.reports.handover import (
     verify,
 )
 from metering_service.usecases.reports.process import decide
-from metering_service.usecases.state.predecessors import LOOK_AGAIN_NS
+from metering_service.usecases.state.predecessors import QUERY_AGAIN_NS
 from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.state.waiter import PARKED, Answer, Asker, Lookup, Parked, Waiter
 
@@ -32,9 +32,9 @@ def retry(node: Node, service: ServiceState) -> None:
     service.ask_again()
     waiters, service.waiters = service.waiters, []
     # What waits for the database is decided on when that answers; there may be thousands, and this comes often.
-    looked_up = [waiter for waiter in waiters if _awaits_database(service, waiter)]
-    others = (waiter for waiter in waiters if not _awaits_database(service, waiter)) if looked_up else waiters
-    service.waiters = looked_up + _decide_again(node, service, others)
+    querying = [waiter for waiter in waiters if _awaits_database(service, waiter)]
+    others = (waiter for waiter in waiters if not _awaits_database(service, waiter)) if querying else waiters
+    service.waiters = querying + _decide_again(node, service, others)
     if not service.waiters:
         node.waiting.pop(service.name, None)
 
@@ -68,14 +68,14 @@ def unauthorised_committed(
             request.is_owned = True
             mine.setdefault(service, set()).add(request.request_id)
         else:
-            node.errands.look_up(service, request.request_id)
+            node.work.query_request(service, request.request_id)
     for service, request_ids in mine.items():
         ready: dict[Waiter, None] = {}
         for waiter in service.waiters:
             if waiter.lookup is Lookup.UNDER_WAY and waiter.report.request_id in request_ids:
                 if waiter.token is not None or not waiter.is_verified or waiter.awaits_end:
                     # It goes on from a part that nobody has looked for.
-                    node.errands.look_up(service, waiter.report.request_id)
+                    node.work.query_request(service, waiter.report.request_id)
                     continue
                 waiter.lookup = Lookup.DONE
                 ready[waiter] = None
@@ -121,7 +121,7 @@ def _is_clear(
     if any(note_start(node, service, waiter, parts) for waiter in waiters):
         return False
     if not find_owner(node, service, request_id, parts):
-        node.errands.look_up_later(service, request_id, LOOK_AGAIN_NS)
+        node.work.query_request_later(service, request_id, QUERY_AGAIN_NS)
         return False
     return not _waits_for_end(node, service, request_id, waiters, parts)
 
@@ -137,11 +137,11 @@ def _waits_for_end(
         waits = predecessors.may_wait(name, awaiting, now_ns)
         node.waiting_count -= predecessors.count - counted_before
         while (given_up := predecessors.give_up_oldest()) is not None:
-            node.errands.look_up(node.services[given_up.service], given_up.request_id)
+            node.work.query_request(node.services[given_up.service], given_up.request_id)
         if waits:
-            delay_ns = predecessors.look_after_ns(name, now_ns)
+            delay_ns = predecessors.query_after_ns(name, now_ns)
             if delay_ns is not None:
-                node.errands.look_up_later(service, request_id, delay_ns)
+                node.work.query_request_later(service, request_id, delay_ns)
             return True
         for waiter in awaiting:
             expect_open(node, service, waiter, parts)
@@ -232,7 +232,7 @@ def _is_within_grant(service: ServiceState, waiter: Waiter) -> bool:
     request = service.open.get(waiter.report.request_id)
     if request is not None:
         return request.output_tokens < request.ceiling_tokens
-    # Only the first report after a move brings the token; those after it wait for the same look into the database.
+    # Only the first report after a move brings the token; those after it wait for the same query into the database.
     tokens = (each.token for each in service.waiters if each.report.request_id == waiter.report.request_id)
     ceilings = [each.output_ceiling_tokens for each in (*tokens, waiter.token) if each is not None]
     return waiter.report.counts.output_class < max(ceilings, default=0)

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from metering_service.domain.records import RequestRecord
 from metering_service.domain.request import Request
-from metering_service.usecases.lookups.id_reuse import LOOKED_UP_MAX, name_of
+from metering_service.usecases.lookups.id_reuse import QUERY_MAX, name_of
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import RequestName
 from metering_service.usecases.reports.finish import time_out
@@ -16,7 +16,7 @@ from metering_service.usecases.state.service_state import ServiceState
 Silent: TypeAlias = Mapping[RequestName, tuple[ServiceState, Request]]
 
 
-class Endings:
+class SilentRequests:
     """One part of a request at a time, and the next when what that one changed is on record: revisions go by it.
 
     Whoever is left out is silent all the same, so it comes again.
@@ -37,7 +37,7 @@ class Endings:
 
     def take(self) -> Silent:
         """Those for the next query. Then `found`."""
-        taken = dict(islice(self._waiting.items(), LOOKED_UP_MAX))
+        taken = dict(islice(self._waiting.items(), QUERY_MAX))
         for name in taken:
             del self._waiting[name]
         self._under_way.update(taken)

@@ -54,7 +54,7 @@ def authorise(
     if node.buffer.overfull:
         return deny(report.request_id, Reason.STORAGE_UNAVAILABLE, config_version=config.version)
     if not node.leases_valid and not node.goes_on(service):
-        node.errands.exchange()
+        node.work.exchange()
         return PARKED
     request = new_request(node, config, report, start, part=name_part(node, start))
     request.authorised = True

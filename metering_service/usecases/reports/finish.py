@@ -62,7 +62,7 @@ def end_now(node: Node, service: ServiceState, request: Request) -> None:
     """Book a request at its last counts now, with the payers at hand; larger counts may yet come."""
     _fund_excess(node, service, request, may_wait=False)
     book_part(node, service, request, RequestState.TIMED_OUT)
-    _look_later(node, service, request)
+    _recheck_later(node, service, request)
 
 
 def time_out(node: Node, service: ServiceState, request: Request, parts: Sequence[RequestRecord]) -> None:
@@ -74,7 +74,7 @@ def time_out(node: Node, service: ServiceState, request: Request, parts: Sequenc
     if not _is_overdue(node, request):
         return
     if not request.is_open:
-        _look_again(node, service, request, parts)
+        _recheck(node, service, request, parts)
         return
     is_held = node.clock.monotonic_ns() < request.hold_until_ns and not later_parts(parts, request.part)
     if is_held or not _learn_end(request, parts):
@@ -82,26 +82,26 @@ def time_out(node: Node, service: ServiceState, request: Request, parts: Sequenc
         return
     request.earlier = booked_before(service, request, parts)
     if _book_chain(node, service, request, RequestState.TIMED_OUT, may_wait=_may_wait(node, request)):
-        _look_later(node, service, request)
+        _recheck_later(node, service, request)
     else:
         _wait_for_payers(node, request)
 
 
-def look_for_silent(node: Node) -> None:
+def check_silent(node: Node) -> None:
     """Find requests that nobody spoke of within the resume window, and book them once it is known who went on.
 
     A window later they are looked at once more. Those that stay open for a time of their own are looked for by the
     window too, as others may have finished them; and when that time is over.
     """
-    _look_for_held(node)
+    _check_held(node)
     before_ns = node.clock.monotonic_ns() - node.settings.resume_window_ns
     for request, silence in node.silent.items():
         if silence.since_ns > before_ns:
             return
-        node.errands.look_for_successor(silence.service, request)
+        node.work.query_successor(silence.service, request)
 
 
-def _look_for_held(node: Node) -> None:
+def _check_held(node: Node) -> None:
     now_ns = node.clock.monotonic_ns()
     for request in list(node.holds):
         silence = node.silent.get(request)
@@ -109,7 +109,7 @@ def _look_for_held(node: Node) -> None:
             del node.holds[request]
         elif request.hold_until_ns <= now_ns:
             del node.holds[request]
-            node.errands.look_for_successor(silence.service, request)
+            node.work.query_successor(silence.service, request)
 
 
 def forget_finished(node: Node) -> None:
@@ -154,13 +154,13 @@ def _learn_end(request: Request, parts: Sequence[RequestRecord]) -> bool:
     return True
 
 
-def _look_later(node: Node, service: ServiceState, request: Request) -> None:
+def _recheck_later(node: Node, service: ServiceState, request: Request) -> None:
     """A window after this is on record. Whoever books what this node leaves does so, should it be gone by then."""
-    node.buffer.look_again_at(request.key)
+    node.buffer.add_recheck(request.key)
     node.buffer.when_durable(request, partial(node.fall_silent, service, request))
 
 
-def _look_again(node: Node, service: ServiceState, request: Request, parts: Sequence[RequestRecord]) -> None:
+def _recheck(node: Node, service: ServiceState, request: Request, parts: Sequence[RequestRecord]) -> None:
     """A part timed out: another node may have gone on with it at that moment, and neither saw what the other wrote.
 
     Both records are in the database by now. Where the other part has ended, and did not fill this one, that is done
@@ -180,7 +180,7 @@ def _look_again(node: Node, service: ServiceState, request: Request, parts: Sequ
             return
     node.silent.pop(request, None)
     node.unpaid.pop(request, None)
-    node.buffer.looked_at(node.epoch, request.key)
+    node.buffer.end_recheck(node.epoch, request.key)
 
 
 def _may_wait(node: Node, request: Request) -> bool:

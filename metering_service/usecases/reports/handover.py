@@ -105,7 +105,7 @@ def note_start(node: Node, service: ServiceState, waiter: Waiter, parts: Sequenc
         return False
     request_id = waiter.report.request_id
     node.buffer.note(token.record(service.name, service.uid, request_id))
-    node.buffer.when_committed(lambda: node.errands.look_up(service, request_id))
+    node.buffer.when_committed(lambda: node.work.query_request(service, request_id))
     return True
 
 

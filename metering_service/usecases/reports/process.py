@@ -59,7 +59,7 @@ def decide(node: Node, service: ServiceState, waiter: Waiter) -> Answer:  # noqa
         verify(node, service, waiter)
     request = service.open.get(report.request_id) or service.finished.get(report.request_id)
     if waiter.lookup is not Lookup.DONE and (is_elsewhere(waiter, request) or ends_chain(node, waiter, request)):
-        return _look_up(node, service, waiter)
+        return _query(node, service, waiter)
     if request is not None and not request.is_owned:
         # Decided on when it is known which node owns the finish before it.
         waiter.lookup = Lookup.UNDER_WAY
@@ -124,10 +124,10 @@ def _enter_unauthorised(node: Node, service: ServiceState, config: ServiceConfig
     return PARKED
 
 
-def _look_up(node: Node, service: ServiceState, waiter: Waiter) -> Answer:
+def _query(node: Node, service: ServiceState, waiter: Waiter) -> Answer:
     if waiter.lookup is Lookup.NOT_NEEDED:
         waiter.lookup = Lookup.UNDER_WAY
-        node.errands.look_up(service, waiter.report.request_id)
+        node.work.query_request(service, waiter.report.request_id)
     return PARKED
 
 
@@ -143,7 +143,7 @@ def _authorise(
             return admitted
         request = admitted
         if waiter.token is None:
-            node.errands.look_for_reuse(service, request)
+            node.work.query_reuse(service, request)
     elif not request.is_open:
         reused = deny(report.request_id, Reason.REQUEST_ID_REUSED, config_version=config.version)
         node.buffer.count_denial(service, report.credential, reused)

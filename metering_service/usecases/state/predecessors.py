@@ -16,9 +16,9 @@ from metering_service.usecases.ports import RequestName
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.state.waiter import Waiter
 
-LOOK_AGAIN_NS = 200_000_000
-LOOK_AGAIN_MAX_NS = 2_000_000_000
-LOOKS_PER_WAIT = 10
+QUERY_AGAIN_NS = 200_000_000
+QUERY_AGAIN_MAX_NS = 2_000_000_000
+QUERIES_PER_WAIT = 10
 """The next look into the database comes after a tenth of the time that something has waited."""
 
 
@@ -27,7 +27,7 @@ class _Wait:
 
     def __init__(self, since_ns: int) -> None:
         self.since_ns = since_ns
-        self.look_ns = since_ns
+        self.query_ns = since_ns
         """When the next look is due."""
         self.count = 0
 
@@ -62,17 +62,17 @@ class Predecessors:
                 self.count += 1
         return now_ns - wait.since_ns < self._wait_max_ns
 
-    def look_after_ns(self, name: RequestName, now_ns: int) -> int | None:
+    def query_after_ns(self, name: RequestName, now_ns: int) -> int | None:
         """In how many nanoseconds a request that waits is to be looked at; None where that is arranged already."""
         wait = self._waits.get(name)
-        if wait is None or now_ns < wait.look_ns:
+        if wait is None or now_ns < wait.query_ns:
             return None
         waited_ns = now_ns - wait.since_ns
         delay_ns = min(
-            max(LOOK_AGAIN_NS, waited_ns // LOOKS_PER_WAIT), LOOK_AGAIN_MAX_NS, self._wait_max_ns - waited_ns
+            max(QUERY_AGAIN_NS, waited_ns // QUERIES_PER_WAIT), QUERY_AGAIN_MAX_NS, self._wait_max_ns - waited_ns
         )
         # A little sooner: the timer need not go by the same clock.
-        wait.look_ns = now_ns + delay_ns // 10 * 9
+        wait.query_ns = now_ns + delay_ns // 10 * 9
         return delay_ns
 
     def give_up_oldest(self) -> RequestName | None:

@@ -26,7 +26,7 @@ from metering_service.domain.records import LeaseRecord, RequestKey, RequestReco
 from metering_service.domain.request import Request
 from metering_service.domain.request_parts import booked_end, final_tally, later_parts
 from metering_service.usecases.leases.lease_keeper import LeaseKeeper
-from metering_service.usecases.lookups.id_reuse import LOOKED_UP_MAX
+from metering_service.usecases.lookups.id_reuse import QUERY_MAX
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import Recorder, RequestName
 from metering_service.usecases.reports.handover import booked_chain
@@ -35,8 +35,8 @@ from tallygate._server.clock import NS_PER_US
 _log = structlog.get_logger(__name__)
 
 
-_Look: TypeAlias = tuple[int, int, RequestKey]
-"""A part to look at again: when, and which epoch had put it on record."""
+_Recheck: TypeAlias = tuple[int, int, RequestKey]
+"""A part to recheck at again: when, and which epoch had put it on record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class _Share:
     leases: dict[str, LeaseRecord] = field(default_factory=dict)
 
 
-class Recovery:
+class CrashRecovery:
     """Books what earlier epochs of this node left behind."""
 
     def __init__(self, node: Node, storage: Recorder, keeper: LeaseKeeper) -> None:
@@ -62,21 +62,21 @@ class Recovery:
         """What was booked and is not on record yet: the next booking goes by the record, so it waits for that."""
         self._held_until_ns: dict[RequestKey, int] = {}
         """Those that stay open for a time of their own, by this node's clock, until that is over."""
-        self._look_after_ns: dict[RequestKey, int] = {}
+        self._recheck_after_ns: dict[RequestKey, int] = {}
         """When it is looked next whether another node has gone on with one of those."""
-        self._looks: deque[_Look] = deque()
-        self._has_found_looks = node.epoch == 1
+        self._rechecks: deque[_Recheck] = deque()
+        self._has_found_rechecks = node.epoch == 1
         self._is_over = False
         self._due_ns = node.clock.monotonic_ns() + node.settings.resume_window_ns
 
-    async def look(self) -> None:
+    async def find_left(self) -> None:
         """Find what was left."""
         node = self._node
         registration = await self._storage.registration(node.name)
         if registration is not None:
             # Control may not answer before all of it is booked, or have forgotten.
             self._keeper.closed_below_epoch = registration.closed_below_epoch
-        await self._look_for_requests()
+        await self._find_requests()
         leases = await self._storage.open_leases(node.name, node.epoch)
         self._keeper.adopt(leases)
         for lease in leases:
@@ -84,16 +84,16 @@ class Recovery:
         self._keeper.recovered = self._is_over = node.epoch == 1
 
     @property
-    def looks_again(self) -> bool:
+    def has_rechecks(self) -> bool:
         """Whether anything that was booked is looked at once more."""
-        return bool(self._looks) or not self._has_found_looks
+        return bool(self._rechecks) or not self._has_found_rechecks
 
     async def book_left(self) -> None:
         """Book what can be booked by now; the rest next time."""
         if self._node.clock.monotonic_ns() < self._due_ns:
             return
         try:
-            await self._look_for_requests()
+            await self._find_requests()
             for key, share in self._shares.items():
                 for record in list(share.requests):
                     if await self._has_booked(record, share.leases, is_late=self._is_late(key)):
@@ -103,8 +103,8 @@ class Recovery:
             return
         self._hand_over()
         try:
-            await self._find_looks()
-            await self._look_again()
+            await self._find_rechecks()
+            await self._run_rechecks()
         except StorageUnavailableError as error:
             _log.warning("second_look_waits", problem=str(error))
 
@@ -123,20 +123,20 @@ class Recovery:
         self._keeper.recovered = True
 
     async def _has_booked(self, record: RequestRecord, leases: dict[str, LeaseRecord], *, is_late: bool) -> bool:
-        """Book one request, and remember to look at it again; False if that has to wait."""
+        """Book one request, and remember to recheck at it again; False if that has to wait."""
         name = RequestName(record.service, record.request_id)
         if name in self._unwritten:
             return False
         now_ns, is_held = self._node.clock.monotonic_ns(), self._is_held(record)
-        if is_held and now_ns < self._look_after_ns.get(record.key, 0):
+        if is_held and now_ns < self._recheck_after_ns.get(record.key, 0):
             return False
         parts = await self._storage.find_request(record.service_uid, record.request_id)
         if is_held and not later_parts(parts, record.part):
-            self._look_after_ns[record.key] = now_ns + self._node.settings.resume_window_ns
+            self._recheck_after_ns[record.key] = now_ns + self._node.settings.resume_window_ns
             return False
         if not self._book_left(record, parts, leases, is_late=is_late):
             return False
-        self._node.buffer.look_again_at(record.key)
+        self._node.buffer.add_recheck(record.key)
         self._node.buffer.when_committed(partial(self._wait, self._node.epoch, record.key))
         return True
 
@@ -155,39 +155,39 @@ class Recovery:
 
     def _wait(self, epoch: int, key: RequestKey) -> None:
         """Look at a part again when another window is over: another node may have gone on with it at that moment."""
-        self._looks.append((self._node.clock.monotonic_ns() + self._node.settings.resume_window_ns, epoch, key))
+        self._rechecks.append((self._node.clock.monotonic_ns() + self._node.settings.resume_window_ns, epoch, key))
 
-    async def _find_looks(self) -> None:
+    async def _find_rechecks(self) -> None:
         """What earlier epochs timed out, a window ago at least, and did not come to looking at again."""
-        if not self._has_found_looks:
-            found = await self._storage.second_looks(self._node.name, self._node.epoch)
-            self._looks.extendleft((self._node.clock.monotonic_ns(), epoch, key) for epoch, key in found)
-            self._has_found_looks = True
+        if not self._has_found_rechecks:
+            found = await self._storage.open_rechecks(self._node.name, self._node.epoch)
+            self._rechecks.extendleft((self._node.clock.monotonic_ns(), epoch, key) for epoch, key in found)
+            self._has_found_rechecks = True
 
-    async def _look_again(self) -> None:
+    async def _run_rechecks(self) -> None:
         """See `finish.time_out`, which does the same. The leases are closed: what is found is late."""
-        while due := self._due_looks():
+        while due := self._due_rechecks():
             found = await self._storage.find_requests(list(due))
-            for name, look in due.items():
-                self._looks.remove(look)
-                _, epoch, key = look
-                self._look_at(key, found.get(name, []))
-                self._node.buffer.looked_at(epoch, key)
+            for name, recheck in due.items():
+                self._rechecks.remove(recheck)
+                _, epoch, key = recheck
+                self._recheck(key, found.get(name, []))
+                self._node.buffer.end_recheck(epoch, key)
 
-    def _due_looks(self) -> dict[RequestName, _Look]:
+    def _due_rechecks(self) -> dict[RequestName, _Recheck]:
         """Those for the next query: one part of a request, if nothing that was booked of it waits to be written."""
         now_ns = self._node.clock.monotonic_ns()
-        due: dict[RequestName, _Look] = {}
-        for look in takewhile(lambda look: look[0] <= now_ns, self._looks):
-            service, request_id, _ = look[2]
+        due: dict[RequestName, _Recheck] = {}
+        for recheck in takewhile(lambda recheck: recheck[0] <= now_ns, self._rechecks):
+            service, request_id, _ = recheck[2]
             name = RequestName(service, request_id)
             if name not in self._unwritten:
-                due.setdefault(name, look)
-            if len(due) == LOOKED_UP_MAX:
+                due.setdefault(name, recheck)
+            if len(due) == QUERY_MAX:
                 break
         return due
 
-    def _look_at(self, key: RequestKey, parts: Sequence[RequestRecord]) -> None:
+    def _recheck(self, key: RequestKey, parts: Sequence[RequestRecord]) -> None:
         *_, part = key
         record = next((each for each in parts if each.part == part), None)
         last = booked_end(parts, part)
@@ -196,7 +196,7 @@ class Recovery:
             whole.fill_earlier()
             self._book_earlier(whole, record, self._share(record).leases)
 
-    async def _look_for_requests(self) -> None:
+    async def _find_requests(self) -> None:
         """Other nodes may yet write what an earlier epoch could not."""
         for request in await self._storage.open_requests(self._node.name, self._node.epoch):
             if request.key not in self._seen:

@@ -1,6 +1,6 @@
-"""Which nodes have fallen silent: their rows stay as they are, look after look, while those that live keep committing.
+"""Which nodes have fallen silent: their rows stay as they are, poll after poll, while those that live keep committing.
 
-Looks are counted and no clock is read: a machine that slept, or a wall clock that jumped, condemns nobody. What follows
+Polls are counted and no clock is read: a machine that slept, or a wall clock that jumped, condemns nobody. What follows
 is safe in any case, because it begins by fencing the node; it is a nuisance where the node was well.
 """
 
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from metering_service.domain.records import Registration
 
-LOOKS = 5
-"""Heartbeats come once for each look, or more often; so many missing ones in a row are no accident."""
+POLLS = 5
+"""Heartbeats come once for each poll, or more often; so many missing ones in a row are no accident."""
 
 
 class SilenceWatch:
@@ -18,14 +18,14 @@ class SilenceWatch:
     def __init__(self) -> None:
         self._seen: dict[str, tuple[Registration, int]] = {}
 
-    def look(self, rows: Sequence[Registration]) -> list[Registration]:
-        """Take in the rows as they are now; those that have not changed for `LOOKS` looks in a row."""
+    def poll(self, rows: Sequence[Registration]) -> list[Registration]:
+        """Take in the rows as they are now; those that have not changed for `POLLS` polls in a row."""
         seen = {}
         for row in rows:
             before, count = self._seen.get(row.node, (None, 0))
             seen[row.node] = (row, count + 1 if before == row else 1)
         self._seen = seen
-        return [row for row, count in seen.values() if count >= LOOKS]
+        return [row for row, count in seen.values() if count >= POLLS]
 
     def reset(self) -> None:
         """The database was away, and nobody could commit: begin anew."""

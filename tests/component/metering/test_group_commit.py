@@ -1,4 +1,4 @@
-"""The one writer, and the errands that look into the database, as tasks on an event loop."""
+"""The one writer, and the work that look into the database, as tasks on an event loop."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from metering_service.domain.report import Phase
 from metering_service.usecases.commits import group_commit
 from metering_service.usecases.commits.group_commit import GroupCommitter
 from metering_service.usecases.lookups import lookups
-from metering_service.usecases.lookups.lookups import Runner
+from metering_service.usecases.lookups.lookups import WorkRunner
 from metering_service.usecases.ports import RequestName
 from metering_service.usecases.settings import NodeSettings
 from tests.harness.metering.memory_recorder import MemoryRecorder
@@ -145,7 +145,7 @@ async def test_a_fenced_node_stops_writing() -> None:
 
 @dataclass
 class Line:
-    """The line to control, as errands see it."""
+    """The line to control, as work see it."""
 
     said: list[str] = field(default_factory=list)
 
@@ -164,14 +164,14 @@ class Counting(MemoryRecorder):
     """Counts what it is asked for, and fails as often as it is told to."""
 
     failures: int = 0
-    looked: int = 0
+    rechecked: int = 0
     asked: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__init__()
 
     async def find_requests(self, names: Sequence[RequestName]) -> dict[RequestName, list[RequestRecord]]:
-        self.looked += 1
+        self.rechecked += 1
         await asyncio.sleep(0)
         if self.failures:
             self.failures -= 1
@@ -191,13 +191,13 @@ async def test_a_request_is_looked_for_once_at_a_time(fleet: Fleet) -> None:
     database = Counting(failures=3)
     rig = fleet["a"]
     Client(rig).say(report(AUTHORIZE, "r0", Counts(10)))
-    runner = Runner(Line(), database, rig.keys, NodeSettings())
+    runner = WorkRunner(Line(), database, rig.keys, NodeSettings())
     runner.node = rig.node
-    rig.node.errands = runner
+    rig.node.work = runner
     client = Client(rig)
     client.send(report(PROGRESS, "r1", Counts(5)), report(PROGRESS, "r1", Counts(6)))
     await until(lambda: not rig.node.waiting)
-    assert database.looked == 4
+    assert database.rechecked == 4
     assert rig.node.services[SERVICE].open["r1"].counts == Counts(6)
 
 
@@ -205,19 +205,19 @@ async def test_errands_are_passed_on_and_can_be_called_off() -> None:
     """Names and exchanges go to the line to control; looking for something ends when the node does."""
     line, database = Line(), Counting(failures=1_000_000)
     fleet = Fleet()
-    runner = Runner(line, database, fleet["a"].keys, NodeSettings())
+    runner = WorkRunner(line, database, fleet["a"].keys, NodeSettings())
     runner.node = fleet["a"].node
     runner.subscribe("s")
     runner.exchange()
     runner.unsubscribe("s")
     assert line.said == ["+s", "exchange", "-s"]
-    runner.look_up(fleet["a"].node.service("s"), "r1")
-    await until(lambda: database.looked > 2)
+    runner.query_request(fleet["a"].node.service("s"), "r1")
+    await until(lambda: database.rechecked > 2)
     runner.cancel()
     await asyncio.sleep(0.01)
-    looked = database.looked
+    rechecked = database.rechecked
     await asyncio.sleep(0.01)
-    assert database.looked == looked
+    assert database.rechecked == rechecked
 
 
 async def test_new_ids_are_looked_up_together() -> None:
@@ -231,13 +231,13 @@ async def test_new_ids_are_looked_up_together() -> None:
     fleet.run(ms=100)
     fleet.crash("a")
     rig = fleet.start("a")
-    runner = Runner(Line(), database, rig.keys, NodeSettings())
+    runner = WorkRunner(Line(), database, rig.keys, NodeSettings())
     client = Client(rig)
     client.say(report(AUTHORIZE, "warm", Counts(10)))
     database.asked.clear()
     database.failures = 2
     runner.node = rig.node
-    rig.node.errands = runner
+    rig.node.work = runner
     client.send(*(report(AUTHORIZE, f"r{number}", Counts(10), max_output_tokens=1) for number in range(20)))
     await until(lambda: client.said(None) is not None)
     stopped = client.said(None)

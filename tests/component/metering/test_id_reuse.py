@@ -162,10 +162,10 @@ def test_what_was_settled_while_the_database_was_away_is_no_reuse() -> None:
     granted(first.say(report(AUTHORIZE, "r1", Counts(100))))
     first.close()
     fleet.run(ms=100)
-    looks, fleet["b"].look = fleet["b"].look, lambda: None  # type: ignore[method-assign]
+    rechecks, fleet["b"].look = fleet["b"].look, lambda: None  # type: ignore[method-assign]
     granted(second.say(report(AUTHORIZE, "r1", Counts(100))))
     fleet.run(seconds=35)
-    fleet["b"].look = looks  # type: ignore[method-assign]
+    fleet["b"].look = rechecks  # type: ignore[method-assign]
     fleet.run(ms=100)
     assert stop_of(second) is None
     second.say(report(FINISH, "r1", Counts(100, output=5)))

@@ -91,7 +91,7 @@ async def test_what_one_stream_is_told_goes_out_before_the_next_is_heard() -> No
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Room is looked for often."""
-    monkeypatch.setattr(metering_servicer, "FULL_LOOK_S", 0.001)
+    monkeypatch.setattr(metering_servicer, "FULL_POLL_S", 0.001)
 
 
 @pytest.mark.parametrize("away", ["control", "database"])

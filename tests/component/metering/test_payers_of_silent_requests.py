@@ -8,7 +8,7 @@ from metering_service.domain.counts import Counts
 from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.domain.report import Phase
 from metering_service.usecases.lookups.parked import expire
-from metering_service.usecases.reports.finish import look_for_silent
+from metering_service.usecases.reports.finish import check_silent
 from tests.harness.metering.node_harness import Client, Fleet, now, report
 from tests.harness.metering.services import NANO_EACH, running, with_money, with_trial
 from tests.harness.metering.two_nodes import granted
@@ -26,7 +26,7 @@ def run(fleet: Fleet, seconds: int, *, house_ms: int = 1_000, exchange_ms: int =
             rig.pump()
             expire(rig.node)
             if elapsed_ms % house_ms < BEAT_MS:
-                look_for_silent(rig.node)
+                check_silent(rig.node)
                 now(rig.recovery.book_left())
             rig.look()
             if elapsed_ms % exchange_ms < BEAT_MS:
@@ -107,7 +107,7 @@ def test_a_rate_pays_for_what_is_found_at_a_second_look() -> None:
     run(fleet, 29)
     fleet.clock.advance(us=1_500_000)
     a, b = fleet["a"], fleet["b"]
-    look_for_silent(a.node)
+    check_silent(a.node)
     a.look()
     second, resume = Client(b), granted(first.said(1)).resume
     for phase, output in ((AUTHORIZE, 2), (FINISH, 50)):
@@ -131,7 +131,7 @@ def test_a_silent_request_does_not_wait_for_payers_for_ever() -> None:
     rig.exchange_leases()
     for _ in range(80):
         fleet.clock.advance(us=100_000)
-        look_for_silent(rig.node)
+        check_silent(rig.node)
         rig.look()
         rig.exchange_leases()
         rig.commit()
@@ -147,7 +147,7 @@ def test_a_request_that_is_spoken_of_again_waits_for_payers_anew() -> None:
     run(fleet, 27)
     fleet.clock.advance(us=1_500_000)
     rig.exchange_leases()
-    look_for_silent(rig.node)
+    check_silent(rig.node)
     rig.look()
     assert rig.node.unpaid
     rig.linked = False

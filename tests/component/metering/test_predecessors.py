@@ -215,12 +215,12 @@ def test_looks_for_what_waits_are_few(fleet: Fleet) -> None:
     grant = granted(Client(fleet["a"]).say(report(AUTHORIZE, counts=Counts(100))))
     fleet["a"].commit()
     fleet.crash("a")
-    looks = 0
+    rechecks = 0
     find = fleet.database.find_request
 
     async def counting(service_uid: str, request_id: str) -> list[object]:
-        nonlocal looks
-        looks += 1
+        nonlocal rechecks
+        rechecks += 1
         return list(await find(service_uid, request_id))
 
     fleet.database.find_request = counting  # type: ignore[method-assign, assignment]  # it counts
@@ -229,4 +229,4 @@ def test_looks_for_what_waits_are_few(fleet: Fleet) -> None:
     for _ in range(20):
         second.say(report(FINISH, counts=counts, resume=grant.resume))
     fleet.run(seconds=BOUND_S - 2)
-    assert looks < 20 + 60
+    assert rechecks < 20 + 60

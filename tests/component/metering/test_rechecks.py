@@ -1,4 +1,4 @@
-"""What timed out is looked at once more, by whoever is there: each part of a request by itself, on the records."""
+"""What timed out is checked once more, by whoever is there: each part of a request by itself, on the records."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,7 +9,7 @@ from metering_service.domain.counts import Counts
 from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.domain.report import Phase
 from metering_service.usecases.ports import RequestName
-from metering_service.usecases.reports.finish import look_for_silent
+from metering_service.usecases.reports.finish import check_silent
 from tests.harness.metering.node_harness import Client, Fleet, Rig, now, report
 from tests.harness.metering.services import NANO_EACH, running, with_money
 from tests.harness.metering.two_nodes import BALANCE, booked, granted, two_nodes
@@ -29,7 +29,7 @@ def time_out(fleet: Fleet, rig: Rig) -> None:
     """The window of what is silent now is over: the database says that nobody went on. That is not committed yet."""
     fleet.run(seconds=29, ms=740)
     fleet.clock.advance(us=600_000)
-    look_for_silent(rig.node)
+    check_silent(rig.node)
     rig.look()
 
 
@@ -87,7 +87,7 @@ def test_late_counts_of_a_part_do_not_take_away_its_second_look(*, shows_token: 
     b.commit()
     fleet.run(seconds=300)
     assert sum(part.receipt.usage.total for part in parts_of(fleet)) == 3_100
-    assert not fleet.database.looks
+    assert not fleet.database.rechecks
 
 
 class Unreadable(list[RequestRecord]):
@@ -235,7 +235,7 @@ def test_parts_that_are_booked_late_in_two_commits_have_a_lease_each() -> None:
             state=RequestState.FINISHED,
         )
         records.update({(each.service, "r1", each.part): each for each in (later, end)})
-        fleet.database.looks = {("a", 1, (first.service, "r1", first.part))}
+        fleet.database.rechecks = {("a", 1, (first.service, "r1", first.part))}
         fleet.crash("a")
         fleet.start("a")
         fleet.run(seconds=40)

@@ -8,7 +8,7 @@ from metering_service.domain.counts import Counts
 from metering_service.domain.errors import RevisedElsewhereError
 from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.domain.report import Phase
-from metering_service.usecases.reports.finish import forget_finished, look_for_silent
+from metering_service.usecases.reports.finish import check_silent, forget_finished
 from tests.harness.metering.node_harness import Client, Fleet, Rig, now, report
 from tests.harness.metering.two_nodes import booked, granted, two_nodes, unwritten_successor
 
@@ -48,10 +48,10 @@ def test_a_part_that_times_out_while_another_node_goes_on_is_filled(fleet: Fleet
 def test_a_part_whose_settlement_is_committed_late_is_filled(
     fleet: Fleet, *, finishes: bool, ends_at_once: bool
 ) -> None:
-    """Meanwhile the other node has written its own part, and has looked what there is before it."""
+    """Meanwhile the other node has written its own part, and has looked at what there is before it."""
     resume = silent_until_now(fleet)
     a, b = fleet["a"], fleet["b"]
-    look_for_silent(a.node)
+    check_silent(a.node)
     a.look()
     second = Client(b)
     second.say(report(PROGRESS, counts=Counts(100, output=3), resume=resume))
@@ -86,9 +86,9 @@ def test_a_lost_nodes_part_that_is_booked_while_another_node_goes_on_is_filled(
         now(a.recovery.book_left())
     a.commit()
     b.commit()
-    assert a.recovery.looks_again
+    assert a.recovery.has_rechecks
     fleet.run(seconds=40)
-    assert not a.recovery.looks_again
+    assert not a.recovery.has_rechecks
     assert booked(fleet) == 150
 
 
@@ -100,7 +100,7 @@ def times_out_while_it_ends(fleet: Fleet, *, starts_again_before: bool) -> Rig:
         a = start_again(fleet, "a")
         now(a.recovery.book_left())
     else:
-        look_for_silent(a.node)
+        check_silent(a.node)
         a.look()
     second = Client(b)
     second.say(report(AUTHORIZE, counts=Counts(100, output=5), resume=resume))
@@ -121,9 +121,9 @@ def test_a_part_is_filled_also_where_its_node_is_lost_before_it_looks_again(
     fleet.run(seconds=10)
     fleet.crash("a")
     a = fleet.start("a")
-    assert a.recovery.looks_again
+    assert a.recovery.has_rechecks
     fleet.run(seconds=40)
-    assert not a.recovery.looks_again
+    assert not a.recovery.has_rechecks
     assert booked(fleet) == 150
 
 
@@ -148,7 +148,7 @@ def test_several_unfilled_parts_of_one_request_are_filled_one_after_the_other(fl
     second = goes_on_from(first, "p2", begin=1_000, output=1_002)
     last = goes_on_from(second, "p3", begin=1_500, output=1_600)._replace(node="b", state=RequestState.FINISHED)
     fleet.database.requests.update({(part.service, "r1", part.part): part for part in (second, last)})
-    fleet.database.looks = {("a", 1, (part.service, "r1", part.part)) for part in (first, second)}
+    fleet.database.rechecks = {("a", 1, (part.service, "r1", part.part)) for part in (first, second)}
     fleet.crash("a")
     fleet.start("a")
     fleet.run(seconds=70)
@@ -165,7 +165,7 @@ def test_what_is_booked_of_a_part_twice_after_its_leases_are_closed_is_consumed_
     for begin in (1_000, 1_200):
         later = goes_on_from(first, "p2", begin=begin, output=begin)
         records[later.service, "r1", "p2"] = later._replace(node="b", state=RequestState.FINISHED)
-        fleet.database.looks = {("a", 1, (first.service, "r1", first.part))}
+        fleet.database.rechecks = {("a", 1, (first.service, "r1", first.part))}
         fleet.crash("a")
         fleet.start("a")
         fleet.run(seconds=40)

@@ -105,7 +105,7 @@ async def test_memory_and_disk_agree(
     for name, below in itertools.product(NODES, (1, 2, 9)):
         node = f"{name}-{number}"
         assert await memory.open_requests(node, below) == await recorder.open_requests(node, below)
-        assert await memory.second_looks(node, below) == await recorder.second_looks(node, below)
+        assert await memory.open_rechecks(node, below) == await recorder.open_rechecks(node, below)
         assert await memory.open_leases(node, below) == await recorder.open_leases(node, below)
     for key in range(3):
         found = await memory.find_request(f"uid-{number}", f"r{key}")

@@ -23,29 +23,29 @@ async def test_a_new_epoch_sees_what_was_left_open(recorder: SqlRecorder) -> Non
 
 
 async def test_what_is_to_be_looked_at_again_is_known_until_it_was(recorder: SqlRecorder) -> None:
-    """By which epoch of which node; a later epoch looks, or the same one."""
+    """By which epoch of which node; a later epoch does, or the same one."""
     first, second, third = ("chat", "r1", "p1"), ("chat", "r1", "p2"), ("chat", "r2", "p1")
     epoch = await recorder.register_node(NODE)
-    await recorder.commit(NODE, epoch, replace(batch(1), looks=(third, second)))
-    await recorder.commit(NODE, epoch, replace(batch(2), looks=(third, first), looked=((epoch, second),)))
+    await recorder.commit(NODE, epoch, replace(batch(1), rechecks=(third, second)))
+    await recorder.commit(NODE, epoch, replace(batch(2), rechecks=(third, first), rechecked=((epoch, second),)))
     other = await recorder.register_node("node-2")
-    await recorder.commit("node-2", other, replace(batch(1), looks=(first,)))
-    assert await recorder.second_looks(NODE, epoch) == []
+    await recorder.commit("node-2", other, replace(batch(1), rechecks=(first,)))
+    assert await recorder.open_rechecks(NODE, epoch) == []
 
     new = await recorder.register_node(NODE)
-    assert await recorder.second_looks(NODE, new) == [(epoch, first), (epoch, third)]
-    await recorder.commit(NODE, new, replace(batch(1), looks=(first,), looked=((epoch, first), (epoch, third))))
-    assert await recorder.second_looks(NODE, new) == []
-    assert await recorder.second_looks(NODE, new + 1) == [(new, first)]
-    assert await recorder.second_looks("node-2", other + 1) == [(other, first)]
+    assert await recorder.open_rechecks(NODE, new) == [(epoch, first), (epoch, third)]
+    await recorder.commit(NODE, new, replace(batch(1), rechecks=(first,), rechecked=((epoch, first), (epoch, third))))
+    assert await recorder.open_rechecks(NODE, new) == []
+    assert await recorder.open_rechecks(NODE, new + 1) == [(new, first)]
+    assert await recorder.open_rechecks("node-2", other + 1) == [(other, first)]
 
 
 async def test_a_node_that_was_to_look_again_is_not_settled(recorder: SqlRecorder) -> None:
     """It may have left for good."""
     epoch = await recorder.register_node(NODE)
-    await recorder.commit(NODE, epoch, replace(batch(1), looks=(("chat", "r1", "p1"),)))
+    await recorder.commit(NODE, epoch, replace(batch(1), rechecks=(("chat", "r1", "p1"),)))
     assert [each.node for each in await recorder.unsettled_nodes("node-2")] == [NODE]
-    await recorder.commit(NODE, epoch, replace(batch(2), looked=((epoch, ("chat", "r1", "p1")),)))
+    await recorder.commit(NODE, epoch, replace(batch(2), rechecked=((epoch, ("chat", "r1", "p1")),)))
     assert await recorder.unsettled_nodes("node-2") == []
 
 

@@ -30,7 +30,7 @@ class MemoryRecorder:
         self.holders: dict[str, str] = {}
         self.closed_below: defaultdict[str, int] = defaultdict(int)
         self.requests: dict[RequestKey, RequestRecord] = {}
-        self.looks: set[tuple[str, int, RequestKey]] = set()
+        self.rechecks: set[tuple[str, int, RequestKey]] = set()
         self.leases: dict[str, LeaseRecord] = {}
         self.aggregates: defaultdict[AggregateKey, AggregateDelta] = defaultdict(AggregateDelta)
         self.denials: defaultdict[DenialKey, int] = defaultdict(int)
@@ -64,7 +64,7 @@ class MemoryRecorder:
         self._answer()
         names = {request.node for request in self.requests.values() if request.state is RequestState.OPEN}
         names |= {lease.node for lease in self.leases.values() if not lease.closed}
-        names |= {name for name, _, _ in self.looks}
+        names |= {name for name, _, _ in self.rechecks}
         return [self._registration(name) for name in sorted(names - {but})]
 
     async def take_over(self, lost: Registration, holder: str, *, idle: bool) -> int | None:
@@ -95,8 +95,8 @@ class MemoryRecorder:
         self.closed_below[node] = max(self.closed_below[node], batch.closed_below_epoch)
         kept = self._put_requests(batch)
         self._put_counts(node, epoch, batch.counts)
-        self.looks |= {(node, epoch, key) for key in batch.looks}
-        self.looks -= {(node, of_epoch, key) for of_epoch, key in batch.looked}
+        self.rechecks |= {(node, epoch, key) for key in batch.rechecks}
+        self.rechecks -= {(node, of_epoch, key) for of_epoch, key in batch.rechecked}
         for lease in batch.leases:
             self._put_lease(lease)
         for key, delta in batch.aggregates:
@@ -117,10 +117,10 @@ class MemoryRecorder:
         ]
         return sorted(found, key=lambda request: (request.service, request.request_id, request.part))
 
-    async def second_looks(self, node: str, below_epoch: int) -> list[tuple[int, RequestKey]]:
+    async def open_rechecks(self, node: str, below_epoch: int) -> list[tuple[int, RequestKey]]:
         self._answer()
-        looks = [(epoch, key) for name, epoch, key in self.looks if name == node and epoch < below_epoch]
-        return sorted(looks)
+        rechecks = [(epoch, key) for name, epoch, key in self.rechecks if name == node and epoch < below_epoch]
+        return sorted(rechecks)
 
     async def open_leases(self, node: str, below_epoch: int) -> list[LeaseRecord]:
         self._answer()

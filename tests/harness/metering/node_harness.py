@@ -18,16 +18,16 @@ from metering_service.usecases.commits.pending_commit import PendingCommit
 from metering_service.usecases.commits.write_buffer import WriteBuffer
 from metering_service.usecases.leases.config_intake import take_config
 from metering_service.usecases.leases.lease_keeper import LeaseKeeper
-from metering_service.usecases.lookups.id_reuse import NewIds, looked_up, name_of
+from metering_service.usecases.lookups.id_reuse import NewIds, name_of, take_first_bookings
 from metering_service.usecases.lookups.parked import expire, found, unauthorised_committed
 from metering_service.usecases.lookups.resume_keys import ResumeKeys
-from metering_service.usecases.lookups.timeouts import Endings
-from metering_service.usecases.meter_stream import Session
+from metering_service.usecases.lookups.timeouts import SilentRequests
+from metering_service.usecases.meter_stream import MeterStream
 from metering_service.usecases.node import Node
-from metering_service.usecases.reports.finish import forget_finished, look_for_silent
+from metering_service.usecases.reports.finish import check_silent, forget_finished
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.state.service_state import ServiceState
-from metering_service.usecases.upkeep.crash_recovery import Recovery
+from metering_service.usecases.upkeep.crash_recovery import CrashRecovery
 from tallygate._server.clock import ManualClock
 from tests.harness.metering.encoded_reports import report_to
 from tests.harness.metering.fake_control import VALID_FOR_NS, Control
@@ -80,24 +80,24 @@ class Rig:
             checkpoints=self.checkpoints,
             key_ring=self.keys.ring,
             settings=settings,
-            errands=self,
+            work=self,
         )
         self.buffer.on_unauthorised = partial(unauthorised_committed, self.node)
         self.keeper = LeaseKeeper(self.node)
-        self.recovery = Recovery(self.node, database, self.keeper)
-        now(self.recovery.look())
+        self.recovery = CrashRecovery(self.node, database, self.keeper)
+        now(self.recovery.find_left())
         self._told: dict[str, int] = {}
         self._asked = False
         self._look_ups: list[tuple[ServiceState, str]] = []
         self._later: list[tuple[int, ServiceState, str]] = []
-        self._endings = Endings()
+        self._silent = SilentRequests()
         self.new_ids = NewIds(settings.new_ids_max)
         self._gathering: PendingCommit | None = None
         self._unsent: CommitBatch | None = None
         self._commit_no = 0
         self._beats = 0
 
-    # --- errands -------------------------------------------------------------------------------------------------
+    # --- work -------------------------------------------------------------------------------------------------
 
     def subscribe(self, service: str) -> None:
         self._told[service] = -1
@@ -108,17 +108,17 @@ class Rig:
     def exchange(self) -> None:
         self._asked = True
 
-    def look_up(self, service: ServiceState, request_id: str) -> None:
+    def query_request(self, service: ServiceState, request_id: str) -> None:
         self._look_ups.append((service, request_id))
 
-    def look_up_later(self, service: ServiceState, request_id: str, delay_ns: int) -> None:
+    def query_request_later(self, service: ServiceState, request_id: str, delay_ns: int) -> None:
         self._later.append((self.node.clock.monotonic_ns() + delay_ns, service, request_id))
 
-    def look_for_reuse(self, service: ServiceState, request: Request) -> None:
+    def query_reuse(self, service: ServiceState, request: Request) -> None:
         self.new_ids.add(service, request)
 
-    def look_for_successor(self, service: ServiceState, request: Request) -> None:
-        self._endings.add(service, request)
+    def query_successor(self, service: ServiceState, request: Request) -> None:
+        self._silent.add(service, request)
 
     # --- the loops around a node, one step at a time ---------------------------------------------------------------
 
@@ -164,10 +164,10 @@ class Rig:
             found(self.node, service, {request_id: parts})
         asked = self.new_ids.take()
         names = [name_of(request) for _, request in asked]
-        looked_up(self.node, asked, now(self.database.first_booked_us(names)))
-        silent = self._endings.take()
+        take_first_bookings(self.node, asked, now(self.database.first_booked_us(names)))
+        silent = self._silent.take()
         if silent:
-            self._endings.found(self.node, silent, now(self.database.find_requests(list(silent))))
+            self._silent.found(self.node, silent, now(self.database.find_requests(list(silent))))
 
     def commit(self, *, checkpoints: bool = True) -> bool:
         """A group commit, and another for what follows from it; whether all that had gathered is in the database."""
@@ -205,10 +205,10 @@ class Rig:
             if asked:
                 exchanges -= 1
                 self.exchange_leases()
-            looked = bool(self._look_ups or self._endings) and not self.database.down
-            if looked:
+            rechecked = bool(self._look_ups or self._silent) and not self.database.down
+            if rechecked:
                 self.look()
-            if not (news or asked or looked):
+            if not (news or asked or rechecked):
                 return
         raise AssertionError("it never comes to rest")
 
@@ -220,7 +220,7 @@ class Rig:
         self._later = [later for later in self._later if later[0] > now_ns]
         self.pump()
         expire(self.node)
-        look_for_silent(self.node)
+        check_silent(self.node)
         forget_finished(self.node)
         now(self.recovery.book_left())
         self.look()
@@ -283,7 +283,7 @@ class Client:
 
     def __init__(self, rig: Rig) -> None:
         self.rig = rig
-        self.session = Session(rig.node, lambda: None)
+        self.session = MeterStream(rig.node, lambda: None)
         self.sequence = 0
         self.answered = 0
         self.durable = 0

@@ -20,7 +20,7 @@ def is_searched(thing: object) -> bool:
 
 
 async def test_only_what_is_new_is_searched_and_all_of_it_again_at_the_end() -> None:
-    """What was looked at once as new, and once more, is left out."""
+    """What was checked once as new, and once more, is left out."""
     before = gc.get_threshold()
     task = asyncio.create_task(keep_search_short())
     await asyncio.sleep(0)
