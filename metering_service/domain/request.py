@@ -102,7 +102,7 @@ class Request:
         "session",
         "start_us",
         "state",
-        "told_to_stop",
+        "stop_sent",
     )
 
     def __init__(
@@ -134,7 +134,7 @@ class Request:
         self.authorised = False
         self.is_owned = part != ""
         self.is_final = False
-        self.told_to_stop = False
+        self.stop_sent = False
         self.max_output_tokens: int | None = None
         self.granted_output_tokens: int | None = None
         self.base_input_tokens = 0

@@ -7,7 +7,7 @@ from metering_service.domain.report import Report
 from metering_service.domain.service import ServiceConfig
 
 
-class Answer(NamedTuple):
+class AnswerSize(NamedTuple):
     """How much output an answer may have, over all choices.
 
     `output_tokens`: all that it may have. `least_tokens`: less than that is of no use. It is no more than the answer's
@@ -18,7 +18,7 @@ class Answer(NamedTuple):
     least_tokens: int
 
 
-def answer_of(report: Report, config: ServiceConfig) -> Answer:
+def size_of(report: Report, config: ServiceConfig) -> AnswerSize:
     """What a server that cannot stop has to be given for an answer of this model."""
     least_tokens = max(config.smallest_request_tokens, report.min_output_tokens or 0)
     output_tokens = report.max_output_tokens
@@ -29,7 +29,7 @@ def answer_of(report: Report, config: ServiceConfig) -> Answer:
     least_tokens = min(least_tokens, output_tokens)
     if only_reserved(config):
         output_tokens = min(output_tokens, config.reserved_output_tpm)
-    return Answer(output_tokens, least_tokens)
+    return AnswerSize(output_tokens, least_tokens)
 
 
 def only_reserved(config: ServiceConfig) -> bool:

@@ -187,9 +187,9 @@ class Node:
         alone_ns = self.buffer.alone_ns
         return 0 if alone_ns is None else alone_ns + self.settings.outage_grant_ns
 
-    def ask_for(self, service: ServiceState, want: Want) -> None:
+    def request_units(self, service: ServiceState, want: Want) -> None:
         """Somebody waits for a lease."""
-        service.lease(want.kind).need(want.units)
+        service.lease(want.kind).demand.need(want.units)
         self.work.exchange()
 
     def hold(self, service: ServiceState, request: Request, held: HeldUnits) -> None:

@@ -25,7 +25,7 @@ class _Caller:
         self.decision: Decision | None = None
         self.with_receipt: Decision | None = None
 
-    def answer(self, sequence: int, decision: Decision | None) -> None:  # noqa: ARG002  # Asker's
+    def answer(self, sequence: int, decision: Decision | None) -> None:  # noqa: ARG002  # Reporter's
         self.decision = decision
         self.answered.set()
 
@@ -37,7 +37,7 @@ class _Caller:
     def order(self, decision: Decision) -> None:
         """Nobody is listening any more."""
 
-    def receipt(self, sequence: int, decision: Decision) -> None:  # noqa: ARG002  # Asker's
+    def receipt(self, sequence: int, decision: Decision) -> None:  # noqa: ARG002  # Reporter's
         self.with_receipt = decision
 
 

@@ -4,7 +4,17 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import PropertyMock, patch
 
-from metering_service.domain import booking, counts, key_ring, lease, price, receipt, request, request_parts
+from metering_service.domain import (
+    booking,
+    counts,
+    key_ring,
+    lease,
+    lease_demand,
+    price,
+    receipt,
+    request,
+    request_parts,
+)
 from metering_service.domain.budget import HeldUnits
 from metering_service.domain.records import RequestState
 from metering_service.usecases import node
@@ -137,11 +147,11 @@ def hold_given_back_twice() -> AbstractContextManager[Any]:
 def returned_twice() -> AbstractContextManager[Any]:
     """What a node gives back unused is counted twice."""
 
-    def give(self: Any, units: int) -> None:
+    def give_back(self: Any, units: int) -> None:
         self.returned += 2 * units
-        self._empty_until_ns = 0
+        self.demand.returned()
 
-    return patch.object(lease.Lease, "_return", give)
+    return patch.object(lease.Lease, "_give_back", give_back)
 
 
 @mutation
@@ -277,6 +287,6 @@ def booked_after_closing() -> AbstractContextManager[Any]:
         return said and said._replace(closing=self.closing)
 
     def is_idle(self: Any, now_ns: int) -> bool:
-        return bool(self.needed == 0 and now_ns - self._last_change_ns > lease.IDLE_NS)
+        return bool(self.demand.needed == 0 and now_ns - self.demand.last_change_ns > lease_demand.IDLE_NS)
 
     return patch.multiple(lease.Lease, statement=statement, is_idle=is_idle)

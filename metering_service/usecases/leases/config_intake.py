@@ -30,12 +30,12 @@ def take_config(node: Node, config: ServiceConfig) -> None:
     for request in list(service.open.values()):
         request.quiet_tokens = EVERY_REPORT
         if refusal is None:
-            request.told_to_stop = False
-        elif not request.told_to_stop and request.session is not None:
-            request.told_to_stop = True
+            request.stop_sent = False
+        elif not request.stop_sent and request.session is not None:
+            request.stop_sent = True
             request.session.order(deny(request.request_id, refusal, config_version=config.version))
     for lease in service.leases.values():
-        lease.replenished()
+        lease.demand.replenished()
     retry(node, service)
     if config.status is Status.UNKNOWN:
         _remember_unknown(node, config.name)

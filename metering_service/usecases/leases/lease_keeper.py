@@ -4,7 +4,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from metering_service.domain.lease import WANTED_MAX, Lease, LeaseAnswer, LeaseStatement
+from metering_service.domain.lease import Lease, LeaseAnswer, LeaseStatement
+from metering_service.domain.lease_demand import WANTED_MAX
 from metering_service.domain.records import LeaseRecord
 from metering_service.usecases.lookups.parked import retry
 from metering_service.usecases.node import Node
@@ -56,18 +57,18 @@ class LeaseKeeper:
             service = self._node.lease_index.by_uid.get(uid)
             if service is not None:
                 for lease in service.leases.values():
-                    lease.replenished()
+                    lease.demand.replenished()
                 retry(self._node, service)
 
     def statements(self) -> list[LeaseStatement]:
         """What there is to say now."""
         index, now_ns = self._node.lease_index, self._node.clock.monotonic_ns()
-        said = [_inherited(record, closing=True) for record in self._inherited.values()]
-        said += [_inherited(record, closing=False) for record in self._adopted.values()]
+        statements = [_inherited(record, closing=True) for record in self._inherited.values()]
+        statements += [_inherited(record, closing=False) for record in self._adopted.values()]
         self._mark_recalled()
         for service in self._due():
             its = self._say(service, now_ns)
-            said += its
+            statements += its
             if its:
                 # Until that is answered: what is cut off or lost is said again with the next exchange.
                 index.moved[service.name] = service
@@ -75,7 +76,7 @@ class LeaseKeeper:
                 index.moved.pop(service.name, None)
             if not service.has_leases:
                 index.forget_service(service)
-        return said
+        return statements
 
     def _mark_recalled(self) -> None:
         index = self._node.lease_index
@@ -83,7 +84,7 @@ class LeaseKeeper:
             service = index.by_lease_id.get(lease_id)
             lease = _find(service, lease_id)
             if service is not None and lease is not None:
-                lease.recalled = True
+                lease.demand.recalled = True
                 index.moved[service.name] = service
         self._recalled.clear()
 
@@ -104,17 +105,17 @@ class LeaseKeeper:
         """What there is to say of a service's leases."""
         idle = not service.open and not service.waiters
         reserved = self._keeps_reserve(service, now_ns)
-        said = []
+        statements = []
         for lease in service.all_leases():
             lease.closing = lease.closing or lease.is_idle(now_ns)
-            lease.reserve = service.reserve(lease.kind) if reserved else 0
+            lease.demand.reserve = service.reserve(lease.kind) if reserved else 0
             statement = lease.statement(now_ns, idle=idle)
             if statement is not None:
-                said.append(statement)
-        return said
+                statements.append(statement)
+        return statements
 
     def answered(
-        self, said: Sequence[LeaseStatement], answers: Sequence[LeaseAnswer], asked_ns: int, valid_for_ns: int
+        self, statements: Sequence[LeaseStatement], answers: Sequence[LeaseAnswer], asked_ns: int, valid_for_ns: int
     ) -> None:
         """Take in an exchange. All leases hold for `valid_for_ns` from when the question was sent."""
         node = self._node
@@ -123,7 +124,7 @@ class LeaseKeeper:
         if had_lapsed and node.leases_valid:
             node.end_outage()
         by_id = {answer.lease_id: answer for answer in answers}
-        for statement in said:
+        for statement in statements:
             answer = by_id.get(statement.lease_id)
             if answer is None or self._is_of_old(statement, answer):
                 continue
@@ -139,7 +140,7 @@ class LeaseKeeper:
                     # So that the next epoch knows of it, should this one end before anything is booked on it.
                     node.buffer.put_lease(self._record(lease, closed=False))
                 if service.name not in node.waiting:
-                    lease.nobody_waits()
+                    lease.demand.forget_needs()
                 if answer.closed:
                     self._close(service, lease, statement)
         for service in list(node.waiting.values()):
@@ -183,7 +184,7 @@ class LeaseKeeper:
     def wants_more(self) -> bool:
         """Whether somebody, here or on another node, waits for the next exchange."""
         return bool(self._recalled) or any(
-            lease.needed for service in self._node.waiting.values() for lease in service.leases.values()
+            lease.demand.needed for service in self._node.waiting.values() for lease in service.leases.values()
         )
 
     def close_all(self) -> None:
@@ -198,7 +199,7 @@ class LeaseKeeper:
     def all_given_back(self) -> bool:
         """Whether control has heard of all that no request holds."""
         leases = [lease for service in self._node.lease_index.services.values() for lease in service.all_leases()]
-        return all(lease.held > 0 and lease.free <= 0 and lease.told for lease in leases)
+        return all(lease.held > 0 and lease.free <= 0 and lease.is_acknowledged for lease in leases)
 
     @property
     def all_closed(self) -> bool:

@@ -20,7 +20,7 @@ from metering_service.usecases.reports.handover import (
 from metering_service.usecases.reports.process import decide
 from metering_service.usecases.state.predecessors import QUERY_AGAIN_NS
 from metering_service.usecases.state.service_state import ServiceState
-from metering_service.usecases.state.waiter import PARKED, Answer, Asker, Lookup, Parked, Waiter
+from metering_service.usecases.state.waiter import PARKED, Lookup, Outcome, Parked, Reporter, Waiter
 
 NEVER_NS = 1 << 63
 
@@ -29,7 +29,7 @@ def retry(node: Node, service: ServiceState) -> None:
     """Decide again on what waits, in order: something has changed."""
     if not service.waiters:
         return
-    service.ask_again()
+    service.forget_needs()
     waiters, service.waiters = service.waiters, []
     # What waits for the database is decided on when that answers; there may be thousands, and this comes often.
     querying = [waiter for waiter in waiters if _awaits_database(service, waiter)]
@@ -162,18 +162,18 @@ def expire(node: Node) -> None:
         ]
         retry(node, service)
         if not service.waiters:
-            service.ask_again()
+            service.forget_needs()
             node.waiting.pop(service.name, None)
 
 
-def leave(node: Node, asker: Asker) -> None:
-    """An asker is gone: what it wanted to begin is not begun, what it finished is booked without further waiting.
+def leave(node: Node, reporter: Reporter) -> None:
+    """An reporter is gone: what it wanted to begin is not begun, what it finished is booked without further waiting.
 
     It will say its finishes again elsewhere, where they must be found.
     """
     now_ns = node.clock.monotonic_ns()
     for service in list(node.waiting.values()):
-        mine = [waiter for waiter in service.waiters if waiter.asker is asker]
+        mine = [waiter for waiter in service.waiters if waiter.reporter is reporter]
         for waiter in mine:
             if waiter.report.phase is Phase.FINISH:
                 waiter.deadline_ns = min(waiter.deadline_ns, now_ns)
@@ -182,7 +182,7 @@ def leave(node: Node, asker: Asker) -> None:
         node.waiting_count -= len(service.waiters) - len(kept)
         service.waiters = kept
         if not kept:
-            service.ask_again()
+            service.forget_needs()
             del node.waiting[service.name]
 
 
@@ -193,7 +193,7 @@ def _waits_on(node: Node, service: ServiceState, waiter: Waiter) -> bool:
         return True
     if _is_unmatched(service, waiter) and waiter.report.phase is not Phase.AUTHORIZE:
         # Its counts are not taken in yet, so it is not durable, however long that takes.
-        waiter.asker.answer(waiter.sequence, answer)
+        waiter.reporter.answer(waiter.sequence, answer)
         waiter.deadline_ns = NEVER_NS
         return True
     _answer(node, waiter, answer)
@@ -205,7 +205,7 @@ def _is_unmatched(service: ServiceState, waiter: Waiter) -> bool:
     return service.config is None or waiter.lookup is Lookup.UNDER_WAY
 
 
-def _last_word(node: Node, service: ServiceState, waiter: Waiter) -> Answer:
+def _last_word(node: Node, service: ServiceState, waiter: Waiter) -> Outcome:
     """What is known when a report has waited long enough."""
     report = waiter.report
     unmatched = _is_unmatched(service, waiter)
@@ -248,5 +248,5 @@ def _could_not_tell(node: Node, service: ServiceState, waiter: Waiter) -> Reason
 
 def _answer(node: Node, waiter: Waiter, answer: Decision | None) -> None:
     node.waiting_count -= 1
-    waiter.asker.answer(waiter.sequence, answer)
+    waiter.reporter.answer(waiter.sequence, answer)
     waiter.pending.done()

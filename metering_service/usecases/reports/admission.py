@@ -12,7 +12,7 @@ from metering_service.usecases.node import Node
 from metering_service.usecases.reports.denial import explain
 from metering_service.usecases.reports.whole_answers import cover_whole
 from metering_service.usecases.state.service_state import PLENTY_TOKENS, ServiceState, free_tokens
-from metering_service.usecases.state.waiter import PARKED, Answer
+from metering_service.usecases.state.waiter import PARKED, Outcome
 from tallygate._server.clock import NS_PER_US
 
 
@@ -46,7 +46,7 @@ def name_part(node: Node, start: PartStart | None) -> str:
 
 def authorise(
     node: Node, service: ServiceState, config: ServiceConfig, report: Report, start: PartStart | None
-) -> Request | Answer:
+) -> Request | Outcome:
     """Admit a request that is not known: the Request if it may run, else why not. A denial leaves all budgets alone."""
     refusal = config.refusal()
     if refusal is not None:
@@ -62,7 +62,7 @@ def authorise(
     return begin(node, service, request, report)
 
 
-def _begin(node: Node, service: ServiceState, request: Request, report: Report) -> Request | Answer:
+def _begin(node: Node, service: ServiceState, request: Request, report: Report) -> Request | Outcome:
     """Admit a request that can be stopped at any time: with a grant that is large enough to start with."""
     config = service.config
     assert config is not None
@@ -83,7 +83,7 @@ def _begin(node: Node, service: ServiceState, request: Request, report: Report) 
     return request
 
 
-def _begin_whole(node: Node, service: ServiceState, request: Request, report: Report) -> Request | Answer:
+def _begin_whole(node: Node, service: ServiceState, request: Request, report: Report) -> Request | Outcome:
     """Admit a request whose answer comes as a whole: with its first grant it is at its own limit."""
     held = cover_whole(node, service, request, report)
     if not isinstance(held, HeldUnits):
@@ -105,7 +105,7 @@ def _open(node: Node, service: ServiceState, request: Request, report: Report) -
     node.checkpoints.begin(request)
 
 
-def renew(node: Node, service: ServiceState, config: ServiceConfig, request: Request) -> Answer:
+def renew(node: Node, service: ServiceState, config: ServiceConfig, request: Request) -> Outcome:
     """Raise the ceiling of a request that is past half of it, or mark it final, or deny."""
     before = request.ceiling_tokens
     input_tokens = max(request.held.input_tokens, request.counts.input_class)
@@ -153,11 +153,11 @@ def _ask(node: Node, service: ServiceState, request: Request, input_tokens: int,
 
     Were only the least on lease, the next grant would be the least too, and each renewal an exchange of leases.
     """
-    node.ask_for(service, want)
+    node.request_units(service, want)
     lease = service.lease(want.kind)
-    if not lease.full_units:
+    if not lease.demand.full_units:
         at_plenty = _extend(node, service, request, input_tokens, plenty=True).want
-        lease.full_units = at_plenty.units if at_plenty is not None else want.units
+        lease.demand.full_units = at_plenty.units if at_plenty is not None else want.units
 
 
 def _extend(

@@ -15,10 +15,10 @@ from metering_service.domain.service import Status
 from metering_service.usecases.node import Node
 from metering_service.usecases.reports.handover import booked_before, booked_chain, parts_in_memory
 from metering_service.usecases.state.service_state import ServiceState
-from metering_service.usecases.state.waiter import PARKED, Answer, Waiter
+from metering_service.usecases.state.waiter import PARKED, Outcome, Waiter
 
 
-def finish(node: Node, service: ServiceState, request: Request, waiter: Waiter) -> Answer:
+def finish(node: Node, service: ServiceState, request: Request, waiter: Waiter) -> Outcome:
     """Book a finished request; or, where it is booked already, counts that came late.
 
     Those are booked by all the parts that lead to it, each up to where the next one begins. Its receipt is that of the
@@ -213,7 +213,7 @@ def _fund_excess(node: Node, service: ServiceState, request: Request, *, may_wai
     offers, tokens_max = node.means(service)
     extension = extend(held, counts.input_class, counts.output_class, offers, request.price, tokens_max=tokens_max)
     if extension.want is not None and may_wait:
-        node.ask_for(service, extension.want)
+        node.request_units(service, extension.want)
         return False
     missing = counts.input_class - held.input_tokens, counts.output_class - held.output_ceiling_tokens
     if tokens_max is not None and sum(max(0, tokens) for tokens in missing) > tokens_max and may_wait:
@@ -244,8 +244,8 @@ def _answer(node: Node, service: ServiceState, request: Request, waiter: Waiter)
         decision = deny(request.request_id, refusal, config_version=config.version)
     if not report.want_receipt:
         return decision
-    asker, sequence = waiter.asker, waiter.sequence
+    reporter, sequence = waiter.reporter, waiter.sequence
     told = decision or Decision(request.request_id, config_version=config.version)
     told = told._replace(receipt=request.receipt)
-    node.buffer.when_durable(request, lambda: asker.receipt(sequence, told))
+    node.buffer.when_durable(request, lambda: reporter.receipt(sequence, told))
     return None

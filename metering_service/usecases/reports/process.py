@@ -14,7 +14,7 @@ from metering_service.usecases.reports.admission import authorise, confirmed, gr
 from metering_service.usecases.reports.finish import finish
 from metering_service.usecases.reports.handover import ends_chain, is_elsewhere, verify
 from metering_service.usecases.state.service_state import ServiceState
-from metering_service.usecases.state.waiter import PARKED, Answer, Asker, Lookup, Parked, PendingCommits, Waiter
+from metering_service.usecases.state.waiter import PARKED, Lookup, Outcome, Parked, PendingCommits, Reporter, Waiter
 
 
 def malformed(report: Report) -> Decision | None:
@@ -28,7 +28,7 @@ NOT_GIVEN: Final = (
 )
 
 
-def process(node: Node, report: Report, asker: Asker, sequence: int, pending: PendingCommits) -> Answer:
+def process(node: Node, report: Report, reporter: Reporter, sequence: int, pending: PendingCommits) -> Outcome:
     """Decide on one report that `malformed` has passed. None: the watermark says enough. PARKED: answered later."""
     settings = node.settings
     if node.waiting_count >= settings.waiting_max and report.phase is Phase.AUTHORIZE:
@@ -36,7 +36,7 @@ def process(node: Node, report: Report, asker: Asker, sequence: int, pending: Pe
     wait_ns = settings.booking_wait_max_ns if report.phase is Phase.FINISH else settings.wait_max_ns
     now_ns = node.clock.monotonic_ns()
     deadline_ns = now_ns + wait_ns
-    waiter = Waiter(report, asker, sequence, pending, deadline_ns, is_verified=not report.resume)
+    waiter = Waiter(report, reporter, sequence, pending, deadline_ns, is_verified=not report.resume)
     service = node.service(report.service)
     service.last_used_ns = now_ns
     answer = decide(node, service, waiter)
@@ -48,7 +48,7 @@ def process(node: Node, report: Report, asker: Asker, sequence: int, pending: Pe
     return answer
 
 
-def decide(node: Node, service: ServiceState, waiter: Waiter) -> Answer:  # noqa: PLR0911  # the fork of all roads
+def decide(node: Node, service: ServiceState, waiter: Waiter) -> Outcome:  # noqa: PLR0911  # the fork of all roads
     """Decide on a report with what is known now."""
     config, report = service.config, waiter.report
     if config is None:
@@ -75,7 +75,9 @@ def decide(node: Node, service: ServiceState, waiter: Waiter) -> Answer:  # noqa
     return _count(node, service, config, request, waiter)
 
 
-def _count(node: Node, service: ServiceState, config: ServiceConfig, request: Request | None, waiter: Waiter) -> Answer:
+def _count(
+    node: Node, service: ServiceState, config: ServiceConfig, request: Request | None, waiter: Waiter
+) -> Outcome:
     """Progress or a finish, of a request that is known or, though nobody asked for it, runs."""
     report = waiter.report
     if request is None and waiter.start is None and report.resume and waiter.token is None:
@@ -86,7 +88,7 @@ def _count(node: Node, service: ServiceState, config: ServiceConfig, request: Re
         request.earlier = waiter.earlier
         service.open[report.request_id] = request
         node.checkpoints.begin(request)
-    _hear(node, service, request, waiter)
+    _take_counts(node, service, request, waiter)
     if report.phase is Phase.FINISH or not request.is_open:
         reached = None if request.is_open else request.reached_by(report.counts)
         answer = finish(node, service, request, waiter)
@@ -104,7 +106,7 @@ def _count_receipt(node: Node, request: Request, waiter: Waiter) -> None:
 
     What it said first is bounded by what may begin; calls are counted by themselves.
     """
-    if waiter.report.want_receipt and waiter.asker.keeps_open:
+    if waiter.report.want_receipt and waiter.reporter.keeps_open:
         node.waiting_count += 1
         node.buffer.when_durable(request, partial(_has_receipt, node))
 
@@ -113,7 +115,7 @@ def _has_receipt(node: Node) -> None:
     node.waiting_count -= 1
 
 
-def _enter_unauthorised(node: Node, service: ServiceState, config: ServiceConfig, waiter: Waiter) -> Answer:
+def _enter_unauthorised(node: Node, service: ServiceState, config: ServiceConfig, waiter: Waiter) -> Outcome:
     """A finish without authorisation may come to two nodes at once: the one that enters it first books it."""
     report = waiter.report
     request = new_request(node, config, report, None, part="")
@@ -124,7 +126,7 @@ def _enter_unauthorised(node: Node, service: ServiceState, config: ServiceConfig
     return PARKED
 
 
-def _query(node: Node, service: ServiceState, waiter: Waiter) -> Answer:
+def _query(node: Node, service: ServiceState, waiter: Waiter) -> Outcome:
     if waiter.lookup is Lookup.NOT_NEEDED:
         waiter.lookup = Lookup.UNDER_WAY
         node.work.query_request(service, waiter.report.request_id)
@@ -133,7 +135,7 @@ def _query(node: Node, service: ServiceState, waiter: Waiter) -> Answer:
 
 def _authorise(
     node: Node, service: ServiceState, config: ServiceConfig, request: Request | None, waiter: Waiter
-) -> Answer:
+) -> Outcome:
     report = waiter.report
     if request is None:
         admitted = authorise(node, service, config, report, waiter.start)
@@ -148,7 +150,7 @@ def _authorise(
         reused = deny(report.request_id, Reason.REQUEST_ID_REUSED, config_version=config.version)
         node.buffer.count_denial(service, report.credential, reused)
         return reused
-    _listen(node, service, request, waiter.asker)
+    _attach(node, service, request, waiter.reporter)
     refusal = config.refusal()
     if refusal is not None:
         return deny(report.request_id, refusal, config_version=config.version)
@@ -157,13 +159,13 @@ def _authorise(
     return granted(node, service, config, request)
 
 
-def _hear(node: Node, service: ServiceState, request: Request, waiter: Waiter) -> None:
+def _take_counts(node: Node, service: ServiceState, request: Request, waiter: Waiter) -> None:
     """Merge what a report says. A change must be committed before the report is durable."""
     before = request.tally
     request.learn(waiter.report.tally.merge(waiter.exact))
     if not request.is_open:
         return
-    _listen(node, service, request, waiter.asker)
+    _attach(node, service, request, waiter.reporter)
     waiter.pending.expect()
     if request.tally != before:
         node.checkpoints.add(request, waiter.pending.done)
@@ -172,18 +174,18 @@ def _hear(node: Node, service: ServiceState, request: Request, waiter: Waiter) -
         node.buffer.when_counts_durable(request, waiter.pending.done)
 
 
-def _listen(node: Node, service: ServiceState, request: Request, asker: Asker) -> None:
-    if asker.keeps_open:
-        request.session = asker
+def _attach(node: Node, service: ServiceState, request: Request, reporter: Reporter) -> None:
+    if reporter.keeps_open:
+        request.session = reporter
         node.silent.pop(request, None)
     elif request.session is None:
         node.fall_silent(service, request)
 
 
-def _progress(node: Node, service: ServiceState, config: ServiceConfig, request: Request) -> Answer:
+def _progress(node: Node, service: ServiceState, config: ServiceConfig, request: Request) -> Outcome:
     refusal = config.refusal()
     if refusal is not None:
-        request.told_to_stop = True
+        request.stop_sent = True
         return deny(request.request_id, refusal, config_version=config.version)
     grown = request.counts.input_class > request.held.input_tokens
     if not grown and not is_past_half(request.output_tokens, request.ceiling_tokens):

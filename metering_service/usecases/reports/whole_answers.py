@@ -12,7 +12,7 @@ from metering_service.domain.funding import MONEY, TRIAL, extend
 from metering_service.domain.report import Report
 from metering_service.domain.request import Request
 from metering_service.domain.service import ServiceConfig
-from metering_service.domain.whole_answer import Answer, accrues_after_ms, answer_of, best_offers, only_reserved
+from metering_service.domain.whole_answer import AnswerSize, accrues_after_ms, best_offers, only_reserved, size_of
 from metering_service.usecases.node import Node
 from metering_service.usecases.reports.denial import explain, remaining
 from metering_service.usecases.state.service_state import ServiceState
@@ -20,7 +20,7 @@ from metering_service.usecases.state.waiter import PARKED, Parked
 
 CONTENDED_RETRY_MS: Final = 1_000
 """What others hold comes back when they finish, and an answer that comes as a whole takes its time."""
-NOTHING_MORE: Final = Answer(output_tokens=0, least_tokens=0)
+NOTHING_MORE: Final = AnswerSize(output_tokens=0, least_tokens=0)
 
 
 def cover_whole(node: Node, service: ServiceState, request: Request, report: Report) -> HeldUnits | Decision | Parked:
@@ -30,7 +30,7 @@ def cover_whole(node: Node, service: ServiceState, request: Request, report: Rep
     """
     config = service.config
     assert config is not None
-    answer = answer_of(report, config)
+    answer = size_of(report, config)
     if request.predecessor_part is not None:
         answer = NOTHING_MORE
     input_tokens, output_tokens = max(0, report.counts.input_class - request.base_input_tokens), answer.output_tokens
@@ -41,7 +41,7 @@ def cover_whole(node: Node, service: ServiceState, request: Request, report: Rep
     if _covers(held, input_tokens, output_tokens):
         return held
     if want is not None:
-        node.ask_for(service, want)
+        node.request_units(service, want)
     if want is not None or not node.leases_valid:
         return PARKED
     trial_units, money_units = (_may_come(service, kind) for kind in (TRIAL, MONEY))

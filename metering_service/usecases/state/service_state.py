@@ -164,10 +164,10 @@ class ServiceState:
         quiet = ceiling if request.is_final and limit is not None and ceiling >= limit else ceiling // 2
         return min(quiet, TOKENS_MAX)
 
-    def ask_again(self) -> None:
+    def forget_needs(self) -> None:
         """Forget what requests were waiting for; those that still wait say so again."""
         for lease in self.leases.values():
-            lease.nobody_waits()
+            lease.demand.forget_needs()
 
 
 class LeaseIndex:

@@ -33,10 +33,10 @@ class PendingCommits:
             self._on_done()
 
 
-class Asker(Protocol):
+class Reporter(Protocol):
     """Who sends reports and wants answers: a stream's session, or one unary call.
 
-    `keeps_open`: requests stay open, however silent, as long as this asker is there. It ends with its stream.
+    `keeps_open`: requests stay open, however silent, as long as this reporter is there. It ends with its stream.
     """
 
     keeps_open: bool
@@ -68,7 +68,7 @@ class Waiter:
     """
 
     report: Report
-    asker: Asker
+    reporter: Reporter
     sequence: int
     pending: PendingCommits
     deadline_ns: int
@@ -87,8 +87,8 @@ class Waiter:
 
 
 class Parked:
-    """The report waits; its asker is answered later."""
+    """The report waits; its reporter is answered later."""
 
 
 PARKED: Final = Parked()
-Answer: TypeAlias = Decision | Parked | None
+Outcome: TypeAlias = Decision | Parked | None

@@ -141,12 +141,12 @@ def test_what_control_calls_for_is_found_without_a_walk(fleet: Fleet, client: Cl
     assert rig.node.lease_index.moved == {}
     rig.node.lease_index.services = Unwalked(rig.node.lease_index.services)
     lease = service.leases[BudgetKind.TRIAL]
-    lease._empty_until_ns = fleet.clock.monotonic_ns() + 1_000_000_000
+    lease.demand._empty_until_ns = fleet.clock.monotonic_ns() + 1_000_000_000
     rig.keeper.replenish(["not known here", service.uid])
     assert not lease.offer(fleet.clock.monotonic_ns()).exhausted
     rig.keeper.recall(["not known here", lease.lease_id])
     rig.keeper._mark_recalled()
-    assert lease.recalled
+    assert lease.demand.recalled
     assert list(rig.node.lease_index.moved) == [service.name]
 
 

@@ -91,7 +91,7 @@ class Control:
     # --- what nodes do -------------------------------------------------------------------------------------------
 
     def config(self, name: str) -> ServiceConfig:
-        """A service as a node is told of it."""
+        """A service as a node is is_acknowledged of it."""
         return self.services.get(name, ServiceConfig(name, Status.UNKNOWN, version=self.version))
 
     def settled(self, node: str, below_epoch: int) -> None:
@@ -124,7 +124,7 @@ class Control:
         return BudgetKey.of(ACCOUNT, uid, control_budget.BudgetKind[kind.name])
 
     def outstanding(self, key: BudgetKey) -> int:
-        """All that is on lease, or was consumed and not told yet."""
+        """All that is on lease, or was consumed and not is_acknowledged yet."""
         return sum(lease.outstanding_units for lease in self.leases.values() if lease.budget == key)
 
     def _claim(self, node: str, epoch: int, said: LeaseStatement, now_us: int) -> Claim:

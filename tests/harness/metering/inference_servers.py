@@ -1,4 +1,4 @@
-"""Inference servers that obey their grants, and know what they generated, said and were told is durable."""
+"""Inference servers that obey their grants, and know what they generated, said and were is_acknowledged is durable."""
 
 from dataclasses import dataclass, field
 

@@ -131,7 +131,7 @@ class Fleets(RuleBasedStateMachine):
         server = self.servers[pick % len(self.servers)]
         server.disconnect()
         self.fleet.run(ms=40)
-        self._hear()
+        self._take_counts()
         if node in self.fleet.rigs:
             server.connect(node)
 
@@ -139,7 +139,7 @@ class Fleets(RuleBasedStateMachine):
     def wait(self, ms: int) -> None:
         """Time passes, not long enough for leases to be taken back from a node that is only cut off."""
         self.fleet.run(ms=ms)
-        self._hear()
+        self._take_counts()
         if self.outage_us is not None and self.fleet.clock.now_us() - self.outage_us > OUTAGE_US_MAX:
             self.heal()
 
@@ -204,7 +204,7 @@ class Fleets(RuleBasedStateMachine):
         """Long enough for windows to close."""
         self.heal()
         self.fleet.run(seconds=31)
-        self._hear()
+        self._take_counts()
 
     # --- what must always be true --------------------------------------------------------------------------------
 
@@ -249,7 +249,7 @@ class Fleets(RuleBasedStateMachine):
                     server.tell(job, Phase.FINISH)
         for _ in range(3):
             self.fleet.run(seconds=32)
-            self._hear()
+            self._take_counts()
         self._check_requests()
         self._check_books()
         self._check_that_what_is_left_can_be_used()
@@ -309,7 +309,7 @@ class Fleets(RuleBasedStateMachine):
                 server.disconnect()
                 self.fleet.run(seconds=45)
 
-    def _hear(self) -> None:
+    def _take_counts(self) -> None:
         for server in self.servers:
             server.hear()
 

@@ -3,7 +3,8 @@
 import pytest
 
 from metering_service.domain.budget import BudgetKind
-from metering_service.domain.lease import CLOSE_AFTER_NS, IDLE_NS, Lease, LeaseAnswer, LeaseStatement
+from metering_service.domain.lease import CLOSE_AFTER_NS, Lease, LeaseAnswer, LeaseStatement
+from metering_service.domain.lease_demand import IDLE_NS
 
 SECOND_NS = 1_000_000_000
 
@@ -33,9 +34,9 @@ def ask(lease: Lease, now_ns: int) -> LeaseStatement:
 def lease() -> Lease:
     """A lease of 100 trial tokens, all free."""
     lease = Lease("lease-1", "accounts/acme/services/chat", "uid-1", BudgetKind.TRIAL)
-    lease.need(100)
+    lease.demand.need(100)
     lease.answered(ask(lease, SECOND_NS), answer(100), SECOND_NS, SECOND_NS)
-    lease.nobody_waits()
+    lease.demand.forget_needs()
     return lease
 
 
@@ -62,15 +63,15 @@ def test_a_debt_is_consumption_beyond_the_lease(lease: Lease) -> None:
 def test_a_recalled_lease_gives_back_what_is_free(lease: Lease) -> None:
     """What requests hold stays."""
     lease.hold(60, 2 * SECOND_NS)
-    lease.recalled = True
+    lease.demand.recalled = True
     said = ask(lease, 2 * SECOND_NS)
     assert (said.returned_units, said.held_units) == (40, 60)
 
 
 def test_a_recalled_lease_that_cannot_serve_its_own_need_lets_go_for_one_round(lease: Lease) -> None:
     """Two leases that each keep half of what either needs would otherwise starve each other."""
-    lease.need(150)
-    lease.recalled = True
+    lease.demand.need(150)
+    lease.demand.recalled = True
     said = ask(lease, 2 * SECOND_NS)
     assert (said.returned_units, said.needed_units, said.wanted_units) == (100, 0, 0)
     lease.answered(said, answer(100), 2 * SECOND_NS, 2 * SECOND_NS)
@@ -80,16 +81,16 @@ def test_a_recalled_lease_that_cannot_serve_its_own_need_lets_go_for_one_round(l
 
 def test_a_recalled_lease_that_can_serve_its_own_need_keeps_it(lease: Lease) -> None:
     """Nobody is made to wait for what is there."""
-    lease.need(100)
-    lease.recalled = True
+    lease.demand.need(100)
+    lease.demand.recalled = True
     assert ask(lease, 2 * SECOND_NS).returned_units == 0
 
 
 def test_emptiness_that_was_overtaken_does_not_count(lease: Lease) -> None:
     """An answer to a question from before a top-up says nothing of what came with it."""
-    lease.need(200)
+    lease.demand.need(200)
     said = ask(lease, 2 * SECOND_NS)
-    lease.replenished()
+    lease.demand.replenished()
     lease.answered(said, answer(100, empty=True, available=0), 2 * SECOND_NS, 2 * SECOND_NS)
     assert not lease.offer(2 * SECOND_NS).exhausted
     said = ask(lease, 2 * SECOND_NS)
@@ -149,9 +150,9 @@ def test_a_lease_with_something_to_settle_is_never_idle(lease: Lease, held: int,
 def test_a_rest_of_money_too_small_for_those_who_wait_is_given_back() -> None:
     """Otherwise control would have to think that the account may still pay, and never call it overdue."""
     lease = Lease("lease-1", "accounts/acme/services/chat", "uid-1", BudgetKind.MONEY)
-    lease.need(100)
+    lease.demand.need(100)
     lease.answered(ask(lease, SECOND_NS), answer(30, empty=True, available=0), SECOND_NS, SECOND_NS)
-    lease.nobody_waits()
+    lease.demand.forget_needs()
     assert ask(lease, SECOND_NS + 1).returned_units == 30
 
 
@@ -160,7 +161,7 @@ def test_a_prefetch_does_not_confirm_that_a_budget_is_empty(lease: Lease) -> Non
     lease.hold(100, 2 * SECOND_NS)
     lease.answered(ask(lease, 2 * SECOND_NS), answer(100, available=0), 2 * SECOND_NS, 2 * SECOND_NS)
     assert not lease.offer(2 * SECOND_NS).exhausted
-    lease.need(1)
+    lease.demand.need(1)
     lease.answered(ask(lease, 2 * SECOND_NS), answer(100, available=0), 2 * SECOND_NS, 2 * SECOND_NS)
     assert lease.offer(2 * SECOND_NS).exhausted
 
@@ -169,8 +170,8 @@ def test_a_lease_that_was_just_made_is_not_closed_as_idle() -> None:
     """However long the node runs: one that got nothing yet stays, for those who ask their payers one by one."""
     late_ns = 10 * CLOSE_AFTER_NS
     lease = Lease("lease-1", "accounts/acme/services/chat", "uid-1", BudgetKind.TRIAL)
-    lease.need(100)
+    lease.demand.need(100)
     lease.answered(ask(lease, late_ns), answer(0, empty=True, available=0), late_ns, late_ns)
-    lease.nobody_waits()
+    lease.demand.forget_needs()
     assert not lease.is_idle(late_ns + SECOND_NS)
     assert lease.is_idle(late_ns + 2 * CLOSE_AFTER_NS)
