@@ -17,7 +17,7 @@ LARGEST_UNITS = 4 * 10**18
 
 
 class Availability(enum.StrEnum):
-    """How things stand with a budget for the one who asked."""
+    """What a budget has for a lease whose node asked for more."""
 
     AVAILABLE = "AVAILABLE"
     RECALLING = "RECALLING"
@@ -143,19 +143,19 @@ def may_have_more(before: Lease, statement: Statement) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How things stand after a grant, and which leases are to be recalled for it now."""
+class Shortfall:
+    """What may still come for a lease after a grant, and which other leases are to be recalled for it now."""
 
     availability: Availability
     recalled_lease_ids: tuple[str, ...] = ()
 
 
-def stand(lease: Lease, needed_units: int, recallable: Iterable[Lease]) -> Standing:
+def judge_shortfall(lease: Lease, needed_units: int, recallable: Iterable[Lease]) -> Shortfall:
     """Judges a lease that may fall short of its need against open leases on the same budget that may be recalled."""
     if lease.free_units >= needed_units:
-        return Standing(Availability.AVAILABLE)
+        return Shortfall(Availability.AVAILABLE)
     recallable = [other for other in recallable if other.lease_id != lease.lease_id]
     if not recallable:
-        return Standing(Availability.EMPTY)
+        return Shortfall(Availability.EMPTY)
     fresh = tuple(other.lease_id for other in recallable if other.recall_requested_us is None)
-    return Standing(Availability.RECALLING, fresh)
+    return Shortfall(Availability.RECALLING, fresh)

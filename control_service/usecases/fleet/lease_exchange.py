@@ -10,7 +10,7 @@ import structlog
 from control_service.domain.backup_detection import Mark
 from control_service.domain.bucket import Bucket
 from control_service.domain.errors import ControlError, Reason, RefusedError, SupersededError
-from control_service.domain.lease import Availability, Lease, Standing, stand
+from control_service.domain.lease import Availability, Lease, Shortfall, judge_shortfall
 from control_service.domain.lease_round import Claim
 from control_service.domain.node import Node
 from control_service.usecases.change_signal import ChangeSignal
@@ -71,11 +71,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """Statements that were taken in, and what came of them. `standings`: of leases that fall short, by their ids."""
+    """Statements that were taken in, and what came of them. `shortfalls` are by lease id."""
 
     stated: Sequence[Stated]
     settlement: Settlement
-    standings: Mapping[str, Standing]
+    shortfalls: Mapping[str, Shortfall]
     news: bool
 
 
@@ -143,21 +143,21 @@ class ExchangeLeases:
     async def _take(self, tx: Transaction, stated: Sequence[Stated], now_us: int) -> _Taken:
         settlement = await settle(tx, stated, now_us, self._memory.own_time)
         await settlement.store(tx)
-        standings = await self._stand(tx, settlement)
-        return _Taken(stated, settlement, standings, await follow_up(tx, settlement))
+        shortfalls = await self._judge_shortfalls(tx, settlement)
+        return _Taken(stated, settlement, shortfalls, await follow_up(tx, settlement))
 
     def _answers(self, taken: _Taken) -> list[Answer]:
         """The answers to what was taken in and is committed; who else must know of it is told."""
-        settlement, standings = taken.settlement, taken.standings
+        settlement, shortfalls = taken.settlement, taken.shortfalls
         for claim in settlement.fitting:
-            if claim.lease.lease_id in standings:
+            if claim.lease.lease_id in shortfalls:
                 left_units = settlement.budgets[claim.lease.budget].grantable_units
                 self._memory.shortages.told(claim.lease.budget, claim.lease.service_uid, left_units)
-        recalled = any(standing.recalled_lease_ids for standing in standings.values())
+        recalled = any(shortfall.recalled_lease_ids for shortfall in shortfalls.values())
         if settlement.came_back or taken.news or recalled:
             self._changes.announce(settlement.came_back)
         return [
-            _answer(one, claim, settlement, standings)
+            _answer(one, claim, settlement, shortfalls)
             for one, claim in zip(taken.stated, settlement.claims, strict=True)
         ]
 
@@ -175,8 +175,11 @@ class ExchangeLeases:
             )
         return node
 
-    async def _stand(self, tx: Transaction, settlement: Settlement) -> dict[str, Standing]:
-        """How leases stand that fall short of a need, by their ids; recalls what may come back for them."""
+    async def _judge_shortfalls(self, tx: Transaction, settlement: Settlement) -> dict[str, Shortfall]:
+        """The shortfalls of leases that have less than requests need, by lease id.
+
+        Recalls, for these leases, what other nodes may give back.
+        """
         short = [claim for claim in settlement.fitting if claim.pays and claim.falls_short]
         if not short:
             return {}
@@ -185,20 +188,22 @@ class ExchangeLeases:
         for lease in await tx.leases.with_free_part(budgets):
             if self._memory.own_time.is_recallable(lease):
                 recallable[lease.budget].append(lease)
-        standings = {
-            claim.lease.lease_id: stand(claim.lease, claim.statement.needed_units, recallable[claim.lease.budget])
+        shortfalls = {
+            claim.lease.lease_id: judge_shortfall(
+                claim.lease, claim.statement.needed_units, recallable[claim.lease.budget]
+            )
             for claim in short
         }
         recalled = {
             (claim.lease.account, lease_id)
             for claim in short
-            for lease_id in standings[claim.lease.lease_id].recalled_lease_ids
+            for lease_id in shortfalls[claim.lease.lease_id].recalled_lease_ids
         }
         if recalled:
             await tx.leases.recall(recalled, settlement.now_us)
         for _, lease_id in recalled:
             self._memory.own_time.saw_recall(lease_id, settlement.now_us)
-        return standings
+        return shortfalls
 
 
 async def _left_behind(tx: Transaction, asked: Asked, node: Node) -> list[Stated]:
@@ -233,7 +238,7 @@ def _refusal(asked: Asked, node: Node | None) -> RefusedError | SupersededError:
     )
 
 
-def _answer(stated: Stated, claim: Claim | None, settlement: Settlement, standings: Mapping[str, Standing]) -> Answer:
+def _answer(stated: Stated, claim: Claim | None, settlement: Settlement, shortfalls: Mapping[str, Shortfall]) -> Answer:
     if claim is None:
         _log.warning(
             "statement_not_taken",
@@ -248,7 +253,7 @@ def _answer(stated: Stated, claim: Claim | None, settlement: Settlement, standin
     return Answer(
         lease_id=lease.lease_id,
         granted_units=lease.granted_units,
-        availability=_availability(claim, standings),
+        availability=_availability(claim, shortfalls),
         available_units=budget.grantable_units if claim.pays else 0,
         leased_elsewhere_units=budget.leased_units - lease.outstanding_units,
         accrues_after_us=budget.accrues_after_us(missing_units)
@@ -258,8 +263,8 @@ def _answer(stated: Stated, claim: Claim | None, settlement: Settlement, standin
     )
 
 
-def _availability(claim: Claim, standings: Mapping[str, Standing]) -> Availability:
-    standing = standings.get(claim.lease.lease_id)
-    if standing is not None:
-        return standing.availability
+def _availability(claim: Claim, shortfalls: Mapping[str, Shortfall]) -> Availability:
+    shortfall = shortfalls.get(claim.lease.lease_id)
+    if shortfall is not None:
+        return shortfall.availability
     return Availability.EMPTY if claim.falls_short else Availability.AVAILABLE

@@ -8,7 +8,7 @@ from control_service.domain import budget as control_budget
 from control_service.domain import lease as control_lease
 from control_service.domain.bucket import Bucket
 from control_service.domain.budget import Budget, BudgetKey, Quantity
-from control_service.domain.lease import Availability, Lease, Standing
+from control_service.domain.lease import Availability, Lease, Shortfall
 from control_service.domain.lease_round import Claim, Exchange
 from control_service.usecases.fleet.elapsed_time import OwnTime
 from metering_service.domain.budget import BudgetKind
@@ -157,8 +157,8 @@ class Control:
 
     def _answer(self, claim: Claim) -> LeaseAnswer:
         lease, budget = claim.lease, self.budgets[claim.lease.budget]
-        standing = self._standing(claim)
-        for lease_id in standing.recalled_lease_ids:
+        shortfall = self._shortfall(claim)
+        for lease_id in shortfall.recalled_lease_ids:
             recalled = self.leases[lease_id]
             self.leases[lease_id] = replace(recalled, recall_requested_us=self.clock.now_us())
             self.recalls[recalled.node].append(lease_id)
@@ -168,19 +168,19 @@ class Control:
         return LeaseAnswer(
             lease.lease_id,
             lease.granted_units,
-            standing.availability is Availability.EMPTY,
-            standing.availability is Availability.RECALLING,
+            shortfall.availability is Availability.EMPTY,
+            shortfall.availability is Availability.RECALLING,
             budget.available_units,
             budget.leased_units - lease.outstanding_units,
             None if accrues_us is None else accrues_us // 1_000,
             lease.closed,
         )
 
-    def _standing(self, claim: Claim) -> Standing:
+    def _shortfall(self, claim: Claim) -> Shortfall:
         if not claim.falls_short:
-            return Standing(Availability.AVAILABLE)
+            return Shortfall(Availability.AVAILABLE)
         if not claim.pays:
-            return Standing(Availability.EMPTY)
+            return Shortfall(Availability.EMPTY)
         others = [lease for lease in self.leases.values() if lease.budget == claim.lease.budget and not lease.closed]
         recallable = [lease for lease in others if self.own_time.is_recallable(lease)]
-        return control_lease.stand(claim.lease, claim.statement.needed_units, recallable)
+        return control_lease.judge_shortfall(claim.lease, claim.statement.needed_units, recallable)

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from control_service.domain.bucket import MICRO_PER_TOKEN, Bucket
 from control_service.domain.budget import Budget, BudgetKey, BudgetKind, Quantity
-from control_service.domain.lease import Lease, Statement, settle, stand
+from control_service.domain.lease import Lease, Statement, judge_shortfall, settle
 from control_service.domain.lease_round import Claim, Exchange
 
 START_US = 1_700_000_000_000_000
@@ -79,7 +79,7 @@ class Fleet(RuleBasedStateMachine):
         self.leases.update((claim.lease.lease_id, claim.lease) for claim in claims)
         for claim in claims:
             others = [other for other in self._open(claim.lease.budget) if other.free_units > 0]
-            for lease_id in stand(claim.lease, claim.statement.needed_units, others).recalled_lease_ids:
+            for lease_id in judge_shortfall(claim.lease, claim.statement.needed_units, others).recalled_lease_ids:
                 self.leases[lease_id] = replace(self.leases[lease_id], recall_requested_us=self.now_us)
 
     def _lease(self, node: Node, part: Slice) -> Lease:

@@ -8,9 +8,9 @@ from control_service.domain.lease import (
     Lease,
     Statement,
     extend,
+    judge_shortfall,
     may_have_more,
     settle,
-    stand,
     units_for_need,
     units_for_prefetch,
 )
@@ -136,17 +136,17 @@ def test_a_node_that_spoke_without_returning_may_be_asked_again() -> None:
 def test_free_parts_elsewhere_are_recalled_once() -> None:
     """All that is free elsewhere is asked for; what was asked for already is waited for."""
     others = [lease("fresh", granted=10), lease("asked", granted=10, recalled_us=NOW_US - 1)]
-    standing = stand(lease(granted=5), 6, others)
-    assert standing.availability is Availability.RECALLING
-    assert standing.recalled_lease_ids == ("fresh",)
+    shortfall = judge_shortfall(lease(granted=5), 6, others)
+    assert shortfall.availability is Availability.RECALLING
+    assert shortfall.recalled_lease_ids == ("fresh",)
 
 
 def test_nothing_to_recall_is_empty() -> None:
     """A lease does not count as another's."""
-    assert stand(lease(), 1, [lease()]).availability is Availability.EMPTY
+    assert judge_shortfall(lease(), 1, [lease()]).availability is Availability.EMPTY
 
 
 def test_a_need_that_is_met_is_available() -> None:
     """Where nothing is missing nothing is recalled."""
-    standing = stand(lease(granted=5), 5, [lease("fresh", granted=10)])
-    assert (standing.availability, standing.recalled_lease_ids) == (Availability.AVAILABLE, ())
+    shortfall = judge_shortfall(lease(granted=5), 5, [lease("fresh", granted=10)])
+    assert (shortfall.availability, shortfall.recalled_lease_ids) == (Availability.AVAILABLE, ())
