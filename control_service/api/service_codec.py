@@ -13,8 +13,8 @@ from tallygate.control.v1 import reservation_pb2, service_event_pb2
 
 def encode_service(view: ServiceView) -> pb.InferenceService:
     """A service with all that follows from its facts."""
-    service, standing = view.service, view.standing
-    usable = BillingMode.FREE_TRIAL in standing.billing_modes
+    service, derived = view.service, view.derived
+    usable = BillingMode.FREE_TRIAL in derived.billing_modes
     return pb.InferenceService(
         name=service.name,
         uid=service.uid,
@@ -23,9 +23,9 @@ def encode_service(view: ServiceView) -> pb.InferenceService:
         display_name=service.display_name,
         team=service.team,
         labels=service.labels,
-        status=encode_enum(pb.ServiceStatus, standing.status),
-        stop_reasons=encode_enums(pb.StopReason, StopReason, standing.stop_reasons),
-        billing_modes=encode_enums(pb.BillingMode, BillingMode, standing.billing_modes),
+        status=encode_enum(pb.ServiceStatus, derived.status),
+        stop_reasons=encode_enums(pb.StopReason, StopReason, derived.stop_reasons),
+        billing_modes=encode_enums(pb.BillingMode, BillingMode, derived.billing_modes),
         free_trial=None if service.trial is None else _encode_trial(service.trial, usable=usable),
         postpaid=encode_enum(pb.PostpaidState, service.postpaid),
         reserved_input_tokens_per_minute=view.reserved.input_tokens_per_minute,

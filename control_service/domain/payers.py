@@ -10,7 +10,7 @@ from control_service.domain.budget import BudgetKind
 from control_service.domain.model import Model
 from control_service.domain.price import Price
 from control_service.domain.reservation import Reserved
-from control_service.domain.service import OutagePolicy, Service, facts_of, standing_of
+from control_service.domain.service import OutagePolicy, Service, facts_of, status_of
 from control_service.domain.status import Status, StopReason
 
 
@@ -100,12 +100,12 @@ def config_of(
 ) -> ServiceConfig:
     """What nodes are told of a service. Of a deleted one, that it is, and by which terms to settle what was done."""
     price_in_force = price is not None
-    standing = standing_of(service, account, reserved, now_us, price_in_force=price_in_force)
+    derived = status_of(service, account, reserved, now_us, price_in_force=price_in_force)
     terms = Terms(
         uid=service.uid,
         model_id=service.model_id,
-        status=standing.status,
-        stop_reasons=standing.stop_reasons,
+        status=derived.status,
+        stop_reasons=derived.stop_reasons,
         payers=payers_of(service, account, reserved, now_us, price_in_force=price_in_force),
         price=price,
         smallest_request_tokens=model.smallest_request_tokens,

@@ -9,7 +9,15 @@ from control_service.domain.account import Account
 from control_service.domain.model import Model
 from control_service.domain.names import default_service_id, service_name
 from control_service.domain.reservation import Reserved
-from control_service.domain.status import BillingMode, Facts, PostpaidState, Standing, Status, StopReason, derive_status
+from control_service.domain.status import (
+    BillingMode,
+    Facts,
+    PostpaidState,
+    ServiceStatus,
+    Status,
+    StopReason,
+    derive_status,
+)
 
 
 class ServiceKind(enum.StrEnum):
@@ -60,9 +68,10 @@ class Trial:
 class Service:
     """One service. `create_us` and `update_us` are None for a default service that nobody has acted on.
 
-    What was told is what followed from the facts when they were last looked at. `activation_version` is the
-    configuration that first started it; `fleet_told` latches once all live nodes have acknowledged that.
-    `outage_tokens_max` bounds the policy CONTINUE, for each node and outage; it is 0 with DENY.
+    `told_status`, `told_stop_reasons` and `told_billing_modes` are the status as it was last stored, see
+    `recorded_status`. `activation_version` is the configuration that first started the service; `fleet_told` latches
+    once all live nodes have acknowledged that. `outage_tokens_max` bounds the policy CONTINUE, for each node and
+    outage; it is 0 with DENY.
     """
 
     account_id: str
@@ -97,9 +106,9 @@ class Service:
         return service_name(self.account_id, self.service_id)
 
     @property
-    def told(self) -> Standing:
-        """What followed from the facts when they were last looked at."""
-        return Standing(self.told_status, self.told_stop_reasons, self.told_billing_modes)
+    def recorded_status(self) -> ServiceStatus:
+        """The status that was stored when the service's facts last changed."""
+        return ServiceStatus(self.told_status, self.told_stop_reasons, self.told_billing_modes)
 
     @property
     def deleted(self) -> bool:
@@ -109,10 +118,10 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class ServiceView:
-    """A service as of one moment, with all that follows from its facts."""
+    """A service as of one moment, with the status that is derived from its facts and what is reserved for it."""
 
     service: Service
-    standing: Standing
+    derived: ServiceStatus
     reserved: Reserved
 
 
@@ -146,9 +155,9 @@ def facts_of(service: Service, account: Account, reserved: Reserved, now_us: int
     )
 
 
-def standing_of(
+def status_of(
     service: Service, account: Account, reserved: Reserved, now_us: int, *, price_in_force: bool
-) -> Standing:
+) -> ServiceStatus:
     """The service's status at this moment."""
     return derive_status(facts_of(service, account, reserved, now_us, price_in_force=price_in_force))
 

@@ -78,21 +78,21 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """What follows from the facts."""
+class ServiceStatus:
+    """A service's status with its stop reasons and billing modes, derived from its facts."""
 
     status: Status
     stop_reasons: frozenset[StopReason]
     billing_modes: frozenset[BillingMode]
 
 
-def derive_status(facts: Facts) -> Standing:
+def derive_status(facts: Facts) -> ServiceStatus:
     """Status, stop reasons and billing modes. A deleted service is stopped for good: no reason, so no remedy."""
     if facts.deleted:
         status = Status.STOPPED if facts.started else Status.NOT_ENABLED
-        return Standing(status, frozenset(), frozenset({BillingMode.NONE}))
+        return ServiceStatus(status, frozenset(), frozenset({BillingMode.NONE}))
     reasons = _stop_reasons(facts)
-    return Standing(_status(facts, reasons), reasons, _billing_modes(facts))
+    return ServiceStatus(_status(facts, reasons), reasons, _billing_modes(facts))
 
 
 def _status(facts: Facts, reasons: frozenset[StopReason]) -> Status:

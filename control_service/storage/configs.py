@@ -15,7 +15,7 @@ from control_service.storage import schema
 from control_service.storage.accounts import account_of
 from control_service.storage.books import BookRows
 from control_service.storage.models import model_of
-from control_service.storage.services import has_price_in_force, service_of, told_unpriced
+from control_service.storage.services import has_price_in_force, recorded_unpriced, service_of
 from control_service.usecases.fleet_ports import Changes, Due, Subjects
 
 _accounts = schema.accounts
@@ -78,8 +78,8 @@ class ConfigRows:
             _services.c.trial_expire_us > now_us, _is_missed(_services.c.next_due_us, _services.c.trial_expire_us)
         )
         priced = has_price_in_force(now_us)
-        loses_its_price = and_(_services.c.postpaid == PostpaidState.ENABLED, not_(told_unpriced()), not_(priced))
-        has_it_again = and_(told_unpriced(), priced)
+        loses_its_price = and_(_services.c.postpaid == PostpaidState.ENABLED, not_(recorded_unpriced()), not_(priced))
+        has_it_again = and_(recorded_unpriced(), priced)
         services = update(_services).where(
             _services.c.delete_us.is_(None), or_(expires, ends, loses_its_price, has_it_again)
         )

@@ -68,7 +68,7 @@ class ServiceRows:
     async def priced_again(self, model_id: str, now_us: int, limit: int) -> list[tuple[str, str]]:
         """See `ports.Services.priced_again`."""
         key = (_services.c.account_id, _services.c.service_id)
-        query = select(*key).where(_services.c.model_id == model_id, told_unpriced(), has_price_in_force(now_us))
+        query = select(*key).where(_services.c.model_id == model_id, recorded_unpriced(), has_price_in_force(now_us))
         rows = await self._connection.execute(query.order_by(*key).limit(limit))
         return [(account_id, service_id) for account_id, service_id in rows]
 
@@ -86,8 +86,8 @@ class ServiceRows:
         return [service_of(row) for row in (await self._connection.execute(query)).mappings()]
 
 
-def told_unpriced() -> ColumnElement[bool]:
-    """Whether NO_PRICE is among the stop reasons as they were last told."""
+def recorded_unpriced() -> ColumnElement[bool]:
+    """Whether NO_PRICE is among the stop reasons as they were last stored."""
     return _services.c.told_stop_reasons.contains(StopReason.NO_PRICE)
 
 

@@ -6,8 +6,8 @@ from typing import Final
 from control_service.domain.account import Account
 from control_service.domain.event import EventCause, Origin, ServiceEvent
 from control_service.domain.reservation import Reserved, reserved
-from control_service.domain.service import Service, ServiceView, next_due_us, standing_of
-from control_service.domain.status import PostpaidState, Standing, Status
+from control_service.domain.service import Service, ServiceView, next_due_us, status_of
+from control_service.domain.status import PostpaidState, ServiceStatus, Status
 from control_service.usecases.ports import Transaction
 
 SYSTEM: Final = "system"
@@ -36,10 +36,10 @@ async def view(tx: Transaction, account: Account, service: Service, now_us: int)
     """The service as of this moment, with all that follows from its facts."""
     rates = await reserved_by(tx, service, now_us)
     priced = await has_price(tx, service, now_us)
-    return ServiceView(service, standing_of(service, account, rates, now_us, price_in_force=priced), rates)
+    return ServiceView(service, status_of(service, account, rates, now_us, price_in_force=priced), rates)
 
 
-async def restand(
+async def update_status(
     tx: Transaction, account: Account, service: Service, origin: Origin, *, config_changed: bool = False
 ) -> Service:
     """Stores a service whose facts changed, and all that follows from that.
@@ -60,20 +60,20 @@ async def restand(
     now_us = origin.at_us
     rates = await reserved_by(tx, service, now_us)
     priced = await has_price(tx, service, now_us)
-    standing = standing_of(service, account, rates, now_us, price_in_force=priced)
-    if config_changed or standing != service.told:
+    derived = status_of(service, account, rates, now_us, price_in_force=priced)
+    if config_changed or derived != service.recorded_status:
         version = await tx.next_config_version()
         service = replace(service, config_version=version)
-        if service.activation_version is None and standing.status is not Status.NOT_ENABLED:
+        if service.activation_version is None and derived.status is not Status.NOT_ENABLED:
             service = replace(service, activation_version=version)
         await _fit_buckets(tx, service, rates, now_us)
-    if (standing.status, standing.stop_reasons) != (service.told_status, service.told_stop_reasons):
-        service = await _add_event(tx, service, standing, origin)
+    if (derived.status, derived.stop_reasons) != (service.told_status, service.told_stop_reasons):
+        service = await _add_event(tx, service, derived, origin)
     service = replace(
         service,
-        told_status=standing.status,
-        told_stop_reasons=standing.stop_reasons,
-        told_billing_modes=standing.billing_modes,
+        told_status=derived.status,
+        told_stop_reasons=derived.stop_reasons,
+        told_billing_modes=derived.billing_modes,
         next_due_us=next_due_us(service, rates, now_us),
     )
     return await keep(tx, service, now_us)
@@ -94,7 +94,7 @@ async def catch_up(tx: Transaction, account: Account, service: Service, now_us: 
     """Works out what time alone has changed since anybody looked, moment by moment, so that each has its own event."""
     while service.next_due_us is not None and service.next_due_us <= now_us:
         origin = _origin_of(service, service.next_due_us, now_us)
-        service = await restand(tx, account, service, origin, config_changed=True)
+        service = await update_status(tx, account, service, origin, config_changed=True)
     return service
 
 
@@ -105,11 +105,11 @@ def _origin_of(service: Service, due_us: int, now_us: int) -> Origin:
     return Origin(EventCause.TRIAL_EXPIRED if expired else EventCause.RESERVATION_ENDED, SYSTEM, due_us)
 
 
-async def restand_account(tx: Transaction, account: Account, origin: Origin) -> None:
-    """As `restand`, for all services that the account's latch or policy is a fact of: those with pay-as-you-go."""
+async def update_statuses(tx: Transaction, account: Account, origin: Origin) -> None:
+    """`update_status` for every service that the account's latch or policy may stop: those with pay-as-you-go."""
     for service in await tx.services.with_postpaid(account.account_id):
         service = await catch_up(tx, account, service, origin.at_us)  # noqa: PLW2901  # the same, later
-        await restand(tx, account, service, origin, config_changed=True)
+        await update_status(tx, account, service, origin, config_changed=True)
 
 
 async def save_account(tx: Transaction, before: Account, after: Account, actor: str, now_us: int) -> Account:
@@ -117,22 +117,22 @@ async def save_account(tx: Transaction, before: Account, after: Account, actor: 
     await tx.accounts.save(after)
     if after.overdue != before.overdue:
         cause = EventCause.ACCOUNT_OVERDUE if after.overdue else EventCause.ACCOUNT_RECOVERED
-        await restand_account(tx, after, Origin(cause, actor, now_us))
+        await update_statuses(tx, after, Origin(cause, actor, now_us))
     elif after.overdue_policy is not before.overdue_policy:
-        await restand_account(tx, after, Origin(EventCause.ACCOUNT_UPDATED, actor, now_us))
+        await update_statuses(tx, after, Origin(EventCause.ACCOUNT_UPDATED, actor, now_us))
     return after
 
 
-async def _add_event(tx: Transaction, service: Service, standing: Standing, origin: Origin) -> Service:
+async def _add_event(tx: Transaction, service: Service, derived: ServiceStatus, origin: Origin) -> Service:
     event = ServiceEvent(
         account_id=service.account_id,
         service_id=service.service_id,
         event_number=service.event_count + 1,
         origin=origin,
         old_status=service.told_status,
-        new_status=standing.status,
+        new_status=derived.status,
         old_stop_reasons=service.told_stop_reasons,
-        new_stop_reasons=standing.stop_reasons,
+        new_stop_reasons=derived.stop_reasons,
     )
     await tx.events.add(event)
     return replace(service, event_count=event.event_number)

@@ -14,7 +14,7 @@ from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fault_isolation import OneByOne
 from control_service.usecases.fleet.node_liveness import Sightings
 from control_service.usecases.ports import Database, Transaction
-from control_service.usecases.service_status import SYSTEM, catch_up, restand
+from control_service.usecases.service_status import SYSTEM, catch_up, update_status
 from tallygate._server.clock import Clock
 
 ServiceKey = tuple[str, str]
@@ -71,7 +71,7 @@ class FleetLatch:
                 if service is None or not _awaits(service, version):
                     continue
                 told = replace(await catch_up(tx, account, service, now_us), fleet_told=True)
-                await restand(tx, account, told, Origin(EventCause.FLEET_ACKNOWLEDGED, SYSTEM, now_us))
+                await update_status(tx, account, told, Origin(EventCause.FLEET_ACKNOWLEDGED, SYSTEM, now_us))
         self._changes.announce()
 
 

@@ -17,7 +17,7 @@ from control_service.domain.lease_round import Claim, Exchange
 from control_service.domain.names import MalformedNameError, parse_service, service_name
 from control_service.domain.payers import Payers, payers_of
 from control_service.domain.reservation import Reserved, reserved
-from control_service.domain.service import Service, Trial, standing_of
+from control_service.domain.service import Service, Trial, status_of
 from control_service.domain.status import PostpaidState, Status
 from control_service.usecases.fleet.elapsed_time import OwnTime
 from control_service.usecases.fleet_ports import NamedLease, Usage
@@ -250,7 +250,7 @@ async def _subjects(
         subjects[service.uid] = Subject(
             service=service,
             payers=payers_of(service, account, in_force, now_us, price_in_force=has_price),
-            takes_requests=standing_of(service, account, in_force, now_us, price_in_force=has_price).status
+            takes_requests=status_of(service, account, in_force, now_us, price_in_force=has_price).status
             in _TAKES_REQUESTS,
         )
     return subjects

@@ -8,7 +8,7 @@ from control_service.domain.lease_round import Claim
 from control_service.domain.overdue import reassess, starve
 from control_service.usecases.fleet.lease_settlement import Settlement
 from control_service.usecases.ports import Transaction
-from control_service.usecases.service_status import SYSTEM, catch_up, restand, restand_account
+from control_service.usecases.service_status import SYSTEM, catch_up, update_status, update_statuses
 
 
 async def follow_up(tx: Transaction, settlement: Settlement) -> bool:
@@ -32,7 +32,7 @@ async def _look_at_accounts(tx: Transaction, settlement: Settlement) -> bool:
     await tx.books.save_money(settlement.accounts.values())
     for account in changed:
         cause = EventCause.ACCOUNT_OVERDUE if account.overdue else EventCause.ACCOUNT_RECOVERED
-        await restand_account(tx, account, Origin(cause, SYSTEM, now_us))
+        await update_statuses(tx, account, Origin(cause, SYSTEM, now_us))
     return bool(changed)
 
 
@@ -53,6 +53,6 @@ async def _look_at_trials(tx: Transaction, settlement: Settlement) -> bool:
             continue
         account = settlement.accounts[service.account_id]
         caught_up = await catch_up(tx, account, service, now_us)
-        await restand(tx, account, caught_up, Origin(EventCause.TRIAL_EXHAUSTED, SYSTEM, now_us))
+        await update_status(tx, account, caught_up, Origin(EventCause.TRIAL_EXHAUSTED, SYSTEM, now_us))
         changed = True
     return changed

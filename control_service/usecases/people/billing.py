@@ -11,7 +11,7 @@ from control_service.domain.service import Service, Trial
 from control_service.domain.status import PostpaidState
 from control_service.usecases.people.idempotent_call import Act
 from control_service.usecases.ports import Transaction
-from control_service.usecases.service_status import restand
+from control_service.usecases.service_status import update_status
 
 
 async def claim_trial(tx: Transaction, account: Account, service: Service, act: Act) -> Service:
@@ -37,7 +37,7 @@ async def claim_trial(tx: Transaction, account: Account, service: Service, act: 
         claim_us=act.now_us,
         expire_us=None if offer.valid_for_us is None else act.now_us + offer.valid_for_us,
     )
-    return await restand(tx, account, replace(service, trial=trial), act.because(EventCause.TRIAL_CLAIMED))
+    return await update_status(tx, account, replace(service, trial=trial), act.because(EventCause.TRIAL_CLAIMED))
 
 
 async def enable_postpaid(tx: Transaction, account: Account, service: Service, act: Act) -> Service:
@@ -55,7 +55,7 @@ async def enable_postpaid(tx: Transaction, account: Account, service: Service, a
         message = f"{name} has no price in force; publish one, then enable pay-as-you-go."
         raise RefusedError(Reason.NO_PRICE_IN_FORCE, message, model=name)
     enabled = replace(service, postpaid=PostpaidState.ENABLED)
-    return await restand(tx, account, enabled, act.because(EventCause.POSTPAID_ENABLED))
+    return await update_status(tx, account, enabled, act.because(EventCause.POSTPAID_ENABLED))
 
 
 async def disable_postpaid(tx: Transaction, account: Account, service: Service, act: Act) -> Service:
@@ -73,7 +73,7 @@ async def disable_postpaid(tx: Transaction, account: Account, service: Service, 
     if service.postpaid is PostpaidState.DISABLED:
         return service
     disabled = replace(service, postpaid=PostpaidState.DISABLED)
-    return await restand(tx, account, disabled, act.because(EventCause.POSTPAID_DISABLED))
+    return await update_status(tx, account, disabled, act.because(EventCause.POSTPAID_DISABLED))
 
 
 async def set_suspended(tx: Transaction, account: Account, service: Service, act: Act, *, suspended: bool) -> Service:
@@ -81,7 +81,7 @@ async def set_suspended(tx: Transaction, account: Account, service: Service, act
     if service.suspended is suspended:
         return service
     cause = EventCause.SUSPENDED if suspended else EventCause.RESUMED
-    return await restand(tx, account, replace(service, suspended=suspended), act.because(cause))
+    return await update_status(tx, account, replace(service, suspended=suspended), act.because(cause))
 
 
 def require_currency(account: Account, model: Model) -> None:

@@ -17,7 +17,7 @@ from control_service.usecases.people.accounts import Line, book
 from control_service.usecases.people.billing import enable_postpaid, require_currency
 from control_service.usecases.people.idempotent_call import Act
 from control_service.usecases.ports import Transaction
-from control_service.usecases.service_status import reserved_by, restand
+from control_service.usecases.service_status import reserved_by, update_status
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ async def purchase(tx: Transaction, account: Account, service: Service, terms: R
     service = replace(service, reservation_count=reservation.reservation_number)
     await _add_minute(tx, service, reservation, act)
     origin = act.because(EventCause.RESERVATION_PURCHASED)
-    service = await restand(tx, account, service, origin, config_changed=True)
+    service = await update_status(tx, account, service, origin, config_changed=True)
     enables = terms.overflow_policy is OverflowPolicy.BILL_BY_TOKEN and service.postpaid is not PostpaidState.ENABLED
     if enables:
         service = await enable_postpaid(tx, account, service, act)
@@ -82,7 +82,7 @@ async def cancel(tx: Transaction, account: Account, service: Service, number: in
         raise RefusedError(Reason.RESERVATION_NOT_ACTIVE, message, reservation=_name(reservation))
     cancelled = replace(reservation, end_us=act.now_us, cancelled=True)
     await tx.reservations.save(cancelled)
-    await restand(tx, account, service, act.because(EventCause.RESERVATION_ENDED), config_changed=True)
+    await update_status(tx, account, service, act.because(EventCause.RESERVATION_ENDED), config_changed=True)
     return cancelled
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from control_service.domain.account import Account
 from control_service.domain.names import model_of_default
 from control_service.domain.reservation import reserved
-from control_service.domain.service import Service, ServiceView, default_service, standing_of
+from control_service.domain.service import Service, ServiceView, default_service, status_of
 from control_service.domain.status import PostpaidState, Status
 from control_service.usecases.ports import ServiceFilter, Transaction
 from tallygate._wire.names import DEFAULT_PREFIX
@@ -48,7 +48,7 @@ async def list_services(tx: Transaction, query: ServiceQuery, now_us: int) -> Se
     for _ in range(_BATCHES_MAX):
         batch = await _batch(tx, replace(query, after=after), account)
         views = await _views(tx, batch, now_us)
-        found += [view for view in views if query.status in (None, view.standing.status)]
+        found += [view for view in views if query.status in (None, view.derived.status)]
         if len(found) > query.limit:
             page = found[: query.limit]
             return ServicePage(page, key_of(page[-1].service))
@@ -103,6 +103,6 @@ async def _views(tx: Transaction, services: Sequence[Service], now_us: int) -> l
         for service in group:
             rates = reserved(active.get(service.service_id, []), now_us)
             priced = service.model_id in in_force
-            standing = standing_of(service, account, rates, now_us, price_in_force=priced)
-            views.append(ServiceView(service, standing, rates))
+            derived = status_of(service, account, rates, now_us, price_in_force=priced)
+            views.append(ServiceView(service, derived, rates))
     return views

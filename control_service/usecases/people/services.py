@@ -10,7 +10,7 @@ from control_service.domain.names import model_of_default, reservation_name, ser
 from control_service.domain.service import OutagePolicy, Service, ServiceKind, ServiceView, default_service
 from control_service.usecases.people.idempotent_call import Act
 from control_service.usecases.ports import Transaction
-from control_service.usecases.service_status import catch_up, keep, restand, view
+from control_service.usecases.service_status import catch_up, keep, update_status, view
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,4 +127,4 @@ async def delete_service(tx: Transaction, account: Account, service: Service, ac
         message = f"{name} is active; cancel it or wait for its end, then delete the service."
         raise RefusedError(Reason.RESERVATION_ACTIVE, message, reservation=name)
     deleted = replace(service, delete_us=act.now_us)
-    return await restand(tx, account, deleted, act.because(EventCause.DELETED), config_changed=True)
+    return await update_status(tx, account, deleted, act.because(EventCause.DELETED), config_changed=True)

@@ -15,7 +15,7 @@ from control_service.usecases.fleet.activation import FleetLatch
 from control_service.usecases.fleet.node_liveness import Sightings
 from control_service.usecases.people.catalogue import tell_prices
 from control_service.usecases.ports import Database
-from control_service.usecases.service_status import AT_ONCE_US, SYSTEM, catch_up, restand
+from control_service.usecases.service_status import AT_ONCE_US, SYSTEM, catch_up, update_status
 from control_service.usecases.upkeep.retention import Purge
 from tallygate._server.clock import NS_PER_US, US_PER_SECOND, Clock
 
@@ -126,4 +126,4 @@ class Sweeper:
             if service is not None:
                 now_us = self._clock.now_us()
                 service = await catch_up(tx, account, service, now_us)
-                await restand(tx, account, service, Origin(EventCause.PRICE_TOOK_EFFECT, SYSTEM, now_us))
+                await update_status(tx, account, service, Origin(EventCause.PRICE_TOOK_EFFECT, SYSTEM, now_us))

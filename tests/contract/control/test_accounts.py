@@ -58,13 +58,13 @@ async def test_overdue_stops_and_a_top_up_restarts(desk: Desk) -> None:
     await desk.fleet_knows(DEFAULT)
     await desk.pay(-1)
     stopped = await desk.show(DEFAULT)
-    assert stopped.standing.status is Status.STOPPED
-    assert stopped.standing.stop_reasons == {StopReason.ACCOUNT_OVERDUE}
+    assert stopped.derived.status is Status.STOPPED
+    assert stopped.derived.stop_reasons == {StopReason.ACCOUNT_OVERDUE}
     await desk.pay(10)
     assert (await desk.account()).overdue
     await desk.pay(1)
     assert not (await desk.account()).overdue
-    assert (await desk.show(DEFAULT)).standing.status is Status.RUNNING
+    assert (await desk.show(DEFAULT)).derived.status is Status.RUNNING
     causes = [event.origin.cause for event in await desk.events(DEFAULT)]
     assert causes == [EventCause.POSTPAID_ENABLED, EventCause.ACCOUNT_OVERDUE, EventCause.ACCOUNT_RECOVERED]
 
@@ -78,10 +78,10 @@ async def test_a_top_up_clears_nothing_but_overdue(desk: Desk) -> None:
     await desk.disable("off")
     await desk.suspend("held")
     await desk.pay(-1)
-    assert (await desk.show("held")).standing.stop_reasons == {StopReason.SUSPENDED, StopReason.ACCOUNT_OVERDUE}
+    assert (await desk.show("held")).derived.stop_reasons == {StopReason.SUSPENDED, StopReason.ACCOUNT_OVERDUE}
     await desk.pay(100)
-    assert (await desk.show("off")).standing.stop_reasons == {StopReason.POSTPAID_DISABLED}
-    assert (await desk.show("held")).standing.stop_reasons == {StopReason.SUSPENDED}
+    assert (await desk.show("off")).derived.stop_reasons == {StopReason.POSTPAID_DISABLED}
+    assert (await desk.show("held")).derived.stop_reasons == {StopReason.SUSPENDED}
 
 
 async def test_settings_may_set_and_clear_overdue(desk: Desk) -> None:
@@ -101,12 +101,12 @@ async def test_the_policy_may_spare_funded_services(desk: Desk) -> None:
     await desk.enable()
     await desk.fleet_knows()
     await desk.pay(-1)
-    assert (await desk.show()).standing.status is Status.STOPPED
+    assert (await desk.show()).derived.status is Status.STOPPED
     await desk.update_account(policy=OverduePolicy.KEEP_FUNDED)
-    assert (await desk.show()).standing.status is Status.RUNNING
+    assert (await desk.show()).derived.status is Status.RUNNING
     assert (await desk.events())[-1].origin.cause is EventCause.ACCOUNT_UPDATED
     await desk.update_account(policy=OverduePolicy.STOP_ALL)
-    assert (await desk.show()).standing.stop_reasons == {StopReason.ACCOUNT_OVERDUE}
+    assert (await desk.show()).derived.stop_reasons == {StopReason.ACCOUNT_OVERDUE}
 
 
 async def test_a_payment_is_announced(desk: Desk) -> None:

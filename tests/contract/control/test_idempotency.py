@@ -55,7 +55,7 @@ async def test_a_refusal_is_not_kept(desk: Desk) -> None:
             "acme",
             call,
             lambda tx, account, act: change_service(tx, account, service_id, claim_trial, act),
-            lambda view: view.standing.status.encode(),
+            lambda view: view.derived.status.encode(),
         )
 
     await desk.create("chat")

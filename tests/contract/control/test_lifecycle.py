@@ -52,8 +52,8 @@ async def test_claiming_a_trial_starts_the_service(desk: Desk) -> None:
     trial = view.service.trial
     assert trial is not None
     assert (trial.quota_tokens, trial.expire_us) == (TRIAL.quota_tokens, desk.now_us + 60_000_000)
-    assert view.standing.status is Status.ACTIVATING
-    assert view.standing.billing_modes == {BillingMode.FREE_TRIAL}
+    assert view.derived.status is Status.ACTIVATING
+    assert view.derived.billing_modes == {BillingMode.FREE_TRIAL}
     assert view.service.activation_version == view.service.config_version == await desk.version()
     (event,) = await desk.events(DEFAULT)
     assert (event.origin.cause, event.origin.actor) == (EventCause.TRIAL_CLAIMED, "user")
@@ -77,7 +77,7 @@ async def test_a_trial_that_ran_out_of_time_stops_the_service(desk: Desk) -> Non
     await desk.claim()
     ends_us = desk.now_us + 60_000_000
     desk.clock.advance(90)
-    assert (await desk.show()).standing.stop_reasons == {StopReason.TRIAL_EXPIRED}
+    assert (await desk.show()).derived.stop_reasons == {StopReason.TRIAL_EXPIRED}
     await desk.suspend()
     _, expired, suspended = await desk.events()
     assert (expired.origin.cause, expired.origin.actor) == (EventCause.TRIAL_EXPIRED, "system")
@@ -90,7 +90,7 @@ async def test_postpaid_needs_a_price_in_force(desk: Desk) -> None:
     await desk.publish_price(desk.now_us + 5_000_000)
     assert await refusal(desk.enable(DEFAULT)) is Reason.NO_PRICE_IN_FORCE
     desk.clock.advance(5)
-    assert (await desk.enable(DEFAULT)).standing.billing_modes == {BillingMode.PAY_AS_YOU_GO}
+    assert (await desk.enable(DEFAULT)).derived.billing_modes == {BillingMode.PAY_AS_YOU_GO}
 
 
 async def test_postpaid_needs_one_currency(desk: Desk) -> None:
@@ -116,11 +116,11 @@ async def test_switching_off_stops_although_trial_tokens_remain(desk: Desk) -> N
     await desk.publish_price()
     await desk.claim(DEFAULT)
     both = await desk.enable(DEFAULT)
-    assert both.standing.billing_modes == {BillingMode.FREE_TRIAL, BillingMode.PAY_AS_YOU_GO}
+    assert both.derived.billing_modes == {BillingMode.FREE_TRIAL, BillingMode.PAY_AS_YOU_GO}
     stopped = await desk.disable(DEFAULT)
-    assert stopped.standing.status is Status.STOPPED
-    assert stopped.standing.stop_reasons == {StopReason.POSTPAID_DISABLED}
-    assert (await desk.enable(DEFAULT)).standing.status is Status.ACTIVATING
+    assert stopped.derived.status is Status.STOPPED
+    assert stopped.derived.stop_reasons == {StopReason.POSTPAID_DISABLED}
+    assert (await desk.enable(DEFAULT)).derived.status is Status.ACTIVATING
 
 
 async def test_every_change_takes_a_new_configuration_version(desk: Desk) -> None:
@@ -142,7 +142,7 @@ async def test_a_service_is_created_with_its_billing_or_not_at_all(desk: Desk) -
         await desk.show("chat")
     await desk.pay(RESERVED_NANOS)
     view = await desk.create("chat", everything)
-    assert view.standing.billing_modes == {
+    assert view.derived.billing_modes == {
         BillingMode.FREE_TRIAL,
         BillingMode.PAY_AS_YOU_GO,
         BillingMode.TPM_RESERVATION,
@@ -155,7 +155,7 @@ async def test_names_are_never_used_again(desk: Desk) -> None:
     await desk.create()
     await desk.claim()
     deleted = await desk.change(delete_service)
-    assert (deleted.standing.status, deleted.service.delete_us) == (Status.STOPPED, desk.now_us)
+    assert (deleted.derived.status, deleted.service.delete_us) == (Status.STOPPED, desk.now_us)
     assert (await desk.events())[-1].origin.cause is EventCause.DELETED
     assert await refusal(desk.suspend()) is Reason.SERVICE_DELETED
     assert await refusal(desk.change(delete_service)) is Reason.SERVICE_DELETED
@@ -216,8 +216,8 @@ def _outage(service: Service) -> tuple[OutagePolicy, int]:
 async def test_a_suspension_holds_from_before_the_start(desk: Desk) -> None:
     """What an operator suspends does not run when somebody starts it; resuming lets it."""
     await desk.suspend(DEFAULT)
-    assert (await desk.claim(DEFAULT)).standing.status is Status.STOPPED
+    assert (await desk.claim(DEFAULT)).derived.status is Status.STOPPED
     resumed = await desk.suspend(DEFAULT, suspended=False)
-    assert resumed.standing.status is Status.ACTIVATING
+    assert resumed.derived.status is Status.ACTIVATING
     causes = [event.origin.cause for event in await desk.events(DEFAULT)]
     assert causes == [EventCause.SUSPENDED, EventCause.TRIAL_CLAIMED, EventCause.RESUMED]

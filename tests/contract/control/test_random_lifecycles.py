@@ -48,14 +48,14 @@ async def check(tx: Transaction, service_id: str, now_us: int) -> None:
     view = await get_service(tx, "acme", service_id, now_us)
     events = await tx.events.page("acme", service_id, 0, 1_000)
     service = view.service
-    assert service.told == view.standing
+    assert service.recorded_status == view.derived
     assert service.event_count == len(events)
     status, reasons = Status.NOT_ENABLED, frozenset[Any]()
     for number, event in enumerate(events, 1):
         assert (event.event_number, event.old_status, event.old_stop_reasons) == (number, status, reasons)
         status, reasons = event.new_status, event.new_stop_reasons
         assert (status, reasons) != (event.old_status, event.old_stop_reasons)
-    assert (status, reasons) == (view.standing.status, view.standing.stop_reasons)
+    assert (status, reasons) == (view.derived.status, view.derived.stop_reasons)
     assert (service.activation_version is None) == all(event.new_status is Status.NOT_ENABLED for event in events)
     assert service.config_version <= await tx.config_version()
     if service.reservation_count:

@@ -40,7 +40,7 @@ async def test_a_purchase_is_paid_at_once(shop: Desk) -> None:
     assert line.reason == "accounts/acme/services/chat/reservations/1"
     assert (await shop.account()).balance_nanos == 2 * RESERVED_NANOS
     assert (bought.reservation.paid_nanos, bought.postpaid_enabled) == (RESERVED_NANOS, False)
-    assert bought.service.standing.billing_modes == {BillingMode.TPM_RESERVATION}
+    assert bought.service.derived.billing_modes == {BillingMode.TPM_RESERVATION}
 
 
 async def test_reservations_add_up_and_each_brings_its_minute(shop: Desk) -> None:
@@ -77,8 +77,8 @@ async def test_the_end_of_the_last_reservation_stops_the_service(shop: Desk) -> 
     await shop.buy()
     ends_us = shop.now_us + DAY_S * 1_000_000
     shop.clock.advance(2 * DAY_S)
-    assert (await shop.show()).standing.stop_reasons == {StopReason.RESERVATION_ENDED}
-    assert (await shop.buy()).service.standing.status is Status.ACTIVATING
+    assert (await shop.show()).derived.stop_reasons == {StopReason.RESERVATION_ENDED}
+    assert (await shop.buy()).service.derived.status is Status.ACTIVATING
     _, ended, again = await shop.events()
     assert (ended.origin.cause, ended.origin.at_us) == (EventCause.RESERVATION_ENDED, ends_us)
     assert again.origin.cause is EventCause.RESERVATION_PURCHASED
@@ -100,9 +100,9 @@ async def test_a_purchase_that_switches_on_again_says_why(shop: Desk) -> None:
     await shop.enable()
     await shop.disable()
     await shop.buy()
-    assert (await shop.show()).standing.stop_reasons == {StopReason.POSTPAID_DISABLED}
+    assert (await shop.show()).derived.stop_reasons == {StopReason.POSTPAID_DISABLED}
     await shop.buy(BILLED)
-    assert (await shop.show()).standing.stop_reasons == set()
+    assert (await shop.show()).derived.stop_reasons == set()
     assert (await shop.events())[-1].origin.cause is EventCause.POSTPAID_ENABLED
 
 

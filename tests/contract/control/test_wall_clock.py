@@ -78,9 +78,9 @@ async def test_without_a_price_in_force_money_does_not_pay(desk: Desk) -> None:
     watcher = kit.feed.open("node-a", 1)
     await kit.sweeper.tick()
     desk.clock.jump(us=-HOUR_US)
-    standing = (await desk.show()).standing
-    assert standing.stop_reasons == {StopReason.NO_PRICE}
-    assert standing.status is Status.STOPPED
+    derived = (await desk.show()).derived
+    assert derived.stop_reasons == {StopReason.NO_PRICE}
+    assert derived.status is Status.STOPPED
     await kit.feed.subscribe(watcher, ["accounts/acme/services/chat"])
     (config,) = (await read(watcher)).services
     assert config.terms is not None
@@ -144,9 +144,9 @@ async def test_a_price_published_for_later_lets_services_run_from_then_on(desk: 
     await kit.sweeper.tick()
     await desk.publish_price(desk.now_us + HOUR_US)
     await kit.sweeper.tick()
-    assert (await desk.show()).standing.stop_reasons == {StopReason.NO_PRICE}
+    assert (await desk.show()).derived.stop_reasons == {StopReason.NO_PRICE}
     desk.clock.advance(us=HOUR_US)
-    assert (await desk.show()).standing.status is Status.RUNNING
+    assert (await desk.show()).derived.status is Status.RUNNING
     await kit.sweeper.tick()
     assert (await desk.events())[-1].origin.cause is EventCause.PRICE_TOOK_EFFECT
 
@@ -158,7 +158,7 @@ async def test_a_price_published_at_once_ends_the_stop_at_once(desk: Desk) -> No
         await kit.sweeper.tick()
     assert (await desk.events())[-1].new_stop_reasons == {StopReason.NO_PRICE}
     await desk.publish_price()
-    assert (await desk.show()).standing.status is Status.RUNNING
+    assert (await desk.show()).derived.status is Status.RUNNING
     await kit.sweeper.tick()
     assert (await desk.events())[-1].origin.cause is EventCause.PRICE_TOOK_EFFECT
     async with desk.database.reading() as tx:

@@ -24,7 +24,7 @@ from control_service.usecases.fleet.node_registration import Greeting
 from control_service.usecases.fleet.replica_memory import Memory
 from control_service.usecases.fleet.watcher import Update, Watcher
 from control_service.usecases.fleet_ports import LeaseFilter
-from control_service.usecases.service_status import restand
+from control_service.usecases.service_status import update_status
 from control_service.usecases.upkeep.sweeper import Sweeper
 from tallygate._server.clock import ManualClock
 
@@ -123,7 +123,7 @@ class Kit:
                 bucket = Bucket.empty(now_us).rated(output_tpm, added_tokens=output_tpm)
                 await tx.buckets.put(account_id, service.uid, BudgetKind.RESERVATION_OUTPUT, bucket)
             origin = Origin(EventCause.POSTPAID_ENABLED, "user", now_us)
-            return await restand(tx, account, service, origin, config_changed=True)
+            return await update_status(tx, account, service, origin, config_changed=True)
 
     async def change(self, service: Service, **facts: object) -> Service:
         """Another fact of a service, with all that follows."""
@@ -133,7 +133,7 @@ class Kit:
             assert found is not None
             changed = replace(found, **facts)  # type: ignore[arg-type]  # the test knows its facts
             origin = Origin(EventCause.SUSPENDED, "operator", self.now_us)
-            return await restand(tx, account, changed, origin, config_changed=True)
+            return await update_status(tx, account, changed, origin, config_changed=True)
 
     async def node(self, name: str = "node-a", epoch: int = 1) -> "FleetNode":
         """A node that said hello."""

@@ -135,7 +135,7 @@ class Desk:
             service = await tx.services.find("acme", service_id)
             assert service is not None
             await tx.services.save(
-                replace(service, fleet_told=True, told_status=(await self.show(service_id)).standing.status)
+                replace(service, fleet_told=True, told_status=(await self.show(service_id)).derived.status)
             )
 
     async def show(self, service_id: str = "chat") -> ServiceView:

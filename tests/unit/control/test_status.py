@@ -87,10 +87,10 @@ def test_every_combination_of_facts() -> None:
     for facts in everything:
         reasons = frozenset(reason for reason, holds in HOLDS.items() if holds(facts) and not facts.deleted)
         modes = frozenset(mode for mode, shown in SHOWN.items() if shown(facts) and not facts.deleted)
-        standing = derive_status(facts)
-        assert standing.stop_reasons == reasons, facts
-        assert standing.billing_modes == (modes or {BillingMode.NONE}), facts
-        assert standing.status is expected_status(facts, reasons), facts
+        derived = derive_status(facts)
+        assert derived.stop_reasons == reasons, facts
+        assert derived.billing_modes == (modes or {BillingMode.NONE}), facts
+        assert derived.status is expected_status(facts, reasons), facts
 
 
 ENABLED, DISABLED = PostpaidState.ENABLED, PostpaidState.DISABLED
@@ -210,10 +210,10 @@ NONE, TRIAL, POSTPAID, RESERVATION = (
 )
 def test_rows_of_the_page(facts: dict[str, bool], status: str, reasons: list[str], modes: list[BillingMode]) -> None:
     """What a reader of the page expects of the cases that it names."""
-    standing = derive_status(Facts(**{"fleet_told": True, **facts}))  # type: ignore[arg-type]  # facts by name
-    assert standing.status == status
-    assert standing.stop_reasons == set(reasons)
-    assert standing.billing_modes == set(modes)
+    derived = derive_status(Facts(**{"fleet_told": True, **facts}))  # type: ignore[arg-type]  # facts by name
+    assert derived.status == status
+    assert derived.stop_reasons == set(reasons)
+    assert derived.billing_modes == set(modes)
 
 
 def test_a_top_up_never_restarts_what_its_user_switched_off() -> None:
