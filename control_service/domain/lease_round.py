@@ -23,7 +23,7 @@ from control_service.domain.lease import (
 
 
 @dataclass(slots=True)
-class Claim:
+class StatementWork:
     """A statement, the lease it speaks of, and what becomes of it.
 
     `pays`: whether the budget pays for the lease's service now; where not, nothing is granted. `fits`: whether what is
@@ -48,44 +48,44 @@ class Claim:
 
 
 class Exchange:
-    """The budgets while claims on them are worked through."""
+    """The budgets while a round of statements is worked through."""
 
     def __init__(self, budgets: Mapping[BudgetKey, Budget], now_us: int) -> None:
         self.budgets = dict(budgets)
         self.came_back: set[BudgetKey] = set()
         self.now_us = now_us
 
-    def take(self, claims: Iterable[Claim]) -> None:
-        """Works through the claims; afterwards each has its lease, and `budgets` are as the exchange leaves them."""
-        fitting = [claim for claim in claims if self._settle(claim)]
-        served = [claim for claim in fitting if claim.pays and may_have_more(claim.before, claim.statement)]
-        for claim in served:
-            budget = self.budgets[claim.lease.budget]
-            self._lend(claim, units_for_need(claim.lease, claim.statement, budget.grantable_units))
-        for claim in served:
-            budget = self.budgets[claim.lease.budget]
-            units = units_for_prefetch(claim.lease, claim.statement, budget.grantable_units, budget.spare_units)
-            self._lend(claim, units)
+    def take(self, works: Iterable[StatementWork]) -> None:
+        """Works through the statements; afterwards each work has its lease, and `budgets` are as the round leaves them."""
+        fitting = [work for work in works if self._settle(work)]
+        served = [work for work in fitting if work.pays and may_have_more(work.before, work.statement)]
+        for work in served:
+            budget = self.budgets[work.lease.budget]
+            self._lend(work, units_for_need(work.lease, work.statement, budget.grantable_units))
+        for work in served:
+            budget = self.budgets[work.lease.budget]
+            units = units_for_prefetch(work.lease, work.statement, budget.grantable_units, budget.spare_units)
+            self._lend(work, units)
 
-    def _settle(self, claim: Claim) -> bool:
+    def _settle(self, work: StatementWork) -> bool:
         """Takes in what a statement says, unless it or what it makes of the budget is out of bounds."""
-        settlement = settle(claim.before, claim.statement, self.now_us, recall_waits=claim.recall_waits)
-        key = claim.before.budget
+        settlement = settle(work.before, work.statement, self.now_us, recall_waits=work.recall_waits)
+        key = work.before.budget
         budget = self.budgets[key].settled(spent_units=settlement.spent_units, released_units=settlement.released_units)
         in_use_units = budget.leased_units + budget.spent_units
-        claim.fits = fits(claim.before, claim.statement) and (
+        work.fits = fits(work.before, work.statement) and (
             settlement.spent_units == 0 or in_use_units <= USED_UNITS_MAX
         )
-        if not claim.fits:
+        if not work.fits:
             return False
-        claim.lease, claim.spent_units = settlement.lease, settlement.spent_units
+        work.lease, work.spent_units = settlement.lease, settlement.spent_units
         self.budgets[key] = budget
         if settlement.came_back_units:
             self.came_back.add(key)
         return True
 
-    def _lend(self, claim: Claim, units: int) -> None:
+    def _lend(self, work: StatementWork, units: int) -> None:
         if units:
-            key = claim.lease.budget
-            claim.lease = extend(claim.lease, units)
+            key = work.lease.budget
+            work.lease = extend(work.lease, units)
             self.budgets[key] = self.budgets[key].lent(units)

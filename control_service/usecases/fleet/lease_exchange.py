@@ -11,7 +11,7 @@ from control_service.domain.backup_detection import Mark
 from control_service.domain.bucket import Bucket
 from control_service.domain.errors import ControlError, Reason, RefusedError, SupersededError
 from control_service.domain.lease import Availability, Lease, Shortfall, judge_shortfall
-from control_service.domain.lease_round import Claim
+from control_service.domain.lease_round import StatementWork
 from control_service.domain.node import Node
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fault_isolation import OneByOne
@@ -149,16 +149,15 @@ class ExchangeLeases:
     def _answers(self, taken: _Taken) -> list[Answer]:
         """The answers to what was taken in and is committed; who else must know of it is told."""
         settlement, shortfalls = taken.settlement, taken.shortfalls
-        for claim in settlement.fitting:
-            if claim.lease.lease_id in shortfalls:
-                left_units = settlement.budgets[claim.lease.budget].grantable_units
-                self._memory.shortages.told(claim.lease.budget, claim.lease.service_uid, left_units)
+        for work in settlement.fitting:
+            if work.lease.lease_id in shortfalls:
+                left_units = settlement.budgets[work.lease.budget].grantable_units
+                self._memory.shortages.told(work.lease.budget, work.lease.service_uid, left_units)
         recalled = any(shortfall.recalled_lease_ids for shortfall in shortfalls.values())
         if settlement.came_back or taken.news or recalled:
             self._changes.announce(settlement.came_back)
         return [
-            _answer(one, claim, settlement, shortfalls)
-            for one, claim in zip(taken.stated, settlement.claims, strict=True)
+            _answer(one, work, settlement, shortfalls) for one, work in zip(taken.stated, settlement.works, strict=True)
         ]
 
     async def _admit(self, tx: Transaction, asked: Asked, now_us: int) -> Node:
@@ -180,24 +179,22 @@ class ExchangeLeases:
 
         Recalls, for these leases, what other nodes may give back.
         """
-        short = [claim for claim in settlement.fitting if claim.pays and claim.falls_short]
+        short = [work for work in settlement.fitting if work.pays and work.falls_short]
         if not short:
             return {}
-        budgets = {claim.lease.budget for claim in short}
+        budgets = {work.lease.budget for work in short}
         recallable: dict[object, list[Lease]] = {key: [] for key in budgets}
         for lease in await tx.leases.with_free_part(budgets):
             if self._memory.own_time.is_recallable(lease):
                 recallable[lease.budget].append(lease)
         shortfalls = {
-            claim.lease.lease_id: judge_shortfall(
-                claim.lease, claim.statement.needed_units, recallable[claim.lease.budget]
-            )
-            for claim in short
+            work.lease.lease_id: judge_shortfall(work.lease, work.statement.needed_units, recallable[work.lease.budget])
+            for work in short
         }
         recalled = {
-            (claim.lease.account, lease_id)
-            for claim in short
-            for lease_id in shortfalls[claim.lease.lease_id].recalled_lease_ids
+            (work.lease.account, lease_id)
+            for work in short
+            for lease_id in shortfalls[work.lease.lease_id].recalled_lease_ids
         }
         if recalled:
             await tx.leases.recall(recalled, settlement.now_us)
@@ -238,8 +235,10 @@ def _refusal(asked: Asked, node: Node | None) -> RefusedError | SupersededError:
     )
 
 
-def _answer(stated: Stated, claim: Claim | None, settlement: Settlement, shortfalls: Mapping[str, Shortfall]) -> Answer:
-    if claim is None:
+def _answer(
+    stated: Stated, work: StatementWork | None, settlement: Settlement, shortfalls: Mapping[str, Shortfall]
+) -> Answer:
+    if work is None:
         _log.warning(
             "statement_not_taken",
             node=stated.node,
@@ -247,24 +246,24 @@ def _answer(stated: Stated, claim: Claim | None, settlement: Settlement, shortfa
             lease=stated.statement.lease_id,
         )
         return Answer(stated.statement.lease_id, granted_units=0, availability=Availability.EMPTY, closed=True)
-    lease = claim.lease
+    lease = work.lease
     budget = settlement.budgets[lease.budget]
-    missing_units = claim.statement.needed_units - lease.free_units
+    missing_units = work.statement.needed_units - lease.free_units
     return Answer(
         lease_id=lease.lease_id,
         granted_units=lease.granted_units,
-        availability=_availability(claim, shortfalls),
-        available_units=budget.grantable_units if claim.pays else 0,
+        availability=_availability(work, shortfalls),
+        available_units=budget.grantable_units if work.pays else 0,
         leased_elsewhere_units=budget.leased_units - lease.outstanding_units,
         accrues_after_us=budget.accrues_after_us(missing_units)
-        if isinstance(budget, Bucket) and claim.falls_short
+        if isinstance(budget, Bucket) and work.falls_short
         else None,
         closed=lease.closed,
     )
 
 
-def _availability(claim: Claim, shortfalls: Mapping[str, Shortfall]) -> Availability:
-    shortfall = shortfalls.get(claim.lease.lease_id)
+def _availability(work: StatementWork, shortfalls: Mapping[str, Shortfall]) -> Availability:
+    shortfall = shortfalls.get(work.lease.lease_id)
     if shortfall is not None:
         return shortfall.availability
-    return Availability.EMPTY if claim.falls_short else Availability.AVAILABLE
+    return Availability.EMPTY if work.falls_short else Availability.AVAILABLE

@@ -13,7 +13,7 @@ from control_service.domain.account import Account
 from control_service.domain.bucket import Bucket
 from control_service.domain.budget import Budget, BudgetKey, BudgetKind, Quantity
 from control_service.domain.lease import Lease, Statement
-from control_service.domain.lease_round import Claim, Exchange
+from control_service.domain.lease_round import Exchange, StatementWork
 from control_service.domain.names import MalformedNameError, parse_service, service_name
 from control_service.domain.payers import Payers, payers_of
 from control_service.domain.reservation import Reserved, reserved
@@ -74,7 +74,7 @@ class Settlement:
     ) -> None:
         self.accounts = dict(accounts)
         self.subjects = subjects
-        self.claims: list[Claim | None] = []
+        self.works: list[StatementWork | None] = []
         self.now_us = now_us
         self._own_time = own_time
         self._exchange = Exchange({**_quantities(accounts, subjects), **buckets}, now_us)
@@ -90,20 +90,20 @@ class Settlement:
         return self._exchange.came_back
 
     @property
-    def fitting(self) -> Iterable[Claim]:
-        """The claims that stand for a lease."""
-        return (claim for claim in self.claims if claim is not None)
+    def fitting(self) -> Iterable[StatementWork]:
+        """The statements that fit what is known of their leases."""
+        return (work for work in self.works if work is not None)
 
     def take(self, stated: Sequence[Stated], known: Mapping[str, Lease]) -> None:
-        """Works through the statements; `claims` has one for each, None where it does not fit what is known."""
-        self.claims = [self._claim(one, known.get(one.statement.lease_id)) for one in stated]
+        """Works through the statements; `works` has one for each, None where it does not fit what is known."""
+        self.works = [self._work(one, known.get(one.statement.lease_id)) for one in stated]
         self._exchange.take(self.fitting)
-        self.claims = [claim if claim is not None and claim.fits else None for claim in self.claims]
+        self.works = [work if work is not None and work.fits else None for work in self.works]
         for account_id, account in self.accounts.items():
             money = self.budgets[BudgetKey.of(account_id, "", BudgetKind.MONEY)]
             self.accounts[account_id] = replace(account, spent_nanos=money.spent_units, leased_nanos=money.leased_units)
 
-    def _claim(self, stated: Stated, known: Lease | None) -> Claim | None:
+    def _work(self, stated: Stated, known: Lease | None) -> StatementWork | None:
         subject = self.subjects.get(stated.service_uid)
         if subject is None or subject.service.name != stated.service_name:
             return None
@@ -127,15 +127,15 @@ class Settlement:
             # A new lease on what is deleted has nothing to give; what was consumed on it counts all the same.
             statement = replace(statement, closing=True)
         pays = subject.takes_requests and subject.payers.pays(stated.kind)
-        return Claim(statement, lease, pays, recall_waits=self._own_time.waits_for(lease))
+        return StatementWork(statement, lease, pays, recall_waits=self._own_time.waits_for(lease))
 
     def trials(self) -> list[Service]:
         """The services whose trials are touched, with their trials as the statements leave them."""
         held: dict[str, int] = {}
-        for claim in self.fitting:
-            if claim.lease.kind is BudgetKind.TRIAL:
-                more = claim.lease.held_units - claim.before.held_units
-                held[claim.lease.service_uid] = held.get(claim.lease.service_uid, 0) + more
+        for work in self.fitting:
+            if work.lease.kind is BudgetKind.TRIAL:
+                more = work.lease.held_units - work.before.held_units
+                held[work.lease.service_uid] = held.get(work.lease.service_uid, 0) + more
         return [self._with_trial(self.subjects[uid].service, more) for uid, more in held.items()]
 
     def _with_trial(self, service: Service, more_held_tokens: int) -> Service:
@@ -154,9 +154,9 @@ class Settlement:
     def usage(self) -> list[Usage]:
         """What each service spent of its account's money."""
         spent: dict[str, int] = {}
-        for claim in self.fitting:
-            if claim.lease.kind is BudgetKind.MONEY and claim.spent_units:
-                spent[claim.lease.service_uid] = spent.get(claim.lease.service_uid, 0) + claim.spent_units
+        for work in self.fitting:
+            if work.lease.kind is BudgetKind.MONEY and work.spent_units:
+                spent[work.lease.service_uid] = spent.get(work.lease.service_uid, 0) + work.spent_units
         return [
             Usage(service.account_id, service.service_id, service.uid, amount_nanos)
             for service, amount_nanos in ((self.subjects[uid].service, amount) for uid, amount in spent.items())
@@ -165,16 +165,13 @@ class Settlement:
     async def store(self, tx: Transaction) -> None:
         """Stores leases, budgets and ledger lines; not what follows from them for accounts and services."""
         await tx.leases.put(
-            [
-                NamedLease(claim.lease, self.subjects[claim.lease.service_uid].service.service_id)
-                for claim in self.fitting
-            ]
+            [NamedLease(work.lease, self.subjects[work.lease.service_uid].service.service_id) for work in self.fitting]
         )
         usage = self.usage()
         if usage:
             self.accounts = await tx.books.add_usage(self.accounts, usage, self.now_us)
         await tx.books.save_trials(self.trials())
-        touched = {claim.lease.budget for claim in self.fitting}
+        touched = {work.lease.budget for work in self.fitting}
         await tx.books.save_buckets(
             {key: budget for key, budget in self.budgets.items() if key in touched and isinstance(budget, Bucket)}
         )

@@ -44,10 +44,10 @@ class Recovery:
             open_totals = [one for one in totals if one.epoch >= settled_below.get(one.node, 0)]
             settlement = await self._close(tx, open_totals)
         units: Counter[tuple[str, BudgetKind]] = Counter()
-        for claim in settlement.fitting:
-            units[claim.lease.account, claim.lease.kind] += claim.spent_units
-        claims = zip(open_totals, settlement.claims, strict=True)
-        unknown = [one.statement.lease_id for one, claim in claims if claim is None and one.statement.consumed_units]
+        for work in settlement.fitting:
+            units[work.lease.account, work.lease.kind] += work.spent_units
+        works = zip(open_totals, settlement.works, strict=True)
+        unknown = [one.statement.lease_id for one, work in works if work is None and one.statement.consumed_units]
         return Booked({key: count for key, count in units.items() if count}, unknown)
 
     async def finish(self, fenced: Mapping[str, int]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from control_service.domain.budget import BudgetKind
 from control_service.domain.event import EventCause, Origin
-from control_service.domain.lease_round import Claim
+from control_service.domain.lease_round import StatementWork
 from control_service.domain.overdue import reassess, starve
 from control_service.usecases.fleet.lease_settlement import Settlement
 from control_service.usecases.ports import Transaction
@@ -20,7 +20,7 @@ async def follow_up(tx: Transaction, settlement: Settlement) -> bool:
 
 async def _look_at_accounts(tx: Transaction, settlement: Settlement) -> bool:
     now_us = settlement.now_us
-    starving = {claim.lease.account for claim in settlement.fitting if _starves(claim, settlement)}
+    starving = {work.lease.account for work in settlement.fitting if _starves(work, settlement)}
     changed = []
     for account_id, before in settlement.accounts.items():
         account = reassess(before, now_us)
@@ -36,11 +36,11 @@ async def _look_at_accounts(tx: Transaction, settlement: Settlement) -> bool:
     return bool(changed)
 
 
-def _starves(claim: Claim, settlement: Settlement) -> bool:
+def _starves(work: StatementWork, settlement: Settlement) -> bool:
     """Whether requests wait for their account's money, and nothing else can pay for them."""
-    if claim.lease.kind is not BudgetKind.MONEY or not claim.pays or not claim.falls_short:
+    if work.lease.kind is not BudgetKind.MONEY or not work.pays or not work.falls_short:
         return False
-    payers = settlement.subjects[claim.lease.service_uid].payers
+    payers = settlement.subjects[work.lease.service_uid].payers
     return not payers.trial and not payers.reservation
 
 

@@ -9,7 +9,7 @@ from control_service.domain import lease as control_lease
 from control_service.domain.bucket import Bucket
 from control_service.domain.budget import Budget, BudgetKey, Quantity
 from control_service.domain.lease import Availability, Lease, Shortfall
-from control_service.domain.lease_round import Claim, Exchange
+from control_service.domain.lease_round import Exchange, StatementWork
 from control_service.usecases.fleet.elapsed_time import OwnTime
 from metering_service.domain.budget import BudgetKind
 from metering_service.domain.lease import LeaseAnswer, LeaseStatement
@@ -105,19 +105,19 @@ class Control:
         known_epoch, _ = self.nodes.get(node, (0, 0))
         assert epoch >= known_epoch, "fenced"
         self.nodes[node] = (epoch, now_us)
-        claims = [self._claim(node, epoch, said, now_us) for said in statements]
-        keys = {claim.before.budget for claim in claims}
+        works = [self._work(node, epoch, said, now_us) for said in statements]
+        keys = {work.before.budget for work in works}
         exchange = Exchange({key: self._budget(key) for key in keys}, now_us)
-        exchange.take(claims)
+        exchange.take(works)
         self.budgets.update(exchange.budgets)
-        for claim in claims:
-            self.leases[claim.lease.lease_id] = claim.lease
-            self.spent[claim.lease.budget] += claim.spent_units
+        for work in works:
+            self.leases[work.lease.lease_id] = work.lease
+            self.spent[work.lease.budget] += work.spent_units
         came_back = {key.service_uid for key in exchange.came_back}
         self.replenished.update(
             config.uid for config in self.services.values() if config.uid in came_back or "" in came_back
         )
-        return [self._answer(claim) for claim in claims]
+        return [self._answer(work) for work in works]
 
     def key(self, uid: str, kind: BudgetKind) -> BudgetKey:
         """The budget that a lease is a slice of."""
@@ -127,7 +127,7 @@ class Control:
         """All that is on lease, or was consumed and not is_acknowledged yet."""
         return sum(lease.outstanding_units for lease in self.leases.values() if lease.budget == key)
 
-    def _claim(self, node: str, epoch: int, said: LeaseStatement, now_us: int) -> Claim:
+    def _work(self, node: str, epoch: int, said: LeaseStatement, now_us: int) -> StatementWork:
         kind = control_budget.BudgetKind[said.kind.name]
         fresh = Lease(said.lease_id, node, epoch, ACCOUNT, said.service_uid, kind, now_us, now_us)
         statement = control_lease.Statement(
@@ -139,7 +139,7 @@ class Control:
             said.needed_units,
             said.closing,
         )
-        return Claim(statement, self.leases.get(said.lease_id, fresh), self._pays(said))
+        return StatementWork(statement, self.leases.get(said.lease_id, fresh), self._pays(said))
 
     def _pays(self, said: LeaseStatement) -> bool:
         config = self.services[said.service]
@@ -155,16 +155,16 @@ class Control:
         budget = self.budgets.get(key, Quantity(0, 0, 0))
         return budget.refilled(self.clock.now_us()) if isinstance(budget, Bucket) else budget
 
-    def _answer(self, claim: Claim) -> LeaseAnswer:
-        lease, budget = claim.lease, self.budgets[claim.lease.budget]
-        shortfall = self._shortfall(claim)
+    def _answer(self, work: StatementWork) -> LeaseAnswer:
+        lease, budget = work.lease, self.budgets[work.lease.budget]
+        shortfall = self._shortfall(work)
         for lease_id in shortfall.recalled_lease_ids:
             recalled = self.leases[lease_id]
             self.leases[lease_id] = replace(recalled, recall_requested_us=self.clock.now_us())
             self.recalls[recalled.node].append(lease_id)
         accrues_us = None
-        if isinstance(budget, Bucket) and claim.falls_short:
-            accrues_us = budget.accrues_after_us(claim.statement.needed_units - lease.free_units)
+        if isinstance(budget, Bucket) and work.falls_short:
+            accrues_us = budget.accrues_after_us(work.statement.needed_units - lease.free_units)
         return LeaseAnswer(
             lease.lease_id,
             lease.granted_units,
@@ -176,11 +176,11 @@ class Control:
             lease.closed,
         )
 
-    def _shortfall(self, claim: Claim) -> Shortfall:
-        if not claim.falls_short:
+    def _shortfall(self, work: StatementWork) -> Shortfall:
+        if not work.falls_short:
             return Shortfall(Availability.AVAILABLE)
-        if not claim.pays:
+        if not work.pays:
             return Shortfall(Availability.EMPTY)
-        others = [lease for lease in self.leases.values() if lease.budget == claim.lease.budget and not lease.closed]
+        others = [lease for lease in self.leases.values() if lease.budget == work.lease.budget and not lease.closed]
         recallable = [lease for lease in others if self.own_time.is_recallable(lease)]
-        return control_lease.judge_shortfall(claim.lease, claim.statement.needed_units, recallable)
+        return control_lease.judge_shortfall(work.lease, work.statement.needed_units, recallable)

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from control_service.domain.bucket import MICRO_PER_TOKEN, Bucket
 from control_service.domain.budget import Budget, BudgetKey, BudgetKind, Quantity
 from control_service.domain.lease import Lease, Statement, judge_shortfall, settle
-from control_service.domain.lease_round import Claim, Exchange
+from control_service.domain.lease_round import Exchange, StatementWork
 
 START_US = 1_700_000_000_000_000
 TRIAL = BudgetKey.of("acme", "uid", BudgetKind.TRIAL)
@@ -72,14 +72,14 @@ class Fleet(RuleBasedStateMachine):
             key: budget.refilled(self.now_us) if isinstance(budget, Bucket) else budget
             for key, budget in self.budgets.items()
         }
-        claims = [Claim(said, self._lease(node, part), pays=True) for part, said in statements]
+        works = [StatementWork(said, self._lease(node, part), pays=True) for part, said in statements]
         exchange = Exchange(budgets, self.now_us)
-        exchange.take(claims)
+        exchange.take(works)
         self.budgets = exchange.budgets
-        self.leases.update((claim.lease.lease_id, claim.lease) for claim in claims)
-        for claim in claims:
-            others = [other for other in self._open(claim.lease.budget) if other.free_units > 0]
-            for lease_id in judge_shortfall(claim.lease, claim.statement.needed_units, others).recalled_lease_ids:
+        self.leases.update((work.lease.lease_id, work.lease) for work in works)
+        for work in works:
+            others = [other for other in self._open(work.lease.budget) if other.free_units > 0]
+            for lease_id in judge_shortfall(work.lease, work.statement.needed_units, others).recalled_lease_ids:
                 self.leases[lease_id] = replace(self.leases[lease_id], recall_requested_us=self.now_us)
 
     def _lease(self, node: Node, part: Slice) -> Lease:
