@@ -1,4 +1,4 @@
-"""One exchange: all that a node says of its leases, worked through in order against the budgets behind them. Pure.
+"""One round: all that a node states of its leases, worked through in order against the budgets behind them. Pure.
 
 First everything is settled, then needs are served, then what nodes would like to have ahead of need: so what one
 statement returns serves another, and no prefetch takes what a request is waiting for.
@@ -47,7 +47,7 @@ class StatementWork:
         return not self.lease.closed and self.lease.free_units < self.statement.needed_units
 
 
-class Exchange:
+class LeaseRound:
     """The budgets while a round of statements is worked through."""
 
     def __init__(self, budgets: Mapping[BudgetKey, Budget], now_us: int) -> None:
@@ -55,8 +55,8 @@ class Exchange:
         self.came_back: set[BudgetKey] = set()
         self.now_us = now_us
 
-    def take(self, works: Iterable[StatementWork]) -> None:
-        """Works through the statements; afterwards each work has its lease, and `budgets` are as the round leaves them."""
+    def run(self, works: Iterable[StatementWork]) -> None:
+        """Works through the statements; then each work has its lease, and `budgets` are as the round leaves them."""
         fitting = [work for work in works if self._settle(work)]
         served = [work for work in fitting if work.pays and may_have_more(work.before, work.statement)]
         for work in served:

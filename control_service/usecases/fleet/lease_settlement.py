@@ -13,7 +13,7 @@ from control_service.domain.account import Account
 from control_service.domain.bucket import Bucket
 from control_service.domain.budget import Budget, BudgetKey, BudgetKind, Quantity
 from control_service.domain.lease import Lease, Statement
-from control_service.domain.lease_round import Exchange, StatementWork
+from control_service.domain.lease_round import LeaseRound, StatementWork
 from control_service.domain.names import MalformedNameError, parse_service, service_name
 from control_service.domain.payers import Payers, payers_of
 from control_service.domain.reservation import Reserved, reserved
@@ -77,17 +77,17 @@ class Settlement:
         self.works: list[StatementWork | None] = []
         self.now_us = now_us
         self._own_time = own_time
-        self._exchange = Exchange({**_quantities(accounts, subjects), **buckets}, now_us)
+        self._round = LeaseRound({**_quantities(accounts, subjects), **buckets}, now_us)
 
     @property
     def budgets(self) -> Mapping[BudgetKey, Budget]:
         """All budgets of these accounts and services, as the statements leave them."""
-        return self._exchange.budgets
+        return self._round.budgets
 
     @property
     def came_back(self) -> Collection[BudgetKey]:
         """Budgets that got something back."""
-        return self._exchange.came_back
+        return self._round.came_back
 
     @property
     def fitting(self) -> Iterable[StatementWork]:
@@ -97,7 +97,7 @@ class Settlement:
     def take(self, stated: Sequence[Stated], known: Mapping[str, Lease]) -> None:
         """Works through the statements; `works` has one for each, None where it does not fit what is known."""
         self.works = [self._work(one, known.get(one.statement.lease_id)) for one in stated]
-        self._exchange.take(self.fitting)
+        self._round.run(self.fitting)
         self.works = [work if work is not None and work.fits else None for work in self.works]
         for account_id, account in self.accounts.items():
             money = self.budgets[BudgetKey.of(account_id, "", BudgetKind.MONEY)]

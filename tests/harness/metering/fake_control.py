@@ -9,7 +9,7 @@ from control_service.domain import lease as control_lease
 from control_service.domain.bucket import Bucket
 from control_service.domain.budget import Budget, BudgetKey, Quantity
 from control_service.domain.lease import Availability, Lease, Shortfall
-from control_service.domain.lease_round import Exchange, StatementWork
+from control_service.domain.lease_round import LeaseRound, StatementWork
 from control_service.usecases.fleet.elapsed_time import OwnTime
 from metering_service.domain.budget import BudgetKind
 from metering_service.domain.lease import LeaseAnswer, LeaseStatement
@@ -107,13 +107,13 @@ class Control:
         self.nodes[node] = (epoch, now_us)
         works = [self._work(node, epoch, said, now_us) for said in statements]
         keys = {work.before.budget for work in works}
-        exchange = Exchange({key: self._budget(key) for key in keys}, now_us)
-        exchange.take(works)
-        self.budgets.update(exchange.budgets)
+        lease_round = LeaseRound({key: self._budget(key) for key in keys}, now_us)
+        lease_round.run(works)
+        self.budgets.update(lease_round.budgets)
         for work in works:
             self.leases[work.lease.lease_id] = work.lease
             self.spent[work.lease.budget] += work.spent_units
-        came_back = {key.service_uid for key in exchange.came_back}
+        came_back = {key.service_uid for key in lease_round.came_back}
         self.replenished.update(
             config.uid for config in self.services.values() if config.uid in came_back or "" in came_back
         )

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from control_service.domain.bucket import MICRO_PER_TOKEN, Bucket
 from control_service.domain.budget import Budget, BudgetKey, BudgetKind, Quantity
 from control_service.domain.lease import Lease, Statement, judge_shortfall, settle
-from control_service.domain.lease_round import Exchange, StatementWork
+from control_service.domain.lease_round import LeaseRound, StatementWork
 
 START_US = 1_700_000_000_000_000
 TRIAL = BudgetKey.of("acme", "uid", BudgetKind.TRIAL)
@@ -73,9 +73,9 @@ class Fleet(RuleBasedStateMachine):
             for key, budget in self.budgets.items()
         }
         works = [StatementWork(said, self._lease(node, part), pays=True) for part, said in statements]
-        exchange = Exchange(budgets, self.now_us)
-        exchange.take(works)
-        self.budgets = exchange.budgets
+        lease_round = LeaseRound(budgets, self.now_us)
+        lease_round.run(works)
+        self.budgets = lease_round.budgets
         self.leases.update((work.lease.lease_id, work.lease) for work in works)
         for work in works:
             others = [other for other in self._open(work.lease.budget) if other.free_units > 0]
