@@ -73,7 +73,7 @@ class Statement:
 
 
 @dataclass(frozen=True, slots=True)
-class Settlement:
+class StatementEffect:
     """What a statement changed: the lease after it, what was newly consumed, what came off lease."""
 
     lease: Lease
@@ -93,7 +93,7 @@ def fits(lease: Lease, statement: Statement) -> bool:
     return consumed + returned <= max(LARGEST_UNITS, lease.granted_units)
 
 
-def settle(lease: Lease, statement: Statement, now_us: int, *, recall_waits: bool = False) -> Settlement:
+def merge_statement(lease: Lease, statement: Statement, now_us: int, *, recall_waits: bool = False) -> StatementEffect:
     """Takes in what a node says. Consumption counts even on a closed lease, which stays closed.
 
     `recall_waits`: the lease was recalled only just now, so that the node may not have heard of it when it said this.
@@ -108,7 +108,7 @@ def settle(lease: Lease, statement: Statement, now_us: int, *, recall_waits: boo
         lease, consumed_units=consumed, returned_units=returned, held_units=0, closed=closed, update_us=now_us
     )
     after = replace(after, held_units=min(statement.held_units, after.outstanding_units))
-    return Settlement(
+    return StatementEffect(
         lease=after if recall_waits and after.free_units else replace(after, recall_requested_us=None),
         spent_units=consumed - lease.consumed_units,
         released_units=lease.outstanding_units - after.outstanding_units,

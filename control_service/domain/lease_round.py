@@ -16,7 +16,7 @@ from control_service.domain.lease import (
     extend,
     fits,
     may_have_more,
-    settle,
+    merge_statement,
     units_for_need,
     units_for_prefetch,
 )
@@ -27,7 +27,7 @@ class StatementWork:
     """A statement, the lease it speaks of, and what becomes of it.
 
     `pays`: whether the budget pays for the lease's service now; where not, nothing is granted. `fits`: whether what is
-    stated is within bounds; where not, nothing of it was taken in. `recall_waits`: see `settle`.
+    stated is within bounds; where not, nothing of it was taken in. `recall_waits`: see `merge_statement`.
     """
 
     statement: Statement
@@ -57,7 +57,7 @@ class LeaseRound:
 
     def run(self, works: Iterable[StatementWork]) -> None:
         """Works through the statements; then each work has its lease, and `budgets` are as the round leaves them."""
-        fitting = [work for work in works if self._settle(work)]
+        fitting = [work for work in works if self._merge(work)]
         served = [work for work in fitting if work.pays and may_have_more(work.before, work.statement)]
         for work in served:
             budget = self.budgets[work.lease.budget]
@@ -67,20 +67,18 @@ class LeaseRound:
             units = units_for_prefetch(work.lease, work.statement, budget.grantable_units, budget.spare_units)
             self._lend(work, units)
 
-    def _settle(self, work: StatementWork) -> bool:
+    def _merge(self, work: StatementWork) -> bool:
         """Takes in what a statement says, unless it or what it makes of the budget is out of bounds."""
-        settlement = settle(work.before, work.statement, self.now_us, recall_waits=work.recall_waits)
+        effect = merge_statement(work.before, work.statement, self.now_us, recall_waits=work.recall_waits)
         key = work.before.budget
-        budget = self.budgets[key].settled(spent_units=settlement.spent_units, released_units=settlement.released_units)
+        budget = self.budgets[key].settled(spent_units=effect.spent_units, released_units=effect.released_units)
         in_use_units = budget.leased_units + budget.spent_units
-        work.fits = fits(work.before, work.statement) and (
-            settlement.spent_units == 0 or in_use_units <= USED_UNITS_MAX
-        )
+        work.fits = fits(work.before, work.statement) and (effect.spent_units == 0 or in_use_units <= USED_UNITS_MAX)
         if not work.fits:
             return False
-        work.lease, work.spent_units = settlement.lease, settlement.spent_units
+        work.lease, work.spent_units = effect.lease, effect.spent_units
         self.budgets[key] = budget
-        if settlement.came_back_units:
+        if effect.came_back_units:
             self.came_back.add(key)
         return True
 

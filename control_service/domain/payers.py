@@ -63,7 +63,7 @@ class Resolution(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a node needs to know of a service that is there or, to settle work that was done for it, was."""
+    """What a node needs to know of a service that is there or, so that work done for it can be booked, was."""
 
     uid: str
     model_id: str
@@ -98,7 +98,7 @@ def config_of(
     version: int,
     now_us: int,
 ) -> ServiceConfig:
-    """What nodes are told of a service. Of a deleted one, that it is, and by which terms to settle what was done."""
+    """What nodes are told of a service. Of a deleted one, that it is, and by which terms to book what was done."""
     price_in_force = price is not None
     derived = status_of(service, account, reserved, now_us, price_in_force=price_in_force)
     terms = Terms(

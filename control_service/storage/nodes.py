@@ -56,8 +56,8 @@ class NodeRows:
         row = (await self._connection.execute(taken)).mappings().one_or_none()
         return None if row is None else _node(row)
 
-    async def settled(self, name: str, below_epoch: int) -> None:
-        """See `Nodes.settled`."""
+    async def mark_settled(self, name: str, below_epoch: int) -> None:
+        """See `Nodes.mark_settled`."""
         await self._connection.execute(
             update(_nodes).where(_nodes.c.node == name).values(settled_below_epoch=below_epoch)
         )

@@ -46,7 +46,7 @@ class Nodes(Protocol):
             The node with that, or None where it was not taken.
         """
 
-    async def settled(self, name: str, below_epoch: int) -> None:
+    async def mark_settled(self, name: str, below_epoch: int) -> None:
         """Notes that nothing is open of the epochs below this one; the node is locked."""
 
     async def every(self) -> list[Node]:

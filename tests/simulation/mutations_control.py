@@ -14,13 +14,13 @@ from tests.simulation.planting import mutation
 @mutation
 def consumption_told_twice() -> AbstractContextManager[Any]:
     """Control adds what a node says was consumed to what it knows, not only the difference."""
-    real = lease.settle
+    real = lease.merge_statement
 
     def wrong(before: Any, statement: Any, now_us: int) -> Any:
-        settled = real(before, statement, now_us)
-        return replace(settled, spent_units=statement.consumed_units)
+        effect = real(before, statement, now_us)
+        return replace(effect, spent_units=statement.consumed_units)
 
-    return patch.object(lease_round, "settle", wrong)
+    return patch.object(lease_round, "merge_statement", wrong)
 
 
 @mutation
@@ -49,14 +49,14 @@ def ledger_doubled() -> AbstractContextManager[Any]:
 @mutation
 def late_consumption_dropped() -> AbstractContextManager[Any]:
     """What is said of a lease that control has closed does not count."""
-    real = lease.settle
+    real = lease.merge_statement
 
     def wrong(before: Any, statement: Any, now_us: int) -> Any:
         if before.closed:
             statement = replace(statement, consumed_units=before.consumed_units)
         return real(before, statement, now_us)
 
-    return patch.object(lease_round, "settle", wrong)
+    return patch.object(lease_round, "merge_statement", wrong)
 
 
 @mutation

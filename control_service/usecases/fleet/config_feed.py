@@ -55,7 +55,7 @@ class ConfigFeed:
         self._latest: dict[str, ServiceConfig | None] = {}
         # Names that are about to be looked up, and those that come into existence with an account or a model. A custom
         # service that is created is among the changes.
-        self._unsettled: set[str] = set()
+        self._unresolved: set[str] = set()
         self._version = 0
         self._looked_ns = clock.monotonic_ns()
 
@@ -104,7 +104,7 @@ class ConfigFeed:
         for name in fresh:
             if name not in self._latest:
                 self._latest[name] = None
-                self._unsettled.add(name)
+                self._unresolved.add(name)
         for some in in_parts(fresh):
             async with self._database.reading() as tx:
                 version = await tx.config_version()
@@ -175,7 +175,7 @@ class ConfigFeed:
         except Exception:  # noqa: BLE001  # logged by each, if it is only one
             if len(names) == 1:
                 # Looked up again with the next change of anything.
-                self._unsettled.update(names)
+                self._unresolved.update(names)
                 _log.exception("config_unreadable", name=names[0])
                 return []
         return [config for name in names for config in await self._resolve([name], version)]
@@ -183,7 +183,7 @@ class ConfigFeed:
     def _affected(self, changes: Changes) -> list[str]:
         """Followed names to look at again: what changed, whose model changed, and what may have come into existence."""
         affected = {name for key in changes.services if (name := service_name(*key)) in self._latest}
-        affected |= self._unsettled
+        affected |= self._unresolved
         if changes.model_ids:
             affected.update(
                 name
@@ -197,7 +197,7 @@ class ConfigFeed:
             if config.name in self._latest:
                 self._latest[config.name] = config
                 if config.resolution is not Resolution.UNKNOWN or not is_default_name(config.name):
-                    self._unsettled.discard(config.name)
+                    self._unresolved.discard(config.name)
             for watcher in watchers:
                 watcher.tell(config)
 
@@ -205,7 +205,7 @@ class ConfigFeed:
         for name in names:
             if not any(name in watcher.follows for watcher in self._watchers.values()):
                 self._latest.pop(name, None)
-                self._unsettled.discard(name)
+                self._unresolved.discard(name)
 
 
 async def _wait(listener: Listener) -> frozenset[BudgetKey]:

@@ -213,7 +213,7 @@ async def _left_behind(tx: Transaction, asked: Asked, node: Node) -> list[Stated
         return []
     found = await tx.leases.open_below(asked.node, below_epoch, LEFT_BEHIND_MAX)
     if len(found) < LEFT_BEHIND_MAX:
-        await tx.nodes.settled(asked.node, below_epoch)
+        await tx.nodes.mark_settled(asked.node, below_epoch)
     spoken_of = {one.statement.lease_id for one in asked.stated}
     return [closing(named) for named in found if named.lease.lease_id not in spoken_of]
 

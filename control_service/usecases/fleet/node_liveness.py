@@ -25,8 +25,8 @@ class _Sighting:
     exchanged: tuple[int, int]
     unheard_ns: int = 0
     unrenewed_ns: int = 0
-    # Found without open leases; it gets none without an exchange.
-    is_settled: bool = False
+    # Its row had no open leases; without an exchange it gets none.
+    holds_nothing: bool = False
 
 
 class Sightings:
@@ -52,12 +52,14 @@ class Sightings:
 
     def suspects(self) -> list[str]:
         """Nodes whose leases have lapsed, and that may have any."""
-        return [name for name, seen in self._seen.items() if seen.unrenewed_ns >= LOST_AFTER_NS and not seen.is_settled]
+        return [
+            name for name, seen in self._seen.items() if seen.unrenewed_ns >= LOST_AFTER_NS and not seen.holds_nothing
+        ]
 
     def convict(self, suspects: Collection[str], with_open_leases: Collection[str]) -> None:
         """Those of the suspects that have open leases are lost."""
         for name in suspects:
-            self._seen[name].is_settled = name not in with_open_leases
+            self._seen[name].holds_nothing = name not in with_open_leases
         self.lost = tuple(LostNode(name, self._seen[name].exchanged[0]) for name in sorted(with_open_leases))
 
 
@@ -69,6 +71,6 @@ def _again(seen: _Sighting | None, node: Node, passed_ns: int) -> _Sighting:
     if seen.exchanged == exchanged:
         seen.unrenewed_ns += passed_ns
     else:
-        seen.unrenewed_ns, seen.is_settled = 0, False
+        seen.unrenewed_ns, seen.holds_nothing = 0, False
     seen.heard, seen.exchanged = heard, exchanged
     return seen

@@ -226,4 +226,4 @@ async def test_what_nobody_follows_is_forgotten(kit: Kit) -> None:
     kit.feed.close(first)
     assert len(kit.feed._latest) == len(names)
     kit.feed.close(second)
-    assert (kit.feed._latest, kit.feed._unsettled, kit.feed._watchers) == ({}, set(), {})
+    assert (kit.feed._latest, kit.feed._unresolved, kit.feed._watchers) == ({}, set(), {})

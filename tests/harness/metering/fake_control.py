@@ -79,7 +79,7 @@ class Control:
         self.closed_below_epoch[node] = below_epoch
         mine = (lease for lease in self.leases.values() if lease.node == node and lease.epoch < below_epoch)
         for lease in [lease for lease in mine if not lease.closed]:
-            settled = control_lease.settle(
+            settled = control_lease.merge_statement(
                 lease, control_lease.Statement(lease.lease_id, closing=True), self.clock.now_us()
             )
             self.leases[lease.lease_id] = settled.lease

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from control_service.domain.bucket import MICRO_PER_TOKEN, Bucket
 from control_service.domain.budget import Budget, BudgetKey, BudgetKind, Quantity
-from control_service.domain.lease import Lease, Statement, judge_shortfall, settle
+from control_service.domain.lease import Lease, Statement, judge_shortfall, merge_statement
 from control_service.domain.lease_round import LeaseRound, StatementWork
 
 START_US = 1_700_000_000_000_000
@@ -156,11 +156,11 @@ class Fleet(RuleBasedStateMachine):
         """A node is silent for too long; control closes its leases, and what it still consumes comes late."""
         self.reclaimed = True
         for lease in [lease for lease in self.leases.values() if lease.node == name and not lease.closed]:
-            settlement = settle(lease, Statement(lease.lease_id, closing=True), self.now_us)
-            self.leases[lease.lease_id] = settlement.lease
+            effect = merge_statement(lease, Statement(lease.lease_id, closing=True), self.now_us)
+            self.leases[lease.lease_id] = effect.lease
             budget = self.budgets[lease.budget]
             self.budgets[lease.budget] = budget.settled(
-                spent_units=settlement.spent_units, released_units=settlement.released_units
+                spent_units=effect.spent_units, released_units=effect.released_units
             )
 
     @rule(us=st.integers(min_value=0, max_value=70_000_000))

@@ -10,7 +10,7 @@ from control_service.domain.lease import (
     extend,
     judge_shortfall,
     may_have_more,
-    settle,
+    merge_statement,
     units_for_need,
     units_for_prefetch,
 )
@@ -49,39 +49,41 @@ def lease(
 
 def test_consumption_and_returns_come_off_lease() -> None:
     """What is consumed is spent, what is returned comes back, both are outstanding no more."""
-    settled = settle(lease(granted=100), Statement("one", consumed_units=30, returned_units=20, held_units=10), NOW_US)
-    assert (settled.spent_units, settled.released_units, settled.came_back_units) == (30, 50, 20)
-    assert (settled.lease.outstanding_units, settled.lease.free_units) == (50, 40)
+    effect = merge_statement(
+        lease(granted=100), Statement("one", consumed_units=30, returned_units=20, held_units=10), NOW_US
+    )
+    assert (effect.spent_units, effect.released_units, effect.came_back_units) == (30, 50, 20)
+    assert (effect.lease.outstanding_units, effect.lease.free_units) == (50, 40)
 
 
 def test_an_older_statement_changes_no_counter() -> None:
     """Counters merge by maximum."""
     before = lease(granted=100, consumed=30, returned=20)
-    settled = settle(before, Statement("one", consumed_units=10, returned_units=0), NOW_US)
-    assert (settled.spent_units, settled.released_units) == (0, 0)
+    effect = merge_statement(before, Statement("one", consumed_units=10, returned_units=0), NOW_US)
+    assert (effect.spent_units, effect.released_units) == (0, 0)
 
 
 def test_late_consumption_on_a_closed_lease_counts() -> None:
     """A closed lease has nothing outstanding, but what was consumed on it is spent."""
-    closed = settle(lease(granted=100, consumed=30), Statement("one", closing=True), NOW_US).lease
-    settled = settle(closed, Statement("one", consumed_units=45, held_units=7), NOW_US)
-    assert (settled.spent_units, settled.released_units) == (15, 0)
-    assert settled.lease.closed
-    assert (settled.lease.outstanding_units, settled.lease.held_units) == (0, 0)
+    closed = merge_statement(lease(granted=100, consumed=30), Statement("one", closing=True), NOW_US).lease
+    effect = merge_statement(closed, Statement("one", consumed_units=45, held_units=7), NOW_US)
+    assert (effect.spent_units, effect.released_units) == (15, 0)
+    assert effect.lease.closed
+    assert (effect.lease.outstanding_units, effect.lease.held_units) == (0, 0)
 
 
 def test_closing_returns_what_is_not_consumed() -> None:
     """The last word on a lease gives back all the rest."""
-    settled = settle(lease(granted=100, held=80), Statement("one", consumed_units=60, closing=True), NOW_US)
-    assert (settled.spent_units, settled.released_units, settled.came_back_units) == (60, 100, 40)
-    assert settled.lease.closed
+    effect = merge_statement(lease(granted=100, held=80), Statement("one", consumed_units=60, closing=True), NOW_US)
+    assert (effect.spent_units, effect.released_units, effect.came_back_units) == (60, 100, 40)
+    assert effect.lease.closed
 
 
 def test_a_debt_is_not_paid_from_the_next_grant() -> None:
     """A lease that consumed more than it was granted has all of the next grant free."""
-    settled = settle(lease(granted=100), Statement("one", consumed_units=150), NOW_US)
-    assert (settled.spent_units, settled.released_units, settled.came_back_units) == (150, 100, 0)
-    assert extend(settled.lease, 40).free_units == 40
+    effect = merge_statement(lease(granted=100), Statement("one", consumed_units=150), NOW_US)
+    assert (effect.spent_units, effect.released_units, effect.came_back_units) == (150, 100, 0)
+    assert extend(effect.lease, 40).free_units == 40
 
 
 @pytest.mark.parametrize(
@@ -114,23 +116,23 @@ def test_a_recalled_lease_gets_only_what_requests_wait_for() -> None:
 
 def test_a_recall_is_over_when_the_free_part_is_back() -> None:
     """A node answers a recall by returning what is free."""
-    settled = settle(
+    effect = merge_statement(
         lease(granted=100, recalled_us=NOW_US), Statement("one", returned_units=40, held_units=60), NOW_US + 1
     )
-    assert settled.lease.recall_requested_us is None
+    assert effect.lease.recall_requested_us is None
 
 
 def test_a_recall_that_crossed_a_statement_stands() -> None:
     """A statement that left before the recall arrived is no answer to it."""
     recalled = lease(granted=100, recalled_us=NOW_US)
-    settled = settle(recalled, Statement("one", held_units=60), NOW_US + 1, recall_waits=True)
-    assert settled.lease.recall_requested_us == NOW_US
+    effect = merge_statement(recalled, Statement("one", held_units=60), NOW_US + 1, recall_waits=True)
+    assert effect.lease.recall_requested_us == NOW_US
 
 
 def test_a_node_that_spoke_without_returning_may_be_asked_again() -> None:
     """After the patience for a recall is over, a statement that keeps the free part clears it."""
-    settled = settle(lease(granted=100, recalled_us=NOW_US), Statement("one", held_units=60), NOW_US + 1)
-    assert settled.lease.recall_requested_us is None
+    effect = merge_statement(lease(granted=100, recalled_us=NOW_US), Statement("one", held_units=60), NOW_US + 1)
+    assert effect.lease.recall_requested_us is None
 
 
 def test_free_parts_elsewhere_are_recalled_once() -> None:
