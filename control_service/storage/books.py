@@ -17,7 +17,7 @@ from control_service.storage import schema
 from control_service.storage.accounts import account_of
 from control_service.storage.reservations import reservation_of
 from control_service.storage.services import service_of
-from control_service.usecases.batches import in_parts
+from control_service.usecases.batches import in_batches
 from control_service.usecases.fleet_ports import Usage
 from tallygate._server.database.upsert import dialect_insert, upsert
 
@@ -59,8 +59,8 @@ class BookRows:
     async def services(self, account_ids: Collection[str], uids: Collection[str]) -> list[Service]:
         """See `Books.services`."""
         found = []
-        for some in in_parts(uids):
-            rows = await self._rows(select(_services).where(_services.c.uid.in_(some)))
+        for batch in in_batches(uids):
+            rows = await self._rows(select(_services).where(_services.c.uid.in_(batch)))
             found += [service_of(row) for row in rows if row["account_id"] in account_ids]
         return found
 
@@ -70,8 +70,8 @@ class BookRows:
         key = tuple_(_reservations.c.account_id, _reservations.c.service_id)
         query = select(_reservations).where(_reservations.c.end_us > now_us, _reservations.c.cancelled.is_(False))
         found: dict[str, list[Reservation]] = {}
-        for some in in_parts(uids):
-            for reservation in map(reservation_of, await self._rows(query.where(key.in_(some)))):
+        for batch in in_batches(uids):
+            for reservation in map(reservation_of, await self._rows(query.where(key.in_(batch)))):
                 found.setdefault(uids[reservation.account_id, reservation.service_id], []).append(reservation)
         return found
 
@@ -79,8 +79,8 @@ class BookRows:
         """See `Books.buckets`."""
         of_service = tuple_(_buckets.c.account_id, _buckets.c.service_uid)
         found: dict[BudgetKey, Bucket] = {}
-        for some in in_parts({(key.account, key.service_uid) for key in keys}):
-            for row in await self._rows(select(_buckets).where(of_service.in_(some))):
+        for batch in in_batches({(key.account, key.service_uid) for key in keys}):
+            for row in await self._rows(select(_buckets).where(of_service.in_(batch))):
                 values = dict(row)
                 key = BudgetKey(values.pop("account_id"), values.pop("service_uid"), BudgetKind(values.pop("kind")))
                 if key in keys:
@@ -153,8 +153,8 @@ class BookRows:
 
     async def _accounts(self, query: Select[Any], account_ids: Collection[str]) -> dict[str, Account]:
         accounts = {}
-        for some in in_parts(sorted(account_ids)):
-            for row in await self._rows(query.where(_accounts.c.account_id.in_(some))):
+        for batch in in_batches(sorted(account_ids)):
+            for row in await self._rows(query.where(_accounts.c.account_id.in_(batch))):
                 accounts[row["account_id"]] = account_of(row)
         return accounts
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from control_service.domain.budget import BudgetKey, BudgetKind
 from control_service.domain.lease import Lease
 from control_service.storage import schema
-from control_service.usecases.batches import in_parts
+from control_service.usecases.batches import in_batches
 from control_service.usecases.fleet_ports import LeaseFilter, NamedLease, Recall
 from tallygate._server.database.upsert import upsert
 
@@ -29,19 +29,19 @@ class LeaseRows:
     async def find(self, keys: Collection[tuple[str, str]]) -> list[Lease]:
         """See `Leases.find`."""
         found = []
-        for some in in_parts(keys):
-            found += await self._read(select(*_lease_columns).where(_lease_key.in_(some)))
+        for batch in in_batches(keys):
+            found += await self._read(select(*_lease_columns).where(_lease_key.in_(batch)))
         return found
 
-    async def with_free_part(self, budgets: Collection[BudgetKey]) -> list[Lease]:
-        """See `Leases.with_free_part`."""
+    async def with_free_units(self, budgets: Collection[BudgetKey]) -> list[Lease]:
+        """See `Leases.with_free_units`."""
         spoken_for = _leases.c.consumed_units + _leases.c.returned_units + _leases.c.held_units
         query = select(*_lease_columns).where(not_(_leases.c.closed), _leases.c.granted_units > spoken_for)
         of_money = query.where(_leases.c.kind == BudgetKind.MONEY)
         found = []
-        for accounts in in_parts({key.account for key in budgets if key.kind is BudgetKind.MONEY}):
+        for accounts in in_batches({key.account for key in budgets if key.kind is BudgetKind.MONEY}):
             found += await self._read(of_money.where(_leases.c.account_id.in_(accounts)))
-        for keys in in_parts([key for key in budgets if key.kind is not BudgetKind.MONEY]):
+        for keys in in_batches([key for key in budgets if key.kind is not BudgetKind.MONEY]):
             found += await self._read(query.where(_budget_key.in_(keys)))
         return sorted(found, key=lambda lease: lease.lease_id)
 
@@ -53,8 +53,8 @@ class LeaseRows:
 
     async def recall(self, keys: Collection[tuple[str, str]], now_us: int) -> None:
         """See `Leases.recall`."""
-        for some in in_parts(keys):
-            recalled = update(_leases).where(_lease_key.in_(some)).values(recall_requested_us=now_us)
+        for batch in in_batches(keys):
+            recalled = update(_leases).where(_lease_key.in_(batch)).values(recall_requested_us=now_us)
             await self._connection.execute(recalled)
 
     async def recalled(self, nodes: Collection[str]) -> list[Recall]:
@@ -63,8 +63,8 @@ class LeaseRows:
             _leases.c.recall_requested_us.is_not(None), not_(_leases.c.closed)
         )
         found: list[Recall] = []
-        for some in in_parts(nodes):
-            found += [Recall(*row) for row in await self._connection.execute(query.where(_leases.c.node.in_(some)))]
+        for batch in in_batches(nodes):
+            found += [Recall(*row) for row in await self._connection.execute(query.where(_leases.c.node.in_(batch)))]
         return found
 
     async def open_on(self, nodes: Collection[str]) -> list[str]:
@@ -72,9 +72,9 @@ class LeaseRows:
         # Asked node by node, so that not all leases of a node are looked at.
         is_open = exists().where(_leases.c.node == _nodes.c.node, not_(_leases.c.closed))
         found: list[str] = []
-        for some in in_parts(nodes):
+        for batch in in_batches(nodes):
             found += (
-                await self._connection.execute(select(_nodes.c.node).where(_nodes.c.node.in_(some), is_open))
+                await self._connection.execute(select(_nodes.c.node).where(_nodes.c.node.in_(batch), is_open))
             ).scalars()
         return found
 

@@ -1,14 +1,17 @@
-"""Many things in parts: a database takes only so many parameters at once."""
+"""Many values in batches: a database takes a limited number of parameters in one statement."""
 
 from collections.abc import Collection, Iterator
 from itertools import islice
-from typing import TypeVar
+from typing import Final, TypeVar
+
+BATCH_SIZE: Final = 1_000
+"""Maximum number of values in one statement."""
 
 Value = TypeVar("Value")
 
 
-def in_parts(values: Collection[Value], size: int = 1_000) -> Iterator[list[Value]]:
+def in_batches(values: Collection[Value], size: int = BATCH_SIZE) -> Iterator[list[Value]]:
     """The values in their order, at most `size` at a time."""
     rest = iter(values)
-    while part := list(islice(rest, size)):
-        yield part
+    while batch := list(islice(rest, size)):
+        yield batch

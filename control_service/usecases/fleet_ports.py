@@ -67,7 +67,7 @@ class Nodes(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """A lease that its node was asked to return the free part of, and when."""
+    """A lease that its node was asked to return the free units of, and when."""
 
     node: str
     lease_id: str
@@ -98,14 +98,14 @@ class Leases(Protocol):
     async def find(self, keys: Collection[tuple[str, str]]) -> list[Lease]:
         """Those of these leases, by (account id, lease id), that are known."""
 
-    async def with_free_part(self, budgets: Collection[BudgetKey]) -> list[Lease]:
+    async def with_free_units(self, budgets: Collection[BudgetKey]) -> list[Lease]:
         """Open leases on these budgets of which nodes, as they last said, do not hold all, by id."""
 
     async def put(self, leases: Collection[NamedLease]) -> None:
         """Stores them, whether they were there or not."""
 
     async def recall(self, keys: Collection[tuple[str, str]], now_us: int) -> None:
-        """Notes that the free parts of these, by (account id, lease id), are asked for."""
+        """Notes that the free units of these, by (account id, lease id), are asked for."""
 
     async def recalled(self, nodes: Collection[str]) -> list[Recall]:
         """Open leases of these nodes that were recalled, and that they have not answered for."""

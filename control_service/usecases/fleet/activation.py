@@ -9,7 +9,7 @@ from control_service.domain.errors import StorageUnavailableError
 from control_service.domain.event import EventCause, Origin
 from control_service.domain.node import acknowledged_by_all
 from control_service.domain.service import Service
-from control_service.usecases.batches import in_parts
+from control_service.usecases.batches import in_batches
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fault_isolation import OneByOne
 from control_service.usecases.fleet.node_liveness import Sightings
@@ -20,8 +20,8 @@ from tallygate._server.clock import Clock
 ServiceKey = tuple[str, str]
 
 
-PART = 100
-"""So many activations end in one transaction."""
+BATCH_SIZE = 100
+"""Maximum number of activations that one transaction completes."""
 
 
 class FleetLatch:
@@ -45,13 +45,13 @@ class FleetLatch:
         Raises:
             StorageUnavailableError: the database fails; what was not latched still awaits it.
         """
-        for part in in_parts(sorted(keys), PART):
+        for batch in in_batches(sorted(keys), BATCH_SIZE):
             try:
-                await self._latch(part)
+                await self._latch(batch)
             except StorageUnavailableError:
                 raise
             except Exception:  # noqa: BLE001  # said in the log where it fails again
-                await self._one_by_one.each("activation", part, lambda key: self._latch([key]))
+                await self._one_by_one.each("activation", batch, lambda key: self._latch([key]))
 
     async def _acknowledged(self, tx: Transaction) -> int | None:
         """The version that all live nodes have acknowledged."""

@@ -15,7 +15,7 @@ from control_service.domain.budget import BudgetKey
 from control_service.domain.errors import InvalidRequestError, StorageUnavailableError
 from control_service.domain.names import service_name
 from control_service.domain.payers import Resolution, ServiceConfig
-from control_service.usecases.batches import in_parts
+from control_service.usecases.batches import in_batches
 from control_service.usecases.change_signal import ChangeSignal, Listener
 from control_service.usecases.fleet.config_lookup import is_default_name, resolve
 from control_service.usecases.fleet.node_registration import fenced
@@ -105,10 +105,10 @@ class ConfigFeed:
             if name not in self._latest:
                 self._latest[name] = None
                 self._unresolved.add(name)
-        for some in in_parts(fresh):
+        for batch in in_batches(fresh):
             async with self._database.reading() as tx:
                 version = await tx.config_version()
-            configs = await self._resolve(some, version)
+            configs = await self._resolve(batch, version)
             if self._watchers.get(watcher.node) is watcher:
                 self._tell(configs, [watcher])
 
@@ -146,8 +146,8 @@ class ConfigFeed:
             changes = await tx.configs.changes(self._version) if version != self._version and self._latest else None
             recalls = await tx.leases.recalled(self._watchers) if self._watchers else []
             grantable = await look_up(tx, short) if short else {}
-        for some in in_parts(self._affected(changes) if changes is not None else ()):
-            self._tell(await self._resolve(some, version), self._watchers.values())
+        for batch in in_batches(self._affected(changes) if changes is not None else ()):
+            self._tell(await self._resolve(batch, version), self._watchers.values())
         self._version = version
         now_ns = self._looked_ns = self._clock.monotonic_ns()
         self._memory.history.observe(version, now_ns)

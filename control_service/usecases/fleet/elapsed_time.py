@@ -67,7 +67,7 @@ class OwnTime:
         return self._clock.monotonic_ns() - self._recalls[lease.lease_id].since_ns < RECALL_PATIENCE_NS
 
     def is_recallable(self, lease: Lease) -> bool:
-        """Whether its free part may come back soon: nobody asked for it yet, or only just now."""
+        """Whether its free units may come back soon: nobody asked for it yet, or only just now."""
         return lease.free_units > 0 and (lease.recall_requested_us is None or self.waits_for(lease))
 
     def forget(self) -> None:

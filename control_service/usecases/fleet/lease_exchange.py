@@ -184,7 +184,7 @@ class ExchangeLeases:
             return {}
         budgets = {work.lease.budget for work in short}
         recallable: dict[object, list[Lease]] = {key: [] for key in budgets}
-        for lease in await tx.leases.with_free_part(budgets):
+        for lease in await tx.leases.with_free_units(budgets):
             if self._memory.own_time.is_recallable(lease):
                 recallable[lease.budget].append(lease)
         shortfalls = {

@@ -15,8 +15,8 @@ from control_service.usecases.fleet.settlement_effects import follow_up
 from control_service.usecases.ports import Database, Transaction
 from tallygate._server.clock import Clock
 
-PART = 1_000
-"""So many leases are closed in one transaction."""
+BATCH_SIZE = 1_000
+"""Maximum number of leases that one transaction closes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Recovery:
 
     async def _close_left(self, node: str, epoch: int) -> int:
         async with self._database.writing() as tx:
-            left = await tx.leases.open_below(node, epoch + 1, PART)
+            left = await tx.leases.open_below(node, epoch + 1, BATCH_SIZE)
             settlement = await self._close(tx, [closing(named) for named in left])
         return sum(1 for _ in settlement.fitting)
 

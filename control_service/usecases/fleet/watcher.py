@@ -92,7 +92,7 @@ class Watcher:
             self._wake.set()
 
     def recall(self, recalls: Iterable[Recall]) -> None:
-        """Leases of this node to return the free part of; each recall is told once."""
+        """Leases of this node to return the free units of; each recall is told once."""
         mine = {recall.lease_id: recall.requested_us for recall in recalls if recall.node == self.node}
         fresh = [lease_id for lease_id, requested_us in mine.items() if self._recalls.get(lease_id) != requested_us]
         self._recalls = mine

@@ -13,7 +13,7 @@ from control_service.usecases.ports import ServiceFilter, Transaction
 from tallygate._wire.names import DEFAULT_PREFIX
 
 _BATCHES_MAX: Final = 20
-"""So many pages are read, at most, to fill one: a rare status among very many services may leave a page short."""
+"""Maximum number of batches that are read to fill one page: a rare status among many services may leave it short."""
 
 Key = tuple[str, str]
 

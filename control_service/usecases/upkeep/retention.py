@@ -1,8 +1,9 @@
-"""What nobody will ask for again is deleted, in small parts. Events and the ledger are books, and stay.
+"""Retention: closed leases and stored responses are deleted when they are old, in small batches.
 
-A closed lease is deleted only once its node has said that all leases of that epoch are settled: a statement on a lease
-that is not known would count as news, and what was consumed on it would be booked twice. Time alone never makes that
-safe. On top of that it stays for as long as people, and whoever compares the books, may want to look at it.
+Events and the ledger are books, and stay. A closed lease is deleted only once its node has reported that all leases of
+that epoch are settled: a statement on an unknown lease counts as the first one, so its consumption would be booked
+twice. Time alone never makes that safe. A settled lease stays for its time as well, for people and for those who
+compare the books.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ from tallygate._server.clock import Clock, SteadyWallClock
 DAY_US: Final = 86_400_000_000
 
 CLOSED_LEASES_KEPT_US: Final = 7 * DAY_US
-"""As long as metering keeps the ids of requests, whose consumption they show."""
+"""Minimum time that a closed lease is kept: as long as metering keeps the ids of the requests that consumed it."""
 
 ANSWERS_KEPT_US: Final = 7 * DAY_US
-"""The contract promises so much to whoever repeats a call with its idempotency key."""
+"""Minimum time that a response is kept for a repeat of its call: what the contract promises."""
 
 PERIOD_NS: Final = 60_000_000_000
-PART: Final = 500
-"""No transaction deletes more, so that none keeps others waiting."""
+"""Interval between two purges when nothing old is left."""
+
+BATCH_SIZE: Final = 500
+"""Maximum number of rows that one transaction deletes, so that no other transaction waits long for it."""
 
 _log = structlog.get_logger(__name__)
 
@@ -39,7 +42,7 @@ class Purge:
         self._next_ns = clock.monotonic_ns()
 
     async def tick(self) -> None:
-        """Deletes one part of what is old, once a minute; at once again as long as there is more.
+        """Deletes one batch of old leases and one of old responses, every `PERIOD_NS`, or at once while there are more.
 
         Raises:
             StorageUnavailableError: the database fails.
@@ -49,10 +52,10 @@ class Purge:
             return
         now_us = self._wall.now_us()
         async with self._database.writing() as tx:
-            leases = await tx.leases.delete_settled(now_us - CLOSED_LEASES_KEPT_US, PART)
+            leases = await tx.leases.delete_settled(now_us - CLOSED_LEASES_KEPT_US, BATCH_SIZE)
         async with self._database.writing() as tx:
-            answers = await tx.answers.delete(now_us - ANSWERS_KEPT_US, PART)
+            answers = await tx.answers.delete(now_us - ANSWERS_KEPT_US, BATCH_SIZE)
         if leases or answers:
             _log.info("purged", closed_leases=leases, idempotency_answers=answers)
-        if max(leases, answers) < PART:
+        if max(leases, answers) < BATCH_SIZE:
             self._next_ns = now_ns + PERIOD_NS

@@ -20,8 +20,10 @@ from control_service.usecases.upkeep.retention import Purge
 from tallygate._server.clock import NS_PER_US, US_PER_SECOND, Clock
 
 TICK_SECONDS = 0.1
-BATCH = 100
-"""So much of each kind is dealt with in one tick; more waits for the next."""
+"""Interval between two ticks."""
+
+BATCH_SIZE = 100
+"""Maximum number of each kind that one tick deals with; the rest waits for the next tick."""
 
 SET_BACK_US = US_PER_SECOND
 """A wall clock that lost more than this between two ticks was set back."""
@@ -67,7 +69,7 @@ class Sweeper:
         await self._put_right()
         lost_before = self._sightings.lost
         async with self._database.reading() as tx:
-            due = await tx.configs.due(self._clock.now_us(), BATCH)
+            due = await tx.configs.due(self._clock.now_us(), BATCH_SIZE)
             self._sightings.look(await tx.nodes.every())
             suspects = self._sightings.suspects()
             self._sightings.convict(suspects, await tx.leases.open_on(suspects) if suspects else ())
@@ -77,7 +79,7 @@ class Sweeper:
                 _log.warning("node_lost", node=lost.name, epoch=lost.epoch)
         await self._one_by_one.each("terms", due.services, self._end_terms)
         await self._one_by_one.each("price", due.model_ids, self._tell_price)
-        await self._latch.latch(activated[:BATCH])
+        await self._latch.latch(activated[:BATCH_SIZE])
         await self._purge.tick()
 
     async def _put_right(self) -> None:
@@ -106,12 +108,12 @@ class Sweeper:
         While more of them wait than fit into a tick, it stays due; else the next one is awaited.
         """
         async with self._database.reading() as tx:
-            stopped = await tx.services.priced_again(model_id, self._clock.now_us(), BATCH)
+            stopped = await tx.services.priced_again(model_id, self._clock.now_us(), BATCH_SIZE)
         async with self._database.writing() as tx:
             await tx.lock_globals()
             model = await tx.models.get(model_id)
             told = await tell_prices(tx, model, self._clock.now_us())
-            if len(stopped) == BATCH:
+            if len(stopped) == BATCH_SIZE:
                 told = replace(told, next_due_us=model.next_due_us)
             await tx.models.save(told)
         self._changes.announce()

@@ -2,7 +2,7 @@
 
 from control_service.domain.budget import BudgetKind
 from control_service.usecases.ports import Answer
-from control_service.usecases.upkeep.retention import ANSWERS_KEPT_US, CLOSED_LEASES_KEPT_US, PART, PERIOD_NS
+from control_service.usecases.upkeep.retention import ANSWERS_KEPT_US, BATCH_SIZE, CLOSED_LEASES_KEPT_US, PERIOD_NS
 from tests.harness.control.fleet_harness import FleetNode, Kit
 
 MONEY = BudgetKind.MONEY
@@ -90,11 +90,11 @@ async def test_a_jump_of_the_wall_clock_makes_nothing_old(kit: Kit) -> None:
 
 
 async def test_much_goes_in_parts(kit: Kit) -> None:
-    """Each tick deletes one part, until there is no more."""
-    await keep_answers(kit, PART + 1)
+    """Each tick deletes one batch, until there is no more."""
+    await keep_answers(kit, BATCH_SIZE + 1)
     kit.clock.advance(us=ANSWERS_KEPT_US + 1)
     await kit.sweeper.tick()
-    left = [number for number in range(PART + 1) if await has_answer(kit, number)]
+    left = [number for number in range(BATCH_SIZE + 1) if await has_answer(kit, number)]
     assert len(left) == 1
     await kit.sweeper.tick()
     assert not await has_answer(kit, left[0])

@@ -130,7 +130,7 @@ def test_a_recall_that_crossed_a_statement_stands() -> None:
 
 
 def test_a_node_that_spoke_without_returning_may_be_asked_again() -> None:
-    """After the patience for a recall is over, a statement that keeps the free part clears it."""
+    """After the patience for a recall is over, a statement that keeps the free units clears it."""
     effect = merge_statement(lease(granted=100, recalled_us=NOW_US), Statement("one", held_units=60), NOW_US + 1)
     assert effect.lease.recall_requested_us is None
 
