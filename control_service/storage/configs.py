@@ -13,7 +13,7 @@ from control_service.domain.service import Service
 from control_service.domain.status import PostpaidState
 from control_service.storage import schema
 from control_service.storage.accounts import account_of
-from control_service.storage.books import BookRows
+from control_service.storage.batch_rows import BatchRows
 from control_service.storage.models import model_of
 from control_service.storage.services import has_price_in_force, recorded_unpriced, service_of
 from control_service.usecases.fleet_ports import Changes, Due, Subjects
@@ -104,7 +104,7 @@ class ConfigRows:
 
     async def _reservations(self, services: Collection[Service], now_us: int) -> dict[str, list[Reservation]]:
         reserved = [service for service in services if service.reservation_count]
-        return await BookRows(self._connection).reservations(reserved, now_us) if reserved else {}
+        return await BatchRows(self._connection).reservations(reserved, now_us) if reserved else {}
 
     async def _prices(self, model_ids: Collection[str], now_us: int) -> dict[str, Price]:
         """The last in this order to take effect is the one in force: see price.py."""

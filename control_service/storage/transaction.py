@@ -5,7 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from control_service.storage import schema
 from control_service.storage.accounts import AccountRows, LedgerRows
-from control_service.storage.books import BookRows
+from control_service.storage.batch_rows import BatchRows
 from control_service.storage.configs import ConfigRows
 from control_service.storage.history import AnswerRows, EventRows
 from control_service.storage.leases import LeaseRows
@@ -32,7 +32,7 @@ class SqlTransaction:
         self.answers: ports.Answers = AnswerRows(connection)
         self.nodes: fleet_ports.Nodes = NodeRows(connection)
         self.leases: fleet_ports.Leases = LeaseRows(connection)
-        self.books: fleet_ports.Books = BookRows(connection)
+        self.batches: fleet_ports.Batches = BatchRows(connection)
         self.configs: fleet_ports.Configs = ConfigRows(connection)
 
     async def lock_globals(self) -> None:

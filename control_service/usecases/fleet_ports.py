@@ -136,7 +136,7 @@ class Usage:
     amount_nanos: int
 
 
-class Books(Protocol):
+class Batches(Protocol):
     """Accounts, services and buckets in batches, for exchanges that touch many."""
 
     async def lock_accounts(self, account_ids: Collection[str]) -> dict[str, Account]:

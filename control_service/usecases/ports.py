@@ -19,7 +19,7 @@ from control_service.domain.model import Model
 from control_service.domain.price import Price
 from control_service.domain.reservation import Reservation
 from control_service.domain.service import Service
-from control_service.usecases.fleet_ports import Books, Configs, Leases, Nodes
+from control_service.usecases.fleet_ports import Batches, Configs, Leases, Nodes
 
 
 class Accounts(Protocol):
@@ -193,7 +193,7 @@ class Transaction(Protocol):
     answers: Answers
     nodes: Nodes
     leases: Leases
-    books: Books
+    batches: Batches
     configs: Configs
 
     async def lock_globals(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from unittest.mock import PropertyMock, patch
 
 from control_service.domain import bucket, budget, lease, lease_round
-from control_service.storage import books as control_books
+from control_service.storage import batch_rows
 from control_service.usecases.people import idempotent_call as mutations
 from tests.simulation.planting import mutation
 
@@ -38,12 +38,12 @@ def bucket_runs_over() -> AbstractContextManager[Any]:
 @mutation
 def ledger_doubled() -> AbstractContextManager[Any]:
     """The ledger's usage lines are twice what was used."""
-    real = control_books.BookRows.add_usage
+    real = batch_rows.BatchRows.add_usage
 
     async def add_usage(self: Any, accounts: Any, usage: Any, now_us: int) -> Any:
         return await real(self, accounts, [replace(one, amount_nanos=2 * one.amount_nanos) for one in usage], now_us)
 
-    return patch.object(control_books.BookRows, "add_usage", add_usage)
+    return patch.object(batch_rows.BatchRows, "add_usage", add_usage)
 
 
 @mutation

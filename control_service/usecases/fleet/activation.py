@@ -63,7 +63,7 @@ class FleetLatch:
             version = await self._acknowledged(tx)
             if version is None:
                 return
-            accounts = await tx.books.lock_accounts({account_id for account_id, _ in keys})
+            accounts = await tx.batches.lock_accounts({account_id for account_id, _ in keys})
             for account_id, service_id in keys:
                 account = accounts[account_id]
                 # Found under the account's lock: another process may have been here first.

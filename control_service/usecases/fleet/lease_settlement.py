@@ -169,10 +169,10 @@ class Settlement:
         )
         usage = self.usage()
         if usage:
-            self.accounts = await tx.books.add_usage(self.accounts, usage, self.now_us)
-        await tx.books.save_trials(self.trials())
+            self.accounts = await tx.batches.add_usage(self.accounts, usage, self.now_us)
+        await tx.batches.save_trials(self.trials())
         touched = {work.lease.budget for work in self.fitting}
-        await tx.books.save_buckets(
+        await tx.batches.save_buckets(
             {key: budget for key, budget in self.budgets.items() if key in touched and isinstance(budget, Bucket)}
         )
 
@@ -208,7 +208,7 @@ async def settle(tx: Transaction, stated: Sequence[Stated], now_us: int, own_tim
     """Locks the accounts that statements speak of, loads what they are about, and works through them."""
     account_of = {one.statement.lease_id: account_id for one in stated if (account_id := _account_of(one)) is not None}
     account_ids = set(account_of.values())
-    accounts = await tx.books.lock_accounts(account_ids) if account_ids else {}
+    accounts = await tx.batches.lock_accounts(account_ids) if account_ids else {}
     subjects = await _subjects(tx, accounts, {one.service_uid for one in stated}, now_us)
     stored = await _buckets(tx, subjects, stated)
     buckets = {
@@ -234,9 +234,9 @@ async def _subjects(
 ) -> dict[str, Subject]:
     if not accounts:
         return {}
-    services = await tx.books.services(accounts, uids)
+    services = await tx.batches.services(accounts, uids)
     with_reservations = [service for service in services if service.reservation_count]
-    reservations = await tx.books.reservations(with_reservations, now_us) if with_reservations else {}
+    reservations = await tx.batches.reservations(with_reservations, now_us) if with_reservations else {}
     paying = {service.model_id for service in services if service.postpaid is PostpaidState.ENABLED}
     priced = await tx.models.in_force(paying, now_us) if paying else frozenset()
     subjects = {}
@@ -262,7 +262,7 @@ async def _buckets(
         for one in stated
         if one.kind.is_rate and one.service_uid in subjects
     }
-    return await tx.books.buckets(keys) if keys else {}
+    return await tx.batches.buckets(keys) if keys else {}
 
 
 def _rated(bucket: Bucket, in_force: Reserved, kind: BudgetKind) -> Bucket:

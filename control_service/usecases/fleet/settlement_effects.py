@@ -29,7 +29,7 @@ async def _look_at_accounts(tx: Transaction, settlement: Settlement) -> bool:
         settlement.accounts[account_id] = account
         if account.overdue != before.overdue:
             changed.append(account)
-    await tx.books.save_money(settlement.accounts.values())
+    await tx.batches.save_money(settlement.accounts.values())
     for account in changed:
         cause = EventCause.ACCOUNT_OVERDUE if account.overdue else EventCause.ACCOUNT_RECOVERED
         await update_statuses(tx, account, Origin(cause, SYSTEM, now_us))

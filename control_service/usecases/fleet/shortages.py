@@ -66,10 +66,10 @@ async def look_up(tx: Transaction, budgets: Collection[BudgetKey]) -> dict[Budge
     found: dict[BudgetKey, int] = {}
     owners = {key.account for key in budgets}
     if any(key.kind is BudgetKind.MONEY for key in budgets):
-        for account in (await tx.books.accounts(owners)).values():
+        for account in (await tx.batches.accounts(owners)).values():
             found[BudgetKey.of(account.account_id, "", BudgetKind.MONEY)] = money_of(account).grantable_units
     uids = {key.service_uid for key in budgets if key.kind is BudgetKind.TRIAL}
-    for service in await tx.books.services(owners, uids) if uids else ():
+    for service in await tx.batches.services(owners, uids) if uids else ():
         if service.trial is not None:
             key = BudgetKey.of(service.account_id, service.uid, BudgetKind.TRIAL)
             found[key] = trial_of(service.trial).grantable_units

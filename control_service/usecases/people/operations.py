@@ -81,7 +81,7 @@ async def _of_services(
         for kind in BudgetKind
         if kind.is_rate
     }
-    buckets = await tx.books.buckets(keys) if keys else {}
+    buckets = await tx.batches.buckets(keys) if keys else {}
     found = []
     for service in services:
         if service.trial is not None:

@@ -42,22 +42,22 @@ _SAVE_TRIAL = (
 )
 
 
-class BookRows:
-    """See `fleet_ports.Books`."""
+class BatchRows:
+    """See `fleet_ports.Batches`."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
     async def lock_accounts(self, account_ids: Collection[str]) -> dict[str, Account]:
-        """See `Books.lock_accounts`."""
+        """See `Batches.lock_accounts`."""
         return await self._accounts(select(_accounts).order_by(_accounts.c.account_id).with_for_update(), account_ids)
 
     async def accounts(self, account_ids: Collection[str]) -> dict[str, Account]:
-        """See `Books.accounts`."""
+        """See `Batches.accounts`."""
         return await self._accounts(select(_accounts), account_ids)
 
     async def services(self, account_ids: Collection[str], uids: Collection[str]) -> list[Service]:
-        """See `Books.services`."""
+        """See `Batches.services`."""
         found = []
         for batch in in_batches(uids):
             rows = await self._rows(select(_services).where(_services.c.uid.in_(batch)))
@@ -65,7 +65,7 @@ class BookRows:
         return found
 
     async def reservations(self, services: Collection[Service], now_us: int) -> dict[str, list[Reservation]]:
-        """See `Books.reservations`."""
+        """See `Batches.reservations`."""
         uids = {(service.account_id, service.service_id): service.uid for service in services}
         key = tuple_(_reservations.c.account_id, _reservations.c.service_id)
         query = select(_reservations).where(_reservations.c.end_us > now_us, _reservations.c.cancelled.is_(False))
@@ -76,7 +76,7 @@ class BookRows:
         return found
 
     async def buckets(self, keys: Collection[BudgetKey]) -> dict[BudgetKey, Bucket]:
-        """See `Books.buckets`."""
+        """See `Batches.buckets`."""
         of_service = tuple_(_buckets.c.account_id, _buckets.c.service_uid)
         found: dict[BudgetKey, Bucket] = {}
         for batch in in_batches({(key.account, key.service_uid) for key in keys}):
@@ -88,7 +88,7 @@ class BookRows:
         return found
 
     async def save_money(self, accounts: Collection[Account]) -> None:
-        """See `Books.save_money`."""
+        """See `Batches.save_money`."""
         rows = [
             {
                 "key": account.account_id,
@@ -103,7 +103,7 @@ class BookRows:
             await self._connection.execute(_SAVE_MONEY, rows)
 
     async def save_trials(self, services: Collection[Service]) -> None:
-        """See `Books.save_trials`."""
+        """See `Batches.save_trials`."""
         rows = [
             {
                 "account_key": service.account_id,
@@ -119,7 +119,7 @@ class BookRows:
             await self._connection.execute(_SAVE_TRIAL, rows)
 
     async def save_buckets(self, buckets: Mapping[BudgetKey, Bucket]) -> None:
-        """See `Books.save_buckets`."""
+        """See `Batches.save_buckets`."""
         rows = [
             {
                 "account_id": key.account,
@@ -139,7 +139,7 @@ class BookRows:
     async def add_usage(
         self, accounts: Mapping[str, Account], usage: Collection[Usage], now_us: int
     ) -> dict[str, Account]:
-        """See `Books.add_usage`."""
+        """See `Batches.add_usage`."""
         # Each line is given a number in case it is new; where it is not, it keeps the one that it has.
         numbers = {key: itertools.count(account.ledger_entry_count + 1) for key, account in accounts.items()}
         rows = [_usage_line(spent, next(numbers[spent.account_id]), now_us) for spent in usage]
