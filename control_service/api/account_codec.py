@@ -96,24 +96,24 @@ def encode_ledger_entry(entry: LedgerEntry) -> ledger_pb2.LedgerEntry:
 
 
 def encode_created(account: Account) -> account_service_pb2.CreateAccountResponse:
-    """The answer to CreateAccount."""
+    """The response to CreateAccount."""
     return account_service_pb2.CreateAccountResponse(account=encode_account(account))
 
 
 def encode_updated(account: Account) -> account_service_pb2.UpdateAccountResponse:
-    """The answer to UpdateAccount."""
+    """The response to UpdateAccount."""
     return account_service_pb2.UpdateAccountResponse(account=encode_account(account))
 
 
 def encode_topped_up(booked: Booked) -> account_service_pb2.TopUpAccountResponse:
-    """The answer to TopUpAccount."""
+    """The response to TopUpAccount."""
     return account_service_pb2.TopUpAccountResponse(
         account=encode_account(booked.account), ledger_entry=encode_ledger_entry(booked.entry)
     )
 
 
 def encode_adjusted(booked: Booked) -> account_service_pb2.AdjustAccountResponse:
-    """The answer to AdjustAccount."""
+    """The response to AdjustAccount."""
     return account_service_pb2.AdjustAccountResponse(
         account=encode_account(booked.account), ledger_entry=encode_ledger_entry(booked.entry)
     )

@@ -22,10 +22,10 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
     async def CreateAccount(self, request: pb.CreateAccountRequest, context: Context) -> pb.CreateAccountResponse:
         """See the contract."""
         new = codec.decode_create(request)
-        answer = await self._calls.of_globals(
+        response = await self._calls.of_globals(
             Incoming(request, context), lambda tx, act: create_account(tx, new, act), codec.encode_created
         )
-        return pb.CreateAccountResponse.FromString(answer)
+        return pb.CreateAccountResponse.FromString(response)
 
     async def GetAccount(self, request: pb.GetAccountRequest, context: Context) -> pb.GetAccountResponse:
         """See the contract."""
@@ -47,35 +47,35 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
     async def UpdateAccount(self, request: pb.UpdateAccountRequest, context: Context) -> pb.UpdateAccountResponse:
         """See the contract."""
         account_id, update = codec.decode_update(request)
-        answer = await self._calls.of_account(
+        response = await self._calls.of_account(
             Incoming(request, context),
             account_id,
             lambda tx, account, act: update_account(tx, account, update, act),
             codec.encode_updated,
         )
-        return pb.UpdateAccountResponse.FromString(answer)
+        return pb.UpdateAccountResponse.FromString(response)
 
     async def TopUpAccount(self, request: pb.TopUpAccountRequest, context: Context) -> pb.TopUpAccountResponse:
         """See the contract."""
         account_id, line = codec.decode_top_up(request)
-        answer = await self._calls.of_account(
+        response = await self._calls.of_account(
             Incoming(request, context),
             account_id,
             lambda tx, account, act: pay(tx, account, line, act),
             codec.encode_topped_up,
         )
-        return pb.TopUpAccountResponse.FromString(answer)
+        return pb.TopUpAccountResponse.FromString(response)
 
     async def AdjustAccount(self, request: pb.AdjustAccountRequest, context: Context) -> pb.AdjustAccountResponse:
         """See the contract."""
         account_id, line = codec.decode_adjust(request)
-        answer = await self._calls.of_account(
+        response = await self._calls.of_account(
             Incoming(request, context),
             account_id,
             lambda tx, account, act: pay(tx, account, line, act),
             codec.encode_adjusted,
         )
-        return pb.AdjustAccountResponse.FromString(answer)
+        return pb.AdjustAccountResponse.FromString(response)
 
     async def ListLedgerEntries(
         self, request: pb.ListLedgerEntriesRequest, context: Context

@@ -129,17 +129,17 @@ def encode_price(price: Price) -> model_pb2.Price:
 
 
 def encode_created(view: ModelView) -> catalog_service_pb2.CreateModelResponse:
-    """The answer to CreateModel."""
+    """The response to CreateModel."""
     return catalog_service_pb2.CreateModelResponse(model=encode_model(view))
 
 
 def encode_updated(view: ModelView) -> catalog_service_pb2.UpdateModelResponse:
-    """The answer to UpdateModel."""
+    """The response to UpdateModel."""
     return catalog_service_pb2.UpdateModelResponse(model=encode_model(view))
 
 
 def encode_published(price: Price) -> catalog_service_pb2.PublishPriceResponse:
-    """The answer to PublishPrice."""
+    """The response to PublishPrice."""
     return catalog_service_pb2.PublishPriceResponse(price=encode_price(price))
 
 

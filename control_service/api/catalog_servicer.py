@@ -28,10 +28,10 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
     async def CreateModel(self, request: pb.CreateModelRequest, context: Context) -> pb.CreateModelResponse:
         """See the contract."""
         new = codec.decode_create(request)
-        answer = await self._calls.of_globals(
+        response = await self._calls.of_globals(
             Incoming(request, context), lambda tx, act: create_model(tx, new, act), codec.encode_created
         )
-        return pb.CreateModelResponse.FromString(answer)
+        return pb.CreateModelResponse.FromString(response)
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
         """See the contract."""
@@ -55,18 +55,18 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
     async def UpdateModel(self, request: pb.UpdateModelRequest, context: Context) -> pb.UpdateModelResponse:
         """See the contract."""
         model_id, update = codec.decode_update(request)
-        answer = await self._calls.of_globals(
+        response = await self._calls.of_globals(
             Incoming(request, context), lambda tx, act: update_model(tx, model_id, update, act), codec.encode_updated
         )
-        return pb.UpdateModelResponse.FromString(answer)
+        return pb.UpdateModelResponse.FromString(response)
 
     async def PublishPrice(self, request: pb.PublishPriceRequest, context: Context) -> pb.PublishPriceResponse:
         """See the contract."""
         model_id, price = codec.decode_publish(request)
-        answer = await self._calls.of_globals(
+        response = await self._calls.of_globals(
             Incoming(request, context), lambda tx, act: publish_price(tx, model_id, price, act), codec.encode_published
         )
-        return pb.PublishPriceResponse.FromString(answer)
+        return pb.PublishPriceResponse.FromString(response)
 
     async def ListPrices(self, request: pb.ListPricesRequest, context: Context) -> pb.ListPricesResponse:
         """See the contract."""

@@ -14,8 +14,8 @@ from control_service.domain.names import model_name
 from control_service.domain.node import LEASE_VALIDITY_US
 from control_service.domain.payers import ServiceConfig
 from control_service.domain.status import StopReason
-from control_service.usecases.fleet.lease_exchange import Answer, Asked
-from control_service.usecases.fleet.lease_settlement import Stated
+from control_service.usecases.fleet.lease_exchange import ExchangeRequest, LeaseAnswer
+from control_service.usecases.fleet.lease_settlement import LeaseStatement
 from control_service.usecases.fleet.watcher import Update
 from tallygate._wire.enums import encode_enum, encode_enums
 from tallygate._wire.names import NODE_ID
@@ -69,7 +69,7 @@ def decode_subscription(message: pb.ConfigSubscription) -> tuple[Sequence[str], 
     return message.subscribe, message.unsubscribe
 
 
-def decode_exchange(request: pb.ExchangeLeasesRequest) -> Asked:
+def decode_exchange(request: pb.ExchangeLeasesRequest) -> ExchangeRequest:
     """What a node says and asks for. Raises InvalidRequestError."""
     lease_ids: set[str] = set()
     with Fields() as fields:
@@ -80,20 +80,20 @@ def decode_exchange(request: pb.ExchangeLeasesRequest) -> Asked:
         answered = fields.number("answered_exchange_number", request.answered_exchange_number, 0, INT64_MAX)
         commit_no = fields.number("commit_no", request.commit_no, 0, INT64_MAX)
         below = fields.number("settled_below_epoch", request.settled_below_epoch, 0, max(1, request.epoch))
-        stated = [
-            _decode_stated(fields, f"statements[{index}].", request, message)
+        statements = [
+            _decode_statement(fields, f"statements[{index}].", request, message)
             for index, message in enumerate(request.statements[:STATEMENTS_MAX])
         ]
-        for index, one in enumerate(stated):
+        for index, one in enumerate(statements):
             if one.statement.lease_id in lease_ids:
                 fields.refuse(f"statements[{index}].lease_id", "must not be that of another statement")
             lease_ids.add(one.statement.lease_id)
-    return Asked(
+    return ExchangeRequest(
         node=request.node,
         epoch=request.epoch,
         exchange_number=number,
         acknowledged_version=request.acknowledged_version,
-        stated=stated,
+        statements=statements,
         settled_below_epoch=below,
         answered_number=answered,
         commit_no=commit_no,
@@ -119,11 +119,13 @@ def read_lease(fields: Fields, path: str, message: NamesLease) -> BudgetKind:
     return kind or BudgetKind.MONEY
 
 
-def _decode_stated(fields: Fields, path: str, request: pb.ExchangeLeasesRequest, message: pb.LeaseStatement) -> Stated:
+def _decode_statement(
+    fields: Fields, path: str, request: pb.ExchangeLeasesRequest, message: pb.LeaseStatement
+) -> LeaseStatement:
     def units(name: str, value: int) -> int:
         return fields.number(f"{path}{name}", value, 0, INT64_MAX)
 
-    return Stated(
+    return LeaseStatement(
         node=request.node,
         epoch=request.epoch,
         service_name=message.inference_service,
@@ -141,14 +143,14 @@ def _decode_stated(fields: Fields, path: str, request: pb.ExchangeLeasesRequest,
     )
 
 
-def encode_answers(answers: Sequence[Answer]) -> pb.ExchangeLeasesResponse:
+def encode_answers(answers: Sequence[LeaseAnswer]) -> pb.ExchangeLeasesResponse:
     """The answers, and for how long the node's leases hold now."""
     return pb.ExchangeLeasesResponse(
         valid_for=encode_duration(LEASE_VALIDITY_US), answers=[_encode_answer(answer) for answer in answers]
     )
 
 
-def _encode_answer(answer: Answer) -> pb.LeaseAnswer:
+def _encode_answer(answer: LeaseAnswer) -> pb.LeaseAnswer:
     return pb.LeaseAnswer(
         lease_id=answer.lease_id,
         granted_units=answer.granted_units,

@@ -40,11 +40,11 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
 
     async def ExchangeLeases(self, request: pb.ExchangeLeasesRequest, context: Context) -> pb.ExchangeLeasesResponse:
         """See the contract."""
-        asked = decode_exchange(request)
-        if self._greeted.get(asked.node, 0) < asked.epoch:
+        exchange = decode_exchange(request)
+        if self._greeted.get(exchange.node, 0) < exchange.epoch:
             # A process that has just started may be over an older copy of the database: hellos say so, of all nodes.
-            raise not_greeted(asked.node, asked.epoch)
-        return encode_answers(await self._exchange.exchange(asked))
+            raise not_greeted(exchange.node, exchange.epoch)
+        return encode_answers(await self._exchange.exchange(exchange))
 
     async def WatchConfig(  # type: ignore[override]  # the stub knows generators only; grpc.aio takes both
         self, request_iterator: AsyncIterator[pb.WatchConfigRequest], context: Context

@@ -1,4 +1,4 @@
-"""Requests of LifecycleService, and its answers to changes."""
+"""Requests of LifecycleService, and its responses to changes."""
 
 from control_service.api.fields import Fields
 from control_service.api.service_codec import encode_reservation, encode_service
@@ -95,7 +95,7 @@ def decode_outage_policy(fields: Fields, number: int, tokens_max: int) -> Outage
 
 
 def encode_purchased(view: PurchaseView) -> pb.PurchaseReservationResponse:
-    """The answer to PurchaseReservation."""
+    """The response to PurchaseReservation."""
     service = view.service.service
     return pb.PurchaseReservationResponse(
         reservation=encode_reservation(view.reservation, service.update_us or 0),

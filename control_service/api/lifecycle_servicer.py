@@ -41,13 +41,13 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
     ) -> pb.CreateInferenceServiceResponse:
         """See the contract."""
         account_id, new, billing = codec.decode_create(request)
-        answer = await self._calls.of_account(
+        response = await self._calls.of_account(
             Incoming(request, context),
             account_id,
             lambda tx, account, act: create_with_billing(tx, account, new, billing, act),
             _showing(pb.CreateInferenceServiceResponse),
         )
-        return pb.CreateInferenceServiceResponse.FromString(answer)
+        return pb.CreateInferenceServiceResponse.FromString(response)
 
     async def GetInferenceService(
         self, request: pb.GetInferenceServiceRequest, context: Context
@@ -78,34 +78,34 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
     ) -> pb.UpdateInferenceServiceResponse:
         """See the contract."""
         _, update = codec.decode_update(request)
-        answer = await self._change(
+        response = await self._change(
             Incoming(request, context),
             lambda tx, _account, service, act: update_service(tx, service, update, act),
             pb.UpdateInferenceServiceResponse,
         )
-        return pb.UpdateInferenceServiceResponse.FromString(answer)
+        return pb.UpdateInferenceServiceResponse.FromString(response)
 
     async def DeleteInferenceService(
         self, request: pb.DeleteInferenceServiceRequest, context: Context
     ) -> pb.DeleteInferenceServiceResponse:
         """See the contract."""
-        answer = await self._change(Incoming(request, context), delete_service, pb.DeleteInferenceServiceResponse)
-        return pb.DeleteInferenceServiceResponse.FromString(answer)
+        response = await self._change(Incoming(request, context), delete_service, pb.DeleteInferenceServiceResponse)
+        return pb.DeleteInferenceServiceResponse.FromString(response)
 
     async def ClaimFreeTrial(self, request: pb.ClaimFreeTrialRequest, context: Context) -> pb.ClaimFreeTrialResponse:
         """See the contract."""
-        answer = await self._change(Incoming(request, context), claim_trial, pb.ClaimFreeTrialResponse)
-        return pb.ClaimFreeTrialResponse.FromString(answer)
+        response = await self._change(Incoming(request, context), claim_trial, pb.ClaimFreeTrialResponse)
+        return pb.ClaimFreeTrialResponse.FromString(response)
 
     async def EnablePostpaid(self, request: pb.EnablePostpaidRequest, context: Context) -> pb.EnablePostpaidResponse:
         """See the contract."""
-        answer = await self._change(Incoming(request, context), enable_postpaid, pb.EnablePostpaidResponse)
-        return pb.EnablePostpaidResponse.FromString(answer)
+        response = await self._change(Incoming(request, context), enable_postpaid, pb.EnablePostpaidResponse)
+        return pb.EnablePostpaidResponse.FromString(response)
 
     async def DisablePostpaid(self, request: pb.DisablePostpaidRequest, context: Context) -> pb.DisablePostpaidResponse:
         """See the contract."""
-        answer = await self._change(Incoming(request, context), disable_postpaid, pb.DisablePostpaidResponse)
-        return pb.DisablePostpaidResponse.FromString(answer)
+        response = await self._change(Incoming(request, context), disable_postpaid, pb.DisablePostpaidResponse)
+        return pb.DisablePostpaidResponse.FromString(response)
 
     async def PurchaseReservation(
         self, request: pb.PurchaseReservationRequest, context: Context
@@ -114,13 +114,13 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
         with Fields() as fields:
             account_id, service_id = fields.service("inference_service", request.inference_service)
             terms = codec.decode_terms(fields, "terms", request.terms)
-        answer = await self._calls.of_account(
+        response = await self._calls.of_account(
             Incoming(request, context),
             account_id,
             lambda tx, account, act: purchase_reservation(tx, account, service_id, terms, act),
             codec.encode_purchased,
         )
-        return pb.PurchaseReservationResponse.FromString(answer)
+        return pb.PurchaseReservationResponse.FromString(response)
 
     async def CancelReservation(
         self, request: pb.CancelReservationRequest, context: Context
@@ -128,13 +128,13 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
         """See the contract."""
         with Fields() as fields:
             account_id, service_id, number = fields.reservation("name", request.name)
-        answer = await self._calls.of_account(
+        response = await self._calls.of_account(
             Incoming(request, context),
             account_id,
             lambda tx, account, act: cancel_reservation(tx, account, service_id, number, act),
             lambda cancelled: pb.CancelReservationResponse(reservation=encode_reservation(cancelled, cancelled.end_us)),
         )
-        return pb.CancelReservationResponse.FromString(answer)
+        return pb.CancelReservationResponse.FromString(response)
 
     async def ListReservations(
         self, request: pb.ListReservationsRequest, context: Context
@@ -161,16 +161,16 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
     ) -> pb.SuspendInferenceServiceResponse:
         """See the contract."""
         step = partial(set_suspended, suspended=True)
-        answer = await self._change(Incoming(request, context), step, pb.SuspendInferenceServiceResponse)
-        return pb.SuspendInferenceServiceResponse.FromString(answer)
+        response = await self._change(Incoming(request, context), step, pb.SuspendInferenceServiceResponse)
+        return pb.SuspendInferenceServiceResponse.FromString(response)
 
     async def ResumeInferenceService(
         self, request: pb.ResumeInferenceServiceRequest, context: Context
     ) -> pb.ResumeInferenceServiceResponse:
         """See the contract."""
         step = partial(set_suspended, suspended=False)
-        answer = await self._change(Incoming(request, context), step, pb.ResumeInferenceServiceResponse)
-        return pb.ResumeInferenceServiceResponse.FromString(answer)
+        response = await self._change(Incoming(request, context), step, pb.ResumeInferenceServiceResponse)
+        return pb.ResumeInferenceServiceResponse.FromString(response)
 
     async def ListServiceEvents(
         self, request: pb.ListServiceEventsRequest, context: Context

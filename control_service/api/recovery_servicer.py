@@ -7,7 +7,7 @@ from control_service.api.fields import INT64_MAX, Fields
 from control_service.api.fleet_codec import check_node, read_lease
 from control_service.domain.lease import Statement
 from control_service.domain.names import account_name
-from control_service.usecases.fleet.lease_settlement import Stated
+from control_service.usecases.fleet.lease_settlement import LeaseStatement
 from control_service.usecases.fleet.restore_recovery import Recovery
 from tallygate._wire.enums import encode_enum
 from tallygate.control.v1 import budget_pb2, recovery_service_pb2_grpc
@@ -48,10 +48,10 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
         return pb.FinishRecoveryResponse(closed_lease_count=await self._recovery.finish(fenced))
 
 
-def _decode_total(fields: Fields, path: str, lease: pb.LeaseTotal) -> Stated:
+def _decode_total(fields: Fields, path: str, lease: pb.LeaseTotal) -> LeaseStatement:
     check_node(fields, path, lease)
     consumed_units = fields.number(f"{path}consumed_units", lease.consumed_units, 0, INT64_MAX)
-    return Stated(
+    return LeaseStatement(
         node=lease.node,
         epoch=lease.epoch,
         service_name=lease.inference_service,

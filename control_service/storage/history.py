@@ -1,4 +1,4 @@
-"""What is written once and never changed: events of services, and answers by idempotency key."""
+"""Rows that are written once and never changed: events of services, and responses by idempotency key."""
 
 from dataclasses import asdict
 
@@ -9,7 +9,7 @@ from control_service.domain.event import EventCause, Origin, ServiceEvent
 from control_service.domain.status import Status, StopReason
 from control_service.storage import schema
 from control_service.storage.services import pack, unpack
-from control_service.usecases.ports import Answer
+from control_service.usecases.ports import StoredResponse
 
 _events = schema.service_events
 _keys = schema.idempotency_keys
@@ -44,27 +44,27 @@ class EventRows:
         return [_event(row) for row in rows.mappings()]
 
 
-class AnswerRows:
-    """See `ports.Answers`."""
+class StoredResponseRows:
+    """See `ports.StoredResponses`."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def find(self, scope: str, method: str, key: str) -> Answer | None:
-        """See `ports.Answers.find`."""
+    async def find(self, scope: str, method: str, key: str) -> StoredResponse | None:
+        """See `ports.StoredResponses.find`."""
         query = select(_keys.c.request_hash, _keys.c.response).where(
             _keys.c.scope == scope, _keys.c.method == method, _keys.c.idempotency_key == key
         )
         row = (await self._connection.execute(query)).mappings().one_or_none()
-        return None if row is None else Answer(**row)
+        return None if row is None else StoredResponse(**row)
 
-    async def keep(self, scope: str, method: str, key: str, answer: Answer, now_us: int) -> None:
-        """See `ports.Answers.keep`."""
+    async def keep(self, scope: str, method: str, key: str, response: StoredResponse, now_us: int) -> None:
+        """See `ports.StoredResponses.keep`."""
         names = {"scope": scope, "method": method, "idempotency_key": key, "create_us": now_us}
-        await self._connection.execute(insert(_keys).values(names | asdict(answer)))
+        await self._connection.execute(insert(_keys).values(names | asdict(response)))
 
     async def delete(self, before_us: int, limit: int) -> int:
-        """See `ports.Answers.delete`."""
+        """See `ports.StoredResponses.delete`."""
         names = (_keys.c.scope, _keys.c.method, _keys.c.idempotency_key)
         old = select(*names).where(_keys.c.create_us < before_us).order_by(_keys.c.create_us).limit(limit)
         return (await self._connection.execute(delete(_keys).where(tuple_(*names).in_(old)))).rowcount

@@ -7,7 +7,7 @@ from control_service.storage import schema
 from control_service.storage.accounts import AccountRows, LedgerRows
 from control_service.storage.batch_rows import BatchRows
 from control_service.storage.configs import ConfigRows
-from control_service.storage.history import AnswerRows, EventRows
+from control_service.storage.history import EventRows, StoredResponseRows
 from control_service.storage.leases import LeaseRows
 from control_service.storage.models import ModelRows
 from control_service.storage.nodes import NodeRows
@@ -29,7 +29,7 @@ class SqlTransaction:
         self.reservations: ports.Reservations = ReservationRows(connection)
         self.buckets: ports.Buckets = BucketRows(connection)
         self.events: ports.Events = EventRows(connection)
-        self.answers: ports.Answers = AnswerRows(connection)
+        self.responses: ports.StoredResponses = StoredResponseRows(connection)
         self.nodes: fleet_ports.Nodes = NodeRows(connection)
         self.leases: fleet_ports.Leases = LeaseRows(connection)
         self.batches: fleet_ports.Batches = BatchRows(connection)

@@ -160,24 +160,28 @@ class Events(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a call with an idempotency key was answered, and the hash of what it asked."""
+class StoredResponse:
+    """The response to a call with an idempotency key, and the hash of the call's request."""
 
     request_hash: bytes
     response: bytes
 
 
-class Answers(Protocol):
-    """Answers kept by idempotency key. `scope` is an account's id, or empty for what belongs to no account."""
+class StoredResponses(Protocol):
+    """Responses by idempotency key. `scope` is an account's id, or empty for what belongs to no account."""
 
-    async def find(self, scope: str, method: str, key: str) -> Answer | None:
-        """The answer given under this key before, if one was."""
+    async def find(self, scope: str, method: str, key: str) -> StoredResponse | None:
+        """The response that is kept under this key; None if there is none."""
 
-    async def keep(self, scope: str, method: str, key: str, answer: Answer, now_us: int) -> None:
-        """Keeps an answer."""
+    async def keep(self, scope: str, method: str, key: str, response: StoredResponse, now_us: int) -> None:
+        """Keeps a response."""
 
     async def delete(self, before_us: int, limit: int) -> int:
-        """Deletes answers that were kept before this moment, the oldest first; how many."""
+        """Deletes responses that were kept before this moment, the oldest first, at most `limit`.
+
+        Returns:
+            How many were deleted.
+        """
 
 
 class Transaction(Protocol):
@@ -190,7 +194,7 @@ class Transaction(Protocol):
     reservations: Reservations
     buckets: Buckets
     events: Events
-    answers: Answers
+    responses: StoredResponses
     nodes: Nodes
     leases: Leases
     batches: Batches

@@ -15,7 +15,7 @@ from control_service.domain.lease_round import StatementWork
 from control_service.domain.node import Node
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fault_isolation import OneByOne
-from control_service.usecases.fleet.lease_settlement import Settlement, Stated, closing, settle
+from control_service.usecases.fleet.lease_settlement import LeaseStatement, Settlement, closing, settle
 from control_service.usecases.fleet.node_registration import (
     control_went_backwards,
     fenced,
@@ -35,14 +35,14 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ExchangeRequest:
     """What a node says in one exchange."""
 
     node: str
     epoch: int
     exchange_number: int
     acknowledged_version: int
-    stated: Sequence[Stated]
+    statements: Sequence[LeaseStatement]
     settled_below_epoch: int = 0
     answered_number: int = 0
     commit_no: int = 0
@@ -54,7 +54,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class LeaseAnswer:
     """The answer to one statement. `available_units`: what could be granted now.
 
     `accrues_after_us`: when a rate will have the units needed; None: never, or none.
@@ -70,10 +70,10 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Taken:
+class _Outcome:
     """Statements that were taken in, and what came of them. `shortfalls` are by lease id."""
 
-    stated: Sequence[Stated]
+    statements: Sequence[LeaseStatement]
     settlement: Settlement
     shortfalls: Mapping[str, Shortfall]
     news: bool
@@ -95,7 +95,7 @@ class ExchangeLeases:
         self._memory = memory
         self._one_by_one = OneByOne(clock)
 
-    async def exchange(self, asked: Asked) -> list[Answer]:
+    async def exchange(self, request: ExchangeRequest) -> list[LeaseAnswer]:
         """Takes in what the node says; answers the statements in order, and renews all its leases.
 
         Raises:
@@ -105,72 +105,73 @@ class ExchangeLeases:
             StorageUnavailableError: the database fails.
         """
         try:
-            return await self._together(asked)
+            return await self._together(request)
         except ControlError:
             raise
         except Exception:  # noqa: BLE001  # said in the log where it fails again; one service must not stop the others
-            return await self._apart(asked)
+            return await self._apart(request)
 
-    async def _together(self, asked: Asked) -> list[Answer]:
+    async def _together(self, request: ExchangeRequest) -> list[LeaseAnswer]:
         now_us = self._clock.now_us()
         async with self._database.writing() as tx:
-            node = await self._admit(tx, asked, now_us)
-            left = await _left_behind(tx, asked, node)
-            taken = await self._take(tx, [*asked.stated, *left], now_us)
-        return self._answers(taken)[: len(asked.stated)]
+            node = await self._admit(tx, request, now_us)
+            left = await _left_behind(tx, request, node)
+            outcome = await self._take(tx, [*request.statements, *left], now_us)
+        return self._answers(outcome)[: len(request.statements)]
 
-    async def _apart(self, asked: Asked) -> list[Answer]:
+    async def _apart(self, request: ExchangeRequest) -> list[LeaseAnswer]:
         """Each service by itself, after something failed: a statement that cannot be taken in has no answer."""
         now_us = self._clock.now_us()
         async with self._database.writing() as tx:
-            await self._admit(tx, asked, now_us)
-        of_service: dict[str, list[Stated]] = {}
-        for one in asked.stated:
+            await self._admit(tx, request, now_us)
+        of_service: dict[str, list[LeaseStatement]] = {}
+        for one in request.statements:
             of_service.setdefault(one.service_uid, []).append(one)
-        answers: dict[str, Answer] = {}
+        answers: dict[str, LeaseAnswer] = {}
 
         async def take(uid: str) -> None:
             async with self._database.writing() as tx:
-                node = await tx.nodes.lock(asked.node)
-                if node is None or (node.epoch, node.exchange_number) != (asked.epoch, asked.exchange_number):
-                    raise _refusal(asked, node)
-                taken = await self._take(tx, of_service[uid], now_us)
-            answers.update((answer.lease_id, answer) for answer in self._answers(taken))
+                node = await tx.nodes.lock(request.node)
+                if node is None or (node.epoch, node.exchange_number) != (request.epoch, request.exchange_number):
+                    raise _refusal(request, node)
+                outcome = await self._take(tx, of_service[uid], now_us)
+            answers.update((answer.lease_id, answer) for answer in self._answers(outcome))
 
         await self._one_by_one.each("exchange", of_service, take)
-        return [answers[lease_id] for one in asked.stated if (lease_id := one.statement.lease_id) in answers]
+        return [answers[lease_id] for one in request.statements if (lease_id := one.statement.lease_id) in answers]
 
-    async def _take(self, tx: Transaction, stated: Sequence[Stated], now_us: int) -> _Taken:
-        settlement = await settle(tx, stated, now_us, self._memory.own_time)
+    async def _take(self, tx: Transaction, statements: Sequence[LeaseStatement], now_us: int) -> _Outcome:
+        settlement = await settle(tx, statements, now_us, self._memory.own_time)
         await settlement.store(tx)
         shortfalls = await self._judge_shortfalls(tx, settlement)
-        return _Taken(stated, settlement, shortfalls, await follow_up(tx, settlement))
+        return _Outcome(statements, settlement, shortfalls, await follow_up(tx, settlement))
 
-    def _answers(self, taken: _Taken) -> list[Answer]:
+    def _answers(self, outcome: _Outcome) -> list[LeaseAnswer]:
         """The answers to what was taken in and is committed; who else must know of it is told."""
-        settlement, shortfalls = taken.settlement, taken.shortfalls
+        settlement, shortfalls = outcome.settlement, outcome.shortfalls
         for work in settlement.fitting:
             if work.lease.lease_id in shortfalls:
                 left_units = settlement.budgets[work.lease.budget].grantable_units
                 self._memory.shortages.told(work.lease.budget, work.lease.service_uid, left_units)
         recalled = any(shortfall.recalled_lease_ids for shortfall in shortfalls.values())
-        if settlement.came_back or taken.news or recalled:
+        if settlement.came_back or outcome.news or recalled:
             self._changes.announce(settlement.came_back)
         return [
-            _answer(one, work, settlement, shortfalls) for one, work in zip(taken.stated, settlement.works, strict=True)
+            _answer(one, work, settlement, shortfalls)
+            for one, work in zip(outcome.statements, settlement.works, strict=True)
         ]
 
-    async def _admit(self, tx: Transaction, asked: Asked, now_us: int) -> Node:
+    async def _admit(self, tx: Transaction, request: ExchangeRequest, now_us: int) -> Node:
         """Renews the node's leases, or says why not."""
-        node = await tx.nodes.renew(asked.node, asked.epoch, asked.place, now_us)
+        node = await tx.nodes.renew(request.node, request.epoch, request.place, now_us)
         if node is None:
-            raise _refusal(asked, await tx.nodes.lock(asked.node))
+            raise _refusal(request, await tx.nodes.lock(request.node))
         expected = self._memory.history.expected(self._clock.monotonic_ns())
-        if max(asked.acknowledged_version, node.acknowledged_version) < expected:
+        if max(request.acknowledged_version, node.acknowledged_version) < expected:
             raise RefusedError(
                 Reason.CONFIG_STALE,
-                f"Node {asked.node} has not acknowledged configuration {expected}; acknowledge it, then exchange.",
-                node=asked.node,
+                f"Node {request.node} has not acknowledged configuration {expected}; acknowledge it, then exchange.",
+                node=request.node,
             )
         return node
 
@@ -203,41 +204,41 @@ class ExchangeLeases:
         return shortfalls
 
 
-async def _left_behind(tx: Transaction, asked: Asked, node: Node) -> list[Stated]:
+async def _left_behind(tx: Transaction, request: ExchangeRequest, node: Node) -> list[LeaseStatement]:
     """What closes the leases of former epochs that the node says are settled, and that are open all the same.
 
     They were granted, but the node ended before the metering database heard of them, so nothing was consumed on them.
     """
-    below_epoch = min(asked.settled_below_epoch, asked.epoch)
+    below_epoch = min(request.settled_below_epoch, request.epoch)
     if below_epoch <= node.settled_below_epoch:
         return []
-    found = await tx.leases.open_below(asked.node, below_epoch, LEFT_BEHIND_MAX)
+    found = await tx.leases.open_below(request.node, below_epoch, LEFT_BEHIND_MAX)
     if len(found) < LEFT_BEHIND_MAX:
-        await tx.nodes.mark_settled(asked.node, below_epoch)
-    spoken_of = {one.statement.lease_id for one in asked.stated}
+        await tx.nodes.mark_settled(request.node, below_epoch)
+    spoken_of = {one.statement.lease_id for one in request.statements}
     return [closing(named) for named in found if named.lease.lease_id not in spoken_of]
 
 
-def _refusal(asked: Asked, node: Node | None) -> RefusedError | SupersededError:
+def _refusal(request: ExchangeRequest, node: Node | None) -> RefusedError | SupersededError:
     """Why an exchange was not taken."""
-    if node is None or asked.epoch > node.epoch:
-        return not_greeted(asked.node, asked.epoch)
-    if asked.epoch < node.epoch:
-        return fenced(asked.node, asked.epoch, node.epoch)
-    if asked.answered_number > node.exchange_number:
-        return control_went_backwards(Mark(asked.node, asked.epoch, asked.commit_no, asked.answered_number))
-    if asked.exchange_number > node.exchange_number:
+    if node is None or request.epoch > node.epoch:
+        return not_greeted(request.node, request.epoch)
+    if request.epoch < node.epoch:
+        return fenced(request.node, request.epoch, node.epoch)
+    if request.answered_number > node.exchange_number:
+        return control_went_backwards(Mark(request.node, request.epoch, request.commit_no, request.answered_number))
+    if request.exchange_number > node.exchange_number:
         return metering_went_backwards(node)
     return SupersededError(
         Reason.EXCHANGE_SUPERSEDED,
-        f"Exchange {node.exchange_number} of node {asked.node} was taken already; say it again with a greater number.",
-        node=asked.node,
+        f"Exchange {node.exchange_number} of node {node.name} was taken already; say it again with a greater number.",
+        node=request.node,
     )
 
 
 def _answer(
-    stated: Stated, work: StatementWork | None, settlement: Settlement, shortfalls: Mapping[str, Shortfall]
-) -> Answer:
+    stated: LeaseStatement, work: StatementWork | None, settlement: Settlement, shortfalls: Mapping[str, Shortfall]
+) -> LeaseAnswer:
     if work is None:
         _log.warning(
             "statement_not_taken",
@@ -245,11 +246,11 @@ def _answer(
             service=stated.service_name,
             lease=stated.statement.lease_id,
         )
-        return Answer(stated.statement.lease_id, granted_units=0, availability=Availability.EMPTY, closed=True)
+        return LeaseAnswer(stated.statement.lease_id, granted_units=0, availability=Availability.EMPTY, closed=True)
     lease = work.lease
     budget = settlement.budgets[lease.budget]
     missing_units = work.statement.needed_units - lease.free_units
-    return Answer(
+    return LeaseAnswer(
         lease_id=lease.lease_id,
         granted_units=lease.granted_units,
         availability=_availability(work, shortfalls),

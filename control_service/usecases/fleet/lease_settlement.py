@@ -28,7 +28,7 @@ _NOTHING_RESERVED = Reserved()
 
 
 @dataclass(frozen=True, slots=True)
-class Stated:
+class LeaseStatement:
     """A statement with all that names its lease: its holder, its service, its kind."""
 
     node: str
@@ -39,10 +39,10 @@ class Stated:
     statement: Statement
 
 
-def closing(named: NamedLease) -> Stated:
+def closing(named: NamedLease) -> LeaseStatement:
     """What closes a lease at what is known of it."""
     lease = named.lease
-    return Stated(
+    return LeaseStatement(
         node=lease.node,
         epoch=lease.epoch,
         service_name=service_name(lease.account, named.service_id),
@@ -94,16 +94,16 @@ class Settlement:
         """The statements that fit what is known of their leases."""
         return (work for work in self.works if work is not None)
 
-    def take(self, stated: Sequence[Stated], known: Mapping[str, Lease]) -> None:
+    def take(self, statements: Sequence[LeaseStatement], known: Mapping[str, Lease]) -> None:
         """Works through the statements; `works` has one for each, None where it does not fit what is known."""
-        self.works = [self._work(one, known.get(one.statement.lease_id)) for one in stated]
+        self.works = [self._work(one, known.get(one.statement.lease_id)) for one in statements]
         self._round.run(self.fitting)
         self.works = [work if work is not None and work.fits else None for work in self.works]
         for account_id, account in self.accounts.items():
             money = self.budgets[BudgetKey.of(account_id, "", BudgetKind.MONEY)]
             self.accounts[account_id] = replace(account, spent_nanos=money.spent_units, leased_nanos=money.leased_units)
 
-    def _work(self, stated: Stated, known: Lease | None) -> StatementWork | None:
+    def _work(self, stated: LeaseStatement, known: Lease | None) -> StatementWork | None:
         subject = self.subjects.get(stated.service_uid)
         if subject is None or subject.service.name != stated.service_name:
             return None
@@ -204,13 +204,15 @@ def trial_of(trial: Trial) -> Quantity:
     return Quantity(trial.quota_tokens, trial.leased_tokens, trial.spent_tokens)
 
 
-async def settle(tx: Transaction, stated: Sequence[Stated], now_us: int, own_time: OwnTime) -> Settlement:
+async def settle(tx: Transaction, statements: Sequence[LeaseStatement], now_us: int, own_time: OwnTime) -> Settlement:
     """Locks the accounts that statements speak of, loads what they are about, and works through them."""
-    account_of = {one.statement.lease_id: account_id for one in stated if (account_id := _account_of(one)) is not None}
+    account_of = {
+        one.statement.lease_id: account_id for one in statements if (account_id := _account_of(one)) is not None
+    }
     account_ids = set(account_of.values())
     accounts = await tx.batches.lock_accounts(account_ids) if account_ids else {}
-    subjects = await _subjects(tx, accounts, {one.service_uid for one in stated}, now_us)
-    stored = await _buckets(tx, subjects, stated)
+    subjects = await _subjects(tx, accounts, {one.service_uid for one in statements}, now_us)
+    stored = await _buckets(tx, subjects, statements)
     buckets = {
         key: _rated(own_time.refilled(key, bucket, now_us), subjects[key.service_uid].payers.reserved, key.kind)
         for key, bucket in stored.items()
@@ -218,11 +220,11 @@ async def settle(tx: Transaction, stated: Sequence[Stated], now_us: int, own_tim
     settlement = Settlement(accounts, subjects, buckets, now_us, own_time)
     keys = [(account_id, lease_id) for lease_id, account_id in account_of.items()]
     known = await tx.leases.find(keys) if subjects else []
-    settlement.take(stated, {lease.lease_id: lease for lease in known})
+    settlement.take(statements, {lease.lease_id: lease for lease in known})
     return settlement
 
 
-def _account_of(stated: Stated) -> str | None:
+def _account_of(stated: LeaseStatement) -> str | None:
     try:
         return parse_service(stated.service_name)[0]
     except MalformedNameError:
@@ -254,12 +256,12 @@ async def _subjects(
 
 
 async def _buckets(
-    tx: Transaction, subjects: Mapping[str, Subject], stated: Sequence[Stated]
+    tx: Transaction, subjects: Mapping[str, Subject], statements: Sequence[LeaseStatement]
 ) -> dict[BudgetKey, Bucket]:
     """The buckets that statements speak of, as they are stored."""
     keys = {
         BudgetKey.of(subjects[one.service_uid].service.account_id, one.service_uid, one.kind)
-        for one in stated
+        for one in statements
         if one.kind.is_rate and one.service_uid in subjects
     }
     return await tx.batches.buckets(keys) if keys else {}

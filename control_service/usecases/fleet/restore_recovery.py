@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from control_service.domain.budget import BudgetKind
 from control_service.domain.node import recovered
 from control_service.usecases.change_signal import ChangeSignal
-from control_service.usecases.fleet.lease_settlement import Settlement, Stated, closing, settle
+from control_service.usecases.fleet.lease_settlement import LeaseStatement, Settlement, closing, settle
 from control_service.usecases.fleet.replica_memory import Memory
 from control_service.usecases.fleet.settlement_effects import follow_up
 from control_service.usecases.ports import Database, Transaction
@@ -36,7 +36,7 @@ class Recovery:
         self._changes = changes
         self._memory = memory
 
-    async def book(self, totals: Sequence[Stated]) -> Booked:
+    async def book(self, totals: Sequence[LeaseStatement]) -> Booked:
         """Takes in the last word on each of these leases. Raises StorageUnavailableError."""
         async with self._database.writing() as tx:
             settled_below = {node.name: node.settled_below_epoch for node in await tx.nodes.every()}
@@ -68,8 +68,8 @@ class Recovery:
             settlement = await self._close(tx, [closing(named) for named in left])
         return sum(1 for _ in settlement.fitting)
 
-    async def _close(self, tx: Transaction, stated: Sequence[Stated]) -> Settlement:
-        settlement = await settle(tx, stated, self._clock.now_us(), self._memory.own_time)
+    async def _close(self, tx: Transaction, statements: Sequence[LeaseStatement]) -> Settlement:
+        settlement = await settle(tx, statements, self._clock.now_us(), self._memory.own_time)
         await settlement.store(tx)
         if await follow_up(tx, settlement) or settlement.came_back:
             self._changes.announce(settlement.came_back)

@@ -9,7 +9,7 @@ from control_service.domain.budget import BudgetKey
 from control_service.domain.errors import IdempotencyKeyReusedError
 from control_service.domain.event import EventCause, Origin
 from control_service.usecases.change_signal import ChangeSignal
-from control_service.usecases.ports import Answer, Database, Transaction
+from control_service.usecases.ports import Database, StoredResponse, Transaction
 from tallygate._server.clock import Clock
 
 Result = TypeVar("Result")
@@ -99,14 +99,16 @@ class Mutations:
 
 
 async def _once(tx: Transaction, scope: str, call: Call, now_us: int, change: Callable[[], Awaitable[bytes]]) -> bytes:
-    """The answer that the key had before or, if it had none, that of the change, which is then kept."""
+    """The response that is kept under the call's key; if there is none, that of the change, which is then kept."""
     if not call.idempotency_key:
         return await change()
-    known = await tx.answers.find(scope, call.method, call.idempotency_key)
+    known = await tx.responses.find(scope, call.method, call.idempotency_key)
     if known is not None:
         if known.request_hash != call.request_hash:
             raise IdempotencyKeyReusedError
         return known.response
     response = await change()
-    await tx.answers.keep(scope, call.method, call.idempotency_key, Answer(call.request_hash, response), now_us)
+    await tx.responses.keep(
+        scope, call.method, call.idempotency_key, StoredResponse(call.request_hash, response), now_us
+    )
     return response

@@ -20,7 +20,7 @@ DAY_US: Final = 86_400_000_000
 CLOSED_LEASES_KEPT_US: Final = 7 * DAY_US
 """Minimum time that a closed lease is kept: as long as metering keeps the ids of the requests that consumed it."""
 
-ANSWERS_KEPT_US: Final = 7 * DAY_US
+RESPONSES_KEPT_US: Final = 7 * DAY_US
 """Minimum time that a response is kept for a repeat of its call: what the contract promises."""
 
 PERIOD_NS: Final = 60_000_000_000
@@ -54,8 +54,8 @@ class Purge:
         async with self._database.writing() as tx:
             leases = await tx.leases.delete_settled(now_us - CLOSED_LEASES_KEPT_US, BATCH_SIZE)
         async with self._database.writing() as tx:
-            answers = await tx.answers.delete(now_us - ANSWERS_KEPT_US, BATCH_SIZE)
-        if leases or answers:
-            _log.info("purged", closed_leases=leases, idempotency_answers=answers)
-        if max(leases, answers) < BATCH_SIZE:
+            responses = await tx.responses.delete(now_us - RESPONSES_KEPT_US, BATCH_SIZE)
+        if leases or responses:
+            _log.info("purged", closed_leases=leases, idempotency_answers=responses)
+        if max(leases, responses) < BATCH_SIZE:
             self._next_ns = now_ns + PERIOD_NS

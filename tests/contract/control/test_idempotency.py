@@ -63,7 +63,7 @@ async def test_a_refusal_is_not_kept(desk: Desk) -> None:
     with pytest.raises(RefusedError):
         await claim("chat")
     async with desk.database.reading() as tx:
-        assert await tx.answers.find("acme", call.method, call.idempotency_key) is None
+        assert await tx.responses.find("acme", call.method, call.idempotency_key) is None
 
 
 async def test_repeats_at_the_same_time_take_effect_once(desk: Desk) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from control_service.domain.errors import StorageUnavailableError
 from control_service.storage.database import SqlDatabase
-from control_service.usecases.ports import Answer
+from control_service.usecases.ports import StoredResponse
 from tallygate._server.database.engine import create_engine
 from tests.harness.control.fleet_harness import Kit
 from tests.harness.control.people_harness import Desk
@@ -101,13 +101,13 @@ async def test_a_full_disk_is_said_and_leaves_nothing_half_written(desk: Desk, d
         async with desk.database.writing() as tx:
             account = await tx.accounts.lock("acme")
             await tx.accounts.save(replace(account, funds_nanos=5))
-            await tx.answers.keep("acme", "Method", "key", Answer(note, note), desk.now_us)
+            await tx.responses.keep("acme", "Method", "key", StoredResponse(note, note), desk.now_us)
     await full.dispose()
     desk.database = sound
     assert await desk.account() == before
     await desk.pay(10)
     async with desk.database.reading() as tx:
-        assert await tx.answers.find("acme", "Method", "key") is None
+        assert await tx.responses.find("acme", "Method", "key") is None
 
 
 async def test_a_file_that_another_program_keeps_locked_is_unavailable(

@@ -1,8 +1,8 @@
 """What is old and settled is deleted; what may be asked for again is not, whatever the wall clock does."""
 
 from control_service.domain.budget import BudgetKind
-from control_service.usecases.ports import Answer
-from control_service.usecases.upkeep.retention import ANSWERS_KEPT_US, BATCH_SIZE, CLOSED_LEASES_KEPT_US, PERIOD_NS
+from control_service.usecases.ports import StoredResponse
+from control_service.usecases.upkeep.retention import BATCH_SIZE, CLOSED_LEASES_KEPT_US, PERIOD_NS, RESPONSES_KEPT_US
 from tests.harness.control.fleet_harness import FleetNode, Kit
 
 MONEY = BudgetKind.MONEY
@@ -17,15 +17,15 @@ async def closed_lease(kit: Kit, node: FleetNode) -> None:
     await node.say(service, MONEY, consumed_units=60, closing=True)
 
 
-async def keep_answers(kit: Kit, count: int) -> None:
+async def keep_responses(kit: Kit, count: int) -> None:
     async with kit.database.writing() as tx:
         for number in range(count):
-            await tx.answers.keep("acme", "Method", f"key-{number}", Answer(b"hash", b"response"), kit.now_us)
+            await tx.responses.keep("acme", "Method", f"key-{number}", StoredResponse(b"hash", b"response"), kit.now_us)
 
 
-async def has_answer(kit: Kit, number: int = 0) -> bool:
+async def has_response(kit: Kit, number: int = 0) -> bool:
     async with kit.database.reading() as tx:
-        return await tx.answers.find("acme", "Method", f"key-{number}") is not None
+        return await tx.responses.find("acme", "Method", f"key-{number}") is not None
 
 
 async def test_a_closed_lease_goes_when_its_epoch_is_settled_and_it_is_old(kit: Kit) -> None:
@@ -70,31 +70,31 @@ async def test_open_leases_never_go(kit: Kit) -> None:
 
 async def test_answers_go_when_they_are_old(kit: Kit) -> None:
     """A key is good for a week; after that its answer is gone."""
-    await keep_answers(kit, 1)
-    kit.clock.advance(us=ANSWERS_KEPT_US)
+    await keep_responses(kit, 1)
+    kit.clock.advance(us=RESPONSES_KEPT_US)
     await kit.sweeper.tick()
-    assert await has_answer(kit)
+    assert await has_response(kit)
     kit.clock.advance(us=PERIOD_US)
     await kit.sweeper.tick()
-    assert not await has_answer(kit)
+    assert not await has_response(kit)
 
 
 async def test_a_jump_of_the_wall_clock_makes_nothing_old(kit: Kit) -> None:
     """A month ahead and back again: what is a day old stays."""
-    await keep_answers(kit, 1)
+    await keep_responses(kit, 1)
     kit.clock.advance(us=DAY_US)
     kit.clock.jump(us=30 * DAY_US)
     await kit.sweeper.tick()
     kit.clock.jump(us=-30 * DAY_US)
-    assert await has_answer(kit)
+    assert await has_response(kit)
 
 
 async def test_much_goes_in_parts(kit: Kit) -> None:
     """Each tick deletes one batch, until there is no more."""
-    await keep_answers(kit, BATCH_SIZE + 1)
-    kit.clock.advance(us=ANSWERS_KEPT_US + 1)
+    await keep_responses(kit, BATCH_SIZE + 1)
+    kit.clock.advance(us=RESPONSES_KEPT_US + 1)
     await kit.sweeper.tick()
-    left = [number for number in range(BATCH_SIZE + 1) if await has_answer(kit, number)]
+    left = [number for number in range(BATCH_SIZE + 1) if await has_response(kit, number)]
     assert len(left) == 1
     await kit.sweeper.tick()
-    assert not await has_answer(kit, left[0])
+    assert not await has_response(kit, left[0])

@@ -8,7 +8,7 @@ from control_service.domain.backup_detection import Mark
 from control_service.domain.budget import BudgetKind
 from control_service.domain.errors import Reason, RefusedError
 from control_service.domain.service import Service
-from control_service.usecases.fleet.lease_settlement import Stated
+from control_service.usecases.fleet.lease_settlement import LeaseStatement
 from control_service.usecases.fleet.restore_recovery import Recovery
 from tests.harness.control.fleet_harness import METERING_DATABASE, FleetNode, Kit
 
@@ -19,7 +19,7 @@ def recovery(kit: Kit) -> Recovery:
     return Recovery(kit.database, kit.clock, kit.changes, kit.memory)
 
 
-def total(node: FleetNode, service: Service, kind: BudgetKind, consumed_units: int) -> Stated:
+def total(node: FleetNode, service: Service, kind: BudgetKind, consumed_units: int) -> LeaseStatement:
     return node.state(service, kind, consumed_units=consumed_units, closing=True)
 
 

@@ -18,8 +18,8 @@ from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fleet.acknowledgements import Acknowledgements
 from control_service.usecases.fleet.activation import FleetLatch
 from control_service.usecases.fleet.config_feed import ConfigFeed
-from control_service.usecases.fleet.lease_exchange import Answer, Asked, ExchangeLeases
-from control_service.usecases.fleet.lease_settlement import Stated
+from control_service.usecases.fleet.lease_exchange import ExchangeLeases, ExchangeRequest, LeaseAnswer
+from control_service.usecases.fleet.lease_settlement import LeaseStatement
 from control_service.usecases.fleet.node_registration import Greeting
 from control_service.usecases.fleet.replica_memory import Memory
 from control_service.usecases.fleet.watcher import Update, Watcher
@@ -202,9 +202,9 @@ class FleetNode:
     def lease_id(self, service: Service, kind: BudgetKind) -> str:
         return f"{self.name}-{self.epoch}-{service.service_id}-{kind}"
 
-    def state(self, service: Service, kind: BudgetKind, **said: int | bool) -> Stated:
+    def state(self, service: Service, kind: BudgetKind, **said: int | bool) -> LeaseStatement:
         """What the node says of the lease that it has, or wants, on this budget."""
-        return Stated(
+        return LeaseStatement(
             node=self.name,
             epoch=self.epoch,
             service_name=service.name,
@@ -215,19 +215,19 @@ class FleetNode:
 
     async def exchange(
         self,
-        *stated: Stated,
+        *stated: LeaseStatement,
         number: int | None = None,
         acknowledged: int = 10**9,
         settled: int = 0,
         answered: int = 0,
         commit_no: int = 0,
-    ) -> list[Answer]:
+    ) -> list[LeaseAnswer]:
         self.exchange_number += 1
         number = number or self.exchange_number
-        asked = Asked(self.name, self.epoch, number, acknowledged, stated, settled, answered, commit_no)
+        asked = ExchangeRequest(self.name, self.epoch, number, acknowledged, stated, settled, answered, commit_no)
         return await self.kit.exchange.exchange(asked)
 
-    async def say(self, service: Service, kind: BudgetKind, **said: int | bool) -> Answer:
+    async def say(self, service: Service, kind: BudgetKind, **said: int | bool) -> LeaseAnswer:
         """An exchange about one lease."""
         (answer,) = await self.exchange(self.state(service, kind, **said))
         return answer

@@ -15,8 +15,8 @@ import pytest
 from control_service.domain.budget import BudgetKind
 from control_service.domain.errors import SupersededError
 from control_service.domain.service import Service
-from control_service.usecases.fleet.lease_exchange import Answer
-from control_service.usecases.fleet.lease_settlement import Stated
+from control_service.usecases.fleet.lease_exchange import LeaseAnswer
+from control_service.usecases.fleet.lease_settlement import LeaseStatement
 from tests.harness.control.fleet_harness import FleetNode, Kit
 
 FUNDS = 200_000
@@ -103,7 +103,7 @@ class StormyNode:
             part.closing = True
         await self.node.exchange(*(self.state(part) for part in self.every))
 
-    def state(self, part: Slice) -> Stated:
+    def state(self, part: Slice) -> LeaseStatement:
         most = WANTED_MAX[part.kind]
         levels = {
             "consumed_units": part.consumed,
@@ -116,7 +116,7 @@ class StormyNode:
         stated = self.node.state(part.service, part.kind, **levels)
         return replace(stated, statement=replace(stated.statement, lease_id=part.lease_id))
 
-    def _hear(self, parts: Sequence[Slice], answers: Sequence[Answer]) -> None:
+    def _hear(self, parts: Sequence[Slice], answers: Sequence[LeaseAnswer]) -> None:
         for part, answer in zip(parts, answers, strict=True):
             part.granted = max(part.granted, answer.granted_units)
             if answer.closed:
