@@ -13,7 +13,7 @@ from control_service.usecases.fleet.activation import FleetLatch
 from control_service.usecases.fleet.config_feed import ConfigFeed
 from control_service.usecases.fleet.lease_exchange import ExchangeLeases
 from control_service.usecases.fleet.node_liveness import Sightings
-from control_service.usecases.fleet.node_registration import Greeting
+from control_service.usecases.fleet.node_registration import NodeRegistration
 from control_service.usecases.fleet.replica_memory import Memory
 from control_service.usecases.fleet.restore_recovery import Recovery
 from control_service.usecases.people.idempotent_call import Mutations
@@ -47,7 +47,7 @@ def put_together(database: Database, clock: Clock, new_id: Callable[[], str]) ->
         Mutations(database, clock, new_id, signal),
         feed,
         memory.sightings,
-        FleetServicer(Greeting(database, clock), feed, acknowledgements, exchange),
+        FleetServicer(NodeRegistration(database, clock), feed, acknowledgements, exchange),
         RecoveryServicer(Recovery(database, clock, signal, memory)),
         OperationsServicer(database, clock, memory.sightings),
         (feed.run, acknowledgements.run, sweeper.run),

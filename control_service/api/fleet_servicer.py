@@ -16,7 +16,7 @@ from control_service.domain.errors import InvalidRequestError
 from control_service.usecases.fleet.acknowledgements import Acknowledgements
 from control_service.usecases.fleet.config_feed import ConfigFeed
 from control_service.usecases.fleet.lease_exchange import ExchangeLeases
-from control_service.usecases.fleet.node_registration import Greeting, not_greeted
+from control_service.usecases.fleet.node_registration import NodeRegistration, not_registered
 from control_service.usecases.fleet.watcher import Watcher
 from tallygate.control.v1 import fleet_service_pb2 as pb
 from tallygate.control.v1 import fleet_service_pb2_grpc
@@ -29,21 +29,25 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
     """Decodes, calls, encodes."""
 
     def __init__(
-        self, greeting: Greeting, feed: ConfigFeed, acknowledgements: Acknowledgements, exchange: ExchangeLeases
+        self,
+        registration: NodeRegistration,
+        feed: ConfigFeed,
+        acknowledgements: Acknowledgements,
+        exchange: ExchangeLeases,
     ) -> None:
-        self._greeting = greeting
+        self._registration = registration
         self._feed = feed
         self._acknowledgements = acknowledgements
         self._exchange = exchange
-        self._greeted: dict[str, int] = {}
+        self._registered: dict[str, int] = {}
         """The last epoch of each node that has said hello to this process."""
 
     async def ExchangeLeases(self, request: pb.ExchangeLeasesRequest, context: Context) -> pb.ExchangeLeasesResponse:
         """See the contract."""
         exchange = decode_exchange(request)
-        if self._greeted.get(exchange.node, 0) < exchange.epoch:
+        if self._registered.get(exchange.node, 0) < exchange.epoch:
             # A process that has just started may be over an older copy of the database: hellos say so, of all nodes.
-            raise not_greeted(exchange.node, exchange.epoch)
+            raise not_registered(exchange.node, exchange.epoch)
         return encode_answers(await self._exchange.exchange(exchange))
 
     async def WatchConfig(  # type: ignore[override]  # the stub knows generators only; grpc.aio takes both
@@ -52,8 +56,10 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
         """See the contract. Written as a coroutine, so that a cancelled stream cleans up at once, also amid a write."""
         first = await anext(request_iterator, pb.WatchConfigRequest())
         hello = decode_hello(first)
-        node = await self._greeting.greet(hello.node, hello.epoch, hello.metering_database_id, decode_history(hello))
-        self._greeted[hello.node] = max(self._greeted.get(hello.node, 0), hello.epoch)
+        node = await self._registration.register(
+            hello.node, hello.epoch, hello.metering_database_id, decode_history(hello)
+        )
+        self._registered[hello.node] = max(self._registered.get(hello.node, 0), hello.epoch)
         watcher = self._feed.open(hello.node, hello.epoch)
         listening = asyncio.create_task(self._listen(watcher, request_iterator))
         try:

@@ -61,7 +61,7 @@ class Node:
         return max(self.settled_below_epoch, self.recovered_epoch + 1)
 
 
-def greeted(known: Node | None, name: str, epoch: int, now_us: int) -> Node:
+def registered(known: Node | None, name: str, epoch: int, now_us: int) -> Node:
     """The node after a hello. A new epoch fences the old one and starts with nothing acknowledged.
 
     The old epoch's leases stay as they are: only a statement ends them.
@@ -83,7 +83,7 @@ def greeted(known: Node | None, name: str, epoch: int, now_us: int) -> Node:
 
 def recovered(known: Node | None, name: str, epoch: int, now_us: int) -> Node:
     """The node after a recovery: all up to this epoch is over and reconciled."""
-    node = greeted(known, name, epoch, now_us) if known is None or known.epoch < epoch else known
+    node = registered(known, name, epoch, now_us) if known is None or known.epoch < epoch else known
     return replace(node, recovered_epoch=max(epoch, node.recovered_epoch))
 
 

@@ -20,7 +20,7 @@ from control_service.usecases.fleet.node_registration import (
     control_went_backwards,
     fenced,
     metering_went_backwards,
-    not_greeted,
+    not_registered,
 )
 from control_service.usecases.fleet.replica_memory import Memory
 from control_service.usecases.fleet.settlement_effects import follow_up
@@ -222,7 +222,7 @@ async def _left_behind(tx: Transaction, request: ExchangeRequest, node: Node) ->
 def _refusal(request: ExchangeRequest, node: Node | None) -> RefusedError | SupersededError:
     """Why an exchange was not taken."""
     if node is None or request.epoch > node.epoch:
-        return not_greeted(request.node, request.epoch)
+        return not_registered(request.node, request.epoch)
     if request.epoch < node.epoch:
         return fenced(request.node, request.epoch, node.epoch)
     if request.answered_number > node.exchange_number:

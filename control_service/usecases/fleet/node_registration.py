@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from control_service.domain.backup_detection import Mark, forgotten_exchange, has_forgotten_commits
 from control_service.domain.errors import Reason, RefusedError
-from control_service.domain.node import Node, greeted
+from control_service.domain.node import Node, registered
 from control_service.usecases.ports import Database
 from tallygate._server.clock import Clock
 
@@ -41,7 +41,7 @@ def metering_went_backwards(node: Node) -> RefusedError:
     )
 
 
-def not_greeted(name: str, epoch: int) -> RefusedError:
+def not_registered(name: str, epoch: int) -> RefusedError:
     """The error for a node that exchanges leases and has not said hello."""
     return RefusedError(
         Reason.NODE_NOT_REGISTERED,
@@ -50,14 +50,14 @@ def not_greeted(name: str, epoch: int) -> RefusedError:
     )
 
 
-class Greeting:
+class NodeRegistration:
     """The use case."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
-    async def greet(self, name: str, epoch: int, metering_database_id: str, history: Sequence[Mark] = ()) -> Node:
+    async def register(self, name: str, epoch: int, metering_database_id: str, history: Sequence[Mark] = ()) -> Node:
         """Notes that this epoch of a node is there, which fences all lower ones; returns the node as it is now.
 
         Raises:
@@ -83,6 +83,6 @@ class Greeting:
                 raise metering_went_backwards(known)
             if known is not None and epoch < known.epoch:
                 raise fenced(name, epoch, known.epoch)
-            node = greeted(known, name, epoch, self._clock.now_us())
+            node = registered(known, name, epoch, self._clock.now_us())
             await tx.nodes.save(node)
             return node

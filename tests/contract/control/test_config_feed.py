@@ -19,7 +19,7 @@ SERVICE = "accounts/acme/services/chat"
 
 async def watching(kit: Kit, *names: str, node: str = "node-a") -> Watcher:
     """A watcher that was told of these names and has read it."""
-    await kit.greeting.greet(node, 1, "metering-database")
+    await kit.registration.register(node, 1, "metering-database")
     await kit.feed.pump()
     watcher = kit.feed.open(node, 1)
     await kit.feed.subscribe(watcher, names)
@@ -193,7 +193,7 @@ async def test_a_node_cannot_acknowledge_what_it_was_not_sent(kit: Kit) -> None:
 async def test_an_epoch_that_was_fenced_in_another_process_loses_its_stream(kit: Kit) -> None:
     """Its next acknowledgement finds the newer epoch in the database."""
     watcher = await watching(kit)
-    await Kit(kit.database).greeting.greet("node-a", 2, "metering-database")
+    await Kit(kit.database).registration.register("node-a", 2, "metering-database")
     kit.acknowledgements.heard(watcher, watcher.version_sent)
     await kit.acknowledgements.flush()
     with pytest.raises(RefusedError) as caught:

@@ -95,6 +95,6 @@ async def test_another_metering_database_is_refused(kit: Kit) -> None:
     """The first database that a node names is the fleet's."""
     await kit.node()
     with pytest.raises(RefusedError) as caught:
-        await kit.greeting.greet("node-b", 1, "another")
+        await kit.registration.register("node-b", 1, "another")
     assert caught.value.reason is Reason.METERING_DATABASE_MISMATCH
     assert caught.value.metadata == {"expected": METERING_DATABASE, "actual": "another"}

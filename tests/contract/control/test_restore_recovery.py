@@ -26,7 +26,7 @@ def total(node: FleetNode, service: Service, kind: BudgetKind, consumed_units: i
 async def refused(kit: Kit, *history: Mark, epoch: int = 2) -> Reason | None:
     """Why a hello with that history is refused; None if it is not."""
     try:
-        await kit.greeting.greet("node-a", epoch, METERING_DATABASE, history)
+        await kit.registration.register("node-a", epoch, METERING_DATABASE, history)
     except RefusedError as error:
         return error.reason
     return None

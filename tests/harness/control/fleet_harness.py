@@ -20,7 +20,7 @@ from control_service.usecases.fleet.activation import FleetLatch
 from control_service.usecases.fleet.config_feed import ConfigFeed
 from control_service.usecases.fleet.lease_exchange import ExchangeLeases, ExchangeRequest, LeaseAnswer
 from control_service.usecases.fleet.lease_settlement import LeaseStatement
-from control_service.usecases.fleet.node_registration import Greeting
+from control_service.usecases.fleet.node_registration import NodeRegistration
 from control_service.usecases.fleet.replica_memory import Memory
 from control_service.usecases.fleet.watcher import Update, Watcher
 from control_service.usecases.fleet_ports import LeaseFilter
@@ -46,7 +46,7 @@ class Kit:
         self.exchange = ExchangeLeases(database, self.clock, self.changes, self.memory)
         self.latch = FleetLatch(database, self.clock, self.changes, self.memory.sightings)
         self.acknowledgements = Acknowledgements(database, self.clock, self.feed, self.latch)
-        self.greeting = Greeting(database, self.clock)
+        self.registration = NodeRegistration(database, self.clock)
         self.sweeper = Sweeper(database, self.clock, self.changes, self.memory.sightings, self.latch)
         self._numbers = itertools.count(1)
 
@@ -137,7 +137,7 @@ class Kit:
 
     async def node(self, name: str = "node-a", epoch: int = 1) -> "FleetNode":
         """A node that said hello."""
-        await self.greeting.greet(name, epoch, METERING_DATABASE)
+        await self.registration.register(name, epoch, METERING_DATABASE)
         return FleetNode(self, name, epoch)
 
     async def read_account(self, account_id: str = "acme") -> Account:

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from control_service.domain.node import LIVE_NS, LOST_AFTER_NS, LostNode, greeted
+from control_service.domain.node import LIVE_NS, LOST_AFTER_NS, LostNode, registered
 from control_service.usecases.fleet.node_liveness import LOOK_GAP_MAX_NS, Sightings
 from tallygate._server.clock import ManualClock
 
-NODE = greeted(None, "node-a", 1, 0)
+NODE = registered(None, "node-a", 1, 0)
 
 
 @pytest.fixture
