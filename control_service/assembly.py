@@ -12,7 +12,7 @@ from control_service.usecases.fleet.acknowledgements import Acknowledgements
 from control_service.usecases.fleet.activation import FleetLatch
 from control_service.usecases.fleet.config_feed import ConfigFeed
 from control_service.usecases.fleet.lease_exchange import ExchangeLeases
-from control_service.usecases.fleet.node_liveness import Sightings
+from control_service.usecases.fleet.node_liveness import NodeLiveness
 from control_service.usecases.fleet.node_registration import NodeRegistration
 from control_service.usecases.fleet.replica_memory import Memory
 from control_service.usecases.fleet.restore_recovery import Recovery
@@ -28,7 +28,7 @@ class Assembly:
 
     mutations: Mutations
     feed: ConfigFeed
-    sightings: Sightings
+    liveness: NodeLiveness
     fleet: FleetServicer
     recovery: RecoveryServicer
     operations: OperationsServicer
@@ -39,16 +39,16 @@ def put_together(database: Database, clock: Clock, new_id: Callable[[], str]) ->
     """A replica on a database that is at its newest revision."""
     signal, memory = ChangeSignal(), Memory.on(clock)
     feed = ConfigFeed(database, clock, signal, memory)
-    latch = FleetLatch(database, clock, signal, memory.sightings)
+    latch = FleetLatch(database, clock, signal, memory.liveness)
     acknowledgements = Acknowledgements(database, clock, feed, latch)
     exchange = ExchangeLeases(database, clock, signal, memory)
-    sweeper = Sweeper(database, clock, signal, memory.sightings, latch)
+    sweeper = Sweeper(database, clock, signal, memory.liveness, latch)
     return Assembly(
         Mutations(database, clock, new_id, signal),
         feed,
-        memory.sightings,
+        memory.liveness,
         FleetServicer(NodeRegistration(database, clock), feed, acknowledgements, exchange),
         RecoveryServicer(Recovery(database, clock, signal, memory)),
-        OperationsServicer(database, clock, memory.sightings),
+        OperationsServicer(database, clock, memory.liveness),
         (feed.run, acknowledgements.run, sweeper.run),
     )

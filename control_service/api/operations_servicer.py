@@ -4,7 +4,7 @@ from control_service.api import operations_codec as codec
 from control_service.api.calls import Context
 from control_service.api.fields import Fields
 from control_service.api.paging import decode_page
-from control_service.usecases.fleet.node_liveness import Sightings
+from control_service.usecases.fleet.node_liveness import NodeLiveness
 from control_service.usecases.people.operations import list_budgets
 from control_service.usecases.ports import Database
 from tallygate._server.clock import Clock
@@ -16,10 +16,10 @@ from tallygate.control.v1 import operations_service_pb2_grpc
 class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
     """Reads and changes nothing."""
 
-    def __init__(self, database: Database, clock: Clock, sightings: Sightings) -> None:
+    def __init__(self, database: Database, clock: Clock, liveness: NodeLiveness) -> None:
         self._database = database
         self._clock = clock
-        self._sightings = sightings
+        self._liveness = liveness
 
     async def ListNodes(self, request: pb.ListNodesRequest, context: Context) -> pb.ListNodesResponse:
         """See the contract."""
@@ -29,7 +29,7 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
             nodes = await tx.nodes.page(after, limit + 1)
             metering_database_id = await tx.nodes.metering_database()
             version = await tx.config_version()
-        is_live = self._sightings.is_live
+        is_live = self._liveness.is_live
         page, token = encode_page(
             request,
             nodes,

@@ -12,7 +12,7 @@ from control_service.domain.service import Service
 from control_service.usecases.batches import in_batches
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fault_isolation import OneByOne
-from control_service.usecases.fleet.node_liveness import Sightings
+from control_service.usecases.fleet.node_liveness import NodeLiveness
 from control_service.usecases.ports import Database, Transaction
 from control_service.usecases.service_status import SYSTEM, catch_up, update_status
 from tallygate._server.clock import Clock
@@ -27,11 +27,11 @@ BATCH_SIZE = 100
 class FleetLatch:
     """Ends activations: many in one transaction, or each by itself where that fails."""
 
-    def __init__(self, database: Database, clock: Clock, changes: ChangeSignal, sightings: Sightings) -> None:
+    def __init__(self, database: Database, clock: Clock, changes: ChangeSignal, liveness: NodeLiveness) -> None:
         self._database = database
         self._clock = clock
         self._changes = changes
-        self._sightings = sightings
+        self._liveness = liveness
         self._one_by_one = OneByOne(clock)
 
     async def awaiting(self, tx: Transaction) -> list[ServiceKey]:
@@ -55,7 +55,7 @@ class FleetLatch:
 
     async def _acknowledged(self, tx: Transaction) -> int | None:
         """The version that all live nodes have acknowledged."""
-        return acknowledged_by_all(node for node in await tx.nodes.every() if self._sightings.is_live(node))
+        return acknowledged_by_all(node for node in await tx.nodes.every() if self._liveness.is_live(node))
 
     async def _latch(self, keys: Collection[ServiceKey]) -> None:
         now_us = self._clock.now_us()

@@ -158,7 +158,7 @@ class ConfigFeed:
         for watcher in list(self._watchers.values()):
             watcher.recall(recalls)
             watcher.replenish(replenished)
-            watcher.lose(self._memory.sightings.lost, now_ns)
+            watcher.lose(self._memory.liveness.lost, now_ns)
             watcher.reach(version)
 
     async def _resolve(self, names: list[str], version: int) -> list[ServiceConfig]:

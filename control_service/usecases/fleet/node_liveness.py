@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from control_service.domain.node import LIVE_NS, LOST_AFTER_NS, LostNode, Node
 from tallygate._server.clock import Clock
 
-LOOK_GAP_MAX_NS = 1_000_000_000
+OBSERVATION_GAP_MAX_NS = 1_000_000_000
 """No more counts between two looks: while this process slept or the database was down, no node could write."""
 
 
 @dataclass(slots=True)
-class _Sighting:
+class _Observation:
     """What was seen last, and for how long it has not changed."""
 
     heard: tuple[int, int]
@@ -29,21 +29,21 @@ class _Sighting:
     holds_nothing: bool = False
 
 
-class Sightings:
+class NodeLiveness:
     """One for each process; the sweeper looks, others ask."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._looked_ns = clock.monotonic_ns()
-        self._seen: dict[str, _Sighting] = {}
+        self._observed_ns = clock.monotonic_ns()
+        self._seen: dict[str, _Observation] = {}
         self.lost: tuple[LostNode, ...] = ()
 
-    def look(self, nodes: Iterable[Node]) -> None:
+    def observe(self, nodes: Iterable[Node]) -> None:
         """Takes note of all nodes, as they are committed now."""
         now_ns = self._clock.monotonic_ns()
-        passed_ns = min(now_ns - self._looked_ns, LOOK_GAP_MAX_NS)
-        self._looked_ns = now_ns
-        self._seen = {node.name: _again(self._seen.get(node.name), node, passed_ns) for node in nodes}
+        passed_ns = min(now_ns - self._observed_ns, OBSERVATION_GAP_MAX_NS)
+        self._observed_ns = now_ns
+        self._seen = {node.name: _observed(self._seen.get(node.name), node, passed_ns) for node in nodes}
 
     def is_live(self, node: Node) -> bool:
         """Whether a node, as just read, was heard from of late."""
@@ -56,17 +56,17 @@ class Sightings:
             name for name, seen in self._seen.items() if seen.unrenewed_ns >= LOST_AFTER_NS and not seen.holds_nothing
         ]
 
-    def convict(self, suspects: Collection[str], with_open_leases: Collection[str]) -> None:
+    def mark_lost(self, suspects: Collection[str], with_open_leases: Collection[str]) -> None:
         """Those of the suspects that have open leases are lost."""
         for name in suspects:
             self._seen[name].holds_nothing = name not in with_open_leases
         self.lost = tuple(LostNode(name, self._seen[name].exchanged[0]) for name in sorted(with_open_leases))
 
 
-def _again(seen: _Sighting | None, node: Node, passed_ns: int) -> _Sighting:
+def _observed(seen: _Observation | None, node: Node, passed_ns: int) -> _Observation:
     heard, exchanged = (node.epoch, node.heard_count), (node.epoch, node.exchange_number)
     if seen is None:
-        return _Sighting(heard, exchanged)
+        return _Observation(heard, exchanged)
     seen.unheard_ns = seen.unheard_ns + passed_ns if seen.heard == heard else 0
     if seen.exchanged == exchanged:
         seen.unrenewed_ns += passed_ns

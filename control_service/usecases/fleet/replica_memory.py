@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from control_service.usecases.fleet.config_history import ConfigHistory
 from control_service.usecases.fleet.elapsed_time import OwnTime
-from control_service.usecases.fleet.node_liveness import Sightings
+from control_service.usecases.fleet.node_liveness import NodeLiveness
 from control_service.usecases.fleet.shortages import Shortages
 from tallygate._server.clock import Clock
 
@@ -18,9 +18,9 @@ class Memory:
     history: ConfigHistory
     shortages: Shortages
     own_time: OwnTime
-    sightings: Sightings
+    liveness: NodeLiveness
 
     @staticmethod
     def on(clock: Clock) -> Memory:
         """Of a process that has just started."""
-        return Memory(ConfigHistory(), Shortages(clock), OwnTime(clock), Sightings(clock))
+        return Memory(ConfigHistory(), Shortages(clock), OwnTime(clock), NodeLiveness(clock))

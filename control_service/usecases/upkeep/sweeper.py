@@ -12,7 +12,7 @@ from control_service.domain.event import EventCause, Origin
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fault_isolation import OneByOne
 from control_service.usecases.fleet.activation import FleetLatch
-from control_service.usecases.fleet.node_liveness import Sightings
+from control_service.usecases.fleet.node_liveness import NodeLiveness
 from control_service.usecases.people.catalogue import tell_prices
 from control_service.usecases.ports import Database
 from control_service.usecases.service_status import AT_ONCE_US, SYSTEM, catch_up, update_status
@@ -38,12 +38,12 @@ class Sweeper:
     """
 
     def __init__(
-        self, database: Database, clock: Clock, changes: ChangeSignal, sightings: Sightings, latch: FleetLatch
+        self, database: Database, clock: Clock, changes: ChangeSignal, liveness: NodeLiveness, latch: FleetLatch
     ) -> None:
         self._database = database
         self._clock = clock
         self._changes = changes
-        self._sightings = sightings
+        self._liveness = liveness
         self._latch = latch
         self._purge = Purge(database, clock)
         self._ahead_us: int | None = None
@@ -67,14 +67,14 @@ class Sweeper:
             StorageUnavailableError: the database fails; what was not dealt with stays due.
         """
         await self._put_right()
-        lost_before = self._sightings.lost
+        lost_before = self._liveness.lost
         async with self._database.reading() as tx:
             due = await tx.configs.due(self._clock.now_us(), BATCH_SIZE)
-            self._sightings.look(await tx.nodes.every())
-            suspects = self._sightings.suspects()
-            self._sightings.convict(suspects, await tx.leases.open_on(suspects) if suspects else ())
+            self._liveness.observe(await tx.nodes.every())
+            suspects = self._liveness.suspects()
+            self._liveness.mark_lost(suspects, await tx.leases.open_on(suspects) if suspects else ())
             activated = await self._latch.awaiting(tx)
-        for lost in self._sightings.lost:
+        for lost in self._liveness.lost:
             if lost not in lost_before:
                 _log.warning("node_lost", node=lost.name, epoch=lost.epoch)
         await self._one_by_one.each("terms", due.services, self._end_terms)

@@ -27,7 +27,7 @@ async def watch(kit: Kit, *nodes: FleetNode, seconds: int) -> None:
 
 
 def lost(kit: Kit) -> tuple[LostNode, ...]:
-    return kit.memory.sightings.lost
+    return kit.memory.liveness.lost
 
 
 async def told(kit: Kit, watcher: Watcher) -> Update:
@@ -119,7 +119,7 @@ async def test_a_wall_clock_that_jumps_loses_no_node(kit: Kit, hours: int) -> No
     await watch(kit, node, seconds=1)
     assert lost(kit) == (LostNode("node-b", 1),)
     async with kit.database.reading() as tx:
-        assert {one.name: kit.memory.sightings.is_live(one) for one in await tx.nodes.every()} == {
+        assert {one.name: kit.memory.liveness.is_live(one) for one in await tx.nodes.every()} == {
             "node-a": True,
             "node-b": False,
         }

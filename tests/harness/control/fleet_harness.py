@@ -44,10 +44,10 @@ class Kit:
         self.memory = Memory.on(self.clock)
         self.feed = ConfigFeed(database, self.clock, self.changes, self.memory)
         self.exchange = ExchangeLeases(database, self.clock, self.changes, self.memory)
-        self.latch = FleetLatch(database, self.clock, self.changes, self.memory.sightings)
+        self.latch = FleetLatch(database, self.clock, self.changes, self.memory.liveness)
         self.acknowledgements = Acknowledgements(database, self.clock, self.feed, self.latch)
         self.registration = NodeRegistration(database, self.clock)
-        self.sweeper = Sweeper(database, self.clock, self.changes, self.memory.sightings, self.latch)
+        self.sweeper = Sweeper(database, self.clock, self.changes, self.memory.liveness, self.latch)
         self._numbers = itertools.count(1)
 
     @property
