@@ -17,7 +17,7 @@ from control_service.domain.names import service_name
 from control_service.domain.payers import Resolution, ServiceConfig
 from control_service.usecases.batches import in_batches
 from control_service.usecases.change_signal import ChangeSignal, Listener
-from control_service.usecases.fleet.config_lookup import is_default_name, resolve
+from control_service.usecases.fleet.config_lookup import is_default_name, lookup_configs
 from control_service.usecases.fleet.node_registration import fenced
 from control_service.usecases.fleet.replica_memory import Memory
 from control_service.usecases.fleet.shortages import look_up
@@ -108,7 +108,7 @@ class ConfigFeed:
         for batch in in_batches(fresh):
             async with self._database.reading() as tx:
                 version = await tx.config_version()
-            configs = await self._resolve(batch, version)
+            configs = await self._lookup(batch, version)
             if self._watchers.get(watcher.node) is watcher:
                 self._tell(configs, [watcher])
 
@@ -147,21 +147,21 @@ class ConfigFeed:
             recalls = await tx.leases.recalled(self._watchers) if self._watchers else []
             grantable = await look_up(tx, short) if short else {}
         for batch in in_batches(self._affected(changes) if changes is not None else ()):
-            self._tell(await self._resolve(batch, version), self._watchers.values())
+            self._tell(await self._lookup(batch, version), self._watchers.values())
         self._version = version
         now_ns = self._looked_ns = self._clock.monotonic_ns()
         self._memory.history.observe(version, now_ns)
         replenished = self._memory.shortages.ended(came_back, grantable)
         for recall in recalls:
-            self._memory.own_time.saw_recall(recall.lease_id, recall.requested_us)
-        self._memory.own_time.forget()
+            self._memory.elapsed_time.note_recall(recall.lease_id, recall.requested_us)
+        self._memory.elapsed_time.forget()
         for watcher in list(self._watchers.values()):
             watcher.recall(recalls)
             watcher.replenish(replenished)
             watcher.lose(self._memory.liveness.lost, now_ns)
             watcher.reach(version)
 
-    async def _resolve(self, names: list[str], version: int) -> list[ServiceConfig]:
+    async def _lookup(self, names: list[str], version: int) -> list[ServiceConfig]:
         """What these names are as of this version or a later one; one that cannot be read does not stop the others.
 
         Raises:
@@ -169,7 +169,7 @@ class ConfigFeed:
         """
         try:
             async with self._database.reading() as tx:
-                return await resolve(tx, names, version=version, now_us=self._clock.now_us())
+                return await lookup_configs(tx, names, version=version, now_us=self._clock.now_us())
         except StorageUnavailableError:
             raise
         except Exception:  # noqa: BLE001  # logged by each, if it is only one
@@ -178,7 +178,7 @@ class ConfigFeed:
                 self._unresolved.update(names)
                 _log.exception("config_unreadable", name=names[0])
                 return []
-        return [config for name in names for config in await self._resolve([name], version)]
+        return [config for name in names for config in await self._lookup([name], version)]
 
     def _affected(self, changes: Changes) -> list[str]:
         """Followed names to look at again: what changed, whose model changed, and what may have come into existence."""

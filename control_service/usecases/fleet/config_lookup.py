@@ -12,7 +12,7 @@ from control_service.usecases.fleet_ports import Subjects
 from control_service.usecases.ports import Transaction
 
 
-async def resolve(tx: Transaction, names: Collection[str], *, version: int, now_us: int) -> list[ServiceConfig]:
+async def lookup_configs(tx: Transaction, names: Collection[str], *, version: int, now_us: int) -> list[ServiceConfig]:
     """What nodes are told of these names, in their order. Malformed names are unknown."""
     keys = {name: _key(name) for name in names}
     subjects = await tx.configs.subjects({key for key in keys.values() if key is not None}, now_us)

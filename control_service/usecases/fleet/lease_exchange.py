@@ -141,7 +141,7 @@ class ExchangeLeases:
         return [answers[lease_id] for one in request.statements if (lease_id := one.statement.lease_id) in answers]
 
     async def _take(self, tx: Transaction, statements: Sequence[LeaseStatement], now_us: int) -> _Outcome:
-        settlement = await settle(tx, statements, now_us, self._memory.own_time)
+        settlement = await settle(tx, statements, now_us, self._memory.elapsed_time)
         await settlement.store(tx)
         shortfalls = await self._judge_shortfalls(tx, settlement)
         return _Outcome(statements, settlement, shortfalls, await follow_up(tx, settlement))
@@ -186,7 +186,7 @@ class ExchangeLeases:
         budgets = {work.lease.budget for work in short}
         recallable: dict[object, list[Lease]] = {key: [] for key in budgets}
         for lease in await tx.leases.with_free_units(budgets):
-            if self._memory.own_time.is_recallable(lease):
+            if self._memory.elapsed_time.is_recallable(lease):
                 recallable[lease.budget].append(lease)
         shortfalls = {
             work.lease.lease_id: judge_shortfall(work.lease, work.statement.needed_units, recallable[work.lease.budget])
@@ -200,7 +200,7 @@ class ExchangeLeases:
         if recalled:
             await tx.leases.recall(recalled, settlement.now_us)
         for _, lease_id in recalled:
-            self._memory.own_time.saw_recall(lease_id, settlement.now_us)
+            self._memory.elapsed_time.note_recall(lease_id, settlement.now_us)
         return shortfalls
 
 

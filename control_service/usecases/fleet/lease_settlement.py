@@ -19,7 +19,7 @@ from control_service.domain.payers import Payers, payers_of
 from control_service.domain.reservation import Reserved, reserved
 from control_service.domain.service import Service, Trial, status_of
 from control_service.domain.status import PostpaidState, Status
-from control_service.usecases.fleet.elapsed_time import OwnTime
+from control_service.usecases.fleet.elapsed_time import ElapsedTime
 from control_service.usecases.fleet_ports import NamedLease, Usage
 from control_service.usecases.ports import Transaction
 
@@ -70,13 +70,13 @@ class Settlement:
         subjects: Mapping[str, Subject],
         buckets: Mapping[BudgetKey, Bucket],
         now_us: int,
-        own_time: OwnTime,
+        elapsed_time: ElapsedTime,
     ) -> None:
         self.accounts = dict(accounts)
         self.subjects = subjects
         self.works: list[StatementWork | None] = []
         self.now_us = now_us
-        self._own_time = own_time
+        self._elapsed_time = elapsed_time
         self._round = LeaseRound({**_quantities(accounts, subjects), **buckets}, now_us)
 
     @property
@@ -127,7 +127,7 @@ class Settlement:
             # A new lease on what is deleted has nothing to give; what was consumed on it counts all the same.
             statement = replace(statement, closing=True)
         pays = subject.takes_requests and subject.payers.pays(stated.kind)
-        return StatementWork(statement, lease, pays, recall_waits=self._own_time.waits_for(lease))
+        return StatementWork(statement, lease, pays, recall_waits=self._elapsed_time.awaits_return(lease))
 
     def trials(self) -> list[Service]:
         """The services whose trials are touched, with their trials as the statements leave them."""
@@ -204,7 +204,9 @@ def trial_of(trial: Trial) -> Quantity:
     return Quantity(trial.quota_tokens, trial.leased_tokens, trial.spent_tokens)
 
 
-async def settle(tx: Transaction, statements: Sequence[LeaseStatement], now_us: int, own_time: OwnTime) -> Settlement:
+async def settle(
+    tx: Transaction, statements: Sequence[LeaseStatement], now_us: int, elapsed_time: ElapsedTime
+) -> Settlement:
     """Locks the accounts that statements speak of, loads what they are about, and works through them."""
     account_of = {
         one.statement.lease_id: account_id for one in statements if (account_id := _account_of(one)) is not None
@@ -214,10 +216,10 @@ async def settle(tx: Transaction, statements: Sequence[LeaseStatement], now_us: 
     subjects = await _subjects(tx, accounts, {one.service_uid for one in statements}, now_us)
     stored = await _buckets(tx, subjects, statements)
     buckets = {
-        key: _rated(own_time.refilled(key, bucket, now_us), subjects[key.service_uid].payers.reserved, key.kind)
+        key: _rated(elapsed_time.refilled(key, bucket, now_us), subjects[key.service_uid].payers.reserved, key.kind)
         for key, bucket in stored.items()
     }
-    settlement = Settlement(accounts, subjects, buckets, now_us, own_time)
+    settlement = Settlement(accounts, subjects, buckets, now_us, elapsed_time)
     keys = [(account_id, lease_id) for lease_id, account_id in account_of.items()]
     known = await tx.leases.find(keys) if subjects else []
     settlement.take(statements, {lease.lease_id: lease for lease in known})

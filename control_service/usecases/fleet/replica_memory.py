@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from control_service.usecases.fleet.config_history import ConfigHistory
-from control_service.usecases.fleet.elapsed_time import OwnTime
+from control_service.usecases.fleet.elapsed_time import ElapsedTime
 from control_service.usecases.fleet.node_liveness import NodeLiveness
 from control_service.usecases.fleet.shortages import Shortages
 from tallygate._server.clock import Clock
@@ -17,10 +17,10 @@ class Memory:
 
     history: ConfigHistory
     shortages: Shortages
-    own_time: OwnTime
+    elapsed_time: ElapsedTime
     liveness: NodeLiveness
 
     @staticmethod
     def on(clock: Clock) -> Memory:
         """Of a process that has just started."""
-        return Memory(ConfigHistory(), Shortages(clock), OwnTime(clock), NodeLiveness(clock))
+        return Memory(ConfigHistory(), Shortages(clock), ElapsedTime(clock), NodeLiveness(clock))

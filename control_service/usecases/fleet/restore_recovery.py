@@ -69,7 +69,7 @@ class Recovery:
         return sum(1 for _ in settlement.fitting)
 
     async def _close(self, tx: Transaction, statements: Sequence[LeaseStatement]) -> Settlement:
-        settlement = await settle(tx, statements, self._clock.now_us(), self._memory.own_time)
+        settlement = await settle(tx, statements, self._clock.now_us(), self._memory.elapsed_time)
         await settlement.store(tx)
         if await follow_up(tx, settlement) or settlement.came_back:
             self._changes.announce(settlement.came_back)

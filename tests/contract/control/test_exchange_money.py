@@ -5,7 +5,7 @@ from control_service.domain.event import EventCause
 from control_service.domain.lease import Availability
 from control_service.domain.reservation import OverflowPolicy
 from control_service.domain.status import Status, StopReason
-from control_service.usecases.fleet.elapsed_time import RECALL_PATIENCE_NS
+from control_service.usecases.fleet.elapsed_time import RECALL_TIMEOUT_NS
 from tests.harness.control.fleet_harness import FLOOR, Kit
 
 MONEY = BudgetKind.MONEY
@@ -90,7 +90,7 @@ async def test_a_node_that_ignores_a_recall_is_not_waited_for(kit: Kit) -> None:
     service, first, second = await kit.service(postpaid=True), await kit.node("node-a"), await kit.node("node-b")
     await first.say(service, MONEY, needed_units=1_000_000)
     assert (await second.say(service, MONEY, needed_units=5)).availability is Availability.RECALLING
-    kit.clock.advance(us=RECALL_PATIENCE_NS // 1_000)
+    kit.clock.advance(us=RECALL_TIMEOUT_NS // 1_000)
     assert (await second.say(service, MONEY, needed_units=5)).availability is Availability.EMPTY
     assert not (await kit.read_account()).overdue
 

@@ -6,7 +6,7 @@ from control_service.domain.errors import Reason, RefusedError, ResourceExistsEr
 from control_service.domain.event import EventCause
 from control_service.domain.service import OutagePolicy, Service
 from control_service.domain.status import BillingMode, Status, StopReason
-from control_service.usecases.fleet.config_lookup import resolve
+from control_service.usecases.fleet.config_lookup import lookup_configs
 from control_service.usecases.people.lifecycle import InitialBilling, Step, create_with_billing
 from control_service.usecases.people.services import NewService, ServiceUpdate, delete_service, update_service
 from tests.harness.control.people_harness import DEFAULT, RESERVED, RESERVED_NANOS, TRIAL, Desk
@@ -198,7 +198,7 @@ async def test_nodes_are_told_of_an_outage_policy(desk: Desk) -> None:
         assert _outage(view.service) == (OutagePolicy.CONTINUE, 7)
         assert (await desk.version() > version) is told
         async with desk.database.reading() as tx:
-            (config,) = await resolve(tx, [view.service.name], version=await desk.version(), now_us=desk.now_us)
+            (config,) = await lookup_configs(tx, [view.service.name], version=await desk.version(), now_us=desk.now_us)
         assert config.terms is not None
         assert (config.terms.outage_policy, config.terms.outage_tokens_max) == (OutagePolicy.CONTINUE, 7)
     await desk.change(_updated(ServiceUpdate(None, None, None, OutagePolicy.DENY)), DEFAULT)

@@ -10,7 +10,7 @@ from control_service.domain.bucket import Bucket
 from control_service.domain.budget import Budget, BudgetKey, Quantity
 from control_service.domain.lease import Availability, Lease, Shortfall
 from control_service.domain.lease_round import LeaseRound, StatementWork
-from control_service.usecases.fleet.elapsed_time import OwnTime
+from control_service.usecases.fleet.elapsed_time import ElapsedTime
 from metering_service.domain.budget import BudgetKind
 from metering_service.domain.lease import LeaseAnswer, LeaseStatement
 from metering_service.domain.service import ServiceConfig, Status
@@ -26,7 +26,7 @@ class Control:
 
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
-        self.own_time = OwnTime(clock)
+        self.elapsed_time = ElapsedTime(clock)
         self.reachable = True
         self.version = 0
         self.services: dict[str, ServiceConfig] = {}
@@ -182,5 +182,5 @@ class Control:
         if not work.pays:
             return Shortfall(Availability.EMPTY)
         others = [lease for lease in self.leases.values() if lease.budget == work.lease.budget and not lease.closed]
-        recallable = [lease for lease in others if self.own_time.is_recallable(lease)]
+        recallable = [lease for lease in others if self.elapsed_time.is_recallable(lease)]
         return control_lease.judge_shortfall(work.lease, work.statement.needed_units, recallable)

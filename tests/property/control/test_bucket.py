@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from control_service.domain.bucket import FULL_AFTER_US, MICRO_PER_TOKEN, SET_BACK_US, Bucket
 from control_service.domain.budget import BudgetKey, BudgetKind
-from control_service.usecases.fleet.elapsed_time import OwnTime
+from control_service.usecases.fleet.elapsed_time import ElapsedTime
 from tallygate._server.clock import ManualClock
 
 KEY = BudgetKey.of("acme", "uid", BudgetKind.RESERVATION_OUTPUT)
@@ -98,7 +98,7 @@ def test_replicas_whose_clocks_differ_make_up_no_time(
 ) -> None:
     """However far apart, whoever deals with a bucket adds what has passed by its own time: in all, one bucket each."""
     clocks = [ManualClock(START_US + offset_us) for offset_us in offsets]
-    replicas = [OwnTime(clock) for clock in clocks]
+    replicas = [ElapsedTime(clock) for clock in clocks]
     bucket, consumed, passed_us = full(rate).settled(spent_units=rate, released_units=0), 0, 0
     for turn, step_us in turns:
         for clock in clocks:
@@ -119,7 +119,7 @@ def test_replicas_whose_clocks_differ_make_up_no_time(
 def test_a_wall_clock_that_jumps_makes_up_no_time(rate: int, jumps: list[int]) -> None:
     """Where a bucket is dealt with again and again, only time that really passed adds to it, and goes on to."""
     clock = ManualClock(START_US + 1)
-    replica = OwnTime(clock)
+    replica = ElapsedTime(clock)
     bucket = replica.refilled(KEY, full(rate).settled(spent_units=rate, released_units=0), START_US + 1)
     for jump_us in jumps:
         before = bucket.level_micro
