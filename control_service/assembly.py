@@ -9,7 +9,7 @@ from control_service.api.operations_servicer import OperationsServicer
 from control_service.api.recovery_servicer import RecoveryServicer
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fleet.acknowledgements import Acknowledgements
-from control_service.usecases.fleet.activation import FleetLatch
+from control_service.usecases.fleet.activation import Activation
 from control_service.usecases.fleet.config_feed import ConfigFeed
 from control_service.usecases.fleet.lease_exchange import ExchangeLeases
 from control_service.usecases.fleet.node_liveness import NodeLiveness
@@ -39,10 +39,10 @@ def put_together(database: Database, clock: Clock, new_id: Callable[[], str]) ->
     """A replica on a database that is at its newest revision."""
     signal, memory = ChangeSignal(), Memory.on(clock)
     feed = ConfigFeed(database, clock, signal, memory)
-    latch = FleetLatch(database, clock, signal, memory.liveness)
-    acknowledgements = Acknowledgements(database, clock, feed, latch)
+    activation = Activation(database, clock, signal, memory.liveness)
+    acknowledgements = Acknowledgements(database, clock, feed, activation)
     exchange = ExchangeLeases(database, clock, signal, memory)
-    sweeper = Sweeper(database, clock, signal, memory.liveness, latch)
+    sweeper = Sweeper(database, clock, signal, memory.liveness, activation)
     return Assembly(
         Mutations(database, clock, new_id, signal),
         feed,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import structlog
 
 from control_service.domain.errors import StorageUnavailableError
-from control_service.usecases.fleet.activation import FleetLatch
+from control_service.usecases.fleet.activation import Activation
 from control_service.usecases.fleet.config_feed import ConfigFeed
 from control_service.usecases.fleet.watcher import Watcher
 from control_service.usecases.ports import Database
@@ -34,11 +34,11 @@ _NEVER = _Written(version=-1, at_ns=0)
 class Acknowledgements:
     """Takes in what nodes acknowledge, writes it, and ends activations that the whole fleet knows of."""
 
-    def __init__(self, database: Database, clock: Clock, feed: ConfigFeed, latch: FleetLatch) -> None:
+    def __init__(self, database: Database, clock: Clock, feed: ConfigFeed, activation: Activation) -> None:
         self._database = database
         self._clock = clock
         self._feed = feed
-        self._latch = latch
+        self._activation = activation
         # Both by name and epoch of the node.
         self._pending: dict[tuple[str, int], int] = {}
         self._written: dict[tuple[str, int], _Written] = {}
@@ -88,7 +88,7 @@ class Acknowledgements:
                 for (name, epoch), version in sorted(pending.items()):
                     if not await tx.nodes.acknowledge(name, epoch, version, now_us):
                         over.append((name, epoch))
-                activated = await self._latch.awaiting(tx)
+                activated = await self._activation.acknowledged(tx)
         except StorageUnavailableError:
             self._pending = pending | self._pending
             raise
@@ -96,4 +96,4 @@ class Acknowledgements:
         self._written.update((node, _Written(version, now_ns)) for node, version in pending.items())
         for name, epoch in over:
             self._feed.fence(name, epoch)
-        await self._latch.latch(activated)
+        await self._activation.complete(activated)

@@ -24,7 +24,7 @@ BATCH_SIZE = 100
 """Maximum number of activations that one transaction completes."""
 
 
-class FleetLatch:
+class Activation:
     """Ends activations: many in one transaction, or each by itself where that fails."""
 
     def __init__(self, database: Database, clock: Clock, changes: ChangeSignal, liveness: NodeLiveness) -> None:
@@ -34,12 +34,12 @@ class FleetLatch:
         self._liveness = liveness
         self._one_by_one = OneByOne(clock)
 
-    async def awaiting(self, tx: Transaction) -> list[ServiceKey]:
+    async def acknowledged(self, tx: Transaction) -> list[ServiceKey]:
         """Services, as (account id, service id), whose activation all live nodes have acknowledged."""
-        version = await self._acknowledged(tx)
+        version = await self._acknowledged_version(tx)
         return [] if version is None else await tx.configs.awaiting_fleet(version)
 
-    async def latch(self, keys: Iterable[ServiceKey]) -> None:
+    async def complete(self, keys: Iterable[ServiceKey]) -> None:
         """Ends the activations of these.
 
         Raises:
@@ -47,20 +47,20 @@ class FleetLatch:
         """
         for batch in in_batches(sorted(keys), BATCH_SIZE):
             try:
-                await self._latch(batch)
+                await self._complete(batch)
             except StorageUnavailableError:
                 raise
             except Exception:  # noqa: BLE001  # said in the log where it fails again
-                await self._one_by_one.each("activation", batch, lambda key: self._latch([key]))
+                await self._one_by_one.each("activation", batch, lambda key: self._complete([key]))
 
-    async def _acknowledged(self, tx: Transaction) -> int | None:
+    async def _acknowledged_version(self, tx: Transaction) -> int | None:
         """The version that all live nodes have acknowledged."""
         return acknowledged_by_all(node for node in await tx.nodes.every() if self._liveness.is_live(node))
 
-    async def _latch(self, keys: Collection[ServiceKey]) -> None:
+    async def _complete(self, keys: Collection[ServiceKey]) -> None:
         now_us = self._clock.now_us()
         async with self._database.writing() as tx:
-            version = await self._acknowledged(tx)
+            version = await self._acknowledged_version(tx)
             if version is None:
                 return
             accounts = await tx.batches.lock_accounts({account_id for account_id, _ in keys})

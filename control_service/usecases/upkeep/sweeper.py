@@ -11,7 +11,7 @@ from control_service.domain.errors import StorageUnavailableError
 from control_service.domain.event import EventCause, Origin
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fault_isolation import OneByOne
-from control_service.usecases.fleet.activation import FleetLatch
+from control_service.usecases.fleet.activation import Activation
 from control_service.usecases.fleet.node_liveness import NodeLiveness
 from control_service.usecases.people.catalogue import tell_prices
 from control_service.usecases.ports import Database
@@ -38,13 +38,13 @@ class Sweeper:
     """
 
     def __init__(
-        self, database: Database, clock: Clock, changes: ChangeSignal, liveness: NodeLiveness, latch: FleetLatch
+        self, database: Database, clock: Clock, changes: ChangeSignal, liveness: NodeLiveness, activation: Activation
     ) -> None:
         self._database = database
         self._clock = clock
         self._changes = changes
         self._liveness = liveness
-        self._latch = latch
+        self._activation = activation
         self._purge = Purge(database, clock)
         self._ahead_us: int | None = None
         self._one_by_one = OneByOne(clock)
@@ -73,13 +73,13 @@ class Sweeper:
             self._liveness.observe(await tx.nodes.every())
             suspects = self._liveness.suspects()
             self._liveness.mark_lost(suspects, await tx.leases.open_on(suspects) if suspects else ())
-            activated = await self._latch.awaiting(tx)
+            activated = await self._activation.acknowledged(tx)
         for lost in self._liveness.lost:
             if lost not in lost_before:
                 _log.warning("node_lost", node=lost.name, epoch=lost.epoch)
         await self._one_by_one.each("terms", due.services, self._end_terms)
         await self._one_by_one.each("price", due.model_ids, self._tell_price)
-        await self._latch.latch(activated[:BATCH_SIZE])
+        await self._activation.complete(activated[:BATCH_SIZE])
         await self._purge.tick()
 
     async def _put_right(self) -> None:

@@ -1,4 +1,4 @@
-"""The configuration feed and the fleet's latch, without a wire: levels, slow readers, several processes."""
+"""The configuration feed and the fleet's activation, without a wire: levels, slow readers, several processes."""
 
 from dataclasses import replace
 

@@ -57,7 +57,7 @@ async def test_a_tick_that_fails_is_not_the_last(kit: Kit, monkeypatch: pytest.M
                 yield tx
 
     fragile = Fragile(kit.database._engine)
-    task = asyncio.create_task(Sweeper(fragile, kit.clock, kit.changes, kit.memory.liveness, kit.latch).run())
+    task = asyncio.create_task(Sweeper(fragile, kit.clock, kit.changes, kit.memory.liveness, kit.activation).run())
     async with asyncio.timeout(10):
         await read_twice.wait()
     task.cancel()

@@ -134,7 +134,7 @@ async def test_a_look_that_fails_is_not_the_feed_s_last(kit: Kit) -> None:
 async def test_acknowledgements_that_fail_are_not_the_last(kit: Kit) -> None:
     """Whatever a write of them meets, the next ones are written."""
     fragile = Fragile(kit.database)
-    acknowledgements = Acknowledgements(fragile, kit.clock, kit.feed, kit.latch)
+    acknowledgements = Acknowledgements(fragile, kit.clock, kit.feed, kit.activation)
     await kit.node()
     watcher = kit.feed.open("node-a", 1)
     task = asyncio.create_task(acknowledgements.run())

@@ -180,7 +180,7 @@ async def test_small_steps_and_steps_ahead_look_for_nothing(kit: Kit, step_us: i
             return super().writing()
 
     counting = Counting(kit.database._engine)
-    sweeper = Sweeper(counting, kit.clock, kit.changes, kit.memory.liveness, kit.latch)
+    sweeper = Sweeper(counting, kit.clock, kit.changes, kit.memory.liveness, kit.activation)
     await sweeper.tick()
     before = looked
     kit.clock.jump(us=step_us)

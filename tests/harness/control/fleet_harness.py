@@ -16,7 +16,7 @@ from control_service.domain.status import PostpaidState
 from control_service.storage.database import SqlDatabase
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fleet.acknowledgements import Acknowledgements
-from control_service.usecases.fleet.activation import FleetLatch
+from control_service.usecases.fleet.activation import Activation
 from control_service.usecases.fleet.config_feed import ConfigFeed
 from control_service.usecases.fleet.lease_exchange import ExchangeLeases, ExchangeRequest, LeaseAnswer
 from control_service.usecases.fleet.lease_settlement import LeaseStatement
@@ -44,10 +44,10 @@ class Kit:
         self.memory = Memory.on(self.clock)
         self.feed = ConfigFeed(database, self.clock, self.changes, self.memory)
         self.exchange = ExchangeLeases(database, self.clock, self.changes, self.memory)
-        self.latch = FleetLatch(database, self.clock, self.changes, self.memory.liveness)
-        self.acknowledgements = Acknowledgements(database, self.clock, self.feed, self.latch)
+        self.activation = Activation(database, self.clock, self.changes, self.memory.liveness)
+        self.acknowledgements = Acknowledgements(database, self.clock, self.feed, self.activation)
         self.registration = NodeRegistration(database, self.clock)
-        self.sweeper = Sweeper(database, self.clock, self.changes, self.memory.liveness, self.latch)
+        self.sweeper = Sweeper(database, self.clock, self.changes, self.memory.liveness, self.activation)
         self._numbers = itertools.count(1)
 
     @property
