@@ -14,7 +14,7 @@ from control_service.usecases.fleet.config_feed import ConfigFeed
 from control_service.usecases.fleet.lease_exchange import ExchangeLeases
 from control_service.usecases.fleet.node_liveness import NodeLiveness
 from control_service.usecases.fleet.node_registration import NodeRegistration
-from control_service.usecases.fleet.replica_memory import Memory
+from control_service.usecases.fleet.replica_memory import ReplicaMemory
 from control_service.usecases.fleet.restore_recovery import Recovery
 from control_service.usecases.people.idempotent_call import Mutations
 from control_service.usecases.ports import Database
@@ -37,7 +37,7 @@ class Assembly:
 
 def put_together(database: Database, clock: Clock, new_id: Callable[[], str]) -> Assembly:
     """A replica on a database that is at its newest revision."""
-    signal, memory = ChangeSignal(), Memory.on(clock)
+    signal, memory = ChangeSignal(), ReplicaMemory.empty(clock)
     feed = ConfigFeed(database, clock, signal, memory)
     activation = Activation(database, clock, signal, memory.liveness)
     acknowledgements = Acknowledgements(database, clock, feed, activation)

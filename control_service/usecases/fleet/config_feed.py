@@ -19,7 +19,7 @@ from control_service.usecases.batches import in_batches
 from control_service.usecases.change_signal import ChangeSignal, Listener
 from control_service.usecases.fleet.config_lookup import is_default_name, lookup_configs
 from control_service.usecases.fleet.node_registration import fenced
-from control_service.usecases.fleet.replica_memory import Memory
+from control_service.usecases.fleet.replica_memory import ReplicaMemory
 from control_service.usecases.fleet.shortages import look_up
 from control_service.usecases.fleet.watcher import Watcher
 from control_service.usecases.fleet_ports import Changes
@@ -44,7 +44,7 @@ class ConfigFeed:
         database: Database,
         clock: Clock,
         changes: ChangeSignal,
-        memory: Memory,
+        memory: ReplicaMemory,
     ) -> None:
         self._database = database
         self._clock = clock

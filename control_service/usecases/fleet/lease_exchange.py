@@ -22,8 +22,8 @@ from control_service.usecases.fleet.node_registration import (
     metering_went_backwards,
     not_registered,
 )
-from control_service.usecases.fleet.replica_memory import Memory
-from control_service.usecases.fleet.settlement_effects import follow_up
+from control_service.usecases.fleet.replica_memory import ReplicaMemory
+from control_service.usecases.fleet.settlement_effects import apply_effects
 from control_service.usecases.fleet_ports import Place
 from control_service.usecases.ports import Database, Transaction
 from tallygate._server.clock import Clock
@@ -87,7 +87,7 @@ class ExchangeLeases:
         database: Database,
         clock: Clock,
         changes: ChangeSignal,
-        memory: Memory,
+        memory: ReplicaMemory,
     ) -> None:
         self._database = database
         self._clock = clock
@@ -144,7 +144,7 @@ class ExchangeLeases:
         settlement = await settle(tx, statements, now_us, self._memory.elapsed_time)
         await settlement.store(tx)
         shortfalls = await self._judge_shortfalls(tx, settlement)
-        return _Outcome(statements, settlement, shortfalls, await follow_up(tx, settlement))
+        return _Outcome(statements, settlement, shortfalls, await apply_effects(tx, settlement))
 
     def _answers(self, outcome: _Outcome) -> list[LeaseAnswer]:
         """The answers to what was taken in and is committed; who else must know of it is told."""

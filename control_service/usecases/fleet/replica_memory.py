@@ -12,7 +12,7 @@ from tallygate._server.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class ReplicaMemory:
     """One for each process, shared by its use cases."""
 
     history: ConfigHistory
@@ -21,6 +21,6 @@ class Memory:
     liveness: NodeLiveness
 
     @staticmethod
-    def on(clock: Clock) -> Memory:
+    def empty(clock: Clock) -> ReplicaMemory:
         """Of a process that has just started."""
-        return Memory(ConfigHistory(), Shortages(clock), ElapsedTime(clock), NodeLiveness(clock))
+        return ReplicaMemory(ConfigHistory(), Shortages(clock), ElapsedTime(clock), NodeLiveness(clock))

@@ -10,8 +10,8 @@ from control_service.domain.budget import BudgetKind
 from control_service.domain.node import recovered
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fleet.lease_settlement import LeaseStatement, Settlement, closing, settle
-from control_service.usecases.fleet.replica_memory import Memory
-from control_service.usecases.fleet.settlement_effects import follow_up
+from control_service.usecases.fleet.replica_memory import ReplicaMemory
+from control_service.usecases.fleet.settlement_effects import apply_effects
 from control_service.usecases.ports import Database, Transaction
 from tallygate._server.clock import Clock
 
@@ -30,7 +30,7 @@ class Booked:
 class Recovery:
     """The use case. Everything may be done again: totals only grow, and a closed lease stays closed."""
 
-    def __init__(self, database: Database, clock: Clock, changes: ChangeSignal, memory: Memory) -> None:
+    def __init__(self, database: Database, clock: Clock, changes: ChangeSignal, memory: ReplicaMemory) -> None:
         self._database = database
         self._clock = clock
         self._changes = changes
@@ -71,6 +71,6 @@ class Recovery:
     async def _close(self, tx: Transaction, statements: Sequence[LeaseStatement]) -> Settlement:
         settlement = await settle(tx, statements, self._clock.now_us(), self._memory.elapsed_time)
         await settlement.store(tx)
-        if await follow_up(tx, settlement) or settlement.came_back:
+        if await apply_effects(tx, settlement) or settlement.came_back:
             self._changes.announce(settlement.came_back)
         return settlement

@@ -11,14 +11,14 @@ from control_service.usecases.ports import Transaction
 from control_service.usecases.service_status import SYSTEM, catch_up, update_status, update_statuses
 
 
-async def follow_up(tx: Transaction, settlement: Settlement) -> bool:
+async def apply_effects(tx: Transaction, settlement: Settlement) -> bool:
     """Stores the accounts of a settlement that is stored, and what follows; whether nodes have news to hear of it."""
-    trials_changed = await _look_at_trials(tx, settlement)
-    latches_changed = await _look_at_accounts(tx, settlement)
+    trials_changed = await _update_trials(tx, settlement)
+    latches_changed = await _update_accounts(tx, settlement)
     return trials_changed or latches_changed
 
 
-async def _look_at_accounts(tx: Transaction, settlement: Settlement) -> bool:
+async def _update_accounts(tx: Transaction, settlement: Settlement) -> bool:
     now_us = settlement.now_us
     starving = {work.lease.account for work in settlement.fitting if _starves(work, settlement)}
     changed = []
@@ -44,7 +44,7 @@ def _starves(work: StatementWork, settlement: Settlement) -> bool:
     return not payers.trial and not payers.reservation
 
 
-async def _look_at_trials(tx: Transaction, settlement: Settlement) -> bool:
+async def _update_trials(tx: Transaction, settlement: Settlement) -> bool:
     now_us = settlement.now_us
     changed = False
     for service in settlement.trials():

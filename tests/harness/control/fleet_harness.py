@@ -21,7 +21,7 @@ from control_service.usecases.fleet.config_feed import ConfigFeed
 from control_service.usecases.fleet.lease_exchange import ExchangeLeases, ExchangeRequest, LeaseAnswer
 from control_service.usecases.fleet.lease_settlement import LeaseStatement
 from control_service.usecases.fleet.node_registration import NodeRegistration
-from control_service.usecases.fleet.replica_memory import Memory
+from control_service.usecases.fleet.replica_memory import ReplicaMemory
 from control_service.usecases.fleet.watcher import Update, Watcher
 from control_service.usecases.fleet_ports import LeaseFilter
 from control_service.usecases.service_status import update_status
@@ -41,7 +41,7 @@ class Kit:
         self.database = database
         self.clock = clock or ManualClock()
         self.changes = ChangeSignal()
-        self.memory = Memory.on(self.clock)
+        self.memory = ReplicaMemory.empty(self.clock)
         self.feed = ConfigFeed(database, self.clock, self.changes, self.memory)
         self.exchange = ExchangeLeases(database, self.clock, self.changes, self.memory)
         self.activation = Activation(database, self.clock, self.changes, self.memory.liveness)
