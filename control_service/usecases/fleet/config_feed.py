@@ -20,7 +20,7 @@ from control_service.usecases.change_signal import ChangeSignal, Listener
 from control_service.usecases.fleet.config_lookup import is_default_name, lookup_configs
 from control_service.usecases.fleet.node_registration import fenced
 from control_service.usecases.fleet.replica_memory import ReplicaMemory
-from control_service.usecases.fleet.shortages import look_up
+from control_service.usecases.fleet.shortages import query_grantable
 from control_service.usecases.fleet.watcher import Watcher
 from control_service.usecases.fleet_ports import Changes
 from control_service.usecases.ports import Database
@@ -145,7 +145,7 @@ class ConfigFeed:
             version = await tx.config_version()
             changes = await tx.configs.changes(self._version) if version != self._version and self._latest else None
             recalls = await tx.leases.recalled(self._watchers) if self._watchers else []
-            grantable = await look_up(tx, short) if short else {}
+            grantable = await query_grantable(tx, short) if short else {}
         for batch in in_batches(self._affected(changes) if changes is not None else ()):
             self._tell(await self._lookup(batch, version), self._watchers.values())
         self._version = version

@@ -152,7 +152,7 @@ class ExchangeLeases:
         for work in settlement.fitting:
             if work.lease.lease_id in shortfalls:
                 left_units = settlement.budgets[work.lease.budget].grantable_units
-                self._memory.shortages.told(work.lease.budget, work.lease.service_uid, left_units)
+                self._memory.shortages.note(work.lease.budget, work.lease.service_uid, left_units)
         recalled = any(shortfall.recalled_lease_ids for shortfall in shortfalls.values())
         if settlement.came_back or outcome.news or recalled:
             self._changes.announce(settlement.came_back)

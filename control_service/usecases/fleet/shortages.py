@@ -1,4 +1,8 @@
-"""Who was told lately that a budget has nothing for it now: they hear at once when it has something again."""
+"""Shortages: budgets that had too little for a service lately, whose nodes are notified when there is more.
+
+Shortages are in the memory of one process. The nodes that this process answered have their streams here as well, so it
+is this process that can notify them.
+"""
 
 from __future__ import annotations
 
@@ -11,58 +15,60 @@ from control_service.usecases.ports import Transaction
 from tallygate._server.clock import Clock
 
 REMEMBERED_NS = 5_000_000_000
-"""Nodes ask again by themselves; so long ago nobody waits any more."""
+"""Time after which a shortage is forgotten: by then nodes have requested again by themselves."""
 
 
 @dataclass(slots=True)
-class _Told:
-    """When, and what was left of the budget then, which was too little."""
+class _Shortage:
+    """When a budget fell short, and how many units it had left then."""
 
     at_ns: int
     left_units: int
 
 
 class Shortages:
-    """In the memory of this process: its streams are the ones on which the nodes that it told can hear of it."""
+    """The shortages that nodes were answered, by budget and service."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._told: dict[BudgetKey, dict[str, _Told]] = {}
+        self._noted: dict[BudgetKey, dict[str, _Shortage]] = {}
 
-    def told(self, budget: BudgetKey, service_uid: str, left_units: int) -> None:
-        """A node was told that this budget falls short of what this service needs."""
-        self._told.setdefault(budget, {})[service_uid] = _Told(self._clock.monotonic_ns(), left_units)
+    def note(self, budget: BudgetKey, service_uid: str, left_units: int) -> None:
+        """Notes that a node was answered that this budget falls short of what this service needs."""
+        self._noted.setdefault(budget, {})[service_uid] = _Shortage(self._clock.monotonic_ns(), left_units)
 
     @property
     def budgets(self) -> Collection[BudgetKey]:
-        """Those that somebody was told of; what is too old is forgotten."""
+        """Budgets with a shortage; shortages that are too old are forgotten first."""
         since_ns = self._clock.monotonic_ns() - REMEMBERED_NS
-        for told in self._told.values():
-            for uid in [uid for uid, last in told.items() if last.at_ns <= since_ns]:
-                del told[uid]
-        self._told = {budget: told for budget, told in self._told.items() if told}
-        return self._told.keys()
+        for noted in self._noted.values():
+            for uid in [uid for uid, last in noted.items() if last.at_ns <= since_ns]:
+                del noted[uid]
+        self._noted = {budget: noted for budget, noted in self._noted.items() if noted}
+        return self._noted.keys()
 
     def ended(self, came_back: Collection[BudgetKey], grantable: Mapping[BudgetKey, int]) -> set[str]:
-        """Services for which to ask again: their budgets got something back, or have more to give than they were told.
+        """Forgets the shortages that are over; returns the uids of their services, for which nodes may request again.
+
+        A shortage is over when its budget got something back, or has more to grant than when it fell short.
 
         Args:
             came_back: budgets to which this process brought something back.
-            grantable: what budgets have to give now, whichever process brought it.
+            grantable: units that each budget can grant now, whichever process brought them back.
         """
         uids: set[str] = set()
         for budget in self.budgets:
-            told = self._told[budget]
+            noted = self._noted[budget]
             left_units = grantable.get(budget, 0)
-            over = [uid for uid, last in told.items() if budget in came_back or left_units > last.left_units]
+            over = [uid for uid, last in noted.items() if budget in came_back or left_units > last.left_units]
             for uid in over:
-                del told[uid]
+                del noted[uid]
             uids.update(over)
         return uids
 
 
-async def look_up(tx: Transaction, budgets: Collection[BudgetKey]) -> dict[BudgetKey, int]:
-    """What these have to give now. Rates are left out: of them nodes know when they will have refilled."""
+async def query_grantable(tx: Transaction, budgets: Collection[BudgetKey]) -> dict[BudgetKey, int]:
+    """Units that these budgets can grant now. Rates are left out: nodes know when a rate will have refilled."""
     found: dict[BudgetKey, int] = {}
     owners = {key.account for key in budgets}
     if any(key.kind is BudgetKind.MONEY for key in budgets):
