@@ -1,4 +1,4 @@
-"""Many things to deal with, each by itself: one that cannot be dealt with does not stop the others."""
+"""Fault isolation: each of many keys is dealt with by itself, so that one that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -11,26 +11,31 @@ from control_service.domain.errors import StorageUnavailableError
 from tallygate._server.clock import Clock
 
 SET_ASIDE_NS = 10_000_000_000
-"""What could not be dealt with is tried again after so long."""
+"""Time after which a key that failed is tried again."""
 
 Key = TypeVar("Key", bound=Hashable)
 
 _log = structlog.get_logger(__name__)
 
 
-class OneByOne:
-    """Remembers what could not be dealt with, for a while."""
+class FaultIsolation:
+    """Runs a function over keys, and sets the keys that fail aside for a while."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        # What it was, and when to try again.
+        # By what is done and key: when to try again.
         self._set_aside: dict[Hashable, int] = {}
 
-    async def each(self, what: str, keys: Iterable[Key], deal_with: Callable[[Key], Awaitable[None]]) -> None:
-        """Deals with each by itself. One that fails is logged, and set aside for a while.
+    async def run_each(self, what: str, keys: Iterable[Key], deal_with: Callable[[Key], Awaitable[None]]) -> None:
+        """Deals with each key by itself. A key that fails is logged, and set aside for `SET_ASIDE_NS`.
+
+        Args:
+            what: what is done, for the log and to tell keys of different kinds apart.
+            keys: in the order in which they are dealt with.
+            deal_with: called with each key that is not set aside.
 
         Raises:
-            StorageUnavailableError: the database fails, for the rest of them as well.
+            StorageUnavailableError: the database fails, so that the rest would fail as well.
         """
         for key in keys:
             now_ns = self._clock.monotonic_ns()

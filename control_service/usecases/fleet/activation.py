@@ -11,7 +11,7 @@ from control_service.domain.node import acknowledged_by_all
 from control_service.domain.service import Service
 from control_service.usecases.batches import in_batches
 from control_service.usecases.change_signal import ChangeSignal
-from control_service.usecases.fault_isolation import OneByOne
+from control_service.usecases.fault_isolation import FaultIsolation
 from control_service.usecases.fleet.node_liveness import NodeLiveness
 from control_service.usecases.ports import Database, Transaction
 from control_service.usecases.service_status import SYSTEM, catch_up, update_status
@@ -32,7 +32,7 @@ class Activation:
         self._clock = clock
         self._changes = changes
         self._liveness = liveness
-        self._one_by_one = OneByOne(clock)
+        self._isolation = FaultIsolation(clock)
 
     async def acknowledged(self, tx: Transaction) -> list[ServiceKey]:
         """Services, as (account id, service id), whose activation all live nodes have acknowledged."""
@@ -51,7 +51,7 @@ class Activation:
             except StorageUnavailableError:
                 raise
             except Exception:  # noqa: BLE001  # said in the log where it fails again
-                await self._one_by_one.each("activation", batch, lambda key: self._complete([key]))
+                await self._isolation.run_each("activation", batch, lambda key: self._complete([key]))
 
     async def _acknowledged_version(self, tx: Transaction) -> int | None:
         """The version that all live nodes have acknowledged."""

@@ -14,7 +14,7 @@ from control_service.domain.lease import Availability, Lease, Shortfall, judge_s
 from control_service.domain.lease_round import StatementWork
 from control_service.domain.node import Node
 from control_service.usecases.change_signal import ChangeSignal
-from control_service.usecases.fault_isolation import OneByOne
+from control_service.usecases.fault_isolation import FaultIsolation
 from control_service.usecases.fleet.lease_settlement import LeaseStatement, Settlement, closing, settle
 from control_service.usecases.fleet.node_registration import (
     control_went_backwards,
@@ -93,7 +93,7 @@ class ExchangeLeases:
         self._clock = clock
         self._changes = changes
         self._memory = memory
-        self._one_by_one = OneByOne(clock)
+        self._isolation = FaultIsolation(clock)
 
     async def exchange(self, request: ExchangeRequest) -> list[LeaseAnswer]:
         """Takes in what the node says; answers the statements in order, and renews all its leases.
@@ -137,7 +137,7 @@ class ExchangeLeases:
                 outcome = await self._take(tx, of_service[uid], now_us)
             answers.update((answer.lease_id, answer) for answer in self._answers(outcome))
 
-        await self._one_by_one.each("exchange", of_service, take)
+        await self._isolation.run_each("exchange", of_service, take)
         return [answers[lease_id] for one in request.statements if (lease_id := one.statement.lease_id) in answers]
 
     async def _take(self, tx: Transaction, statements: Sequence[LeaseStatement], now_us: int) -> _Outcome:

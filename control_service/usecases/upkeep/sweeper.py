@@ -10,7 +10,7 @@ import structlog
 from control_service.domain.errors import StorageUnavailableError
 from control_service.domain.event import EventCause, Origin
 from control_service.usecases.change_signal import ChangeSignal
-from control_service.usecases.fault_isolation import OneByOne
+from control_service.usecases.fault_isolation import FaultIsolation
 from control_service.usecases.fleet.activation import Activation
 from control_service.usecases.fleet.node_liveness import NodeLiveness
 from control_service.usecases.people.catalogue import tell_prices
@@ -47,7 +47,7 @@ class Sweeper:
         self._activation = activation
         self._purge = Purge(database, clock)
         self._ahead_us: int | None = None
-        self._one_by_one = OneByOne(clock)
+        self._isolation = FaultIsolation(clock)
 
     async def run(self) -> None:
         """Ticks until cancelled."""
@@ -77,8 +77,8 @@ class Sweeper:
         for lost in self._liveness.lost:
             if lost not in lost_before:
                 _log.warning("node_lost", node=lost.name, epoch=lost.epoch)
-        await self._one_by_one.each("terms", due.services, self._end_terms)
-        await self._one_by_one.each("price", due.model_ids, self._tell_price)
+        await self._isolation.run_each("terms", due.services, self._end_terms)
+        await self._isolation.run_each("price", due.model_ids, self._tell_price)
         await self._activation.complete(activated[:BATCH_SIZE])
         await self._purge.tick()
 
@@ -117,7 +117,7 @@ class Sweeper:
                 told = replace(told, next_due_us=model.next_due_us)
             await tx.models.save(told)
         self._changes.announce()
-        await self._one_by_one.each("priced", stopped, self._run_again)
+        await self._isolation.run_each("priced", stopped, self._run_again)
 
     async def _run_again(self, key: tuple[str, str]) -> None:
         """A service that was stopped because no price was in force."""
