@@ -15,7 +15,7 @@ from control_service.usecases.fleet.lease_exchange import ExchangeLeases
 from control_service.usecases.fleet.node_liveness import NodeLiveness
 from control_service.usecases.fleet.node_registration import NodeRegistration
 from control_service.usecases.fleet.replica_memory import ReplicaMemory
-from control_service.usecases.fleet.restore_recovery import Recovery
+from control_service.usecases.fleet.restore_recovery import RestoreRecovery
 from control_service.usecases.people.idempotent_call import Mutations
 from control_service.usecases.ports import Database
 from control_service.usecases.upkeep.sweeper import Sweeper
@@ -48,7 +48,7 @@ def put_together(database: Database, clock: Clock, new_id: Callable[[], str]) ->
         feed,
         memory.liveness,
         FleetServicer(NodeRegistration(database, clock), feed, acknowledgements, exchange),
-        RecoveryServicer(Recovery(database, clock, signal, memory)),
+        RecoveryServicer(RestoreRecovery(database, clock, signal, memory)),
         OperationsServicer(database, clock, memory.liveness),
         (feed.run, acknowledgements.run, sweeper.run),
     )

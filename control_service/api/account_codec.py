@@ -6,7 +6,7 @@ from control_service.api.fields import Fields
 from control_service.domain.account import Account, LedgerEntry, LedgerEntryKind, OverduePolicy
 from control_service.domain.input_bounds import AMOUNT_NANOS_MAX, REASON_MAX
 from control_service.domain.names import account_name, ledger_entry_name, service_name
-from control_service.usecases.people.accounts import AccountUpdate, Booked, Line, NewAccount
+from control_service.usecases.people.accounts import AccountUpdate, BookedLine, Line, NewAccount
 from tallygate._wire.enums import encode_enum
 from tallygate._wire.times import encode_timestamp
 from tallygate.control.v1 import account_pb2, account_service_pb2, ledger_pb2
@@ -105,14 +105,14 @@ def encode_updated(account: Account) -> account_service_pb2.UpdateAccountRespons
     return account_service_pb2.UpdateAccountResponse(account=encode_account(account))
 
 
-def encode_topped_up(booked: Booked) -> account_service_pb2.TopUpAccountResponse:
+def encode_topped_up(booked: BookedLine) -> account_service_pb2.TopUpAccountResponse:
     """The response to TopUpAccount."""
     return account_service_pb2.TopUpAccountResponse(
         account=encode_account(booked.account), ledger_entry=encode_ledger_entry(booked.entry)
     )
 
 
-def encode_adjusted(booked: Booked) -> account_service_pb2.AdjustAccountResponse:
+def encode_adjusted(booked: BookedLine) -> account_service_pb2.AdjustAccountResponse:
     """The response to AdjustAccount."""
     return account_service_pb2.AdjustAccountResponse(
         account=encode_account(booked.account), ledger_entry=encode_ledger_entry(booked.entry)

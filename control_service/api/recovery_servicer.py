@@ -8,7 +8,7 @@ from control_service.api.fleet_codec import check_node, read_lease
 from control_service.domain.lease import Statement
 from control_service.domain.names import account_name
 from control_service.usecases.fleet.lease_settlement import LeaseStatement
-from control_service.usecases.fleet.restore_recovery import Recovery
+from control_service.usecases.fleet.restore_recovery import RestoreRecovery
 from tallygate._wire.enums import encode_enum
 from tallygate.control.v1 import budget_pb2, recovery_service_pb2_grpc
 from tallygate.control.v1 import recovery_service_pb2 as pb
@@ -19,7 +19,7 @@ LEASES_MAX: Final = 1_000
 class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
     """Decodes, calls, encodes."""
 
-    def __init__(self, recovery: Recovery) -> None:
+    def __init__(self, recovery: RestoreRecovery) -> None:
         self._recovery = recovery
 
     async def BookLeases(self, request: pb.BookLeasesRequest, context: Context) -> pb.BookLeasesResponse:

@@ -20,14 +20,14 @@ BATCH_SIZE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Booked:
+class BookedUnits:
     """What control had not known of, in units by account and kind, and leases on services that it does not know."""
 
     units: Mapping[tuple[str, BudgetKind], int]
     unknown_lease_ids: Sequence[str]
 
 
-class Recovery:
+class RestoreRecovery:
     """The use case. Everything may be done again: totals only grow, and a closed lease stays closed."""
 
     def __init__(self, database: Database, clock: Clock, changes: ChangeSignal, memory: ReplicaMemory) -> None:
@@ -36,7 +36,7 @@ class Recovery:
         self._changes = changes
         self._memory = memory
 
-    async def book(self, totals: Sequence[LeaseStatement]) -> Booked:
+    async def book(self, totals: Sequence[LeaseStatement]) -> BookedUnits:
         """Takes in the last word on each of these leases. Raises StorageUnavailableError."""
         async with self._database.writing() as tx:
             settled_below = {node.name: node.settled_below_epoch for node in await tx.nodes.every()}
@@ -48,7 +48,7 @@ class Recovery:
             units[work.lease.account, work.lease.kind] += work.spent_units
         works = zip(open_totals, settlement.works, strict=True)
         unknown = [one.statement.lease_id for one, work in works if work is None and one.statement.consumed_units]
-        return Booked({key: count for key, count in units.items() if count}, unknown)
+        return BookedUnits({key: count for key, count in units.items() if count}, unknown)
 
     async def finish(self, fenced: Mapping[str, int]) -> int:
         """Closes what else is open of the fenced epochs, and lets nodes say hello again; how many it closed."""

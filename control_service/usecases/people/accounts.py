@@ -46,7 +46,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Booked:
+class BookedLine:
     """A ledger line, and the account after it."""
 
     account: Account
@@ -82,7 +82,7 @@ async def update_account(tx: Transaction, account: Account, update: AccountUpdat
     return await save_account(tx, account, reassess(changed, act.now_us), act.actor, act.now_us)
 
 
-async def pay(tx: Transaction, account: Account, line: Line, act: Act) -> Booked:
+async def pay(tx: Transaction, account: Account, line: Line, act: Act) -> BookedLine:
     """Pays money in or, with a negative amount, takes it away: top-ups and adjustments.
 
     Raises:
@@ -94,7 +94,7 @@ async def pay(tx: Transaction, account: Account, line: Line, act: Act) -> Booked
     return await book(tx, account, line, act)
 
 
-async def book(tx: Transaction, account: Account, line: Line, act: Act) -> Booked:
+async def book(tx: Transaction, account: Account, line: Line, act: Act) -> BookedLine:
     """Writes a ledger line and moves the account's funds by it, with all that follows."""
     entry = LedgerEntry(
         account_id=account.account_id,
@@ -113,7 +113,7 @@ async def book(tx: Transaction, account: Account, line: Line, act: Act) -> Booke
     )
     _note_money(account, changed, act)
     after = await save_account(tx, account, reassess(changed, act.now_us), act.actor, act.now_us)
-    return Booked(after, entry)
+    return BookedLine(after, entry)
 
 
 def _note_money(before: Account, after: Account, act: Act) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from control_service.domain.account import Account, LedgerEntryKind
 from control_service.domain.errors import IdempotencyKeyReusedError, RefusedError, ResourceExistsError
-from control_service.usecases.people.accounts import Booked, Line, pay
+from control_service.usecases.people.accounts import BookedLine, Line, pay
 from control_service.usecases.people.billing import claim_trial
 from control_service.usecases.people.idempotent_call import Act, Call
 from control_service.usecases.people.lifecycle import change_service
@@ -15,7 +15,7 @@ from tests.harness.control.people_harness import Desk
 
 
 async def top_up(desk: Desk, call: Call, amount_nanos: int = 5) -> bytes:
-    async def change(tx: Transaction, account: Account, act: Act) -> Booked:
+    async def change(tx: Transaction, account: Account, act: Act) -> BookedLine:
         return await pay(tx, account, Line(LedgerEntryKind.TOP_UP, amount_nanos, ""), act)
 
     return await desk.mutations.of_account("acme", call, change, lambda booked: repr(booked).encode())

@@ -9,14 +9,14 @@ from control_service.domain.budget import BudgetKind
 from control_service.domain.errors import Reason, RefusedError
 from control_service.domain.service import Service
 from control_service.usecases.fleet.lease_settlement import LeaseStatement
-from control_service.usecases.fleet.restore_recovery import Recovery
+from control_service.usecases.fleet.restore_recovery import RestoreRecovery
 from tests.harness.control.fleet_harness import METERING_DATABASE, FleetNode, Kit
 
 MONEY, TRIAL = BudgetKind.MONEY, BudgetKind.TRIAL
 
 
-def recovery(kit: Kit) -> Recovery:
-    return Recovery(kit.database, kit.clock, kit.changes, kit.memory)
+def recovery(kit: Kit) -> RestoreRecovery:
+    return RestoreRecovery(kit.database, kit.clock, kit.changes, kit.memory)
 
 
 def total(node: FleetNode, service: Service, kind: BudgetKind, consumed_units: int) -> LeaseStatement:

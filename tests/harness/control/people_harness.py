@@ -17,7 +17,7 @@ from control_service.storage.database import SqlDatabase
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.people.accounts import (
     AccountUpdate,
-    Booked,
+    BookedLine,
     Line,
     NewAccount,
     create_account,
@@ -86,7 +86,7 @@ class Desk:
     async def publish_price(self, effective_us: int | None = None, model_id: str = "llama") -> None:
         await self.of_globals(lambda tx, act: publish_price(tx, model_id, NewPrice(effective_us, 1, 1, 1, 1, 1), act))
 
-    async def pay(self, amount_nanos: int) -> Booked:
+    async def pay(self, amount_nanos: int) -> BookedLine:
         kind = LedgerEntryKind.TOP_UP if amount_nanos > 0 else LedgerEntryKind.ADJUSTMENT
         return await self.of_account(lambda tx, account, act: pay(tx, account, Line(kind, amount_nanos, "why"), act))
 
