@@ -16,7 +16,7 @@ from control_service.usecases.fleet.node_liveness import NodeLiveness
 from control_service.usecases.fleet.node_registration import NodeRegistration
 from control_service.usecases.fleet.replica_memory import ReplicaMemory
 from control_service.usecases.fleet.restore_recovery import RestoreRecovery
-from control_service.usecases.people.idempotent_call import Mutations
+from control_service.usecases.people.idempotent_call import IdempotentCalls
 from control_service.usecases.ports import Database
 from control_service.usecases.upkeep.sweeper import Sweeper
 from tallygate._server.clock import Clock
@@ -26,7 +26,7 @@ from tallygate._server.clock import Clock
 class Assembly:
     """One replica. Each of `background` runs until it is cancelled."""
 
-    mutations: Mutations
+    idempotent_calls: IdempotentCalls
     feed: ConfigFeed
     liveness: NodeLiveness
     fleet: FleetServicer
@@ -44,7 +44,7 @@ def put_together(database: Database, clock: Clock, new_id: Callable[[], str]) ->
     exchange = ExchangeLeases(database, clock, signal, memory)
     sweeper = Sweeper(database, clock, signal, memory.liveness, activation)
     return Assembly(
-        Mutations(database, clock, new_id, signal),
+        IdempotentCalls(database, clock, new_id, signal),
         feed,
         memory.liveness,
         FleetServicer(NodeRegistration(database, clock), feed, acknowledgements, exchange),

@@ -102,7 +102,7 @@ def assemble(engine: AsyncEngine, clock: Clock, *, listen: str, insecure: bool) 
     """
     database = SqlDatabase(engine)
     assembly = put_together(database, clock, new_id)
-    calls = Calls(assembly.mutations)
+    calls = Calls(assembly.idempotent_calls)
 
     def add_servicers(server: grpc.aio.Server) -> None:
         account_service_pb2_grpc.add_AccountServiceServicer_to_server(AccountServicer(database, calls), server)

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from control_service.api.fields import Fields
 from control_service.domain.account import Account
-from control_service.usecases.people.idempotent_call import Act, Call, Mutations
+from control_service.usecases.people.idempotent_call import Act, Call, IdempotentCalls
 from control_service.usecases.ports import Transaction
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -46,8 +46,8 @@ class Incoming:
 class Calls:
     """Runs changes for servicers; what comes back is the serialised response, the same for every repeat."""
 
-    def __init__(self, mutations: Mutations) -> None:
-        self._mutations = mutations
+    def __init__(self, idempotent_calls: IdempotentCalls) -> None:
+        self._idempotent_calls = idempotent_calls
 
     async def of_account(
         self,
@@ -56,8 +56,8 @@ class Calls:
         change: Callable[[Transaction, Account, Act], Awaitable[Result]],
         encode: Callable[[Result], Message],
     ) -> bytes:
-        """See `Mutations.of_account`."""
-        return await self._mutations.of_account(account_id, incoming.as_call(), change, _serialised(encode))
+        """See `IdempotentCalls.of_account`."""
+        return await self._idempotent_calls.of_account(account_id, incoming.as_call(), change, _serialised(encode))
 
     async def of_globals(
         self,
@@ -65,8 +65,8 @@ class Calls:
         change: Callable[[Transaction, Act], Awaitable[Result]],
         encode: Callable[[Result], Message],
     ) -> bytes:
-        """See `Mutations.of_globals`."""
-        return await self._mutations.of_globals(incoming.as_call(), change, _serialised(encode))
+        """See `IdempotentCalls.of_globals`."""
+        return await self._idempotent_calls.of_globals(incoming.as_call(), change, _serialised(encode))
 
 
 def _serialised(encode: Callable[[Result], Message]) -> Callable[[Result], bytes]:

@@ -7,7 +7,7 @@ from unittest.mock import PropertyMock, patch
 
 from control_service.domain import bucket, budget, lease, lease_round
 from control_service.storage import batch_rows
-from control_service.usecases.people import idempotent_call as mutations
+from control_service.usecases.people import idempotent_call
 from tests.simulation.planting import mutation
 
 
@@ -66,4 +66,4 @@ def idempotency_ignored() -> AbstractContextManager[Any]:
     async def once(_tx: Any, _scope: str, _call: Any, _now_us: int, change: Any) -> Any:
         return await change()
 
-    return patch.object(mutations, "_once", once)
+    return patch.object(idempotent_call, "_once", once)

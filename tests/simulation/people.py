@@ -164,12 +164,16 @@ class People:
             results.append(result)
             return b"done"
 
-        await self._insist(lambda replica: replica.assembly.mutations.of_account(account_id, call, change, encode))
+        await self._insist(
+            lambda replica: replica.assembly.idempotent_calls.of_account(account_id, call, change, encode)
+        )
         return results[-1] if results else None
 
     async def _globally(self, change: Callable[[Transaction, Act], Awaitable[Any]]) -> None:
         call = self._call("globally")
-        await self._insist(lambda replica: replica.assembly.mutations.of_globals(call, change, lambda _: b"done"))
+        await self._insist(
+            lambda replica: replica.assembly.idempotent_calls.of_globals(call, change, lambda _: b"done")
+        )
 
     async def _insist(self, deed: Callable[[Any], Awaitable[Any]]) -> None:
         """Until some replica has answered."""

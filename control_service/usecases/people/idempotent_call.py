@@ -39,7 +39,7 @@ class Act:
         return Origin(cause, self.actor, self.now_us)
 
 
-class Mutations:
+class IdempotentCalls:
     """Runs changes. Each is given a transaction with the right lock held, and its result is kept as it was encoded."""
 
     def __init__(self, database: Database, clock: Clock, new_id: Callable[[], str], signal: ChangeSignal) -> None:

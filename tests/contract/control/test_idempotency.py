@@ -18,7 +18,7 @@ async def top_up(desk: Desk, call: Call, amount_nanos: int = 5) -> bytes:
     async def change(tx: Transaction, account: Account, act: Act) -> BookedLine:
         return await pay(tx, account, Line(LedgerEntryKind.TOP_UP, amount_nanos, ""), act)
 
-    return await desk.mutations.of_account("acme", call, change, lambda booked: repr(booked).encode())
+    return await desk.idempotent_calls.of_account("acme", call, change, lambda booked: repr(booked).encode())
 
 
 async def test_a_repeat_gets_the_same_answer(desk: Desk) -> None:
@@ -51,7 +51,7 @@ async def test_a_refusal_is_not_kept(desk: Desk) -> None:
     call = Call("ClaimFreeTrial", "key", b"hash", "user")
 
     async def claim(service_id: str) -> bytes:
-        return await desk.mutations.of_account(
+        return await desk.idempotent_calls.of_account(
             "acme",
             call,
             lambda tx, account, act: change_service(tx, account, service_id, claim_trial, act),

@@ -118,7 +118,7 @@ async def test_a_file_that_another_program_keeps_locked_is_unavailable(
         pytest.skip("PostgreSQL locks rows")
     monkeypatch.setattr("tallygate._server.database.engine.BUSY_TIMEOUT_S", 0.2)
     engine = create_engine(database_url)
-    desk.mutations = Desk(SqlDatabase(engine)).mutations
+    desk.idempotent_calls = Desk(SqlDatabase(engine)).idempotent_calls
     with closing(sqlite3.connect(make_url(database_url).database or "", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         began = time.monotonic()

@@ -26,7 +26,7 @@ from control_service.usecases.people.accounts import (
 )
 from control_service.usecases.people.billing import claim_trial, disable_postpaid, enable_postpaid, set_suspended
 from control_service.usecases.people.catalogue import ModelView, NewModel, NewPrice, create_model, publish_price
-from control_service.usecases.people.idempotent_call import Act, Call, Mutations
+from control_service.usecases.people.idempotent_call import Act, Call, IdempotentCalls
 from control_service.usecases.people.lifecycle import (
     InitialBilling,
     PurchaseView,
@@ -55,7 +55,7 @@ class Desk:
         self.clock = ManualClock()
         self.signal = ChangeSignal()
         numbers = itertools.count(1)
-        self.mutations = Mutations(
+        self.idempotent_calls = IdempotentCalls(
             database, self.clock, lambda: f"00000000-0000-0000-0000-{next(numbers):012}", self.signal
         )
 
@@ -67,12 +67,12 @@ class Desk:
         self, change: Callable[[Transaction, Account, Act], Awaitable[Result]], *, actor: str = "user"
     ) -> Result:
         results: list[Result] = []
-        await self.mutations.of_account("acme", Call("Method", "", b"", actor), change, _keep_in(results))
+        await self.idempotent_calls.of_account("acme", Call("Method", "", b"", actor), change, _keep_in(results))
         return results[0]
 
     async def of_globals(self, change: Callable[[Transaction, Act], Awaitable[Result]]) -> Result:
         results: list[Result] = []
-        await self.mutations.of_globals(Call("Method", "", b"", "user"), change, _keep_in(results))
+        await self.idempotent_calls.of_globals(Call("Method", "", b"", "user"), change, _keep_in(results))
         return results[0]
 
     async def create_account(self, account_id: str = "acme", currency: str = "USD") -> Account:
