@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 from control_service.domain.budget import BudgetKey, BudgetKind
 
-LARGEST_UNITS = 4 * 10**18
-"""No more is consumed and returned on one lease; what was granted stays within 64 bits by that, see `may_have_more`."""
+UNITS_MAX = 4 * 10**18
+"""Maximum number of units consumed and returned on one lease; `may_have_more` keeps granted units in 64 bits by it."""
 
 
 class Availability(enum.StrEnum):
@@ -90,7 +90,7 @@ def fits(lease: Lease, statement: Statement) -> bool:
     """Whether the counters stated are such as a lease can come to; where not, nothing of the statement is taken in."""
     consumed = max(lease.consumed_units, statement.consumed_units)
     returned = max(lease.returned_units, statement.returned_units)
-    return consumed + returned <= max(LARGEST_UNITS, lease.granted_units)
+    return consumed + returned <= max(UNITS_MAX, lease.granted_units)
 
 
 def merge_statement(lease: Lease, statement: Statement, now_us: int, *, recall_waits: bool = False) -> StatementEffect:
@@ -137,7 +137,7 @@ def units_for_prefetch(lease: Lease, statement: Statement, grantable_units: int,
 
 def may_have_more(before: Lease, statement: Statement) -> bool:
     """A closed lease gets nothing, nor one that had its fill; a recalled one only what requests are waiting for."""
-    if before.closed or statement.closing or before.granted_units > LARGEST_UNITS:
+    if before.closed or statement.closing or before.granted_units > UNITS_MAX:
         return False
     return before.recall_requested_us is None or statement.needed_units > 0
 

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from control_service.domain.node import LEASE_VALIDITY_US, Node
 from control_service.storage import schema
-from control_service.usecases.fleet_ports import Place
+from control_service.usecases.fleet_ports import ExchangePosition
 
 _nodes = schema.nodes
 _meta = schema.meta
@@ -33,20 +33,20 @@ class NodeRows:
         if changed.rowcount == 0:
             await self._connection.execute(insert(_nodes).values(values | {"node": name}))
 
-    async def renew(self, name: str, epoch: int, place: Place, now_us: int) -> Node | None:
+    async def renew(self, name: str, epoch: int, position: ExchangePosition, now_us: int) -> Node | None:
         """See `Nodes.renew`."""
         taken = (
             update(_nodes)
             .where(
                 _nodes.c.node == name,
                 _nodes.c.epoch == epoch,
-                _nodes.c.exchange_number < place.exchange_number,
-                _nodes.c.exchange_number >= place.answered_number,
-                _nodes.c.commit_no <= place.commit_no,
+                _nodes.c.exchange_number < position.exchange_number,
+                _nodes.c.exchange_number >= position.answered_number,
+                _nodes.c.commit_no <= position.commit_no,
             )
             .values(
-                exchange_number=place.exchange_number,
-                commit_no=place.commit_no,
+                exchange_number=position.exchange_number,
+                commit_no=position.commit_no,
                 heard_count=_nodes.c.heard_count + 1,
                 last_heard_us=now_us,
                 lease_valid_until_us=now_us + LEASE_VALIDITY_US,

@@ -18,11 +18,11 @@ from control_service.domain.reservation import Reservation
 from control_service.domain.service import Service
 
 
-class Place(NamedTuple):
-    """Where an exchange stands: its number, the last one answered, and the last commit that it may speak of.
+class ExchangePosition(NamedTuple):
+    """The position of an exchange: its number, the last exchange that was answered, the last commit that is durable.
 
-    It follows what is known if no exchange of that number was taken yet, the answered one was, and no later commit was
-    told of.
+    An exchange follows what is known if no exchange of its number or a later one was taken, the answered one was, and
+    no later commit was reported.
     """
 
     exchange_number: int
@@ -39,7 +39,7 @@ class Nodes(Protocol):
     async def save(self, node: Node) -> None:
         """Stores it, whether it was there or not; if it was, it was locked."""
 
-    async def renew(self, name: str, epoch: int, place: Place, now_us: int) -> Node | None:
+    async def renew(self, name: str, epoch: int, position: ExchangePosition, now_us: int) -> Node | None:
         """Takes an exchange: locks and renews the node, if it has this epoch and the exchange follows what is known.
 
         Returns:

@@ -24,7 +24,7 @@ from control_service.usecases.fleet.node_registration import (
 )
 from control_service.usecases.fleet.replica_memory import ReplicaMemory
 from control_service.usecases.fleet.settlement_effects import apply_effects
-from control_service.usecases.fleet_ports import Place
+from control_service.usecases.fleet_ports import ExchangePosition
 from control_service.usecases.ports import Database, Transaction
 from tallygate._server.clock import Clock
 
@@ -48,9 +48,9 @@ class ExchangeRequest:
     commit_no: int = 0
 
     @property
-    def place(self) -> Place:
-        """Where it stands among this epoch's exchanges and commits."""
-        return Place(self.exchange_number, self.answered_number, self.commit_no)
+    def position(self) -> ExchangePosition:
+        """The request's position among the exchanges and commits of its epoch."""
+        return ExchangePosition(self.exchange_number, self.answered_number, self.commit_no)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ class ExchangeLeases:
 
     async def _admit(self, tx: Transaction, request: ExchangeRequest, now_us: int) -> Node:
         """Renews the node's leases, or says why not."""
-        node = await tx.nodes.renew(request.node, request.epoch, request.place, now_us)
+        node = await tx.nodes.renew(request.node, request.epoch, request.position, now_us)
         if node is None:
             raise _refusal(request, await tx.nodes.lock(request.node))
         expected = self._memory.history.expected(self._clock.monotonic_ns())

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from control_service.domain.budget import USED_UNITS_MAX, BudgetKind
-from control_service.domain.lease import LARGEST_UNITS, Availability
+from control_service.domain.lease import UNITS_MAX, Availability
 from control_service.domain.service import Trial
 from tests.harness.control.fleet_harness import Kit
 
@@ -48,9 +48,9 @@ async def test_a_counter_out_of_bounds_concerns_its_lease_alone(kit: Kit) -> Non
     service, other, node = await kit.service(postpaid=True), await kit.service("code", postpaid=True), await kit.node()
     await node.say(service, MONEY, wanted_units=1_000)
     for said in (
-        {"consumed_units": LARGEST_UNITS + 1},
+        {"consumed_units": UNITS_MAX + 1},
         {"returned_units": INT64_MAX},
-        {"consumed_units": LARGEST_UNITS, "returned_units": 1},
+        {"consumed_units": UNITS_MAX, "returned_units": 1},
     ):
         bad, good = await node.exchange(
             node.state(service, MONEY, **said),
@@ -70,17 +70,17 @@ async def test_no_debt_leaves_sixty_four_bits(kit: Kit) -> None:
     node = await kit.node()
     await node.say(services[0], MONEY, needed_units=10)
     answers = await node.exchange(
-        *(node.state(service, MONEY, consumed_units=LARGEST_UNITS // 2 + 10) for service in services)
+        *(node.state(service, MONEY, consumed_units=UNITS_MAX // 2 + 10) for service in services)
     )
     assert [answer.closed for answer in answers] == [False, False, True]
-    assert (await kit.read_account()).spent_nanos == LARGEST_UNITS + 20 <= USED_UNITS_MAX
-    assert (await node.say(services[0], MONEY, consumed_units=LARGEST_UNITS // 2 + 10)).granted_units == 10
+    assert (await kit.read_account()).spent_nanos == UNITS_MAX + 20 <= USED_UNITS_MAX
+    assert (await node.say(services[0], MONEY, consumed_units=UNITS_MAX // 2 + 10)).granted_units == 10
     await kit.assert_conserved()
 
 
 async def test_a_lease_that_had_its_fill_gets_no_more(kit: Kit) -> None:
     """So what was granted on it stays countable, however much is given back; it can be closed, and another begun."""
-    account = await kit.account("rich", funds=LARGEST_UNITS, credit=10**18)
+    account = await kit.account("rich", funds=UNITS_MAX, credit=10**18)
     service, node = await kit.service(account_id="rich", postpaid=True), await kit.node()
     granted = (await node.say(service, MONEY, needed_units=INT64_MAX)).granted_units
     assert granted == account.available_nanos == USED_UNITS_MAX
