@@ -61,29 +61,29 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
         )
         self._registered[hello.node] = max(self._registered.get(hello.node, 0), hello.epoch)
         watcher = self._feed.open(hello.node, hello.epoch)
-        listening = asyncio.create_task(self._listen(watcher, request_iterator))
+        receiving = asyncio.create_task(self._receive_all(watcher, request_iterator))
         try:
             while (update := await watcher.next(HEARTBEAT_SECONDS)) is not None:
                 await context.write(encode_update(update, node.closed_below_epoch))
         finally:
-            listening.cancel()
+            receiving.cancel()
             self._feed.close(watcher)
             self._acknowledgements.forget(watcher)
 
-    async def _listen(self, watcher: Watcher, requests: AsyncIterator[pb.WatchConfigRequest]) -> None:
+    async def _receive_all(self, watcher: Watcher, requests: AsyncIterator[pb.WatchConfigRequest]) -> None:
         """Takes in what the node says, until it says no more or something that it must not."""
         try:
             async for request in requests:
-                await self._hear(watcher, request)
+                await self._receive(watcher, request)
         except Exception as error:  # noqa: BLE001  # handed to the stream, which raises it
             watcher.dismiss(error)
         else:
             watcher.dismiss()
 
-    async def _hear(self, watcher: Watcher, request: pb.WatchConfigRequest) -> None:
+    async def _receive(self, watcher: Watcher, request: pb.WatchConfigRequest) -> None:
         match request.WhichOneof("message"):
             case "acknowledgement":
-                self._acknowledgements.heard(watcher, request.acknowledgement.version)
+                self._acknowledgements.receive(watcher, request.acknowledgement.version)
             case "subscription":
                 subscribe, unsubscribe = decode_subscription(request.subscription)
                 self._feed.unsubscribe(watcher, unsubscribe)

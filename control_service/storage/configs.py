@@ -63,8 +63,8 @@ class ConfigRows:
         query = select(*_service_key).where(not_(_services.c.fleet_told), _services.c.activation_version <= version)
         return [(row["account_id"], row["service_id"]) for row in await self._rows(query.order_by(*_service_key))]
 
-    async def put_right(self, now_us: int, due_us: int) -> int:
-        """See `Configs.put_right`."""
+    async def reschedule_missed(self, now_us: int, due_us: int) -> int:
+        """See `Configs.reschedule_missed`."""
         of_service = (_reservations.c.account_id == _services.c.account_id) & (
             _reservations.c.service_id == _services.c.service_id
         )

@@ -1,4 +1,4 @@
-"""Wakes whoever waits in this process for something to change in the database; other processes poll."""
+"""Notifies listeners in this process of changes in the database; other processes poll."""
 
 import asyncio
 from collections.abc import Collection, Iterator
@@ -8,14 +8,14 @@ from control_service.domain.budget import BudgetKey
 
 
 class Listener:
-    """What one waiter has not yet taken note of."""
+    """The changes that one waiter has not received yet."""
 
     def __init__(self) -> None:
         self._changed = asyncio.Event()
         self._came_back: set[BudgetKey] = set()
 
-    def tell(self, came_back: Collection[BudgetKey]) -> None:
-        """Wakes the waiter."""
+    def notify(self, came_back: Collection[BudgetKey]) -> None:
+        """Wakes the waiter, and adds these budgets to those that its next `wait` returns."""
         self._came_back.update(came_back)
         self._changed.set()
 
@@ -29,19 +29,19 @@ class Listener:
 
 
 class ChangeSignal:
-    """Told after every commit that may matter to somebody else."""
+    """Fans commits that may matter to others out to the listeners of this process."""
 
     def __init__(self) -> None:
         self._listeners: set[Listener] = set()
 
     def announce(self, came_back: Collection[BudgetKey] = ()) -> None:
-        """Something was committed; `came_back` are budgets that have more to give than before."""
+        """Notifies all listeners of a commit; `came_back` are the budgets that have more to grant than before."""
         for listener in self._listeners:
-            listener.tell(came_back)
+            listener.notify(came_back)
 
     @contextmanager
     def listening(self) -> Iterator[Listener]:
-        """A listener that hears of everything from now on."""
+        """A listener that is notified of every commit while the block runs."""
         listener = Listener()
         self._listeners.add(listener)
         try:

@@ -211,7 +211,7 @@ class Configs(Protocol):
     async def awaiting_fleet(self, version: int) -> list[tuple[str, str]]:
         """Services whose first activation came with this version or an earlier one, and is not latched yet."""
 
-    async def put_right(self, now_us: int, due_us: int) -> int:
+    async def reschedule_missed(self, now_us: int, due_us: int) -> int:
         """Finds what has a change to come that nobody waits for, and makes it due at `due_us`; how many there were.
 
         A clock that was ahead of this moment leaves such things: it dealt with the change, which has not come yet.

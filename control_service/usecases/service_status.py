@@ -1,4 +1,4 @@
-"""A fact changed: work out what follows, write the event, and let the metering nodes know."""
+"""A service's status after its facts changed: derived, stored with its event, and announced to the metering nodes."""
 
 from dataclasses import replace
 from typing import Final
@@ -11,14 +11,14 @@ from control_service.domain.status import PostpaidState, ServiceStatus, Status
 from control_service.usecases.ports import Transaction
 
 SYSTEM: Final = "system"
-"""The actor of what nobody asked for."""
+"""The actor of changes that follow from time or usage, not from a call."""
 
 AT_ONCE_US: Final = 0
-"""Due at this moment is what was dealt with by a clock that was ahead, and must be worked out anew: see `put_right`."""
+"""The due moment of what a clock that was ahead has dealt with too early, see `Configs.reschedule_missed`."""
 
 
 async def reserved_by(tx: Transaction, service: Service, now_us: int) -> Reserved:
-    """What the service's active reservations come to."""
+    """The sum of the service's active reservations."""
     if service.reservation_count == 0:
         return Reserved()
     found = await tx.reservations.active(service.account_id, [service.service_id], now_us)
@@ -26,14 +26,14 @@ async def reserved_by(tx: Transaction, service: Service, now_us: int) -> Reserve
 
 
 async def has_price(tx: Transaction, service: Service, now_us: int) -> bool:
-    """Whether its model has a price in force. Only services that money pays for have to know."""
+    """Whether the service's model has a price in force; True without a query for a service without pay-as-you-go."""
     if service.postpaid is not PostpaidState.ENABLED:
         return True
     return bool(await tx.models.in_force([service.model_id], now_us))
 
 
 async def view(tx: Transaction, account: Account, service: Service, now_us: int) -> ServiceView:
-    """The service as of this moment, with all that follows from its facts."""
+    """The service as of this moment, with its derived status and its reserved rates."""
     rates = await reserved_by(tx, service, now_us)
     priced = await has_price(tx, service, now_us)
     return ServiceView(service, status_of(service, account, rates, now_us, price_in_force=priced), rates)
@@ -42,16 +42,16 @@ async def view(tx: Transaction, account: Account, service: Service, now_us: int)
 async def update_status(
     tx: Transaction, account: Account, service: Service, origin: Origin, *, config_changed: bool = False
 ) -> Service:
-    """Stores a service whose facts changed, and all that follows from that.
+    """Stores a service whose facts changed, with the status that follows. The account is locked.
 
-    The account is locked. Writes an event if status or stop reasons changed; takes a new configuration version if
-    anything changed that nodes see, or if the caller says so; notes when time will change the status next.
+    Writes an event if status or stop reasons changed. Takes a new configuration version if anything changed that nodes
+    see, or if `config_changed`. Notes when time alone will change the status next.
 
     Args:
         tx: the transaction in which the facts changed.
         account: the service's account, as it is now.
-        service: with its new facts; it need not be stored yet.
-        origin: of the change; for the event, if there is one.
+        service: the service with its new facts; it need not be stored yet.
+        origin: cause, actor and time of the change, for the event.
         config_changed: reservations, the account's latch or the service's settings for nodes changed.
 
     Returns:
@@ -80,7 +80,7 @@ async def update_status(
 
 
 async def keep(tx: Transaction, service: Service, now_us: int) -> Service:
-    """Stores a service as it is now. A default service begins to be stored with the first act on it."""
+    """Stores a service as it is now. A default service is stored from the first act on it."""
     if service.create_us is None:
         service = replace(service, create_us=now_us, update_us=now_us)
         await tx.services.add(service)
@@ -91,7 +91,7 @@ async def keep(tx: Transaction, service: Service, now_us: int) -> Service:
 
 
 async def catch_up(tx: Transaction, account: Account, service: Service, now_us: int) -> Service:
-    """Works out what time alone has changed since anybody looked, moment by moment, so that each has its own event."""
+    """Applies what time alone has changed since the service was stored, moment by moment, each with its own event."""
     while service.next_due_us is not None and service.next_due_us <= now_us:
         origin = _origin_of(service, service.next_due_us, now_us)
         service = await update_status(tx, account, service, origin, config_changed=True)
@@ -113,7 +113,7 @@ async def update_statuses(tx: Transaction, account: Account, origin: Origin) -> 
 
 
 async def save_account(tx: Transaction, before: Account, after: Account, actor: str, now_us: int) -> Account:
-    """Stores a locked account and, if its latch or policy changed, all that follows for its services."""
+    """Stores a locked account and, if its latch or policy changed, the statuses of its services."""
     await tx.accounts.save(after)
     if after.overdue != before.overdue:
         cause = EventCause.ACCOUNT_OVERDUE if after.overdue else EventCause.ACCOUNT_RECOVERED
@@ -139,12 +139,12 @@ async def _add_event(tx: Transaction, service: Service, derived: ServiceStatus, 
 
 
 async def _fit_buckets(tx: Transaction, service: Service, rates: Reserved, now_us: int) -> None:
-    """Lets the buckets of ended reservations fill no faster, and no higher, than what is still active."""
+    """Lowers the buckets' rates to those of the reservations that are still active."""
     if service.reservation_count == 0:
         return
     for kind, rate in rates.by_kind.items():
         bucket = await tx.buckets.find(service.account_id, service.uid, kind)
         if bucket is not None and bucket.rate_tokens_per_minute != rate:
-            # Caught up with later, a moment may be long past for a bucket that has been dealt with since.
+            # A moment that is caught up with late may be before the bucket's last refill.
             bucket = bucket.refilled(max(now_us, bucket.updated_us))
             await tx.buckets.put(service.account_id, service.uid, kind, bucket.rated(rate))

@@ -1,6 +1,7 @@
-"""Nodes acknowledge configurations. What gathered while the last were written is written together.
+"""Acknowledgements of configurations by nodes, written in groups: one transaction for all that came during the last.
 
-Every message of a node is also a sign of life, but one that says nothing new is written only twice a second.
+An acknowledgement is also a sign of life. One of a version that is written already is written every
+`SIGN_OF_LIFE_NS` only.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from control_service.usecases.ports import Database
 from tallygate._server.clock import Clock
 
 SIGN_OF_LIFE_NS = 500_000_000
+"""Minimum interval between two writes of one version for one node."""
+
 RETRY_SECONDS = 0.1
+"""Interval between two attempts while the database is unavailable."""
 
 _log = structlog.get_logger(__name__)
 
@@ -32,20 +36,20 @@ _NEVER = _Written(version=-1, at_ns=0)
 
 
 class Acknowledgements:
-    """Takes in what nodes acknowledge, writes it, and ends activations that the whole fleet knows of."""
+    """Receives acknowledgements, writes them, and completes the activations that the whole fleet has acknowledged."""
 
     def __init__(self, database: Database, clock: Clock, feed: ConfigFeed, activation: Activation) -> None:
         self._database = database
         self._clock = clock
         self._feed = feed
         self._activation = activation
-        # Both by name and epoch of the node.
+        # Versions not written yet, and what was written last; by name and epoch of the node.
         self._pending: dict[tuple[str, int], int] = {}
         self._written: dict[tuple[str, int], _Written] = {}
         self._wake = asyncio.Event()
 
-    def heard(self, watcher: Watcher, version: int) -> None:
-        """A node acknowledges a version; never a later one than it was sent."""
+    def receive(self, watcher: Watcher, version: int) -> None:
+        """Receives the version that a node acknowledges; one later than the version sent counts as that."""
         node = (watcher.node, watcher.epoch)
         version = min(version, watcher.version_sent)
         written = self._written.get(node, _NEVER)
@@ -55,11 +59,11 @@ class Acknowledgements:
         self._wake.set()
 
     def forget(self, watcher: Watcher) -> None:
-        """The stream is over."""
+        """Forgets what was written for a stream that is over."""
         self._written.pop((watcher.node, watcher.epoch), None)
 
     async def run(self) -> None:
-        """Writes whenever there is something to write, until cancelled."""
+        """Writes acknowledgements as they come, until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -73,10 +77,12 @@ class Acknowledgements:
                 _log.exception("acknowledgements_failed")
 
     async def flush(self) -> None:
-        """Writes what is pending in one transaction, then ends activations; what came in meanwhile waits for the next.
+        """Writes all pending acknowledgements in one transaction, then completes activations.
+
+        Fences the streams of nodes that have another epoch in the database.
 
         Raises:
-            StorageUnavailableError: what was not written is pending still; activations are left to the sweeper.
+            StorageUnavailableError: what was not written stays pending; activations are left to the sweeper.
         """
         pending, self._pending = self._pending, {}
         if not pending:

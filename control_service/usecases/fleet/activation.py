@@ -1,4 +1,4 @@
-"""ACTIVATING ends, once and for all, when every live node has acknowledged the activation."""
+"""Activation: a service leaves ACTIVATING for good when every live node has acknowledged its activation."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from control_service.usecases.service_status import SYSTEM, catch_up, update_sta
 from tallygate._server.clock import Clock
 
 ServiceKey = tuple[str, str]
-
+"""(account id, service id)."""
 
 BATCH_SIZE = 100
 """Maximum number of activations that one transaction completes."""
 
 
 class Activation:
-    """Ends activations: many in one transaction, or each by itself where that fails."""
+    """Completes activations: a batch in one transaction, or each by itself where the batch fails."""
 
     def __init__(self, database: Database, clock: Clock, changes: ChangeSignal, liveness: NodeLiveness) -> None:
         self._database = database
@@ -35,15 +35,15 @@ class Activation:
         self._isolation = FaultIsolation(clock)
 
     async def acknowledged(self, tx: Transaction) -> list[ServiceKey]:
-        """Services, as (account id, service id), whose activation all live nodes have acknowledged."""
+        """Services in ACTIVATING whose activation all live nodes have acknowledged."""
         version = await self._acknowledged_version(tx)
         return [] if version is None else await tx.configs.awaiting_fleet(version)
 
     async def complete(self, keys: Iterable[ServiceKey]) -> None:
-        """Ends the activations of these.
+        """Completes the activations of these services.
 
         Raises:
-            StorageUnavailableError: the database fails; what was not latched still awaits it.
+            StorageUnavailableError: the database fails; what was not completed is found again by `acknowledged`.
         """
         for batch in in_batches(sorted(keys), BATCH_SIZE):
             try:
@@ -54,7 +54,7 @@ class Activation:
                 await self._isolation.run_each("activation", batch, lambda key: self._complete([key]))
 
     async def _acknowledged_version(self, tx: Transaction) -> int | None:
-        """The version that all live nodes have acknowledged."""
+        """The version that all live nodes have acknowledged; None without a live node."""
         return acknowledged_by_all(node for node in await tx.nodes.every() if self._liveness.is_live(node))
 
     async def _complete(self, keys: Collection[ServiceKey]) -> None:
@@ -66,7 +66,7 @@ class Activation:
             accounts = await tx.batches.lock_accounts({account_id for account_id, _ in keys})
             for account_id, service_id in keys:
                 account = accounts[account_id]
-                # Found under the account's lock: another process may have been here first.
+                # Read under the account's lock: another process may have completed the activation.
                 service = await tx.services.find(account_id, service_id)
                 if service is None or not _awaits(service, version):
                     continue

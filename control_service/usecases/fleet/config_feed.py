@@ -1,7 +1,7 @@
-"""The configuration feed: what every node's stream is told, and when.
+"""The configuration feed: keeps the streams of all nodes up to date.
 
-One loop looks at the database whenever something changed in this process, and ten times a second for what other
-processes changed. What it finds goes to the watchers at once and waits there until each has read it.
+One loop polls the database: at once when something changed in this process, and every `POLL_SECONDS` for what other
+processes changed. Changes go to the watchers, where they wait until each stream has sent them.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ from control_service.usecases.ports import Database
 from tallygate._server.clock import Clock
 
 POLL_SECONDS = 0.1
-BLIND_AFTER_NS = 3_000_000_000
-"""Whoever could not look for so long has nothing to tell, and would only keep nodes from those who have."""
+"""Interval between two polls when nothing changed in this process."""
+
+READ_TIMEOUT_NS = 3_000_000_000
+"""Timeout after which a replica that cannot read the database drops all streams, so that nodes move to one that can."""
 
 FOLLOWED_MAX = 1_000_000
-"""Names that one stream may follow."""
+"""Maximum number of names that one stream follows."""
 
 _log = structlog.get_logger(__name__)
 
@@ -51,19 +53,19 @@ class ConfigFeed:
         self._changes = changes
         self._memory = memory
         self._watchers: dict[str, Watcher] = {}
-        # None: somebody follows the name, and it is about to be looked up.
+        # The last configuration of each followed name; None until its first lookup.
         self._latest: dict[str, ServiceConfig | None] = {}
-        # Names that are about to be looked up, and those that come into existence with an account or a model. A custom
-        # service that is created is among the changes.
+        # Followed names to look up with the next change of anything: those without a configuration, and unknown names
+        # of default services, which exist as soon as their account and model do. A new custom service is a change.
         self._unresolved: set[str] = set()
         self._version = 0
-        self._looked_ns = clock.monotonic_ns()
+        self._read_ns = clock.monotonic_ns()
 
     def open(self, node: str, epoch: int) -> Watcher:
-        """A watcher for a new stream; it replaces the one that this node had, which ends.
+        """A watcher for a new stream of this node. The node's former stream is dismissed.
 
         Raises:
-            RefusedError: NODE_FENCED, where a stream of a newer epoch was opened meanwhile.
+            RefusedError: NODE_FENCED, where a newer epoch of the node has a stream here.
         """
         known = self._watchers.get(node)
         if known is not None and known.epoch > epoch:
@@ -74,24 +76,24 @@ class ConfigFeed:
         return watcher
 
     def close(self, watcher: Watcher) -> None:
-        """The stream is over."""
+        """Forgets a watcher whose stream is over, and the names that nobody else follows."""
         if self._watchers.get(watcher.node) is watcher:
             del self._watchers[watcher.node]
         self._forget_unfollowed(watcher.follows)
 
     def fence(self, node: str, epoch: int) -> None:
-        """Ends the stream of an epoch that another one has replaced, in whatever process."""
+        """Ends the stream of an epoch that a newer one has replaced, in this process or another."""
         watcher = self._watchers.get(node)
         if watcher is not None and watcher.epoch == epoch:
             watcher.dismiss(fenced(node, epoch))
 
     def close_all(self) -> None:
-        """Ends all streams: the process is about to stop."""
+        """Ends all streams, without an error, before the process stops."""
         for watcher in self._watchers.values():
             watcher.dismiss()
 
     async def subscribe(self, watcher: Watcher, names: Collection[str]) -> None:
-        """Tells the watcher of these names, and of every change to them from now on.
+        """Notifies the watcher of these names' configurations, and of every change to them from now on.
 
         Raises:
             InvalidRequestError: the stream would follow too many names.
@@ -100,7 +102,7 @@ class ConfigFeed:
         if watcher.follow_count + len(names) > FOLLOWED_MAX:
             raise InvalidRequestError([("subscription.subscribe", f"a stream follows at most {FOLLOWED_MAX} names")])
         fresh = watcher.follow(names)
-        # Known to the pump before they are looked up, so that no change falls between the two.
+        # Known to `poll` before their lookup, so that no change is lost between the lookup and the next poll.
         for name in fresh:
             if name not in self._latest:
                 self._latest[name] = None
@@ -110,36 +112,43 @@ class ConfigFeed:
                 version = await tx.config_version()
             configs = await self._lookup(batch, version)
             if self._watchers.get(watcher.node) is watcher:
-                self._tell(configs, [watcher])
+                self._notify(configs, [watcher])
 
     def unsubscribe(self, watcher: Watcher, names: Collection[str]) -> None:
-        """Tells the watcher no more of these names."""
+        """Stops notifying the watcher of these names."""
         watcher.unfollow(names)
         self._forget_unfollowed(names)
 
     async def run(self) -> None:
-        """Pumps whenever something changed, and every 100 ms, until cancelled."""
+        """Polls at every change in this process, and every `POLL_SECONDS`, until cancelled."""
         with self._changes.listening() as listener:
             while True:
                 came_back = await _wait(listener)
                 try:
-                    await self.pump(came_back)
+                    await self.poll(came_back)
                 except StorageUnavailableError:
                     _log.debug("config_feed_waits")
-                    self.send_away()
+                    self.drop_streams()
                     await asyncio.sleep(POLL_SECONDS)
-                except Exception:  # noqa: BLE001  # logged; nodes must go on hearing of what can be told
+                except Exception:  # noqa: BLE001  # logged; nodes must go on receiving what can be read
                     _log.exception("config_feed_failed")
                     await asyncio.sleep(POLL_SECONDS)
 
-    def send_away(self) -> None:
-        """Ends all streams if this process has not seen the database for long: another replica may."""
-        if self._clock.monotonic_ns() - self._looked_ns >= BLIND_AFTER_NS:
+    def drop_streams(self) -> None:
+        """Ends all streams if this process has not read the database for `READ_TIMEOUT_NS`: another replica may."""
+        if self._clock.monotonic_ns() - self._read_ns >= READ_TIMEOUT_NS:
             for watcher in self._watchers.values():
                 watcher.dismiss(StorageUnavailableError())
 
-    async def pump(self, came_back: Collection[BudgetKey] = ()) -> None:
-        """Tells every watcher what it has not been told: changes, recalls, budgets that can give again, lost nodes."""
+    async def poll(self, came_back: Collection[BudgetKey] = ()) -> None:
+        """Reads the database once, and notifies watchers of changes, recalls, ended shortages and lost nodes.
+
+        Args:
+            came_back: budgets to which this process brought something back since the last poll.
+
+        Raises:
+            StorageUnavailableError: the database fails; the next poll finds the same changes.
+        """
         short = self._memory.shortages.budgets
         async with self._database.reading() as tx:
             version = await tx.config_version()
@@ -147,9 +156,9 @@ class ConfigFeed:
             recalls = await tx.leases.recalled(self._watchers) if self._watchers else []
             grantable = await query_grantable(tx, short) if short else {}
         for batch in in_batches(self._affected(changes) if changes is not None else ()):
-            self._tell(await self._lookup(batch, version), self._watchers.values())
+            self._notify(await self._lookup(batch, version), self._watchers.values())
         self._version = version
-        now_ns = self._looked_ns = self._clock.monotonic_ns()
+        now_ns = self._read_ns = self._clock.monotonic_ns()
         self._memory.history.observe(version, now_ns)
         replenished = self._memory.shortages.ended(came_back, grantable)
         for recall in recalls:
@@ -158,11 +167,13 @@ class ConfigFeed:
         for watcher in list(self._watchers.values()):
             watcher.recall(recalls)
             watcher.replenish(replenished)
-            watcher.lose(self._memory.liveness.lost, now_ns)
-            watcher.reach(version)
+            watcher.report_lost(self._memory.liveness.lost, now_ns)
+            watcher.advance(version)
 
     async def _lookup(self, names: list[str], version: int) -> list[ServiceConfig]:
-        """What these names are as of this version or a later one; one that cannot be read does not stop the others.
+        """The configurations of these names as of this version or a later one.
+
+        A name whose rows cannot be read is logged and left out, so that it does not stop the others.
 
         Raises:
             StorageUnavailableError: the database fails.
@@ -174,14 +185,13 @@ class ConfigFeed:
             raise
         except Exception:  # noqa: BLE001  # logged by each, if it is only one
             if len(names) == 1:
-                # Looked up again with the next change of anything.
                 self._unresolved.update(names)
                 _log.exception("config_unreadable", name=names[0])
                 return []
         return [config for name in names for config in await self._lookup([name], version)]
 
     def _affected(self, changes: Changes) -> list[str]:
-        """Followed names to look at again: what changed, whose model changed, and what may have come into existence."""
+        """Followed names to look up again: changed ones, those with a changed model, and those that may exist now."""
         affected = {name for key in changes.services if (name := service_name(*key)) in self._latest}
         affected |= self._unresolved
         if changes.model_ids:
@@ -192,14 +202,14 @@ class ConfigFeed:
             )
         return list(affected)
 
-    def _tell(self, configs: Iterable[ServiceConfig], watchers: Collection[Watcher]) -> None:
+    def _notify(self, configs: Iterable[ServiceConfig], watchers: Collection[Watcher]) -> None:
         for config in configs:
             if config.name in self._latest:
                 self._latest[config.name] = config
                 if config.resolution is not Resolution.UNKNOWN or not is_default_name(config.name):
                     self._unresolved.discard(config.name)
             for watcher in watchers:
-                watcher.tell(config)
+                watcher.notify(config)
 
     def _forget_unfollowed(self, names: Iterable[str]) -> None:
         for name in names:

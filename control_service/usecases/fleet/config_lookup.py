@@ -1,4 +1,4 @@
-"""Names as nodes subscribe to them, and what each stands for now."""
+"""Lookup of configurations: what the names that nodes subscribe to are now."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from control_service.usecases.ports import Transaction
 
 
 async def lookup_configs(tx: Transaction, names: Collection[str], *, version: int, now_us: int) -> list[ServiceConfig]:
-    """What nodes are told of these names, in their order. Malformed names are unknown."""
+    """The configurations of these names, in their order, as of `version`. Malformed names are UNKNOWN."""
     keys = {name: _key(name) for name in names}
     subjects = await tx.configs.subjects({key for key in keys.values() if key is not None}, now_us)
     return [_config(name, key, subjects, version, now_us) for name, key in keys.items()]
 
 
 def is_default_name(name: str) -> bool:
-    """Whether this is the name of a default service, of whatever account and model."""
+    """Whether this is the name of a default service, whether or not its account and model exist."""
     key = _key(name)
     return key is not None and model_of_default(key[1]) is not None
 

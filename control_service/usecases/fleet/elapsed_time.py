@@ -1,7 +1,7 @@
-"""Time as this process measures it, where what is stored was written by some replica's wall clock.
+"""Elapsed time since a moment that some replica's wall clock stored, as this process measures it.
 
-Wall clocks jump, and those of two replicas differ. How long something has been stored is told by when this process saw
-it first, on its monotonic clock.
+Wall clocks jump, and those of two replicas differ. So the age of a stored moment counts from when this process read it
+first, on its monotonic clock.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from control_service.domain.lease import Lease
 from tallygate._server.clock import NS_PER_US, Clock
 
 RECALL_TIMEOUT_NS = 200_000_000
-"""A node that has not answered a recall for so long will not be waited for."""
+"""Timeout of a recall: after it, requests no longer wait for the recalled units."""
 
 FORGOTTEN_AFTER_NS = FULL_AFTER_US * NS_PER_US
-"""What nobody asked about for so long is as good as new."""
+"""Time after its last query at which a stored moment is forgotten: any bucket has refilled by then."""
 
 
 @dataclass(slots=True)
 class _FirstSeen:
-    """A stored moment; it was not stored yet at `since_ns`, or was seen first then; and when it was looked at last."""
+    """A stored moment: stored after `since_ns` or read first then, and queried last at `queried_ns`."""
 
     stored_us: int
     since_ns: int
@@ -30,7 +30,7 @@ class _FirstSeen:
 
 
 class ElapsedTime:
-    """One for each process."""
+    """The ages of recalls and buckets, one object for each process."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -38,10 +38,10 @@ class ElapsedTime:
         self._buckets: dict[BudgetKey, _FirstSeen] = {}
 
     def refilled(self, key: BudgetKey, bucket: Bucket, now_us: int) -> Bucket:
-        """A bucket as stored, with what has accrued since.
+        """A stored bucket with what has accrued until now.
 
-        That is what wall clocks say, but never more than has passed since this process last found the bucket otherwise.
-        So a clock that jumps ahead, or another replica's that runs ahead, makes up time at most once: one full bucket.
+        The wall clocks decide how much, but not more than has elapsed since this process last read the bucket with
+        another stored moment. So a clock that jumps or runs ahead fills a bucket at most once.
         """
         now_ns = self._clock.monotonic_ns()
         seen = self._buckets.get(key)
@@ -52,7 +52,7 @@ class ElapsedTime:
         return bucket.refilled(now_us, (now_ns - seen.since_ns) // NS_PER_US)
 
     def note_recall(self, lease_id: str, requested_us: int) -> None:
-        """A recall is made, or told to its node."""
+        """Notes that a recall was requested, or sent to its node; its age counts from the first of the two."""
         now_ns = self._clock.monotonic_ns()
         seen = self._recalls.get(lease_id)
         if seen is None or seen.stored_us != requested_us:
@@ -60,18 +60,18 @@ class ElapsedTime:
         seen.queried_ns = now_ns
 
     def awaits_return(self, lease: Lease) -> bool:
-        """Whether a lease was recalled, and its node still has time to answer."""
+        """Whether a lease was recalled less than `RECALL_TIMEOUT_NS` ago, so that its node may still return units."""
         if lease.recall_requested_us is None:
             return False
         self.note_recall(lease.lease_id, lease.recall_requested_us)
         return self._clock.monotonic_ns() - self._recalls[lease.lease_id].since_ns < RECALL_TIMEOUT_NS
 
     def is_recallable(self, lease: Lease) -> bool:
-        """Whether its free units may come back soon: nobody asked for it yet, or only just now."""
+        """Whether a lease's free units may come back soon: it was not recalled yet, or its return is awaited."""
         return lease.free_units > 0 and (lease.recall_requested_us is None or self.awaits_return(lease))
 
     def forget(self) -> None:
-        """Lets go of what nobody asked about for long."""
+        """Forgets what was not queried for `FORGOTTEN_AFTER_NS`."""
         since_ns = self._clock.monotonic_ns() - FORGOTTEN_AFTER_NS
         self._recalls = {key: seen for key, seen in self._recalls.items() if seen.queried_ns > since_ns}
         self._buckets = {key: seen for key, seen in self._buckets.items() if seen.queried_ns > since_ns}

@@ -1,8 +1,8 @@
-"""Which nodes are live and which are lost, by what this process saw of their rows itself, on its monotonic clock.
+"""Liveness of nodes: which are live and which are lost, by this process's own observations of their rows.
 
-Wall clocks jump, and those of two replicas differ. So nobody compares times that were written down: a node is as silent
-as its row was seen unchanged, over successful looks at the database. A process that has just started has seen nothing
-yet, and takes every node for live until it knows better.
+Wall clocks jump, and those of two replicas differ, so stored times are not compared. A node is silent for as long as
+its row was observed unchanged, on this process's monotonic clock, over successful reads of the database. A process that
+has just started takes every node for live.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from control_service.domain.node import LIVE_NS, LOST_AFTER_NS, LostNode, Node
 from tallygate._server.clock import Clock
 
 OBSERVATION_GAP_MAX_NS = 1_000_000_000
-"""No more counts between two looks: while this process slept or the database was down, no node could write."""
+"""Maximum silence that counts between two observations: while the database was down, no node could write to it."""
 
 
 @dataclass(slots=True)
 class _Observation:
-    """What was seen last, and for how long it has not changed."""
+    """A node's row as observed last, and for how long its signs of life and its exchanges have not changed."""
 
     heard: tuple[int, int]
     exchanged: tuple[int, int]
     unheard_ns: int = 0
     unrenewed_ns: int = 0
-    # Its row had no open leases; without an exchange it gets none.
+    # The node has no open leases, and gets none without an exchange.
     holds_nothing: bool = False
 
 
 class NodeLiveness:
-    """One for each process; the sweeper looks, others ask."""
+    """The observations of one process. The sweeper observes; other use cases query."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -39,25 +39,25 @@ class NodeLiveness:
         self.lost: tuple[LostNode, ...] = ()
 
     def observe(self, nodes: Iterable[Node]) -> None:
-        """Takes note of all nodes, as they are committed now."""
+        """Observes the rows of all nodes, as they are committed now."""
         now_ns = self._clock.monotonic_ns()
         passed_ns = min(now_ns - self._observed_ns, OBSERVATION_GAP_MAX_NS)
         self._observed_ns = now_ns
         self._seen = {node.name: _observed(self._seen.get(node.name), node, passed_ns) for node in nodes}
 
     def is_live(self, node: Node) -> bool:
-        """Whether a node, as just read, was heard from of late."""
+        """Whether a node, whose row was just read, gave a sign of life within `LIVE_NS`."""
         seen = self._seen.get(node.name)
         return seen is None or seen.heard != (node.epoch, node.heard_count) or seen.unheard_ns < LIVE_NS
 
     def suspects(self) -> list[str]:
-        """Nodes whose leases have lapsed, and that may have any."""
+        """Nodes whose leases have lapsed, and that may have open ones."""
         return [
             name for name, seen in self._seen.items() if seen.unrenewed_ns >= LOST_AFTER_NS and not seen.holds_nothing
         ]
 
     def mark_lost(self, suspects: Collection[str], with_open_leases: Collection[str]) -> None:
-        """Those of the suspects that have open leases are lost."""
+        """Marks those of the suspects as lost that have open leases."""
         for name in suspects:
             self._seen[name].holds_nothing = name not in with_open_leases
         self.lost = tuple(LostNode(name, self._seen[name].exchanged[0]) for name in sorted(with_open_leases))

@@ -1,4 +1,4 @@
-"""A node says hello."""
+"""Registration of nodes, and the errors for nodes that must register, are fenced, or show that a database is older."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tallygate._server.clock import Clock
 
 
 def fenced(name: str, epoch: int, known_epoch: int | None = None) -> RefusedError:
-    """The error for whoever speaks for an epoch that is over."""
+    """The error for a node whose epoch a newer one has replaced."""
     newer = "A newer epoch" if known_epoch is None else f"Epoch {known_epoch}"
     return RefusedError(
         Reason.NODE_FENCED, f"{newer} of node {name} is known, so {epoch} must stop using its leases.", node=name
@@ -20,7 +20,7 @@ def fenced(name: str, epoch: int, known_epoch: int | None = None) -> RefusedErro
 
 
 def control_went_backwards(mark: Mark) -> RefusedError:
-    """The error for whoever was answered what the control database lacks."""
+    """The error for a node that has the answer to an exchange which the control database lacks."""
     return RefusedError(
         Reason.CONTROL_WENT_BACKWARDS,
         f"The control database does not know of exchange {mark.exchange_number} in epoch {mark.epoch} of node "
@@ -31,7 +31,7 @@ def control_went_backwards(mark: Mark) -> RefusedError:
 
 
 def metering_went_backwards(node: Node) -> RefusedError:
-    """The error for whoever writes to a metering database that lacks what control was told of."""
+    """The error for a node whose metering database lacks a commit that was reported to control."""
     return RefusedError(
         Reason.METERING_WENT_BACKWARDS,
         f"The metering database does not know of commit {node.commit_no} in epoch {node.epoch} of node {node.name}, "
@@ -42,7 +42,7 @@ def metering_went_backwards(node: Node) -> RefusedError:
 
 
 def not_registered(name: str, epoch: int) -> RefusedError:
-    """The error for a node that exchanges leases and has not said hello."""
+    """The error for a node that exchanges leases and has not registered."""
     return RefusedError(
         Reason.NODE_NOT_REGISTERED,
         f"Epoch {epoch} of node {name} is not known; open WatchConfig and say hello first.",
@@ -51,19 +51,28 @@ def not_registered(name: str, epoch: int) -> RefusedError:
 
 
 class NodeRegistration:
-    """The use case."""
+    """The use case: a node registers an epoch, and so fences all lower ones."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
     async def register(self, name: str, epoch: int, metering_database_id: str, history: Sequence[Mark] = ()) -> Node:
-        """Notes that this epoch of a node is there, which fences all lower ones; returns the node as it is now.
+        """Registers an epoch of a node.
+
+        Args:
+            name: the node's name.
+            epoch: raised by the node with every start.
+            metering_database_id: of the database that the node writes to.
+            history: the watermarks of all nodes in that database.
+
+        Returns:
+            The node as stored.
 
         Raises:
             RefusedError: NODE_FENCED for an epoch below the known one, METERING_DATABASE_MISMATCH where the fleet
                 writes to another database than this node, CONTROL_WENT_BACKWARDS and METERING_WENT_BACKWARDS where
-                one of the two databases lacks what the other one was told.
+                one of the two databases lacks what was reported from it to the other one.
         """
         async with self._database.writing() as tx:
             expected = await tx.nodes.remember_database(metering_database_id)

@@ -1,4 +1,4 @@
-"""What one process remembers of the fleet, besides the database. It starts anew with each, and nothing rests on it."""
+"""The memory of one process about the fleet. It is empty in a new process, and no budget depends on it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tallygate._server.clock import Clock
 
 @dataclass(frozen=True, slots=True)
 class ReplicaMemory:
-    """One for each process, shared by its use cases."""
+    """History, shortages, elapsed time and liveness: one of each for a process, shared by its use cases."""
 
     history: ConfigHistory
     shortages: Shortages
@@ -22,5 +22,5 @@ class ReplicaMemory:
 
     @staticmethod
     def empty(clock: Clock) -> ReplicaMemory:
-        """Of a process that has just started."""
+        """The memory of a process that has just started."""
         return ReplicaMemory(ConfigHistory(), Shortages(clock), ElapsedTime(clock), NodeLiveness(clock))

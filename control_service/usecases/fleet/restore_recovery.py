@@ -1,4 +1,4 @@
-"""After a database was restored from an older copy: what nodes had consumed is booked, and what is left is closed."""
+"""Recovery after a database was restored from an older copy: consumption is booked, open leases are closed."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ BATCH_SIZE = 1_000
 
 @dataclass(frozen=True, slots=True)
 class BookedUnits:
-    """What control had not known of, in units by account and kind, and leases on services that it does not know."""
+    """Units that control had not booked, by account and kind, and the ids of leases on services unknown to control."""
 
     units: Mapping[tuple[str, BudgetKind], int]
     unknown_lease_ids: Sequence[str]
 
 
 class RestoreRecovery:
-    """The use case. Everything may be done again: totals only grow, and a closed lease stays closed."""
+    """The use case. Both steps may be repeated: totals only grow, and a closed lease stays closed."""
 
     def __init__(self, database: Database, clock: Clock, changes: ChangeSignal, memory: ReplicaMemory) -> None:
         self._database = database
@@ -37,10 +37,10 @@ class RestoreRecovery:
         self._memory = memory
 
     async def book(self, totals: Sequence[LeaseStatement]) -> BookedUnits:
-        """Takes in the last word on each of these leases. Raises StorageUnavailableError."""
+        """Books the final totals of these leases, and closes them. Raises StorageUnavailableError."""
         async with self._database.writing() as tx:
             settled_below = {node.name: node.settled_below_epoch for node in await tx.nodes.every()}
-            # What was settled for good may be forgotten since, and would be booked again.
+            # A lease of a settled epoch may be deleted already, and would be booked twice.
             open_totals = [one for one in totals if one.epoch >= settled_below.get(one.node, 0)]
             settlement = await self._close(tx, open_totals)
         units: Counter[tuple[str, BudgetKind]] = Counter()
@@ -51,7 +51,17 @@ class RestoreRecovery:
         return BookedUnits({key: count for key, count in units.items() if count}, unknown)
 
     async def finish(self, fenced: Mapping[str, int]) -> int:
-        """Closes what else is open of the fenced epochs, and lets nodes say hello again; how many it closed."""
+        """Closes the open leases of the fenced epochs, and lets their nodes register again.
+
+        Args:
+            fenced: by node, the last epoch that the recovery covers.
+
+        Returns:
+            The number of leases closed.
+
+        Raises:
+            StorageUnavailableError: the database fails; some leases may be closed already.
+        """
         count = 0
         for node, epoch in fenced.items():
             while closed := await self._close_left(node, epoch):

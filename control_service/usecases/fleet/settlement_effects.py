@@ -1,4 +1,4 @@
-"""What a settlement means for accounts and services: the overdue latch, and trials that are used up."""
+"""Effects of a settlement on accounts and services: the overdue latch, and trials that are used up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from control_service.usecases.service_status import SYSTEM, catch_up, update_sta
 
 
 async def apply_effects(tx: Transaction, settlement: Settlement) -> bool:
-    """Stores the accounts of a settlement that is stored, and what follows; whether nodes have news to hear of it."""
+    """Stores the accounts of a settlement whose leases are stored, and the statuses that change with them.
+
+    Returns:
+        Whether any status may have changed, so that nodes must be notified.
+    """
     trials_changed = await _update_trials(tx, settlement)
     latches_changed = await _update_accounts(tx, settlement)
     return trials_changed or latches_changed
@@ -37,7 +41,7 @@ async def _update_accounts(tx: Transaction, settlement: Settlement) -> bool:
 
 
 def _starves(work: StatementWork, settlement: Settlement) -> bool:
-    """Whether requests wait for their account's money, and nothing else can pay for them."""
+    """Whether requests wait for money of their account, and neither trial nor reservation can pay for them."""
     if work.lease.kind is not BudgetKind.MONEY or not work.pays or not work.falls_short:
         return False
     payers = settlement.subjects[work.lease.service_uid].payers

@@ -1,6 +1,6 @@
-"""What one node's stream has yet to be told. Levels and not a queue: of a service only the latest matters.
+"""What one node's stream has yet to send: the latest configuration of each name, not a queue of changes.
 
-So a node that reads slowly keeps nobody waiting, and what is kept for it is bounded by what it follows.
+So a node that reads slowly delays no other node, and what waits for it is bounded by what it follows.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from control_service.domain.payers import ServiceConfig
 from control_service.usecases.fleet_ports import Recall
 
 SERVICES_PER_UPDATE = 1_000
-"""So that no message grows beyond what a receiver takes."""
+"""Maximum number of configurations in one message, so that it stays below the size that a receiver accepts."""
 
 IDS_PER_UPDATE = 10_000
-"""Leases to return something of, and likewise services with something to ask for again; for the same reason."""
+"""Maximum number of recalled leases in one message, and likewise of replenished services; for the same reason."""
 
-LOST_AGAIN_NS = 5_000_000_000
-"""How often a node hears of the same lost one."""
+LOST_REPEAT_NS = 5_000_000_000
+"""Interval at which one lost node is reported to a stream again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """One message to a node. Everything up to `version` that concerns what it follows is in it or was sent before."""
+    """One message to a node. All changes up to `version` of names that it follows are in it or were sent before."""
 
     version: int
     services: tuple[ServiceConfig, ...]
@@ -36,14 +36,14 @@ class Update:
 
 
 class Watcher:
-    """One stream of one node and epoch. It ends when it is dismissed, with an error or without."""
+    """The pending messages of one stream, of one node and epoch. The stream ends when its watcher is dismissed."""
 
     def __init__(self, node: str, epoch: int, version: int) -> None:
         self.node = node
         self.epoch = epoch
         self.version_sent = 0
         self._version = version
-        self._told: dict[str, int] = {}
+        self._versions: dict[str, int] = {}
         self._services: dict[str, ServiceConfig] = {}
         self._recalls: dict[str, int] = {}
         self._recalls_due: dict[str, None] = {}
@@ -57,42 +57,42 @@ class Watcher:
 
     @property
     def follows(self) -> Iterable[str]:
-        """The names that the node wants to know of."""
-        return self._told
+        """The names that the node follows."""
+        return self._versions
 
     @property
     def follow_count(self) -> int:
-        """How many they are."""
-        return len(self._told)
+        """The number of names that the node follows."""
+        return len(self._versions)
 
     def follow(self, names: Iterable[str]) -> list[str]:
-        """Follows these names; returns those that it did not follow before, each once."""
-        fresh = [name for name in dict.fromkeys(names) if name not in self._told]
-        self._told.update(dict.fromkeys(fresh, -1))
+        """Follows these names; returns those that the node did not follow before, each once."""
+        fresh = [name for name in dict.fromkeys(names) if name not in self._versions]
+        self._versions.update(dict.fromkeys(fresh, -1))
         return fresh
 
     def unfollow(self, names: Iterable[str]) -> None:
         """Follows these names no longer."""
         for name in names:
-            self._told.pop(name, None)
+            self._versions.pop(name, None)
             self._services.pop(name, None)
 
-    def tell(self, config: ServiceConfig) -> None:
-        """The configuration of a name, if the node follows it and has not been told of a later one."""
-        told = self._told.get(config.name)
-        if told is not None and told < config.version:
-            self._told[config.name] = config.version
+    def notify(self, config: ServiceConfig) -> None:
+        """Takes a configuration to send, if the node follows its name and no later version was taken."""
+        known_version = self._versions.get(config.name)
+        if known_version is not None and known_version < config.version:
+            self._versions[config.name] = config.version
             self._services[config.name] = config
             self._wake.set()
 
-    def reach(self, version: int) -> None:
-        """The node has been told of everything up to this version."""
+    def advance(self, version: int) -> None:
+        """Notes that every change up to this version was taken."""
         if version > self._version:
             self._version = version
             self._wake.set()
 
     def recall(self, recalls: Iterable[Recall]) -> None:
-        """Leases of this node to return the free units of; each recall is told once."""
+        """Takes the recalls that are open now; each recall of a lease of this node is sent once."""
         mine = {recall.lease_id: recall.requested_us for recall in recalls if recall.node == self.node}
         fresh = [lease_id for lease_id, requested_us in mine.items() if self._recalls.get(lease_id) != requested_us]
         self._recalls = mine
@@ -101,29 +101,33 @@ class Watcher:
             self._wake.set()
 
     def replenish(self, uids: Iterable[str]) -> None:
-        """Services with something to ask for again."""
+        """Takes services whose shortage is over, so that the node requests for them again."""
         self._replenished.update(dict.fromkeys(uids))
         if self._replenished:
             self._wake.set()
 
-    def lose(self, lost: Iterable[LostNode], now_ns: int) -> None:
-        """Other nodes that are lost; each is told again every few seconds for as long as it is so."""
+    def report_lost(self, lost: Iterable[LostNode], now_ns: int) -> None:
+        """Takes the nodes that are lost now; each but this one is sent at once and every `LOST_REPEAT_NS`."""
         others = [one for one in lost if one.name != self.node]
-        due = tuple(one for one in others if now_ns - self._lost.get(one, -LOST_AGAIN_NS) >= LOST_AGAIN_NS)
+        due = tuple(one for one in others if now_ns - self._lost.get(one, -LOST_REPEAT_NS) >= LOST_REPEAT_NS)
         self._lost = {one: now_ns if one in due else self._lost[one] for one in others}
         if due:
             self._lost_due = due
             self._wake.set()
 
     def dismiss(self, error: Exception | None = None) -> None:
-        """Ends the stream."""
+        """Ends the stream: with this error, if there is one."""
         self._dismissed, self._error = True, error
         self._wake.set()
 
     async def next(self, heartbeat_seconds: float) -> Update | None:
-        """What there is to say, as soon as there is anything, and a heartbeat when there was nothing for so long.
+        """The next message, as soon as there is anything to send, or an empty one after `heartbeat_seconds`.
 
-        None: the stream was dismissed without an error; with one, it is raised.
+        Returns:
+            None when the watcher was dismissed without an error.
+
+        Raises:
+            Exception: the error with which the watcher was dismissed.
         """
         try:
             async with asyncio.timeout(heartbeat_seconds):
@@ -149,7 +153,7 @@ class Watcher:
 
 
 def _take(ids: dict[str, None]) -> tuple[str, ...]:
-    """The first of these ids, which are then no longer among them."""
+    """Removes the first `IDS_PER_UPDATE` of these ids, and returns them."""
     taken = tuple(islice(ids, IDS_PER_UPDATE))
     for one in taken:
         del ids[one]

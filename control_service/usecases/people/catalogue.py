@@ -108,13 +108,13 @@ async def update_model(tx: Transaction, model_id: str, update: ModelUpdate, act:
         update_us=act.now_us,
     )
     _check_trial(after, "trial_offer.quota_tokens" if update.trial_offer else "smallest_request_tokens")
-    if _told(after) != _told(before):
+    if _node_settings(after) != _node_settings(before):
         after = replace(after, config_version=await tx.next_config_version())
     await tx.models.save(after)
     return (await model_views(tx, [after], act.now_us))[0]
 
 
-def _told(model: Model) -> tuple[int, ...]:
+def _node_settings(model: Model) -> tuple[int, ...]:
     """The settings that nodes go by."""
     return model.smallest_request_tokens, model.output_tokens_max, model.whole_output_tokens_default
 
@@ -150,15 +150,15 @@ async def publish_price(tx: Transaction, model_id: str, new: NewPrice, act: Act)
     )
     is_first = not await tx.models.in_force([model_id], act.now_us)
     await tx.models.add_price(price)
-    told = await tell_prices(tx, replace(model, price_count=price.version), act.now_us)
+    announced = await announce_prices(tx, replace(model, price_count=price.version), act.now_us)
     if is_first and effective_us == act.now_us:
         # The sweeper deals with the services that were stopped because there was none: it may lock their accounts.
-        told = replace(told, next_due_us=effective_us)
-    await tx.models.save(told)
+        announced = replace(announced, next_due_us=effective_us)
+    await tx.models.save(announced)
     return price
 
 
-async def tell_prices(tx: Transaction, model: Model, now_us: int) -> Model:
+async def announce_prices(tx: Transaction, model: Model, now_us: int) -> Model:
     """The model with a new configuration version, as prices came or took effect; not stored yet."""
     return replace(
         model,

@@ -13,7 +13,7 @@ from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fault_isolation import FaultIsolation
 from control_service.usecases.fleet.activation import Activation
 from control_service.usecases.fleet.node_liveness import NodeLiveness
-from control_service.usecases.people.catalogue import tell_prices
+from control_service.usecases.people.catalogue import announce_prices
 from control_service.usecases.ports import Database
 from control_service.usecases.service_status import AT_ONCE_US, SYSTEM, catch_up, update_status
 from control_service.usecases.upkeep.retention import Purge
@@ -66,7 +66,7 @@ class Sweeper:
         Raises:
             StorageUnavailableError: the database fails; what was not dealt with stays due.
         """
-        await self._put_right()
+        await self._reschedule_missed()
         lost_before = self._liveness.lost
         async with self._database.reading() as tx:
             due = await tx.configs.due(self._clock.now_us(), BATCH_SIZE)
@@ -78,16 +78,16 @@ class Sweeper:
             if lost not in lost_before:
                 _log.warning("node_lost", node=lost.name, epoch=lost.epoch)
         await self._isolation.run_each("terms", due.services, self._end_terms)
-        await self._isolation.run_each("price", due.model_ids, self._tell_price)
+        await self._isolation.run_each("price", due.model_ids, self._announce_price)
         await self._activation.complete(activated[:BATCH_SIZE])
         await self._purge.tick()
 
-    async def _put_right(self) -> None:
+    async def _reschedule_missed(self) -> None:
         """After a start, and when the wall clock was set back: what had ended by a clock ahead may not have ended."""
         ahead_us = self._clock.now_us() - self._clock.monotonic_ns() // NS_PER_US
         if self._ahead_us is None or ahead_us < self._ahead_us - SET_BACK_US:
             async with self._database.writing() as tx:
-                count = await tx.configs.put_right(self._clock.now_us(), AT_ONCE_US)
+                count = await tx.configs.reschedule_missed(self._clock.now_us(), AT_ONCE_US)
             if count:
                 _log.warning("redone_after_clock_ahead", count=count)
         self._ahead_us = ahead_us
@@ -102,8 +102,8 @@ class Sweeper:
                 await catch_up(tx, account, service, self._clock.now_us())
         self._changes.announce()
 
-    async def _tell_price(self, model_id: str) -> None:
-        """A price that takes effect: nodes are told, and services that it lets run again have their event.
+    async def _announce_price(self, model_id: str) -> None:
+        """A price that takes effect: nodes are announced, and services that it lets run again have their event.
 
         While more of them wait than fit into a tick, it stays due; else the next one is awaited.
         """
@@ -112,10 +112,10 @@ class Sweeper:
         async with self._database.writing() as tx:
             await tx.lock_globals()
             model = await tx.models.get(model_id)
-            told = await tell_prices(tx, model, self._clock.now_us())
+            announced = await announce_prices(tx, model, self._clock.now_us())
             if len(stopped) == BATCH_SIZE:
-                told = replace(told, next_due_us=model.next_due_us)
-            await tx.models.save(told)
+                announced = replace(announced, next_due_us=model.next_due_us)
+            await tx.models.save(announced)
         self._changes.announce()
         await self._isolation.run_each("priced", stopped, self._run_again)
 

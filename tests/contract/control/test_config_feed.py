@@ -20,7 +20,7 @@ SERVICE = "accounts/acme/services/chat"
 async def watching(kit: Kit, *names: str, node: str = "node-a") -> Watcher:
     """A watcher that was told of these names and has read it."""
     await kit.registration.register(node, 1, "metering-database")
-    await kit.feed.pump()
+    await kit.feed.poll()
     watcher = kit.feed.open(node, 1)
     await kit.feed.subscribe(watcher, names)
     await read(watcher)
@@ -33,7 +33,7 @@ async def test_a_slow_reader_gets_the_latest_only(kit: Kit) -> None:
     slow, quick = await watching(kit, SERVICE), await watching(kit, SERVICE, node="node-b")
     for suspended in (True, False, True):
         await kit.change(service, suspended=suspended)
-        await kit.feed.pump()
+        await kit.feed.poll()
         (config,) = (await read(quick)).services
         assert config.terms is not None
         assert config.terms.status is (Status.STOPPED if suspended else Status.RUNNING)
@@ -47,7 +47,7 @@ async def test_a_slow_reader_gets_the_latest_only(kit: Kit) -> None:
 async def test_a_version_is_reached_when_all_of_it_was_sent(kit: Kit) -> None:
     """Where a message cannot hold all that changed, only the last one carries the version."""
     names = [f"accounts/acme/services/s{number}" for number in range(SERVICES_PER_UPDATE + 1)]
-    await kit.feed.pump()
+    await kit.feed.poll()
     watcher = kit.feed.open("node-a", 1)
     await kit.feed.subscribe(watcher, names)
     first, second = await read(watcher), await read(watcher)
@@ -60,7 +60,7 @@ async def test_nothing_is_sent_twice(kit: Kit) -> None:
     await kit.service(postpaid=True)
     watcher = await watching(kit, SERVICE)
     await kit.service("code", postpaid=True)
-    await kit.feed.pump()
+    await kit.feed.poll()
     update = await read(watcher)
     assert update.services == ()
     assert update.version == watcher.version_sent
@@ -72,15 +72,15 @@ async def test_a_change_in_another_process_is_found_by_polling(kit: Kit) -> None
     service = await kit.service(postpaid=True)
     watcher = await watching(other, SERVICE)
     await kit.change(service, suspended=True)
-    await other.feed.pump()
+    await other.feed.poll()
     assert len((await read(watcher)).services) == 1
     await kit.change(service, suspended=False)
     here, there = await kit.node("node-b"), await kit.node("node-a")
     await there.say(service, MONEY, needed_units=1_000_000)
     await here.say(service, MONEY, needed_units=10)
-    await other.feed.pump()
+    await other.feed.poll()
     assert (await read(watcher)).recalled_lease_ids == (there.lease_id(service, MONEY),)
-    await other.feed.pump()
+    await other.feed.poll()
     assert (await read(watcher)).recalled_lease_ids == ()
 
 
@@ -88,11 +88,11 @@ async def test_a_name_comes_into_existence_and_goes(kit: Kit) -> None:
     """UNKNOWN, FOUND, DELETED: a node that follows a name hears all three."""
     watcher = await watching(kit, SERVICE)
     service = await kit.service(postpaid=True)
-    await kit.feed.pump()
+    await kit.feed.poll()
     (config,) = (await read(watcher)).services
     assert config.resolution is Resolution.FOUND
     await kit.change(service, delete_us=kit.now_us)
-    await kit.feed.pump()
+    await kit.feed.poll()
     (config,) = (await read(watcher)).services
     assert config.resolution is Resolution.DELETED
 
@@ -103,7 +103,7 @@ async def test_a_node_that_never_knew_a_deleted_service_can_settle_what_it_did(k
     async with kit.database.writing() as tx:
         await tx.models.add_price(price(1, kit.now_us))
     await kit.change(service, delete_us=kit.now_us)
-    await kit.feed.pump()
+    await kit.feed.poll()
     watcher = kit.feed.open("node-a", 1)
     await kit.feed.subscribe(watcher, [SERVICE])
     (config,) = (await read(watcher)).services
@@ -118,7 +118,7 @@ async def test_a_default_service_comes_with_its_account(kit: Kit) -> None:
     name = "accounts/late/services/default-llama"
     watcher = await watching(kit, name)
     await kit.account("late")
-    await kit.feed.pump()
+    await kit.feed.poll()
     (config,) = (await read(watcher)).services
     assert config.resolution is Resolution.FOUND
 
@@ -133,7 +133,7 @@ async def test_how_much_an_answer_may_have_is_told_when_it_changes(kit: Kit) -> 
         await tx.models.save(
             replace(model, output_tokens_max=8_192, whole_output_tokens_default=512, config_version=version)
         )
-    await kit.feed.pump()
+    await kit.feed.poll()
     (config,) = encode_update(await read(watcher), 0).services
     assert (config.output_tokens_max, config.whole_output_tokens_default) == (8_192, 512)
 
@@ -150,7 +150,7 @@ async def test_a_price_is_told_when_it_takes_effect(kit: Kit) -> None:
     kit.clock.advance(60)
     await kit.sweeper.tick()
     await kit.sweeper.tick()
-    await kit.feed.pump()
+    await kit.feed.poll()
     (config,) = (await read(watcher)).services
     assert config.terms is not None
     assert config.terms.price is not None
@@ -161,15 +161,15 @@ async def test_a_frozen_node_holds_an_activation_up_for_three_seconds_at_most(ki
     """After that it is not live, and the sweeper ends the activation; once and for all."""
     frozen, awake = await watching(kit, node="node-a"), await watching(kit, node="node-b")
     service = await kit.service(postpaid=True, fleet_told=False)
-    await kit.feed.pump()
+    await kit.feed.poll()
     for _ in range(2):
         update = await read(awake)
-        kit.acknowledgements.heard(awake, update.version)
+        kit.acknowledgements.receive(awake, update.version)
         await kit.acknowledgements.flush()
         await kit.sweeper.tick()
         assert (await kit.read_service(service)).told_status is Status.ACTIVATING
         kit.clock.advance(1)
-    kit.acknowledgements.heard(awake, awake.version_sent)
+    kit.acknowledgements.receive(awake, awake.version_sent)
     await kit.acknowledgements.flush()
     for _ in range(2):
         await kit.sweeper.tick()
@@ -185,7 +185,7 @@ async def test_a_node_cannot_acknowledge_what_it_was_not_sent(kit: Kit) -> None:
     """A version beyond what the stream has carried counts as what it has carried."""
     watcher = await watching(kit)
     service = await kit.service(postpaid=True, fleet_told=False)
-    kit.acknowledgements.heard(watcher, 10**18)
+    kit.acknowledgements.receive(watcher, 10**18)
     await kit.acknowledgements.flush()
     assert (await kit.read_service(service)).told_status is Status.ACTIVATING
 
@@ -194,7 +194,7 @@ async def test_an_epoch_that_was_fenced_in_another_process_loses_its_stream(kit:
     """Its next acknowledgement finds the newer epoch in the database."""
     watcher = await watching(kit)
     await Kit(kit.database).registration.register("node-a", 2, "metering-database")
-    kit.acknowledgements.heard(watcher, watcher.version_sent)
+    kit.acknowledgements.receive(watcher, watcher.version_sent)
     await kit.acknowledgements.flush()
     with pytest.raises(RefusedError) as caught:
         await watcher.next(0.001)
@@ -210,11 +210,11 @@ async def test_a_service_whose_budget_got_something_back_is_asked_for_again(kit:
     await second.say(code, MONEY, needed_units=10)
     with kit.changes.listening() as listener:
         await first.say(chat, MONEY, returned_units=500_000)
-        await kit.feed.pump(await listener.wait())
+        await kit.feed.poll(await listener.wait())
     assert (await read(watcher)).replenished_service_uids == (code.uid,)
     with kit.changes.listening() as listener:
         await first.say(chat, MONEY, returned_units=600_000)
-        await kit.feed.pump(await listener.wait())
+        await kit.feed.poll(await listener.wait())
     assert (await read(watcher)).replenished_service_uids == ()
 
 

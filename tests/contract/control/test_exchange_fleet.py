@@ -75,13 +75,13 @@ async def test_consumption_on_a_deleted_service_counts(kit: Kit) -> None:
 async def test_a_node_that_lags_behind_is_not_renewed(kit: Kit) -> None:
     """Three seconds after a change, a node that has not acknowledged it gets nothing more until it has."""
     service, node = await kit.service(postpaid=True), await kit.node()
-    await kit.feed.pump()
+    await kit.feed.poll()
     async with kit.database.writing() as tx:
         version = await tx.next_config_version()
-    await kit.feed.pump()
+    await kit.feed.poll()
     for _ in range(29):
         kit.clock.advance(us=100_000)
-        await kit.feed.pump()
+        await kit.feed.poll()
     await node.exchange(acknowledged=version - 1)
     kit.clock.advance(us=100_000)
     with pytest.raises(RefusedError) as caught:

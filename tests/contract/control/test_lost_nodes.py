@@ -31,7 +31,7 @@ def lost(kit: Kit) -> tuple[LostNode, ...]:
 
 
 async def told(kit: Kit, watcher: Watcher) -> Update:
-    await kit.feed.pump()
+    await kit.feed.poll()
     update = await watcher.next(0.001)
     assert update is not None
     return update
@@ -52,7 +52,7 @@ async def test_a_silent_node_with_leases_is_lost_and_its_leases_stay(kit: Kit) -
     assert (await kit.read_account()).leased_nanos == 1_000
     await silent.say(service, MONEY, consumed_units=500, held_units=500)
     await kit.sweeper.tick()
-    await kit.feed.pump()
+    await kit.feed.poll()
     assert lost(kit) == ()
     assert (await kit.read_account()).leased_nanos == 500
 
@@ -91,14 +91,14 @@ async def test_an_exchange_that_was_refused_is_no_sign_of_life_for_leases(kit: K
     """Whoever does not acknowledge its configuration is not renewed, and in the end others settle for it."""
     service, node = await kit.service(postpaid=True), await kit.node("node-a")
     await node.say(service, MONEY, needed_units=1_000)
-    await kit.feed.pump()
+    await kit.feed.poll()
     await kit.sweeper.tick()
     for _ in range(LOST_AFTER_S):
         kit.clock.advance(1)
         await kit.sweeper.tick()
         async with kit.database.writing() as tx:
             await tx.next_config_version()
-        await kit.feed.pump()
+        await kit.feed.poll()
         if kit.memory.history.expected(kit.clock.monotonic_ns()) > 0:
             with pytest.raises(RefusedError):
                 await node.exchange(acknowledged=-1)

@@ -168,11 +168,11 @@ async def test_concurrent_changes_of_one_account_lose_nothing(desk: Desk) -> Non
 async def test_a_replica_that_cannot_see_the_database_sends_its_nodes_away(kit: Kit) -> None:
     """Not at once; but after three seconds they had better look for another, as a stop may have been missed."""
     watcher = kit.feed.open("node-a", 1)
-    await kit.feed.pump()
+    await kit.feed.poll()
     kit.clock.advance(us=2_999_999)
-    kit.feed.send_away()
+    kit.feed.drop_streams()
     assert await watcher.next(0.001) is not None
     kit.clock.advance(us=1)
-    kit.feed.send_away()
+    kit.feed.drop_streams()
     with pytest.raises(StorageUnavailableError):
         await watcher.next(0.001)

@@ -37,7 +37,7 @@ def other(request: pytest.FixtureRequest, kit: Kit, other_engine: AsyncEngine) -
 
 async def replenished(kit: Kit, watcher: Watcher) -> tuple[str, ...]:
     """What a node is told to ask for again, the next time that its replica looks: ten times a second."""
-    await kit.feed.pump()
+    await kit.feed.poll()
     update = await watcher.next(0.001)
     assert update is not None
     return update.replenished_service_uids
@@ -86,7 +86,7 @@ async def test_a_recall_is_waited_for_by_whoever_asks(kit: Kit, other: Kit) -> N
     watcher = other.feed.open("node-b", 1)
     await there.say(service, MONEY, needed_units=1_000_000)
     assert (await here.say(service, MONEY, needed_units=10)).availability is Availability.RECALLING
-    await other.feed.pump()
+    await other.feed.poll()
     update = await watcher.next(0.001)
     assert update is not None
     assert update.recalled_lease_ids == (there.lease_id(service, MONEY),)
@@ -108,9 +108,9 @@ async def test_an_activation_waits_for_the_nodes_of_all_replicas(kit: Kit, other
         watchers.append((replica, replica.feed.open(name, 1)))
     for number, (replica, watcher) in enumerate(watchers):
         assert (await kit.read_service(service)).told_status is Status.ACTIVATING, number
-        await replica.feed.pump()
+        await replica.feed.poll()
         await watcher.next(0.001)
-        replica.acknowledgements.heard(watcher, watcher.version_sent)
+        replica.acknowledgements.receive(watcher, watcher.version_sent)
         await replica.acknowledgements.flush()
     assert (await kit.read_service(service)).told_status is Status.RUNNING
 

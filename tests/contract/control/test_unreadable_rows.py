@@ -37,7 +37,7 @@ async def mend(kit: Kit, service: Service) -> None:
 
 async def told(kit: Kit, watcher: Watcher) -> set[str]:
     """What a node hears of when the feed has looked."""
-    await kit.feed.pump()
+    await kit.feed.poll()
     update = await watcher.next(0.001)
     assert update is not None
     return {config.name for config in update.services}
@@ -83,14 +83,14 @@ async def test_an_activation_is_not_stopped_by_another(kit: Kit) -> None:
     await poison(kit, bad)
     await kit.node()
     watcher = kit.feed.open("node-a", 1)
-    await kit.feed.pump()
+    await kit.feed.poll()
     await watcher.next(0.001)
-    kit.acknowledgements.heard(watcher, watcher.version_sent)
+    kit.acknowledgements.receive(watcher, watcher.version_sent)
     await kit.acknowledgements.flush()
     assert (await kit.read_service(good)).told_status is Status.RUNNING
     await mend(kit, bad)
     kit.clock.advance(us=SET_ASIDE_NS // 1_000)
-    kit.acknowledgements.heard(watcher, watcher.version_sent)
+    kit.acknowledgements.receive(watcher, watcher.version_sent)
     await kit.acknowledgements.flush()
     assert (await kit.read_service(bad)).told_status is Status.RUNNING
 
@@ -138,9 +138,9 @@ async def test_acknowledgements_that_fail_are_not_the_last(kit: Kit) -> None:
     await kit.node()
     watcher = kit.feed.open("node-a", 1)
     task = asyncio.create_task(acknowledgements.run())
-    acknowledgements.heard(watcher, 0)
+    acknowledgements.receive(watcher, 0)
     await fragile.has_failed.wait()
-    acknowledgements.heard(watcher, 0)
+    acknowledgements.receive(watcher, 0)
     await _until_it_went_on(fragile, task)
 
 

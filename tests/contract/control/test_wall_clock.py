@@ -92,7 +92,7 @@ async def test_without_a_price_in_force_money_does_not_pay(desk: Desk) -> None:
     desk.clock.advance(us=HOUR_US)
     for _ in range(3):
         await kit.sweeper.tick()
-    await kit.feed.pump()
+    await kit.feed.poll()
     (config,) = (await read(watcher)).services
     assert config.terms is not None
     assert config.terms.status is Status.RUNNING
@@ -120,7 +120,7 @@ async def test_nodes_hear_of_a_clock_set_back_past_a_price(desk: Desk) -> None:
     desk.clock.jump(us=-HOUR_US)
     for _ in range(2):
         await kit.sweeper.tick()
-    await kit.feed.pump()
+    await kit.feed.poll()
     (config,) = (await read(watcher)).services
     assert config.terms is not None
     assert (config.terms.status, config.terms.price) == (Status.STOPPED, None)

@@ -12,11 +12,11 @@ from tallygate._server.grpc.message_size import ANSWER_BYTES_MAX
 ACCOUNT = "a" * 63
 
 
-async def updates_of(tell: Callable[[Watcher], None]) -> list[Update]:
+async def updates_of(notify: Callable[[Watcher], None]) -> list[Update]:
     """All that is said of what was told, until there is no more at once."""
     watcher = Watcher("node-a", 1, 7)
     await watcher.next(0)
-    tell(watcher)
+    notify(watcher)
     updates: list[Update] = []
     while True:
         update = await watcher.next(0)
@@ -35,12 +35,12 @@ async def test_very_many_recalls_and_budgets_come_in_several_messages() -> None:
     leases = [f"{number:032x}" + "x" * 96 for number in range(45_000)]
     uids = [f"{number:064x}" for number in range(35_000)]
 
-    def tell(watcher: Watcher) -> None:
+    def notify(watcher: Watcher) -> None:
         watcher.recall([Recall("node-a", lease_id, 1) for lease_id in leases])
         watcher.replenish(uids)
-        watcher.reach(8)
+        watcher.advance(8)
 
-    updates = await updates_of(tell)
+    updates = await updates_of(notify)
     assert [one for update in updates for one in update.recalled_lease_ids] == leases
     assert [one for update in updates for one in update.replenished_service_uids] == uids
     assert max(map(size, updates)) < ANSWER_BYTES_MAX
@@ -51,13 +51,13 @@ async def test_very_many_services_come_in_several_messages() -> None:
     """A hundred thousand with the longest of names; only the last message carries the version."""
     names = [service_name(ACCOUNT, f"{number:0128}") for number in range(100_000)]
 
-    def tell(watcher: Watcher) -> None:
+    def notify(watcher: Watcher) -> None:
         watcher.follow(names)
         for name in names:
-            watcher.tell(ServiceConfig(name=name, resolution=Resolution.UNKNOWN, terms=None, version=8))
-        watcher.reach(8)
+            watcher.notify(ServiceConfig(name=name, resolution=Resolution.UNKNOWN, terms=None, version=8))
+        watcher.advance(8)
 
-    updates = await updates_of(tell)
+    updates = await updates_of(notify)
     assert [config.name for update in updates for config in update.services] == names
     assert max(map(size, updates)) < ANSWER_BYTES_MAX
     assert [update.version for update in updates[-2:]] == [7, 8]
