@@ -1,4 +1,4 @@
-"""ExchangeLeases: one transaction over all that a node says of its leases."""
+"""ExchangeLeases: one transaction over all statements that a node makes on its leases."""
 
 from __future__ import annotations
 
@@ -29,14 +29,18 @@ from control_service.usecases.ports import Database, Transaction
 from tallygate._server.clock import Clock
 
 LEFT_BEHIND_MAX = 1_000
-"""So many leases of former epochs are closed in one exchange; the rest wait for the next."""
+"""Maximum number of leases of former epochs that one exchange closes; the rest waits for the next exchange."""
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ExchangeRequest:
-    """What a node says in one exchange."""
+    """One exchange as a node requests it.
+
+    `answered_number` is the last exchange whose answer the metering database has, `commit_no` the last durable commit,
+    both of this epoch. All leases of epochs below `settled_below_epoch` are settled.
+    """
 
     node: str
     epoch: int
@@ -55,9 +59,10 @@ class ExchangeRequest:
 
 @dataclass(frozen=True, slots=True)
 class LeaseAnswer:
-    """The answer to one statement. `available_units`: what could be granted now.
+    """The answer to one statement. `available_units` are what the budget could still grant now.
 
-    `accrues_after_us`: when a rate will have the units needed; None: never, or none.
+    `accrues_after_us` is the time until a rate has accrued the units needed; None where it never will, or no units are
+    needed.
     """
 
     lease_id: str
@@ -71,7 +76,10 @@ class LeaseAnswer:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """Statements that were taken in, and what came of them. `shortfalls` are by lease id."""
+    """Statements that were taken in, and what follows from them.
+
+    `shortfalls` are by lease id. `news`: whether any status may have changed, so that nodes must be notified.
+    """
 
     statements: Sequence[LeaseStatement]
     settlement: Settlement
@@ -80,7 +88,7 @@ class _Outcome:
 
 
 class ExchangeLeases:
-    """The use case."""
+    """The use case: statements are settled, needs are granted, and all leases of the node are renewed."""
 
     def __init__(
         self,
@@ -96,7 +104,10 @@ class ExchangeLeases:
         self._isolation = FaultIsolation(clock)
 
     async def exchange(self, request: ExchangeRequest) -> list[LeaseAnswer]:
-        """Takes in what the node says; answers the statements in order, and renews all its leases.
+        """Settles the node's statements, grants what it needs and wants, and renews all its leases.
+
+        Returns:
+            The answers in the order of the statements. A statement on a service that failed has none.
 
         Raises:
             RefusedError: NODE_NOT_REGISTERED, NODE_FENCED, CONFIG_STALE, CONTROL_WENT_BACKWARDS,
@@ -105,13 +116,13 @@ class ExchangeLeases:
             StorageUnavailableError: the database fails.
         """
         try:
-            return await self._together(request)
+            return await self._exchange_together(request)
         except ControlError:
             raise
-        except Exception:  # noqa: BLE001  # said in the log where it fails again; one service must not stop the others
-            return await self._apart(request)
+        except Exception:  # noqa: BLE001  # logged where it fails again; one service must not stop the others
+            return await self._exchange_by_service(request)
 
-    async def _together(self, request: ExchangeRequest) -> list[LeaseAnswer]:
+    async def _exchange_together(self, request: ExchangeRequest) -> list[LeaseAnswer]:
         now_us = self._clock.now_us()
         async with self._database.writing() as tx:
             node = await self._admit(tx, request, now_us)
@@ -119,8 +130,8 @@ class ExchangeLeases:
             outcome = await self._take(tx, [*request.statements, *left], now_us)
         return self._answers(outcome)[: len(request.statements)]
 
-    async def _apart(self, request: ExchangeRequest) -> list[LeaseAnswer]:
-        """Each service by itself, after something failed: a statement that cannot be taken in has no answer."""
+    async def _exchange_by_service(self, request: ExchangeRequest) -> list[LeaseAnswer]:
+        """Takes in each service's statements in a transaction of its own, after all of them together failed."""
         now_us = self._clock.now_us()
         async with self._database.writing() as tx:
             await self._admit(tx, request, now_us)
@@ -147,7 +158,7 @@ class ExchangeLeases:
         return _Outcome(statements, settlement, shortfalls, await apply_effects(tx, settlement))
 
     def _answers(self, outcome: _Outcome) -> list[LeaseAnswer]:
-        """The answers to what was taken in and is committed; who else must know of it is told."""
+        """The answers to statements whose transaction is committed; notes shortages, and announces the changes."""
         settlement, shortfalls = outcome.settlement, outcome.shortfalls
         for work in settlement.fitting:
             if work.lease.lease_id in shortfalls:
@@ -162,7 +173,7 @@ class ExchangeLeases:
         ]
 
     async def _admit(self, tx: Transaction, request: ExchangeRequest, now_us: int) -> Node:
-        """Renews the node's leases, or says why not."""
+        """Renews the node's leases. Raises RefusedError or SupersededError where the exchange cannot be taken."""
         node = await tx.nodes.renew(request.node, request.epoch, request.position, now_us)
         if node is None:
             raise _refusal(request, await tx.nodes.lock(request.node))
@@ -178,7 +189,7 @@ class ExchangeLeases:
     async def _judge_shortfalls(self, tx: Transaction, settlement: Settlement) -> dict[str, Shortfall]:
         """The shortfalls of leases that have less than requests need, by lease id.
 
-        Recalls, for these leases, what other nodes may give back.
+        Recalls what other nodes may return for these leases.
         """
         short = [work for work in settlement.fitting if work.pays and work.falls_short]
         if not short:
@@ -205,9 +216,10 @@ class ExchangeLeases:
 
 
 async def _left_behind(tx: Transaction, request: ExchangeRequest, node: Node) -> list[LeaseStatement]:
-    """What closes the leases of former epochs that the node says are settled, and that are open all the same.
+    """Statements that close open leases of epochs that the node has settled.
 
-    They were granted, but the node ended before the metering database heard of them, so nothing was consumed on them.
+    These leases were granted, but the node ended before the metering database recorded them, so nothing was consumed
+    on them.
     """
     below_epoch = min(request.settled_below_epoch, request.epoch)
     if below_epoch <= node.settled_below_epoch:
@@ -215,12 +227,12 @@ async def _left_behind(tx: Transaction, request: ExchangeRequest, node: Node) ->
     found = await tx.leases.open_below(request.node, below_epoch, LEFT_BEHIND_MAX)
     if len(found) < LEFT_BEHIND_MAX:
         await tx.nodes.mark_settled(request.node, below_epoch)
-    spoken_of = {one.statement.lease_id for one in request.statements}
-    return [closing(named) for named in found if named.lease.lease_id not in spoken_of]
+    stated_ids = {one.statement.lease_id for one in request.statements}
+    return [closing(named) for named in found if named.lease.lease_id not in stated_ids]
 
 
 def _refusal(request: ExchangeRequest, node: Node | None) -> RefusedError | SupersededError:
-    """Why an exchange was not taken."""
+    """The error that says why an exchange was not taken."""
     if node is None or request.epoch > node.epoch:
         return not_registered(request.node, request.epoch)
     if request.epoch < node.epoch:

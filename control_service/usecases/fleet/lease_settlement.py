@@ -1,6 +1,6 @@
-"""Settling statements on leases: what all who take in statements have in common.
+"""Settlement of leases by statements, as exchanges and the recovery after a restore do it.
 
-A `Settlement` is loaded in a few queries, worked through in memory, and stored in a few statements, however many
+A `Settlement` is loaded in a few queries, worked through in memory, and stored in a few SQL statements, however many
 leases it is about.
 """
 
@@ -29,7 +29,7 @@ _NOTHING_RESERVED = Reserved()
 
 @dataclass(frozen=True, slots=True)
 class LeaseStatement:
-    """A statement with all that names its lease: its holder, its service, its kind."""
+    """A statement with all that identifies its lease: node and epoch, service, kind of budget."""
 
     node: str
     epoch: int
@@ -40,7 +40,7 @@ class LeaseStatement:
 
 
 def closing(named: NamedLease) -> LeaseStatement:
-    """What closes a lease at what is known of it."""
+    """The statement that closes a lease at the counters that are known."""
     lease = named.lease
     return LeaseStatement(
         node=lease.node,
@@ -54,7 +54,7 @@ def closing(named: NamedLease) -> LeaseStatement:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A service that statements speak of, as it was found, and who pays for it."""
+    """A service with statements, as it is stored, its payers, and whether its status takes requests."""
 
     service: Service
     payers: Payers
@@ -62,7 +62,10 @@ class Subject:
 
 
 class Settlement:
-    """Accounts, services, budgets and leases while statements are worked through."""
+    """Accounts, services, budgets and leases while statements are worked through.
+
+    `works` has one element for each statement: None for a statement that does not fit what is known.
+    """
 
     def __init__(
         self,
@@ -81,7 +84,7 @@ class Settlement:
 
     @property
     def budgets(self) -> Mapping[BudgetKey, Budget]:
-        """All budgets of these accounts and services, as the statements leave them."""
+        """The budgets of these accounts and services, after the statements."""
         return self._round.budgets
 
     @property
@@ -91,11 +94,11 @@ class Settlement:
 
     @property
     def fitting(self) -> Iterable[StatementWork]:
-        """The statements that fit what is known of their leases."""
+        """The works whose statements fit what is known of their leases."""
         return (work for work in self.works if work is not None)
 
     def take(self, statements: Sequence[LeaseStatement], known: Mapping[str, Lease]) -> None:
-        """Works through the statements; `works` has one for each, None where it does not fit what is known."""
+        """Works through the statements. `known` are the stored leases by id; a lease that is not among them is new."""
         self.works = [self._work(one, known.get(one.statement.lease_id)) for one in statements]
         self._round.run(self.fitting)
         self.works = [work if work is not None and work.fits else None for work in self.works]
@@ -124,13 +127,13 @@ class Settlement:
             return None
         statement = stated.statement
         if service.deleted and known is None:
-            # A new lease on what is deleted has nothing to give; what was consumed on it counts all the same.
+            # A new lease on a deleted service is granted nothing; what was consumed on it counts all the same.
             statement = replace(statement, closing=True)
         pays = subject.takes_requests and subject.payers.pays(stated.kind)
         return StatementWork(statement, lease, pays, recall_waits=self._elapsed_time.awaits_return(lease))
 
     def trials(self) -> list[Service]:
-        """The services whose trials are touched, with their trials as the statements leave them."""
+        """The services whose trials have statements, with their trials after the statements."""
         held: dict[str, int] = {}
         for work in self.fitting:
             if work.lease.kind is BudgetKind.TRIAL:
@@ -152,7 +155,7 @@ class Settlement:
         return replace(service, trial=trial)
 
     def usage(self) -> list[Usage]:
-        """What each service spent of its account's money."""
+        """The money that each service spent, where it spent any."""
         spent: dict[str, int] = {}
         for work in self.fitting:
             if work.lease.kind is BudgetKind.MONEY and work.spent_units:
@@ -163,7 +166,7 @@ class Settlement:
         ]
 
     async def store(self, tx: Transaction) -> None:
-        """Stores leases, budgets and ledger lines; not what follows from them for accounts and services."""
+        """Stores leases, trials, buckets and ledger lines; accounts and statuses are for `apply_effects`."""
         await tx.leases.put(
             [NamedLease(work.lease, self.subjects[work.lease.service_uid].service.service_id) for work in self.fitting]
         )
@@ -207,7 +210,10 @@ def trial_of(trial: Trial) -> Quantity:
 async def settle(
     tx: Transaction, statements: Sequence[LeaseStatement], now_us: int, elapsed_time: ElapsedTime
 ) -> Settlement:
-    """Locks the accounts that statements speak of, loads what they are about, and works through them."""
+    """Locks the accounts of these statements, loads their services, budgets and leases, and works through them.
+
+    Nothing is stored yet. Raises StorageUnavailableError.
+    """
     account_of = {
         one.statement.lease_id: account_id for one in statements if (account_id := _account_of(one)) is not None
     }
@@ -260,7 +266,7 @@ async def _subjects(
 async def _buckets(
     tx: Transaction, subjects: Mapping[str, Subject], statements: Sequence[LeaseStatement]
 ) -> dict[BudgetKey, Bucket]:
-    """The buckets that statements speak of, as they are stored."""
+    """The buckets that these statements are about, as they are stored."""
     keys = {
         BudgetKey.of(subjects[one.service_uid].service.account_id, one.service_uid, one.kind)
         for one in statements
@@ -270,6 +276,6 @@ async def _buckets(
 
 
 def _rated(bucket: Bucket, in_force: Reserved, kind: BudgetKind) -> Bucket:
-    """The bucket at a lower rate, where a reservation ended that nobody has dealt with yet."""
+    """The bucket at the rate in force: lower than the stored one where a reservation ended just now."""
     rate = in_force.by_kind[kind]
     return bucket.rated(rate) if rate < bucket.rate_tokens_per_minute else bucket

@@ -33,7 +33,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Purge:
-    """Any number of processes may purge one database."""
+    """Deletes what is old. Any number of processes may purge one database."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database

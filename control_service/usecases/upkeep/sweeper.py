@@ -1,4 +1,7 @@
-"""What time alone brings about: ten times a second, by due time, so that an idle tick costs a few look-ups."""
+"""The sweeper: applies what time alone brings about, ten times a second, by due time.
+
+An idle tick costs a few queries.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +29,15 @@ BATCH_SIZE = 100
 """Maximum number of each kind that one tick deals with; the rest waits for the next tick."""
 
 SET_BACK_US = US_PER_SECOND
-"""A wall clock that lost more than this between two ticks was set back."""
+"""Minimum time that a wall clock must lose between two ticks to count as set back."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Sweeper:
-    """Any number of processes may sweep one database: each looks again under the lock before it acts.
+    """Deals with what is due. Any number of processes may sweep one database: each checks again under the lock.
 
-    Whatever is due is dealt with in a transaction of its own, so that nothing that cannot be stops the rest.
+    Each due thing has a transaction of its own, so that one that fails does not stop the rest.
     """
 
     def __init__(
@@ -50,18 +53,18 @@ class Sweeper:
         self._isolation = FaultIsolation(clock)
 
     async def run(self) -> None:
-        """Ticks until cancelled."""
+        """Ticks every `TICK_SECONDS`, until cancelled."""
         while True:
             try:
                 await self.tick()
             except StorageUnavailableError:
                 _log.debug("sweeper_waits")
-            except Exception:  # noqa: BLE001  # logged; whatever it is, time goes on
+            except Exception:  # noqa: BLE001  # logged; the next tick must come
                 _log.exception("sweeper_failed")
             await asyncio.sleep(TICK_SECONDS)
 
     async def tick(self) -> None:
-        """Deals with all that is due: ends of trials and reservations, prices, activations; looks for lost nodes.
+        """Deals with all that is due: ends of trials and reservations, prices, activations, lost nodes, the purge.
 
         Raises:
             StorageUnavailableError: the database fails; what was not dealt with stays due.
@@ -83,7 +86,7 @@ class Sweeper:
         await self._purge.tick()
 
     async def _reschedule_missed(self) -> None:
-        """After a start, and when the wall clock was set back: what had ended by a clock ahead may not have ended."""
+        """Reschedules, after a start and when the wall clock was set back, what a clock ahead has ended too early."""
         ahead_us = self._clock.now_us() - self._clock.monotonic_ns() // NS_PER_US
         if self._ahead_us is None or ahead_us < self._ahead_us - SET_BACK_US:
             async with self._database.writing() as tx:
@@ -93,7 +96,7 @@ class Sweeper:
         self._ahead_us = ahead_us
 
     async def _end_terms(self, key: tuple[str, str]) -> None:
-        """Trials and reservations of one service whose time is over."""
+        """Ends the trials and reservations of one service whose time is over."""
         account_id, service_id = key
         async with self._database.writing() as tx:
             account = await tx.accounts.lock(account_id)
@@ -103,9 +106,9 @@ class Sweeper:
         self._changes.announce()
 
     async def _announce_price(self, model_id: str) -> None:
-        """A price that takes effect: nodes are announced, and services that it lets run again have their event.
+        """Announces a price that takes effect to nodes, and starts the services again that had stopped for want of it.
 
-        While more of them wait than fit into a tick, it stays due; else the next one is awaited.
+        The price stays due while more services wait than one tick deals with.
         """
         async with self._database.reading() as tx:
             stopped = await tx.services.priced_again(model_id, self._clock.now_us(), BATCH_SIZE)
@@ -120,7 +123,7 @@ class Sweeper:
         await self._isolation.run_each("priced", stopped, self._run_again)
 
     async def _run_again(self, key: tuple[str, str]) -> None:
-        """A service that was stopped because no price was in force."""
+        """Updates the status of a service that was stopped because no price was in force."""
         account_id, service_id = key
         async with self._database.writing() as tx:
             account = await tx.accounts.lock(account_id)
