@@ -1,5 +1,7 @@
 """AccountService."""
 
+from typing_extensions import override
+
 from control_service.api import account_codec as codec
 from control_service.api.calls import Calls, Context, Incoming
 from control_service.api.fields import Fields
@@ -19,24 +21,24 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
         self._database = database
         self._calls = calls
 
+    @override
     async def CreateAccount(self, request: pb.CreateAccountRequest, context: Context) -> pb.CreateAccountResponse:
-        """See the contract."""
         new = codec.decode_create(request)
         response = await self._calls.of_globals(
             Incoming(request, context), lambda tx, act: create_account(tx, new, act), codec.encode_created
         )
         return pb.CreateAccountResponse.FromString(response)
 
+    @override
     async def GetAccount(self, request: pb.GetAccountRequest, context: Context) -> pb.GetAccountResponse:
-        """See the contract."""
         with Fields() as fields:
             account_id = fields.account("name", request.name)
         async with self._database.reading() as tx:
             account = await tx.accounts.get(account_id)
         return pb.GetAccountResponse(account=codec.encode_account(account))
 
+    @override
     async def ListAccounts(self, request: pb.ListAccountsRequest, context: Context) -> pb.ListAccountsResponse:
-        """See the contract."""
         with Fields() as fields:
             (after,), limit = decode_page(fields, request, ("",))
         async with self._database.reading() as tx:
@@ -44,8 +46,8 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
         page, token = encode_page(request, accounts, limit, codec.encode_account, lambda account: (account.account_id,))
         return pb.ListAccountsResponse(accounts=page, next_page_token=token)
 
+    @override
     async def UpdateAccount(self, request: pb.UpdateAccountRequest, context: Context) -> pb.UpdateAccountResponse:
-        """See the contract."""
         account_id, update = codec.decode_update(request)
         response = await self._calls.of_account(
             Incoming(request, context),
@@ -55,8 +57,8 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
         )
         return pb.UpdateAccountResponse.FromString(response)
 
+    @override
     async def TopUpAccount(self, request: pb.TopUpAccountRequest, context: Context) -> pb.TopUpAccountResponse:
-        """See the contract."""
         account_id, line = codec.decode_top_up(request)
         response = await self._calls.of_account(
             Incoming(request, context),
@@ -66,8 +68,8 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
         )
         return pb.TopUpAccountResponse.FromString(response)
 
+    @override
     async def AdjustAccount(self, request: pb.AdjustAccountRequest, context: Context) -> pb.AdjustAccountResponse:
-        """See the contract."""
         account_id, line = codec.decode_adjust(request)
         response = await self._calls.of_account(
             Incoming(request, context),
@@ -77,10 +79,10 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
         )
         return pb.AdjustAccountResponse.FromString(response)
 
+    @override
     async def ListLedgerEntries(
         self, request: pb.ListLedgerEntriesRequest, context: Context
     ) -> pb.ListLedgerEntriesResponse:
-        """See the contract."""
         with Fields() as fields:
             account_id = fields.account("account", request.account)
             service_id = None

@@ -56,7 +56,7 @@ class Calls:
         change: Callable[[Transaction, Account, Act], Awaitable[Result]],
         encode: Callable[[Result], Message],
     ) -> bytes:
-        """See `IdempotentCalls.of_account`."""
+        """Changes something of one account, once. Raises what the change and `IdempotentCalls.of_account` raise."""
         return await self._idempotent_calls.of_account(account_id, incoming.as_call(), change, _serialised(encode))
 
     async def of_globals(
@@ -65,7 +65,7 @@ class Calls:
         change: Callable[[Transaction, Act], Awaitable[Result]],
         encode: Callable[[Result], Message],
     ) -> bytes:
-        """See `IdempotentCalls.of_globals`."""
+        """Changes what belongs to no account, once. Raises what the change and `IdempotentCalls.of_globals` raise."""
         return await self._idempotent_calls.of_globals(incoming.as_call(), change, _serialised(encode))
 
 

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from typing_extensions import override
+
 from control_service.api import catalog_codec as codec
 from control_service.api.calls import Calls, Context, Incoming
 from control_service.api.fields import Fields
@@ -25,24 +27,24 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
         self._clock = clock
         self._calls = calls
 
+    @override
     async def CreateModel(self, request: pb.CreateModelRequest, context: Context) -> pb.CreateModelResponse:
-        """See the contract."""
         new = codec.decode_create(request)
         response = await self._calls.of_globals(
             Incoming(request, context), lambda tx, act: create_model(tx, new, act), codec.encode_created
         )
         return pb.CreateModelResponse.FromString(response)
 
+    @override
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
-        """See the contract."""
         with Fields() as fields:
             model_id = fields.model("name", request.name)
         async with self._database.reading() as tx:
             (view,) = await model_views(tx, [await tx.models.get(model_id)], self._clock.now_us())
         return pb.GetModelResponse(model=codec.encode_model(view))
 
+    @override
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
-        """See the contract."""
         with Fields() as fields:
             alias = fields.text("alias", request.alias)
             (after,), limit = decode_page(fields, request, ("",))
@@ -52,24 +54,24 @@ class CatalogServicer(catalog_service_pb2_grpc.CatalogServiceServicer):
         page, token = encode_page(request, views, limit, codec.encode_model, lambda view: (view.model.model_id,))
         return pb.ListModelsResponse(models=page, next_page_token=token)
 
+    @override
     async def UpdateModel(self, request: pb.UpdateModelRequest, context: Context) -> pb.UpdateModelResponse:
-        """See the contract."""
         model_id, update = codec.decode_update(request)
         response = await self._calls.of_globals(
             Incoming(request, context), lambda tx, act: update_model(tx, model_id, update, act), codec.encode_updated
         )
         return pb.UpdateModelResponse.FromString(response)
 
+    @override
     async def PublishPrice(self, request: pb.PublishPriceRequest, context: Context) -> pb.PublishPriceResponse:
-        """See the contract."""
         model_id, price = codec.decode_publish(request)
         response = await self._calls.of_globals(
             Incoming(request, context), lambda tx, act: publish_price(tx, model_id, price, act), codec.encode_published
         )
         return pb.PublishPriceResponse.FromString(response)
 
+    @override
     async def ListPrices(self, request: pb.ListPricesRequest, context: Context) -> pb.ListPricesResponse:
-        """See the contract."""
         with Fields() as fields:
             model_id = fields.model("model", request.model)
             (before,), limit = decode_page(fields, request, (_NEWEST,))

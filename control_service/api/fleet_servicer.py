@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+from typing_extensions import override
+
 from control_service.api.calls import Context
 from control_service.api.fleet_codec import (
     decode_exchange,
@@ -22,7 +24,7 @@ from tallygate.control.v1 import fleet_service_pb2 as pb
 from tallygate.control.v1 import fleet_service_pb2_grpc
 
 HEARTBEAT_SECONDS = 0.9
-"""Nodes are promised a message at least every second."""
+"""Interval between two messages when nothing changed: the contract promises at least one each second."""
 
 
 class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
@@ -40,20 +42,21 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
         self._acknowledgements = acknowledgements
         self._exchange = exchange
         self._registered: dict[str, int] = {}
-        """The last epoch of each node that has said hello to this process."""
+        """The greatest epoch of each node that registered with this process."""
 
+    @override
     async def ExchangeLeases(self, request: pb.ExchangeLeasesRequest, context: Context) -> pb.ExchangeLeasesResponse:
-        """See the contract."""
         exchange = decode_exchange(request)
         if self._registered.get(exchange.node, 0) < exchange.epoch:
-            # A process that has just started may be over an older copy of the database: hellos say so, of all nodes.
+            # The database of a process that has just started may be an older copy, which only a registration notices.
             raise not_registered(exchange.node, exchange.epoch)
         return encode_answers(await self._exchange.exchange(exchange))
 
+    @override
     async def WatchConfig(  # type: ignore[override]  # the stub knows generators only; grpc.aio takes both
         self, request_iterator: AsyncIterator[pb.WatchConfigRequest], context: Context
     ) -> None:
-        """See the contract. Written as a coroutine, so that a cancelled stream cleans up at once, also amid a write."""
+        # A coroutine and no generator, so that a cancelled stream cleans up at once, also during a write.
         first = await anext(request_iterator, pb.WatchConfigRequest())
         hello = decode_hello(first)
         node = await self._registration.register(
@@ -71,7 +74,7 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
             self._acknowledgements.forget(watcher)
 
     async def _receive_all(self, watcher: Watcher, requests: AsyncIterator[pb.WatchConfigRequest]) -> None:
-        """Takes in what the node says, until it says no more or something that it must not."""
+        """Receives the node's messages until the node ends the stream, or sends a message that is not allowed."""
         try:
             async for request in requests:
                 await self._receive(watcher, request)

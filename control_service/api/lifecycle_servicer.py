@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from google.protobuf.message import Message
+from typing_extensions import override
 
 from control_service.api import lifecycle_codec as codec
 from control_service.api.calls import Calls, Context, Incoming
@@ -36,10 +37,10 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
         self._clock = clock
         self._calls = calls
 
+    @override
     async def CreateInferenceService(
         self, request: pb.CreateInferenceServiceRequest, context: Context
     ) -> pb.CreateInferenceServiceResponse:
-        """See the contract."""
         account_id, new, billing = codec.decode_create(request)
         response = await self._calls.of_account(
             Incoming(request, context),
@@ -49,20 +50,20 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
         )
         return pb.CreateInferenceServiceResponse.FromString(response)
 
+    @override
     async def GetInferenceService(
         self, request: pb.GetInferenceServiceRequest, context: Context
     ) -> pb.GetInferenceServiceResponse:
-        """See the contract."""
         with Fields() as fields:
             account_id, service_id = fields.service("name", request.name)
         async with self._database.reading() as tx:
             view = await get_service(tx, account_id, service_id, self._clock.now_us())
         return pb.GetInferenceServiceResponse(inference_service=encode_service(view))
 
+    @override
     async def ListInferenceServices(
         self, request: pb.ListInferenceServicesRequest, context: Context
     ) -> pb.ListInferenceServicesResponse:
-        """See the contract."""
         with Fields() as fields:
             wanted, status = codec.decode_list(fields, request)
             after, limit = decode_page(fields, request, (wanted.account_id or "", ""))
@@ -73,10 +74,10 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
             token = encode_page_token(request, page.next_after)
         return pb.ListInferenceServicesResponse(inference_services=views, next_page_token=token)
 
+    @override
     async def UpdateInferenceService(
         self, request: pb.UpdateInferenceServiceRequest, context: Context
     ) -> pb.UpdateInferenceServiceResponse:
-        """See the contract."""
         _, update = codec.decode_update(request)
         response = await self._change(
             Incoming(request, context),
@@ -85,32 +86,32 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
         )
         return pb.UpdateInferenceServiceResponse.FromString(response)
 
+    @override
     async def DeleteInferenceService(
         self, request: pb.DeleteInferenceServiceRequest, context: Context
     ) -> pb.DeleteInferenceServiceResponse:
-        """See the contract."""
         response = await self._change(Incoming(request, context), delete_service, pb.DeleteInferenceServiceResponse)
         return pb.DeleteInferenceServiceResponse.FromString(response)
 
+    @override
     async def ClaimFreeTrial(self, request: pb.ClaimFreeTrialRequest, context: Context) -> pb.ClaimFreeTrialResponse:
-        """See the contract."""
         response = await self._change(Incoming(request, context), claim_trial, pb.ClaimFreeTrialResponse)
         return pb.ClaimFreeTrialResponse.FromString(response)
 
+    @override
     async def EnablePostpaid(self, request: pb.EnablePostpaidRequest, context: Context) -> pb.EnablePostpaidResponse:
-        """See the contract."""
         response = await self._change(Incoming(request, context), enable_postpaid, pb.EnablePostpaidResponse)
         return pb.EnablePostpaidResponse.FromString(response)
 
+    @override
     async def DisablePostpaid(self, request: pb.DisablePostpaidRequest, context: Context) -> pb.DisablePostpaidResponse:
-        """See the contract."""
         response = await self._change(Incoming(request, context), disable_postpaid, pb.DisablePostpaidResponse)
         return pb.DisablePostpaidResponse.FromString(response)
 
+    @override
     async def PurchaseReservation(
         self, request: pb.PurchaseReservationRequest, context: Context
     ) -> pb.PurchaseReservationResponse:
-        """See the contract."""
         with Fields() as fields:
             account_id, service_id = fields.service("inference_service", request.inference_service)
             terms = codec.decode_terms(fields, "terms", request.terms)
@@ -122,10 +123,10 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
         )
         return pb.PurchaseReservationResponse.FromString(response)
 
+    @override
     async def CancelReservation(
         self, request: pb.CancelReservationRequest, context: Context
     ) -> pb.CancelReservationResponse:
-        """See the contract."""
         with Fields() as fields:
             account_id, service_id, number = fields.reservation("name", request.name)
         response = await self._calls.of_account(
@@ -136,10 +137,10 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
         )
         return pb.CancelReservationResponse.FromString(response)
 
+    @override
     async def ListReservations(
         self, request: pb.ListReservationsRequest, context: Context
     ) -> pb.ListReservationsResponse:
-        """See the contract."""
         with Fields() as fields:
             account_id, service_id = fields.service("inference_service", request.inference_service)
             (after,), limit = decode_page(fields, request, (0,))
@@ -156,26 +157,26 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
         )
         return pb.ListReservationsResponse(reservations=page, next_page_token=token)
 
+    @override
     async def SuspendInferenceService(
         self, request: pb.SuspendInferenceServiceRequest, context: Context
     ) -> pb.SuspendInferenceServiceResponse:
-        """See the contract."""
         step = partial(set_suspended, suspended=True)
         response = await self._change(Incoming(request, context), step, pb.SuspendInferenceServiceResponse)
         return pb.SuspendInferenceServiceResponse.FromString(response)
 
+    @override
     async def ResumeInferenceService(
         self, request: pb.ResumeInferenceServiceRequest, context: Context
     ) -> pb.ResumeInferenceServiceResponse:
-        """See the contract."""
         step = partial(set_suspended, suspended=False)
         response = await self._change(Incoming(request, context), step, pb.ResumeInferenceServiceResponse)
         return pb.ResumeInferenceServiceResponse.FromString(response)
 
+    @override
     async def ListServiceEvents(
         self, request: pb.ListServiceEventsRequest, context: Context
     ) -> pb.ListServiceEventsResponse:
-        """See the contract."""
         with Fields() as fields:
             account_id, service_id = fields.service("inference_service", request.inference_service)
             (after,), limit = decode_page(fields, request, (0,))

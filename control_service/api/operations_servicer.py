@@ -1,5 +1,7 @@
 """OperationsService on the wire."""
 
+from typing_extensions import override
+
 from control_service.api import operations_codec as codec
 from control_service.api.calls import Context
 from control_service.api.fields import Fields
@@ -21,8 +23,8 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
         self._clock = clock
         self._liveness = liveness
 
+    @override
     async def ListNodes(self, request: pb.ListNodesRequest, context: Context) -> pb.ListNodesResponse:
-        """See the contract."""
         with Fields() as fields:
             (after,), limit = decode_page(fields, request, ("",))
         async with self._database.reading() as tx:
@@ -39,8 +41,8 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
         )
         return pb.ListNodesResponse(nodes=page, next_page_token=token, config_version=version)
 
+    @override
     async def ListBudgets(self, request: pb.ListBudgetsRequest, context: Context) -> pb.ListBudgetsResponse:
-        """See the contract."""
         service_id = None
         with Fields() as fields:
             account_id = fields.account("account", request.account)
@@ -58,8 +60,8 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
         page, token = encode_page(request, budgets, limit, codec.encode_budget, lambda budget: budget.position)
         return pb.ListBudgetsResponse(budgets=page, next_page_token=token)
 
+    @override
     async def ListLeases(self, request: pb.ListLeasesRequest, context: Context) -> pb.ListLeasesResponse:
-        """See the contract."""
         with Fields() as fields:
             wanted = codec.decode_lease_filter(fields, request)
             after, limit = decode_page(fields, request, (0, ""))

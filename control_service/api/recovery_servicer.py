@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from typing_extensions import override
+
 from control_service.api.calls import Context
 from control_service.api.fields import INT64_MAX, Fields
 from control_service.api.fleet_codec import check_node, read_lease
@@ -22,8 +24,8 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
     def __init__(self, recovery: RestoreRecovery) -> None:
         self._recovery = recovery
 
+    @override
     async def BookLeases(self, request: pb.BookLeasesRequest, context: Context) -> pb.BookLeasesResponse:
-        """See the contract."""
         with Fields() as fields:
             if len(request.leases) > LEASES_MAX:
                 fields.refuse("leases", f"must not be more than {LEASES_MAX:,}")
@@ -39,8 +41,8 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
             unknown_lease_ids=booked.unknown_lease_ids,
         )
 
+    @override
     async def FinishRecovery(self, request: pb.FinishRecoveryRequest, context: Context) -> pb.FinishRecoveryResponse:
-        """See the contract."""
         with Fields() as fields:
             for index, node in enumerate(request.nodes):
                 check_node(fields, f"nodes[{index}].", node)

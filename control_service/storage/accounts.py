@@ -6,44 +6,46 @@ from typing import Any
 from sqlalchemy import RowMapping, Select, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
+from typing_extensions import override
 
 from control_service.domain.account import Account, LedgerEntry, LedgerEntryKind, OverduePolicy
 from control_service.domain.errors import ResourceExistsError, ResourceNotFoundError
 from control_service.domain.names import account_name
 from control_service.storage import schema
+from control_service.usecases.ports import Accounts, Ledger
 
 _accounts = schema.accounts
 _entries = schema.ledger_entries
 
 
-class AccountRows:
-    """See `ports.Accounts`."""
+class AccountRows(Accounts):
+    """Accounts as rows."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
+    @override
     async def lock(self, account_id: str) -> Account:
-        """See `ports.Accounts.lock`."""
         return await self._one(select(_accounts).with_for_update(), account_id)
 
+    @override
     async def get(self, account_id: str) -> Account:
-        """See `ports.Accounts.get`."""
         return await self._one(select(_accounts), account_id)
 
+    @override
     async def add(self, account: Account) -> None:
-        """See `ports.Accounts.add`."""
         try:
             await self._connection.execute(insert(_accounts).values(asdict(account)))
         except IntegrityError as error:
             raise ResourceExistsError(account_name(account.account_id)) from error
 
+    @override
     async def save(self, account: Account) -> None:
-        """See `ports.Accounts.save`."""
         key = _accounts.c.account_id == account.account_id
         await self._connection.execute(update(_accounts).where(key).values(asdict(account)))
 
+    @override
     async def page(self, after: str, limit: int) -> list[Account]:
-        """See `ports.Accounts.page`."""
         query = select(_accounts).where(_accounts.c.account_id > after).order_by(_accounts.c.account_id).limit(limit)
         return [account_of(row) for row in (await self._connection.execute(query)).mappings()]
 
@@ -55,18 +57,18 @@ class AccountRows:
         return account_of(row)
 
 
-class LedgerRows:
-    """See `ports.Ledger`."""
+class LedgerRows(Ledger):
+    """Ledger lines as rows."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
+    @override
     async def add(self, entry: LedgerEntry) -> None:
-        """See `ports.Ledger.add`."""
         await self._connection.execute(insert(_entries).values(asdict(entry)))
 
+    @override
     async def page(self, account_id: str, service_id: str | None, after: int, limit: int) -> list[LedgerEntry]:
-        """See `ports.Ledger.page`."""
         query = select(_entries).where(_entries.c.account_id == account_id, _entries.c.entry_number > after)
         if service_id is not None:
             query = query.where(_entries.c.service_id == service_id)

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Dialect, Executable, RowMapping, Select, bindparam, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
+from typing_extensions import override
 
 from control_service.domain.account import Account, LedgerEntryKind
 from control_service.domain.bucket import Bucket
@@ -18,7 +19,7 @@ from control_service.storage.accounts import account_of
 from control_service.storage.reservations import reservation_of
 from control_service.storage.services import service_of
 from control_service.usecases.batches import in_batches
-from control_service.usecases.fleet_ports import Usage
+from control_service.usecases.fleet_ports import Batches, Usage
 from tallygate._server.database.upsert import dialect_insert, upsert
 
 MINUTE_US = 60_000_000
@@ -42,30 +43,30 @@ _SAVE_TRIAL = (
 )
 
 
-class BatchRows:
-    """See `fleet_ports.Batches`."""
+class BatchRows(Batches):
+    """Accounts, services and buckets as rows, many at a time."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
+    @override
     async def lock_accounts(self, account_ids: Collection[str]) -> dict[str, Account]:
-        """See `Batches.lock_accounts`."""
         return await self._accounts(select(_accounts).order_by(_accounts.c.account_id).with_for_update(), account_ids)
 
+    @override
     async def accounts(self, account_ids: Collection[str]) -> dict[str, Account]:
-        """See `Batches.accounts`."""
         return await self._accounts(select(_accounts), account_ids)
 
+    @override
     async def services(self, account_ids: Collection[str], uids: Collection[str]) -> list[Service]:
-        """See `Batches.services`."""
         found = []
         for batch in in_batches(uids):
             rows = await self._rows(select(_services).where(_services.c.uid.in_(batch)))
             found += [service_of(row) for row in rows if row["account_id"] in account_ids]
         return found
 
+    @override
     async def reservations(self, services: Collection[Service], now_us: int) -> dict[str, list[Reservation]]:
-        """See `Batches.reservations`."""
         uids = {(service.account_id, service.service_id): service.uid for service in services}
         key = tuple_(_reservations.c.account_id, _reservations.c.service_id)
         query = select(_reservations).where(_reservations.c.end_us > now_us, _reservations.c.cancelled.is_(False))
@@ -75,8 +76,8 @@ class BatchRows:
                 found.setdefault(uids[reservation.account_id, reservation.service_id], []).append(reservation)
         return found
 
+    @override
     async def buckets(self, keys: Collection[BudgetKey]) -> dict[BudgetKey, Bucket]:
-        """See `Batches.buckets`."""
         of_service = tuple_(_buckets.c.account_id, _buckets.c.service_uid)
         found: dict[BudgetKey, Bucket] = {}
         for batch in in_batches({(key.account, key.service_uid) for key in keys}):
@@ -87,8 +88,8 @@ class BatchRows:
                     found[key] = Bucket(**values)
         return found
 
+    @override
     async def save_money(self, accounts: Collection[Account]) -> None:
-        """See `Batches.save_money`."""
         rows = [
             {
                 "key": account.account_id,
@@ -102,8 +103,8 @@ class BatchRows:
         if rows:
             await self._connection.execute(_SAVE_MONEY, rows)
 
+    @override
     async def save_trials(self, services: Collection[Service]) -> None:
-        """See `Batches.save_trials`."""
         rows = [
             {
                 "account_key": service.account_id,
@@ -118,8 +119,8 @@ class BatchRows:
         if rows:
             await self._connection.execute(_SAVE_TRIAL, rows)
 
+    @override
     async def save_buckets(self, buckets: Mapping[BudgetKey, Bucket]) -> None:
-        """See `Batches.save_buckets`."""
         rows = [
             {
                 "account_id": key.account,
@@ -136,10 +137,10 @@ class BatchRows:
         if rows:
             await self._connection.execute(upsert(self._connection.dialect, _buckets), rows)
 
+    @override
     async def add_usage(
         self, accounts: Mapping[str, Account], usage: Collection[Usage], now_us: int
     ) -> dict[str, Account]:
-        """See `Batches.add_usage`."""
         # Each line is given a number in case it is new; where it is not, it keeps the one that it has.
         numbers = {key: itertools.count(account.ledger_entry_count + 1) for key, account in accounts.items()}
         rows = [_usage_line(spent, next(numbers[spent.account_id]), now_us) for spent in usage]

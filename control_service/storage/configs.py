@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, exists, not_, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
+from typing_extensions import override
 
 from control_service.domain.names import model_of_default
 from control_service.domain.price import Price
@@ -16,7 +17,7 @@ from control_service.storage.accounts import account_of
 from control_service.storage.batch_rows import BatchRows
 from control_service.storage.models import model_of
 from control_service.storage.services import has_price_in_force, recorded_unpriced, service_of
-from control_service.usecases.fleet_ports import Changes, Due, Subjects
+from control_service.usecases.fleet_ports import Changes, Configs, Due, Subjects
 
 _accounts = schema.accounts
 _services = schema.services
@@ -26,14 +27,14 @@ _reservations = schema.reservations
 _service_key = (_services.c.account_id, _services.c.service_id)
 
 
-class ConfigRows:
-    """See `fleet_ports.Configs`."""
+class ConfigRows(Configs):
+    """What configurations are made of, read from rows."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
+    @override
     async def changes(self, since_version: int) -> Changes:
-        """See `Configs.changes`."""
         services = await self._rows(select(*_service_key).where(_services.c.config_version > since_version))
         models = await self._rows(select(_models.c.model_id).where(_models.c.config_version > since_version))
         return Changes(
@@ -41,8 +42,8 @@ class ConfigRows:
             model_ids=frozenset(row["model_id"] for row in models),
         )
 
+    @override
     async def subjects(self, keys: Collection[tuple[str, str]], now_us: int) -> Subjects:
-        """See `Configs.subjects`."""
         account_ids = {account_id for account_id, _ in keys}
         accounts = await self._rows(select(_accounts).where(_accounts.c.account_id.in_(account_ids)))
         stored = await self._rows(select(_services).where(tuple_(*_service_key).in_(list(keys))))
@@ -58,13 +59,13 @@ class ConfigRows:
             prices=await self._prices(model_ids, now_us),
         )
 
+    @override
     async def awaiting_fleet(self, version: int) -> list[tuple[str, str]]:
-        """See `Configs.awaiting_fleet`."""
         query = select(*_service_key).where(not_(_services.c.fleet_told), _services.c.activation_version <= version)
         return [(row["account_id"], row["service_id"]) for row in await self._rows(query.order_by(*_service_key))]
 
+    @override
     async def reschedule_missed(self, now_us: int, due_us: int) -> int:
-        """See `Configs.reschedule_missed`."""
         of_service = (_reservations.c.account_id == _services.c.account_id) & (
             _reservations.c.service_id == _services.c.service_id
         )
@@ -93,8 +94,8 @@ class ConfigRows:
             changed += (await self._connection.execute(found.values(next_due_us=due_us))).rowcount
         return changed
 
+    @override
     async def due(self, now_us: int, limit: int) -> Due:
-        """See `Configs.due`."""
         services = select(*_service_key).where(_services.c.next_due_us <= now_us).order_by(_services.c.next_due_us)
         models = select(_models.c.model_id).where(_models.c.next_due_us <= now_us).order_by(_models.c.next_due_us)
         return Due(

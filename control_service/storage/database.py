@@ -6,9 +6,11 @@ from typing import Final
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
+from typing_extensions import override
 
 from control_service.domain.errors import StorageUnavailableError
 from control_service.storage.transaction import SqlTransaction
+from control_service.usecases.ports import Database
 from tallygate._server.database.driver_errors import is_disk_full, is_unavailable
 from tallygate._server.database.engine import read_only
 
@@ -18,7 +20,7 @@ MIGRATIONS: Final = "control_service:storage/migrations"
 _log = structlog.get_logger(__name__)
 
 
-class SqlDatabase:
+class SqlDatabase(Database):
     """Transactions on one engine."""
 
     def __init__(self, engine: AsyncEngine) -> None:
@@ -26,16 +28,16 @@ class SqlDatabase:
         self._problems: dict[str, str] = {}
         """Why the database did not answer last, by what it was asked for: with a full disk it can still be read."""
 
+    @override
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[SqlTransaction]:
-        """See `Database.writing`."""
         with self._failures_translated("writing"):
             async with self._engine.begin() as connection:
                 yield SqlTransaction(connection)
 
+    @override
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[SqlTransaction]:
-        """See `Database.reading`."""
         with self._failures_translated("reading"):
             async with read_only(self._engine) as connection:
                 yield SqlTransaction(connection)

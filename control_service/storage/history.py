@@ -4,25 +4,26 @@ from dataclasses import asdict
 
 from sqlalchemy import RowMapping, delete, insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
+from typing_extensions import override
 
 from control_service.domain.event import EventCause, Origin, ServiceEvent
 from control_service.domain.status import Status, StopReason
 from control_service.storage import schema
 from control_service.storage.services import pack, unpack
-from control_service.usecases.ports import StoredResponse
+from control_service.usecases.ports import Events, StoredResponse, StoredResponses
 
 _events = schema.service_events
 _keys = schema.idempotency_keys
 
 
-class EventRows:
-    """See `ports.Events`."""
+class EventRows(Events):
+    """Events of services as rows."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
+    @override
     async def add(self, event: ServiceEvent) -> None:
-        """See `ports.Events.add`."""
         values = asdict(event)
         del values["origin"]
         values |= {
@@ -34,8 +35,8 @@ class EventRows:
         }
         await self._connection.execute(insert(_events).values(values))
 
+    @override
     async def page(self, account_id: str, service_id: str, after: int, limit: int) -> list[ServiceEvent]:
-        """See `ports.Events.page`."""
         number = _events.c.event_number
         query = select(_events).where(
             _events.c.account_id == account_id, _events.c.service_id == service_id, number > after
@@ -44,27 +45,27 @@ class EventRows:
         return [_event(row) for row in rows.mappings()]
 
 
-class StoredResponseRows:
-    """See `ports.StoredResponses`."""
+class StoredResponseRows(StoredResponses):
+    """Stored responses as rows."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
+    @override
     async def find(self, scope: str, method: str, key: str) -> StoredResponse | None:
-        """See `ports.StoredResponses.find`."""
         query = select(_keys.c.request_hash, _keys.c.response).where(
             _keys.c.scope == scope, _keys.c.method == method, _keys.c.idempotency_key == key
         )
         row = (await self._connection.execute(query)).mappings().one_or_none()
         return None if row is None else StoredResponse(**row)
 
+    @override
     async def keep(self, scope: str, method: str, key: str, response: StoredResponse, now_us: int) -> None:
-        """See `ports.StoredResponses.keep`."""
         names = {"scope": scope, "method": method, "idempotency_key": key, "create_us": now_us}
         await self._connection.execute(insert(_keys).values(names | asdict(response)))
 
+    @override
     async def delete(self, before_us: int, limit: int) -> int:
-        """See `ports.StoredResponses.delete`."""
         names = (_keys.c.scope, _keys.c.method, _keys.c.idempotency_key)
         old = select(*names).where(_keys.c.create_us < before_us).order_by(_keys.c.create_us).limit(limit)
         return (await self._connection.execute(delete(_keys).where(tuple_(*names).in_(old)))).rowcount

@@ -5,12 +5,13 @@ from typing import Any
 
 from sqlalchemy import RowMapping, Select, and_, delete, exists, func, not_, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
+from typing_extensions import override
 
 from control_service.domain.budget import BudgetKey, BudgetKind
 from control_service.domain.lease import Lease
 from control_service.storage import schema
 from control_service.usecases.batches import in_batches
-from control_service.usecases.fleet_ports import LeaseFilter, NamedLease, Recall
+from control_service.usecases.fleet_ports import LeaseFilter, Leases, NamedLease, Recall
 from tallygate._server.database.upsert import upsert
 
 _leases = schema.leases
@@ -20,21 +21,21 @@ _lease_key = tuple_(_leases.c.account_id, _leases.c.lease_id)
 _budget_key = tuple_(_leases.c.account_id, _leases.c.service_uid, _leases.c.kind)
 
 
-class LeaseRows:
-    """See `fleet_ports.Leases`."""
+class LeaseRows(Leases):
+    """Leases as rows."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
+    @override
     async def find(self, keys: Collection[tuple[str, str]]) -> list[Lease]:
-        """See `Leases.find`."""
         found = []
         for batch in in_batches(keys):
             found += await self._read(select(*_lease_columns).where(_lease_key.in_(batch)))
         return found
 
+    @override
     async def with_free_units(self, budgets: Collection[BudgetKey]) -> list[Lease]:
-        """See `Leases.with_free_units`."""
         spoken_for = _leases.c.consumed_units + _leases.c.returned_units + _leases.c.held_units
         query = select(*_lease_columns).where(not_(_leases.c.closed), _leases.c.granted_units > spoken_for)
         of_money = query.where(_leases.c.kind == BudgetKind.MONEY)
@@ -45,20 +46,20 @@ class LeaseRows:
             found += await self._read(query.where(_budget_key.in_(keys)))
         return sorted(found, key=lambda lease: lease.lease_id)
 
+    @override
     async def put(self, leases: Collection[NamedLease]) -> None:
-        """See `Leases.put`."""
         rows = [_values(named.lease) | {"service_id": named.service_id} for named in leases]
         if rows:
             await self._connection.execute(upsert(self._connection.dialect, _leases), rows)
 
+    @override
     async def recall(self, keys: Collection[tuple[str, str]], now_us: int) -> None:
-        """See `Leases.recall`."""
         for batch in in_batches(keys):
             recalled = update(_leases).where(_lease_key.in_(batch)).values(recall_requested_us=now_us)
             await self._connection.execute(recalled)
 
+    @override
     async def recalled(self, nodes: Collection[str]) -> list[Recall]:
-        """See `Leases.recalled`."""
         query = select(_leases.c.node, _leases.c.lease_id, _leases.c.recall_requested_us).where(
             _leases.c.recall_requested_us.is_not(None), not_(_leases.c.closed)
         )
@@ -67,8 +68,8 @@ class LeaseRows:
             found += [Recall(*row) for row in await self._connection.execute(query.where(_leases.c.node.in_(batch)))]
         return found
 
+    @override
     async def open_on(self, nodes: Collection[str]) -> list[str]:
-        """See `Leases.open_on`."""
         # Asked node by node, so that not all leases of a node are looked at.
         is_open = exists().where(_leases.c.node == _nodes.c.node, not_(_leases.c.closed))
         found: list[str] = []
@@ -78,13 +79,13 @@ class LeaseRows:
             ).scalars()
         return found
 
+    @override
     async def open_below(self, node: str, epoch: int, limit: int) -> list[NamedLease]:
-        """See `Leases.open_below`."""
         query = select(_leases).where(_leases.c.node == node, _leases.c.epoch < epoch, not_(_leases.c.closed))
         return await self._read_named(query.order_by(_leases.c.account_id, _leases.c.lease_id).limit(limit))
 
+    @override
     async def delete_settled(self, before_us: int, limit: int) -> int:
-        """See `Leases.delete_settled`."""
         # Found by node, so that the many closed leases of epochs that still run are not looked at.
         old = (
             select(_leases.c.account_id, _leases.c.lease_id)
@@ -94,8 +95,8 @@ class LeaseRows:
         )
         return (await self._connection.execute(delete(_leases).where(_lease_key.in_(old)))).rowcount
 
+    @override
     async def page(self, wanted: LeaseFilter, after: tuple[int, str], limit: int) -> list[NamedLease]:
-        """See `Leases.page`."""
         created, lease_id = _leases.c.create_us, _leases.c.lease_id
         query = select(_leases).where(or_(created > after[0], and_(created == after[0], lease_id > after[1])))
         equal = {
@@ -108,8 +109,8 @@ class LeaseRows:
             query = query.where(not_(_leases.c.closed))
         return await self._read_named(query.order_by(created, lease_id).limit(limit))
 
+    @override
     async def held(self, account_id: str) -> dict[BudgetKey, int]:
-        """See `Leases.held`."""
         query = (
             select(_leases.c.service_uid, _leases.c.kind, func.sum(_leases.c.held_units))
             .where(_leases.c.account_id == account_id, not_(_leases.c.closed))

@@ -8,80 +8,82 @@ from typing import Any
 from sqlalchemy import RowMapping, Select, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
+from typing_extensions import override
 
 from control_service.domain.errors import ResourceExistsError, ResourceNotFoundError
 from control_service.domain.model import Model, ReservationPrice, TrialOffer
 from control_service.domain.names import model_name
 from control_service.domain.price import Price
 from control_service.storage import schema
+from control_service.usecases.ports import Models
 
 _models = schema.models
 _aliases = schema.model_aliases
 _prices = schema.prices
 
 
-class ModelRows:
-    """See `ports.Models`."""
+class ModelRows(Models):
+    """Models with their aliases and prices as rows."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
+    @override
     async def find(self, model_id: str) -> Model | None:
-        """See `ports.Models.find`."""
         found = await self._read(select(_models).where(_models.c.model_id == model_id))
         return found[0] if found else None
 
+    @override
     async def get(self, model_id: str) -> Model:
-        """See `ports.Models.get`."""
         model = await self.find(model_id)
         if model is None:
             raise ResourceNotFoundError(model_name(model_id))
         return model
 
+    @override
     async def add(self, model: Model) -> None:
-        """See `ports.Models.add`."""
         try:
             await self._connection.execute(insert(_models).values(_values(model)))
         except IntegrityError as error:
             raise ResourceExistsError(model_name(model.model_id)) from error
         await self._add_aliases(model.model_id, model.aliases)
 
+    @override
     async def save(self, model: Model) -> None:
-        """See `ports.Models.save`."""
         key = _models.c.model_id == model.model_id
         await self._connection.execute(update(_models).where(key).values(_values(model)))
         await self._connection.execute(delete(_aliases).where(_aliases.c.model_id == model.model_id))
         await self._add_aliases(model.model_id, model.aliases)
 
+    @override
     async def page(self, after: str, limit: int) -> list[Model]:
-        """See `ports.Models.page`."""
         return await self._read(
             select(_models).where(_models.c.model_id > after).order_by(_models.c.model_id).limit(limit)
         )
 
+    @override
     async def with_alias(self, alias: str) -> Model | None:
-        """See `ports.Models.with_alias`."""
         owner = select(_aliases.c.model_id).where(_aliases.c.alias == alias).scalar_subquery()
         found = await self._read(select(_models).where(_models.c.model_id == owner))
         return found[0] if found else None
 
+    @override
     async def add_price(self, price: Price) -> None:
-        """See `ports.Models.add_price`."""
         await self._connection.execute(insert(_prices).values(asdict(price)))
 
+    @override
     async def prices(self, model_ids: list[str]) -> list[Price]:
-        """See `ports.Models.prices`."""
         rows = await self._connection.execute(select(_prices).where(_prices.c.model_id.in_(model_ids)))
         return [Price(**row) for row in rows.mappings()]
 
+    @override
     async def in_force(self, model_ids: Collection[str], now_us: int) -> frozenset[str]:
-        """See `ports.Models.in_force`."""
         query = select(_prices.c.model_id).distinct()
         query = query.where(_prices.c.model_id.in_(model_ids), _prices.c.effective_us <= now_us)
         return frozenset((await self._connection.execute(query)).scalars())
 
+    @override
     async def prices_page(self, model_id: str, before: int, limit: int) -> list[Price]:
-        """See `ports.Models.prices_page`."""
         query = select(_prices).where(_prices.c.model_id == model_id, _prices.c.version < before)
         rows = await self._connection.execute(query.order_by(_prices.c.version.desc()).limit(limit))
         return [Price(**row) for row in rows.mappings()]

@@ -5,36 +5,37 @@ from typing import Any
 
 from sqlalchemy import RowMapping, Select, and_, case, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
+from typing_extensions import override
 
 from control_service.domain.node import LEASE_VALIDITY_US, Node
 from control_service.storage import schema
-from control_service.usecases.fleet_ports import ExchangePosition
+from control_service.usecases.fleet_ports import ExchangePosition, Nodes
 
 _nodes = schema.nodes
 _meta = schema.meta
 
 
-class NodeRows:
-    """See `fleet_ports.Nodes`."""
+class NodeRows(Nodes):
+    """Nodes as rows."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
+    @override
     async def lock(self, name: str) -> Node | None:
-        """See `Nodes.lock`."""
         found = await self._read(select(_nodes).where(_nodes.c.node == name).with_for_update())
         return found[0] if found else None
 
+    @override
     async def save(self, node: Node) -> None:
-        """See `Nodes.save`."""
         values = asdict(node)
         name = values.pop("name")
         changed = await self._connection.execute(update(_nodes).where(_nodes.c.node == name).values(values))
         if changed.rowcount == 0:
             await self._connection.execute(insert(_nodes).values(values | {"node": name}))
 
+    @override
     async def renew(self, name: str, epoch: int, position: ExchangePosition, now_us: int) -> Node | None:
-        """See `Nodes.renew`."""
         taken = (
             update(_nodes)
             .where(
@@ -56,22 +57,22 @@ class NodeRows:
         row = (await self._connection.execute(taken)).mappings().one_or_none()
         return None if row is None else _node(row)
 
+    @override
     async def mark_settled(self, name: str, below_epoch: int) -> None:
-        """See `Nodes.mark_settled`."""
         await self._connection.execute(
             update(_nodes).where(_nodes.c.node == name).values(settled_below_epoch=below_epoch)
         )
 
+    @override
     async def every(self) -> list[Node]:
-        """See `Nodes.every`."""
         return await self._read(select(_nodes))
 
+    @override
     async def page(self, after: str, limit: int) -> list[Node]:
-        """See `Nodes.page`."""
         return await self._read(select(_nodes).where(_nodes.c.node > after).order_by(_nodes.c.node).limit(limit))
 
+    @override
     async def acknowledge(self, name: str, epoch: int, version: int, now_us: int) -> bool:
-        """See `Nodes.acknowledge`."""
         known = _nodes.c.acknowledged_version
         heard = (
             update(_nodes)
@@ -84,12 +85,12 @@ class NodeRows:
         )
         return (await self._connection.execute(heard)).rowcount > 0
 
+    @override
     async def metering_database(self) -> str:
-        """See `Nodes.metering_database`."""
         return (await self._connection.execute(select(_meta.c.metering_database_id))).scalar_one() or ""
 
+    @override
     async def remember_database(self, database_id: str) -> str:
-        """See `Nodes.remember_database`."""
         remembered = _meta.c.metering_database_id
         first = update(_meta).where(remembered.is_(None)).values(metering_database_id=database_id)
         await self._connection.execute(first)

@@ -5,36 +5,38 @@ from dataclasses import asdict
 
 from sqlalchemy import ColumnElement, RowMapping, and_, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
+from typing_extensions import override
 
 from control_service.domain.bucket import Bucket
 from control_service.domain.budget import BudgetKind
 from control_service.domain.reservation import OverflowPolicy, Reservation
 from control_service.storage import schema
+from control_service.usecases.ports import Buckets, Reservations
 
 _reservations = schema.reservations
 _buckets = schema.rate_buckets
 
 
-class ReservationRows:
-    """See `ports.Reservations`."""
+class ReservationRows(Reservations):
+    """Reservations as rows."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
+    @override
     async def add(self, reservation: Reservation) -> None:
-        """See `ports.Reservations.add`."""
         await self._connection.execute(insert(_reservations).values(asdict(reservation)))
 
+    @override
     async def save(self, reservation: Reservation) -> None:
-        """See `ports.Reservations.save`."""
         key = and_(
             _of_service(reservation.account_id, reservation.service_id),
             _reservations.c.reservation_number == reservation.reservation_number,
         )
         await self._connection.execute(update(_reservations).where(key).values(asdict(reservation)))
 
+    @override
     async def active(self, account_id: str, service_ids: Sequence[str], now_us: int) -> dict[str, list[Reservation]]:
-        """See `ports.Reservations.active`."""
         query = select(_reservations).where(
             _reservations.c.account_id == account_id,
             _reservations.c.service_id.in_(service_ids),
@@ -46,37 +48,37 @@ class ReservationRows:
             found.setdefault(row["service_id"], []).append(reservation_of(row))
         return found
 
+    @override
     async def get(self, account_id: str, service_id: str, number: int) -> Reservation | None:
-        """See `ports.Reservations.get`."""
         query = select(_reservations).where(
             _of_service(account_id, service_id), _reservations.c.reservation_number == number
         )
         row = (await self._connection.execute(query)).mappings().one_or_none()
         return None if row is None else reservation_of(row)
 
+    @override
     async def page(self, account_id: str, service_id: str, after: int, limit: int) -> list[Reservation]:
-        """See `ports.Reservations.page`."""
         number = _reservations.c.reservation_number
         query = select(_reservations).where(_of_service(account_id, service_id), number > after)
         rows = await self._connection.execute(query.order_by(number).limit(limit))
         return [reservation_of(row) for row in rows.mappings()]
 
 
-class BucketRows:
-    """See `ports.Buckets`."""
+class BucketRows(Buckets):
+    """Rate buckets as rows, one at a time."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
+    @override
     async def find(self, account_id: str, service_uid: str, kind: BudgetKind) -> Bucket | None:
-        """See `ports.Buckets.find`."""
         columns = [column for column in _buckets.c if not column.primary_key]
         query = select(*columns).where(_bucket_key(account_id, service_uid, kind))
         row = (await self._connection.execute(query)).mappings().one_or_none()
         return None if row is None else Bucket(**row)
 
+    @override
     async def put(self, account_id: str, service_uid: str, kind: BudgetKind, bucket: Bucket) -> None:
-        """See `ports.Buckets.put`."""
         values = asdict(bucket)
         changed = await self._connection.execute(
             update(_buckets).where(_bucket_key(account_id, service_uid, kind)).values(values)

@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, RowMapping, Select, and_, exists, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
+from typing_extensions import override
 
 from control_service.domain.errors import ResourceExistsError
 from control_service.domain.service import OutagePolicy, Service, ServiceKind, Trial
 from control_service.domain.status import BillingMode, PostpaidState, Status, StopReason
 from control_service.storage import schema
-from control_service.usecases.ports import ServiceFilter
+from control_service.usecases.ports import ServiceFilter, Services
 
 Member = TypeVar("Member", bound=StrEnum)
 
@@ -23,31 +24,31 @@ _claims = schema.trial_claims
 _prices = schema.prices
 
 
-class ServiceRows:
-    """See `ports.Services`."""
+class ServiceRows(Services):
+    """Services and claims of trials as rows."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
+    @override
     async def find(self, account_id: str, service_id: str) -> Service | None:
-        """See `ports.Services.find`."""
         found = await self._read(select(_services).where(_key(account_id, service_id)))
         return found[0] if found else None
 
+    @override
     async def add(self, service: Service) -> None:
-        """See `ports.Services.add`."""
         try:
             await self._connection.execute(insert(_services).values(_values(service)))
         except IntegrityError as error:
             raise ResourceExistsError(service.name) from error
 
+    @override
     async def save(self, service: Service) -> None:
-        """See `ports.Services.save`."""
         key = _key(service.account_id, service.service_id)
         await self._connection.execute(update(_services).where(key).values(_values(service)))
 
+    @override
     async def page(self, wanted: ServiceFilter, after: tuple[str, str], limit: int) -> list[Service]:
-        """See `ports.Services.page`."""
         account, service = _services.c.account_id, _services.c.service_id
         query = select(_services).where(or_(account > after[0], and_(account == after[0], service > after[1])))
         equal = {account: wanted.account_id, _services.c.model_id: wanted.model_id, _services.c.team: wanted.team}
@@ -56,8 +57,8 @@ class ServiceRows:
             query = query.where(_services.c.delete_us.is_(None))
         return await self._read(query.order_by(account, service).limit(limit))
 
+    @override
     async def with_postpaid(self, account_id: str) -> list[Service]:
-        """See `ports.Services.with_postpaid`."""
         query = select(_services).where(
             _services.c.account_id == account_id,
             _services.c.postpaid == PostpaidState.ENABLED,
@@ -65,15 +66,15 @@ class ServiceRows:
         )
         return await self._read(query.order_by(_services.c.service_id))
 
+    @override
     async def priced_again(self, model_id: str, now_us: int, limit: int) -> list[tuple[str, str]]:
-        """See `ports.Services.priced_again`."""
         key = (_services.c.account_id, _services.c.service_id)
         query = select(*key).where(_services.c.model_id == model_id, recorded_unpriced(), has_price_in_force(now_us))
         rows = await self._connection.execute(query.order_by(*key).limit(limit))
         return [(account_id, service_id) for account_id, service_id in rows]
 
+    @override
     async def claim_trial(self, account_id: str, model_id: str, service_id: str, now_us: int) -> str:
-        """See `ports.Services.claim_trial`."""
         claim = and_(_claims.c.account_id == account_id, _claims.c.model_id == model_id)
         owner = (await self._connection.execute(select(_claims.c.service_id).where(claim))).scalar_one_or_none()
         if owner is not None:

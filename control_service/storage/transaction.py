@@ -2,6 +2,7 @@
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
+from typing_extensions import override
 
 from control_service.storage import schema
 from control_service.storage.accounts import AccountRows, LedgerRows
@@ -16,8 +17,8 @@ from control_service.storage.services import ServiceRows
 from control_service.usecases import fleet_ports, ports
 
 
-class SqlTransaction:
-    """See `ports.Transaction`."""
+class SqlTransaction(ports.Transaction):
+    """One transaction on one connection."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
@@ -35,18 +36,18 @@ class SqlTransaction:
         self.batches: fleet_ports.Batches = BatchRows(connection)
         self.configs: fleet_ports.Configs = ConfigRows(connection)
 
+    @override
     async def lock_globals(self) -> None:
-        """See `ports.Transaction.lock_globals`."""
         await self._connection.execute(select(schema.meta.c.id).with_for_update())
 
+    @override
     async def next_config_version(self) -> int:
-        """See `ports.Transaction.next_config_version`."""
         if self._new_version is None:
             version = schema.meta.c.config_version
             raised = update(schema.meta).values(config_version=version + 1).returning(version)
             self._new_version = int((await self._connection.execute(raised)).scalar_one())
         return self._new_version
 
+    @override
     async def config_version(self) -> int:
-        """See `ports.Transaction.config_version`."""
         return int((await self._connection.execute(select(schema.meta.c.config_version))).scalar_one())

@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from typing_extensions import override
+
 from control_service.domain.errors import StorageUnavailableError as ControlUnavailableError
 from control_service.storage.database import SqlDatabase
-from control_service.usecases.ports import Transaction
+from control_service.usecases.ports import Database, Transaction
 from metering_service.domain.errors import StorageUnavailableError as MeteringUnavailableError
 from metering_service.storage import SqlPurgeStore, SqlRecorder, SqlRecoveryStore
 from tests.simulation.chance import Chance
@@ -45,7 +47,7 @@ class Disk:
             raise error()
 
 
-class ControlDatabase:
+class ControlDatabase(Database):
     """`Database` of one replica. A transaction is one step: nothing happens between its beginning and its end."""
 
     def __init__(self, real: SqlDatabase, disk: Disk, party: Party) -> None:
@@ -53,6 +55,7 @@ class ControlDatabase:
         self._disk = disk
         self._party = party
 
+    @override
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Transaction]:
         """A writing transaction on a disk that may fail before it or after its commit."""
@@ -61,6 +64,7 @@ class ControlDatabase:
             yield tx
         await self._disk.after(self._party, writes=True, error=ControlUnavailableError)
 
+    @override
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Transaction]:
         """A reading transaction on a disk that may fail."""
