@@ -32,17 +32,17 @@ class Account:
 
     @property
     def balance_nanos(self) -> int:
-        """What was paid in, less what was spent, so far as settled."""
+        """The money paid in less the money spent, as far as leases are settled."""
         return self.funds_nanos - self.spent_nanos
 
     @property
     def available_nanos(self) -> int:
-        """Balance plus credit limit, less what is leased to metering nodes."""
+        """Balance plus credit limit, less the money leased to metering nodes."""
         return self.balance_nanos + self.credit_limit_nanos - self.leased_nanos
 
     @property
     def overdue(self) -> bool:
-        """The latch; see overdue.py."""
+        """Whether the latch is set, by the rules in overdue.py."""
         return self.overdue_us is not None
 
 

@@ -1,7 +1,7 @@
-"""Whether control and the metering database remember the same past: restored from an older copy, one of them does not.
+"""Detection of restored backups: a database that was restored from an older copy lacks what the other one records.
 
-Control answers an exchange only when it has it on record, and is told of commits only when they are on record. So
-neither may ever lack what the other one has heard of it.
+Control answers an exchange only when the exchange is on record, and nodes report commits to control only when the
+commits are on record. So neither database may lack what was reported from it to the other.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from control_service.domain.node import Node
 
 
 class Mark(NamedTuple):
-    """How far a node had got in an epoch, by the metering database. `exchange_number`: the last one answered, or 0."""
+    """The watermark of a node's epoch in the metering database: last commit, and last answered exchange or 0."""
 
     node: str
     epoch: int
@@ -22,7 +22,10 @@ class Mark(NamedTuple):
 
 
 def forgotten_exchange(known: Mapping[str, Node], history: Sequence[Mark]) -> Mark | None:
-    """An exchange that control has answered and knows nothing of; None if there is none."""
+    """A watermark whose exchange control has answered, but does not have on record; None if there is none.
+
+    `known` are control's nodes by name, `history` the watermarks in the metering database.
+    """
     for mark in history:
         if not mark.exchange_number:
             continue
@@ -36,14 +39,14 @@ def forgotten_exchange(known: Mapping[str, Node], history: Sequence[Mark]) -> Ma
 
 
 def has_forgotten_commits(known: Node, epoch: int, history: Sequence[Mark]) -> bool:
-    """Whether the metering database lacks something that a node had committed there, as control was told.
+    """Whether the metering database lacks a commit that this node reported to control.
 
-    The present epoch is judged by its exchanges: one of them may have told of a commit since the history was read.
+    The present epoch is judged by its exchanges: one of them may have reported a commit after the history was read.
     """
     if known.epoch == epoch or known.epoch <= known.recovered_epoch:
         return False
     commits = {mark.epoch: mark.commit_no for mark in history if mark.node == known.name}
     if known.epoch in commits:
         return commits[known.epoch] < known.commit_no
-    # Of a long past only the end is told.
+    # A long history has the last epochs only.
     return bool(commits) and known.epoch > min(commits)

@@ -1,7 +1,7 @@
 """The rate of a reservation as a bucket: continuous refill, one minute's worth at most, exact in integers.
 
-The level is kept in micro-tokens, of which a token has 60,000,000: so many that one microsecond at one token per minute
-adds exactly one, and no refill is ever rounded.
+The level is kept in micro-tokens. A token has 60,000,000 of them: one microsecond at one token per minute adds exactly
+one, so no refill is ever rounded.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 MICRO_PER_TOKEN = 60_000_000
+"""Number of micro-tokens in a token."""
 
 FULL_AFTER_US = 120_000_000
-"""After so long any bucket is full, even from the deepest debt."""
+"""Time after which any bucket is full, even from the deepest debt."""
 
 SET_BACK_US = 5_000_000
-"""A wall clock that is so far behind was set back; a little behind is the one of a transaction that had to wait."""
+"""Minimum time that a wall clock must be behind to count as set back; a transaction that waited is less behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class Bucket:
     """One class, input or output, of all the active reservations of one service.
 
     `rate_tokens_per_minute` is also the burst: the most that can be available and leased at one time.
-    `level_micro` is what has accrued and is not leased, as of `updated_us`; below zero after usage beyond the leases.
+    `level_micro` is what has accrued and is not leased, as of `updated_us`; it is negative after usage over the leases.
     """
 
     rate_tokens_per_minute: int
@@ -43,12 +44,12 @@ class Bucket:
 
     @property
     def grantable_units(self) -> int:
-        """All of them, unless there is a debt."""
+        """All available tokens; 0 in debt."""
         return max(0, self.available_units)
 
     @property
     def spare_units(self) -> int:
-        """All of them."""
+        """All available tokens; 0 in debt: a rate has no floor."""
         return self.grantable_units
 
     @property
@@ -57,10 +58,10 @@ class Bucket:
         return max(0, self.rate_tokens_per_minute - self.leased_units) * MICRO_PER_TOKEN
 
     def refilled(self, now_us: int, passed_max_us: int = FULL_AFTER_US) -> Bucket:
-        """What has accrued until now, in no more than `passed_max_us`.
+        """The bucket with what has accrued until now, in at most `passed_max_us`.
 
-        A clock that went back adds nothing and takes nothing; and it counts from there, so that a bucket which was last
-        dealt with by a clock far ahead does not stand still until the others have caught up.
+        A clock that went back adds and takes nothing. One that was set back is counted from, so that a bucket which was
+        refilled by a clock far ahead does not stop accruing until the other clocks have caught up.
         """
         elapsed_us = min(max(0, now_us - self.updated_us), passed_max_us)
         level = self.level_micro + elapsed_us * self.rate_tokens_per_minute
@@ -73,9 +74,9 @@ class Bucket:
         return _levelled(replace(self, rate_tokens_per_minute=rate_tokens_per_minute, level_micro=level))
 
     def settled(self, *, spent_units: int, released_units: int) -> Bucket:
-        """After so much was consumed, and so much came off lease: what was not consumed goes back, up to the brim.
+        """The bucket after units were consumed and units came off lease: the difference goes back, up to the brim.
 
-        What was consumed beyond the lease is taken from the level, down to one empty minute and no further.
+        Consumption over the lease lowers the level, at most to one minute's debt.
         """
         bucket = replace(
             self,
@@ -86,13 +87,13 @@ class Bucket:
         return _levelled(bucket)
 
     def lent(self, units: int) -> Bucket:
-        """After so much went out on lease."""
+        """The bucket after these units went out on lease."""
         return replace(
             self, level_micro=self.level_micro - units * MICRO_PER_TOKEN, leased_units=self.leased_units + units
         )
 
     def accrues_after_us(self, units: int) -> int | None:
-        """How long until so many units are available, in microseconds rounded up; None where they never will be."""
+        """Time until these units are available, in microseconds rounded up; None where they never will be."""
         if units > self.rate_tokens_per_minute:
             return None
         missing_micro = max(0, units * MICRO_PER_TOKEN - self.level_micro)
@@ -100,6 +101,6 @@ class Bucket:
 
 
 def _levelled(bucket: Bucket) -> Bucket:
-    """Between one empty minute and the brim."""
+    """The bucket with its level between one minute's debt and the brim."""
     deepest_micro = -bucket.rate_tokens_per_minute * MICRO_PER_TOKEN
     return replace(bucket, level_micro=min(max(bucket.level_micro, deepest_micro), bucket.brim_micro))

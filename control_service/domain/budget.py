@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Protocol, Self
 
 USED_UNITS_MAX: Final = 5 * 10**18
-"""Of a budget, leased and spent together: as much as can be paid in and lent. Beyond that only debts would go."""
+"""Maximum of a budget's leased and spent units together: as much as can be paid in and lent. More would be debts."""
 
 
 class BudgetKind(enum.StrEnum):
@@ -58,24 +58,24 @@ class Budget(Protocol):
 
     @property
     def grantable_units(self) -> int:
-        """How much of that may be leased now; never negative."""
+        """The available units that may be leased now; never negative."""
 
     @property
     def spare_units(self) -> int:
-        """How much of that may be leased ahead of need, without barring the rest from being leased; never negative."""
+        """The available units that may be leased ahead of need without barring the rest from lease; never negative."""
 
     def settled(self, *, spent_units: int, released_units: int) -> Self:
-        """The budget after so much was consumed, and so much came off lease, consumed or returned."""
+        """The budget after units were consumed, and units came off lease, consumed or returned."""
 
     def lent(self, units: int) -> Self:
-        """The budget after so much of what is grantable went out on lease."""
+        """The budget after grantable units went out on lease."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
     """A budget of a fixed size: an account's money, or a trial.
 
-    `floor_units`: with less than this available nothing is leased; with more, all of it may be.
+    With less than `floor_units` available nothing is leased; otherwise all of it may be.
     """
 
     capacity_units: int
@@ -99,11 +99,11 @@ class Quantity:
         return max(0, self.available_units - self.floor_units)
 
     def settled(self, *, spent_units: int, released_units: int) -> Quantity:
-        """After so much was consumed, and so much came off lease."""
+        """The budget after units were consumed, and units came off lease."""
         return replace(
             self, leased_units=self.leased_units - released_units, spent_units=self.spent_units + spent_units
         )
 
     def lent(self, units: int) -> Quantity:
-        """After so much went out on lease."""
+        """The budget after these units went out on lease."""
         return replace(self, leased_units=self.leased_units + units)

@@ -68,7 +68,7 @@ class ResourceExistsError(ControlError):
 
 
 class IdempotencyKeyReusedError(ControlError):
-    """A key came back with other arguments."""
+    """An idempotency key was used again with other arguments."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -78,11 +78,11 @@ class IdempotencyKeyReusedError(ControlError):
 
 
 class RefusedError(ControlError):
-    """The state of things forbids it; the reason says which, the message what to do."""
+    """The present state forbids the call; the reason names the state, the message the remedy."""
 
 
 class SupersededError(ControlError):
-    """Something later was taken already."""
+    """A later exchange was taken already."""
 
 
 class StorageUnavailableError(ControlError):

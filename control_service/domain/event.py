@@ -7,7 +7,7 @@ from control_service.domain.status import Status, StopReason
 
 
 class EventCause(enum.StrEnum):
-    """What brought a change about."""
+    """The causes of changes."""
 
     TRIAL_CLAIMED = "TRIAL_CLAIMED"
     TRIAL_EXHAUSTED = "TRIAL_EXHAUSTED"
@@ -29,7 +29,7 @@ class EventCause(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What brought a change about, who did it, and when; `actor` is the caller's word for itself, or `system`."""
+    """Cause, actor and time of a change; `actor` is the name that the caller gives itself, or `system`."""
 
     cause: EventCause
     actor: str

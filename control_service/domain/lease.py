@@ -1,7 +1,7 @@
-"""Leases: slices of budgets in the hands of metering nodes, and what nodes say of them.
+"""Leases: slices of budgets in the hands of metering nodes, and the statements that nodes make on them.
 
-One lease has three counters that only grow: granted is control's, consumed and returned are the node's. What a node
-says is merged by maximum, so that a repeat, a lost answer or a reordered statement changes nothing.
+One lease has three counters that only grow: granted is control's, consumed and returned are the node's. Statements are
+merged by maximum, so that a repeat, a lost answer or a reordered statement changes nothing.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Lease:
 
     @property
     def budget(self) -> BudgetKey:
-        """The budget that it is a slice of."""
+        """The budget that the lease is a slice of."""
         return BudgetKey.of(self.account, self.service_uid, self.kind)
 
     @property
@@ -55,13 +55,13 @@ class Lease:
 
     @property
     def free_units(self) -> int:
-        """Outstanding and, as the node last said, not held by any request."""
+        """Outstanding units that no request holds, by the node's last statement."""
         return self.outstanding_units - self.held_units
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What a node says of one lease: counters that only grow, and levels. None is negative."""
+    """A node's statement on one lease: counters that only grow, and levels. None of them is negative."""
 
     lease_id: str
     consumed_units: int = 0
@@ -74,7 +74,7 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class StatementEffect:
-    """What a statement changed: the lease after it, what was newly consumed, what came off lease."""
+    """What a statement changes: the lease after it, the units newly consumed, the units that came off lease."""
 
     lease: Lease
     spent_units: int
@@ -82,22 +82,22 @@ class StatementEffect:
 
     @property
     def came_back_units(self) -> int:
-        """What others may have again."""
+        """Units that are available to other leases again."""
         return max(0, self.released_units - self.spent_units)
 
 
 def fits(lease: Lease, statement: Statement) -> bool:
-    """Whether the counters stated are such as a lease can come to; where not, nothing of the statement is taken in."""
+    """Whether the stated counters are within `UNITS_MAX`; where not, nothing of the statement is taken in."""
     consumed = max(lease.consumed_units, statement.consumed_units)
     returned = max(lease.returned_units, statement.returned_units)
     return consumed + returned <= max(UNITS_MAX, lease.granted_units)
 
 
 def merge_statement(lease: Lease, statement: Statement, now_us: int, *, recall_waits: bool = False) -> StatementEffect:
-    """Takes in what a node says. Consumption counts even on a closed lease, which stays closed.
+    """Merges a statement into its lease. Consumption counts even on a closed lease, which stays closed.
 
-    `recall_waits`: the lease was recalled only just now, so that the node may not have heard of it when it said this.
-    Otherwise a recall is over with this: nothing is left to return, or the node spoke late and kept it.
+    With `recall_waits` the lease was recalled so lately that the statement may have crossed the recall, which then
+    stays open while there are free units. Otherwise the statement ends the recall.
     """
     consumed = max(lease.consumed_units, statement.consumed_units)
     returned = max(lease.returned_units, statement.returned_units)
@@ -116,27 +116,27 @@ def merge_statement(lease: Lease, statement: Statement, now_us: int, *, recall_w
 
 
 def extend(lease: Lease, units: int) -> Lease:
-    """The lease with so much more outstanding; a debt on it is not paid from what is granted now."""
+    """The lease with these units more outstanding; a debt on the lease is not paid from them."""
     base = max(lease.granted_units, lease.consumed_units + lease.returned_units)
     return replace(lease, granted_units=base + units) if units else lease
 
 
 def units_for_need(lease: Lease, statement: Statement, grantable_units: int) -> int:
-    """What requests wait for right now: all of what is left may go to it."""
+    """Units for requests that wait now: all that is grantable may go to them."""
     return min(grantable_units, max(0, statement.needed_units - lease.free_units))
 
 
 def units_for_prefetch(lease: Lease, statement: Statement, grantable_units: int, spare_units: int) -> int:
-    """What the node would like to have ahead of need: never more than a quarter of what is left.
+    """Units that the node wants ahead of need: at most a quarter of what is grantable.
 
-    So lease sizes shrink as a budget runs out, and little of its end is stranded on nodes that do not need it. Nor is
-    it so much that the rest would be below the floor, where nobody could have it, however many requests wait for it.
+    So leases shrink as a budget runs out, and little of its end is stranded on nodes that do not need it. The rest of
+    the budget stays above its floor, below which no lease gets anything.
     """
     return max(0, min(statement.wanted_units - lease.free_units, grantable_units // 4, spare_units))
 
 
 def may_have_more(before: Lease, statement: Statement) -> bool:
-    """A closed lease gets nothing, nor one that had its fill; a recalled one only what requests are waiting for."""
+    """Whether a lease may be granted more: none that is closed or at `UNITS_MAX`; a recalled one only on need."""
     if before.closed or statement.closing or before.granted_units > UNITS_MAX:
         return False
     return before.recall_requested_us is None or statement.needed_units > 0
@@ -151,7 +151,13 @@ class Shortfall:
 
 
 def judge_shortfall(lease: Lease, needed_units: int, recallable: Iterable[Lease]) -> Shortfall:
-    """Judges a lease that may fall short of its need against open leases on the same budget that may be recalled."""
+    """Judges a lease that may fall short of its need.
+
+    Args:
+        lease: the lease after its grant.
+        needed_units: what requests on its node wait for.
+        recallable: open leases on the same budget whose free units may come back; the lease itself is passed over.
+    """
     if lease.free_units >= needed_units:
         return Shortfall(Availability.AVAILABLE)
     recallable = [other for other in recallable if other.lease_id != lease.lease_id]

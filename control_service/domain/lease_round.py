@@ -24,10 +24,10 @@ from control_service.domain.lease import (
 
 @dataclass(slots=True)
 class StatementWork:
-    """A statement, the lease it speaks of, and what becomes of it.
+    """A statement in work: the lease before and after it.
 
-    `pays`: whether the budget pays for the lease's service now; where not, nothing is granted. `fits`: whether what is
-    stated is within bounds; where not, nothing of it was taken in. `recall_waits`: see `merge_statement`.
+    `pays`: whether the budget pays for the lease's service now; where not, nothing is granted. `fits`: whether the
+    statement is within bounds; where not, nothing of it was taken in. `recall_waits` is that of `merge_statement`.
     """
 
     statement: Statement
@@ -43,7 +43,7 @@ class StatementWork:
 
     @property
     def falls_short(self) -> bool:
-        """Whether requests still wait for units that an open lease does not have."""
+        """Whether requests still wait for units that the lease, which is open, does not have."""
         return not self.lease.closed and self.lease.free_units < self.statement.needed_units
 
 
@@ -68,7 +68,7 @@ class LeaseRound:
             self._lend(work, units)
 
     def _merge(self, work: StatementWork) -> bool:
-        """Takes in what a statement says, unless it or what it makes of the budget is out of bounds."""
+        """Merges a statement, unless the statement or the budget after it is out of bounds; returns whether it fits."""
         effect = merge_statement(work.before, work.statement, self.now_us, recall_waits=work.recall_waits)
         key = work.before.budget
         budget = self.budgets[key].settled(spent_units=effect.spent_units, released_units=effect.released_units)

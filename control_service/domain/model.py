@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from typing import Final
 
 WHOLE_OUTPUT_TOKENS_DEFAULT: Final = 4_096
+"""Number of output tokens held for an answer that comes as a whole and names no limit, where a model says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrialOffer:
-    """What a free trial gives; `valid_for_us` is None for without end."""
+    """The terms of a free trial; `valid_for_us` is None for one without end."""
 
     quota_tokens: int
     valid_for_us: int | None = None
@@ -16,7 +17,7 @@ class TrialOffer:
 
 @dataclass(frozen=True, slots=True)
 class ReservationPrice:
-    """What 1,000 tokens per minute cost for one day, by class."""
+    """The price of 1,000 tokens per minute for one day, by class."""
 
     input_nanos_per_thousand_tpm_day: int
     output_nanos_per_thousand_tpm_day: int
@@ -26,8 +27,8 @@ class ReservationPrice:
 class Model:
     """One entry of the catalogue.
 
-    `config_version` is that of the last change that nodes must hear of; `next_due_us` is when the next price takes
-    effect that they have not heard of. `output_tokens_max`: the most that one answer can have, 0 where not known;
+    `config_version` is that of the last change that nodes must know; `next_due_us` is when the next price takes effect
+    that was not announced to them. `output_tokens_max` is the most that one answer can have, 0 where not known;
     `whole_output_tokens_default` is held for an answer that comes as a whole and names no limit.
     """
 

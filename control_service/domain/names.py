@@ -15,7 +15,7 @@ _RESERVATION_NAME: Final = re.compile(
 
 
 class MalformedNameError(ValueError):
-    """A text that is no name of the kind asked for; the message says what such a name looks like."""
+    """A text that is no name of the expected kind; the message says what such a name looks like."""
 
 
 def account_name(account_id: str) -> str:

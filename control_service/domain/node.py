@@ -7,27 +7,27 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 LIVE_NS = 3_000_000_000
-"""A node that was heard from within this time is live."""
+"""Maximum age of the last sign of life of a live node."""
 
 STALE_US = 3_000_000
-"""A node must have acknowledged the configuration that was current so long ago, or its leases are not renewed."""
+"""Maximum age of the configuration that a node acknowledged last; leases of a node that lags more are not renewed."""
 
 LEASE_VALIDITY_US = 20_000_000
-"""How long leases hold on the node, from the moment at which it asked."""
+"""Time for which leases hold on a node, from the moment of its request."""
 
 DRIFT_MARGIN_US = 2_000_000
-"""By how much clocks may run apart in that time."""
+"""Maximum drift between two clocks during the validity of leases."""
 
 LOST_AFTER_NS = (LEASE_VALIDITY_US + DRIFT_MARGIN_US) * 1_000
-"""A node whose exchanges ceased so long ago can use its leases no more, but for services that go on in an outage: other
-nodes are asked to settle them, and fence it first.
+"""Time without exchanges after which a node is lost: its leases have lapsed, but for services that go on in an outage.
 
-Control itself never ends a lease because time passed: only the metering database knows what was consumed on it.
+Other nodes are requested to fence a lost node and to settle its leases. Control itself never ends a lease because time
+passed: only the metering database knows what was consumed on it.
 """
 
 
 class LostNode(NamedTuple):
-    """A node that has leases and is silent, with the last epoch of it that said hello."""
+    """A silent node that has open leases, with its last registered epoch."""
 
     name: str
     epoch: int
@@ -35,12 +35,12 @@ class LostNode(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node as control knows it. Times are wall-clock microseconds, and for people to read: nothing is judged by them.
+    """A node as control knows it. Times are wall-clock microseconds for people to read; no rule depends on them.
 
     `exchange_number` is the last one taken of this epoch. `heard_count` grows with every sign of life.
     `lease_valid_until_us` is None before the first exchange. All leases of epochs below `settled_below_epoch` are
-    closed, and will never be spoken of again. `commit_no` is the last commit of this epoch that it told of. What
-    happened in epochs up to `recovered_epoch` was reconciled after a database had been restored.
+    closed for good, without statements to come. `commit_no` is the last commit of this epoch that the node reported.
+    Epochs up to `recovered_epoch` were reconciled after a database had been restored.
     """
 
     name: str
@@ -57,14 +57,14 @@ class Node:
 
     @property
     def closed_below_epoch(self) -> int:
-        """All leases of epochs below this one are closed, settled by the node itself or by a recovery."""
+        """The lowest epoch that may have open leases: those below were settled by the node, or by a recovery."""
         return max(self.settled_below_epoch, self.recovered_epoch + 1)
 
 
 def registered(known: Node | None, name: str, epoch: int, now_us: int) -> Node:
-    """The node after a hello. A new epoch fences the old one and starts with nothing acknowledged.
+    """The node after a registration. A new epoch fences the old one and starts with nothing acknowledged.
 
-    The old epoch's leases stay as they are: only a statement ends them.
+    The old epoch's leases stay as they are: only a statement closes them.
     """
     if known is None:
         return Node(
@@ -82,7 +82,7 @@ def registered(known: Node | None, name: str, epoch: int, now_us: int) -> Node:
 
 
 def recovered(known: Node | None, name: str, epoch: int, now_us: int) -> Node:
-    """The node after a recovery: all up to this epoch is over and reconciled."""
+    """The node after a recovery: all epochs up to this one are fenced and reconciled."""
     node = registered(known, name, epoch, now_us) if known is None or known.epoch < epoch else known
     return replace(node, recovered_epoch=max(epoch, node.recovered_epoch))
 

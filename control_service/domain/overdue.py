@@ -6,9 +6,10 @@ from control_service.domain.account import Account
 
 
 def reassess(account: Account, now_us: int) -> Account:
-    """The latch after money came, went or came back from lease, or a setting changed.
+    """The account with its latch after money came, went or came back from lease, or a setting changed.
 
-    Set when the balance is below minus the credit limit; cleared when what is available reaches the floor.
+    The latch is set when the balance is below minus the credit limit, and cleared when available money reaches the
+    floor.
     """
     if account.available_nanos >= account.overdue_floor_nanos:
         return replace(account, overdue_us=None)
@@ -18,9 +19,9 @@ def reassess(account: Account, now_us: int) -> Account:
 
 
 def starve(account: Account, now_us: int) -> Account:
-    """The latch after a service that has no other payer needed money and got none.
+    """The account with its latch after a service without another payer needed money and got none.
 
-    Set when less than the floor is available and nothing is leased that could come back.
+    The latch is set when less than the floor is available and nothing is leased that could come back.
     """
     if account.available_nanos < account.overdue_floor_nanos and account.leased_nanos == 0:
         return _latched(account, now_us)

@@ -1,4 +1,4 @@
-"""Who pays for a service's tokens at this moment, and what metering nodes are told of it."""
+"""Payers: who pays for a service's tokens at this moment, and the configuration that metering nodes have of it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from control_service.domain.status import Status, StopReason
 
 @dataclass(frozen=True, slots=True)
 class Payers:
-    """Which payers a service has, whatever each of them has left.
+    """The payers that a service has, whatever each of them has left.
 
-    `debt_allowed`: what nothing covers becomes debt, also of a service that is stopped; by the price of the request, so
-    not where it has none. What was authorised before a service was deleted keeps what held then.
+    With `debt_allowed`, tokens that no payer covers become debt at the request's price, if it has one. That holds for a
+    stopped service as well. A request that was authorised before its service was deleted keeps the payers of then.
     """
 
     reservation: bool
@@ -40,7 +40,7 @@ class Payers:
 def payers_of(service: Service, account: Account, reserved: Reserved, now_us: int, *, price_in_force: bool) -> Payers:
     """The payers of a service: none of a deleted one, no money of an overdue account, or without a price in force.
 
-    Beyond a reservation that refuses overflow tokens are never charged, not even as debt.
+    Tokens over a reservation that refuses overflow are never charged, not even as debt.
     """
     facts = facts_of(service, account, reserved, now_us, price_in_force=price_in_force)
     may_charge = facts.postpaid_enabled and not reserved.refuses_overflow
@@ -54,7 +54,7 @@ def payers_of(service: Service, account: Account, reserved: Reserved, now_us: in
 
 
 class Resolution(enum.StrEnum):
-    """Whether a name stands for a service."""
+    """Whether a name is that of a service."""
 
     FOUND = "FOUND"
     UNKNOWN = "UNKNOWN"
@@ -63,7 +63,7 @@ class Resolution(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a node needs to know of a service that is there or, so that work done for it can be booked, was."""
+    """The terms of a service for nodes; those of a deleted service are kept, so that work done for it can be booked."""
 
     uid: str
     model_id: str
@@ -80,7 +80,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class ServiceConfig:
-    """What a node is told of a name. `terms` is None where it is unknown."""
+    """The configuration of a name for nodes. `terms` is None where the name is unknown."""
 
     name: str
     version: int
@@ -98,7 +98,7 @@ def config_of(
     version: int,
     now_us: int,
 ) -> ServiceConfig:
-    """What nodes are told of a service. Of a deleted one, that it is, and by which terms to book what was done."""
+    """The configuration of a service for nodes; a deleted service is DELETED, with terms for the work that was done."""
     price_in_force = price is not None
     derived = status_of(service, account, reserved, now_us, price_in_force=price_in_force)
     terms = Terms(

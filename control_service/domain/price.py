@@ -20,11 +20,11 @@ class Price:
 
 
 def price_in_force(prices: Iterable[Price], now_us: int) -> Price | None:
-    """Of versions in effect the latest to take effect, the higher version where two are equal; None without any."""
+    """The version in effect that took effect last, the higher of two that did so together; None without any."""
     in_effect = (price for price in prices if price.effective_us <= now_us)
     return max(in_effect, key=lambda price: (price.effective_us, price.version), default=None)
 
 
 def next_effective_us(prices: Iterable[Price], now_us: int) -> int | None:
-    """When the next version takes effect; None if none is to come."""
+    """The moment at which the next version takes effect; None if none is to come."""
     return min((price.effective_us for price in prices if price.effective_us > now_us), default=None)

@@ -13,14 +13,14 @@ _PRICED_TOKENS: Final = 1_000
 
 
 class OverflowPolicy(enum.StrEnum):
-    """What happens to tokens beyond a reservation's rate."""
+    """What becomes of tokens over a reservation's rate."""
 
     BILL_BY_TOKEN = "BILL_BY_TOKEN"  # noqa: S105  # no password
     REFUSE = "REFUSE"
 
 
 class ReservationState(enum.StrEnum):
-    """Where a reservation is in its life."""
+    """The states of a reservation's life."""
 
     ACTIVE = "ACTIVE"
     ENDED = "ENDED"
@@ -29,7 +29,7 @@ class ReservationState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReservationTerms:
-    """What a buyer asks for."""
+    """The terms of a purchase."""
 
     input_tokens_per_minute: int
     output_tokens_per_minute: int
@@ -53,11 +53,11 @@ class Reservation:
     cancelled: bool = False
 
     def active(self, now_us: int) -> bool:
-        """Whether it pays."""
+        """Whether the reservation pays."""
         return not self.cancelled and now_us < self.end_us
 
     def state(self, now_us: int) -> ReservationState:
-        """Where it is in its life."""
+        """The reservation's state at this moment."""
         if self.cancelled:
             return ReservationState.CANCELLED
         return ReservationState.ACTIVE if now_us < self.end_us else ReservationState.ENDED
@@ -65,7 +65,7 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """What a service's active reservations come to: rates by class, and whether any of them forbids overflow."""
+    """The sum of a service's active reservations: rates by class, and whether any of them refuses overflow."""
 
     input_tokens_per_minute: int = 0
     output_tokens_per_minute: int = 0
@@ -79,7 +79,7 @@ class Reserved:
 
     @property
     def by_kind(self) -> dict[BudgetKind, int]:
-        """The rates, in tokens per minute, by the kind of budget that each is."""
+        """The rates, in tokens per minute, by kind of budget."""
         return {
             BudgetKind.RESERVATION_INPUT: self.input_tokens_per_minute,
             BudgetKind.RESERVATION_OUTPUT: self.output_tokens_per_minute,
@@ -87,7 +87,7 @@ class Reserved:
 
 
 def reserved(reservations: Iterable[Reservation], now_us: int) -> Reserved:
-    """Adds up the active ones."""
+    """The sum of the reservations that are active at this moment."""
     active = [reservation for reservation in reservations if reservation.active(now_us)]
     return Reserved(
         input_tokens_per_minute=sum(reservation.input_tokens_per_minute for reservation in active),
@@ -98,7 +98,7 @@ def reserved(reservations: Iterable[Reservation], now_us: int) -> Reserved:
 
 
 def charge_nanos(price: ReservationPrice, terms: ReservationTerms) -> int:
-    """What the whole term costs: exact, rounded down once."""
+    """The price of the whole term: exact, rounded down once."""
     per_day = (
         terms.input_tokens_per_minute * price.input_nanos_per_thousand_tpm_day
         + terms.output_tokens_per_minute * price.output_nanos_per_thousand_tpm_day

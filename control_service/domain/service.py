@@ -21,14 +21,14 @@ from control_service.domain.status import (
 
 
 class ServiceKind(enum.StrEnum):
-    """Where a service comes from."""
+    """Whether a service exists by itself or was created."""
 
     DEFAULT = "DEFAULT"
     CUSTOM = "CUSTOM"
 
 
 class OutagePolicy(enum.StrEnum):
-    """What nodes do with a service's requests when they are cut off and their leases have lapsed."""
+    """What a node that is cut off does with a service's requests when its leases have lapsed."""
 
     DENY = "DENY"
     CONTINUE = "CONTINUE"
@@ -36,9 +36,9 @@ class OutagePolicy(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A free trial as claimed, terms of that day included; `expire_us` is None for without end.
+    """A free trial with its terms as of the claim; `expire_us` is None for one without end.
 
-    `held_tokens` is the part of what is leased that open requests hold, as nodes last said.
+    `held_tokens` are those of the leased tokens that open requests hold, by the nodes' last statements.
     """
 
     quota_tokens: int
@@ -51,7 +51,7 @@ class Trial:
 
     @property
     def remaining_tokens(self) -> int:
-        """Quota less spent; part of it may be on lease."""
+        """Quota less spent; some of it may be on lease."""
         return self.quota_tokens - self.spent_tokens
 
     @property
@@ -60,7 +60,7 @@ class Trial:
         return self.remaining_tokens < self.smallest_tokens and self.held_tokens == 0
 
     def expired(self, now_us: int) -> bool:
-        """Whether its time ran out."""
+        """Whether the trial's time ran out."""
         return self.expire_us is not None and now_us >= self.expire_us
 
 
@@ -112,7 +112,7 @@ class Service:
 
     @property
     def deleted(self) -> bool:
-        """Whether only its tombstone is left."""
+        """Whether only the service's tombstone is left."""
         return self.delete_us is not None
 
 
@@ -137,7 +137,7 @@ def default_service(account: Account, model: Model) -> Service:
 
 
 def facts_of(service: Service, account: Account, reserved: Reserved, now_us: int, *, price_in_force: bool) -> Facts:
-    """The facts that the service's status depends on at this moment. `price_in_force`: its model has one."""
+    """The facts that the service's status depends on. `price_in_force`: whether its model has a price in force."""
     trial = service.trial
     return Facts(
         trial_claimed=trial is not None,
@@ -163,7 +163,7 @@ def status_of(
 
 
 def next_due_us(service: Service, reserved: Reserved, now_us: int) -> int | None:
-    """The next moment at which time alone changes the status; None if none is to come."""
+    """The next moment at which time alone changes the service's status; None if no such moment is to come."""
     if service.deleted:
         return None
     expire_us = service.trial.expire_us if service.trial else None

@@ -46,7 +46,7 @@ class PostpaidState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that a status depends on, as of one moment."""
+    """All facts that a status depends on, as of one moment."""
 
     trial_claimed: bool = False
     trial_exhausted: bool = False
@@ -68,7 +68,7 @@ class Facts:
 
     @property
     def postpaid_enabled(self) -> bool:
-        """Whether the switch is on."""
+        """Whether pay-as-you-go is switched on."""
         return self.postpaid is PostpaidState.ENABLED
 
     @property
@@ -87,7 +87,7 @@ class ServiceStatus:
 
 
 def derive_status(facts: Facts) -> ServiceStatus:
-    """Status, stop reasons and billing modes. A deleted service is stopped for good: no reason, so no remedy."""
+    """Derives the status from facts. A deleted service is stopped for good: without a reason, so without a remedy."""
     if facts.deleted:
         status = Status.STOPPED if facts.started else Status.NOT_ENABLED
         return ServiceStatus(status, frozenset(), frozenset({BillingMode.NONE}))
