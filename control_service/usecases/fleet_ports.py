@@ -1,4 +1,4 @@
-"""What the fleet's use cases need of a transaction beyond what people's do: nodes, leases, and things in batches.
+"""Ports of the fleet: what its use cases need of a transaction besides `ports`: nodes, leases, and rows in batches.
 
 The rules for locks are those of `ports`; a node is locked before any account.
 """
@@ -31,43 +31,47 @@ class ExchangePosition(NamedTuple):
 
 
 class Nodes(Protocol):
-    """The metering nodes that ever said hello."""
+    """All metering nodes that ever registered."""
 
     async def lock(self, name: str) -> Node | None:
-        """The node, locked until the transaction ends; None if it never said hello."""
+        """The node, locked until the transaction ends; None if it never registered."""
 
     async def save(self, node: Node) -> None:
-        """Stores it, whether it was there or not; if it was, it was locked."""
+        """Stores the node, whether or not it was stored before; a stored one was locked."""
 
     async def renew(self, name: str, epoch: int, position: ExchangePosition, now_us: int) -> Node | None:
-        """Takes an exchange: locks and renews the node, if it has this epoch and the exchange follows what is known.
+        """Takes an exchange: locks the node and renews its leases, if the epoch is its own and the position follows.
 
         Returns:
-            The node with that, or None where it was not taken.
+            The node after the exchange; None where the exchange was not taken.
         """
 
     async def mark_settled(self, name: str, below_epoch: int) -> None:
-        """Notes that nothing is open of the epochs below this one; the node is locked."""
+        """Notes that no lease of the epochs below this one is open; the node is locked."""
 
     async def every(self) -> list[Node]:
-        """All nodes that ever said hello."""
+        """All nodes."""
 
     async def page(self, after: str, limit: int) -> list[Node]:
         """Nodes whose name is greater than `after`, by name."""
 
     async def acknowledge(self, name: str, epoch: int, version: int, now_us: int) -> bool:
-        """Notes that this epoch was heard from and has taken in a version; False if the node has another epoch now."""
+        """Notes a sign of life of this epoch, and the version that it acknowledged.
+
+        Returns:
+            Whether the node still has this epoch.
+        """
 
     async def metering_database(self) -> str:
-        """The id of the fleet's metering database; empty as long as no node said hello."""
+        """The id of the fleet's metering database; empty until a node registers."""
 
     async def remember_database(self, database_id: str) -> str:
-        """The id of the fleet's metering database: this one unless another was remembered before."""
+        """The id of the fleet's metering database: the first that was ever given here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """A lease that its node was asked to return the free units of, and when."""
+    """A lease whose node was requested to return its free units, and when."""
 
     node: str
     lease_id: str
@@ -76,7 +80,7 @@ class Recall:
 
 @dataclass(frozen=True, slots=True)
 class LeaseFilter:
-    """Which leases to list; None for any."""
+    """The leases to list; None for any."""
 
     account_id: str | None = None
     service_id: str | None = None
@@ -93,22 +97,22 @@ class NamedLease:
 
 
 class Leases(Protocol):
-    """Slices of budgets in the hands of nodes. Who changes one has locked its account."""
+    """Slices of budgets in the hands of nodes. A change to a lease locks its account first."""
 
     async def find(self, keys: Collection[tuple[str, str]]) -> list[Lease]:
         """Those of these leases, by (account id, lease id), that are known."""
 
     async def with_free_units(self, budgets: Collection[BudgetKey]) -> list[Lease]:
-        """Open leases on these budgets of which nodes, as they last said, do not hold all, by id."""
+        """Open leases on these budgets that have free units, by id."""
 
     async def put(self, leases: Collection[NamedLease]) -> None:
-        """Stores them, whether they were there or not."""
+        """Stores these leases, whether or not they were stored before."""
 
     async def recall(self, keys: Collection[tuple[str, str]], now_us: int) -> None:
-        """Notes that the free units of these, by (account id, lease id), are asked for."""
+        """Notes that the free units of these leases, by (account id, lease id), are recalled."""
 
     async def recalled(self, nodes: Collection[str]) -> list[Recall]:
-        """Open leases of these nodes that were recalled, and that they have not answered for."""
+        """Recalls of these nodes' open leases that no statement has ended."""
 
     async def open_on(self, nodes: Collection[str]) -> list[str]:
         """Those of these nodes that have open leases."""
@@ -117,18 +121,22 @@ class Leases(Protocol):
         """Open leases of a node's epochs below this one, by (account id, lease id)."""
 
     async def delete_settled(self, before_us: int, limit: int) -> int:
-        """Deletes closed leases, last spoken of before this moment, of epochs that are settled for good; how many."""
+        """Deletes closed leases of settled epochs whose last statement came before this moment, at most `limit`.
+
+        Returns:
+            How many were deleted.
+        """
 
     async def page(self, wanted: LeaseFilter, after: tuple[int, str], limit: int) -> list[NamedLease]:
         """Leases whose (creation, id) is greater than `after`, in that order."""
 
     async def held(self, account_id: str) -> dict[BudgetKey, int]:
-        """What open requests hold of each of an account's budgets, as nodes last said; budgets without any left out."""
+        """Units that open requests hold of an account's budgets, by the nodes' last statements. Zeros are left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Money that one service spent, for the ledger."""
+    """The money that one service spent, for the ledger."""
 
     account_id: str
     service_id: str
@@ -137,7 +145,7 @@ class Usage:
 
 
 class Batches(Protocol):
-    """Accounts, services and buckets in batches, for exchanges that touch many."""
+    """Accounts, services and buckets in batches, for exchanges over many leases."""
 
     async def lock_accounts(self, account_ids: Collection[str]) -> dict[str, Account]:
         """Those of these accounts that exist, locked in order of their ids."""
@@ -155,26 +163,32 @@ class Batches(Protocol):
         """Those of these buckets that exist, not refilled since they were stored."""
 
     async def save_money(self, accounts: Collection[Account]) -> None:
-        """Stores what was spent and leased of each, its latch, and how long its ledger is."""
+        """Stores the money spent and leased, the latch and the ledger's length of these accounts."""
 
     async def save_trials(self, services: Collection[Service]) -> None:
-        """Stores what was spent, leased and held of each one's trial."""
+        """Stores the tokens spent, leased and held of these services' trials."""
 
     async def save_buckets(self, buckets: Mapping[BudgetKey, Bucket]) -> None:
-        """Stores each as it is now."""
+        """Stores these buckets as they are now."""
 
     async def add_usage(
         self, accounts: Mapping[str, Account], usage: Collection[Usage], now_us: int
     ) -> dict[str, Account]:
-        """Adds to the USAGE line of each service and the minute of `now_us`; the accounts with their ledgers' lengths.
+        """Adds usage to the USAGE line of each service and the minute of `now_us`.
 
-        `usage` has one element for a service; the amounts lower the balance, and so are negative in the ledger.
+        Args:
+            accounts: the accounts of these services, locked.
+            usage: one element for a service. Amounts lower the balance, and so are negative in the ledger.
+            now_us: the moment of the settlement.
+
+        Returns:
+            The accounts with the new lengths of their ledgers.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What changed since some version: services by (account id, service id), and models by id."""
+    """Services, by (account id, service id), and models, by id, that changed since a version."""
 
     services: frozenset[tuple[str, str]]
     model_ids: frozenset[str]
@@ -182,7 +196,7 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Subjects:
-    """All that the configurations of some services are made of; what is not in the database is left out."""
+    """The rows that the configurations of some services are made of; what is not stored is left out."""
 
     accounts: Mapping[str, Account]
     services: Mapping[tuple[str, str], Service]
@@ -193,29 +207,32 @@ class Subjects:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What time alone changes: services by (account id, service id), models by id."""
+    """Services, by (account id, service id), and models, by id, that time alone has changed."""
 
     services: list[tuple[str, str]]
     model_ids: list[str]
 
 
 class Configs(Protocol):
-    """What nodes are told, read in batches, and what shall change it."""
+    """Configurations of services for nodes, read in batches, and the changes to them that are due."""
 
     async def changes(self, since_version: int) -> Changes:
-        """What came with a version greater than this one."""
+        """Services and models whose version is greater than this one."""
 
     async def subjects(self, keys: Collection[tuple[str, str]], now_us: int) -> Subjects:
-        """What these (account id, service id) are made of: their accounts, models, prices in force and reservations."""
+        """Accounts, services, models, prices in force and reservations of these (account id, service id)."""
 
     async def awaiting_fleet(self, version: int) -> list[tuple[str, str]]:
-        """Services whose first activation came with this version or an earlier one, and is not latched yet."""
+        """Services in activation that were first started with this version or an earlier one."""
 
     async def reschedule_missed(self, now_us: int, due_us: int) -> int:
-        """Finds what has a change to come that nobody waits for, and makes it due at `due_us`; how many there were.
+        """Makes services and models due at `due_us` that have a change to come which their due moment misses.
 
-        A clock that was ahead of this moment leaves such things: it dealt with the change, which has not come yet.
+        A clock that was ahead leaves such rows: it has dealt with a change that is still to come.
+
+        Returns:
+            How many rows were rescheduled.
         """
 
     async def due(self, now_us: int, limit: int) -> Due:
-        """What time has changed and nobody has dealt with: at most so many of each, the longest due first."""
+        """Services and models that are due at this moment, at most `limit` of each, the longest due first."""

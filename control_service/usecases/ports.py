@@ -1,9 +1,11 @@
-"""What use cases need of a database, and what each method owes them.
+"""Ports: what use cases need of a database, and what each method owes them.
 
-`Database` hands out transactions. A `Transaction` is open inside its `async with` and is undone if that ends with an
-exception. Whoever changes anything of an account has locked that account first, in the same transaction; whoever locks
-several, locks them in order of their ids; the configuration version comes after all of them. Whoever changes what
-belongs to no account has locked the globals first, and locks no account after that.
+`Database` opens transactions. A `Transaction` is open inside its `async with`, and is rolled back if an exception ends
+the block.
+
+Locks are taken in one order. A change to an account locks the account first, in the same transaction; several accounts
+are locked in order of their ids; the configuration version is taken after all of them. A change to what belongs to no
+account locks the globals first, and locks no account after that.
 """
 
 from collections.abc import Collection, Sequence
@@ -32,62 +34,62 @@ class Accounts(Protocol):
         """The account as of now. Raises ResourceNotFoundError."""
 
     async def add(self, account: Account) -> None:
-        """Stores a new one. Raises ResourceExistsError if the id is taken."""
+        """Stores a new account. Raises ResourceExistsError if the id is taken."""
 
     async def save(self, account: Account) -> None:
-        """Stores it as it is now; it was locked."""
+        """Stores the account as it is now; it was locked."""
 
     async def page(self, after: str, limit: int) -> list[Account]:
         """Accounts whose id is greater than `after`, by id."""
 
 
 class Ledger(Protocol):
-    """The lines of all accounts."""
+    """The ledger lines of all accounts."""
 
     async def add(self, entry: LedgerEntry) -> None:
         """Stores a new line."""
 
     async def page(self, account_id: str, service_id: str | None, after: int, limit: int) -> list[LedgerEntry]:
-        """Lines of the account, of one service if one is given, whose number is greater than `after`, by number."""
+        """Lines of the account, or of one of its services, whose number is greater than `after`, by number."""
 
 
 class Models(Protocol):
     """The catalogue with its prices."""
 
     async def find(self, model_id: str) -> Model | None:
-        """The model as of now, if there is one."""
+        """The model as of now; None if there is none."""
 
     async def get(self, model_id: str) -> Model:
         """The model as of now. Raises ResourceNotFoundError."""
 
     async def add(self, model: Model) -> None:
-        """Stores a new one. Raises ResourceExistsError if the id, or one of its aliases, is taken."""
+        """Stores a new model. Raises ResourceExistsError if the id, or one of its aliases, is taken."""
 
     async def save(self, model: Model) -> None:
-        """Stores it as it is now; globals were locked. Raises ResourceExistsError if a new alias is taken."""
+        """Stores the model as it is now; globals were locked. Raises ResourceExistsError if a new alias is taken."""
 
     async def page(self, after: str, limit: int) -> list[Model]:
         """Models whose id is greater than `after`, by id."""
 
     async def with_alias(self, alias: str) -> Model | None:
-        """The model that has this alias, if one has."""
+        """The model that has this alias; None if none has."""
 
     async def add_price(self, price: Price) -> None:
-        """Stores a new version; globals were locked."""
+        """Stores a new price version; globals were locked."""
 
     async def prices(self, model_ids: list[str]) -> list[Price]:
         """All versions of these models."""
 
     async def in_force(self, model_ids: Collection[str], now_us: int) -> frozenset[str]:
-        """Those of these models that have a price in force."""
+        """The ids of those of these models that have a price in force."""
 
     async def prices_page(self, model_id: str, before: int, limit: int) -> list[Price]:
-        """Versions less than `before`, the newest first."""
+        """The model's price versions less than `before`, the newest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceFilter:
-    """Which stored services to list; None for any."""
+    """The stored services to list; None for any."""
 
     account_id: str | None = None
     model_id: str | None = None
@@ -99,13 +101,13 @@ class Services(Protocol):
     """Stored services: those created, and default ones that somebody acted on."""
 
     async def find(self, account_id: str, service_id: str) -> Service | None:
-        """The service, tombstones included, if it is stored."""
+        """The service, tombstones included; None if it is not stored."""
 
     async def add(self, service: Service) -> None:
-        """Stores a new one. Raises ResourceExistsError if the name is or was in use."""
+        """Stores a new service. Raises ResourceExistsError if the name is or was in use."""
 
     async def save(self, service: Service) -> None:
-        """Stores it as it is now; its account was locked."""
+        """Stores the service as it is now; its account was locked."""
 
     async def page(self, wanted: ServiceFilter, after: tuple[str, str], limit: int) -> list[Service]:
         """Services whose (account id, service id) is greater than `after`, in that order."""
@@ -114,26 +116,30 @@ class Services(Protocol):
         """The account's services, not deleted, that have pay-as-you-go enabled, by id."""
 
     async def priced_again(self, model_id: str, now_us: int, limit: int) -> list[tuple[str, str]]:
-        """Up to so many of the model's services that were stopped by NO_PRICE, if it has a price in force now."""
+        """Services of the model that NO_PRICE stopped, at most `limit`; none while the model has no price in force."""
 
     async def claim_trial(self, account_id: str, model_id: str, service_id: str, now_us: int) -> str:
-        """The service that has this account's trial of this model: `service_id` unless one had claimed it before."""
+        """Claims this account's trial of this model for a service, unless another service has it.
+
+        Returns:
+            The id of the service that has the trial.
+        """
 
 
 class Reservations(Protocol):
     """Reservations of all services."""
 
     async def add(self, reservation: Reservation) -> None:
-        """Stores a new one."""
+        """Stores a new reservation."""
 
     async def save(self, reservation: Reservation) -> None:
-        """Stores it as it is now; its account was locked."""
+        """Stores the reservation as it is now; its account was locked."""
 
     async def active(self, account_id: str, service_ids: Sequence[str], now_us: int) -> dict[str, list[Reservation]]:
         """Active reservations of these services, by service id; services without any are left out."""
 
     async def get(self, account_id: str, service_id: str, number: int) -> Reservation | None:
-        """One reservation, if there is one."""
+        """The service's reservation of this number; None if there is none."""
 
     async def page(self, account_id: str, service_id: str, after: int, limit: int) -> list[Reservation]:
         """A service's reservations whose number is greater than `after`, by number."""
@@ -143,17 +149,17 @@ class Buckets(Protocol):
     """Rate buckets, two for each service that ever had a reservation."""
 
     async def find(self, account_id: str, service_uid: str, kind: BudgetKind) -> Bucket | None:
-        """The bucket as it was stored, not refilled since; None if there never was one."""
+        """The bucket as stored, not refilled since; None if there never was one."""
 
     async def put(self, account_id: str, service_uid: str, kind: BudgetKind, bucket: Bucket) -> None:
-        """Stores it, whether it was there or not; its account was locked."""
+        """Stores the bucket, whether or not it was stored before; its account was locked."""
 
 
 class Events(Protocol):
-    """What happened to services."""
+    """The events of all services."""
 
     async def add(self, event: ServiceEvent) -> None:
-        """Stores a new one."""
+        """Stores a new event."""
 
     async def page(self, account_id: str, service_id: str, after: int, limit: int) -> list[ServiceEvent]:
         """A service's events whose number is greater than `after`, by number."""
@@ -185,7 +191,7 @@ class StoredResponses(Protocol):
 
 
 class Transaction(Protocol):
-    """One transaction, and through it everything that is stored."""
+    """One transaction, with access to everything that is stored."""
 
     accounts: Accounts
     ledger: Ledger
@@ -201,12 +207,12 @@ class Transaction(Protocol):
     configs: Configs
 
     async def lock_globals(self) -> None:
-        """Locks what belongs to no account: the catalogue, the names of accounts. Comes before everything else."""
+        """Locks what belongs to no account: the catalogue, the names of accounts. This lock comes before all others."""
 
     async def next_config_version(self) -> int:
-        """A new configuration version, the same however often it is asked within one transaction.
+        """The new configuration version of this transaction: the first call takes it, later calls return the same.
 
-        From then on no other transaction gets one until this one ends: so versions become visible in their order.
+        No other transaction gets a version until this one ends, so that versions become visible in their order.
         """
 
     async def config_version(self) -> int:
@@ -214,10 +220,10 @@ class Transaction(Protocol):
 
 
 class Database(Protocol):
-    """Where transactions come from. All their methods raise StorageUnavailableError when the database fails."""
+    """Opens transactions. Every method of a transaction raises StorageUnavailableError when the database fails."""
 
     def writing(self) -> AbstractAsyncContextManager[Transaction]:
-        """A transaction that may change things; committed at the end."""
+        """A transaction that may change rows, and is committed at the end of its block."""
 
     def reading(self) -> AbstractAsyncContextManager[Transaction]:
         """A transaction that sees one moment and changes nothing."""
