@@ -102,11 +102,11 @@ def lease_id_reused() -> AbstractContextManager[Any]:
     """A node calls its lease on a budget by the same id in every epoch."""
     real = ServiceState.lease
 
-    def its_pool(self: Any, kind: Any) -> Any:
+    def its_lease(self: Any, kind: Any) -> Any:
         with patch.object(self._leases, "_new_id", lambda: f"{self.name}.{kind.value}"):
             return real(self, kind)
 
-    return patch.object(ServiceState, "pool", its_pool)
+    return patch.object(ServiceState, "lease", its_lease)
 
 
 @mutation
