@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Final
 
 from control_service.api.calls import Context
 from control_service.api.fleet_codec import (
@@ -21,7 +22,7 @@ from control_service.usecases.fleet.watcher import Watcher
 from tallygate.control.v1 import fleet_service_pb2 as pb
 from tallygate.control.v1 import fleet_service_pb2_grpc
 
-HEARTBEAT_SECONDS = 0.9
+HEARTBEAT_S: Final = 0.9
 """Nodes are promised a message at least every second."""
 
 
@@ -57,7 +58,7 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
         watcher = self._feed.open(hello.node, hello.epoch)
         listening = asyncio.create_task(self._listen(watcher, request_iterator))
         try:
-            while (update := await watcher.next(HEARTBEAT_SECONDS)) is not None:
+            while (update := await watcher.next(HEARTBEAT_S)) is not None:
                 await context.write(encode_update(update, node.closed_below_epoch))
         finally:
             listening.cancel()

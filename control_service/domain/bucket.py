@@ -7,13 +7,14 @@ adds exactly one, and no refill is ever rounded.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
-MICRO_PER_TOKEN = 60_000_000
+MICRO_PER_TOKEN: Final = 60_000_000
 
-FULL_AFTER_US = 120_000_000
+FULL_AFTER_US: Final = 120_000_000
 """After so long any bucket is full, even from the deepest debt."""
 
-SET_BACK_US = 5_000_000
+SET_BACK_US: Final = 5_000_000
 """A wall clock that is so far behind was set back; a little behind is the one of a transaction that had to wait."""
 
 

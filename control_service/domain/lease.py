@@ -9,10 +9,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Final
 
 from control_service.domain.budget import BudgetKey, BudgetKind
 
-LARGEST_UNITS = 4 * 10**18
+LARGEST_UNITS: Final = 4 * 10**18
 """No more is consumed and returned on one lease; what was granted stays within 64 bits by that, see `may_have_more`."""
 
 

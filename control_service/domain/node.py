@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-LIVE_NS = 3_000_000_000
+LIVE_NS: Final = 3_000_000_000
 """A node that was heard from within this time is live."""
 
-STALE_US = 3_000_000
+STALE_US: Final = 3_000_000
 """A node must have acknowledged the configuration that was current so long ago, or its leases are not renewed."""
 
-LEASE_VALIDITY_US = 20_000_000
+LEASE_VALIDITY_US: Final = 20_000_000
 """How long leases hold on the node, from the moment at which it asked."""
 
-DRIFT_MARGIN_US = 2_000_000
+DRIFT_MARGIN_US: Final = 2_000_000
 """By how much clocks may run apart in that time."""
 
-LOST_AFTER_NS = (LEASE_VALIDITY_US + DRIFT_MARGIN_US) * 1_000
+LOST_AFTER_NS: Final = (LEASE_VALIDITY_US + DRIFT_MARGIN_US) * 1_000
 """A node whose exchanges ceased so long ago can use its leases no more, but for services that go on in an outage: other
 nodes are asked to settle them, and fence it first.
 

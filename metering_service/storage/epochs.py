@@ -1,5 +1,7 @@
 """The epochs of nodes: how one begins, and what is known of those that are over."""
 
+from typing import Final
+
 from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -11,7 +13,7 @@ from tallygate._server.database.upsert import dialect_insert
 
 NodeRow = Row[tuple[str, int, int, str, int, int, int]]
 
-KEPT = 100
+KEPT: Final = 100
 """Number of past epochs of a node that are remembered."""
 
 

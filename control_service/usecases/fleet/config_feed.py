@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable
+from typing import Final
 
 import structlog
 
@@ -26,11 +27,11 @@ from control_service.usecases.fleet_ports import Changes
 from control_service.usecases.ports import Database
 from tallygate._server.clock import Clock
 
-POLL_SECONDS = 0.1
-BLIND_AFTER_NS = 3_000_000_000
+POLL_S = 0.1
+BLIND_AFTER_NS: Final = 3_000_000_000
 """Whoever could not look for so long has nothing to tell, and would only keep nodes from those who have."""
 
-FOLLOWED_MAX = 1_000_000
+FOLLOWED_MAX: Final = 1_000_000
 """Names that one stream may follow."""
 
 _log = structlog.get_logger(__name__)
@@ -127,10 +128,10 @@ class ConfigFeed:
                 except StorageUnavailableError:
                     _log.debug("config_feed_waits")
                     self.send_away()
-                    await asyncio.sleep(POLL_SECONDS)
+                    await asyncio.sleep(POLL_S)
                 except Exception:  # noqa: BLE001  # logged; nodes must go on hearing of what can be told
                     _log.exception("config_feed_failed")
-                    await asyncio.sleep(POLL_SECONDS)
+                    await asyncio.sleep(POLL_S)
 
     def send_away(self) -> None:
         """Ends all streams if this process has not seen the database for long: another replica may."""
@@ -210,7 +211,7 @@ class ConfigFeed:
 
 async def _wait(listener: Listener) -> frozenset[BudgetKey]:
     try:
-        async with asyncio.timeout(POLL_SECONDS):
+        async with asyncio.timeout(POLL_S):
             return await listener.wait()
     except TimeoutError:
         return frozenset()

@@ -7,16 +7,17 @@ it first, on its monotonic clock.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from control_service.domain.bucket import FULL_AFTER_US, Bucket
 from control_service.domain.budget import BudgetKey
 from control_service.domain.lease import Lease
 from tallygate._server.clock import NS_PER_US, Clock
 
-RECALL_PATIENCE_NS = 200_000_000
+RECALL_PATIENCE_NS: Final = 200_000_000
 """A node that has not answered a recall for so long will not be waited for."""
 
-FORGOTTEN_AFTER_NS = FULL_AFTER_US * NS_PER_US
+FORGOTTEN_AFTER_NS: Final = FULL_AFTER_US * NS_PER_US
 """What nobody asked about for so long is as good as new."""
 
 

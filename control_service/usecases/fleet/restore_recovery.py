@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from control_service.domain.budget import BudgetKind
 from control_service.domain.node import recovered
@@ -15,7 +16,7 @@ from control_service.usecases.fleet.settlement_effects import follow_up
 from control_service.usecases.ports import Database, Transaction
 from tallygate._server.clock import Clock
 
-PART = 1_000
+PART: Final = 1_000
 """So many leases are closed in one transaction."""
 
 

@@ -9,18 +9,19 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
+from typing import Final
 
 from control_service.domain.node import LostNode
 from control_service.domain.payers import ServiceConfig
 from control_service.usecases.fleet_ports import Recall
 
-SERVICES_PER_UPDATE = 1_000
+SERVICES_PER_UPDATE: Final = 1_000
 """So that no message grows beyond what a receiver takes."""
 
-IDS_PER_UPDATE = 10_000
+IDS_PER_UPDATE: Final = 10_000
 """Leases to return something of, and likewise services with something to ask for again; for the same reason."""
 
-LOST_AGAIN_NS = 5_000_000_000
+LOST_AGAIN_NS: Final = 5_000_000_000
 """How often a node hears of the same lost one."""
 
 
@@ -120,13 +121,13 @@ class Watcher:
         self._dismissed, self._error = True, error
         self._wake.set()
 
-    async def next(self, heartbeat_seconds: float) -> Update | None:
+    async def next(self, heartbeat_s: float) -> Update | None:
         """What there is to say, as soon as there is anything, and a heartbeat when there was nothing for so long.
 
         None: the stream was dismissed without an error; with one, it is raised.
         """
         try:
-            async with asyncio.timeout(heartbeat_seconds):
+            async with asyncio.timeout(heartbeat_s):
                 await self._wake.wait()
         except TimeoutError:
             pass

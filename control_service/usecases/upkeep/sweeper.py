@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Final
 
 import structlog
 
@@ -19,11 +20,11 @@ from control_service.usecases.service_status import AT_ONCE_US, SYSTEM, catch_up
 from control_service.usecases.upkeep.retention import Purge
 from tallygate._server.clock import NS_PER_US, US_PER_SECOND, Clock
 
-TICK_SECONDS = 0.1
-BATCH = 100
+TICK_S = 0.1
+BATCH: Final = 100
 """So much of each kind is dealt with in one tick; more waits for the next."""
 
-SET_BACK_US = US_PER_SECOND
+SET_BACK_US: Final = US_PER_SECOND
 """A wall clock that lost more than this between two ticks was set back."""
 
 _log = structlog.get_logger(__name__)
@@ -56,7 +57,7 @@ class Sweeper:
                 _log.debug("sweeper_waits")
             except Exception:  # noqa: BLE001  # logged; whatever it is, time goes on
                 _log.exception("sweeper_failed")
-            await asyncio.sleep(TICK_SECONDS)
+            await asyncio.sleep(TICK_S)
 
     async def tick(self) -> None:
         """Deals with all that is due: ends of trials and reservations, prices, activations; looks for lost nodes.
