@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 import structlog
 
@@ -25,8 +26,8 @@ from metering_service.usecases.upkeep.crash_recovery import CrashRecovery
 from tallygate._server.clock import Clock
 
 EXPIRE_INTERVAL_S = 0.02
-HOUSEKEEPING_INTERVAL_S = 1.0
-SETTLE_S = 5.0
+HOUSEKEEPING_INTERVAL_S: Final = 1.0
+SETTLE_S: Final = 5.0
 
 _log = structlog.get_logger(__name__)
 

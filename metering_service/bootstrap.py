@@ -5,7 +5,7 @@ import secrets
 import sys
 import uuid
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import grpc
 import structlog
@@ -44,17 +44,17 @@ from tallygate.metering.v1 import (
     usage_service_pb2_grpc,
 )
 
-PROGRAM = "metering service"
-DRAIN_S = 3.0
-SWITCH_INTERVAL_S = 0.0005
-SERVICE_NAMES = (
+PROGRAM: Final = "metering service"
+DRAIN_S: Final = 3.0
+SWITCH_INTERVAL_S: Final = 0.0005
+SERVICE_NAMES: Final = (
     metering_service_pb2.DESCRIPTOR.services_by_name["MeteringService"].full_name,
     usage_service_pb2.DESCRIPTOR.services_by_name["UsageService"].full_name,
     recovery_service_pb2.DESCRIPTOR.services_by_name["RecoveryService"].full_name,
 )
 
 _METERING, _USAGE, _RECOVERY = SERVICE_NAMES
-ACCEPTING = f"{_METERING}.accepting"
+ACCEPTING: Final = f"{_METERING}.accepting"
 """The name by which health checking tells whether this node decides on new requests, be it without control."""
 
 _log = structlog.get_logger(__name__)

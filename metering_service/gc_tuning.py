@@ -7,11 +7,12 @@ been looked at twice is left out from then on (`gc.freeze`), but for a search th
 
 import asyncio
 import gc
+from typing import Final
 
 NEW_OBJECTS_MAX, SEARCHES_OF_NEW_MAX = 700, 5
 """Number of new objects after which they are searched, and number of such searches after which those that are left are
 searched once more: some 3 ms, the longest wait."""
-ALL_INTERVAL_S = 900.0
+ALL_INTERVAL_S: Final = 900.0
 """Interval of the search through everything: cycles that survived both other searches, such as those which a broken
 stream leaves, stay for at most this long."""
 

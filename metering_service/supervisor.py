@@ -13,7 +13,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Never
+from typing import Any, Final, Never
 
 import structlog
 
@@ -21,12 +21,12 @@ from tallygate._server.errors import ConfigurationError, StartupError, Supersede
 from tallygate._server.grpc.listen import parse_listen, require_free
 from tallygate._server.process.run import EXIT_SUPERSEDED, announce
 
-BACKOFF_FIRST_S = 0.2
-BACKOFF_MAX_S = 5.0
-SERVED_WELL_S = 30.0
+BACKOFF_FIRST_S: Final = 0.2
+BACKOFF_MAX_S: Final = 5.0
+SERVED_WELL_S: Final = 30.0
 """A worker that served for so long is well: it is started again as soon as the first time."""
-STOP_S = 30.0
-_SERVING = b"serving "
+STOP_S: Final = 30.0
+_SERVING: Final = b"serving "
 
 _log = structlog.get_logger(__name__)
 

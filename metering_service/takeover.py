@@ -6,6 +6,7 @@ leases have lapsed, but for services that go on in an outage, and its clients ar
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import grpc
 import structlog
@@ -20,9 +21,9 @@ from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.upkeep.silent_nodes import SilenceWatch
 from tallygate._server.clock import Clock
 
-POLL_INTERVAL_S = 2.0
-END_INTERVAL_S = 0.2
-UNHEARD_NS = 45_000_000_000
+POLL_INTERVAL_S: Final = 2.0
+END_INTERVAL_S: Final = 0.2
+UNHEARD_NS: Final = 45_000_000_000
 """A node that has just started again is about to say hello, or control refuses it until people have put things right.
 
 It has the time to settle what its last epoch left; after that, somebody else may be heard where it is not.

@@ -13,13 +13,14 @@ import os
 import re
 import socket
 from collections.abc import Mapping
+from typing import Final
 from urllib.parse import urlsplit
 
-PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
+PROXY_VARIABLES: Final = ("grpc_proxy", "https_proxy", "http_proxy")
 """The first that is set counts, also where it is empty and so means none."""
-EXCEPTION_VARIABLES = ("no_grpc_proxy", "no_proxy", "NO_PROXY")
+EXCEPTION_VARIABLES: Final = ("no_grpc_proxy", "no_proxy", "NO_PROXY")
 
-_SCHEME = re.compile(r"(?:dns|ipv4|ipv6|passthrough):(?://[^/]*/)?", re.IGNORECASE)
+_SCHEME: Final = re.compile(r"(?:dns|ipv4|ipv6|passthrough):(?://[^/]*/)?", re.IGNORECASE)
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 

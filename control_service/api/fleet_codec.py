@@ -49,7 +49,8 @@ def decode_hello(message: pb.WatchConfigRequest) -> pb.NodeHello:
             fields.refuse("hello", "must come first on every stream")
         check_node(fields, "hello.", message.hello)
         for index, mark in enumerate(message.hello.history):
-            check_node(fields, f"hello.history[{index}].", mark)
+            # Of another node that no exchange was answered yet, the database knows no epoch.
+            check_node(fields, f"hello.history[{index}].", mark, epoch_min=0)
         fields.required_text("hello.metering_database_id", message.hello.metering_database_id, _ID_LENGTH_MAX)
     return message.hello
 
@@ -100,11 +101,11 @@ def decode_exchange(request: pb.ExchangeLeasesRequest) -> ExchangeRequest:
     )
 
 
-def check_node(fields: Fields, path: str, message: NodeEpoch) -> None:
+def check_node(fields: Fields, path: str, message: NodeEpoch, *, epoch_min: int = 1) -> None:
     """Notes in `fields` what is wrong with a message's `node` and `epoch`; `path` is what their names begin with."""
     if _NODE.fullmatch(message.node) is None:
         fields.refuse(f"{path}node", f"must be {_NODE.pattern}")
-    fields.number(f"{path}epoch", message.epoch, 1, INT64_MAX)
+    fields.number(f"{path}epoch", message.epoch, epoch_min, INT64_MAX)
 
 
 def read_lease(fields: Fields, path: str, message: NamesLease) -> BudgetKind:

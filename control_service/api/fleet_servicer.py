@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Final
 
 from typing_extensions import override
 
@@ -23,7 +24,7 @@ from control_service.usecases.fleet.watcher import Watcher
 from tallygate.control.v1 import fleet_service_pb2 as pb
 from tallygate.control.v1 import fleet_service_pb2_grpc
 
-HEARTBEAT_SECONDS = 0.9
+HEARTBEAT_S: Final = 0.9
 """Interval between two messages when nothing changed: the contract promises at least one each second."""
 
 
@@ -66,7 +67,7 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
         watcher = self._feed.open(hello.node, hello.epoch)
         receiving = asyncio.create_task(self._receive_all(watcher, request_iterator))
         try:
-            while (update := await watcher.next(HEARTBEAT_SECONDS)) is not None:
+            while (update := await watcher.next(HEARTBEAT_S)) is not None:
                 await context.write(encode_update(update, node.closed_below_epoch))
         finally:
             receiving.cancel()

@@ -7,14 +7,15 @@ one, so no refill is ever rounded.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
-MICRO_PER_TOKEN = 60_000_000
+MICRO_PER_TOKEN: Final = 60_000_000
 """Number of micro-tokens in a token."""
 
-FULL_AFTER_US = 120_000_000
+FULL_AFTER_US: Final = 120_000_000
 """Time after which any bucket is full, even from the deepest debt."""
 
-SET_BACK_US = 5_000_000
+SET_BACK_US: Final = 5_000_000
 """Minimum time that a wall clock must be behind to count as set back; a transaction that waited is less behind."""
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Final
 
 from control_service.domain.budget import BudgetKey, BudgetKind
 
-UNITS_MAX = 4 * 10**18
+UNITS_MAX: Final = 4 * 10**18
 """Maximum number of units consumed and returned on one lease; `may_have_more` keeps granted units in 64 bits by it."""
 
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-LIVE_NS = 3_000_000_000
+LIVE_NS: Final = 3_000_000_000
 """Maximum age of the last sign of life of a live node."""
 
-STALE_US = 3_000_000
+STALE_US: Final = 3_000_000
 """Maximum age of the configuration that a node acknowledged last; leases of a node that lags more are not renewed."""
 
-LEASE_VALIDITY_US = 20_000_000
+LEASE_VALIDITY_US: Final = 20_000_000
 """Time for which leases hold on a node, from the moment of its request."""
 
-DRIFT_MARGIN_US = 2_000_000
+DRIFT_MARGIN_US: Final = 2_000_000
 """Maximum drift between two clocks during the validity of leases."""
 
-LOST_AFTER_NS = (LEASE_VALIDITY_US + DRIFT_MARGIN_US) * 1_000
+LOST_AFTER_NS: Final = (LEASE_VALIDITY_US + DRIFT_MARGIN_US) * 1_000
 """Time without exchanges after which a node is lost: its leases have lapsed, but for services that go on in an outage.
 
 Other nodes are requested to fence a lost node and to settle its leases. Control itself never ends a lease because time

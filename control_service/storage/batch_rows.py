@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Dialect, Executable, RowMapping, Select, bindparam, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -22,8 +22,8 @@ from control_service.usecases.batches import in_batches
 from control_service.usecases.fleet_ports import Batches, Usage
 from tallygate._server.database.upsert import dialect_insert, upsert
 
-MINUTE_US = 60_000_000
-ACTOR = "system"
+MINUTE_US: Final = 60_000_000
+ACTOR: Final = "system"
 
 _accounts = schema.accounts
 _services = schema.services
@@ -31,12 +31,12 @@ _reservations = schema.reservations
 _buckets = schema.rate_buckets
 _entries = schema.ledger_entries
 
-_SAVE_MONEY = (
+_SAVE_MONEY: Final = (
     update(_accounts)
     .where(_accounts.c.account_id == bindparam("key"))
     .values({name: bindparam(name) for name in ("spent_nanos", "leased_nanos", "overdue_us", "ledger_entry_count")})
 )
-_SAVE_TRIAL = (
+_SAVE_TRIAL: Final = (
     update(_services)
     .where(_services.c.account_id == bindparam("account_key"), _services.c.service_id == bindparam("service_key"))
     .values({name: bindparam(name) for name in ("trial_spent_tokens", "trial_leased_tokens", "trial_held_tokens")})

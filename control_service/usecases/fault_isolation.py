@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable, Iterable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import structlog
 
 from control_service.domain.errors import StorageUnavailableError
 from tallygate._server.clock import Clock
 
-SET_ASIDE_NS = 10_000_000_000
+SET_ASIDE_NS: Final = 10_000_000_000
 """Time after which a key that failed is tried again."""
 
 Key = TypeVar("Key", bound=Hashable)

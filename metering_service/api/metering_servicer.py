@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Final
 
 import grpc
 
@@ -18,8 +19,8 @@ from tallygate._server.grpc.error_mapping import reads_by
 from tallygate.metering.v1 import metering_service_pb2 as pb
 from tallygate.metering.v1 import metering_service_pb2_grpc, report_pb2
 
-UNSAID_MAX = 8_192
-FULL_POLL_S = 0.05
+UNSAID_MAX: Final = 8_192
+FULL_POLL_S: Final = 0.05
 
 
 class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):

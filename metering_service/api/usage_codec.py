@@ -1,12 +1,14 @@
 """Between the wire and the domain, for what UsageService answers."""
 
+from typing import Final
+
 from metering_service.api.codec import encode_counts, encode_receipt
 from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.usecases.ports import Running, UsageRow
 from tallygate._wire.times import encode_timestamp
 from tallygate.metering.v1 import request_usage_pb2, usage_bucket_pb2, usage_service_pb2
 
-_STATES = {
+_STATES: Final = {
     RequestState.OPEN: request_usage_pb2.SETTLEMENT_STATE_RUNNING,
     RequestState.FINISHED: request_usage_pb2.SETTLEMENT_STATE_FINISHED,
     RequestState.TIMED_OUT: request_usage_pb2.SETTLEMENT_STATE_TIMED_OUT,

@@ -1,5 +1,7 @@
 """The epochs of nodes: how one begins, and what is known of those that are over."""
 
+from typing import Final
+
 from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -11,7 +13,7 @@ from tallygate._server.database.upsert import dialect_insert
 
 NodeRow = Row[tuple[str, int, int, str, int, int, int]]
 
-KEPT = 100
+KEPT: Final = 100
 """Number of past epochs of a node that are remembered."""
 
 
@@ -52,12 +54,16 @@ async def close_leases(connection: AsyncConnection, row: NodeRow, epoch: int) ->
 
 
 async def history_of(engine: AsyncEngine, node: str) -> list[EpochMark]:
-    """Read how far past epochs got: the node's own, and of others the last answered exchange."""
+    """Read how far past epochs got: the node's own, and of others the last answered exchange, where there is one."""
     async with database_answers(), read_only(engine) as connection:
         rows = (await connection.execute(select(nodes).order_by(nodes.c.node))).all()
         past = await connection.execute(select(epochs).where(epochs.c.node == node).order_by(epochs.c.epoch))
         mine = [EpochMark(*row) for row in past]
-    others = [EpochMark(row.node, row.answered_epoch, 0, row.exchange_answered) for row in rows if row.node != node]
+    others = [
+        EpochMark(row.node, row.answered_epoch, 0, row.exchange_answered)
+        for row in rows
+        if row.node != node and row.exchange_answered
+    ]
     return [*mine, *(_present(row) for row in rows if row.node == node), *others]
 
 

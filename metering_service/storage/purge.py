@@ -5,6 +5,7 @@ A walk reads the table from end to end instead, a little at a time, and costs wr
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from sqlalchemy import ColumnElement, bindparam, delete, exists, literal_column, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -16,18 +17,18 @@ from metering_service.storage.schema import IS_OPEN, counts_pages, leases, nodes
 from metering_service.usecases.ports import RequestName, Walked
 from tallygate._server.database.engine import read_only
 
-ROWS = 1_000
+ROWS: Final = 1_000
 """Number of requests that one step looks at, on SQLite."""
-PAGES = 50
+PAGES: Final = 50
 """The same on PostgreSQL, where some 20 rows lie on a page."""
 
-_IS_OLD = ~IS_OPEN & (requests.c.settle_us < bindparam("before_us"))
-_DELETE = delete(requests).where(
+_IS_OLD: Final = ~IS_OPEN & (requests.c.settle_us < bindparam("before_us"))
+_DELETE: Final = delete(requests).where(
     # What a late report has revised meanwhile stays.
     _IS_OLD,
     *(key == bindparam(f"old_{key.name}") for key in requests.primary_key),
 )
-_PAGES = text("SELECT pg_relation_size('requests') / current_setting('block_size')::bigint")
+_PAGES: Final = text("SELECT pg_relation_size('requests') / current_setting('block_size')::bigint")
 
 
 class SqlPurgeStore:

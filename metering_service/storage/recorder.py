@@ -1,6 +1,7 @@
 """The writing half of the metering database."""
 
 from collections.abc import Callable, Collection, Sequence
+from typing import Final
 
 from sqlalchemy import ColumnElement, exists, false, func, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -18,7 +19,7 @@ from metering_service.usecases.ports import RequestName
 from tallygate._server.database.engine import read_only
 from tallygate._server.database.upsert import dialect_insert
 
-_DATABASE_ID = "database_id"
+_DATABASE_ID: Final = "database_id"
 
 
 class SqlRecorder:

@@ -1,6 +1,7 @@
 """What `tallygate recover` needs of the metering database."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -13,7 +14,9 @@ from metering_service.storage.rows import lease_of
 from metering_service.storage.schema import IS_OPEN, leases, nodes, requests
 from tallygate._server.database.engine import read_only
 
-_LEFT = select(requests.c.node, func.max(requests.c.epoch).label("epoch")).where(IS_OPEN).group_by(requests.c.node)
+_LEFT: Final = (
+    select(requests.c.node, func.max(requests.c.epoch).label("epoch")).where(IS_OPEN).group_by(requests.c.node)
+)
 """Nodes with open requests: also those that a database which was put back to an older copy does not know otherwise."""
 
 

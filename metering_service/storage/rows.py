@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import FromClause, RowMapping, Select, select
 
@@ -25,11 +25,11 @@ from metering_service.storage.schema import counts_pages as pages
 Labels = tuple[tuple[str, str], ...]
 Row = tuple[Any, ...]
 
-SUMS = (*(f"{payer}_tokens" for payer in PAYERS), "overrun_tokens", "cost_nanos", "debt_nanos", "request_count")
+SUMS: Final = (*(f"{payer}_tokens" for payer in PAYERS), "overrun_tokens", "cost_nanos", "debt_nanos", "request_count")
 """Columns of `minute_usage` beside the counts by kind, named as in `AggregateDelta`."""
 
-PAGE_DATA = "page_data"
-_NOTHING_HELD = HeldUnits()
+PAGE_DATA: Final = "page_data"
+_NOTHING_HELD: Final = HeldUnits()
 
 
 @lru_cache(maxsize=4096)  # Few label sets and prices repeat in very many rows; this halves the time a row takes.

@@ -1,6 +1,6 @@
 """Tables of the metering database. Text keys compare by code point on every database, so that orders agree."""
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -18,10 +18,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-KINDS = ("input", "cached_input", "cache_write", "output", "reasoning")
+KINDS: Final = ("input", "cached_input", "cache_write", "output", "reasoning")
 """Token kinds in the order of `Counts`."""
 
-PAYERS = ("reserved", "trial", "billed", "unfunded")
+PAYERS: Final = ("reserved", "trial", "billed", "unfunded")
 """Payers in the order in which they are asked, and what nobody paid for."""
 
 BY_CODE_POINT: TypeEngine[str] = Text().with_variant(Text(collation="C"), "postgresql")
@@ -130,7 +130,7 @@ keys sorted, no spaces. `ranks`: a JSON array of integers, `[]` where the counts
 """
 
 # Written out, not a parameter: so it matches the condition of the index.
-IS_OPEN = requests.c.state == literal_column("'open'")
+IS_OPEN: Final = requests.c.state == literal_column("'open'")
 
 _index("requests_open", requests.c.node, requests.c.epoch, where=IS_OPEN)
 

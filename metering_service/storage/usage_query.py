@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Label, RowMapping, Select, Table, func, literal, or_, select
 from sqlalchemy.types import BigInteger
@@ -12,11 +12,11 @@ from metering_service.storage.rows import SUMS
 from metering_service.storage.schema import KINDS, minute_denials, minute_usage
 from metering_service.usecases.ports import USAGE_ROWS_MAX, UsageQuery
 
-LABEL = "label:"
-ACCOUNT_SEGMENTS = 2
+LABEL: Final = "label:"
+ACCOUNT_SEGMENTS: Final = 2
 """`accounts/{account}` has so many; a service's name has more."""
 
-REASONS_MAX = 64
+REASONS_MAX: Final = 64
 """More reasons than there are."""
 
 Cell = tuple[int, tuple[str, ...]]

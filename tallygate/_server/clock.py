@@ -1,10 +1,10 @@
 """Time as it is passed to everything that needs it, so that tests can move it."""
 
 import time
-from typing import Protocol
+from typing import Final, Protocol
 
-US_PER_SECOND = 1_000_000
-NS_PER_US = 1_000
+US_PER_SECOND: Final = 1_000_000
+NS_PER_US: Final = 1_000
 
 
 class Clock(Protocol):

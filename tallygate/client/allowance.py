@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from tallygate.client.outbox import Outbox
 from tallygate.client.settings import ClientSettings, OnUnreachable
 from tallygate.client.state import FINISH, NEVER, PROGRESS, RequestState
 from tallygate.client.values import Grant
 
-LOAN_TOKENS = 256
+LOAN_TOKENS: Final = 256
 """A request takes so many tokens on credit at a time."""
-SWEEP_PAUSE_NS = 50_000_000
+SWEEP_PAUSE_NS: Final = 50_000_000
 """Between two looks at all requests, so that many that end at different moments cost no more than few."""
 
 

@@ -6,19 +6,20 @@ A message with one report that is far too large would break the stream, and be t
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from tallygate.client.state import RequestState
 from tallygate.client.values import Usage
 
-REQUEST_ID_BYTES_MAX = 64
-NAME_BYTES_MAX = 256
+REQUEST_ID_BYTES_MAX: Final = 64
+NAME_BYTES_MAX: Final = 256
 """Of a service, a credential, an address."""
-LABELS_MAX = 8
-LABEL_BYTES_MAX = 64
-TOKENS_MAX = 100_000_000
+LABELS_MAX: Final = 8
+LABEL_BYTES_MAX: Final = 64
+TOKENS_MAX: Final = 100_000_000
 """Of one kind, in one request."""
-HOLD_FOR_S_MAX = 3_600
-SHORTEST_HOLD_S = 1e-9
+HOLD_FOR_S_MAX: Final = 3_600
+SHORTEST_HOLD_S: Final = 1e-9
 
 
 def problem(state: RequestState) -> str:

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import grpc
 
@@ -24,8 +24,8 @@ from tallygate.client.state import FINISH, RequestState
 from tallygate.client.stream import MeterStream
 from tallygate.client.values import Record, Usage
 
-_DEFAULTS = ClientSettings()
-_NOT_STARTED = MeteringError("this metering client is not running: enter it as a context, or call start()")
+_DEFAULTS: Final = ClientSettings()
+_NOT_STARTED: Final = MeteringError("this metering client is not running: enter it as a context, or call start()")
 _log = logging.getLogger("tallygate.client")
 
 

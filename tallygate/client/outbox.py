@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from tallygate.client.state import FINISH, PROGRESS, RequestState
 from tallygate.metering.v1 import metering_service_pb2, report_pb2
 
-REPORTS_PER_MESSAGE_MAX = 1_024
-UNSENT_MAX = 4_096
+REPORTS_PER_MESSAGE_MAX: Final = 1_024
+UNSENT_MAX: Final = 4_096
 """Beyond so many unsent reports, progress of a request takes the place of its progress that still waits."""
 
 

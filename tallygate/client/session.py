@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from tallygate._wire.times import decode_ns
 from tallygate.client import codec
@@ -15,7 +16,7 @@ from tallygate.client.settings import ClientSettings, OnUnreachable
 from tallygate.client.state import FINISH, RequestState
 from tallygate.metering.v1 import decision_pb2, metering_service_pb2
 
-REFUSED_FINISHES = frozenset({"INVALID_REPORT", "REQUEST_ID_REUSED", "TOO_OLD"})
+REFUSED_FINISHES: Final = frozenset({"INVALID_REPORT", "REQUEST_ID_REUSED", "TOO_OLD"})
 """Denials of a finish which say that its counts were not taken; others only say that the service may not go on."""
 
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from tallygate.client.errors import Denial
 from tallygate.client.values import Grant, Receipt, Usage
 from tallygate.metering.v1 import report_pb2, token_usage_pb2
 
-AUTHORIZE = report_pb2.REPORT_PHASE_AUTHORIZE
-PROGRESS = report_pb2.REPORT_PHASE_PROGRESS
-FINISH = report_pb2.REPORT_PHASE_FINISH
+AUTHORIZE: Final = report_pb2.REPORT_PHASE_AUTHORIZE
+PROGRESS: Final = report_pb2.REPORT_PHASE_PROGRESS
+FINISH: Final = report_pb2.REPORT_PHASE_FINISH
 
 
-NEVER = 1 << 62
+NEVER: Final = 1 << 62
 """More tokens than any request will have."""
 
 

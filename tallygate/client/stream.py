@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 import grpc
 
@@ -13,14 +14,14 @@ from tallygate.metering.v1 import metering_service_pb2, metering_service_pb2_grp
 
 _Call = grpc.aio.StreamStreamCall[metering_service_pb2.MeterRequest, metering_service_pb2.MeterResponse]
 
-_CHANNEL_OPTIONS = (
+_CHANNEL_OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.enable_retries", 0),
     # A second stream to the same address shall not inherit the first one's broken connection.
     ("grpc.use_local_subchannel_pool", 1),
 )
 
-_SETTLED = (
+_SETTLED: Final = (
     grpc.ChannelConnectivity.READY,
     grpc.ChannelConnectivity.TRANSIENT_FAILURE,
     grpc.ChannelConnectivity.SHUTDOWN,

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError
 from types import TracebackType
-from typing import Any, Self, TypedDict, TypeVar, Unpack
+from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
 
 import grpc
 
@@ -26,7 +26,7 @@ from tallygate.client.state import RequestState
 from tallygate.client.values import Receipt, Record, Usage
 
 _T = TypeVar("_T")
-_DEFAULTS = ClientSettings()
+_DEFAULTS: Final = ClientSettings()
 
 
 class RequestOptions(TypedDict, total=False):

@@ -35,8 +35,8 @@ STRAYS_IN = 4
 
 
 # Polling is most of what an idle fleet costs; whoever changes something in the same process is told at once anyway.
-config_feed.POLL_SECONDS = 1.0
-sweeper.TICK_SECONDS = 1.0
+config_feed.POLL_S = 1.0
+sweeper.TICK_S = 1.0
 assembly.EXPIRE_INTERVAL_S = 0.05
 
 

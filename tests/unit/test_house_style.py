@@ -15,6 +15,13 @@ PLACES = ("tallygate", "control_service", "metering_service", "tests", "scripts"
 # Generated code is not read, and a migration is one long list that nobody changes again.
 EXEMPT = re.compile(r"_pb2(_grpc)?\.py$|/migrations/versions/")
 
+# Both services, their base, and the client have one style.
+SERVICES = ("control_service", "metering_service", "tallygate/_server", "tallygate/_wire", "tallygate/client")
+# The part of metering that decides is compiled, which fixes constants for good; tests and simulations set some others.
+NOT_FINAL_YET = ("metering_service/domain", "metering_service/usecases")
+SET_BY_SIMULATIONS = {"EXPIRE_INTERVAL_S", "POLL_S", "TICK_S"}
+LOG_LEVELS = {"debug", "info", "warning", "error", "exception"}
+
 FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 60
 
@@ -146,3 +153,50 @@ def test_a_pointer_is_found() -> None:
     }
     source = "".join(f'def {name}():\n    """{docstring}"""\n' for name, docstring in docstrings.items())
     assert pointers(source) == ["a", "c", "d"]
+
+
+def of_services() -> Iterator[tuple[Path, str]]:
+    return ((path, source) for path, source in files() if path.as_posix().startswith(SERVICES))
+
+
+def test_constants_are_final() -> None:
+    """Nothing sets them once they are there; where a simulation does, it is known here."""
+    variable = [
+        f"{path}: {match[1]}"
+        for path, source in of_services()
+        if not path.as_posix().startswith(NOT_FINAL_YET)
+        for match in re.finditer(r"^(_?[A-Z][A-Z0-9_]+) = ", source, re.MULTILINE)
+        if match[1] not in SET_BY_SIMULATIONS
+    ]
+    assert variable == []
+
+
+def test_times_have_their_unit_in_their_names() -> None:
+    """As `_S`, `_MS`, `_US` or `_NS`, in one spelling."""
+    spelled_out = [
+        f"{path}: {name}"
+        for path, source in of_services()
+        for name in re.findall(
+            r"\b\w+_(?:seconds|millis|micros|nanos(?:econds)?)\b(?=\s*[:=][^=])", source, re.IGNORECASE
+        )
+        if not name.lower().endswith("_nanos")  # money
+    ]
+    assert spelled_out == []
+
+
+def test_logs_are_names_of_events() -> None:
+    """A program looks for a name; what happened where is in fields. The client's log is for people."""
+    sentences = [
+        f"{path}:{call.lineno}"
+        for path, source in of_services()
+        if "structlog.get_logger" in source
+        for call in ast.walk(ast.parse(source))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in LOG_LEVELS
+        if not (
+            isinstance(call.func.value, ast.Name)
+            and call.func.value.id == "_log"
+            and isinstance(call.args[0], ast.Constant)
+            and re.fullmatch("[a-z]+(_[a-z]+)*", str(call.args[0].value))
+        )
+    ]
+    assert sentences == []

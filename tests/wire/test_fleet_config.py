@@ -26,6 +26,19 @@ async def control(tmp_path: Path) -> AsyncIterator[Control]:
         yield control
 
 
+async def test_a_node_says_hello_beside_one_that_never_had_an_answer(control: Control) -> None:
+    """Of that one the metering database knows no epoch: the mark has 0, and the stream begins all the same."""
+    stream = control.fleet.WatchConfig()
+    marks = [
+        pb.NodeMark(node="node-a", epoch=1, commit_no=1, exchange_number=0),
+        pb.NodeMark(node="node-b", epoch=0, commit_no=0, exchange_number=0),
+    ]
+    hello = pb.NodeHello(node="node-a", epoch=1, metering_database_id="db-1", history=marks)
+    await stream.write(pb.WatchConfigRequest(hello=hello))
+    assert isinstance(await stream.read(), pb.WatchConfigResponse)
+    stream.cancel()
+
+
 async def test_names_are_resolved(control: Control) -> None:
     """A default service that nobody started, one that does not exist, and nonsense: each is told for what it is."""
     unknown = "accounts/nobody/services/chat"

@@ -88,7 +88,7 @@ async def test_stopping_says_so_first_and_lets_calls_in_flight_finish() -> None:
         call = asyncio.ensure_future(it.authorize())
         await entered.wait()
 
-        stopping = asyncio.create_task(it.server.stop(grace_seconds=30))
+        stopping = asyncio.create_task(it.server.stop(grace_s=30))
         assert (await watch.read()).status == Health.NOT_SERVING
         assert await watch.read() is grpc.aio.EOF
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -114,7 +114,7 @@ async def test_stopping_cancels_what_outlasts_its_grace() -> None:
     async with serving(never_end) as it:
         call = asyncio.ensure_future(it.authorize())
         await entered.wait()
-        await it.server.stop(grace_seconds=0.05)
+        await it.server.stop(grace_s=0.05)
         with pytest.raises(grpc.aio.AioRpcError):
             await call
         await asyncio.wait_for(cancelled.wait(), 10)

@@ -7,7 +7,7 @@ An acknowledgement is also a sign of life. One of a version that is written alre
 from __future__ import annotations
 
 import asyncio
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -18,10 +18,10 @@ from control_service.usecases.fleet.watcher import Watcher
 from control_service.usecases.ports import Database
 from tallygate._server.clock import Clock
 
-SIGN_OF_LIFE_NS = 500_000_000
+SIGN_OF_LIFE_NS: Final = 500_000_000
 """Minimum interval between two writes of one version for one node."""
 
-RETRY_SECONDS = 0.1
+RETRY_S: Final = 0.1
 """Interval between two attempts while the database is unavailable."""
 
 _log = structlog.get_logger(__name__)
@@ -32,7 +32,7 @@ class _Written(NamedTuple):
     at_ns: int
 
 
-_NEVER = _Written(version=-1, at_ns=0)
+_NEVER: Final = _Written(version=-1, at_ns=0)
 
 
 class Acknowledgements:
@@ -71,7 +71,7 @@ class Acknowledgements:
                 await self.flush()
             except StorageUnavailableError:
                 _log.warning("acknowledgements_wait")
-                await asyncio.sleep(RETRY_SECONDS)
+                await asyncio.sleep(RETRY_S)
                 self._wake.set()
             except Exception:  # noqa: BLE001  # logged; nodes acknowledge again within the second
                 _log.exception("acknowledgements_failed")

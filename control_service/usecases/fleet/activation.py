@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
+from typing import Final
 
 from control_service.domain.errors import StorageUnavailableError
 from control_service.domain.event import EventCause, Origin
@@ -20,7 +21,7 @@ from tallygate._server.clock import Clock
 ServiceKey = tuple[str, str]
 """(account id, service id)."""
 
-BATCH_SIZE = 100
+BATCH_SIZE: Final = 100
 """Maximum number of activations that one transaction completes."""
 
 

@@ -1,6 +1,6 @@
 """The configuration feed: keeps the streams of all nodes up to date.
 
-One loop polls the database: at once when something changed in this process, and every `POLL_SECONDS` for what other
+One loop polls the database: at once when something changed in this process, and every `POLL_S` for what other
 processes changed. Changes go to the watchers, where they wait until each stream has sent them.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable
+from typing import Final
 
 import structlog
 
@@ -26,13 +27,13 @@ from control_service.usecases.fleet_ports import Changes
 from control_service.usecases.ports import Database
 from tallygate._server.clock import Clock
 
-POLL_SECONDS = 0.1
+POLL_S = 0.1
 """Interval between two polls when nothing changed in this process."""
 
-READ_TIMEOUT_NS = 3_000_000_000
+READ_TIMEOUT_NS: Final = 3_000_000_000
 """Timeout after which a replica that cannot read the database drops all streams, so that nodes move to one that can."""
 
-FOLLOWED_MAX = 1_000_000
+FOLLOWED_MAX: Final = 1_000_000
 """Maximum number of names that one stream follows."""
 
 _log = structlog.get_logger(__name__)
@@ -120,7 +121,7 @@ class ConfigFeed:
         self._forget_unfollowed(names)
 
     async def run(self) -> None:
-        """Polls at every change in this process, and every `POLL_SECONDS`, until cancelled."""
+        """Polls at every change in this process, and every `POLL_S`, until cancelled."""
         with self._changes.listening() as listener:
             while True:
                 came_back = await _wait(listener)
@@ -129,10 +130,10 @@ class ConfigFeed:
                 except StorageUnavailableError:
                     _log.debug("config_feed_waits")
                     self.drop_streams()
-                    await asyncio.sleep(POLL_SECONDS)
+                    await asyncio.sleep(POLL_S)
                 except Exception:  # noqa: BLE001  # logged; nodes must go on receiving what can be read
                     _log.exception("config_feed_failed")
-                    await asyncio.sleep(POLL_SECONDS)
+                    await asyncio.sleep(POLL_S)
 
     def drop_streams(self) -> None:
         """Ends all streams if this process has not read the database for `READ_TIMEOUT_NS`: another replica may."""
@@ -220,7 +221,7 @@ class ConfigFeed:
 
 async def _wait(listener: Listener) -> frozenset[BudgetKey]:
     try:
-        async with asyncio.timeout(POLL_SECONDS):
+        async with asyncio.timeout(POLL_S):
             return await listener.wait()
     except TimeoutError:
         return frozenset()

@@ -1,10 +1,11 @@
 """The history of configuration versions, by which a node that lags behind is noticed."""
 
 from collections import deque
+from typing import Final
 
 from control_service.domain.node import STALE_US
 
-_STALE_NS = STALE_US * 1_000
+_STALE_NS: Final = STALE_US * 1_000
 
 
 class ConfigHistory:

@@ -7,16 +7,17 @@ first, on its monotonic clock.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from control_service.domain.bucket import FULL_AFTER_US, Bucket
 from control_service.domain.budget import BudgetKey
 from control_service.domain.lease import Lease
 from tallygate._server.clock import NS_PER_US, Clock
 
-RECALL_TIMEOUT_NS = 200_000_000
+RECALL_TIMEOUT_NS: Final = 200_000_000
 """Timeout of a recall: after it, requests no longer wait for the recalled units."""
 
-FORGOTTEN_AFTER_NS = FULL_AFTER_US * NS_PER_US
+FORGOTTEN_AFTER_NS: Final = FULL_AFTER_US * NS_PER_US
 """Time after its last query at which a stored moment is forgotten: any bucket has refilled by then."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
@@ -28,7 +29,7 @@ from control_service.usecases.fleet_ports import ExchangePosition
 from control_service.usecases.ports import Database, Transaction
 from tallygate._server.clock import Clock
 
-LEFT_BEHIND_MAX = 1_000
+LEFT_BEHIND_MAX: Final = 1_000
 """Maximum number of leases of former epochs that one exchange closes; the rest waits for the next exchange."""
 
 _log = structlog.get_logger(__name__)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from control_service.domain.account import Account
 from control_service.domain.bucket import Bucket
@@ -23,8 +24,8 @@ from control_service.usecases.fleet.elapsed_time import ElapsedTime
 from control_service.usecases.fleet_ports import NamedLease, Usage
 from control_service.usecases.ports import Transaction
 
-_TAKES_REQUESTS = (Status.RUNNING, Status.ACTIVATING)
-_NOTHING_RESERVED = Reserved()
+_TAKES_REQUESTS: Final = (Status.RUNNING, Status.ACTIVATING)
+_NOTHING_RESERVED: Final = Reserved()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from control_service.domain.node import LIVE_NS, LOST_AFTER_NS, LostNode, Node
 from tallygate._server.clock import Clock
 
-OBSERVATION_GAP_MAX_NS = 1_000_000_000
+OBSERVATION_GAP_MAX_NS: Final = 1_000_000_000
 """Maximum silence that counts between two observations: while the database was down, no node could write to it."""
 
 

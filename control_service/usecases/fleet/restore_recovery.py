@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from control_service.domain.budget import BudgetKind
 from control_service.domain.node import recovered
@@ -15,7 +16,7 @@ from control_service.usecases.fleet.settlement_effects import apply_effects
 from control_service.usecases.ports import Database, Transaction
 from tallygate._server.clock import Clock
 
-BATCH_SIZE = 1_000
+BATCH_SIZE: Final = 1_000
 """Maximum number of leases that one transaction closes."""
 
 

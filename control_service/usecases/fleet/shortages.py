@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from control_service.domain.budget import BudgetKey, BudgetKind
 from control_service.usecases.fleet.lease_settlement import money_of, trial_of
 from control_service.usecases.ports import Transaction
 from tallygate._server.clock import Clock
 
-REMEMBERED_NS = 5_000_000_000
+REMEMBERED_NS: Final = 5_000_000_000
 """Time after which a shortage is forgotten: by then nodes have requested again by themselves."""
 
 

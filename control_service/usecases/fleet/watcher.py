@@ -9,18 +9,19 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
+from typing import Final
 
 from control_service.domain.node import LostNode
 from control_service.domain.payers import ServiceConfig
 from control_service.usecases.fleet_ports import Recall
 
-SERVICES_PER_UPDATE = 1_000
+SERVICES_PER_UPDATE: Final = 1_000
 """Maximum number of configurations in one message, so that it stays below the size that a receiver accepts."""
 
-IDS_PER_UPDATE = 10_000
+IDS_PER_UPDATE: Final = 10_000
 """Maximum number of recalled leases in one message, and likewise of replenished services; for the same reason."""
 
-LOST_REPEAT_NS = 5_000_000_000
+LOST_REPEAT_NS: Final = 5_000_000_000
 """Interval at which one lost node is reported to a stream again."""
 
 
@@ -120,8 +121,8 @@ class Watcher:
         self._dismissed, self._error = True, error
         self._wake.set()
 
-    async def next(self, heartbeat_seconds: float) -> Update | None:
-        """The next message, as soon as there is anything to send, or an empty one after `heartbeat_seconds`.
+    async def next(self, heartbeat_s: float) -> Update | None:
+        """The next message, as soon as there is anything to send, or an empty one after `heartbeat_s`.
 
         Returns:
             None when the watcher was dismissed without an error.
@@ -130,7 +131,7 @@ class Watcher:
             Exception: the error with which the watcher was dismissed.
         """
         try:
-            async with asyncio.timeout(heartbeat_seconds):
+            async with asyncio.timeout(heartbeat_s):
                 await self._wake.wait()
         except TimeoutError:
             pass

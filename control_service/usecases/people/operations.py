@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from control_service.domain.account import Account
 from control_service.domain.bucket import Bucket
@@ -9,12 +10,12 @@ from control_service.domain.budget import BudgetKey, BudgetKind
 from control_service.domain.service import Service
 from control_service.usecases.ports import ServiceFilter, Transaction
 
-SERVICES_PER_QUERY = 100
+SERVICES_PER_QUERY: Final = 100
 
 Position = tuple[str, int]
 """Where a budget stands in the list: its service's id (empty for money), and its kind's place."""
 
-_PLACES = {kind: place for place, kind in enumerate(BudgetKind)}
+_PLACES: Final = {kind: place for place, kind in enumerate(BudgetKind)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Final
 
 import structlog
 
@@ -22,13 +23,13 @@ from control_service.usecases.service_status import AT_ONCE_US, SYSTEM, catch_up
 from control_service.usecases.upkeep.retention import Purge
 from tallygate._server.clock import NS_PER_US, US_PER_SECOND, Clock
 
-TICK_SECONDS = 0.1
+TICK_S = 0.1
 """Interval between two ticks."""
 
-BATCH_SIZE = 100
+BATCH_SIZE: Final = 100
 """Maximum number of each kind that one tick deals with; the rest waits for the next tick."""
 
-SET_BACK_US = US_PER_SECOND
+SET_BACK_US: Final = US_PER_SECOND
 """Minimum time that a wall clock must lose between two ticks to count as set back."""
 
 _log = structlog.get_logger(__name__)
@@ -53,7 +54,7 @@ class Sweeper:
         self._isolation = FaultIsolation(clock)
 
     async def run(self) -> None:
-        """Ticks every `TICK_SECONDS`, until cancelled."""
+        """Ticks every `TICK_S`, until cancelled."""
         while True:
             try:
                 await self.tick()
@@ -61,7 +62,7 @@ class Sweeper:
                 _log.debug("sweeper_waits")
             except Exception:  # noqa: BLE001  # logged; the next tick must come
                 _log.exception("sweeper_failed")
-            await asyncio.sleep(TICK_SECONDS)
+            await asyncio.sleep(TICK_S)
 
     async def tick(self) -> None:
         """Deals with all that is due: ends of trials and reservations, prices, activations, lost nodes, the purge.

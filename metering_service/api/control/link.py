@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
+from typing import Final
 
 import grpc
 import structlog
@@ -27,19 +28,19 @@ from tallygate._wire.times import decode_ns
 from tallygate.control.v1 import fleet_service_pb2 as pb
 from tallygate.control.v1 import fleet_service_pb2_grpc
 
-EXCHANGE_DEADLINE_S = 2.0
-EXCHANGE_INTERVAL_S = 0.2
-RENEWAL_INTERVAL_NS = 5_000_000_000
-ASK_AGAIN_S = 0.005
-RECONNECT_FIRST_S = 0.05
-RECONNECT_MAX_S = 1.0
-SILENCE_MAX_S = 3.0
-SUBSCRIPTIONS_PER_MESSAGE = 1_000
-STATEMENTS_PER_EXCHANGE = 500
+EXCHANGE_DEADLINE_S: Final = 2.0
+EXCHANGE_INTERVAL_S: Final = 0.2
+RENEWAL_INTERVAL_NS: Final = 5_000_000_000
+ASK_AGAIN_S: Final = 0.005
+RECONNECT_FIRST_S: Final = 0.05
+RECONNECT_MAX_S: Final = 1.0
+SILENCE_MAX_S: Final = 3.0
+SUBSCRIPTIONS_PER_MESSAGE: Final = 1_000
+STATEMENTS_PER_EXCHANGE: Final = 500
 """More would keep control from others, and whoever waits here from its answer, for half a second."""
 
-FENCED = "NODE_FENCED"
-FATAL_REASONS = frozenset({FENCED, "METERING_DATABASE_MISMATCH"})
+FENCED: Final = "NODE_FENCED"
+FATAL_REASONS: Final = frozenset({FENCED, "METERING_DATABASE_MISMATCH"})
 """After these this node must not go on."""
 
 _log = structlog.get_logger(__name__)

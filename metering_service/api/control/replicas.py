@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import grpc
 
@@ -14,7 +14,7 @@ from tallygate.control.v1 import fleet_service_pb2_grpc
 if TYPE_CHECKING:
     from tallygate.control.v1.fleet_service_pb2_grpc import FleetServiceAsyncStub
 
-CHANNEL_OPTIONS = [
+CHANNEL_OPTIONS: Final = [
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),

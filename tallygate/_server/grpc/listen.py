@@ -2,10 +2,11 @@
 
 import socket
 from ipaddress import ip_address
+from typing import Final
 
 from tallygate._server.errors import ConfigurationError
 
-PORT_MAX = 65_535
+PORT_MAX: Final = 65_535
 
 
 def parse_listen(listen: str) -> tuple[str, int]:

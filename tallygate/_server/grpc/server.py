@@ -78,10 +78,10 @@ class GrpcServer:
         """Say by health checking whether calls of these services will be served."""
         self._health.set_ready(ready)
 
-    async def stop(self, grace_seconds: float) -> None:
+    async def stop(self, grace_s: float) -> None:
         """Say NOT_SERVING, refuse new calls, let those in flight finish for so long, then cancel the rest."""
         self._health.close()
-        await self._server.stop(grace_seconds)
+        await self._server.stop(grace_s)
 
 
 def _options(max_message_bytes: int, *, shares_port: bool) -> list[tuple[str, int]]:

@@ -139,7 +139,7 @@ class NodeMark(_message.Message):
     node: _builtins.str
     """The node. Required."""
     epoch: _builtins.int
-    """Its epoch. Required."""
+    """Its epoch; 0 for another node that no exchange was answered yet."""
     commit_no: _builtins.int
     """The last commit of that epoch."""
     exchange_number: _builtins.int

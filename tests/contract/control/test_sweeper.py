@@ -41,7 +41,7 @@ async def test_one_thing_that_fails_does_not_stop_the_others(kit: Kit, monkeypat
 
 async def test_a_tick_that_fails_is_not_the_last(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a tick meets, the next one comes."""
-    monkeypatch.setattr(sweeper, "TICK_SECONDS", 0)
+    monkeypatch.setattr(sweeper, "TICK_S", 0)
     read_twice = asyncio.Event()
 
     class Fragile(SqlDatabase):

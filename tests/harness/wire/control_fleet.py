@@ -30,7 +30,7 @@ from tallygate.control.v1 import fleet_service_pb2_grpc as grpc_pb
 
 SERVICE = "accounts/acme/services/default-llama"
 DATABASE_ID = "metering-database"
-PATIENCE_SECONDS = 5.0
+PATIENCE_S = 5.0
 
 
 class Control:
@@ -84,7 +84,7 @@ class Control:
 
     async def until_status(self, status: "inference_service_pb2.ServiceStatus.ValueType", name: str = SERVICE) -> None:
         """Waits until the service has this status."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(PATIENCE_S):
             while await self.status(name) != status:
                 pass
 
@@ -128,7 +128,7 @@ class WireNode:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Waits until what was heard makes the condition true."""
-        async with asyncio.timeout(PATIENCE_SECONDS), self._heard:
+        async with asyncio.timeout(PATIENCE_S), self._heard:
             await self._heard.wait_for(condition)
 
     async def exchange(self, *statements: pb.LeaseStatement, number: int | None = None) -> list[pb.LeaseAnswer]:
@@ -154,7 +154,7 @@ class WireNode:
 
     async def end(self) -> grpc.StatusCode:
         """Waits until the server ends the stream; with which status."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(PATIENCE_S):
             code: grpc.StatusCode = await self.stream.code()
             return code
 
