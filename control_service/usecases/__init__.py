@@ -1,6 +1,5 @@
-"""What the service does, one transaction each.
+"""The use cases of the service, most of them one transaction each.
 
-Wings: `people/` (what people ask for) and `fleet/` (what metering nodes ask for), which do not know each
-other; above both `upkeep/` (what time brings about). What they need of a database stands in `ports.py` and
-`fleet_ports.py`.
+Wings: `people/` (requests of people) and `fleet/` (requests of metering nodes), which do not know each other; above
+both `upkeep/` (changes that time alone brings about). `ports.py` and `fleet_ports.py` say what they need of a database.
 """

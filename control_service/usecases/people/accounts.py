@@ -15,7 +15,7 @@ from control_service.usecases.service_status import save_account
 
 @dataclass(frozen=True, slots=True)
 class NewAccount:
-    """What somebody says of an account to be."""
+    """The settings of an account to be created."""
 
     account_id: str
     display_name: str
@@ -37,7 +37,7 @@ class AccountUpdate:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A ledger line to be; `service` is the one that it concerns, if it concerns one."""
+    """A ledger line to be written; `service` is the one that the line concerns, if it concerns one."""
 
     kind: LedgerEntryKind
     amount_nanos: int
@@ -47,7 +47,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class BookedLine:
-    """A ledger line, and the account after it."""
+    """A ledger line that was written, and the account after it."""
 
     account: Account
     entry: LedgerEntry
@@ -67,13 +67,13 @@ async def create_account(tx: Transaction, new: NewAccount, act: Act) -> Account:
         update_us=act.now_us,
     )
     await tx.accounts.add(account)
-    # Its default services exist from now on, and nodes may have asked for them already.
+    # The account's default services exist from now on, and nodes may follow their names already.
     await tx.next_config_version()
     return account
 
 
 async def update_account(tx: Transaction, account: Account, update: AccountUpdate, act: Act) -> Account:
-    """Changes settings, which may set or clear overdue."""
+    """Changes an account's settings, which may set or clear its overdue latch."""
     given = {name: getattr(update, name) for name in AccountUpdate.__slots__}
     changed = replace(
         account, update_us=act.now_us, **{name: value for name, value in given.items() if value is not None}
@@ -83,7 +83,7 @@ async def update_account(tx: Transaction, account: Account, update: AccountUpdat
 
 
 async def pay(tx: Transaction, account: Account, line: Line, act: Act) -> BookedLine:
-    """Pays money in or, with a negative amount, takes it away: top-ups and adjustments.
+    """Pays money in or, with a negative amount, takes money away: top-ups and adjustments.
 
     Raises:
         InvalidRequestError: the account would hold more, or owe more, than fits.
@@ -95,7 +95,7 @@ async def pay(tx: Transaction, account: Account, line: Line, act: Act) -> Booked
 
 
 async def book(tx: Transaction, account: Account, line: Line, act: Act) -> BookedLine:
-    """Writes a ledger line and moves the account's funds by it, with all that follows."""
+    """Writes a ledger line, moves the account's funds by its amount, and updates the statuses that follow."""
     entry = LedgerEntry(
         account_id=account.account_id,
         entry_number=account.ledger_entry_count + 1,
@@ -117,6 +117,6 @@ async def book(tx: Transaction, account: Account, line: Line, act: Act) -> Booke
 
 
 def _note_money(before: Account, after: Account, act: Act) -> None:
-    """Where there is more money, or more of it may be leased, who found nothing may ask again."""
+    """Notes the account's money as come back, if more of it may be leased: its shortages are over."""
     if after.available_nanos > before.available_nanos or after.overdue_floor_nanos < before.overdue_floor_nanos:
         act.came_back.add(BudgetKey.of(after.account_id, "", BudgetKind.MONEY))

@@ -1,4 +1,4 @@
-"""How a service is billed: its free trial, its pay-as-you-go switch, an operator's stop."""
+"""The billing of a service: its free trial, its pay-as-you-go switch, an operator's stop."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from control_service.usecases.service_status import update_status
 
 
 async def claim_trial(tx: Transaction, account: Account, service: Service, act: Act) -> Service:
-    """Gives the service the model's free trial, on the terms of today.
+    """Gives the service the model's free trial, on the terms that the model offers now.
 
     Raises:
         RefusedError: TRIAL_ALREADY_CLAIMED or NO_TRIAL_OFFER.
@@ -41,7 +41,7 @@ async def claim_trial(tx: Transaction, account: Account, service: Service, act: 
 
 
 async def enable_postpaid(tx: Transaction, account: Account, service: Service, act: Act) -> Service:
-    """Switches pay-as-you-go on; nothing happens where it is on.
+    """Switches pay-as-you-go on; nothing happens where pay-as-you-go is on already.
 
     Raises:
         RefusedError: CURRENCY_MISMATCH or NO_PRICE_IN_FORCE.
@@ -59,7 +59,7 @@ async def enable_postpaid(tx: Transaction, account: Account, service: Service, a
 
 
 async def disable_postpaid(tx: Transaction, account: Account, service: Service, act: Act) -> Service:
-    """Switches pay-as-you-go off, and the service with it; nothing happens where it is off already.
+    """Switches pay-as-you-go off, which stops the service; nothing happens where pay-as-you-go is off already.
 
     Raises:
         RefusedError: POSTPAID_NEVER_ENABLED.
@@ -77,7 +77,7 @@ async def disable_postpaid(tx: Transaction, account: Account, service: Service, 
 
 
 async def set_suspended(tx: Transaction, account: Account, service: Service, act: Act, *, suspended: bool) -> Service:
-    """An operator's stop, or its end; nothing happens where it is so already."""
+    """Suspends or resumes a service for an operator; nothing happens where the service is in that state already."""
     if service.suspended is suspended:
         return service
     cause = EventCause.SUSPENDED if suspended else EventCause.RESUMED

@@ -13,7 +13,7 @@ from control_service.usecases.ports import Transaction
 
 @dataclass(frozen=True, slots=True)
 class NewModel:
-    """What somebody says of a model to be."""
+    """The settings of a model to be created."""
 
     model_id: str
     display_name: str
@@ -28,7 +28,7 @@ class NewModel:
 
 @dataclass(frozen=True, slots=True)
 class ModelUpdate:
-    """New settings; None leaves one as it is. `withdraw_trial` ends the offer."""
+    """New settings of a model; None leaves a setting as it is. `withdraw_trial` ends the trial offer."""
 
     display_name: str | None
     aliases: tuple[str, ...] | None
@@ -42,7 +42,7 @@ class ModelUpdate:
 
 @dataclass(frozen=True, slots=True)
 class NewPrice:
-    """A price version to be; `effective_us` is None for now. Prices are nanos per million tokens."""
+    """A price version to be published; `effective_us` is None for now. Prices are nanos per million tokens."""
 
     effective_us: int | None
     input_nanos: int
@@ -65,7 +65,7 @@ async def create_model(tx: Transaction, new: NewModel, act: Act) -> ModelView:
 
     Raises:
         ResourceExistsError: the name, or an alias, is in use.
-        InvalidRequestError: its trial would be used up as soon as it is claimed.
+        InvalidRequestError: the offered trial is smaller than the smallest request.
     """
     model = Model(
         model_id=new.model_id,
@@ -88,12 +88,12 @@ async def create_model(tx: Transaction, new: NewModel, act: Act) -> ModelView:
 
 
 async def update_model(tx: Transaction, model_id: str, update: ModelUpdate, act: Act) -> ModelView:
-    """Changes settings; trials claimed and reservations bought keep their terms.
+    """Changes a model's settings; trials claimed and reservations bought keep their terms.
 
     Raises:
         ResourceNotFoundError: there is no such model.
         ResourceExistsError: an alias belongs to another model.
-        InvalidRequestError: its trial would be used up as soon as it is claimed.
+        InvalidRequestError: the offered trial is smaller than the smallest request.
     """
     before = await tx.models.get(model_id)
     after = replace(
@@ -115,7 +115,7 @@ async def update_model(tx: Transaction, model_id: str, update: ModelUpdate, act:
 
 
 def _node_settings(model: Model) -> tuple[int, ...]:
-    """The settings that nodes go by."""
+    """The settings of a model that are part of the configuration for nodes."""
     return model.smallest_request_tokens, model.output_tokens_max, model.whole_output_tokens_default
 
 
@@ -127,11 +127,11 @@ def _check_trial(model: Model, path: str) -> None:
 
 
 async def publish_price(tx: Transaction, model_id: str, new: NewPrice, act: Act) -> Price:
-    """Adds an immutable version, which takes effect now or later.
+    """Publishes an immutable price version, which takes effect now or later.
 
     Raises:
         ResourceNotFoundError: there is no such model.
-        InvalidRequestError: it would take effect in the past.
+        InvalidRequestError: the version would take effect in the past.
     """
     model = await tx.models.get(model_id)
     effective_us = act.now_us if new.effective_us is None else new.effective_us
@@ -152,14 +152,14 @@ async def publish_price(tx: Transaction, model_id: str, new: NewPrice, act: Act)
     await tx.models.add_price(price)
     announced = await announce_prices(tx, replace(model, price_count=price.version), act.now_us)
     if is_first and effective_us == act.now_us:
-        # The sweeper deals with the services that were stopped because there was none: it may lock their accounts.
+        # The sweeper starts the services again that had stopped for want of a price: it may lock their accounts.
         announced = replace(announced, next_due_us=effective_us)
     await tx.models.save(announced)
     return price
 
 
 async def announce_prices(tx: Transaction, model: Model, now_us: int) -> Model:
-    """The model with a new configuration version, as prices came or took effect; not stored yet."""
+    """The model with a new configuration version and due moment, after a price came or took effect; not stored yet."""
     return replace(
         model,
         config_version=await tx.next_config_version(),

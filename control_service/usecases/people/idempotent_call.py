@@ -1,4 +1,4 @@
-"""One call that changes something: one transaction, done once however often it is repeated."""
+"""One call that changes something: one transaction that is done once, however often the call is repeated."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What came: which method, with which arguments (as a hash), from whom. An empty key guards nothing."""
+    """A call as received: its method, the hash of its arguments, its actor. An empty key does not prevent repeats."""
 
     method: str
     idempotency_key: str
@@ -27,7 +27,7 @@ class Call:
 
 @dataclass(slots=True)
 class Act:
-    """When a change happens, by whom, with what new ids; it gathers which budgets got something back."""
+    """The circumstances of a change: its time, its actor, new ids. It collects the budgets that got something back."""
 
     now_us: int
     actor: str
@@ -35,12 +35,12 @@ class Act:
     came_back: set[BudgetKey] = field(default_factory=set)
 
     def because(self, cause: EventCause) -> Origin:
-        """The origin of what it changes."""
+        """The origin of a change with this cause."""
         return Origin(cause, self.actor, self.now_us)
 
 
 class IdempotentCalls:
-    """Runs changes. Each is given a transaction with the right lock held, and its result is kept as it was encoded."""
+    """Runs changes once. Each change gets a transaction with its lock held, and its encoded response is stored."""
 
     def __init__(self, database: Database, clock: Clock, new_id: Callable[[], str], signal: ChangeSignal) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""What people do with services, as whole changes: the service is found, changed, and shown as it is then."""
+"""Changes to services as people request them: the service is found, changed, and shown as it is then."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Step: TypeAlias = Callable[[Transaction, Account, Service, Act], Awaitable[Servi
 
 @dataclass(frozen=True, slots=True)
 class InitialBilling:
-    """What a new service shall begin with."""
+    """The billing that a new service begins with."""
 
     claim_free_trial: bool = False
     enable_postpaid: bool = False
@@ -29,7 +29,7 @@ class InitialBilling:
 
 @dataclass(frozen=True, slots=True)
 class PurchaseView:
-    """What was bought, the service with it, and whether the purchase switched pay-as-you-go on."""
+    """A purchased reservation, the service after it, and whether the purchase switched pay-as-you-go on."""
 
     reservation: Reservation
     service: ServiceView
@@ -37,7 +37,7 @@ class PurchaseView:
 
 
 async def change_service(tx: Transaction, account: Account, service_id: str, step: Step, act: Act) -> ServiceView:
-    """Does one step to a service. Raises what the step and `open_service` raise."""
+    """Applies one step to a service. Raises what the step and `open_service` raise."""
     service = await open_service(tx, account, service_id, act)
     return await view(tx, account, await step(tx, account, service, act), act.now_us)
 
@@ -45,7 +45,7 @@ async def change_service(tx: Transaction, account: Account, service_id: str, ste
 async def create_with_billing(
     tx: Transaction, account: Account, new: NewService, billing: InitialBilling, act: Act
 ) -> ServiceView:
-    """Makes a custom service with its first billing settings. Raises what the single steps raise."""
+    """Creates a custom service with its first billing settings. Raises what the single steps raise."""
     service = await create_service(tx, account, new, act)
     if billing.claim_free_trial:
         service = await claim_trial(tx, account, service, act)

@@ -1,4 +1,4 @@
-"""What on-call asks: an account's budgets, and what became of each."""
+"""Operations: an account's budgets, and what became of each, for those on call."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -11,9 +11,10 @@ from control_service.domain.service import Service
 from control_service.usecases.ports import ServiceFilter, Transaction
 
 SERVICES_PER_QUERY: Final = 100
+"""Maximum number of services that one query reads."""
 
 Position = tuple[str, int]
-"""Where a budget stands in the list: its service's id (empty for money), and its kind's place."""
+"""The position of a budget in the list: its service's id (empty for money), and the place of its kind."""
 
 _PLACES: Final = {kind: place for place, kind in enumerate(BudgetKind)}
 
@@ -33,14 +34,14 @@ class BudgetView:
 
     @property
     def position(self) -> Position:
-        """Where it stands in the list."""
+        """The budget's position in the list."""
         return self.service_id, _PLACES[self.kind]
 
 
 async def list_budgets(
     tx: Transaction, account_id: str, service_id: str | None, *, after: Position, limit: int, now_us: int
 ) -> list[BudgetView]:
-    """Budgets of an account after a position, money first, then by service; of one service only and money, if given.
+    """Budgets of an account after a position: money first, then by service, or those of one service if it is given.
 
     Raises:
         ResourceNotFoundError: there is no such account.
@@ -58,7 +59,7 @@ async def list_budgets(
 async def _services(
     tx: Transaction, account_id: str, service_id: str | None, first_id: str
 ) -> AsyncIterator[list[Service]]:
-    """One service, or batches of all that come no earlier than the first."""
+    """One service, or all services from the first one on, in batches."""
     first = await tx.services.find(account_id, first_id if service_id is None else service_id)
     if first is not None:
         yield [first]

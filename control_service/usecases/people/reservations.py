@@ -1,4 +1,4 @@
-"""TPM reservations: bought, cancelled."""
+"""TPM reservations: purchase and cancellation."""
 
 from dataclasses import dataclass, replace
 
@@ -22,7 +22,7 @@ from control_service.usecases.service_status import reserved_by, update_status
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """What was bought, for which service and account, and whether it switched pay-as-you-go on."""
+    """A purchased reservation, its service and account after it, and whether it switched pay-as-you-go on."""
 
     reservation: Reservation
     service: Service
@@ -36,7 +36,7 @@ async def purchase(tx: Transaction, account: Account, service: Service, terms: R
     Raises:
         RefusedError: CUSTOM_SERVICE_REQUIRED, NO_RESERVATION_PRICE, CURRENCY_MISMATCH, INSUFFICIENT_BALANCE, or
             NO_PRICE_IN_FORCE where overflow shall be billed by token.
-        InvalidRequestError: together with what is reserved already, the rate is too great.
+        InvalidRequestError: the service's reserved rate would be greater than `RESERVED_TOKENS_MAX`.
     """
     if service.kind is not ServiceKind.CUSTOM:
         message = f"{service.name} is a default service, and reservations are for custom ones; create one."
@@ -68,7 +68,7 @@ async def purchase(tx: Transaction, account: Account, service: Service, terms: R
 
 
 async def cancel(tx: Transaction, account: Account, service: Service, number: int, act: Act) -> Reservation:
-    """Ends a reservation before its term is over; nothing is paid back.
+    """Ends a reservation before its term is over. No money is paid back.
 
     Raises:
         ResourceNotFoundError: there is no such reservation.
@@ -87,7 +87,7 @@ async def cancel(tx: Transaction, account: Account, service: Service, number: in
 
 
 def _charge(account: Account, model: Model, terms: ReservationTerms) -> int:
-    """What the terms cost, if the model sells them and the account can pay."""
+    """The price of the terms, in nanos. Raises RefusedError where the model does not sell or the account cannot pay."""
     price = model.reservation_price
     if price is None:
         name = model_name(model.model_id)
@@ -106,7 +106,7 @@ def _charge(account: Account, model: Model, terms: ReservationTerms) -> int:
 
 
 async def _add_minute(tx: Transaction, service: Service, reservation: Reservation, act: Act) -> None:
-    """A reservation comes with its own full minute. It is stored, and so part of what is reserved, already."""
+    """Adds a reservation's own full minute to the buckets. The reservation is stored, so the rates include it."""
     rates = await reserved_by(tx, service, act.now_us)
     added = {
         "input_tokens_per_minute": reservation.input_tokens_per_minute,

@@ -1,4 +1,4 @@
-"""Lists of services: stored ones, and default ones that exist without being stored, in order of their names."""
+"""Lists of services in order of their names: stored ones, and default ones that exist without being stored."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class ServiceQuery:
-    """Which services, after which (account id, service id), and how many; `status` is None for any."""
+    """The services to list, the (account id, service id) before them, and how many; `status` is None for any."""
 
     wanted: ServiceFilter
     status: Status | None
@@ -30,14 +30,14 @@ class ServiceQuery:
 
 @dataclass(frozen=True, slots=True)
 class ServicePage:
-    """Some services; `next_after` is where the next page begins, None on the last."""
+    """One page of services; `next_after` is the key before the next page, None on the last."""
 
     services: list[ServiceView]
     next_after: Key | None
 
 
 async def list_services(tx: Transaction, query: ServiceQuery, now_us: int) -> ServicePage:
-    """A page of services. Without an account only stored services are listed. Nothing is written.
+    """A page of services. Without an account only stored services are listed.
 
     Raises:
         ResourceNotFoundError: there is no such account.
@@ -59,7 +59,7 @@ async def list_services(tx: Transaction, query: ServiceQuery, now_us: int) -> Se
 
 
 def key_of(service: Service) -> Key:
-    """Where a service stands in lists."""
+    """The key of a service in lists."""
     return service.account_id, service.service_id
 
 

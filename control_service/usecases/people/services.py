@@ -1,4 +1,4 @@
-"""Inference services: made, found, changed, deleted."""
+"""Inference services: creation, lookup, change, deletion."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from control_service.usecases.service_status import catch_up, keep, update_statu
 
 @dataclass(frozen=True, slots=True)
 class NewService:
-    """What somebody says of a custom service to be."""
+    """The settings of a custom service to be created."""
 
     service_id: str
     model_id: str
@@ -28,7 +28,7 @@ class NewService:
 
 @dataclass(frozen=True, slots=True)
 class ServiceUpdate:
-    """New settings; None leaves one as it is. `outage_tokens_max` goes with the policy."""
+    """New settings of a service; None leaves a setting as it is. `outage_tokens_max` goes with the policy."""
 
     display_name: str | None
     team: str | None
@@ -50,7 +50,7 @@ async def find_service(tx: Transaction, account: Account, service_id: str) -> Se
 
 
 async def open_service(tx: Transaction, account: Account, service_id: str, act: Act) -> Service:
-    """The service, ready to be changed: what time alone has changed of it is done first.
+    """The service, ready to be changed: changes that time alone has brought about are applied first.
 
     Raises:
         ResourceNotFoundError: there is no such service.
@@ -97,7 +97,7 @@ async def create_service(tx: Transaction, account: Account, new: NewService, act
 
 
 async def update_service(tx: Transaction, service: Service, update: ServiceUpdate, act: Act) -> Service:
-    """Changes what people say of a service. Nodes are told of its outage policy; the rest they need not know."""
+    """Changes a service's settings. Only the outage policy is part of the configuration for nodes."""
     changed = replace(
         service,
         display_name=service.display_name if update.display_name is None else update.display_name,

@@ -1,1 +1,1 @@
-"""What time alone brings about: due changes ten times a second (`sweeper.py`), deletion of what is old."""
+"""Changes that time alone brings about: what is due (`sweeper.py`), and deletion of what is old (`retention.py`)."""
