@@ -1,4 +1,4 @@
-"""What this program is told: options, and the environment where an option is left out."""
+"""The options of this program, and the environment where an option is left out."""
 
 import argparse
 import re
