@@ -4,20 +4,16 @@ import os
 import sys
 
 from control_service.settings import parse
-from tallygate._server.errors import StartupError
 from tallygate._server.grpc.listen import require_free
 from tallygate._server.process.logs import configure_logging
-from tallygate._server.process.run import EXIT_STARTUP_ERROR, run
+from tallygate._server.process.run import ends_program, run
 
 
 def main() -> None:
     """Read the settings and serve until told to stop."""
-    try:
+    with ends_program():
         settings = parse(sys.argv[1:], os.environ)
         require_free(settings.listen)
-    except StartupError as error:
-        print(error, file=sys.stderr)  # noqa: T201  # one line for whoever started it
-        sys.exit(EXIT_STARTUP_ERROR)
     if settings.check:
         return
     configure_logging(settings.log_format)

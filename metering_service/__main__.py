@@ -5,21 +5,17 @@ import sys
 
 from metering_service.settings import addresses, common_options, common_variables, parse
 from metering_service.supervisor import Supervisor
-from tallygate._server.errors import StartupError
 from tallygate._server.grpc.listen import require_free
 from tallygate._server.process.logs import configure_logging
-from tallygate._server.process.run import EXIT_STARTUP_ERROR, run
+from tallygate._server.process.run import ends_program, run
 
 
 def main() -> None:
     """Read the settings and serve until told to stop."""
-    try:
+    with ends_program():
         settings = parse(sys.argv[1:], os.environ)
         for address in addresses(settings):
             require_free(address)
-    except StartupError as error:
-        print(error, file=sys.stderr)  # noqa: T201  # one line for whoever started it
-        sys.exit(EXIT_STARTUP_ERROR)
     if settings.check:
         return
     configure_logging(settings.log_format)

@@ -1,4 +1,4 @@
-"""A metering node put together, without a server in front of it: what it is made of, its work, its leaving."""
+"""A metering node put together, without a server in front of it: its parts, its work, its leaving."""
 
 import asyncio
 from collections.abc import Callable
@@ -26,8 +26,11 @@ from metering_service.usecases.upkeep.crash_recovery import CrashRecovery
 from tallygate._server.clock import Clock
 
 EXPIRE_INTERVAL_S = 0.02
+"""Interval at which reports that have waited long enough are answered."""
 HOUSEKEEPING_INTERVAL_S: Final = 1.0
+"""Interval of housekeeping: silent requests, finished ones, idle services."""
 SETTLE_S: Final = 5.0
+"""Timeout of each step of leaving."""
 
 _log = structlog.get_logger(__name__)
 

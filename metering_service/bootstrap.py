@@ -46,7 +46,9 @@ from tallygate.metering.v1 import (
 
 PROGRAM: Final = "metering service"
 DRAIN_S: Final = 3.0
+"""Time that streams have to end by themselves when the node shuts down."""
 SWITCH_INTERVAL_S: Final = 0.0005
+"""Interval at which Python switches threads."""
 SERVICE_NAMES: Final = (
     metering_service_pb2.DESCRIPTOR.services_by_name["MeteringService"].full_name,
     usage_service_pb2.DESCRIPTOR.services_by_name["UsageService"].full_name,
@@ -55,7 +57,7 @@ SERVICE_NAMES: Final = (
 
 _METERING, _USAGE, _RECOVERY = SERVICE_NAMES
 ACCEPTING: Final = f"{_METERING}.accepting"
-"""The name by which health checking tells whether this node decides on new requests, be it without control."""
+"""Name in health checking of whether this node decides on new requests, also without control."""
 
 _log = structlog.get_logger(__name__)
 

@@ -1,22 +1,23 @@
-"""What this program is told: options, and the environment where an option is left out."""
+"""The options of this program, and the environment where an option is left out."""
 
 import argparse
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final, Literal, cast
+from typing import Final
 
 from metering_service.supervisor import own_address, worker_name
-from tallygate._server.database.url import normalise_url
 from tallygate._server.errors import ConfigurationError
 from tallygate._server.grpc.listen import PORT_MAX, parse_listen, require_safe
+from tallygate._server.process.logs import LogFormat
 from tallygate._server.process.options import Options
+from tallygate._server.process.service_options import add_service_options, database_url, log_format
 from tallygate._wire.names import ID_MAX, NODE_ID
 
 WORKERS_MAX: Final = 256
 NODE_NAME: Final = re.compile(NODE_ID)
 DATABASE_URL_VARIABLE: Final = "TALLYGATE_METERING_DATABASE_URL"
+_FILE: Final = "metering.sqlite3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Settings:
     control: str
     node_name: str
     database_url: str = field(repr=False)
-    log_format: Literal["json", "text"]
+    log_format: LogFormat
     insecure: bool
     worker_count: int = 1
     shared_listen: str = ""
@@ -58,15 +59,12 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
             raise ConfigurationError(
                 f'"{address}" is no address of a control service; write HOST:PORT, or several with commas between.'
             )
-    if options.log_format not in ("json", "text"):
-        raise ConfigurationError(f'TALLYGATE_LOG_FORMAT is "{options.log_format}": use json or text.')
-    path = Path(options.data_dir).absolute() / "metering.sqlite3"
     return Settings(
         listen=options.listen,
         control=options.control,
         node_name=options.node_name,
-        database_url=normalise_url(options.database_url or f"sqlite:///{path}"),
-        log_format=cast("Literal['json', 'text']", options.log_format),
+        database_url=database_url(options, _FILE),
+        log_format=log_format(options),
         insecure=options.insecure,
         worker_count=options.workers,
         shared_listen=options.shared_listen,
@@ -87,22 +85,9 @@ def _options(environment: Mapping[str, str]) -> Options:
         metavar="HOST:PORT",
     )
     options.add("--node-name", "TALLYGATE_NODE_NAME", "metering-1", "a name that no other node has", metavar="NAME")
-    options.add(
-        "--data-dir",
-        "TALLYGATE_DATA_DIR",
-        "tallygate-data",
-        "directory of metering.sqlite3, unless a database is named",
-        metavar="DIR",
+    add_service_options(
+        options, file=_FILE, database_variable=DATABASE_URL_VARIABLE, database_hint=", the same for all nodes"
     )
-    options.add(
-        "--database-url",
-        DATABASE_URL_VARIABLE,
-        None,
-        "sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/DATABASE, the same for all nodes",
-        metavar="URL",
-    )
-    options.add("--log-format", "TALLYGATE_LOG_FORMAT", "json", "for programs or for people", choices=("json", "text"))
-    options.add_switch("--insecure", "TALLYGATE_INSECURE", "listen beyond loopback without TLS")
     options.add(
         "--workers",
         "TALLYGATE_METERING_WORKERS",

@@ -22,10 +22,13 @@ from tallygate._server.grpc.listen import parse_listen, require_free
 from tallygate._server.process.run import EXIT_SUPERSEDED, announce
 
 BACKOFF_FIRST_S: Final = 0.2
+"""First delay before a worker that ended is started again."""
 BACKOFF_MAX_S: Final = 5.0
+"""Maximum of that delay, which doubles."""
 SERVED_WELL_S: Final = 30.0
-"""A worker that served for so long is well: it is started again as soon as the first time."""
+"""Uptime from which a worker counts as well: its next restart has the first delay again."""
 STOP_S: Final = 30.0
+"""Timeout of workers that are told to stop; then they are killed."""
 _SERVING: Final = b"serving "
 
 _log = structlog.get_logger(__name__)

@@ -1,4 +1,4 @@
-"""Lost nodes' affairs: another node raises their epoch, which fences them, and settles what they left behind.
+"""The takeover of lost nodes: another node raises their epoch, which fences them, and settles what they left behind.
 
 Lost is who does not commit any more, and whom control names: cut off from control a node may still write, but its
 leases have lapsed, but for services that go on in an outage, and its clients are better off elsewhere.
@@ -22,7 +22,9 @@ from metering_service.usecases.upkeep.silent_nodes import SilenceWatch
 from tallygate._server.clock import Clock
 
 POLL_INTERVAL_S: Final = 2.0
+"""Interval at which other nodes' rows are polled."""
 END_INTERVAL_S: Final = 0.2
+"""Interval at which a takeover checks whether it has ended."""
 UNHEARD_NS: Final = 45_000_000_000
 """A node that has just started again is about to say hello, or control refuses it until people have put things right.
 

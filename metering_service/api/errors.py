@@ -1,4 +1,4 @@
-"""What this service's errors are on the wire."""
+"""The errors of this service as gRPC statuses."""
 
 import grpc
 

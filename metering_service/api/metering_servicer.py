@@ -20,7 +20,9 @@ from tallygate.metering.v1 import metering_service_pb2 as pb
 from tallygate.metering.v1 import metering_service_pb2_grpc, report_pb2
 
 UNSAID_MAX: Final = 8_192
+"""Maximum of decisions that wait for a client which does not read."""
 FULL_POLL_S: Final = 0.05
+"""Interval at which a full node is asked whether it has room again."""
 
 
 class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):

@@ -1,4 +1,4 @@
-"""What UsageService is asked, checked: every problem of a request is told at once."""
+"""Requests to UsageService, checked: every problem of a request is reported at once."""
 
 import re
 from collections.abc import Iterable

@@ -1,7 +1,7 @@
 """Token counts by kind, and how reports of the same request merge."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 
 class Counts(NamedTuple):
@@ -161,8 +161,8 @@ class Tally(NamedTuple):
         return other.input[:2] > self.input[:2] or other.output[:2] > self.output[:2]
 
 
-NOTHING = Tally()
-"""What is known of a request before the first report that counts."""
+NOTHING: Final = Tally()
+"""Tally of a request before the first report that counts."""
 
 
 def beyond(counts: Counts, base_input_tokens: int, base_output_tokens: int) -> Counts:

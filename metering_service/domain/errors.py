@@ -1,4 +1,4 @@
-"""What can go wrong in the metering service; the api maps it to gRPC statuses."""
+"""The errors of the metering service; the api maps them to gRPC statuses."""
 
 
 class MeteringError(Exception):

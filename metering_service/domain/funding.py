@@ -1,4 +1,4 @@
-"""Who pays for tokens that are to be held: reservation, then trial, then money; each as far as it goes.
+"""The payers of tokens that are to be held: reservation, then trial, then money; each as far as it goes.
 
 A payer is passed over only when the control service has confirmed that nothing of it is free. So an extension that
 meets a payer with too little at hand, not confirmed empty, stops there and says what it wants; what was covered up to

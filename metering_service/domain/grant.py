@@ -1,9 +1,13 @@
-"""How large grants are: large while budgets are plentiful, shrinking as they run out."""
+"""The size of grants: large while budgets are plentiful, shrinking as they run out."""
 
-GRANT_TOKENS_MIN = 16
-GRANT_TOKENS_MAX = 1_024
-SHARE = 8
-"""A grant takes at most one part in so many of what is free."""
+from typing import Final
+
+GRANT_TOKENS_MIN: Final = 16
+"""Minimum size of a grant that is not the last one."""
+GRANT_TOKENS_MAX: Final = 1_024
+"""Maximum size of a grant."""
+SHARE: Final = 8
+"""Divisor of what is free: a grant takes at most one part in so many."""
 
 
 def output_target(output_tokens: int, free_tokens: int, max_output_tokens: int | None, *, ceiling_tokens: int) -> int:

@@ -19,6 +19,7 @@ from metering_service.domain.resume_token import ResumeToken, decode
 
 SECRET_BYTES: Final = 32
 SETTLED_NS: Final = 60_000_000_000
+"""Age from which a key signs: by then every node has read it."""
 TOKEN_BYTES_MAX: Final = 1_024
 
 _NUMBER_BYTES: Final = 4

@@ -1,4 +1,4 @@
-"""What a service goes on with while this node is cut off from the control service, counted in tokens.
+"""The tokens with which a service goes on while this node is cut off from the control service.
 
 What requests are granted anew counts at once; what they turn out not to have used counts no more. So at any moment no
 more than the bound is used, or may still be used, of all that was granted since the leases lapsed.

@@ -1,4 +1,4 @@
-"""What the metering database keeps: plain values, whole rows."""
+"""The records of the metering database: plain values, whole rows."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""How the parts of one request hang together.
+"""The parts of one request, and how they hang together.
 
 A request that moves to another node goes on there as a new part. The new part names the one that it carries on, and
 begins where that one's grant ends. Each part is booked by

@@ -1,4 +1,4 @@
-"""Deleting what is old: requests by walking the table in the order in which it lies on disk, leases by an index.
+"""Deletion of old records: requests by walking the table in the order in which it lies on disk, leases by an index.
 
 No index says when requests were booked: each row would have to be entered in it, on the road where every finish waits.
 A walk reads the table from end to end instead, a little at a time, and costs writers nothing.

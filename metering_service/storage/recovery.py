@@ -1,4 +1,4 @@
-"""What `tallygate recover` needs of the metering database."""
+"""The queries of `tallygate recover` on the metering database."""
 
 from collections.abc import Mapping
 from typing import Final

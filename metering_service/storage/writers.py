@@ -1,4 +1,4 @@
-"""Who writes a group commit: all of it in one transaction, behind its node's fence."""
+"""The writers of a group commit: all of it in one transaction, behind its node's fence."""
 
 import asyncio
 import sqlite3

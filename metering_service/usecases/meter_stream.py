@@ -1,9 +1,9 @@
-"""One Meter stream: numbers, two watermarks, and what is to be said next. It knows no wire."""
+"""One Meter stream: sequence numbers, two watermarks, and the decisions to send next. It knows no wire."""
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from metering_service.domain.decision import Decision
 from metering_service.domain.errors import SequenceGapError
@@ -15,17 +15,17 @@ from metering_service.usecases.reports.process import malformed, process
 from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.state.waiter import Parked, PendingCommits
 
-PROGRESS = Phase.PROGRESS.value
-"""As it is on the wire."""
+PROGRESS: Final = Phase.PROGRESS.value
+"""Phase of a progress report, as it is on the wire."""
 
 NAMES_MAX = 65_536
-"""So many requests' services one stream remembers, so that later reports need not name them; all that run, anyway."""
+"""Maximum of requests whose service one stream remembers, beside those that run: later reports need not name it."""
 
-TOKENS_MAX = 16_384
-"""So many resume tokens one stream keeps, of requests that this node does not know yet."""
+TOKENS_MAX: Final = 16_384
+"""Maximum of resume tokens that one stream keeps, of requests that this node does not know yet."""
 
-PENDING_MAX = 64
-"""So many messages become durable one by one. While the database is away, later ones do so together."""
+PENDING_MAX: Final = 64
+"""Maximum of messages that become durable one by one; while the database is away, later ones do so together."""
 
 Named: TypeAlias = tuple[int | None, Decision]
 """A decision and the number of the report that it answers; None for an unasked one."""

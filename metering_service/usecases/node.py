@@ -1,4 +1,4 @@
-"""What all use cases of a metering node share: its services, its clock, what waits to be written, its work outside."""
+"""The state that all use cases of a metering node share: services, clock, write buffer, work outside."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable

@@ -1,8 +1,8 @@
-"""What the use cases need of the outside, as protocols. Each storage keeps the obligations written here."""
+"""The ports of the use cases, as protocols. Each storage keeps the obligations written here."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from metering_service.domain.counts import Counts
 from metering_service.domain.key_ring import ResumeKey
@@ -150,8 +150,8 @@ class PurgeStore(Protocol):
         """Delete pages of counts of epochs that are over and of which no request is open; how many it were."""
 
 
-USAGE_ROWS_MAX = 10_000
-"""So many buckets fit in one message."""
+USAGE_ROWS_MAX: Final = 10_000
+"""Maximum of usage buckets that fit in one message."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a node goes by: times in nanoseconds of the monotonic clock, sizes in items."""
+"""The settings of a node: times in nanoseconds of the monotonic clock, sizes in items."""
 
 from dataclasses import dataclass
 

@@ -10,6 +10,7 @@ from metering_service.usecases.reports.process import malformed, process
 from metering_service.usecases.state.waiter import Parked, PendingCommits
 
 WAIT_MAX_S = 10
+"""Timeout of a unary report that waits for its commit."""
 
 
 class _Caller:

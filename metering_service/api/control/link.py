@@ -1,4 +1,4 @@
-"""This node's line to the control service: configuration down, leases back and forth."""
+"""The link to the control service: configurations come down, leases go back and forth."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -29,19 +29,28 @@ from tallygate.control.v1 import fleet_service_pb2 as pb
 from tallygate.control.v1 import fleet_service_pb2_grpc
 
 EXCHANGE_DEADLINE_S: Final = 2.0
+"""Timeout of one lease exchange."""
 EXCHANGE_INTERVAL_S: Final = 0.2
+"""Interval of lease exchanges while nothing waits."""
 RENEWAL_INTERVAL_NS: Final = 5_000_000_000
+"""Interval at which leases are renewed, though nothing changed."""
 ASK_AGAIN_S: Final = 0.005
+"""Interval of exchanges while a request waits for a lease."""
 RECONNECT_FIRST_S: Final = 0.05
+"""First delay before the link is opened again."""
 RECONNECT_MAX_S: Final = 1.0
+"""Maximum of that delay, which doubles."""
 SILENCE_MAX_S: Final = 3.0
+"""Timeout of a feed on which nothing comes."""
 SUBSCRIPTIONS_PER_MESSAGE: Final = 1_000
-STATEMENTS_PER_EXCHANGE: Final = 500
-"""More would keep control from others, and whoever waits here from its answer, for half a second."""
+"""Number of services that one message subscribes to."""
+STATEMENTS_PER_EXCHANGE = 500
+"""Maximum of statements in one exchange: more would keep control from others for half a second."""
 
 FENCED: Final = "NODE_FENCED"
+"""Reason by which control refuses a node whose epoch is over."""
 FATAL_REASONS: Final = frozenset({FENCED, "METERING_DATABASE_MISMATCH"})
-"""After these this node must not go on."""
+"""Reasons after which this node must not go on."""
 
 _log = structlog.get_logger(__name__)
 

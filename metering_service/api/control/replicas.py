@@ -1,4 +1,4 @@
-"""Lines to the control service, of which any number of replicas may serve one database."""
+"""Channels to the control service, of which any number of replicas may serve one database."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence

@@ -6,6 +6,7 @@ once or twice.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from metering_service.domain.counts_page import NOWHERE, neighbourhood_of
 from metering_service.domain.request import Request
@@ -13,11 +14,11 @@ from metering_service.usecases.commits.pending_commit import Callbacks
 from metering_service.usecases.commits.write_buffer import WriteBuffer, await_counts
 
 CHECKPOINT_SLICE = 2_048
-"""Of the requests whose counts wait for their checkpoint, so many go into one commit."""
+"""Maximum of requests whose counts go into one commit."""
 CHECKPOINT_STEP = 256
-"""So many are gathered at a time, with decisions in between."""
-RECORD_COST = 16
-"""A whole record takes as long as so many counts."""
+"""Number of requests that are gathered at a time, with decisions in between."""
+RECORD_COST: Final = 16
+"""Number of counts that take as long as one whole record."""
 
 
 class Checkpoints:

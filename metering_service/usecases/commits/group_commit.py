@@ -1,9 +1,10 @@
-"""The one writer: takes what gathered, commits it, says so. Decisions never wait for it."""
+"""The one writer: it takes what gathered, commits it, and reports that. Decisions never wait for it."""
 
 import asyncio
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
+from typing import Final
 
 import structlog
 
@@ -14,17 +15,20 @@ from metering_service.usecases.commits.write_buffer import WriteBuffer
 from metering_service.usecases.ports import Recorder, RequestName
 from metering_service.usecases.settings import NodeSettings
 
-COMMIT_INTERVAL_S = 0.005
-HEARTBEAT_S = 2.0
-"""So often something is committed, be it nothing: other nodes see by it that this one lives."""
+COMMIT_INTERVAL_S: Final = 0.005
+"""Minimum interval of commits."""
+HEARTBEAT_S: Final = 2.0
+"""Interval of heartbeats: even an empty batch is committed, so that other nodes see that this one is alive."""
 
-CHECKPOINT_REST = 3
-"""After a checkpoint nothing is checkpointed for so many times as long as it took: there is other work, too."""
-CHECKPOINT_MAX_S = 0.4
-"""But one begins this long after the last one began, however long that took."""
+CHECKPOINT_REST: Final = 3
+"""Rest after a checkpoint, as a multiple of how long it took: the database has other work, too."""
+CHECKPOINT_MAX_S: Final = 0.4
+"""Maximum interval between the beginnings of two checkpoints."""
 
 RETRY_FIRST_S = 0.05
-RETRY_MAX_S = 1.0
+"""First delay before a failed commit is tried again."""
+RETRY_MAX_S: Final = 1.0
+"""Maximum of that delay, which doubles."""
 
 _log = structlog.get_logger(__name__)
 

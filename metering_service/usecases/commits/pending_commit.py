@@ -1,4 +1,4 @@
-"""What goes into one commit of the metering database."""
+"""The content of one commit of the metering database."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What must reach the database: bookings, checkpoints, consumption, denials; gathered for a group commit."""
+"""The write buffer: bookings, checkpoints, consumption and denials gather in it for a group commit."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeAlias

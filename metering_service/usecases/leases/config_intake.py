@@ -1,4 +1,4 @@
-"""Taking in what the control service says of a service."""
+"""The intake of configurations from the control service."""
 
 from dataclasses import replace
 

@@ -1,8 +1,9 @@
-"""What this node says of its leases, and what it makes of the answers."""
+"""The keeper of this node's leases: it reports them to the control service and takes in the answers."""
 
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Final
 
 from metering_service.domain.lease import Lease, LeaseAnswer, LeaseStatement
 from metering_service.domain.lease_demand import WANTED_MAX
@@ -12,8 +13,9 @@ from metering_service.usecases.node import Node
 from metering_service.usecases.state.service_state import ServiceState
 
 VISITED_MIN = 256
-ROUND_EXCHANGES_MAX = 32
-"""Leases at rest are looked after in turn, so many services with each exchange, and all within so many exchanges."""
+"""Minimum of services at rest whose leases one exchange goes through."""
+ROUND_EXCHANGES_MAX: Final = 32
+"""Maximum of exchanges in which the leases of all services at rest are gone through."""
 
 
 class LeaseKeeper:

@@ -8,6 +8,7 @@ was booked behind its server's back. A request that ends before it is looked up 
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import structlog
 
@@ -18,8 +19,8 @@ from metering_service.usecases.ports import RequestName
 from metering_service.usecases.reports.finish import end_now
 from metering_service.usecases.state.service_state import ServiceState
 
-QUERY_MAX = 500
-"""So many in one query."""
+QUERY_MAX: Final = 500
+"""Maximum of requests in one query."""
 
 _log = structlog.get_logger(__name__)
 

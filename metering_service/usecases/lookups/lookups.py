@@ -1,10 +1,10 @@
-"""What decisions send out into the world, and bring back when it is there."""
+"""The work that decisions cause outside: subscriptions, lease exchanges, queries; and what comes back."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 
@@ -21,8 +21,9 @@ from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.state.service_state import ServiceState
 
 RETRY_S = 0.2
-GATHER_S = 0.05
-"""New ids gather for so long: a query costs the processor more than a decision, however little it asks for."""
+"""Delay before a query that failed is sent again."""
+GATHER_S: Final = 0.05
+"""Time for which new ids gather: a query costs the processor more than a decision, however little it asks for."""
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)

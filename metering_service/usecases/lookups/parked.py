@@ -1,6 +1,7 @@
 """Reports that wait are decided on again when something changed, and answered with what is known when it takes long."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final
 
 from metering_service.domain.decision import Decision, Reason, deny
 from metering_service.domain.records import RequestRecord
@@ -22,7 +23,8 @@ from metering_service.usecases.state.predecessors import QUERY_AGAIN_NS
 from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.state.waiter import PARKED, Lookup, Outcome, Parked, Reporter, Waiter
 
-NEVER_NS = 1 << 63
+NEVER_NS: Final = 1 << 63
+"""Deadline that is never reached."""
 
 
 def retry(node: Node, service: ServiceState) -> None:

@@ -6,6 +6,7 @@ Where the database was put back to an older copy, tokens signed with keys that a
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import structlog
 
@@ -16,8 +17,8 @@ from tallygate._server.clock import Clock
 
 PERIOD_S = 20.0
 """Interval of reading the table: a new key is known everywhere before it signs."""
-READ_AGAIN_NS = 1_000_000_000
-"""A token with an unknown key has the table read again, unless that was done this short a time ago."""
+READ_AGAIN_NS: Final = 1_000_000_000
+"""Minimum age of the keys at which a token with an unknown key has them read again."""
 DAY_US = 86_400 * 1_000_000
 
 _log = structlog.get_logger(__name__)

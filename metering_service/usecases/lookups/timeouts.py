@@ -1,4 +1,4 @@
-"""Silent requests whose end is looked for in the database: who went on with them, and how far they got."""
+"""Silent requests and the query for their end: who went on with them, and how far they got."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""Whether a request may run, and how far: authorisation and the renewal of grants."""
+"""Admission of a request: whether it may run, and how far; authorisation and the renewal of grants."""
 
 from metering_service.domain.budget import HeldUnits
 from metering_service.domain.decision import Decision, Grant, Reason, deny

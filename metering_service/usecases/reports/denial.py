@@ -1,6 +1,6 @@
-"""Why a request that could not be funded is refused: too large for what remains, or only not now."""
+"""The denial of a request that could not be funded: too large for what remains, or only not now."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from metering_service.domain.budget import BudgetKind
 from metering_service.domain.decision import Decision, Reason, deny
@@ -10,7 +10,8 @@ from metering_service.domain.request import Request
 from metering_service.usecases.node import Node
 from metering_service.usecases.state.service_state import ServiceState
 
-UNBOUNDED = Offer(1 << 60, exhausted=True)
+UNBOUNDED: Final = Offer(1 << 60, exhausted=True)
+"""Offer of a payer that never runs out: what a request would need of it."""
 
 
 class Remaining(NamedTuple):

@@ -1,4 +1,4 @@
-"""Requests that come from another node, or from an earlier epoch: which part a report goes on from."""
+"""Requests that come from another node or an earlier epoch: the part that a report goes on from."""
 
 from collections.abc import Mapping, Sequence
 

@@ -19,7 +19,7 @@ from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.state.waiter import PARKED, Parked
 
 CONTENDED_RETRY_MS: Final = 1_000
-"""What others hold comes back when they finish, and an answer that comes as a whole takes its time."""
+"""Delay before a denied whole answer may be tried again: what others hold comes back when their answers end."""
 NOTHING_MORE: Final = AnswerSize(output_tokens=0, least_tokens=0)
 
 

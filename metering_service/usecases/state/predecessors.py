@@ -11,15 +11,18 @@ the oldest is booked by itself.
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from typing import Final
 
 from metering_service.usecases.ports import RequestName
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.state.waiter import Waiter
 
-QUERY_AGAIN_NS = 200_000_000
-QUERY_AGAIN_MAX_NS = 2_000_000_000
-QUERIES_PER_WAIT = 10
-"""The next look into the database comes after a tenth of the time that something has waited."""
+QUERY_AGAIN_NS: Final = 200_000_000
+"""Minimum delay of the next query for the end of a part."""
+QUERY_AGAIN_MAX_NS: Final = 2_000_000_000
+"""Maximum of that delay."""
+QUERIES_PER_WAIT: Final = 10
+"""Divisor of the time waited: the next query comes after a tenth of it."""
 
 
 class _Wait:

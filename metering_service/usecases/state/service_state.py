@@ -1,7 +1,7 @@
 """The services at work on this node: configuration, leases and requests of each, and which of them have leases."""
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from metering_service.domain.booking import Booking
 from metering_service.domain.budget import BudgetKind, HeldUnits
@@ -16,9 +16,12 @@ from metering_service.domain.service import ServiceConfig
 if TYPE_CHECKING:
     from metering_service.usecases.state.waiter import Waiter
 
-PLENTY_TOKENS = 1 << 40
-KINDS = tuple(BudgetKind)
-UNKNOWN = Offer(0, exhausted=False)
+PLENTY_TOKENS: Final = 1 << 40
+"""Tokens that count as available where money pays and a token costs nothing."""
+KINDS: Final = tuple(BudgetKind)
+"""Kinds of budgets, in the order in which units of each are kept."""
+UNKNOWN: Final = Offer(0, exhausted=False)
+"""Offer of a payer whose lease is not known yet."""
 
 
 class ServiceState:

@@ -1,4 +1,4 @@
-"""What earlier epochs of this node left behind, and its booking.
+"""Crash recovery: what earlier epochs of this node left behind is booked, and its leases are closed.
 
 A clean shutdown leaves next to nothing. After a crash the database has open requests at their last checkpoint, and
 leases at what was committed on them. For the resume window requests may still be carried on by some node, those too

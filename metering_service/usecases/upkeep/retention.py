@@ -1,4 +1,4 @@
-"""What nobody will ask for again is deleted, in small parts. Minutes and denials are the statistics, and stay.
+"""Retention: records that nobody will ask for again are deleted, in small batches. Minutes and denials stay.
 
 A request goes when all of its parts are booked, and have been for as long as ids are kept. Whoever says it again after
 that is told that it is too old: its token says when it began, which was before it was booked.
@@ -14,6 +14,7 @@ not know, which is what leases closed since that copy have. So control's copies 
 
 import asyncio
 from collections import Counter
+from typing import Final
 
 import structlog
 
@@ -22,12 +23,14 @@ from metering_service.usecases.ports import PurgeStore
 from metering_service.usecases.settings import NodeSettings
 from tallygate._server.clock import Clock, SteadyWallClock
 
-MARGIN_US = 3_600_000_000
-"""Kept longer by this, as clocks differ: what one node has deleted is too old for all others."""
+MARGIN_US: Final = 3_600_000_000
+"""Margin by which records are kept longer, as clocks differ: what one node has deleted is too old for all others."""
 PART = 500
-"""No transaction deletes more leases; of requests, what lies in one step of the walk."""
-STEP_S = 0.1
-PERIOD_S = 60.0
+"""Maximum of leases that one transaction deletes; of requests it deletes those of one step of the walk."""
+STEP_S: Final = 0.1
+"""Pause between two steps of the walk."""
+PERIOD_S: Final = 60.0
+"""Interval between two walks."""
 
 _log = structlog.get_logger(__name__)
 

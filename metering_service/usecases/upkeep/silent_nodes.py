@@ -1,15 +1,16 @@
-"""Which nodes have fallen silent: their rows stay as they are, poll after poll, while those that live keep committing.
+"""Silent nodes: their rows stay as they are, poll after poll, while those that live keep committing.
 
 Polls are counted and no clock is read: a machine that slept, or a wall clock that jumped, condemns nobody. What follows
 is safe in any case, because it begins by fencing the node; it is a nuisance where the node was well.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from metering_service.domain.records import Registration
 
-POLLS = 5
-"""Heartbeats come once for each poll, or more often; so many missing ones in a row are no accident."""
+POLLS: Final = 5
+"""Number of polls without a change after which a node counts as silent: heartbeats come once a poll or more often."""
 
 
 class SilenceWatch:

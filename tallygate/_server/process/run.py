@@ -3,7 +3,8 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, TypeAlias
 
 import uvloop
@@ -23,8 +24,19 @@ def run(main: Main) -> None:
     Raises:
         SystemExit: with code 2, after one line on stderr, when `main` raises a StartupError; 3 for a SupersededError.
     """
-    try:
+    with ends_program():
         uvloop.run(_until_stopped(main))
+
+
+@contextmanager
+def ends_program() -> Iterator[None]:
+    """Ends the program where a StartupError is raised.
+
+    Raises:
+        SystemExit: as of `run`.
+    """
+    try:
+        yield
     except StartupError as error:
         print(error, file=sys.stderr)
         sys.exit(EXIT_SUPERSEDED if isinstance(error, SupersededError) else EXIT_STARTUP_ERROR)

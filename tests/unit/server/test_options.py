@@ -78,3 +78,11 @@ def test_what_there_is_not_is_refused_without_its_value(parse: Parse, options: o
 def test_settings_show_no_password(parse: Parse, options: object) -> None:
     """Wherever they are printed."""
     assert "s3cret" not in repr(parse(["--database-url", "postgresql://u:s3cret@h/d"], {}))
+
+
+@BOTH
+def test_logs_are_json_or_text(parse: Parse, options: object) -> None:
+    """Also where the environment says it, which argparse does not look at."""
+    assert parse([], {"TALLYGATE_LOG_FORMAT": "text"}).log_format == "text"
+    with pytest.raises(ConfigurationError, match=r'^TALLYGATE_LOG_FORMAT is "xml": use json or text\.$'):
+        parse([], {"TALLYGATE_LOG_FORMAT": "xml"})

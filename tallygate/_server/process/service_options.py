@@ -1,0 +1,41 @@
+"""The options that every service has: its database, its logs, and whether it may be unsafe."""
+
+import argparse
+from pathlib import Path
+from typing import Final, cast
+
+from tallygate._server.database.url import normalise_url
+from tallygate._server.errors import ConfigurationError
+from tallygate._server.process.logs import LogFormat
+from tallygate._server.process.options import Options
+
+_LOG_FORMATS: Final = ("json", "text")
+_LOG_FORMAT_VARIABLE: Final = "TALLYGATE_LOG_FORMAT"
+
+
+def add_service_options(options: Options, *, file: str, database_variable: str, database_hint: str = "") -> None:
+    """Add them. `file`: the SQLite database's, in the data directory; `database_hint` ends what is said of its URL."""
+    options.add(
+        "--data-dir",
+        "TALLYGATE_DATA_DIR",
+        "tallygate-data",
+        f"directory of {file}, unless a database is named",
+        metavar="DIR",
+    )
+    meaning = f"sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/DATABASE{database_hint}"
+    options.add("--database-url", database_variable, None, meaning, metavar="URL")
+    options.add("--log-format", _LOG_FORMAT_VARIABLE, "json", "for programs or for people", choices=_LOG_FORMATS)
+    options.add_switch("--insecure", "TALLYGATE_INSECURE", "listen beyond loopback without TLS")
+
+
+def database_url(said: argparse.Namespace, file: str) -> str:
+    """The database that is named, or the file in the data directory. Raises ConfigurationError."""
+    path = Path(said.data_dir).absolute() / file
+    return normalise_url(said.database_url or f"sqlite:///{path}")
+
+
+def log_format(said: argparse.Namespace) -> LogFormat:
+    """The form of logs. Raises ConfigurationError: argparse does not check what the environment says."""
+    if said.log_format not in _LOG_FORMATS:
+        raise ConfigurationError(f'{_LOG_FORMAT_VARIABLE} is "{said.log_format}": use json or text.')
+    return cast("LogFormat", said.log_format)
