@@ -54,16 +54,12 @@ async def close_leases(connection: AsyncConnection, row: NodeRow, epoch: int) ->
 
 
 async def history_of(engine: AsyncEngine, node: str) -> list[EpochMark]:
-    """Read how far past epochs got: the node's own, and of others the last answered exchange, where there is one."""
+    """Read how far past epochs got: the node's own, and of others the last answered exchange."""
     async with database_answers(), read_only(engine) as connection:
         rows = (await connection.execute(select(nodes).order_by(nodes.c.node))).all()
         past = await connection.execute(select(epochs).where(epochs.c.node == node).order_by(epochs.c.epoch))
         mine = [EpochMark(*row) for row in past]
-    others = [
-        EpochMark(row.node, row.answered_epoch, 0, row.exchange_answered)
-        for row in rows
-        if row.node != node and row.exchange_answered
-    ]
+    others = [EpochMark(row.node, row.answered_epoch, 0, row.exchange_answered) for row in rows if row.node != node]
     return [*mine, *(_present(row) for row in rows if row.node == node), *others]
 
 

@@ -23,13 +23,6 @@ async def test_past_epochs_are_remembered_with_how_far_they_got(recorder: SqlRec
     assert await recorder.history("b") == [EpochMark("b", 1, 0, 0), EpochMark("a", 1, 0, 4)]
 
 
-async def test_a_node_without_an_answered_exchange_is_in_no_other_s_history(recorder: SqlRecorder) -> None:
-    """Control refuses a mark without an epoch: two nodes that start together would keep each other from registering."""
-    await recorder.register_node("a")
-    await recorder.register_node("b")
-    assert await recorder.history("b") == [EpochMark("b", 1, 0, 0)]
-
-
 async def test_a_take_over_is_an_epoch_as_any_other(recorder: SqlRecorder) -> None:
     """The lost epoch's end is remembered as it was when it was fenced."""
     epoch = await recorder.register_node("a")
