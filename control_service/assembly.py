@@ -1,4 +1,4 @@
-"""A control service put together, without a server in front of it: its use cases, what nodes talk to, its loops."""
+"""A control service without a server in front of it: its use cases, servicers for nodes and operators, loops."""
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Assembly:
 
 
 def put_together(database: Database, clock: Clock, new_id: Callable[[], str]) -> Assembly:
-    """A replica on a database that is at its newest revision."""
+    """Puts a replica together on a database that is at its newest revision."""
     signal, memory = ChangeSignal(), ReplicaMemory.empty(clock)
     feed = ConfigFeed(database, clock, signal, memory)
     activation = Activation(database, clock, signal, memory.liveness)

@@ -1,4 +1,4 @@
-"""Puts the control service together, runs it, and takes it apart again in order: streams, calls, background, rest."""
+"""The control service put together, run, and taken apart in order: streams, calls, background, rest."""
 
 import asyncio
 import uuid
@@ -43,7 +43,7 @@ from tallygate.control.v1 import (
 PROGRAM: Final = "control service"
 DRAIN_S: Final = 5.0
 MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Enough for what a node says of many thousand leases at once."""
+"""Maximum size of a message: enough for statements on many thousand leases at once."""
 
 SERVICE_NAMES: Final = tuple(
     file.DESCRIPTOR.services_by_name[name].full_name
@@ -67,7 +67,7 @@ def new_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A control service put together: what serves, and what runs beside it."""
+    """A control service put together: its server, and the tasks that run beside the server."""
 
     server: GrpcServer
     readiness: Readiness
@@ -76,7 +76,7 @@ class Control:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[str]:
-        """Serves inside the block; gives the address. What runs beside it ends the block if it fails.
+        """Serves inside the block; gives the address. A background task that fails ends the block.
 
         Raises:
             ConfigurationError: the address cannot be bound.

@@ -1,4 +1,4 @@
-"""What this program is told: options, and the environment where an option is left out."""
+"""Settings of this program: options, and the environment where an option is left out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ _FILE: Final = "control.sqlite3"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`listen` is HOST:PORT. `insecure`: serve beyond loopback without TLS. `check`: end before anything is touched."""
+    """`listen` is HOST:PORT. `insecure`: serve other addresses than loopback without TLS. `check`: end at once."""
 
     listen: str
     database_url: str = field(repr=False)

@@ -16,7 +16,7 @@ OVERDUE_FLOOR_NANOS_DEFAULT: Final = 10_000_000
 
 
 def decode_create(request: account_service_pb2.CreateAccountRequest) -> NewAccount:
-    """Raises InvalidRequestError."""
+    """The settings of the account to create. Raises InvalidRequestError."""
     floor = request.overdue_floor_nanos if request.HasField("overdue_floor_nanos") else OVERDUE_FLOOR_NANOS_DEFAULT
     with Fields() as fields:
         return NewAccount(
@@ -30,7 +30,7 @@ def decode_create(request: account_service_pb2.CreateAccountRequest) -> NewAccou
 
 
 def decode_update(request: account_service_pb2.UpdateAccountRequest) -> tuple[str, AccountUpdate]:
-    """The account's id and what is new. Raises InvalidRequestError."""
+    """The account's id and its new settings. Raises InvalidRequestError."""
     with Fields() as fields:
         display_name = fields.text("display_name", request.display_name)
         limit = fields.number("credit_limit_nanos", request.credit_limit_nanos, 0, AMOUNT_NANOS_MAX)

@@ -28,7 +28,7 @@ class Incoming:
     context: Context
 
     def as_call(self) -> Call:
-        """Who calls what with which arguments. Raises InvalidRequestError."""
+        """The call: its method, key, hash of arguments and actor. Raises InvalidRequestError."""
         given = {str(key): value for key, value in self.context.invocation_metadata() or ()}
         actor = given.get(ACTOR_METADATA_KEY, ACTOR_DEFAULT)
         with Fields() as fields:
@@ -44,7 +44,7 @@ class Incoming:
 
 
 class Calls:
-    """Runs changes for servicers; what comes back is the serialised response, the same for every repeat."""
+    """Runs changes for servicers, and returns the serialised response, the same for every repeat of a call."""
 
     def __init__(self, idempotent_calls: IdempotentCalls) -> None:
         self._idempotent_calls = idempotent_calls

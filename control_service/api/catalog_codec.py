@@ -16,7 +16,7 @@ SMALLEST_REQUEST_TOKENS_DEFAULT: Final = 16
 
 
 def decode_create(request: catalog_service_pb2.CreateModelRequest) -> NewModel:
-    """Raises InvalidRequestError."""
+    """The settings of the model to create. Raises InvalidRequestError."""
     smallest, whole = SMALLEST_REQUEST_TOKENS_DEFAULT, WHOLE_OUTPUT_TOKENS_DEFAULT
     if request.HasField("smallest_request_tokens"):
         smallest = request.smallest_request_tokens
@@ -39,7 +39,7 @@ def decode_create(request: catalog_service_pb2.CreateModelRequest) -> NewModel:
 
 
 def decode_update(request: catalog_service_pb2.UpdateModelRequest) -> tuple[str, ModelUpdate]:
-    """The model's id and what is new. Raises InvalidRequestError."""
+    """The model's id and its new settings. Raises InvalidRequestError."""
     withdraws = request.HasField("trial_offer") and request.trial_offer.quota_tokens == 0
     offers = request.HasField("trial_offer") and not withdraws
     with Fields() as fields:
@@ -179,7 +179,7 @@ def _decode_reservation_price(
 def _decode_token_price(
     fields: Fields, request: catalog_service_pb2.PublishPriceRequest, kind: str, like: str | None
 ) -> int:
-    """The price of a kind; where it is left out, that of the kind that it is like."""
+    """The price of a kind; where the price is left out, that of the kind `like`."""
     name = f"{kind}_nanos_per_million_tokens"
     if like is not None and not request.HasField(name):  # type: ignore[arg-type]  # a literal's name
         name = f"{like}_nanos_per_million_tokens"

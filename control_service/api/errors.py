@@ -1,4 +1,4 @@
-"""What each error of this service is on the wire."""
+"""The errors of this service on the wire."""
 
 from typing import Final
 
@@ -28,7 +28,7 @@ _CODES: Final[dict[type[ControlError], grpc.StatusCode]] = {
 
 
 def translate(error: Exception) -> RpcStatusError | None:
-    """The failure that an error of this service is; None for an exception that is none of them."""
+    """The failure for an error of this service; None for any other exception."""
     if not isinstance(error, ControlError):
         return None
     return RpcStatusError(

@@ -1,4 +1,4 @@
-"""Reading requests: every field that is wrong is named, all in one answer."""
+"""Reading of requests: all wrong fields are named in one error."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +38,7 @@ _YEAR_10000_S: Final = 253_402_300_800
 
 
 class Fields:
-    """Collects what is wrong with a request; at the end of its `with` block all of it is raised at once.
+    """Collects the violations of a request, and raises all of them at the end of its `with` block.
 
     Every method returns the value where it is right, and something of its type where it is not.
     """
@@ -88,7 +88,7 @@ class Fields:
         return value
 
     def required_text(self, path: str, value: str, longest: int = TEXT_MAX) -> str:
-        """A text that says something."""
+        """A text, as `text`, that is not blank."""
         if not value.strip():
             self.refuse(path, "must not be empty")
         return self.text(path, value, longest)
@@ -106,7 +106,7 @@ class Fields:
         return value
 
     def member(self, path: str, names: EnumNames, number: int, kind: type[Member]) -> Member | None:
-        """A value of an enum; None where it is not said."""
+        """A value of an enum; None where the value is unspecified."""
         if number == 0:
             return None
         try:
@@ -116,7 +116,7 @@ class Fields:
             return None
 
     def labels(self, path: str, labels: Mapping[str, str]) -> dict[str, str]:
-        """Labels of a service."""
+        """The labels of a service."""
         if len(labels) > LABEL_COUNT_MAX:
             self.refuse(path, f"must not be more than {LABEL_COUNT_MAX}")
         for key, value in labels.items():

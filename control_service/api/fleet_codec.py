@@ -39,7 +39,7 @@ NodeEpoch = (
 """Messages that name a node and its epoch."""
 
 NamesLease = pb.LeaseStatement | recovery_service_pb2.LeaseTotal
-"""Messages that say which lease they are about."""
+"""Messages that name a lease."""
 
 
 def decode_hello(message: pb.WatchConfigRequest) -> pb.NodeHello:
@@ -49,14 +49,14 @@ def decode_hello(message: pb.WatchConfigRequest) -> pb.NodeHello:
             fields.refuse("hello", "must come first on every stream")
         check_node(fields, "hello.", message.hello)
         for index, mark in enumerate(message.hello.history):
-            # Of another node that no exchange was answered yet, the database knows no epoch.
+            # The metering database has no epoch of another node without an answered exchange.
             check_node(fields, f"hello.history[{index}].", mark, epoch_min=0)
         fields.required_text("hello.metering_database_id", message.hello.metering_database_id, _ID_LENGTH_MAX)
     return message.hello
 
 
 def decode_history(hello: pb.NodeHello) -> list[Mark]:
-    """What a node's database says of the past."""
+    """The watermarks in the node's metering database."""
     return [Mark(mark.node, mark.epoch, mark.commit_no, mark.exchange_number) for mark in hello.history]
 
 
@@ -71,7 +71,7 @@ def decode_subscription(message: pb.ConfigSubscription) -> tuple[Sequence[str], 
 
 
 def decode_exchange(request: pb.ExchangeLeasesRequest) -> ExchangeRequest:
-    """What a node says and asks for. Raises InvalidRequestError."""
+    """The exchange that a node requests. Raises InvalidRequestError."""
     lease_ids: set[str] = set()
     with Fields() as fields:
         if len(request.statements) > STATEMENTS_MAX:
@@ -109,7 +109,7 @@ def check_node(fields: Fields, path: str, message: NodeEpoch, *, epoch_min: int 
 
 
 def read_lease(fields: Fields, path: str, message: NamesLease) -> BudgetKind:
-    """The kind of budget of a lease; notes in `fields` what a message does not say of its lease, service and budget."""
+    """The kind of budget of a lease; notes in `fields` what is missing of the names of lease, service and budget."""
     fields.required_text(f"{path}lease_id", message.lease_id, _ID_LENGTH_MAX)
     if not message.inference_service:
         fields.refuse(f"{path}inference_service", "must not be empty")
@@ -145,7 +145,7 @@ def _decode_statement(
 
 
 def encode_answers(answers: Sequence[LeaseAnswer]) -> pb.ExchangeLeasesResponse:
-    """The answers, and for how long the node's leases hold now."""
+    """The answers to statements, and the time for which the node's leases hold now."""
     return pb.ExchangeLeasesResponse(
         valid_for=encode_duration(LEASE_VALIDITY_US), answers=[_encode_answer(answer) for answer in answers]
     )
@@ -164,7 +164,7 @@ def _encode_answer(answer: LeaseAnswer) -> pb.LeaseAnswer:
 
 
 def encode_update(update: Update, closed_below_epoch: int) -> pb.WatchConfigResponse:
-    """One message to a node, whose leases of epochs below that one are all closed."""
+    """One message to a node; all leases of the node's epochs below `closed_below_epoch` are closed."""
     return pb.WatchConfigResponse(
         version=update.version,
         services=[_encode_config(config) for config in update.services],

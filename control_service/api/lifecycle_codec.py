@@ -14,7 +14,7 @@ from tallygate.control.v1 import lifecycle_service_pb2 as pb
 
 
 def decode_create(request: pb.CreateInferenceServiceRequest) -> tuple[str, NewService, InitialBilling]:
-    """The account's id, the service to make, and its first billing settings. Raises InvalidRequestError."""
+    """The account's id, the service to create, and its first billing settings. Raises InvalidRequestError."""
     billing = request.billing
     with Fields() as fields:
         account_id, service_id = fields.custom_service("name", request.name)
@@ -41,7 +41,7 @@ def decode_create(request: pb.CreateInferenceServiceRequest) -> tuple[str, NewSe
 
 
 def decode_update(request: pb.UpdateInferenceServiceRequest) -> tuple[tuple[str, str], ServiceUpdate]:
-    """The ids of account and service, and what is new. Raises InvalidRequestError."""
+    """The ids of account and service, and the service's new settings. Raises InvalidRequestError."""
     with Fields() as fields:
         display_name, team = fields.text("display_name", request.display_name), fields.text("team", request.team)
         labels = fields.labels("labels.labels", request.labels.labels)
@@ -56,7 +56,7 @@ def decode_update(request: pb.UpdateInferenceServiceRequest) -> tuple[tuple[str,
 
 
 def decode_list(fields: Fields, request: pb.ListInferenceServicesRequest) -> tuple[ServiceFilter, Status | None]:
-    """Which services are wanted; notes in `fields` what is wrong."""
+    """The filter of the list, and the status to list; notes violations in `fields`."""
     wanted = ServiceFilter(
         account_id=fields.account("account", request.account) if request.account else None,
         model_id=fields.model("model", request.model) if request.model else None,
@@ -67,7 +67,7 @@ def decode_list(fields: Fields, request: pb.ListInferenceServicesRequest) -> tup
 
 
 def decode_terms(fields: Fields, path: str, terms: pb.ReservationTerms) -> ReservationTerms:
-    """What a buyer asks for; notes in `fields` what is wrong."""
+    """The terms of a purchase; notes violations in `fields`."""
     rates = {
         name: fields.number(f"{path}.{name}", getattr(terms, name), 0, RATE_TOKENS_MAX)
         for name in ("input_tokens_per_minute", "output_tokens_per_minute")
@@ -85,7 +85,7 @@ def decode_terms(fields: Fields, path: str, terms: pb.ReservationTerms) -> Reser
 
 
 def decode_outage_policy(fields: Fields, number: int, tokens_max: int) -> OutagePolicy | None:
-    """The policy, None where it is not said; notes in `fields` what is wrong with it or with its bound."""
+    """The policy, None where it is unspecified; notes violations of the policy and of its bound in `fields`."""
     policy = fields.member("outage_policy", inference_service_pb2.OutagePolicy, number, OutagePolicy)
     if policy is OutagePolicy.CONTINUE:
         fields.number("outage_tokens_max", tokens_max, 1, OUTAGE_TOKENS_MAX)

@@ -187,7 +187,7 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
         return pb.ListServiceEventsResponse(service_events=page, next_page_token=token)
 
     async def _change(self, incoming: Incoming, step: Step, response: Callable[..., Message]) -> bytes:
-        """One step on the service whose `name` the request has."""
+        """Applies one step to the service whose `name` the request has."""
         with Fields() as fields:
             account_id, service_id = fields.service("name", incoming.request.name)
         return await self._calls.of_account(
@@ -199,5 +199,5 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
 
 
 def _showing(response: Callable[..., Message]) -> Callable[[ServiceView], Message]:
-    """Encodes a response whose one field is the service."""
+    """An encoder of responses whose one field is the service."""
     return lambda view: response(inference_service=encode_service(view))

@@ -12,7 +12,7 @@ from tallygate.control.v1 import operations_service_pb2 as pb
 
 
 def decode_lease_filter(fields: Fields, request: pb.ListLeasesRequest) -> LeaseFilter:
-    """Which leases to list."""
+    """The leases to list; notes violations in `fields`."""
     account_id = fields.account("account", request.account) if request.account else None
     service_id = None
     if request.inference_service:
@@ -39,7 +39,7 @@ def encode_node(node: Node, metering_database_id: str, *, live: bool) -> node_pb
 
 
 def encode_budget(budget: BudgetView) -> budget_pb2.Budget:
-    """A budget."""
+    """A budget as of this moment."""
     return budget_pb2.Budget(
         account=account_name(budget.account_id),
         inference_service=service_name(budget.account_id, budget.service_id) if budget.service_id else "",
@@ -53,7 +53,7 @@ def encode_budget(budget: BudgetView) -> budget_pb2.Budget:
 
 
 def encode_lease(named: NamedLease) -> lease_pb2.Lease:
-    """A lease."""
+    """A lease as control keeps it."""
     lease = named.lease
     return lease_pb2.Lease(
         lease_id=lease.lease_id,

@@ -1,4 +1,4 @@
-"""Where a page of a list begins, and how long it is."""
+"""Pages of lists: their begin and their length."""
 
 from typing import Any
 

@@ -12,7 +12,7 @@ from tallygate.control.v1 import reservation_pb2, service_event_pb2
 
 
 def encode_service(view: ServiceView) -> pb.InferenceService:
-    """A service with all that follows from its facts."""
+    """A service with its derived status and its reserved rates."""
     service, derived = view.service, view.derived
     usable = BillingMode.FREE_TRIAL in derived.billing_modes
     return pb.InferenceService(

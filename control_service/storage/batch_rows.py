@@ -1,4 +1,4 @@
-"""Accounts, services and buckets in batches: a few statements for an exchange, however many leases it speaks of."""
+"""Accounts, services and buckets in batches: a few SQL statements for an exchange over any number of leases."""
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence
@@ -141,7 +141,7 @@ class BatchRows(Batches):
     async def add_usage(
         self, accounts: Mapping[str, Account], usage: Collection[Usage], now_us: int
     ) -> dict[str, Account]:
-        # Each line is given a number in case it is new; where it is not, it keeps the one that it has.
+        # A line that is new takes the number given here; a line that exists keeps its own.
         numbers = {key: itertools.count(account.ledger_entry_count + 1) for key, account in accounts.items()}
         rows = [_usage_line(spent, next(numbers[spent.account_id]), now_us) for spent in usage]
         stored = await self._connection.execute(_add_usage(self._connection.dialect), rows)

@@ -1,4 +1,4 @@
-"""What nodes are told, and what time changes of it: read in batches."""
+"""Configurations for nodes, and the changes to them that are due, read in batches."""
 
 from collections.abc import Collection
 from typing import Any
@@ -28,7 +28,7 @@ _service_key = (_services.c.account_id, _services.c.service_id)
 
 
 class ConfigRows(Configs):
-    """What configurations are made of, read from rows."""
+    """The rows that configurations are made of."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
@@ -108,7 +108,7 @@ class ConfigRows(Configs):
         return await BatchRows(self._connection).reservations(reserved, now_us) if reserved else {}
 
     async def _prices(self, model_ids: Collection[str], now_us: int) -> dict[str, Price]:
-        """The last in this order to take effect is the one in force: see price.py."""
+        """The prices in force by model: the last in this order, as `price_in_force` chooses."""
         query = select(_prices).where(_prices.c.model_id.in_(model_ids), _prices.c.effective_us <= now_us)
         rows = await self._rows(query.order_by(_prices.c.effective_us, _prices.c.version))
         return {row["model_id"]: Price(**row) for row in rows}

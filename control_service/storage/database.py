@@ -15,7 +15,7 @@ from tallygate._server.database.driver_errors import is_disk_full, is_unavailabl
 from tallygate._server.database.engine import read_only
 
 MIGRATIONS: Final = "control_service:storage/migrations"
-"""Where the revisions of the control database are."""
+"""Package and folder of the control database's revisions."""
 
 _log = structlog.get_logger(__name__)
 
@@ -26,7 +26,7 @@ class SqlDatabase(Database):
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._problems: dict[str, str] = {}
-        """Why the database did not answer last, by what it was asked for: with a full disk it can still be read."""
+        """The last problem of the database, by purpose: a database on a full disk can still be read."""
 
     @override
     @asynccontextmanager
@@ -56,7 +56,7 @@ class SqlDatabase(Database):
         self._note(purpose, None)
 
     def _note(self, purpose: str, problem: str | None) -> None:
-        """Log what changed: loops try again many times a second."""
+        """Logs a problem when it begins and when it ends: loops try again many times a second."""
         if problem == self._problems.get(purpose):
             return
         if problem is None:

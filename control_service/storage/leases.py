@@ -70,7 +70,7 @@ class LeaseRows(Leases):
 
     @override
     async def open_on(self, nodes: Collection[str]) -> list[str]:
-        # Asked node by node, so that not all leases of a node are looked at.
+        # One existence query for each node, so that not all leases of a node are read.
         is_open = exists().where(_leases.c.node == _nodes.c.node, not_(_leases.c.closed))
         found: list[str] = []
         for batch in in_batches(nodes):
@@ -86,7 +86,7 @@ class LeaseRows(Leases):
 
     @override
     async def delete_settled(self, before_us: int, limit: int) -> int:
-        # Found by node, so that the many closed leases of epochs that still run are not looked at.
+        # Joined by node and epoch, so that the many closed leases of epochs that still run are not read.
         old = (
             select(_leases.c.account_id, _leases.c.lease_id)
             .join(_nodes, and_(_leases.c.node == _nodes.c.node, _leases.c.epoch < _nodes.c.settled_below_epoch))

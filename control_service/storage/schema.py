@@ -101,7 +101,7 @@ ledger_entries = Table(
     _text("service_uid", nullable=True),
     _text("reason"),
     _text("actor"),
-    # Of USAGE lines only: the minute that the line gathers.
+    # The minute that a USAGE line adds up; null for other lines.
     _number("usage_minute_us", nullable=True),
     _number("create_us"),
     UniqueConstraint("account_id", "service_uid", "usage_minute_us"),
@@ -123,7 +123,7 @@ models = Table(
     _number("whole_output_tokens_default"),
     _number("price_count"),
     _number("config_version"),
-    # When the next price takes effect that nodes have not been told.
+    # The moment at which the next price takes effect that was not announced to nodes.
     _number("next_due_us", nullable=True),
     _number("create_us"),
     _number("update_us"),
@@ -168,7 +168,7 @@ services = Table(
     _number("trial_quota_tokens", nullable=True),
     _number("trial_spent_tokens", nullable=True),
     _number("trial_leased_tokens", nullable=True),
-    # Of what is leased, what open requests hold, as nodes last said.
+    # Leased tokens that open requests hold, by the nodes' last statements.
     _number("trial_held_tokens", nullable=True),
     _number("trial_smallest_tokens", nullable=True),
     _number("trial_claim_us", nullable=True),
@@ -181,7 +181,7 @@ services = Table(
     _flag("fleet_told"),
     _number("activation_version", nullable=True),
     _number("config_version"),
-    # What followed from the facts when last derived, so that a change is noticed.
+    # The status as it was last derived, so that a change is noticed.
     _text("told_status"),
     _text("told_stop_reasons"),
     _text("told_billing_modes"),
@@ -284,11 +284,11 @@ nodes = Table(
     _number("lease_valid_until_us", nullable=True),
     # Grows with every sign of life, so that replicas see one without comparing their clocks.
     _number("heard_count"),
-    # No lease of an epoch below this one is open, nor will be spoken of again.
+    # No lease of an epoch below this one is open, and none will have a statement again.
     _number("settled_below_epoch"),
-    # The last commit of this epoch that the node told of.
+    # The last commit of this epoch that the node reported.
     _number("commit_no"),
-    # What happened up to this epoch was reconciled after a database had been restored.
+    # Epochs up to this one were reconciled after a database had been restored.
     _number("recovered_epoch"),
 )
 
