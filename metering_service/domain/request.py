@@ -1,7 +1,7 @@
 """A request while this node knows it: its counts, what is held for it, what was booked of it."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from metering_service.domain.budget import HeldUnits
 from metering_service.domain.counts import NOTHING, Counts, Tally, beyond
@@ -12,11 +12,11 @@ from metering_service.domain.records import RequestKey, RequestRecord, RequestSt
 from metering_service.domain.request_parts import PartStart, front_of
 from metering_service.domain.resume_token import encode
 
-EVERY_REPORT = -1
-NOTHING_FRESH = -1
-NOTHING_HELD = HeldUnits()
-NOTHING_USED = Used(0, 0, 0, 0)
-NOT_BOOKED = Receipt()
+EVERY_REPORT: Final = -1
+NOTHING_FRESH: Final = -1
+NOTHING_HELD: Final = HeldUnits()
+NOTHING_USED: Final = Used(0, 0, 0, 0)
+NOT_BOOKED: Final = Receipt()
 
 
 class Listener(Protocol):

@@ -44,7 +44,7 @@ SILENCE_MAX_S: Final = 3.0
 """Timeout of a feed on which nothing comes."""
 SUBSCRIPTIONS_PER_MESSAGE: Final = 1_000
 """Number of services that one message subscribes to."""
-STATEMENTS_PER_EXCHANGE = 500
+STATEMENTS_PER_EXCHANGE: Final = 500
 """Maximum of statements in one exchange: more would keep control from others for half a second."""
 
 FENCED: Final = "NODE_FENCED"
