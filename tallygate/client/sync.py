@@ -16,10 +16,10 @@ from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
 
 import grpc
 
-from tallygate.client import client as asynchronous
+from tallygate.client.client import MeteringClient
 from tallygate.client.errors import MeteringError
 from tallygate.client.handle import RequestHandle
-from tallygate.client.request import MeteredRequest as AsyncMeteredRequest
+from tallygate.client.request import MeteredRequest
 from tallygate.client.session import Session
 from tallygate.client.settings import ClientSettings, OnUnreachable
 from tallygate.client.state import RequestState
@@ -124,7 +124,7 @@ class _Portal:
         loop.close()
 
 
-class MeteredRequest(RequestHandle):
+class SyncMeteredRequest(RequestHandle):
     """As the asynchronous one, without `await`; to be used from one thread at a time.
 
     `output`, `must_stop` and `free_tokens` are local; everything else waits for the client's thread, and `authorize`,
@@ -133,7 +133,7 @@ class MeteredRequest(RequestHandle):
 
     __slots__ = ("_inner", "_portal")
 
-    def __init__(self, inner: AsyncMeteredRequest, portal: _Portal) -> None:
+    def __init__(self, inner: MeteredRequest, portal: _Portal) -> None:
         super().__init__(inner._session, inner._state, wants_receipt=inner._wants_receipt)  # noqa: SLF001  # its twin
         self._inner = inner
         self._portal = portal
@@ -177,7 +177,7 @@ class MeteredRequest(RequestHandle):
         return self._portal.run(self._inner.settled())
 
 
-class MeteringClient:
+class SyncMeteringClient:
     """Meters requests from any number of threads over one stream to any of several metering nodes.
 
     Made for one per server process, started after the process was forked.
@@ -194,7 +194,7 @@ class MeteringClient:
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """Makes a client; arguments and errors are those of the asynchronous one."""
-        self._inner = asynchronous.MeteringClient(
+        self._inner = MeteringClient(
             addresses,
             settings=settings,
             on_unreachable=on_unreachable,
@@ -231,9 +231,9 @@ class MeteringClient:
         with self._starting:
             self._portal.close(self._inner.close)
 
-    def request(self, service: str, **options: Unpack[RequestOptions]) -> MeteredRequest:
+    def request(self, service: str, **options: Unpack[RequestOptions]) -> SyncMeteredRequest:
         """A request of a service; enter it as a context to authorise it. Options are those of the asynchronous one."""
-        return MeteredRequest(self._inner.request(service, **options), self._portal)
+        return SyncMeteredRequest(self._inner.request(service, **options), self._portal)
 
     def record(self, service: str, usage: Usage, **options: Unpack[RecordOptions]) -> Record:
         """Records usage that nobody asked for first. Options and errors are those of the asynchronous one."""
