@@ -24,8 +24,8 @@ async def run_client(job: Job) -> Result:
         before = meter.read()
         output = request.output
         tokens = 0
-        while seconds < job.seconds and (room := await request.room()):
-            chunk = min(room, CHUNK)
+        while seconds < job.seconds and (free := await request.wait_for_tokens()):
+            chunk = min(free, CHUNK)
             began_s = time.perf_counter()
             for _ in range(chunk):
                 output(1)

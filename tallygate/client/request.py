@@ -76,7 +76,7 @@ class MeteredRequest(RequestHandle):
         state.begun = True
         session.allowance.look(state)
 
-    async def room(self) -> int:
+    async def wait_for_tokens(self) -> int:
         """How many more tokens may be generated, waiting for the node's answer where nothing is free now.
 
         Returns:

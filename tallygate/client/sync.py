@@ -128,7 +128,7 @@ class SyncMeteredRequest(RequestHandle):
     """As the asynchronous one, without `await`; to be used from one thread at a time.
 
     `output`, `must_stop` and `free_tokens` are local; everything else waits for the client's thread, and `authorize`,
-    `room`, `settled` and leaving the context for a node.
+    `wait_for_tokens`, `settled` and leaving the context for a node.
     """
 
     __slots__ = ("_inner", "_portal")
@@ -154,9 +154,9 @@ class SyncMeteredRequest(RequestHandle):
         """Asks whether the request may run. Raises as the asynchronous one."""
         self._portal.run(self._inner.authorize())
 
-    def room(self) -> int:
+    def wait_for_tokens(self) -> int:
         """How many more tokens may be generated, waiting where nothing is free. Raises as the asynchronous one."""
-        return self.free_tokens or self._portal.run(self._inner.room())
+        return self.free_tokens or self._portal.run(self._inner.wait_for_tokens())
 
     def report(self) -> None:
         """Says the counts so far, though no renewal is due."""

@@ -104,7 +104,7 @@ class SimulatedServer:
 
     async def _room(self, request: MeteredRequest) -> int:
         try:
-            free = await request.room()
+            free = await request.wait_for_tokens()
         except Unreachable:
             self._tally.stops["UNREACHABLE"] += 1
             return 0

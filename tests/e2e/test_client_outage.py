@@ -47,7 +47,7 @@ async def test_renewals_records_and_threads_add_up(pair: Pair) -> None:
         with SyncMeteringClient(pair.metering.address, settings=SETTINGS) as metering:
             record = metering.record(SERVICE, Usage(input_tokens=3, output_tokens=4))
             with metering.request(SERVICE, input_tokens=10) as request:
-                while request.usage.output_tokens < 20_000 and request.room():
+                while request.usage.output_tokens < 20_000 and request.wait_for_tokens():
                     request.output(10)
         assert request.receipt is not None
         assert record.receipt is not None

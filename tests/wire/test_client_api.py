@@ -187,7 +187,7 @@ async def test_a_request_that_began_without_a_node_is_taken_on_by_one() -> None:
         assert request.grant is None
         async with serving(fake):
             await until(lambda: request.grant)
-            while await request.room():
+            while await request.wait_for_tokens():
                 request.output()
             assert request.must_stop
             request.finish()
