@@ -230,11 +230,11 @@ class MeteringClient:
         """How often a stream that had been answered broke."""
         return self._session.breaks
 
-    async def eased(self) -> None:
-        """Waits until what gathered fits in one message: for callers that report faster than the network takes it."""
+    async def drain(self) -> None:
+        """Waits until the unsent reports fit in one message: for callers that report faster than the network takes."""
         while len(self._session.outbox) > REPORTS_PER_MESSAGE_MAX:
-            self._session.eased.clear()
-            await self._session.eased.wait()
+            self._session.drained.clear()
+            await self._session.drained.wait()
 
     async def _hang_up(self) -> None:
         session = self._session

@@ -99,7 +99,7 @@ class SimulatedServer:
                 request.report()
                 reports += 1
                 if reports % _REPORTS_A_TURN == 0:
-                    await self._client.eased()
+                    await self._client.drain()
                     await asyncio.sleep(0)
 
     async def _room(self, request: MeteredRequest) -> int:
