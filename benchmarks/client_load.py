@@ -36,7 +36,7 @@ async def run_client(job: Job) -> Result:
                 seconds += took_s
             await asyncio.sleep(0)
         request.finish()
-        await request.settled()
+        await request.wait_recorded()
         fill(result, before, meter.read(), count)
     result.rate = count / seconds if seconds else 0.0
     result.finished_requests, result.finished_tokens = 1, 100 + tokens

@@ -128,7 +128,7 @@ class SyncMeteredRequest(RequestHandle):
     """As the asynchronous one, without `await`; to be used from one thread at a time.
 
     `output`, `must_stop` and `free_tokens` are local; everything else waits for the client's thread, and `authorize`,
-    `wait_for_tokens`, `settled` and leaving the context for a node.
+    `wait_for_tokens`, `wait_recorded` and leaving the context for a node.
     """
 
     __slots__ = ("_inner", "_portal")
@@ -172,9 +172,9 @@ class SyncMeteredRequest(RequestHandle):
         """Says the final counts; does not wait for a node. Raises as the asynchronous one."""
         self._portal.run(_call(lambda: self._inner.finish(usage, estimated=estimated, want_receipt=want_receipt)))
 
-    def settled(self) -> Receipt | None:
+    def wait_recorded(self) -> Receipt | None:
         """Waits until the finish is durable. Raises as the asynchronous one."""
-        return self._portal.run(self._inner.settled())
+        return self._portal.run(self._inner.wait_recorded())
 
 
 class SyncMeteringClient:

@@ -19,7 +19,7 @@ from tallygate.replay.tally import Tally
 from tallygate.replay.trace import Trace
 
 _SETTLE_S = 45
-"""How long the books may take to come to rest: what a dead node left is settled after 30 s."""
+"""How long the books may take to come to rest: what a dead node left is booked after 30 s."""
 _POLL_S = 0.25
 _IN_FLIGHT = 8
 _IN_FLIGHT_MIN = 4

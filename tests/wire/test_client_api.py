@@ -104,7 +104,7 @@ async def test_leaving_waits_for_the_receipt_for_a_bounded_time(node: FakeMeteri
         assert request.receipt is None
         node.durable = True
         node.streams[0].hang_up()
-        await request.settled()
+        await request.wait_recorded()
 
     assert request.receipt is not None
     assert node.committed[request.request_id].usage.output_tokens == 3
@@ -191,7 +191,7 @@ async def test_a_request_that_began_without_a_node_is_taken_on_by_one() -> None:
                 request.output()
             assert request.must_stop
             request.finish()
-            await request.settled()
+            await request.wait_recorded()
 
     assert request.receipt is not None
     assert request.receipt.usage.output_tokens == 150

@@ -101,7 +101,7 @@ async def test_errors_and_stops_are_those_of_the_asynchronous_client(node: FakeM
                 assert request.wait_for_tokens() == 0
                 request.set_usage(Usage(input_tokens=3, output_tokens=4))
                 request.finish(want_receipt=True)
-                assert request.settled() is not None
+                assert request.wait_recorded() is not None
             record = metering.record(SERVICE, Usage(input_tokens=1), request_id="late")
             assert record.receipt is not None
         return request
