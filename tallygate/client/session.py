@@ -54,7 +54,7 @@ class Session:
         """The node that answers now; empty while none does."""
         self.trouble = "no attempt was made"
         """Why the last stream ended."""
-        self.breaks = 0
+        self.disconnects = 0
         self.unusable: MeteringError | None = None
         """Why nothing can be done with it any more, or yet."""
 

@@ -255,9 +255,9 @@ class SyncMeteringClient:
         return self._inner.reports_sent
 
     @property
-    def breaks(self) -> int:
-        """How often a stream that had been answered broke."""
-        return self._inner.breaks
+    def disconnects(self) -> int:
+        """Number of streams that broke after a node had answered on them."""
+        return self._inner.disconnects
 
 
 async def _call(work: Callable[[], None]) -> None:
