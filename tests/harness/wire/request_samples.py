@@ -129,7 +129,7 @@ DATABASE_REQUESTS: tuple[Message, ...] = (
     metering_recovery.FenceNodesRequest(known=[recovery.FencedNode(node="node-c", epoch=1)], closes_leases=True),
     metering_recovery.ListLeaseTotalsRequest(page_size=1),
 )
-"""Those of the metering service that its database answers."""
+"""Requests of the metering service that its database answers."""
 
 REPORT = report_pb2.TokenReport(
     request_id="request",
@@ -144,4 +144,4 @@ REPORT_REQUESTS: tuple[Message, ...] = (
         report=report_pb2.TokenReport(request_id="new", service=SERVICE, phase=report_pb2.REPORT_PHASE_AUTHORIZE)
     ),
 )
-"""Those of MeteringService, whose answer is a decision."""
+"""Requests of MeteringService, whose answer is a decision."""
