@@ -1,0 +1,28 @@
+"""What a failed call says to machines."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import grpc
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from grpc_status import rpc_status
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """`reason` is a name of the service's ErrorReason without its prefix; empty where the call has none.
+
+    `violations` are pairs of a field's path and what is wrong with it.
+    """
+
+    reason: str = ""
+    violations: Sequence[tuple[str, str]] = ()
+
+
+def decode_failure(error: grpc.RpcError) -> Failure:
+    """The details of a failed call; of one that failed on its way there are none."""
+    status = rpc_status.from_call(error)
+    info, request = ErrorInfo(), BadRequest()
+    for detail in status.details if status is not None else ():
+        _ = detail.Unpack(info) or detail.Unpack(request)
+    return Failure(info.reason, [(each.field, each.description) for each in request.field_violations])
