@@ -1,6 +1,5 @@
 """What a failed call says to machines."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -16,7 +15,7 @@ class Failure:
     """
 
     reason: str = ""
-    violations: Sequence[tuple[str, str]] = ()
+    violations: tuple[tuple[str, str], ...] = ()
 
 
 def decode_failure(error: grpc.RpcError) -> Failure:
@@ -25,4 +24,4 @@ def decode_failure(error: grpc.RpcError) -> Failure:
     info, request = ErrorInfo(), BadRequest()
     for detail in status.details if status is not None else ():
         _ = detail.Unpack(info) or detail.Unpack(request)
-    return Failure(info.reason, [(each.field, each.description) for each in request.field_violations])
+    return Failure(info.reason, tuple((each.field, each.description) for each in request.field_violations))

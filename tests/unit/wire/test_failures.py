@@ -9,7 +9,7 @@ from tallygate._wire.failures import Failure, decode_failure
 
 def test_a_failure_leads_back_to_its_reason_and_its_fields() -> None:
     """Whatever other details it has, such as when to try again."""
-    violations = [("services[1]", "must be a name"), ("step", "must be whole minutes")]
+    violations = (("services[1]", "must be a name"), ("step", "must be whole minutes"))
     said = RpcStatusError(
         grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST", "No.", violations=violations, retry_after_ms=7
     )
