@@ -24,8 +24,8 @@ async def run_client(job: Job) -> Result:
         before = meter.read()
         output = request.output
         tokens = 0
-        while seconds < job.seconds and (room := await request.room()):
-            chunk = min(room, CHUNK)
+        while seconds < job.seconds and (free := await request.wait_for_tokens()):
+            chunk = min(free, CHUNK)
             began_s = time.perf_counter()
             for _ in range(chunk):
                 output(1)
@@ -36,7 +36,7 @@ async def run_client(job: Job) -> Result:
                 seconds += took_s
             await asyncio.sleep(0)
         request.finish()
-        await request.settled()
+        await request.wait_recorded()
         fill(result, before, meter.read(), count)
     result.rate = count / seconds if seconds else 0.0
     result.finished_requests, result.finished_tokens = 1, 100 + tokens

@@ -25,9 +25,17 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
         self, request: pb.FenceNodesRequest, context: "grpc.aio.ServicerContext[pb.FenceNodesRequest, object]"
     ) -> pb.FenceNodesResponse:
         """End the epochs of all nodes; answer the last epoch of each that may not write."""
-        for index, node in enumerate(request.known):
-            if not node.node or node.epoch < 1:
-                raise InvalidRequestError((f"known[{index}]", "must name a node and its epoch, from 1 on"))
+        violations = [
+            (f"known[{index}].{field}", problem)
+            for index, node in enumerate(request.known)
+            for field, is_wrong, problem in (
+                ("node", not node.node, "must not be empty"),
+                ("epoch", node.epoch < 1, "must be 1 or more"),
+            )
+            if is_wrong
+        ]
+        if violations:
+            raise InvalidRequestError(*violations)
         known = {node.node: node.epoch for node in request.known}
         fenced = await self._store.fence(known, caretaker_of(self._new_id()), closes_leases=request.closes_leases)
         return pb.FenceNodesResponse(

@@ -47,7 +47,7 @@ class Counts(NamedTuple):
         )
 
 
-ZERO = Counts()
+ZERO: Final = Counts()
 
 
 InputRank: TypeAlias = tuple[bool, int, bool, int, int, int, int, bool]

@@ -10,19 +10,19 @@ serials are not: counts of whoever had a slot before are never taken for those o
 
 from collections.abc import Sequence
 from struct import Struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from metering_service.domain.counts import Counts
 
-SLOT_BITS = 24
-SLOT_MASK = (1 << SLOT_BITS) - 1
-PAGE_BITS = 6
-_INDEX_MASK = (1 << PAGE_BITS) - 1
-_NEIGHBOURS_BITS = 9
-NOWHERE = -1
+SLOT_BITS: Final = 24
+SLOT_MASK: Final = (1 << SLOT_BITS) - 1
+PAGE_BITS: Final = 6
+_INDEX_MASK: Final = (1 << PAGE_BITS) - 1
+_NEIGHBOURS_BITS: Final = 9
+NOWHERE: Final = -1
 """The neighbourhood of what has no place."""
 
-_ENTRY = Struct("<6q")
+_ENTRY: Final = Struct("<6q")
 """A place, then the kinds of tokens in the order of `Counts`. All zero: nobody's, since serials begin with 1."""
 
 

@@ -6,15 +6,15 @@ there stands.
 """
 
 from bisect import bisect_right
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from metering_service.domain.budget import BudgetKind, HeldUnits
 from metering_service.domain.price import Price
 
-RESERVATION_INPUT = BudgetKind.RESERVATION_INPUT
-RESERVATION_OUTPUT = BudgetKind.RESERVATION_OUTPUT
-TRIAL = BudgetKind.TRIAL
-MONEY = BudgetKind.MONEY
+RESERVATION_INPUT: Final = BudgetKind.RESERVATION_INPUT
+RESERVATION_OUTPUT: Final = BudgetKind.RESERVATION_OUTPUT
+TRIAL: Final = BudgetKind.TRIAL
+MONEY: Final = BudgetKind.MONEY
 
 
 class Offer(NamedTuple):
@@ -26,7 +26,7 @@ class Offer(NamedTuple):
     """False for one that does not pay for this service now: not even for tokens that cost nothing."""
 
 
-NOTHING = Offer(0, exhausted=True, pays=False)
+NOTHING: Final = Offer(0, exhausted=True, pays=False)
 """The offer of a payer that does not pay for this service now."""
 
 
@@ -133,10 +133,10 @@ class _Way(NamedTuple):
     trial: int
 
 
-INPUT_BY_TRIAL = _Way(1, 0, 1)
-OUTPUT_BY_TRIAL = _Way(0, 1, 1)
-INPUT_BY_MONEY = _Way(1, 0, 0)
-OUTPUT_BY_MONEY = _Way(0, 1, 0)
+INPUT_BY_TRIAL: Final = _Way(1, 0, 1)
+OUTPUT_BY_TRIAL: Final = _Way(0, 1, 1)
+INPUT_BY_MONEY: Final = _Way(1, 0, 0)
+OUTPUT_BY_MONEY: Final = _Way(0, 1, 0)
 
 
 class _Draw:

@@ -1,10 +1,11 @@
 """Prices and the one division that turns tokens into money."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from metering_service.domain.counts import Counts
 
-TOKENS_PER_PRICE_UNIT = 1_000_000
+TOKENS_PER_PRICE_UNIT: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,4 +60,4 @@ class Price:
         return (input_tokens * self.dearest_input + output_tokens * self.dearest_output) // TOKENS_PER_PRICE_UNIT
 
 
-NO_PRICE = Price()
+NO_PRICE: Final = Price()

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from metering_service.domain.budget import BudgetKind, HeldUnits
 from metering_service.domain.counts import ZERO, Counts, Ranks, Tally
@@ -101,7 +101,7 @@ class EpochMark:
     exchange_answered: int
 
 
-_CARETAKER = "caretaker:"
+_CARETAKER: Final = "caretaker:"
 
 
 def caretaker_of(holder: str) -> str:

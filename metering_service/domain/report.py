@@ -1,17 +1,17 @@
 """Reports as inference servers send them, and what makes one malformed."""
 
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from metering_service.domain.counts import Counts, Tally
 
-REQUEST_ID_BYTES_MAX = 64
-SERVICE_BYTES_MAX = 256
-TOKENS_MAX = 100_000_000
-HOLD_FOR_NS_MAX = 3_600 * 1_000_000_000
-LABELS_MAX = 8
-LABEL_BYTES_MAX = 64
-CREDENTIAL_BYTES_MAX = 256
+REQUEST_ID_BYTES_MAX: Final = 64
+SERVICE_BYTES_MAX: Final = 256
+TOKENS_MAX: Final = 100_000_000
+HOLD_FOR_NS_MAX: Final = 3_600 * 1_000_000_000
+LABELS_MAX: Final = 8
+LABEL_BYTES_MAX: Final = 64
+CREDENTIAL_BYTES_MAX: Final = 256
 
 
 class Phase(Enum):

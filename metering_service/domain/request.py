@@ -1,7 +1,7 @@
 """A request while this node knows it: its counts, what is held for it, what was booked of it."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from metering_service.domain.budget import HeldUnits
 from metering_service.domain.counts import NOTHING, Counts, Tally, beyond
@@ -12,11 +12,11 @@ from metering_service.domain.records import RequestKey, RequestRecord, RequestSt
 from metering_service.domain.request_parts import PartStart, front_of
 from metering_service.domain.resume_token import encode
 
-EVERY_REPORT = -1
-NOTHING_FRESH = -1
-NOTHING_HELD = HeldUnits()
-NOTHING_USED = Used(0, 0, 0, 0)
-NOT_BOOKED = Receipt()
+EVERY_REPORT: Final = -1
+NOTHING_FRESH: Final = -1
+NOTHING_HELD: Final = HeldUnits()
+NOTHING_USED: Final = Used(0, 0, 0, 0)
+NOT_BOOKED: Final = Receipt()
 
 
 class Listener(Protocol):
@@ -37,19 +37,35 @@ class Earlier(NamedTuple):
 class Request:
     """One part of a request: what this node grants and books of it.
 
-    `base_*`: what a predecessor granted and books; this part begins where that ends. `held` counts from there. Of what
-    is held, `booked` has been booked already (nothing, until the first booking). `granted_output_tokens` is the
-    ceiling as it was before payers were looked for beyond it; None where that was not needed. `is_owned`: nobody else
-    books it; a finish without authorisation, whose part has no name, must first be entered in the database. `earlier`:
-    of a booked part those that lead to it, the first one first, for counts that come late. `is_corrected`: more is
-    known of a booked part than its record says. `hold_for_us`: it stays open for so long after its authorisation while
-    nobody speaks of it, by the clock of this node until `hold_until_ns`; both 0 where it has no such hold.
+    One object, not three: facts, counts on the fast road and the slot in the checkpoint are read together for every
+    report, and of a hundred thousand open requests each further object would take 10 MB.
 
-    For the fast road of progress (see `MeterStream.take`): `quiet_tokens` is the greatest cumulative output class that
-    needs no answer, below zero where every report has to be looked at. The latest counts lie in `output_tokens`,
-    `known_*` and `fresh_*` as plain integers; `tally` merges them in when somebody asks for it. `on_record`: its record
-    was written, or is about to be, and nothing but the counts has changed since; these then go to its `place`, and were
-    last there in the commit gathered as number `packed_in`.
+    Attributes:
+        part: Name of this authorisation, unique for ever; empty for a finish without one.
+        predecessor_part: The part that this one carries on.
+        base_input_tokens: What the predecessor granted and books of the input class; this part begins where that ends.
+        base_output_tokens: The same of the output class.
+        is_owned: No other node books it. A finish without authorisation must first be entered in the database.
+        hold_for_us: Time after the authorisation for which it stays open while nobody speaks of it; 0: no such hold.
+        hold_until_ns: The end of that time, by the clock of this node.
+        is_final: Its ceiling is the last one.
+        stop_sent: Its server was told to stop.
+        max_output_tokens: The server's own limit.
+        held: What is set aside, counted from the base. Of a booked part: what was used.
+        granted_output_tokens: The ceiling before payers were looked for beyond it; None where that was not needed.
+        booked: Units that are booked of each budget; zero until the first booking.
+        earlier: Of a booked part, those that lead to it, the first one first, for counts that come late.
+        is_corrected: More is known of a booked part than its record says.
+        quiet_tokens: Greatest cumulative output class that needs no answer (see `MeterStream.take`); below zero where
+            every report has to be looked at.
+        output_tokens: Cumulative output class, the predecessor's part included.
+        known_input: Input of the last report; with the other `known_*` and `fresh_*` it has the latest counts as plain
+            integers, which `tally` merges in when it is read.
+        on_record: The record was written, or is about to be, and nothing but the counts has changed since.
+        dirty: The counts wait for a checkpoint.
+        place: Where the counts lie among the pages of counts.
+        packed_in: Number of the commit that has the counts.
+        durable_callbacks: Called once the counts are committed; mostly none, as an empty one would take 64 bytes.
     """
 
     _tally: Tally
@@ -59,50 +75,55 @@ class Request:
     known_cached_input: int
     known_cache_write: int
     output_tokens: int
-    """The request's cumulative output class, its predecessor's part included."""
 
-    __slots__ = (
-        "_tally",
-        "authorised",
-        "base_input_tokens",
-        "base_output_tokens",
-        "booked",
-        "booked_us",
-        "credential",
-        "debt_allowed",
-        "dirty",
-        "durable_callbacks",
-        "earlier",
-        "fresh_output",
-        "fresh_reasoning",
-        "granted_output_tokens",
-        "held",
-        "hold_for_us",
-        "hold_until_ns",
-        "is_corrected",
-        "is_final",
-        "is_owned",
-        "known_cache_write",
-        "known_cached_input",
-        "known_input",
-        "labels",
-        "max_output_tokens",
-        "on_record",
-        "output_tokens",
-        "packed_in",
-        "part",
-        "place",
-        "predecessor_part",
-        "price",
-        "quiet_tokens",
-        "receipt",
+    __slots__ = (  # noqa: RUF023  # in groups
+        # What it is.
         "request_id",
+        "part",
         "service",
         "service_uid",
-        "session",
+        "price",
+        "debt_allowed",
+        "credential",
+        "labels",
         "start_us",
+        "max_output_tokens",
+        "hold_for_us",
+        "hold_until_ns",
+        # What it goes on from.
+        "predecessor_part",
+        "base_input_tokens",
+        "base_output_tokens",
+        "earlier",
+        # Where it stands.
         "state",
+        "authorised",
+        "is_owned",
+        "is_final",
         "stop_sent",
+        "session",
+        # What is held and booked of it.
+        "held",
+        "granted_output_tokens",
+        "booked",
+        "receipt",
+        "booked_us",
+        "is_corrected",
+        # Its counts, and the fast road of progress.
+        "_tally",
+        "quiet_tokens",
+        "output_tokens",
+        "known_input",
+        "known_cached_input",
+        "known_cache_write",
+        "fresh_output",
+        "fresh_reasoning",
+        # Its slot in the checkpoint.
+        "on_record",
+        "dirty",
+        "place",
+        "packed_in",
+        "durable_callbacks",
     )
 
     def __init__(
@@ -149,7 +170,6 @@ class Request:
         self.packed_in = 0
         self.on_record = False
         self.session: Listener | None = None
-        # Mostly none: an empty one each would be 64 bytes.
         self.durable_callbacks: dict[Callable[[], None], None] | None = None
 
     @property

@@ -6,6 +6,7 @@ not signed. So what is read here is what was written here.
 
 import json
 from dataclasses import dataclass
+from typing import Final
 
 from metering_service.domain.budget import HeldUnits
 from metering_service.domain.counts import ZERO
@@ -88,11 +89,11 @@ def encode(names: tuple[str, str, str], numbers: tuple[int, ...], held: HeldUnit
     return (_TEXT % (*names, *numbers, *held, price.version, *price.kinds)).encode()
 
 
-NAMES = 3
-HEADS = NAMES + 5
-PRICES = HEADS + len(HeldUnits._fields)
-LENGTH = PRICES + 1 + len(NO_PRICE.kinds)
-_TEXT = "[" + ",".join(['"%s"'] * NAMES + ["%d"] * (LENGTH - NAMES)) + "]"
+NAMES: Final = 3
+HEADS: Final = NAMES + 5
+PRICES: Final = HEADS + len(HeldUnits._fields)
+LENGTH: Final = PRICES + 1 + len(NO_PRICE.kinds)
+_TEXT: Final = "[" + ",".join(['"%s"'] * NAMES + ["%d"] * (LENGTH - NAMES)) + "]"
 
 
 def decode(content: bytes) -> ResumeToken:

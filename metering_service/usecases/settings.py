@@ -1,9 +1,10 @@
 """The settings of a node: times in nanoseconds of the monotonic clock, sizes in items."""
 
 from dataclasses import dataclass
+from typing import Final
 
-MS = 1_000_000
-SECOND = 1_000 * MS
+MS: Final = 1_000_000
+SECOND: Final = 1_000 * MS
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,9 @@ from typing import Annotated, NoReturn
 
 import grpc
 import typer
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from tallygate._proxies import by_way_of, channel_options
+from tallygate._wire.failures import decode_failure
 from tallygate.cli.console import err, literal
 
 TIMEOUT_S = 10
@@ -77,7 +76,8 @@ def sentence(error: grpc.RpcError, whom: str, way: str = "") -> str:
     `way`: how it is reached, if not directly; see `by_way_of`.
     """
     code, details = error.code(), error.details() or ""
-    reason, violations = _details(error)
+    failure = decode_failure(error)
+    reason, violations = failure.reason, [f"{path}: {problem}" for path, problem in failure.violations]
     if code == grpc.StatusCode.UNAVAILABLE and not reason:
         return f"{whom} cannot be reached{way}; start it with `tallygate up`, or say where it is"
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -86,17 +86,3 @@ def sentence(error: grpc.RpcError, whom: str, way: str = "") -> str:
     if violations:
         text += f" ({'; '.join(violations)})" if not all(part in text for part in violations) else ""
     return f"{text} [{reason}]" if reason else text
-
-
-def _details(error: grpc.RpcError) -> tuple[str, list[str]]:
-    reason = ""
-    violations: list[str] = []
-    status = rpc_status.from_call(error)
-    for detail in status.details if status is not None else ():
-        info = error_details_pb2.ErrorInfo()
-        request = error_details_pb2.BadRequest()
-        if detail.Unpack(info):
-            reason = info.reason
-        elif detail.Unpack(request):
-            violations = [f"{v.field}: {v.description}" for v in request.field_violations]
-    return reason, violations

@@ -7,8 +7,7 @@ from tallygate.client.client import MeteringClient
 from tallygate.client.errors import Denial, Denied, Forked, MeteringError, Overloaded, Unreachable
 from tallygate.client.request import MeteredRequest
 from tallygate.client.settings import ClientSettings, OnUnreachable
-from tallygate.client.sync import MeteredRequest as SyncMeteredRequest
-from tallygate.client.sync import MeteringClient as SyncMeteringClient
+from tallygate.client.sync import SyncMeteredRequest, SyncMeteringClient
 from tallygate.client.values import Grant, Receipt, Record, Usage
 
 __all__ = [

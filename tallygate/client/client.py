@@ -226,15 +226,15 @@ class MeteringClient:
         return self._session.outbox.reports_sent
 
     @property
-    def breaks(self) -> int:
-        """How often a stream that had been answered broke."""
-        return self._session.breaks
+    def disconnects(self) -> int:
+        """Number of streams that broke after a node had answered on them."""
+        return self._session.disconnects
 
-    async def eased(self) -> None:
-        """Waits until what gathered fits in one message: for callers that report faster than the network takes it."""
+    async def drain(self) -> None:
+        """Waits until the unsent reports fit in one message: for callers that report faster than the network takes."""
         while len(self._session.outbox) > REPORTS_PER_MESSAGE_MAX:
-            self._session.eased.clear()
-            await self._session.eased.wait()
+            self._session.drained.clear()
+            await self._session.drained.wait()
 
     async def _hang_up(self) -> None:
         session = self._session
@@ -258,7 +258,7 @@ class MeteringClient:
             session.trouble = await stream.run()
             _log.log(logging.WARNING if stream.heard else logging.INFO, "Metering: %s", session.trouble)
             failures = 0 if stream.heard else failures + 1
-            session.breaks += stream.heard
+            session.disconnects += stream.heard
             turn += 1
             wait_ms = full_jitter_ms(
                 failures, base_ms=settings.backoff_base_ms, cap_ms=settings.backoff_cap_ms, random=self._random_below

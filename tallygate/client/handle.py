@@ -57,7 +57,7 @@ class RequestHandle:
         True once a node said stop (`denial` says why), at the ceiling of a final grant, and where nothing was free for
         the client's `answer_ms` and no node answered. A grant that is merely used up faster than it is renewed does not
         stop a request: the tokens until the answer comes, usually those of one round trip, count as overrun. A server
-        that wants none of that awaits `room()` whenever `free_tokens` is 0.
+        that wants none of that awaits `wait_for_tokens()` whenever `free_tokens` is 0.
         """
         state = self._state
         return state.stopped or state.generated_tokens >= state.final_tokens

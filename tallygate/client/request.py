@@ -76,7 +76,7 @@ class MeteredRequest(RequestHandle):
         state.begun = True
         session.allowance.look(state)
 
-    async def room(self) -> int:
+    async def wait_for_tokens(self) -> int:
         """How many more tokens may be generated, waiting for the node's answer where nothing is free now.
 
         Returns:
@@ -134,7 +134,7 @@ class MeteredRequest(RequestHandle):
             usage: The counts; by default those so far.
             estimated: They are an estimate, for instance after a client hung up. By default `usage` is none, and the
                 counts so far are as they were said to be.
-            want_receipt: Whether `settled` shall bring a receipt; by default as the request was made.
+            want_receipt: Whether `wait_recorded` shall bring a receipt; by default as the request was made.
 
         Raises:
             ValueError: It was finished before, or never authorised, or a count is none.
@@ -155,10 +155,10 @@ class MeteredRequest(RequestHandle):
         state.set_usage(usage, estimated=estimated)
         state.phase, state.want_receipt = FINISH, True
         self._session.open(state)
-        receipt = await self.settled()
+        receipt = await self.wait_recorded()
         return Record(state.request_id, receipt, state.finish_denial)
 
-    async def settled(self) -> Receipt | None:
+    async def wait_recorded(self) -> Receipt | None:
         """Waits until the finish is durable.
 
         Returns:

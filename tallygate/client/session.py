@@ -49,12 +49,12 @@ class Session:
         self.hand_over: Callable[[RequestState], None] = self.allowance.look
         """Has a request looked at that went past its `quiet_tokens`; called by whoever counts."""
         self.something_to_say = asyncio.Event()
-        self.eased = asyncio.Event()
+        self.drained = asyncio.Event()
         self.connected_to = ""
         """The node that answers now; empty while none does."""
         self.trouble = "no attempt was made"
         """Why the last stream ended."""
-        self.breaks = 0
+        self.disconnects = 0
         self.unusable: MeteringError | None = None
         """Why nothing can be done with it any more, or yet."""
 

@@ -103,7 +103,7 @@ class MeterStream:
                 if message is None:
                     message = self._outbox.heartbeat(self._session.monotonic_ns())
                 if len(self._outbox) <= REPORTS_PER_MESSAGE_MAX:
-                    self._session.eased.set()
+                    self._session.drained.set()
                 await call.write(message)
                 await self._pause()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):

@@ -16,10 +16,10 @@ from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
 
 import grpc
 
-from tallygate.client import client as asynchronous
+from tallygate.client.client import MeteringClient
 from tallygate.client.errors import MeteringError
 from tallygate.client.handle import RequestHandle
-from tallygate.client.request import MeteredRequest as AsyncMeteredRequest
+from tallygate.client.request import MeteredRequest
 from tallygate.client.session import Session
 from tallygate.client.settings import ClientSettings, OnUnreachable
 from tallygate.client.state import RequestState
@@ -124,16 +124,16 @@ class _Portal:
         loop.close()
 
 
-class MeteredRequest(RequestHandle):
+class SyncMeteredRequest(RequestHandle):
     """As the asynchronous one, without `await`; to be used from one thread at a time.
 
     `output`, `must_stop` and `free_tokens` are local; everything else waits for the client's thread, and `authorize`,
-    `room`, `settled` and leaving the context for a node.
+    `wait_for_tokens`, `wait_recorded` and leaving the context for a node.
     """
 
     __slots__ = ("_inner", "_portal")
 
-    def __init__(self, inner: AsyncMeteredRequest, portal: _Portal) -> None:
+    def __init__(self, inner: MeteredRequest, portal: _Portal) -> None:
         super().__init__(inner._session, inner._state, wants_receipt=inner._wants_receipt)  # noqa: SLF001  # its twin
         self._inner = inner
         self._portal = portal
@@ -154,9 +154,9 @@ class MeteredRequest(RequestHandle):
         """Asks whether the request may run. Raises as the asynchronous one."""
         self._portal.run(self._inner.authorize())
 
-    def room(self) -> int:
+    def wait_for_tokens(self) -> int:
         """How many more tokens may be generated, waiting where nothing is free. Raises as the asynchronous one."""
-        return self.free_tokens or self._portal.run(self._inner.room())
+        return self.free_tokens or self._portal.run(self._inner.wait_for_tokens())
 
     def report(self) -> None:
         """Says the counts so far, though no renewal is due."""
@@ -172,12 +172,12 @@ class MeteredRequest(RequestHandle):
         """Says the final counts; does not wait for a node. Raises as the asynchronous one."""
         self._portal.run(_call(lambda: self._inner.finish(usage, estimated=estimated, want_receipt=want_receipt)))
 
-    def settled(self) -> Receipt | None:
+    def wait_recorded(self) -> Receipt | None:
         """Waits until the finish is durable. Raises as the asynchronous one."""
-        return self._portal.run(self._inner.settled())
+        return self._portal.run(self._inner.wait_recorded())
 
 
-class MeteringClient:
+class SyncMeteringClient:
     """Meters requests from any number of threads over one stream to any of several metering nodes.
 
     Made for one per server process, started after the process was forked.
@@ -194,7 +194,7 @@ class MeteringClient:
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """Makes a client; arguments and errors are those of the asynchronous one."""
-        self._inner = asynchronous.MeteringClient(
+        self._inner = MeteringClient(
             addresses,
             settings=settings,
             on_unreachable=on_unreachable,
@@ -231,9 +231,9 @@ class MeteringClient:
         with self._starting:
             self._portal.close(self._inner.close)
 
-    def request(self, service: str, **options: Unpack[RequestOptions]) -> MeteredRequest:
+    def request(self, service: str, **options: Unpack[RequestOptions]) -> SyncMeteredRequest:
         """A request of a service; enter it as a context to authorise it. Options are those of the asynchronous one."""
-        return MeteredRequest(self._inner.request(service, **options), self._portal)
+        return SyncMeteredRequest(self._inner.request(service, **options), self._portal)
 
     def record(self, service: str, usage: Usage, **options: Unpack[RecordOptions]) -> Record:
         """Records usage that nobody asked for first. Options and errors are those of the asynchronous one."""
@@ -255,9 +255,9 @@ class MeteringClient:
         return self._inner.reports_sent
 
     @property
-    def breaks(self) -> int:
-        """How often a stream that had been answered broke."""
-        return self._inner.breaks
+    def disconnects(self) -> int:
+        """Number of streams that broke after a node had answered on them."""
+        return self._inner.disconnects
 
 
 async def _call(work: Callable[[], None]) -> None:

@@ -326,7 +326,7 @@ class Exchange:
         if self._counted == self._going.max_output_tokens and self._request.denial is None:
             return
         try:
-            has_room = await self._request.room() > 0
+            has_room = await self._request.wait_for_tokens() > 0
         except MeteringError:
             has_room = False
         if not has_room:

@@ -57,7 +57,7 @@ class Outcome:
             "overrun_tokens": recorded.overrun_tokens,
             "cost_nanos": recorded.cost_nanos,
             "reports": tally.reports,
-            "breaks": tally.breaks,
+            "breaks": tally.disconnects,
             "wall_seconds": round(self.wall_ns / 1_000_000_000, 3),
             "reconciled": self.reconciled,
         }

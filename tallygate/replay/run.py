@@ -19,7 +19,7 @@ from tallygate.replay.tally import Tally
 from tallygate.replay.trace import Trace
 
 _SETTLE_S = 45
-"""How long the books may take to come to rest: what a dead node left is settled after 30 s."""
+"""How long the books may take to come to rest: what a dead node left is booked after 30 s."""
 _POLL_S = 0.25
 _IN_FLIGHT = 8
 _IN_FLIGHT_MIN = 4
@@ -79,7 +79,7 @@ async def _serve(trace: Trace, plan: ReplayPlan, tally: Tally) -> None:
             async with client:
                 await server.run(trace.rows(number, plan.servers), in_flight=in_flight)
         tally.reports += client.reports_sent
-        tally.breaks += client.breaks
+        tally.disconnects += client.disconnects
 
     async with asyncio.TaskGroup() as group:
         for number in range(plan.servers):
@@ -123,7 +123,7 @@ def _unrest(tally: Tally, after: Books) -> tuple[str, ...]:
 def _sources(tally: Tally, before: Books, after: Books, *, records: Figures | None) -> list[Source]:
     sent = Figures(requests=tally.finished, input_tokens=tally.sent.input, output_tokens=tally.sent.output)
     # A request that moved has a receipt from each node, and its server has only the last one.
-    receipts = Figures() if tally.breaks else figures_of(tally.receipts)
+    receipts = Figures() if tally.disconnects else figures_of(tally.receipts)
     acknowledged = replace(
         receipts,
         requests=tally.durable,

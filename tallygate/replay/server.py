@@ -11,12 +11,12 @@ from tallygate.replay.pace import Pace
 from tallygate.replay.tally import Tally
 from tallygate.replay.trace import TraceRow
 
-UNSETTLED_MAX = 256
+UNRECORDED_MAX = 256
 """Finished requests whose receipt is still on its way; beyond that the server waits."""
 _REPORTS_A_TURN = 64
 _UNREACHABLE_MAX = 16
 """Requests in a row that nobody answers; then the server gives up."""
-_SETTLE_ATTEMPTS = 4
+_RECORD_ATTEMPTS = 4
 
 
 class SimulatedServer:
@@ -36,19 +36,19 @@ class SimulatedServer:
         self._pace = pace
         self._tally = tally
         self._unreachable_in_a_row = 0
-        self._unsettled: asyncio.Queue[MeteredRequest | None] = asyncio.Queue(UNSETTLED_MAX)
+        self._unrecorded: asyncio.Queue[MeteredRequest | None] = asyncio.Queue(UNRECORDED_MAX)
 
     async def run(self, rows: Iterator[TraceRow], *, in_flight: int) -> None:
         """Runs all rows and waits for their receipts."""
-        settling = asyncio.create_task(self._settle())
+        receipts = asyncio.create_task(self._take_receipts())
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(in_flight):
                     group.create_task(self._work(rows))
-            await self._unsettled.put(None)
-            await settling
+            await self._unrecorded.put(None)
+            await receipts
         finally:
-            settling.cancel()
+            receipts.cancel()
 
     async def _work(self, rows: Iterator[TraceRow]) -> None:
         for row in rows:
@@ -84,12 +84,12 @@ class SimulatedServer:
         request.finish()
         tally.finished += 1
         tally.sent.add(request.usage)
-        await self._unsettled.put(request)
+        await self._unrecorded.put(request)
 
     async def _generate(self, request: MeteredRequest, wanted_tokens: int) -> None:
         generated = reports = 0
         while generated < wanted_tokens:
-            free = request.free_tokens or await self._room(request)
+            free = request.free_tokens or await self._wait_for_tokens(request)
             if not free:
                 return
             tokens = min(free, wanted_tokens - generated, self._report_every - generated % self._report_every)
@@ -99,12 +99,12 @@ class SimulatedServer:
                 request.report()
                 reports += 1
                 if reports % _REPORTS_A_TURN == 0:
-                    await self._client.eased()
+                    await self._client.drain()
                     await asyncio.sleep(0)
 
-    async def _room(self, request: MeteredRequest) -> int:
+    async def _wait_for_tokens(self, request: MeteredRequest) -> int:
         try:
-            free = await request.room()
+            free = await request.wait_for_tokens()
         except Unreachable:
             self._tally.stops["UNREACHABLE"] += 1
             return 0
@@ -114,18 +114,18 @@ class SimulatedServer:
             self._tally.cut_short += 1
         return free
 
-    async def _settle(self) -> None:
+    async def _take_receipts(self) -> None:
         """Takes in receipts in the order in which requests finished, which is nearly that in which they come."""
-        while (request := await self._unsettled.get()) is not None:
+        while (request := await self._unrecorded.get()) is not None:
             # What never becomes durable shows in the reconciliation.
-            for _ in range(_SETTLE_ATTEMPTS):
+            for _ in range(_RECORD_ATTEMPTS):
                 with contextlib.suppress(Unreachable):
                     await self._take_receipt(request)
                     break
 
     async def _take_receipt(self, request: MeteredRequest) -> None:
         try:
-            receipt = await request.settled()
+            receipt = await request.wait_recorded()
         except Denied as denied:
             self._tally.refused_finishes[denied.reason] += 1
             return

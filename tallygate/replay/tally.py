@@ -77,7 +77,7 @@ class Tally:
     gave_up: str = ""
     """Why the servers stopped before the end of the workload, if they did."""
     reports: int = 0
-    breaks: int = 0
+    disconnects: int = 0
     """Streams that broke. The receipt of a request that moved covers what its last node booked, not all of it."""
 
     @property

@@ -29,10 +29,10 @@ async def test_what_went_on_without_a_node_is_charged_exactly_once_it_is_back(pa
             # A node that has not found its control service yet says that it cannot tell.
             assert running.denial is None or running.denial.retryable
             running.output(30)
-        await running.settled()
+        await running.wait_recorded()
         assert running.receipt is not None
         assert running.receipt.billed == Usage(input_tokens=200, output_tokens=100)
-        await ended.settled()
+        await ended.wait_recorded()
     await pair.metering.stop()
     cost += (100 + 2 * 50 + 200 + 2 * 100) * 1_000
     assert await balance_nanos(pair) == 5_000_000_000 - cost
@@ -47,7 +47,7 @@ async def test_renewals_records_and_threads_add_up(pair: Pair) -> None:
         with SyncMeteringClient(pair.metering.address, settings=SETTINGS) as metering:
             record = metering.record(SERVICE, Usage(input_tokens=3, output_tokens=4))
             with metering.request(SERVICE, input_tokens=10) as request:
-                while request.usage.output_tokens < 20_000 and request.room():
+                while request.usage.output_tokens < 20_000 and request.wait_for_tokens():
                     request.output(10)
         assert request.receipt is not None
         assert record.receipt is not None

@@ -29,12 +29,12 @@ async def test_a_full_disk_loses_nothing(pair: Pair, full: str) -> None:
                 request.output(5)
                 request.report()
                 request.finish(want_receipt=True)
-            settled = [asyncio.create_task(request.settled()) for request in (running, begun)]
-            done, _ = await asyncio.wait(settled, timeout=FULL_S)
+            waits = [asyncio.create_task(request.wait_recorded()) for request in (running, begun)]
+            done, _ = await asyncio.wait(waits, timeout=FULL_S)
             assert bool(done) == (full == "control")
             await asyncio.sleep(FULL_S - (time.monotonic() - full_s))
         async with asyncio.timeout(10):
-            receipts = await asyncio.gather(*settled)
+            receipts = await asyncio.gather(*waits)
         costs += [receipt.cost_nanos for receipt in receipts if receipt is not None]
     costs.append(await meter_one(pair.metering, "after"))
     assert costs == [100_000, 110_000, 110_000, 100_000]

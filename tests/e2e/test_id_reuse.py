@@ -27,7 +27,7 @@ async def test_ids_that_finished_before_a_restart_are_refused_and_paid_for(pair:
         assert request.denial.reason == "REQUEST_ID_REUSED"
         request.output(3)
         request.finish(want_receipt=True)
-        receipt = await request.settled()
+        receipt = await request.wait_recorded()
     assert receipt is not None
     assert receipt.cost_nanos == 100 * 1_000 + 3 * 2_000
     await pair.stop()

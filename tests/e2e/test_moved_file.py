@@ -26,13 +26,13 @@ async def test_no_receipt_is_durable_in_a_metering_file_without_a_name(pair: Pai
         away = move_away(path, other=other)
         request.output(5)
         request.finish(want_receipt=True)
-        settled = asyncio.create_task(request.settled())
+        wait = asyncio.create_task(request.wait_recorded())
         await until(pair.metering, {"": True, METERING: False, USAGE: False})
-        done, _ = await asyncio.wait([settled], timeout=WAITS_S)
+        done, _ = await asyncio.wait([wait], timeout=WAITS_S)
         assert not done
         away.rename(path)
         async with asyncio.timeout(20):
-            receipt = await settled
+            receipt = await wait
         assert receipt is not None
         costs.append(receipt.cost_nanos)
     await until(pair.metering, {METERING: True, USAGE: True})

@@ -72,5 +72,5 @@ async def test_a_node_that_dies_loses_nothing(pair: Pair) -> None:
     outcome = await playing
 
     assert outcome.reconciled, outcome.as_json()
-    assert tally.breaks > 0
+    assert tally.disconnects > 0
     assert tally.acknowledged.total == tally.sent.total

@@ -53,7 +53,7 @@ async def answer(node: Program, begun: asyncio.Barrier) -> str:
         assert (request.grant.output_ceiling_tokens, request.grant.is_final) == (LIMIT, True)
         await begun.wait()
         request.finish(Usage(input_tokens=9, output_tokens=LIMIT))
-        receipt = await request.settled()
+        receipt = await request.wait_recorded()
         assert receipt is not None
         assert (receipt.overrun_tokens, receipt.debt_nanos, receipt.unfunded.total_tokens) == (0, 0, 0)
         return "passed"

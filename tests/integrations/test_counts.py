@@ -106,7 +106,7 @@ async def test_a_node_that_dies_breaks_no_stream(pair: Pair) -> None:
         ends = await asyncio.gather(*reads)
         assert ends == [["length"]] * len(reads)
         assert served.engine.generated == {"": 1, **lengths}
-        assert served.metering.breaks == 1
+        assert served.metering.disconnects == 1
         found = await records(served, survivor)
     assert outputs(found) == Counter(served.engine.generated.values())
     assert not any(record.estimated for record in found)

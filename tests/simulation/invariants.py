@@ -10,6 +10,7 @@ from metering_service.domain.counts import Counts, Tally
 from metering_service.domain.lease import Lease
 from metering_service.domain.request import Request
 from metering_service.storage.schema import KINDS
+from tests.harness.metering.unbooked import unbooked
 from tests.simulation.jobs import BOOKED, Job
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def check_nodes(world: "World") -> None:
                     granted <= most, f"{process.party}: {granted} tokens of {service.name} in an outage of {most}"
                 )
             for kind, lease in service.leases.items():
-                held = sum(_held(request)[kind] for request in requests)
+                held = sum(unbooked(request)[kind] for request in requests)
                 whose = f"{process.party}: {kind} of {service.name}"
                 world.check(lease.held == held, f"{whose} holds {lease.held}, not {held}")
                 if lease.granted == 0 and any(old.kind is kind for old in service.draining):
@@ -282,16 +283,6 @@ def _paid_nanos(world: "World") -> dict[str, int]:
         for row in world.control.rows(
             "SELECT account_id, sum(amount_nanos) nanos FROM ledger_entries WHERE kind = 'TOP_UP' GROUP BY 1"
         )
-    }
-
-
-def _held(request: Request) -> dict[BudgetKind, int]:
-    held, booked = request.held, request.booked
-    return {
-        BudgetKind.RESERVATION_INPUT: held.reserved_input_tokens - booked.reserved_input,
-        BudgetKind.RESERVATION_OUTPUT: held.reserved_output_tokens - booked.reserved_output,
-        BudgetKind.TRIAL: held.trial_tokens - booked.trial,
-        BudgetKind.MONEY: held.money_nanos - booked.money_nanos,
     }
 
 

@@ -67,8 +67,8 @@ class Load:
             self.denials[type(error).__name__] += 1
             return
         try:
-            while (wanted := target_tokens - request.usage.output_tokens) and (room := await request.room()):
-                request.output(min(room, wanted, chance.randint(1, 200)))
+            while (wanted := target_tokens - request.usage.output_tokens) and (free := await request.wait_for_tokens()):
+                request.output(min(free, wanted, chance.randint(1, 200)))
                 await asyncio.sleep(chance.uniform(0.0, 0.3))
         except Unreachable:
             self.denials["Unreachable while running"] += 1

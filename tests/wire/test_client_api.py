@@ -104,7 +104,7 @@ async def test_leaving_waits_for_the_receipt_for_a_bounded_time(node: FakeMeteri
         assert request.receipt is None
         node.durable = True
         node.streams[0].hang_up()
-        await request.settled()
+        await request.wait_recorded()
 
     assert request.receipt is not None
     assert node.committed[request.request_id].usage.output_tokens == 3
@@ -187,11 +187,11 @@ async def test_a_request_that_began_without_a_node_is_taken_on_by_one() -> None:
         assert request.grant is None
         async with serving(fake):
             await until(lambda: request.grant)
-            while await request.room():
+            while await request.wait_for_tokens():
                 request.output()
             assert request.must_stop
             request.finish()
-            await request.settled()
+            await request.wait_recorded()
 
     assert request.receipt is not None
     assert request.receipt.usage.output_tokens == 150
@@ -230,7 +230,7 @@ async def test_a_request_that_no_node_would_take_is_denied_and_harms_no_other(
         running.output(60)
         async with metering.request(SERVICE, request_id="next"):
             pass
-        assert (metering.breaks, metering.open_requests) == (0, 1)
+        assert (metering.disconnects, metering.open_requests) == (0, 1)
     assert {report.request_id for report in node.reports} >= {"next"}
     assert all(len(report.SerializeToString()) < 1_000 for report in node.reports)
 
@@ -244,7 +244,7 @@ async def test_usage_that_no_node_would_take_is_not_recorded(node: FakeMetering)
             await metering.record(SERVICE, Usage(output_tokens=1 << 80))
         await metering.record(SERVICE, Usage(output_tokens=1), request_id="good")
     assert set(node.committed) == {"good"}
-    assert metering.breaks == 0
+    assert metering.disconnects == 0
 
 
 async def test_counts_that_cannot_be_said_change_nothing(node: FakeMetering) -> None:

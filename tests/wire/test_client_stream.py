@@ -45,7 +45,7 @@ async def test_a_request_runs_and_its_receipt_says_who_paid(node: FakeMetering) 
         assert request.free_tokens == 100
         request.output(30)
         request.finish(Usage(input_tokens=12, output_tokens=31), want_receipt=True)
-        receipt = await request.settled()
+        receipt = await request.wait_recorded()
 
     assert receipt is not None
     assert (receipt.billed.total_tokens, receipt.cost_nanos) == (43, 7)
@@ -95,9 +95,9 @@ async def test_at_the_ceiling_it_waits_and_stops_when_the_grant_is_final(
         MeteringClient([node.address], settings=QUICK) as client,
         client.request(SERVICE, request_id="r1", input_tokens=1) as request,
     ):
-        while (room := await request.room()) > 0:
-            generated += min(room, 7)
-            request.output(min(room, 7))
+        while (free := await request.wait_for_tokens()) > 0:
+            generated += min(free, 7)
+            request.output(min(free, 7))
 
     assert generated == 250
     assert node.reports[-1].usage.output_tokens == 250
@@ -113,7 +113,7 @@ async def test_an_unasked_stop_reaches_the_request(node: FakeMetering) -> None:
         await until(lambda: request.must_stop)
         assert request.denial is not None
         assert request.denial.reason == "SUSPENDED"
-        assert await request.room() == 0
+        assert await request.wait_for_tokens() == 0
 
 
 async def test_a_break_resumes_open_requests_and_finishes_that_were_not_durable(
@@ -132,9 +132,9 @@ async def test_a_break_resumes_open_requests_and_finishes_that_were_not_durable(
         node.durable = True
         node.streams[0].hang_up()
         await until(lambda: len(node.streams) == 2 and len(node.streams[1].reports) == 2)
-        await done.settled()
+        await done.wait_recorded()
         running.finish(want_receipt=True)
-        await running.settled()
+        await running.wait_recorded()
 
     said = {report.request_id: report for report in node.streams[1].reports[:2]}
     assert said["done"].phase == report_pb2.REPORT_PHASE_FINISH
@@ -162,7 +162,7 @@ async def test_however_often_the_stream_breaks_nothing_is_lost() -> None:
                     request.report()
                     await asyncio.sleep(0)
                 request.finish(Usage(input_tokens=number, output_tokens=20))
-            await request.settled()
+            await request.wait_recorded()
 
         await asyncio.gather(*(run(number) for number in range(60)))
 
@@ -229,7 +229,7 @@ async def test_an_expired_grant_allows_nothing(node: FakeMetering) -> None:
         assert request.free_tokens == 100
         now_ns[0] = 20_000_000_000
         assert request.free_tokens == 0
-        assert await request.room() == 100
+        assert await request.wait_for_tokens() == 100
 
 
 async def test_open_requests_are_bounded(node: FakeMetering) -> None:

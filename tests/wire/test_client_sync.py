@@ -46,7 +46,7 @@ async def test_a_request_from_its_entry_to_its_receipt(node: FakeMetering) -> No
     def serve() -> SyncMeteredRequest:
         with SyncMeteringClient(node.address, settings=QUICK) as metering:
             with metering.request(SERVICE, input_tokens=12, max_output_tokens=1_000) as request:
-                while request.room():
+                while request.wait_for_tokens():
                     request.output()
                     request.report()
             assert metering.open_requests == 0
@@ -66,8 +66,8 @@ async def test_many_threads_share_one_stream(node: FakeMetering) -> None:
         for turn in range(REQUESTS):
             with metering.request(SERVICE, request_id=f"r{number}.{turn}", input_tokens=number) as request:
                 wanted = 100 * turn + number
-                while (room := wanted - request.usage.output_tokens) and (free := request.room()):
-                    for _ in range(min(room, free)):
+                while (missing := wanted - request.usage.output_tokens) and (free := request.wait_for_tokens()):
+                    for _ in range(min(missing, free)):
                         request.output()
                 total += request.usage.output_tokens
             assert request.receipt is not None
@@ -98,10 +98,10 @@ async def test_errors_and_stops_are_those_of_the_asynchronous_client(node: FakeM
                 assert stopped.wait(5)
                 while not request.must_stop:
                     request.output(0)
-                assert request.room() == 0
+                assert request.wait_for_tokens() == 0
                 request.set_usage(Usage(input_tokens=3, output_tokens=4))
                 request.finish(want_receipt=True)
-                assert request.settled() is not None
+                assert request.wait_recorded() is not None
             record = metering.record(SERVICE, Usage(input_tokens=1), request_id="late")
             assert record.receipt is not None
         return request

@@ -49,7 +49,7 @@ async def test_a_finish_replaces_the_pieces_that_were_counted(fleet: Fleet, node
     async with MeteringClient(node.address, settings=SETTINGS) as metering:
         async with metering.request(SERVICE, input_tokens=100, estimated=True) as request:
             for _ in range(200):
-                assert await request.room()
+                assert await request.wait_for_tokens()
                 request.output(10)
             request.finish(Usage(input_tokens=90, output_tokens=12))
         receipt = request.receipt

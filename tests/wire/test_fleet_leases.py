@@ -5,9 +5,10 @@ from pathlib import Path
 
 import grpc
 import pytest
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.rpc.error_details_pb2 import BadRequest
 from grpc_status import rpc_status
 
+from tallygate._wire.failures import decode_failure
 from tallygate.control.v1 import budget_pb2, inference_service_pb2, operations_service_pb2
 from tallygate.control.v1 import fleet_service_pb2 as pb
 from tests.harness.wire.control_fleet import SERVICE, Control, WireNode, running_control, wire_node
@@ -35,14 +36,6 @@ async def node(control: Control) -> AsyncIterator[WireNode]:
         await control.enable_postpaid()
         await control.until_status(RUNNING)
         yield node
-
-
-def reason_of(error: grpc.aio.AioRpcError) -> str:
-    """The machine-readable reason of a failure."""
-    status = rpc_status.from_call(error)
-    info = ErrorInfo()
-    assert status.details[0].Unpack(info)
-    return info.reason
 
 
 async def test_money_and_trial_are_leased(control: Control, node: WireNode) -> None:
@@ -113,7 +106,7 @@ async def test_exchanges_count_up(control: Control, node: WireNode) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await node.exchange(node.state(SERVICE, MONEY, consumed_units=5_000), number=number)
         assert caught.value.code() is grpc.StatusCode.ABORTED
-        assert reason_of(caught.value) == "EXCHANGE_SUPERSEDED"
+        assert decode_failure(caught.value).reason == "EXCHANGE_SUPERSEDED"
     (budget,) = (
         await control.operations.ListBudgets(operations_service_pb2.ListBudgetsRequest(account="accounts/acme"))
     ).budgets
@@ -133,7 +126,7 @@ async def test_only_the_present_epoch_may_exchange(control: Control, node: WireN
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await control.fleet.ExchangeLeases(request)
         assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
-        assert reason_of(caught.value) == reason
+        assert decode_failure(caught.value).reason == reason
 
 
 async def test_malformed_numbers_are_named(control: Control, node: WireNode) -> None:

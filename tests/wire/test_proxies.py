@@ -12,7 +12,7 @@ import pytest
 
 from metering_service.api.control.replicas import connect_to, is_reachable, proxies_to
 from tallygate.client import ClientSettings, MeteringClient, Unreachable
-from tallygate.client.sync import MeteringClient as SyncMeteringClient
+from tallygate.client.sync import SyncMeteringClient
 from tests.harness.wire.control_fleet import running_control
 from tests.harness.wire.fake_metering import FakeMetering, serving
 from tests.harness.wire.proxy import Proxy, refusing_proxy

@@ -14,18 +14,29 @@ from grpc_status import rpc_status
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service.api.errors import translate
+from metering_service.api.recovery_servicer import RecoveryServicer
 from metering_service.api.usage_servicer import UsageServicer
 from metering_service.domain.counts import ZERO
-from metering_service.storage import MIGRATIONS, SqlUsageReader
+from metering_service.storage import MIGRATIONS, SqlRecorder, SqlRecoveryStore, SqlUsageReader
 from metering_service.usecases.ports import Running
 from tallygate._server.database.engine import migrate
 from tallygate._server.grpc.server import GrpcServer
-from tallygate.metering.v1 import usage_service_pb2, usage_service_pb2_grpc
+from tallygate.metering.v1 import (
+    decision_pb2,
+    metering_service_pb2,
+    metering_service_pb2_grpc,
+    recovery_service_pb2_grpc,
+    usage_service_pb2_grpc,
+)
+from tests.harness.metering.node_harness import Fleet
+from tests.harness.metering.services import with_trial
 from tests.harness.wire.contract_files import behaviour, methods, reachable
 from tests.harness.wire.control_fleet import running_control
-from tests.harness.wire.request_samples import CONTROL_REQUESTS, SERVICE, USAGE_REQUESTS
+from tests.harness.wire.metering_node import serving_node
+from tests.harness.wire.request_samples import CONTROL_REQUESTS, DATABASE_REQUESTS, REPORT_REQUESTS, SERVICE
+from tests.harness.wire.scripted_server import METERING
 
-USAGE = usage_service_pb2.DESCRIPTOR.services_by_name["UsageService"].full_name
+INVALID_REPORT = decision_pb2.DECISION_REASON_INVALID_REPORT
 ANSWER_S = 20
 IT_DEPENDS = {"tallygate.control.v1.TrialOffer.quota_tokens"}
 """OPTIONAL, since UpdateModel withdraws an offer whose quota is zero; CreateModel refuses that."""
@@ -135,12 +146,13 @@ def of_service(*prefixes: str) -> list[MethodDescriptor]:
 
 
 CONTROL = of_service("tallygate.control.")
-METERED = of_service(USAGE)
+REPORTS = of_service(METERING)
+DATABASE = [method for method in of_service("tallygate.metering.") if method not in REPORTS]
 
 
 def test_every_required_field_is_tried() -> None:
     """Each method has a sample, and each field that is REQUIRED is left out of one."""
-    for calls, requests in ((CONTROL, CONTROL_REQUESTS), (METERED, USAGE_REQUESTS)):
+    for calls, requests in ((CONTROL, CONTROL_REQUESTS), (DATABASE, DATABASE_REQUESTS), (REPORTS, REPORT_REQUESTS)):
         assert {method.input_type for method in calls} == {request.DESCRIPTOR for request in requests}
         assert required_fields(calls) == tried(requests)
 
@@ -154,23 +166,53 @@ async def test_control_refuses_what_lacks_a_required_field(tmp_path: Path) -> No
 
 
 @pytest.fixture
-async def usage_channel(engine: AsyncEngine) -> AsyncIterator[grpc.aio.Channel]:
-    """UsageService over an empty database."""
+async def metering_channel(engine: AsyncEngine) -> AsyncIterator[grpc.aio.Channel]:
+    """UsageService and RecoveryService over an empty database."""
     await migrate(engine, MIGRATIONS, "metering service")
-    servicer = UsageServicer(SqlUsageReader(engine), lambda _services: Running(0, ZERO), lambda: 0)
-    server = GrpcServer(
-        listen="127.0.0.1:0",
-        insecure=False,
-        service_names=[USAGE],
-        add_servicers=lambda it: usage_service_pb2_grpc.add_UsageServiceServicer_to_server(servicer, it),
-        translate=translate,
-    )
+
+    def add(server: grpc.aio.Server) -> None:
+        usage = UsageServicer(SqlUsageReader(engine), lambda _services: Running(0, ZERO), lambda: 0)
+        recovery = RecoveryServicer(SqlRecoveryStore(engine, SqlRecorder(engine, lambda: "id")), lambda: "id")
+        usage_service_pb2_grpc.add_UsageServiceServicer_to_server(usage, server)
+        recovery_service_pb2_grpc.add_RecoveryServiceServicer_to_server(recovery, server)
+
+    server = GrpcServer(listen="127.0.0.1:0", insecure=False, service_names=[], add_servicers=add, translate=translate)
     async with grpc.aio.insecure_channel(await server.start()) as channel:
         yield channel
     await server.stop(0)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_usage_refuses_what_lacks_a_required_field(usage_channel: grpc.aio.Channel) -> None:
-    """The same of UsageService."""
-    assert await wrong_annotations(usage_channel, METERED, USAGE_REQUESTS) == []
+async def test_metering_refuses_what_lacks_a_required_field(metering_channel: grpc.aio.Channel) -> None:
+    """The same of what its database answers."""
+    assert await wrong_annotations(metering_channel, DATABASE, DATABASE_REQUESTS) == []
+
+
+async def decided(channel: grpc.aio.Channel, request: Message) -> "decision_pb2.DecisionReason.ValueType":
+    """Why the report in a request was refused; 0 where it was not."""
+    stub = metering_service_pb2_grpc.MeteringServiceStub(channel)
+    if isinstance(request, metering_service_pb2.MeterRequest):
+        stream: Any = stub.Meter(timeout=ANSWER_S)
+        await stream.write(request)
+        decisions: list[decision_pb2.Decision] = []
+        while not decisions:
+            decisions = list((await stream.read()).decisions)
+        stream.cancel()
+        return decisions[0].reason
+    call: Any = stub.Report if isinstance(request, metering_service_pb2.ReportRequest) else stub.Authorize
+    response: metering_service_pb2.AuthorizeResponse = await call(request, timeout=ANSWER_S)
+    return response.decision.reason
+
+
+async def test_a_report_that_lacks_a_required_field_is_invalid() -> None:
+    """A decision says so, and the call does not fail; one without a report does."""
+    fleet = Fleet()
+    with_trial(fleet, 1_000)
+    async with serving_node(fleet["a"]) as serving:
+        for request in REPORT_REQUESTS:
+            for case in lacking(request):
+                if case.path == "report":
+                    method = next(one for one in REPORTS if one.input_type == case.request.DESCRIPTOR)
+                    assert await refused_fields(serving.channel, method, case.request) == ["report"]
+                elif case.is_required:
+                    assert await decided(serving.channel, case.request) == INVALID_REPORT, case.path

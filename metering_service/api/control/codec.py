@@ -3,10 +3,6 @@
 from collections.abc import Sequence
 from typing import Final
 
-import grpc
-from google.rpc.error_details_pb2 import ErrorInfo
-from grpc_status import rpc_status
-
 from metering_service.domain.budget import BudgetKind
 from metering_service.domain.lease import LeaseAnswer, LeaseStatement
 from metering_service.domain.price import NO_PRICE, Price
@@ -96,16 +92,6 @@ def decode_answer(message: fleet_service_pb2.LeaseAnswer) -> LeaseAnswer:
         accrues_after_ms=decode_ns(message.accrues_after) // NS_PER_MS if message.HasField("accrues_after") else None,
         closed=message.closed,
     )
-
-
-def decode_failure_reason(error: grpc.aio.AioRpcError) -> str:
-    """The reason in a failed call's details; empty where it has none."""
-    status = rpc_status.from_call(error)
-    for detail in status.details if status is not None else ():
-        info = ErrorInfo()
-        if detail.Unpack(info):
-            return info.reason
-    return ""
 
 
 def _decode_price(message: config_pb2.ServiceConfig) -> Price:

@@ -11,7 +11,6 @@ import structlog
 from metering_service.api.control.codec import (
     decode_answer,
     decode_config,
-    decode_failure_reason,
     encode_hello,
     encode_statement,
 )
@@ -24,6 +23,7 @@ from metering_service.usecases.leases.config_intake import take_config
 from metering_service.usecases.leases.lease_keeper import LeaseKeeper
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import Recorder
+from tallygate._wire.failures import decode_failure
 from tallygate._wire.times import decode_ns
 from tallygate.control.v1 import fleet_service_pb2 as pb
 from tallygate.control.v1 import fleet_service_pb2_grpc
@@ -44,7 +44,7 @@ SILENCE_MAX_S: Final = 3.0
 """Timeout of a feed on which nothing comes."""
 SUBSCRIPTIONS_PER_MESSAGE: Final = 1_000
 """Number of services that one message subscribes to."""
-STATEMENTS_PER_EXCHANGE = 500
+STATEMENTS_PER_EXCHANGE: Final = 500
 """Maximum of statements in one exchange: more would keep control from others for half a second."""
 
 FENCED: Final = "NODE_FENCED"
@@ -115,7 +115,7 @@ class ControlLink:
                 for loop in done:
                     loop.result()
             except grpc.aio.AioRpcError as error:
-                if decode_failure_reason(error) == FENCED:
+                if decode_failure(error).reason == FENCED:
                     raise NodeFencedError(error.details()) from error
                 raise
             finally:
@@ -134,7 +134,7 @@ class ControlLink:
                     self._take(message, node, keeper)
                     self.is_connected = True
             except grpc.aio.AioRpcError as error:
-                if decode_failure_reason(error) in FATAL_REASONS:
+                if decode_failure(error).reason in FATAL_REASONS:
                     raise
                 _log.warning("control_lost", **self._problem(error))
             except TimeoutError:
@@ -278,7 +278,7 @@ class ControlLink:
         try:
             response = await stub.ExchangeLeases(request, timeout=EXCHANGE_DEADLINE_S)
         except grpc.aio.AioRpcError as error:
-            if decode_failure_reason(error) in FATAL_REASONS:
+            if decode_failure(error).reason in FATAL_REASONS:
                 raise
             _log.warning("exchange_failed", **self._problem(error))
             node.control_answers = False

@@ -25,7 +25,7 @@ CHECKPOINT_REST: Final = 3
 CHECKPOINT_MAX_S: Final = 0.4
 """Maximum interval between the beginnings of two checkpoints."""
 
-RETRY_FIRST_S = 0.05
+RETRY_FIRST_S: Final = 0.05
 """First delay before a failed commit is tried again."""
 RETRY_MAX_S: Final = 1.0
 """Maximum of that delay, which doubles."""

@@ -1,7 +1,7 @@
 """The write buffer: bookings, checkpoints, consumption and denials gather in it for a group commit."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from metering_service.domain.booking import Booking
 from metering_service.domain.counts_page import CountsPages
@@ -23,7 +23,7 @@ from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.state.service_state import ServiceState
 from tallygate._server.clock import Clock
 
-MINUTE_US = 60_000_000
+MINUTE_US: Final = 60_000_000
 
 
 OnUnauthorised: TypeAlias = Callable[[Sequence[UnauthorisedFinish], Collection[RequestName] | None], None]

@@ -20,7 +20,7 @@ from metering_service.usecases.ports import Recorder, RequestName
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.state.service_state import ServiceState
 
-RETRY_S = 0.2
+RETRY_S: Final = 0.2
 """Delay before a query that failed is sent again."""
 GATHER_S: Final = 0.05
 """Time for which new ids gather: a query costs the processor more than a decision, however little it asks for."""

@@ -15,11 +15,11 @@ from metering_service.domain.key_ring import KeyRing, ResumeKey
 from metering_service.usecases.ports import ResumeKeyStore
 from tallygate._server.clock import Clock
 
-PERIOD_S = 20.0
+PERIOD_S: Final = 20.0
 """Interval of reading the table: a new key is known everywhere before it signs."""
 READ_AGAIN_NS: Final = 1_000_000_000
 """Minimum age of the keys at which a token with an unknown key has them read again."""
-DAY_US = 86_400 * 1_000_000
+DAY_US: Final = 86_400 * 1_000_000
 
 _log = structlog.get_logger(__name__)
 

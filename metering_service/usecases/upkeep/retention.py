@@ -25,7 +25,7 @@ from tallygate._server.clock import Clock, SteadyWallClock
 
 MARGIN_US: Final = 3_600_000_000
 """Margin by which records are kept longer, as clocks differ: what one node has deleted is too old for all others."""
-PART = 500
+PART: Final = 500
 """Maximum of leases that one transaction deletes; of requests it deletes those of one step of the walk."""
 STEP_S: Final = 0.1
 """Pause between two steps of the walk."""

@@ -14,18 +14,6 @@ from tests.harness.metering.services import with_money
 AUTHORIZE, PROGRESS, FINISH = Phase.AUTHORIZE, Phase.PROGRESS, Phase.FINISH
 
 
-@pytest.fixture
-def fleet() -> Fleet:
-    """One node."""
-    return Fleet()
-
-
-@pytest.fixture
-def client(fleet: Fleet) -> Client:
-    """A stream to it."""
-    return Client(fleet["a"])
-
-
 def test_what_runs_when_its_service_is_deleted_is_still_booked(fleet: Fleet, client: Client) -> None:
     """Under the uid, and with the debt, that it began with."""
     config = with_money(fleet, 100_000)

@@ -31,12 +31,6 @@ def fleet() -> Fleet:
     return fleet
 
 
-@pytest.fixture
-def client(fleet: Fleet) -> Client:
-    """A stream to it."""
-    return Client(fleet["a"])
-
-
 @pytest.mark.parametrize("first", [0, 2, 3, 5])
 def test_numbers_without_gaps(client: Client, first: int) -> None:
     """Neither a gap nor a repeat; the error says what comes next."""

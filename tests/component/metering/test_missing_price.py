@@ -23,12 +23,6 @@ def fleet() -> Fleet:
     return Fleet("a", "b")
 
 
-@pytest.fixture
-def client(fleet: Fleet) -> Client:
-    """A stream to the first."""
-    return Client(fleet["a"])
-
-
 def decided(fleet: Fleet, client: Client) -> Decision:
     """The decision on the last report, after as long as it may wait."""
     fleet.run(seconds=2)

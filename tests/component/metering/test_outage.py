@@ -20,18 +20,6 @@ LAPSE_S = 21
 BALANCE = 1_000_000
 
 
-@pytest.fixture
-def fleet() -> Fleet:
-    """One node."""
-    return Fleet()
-
-
-@pytest.fixture
-def client(fleet: Fleet) -> Client:
-    """A stream to it."""
-    return Client(fleet["a"])
-
-
 def warm(client: Client, fleet: Fleet, request_id: str = "warm") -> None:
     """Use the service, so that what it has on lease for an outage gathers."""
     client.say(report(AUTHORIZE, request_id, Counts(1), max_output_tokens=0))

@@ -17,18 +17,6 @@ from tests.harness.metering.services import SERVICE, UID, running, stopped, with
 AUTHORIZE, PROGRESS, FINISH = Phase.AUTHORIZE, Phase.PROGRESS, Phase.FINISH
 
 
-@pytest.fixture
-def fleet() -> Fleet:
-    """One node."""
-    return Fleet()
-
-
-@pytest.fixture
-def client(fleet: Fleet) -> Client:
-    """A stream to it."""
-    return Client(fleet["a"])
-
-
 def test_an_unknown_service_is_refused(fleet: Fleet, client: Client) -> None:
     """Control does not know the name; once it does, the next request runs."""
     decision = client.say(report(AUTHORIZE, counts=Counts(1)))

@@ -13,18 +13,6 @@ from tests.harness.metering.services import SERVICE, UID, stopped, with_money, w
 AUTHORIZE, PROGRESS, FINISH = Phase.AUTHORIZE, Phase.PROGRESS, Phase.FINISH
 
 
-@pytest.fixture
-def fleet() -> Fleet:
-    """One node, and whatever the test puts into control."""
-    return Fleet()
-
-
-@pytest.fixture
-def client(fleet: Fleet) -> Client:
-    """A stream to it."""
-    return Client(fleet["a"])
-
-
 def allowed(decision: Decision | None) -> Decision:
     assert decision is not None
     assert decision.reason is None, decision

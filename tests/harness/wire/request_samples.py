@@ -1,4 +1,4 @@
-"""A request for each RPC of the control service and of UsageService, with everything in it that is required."""
+"""A request for each RPC of both services, with everything in it that is required."""
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -10,6 +10,9 @@ from tallygate.control.v1 import fleet_service_pb2 as fleet
 from tallygate.control.v1 import lifecycle_service_pb2 as lifecycle
 from tallygate.control.v1 import operations_service_pb2 as operations
 from tallygate.control.v1 import recovery_service_pb2 as recovery
+from tallygate.metering.v1 import metering_service_pb2 as metering
+from tallygate.metering.v1 import recovery_service_pb2 as metering_recovery
+from tallygate.metering.v1 import report_pb2, token_usage_pb2
 from tallygate.metering.v1 import usage_service_pb2 as usage
 
 ACCOUNT = "accounts/acme"
@@ -112,7 +115,7 @@ CONTROL_REQUESTS: tuple[Message, ...] = (
     recovery.FinishRecoveryRequest(nodes=[recovery.FencedNode(node="node-c", epoch=1)]),
 )
 
-USAGE_REQUESTS: tuple[Message, ...] = (
+DATABASE_REQUESTS: tuple[Message, ...] = (
     usage.QueryUsageRequest(
         start_time=Timestamp(seconds=60),
         end_time=Timestamp(seconds=120),
@@ -123,4 +126,22 @@ USAGE_REQUESTS: tuple[Message, ...] = (
     ),
     usage.GetRequestUsageRequest(service=SERVICE, request_id="request"),
     usage.ListRequestUsageRequest(service=SERVICE, page_size=1),
+    metering_recovery.FenceNodesRequest(known=[recovery.FencedNode(node="node-c", epoch=1)], closes_leases=True),
+    metering_recovery.ListLeaseTotalsRequest(page_size=1),
 )
+"""Requests of the metering service that its database answers."""
+
+REPORT = report_pb2.TokenReport(
+    request_id="request",
+    service=SERVICE,
+    phase=report_pb2.REPORT_PHASE_FINISH,
+    usage=token_usage_pb2.TokenUsage(input_tokens=1),
+)
+REPORT_REQUESTS: tuple[Message, ...] = (
+    metering.MeterRequest(first_sequence=1, reports=[REPORT]),
+    metering.ReportRequest(report=REPORT),
+    metering.AuthorizeRequest(
+        report=report_pb2.TokenReport(request_id="new", service=SERVICE, phase=report_pb2.REPORT_PHASE_AUTHORIZE)
+    ),
+)
+"""Requests of MeteringService, whose answer is a decision."""

@@ -14,11 +14,11 @@ from metering_service.domain.counts import Tally
 from metering_service.domain.price import Price
 from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.domain.report import Phase
-from metering_service.domain.request import Request
 from metering_service.domain.service import ServiceConfig
 from tests.harness.metering.inference_servers import Job, Server
 from tests.harness.metering.node_harness import Fleet, Rig
 from tests.harness.metering.services import running, stopped
+from tests.harness.metering.unbooked import unbooked
 
 NODES = ("a", "b", "c")
 PRICE = Price(1, input=1_300_000, cached_input=400_000, output=5_700_000, reasoning=5_700_000)
@@ -229,7 +229,7 @@ class Fleets(RuleBasedStateMachine):
                 requests = {*service.open.values(), *service.finished.values()}
                 requests |= {request for request, its in rig.node.silent.items() if its.service is service}
                 for kind, lease in service.leases.items():
-                    assert lease.held == sum(_held(request)[kind] for request in requests), kind
+                    assert lease.held == sum(unbooked(request)[kind] for request in requests), kind
 
     def teardown(self) -> None:
         """When every request has finished and every lease is settled, all the books agree."""
@@ -333,17 +333,6 @@ def _check_job(job: Job, records: list[RequestRecord]) -> None:
     elif not job.said.exact:
         assert job.acknowledged.counts.total <= booked, job
         assert not job.durable or booked == most or job.actual_percent != ALL_OF_IT, job
-
-
-def _held(request: Request) -> dict[BudgetKind, int]:
-    """What it holds and has not booked."""
-    held, booked = request.held, request.booked
-    return {
-        BudgetKind.RESERVATION_INPUT: held.reserved_input_tokens - booked.reserved_input,
-        BudgetKind.RESERVATION_OUTPUT: held.reserved_output_tokens - booked.reserved_output,
-        BudgetKind.TRIAL: held.trial_tokens - booked.trial,
-        BudgetKind.MONEY: held.money_nanos - booked.money_nanos,
-    }
 
 
 TestFleets = Fleets.TestCase

@@ -285,10 +285,10 @@ async def test_waiting_for_room_tells_a_stop_from_silence() -> None:
     request.output(100)
     desk.pass_time(5.1)
     with pytest.raises(Unreachable):
-        await request.room()
+        await request.wait_for_tokens()
 
     desk.hear(deny=state_of(request))
-    assert await request.room() == 0
+    assert await request.wait_for_tokens() == 0
     assert request.denial is not None
 
 

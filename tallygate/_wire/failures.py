@@ -1,0 +1,27 @@
+"""What a failed call says to machines."""
+
+from dataclasses import dataclass
+
+import grpc
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from grpc_status import rpc_status
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """`reason` is a name of the service's ErrorReason without its prefix; empty where the call has none.
+
+    `violations` are pairs of a field's path and what is wrong with it.
+    """
+
+    reason: str = ""
+    violations: tuple[tuple[str, str], ...] = ()
+
+
+def decode_failure(error: grpc.RpcError) -> Failure:
+    """The details of a failed call; of one that failed on its way there are none."""
+    status = rpc_status.from_call(error)
+    info, request = ErrorInfo(), BadRequest()
+    for detail in status.details if status is not None else ():
+        _ = detail.Unpack(info) or detail.Unpack(request)
+    return Failure(info.reason, tuple((each.field, each.description) for each in request.field_violations))
