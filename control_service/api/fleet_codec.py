@@ -108,7 +108,7 @@ def check_node(fields: Fields, path: str, message: NodeEpoch, *, epoch_min: int 
     fields.number(f"{path}epoch", message.epoch, epoch_min, INT64_MAX)
 
 
-def read_lease(fields: Fields, path: str, message: NamesLease) -> BudgetKind:
+def decode_lease(fields: Fields, path: str, message: NamesLease) -> BudgetKind:
     """The kind of budget of a lease; notes in `fields` what is missing of the names of lease, service and budget."""
     fields.required_text(f"{path}lease_id", message.lease_id, _ID_LENGTH_MAX)
     if not message.inference_service:
@@ -131,7 +131,7 @@ def _decode_statement(
         epoch=request.epoch,
         service_name=message.inference_service,
         service_uid=message.inference_service_uid,
-        kind=read_lease(fields, path, message),
+        kind=decode_lease(fields, path, message),
         statement=Statement(
             lease_id=message.lease_id,
             consumed_units=units("consumed_units", message.consumed_units),

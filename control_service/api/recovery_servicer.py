@@ -6,7 +6,7 @@ from typing_extensions import override
 
 from control_service.api.calls import Context
 from control_service.api.fields import INT64_MAX, Fields
-from control_service.api.fleet_codec import check_node, read_lease
+from control_service.api.fleet_codec import check_node, decode_lease
 from control_service.domain.lease import Statement
 from control_service.domain.names import account_name
 from control_service.usecases.fleet.lease_settlement import LeaseStatement
@@ -58,7 +58,7 @@ def _decode_total(fields: Fields, path: str, lease: pb.LeaseTotal) -> LeaseState
         epoch=lease.epoch,
         service_name=lease.inference_service,
         service_uid=lease.inference_service_uid,
-        kind=read_lease(fields, path, lease),
+        kind=decode_lease(fields, path, lease),
         statement=Statement(
             lease_id=lease.lease_id,
             consumed_units=consumed_units,

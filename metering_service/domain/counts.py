@@ -52,12 +52,12 @@ ZERO: Final = Counts()
 
 InputRank: TypeAlias = tuple[bool, int, bool, int, int, int, int, bool]
 OutputRank: TypeAlias = tuple[bool, int, bool, int, int, int, bool]
-"""What one report says of one class, in order of precedence: the greater of two is the one that holds.
+"""Rank of one report in one class, in order of precedence: of two ranks the greater one holds.
 
-First whether a finish says it that is not estimated: that one replaces all others, downwards too. Then the class total,
-then a finish before others, then the report's own total (servers learn late which input was cached), then the kinds
-themselves, then a count before an estimate: a total order, so that the order of arrival never matters. What is said
-exactly but by no finish is the front of what one said: the rest is another part's (see `lineage.front_of`).
+An exact finish, one that is not estimated, comes first and replaces all others, downwards too. Then comes the class
+total, then a finish before others, then the report's own total (servers learn late which input was cached), then the
+kinds themselves, then a count before an estimate. The order is total, so the order of arrival never matters. An exact
+rank without a finish is the front of an exact finish whose rest another part has (see `request_parts.front_of`).
 """
 Ranks: TypeAlias = tuple[int, ...]
 """All of both ranks that the counts do not say: `exact, finish, report_tokens, counted` of input, then of output."""

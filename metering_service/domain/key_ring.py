@@ -26,7 +26,7 @@ _NUMBER_BYTES: Final = 4
 _MAC_BYTES: Final = 16
 _HEAD_BYTES: Final = _NUMBER_BYTES + _MAC_BYTES
 _PURPOSE: Final = b"tallygate resume"
-"""What these MACs are for; a token whose content has another shape needs another one."""
+"""Purpose of these MACs; a token whose content has another shape needs another purpose."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ class Request:
     """One part of a request: what this node grants and books of it.
 
     One object, not three: facts, counts on the fast road and the slot in the checkpoint are read together for every
-    report, and of a hundred thousand open requests each further object would take 10 MB.
+    report, and of a hundred thousand open requests each further object would take 7 MB.
 
     Attributes:
         part: Name of this authorisation, unique for ever; empty for a finish without one.

@@ -35,7 +35,7 @@ class NodeSettings:
     finished_kept_max: int = 20_000
     """Finished requests are remembered in memory for repeats; beyond that the database is asked."""
     id_retention_us: int = 7 * 86_400 * 1_000_000
-    """What is sent again later than this is too old; booked requests and closed leases are deleted after it."""
+    """Age beyond which a report is too old to be recognised; booked requests and closed leases are deleted after it."""
     backlog_max: int = 50_000
     """Booked requests that wait for their commit; beyond that nothing new is authorised."""
     waiting_max: int = 20_000

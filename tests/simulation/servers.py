@@ -168,7 +168,7 @@ class InferenceServer:
                 self._say_all_again()
                 heart = asyncio.ensure_future(self._beat(line))
                 try:
-                    await self._attach(line)
+                    await self._listen(line)
                 except AioRpcError:
                     pass
                 finally:
@@ -215,7 +215,7 @@ class InferenceServer:
                 job.denied = True
                 job.changed.set()
 
-    async def _attach(self, line: _Line) -> None:
+    async def _listen(self, line: _Line) -> None:
         while (message := await line.call.read()) is not grpc.aio.EOF:
             line.last_heard_s = self.world.loop.now_s
             self._take(line, message)

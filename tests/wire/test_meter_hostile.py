@@ -20,7 +20,7 @@ from metering_service.usecases.lookups.lookups import every
 from tallygate.metering.v1 import decision_pb2, token_usage_pb2
 from tallygate.metering.v1.metering_service_pb2 import MeterRequest, MeterResponse
 from tallygate.metering.v1.report_pb2 import TokenReport
-from tests.harness.metering.encoded_reports import report_to
+from tests.harness.metering.encoded_reports import encode_report
 from tests.harness.metering.node_harness import Client, Fleet, report
 from tests.harness.metering.services import SERVICE, stopped, with_trial
 from tests.harness.wire.metering_node import NodeServing, RawStream, serving_node
@@ -45,7 +45,9 @@ async def it() -> AsyncIterator[NodeServing]:
 
 def message(first: int, *reports: Report | TokenReport | bytes) -> bytes:
     """A MeterRequest; what is given as bytes stands in it as a report."""
-    wire = [one if isinstance(one, TokenReport) else report_to(one) for one in reports if not isinstance(one, bytes)]
+    wire = [
+        one if isinstance(one, TokenReport) else encode_report(one) for one in reports if not isinstance(one, bytes)
+    ]
     encoded = iter([one.SerializeToString() for one in wire])
     bodies = [one if isinstance(one, bytes) else next(encoded) for one in reports]
     head = MeterRequest(first_sequence=first).SerializeToString()
@@ -86,7 +88,7 @@ async def status_of(stream: RawStream) -> tuple[grpc.StatusCode, str]:
         (spoiled(labels={"k": "dXf"}), "labels[0].value", "bad"),
         (b"\x0a\x7f", "This report", ""),
         (b"\xff\xff\xff", "This report", ""),
-        (report_to(authorize("bad")).SerializeToString()[:-1], "This report", ""),
+        (encode_report(authorize("bad")).SerializeToString()[:-1], "This report", ""),
     ],
 )
 async def test_a_report_that_cannot_be_read_takes_no_neighbour_along(

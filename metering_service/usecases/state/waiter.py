@@ -77,13 +77,13 @@ class Waiter:
     token: ResumeToken | None = None
     lookup: Lookup = Lookup.NOT_NEEDED
     start: PartStart | None = None
-    """What the database knows the report to go on from."""
+    """Where the report goes on from, as the database knows it."""
     earlier: tuple[Earlier, ...] = ()
     """Booked parts that lead to that, which may have something left to book."""
     awaits_end: bool = False
-    """It waits for the end of a part before, and is counted apart (see `Predecessors`)."""
+    """Whether it waits for the end of an earlier part, and is counted apart (see `Predecessors`)."""
     exact: Tally = NOTHING
-    """What the database knows a finish that is not estimated to have said of the request."""
+    """Counts of an exact finish of the request, as the database knows them."""
 
 
 class Parked:

@@ -13,7 +13,7 @@ from metering_service.usecases import meter_stream as session_module
 from metering_service.usecases.commits import checkpoints
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.unary import ask
-from tests.harness.metering.encoded_reports import report_to
+from tests.harness.metering.encoded_reports import encode_report
 from tests.harness.metering.node_harness import Client, Fleet, Rig, report
 from tests.harness.metering.services import SERVICE, stopped, with_money, with_trial
 
@@ -36,7 +36,7 @@ def test_numbers_without_gaps(client: Client, first: int) -> None:
     """Neither a gap nor a repeat; the error says what comes next."""
     client.send(report(AUTHORIZE, "r1"), report(AUTHORIZE, "r2"), report(AUTHORIZE, "r3"))
     with pytest.raises(SequenceGapError, match="4 comes next") as error:
-        client.session.take(first, [report_to(report(AUTHORIZE, "r4"))], decode_report)
+        client.session.take(first, [encode_report(report(AUTHORIZE, "r4"))], decode_report)
     assert (error.value.expected, error.value.actual) == (4, first)
 
 

@@ -34,9 +34,9 @@ class Server:
         self.number = number
         self.taken = 0
         self.durable = 0
-        self.task = asyncio.create_task(self._attach(servicer))
+        self.task = asyncio.create_task(self._listen(servicer))
 
-    async def _attach(self, servicer: MeteringServicer) -> None:
+    async def _listen(self, servicer: MeteringServicer) -> None:
         context: Any = None
         async for response in servicer.Meter(self._speak(), context):
             self.durable = response.durable_through

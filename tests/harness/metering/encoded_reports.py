@@ -6,7 +6,7 @@ from metering_service.domain.report import Report
 from tallygate.metering.v1 import report_pb2, token_usage_pb2
 
 
-def report_to(report: Report) -> report_pb2.TokenReport:
+def encode_report(report: Report) -> report_pb2.TokenReport:
     """A report as it is sent."""
     counts = report.counts
     return report_pb2.TokenReport(
@@ -27,12 +27,12 @@ def report_to(report: Report) -> report_pb2.TokenReport:
         want_receipt=report.want_receipt,
         resume=report.resume,
         whole=report.whole,
-        hold_for=None if report.hold_for_ns is None else duration_to(report.hold_for_ns),
+        hold_for=None if report.hold_for_ns is None else encode_length(report.hold_for_ns),
         min_output_tokens=report.min_output_tokens,
     )
 
 
-def duration_to(length_ns: int) -> Duration:
+def encode_length(length_ns: int) -> Duration:
     """A length of time as it is sent."""
     seconds, nanos = divmod(length_ns, 1_000_000_000)
     return Duration(seconds=seconds, nanos=nanos)

@@ -29,7 +29,7 @@ from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.upkeep.crash_recovery import CrashRecovery
 from tallygate._server.clock import ManualClock
-from tests.harness.metering.encoded_reports import report_to
+from tests.harness.metering.encoded_reports import encode_report
 from tests.harness.metering.fake_control import VALID_FOR_NS, Control
 from tests.harness.metering.memory_recorder import MemoryRecorder
 
@@ -292,7 +292,7 @@ class Client:
 
     def send(self, *reports: Report) -> None:
         """One message; nothing happens in between."""
-        self.session.take(self.sequence + 1, [report_to(report) for report in reports], decode_report)
+        self.session.take(self.sequence + 1, [encode_report(report) for report in reports], decode_report)
         self.sequence += len(reports)
         self.hear()
 
