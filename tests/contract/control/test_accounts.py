@@ -110,7 +110,7 @@ async def test_the_policy_may_spare_funded_services(desk: Desk) -> None:
 
 
 async def test_a_payment_is_announced(desk: Desk) -> None:
-    """Whoever waits for money of the account hears of a top-up, and not of money taken away."""
+    """A node that waits for the account's money is notified of a top-up, and not of money taken away."""
     with desk.signal.listening() as listener:
         await desk.pay(5)
         assert {key.account for key in await listener.wait()} == {"acme"}
@@ -119,7 +119,7 @@ async def test_a_payment_is_announced(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "announced"),
     [
         ({"overdue_floor_nanos": 5}, True),
         ({"credit_limit_nanos": 5}, True),
@@ -127,10 +127,12 @@ async def test_a_payment_is_announced(desk: Desk) -> None:
         ({"display_name": "Acme"}, False),
     ],
 )
-async def test_settings_that_make_money_leasable_are_heard_of(desk: Desk, changes: dict[str, int], told: bool) -> None:
-    """A lower floor or a higher limit: who was told that the account has nothing may ask again."""
+async def test_settings_that_make_money_leasable_are_announced(
+    desk: Desk, changes: dict[str, int], announced: bool
+) -> None:
+    """A lower floor or a higher limit: a node that was answered that the account has nothing may request again."""
     settings: dict[str, Any] = {**dict.fromkeys(AccountUpdate.__slots__), **changes}
     given = AccountUpdate(**settings)
     with desk.signal.listening() as listener:
         await desk.of_account(lambda tx, account, act: update_account(tx, account, given, act))
-        assert await listener.wait() == ({BudgetKey.of("acme", "", BudgetKind.MONEY)} if told else set())
+        assert await listener.wait() == ({BudgetKey.of("acme", "", BudgetKind.MONEY)} if announced else set())

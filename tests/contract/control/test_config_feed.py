@@ -18,7 +18,7 @@ SERVICE = "accounts/acme/services/chat"
 
 
 async def watching(kit: Kit, *names: str, node: str = "node-a") -> Watcher:
-    """A watcher that was told of these names and has read it."""
+    """A watcher that follows these names and has sent their configurations."""
     await kit.registration.register(node, 1, "metering-database")
     await kit.feed.poll()
     watcher = kit.feed.open(node, 1)
@@ -28,7 +28,7 @@ async def watching(kit: Kit, *names: str, node: str = "node-a") -> Watcher:
 
 
 async def test_a_slow_reader_gets_the_latest_only(kit: Kit) -> None:
-    """Whatever changed while nobody read, one message says how things stand now."""
+    """After many changes that nobody read, one message has the latest state."""
     service = await kit.service(postpaid=True)
     slow, quick = await watching(kit, SERVICE), await watching(kit, SERVICE, node="node-b")
     for suspended in (True, False, True):
@@ -67,7 +67,7 @@ async def test_nothing_is_sent_twice(kit: Kit) -> None:
 
 
 async def test_a_change_in_another_process_is_found_by_polling(kit: Kit) -> None:
-    """A second process over the same database hears of nothing, and finds it all the same; recalls too."""
+    """A second process over the same database finds changes and recalls by polling."""
     other = Kit(kit.database)
     service = await kit.service(postpaid=True)
     watcher = await watching(other, SERVICE)
@@ -76,8 +76,8 @@ async def test_a_change_in_another_process_is_found_by_polling(kit: Kit) -> None
     assert len((await read(watcher)).services) == 1
     await kit.change(service, suspended=False)
     here, there = await kit.node("node-b"), await kit.node("node-a")
-    await there.say(service, MONEY, needed_units=1_000_000)
-    await here.say(service, MONEY, needed_units=10)
+    await there.exchange_one(service, MONEY, needed_units=1_000_000)
+    await here.exchange_one(service, MONEY, needed_units=10)
     await other.feed.poll()
     assert (await read(watcher)).recalled_lease_ids == (there.lease_id(service, MONEY),)
     await other.feed.poll()
@@ -85,7 +85,7 @@ async def test_a_change_in_another_process_is_found_by_polling(kit: Kit) -> None
 
 
 async def test_a_name_comes_into_existence_and_goes(kit: Kit) -> None:
-    """UNKNOWN, FOUND, DELETED: a node that follows a name hears all three."""
+    """UNKNOWN, FOUND, DELETED: a node that follows a name receives all three."""
     watcher = await watching(kit, SERVICE)
     service = await kit.service(postpaid=True)
     await kit.feed.poll()
@@ -98,7 +98,7 @@ async def test_a_name_comes_into_existence_and_goes(kit: Kit) -> None:
 
 
 async def test_a_node_that_never_knew_a_deleted_service_can_settle_what_it_did(kit: Kit) -> None:
-    """Of a tombstone it hears the uid and the price in force; and that nothing pays, not even with debt."""
+    """A tombstone's configuration has the uid and the price in force; nothing pays, not even with debt."""
     service = await kit.service(postpaid=True, trial_tokens=1_000)
     async with kit.database.writing() as tx:
         await tx.models.add_price(price(1, kit.now_us))
@@ -182,7 +182,7 @@ async def test_a_frozen_node_holds_an_activation_up_for_three_seconds_at_most(ki
 
 
 async def test_a_node_cannot_acknowledge_what_it_was_not_sent(kit: Kit) -> None:
-    """A version beyond what the stream has carried counts as what it has carried."""
+    """A version later than the one that the stream has sent counts as the one sent."""
     watcher = await watching(kit)
     service = await kit.service(postpaid=True, fleet_told=False)
     kit.acknowledgements.receive(watcher, 10**18)
@@ -202,18 +202,18 @@ async def test_an_epoch_that_was_fenced_in_another_process_loses_its_stream(kit:
 
 
 async def test_a_service_whose_budget_got_something_back_is_asked_for_again(kit: Kit) -> None:
-    """Who was told of a shortage lately hears when something comes back; who was not, does not."""
+    """A node with a recent shortage is notified when something comes back; a node without one is not."""
     chat, code = await kit.service("chat", postpaid=True), await kit.service("code", postpaid=True)
     watcher = await watching(kit, SERVICE)
     first, second = await kit.node("node-a"), await kit.node("node-b")
-    await first.say(chat, MONEY, needed_units=1_000_000)
-    await second.say(code, MONEY, needed_units=10)
+    await first.exchange_one(chat, MONEY, needed_units=1_000_000)
+    await second.exchange_one(code, MONEY, needed_units=10)
     with kit.changes.listening() as listener:
-        await first.say(chat, MONEY, returned_units=500_000)
+        await first.exchange_one(chat, MONEY, returned_units=500_000)
         await kit.feed.poll(await listener.wait())
     assert (await read(watcher)).replenished_service_uids == (code.uid,)
     with kit.changes.listening() as listener:
-        await first.say(chat, MONEY, returned_units=600_000)
+        await first.exchange_one(chat, MONEY, returned_units=600_000)
         await kit.feed.poll(await listener.wait())
     assert (await read(watcher)).replenished_service_uids == ()
 

@@ -12,7 +12,7 @@ MONEY, TRIAL = BudgetKind.MONEY, BudgetKind.TRIAL
 
 
 async def test_a_superseded_exchange_changes_nothing(kit: Kit) -> None:
-    """A number that was taken, or a lower one, is refused, and its statements are not looked at."""
+    """A number that was taken, or a lower one, is refused with all its statements."""
     service, node = await kit.service(postpaid=True), await kit.node()
     await node.exchange(node.state(service, MONEY, wanted_units=100), number=5)
     for number in (5, 4):
@@ -22,12 +22,12 @@ async def test_a_superseded_exchange_changes_nothing(kit: Kit) -> None:
 
 
 async def test_a_new_epoch_closes_the_leases_of_the_old_one(kit: Kit) -> None:
-    """The new epoch says what the metering database has of the old one's leases; the rest comes back."""
+    """The new epoch states the old one's leases by the metering database; the rest comes back."""
     service, old = await kit.service(postpaid=True), await kit.node(epoch=1)
-    await old.say(service, MONEY, needed_units=1_000)
+    await old.exchange_one(service, MONEY, needed_units=1_000)
     new = await kit.node(epoch=2)
     with pytest.raises(RefusedError) as caught:
-        await old.say(service, MONEY, consumed_units=500)
+        await old.exchange_one(service, MONEY, consumed_units=500)
     assert caught.value.reason is Reason.NODE_FENCED
     inherited = old.state(service, MONEY, consumed_units=700, closing=True)
     (answer,) = await new.exchange(replace(inherited, epoch=2))
@@ -41,7 +41,7 @@ async def test_what_does_not_fit_is_closed_and_the_rest_goes_on(kit: Kit) -> Non
     """An unknown service, a wrong uid, another's lease, a budget that is not there: closed with nothing granted."""
     service, other = await kit.service(postpaid=True), await kit.service("code", postpaid=True)
     node, stranger = await kit.node("node-a"), await kit.node("node-b")
-    await stranger.say(service, MONEY, wanted_units=100)
+    await stranger.exchange_one(service, MONEY, wanted_units=100)
     good = node.state(service, MONEY, wanted_units=100)
     bad = [
         replace(node.state(other, MONEY), service_name="accounts/acme/services/nowhere"),
@@ -61,9 +61,9 @@ async def test_what_does_not_fit_is_closed_and_the_rest_goes_on(kit: Kit) -> Non
 async def test_consumption_on_a_deleted_service_counts(kit: Kit) -> None:
     """After a deletion a lease goes on to be settled, but grows no more; a new one is closed at once."""
     service, node = await kit.service(postpaid=True), await kit.node()
-    await node.say(service, MONEY, wanted_units=1_000)
+    await node.exchange_one(service, MONEY, wanted_units=1_000)
     await kit.change(service, delete_us=kit.now_us)
-    answer = await node.say(service, MONEY, consumed_units=400, held_units=600, wanted_units=5_000)
+    answer = await node.exchange_one(service, MONEY, consumed_units=400, held_units=600, wanted_units=5_000)
     assert (answer.granted_units, answer.closed) == (1_000, False)
     late = node.state(service, MONEY, consumed_units=50)
     (answer,) = await node.exchange(replace(late, statement=replace(late.statement, lease_id="new")))

@@ -1,4 +1,4 @@
-"""Exchanges that speak of very many leases, and leases with very great numbers."""
+"""Exchanges over very many leases, and leases with very great numbers."""
 
 from dataclasses import replace
 
@@ -44,37 +44,37 @@ async def test_five_thousand_statements_are_one_exchange(kit: Kit) -> None:
 
 
 async def test_a_counter_out_of_bounds_concerns_its_lease_alone(kit: Kit) -> None:
-    """It is answered as closed and changes nothing; what else the node says is taken in, and levels have no bound."""
+    """It is answered as closed and changes nothing; the node's other statements count, and levels have no bound."""
     service, other, node = await kit.service(postpaid=True), await kit.service("code", postpaid=True), await kit.node()
-    await node.say(service, MONEY, wanted_units=1_000)
-    for said in (
+    await node.exchange_one(service, MONEY, wanted_units=1_000)
+    for stated in (
         {"consumed_units": UNITS_MAX + 1},
         {"returned_units": INT64_MAX},
         {"consumed_units": UNITS_MAX, "returned_units": 1},
     ):
         bad, good = await node.exchange(
-            node.state(service, MONEY, **said),
+            node.state(service, MONEY, **stated),
             node.state(other, MONEY, held_units=INT64_MAX, wanted_units=INT64_MAX, needed_units=500),
         )
         assert (bad.closed, bad.granted_units, bad.availability) == (True, 0, Availability.EMPTY)
         assert (good.closed, good.granted_units >= 500) == (False, True)
         await kit.assert_conserved()
-    assert (await node.say(service, MONEY, consumed_units=400)).granted_units == 1_000
+    assert (await node.exchange_one(service, MONEY, consumed_units=400)).granted_units == 1_000
     assert (await kit.read_account()).spent_nanos == 400
     await kit.assert_conserved()
 
 
 async def test_no_debt_leaves_sixty_four_bits(kit: Kit) -> None:
-    """Debts add up as far as an account can count, on whatever leases; what lies beyond is refused by itself."""
+    """Debts add up as far as an account can count, on any number of leases; more than that is refused by itself."""
     services = [await kit.service(name, postpaid=True) for name in ("a", "b", "c")]
     node = await kit.node()
-    await node.say(services[0], MONEY, needed_units=10)
+    await node.exchange_one(services[0], MONEY, needed_units=10)
     answers = await node.exchange(
         *(node.state(service, MONEY, consumed_units=UNITS_MAX // 2 + 10) for service in services)
     )
     assert [answer.closed for answer in answers] == [False, False, True]
     assert (await kit.read_account()).spent_nanos == UNITS_MAX + 20 <= USED_UNITS_MAX
-    assert (await node.say(services[0], MONEY, consumed_units=UNITS_MAX // 2 + 10)).granted_units == 10
+    assert (await node.exchange_one(services[0], MONEY, consumed_units=UNITS_MAX // 2 + 10)).granted_units == 10
     await kit.assert_conserved()
 
 
@@ -82,10 +82,10 @@ async def test_a_lease_that_had_its_fill_gets_no_more(kit: Kit) -> None:
     """So what was granted on it stays countable, however much is given back; it can be closed, and another begun."""
     account = await kit.account("rich", funds=UNITS_MAX, credit=10**18)
     service, node = await kit.service(account_id="rich", postpaid=True), await kit.node()
-    granted = (await node.say(service, MONEY, needed_units=INT64_MAX)).granted_units
+    granted = (await node.exchange_one(service, MONEY, needed_units=INT64_MAX)).granted_units
     assert granted == account.available_nanos == USED_UNITS_MAX
-    await node.say(service, MONEY, returned_units=granted)
-    answer = await node.say(service, MONEY, returned_units=granted, needed_units=10)
+    await node.exchange_one(service, MONEY, returned_units=granted)
+    answer = await node.exchange_one(service, MONEY, returned_units=granted, needed_units=10)
     assert (answer.granted_units, answer.available_units) == (granted, USED_UNITS_MAX)
-    assert (await node.say(service, MONEY, returned_units=granted, closing=True)).closed
+    assert (await node.exchange_one(service, MONEY, returned_units=granted, closing=True)).closed
     await kit.assert_conserved(account_id="rich")

@@ -44,7 +44,7 @@ def test_the_same_seed_is_the_same_storm() -> None:
 
 
 class _GoesOn(StormyNode):
-    """Takes from a lease that it has given up, until it hears that control has closed it."""
+    """Takes from a lease that it has given up, until it receives that control has closed it."""
 
     def work(self) -> None:
         for part in self.slices:
@@ -52,7 +52,7 @@ class _GoesOn(StormyNode):
 
 
 def test_a_node_that_goes_on_with_a_closing_lease_overspends() -> None:
-    """What control lent to others is spent twice: the storm tells an overspend, in most orders."""
+    """Units that control lent to others are spent twice: the storm finds an overspend, in most orders."""
     assert sum(_overspends(seed) for seed in ORDERS) > len(ORDERS) // 2
 
 

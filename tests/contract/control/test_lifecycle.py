@@ -1,4 +1,4 @@
-"""The life of services, and the events that tell of it."""
+"""The life of services, and its events."""
 
 import pytest
 
@@ -124,7 +124,7 @@ async def test_switching_off_stops_although_trial_tokens_remain(desk: Desk) -> N
 
 
 async def test_every_change_takes_a_new_configuration_version(desk: Desk) -> None:
-    """Versions grow with every act that nodes must hear of."""
+    """Versions grow with every act that changes the configuration of nodes."""
     await desk.publish_price()
     versions = [
         (await act(DEFAULT)).service.config_version for act in (desk.claim, desk.enable, desk.suspend, desk.disable)
@@ -175,7 +175,7 @@ async def test_what_cannot_be_deleted(desk: Desk) -> None:
 
 
 async def test_updates_leave_out_what_is_not_given(desk: Desk) -> None:
-    """Display name, team and labels change one by one; nodes need not hear of it."""
+    """Display name, team and labels change one by one; nodes are not notified."""
     await desk.create()
     version = await desk.version()
     await desk.change(lambda tx, _, service, act: update_service(tx, service, ServiceUpdate("Chat", None, None), act))
@@ -187,16 +187,16 @@ async def test_updates_leave_out_what_is_not_given(desk: Desk) -> None:
 
 
 async def test_nodes_are_told_of_an_outage_policy(desk: Desk) -> None:
-    """Of a service that was created with one or, a default one too, given one later; a repeat tells them nothing."""
+    """Of a service that was created with one or, a default one too, given one later; a repeat changes no version."""
     new = NewService("steady", "llama", "", "", {}, OutagePolicy.CONTINUE, 5_000)
     await desk.of_account(lambda tx, account, act: create_with_billing(tx, account, new, InitialBilling(), act))
     assert _outage((await desk.show("steady")).service) == (OutagePolicy.CONTINUE, 5_000)
     continues = ServiceUpdate(None, None, None, OutagePolicy.CONTINUE, 7)
-    for update, told in ((continues, True), (continues, False), (ServiceUpdate("Chat", None, None), False)):
+    for update, announced in ((continues, True), (continues, False), (ServiceUpdate("Chat", None, None), False)):
         version = await desk.version()
         view = await desk.change(_updated(update), DEFAULT)
         assert _outage(view.service) == (OutagePolicy.CONTINUE, 7)
-        assert (await desk.version() > version) is told
+        assert (await desk.version() > version) is announced
         async with desk.database.reading() as tx:
             (config,) = await lookup_configs(tx, [view.service.name], version=await desk.version(), now_us=desk.now_us)
         assert config.terms is not None

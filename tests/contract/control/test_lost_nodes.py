@@ -1,4 +1,4 @@
-"""Nodes that fall silent: others are asked to settle what they have on lease, and no clock but one's own says when."""
+"""Nodes that fall silent: others are requested to settle their leases, when a replica's own clock says so."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ HOUR_US = 3_600_000_000
 
 
 async def watch(kit: Kit, *nodes: FleetNode, seconds: int) -> None:
-    """So many seconds go by, in which these nodes exchange and all replicas look."""
+    """These seconds pass, in which these nodes exchange and all replicas poll."""
     for _ in range(seconds):
         for node in nodes:
             await node.exchange()
@@ -30,7 +30,7 @@ def lost(kit: Kit) -> tuple[LostNode, ...]:
     return kit.memory.liveness.lost
 
 
-async def told(kit: Kit, watcher: Watcher) -> Update:
+async def received(kit: Kit, watcher: Watcher) -> Update:
     await kit.feed.poll()
     update = await watcher.next(0.001)
     assert update is not None
@@ -38,19 +38,19 @@ async def told(kit: Kit, watcher: Watcher) -> Update:
 
 
 async def test_a_silent_node_with_leases_is_lost_and_its_leases_stay(kit: Kit) -> None:
-    """After validity and margin the others are told, not itself; nothing is taken back, however long it takes."""
+    """After validity and margin other nodes are notified, not the lost one; its leases stay open for any time."""
     service, silent, other = await kit.service(postpaid=True), await kit.node("node-a"), await kit.node("node-b")
     watcher, own = kit.feed.open("node-b", 1), kit.feed.open("node-a", 1)
-    await silent.say(service, MONEY, needed_units=1_000)
+    await silent.exchange_one(service, MONEY, needed_units=1_000)
     await kit.sweeper.tick()
     await watch(kit, other, seconds=LOST_AFTER_S - 1)
-    assert (await told(kit, watcher)).lost_nodes == ()
+    assert (await received(kit, watcher)).lost_nodes == ()
     await watch(kit, other, seconds=1)
-    assert (await told(kit, watcher)).lost_nodes == (LostNode("node-a", 1),)
-    assert (await told(kit, own)).lost_nodes == ()
+    assert (await received(kit, watcher)).lost_nodes == (LostNode("node-a", 1),)
+    assert (await received(kit, own)).lost_nodes == ()
     await watch(kit, other, seconds=100)
     assert (await kit.read_account()).leased_nanos == 1_000
-    await silent.say(service, MONEY, consumed_units=500, held_units=500)
+    await silent.exchange_one(service, MONEY, consumed_units=500, held_units=500)
     await kit.sweeper.tick()
     await kit.feed.poll()
     assert lost(kit) == ()
@@ -58,25 +58,25 @@ async def test_a_silent_node_with_leases_is_lost_and_its_leases_stay(kit: Kit) -
 
 
 async def test_a_lost_node_is_told_of_again_every_five_seconds(kit: Kit) -> None:
-    """Whoever heard of it may be lost before it is done; who has just connected hears at once."""
+    """A node that was notified may be lost before it is done; a node that connects is notified at once."""
     service, silent = await kit.service(postpaid=True), await kit.node("node-a")
-    await silent.say(service, MONEY, needed_units=1_000)
+    await silent.exchange_one(service, MONEY, needed_units=1_000)
     await kit.sweeper.tick()
     await watch(kit, seconds=LOST_AFTER_S)
     first = kit.feed.open("node-b", 1)
-    heard = []
+    counts = []
     for _ in range(11):
-        heard.append(len((await told(kit, first)).lost_nodes))
+        counts.append(len((await received(kit, first)).lost_nodes))
         await watch(kit, seconds=1)
-    assert heard == [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]
-    assert (await told(kit, kit.feed.open("node-c", 1))).lost_nodes == (LostNode("node-a", 1),)
+    assert counts == [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]
+    assert (await received(kit, kit.feed.open("node-c", 1))).lost_nodes == (LostNode("node-a", 1),)
 
 
 async def test_a_silent_node_without_open_leases_is_not_lost(kit: Kit) -> None:
     """There is nothing to settle; once it has leases again, it may be lost again."""
     service, node = await kit.service(postpaid=True), await kit.node("node-a")
-    await node.say(service, MONEY, needed_units=1_000)
-    await node.say(service, MONEY, closing=True)
+    await node.exchange_one(service, MONEY, needed_units=1_000)
+    await node.exchange_one(service, MONEY, closing=True)
     await kit.sweeper.tick()
     await watch(kit, seconds=2 * LOST_AFTER_S)
     assert lost(kit) == ()
@@ -90,7 +90,7 @@ async def test_a_silent_node_without_open_leases_is_not_lost(kit: Kit) -> None:
 async def test_an_exchange_that_was_refused_is_no_sign_of_life_for_leases(kit: Kit) -> None:
     """Whoever does not acknowledge its configuration is not renewed, and in the end others settle for it."""
     service, node = await kit.service(postpaid=True), await kit.node("node-a")
-    await node.say(service, MONEY, needed_units=1_000)
+    await node.exchange_one(service, MONEY, needed_units=1_000)
     await kit.feed.poll()
     await kit.sweeper.tick()
     for _ in range(LOST_AFTER_S):
@@ -109,8 +109,8 @@ async def test_an_exchange_that_was_refused_is_no_sign_of_life_for_leases(kit: K
 async def test_a_wall_clock_that_jumps_loses_no_node(kit: Kit, hours: int) -> None:
     """Neither the jump nor what was written down before and after it makes anybody silent, or lets one seem live."""
     service, node, silent = await kit.service(postpaid=True), await kit.node("node-a"), await kit.node("node-b")
-    await node.say(service, MONEY, needed_units=1_000)
-    await silent.say(service, MONEY, needed_units=1_000)
+    await node.exchange_one(service, MONEY, needed_units=1_000)
+    await silent.exchange_one(service, MONEY, needed_units=1_000)
     await kit.sweeper.tick()
     await watch(kit, node, seconds=LOST_AFTER_S - 2)
     kit.clock.jump(us=hours * HOUR_US)
@@ -130,7 +130,7 @@ async def test_replicas_with_different_clocks_agree_on_who_is_lost(kit: Kit) -> 
     ahead = Kit(kit.database, ManualClock(kit.now_us + HOUR_US))
     behind = Kit(kit.database, ManualClock(kit.now_us - HOUR_US, monotonic_ns=10**15))
     service, node = await kit.service(postpaid=True), await kit.node("node-a")
-    await node.say(service, MONEY, needed_units=1_000)
+    await node.exchange_one(service, MONEY, needed_units=1_000)
     for second in range(2 * LOST_AFTER_S):
         for replica in (ahead, behind):
             replica.clock.advance(1)
@@ -148,7 +148,7 @@ async def test_replicas_with_different_clocks_agree_on_who_is_lost(kit: Kit) -> 
 async def test_time_in_which_nobody_looked_makes_nobody_silent(kit: Kit) -> None:
     """A process that slept, or could not reach the database, gives nodes their time again."""
     service, node = await kit.service(postpaid=True), await kit.node("node-a")
-    await node.say(service, MONEY, needed_units=1_000)
+    await node.exchange_one(service, MONEY, needed_units=1_000)
     await kit.sweeper.tick()
     kit.clock.advance(3_600)
     await kit.sweeper.tick()
@@ -161,8 +161,8 @@ async def test_time_in_which_nobody_looked_makes_nobody_silent(kit: Kit) -> None
 async def test_what_a_new_epoch_says_is_settled_is_closed(kit: Kit) -> None:
     """A lease that the metering database never knew is closed at what control knows; the new epoch's own stay."""
     service, old = await kit.service(postpaid=True), await kit.node(epoch=1)
-    await old.say(service, MONEY, needed_units=1_000)
-    await old.say(service, MONEY, consumed_units=300, held_units=700)
+    await old.exchange_one(service, MONEY, needed_units=1_000)
+    await old.exchange_one(service, MONEY, consumed_units=300, held_units=700)
     new = await kit.node(epoch=2)
     await new.exchange(new.state(service, MONEY, needed_units=50), settled=1)
     assert (await kit.read_account()).leased_nanos == 750
@@ -177,7 +177,7 @@ async def test_a_node_that_restarts_all_the_time_leaves_nothing_behind(kit: Kit)
     service = await kit.service(postpaid=True)
     for epoch in range(1, 12):
         node = await kit.node(epoch=epoch)
-        await node.say(service, MONEY, needed_units=100_000)
+        await node.exchange_one(service, MONEY, needed_units=100_000)
         kit.clock.advance(5)
         await kit.sweeper.tick()
         await node.exchange(settled=epoch)
@@ -186,21 +186,21 @@ async def test_a_node_that_restarts_all_the_time_leaves_nothing_behind(kit: Kit)
 
 
 async def test_nobody_settles_an_epoch_that_runs(kit: Kit) -> None:
-    """What is said of epochs to come, or of the own one, closes nothing of it."""
+    """A settled epoch that is yet to come, or the node's own, closes no lease of the node's own epoch."""
     service, node = await kit.service(postpaid=True), await kit.node(epoch=3)
-    await node.say(service, MONEY, needed_units=1_000)
+    await node.exchange_one(service, MONEY, needed_units=1_000)
     await node.exchange(settled=10)
     assert (await kit.read_account()).leased_nanos == 1_000
 
 
 async def test_many_leases_left_behind_are_closed_in_parts(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No exchange closes more than its share; the node says it again, and the rest follows."""
+    """No exchange closes more leases than its maximum; the next exchanges close the rest."""
     monkeypatch.setattr("control_service.usecases.fleet.lease_exchange.LEFT_BEHIND_MAX", 3)
     assert LEFT_BEHIND_MAX > 3
     service, old = await kit.service(postpaid=True), await kit.node(epoch=1)
-    said = old.state(service, MONEY, needed_units=10)
+    stated = old.state(service, MONEY, needed_units=10)
     for number in range(7):
-        await old.exchange(replace(said, statement=replace(said.statement, lease_id=f"lease-{number}")))
+        await old.exchange(replace(stated, statement=replace(stated.statement, lease_id=f"lease-{number}")))
     new, leased = await kit.node(epoch=2), []
     for _ in range(4):
         await new.exchange(settled=2)
@@ -209,23 +209,23 @@ async def test_many_leases_left_behind_are_closed_in_parts(kit: Kit, monkeypatch
 
 
 async def test_an_exchange_in_the_name_of_a_settled_epoch_is_refused(kit: Kit) -> None:
-    """Whoever took over a lost node's affairs said hello with the next epoch, and the old one is fenced by that."""
+    """The node that takes over a lost one registers its next epoch, which fences the old one."""
     service, lost = await kit.service(postpaid=True), await kit.node(epoch=1)
-    await lost.say(service, MONEY, needed_units=1_000)
+    await lost.exchange_one(service, MONEY, needed_units=1_000)
     caretaker = await kit.node(epoch=2)
     settled = replace(lost.state(service, MONEY, consumed_units=900, closing=True), epoch=2)
     await caretaker.exchange(settled, settled=2)
     with pytest.raises(RefusedError) as caught:
-        await lost.say(service, MONEY, consumed_units=950)
+        await lost.exchange_one(service, MONEY, consumed_units=950)
     assert caught.value.reason is Reason.NODE_FENCED
     assert ((await kit.read_account()).spent_nanos, (await kit.read_account()).leased_nanos) == (900, 0)
 
 
 @pytest.mark.parametrize("late_units", [0, 1, 100_000, 999_999, 1_000_000, 1_000_001])
 async def test_consumption_on_a_closed_lease_counts_to_the_last_unit(kit: Kit, late_units: int) -> None:
-    """After its close a lease's node may still say more: it is spent, and an account below its limit is overdue."""
+    """Consumption stated after a lease was closed is spent, and an account below its limit is overdue."""
     service, node = await kit.service(postpaid=True), await kit.node(epoch=1)
-    await node.say(service, MONEY, needed_units=1_000_000)
+    await node.exchange_one(service, MONEY, needed_units=1_000_000)
     new = await kit.node(epoch=2)
     await new.exchange(settled=2)
     assert (await kit.read_account()).leased_nanos == 0

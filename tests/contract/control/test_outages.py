@@ -21,7 +21,7 @@ from tests.harness.control.people_harness import Desk
 
 
 async def test_no_server_is_unavailable() -> None:
-    """Nobody listens there: whoever calls is told to try again, not that the program has a bug."""
+    """Nobody listens there: the caller gets an error to retry, not one of a bug."""
     engine = create_engine("postgresql://nobody@127.0.0.1:1/nothing")
     database = SqlDatabase(engine)
     for transaction in (database.reading, database.writing):
@@ -43,7 +43,7 @@ async def test_a_damaged_file_is_unavailable(tmp_path: Path) -> None:
 
 
 async def test_connections_that_were_cut_are_replaced(desk: Desk, database_url: str, engine: AsyncEngine) -> None:
-    """PostgreSQL was restarted: whoever comes first may have to try again, after that no manual step is needed."""
+    """PostgreSQL was restarted: the first callers may have to try again; no manual step is needed."""
     if database_url.startswith("sqlite"):
         pytest.skip("SQLite has no server")
     await asyncio.gather(*(desk.pay(1) for _ in range(10)))
@@ -60,7 +60,7 @@ async def test_connections_that_were_cut_are_replaced(desk: Desk, database_url: 
 
 
 async def test_a_transaction_that_is_cut_off_leaves_nothing(desk: Desk, database_url: str) -> None:
-    """The connection goes in the middle of it: told to try again, and nothing of it is there."""
+    """The connection breaks within the transaction: the caller gets an error to retry, and nothing is stored."""
     if database_url.startswith("sqlite"):
         pytest.skip("SQLite has no server")
     with pytest.raises(StorageUnavailableError):
@@ -113,7 +113,7 @@ async def test_a_full_disk_is_said_and_leaves_nothing_half_written(desk: Desk, d
 async def test_a_file_that_another_program_keeps_locked_is_unavailable(
     desk: Desk, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All who wait are told within the time for one, not one after the other; afterwards it goes on by itself."""
+    """All waiting calls fail within the time for one, not one after the other; later calls succeed again."""
     if not database_url.startswith("sqlite"):
         pytest.skip("PostgreSQL locks rows")
     monkeypatch.setattr("tallygate._server.database.engine.BUSY_TIMEOUT_S", 0.2)
@@ -166,7 +166,7 @@ async def test_concurrent_changes_of_one_account_lose_nothing(desk: Desk) -> Non
 
 
 async def test_a_replica_that_cannot_see_the_database_sends_its_nodes_away(kit: Kit) -> None:
-    """Not at once; but after three seconds they had better look for another, as a stop may have been missed."""
+    """Not at once, but after three seconds: another replica may know of a stop that this one missed."""
     watcher = kit.feed.open("node-a", 1)
     await kit.feed.poll()
     kit.clock.advance(us=2_999_999)

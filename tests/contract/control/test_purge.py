@@ -1,4 +1,4 @@
-"""What is old and settled is deleted; what may be asked for again is not, whatever the wall clock does."""
+"""What is old and settled is deleted; what may be requested again is not, whatever the wall clock does."""
 
 from control_service.domain.budget import BudgetKind
 from control_service.usecases.ports import StoredResponse
@@ -13,8 +13,8 @@ DAY_US = 86_400_000_000
 async def closed_lease(kit: Kit, node: FleetNode) -> None:
     """A lease that was used and closed."""
     service = await kit.service(postpaid=True)
-    await node.say(service, MONEY, needed_units=100)
-    await node.say(service, MONEY, consumed_units=60, closing=True)
+    await node.exchange_one(service, MONEY, needed_units=100)
+    await node.exchange_one(service, MONEY, consumed_units=60, closing=True)
 
 
 async def keep_responses(kit: Kit, count: int) -> None:
@@ -59,9 +59,9 @@ async def test_a_closed_lease_of_a_settled_epoch_stays_for_its_time(kit: Kit) ->
 
 
 async def test_open_leases_never_go(kit: Kit) -> None:
-    """However old, and whatever was said of their epoch."""
+    """However old they are, and whether or not their epoch is settled."""
     service, node = await kit.service(postpaid=True), await kit.node(epoch=1)
-    await node.say(service, MONEY, needed_units=100)
+    await node.exchange_one(service, MONEY, needed_units=100)
     await node.exchange(settled=1)
     kit.clock.advance(us=10 * CLOSED_LEASES_KEPT_US)
     await kit.sweeper.tick()

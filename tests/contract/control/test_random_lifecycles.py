@@ -44,7 +44,7 @@ def acts(desk: Desk, rng: random.Random) -> list[Callable[[str], Awaitable[Any]]
 
 
 async def check(tx: Transaction, service_id: str, now_us: int) -> None:
-    """What is stored is what would be derived anew, and its events tell how it came about."""
+    """The stored status is the one that is derived again, and the events lead up to it."""
     view = await get_service(tx, "acme", service_id, now_us)
     events = await tx.events.page("acme", service_id, 0, 1_000)
     service = view.service

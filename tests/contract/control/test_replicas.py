@@ -36,7 +36,7 @@ def other(request: pytest.FixtureRequest, kit: Kit, other_engine: AsyncEngine) -
 
 
 async def replenished(kit: Kit, watcher: Watcher) -> tuple[str, ...]:
-    """What a node is told to ask for again, the next time that its replica looks: ten times a second."""
+    """A node is notified of an ended shortage with its replica's next poll, ten times a second."""
     await kit.feed.poll()
     update = await watcher.next(0.001)
     assert update is not None
@@ -50,19 +50,19 @@ async def save(kit: Kit, account: Account) -> None:
 
 
 async def test_who_waits_at_one_replica_hears_of_what_came_back_at_the_other(kit: Kit, other: Kit) -> None:
-    """Money or trial: with its replica's next look, once, and not while there is no more than it was told of."""
+    """Money or trial: with its replica's next poll, once, and not while there is no more than at the shortage."""
     service = await kit.service(postpaid=True, trial_tokens=1_000)
     here, there = await kit.node("node-a"), await other.node("node-b")
     watcher = other.feed.open("node-b", 1)
     for kind, all_units, back_units in ((MONEY, 1_000_000, 2_000), (TRIAL, 1_000, 100)):
-        await here.say(service, kind, needed_units=all_units)
-        assert (await there.say(service, kind, needed_units=10)).availability is Availability.RECALLING
+        await here.exchange_one(service, kind, needed_units=all_units)
+        assert (await there.exchange_one(service, kind, needed_units=10)).availability is Availability.RECALLING
         assert await replenished(other, watcher) == ()
-        await here.say(service, kind, returned_units=back_units)
+        await here.exchange_one(service, kind, returned_units=back_units)
         assert await replenished(other, watcher) == (service.uid,)
         assert await replenished(other, watcher) == ()
-        assert (await there.say(service, kind, needed_units=10)).granted_units == 10
-        answer = await there.say(service, kind, needed_units=all_units, held_units=10)
+        assert (await there.exchange_one(service, kind, needed_units=10)).granted_units == 10
+        answer = await there.exchange_one(service, kind, needed_units=all_units, held_units=10)
         assert answer.granted_units == back_units
         assert await replenished(other, watcher) == ()
 
@@ -72,7 +72,7 @@ async def test_money_that_is_paid_in_at_one_replica_is_heard_of_at_the_other(kit
     service = await kit.service(postpaid=True, trial_tokens=1_000)
     there = await other.node("node-b")
     watcher = other.feed.open("node-b", 1)
-    await there.say(service, MONEY, needed_units=2_000_000)
+    await there.exchange_one(service, MONEY, needed_units=2_000_000)
     assert await replenished(other, watcher) == ()
     account = await kit.read_account()
     await save(kit, replace(account, funds_nanos=account.funds_nanos + 500_000))
@@ -80,22 +80,22 @@ async def test_money_that_is_paid_in_at_one_replica_is_heard_of_at_the_other(kit
 
 
 async def test_a_recall_is_waited_for_by_whoever_asks(kit: Kit, other: Kit) -> None:
-    """The other replica tells its node, and both wait for the answer for as long as it takes a node, not a clock."""
+    """The other replica notifies its node, and both wait for the return on their own clocks."""
     service = await kit.service(postpaid=True)
     here, there = await kit.node("node-a"), await other.node("node-b")
     watcher = other.feed.open("node-b", 1)
-    await there.say(service, MONEY, needed_units=1_000_000)
-    assert (await here.say(service, MONEY, needed_units=10)).availability is Availability.RECALLING
+    await there.exchange_one(service, MONEY, needed_units=1_000_000)
+    assert (await here.exchange_one(service, MONEY, needed_units=10)).availability is Availability.RECALLING
     await other.feed.poll()
     update = await watcher.next(0.001)
     assert update is not None
     assert update.recalled_lease_ids == (there.lease_id(service, MONEY),)
     third = await other.node("node-c")
-    assert (await third.say(service, MONEY, needed_units=10)).availability is Availability.RECALLING
+    assert (await third.exchange_one(service, MONEY, needed_units=10)).availability is Availability.RECALLING
     for replica in (kit, other):
         replica.clock.advance(us=200_000)
-    assert (await here.say(service, MONEY, needed_units=10)).availability is Availability.EMPTY
-    assert (await third.say(service, MONEY, needed_units=10)).availability is Availability.EMPTY
+    assert (await here.exchange_one(service, MONEY, needed_units=10)).availability is Availability.EMPTY
+    assert (await third.exchange_one(service, MONEY, needed_units=10)).availability is Availability.EMPTY
 
 
 async def test_an_activation_waits_for_the_nodes_of_all_replicas(kit: Kit, other: Kit) -> None:
@@ -121,7 +121,7 @@ async def test_exchanges_may_alternate_between_replicas(kit: Kit, other: Kit) ->
     node = await kit.node()
     for number in range(1, 11):
         node.kit = kit if number % 2 else other
-        await node.say(service, MONEY, consumed_units=(number - 1) * 100, needed_units=100)
+        await node.exchange_one(service, MONEY, consumed_units=(number - 1) * 100, needed_units=100)
         node.kit = other if number % 2 else kit
         with pytest.raises(SupersededError):
             await node.exchange(node.state(service, MONEY, consumed_units=10**9), number=number)
@@ -131,13 +131,15 @@ async def test_exchanges_may_alternate_between_replicas(kit: Kit, other: Kit) ->
 
 
 async def test_a_reservation_gives_what_accrues_whoever_is_asked(kit: Kit, other: Kit) -> None:
-    """Replicas that take turns make up no time, and lose none once both have looked."""
+    """Replicas that take turns make up no time, and lose none once both have polled."""
     service = await kit.service(output_tpm=6_000)
     node = await kit.node()
     used = 0
     for number in range(60):
         node.kit = kit if number % 2 else other
-        answer = await node.say(service, BudgetKind.RESERVATION_OUTPUT, consumed_units=used, needed_units=6_000)
+        answer = await node.exchange_one(
+            service, BudgetKind.RESERVATION_OUTPUT, consumed_units=used, needed_units=6_000
+        )
         used = answer.granted_units
         for replica in (kit, other):
             replica.clock.advance(1)

@@ -45,7 +45,7 @@ async def refused(kit: Kit, *history: Mark, epoch: int = 2) -> Reason | None:
     ],
 )
 async def test_a_hello_that_remembers_otherwise_is_refused(kit: Kit, mark: Mark, reason: Reason | None) -> None:
-    """Control has answered two exchanges of epoch 1 of node-a, the second of which told of commit 7."""
+    """Control has answered two exchanges of epoch 1 of node-a, the second of which reported commit 7."""
     node = await kit.node()
     await node.exchange()
     await node.exchange(commit_no=7)
@@ -54,7 +54,7 @@ async def test_a_hello_that_remembers_otherwise_is_refused(kit: Kit, mark: Mark,
 
 
 async def test_an_epoch_that_the_metering_database_forgot_is_missed(kit: Kit) -> None:
-    """Unless only the end of a long past was told."""
+    """Unless the history is long, and has its end only."""
     await kit.node(epoch=5)
     gap = (Mark("node-a", 4, 3, 0), Mark("node-a", 6, 0, 0))
     assert await refused(kit, *gap, epoch=6) is Reason.METERING_WENT_BACKWARDS
@@ -62,7 +62,7 @@ async def test_an_epoch_that_the_metering_database_forgot_is_missed(kit: Kit) ->
 
 
 async def test_an_exchange_that_remembers_otherwise_is_refused(kit: Kit) -> None:
-    """The answer that it had must be known, and the commits that were told of must not be gone."""
+    """The exchange that it had an answer to must be on record, and no reported commit may be gone."""
     node = await kit.node()
     await node.exchange(commit_no=5)
     with pytest.raises(RefusedError) as caught:
@@ -78,8 +78,8 @@ async def test_what_control_does_not_know_is_booked_once(kit: Kit) -> None:
     """Unknown leases, and more on known ones; again and again changes nothing."""
     service = await kit.service(postpaid=True, trial_tokens=1_000)
     node = await kit.node()
-    await node.say(service, MONEY, wanted_units=600)
-    await node.say(service, MONEY, consumed_units=100)
+    await node.exchange_one(service, MONEY, wanted_units=600)
+    await node.exchange_one(service, MONEY, consumed_units=100)
     booked = await recovery(kit).book([total(node, service, MONEY, 400), total(node, service, TRIAL, 70)])
     assert booked.units == {("acme", MONEY): 300, ("acme", TRIAL): 70}
     again = await recovery(kit).book([total(node, service, MONEY, 400), total(node, service, TRIAL, 70)])
@@ -90,7 +90,7 @@ async def test_what_control_does_not_know_is_booked_once(kit: Kit) -> None:
 
 
 async def test_what_was_settled_for_good_is_not_booked_again(kit: Kit) -> None:
-    """Control may have forgotten a lease because nobody will ever speak of it again."""
+    """Control may have forgotten a lease because no statement on it is to come."""
     service = await kit.service(postpaid=True)
     old = await kit.node()
     new = await kit.node(epoch=2)
@@ -113,7 +113,7 @@ async def test_after_it_is_finished_the_past_is_not_compared(kit: Kit) -> None:
     """What was still open of the fenced epochs is closed at what is known, and nodes are welcome again."""
     service = await kit.service(postpaid=True)
     node = await kit.node()
-    await node.say(service, MONEY, wanted_units=600)
+    await node.exchange_one(service, MONEY, wanted_units=600)
     history = (Mark("node-a", 1, 3, 50), Mark("node-b", 4, 0, 9))
     assert await refused(kit, *history) is Reason.CONTROL_WENT_BACKWARDS
     assert await recovery(kit).finish({"node-a": 1, "node-b": 4}) == 1

@@ -35,8 +35,8 @@ async def mend(kit: Kit, service: Service) -> None:
         await connection.execute(mended, {"id": service.service_id})
 
 
-async def told(kit: Kit, watcher: Watcher) -> set[str]:
-    """What a node hears of when the feed has looked."""
+async def received(kit: Kit, watcher: Watcher) -> set[str]:
+    """The names that a node receives after one poll of the feed."""
     await kit.feed.poll()
     update = await watcher.next(0.001)
     assert update is not None
@@ -49,29 +49,29 @@ async def test_nodes_hear_of_all_services_that_can_be_read(kit: Kit) -> None:
     watcher = kit.feed.open("node-a", 1)
     await poison(kit, bad)
     await kit.feed.subscribe(watcher, [good.name, bad.name])
-    assert await told(kit, watcher) == {good.name}
+    assert await received(kit, watcher) == {good.name}
     await kit.change(good, suspended=True)
-    assert await told(kit, watcher) == {good.name}
+    assert await received(kit, watcher) == {good.name}
     assert watcher.version_sent > 0
     await mend(kit, bad)
     await kit.change(good, suspended=False)
-    assert await told(kit, watcher) == {good.name, bad.name}
+    assert await received(kit, watcher) == {good.name, bad.name}
 
 
 async def test_an_exchange_is_taken_for_all_services_that_can_be_read(kit: Kit) -> None:
-    """The node is renewed, and what it said of the others is taken in, once; the poisoned one has no answer."""
+    """The node is renewed, and its statements on the others are taken in, once; the poisoned one has no answer."""
     good, bad = await kit.service("good", postpaid=True), await kit.service("bad", postpaid=True)
     node = await kit.node()
     await node.exchange(node.state(good, MONEY, needed_units=100), node.state(bad, MONEY, needed_units=100))
     await poison(kit, bad)
-    said = (node.state(bad, MONEY, consumed_units=40), node.state(good, MONEY, consumed_units=30))
-    answers = await node.exchange(*said)
+    stated = (node.state(bad, MONEY, consumed_units=40), node.state(good, MONEY, consumed_units=30))
+    answers = await node.exchange(*stated)
     assert [answer.lease_id for answer in answers] == [node.lease_id(good, MONEY)]
     assert (await kit.read_account()).spent_nanos == 30
     with pytest.raises(SupersededError):
-        await node.exchange(*said, number=node.exchange_number)
+        await node.exchange(*stated, number=node.exchange_number)
     await mend(kit, bad)
-    assert len(await node.exchange(*said)) == 2
+    assert len(await node.exchange(*stated)) == 2
     assert (await kit.read_account()).spent_nanos == 70
     await kit.assert_conserved()
 

@@ -31,7 +31,7 @@ async def test_a_trial_that_ended_by_a_clock_ahead_is_usable_again(kit: Kit) -> 
 
 
 async def test_a_clock_that_was_ahead_before_a_restart_is_put_right_too(kit: Kit) -> None:
-    """A process that starts looks once whether another had been ahead."""
+    """A process that starts checks once whether another one's clock had been ahead."""
     service = await kit.service(trial_tokens=1_000, trial_for_us=HOUR_US)
     kit.clock.jump(us=2 * HOUR_US)
     await kit.sweeper.tick()
@@ -54,7 +54,7 @@ async def test_a_reservation_that_ended_by_a_clock_ahead_goes_on(kit: Kit) -> No
 
 
 async def test_a_price_that_took_effect_by_a_clock_ahead_is_awaited_again(desk: Desk) -> None:
-    """Nodes are told of the price in force again, and of the next one when its time has come."""
+    """Nodes are notified of the price in force again, and of the next one when its time has come."""
     await desk.publish_price()
     await desk.publish_price(desk.now_us + HOUR_US)
     kit = Kit(desk.database, desk.clock)
@@ -103,8 +103,8 @@ async def test_without_a_price_in_force_money_does_not_pay(desk: Desk) -> None:
     ]
 
 
-async def test_nodes_hear_of_a_clock_set_back_past_a_price(desk: Desk) -> None:
-    """Those that follow the service already; and no lease is granted meanwhile, whatever they have heard."""
+async def test_nodes_are_notified_of_a_clock_set_back_past_a_price(desk: Desk) -> None:
+    """Nodes that follow the service are notified, and no lease is granted, whether or not they were."""
     await desk.publish_price()
     await desk.pay(1_000_000)
     await desk.create()
@@ -169,27 +169,27 @@ async def test_a_price_published_at_once_ends_the_stop_at_once(desk: Desk) -> No
 
 
 @pytest.mark.parametrize("step_us", [-1_000_000, 0, 1_000_000, HOUR_US])
-async def test_small_steps_and_steps_ahead_look_for_nothing(kit: Kit, step_us: int) -> None:
-    """What is found by looking at all services is looked for only when there is a reason to."""
-    looked = 0
+async def test_small_steps_and_steps_ahead_scan_nothing(kit: Kit, step_us: int) -> None:
+    """Services are scanned for missed changes only when there is a reason to."""
+    writes = 0
 
     class Counting(SqlDatabase):
         def writing(self):  # type: ignore[no-untyped-def]  # noqa: ANN202  # as it is
-            nonlocal looked
-            looked += 1
+            nonlocal writes
+            writes += 1
             return super().writing()
 
     counting = Counting(kit.database._engine)
     sweeper = Sweeper(counting, kit.clock, kit.changes, kit.memory.liveness, kit.activation)
     await sweeper.tick()
-    before = looked
+    before = writes
     kit.clock.jump(us=step_us)
     await sweeper.tick()
-    assert looked == before
+    assert writes == before
 
 
 async def test_what_nothing_is_wrong_with_is_left_alone(desk: Desk) -> None:
-    """A look that finds nothing changes nothing: no event, no new configuration."""
+    """A scan that finds nothing changes nothing: no event, no new configuration."""
     await desk.pay(1_000_000)
     await desk.create()
     await desk.buy(RESERVED)

@@ -136,7 +136,7 @@ class Kit:
             return await update_status(tx, account, changed, origin, config_changed=True)
 
     async def node(self, name: str = "node-a", epoch: int = 1) -> "FleetNode":
-        """A node that said hello."""
+        """A registered node."""
         await self.registration.register(name, epoch, METERING_DATABASE)
         return FleetNode(self, name, epoch)
 
@@ -202,15 +202,15 @@ class FleetNode:
     def lease_id(self, service: Service, kind: BudgetKind) -> str:
         return f"{self.name}-{self.epoch}-{service.service_id}-{kind}"
 
-    def state(self, service: Service, kind: BudgetKind, **said: int | bool) -> LeaseStatement:
-        """What the node says of the lease that it has, or wants, on this budget."""
+    def state(self, service: Service, kind: BudgetKind, **stated: int | bool) -> LeaseStatement:
+        """The node's statement on the lease that it has, or wants, on this budget."""
         return LeaseStatement(
             node=self.name,
             epoch=self.epoch,
             service_name=service.name,
             service_uid=service.uid,
             kind=kind,
-            statement=Statement(self.lease_id(service, kind), **said),  # type: ignore[arg-type]  # levels are ints
+            statement=Statement(self.lease_id(service, kind), **stated),  # type: ignore[arg-type]  # levels are ints
         )
 
     async def exchange(
@@ -224,12 +224,12 @@ class FleetNode:
     ) -> list[LeaseAnswer]:
         self.exchange_number += 1
         number = number or self.exchange_number
-        asked = ExchangeRequest(self.name, self.epoch, number, acknowledged, stated, settled, answered, commit_no)
-        return await self.kit.exchange.exchange(asked)
+        request = ExchangeRequest(self.name, self.epoch, number, acknowledged, stated, settled, answered, commit_no)
+        return await self.kit.exchange.exchange(request)
 
-    async def say(self, service: Service, kind: BudgetKind, **said: int | bool) -> LeaseAnswer:
+    async def exchange_one(self, service: Service, kind: BudgetKind, **stated: int | bool) -> LeaseAnswer:
         """An exchange about one lease."""
-        (answer,) = await self.exchange(self.state(service, kind, **said))
+        (answer,) = await self.exchange(self.state(service, kind, **stated))
         return answer
 
 
@@ -253,7 +253,7 @@ def price(version: int, effective_us: int) -> Price:
 
 
 async def read(watcher: Watcher) -> Update:
-    """What the watcher has to say now; nobody waits for a heartbeat here."""
+    """The watcher's next message; nobody waits for a heartbeat here."""
     update = await watcher.next(0.001)
     assert update is not None
     return update

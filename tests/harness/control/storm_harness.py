@@ -68,8 +68,8 @@ class StormyNode:
     def _use(self, part: Slice) -> None:
         """What may happen to a lease until its node states that it is closing; from then on nothing does.
 
-        Control gives what such a lease had left to others as soon as it hears of it, and its answer may be lost. So a
-        node that took more from the lease until it heard that it is closed would spend what somebody else has on lease.
+        Control gives what such a lease had left to others as soon as it takes that statement, and its answer may be
+        lost. So a node that took more from the lease until it received the close would spend what others have on lease.
         The metering service offers nothing of a closing lease, and states that it is closing once nothing is held.
         """
         part.held += self.rng.randint(0, part.free)
@@ -81,7 +81,7 @@ class StormyNode:
         if self.rng.random() < 0.05:
             part.held, part.closing = 0, True
 
-    async def talk(self) -> None:
+    async def exchange(self) -> None:
         """One exchange, which may be lost on its way, on its way back, or arrive twice."""
         parts = [part for part in self.slices if self.rng.random() < 0.8]
         stated = [self.state(part) for part in parts]
@@ -95,7 +95,7 @@ class StormyNode:
                 await self.node.exchange(*stated, number=self.node.exchange_number)
             self.node.exchange_number -= 1
         if fate > 0.2:
-            self._hear(parts, answers)
+            self._receive(parts, answers)
 
     async def give_up(self) -> None:
         """Close all leases, in an exchange that arrives, as does its answer."""
@@ -116,7 +116,7 @@ class StormyNode:
         stated = self.node.state(part.service, part.kind, **levels)
         return replace(stated, statement=replace(stated.statement, lease_id=part.lease_id))
 
-    def _hear(self, parts: Sequence[Slice], answers: Sequence[LeaseAnswer]) -> None:
+    def _receive(self, parts: Sequence[Slice], answers: Sequence[LeaseAnswer]) -> None:
         for part, answer in zip(parts, answers, strict=True):
             part.granted = max(part.granted, answer.granted_units)
             if answer.closed:
@@ -130,7 +130,7 @@ class StormyNode:
 
 
 class Storm:
-    """Two accounts with two services each, and six nodes that talk to whichever replica they find."""
+    """Two accounts with two services each, and six nodes that exchange with any replica."""
 
     def __init__(self, replicas: Sequence[Kit], services: Sequence[Service], nodes: Sequence[StormyNode]) -> None:
         self.replicas = replicas
@@ -164,7 +164,7 @@ class Storm:
                 node.work()
                 node.node.kit = weather.choice(self.replicas)
             sweeps = (replica.sweeper.tick() for replica in self.replicas)
-            await asyncio.gather(*(node.talk() for node in self.nodes), *sweeps)
+            await asyncio.gather(*(node.exchange() for node in self.nodes), *sweeps)
             self.kit.clock.advance(us=weather.randint(0, 3_000_000))
             for account_id in ACCOUNTS:
                 await self.kit.assert_conserved(*self._of(account_id), account_id=account_id)
@@ -177,7 +177,7 @@ class Storm:
         return [service for service in self.services if service.account_id == account_id]
 
     async def _assert_within_capacity(self, account_id: str) -> None:
-        """Neither money nor a trial is leased and spent beyond what there is."""
+        """Neither of money nor of a trial is more leased and spent than there is."""
         account = await self.kit.read_account(account_id)
         assert account.spent_nanos + account.leased_nanos <= FUNDS
         for service in self._of(account_id):

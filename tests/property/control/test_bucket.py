@@ -57,7 +57,7 @@ def test_consumption_never_exceeds_burst_and_rate(rate: int, steps: list[tuple[i
 
 @given(rate=rates, cuts=st.lists(st.integers(min_value=0, max_value=60_000_000), max_size=20))
 def test_refilling_often_gives_what_refilling_once_gives(rate: int, cuts: list[int]) -> None:
-    """Nothing is lost to rounding, however often the bucket is looked at."""
+    """Nothing is lost to rounding, however often the bucket is refilled."""
     drained = full(rate).lent(rate).settled(spent_units=rate, released_units=rate)
     stepwise = drained
     for cut_us in sorted(cuts):
@@ -96,7 +96,7 @@ def test_a_clock_that_goes_back_adds_nothing(rate: int, back_us: int) -> None:
 def test_replicas_whose_clocks_differ_make_up_no_time(
     rate: int, offsets: list[int], turns: list[tuple[int, int]]
 ) -> None:
-    """However far apart, whoever deals with a bucket adds what has passed by its own time: in all, one bucket each."""
+    """However far apart their clocks are, each replica adds the time that it measured: in all, one bucket each."""
     clocks = [ManualClock(START_US + offset_us) for offset_us in offsets]
     replicas = [ElapsedTime(clock) for clock in clocks]
     bucket, consumed, passed_us = full(rate).settled(spent_units=rate, released_units=0), 0, 0
@@ -135,7 +135,7 @@ def test_a_wall_clock_that_jumps_makes_up_no_time(rate: int, jumps: list[int]) -
 
 @given(rate=rates, debt=st.integers(min_value=0, max_value=100_000_000))
 def test_a_debt_costs_one_empty_minute_at_most(rate: int, debt: int) -> None:
-    """Usage beyond what was leased lowers the level, but a minute later something is available again."""
+    """Usage over the lease lowers the level, but a minute later something is available again."""
     bucket = full(rate).settled(spent_units=debt, released_units=0)
     assert bucket.available_units >= -rate
     assert bucket.refilled(START_US + 61_000_000 + 60_000_000 // rate).available_units > 0

@@ -72,7 +72,7 @@ class Fleet(RuleBasedStateMachine):
             key: budget.refilled(self.now_us) if isinstance(budget, Bucket) else budget
             for key, budget in self.budgets.items()
         }
-        works = [StatementWork(said, self._lease(node, part), pays=True) for part, said in statements]
+        works = [StatementWork(stated, self._lease(node, part), pays=True) for part, stated in statements]
         lease_round = LeaseRound(budgets, self.now_us)
         lease_round.run(works)
         self.budgets = lease_round.budgets
@@ -91,9 +91,9 @@ class Fleet(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(NODES), wanted=units, needed=units, answers=st.integers(min_value=0, max_value=2))
     def exchange(self, name: str, wanted: int, needed: int, answers: int) -> None:
-        """A node asks; the question may arrive twice, and its answer may be lost."""
+        """A node exchanges; its request may arrive twice, and its answer may be lost."""
         node = self.nodes[name]
-        said = [
+        stated = [
             (
                 part := node.slice(kind),
                 Statement(part.lease_id, part.consumed, part.returned, part.held, wanted, needed),
@@ -101,12 +101,12 @@ class Fleet(RuleBasedStateMachine):
             for kind in KINDS
         ]
         for _ in range(max(1, answers)):
-            self._exchange(node, said)
+            self._exchange(node, stated)
         if answers:
-            for part, _ in said:
-                self._hear(node, part)
+            for part, _ in stated:
+                self._receive(node, part)
 
-    def _hear(self, node: Node, part: Slice) -> None:
+    def _receive(self, node: Node, part: Slice) -> None:
         lease = self.leases[part.lease_id]
         part.granted = max(part.granted, lease.granted_units)
         if lease.closed and node.slices.get(part.kind) is part:
@@ -141,8 +141,8 @@ class Fleet(RuleBasedStateMachine):
         node = self.nodes[name]
         part = node.slices.pop(kind, None)
         if part is not None:
-            said = Statement(part.lease_id, part.consumed, part.returned, closing=True)
-            self._exchange(node, [(part, said)])
+            stated = Statement(part.lease_id, part.consumed, part.returned, closing=True)
+            self._exchange(node, [(part, stated)])
 
     @rule(name=st.sampled_from(NODES))
     def stale(self, name: str) -> None:
@@ -199,8 +199,8 @@ class Fleet(RuleBasedStateMachine):
             return
         for node in self.nodes.values():
             for part in [*node.slices.values(), *node.closed]:
-                said = Statement(part.lease_id, part.consumed, part.returned, closing=True)
-                self._exchange(node, [(part, said)])
+                stated = Statement(part.lease_id, part.consumed, part.returned, closing=True)
+                self._exchange(node, [(part, stated)])
         self.conserves()
         assert all(budget.leased_units == 0 for budget in self.budgets.values())
         assert self.budgets[TRIAL].available_units == self.quota - self.consumed[BudgetKind.TRIAL]

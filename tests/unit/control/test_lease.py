@@ -108,7 +108,7 @@ def test_needs_may_take_all_and_prefetch_a_quarter(
 
 
 def test_a_recalled_lease_gets_only_what_requests_wait_for() -> None:
-    """A node that was asked to give back is not given more ahead of need."""
+    """A node whose lease was recalled is granted no more ahead of need."""
     recalled = lease(granted=100, recalled_us=NOW_US)
     assert not may_have_more(recalled, Statement("one", wanted_units=200))
     assert may_have_more(recalled, Statement("one", needed_units=200))
@@ -136,8 +136,8 @@ def test_a_node_that_spoke_without_returning_may_be_asked_again() -> None:
 
 
 def test_free_parts_elsewhere_are_recalled_once() -> None:
-    """All that is free elsewhere is asked for; what was asked for already is waited for."""
-    others = [lease("fresh", granted=10), lease("asked", granted=10, recalled_us=NOW_US - 1)]
+    """Free units elsewhere are recalled; for those recalled already, the return is awaited."""
+    others = [lease("fresh", granted=10), lease("recalled", granted=10, recalled_us=NOW_US - 1)]
     shortfall = judge_shortfall(lease(granted=5), 6, others)
     assert shortfall.availability is Availability.RECALLING
     assert shortfall.recalled_lease_ids == ("fresh",)

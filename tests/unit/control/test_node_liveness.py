@@ -38,7 +38,7 @@ def pass_time(liveness: NodeLiveness, clock: ManualClock, nanoseconds: int) -> N
 def test_a_node_is_live_until_it_was_seen_silent(
     liveness: NodeLiveness, clock: ManualClock, silent_ns: int, *, live: bool
 ) -> None:
-    """For three seconds; and at once again with any sign of life, also one that nobody has looked at yet."""
+    """For three seconds; and at once again with any sign of life, also one that was not observed yet."""
     pass_time(liveness, clock, silent_ns)
     assert liveness.is_live(NODE) is live
     assert liveness.is_live(replace(NODE, heard_count=2))
@@ -60,7 +60,7 @@ def test_a_node_is_suspected_when_its_leases_have_lapsed(
 
 
 def test_a_sign_of_life_that_is_no_exchange_renews_nothing(liveness: NodeLiveness, clock: ManualClock) -> None:
-    """A node that is heard from, but exchanges nothing, is live and lost."""
+    """A node that gives signs of life, but exchanges nothing, is live and lost."""
     pass_time(liveness, clock, LOST_AFTER_NS)
     liveness.observe([replace(NODE, heard_count=2)])
     assert liveness.is_live(replace(NODE, heard_count=2))
@@ -68,7 +68,7 @@ def test_a_sign_of_life_that_is_no_exchange_renews_nothing(liveness: NodeLivenes
 
 
 def test_a_node_is_lost_as_long_as_it_is_suspected_with_leases(liveness: NodeLiveness, clock: ManualClock) -> None:
-    """Settled by whoever took it over, it is not looked at again; back with an exchange, it is no suspect."""
+    """Settled by the node that took over, it is no suspect any more; nor is it when it exchanges again."""
     pass_time(liveness, clock, LOST_AFTER_NS)
     liveness.mark_lost(["node-a"], ["node-a"])
     assert liveness.lost == (LostNode("node-a", 1),)
@@ -80,7 +80,7 @@ def test_a_node_is_lost_as_long_as_it_is_suspected_with_leases(liveness: NodeLiv
 
 
 def test_a_long_gap_between_looks_counts_as_a_short_one(liveness: NodeLiveness, clock: ManualClock) -> None:
-    """Whoever did not look cannot say that a node was silent."""
+    """A process that did not observe does not know that a node was silent."""
     clock.advance(3_600)
     liveness.observe([NODE])
     assert liveness.is_live(NODE)

@@ -54,7 +54,7 @@ def test_the_floor_clears_it() -> None:
 
 @given(funds=amounts, credit=positive, leased=positive, floor=positive, was=st.none() | st.just(1))
 def test_judging_twice_changes_nothing(funds: int, credit: int, leased: int, floor: int, was: int | None) -> None:
-    """The rules do not contradict each other: what they say once they say again, and the first moment stays."""
+    """The rules do not contradict each other: judging twice gives the same, and the first moment stays."""
     once = reassess(account(funds, credit, leased, floor, was), now_us=5)
     assert reassess(once, now_us=6) == once
     assert starve(starve(once, now_us=6), now_us=7) == starve(once, now_us=6)

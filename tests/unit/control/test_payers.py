@@ -44,6 +44,6 @@ def test_nothing_pays_for_what_is_deleted() -> None:
 
 
 def test_without_a_price_in_force_money_pays_for_nothing() -> None:
-    """The other payers do. Nodes still hear that money would have to pay, so that they can say what is missing."""
+    """The other payers do. Nodes still know that money would have to pay, so that a denial names what is missing."""
     payers = payers_of(SERVICE, ACCOUNT, RESERVED, 0, price_in_force=False)
     assert (payers.reservation, payers.trial, payers.postpaid, payers.debt_allowed) == (True, True, False, True)

@@ -1,4 +1,4 @@
-"""What one node's stream has yet to be told, however much it is."""
+"""What one node's stream has yet to send, however much it is."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ ACCOUNT = "a" * 63
 
 
 async def updates_of(notify: Callable[[Watcher], None]) -> list[Update]:
-    """All that is said of what was told, until there is no more at once."""
+    """All messages that are pending after the notifications."""
     watcher = Watcher("node-a", 1, 7)
     await watcher.next(0)
     notify(watcher)
