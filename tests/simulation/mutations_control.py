@@ -12,20 +12,20 @@ from tests.simulation.planting import mutation
 
 
 @mutation
-def consumption_told_twice() -> AbstractContextManager[Any]:
-    """Control adds what a node says was consumed to what it knows, not only the difference."""
+def consumption_spent_twice() -> AbstractContextManager[Any]:
+    """Control adds all consumption that a node states to what is spent, not only the difference."""
     real = lease.merge_statement
 
-    def wrong(before: Any, statement: Any, now_us: int) -> Any:
-        effect = real(before, statement, now_us)
+    def wrong(before: Any, statement: Any, now_us: int, *, recall_waits: bool) -> Any:
+        effect = real(before, statement, now_us, recall_waits=recall_waits)
         return replace(effect, spent_units=statement.consumed_units)
 
     return patch.object(lease_round, "merge_statement", wrong)
 
 
 @mutation
-def granted_without_looking() -> AbstractContextManager[Any]:
-    """Control lends what is not there."""
+def granted_without_checking() -> AbstractContextManager[Any]:
+    """Control grants units that are not available."""
     return patch.object(budget.Quantity, "grantable_units", PropertyMock(return_value=1_000_000))
 
 
@@ -47,14 +47,14 @@ def ledger_doubled() -> AbstractContextManager[Any]:
 
 
 @mutation
-def late_consumption_dropped() -> AbstractContextManager[Any]:
-    """What is said of a lease that control has closed does not count."""
+def closing_consumption_dropped() -> AbstractContextManager[Any]:
+    """Consumption in the statement that closes a lease does not count."""
     real = lease.merge_statement
 
-    def wrong(before: Any, statement: Any, now_us: int) -> Any:
-        if before.closed:
+    def wrong(before: Any, statement: Any, now_us: int, *, recall_waits: bool) -> Any:
+        if statement.closing:
             statement = replace(statement, consumed_units=before.consumed_units)
-        return real(before, statement, now_us)
+        return real(before, statement, now_us, recall_waits=recall_waits)
 
     return patch.object(lease_round, "merge_statement", wrong)
 
