@@ -19,8 +19,8 @@ from tallygate.integrations.intake import Body, UnreadableError, find_api_key, r
 from tallygate.integrations.lifespan import run_lifespan
 from tallygate.integrations.logging_setup import be_heard
 from tallygate.integrations.openai import errors
-from tallygate.integrations.openai.asked import Asked, BadRequestError, capped, read_request
 from tallygate.integrations.openai.estimate import estimate_input_tokens, input_tokens_to_hold
+from tallygate.integrations.openai.request_body import BadRequestError, ParsedRequest, capped, read_request
 from tallygate.integrations.openai.request_facts import facts_of
 from tallygate.integrations.openai.usage_options import StreamUsage
 from tallygate.integrations.refused import refuse_body, refuse_route
@@ -136,7 +136,7 @@ class MeteringMiddleware:
         self._look_at_app(scope)
         habits = self._habits[facts_of(shape).is_form]
 
-        def ask(usage: StreamUsage) -> Asked:
+        def ask(usage: StreamUsage) -> ParsedRequest:
             return read_request(shape, body.raw, usage, encoding=body.encoding, streams_whole=self._streams_whole)
 
         begun = await self._begin(scope, ask, habits.usage)
@@ -148,7 +148,7 @@ class MeteringMiddleware:
         def ask_again(usage: StreamUsage) -> Going:
             return _going(ask(usage), usage, request, going.estimated_input)
 
-        whole = WholeAnswer(send, going.asked.shape) if going.asked.assembles else None
+        whole = WholeAnswer(send, going.parsed.shape) if going.parsed.assembles else None
         if whole is not None:
             scope, send = listening(scope), whole
         exchange = Exchange(scope, receive, send, request=request, going=going, habits=habits, ask_again=ask_again)
@@ -184,31 +184,31 @@ class MeteringMiddleware:
                 habits.usage = StreamUsage.FORCED
 
     async def _begin(
-        self, scope: Scope, ask: Callable[[StreamUsage], Asked], usage: StreamUsage
+        self, scope: Scope, ask: Callable[[StreamUsage], ParsedRequest], usage: StreamUsage
     ) -> tuple[MeteredRequest, Going] | errors.Answer:
         """Asks whether it may run; says what to answer if it may not."""
         api_key = find_api_key(scope)
         try:
-            asked = ask(usage)
+            parsed = ask(usage)
         except BadRequestError as error:
             return errors.bad_request(error.message, error.param)
         try:
-            found = self._find_service(api_key, asked.model)
+            found = self._find_service(api_key, parsed.model)
             service = await found if inspect.isawaitable(found) else found
         except UnknownKeyError:
             return errors.unknown_key()
         except UnknownModelError:
-            return errors.unknown_model(asked.model)
-        estimated_input, input_to_hold = await self._count_input(scope, asked)
+            return errors.unknown_model(parsed.model)
+        estimated_input, input_to_hold = await self._count_input(scope, parsed)
         # Nobody could stop such an answer, so all of it is set aside before it begins.
-        is_whole = not asked.streams and asked.max_output_tokens != 0
+        is_whole = not parsed.streams and parsed.max_output_tokens != 0
         client = scope.get("client")
         request = self._client.request(
             service,
             input_tokens=input_to_hold,
-            max_output_tokens=asked.max_output_tokens,
+            max_output_tokens=parsed.max_output_tokens,
             whole=is_whole,
-            min_output_tokens=asked.min_output_tokens if is_whole else None,
+            min_output_tokens=parsed.min_output_tokens if is_whole else None,
             credential=self._credential(api_key),
             source_address=str(client[0]) if client else "",
             receipt=False,
@@ -219,18 +219,18 @@ class MeteringMiddleware:
         except MeteringError as error:
             return errors.refusal(error)
         grant = request.grant
-        if grant is not None and not _has_room(asked, grant):
+        if grant is not None and not _has_room(parsed, grant):
             request.finish(Usage(), want_receipt=False)
-            return errors.too_few_tokens(asked.choices, grant.output_ceiling_tokens)
-        return request, _going(asked, usage, request, estimated_input)
+            return errors.too_few_tokens(parsed.choices, grant.output_ceiling_tokens)
+        return request, _going(parsed, usage, request, estimated_input)
 
-    async def _count_input(self, scope: Scope, asked: Asked) -> tuple[int, int]:
+    async def _count_input(self, scope: Scope, parsed: ParsedRequest) -> tuple[int, int]:
         """The input of a request as far as it is known, and what is to be held for it."""
-        if self._tokenizer is not None and (counted := await self._tokenizer.count(scope, asked)) is not None:
+        if self._tokenizer is not None and (counted := await self._tokenizer.count(scope, parsed)) is not None:
             return counted, counted
-        estimated = self._count_input_tokens(asked.content)
+        estimated = self._count_input_tokens(parsed.content)
         is_estimate = self._count_input_tokens is estimate_input_tokens
-        return estimated, input_tokens_to_hold(asked.content, estimated) if is_estimate else estimated
+        return estimated, input_tokens_to_hold(parsed.content, estimated) if is_estimate else estimated
 
     def _start(self) -> None:
         _log.info("Metered: %s. Whatever else may run a model is refused.", ", ".join(self._routes.metered))
@@ -255,19 +255,19 @@ class MeteringMiddleware:
             self._look_later()
 
 
-def _has_room(asked: Asked, grant: Grant) -> bool:
+def _has_room(parsed: ParsedRequest, grant: Grant) -> bool:
     """Whether each answer that is asked for may have a token at least."""
-    return not grant.is_final or asked.max_output_tokens == 0 or grant.output_ceiling_tokens >= asked.choices
+    return not grant.is_final or parsed.max_output_tokens == 0 or grant.output_ceiling_tokens >= parsed.choices
 
 
-def _going(asked: Asked, usage: StreamUsage, request: MeteredRequest, estimated_input: int) -> Going:
+def _going(parsed: ParsedRequest, usage: StreamUsage, request: MeteredRequest, estimated_input: int) -> Going:
     """How it goes on: a server that knows how little is left ends by itself, and no token is made for nothing."""
     grant = request.grant
-    body, limit = asked.body, asked.max_output_tokens
+    body, limit = parsed.body, parsed.max_output_tokens
     if grant is not None:
         # Until the server says how much went in, nothing is known of it; a count that was said is never taken back.
         request.set_usage(Usage())
         if grant.is_final and (limit is None or limit > grant.output_ceiling_tokens):
-            body = capped(asked, grant.output_ceiling_tokens)
-            limit = None if asked.limits_parts else grant.output_ceiling_tokens
-    return Going(asked, body, usage, limit, estimated_input)
+            body = capped(parsed, grant.output_ceiling_tokens)
+            limit = None if parsed.limits_parts else grant.output_ceiling_tokens
+    return Going(parsed, body, usage, limit, estimated_input)

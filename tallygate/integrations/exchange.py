@@ -12,8 +12,8 @@ from tallygate.client import Denied, MeteredRequest, MeteringError, Unreachable,
 from tallygate.integrations.answer_counts import AnswerCounts
 from tallygate.integrations.asgi_types import App, Message, Receive, Scope, Send
 from tallygate.integrations.habits import ServerHabits
-from tallygate.integrations.openai.asked import Asked
 from tallygate.integrations.openai.errors import Answer, in_shape, refusal
+from tallygate.integrations.openai.request_body import ParsedRequest
 from tallygate.integrations.openai.request_facts import facts_of
 from tallygate.integrations.openai.stream import MeteredStream
 from tallygate.integrations.openai.usage_options import StreamUsage
@@ -50,14 +50,14 @@ class Going:
     """What is known of a request when it is let go on.
 
     Attributes:
-        asked: What it asks for.
+        parsed: What it asks for.
         body: The body that the app gets.
         usage: How it asks for the usage of a stream.
         max_output_tokens: So many tokens at most, if the server does as it is told.
         estimated_input: Its input tokens, as estimated.
     """
 
-    asked: Asked
+    parsed: ParsedRequest
     body: bytes
     usage: StreamUsage
     max_output_tokens: int | None
@@ -101,7 +101,7 @@ class Exchange:
         self._habits = habits
         self._ask_again = ask_again
         self._refusal: list[Message] | None = None
-        self._answer = AnswerCounts(going.asked, request.request_id, going.max_output_tokens, habits)
+        self._answer = AnswerCounts(going.parsed, request.request_id, going.max_output_tokens, habits)
         self._stream: MeteredStream | None = None
         self._counted = 0
         self._counted_reasoning = 0
@@ -145,7 +145,7 @@ class Exchange:
                 await self._send(message)
             return
         self._going = going = self._ask_again(lesser)
-        self._answer = AnswerCounts(going.asked, self._request.request_id, going.max_output_tokens, self._habits)
+        self._answer = AnswerCounts(going.parsed, self._request.request_id, going.max_output_tokens, self._habits)
         self._body_is_given = False
         await app(with_length(self._scope, len(self._going.body)), self._receive, self._send)
 
@@ -184,7 +184,7 @@ class Exchange:
         denial = self._request.denial
         unreachable = Unreachable("No metering node answers, so that the request cannot go on.")
         answer = refusal(unreachable if denial is None else Denied(denial))
-        await send_answer(self._say, in_shape(answer, self._going.asked.shape))
+        await send_answer(self._say, in_shape(answer, self._going.parsed.shape))
 
     def _so_far(self, stream: MeteredStream) -> Usage:
         said = stream.usage or Usage(input_tokens=self._going.estimated_input)
@@ -264,7 +264,7 @@ class Exchange:
         if self._gone.is_set():
             return False
         is_refusal = message["type"] == _START and message["status"] in _REFUSALS
-        return is_refusal and going.asked.adds_usage and self._habits.lesser(going.usage) is not None
+        return is_refusal and going.parsed.adds_usage and self._habits.lesser(going.usage) is not None
 
     async def _send_start(self, message: Message) -> None:
         if self._status is not None:
@@ -272,7 +272,7 @@ class Exchange:
         self._status = message["status"]
         headers = lowered(message)
         self._begin_answer(headers)
-        if self._going.asked.streams:
+        if self._going.parsed.streams:
             # What is hidden, or said at an early end, changes its length.
             headers = [header for header in headers if header[0] != b"content-length"]
         headers.append((REQUEST_ID_HEADER, self._request.request_id.encode()))
@@ -281,8 +281,8 @@ class Exchange:
     def _begin_answer(self, headers: list[tuple[bytes, bytes]]) -> None:
         if self._status not in _OK:
             return
-        asked = self._going.asked
-        if asked.streams and facts_of(asked.shape).usage is StreamUsage.RUNNING:
+        parsed = self._going.parsed
+        if parsed.streams and facts_of(parsed.shape).usage is StreamUsage.RUNNING:
             self._habits.accept(self._going.usage)
         self._answer.begin(headers)
 

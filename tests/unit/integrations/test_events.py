@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tallygate.client import Usage
 from tallygate.integrations.openai import chat, events, responses
-from tallygate.integrations.openai.asked import Shape, read_request
+from tallygate.integrations.openai.request_body import Shape, read_request
 from tallygate.integrations.openai.stream import MeteredStream
 
 COUNTS = st.integers(-1, 9) | st.sampled_from([None, True, 1.0, 1.5, "7", 1 << 70])
