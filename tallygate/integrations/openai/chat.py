@@ -9,7 +9,8 @@ from typing import Any
 
 from tallygate.client import Usage
 from tallygate.integrations.openai.deltas import Kind, Templates
-from tallygate.integrations.openai.events import Choice, Chunk, is_bare_error, read_chunk, whole_chunk
+from tallygate.integrations.openai.event_types import Choice, Chunk
+from tallygate.integrations.openai.events import is_bare_error, read_chunk, whole_chunk
 from tallygate.integrations.openai.request_body import ParsedRequest, Shape
 from tallygate.integrations.openai.running_usage import match_running, usage_span, without
 from tallygate.integrations.openai.said_usage import News

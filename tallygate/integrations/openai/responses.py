@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tallygate.client import Usage
-from tallygate.integrations.openai.events import Event, is_bare_error, read_event
+from tallygate.integrations.openai.event_types import Event
+from tallygate.integrations.openai.events import is_bare_error, read_event
 from tallygate.integrations.openai.plain_reader import PlainReader
 from tallygate.integrations.openai.request_body import ParsedRequest
 from tallygate.integrations.openai.said_usage import News

@@ -10,7 +10,8 @@ from typing import Any
 from tallygate.client import Usage
 from tallygate.integrations.openai.chat import ChatReader
 from tallygate.integrations.openai.estimate import BYTES_PER_TOKEN
-from tallygate.integrations.openai.events import Choice, NotAnObjectError, is_bare_error
+from tallygate.integrations.openai.event_types import Choice
+from tallygate.integrations.openai.events import NotAnObjectError, is_bare_error
 from tallygate.integrations.openai.request_body import ParsedRequest
 from tallygate.integrations.openai.said_usage import News
 from tallygate.integrations.openai.usage import find_block
