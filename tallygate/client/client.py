@@ -13,9 +13,9 @@ from typing import Final, Self
 
 import grpc
 
-from tallygate.client import fork
 from tallygate.client.backoff import full_jitter_ms
 from tallygate.client.errors import Forked, MeteringError
+from tallygate.client.fork import unwatch, watch
 from tallygate.client.outbox import REPORTS_PER_MESSAGE_MAX
 from tallygate.client.request import MeteredRequest
 from tallygate.client.session import Session
@@ -91,7 +91,7 @@ class MeteringClient:
         """
         if self._task is None:
             self._session.unusable = None
-            fork.watch(self._session)
+            watch(self._session)
             self._task = asyncio.create_task(self._run(), name="tallygate metering stream")
         self._session.check_usable()
 
@@ -238,7 +238,7 @@ class MeteringClient:
 
     async def _hang_up(self) -> None:
         session = self._session
-        fork.unwatch(session)
+        unwatch(session)
         session.allowance.close()
         session.unusable = _NOT_STARTED
         if self._task is not None:

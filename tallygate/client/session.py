@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Final
 
 from tallygate._wire.times import decode_ns
-from tallygate.client import codec
 from tallygate.client.allowance import Allowance, Later, later_on_loop
 from tallygate.client.bounds import problem
+from tallygate.client.codec import decode_denial, decode_grant, decode_receipt
 from tallygate.client.errors import Denial, MeteringError, Overloaded, Unreachable
 from tallygate.client.outbox import Outbox
 from tallygate.client.settings import ClientSettings, OnUnreachable
@@ -139,7 +139,7 @@ class Session:
             return None
         answers_finish = state.phase == FINISH and decision.sequence == state.last_sequence and state.queued is None
         if decision.verdict != decision_pb2.VERDICT_ALLOW:
-            denial = codec.decode_denial(decision)
+            denial = decode_denial(decision)
             if answers_finish:
                 state.finish_denial = denial
             else:
@@ -147,9 +147,9 @@ class Session:
         elif decision.HasField("grant"):
             sent_ns = self.outbox.sent_ns(decision.sequence)
             # Where it is not known what the grant answers, it brings no validity of its own.
-            self.allowance.take(state, codec.decode_grant(decision.grant, sent_ns if sent_ns is not None else 0))
+            self.allowance.take(state, decode_grant(decision.grant, sent_ns if sent_ns is not None else 0))
         if decision.HasField("receipt"):
-            state.receipt = codec.decode_receipt(decision.receipt)
+            state.receipt = decode_receipt(decision.receipt)
         return state
 
     def _forget(self, state: RequestState) -> None:
