@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from tallygate.client import Denied, MeteredRequest, MeteringError, Unreachable, Usage
 from tallygate.integrations.answer_counts import AnswerCounts
 from tallygate.integrations.asgi_types import App, Message, Receive, Scope, Send
+from tallygate.integrations.final_usage import Facts
 from tallygate.integrations.habits import ServerHabits
 from tallygate.integrations.openai.errors import Answer, in_shape, refusal
 from tallygate.integrations.openai.request_body import ParsedRequest
@@ -26,7 +27,6 @@ from tallygate.integrations.passed_on import (
     with_length,
 )
 from tallygate.integrations.recorded import record
-from tallygate.integrations.verdict import Facts
 
 REQUEST_ID_HEADER = b"x-tallygate-request-id"
 

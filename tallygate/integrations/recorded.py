@@ -6,7 +6,7 @@ import logging
 from typing import Final
 
 from tallygate.client import MeteredRequest, MeteringError
-from tallygate.integrations.verdict import Facts, judge
+from tallygate.integrations.final_usage import Facts, derive_final_usage
 
 _log = logging.getLogger("tallygate.integrations.asgi")
 _USUAL: Final = frozenset({"it was stopped", "the client hung up"})
@@ -14,20 +14,20 @@ _USUAL: Final = frozenset({"it was stopped", "the client hung up"})
 
 def record(request: MeteredRequest, facts: Facts) -> None:
     """Finishes a request by how it ended. Whatever is not as it should be makes a line in the log."""
-    verdict = judge(facts)
+    final = derive_final_usage(facts)
     try:
-        request.finish(verdict.usage, estimated=verdict.estimated, want_receipt=False)
+        request.finish(final.usage, estimated=final.estimated, want_receipt=False)
     except MeteringError:
-        _log.exception("Request %s is not recorded: %s", request.request_id, verdict.usage)
+        _log.exception("Request %s is not recorded: %s", request.request_id, final.usage)
         return
-    if not verdict.remark:
+    if not final.remark:
         return
     denial = request.denial
     _log.log(
-        logging.INFO if verdict.remark in _USUAL else logging.WARNING,
+        logging.INFO if final.remark in _USUAL else logging.WARNING,
         "Request %s is recorded %s: %s%s",
         request.request_id,
-        "by an estimate" if verdict.estimated else "as its server counted it",
-        verdict.remark,
+        "by an estimate" if final.estimated else "as its server counted it",
+        final.remark,
         "" if denial is None else f" ({denial.reason})",
     )
