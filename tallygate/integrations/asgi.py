@@ -12,7 +12,7 @@ from typing import Any
 from tallygate.client import Grant, MeteredRequest, MeteringClient, MeteringError, Usage
 from tallygate.integrations import environment
 from tallygate.integrations.asgi_types import App, Receive, Scope, Send
-from tallygate.integrations.exchange import Exchange, Going, send_answer
+from tallygate.integrations.exchange import Exchange, Going
 from tallygate.integrations.forced_usage import forces_usage
 from tallygate.integrations.habits import ServerHabits
 from tallygate.integrations.intake import Body, UnreadableError, find_api_key, read_body
@@ -23,7 +23,7 @@ from tallygate.integrations.openai.estimate import estimate_input_tokens, input_
 from tallygate.integrations.openai.request_body import BadRequestError, ParsedRequest, capped, read_request
 from tallygate.integrations.openai.request_facts import facts_of
 from tallygate.integrations.openai.usage_options import StreamUsage
-from tallygate.integrations.refused import refuse_body, refuse_route
+from tallygate.integrations.refused import refuse_body, refuse_route, send_response
 from tallygate.integrations.routes import SETTING, Routes, Use
 from tallygate.integrations.server_tokenizer import ServerTokenizer
 from tallygate.integrations.services import (
@@ -140,8 +140,8 @@ class MeteringMiddleware:
             return read_request(shape, body.raw, usage, encoding=body.encoding, streams_whole=self._streams_whole)
 
         begun = await self._begin(scope, ask, habits.usage)
-        if isinstance(begun, errors.Answer):
-            await send_answer(send, errors.in_shape(begun, shape))
+        if isinstance(begun, errors.ErrorResponse):
+            await send_response(send, errors.in_shape(begun, shape))
             return
         request, going = begun
 
@@ -185,7 +185,7 @@ class MeteringMiddleware:
 
     async def _begin(
         self, scope: Scope, ask: Callable[[StreamUsage], ParsedRequest], usage: StreamUsage
-    ) -> tuple[MeteredRequest, Going] | errors.Answer:
+    ) -> tuple[MeteredRequest, Going] | errors.ErrorResponse:
         """Asks whether it may run; says what to answer if it may not."""
         api_key = find_api_key(scope)
         try:

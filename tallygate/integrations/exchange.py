@@ -13,7 +13,7 @@ from tallygate.integrations.answer_counts import AnswerCounts
 from tallygate.integrations.asgi_types import App, Message, Receive, Scope, Send
 from tallygate.integrations.final_usage import Facts
 from tallygate.integrations.habits import ServerHabits
-from tallygate.integrations.openai.errors import Answer, in_shape, refusal
+from tallygate.integrations.openai.errors import in_shape, refusal
 from tallygate.integrations.openai.request_body import ParsedRequest
 from tallygate.integrations.openai.request_facts import facts_of
 from tallygate.integrations.openai.stream import MeteredStream
@@ -27,6 +27,7 @@ from tallygate.integrations.passed_on import (
     with_length,
 )
 from tallygate.integrations.recorded import record
+from tallygate.integrations.refused import send_response
 
 REQUEST_ID_HEADER = b"x-tallygate-request-id"
 
@@ -184,7 +185,7 @@ class Exchange:
         denial = self._request.denial
         unreachable = Unreachable("No metering node answers, so that the request cannot go on.")
         answer = refusal(unreachable if denial is None else Denied(denial))
-        await send_answer(self._say, in_shape(answer, self._going.parsed.shape))
+        await send_response(self._say, in_shape(answer, self._going.parsed.shape))
 
     def _so_far(self, stream: MeteredStream) -> Usage:
         said = stream.usage or Usage(input_tokens=self._going.estimated_input)
@@ -376,9 +377,3 @@ class Exchange:
             is_as_ever=counts.is_as_ever,
         )
         record(self._request, facts)
-
-
-async def send_answer(send: Send, answer: Answer) -> None:
-    """Says a whole answer."""
-    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-    await send({"type": _BODY, "body": answer.body, "more_body": False})
