@@ -29,8 +29,8 @@ async def refuse_body(response: ErrorResponse, receive: Receive, send: Send, *, 
     """Sends an error response to a request of which the body may not have been read.
 
     The body is read first and thrown away: clients send all of theirs before they listen, and those that are cut off
-    while sending see a broken connection, never the response, and try again. Of a body beyond `DRAIN_BYTES_MAX`, the rest
-    is left to the server, which closes the connection.
+    while sending see a broken connection, never the response, and try again. Of a body longer than
+    `DRAIN_BYTES_MAX`, the rest is left to the server, which closes the connection.
     """
     drained = 0
     while not has_ended and drained <= DRAIN_BYTES_MAX:

@@ -1,4 +1,4 @@
-"""The end of a metered request: what is recorded of it, and what the log says of that."""
+"""The finish of a metered request: the final usage goes to the client, and whatever is unusual into the log."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _log = logging.getLogger("tallygate.integrations.asgi")
 _USUAL: Final = frozenset({"it was stopped", "the client hung up"})
 
 
-def record(request: MeteredRequest, facts: Facts) -> None:
-    """Finishes a request by how it ended. Whatever is not as it should be makes a line in the log."""
+def finish_request(request: MeteredRequest, facts: Facts) -> None:
+    """Finishes a request with the usage derived from how it ended; logs a line where that was not as it should be."""
     final = derive_final_usage(facts)
     try:
         request.finish(final.usage, estimated=final.estimated, want_receipt=False)
