@@ -75,7 +75,7 @@ class Assembly:
         """Once no stream is left, while `work` goes on: commit, and give back all but what running requests hold.
 
         They go on elsewhere, so how far they got on their grants from here is not known yet: this node's next epoch, or
-        whoever takes it over, books them once it is, and checks again what timed out.
+        the node that takes it over, books them once it is, and checks again what timed out.
         """
         await _until(lambda: self.node.checkpoints.idle, "booked requests that are not committed")
         self.keeper.close_all()

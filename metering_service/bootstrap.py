@@ -122,7 +122,7 @@ class _Program:
             await self._run(assembly, caretaking, metering, server, stop)
         except NodeFencedError as error:
             await self._judge(assembly, error)
-            # Until then this node is of no use, and a new epoch of it would only fence whoever settles for it.
+            # Until then this node is of no use, and a new epoch of it would only fence the node that settles for it.
             while not stop.is_set() and not await is_reachable(self._settings.control):
                 hint = "this node comes back when control can be reached"
                 _log.warning("control_unreachable", node=name, proxies=assembly.link.proxies, hint=hint)

@@ -25,7 +25,7 @@ class Settings:
     """Addresses are HOST:PORT; `control` may be several with commas. `insecure`: serve beyond loopback without TLS.
 
     With several workers, this process only watches them: `listen` is the port that they share. `shared_listen` is said
-    to a worker by whoever watches it; empty for a node that runs by itself. `check`: end before anything is touched.
+    to a worker by the supervisor; empty for a node that runs by itself. `check`: end before anything is touched.
     """
 
     listen: str

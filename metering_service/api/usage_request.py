@@ -34,7 +34,7 @@ Violation = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of a service's records: so many after that record."""
+    """A page of a service's records, after a given record."""
 
     service: str
     after: tuple[str, str] | None

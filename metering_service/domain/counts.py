@@ -187,7 +187,7 @@ def at_least(counts: Counts, booked: Counts) -> Counts:
 
 
 def take_front(kinds: list[int], tokens: int) -> Sequence[int]:
-    """Take so many tokens from the front of a sequence of kinds, in place; say what was taken of each."""
+    """Take this many tokens from the front of a sequence of kinds, in place; say what was taken of each."""
     taken = []
     for index, count in enumerate(kinds):
         part = min(count, tokens)

@@ -5,7 +5,7 @@ and the interpreter's lock busy for half a second; as 157 pages they take some m
 place on a page, which its record names. What lies there is later than the record's own counts, if it is of that place.
 
 A place is `serial << 24 | slot`, and a page has the slots `64 * page` to `64 * page + 63`. Slots are used again,
-serials are not: counts of whoever had a slot before are never taken for those of who has it now.
+serials are not: counts of a request that had a slot before are never taken for those of the one that has it now.
 """
 
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ class CountsPages:
         return self._serial << SLOT_BITS | slot
 
     def give_back(self, place: int) -> None:
-        """Whoever had it runs no longer."""
+        """The request that had it runs no longer."""
         self._free_slots.append(place & SLOT_MASK)
 
     def write(self, place: int, kinds: Sequence[int]) -> None:

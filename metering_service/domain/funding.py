@@ -80,10 +80,10 @@ def extend(
     *,
     tokens_max: int | None = None,
 ) -> Extension:
-    """Cover so many tokens of each class in all, as far as the offers go; never less than is held already.
+    """Cover this many tokens of each class in all, as far as the offers go; never less than is held already.
 
     Without a price money covers nothing: it cannot be said what a token costs, and absent is not free.
-    `tokens_max`: cover at most so many more, whoever would pay for them.
+    `tokens_max`: cover at most this many more, with all payers together.
     """
     if price.is_absent:
         offers = offers._replace(money=NOTHING)
@@ -206,7 +206,7 @@ class _Draw:
         return taken
 
     def _affordable(self, tokens: int, way: _Way) -> int:
-        """How many of so many tokens the money at hand carries, whatever their kinds turn out to be."""
+        """How many of these tokens the money at hand carries, whatever their kinds turn out to be."""
         held, price = self.held, self._price
         input_rest = held.input_tokens - held.reserved_input_tokens
         output_rest = held.output_ceiling_tokens - held.reserved_output_tokens
@@ -222,7 +222,7 @@ class _Draw:
         return bisect_right(range(tokens + 1), limit_nanos, key=cost_nanos) - 1
 
     def _take(self, tokens: int, way: _Way) -> None:
-        """Hold so many more tokens, and the money that they may need."""
+        """Hold this many more tokens, and the money that they may need."""
         if not tokens:
             return
         self._add(

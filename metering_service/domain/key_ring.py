@@ -5,8 +5,8 @@ content. A token that does not verify counts as none: nothing of it is believed.
 
 All nodes of a fleet have their keys from the metering database. A new one signs only once it has been there for
 `SETTLED_NS`, by the clock of the node that signs: by then every node that reaches the database has read it. The first
-key of a database signs at once, since no node has read the table without one in it: whoever finds it empty enters one,
-and reads again.
+key of a database signs at once, since no node has read the table without one in it: a node that finds it empty enters
+one, and reads again.
 """
 
 from collections.abc import Iterable

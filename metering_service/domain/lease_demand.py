@@ -88,7 +88,7 @@ class LeaseDemand:
         self._last_take_ns = self.last_change_ns = now_ns
 
     def need(self, units: int) -> None:
-        """One more request waits, for so many units to be free."""
+        """One more request waits, for this many units to be free."""
         self.needed = min(WANTED_MAX, self.needed + units)
 
     def forget_needs(self) -> None:

@@ -1,6 +1,6 @@
 """The tokens with which a service goes on while this node is cut off from the control service.
 
-What requests are granted anew counts at once; what they turn out not to have used counts no more. So at any moment no
+New grants count at once; what requests turn out not to have used counts no more. So at any moment no
 more than the bound is used, or may still be used, of all that was granted since the leases lapsed.
 """
 
@@ -19,15 +19,15 @@ class OutageAllowance:
         self._granted: dict[Request, int] = {}
 
     def grant(self, request: Request, tokens: int) -> None:
-        """A request holds so many tokens more."""
+        """A request holds this many tokens more."""
         self._granted[request] = self._granted.get(request, 0) + tokens
         self.tokens += tokens
 
     def book(self, request: Request, unused_tokens: int) -> None:
-        """A request is booked; it did not use so many of the tokens that it held. The last granted are the first."""
+        """Take off the tokens that a booked request did not use, in reverse order of grant."""
         self.tokens -= min(self._granted.pop(request, 0), max(0, unused_tokens))
 
 
 def tokens_of(held: HeldUnits) -> int:
-    """The tokens of both classes that a request holds, whoever pays for them."""
+    """The tokens of both classes that a request holds, of all payers."""
     return held.input_tokens + held.output_ceiling_tokens

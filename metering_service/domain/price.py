@@ -42,7 +42,7 @@ class Price:
         return self.input, self.cached_input, self.cache_write, self.output, self.reasoning
 
     def dearest_nanos(self, tokens: int) -> int:
-        """The most that so many tokens can cost, whatever their classes and kinds."""
+        """The most that this many tokens can cost, whatever their classes and kinds."""
         return -(-tokens * max(self.dearest_input, self.dearest_output) // TOKENS_PER_PRICE_UNIT)
 
     def cost_nanos(self, billed: Counts) -> int:
@@ -56,7 +56,7 @@ class Price:
         ) // TOKENS_PER_PRICE_UNIT
 
     def hold_nanos(self, input_tokens: int, output_tokens: int) -> int:
-        """The most that so many tokens of each class can cost, whatever their kinds turn out to be."""
+        """The most that this many tokens of each class can cost, whatever their kinds turn out to be."""
         return (input_tokens * self.dearest_input + output_tokens * self.dearest_output) // TOKENS_PER_PRICE_UNIT
 
 

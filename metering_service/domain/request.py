@@ -20,7 +20,7 @@ NOT_BOOKED: Final = Receipt()
 
 
 class Listener(Protocol):
-    """Whoever speaks for a request, and can be told to stop it."""
+    """The stream that speaks for a request, and can be told to stop it."""
 
     def order(self, decision: Decision) -> None:
         """Take an unasked decision."""

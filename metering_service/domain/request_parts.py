@@ -2,7 +2,7 @@
 
 A request that moves to another node goes on there as a new part. The new part names the one that it carries on, and
 begins where that one's grant ends. Each part is booked by
-whoever gave its grant, so each token is booked once, whichever node hears the finish.
+the node that gave its grant, so each token is booked once, whichever node hears the finish.
 """
 
 from collections.abc import Sequence

@@ -56,7 +56,7 @@ def best_offers(config: ServiceConfig, offers: Offers, trial_units: int, money_u
 
 
 def accrues_after_ms(missing_tokens: int, tokens_per_minute: int) -> int:
-    """How long it takes until so many tokens of a rate have accrued, rounded up."""
+    """How long it takes until this many tokens of a rate have accrued, rounded up."""
     return -(-max(0, missing_tokens) * 60_000 // tokens_per_minute) if tokens_per_minute else 0
 
 

@@ -24,7 +24,7 @@ PAGES: Final = 50
 
 _IS_OLD: Final = ~IS_OPEN & (requests.c.settle_us < bindparam("before_us"))
 _DELETE: Final = delete(requests).where(
-    # What a late report has revised meanwhile stays.
+    # A request that a late report has revised stays.
     _IS_OLD,
     *(key == bindparam(f"old_{key.name}") for key in requests.primary_key),
 )
@@ -48,7 +48,7 @@ class SqlPurgeStore:
             return Walked(await _delete_whole(connection, sorted(names), before_us), next_place)
 
     async def purge_leases(self, before_us: int, limit: int) -> int:
-        """Delete at most so many old leases, and count them."""
+        """Delete at most this many old leases, and count them."""
         old = select(leases.c.lease_id).where(leases.c.closed, leases.c.close_us < before_us).limit(limit)
         async with database_answers(), self._engine.begin() as connection:
             return (await connection.execute(delete(leases).where(leases.c.lease_id.in_(old)))).rowcount

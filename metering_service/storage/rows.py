@@ -46,7 +46,8 @@ def labels_of(text: str) -> Labels:
 def with_counts(source: FromClause = requests) -> Select[Any]:
     """Rows of `requests`, each with the page that has its latest counts, if it runs and one has.
 
-    `source`: the table, or a join with it. One statement, since a request that ends meanwhile gives its place away.
+    `source`: the table, or a join with it. One statement, since a request that ends between two statements gives its
+    place away.
     """
     page = requests.c.place % (1 << SLOT_BITS) // (1 << PAGE_BITS)
     its = (pages.c.node == requests.c.node) & (pages.c.epoch == requests.c.epoch) & (pages.c.page == page)

@@ -150,7 +150,7 @@ def _keep_and_say(statement: Insert) -> Upsert:
 
 
 def _replace_requests(statement: Insert) -> Insert:
-    """Whole rows; but no checkpoint takes back a booking, and a finish is booked by whoever is_owned it first."""
+    """Whole rows; but no checkpoint takes back a booking, and a finish is booked by the node that entered it first."""
     is_open: ColumnElement[str] = literal_column("'open'")
     is_owned = and_(
         requests.c.part == literal_column("''"),

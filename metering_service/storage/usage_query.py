@@ -14,7 +14,7 @@ from metering_service.usecases.ports import USAGE_ROWS_MAX, UsageQuery
 
 LABEL: Final = "label:"
 ACCOUNT_SEGMENTS: Final = 2
-"""`accounts/{account}` has so many; a service's name has more."""
+"""Number of segments of `accounts/{account}`; a service's name has more."""
 
 REASONS_MAX: Final = 64
 """More reasons than there are."""
@@ -27,7 +27,7 @@ Cell = tuple[int, tuple[str, ...]]
 class UsageSql:
     """The two statements of one query. Their rows begin with a step and the values grouped by.
 
-    Where there are more than `USAGE_ROWS_MAX` cells, a statement gives just so many rows that this can be seen.
+    Where there are more than `USAGE_ROWS_MAX` cells, a statement gives just one row more, by which this can be seen.
     """
 
     query: UsageQuery

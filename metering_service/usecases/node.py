@@ -94,7 +94,7 @@ class Node:
         """Unary reports that are not recorded yet, also those whose callers have given up."""
         self.silent: dict[Request, Silence] = {}
         """Open requests that no stream speaks of, also those that went on elsewhere and came back as a later part; and
-        those that timed out, for another resume window. Whoever is silent longest comes first."""
+        those that timed out, for another resume window. The longest silent comes first."""
         self.holds: dict[Request, None] = {}
         """Those of them that stay open for a time of their own, in whatever order they fell silent."""
         self.unpaid: dict[Request, int] = {}
@@ -129,12 +129,12 @@ class Node:
 
     @property
     def is_full(self) -> bool:
-        """Whether so many reports wait that no more are to be taken in."""
+        """Whether too many reports wait for more to be taken in."""
         return self.waiting_count >= self.settings.unread_beyond
 
     @property
     def is_full_of_calls(self) -> bool:
-        """Whether so many unary reports are not recorded yet that no more are to be taken in; streams go on."""
+        """Whether too many unary reports are unrecorded for more to be taken in; streams go on."""
         return self.calls_count >= self.settings.unread_beyond
 
     def valid_for_ms(self) -> int:
@@ -170,7 +170,7 @@ class Node:
         return Means(offers, max(0, config.outage_tokens_max - granted_tokens))
 
     def end_outage(self) -> None:
-        """Control has renewed the leases: the next outage begins anew."""
+        """Control has renewed the leases: the next outage has its bound again."""
         for service in self._in_outage:
             service.outage = None
         self._in_outage.clear()

@@ -141,7 +141,7 @@ class PurgeStore(Protocol):
         """
 
     async def purge_leases(self, before_us: int, limit: int) -> int:
-        """Delete at most so many leases that were closed before that time; how many it were."""
+        """Delete at most this many leases that were closed before that time; how many it were."""
 
     async def purge_resume_keys(self, before_us: int) -> int:
         """Delete the keys that signed for nobody at that time, two more having been made by then; how many it were."""

@@ -27,7 +27,7 @@ class NodeSettings:
     outage_grant_ns: int = 10 * SECOND
     """Cut off from control, a grant holds so long after the last commit, before which nobody had taken this node over.
 
-    Well below the resume window: whoever takes it over then waits that long before what was held for a grant is free.
+    Well below the resume window: a node that takes over waits that long before what was held for a grant is free.
     """
     reserve_kept_ns: int = 60 * SECOND
     """A service that no report names for so long needs no reserve for an outage."""
@@ -49,7 +49,7 @@ class NodeSettings:
     unknown_services_max: int = 10_000
     """Names that stand for no service, remembered so that control is not asked again for each report."""
     checkpoint_interval_ns: int = 100 * MS
-    """Counts of running requests are committed so often, or less often where that takes long (see `GroupCommitter`)."""
+    """Interval of checkpoints, or more where they take long (see `GroupCommitter`)."""
 
     @property
     def predecessor_wait_max_ns(self) -> int:

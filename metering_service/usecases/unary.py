@@ -14,7 +14,7 @@ WAIT_MAX_S = 10
 
 
 class _Caller:
-    """Whoever waits for the one decision. Its request stays open for the resume window only."""
+    """The caller that waits for the one decision. Its request stays open for the resume window only."""
 
     keeps_open = False
 

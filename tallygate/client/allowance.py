@@ -1,4 +1,4 @@
-"""How far each request may go now: by its grant while that holds, or on credit while no node answers."""
+"""The allowance of each request: by its grant while that holds, or on credit while no node answers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tallygate.client.state import FINISH, NEVER, PROGRESS, RequestState
 from tallygate.client.values import Grant
 
 LOAN_TOKENS: Final = 256
-"""A request takes so many tokens on credit at a time."""
+"""Number of tokens that a request takes on credit at a time."""
 SWEEP_PAUSE_NS: Final = 50_000_000
-"""Between two looks at all requests, so that many that end at different moments cost no more than few."""
+"""Minimum interval between two sweeps over all requests: many that end at different moments cost no more than few."""
 
 
 class Timer(Protocol):
@@ -26,7 +26,7 @@ class Timer(Protocol):
 
 
 Later = Callable[[float, Callable[[], None]], Timer]
-"""Calls something after so many seconds."""
+"""Calls a function after a number of seconds; returns what cancels that."""
 
 
 def later_on_loop(seconds: float, call: Callable[[], None]) -> Timer:
@@ -35,10 +35,10 @@ def later_on_loop(seconds: float, call: Callable[[], None]) -> Timer:
 
 
 class Allowance:
-    """Works out what counting a token needs no look at: `quiet_tokens`, `stopped` and `final_tokens` of each request.
+    """Works out `quiet_tokens`, `stopped` and `final_tokens` of each request, so that counting a token checks little.
 
-    Everything here runs on the event loop. `look` is idempotent: it says progress where that is due, notes since when
-    nothing is free, and gives up, or lends, after `answer_ms` of that. One timer serves all requests.
+    Everything here runs on the event loop. `check` is idempotent: it reports progress where that is due, notes since
+    when nothing is free, and gives up, or lends, after `answer_ms` of that. One timer serves all requests.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Allowance:
         *,
         outbox: Outbox,
         requests: dict[str, RequestState],
-        say: Callable[[RequestState], None],
+        report: Callable[[RequestState], None],
         monotonic_ns: Callable[[], int],
         later: Later,
     ) -> None:
@@ -57,7 +57,7 @@ class Allowance:
         self._unlent_tokens = settings.unreachable_tokens_max
         self._outbox = outbox
         self._requests = requests
-        self._say = say
+        self._report = report
         self._monotonic_ns = monotonic_ns
         self._later = later
         self._timer: Timer | None = None
@@ -67,23 +67,23 @@ class Allowance:
         """Requests with nothing free, or on credit: any answer may help them."""
 
     def take(self, state: RequestState, grant: Grant) -> None:
-        """A grant came. It is renewed once half of what it added is used, which is past half of its ceiling as well.
+        """Takes in a grant. Its renewal is due once half of what it added is used: past half of its ceiling as well.
 
-        Not sooner: where budgets run out a node adds little at a time, and that is not to be piled up ahead of need.
+        It is not renewed sooner: where budgets run out a node adds little at a time, which nobody shall hoard.
         """
         state.grant = grant
         state.renew_tokens = (state.generated_tokens + grant.output_ceiling_tokens) // 2
 
     def limit(self, state: RequestState) -> int:
-        """How many tokens it may have generated in all, as of now."""
+        """Maximum number of tokens that the request may have generated in all, as of now."""
         grant = state.grant
         if grant is None or not self._is_valid(state):
             return state.lent_ceiling_tokens
         return max(grant.output_ceiling_tokens, state.lent_ceiling_tokens)
 
-    def look(self, state: RequestState) -> None:
-        """Looks at where a request stands and does what is due."""
-        # First: a caller that counts on meanwhile either is seen here or hands over again.
+    def check(self, state: RequestState) -> None:
+        """Checks the allowance of a request and does what is due."""
+        # First: a caller that counts on during this check is either seen by it or hands over again.
         state.handed_over = False
         if state.phase == FINISH or not state.begun:
             return
@@ -105,14 +105,14 @@ class Allowance:
             self._starve(state)
 
     def lend(self, state: RequestState) -> bool:
-        """Lets a request go on for a while without an answer, if that is wanted and enough is left for it."""
+        """Lets a request go on for a while without an answer; False where nobody wants that, or too little is left."""
         if not self._may_lend:
             return False
         first_input = 0 if state.begun else state.input_class_tokens
         if state.whole and (
             state.max_output_tokens is None or state.max_output_tokens > self._unlent_tokens - first_input
         ):
-            # All of it is generated once it has started.
+            # A whole answer that has started is generated to its end.
             return False
         loan_tokens = NEVER if state.whole else LOAN_TOKENS
         ceiling = state.generated_tokens + min(loan_tokens, self._unlent_tokens - first_input)
@@ -129,26 +129,26 @@ class Allowance:
         return True
 
     def finish(self, state: RequestState) -> None:
-        """It has ended: what it was lent and did not use goes back at once, the rest when it is on record."""
+        """Ends a request: unused credit goes back at once, the rest when the request is on record."""
         unused = max(0, state.lent_ceiling_tokens - state.generated_tokens)
         self._repay(state, keep_tokens=max(0, state.lent_tokens - unused))
         self.watched.discard(state)
         state.quiet_tokens = -1
 
     def forget(self, state: RequestState) -> None:
-        """It is on record, or never was: nothing is left of what it was lent."""
+        """Forgets a request that is on record, or never was: all its credit goes back."""
         self._repay(state, keep_tokens=0)
         self.watched.discard(state)
 
     def sweep(self) -> None:
-        """Looks at every request whose grant has run out, or which waited too long; then sleeps until the next one."""
+        """Checks every request whose grant has run out, or which waited too long; sets the timer for the next one."""
         self._timer, self._wake_ns = None, 0
         self._swept_ns = now_ns = self._monotonic_ns()
         next_ns = 0
         for state in list(self._requests.values()):
             due_ns = self._due_ns(state)
             if due_ns and due_ns <= now_ns:
-                self.look(state)
+                self.check(state)
                 state.wake()
                 due_ns = self._due_ns(state)
             if due_ns > now_ns and (not next_ns or due_ns < next_ns):
@@ -166,41 +166,41 @@ class Allowance:
         state.starved_ns = None
         state.gave_up = state.stopped = False
         grant = state.grant
-        is_said = grant is None or grant.is_final or state.said_ceiling_tokens >= grant.output_ceiling_tokens
+        is_reported = grant is None or grant.is_final or state.reported_ceiling_tokens >= grant.output_ceiling_tokens
         if state.lent_ceiling_tokens:
             self.watched.add(state)
-            if not is_said:
-                self.say_progress(state)
+            if not is_reported:
+                self.report_progress(state)
             state.quiet_tokens = limit - 1
             return
         assert grant is not None
         self.watched.discard(state)
         if grant.is_final:
             state.quiet_tokens = NEVER
-        elif not is_said and count <= state.renew_tokens:
+        elif not is_reported and count <= state.renew_tokens:
             state.quiet_tokens = state.renew_tokens
         else:
-            if not is_said:
-                self.say_progress(state)
+            if not is_reported:
+                self.report_progress(state)
             state.quiet_tokens = limit - 1
         if not state.whole:
             self._wake_by(self._valid_until_ns(state))
 
     def _starve(self, state: RequestState) -> None:
-        """Asks, waits for the answer, and in the end gives up or goes on without one."""
+        """Requests a renewal, waits for the answer, and in the end gives up or goes on without one."""
         state.quiet_tokens = NEVER
         now_ns = self._monotonic_ns()
         if state.starved_ns is None:
             state.starved_ns = now_ns
             self.watched.add(state)
-            if state.said_tokens != state.generated_tokens or self._outbox.is_answered(state):
-                self.say_progress(state)
+            if state.reported_tokens != state.generated_tokens or self._outbox.is_answered(state):
+                self.report_progress(state)
         elif self._outbox.is_answered(state):
-            if state.said_tokens == state.generated_tokens:
-                # The node heard it and gave no more.
+            if state.reported_tokens == state.generated_tokens:
+                # The node received the report and gave no more.
                 state.stopped = True
                 return
-            self.say_progress(state)
+            self.report_progress(state)
         if now_ns < state.starved_ns + self._answer_ns and not state.lent_tokens:
             self._wake_by(state.starved_ns + self._answer_ns)
         elif self.lend(state):
@@ -213,17 +213,17 @@ class Allowance:
         state.lent_tokens = keep_tokens
         state.lent_ceiling_tokens = 0
 
-    def say_progress(self, state: RequestState) -> None:
-        """Says the counts as they are. Nothing is said of a request that waits for a node to take it on."""
+    def report_progress(self, state: RequestState) -> None:
+        """Reports the counts as they are, unless the request still waits for a node to take it on."""
         if state.grant is None:
             return
         state.phase = PROGRESS
-        state.said_tokens = state.generated_tokens
-        state.said_ceiling_tokens = state.grant.output_ceiling_tokens
-        self._say(state)
+        state.reported_tokens = state.generated_tokens
+        state.reported_ceiling_tokens = state.grant.output_ceiling_tokens
+        self._report(state)
 
     def _is_valid(self, state: RequestState) -> bool:
-        """Whether its grant holds. Of a whole answer time is no bound once it has started: nobody could stop it."""
+        """Whether the grant holds. Time does not bound a whole answer that has started, since it cannot be stopped."""
         return (state.whole and state.begun) or self._monotonic_ns() < self._valid_until_ns(state)
 
     def _valid_until_ns(self, state: RequestState) -> int:
@@ -231,7 +231,7 @@ class Allowance:
         return max(own_ns, self._outbox.renewed_until_ns(state))
 
     def _due_ns(self, state: RequestState) -> int:
-        """When the next look at it is due though it counts nothing; 0 for never."""
+        """When the next check of a request is due though it counts nothing; 0 for never."""
         if state.phase == FINISH or not state.begun or state.stopped or state.at_final_ceiling:
             return 0
         if state.starved_ns is not None:

@@ -1,6 +1,6 @@
-"""What a node takes, known here too: what is larger is refused before it is sent.
+"""Bounds of a node on reports, known here too: a larger report is refused before it is sent.
 
-A message with one report that is far too large would break the stream, and be the first to be said again on the next.
+A message with one report that is far too large would break the stream, and be the first to be repeated on the next.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from tallygate.client.values import Usage
 
 REQUEST_ID_BYTES_MAX: Final = 64
 NAME_BYTES_MAX: Final = 256
-"""Of a service, a credential, an address."""
+"""Maximum length of a service's name, a credential, an address."""
 LABELS_MAX: Final = 8
 LABEL_BYTES_MAX: Final = 64
 TOKENS_MAX: Final = 100_000_000
-"""Of one kind, in one request."""
+"""Maximum number of tokens of one kind in one request."""
 HOLD_FOR_S_MAX: Final = 3_600
 SHORTEST_HOLD_S: Final = 1e-9
 

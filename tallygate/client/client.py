@@ -13,9 +13,9 @@ from typing import Final, Self
 
 import grpc
 
-from tallygate.client import fork
 from tallygate.client.backoff import full_jitter_ms
 from tallygate.client.errors import Forked, MeteringError
+from tallygate.client.fork import unwatch, watch
 from tallygate.client.outbox import REPORTS_PER_MESSAGE_MAX
 from tallygate.client.request import MeteredRequest
 from tallygate.client.session import Session
@@ -33,8 +33,8 @@ class MeteringClient:
     """Meters requests over one stream to any of several metering nodes.
 
     Made for one per server process, started after the process was forked; to be used from one event loop. When the
-    stream breaks it goes to the next address and says the latest of every open request and of every finish that is not
-    durable.
+    stream breaks, the client goes to the next address and repeats the latest report of every open request and of every
+    finish that is not durable.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class MeteringClient:
         """
         if self._task is None:
             self._session.unusable = None
-            fork.watch(self._session)
+            watch(self._session)
             self._task = asyncio.create_task(self._run(), name="tallygate metering stream")
         self._session.check_usable()
 
@@ -140,13 +140,13 @@ class MeteringClient:
             input_tokens: Tokens that go in: those neither read from nor written to a cache, as far as it is known.
             cached_input_tokens: Input tokens read from a cache, beside those.
             cache_write_tokens: Input tokens written to a cache, beside those.
-            max_output_tokens: At most so many tokens will be generated; 0 for none, as for embeddings. It caps what is
+            max_output_tokens: Maximum number of tokens to generate; 0 for none, as for embeddings. It caps what is
                 set aside, so that other requests find more.
             whole: The server cannot be stopped in the middle of this answer. All of it is then set aside before it
-                starts: `grant.output_ceiling_tokens` says how much that is, and the server must be
-                told to generate no more.
-            hold_for_s: With `whole`: the request stays open for so many seconds without a stream that speaks of it; at
-                most 3,600. By default for the node's resume window.
+                starts: `grant.output_ceiling_tokens` is that number of tokens, and the server must
+                generate no more.
+            hold_for_s: With `whole`: number of seconds for which the request stays open without a report; at most
+                3,600. By default for the node's resume window.
             min_output_tokens: With `whole`: the least output, over all choices, that the answer may be cut down to
                 where budgets run out. By default the model's smallest request.
             request_id: Unique within the service for ever, at most 64 bytes; the caller answers for that. Left out, one
@@ -186,7 +186,7 @@ class MeteringClient:
         source_address: str = "",
         labels: Mapping[str, str] | None = None,
     ) -> Record:
-        """Records usage that nobody asked for first, in full, and waits until it is durable.
+        """Records the usage of a request that was not authorised, in full, and waits until it is durable.
 
         Args:
             service: `accounts/{account}/services/{service}`.
@@ -202,7 +202,7 @@ class MeteringClient:
 
         Raises:
             Denied: The counts were not taken.
-            Unreachable: They are not durable after `answer_ms`; the client goes on saying them.
+            Unreachable: They are not durable after `answer_ms`; the client goes on repeating them.
             Overloaded: Too many requests are open.
         """
         request = self.request(
@@ -238,7 +238,7 @@ class MeteringClient:
 
     async def _hang_up(self) -> None:
         session = self._session
-        fork.unwatch(session)
+        unwatch(session)
         session.allowance.close()
         session.unusable = _NOT_STARTED
         if self._task is not None:
@@ -256,9 +256,9 @@ class MeteringClient:
             address = session.addresses[turn % len(session.addresses)]
             stream = MeterStream(address, session, self._channel_credentials)
             session.trouble = await stream.run()
-            _log.log(logging.WARNING if stream.heard else logging.INFO, "Metering: %s", session.trouble)
-            failures = 0 if stream.heard else failures + 1
-            session.disconnects += stream.heard
+            _log.log(logging.WARNING if stream.was_answered else logging.INFO, "Metering: %s", session.trouble)
+            failures = 0 if stream.was_answered else failures + 1
+            session.disconnects += stream.was_answered
             turn += 1
             wait_ms = full_jitter_ms(
                 failures, base_ms=settings.backoff_base_ms, cap_ms=settings.backoff_cap_ms, random=self._random_below

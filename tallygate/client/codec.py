@@ -1,4 +1,4 @@
-"""Between the wire's messages and this package's values."""
+"""Decoders from the wire's messages to this package's values."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What can go wrong for an inference server that meters its requests.
+"""Errors that an inference server meets when it meters its requests.
 
 MeteringError
-  Denied        a node said no
+  Denied        a node denied the request
   Unreachable   no node answered: nothing is known
   Overloaded    this client has too many open requests
   Forked        this client belongs to the parent of this process
@@ -73,7 +73,7 @@ class Denial:
 
 
 class Denied(MeteringError):  # noqa: N818  # callers read `except Denied`
-    """A metering node said no; `denial` says why, and so do the attributes of every MeteringError."""
+    """A metering node denied the request; `denial` has the reason, and so do the attributes of every MeteringError."""
 
     def __init__(self, denial: Denial) -> None:
         super().__init__(denial.message, retry_after_ms=denial.retry_after_ms)

@@ -1,4 +1,4 @@
-"""What becomes of a started client in a forked child: it says so instead of waiting for ever."""
+"""A started client in a forked child raises an error instead of waiting for ever."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _started: weakref.WeakSet[Session] = weakref.WeakSet()
 
 
 def watch(session: Session) -> None:
-    """From now on this session belongs to this process: a child that is forked off cannot use it.
+    """Notes that a session belongs to this process: a child that is forked off cannot use it.
 
     gRPC's threads and the event loop stay behind in the parent, so in a child nothing would ever be answered.
     """
@@ -20,7 +20,7 @@ def watch(session: Session) -> None:
 
 
 def unwatch(session: Session) -> None:
-    """It was closed: it may be started again, in whichever process."""
+    """Forgets a session that was closed: it may be started again, in any process."""
     _started.discard(session)
 
 
@@ -32,7 +32,7 @@ def disown(parent_pid: int) -> None:
             "start one in each process, after the fork"
         )
         for state in session.requests.values():
-            # So that counting a token, which looks at nothing else, comes to know.
+            # So that counting a token, which checks nothing else, raises the error too.
             state.quiet_tokens = -1
     _started.clear()
 

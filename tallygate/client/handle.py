@@ -1,4 +1,4 @@
-"""What an asynchronous and a synchronous request have in common: counting, and what is known without asking."""
+"""The handle that asynchronous and synchronous requests share: counting, and all that is known without a node."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class RequestHandle:
     def output(self, tokens: int = 1, *, reasoning: int = 0) -> None:
         """Adds tokens that were generated: a local addition while the request is well inside its grant.
 
-        Past half of the grant it has progress said, so that the grant is renewed before it is used up. Never waits, and
-        always counts, whatever `must_stop` says: work that was done is recorded.
+        Past half of the grant, progress is reported, so that the grant is renewed before it is used up. The call never
+        waits, and always counts, also once `must_stop` is true: work that was done is recorded.
 
         Args:
             tokens: Output tokens.
@@ -48,16 +48,16 @@ class RequestHandle:
             state.reasoning_tokens += reasoning
         state.generated_tokens = generated = state.generated_tokens + tokens
         if generated > state.quiet_tokens:
-            self._look()
+            self._hand_over()
 
     @property
     def must_stop(self) -> bool:
         """Whether generating on would not be right even after waiting. It may turn true at any moment.
 
-        True once a node said stop (`denial` says why), at the ceiling of a final grant, and where nothing was free for
-        the client's `answer_ms` and no node answered. A grant that is merely used up faster than it is renewed does not
-        stop a request: the tokens until the answer comes, usually those of one round trip, count as overrun. A server
-        that wants none of that awaits `wait_for_tokens()` whenever `free_tokens` is 0.
+        True once a node denied the request (`denial` has the reason), at the ceiling of a final grant, and where
+        nothing was free for the client's `answer_ms` and no node answered. A grant that is merely used up faster than
+        it is renewed does not stop a request: the tokens until the answer comes, usually those of one round trip, count
+        as overrun. A server that wants none of that awaits `wait_for_tokens()` whenever `free_tokens` is 0.
         """
         state = self._state
         return state.stopped or state.generated_tokens >= state.final_tokens
@@ -85,17 +85,17 @@ class RequestHandle:
 
     @property
     def grant(self) -> Grant | None:
-        """The grant as given last; `free_tokens` is what it still allows. None while it goes on without an answer."""
+        """The latest grant; `free_tokens` is what it still allows. None while the request goes on without an answer."""
         return self._state.grant
 
     @property
     def denial(self) -> Denial | None:
-        """Why a node said no; None if none did."""
+        """Why a node denied the request; None if none did."""
         return self._state.denial
 
     @property
     def receipt(self) -> Receipt | None:
-        """Who paid, once that is on record and if it was wanted."""
+        """The receipt, once the finish is on record, if one was wanted."""
         return self._state.receipt
 
     def _running(self) -> RequestState:
@@ -107,8 +107,8 @@ class RequestHandle:
             raise ValueError(f"request {state.request_id} was not authorised: enter it as a context first")
         return state
 
-    def _look(self) -> None:
-        """The rare case of `output`: something may have to be said, or is wrong."""
+    def _hand_over(self) -> None:
+        """Has the event loop check the request, once it went past `quiet_tokens`."""
         state = self._running()
         if not state.handed_over:
             state.handed_over = True

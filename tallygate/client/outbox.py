@@ -1,4 +1,4 @@
-"""What waits to be said on the present stream, how it is numbered, and what the two watermarks have passed."""
+"""The outbox of the present stream: reports that wait to be sent, their numbers, and the two watermarks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tallygate.metering.v1 import metering_service_pb2, report_pb2
 
 REPORTS_PER_MESSAGE_MAX: Final = 1_024
 UNSENT_MAX: Final = 4_096
-"""Beyond so many unsent reports, progress of a request takes the place of its progress that still waits."""
+"""Maximum number of unsent reports until a request's progress replaces its progress that still waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class _Sent:
 
 
 class Outbox:
-    """Natural batching: whatever gathered while the last message was on its way leaves in the next one.
+    """Natural batching: reports that gather while one message is written leave in the next one.
 
     Pure: no clock, no socket. Kept in memory per stream: unsent reports (bounded, because progress merges), one entry
     per message that is not answered yet, and the finishes that are not durable.
@@ -39,18 +39,18 @@ class Outbox:
         self.answered_through = 0
         self.durable_through = 0
         self.valid_until_ns = 0
-        """Until when the node renewed every open grant of this stream."""
+        """Time until which the node has renewed every open grant of this stream."""
         self.reports_sent = 0
-        """Over all streams."""
+        """Number of reports sent over all streams."""
 
     def __len__(self) -> int:
         return len(self._unsent)
 
-    def say(self, state: RequestState) -> None:
+    def queue(self, state: RequestState) -> None:
         """Queues the latest report of a request."""
         if len(self._unsent) >= UNSENT_MAX and _merges(state):
             assert state.queued is not None
-            # What the report that it replaces had said of the request must still be said.
+            # The new report introduces the request again if the one that it replaces did.
             state.introduced = state.introduced and not state.queued.service
             state.queued.CopyFrom(state.make_report())
             return
@@ -59,9 +59,9 @@ class Outbox:
         self._unsent.append((state, report))
 
     def restart(self, states: Iterable[RequestState]) -> None:
-        """A new stream: numbers start again, and the latest of every request that is still in memory is said anew.
+        """Starts a new stream: numbers start again, and the latest report of every request in memory is queued again.
 
-        What the last stream had promised still holds: a grant outlives the stream that brought it.
+        Renewals by the last stream still hold: a grant outlives the stream that brought it.
         """
         states = list(states)
         for state in states:
@@ -73,10 +73,10 @@ class Outbox:
         self.answered_through = self.durable_through = self.valid_until_ns = 0
         for state in states:
             state.forget_stream()
-            self.say(state)
+            self.queue(state)
 
     def take(self, now_ns: int) -> metering_service_pb2.MeterRequest | None:
-        """The next message, or None if there is nothing to say."""
+        """The next message; None if there is nothing to report."""
         first = self._next_sequence
         message = metering_service_pb2.MeterRequest(first_sequence=first)
         reports = message.reports
@@ -127,11 +127,11 @@ class Outbox:
         return done
 
     def is_answered(self, state: RequestState) -> bool:
-        """Whether everything said of a request has been sent and answered."""
+        """Whether every report of a request has been sent and answered."""
         return state.queued is None and 0 < state.last_sequence <= self.answered_through
 
     def renewed_until_ns(self, state: RequestState) -> int:
-        """Until when the present stream, once it has taken it on, and those before it renewed this request's grant."""
+        """Time until which this request's grant is renewed: by a stream that answered one of its reports."""
         taken_on = 0 < state.first_sequence <= self.answered_through
         return max(state.renewed_until_ns, self.valid_until_ns if taken_on else 0)
 

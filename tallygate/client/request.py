@@ -20,8 +20,8 @@ class MeteredRequest(RequestHandle):
 
     Entering it as a context authorises it, as `authorize` does. Leaving it finishes it with the counts so far, unless
     `finish` was called, and waits up to the client's `receipt_ms` for the receipt: one commit of the node, usually 5 to
-    20 ms. After an exception, or if `receipt=False` was said, it does not wait. What is not on record by then is said
-    again until it is. Leaving raises Denied where the finish itself was refused, and nothing else.
+    20 ms. After an exception, or with `receipt=False`, it does not wait. A finish that is not on record by then is
+    repeated until it is. Leaving raises Denied where the finish itself was refused, and nothing else.
     """
 
     __slots__ = ()
@@ -47,12 +47,12 @@ class MeteredRequest(RequestHandle):
                 await self._wait_durable(self._session.settings.receipt_ms)
 
     async def authorize(self) -> None:
-        """Asks whether the request may run; `grant` then says how far.
+        """Authorises the request: waits for a node's decision; `grant` then has the ceiling.
 
         When it is given up, by time or cancellation, whatever the node may have granted is given back.
 
         Raises:
-            Denied: A node said no.
+            Denied: A node denied the request.
             Unreachable: No node answered within the client's `answer_ms`; with `on_unreachable="allow"` only where what
                 may go on without an answer is used up.
             Overloaded: Too many requests are open.
@@ -74,10 +74,10 @@ class MeteredRequest(RequestHandle):
             session.withdraw(state)
             raise Denied(state.denial)
         state.begun = True
-        session.allowance.look(state)
+        session.allowance.check(state)
 
     async def wait_for_tokens(self) -> int:
-        """How many more tokens may be generated, waiting for the node's answer where nothing is free now.
+        """Number of tokens that may still be generated; waits for the node's answer where nothing is free now.
 
         Returns:
             0 for stop: it was denied, the grant was final, or the node answered and gave no more.
@@ -87,7 +87,7 @@ class MeteredRequest(RequestHandle):
         """
         state, allowance = self._state, self._session.allowance
         self._session.check_usable()
-        allowance.look(state)
+        allowance.check(state)
         while not (free_tokens := self.free_tokens) and not self.must_stop and state.phase != FINISH:
             await state.wait_change()
         if state.gave_up and not free_tokens:
@@ -95,10 +95,10 @@ class MeteredRequest(RequestHandle):
         return free_tokens
 
     def report(self) -> None:
-        """Says the counts so far, though no renewal is due: so that usage statistics are fresher. Never waits."""
+        """Reports the counts so far, though no renewal is due, so that usage statistics are fresher. Never waits."""
         state = self._running()
-        if state.said_tokens != state.generated_tokens:
-            self._session.allowance.say_progress(state)
+        if state.reported_tokens != state.generated_tokens:
+            self._session.allowance.report_progress(state)
 
     def set_usage(self, usage: Usage, *, estimated: bool = False) -> None:
         """Replaces all counts by better ones, for instance once it is known how much of the input was cached.
@@ -115,9 +115,9 @@ class MeteredRequest(RequestHandle):
         state = self._running()
         check_sendable(usage)
         state.set_usage(usage, estimated=estimated)
-        # Though no more was generated, there is something to say.
-        state.said_tokens = -1
-        self._look()
+        # Though no more was generated, the new counts have to be reported.
+        state.reported_tokens = -1
+        self._hand_over()
 
     def finish(
         self,
@@ -126,14 +126,14 @@ class MeteredRequest(RequestHandle):
         estimated: bool | None = None,
         want_receipt: bool | None = None,
     ) -> None:
-        """Says the final counts. Never waits; it is said again until it is durable.
+        """Reports the final counts. Never waits; the finish is repeated until it is durable.
 
-        Unless they are an estimate, they replace all that was counted and said before, also where they are smaller.
+        Unless they are an estimate, they replace all that was counted and reported before, also where they are smaller.
 
         Args:
             usage: The counts; by default those so far.
             estimated: They are an estimate, for instance after a client hung up. By default `usage` is none, and the
-                counts so far are as they were said to be.
+                counts so far are an estimate if they were reported as one.
             want_receipt: Whether `wait_recorded` shall bring a receipt; by default as the request was made.
 
         Raises:
@@ -166,7 +166,7 @@ class MeteredRequest(RequestHandle):
 
         Raises:
             Denied: The finish itself was refused: its counts were not taken.
-            Unreachable: It is not durable after the client's `answer_ms`; the client goes on saying it.
+            Unreachable: It is not durable after the client's `answer_ms`; the client goes on repeating it.
         """
         try:
             await self._wait_durable(self._session.settings.answer_ms)

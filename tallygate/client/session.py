@@ -1,4 +1,4 @@
-"""The requests of one client and what was said of them, whichever stream carries it."""
+"""The session of one client: its requests and their reports, over however many streams."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Final
 
 from tallygate._wire.times import decode_ns
-from tallygate.client import codec
 from tallygate.client.allowance import Allowance, Later, later_on_loop
 from tallygate.client.bounds import problem
+from tallygate.client.codec import decode_denial, decode_grant, decode_receipt
 from tallygate.client.errors import Denial, MeteringError, Overloaded, Unreachable
 from tallygate.client.outbox import Outbox
 from tallygate.client.settings import ClientSettings, OnUnreachable
@@ -17,7 +17,7 @@ from tallygate.client.state import FINISH, RequestState
 from tallygate.metering.v1 import decision_pb2, metering_service_pb2
 
 REFUSED_FINISHES: Final = frozenset({"INVALID_REPORT", "REQUEST_ID_REUSED", "TOO_OLD"})
-"""Denials of a finish which say that its counts were not taken; others only say that the service may not go on."""
+"""Reasons of a denied finish whose counts were not taken; with any other, only the service may not go on."""
 
 
 class Session:
@@ -42,13 +42,13 @@ class Session:
             on_unreachable,
             outbox=self.outbox,
             requests=self.requests,
-            say=self.say,
+            report=self.report,
             monotonic_ns=monotonic_ns,
             later=later,
         )
-        self.hand_over: Callable[[RequestState], None] = self.allowance.look
-        """Has a request looked at that went past its `quiet_tokens`; called by whoever counts."""
-        self.something_to_say = asyncio.Event()
+        self.hand_over: Callable[[RequestState], None] = self.allowance.check
+        """Has a request checked that went past its `quiet_tokens`; called from the thread that counts."""
+        self.write_is_due = asyncio.Event()
         self.drained = asyncio.Event()
         self.connected_to = ""
         """The node that answers now; empty while none does."""
@@ -56,15 +56,15 @@ class Session:
         """Why the last stream ended."""
         self.disconnects = 0
         self.unusable: MeteringError | None = None
-        """Why nothing can be done with it any more, or yet."""
+        """The error that every use raises: not started yet, closed, or of the parent process; None while usable."""
 
     def check_usable(self) -> None:
-        """Raises what makes it unusable: it was not started, is closed, or belongs to the parent of this process."""
+        """Raises `unusable`, if it is set."""
         if self.unusable is not None:
             raise self.unusable
 
     def open(self, state: RequestState) -> None:
-        """Takes a new request in and says it; one that no node would take is denied at once.
+        """Takes in a new request and reports it; a request that no node would take is denied at once.
 
         Raises:
             Overloaded: There are too many.
@@ -77,44 +77,44 @@ class Session:
             raise Overloaded(f"{len(self.requests)} requests are open; the limit is open_requests_max")
         wrong = problem(state)
         if wrong:
-            # As a node would answer, of a report that is not sent.
+            # As a node would answer the report, which is not sent.
             state.denial = state.finish_denial = Denial("INVALID_REPORT", wrong)
             state.durable = True
             return
         self.requests[state.request_id] = state
-        self.say(state)
+        self.report(state)
 
     def withdraw(self, state: RequestState) -> None:
-        """Ends a request that will not run: denied or never sent, it is forgotten; else what it holds is given back."""
+        """Ends a request that will not run: forgets it if it was denied or never sent, else gives back its hold."""
         if state.denial is not None or not state.ever_sent:
             state.abandoned = True
             self._forget(state)
             return
         state.phase, state.estimated = FINISH, False
         state.input_tokens = state.cached_input_tokens = state.cache_write_tokens = 0
-        self.say(state)
+        self.report(state)
 
     def finish(self, state: RequestState) -> None:
-        """Says the final counts, until they are durable."""
+        """Reports the final counts, until they are durable."""
         state.phase = FINISH
         self.allowance.finish(state)
-        self.say(state)
+        self.report(state)
         state.wake()
 
-    def say(self, state: RequestState) -> None:
-        """Says the latest of a request as soon as the stream takes it."""
-        self.outbox.say(state)
-        self.something_to_say.set()
+    def report(self, state: RequestState) -> None:
+        """Queues the latest report of a request, and wakes the stream's writer."""
+        self.outbox.queue(state)
+        self.write_is_due.set()
 
     def unreachable(self) -> Unreachable:
-        """The error for a question that was not answered in time."""
+        """The error for a report that was not answered in time."""
         return Unreachable(
             f"no metering node answered in time at {', '.join(self.addresses)}: {self.trouble}",
             retry_after_ms=self.settings.backoff_cap_ms,
         )
 
     def receive(self, response: metering_service_pb2.MeterResponse) -> None:
-        """Takes in what the node says."""
+        """Takes in a response of the node."""
         changed = [state for decision in response.decisions if (state := self._decide(decision)) is not None]
         valid_for = response.grants_valid_for if response.HasField("grants_valid_for") else None
         done = self.outbox.advance(
@@ -127,29 +127,29 @@ class Session:
             state.durable = True
             self._forget(state)
             state.wake()
-        # Only now is it known what was answered and renewed.
+        # The checks need the watermarks and renewals that `advance` has just taken in.
         for state in (*changed, *self.allowance.watched):
-            self.allowance.look(state)
+            self.allowance.check(state)
             state.wake()
 
     def _decide(self, decision: decision_pb2.Decision) -> RequestState | None:
-        """Takes in one decision; returns the request that it is of, if that is still known."""
+        """Takes in one decision; returns its request, if that is still known."""
         state = self.requests.get(decision.request_id)
         if state is None:
             return None
         answers_finish = state.phase == FINISH and decision.sequence == state.last_sequence and state.queued is None
         if decision.verdict != decision_pb2.VERDICT_ALLOW:
-            denial = codec.decode_denial(decision)
+            denial = decode_denial(decision)
             if answers_finish:
                 state.finish_denial = denial
             else:
                 state.denial = denial
         elif decision.HasField("grant"):
             sent_ns = self.outbox.sent_ns(decision.sequence)
-            # Where it is not known what the grant answers, it brings no validity of its own.
-            self.allowance.take(state, codec.decode_grant(decision.grant, sent_ns if sent_ns is not None else 0))
+            # A grant that answers no known report brings no validity of its own.
+            self.allowance.take(state, decode_grant(decision.grant, sent_ns if sent_ns is not None else 0))
         if decision.HasField("receipt"):
-            state.receipt = codec.decode_receipt(decision.receipt)
+            state.receipt = decode_receipt(decision.receipt)
         return state
 
     def _forget(self, state: RequestState) -> None:

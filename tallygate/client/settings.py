@@ -1,4 +1,4 @@
-"""What a client can be told to do differently."""
+"""Settings of a client."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ class ClientSettings:
     """Defaults fit a server in one data centre with its metering nodes. Times are in milliseconds.
 
     Attributes:
-        heartbeat_ms: An idle stream says something this often.
-        silence_ms: Beyond the heartbeat's interval, a node that says nothing for so long counts as gone.
-        answer_ms: How long a question waits for its answer, reconnects included, before it is Unreachable.
-        receipt_ms: How long leaving a request's context waits for its receipt.
-        close_ms: How long closing waits for everything said to be durable.
-        backoff_base_ms: The first wait between attempts to connect is up to this long; each further one up to twice.
-        backoff_cap_ms: No wait between attempts to connect is longer.
-        open_requests_max: Requests in memory at once: those that run and those whose finish is not durable yet.
-        unreachable_tokens_max: With `on_unreachable="allow"`, so many tokens go on without an answer at once, input and
-            output, of all requests together, until nodes have recorded them.
+        heartbeat_ms: Interval of the heartbeat on an idle stream.
+        silence_ms: Timeout, added to the heartbeat's interval, after which a silent node counts as gone.
+        answer_ms: Timeout of a report's answer, reconnects included; then it is Unreachable.
+        receipt_ms: Timeout of the receipt when a request's context is left.
+        close_ms: Timeout of closing, which waits until all finishes are durable.
+        backoff_base_ms: Maximum of the first wait between attempts to connect; it doubles with each further one.
+        backoff_cap_ms: Maximum of any wait between attempts to connect.
+        open_requests_max: Maximum number of requests in memory: those that run and those whose finish is not durable.
+        unreachable_tokens_max: Maximum number of tokens without an answer, with `on_unreachable="allow"`: input and
+            output of all requests together, until nodes have recorded them.
     """
 
     heartbeat_ms: int = 1_000

@@ -1,4 +1,4 @@
-"""One request as the client knows it: its counts, its grant, and what was said of it on the present stream."""
+"""The state of one request: its counts, its grant, and what was reported of it on the present stream."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FINISH: Final = report_pb2.REPORT_PHASE_FINISH
 
 
 NEVER: Final = 1 << 62
-"""More tokens than any request will have."""
+"""Number of tokens that no request reaches."""
 
 
 @dataclass(slots=True, eq=False)
@@ -35,7 +35,7 @@ class RequestState:
     credential: str = ""
     source_address: str = ""
     whole: bool = False
-    """Whether nobody can stop it in the middle: its first grant is its only one, and never lapses once it is begun."""
+    """Whether its answer cannot be stopped in the middle: its first grant is its only one, and lasts to its end."""
     hold_for_s: float | None = None
     min_output_tokens: int | None = None
 
@@ -48,55 +48,55 @@ class RequestState:
     """Generated tokens that are reasoning."""
 
     quiet_tokens: int = -1
-    """Up to so many generated tokens there is nothing to say or to check."""
+    """Number of generated tokens up to which there is nothing to report or to check."""
     final_tokens: int = NEVER
     """The ceiling of a final grant."""
     stopped: bool = False
-    """Waiting will not help: it was denied, or nobody answers."""
+    """Whether waiting is of no use: the request was denied, or no node answers."""
     handed_over: bool = False
-    """Whether it went past `quiet_tokens`, and the loop will look at it."""
+    """Whether it went past `quiet_tokens`, and the loop will check it."""
 
     phase: report_pb2.ReportPhase.ValueType = AUTHORIZE
     begun: bool = False
-    """Whether it may generate: it was granted, or is let go on although nobody answers."""
+    """Whether it may generate: on a grant, or on credit while no node answers."""
     estimated: bool = False
-    """The counts are an estimate, such as pieces of text: a hold until better ones are said."""
+    """Whether the counts are an estimate, such as pieces of text: a hold until better ones are reported."""
     want_receipt: bool = False
 
     grant: Grant | None = None
     renewed_until_ns: int = 0
-    """Until when streams before the present one had renewed the grant."""
+    """Time until which streams before the present one had renewed the grant."""
     denial: Denial | None = None
-    """Set once it must stop, or must not start."""
+    """Why it must stop, or must not start."""
     finish_denial: Denial | None = None
-    """Set when the finish was answered with a denial."""
+    """Denial by which a node answered the finish."""
     receipt: Receipt | None = None
     durable: bool = False
     abandoned: bool = False
-    """Given up before anything of it was sent: there is nothing to say of it any more."""
+    """Whether it was given up before any report of it was sent: none will be."""
 
     starved_ns: int | None = None
-    """Since when nothing is free; None while something is."""
+    """Time since when nothing is free; None while something is."""
     gave_up: bool = False
-    """Nothing was free for too long, and nobody answered."""
+    """Whether nothing was free for `answer_ms`, and no node answered."""
     lent_tokens: int = 0
-    """Tokens taken from those that may go on without an answer."""
+    """Number of tokens on credit: taken from those that may go on without an answer."""
     lent_ceiling_tokens: int = 0
-    """How far it may go on without an answer."""
+    """Maximum of generated tokens without an answer."""
 
     ever_sent: bool = False
     introduced: bool = False
-    """The present stream knows its service, and its last grant where it came from another stream."""
+    """Whether the present stream knows its service, and its last grant if that came by another stream."""
     queued: report_pb2.TokenReport | None = None
     """The latest report, while it waits to be sent."""
     first_sequence: int = 0
     last_sequence: int = 0
     renew_tokens: int = 0
-    """Past so many generated tokens the grant is to be renewed."""
-    said_ceiling_tokens: int = 0
-    """The ceiling that progress was said to renew."""
-    said_tokens: int = -1
-    """The count of generated tokens that progress said last."""
+    """Number of generated tokens past which a renewal of the grant is requested."""
+    reported_ceiling_tokens: int = 0
+    """Ceiling of the grant whose renewal was last requested."""
+    reported_tokens: int = -1
+    """Number of generated tokens in the last progress report."""
     changed: asyncio.Event | None = None
 
     @property
@@ -106,7 +106,7 @@ class RequestState:
 
     @property
     def at_final_ceiling(self) -> bool:
-        """Whether it got as far as it ever may."""
+        """Whether it has generated all that it ever may."""
         return self.generated_tokens >= self.final_tokens
 
     def usage(self) -> Usage:
@@ -129,10 +129,10 @@ class RequestState:
         self.reasoning_tokens = usage.reasoning_tokens
 
     def forget_stream(self) -> None:
-        """The stream broke: on the next one nothing was said yet.
+        """Forgets what was reported on a stream that broke: on the next one nothing has been yet.
 
-        A request that was granted runs, whatever it said last: it asks for nothing that it has already, and goes on
-        with its grant while the next node looks up what it is. A whole one says again that it is one, and for how long.
+        A request with a grant goes on as running: it keeps its grant while the next node looks the request up. A whole
+        one is authorised again, since that report carries `whole` and `hold_for`.
         """
         if self.phase != FINISH and self.grant is not None:
             self.phase = AUTHORIZE if self.whole else PROGRESS
@@ -141,7 +141,7 @@ class RequestState:
         self.first_sequence = self.last_sequence = 0
 
     def make_report(self) -> report_pb2.TokenReport:
-        """The latest report; the first on a stream says the service and brings the last grant along."""
+        """The latest report; the first on a stream carries the service and the last grant."""
         report = report_pb2.TokenReport(
             request_id=self.request_id,
             phase=self.phase,
@@ -158,7 +158,7 @@ class RequestState:
         if self.phase != AUTHORIZE:
             report.estimated = self.estimated
         elif self.whole:
-            self._say_whole(report)
+            self._add_whole(report)
         if self.phase == FINISH:
             report.want_receipt = self.want_receipt
         return report
@@ -177,7 +177,7 @@ class RequestState:
         if self.grant is not None:
             report.resume = self.grant.resume
 
-    def _say_whole(self, report: report_pb2.TokenReport) -> None:
+    def _add_whole(self, report: report_pb2.TokenReport) -> None:
         report.whole = True
         if self.hold_for_s is not None:
             report.hold_for.FromNanoseconds(round(self.hold_for_s * 1_000_000_000))
@@ -185,13 +185,13 @@ class RequestState:
             report.min_output_tokens = self.min_output_tokens
 
     def wake(self) -> None:
-        """Lets those look again who wait for something to change."""
+        """Wakes those who wait for a change."""
         if self.changed is not None:
             self.changed.set()
             self.changed = None
 
     async def wait_change(self) -> None:
-        """Until `wake`."""
+        """Waits until `wake`."""
         if self.changed is None:
             self.changed = asyncio.Event()
         await self.changed.wait()

@@ -21,7 +21,7 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 
-_SETTLED: Final = (
+_DECIDED_STATES: Final = (
     grpc.ChannelConnectivity.READY,
     grpc.ChannelConnectivity.TRANSIENT_FAILURE,
     grpc.ChannelConnectivity.SHUTDOWN,
@@ -41,11 +41,11 @@ class MeterStream:
         self._outbox = session.outbox
         self._heartbeat_s = settings.heartbeat_ms / 1_000
         self._silence_s = (settings.heartbeat_ms + settings.silence_ms) / 1_000
-        self.heard = False
-        """Whether the node said anything."""
+        self.was_answered = False
+        """Whether the node has answered on this stream."""
 
     async def run(self) -> str:
-        """Runs until the stream breaks, and says why in a few words. Cancelling it closes the stream."""
+        """Runs until the stream breaks; returns why, in a few words. Cancelling it closes the stream."""
         async with self._channel() as channel:
             # Nothing counts as sent before there is somebody to send it to.
             if not await self._connect(channel):
@@ -70,7 +70,7 @@ class MeterStream:
         try:
             async with asyncio.timeout(self._silence_s):
                 state = channel.get_state(try_to_connect=True)
-                while state not in _SETTLED:
+                while state not in _DECIDED_STATES:
                     await channel.wait_for_state_change(state)
                     state = channel.get_state()
         except TimeoutError:
@@ -86,7 +86,7 @@ class MeterStream:
                     response = await call.read()
                     if not isinstance(response, metering_service_pb2.MeterResponse):
                         return f"{self._address} ended the stream"
-                    self.heard = True
+                    self.was_answered = True
                     self._session.connected_to = self._address
                     self._session.receive(response)
                     silence.reschedule(now() + self._silence_s)
@@ -107,20 +107,20 @@ class MeterStream:
                 await call.write(message)
                 await self._pause()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            # The reader gets the status and says why.
+            # The reader gets the status and returns why.
             return
 
     async def _pause(self) -> None:
-        """Until there is something to say, at most until the next heartbeat is due."""
+        """Waits until there is something to report, at most until the next heartbeat is due."""
         if len(self._outbox):
-            # Whoever else is ready to run now gets into this message too.
+            # The reports of all tasks that are ready to run now get into this message too.
             await asyncio.sleep(0)
             return
-        # Here that needs no further turn: whoever was ready when something was said has run before this is woken.
-        something_to_say = self._session.something_to_say
-        something_to_say.clear()
-        heartbeat = asyncio.get_running_loop().call_later(self._heartbeat_s, something_to_say.set)
+        # No further turn is needed here: tasks that were ready when a report was queued run before this one is woken.
+        write_is_due = self._session.write_is_due
+        write_is_due.clear()
+        heartbeat = asyncio.get_running_loop().call_later(self._heartbeat_s, write_is_due.set)
         try:
-            await something_to_say.wait()
+            await write_is_due.wait()
         finally:
             heartbeat.cancel()

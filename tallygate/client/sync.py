@@ -1,7 +1,6 @@
-"""The same client for programs of threads: the asynchronous one on a thread of its own.
+"""The synchronous client, for programs of threads: the asynchronous one on a thread of its own.
 
-Counting a token stays on the calling thread and takes no lock. Whatever has to be asked or said crosses over to the
-client's event loop.
+Counting a token stays on the calling thread and takes no lock. Every report crosses over to the client's event loop.
 """
 
 from __future__ import annotations
@@ -108,15 +107,15 @@ class _Portal:
             raise
 
     def post(self, state: RequestState) -> None:
-        """Has the loop look at a request; does not wait for it."""
+        """Has the loop check a request; does not wait for it."""
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._session.allowance.look, state)
+            self._loop.call_soon_threadsafe(self._session.allowance.check, state)
 
     @staticmethod
     def _run(loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         loop.run_forever()
-        # Whoever still waits on another thread comes to know.
+        # Threads that still wait for one of these tasks get a CancelledError.
         tasks = asyncio.all_tasks(loop)
         for task in tasks:
             task.cancel()
@@ -151,15 +150,15 @@ class SyncMeteredRequest(RequestHandle):
         self._portal.run(self._inner.__aexit__(kind, error, trace))
 
     def authorize(self) -> None:
-        """Asks whether the request may run. Raises as the asynchronous one."""
+        """Waits for a node's decision on the request. Raises as the asynchronous one."""
         self._portal.run(self._inner.authorize())
 
     def wait_for_tokens(self) -> int:
-        """How many more tokens may be generated, waiting where nothing is free. Raises as the asynchronous one."""
+        """Number of tokens that may still be generated; waits where nothing is free. Raises as the asynchronous one."""
         return self.free_tokens or self._portal.run(self._inner.wait_for_tokens())
 
     def report(self) -> None:
-        """Says the counts so far, though no renewal is due."""
+        """Reports the counts so far, though no renewal is due."""
         self._portal.run(_call(self._inner.report))
 
     def set_usage(self, usage: Usage, *, estimated: bool = False) -> None:
@@ -169,7 +168,7 @@ class SyncMeteredRequest(RequestHandle):
     def finish(
         self, usage: Usage | None = None, *, estimated: bool | None = None, want_receipt: bool | None = None
     ) -> None:
-        """Says the final counts; does not wait for a node. Raises as the asynchronous one."""
+        """Reports the final counts; does not wait for a node. Raises as the asynchronous one."""
         self._portal.run(_call(lambda: self._inner.finish(usage, estimated=estimated, want_receipt=want_receipt)))
 
     def wait_recorded(self) -> Receipt | None:
@@ -218,7 +217,7 @@ class SyncMeteringClient:
         self.close()
 
     def start(self) -> None:
-        """Starts the client's thread and begins to connect; does not wait for that. Any thread may say it, repeatedly.
+        """Starts the client's thread and begins to connect; does not wait for that. Any thread may call it, repeatedly.
 
         Raises:
             Forked: It was started in the parent of this process.
@@ -236,7 +235,7 @@ class SyncMeteringClient:
         return SyncMeteredRequest(self._inner.request(service, **options), self._portal)
 
     def record(self, service: str, usage: Usage, **options: Unpack[RecordOptions]) -> Record:
-        """Records usage that nobody asked for first. Options and errors are those of the asynchronous one."""
+        """Records usage of a request that was not authorised. Options and errors are those of the asynchronous one."""
         return self._portal.run(self._inner.record(service, usage, **options))
 
     @property

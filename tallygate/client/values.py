@@ -1,4 +1,4 @@
-"""What a client and a metering node tell each other, as plain values."""
+"""Plain values of what a client and a metering node exchange."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What became of usage that was recorded without asking first.
+    """The record of usage whose request was not authorised.
 
-    `denial` says why the service may not go on; None means that it may. The usage is on record all the same.
+    `denial` has the reason why the service may not go on; None means that it may. The usage is on record all the same.
     """
 
     request_id: str

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from tallygate.client import Usage
 from tallygate.integrations.habits import ServerHabits
-from tallygate.integrations.openai.asked import Asked
 from tallygate.integrations.openai.body import AnswerBody
 from tallygate.integrations.openai.estimate import BYTES_PER_TOKEN
 from tallygate.integrations.openai.header_usage import usage_in_headers
+from tallygate.integrations.openai.request_body import ParsedRequest
 from tallygate.integrations.openai.request_facts import facts_of, makes_output
 from tallygate.integrations.openai.speech_answer import SpeechAnswer
 from tallygate.integrations.openai.stream import MeteredStream
@@ -45,28 +45,28 @@ class AnswerCounts:
     """
 
     __slots__ = (
-        "_asked",
         "_begun_ns",
         "_body",
         "_habits",
         "_header_usage",
         "_limit",
+        "_parsed",
         "_problem",
         "_request_id",
         "_unread_bytes",
         "stream",
     )
 
-    def __init__(self, asked: Asked, request_id: str, limit: int | None, habits: ServerHabits) -> None:
+    def __init__(self, parsed: ParsedRequest, request_id: str, limit: int | None, habits: ServerHabits) -> None:
         """Begins before anything was answered.
 
         Args:
-            asked: The request.
+            parsed: The request.
             request_id: Its id.
             limit: What the server was told to generate at most, over all choices.
             habits: Of the server.
         """
-        self._asked = asked
+        self._parsed = parsed
         self._request_id = request_id
         self._limit = limit
         self._habits = habits
@@ -88,7 +88,7 @@ class AnswerCounts:
             self._problem = "an answer that was compressed on its way"
             return
         self._header_usage = usage_in_headers(headers)
-        streams, is_speech = self._asked.streams, facts_of(self._asked.shape).cuts_input
+        streams, is_speech = self._parsed.streams, facts_of(self._parsed.shape).cuts_input
         self._body = AnswerBody(
             self._open_stream,
             may_be_lines=streams,
@@ -124,10 +124,10 @@ class AnswerCounts:
             return Counts(self._header_usage)
         if self._body is None:
             return Counts(tokens=self._guess_tokens() if has_left else self._tokens_unread())
-        reading = self._body.answer.read(self._asked.choices_per_prompt)
-        if not makes_output(self._asked.shape):
+        reading = self._body.answer.read(self._parsed.choices_per_prompt)
+        if not makes_output(self._parsed.shape):
             return Counts(reading.usage, is_refusal=reading.is_refusal)
-        is_as_ever = facts_of(self._asked.shape).cuts_input and is_complete
+        is_as_ever = facts_of(self._parsed.shape).cuts_input and is_complete
         generated = reading.usage.output_class_tokens if reading.usage is not None else reading.tokens * is_as_ever
         if is_complete and generated:
             self._habits.note_answer(generated, time.monotonic_ns() - self._begun_ns)
@@ -140,14 +140,14 @@ class AnswerCounts:
         )
 
     def _open_stream(self, is_lines: bool) -> MeteredStream:
-        return MeteredStream(self._asked, self._request_id, limit=self._limit, is_lines=is_lines)
+        return MeteredStream(self._parsed, self._request_id, limit=self._limit, is_lines=is_lines)
 
     def _tokens_unread(self) -> int:
-        return -(-self._unread_bytes // BYTES_PER_TOKEN) if self._problem and makes_output(self._asked.shape) else 0
+        return -(-self._unread_bytes // BYTES_PER_TOKEN) if self._problem and makes_output(self._parsed.shape) else 0
 
     def _guess_tokens(self) -> int:
         """What was probably generated of a whole answer, where the server does not say."""
-        if not makes_output(self._asked.shape) or self._asked.streams:
+        if not makes_output(self._parsed.shape) or self._parsed.streams:
             return 0
         tokens = self._habits.guess_tokens(time.monotonic_ns() - self._begun_ns)
         return tokens if self._limit is None else min(tokens, self._limit)

@@ -12,18 +12,18 @@ from typing import Any
 from tallygate.client import Grant, MeteredRequest, MeteringClient, MeteringError, Usage
 from tallygate.integrations import environment
 from tallygate.integrations.asgi_types import App, Receive, Scope, Send
-from tallygate.integrations.exchange import Exchange, Going, send_answer
 from tallygate.integrations.forced_usage import forces_usage
 from tallygate.integrations.habits import ServerHabits
 from tallygate.integrations.intake import Body, UnreadableError, find_api_key, read_body
 from tallygate.integrations.lifespan import run_lifespan
 from tallygate.integrations.logging_setup import be_heard
 from tallygate.integrations.openai import errors
-from tallygate.integrations.openai.asked import Asked, BadRequestError, capped, read_request
 from tallygate.integrations.openai.estimate import estimate_input_tokens, input_tokens_to_hold
+from tallygate.integrations.openai.request_body import BadRequestError, ParsedRequest, capped, read_request
 from tallygate.integrations.openai.request_facts import facts_of
 from tallygate.integrations.openai.usage_options import StreamUsage
-from tallygate.integrations.refused import refuse_body, refuse_route
+from tallygate.integrations.refused import refuse_body, refuse_route, send_response
+from tallygate.integrations.responder import AllowedRequest, MeteringResponder
 from tallygate.integrations.routes import SETTING, Routes, Use
 from tallygate.integrations.server_tokenizer import ServerTokenizer
 from tallygate.integrations.services import (
@@ -36,7 +36,7 @@ from tallygate.integrations.services import (
 from tallygate.integrations.shapes import Shape
 from tallygate.integrations.whole_answer import WholeAnswer, listening
 
-LOOK_S = 0.1
+STOP_CHECK_S = 0.1
 """Interval of the check that stops requests whose app is producing nothing."""
 
 _log = logging.getLogger("tallygate.integrations.asgi")
@@ -48,7 +48,7 @@ environment.check_what_is_set(os.environ)
 class MeteringMiddleware:
     """Meters what an app generates over the OpenAI API, and refuses what it does not know.
 
-    Each request to a metered route is authorised before the app hears of it, counted while it streams, ended when its
+    Each request to a metered route is authorised before it reaches the app, counted while it streams, ended when its
     service may not go on, and recorded. Routes that make no model run pass untouched. Made with the app alone, it is
     configured by the environment.
     """
@@ -110,9 +110,9 @@ class MeteringMiddleware:
             {environment.WHOLE_ANSWERS: whole_answers} if whole_answers is not None else os.environ
         )
         self._tokenizer = ServerTokenizer(app) if asks_server_for_input else None
-        self._open: set[Exchange] = set()
-        self._look_is_due = False
-        self._has_looked = False
+        self._open: set[MeteringResponder] = set()
+        self._check_is_due = False
+        self._knows_forced_usage = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection of the app's."""
@@ -133,33 +133,35 @@ class MeteringMiddleware:
         body = await self._take_body(shape, scope, receive, send)
         if body is None:
             return
-        self._look_at_app(scope)
+        self._detect_forced_usage(scope)
         habits = self._habits[facts_of(shape).is_form]
 
-        def ask(usage: StreamUsage) -> Asked:
+        def parse(usage: StreamUsage) -> ParsedRequest:
             return read_request(shape, body.raw, usage, encoding=body.encoding, streams_whole=self._streams_whole)
 
-        begun = await self._begin(scope, ask, habits.usage)
-        if isinstance(begun, errors.Answer):
-            await send_answer(send, errors.in_shape(begun, shape))
+        authorized = await self._authorize(scope, parse, habits.usage)
+        if isinstance(authorized, errors.ErrorResponse):
+            await send_response(send, errors.in_shape(authorized, shape))
             return
-        request, going = begun
+        request, allowed = authorized
 
-        def ask_again(usage: StreamUsage) -> Going:
-            return _going(ask(usage), usage, request, going.estimated_input)
+        def rewrite(usage: StreamUsage) -> AllowedRequest:
+            return _allow(parse(usage), usage, request, allowed.estimated_input)
 
-        whole = WholeAnswer(send, going.asked.shape) if going.asked.assembles else None
+        whole = WholeAnswer(send, allowed.parsed.shape) if allowed.parsed.assembles else None
         if whole is not None:
             scope, send = listening(scope), whole
-        exchange = Exchange(scope, receive, send, request=request, going=going, habits=habits, ask_again=ask_again)
+        responder = MeteringResponder(
+            scope, receive, send, request=request, allowed=allowed, habits=habits, rewrite=rewrite
+        )
         if whole is not None:
-            whole.end_soon = exchange.stop
-        self._open.add(exchange)
-        self._look_later()
+            whole.end_soon = responder.stop
+        self._open.add(responder)
+        self._schedule_check()
         try:
-            await exchange.run(self._app)
+            await responder.run(self._app)
         finally:
-            self._open.discard(exchange)
+            self._open.discard(responder)
 
     async def _take_body(self, shape: Shape, scope: Scope, receive: Receive, send: Send) -> Body | None:
         """The request's body; None if it was refused, or if there is nobody to answer."""
@@ -174,41 +176,41 @@ class MeteringMiddleware:
             return None
         return body
 
-    def _look_at_app(self, scope: Scope) -> None:
-        """Once, since the app has its settings only when it serves: whether its streams say their usage to all."""
-        if self._has_looked:
+    def _detect_forced_usage(self, scope: Scope) -> None:
+        """Detects once whether the app reports usage in all streams; only while it serves has it its settings."""
+        if self._knows_forced_usage:
             return
-        self._has_looked = True
+        self._knows_forced_usage = True
         if forces_usage(scope.get("app"), self._app):
             for habits in self._habits.values():
                 habits.usage = StreamUsage.FORCED
 
-    async def _begin(
-        self, scope: Scope, ask: Callable[[StreamUsage], Asked], usage: StreamUsage
-    ) -> tuple[MeteredRequest, Going] | errors.Answer:
-        """Asks whether it may run; says what to answer if it may not."""
+    async def _authorize(
+        self, scope: Scope, parse: Callable[[StreamUsage], ParsedRequest], usage: StreamUsage
+    ) -> tuple[MeteredRequest, AllowedRequest] | errors.ErrorResponse:
+        """Authorises a request; returns the error response where it may not run."""
         api_key = find_api_key(scope)
         try:
-            asked = ask(usage)
+            parsed = parse(usage)
         except BadRequestError as error:
             return errors.bad_request(error.message, error.param)
         try:
-            found = self._find_service(api_key, asked.model)
+            found = self._find_service(api_key, parsed.model)
             service = await found if inspect.isawaitable(found) else found
         except UnknownKeyError:
             return errors.unknown_key()
         except UnknownModelError:
-            return errors.unknown_model(asked.model)
-        estimated_input, input_to_hold = await self._count_input(scope, asked)
-        # Nobody could stop such an answer, so all of it is set aside before it begins.
-        is_whole = not asked.streams and asked.max_output_tokens != 0
+            return errors.unknown_model(parsed.model)
+        estimated_input, input_to_hold = await self._count_input(scope, parsed)
+        # A whole answer cannot be stopped, so all of it is set aside before it begins.
+        is_whole = not parsed.streams and parsed.max_output_tokens != 0
         client = scope.get("client")
         request = self._client.request(
             service,
             input_tokens=input_to_hold,
-            max_output_tokens=asked.max_output_tokens,
+            max_output_tokens=parsed.max_output_tokens,
             whole=is_whole,
-            min_output_tokens=asked.min_output_tokens if is_whole else None,
+            min_output_tokens=parsed.min_output_tokens if is_whole else None,
             credential=self._credential(api_key),
             source_address=str(client[0]) if client else "",
             receipt=False,
@@ -219,18 +221,18 @@ class MeteringMiddleware:
         except MeteringError as error:
             return errors.refusal(error)
         grant = request.grant
-        if grant is not None and not _has_room(asked, grant):
+        if grant is not None and not _has_token_for_each(parsed, grant):
             request.finish(Usage(), want_receipt=False)
-            return errors.too_few_tokens(asked.choices, grant.output_ceiling_tokens)
-        return request, _going(asked, usage, request, estimated_input)
+            return errors.too_few_tokens(parsed.choices, grant.output_ceiling_tokens)
+        return request, _allow(parsed, usage, request, estimated_input)
 
-    async def _count_input(self, scope: Scope, asked: Asked) -> tuple[int, int]:
-        """The input of a request as far as it is known, and what is to be held for it."""
-        if self._tokenizer is not None and (counted := await self._tokenizer.count(scope, asked)) is not None:
+    async def _count_input(self, scope: Scope, parsed: ParsedRequest) -> tuple[int, int]:
+        """Number of input tokens as far as they are known, and number of those to hold."""
+        if self._tokenizer is not None and (counted := await self._tokenizer.count(scope, parsed)) is not None:
             return counted, counted
-        estimated = self._count_input_tokens(asked.content)
+        estimated = self._count_input_tokens(parsed.content)
         is_estimate = self._count_input_tokens is estimate_input_tokens
-        return estimated, input_tokens_to_hold(asked.content, estimated) if is_estimate else estimated
+        return estimated, input_tokens_to_hold(parsed.content, estimated) if is_estimate else estimated
 
     def _start(self) -> None:
         _log.info("Metered: %s. Whatever else may run a model is refused.", ", ".join(self._routes.metered))
@@ -242,32 +244,32 @@ class MeteringMiddleware:
         except MeteringError as error:
             _log.warning("Not everything is recorded yet: %s", error)
 
-    def _look_later(self) -> None:
-        if not self._look_is_due:
-            self._look_is_due = True
-            asyncio.get_running_loop().call_later(LOOK_S, self._look)
+    def _schedule_check(self) -> None:
+        if not self._check_is_due:
+            self._check_is_due = True
+            asyncio.get_running_loop().call_later(STOP_CHECK_S, self._check_open)
 
-    def _look(self) -> None:
-        self._look_is_due = False
-        for exchange in self._open:
-            exchange.end_soon()
+    def _check_open(self) -> None:
+        self._check_is_due = False
+        for responder in self._open:
+            responder.end_soon()
         if self._open:
-            self._look_later()
+            self._schedule_check()
 
 
-def _has_room(asked: Asked, grant: Grant) -> bool:
-    """Whether each answer that is asked for may have a token at least."""
-    return not grant.is_final or asked.max_output_tokens == 0 or grant.output_ceiling_tokens >= asked.choices
+def _has_token_for_each(parsed: ParsedRequest, grant: Grant) -> bool:
+    """Whether each answer that the request wants may have at least one token."""
+    return not grant.is_final or parsed.max_output_tokens == 0 or grant.output_ceiling_tokens >= parsed.choices
 
 
-def _going(asked: Asked, usage: StreamUsage, request: MeteredRequest, estimated_input: int) -> Going:
-    """How it goes on: a server that knows how little is left ends by itself, and no token is made for nothing."""
+def _allow(parsed: ParsedRequest, usage: StreamUsage, request: MeteredRequest, estimated_input: int) -> AllowedRequest:
+    """The request as it goes to the app: capped by a final grant, so that the server ends by itself."""
     grant = request.grant
-    body, limit = asked.body, asked.max_output_tokens
+    body, limit = parsed.body, parsed.max_output_tokens
     if grant is not None:
-        # Until the server says how much went in, nothing is known of it; a count that was said is never taken back.
+        # A reported count is never taken back, so none is reported before the server has counted the input.
         request.set_usage(Usage())
         if grant.is_final and (limit is None or limit > grant.output_ceiling_tokens):
-            body = capped(asked, grant.output_ceiling_tokens)
-            limit = None if asked.limits_parts else grant.output_ceiling_tokens
-    return Going(asked, body, usage, limit, estimated_input)
+            body = capped(parsed, grant.output_ceiling_tokens)
+            limit = None if parsed.limits_parts else grant.output_ceiling_tokens
+    return AllowedRequest(parsed, body, usage, limit, estimated_input)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tallygate.integrations.asgi_types import Receive, Scope, Send
 from tallygate.integrations.openai import errors
-from tallygate.integrations.openai.errors import Answer
+from tallygate.integrations.openai.errors import ErrorResponse
 from tallygate.integrations.routes import WEBSOCKET, Use
 
 DRAIN_BYTES_MAX = 64 << 20
@@ -18,19 +18,19 @@ async def refuse_route(use: Use, scope: Scope, receive: Receive, send: Send) -> 
     path = str(scope["path"])
     is_websocket = scope["type"] == "websocket"
     method = WEBSOCKET if is_websocket else str(scope["method"])
-    answer = errors.unclear_path(path) if use is Use.UNREADABLE else errors.unknown_route(method, path)
+    response = errors.unclear_path(path) if use is Use.UNREADABLE else errors.unknown_route(method, path)
     if is_websocket:
-        await _refuse_websocket(answer, scope, receive, send)
+        await _refuse_websocket(response, scope, receive, send)
     else:
-        await refuse_body(answer, receive, send)
+        await refuse_body(response, receive, send)
 
 
-async def refuse_body(answer: Answer, receive: Receive, send: Send, *, has_ended: bool = False) -> None:
-    """Says a whole answer to a request of which the body may not have been read.
+async def refuse_body(response: ErrorResponse, receive: Receive, send: Send, *, has_ended: bool = False) -> None:
+    """Sends an error response to a request of which the body may not have been read.
 
     The body is read first and thrown away: clients send all of theirs before they listen, and those that are cut off
-    while sending see a broken connection, never the answer, and try again. Of a body beyond `DRAIN_BYTES_MAX`, the rest
-    is left to the server, which closes the connection.
+    while sending see a broken connection, never the response, and try again. Of a body longer than
+    `DRAIN_BYTES_MAX`, the rest is left to the server, which closes the connection.
     """
     drained = 0
     while not has_ended and drained <= DRAIN_BYTES_MAX:
@@ -39,15 +39,20 @@ async def refuse_body(answer: Answer, receive: Receive, send: Send, *, has_ended
             return
         drained += len(message.get("body", b""))
         has_ended = not message.get("more_body", False)
-    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-    await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+    await send_response(send, response)
 
 
-async def _refuse_websocket(answer: Answer, scope: Scope, receive: Receive, send: Send) -> None:
+async def send_response(send: Send, response: ErrorResponse) -> None:
+    """Sends an error response as a whole."""
+    await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+    await send({"type": "http.response.body", "body": response.body, "more_body": False})
+
+
+async def _refuse_websocket(response: ErrorResponse, scope: Scope, receive: Receive, send: Send) -> None:
     await receive()
     if "websocket.http.response" not in scope.get("extensions", {}):
         # The server makes it 403.
         await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": ""})
         return
-    await send({"type": "websocket.http.response.start", "status": answer.status, "headers": answer.headers})
-    await send({"type": "websocket.http.response.body", "body": answer.body, "more_body": False})
+    await send({"type": "websocket.http.response.start", "status": response.status, "headers": response.headers})
+    await send({"type": "websocket.http.response.body", "body": response.body, "more_body": False})

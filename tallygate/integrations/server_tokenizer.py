@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tallygate.integrations.asgi_types import App, Message, Scope
-from tallygate.integrations.openai.asked import Asked
+from tallygate.integrations.openai.request_body import ParsedRequest
 from tallygate.integrations.shapes import Shape
 
 PATH = "/tokenize"
@@ -32,14 +32,14 @@ class ServerTokenizer:
     def __init__(self, app: App) -> None:
         self._app = app
 
-    async def count(self, scope: Scope, asked: Asked) -> int | None:
+    async def count(self, scope: Scope, parsed: ParsedRequest) -> int | None:
         """The input tokens of a request; None where the server does not tell, and they have to be estimated.
 
         Args:
             scope: Of the request.
-            asked: The request. Texts are counted; of one with attachments only the server knows once it has run.
+            parsed: The request. Texts are counted; of one with attachments only the server knows once it has run.
         """
-        questions = _questions(asked)
+        questions = _questions(parsed)
         counts = [await self._ask(scope, question) for question in questions]
         known = [count for count in counts if count is not None]
         return sum(known) if questions and len(known) == len(questions) else None
@@ -73,13 +73,13 @@ class ServerTokenizer:
         return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
 
 
-def _questions(asked: Asked) -> list[dict[str, Any]]:
-    content = asked.content
-    if asked.shape in {Shape.OLLAMA_CHAT, Shape.OLLAMA_GENERATE}:
-        return _ollama_questions(content, is_chat=asked.shape is Shape.OLLAMA_CHAT)
-    if asked.shape is Shape.CHAT and not _has_attachments(content.get("messages")):
+def _questions(parsed: ParsedRequest) -> list[dict[str, Any]]:
+    content = parsed.content
+    if parsed.shape in {Shape.OLLAMA_CHAT, Shape.OLLAMA_GENERATE}:
+        return _ollama_questions(content, is_chat=parsed.shape is Shape.OLLAMA_CHAT)
+    if parsed.shape is Shape.CHAT and not _has_attachments(content.get("messages")):
         return [{name: content[name] for name in _CHAT_FIELDS if content.get(name) is not None}]
-    if asked.shape is not Shape.COMPLETION:
+    if parsed.shape is not Shape.COMPLETION:
         return []
     prompt = content.get("prompt")
     prompts = prompt if isinstance(prompt, list) else [prompt]

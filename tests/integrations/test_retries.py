@@ -17,8 +17,8 @@ import pytest
 
 from tallygate.client import Denial, Denied
 from tallygate.integrations.asgi_types import Receive, Scope, Send
-from tallygate.integrations.exchange import send_answer
 from tallygate.integrations.openai.errors import refusal
+from tallygate.integrations.refused import send_response
 from tests.harness.asgi.engine_harness import uvicorn_serving
 from tests.harness.programs.languages import INSTALL_S, need
 
@@ -45,7 +45,7 @@ class Refusing:
             pass
         self.calls += 1
         denial = Denial("TOKEN_RATE", "Too fast.", retryable=True, retry_after_ms=self.wait_s * 1_000)
-        await send_answer(send, refusal(Denied(denial)))
+        await send_response(send, refusal(Denied(denial)))
 
 
 @pytest.fixture

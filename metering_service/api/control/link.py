@@ -154,7 +154,7 @@ class ControlLink:
         call = stub.WatchConfig()
         try:
             hello = encode_hello(node.name, node.epoch, self._database_id, await self._storage.history(node.name))
-            # A stream that was refused meanwhile takes no more: the first read says why.
+            # A stream that has been refused takes no more: the first read says why.
             with suppress(asyncio.InvalidStateError):
                 await call.write(pb.WatchConfigRequest(hello=hello))
                 for start in range(0, len(names), SUBSCRIPTIONS_PER_MESSAGE):
@@ -212,7 +212,7 @@ class ControlLink:
             acknowledgement = pb.ConfigAcknowledgement(version=self._version)
             self._say(pb.WatchConfigRequest(acknowledgement=acknowledgement))
             if not self.up_to_date.is_set():
-                # No exchange was asked for yet, so none has failed: whoever comes first waits for its answer.
+                # No exchange was asked for yet, so none has failed: the first one that comes waits for its answer.
                 node.control_answers = True
                 self.up_to_date.set()
         if message.lost_nodes:
@@ -241,7 +241,7 @@ class ControlLink:
                     self._wanted.set()
                     await asyncio.sleep(ASK_AGAIN_S)
             else:
-                # However many ask for one meanwhile: none of them is helped by more that fail.
+                # No request is helped by more exchanges that fail.
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, EXCHANGE_INTERVAL_S)
                 self._wanted.set()
@@ -301,7 +301,7 @@ class ControlLink:
 
 
 def _first(said: Sequence[LeaseStatement], most: int) -> list[LeaseStatement]:
-    """So many of them: those first that requests wait for, but at least half for the others, if they are so many."""
+    """Statements that fit: first those that requests wait for, but at least half of the room for the others."""
     waited_for = [statement for statement in said if statement.needed_units]
     others = [statement for statement in said if not statement.needed_units]
     first = waited_for[: max(most // 2, most - len(others))]

@@ -97,7 +97,7 @@ class Checkpoints:
         return bool(self._sweep or self._when_swept)
 
     def _checkpoint(self, room: int) -> None:
-        """Gather the counts of so many requests, or fewer records."""
+        """Gather the counts of this many requests, or fewer records."""
         sweep, number = self._sweep, self._buffer.number
         write = self._buffer.pages.write
         while sweep and room > 0:
@@ -105,7 +105,7 @@ class Checkpoints:
             if not sweep[-1]:
                 sweep.pop()
             if not request.dirty:
-                continue  # It was put meanwhile, whole.
+                continue  # Its whole record was put since.
             if request.on_record and request.place is not None:
                 write(request.place, request.latest)
                 request.packed_in = number

@@ -57,7 +57,7 @@ class GroupCommitter:
         self.exchange_answered = 0
         """The last exchange that control answered. The next commit notes it: then it cannot be forgotten unseen."""
         self.closed_below_epoch = 0
-        """Control has closed all leases of epochs below it. Each commit notes it, for whoever settles what is left."""
+        """Epoch below which control has closed all leases; each commit notes it for the node that settles the rest."""
         self.is_answered = True
         """Whether the last commit was."""
         self._work = asyncio.Event()

@@ -78,7 +78,7 @@ class PendingCommit:
 
 
 def add_callback(durable_callbacks: Callbacks, callback: Callable[[], None]) -> None:
-    """Have it called with the others; where it is among them already, at once: whoever gave it counts these calls.
+    """Have it called with the others; where it is among them already, at once: its owner counts these calls.
 
     So a message that says one thing many times waits for it once, and what waits does not grow with what is repeated.
     """

@@ -98,7 +98,7 @@ class WriteBuffer:
         self.on_work()
 
     def add_recheck(self, key: RequestKey) -> None:
-        """Remember that a part is to be checked once more, whoever does it."""
+        """Remember that a part is to be checked once more, by this node or another."""
         self._pending.rechecks.add(key)
         self.on_work()
 
@@ -224,7 +224,7 @@ class WriteBuffer:
             self.pages.write(request.place, request.latest)
 
     def take_callbacks(self, request: Request) -> None:
-        """Whoever waits for its counts waits for this commit."""
+        """Callbacks that wait for its counts wait for this commit."""
         durable_callbacks, request.durable_callbacks = request.durable_callbacks, None
         if durable_callbacks is not None:
             self.await_commit(durable_callbacks)

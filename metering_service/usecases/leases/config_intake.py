@@ -44,7 +44,7 @@ def take_config(node: Node, config: ServiceConfig) -> None:
 
 
 def forget_idle(node: Node) -> None:
-    """Forget services that no report has named for long; the next report asks control about them anew."""
+    """Forget services that no report has named for long; the next report has control asked about them again."""
     since_ns = node.clock.monotonic_ns() - node.settings.idle_service_kept_ns
     for name, service in list(node.services.items()):
         if service.last_used_ns <= since_ns and service.is_empty:
@@ -54,7 +54,7 @@ def forget_idle(node: Node) -> None:
 
 
 def _remember_unknown(node: Node, name: str) -> None:
-    """Names of nothing are forgotten, the oldest first: whoever makes up names shall not fill the memory."""
+    """Names of nothing are forgotten, the oldest first: made-up names shall not fill the memory."""
     node.unknown[name] = None
     node.unknown.move_to_end(name)
     while len(node.unknown) > node.settings.unknown_services_max:

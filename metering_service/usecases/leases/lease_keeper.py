@@ -132,7 +132,7 @@ class LeaseKeeper:
                 continue
             service = node.services.get(statement.service)
             if service is not None and node.lease_index.moved.pop(service.name, None) is not None:
-                # Whoever was cut off comes first next time.
+                # Services that were cut off come first next time.
                 node.lease_index.moved[service.name] = service
             lease = _find(service, statement.lease_id)
             if service is not None and lease is not None:

@@ -48,7 +48,7 @@ class NewIds:
         return bool(self._waiting)
 
     def take(self) -> list[tuple[ServiceState, Request]]:
-        """Those for the next query; what has ended meanwhile is left out."""
+        """Those for the next query, without requests that have ended since."""
         taken: list[tuple[ServiceState, Request]] = []
         while self._waiting and len(taken) < QUERY_MAX:
             service, request = self._waiting.popleft()

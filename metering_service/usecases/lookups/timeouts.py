@@ -19,7 +19,7 @@ Silent: TypeAlias = Mapping[RequestName, tuple[ServiceState, Request]]
 class SilentRequests:
     """One part of a request at a time, and the next when what that one changed is on record: revisions go by it.
 
-    Whoever is left out is silent all the same, so it comes again.
+    A request that is left out is still silent, so it comes again.
     """
 
     def __init__(self) -> None:

@@ -69,7 +69,7 @@ def _begin(node: Node, service: ServiceState, request: Request, report: Report) 
     input_tokens = max(0, report.counts.input_class - request.base_input_tokens)
     extension = _extend(node, service, request, input_tokens)
     ceiling = extension.held.output_ceiling_tokens
-    # Whoever goes on may live on what the part before granted.
+    # A request that goes on may live on what the part before granted.
     least = 0 if report.max_output_tokens == 0 or request.base_output_tokens else 1
     if extension.want is not None:
         if extension.held.input_tokens < input_tokens or ceiling < _worth_starting(config, request):

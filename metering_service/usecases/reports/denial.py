@@ -22,7 +22,7 @@ class Remaining(NamedTuple):
 
 
 def explain(node: Node, service: ServiceState, request: Request, input_tokens: int, output_tokens: int) -> Decision:
-    """The denial of a request that needs so many tokens, all payers being confirmed to have too little free."""
+    """The denial of a request that needs this many tokens, all payers being confirmed to have too little free."""
     config = service.config
     assert config is not None
     if (config.postpaid_pays or config.debt_allowed) and (request.price.is_absent or config.price.is_absent):

@@ -155,7 +155,7 @@ def _learn_end(request: Request, parts: Sequence[RequestRecord]) -> bool:
 
 
 def _recheck_later(node: Node, service: ServiceState, request: Request) -> None:
-    """A window after this is on record. Whoever books what this node leaves does so, should it be gone by then."""
+    """Have a part rechecked a window after it is on record, if need be by the node that settles for this one."""
     node.buffer.add_recheck(request.key)
     node.buffer.when_durable(request, partial(node.fall_silent, service, request))
 
@@ -167,7 +167,7 @@ def _recheck(node: Node, service: ServiceState, request: Request, parts: Sequenc
     here; one that runs will see this one when it ends.
     """
     if node.services.get(service.name) is not service:
-        del node.silent[request]  # Forgotten meanwhile: this node's next epoch looks.
+        del node.silent[request]  # The service was forgotten: this node's next epoch rechecks.
         return
     if request.request_id in service.open:
         node.fall_silent(service, request)
@@ -220,7 +220,7 @@ def _fund_excess(node: Node, service: ServiceState, request: Request, *, may_wai
         # Without control no more may be used of what is there; should it be back in time, it finds payers.
         return False
     if request.authorised and request.booked_us is None:
-        # Output beyond its ceiling is overrun, whoever pays for it in the end.
+        # Output above its ceiling is overrun, even where a payer is found for it in the end.
         request.granted_output_tokens = held.output_ceiling_tokens
     node.hold(service, request, extension.held)
     return True

@@ -27,7 +27,7 @@ def is_elsewhere(waiter: Waiter, request: Request | None) -> bool:
     """Whether only the database can say what a report is about.
 
     Counts that come out of nowhere may be of a request that was booked and forgotten here, or that runs elsewhere. A
-    token of another part than the one that is known here says that the request went on elsewhere meanwhile; and so may
+    token of another part than the one that is known here says that the request went on elsewhere; and so may
     counts beyond what a token covers. So may a token whose key this node does not know yet.
     """
     if not waiter.is_verified:
@@ -53,7 +53,7 @@ def verify(node: Node, service: ServiceState, waiter: Waiter) -> None:
 def ends_chain(node: Node, waiter: Waiter, request: Request | None) -> bool:
     """Whether a report ends a request of which others may have booked something.
 
-    If it came from elsewhere, parts before may have timed out meanwhile, too soon. If it has run for as long as a
+    If it came from elsewhere, parts before may have timed out too soon. If it has run for as long as a
     finish waits elsewhere for the end of this part, that may have been booked by itself.
     """
     if request is None or not request.is_open or waiter.report.phase is not Phase.FINISH:
@@ -70,9 +70,9 @@ def _runs_long(node: Node, request: Request) -> bool:
 def awaits_end(service: ServiceState, waiter: Waiter, parts: Sequence[RequestRecord]) -> bool:
     """Whether what a report says has to wait until the parts that it goes on from, or revises, are booked.
 
-    A finish beyond a grant: whoever gave it may have heard of it, too, and books it then; only once that is on record
-    is it known what is left to book here. Counts that revise a booked part: an earlier one that runs may have looked
-    into the database already, and not know of them when it ends.
+    A finish above a grant: the node that gave it may have heard of it, too, and books it then; only once that is on
+    record is it known what is left to book here. Counts that revise a booked part: an earlier one that runs may have
+    looked into the database already, and not know of them when it ends.
     """
     report, token = waiter.report, waiter.token
     last = last_part(parts, _first_part(service, waiter))
@@ -234,7 +234,7 @@ def _taught(part: Request, parts: Sequence[RequestRecord]) -> Request:
 
 
 def _newest(record: RequestRecord, known: Mapping[str, Request]) -> Request:
-    """What is known here may not be committed yet; and others may have revised it meanwhile."""
+    """What is known here may not be committed yet; and other nodes may have revised it."""
     part = known.get(record.part)
     if part is not None and part.receipt.revision >= record.receipt.revision:
         return part

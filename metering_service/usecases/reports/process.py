@@ -83,7 +83,7 @@ def _count(
     if request is None and waiter.start is None and report.resume and waiter.token is None:
         return deny(report.request_id, Reason.INVALID_REPORT, message=NOT_GIVEN, config_version=config.version)
     if request is None:
-        # Work that was done is recorded in full, whoever failed to ask first.
+        # Work that was done is recorded in full, even where nobody asked first.
         request = new_request(node, config, report, waiter.start, part=name_part(node, waiter.start))
         request.earlier = waiter.earlier
         service.open[report.request_id] = request

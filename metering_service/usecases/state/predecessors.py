@@ -1,8 +1,8 @@
 """Finishes that wait until the part which they go on from is booked: bounded in time and in number.
 
-Whoever gave a grant may have heard of a finish beyond it, too, and books it then. A node that is gone is found lost,
-fenced and booked well within the time that a finish waits; so what is not booked by then will not be, or runs on for
-as long as somebody keeps a stream to its node open. Then the finish is booked by itself: what lies beyond the grant
+The node that gave a grant may have heard of a finish above it, too, and books it then. A node that is gone is found
+lost, fenced and booked well within the time that a finish waits; so what is not booked by then will not be, or runs on
+for as long as somebody keeps a stream to its node open. Then the finish is booked by itself: what lies beyond the grant
 here, the grant by its own node, should that ever come back.
 
 These waits have a number of their own, so that they keep nothing else from being taken in. Where there are too many,
@@ -26,7 +26,7 @@ QUERIES_PER_WAIT: Final = 10
 
 
 class _Wait:
-    """The finishes of one request. It does not begin anew when one of them is said again."""
+    """The finishes of one request. It does not begin again when one of them is repeated."""
 
     def __init__(self, since_ns: int) -> None:
         self.since_ns = since_ns

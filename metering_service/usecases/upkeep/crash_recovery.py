@@ -253,7 +253,7 @@ class CrashRecovery:
 def _consume(
     booked: RequestRecord, epoch: int, units: Iterable[int], leases: dict[str, LeaseRecord]
 ) -> Iterator[LeaseRecord]:
-    """The leases that paid so many units of each budget, with these added, in place."""
+    """The leases that paid these units of each budget, with the units added, in place."""
     kinds = (BudgetKind.RESERVATION_INPUT, BudgetKind.RESERVATION_OUTPUT, BudgetKind.TRIAL, BudgetKind.MONEY)
     for kind, paid_units in zip(kinds, units, strict=True):
         if paid_units:

@@ -1,7 +1,7 @@
 """Retention: records that nobody will ask for again are deleted, in small batches. Minutes and denials stay.
 
-A request goes when all of its parts are booked, and have been for as long as ids are kept. Whoever says it again after
-that is told that it is too old: its token says when it began, which was before it was booked.
+A request goes when all of its parts are booked, and have been for as long as ids are kept. A server that repeats it
+after that hears that it is too old: its token says when it began, which was before it was booked.
 
 Pages of counts go when no request of their epoch runs any longer, and the epoch is over.
 

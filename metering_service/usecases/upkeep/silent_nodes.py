@@ -29,5 +29,5 @@ class SilenceWatch:
         return [row for row, count in seen.values() if count >= POLLS]
 
     def reset(self) -> None:
-        """The database was away, and nobody could commit: begin anew."""
+        """The database was away, and nobody could commit: begin again."""
         self._seen.clear()

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from tallygate.client import Usage
-from tallygate.integrations.openai.asked import Asked, Shape
 from tallygate.integrations.openai.deltas import Kind, Templates
-from tallygate.integrations.openai.events import Choice, Chunk, is_bare_error, read_chunk, whole_chunk
+from tallygate.integrations.openai.event_types import Choice, Chunk
+from tallygate.integrations.openai.events import is_bare_error, read_chunk, whole_chunk
+from tallygate.integrations.openai.request_body import ParsedRequest, Shape
 from tallygate.integrations.openai.running_usage import match_running, usage_span, without
 from tallygate.integrations.openai.said_usage import News
 from tallygate.integrations.openai.usage import find_block, write_usage
@@ -29,7 +30,6 @@ class ChatReader:
     """Reads one stream of either API."""
 
     __slots__ = (
-        "_asked",
         "_base",
         "_ends",
         "_finished",
@@ -37,6 +37,7 @@ class ChatReader:
         "_hides_running",
         "_hides_usage",
         "_is_chat",
+        "_parsed",
         "_request_id",
         "_seen",
         "_spoken",
@@ -44,15 +45,15 @@ class ChatReader:
         "failed",
     )
 
-    def __init__(self, asked: Asked, request_id: str) -> None:
-        self._asked = asked
-        self._is_chat = asked.shape is Shape.CHAT
+    def __init__(self, parsed: ParsedRequest, request_id: str) -> None:
+        self._parsed = parsed
+        self._is_chat = parsed.shape is Shape.CHAT
         self._request_id = request_id
         self._templates = Templates()
-        self._hides_usage = asked.hides_usage
-        self._hides_running = asked.hides_running
+        self._hides_usage = parsed.hides_usage
+        self._hides_running = parsed.hides_running
         self._base: dict[str, Any] | None = None
-        self._seen = set(range(min(asked.choices, _CHOICES_MAX)))
+        self._seen = set(range(min(parsed.choices, _CHOICES_MAX)))
         self._finished: set[int] = set()
         self._spoken: set[int] = set()
         self._held: list[bytes] = []
@@ -118,7 +119,7 @@ class ChatReader:
     def end(self, usage: Usage) -> bytes:
         """What ends the stream early, so that a client takes it for one that reached its limit."""
         chunks = [self._chunk([self._last(index)]) for index in sorted(self._seen - self._finished)]
-        if self._asked.wants_usage:
+        if self._parsed.wants_usage:
             chunks.append({**self._chunk([]), "usage": write_usage(usage)})
         lines = [json.dumps(chunk, separators=(",", ":")) for chunk in chunks]
         return self.flush() + "".join(f"data: {line}\n\n" for line in [*lines, "[DONE]"]).encode()
@@ -165,7 +166,7 @@ class ChatReader:
         """How many tokens a choice's piece has, whether that is a guess, and whether they are of reasoning."""
         delta = self._delta(choice)
         kind = _kind(delta) if isinstance(delta, dict) else None
-        if self._asked.echoes and choice.index not in self._spoken:
+        if self._parsed.echoes and choice.index not in self._spoken:
             # It begins with the prompt, and so do the ids and the log probabilities beside it.
             self._spoken.add(choice.index if isinstance(choice.index, int) else 0)
             return (0, True, False) if kind is None else (1, True, kind is Kind.REASONING)
@@ -221,14 +222,14 @@ class ChatReader:
             "id": f"{'chatcmpl' if is_chat else 'cmpl'}-{self._request_id}",
             "object": "chat.completion.chunk" if is_chat else "text_completion",
             "created": int(time.time()),
-            "model": self._asked.model,
+            "model": self._parsed.model,
         }
         return {**base, "choices": choices}
 
     def _last(self, index: int) -> dict[str, Any]:
         piece: dict[str, Any] = {"delta": {}}
         if not self._is_chat:
-            piece = {"text": ""} if self._asked.shape is Shape.COMPLETION else {"token_ids": []}
+            piece = {"text": ""} if self._parsed.shape is Shape.COMPLETION else {"token_ids": []}
         return {"index": index, **piece, "logprobs": None, "finish_reason": "length"}
 
 

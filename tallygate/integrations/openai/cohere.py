@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tallygate.client import Usage
-from tallygate.integrations.openai.asked import Asked
 from tallygate.integrations.openai.events import mapping
 from tallygate.integrations.openai.plain_reader import PlainReader
+from tallygate.integrations.openai.request_body import ParsedRequest
 from tallygate.integrations.openai.said_usage import News
 
 _BLOCKS = ("content", "tool-call")
@@ -24,7 +24,7 @@ class CohereReader(PlainReader):
 
     __slots__ = ("_has_ended", "_id", "_is_begun", "_open")
 
-    def __init__(self, asked: Asked, request_id: str) -> None:  # noqa: ARG002  # no event of this API says the model
+    def __init__(self, parsed: ParsedRequest, request_id: str) -> None:  # noqa: ARG002  # no event of this API says the model
         super().__init__()
         self._id: object = request_id
         self._open: dict[tuple[str, int], None] = {}

@@ -19,8 +19,8 @@ _PATH_SHOWN = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole answer."""
+class ErrorResponse:
+    """An error that the middleware answers with: status, headers and body, as HTTP has them."""
 
     status: int
     headers: Headers
@@ -99,8 +99,8 @@ MEANINGS = {
 """Every reason of the contract, and those of the client."""
 
 
-def refusal(error: MeteringError) -> Answer:
-    """The answer to a request that may not run."""
+def refusal(error: MeteringError) -> ErrorResponse:
+    """The response to a request that may not run."""
     meaning = MEANINGS.get(error.reason) or _unknown(error.reason)
     retryable = error.retryable or meaning.status == _TRY_AGAIN.status
     retry_after_ms = (error.retry_after_ms or _RETRY_AFTER_MS) if retryable else 0
@@ -116,14 +116,14 @@ def refusal(error: MeteringError) -> Answer:
     if meaning.limits:
         headers += _rate_limits(meaning.limits, error, retry_after_ms)
     code = meaning.code or (error.reason or "METERING_FAILED").lower()
-    return _answer(meaning.status, headers, error.message, kind=meaning.type, param=meaning.param, code=code)
+    return _error_response(meaning.status, headers, error.message, kind=meaning.type, param=meaning.param, code=code)
 
 
-def in_shape(answer: Answer, shape: Shape) -> Answer:
+def in_shape(response: ErrorResponse, shape: Shape) -> ErrorResponse:
     """A refusal as clients of this kind of request understand it: in the words of Anthropic, Ollama, Cohere."""
-    said = json.loads(answer.body)["error"]
+    said = json.loads(response.body)["error"]
     if shape is Shape.MESSAGES:
-        kind = _ANTHROPIC_TYPES.get(answer.status, "api_error")
+        kind = _ANTHROPIC_TYPES.get(response.status, "api_error")
         error = {"type": kind, "message": said["message"], "code": said["code"]}
         content: dict[str, object] = {"type": "error", "error": error}
     elif shape in {Shape.OLLAMA_CHAT, Shape.OLLAMA_GENERATE}:
@@ -131,21 +131,21 @@ def in_shape(answer: Answer, shape: Shape) -> Answer:
     elif shape is Shape.COHERE_CHAT:
         content = {"message": said["message"]}
     else:
-        return answer
+        return response
     body = json.dumps(content).encode()
-    headers = [(name, value) for name, value in answer.headers if name != b"content-length"]
-    return Answer(answer.status, [*headers, (b"content-length", b"%d" % len(body))], body)
+    headers = [(name, value) for name, value in response.headers if name != b"content-length"]
+    return ErrorResponse(response.status, [*headers, (b"content-length", b"%d" % len(body))], body)
 
 
-def too_few_tokens(choices: int, tokens: int) -> Answer:
-    """The answer to a request for more answers than there are tokens left."""
+def too_few_tokens(choices: int, tokens: int) -> ErrorResponse:
+    """The response to a request for more answers than there are tokens left."""
     message = f"{tokens:,} output tokens remain, too few for {choices:,} answers: ask for fewer, or add to the balance."
-    return _answer(402, [], message, kind="insufficient_quota", param="n", code="balance_insufficient")
+    return _error_response(402, [], message, kind="insufficient_quota", param="n", code="balance_insufficient")
 
 
-def unknown_key() -> Answer:
-    """The answer to an API key that belongs to no account."""
-    return _answer(
+def unknown_key() -> ErrorResponse:
+    """The response to an API key that belongs to no account."""
+    return _error_response(
         401,
         [(b"www-authenticate", b"Bearer")],
         "The API key is missing or not known here.",
@@ -154,9 +154,9 @@ def unknown_key() -> Answer:
     )
 
 
-def unknown_model(model: str) -> Answer:
-    """The answer to a model that no service can be named for."""
-    return _answer(
+def unknown_model(model: str) -> ErrorResponse:
+    """The response to a model that no service can be named for."""
+    return _error_response(
         404,
         [],
         f"The model `{model[:128]}` does not exist or you do not have access to it.",
@@ -166,35 +166,37 @@ def unknown_model(model: str) -> Answer:
     )
 
 
-def bad_request(message: str, param: str | None = None) -> Answer:
-    """The answer to a request that cannot be read."""
-    return _answer(400, [], message, kind="invalid_request_error", param=param, code="invalid_request")
+def bad_request(message: str, param: str | None = None) -> ErrorResponse:
+    """The response to a request that cannot be read."""
+    return _error_response(400, [], message, kind="invalid_request_error", param=param, code="invalid_request")
 
 
-def unknown_route(method: str, path: str) -> Answer:
-    """The answer to a request that may make the model run in a way that nobody here can count."""
+def unknown_route(method: str, path: str) -> ErrorResponse:
+    """The response to a request that may make the model run in a way that nobody here can count."""
     message = (
         f"{method[:16]} {_printable(path)} is refused: it is no route that is metered here. Whoever runs this server "
         "can open it by the setting TALLYGATE_ROUTES."
     )
-    return _answer(404, [], message, kind="invalid_request_error", code="unknown_route")
+    return _error_response(404, [], message, kind="invalid_request_error", code="unknown_route")
 
 
-def unclear_path(path: str) -> Answer:
-    """The answer to a path that has control characters, which apps read in different ways."""
+def unclear_path(path: str) -> ErrorResponse:
+    """The response to a path that has control characters, which apps read in different ways."""
     message = f"The path {_printable(path)} has control characters: leave them out."
-    return _answer(400, [], message, kind="invalid_request_error", code="invalid_path")
+    return _error_response(400, [], message, kind="invalid_request_error", code="invalid_path")
 
 
-def unreadable(message: str) -> Answer:
-    """The answer to a body that is not what is read here."""
-    return _answer(415, [], message, kind="invalid_request_error", code="unsupported_media_type")
+def unreadable(message: str) -> ErrorResponse:
+    """The response to a body that is not what is read here."""
+    return _error_response(415, [], message, kind="invalid_request_error", code="unsupported_media_type")
 
 
-def too_large(bytes_max: int) -> Answer:
-    """The answer to a body that is longer than what is read."""
+def too_large(bytes_max: int) -> ErrorResponse:
+    """The response to a body that is longer than what is read."""
     message = f"The request's body is longer than {bytes_max:,} bytes."
-    return _answer(413, [(b"connection", b"close")], message, kind="invalid_request_error", code="request_too_large")
+    return _error_response(
+        413, [(b"connection", b"close")], message, kind="invalid_request_error", code="request_too_large"
+    )
 
 
 def _printable(path: str) -> str:
@@ -218,8 +220,10 @@ def _rate_limits(what: str, error: MeteringError, reset_ms: int) -> Headers:
     return [(name.encode(), value.encode()) for name, value in headers]
 
 
-def _answer(status: int, headers: Headers, message: str, *, kind: str, code: str, param: str | None = None) -> Answer:
+def _error_response(
+    status: int, headers: Headers, message: str, *, kind: str, code: str, param: str | None = None
+) -> ErrorResponse:
     error = {"message": message, "type": kind, "param": param, "code": code}
     body = json.dumps({"error": error}).encode()
     length = (b"content-length", b"%d" % len(body))
-    return Answer(status, [(b"content-type", b"application/json"), length, *headers], body)
+    return ErrorResponse(status, [(b"content-type", b"application/json"), length, *headers], body)

@@ -1,8 +1,8 @@
-"""What is of interest in an event of a stream, taken from its JSON.
+"""Readers of a stream's events: they take what metering needs from the JSON of each.
 
 Where msgspec is installed, which vLLM and SGLang bring along, only that is decoded, and the rest of an event is checked
 and skipped: many times faster. Whatever is unusual about an event, the standard library parses it, as it parses all of
-them where there is no msgspec. Both say the same of any event.
+them where there is no msgspec. Both read the same from any event.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from tallygate.integrations.openai.event_types import Choice, Chunk, Event, Logprobs
+
 try:
-    from tallygate.integrations.openai import quick
+    from tallygate.integrations.openai import _msgspec
 except ImportError:
-    quick = None  # type: ignore[assignment]
+    _msgspec = None  # type: ignore[assignment]
 
 _T = TypeVar("_T")
 _ERROR_EVENT = re.compile(rb"event: ?error[\r\n]")
@@ -24,54 +25,6 @@ _ERROR_EVENT = re.compile(rb"event: ?error[\r\n]")
 
 class NotAnObjectError(ValueError):
     """It is JSON, but no object."""
-
-
-@dataclass(slots=True)
-class Logprobs:
-    """Log probabilities: one entry for each token, of the chat API or of the completions API."""
-
-    content: Any = None
-    tokens: Any = None
-
-
-@dataclass(slots=True)
-class Choice:
-    """One choice of a chunk, as it was said: of any type whatever, and None where nothing was."""
-
-    index: Any = 0
-    delta: Any = None
-    text: Any = None
-    finish_reason: Any = None
-    token_ids: Any = None
-    logprobs: Logprobs | None = None
-    usage: Any = None
-
-
-@dataclass(slots=True)
-class Chunk:
-    """A chunk of the chat or completions API.
-
-    Attributes:
-        choices: None where there is no list of them; one that is no object is None.
-        usage: As it was said, of any type whatever.
-        error: True if something is said of an error; null is nothing.
-    """
-
-    choices: list[Choice | None] | None = None
-    usage: Any = None
-    error: object = None
-
-
-@dataclass(slots=True)
-class Event:
-    """An event of the responses API, as it was said: of any type whatever, and None where nothing was."""
-
-    type: Any = None
-    sequence_number: Any = None
-    output_index: Any = 0
-    delta: Any = None
-    item: Any = None
-    response: Any = None
 
 
 def plain_chunk(data: bytes) -> Chunk:
@@ -109,15 +62,15 @@ def whole_chunk(data: bytes) -> dict[str, Any]:
     return {key: value for key, value in _object(data).items() if key not in {"choices", "usage"}}
 
 
-def _quick_or_plain(
-    quickly: Callable[[str], _T], refusals: tuple[type[Exception], ...], plainly: Callable[[bytes], _T]
+def _fast_or_plain(
+    decode: Callable[[str], _T], refusals: tuple[type[Exception], ...], parse: Callable[[bytes], _T]
 ) -> Callable[[bytes], _T]:
     def read(data: bytes) -> _T:
         try:
             # As text, because what is skipped is not checked for being UTF-8.
-            return quickly(data.decode())
+            return decode(data.decode())
         except refusals:
-            return plainly(data)
+            return parse(data)
 
     return read
 
@@ -126,9 +79,9 @@ read_chunk: Callable[[bytes], Chunk] = plain_chunk
 """Reads a chunk, the fastest way there is. Raises as `plain_chunk`."""
 read_event: Callable[[bytes], Event] = plain_event
 """The same of an event of the responses API."""
-if quick is not None:
-    read_chunk = _quick_or_plain(quick.decode_chunk, quick.REFUSALS, plain_chunk)
-    read_event = _quick_or_plain(quick.decode_event, quick.REFUSALS, plain_event)
+if _msgspec is not None:
+    read_chunk = _fast_or_plain(_msgspec.decode_chunk, _msgspec.REFUSALS, plain_chunk)
+    read_event = _fast_or_plain(_msgspec.decode_event, _msgspec.REFUSALS, plain_event)
 
 
 def is_bare_error(event: bytes, said: Mapping[str, Any]) -> bool:

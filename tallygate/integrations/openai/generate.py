@@ -7,20 +7,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from tallygate.client import Usage
-from tallygate.integrations.openai.asked import Asked
 from tallygate.integrations.openai.events import is_bare_error, mapping
 from tallygate.integrations.openai.plain_reader import PlainReader
+from tallygate.integrations.openai.request_body import ParsedRequest
 from tallygate.integrations.openai.said_usage import News
 
 
 class GenerateReader(PlainReader):
     """Reads one stream. Every event says its counts, so that nothing is estimated."""
 
-    __slots__ = ("_asked", "_finished", "_last", "_request_id")
+    __slots__ = ("_finished", "_last", "_parsed", "_request_id")
 
-    def __init__(self, asked: Asked, request_id: str) -> None:
+    def __init__(self, parsed: ParsedRequest, request_id: str) -> None:
         super().__init__()
-        self._asked = asked
+        self._parsed = parsed
         self._request_id = request_id
         self._last: dict[int, Mapping[str, object]] = {}
         self._finished: set[int] = set()
@@ -28,7 +28,7 @@ class GenerateReader(PlainReader):
     @property
     def is_finished(self) -> bool:
         """Whether every choice has said why it ended."""
-        return len(self._finished) >= self._asked.choices
+        return len(self._finished) >= self._parsed.choices
 
     def read_members(self, members: Mapping[str, object]) -> News:
         """Takes in an event by its members."""

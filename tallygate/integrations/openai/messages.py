@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tallygate.client import Usage
-from tallygate.integrations.openai.asked import Asked
 from tallygate.integrations.openai.events import mapping
 from tallygate.integrations.openai.plain_reader import PlainReader
+from tallygate.integrations.openai.request_body import ParsedRequest
 from tallygate.integrations.openai.said_usage import News
 
 _TEXTS = {"text_delta": "text", "input_json_delta": "partial_json", "thinking_delta": "thinking"}
@@ -19,11 +19,11 @@ _THINKING = "thinking_delta"
 class MessagesReader(PlainReader):
     """Reads one stream. Input is said at its beginning, output at its end; in between, pieces of text are counted."""
 
-    __slots__ = ("_asked", "_has_ended", "_is_begun", "_open", "_request_id")
+    __slots__ = ("_has_ended", "_is_begun", "_open", "_parsed", "_request_id")
 
-    def __init__(self, asked: Asked, request_id: str) -> None:
+    def __init__(self, parsed: ParsedRequest, request_id: str) -> None:
         super().__init__()
-        self._asked = asked
+        self._parsed = parsed
         self._request_id = request_id
         self._open: set[int] = set()
         self._is_begun = False
@@ -59,7 +59,7 @@ class MessagesReader(PlainReader):
         events: list[dict[str, Any]] = []
         if not self._is_begun:
             message = {"id": f"msg_{self._request_id}", "type": "message", "role": "assistant", "content": []}
-            state = {"model": self._asked.model, "stop_reason": None, "stop_sequence": None}
+            state = {"model": self._parsed.model, "stop_reason": None, "stop_sequence": None}
             events.append({"type": "message_start", "message": {**message, **state, "usage": said}})
         events += [{"type": "content_block_stop", "index": index} for index in sorted(self._open)]
         delta = {"stop_reason": "max_tokens", "stop_sequence": None}

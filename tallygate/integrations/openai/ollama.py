@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tallygate.client import Usage
-from tallygate.integrations.openai.asked import Asked, Shape
 from tallygate.integrations.openai.estimate import BYTES_PER_TOKEN
 from tallygate.integrations.openai.plain_reader import PlainReader
+from tallygate.integrations.openai.request_body import ParsedRequest, Shape
 from tallygate.integrations.openai.said_usage import News
 from tallygate.integrations.openai.usage import find_block
 
@@ -25,11 +25,11 @@ LINE_BYTES_OF_ONE_TOKEN_MAX = 16
 class OllamaReader(PlainReader):
     """Reads one stream. Its last line says the counts; in between, and where it does not, they are estimated."""
 
-    __slots__ = ("_asked", "_base", "_has_ended")
+    __slots__ = ("_base", "_has_ended", "_parsed")
 
-    def __init__(self, asked: Asked, request_id: str) -> None:  # noqa: ARG002  # no line of this API has an id
+    def __init__(self, parsed: ParsedRequest, request_id: str) -> None:  # noqa: ARG002  # no line of this API has an id
         super().__init__()
-        self._asked = asked
+        self._parsed = parsed
         self._base: dict[str, object] = {}
         self._has_ended = False
 
@@ -54,9 +54,9 @@ class OllamaReader(PlainReader):
 
     def end(self, usage: Usage) -> bytes:
         """What ends the stream early, so that a client takes it for one that reached its limit."""
-        is_chat = self._asked.shape is Shape.OLLAMA_CHAT
+        is_chat = self._parsed.shape is Shape.OLLAMA_CHAT
         said: dict[str, Any] = {
-            "model": self._asked.model,
+            "model": self._parsed.model,
             "created_at": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
             **self._base,
             **({"message": {"role": "assistant", "content": ""}} if is_chat else {"response": ""}),

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from tallygate.client import Usage
-from tallygate.integrations.openai.asked import Asked
-from tallygate.integrations.openai.events import Event, is_bare_error, read_event
+from tallygate.integrations.openai.event_types import Event
+from tallygate.integrations.openai.events import is_bare_error, read_event
 from tallygate.integrations.openai.plain_reader import PlainReader
+from tallygate.integrations.openai.request_body import ParsedRequest
 from tallygate.integrations.openai.said_usage import News
 from tallygate.integrations.openai.usage import write_usage
 
@@ -22,18 +23,18 @@ class ResponsesReader(PlainReader):
     """Reads one stream; keeps its text, because what ends it has to repeat it."""
 
     __slots__ = (
-        "_asked",
         "_base",
         "_has_ended",
         "_items",
         "_number",
+        "_parsed",
         "_request_id",
         "_texts",
     )
 
-    def __init__(self, asked: Asked, request_id: str) -> None:
+    def __init__(self, parsed: ParsedRequest, request_id: str) -> None:
         super().__init__()
-        self._asked = asked
+        self._parsed = parsed
         self._request_id = request_id
         self._base: Mapping[str, Any] = {}
         self._items: dict[int, Mapping[str, Any]] = {}
@@ -84,7 +85,7 @@ class ResponsesReader(PlainReader):
             "id": f"resp_{self._request_id}",
             "object": "response",
             "created_at": int(time.time()),
-            "model": self._asked.model,
+            "model": self._parsed.model,
             "parallel_tool_calls": True,
             "tool_choice": "auto",
             "tools": [],

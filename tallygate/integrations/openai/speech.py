@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from tallygate.client import Usage
-from tallygate.integrations.openai.asked import Asked
 from tallygate.integrations.openai.chat import ChatReader
 from tallygate.integrations.openai.estimate import BYTES_PER_TOKEN
-from tallygate.integrations.openai.events import Choice, NotAnObjectError, is_bare_error
+from tallygate.integrations.openai.event_types import Choice
+from tallygate.integrations.openai.events import NotAnObjectError, is_bare_error
+from tallygate.integrations.openai.request_body import ParsedRequest
 from tallygate.integrations.openai.said_usage import News
 from tallygate.integrations.openai.usage import find_block
 from tallygate.integrations.shapes import Shape
@@ -28,8 +29,8 @@ class SpeechReader(ChatReader):
 
     __slots__ = ("_has_events", "_is_done", "_kept", "_teller", "_texts")
 
-    def __init__(self, asked: Asked, request_id: str) -> None:
-        super().__init__(asked, request_id)
+    def __init__(self, parsed: ParsedRequest, request_id: str) -> None:
+        super().__init__(parsed, request_id)
         self._has_events = False
         self._is_done = False
         self._teller: object = ...
@@ -93,12 +94,12 @@ class SpeechReader(ChatReader):
         """Nothing: the last chunk of a part is not the last one of the answer."""
 
     def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
-        prefix, task = ("trsl", "translation") if self._asked.shape is Shape.TRANSLATION else ("trsc", "transcription")
+        prefix, task = ("trsl", "translation") if self._parsed.shape is Shape.TRANSLATION else ("trsc", "transcription")
         base = self._base or {
             "id": f"{prefix}-{self._request_id}",
             "object": f"{task}.chunk",
             "created": int(time.time()),
-            "model": self._asked.model,
+            "model": self._parsed.model,
         }
         return {**base, "choices": choices}
 

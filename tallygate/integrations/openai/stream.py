@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from tallygate.client import Usage
-from tallygate.integrations.openai.asked import Asked, Shape
 from tallygate.integrations.openai.chat import ChatReader
 from tallygate.integrations.openai.cohere import CohereReader
 from tallygate.integrations.openai.deltas import Kind
@@ -16,6 +15,7 @@ from tallygate.integrations.openai.json_members import small_members
 from tallygate.integrations.openai.messages import MessagesReader
 from tallygate.integrations.openai.ollama import OllamaReader
 from tallygate.integrations.openai.partial_event import EVENT_BYTES_MAX, LongEvent, PartialEvent
+from tallygate.integrations.openai.request_body import ParsedRequest, Shape
 from tallygate.integrations.openai.responses import ResponsesReader
 from tallygate.integrations.openai.said_usage import News, SaidUsage
 from tallygate.integrations.openai.speech import SpeechReader
@@ -69,7 +69,7 @@ class Reader(Protocol):
         ...
 
 
-_READERS: Mapping[Shape, Callable[[Asked, str], Reader]] = {
+_READERS: Mapping[Shape, Callable[[ParsedRequest, str], Reader]] = {
     Shape.RESPONSE: ResponsesReader,
     Shape.MESSAGES: MessagesReader,
     Shape.GENERATE: GenerateReader,
@@ -91,21 +91,23 @@ class MeteredStream:
 
     __slots__ = ("_is_line", "_long", "_partial", "_reader", "_said", "_splitter", "problem")
 
-    def __init__(self, asked: Asked, request_id: str, *, limit: int | None = None, is_lines: bool = False) -> None:
+    def __init__(
+        self, parsed: ParsedRequest, request_id: str, *, limit: int | None = None, is_lines: bool = False
+    ) -> None:
         """Begins.
 
         Args:
-            asked: The request.
+            parsed: The request.
             request_id: Its id.
             limit: What the server was told to generate at most, over all choices.
             is_lines: Each line is a chunk: no server-sent events.
         """
-        self._reader: Reader = _READERS.get(asked.shape, ChatReader)(asked, request_id)
+        self._reader: Reader = _READERS.get(parsed.shape, ChatReader)(parsed, request_id)
         self._is_line = is_lines
         self._splitter = LineSplitter() if is_lines else EventSplitter()
         self._partial: PartialEvent | None = None
         self._long: LongEvent | None = None
-        self._said = SaidUsage(limit, asked.choices_per_prompt, self._refuse_usage)
+        self._said = SaidUsage(limit, parsed.choices_per_prompt, self._refuse_usage)
         self.problem = ""
         """What was wrong with the stream, in a few words."""
 

@@ -59,7 +59,7 @@ class Desk:
 
     def begin(self, state: RequestState) -> MeteredRequest:
         state.begun = True
-        self.session.allowance.look(state)
+        self.session.allowance.check(state)
         return MeteredRequest(self.session, state, wants_receipt=False)
 
     def said(self) -> list[report_pb2.TokenReport]:

@@ -91,7 +91,7 @@ def test_the_largest_message_fits() -> None:
         state.set_usage(Usage(*[TOKENS_MAX] * 5), estimated=True)
         assert problem(state) == ""
         state.grant = Grant(TOKENS_MAX, is_final=False, valid_until_ns=0, resume=b"r" * RESUME_BYTES_MAX)
-        outbox.say(state)
+        outbox.queue(state)
     message = outbox.take(0)
     assert message is not None
     assert len(message.reports) == REPORTS_PER_MESSAGE_MAX

@@ -30,9 +30,9 @@ def test_what_gathered_leaves_in_one_message_numbered_without_gaps() -> None:
     """Reports that gathered make one message; the next one goes on counting."""
     box = outbox()
     for number in range(5):
-        box.say(request(number))
+        box.queue(request(number))
     first = box.take(0)
-    box.say(request(9))
+    box.queue(request(9))
     second = box.take(0)
 
     assert first is not None
@@ -46,7 +46,7 @@ def test_a_message_is_bounded() -> None:
     """More reports than a message holds go in several."""
     box = outbox()
     for number in range(REPORTS_PER_MESSAGE_MAX + 1):
-        box.say(request(number))
+        box.queue(request(number))
 
     sizes = [len(message.reports) for message in (box.take(0), box.take(0)) if message is not None]
     assert sizes == [REPORTS_PER_MESSAGE_MAX, 1]
@@ -56,9 +56,9 @@ def test_the_service_is_said_once_per_stream() -> None:
     """The first report names the service and its limits; later ones leave them out."""
     box = outbox()
     state = request()
-    box.say(state)
+    box.queue(state)
     state.phase = PROGRESS
-    box.say(state)
+    box.queue(state)
 
     message = box.take(0)
     assert message is not None
@@ -76,7 +76,7 @@ def test_unsent_progress_merges_beyond_the_bound() -> None:
     state.phase = PROGRESS
     for tokens in range(UNSENT_MAX + 1_000):
         state.generated_tokens = tokens
-        box.say(state)
+        box.queue(state)
 
     assert len(box) == UNSENT_MAX
     last = None
@@ -90,13 +90,13 @@ def test_a_merged_report_still_introduces_its_request() -> None:
     """Merging keeps the service and the resume token that the replaced report had carried."""
     box = outbox()
     for number in range(UNSENT_MAX - 1):
-        box.say(request(number))
+        box.queue(request(number))
     state = request(UNSENT_MAX)
     state.phase = PROGRESS
     state.grant = Grant(100, False, 0, b"token")
-    box.say(state)
+    box.queue(state)
     state.generated_tokens = 7
-    box.say(state)
+    box.queue(state)
 
     reports: list[report_pb2.TokenReport] = []
     while (message := box.take(0)) is not None:
@@ -115,7 +115,7 @@ def test_finishes_leave_when_they_are_durable() -> None:
     states = [request(number) for number in range(3)]
     for state in states:
         state.phase = FINISH
-        box.say(state)
+        box.queue(state)
     box.take(0)
 
     assert advance(box, answered=3) == []
@@ -137,12 +137,12 @@ def test_restart_says_the_latest_of_each_request_again() -> None:
     box = outbox()
     running, finished = request(1), request(2)
     for state in (running, finished):
-        box.say(state)
+        box.queue(state)
         state.grant = Grant(100, False, 0, state.request_id.encode())
     running.phase, running.generated_tokens = PROGRESS, 40
     finished.phase, finished.generated_tokens = FINISH, 70
-    box.say(running)
-    box.say(finished)
+    box.queue(running)
+    box.queue(finished)
     box.take(0)
     advance(box, answered=4)
 
@@ -163,9 +163,9 @@ def test_validity_counts_from_when_the_answered_message_was_sent() -> None:
     """A renewal is as old as the last message that it answers."""
     box = outbox()
     state = request(1)
-    box.say(state)
+    box.queue(state)
     box.take(3 * SECOND_NS)
-    box.say(request(2))
+    box.queue(request(2))
     box.take(9 * SECOND_NS)
 
     advance(box, answered=1, now_ns=10 * SECOND_NS)
@@ -178,7 +178,7 @@ def test_a_heartbeat_renews_only_once_it_must_have_been_heard() -> None:
     """What arrives right after a heartbeat may answer its forerunner, so that heartbeat does not count yet."""
     box = outbox()
     state = request()
-    box.say(state)
+    box.queue(state)
     box.take(0)
     advance(box, answered=1, now_ns=1)
     box.heartbeat(5 * SECOND_NS)
@@ -193,9 +193,9 @@ def test_an_unanswered_request_is_not_renewed() -> None:
     """The renewal of a new stream does not carry requests that the node has not taken on yet."""
     box = outbox()
     first, second = request(1), request(2)
-    box.say(first)
+    box.queue(first)
     box.take(0)
-    box.say(second)
+    box.queue(second)
     box.take(0)
     advance(box, answered=1, now_ns=1)
 
@@ -207,8 +207,8 @@ def test_an_abandoned_request_is_not_said() -> None:
     """What was given up before it was sent leaves no gap in the numbers."""
     box = outbox()
     given_up, kept = request(1), request(2)
-    box.say(given_up)
-    box.say(kept)
+    box.queue(given_up)
+    box.queue(kept)
     given_up.abandoned = True
 
     message = box.take(0)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallygate.integrations.openai import assembly
-from tallygate.integrations.openai.asked import read_request
 from tallygate.integrations.openai.assembly import Assembly
+from tallygate.integrations.openai.request_body import read_request
 from tallygate.integrations.shapes import Shape
 
 BASE = {"id": "c-1", "created": 1, "model": "m"}
@@ -159,14 +159,14 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch, piece: dict[st
 def test_what_a_stream_cannot_say_stays_whole(more: dict[str, Any]) -> None:
     """Its body is passed on as it came."""
     raw = json.dumps({**ASKED, **more}).encode()
-    asked = read_request(Shape.COMPLETION, raw, streams_whole=True)
-    assert (asked.body, asked.streams, asked.assembles) == (raw, False, False)
+    parsed = read_request(Shape.COMPLETION, raw, streams_whole=True)
+    assert (parsed.body, parsed.streams, parsed.assembles) == (raw, False, False)
 
 
 @pytest.mark.parametrize("more", [{}, {"stream": False}, {"stream": None, "n": 2, "best_of": 2}])
 def test_a_whole_answer_is_asked_for_as_a_stream(more: dict[str, Any]) -> None:
     """With its usage."""
-    asked = read_request(Shape.COMPLETION, json.dumps({**ASKED, **more}).encode(), streams_whole=True)
+    parsed = read_request(Shape.COMPLETION, json.dumps({**ASKED, **more}).encode(), streams_whole=True)
     options = {"include_usage": True, "continuous_usage_stats": True}
-    assert json.loads(asked.body) == {**ASKED, **more, "stream": True, "stream_options": options}
-    assert (asked.streams, asked.assembles, asked.wants_usage) == (True, True, True)
+    assert json.loads(parsed.body) == {**ASKED, **more, "stream": True, "stream_options": options}
+    assert (parsed.streams, parsed.assembles, parsed.wants_usage) == (True, True, True)

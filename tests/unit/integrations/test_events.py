@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from tallygate.client import Usage
 from tallygate.integrations.openai import chat, events, responses
-from tallygate.integrations.openai.asked import Shape, read_request
+from tallygate.integrations.openai.event_types import Choice
+from tallygate.integrations.openai.request_body import Shape, read_request
 from tallygate.integrations.openai.stream import MeteredStream
 
 COUNTS = st.integers(-1, 9) | st.sampled_from([None, True, 1.0, 1.5, "7", 1 << 70])
@@ -152,7 +153,7 @@ def facts(read: Any, data: bytes) -> object:
     )
 
 
-def choice_facts(choice: events.Choice) -> object:
+def choice_facts(choice: Choice) -> object:
     said = chat._said_tokens(choice)
     return choice.index, choice.delta, choice.text, choice.finish_reason, choice.token_ids, said
 
@@ -176,8 +177,8 @@ def test_both_roads_take_the_same_from_any_chunk(data: bytes) -> None:
 def test_without_msgspec_it_works_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     """The middleware needs nothing but the client."""
     monkeypatch.setitem(sys.modules, "msgspec", None)
-    monkeypatch.delitem(sys.modules, "tallygate.integrations.openai.quick")
-    monkeypatch.delattr("tallygate.integrations.openai.quick")
+    monkeypatch.delitem(sys.modules, "tallygate.integrations.openai._msgspec")
+    monkeypatch.delattr("tallygate.integrations.openai._msgspec")
     # Imported once more; that it is the package's attribute is undone in the end as well.
     monkeypatch.setattr("tallygate.integrations.openai.events", events)
     monkeypatch.delitem(sys.modules, events.__name__)

@@ -11,8 +11,8 @@ from starlette.formparsers import MultiPartException
 
 from tallygate.integrations.asgi_types import Message, Scope
 from tallygate.integrations.intake import UnreadableError, read_body
-from tallygate.integrations.openai.asked import Asked, BadRequestError, Shape, capped, read_request
 from tallygate.integrations.openai.form import HEADERS_BYTES_MAX, PARTS_MAX, FilePart, FormEncoding
+from tallygate.integrations.openai.request_body import BadRequestError, ParsedRequest, Shape, capped, read_request
 from tallygate.integrations.openai.usage_options import StreamUsage
 from tests.harness.asgi.forms import BOUNDARY, Field, fields_of, form
 
@@ -48,7 +48,7 @@ HIDDEN = DELIMITER + b'\r\nContent-Disposition: form-data; name="stream"\r\n\r\n
 """A field inside of a file, for readers that take its boundary for one wherever it stands."""
 
 
-def read(raw: bytes, usage: StreamUsage = StreamUsage.RUNNING) -> Asked:
+def read(raw: bytes, usage: StreamUsage = StreamUsage.RUNNING) -> ParsedRequest:
     return read_request(Shape.TRANSCRIPTION, raw, usage, encoding=ENCODING)
 
 
@@ -205,31 +205,31 @@ def test_a_field_that_readers_differ_about_is_refused(fields: list[Field]) -> No
 def test_what_is_plain_passes_byte_for_byte() -> None:
     """Nothing is written that need not be."""
     raw = form(("file", b"x"), ("stream", "false"), ("max_completion_tokens", "7"), ("n", "1"), ("model", "m"))
-    asked = read(raw)
-    assert asked.body is raw
-    assert (asked.model, asked.streams, asked.max_output_tokens) == ("m", False, 7)
+    parsed = read(raw)
+    assert parsed.body is raw
+    assert (parsed.model, parsed.streams, parsed.max_output_tokens) == ("m", False, 7)
 
 
 def test_other_words_are_written_plainly() -> None:
     """So that no server behind takes them for anything else."""
-    asked = read(form(("stream", "False"), ("use_beam_search", "YES"), ("n", " 2"), ("max_completion_tokens", "7.0")))
-    assert (asked.choices, asked.max_output_tokens) == (2, 14)
+    parsed = read(form(("stream", "False"), ("use_beam_search", "YES"), ("n", " 2"), ("max_completion_tokens", "7.0")))
+    assert (parsed.choices, parsed.max_output_tokens) == (2, 14)
     expected = [("stream", "false"), ("use_beam_search", "true"), ("n", "2"), ("max_completion_tokens", "7")]
-    assert server_reads(asked.body) == expected
+    assert server_reads(parsed.body) == expected
 
 
 def test_a_stream_is_made_to_say_its_usage() -> None:
     """In the fields that vLLM has for it; what the client had not asked for is hidden."""
-    asked = read(form(("stream", "True"), ("file", b"x")))
+    parsed = read(form(("stream", "True"), ("file", b"x")))
     both = [("stream_include_usage", "true"), ("stream_continuous_usage_stats", "true")]
-    assert server_reads(asked.body) == [("stream", "true"), ("file", b"x"), *both]
-    assert (asked.wants_usage, asked.hides_usage, asked.hides_running) == (False, True, True)
+    assert server_reads(parsed.body) == [("stream", "true"), ("file", b"x"), *both]
+    assert (parsed.wants_usage, parsed.hides_usage, parsed.hides_running) == (False, True, True)
     final = read(form(("stream", "true")), StreamUsage.FINAL)
     assert server_reads(final.body) == [("stream", "true"), both[0]]
     assert (final.hides_usage, final.hides_running) == (True, False)
     wanted = form(("stream", "true"), *both)
-    asked = read(wanted)
-    assert (asked.body, asked.wants_usage, asked.hides_usage, asked.hides_running) == (wanted, True, False, False)
+    parsed = read(wanted)
+    assert (parsed.body, parsed.wants_usage, parsed.hides_usage, parsed.hides_running) == (wanted, True, False, False)
     forced = read(form(("stream", "true")), StreamUsage.FORCED)
     assert (forced.body, forced.wants_usage, forced.hides_usage) == (form(("stream", "true")), True, False)
 
@@ -238,9 +238,9 @@ def test_a_limit_holds_for_each_part_of_a_recording() -> None:
     """A whole answer has as many as its bytes allow; a stream is ended when it must stop, however many it has."""
     long = b"x" * 60_000
     fields: list[Field] = [("file", long), ("max_completion_tokens", "50")]
-    asked = read(form(*fields))
-    assert (asked.choices, asked.max_output_tokens, asked.limits_parts) == (3, 150, False)
-    assert server_reads(capped(asked, 90))[1:] == [("max_completion_tokens", "30")]
+    parsed = read(form(*fields))
+    assert (parsed.choices, parsed.max_output_tokens, parsed.limits_parts) == (3, 150, False)
+    assert server_reads(capped(parsed, 90))[1:] == [("max_completion_tokens", "30")]
     assert read(form(("file", long * 100))).choices == 21
     stream = read(form(*fields, ("stream", "true")))
     assert (stream.choices, stream.max_output_tokens, stream.limits_parts) == (1, None, True)

@@ -9,13 +9,13 @@ import pytest
 
 from tallygate.client import Usage
 from tallygate.integrations.answer_counts import AnswerCounts, Counts
+from tallygate.integrations.final_usage import Facts, derive_final_usage
 from tallygate.integrations.habits import ServerHabits
-from tallygate.integrations.openai.asked import read_request
 from tallygate.integrations.openai.json_members import MemberScanner, small_members
+from tallygate.integrations.openai.request_body import read_request
 from tallygate.integrations.openai.stream import MeteredStream
 from tallygate.integrations.openai.usage_options import StreamUsage
 from tallygate.integrations.shapes import Shape
-from tallygate.integrations.verdict import Facts, judge
 
 LONG = "A" * 1_200_000
 ZERO = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
@@ -40,8 +40,8 @@ def chunk(text: str, said: object = None, *, before: bytes = b"", index: int = 0
 def read(*pieces: bytes, shape: Shape = Shape.CHAT, is_complete: bool = True, **fields: Any) -> tuple[Counts, bytes]:
     """Reads an answer; returns its counts, and what the client gets."""
     content = {"model": "m", "stream": True, "messages": [], "input": "x", "text": "x", **fields}
-    asked = read_request(shape, json.dumps(content).encode())
-    answer = AnswerCounts(asked, "id", asked.max_output_tokens, ServerHabits(StreamUsage.RUNNING))
+    parsed = read_request(shape, json.dumps(content).encode())
+    answer = AnswerCounts(parsed, "id", parsed.max_output_tokens, ServerHabits(StreamUsage.RUNNING))
     answer.begin([])
     shown = b"".join(answer.feed(piece, more=True) for piece in pieces)
     if is_complete:
@@ -264,4 +264,4 @@ def _recorded(counts: Counts) -> Usage:
         is_refusal=counts.is_refusal,
         problem="",
     )
-    return judge(facts).usage
+    return derive_final_usage(facts).usage

@@ -9,8 +9,8 @@ import pytest
 
 from tallygate.client import Denial, Denied, MeteringError, Unreachable, Usage
 from tallygate.integrations.openai.answer import MeteredAnswer, Reading
-from tallygate.integrations.openai.asked import BadRequestError, Shape, capped, read_request
 from tallygate.integrations.openai.errors import MEANINGS, refusal
+from tallygate.integrations.openai.request_body import BadRequestError, Shape, capped, read_request
 from tallygate.integrations.openai.usage import read_usage
 from tallygate.integrations.openai.usage_options import StreamUsage
 from tallygate.metering.v1 import decision_pb2
@@ -43,27 +43,27 @@ def body(**content: Any) -> bytes:
 )
 def test_what_a_request_may_generate(shape: Shape, content: dict[str, Any], choices: int, limit: int | None) -> None:
     """Over all choices and prompts; numbers as lax servers read them."""
-    asked = read_request(shape, body(**content))
-    assert (asked.choices, asked.max_output_tokens) == (choices, limit)
+    parsed = read_request(shape, body(**content))
+    assert (parsed.choices, parsed.max_output_tokens) == (choices, limit)
 
 
 def test_a_stream_is_made_to_say_its_usage() -> None:
     """The client's bytes stay, unless it said something about that itself; what it had not asked for is hidden."""
     plain = body(stream=True, messages=[])
-    asked = read_request(Shape.CHAT, plain + b" \n")
+    parsed = read_request(Shape.CHAT, plain + b" \n")
     both = {"include_usage": True, "continuous_usage_stats": True}
-    assert asked.body == plain[:-1] + b',"stream_options":{"include_usage":true,"continuous_usage_stats":true}}'
-    assert (asked.wants_usage, asked.hides_usage, asked.hides_running) == (False, True, True)
+    assert parsed.body == plain[:-1] + b',"stream_options":{"include_usage":true,"continuous_usage_stats":true}}'
+    assert (parsed.wants_usage, parsed.hides_usage, parsed.hides_running) == (False, True, True)
     for said in (None, {}, {"include_usage": False, "continuous_usage_stats": True}):
-        asked = read_request(Shape.COMPLETION, body(stream=True, stream_options=said))
-        assert json.loads(asked.body)["stream_options"] == both
-        assert (asked.hides_usage, asked.hides_running) == (True, True)
-    asked = read_request(Shape.CHAT, body(stream=True, stream_options={"include_usage": True}))
-    assert json.loads(asked.body)["stream_options"] == both
-    assert (asked.wants_usage, asked.hides_usage, asked.hides_running) == (True, False, True)
+        parsed = read_request(Shape.COMPLETION, body(stream=True, stream_options=said))
+        assert json.loads(parsed.body)["stream_options"] == both
+        assert (parsed.hides_usage, parsed.hides_running) == (True, True)
+    parsed = read_request(Shape.CHAT, body(stream=True, stream_options={"include_usage": True}))
+    assert json.loads(parsed.body)["stream_options"] == both
+    assert (parsed.wants_usage, parsed.hides_usage, parsed.hides_running) == (True, False, True)
     wanted = body(stream=True, stream_options=both)
-    asked = read_request(Shape.CHAT, wanted)
-    assert (asked.body, asked.wants_usage, asked.hides_usage, asked.hides_running) == (wanted, True, False, False)
+    parsed = read_request(Shape.CHAT, wanted)
+    assert (parsed.body, parsed.wants_usage, parsed.hides_usage, parsed.hides_running) == (wanted, True, False, False)
 
 
 def test_how_usage_is_asked_for_is_a_setting() -> None:
@@ -99,18 +99,18 @@ def test_what_cannot_be_read_cannot_run(raw: bytes) -> None:
 
 def test_a_server_is_told_how_little_is_left() -> None:
     """The limit is lowered, never raised, and shared among the choices."""
-    asked = read_request(Shape.CHAT, body(n=2, max_completion_tokens=50))
-    assert json.loads(capped(asked, 21)) == {"n": 2, "max_completion_tokens": 10}
-    assert json.loads(capped(asked, 500))["max_completion_tokens"] == 50
+    parsed = read_request(Shape.CHAT, body(n=2, max_completion_tokens=50))
+    assert json.loads(capped(parsed, 21)) == {"n": 2, "max_completion_tokens": 10}
+    assert json.loads(capped(parsed, 500))["max_completion_tokens"] == 50
     assert json.loads(capped(read_request(Shape.CHAT, body()), 7)) == {"max_tokens": 7}
     assert json.loads(capped(read_request(Shape.CHAT, body(max_tokens=0)), 7)) == {"max_tokens": 7}
 
 
 def test_linked_limits_are_lowered_together() -> None:
     """A server refuses a minimum above the maximum, and may read either of two maxima."""
-    asked = read_request(Shape.CHAT, body(max_tokens=60, max_completion_tokens=50, min_tokens=40))
-    assert json.loads(capped(asked, 14)) == {"max_tokens": 14, "max_completion_tokens": 14, "min_tokens": 14}
-    assert json.loads(capped(asked, 55)) == {"max_tokens": 55, "max_completion_tokens": 50, "min_tokens": 40}
+    parsed = read_request(Shape.CHAT, body(max_tokens=60, max_completion_tokens=50, min_tokens=40))
+    assert json.loads(capped(parsed, 14)) == {"max_tokens": 14, "max_completion_tokens": 14, "min_tokens": 14}
+    assert json.loads(capped(parsed, 55)) == {"max_tokens": 55, "max_completion_tokens": 50, "min_tokens": 40}
 
 
 def test_a_whole_answer_has_to_be_of_use() -> None:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallygate.client import Usage
-from tallygate.integrations.openai.asked import Shape, read_request
 from tallygate.integrations.openai.body import AnswerBody
+from tallygate.integrations.openai.request_body import Shape, read_request
 from tallygate.integrations.openai.stream import MeteredStream
 from tests.harness.asgi.written_streams import TEXTS, pieces
 
@@ -58,8 +58,8 @@ USAGES = st.builds(Usage, st.integers(1, 5_000), output_tokens=st.integers(1, 5_
 
 
 def _reading(shape: Shape) -> AnswerBody:
-    asked = read_request(shape, json.dumps({"model": "m", "prompt": "x", "messages": [{}], "stream": True}).encode())
-    return AnswerBody(lambda is_lines: MeteredStream(asked, "r", is_lines=is_lines), may_be_lines=asked.streams)
+    parsed = read_request(shape, json.dumps({"model": "m", "prompt": "x", "messages": [{}], "stream": True}).encode())
+    return AnswerBody(lambda is_lines: MeteredStream(parsed, "r", is_lines=is_lines), may_be_lines=parsed.streams)
 
 
 @given(st.sampled_from(sorted(WRITERS, key=str)), st.lists(TEXTS, max_size=20), USAGES, st.data())

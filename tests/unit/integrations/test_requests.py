@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallygate.integrations.openai.asked import BadRequestError, Shape, capped, read_request
+from tallygate.integrations.openai.request_body import BadRequestError, Shape, capped, read_request
 from tallygate.integrations.openai.request_json import read_count, read_truth
 
 SHAPES = [Shape.CHAT, Shape.COMPLETION, Shape.RESPONSE, Shape.EMBEDDING]
@@ -69,9 +69,9 @@ def test_counts_are_those_of_pydantic_or_refused(value: object) -> None:
 @pytest.mark.parametrize("shape", [Shape.CHAT, Shape.COMPLETION, Shape.RESPONSE])
 def test_what_is_true_in_other_words_is_passed_on_as_true(shape: Shape, value: object) -> None:
     """So that no server behind takes it for anything else."""
-    asked = read_request(shape, body(stream=value, echo=value, model="m"))
-    content = json.loads(asked.body)
-    assert (asked.streams, asked.echoes, content["stream"], content["echo"]) == (True, True, True, True)
+    parsed = read_request(shape, body(stream=value, echo=value, model="m"))
+    content = json.loads(parsed.body)
+    assert (parsed.streams, parsed.echoes, content["stream"], content["echo"]) == (True, True, True, True)
 
 
 @pytest.mark.parametrize("field", ["stream", "echo", "background", "store", "use_beam_search"])
@@ -144,8 +144,8 @@ def test_a_byte_order_mark_is_taken_off() -> None:
 @pytest.mark.parametrize("store", [{}, {"store": True}, {"store": None}, {"store": "yes"}])
 def test_no_response_is_stored(store: dict[str, object]) -> None:
     """Whoever knows its id could read it."""
-    asked = read_request(Shape.RESPONSE, body(model="m", **store))
-    assert json.loads(asked.body) == {"model": "m", "store": False}
+    parsed = read_request(Shape.RESPONSE, body(model="m", **store))
+    assert json.loads(parsed.body) == {"model": "m", "store": False}
     assert json.loads(read_request(Shape.CHAT, body(model="m", store=True)).body)["store"] is False
 
 
@@ -195,15 +195,15 @@ def test_embeddings_of_which_nobody_says_the_usage_are_refused(fields: dict[str,
 def test_a_budget_for_thinking_stays_below_the_limit(budget: object, passed: object) -> None:
     """It is lowered along with the limit, since servers refuse what cannot be."""
     thinking = {"type": "enabled", "budget_tokens": budget}
-    asked = read_request(Shape.MESSAGES, body(model="m", messages=[], max_tokens=2_000, thinking=thinking))
-    said = json.loads(capped(asked, 500))
+    parsed = read_request(Shape.MESSAGES, body(model="m", messages=[], max_tokens=2_000, thinking=thinking))
+    said = json.loads(capped(parsed, 500))
     assert (said["max_tokens"], said["thinking"]) == (500, {**thinking, "budget_tokens": passed})
 
 
 def test_parameters_that_are_null_are_none() -> None:
     """As if they were left out."""
-    asked = read_request(Shape.GENERATE, body(text="x", sampling_params=None))
-    assert json.loads(capped(asked, 9)) == {"text": "x", "sampling_params": {"max_new_tokens": 9}}
+    parsed = read_request(Shape.GENERATE, body(text="x", sampling_params=None))
+    assert json.loads(capped(parsed, 9)) == {"text": "x", "sampling_params": {"max_new_tokens": 9}}
 
 
 OLLAMA = [Shape.OLLAMA_CHAT, Shape.OLLAMA_GENERATE]
@@ -229,8 +229,8 @@ def test_ollama_streams_unless_told_not_to(
     limit: int | None,
 ) -> None:
     """And its limit stands in the options."""
-    asked = read_request(shape, body(**{"model": "m", "prompt": "x", "messages": [{"role": "user"}], **fields}))
-    assert (asked.streams, asked.max_output_tokens, asked.choices) == (streams, limit, 1)
+    parsed = read_request(shape, body(**{"model": "m", "prompt": "x", "messages": [{"role": "user"}], **fields}))
+    assert (parsed.streams, parsed.max_output_tokens, parsed.choices) == (streams, limit, 1)
 
 
 @pytest.mark.parametrize(
@@ -245,6 +245,6 @@ def test_ollama_streams_unless_told_not_to(
 )
 def test_a_request_without_a_prompt_is_given_one_token(shape: Shape, fields: dict[str, object], asks: bool) -> None:
     """It loads a model; SGLang generates where there is a system prompt."""
-    asked = read_request(shape, body(model="m", **fields))
-    assert asked.max_output_tokens == (None if asks else 1)
-    assert json.loads(asked.body).get("options") == (None if asks else {"num_predict": 1})
+    parsed = read_request(shape, body(model="m", **fields))
+    assert parsed.max_output_tokens == (None if asks else 1)
+    assert json.loads(parsed.body).get("options") == (None if asks else {"num_predict": 1})

@@ -12,10 +12,10 @@ from tallygate.client import Usage
 from tallygate.integrations.answer_counts import AnswerCounts
 from tallygate.integrations.habits import ServerHabits
 from tallygate.integrations.openai.answer import WHOLE_BYTES_MAX, Reading
-from tallygate.integrations.openai.asked import Asked, Shape, read_request
 from tallygate.integrations.openai.estimate import estimate_input_tokens
 from tallygate.integrations.openai.form import FormEncoding
 from tallygate.integrations.openai.recordings import count_parts_max, estimate_recording_tokens
+from tallygate.integrations.openai.request_body import ParsedRequest, Shape, read_request
 from tallygate.integrations.openai.speech_answer import SpeechAnswer
 from tallygate.integrations.openai.stream import MeteredStream
 from tallygate.integrations.openai.usage_options import StreamUsage
@@ -25,7 +25,7 @@ DONE = b"data: [DONE]\n\n"
 ASKED = ("stream_include_usage", "true")
 
 
-def asked(*fields: Field, shape: Shape = Shape.TRANSCRIPTION) -> Asked:
+def parsed(*fields: Field, shape: Shape = Shape.TRANSCRIPTION) -> ParsedRequest:
     raw = form(("model", "m"), ("stream", "true"), *fields)
     return read_request(shape, raw, encoding=FormEncoding(BOUNDARY.encode()))
 
@@ -55,7 +55,7 @@ def test_usage_that_was_asked_for_is_hidden_byte_for_byte(cut: int) -> None:
     texts = [("a", False), (" b", True), (" c", False), ("", True)]
     written = b"".join(chunk(text, (3_004, at + 1), ends=ends) for at, (text, ends) in enumerate(texts))
     written += chunk(None, (3_004, 5)) + DONE
-    stream = MeteredStream(asked(), "r")
+    stream = MeteredStream(parsed(), "r")
     shown = through(stream, *(written[at : at + cut] for at in range(0, len(written), cut))) + stream.close()
     assert shown == b"".join(chunk(text, ends=ends) for text, ends in texts) + DONE
     assert (stream.usage, stream.since, stream.problem) == (Usage(3_004, output_tokens=5), (0, 0), "")
@@ -63,14 +63,14 @@ def test_usage_that_was_asked_for_is_hidden_byte_for_byte(cut: int) -> None:
 
 def test_usage_that_the_client_asked_for_is_shown() -> None:
     """At the end, without what it had not asked for in each chunk."""
-    stream = MeteredStream(asked(ASKED), "r")
+    stream = MeteredStream(parsed(ASKED), "r")
     end = chunk(None, (104, 1))
     assert through(stream, chunk("a", (104, 1), ends=True), end, DONE) == chunk("a", ends=True) + end + DONE
 
 
 def test_the_end_of_a_part_is_not_the_end() -> None:
     """Nobody knows how many parts a recording has: such a stream can be stopped until it is over."""
-    stream = MeteredStream(asked(), "r")
+    stream = MeteredStream(parsed(), "r")
     assert through(stream, chunk("a", (104, 1), ends=True)) == chunk("a", ends=True)
     assert not stream.is_finished
     end = stream.end(Usage(104, output_tokens=1))
@@ -84,7 +84,7 @@ def test_the_end_of_a_part_is_not_the_end() -> None:
 )
 def test_a_stream_that_has_not_begun_is_ended_in_its_words(shape: Shape, task: str) -> None:
     """As vLLM would, with usage for a client that asked for it."""
-    lines = MeteredStream(asked(ASKED, shape=shape), "r").end(Usage(9, output_tokens=2)).split(b"\n\n")
+    lines = MeteredStream(parsed(ASKED, shape=shape), "r").end(Usage(9, output_tokens=2)).split(b"\n\n")
     said = [json.loads(line[6:]) for line in lines[:2]]
     assert [each["object"] for each in said] == [f"{task}.chunk"] * 2
     assert said[1]["usage"]["prompt_tokens"] == 9
@@ -92,7 +92,7 @@ def test_a_stream_that_has_not_begun_is_ended_in_its_words(shape: Shape, task: s
 
 def test_pieces_count_where_no_usage_is_said() -> None:
     """As of SGLang, whose chunks have none."""
-    stream = MeteredStream(asked(), "r")
+    stream = MeteredStream(parsed(), "r")
     nothing = {"choices": [{"delta": {"role": None, "content": None}, "finish_reason": "stop"}], "usage": None}
     events = [chunk("a"), chunk("b"), chunk("c"), event(nothing), DONE]
     assert through(stream, *events) == b"".join(events)
@@ -112,7 +112,7 @@ def test_events_of_openai_say_their_usage_at_the_end() -> None:
     usage = {"type": "tokens", "input_tokens": 14, "output_tokens": 45, "total_tokens": 59}
     details = {"input_token_details": {"text_tokens": 0, "audio_tokens": 14}}
     events = [delta("a"), delta("b", logprobs=[{}, {}]), done("ab", usage={**usage, **details})]
-    stream = MeteredStream(asked(), "r")
+    stream = MeteredStream(parsed(), "r")
     assert through(stream, *events[:2]) == b"".join(events[:2])
     assert (stream.tokens, stream.is_finished) == (3, False)
     assert through(stream, events[2]) == events[2]
@@ -124,17 +124,17 @@ def test_a_text_that_comes_twice_counts_once() -> None:
     """In pieces or segments, and at the end once more as a whole."""
     segment = event({"type": "transcript.text.segment", "text": "four"})
     for first, tokens in ((delta("four"), 1), (segment, 1), (event({"text": "twelve bytes"}), 3)):
-        stream = MeteredStream(asked(), "r")
+        stream = MeteredStream(parsed(), "r")
         through(stream, first, done("four"))
         assert (stream.usage, stream.since) == (None, (tokens, 0))
-    stream = MeteredStream(asked(), "r")
+    stream = MeteredStream(parsed(), "r")
     through(stream, done("twelve bytes"))
     assert stream.since == (3, 0)
 
 
 def test_events_of_openai_are_ended_by_one_of_them() -> None:
     """With the text so far, which its clients take from there."""
-    stream = MeteredStream(asked(), "r")
+    stream = MeteredStream(parsed(), "r")
     through(stream, delta("a"), delta("b"))
     usage = {"type": "tokens", "input_tokens": 14, "output_tokens": 2, "total_tokens": 16}
     assert stream.end(Usage(14, output_tokens=2)) == done("ab", usage=usage)
@@ -143,14 +143,14 @@ def test_events_of_openai_are_ended_by_one_of_them() -> None:
 @pytest.mark.parametrize("said", [{"error": {"message": "no"}}, {"object": "error", "message": "no"}])
 def test_an_error_in_a_stream_is_one(said: dict[str, Any]) -> None:
     """Nothing was generated, so that nothing is recorded."""
-    stream = MeteredStream(asked(), "r")
+    stream = MeteredStream(parsed(), "r")
     through(stream, event(said), DONE)
     assert (stream.has_failed, stream.since) == (True, (0, 0))
 
 
 def test_what_is_no_object_is_counted_as_something() -> None:
     """It is not nothing."""
-    stream = MeteredStream(asked(), "r")
+    stream = MeteredStream(parsed(), "r")
     through(stream, b"data: [1]\n\n", b"data: plain words\n\n")
     assert stream.since == (2, 0)
 

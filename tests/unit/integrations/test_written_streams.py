@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallygate.integrations.openai.asked import Asked, Shape, read_request
 from tallygate.integrations.openai.body import AnswerBody
+from tallygate.integrations.openai.request_body import ParsedRequest, Shape, read_request
 from tallygate.integrations.openai.stream import MeteredStream
 from tests.harness.asgi.written_streams import Step, Written, pieces, written_streams
 
@@ -17,7 +17,7 @@ USAGE = {"include_usage": True}
 RUNNING = {"include_usage": True, "continuous_usage_stats": True}
 
 
-def asked(written: Written, **more: Any) -> Asked:
+def parsed(written: Written, **more: Any) -> ParsedRequest:
     content = {"model": "llama", "stream": True, "n": written.choices, **more}
     return read_request(Shape.CHAT if written.is_chat else Shape.COMPLETION, json.dumps(content).encode())
 
@@ -36,7 +36,7 @@ def test_what_the_client_gets_is_what_the_server_would_have_written(
     written: Written, options: dict[str, bool] | None, data: st.DataObject
 ) -> None:
     """Byte for byte, whatever it asked for and wherever the body is cut; and the counts are the server's."""
-    stream = MeteredStream(asked(written, **({} if options is None else {"stream_options": options})), "r")
+    stream = MeteredStream(parsed(written, **({} if options is None else {"stream_options": options})), "r")
     wants = options is not None and options.get("include_usage", False)
     body = b"".join(written.events(usage=True, running=True))
     shown = b"".join(stream.feed(piece) for piece in data.draw(pieces(body))) + stream.close()
@@ -56,7 +56,7 @@ def as_lines(events: bytes) -> bytes:
 @given(written_streams().filter(lambda written: written.end == "\n"), st.booleans(), st.data())
 def test_what_a_body_is_is_found_out_by_reading_it(written: Written, is_lines: bool, data: st.DataObject) -> None:
     """Events or lines of JSON, after white space or none, cut anywhere: passed byte for byte, counted exactly."""
-    asks = asked(written, stream_options=RUNNING)
+    asks = parsed(written, stream_options=RUNNING)
     body = AnswerBody(lambda lines: MeteredStream(asks, "r", is_lines=lines), may_be_lines=True)
     sent = b"".join(written.events(usage=True, running=True))
     sent = data.draw(st.sampled_from([b"", b"\n", b" \n\n"])) + (as_lines(sent) if is_lines else sent)
@@ -70,7 +70,7 @@ def test_what_a_body_is_is_found_out_by_reading_it(written: Written, is_lines: b
 @given(written_streams(), st.data())
 def test_a_stream_that_is_left_is_counted_to_its_last_chunk(written: Written, data: st.DataObject) -> None:
     """By running usage, whatever text the chunks have, and however many tokens."""
-    stream = MeteredStream(asked(written), "r")
+    stream = MeteredStream(parsed(written), "r")
     events = written.events(usage=True, running=True)
     first = written.choices if written.is_chat else 0
     read = data.draw(st.integers(0, len(written.steps)))
@@ -89,7 +89,7 @@ def test_a_stream_that_is_left_is_counted_to_its_last_chunk(written: Written, da
 def test_bytes_pass_as_they_come(written: Written, data: st.DataObject) -> None:
     """Nothing waits for the end of its event once it is known to have a choice, but for usage that may follow."""
     event = written.events(usage=True, running=True)[0]
-    stream = MeteredStream(asked(written), "r")
+    stream = MeteredStream(parsed(written), "r")
     begin = b": keep-alive\n"
     assert stream.feed(begin) == begin
     cut = data.draw(st.integers(0, len(event)))
@@ -105,7 +105,7 @@ def test_a_long_event_passes_and_counting_goes_on() -> None:
     """Neither its size nor its running usage makes a difference, and what was hidden before stays hidden after."""
     written = Written("vllm", True, 12, [Step(0, "x" * 1_600_000, 1_289), Step(0, "y", 1)], 1, "\n")
     body = b"".join(written.events(usage=True, running=True))
-    stream = MeteredStream(asked(written), "r")
+    stream = MeteredStream(parsed(written), "r")
     most = 0
     shown = []
     for at in range(0, len(body), 10_000):

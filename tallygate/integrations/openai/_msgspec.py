@@ -1,7 +1,7 @@
-"""The same facts as of `events`, decoded by msgspec. Importable only where that is installed.
+"""Decoders of `event_types` by msgspec. The module can be imported only where msgspec is installed.
 
-What has another type than these is refused, and left to the slow road. Where a type would be taken for another one (1.0
-for an integer), it is left open.
+A member of another type than these is refused, and the standard library parses that event. Where msgspec would take one
+type for another (1.0 for an integer), the type is left open.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 if TYPE_CHECKING:
-    from tallygate.integrations.openai.events import Chunk, Event
+    from tallygate.integrations.openai.event_types import Chunk, Event
 
 
 class _Logprobs(msgspec.Struct, gc=False):
@@ -46,7 +46,7 @@ class _Event(msgspec.Struct, gc=False):
     response: Any = None
 
 
-# They have the same attributes, and nobody asks for more.
+# These structs have the attributes of `Chunk` and `Event`, and callers use nothing else.
 decode_chunk = cast("Callable[[str], Chunk]", msgspec.json.Decoder(_Chunk).decode)
 decode_event = cast("Callable[[str], Event]", msgspec.json.Decoder(_Event).decode)
 REFUSALS = (ValueError, RecursionError, msgspec.MsgspecError)

@@ -1,4 +1,4 @@
-"""What a request asks for, and the body that is passed on in its place."""
+"""The body of a request, parsed, and the body that is passed on in its place."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tallygate.integrations.openai.request_json import (
 from tallygate.integrations.openai.usage_options import NO_USAGE, StreamUsage, UsageOptions, ask_for_usage, least_usage
 from tallygate.integrations.shapes import Shape
 
-__all__ = ["Asked", "BadRequestError", "Shape", "capped", "read_request"]
+__all__ = ["BadRequestError", "ParsedRequest", "Shape", "capped", "read_request"]
 
 _TRUTHS = frozenset({"stream", "echo", "background", "store", "use_beam_search"})
 _UNCOUNTED = "bytes_only"
@@ -29,26 +29,26 @@ _NAMES = frozenset({"model", "prompt", "messages", "input", "stream_options", *_
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a request asks for.
+class ParsedRequest:
+    """The body of one request, as far as metering reads it.
 
     Attributes:
-        shape: Which API.
-        encoding: How its body is written.
-        content: The body, parsed; of Vertex AI's, the body for /generate that it stands for.
+        shape: The API that it belongs to.
+        encoding: The way in which the body is written.
+        content: The fields of the body; of Vertex AI's, the body for /generate that it stands for.
         body: The body as it is passed on.
         model: The model, as the client spells it; empty where it names none.
-        choices: How many answers are generated side by side, over all prompts.
-        prompts: How many prompts it has.
-        max_output_tokens: At most so many tokens are generated, over all choices; None where it does not say.
-        min_output_tokens: A whole answer is of use from so many on, over all choices.
-        wants_usage: The client itself asked for a chunk with usage at the end of its stream.
-        hides_usage: That chunk was asked for on the client's behalf and must not reach it.
-        hides_running: Usage in all other chunks was asked for on its behalf, too.
-        usage: How its stream was asked for its usage.
-        streams: It asks for a stream.
-        echoes: It asks for its prompt at the beginning of the answer.
-        assembles: Its client asked for a whole answer, which is put together from the stream.
+        choices: Number of answers that are generated side by side, over all prompts.
+        prompts: Number of prompts.
+        max_output_tokens: Maximum number of tokens generated, over all choices; None where the body does not say.
+        min_output_tokens: Minimum number of tokens, over all choices, with which a whole answer is of use.
+        wants_usage: Whether the client itself requested a chunk with usage at the end of its stream.
+        hides_usage: Whether that chunk was requested on the client's behalf and must not reach it.
+        hides_running: Whether usage in all other chunks was requested on its behalf, too.
+        usage: The way in which the stream's usage was requested.
+        streams: Whether a stream is requested.
+        echoes: Whether the prompt is requested at the beginning of the answer.
+        assembles: Whether the client requested a whole answer, which is put together from the stream.
     """
 
     shape: Shape
@@ -70,7 +70,7 @@ class Asked:
 
     @property
     def choices_per_prompt(self) -> int:
-        """How many answers are generated side by side for each prompt."""
+        """Number of answers that are generated side by side for each prompt."""
         return max(1, self.choices // self.prompts)
 
     @property
@@ -92,7 +92,7 @@ def read_request(
     *,
     encoding: Encoding = JSON,
     streams_whole: bool = False,
-) -> Asked:
+) -> ParsedRequest:
     """Reads a request's body.
 
     Args:
@@ -125,7 +125,7 @@ def read_request(
         content, raw = {**content, **changes}, encoding.change(raw, content, changes)
     usage = least_usage(usage, facts_of(shape).usage)
     options = _usage_options(shape, content, usage) if streams else NO_USAGE
-    return Asked(
+    return ParsedRequest(
         shape=shape,
         encoding=encoding,
         content=content,
@@ -145,17 +145,17 @@ def read_request(
     )
 
 
-def capped(asked: Asked, tokens: int) -> bytes:
+def capped(parsed: ParsedRequest, tokens: int) -> bytes:
     """The body to pass on, so that the server itself ends after so many tokens, over all choices.
 
     Args:
-        asked: The request.
+        parsed: The request.
         tokens: At least one for each choice.
     """
-    if not facts_of(asked.shape).limits:
-        return asked.body
-    changes = lowered(asked.shape, asked.content, tokens // asked.choices)
-    return asked.encoding.change(asked.body, asked.encoding.read(asked.body)[0], changes)
+    if not facts_of(parsed.shape).limits:
+        return parsed.body
+    changes = lowered(parsed.shape, parsed.content, tokens // parsed.choices)
+    return parsed.encoding.change(parsed.body, parsed.encoding.read(parsed.body)[0], changes)
 
 
 def _find_kind(shape: Shape, content: Mapping[str, Any]) -> Shape:

@@ -1,4 +1,4 @@
-"""One metered request on its way through the app: what it hears, what it says, and what is recorded of it."""
+"""The middleware's responder: runs the app for one request that was allowed, and meters what the app answers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from tallygate.client import Denied, MeteredRequest, MeteringError, Unreachable, Usage
 from tallygate.integrations.answer_counts import AnswerCounts
 from tallygate.integrations.asgi_types import App, Message, Receive, Scope, Send
+from tallygate.integrations.final_usage import Facts
 from tallygate.integrations.habits import ServerHabits
-from tallygate.integrations.openai.asked import Asked
-from tallygate.integrations.openai.errors import Answer, in_shape, refusal
+from tallygate.integrations.openai.errors import in_shape, refusal
+from tallygate.integrations.openai.request_body import ParsedRequest
 from tallygate.integrations.openai.request_facts import facts_of
 from tallygate.integrations.openai.stream import MeteredStream
 from tallygate.integrations.openai.usage_options import StreamUsage
@@ -25,12 +26,12 @@ from tallygate.integrations.passed_on import (
     spec_version,
     with_length,
 )
-from tallygate.integrations.recorded import record
-from tallygate.integrations.verdict import Facts
+from tallygate.integrations.refused import send_response
+from tallygate.integrations.request_finish import finish_request
 
 REQUEST_ID_HEADER = b"x-tallygate-request-id"
 
-LOOK_TOKENS = 16
+GRANT_CHECK_TOKENS = 16
 """Maximum number of tokens between two checks of a grant; a check is never later than the grant's ceiling."""
 
 _log = logging.getLogger("tallygate.integrations.asgi")
@@ -46,29 +47,30 @@ class ClientGoneError(OSError):
 
 
 @dataclass(frozen=True, slots=True)
-class Going:
-    """What is known of a request when it is let go on.
+class AllowedRequest:
+    """A request that a node has authorised, as it goes to the app.
 
     Attributes:
-        asked: What it asks for.
+        parsed: The body as the client sent it, parsed.
         body: The body that the app gets.
-        usage: How it asks for the usage of a stream.
-        max_output_tokens: So many tokens at most, if the server does as it is told.
-        estimated_input: Its input tokens, as estimated.
+        usage: The way in which the usage of a stream is requested.
+        max_output_tokens: Maximum number of tokens, if the server does as it is told.
+        estimated_input: Estimated number of input tokens.
     """
 
-    asked: Asked
+    parsed: ParsedRequest
     body: bytes
     usage: StreamUsage
     max_output_tokens: int | None
     estimated_input: int
 
 
-class Exchange:
+class MeteringResponder:
     """Runs the app for one request that was allowed.
 
-    Counts what comes out, ends it when it must stop, and records it when it has ended. One of two may write to the
-    client at a time: the app through `_send`, or, while the app is not writing, whoever calls `end_soon`.
+    It counts what the app generates, ends the answer when the request must stop, and records the request when the
+    answer has ended. One of two may write to the client at a time: the app through `_send`, or, while the app is not
+    writing, the caller of `end_soon`.
     """
 
     def __init__(
@@ -78,9 +80,9 @@ class Exchange:
         send: Send,
         *,
         request: MeteredRequest,
-        going: Going,
+        allowed: AllowedRequest,
         habits: ServerHabits,
-        ask_again: Callable[[StreamUsage], Going],
+        rewrite: Callable[[StreamUsage], AllowedRequest],
     ) -> None:
         """Begins.
 
@@ -89,23 +91,23 @@ class Exchange:
             receive: From the client.
             send: To the client.
             request: The request, authorised.
-            going: How it goes on.
+            allowed: The request as it goes to the app.
             habits: Of the server behind.
-            ask_again: The same request, asking for its stream's usage in another way.
+            rewrite: Makes the same request, with its stream's usage requested in another way.
         """
         self._scope = scope
-        self._hear = receive
-        self._say = send
+        self._client_receive = receive
+        self._client_send = send
         self._request = request
-        self._going = going
+        self._allowed = allowed
         self._habits = habits
-        self._ask_again = ask_again
+        self._rewrite = rewrite
         self._refusal: list[Message] | None = None
-        self._answer = AnswerCounts(going.asked, request.request_id, going.max_output_tokens, habits)
+        self._answer = AnswerCounts(allowed.parsed, request.request_id, allowed.max_output_tokens, habits)
         self._stream: MeteredStream | None = None
         self._counted = 0
         self._counted_reasoning = 0
-        self._look_at_tokens = 0
+        self._check_at_tokens = 0
         self._status: int | None = None
         self._body_is_given = False
         self._is_sending = False
@@ -119,13 +121,13 @@ class Exchange:
     async def run(self, app: App) -> None:
         """Runs the app to its end, whatever that is, and records what it did."""
         try:
-            await app(with_length(self._scope, len(self._going.body)), self._receive, self._send)
+            await app(with_length(self._scope, len(self._allowed.body)), self._receive, self._send)
             while self._refusal is not None:
                 await self._retry(app)
             if self._status is None and not self._gone.is_set():
                 self._is_complete = True
         except Exception:
-            # What an app makes of a client that is gone is of no interest where it is only told that it is.
+            # An app that fails because its client is gone has not failed where the middleware told it so.
             if not self._is_ended:
                 self._has_raised = True
                 raise
@@ -136,26 +138,26 @@ class Exchange:
                 await self._ending
 
     async def _retry(self, app: App) -> None:
-        """The server refused a request to which something was added: perhaps it takes less, or nothing."""
+        """Sends the request once more with less added to it, or nothing, after the server refused what was added."""
         refusal, self._refusal = self._refusal, None
         assert refusal is not None
-        lesser = self._habits.lesser(self._going.usage)
+        lesser = self._habits.lesser(self._allowed.usage)
         if lesser is None or self._gone.is_set():
             for message in refusal:
                 await self._send(message)
             return
-        self._going = going = self._ask_again(lesser)
-        self._answer = AnswerCounts(going.asked, self._request.request_id, going.max_output_tokens, self._habits)
+        self._allowed = allowed = self._rewrite(lesser)
+        self._answer = AnswerCounts(allowed.parsed, self._request.request_id, allowed.max_output_tokens, self._habits)
         self._body_is_given = False
-        await app(with_length(self._scope, len(self._going.body)), self._receive, self._send)
+        await app(with_length(self._scope, len(self._allowed.body)), self._receive, self._send)
 
     def end_soon(self) -> None:
-        """Ends it if it must stop, unless the app is writing: then it is seen to when that is done."""
+        """Ends the answer if the request must stop; while the app is writing, `_send` ends it after that."""
         if not (self._is_ended or self._is_sending or self._is_complete) and self._must_end():
             self._ending = asyncio.create_task(self._end(), name="tallygate end of a request")
 
     def stop(self) -> None:
-        """Ends a stream as if it had reached its limit, though it could go on."""
+        """Ends the stream as if it had reached its limit, though it could go on."""
         if self._ending is None and not (self._is_ended or self._is_complete):
             self._ending = asyncio.create_task(self._end(), name="tallygate end of a request")
 
@@ -163,31 +165,31 @@ class Exchange:
         request = self._request
         if not request.must_stop or (self._status is not None and self._stream is None):
             return False
-        # At its own limit, the server ends by itself, and knows better than anybody how much it was.
-        return request.denial is not None or self._counted != self._going.max_output_tokens
+        # At its own limit, the server ends by itself, and its own counts are the best.
+        return request.denial is not None or self._counted != self._allowed.max_output_tokens
 
     async def _end(self) -> None:
-        """Ends the answer in a way that clients understand, and lets the app know that nobody listens any more."""
+        """Ends the answer in a way that clients understand, and lets the app see the client as gone."""
         self._is_ended = True
         try:
             # A client that is gone by now needs no end.
             with contextlib.suppress(OSError):
-                await self._say_end()
+                await self._send_end()
         finally:
             self._gone.set()
 
-    async def _say_end(self) -> None:
+    async def _send_end(self) -> None:
         if self._stream is not None:
             body = self._stream.end(self._so_far(self._stream))
-            await self._say({"type": _BODY, "body": body, "more_body": False})
+            await self._client_send({"type": _BODY, "body": body, "more_body": False})
             return
         denial = self._request.denial
         unreachable = Unreachable("No metering node answers, so that the request cannot go on.")
         answer = refusal(unreachable if denial is None else Denied(denial))
-        await send_answer(self._say, in_shape(answer, self._going.asked.shape))
+        await send_response(self._client_send, in_shape(answer, self._allowed.parsed.shape))
 
     def _so_far(self, stream: MeteredStream) -> Usage:
-        said = stream.usage or Usage(input_tokens=self._going.estimated_input)
+        said = stream.usage or Usage(input_tokens=self._allowed.estimated_input)
         tokens, reasoning = stream.since
         return replace(
             said,
@@ -198,21 +200,21 @@ class Exchange:
     async def _receive(self) -> Message:
         if not self._body_is_given:
             self._body_is_given = True
-            return {"type": "http.request", "body": self._going.body, "more_body": False}
+            return {"type": "http.request", "body": self._allowed.body, "more_body": False}
         if self._gone.is_set():
             return {"type": "http.disconnect"}
-        heard = asyncio.ensure_future(self._hear())
+        received = asyncio.ensure_future(self._client_receive())
         gone = asyncio.ensure_future(self._gone.wait())
         try:
-            await asyncio.wait({heard, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not heard.done() or self._is_ended:
+            await asyncio.wait({received, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not received.done() or self._is_ended:
                 return {"type": "http.disconnect"}
-            message = heard.result()
+            message = received.result()
             if message["type"] == "http.disconnect":
                 self._gone.set()
             return message
         finally:
-            heard.cancel()
+            received.cancel()
             gone.cancel()
 
     async def _send(self, message: Message) -> None:
@@ -230,23 +232,23 @@ class Exchange:
             if stream is None or message["type"] != _BODY:
                 await self._send_other(message)
             elif message.get("more_body") and not self._request.must_stop:
-                # What nearly every message is. Here each call and each look costs a stream as often as it has tokens.
+                # Nearly every message comes here: each call and each check is paid once for each token of a stream.
                 body = message.get("body", b"")
                 shown = stream.feed(body)
                 has_tokens = stream.tokens > self._counted
                 if has_tokens:
                     self._count(stream)
                 if shown:
-                    await self._say(message if shown is body else {**message, "body": shown})
-                if has_tokens and self._counted >= self._look_at_tokens:
-                    await self._look_ahead(stream)
+                    await self._client_send(message if shown is body else {**message, "body": shown})
+                if has_tokens and self._counted >= self._check_at_tokens:
+                    await self._check_grant(stream)
             else:
                 await self._send_ending(message, stream)
         finally:
             self._is_sending = False
 
     async def _send_other(self, message: Message) -> None:
-        """Whatever is no piece of a streamed answer."""
+        """Sends a message that is no piece of a streamed answer."""
         if self._refusal is not None or self._refuses_usage(message):
             self._refusal = [*(self._refusal or ()), message]
         elif message["type"] == _BODY:
@@ -256,15 +258,15 @@ class Exchange:
         elif message["type"] in ANSWERS_PAST_US:
             raise RuntimeError(f"an answer by {message['type']} cannot be metered")
         else:
-            await self._say(message)
+            await self._client_send(message)
 
     def _refuses_usage(self, message: Message) -> bool:
-        """Whether this begins a refusal that may be of what was added to the request."""
-        going = self._going
+        """Whether this message begins a refusal, perhaps of what was added to the request."""
+        allowed = self._allowed
         if self._gone.is_set():
             return False
         is_refusal = message["type"] == _START and message["status"] in _REFUSALS
-        return is_refusal and going.asked.adds_usage and self._habits.lesser(going.usage) is not None
+        return is_refusal and allowed.parsed.adds_usage and self._habits.lesser(allowed.usage) is not None
 
     async def _send_start(self, message: Message) -> None:
         if self._status is not None:
@@ -272,22 +274,22 @@ class Exchange:
         self._status = message["status"]
         headers = lowered(message)
         self._begin_answer(headers)
-        if self._going.asked.streams:
-            # What is hidden, or said at an early end, changes its length.
+        if self._allowed.parsed.streams:
+            # The length changes by what is hidden, or written at an early end.
             headers = [header for header in headers if header[0] != b"content-length"]
         headers.append((REQUEST_ID_HEADER, self._request.request_id.encode()))
-        await self._say({**message, "headers": headers})
+        await self._client_send({**message, "headers": headers})
 
     def _begin_answer(self, headers: list[tuple[bytes, bytes]]) -> None:
         if self._status not in _OK:
             return
-        asked = self._going.asked
-        if asked.streams and facts_of(asked.shape).usage is StreamUsage.RUNNING:
-            self._habits.accept(self._going.usage)
+        parsed = self._allowed.parsed
+        if parsed.streams and facts_of(parsed.shape).usage is StreamUsage.RUNNING:
+            self._habits.accept(self._allowed.usage)
         self._answer.begin(headers)
 
     async def _send_part(self, message: Message) -> None:
-        """A part of an answer of which it is not known that it streams."""
+        """Sends a part of an answer that is not known to be a stream."""
         more = message.get("more_body", False)
         shown = self._answer.feed(message.get("body", b""), more=more)
         self._stream = self._answer.stream
@@ -295,10 +297,10 @@ class Exchange:
         if self._stream is not None:
             self._count(self._stream)
         if shown or not more:
-            await self._say({**message, "body": shown})
+            await self._client_send({**message, "body": shown})
 
     async def _send_ending(self, message: Message, stream: MeteredStream) -> None:
-        """A piece of a streamed answer that is the last one, or comes when the request must stop."""
+        """Sends the last piece of a streamed answer, or one that comes when the request must stop."""
         is_over = self._request.must_stop and self._must_end()
         more = message.get("more_body", False)
         shown = stream.feed(message.get("body", b""))
@@ -311,29 +313,29 @@ class Exchange:
             await self._end()
             return
         if shown or not more:
-            await self._say({**message, "body": shown})
+            await self._client_send({**message, "body": shown})
         if has_tokens and more:
-            await self._look_ahead(stream)
+            await self._check_grant(stream)
 
-    async def _look_ahead(self, stream: MeteredStream) -> None:
-        """At the ceiling: the app goes on when there is more, and is stopped before it makes what nobody pays for."""
+    async def _check_grant(self, stream: MeteredStream) -> None:
+        """At the ceiling, waits for more tokens; ends the answer if none come, before the app generates unpaid ones."""
         if stream.is_finished:
             return
         free_tokens = self._request.free_tokens
         if free_tokens:
-            self._look_at_tokens = self._counted + min(free_tokens, LOOK_TOKENS)
+            self._check_at_tokens = self._counted + min(free_tokens, GRANT_CHECK_TOKENS)
             return
-        if self._counted == self._going.max_output_tokens and self._request.denial is None:
+        if self._counted == self._allowed.max_output_tokens and self._request.denial is None:
             return
         try:
-            has_room = await self._request.wait_for_tokens() > 0
+            has_tokens = await self._request.wait_for_tokens() > 0
         except MeteringError:
-            has_room = False
-        if not has_room:
+            has_tokens = False
+        if not has_tokens:
             await self._end()
 
     def _take_late(self, message: Message) -> None:
-        """What an app says after the end: nobody hears it, but what it generated is recorded."""
+        """Counts what an app sends after the end: it reaches nobody, but what was generated is recorded."""
         if message["type"] == _START and self._status is None:
             self._status = message["status"]
             self._begin_answer(lowered(message))
@@ -360,7 +362,7 @@ class Exchange:
     def _record(self) -> None:
         has_left = self._gone.is_set() and not self._is_ended
         counts = self._answer.counts(is_complete=self._is_complete, has_left=self._gone.is_set())
-        estimated_input = self._going.estimated_input if counts.input_tokens is None else counts.input_tokens
+        estimated_input = self._allowed.estimated_input if counts.input_tokens is None else counts.input_tokens
         facts = Facts(
             estimated_input=estimated_input,
             usage=counts.usage,
@@ -375,10 +377,4 @@ class Exchange:
             problem=self._answer.problem,
             is_as_ever=counts.is_as_ever,
         )
-        record(self._request, facts)
-
-
-async def send_answer(send: Send, answer: Answer) -> None:
-    """Says a whole answer."""
-    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-    await send({"type": _BODY, "body": answer.body, "more_body": False})
+        finish_request(self._request, facts)
