@@ -25,7 +25,7 @@ from tests.harness.programs.languages import (
 from tests.harness.programs.programs import Pair, Program
 
 # The first test of a language waits until its example is built.
-pytestmark = pytest.mark.timeout(INSTALL_S + BUILD_S + 60)
+pytestmark = pytest.mark.hang_limit(INSTALL_S + BUILD_S + 300)
 
 FINISHED = request_usage_pb2.SETTLEMENT_STATE_FINISHED
 PAGE_COST_NANOS = 812 * 1_000 + 131 * 2_000

@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.harness.programs.command import up
 
 README = Path(__file__).parents[2] / "README.md"
@@ -21,7 +19,6 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(), re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.timeout(120)
 def test_the_first_session_works_as_written(tmp_path: Path) -> None:
     """Every command and both programs, in order; only ports and paths are those of the test."""
     shell = [block for block in blocks("") if "tallygate model" in block or "grpcurl" in block]

@@ -116,7 +116,6 @@ async def test_a_worker_that_dies_is_started_again(pair: Pair) -> None:
     assert not [process for process in left if process.is_running()]
 
 
-@pytest.mark.timeout(2 * SETTLED_WITHIN_S)
 @pytest.mark.parametrize("pair", ["postgresql"], indirect=True)
 async def test_what_a_worker_that_dies_left_is_settled(pair: Pair) -> None:
     """Its open request is booked at its last counts, and of the account's money nothing is on lease any more."""

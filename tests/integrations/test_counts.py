@@ -45,7 +45,6 @@ async def read_stream(client: openai.AsyncOpenAI, name: str, tokens: int, *, lea
     return ends
 
 
-@pytest.mark.timeout(180)
 async def test_clients_that_leave_are_recorded_to_the_token(pair: Pair, served: Serving) -> None:
     """200 streams at once, a tenth of which is aborted anywhere: recorded equals generated, request by request."""
     chance = random.Random(SEED)
@@ -79,7 +78,6 @@ async def taken_over(address: str, count: int) -> None:
             pass
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("pair", ["sqlite", "postgresql"], indirect=True)
 async def test_a_node_that_dies_breaks_no_stream(pair: Pair) -> None:
     """Its streams go on over another node: every client reads its answer to the end, and all tokens are recorded."""

@@ -22,7 +22,7 @@ from tallygate.integrations.refused import send_response
 from tests.harness.asgi.engine_harness import uvicorn_serving
 from tests.harness.programs.languages import INSTALL_S, need
 
-pytestmark = pytest.mark.timeout(INSTALL_S + 120)
+pytestmark = pytest.mark.hang_limit(INSTALL_S + 300)
 
 MESSAGES: Any = [{"role": "user", "content": "Hi"}]
 RETRIES = 2
