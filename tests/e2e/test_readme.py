@@ -28,7 +28,7 @@ def test_the_first_session_works_as_written(tmp_path: Path) -> None:
     with up(tmp_path) as running:
 
         def run(*command: str) -> str:
-            done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, env=environment)
+            done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
             assert done.returncode == 0, done.stdout + done.stderr
             return done.stdout
 

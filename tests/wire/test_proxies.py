@@ -13,6 +13,7 @@ import pytest
 from metering_service.api.control.replicas import connect_to, is_reachable, proxies_to
 from tallygate.client import ClientSettings, MeteringClient, Unreachable
 from tallygate.client.sync import SyncMeteringClient
+from tests.harness.patience import PATIENCE_S
 from tests.harness.wire.control_fleet import running_control
 from tests.harness.wire.fake_metering import FakeMetering, serving
 from tests.harness.wire.proxy import Proxy, refusing_proxy
@@ -105,5 +106,5 @@ async def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-m", "tallygate.cli", "account", "create", "acme", *arguments]
     environment = {**os.environ, "COLUMNS": "500"}
     return await asyncio.to_thread(
-        subprocess.run, words, capture_output=True, text=True, env=environment, check=False, timeout=60
+        subprocess.run, words, capture_output=True, text=True, env=environment, check=False, timeout=PATIENCE_S
     )

@@ -12,7 +12,8 @@ from tallygate.client import MeteringClient
 from tallygate.integrations.asgi import MeteringMiddleware
 from tallygate.integrations.asgi_types import Message, Receive, Scope, Send
 from tallygate.metering.v1 import report_pb2
-from tests.harness.wire.fake_metering import FakeMetering, until
+from tests.harness.patience import until
+from tests.harness.wire.fake_metering import FakeMetering
 
 SERVICE = "accounts/acme/services/chat"
 EVENT_STREAM = "text/event-stream; charset=utf-8"
