@@ -12,7 +12,7 @@ from tests.harness.programs.one_service import SERVICE, balance_nanos, enable, m
 from tests.harness.programs.programs import Pair
 
 FULL_S = 3.0
-"""How long it is watched that nothing happens."""
+"""Length of the look at what must not happen."""
 
 
 async def refuses_money(pair: Pair) -> bool:

@@ -12,7 +12,7 @@ from tests.harness.programs.one_service import SERVICE, balance_nanos, enable, m
 from tests.harness.programs.programs import Pair
 
 NO_TIMER = ClientSettings(heartbeat_ms=600_000, silence_ms=600_000, answer_ms=600_000)
-"""Whoever goes on at once went by the connection that broke, and by nothing that takes time."""
+"""Settings of a client that goes on with another node when its connection breaks, and not because time has passed."""
 
 
 async def open_leases(pair: Pair, node: str) -> int:

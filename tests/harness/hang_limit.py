@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 HANG_LIMIT_S = 300.0
-"""Longer than any wait for a condition, and than any test on a machine that is busy with other things."""
+"""Limit of a phase. No wait for a condition is so long, and no test on a machine that is busy with other things."""
 
 
 def pytest_configure(config: pytest.Config) -> None:

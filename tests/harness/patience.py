@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 PATIENCE_S = 120.0
-"""Nothing that tests wait for takes so long, however busy the machine; it is for what will never happen."""
+"""Maximum wait for a condition. However busy the machine, what happens at all happens sooner."""
 
 
 async def until(condition: Callable[[], object]) -> None:

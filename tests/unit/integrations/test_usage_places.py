@@ -9,7 +9,7 @@ import pytest
 from tallygate.client import Usage
 from tallygate.integrations.openai.said_usage import News, SaidUsage
 from tallygate.integrations.openai.usage import find_block
-from tests.unit.integrations.test_usage import cached, chat, thought
+from tests.harness.asgi.usage_objects import cached, chat, thought
 
 BLOCK = chat(10, 5, 15)
 ZERO = chat(0, 0, 0)
