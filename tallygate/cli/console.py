@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from typing_extensions import override
 
 _WIDTH = 120
 """Where output goes to a file or a pipe, which has no width of its own."""
@@ -39,6 +40,7 @@ def _is_hidden(one: str) -> bool:
 class _Console(Console):
     """Writes no control characters but its own, whatever a string has that it is told to print."""
 
+    @override
     def render_str(self, text: str, **options: Any) -> Text:
         """Render a text, with characters shown that would steer a terminal."""
         return super().render_str(visible(text, kept=_KEPT), **options)
