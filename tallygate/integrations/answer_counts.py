@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from tallygate.client import Usage
 from tallygate.integrations.habits import ServerHabits
+from tallygate.integrations.openai.answer import Reading
 from tallygate.integrations.openai.body import AnswerBody
 from tallygate.integrations.openai.estimate import BYTES_PER_TOKEN
 from tallygate.integrations.openai.header_usage import usage_in_headers
@@ -15,6 +16,9 @@ from tallygate.integrations.openai.request_body import ParsedRequest
 from tallygate.integrations.openai.request_facts import facts_of, makes_output
 from tallygate.integrations.openai.speech_answer import SpeechAnswer
 from tallygate.integrations.openai.stream import MeteredStream
+
+ROUGH_EXCESS_MAX = 2
+"""Number of times its limit that a text may seem to have before its server is taken to disregard that."""
 
 
 class Counts(NamedTuple):
@@ -124,7 +128,7 @@ class AnswerCounts:
             return Counts(self._header_usage)
         if self._body is None:
             return Counts(tokens=self._guess_tokens() if has_left else self._tokens_unread())
-        reading = self._body.answer.read(self._parsed.choices_per_prompt)
+        reading = self._within_limit(self._body.answer.read(self._parsed.choices_per_prompt))
         if not makes_output(self._parsed.shape):
             return Counts(reading.usage, is_refusal=reading.is_refusal)
         is_as_ever = facts_of(self._parsed.shape).cuts_input and is_complete
@@ -141,6 +145,13 @@ class AnswerCounts:
 
     def _open_stream(self, is_lines: bool) -> MeteredStream:
         return MeteredStream(self._parsed, self._request_id, limit=self._limit, is_lines=is_lines)
+
+    def _within_limit(self, reading: Reading) -> Reading:
+        """A server ends by itself at its limit: a text that seems to have somewhat more has just as much."""
+        limit = self._limit
+        if limit is None or not reading.is_rough or not limit < reading.tokens <= limit * ROUGH_EXCESS_MAX:
+            return reading
+        return reading._replace(tokens=limit)
 
     def _tokens_unread(self) -> int:
         return -(-self._unread_bytes // BYTES_PER_TOKEN) if self._problem and makes_output(self._parsed.shape) else 0

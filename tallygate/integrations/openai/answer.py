@@ -40,12 +40,14 @@ class Reading(NamedTuple):
         tokens: Output tokens, estimated from the text, where it says none.
         is_refusal: It is an error and nothing else, whatever its status.
         input_tokens: Input tokens, estimated from what it says of its input; None where it says nothing of that.
+        is_rough: The output tokens are guessed by the length of a text.
     """
 
     usage: Usage | None
     tokens: int
     is_refusal: bool
     input_tokens: int | None = None
+    is_rough: bool = True
 
 
 class MeteredAnswer:

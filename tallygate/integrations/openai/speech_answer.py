@@ -15,8 +15,10 @@ from tallygate.integrations.openai.json_members import MemberScanner, small_memb
 from tallygate.integrations.openai.recordings import INPUT_TOKENS_PER_SECOND
 from tallygate.integrations.openai.usage_blocks import COUNT_MAX
 
-_UNSPOKEN: Final = re.compile(rb"(?m)^(?:WEBVTT\b[^\n]*|[0-9]+\r?|[^\n]*-->[^\n]*)$")
-"""Lines of subtitles that say where they begin, their numbers, and their times."""
+_UNSPOKEN: Final = re.compile(
+    rb"\A(?:\xef\xbb\xbf)?WEBVTT\r*(?=\n)|(?m:^)(?:[0-9]++\r?\n)?[0-9:.,]++ *+--> *+[0-9:.,]++[^\n]*+"
+)
+"""Beginning of subtitles, and lines that say when each of them is shown, with their numbers before them."""
 
 
 class SpeechAnswer(MeteredAnswer):
@@ -34,7 +36,8 @@ class SpeechAnswer(MeteredAnswer):
         except (ValueError, RecursionError):
             said = None
         if isinstance(said, Mapping):
-            return _reading(said, _count_text(said))
+            ids = _count_ids(said)
+            return _reading(said, ids or _count_text(said))._replace(is_rough=not ids)
         if said is not None:
             return Reading(None, _tokens(len(body.strip())), is_refusal=False)
         scanner = MemberScanner()
@@ -58,13 +61,15 @@ def _reading(said: Mapping[str, object], tokens: int) -> Reading:
     return Reading(None, tokens, is_error and "text" not in said, _count_input(said))
 
 
-def _count_text(said: Mapping[str, object]) -> int:
-    """By the ids of its segments, where these have some; else by its bytes."""
+def _count_ids(said: Mapping[str, object]) -> int:
+    """By the ids of its segments; 0 unless all of these have them."""
     segments = said.get("segments")
     ids = [segment.get("tokens") for segment in segments if isinstance(segment, Mapping)] if _is_list(segments) else []
     counts = [len(each) for each in ids if _is_list(each)]
-    if counts and len(counts) == len(ids):
-        return sum(counts)
+    return sum(counts) if len(counts) == len(ids) else 0
+
+
+def _count_text(said: Mapping[str, object]) -> int:
     text = said.get("text")
     return _tokens(len(text.encode("utf-8", "surrogatepass"))) if isinstance(text, str) else 0
 
