@@ -1,4 +1,4 @@
-"""What is read of a request before its body is understood: the headers that matter, and the body's bytes."""
+"""Intake of a request before its body is parsed: the headers that matter, and the body's bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tallygate.integrations.openai.form import FormEncoding
 _JSON_LIKE = frozenset({b"", b"application/json", b"text/json", b"text/plain", b"application/octet-stream"})
 """Types of bodies that apps read as JSON, if at all. Forms are not among them: an app could read another request."""
 _KEY_HEADERS = (b"x-api-key", b"api-key")
-"""Where clients of Anthropic and of Azure put their keys."""
+"""Headers in which clients of Anthropic and of Azure put their keys."""
 
 
 _FORM = re.compile(

@@ -18,7 +18,7 @@ PARTS_MAX = 128
 """Maximum number of parts of a form."""
 
 HEADERS_BYTES_MAX = 4_096
-"""Maximum size of what stands before the data of a part."""
+"""Maximum size of the headers before the data of a part."""
 
 _CRLF = b"\r\n"
 _END_OF_HEADERS = b"\r\n\r\n"
@@ -38,7 +38,7 @@ _CHARSETS = {b"utf-8": "utf-8", b"utf8": "utf-8", b"us-ascii": "ascii"}
 _PARTS_INSIDE = re.compile(rb"(?i:multipart|message)\b")
 """Types of parts that have parts of their own, which some readers take apart."""
 _CHARSET_FIELD = b"_charset_"
-"""By it, some readers take all other fields to be in another encoding."""
+"""Name of the field by which some readers take all other fields to be in another encoding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class FilePart:
     """A file in a form.
 
     Attributes:
-        filename: Its name, as the client says it.
+        filename: Its name, as the client wrote it.
         data: Its bytes, where they lie in the request's body.
     """
 
@@ -68,7 +68,7 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class FormEncoding:
-    """Reads and changes forms of one boundary, as the request's content type says it."""
+    """Reads and changes forms of one boundary, as in the request's content type."""
 
     boundary: bytes
 

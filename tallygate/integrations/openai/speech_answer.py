@@ -18,7 +18,7 @@ from tallygate.integrations.openai.usage_blocks import COUNT_MAX
 _UNSPOKEN: Final = re.compile(
     rb"\A(?:\xef\xbb\xbf)?WEBVTT\r*(?=\n)|(?m:^)(?:[0-9]++\r?\n)?[0-9:.,]++ *+--> *+[0-9:.,]++[^\n]*+"
 )
-"""Beginning of subtitles, and lines that say when each of them is shown, with their numbers before them."""
+"""Beginning of subtitles, and lines with the times of each, with their numbers before them."""
 
 
 class SpeechAnswer(MeteredAnswer):
@@ -27,7 +27,7 @@ class SpeechAnswer(MeteredAnswer):
     __slots__ = ()
 
     def read(self, choices_per_prompt: int = 1) -> Reading:  # noqa: ARG002  # there is one
-        """What it says, as far as it came: tokens, or how long the recording was, and its text."""
+        """The counts, as far as the answer came: tokens, or the length of the recording, and its text."""
         if self._scanner is not None:
             return self._read_scanned(self._scanner, self._size)
         body = b"".join(self._kept)
@@ -46,7 +46,7 @@ class SpeechAnswer(MeteredAnswer):
         return self._read_scanned(scanner, len(b" ".join(filter(None, spoken))))
 
     def _read_scanned(self, scanner: MemberScanner, text_bytes: int) -> Reading:
-        """Of one that is too long, broken off, or no JSON; its text has so many bytes unless it has a member for it."""
+        """Of one that is too long, broken off, or no JSON; `text_bytes` hold unless it has a member for its text."""
         if not scanner.is_object or scanner.has_more:
             return Reading(None, _tokens(text_bytes), is_refusal=False)
         begin, end = scanner.spans.get("text", (0, text_bytes))

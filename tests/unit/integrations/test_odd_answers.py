@@ -42,7 +42,7 @@ def read(*pieces: bytes, shape: Shape = Shape.CHAT, is_complete: bool = True, **
     content = {"model": "m", "stream": True, "messages": [], "input": "x", "text": "x", **fields}
     parsed = read_request(shape, json.dumps(content).encode())
     answer = AnswerCounts(parsed, "id", parsed.max_output_tokens, ServerHabits(StreamUsage.RUNNING))
-    answer.begin([])
+    answer.start([])
     shown = b"".join(answer.feed(piece, more=True) for piece in pieces)
     if is_complete:
         shown += answer.feed(b"", more=False)

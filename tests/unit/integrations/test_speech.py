@@ -229,7 +229,7 @@ def test_how_fast_a_server_transcribes_is_learned_from_estimates() -> None:
     habits = ServerHabits(StreamUsage.RUNNING)
     whole = read_request(Shape.TRANSCRIPTION, form(("model", "m")), encoding=FormEncoding(BOUNDARY.encode()))
     answer = AnswerCounts(whole, "r", None, habits)
-    answer.begin([])
+    answer.start([])
     answer.feed(b'{"text": "twelve bytes"}', more=False)
     assert answer.counts(is_complete=True, has_left=False).tokens == 3
     assert habits.guess_tokens(10**18) > 1
