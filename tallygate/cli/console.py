@@ -1,4 +1,4 @@
-"""Where a command writes: results to stdout, everything else to stderr."""
+"""The console of a command: results go to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.text import Text
 from typing_extensions import override
 
 _WIDTH = 120
-"""Where output goes to a file or a pipe, which has no width of its own."""
+"""Width of output to a file or a pipe, which has none of its own."""
 
 _KEPT = "\n"
 _BIDI_CONTROLS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -38,7 +38,7 @@ def _is_hidden(one: str) -> bool:
 
 
 class _Console(Console):
-    """Writes no control characters but its own, whatever a string has that it is told to print."""
+    """Writes no control characters but its own, whatever the printed string has."""
 
     @override
     def render_str(self, text: str, **options: Any) -> Text:

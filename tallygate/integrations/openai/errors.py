@@ -10,7 +10,7 @@ from tallygate.integrations.shapes import Shape
 
 Headers = list[tuple[bytes, bytes]]
 
-_FIRST_COULD_NOT_TELL = 40
+_FIRST_UNDECIDED = 40
 _RETRY_AFTER_MS = 1_000
 """Wait before a retry that is worth it, where the reason has none of its own."""
 _WAIT_MAX_MS = 60_000
@@ -208,7 +208,7 @@ def _unknown(reason: str) -> _Meaning:
     """The meaning of a reason newer than this version, by its number's family."""
     number = reason.removeprefix("REASON_")
     if number.isdecimal():
-        return _TRY_AGAIN if int(number) >= _FIRST_COULD_NOT_TELL else _FORBIDDEN
+        return _TRY_AGAIN if int(number) >= _FIRST_UNDECIDED else _FORBIDDEN
     return _OURS
 
 
