@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -302,6 +303,26 @@ async def test_a_form_is_no_json() -> None:
     scope: Scope = {"headers": [(b"content-type", b"multipart/form-data; boundary=a")]}
     with pytest.raises(UnreadableError, match="JSON"):
         await read_body(scope, no_more, 9, is_form=False)
+
+
+async def test_a_body_in_small_pieces_takes_no_more_memory_than_another() -> None:
+    """A client decides how it is cut, and a list of its pieces would be many times as large."""
+    size, left = 1 << 18, 1 << 18
+
+    async def receive() -> Message:
+        nonlocal left
+        left -= 2
+        return {"type": "http.request", "body": bytes([left % 251, left % 241]), "more_body": left > 0}
+
+    tracemalloc.start()
+    try:
+        body = await read_body({"headers": []}, receive, size, is_form=False)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert body is not None
+    assert (len(body.raw), body.is_too_long) == (size, False)
+    assert peak < 4 * size
 
 
 async def no_more() -> Message:
