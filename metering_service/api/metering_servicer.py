@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 import grpc
+from typing_extensions import override
 
 from metering_service.api.codec import decode_any_report, decode_report, encode_decision
 from metering_service.api.meter_request import REPORTS_PER_MESSAGE_MAX, PartlyReadable, decode_meter_request
@@ -37,6 +38,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         """End every stream once what it reported is answered and durable."""
         self._draining.set()
 
+    @override
     @reads_by(decode_meter_request)
     async def Meter(
         self,
@@ -101,6 +103,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         await self._draining.wait()
         news.set()
 
+    @override
     async def Authorize(
         self,
         request: pb.AuthorizeRequest,
@@ -112,6 +115,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
             raise InvalidRequestError(("report.phase", "must be AUTHORIZE here: Report takes the others"))
         return pb.AuthorizeResponse(decision=encode_decision(await ask(self._node, report)))
 
+    @override
     async def Report(
         self, request: pb.ReportRequest, context: "grpc.aio.ServicerContext[pb.ReportRequest, pb.ReportResponse]"
     ) -> pb.ReportResponse:

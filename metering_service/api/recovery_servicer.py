@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import grpc
+from typing_extensions import override
 
 from metering_service.api.control.codec import KINDS
 from metering_service.domain.errors import InvalidRequestError
@@ -21,6 +22,7 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
         self._store = store
         self._new_id = new_id
 
+    @override
     async def FenceNodes(
         self, request: pb.FenceNodesRequest, context: "grpc.aio.ServicerContext[pb.FenceNodesRequest, object]"
     ) -> pb.FenceNodesResponse:
@@ -42,6 +44,7 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
             fenced=[control_pb.FencedNode(node=node, epoch=epoch) for node, epoch in sorted(fenced.items())],
         )
 
+    @override
     async def ListLeaseTotals(
         self, request: pb.ListLeaseTotalsRequest, context: "grpc.aio.ServicerContext[pb.ListLeaseTotalsRequest, object]"
     ) -> pb.ListLeaseTotalsResponse:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import grpc
+from typing_extensions import override
 
 from metering_service.api.usage_codec import encode_bucket, encode_request_usage, encode_running
 from metering_service.api.usage_request import decode_page, decode_request_key, decode_usage_query
@@ -32,6 +33,7 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
         self._running = running
         self._fresh_through_us = fresh_through_us
 
+    @override
     async def QueryUsage(
         self, request: pb.QueryUsageRequest, context: "grpc.aio.ServicerContext[pb.QueryUsageRequest, object]"
     ) -> pb.QueryUsageResponse:
@@ -52,6 +54,7 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
             fresh_through_time=encode_timestamp(fresh_through_us),
         )
 
+    @override
     async def GetRequestUsage(
         self, request: pb.GetRequestUsageRequest, context: "grpc.aio.ServicerContext[pb.GetRequestUsageRequest, object]"
     ) -> pb.GetRequestUsageResponse:
@@ -62,6 +65,7 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
             raise RecordNotFoundError(f"{service}/requests/{request_id}")
         return pb.GetRequestUsageResponse(parts=fitting(parts, encode_request_usage))
 
+    @override
     async def ListRequestUsage(
         self,
         request: pb.ListRequestUsageRequest,

@@ -1,10 +1,10 @@
-"""The `tallygate` command. It speaks the wire contract and starts the services as programs; it never imports them."""
+"""The `tallygate` command. It uses the wire contract and starts the services as programs; it never imports them."""
 
 import sys
 
 
 def main() -> None:
-    """Run the command. Where only the client is installed, say what is missing and end with exit code 2."""
+    """Run the command. Where only the client is installed, print what is missing and end with exit code 2."""
     try:
         from tallygate.cli import app  # noqa: PLC0415  # what it needs comes with an extra
     except ModuleNotFoundError as error:

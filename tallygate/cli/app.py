@@ -1,4 +1,4 @@
-"""The command line: what there is, and where it is written."""
+"""The command line: its commands, and the modules that have them."""
 
 from __future__ import annotations
 

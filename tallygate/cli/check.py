@@ -1,4 +1,4 @@
-"""`tallygate check`: whether what is to be started would work, before it is started."""
+"""`tallygate check`: mistakes in settings, found before a server starts."""
 
 from __future__ import annotations
 

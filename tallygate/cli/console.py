@@ -1,4 +1,4 @@
-"""Where a command writes: results to stdout, everything else to stderr."""
+"""The console of a command: results go to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from google.protobuf.message import Message
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from typing_extensions import override
 
 _WIDTH = 120
-"""Where output goes to a file or a pipe, which has no width of its own."""
+"""Width of output to a file or a pipe, which has none of its own."""
 
 _KEPT = "\n"
 _BIDI_CONTROLS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -37,8 +38,9 @@ def _is_hidden(one: str) -> bool:
 
 
 class _Console(Console):
-    """Writes no control characters but its own, whatever a string has that it is told to print."""
+    """Writes no control characters but its own, whatever the printed string has."""
 
+    @override
     def render_str(self, text: str, **options: Any) -> Text:
         """Render a text, with characters shown that would steer a terminal."""
         return super().render_str(visible(text, kept=_KEPT), **options)

@@ -18,7 +18,7 @@ from tallygate.cli.processes import Pair, PairOptions, ProgramEndedError
 from tallygate.cli.replay import read_workload
 from tallygate.cli.rpc import fail, sentence
 from tallygate.cli.stage import Stage, StoryError
-from tallygate.cli.story import tell
+from tallygate.cli.story import play_story
 from tallygate.replay.trace import Trace
 
 
@@ -42,7 +42,7 @@ def demo(
 async def _run(console: Console, workload: Trace, *, fast: bool) -> str:
     """Returns what went wrong, or nothing."""
     with tempfile.TemporaryDirectory(prefix="tallygate-demo-") as directory:
-        story = asyncio.create_task(_tell(console, workload, directory, fast=fast))
+        story = asyncio.create_task(_run_story(console, workload, directory, fast=fast))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, story.cancel)
@@ -57,7 +57,7 @@ async def _run(console: Console, workload: Trace, *, fast: bool) -> str:
         return ""
 
 
-async def _tell(console: Console, workload: Trace, directory: str, *, fast: bool) -> None:
+async def _run_story(console: Console, workload: Trace, directory: str, *, fast: bool) -> None:
     with console.status("starting the control service and a metering node"):
         options = PairOptions(directory, control="127.0.0.1:0", metering="127.0.0.1:0")
         pair = await Pair.start(options, lambda _name, _line: None)
@@ -67,7 +67,7 @@ async def _tell(console: Console, workload: Trace, directory: str, *, fast: bool
             Stage(console, control=pair.control.address, metering=pair.metering.address, workload=workload, fast=fast)
         )
         console.print(f"control on {pair.control.address}, metering on {pair.metering.address}, data in {directory}")
-        story = asyncio.create_task(tell(stage))
+        story = asyncio.create_task(play_story(stage))
         ended = asyncio.create_task(pair.ended())
         try:
             await asyncio.wait([story, ended], return_when=asyncio.FIRST_COMPLETED)

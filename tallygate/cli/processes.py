@@ -20,14 +20,14 @@ STOP_S = 30
 _SERVING = "serving "
 _HEALTH_POLL_S = 0.05
 _SOME_ADDRESS = "127.0.0.1:1"
-"""In the place of control's, which the system may be about to choose."""
+"""Placeholder for control's address, which the system may be about to choose."""
 
 Log = Callable[[str, str], None]
 """Takes a program's name and a line that it wrote to stderr."""
 
 
 class ProgramEndedError(Exception):
-    """A service ended without being asked to; the message says its exit status and its last words."""
+    """A service ended by itself; the message has its exit status and its last line."""
 
 
 class ServiceProcess:
@@ -47,7 +47,7 @@ class ServiceProcess:
     ) -> ServiceProcess:
         """Starts `python -m MODULE` and waits until it serves. Raises ProgramEndedError if it ends instead.
 
-        `variables`: what it is told by its environment, since everybody on a machine may read a program's options.
+        `variables`: settings in its environment, since everybody on a machine may read a program's options.
         """
         name = module.removesuffix("_service")
         process = await asyncio.create_subprocess_exec(
@@ -145,7 +145,7 @@ class PairOptions:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What both are told by their environment."""
+        """Settings of both in their environment."""
         return {
             "TALLYGATE_CONTROL_DATABASE_URL": self.control_database_url,
             "TALLYGATE_METERING_DATABASE_URL": self.metering_database_url,
@@ -165,7 +165,7 @@ class Pair:
 
     @classmethod
     async def start(cls, options: PairOptions, log: Log) -> Pair:
-        """Starts control, then metering, once both have found nothing wrong with what they are told.
+        """Starts control, then metering, once both have found nothing wrong with their settings.
 
         Raises:
             ProgramEndedError: one of them did not come up; then neither is left running.
@@ -198,10 +198,10 @@ class Pair:
 
 
 async def _check(options: PairOptions) -> None:
-    """Has both look at what they are told, so that neither touches anything where the other one cannot start.
+    """Has both check their settings, so that neither touches anything where the other one cannot start.
 
     Raises:
-        ProgramEndedError: something is wrong with it; the message is what that one says.
+        ProgramEndedError: something is wrong with them; the message is the service's own.
     """
     if options.control == options.metering and not options.control.endswith(":0"):
         raise ProgramEndedError(f"both services cannot listen on {options.control}; choose another address for one")
@@ -216,7 +216,7 @@ async def _check(options: PairOptions) -> None:
 
 
 async def _complaint(module: str, arguments: Sequence[str], variables: Mapping[str, str]) -> str:
-    """What a service says is wrong with its options and environment; empty where nothing is."""
+    """The complaint of a service about its options and environment; empty where it has none."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module, *arguments, "--check"),
         stdout=DEVNULL,

@@ -1,4 +1,4 @@
-"""`tallygate recover`: what to run after a database was restored from an older copy."""
+"""`tallygate recover`: the command after a database was restored from an older copy."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def recover_command(
     except grpc.RpcError as error:
         way = by_way_of(control) or by_way_of(metering)
         fail(sentence(error, "the control service or the metering node", way))
-    _tell(done, as_json=as_json)
+    _print_result(done, as_json=as_json)
 
 
 async def _recover(control: str, metering: str, progress: Callable[[str], None]) -> Recovered:
@@ -77,7 +77,7 @@ async def _recover(control: str, metering: str, progress: Callable[[str], None])
 
 
 def _patient(method: Any) -> Callable[[Any], Awaitable[Any]]:
-    """The node that is asked begins a new epoch, too, and is away for a moment."""
+    """Repeats a call while its node, which begins a new epoch too, is away for a moment."""
 
     async def call(request: Any) -> Any:
         for _ in range(ATTEMPTS):
@@ -92,7 +92,7 @@ def _patient(method: Any) -> Callable[[Any], Awaitable[Any]]:
     return call
 
 
-def _tell(done: Recovered, *, as_json: bool) -> None:
+def _print_result(done: Recovered, *, as_json: bool) -> None:
     if as_json:
         figures = {
             "booked": [

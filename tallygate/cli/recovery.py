@@ -1,4 +1,4 @@
-"""What `tallygate recover` does, on any stubs: fence all nodes, wait until what they left is settled, book, go on."""
+"""The steps of `tallygate recover`, on any stubs: fence all nodes, wait for their bookings, book leases."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tallygate.control.v1 import recovery_service_pb2 as control_pb
 from tallygate.metering.v1 import recovery_service_pb2 as metering_pb
 
 PAGE = 1_000
-SETTLE_MAX_S = 180.0
-LOOK_S = 1.0
+BOOKING_TIMEOUT_S = 180.0
+POLL_S = 1.0
 
 
 class RecoveryError(Exception):
-    """It cannot be done; the message says why, and what to do."""
+    """A recovery that cannot be done; the message has the reason, and what to do."""
 
 
 @dataclass(slots=True)
 class Recovered:
-    """What came of it. `booked` has units by (account, kind of budget) that control had not known of."""
+    """Result of a recovery. `booked` has units by (account, kind of budget) that control had not known of."""
 
     booked: Counter[tuple[str, str]] = field(default_factory=Counter)
     unknown_lease_ids: list[str] = field(default_factory=list)
@@ -50,7 +50,7 @@ async def recover(
     """Reconcile control with the metering database. May be done again at any point, and as often as one likes.
 
     Raises:
-        RecoveryError: the two are not of one fleet, or what nodes left is not settled in time.
+        RecoveryError: the two are not of one fleet, or the requests that nodes left are not booked in time.
     """
     result = Recovered()
     nodes = await _nodes(stubs)
@@ -58,7 +58,7 @@ async def recover(
     known = [control_pb.FencedNode(node=node.node, epoch=node.epoch) for node in nodes]
     fenced = (await stubs.fence_nodes(metering_pb.FenceNodesRequest(known=known))).fenced
     result.fenced = {node.node: node.epoch for node in fenced}
-    await _wait_until_settled(stubs, progress, now_s)
+    await _wait_until_booked(stubs, progress, now_s)
     # Requests that nobody knew of may yet turn up, with their clients' tokens, when control has closed these leases.
     await stubs.fence_nodes(metering_pb.FenceNodesRequest(known=fenced, closes_leases=True))
     await _book(stubs, progress, result)
@@ -88,9 +88,9 @@ async def _check_fleet(stubs: Stubs, nodes: list[Any]) -> None:
         )
 
 
-async def _wait_until_settled(stubs: Stubs, progress: Callable[[str], None], now_s: Callable[[], float]) -> None:
-    """What a request consumed is known once its node has settled it; that takes a resume window."""
-    deadline_s = now_s() + SETTLE_MAX_S
+async def _wait_until_booked(stubs: Stubs, progress: Callable[[str], None], now_s: Callable[[], float]) -> None:
+    """Waits until all requests of former epochs are booked, and their consumption known: at most a resume window."""
+    deadline_s = now_s() + BOOKING_TIMEOUT_S
     while True:
         page = await stubs.list_lease_totals(metering_pb.ListLeaseTotalsRequest(page_size=1))
         count = page.unsettled_request_count
@@ -99,10 +99,10 @@ async def _wait_until_settled(stubs: Stubs, progress: Callable[[str], None], now
         progress(f"waiting until {count:,} requests of former epochs are settled")
         if now_s() > deadline_s:
             raise RecoveryError(
-                f"{count:,} requests of former epochs are not settled after {SETTLE_MAX_S:.0f} s;"
+                f"{count:,} requests of former epochs are not settled after {BOOKING_TIMEOUT_S:.0f} s;"
                 f" see that a metering node runs, and run this again"
             )
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)
 
 
 async def _book(stubs: Stubs, progress: Callable[[str], None], result: Recovered) -> None:

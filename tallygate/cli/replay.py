@@ -15,7 +15,7 @@ from rich.console import Console
 from tallygate._proxies import by_way_of
 from tallygate.cli.console import err, out
 from tallygate.cli.names import service_name
-from tallygate.cli.replay_display import ReplayDisplay, reconciliation, summary, verdict
+from tallygate.cli.replay_display import ReplayDisplay, agreement, reconciliation, summary
 from tallygate.cli.rpc import DEFAULT_CONTROL, TIMEOUT_S, ControlOption, control_channel, fail, sentence
 from tallygate.control.v1 import (
     account_service_pb2,
@@ -85,7 +85,7 @@ def replay(
 
 
 def new_run_id() -> str:
-    """Begins the ids of one run's requests."""
+    """A new prefix for the ids of one run's requests."""
     return f"replay-{uuid.uuid4().hex[:12]}-"
 
 
@@ -93,14 +93,14 @@ async def replay_live(workload: Trace, plan: ReplayPlan, *, currency: str, title
     """Replays with a live display on a terminal."""
     tally = Tally()
     with ReplayDisplay(console, tally, currency=currency, title=title) as display:
-        return await run_replay(workload, plan, tally, display.say)
+        return await run_replay(workload, plan, tally, display.set_status)
 
 
 def print_outcome(console: Console, outcome: Outcome, currency: str) -> None:
-    """Everything that people want to know at the end."""
+    """Prints the summary, the reconciliation, and whether the books agree."""
     console.print(summary(outcome))
     console.print(reconciliation(outcome, currency))
-    console.print(verdict(outcome))
+    console.print(agreement(outcome))
 
 
 def _speed(text: str) -> int | None:
@@ -112,7 +112,7 @@ def _speed(text: str) -> int | None:
 
 
 def read_workload(trace: Path | None, *, requests: int) -> Trace:
-    """A trace, or so many synthetic requests; a broken trace ends the command with one sentence."""
+    """A trace, or a synthetic workload of `requests`; a broken trace ends the command with one sentence."""
     if trace is None:
         return synthesize(requests, seed=1, requests_per_second=40)
     try:

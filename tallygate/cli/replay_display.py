@@ -1,4 +1,4 @@
-"""A replay as people see it: live while it runs, and a table of who says what at its end."""
+"""The display of a replay: live while it runs, and a table of all sources at its end."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class ReplayDisplay:
     ) -> None:
         self._live.stop()
 
-    def say(self, status: str) -> None:
-        """What is being done now."""
+    def set_status(self, status: str) -> None:
+        """Sets the step that is shown."""
         self._status = status
 
     def _render(self) -> RenderableType:
@@ -90,7 +90,7 @@ class ReplayDisplay:
 
 
 def summary(outcome: Outcome) -> Table:
-    """What happened, in a few rows."""
+    """A summary in a few rows."""
     tally = outcome.tally
     rate = tally.reports * 1_000_000_000 // max(1, outcome.wall_ns)
     return facts(
@@ -105,7 +105,7 @@ def summary(outcome: Outcome) -> Table:
 
 
 def reconciliation(outcome: Outcome, currency: str) -> Table:
-    """Every figure on a row, as each source says it, agreeing or not."""
+    """A row for every figure, a column for every source, and a mark where they agree or not."""
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
     table.add_column("")
     table.add_column("")
@@ -122,7 +122,7 @@ def reconciliation(outcome: Outcome, currency: str) -> Table:
     return table
 
 
-def verdict(outcome: Outcome) -> Group:
+def agreement(outcome: Outcome) -> Group:
     """Whether the books agree, and else everything in which they do not."""
     if outcome.reconciled:
         return Group("[bold green]The books agree.[/]")

@@ -1,4 +1,4 @@
-"""Calls of a command, and what a person is told when one fails."""
+"""Calls of a command, and the sentence that a person reads when one fails."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def answering(addresses: Sequence[str]) -> str:
 
 
 def fail(message: str, status: int = 1) -> NoReturn:
-    """Says what is wrong and ends the command."""
+    """Prints an error and ends the command."""
     err.print("error:", style="bold red", end=" ")
     err.print(literal(message))
     raise typer.Exit(status)

@@ -1,4 +1,4 @@
-"""`tallygate service`: what requests are metered against."""
+"""`tallygate service`: the services that requests are metered against."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How resources look to people."""
+"""Resources as people see them."""
 
 from __future__ import annotations
 

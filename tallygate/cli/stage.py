@@ -1,4 +1,4 @@
-"""What the demo's story needs: a narrator, the two services, and traffic."""
+"""The stage of the demo's story: a narrator, the two services, and traffic."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.console import Console
 from tallygate._proxies import channel_options
 from tallygate.cli.money import format_amount
 from tallygate.cli.replay import new_run_id, replay_live
-from tallygate.cli.replay_display import reconciliation, verdict
+from tallygate.cli.replay_display import agreement, reconciliation
 from tallygate.cli.show import modes_text, status_text
 from tallygate.client import Denial, Denied, MeteringClient
 from tallygate.control.v1 import (
@@ -37,11 +37,11 @@ _POLL_S = 0.02
 
 
 class StoryError(Exception):
-    """Something did not go as the story says; the message says what."""
+    """Something did not go as the story has it; the message is what."""
 
 
 class Stage:
-    """Plays parts of a workload against the pair and says what came of it."""
+    """Plays parts of a workload against the pair and prints the results."""
 
     def __init__(self, console: Console, *, control: str, metering: str, workload: Trace, fast: bool) -> None:
         self._console = console
@@ -66,22 +66,22 @@ class Stage:
         await self._channel.close()
 
     def act(self, title: str, text: str) -> None:
-        """A heading and what is about to happen."""
+        """Prints a heading and what is about to happen."""
         self._act += 1
         self._console.print()
         self._console.rule(f"[bold]{self._act}. {title}[/]", align="left")
         self._console.print(text)
 
     def command(self, line: str) -> None:
-        """What one would type for what is done now."""
+        """Prints the command that a person would type for this step."""
         self._console.print(f"[dim]$ tallygate {line}[/]")
 
     def note(self, text: str) -> None:
-        """What came of it."""
+        """Prints a result."""
         self._console.print(f"  {text}")
 
-    async def ask_once(self, service: str, *, input_tokens: int = 100) -> Denial | None:
-        """One request by itself; why it was denied, or None."""
+    async def request_once(self, service: str, *, input_tokens: int = 100) -> Denial | None:
+        """Sends one request by itself; returns its denial, or None."""
         async with MeteringClient([self._metering]) as client:
             request = client.request(service, request_id=new_run_id(), input_tokens=input_tokens, max_output_tokens=20)
             try:
@@ -90,11 +90,11 @@ class Stage:
             except Denied as denied:
                 return denied.denial
 
-    async def keep_asking(self, service: str, *, until: str) -> bool:
-        """Asks for more than anybody can pay until the reason is this one; False if it is another after a while."""
+    async def request_until(self, service: str, *, until: str) -> bool:
+        """Sends requests that nobody can pay until the reason is `until`; False if it is another after a while."""
         deadline = time.monotonic() + _PATIENCE_S
         while time.monotonic() < deadline:
-            denial = await self.ask_once(service, input_tokens=_TOO_MANY_TOKENS)
+            denial = await self.request_once(service, input_tokens=_TOO_MANY_TOKENS)
             if denial is not None and denial.reason == until:
                 return True
             await asyncio.sleep(_POLL_S)
@@ -103,7 +103,7 @@ class Stage:
     async def until(
         self, service: str, what: str, is_so: Callable[[inference_service_pb2.InferenceService], bool]
     ) -> inference_service_pb2.InferenceService:
-        """Waits until a service is as the story says, and shows it. Raises StoryError after a while."""
+        """Waits until a service is as the story has it, and prints it. Raises StoryError after a while."""
         started = time.monotonic()
         while True:
             found = await self.service(service)
@@ -146,7 +146,7 @@ class Stage:
         self.note(f"tokens: {', '.join(payers) or 'none'}; cost {format_amount(paid.cost_nanos, CURRENCY)}")
         if tally.denied:
             self.note("denied: " + ", ".join(f"{count:,} {reason}" for reason, count in tally.denials.most_common()))
-        self._console.print(verdict(outcome))
+        self._console.print(agreement(outcome))
         if not outcome.reconciled:
             self._console.print(reconciliation(outcome, CURRENCY))
             raise StoryError(f"the books of {service} do not agree")
@@ -160,7 +160,7 @@ class Stage:
         return part
 
     def _speed(self, part: Trace) -> int | None:
-        """So fast that one can watch it, whatever the pace of the trace."""
+        """The speed at which people can watch it, at any pace of the trace."""
         if self._fast:
             return None
         span_us = part.offsets_us[-1]

@@ -1,4 +1,4 @@
-"""The story that the demo tells: one account, from a first denied request to reserved capacity."""
+"""The story of the demo: one account, from a first denied request to reserved capacity."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _CENT = NANOS // 100
 _TRIAL_TOKENS = 600_000
 _SHORT = "acme/default-llama-3.1-70b"
 
-_COULD_NOT_TELL = {"BUDGET_CONTENDED", "CONTROL_UNREACHABLE", "OVERLOADED", "STORAGE_UNAVAILABLE", "UNREACHABLE"}
-"""Denials that are no refusals: a busy machine may bring them about."""
+_UNDECIDED = {"BUDGET_CONTENDED", "CONTROL_UNREACHABLE", "OVERLOADED", "STORAGE_UNAVAILABLE", "UNREACHABLE"}
+"""Reasons of denials that are no refusals: a busy machine may cause them."""
 
 _Service = inference_service_pb2.InferenceService
 
 
-async def tell(stage: Stage) -> None:
-    """All of it. Raises StoryError where something does not go as told."""
+async def play_story(stage: Stage) -> None:
+    """Plays all acts. Raises StoryError where something does not go as planned."""
     await _set_the_scene(stage)
     await _not_enabled(stage)
     await _trial(stage)
@@ -80,7 +80,7 @@ async def _not_enabled(stage: Stage) -> None:
     await stage.until(
         DEFAULT, "NOT_ENABLED", lambda found: _is(found, inference_service_pb2.SERVICE_STATUS_NOT_ENABLED)
     )
-    denial = await stage.ask_once(DEFAULT)
+    denial = await stage.request_once(DEFAULT)
     if denial is None or denial.reason != "NOT_ENABLED":
         raise StoryError(f"a request of {DEFAULT} should be denied with NOT_ENABLED, not with {denial}")
     stage.note(f"a request: [red]DENY {denial.reason}[/] {denial.message}")
@@ -118,10 +118,10 @@ async def _overdue(stage: Stage) -> None:
     )
     for _ in range(6):
         await stage.play(DEFAULT, 300)
-        if await stage.keep_asking(DEFAULT, until="ACCOUNT_OVERDUE"):
+        if await stage.request_until(DEFAULT, until="ACCOUNT_OVERDUE"):
             break
     await stage.until(DEFAULT, "STOPPED as the account is overdue", _is_overdue)
-    await _say_balance(stage)
+    await _print_balance(stage)
 
 
 async def _top_up(stage: Stage) -> None:
@@ -129,7 +129,7 @@ async def _top_up(stage: Stage) -> None:
     await _pay_in(stage, 2_000)
     await stage.until(DEFAULT, "RUNNING", _runs)
     outcome = await stage.play(DEFAULT, 200)
-    refused = set(outcome.tally.denials) - _COULD_NOT_TELL
+    refused = set(outcome.tally.denials) - _UNDECIDED
     _expect(not refused, f"nothing should be refused after the top-up, but some was: {', '.join(refused)}")
 
 
@@ -190,10 +190,10 @@ async def _pay_in(stage: Stage, cents: int) -> None:
     await stage.accounts.TopUpAccount(
         account_service_pb2.TopUpAccountRequest(name=ACCOUNT, amount_nanos=cents * _CENT, reason="demo")
     )
-    await _say_balance(stage)
+    await _print_balance(stage)
 
 
-async def _say_balance(stage: Stage) -> None:
+async def _print_balance(stage: Stage) -> None:
     account = await _account(stage)
     stage.note(f"balance {format_amount(account.balance_nanos, CURRENCY)}")
 

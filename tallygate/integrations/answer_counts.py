@@ -1,4 +1,4 @@
-"""What is known of one answer's tokens: said by its server, counted as it passed, or guessed."""
+"""The counts of one answer's tokens: reported by its server, counted as it passed, or guessed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from tallygate.client import Usage
 from tallygate.integrations.habits import ServerHabits
+from tallygate.integrations.openai.answer import Reading
 from tallygate.integrations.openai.body import AnswerBody
 from tallygate.integrations.openai.estimate import BYTES_PER_TOKEN
 from tallygate.integrations.openai.header_usage import usage_in_headers
@@ -16,16 +17,19 @@ from tallygate.integrations.openai.request_facts import facts_of, makes_output
 from tallygate.integrations.openai.speech_answer import SpeechAnswer
 from tallygate.integrations.openai.stream import MeteredStream
 
+ROUGH_EXCESS_MAX = 2
+"""Number of times its limit that a text may seem to have before its server is taken to disregard that."""
+
 
 class Counts(NamedTuple):
-    """Of one answer.
+    """The counts of one answer.
 
     Attributes:
-        usage: The server's own counts, the last that it said; None where it said none.
+        usage: The server's own counts, the last that it reported; None where it reported none.
         tokens: Output tokens that passed since then.
         reasoning: Of these, for reasoning.
         is_refusal: The answer is an error, and nothing was generated before it.
-        input_tokens: Input tokens, as estimated from what the server says of its input; None where it says nothing.
+        input_tokens: Input tokens, as estimated from what the server reports of its input; None where it has none.
         is_as_ever: Nothing else can be known of such an answer.
     """
 
@@ -63,7 +67,7 @@ class AnswerCounts:
         Args:
             parsed: The request.
             request_id: Its id.
-            limit: What the server was told to generate at most, over all choices.
+            limit: Maximum number of tokens in the request for the server, over all choices.
             habits: Of the server.
         """
         self._parsed = parsed
@@ -82,8 +86,8 @@ class AnswerCounts:
         """What was wrong with the answer, in a few words."""
         return self._problem or (self.stream.problem if self.stream is not None else "")
 
-    def begin(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
-        """An answer begins that is no refusal, with these headers, their names in lower case."""
+    def start(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Starts an answer that is no refusal, with these headers, their names in lower case."""
         if any(name == b"content-encoding" and value != b"identity" for name, value in headers):
             self._problem = "an answer that was compressed on its way"
             return
@@ -124,7 +128,7 @@ class AnswerCounts:
             return Counts(self._header_usage)
         if self._body is None:
             return Counts(tokens=self._guess_tokens() if has_left else self._tokens_unread())
-        reading = self._body.answer.read(self._parsed.choices_per_prompt)
+        reading = self._within_limit(self._body.answer.read(self._parsed.choices_per_prompt))
         if not makes_output(self._parsed.shape):
             return Counts(reading.usage, is_refusal=reading.is_refusal)
         is_as_ever = facts_of(self._parsed.shape).cuts_input and is_complete
@@ -142,11 +146,18 @@ class AnswerCounts:
     def _open_stream(self, is_lines: bool) -> MeteredStream:
         return MeteredStream(self._parsed, self._request_id, limit=self._limit, is_lines=is_lines)
 
+    def _within_limit(self, reading: Reading) -> Reading:
+        """A server ends by itself at its limit: a text that seems to have somewhat more has just as much."""
+        limit = self._limit
+        if limit is None or not reading.is_rough or not limit < reading.tokens <= limit * ROUGH_EXCESS_MAX:
+            return reading
+        return reading._replace(tokens=limit)
+
     def _tokens_unread(self) -> int:
         return -(-self._unread_bytes // BYTES_PER_TOKEN) if self._problem and makes_output(self._parsed.shape) else 0
 
     def _guess_tokens(self) -> int:
-        """What was probably generated of a whole answer, where the server does not say."""
+        """Number of tokens that a whole answer probably had, where the server does not report it."""
         if not makes_output(self._parsed.shape) or self._parsed.streams:
             return 0
         tokens = self._habits.guess_tokens(time.monotonic_ns() - self._begun_ns)

@@ -16,13 +16,13 @@ from tallygate.integrations.forced_usage import forces_usage
 from tallygate.integrations.habits import ServerHabits
 from tallygate.integrations.intake import Body, UnreadableError, find_api_key, read_body
 from tallygate.integrations.lifespan import run_lifespan
-from tallygate.integrations.logging_setup import be_heard
+from tallygate.integrations.logging_setup import ensure_log_output
 from tallygate.integrations.openai import errors
 from tallygate.integrations.openai.estimate import estimate_input_tokens, input_tokens_to_hold
 from tallygate.integrations.openai.request_body import BadRequestError, ParsedRequest, capped, read_request
 from tallygate.integrations.openai.request_facts import facts_of
 from tallygate.integrations.openai.usage_options import StreamUsage
-from tallygate.integrations.refused import refuse_body, refuse_route, send_response
+from tallygate.integrations.refusals import refuse_body, refuse_route, send_response
 from tallygate.integrations.responder import AllowedRequest, MeteringResponder
 from tallygate.integrations.routes import SETTING, Routes, Use
 from tallygate.integrations.server_tokenizer import ServerTokenizer
@@ -91,7 +91,7 @@ class MeteringMiddleware:
         Raises:
             ValueError: The environment does not say what it has to, or nothing that makes sense.
         """
-        be_heard(environment.log_level_from(os.environ))
+        ensure_log_output(environment.log_level_from(os.environ))
         self._app = app
         self._client = client if client is not None else environment.client_from(os.environ)
         self._find_service = (

@@ -1,4 +1,4 @@
-"""What the middleware is told by environment variables, where a server makes it with nothing but its app."""
+"""Settings of the middleware by environment variables, where a server makes it with nothing but its app."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def routes_from(environment: Mapping[str, str]) -> Routes:
 
 
 def stream_usage_from(environment: Mapping[str, str]) -> StreamUsage:
-    """How streams are made to say their usage.
+    """The way in which streams are made to report their usage.
 
     Raises:
         ValueError: As of `client_from`.
@@ -172,7 +172,7 @@ _READERS: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, str]], object]], .
 
 
 def mistakes_in(environment: Mapping[str, str]) -> list[str]:
-    """All that is wrong or missing, a sentence each, also names that look like those of variables."""
+    """All that is wrong or missing, a sentence each, also names that resemble those of variables."""
     found = [_mistake(reader, environment) for _, reader in _READERS]
     known = [name for names, _ in _READERS for name in names]
     for name in environment:

@@ -1,4 +1,4 @@
-"""Whether a server says the usage of its streams to everybody, asked or not, as its own settings tell."""
+"""Detection of a server whose own settings make it report the usage of all streams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is learned of the server behind while it serves: how it can be made to say usage, and how fast it generates."""
+"""Habits of the server behind, learned while it serves: the ways in which it reports usage, and its speed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ServerHabits:
     """Of one server. Pure, but for a line in the log.
 
     Attributes:
-        usage: How streams are made to say their usage.
+        usage: The way in which streams are made to report their usage.
     """
 
     def __init__(self, usage: StreamUsage) -> None:
@@ -31,14 +31,14 @@ class ServerHabits:
         self._answers = 0
 
     def lesser(self, usage: StreamUsage) -> StreamUsage | None:
-        """What to ask for after a refusal of a request that asked for this; None where it has another reason."""
+        """The way to request usage after a refusal of this one; None where the refusal has another reason."""
         if self._is_sure:
             # Others may have found it out since that request was sent.
             return self.usage if usage in _MORE.get(self.usage, ()) else None
         return _NEXT.get(usage)
 
     def accept(self, usage: StreamUsage) -> None:
-        """A stream that was asked to say its usage in this way has begun."""
+        """Notes that a stream whose usage was requested in this way has begun."""
         if not self._is_sure and usage is not self.usage:
             _log.warning(
                 "The server refuses to say the usage of its streams when asked as before: from here on it is asked for "
@@ -50,7 +50,7 @@ class ServerHabits:
         self._is_sure = True
 
     def note_answer(self, tokens: int, ns: int) -> None:
-        """A whole answer of so many output tokens took so long. Of old ones less and less is remembered."""
+        """Notes the output tokens and the duration of a whole answer; the weight of old ones halves with time."""
         self._tokens += tokens
         self._ns += ns
         self._answers += 1
@@ -60,5 +60,5 @@ class ServerHabits:
             self._answers //= 2
 
     def guess_tokens(self, ns: int) -> int:
-        """Output tokens that a whole answer probably had after so long, by those before; 1 where there were none."""
+        """Number of tokens that a whole answer probably had after `ns`, by earlier ones; 1 where there were none."""
         return max(1, self._tokens * ns // self._ns) if self._ns else 1

@@ -1,4 +1,4 @@
-"""What is read of a request before its body is understood: the headers that matter, and the body's bytes."""
+"""Intake of a request before its body is parsed: the headers that matter, and the body's bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tallygate.integrations.openai.form import FormEncoding
 _JSON_LIKE = frozenset({b"", b"application/json", b"text/json", b"text/plain", b"application/octet-stream"})
 """Types of bodies that apps read as JSON, if at all. Forms are not among them: an app could read another request."""
 _KEY_HEADERS = (b"x-api-key", b"api-key")
-"""Where clients of Anthropic and of Azure put their keys."""
+"""Headers in which clients of Anthropic and of Azure put their keys."""
 
 
 _FORM = re.compile(
@@ -57,16 +57,18 @@ async def read_body(scope: Scope, receive: Receive, bytes_max: int, *, is_form: 
     """
     encoding = _find_encoding(scope, is_form=is_form)
     message = await receive()
-    pieces: list[bytes] = []
-    size = 0
+    whole = bytearray()
     while message["type"] == "http.request":
-        pieces.append(message.get("body", b""))
-        size += len(pieces[-1])
+        piece = message.get("body", b"")
         has_ended = not message.get("more_body", False)
-        if size > bytes_max:
+        if len(whole) + len(piece) > bytes_max:
             return Body(encoding, b"", is_too_long=True, has_ended=has_ended)
+        if has_ended and not whole:
+            return Body(encoding, piece)
+        # One by one, small pieces would take many times as much memory as what is in them.
+        whole += piece
         if has_ended:
-            return Body(encoding, pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            return Body(encoding, bytes(whole))
         message = await receive()
     return None
 

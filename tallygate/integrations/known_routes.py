@@ -1,4 +1,4 @@
-"""The routes of the servers that the middleware speaks for: what makes the model run, what is free, what is refused.
+"""The routes of known servers: those that make the model run, those that are free, and those that are refused.
 
 Taken from vLLM 0.32.0 and SGLang 0.5.23. A segment `{name}` stands for any one segment. What stands here for GET holds
 for HEAD as well. Any other GET, HEAD or OPTIONS passes; any other method to a path that is not here is refused.
@@ -47,7 +47,7 @@ FREE: tuple[tuple[str, str], ...] = (
     ("POST", "/v1/tokenize"),
     ("POST", "/v1/detokenize"),
     ("POST", "/v1/messages/count_tokens"),
-    # These fill in a template or take an answer apart, and ask no model.
+    # These fill in a template or take an answer apart, and run no model.
     ("POST", "/v1/chat/completions/render"),
     ("POST", "/v1/completions/render"),
     ("POST", "/v1/responses/render"),

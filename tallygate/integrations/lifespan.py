@@ -1,4 +1,4 @@
-"""Starting and closing something along with the app that is served."""
+"""The lifespan of an app, with a start and a close of one's own around it."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ async def run_lifespan(
 ) -> None:
     """Runs the app's lifespan: `start` before it is served, `close` after its shutdown.
 
-    An app that knows no lifespan, and says so by raising before it has sent anything, is served all the same.
+    An app that knows no lifespan, and raises before it has sent anything, is served all the same.
     """
-    has_heard = has_spoken = False
+    has_received = has_sent = False
 
-    async def hear() -> Message:
-        nonlocal has_heard
-        has_heard = True
+    async def app_receive() -> Message:
+        nonlocal has_received
+        has_received = True
         return await receive()
 
-    async def speak(message: Message) -> None:
-        nonlocal has_spoken
-        has_spoken = True
+    async def app_send(message: Message) -> None:
+        nonlocal has_sent
+        has_sent = True
         if message["type"] == _STARTED:
             start()
         elif message["type"] in _ENDED:
@@ -40,13 +40,13 @@ async def run_lifespan(
         await send(message)
 
     try:
-        await app(scope, hear, speak)
+        await app(scope, app_receive, app_send)
     except Exception:
-        if has_spoken:
+        if has_sent:
             raise
-    if not has_spoken:
-        if not has_heard:
+    if not has_sent:
+        if not has_received:
             await receive()
-        await speak({"type": _STARTED})
+        await app_send({"type": _STARTED})
         await receive()
-        await speak({"type": "lifespan.shutdown.complete"})
+        await app_send({"type": "lifespan.shutdown.complete"})

@@ -1,4 +1,4 @@
-"""That what this library says is heard: some servers set the root logger so high that nothing of it would be."""
+"""The set-up of this library's log: some servers set the root logger so high that it would show nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _FORMAT = "%(levelname)s %(asctime)s %(name)s: %(message)s"
 _DEFAULT_LEVEL = "INFO"
 
 
-def be_heard(level: str = "") -> None:
+def ensure_log_output(level: str = "") -> None:
     """Gives the logger `tallygate` a level, and a handler where records would reach none.
 
     Args:
@@ -24,5 +24,5 @@ def be_heard(level: str = "") -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter(_FORMAT))
     logger.addHandler(handler)
-    # A root logger that is configured later would say it twice.
+    # A root logger that is configured later would log it twice.
     logger.propagate = False

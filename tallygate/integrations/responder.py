@@ -10,6 +10,14 @@ from dataclasses import dataclass, replace
 
 from tallygate.client import Denied, MeteredRequest, MeteringError, Unreachable, Usage
 from tallygate.integrations.answer_counts import AnswerCounts
+from tallygate.integrations.asgi_messages import (
+    ANSWERS_PAST_US,
+    PIECE_BYTES_MAX,
+    body_slices,
+    lowered,
+    spec_version,
+    with_length,
+)
 from tallygate.integrations.asgi_types import App, Message, Receive, Scope, Send
 from tallygate.integrations.final_usage import Facts
 from tallygate.integrations.habits import ServerHabits
@@ -18,15 +26,7 @@ from tallygate.integrations.openai.request_body import ParsedRequest
 from tallygate.integrations.openai.request_facts import facts_of
 from tallygate.integrations.openai.stream import MeteredStream
 from tallygate.integrations.openai.usage_options import StreamUsage
-from tallygate.integrations.passed_on import (
-    ANSWERS_PAST_US,
-    PIECE_BYTES_MAX,
-    body_slices,
-    lowered,
-    spec_version,
-    with_length,
-)
-from tallygate.integrations.refused import send_response
+from tallygate.integrations.refusals import send_response
 from tallygate.integrations.request_finish import finish_request
 
 REQUEST_ID_HEADER = b"x-tallygate-request-id"
@@ -273,20 +273,20 @@ class MeteringResponder:
             raise RuntimeError("the app begins its answer twice")
         self._status = message["status"]
         headers = lowered(message)
-        self._begin_answer(headers)
+        self._start_answer(headers)
         if self._allowed.parsed.streams:
             # The length changes by what is hidden, or written at an early end.
             headers = [header for header in headers if header[0] != b"content-length"]
         headers.append((REQUEST_ID_HEADER, self._request.request_id.encode()))
         await self._client_send({**message, "headers": headers})
 
-    def _begin_answer(self, headers: list[tuple[bytes, bytes]]) -> None:
+    def _start_answer(self, headers: list[tuple[bytes, bytes]]) -> None:
         if self._status not in _OK:
             return
         parsed = self._allowed.parsed
         if parsed.streams and facts_of(parsed.shape).usage is StreamUsage.RUNNING:
             self._habits.accept(self._allowed.usage)
-        self._answer.begin(headers)
+        self._answer.start(headers)
 
     async def _send_part(self, message: Message) -> None:
         """Sends a part of an answer that is not known to be a stream."""
@@ -338,7 +338,7 @@ class MeteringResponder:
         """Counts what an app sends after the end: it reaches nobody, but what was generated is recorded."""
         if message["type"] == _START and self._status is None:
             self._status = message["status"]
-            self._begin_answer(lowered(message))
+            self._start_answer(lowered(message))
         elif message["type"] == _BODY:
             self._answer.feed(message.get("body", b""), more=message.get("more_body", False))
             self._stream = self._answer.stream

@@ -1,4 +1,4 @@
-"""Which requests are metered, which are free, and which are refused, by method and path; refused unless known."""
+"""Routes: a request is metered, free or refused by its method and path; refused unless known."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tallygate.integrations.shapes import METERED_SHAPES, Shape
 
 SETTING = "TALLYGATE_ROUTES"
 WEBSOCKET = "WEBSOCKET"
-"""Stands in for a method where there is none."""
+"""Method of a WebSocket's route, which has none of its own."""
 
 _READING = frozenset({"GET", "OPTIONS"})
 _ANY_METHOD = "*"
@@ -25,7 +25,7 @@ _SETTING_PATH = re.compile(r"/[^\s=;*]*(?:/\*)?|/\*")
 
 
 class Use(Enum):
-    """What becomes of a request."""
+    """The treatment of a request."""
 
     METERED = "metered"
     FREE = "free"
@@ -37,7 +37,7 @@ class Use(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What becomes of a request, and of which kind it is where it is metered."""
+    """The treatment of a request, and its kind where it is metered."""
 
     use: Use
     shape: Shape | None = None
@@ -94,7 +94,7 @@ class Routes:
         for use in _STRICTEST_FIRST:
             routes = {route for route in found if route.use is use}
             if routes:
-                # Two kinds: it cannot be told how the app takes it.
+                # Two kinds: how the app takes it is not known.
                 return routes.pop() if len(routes) == 1 else UNKNOWN
         return FREE if method in _READING else UNKNOWN
 
@@ -129,10 +129,10 @@ class Routes:
 
 
 def parse_routes(text: str) -> Routes:
-    """The known routes, and before them those that a setting says: `METHOD path=metered:KIND|free|refused;...`.
+    """The known routes, and before them those of a setting: `METHOD path=metered:KIND|free|refused;...`.
 
     Raises:
-        ValueError: It says something else; the message says what.
+        ValueError: The setting has another form; the message has the part that is wrong.
     """
     return Routes(_parse_route(entry.strip()) for entry in text.split(";") if entry.strip())
 

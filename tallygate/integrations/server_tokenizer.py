@@ -11,7 +11,7 @@ from tallygate.integrations.openai.request_body import ParsedRequest
 from tallygate.integrations.shapes import Shape
 
 PATH = "/tokenize"
-"""Where vLLM (0.32) and SGLang (0.5.23) count a prompt or a chat as they would read it, with template and tools."""
+"""Path by which vLLM (0.32) and SGLang (0.5.23) count a prompt or a chat as they read it, with template and tools."""
 PROMPTS_MAX = 16
 """Maximum number of prompts in a request that are counted one by one; more are estimated."""
 
@@ -27,24 +27,24 @@ _ANSWER_BYTES_MAX = 64 << 20
 
 
 class ServerTokenizer:
-    """Asks the app itself, in its process: no connection, and nobody's key."""
+    """Requests counts from the app itself, in its process: no connection, and nobody's key."""
 
     def __init__(self, app: App) -> None:
         self._app = app
 
     async def count(self, scope: Scope, parsed: ParsedRequest) -> int | None:
-        """The input tokens of a request; None where the server does not tell, and they have to be estimated.
+        """Number of input tokens of a request; None where the server does not report it, and it has to be estimated.
 
         Args:
             scope: Of the request.
             parsed: The request. Texts are counted; of one with attachments only the server knows once it has run.
         """
         questions = _questions(parsed)
-        counts = [await self._ask(scope, question) for question in questions]
+        counts = [await self._request_count(scope, question) for question in questions]
         known = [count for count in counts if count is not None]
         return sum(known) if questions and len(known) == len(questions) else None
 
-    async def _ask(self, scope: Scope, question: Mapping[str, Any]) -> int | None:
+    async def _request_count(self, scope: Scope, question: Mapping[str, Any]) -> int | None:
         body = json.dumps(question).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         root_path = str(scope.get("root_path", ""))

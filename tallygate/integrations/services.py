@@ -1,4 +1,4 @@
-"""Which service a request is metered against: found by its API key and its model."""
+"""The service that a request is metered against, found by its API key and its model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What SGLang is asked before it starts: in some of its modes it serves by doors that no middleware stands in."""
+"""Checks of SGLang before it starts: in some of its modes it serves by ports that no middleware is in."""
 
 from __future__ import annotations
 

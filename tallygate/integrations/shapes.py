@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class Shape(Enum):
-    """What a request looks like and how its tokens are counted; the values are the kinds of TALLYGATE_ROUTES."""
+    """The form of a request, by which its tokens are counted; the values are the kinds of TALLYGATE_ROUTES."""
 
     CHAT = "chat"
     CHAT_BATCH = "chat_batch"
@@ -30,7 +30,7 @@ class Shape(Enum):
     ENCODE = "encode"
     DECISION = "decision"
     INVOCATION = "invocation"
-    """SageMaker's: any of the others, told apart by the body."""
+    """SageMaker's: any of the others, distinguished by the body."""
     VERTEX = "vertex"
     OLLAMA_CHAT = "ollama_chat"
     OLLAMA_GENERATE = "ollama_generate"

@@ -1,4 +1,4 @@
-"""A plugin of vLLM, loaded when it reads its options: mistakes are said at once, not when the model has been loaded."""
+"""A plugin of vLLM, loaded when it reads its options: mistakes show at once, not when the model has been loaded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MIDDLEWARE = "tallygate.integrations.asgi.MeteringMiddleware"
 
 
 def check_early() -> None:
-    """Ends vLLM before it begins if it is told to take the middleware, and the environment is not as it has to be.
+    """Ends vLLM before it begins if its options name the middleware, and the environment is not as it has to be.
 
     Raises:
         ValueError: All that is wrong with the environment.

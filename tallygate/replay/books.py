@@ -1,4 +1,4 @@
-"""Reads what the two services have in their books of one inference service, over the wire."""
+"""The books of the two services on one inference service, read over the wire."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ _CONNECT_S = 1
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """What is in the books of one service, all of it so far."""
+    """The books of one service, all of it so far."""
 
     aggregates: Figures
     leases: Figures
     budgets: Figures
     ledger: Figures
     running: int
-    """Requests that run now, on all metering nodes asked."""
+    """Number of requests that run now, on all metering nodes of the plan."""
     held: int
-    """Units that open requests hold on any lease of the service."""
+    """Number of units that open requests hold on any lease of the service."""
     unbalanced: tuple[str, ...]
     """Budgets whose capacity is not available + leased + spent."""
 
 
 class BookReader:
-    """Asks the control service and every metering node. Raises grpc.aio.AioRpcError where one does not answer."""
+    """Reads from the control service and every metering node. Raises grpc.aio.AioRpcError where one does not answer."""
 
     def __init__(self, *, control: str, metering: Sequence[str], service: str) -> None:
         self._service = service
@@ -60,7 +60,7 @@ class BookReader:
         self._operations = operations_service_pb2_grpc.OperationsServiceStub(self._control)
         self._accounts = account_service_pb2_grpc.AccountServiceStub(self._control)
         self._usages = [usage_service_pb2_grpc.UsageServiceStub(channel) for channel in self._metering]
-        # A day on either side, whatever the services' clocks say: what was there before is subtracted anyway.
+        # A day on either side covers any error of the services' clocks; what was there before is subtracted anyway.
         now_s = int(time.time())
         self._range = (Timestamp(seconds=now_s - _DAY_S), Timestamp(seconds=now_s + _DAY_S))
 

@@ -1,4 +1,4 @@
-"""What one source says was used: the columns of a reconciliation."""
+"""The figures of one source: the columns of a reconciliation."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, fields, replace
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Counts of a run, or of a service so far; None where a source does not say.
+    """Counts of a run, or of a service so far; None where a source does not have it.
 
-    Payers come by token kind class: what a payer gave to input and to output.
+    Payers come by token class: the tokens that a payer gave to input and to output.
     """
 
     requests: int | None = None
     bookings: int | None = None
-    """One a request, and one more for each time that it went on at another node."""
+    """Number of bookings: one for a request, and one more each time that it went on at another node."""
     input_tokens: int | None = None
     output_tokens: int | None = None
     reserved_input_tokens: int | None = None
@@ -27,7 +27,7 @@ class Figures:
     cost_nanos: int | None = None
 
     def less(self, before: Figures) -> Figures:
-        """What was added since `before`; both sources say the same columns."""
+        """The figures added since `before`; both have the same columns."""
         changes = {
             name: mine - (getattr(before, name) or 0) for name in NAMES if (mine := getattr(self, name)) is not None
         }

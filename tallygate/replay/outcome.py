@@ -1,4 +1,4 @@
-"""What a replay found, for programs. For people see display."""
+"""The outcome of a replay, for programs; `tallygate.cli.replay_display` shows it to people."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Outcome:
 
     @property
     def records(self) -> Figures:
-        """What the request records say, which is what counts."""
+        """The figures of the request records, which are what counts."""
         return next(source.figures for source in self.sources if source.name == "records")
 
     def as_json(self) -> dict[str, Any]:

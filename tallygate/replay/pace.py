@@ -1,4 +1,4 @@
-"""When the requests of a workload come."""
+"""The pace of a workload: the times at which its requests come."""
 
 from __future__ import annotations
 

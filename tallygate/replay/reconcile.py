@@ -1,4 +1,4 @@
-"""Compares what every source says of a run. Pure: the sources are read elsewhere."""
+"""Reconciliation: the figures of all sources of a run, compared. Pure: the sources are read elsewhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tallygate.replay.figures import NAMES, Figures
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A name for people, and what it says."""
+    """A source of figures, with a name for people."""
 
     name: str
     figures: Figures
@@ -27,7 +27,7 @@ class Difference:
 
 
 def differences(sources: Sequence[Source]) -> list[Difference]:
-    """Everything in which a source disagrees with the first one that says that figure.
+    """Everything in which a source disagrees with the first one that has the figure.
 
     The order of the sources is that of trust: what the servers sent comes first, the ledger last.
     """

@@ -1,4 +1,4 @@
-"""One replay from its first look at the books to its last."""
+"""One replay, from its first reading of the books to its last."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tallygate.replay.server import SimulatedServer
 from tallygate.replay.tally import Tally
 from tallygate.replay.trace import Trace
 
-_SETTLE_S = 45
-"""How long the books may take to come to rest: what a dead node left is booked after 30 s."""
+_REST_TIMEOUT_S = 45
+"""Timeout until the books are at rest: what a dead node left is booked after 30 s."""
 _POLL_S = 0.25
 _IN_FLIGHT = 8
 _IN_FLIGHT_MIN = 4
@@ -27,9 +27,9 @@ _IN_FLIGHT_MIN = 4
 
 @dataclass(frozen=True, slots=True)
 class ReplayPlan:
-    """What to replay, against what, and how.
+    """Plan of a replay: the service, the nodes and the pace.
 
-    `speed` None is as fast as possible; `run_id` begins every request's id.
+    `speed` None is as fast as possible; `run_id` is the prefix of every request's id.
     """
 
     service: str
@@ -41,21 +41,21 @@ class ReplayPlan:
     report_every: int = 50
 
 
-async def replay(trace: Trace, plan: ReplayPlan, tally: Tally, say: Callable[[str], None]) -> Outcome:
-    """Runs the workload and reconciles; `tally` and `say` tell meanwhile how it stands.
+async def replay(trace: Trace, plan: ReplayPlan, tally: Tally, progress: Callable[[str], None]) -> Outcome:
+    """Runs the workload and reconciles the books; `tally` has the counts so far, and `progress` gets each step.
 
-    Nothing else should use the service at the same time: whatever it adds to the books shows as a difference.
+    Nothing else should use the service at the same time: its additions to the books show as differences.
     Raises grpc.aio.AioRpcError where a service does not answer.
     """
     tally.requests = len(trace)
     async with BookReader(control=plan.control, metering=plan.metering, service=plan.service) as reader:
-        say("reading the books")
+        progress("reading the books")
         before = await _at_rest(reader)
-        say("replaying")
+        progress("replaying")
         started_ns = time.monotonic_ns()
         await _serve(trace, plan, tally)
         wall_ns = time.monotonic_ns() - started_ns
-        say("reconciling")
+        progress("reconciling")
         return await _reconcile(reader, plan, tally, before, wall_ns)
 
 
@@ -87,9 +87,9 @@ async def _serve(trace: Trace, plan: ReplayPlan, tally: Tally) -> None:
 
 
 async def _at_rest(reader: BookReader) -> Books:
-    """The books once two looks in a row are the same and nothing runs, or after a while as they are."""
+    """The books once two readings in a row are the same and nothing runs, or after the timeout as they are."""
     books = await reader.read()
-    deadline = time.monotonic() + _SETTLE_S
+    deadline = time.monotonic() + _REST_TIMEOUT_S
     while time.monotonic() < deadline:
         await asyncio.sleep(_POLL_S)
         again = await reader.read()
@@ -100,8 +100,8 @@ async def _at_rest(reader: BookReader) -> Books:
 
 
 async def _reconcile(reader: BookReader, plan: ReplayPlan, tally: Tally, before: Books, wall_ns: int) -> Outcome:
-    """Looks until everything agrees, or until the books have had their time to come to rest."""
-    deadline = time.monotonic() + _SETTLE_S
+    """Reads the books until everything agrees, or until the timeout."""
+    deadline = time.monotonic() + _REST_TIMEOUT_S
     while True:
         after = await reader.read()
         sources = _sources(tally, before, after, records=None)
@@ -113,7 +113,7 @@ async def _reconcile(reader: BookReader, plan: ReplayPlan, tally: Tally, before:
 
 
 def _unrest(tally: Tally, after: Books) -> tuple[str, ...]:
-    """What else is wrong, as sentences."""
+    """Sentences about everything else that is wrong."""
     found = [f"the servers gave up: {tally.gave_up}"] if tally.gave_up else []
     found += [f"{after.running} requests still run"] if after.running else []
     found += [f"{after.held} units are still held"] if after.held else []

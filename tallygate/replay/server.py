@@ -12,18 +12,18 @@ from tallygate.replay.tally import Tally
 from tallygate.replay.trace import TraceRow
 
 UNRECORDED_MAX = 256
-"""Finished requests whose receipt is still on its way; beyond that the server waits."""
+"""Maximum number of finished requests that wait for their receipts; then the server waits."""
 _REPORTS_A_TURN = 64
 _UNREACHABLE_MAX = 16
-"""Requests in a row that nobody answers; then the server gives up."""
+"""Maximum number of requests in a row that no node answers; then the server gives up."""
 _RECORD_ATTEMPTS = 4
 
 
 class SimulatedServer:
     """Runs its share of the workload over its own stream, a bounded number of requests at a time.
 
-    It obeys: it generates nothing beyond its grants, waits at a ceiling until its report is answered, and finishes with
-    what it had generated when it is told to stop.
+    It obeys: it generates no token above its grants, waits at a ceiling until its report is answered, and finishes with
+    what it had generated when it must stop.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class SimulatedServer:
             self._service,
             request_id=f"{self._run_id}{row.index:08d}",
             input_tokens=row.context_tokens,
-            # What its user might have asked for: the next power of two.
+            # A limit that its user might have set: the next power of two.
             max_output_tokens=1 << max(0, row.generated_tokens - 1).bit_length(),
         )
         try:

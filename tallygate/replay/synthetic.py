@@ -1,4 +1,4 @@
-"""A workload for where there is no trace: seeded, with token counts spread as those of real services are."""
+"""A synthetic workload, used without a trace: seeded, with token counts spread as those of real services are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TOKENS_MAX = 32_000
 
 
 def synthesize(requests: int, *, seed: int, requests_per_second: int) -> Trace:
-    """So many requests that come at random moments, at the given rate on average."""
+    """A workload of `requests` that come at random moments, at the given rate on average."""
     source = random.Random(seed)  # noqa: S311  # a workload to be repeated, not a secret
     trace = Trace()
     offset_us = 0

@@ -53,32 +53,32 @@ class Receipts:
 
 @dataclass(slots=True)
 class Tally:
-    """What the simulated servers did and were told."""
+    """Counters of what the simulated servers did, and of the decisions that they got."""
 
     requests: int = 0
-    """Of the workload, in all."""
+    """Number of requests in the workload."""
     begun: int = 0
     allowed: int = 0
     denials: Counter[str] = field(default_factory=Counter)
-    """Authorisations that were denied, by reason."""
+    """Number of denied authorisations, by reason."""
     stops: Counter[str] = field(default_factory=Counter)
-    """Requests that were told to stop while they generated, by reason."""
+    """Number of requests that had to stop while they generated, by reason."""
     cut_short: int = 0
-    """Requests that reached the ceiling of a final grant."""
+    """Number of requests that reached the ceiling of a final grant."""
     finished: int = 0
     sent: Tokens = field(default_factory=Tokens)
-    """Of finished requests, as the servers said it."""
+    """Tokens of finished requests, as the servers reported them."""
     durable: int = 0
-    """Finishes that were acknowledged as durable."""
+    """Number of finishes that were acknowledged as durable."""
     acknowledged: Tokens = field(default_factory=Tokens)
-    """Of requests whose finish was acknowledged as durable, as the servers said it."""
+    """Tokens of requests whose finish was acknowledged as durable, as the servers reported them."""
     receipts: Receipts = field(default_factory=Receipts)
     refused_finishes: Counter[str] = field(default_factory=Counter)
     gave_up: str = ""
-    """Why the servers stopped before the end of the workload, if they did."""
+    """Reason for which the servers stopped before the end of the workload; empty if they did not."""
     reports: int = 0
     disconnects: int = 0
-    """Streams that broke. The receipt of a request that moved covers what its last node booked, not all of it."""
+    """Number of streams that broke. The receipt of a request that moved covers only what its last node booked."""
 
     @property
     def denied(self) -> int:

@@ -1,4 +1,4 @@
-"""Traces: when requests came, how long they were, how much they generated.
+"""Traces: the times of requests, their lengths, and how much they generated.
 
 The file format is that of the Azure LLM inference traces: a header, then one request a line, as in
 `2023-11-16 18:17:03.9799600,4808,10`.

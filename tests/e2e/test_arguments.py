@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-TIMEOUT_S = 60
+from tests.harness.patience import PATIENCE_S
+
 SERVICES = ("control_service", "metering_service")
 
 
@@ -26,7 +27,7 @@ async def ends(directory: Path, arguments: Sequence[str], variables: dict[str, s
         env={**environment, "PYTHONPATH": str(Path.cwd()), **(variables or {})},
     )
     try:
-        _, said = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
+        _, said = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     except TimeoutError:
         process.terminate()
         await process.communicate()

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.harness.programs.command import tallygate
 
 
-@pytest.mark.timeout(120)
 def test_the_demo_tells_its_story_to_the_end() -> None:
     """From a denied request to reserved capacity, in order, with books that agree."""
     said = tallygate("demo", "--fast")

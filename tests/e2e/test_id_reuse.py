@@ -3,10 +3,9 @@
 import asyncio
 
 from tallygate.client import MeteringClient
-from tests.e2e.test_fleet import BOTH, SERVICE, balance_nanos, enable, meter_one
+from tests.harness.patience import PATIENCE_S
+from tests.harness.programs.one_service import BOTH, SERVICE, balance_nanos, enable, meter_one
 from tests.harness.programs.programs import Pair
-
-STOPPED_WITHIN_S = 5.0
 
 
 @BOTH
@@ -20,7 +19,7 @@ async def test_ids_that_finished_before_a_restart_are_refused_and_paid_for(pair:
     async with MeteringClient([node.address]) as client:
         request = client.request(SERVICE, request_id="r1", input_tokens=100)
         await request.authorize()
-        async with asyncio.timeout(STOPPED_WITHIN_S):
+        async with asyncio.timeout(PATIENCE_S):
             while not request.must_stop:  # noqa: ASYNC110  # as a server that looks between two tokens
                 await asyncio.sleep(0.01)
         assert request.denial is not None

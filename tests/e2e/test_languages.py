@@ -2,16 +2,13 @@
 
 import asyncio
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-import grpc
 import pytest
 
-from tallygate.metering.v1 import request_usage_pb2, usage_service_pb2, usage_service_pb2_grpc
-from tests.e2e.test_fleet import SERVICE, enable, meter_one
+from tallygate.metering.v1 import request_usage_pb2
+from tests.harness.patience import PATIENCE_S
 from tests.harness.programs.languages import (
-    ANSWER_S,
     BUILD_S,
     INSTALL_S,
     ROOT,
@@ -22,10 +19,11 @@ from tests.harness.programs.languages import (
     local,
     page_program,
 )
-from tests.harness.programs.programs import Pair, Program
+from tests.harness.programs.one_service import SERVICE, enable, meter_one, recorded
+from tests.harness.programs.programs import Pair
 
 # The first test of a language waits until its example is built.
-pytestmark = pytest.mark.timeout(INSTALL_S + BUILD_S + 60)
+pytestmark = pytest.mark.hang_limit(INSTALL_S + BUILD_S + 300)
 
 FINISHED = request_usage_pb2.SETTLEMENT_STATE_FINISHED
 PAGE_COST_NANOS = 812 * 1_000 + 131 * 2_000
@@ -48,12 +46,6 @@ def built(request: pytest.FixtureRequest) -> Built:
     return example
 
 
-async def recorded(node: Program, request_id: str) -> Sequence[request_usage_pb2.RequestUsage]:
-    async with grpc.aio.insecure_channel(node.address) as channel:
-        request = usage_service_pb2.GetRequestUsageRequest(service=SERVICE, request_id=request_id)
-        return (await usage_service_pb2_grpc.UsageServiceStub(channel).GetRequestUsage(request)).parts
-
-
 async def test_the_example_is_refused_with_the_reason_then_metered_to_the_token(built: Built, pair: Pair) -> None:
     """An id that was used is a no, not an error; an allowed request's counts are on record when it ends."""
     address = pair.metering.address
@@ -61,7 +53,7 @@ async def test_the_example_is_refused_with_the_reason_then_metered_to_the_token(
     await meter_one(pair.metering, "first")  # from here on the node allows
     async with built.meter(address, SERVICE, "first", "100") as example:
         assert (await example.says()).startswith("denied: REQUEST_ID_REUSED: ")
-        assert await asyncio.wait_for(example.process.wait(), ANSWER_S) == 1
+        assert await asyncio.wait_for(example.process.wait(), PATIENCE_S) == 1
     async with built.meter(address, SERVICE, "metered", "100") as example:
         tokens, free = 0, await example.allowed()
         while tokens < 1_000:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tallygate.client import MeteringClient
-from tests.e2e.test_fleet import SERVICE, balance_nanos, enable, meter_one
-from tests.e2e.test_health import ACCOUNTS, METERING, USAGE, until
+from tests.harness.patience import PATIENCE_S
+from tests.harness.programs.health import ACCOUNTS, METERING, USAGE, until_ready
+from tests.harness.programs.one_service import SERVICE, balance_nanos, enable, meter_one
 from tests.harness.programs.programs import Pair
 
 WAITS_S = 1.0
@@ -27,15 +28,15 @@ async def test_no_receipt_is_durable_in_a_metering_file_without_a_name(pair: Pai
         request.output(5)
         request.finish(want_receipt=True)
         wait = asyncio.create_task(request.wait_recorded())
-        await until(pair.metering, {"": True, METERING: False, USAGE: False})
+        await until_ready(pair.metering, {"": True, METERING: False, USAGE: False})
         done, _ = await asyncio.wait([wait], timeout=WAITS_S)
         assert not done
         away.rename(path)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             receipt = await wait
         assert receipt is not None
         costs.append(receipt.cost_nanos)
-    await until(pair.metering, {METERING: True, USAGE: True})
+    await until_ready(pair.metering, {METERING: True, USAGE: True})
     sentence = "another file than the one in use is at" if other else "was moved or deleted while in use; put it back"
     assert sentence in pair.metering.log.read_text()
     assert costs == [100_000, 110_000]
@@ -49,10 +50,10 @@ async def test_control_is_not_ready_without_its_file(pair: Pair, *, other: bool)
     await enable(pair)
     path = pair.directory / "control.sqlite3"
     away = move_away(path, other=other)
-    await until(pair.control, {"": True, ACCOUNTS: False})
+    await until_ready(pair.control, {"": True, ACCOUNTS: False})
     assert path.exists() == other
     away.rename(path)
-    await until(pair.control, {"": True, ACCOUNTS: True})
+    await until_ready(pair.control, {"": True, ACCOUNTS: True})
     assert await balance_nanos(pair) == 5_000_000_000
     await meter_one(pair.metering, "after")
 

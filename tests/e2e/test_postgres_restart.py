@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from tests.e2e.test_fleet import balance_nanos, enable, meter_one
 from tests.harness.postgres import fresh_database
+from tests.harness.programs.one_service import balance_nanos, enable, meter_one
 from tests.harness.programs.programs import Pair
 
 if TYPE_CHECKING:

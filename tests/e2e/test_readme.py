@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.harness.programs.command import up
 
 README = Path(__file__).parents[2] / "README.md"
@@ -21,7 +19,6 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(), re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.timeout(120)
 def test_the_first_session_works_as_written(tmp_path: Path) -> None:
     """Every command and both programs, in order; only ports and paths are those of the test."""
     shell = [block for block in blocks("") if "tallygate model" in block or "grpcurl" in block]
@@ -31,7 +28,7 @@ def test_the_first_session_works_as_written(tmp_path: Path) -> None:
     with up(tmp_path) as running:
 
         def run(*command: str) -> str:
-            done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, env=environment)
+            done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
             assert done.returncode == 0, done.stdout + done.stderr
             return done.stdout
 

@@ -120,7 +120,6 @@ def test_people_get_a_table(running: Up) -> None:
     assert "The books agree." in said.out
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.skipif(TRACE_VARIABLE not in os.environ, reason=f"{TRACE_VARIABLE} names no trace")
 def test_a_real_trace_is_accounted_for_exactly(running: Up) -> None:
     """Every token of the trace, reported one by one, by 32 servers."""

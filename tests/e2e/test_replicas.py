@@ -3,8 +3,6 @@
 import asyncio
 import itertools
 import signal
-import time
-from collections.abc import Awaitable, Callable
 
 import grpc
 import pytest
@@ -17,25 +15,25 @@ from tallygate.metering.v1 import (
     report_pb2,
     token_usage_pb2,
 )
-from tests.e2e.test_fleet import SERVICE, balance_nanos, enable, meter_one
+from tests.harness.patience import PATIENCE_S
+from tests.harness.programs.one_service import SERVICE, balance_nanos, enable, meter_one
 from tests.harness.programs.programs import Pair, Program
 
 ON_POSTGRESQL = pytest.mark.parametrize("pair", ["postgresql"], indirect=True)
 FUNDS = 5_000_000_000
 
 
-async def until_stopped(node: Program) -> float:
-    """Asks for one more request after the other, until a node says that the service has stopped; the moment of that."""
+async def until_stopped(node: Program) -> None:
+    """Asks for one more request after the other, until a node says that the service has stopped."""
     usage = token_usage_pb2.TokenUsage(input_tokens=1)
     report = report_pb2.TokenReport(service=SERVICE, phase=report_pb2.REPORT_PHASE_AUTHORIZE, usage=usage)
-    async with grpc.aio.insecure_channel(node.address) as channel, asyncio.timeout(10):
+    async with grpc.aio.insecure_channel(node.address) as channel, asyncio.timeout(PATIENCE_S):
         stub = metering_service_pb2_grpc.MeteringServiceStub(channel)
         for number in itertools.count():
             report.request_id = f"stop-{node.pid}-{number}"
             answer = await stub.Authorize(metering_service_pb2.AuthorizeRequest(report=report))
             if answer.decision.verdict == decision_pb2.VERDICT_DENY and not answer.decision.retryable:
-                return time.monotonic()
-    raise AssertionError
+                return
 
 
 async def suspend(control: Program) -> None:
@@ -45,7 +43,7 @@ async def suspend(control: Program) -> None:
 
 
 @ON_POSTGRESQL
-async def test_a_stop_reaches_the_nodes_of_all_replicas_within_a_second(pair: Pair) -> None:
+async def test_a_stop_reaches_the_nodes_of_all_replicas(pair: Pair) -> None:
     """Whichever replica was told; and so does an activation, which both must have heard of."""
     other = await pair.start_control(name="control-2")
     second = await pair.start_node("node-2", control=other.address)
@@ -53,10 +51,8 @@ async def test_a_stop_reaches_the_nodes_of_all_replicas_within_a_second(pair: Pa
     costs = await asyncio.gather(*(meter_one(node, f"r-{node.pid}") for node in (pair.metering, second)))
     assert costs == [100_000, 100_000]
     asking = [asyncio.create_task(until_stopped(node)) for node in (pair.metering, second)]
-    suspended = time.monotonic()
     await suspend(other)
-    took = [moment - suspended for moment in await asyncio.gather(*asking)]
-    assert max(took) < 1, took
+    await asyncio.gather(*asking)
 
 
 @ON_POSTGRESQL
@@ -68,11 +64,11 @@ async def test_a_node_goes_on_with_another_replica(pair: Pair) -> None:
     node = await pair.start_node("node-2", control=both)
     costs = [await meter_one(node, "before")]
     await other.kill()
-    costs.append(await _within(5, lambda: meter_one(node, "with the first")))
+    costs.append(await meter_one(node, "with the first"))
     await pair.start_control(listen=other.address, name="control-2")
     first_address = pair.control.address
     await pair.control.kill()
-    costs.append(await _within(5, lambda: meter_one(node, "with the second")))
+    costs.append(await meter_one(node, "with the second"))
     await pair.start_control(listen=first_address)
     await node.stop()
     await pair.metering.stop()
@@ -87,7 +83,7 @@ async def test_a_node_leaves_a_replica_that_is_frozen(pair: Pair) -> None:
     node = await pair.start_node("node-2", control=f"{other.address},{pair.control.address}")
     other.process.send_signal(signal.SIGSTOP)
     try:
-        costs = [await _within(10, lambda: meter_one(node, "meanwhile"))]
+        costs = [await meter_one(node, "meanwhile")]
     finally:
         other.process.send_signal(signal.SIGCONT)
     costs.append(await meter_one(node, "after"))
@@ -116,8 +112,3 @@ async def test_all_may_be_restarted_in_any_order(pair: Pair) -> None:
     await node.stop()
     await pair.metering.stop()
     assert await balance_nanos(pair) == FUNDS - sum(costs)
-
-
-async def _within(seconds: float, work: Callable[[], Awaitable[int]]) -> int:
-    async with asyncio.timeout(seconds):
-        return await work()

@@ -1,42 +1,19 @@
 """A database that was restored from an older copy is refused, and `tallygate recover` puts things right."""
 
 import asyncio
-import sqlite3
-from pathlib import Path
 
 import grpc
 
-from tests.e2e.test_fleet import balance_nanos, enable, meter_one
+from tests.harness.patience import PATIENCE_S
 from tests.harness.programs.command import Said, tallygate
-from tests.harness.programs.programs import Pair
-
-REFUSED_S = 15
-SAVED = "copy.sqlite3"
-
-
-def save(path: Path) -> None:
-    """A backup, as SQLite makes them of a database in use."""
-    with sqlite3.connect(path) as source, sqlite3.connect(path.with_name(SAVED)) as target:
-        source.backup(target)
-
-
-def put_back(path: Path) -> None:
-    """The database is what it was when it was saved."""
-    for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-    path.with_name(SAVED).replace(path)
-
-
-async def until_said(log: Path, words: str) -> None:
-    """Until a program's log has them."""
-    async with asyncio.timeout(REFUSED_S):
-        while words not in await asyncio.to_thread(log.read_text):  # noqa: ASYNC110  # another process writes it
-            await asyncio.sleep(0.1)
+from tests.harness.programs.one_service import balance_nanos, enable, meter_one
+from tests.harness.programs.programs import Pair, until_said
+from tests.harness.programs.sqlite_copy import put_back, save
 
 
 async def meter_soon(pair: Pair, request_id: str) -> int:
     """As `meter_one`, on a node that begins a new epoch just now."""
-    async with asyncio.timeout(REFUSED_S):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             try:
                 return await meter_one(pair.metering, request_id)

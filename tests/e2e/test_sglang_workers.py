@@ -15,10 +15,10 @@ import sys
 from pathlib import Path
 
 import httpx2
-import pytest
+
+from tests.harness.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
-START_S = 60
 STAND_IN = {
     "launch_server.py": """
 import uvicorn
@@ -68,7 +68,7 @@ def _lay_out(folder: Path) -> Path:
 async def _statuses(url: str) -> dict[int, int]:
     """Of two workers, the status of a request without a key, by process: each connection stays with one of them."""
     seen: dict[int, int] = {}
-    async with asyncio.timeout(START_S):
+    async with asyncio.timeout(PATIENCE_S):
         while len(seen) < 2:  # workers
             try:
                 async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
@@ -79,7 +79,6 @@ async def _statuses(url: str) -> dict[int, int]:
     return seen
 
 
-@pytest.mark.timeout(300)
 async def test_each_worker_is_metered(tmp_path: Path) -> None:
     """Whichever of them a request reaches, it has to have a key."""
     serve = _lay_out(tmp_path)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,14 +19,12 @@ from tallygate.metering.v1 import (
     request_usage_pb2,
     token_usage_pb2,
 )
-from tests.e2e.test_fleet import SERVICE, account, enable, meter_one
-from tests.e2e.test_languages import recorded
-from tests.e2e.test_restore_recovery import SAVED, save, until_said
+from tests.harness.patience import PATIENCE_S
 from tests.harness.programs.command import tallygate
-from tests.harness.programs.programs import Pair, Program, start
+from tests.harness.programs.one_service import SERVICE, account, enable, meter_one, recorded
+from tests.harness.programs.programs import Pair, Program, start, until_said
+from tests.harness.programs.sqlite_copy import put_back_in_use, save
 
-WITHIN_S = 30
-SETTLED_WITHIN_S = 60
 OPEN_COST_NANOS = 100 * 1_000 + 5 * 2_000
 
 
@@ -84,12 +81,6 @@ async def output_on_record(node: Program, request_id: str) -> int:
     return 0
 
 
-def put_back_in_use(path: Path) -> None:
-    """The database is what it was when it was saved, under the feet of all who use it."""
-    with sqlite3.connect(path.with_name(SAVED)) as source, sqlite3.connect(path) as target:
-        source.backup(target)
-
-
 def children(program: Program) -> list[psutil.Process]:
     return psutil.Process(program.pid).children()
 
@@ -108,7 +99,7 @@ async def test_a_worker_that_dies_is_started_again(pair: Pair) -> None:
     victim.kill()
     costs += [await meter_soon(workers, f"after-{number}") for number in range(8)]
     assert len(set(costs)) == 1
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         await started_again(pair.control)
     assert len(children(workers)) == 2
     left = children(workers)
@@ -116,7 +107,6 @@ async def test_a_worker_that_dies_is_started_again(pair: Pair) -> None:
     assert not [process for process in left if process.is_running()]
 
 
-@pytest.mark.timeout(2 * SETTLED_WITHIN_S)
 @pytest.mark.parametrize("pair", ["postgresql"], indirect=True)
 async def test_what_a_worker_that_dies_left_is_settled(pair: Pair) -> None:
     """Its open request is booked at its last counts, and of the account's money nothing is on lease any more."""
@@ -126,12 +116,12 @@ async def test_what_a_worker_that_dies_left_is_settled(pair: Pair) -> None:
     alone = replace(workers, address=own_address(victim, workers))
     cost = await meter_one(alone, "finished")
     await leave_open(alone, "open")
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not await output_on_record(pair.metering, "open"):  # noqa: ASYNC110  # a node's next commit
             await asyncio.sleep(0.05)
     assert (await account(pair)).leased_nanos > 0
     victim.kill()
-    async with asyncio.timeout(SETTLED_WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         while (await account(pair)).leased_nanos:  # noqa: ASYNC110  # it is other processes that we wait for
             await asyncio.sleep(0.5)
     (part,) = await recorded(pair.metering, "open")
@@ -145,7 +135,7 @@ async def test_workers_end_with_a_supervisor_that_is_killed(pair: Pair) -> None:
     workers = await start_workers(pair)
     left = children(workers)
     await workers.kill()
-    _, alive = await asyncio.to_thread(psutil.wait_procs, left, timeout=WITHIN_S)
+    _, alive = await asyncio.to_thread(psutil.wait_procs, left, timeout=PATIENCE_S)
     assert not alive
 
 
@@ -156,7 +146,7 @@ async def test_of_two_supervisors_with_one_name_the_older_ends_and_says_so(pair:
     left = children(older)
     newer = await start_workers(pair, called="newer")
     theirs = children(newer)
-    assert await asyncio.wait_for(older.process.wait(), WITHIN_S) == EXIT_SUPERSEDED
+    assert await asyncio.wait_for(older.process.wait(), PATIENCE_S) == EXIT_SUPERSEDED
     last = older.log.read_text().splitlines()[-1]
     assert last.startswith("Another process runs as node worker-")
     assert "--node-name" in last
@@ -177,7 +167,7 @@ async def test_a_worker_that_froze_and_was_taken_over_comes_back_by_itself(pair:
     cost = await meter_one(alone, "before")
     before[0].suspend()
     try:
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(PATIENCE_S):
             while max((await epochs(pair.control)).values()) == 1:  # noqa: ASYNC110  # other processes' doing
                 await asyncio.sleep(0.1)
     finally:
@@ -220,7 +210,7 @@ async def test_a_worker_that_cannot_start_is_one_sentence(pair: Pair, tmp_path: 
 
 async def meter_soon(node: Program, request_id: str) -> int:
     """As `meter_one`, again where the worker that was asked is the one that dies."""
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             with contextlib.suppress(grpc.aio.AioRpcError):
                 return await meter_one(node, request_id)

@@ -14,8 +14,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from tallygate.metering.v1 import request_usage_pb2, usage_service_pb2, usage_service_pb2_grpc
 from tests.harness.asgi.engine_harness import SERVICE, Serving, people, ready, records, serving
+from tests.harness.patience import PATIENCE_S, until
 from tests.harness.programs.programs import Pair
-from tests.harness.wire.fake_metering import until
 
 STREAMS = 200
 SEED = 11
@@ -45,7 +45,6 @@ async def read_stream(client: openai.AsyncOpenAI, name: str, tokens: int, *, lea
     return ends
 
 
-@pytest.mark.timeout(180)
 async def test_clients_that_leave_are_recorded_to_the_token(pair: Pair, served: Serving) -> None:
     """200 streams at once, a tenth of which is aborted anywhere: recorded equals generated, request by request."""
     chance = random.Random(SEED)
@@ -73,13 +72,12 @@ async def taken_over(address: str, count: int) -> None:
     query = usage_service_pb2.QueryUsageRequest(
         start_time=Timestamp(seconds=now - 60), end_time=Timestamp(seconds=now + 60), services=[SERVICE]
     )
-    async with grpc.aio.insecure_channel(address) as channel, asyncio.timeout(40):
+    async with grpc.aio.insecure_channel(address) as channel, asyncio.timeout(PATIENCE_S):
         stub = usage_service_pb2_grpc.UsageServiceStub(channel)
         while (await stub.QueryUsage(query)).running.request_count < count:
             pass
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("pair", ["sqlite", "postgresql"], indirect=True)
 async def test_a_node_that_dies_breaks_no_stream(pair: Pair) -> None:
     """Its streams go on over another node: every client reads its answer to the end, and all tokens are recorded."""
@@ -95,9 +93,9 @@ async def test_a_node_that_dies_breaks_no_stream(pair: Pair) -> None:
         reads = [
             asyncio.create_task(read_stream(client, name, tokens, leave_after=None)) for name, tokens in lengths.items()
         ]
-        await until(lambda: served.engine.generated.total() == 1 + 100 * len(reads), seconds=30)
+        await until(lambda: served.engine.generated.total() == 1 + 100 * len(reads))
         running = [exchange._request for exchange in served.middleware._open]
-        await until(lambda: min(request.free_tokens for request in running) > 0, seconds=30)
+        await until(lambda: min(request.free_tokens for request in running) > 0)
         victim = next(program for program in pair.programs.values() if program.address == served.metering.connected_to)
         await victim.kill()
         survivor = next(address for address in addresses if address != victim.address)

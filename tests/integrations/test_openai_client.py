@@ -14,11 +14,10 @@ from tallygate.control.v1 import lifecycle_service_pb2
 from tallygate.integrations.asgi import MeteringMiddleware
 from tests.harness.asgi.engine_harness import SERVICE, TRIAL, Serving, people, records, serving, uvicorn_serving
 from tests.harness.asgi.fake_engine import TOKEN, FakeEngine
+from tests.harness.patience import PATIENCE_S, until
 from tests.harness.programs.programs import Pair
-from tests.harness.wire.fake_metering import until
 
 ASK: Mapping[str, Any] = {"model": "Meta/Llama", "messages": [{"role": "user", "content": "What is it? " * 10}]}
-IN_TIME_S = 1.0
 
 
 async def recorded(pair: Pair, served: Serving) -> tuple[int, int, int]:
@@ -114,7 +113,7 @@ async def test_a_trial_that_runs_out_ends_streams_at_their_last_token(pair: Pair
 
 
 async def test_a_service_that_stops_ends_its_open_streams(pair: Pair, served: Serving) -> None:
-    """Within a second, though the model says nothing meanwhile; clients see a proper end, and the model is let go."""
+    """Though the model says nothing meanwhile; clients see a proper end, and the model is let go."""
     served.engine.gate.clear()
     served.engine.at_least = 4
     async with served.client() as client, people(pair) as hands:
@@ -129,7 +128,7 @@ async def test_a_service_that_stops_ends_its_open_streams(pair: Pair, served: Se
         openings = [[await anext(chat) for _ in range(10)] for chat in chats]
         begun = [[await anext(answer) for _ in range(6)] for answer in answers]
         request = lifecycle_service_pb2.SuspendInferenceServiceRequest(name=SERVICE)
-        async with asyncio.timeout(IN_TIME_S):
+        async with asyncio.timeout(PATIENCE_S):
             await hands.lifecycle.SuspendInferenceService(request)
             rests = [[chunk async for chunk in chat] for chat in chats]
             await until(lambda: not served.engine.running)

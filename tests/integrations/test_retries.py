@@ -18,11 +18,11 @@ import pytest
 from tallygate.client import Denial, Denied
 from tallygate.integrations.asgi_types import Receive, Scope, Send
 from tallygate.integrations.openai.errors import refusal
-from tallygate.integrations.refused import send_response
+from tallygate.integrations.refusals import send_response
 from tests.harness.asgi.engine_harness import uvicorn_serving
 from tests.harness.programs.languages import INSTALL_S, need
 
-pytestmark = pytest.mark.timeout(INSTALL_S + 120)
+pytestmark = pytest.mark.hang_limit(INSTALL_S + 300)
 
 MESSAGES: Any = [{"role": "user", "content": "Hi"}]
 RETRIES = 2

@@ -12,8 +12,8 @@ import pytest
 from tallygate.control.v1 import account_service_pb2, catalog_service_pb2, lifecycle_service_pb2
 from tests.harness.asgi import engine_harness, fake_engine
 from tests.harness.asgi.engine_harness import Serving, people, records
+from tests.harness.patience import until
 from tests.harness.programs.programs import Pair
-from tests.harness.wire.fake_metering import until
 
 FEW = "accounts/few/services/default-llama"
 TRIED = "accounts/tried/services/default-short"
@@ -72,7 +72,7 @@ async def test_whole_answers_at_once_are_held_as_a_whole(pair: Pair, few: Servin
             return int(answer.usage.completion_tokens)
 
         asking = [asyncio.create_task(ask()) for _ in range(AT_ONCE)]
-        await until(lambda: len(refused) == AT_ONCE - 2, seconds=30)
+        await until(lambda: len(refused) == AT_ONCE - 2)
         few.engine.gate.set()
         assert sorted(await asyncio.gather(*asking)) == [0] * 18 + [4_000] * 2
     assert {error.code for error in refused} == {"budget_contended"}

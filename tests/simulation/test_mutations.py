@@ -33,7 +33,7 @@ def test_the_search_found_all_planted_bugs() -> None:
     assert all(make.__doc__ for make in MUTATIONS.values())
 
 
-@pytest.mark.timeout(1_200)
+@pytest.mark.hang_limit(1_200)
 @pytest.mark.parametrize("name", sorted(SEEDS))
 def test_a_planted_bug_is_found(name: str, problems: dict[str, str | None]) -> None:
     """By the seed that the search found."""

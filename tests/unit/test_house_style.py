@@ -22,6 +22,7 @@ SET_BY_SIMULATIONS = {"CHECKPOINT_SLICE", "CHECKPOINT_STEP", "EXPIRE_INTERVAL_S"
 SET_BY_TESTS = {"NAMES_MAX", "VISITED_MIN", "WAIT_MAX_S"}
 """Constants of modules that are compiled, which keep a final constant's value in themselves."""
 LOG_LEVELS = {"debug", "info", "warning", "error", "exception"}
+TEST_FILE = re.compile(r"(test_\w+|conftest)\.py")
 
 FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 60
@@ -188,3 +189,14 @@ def test_logs_are_names_of_events() -> None:
         )
     ]
     assert sentences == []
+
+
+def test_what_tests_share_is_in_the_harness() -> None:
+    """No test imports another one, and beside tests there is nothing else."""
+    programs = ("harness", "simulation", "torture")
+    sources = {path: source for path, source in files() if path.parts[0] == "tests"}
+    strays = [path for path in sources if path.parts[1] not in programs and not TEST_FILE.match(path.name)]
+    importers = [
+        path for path, source in sources.items() if re.search(r"^from tests\.\S*\btest_", source, re.MULTILINE)
+    ]
+    assert (strays, importers) == ([], [])

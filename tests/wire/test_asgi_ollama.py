@@ -10,9 +10,8 @@ import pytest
 from tallygate.client import MeteringClient
 from tallygate.integrations.asgi_types import Receive, Send
 from tallygate.metering.v1 import decision_pb2, report_pb2
-from tests.harness.asgi.asgi_harness import Behaviour, Upstream, caller, say, start
+from tests.harness.asgi.asgi_harness import Behaviour, Upstream, answers, caller, counts, say, start, streams
 from tests.harness.wire.fake_metering import FakeMetering
-from tests.wire.test_asgi_shapes import answers, counts, streams
 
 CHAT, GENERATE = "/api/chat", "/api/generate"
 TALK = {"model": "llama3.2", "messages": [{"role": "user", "content": "x" * 40}]}

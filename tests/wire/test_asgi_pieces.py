@@ -9,8 +9,8 @@ import pytest
 
 from tallygate.client import MeteringClient
 from tallygate.integrations.asgi import MeteringMiddleware
+from tallygate.integrations.asgi_messages import PIECE_BYTES_MAX
 from tallygate.integrations.asgi_types import Message, Receive, Scope, Send
-from tallygate.integrations.passed_on import PIECE_BYTES_MAX
 from tallygate.metering.v1 import decision_pb2, token_usage_pb2
 from tests.harness.asgi.asgi_harness import SERVICE, Upstream, caller, delta, say, start, usage
 from tests.harness.wire.fake_metering import FakeMetering

@@ -9,7 +9,7 @@ import pytest
 
 from tallygate.client import ClientSettings, MeteringClient
 from tallygate.integrations.asgi_types import Receive, Send
-from tallygate.integrations.refused import DRAIN_BYTES_MAX
+from tallygate.integrations.refusals import DRAIN_BYTES_MAX
 from tallygate.metering.v1 import report_pb2, token_usage_pb2
 from tests.harness.asgi.asgi_harness import Upstream, caller, say, start
 from tests.harness.wire.fake_metering import FakeMetering

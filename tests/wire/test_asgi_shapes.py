@@ -10,28 +10,20 @@ import pytest
 from tallygate.client import MeteringClient
 from tallygate.integrations.asgi_types import Receive, Send
 from tallygate.metering.v1 import decision_pb2, token_usage_pb2
-from tests.harness.asgi.asgi_harness import Behaviour, Upstream, caller, event, say, start
+from tests.harness.asgi.asgi_harness import (
+    DONE,
+    Behaviour,
+    Upstream,
+    answers,
+    caller,
+    counts,
+    event,
+    generated,
+    say,
+    start,
+    streams,
+)
 from tests.harness.wire.fake_metering import FakeMetering
-
-DONE = b"data: [DONE]\n\n"
-
-
-def counts(went_in: int, came_out: int, cached: int = 0, written: int = 0) -> token_usage_pb2.TokenUsage:
-    return token_usage_pb2.TokenUsage(
-        input_tokens=went_in, output_tokens=came_out, cached_input_tokens=cached, cache_write_tokens=written
-    )
-
-
-def streams(*events: bytes, kind: str = "text/event-stream") -> Behaviour:
-    async def behave(_upstream: Upstream, _receive: Receive, send: Send) -> None:
-        await start(send, kind)
-        await say(send, *events, more=False)
-
-    return behave
-
-
-def answers(content: Any) -> Behaviour:
-    return streams(json.dumps(content).encode(), kind="application/json")
 
 
 def named(kind: str, **content: Any) -> bytes:
@@ -60,11 +52,6 @@ def message(*texts: str, stop: bool = True) -> list[bytes]:
         named("message_stop"),
     ]
     return events + (end if stop else [])
-
-
-def generated(made: int, *, index: int = 0, reason: Any = None) -> dict[str, Any]:
-    meta = {"id": "g", "finish_reason": reason, "prompt_tokens": 10, "completion_tokens": made, "cached_tokens": 4}
-    return {"text": "tok " * made, "output_ids": [7] * made, "meta_info": meta, "index": index}
 
 
 def ids(*token_ids: int) -> bytes:

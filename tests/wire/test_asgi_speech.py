@@ -203,6 +203,27 @@ async def test_a_small_rest_is_told_to_the_server(node: FakeMetering, client: Me
     assert (heard.model_extra, heard.model) == ({"language": "gr\xfcn"}, "m")
 
 
+@pytest.mark.parametrize(
+    ("answer", "output"),
+    [
+        ({"text": "a" * 121}, 30),
+        ({"text": "a" * 240}, 30),
+        ({"text": "a" * 241}, 61),
+        ({"text": "a" * 80}, 20),
+        ({"text": "a", "segments": [{"tokens": [1] * 31}]}, 31),
+    ],
+)
+async def test_an_estimate_of_a_text_stays_within_its_limit(
+    node: FakeMetering, client: MeteringClient, answer: dict[str, Any], output: int
+) -> None:
+    """Else many answers at once would spend more than was held; but for a server that disregards its limit."""
+    node.step = node.limit = 30
+    rig, server = calling(node, client, lambda _said: JSONResponse(answer))
+    finish = await post(rig, MODEL)
+    assert server.heard[0].max_completion_tokens == 30
+    assert (finish.usage.output_tokens, finish.estimated) == (output, True)
+
+
 async def test_a_stream_ends_with_its_grant(node: FakeMetering, client: MeteringClient) -> None:
     """However many parts the recording has: a limit for each of them does not end it."""
     node.limit = 250

@@ -10,9 +10,20 @@ import pytest
 from tallygate.client import MeteringClient
 from tallygate.integrations.asgi_types import Receive, Send
 from tallygate.metering.v1 import decision_pb2, token_usage_pb2
-from tests.harness.asgi.asgi_harness import Behaviour, Upstream, caller, event, say, start
+from tests.harness.asgi.asgi_harness import (
+    DONE,
+    Behaviour,
+    Upstream,
+    answers,
+    caller,
+    counts,
+    event,
+    generated,
+    say,
+    start,
+    streams,
+)
 from tests.harness.wire.fake_metering import FakeMetering
-from tests.wire.test_asgi_shapes import DONE, answers, counts, generated, streams
 
 PATH = "/vertex_generate"
 TWO = {"instances": [{"text": "x"}, {"text": "y"}]}

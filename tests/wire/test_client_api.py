@@ -11,7 +11,8 @@ import pytest
 
 from tallygate.client import ClientSettings, Denied, MeteringClient, Unreachable, Usage
 from tallygate.metering.v1 import decision_pb2, report_pb2
-from tests.harness.wire.fake_metering import FakeMetering, serving, until
+from tests.harness.patience import until
+from tests.harness.wire.fake_metering import FakeMetering, serving
 
 SERVICE = "accounts/acme/services/chat"
 QUICK = ClientSettings(heartbeat_ms=50, silence_ms=200, answer_ms=3_000, backoff_base_ms=5, backoff_cap_ms=20)

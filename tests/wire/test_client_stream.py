@@ -17,7 +17,8 @@ from tallygate.client import (
     Usage,
 )
 from tallygate.metering.v1 import decision_pb2, report_pb2
-from tests.harness.wire.fake_metering import FakeMetering, serving, until
+from tests.harness.patience import until
+from tests.harness.wire.fake_metering import FakeMetering, serving
 
 SERVICE = "accounts/acme/services/chat"
 QUICK = ClientSettings(

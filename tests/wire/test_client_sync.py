@@ -24,7 +24,8 @@ from tallygate.client import (
     Usage,
 )
 from tallygate.metering.v1 import decision_pb2
-from tests.harness.wire.fake_metering import FakeMetering, serving, until
+from tests.harness.patience import PATIENCE_S, until
+from tests.harness.wire.fake_metering import FakeMetering, serving
 
 SERVICE = "accounts/acme/services/chat"
 QUICK = ClientSettings(heartbeat_ms=50, silence_ms=500, answer_ms=5_000, backoff_base_ms=5, backoff_cap_ms=20)
@@ -95,7 +96,7 @@ async def test_errors_and_stops_are_those_of_the_asynchronous_client(node: FakeM
                 metering.request(SERVICE, request_id="no").authorize()
             with metering.request(SERVICE, request_id="yes") as request:
                 running.set()
-                assert stopped.wait(5)
+                assert stopped.wait(PATIENCE_S)
                 while not request.must_stop:
                     request.output(0)
                 assert request.wait_for_tokens() == 0
@@ -171,7 +172,7 @@ async def test_a_forked_child_is_refused_in_one_sentence_and_the_parent_goes_on(
         env=os.environ | {"GRPC_ENABLE_FORK_SUPPORT": "0"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr

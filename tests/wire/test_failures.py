@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from tallygate._server.grpc.failures import VIOLATIONS_MAX, RpcStatusError
 from tallygate._server.grpc.server import GrpcServer
 from tallygate.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
+from tests.harness.patience import PATIENCE_S
 from tests.harness.wire.grpcurl import grpcurl
 from tests.harness.wire.scripted_server import METERING, DomainError, Serving, serving, translate
 
@@ -29,7 +30,7 @@ async def unary(it: Serving) -> None:
 
 
 async def stream(it: Serving) -> None:
-    call = it.stub.Meter(timeout=10)
+    call = it.stub.Meter(timeout=PATIENCE_S)
     await call.write(metering_service_pb2.MeterRequest())
     await call.read()
 
@@ -142,7 +143,7 @@ async def test_the_callers_trace_id_is_kept() -> None:
     metadata: Any = (("traceparent", f"00-{trace_id}-b7ad6b7169203331-01"),)
     async with serving(raising(ZeroDivisionError())) as it:
         with capture_logs() as logs, pytest.raises(grpc.aio.AioRpcError) as caught:
-            await it.stub.Authorize(metering_service_pb2.AuthorizeRequest(), metadata=metadata, timeout=10)
+            await it.stub.Authorize(metering_service_pb2.AuthorizeRequest(), metadata=metadata, timeout=PATIENCE_S)
     assert trace_id in (caught.value.details() or "")
     assert logs[0]["trace_id"] == trace_id
 

@@ -1,12 +1,14 @@
 """WatchConfig on the wire: what nodes are told, how fast, and how streams end."""
 
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
 import pytest
 
+from control_service.api import fleet_servicer
+from control_service.usecases.fleet import config_feed
+from control_service.usecases.upkeep import sweeper
 from metering_service.api.control.codec import decode_config
 from tallygate.control.v1 import config_pb2, inference_service_pb2, lifecycle_service_pb2
 from tallygate.control.v1 import fleet_service_pb2 as pb
@@ -15,12 +17,23 @@ from tests.harness.wire.control_fleet import SERVICE, Control, WireNode, running
 RUNNING = inference_service_pb2.SERVICE_STATUS_RUNNING
 ACTIVATING = inference_service_pb2.SERVICE_STATUS_ACTIVATING
 STOPPED = inference_service_pb2.SERVICE_STATUS_STOPPED
+NO_POLLS = pytest.mark.parametrize("may_poll", [False])
+INTERVALS = {config_feed: "POLL_S", sweeper: "TICK_S", fleet_servicer: "HEARTBEAT_S"}
 NOT_ENABLED = inference_service_pb2.SERVICE_STATUS_NOT_ENABLED
 
 
 @pytest.fixture
-async def control(tmp_path: Path) -> AsyncIterator[Control]:
+def may_poll() -> bool:
+    """Whether control looks for changes by itself."""
+    return True
+
+
+@pytest.fixture
+async def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, may_poll: bool) -> AsyncIterator[Control]:
     """A control service with an account and a model."""
+    if not may_poll:
+        for module, interval in INTERVALS.items():
+            monkeypatch.setattr(module, interval, 86_400)
     async with running_control(tmp_path) as control:
         await control.stock()
         yield control
@@ -71,20 +84,20 @@ async def test_nodes_are_told_of_an_outage_policy(control: Control) -> None:
                 name=SERVICE, outage_policy=inference_service_pb2.OUTAGE_POLICY_CONTINUE, outage_tokens_max=70
             )
         )
-        await node.until(lambda: node.services[SERVICE].version > before.version)
+        # What was set up before may still be on its way, with a newer version, too.
+        await node.until(lambda: node.services[SERVICE].outage_policy == inference_service_pb2.OUTAGE_POLICY_CONTINUE)
         told = node.services[SERVICE]
-        assert told.outage_policy == inference_service_pb2.OUTAGE_POLICY_CONTINUE
+        assert told.version > before.version
         assert (decode_config(before).outage_tokens_max, decode_config(told).outage_tokens_max) == (0, 70)
 
 
+@NO_POLLS
 async def test_activating_ends_when_the_live_node_acknowledges(control: Control) -> None:
-    """From EnablePostpaid to RUNNING in well under a second; the node is told of the new status too."""
+    """From EnablePostpaid to RUNNING nothing waits for a poll or a sweep; the node is told of the new status too."""
     async with wire_node(control) as node:
         await node.subscribe(SERVICE)
         await control.enable_postpaid()
-        begin = time.monotonic()
         await control.until_status(RUNNING)
-        assert time.monotonic() - begin < 0.5
         await node.until(lambda: node.services[SERVICE].status == RUNNING)
         assert node.services[SERVICE].postpaid_pays
         assert node.services[SERVICE].debt_allowed
@@ -111,18 +124,17 @@ async def test_activating_waits_for_every_live_node(control: Control) -> None:
         await control.until_status(RUNNING)
 
 
+@NO_POLLS
 async def test_a_stop_is_pushed_at_once(control: Control) -> None:
-    """DisablePostpaid reaches every connected node long before the next poll or heartbeat."""
+    """DisablePostpaid reaches every connected node without any poll or heartbeat."""
     async with wire_node(control) as one, wire_node(control, "node-b") as two:
         for node in (one, two):
             await node.subscribe(SERVICE)
         await control.enable_postpaid()
         await control.until_status(RUNNING)
-        begin = time.monotonic()
         await control.disable_postpaid()
         for node in (one, two):
             await node.until(lambda node=node: node.services[SERVICE].status == STOPPED)  # type: ignore[misc]
-        assert time.monotonic() - begin < 0.5  # of the 1 s that is promised
         reasons = list(one.services[SERVICE].stop_reasons)
         assert reasons == [inference_service_pb2.STOP_REASON_POSTPAID_DISABLED]
         assert not one.services[SERVICE].postpaid_pays
@@ -199,9 +211,8 @@ async def test_heartbeats_come_every_second(control: Control) -> None:
     hello = pb.NodeHello(node="node-a", epoch=1, metering_database_id="db")
     await stream.write(pb.WatchConfigRequest(hello=hello))
     await stream.read()
-    begin = time.monotonic()
     assert await stream.read() is not grpc.aio.EOF
-    assert time.monotonic() - begin < 1.1
+    assert fleet_servicer.HEARTBEAT_S < 1
     stream.cancel()
 
 

@@ -11,9 +11,10 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from tallygate.control.v1 import catalog_service_pb2, lifecycle_service_pb2
 from tallygate.control.v1 import fleet_service_pb2 as fleet
 from tests.harness.metering.node_harness import Fleet
+from tests.harness.patience import PATIENCE_S
 from tests.harness.wire.control_fleet import running_control, wire_node
 from tests.harness.wire.metering_node import serving_node
-from tests.wire.test_unreadable_requests import METHODS_OF_CONTROL, UNARY_OF_METERING
+from tests.harness.wire.methods import METHODS_OF_CONTROL, UNARY_OF_METERING
 
 LONG = 1_000_000
 TEXTS = ("x" * LONG, "ü" * (LONG // 2), "\n" * LONG)
@@ -48,13 +49,13 @@ async def outcome(channel: grpc.aio.Channel, method: Any, data: bytes) -> grpc.a
     name = f"/{method.containing_service.full_name}/{method.name}"
     try:
         if method.client_streaming:
-            stream: Any = channel.stream_stream(name)(timeout=20)
+            stream: Any = channel.stream_stream(name)(timeout=PATIENCE_S)
             await stream.write(data)
             await stream.done_writing()
             await stream.read()
         else:
             call: Any = channel.unary_unary(name)
-            await call(data, timeout=20)
+            await call(data, timeout=PATIENCE_S)
     except grpc.aio.AioRpcError as error:
         return error
     return None

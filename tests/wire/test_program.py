@@ -48,7 +48,7 @@ def test_a_signal_ends_it_well(number: signal.Signals) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "serving 127.0.0.1:7401\n"
         process.send_signal(number)
-        stdout, stderr = process.communicate(timeout=20)
+        stdout, stderr = process.communicate()
     assert process.returncode == 0
     assert stdout == ""
     (entry,) = (json.loads(line) for line in stderr.splitlines())
@@ -59,7 +59,7 @@ def test_a_signal_ends_it_well(number: signal.Signals) -> None:
 def test_what_keeps_it_from_starting_is_one_sentence() -> None:
     """A StartupError is a line on stderr and exit code 2; nobody is shown a traceback."""
     with start("refuse") as process:
-        stdout, stderr = process.communicate(timeout=20)
+        stdout, stderr = process.communicate()
     assert (process.returncode, stdout, stderr) == (2, "", "The option is wrong; correct it.\n")
 
 

@@ -13,6 +13,7 @@ import pytest
 from metering_service.api.control.replicas import connect_to, is_reachable, proxies_to
 from tallygate.client import ClientSettings, MeteringClient, Unreachable
 from tallygate.client.sync import SyncMeteringClient
+from tests.harness.patience import PATIENCE_S, until
 from tests.harness.wire.control_fleet import running_control
 from tests.harness.wire.fake_metering import FakeMetering, serving
 from tests.harness.wire.proxy import Proxy, refusing_proxy
@@ -62,6 +63,8 @@ async def test_an_error_names_the_proxy_on_the_way(proxy: Proxy) -> None:
     async with MeteringClient(FAR, settings=QUICK) as client:
         with pytest.raises(Unreachable) as caught:
             await client.request(SERVICE, input_tokens=1).authorize()
+        # A busy machine may take longer to connect than the client waits for an answer.
+        await until(lambda: proxy.asked)
     assert proxy.asked[0] == f"CONNECT {FAR} HTTP/1.1"
     shown = proxy.url.replace("user:secret@", "")
     assert f"_proxy={shown}; no_proxy=node.invalid goes around it" in str(caught.value)
@@ -105,5 +108,5 @@ async def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-m", "tallygate.cli", "account", "create", "acme", *arguments]
     environment = {**os.environ, "COLUMNS": "500"}
     return await asyncio.to_thread(
-        subprocess.run, words, capture_output=True, text=True, env=environment, check=False, timeout=60
+        subprocess.run, words, capture_output=True, text=True, env=environment, check=False, timeout=PATIENCE_S
     )

@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from tallygate._server.errors import ConfigurationError
 from tallygate._server.grpc.server import GrpcServer
 from tallygate.metering.v1 import metering_service_pb2, report_pb2
+from tests.harness.patience import PATIENCE_S
 from tests.harness.wire.grpcurl import grpcurl
 from tests.harness.wire.scripted_server import METERING, Serving, serving, translate
 
@@ -21,7 +22,7 @@ REFLECTION_NAMES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1al
 
 async def health_of(it: Serving, name: str) -> Any:
     stub = health_pb2_grpc.HealthStub(it.channel)
-    return (await stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=10)).status
+    return (await stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=PATIENCE_S)).status
 
 
 async def test_whether_it_lives_is_told_apart_from_what_is_ready() -> None:
@@ -40,7 +41,7 @@ async def test_health_lists_all_names() -> None:
     """What a check says of each of them, in one answer."""
     async with serving() as it:
         it.server.set_ready({METERING: True})
-        listed = await health_pb2_grpc.HealthStub(it.channel).List(health_pb2.HealthListRequest(), timeout=10)
+        listed = await health_pb2_grpc.HealthStub(it.channel).List(health_pb2.HealthListRequest(), timeout=PATIENCE_S)
         assert {name: one.status for name, one in listed.statuses.items()} == {
             "": Health.SERVING,
             METERING: Health.SERVING,
@@ -117,7 +118,7 @@ async def test_stopping_cancels_what_outlasts_its_grace() -> None:
         await it.server.stop(grace_s=0.05)
         with pytest.raises(grpc.aio.AioRpcError):
             await call
-        await asyncio.wait_for(cancelled.wait(), 10)
+        await asyncio.wait_for(cancelled.wait(), PATIENCE_S)
 
 
 @pytest.mark.parametrize("reflection", REFLECTION_NAMES)
@@ -128,7 +129,7 @@ async def test_reflection_answers_under_both_names(reflection: str) -> None:
             f"/{reflection}/ServerReflectionInfo",
             request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
             response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
-        )(timeout=10)
+        )(timeout=PATIENCE_S)
         await ask.write(reflection_pb2.ServerReflectionRequest(list_services=""))
         listed = await ask.read()
         assert isinstance(listed, reflection_pb2.ServerReflectionResponse)
@@ -160,7 +161,7 @@ async def test_channelz_shows_the_server_and_its_calls() -> None:
     async with serving() as it:
         await it.authorize()
         stub = channelz_pb2_grpc.ChannelzStub(it.channel)
-        servers = (await stub.GetServers(channelz_pb2.GetServersRequest(), timeout=10)).server
+        servers = (await stub.GetServers(channelz_pb2.GetServersRequest(), timeout=PATIENCE_S)).server
         assert any(server.data.calls_succeeded >= 1 for server in servers)
 
 
@@ -169,7 +170,7 @@ async def test_a_message_too_large_is_refused_and_the_next_is_not() -> None:
     async with serving(max_message_bytes=1_000) as it:
         large = metering_service_pb2.AuthorizeRequest(report=report_pb2.TokenReport(credential="x" * 1_000))
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await it.stub.Authorize(large, timeout=10)
+            await it.stub.Authorize(large, timeout=PATIENCE_S)
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         await it.authorize()
 

@@ -11,35 +11,13 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from grpc_status import rpc_status
 from structlog.testing import capture_logs
 
-from tallygate.control.v1 import (
-    account_service_pb2,
-    catalog_service_pb2,
-    fleet_service_pb2,
-    lifecycle_service_pb2,
-    operations_service_pb2,
-    recovery_service_pb2,
-)
-from tallygate.metering.v1 import metering_service_pb2
+from tallygate.control.v1 import fleet_service_pb2
 from tests.harness.metering.node_harness import Fleet
+from tests.harness.patience import PATIENCE_S
 from tests.harness.wire.control_fleet import running_control
 from tests.harness.wire.metering_node import serving_node
+from tests.harness.wire.methods import METHODS_OF_CONTROL, UNARY_OF_METERING
 
-CONTROL = (
-    account_service_pb2,
-    catalog_service_pb2,
-    fleet_service_pb2,
-    lifecycle_service_pb2,
-    operations_service_pb2,
-    recovery_service_pb2,
-)
-METHODS_OF_CONTROL = [
-    method for file in CONTROL for service in file.DESCRIPTOR.services_by_name.values() for method in service.methods
-]
-UNARY_OF_METERING = [
-    method
-    for method in metering_service_pb2.DESCRIPTOR.services_by_name["MeteringService"].methods
-    if not method.client_streaming
-]
 GARBAGE = (b"\xff", b"\x0a\x05abc", b"\x0a", b"\x0b")
 
 
@@ -66,12 +44,12 @@ async def refusal(channel: grpc.aio.Channel, method: MethodDescriptor, data: byt
     name = f"/{method.containing_service.full_name}/{method.name}"
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         if method.client_streaming:
-            stream: Any = channel.stream_stream(name)(timeout=20)
+            stream: Any = channel.stream_stream(name)(timeout=PATIENCE_S)
             await stream.write(data)
             await stream.read()
         else:
             call: Any = channel.unary_unary(name)
-            await call(data, timeout=20)
+            await call(data, timeout=PATIENCE_S)
     error = caught.value
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT, (name, error.code(), error.details())
     info, request = ErrorInfo(), BadRequest()
@@ -118,7 +96,7 @@ async def test_a_node_that_says_something_garbled_amid_its_stream_is_told(tmp_pa
     with capture_logs() as logs:
         async with running_control(tmp_path) as control:
             call: Any = control.channel.stream_stream("/tallygate.control.v1.FleetService/WatchConfig")
-            stream = call(timeout=60)
+            stream = call(timeout=PATIENCE_S)
             await stream.write(fleet_service_pb2.WatchConfigRequest(hello=hello).SerializeToString())
             await stream.read()
             await stream.write(b"\xff")

@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import URL, Connection, Engine, event, make_url
 from sqlalchemy.exc import TimeoutError as WriterTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from typing_extensions import override
 
 from tallygate._server.database.migration import explain, migrate
 from tallygate._server.database.sqlite_file import SqliteFile
@@ -68,6 +69,7 @@ class _SqliteEngine(AsyncEngine):
         self.file = file
         self._writer = asyncio.Lock()
 
+    @override
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
         """See `create_engine`. Raises sqlalchemy's TimeoutError where others keep the lock for too long."""
@@ -86,6 +88,7 @@ class _SqliteEngine(AsyncEngine):
         finally:
             self._writer.release()
 
+    @override
     async def dispose(self, close: bool = True) -> None:  # as AsyncEngine has it
         """Close all connections; the next one may begin another write-ahead log."""
         await super().dispose(close)

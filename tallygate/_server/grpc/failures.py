@@ -9,6 +9,7 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure, RetryInfo
 from google.rpc.status_pb2 import Status
+from typing_extensions import override
 
 from tallygate._server.grpc.message_size import fitting
 
@@ -37,6 +38,7 @@ class RpcStatusError(Exception):
     violations: Sequence[tuple[str, str]] = ()
     retry_after_ms: int | None = None
 
+    @override
     def __str__(self) -> str:
         return self.message
 

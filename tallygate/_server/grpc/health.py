@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from typing_extensions import override
 
 _Response = health_pb2.HealthCheckResponse
 
@@ -37,6 +38,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
         self._closed = True
         self._wake()
 
+    @override
     async def Check(self, request: Any, context: Any) -> Any:
         """Status of a name; NOT_FOUND for a name that this server does not know."""
         if request.service not in self._serving:
@@ -44,12 +46,14 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
             await context.abort(grpc.StatusCode.NOT_FOUND, f'This server has no service "{name}".')
         return _Response(status=self._status(request.service))
 
+    @override
     async def List(self, request: Any, context: Any) -> Any:
         """Status of each name."""
         return health_pb2.HealthListResponse(
             statuses={name: _Response(status=self._status(name)) for name in self._serving}
         )
 
+    @override
     async def Watch(self, request: Any, context: Any) -> AsyncIterator[Any]:
         """Status of a name, then each change of it."""
         last = None

@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any, Never
 
+from typing_extensions import override
+
 from tallygate._server.errors import ConfigurationError
 
 
@@ -50,5 +52,6 @@ class Options:
 
 
 class _Parser(argparse.ArgumentParser):
+    @override
     def error(self, message: str) -> Never:
         raise ConfigurationError(f"{message[:1].upper()}{message[1:]}; {self.prog} --help shows what there is.")

@@ -1,1 +1,1 @@
-"""What the OpenAI API looks like on the wire, as far as metering needs it; nothing in here knows ASGI or a client."""
+"""The OpenAI API on the wire, as far as metering needs it; nothing in here knows ASGI or a client."""

@@ -13,7 +13,7 @@ from tallygate.integrations.openai.json_members import MemberScanner, small_memb
 from tallygate.integrations.openai.usage import find_block, read_usage
 
 WHOLE_BYTES_MAX = 256 << 10
-"""Longer answers, such as many embeddings, are not parsed: they are scanned for their small members."""
+"""Maximum size of an answer that is parsed; longer ones, such as many embeddings, are scanned for small members."""
 _ANSWERS = ("choices", "output", "content", "text", "output_ids", "message", "response", "thinking", "predictions")
 """Members that carry what was generated, in the dialects that are metered."""
 _TEXTS = (
@@ -33,19 +33,21 @@ _NESTING_MAX = 16
 
 
 class Reading(NamedTuple):
-    """What a whole answer says.
+    """The counts of a whole answer.
 
     Attributes:
-        usage: The server's own counts; None where it says none.
-        tokens: Output tokens, estimated from the text, where it says none.
+        usage: The server's own counts; None where it reports none.
+        tokens: Output tokens, estimated from the text, where it reports none.
         is_refusal: It is an error and nothing else, whatever its status.
-        input_tokens: Input tokens, estimated from what it says of its input; None where it says nothing of that.
+        input_tokens: Input tokens, estimated from what it reports of its input; None where it reports nothing of that.
+        is_rough: Whether the output tokens are guessed by the length of a text.
     """
 
     usage: Usage | None
     tokens: int
     is_refusal: bool
     input_tokens: int | None = None
+    is_rough: bool = True
 
 
 class MeteredAnswer:
@@ -73,11 +75,11 @@ class MeteredAnswer:
             self._kept = []
 
     def read(self, choices_per_prompt: int = 1) -> Reading:
-        """What it says, as far as it came. Of an answer that is a list of choices, so many go back to one prompt."""
+        """The counts, as far as the answer came. In a list of choices, `choices_per_prompt` go back to one prompt."""
         scanner = self._scanner
         if scanner is not None:
             members = small_members(scanner)
-            said = self._items or _said_each(members)
+            said = self._items or _usage_of_each(members)
             usage = find_usage(members) or (_sum_usage(said, choices_per_prompt) if scanner.is_closed else None)
             has_error = "error" in scanner.members and bool(members.get("error", "too long to be read"))
             is_refusal = usage is None and has_error and "choices" not in scanner.members
@@ -86,7 +88,7 @@ class MeteredAnswer:
             content = json.loads(b"".join(self._kept))
         except (ValueError, RecursionError):
             return self._read_broken(b"".join(self._kept))
-        usage = _usage_of(content) or _sum_usage(_said_each(content), choices_per_prompt)
+        usage = _usage_of(content) or _sum_usage(_usage_of_each(content), choices_per_prompt)
         if usage is not None:
             return Reading(usage, 0, is_refusal=False)
         if not isinstance(content, Mapping):
@@ -106,7 +108,7 @@ class MeteredAnswer:
 
 
 def find_usage(answer: Mapping[str, object]) -> Usage | None:
-    """The usage of an answer, wherever its server says it."""
+    """The usage of an answer, wherever its server reports it."""
     return read_usage(find_block(answer))
 
 
@@ -114,14 +116,14 @@ def _usage_of(item: object) -> Usage | None:
     return find_usage(item) if isinstance(item, Mapping) else None
 
 
-def _said_each(content: object) -> list[Usage | None]:
+def _usage_of_each(content: object) -> list[Usage | None]:
     """The usage of each answer of a list, which is Vertex AI's `predictions`; empty where it is none."""
     answers = content.get("predictions") if isinstance(content, Mapping) else content
     return [_usage_of(answer) for answer in answers] if isinstance(answers, list) else []
 
 
 def _sum_usage(said: Sequence[Usage | None], choices_per_prompt: int) -> Usage | None:
-    """Of a list of answers: of all their outputs, and of the input of each prompt once. None if one does not say it."""
+    """Of a list of answers: of all their outputs, and of the input of each prompt once. None if one lacks it."""
     if not said:
         return None
     total = Usage()

@@ -1,4 +1,4 @@
-"""The body of one answer, read as what it is: events, lines of JSON, or one JSON, whatever its headers say."""
+"""The body of one answer, read by its first bytes, not by its headers: events, lines of JSON, or one JSON."""
 
 from __future__ import annotations
 

@@ -11,9 +11,9 @@ from tallygate.client import Usage
 from tallygate.integrations.openai.deltas import Kind, Templates
 from tallygate.integrations.openai.event_types import Choice, Chunk
 from tallygate.integrations.openai.events import is_bare_error, read_chunk, whole_chunk
+from tallygate.integrations.openai.reported_usage import EventCounts
 from tallygate.integrations.openai.request_body import ParsedRequest, Shape
 from tallygate.integrations.openai.running_usage import match_running, usage_span, without
-from tallygate.integrations.openai.said_usage import News
 from tallygate.integrations.openai.usage import find_block, write_usage
 
 _REASONING = ("reasoning_content", "reasoning")
@@ -68,11 +68,11 @@ class ChatReader:
 
     @property
     def hides(self) -> bool:
-        """Whether something of this stream is not for its client, so that an event is looked at before it passes."""
+        """Whether something of this stream is not for its client, so that an event is checked before it passes."""
         return self._hides_usage or self._hides_running
 
     def match(self, event: bytes) -> Kind | None:
-        """What a whole event carries, where it can be told without parsing it."""
+        """What a whole event carries, where that is known without parsing it."""
         return None if self._held else self._templates.match(event)
 
     def match_running(self, event: bytes) -> tuple[int, int, bytes] | None:
@@ -81,7 +81,7 @@ class ChatReader:
             return None
         return match_running(event)
 
-    def read(self, event: bytes, data: bytes, passed: int) -> tuple[News, bytes]:
+    def read(self, event: bytes, data: bytes, passed: int) -> tuple[EventCounts, bytes]:
         """Takes in one event of which some bytes have passed: what it carries, and what else the client shall see.
 
         Raises:
@@ -89,27 +89,27 @@ class ChatReader:
             RecursionError: They are nested too deeply.
         """
         chunk = read_chunk(data)
-        news = self._take(chunk)
-        if not news.running and news.total is None and (self._ends or not chunk.choices):
-            # At its end, a server may say its usage in another place than here.
+        counts = self._take(chunk)
+        if not counts.running and counts.total is None and (self._ends or not chunk.choices):
+            # At its end, a server may report its usage in another place than here.
             said = json.loads(data)
             self.failed = self.failed or is_bare_error(event, said)
-            news = news._replace(total=find_block(said))
+            counts = counts._replace(total=find_block(said))
         if chunk.choices and not self._base:
             self._base = whole_chunk(data)
-        return news, self._shown(event, data, chunk, news, passed)
+        return counts, self._shown(event, data, chunk, counts, passed)
 
-    def read_members(self, members: Mapping[str, object]) -> News:
+    def read_members(self, members: Mapping[str, object]) -> EventCounts:
         """Takes in an event that is too long to be kept, by those of its members that are not."""
         first = members.get("choices")
         first = first.get("0") if isinstance(first, Mapping) else None
         if not isinstance(first, Mapping):
-            news = self._take(Chunk(None, members.get("usage"), members.get("error")))
+            counts = self._take(Chunk(None, members.get("usage"), members.get("error")))
         else:
-            # One with a choice says its usage so far, not that of the whole answer.
+            # One with a choice has its usage so far, not that of the whole answer.
             choice = Choice(first.get("index", 0), finish_reason=first.get("finish_reason"), usage=first.get("usage"))
-            news = self._take(Chunk([choice], members.get("usage"), members.get("error")))
-        return news._replace(pieces=1, rough=1)
+            counts = self._take(Chunk([choice], members.get("usage"), members.get("error")))
+        return counts._replace(pieces=1, rough=1)
 
     def flush(self) -> bytes:
         """What was held back, if nothing follows it."""
@@ -124,7 +124,7 @@ class ChatReader:
         lines = [json.dumps(chunk, separators=(",", ":")) for chunk in chunks]
         return self.flush() + "".join(f"data: {line}\n\n" for line in [*lines, "[DONE]"]).encode()
 
-    def _take(self, chunk: Chunk) -> News:
+    def _take(self, chunk: Chunk) -> EventCounts:
         if chunk.error:
             self.failed = True
         # Of several choices at once, it cannot be of a single one.
@@ -144,7 +144,7 @@ class ChatReader:
             if said is not None:
                 running.append((choice.index if isinstance(choice.index, int) else 0, said))
         total = chunk.usage if is_of_all else None
-        return News(pieces, reasoning, rough, tuple(running), total)
+        return EventCounts(pieces, reasoning, rough, tuple(running), total)
 
     def _note(self, choice: Choice) -> None:
         index = choice.index
@@ -170,21 +170,21 @@ class ChatReader:
             # It begins with the prompt, and so do the ids and the log probabilities beside it.
             self._spoken.add(choice.index if isinstance(choice.index, int) else 0)
             return (0, True, False) if kind is None else (1, True, kind is Kind.REASONING)
-        tokens = _said_tokens(choice)
+        tokens = _reported_tokens(choice)
         if tokens:
             return tokens, False, kind is Kind.REASONING
         return (0, True, False) if kind is None else (1, True, kind is Kind.REASONING)
 
-    def _shown(self, event: bytes, data: bytes, chunk: Chunk, news: News, passed: int) -> bytes:
+    def _shown(self, event: bytes, data: bytes, chunk: Chunk, counts: EventCounts, passed: int) -> bytes:
         """What the client shall see of an event, and of those that were held back before it.
 
         The last chunk of each choice waits for the one with usage: vLLM (0.32) takes `system_fingerprint` out of the
         former where the latter is asked for.
         """
         if chunk.usage is None or chunk.choices is None or not self.hides:
-            if news.pieces == 1 and not self._held and chunk.usage is None and self._templates.is_learning:
+            if counts.pieces == 1 and not self._held and chunk.usage is None and self._templates.is_learning:
                 self._learn(event, chunk.choices)
-        elif not chunk.choices and self._hides_usage and not _says_more(data):
+        elif not chunk.choices and self._hides_usage and not _has_more(data):
             return self._flush_with(data)
         elif chunk.choices and self._hides_running:
             span = usage_span(event)
@@ -233,8 +233,8 @@ class ChatReader:
         return {"index": index, **piece, "logprobs": None, "finish_reason": "length"}
 
 
-def _says_more(data: bytes) -> bool:
-    """Whether a chunk without choices says something beside its usage that the client would miss."""
+def _has_more(data: bytes) -> bool:
+    """Whether a chunk without choices has something beside its usage that the client would miss."""
     said = json.loads(data)
     return any(value is not None and name not in _PLAIN for name, value in said.items())
 
@@ -250,8 +250,8 @@ def _kind(delta: dict[str, Any]) -> Kind | None:
     return kind
 
 
-def _said_tokens(choice: Choice) -> int:
-    """How many tokens a choice's piece has, where the server says so beside it; 0 where it does not."""
+def _reported_tokens(choice: Choice) -> int:
+    """Number of tokens of a choice's piece, where the server reports it beside the text; 0 where it does not."""
     if isinstance(choice.token_ids, list):
         return len(choice.token_ids)
     logprobs = choice.logprobs

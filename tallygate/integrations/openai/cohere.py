@@ -12,8 +12,8 @@ from typing import Any
 from tallygate.client import Usage
 from tallygate.integrations.openai.events import mapping
 from tallygate.integrations.openai.plain_reader import PlainReader
+from tallygate.integrations.openai.reported_usage import EventCounts
 from tallygate.integrations.openai.request_body import ParsedRequest
-from tallygate.integrations.openai.said_usage import News
 
 _BLOCKS = ("content", "tool-call")
 """Blocks that have an event where they begin and one where they end, each with the block's number."""
@@ -36,7 +36,7 @@ class CohereReader(PlainReader):
         """Whether no more text will come."""
         return self._has_ended
 
-    def read_members(self, members: Mapping[str, object]) -> News:
+    def read_members(self, members: Mapping[str, object]) -> EventCounts:
         """Takes in an event by its members."""
         kind, delta = members.get("type"), mapping(members.get("delta"))
         if kind == "message-start":
@@ -45,13 +45,13 @@ class CohereReader(PlainReader):
         elif kind == "message-end":
             self._has_ended = True
             self.failed = self.failed or bool(delta.get("error")) or delta.get("finish_reason") == "ERROR"
-            return News(total=delta.get("usage"))
+            return EventCounts(total=delta.get("usage"))
         elif members.get("error") or isinstance(members.get("message"), str) or kind == "error":
             self.failed = True
         elif isinstance(kind, str):
             self._note_block(kind, members.get("index"))
             return _count(mapping(delta.get("message")), members.get("logprobs"))
-        return News()
+        return EventCounts()
 
     def end(self, usage: Usage) -> bytes:
         """What ends the stream early, so that a client takes it for one that reached its limit."""
@@ -74,16 +74,16 @@ class CohereReader(PlainReader):
             self._open.pop((block, index), None)
 
 
-def _count(message: Mapping[str, object], logprobs: object) -> News:
+def _count(message: Mapping[str, object], logprobs: object) -> EventCounts:
     """What a piece of a message has: its token ids where they are said beside it, else one token if it has a text."""
     content, function = mapping(message.get("content")), mapping(mapping(message.get("tool_calls")).get("function"))
     thought = content.get("thinking")
     texts = (content.get("text"), message.get("tool_plan"), function.get("name"), function.get("arguments"))
     ids = mapping(logprobs).get("token_ids")
     if isinstance(ids, list) and ids:
-        return News(pieces=len(ids), reasoning=len(ids) if thought else 0)
+        return EventCounts(pieces=len(ids), reasoning=len(ids) if thought else 0)
     tokens = int(bool(thought) or any(texts))
-    return News(pieces=tokens, reasoning=tokens if thought else 0, rough=tokens)
+    return EventCounts(pieces=tokens, reasoning=tokens if thought else 0, rough=tokens)
 
 
 def _write_usage(usage: Usage) -> dict[str, object]:

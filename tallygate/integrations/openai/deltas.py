@@ -1,4 +1,4 @@
-"""Which chunks of a stream carry how many tokens, without parsing each of them.
+"""Deltas: chunks of a stream whose tokens are counted without parsing each of them.
 
 Parsing a chunk as JSON costs microseconds, and a stream has one for each token. But the chunks of a stream differ in
 little more than the text they carry: a chunk that was parsed once is remembered as what comes before its text and what

@@ -1,4 +1,4 @@
-"""How the body of a request is written: as JSON, or as a form."""
+"""Encodings of a request's body: JSON, or a form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refusals as clients of the OpenAI API understand them: a status, when to try again, an error body."""
+"""Errors as clients of the OpenAI API understand them: a status, when to try again, an error body."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tallygate.integrations.shapes import Shape
 
 Headers = list[tuple[bytes, bytes]]
 
-_FIRST_COULD_NOT_TELL = 40
+_FIRST_UNDECIDED = 40
 _RETRY_AFTER_MS = 1_000
-"""Where it is worth trying again and nobody knows when."""
+"""Wait before a retry that is worth it, where the reason has none of its own."""
 _WAIT_MAX_MS = 60_000
-"""Longer waits are left to people: some clients ignore them and try again at once, others sleep for a day."""
+"""Maximum wait that clients get: of longer ones, some clients try again at once, others sleep for a day."""
 _PATH_SHOWN = 128
 
 
@@ -29,7 +29,7 @@ class ErrorResponse:
 
 @dataclass(frozen=True, slots=True)
 class _Meaning:
-    """What a reason is to a client: `limits` names what the x-ratelimit headers speak of."""
+    """The meaning of a reason to a client; `limits` is the unit of the x-ratelimit headers."""
 
     status: int
     type: str
@@ -42,7 +42,7 @@ _NO_FUNDS = _Meaning(402, "insufficient_quota")
 _FORBIDDEN = _Meaning(403, "permission_denied")
 _TRY_AGAIN = _Meaning(503, "service_unavailable")
 _OURS = _Meaning(500, "server_error")
-"""No fault of the client, and nothing that it could do."""
+"""Fault of the service, about which its client can do nothing."""
 
 _ANTHROPIC_TYPES = {
     400: "invalid_request_error",
@@ -87,11 +87,11 @@ MEANINGS = {
     "REQUEST_ID_REUSED": _Meaning(409, "conflict"),
     "INVALID_REPORT": _OURS,
     "TOO_OLD": _OURS,
-    # Could not tell: neither yes nor no.
+    # No decision: neither yes nor no.
     "CONTROL_UNREACHABLE": _TRY_AGAIN,
     "STORAGE_UNAVAILABLE": _TRY_AGAIN,
     "OVERLOADED": _TRY_AGAIN,
-    # The same, as this end of the connection says it.
+    # The same, found at this end of the connection.
     "UNREACHABLE": _TRY_AGAIN,
     "OPEN_REQUESTS_MAX": _TRY_AGAIN,
     "FORKED": _OURS,
@@ -205,10 +205,10 @@ def _printable(path: str) -> str:
 
 
 def _unknown(reason: str) -> _Meaning:
-    """A reason newer than this version: its number tells its family."""
+    """The meaning of a reason newer than this version, by its number's family."""
     number = reason.removeprefix("REASON_")
     if number.isdecimal():
-        return _TRY_AGAIN if int(number) >= _FIRST_COULD_NOT_TELL else _FORBIDDEN
+        return _TRY_AGAIN if int(number) >= _FIRST_UNDECIDED else _FORBIDDEN
     return _OURS
 
 

@@ -10,22 +10,22 @@ from tallygate.integrations.openai.form import FilePart
 from tallygate.integrations.openai.recordings import estimate_recording_tokens
 
 BYTES_PER_TOKEN = 4
-"""Of English text with the usual tokenizers; somewhat fewer for code and most other languages."""
+"""Number of bytes of English text for a token; somewhat fewer for code and most other languages."""
 BYTES_PER_DIGIT = 2
-"""A digit counts for so many more bytes: with many tokenizers it is a token of its own."""
+"""Number of bytes that a digit adds: with many tokenizers it is a token of its own."""
 TOKENS_PER_MESSAGE = 4
 """Number of tokens that a chat template puts around a message."""
 TOKENS_PER_ATTACHMENT = 1_000
-"""For an image or a recording, at least: models count it by its dimensions, which are not known here."""
+"""Minimum number of tokens of an image or a recording: models count by its dimensions, which are not known here."""
 BYTES_PER_ATTACHMENT_TOKEN = 128
-"""Of an attachment that is in the request: compressed pictures and sound have about so many, or more."""
+"""Number of bytes for a token of an attachment in the request; compressed pictures and sound have more."""
 BYTES_PER_FILE_TOKEN = 16
-"""Of a document in the request: its text, compressed or beside its layout."""
+"""Number of bytes for a token of a document in the request: its text is compressed, or beside its layout."""
 TEMPLATE_TOKENS = 16
-"""For what a chat template begins and ends with."""
+"""Number of tokens with which a chat template begins and ends."""
 
 _TALK = ("messages", "input", "prompt", "system", "instructions", "suffix")
-"""Fields that carry what is said, as text, token ids, messages, or parts of messages."""
+"""Fields that carry the prompt, as text, token ids, messages, or parts of messages."""
 _OPTIONS = frozenset(
     {
         "model", "user", "stop", "stop_token_ids", "bad_words", "logit_bias", "metadata", "stream_options", "include",
@@ -46,8 +46,8 @@ _ATTACHMENTS = ("image", "audio", "video", "file", "document", "embeds")
 def estimate_input_tokens(content: Mapping[str, Any]) -> int:
     """Estimates the input tokens of a request: bytes of text by 4, more for digits, messages and attachments.
 
-    Prompts that are given as token ids are counted exactly. What is billed is what the server counts; this says what is
-    recorded where it never came to say so.
+    Prompts that are given as token ids are counted exactly. What is billed is what the server counts; the estimate
+    is recorded where it never reported that.
     """
     tokens = sum(_talk_tokens(content[name]) for name in _TALK if content.get(name))
     return tokens + sum(

@@ -58,7 +58,7 @@ def plain_event(data: bytes) -> Event:
 
 
 def whole_chunk(data: bytes) -> dict[str, Any]:
-    """All that a chunk says but for its choices and its usage. Raises as `plain_chunk`."""
+    """All members of a chunk but for its choices and its usage. Raises as `plain_chunk`."""
     return {key: value for key, value in _object(data).items() if key not in {"choices", "usage"}}
 
 

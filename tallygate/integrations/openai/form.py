@@ -18,7 +18,7 @@ PARTS_MAX = 128
 """Maximum number of parts of a form."""
 
 HEADERS_BYTES_MAX = 4_096
-"""Maximum size of what stands before the data of a part."""
+"""Maximum size of the headers before the data of a part."""
 
 _CRLF = b"\r\n"
 _END_OF_HEADERS = b"\r\n\r\n"
@@ -26,17 +26,19 @@ _NAME = re.compile(rb"[A-Za-z0-9_.\[\]-]{1,64}")
 _HEADER_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _DISPOSITION = re.compile(
-    rb"form-data((?:;[ \t]*(?:"
+    rb"form-data((?:; *(?:"
     rb'(?:name|filename)=(?:"[^"\\;\x00-\x1f\x7f]*"|[A-Za-z0-9_.\[\]-]+)'
     rb"|filename\*=[A-Za-z0-9!#$&+.^_`|~'%-]+"
     rb"))+)"
 )
-_PARAMETER = re.compile(rb';[ \t]*([a-z*]+)=(?:"([^"]*)"|([^;]*))')
+_PARAMETER = re.compile(rb'; *([a-z*]+)=(?:"([^"]*)"|([^;]*))')
 _PLAIN_ENCODINGS = frozenset({b"binary", b"8bit", b"7bit"})
-_CHARSET = re.compile(rb"charset[ \t]*=[ \t]*\"?([^\";]*)", re.IGNORECASE)
-_UTF_8 = frozenset({b"utf-8", b"utf8", b"us-ascii"})
+_CHARSET = re.compile(rb"charset=\"?([a-z0-9-]{1,16})\"?[ \t]*(?:;|\Z)")
+_CHARSETS = {b"utf-8": "utf-8", b"utf8": "utf-8", b"us-ascii": "ascii"}
+_PARTS_INSIDE = re.compile(rb"(?i:multipart|message)\b")
+"""Types of parts that have parts of their own, which some readers take apart."""
 _CHARSET_FIELD = b"_charset_"
-"""By it, some readers take all other fields to be in another encoding."""
+"""Name of the field by which some readers take all other fields to be in another encoding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class FilePart:
     """A file in a form.
 
     Attributes:
-        filename: Its name, as the client says it.
+        filename: Its name, as the client wrote it.
         data: Its bytes, where they lie in the request's body.
     """
 
@@ -58,6 +60,7 @@ class _Part:
 
     name: str
     filename: str | None
+    charset: str
     begin: int
     data_begin: int
     end: int
@@ -65,7 +68,7 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class FormEncoding:
-    """Reads and changes forms of one boundary, as the request's content type says it."""
+    """Reads and changes forms of one boundary, as in the request's content type."""
 
     boundary: bytes
 
@@ -82,7 +85,7 @@ class FormEncoding:
         for part in self._parts(raw):
             data = view[part.data_begin : part.end]
             value: str | FilePart
-            value = _text(part.name, data) if part.filename is None else FilePart(part.filename, data)
+            value = _text(part, data) if part.filename is None else FilePart(part.filename, data)
             if part.name.endswith("[]"):
                 content.setdefault(part.name, []).append(value)
             elif part.name in content:
@@ -145,13 +148,13 @@ class FormEncoding:
             headers_end = raw.find(_END_OF_HEADERS, head, max(end, head))
             if following < 0 or headers_end < 0 or not raw.startswith(_CRLF, head) or raw[end:following] != _CRLF:
                 _refuse("breaks off, or has a part without an end")
-            name, filename = _read_headers(raw[head + len(_CRLF) : headers_end])
-            yield _Part(name, filename, begin, headers_end + len(_END_OF_HEADERS), end)
+            named = _read_headers(raw[head + len(_CRLF) : headers_end])
+            yield _Part(*named, begin, headers_end + len(_END_OF_HEADERS), end)
             begin = following
 
 
-def _read_headers(block: bytes) -> tuple[str, str | None]:
-    """The name of a part, and that of its file, if it is one."""
+def _read_headers(block: bytes) -> tuple[str, str | None, str]:
+    """The name of a part, that of its file, if it is one, and the encoding of its text."""
     headers = _split_headers(block)
     if headers.get(b"content-transfer-encoding", b"binary").lower() not in _PLAIN_ENCODINGS:
         _refuse("has a part that is encoded: send it as it is")
@@ -163,28 +166,37 @@ def _read_headers(block: bytes) -> tuple[str, str | None]:
     is_clear = len(values) == len(said) and (filename is not None or b"filename*" not in values)
     if not is_clear or not _NAME.fullmatch(name) or name == _CHARSET_FIELD:
         _refuse("has a part without a plain name, or a file whose name has quotes, backslashes or semicolons")
+    kind = headers.get(b"content-type", b"")
+    if _PARTS_INSIDE.match(kind):
+        _refuse("has a part with parts of its own")
     if filename is not None:
-        return name.decode(), filename.decode("utf-8", "replace")
-    if any(charset.strip().lower() not in _UTF_8 for charset in _CHARSET.findall(headers.get(b"content-type", b""))):
+        return name.decode(), filename.decode("utf-8", "replace"), ""
+    return name.decode(), None, _read_charset(kind)
+
+
+def _read_charset(content_type: bytes) -> str:
+    """The encoding of a text. Its name in an extended form (`charset*=`) is read by some, and by others is none."""
+    said = _CHARSET.findall(content_type.lower()) if b"charset" in content_type.lower() else [b"utf-8"]
+    if len(said) != 1 or said[0] not in _CHARSETS or content_type.lower().count(b"charset") > 1:
         _refuse("has a text that is not in UTF-8")
-    return name.decode(), None
+    return _CHARSETS[said[0]]
 
 
 def _split_headers(block: bytes) -> dict[bytes, bytes]:
     headers: dict[bytes, bytes] = {}
     for line in block.split(_CRLF) if len(block) <= HEADERS_BYTES_MAX else (b"",):
-        name, _, value = line.partition(b":")
-        if not _HEADER_NAME.fullmatch(name) or _CONTROL.search(value) or name.lower() in headers:
+        name, colon, value = line.partition(b":")
+        if not colon or not _HEADER_NAME.fullmatch(name) or _CONTROL.search(value) or name.lower() in headers:
             _refuse("has a part whose headers cannot be read")
         headers[name.lower()] = value.strip(b" \t")
     return headers
 
 
-def _text(name: str, data: memoryview) -> str:
+def _text(part: _Part, data: memoryview) -> str:
     try:
-        return str(data, "utf-8")
+        return str(data, part.charset)
     except UnicodeDecodeError:
-        raise BadRequestError(f"The field `{name}` is not in UTF-8.", name) from None
+        raise BadRequestError(f"The field `{part.name}` is not in UTF-8, or not in what it says.", part.name) from None
 
 
 def _written(value: object) -> bytes:

@@ -9,12 +9,12 @@ from typing import Any
 from tallygate.client import Usage
 from tallygate.integrations.openai.events import is_bare_error, mapping
 from tallygate.integrations.openai.plain_reader import PlainReader
+from tallygate.integrations.openai.reported_usage import EventCounts
 from tallygate.integrations.openai.request_body import ParsedRequest
-from tallygate.integrations.openai.said_usage import News
 
 
 class GenerateReader(PlainReader):
-    """Reads one stream. Every event says its counts, so that nothing is estimated."""
+    """Reads one stream. Every event has its counts, so that nothing is estimated."""
 
     __slots__ = ("_finished", "_last", "_parsed", "_request_id")
 
@@ -30,17 +30,17 @@ class GenerateReader(PlainReader):
         """Whether every choice has said why it ended."""
         return len(self._finished) >= self._parsed.choices
 
-    def read_members(self, members: Mapping[str, object]) -> News:
+    def read_members(self, members: Mapping[str, object]) -> EventCounts:
         """Takes in an event by its members."""
         if members.get("error") or is_bare_error(b"", members):
             self.failed = True
         index, meta = members.get("index", 0), members.get("meta_info")
         if not isinstance(meta, Mapping) or not isinstance(index, int):
-            return News(pieces=1, rough=1) if members.get("text") or members.get("output_ids") else News()
+            return EventCounts(pieces=1, rough=1) if members.get("text") or members.get("output_ids") else EventCounts()
         self._last[index] = members
         if meta.get("finish_reason"):
             self._finished.add(index)
-        return News(running=((index, meta),))
+        return EventCounts(running=((index, meta),))
 
     def end(self, usage: Usage) -> bytes:
         """What ends the stream early, so that a client takes it for one that reached its limit."""

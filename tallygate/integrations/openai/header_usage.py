@@ -1,4 +1,4 @@
-"""Usage that a server says in a header, because its answer is no JSON."""
+"""Usage that a server reports in a header, because its answer is no JSON."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tallygate.client import Usage
 from tallygate.integrations.openai.usage import read_usage
 
 METADATA = b"metadata"
-"""Where vLLM (0.32) says all but the vectors of embeddings with `encoding_format` \"bytes\": a JSON object."""
+"""Header in which vLLM (0.32) has all but the vectors of embeddings with `encoding_format` \"bytes\": a JSON object."""
 
 
 def usage_in_headers(headers: Iterable[tuple[bytes, bytes]]) -> Usage | None:
-    """The usage in an answer's headers, their names in lower case; None where they say none."""
+    """The usage in an answer's headers, their names in lower case; None where they have none."""
     for name, value in headers:
         if name == METADATA:
             try:

@@ -15,12 +15,12 @@ _OPEN, _CLOSE, _OPEN_LIST, _CLOSE_LIST, _COMMA, _COLON, _QUOTE = b'{}[],:"'
 _ANSWERS = "predictions"
 """The member of Vertex AI's answer that is a list of answers."""
 _INSIDE = frozenset({"response", "meta_info", "meta", "message", "choices", _ANSWERS})
-"""Members that are looked into where they are too long to be kept: servers say usage in there."""
+"""Members that are scanned inside where they are too long to be kept: servers report usage in there."""
 _LEVELS_MAX = 3
 _TOP = re.compile(rb'["{}\[\],:]')
 _DEEP = re.compile(rb'["{}\[\]]')
 _IN_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
-# Possessive, so that nothing is read twice: what lists and objects without others in them are made of.
+# The parts of lists and objects without others in them; possessive, so that nothing is read twice.
 _STRING = rb'"(?:[^"\\]++|\\.)*+"'
 _FLAT_LIST = rb'\[(?:[^"{}\[\]]++|' + _STRING + rb")*+\]"
 _FLAT = rb'[^"{}\[\]]++|' + _STRING + rb"|" + _FLAT_LIST
@@ -73,7 +73,7 @@ class MemberScanner:
         """Begins.
 
         Args:
-            levels: How deep members that are too long to be kept are looked into.
+            levels: Number of levels that are scanned in members that are too long to be kept.
             on_item: Called with each item of a list of answers, parsed, when it has ended: then items are not kept,
                 however many there are. Of one that is too long, with its small members; of one that is no JSON, with
                 None.

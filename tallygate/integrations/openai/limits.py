@@ -1,4 +1,4 @@
-"""How much a request may generate, and how a server is told that it may be less."""
+"""The limits of what a request may generate, and the fields by which they are lowered."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _TOKENS_MAX = 100_000_000
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a request says about how much it may generate.
+    """The limits in a request of what it may generate.
 
     Attributes:
-        prompts: How many prompts it has.
-        choices: How many answers are generated, over all prompts.
-        max_output_tokens: At most so many tokens, over all choices; None where nothing limits them. A limit of zero or
-            less is none: some servers take it for that.
-        min_output_tokens: Over all choices, what has to be left so that a whole answer is of use.
+        prompts: Number of prompts.
+        choices: Number of answers that are generated, over all prompts.
+        max_output_tokens: Maximum number of tokens, over all choices; None where nothing limits them. A limit of zero
+            or less is none: some servers take it for that.
+        min_output_tokens: Minimum number of tokens, over all choices, with which a whole answer is of use.
     """
 
     prompts: int
@@ -37,7 +37,7 @@ class Limits:
 
 
 def count_fields(shape: Shape) -> tuple[str, ...]:
-    """The fields of a kind that say how much may be generated."""
+    """The fields of a kind that limit what is generated."""
     facts = facts_of(shape)
     return (*facts.limits, *_CHOICE_FIELDS, facts.smallest) if facts.limits else ()
 
@@ -69,7 +69,7 @@ def read_limits(shape: Shape, content: Mapping[str, Any]) -> Limits:
 
 
 def lowered(shape: Shape, content: Mapping[str, Any], each_tokens: int) -> dict[str, Any]:
-    """The fields to change so that each answer has at most so many tokens, with all that is linked to the limit."""
+    """The fields to change so that no answer has more than `tokens`, with all that is linked to the limit."""
     facts, said = facts_of(shape), parameters(shape, content)
     present = {name: limit for name in facts.limits if (limit := read_count(said, name)) is not None}
     changes: dict[str, Any] = {

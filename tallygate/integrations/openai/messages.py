@@ -9,8 +9,8 @@ from typing import Any
 from tallygate.client import Usage
 from tallygate.integrations.openai.events import mapping
 from tallygate.integrations.openai.plain_reader import PlainReader
+from tallygate.integrations.openai.reported_usage import EventCounts
 from tallygate.integrations.openai.request_body import ParsedRequest
-from tallygate.integrations.openai.said_usage import News
 
 _TEXTS = {"text_delta": "text", "input_json_delta": "partial_json", "thinking_delta": "thinking"}
 _THINKING = "thinking_delta"
@@ -34,12 +34,12 @@ class MessagesReader(PlainReader):
         """Whether no more text will come."""
         return self._has_ended
 
-    def read_members(self, members: Mapping[str, object]) -> News:
+    def read_members(self, members: Mapping[str, object]) -> EventCounts:
         """Takes in an event by its members."""
         kind, index = members.get("type"), members.get("index")
         if kind == "message_start":
             self._is_begun = True
-            return News(total=mapping(members.get("message")).get("usage"))
+            return EventCounts(total=mapping(members.get("message")).get("usage"))
         if kind == "content_block_start" and isinstance(index, int):
             self._open.add(index)
         elif kind == "content_block_stop" and isinstance(index, int):
@@ -48,10 +48,10 @@ class MessagesReader(PlainReader):
             return _count(mapping(members.get("delta")))
         elif kind == "message_delta":
             self._has_ended = self._has_ended or bool(mapping(members.get("delta")).get("stop_reason"))
-            return News(total=members.get("usage"))
+            return EventCounts(total=members.get("usage"))
         elif kind == "error" or "error" in members:
             self.failed = True
-        return News()
+        return EventCounts()
 
     def end(self, usage: Usage) -> bytes:
         """What ends the stream early, so that a client takes it for one that reached its limit."""
@@ -69,11 +69,11 @@ class MessagesReader(PlainReader):
         ).encode()
 
 
-def _count(delta: Mapping[str, object]) -> News:
+def _count(delta: Mapping[str, object]) -> EventCounts:
     kind = delta.get("type")
     if not isinstance(kind, str) or not delta.get(_TEXTS.get(kind, "")):
-        return News()
-    return News(pieces=1, reasoning=int(kind == _THINKING), rough=1)
+        return EventCounts()
+    return EventCounts(pieces=1, reasoning=int(kind == _THINKING), rough=1)
 
 
 def _write_usage(usage: Usage) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """Streams of Ollama's own API, a JSON object a line: what these carry, and how one is ended early.
 
 Read in Ollama's docs/api.md and api/types.go, and in SGLang 0.5.23, srt/entrypoints/ollama/serving.py, which serves the
-same API and says no counts in its streams.
+same API and reports no counts in its streams.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any
 from tallygate.client import Usage
 from tallygate.integrations.openai.estimate import BYTES_PER_TOKEN
 from tallygate.integrations.openai.plain_reader import PlainReader
+from tallygate.integrations.openai.reported_usage import EventCounts
 from tallygate.integrations.openai.request_body import ParsedRequest, Shape
-from tallygate.integrations.openai.said_usage import News
 from tallygate.integrations.openai.usage import find_block
 
 LINE_BYTES_OF_ONE_TOKEN_MAX = 16
-"""A longer line has several tokens: a server that guesses ahead, or is busy, puts them into one."""
+"""Maximum length of a line that is one token; a server that guesses ahead, or is busy, puts several into one."""
 
 
 class OllamaReader(PlainReader):
-    """Reads one stream. Its last line says the counts; in between, and where it does not, they are estimated."""
+    """Reads one stream. Its last line has the counts; in between, and where it does not, they are estimated."""
 
     __slots__ = ("_base", "_has_ended", "_parsed")
 
@@ -38,19 +38,19 @@ class OllamaReader(PlainReader):
         """Whether the line has come that says so."""
         return self._has_ended
 
-    def read_members(self, members: Mapping[str, object]) -> News:
+    def read_members(self, members: Mapping[str, object]) -> EventCounts:
         """Takes in a line by its members."""
         if members.get("error"):
             self.failed = True
         self._base = {name: members[name] for name in ("model", "created_at") if name in members} or self._base
         tokens, is_reasoning = _count(members)
         if members.get("done") is not True:
-            return News(pieces=tokens, reasoning=tokens if is_reasoning else 0, rough=tokens)
+            return EventCounts(pieces=tokens, reasoning=tokens if is_reasoning else 0, rough=tokens)
         self._has_ended = True
         block = find_block(members)
         # SGLang leaves out the text of the last token, which is in this line.
         tokens = max(tokens, 1) if block is None else 0
-        return News(pieces=tokens, rough=tokens, total=block)
+        return EventCounts(pieces=tokens, rough=tokens, total=block)
 
     def end(self, usage: Usage) -> bytes:
         """What ends the stream early, so that a client takes it for one that reached its limit."""

@@ -1,4 +1,4 @@
-"""An event of which only the beginning has come: what of it may pass, and what it says when it is too long to keep."""
+"""An event of which only the beginning has come: the bytes that may pass, and its small members if it is too long."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tallygate.integrations.openai.running_usage import without
 from tallygate.integrations.openai.sse import EMPTY_LINE, comment_bytes
 
 EVENT_BYTES_MAX = 1 << 20
-"""Longer events are not kept: they pass as they come, and only their small members are read."""
+"""Maximum size of an event that is kept; of a longer one only the small members are read, and it passes as it comes."""
 _HELD_BYTES_MAX = 128 << 10
 _SOME_CHOICE = re.compile(rb"\s*\[\s*[^\]\s]")
 # Behind the event's name, if it has one, and whatever else is no data.
@@ -21,8 +21,8 @@ _LINE_END = re.compile(rb"\n")
 class PartialEvent:
     """Follows one event while it arrives.
 
-    `hides` says that its chunk may be one that the client shall not see, or have usage that it shall not see. Then
-    bytes pass once a choice has been seen in it, up to where something may have to be cut. Pure.
+    With `hides`, its chunk may be one that the client shall not see, or have usage that it shall not see. Then bytes
+    pass once a choice has been seen in it, up to where something may have to be cut. Pure.
     """
 
     __slots__ = ("_hides", "_scanned", "_start", "passed", "scanner")

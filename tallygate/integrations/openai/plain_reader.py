@@ -1,4 +1,4 @@
-"""What the readers have in common whose streams pass to their clients as they are."""
+"""The base of readers whose streams pass to their clients as they are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from tallygate.integrations.openai.deltas import Kind
 from tallygate.integrations.openai.events import NotAnObjectError
-from tallygate.integrations.openai.said_usage import News
+from tallygate.integrations.openai.reported_usage import EventCounts
 
 
 class PlainReader(ABC):
@@ -26,14 +26,14 @@ class PlainReader(ABC):
         return False
 
     def match(self, event: bytes) -> Kind | None:  # noqa: ARG002  # no two events look alike
-        """What a whole event carries, where it can be told without parsing it: never."""
+        """What a whole event carries, where that is known without parsing it: never."""
         return None
 
     def match_running(self, event: bytes) -> tuple[int, int, bytes] | None:  # noqa: ARG002  # as above
         """Running usage that is to be hidden: there is none."""
         return None
 
-    def read(self, event: bytes, data: bytes, passed: int) -> tuple[News, bytes]:
+    def read(self, event: bytes, data: bytes, passed: int) -> tuple[EventCounts, bytes]:
         """Takes in one event: what it carries, and what has not passed of it.
 
         Raises:
@@ -46,7 +46,7 @@ class PlainReader(ABC):
         return self.read_members(said), event[passed:]
 
     @abstractmethod
-    def read_members(self, members: Mapping[str, object]) -> News:
+    def read_members(self, members: Mapping[str, object]) -> EventCounts:
         """Takes in an event by its members."""
 
     def flush(self) -> bytes:

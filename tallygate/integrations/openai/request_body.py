@@ -9,21 +9,21 @@ from typing import Any
 from tallygate.integrations.openai.assembly import can_stream
 from tallygate.integrations.openai.encodings import JSON, VERTEX, Encoding
 from tallygate.integrations.openai.limits import count_fields, lowered, read_limits
-from tallygate.integrations.openai.request_facts import asks_nothing, facts_of, shape_of
+from tallygate.integrations.openai.request_facts import facts_of, has_no_prompt, shape_of
 from tallygate.integrations.openai.request_json import (
     BadRequestError,
     read_count,
     read_truth,
     refuse_lookalikes,
 )
-from tallygate.integrations.openai.usage_options import NO_USAGE, StreamUsage, UsageOptions, ask_for_usage, least_usage
+from tallygate.integrations.openai.usage_options import NO_USAGE, StreamUsage, UsageOptions, least_usage, request_usage
 from tallygate.integrations.shapes import Shape
 
 __all__ = ["BadRequestError", "ParsedRequest", "Shape", "capped", "read_request"]
 
 _TRUTHS = frozenset({"stream", "echo", "background", "store", "use_beam_search"})
 _UNCOUNTED = "bytes_only"
-"""Vectors and nothing else, in vLLM (0.32): what they cost is said nowhere."""
+"""Format of embeddings in vLLM (0.32) that has vectors only: their tokens are reported nowhere."""
 _STORED = ("previous_response_id", "conversation")
 _NAMES = frozenset({"model", "prompt", "messages", "input", "stream_options", *_TRUTHS, *_STORED})
 
@@ -80,7 +80,7 @@ class ParsedRequest:
 
     @property
     def adds_usage(self) -> bool:
-        """Whether something was added to the request, so that its stream says its usage."""
+        """Whether something was added to the request, so that its stream reports its usage."""
         adds_shown = self.assembles and self.usage in {StreamUsage.FINAL, StreamUsage.RUNNING}
         return self.hides_usage or self.hides_running or adds_shown
 
@@ -98,7 +98,7 @@ def read_request(
     Args:
         shape: Which API.
         raw: The body.
-        usage: How the server is made to say the usage of a stream.
+        usage: The way in which the server is made to report the usage of a stream.
         encoding: How the body is written.
         streams_whole: A whole answer is fetched as a stream, where that says the same.
 
@@ -113,7 +113,7 @@ def read_request(
     model = content.get("model") or ""
     if not isinstance(model, str):
         raise BadRequestError("The name of the model is not a string.", "model")
-    if asks_nothing(shape, content):
+    if has_no_prompt(shape, content):
         # Nothing is held for it but this token, should a server generate all the same.
         changes = lowered(shape, content, 1)
         content, raw = {**content, **changes}, encoding.change(raw, content, changes)
@@ -146,11 +146,11 @@ def read_request(
 
 
 def capped(parsed: ParsedRequest, tokens: int) -> bytes:
-    """The body to pass on, so that the server itself ends after so many tokens, over all choices.
+    """The body to pass on, so that the server itself ends after `tokens`.
 
     Args:
         parsed: The request.
-        tokens: At least one for each choice.
+        tokens: Maximum number over all choices; at least one for each.
     """
     if not facts_of(parsed.shape).limits:
         return parsed.body
@@ -172,7 +172,7 @@ def _find_kind(shape: Shape, content: Mapping[str, Any]) -> Shape:
 
 def _usage_options(shape: Shape, content: Mapping[str, Any], usage: StreamUsage) -> UsageOptions:
     facts = facts_of(shape)
-    return NO_USAGE if facts.usage is StreamUsage.NONE else ask_for_usage(content, usage, facts.usage_fields)
+    return NO_USAGE if facts.usage is StreamUsage.NONE else request_usage(content, usage, facts.usage_fields)
 
 
 def _plain_fields(shape: Shape, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def _plain_fields(shape: Shape, content: Mapping[str, Any]) -> dict[str, Any]:
     truths = _TRUTHS if fields.within else _TRUTHS.union((fields.final, fields.running))
     refuse_lookalikes(content, _NAMES.union(truths, count_fields(shape), {facts_of(shape).within} - {""}))
     changes = _plain_counts(shape, content) | _plain_truths(content, truths)
-    if fields.within and (options := fields.said(content)):
+    if fields.within and (options := fields.find(content)):
         plain = _plain_truths(options, (fields.final, fields.running))
         changes |= fields.changes(content, plain) if plain else {}
     return changes | _storing_nothing(shape, {**content, **changes})

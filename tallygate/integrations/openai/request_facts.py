@@ -1,4 +1,4 @@
-"""What is particular to the requests of each kind: which field limits them, where it stands, what they can be asked."""
+"""Facts of each kind of request: the fields that limit it, where they stand, and how its stream reports usage."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tallygate.integrations.shapes import INPUT_ONLY_SHAPES, Shape
 
 @dataclass(frozen=True, slots=True)
 class RequestFacts:
-    """Of one kind of request.
+    """The facts of one kind of request.
 
     Attributes:
         limits: Fields that limit what is generated for each choice; of several that are said, the first counts.
         within: The field in which these stand, and `n`; empty for the request itself.
-        smallest: The field that asks for at least so many tokens.
+        smallest: The field with the minimum number of tokens.
         prompts: Fields of which each item is a prompt of its own, where they have a list of them.
-        usage: The most that its stream can be made to say of its usage.
-        streams: Its answer is a stream where it does not say.
-        usage_fields: Where it is asked for that.
+        usage: The most that its stream can be made to report of its usage.
+        streams: Whether its answer is a stream by default.
+        usage_fields: The fields by which it wants usage.
         is_form: Its body is a form.
         cuts_input: Its input is a recording, which servers cut into parts; limits hold for each of these.
     """
@@ -123,7 +123,7 @@ def _is_list_of_prompts(shape: Shape, name: str, value: list[Any]) -> bool:
     return isinstance(first, str | list)
 
 
-def asks_nothing(shape: Shape, content: Mapping[str, Any]) -> bool:
+def has_no_prompt(shape: Shape, content: Mapping[str, Any]) -> bool:
     """Whether a request has no prompt. Ollama loads its model for it, or lets it go, and generates nothing.
 
     SGLang (0.5.23) puts `system` before the prompt, and generates where either is there.

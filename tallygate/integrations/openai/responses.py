@@ -11,8 +11,8 @@ from tallygate.client import Usage
 from tallygate.integrations.openai.event_types import Event
 from tallygate.integrations.openai.events import is_bare_error, read_event
 from tallygate.integrations.openai.plain_reader import PlainReader
+from tallygate.integrations.openai.reported_usage import EventCounts
 from tallygate.integrations.openai.request_body import ParsedRequest
-from tallygate.integrations.openai.said_usage import News
 from tallygate.integrations.openai.usage import write_usage
 
 _ENDS = {"response.completed", "response.incomplete", "response.failed"}
@@ -47,7 +47,7 @@ class ResponsesReader(PlainReader):
         """Whether the response has ended: its last event has it all, so that there is no moment before that."""
         return self._has_ended
 
-    def read(self, event: bytes, data: bytes, passed: int) -> tuple[News, bytes]:
+    def read(self, event: bytes, data: bytes, passed: int) -> tuple[EventCounts, bytes]:
         """Takes in one event: what it carries, and what has not passed of it."""
         said = read_event(data)
         kind = said.type
@@ -56,19 +56,19 @@ class ResponsesReader(PlainReader):
         if not isinstance(kind, str):
             whole = json.loads(data)
             self.failed = self.failed or bool(whole.get("error")) or is_bare_error(event, whole)
-            return News(), event[passed:]
-        news = News()
+            return EventCounts(), event[passed:]
+        counts = EventCounts()
         if kind.endswith(".delta"):
-            news = self._read_delta(kind, said)
+            counts = self._read_delta(kind, said)
         elif kind in {"response.output_item.added", "response.output_item.done"}:
             self._read_item(said)
         elif kind == "error":
             self.failed = True
         if isinstance(said.response, dict):
-            news = news._replace(total=self._read_response(kind, said.response))
-        return news, event[passed:]
+            counts = counts._replace(total=self._read_response(kind, said.response))
+        return counts, event[passed:]
 
-    def read_members(self, members: Mapping[str, object]) -> News:
+    def read_members(self, members: Mapping[str, object]) -> EventCounts:
         """Takes in an event that is too long to be kept, by those of its members that are not."""
         kind = members.get("type")
         if kind in _ENDS:
@@ -76,8 +76,8 @@ class ResponsesReader(PlainReader):
             self.failed = self.failed or kind == "response.failed"
         response = members.get("response")
         if isinstance(kind, str) and isinstance(response, dict):
-            return News(total=self._read_response(kind, response))
-        return News(pieces=1, rough=1) if isinstance(kind, str) and kind.endswith(".delta") else News()
+            return EventCounts(total=self._read_response(kind, response))
+        return EventCounts(pieces=1, rough=1) if isinstance(kind, str) and kind.endswith(".delta") else EventCounts()
 
     def end(self, usage: Usage) -> bytes:
         """What ends the stream early, so that a client takes it for one that reached its limit."""
@@ -108,16 +108,16 @@ class ResponsesReader(PlainReader):
         self._has_ended = self._has_ended or usage is not None
         return usage
 
-    def _read_delta(self, kind: str, said: Event) -> News:
+    def _read_delta(self, kind: str, said: Event) -> EventCounts:
         delta = said.delta
         if not isinstance(delta, str) or not delta:
-            return News()
+            return EventCounts()
         if kind == "response.output_text.delta":
             if isinstance(said.output_index, int):
                 self._texts.setdefault(said.output_index, []).append(delta)
         elif kind.startswith("response.reasoning"):
-            return News(pieces=1, reasoning=1, rough=1)
-        return News(pieces=1, rough=1)
+            return EventCounts(pieces=1, reasoning=1, rough=1)
+        return EventCounts(pieces=1, rough=1)
 
     def _read_item(self, said: Event) -> None:
         if isinstance(said.item, dict) and isinstance(said.output_index, int):

@@ -1,4 +1,4 @@
-"""Usage that a server was made to say in every chunk, and that its client shall not see.
+"""Running usage: reported by the server in every chunk, and hidden from its client.
 
 vLLM (0.32) and SGLang (0.5.23) count each chunk's tokens where `stream_options.continuous_usage_stats` asks for it. The
 client had not asked: the chunk it gets is byte for byte what the server would have written without.

@@ -12,8 +12,8 @@ from tallygate.integrations.openai.chat import ChatReader
 from tallygate.integrations.openai.estimate import BYTES_PER_TOKEN
 from tallygate.integrations.openai.event_types import Choice
 from tallygate.integrations.openai.events import NotAnObjectError, is_bare_error
+from tallygate.integrations.openai.reported_usage import EventCounts
 from tallygate.integrations.openai.request_body import ParsedRequest
-from tallygate.integrations.openai.said_usage import News
 from tallygate.integrations.openai.usage import find_block
 from tallygate.integrations.shapes import Shape
 
@@ -21,7 +21,7 @@ _EVENTS = "transcript.text."
 _DONE = "transcript.text.done"
 _CHOICES = b'"choices"'
 _KEPT_CHARACTERS_MAX = 1 << 20
-"""Maximum length of a text that is said once more where its stream is ended early."""
+"""Maximum length of a text that is sent once more where its stream is ended early."""
 
 
 class SpeechReader(ChatReader):
@@ -42,7 +42,7 @@ class SpeechReader(ChatReader):
         """Whether no more text will come."""
         return self._is_done
 
-    def read(self, event: bytes, data: bytes, passed: int) -> tuple[News, bytes]:
+    def read(self, event: bytes, data: bytes, passed: int) -> tuple[EventCounts, bytes]:
         """Takes in one event of which some bytes have passed: what it carries, and what else the client shall see.
 
         Raises:
@@ -72,23 +72,23 @@ class SpeechReader(ChatReader):
         done = {"type": _DONE, "text": "".join(self._texts), "usage": said}
         return f"data: {json.dumps(done, separators=(',', ':'))}\n\n".encode()
 
-    def _count_text(self, kind: object, said: Mapping[str, object]) -> News:
+    def _count_text(self, kind: object, said: Mapping[str, object]) -> EventCounts:
         """What the text of an event counts for. The same text comes in pieces and as a whole: the first kind counts."""
         text = said.get("delta") or said.get("text")
         if not isinstance(text, str) or not text:
-            return News()
+            return EventCounts()
         if self._teller is ...:
             self._teller = kind
         if kind != self._teller:
-            return News()
+            return EventCounts()
         if self._kept < _KEPT_CHARACTERS_MAX:
             self._kept += len(text)
             self._texts.append(text)
         each = said.get("logprobs")
         if isinstance(each, list) and each:
-            return News(pieces=len(each))
+            return EventCounts(pieces=len(each))
         tokens = 1 if "delta" in said else -(-len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)
-        return News(pieces=tokens, rough=tokens)
+        return EventCounts(pieces=tokens, rough=tokens)
 
     def _note(self, choice: Choice) -> None:
         """Nothing: the last chunk of a part is not the last one of the answer."""

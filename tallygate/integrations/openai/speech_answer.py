@@ -15,8 +15,10 @@ from tallygate.integrations.openai.json_members import MemberScanner, small_memb
 from tallygate.integrations.openai.recordings import INPUT_TOKENS_PER_SECOND
 from tallygate.integrations.openai.usage_blocks import COUNT_MAX
 
-_UNSPOKEN: Final = re.compile(rb"(?m)^(?:WEBVTT\b[^\n]*|[0-9]+\r?|[^\n]*-->[^\n]*)$")
-"""Lines of subtitles that say where they begin, their numbers, and their times."""
+_UNSPOKEN: Final = re.compile(
+    rb"\A(?:\xef\xbb\xbf)?WEBVTT\r*(?=\n)|(?m:^)(?:[0-9]++\r?\n)?[0-9:.,]++ *+--> *+[0-9:.,]++[^\n]*+"
+)
+"""Beginning of subtitles, and lines with the times of each, with their numbers before them."""
 
 
 class SpeechAnswer(MeteredAnswer):
@@ -25,7 +27,7 @@ class SpeechAnswer(MeteredAnswer):
     __slots__ = ()
 
     def read(self, choices_per_prompt: int = 1) -> Reading:  # noqa: ARG002  # there is one
-        """What it says, as far as it came: tokens, or how long the recording was, and its text."""
+        """The counts, as far as the answer came: tokens, or the length of the recording, and its text."""
         if self._scanner is not None:
             return self._read_scanned(self._scanner, self._size)
         body = b"".join(self._kept)
@@ -34,7 +36,8 @@ class SpeechAnswer(MeteredAnswer):
         except (ValueError, RecursionError):
             said = None
         if isinstance(said, Mapping):
-            return _reading(said, _count_text(said))
+            ids = _count_ids(said)
+            return _reading(said, ids or _count_text(said))._replace(is_rough=not ids)
         if said is not None:
             return Reading(None, _tokens(len(body.strip())), is_refusal=False)
         scanner = MemberScanner()
@@ -43,7 +46,7 @@ class SpeechAnswer(MeteredAnswer):
         return self._read_scanned(scanner, len(b" ".join(filter(None, spoken))))
 
     def _read_scanned(self, scanner: MemberScanner, text_bytes: int) -> Reading:
-        """Of one that is too long, broken off, or no JSON; its text has so many bytes unless it has a member for it."""
+        """Of one that is too long, broken off, or no JSON; `text_bytes` hold unless it has a member for its text."""
         if not scanner.is_object or scanner.has_more:
             return Reading(None, _tokens(text_bytes), is_refusal=False)
         begin, end = scanner.spans.get("text", (0, text_bytes))
@@ -58,13 +61,15 @@ def _reading(said: Mapping[str, object], tokens: int) -> Reading:
     return Reading(None, tokens, is_error and "text" not in said, _count_input(said))
 
 
-def _count_text(said: Mapping[str, object]) -> int:
-    """By the ids of its segments, where these have some; else by its bytes."""
+def _count_ids(said: Mapping[str, object]) -> int:
+    """By the ids of its segments; 0 unless all of these have them."""
     segments = said.get("segments")
     ids = [segment.get("tokens") for segment in segments if isinstance(segment, Mapping)] if _is_list(segments) else []
     counts = [len(each) for each in ids if _is_list(each)]
-    if counts and len(counts) == len(ids):
-        return sum(counts)
+    return sum(counts) if len(counts) == len(ids) else 0
+
+
+def _count_text(said: Mapping[str, object]) -> int:
     text = said.get("text")
     return _tokens(len(text.encode("utf-8", "surrogatepass"))) if isinstance(text, str) else 0
 

@@ -68,9 +68,14 @@ class LineSplitter:
 
     def feed(self, piece: bytes) -> list[bytes]:
         """Takes in the next piece of the body; returns the lines that it completes."""
-        lines = (self.rest + piece).splitlines(keepends=True)
-        self.rest = lines.pop() if lines and lines[-1][-1:] != b"\n" else b""
-        return lines
+        end = piece.rfind(b"\n")
+        if end < 0:
+            # What is held is not looked at again: a long line may come in many small pieces.
+            self.rest += piece
+            return []
+        lines = (self.rest + piece[:end]).split(b"\n")
+        self.rest = piece[end + 1 :]
+        return [line + b"\n" for line in lines]
 
     def close(self) -> bytes:
         """The body has ended: what is left of it."""

@@ -1,4 +1,4 @@
-"""One streamed answer: what passes through it, counted."""
+"""One streamed answer, counted as it passes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tallygate.integrations.openai.json_members import small_members
 from tallygate.integrations.openai.messages import MessagesReader
 from tallygate.integrations.openai.ollama import OllamaReader
 from tallygate.integrations.openai.partial_event import EVENT_BYTES_MAX, LongEvent, PartialEvent
+from tallygate.integrations.openai.reported_usage import EventCounts, ReportedUsage
 from tallygate.integrations.openai.request_body import ParsedRequest, Shape
 from tallygate.integrations.openai.responses import ResponsesReader
-from tallygate.integrations.openai.said_usage import News, SaidUsage
 from tallygate.integrations.openai.speech import SpeechReader
 from tallygate.integrations.openai.sse import EventSplitter, LineSplitter, event_data, only_data
 
@@ -40,14 +40,14 @@ class Reader(Protocol):
         ...
 
     def match(self, event: bytes) -> Kind | None:
-        """What a whole event carries, where it can be told without parsing it."""
+        """What a whole event carries, where that is known without parsing it."""
         ...
 
     def match_running(self, event: bytes) -> tuple[int, int, bytes] | None:
         """Likewise: its running usage, input and output, and the event without it."""
         ...
 
-    def read(self, event: bytes, data: bytes, passed: int) -> tuple[News, bytes]:
+    def read(self, event: bytes, data: bytes, passed: int) -> tuple[EventCounts, bytes]:
         """Takes in one event of which some bytes have passed: what it carries, and what else the client shall see now.
 
         Raises:
@@ -56,7 +56,7 @@ class Reader(Protocol):
         """
         ...
 
-    def read_members(self, members: Mapping[str, object]) -> News:
+    def read_members(self, members: Mapping[str, object]) -> EventCounts:
         """Takes in an event that is too long to be kept, by its small members."""
         ...
 
@@ -89,7 +89,7 @@ class MeteredStream:
     Bytes pass as they come. Only where something of an event may have to be hidden, its end is waited for.
     """
 
-    __slots__ = ("_is_line", "_long", "_partial", "_reader", "_said", "_splitter", "problem")
+    __slots__ = ("_is_line", "_long", "_partial", "_reader", "_reported", "_splitter", "problem")
 
     def __init__(
         self, parsed: ParsedRequest, request_id: str, *, limit: int | None = None, is_lines: bool = False
@@ -99,7 +99,7 @@ class MeteredStream:
         Args:
             parsed: The request.
             request_id: Its id.
-            limit: What the server was told to generate at most, over all choices.
+            limit: Maximum number of tokens in the request for the server, over all choices.
             is_lines: Each line is a chunk: no server-sent events.
         """
         self._reader: Reader = _READERS.get(parsed.shape, ChatReader)(parsed, request_id)
@@ -107,29 +107,29 @@ class MeteredStream:
         self._splitter = LineSplitter() if is_lines else EventSplitter()
         self._partial: PartialEvent | None = None
         self._long: LongEvent | None = None
-        self._said = SaidUsage(limit, parsed.choices_per_prompt, self._refuse_usage)
+        self._reported = ReportedUsage(limit, parsed.choices_per_prompt, self._refuse_usage)
         self.problem = ""
         """What was wrong with the stream, in a few words."""
 
     @property
     def tokens(self) -> int:
         """Of the output class, the most that was known at any time."""
-        return self._said.tokens
+        return self._reported.tokens
 
     @property
     def reasoning(self) -> int:
         """Of these, for reasoning."""
-        return self._said.reasoning
+        return self._reported.reasoning
 
     @property
     def usage(self) -> Usage | None:
         """The server's own counts, the last that it said."""
-        return self._said.usage
+        return self._reported.usage
 
     @property
     def since(self) -> tuple[int, int]:
         """Tokens by pieces since the server said its own counts, and those of them that are for reasoning."""
-        return self._said.since, self._said.since_reasoning
+        return self._reported.since, self._reported.since_reasoning
 
     @property
     def has_failed(self) -> bool:
@@ -147,12 +147,12 @@ class MeteredStream:
             reader = self._reader
             kind = reader.match(piece)
             if kind is not None:
-                self._said.add_piece(is_reasoning=kind is Kind.REASONING)
+                self._reported.add_piece(is_reasoning=kind is Kind.REASONING)
                 return piece
             running = reader.match_running(piece)
             if running is not None:
                 went_in, came_out, shown = running
-                self._said.set_running(went_in, came_out)
+                self._reported.set_running(went_in, came_out)
                 return shown
             data = only_data(piece)
             if data is not None:
@@ -215,7 +215,7 @@ class MeteredStream:
         assert self._long is not None
         scanner, self._long = self._long.scanner, None
         if scanner.is_object:
-            self._said.take(self._reader.read_members(small_members(scanner)))
+            self._reported.take(self._reader.read_members(small_members(scanner)))
             self._note_failure()
         else:
             self.problem = "an event that is too long, and no JSON object"
@@ -226,22 +226,22 @@ class MeteredStream:
         if not data or data == _DONE:
             return self._reader.flush() + event[passed:]
         try:
-            news, shown = self._reader.read(event, data, passed)
+            counts, shown = self._reader.read(event, data, passed)
         except NotAnObjectError:
             self._count_unread("an event that is not a JSON object", event)
             return self._reader.flush() + event[passed:]
         except (ValueError, RecursionError):
             self._count_unread("an event that is not JSON", event)
             return self._reader.flush() + event[passed:]
-        self._said.take(news)
+        self._reported.take(counts)
         self._note_failure()
         return shown
 
     def _count_unread(self, problem: str, event: bytes) -> None:
         """What cannot be read is not nothing, unless the server counts, or the event broke off."""
         self.problem = problem
-        if self._said.usage is None and event[-1:] in {b"\n", b"\r"}:
-            self._said.take(News(pieces=1, rough=1))
+        if self._reported.usage is None and event[-1:] in {b"\n", b"\r"}:
+            self._reported.take(EventCounts(pieces=1, rough=1))
 
     def _note_failure(self) -> None:
         if self._reader.failed:

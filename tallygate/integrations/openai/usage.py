@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tallygate.client import Usage
-from tallygate.integrations.openai.usage_blocks import COUNT_MAX, follow, read_block, says_bare_usage
+from tallygate.integrations.openai.usage_blocks import COUNT_MAX, follow, has_bare_usage, read_block
 from tallygate.integrations.openai.usage_dialects import PLACES
 
 _PLAIN_FIELDS = 3
-"""Number of fields of a block that says two counts and their total, as of vLLM in each chunk."""
+"""Number of fields of a block that has two counts and their total, as of vLLM in each chunk."""
 _NO_COUNTS = {"prompt_eval_count": 0, "eval_count": 0}
 _LOADED = {"load", "unload"}
-"""Why Ollama is done where it generated nothing, as of api/types.go."""
+"""Reasons for which Ollama is done where it generated nothing, as of api/types.go."""
 _PATHS = tuple(tuple(place.split(".")) if place else () for place in PLACES)
 
 
@@ -42,7 +42,7 @@ def find_block(answer: Mapping[str, object]) -> object:
     refused: object = None
     for path in _PATHS:
         block = follow(answer, path)
-        if not isinstance(block, Mapping) or not (path or says_bare_usage(answer)):
+        if not isinstance(block, Mapping) or not (path or has_bare_usage(answer)):
             continue
         usage, problem = read_block(block)
         if usage is not None and usage.total_tokens:

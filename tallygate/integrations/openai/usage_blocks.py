@@ -1,4 +1,4 @@
-"""How a usage block is read by the table of dialects."""
+"""Reading a usage block by the table of dialects."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tallygate.client import Usage
 from tallygate.integrations.openai.usage_dialects import DIALECTS, Dialect
 
 COUNT_MAX: Final = 100_000_000
-"""Maximum of tokens of one class in a report: a server that says more is not believed."""
+"""Maximum of tokens of one class in a report: a server that reports more is not believed."""
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,9}(?:\.0{0,9})?", re.ASCII)
 _TEXT_SHOWN_MAX = 40
 
@@ -41,10 +41,10 @@ class _Row(NamedTuple):
 
 
 def read_block(block: Mapping[str, object]) -> tuple[Usage | None, str]:
-    """The usage that a block says, and what is wrong with it, empty if nothing is.
+    """The usage of a block, and what is wrong with it, empty if nothing is.
 
-    Of the dialects whose input the block says, the first that finds any tokens holds; else of those whose output it
-    says. A block that says its total alone counts as input, as of reranking.
+    Of the dialects whose input the block has, the first that finds any tokens holds; else of those whose output it
+    has. A block that has its total alone counts as input, as of reranking.
     """
     problems: list[str] = []
     zero: Usage | None = None
@@ -61,7 +61,7 @@ def read_block(block: Mapping[str, object]) -> tuple[Usage | None, str]:
     return zero, problems[0] if problems else ""
 
 
-def says_bare_usage(answer: Mapping[str, object]) -> bool:
+def has_bare_usage(answer: Mapping[str, object]) -> bool:
     """Whether the counts stand in the answer itself, with no block around them."""
     return any(_is_said(answer, row.input) or _is_said(answer, row.output) for row in _ROWS if row.dialect.is_answer)
 
@@ -185,10 +185,10 @@ def _is_said(block: Mapping[str, object], column: _Column) -> bool:
 
 
 def _greatest(block: Mapping[str, object], column: _Column) -> int | None:
-    """The greatest count that a column's places say; None where they say none.
+    """The greatest count in a column's places; None where they have none.
 
     Raises:
-        _RefusedError: One of them says what cannot be.
+        _RefusedError: One of them has a number that cannot be.
     """
     if column.fields.isdisjoint(block):
         return None

@@ -1,4 +1,4 @@
-"""The dialects of usage: which field of a usage block is which count, and what lies inside of what.
+"""The dialects of usage: the count in each field of a usage block, and the counts that lie inside of others.
 
 A row for each; docs/integrations/usage.md has the same table with its sources.
 """
@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 
 class Dialect(NamedTuple):
-    """How one family of servers says its usage.
+    """The way in which one family of servers reports its usage.
 
-    A column lists the places where a count may stand; where several say it, the greatest counts. A place is a field, a
+    A column lists the places where a count may stand; where several have it, the greatest counts. A place is a field, a
     path of fields with dots, or a sum of these with plus signs; `*` adds up all counts of an object, `#` is the length
     of a list.
 
@@ -23,10 +23,10 @@ class Dialect(NamedTuple):
         written: What of the input was written to a cache.
         reasoning: What came out as reasoning.
         total: All of it.
-        cache_is_beside: `cached` and `written` come on top of `input`, whatever the total says. Elsewhere they are
+        cache_is_beside: `cached` and `written` come on top of `input`, whatever the total is. Elsewhere they are
             parts of it, unless the total is greater by just as much.
         reasoning_is_beside: `reasoning` comes on top of `output`. Elsewhere it is a part of it. In both cases unless
-            the total says otherwise.
+            the total shows otherwise.
         marks: Fields of which one must be there; empty if there need be none.
         unless: Fields of which none may be there.
         is_answer: The counts stand in the answer itself, with no block around them.

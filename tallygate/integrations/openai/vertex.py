@@ -36,7 +36,7 @@ def unwrapped(content: Mapping[str, Any]) -> dict[str, Any]:
         raise BadRequestError(f"Each of `{_INSTANCES}` has to have one prompt, all of them as `{found}`.", found)
     images = [one[_IMAGES] for one in instances if one.get(_IMAGES) is not None]
     others = {_IMAGES: images} if images else {}
-    # A model in the parameters would be one that the server does not hear of.
+    # A model in the parameters would never reach the server.
     return {**parameters, found: prompts, **others, "model": content.get("model")}
 
 

@@ -9,6 +9,7 @@ from control_service.domain.budget import BudgetKind
 from control_service.domain.errors import Reason, RefusedError
 from control_service.domain.payers import Resolution
 from control_service.domain.status import Status
+from control_service.usecases.fleet.config_feed import POLL_S
 from control_service.usecases.fleet.watcher import SERVICES_PER_UPDATE, Update, Watcher
 from tallygate.control.v1 import config_pb2
 from tests.harness.control.fleet_harness import Kit, price, read
@@ -67,7 +68,8 @@ async def test_nothing_is_sent_twice(kit: Kit) -> None:
 
 
 async def test_a_change_in_another_process_is_found_by_polling(kit: Kit) -> None:
-    """A second process over the same database finds changes and recalls by polling."""
+    """A second process over the same database finds changes and recalls by polling, within a second."""
+    assert POLL_S < 1
     other = Kit(kit.database)
     service = await kit.service(postpaid=True)
     watcher = await watching(other, SERVICE)

@@ -14,6 +14,7 @@ from control_service.usecases.service_status import catch_up
 from control_service.usecases.upkeep import sweeper
 from control_service.usecases.upkeep.sweeper import Sweeper
 from tests.harness.control.fleet_harness import Kit
+from tests.harness.patience import PATIENCE_S
 
 
 async def test_one_thing_that_fails_does_not_stop_the_others(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +59,7 @@ async def test_a_tick_that_fails_is_not_the_last(kit: Kit, monkeypatch: pytest.M
 
     fragile = Fragile(kit.database._engine)
     task = asyncio.create_task(Sweeper(fragile, kit.clock, kit.changes, kit.memory.liveness, kit.activation).run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await read_twice.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

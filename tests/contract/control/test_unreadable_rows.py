@@ -18,6 +18,7 @@ from control_service.usecases.fleet.acknowledgements import Acknowledgements
 from control_service.usecases.fleet.config_feed import ConfigFeed
 from control_service.usecases.fleet.watcher import Watcher
 from tests.harness.control.fleet_harness import Kit
+from tests.harness.patience import PATIENCE_S
 
 MONEY = BudgetKind.MONEY
 
@@ -145,7 +146,7 @@ async def test_acknowledgements_that_fail_are_not_the_last(kit: Kit) -> None:
 
 
 async def _until_it_went_on(fragile: Fragile, task: asyncio.Task[None]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await fragile.went_on.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

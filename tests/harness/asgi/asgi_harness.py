@@ -11,11 +11,13 @@ from typing import Any
 from tallygate.client import MeteringClient
 from tallygate.integrations.asgi import MeteringMiddleware
 from tallygate.integrations.asgi_types import Message, Receive, Scope, Send
-from tallygate.metering.v1 import report_pb2
-from tests.harness.wire.fake_metering import FakeMetering, until
+from tallygate.metering.v1 import report_pb2, token_usage_pb2
+from tests.harness.patience import until
+from tests.harness.wire.fake_metering import FakeMetering
 
 SERVICE = "accounts/acme/services/chat"
 EVENT_STREAM = "text/event-stream; charset=utf-8"
+DONE = b"data: [DONE]\n\n"
 Behaviour = Callable[["Upstream", Receive, Send], Awaitable[None]]
 
 
@@ -125,3 +127,31 @@ async def start(send: Send, kind: str = EVENT_STREAM, status: int = 200) -> None
 async def say(send: Send, *pieces: bytes, more: bool = True) -> None:
     for at, piece in enumerate(pieces):
         await send({"type": "http.response.body", "body": piece, "more_body": more or at < len(pieces) - 1})
+
+
+def counts(went_in: int, came_out: int, cached: int = 0, written: int = 0) -> token_usage_pb2.TokenUsage:
+    """What is to be on record."""
+    return token_usage_pb2.TokenUsage(
+        input_tokens=went_in, output_tokens=came_out, cached_input_tokens=cached, cache_write_tokens=written
+    )
+
+
+def streams(*events: bytes, kind: str = "text/event-stream") -> Behaviour:
+    """An app that answers with these pieces."""
+
+    async def behave(_upstream: Upstream, _receive: Receive, send: Send) -> None:
+        await start(send, kind)
+        await say(send, *events, more=False)
+
+    return behave
+
+
+def answers(content: Any) -> Behaviour:
+    """An app that answers with this JSON."""
+    return streams(json.dumps(content).encode(), kind="application/json")
+
+
+def generated(made: int, *, index: int = 0, reason: Any = None) -> dict[str, Any]:
+    """A chunk of SGLang's generate, with so many tokens."""
+    meta = {"id": "g", "finish_reason": reason, "prompt_tokens": 10, "completion_tokens": made, "cached_tokens": 4}
+    return {"text": "tok " * made, "output_ids": [7] * made, "meta_info": meta, "index": index}

@@ -24,8 +24,8 @@ from tallygate.integrations.asgi import MeteringMiddleware
 from tallygate.integrations.asgi_types import App
 from tallygate.metering.v1 import request_usage_pb2, usage_service_pb2, usage_service_pb2_grpc
 from tests.harness.asgi.fake_engine import FakeEngine, input_tokens
+from tests.harness.patience import PATIENCE_S, until
 from tests.harness.programs.programs import Pair
-from tests.harness.wire.fake_metering import until
 
 SERVICE = "accounts/acme/services/default-llama"
 TRIAL = "accounts/trial/services/default-llama"
@@ -46,7 +46,7 @@ class Serving:
     url: str
 
     def client(self, api_key: str = "sk-acme") -> openai.AsyncOpenAI:
-        return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=api_key, max_retries=0, timeout=30)
+        return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=api_key, max_retries=0, timeout=PATIENCE_S)
 
 
 @asynccontextmanager
@@ -118,7 +118,7 @@ async def ready(client: openai.AsyncOpenAI) -> None:
 
 async def records(served: Serving, address: str, service: str = SERVICE) -> list[request_usage_pb2.RequestUsage]:
     """All records of a service, once all that the middleware has said is on record."""
-    await until(lambda: not served.metering.open_requests, seconds=20)
+    await until(lambda: not served.metering.open_requests)
     found: list[request_usage_pb2.RequestUsage] = []
     page = usage_service_pb2.ListRequestUsageRequest(service=service, page_size=1_000)
     async with grpc.aio.insecure_channel(address) as channel:

@@ -15,10 +15,9 @@ from typing import Any
 from typer.testing import CliRunner
 
 from tallygate.cli.app import app
+from tests.harness.patience import PATIENCE_S
 
 TALLYGATE = (sys.executable, "-m", "tallygate.cli")
-_TIMEOUT_S = 60
-_COMMAND_TIMEOUT_S = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,6 @@ def tallygate(*arguments: str) -> Said:
         check=False,
         capture_output=True,
         text=True,
-        timeout=_COMMAND_TIMEOUT_S,
         env=_environment(),
     )
     return Said(done.returncode, done.stdout, done.stderr)
@@ -84,7 +82,7 @@ def up(data_dir: Path) -> Iterator[Up]:
         yield Up(process, addresses["control"], addresses["metering"])
     finally:
         process.terminate()
-        process.wait(_TIMEOUT_S)
+        process.wait(PATIENCE_S)
         process.stdout.close()
 
 

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.patience import PATIENCE_S
+
 ROOT = Path(__file__).parents[3]
 EXAMPLES = Path("docs/integrations/examples")
 PAGE = ROOT / "protos" / "README.md"
 PAGE_ADDRESS = "127.0.0.1:7402"
 INSTALL_S = 120
 BUILD_S = 180
-ANSWER_S = 20
 LEFT_BEHIND = shutil.ignore_patterns("node_modules", "gen", "dist")
 """Folders that are left by somebody who tried an example in the tree."""
 
@@ -140,7 +141,7 @@ class Running:
     async def says(self) -> str:
         """Its next line."""
         assert self.process.stdout is not None
-        return (await asyncio.wait_for(self.process.stdout.readline(), ANSWER_S)).decode().rstrip()
+        return (await asyncio.wait_for(self.process.stdout.readline(), PATIENCE_S)).decode().rstrip()
 
     async def allowed(self) -> int:
         """How many tokens it may generate at first."""
@@ -162,7 +163,7 @@ class Running:
         """End its model; its last line and its exit code."""
         assert self.process.stdin is not None
         self.process.stdin.close()
-        return await self.says(), await asyncio.wait_for(self.process.wait(), ANSWER_S)
+        return await self.says(), await asyncio.wait_for(self.process.wait(), PATIENCE_S)
 
 
 def built_typescript(directory: Path) -> Built:

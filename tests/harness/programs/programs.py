@@ -13,8 +13,8 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-START_S = 20
-STOP_S = 20
+from tests.harness.patience import PATIENCE_S
+
 LOG_LINES_SHOWN = 20
 
 
@@ -48,10 +48,10 @@ class Program:
                 resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (before, most))
 
     async def stop(self) -> None:
-        """Ask it to end as an operator would; it must do so in time and with exit code 0."""
+        """Ask it to end as an operator would; it must do so with exit code 0."""
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(self.process.wait(), STOP_S) == 0, self.last_words()
+        assert await asyncio.wait_for(self.process.wait(), PATIENCE_S) == 0, self.last_words()
 
     async def kill(self) -> None:
         """End it as a crash would."""
@@ -73,10 +73,10 @@ async def start(module: str, arguments: Sequence[str], log: Path) -> Program:
     program = Program(module, process, log)
     assert process.stdout is not None
     try:
-        line = (await asyncio.wait_for(process.stdout.readline(), START_S)).decode()
+        line = (await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)).decode()
         assert line.startswith("serving "), program.last_words()
         program.address = line.split()[1]
-        await asyncio.wait_for(_healthy(program.address), START_S)
+        await asyncio.wait_for(_healthy(program.address), PATIENCE_S)
     except BaseException:
         await program.kill()
         raise
@@ -89,6 +89,13 @@ async def _healthy(address: str) -> None:
         async for answer in watch:
             if answer.status == health_pb2.HealthCheckResponse.SERVING:
                 return
+
+
+async def until_said(log: Path, words: str) -> None:
+    """Until a program's log has them."""
+    async with asyncio.timeout(PATIENCE_S):
+        while words not in await asyncio.to_thread(log.read_text):  # noqa: ASYNC110  # another process writes it
+            await asyncio.sleep(0.1)
 
 
 @dataclass(eq=False)

@@ -27,10 +27,10 @@ from tallygate.control.v1 import (
 )
 from tallygate.control.v1 import fleet_service_pb2 as pb
 from tallygate.control.v1 import fleet_service_pb2_grpc as grpc_pb
+from tests.harness.patience import PATIENCE_S
 
 SERVICE = "accounts/acme/services/default-llama"
 DATABASE_ID = "metering-database"
-PATIENCE_S = 5.0
 
 
 class Control:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -166,10 +166,3 @@ async def serving(fake: FakeMetering, credentials: grpc.ServerCredentials | None
         yield fake
     finally:
         await server.stop(0)
-
-
-async def until(condition: Callable[[], object], *, seconds: float = 5) -> None:
-    """Waits for a condition, with a deadline."""
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  # what a node received has no event to wait for
-            await asyncio.sleep(0.005)

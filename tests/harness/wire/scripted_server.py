@@ -10,6 +10,7 @@ import grpc
 from tallygate._server.grpc.failures import RpcStatusError
 from tallygate._server.grpc.server import MESSAGE_BYTES_MAX, GrpcServer
 from tallygate.metering.v1 import decision_pb2, metering_service_pb2, metering_service_pb2_grpc
+from tests.harness.patience import PATIENCE_S
 
 METERING = "tallygate.metering.v1.MeteringService"
 ALLOW = metering_service_pb2.AuthorizeResponse(decision=decision_pb2.Decision(verdict=decision_pb2.VERDICT_ALLOW))
@@ -55,7 +56,7 @@ class Serving:
 
     async def authorize(self) -> Any:
         """One call that a test is not particular about."""
-        return await self.stub.Authorize(metering_service_pb2.AuthorizeRequest(), timeout=10)
+        return await self.stub.Authorize(metering_service_pb2.AuthorizeRequest(), timeout=PATIENCE_S)
 
 
 async def nothing() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tallygate.integrations import environment, vllm
-from tallygate.integrations.logging_setup import be_heard
+from tallygate.integrations.logging_setup import ensure_log_output
 from tallygate.integrations.services import load_service_map
 
 GOOD = {"TALLYGATE_METERING_ADDRESSES": "127.0.0.1:7402, node:7402", "TALLYGATE_SERVICE": "accounts/a/services/b"}
@@ -142,9 +142,9 @@ def test_a_logger_that_is_configured_stays_as_it_is(logger: logging.Logger) -> N
     """Its handlers and where its records go are its owner's; a variable sets the level alone."""
     own = logging.NullHandler()
     logger.addHandler(own)
-    be_heard()
+    ensure_log_output()
     assert (logger.level, logger.handlers, logger.propagate) == (logging.NOTSET, [own], True)
-    be_heard("DEBUG")
+    ensure_log_output("DEBUG")
     assert (logger.level, logger.handlers, logger.propagate) == (logging.DEBUG, [own], True)
 
 

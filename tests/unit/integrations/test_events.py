@@ -154,7 +154,7 @@ def facts(read: Any, data: bytes) -> object:
 
 
 def choice_facts(choice: Choice) -> object:
-    said = chat._said_tokens(choice)
+    said = chat._reported_tokens(choice)
     return choice.index, choice.delta, choice.text, choice.finish_reason, choice.token_ids, said
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -135,9 +136,18 @@ def test_what_is_read_at_all_is_read_as_the_server_reads_it(fields: list[Field],
         form(("model", "m")).replace(b"Content-Disposition", b"Content-Type"),
         form(("file", b"x")).replace(b"audio/wav", b"audio/wav\r\ncontent-type: audio/ogg"),
         form(("file", b"x")).replace(b"audio/wav", b"audio/wav\r\n folded"),
+        form(("file", b"x")).replace(b"audio/wav", b"audio/wav\r\nwithout-colon"),
         form(("file", b"x")).replace(b"audio/wav", b"audio/wav\r\nContent-Transfer-Encoding: base64"),
         form(("file", b"x")).replace(b"audio/wav", b"x" * HEADERS_BYTES_MAX),
         form(("model", "m")).replace(b"\r\n\r\nm", b"\r\nContent-Type: text/plain; charset=utf-16\r\n\r\nm"),
+        form(("model", "m")).replace(b"\r\n\r\nm", b"\r\nContent-Type: text/plain; charset*=utf-8''latin1\r\n\r\nm"),
+        form(("model", "m")).replace(b"\r\n\r\nm", b"\r\nContent-Type: text/plain; charset*0=utf-16\r\n\r\nm"),
+        form(("model", "m")).replace(b"\r\n\r\nm", b"\r\nContent-Type: text/plain; charset= utf-16\r\n\r\nm"),
+        form(("model", "\xfc")).replace(b"\r\n\r\n", b"\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n", 1),
+        form(("model", "m")).replace(b"\r\n\r\nm", b"\r\nContent-Type: Multipart/mixed; boundary=b\r\n\r\nm"),
+        form(("file", b"x")).replace(b"audio/wav", b"multipart/mixed; boundary=b"),
+        form(("model", "m")).replace(b"\r\n\r\nm", b"\r\nContent-Type: message/rfc822\r\n\r\nm"),
+        form(("model", "m")).replace(b"; name", b";\tname"),
         form(("model", "m")).replace(b"\r\n\r\nm", b"\r\n\r\n\xff"),
         form(("_charset_", "utf-16"), ("model", "m")),
         form(*((f"a{at}", "") for at in range(PARTS_MAX + 1))),
@@ -155,6 +165,7 @@ def test_a_form_that_readers_differ_about_is_refused(raw: bytes) -> None:
         form(("model", "m"))[:-2],
         form(("model", "m")).replace(b'name="model"', b"name=model"),
         form(("model", "m")).replace(b"\r\n\r\nm", b"\r\nContent-Type: text/plain; charset=UTF-8\r\n\r\nm"),
+        form(("model", "m")).replace(b"\r\n\r\nm", b'\r\nContent-Type: text/plain; Charset="us-ascii"\r\n\r\nm'),
         form(("model", "m")).replace(b"\r\n\r\nm", b"\r\nContent-Length: 1\r\n\r\nm"),
         form(("model", "m")).replace(b"\r\n\r\nm", b"\r\nContent-Transfer-Encoding: 8bit\r\n\r\nm"),
     ],
@@ -292,6 +303,26 @@ async def test_a_form_is_no_json() -> None:
     scope: Scope = {"headers": [(b"content-type", b"multipart/form-data; boundary=a")]}
     with pytest.raises(UnreadableError, match="JSON"):
         await read_body(scope, no_more, 9, is_form=False)
+
+
+async def test_a_body_in_small_pieces_takes_no_more_memory_than_another() -> None:
+    """A client decides how it is cut, and a list of its pieces would be many times as large."""
+    size, left = 1 << 18, 1 << 18
+
+    async def receive() -> Message:
+        nonlocal left
+        left -= 2
+        return {"type": "http.request", "body": bytes([left % 251, left % 241]), "more_body": left > 0}
+
+    tracemalloc.start()
+    try:
+        body = await read_body({"headers": []}, receive, size, is_form=False)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert body is not None
+    assert (len(body.raw), body.is_too_long) == (size, False)
+    assert peak < 4 * size
 
 
 async def no_more() -> Message:

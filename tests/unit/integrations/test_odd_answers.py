@@ -42,7 +42,7 @@ def read(*pieces: bytes, shape: Shape = Shape.CHAT, is_complete: bool = True, **
     content = {"model": "m", "stream": True, "messages": [], "input": "x", "text": "x", **fields}
     parsed = read_request(shape, json.dumps(content).encode())
     answer = AnswerCounts(parsed, "id", parsed.max_output_tokens, ServerHabits(StreamUsage.RUNNING))
-    answer.begin([])
+    answer.start([])
     shown = b"".join(answer.feed(piece, more=True) for piece in pieces)
     if is_complete:
         shown += answer.feed(b"", more=False)
@@ -179,7 +179,7 @@ def test_an_error_in_other_words_is_a_refusal(body: bytes) -> None:
 )
 def test_a_whole_answer_without_usage_is_not_nothing(shape: Shape, said: dict[str, Any], tokens: int) -> None:
     """Its text is estimated wherever its API has it; token ids are counted."""
-    counts, _ = read(json.dumps(said).encode(), shape=shape, stream=False, max_tokens=9, token_ids=[1])
+    counts, _ = read(json.dumps(said).encode(), shape=shape, stream=False, max_tokens=90, token_ids=[1])
     assert (counts.usage, counts.tokens) == (None, tokens)
 
 

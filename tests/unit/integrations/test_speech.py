@@ -167,15 +167,20 @@ SUBTITLES = "1\n00:00:00,000 --> 00:00:02,000\ntwelve bytes\n\n2\n00:00:02,000 -
         pytest.param({"text": "ab", "duration": 12.5, "segments": SEGMENTS}, 3, 1_250, id="verbose"),
         pytest.param({"text": "twelve bytes", "duration": 3, "segments": [{"text": "x"}]}, 3, 300, id="no ids"),
         pytest.param({"text": "twelve bytes" * 2, "segments": [*SEGMENTS, {"text": "x"}]}, 6, None, id="some ids"),
+        pytest.param({"text": "twelve bytes", "segments": [{"tokens": []}] * 2}, 3, None, id="empty ids"),
         pytest.param({"text": "twelve bytes", "error": "cut off"}, 3, None, id="an error beside a text"),
         pytest.param({"text": "twelve bytes", "duration": 0, "segments": []}, 3, None, id="no length"),
         pytest.param({"text": "", "usage": {"type": "duration", "seconds": True}}, 0, 100, id="nothing said"),
         pytest.param({"text": "", "usage": {"seconds": 1e300}}, 0, None, id="too long to be"),
         pytest.param("twelve bytes\n", 3, None, id="text"),
         pytest.param("12345678", 2, None, id="digits"),
+        pytest.param("0070\n", 1, None, id="digits that are no JSON"),
+        pytest.param("a --> b\n", 2, None, id="an arrow"),
+        pytest.param("WEBVTT is it", 3, None, id="the name of a format"),
         pytest.param('["x"]', 2, None, id="brackets"),
         pytest.param("", 0, None, id="no text"),
         pytest.param(SUBTITLES, 5, None, id="srt"),
+        pytest.param(SUBTITLES.replace("four", "0444"), 5, None, id="srt of digits"),
         pytest.param(f"WEBVTT\r\n\r\n{SUBTITLES}".replace("\n", "\r\n"), 5, None, id="vtt"),
         pytest.param('{"usage":{"seconds":2},"text":"twelve bytes', 11, 200, id="broken off"),
     ],
@@ -186,7 +191,8 @@ def test_the_output_of_a_whole_answer_is_estimated_by_its_text(
     """Its input by how long the recording was, where the server says that."""
     answer = SpeechAnswer()
     answer.feed(body.encode() if isinstance(body, str) else json.dumps(body).encode())
-    assert answer.read() == Reading(None, tokens, is_refusal=False, input_tokens=input_tokens)
+    has_ids = isinstance(body, dict) and body.get("segments") == SEGMENTS
+    assert answer.read() == Reading(None, tokens, is_refusal=False, input_tokens=input_tokens, is_rough=not has_ids)
 
 
 def test_tokens_that_are_said_count() -> None:
@@ -223,7 +229,7 @@ def test_how_fast_a_server_transcribes_is_learned_from_estimates() -> None:
     habits = ServerHabits(StreamUsage.RUNNING)
     whole = read_request(Shape.TRANSCRIPTION, form(("model", "m")), encoding=FormEncoding(BOUNDARY.encode()))
     answer = AnswerCounts(whole, "r", None, habits)
-    answer.begin([])
+    answer.start([])
     answer.feed(b'{"text": "twelve bytes"}', more=False)
     assert answer.counts(is_complete=True, has_left=False).tokens == 3
     assert habits.guess_tokens(10**18) > 1

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallygate.integrations.openai.sse import EventSplitter, event_data
+from tallygate.integrations.openai.sse import EventSplitter, LineSplitter, event_data
 
 BODIES = [
     b'data: {"a": 1}\n\ndata: {"b": 2}\n\ndata: [DONE]\n\n',
@@ -44,6 +44,16 @@ def test_any_body_cut_anywhere(parts: list[bytes], data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=8)))
     pieces = [body[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(body)], strict=True)]
     assert cut(pieces) == cut([body])
+
+
+@given(st.lists(st.sampled_from([b'{"a":', b"1}", b"\n", b"\r", b"\r\n", b""]), max_size=24))
+def test_lines_end_where_readers_of_lines_end_them(pieces: list[bytes]) -> None:
+    """By LF alone, wherever the body is cut: a CR is white space to JSON, also in the middle of a line."""
+    splitter = LineSplitter()
+    lines = [line for piece in pieces for line in splitter.feed(piece)]
+    *ended, rest = b"".join(pieces).split(b"\n")
+    assert lines == [line + b"\n" for line in ended]
+    assert (splitter.close(), splitter.close()) == (rest, b"")
 
 
 def test_the_data_of_an_event() -> None:

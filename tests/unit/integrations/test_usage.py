@@ -11,6 +11,7 @@ from tallygate.client import Usage
 from tallygate.integrations.openai.usage import read_usage, usage_problem
 from tallygate.integrations.openai.usage_blocks import COUNT_MAX
 from tallygate.integrations.openai.usage_dialects import DIALECTS
+from tests.harness.asgi.usage_objects import cached, chat, thought
 
 CHAT = "OpenAI chat and completions"
 DEEPSEEK = "DeepSeek, without prompt_tokens"
@@ -25,19 +26,6 @@ TIMINGS = "llama.cpp timings"
 TGI = "TGI"
 
 ONE_HOUR = {"ephemeral_5m_input_tokens": 90, "ephemeral_1h_input_tokens": 10}
-
-
-def chat(prompt: object, completion: object, total: object = None, **more: object) -> dict[str, object]:
-    said = {} if total is None else {"total_tokens": total}
-    return {"prompt_tokens": prompt, "completion_tokens": completion, **said, **more}
-
-
-def thought(tokens: object) -> dict[str, object]:
-    return {"completion_tokens_details": {"reasoning_tokens": tokens}}
-
-
-def cached(tokens: object, **more: object) -> dict[str, object]:
-    return {"prompt_tokens_details": {"cached_tokens": tokens, **more}}
 
 
 CASES: list[tuple[str, dict[str, Any], Usage]] = [

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tallygate.client import Usage
-from tallygate.integrations.openai.said_usage import News, SaidUsage
+from tallygate.integrations.openai.reported_usage import EventCounts, ReportedUsage
 from tallygate.integrations.openai.usage import find_block
-from tests.unit.integrations.test_usage import cached, chat, thought
+from tests.harness.asgi.usage_objects import cached, chat, thought
 
 BLOCK = chat(10, 5, 15)
 ZERO = chat(0, 0, 0)
@@ -84,7 +84,7 @@ def test_a_block_is_found_wherever_servers_put_it(answer: dict[str, Any], block:
 )
 def test_usage_in_two_halves_is_put_together(first: dict[str, Any], last: dict[str, Any], merged: Usage) -> None:
     """The last of each count, and what one half leaves out from the other."""
-    said = SaidUsage(None, 1, pytest.fail)
+    said = ReportedUsage(None, 1, pytest.fail)
     for block in (first, last):
-        said.take(News(total=block))
+        said.take(EventCounts(total=block))
     assert said.usage == merged

@@ -92,7 +92,8 @@ def test_bytes_pass_as_they_come(written: Written, data: st.DataObject) -> None:
     stream = MeteredStream(parsed(written), "r")
     begin = b": keep-alive\n"
     assert stream.feed(begin) == begin
-    cut = data.draw(st.integers(0, len(event)))
+    # With its last line end the event is whole, and passes as its server writes it without usage: by SGLang, as null.
+    cut = data.draw(st.integers(0, len(event) - len(written.end)))
     shown = stream.feed(event[:cut])
     has_choice = event.find(b'"index"') + 1
     usage_at = event.find(b',"usage":')

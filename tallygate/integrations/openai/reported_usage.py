@@ -1,4 +1,4 @@
-"""What a server has said of its usage while it streams, and what was counted since."""
+"""The usage that a server has reported while it streams, and the tokens counted since."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from tallygate.client import Usage
 from tallygate.integrations.openai.usage import read_usage, usage_problem
 
 ROUGH_PIECES_PER_TOKEN_MAX = 16
-"""Maximum number of pieces of text a token, before a server that was told its limit is taken to disregard it."""
+"""Maximum number of pieces of text for a token; with more, the server is taken to disregard its limit."""
 
 
-class News(NamedTuple):
-    """What one event carries.
+class EventCounts(NamedTuple):
+    """The counts that one event carries.
 
     Attributes:
-        pieces: Tokens by its pieces of text, ids or log probabilities.
+        pieces: Number of tokens by its pieces of text, ids or log probabilities.
         reasoning: Of these, tokens of reasoning.
         rough: Of these, tokens that are guessed: one for each piece of text.
-        running: Usage said of single choices so far, each with the choice's index.
-        total: Usage said of the whole answer.
+        running: Usage reported of single choices so far, each with the choice's index.
+        total: Usage reported of the whole answer.
     """
 
     pieces: int = 0
@@ -30,11 +30,11 @@ class News(NamedTuple):
     total: object = None
 
 
-class SaidUsage:
+class ReportedUsage:
     """Adds up what is known of the tokens of one streamed answer. Pure.
 
-    What the server says counts. Pieces are counted from the last time that it said something: an estimate that what it
-    says next replaces, downwards too.
+    The server's reports count. Pieces are counted from its last report on: an estimate that the next report replaces,
+    downwards too.
 
     Attributes:
         tokens: Of the output class, the most that was known at any time; for the hold. Never shrinks.
@@ -62,9 +62,9 @@ class SaidUsage:
         """Begins with nothing.
 
         Args:
-            limit: What the server was told to generate at most, over all choices; None where it was not.
-            choices_per_prompt: How many answers it generates side by side for each prompt.
-            on_refused: Called where it says usage that cannot be, with what is wrong with it.
+            limit: Maximum number of tokens in the request for the server, over all choices; None where it has none.
+            choices_per_prompt: Number of answers that it generates side by side for each prompt.
+            on_refused: Called where it reports usage that cannot be, with what is wrong with it.
         """
         self._limit = limit
         self._choices_per_prompt = choices_per_prompt
@@ -99,28 +99,28 @@ class SaidUsage:
     def set_running(self, input_tokens: int, output_tokens: int) -> None:
         """Running usage of an answer with one choice, without particulars."""
         self._plain = (input_tokens, output_tokens)
-        self._said(output_tokens)
+        self._note_report(output_tokens)
 
-    def take(self, news: News) -> None:
+    def take(self, counts: EventCounts) -> None:
         """What one event carries."""
-        if news.pieces:
-            self.since += news.pieces
-            self._rough += news.rough
-            self.since_reasoning += news.reasoning
-            self.reasoning += news.reasoning
+        if counts.pieces:
+            self.since += counts.pieces
+            self._rough += counts.rough
+            self.since_reasoning += counts.reasoning
+            self.reasoning += counts.reasoning
         is_said = False
-        for index, block in news.running:
+        for index, block in counts.running:
             said = self._read(block)
             if said is not None and self._counts(said):
-                # A server that says no output beside its text counts only later.
+                # A server that reports no output beside its text counts only later.
                 is_said = is_said or bool(said.output_class_tokens or not self.since)
                 self._plain = None
                 self._running[index] = _filled(said, self._running.get(index))
-        if news.total is not None and (said := self._read(news.total)) is not None and self._counts(said):
+        if counts.total is not None and (said := self._read(counts.total)) is not None and self._counts(said):
             is_said = True
             self._total = _filled(said, self._total)
         if is_said and (usage := self.usage) is not None:
-            self._said(usage.output_class_tokens)
+            self._note_report(usage.output_class_tokens)
             self.reasoning = max(self.reasoning, usage.reasoning_tokens)
         else:
             tokens = self._said_output + self.since
@@ -128,10 +128,10 @@ class SaidUsage:
                 self.tokens = max(self.tokens, self._within_limit(tokens))
 
     def _counts(self, said: Usage) -> bool:
-        """Whether it says anything: where text came, zeros are only filled in."""
+        """Whether the usage reports anything: where text came, zeros are only filled in."""
         return bool(said.total_tokens or not (self.since or self._said_output))
 
-    def _said(self, output_tokens: int) -> None:
+    def _note_report(self, output_tokens: int) -> None:
         self._said_output = output_tokens
         self.since = self.since_reasoning = self._rough = 0
         self.tokens = max(self.tokens, output_tokens)
@@ -151,7 +151,7 @@ class SaidUsage:
         return usage
 
     def _sum(self) -> Usage | None:
-        """Running usage over all choices: each says its own output, and the input of its own prompt."""
+        """Running usage over all choices: each reports its own output, and the input of its own prompt."""
         if self._plain is not None:
             self._running[0] = _filled(Usage(self._plain[0], output_tokens=self._plain[1]), self._running.get(0))
             self._plain = None

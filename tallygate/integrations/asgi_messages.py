@@ -1,4 +1,4 @@
-"""What passes between a server and its app, in the terms of ASGI."""
+"""Messages between a server and its app, in the terms of ASGI."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from tallygate.integrations.asgi_types import Message, Scope
 
 PIECE_BYTES_MAX = 256 << 10
-"""Longer pieces of an answer are taken in parts, so that others have their turn in between."""
+"""Maximum size of a piece of an answer that is taken as a whole; parts of longer ones let others have their turn."""
 ANSWERS_PAST_US = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
-"""Messages, and the extensions that offer them, by which an app answers without saying what."""
+"""Messages, and the extensions that offer them, by which an app answers with a file or memory of its own."""
 
 
 def with_length(scope: Scope, body_bytes: int) -> Scope:
     """The scope of a request as the app gets it: of the body's new length, and so that its answer can be read.
 
-    It comes neither compressed nor past whoever counts it, as a file that the server reads would.
+    The answer comes neither compressed nor past the counting, as a file that the server reads would.
     """
     left_out = {b"content-length", b"transfer-encoding", b"accept-encoding"}
     headers = [(name, value) for name, value in scope["headers"] if name not in left_out]

@@ -1,4 +1,4 @@
-"""Refusing what is neither metered nor free, in a way that clients can read."""
+"""Refusals of requests that are neither metered nor free, in a way that clients can read."""
 
 from __future__ import annotations
 

@@ -1,0 +1,90 @@
+"""One service of one account on running programs: enabled, metered, and what was booked of it."""
+
+import asyncio
+from collections.abc import Sequence
+
+import grpc
+import pytest
+
+from tallygate.control.v1 import (
+    account_pb2,
+    account_service_pb2,
+    account_service_pb2_grpc,
+    catalog_service_pb2,
+    catalog_service_pb2_grpc,
+    lifecycle_service_pb2,
+    lifecycle_service_pb2_grpc,
+)
+from tallygate.metering.v1 import (
+    decision_pb2,
+    metering_service_pb2,
+    metering_service_pb2_grpc,
+    report_pb2,
+    request_usage_pb2,
+    token_usage_pb2,
+    usage_service_pb2,
+    usage_service_pb2_grpc,
+)
+from tests.harness.patience import PATIENCE_S
+from tests.harness.programs.programs import Pair, Program
+
+SERVICE = "accounts/acme/services/default-llama"
+BOTH = pytest.mark.parametrize("pair", ["sqlite", "postgresql"], indirect=True)
+
+
+async def enable(pair: Pair) -> None:
+    """An account with money, a model with a price, pay-as-you-go enabled."""
+    async with grpc.aio.insecure_channel(pair.control.address) as channel:
+        accounts = account_service_pb2_grpc.AccountServiceStub(channel)
+        await accounts.CreateAccount(account_service_pb2.CreateAccountRequest(name="accounts/acme"))
+        await accounts.TopUpAccount(
+            account_service_pb2.TopUpAccountRequest(name="accounts/acme", amount_nanos=5_000_000_000)
+        )
+        catalog = catalog_service_pb2_grpc.CatalogServiceStub(channel)
+        await catalog.CreateModel(catalog_service_pb2.CreateModelRequest(name="models/llama"))
+        price = catalog_service_pb2.PublishPriceRequest(
+            model="models/llama",
+            input_nanos_per_million_tokens=1_000_000_000,
+            output_nanos_per_million_tokens=2_000_000_000,
+        )
+        await catalog.PublishPrice(price)
+        lifecycle = lifecycle_service_pb2_grpc.LifecycleServiceStub(channel)
+        await lifecycle.EnablePostpaid(lifecycle_service_pb2.EnablePostpaidRequest(name=SERVICE))
+
+
+async def meter_one(node: Program, request_id: str) -> int:
+    """Authorise a request as soon as the node allows it, finish it; its cost in nanos."""
+    usage = token_usage_pb2.TokenUsage(input_tokens=100)
+    report = report_pb2.TokenReport(
+        request_id=request_id, service=SERVICE, phase=report_pb2.REPORT_PHASE_AUTHORIZE, usage=usage
+    )
+    async with grpc.aio.insecure_channel(node.address) as channel, asyncio.timeout(PATIENCE_S):
+        stub = metering_service_pb2_grpc.MeteringServiceStub(channel)
+        while True:
+            authorize = metering_service_pb2.AuthorizeRequest(report=report)
+            decision = (await stub.Authorize(authorize)).decision
+            if decision.verdict == decision_pb2.VERDICT_ALLOW:
+                break
+            assert decision.retryable, decision
+        report.phase = report_pb2.REPORT_PHASE_FINISH
+        answer = await stub.Report(metering_service_pb2.ReportRequest(report=report))
+    return answer.decision.receipt.cost_nanos
+
+
+async def account(pair: Pair) -> account_pb2.Account:
+    """The account as control has it."""
+    async with grpc.aio.insecure_channel(pair.control.address) as channel:
+        stub = account_service_pb2_grpc.AccountServiceStub(channel)
+        return (await stub.GetAccount(account_service_pb2.GetAccountRequest(name="accounts/acme"))).account
+
+
+async def balance_nanos(pair: Pair) -> int:
+    """What the account has left, in nanos."""
+    return (await account(pair)).balance_nanos
+
+
+async def recorded(node: Program, request_id: str) -> Sequence[request_usage_pb2.RequestUsage]:
+    """The parts of a request that are on record."""
+    async with grpc.aio.insecure_channel(node.address) as channel:
+        request = usage_service_pb2.GetRequestUsageRequest(service=SERVICE, request_id=request_id)
+        return (await usage_service_pb2_grpc.UsageServiceStub(channel).GetRequestUsage(request)).parts
