@@ -105,7 +105,7 @@ class MeteringMiddleware:
         # A server may take the fields of one encoding, and refuse those of the other.
         self._habits = {is_form: ServerHabits(usage) for is_form in (False, True)}
         if asks_server_for_input is None:
-            asks_server_for_input = environment.asks_server_from(os.environ)
+            asks_server_for_input = environment.server_counts_input_from(os.environ)
         self._streams_whole = environment.streams_whole_from(
             {environment.WHOLE_ANSWERS: whole_answers} if whole_answers is not None else os.environ
         )

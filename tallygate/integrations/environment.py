@@ -126,7 +126,7 @@ def stream_usage_from(environment: Mapping[str, str]) -> StreamUsage:
         raise ValueError(f"{STREAM_USAGE} is {text}: write one of {known}") from None
 
 
-def asks_server_from(environment: Mapping[str, str]) -> bool:
+def server_counts_input_from(environment: Mapping[str, str]) -> bool:
     """Whether the server's own tokenizer counts a request's input before it runs.
 
     Raises:
@@ -163,12 +163,12 @@ _READERS: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, str]], object]], .
     ((ANSWER_MS,), answer_ms_from),
     ((BODY_BYTES_MAX,), body_bytes_max_from),
     ((STREAM_USAGE,), stream_usage_from),
-    ((COUNT_INPUT,), asks_server_from),
+    ((COUNT_INPUT,), server_counts_input_from),
     ((WHOLE_ANSWERS,), streams_whole_from),
     ((SETTING,), routes_from),
     ((LOG_LEVEL,), log_level_from),
 )
-"""By the variables that each reads."""
+"""Readers of settings, with the variables that each reads."""
 
 
 def mistakes_in(environment: Mapping[str, str]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 from tallygate._wire.names import MODEL_ID
 
 ServiceResolver = Callable[[str, str], "str | Awaitable[str]"]
-"""From an API key and a model to `accounts/{account}/services/{service}`, perhaps after asking somebody. Raises
+"""Resolver from an API key and a model to `accounts/{account}/services/{service}`, perhaps by a call. Raises
 UnknownKeyError or UnknownModelError."""
 
 DEFAULT_RULE = "accounts/{account}/services/default-{model}"

@@ -29,6 +29,10 @@ FUNCTION_LINES_MAX = 60
 
 VAGUE_START = re.compile(r"(It|So|That|These|They|This|Those|What|Who|Whoever)\b")
 """First words of a sentence whose noun is missing, or comes late."""
+VAGUE_HEAD = re.compile(VAGUE_START.pattern.replace("(It", "(How|When|Where|Whether|Which|It"))
+"""First words of a module's docstring whose subject comes late."""
+SUBJECT_FIRST = ("tallygate/cli", "tallygate/client", "tallygate/integrations", "tallygate/replay")
+"""Folders whose modules all begin with their subject."""
 POINTER = re.compile(r"See (?:(?!\.\s).)+\Z")
 """A docstring that is one sentence, and only points elsewhere."""
 
@@ -106,6 +110,23 @@ def pointers(source: str) -> list[str]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
         if POINTER.match(ast.get_docstring(node) or "")
     ]
+
+
+def has_vague_head(source: str) -> bool:
+    """Whether the docstring of a module begins without its subject."""
+    return bool(VAGUE_HEAD.match(ast.get_docstring(ast.parse(source)) or ""))
+
+
+def test_modules_are_explained_subject_first() -> None:
+    """A list of modules with their first lines reads like a table of contents."""
+    vague = [path for path, source in files() if path.as_posix().startswith(SUBJECT_FIRST) and has_vague_head(source)]
+    assert vague == []
+
+
+def test_a_vague_head_is_found() -> None:
+    """By its first word; one that begins with its subject is not."""
+    heads = ("What a client knows.", "How long it waits.", "It waits.", "Waits of a client.", "Howling.")
+    assert [has_vague_head(f'"""{head}"""\n') for head in heads] == [True, True, True, False, False]
 
 
 def test_constants_are_explained_noun_first() -> None:

@@ -76,9 +76,9 @@ def _fast_or_plain(
 
 
 read_chunk: Callable[[bytes], Chunk] = plain_chunk
-"""Reads a chunk, the fastest way there is. Raises as `plain_chunk`."""
+"""Reader of a chunk, the fastest that there is. Raises as `plain_chunk`."""
 read_event: Callable[[bytes], Event] = plain_event
-"""The same of an event of the responses API."""
+"""Reader of an event of the responses API, likewise."""
 if _msgspec is not None:
     read_chunk = _fast_or_plain(_msgspec.decode_chunk, _msgspec.REFUSALS, plain_chunk)
     read_event = _fast_or_plain(_msgspec.decode_event, _msgspec.REFUSALS, plain_event)

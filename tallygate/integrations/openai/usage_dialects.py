@@ -140,7 +140,7 @@ DIALECTS = (
     Dialect("llama.cpp timings", input=("prompt_n+cache_n",), output=("predicted_n",), cached=("cache_n",)),
     Dialect("TGI", input=("input_length", "prefill.#"), output=("generated_tokens",)),
 )
-"""In the order in which they are tried."""
+"""Dialects in the order in which they are tried."""
 
 PLACES = (
     "usage",
@@ -158,4 +158,4 @@ PLACES = (
     "",
     "timings",
 )
-"""Where a block lies in an answer, a chunk or an event; the empty one is the answer itself."""
+"""Places of a block in an answer, a chunk or an event; the empty one is the answer itself."""
