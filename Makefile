@@ -13,8 +13,8 @@ help:  ## this list
 demo: .venv/cli  ## both services, a simulated inference server, and what it cost, in one terminal
 	$(BIN)/tallygate demo
 
-test: .venv/dev  ## every test; PostgreSQL comes along. COMPILED=1, also below: of what `make compiled` builds
-	$(RUN) -m pytest $(TESTS)
+test: .venv/dev  ## every test, or TESTS=..., JOBS=2 at a time. COMPILED=1, also below: of what `make compiled` builds
+	$(RUN) -m pytest $(if $(JOBS),--numprocesses $(JOBS) --dist loadscope) $(TESTS)
 
 compiled: build/compiled  ## a wheel for this machine, its decisions compiled, in build/dist; unpacked in build/compiled
 
