@@ -25,6 +25,6 @@ async def node() -> AsyncIterator[FakeMetering]:
 
 @pytest.fixture
 async def client(node: FakeMetering) -> AsyncIterator[MeteringClient]:
-    settings = ClientSettings(heartbeat_ms=50, silence_ms=5_000, answer_ms=10_000)
+    settings = ClientSettings(heartbeat_ms=50, silence_ms=5_000, answer_ms=120_000)
     async with MeteringClient(node.address, settings=settings) as client:
         yield client

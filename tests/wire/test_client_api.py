@@ -15,7 +15,7 @@ from tests.harness.patience import until
 from tests.harness.wire.fake_metering import FakeMetering, serving
 
 SERVICE = "accounts/acme/services/chat"
-QUICK = ClientSettings(heartbeat_ms=50, silence_ms=200, answer_ms=3_000, backoff_base_ms=5, backoff_cap_ms=20)
+QUICK = ClientSettings(heartbeat_ms=50, silence_ms=200, answer_ms=120_000, backoff_base_ms=5, backoff_cap_ms=20)
 HASTY = replace(QUICK, answer_ms=500, unreachable_tokens_max=400)
 
 

@@ -24,7 +24,7 @@ SERVICE = "accounts/acme/services/chat"
 QUICK = ClientSettings(
     heartbeat_ms=50,
     silence_ms=200,
-    answer_ms=3_000,
+    answer_ms=120_000,
     backoff_base_ms=5,
     backoff_cap_ms=20,
 )
@@ -210,8 +210,9 @@ async def test_no_node_at_all_is_unreachable_not_denied() -> None:
 async def test_what_is_given_up_is_given_back(node: FakeMetering) -> None:
     """A caller that stops waiting for an authorisation leaves no hold behind."""
     node.muted = True
-    settings = ClientSettings(heartbeat_ms=50, silence_ms=10_000, answer_ms=100)
+    settings = ClientSettings(heartbeat_ms=50, silence_ms=10_000, answer_ms=1_000)
     async with MeteringClient([node.address], settings=settings) as client:
+        await until(lambda: node.streams)
         with pytest.raises(Unreachable):
             await client.request(SERVICE, request_id="r1", input_tokens=12).authorize()
         node.muted = False
