@@ -6,7 +6,8 @@ from control_service.api import account_codec as codec
 from control_service.api.calls import Calls, Context, Incoming
 from control_service.api.fields import Fields
 from control_service.api.paging import decode_page
-from control_service.usecases.people.accounts import create_account, pay, update_account
+from control_service.usecases.people.accounts import create_account, update_account
+from control_service.usecases.people.payments import pay
 from control_service.usecases.people.services import find_service
 from control_service.usecases.ports import Database
 from tallygate._server.grpc.paging import encode_page

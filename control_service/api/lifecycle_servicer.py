@@ -12,7 +12,6 @@ from control_service.api.fields import Fields
 from control_service.api.paging import decode_page
 from control_service.api.service_codec import encode_event, encode_reservation, encode_service
 from control_service.domain.service import ServiceView
-from control_service.usecases.people.billing import claim_trial, disable_postpaid, enable_postpaid, set_suspended
 from control_service.usecases.people.lifecycle import (
     Step,
     cancel_reservation,
@@ -22,6 +21,8 @@ from control_service.usecases.people.lifecycle import (
 )
 from control_service.usecases.people.service_list import ServiceQuery, key_of, list_services
 from control_service.usecases.people.services import delete_service, find_service, get_service, update_service
+from control_service.usecases.people.switches import disable_postpaid, enable_postpaid, set_suspended
+from control_service.usecases.people.trial_claim import claim_trial
 from control_service.usecases.ports import Database
 from tallygate._server.clock import Clock
 from tallygate._server.grpc.paging import encode_page, encode_page_token

@@ -3,8 +3,9 @@
 from control_service.domain.event import ServiceEvent
 from control_service.domain.names import event_name, model_name, reservation_name
 from control_service.domain.reservation import Reservation
-from control_service.domain.service import ServiceView, Trial
+from control_service.domain.service import ServiceView
 from control_service.domain.status import BillingMode, StopReason
+from control_service.domain.trial import Trial
 from tallygate._wire.enums import encode_enum, encode_enums
 from tallygate._wire.times import encode_timestamp
 from tallygate.control.v1 import inference_service_pb2 as pb

@@ -1,13 +1,11 @@
 """Inference services: what requests are metered against, and the facts that are kept of each."""
 
 import enum
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from control_service.domain.account import Account
-from control_service.domain.model import Model
-from control_service.domain.names import default_service_id, service_name
+from control_service.domain.names import service_name
 from control_service.domain.reservation import Reserved
 from control_service.domain.status import (
     BillingMode,
@@ -18,6 +16,7 @@ from control_service.domain.status import (
     StopReason,
     derive_status,
 )
+from control_service.domain.trial import Trial
 
 
 class ServiceKind(enum.StrEnum):
@@ -32,36 +31,6 @@ class OutagePolicy(enum.StrEnum):
 
     DENY = "DENY"
     CONTINUE = "CONTINUE"
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """A free trial with its terms as of the claim; `expire_us` is None for one without end.
-
-    `held_tokens` are those of the leased tokens that open requests hold, by the nodes' last statements.
-    """
-
-    quota_tokens: int
-    smallest_tokens: int
-    claim_us: int
-    expire_us: int | None = None
-    spent_tokens: int = 0
-    leased_tokens: int = 0
-    held_tokens: int = 0
-
-    @property
-    def remaining_tokens(self) -> int:
-        """Quota less spent; some of it may be on lease."""
-        return self.quota_tokens - self.spent_tokens
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether less is left than the smallest request needs, and no request holds any of it."""
-        return self.remaining_tokens < self.smallest_tokens and self.held_tokens == 0
-
-    def expired(self, now_us: int) -> bool:
-        """Whether the trial's time ran out."""
-        return self.expire_us is not None and now_us >= self.expire_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,17 +92,6 @@ class ServiceView:
     service: Service
     derived: ServiceStatus
     reserved: Reserved
-
-
-def default_service(account: Account, model: Model) -> Service:
-    """The service that every account has for every model, as it is until somebody acts on it."""
-    return Service(
-        account_id=account.account_id,
-        service_id=default_service_id(model.model_id),
-        uid=str(uuid.uuid5(uuid.UUID(account.uid), model.uid)),
-        model_id=model.model_id,
-        kind=ServiceKind.DEFAULT,
-    )
 
 
 def facts_of(service: Service, account: Account, reserved: Reserved, now_us: int, *, price_in_force: bool) -> Facts:

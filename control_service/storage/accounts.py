@@ -1,4 +1,4 @@
-"""Accounts and ledgers as rows."""
+"""Accounts as rows."""
 
 from dataclasses import asdict
 from typing import Any
@@ -8,14 +8,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
-from control_service.domain.account import Account, LedgerEntry, LedgerEntryKind, OverduePolicy
+from control_service.domain.account import Account, OverduePolicy
 from control_service.domain.errors import ResourceExistsError, ResourceNotFoundError
 from control_service.domain.names import account_name
 from control_service.storage import schema
-from control_service.usecases.ports import Accounts, Ledger
+from control_service.usecases.ports import Accounts
 
 _accounts = schema.accounts
-_entries = schema.ledger_entries
 
 
 class AccountRows(Accounts):
@@ -57,31 +56,7 @@ class AccountRows(Accounts):
         return account_of(row)
 
 
-class LedgerRows(Ledger):
-    """Ledger lines as rows."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
-
-    @override
-    async def add(self, entry: LedgerEntry) -> None:
-        await self._connection.execute(insert(_entries).values(asdict(entry)))
-
-    @override
-    async def page(self, account_id: str, service_id: str | None, after: int, limit: int) -> list[LedgerEntry]:
-        query = select(_entries).where(_entries.c.account_id == account_id, _entries.c.entry_number > after)
-        if service_id is not None:
-            query = query.where(_entries.c.service_id == service_id)
-        query = query.order_by(_entries.c.entry_number).limit(limit)
-        return [_entry(row) for row in (await self._connection.execute(query)).mappings()]
-
-
 def account_of(row: RowMapping) -> Account:
     """The account in a row of the table `accounts`."""
     values = dict(row)
     return Account(**{**values, "overdue_policy": OverduePolicy(values["overdue_policy"])})
-
-
-def _entry(row: RowMapping) -> LedgerEntry:
-    values = dict(row)
-    return LedgerEntry(**{**values, "kind": LedgerEntryKind(values["kind"])})

@@ -1,35 +1,30 @@
 """Accounts, services and buckets in batches: a few SQL statements for an exchange over any number of leases."""
 
-import itertools
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
-from sqlalchemy import Dialect, Executable, RowMapping, Select, bindparam, select, tuple_, update
+from sqlalchemy import RowMapping, Select, bindparam, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
-from control_service.domain.account import Account, LedgerEntryKind
+from control_service.domain.account import Account
 from control_service.domain.bucket import Bucket
 from control_service.domain.budget import BudgetKey, BudgetKind
 from control_service.domain.reservation import Reservation
 from control_service.domain.service import Service
 from control_service.storage import schema
 from control_service.storage.accounts import account_of
+from control_service.storage.ledger import add_usage_lines
 from control_service.storage.reservations import reservation_of
 from control_service.storage.services import service_of
 from control_service.usecases.batches import in_batches
 from control_service.usecases.fleet_ports import Batches, Usage
-from tallygate._server.database.upsert import dialect_insert, upsert
-
-MINUTE_US: Final = 60_000_000
-ACTOR: Final = "system"
+from tallygate._server.database.upsert import upsert
 
 _accounts = schema.accounts
 _services = schema.services
 _reservations = schema.reservations
 _buckets = schema.rate_buckets
-_entries = schema.ledger_entries
 
 _SAVE_MONEY: Final = (
     update(_accounts)
@@ -141,16 +136,7 @@ class BatchRows(Batches):
     async def add_usage(
         self, accounts: Mapping[str, Account], usage: Collection[Usage], now_us: int
     ) -> dict[str, Account]:
-        # A line that is new takes the number given here; a line that exists keeps its own.
-        numbers = {key: itertools.count(account.ledger_entry_count + 1) for key, account in accounts.items()}
-        rows = [_usage_line(spent, next(numbers[spent.account_id]), now_us) for spent in usage]
-        stored = await self._connection.execute(_add_usage(self._connection.dialect), rows)
-        counted = dict(accounts)
-        for account_id, number in stored:
-            account = counted[account_id]
-            if number > account.ledger_entry_count:
-                counted[account_id] = replace(account, ledger_entry_count=number)
-        return counted
+        return await add_usage_lines(self._connection, accounts, usage, now_us)
 
     async def _accounts(self, query: Select[Any], account_ids: Collection[str]) -> dict[str, Account]:
         accounts = {}
@@ -161,27 +147,3 @@ class BatchRows(Batches):
 
     async def _rows(self, query: Select[*tuple[Any, ...]]) -> Sequence[RowMapping]:
         return (await self._connection.execute(query)).mappings().all()
-
-
-def _add_usage(dialect: Dialect) -> Executable:
-    insert = dialect_insert(dialect, _entries)
-    statement: Executable = insert.on_conflict_do_update(
-        index_elements=["account_id", "service_uid", "usage_minute_us"],
-        set_={"amount_nanos": _entries.c.amount_nanos + insert.excluded.amount_nanos},
-    ).returning(_entries.c.account_id, _entries.c.entry_number)
-    return statement
-
-
-def _usage_line(spent: Usage, number: int, now_us: int) -> dict[str, object]:
-    return {
-        "account_id": spent.account_id,
-        "entry_number": number,
-        "kind": LedgerEntryKind.USAGE,
-        "amount_nanos": -spent.amount_nanos,
-        "service_id": spent.service_id,
-        "service_uid": spent.service_uid,
-        "reason": "",
-        "actor": ACTOR,
-        "usage_minute_us": now_us - now_us % MINUTE_US,
-        "create_us": now_us,
-    }

@@ -12,8 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
 from control_service.domain.errors import ResourceExistsError
-from control_service.domain.service import OutagePolicy, Service, ServiceKind, Trial
+from control_service.domain.service import OutagePolicy, Service, ServiceKind
 from control_service.domain.status import BillingMode, PostpaidState, Status, StopReason
+from control_service.domain.trial import Trial
 from control_service.storage import schema
 from control_service.usecases.ports import ServiceFilter, Services
 

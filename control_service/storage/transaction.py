@@ -5,11 +5,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
 from control_service.storage import schema
-from control_service.storage.accounts import AccountRows, LedgerRows
+from control_service.storage.accounts import AccountRows
 from control_service.storage.batch_rows import BatchRows
 from control_service.storage.configs import ConfigRows
 from control_service.storage.history import EventRows, StoredResponseRows
 from control_service.storage.leases import LeaseRows
+from control_service.storage.ledger import LedgerRows
 from control_service.storage.models import ModelRows
 from control_service.storage.nodes import NodeRows
 from control_service.storage.reservations import BucketRows, ReservationRows

@@ -13,10 +13,11 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from control_service.domain.account import Account, LedgerEntry
+from control_service.domain.account import Account
 from control_service.domain.bucket import Bucket
 from control_service.domain.budget import BudgetKind
 from control_service.domain.event import ServiceEvent
+from control_service.domain.ledger import LedgerEntry
 from control_service.domain.model import Model
 from control_service.domain.price import Price
 from control_service.domain.reservation import Reservation

@@ -10,11 +10,11 @@ from metering_service.domain.key_ring import ResumeKey
 from metering_service.domain.records import CommitBatch, EpochMark, LeaseRecord, Registration, RequestKey, RequestRecord
 from metering_service.storage.epochs import begin_epoch, ensured, history_of, locked
 from metering_service.storage.failures import database_answers
+from metering_service.storage.fenced_commit import Writer, writer_for
 from metering_service.storage.request_lookup import named, wanted
 from metering_service.storage.resume_keys import add_key, read_keys
 from metering_service.storage.rows import lease_of, request_of, with_counts
 from metering_service.storage.schema import IS_OPEN, leases, meta, nodes, rechecks, requests, services
-from metering_service.storage.writers import Writer, writer_for
 from metering_service.usecases.ports import RequestName
 from tallygate._server.database.engine import read_only
 from tallygate._server.database.upsert import dialect_insert

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from tallygate._proxies import by_way_of, channel_options
 from tallygate.cli.console import err, literal, out
-from tallygate.cli.recovery import Recovered, RecoveryError, Stubs, recover
+from tallygate.cli.recovery_steps import Recovered, RecoveryError, Stubs, recover
 from tallygate.cli.rpc import DEFAULT_CONTROL, ControlOption, JsonOption, answering, fail, sentence
 from tallygate.control.v1 import operations_service_pb2_grpc, recovery_service_pb2_grpc
 from tallygate.metering.v1 import recovery_service_pb2_grpc as metering_grpc

@@ -11,7 +11,7 @@ from typing import Any, Self
 from sqlalchemy import Connection, Dialect, Engine, StaticPool, create_engine, make_url
 
 from metering_service.domain.records import CommitBatch
-from metering_service.storage.writers import KeptFinishes, Names, SqliteWriter
+from metering_service.storage.fenced_commit import KeptFinishes, Names, SqliteWriter
 from tallygate._server.database import engine as product
 
 URL = "sqlite://"

@@ -8,7 +8,7 @@ from sqlalchemy import or_
 
 from metering_service.domain import counts, counts_page, lease, request
 from metering_service.domain.errors import NodeFencedError, StorageUnavailableError
-from metering_service.storage import rows, statements, writers
+from metering_service.storage import fenced_commit, rows, statements
 from metering_service.storage.schema import leases
 from metering_service.usecases.commits import checkpoints, group_commit, write_buffer
 from tests.simulation.planting import mutation
@@ -22,7 +22,7 @@ def no_fence() -> AbstractContextManager[Any]:
         connection.execute("UPDATE nodes SET commit_no = ? WHERE node = ?", (batch.commit_no, name))
         return True
 
-    return patch.object(writers, "_advances", advances)
+    return patch.object(fenced_commit, "_advances", advances)
 
 
 @mutation
@@ -35,13 +35,13 @@ def commit_applied_twice() -> AbstractContextManager[Any]:
             raise NodeFencedError("fenced")
         return True
 
-    return patch.object(writers, "_advances", advances)
+    return patch.object(fenced_commit, "_advances", advances)
 
 
 @mutation
 def revision_not_checked() -> AbstractContextManager[Any]:
     """Of two nodes that revise a record at the same moment, both do."""
-    return patch.object(writers, "_check_revision", lambda *_args: None)
+    return patch.object(fenced_commit, "_check_revision", lambda *_args: None)
 
 
 @mutation

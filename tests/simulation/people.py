@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from control_service.domain.account import Account, LedgerEntryKind, OverduePolicy
+from control_service.domain.account import Account, OverduePolicy
 from control_service.domain.errors import ControlError, Reason, RefusedError, StorageUnavailableError
+from control_service.domain.ledger import LedgerEntryKind
 from control_service.domain.model import ReservationPrice, TrialOffer
 from control_service.domain.reservation import OverflowPolicy, ReservationTerms
 from control_service.domain.service import OutagePolicy
-from control_service.usecases.people.accounts import Line, NewAccount, create_account, pay
-from control_service.usecases.people.billing import disable_postpaid, enable_postpaid, set_suspended
+from control_service.usecases.people.accounts import NewAccount, create_account
 from control_service.usecases.people.catalogue import NewModel, NewPrice, create_model, publish_price
 from control_service.usecases.people.idempotent_call import Act, Call
 from control_service.usecases.people.lifecycle import (
@@ -22,7 +22,9 @@ from control_service.usecases.people.lifecycle import (
     create_with_billing,
     purchase_reservation,
 )
+from control_service.usecases.people.payments import Line, pay
 from control_service.usecases.people.services import NewService
+from control_service.usecases.people.switches import disable_postpaid, enable_postpaid, set_suspended
 from control_service.usecases.ports import Transaction
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from control_service.domain.errors import StorageUnavailableError as ControlUnav
 from metering_service.api.recovery_servicer import RecoveryServicer
 from metering_service.domain.errors import StorageUnavailableError as MeteringUnavailableError
 from metering_service.storage import SqlRecorder, SqlRecoveryStore
-from tallygate.cli.recovery import Stubs, recover
+from tallygate.cli.recovery_steps import Stubs, recover
 from tests.simulation.loop import Party
 from tests.simulation.ports import MeteringDatabase
 

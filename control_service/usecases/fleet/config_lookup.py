@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from control_service.domain.default_service import default_service
 from control_service.domain.names import MalformedNameError, model_of_default, parse_service
 from control_service.domain.payers import Resolution, ServiceConfig, config_of
 from control_service.domain.reservation import reserved
-from control_service.domain.service import Service, default_service
+from control_service.domain.service import Service
 from control_service.usecases.fleet_ports import Subjects
 from control_service.usecases.ports import Transaction
 

@@ -18,8 +18,9 @@ from control_service.domain.lease_round import LeaseRound, StatementWork
 from control_service.domain.names import MalformedNameError, parse_service, service_name
 from control_service.domain.payers import Payers, payers_of
 from control_service.domain.reservation import Reserved, reserved
-from control_service.domain.service import Service, Trial, status_of
+from control_service.domain.service import Service, status_of
 from control_service.domain.status import PostpaidState, Status
+from control_service.domain.trial import Trial
 from control_service.usecases.fleet.elapsed_time import ElapsedTime
 from control_service.usecases.fleet_ports import NamedLease, Usage
 from control_service.usecases.ports import Transaction

@@ -1,14 +1,11 @@
-"""Accounts and their money."""
+"""Accounts and their settings."""
 
 from dataclasses import dataclass, replace
 
-from control_service.domain.account import Account, LedgerEntry, LedgerEntryKind, OverduePolicy
-from control_service.domain.budget import BudgetKey, BudgetKind
-from control_service.domain.errors import InvalidRequestError
-from control_service.domain.input_bounds import FUNDS_NANOS_MAX
+from control_service.domain.account import Account, OverduePolicy
 from control_service.domain.overdue import reassess
-from control_service.domain.service import Service
 from control_service.usecases.people.idempotent_call import Act
+from control_service.usecases.people.payments import note_money
 from control_service.usecases.ports import Transaction
 from control_service.usecases.service_status import save_account
 
@@ -33,24 +30,6 @@ class AccountUpdate:
     credit_limit_nanos: int | None
     overdue_floor_nanos: int | None
     overdue_policy: OverduePolicy | None
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A ledger line to be written; `service` is the one that the line concerns, if it concerns one."""
-
-    kind: LedgerEntryKind
-    amount_nanos: int
-    reason: str
-    service: Service | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BookedLine:
-    """A ledger line that was written, and the account after it."""
-
-    account: Account
-    entry: LedgerEntry
 
 
 async def create_account(tx: Transaction, new: NewAccount, act: Act) -> Account:
@@ -78,45 +57,5 @@ async def update_account(tx: Transaction, account: Account, update: AccountUpdat
     changed = replace(
         account, update_us=act.now_us, **{name: value for name, value in given.items() if value is not None}
     )
-    _note_money(account, changed, act)
+    note_money(account, changed, act)
     return await save_account(tx, account, reassess(changed, act.now_us), act.actor, act.now_us)
-
-
-async def pay(tx: Transaction, account: Account, line: Line, act: Act) -> BookedLine:
-    """Pays money in or, with a negative amount, takes money away: top-ups and adjustments.
-
-    Raises:
-        InvalidRequestError: the account would hold more, or owe more, than fits.
-    """
-    if abs(account.funds_nanos + line.amount_nanos) > FUNDS_NANOS_MAX:
-        what = f"must keep what was paid in, now {account.funds_nanos}, within {FUNDS_NANOS_MAX} nanos"
-        raise InvalidRequestError([("amount_nanos", what)])
-    return await book(tx, account, line, act)
-
-
-async def book(tx: Transaction, account: Account, line: Line, act: Act) -> BookedLine:
-    """Writes a ledger line, moves the account's funds by its amount, and updates the statuses that follow."""
-    entry = LedgerEntry(
-        account_id=account.account_id,
-        entry_number=account.ledger_entry_count + 1,
-        kind=line.kind,
-        amount_nanos=line.amount_nanos,
-        reason=line.reason,
-        actor=act.actor,
-        create_us=act.now_us,
-        service_id=line.service.service_id if line.service else None,
-        service_uid=line.service.uid if line.service else None,
-    )
-    await tx.ledger.add(entry)
-    changed = replace(
-        account, funds_nanos=account.funds_nanos + line.amount_nanos, ledger_entry_count=entry.entry_number
-    )
-    _note_money(account, changed, act)
-    after = await save_account(tx, account, reassess(changed, act.now_us), act.actor, act.now_us)
-    return BookedLine(after, entry)
-
-
-def _note_money(before: Account, after: Account, act: Act) -> None:
-    """Notes the account's money as come back, if more of it may be leased: its shortages are over."""
-    if after.available_nanos > before.available_nanos or after.overdue_floor_nanos < before.overdue_floor_nanos:
-        act.came_back.add(BudgetKey.of(after.account_id, "", BudgetKind.MONEY))

@@ -7,10 +7,11 @@ from typing import TypeAlias
 from control_service.domain.account import Account
 from control_service.domain.reservation import Reservation, ReservationTerms
 from control_service.domain.service import Service, ServiceView
-from control_service.usecases.people.billing import claim_trial, enable_postpaid
 from control_service.usecases.people.idempotent_call import Act
 from control_service.usecases.people.reservations import cancel, purchase
 from control_service.usecases.people.services import NewService, create_service, open_service
+from control_service.usecases.people.switches import enable_postpaid
+from control_service.usecases.people.trial_claim import claim_trial
 from control_service.usecases.ports import Transaction
 from control_service.usecases.service_status import view
 

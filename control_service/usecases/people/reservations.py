@@ -2,20 +2,21 @@
 
 from dataclasses import dataclass, replace
 
-from control_service.domain.account import Account, LedgerEntryKind
+from control_service.domain.account import Account
 from control_service.domain.bucket import Bucket
 from control_service.domain.budget import BudgetKey
 from control_service.domain.errors import InvalidRequestError, Reason, RefusedError, ResourceNotFoundError
 from control_service.domain.event import EventCause
 from control_service.domain.input_bounds import RESERVED_TOKENS_MAX
+from control_service.domain.ledger import LedgerEntryKind
 from control_service.domain.model import Model
 from control_service.domain.names import model_name, reservation_name
 from control_service.domain.reservation import DAY_US, OverflowPolicy, Reservation, ReservationTerms, charge_nanos
 from control_service.domain.service import Service, ServiceKind
 from control_service.domain.status import PostpaidState
-from control_service.usecases.people.accounts import Line, book
-from control_service.usecases.people.billing import enable_postpaid, require_currency
 from control_service.usecases.people.idempotent_call import Act
+from control_service.usecases.people.payments import Line, book
+from control_service.usecases.people.switches import enable_postpaid, require_currency
 from control_service.usecases.ports import Transaction
 from control_service.usecases.service_status import reserved_by, update_status
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from control_service.domain.account import Account
+from control_service.domain.default_service import default_service
 from control_service.domain.names import model_of_default
 from control_service.domain.reservation import reserved
-from control_service.domain.service import Service, ServiceView, default_service, status_of
+from control_service.domain.service import Service, ServiceView, status_of
 from control_service.domain.status import PostpaidState, Status
 from control_service.usecases.ports import ServiceFilter, Transaction
 from tallygate._wire.names import DEFAULT_PREFIX

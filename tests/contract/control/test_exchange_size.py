@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from control_service.domain.budget import USED_UNITS_MAX, BudgetKind
 from control_service.domain.lease import UNITS_MAX, Availability
-from control_service.domain.service import Trial
+from control_service.domain.trial import Trial
 from tests.harness.control.fleet_harness import Kit
 
 MONEY, TRIAL = BudgetKind.MONEY, BudgetKind.TRIAL

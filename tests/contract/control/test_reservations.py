@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from control_service.domain.account import LedgerEntryKind
 from control_service.domain.budget import BudgetKind
 from control_service.domain.errors import InvalidRequestError, Reason, RefusedError, ResourceNotFoundError
 from control_service.domain.event import EventCause
 from control_service.domain.input_bounds import RATE_TOKENS_MAX, RESERVED_TOKENS_MAX, TERM_DAYS_MAX
+from control_service.domain.ledger import LedgerEntryKind
 from control_service.domain.reservation import OverflowPolicy, ReservationState
 from control_service.domain.status import BillingMode, PostpaidState, Status, StopReason
 from tests.harness.control.people_harness import DEFAULT, RESERVED, RESERVED_NANOS, Desk

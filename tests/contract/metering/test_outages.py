@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service.domain.errors import StorageUnavailableError
 from metering_service.storage import MIGRATIONS, SqlRecorder, SqlUsageReader
-from metering_service.storage.writers import SqliteWriter
+from metering_service.storage.fenced_commit import SqliteWriter
 from tallygate._server.database.engine import create_engine, migrate, sqlite_connector
 from tests.harness.metering.records import NODE, batch, denial, total_output, usage
 

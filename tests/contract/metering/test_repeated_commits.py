@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from metering_service.domain.errors import StorageUnavailableError
 from metering_service.domain.records import LeaseRecord, RequestRecord, RequestState
 from metering_service.storage import SqlRecorder, SqlUsageReader
-from metering_service.storage.writers import SqliteWriter, Writer, writer_for
+from metering_service.storage.fenced_commit import SqliteWriter, Writer, writer_for
 from tallygate._server.database.engine import sqlite_connector
 from tests.harness.metering.records import (
     MINUTE_US,

@@ -11,8 +11,9 @@ from control_service.domain.lease import Lease, Statement
 from control_service.domain.model import Model
 from control_service.domain.price import Price
 from control_service.domain.reservation import OverflowPolicy, Reservation
-from control_service.domain.service import Service, ServiceKind, Trial
+from control_service.domain.service import Service, ServiceKind
 from control_service.domain.status import PostpaidState
+from control_service.domain.trial import Trial
 from control_service.storage.database import SqlDatabase
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fleet.acknowledgements import Acknowledgements

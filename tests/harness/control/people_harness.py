@@ -5,26 +5,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from control_service.domain.account import Account, LedgerEntryKind, OverduePolicy
+from control_service.domain.account import Account, OverduePolicy
 from control_service.domain.bucket import Bucket
 from control_service.domain.budget import BudgetKind
 from control_service.domain.event import ServiceEvent
+from control_service.domain.ledger import LedgerEntryKind
 from control_service.domain.model import ReservationPrice, TrialOffer
 from control_service.domain.names import default_service_id
 from control_service.domain.reservation import OverflowPolicy, Reservation, ReservationTerms
 from control_service.domain.service import ServiceView
 from control_service.storage.database import SqlDatabase
 from control_service.usecases.change_signal import ChangeSignal
-from control_service.usecases.people.accounts import (
-    AccountUpdate,
-    BookedLine,
-    Line,
-    NewAccount,
-    create_account,
-    pay,
-    update_account,
-)
-from control_service.usecases.people.billing import claim_trial, disable_postpaid, enable_postpaid, set_suspended
+from control_service.usecases.people.accounts import AccountUpdate, NewAccount, create_account, update_account
 from control_service.usecases.people.catalogue import ModelView, NewModel, NewPrice, create_model, publish_price
 from control_service.usecases.people.idempotent_call import Act, Call, IdempotentCalls
 from control_service.usecases.people.lifecycle import (
@@ -36,7 +28,10 @@ from control_service.usecases.people.lifecycle import (
     create_with_billing,
     purchase_reservation,
 )
+from control_service.usecases.people.payments import BookedLine, Line, pay
 from control_service.usecases.people.services import NewService, get_service
+from control_service.usecases.people.switches import disable_postpaid, enable_postpaid, set_suspended
+from control_service.usecases.people.trial_claim import claim_trial
 from control_service.usecases.ports import Transaction
 from tallygate._server.clock import ManualClock
 

@@ -8,8 +8,9 @@ from control_service.domain.account import Account, OverduePolicy
 from control_service.domain.budget import BudgetKind
 from control_service.domain.payers import payers_of
 from control_service.domain.reservation import Reserved
-from control_service.domain.service import Service, ServiceKind, Trial
+from control_service.domain.service import Service, ServiceKind
 from control_service.domain.status import PostpaidState
+from control_service.domain.trial import Trial
 
 ACCOUNT = Account("acme", "account-uid", "", "USD", 0, 0, OverduePolicy.STOP_ALL, create_us=0, update_us=0)
 TRIAL = Trial(quota_tokens=1_000, smallest_tokens=16, claim_us=0)

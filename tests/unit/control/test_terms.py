@@ -15,7 +15,8 @@ from control_service.domain.reservation import (
     charge_nanos,
     reserved,
 )
-from control_service.domain.service import Service, ServiceKind, Trial, next_due_us
+from control_service.domain.service import Service, ServiceKind, next_due_us
+from control_service.domain.trial import Trial
 
 TRIAL = Trial(quota_tokens=100, smallest_tokens=16, claim_us=0, expire_us=50)
 SERVICE = Service("acme", "chat", "uid", "llama", ServiceKind.CUSTOM, trial=TRIAL)

@@ -1,0 +1,90 @@
+"""The ledger as rows. Usage gathers in one line for each service and minute."""
+
+import itertools
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, replace
+from typing import Final
+
+from sqlalchemy import Dialect, Executable, RowMapping, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+from typing_extensions import override
+
+from control_service.domain.account import Account
+from control_service.domain.ledger import LedgerEntry, LedgerEntryKind
+from control_service.storage import schema
+from control_service.usecases.fleet_ports import Usage
+from control_service.usecases.ports import Ledger
+from tallygate._server.database.upsert import dialect_insert
+
+MINUTE_US: Final = 60_000_000
+ACTOR: Final = "system"
+
+_entries = schema.ledger_entries
+
+
+class LedgerRows(Ledger):
+    """Ledger lines as rows."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    @override
+    async def add(self, entry: LedgerEntry) -> None:
+        await self._connection.execute(insert(_entries).values(asdict(entry)))
+
+    @override
+    async def page(self, account_id: str, service_id: str | None, after: int, limit: int) -> list[LedgerEntry]:
+        query = select(_entries).where(_entries.c.account_id == account_id, _entries.c.entry_number > after)
+        if service_id is not None:
+            query = query.where(_entries.c.service_id == service_id)
+        query = query.order_by(_entries.c.entry_number).limit(limit)
+        return [_entry(row) for row in (await self._connection.execute(query)).mappings()]
+
+
+async def add_usage_lines(
+    connection: AsyncConnection, accounts: Mapping[str, Account], usage: Collection[Usage], now_us: int
+) -> dict[str, Account]:
+    """Adds usage to the lines of its services and this minute.
+
+    Returns:
+        The accounts, with the numbers of their last lines.
+    """
+    # A line that is new takes the number given here; a line that exists keeps its own.
+    numbers = {key: itertools.count(account.ledger_entry_count + 1) for key, account in accounts.items()}
+    rows = [_usage_line(spent, next(numbers[spent.account_id]), now_us) for spent in usage]
+    stored = await connection.execute(_add_usage(connection.dialect), rows)
+    counted = dict(accounts)
+    for account_id, number in stored:
+        account = counted[account_id]
+        if number > account.ledger_entry_count:
+            counted[account_id] = replace(account, ledger_entry_count=number)
+    return counted
+
+
+def _add_usage(dialect: Dialect) -> Executable:
+    insert = dialect_insert(dialect, _entries)
+    statement: Executable = insert.on_conflict_do_update(
+        index_elements=["account_id", "service_uid", "usage_minute_us"],
+        set_={"amount_nanos": _entries.c.amount_nanos + insert.excluded.amount_nanos},
+    ).returning(_entries.c.account_id, _entries.c.entry_number)
+    return statement
+
+
+def _usage_line(spent: Usage, number: int, now_us: int) -> dict[str, object]:
+    return {
+        "account_id": spent.account_id,
+        "entry_number": number,
+        "kind": LedgerEntryKind.USAGE,
+        "amount_nanos": -spent.amount_nanos,
+        "service_id": spent.service_id,
+        "service_uid": spent.service_uid,
+        "reason": "",
+        "actor": ACTOR,
+        "usage_minute_us": now_us - now_us % MINUTE_US,
+        "create_us": now_us,
+    }
+
+
+def _entry(row: RowMapping) -> LedgerEntry:
+    values = dict(row)
+    return LedgerEntry(**{**values, "kind": LedgerEntryKind(values["kind"])})
