@@ -20,7 +20,8 @@ from metering_service.usecases.lookups.parked import expire, unauthorised_commit
 from metering_service.usecases.lookups.resume_keys import ResumeKeys
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import Recorder
-from metering_service.usecases.reports.finish import check_silent, forget_finished
+from metering_service.usecases.reports.finish import forget_finished
+from metering_service.usecases.reports.timeouts import check_silent
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.upkeep.crash_recovery import CrashRecovery
 from tallygate._server.clock import Clock

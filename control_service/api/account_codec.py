@@ -5,10 +5,10 @@ from typing import Final
 from control_service.api.fields import Fields
 from control_service.domain.account import Account, OverduePolicy
 from control_service.domain.input_bounds import AMOUNT_NANOS_MAX, REASON_MAX
-from control_service.domain.ledger import LedgerEntry, LedgerEntryKind
+from control_service.domain.ledger import LedgerEntry, LedgerEntryKind, Line
 from control_service.domain.names import account_name, ledger_entry_name, service_name
 from control_service.usecases.people.accounts import AccountUpdate, NewAccount
-from control_service.usecases.people.payments import BookedLine, Line
+from control_service.usecases.people.payments import BookedLine
 from tallygate._wire.enums import encode_enum
 from tallygate._wire.times import encode_timestamp
 from tallygate.control.v1 import account_pb2, account_service_pb2, ledger_pb2

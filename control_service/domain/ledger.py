@@ -1,7 +1,9 @@
 """The ledger of an account: the lines that add up to its balance."""
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from control_service.domain.account import Account
 
 
 class LedgerEntryKind(enum.StrEnum):
@@ -27,3 +29,35 @@ class LedgerEntry:
     service_id: str | None = None
     service_uid: str | None = None
     usage_minute_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A ledger line to be posted, of any kind but USAGE. `service_*`: the service that it concerns, if any."""
+
+    kind: LedgerEntryKind
+    amount_nanos: int
+    reason: str
+    service_id: str | None = None
+    service_uid: str | None = None
+
+
+def post(account: Account, line: Line, actor: str, now_us: int) -> tuple[Account, LedgerEntry]:
+    """Posts a line: the account's funds move by its amount, so that all lines add up to the balance.
+
+    Returns:
+        The account after it, and the entry.
+    """
+    entry = LedgerEntry(
+        account_id=account.account_id,
+        entry_number=account.ledger_entry_count + 1,
+        kind=line.kind,
+        amount_nanos=line.amount_nanos,
+        reason=line.reason,
+        actor=actor,
+        create_us=now_us,
+        service_id=line.service_id,
+        service_uid=line.service_uid,
+    )
+    funds_nanos = account.funds_nanos + line.amount_nanos
+    return replace(account, funds_nanos=funds_nanos, ledger_entry_count=entry.entry_number), entry

@@ -143,7 +143,7 @@ rechecks = Table(
     _key("request_id"),
     _key("part"),
 )
-"""Parts that an epoch of a node booked unasked and has not checked once more (see `finish.time_out`)."""
+"""Parts that an epoch of a node booked unasked and has not checked once more (see `timeouts.time_out`)."""
 
 resume_keys = Table(
     "resume_keys",

@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 from metering_service.domain import booking, counts, receipt, records, request, request_parts
 from metering_service.domain.records import RequestState
-from metering_service.usecases.reports import finish, handover
+from metering_service.usecases.reports import handover, timeouts
 from metering_service.usecases.upkeep import crash_recovery
 from tests.simulation.planting import mutation, together
 
@@ -81,5 +81,5 @@ def parts_are_not_clamped() -> AbstractContextManager[Any]:
         return real(tally, part, [each._replace(state=RequestState.TIMED_OUT, ranks=()) for each in parts])
 
     return together(
-        patch.object(finish, "final_tally", final_tally), patch.object(handover, "final_tally", final_tally)
+        patch.object(timeouts, "final_tally", final_tally), patch.object(handover, "final_tally", final_tally)
     )

@@ -20,7 +20,7 @@ from metering_service.domain.records import RequestState
 from metering_service.usecases import node
 from metering_service.usecases.commits import write_buffer
 from metering_service.usecases.lookups import parked
-from metering_service.usecases.reports import admission, denial, finish, handover, process
+from metering_service.usecases.reports import admission, denial, finish, handover, process, timeouts
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.upkeep import crash_recovery
@@ -68,7 +68,7 @@ def _nobody(_parts: Any, _part: str) -> None:
 def part_does_not_learn_its_end() -> AbstractContextManager[Any]:
     """A part that was carried on elsewhere books only what it heard itself, and is not looked at again."""
     return together(
-        patch.multiple(finish, final_tally=_as_it_is, booked_end=_nobody),
+        patch.multiple(timeouts, final_tally=_as_it_is, booked_end=_nobody),
         patch.object(handover, "final_tally", _as_it_is),
     )
 

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
 
-from metering_service.usecases.reports import admission, denial, finish, whole_answers
+from metering_service.usecases.reports import admission, denial, timeouts, whole_answers
 from tests.simulation.planting import mutation
 
 
@@ -33,4 +33,4 @@ def hold_forgotten_by_the_time_out() -> AbstractContextManager[Any]:
     def somebody(_parts: Sequence[Any], _first: str) -> list[str]:
         return ["as if it went on elsewhere"]
 
-    return patch.object(finish, "later_parts", somebody)
+    return patch.object(timeouts, "later_parts", somebody)

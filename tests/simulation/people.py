@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from control_service.domain.account import Account, OverduePolicy
 from control_service.domain.errors import ControlError, Reason, RefusedError, StorageUnavailableError
-from control_service.domain.ledger import LedgerEntryKind
+from control_service.domain.ledger import LedgerEntryKind, Line
 from control_service.domain.model import ReservationPrice, TrialOffer
 from control_service.domain.reservation import OverflowPolicy, ReservationTerms
 from control_service.domain.service import OutagePolicy
@@ -22,7 +22,7 @@ from control_service.usecases.people.lifecycle import (
     create_with_billing,
     purchase_reservation,
 )
-from control_service.usecases.people.payments import Line, pay
+from control_service.usecases.people.payments import pay
 from control_service.usecases.people.services import NewService
 from control_service.usecases.people.switches import disable_postpaid, enable_postpaid, set_suspended
 from control_service.usecases.ports import Transaction

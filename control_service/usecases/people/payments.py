@@ -1,27 +1,16 @@
 """Payments: top-ups and adjustments, and every other ledger line that people cause."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from control_service.domain.account import Account
 from control_service.domain.budget import BudgetKey, BudgetKind
 from control_service.domain.errors import InvalidRequestError
 from control_service.domain.input_bounds import FUNDS_NANOS_MAX
-from control_service.domain.ledger import LedgerEntry, LedgerEntryKind
+from control_service.domain.ledger import LedgerEntry, Line, post
 from control_service.domain.overdue import reassess
-from control_service.domain.service import Service
 from control_service.usecases.people.idempotent_call import Act
 from control_service.usecases.ports import Transaction
 from control_service.usecases.service_status import save_account
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A ledger line to be written; `service` is the one that the line concerns, if it concerns one."""
-
-    kind: LedgerEntryKind
-    amount_nanos: int
-    reason: str
-    service: Service | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +35,8 @@ async def pay(tx: Transaction, account: Account, line: Line, act: Act) -> Booked
 
 async def book(tx: Transaction, account: Account, line: Line, act: Act) -> BookedLine:
     """Writes a ledger line, moves the account's funds by its amount, and updates the statuses that follow."""
-    entry = LedgerEntry(
-        account_id=account.account_id,
-        entry_number=account.ledger_entry_count + 1,
-        kind=line.kind,
-        amount_nanos=line.amount_nanos,
-        reason=line.reason,
-        actor=act.actor,
-        create_us=act.now_us,
-        service_id=line.service.service_id if line.service else None,
-        service_uid=line.service.uid if line.service else None,
-    )
+    changed, entry = post(account, line, act.actor, act.now_us)
     await tx.ledger.add(entry)
-    changed = replace(
-        account, funds_nanos=account.funds_nanos + line.amount_nanos, ledger_entry_count=entry.entry_number
-    )
     note_money(account, changed, act)
     after = await save_account(tx, account, reassess(changed, act.now_us), act.actor, act.now_us)
     return BookedLine(after, entry)

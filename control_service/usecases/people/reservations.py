@@ -8,14 +8,14 @@ from control_service.domain.budget import BudgetKey
 from control_service.domain.errors import InvalidRequestError, Reason, RefusedError, ResourceNotFoundError
 from control_service.domain.event import EventCause
 from control_service.domain.input_bounds import RESERVED_TOKENS_MAX
-from control_service.domain.ledger import LedgerEntryKind
+from control_service.domain.ledger import LedgerEntryKind, Line
 from control_service.domain.model import Model
 from control_service.domain.names import model_name, reservation_name
 from control_service.domain.reservation import DAY_US, OverflowPolicy, Reservation, ReservationTerms, charge_nanos
 from control_service.domain.service import Service, ServiceKind
 from control_service.domain.status import PostpaidState
 from control_service.usecases.people.idempotent_call import Act
-from control_service.usecases.people.payments import Line, book
+from control_service.usecases.people.payments import book
 from control_service.usecases.people.switches import enable_postpaid, require_currency
 from control_service.usecases.ports import Transaction
 from control_service.usecases.service_status import reserved_by, update_status
@@ -55,7 +55,9 @@ async def purchase(tx: Transaction, account: Account, service: Service, terms: R
         start_us=act.now_us,
         end_us=act.now_us + terms.term_day_count * DAY_US,
     )
-    line = Line(LedgerEntryKind.RESERVATION, -reservation.paid_nanos, _name(reservation), service)
+    line = Line(
+        LedgerEntryKind.RESERVATION, -reservation.paid_nanos, _name(reservation), service.service_id, service.uid
+    )
     account = (await book(tx, account, line, act)).account
     await tx.reservations.add(reservation)
     service = replace(service, reservation_count=reservation.reservation_number)

@@ -16,7 +16,7 @@ from metering_service.domain.decision import Reason, deny
 from metering_service.domain.request import Request
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import RequestName
-from metering_service.usecases.reports.finish import end_now
+from metering_service.usecases.reports.timeouts import end_now
 from metering_service.usecases.state.service_state import ServiceState
 
 QUERY_MAX: Final = 500

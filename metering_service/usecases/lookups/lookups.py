@@ -14,7 +14,7 @@ from metering_service.domain.request import Request
 from metering_service.usecases.lookups.id_reuse import QUERY_MAX, NewIds, name_of, take_first_bookings
 from metering_service.usecases.lookups.parked import found
 from metering_service.usecases.lookups.resume_keys import ResumeKeys
-from metering_service.usecases.lookups.timeouts import SilentRequests
+from metering_service.usecases.lookups.silent_requests import SilentRequests
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import Recorder, RequestName
 from metering_service.usecases.settings import NodeSettings

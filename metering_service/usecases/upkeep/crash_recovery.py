@@ -165,7 +165,7 @@ class CrashRecovery:
             self._has_found_rechecks = True
 
     async def _run_rechecks(self) -> None:
-        """See `finish.time_out`, which does the same. The leases are closed: what is found is late."""
+        """See `timeouts.time_out`, which does the same. The leases are closed: what is found is late."""
         while due := self._due_rechecks():
             found = await self._storage.find_requests(list(due))
             for name, recheck in due.items():

@@ -8,7 +8,7 @@ from metering_service.domain.counts import Counts
 from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.domain.report import Phase
 from metering_service.usecases.lookups.parked import expire
-from metering_service.usecases.reports.finish import check_silent
+from metering_service.usecases.reports.timeouts import check_silent
 from tests.harness.metering.node_harness import Client, Fleet, now, report
 from tests.harness.metering.services import NANO_EACH, running, with_money, with_trial
 from tests.harness.metering.two_nodes import granted

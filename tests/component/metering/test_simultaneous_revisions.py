@@ -8,7 +8,8 @@ from metering_service.domain.counts import Counts
 from metering_service.domain.errors import RevisedElsewhereError
 from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.domain.report import Phase
-from metering_service.usecases.reports.finish import check_silent, forget_finished
+from metering_service.usecases.reports.finish import forget_finished
+from metering_service.usecases.reports.timeouts import check_silent
 from tests.harness.metering.node_harness import Client, Fleet, Rig, now, report
 from tests.harness.metering.two_nodes import booked, granted, two_nodes, unwritten_successor
 

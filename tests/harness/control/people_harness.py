@@ -9,7 +9,7 @@ from control_service.domain.account import Account, OverduePolicy
 from control_service.domain.bucket import Bucket
 from control_service.domain.budget import BudgetKind
 from control_service.domain.event import ServiceEvent
-from control_service.domain.ledger import LedgerEntryKind
+from control_service.domain.ledger import LedgerEntryKind, Line
 from control_service.domain.model import ReservationPrice, TrialOffer
 from control_service.domain.names import default_service_id
 from control_service.domain.reservation import OverflowPolicy, Reservation, ReservationTerms
@@ -28,7 +28,7 @@ from control_service.usecases.people.lifecycle import (
     create_with_billing,
     purchase_reservation,
 )
-from control_service.usecases.people.payments import BookedLine, Line, pay
+from control_service.usecases.people.payments import BookedLine, pay
 from control_service.usecases.people.services import NewService, get_service
 from control_service.usecases.people.switches import disable_postpaid, enable_postpaid, set_suspended
 from control_service.usecases.people.trial_claim import claim_trial

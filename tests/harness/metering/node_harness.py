@@ -21,10 +21,11 @@ from metering_service.usecases.leases.lease_keeper import LeaseKeeper
 from metering_service.usecases.lookups.id_reuse import NewIds, name_of, take_first_bookings
 from metering_service.usecases.lookups.parked import expire, found, unauthorised_committed
 from metering_service.usecases.lookups.resume_keys import ResumeKeys
-from metering_service.usecases.lookups.timeouts import SilentRequests
+from metering_service.usecases.lookups.silent_requests import SilentRequests
 from metering_service.usecases.meter_stream import MeterStream
 from metering_service.usecases.node import Node
-from metering_service.usecases.reports.finish import check_silent, forget_finished
+from metering_service.usecases.reports.finish import forget_finished
+from metering_service.usecases.reports.timeouts import check_silent
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.upkeep.crash_recovery import CrashRecovery

@@ -10,7 +10,7 @@ from metering_service.domain.request import Request
 from metering_service.usecases.lookups.id_reuse import QUERY_MAX, name_of
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import RequestName
-from metering_service.usecases.reports.finish import time_out
+from metering_service.usecases.reports.timeouts import time_out
 from metering_service.usecases.state.service_state import ServiceState
 
 Silent: TypeAlias = Mapping[RequestName, tuple[ServiceState, Request]]
