@@ -9,7 +9,8 @@ from typing import NamedTuple
 from metering_service.domain.budget import HeldUnits
 from metering_service.domain.counts import at_least
 from metering_service.domain.overrun import overrun
-from metering_service.domain.receipt import Receipt, Used, held_by, split, used
+from metering_service.domain.payer_split import split
+from metering_service.domain.receipt import Receipt, Used, held_by, used
 from metering_service.domain.request import Request
 
 

@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
 
-from metering_service.domain import booking, counts, receipt, records, request, request_parts
+from metering_service.domain import booking, counts, payer_split, receipt, records, request, request_parts
 from metering_service.domain.records import RequestState
 from metering_service.usecases.reports import handover, timeouts
 from metering_service.usecases.upkeep import crash_recovery
@@ -49,7 +49,9 @@ def a_settled_receipt_is_lowered() -> AbstractContextManager[Any]:
         before = part.receipt
         if before.revision and part.counts.total < before.usage.total:
             revision = before.revision + 1
-            return receipt.split(part.counts, part.held, part.price, debt_allowed=part.debt_allowed, revision=revision)
+            return payer_split.split(
+                part.counts, part.held, part.price, debt_allowed=part.debt_allowed, revision=revision
+            )
         return real(part)
 
     return patch.object(booking, "next_receipt", next_receipt)

@@ -5,8 +5,9 @@ import pytest
 from metering_service.domain.budget import HeldUnits
 from metering_service.domain.counts import Counts, beyond, up_to
 from metering_service.domain.overrun import overrun
+from metering_service.domain.payer_split import split
 from metering_service.domain.price import Price
-from metering_service.domain.receipt import Receipt, held_by, split, used
+from metering_service.domain.receipt import Receipt, held_by, used
 
 PRICE = Price(7, 1_000_000, 500_000, 2_000_000, 5_000_000, 6_000_000)
 
