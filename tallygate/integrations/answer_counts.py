@@ -10,7 +10,7 @@ from tallygate.client import Usage
 from tallygate.integrations.habits import ServerHabits
 from tallygate.integrations.openai.answer import Reading
 from tallygate.integrations.openai.body import AnswerBody
-from tallygate.integrations.openai.estimate import BYTES_PER_TOKEN
+from tallygate.integrations.openai.estimate import tokens_of
 from tallygate.integrations.openai.header_usage import usage_in_headers
 from tallygate.integrations.openai.request_body import ParsedRequest
 from tallygate.integrations.openai.request_facts import facts_of, makes_output
@@ -154,7 +154,7 @@ class AnswerCounts:
         return reading._replace(tokens=limit)
 
     def _tokens_unread(self) -> int:
-        return -(-self._unread_bytes // BYTES_PER_TOKEN) if self._problem and makes_output(self._parsed.shape) else 0
+        return tokens_of(self._unread_bytes) if self._problem and makes_output(self._parsed.shape) else 0
 
     def _guess_tokens(self) -> int:
         """Number of tokens that a whole answer probably had, where the server does not report it."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from tallygate.client import Usage
-from tallygate.integrations.openai.estimate import BYTES_PER_TOKEN
+from tallygate.integrations.openai.estimate import BYTES_PER_TOKEN, tokens_of
 from tallygate.integrations.openai.events import is_bare_error
 from tallygate.integrations.openai.json_members import MemberScanner, small_members
 from tallygate.integrations.openai.usage import find_block, read_usage
@@ -92,19 +92,19 @@ class MeteredAnswer:
         if usage is not None:
             return Reading(usage, 0, is_refusal=False)
         if not isinstance(content, Mapping):
-            return Reading(None, -(-_text_bytes(content, 0) // BYTES_PER_TOKEN), is_refusal=False)
+            return Reading(None, tokens_of(_text_bytes(content, 0)), is_refusal=False)
         text_bytes = _text_bytes({name: content[name] for name in _ANSWERS if name in content}, 0)
         # Cohere's errors are a message that is a sentence.
         says_error = bool(content.get("error")) or isinstance(content.get("message"), str)
         is_error = says_error or is_bare_error(b"", content)
-        return Reading(None, -(-text_bytes // BYTES_PER_TOKEN), is_error and not text_bytes)
+        return Reading(None, tokens_of(text_bytes), is_error and not text_bytes)
 
     def _read_broken(self, body: bytes) -> Reading:
         """Broken off, or of another kind: its usage may have come all the same; else it is not nothing."""
         scanner = MemberScanner()
         scanner.feed(body)
         usage = find_usage(small_members(scanner)) if scanner.is_object and not scanner.has_more else None
-        return Reading(usage, -(-self._size // BYTES_PER_TOKEN) if usage is None else 0, is_refusal=False)
+        return Reading(usage, tokens_of(self._size) if usage is None else 0, is_refusal=False)
 
 
 def find_usage(answer: Mapping[str, object]) -> Usage | None:

@@ -147,10 +147,15 @@ def _attachment_tokens(part: object) -> int:
     return max(tokens, inline // per_token)
 
 
+def tokens_of(text_bytes: int) -> int:
+    """Estimated number of tokens of a text of that many bytes, rounded up."""
+    return -(-text_bytes // BYTES_PER_TOKEN)
+
+
 def _text_tokens(text: str) -> int:
     data = text.encode("utf-8", "surrogatepass")
     digits = len(data) - len(data.translate(None, b"0123456789"))
-    return -(-(len(data) + BYTES_PER_DIGIT * digits) // BYTES_PER_TOKEN)
+    return tokens_of(len(data) + BYTES_PER_DIGIT * digits)
 
 
 def _json_tokens(value: object) -> int:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tallygate.client import Usage
-from tallygate.integrations.openai.estimate import BYTES_PER_TOKEN
+from tallygate.integrations.openai.estimate import tokens_of
 from tallygate.integrations.openai.plain_reader import PlainReader
 from tallygate.integrations.openai.reported_usage import EventCounts
 from tallygate.integrations.openai.request_body import ParsedRequest, Shape
@@ -77,5 +77,5 @@ def _count(members: Mapping[str, object]) -> tuple[int, bool]:
     if calls := said.get("tool_calls"):
         texts.append(json.dumps(calls, ensure_ascii=False))
     size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
-    tokens = min(size, 1) if size <= LINE_BYTES_OF_ONE_TOKEN_MAX else -(-size // BYTES_PER_TOKEN)
+    tokens = min(size, 1) if size <= LINE_BYTES_OF_ONE_TOKEN_MAX else tokens_of(size)
     return tokens, bool(thought) and len(texts) == 1

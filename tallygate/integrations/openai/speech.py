@@ -9,7 +9,7 @@ from typing import Any
 
 from tallygate.client import Usage
 from tallygate.integrations.openai.chat import ChatReader
-from tallygate.integrations.openai.estimate import BYTES_PER_TOKEN
+from tallygate.integrations.openai.estimate import tokens_of
 from tallygate.integrations.openai.event_types import Choice
 from tallygate.integrations.openai.events import NotAnObjectError, is_bare_error
 from tallygate.integrations.openai.reported_usage import EventCounts
@@ -87,7 +87,7 @@ class SpeechReader(ChatReader):
         each = said.get("logprobs")
         if isinstance(each, list) and each:
             return EventCounts(pieces=len(each))
-        tokens = 1 if "delta" in said else -(-len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)
+        tokens = 1 if "delta" in said else tokens_of(len(text.encode("utf-8", "surrogatepass")))
         return EventCounts(pieces=tokens, rough=tokens)
 
     def _note(self, choice: Choice) -> None:

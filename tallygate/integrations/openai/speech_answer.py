@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeGuard
 
 from tallygate.integrations.openai.answer import MeteredAnswer, Reading, find_usage
-from tallygate.integrations.openai.estimate import BYTES_PER_TOKEN
+from tallygate.integrations.openai.estimate import tokens_of
 from tallygate.integrations.openai.events import is_bare_error
 from tallygate.integrations.openai.json_members import MemberScanner, small_members
 from tallygate.integrations.openai.recordings import INPUT_TOKENS_PER_SECOND
@@ -39,7 +39,7 @@ class SpeechAnswer(MeteredAnswer):
             ids = _count_ids(said)
             return _reading(said, ids or _count_text(said))._replace(is_rough=not ids)
         if said is not None:
-            return Reading(None, _tokens(len(body.strip())), is_refusal=False)
+            return Reading(None, tokens_of(len(body.strip())), is_refusal=False)
         scanner = MemberScanner()
         scanner.feed(body)
         spoken = [line.strip() for line in _UNSPOKEN.sub(b"", body).splitlines()]
@@ -48,9 +48,9 @@ class SpeechAnswer(MeteredAnswer):
     def _read_scanned(self, scanner: MemberScanner, text_bytes: int) -> Reading:
         """Of one that is too long, broken off, or no JSON; `text_bytes` hold unless it has a member for its text."""
         if not scanner.is_object or scanner.has_more:
-            return Reading(None, _tokens(text_bytes), is_refusal=False)
+            return Reading(None, tokens_of(text_bytes), is_refusal=False)
         begin, end = scanner.spans.get("text", (0, text_bytes))
-        return _reading(small_members(scanner), _tokens(end - begin))
+        return _reading(small_members(scanner), tokens_of(end - begin))
 
 
 def _reading(said: Mapping[str, object], tokens: int) -> Reading:
@@ -71,7 +71,7 @@ def _count_ids(said: Mapping[str, object]) -> int:
 
 def _count_text(said: Mapping[str, object]) -> int:
     text = said.get("text")
-    return _tokens(len(text.encode("utf-8", "surrogatepass"))) if isinstance(text, str) else 0
+    return tokens_of(len(text.encode("utf-8", "surrogatepass"))) if isinstance(text, str) else 0
 
 
 def _count_input(said: Mapping[str, object]) -> int | None:
@@ -85,7 +85,3 @@ def _count_input(said: Mapping[str, object]) -> int | None:
 
 def _is_list(value: object) -> TypeGuard[list[Any]]:
     return isinstance(value, list)
-
-
-def _tokens(text_bytes: int) -> int:
-    return -(-text_bytes // BYTES_PER_TOKEN)
