@@ -22,19 +22,13 @@ _BLOCKS = ("content", "tool-call")
 class CohereReader(PlainReader):
     """Reads one stream. Its counts are said at its end; in between, pieces of text are counted."""
 
-    __slots__ = ("_has_ended", "_id", "_is_begun", "_open")
+    __slots__ = ("_id", "_is_begun", "_open")
 
     def __init__(self, parsed: ParsedRequest, request_id: str) -> None:  # noqa: ARG002  # no event of this API says the model
         super().__init__()
         self._id: object = request_id
         self._open: dict[tuple[str, int], None] = {}
         self._is_begun = False
-        self._has_ended = False
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether no more text will come."""
-        return self._has_ended
 
     def read_members(self, members: Mapping[str, object]) -> EventCounts:
         """Takes in an event by its members."""

@@ -19,7 +19,7 @@ _THINKING = "thinking_delta"
 class MessagesReader(PlainReader):
     """Reads one stream. Input is said at its beginning, output at its end; in between, pieces of text are counted."""
 
-    __slots__ = ("_has_ended", "_is_begun", "_open", "_parsed", "_request_id")
+    __slots__ = ("_is_begun", "_open", "_parsed", "_request_id")
 
     def __init__(self, parsed: ParsedRequest, request_id: str) -> None:
         super().__init__()
@@ -27,12 +27,6 @@ class MessagesReader(PlainReader):
         self._request_id = request_id
         self._open: set[int] = set()
         self._is_begun = False
-        self._has_ended = False
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether no more text will come."""
-        return self._has_ended
 
     def read_members(self, members: Mapping[str, object]) -> EventCounts:
         """Takes in an event by its members."""

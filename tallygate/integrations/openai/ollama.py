@@ -25,18 +25,12 @@ LINE_BYTES_OF_ONE_TOKEN_MAX = 16
 class OllamaReader(PlainReader):
     """Reads one stream. Its last line has the counts; in between, and where it does not, they are estimated."""
 
-    __slots__ = ("_base", "_has_ended", "_parsed")
+    __slots__ = ("_base", "_parsed")
 
     def __init__(self, parsed: ParsedRequest, request_id: str) -> None:  # noqa: ARG002  # no line of this API has an id
         super().__init__()
         self._parsed = parsed
         self._base: dict[str, object] = {}
-        self._has_ended = False
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether the line has come that says so."""
-        return self._has_ended
 
     def read_members(self, members: Mapping[str, object]) -> EventCounts:
         """Takes in a line by its members."""

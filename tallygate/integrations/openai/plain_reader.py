@@ -14,11 +14,17 @@ from tallygate.integrations.openai.reported_usage import EventCounts
 class PlainReader(ABC):
     """Hides nothing, holds nothing back, and parses each event."""
 
-    __slots__ = ("failed",)
+    __slots__ = ("_has_ended", "failed")
 
     def __init__(self) -> None:
         self.failed = False
         """The server said that something went wrong."""
+        self._has_ended = False
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the stream itself says that no more text will come."""
+        return self._has_ended
 
     @property
     def hides(self) -> bool:

@@ -24,7 +24,6 @@ class ResponsesReader(PlainReader):
 
     __slots__ = (
         "_base",
-        "_has_ended",
         "_items",
         "_number",
         "_parsed",
@@ -40,12 +39,6 @@ class ResponsesReader(PlainReader):
         self._items: dict[int, Mapping[str, Any]] = {}
         self._texts: dict[int, list[str]] = {}
         self._number = -1
-        self._has_ended = False
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether the response has ended: its last event has it all, so that there is no moment before that."""
-        return self._has_ended
 
     def read(self, event: bytes, data: bytes, passed: int) -> tuple[EventCounts, bytes]:
         """Takes in one event: what it carries, and what has not passed of it."""
