@@ -156,9 +156,9 @@ class Lease:
         self.accrues_after_ms = answer.accrues_after_ms
         is_nowhere = answer.available_units <= 0 and answer.leased_elsewhere_units == 0 and statement.needed_units > 0
         # A rest that is too small for those who wait may be all that keeps an account from being told to pay.
-        rests = answer.empty and 0 < self.free < statement.needed_units
-        self.demand.let_go(self.kind is BudgetKind.MONEY and rests)
+        is_too_small = answer.empty and 0 < self.free < statement.needed_units
         self.demand.answered(
+            lets_go=self.kind is BudgetKind.MONEY and is_too_small,
             is_empty=answer.empty or (is_nowhere and not got_more),
             got_more=got_more,
             recalling=answer.recalling,

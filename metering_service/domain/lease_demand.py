@@ -176,10 +176,13 @@ class LeaseDemand:
             is_unused = True
         return max(0, free) if is_unused else 0
 
-    def answered(self, *, is_empty: bool, got_more: bool, recalling: bool, asked_ns: int, now_ns: int) -> None:
+    def answered(
+        self, *, lets_go: bool, is_empty: bool, got_more: bool, recalling: bool, asked_ns: int, now_ns: int
+    ) -> None:
         """Take in what the control service answered.
 
         Args:
+            lets_go: What is free is to be given back in the next round, as it is too small for those who wait.
             is_empty: The budget has nothing for those who wait, and nothing can be recalled.
             got_more: More was granted than before.
             recalling: Units were recalled from other nodes.
@@ -187,6 +190,7 @@ class LeaseDemand:
             now_ns: The time.
         """
         self.recalled = False
+        self._lets_go = lets_go
         if self._asked_before_replenished:
             # The answer's emptiness was overtaken.
             self._empty_until_ns = 0
@@ -199,10 +203,6 @@ class LeaseDemand:
         if got_more:
             # The request that needed it may first have to wait for another payer's lease.
             self.last_change_ns = asked_ns
-
-    def let_go(self, lets_go: bool) -> None:
-        """Whether what is free is to be given back in the next round, as it is too small for those who wait."""
-        self._lets_go = lets_go
 
     def _measure_burn(self, now_ns: int) -> None:
         elapsed_ns = now_ns - self._last_burn_ns

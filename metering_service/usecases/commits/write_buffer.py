@@ -25,7 +25,6 @@ from tallygate._server.clock import Clock
 
 MINUTE_US: Final = 60_000_000
 
-
 OnUnauthorised: TypeAlias = Callable[[Sequence[UnauthorisedFinish], Collection[RequestName] | None], None]
 
 
@@ -210,7 +209,8 @@ class WriteBuffer:
         request.on_record = request.is_open and request.is_owned and request.part != ""
         self._keep_place(request)
         self._pending.requests[request.key] = request.record(self._node, self._epoch)
-        self._is_put(request)
+        self.take_callbacks(request)
+        request.dirty = False
 
     def _keep_place(self, request: Request) -> None:
         """Its counts have a place as long as it runs; what lies there is never older than its record."""
@@ -225,19 +225,14 @@ class WriteBuffer:
 
     def take_callbacks(self, request: Request) -> None:
         """Callbacks that wait for its counts wait for this commit."""
-        durable_callbacks, request.durable_callbacks = request.durable_callbacks, None
-        if durable_callbacks is not None:
-            self.await_commit(durable_callbacks)
+        callbacks, request.durable_callbacks = request.durable_callbacks, None
+        if callbacks is not None:
+            self.await_commit(callbacks)
 
-    def await_commit(self, durable_callbacks: Callbacks) -> None:
+    def await_commit(self, callbacks: Callbacks) -> None:
         """Call these back once what is gathered now is committed."""
-        for callback in durable_callbacks:
+        for callback in callbacks:
             add_callback(self._pending.durable_callbacks, callback)
-
-    def _is_put(self, request: Request) -> None:
-        if request.durable_callbacks is not None:
-            self.take_callbacks(request)
-        request.dirty = False
 
     def _revise(self, key: RequestKey, before: Receipt) -> None:
         """Have the database compare what it has with what a revision goes by.

@@ -36,7 +36,7 @@ _log = structlog.get_logger(__name__)
 
 
 _Recheck: TypeAlias = tuple[int, int, RequestKey]
-"""A part to recheck at again: when, and which epoch had put it on record."""
+"""A part to recheck: when, and which epoch had put it on record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class CrashRecovery:
         self._keeper.recovered = True
 
     async def _has_booked(self, record: RequestRecord, leases: dict[str, LeaseRecord], *, is_late: bool) -> bool:
-        """Book one request, and remember to recheck at it again; False if that has to wait."""
+        """Book one request, and have it rechecked; False if that has to wait."""
         name = RequestName(record.service, record.request_id)
         if name in self._unwritten:
             return False
@@ -165,7 +165,7 @@ class CrashRecovery:
             self._has_found_rechecks = True
 
     async def _run_rechecks(self) -> None:
-        """See `timeouts.time_out`, which does the same. The leases are closed: what is found is late."""
+        """Recheck what is due, as `timeouts.time_out` does. The leases are closed: what is found is late."""
         while due := self._due_rechecks():
             found = await self._storage.find_requests(list(due))
             for name, recheck in due.items():
@@ -254,8 +254,7 @@ def _consume(
     booked: RequestRecord, epoch: int, units: Iterable[int], leases: dict[str, LeaseRecord]
 ) -> Iterator[LeaseRecord]:
     """The leases that paid these units of each budget, with the units added, in place."""
-    kinds = (BudgetKind.RESERVATION_INPUT, BudgetKind.RESERVATION_OUTPUT, BudgetKind.TRIAL, BudgetKind.MONEY)
-    for kind, paid_units in zip(kinds, units, strict=True):
+    for kind, paid_units in zip(BudgetKind, units, strict=True):
         if paid_units:
             lease = _lease_for(booked, epoch, kind, leases)
             lease = replace(lease, consumed_units=lease.consumed_units + paid_units)
