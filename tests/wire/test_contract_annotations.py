@@ -28,7 +28,7 @@ from tests.harness.wire.contract_files import (
     contract_files,
     messages,
     methods,
-    pattern_of,
+    patterns_of,
     reachable,
     reference,
     resource_type,
@@ -38,6 +38,7 @@ PROTOS = Path(__file__).parents[2] / "protos"
 FIELD = re.compile(
     r"((?:^ +//.*\n)+) +(?:optional |repeated )?(?:map<.*>|[\w.]+) \w+ = \d+( \[.*\]| \[\n[^\]]*\])?;", re.MULTILINE
 )
+EXTENSION = re.compile(r"^extend .*?^}", re.MULTILINE | re.DOTALL)
 
 SETTABLE = (
     (account_pb2.Account, account_service_pb2.CreateAccountRequest, account_service_pb2.UpdateAccountRequest),
@@ -81,7 +82,7 @@ def test_every_field_of_a_request_says_whether_it_is_required() -> None:
 
 def test_a_comment_says_required_where_the_annotation_does() -> None:
     """Documentation of generated code has the comments, and grpcurl the annotations: both say it, or neither."""
-    texts = [path.read_text() for path in sorted(PROTOS.rglob("*.proto"))]
+    texts = [EXTENSION.sub("", path.read_text()) for path in sorted(PROTOS.rglob("*.proto"))]
     fields = [match for text in texts for match in FIELD.finditer(text)]
     assert len(fields) == sum(len(message.fields) for message in messages())
     wrong = [
@@ -112,20 +113,29 @@ def test_what_servers_write_is_output_only(written: type[Message]) -> None:
     """Every field of it, but for its name, which is its identifier."""
     it: Any = written.DESCRIPTOR
     assert fields_that(it, "OUTPUT_ONLY", "IDENTIFIER") == set(it.fields_by_name)
-    assert fields_that(it, "IDENTIFIER") == ({"name"} if pattern_of(it) else set())
+    assert fields_that(it, "IDENTIFIER") == ({"name"} if patterns_of(it) else set())
 
 
 def test_names_say_what_they_are_names_of() -> None:
     """Each resource has a type and a pattern of its own, and each reference one of these types."""
-    resources = {resource_type(message): pattern_of(message) for message in messages() if resource_type(message)}
+    resources = {resource_type(message): patterns_of(message) for message in messages() if resource_type(message)}
+    anywhere = ("", "accounts/{account}/", "accounts/{account}/teams/{team}/")
     assert resources == {
-        "tallygate/Account": "accounts/{account}",
-        "tallygate/InferenceService": "accounts/{account}/services/{service}",
-        "tallygate/LedgerEntry": "accounts/{account}/ledgerEntries/{ledger_entry}",
-        "tallygate/Model": "models/{model}",
-        "tallygate/Price": "models/{model}/prices/{price}",
-        "tallygate/Reservation": "accounts/{account}/services/{service}/reservations/{reservation}",
-        "tallygate/ServiceEvent": "accounts/{account}/services/{service}/events/{event}",
+        "tallygate/AccessToken": [
+            "accessTokens/{access_token}",
+            *(f"{scope}serviceAccounts/{{service_account}}/accessTokens/{{access_token}}" for scope in anywhere),
+        ],
+        "tallygate/Account": ["accounts/{account}"],
+        "tallygate/AuditEntry": ["auditEntries/{audit_entry}"],
+        "tallygate/Binding": [f"{scope}bindings/{{binding}}" for scope in anywhere],
+        "tallygate/InferenceService": ["accounts/{account}/services/{service}"],
+        "tallygate/LedgerEntry": ["accounts/{account}/ledgerEntries/{ledger_entry}"],
+        "tallygate/Model": ["models/{model}"],
+        "tallygate/Price": ["models/{model}/prices/{price}"],
+        "tallygate/Reservation": ["accounts/{account}/services/{service}/reservations/{reservation}"],
+        "tallygate/ServiceAccount": [f"{scope}serviceAccounts/{{service_account}}" for scope in anywhere],
+        "tallygate/ServiceEvent": ["accounts/{account}/services/{service}/events/{event}"],
+        "tallygate/Team": ["accounts/{account}/teams/{team}"],
     }
     names = {
         field.full_name: reference(field)

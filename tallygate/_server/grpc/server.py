@@ -9,6 +9,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tallygate._server.errors import ConfigurationError
 from tallygate._server.grpc.error_mapping import Guard, Translate
+from tallygate._server.grpc.gate import Gate
 from tallygate._server.grpc.health import HealthServicer
 from tallygate._server.grpc.listen import parse_listen, require_free, require_safe
 from tallygate._server.grpc.reflection import add_reflection
@@ -24,7 +25,7 @@ class GrpcServer:
     """A grpc.aio server with everything around the servicers themselves.
 
     `service_names` are the full names of what `add_servicers` adds; health and reflection speak of them.
-    `other_health`: names that only health speaks of.
+    `other_health`: names that only health speaks of. `gate`: who may call; everybody without one.
     `shared_listen`: another address, at which several servers take calls, each of them its part of the connections.
     Create it inside a running event loop.
     """
@@ -40,6 +41,7 @@ class GrpcServer:
         shared_listen: str = "",
         other_health: Sequence[str] = (),
         max_message_bytes: int = MESSAGE_BYTES_MAX,
+        gate: Gate | None = None,
     ) -> None:
         """Raises ConfigurationError for an address that is malformed, or unsafe without `insecure`."""
         for address in filter(None, (listen, shared_listen)):
@@ -48,7 +50,7 @@ class GrpcServer:
         self._shared_listen = shared_listen
         self._health = HealthServicer([*service_names, *other_health])
         self._server = grpc.aio.server(options=_options(max_message_bytes, shares_port=bool(shared_listen)))
-        guard = cast("grpc.aio.Server", Guard(self._server, translate))
+        guard = cast("grpc.aio.Server", Guard(self._server, translate, gate or Gate()))
         add_servicers(guard)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, guard)
         channelz_pb2_grpc.add_ChannelzServicer_to_server(channelz.aio.ChannelzServicer(), guard)

@@ -25,10 +25,11 @@ _sym_db = _symbol_database.Default()
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from tallygate.access.v1 import access_rule_pb2 as tallygate_dot_access_dot_v1_dot_access__rule__pb2
 from tallygate.control.v1 import model_pb2 as tallygate_dot_control_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tallygate/control/v1/catalog_service.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a tallygate/control/v1/model.proto\"\x85\x04\n\x12\x43reateModelRequest\x12&\n\x04name\x18\x01 \x01(\tB\x18\xe2\x41\x01\x02\xfa\x41\x11\n\x0ftallygate/Model\x12\x1a\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x61liases\x18\x03 \x03(\tB\x04\xe2\x41\x01\x01\x12\x1b\n\rcurrency_code\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12;\n\x0btrial_offer\x18\x05 \x01(\x0b\x32 .tallygate.control.v1.TrialOfferB\x04\xe2\x41\x01\x01\x12G\n\x11reservation_price\x18\x06 \x01(\x0b\x32&.tallygate.control.v1.ReservationPriceB\x04\xe2\x41\x01\x01\x12*\n\x17smallest_request_tokens\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x1d\n\x0fidempotency_key\x18\x08 \x01(\tB\x04\xe2\x41\x01\x01\x12$\n\x11output_tokens_max\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12.\n\x1bwhole_output_tokens_default\x18\n \x01(\x03\x42\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x42\x1a\n\x18_smallest_request_tokensB\x14\n\x12_output_tokens_maxB\x1e\n\x1c_whole_output_tokens_default\"A\n\x13\x43reateModelResponse\x12*\n\x05model\x18\x01 \x01(\x0b\x32\x1b.tallygate.control.v1.Model\"9\n\x0fGetModelRequest\x12&\n\x04name\x18\x01 \x01(\tB\x18\xe2\x41\x01\x02\xfa\x41\x11\n\x0ftallygate/Model\">\n\x10GetModelResponse\x12*\n\x05model\x18\x01 \x01(\x0b\x32\x1b.tallygate.control.v1.Model\"[\n\x11ListModelsRequest\x12\x13\n\x05\x61lias\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"Z\n\x12ListModelsResponse\x12+\n\x06models\x18\x01 \x03(\x0b\x32\x1b.tallygate.control.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\tAliasList\x12\x15\n\x07\x61liases\x18\x01 \x03(\tB\x04\xe2\x41\x01\x01\"\x9f\x04\n\x12UpdateModelRequest\x12&\n\x04name\x18\x01 \x01(\tB\x18\xe2\x41\x01\x02\xfa\x41\x11\n\x0ftallygate/Model\x12\x1f\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x36\n\x07\x61liases\x18\x03 \x01(\x0b\x32\x1f.tallygate.control.v1.AliasListB\x04\xe2\x41\x01\x01\x12;\n\x0btrial_offer\x18\x04 \x01(\x0b\x32 .tallygate.control.v1.TrialOfferB\x04\xe2\x41\x01\x01\x12G\n\x11reservation_price\x18\x05 \x01(\x0b\x32&.tallygate.control.v1.ReservationPriceB\x04\xe2\x41\x01\x01\x12*\n\x17smallest_request_tokens\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x1d\n\x0fidempotency_key\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01\x12$\n\x11output_tokens_max\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12.\n\x1bwhole_output_tokens_default\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x01H\x03\x88\x01\x01\x42\x0f\n\r_display_nameB\x1a\n\x18_smallest_request_tokensB\x14\n\x12_output_tokens_maxB\x1e\n\x1c_whole_output_tokens_default\"A\n\x13UpdateModelResponse\x12*\n\x05model\x18\x01 \x01(\x0b\x32\x1b.tallygate.control.v1.Model\"\xe9\x04\n\x13PublishPriceRequest\x12\'\n\x05model\x18\x01 \x01(\tB\x18\xe2\x41\x01\x02\xfa\x41\x11\n\x0ftallygate/Model\x12\x38\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12\x31\n\x1einput_nanos_per_million_tokens\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x02H\x00\x88\x01\x01\x12\x38\n%cached_input_nanos_per_million_tokens\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x37\n$cache_write_nanos_per_million_tokens\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12\x32\n\x1foutput_nanos_per_million_tokens\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x02H\x03\x88\x01\x01\x12\x35\n\"reasoning_nanos_per_million_tokens\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x04\x88\x01\x01\x12\x1d\n\x0fidempotency_key\x18\x08 \x01(\tB\x04\xe2\x41\x01\x01\x42!\n\x1f_input_nanos_per_million_tokensB(\n&_cached_input_nanos_per_million_tokensB\'\n%_cache_write_nanos_per_million_tokensB\"\n _output_nanos_per_million_tokensB%\n#_reasoning_nanos_per_million_tokens\"B\n\x14PublishPriceResponse\x12*\n\x05price\x18\x01 \x01(\x0b\x32\x1b.tallygate.control.v1.Price\"o\n\x11ListPricesRequest\x12\'\n\x05model\x18\x01 \x01(\tB\x18\xe2\x41\x01\x02\xfa\x41\x11\n\x0ftallygate/Model\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"Z\n\x12ListPricesResponse\x12+\n\x06prices\x18\x01 \x03(\x0b\x32\x1b.tallygate.control.v1.Price\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xdc\x04\n\x0e\x43\x61talogService\x12\x62\n\x0b\x43reateModel\x12(.tallygate.control.v1.CreateModelRequest\x1a).tallygate.control.v1.CreateModelResponse\x12Y\n\x08GetModel\x12%.tallygate.control.v1.GetModelRequest\x1a&.tallygate.control.v1.GetModelResponse\x12_\n\nListModels\x12\'.tallygate.control.v1.ListModelsRequest\x1a(.tallygate.control.v1.ListModelsResponse\x12\x62\n\x0bUpdateModel\x12(.tallygate.control.v1.UpdateModelRequest\x1a).tallygate.control.v1.UpdateModelResponse\x12\x65\n\x0cPublishPrice\x12).tallygate.control.v1.PublishPriceRequest\x1a*.tallygate.control.v1.PublishPriceResponse\x12_\n\nListPrices\x12\'.tallygate.control.v1.ListPricesRequest\x1a(.tallygate.control.v1.ListPricesResponseBQ\n\x18\x63om.tallygate.control.v1B\x13\x43\x61talogServiceProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tallygate/control/v1/catalog_service.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%tallygate/access/v1/access_rule.proto\x1a tallygate/control/v1/model.proto\"\x85\x04\n\x12\x43reateModelRequest\x12&\n\x04name\x18\x01 \x01(\tB\x18\xe2\x41\x01\x02\xfa\x41\x11\n\x0ftallygate/Model\x12\x1a\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x61liases\x18\x03 \x03(\tB\x04\xe2\x41\x01\x01\x12\x1b\n\rcurrency_code\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12;\n\x0btrial_offer\x18\x05 \x01(\x0b\x32 .tallygate.control.v1.TrialOfferB\x04\xe2\x41\x01\x01\x12G\n\x11reservation_price\x18\x06 \x01(\x0b\x32&.tallygate.control.v1.ReservationPriceB\x04\xe2\x41\x01\x01\x12*\n\x17smallest_request_tokens\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x1d\n\x0fidempotency_key\x18\x08 \x01(\tB\x04\xe2\x41\x01\x01\x12$\n\x11output_tokens_max\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12.\n\x1bwhole_output_tokens_default\x18\n \x01(\x03\x42\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x42\x1a\n\x18_smallest_request_tokensB\x14\n\x12_output_tokens_maxB\x1e\n\x1c_whole_output_tokens_default\"A\n\x13\x43reateModelResponse\x12*\n\x05model\x18\x01 \x01(\x0b\x32\x1b.tallygate.control.v1.Model\"9\n\x0fGetModelRequest\x12&\n\x04name\x18\x01 \x01(\tB\x18\xe2\x41\x01\x02\xfa\x41\x11\n\x0ftallygate/Model\">\n\x10GetModelResponse\x12*\n\x05model\x18\x01 \x01(\x0b\x32\x1b.tallygate.control.v1.Model\"[\n\x11ListModelsRequest\x12\x13\n\x05\x61lias\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"Z\n\x12ListModelsResponse\x12+\n\x06models\x18\x01 \x03(\x0b\x32\x1b.tallygate.control.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\tAliasList\x12\x15\n\x07\x61liases\x18\x01 \x03(\tB\x04\xe2\x41\x01\x01\"\x9f\x04\n\x12UpdateModelRequest\x12&\n\x04name\x18\x01 \x01(\tB\x18\xe2\x41\x01\x02\xfa\x41\x11\n\x0ftallygate/Model\x12\x1f\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x36\n\x07\x61liases\x18\x03 \x01(\x0b\x32\x1f.tallygate.control.v1.AliasListB\x04\xe2\x41\x01\x01\x12;\n\x0btrial_offer\x18\x04 \x01(\x0b\x32 .tallygate.control.v1.TrialOfferB\x04\xe2\x41\x01\x01\x12G\n\x11reservation_price\x18\x05 \x01(\x0b\x32&.tallygate.control.v1.ReservationPriceB\x04\xe2\x41\x01\x01\x12*\n\x17smallest_request_tokens\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x1d\n\x0fidempotency_key\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01\x12$\n\x11output_tokens_max\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12.\n\x1bwhole_output_tokens_default\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x01H\x03\x88\x01\x01\x42\x0f\n\r_display_nameB\x1a\n\x18_smallest_request_tokensB\x14\n\x12_output_tokens_maxB\x1e\n\x1c_whole_output_tokens_default\"A\n\x13UpdateModelResponse\x12*\n\x05model\x18\x01 \x01(\x0b\x32\x1b.tallygate.control.v1.Model\"\xe9\x04\n\x13PublishPriceRequest\x12\'\n\x05model\x18\x01 \x01(\tB\x18\xe2\x41\x01\x02\xfa\x41\x11\n\x0ftallygate/Model\x12\x38\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12\x31\n\x1einput_nanos_per_million_tokens\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x02H\x00\x88\x01\x01\x12\x38\n%cached_input_nanos_per_million_tokens\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x37\n$cache_write_nanos_per_million_tokens\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12\x32\n\x1foutput_nanos_per_million_tokens\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x02H\x03\x88\x01\x01\x12\x35\n\"reasoning_nanos_per_million_tokens\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x04\x88\x01\x01\x12\x1d\n\x0fidempotency_key\x18\x08 \x01(\tB\x04\xe2\x41\x01\x01\x42!\n\x1f_input_nanos_per_million_tokensB(\n&_cached_input_nanos_per_million_tokensB\'\n%_cache_write_nanos_per_million_tokensB\"\n _output_nanos_per_million_tokensB%\n#_reasoning_nanos_per_million_tokens\"B\n\x14PublishPriceResponse\x12*\n\x05price\x18\x01 \x01(\x0b\x32\x1b.tallygate.control.v1.Price\"o\n\x11ListPricesRequest\x12\'\n\x05model\x18\x01 \x01(\tB\x18\xe2\x41\x01\x02\xfa\x41\x11\n\x0ftallygate/Model\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"Z\n\x12ListPricesResponse\x12+\n\x06prices\x18\x01 \x03(\x0b\x32\x1b.tallygate.control.v1.Price\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x8c\x05\n\x0e\x43\x61talogService\x12j\n\x0b\x43reateModel\x12(.tallygate.control.v1.CreateModelRequest\x1a).tallygate.control.v1.CreateModelResponse\"\x06\xa2\xe3\x18\x02\x10\x04\x12\x61\n\x08GetModel\x12%.tallygate.control.v1.GetModelRequest\x1a&.tallygate.control.v1.GetModelResponse\"\x06\xa2\xe3\x18\x02\x08\x02\x12g\n\nListModels\x12\'.tallygate.control.v1.ListModelsRequest\x1a(.tallygate.control.v1.ListModelsResponse\"\x06\xa2\xe3\x18\x02\x08\x02\x12j\n\x0bUpdateModel\x12(.tallygate.control.v1.UpdateModelRequest\x1a).tallygate.control.v1.UpdateModelResponse\"\x06\xa2\xe3\x18\x02\x10\x04\x12m\n\x0cPublishPrice\x12).tallygate.control.v1.PublishPriceRequest\x1a*.tallygate.control.v1.PublishPriceResponse\"\x06\xa2\xe3\x18\x02\x10\x04\x12g\n\nListPrices\x12\'.tallygate.control.v1.ListPricesRequest\x1a(.tallygate.control.v1.ListPricesResponse\"\x06\xa2\xe3\x18\x02\x08\x02\x42Q\n\x18\x63om.tallygate.control.v1B\x13\x43\x61talogServiceProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -106,32 +107,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTPRICESREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
   _globals['_LISTPRICESREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTPRICESREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
-  _globals['_CREATEMODELREQUEST']._serialized_start=196
-  _globals['_CREATEMODELREQUEST']._serialized_end=713
-  _globals['_CREATEMODELRESPONSE']._serialized_start=715
-  _globals['_CREATEMODELRESPONSE']._serialized_end=780
-  _globals['_GETMODELREQUEST']._serialized_start=782
-  _globals['_GETMODELREQUEST']._serialized_end=839
-  _globals['_GETMODELRESPONSE']._serialized_start=841
-  _globals['_GETMODELRESPONSE']._serialized_end=903
-  _globals['_LISTMODELSREQUEST']._serialized_start=905
-  _globals['_LISTMODELSREQUEST']._serialized_end=996
-  _globals['_LISTMODELSRESPONSE']._serialized_start=998
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1088
-  _globals['_ALIASLIST']._serialized_start=1090
-  _globals['_ALIASLIST']._serialized_end=1124
-  _globals['_UPDATEMODELREQUEST']._serialized_start=1127
-  _globals['_UPDATEMODELREQUEST']._serialized_end=1670
-  _globals['_UPDATEMODELRESPONSE']._serialized_start=1672
-  _globals['_UPDATEMODELRESPONSE']._serialized_end=1737
-  _globals['_PUBLISHPRICEREQUEST']._serialized_start=1740
-  _globals['_PUBLISHPRICEREQUEST']._serialized_end=2357
-  _globals['_PUBLISHPRICERESPONSE']._serialized_start=2359
-  _globals['_PUBLISHPRICERESPONSE']._serialized_end=2425
-  _globals['_LISTPRICESREQUEST']._serialized_start=2427
-  _globals['_LISTPRICESREQUEST']._serialized_end=2538
-  _globals['_LISTPRICESRESPONSE']._serialized_start=2540
-  _globals['_LISTPRICESRESPONSE']._serialized_end=2630
-  _globals['_CATALOGSERVICE']._serialized_start=2633
-  _globals['_CATALOGSERVICE']._serialized_end=3237
+  _globals['_CATALOGSERVICE'].methods_by_name['CreateModel']._loaded_options = None
+  _globals['_CATALOGSERVICE'].methods_by_name['CreateModel']._serialized_options = b'\242\343\030\002\020\004'
+  _globals['_CATALOGSERVICE'].methods_by_name['GetModel']._loaded_options = None
+  _globals['_CATALOGSERVICE'].methods_by_name['GetModel']._serialized_options = b'\242\343\030\002\010\002'
+  _globals['_CATALOGSERVICE'].methods_by_name['ListModels']._loaded_options = None
+  _globals['_CATALOGSERVICE'].methods_by_name['ListModels']._serialized_options = b'\242\343\030\002\010\002'
+  _globals['_CATALOGSERVICE'].methods_by_name['UpdateModel']._loaded_options = None
+  _globals['_CATALOGSERVICE'].methods_by_name['UpdateModel']._serialized_options = b'\242\343\030\002\020\004'
+  _globals['_CATALOGSERVICE'].methods_by_name['PublishPrice']._loaded_options = None
+  _globals['_CATALOGSERVICE'].methods_by_name['PublishPrice']._serialized_options = b'\242\343\030\002\020\004'
+  _globals['_CATALOGSERVICE'].methods_by_name['ListPrices']._loaded_options = None
+  _globals['_CATALOGSERVICE'].methods_by_name['ListPrices']._serialized_options = b'\242\343\030\002\010\002'
+  _globals['_CREATEMODELREQUEST']._serialized_start=235
+  _globals['_CREATEMODELREQUEST']._serialized_end=752
+  _globals['_CREATEMODELRESPONSE']._serialized_start=754
+  _globals['_CREATEMODELRESPONSE']._serialized_end=819
+  _globals['_GETMODELREQUEST']._serialized_start=821
+  _globals['_GETMODELREQUEST']._serialized_end=878
+  _globals['_GETMODELRESPONSE']._serialized_start=880
+  _globals['_GETMODELRESPONSE']._serialized_end=942
+  _globals['_LISTMODELSREQUEST']._serialized_start=944
+  _globals['_LISTMODELSREQUEST']._serialized_end=1035
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1037
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1127
+  _globals['_ALIASLIST']._serialized_start=1129
+  _globals['_ALIASLIST']._serialized_end=1163
+  _globals['_UPDATEMODELREQUEST']._serialized_start=1166
+  _globals['_UPDATEMODELREQUEST']._serialized_end=1709
+  _globals['_UPDATEMODELRESPONSE']._serialized_start=1711
+  _globals['_UPDATEMODELRESPONSE']._serialized_end=1776
+  _globals['_PUBLISHPRICEREQUEST']._serialized_start=1779
+  _globals['_PUBLISHPRICEREQUEST']._serialized_end=2396
+  _globals['_PUBLISHPRICERESPONSE']._serialized_start=2398
+  _globals['_PUBLISHPRICERESPONSE']._serialized_end=2464
+  _globals['_LISTPRICESREQUEST']._serialized_start=2466
+  _globals['_LISTPRICESREQUEST']._serialized_end=2577
+  _globals['_LISTPRICESRESPONSE']._serialized_start=2579
+  _globals['_LISTPRICESRESPONSE']._serialized_end=2669
+  _globals['_CATALOGSERVICE']._serialized_start=2672
+  _globals['_CATALOGSERVICE']._serialized_end=3324
 # @@protoc_insertion_point(module_scope)

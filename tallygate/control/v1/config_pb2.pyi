@@ -74,6 +74,7 @@ class ServiceConfig(_message.Message):
     OUTAGE_TOKENS_MAX_FIELD_NUMBER: _builtins.int
     OUTPUT_TOKENS_MAX_FIELD_NUMBER: _builtins.int
     WHOLE_OUTPUT_TOKENS_DEFAULT_FIELD_NUMBER: _builtins.int
+    TEAM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name that the node subscribed to."""
     resolution: Global___Resolution.ValueType
@@ -112,6 +113,8 @@ class ServiceConfig(_message.Message):
     """The most output that one answer of the model can have; 0 where that is not known."""
     whole_output_tokens_default: _builtins.int
     """What is held for a whole answer that names no limit."""
+    team: _builtins.str
+    """Id of the team that the service belongs to; empty for none. Usage is recorded with it."""
     @_builtins.property
     def stop_reasons(self) -> _containers.RepeatedScalarFieldContainer[_inference_service_pb2.StopReason.ValueType]:
         """Why it is STOPPED."""
@@ -142,10 +145,11 @@ class ServiceConfig(_message.Message):
         outage_tokens_max: _builtins.int = ...,
         output_tokens_max: _builtins.int = ...,
         whole_output_tokens_default: _builtins.int = ...,
+        team: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["price", b"price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["debt_allowed", b"debt_allowed", "model", b"model", "name", b"name", "outage_policy", b"outage_policy", "outage_tokens_max", b"outage_tokens_max", "output_tokens_max", b"output_tokens_max", "postpaid_pays", b"postpaid_pays", "price", b"price", "reservation_pays", b"reservation_pays", "reserved_input_tokens_per_minute", b"reserved_input_tokens_per_minute", "reserved_output_tokens_per_minute", b"reserved_output_tokens_per_minute", "resolution", b"resolution", "smallest_request_tokens", b"smallest_request_tokens", "status", b"status", "stop_reasons", b"stop_reasons", "trial_pays", b"trial_pays", "uid", b"uid", "version", b"version", "whole_output_tokens_default", b"whole_output_tokens_default"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["debt_allowed", b"debt_allowed", "model", b"model", "name", b"name", "outage_policy", b"outage_policy", "outage_tokens_max", b"outage_tokens_max", "output_tokens_max", b"output_tokens_max", "postpaid_pays", b"postpaid_pays", "price", b"price", "reservation_pays", b"reservation_pays", "reserved_input_tokens_per_minute", b"reserved_input_tokens_per_minute", "reserved_output_tokens_per_minute", b"reserved_output_tokens_per_minute", "resolution", b"resolution", "smallest_request_tokens", b"smallest_request_tokens", "status", b"status", "stop_reasons", b"stop_reasons", "team", b"team", "trial_pays", b"trial_pays", "uid", b"uid", "version", b"version", "whole_output_tokens_default", b"whole_output_tokens_default"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -76,6 +76,32 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the metering database lacks what control was told of it: it was restored from an older copy; run
     `tallygate recover`. Metadata: `node`.
     """
+    ERROR_REASON_CREDENTIAL_MISSING: _ErrorReason.ValueType  # 25
+    """UNAUTHENTICATED: the call brought no credential; bring an access token, or a certificate."""
+    ERROR_REASON_CREDENTIAL_INVALID: _ErrorReason.ValueType  # 26
+    """UNAUTHENTICATED: the credential opens nothing here: it is malformed, or nobody has it."""
+    ERROR_REASON_CREDENTIAL_EXPIRED: _ErrorReason.ValueType  # 27
+    """UNAUTHENTICATED: the credential has expired; sign in again, or take another token."""
+    ERROR_REASON_CREDENTIAL_REVOKED: _ErrorReason.ValueType  # 28
+    """UNAUTHENTICATED: the credential was disabled or deleted, or its owner was."""
+    ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 29
+    """PERMISSION_DENIED: the caller lacks a permission. Metadata: `permission`, `scope`."""
+    ERROR_REASON_NODE_NAME_DENIED: _ErrorReason.ValueType  # 30
+    """PERMISSION_DENIED: the caller may not speak for the node of that name. Metadata: `node`."""
+    ERROR_REASON_EPOCH_IMPLAUSIBLE: _ErrorReason.ValueType  # 31
+    """FAILED_PRECONDITION: the epoch is far above the known one, which no node comes to by itself. Metadata: `node`, `known`."""
+    ERROR_REASON_ISSUER_UNAVAILABLE: _ErrorReason.ValueType  # 32
+    """UNAVAILABLE: the issuer's keys cannot be had at the moment; try again."""
+    ERROR_REASON_OWN_BINDING: _ErrorReason.ValueType  # 33
+    """FAILED_PRECONDITION: nobody gives or takes a role of their own, or of a group that they are in."""
+    ERROR_REASON_LAST_OWNER: _ErrorReason.ValueType  # 34
+    """FAILED_PRECONDITION: it is the last owner of the account; an operator can take it."""
+    ERROR_REASON_ROLE_DENIED: _ErrorReason.ValueType  # 35
+    """PERMISSION_DENIED: the caller has no role that may give, or take, this one. Metadata: `role`, `scope`."""
+    ERROR_REASON_TEAM_IN_USE: _ErrorReason.ValueType  # 36
+    """FAILED_PRECONDITION: something is still in the team. Metadata: `resource`."""
+    ERROR_REASON_RESOURCE_DELETED: _ErrorReason.ValueType  # 37
+    """FAILED_PRECONDITION: the resource is deleted, and names are never used again. Metadata: `resource`."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons in google.rpc.ErrorInfo of the control service, domain `tallygate`, there without the prefix ERROR_REASON_."""
@@ -134,4 +160,30 @@ ERROR_REASON_METERING_WENT_BACKWARDS: ErrorReason.ValueType  # 24
 """FAILED_PRECONDITION: the metering database lacks what control was told of it: it was restored from an older copy; run
 `tallygate recover`. Metadata: `node`.
 """
+ERROR_REASON_CREDENTIAL_MISSING: ErrorReason.ValueType  # 25
+"""UNAUTHENTICATED: the call brought no credential; bring an access token, or a certificate."""
+ERROR_REASON_CREDENTIAL_INVALID: ErrorReason.ValueType  # 26
+"""UNAUTHENTICATED: the credential opens nothing here: it is malformed, or nobody has it."""
+ERROR_REASON_CREDENTIAL_EXPIRED: ErrorReason.ValueType  # 27
+"""UNAUTHENTICATED: the credential has expired; sign in again, or take another token."""
+ERROR_REASON_CREDENTIAL_REVOKED: ErrorReason.ValueType  # 28
+"""UNAUTHENTICATED: the credential was disabled or deleted, or its owner was."""
+ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 29
+"""PERMISSION_DENIED: the caller lacks a permission. Metadata: `permission`, `scope`."""
+ERROR_REASON_NODE_NAME_DENIED: ErrorReason.ValueType  # 30
+"""PERMISSION_DENIED: the caller may not speak for the node of that name. Metadata: `node`."""
+ERROR_REASON_EPOCH_IMPLAUSIBLE: ErrorReason.ValueType  # 31
+"""FAILED_PRECONDITION: the epoch is far above the known one, which no node comes to by itself. Metadata: `node`, `known`."""
+ERROR_REASON_ISSUER_UNAVAILABLE: ErrorReason.ValueType  # 32
+"""UNAVAILABLE: the issuer's keys cannot be had at the moment; try again."""
+ERROR_REASON_OWN_BINDING: ErrorReason.ValueType  # 33
+"""FAILED_PRECONDITION: nobody gives or takes a role of their own, or of a group that they are in."""
+ERROR_REASON_LAST_OWNER: ErrorReason.ValueType  # 34
+"""FAILED_PRECONDITION: it is the last owner of the account; an operator can take it."""
+ERROR_REASON_ROLE_DENIED: ErrorReason.ValueType  # 35
+"""PERMISSION_DENIED: the caller has no role that may give, or take, this one. Metadata: `role`, `scope`."""
+ERROR_REASON_TEAM_IN_USE: ErrorReason.ValueType  # 36
+"""FAILED_PRECONDITION: something is still in the team. Metadata: `resource`."""
+ERROR_REASON_RESOURCE_DELETED: ErrorReason.ValueType  # 37
+"""FAILED_PRECONDITION: the resource is deleted, and names are never used again. Metadata: `resource`."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

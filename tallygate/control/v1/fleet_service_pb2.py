@@ -25,11 +25,14 @@ _sym_db = _symbol_database.Default()
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from tallygate.access.v1 import access_rule_pb2 as tallygate_dot_access_dot_v1_dot_access__rule__pb2
+from tallygate.access.v1 import role_pb2 as tallygate_dot_access_dot_v1_dot_role__pb2
 from tallygate.control.v1 import budget_pb2 as tallygate_dot_control_dot_v1_dot_budget__pb2
 from tallygate.control.v1 import config_pb2 as tallygate_dot_control_dot_v1_dot_config__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tallygate/control/v1/fleet_service.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a!tallygate/control/v1/budget.proto\x1a!tallygate/control/v1/config.proto\"\xed\x01\n\x12WatchConfigRequest\x12\x36\n\x05hello\x18\x01 \x01(\x0b\x32\x1f.tallygate.control.v1.NodeHelloB\x04\xe2\x41\x01\x01H\x00\x12\x46\n\x0csubscription\x18\x02 \x01(\x0b\x32(.tallygate.control.v1.ConfigSubscriptionB\x04\xe2\x41\x01\x01H\x00\x12L\n\x0f\x61\x63knowledgement\x18\x03 \x01(\x0b\x32+.tallygate.control.v1.ConfigAcknowledgementB\x04\xe2\x41\x01\x01H\x00\x42\t\n\x07message\"\x8f\x01\n\tNodeHello\x12\x12\n\x04node\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05\x65poch\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\"\n\x14metering_database_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x35\n\x07history\x18\x04 \x03(\x0b\x32\x1e.tallygate.control.v1.NodeMarkB\x04\xe2\x41\x01\x01\"k\n\x08NodeMark\x12\x12\n\x04node\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05\x65poch\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x17\n\tcommit_no\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x1d\n\x0f\x65xchange_number\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x01\"\x86\x01\n\x12\x43onfigSubscription\x12\x36\n\tsubscribe\x18\x01 \x03(\tB#\xe2\x41\x01\x01\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x38\n\x0bunsubscribe\x18\x02 \x03(\tB#\xe2\x41\x01\x01\xfa\x41\x1c\n\x1atallygate/InferenceService\".\n\x15\x43onfigAcknowledgement\x12\x15\n\x07version\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x01\"\xf2\x01\n\x13WatchConfigResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x35\n\x08services\x18\x02 \x03(\x0b\x32#.tallygate.control.v1.ServiceConfig\x12\x1a\n\x12recalled_lease_ids\x18\x03 \x03(\t\x12 \n\x18replenished_service_uids\x18\x04 \x03(\t\x12\x32\n\nlost_nodes\x18\x05 \x03(\x0b\x32\x1e.tallygate.control.v1.LostNode\x12!\n\x19leases_closed_below_epoch\x18\x06 \x01(\x03\"\'\n\x08LostNode\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\"\xa7\x02\n\x15\x45xchangeLeasesRequest\x12\x12\n\x04node\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05\x65poch\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\x1d\n\x0f\x65xchange_number\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\"\n\x14\x61\x63knowledged_version\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12>\n\nstatements\x18\x05 \x03(\x0b\x32$.tallygate.control.v1.LeaseStatementB\x04\xe2\x41\x01\x01\x12!\n\x13settled_below_epoch\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12&\n\x18\x61nswered_exchange_number\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x17\n\tcommit_no\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x01\"\xef\x02\n\x0eLeaseStatement\x12\x16\n\x08lease_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12>\n\x11inference_service\x18\x02 \x01(\tB#\xe2\x41\x01\x02\xfa\x41\x1c\n\x1atallygate/InferenceService\x12#\n\x15inference_service_uid\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12;\n\x0b\x62udget_kind\x18\x04 \x01(\x0e\x32 .tallygate.control.v1.BudgetKindB\x04\xe2\x41\x01\x02\x12\x1c\n\x0e\x63onsumed_units\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x1c\n\x0ereturned_units\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x18\n\nheld_units\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x1a\n\x0cwanted_units\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x1a\n\x0cneeded_units\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x15\n\x07\x63losing\x18\n \x01(\x08\x42\x04\xe2\x41\x01\x01\"z\n\x16\x45xchangeLeasesResponse\x12,\n\tvalid_for\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x07\x61nswers\x18\x02 \x03(\x0b\x32!.tallygate.control.v1.LeaseAnswer\"\xf1\x01\n\x0bLeaseAnswer\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x15\n\rgranted_units\x18\x02 \x01(\x03\x12>\n\x0c\x61vailability\x18\x03 \x01(\x0e\x32(.tallygate.control.v1.BudgetAvailability\x12\x17\n\x0f\x61vailable_units\x18\x04 \x01(\x03\x12\x1e\n\x16leased_elsewhere_units\x18\x05 \x01(\x03\x12\x30\n\raccrues_after\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06\x63losed\x18\x07 \x01(\x08*\x9e\x01\n\x12\x42udgetAvailability\x12#\n\x1f\x42UDGET_AVAILABILITY_UNSPECIFIED\x10\x00\x12!\n\x1d\x42UDGET_AVAILABILITY_AVAILABLE\x10\x01\x12!\n\x1d\x42UDGET_AVAILABILITY_RECALLING\x10\x02\x12\x1d\n\x19\x42UDGET_AVAILABILITY_EMPTY\x10\x03\x32\xe3\x01\n\x0c\x46leetService\x12\x66\n\x0bWatchConfig\x12(.tallygate.control.v1.WatchConfigRequest\x1a).tallygate.control.v1.WatchConfigResponse(\x01\x30\x01\x12k\n\x0e\x45xchangeLeases\x12+.tallygate.control.v1.ExchangeLeasesRequest\x1a,.tallygate.control.v1.ExchangeLeasesResponseBO\n\x18\x63om.tallygate.control.v1B\x11\x46leetServiceProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tallygate/control/v1/fleet_service.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%tallygate/access/v1/access_rule.proto\x1a\x1etallygate/access/v1/role.proto\x1a!tallygate/control/v1/budget.proto\x1a!tallygate/control/v1/config.proto\"\xed\x01\n\x12WatchConfigRequest\x12\x36\n\x05hello\x18\x01 \x01(\x0b\x32\x1f.tallygate.control.v1.NodeHelloB\x04\xe2\x41\x01\x01H\x00\x12\x46\n\x0csubscription\x18\x02 \x01(\x0b\x32(.tallygate.control.v1.ConfigSubscriptionB\x04\xe2\x41\x01\x01H\x00\x12L\n\x0f\x61\x63knowledgement\x18\x03 \x01(\x0b\x32+.tallygate.control.v1.ConfigAcknowledgementB\x04\xe2\x41\x01\x01H\x00\x42\t\n\x07message\"\xa8\x01\n\tNodeHello\x12\x12\n\x04node\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05\x65poch\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\"\n\x14metering_database_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x35\n\x07history\x18\x04 \x03(\x0b\x32\x1e.tallygate.control.v1.NodeMarkB\x04\xe2\x41\x01\x01\x12\x17\n\tcaretaker\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\"k\n\x08NodeMark\x12\x12\n\x04node\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05\x65poch\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x17\n\tcommit_no\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x1d\n\x0f\x65xchange_number\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x01\"\x96\x02\n\x12\x43onfigSubscription\x12\x36\n\tsubscribe\x18\x01 \x03(\tB#\xe2\x41\x01\x01\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x38\n\x0bunsubscribe\x18\x02 \x03(\tB#\xe2\x41\x01\x01\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x45\n\x15subscribe_credentials\x18\x03 \x03(\x0b\x32 .tallygate.control.v1.CredentialB\x04\xe2\x41\x01\x01\x12G\n\x17unsubscribe_credentials\x18\x04 \x03(\x0b\x32 .tallygate.control.v1.CredentialB\x04\xe2\x41\x01\x01\"o\n\nCredential\x12\x37\n\x05token\x18\x01 \x01(\x0b\x32 .tallygate.control.v1.TokenProofB\x04\xe2\x41\x01\x01H\x00\x12\x1f\n\x0f\x63\x65rtificate_uri\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x42\x07\n\x05proof\"@\n\nTokenProof\x12\x16\n\x08token_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1a\n\x0ctoken_sha256\x18\x02 \x01(\x0c\x42\x04\xe2\x41\x01\x02\".\n\x15\x43onfigAcknowledgement\x12\x15\n\x07version\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x01\"\xaf\x02\n\x13WatchConfigResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x35\n\x08services\x18\x02 \x03(\x0b\x32#.tallygate.control.v1.ServiceConfig\x12\x1a\n\x12recalled_lease_ids\x18\x03 \x03(\t\x12 \n\x18replenished_service_uids\x18\x04 \x03(\t\x12\x32\n\nlost_nodes\x18\x05 \x03(\x0b\x32\x1e.tallygate.control.v1.LostNode\x12!\n\x19leases_closed_below_epoch\x18\x06 \x01(\x03\x12;\n\x0b\x63redentials\x18\x07 \x03(\x0b\x32&.tallygate.control.v1.CredentialConfig\"\xf9\x01\n\x10\x43redentialConfig\x12\x34\n\ncredential\x18\x01 \x01(\x0b\x32 .tallygate.control.v1.Credential\x12\x34\n\x05state\x18\x02 \x01(\x0e\x32%.tallygate.control.v1.CredentialState\x12\x0e\n\x06member\x18\x03 \x01(\t\x12*\n\x06rights\x18\x04 \x03(\x0b\x32\x1a.tallygate.access.v1.Right\x12,\n\tvalid_for\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07version\x18\x06 \x01(\x03\"\'\n\x08LostNode\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\"\xe8\x02\n\x15\x45xchangeLeasesRequest\x12\x12\n\x04node\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05\x65poch\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\x1d\n\x0f\x65xchange_number\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\"\n\x14\x61\x63knowledged_version\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12>\n\nstatements\x18\x05 \x03(\x0b\x32$.tallygate.control.v1.LeaseStatementB\x04\xe2\x41\x01\x01\x12!\n\x13settled_below_epoch\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12&\n\x18\x61nswered_exchange_number\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x17\n\tcommit_no\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12?\n\rrefused_calls\x18\t \x03(\x0b\x32\".tallygate.control.v1.RefusedCallsB\x04\xe2\x41\x01\x01\"\xcb\x01\n\x0cRefusedCalls\x12\x30\n\x06minute\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x02\x12\x17\n\tprincipal\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x12\n\x04peer\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06method\x18\x04 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06reason\x18\x05 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x08resource\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01\x12\x18\n\ncall_count\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x02\"\xef\x02\n\x0eLeaseStatement\x12\x16\n\x08lease_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12>\n\x11inference_service\x18\x02 \x01(\tB#\xe2\x41\x01\x02\xfa\x41\x1c\n\x1atallygate/InferenceService\x12#\n\x15inference_service_uid\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12;\n\x0b\x62udget_kind\x18\x04 \x01(\x0e\x32 .tallygate.control.v1.BudgetKindB\x04\xe2\x41\x01\x02\x12\x1c\n\x0e\x63onsumed_units\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x1c\n\x0ereturned_units\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x18\n\nheld_units\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x1a\n\x0cwanted_units\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x1a\n\x0cneeded_units\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x15\n\x07\x63losing\x18\n \x01(\x08\x42\x04\xe2\x41\x01\x01\"z\n\x16\x45xchangeLeasesResponse\x12,\n\tvalid_for\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x07\x61nswers\x18\x02 \x03(\x0b\x32!.tallygate.control.v1.LeaseAnswer\"\xf1\x01\n\x0bLeaseAnswer\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x15\n\rgranted_units\x18\x02 \x01(\x03\x12>\n\x0c\x61vailability\x18\x03 \x01(\x0e\x32(.tallygate.control.v1.BudgetAvailability\x12\x17\n\x0f\x61vailable_units\x18\x04 \x01(\x03\x12\x1e\n\x16leased_elsewhere_units\x18\x05 \x01(\x03\x12\x30\n\raccrues_after\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06\x63losed\x18\x07 \x01(\x08*\xa9\x01\n\x0f\x43redentialState\x12 \n\x1c\x43REDENTIAL_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43REDENTIAL_STATE_VALID\x10\x01\x12\x1c\n\x18\x43REDENTIAL_STATE_UNKNOWN\x10\x02\x12\x1c\n\x18\x43REDENTIAL_STATE_EXPIRED\x10\x03\x12\x1c\n\x18\x43REDENTIAL_STATE_REVOKED\x10\x04*\x9e\x01\n\x12\x42udgetAvailability\x12#\n\x1f\x42UDGET_AVAILABILITY_UNSPECIFIED\x10\x00\x12!\n\x1d\x42UDGET_AVAILABILITY_AVAILABLE\x10\x01\x12!\n\x1d\x42UDGET_AVAILABILITY_RECALLING\x10\x02\x12\x1d\n\x19\x42UDGET_AVAILABILITY_EMPTY\x10\x03\x32\xf3\x01\n\x0c\x46leetService\x12n\n\x0bWatchConfig\x12(.tallygate.control.v1.WatchConfigRequest\x1a).tallygate.control.v1.WatchConfigResponse\"\x06\xa2\xe3\x18\x02\x10\x0c(\x01\x30\x01\x12s\n\x0e\x45xchangeLeases\x12+.tallygate.control.v1.ExchangeLeasesRequest\x1a,.tallygate.control.v1.ExchangeLeasesResponse\"\x06\xa2\xe3\x18\x02\x10\x0c\x42O\n\x18\x63om.tallygate.control.v1B\x11\x46leetServiceProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,6 +54,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NODEHELLO'].fields_by_name['metering_database_id']._serialized_options = b'\342A\001\002'
   _globals['_NODEHELLO'].fields_by_name['history']._loaded_options = None
   _globals['_NODEHELLO'].fields_by_name['history']._serialized_options = b'\342A\001\001'
+  _globals['_NODEHELLO'].fields_by_name['caretaker']._loaded_options = None
+  _globals['_NODEHELLO'].fields_by_name['caretaker']._serialized_options = b'\342A\001\001'
   _globals['_NODEMARK'].fields_by_name['node']._loaded_options = None
   _globals['_NODEMARK'].fields_by_name['node']._serialized_options = b'\342A\001\002'
   _globals['_NODEMARK'].fields_by_name['epoch']._loaded_options = None
@@ -63,6 +68,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONFIGSUBSCRIPTION'].fields_by_name['subscribe']._serialized_options = b'\342A\001\001\372A\034\n\032tallygate/InferenceService'
   _globals['_CONFIGSUBSCRIPTION'].fields_by_name['unsubscribe']._loaded_options = None
   _globals['_CONFIGSUBSCRIPTION'].fields_by_name['unsubscribe']._serialized_options = b'\342A\001\001\372A\034\n\032tallygate/InferenceService'
+  _globals['_CONFIGSUBSCRIPTION'].fields_by_name['subscribe_credentials']._loaded_options = None
+  _globals['_CONFIGSUBSCRIPTION'].fields_by_name['subscribe_credentials']._serialized_options = b'\342A\001\001'
+  _globals['_CONFIGSUBSCRIPTION'].fields_by_name['unsubscribe_credentials']._loaded_options = None
+  _globals['_CONFIGSUBSCRIPTION'].fields_by_name['unsubscribe_credentials']._serialized_options = b'\342A\001\001'
+  _globals['_CREDENTIAL'].fields_by_name['token']._loaded_options = None
+  _globals['_CREDENTIAL'].fields_by_name['token']._serialized_options = b'\342A\001\001'
+  _globals['_CREDENTIAL'].fields_by_name['certificate_uri']._loaded_options = None
+  _globals['_CREDENTIAL'].fields_by_name['certificate_uri']._serialized_options = b'\342A\001\001'
+  _globals['_TOKENPROOF'].fields_by_name['token_id']._loaded_options = None
+  _globals['_TOKENPROOF'].fields_by_name['token_id']._serialized_options = b'\342A\001\002'
+  _globals['_TOKENPROOF'].fields_by_name['token_sha256']._loaded_options = None
+  _globals['_TOKENPROOF'].fields_by_name['token_sha256']._serialized_options = b'\342A\001\002'
   _globals['_CONFIGACKNOWLEDGEMENT'].fields_by_name['version']._loaded_options = None
   _globals['_CONFIGACKNOWLEDGEMENT'].fields_by_name['version']._serialized_options = b'\342A\001\001'
   _globals['_EXCHANGELEASESREQUEST'].fields_by_name['node']._loaded_options = None
@@ -81,6 +98,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXCHANGELEASESREQUEST'].fields_by_name['answered_exchange_number']._serialized_options = b'\342A\001\001'
   _globals['_EXCHANGELEASESREQUEST'].fields_by_name['commit_no']._loaded_options = None
   _globals['_EXCHANGELEASESREQUEST'].fields_by_name['commit_no']._serialized_options = b'\342A\001\001'
+  _globals['_EXCHANGELEASESREQUEST'].fields_by_name['refused_calls']._loaded_options = None
+  _globals['_EXCHANGELEASESREQUEST'].fields_by_name['refused_calls']._serialized_options = b'\342A\001\001'
+  _globals['_REFUSEDCALLS'].fields_by_name['minute']._loaded_options = None
+  _globals['_REFUSEDCALLS'].fields_by_name['minute']._serialized_options = b'\342A\001\002'
+  _globals['_REFUSEDCALLS'].fields_by_name['principal']._loaded_options = None
+  _globals['_REFUSEDCALLS'].fields_by_name['principal']._serialized_options = b'\342A\001\001'
+  _globals['_REFUSEDCALLS'].fields_by_name['peer']._loaded_options = None
+  _globals['_REFUSEDCALLS'].fields_by_name['peer']._serialized_options = b'\342A\001\001'
+  _globals['_REFUSEDCALLS'].fields_by_name['method']._loaded_options = None
+  _globals['_REFUSEDCALLS'].fields_by_name['method']._serialized_options = b'\342A\001\002'
+  _globals['_REFUSEDCALLS'].fields_by_name['reason']._loaded_options = None
+  _globals['_REFUSEDCALLS'].fields_by_name['reason']._serialized_options = b'\342A\001\002'
+  _globals['_REFUSEDCALLS'].fields_by_name['resource']._loaded_options = None
+  _globals['_REFUSEDCALLS'].fields_by_name['resource']._serialized_options = b'\342A\001\001'
+  _globals['_REFUSEDCALLS'].fields_by_name['call_count']._loaded_options = None
+  _globals['_REFUSEDCALLS'].fields_by_name['call_count']._serialized_options = b'\342A\001\002'
   _globals['_LEASESTATEMENT'].fields_by_name['lease_id']._loaded_options = None
   _globals['_LEASESTATEMENT'].fields_by_name['lease_id']._serialized_options = b'\342A\001\002'
   _globals['_LEASESTATEMENT'].fields_by_name['inference_service']._loaded_options = None
@@ -101,30 +134,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LEASESTATEMENT'].fields_by_name['needed_units']._serialized_options = b'\342A\001\001'
   _globals['_LEASESTATEMENT'].fields_by_name['closing']._loaded_options = None
   _globals['_LEASESTATEMENT'].fields_by_name['closing']._serialized_options = b'\342A\001\001'
-  _globals['_BUDGETAVAILABILITY']._serialized_start=2231
-  _globals['_BUDGETAVAILABILITY']._serialized_end=2389
-  _globals['_WATCHCONFIGREQUEST']._serialized_start=229
-  _globals['_WATCHCONFIGREQUEST']._serialized_end=466
-  _globals['_NODEHELLO']._serialized_start=469
-  _globals['_NODEHELLO']._serialized_end=612
-  _globals['_NODEMARK']._serialized_start=614
-  _globals['_NODEMARK']._serialized_end=721
-  _globals['_CONFIGSUBSCRIPTION']._serialized_start=724
-  _globals['_CONFIGSUBSCRIPTION']._serialized_end=858
-  _globals['_CONFIGACKNOWLEDGEMENT']._serialized_start=860
-  _globals['_CONFIGACKNOWLEDGEMENT']._serialized_end=906
-  _globals['_WATCHCONFIGRESPONSE']._serialized_start=909
-  _globals['_WATCHCONFIGRESPONSE']._serialized_end=1151
-  _globals['_LOSTNODE']._serialized_start=1153
-  _globals['_LOSTNODE']._serialized_end=1192
-  _globals['_EXCHANGELEASESREQUEST']._serialized_start=1195
-  _globals['_EXCHANGELEASESREQUEST']._serialized_end=1490
-  _globals['_LEASESTATEMENT']._serialized_start=1493
-  _globals['_LEASESTATEMENT']._serialized_end=1860
-  _globals['_EXCHANGELEASESRESPONSE']._serialized_start=1862
-  _globals['_EXCHANGELEASESRESPONSE']._serialized_end=1984
-  _globals['_LEASEANSWER']._serialized_start=1987
-  _globals['_LEASEANSWER']._serialized_end=2228
-  _globals['_FLEETSERVICE']._serialized_start=2392
-  _globals['_FLEETSERVICE']._serialized_end=2619
+  _globals['_FLEETSERVICE'].methods_by_name['WatchConfig']._loaded_options = None
+  _globals['_FLEETSERVICE'].methods_by_name['WatchConfig']._serialized_options = b'\242\343\030\002\020\014'
+  _globals['_FLEETSERVICE'].methods_by_name['ExchangeLeases']._loaded_options = None
+  _globals['_FLEETSERVICE'].methods_by_name['ExchangeLeases']._serialized_options = b'\242\343\030\002\020\014'
+  _globals['_CREDENTIALSTATE']._serialized_start=3267
+  _globals['_CREDENTIALSTATE']._serialized_end=3436
+  _globals['_BUDGETAVAILABILITY']._serialized_start=3439
+  _globals['_BUDGETAVAILABILITY']._serialized_end=3597
+  _globals['_WATCHCONFIGREQUEST']._serialized_start=333
+  _globals['_WATCHCONFIGREQUEST']._serialized_end=570
+  _globals['_NODEHELLO']._serialized_start=573
+  _globals['_NODEHELLO']._serialized_end=741
+  _globals['_NODEMARK']._serialized_start=743
+  _globals['_NODEMARK']._serialized_end=850
+  _globals['_CONFIGSUBSCRIPTION']._serialized_start=853
+  _globals['_CONFIGSUBSCRIPTION']._serialized_end=1131
+  _globals['_CREDENTIAL']._serialized_start=1133
+  _globals['_CREDENTIAL']._serialized_end=1244
+  _globals['_TOKENPROOF']._serialized_start=1246
+  _globals['_TOKENPROOF']._serialized_end=1310
+  _globals['_CONFIGACKNOWLEDGEMENT']._serialized_start=1312
+  _globals['_CONFIGACKNOWLEDGEMENT']._serialized_end=1358
+  _globals['_WATCHCONFIGRESPONSE']._serialized_start=1361
+  _globals['_WATCHCONFIGRESPONSE']._serialized_end=1664
+  _globals['_CREDENTIALCONFIG']._serialized_start=1667
+  _globals['_CREDENTIALCONFIG']._serialized_end=1916
+  _globals['_LOSTNODE']._serialized_start=1918
+  _globals['_LOSTNODE']._serialized_end=1957
+  _globals['_EXCHANGELEASESREQUEST']._serialized_start=1960
+  _globals['_EXCHANGELEASESREQUEST']._serialized_end=2320
+  _globals['_REFUSEDCALLS']._serialized_start=2323
+  _globals['_REFUSEDCALLS']._serialized_end=2526
+  _globals['_LEASESTATEMENT']._serialized_start=2529
+  _globals['_LEASESTATEMENT']._serialized_end=2896
+  _globals['_EXCHANGELEASESRESPONSE']._serialized_start=2898
+  _globals['_EXCHANGELEASESRESPONSE']._serialized_end=3020
+  _globals['_LEASEANSWER']._serialized_start=3023
+  _globals['_LEASEANSWER']._serialized_end=3264
+  _globals['_FLEETSERVICE']._serialized_start=3600
+  _globals['_FLEETSERVICE']._serialized_end=3843
 # @@protoc_insertion_point(module_scope)

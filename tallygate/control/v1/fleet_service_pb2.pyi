@@ -7,8 +7,10 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tallygate.access.v1 import role_pb2 as _role_pb2
 from tallygate.control.v1 import budget_pb2 as _budget_pb2
 from tallygate.control.v1 import config_pb2 as _config_pb2
 import builtins as _builtins
@@ -21,6 +23,38 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _CredentialState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CredentialStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CredentialState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CREDENTIAL_STATE_UNSPECIFIED: _CredentialState.ValueType  # 0
+    """Never used."""
+    CREDENTIAL_STATE_VALID: _CredentialState.ValueType  # 1
+    """It does."""
+    CREDENTIAL_STATE_UNKNOWN: _CredentialState.ValueType  # 2
+    """It is none: nobody has such a token, or no right was ever given to such a certificate."""
+    CREDENTIAL_STATE_EXPIRED: _CredentialState.ValueType  # 3
+    """It has expired."""
+    CREDENTIAL_STATE_REVOKED: _CredentialState.ValueType  # 4
+    """It was disabled or deleted, or its owner was."""
+
+class CredentialState(_CredentialState, metaclass=_CredentialStateEnumTypeWrapper):
+    """Whether a credential opens anything."""
+
+CREDENTIAL_STATE_UNSPECIFIED: CredentialState.ValueType  # 0
+"""Never used."""
+CREDENTIAL_STATE_VALID: CredentialState.ValueType  # 1
+"""It does."""
+CREDENTIAL_STATE_UNKNOWN: CredentialState.ValueType  # 2
+"""It is none: nobody has such a token, or no right was ever given to such a certificate."""
+CREDENTIAL_STATE_EXPIRED: CredentialState.ValueType  # 3
+"""It has expired."""
+CREDENTIAL_STATE_REVOKED: CredentialState.ValueType  # 4
+"""It was disabled or deleted, or its owner was."""
+Global___CredentialState: _TypeAlias = CredentialState  # noqa: Y015
 
 class _BudgetAvailability:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -98,12 +132,17 @@ class NodeHello(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     METERING_DATABASE_ID_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
+    CARETAKER_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """Its name, `[a-z0-9][a-z0-9-]{0,62}`, unique in the fleet. Required."""
     epoch: _builtins.int
     """Its epoch, from the metering database; higher at every start. Required."""
     metering_database_id: _builtins.str
     """Id of the metering database. Control remembers the first and refuses others. Required."""
+    caretaker: _builtins.str
+    """The name of the node that takes this one over, if it does: the caller may speak for that one, and for this one only
+    while control reports it lost, and only to close its leases.
+    """
     @_builtins.property
     def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeMark]:
         """What the metering database says of the past, read just before: of this node, its last epochs, this one included; of
@@ -117,10 +156,11 @@ class NodeHello(_message.Message):
         epoch: _builtins.int = ...,
         metering_database_id: _builtins.str = ...,
         history: _abc.Iterable[Global___NodeMark] | None = ...,
+        caretaker: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "history", b"history", "metering_database_id", b"metering_database_id", "node", b"node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caretaker", b"caretaker", "epoch", b"epoch", "history", b"history", "metering_database_id", b"metering_database_id", "node", b"node"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -162,12 +202,14 @@ Global___NodeMark: _TypeAlias = NodeMark  # noqa: Y015
 
 @_typing.final
 class ConfigSubscription(_message.Message):
-    """Services that a node wants to know, or no longer."""
+    """Services and credentials that a node wants to know, or no longer."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SUBSCRIBE_FIELD_NUMBER: _builtins.int
     UNSUBSCRIBE_FIELD_NUMBER: _builtins.int
+    SUBSCRIBE_CREDENTIALS_FIELD_NUMBER: _builtins.int
+    UNSUBSCRIBE_CREDENTIALS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def subscribe(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names to follow from now on, at most 1,000 a message, each at most 256 bytes."""
@@ -176,19 +218,85 @@ class ConfigSubscription(_message.Message):
     def unsubscribe(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names to follow no longer."""
 
+    @_builtins.property
+    def subscribe_credentials(self) -> _containers.RepeatedCompositeFieldContainer[Global___Credential]:
+        """Credentials to follow from now on, at most 1,000 a message."""
+
+    @_builtins.property
+    def unsubscribe_credentials(self) -> _containers.RepeatedCompositeFieldContainer[Global___Credential]:
+        """Credentials to follow no longer."""
+
     def __init__(
         self,
         *,
         subscribe: _abc.Iterable[_builtins.str] | None = ...,
         unsubscribe: _abc.Iterable[_builtins.str] | None = ...,
+        subscribe_credentials: _abc.Iterable[Global___Credential] | None = ...,
+        unsubscribe_credentials: _abc.Iterable[Global___Credential] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscribe", b"subscribe", "unsubscribe", b"unsubscribe"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscribe", b"subscribe", "subscribe_credentials", b"subscribe_credentials", "unsubscribe", b"unsubscribe", "unsubscribe_credentials", b"unsubscribe_credentials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ConfigSubscription: _TypeAlias = ConfigSubscription  # noqa: Y015
+
+@_typing.final
+class Credential(_message.Message):
+    """What a caller of a node proves itself by."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_URI_FIELD_NUMBER: _builtins.int
+    certificate_uri: _builtins.str
+    """URI of a certificate whose chain and key the node has verified, at most 512 bytes."""
+    @_builtins.property
+    def token(self) -> Global___TokenProof:
+        """An access token, by its hash."""
+
+    def __init__(
+        self,
+        *,
+        token: Global___TokenProof | None = ...,
+        certificate_uri: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate_uri", b"certificate_uri", "proof", b"proof", "token", b"token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_uri", b"certificate_uri", "proof", b"proof", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_proof: _TypeAlias = _typing.Literal["token", "certificate_uri"]  # noqa: Y015
+    _WhichOneofArgType_proof: _TypeAlias = _typing.Literal["proof", b"proof"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_proof) -> _WhichOneofReturnType_proof | None: ...
+
+Global___Credential: _TypeAlias = Credential  # noqa: Y015
+
+@_typing.final
+class TokenProof(_message.Message):
+    """An access token that a caller has shown, without its secret."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_ID_FIELD_NUMBER: _builtins.int
+    TOKEN_SHA256_FIELD_NUMBER: _builtins.int
+    token_id: _builtins.str
+    """Id of the token. Required."""
+    token_sha256: _builtins.bytes
+    """SHA-256 of the whole token, 32 bytes. Required."""
+    def __init__(
+        self,
+        *,
+        token_id: _builtins.str = ...,
+        token_sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token_id", b"token_id", "token_sha256", b"token_sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TokenProof: _TypeAlias = TokenProof  # noqa: Y015
 
 @_typing.final
 class ConfigAcknowledgement(_message.Message):
@@ -224,6 +332,7 @@ class WatchConfigResponse(_message.Message):
     REPLENISHED_SERVICE_UIDS_FIELD_NUMBER: _builtins.int
     LOST_NODES_FIELD_NUMBER: _builtins.int
     LEASES_CLOSED_BELOW_EPOCH_FIELD_NUMBER: _builtins.int
+    CREDENTIALS_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Everything up to this version that concerns this node's subscriptions has been sent with or before this message."""
     leases_closed_below_epoch: _builtins.int
@@ -248,6 +357,10 @@ class WatchConfigResponse(_message.Message):
         Told again every few seconds for as long as it is so.
         """
 
+    @_builtins.property
+    def credentials(self) -> _containers.RepeatedCompositeFieldContainer[Global___CredentialConfig]:
+        """Credentials that changed or were just subscribed to: who they prove, and what those may do."""
+
     def __init__(
         self,
         *,
@@ -257,14 +370,63 @@ class WatchConfigResponse(_message.Message):
         replenished_service_uids: _abc.Iterable[_builtins.str] | None = ...,
         lost_nodes: _abc.Iterable[Global___LostNode] | None = ...,
         leases_closed_below_epoch: _builtins.int = ...,
+        credentials: _abc.Iterable[Global___CredentialConfig] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases_closed_below_epoch", b"leases_closed_below_epoch", "lost_nodes", b"lost_nodes", "recalled_lease_ids", b"recalled_lease_ids", "replenished_service_uids", b"replenished_service_uids", "services", b"services", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials", "leases_closed_below_epoch", b"leases_closed_below_epoch", "lost_nodes", b"lost_nodes", "recalled_lease_ids", b"recalled_lease_ids", "replenished_service_uids", b"replenished_service_uids", "services", b"services", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchConfigResponse: _TypeAlias = WatchConfigResponse  # noqa: Y015
+
+@_typing.final
+class CredentialConfig(_message.Message):
+    """What a credential opens. A node takes a later version of it only, and forgets it when `valid_for` is over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREDENTIAL_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
+    RIGHTS_FIELD_NUMBER: _builtins.int
+    VALID_FOR_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    state: Global___CredentialState.ValueType
+    """Whether it opens anything."""
+    member: _builtins.str
+    """Whom it proves, a member as in Binding; empty where it opens nothing."""
+    version: _builtins.int
+    """The version that this came with."""
+    @_builtins.property
+    def credential(self) -> Global___Credential:
+        """The credential, as subscribed to."""
+
+    @_builtins.property
+    def rights(self) -> _containers.RepeatedCompositeFieldContainer[_role_pb2.Right]:
+        """What that member may do."""
+
+    @_builtins.property
+    def valid_for(self) -> _duration_pb2.Duration:
+        """How long it goes on to be valid, from the moment this message comes; absent for no end."""
+
+    def __init__(
+        self,
+        *,
+        credential: Global___Credential | None = ...,
+        state: Global___CredentialState.ValueType = ...,
+        member: _builtins.str = ...,
+        rights: _abc.Iterable[_role_pb2.Right] | None = ...,
+        valid_for: _duration_pb2.Duration | None = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "valid_for", b"valid_for"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "member", b"member", "rights", b"rights", "state", b"state", "valid_for", b"valid_for", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CredentialConfig: _TypeAlias = CredentialConfig  # noqa: Y015
 
 @_typing.final
 class LostNode(_message.Message):
@@ -306,6 +468,7 @@ class ExchangeLeasesRequest(_message.Message):
     SETTLED_BELOW_EPOCH_FIELD_NUMBER: _builtins.int
     ANSWERED_EXCHANGE_NUMBER_FIELD_NUMBER: _builtins.int
     COMMIT_NO_FIELD_NUMBER: _builtins.int
+    REFUSED_CALLS_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """Its name. Required."""
     epoch: _builtins.int
@@ -329,6 +492,10 @@ class ExchangeLeasesRequest(_message.Message):
         renewed.
         """
 
+    @_builtins.property
+    def refused_calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedCalls]:
+        """Calls that this node has refused since the last exchange that was answered, for the audit log; at most 100."""
+
     def __init__(
         self,
         *,
@@ -340,14 +507,63 @@ class ExchangeLeasesRequest(_message.Message):
         settled_below_epoch: _builtins.int = ...,
         answered_exchange_number: _builtins.int = ...,
         commit_no: _builtins.int = ...,
+        refused_calls: _abc.Iterable[Global___RefusedCalls] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_version", b"acknowledged_version", "answered_exchange_number", b"answered_exchange_number", "commit_no", b"commit_no", "epoch", b"epoch", "exchange_number", b"exchange_number", "node", b"node", "settled_below_epoch", b"settled_below_epoch", "statements", b"statements"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_version", b"acknowledged_version", "answered_exchange_number", b"answered_exchange_number", "commit_no", b"commit_no", "epoch", b"epoch", "exchange_number", b"exchange_number", "node", b"node", "refused_calls", b"refused_calls", "settled_below_epoch", b"settled_below_epoch", "statements", b"statements"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExchangeLeasesRequest: _TypeAlias = ExchangeLeasesRequest  # noqa: Y015
+
+@_typing.final
+class RefusedCalls(_message.Message):
+    """Calls that a node has refused, of one principal or peer, method and reason in one minute."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MINUTE_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    PEER_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    CALL_COUNT_FIELD_NUMBER: _builtins.int
+    principal: _builtins.str
+    """The member, as in Binding; empty where nobody was proved."""
+    peer: _builtins.str
+    """The peer's address of the first."""
+    method: _builtins.str
+    """The RPC, `tallygate.metering.v1.MeteringService/Meter`. Required."""
+    reason: _builtins.str
+    """The reason, as in ErrorInfo. Required."""
+    resource: _builtins.str
+    """The resource that the first named."""
+    call_count: _builtins.int
+    """How many so far in this minute; a counter that only grows. Required."""
+    @_builtins.property
+    def minute(self) -> _timestamp_pb2.Timestamp:
+        """The minute, its start. Required."""
+
+    def __init__(
+        self,
+        *,
+        minute: _timestamp_pb2.Timestamp | None = ...,
+        principal: _builtins.str = ...,
+        peer: _builtins.str = ...,
+        method: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        resource: _builtins.str = ...,
+        call_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["minute", b"minute"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_count", b"call_count", "method", b"method", "minute", b"minute", "peer", b"peer", "principal", b"principal", "reason", b"reason", "resource", b"resource"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefusedCalls: _TypeAlias = RefusedCalls  # noqa: Y015
 
 @_typing.final
 class LeaseStatement(_message.Message):

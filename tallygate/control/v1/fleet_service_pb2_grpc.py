@@ -57,7 +57,9 @@ class FleetServiceServicer:
         every second. A node counts as live when heard from within 3 s. When the stream breaks, the node goes on with what it
         knows and leases it has, connects again, says hello and subscribes to everything anew.
         FAILED_PRECONDITION: NODE_FENCED for an epoch below the known one, METERING_DATABASE_MISMATCH for another database,
-        CONTROL_WENT_BACKWARDS and METERING_WENT_BACKWARDS where one of the two was restored from an older copy.
+        CONTROL_WENT_BACKWARDS and METERING_WENT_BACKWARDS where one of the two was restored from an older copy,
+        EPOCH_IMPLAUSIBLE for an epoch far above the known one. PERMISSION_DENIED with reason NODE_NAME_DENIED for a name that
+        the caller may not speak for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

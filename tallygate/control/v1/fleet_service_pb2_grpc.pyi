@@ -39,7 +39,9 @@ class FleetServiceStub:
     every second. A node counts as live when heard from within 3 s. When the stream breaks, the node goes on with what it
     knows and leases it has, connects again, says hello and subscribes to everything anew.
     FAILED_PRECONDITION: NODE_FENCED for an epoch below the known one, METERING_DATABASE_MISMATCH for another database,
-    CONTROL_WENT_BACKWARDS and METERING_WENT_BACKWARDS where one of the two was restored from an older copy.
+    CONTROL_WENT_BACKWARDS and METERING_WENT_BACKWARDS where one of the two was restored from an older copy,
+    EPOCH_IMPLAUSIBLE for an epoch far above the known one. PERMISSION_DENIED with reason NODE_NAME_DENIED for a name that
+    the caller may not speak for.
     """
     ExchangeLeases: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.ExchangeLeasesRequest, _fleet_service_pb2.ExchangeLeasesResponse]
     """Says what was consumed and committed, and what is wanted. Everything in it is a level or a counter that only grows, so
@@ -60,7 +62,9 @@ class FleetServiceAsyncStub(FleetServiceStub):
     every second. A node counts as live when heard from within 3 s. When the stream breaks, the node goes on with what it
     knows and leases it has, connects again, says hello and subscribes to everything anew.
     FAILED_PRECONDITION: NODE_FENCED for an epoch below the known one, METERING_DATABASE_MISMATCH for another database,
-    CONTROL_WENT_BACKWARDS and METERING_WENT_BACKWARDS where one of the two was restored from an older copy.
+    CONTROL_WENT_BACKWARDS and METERING_WENT_BACKWARDS where one of the two was restored from an older copy,
+    EPOCH_IMPLAUSIBLE for an epoch far above the known one. PERMISSION_DENIED with reason NODE_NAME_DENIED for a name that
+    the caller may not speak for.
     """
     ExchangeLeases: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.ExchangeLeasesRequest, _fleet_service_pb2.ExchangeLeasesResponse]  # type: ignore[assignment]
     """Says what was consumed and committed, and what is wanted. Everything in it is a level or a counter that only grows, so
@@ -84,7 +88,9 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         every second. A node counts as live when heard from within 3 s. When the stream breaks, the node goes on with what it
         knows and leases it has, connects again, says hello and subscribes to everything anew.
         FAILED_PRECONDITION: NODE_FENCED for an epoch below the known one, METERING_DATABASE_MISMATCH for another database,
-        CONTROL_WENT_BACKWARDS and METERING_WENT_BACKWARDS where one of the two was restored from an older copy.
+        CONTROL_WENT_BACKWARDS and METERING_WENT_BACKWARDS where one of the two was restored from an older copy,
+        EPOCH_IMPLAUSIBLE for an epoch far above the known one. PERMISSION_DENIED with reason NODE_NAME_DENIED for a name that
+        the caller may not speak for.
         """
 
     @_abc_1.abstractmethod

@@ -274,7 +274,7 @@ class InferenceService(_message.Message):
     display_name: _builtins.str
     """A name for people, at most 256 characters on one line."""
     team: _builtins.str
-    """The team that uses it, for lists and usage queries."""
+    """Id of the team that it belongs to, one of its account's; empty for none. A default service has none."""
     status: Global___ServiceStatus.ValueType
     """Derived from facts, never set. Output only."""
     postpaid: Global___PostpaidState.ValueType

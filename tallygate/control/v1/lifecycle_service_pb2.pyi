@@ -129,7 +129,7 @@ class CreateInferenceServiceRequest(_message.Message):
     display_name: _builtins.str
     """A name for people."""
     team: _builtins.str
-    """The team that uses it."""
+    """Id of the team that it shall belong to, one of its account's; empty for none."""
     outage_policy: _inference_service_pb2.OutagePolicy.ValueType
     """See OutagePolicy."""
     idempotency_key: _builtins.str
@@ -255,7 +255,7 @@ class ListInferenceServicesRequest(_message.Message):
     model: _builtins.str
     """Only those of this model, `models/{model}`, if given."""
     team: _builtins.str
-    """Only this team's, if given."""
+    """Only this team's, by its id, if given."""
     status: _inference_service_pb2.ServiceStatus.ValueType
     """Only those with this status, if given."""
     show_deleted: _builtins.bool
@@ -373,7 +373,7 @@ class UpdateInferenceServiceRequest(_message.Message):
     display_name: _builtins.str
     """New name for people, if given."""
     team: _builtins.str
-    """New team, if given."""
+    """Id of another team of its account, or empty for none, if given."""
     outage_policy: _inference_service_pb2.OutagePolicy.ValueType
     """New policy, if given."""
     idempotency_key: _builtins.str

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tallygate/metering/v1/error_reason.proto\x12\x15tallygate.metering.v1*\xf7\x01\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x45RROR_REASON_INVALID_REQUEST\x10\x01\x12\x1d\n\x19\x45RROR_REASON_SEQUENCE_GAP\x10\x02\x12#\n\x1f\x45RROR_REASON_RESOURCE_NOT_FOUND\x10\x03\x12$\n ERROR_REASON_STORAGE_UNAVAILABLE\x10\x04\x12!\n\x1d\x45RROR_REASON_NODE_UNAVAILABLE\x10\x05\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x06\x42Q\n\x19\x63om.tallygate.metering.v1B\x10\x45rrorReasonProtoP\x01Z tallygate/metering/v1;meteringv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tallygate/metering/v1/error_reason.proto\x12\x15tallygate.metering.v1*\xd7\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x45RROR_REASON_INVALID_REQUEST\x10\x01\x12\x1d\n\x19\x45RROR_REASON_SEQUENCE_GAP\x10\x02\x12#\n\x1f\x45RROR_REASON_RESOURCE_NOT_FOUND\x10\x03\x12$\n ERROR_REASON_STORAGE_UNAVAILABLE\x10\x04\x12!\n\x1d\x45RROR_REASON_NODE_UNAVAILABLE\x10\x05\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x06\x12#\n\x1f\x45RROR_REASON_CREDENTIAL_MISSING\x10\x07\x12#\n\x1f\x45RROR_REASON_CREDENTIAL_INVALID\x10\x08\x12#\n\x1f\x45RROR_REASON_CREDENTIAL_EXPIRED\x10\t\x12#\n\x1f\x45RROR_REASON_CREDENTIAL_REVOKED\x10\n\x12\"\n\x1e\x45RROR_REASON_PERMISSION_DENIED\x10\x0b\x12&\n\"ERROR_REASON_CREDENTIAL_UNVERIFIED\x10\x0c\x42Q\n\x19\x63om.tallygate.metering.v1B\x10\x45rrorReasonProtoP\x01Z tallygate/metering/v1;meteringv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\031com.tallygate.metering.v1B\020ErrorReasonProtoP\001Z tallygate/metering/v1;meteringv1'
   _globals['_ERRORREASON']._serialized_start=68
-  _globals['_ERRORREASON']._serialized_end=315
+  _globals['_ERRORREASON']._serialized_end=539
 # @@protoc_insertion_point(module_scope)

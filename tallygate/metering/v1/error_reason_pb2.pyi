@@ -36,6 +36,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE: this node is draining or was fenced; go to another."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 6
     """UNAVAILABLE: too many reports wait at this node, and this one was not taken in; repeat it later, or at another node."""
+    ERROR_REASON_CREDENTIAL_MISSING: _ErrorReason.ValueType  # 7
+    """UNAUTHENTICATED: the call brought no credential; bring an access token, or a certificate."""
+    ERROR_REASON_CREDENTIAL_INVALID: _ErrorReason.ValueType  # 8
+    """UNAUTHENTICATED: the credential opens nothing here: it is malformed, or nobody has it."""
+    ERROR_REASON_CREDENTIAL_EXPIRED: _ErrorReason.ValueType  # 9
+    """UNAUTHENTICATED: the credential has expired; sign in again, or take another token."""
+    ERROR_REASON_CREDENTIAL_REVOKED: _ErrorReason.ValueType  # 10
+    """UNAUTHENTICATED: the credential was disabled or deleted, or its owner was."""
+    ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 11
+    """PERMISSION_DENIED: the caller lacks a permission. Metadata: `permission`, `scope`."""
+    ERROR_REASON_CREDENTIAL_UNVERIFIED: _ErrorReason.ValueType  # 12
+    """UNAVAILABLE: this node cannot find out who the caller is, because it cannot reach control; try again, or at another."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons in google.rpc.ErrorInfo of the metering service, domain `tallygate`, there without the prefix ERROR_REASON_.
@@ -56,4 +68,16 @@ ERROR_REASON_NODE_UNAVAILABLE: ErrorReason.ValueType  # 5
 """UNAVAILABLE: this node is draining or was fenced; go to another."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 6
 """UNAVAILABLE: too many reports wait at this node, and this one was not taken in; repeat it later, or at another node."""
+ERROR_REASON_CREDENTIAL_MISSING: ErrorReason.ValueType  # 7
+"""UNAUTHENTICATED: the call brought no credential; bring an access token, or a certificate."""
+ERROR_REASON_CREDENTIAL_INVALID: ErrorReason.ValueType  # 8
+"""UNAUTHENTICATED: the credential opens nothing here: it is malformed, or nobody has it."""
+ERROR_REASON_CREDENTIAL_EXPIRED: ErrorReason.ValueType  # 9
+"""UNAUTHENTICATED: the credential has expired; sign in again, or take another token."""
+ERROR_REASON_CREDENTIAL_REVOKED: ErrorReason.ValueType  # 10
+"""UNAUTHENTICATED: the credential was disabled or deleted, or its owner was."""
+ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 11
+"""PERMISSION_DENIED: the caller lacks a permission. Metadata: `permission`, `scope`."""
+ERROR_REASON_CREDENTIAL_UNVERIFIED: ErrorReason.ValueType  # 12
+"""UNAVAILABLE: this node cannot find out who the caller is, because it cannot reach control; try again, or at another."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

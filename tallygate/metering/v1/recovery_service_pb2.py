@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from tallygate.access.v1 import access_rule_pb2 as tallygate_dot_access_dot_v1_dot_access__rule__pb2
 from tallygate.control.v1 import recovery_service_pb2 as tallygate_dot_control_dot_v1_dot_recovery__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,tallygate/metering/v1/recovery_service.proto\x12\x15tallygate.metering.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a+tallygate/control/v1/recovery_service.proto\"g\n\x11\x46\x65nceNodesRequest\x12\x35\n\x05known\x18\x01 \x03(\x0b\x32 .tallygate.control.v1.FencedNodeB\x04\xe2\x41\x01\x01\x12\x1b\n\rcloses_leases\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x01\"F\n\x12\x46\x65nceNodesResponse\x12\x30\n\x06\x66\x65nced\x18\x01 \x03(\x0b\x32 .tallygate.control.v1.FencedNode\"K\n\x16ListLeaseTotalsRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"\xa3\x01\n\x17ListLeaseTotalsResponse\x12\x30\n\x06leases\x18\x01 \x03(\x0b\x32 .tallygate.control.v1.LeaseTotal\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x1f\n\x17unsettled_request_count\x18\x03 \x01(\x03\x12\x1c\n\x14metering_database_id\x18\x04 \x01(\t2\xe6\x01\n\x0fRecoveryService\x12\x61\n\nFenceNodes\x12(.tallygate.metering.v1.FenceNodesRequest\x1a).tallygate.metering.v1.FenceNodesResponse\x12p\n\x0fListLeaseTotals\x12-.tallygate.metering.v1.ListLeaseTotalsRequest\x1a..tallygate.metering.v1.ListLeaseTotalsResponseBU\n\x19\x63om.tallygate.metering.v1B\x14RecoveryServiceProtoP\x01Z tallygate/metering/v1;meteringv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,tallygate/metering/v1/recovery_service.proto\x12\x15tallygate.metering.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a%tallygate/access/v1/access_rule.proto\x1a+tallygate/control/v1/recovery_service.proto\"g\n\x11\x46\x65nceNodesRequest\x12\x35\n\x05known\x18\x01 \x03(\x0b\x32 .tallygate.control.v1.FencedNodeB\x04\xe2\x41\x01\x01\x12\x1b\n\rcloses_leases\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x01\"F\n\x12\x46\x65nceNodesResponse\x12\x30\n\x06\x66\x65nced\x18\x01 \x03(\x0b\x32 .tallygate.control.v1.FencedNode\"K\n\x16ListLeaseTotalsRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"\xa3\x01\n\x17ListLeaseTotalsResponse\x12\x30\n\x06leases\x18\x01 \x03(\x0b\x32 .tallygate.control.v1.LeaseTotal\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x1f\n\x17unsettled_request_count\x18\x03 \x01(\x03\x12\x1c\n\x14metering_database_id\x18\x04 \x01(\t2\xf6\x01\n\x0fRecoveryService\x12i\n\nFenceNodes\x12(.tallygate.metering.v1.FenceNodesRequest\x1a).tallygate.metering.v1.FenceNodesResponse\"\x06\xa2\xe3\x18\x02\x10\x0c\x12x\n\x0fListLeaseTotals\x12-.tallygate.metering.v1.ListLeaseTotalsRequest\x1a..tallygate.metering.v1.ListLeaseTotalsResponse\"\x06\xa2\xe3\x18\x02\x10\x0c\x42U\n\x19\x63om.tallygate.metering.v1B\x14RecoveryServiceProtoP\x01Z tallygate/metering/v1;meteringv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,14 +43,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTLEASETOTALSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
   _globals['_LISTLEASETOTALSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTLEASETOTALSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
-  _globals['_FENCENODESREQUEST']._serialized_start=149
-  _globals['_FENCENODESREQUEST']._serialized_end=252
-  _globals['_FENCENODESRESPONSE']._serialized_start=254
-  _globals['_FENCENODESRESPONSE']._serialized_end=324
-  _globals['_LISTLEASETOTALSREQUEST']._serialized_start=326
-  _globals['_LISTLEASETOTALSREQUEST']._serialized_end=401
-  _globals['_LISTLEASETOTALSRESPONSE']._serialized_start=404
-  _globals['_LISTLEASETOTALSRESPONSE']._serialized_end=567
-  _globals['_RECOVERYSERVICE']._serialized_start=570
-  _globals['_RECOVERYSERVICE']._serialized_end=800
+  _globals['_RECOVERYSERVICE'].methods_by_name['FenceNodes']._loaded_options = None
+  _globals['_RECOVERYSERVICE'].methods_by_name['FenceNodes']._serialized_options = b'\242\343\030\002\020\014'
+  _globals['_RECOVERYSERVICE'].methods_by_name['ListLeaseTotals']._loaded_options = None
+  _globals['_RECOVERYSERVICE'].methods_by_name['ListLeaseTotals']._serialized_options = b'\242\343\030\002\020\014'
+  _globals['_FENCENODESREQUEST']._serialized_start=188
+  _globals['_FENCENODESREQUEST']._serialized_end=291
+  _globals['_FENCENODESRESPONSE']._serialized_start=293
+  _globals['_FENCENODESRESPONSE']._serialized_end=363
+  _globals['_LISTLEASETOTALSREQUEST']._serialized_start=365
+  _globals['_LISTLEASETOTALSREQUEST']._serialized_end=440
+  _globals['_LISTLEASETOTALSRESPONSE']._serialized_start=443
+  _globals['_LISTLEASETOTALSRESPONSE']._serialized_end=606
+  _globals['_RECOVERYSERVICE']._serialized_start=609
+  _globals['_RECOVERYSERVICE']._serialized_end=855
 # @@protoc_insertion_point(module_scope)

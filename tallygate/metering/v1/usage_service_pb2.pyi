@@ -56,6 +56,7 @@ class QueryUsageRequest(_message.Message):
     CREDENTIAL_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     GROUP_BY_FIELD_NUMBER: _builtins.int
+    TEAMS_FIELD_NUMBER: _builtins.int
     credential: _builtins.str
     """Only this credential, if given."""
     @_builtins.property
@@ -82,8 +83,14 @@ class QueryUsageRequest(_message.Message):
 
     @_builtins.property
     def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What to group by: `service`, `service_uid`, `credential` or `label:{key}`, at most 8. What lacks a label is in the
+        """What to group by: `service`, `service_uid`, `team`, `credential` or `label:{key}`, at most 8. What lacks a label is in the
         group of its empty value.
+        """
+
+    @_builtins.property
+    def teams(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only what these teams used, by their ids, as of the requests' authorisation; at most 100. An empty id stands for what
+        no team used.
         """
 
     def __init__(
@@ -96,10 +103,11 @@ class QueryUsageRequest(_message.Message):
         credential: _builtins.str | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         group_by: _abc.Iterable[_builtins.str] | None = ...,
+        teams: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_credential", b"_credential", "credential", b"credential", "end_time", b"end_time", "start_time", b"start_time", "step", b"step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_credential", b"_credential", "credential", b"credential", "end_time", b"end_time", "group_by", b"group_by", "labels", b"labels", "services", b"services", "start_time", b"start_time", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_credential", b"_credential", "credential", b"credential", "end_time", b"end_time", "group_by", b"group_by", "labels", b"labels", "services", b"services", "start_time", b"start_time", "step", b"step", "teams", b"teams"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__credential: _TypeAlias = _typing.Literal["credential"]  # noqa: Y015
     _WhichOneofArgType__credential: _TypeAlias = _typing.Literal["_credential", b"_credential"]  # noqa: Y015

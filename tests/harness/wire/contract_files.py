@@ -1,4 +1,4 @@
-"""The contract as its descriptors have it: every file, message, enum and method of both packages."""
+"""The contract as its descriptors have it: every file, message, enum and method of all packages."""
 
 import importlib
 import pkgutil
@@ -8,6 +8,7 @@ from typing import Any
 from google.api import field_behavior_pb2, resource_pb2
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, FileDescriptor, MethodDescriptor
 
+from tallygate.access import v1 as access
 from tallygate.control import v1 as control
 from tallygate.metering import v1 as metering
 
@@ -16,7 +17,7 @@ def contract_files() -> list[FileDescriptor]:
     """The descriptor of every proto file of the contract."""
     return [
         importlib.import_module(f"{package.__name__}.{module.name}").DESCRIPTOR
-        for package in (control, metering)
+        for package in (access, control, metering)
         for module in pkgutil.iter_modules(package.__path__)
         if module.name.endswith("_pb2")
     ]
@@ -60,10 +61,9 @@ def behaviour(field: FieldDescriptor) -> str:
     return "+".join(field_behavior_pb2.FieldBehavior.Name(number) for number in said)
 
 
-def pattern_of(message: Descriptor) -> str:
-    """The pattern of the resource's names, such as `accounts/{account}`; empty where it is no resource."""
-    (pattern,) = _options(message)[resource_pb2.resource].pattern or ("",)
-    return str(pattern)
+def patterns_of(message: Descriptor) -> list[str]:
+    """The patterns of the resource's names, such as `accounts/{account}`; none where it is no resource."""
+    return list(_options(message)[resource_pb2.resource].pattern)
 
 
 def resource_type(message: Descriptor) -> str:

@@ -1,0 +1,57 @@
+"""The text of an access token: `tgt_{id}_{secret}_{checksum}`, which scanners recognise and a slip of the pen breaks.
+
+The id and the 256-bit secret are lower-case base 32 without padding, the checksum is CRC-32 of all before it as eight
+hexadecimal digits. The checksum proves nothing; it keeps texts that are no tokens from being looked up.
+"""
+
+import base64
+import hashlib
+import re
+import zlib
+from dataclasses import dataclass, field
+from typing import Final
+
+PREFIX: Final = "tgt_"
+ID_BYTES: Final = 15
+"""Number of bytes of an id; issuers may put a keyed tag into it, by which ids that were made up are known."""
+SECRET_BYTES: Final = 32
+"""Number of random bytes of a secret."""
+
+_TEXT: Final = re.compile(r"tgt_([a-z2-7]{24})_[a-z2-7]{52}_([0-9a-f]{8})")
+TEXT_MAX: Final = 90
+"""Maximum length of a token's text."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownToken:
+    """A token that a caller has shown: its id, and the SHA-256 of its text, by which it is known from then on."""
+
+    token_id: str
+    sha256: bytes = field(repr=False)
+
+
+def token_text(token_id: str, secret: bytes) -> str:
+    """The text of a token; `token_id` is that of `token_id_of`."""
+    body = f"{PREFIX}{token_id}_{_encode(secret)}"
+    return f"{body}_{_checksum(body)}"
+
+
+def token_id_of(random_bytes: bytes) -> str:
+    """The id that is made of `ID_BYTES` bytes."""
+    return _encode(random_bytes)
+
+
+def read_token(text: str) -> ShownToken | None:
+    """The token in this text; None where it is no token's."""
+    match = _TEXT.fullmatch(text) if len(text) <= TEXT_MAX else None
+    if match is None or _checksum(text[: -len(match[2]) - 1]) != match[2]:
+        return None
+    return ShownToken(match[1], hashlib.sha256(text.encode()).digest())
+
+
+def _encode(raw: bytes) -> str:
+    return base64.b32encode(raw).decode().rstrip("=").lower()
+
+
+def _checksum(body: str) -> str:
+    return f"{zlib.crc32(body.encode()):08x}"

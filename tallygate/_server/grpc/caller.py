@@ -1,0 +1,86 @@
+"""Who a call comes from: what it proved itself by, and what it may do."""
+
+from collections.abc import Iterable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import grpc
+
+from tallygate._access.rights import ALL_RIGHTS, Rights
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+AUTHORIZATION_KEY: Final = "authorization"
+NOTE_KEY: Final = "tallygate-actor"
+"""Name of the metadata in which callers may say something of themselves, which nobody checks."""
+_BEARER: Final = "bearer "
+_URI_PROPERTY: Final = "peer_uri"
+"""Name by which gRPC's authentication context has the URIs of a certificate's subject alternative names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The caller of one RPC.
+
+    `member` is a principal as in Binding; empty where the server asks for no proof, or where nobody was proved.
+    `own_only`: the caller lacks the permission that this call needs, and may do it only to what is its own.
+    """
+
+    member: str = ""
+    rights: Rights = ALL_RIGHTS
+    access_token: str = ""
+    display_name: str = ""
+    groups: tuple[str, ...] = ()
+    expire_us: int | None = None
+    own_only: bool = False
+
+
+UNCHECKED: Final = Caller()
+"""Caller of every RPC at a server that asks for no proof."""
+
+_CALLER: Final[ContextVar[Caller]] = ContextVar("caller", default=UNCHECKED)
+
+
+def current_caller() -> Caller:
+    """The caller of the RPC that this task serves."""
+    return _CALLER.get()
+
+
+def set_caller(caller: Caller) -> None:
+    """Remember the caller for the task that serves its RPC; the gate does."""
+    _CALLER.set(caller)
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """What a call brought along: a bearer's text, and the URIs of a certificate that TLS has verified."""
+
+    bearer: str | None
+    certificate_uris: tuple[str, ...]
+    peer: str
+
+
+def presented_by(context: Context) -> Presented:
+    """What this call brought along. A second `authorization` counts as a malformed one."""
+    return Presented(_bearer(context.invocation_metadata() or ()), peer_certificate_uris(context), context.peer())
+
+
+def peer_certificate_uris(context: Context) -> tuple[str, ...]:
+    """URI names of the client's certificate, which the TLS handshake has verified; none without one."""
+    names = context.auth_context().get(_URI_PROPERTY) or ()
+    return tuple(uri for name in names if (uri := name.decode(errors="replace")))
+
+
+def note_of(context: Context) -> str | None:
+    """What the caller said of itself; None where it said nothing."""
+    return next((str(value) for key, value in context.invocation_metadata() or () if key == NOTE_KEY), None)
+
+
+def _bearer(metadata: Iterable[tuple[str, str | bytes]]) -> str | None:
+    values = [str(value) for key, value in metadata if key == AUTHORIZATION_KEY]
+    if not values:
+        return None
+    if len(values) > 1 or not values[0].lower().startswith(_BEARER):
+        return ""
+    return values[0][len(_BEARER) :].strip()
