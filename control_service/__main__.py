@@ -3,8 +3,8 @@
 import os
 import sys
 
-from control_service.settings import parse
-from tallygate._server.grpc.listen import require_free
+from control_service.settings import addresses, parse
+from tallygate._server.grpc.tls import require_ready
 from tallygate._server.process.logs import configure_logging
 from tallygate._server.process.run import ends_program, run
 
@@ -13,7 +13,7 @@ def main() -> None:
     """Read the settings and serve until told to stop."""
     with ends_program():
         settings = parse(sys.argv[1:], os.environ)
-        require_free(settings.listen)
+        require_ready(addresses(settings), settings.tls)
     if settings.check:
         return
     configure_logging(settings.log_format)

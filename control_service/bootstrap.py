@@ -23,6 +23,7 @@ from control_service.usecases.fleet.config_feed import ConfigFeed
 from tallygate._server.clock import Clock, SystemClock
 from tallygate._server.database.engine import create_engine, migrate
 from tallygate._server.grpc.server import GrpcServer
+from tallygate._server.grpc.tls import ServerTls
 from tallygate._server.process.readiness import Readiness
 from tallygate._server.process.run import announce
 from tallygate.control.v1 import (
@@ -94,11 +95,13 @@ class Control:
                     task.cancel()
 
 
-def assemble(engine: AsyncEngine, clock: Clock, *, listen: str, insecure: bool) -> Control:
+def assemble(
+    engine: AsyncEngine, clock: Clock, *, listen: str, insecure: bool, tls: ServerTls | None = None
+) -> Control:
     """Puts a control service together on a database that is at its newest revision.
 
     Raises:
-        ConfigurationError: the address is malformed or unsafe.
+        ConfigurationError: the address is malformed or unsafe, or a file of `tls` is missing or broken.
     """
     database = SqlDatabase(engine)
     assembly = put_together(database, clock, new_id)
@@ -116,6 +119,7 @@ def assemble(engine: AsyncEngine, clock: Clock, *, listen: str, insecure: bool) 
     server = GrpcServer(
         listen=listen,
         insecure=insecure,
+        tls=tls,
         service_names=SERVICE_NAMES,
         add_servicers=add_servicers,
         translate=translate,
@@ -130,10 +134,11 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     engine = create_engine(settings.database_url)
     try:
         await migrate(engine, MIGRATIONS, PROGRAM)
-        control = assemble(engine, SystemClock(), listen=settings.listen, insecure=settings.insecure)
+        control = assemble(engine, SystemClock(), listen=settings.listen, insecure=settings.insecure, tls=settings.tls)
         async with control.running() as address:
-            announce(address)
-            _log.info("serving", address=address)
+            mtls_address = control.server.mtls_address
+            announce(address, mtls_address)
+            _log.info("serving", address=address, **({"mtls_address": mtls_address} if mtls_address else {}))
             await stop.wait()
             _log.info("stopping")
     finally:

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from tallygate._server.grpc.listen import require_safe
+from tallygate._server.grpc.tls import ServerTls
 from tallygate._server.process.logs import LogFormat
 from tallygate._server.process.options import Options
 from tallygate._server.process.service_options import add_service_options, database_url, log_format
+from tallygate._server.process.tls_options import add_tls_options, require_all_safe, tls_of
 
 _FILE: Final = "control.sqlite3"
 
@@ -20,18 +21,21 @@ class Settings:
     database_url: str = field(repr=False)
     log_format: LogFormat
     insecure: bool
+    tls: ServerTls | None = None
     check: bool = False
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     """Read options and environment, and check all of them. Raises ConfigurationError; `--help` ends the program."""
     options = _options(environment).parse(arguments)
-    require_safe(options.listen, insecure=options.insecure)
+    tls = tls_of(options)
+    require_all_safe(options, tls)
     return Settings(
         listen=options.listen,
         database_url=database_url(options, _FILE),
         log_format=log_format(options),
         insecure=options.insecure,
+        tls=tls,
         check=options.check,
     )
 
@@ -43,5 +47,11 @@ def _options(environment: Mapping[str, str]) -> Options:
         environment,
     )
     options.add("--listen", "TALLYGATE_CONTROL_LISTEN", "127.0.0.1:7401", "address to listen on", metavar="HOST:PORT")
+    add_tls_options(options, mtls_variable="TALLYGATE_CONTROL_MTLS_LISTEN")
     add_service_options(options, file=_FILE, database_variable="TALLYGATE_CONTROL_DATABASE_URL")
     return options
+
+
+def addresses(settings: Settings) -> list[str]:
+    """All that this program listens on."""
+    return [settings.listen, *([settings.tls.mtls_listen] if settings.tls and settings.tls.mtls_listen else [])]

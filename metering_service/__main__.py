@@ -5,7 +5,7 @@ import sys
 
 from metering_service.settings import addresses, common_options, common_variables, parse
 from metering_service.supervisor import Supervisor
-from tallygate._server.grpc.listen import require_free
+from tallygate._server.grpc.tls import require_ready
 from tallygate._server.process.logs import configure_logging
 from tallygate._server.process.run import ends_program, run
 
@@ -14,8 +14,7 @@ def main() -> None:
     """Read the settings and serve until told to stop."""
     with ends_program():
         settings = parse(sys.argv[1:], os.environ)
-        for address in addresses(settings):
-            require_free(address)
+        require_ready(addresses(settings), settings.tls)
     if settings.check:
         return
     configure_logging(settings.log_format)
@@ -26,6 +25,7 @@ def main() -> None:
             settings.worker_count,
             common_options(settings),
             common_variables(settings),
+            mtls_listen=settings.tls.mtls_listen if settings.tls else "",
         )
         run(supervisor.run)
     else:

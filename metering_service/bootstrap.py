@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import sys
 import uuid
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -99,6 +100,7 @@ class _Program:
         self._engine = engine
         self._holder = new_id()
         self._listen = settings.listen
+        self._tls = settings.tls
         self._announced = False
 
     async def run_epoch(self, stop: asyncio.Event) -> None:
@@ -143,6 +145,7 @@ class _Program:
             listen=self._listen,
             shared_listen=self._settings.shared_listen,
             insecure=self._settings.insecure,
+            tls=self._tls,
             service_names=SERVICE_NAMES,
             other_health=(ACCEPTING,),
             add_servicers=add_servicers,
@@ -160,6 +163,8 @@ class _Program:
         """Raises NodeFencedError, with all streams broken and nothing said on them since."""
         node = assembly.node
         address = self._listen = await server.start()
+        if self._tls is not None and server.mtls_address:
+            self._tls = replace(self._tls, mtls_listen=server.mtls_address)
         _log.info("starting", address=address, node=node.name, epoch=node.epoch, compiled=IS_COMPILED)
         readiness = Readiness(self._engine, partial(_ready, assembly), server.set_ready)
         purge = Purge(SqlPurgeStore(self._engine), node.clock, node.settings)
@@ -201,7 +206,7 @@ class _Program:
         await readiness.look()
         if not self._announced:
             self._announced = True
-            announce(self._listen)
+            announce(self._listen, self._tls.mtls_listen if self._tls else "")
         _log.info("serving", address=self._listen, epoch=assembly.node.epoch)
 
     async def _judge(self, assembly: Assembly, error: NodeFencedError) -> None:

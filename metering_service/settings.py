@@ -3,15 +3,17 @@
 import argparse
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from metering_service.supervisor import own_address, worker_name
 from tallygate._server.errors import ConfigurationError
-from tallygate._server.grpc.listen import PORT_MAX, parse_listen, require_safe
+from tallygate._server.grpc.listen import PORT_MAX, parse_listen
+from tallygate._server.grpc.tls import ServerTls
 from tallygate._server.process.logs import LogFormat
 from tallygate._server.process.options import Options
 from tallygate._server.process.service_options import add_service_options, database_url, log_format
+from tallygate._server.process.tls_options import add_tls_options, require_all_safe, tls_of
 from tallygate._wire.names import ID_MAX, NODE_ID
 
 WORKERS_MAX: Final = 256
@@ -24,8 +26,9 @@ _FILE: Final = "metering.sqlite3"
 class Settings:
     """Addresses are HOST:PORT; `control` may be several with commas. `insecure`: serve beyond loopback without TLS.
 
-    With several workers, this process only watches them: `listen` is the port that they share. `shared_listen` is said
-    to a worker by the supervisor; empty for a node that runs by itself. `check`: end before anything is touched.
+    With several workers, this process only watches them: `listen` is the port that they share, as is `mtls_listen` of
+    `tls`. `shared_listen` is said to a worker by the supervisor; empty for a node that runs by itself. `check`: end
+    before anything is touched.
     """
 
     listen: str
@@ -34,6 +37,7 @@ class Settings:
     database_url: str = field(repr=False)
     log_format: LogFormat
     insecure: bool
+    tls: ServerTls | None = None
     worker_count: int = 1
     shared_listen: str = ""
     check: bool = False
@@ -42,8 +46,10 @@ class Settings:
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     """Read options and environment, and check all of them. Raises ConfigurationError; `--help` ends the program."""
     options = _options(environment).parse(arguments)
-    for address in filter(None, (options.listen, options.shared_listen)):
-        require_safe(address, insecure=options.insecure)
+    tls = tls_of(options)
+    if tls is not None:
+        tls = replace(tls, shared_mtls_listen=options.shared_mtls_listen)
+    require_all_safe(options, tls, options.shared_listen)
     if not 1 <= options.workers <= WORKERS_MAX:
         raise ConfigurationError(f"--workers is {options.workers}: use 1 to {WORKERS_MAX}, one for each core.")
     if not NODE_NAME.fullmatch(options.node_name):
@@ -52,7 +58,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
             "and hyphens."
         )
     if options.workers > 1:
-        _require_room(options.listen, options.node_name, options.workers)
+        _require_room(options.listen, tls.mtls_listen if tls else "", options.node_name, options.workers)
     for address in options.control.split(","):
         host, _, port = address.strip().rpartition(":")
         if not host or not (port.isascii() and port.isdecimal()) or not 0 < int(port) <= PORT_MAX:
@@ -66,6 +72,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         database_url=database_url(options, _FILE),
         log_format=log_format(options),
         insecure=options.insecure,
+        tls=tls,
         worker_count=options.workers,
         shared_listen=options.shared_listen,
         check=options.check,
@@ -85,6 +92,7 @@ def _options(environment: Mapping[str, str]) -> Options:
         metavar="HOST:PORT",
     )
     options.add("--node-name", "TALLYGATE_NODE_NAME", "metering-1", "a name that no other node has", metavar="NAME")
+    add_tls_options(options, mtls_variable="TALLYGATE_METERING_MTLS_LISTEN")
     add_service_options(
         options, file=_FILE, database_variable=DATABASE_URL_VARIABLE, database_hint=", the same for all nodes"
     )
@@ -96,17 +104,26 @@ def _options(environment: Mapping[str, str]) -> Options:
         metavar="N",
         type=int,
     )
-    options.parser.add_argument("--shared-listen", default="", help=argparse.SUPPRESS)
+    for hidden in ("--shared-listen", "--shared-mtls-listen"):
+        options.parser.add_argument(hidden, default="", help=argparse.SUPPRESS)
     return options
 
 
-def _require_room(listen: str, node_name: str, worker_count: int) -> None:
+def _require_room(listen: str, mtls_listen: str, node_name: str, worker_count: int) -> None:
     """Refuse what leaves a worker no port or no name. Raises ConfigurationError."""
-    _, port = parse_listen(listen)
-    if port + worker_count > PORT_MAX:
+    ports: list[int] = []
+    for option, address in (("--listen", listen), ("--mtls-listen", mtls_listen)):
+        _, port = parse_listen(address or "none:0")
+        if port + worker_count > PORT_MAX:
+            raise ConfigurationError(
+                f"{option} {address} leaves no ports for {worker_count} workers, which have the next ones: use a port "
+                f"up to {PORT_MAX - worker_count}."
+            )
+        ports += [port] if port else []
+    if len(ports) > 1 and abs(ports[0] - ports[1]) <= worker_count:
         raise ConfigurationError(
-            f"--listen {listen} leaves no ports for {worker_count} workers, which have the next ones: use a port up to "
-            f"{PORT_MAX - worker_count}."
+            f"--listen {listen} and --mtls-listen {mtls_listen} leave too few ports between them for {worker_count} "
+            f"workers, which have the next ones of both: use ports more than {worker_count} apart."
         )
     letters_max = ID_MAX - len(worker_name("", worker_count))
     if len(node_name) > letters_max:
@@ -117,16 +134,20 @@ def _require_room(listen: str, node_name: str, worker_count: int) -> None:
 
 
 def addresses(settings: Settings) -> list[str]:
-    """All that this program listens on: with several workers, the port that they share and each one's own."""
+    """All that this program listens on: with several workers, the ports that they share and each one's own."""
+    shared = [settings.listen, *([settings.tls.mtls_listen] if settings.tls and settings.tls.mtls_listen else [])]
     if settings.worker_count == 1:
-        return [settings.listen]
-    own = [own_address(settings.listen, number) for number in range(1, settings.worker_count + 1)]
-    return [settings.listen, *own]
+        return shared
+    numbers = range(1, settings.worker_count + 1)
+    return [*shared, *(own_address(address, number) for address in shared for number in numbers)]
 
 
 def common_options(settings: Settings) -> list[str]:
     """The options that all workers of this program have, but for `common_variables`."""
     options = ["--control", settings.control, "--log-format", settings.log_format]
+    if settings.tls is not None:
+        options += ["--tls-cert", settings.tls.certificate_file, "--tls-key", settings.tls.key_file]
+        options += ["--client-ca", settings.tls.client_ca_file]
     return [*options, *(["--insecure"] if settings.insecure else [])]
 
 

@@ -13,7 +13,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, Never
+from typing import Any, Final, NamedTuple, Never
 
 import structlog
 
@@ -45,8 +45,18 @@ def own_address(listen: str, number: int) -> str:
     return f"{host}:{port + number if port else 0}"
 
 
+class Shared(NamedTuple):
+    """The addresses that workers share; the second is empty where callers with certificates have none."""
+
+    listen: str
+    mtls_listen: str = ""
+
+
 class Supervisor:
-    """Runs workers until it is told to stop. `arguments`, `variables`: the options that all workers have."""
+    """Runs workers until it is told to stop. `arguments`, `variables`: the options that all workers have.
+
+    `mtls_listen`: the port that they share for callers with certificates, if there is one.
+    """
 
     def __init__(
         self,
@@ -55,8 +65,11 @@ class Supervisor:
         worker_count: int,
         arguments: Sequence[str],
         variables: Mapping[str, str],
+        *,
+        mtls_listen: str = "",
     ) -> None:
         self._listen = listen
+        self._mtls_listen = mtls_listen
         self._node_name = node_name
         self._worker_count = worker_count
         self._arguments = arguments
@@ -72,7 +85,8 @@ class Supervisor:
             StartupError: a worker cannot start.
             OSError: no process can be started.
         """
-        with _held(self._listen) as shared:
+        with _held(self._listen) as listen, _held(self._mtls_listen) as mtls_listen:
+            shared = Shared(listen, mtls_listen)
             workers = [asyncio.create_task(self._keep(shared, number)) for number in range(1, self._worker_count + 1)]
             stopping = asyncio.create_task(stop.wait())
             try:
@@ -86,7 +100,7 @@ class Supervisor:
                     worker.cancel()
                 await asyncio.gather(*workers, return_exceptions=True)
 
-    async def _keep(self, shared: str, number: int) -> Never:
+    async def _keep(self, shared: Shared, number: int) -> Never:
         """One worker's lives, one after the other.
 
         Also where a database went backwards: `tallygate recover` needs a node that listens. Raises what `run` does.
@@ -114,7 +128,7 @@ class Supervisor:
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, BACKOFF_MAX_S)
 
-    async def _live(self, shared: str, number: int) -> tuple[int | None, float | None]:
+    async def _live(self, shared: Shared, number: int) -> tuple[int | None, float | None]:
         """One life: its exit status, and how long it served; None where it never did. Raises OSError."""
         loop = asyncio.get_running_loop()
         process = await self._start(shared, number)
@@ -129,7 +143,7 @@ class Supervisor:
             self._serving.discard(number)
             await _end(process)
 
-    async def _start(self, shared: str, number: int) -> Process:
+    async def _start(self, shared: Shared, number: int) -> Process:
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "metering_service", *self.told(shared, number)),
             stdin=PIPE,
@@ -138,12 +152,15 @@ class Supervisor:
             env={**os.environ, **self._variables},
         )
 
-    def told(self, shared: str, number: int) -> list[str]:
+    def told(self, shared: Shared, number: int) -> list[str]:
         """A worker's options."""
         return [
             *self._arguments,
             *("--listen", own_address(self._listen, number)),
-            *("--shared-listen", shared, "--node-name", worker_name(self._node_name, number)),
+            *("--shared-listen", shared.listen, "--node-name", worker_name(self._node_name, number)),
+            # Said where it is none, too: the environment may name one.
+            *("--mtls-listen", own_address(self._mtls_listen, number) if self._mtls_listen else ""),
+            *("--shared-mtls-listen", shared.mtls_listen),
             # The environment is a worker's, too, and may say of it that it is several.
             *("--workers", "1"),
         ]
@@ -152,13 +169,13 @@ class Supervisor:
         assert process.stdout is not None
         return (await process.stdout.readline()).startswith(_SERVING)
 
-    def _note_serving(self, shared: str, number: int) -> None:
+    def _note_serving(self, shared: Shared, number: int) -> None:
         self._serving.add(number)
         if len(self._serving) == self._worker_count:
-            _log.info("workers_serving", address=shared, count=self._worker_count)
+            _log.info("workers_serving", address=shared.listen, count=self._worker_count)
             if not self._is_announced:
                 self._is_announced = True
-                announce(shared)
+                announce(shared.listen, shared.mtls_listen)
 
 
 async def watch_supervisor(stop: asyncio.Event) -> None:
@@ -185,6 +202,9 @@ async def _end(process: Process) -> None:
 @contextmanager
 def _held(listen: str) -> Iterator[str]:
     """The shared address, kept from other programs while no worker has it. Takes no connection itself."""
+    if not listen:
+        yield ""
+        return
     require_free(listen)
     host, port = parse_listen(listen)
     bare = host.removeprefix("[").removesuffix("]")

@@ -50,7 +50,7 @@ async def test_a_node_serves_on_while_control_restarts(pair: Pair) -> None:
 @pytest.mark.parametrize(
     ("module", "arguments", "sentence"),
     [
-        ("control_service", ["--listen", "0.0.0.0:0"], "no TLS yet"),
+        ("control_service", ["--listen", "0.0.0.0:0"], "without TLS"),
         ("metering_service", ["--listen", "127.0.0.1"], "write HOST:PORT"),
         ("control_service", ["--database-url", "mysql://h/d"], "write sqlite:///PATH"),
         ("metering_service", ["--database-url", "postgresql://u:secret@127.0.0.1:1/d"], "does not answer"),

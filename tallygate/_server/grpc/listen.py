@@ -25,18 +25,18 @@ def parse_listen(listen: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def require_safe(listen: str, *, insecure: bool) -> None:
+def require_safe(listen: str, *, insecure: bool, has_tls: bool = False) -> None:
     """Refuse to serve plain text to a network unless told to.
 
     Raises:
-        ConfigurationError: the address is not a loopback address, and `insecure` was not said.
+        ConfigurationError: the address is not a loopback address, and there is neither TLS nor `insecure`.
     """
     host, _ = parse_listen(listen)
-    if insecure or _is_loopback(host):
+    if has_tls or insecure or _is_loopback(host):
         return
     msg = (
-        f'Refusing to listen on "{listen}": there is no TLS yet, and anybody on that network could read and change '
-        "everything; listen on 127.0.0.1, or add --insecure if the network itself is trusted."
+        f'Refusing to listen on "{listen}" without TLS: anybody on that network could read and change everything; add '
+        "--tls-cert and --tls-key (`tallygate tls init` makes both), or --insecure if the network itself is trusted."
     )
     raise ConfigurationError(msg)
 

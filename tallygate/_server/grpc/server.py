@@ -13,6 +13,7 @@ from tallygate._server.grpc.gate import Gate
 from tallygate._server.grpc.health import HealthServicer
 from tallygate._server.grpc.listen import parse_listen, require_free, require_safe
 from tallygate._server.grpc.reflection import add_reflection
+from tallygate._server.grpc.tls import ServerCertificates, ServerTls
 
 MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024
 _CITIZEN_NAMES: Final = (
@@ -27,6 +28,7 @@ class GrpcServer:
     `service_names` are the full names of what `add_servicers` adds; health and reflection speak of them.
     `other_health`: names that only health speaks of. `gate`: who may call; everybody without one.
     `shared_listen`: another address, at which several servers take calls, each of them its part of the connections.
+    `tls`: makes all addresses take connections by TLS only, and may add one for callers with certificates.
     Create it inside a running event loop.
     """
 
@@ -39,15 +41,19 @@ class GrpcServer:
         add_servicers: Callable[[grpc.aio.Server], None],
         translate: Translate,
         shared_listen: str = "",
+        tls: ServerTls | None = None,
         other_health: Sequence[str] = (),
         max_message_bytes: int = MESSAGE_BYTES_MAX,
         gate: Gate | None = None,
     ) -> None:
-        """Raises ConfigurationError for an address that is malformed, or unsafe without `insecure`."""
-        for address in filter(None, (listen, shared_listen)):
-            require_safe(address, insecure=insecure)
-        self._listen = listen
-        self._shared_listen = shared_listen
+        """Raises ConfigurationError for a malformed address, an unsafe one without `insecure`, and broken files."""
+        self._listen = [address for address in (listen, shared_listen) if address]
+        self._mtls_listen = [address for address in (tls.mtls_listen, tls.shared_mtls_listen) if address] if tls else []
+        for address in (*self._listen, *self._mtls_listen):
+            require_safe(address, insecure=insecure, has_tls=tls is not None)
+        self.certificates = ServerCertificates(tls) if tls else None
+        self.mtls_address = ""
+        """Address for callers with certificates, once it is bound."""
         self._health = HealthServicer([*service_names, *other_health])
         self._server = grpc.aio.server(options=_options(max_message_bytes, shares_port=bool(shared_listen)))
         guard = cast("grpc.aio.Server", Guard(self._server, translate, gate or Gate()))
@@ -65,15 +71,25 @@ class GrpcServer:
         Raises:
             ConfigurationError: the address cannot be bound.
         """
-        require_free(self._listen)
-        host, _ = parse_listen(self._listen)
-        try:
-            port = self._server.add_insecure_port(self._listen)
-            if self._shared_listen:
-                self._server.add_insecure_port(self._shared_listen)
-        except RuntimeError as error:  # Somebody took it in between.
-            raise ConfigurationError(f"Cannot listen on {self._listen}: {error}") from error
+        own = [listen[0] for listen in (self._listen, self._mtls_listen) if listen]
+        for address in own:
+            require_free(address)
+        bound = [self._bind(address, verify_clients=False) for address in self._listen]
+        bound_mtls = [self._bind(address, verify_clients=True) for address in self._mtls_listen]
+        self.mtls_address = next(iter(bound_mtls), "")
         await self._server.start()
+        return bound[0]
+
+    def _bind(self, listen: str, *, verify_clients: bool) -> str:
+        host, _ = parse_listen(listen)
+        try:
+            if self.certificates is None:
+                port = self._server.add_insecure_port(listen)
+            else:
+                credentials = self.certificates.credentials(verify_clients=verify_clients)
+                port = self._server.add_secure_port(listen, credentials)
+        except RuntimeError as error:  # Somebody took it in between.
+            raise ConfigurationError(f"Cannot listen on {listen}: {error}") from error
         return f"{host}:{port}"
 
     def set_ready(self, ready: Mapping[str, bool]) -> None:

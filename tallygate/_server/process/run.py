@@ -42,9 +42,9 @@ def ends_program() -> Iterator[None]:
         sys.exit(EXIT_SUPERSEDED if isinstance(error, SupersededError) else EXIT_STARTUP_ERROR)
 
 
-def announce(address: str) -> None:
+def announce(address: str, mtls_address: str = "") -> None:
     """Tell whoever started the program where it serves; the only line that it writes to stdout."""
-    print(f"serving {address}", flush=True)
+    print(f"serving {address}", *(["mtls", mtls_address] if mtls_address else []), flush=True)
 
 
 async def _until_stopped(main: Main) -> None:

@@ -9,6 +9,7 @@ import grpc
 
 from tallygate._server.grpc.failures import RpcStatusError
 from tallygate._server.grpc.server import MESSAGE_BYTES_MAX, GrpcServer
+from tallygate._server.grpc.tls import ServerTls
 from tallygate.metering.v1 import decision_pb2, metering_service_pb2, metering_service_pb2_grpc
 from tests.harness.patience import PATIENCE_S
 
@@ -65,10 +66,14 @@ async def nothing() -> None:
 
 @asynccontextmanager
 async def serving(
-    script: Callable[[], Awaitable[None]] = nothing, max_message_bytes: int = MESSAGE_BYTES_MAX
+    script: Callable[[], Awaitable[None]] = nothing,
+    max_message_bytes: int = MESSAGE_BYTES_MAX,
+    *,
+    tls: ServerTls | None = None,
+    servicer: ScriptedMetering | None = None,
 ) -> AsyncIterator[Serving]:
-    """Start it on a free port, and stop it at the end."""
-    servicer = ScriptedMetering(script)
+    """Start it on a free port, and stop it at the end. With `tls`, its own channel is of no use."""
+    servicer = servicer or ScriptedMetering(script)
     server = GrpcServer(
         listen="127.0.0.1:0",
         insecure=False,
@@ -76,6 +81,7 @@ async def serving(
         add_servicers=lambda it: metering_service_pb2_grpc.add_MeteringServiceServicer_to_server(servicer, it),
         translate=translate,
         max_message_bytes=max_message_bytes,
+        tls=tls,
     )
     address = await server.start()
     try:

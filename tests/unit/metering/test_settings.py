@@ -9,7 +9,7 @@ from tallygate._server.errors import ConfigurationError
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_network_is_refused_by_the_address_that_was_said(workers: str) -> None:
     """Not by those that workers would have."""
-    with pytest.raises(ConfigurationError, match=r'^Refusing to listen on "0\.0\.0\.0:7499": there is no TLS yet'):
+    with pytest.raises(ConfigurationError, match=r'^Refusing to listen on "0\.0\.0\.0:7499" without TLS'):
         parse(["--listen", "0.0.0.0:7499", "--workers", workers], {})
     assert parse(["--listen", "0.0.0.0:7499", "--workers", workers, "--insecure"], {}).listen == "0.0.0.0:7499"
 
@@ -20,6 +20,18 @@ def test_each_worker_needs_a_port() -> None:
         parse(["--listen", "127.0.0.1:65534", "--workers", "2"], {})
     for listen, workers in (("127.0.0.1:65533", "2"), ("127.0.0.1:65535", "1"), ("127.0.0.1:0", "256")):
         assert parse(["--listen", listen, "--workers", workers], {}).listen == listen
+
+
+def test_workers_need_ports_for_callers_with_certificates_too() -> None:
+    """Those of the two addresses must not run into each other."""
+    tls = ["--tls-cert", "c", "--tls-key", "k", "--client-ca", "a", "--workers", "4", "--mtls-listen"]
+    with pytest.raises(ConfigurationError, match=r"^--mtls-listen 127\.0\.0\.1:65532 leaves no ports.*up to 65531\.$"):
+        parse([*tls, "127.0.0.1:65532"], {})
+    for port in (7398, 7406):
+        with pytest.raises(ConfigurationError, match=r"leave too few ports between them.*more than 4 apart"):
+            parse([*tls, f"127.0.0.1:{port}"], {})
+    for port in (0, 7397, 7407):
+        parse([*tls, f"127.0.0.1:{port}"], {})
 
 
 @pytest.mark.parametrize(("letters", "workers"), [(63, "1"), (61, "9"), (60, "10")])

@@ -7,9 +7,10 @@ from typing import NamedTuple, cast
 import pytest
 from structlog.testing import capture_logs
 
-from metering_service.settings import common_options, common_variables, parse
-from metering_service.supervisor import SERVED_WELL_S, Supervisor
+from metering_service.settings import addresses, common_options, common_variables, parse
+from metering_service.supervisor import SERVED_WELL_S, Shared, Supervisor
 from tallygate._server.errors import StartupError, SupersededError
+from tallygate._server.grpc.tls import ServerTls
 from tallygate._server.process.run import EXIT_STARTUP_ERROR, EXIT_SUPERSEDED
 from tests.simulation.loop import SimulatedLoop
 
@@ -46,7 +47,7 @@ class Supervised(Supervisor):
         super().__init__("127.0.0.1:0", "w", 1, [], {})
         self._lives = iter(lives)
 
-    async def _start(self, shared: str, number: int) -> Process:
+    async def _start(self, shared: Shared, number: int) -> Process:
         life = next(self._lives)
         if isinstance(life, OSError):
             raise life
@@ -105,8 +106,21 @@ def test_a_worker_is_one_node_whatever_the_environment_says() -> None:
     supervisor = Supervisor(
         settings.listen, settings.node_name, settings.worker_count, common_options(settings), common_variables(settings)
     )
-    worker = parse(supervisor.told("10.0.0.1:7402", 2), environment)
+    worker = parse(supervisor.told(Shared("10.0.0.1:7402"), 2), environment)
     assert (worker.worker_count, worker.node_name, worker.listen) == (1, "w-2", "10.0.0.1:7404")
+
+
+def test_workers_share_a_port_for_callers_with_certificates_and_have_one_each() -> None:
+    """And the files, by whatever way their supervisor was told of them."""
+    environment = {"TALLYGATE_TLS_CERT": "c", "TALLYGATE_TLS_KEY": "k", "TALLYGATE_CLIENT_CA": "a"}
+    said = ["--listen", "10.0.0.1:7402", "--mtls-listen", "10.0.0.1:7422", "--workers", "3"]
+    settings = parse(said, environment)
+    supervisor = Supervisor(
+        settings.listen, settings.node_name, settings.worker_count, common_options(settings), {}, mtls_listen=said[3]
+    )
+    worker = parse(supervisor.told(Shared("10.0.0.1:7402", "10.0.0.1:7422"), 2), {})
+    assert worker.tls == ServerTls("c", "k", "a", "10.0.0.1:7424", "10.0.0.1:7422")
+    assert addresses(settings) == [f"10.0.0.1:{port}" for port in (7402, 7422, 7403, 7404, 7405, 7423, 7424, 7425)]
 
 
 def test_a_password_is_not_among_a_workers_options() -> None:

@@ -31,7 +31,7 @@ def test_loopback_is_safe(listen: str) -> None:
 @pytest.mark.parametrize("listen", ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "example.org:1"])
 def test_a_network_is_refused_unless_insecure(listen: str) -> None:
     """Plain text on a network needs somebody to say that they want it."""
-    with pytest.raises(ConfigurationError, match=r"no TLS yet.*--insecure"):
+    with pytest.raises(ConfigurationError, match=r"without TLS.*--tls-cert and --tls-key.*--insecure"):
         require_safe(listen, insecure=False)
     require_safe(listen, insecure=True)
 

@@ -15,18 +15,24 @@ COMMON = [
     ("--data-dir", "TALLYGATE_DATA_DIR", "elsewhere"),
     ("--log-format", "TALLYGATE_LOG_FORMAT", "text"),
     ("--insecure", "TALLYGATE_INSECURE", "1"),
+    ("--tls-cert", "TALLYGATE_TLS_CERT", "c.pem"),
+    ("--tls-key", "TALLYGATE_TLS_KEY", "k.pem"),
+    ("--client-ca", "TALLYGATE_CLIENT_CA", "a.pem"),
 ]
 CONTROL = [
     ("--listen", "TALLYGATE_CONTROL_LISTEN", "127.0.0.1:1"),
     ("--database-url", "TALLYGATE_CONTROL_DATABASE_URL", "sqlite:///c"),
+    ("--mtls-listen", "TALLYGATE_CONTROL_MTLS_LISTEN", "127.0.0.1:3"),
 ]
 METERING = [
     ("--listen", "TALLYGATE_METERING_LISTEN", "127.0.0.1:1"),
     ("--control", "TALLYGATE_CONTROL_ADDRESS", "127.0.0.1:1,127.0.0.1:2"),
     ("--node-name", "TALLYGATE_NODE_NAME", "n"),
     ("--database-url", "TALLYGATE_METERING_DATABASE_URL", "sqlite:///m"),
+    ("--mtls-listen", "TALLYGATE_METERING_MTLS_LISTEN", "127.0.0.1:3"),
     ("--workers", "TALLYGATE_METERING_WORKERS", "2"),
 ]
+USELESS_ALONE = {"--tls-cert", "--tls-key", "--client-ca", "--mtls-listen"}
 BOTH = pytest.mark.parametrize(
     ("parse", "options"),
     [(control_service.settings.parse, COMMON + CONTROL), (metering_service.settings.parse, COMMON + METERING)],
@@ -38,9 +44,15 @@ BOTH = pytest.mark.parametrize(
 def test_every_option_can_be_said_by_the_environment(parse: Parse, options: list[tuple[str, str, str]]) -> None:
     """It is the same, and is not what holds when nothing is said."""
     for option, variable, value in options:
-        said = parse([option] if option == "--insecure" else [option, value], {})
-        assert parse([], {variable: value}) == said
-        assert said != parse([], {})
+        others = [part for each, _, text in options if each in USELESS_ALONE - {option} for part in (each, text)]
+        others = others if option in USELESS_ALONE else []
+        said = parse([*others, *([option] if option == "--insecure" else [option, value])], {})
+        assert parse(others, {variable: value}) == said
+        if others:
+            with pytest.raises(ConfigurationError, match=option):
+                parse(others, {})
+        else:
+            assert said != parse([], {})
 
 
 @BOTH
