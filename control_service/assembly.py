@@ -16,7 +16,7 @@ from control_service.usecases.fleet.node_liveness import NodeLiveness
 from control_service.usecases.fleet.node_registration import NodeRegistration
 from control_service.usecases.fleet.replica_memory import ReplicaMemory
 from control_service.usecases.fleet.restore_recovery import RestoreRecovery
-from control_service.usecases.people.idempotent_call import IdempotentCalls
+from control_service.usecases.idempotent_call import IdempotentCalls
 from control_service.usecases.ports import Database
 from control_service.usecases.upkeep.sweeper import Sweeper
 from tallygate._server.clock import Clock

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from control_service.api.fields import Fields
 from control_service.domain.account import Account
-from control_service.usecases.people.idempotent_call import Act, Call, IdempotentCalls
+from control_service.usecases.idempotent_call import Act, Call, IdempotentCalls
 from control_service.usecases.ports import Transaction
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"

@@ -66,7 +66,7 @@ PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
     Role.TEAM_ADMIN: _MANAGES_TEAM,
     Role.TEAM_MEMBER: _READS_TEAM,
 }
-"""What each role may do, on its scope and on all within it."""
+"""Permissions of each role, on its scope and on all within it."""
 
 SCOPES: Final[dict[Role, frozenset[ScopeKind]]] = {
     Role.OPERATOR: frozenset({ScopeKind.PLATFORM}),
@@ -80,7 +80,7 @@ SCOPES: Final[dict[Role, frozenset[ScopeKind]]] = {
     Role.TEAM_ADMIN: frozenset({ScopeKind.TEAM}),
     Role.TEAM_MEMBER: frozenset({ScopeKind.TEAM}),
 }
-"""On which scopes a role can be bound."""
+"""Kinds of scopes on which a role can be bound."""
 
 _OF_TEAMS: Final = frozenset({Role.TEAM_ADMIN, Role.TEAM_MEMBER})
 GIVES: Final[dict[Role, frozenset[Role]]] = {
@@ -88,7 +88,7 @@ GIVES: Final[dict[Role, frozenset[Role]]] = {
     Role.OWNER: frozenset({Role.OWNER, Role.BILLING, Role.VIEWER, Role.METER}) | _OF_TEAMS,
     Role.TEAM_ADMIN: _OF_TEAMS,
 }
-"""Which roles a role may give to others, and take from them, on its scope and within it."""
+"""Roles that a role may give to others, and take from them, on its scope and within it."""
 
 
 def kind_of(scope: Scope) -> ScopeKind:

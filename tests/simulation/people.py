@@ -12,9 +12,9 @@ from control_service.domain.ledger import LedgerEntryKind, Line
 from control_service.domain.model import ReservationPrice, TrialOffer
 from control_service.domain.reservation import OverflowPolicy, ReservationTerms
 from control_service.domain.service import OutagePolicy
+from control_service.usecases.idempotent_call import Act, Call
 from control_service.usecases.people.accounts import NewAccount, create_account
 from control_service.usecases.people.catalogue import NewModel, NewPrice, create_model, publish_price
-from control_service.usecases.people.idempotent_call import Act, Call
 from control_service.usecases.people.lifecycle import (
     InitialBilling,
     cancel_reservation,

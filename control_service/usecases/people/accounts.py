@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from control_service.domain.account import Account, OverduePolicy
 from control_service.domain.overdue import reassess
-from control_service.usecases.people.idempotent_call import Act
+from control_service.usecases.idempotent_call import Act
 from control_service.usecases.people.payments import note_money
 from control_service.usecases.ports import Transaction
 from control_service.usecases.service_status import save_account

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from control_service.domain.errors import InvalidRequestError
 from control_service.domain.model import WHOLE_OUTPUT_TOKENS_DEFAULT, Model, ReservationPrice, TrialOffer
 from control_service.domain.price import Price, next_effective_us, price_in_force
-from control_service.usecases.people.idempotent_call import Act
+from control_service.usecases.idempotent_call import Act
 from control_service.usecases.ports import Transaction
 
 

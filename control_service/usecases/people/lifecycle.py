@@ -7,7 +7,7 @@ from typing import TypeAlias
 from control_service.domain.account import Account
 from control_service.domain.reservation import Reservation, ReservationTerms
 from control_service.domain.service import Service, ServiceView
-from control_service.usecases.people.idempotent_call import Act
+from control_service.usecases.idempotent_call import Act
 from control_service.usecases.people.reservations import cancel, purchase
 from control_service.usecases.people.services import NewService, create_service, open_service
 from control_service.usecases.people.switches import enable_postpaid

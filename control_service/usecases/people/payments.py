@@ -8,7 +8,7 @@ from control_service.domain.errors import InvalidRequestError
 from control_service.domain.input_bounds import FUNDS_NANOS_MAX
 from control_service.domain.ledger import LedgerEntry, Line, post
 from control_service.domain.overdue import reassess
-from control_service.usecases.people.idempotent_call import Act
+from control_service.usecases.idempotent_call import Act
 from control_service.usecases.ports import Transaction
 from control_service.usecases.service_status import save_account
 

@@ -14,7 +14,7 @@ from control_service.domain.names import model_name, reservation_name
 from control_service.domain.reservation import DAY_US, OverflowPolicy, Reservation, ReservationTerms, charge_nanos
 from control_service.domain.service import Service, ServiceKind
 from control_service.domain.status import PostpaidState
-from control_service.usecases.people.idempotent_call import Act
+from control_service.usecases.idempotent_call import Act
 from control_service.usecases.people.payments import book
 from control_service.usecases.people.switches import enable_postpaid, require_currency
 from control_service.usecases.ports import Transaction

@@ -9,7 +9,7 @@ from control_service.domain.errors import Reason, RefusedError, ResourceNotFound
 from control_service.domain.event import EventCause
 from control_service.domain.names import model_of_default, reservation_name, service_name
 from control_service.domain.service import OutagePolicy, Service, ServiceKind, ServiceView
-from control_service.usecases.people.idempotent_call import Act
+from control_service.usecases.idempotent_call import Act
 from control_service.usecases.ports import Transaction
 from control_service.usecases.service_status import catch_up, keep, update_status, view
 

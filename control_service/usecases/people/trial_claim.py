@@ -8,7 +8,7 @@ from control_service.domain.event import EventCause
 from control_service.domain.names import model_name, service_name
 from control_service.domain.service import Service
 from control_service.domain.trial import Trial
-from control_service.usecases.people.idempotent_call import Act
+from control_service.usecases.idempotent_call import Act
 from control_service.usecases.ports import Transaction
 from control_service.usecases.service_status import update_status
 

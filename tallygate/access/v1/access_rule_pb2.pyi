@@ -120,9 +120,9 @@ class FieldRule(_message.Message):
     FIELD_FIELD_NUMBER: _builtins.int
     PERMISSION_FIELD_NUMBER: _builtins.int
     field: _builtins.str
-    """Path of the field."""
+    """Path of the field. Required."""
     permission: _permission_pb2.Permission.ValueType
-    """The permission."""
+    """The permission. Required."""
     def __init__(
         self,
         *,

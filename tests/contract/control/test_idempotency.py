@@ -7,7 +7,7 @@ import pytest
 from control_service.domain.account import Account
 from control_service.domain.errors import IdempotencyKeyReusedError, RefusedError, ResourceExistsError
 from control_service.domain.ledger import LedgerEntryKind, Line
-from control_service.usecases.people.idempotent_call import Act, Call
+from control_service.usecases.idempotent_call import Act, Call
 from control_service.usecases.people.lifecycle import change_service
 from control_service.usecases.people.payments import BookedLine, pay
 from control_service.usecases.people.trial_claim import claim_trial

@@ -16,9 +16,9 @@ from control_service.domain.reservation import OverflowPolicy, Reservation, Rese
 from control_service.domain.service import ServiceView
 from control_service.storage.database import SqlDatabase
 from control_service.usecases.change_signal import ChangeSignal
+from control_service.usecases.idempotent_call import Act, Call, IdempotentCalls
 from control_service.usecases.people.accounts import AccountUpdate, NewAccount, create_account, update_account
 from control_service.usecases.people.catalogue import ModelView, NewModel, NewPrice, create_model, publish_price
-from control_service.usecases.people.idempotent_call import Act, Call, IdempotentCalls
 from control_service.usecases.people.lifecycle import (
     InitialBilling,
     PurchaseView,
