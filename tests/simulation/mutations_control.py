@@ -7,7 +7,7 @@ from unittest.mock import PropertyMock, patch
 
 from control_service.domain import bucket, budget, lease, lease_round
 from control_service.storage import batch_rows
-from control_service.usecases.people import idempotent_call
+from control_service.usecases import idempotent_call
 from tests.simulation.planting import mutation
 
 
