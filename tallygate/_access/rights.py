@@ -98,7 +98,8 @@ class Rights:
         )
 
     def narrowed(self, role: Role | None, scope: Scope | None) -> "Rights":
-        """What is left of these rights within a role's permissions and a scope; None for no limit."""
+        """What is left of these rights, as bound, within a role's permissions and a scope; None for no limit."""
+        assert all(right.narrowed_role is None for right in self.rights)
         rights: Iterable[Right] = self.rights
         if scope is not None:
             rights = (narrow for right in rights if (narrow := _on_scope(right, scope)) is not None)
