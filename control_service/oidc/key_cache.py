@@ -90,15 +90,13 @@ class KeyCache:
             url = provider.jwks_uri
             keys = KeyRing.parse(await self._fetch(url))
         except (FetchError, ProviderError) as error:
-            _log.warning("issuer unavailable", issuer=self._issuer_url, problem=f"{url} {error}")
+            _log.warning("issuer_unavailable", issuer=self._issuer_url, problem=f"{url} {error}")
             return False
         self._known = Known(provider, keys, self._clock.monotonic_ns(), self.fetches + 1)
         return True
 
-    def _forget_task(self, task: asyncio.Task[bool]) -> None:
+    def _forget_task(self, _: asyncio.Task[bool]) -> None:
         self._fetching = None
-        if not task.cancelled() and task.exception() is not None:
-            _log.error("fetch of keys failed", issuer=self._issuer_url, exc_info=task.exception())
 
     def _age_ns(self, since_ns: int) -> int:
         return self._clock.monotonic_ns() - since_ns
