@@ -57,7 +57,7 @@ class _PermissionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Permission
     PERMISSION_TEAMS_MANAGE: _Permission.ValueType  # 16
     """Create, change and delete teams."""
     PERMISSION_BINDINGS_READ: _Permission.ValueType  # 17
-    """Read who has which role."""
+    """Read who has which role; on the platform also who has signed in."""
     PERMISSION_BINDINGS_MANAGE: _Permission.ValueType  # 18
     """Give and take roles."""
     PERMISSION_SERVICE_ACCOUNTS_READ: _Permission.ValueType  # 19
@@ -65,7 +65,7 @@ class _PermissionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Permission
     PERMISSION_SERVICE_ACCOUNTS_MANAGE: _Permission.ValueType  # 20
     """Create, change and delete service accounts and their tokens."""
     PERMISSION_PRINCIPALS_MANAGE: _Permission.ValueType  # 21
-    """Read who has signed in, disable and enable them."""
+    """Disable and enable people and certificates."""
     PERMISSION_AUDIT_READ: _Permission.ValueType  # 22
     """Read the audit log."""
 
@@ -107,7 +107,7 @@ PERMISSION_TEAMS_READ: Permission.ValueType  # 15
 PERMISSION_TEAMS_MANAGE: Permission.ValueType  # 16
 """Create, change and delete teams."""
 PERMISSION_BINDINGS_READ: Permission.ValueType  # 17
-"""Read who has which role."""
+"""Read who has which role; on the platform also who has signed in."""
 PERMISSION_BINDINGS_MANAGE: Permission.ValueType  # 18
 """Give and take roles."""
 PERMISSION_SERVICE_ACCOUNTS_READ: Permission.ValueType  # 19
@@ -115,7 +115,7 @@ PERMISSION_SERVICE_ACCOUNTS_READ: Permission.ValueType  # 19
 PERMISSION_SERVICE_ACCOUNTS_MANAGE: Permission.ValueType  # 20
 """Create, change and delete service accounts and their tokens."""
 PERMISSION_PRINCIPALS_MANAGE: Permission.ValueType  # 21
-"""Read who has signed in, disable and enable them."""
+"""Disable and enable people and certificates."""
 PERMISSION_AUDIT_READ: Permission.ValueType  # 22
 """Read the audit log."""
 Global___Permission: _TypeAlias = Permission  # noqa: Y015
