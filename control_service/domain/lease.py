@@ -55,6 +55,11 @@ class Lease:
         return max(0, self.granted_units - self.consumed_units - self.returned_units)
 
     @property
+    def overdrawn_units(self) -> int:
+        """Consumed and returned beyond what was granted."""
+        return max(0, self.consumed_units + self.returned_units - self.granted_units)
+
+    @property
     def free_units(self) -> int:
         """Outstanding units that no request holds, by the node's last statement."""
         return self.outstanding_units - self.held_units
@@ -114,6 +119,34 @@ def merge_statement(lease: Lease, statement: Statement, now_us: int, *, recall_w
         spent_units=consumed - lease.consumed_units,
         released_units=lease.outstanding_units - after.outstanding_units,
     )
+
+
+def may_overdraw(lease: Lease | None, statement: Statement, epoch: int) -> bool:
+    """Whether an epoch states consumption that an earlier one's lease, or one never granted, does not have.
+
+    A lease that asks for units is one of the epoch itself: what it consumed beyond its grant is debt.
+    """
+    if lease is None:
+        return statement.consumed_units > 0 and not statement.wanted_units and not statement.needed_units
+    return lease.epoch < epoch and statement.consumed_units > lease.granted_units - lease.returned_units
+
+
+def stands_beside(left: Lease, lease: Lease, epoch: int) -> bool:
+    """Whether a lease that a node left open in an epoch before this one is on the budget and service of another one."""
+    mine, its = (lease.node, lease.service_uid, lease.kind), (left.node, left.service_uid, left.kind)
+    return its == mine and left.lease_id != lease.lease_id and left.epoch < epoch and not left.closed
+
+
+def draw(lease: Lease, left: Lease) -> tuple[Lease, Lease, int]:
+    """Pays what a lease consumed beyond its grant from units outstanding on another one, as far as they go.
+
+    Returns:
+        The lease, the other one, and the units that moved: granted to the first, returned on the other one.
+    """
+    units = min(lease.overdrawn_units, left.outstanding_units)
+    left = replace(left, returned_units=left.returned_units + units)
+    left = replace(left, held_units=min(left.held_units, left.outstanding_units))
+    return replace(lease, granted_units=lease.granted_units + units), left, units
 
 
 def extend(lease: Lease, units: int) -> Lease:

@@ -6,13 +6,14 @@ statement returns serves another, and no prefetch takes what a request is waitin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from control_service.domain.budget import USED_UNITS_MAX, Budget, BudgetKey
 from control_service.domain.lease import (
     Lease,
     Statement,
+    draw,
     extend,
     fits,
     may_have_more,
@@ -27,7 +28,8 @@ class StatementWork:
     """A statement in work: the lease before and after it.
 
     `pays`: whether the budget pays for the lease's service now; where not, nothing is granted. `fits`: whether the
-    statement is within bounds; where not, nothing of it was taken in. `recall_waits` is that of `merge_statement`.
+    is within bounds; where not, nothing of it was taken in. `recall_waits` is that of `merge_statement`. `left` are the
+    works of leases that pay what this lease consumed beyond its grant.
     """
 
     statement: Statement
@@ -37,6 +39,7 @@ class StatementWork:
     lease: Lease = field(init=False)
     spent_units: int = field(init=False, default=0)
     fits: bool = field(init=False, default=True)
+    left: Sequence[StatementWork] = field(init=False, default=())
 
     def __post_init__(self) -> None:
         self.lease = self.before
@@ -69,15 +72,16 @@ class LeaseRound:
 
     def _merge(self, work: StatementWork) -> bool:
         """Merges a statement, unless the statement or the budget after it is out of bounds; returns whether it fits."""
-        effect = merge_statement(work.before, work.statement, self.now_us, recall_waits=work.recall_waits)
+        effect = merge_statement(work.lease, work.statement, self.now_us, recall_waits=work.recall_waits)
         key = work.before.budget
-        budget = self.budgets[key].settled(spent_units=effect.spent_units, released_units=effect.released_units)
-        in_use_units = budget.leased_units + budget.spent_units
+        budget = self.budgets[key]
+        in_use_units = budget.leased_units - effect.released_units + budget.spent_units + effect.spent_units
         work.fits = fits(work.before, work.statement) and (effect.spent_units == 0 or in_use_units <= USED_UNITS_MAX)
         if not work.fits:
             return False
         work.lease, work.spent_units = effect.lease, effect.spent_units
-        self.budgets[key] = budget
+        released_units = effect.released_units + sum(_draw(work, left) for left in work.left)
+        self.budgets[key] = budget.settled(spent_units=effect.spent_units, released_units=released_units)
         if effect.came_back_units:
             self.came_back.add(key)
         return True
@@ -87,3 +91,9 @@ class LeaseRound:
             key = work.lease.budget
             work.lease = extend(work.lease, units)
             self.budgets[key] = self.budgets[key].lent(units)
+
+
+def _draw(work: StatementWork, left: StatementWork) -> int:
+    """Pays what the lease in work consumed beyond its grant from one that was left; returns the units that moved."""
+    work.lease, left.lease, units = draw(work.lease, left.lease)
+    return units

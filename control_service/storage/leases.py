@@ -85,6 +85,14 @@ class LeaseRows(Leases):
         return await self._read_named(query.order_by(_leases.c.account_id, _leases.c.lease_id).limit(limit))
 
     @override
+    async def left_behind(self, node: str, epoch: int, service_uids: Collection[str]) -> list[Lease]:
+        query = select(*_lease_columns).where(_leases.c.node == node, _leases.c.epoch < epoch, not_(_leases.c.closed))
+        found: list[Lease] = []
+        for batch in in_batches(service_uids):
+            found += await self._read(query.where(_leases.c.service_uid.in_(batch)))
+        return sorted(found, key=lambda lease: (-lease.epoch, lease.lease_id))
+
+    @override
     async def delete_settled(self, before_us: int, limit: int) -> int:
         # Joined by node and epoch, so that the many closed leases of epochs that still run are not read.
         old = (

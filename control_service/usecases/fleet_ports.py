@@ -120,6 +120,9 @@ class Leases(Protocol):
     async def open_below(self, node: str, epoch: int, limit: int) -> list[NamedLease]:
         """Open leases of a node's epochs below this one, by (account id, lease id)."""
 
+    async def left_behind(self, node: str, epoch: int, service_uids: Collection[str]) -> list[Lease]:
+        """Open leases of a node's epochs below this one for these services, the newest epoch first."""
+
     async def delete_settled(self, before_us: int, limit: int) -> int:
         """Deletes closed leases of settled epochs whose last statement came before this moment, at most `limit`.
 

@@ -219,8 +219,8 @@ class ExchangeLeases:
 async def _left_behind(tx: Transaction, request: ExchangeRequest, node: Node) -> list[LeaseStatement]:
     """Statements that close open leases of epochs that the node has settled.
 
-    These leases were granted, but the node ended before the metering database recorded them, so nothing was consumed
-    on them.
+    These leases were granted, but the node ended before the metering database recorded them. What was consumed on them
+    came with stand-ins, and was drawn from them.
     """
     below_epoch = min(request.settled_below_epoch, request.epoch)
     if below_epoch <= node.settled_below_epoch:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Final
 
 from control_service.domain.account import Account
 from control_service.domain.bucket import Bucket
 from control_service.domain.budget import Budget, BudgetKey, BudgetKind, Quantity
-from control_service.domain.lease import Lease, Statement
+from control_service.domain.lease import Lease, Statement, may_overdraw, stands_beside
 from control_service.domain.lease_round import LeaseRound, StatementWork
 from control_service.domain.names import MalformedNameError, parse_service, service_name
 from control_service.domain.payers import Payers, payers_of
@@ -80,6 +81,7 @@ class Settlement:
         self.accounts = dict(accounts)
         self.subjects = subjects
         self.works: list[StatementWork | None] = []
+        self._left: list[StatementWork] = []
         self.now_us = now_us
         self._elapsed_time = elapsed_time
         self._round = LeaseRound({**_quantities(accounts, subjects), **buckets}, now_us)
@@ -96,17 +98,43 @@ class Settlement:
 
     @property
     def fitting(self) -> Iterable[StatementWork]:
-        """The works whose statements fit what is known of their leases."""
-        return (work for work in self.works if work is not None)
+        """The works whose statements fit what is known of their leases, and leases that paid for others."""
+        stated = (work for work in self.works if work is not None)
+        return chain(stated, (work for work in self._left if work.lease != work.before))
 
-    def take(self, statements: Sequence[LeaseStatement], known: Mapping[str, Lease]) -> None:
-        """Works through the statements. `known` are the stored leases by id; a lease that is not among them is new."""
+    def take(
+        self, statements: Sequence[LeaseStatement], known: Mapping[str, Lease], left: Sequence[Lease] = ()
+    ) -> None:
+        """Works through the statements.
+
+        Args:
+            statements: what nodes state.
+            known: the stored leases by id; a lease that is not among them is new.
+            left: the open leases of former epochs that may have to pay for these statements.
+        """
         self.works = [self._work(one, known.get(one.statement.lease_id)) for one in statements]
-        self._round.run(self.fitting)
+        if left:
+            self._set_beside(statements, known, left)
+        self._round.run(list(self.fitting))
         self.works = [work if work is not None and work.fits else None for work in self.works]
         for account_id, account in self.accounts.items():
             money = self.budgets[BudgetKey.of(account_id, "", BudgetKind.MONEY)]
             self.accounts[account_id] = replace(account, spent_nanos=money.spent_units, leased_nanos=money.leased_units)
+
+    def _set_beside(
+        self, statements: Sequence[LeaseStatement], known: Mapping[str, Lease], left: Sequence[Lease]
+    ) -> None:
+        """Gives each work the leases that pay what its lease consumed beyond its grant."""
+        stated = {work.lease.lease_id: work for work in self.works if work is not None}
+        self._left = [
+            StatementWork(Statement(lease.lease_id), lease, pays=False)
+            for lease in left
+            if lease.lease_id not in stated
+        ]
+        beside = stated | {work.lease.lease_id: work for work in self._left}
+        for one, work in zip(statements, self.works, strict=True):
+            if work is not None and may_overdraw(known.get(work.lease.lease_id), work.statement, one.epoch):
+                work.left = [beside[lease.lease_id] for lease in left if stands_beside(lease, work.before, one.epoch)]
 
     def _work(self, stated: LeaseStatement, known: Lease | None) -> StatementWork | None:
         subject = self.subjects.get(stated.service_uid)
@@ -229,9 +257,23 @@ async def settle(
     }
     settlement = Settlement(accounts, subjects, buckets, now_us, elapsed_time)
     keys = [(account_id, lease_id) for lease_id, account_id in account_of.items()]
-    known = await tx.leases.find(keys) if subjects else []
-    settlement.take(statements, {lease.lease_id: lease for lease in known})
+    known = {lease.lease_id: lease for lease in (await tx.leases.find(keys) if subjects else [])}
+    settlement.take(statements, known, await _left_behind(tx, statements, known))
     return settlement
+
+
+async def _left_behind(
+    tx: Transaction, statements: Sequence[LeaseStatement], known: Mapping[str, Lease]
+) -> list[Lease]:
+    """The open leases of former epochs on services whose statements may need them; hardly ever are there any."""
+    services: dict[tuple[str, int], dict[str, None]] = {}
+    for one in statements:
+        if may_overdraw(known.get(one.statement.lease_id), one.statement, one.epoch):
+            services.setdefault((one.node, one.epoch), {})[one.service_uid] = None
+    found: list[Lease] = []
+    for (node, epoch), uids in services.items():
+        found += await tx.leases.left_behind(node, epoch, uids)
+    return found
 
 
 def _account_of(stated: LeaseStatement) -> str | None:

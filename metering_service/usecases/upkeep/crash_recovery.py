@@ -263,9 +263,10 @@ def _consume(
 
 
 def _lease_for(booked: RequestRecord, epoch: int, kind: BudgetKind, leases: dict[str, LeaseRecord]) -> LeaseRecord:
-    """The lease that paid; where none is known that is open, one in its stead, named after the booking.
+    """The lease that paid; where none is known that is open, a stand-in, named after the booking.
 
-    That one is of the epoch which books: control may have been told already that there is nothing more of the lost one.
+    Control draws its consumption from what it had granted to the lost epoch. The stand-in is of the epoch which books:
+    control may have been told already that there is nothing more of the lost one.
     """
     for lease in leases.values():
         if lease.budget_kind is kind:
