@@ -6,6 +6,7 @@ import grpc
 
 from control_service.domain.errors import (
     ControlError,
+    DeniedError,
     IdempotencyKeyReusedError,
     InvalidRequestError,
     RefusedError,
@@ -21,6 +22,7 @@ _CODES: Final[dict[type[ControlError], grpc.StatusCode]] = {
     ResourceNotFoundError: grpc.StatusCode.NOT_FOUND,
     ResourceExistsError: grpc.StatusCode.ALREADY_EXISTS,
     IdempotencyKeyReusedError: grpc.StatusCode.ALREADY_EXISTS,
+    DeniedError: grpc.StatusCode.PERMISSION_DENIED,
     RefusedError: grpc.StatusCode.FAILED_PRECONDITION,
     SupersededError: grpc.StatusCode.ABORTED,
     StorageUnavailableError: grpc.StatusCode.UNAVAILABLE,

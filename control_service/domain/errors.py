@@ -31,6 +31,20 @@ class Reason(enum.StrEnum):
     STORAGE_UNAVAILABLE = "STORAGE_UNAVAILABLE"
     CONTROL_WENT_BACKWARDS = "CONTROL_WENT_BACKWARDS"
     METERING_WENT_BACKWARDS = "METERING_WENT_BACKWARDS"
+    CREDENTIAL_MISSING = "CREDENTIAL_MISSING"
+    CREDENTIAL_INVALID = "CREDENTIAL_INVALID"
+    CREDENTIAL_EXPIRED = "CREDENTIAL_EXPIRED"
+    CREDENTIAL_REVOKED = "CREDENTIAL_REVOKED"
+    PERMISSION_DENIED = "PERMISSION_DENIED"
+    NODE_NAME_DENIED = "NODE_NAME_DENIED"
+    EPOCH_IMPLAUSIBLE = "EPOCH_IMPLAUSIBLE"
+    ISSUER_UNAVAILABLE = "ISSUER_UNAVAILABLE"
+    OWN_BINDING = "OWN_BINDING"
+    LAST_OWNER = "LAST_OWNER"
+    ROLE_DENIED = "ROLE_DENIED"
+    TEAM_IN_USE = "TEAM_IN_USE"
+    RESOURCE_DELETED = "RESOURCE_DELETED"
+    TOKENS_NOT_KEPT = "TOKENS_NOT_KEPT"
 
 
 class ControlError(Exception):
@@ -79,6 +93,10 @@ class IdempotencyKeyReusedError(ControlError):
 
 class RefusedError(ControlError):
     """The present state forbids the call; the reason names the state, the message the remedy."""
+
+
+class DeniedError(ControlError):
+    """The caller may not do this, whatever the state of things; the reason says what is lacking."""
 
 
 class SupersededError(ControlError):

@@ -3,7 +3,16 @@
 import re
 from typing import Final
 
-from tallygate._wire.names import ACCOUNT_ID, CUSTOM_SERVICE_ID, DEFAULT_PREFIX, MODEL_ID, SERVICE_ID
+from tallygate._access.scope import PLATFORM, Scope
+from tallygate._wire.names import (
+    ACCOUNT_ID,
+    CUSTOM_SERVICE_ID,
+    DEFAULT_PREFIX,
+    MODEL_ID,
+    SERVICE_ACCOUNT_ID,
+    SERVICE_ID,
+    TEAM_ID,
+)
 
 _ACCOUNT_NAME: Final = re.compile(f"accounts/({ACCOUNT_ID})")
 _MODEL_NAME: Final = re.compile(f"models/({MODEL_ID})")
@@ -11,6 +20,12 @@ _SERVICE_NAME: Final = re.compile(f"accounts/({ACCOUNT_ID})/services/({SERVICE_I
 _CUSTOM_SERVICE_NAME: Final = re.compile(f"accounts/({ACCOUNT_ID})/services/({CUSTOM_SERVICE_ID})")
 _RESERVATION_NAME: Final = re.compile(
     f"accounts/({ACCOUNT_ID})/services/({SERVICE_ID})/reservations/([1-9][0-9]{{0,17}})"
+)
+_SCOPE: Final = f"(?:accounts/({ACCOUNT_ID})/(?:teams/({TEAM_ID})/)?)?"
+_BINDING_NAME: Final = re.compile(f"{_SCOPE}bindings/([a-z0-9-]{{1,63}})")
+_SERVICE_ACCOUNT_NAME: Final = re.compile(f"{_SCOPE}serviceAccounts/({SERVICE_ACCOUNT_ID})")
+_ACCESS_TOKEN_NAME: Final = re.compile(
+    f"(?:({_SCOPE}serviceAccounts/{SERVICE_ACCOUNT_ID})/)?accessTokens/([a-z2-7]{{24}})"
 )
 
 
@@ -53,6 +68,21 @@ def ledger_entry_name(account_id: str, number: int) -> str:
     return f"accounts/{account_id}/ledgerEntries/{number}"
 
 
+def binding_name(scope: Scope, binding_id: str) -> str:
+    """`bindings/{binding}` in the scope's name."""
+    return f"{_prefix(scope)}bindings/{binding_id}"
+
+
+def service_account_name(scope: Scope, service_account_id: str) -> str:
+    """`serviceAccounts/{service_account}` in the scope's name."""
+    return f"{_prefix(scope)}serviceAccounts/{service_account_id}"
+
+
+def access_token_name(service_account: str, token_id: str) -> str:
+    """`accessTokens/{access_token}` in the service account's name; a person's token is in none."""
+    return f"{service_account}/accessTokens/{token_id}" if service_account else f"accessTokens/{token_id}"
+
+
 def default_service_id(model_id: str) -> str:
     """The id of every account's default service for a model."""
     return DEFAULT_PREFIX + model_id
@@ -91,6 +121,30 @@ def parse_reservation(name: str) -> tuple[str, str, int]:
     shape = "accounts/{account}/services/{service}/reservations/{reservation}"
     match = _match(_RESERVATION_NAME, name, shape)
     return match[1], match[2], int(match[3])
+
+
+def parse_binding(name: str) -> tuple[Scope, str]:
+    """Scope and id of the binding. Raises MalformedNameError."""
+    match = _match(_BINDING_NAME, name, "the name of a binding, {scope}/bindings/{binding}")
+    return Scope(match[1] or "", match[2] or ""), match[3]
+
+
+def parse_service_account(name: str) -> tuple[Scope, str]:
+    """Scope and id of the service account. Raises MalformedNameError."""
+    shape = "the name of a service account, {scope}/serviceAccounts/{service_account}"
+    match = _match(_SERVICE_ACCOUNT_NAME, name, shape)
+    return Scope(match[1] or "", match[2] or ""), match[3]
+
+
+def parse_access_token(name: str) -> tuple[str, str]:
+    """The name of the service account, empty of a person's token, and the token's id. Raises MalformedNameError."""
+    shape = "the name of a token, accessTokens/{access_token} or {service account}/accessTokens/{access_token}"
+    match = _match(_ACCESS_TOKEN_NAME, name, shape)
+    return match[1] or "", match[4]
+
+
+def _prefix(scope: Scope) -> str:
+    return "" if scope == PLATFORM else f"{scope.name}/"
 
 
 def _match(pattern: re.Pattern[str], name: str, shape: str) -> re.Match[str]:

@@ -4,59 +4,15 @@ Text keys compare by code point on every database, so that the order of names is
 microseconds since 1970, UTC.
 """
 
-from typing import Any, Final
+from sqlalchemy import CheckConstraint, Column, Index, LargeBinary, Table, UniqueConstraint
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    CheckConstraint,
-    Column,
-    Index,
-    LargeBinary,
-    MetaData,
-    Table,
-    Text,
-    UniqueConstraint,
-    text,
-)
-from sqlalchemy.types import TypeEngine
-
-BY_CODE_POINT: Final[TypeEngine[str]] = Text().with_variant(Text(collation="C"), "postgresql")
-
-metadata = MetaData(
-    naming_convention={
-        "pk": "pk_%(table_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-    }
-)
-
-
-def _key(name: str) -> Column[Any]:
-    return Column(name, BY_CODE_POINT, primary_key=True)
-
-
-def _number_key(name: str) -> Column[Any]:
-    return Column(name, BigInteger, primary_key=True, autoincrement=False)
-
-
-def _text(name: str, *, nullable: bool = False) -> Column[Any]:
-    return Column(name, BY_CODE_POINT, nullable=nullable)
-
-
-def _number(name: str, *, nullable: bool = False) -> Column[Any]:
-    return Column(name, BigInteger, nullable=nullable)
-
-
-def _flag(name: str) -> Column[Any]:
-    return Column(name, Boolean, nullable=False)
-
-
-def _where(condition: str) -> dict[str, Any]:
-    """The condition of a partial index, for either database."""
-    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
-
+from control_service.storage.columns import flag as _flag
+from control_service.storage.columns import key as _key
+from control_service.storage.columns import metadata
+from control_service.storage.columns import number as _number
+from control_service.storage.columns import number_key as _number_key
+from control_service.storage.columns import text as _text
+from control_service.storage.columns import where as _where
 
 meta = Table(
     "meta",

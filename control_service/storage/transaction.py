@@ -5,17 +5,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
 from control_service.storage import schema
+from control_service.storage.access_tokens import AccessTokenRows
+from control_service.storage.access_versions import AccessVersionRows
 from control_service.storage.accounts import AccountRows
 from control_service.storage.batch_rows import BatchRows
+from control_service.storage.bindings import BindingRows
 from control_service.storage.configs import ConfigRows
 from control_service.storage.history import EventRows, StoredResponseRows
 from control_service.storage.leases import LeaseRows
 from control_service.storage.ledger import LedgerRows
 from control_service.storage.models import ModelRows
 from control_service.storage.nodes import NodeRows
+from control_service.storage.principals import PrincipalRows
 from control_service.storage.reservations import BucketRows, ReservationRows
+from control_service.storage.service_accounts import ServiceAccountRows
 from control_service.storage.services import ServiceRows
-from control_service.usecases import fleet_ports, ports
+from control_service.usecases import access_ports, fleet_ports, ports
 
 
 class SqlTransaction(ports.Transaction):
@@ -36,6 +41,11 @@ class SqlTransaction(ports.Transaction):
         self.leases: fleet_ports.Leases = LeaseRows(connection)
         self.batches: fleet_ports.Batches = BatchRows(connection)
         self.configs: fleet_ports.Configs = ConfigRows(connection)
+        self.principals: access_ports.Principals = PrincipalRows(connection)
+        self.service_accounts: access_ports.ServiceAccounts = ServiceAccountRows(connection)
+        self.access_tokens: access_ports.AccessTokens = AccessTokenRows(connection)
+        self.bindings: access_ports.Bindings = BindingRows(connection)
+        self.access_versions: access_ports.AccessVersions = AccessVersionRows(connection)
 
     @override
     async def lock_globals(self) -> None:

@@ -22,6 +22,7 @@ from control_service.domain.model import Model
 from control_service.domain.price import Price
 from control_service.domain.reservation import Reservation
 from control_service.domain.service import Service
+from control_service.usecases.access_ports import AccessTokens, AccessVersions, Bindings, Principals, ServiceAccounts
 from control_service.usecases.fleet_ports import Batches, Configs, Leases, Nodes
 
 
@@ -206,6 +207,11 @@ class Transaction(Protocol):
     leases: Leases
     batches: Batches
     configs: Configs
+    principals: Principals
+    service_accounts: ServiceAccounts
+    access_tokens: AccessTokens
+    bindings: Bindings
+    access_versions: AccessVersions
 
     async def lock_globals(self) -> None:
         """Locks what belongs to no account: the catalogue, the names of accounts. This lock comes before all others."""

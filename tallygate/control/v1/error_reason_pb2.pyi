@@ -102,6 +102,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: something is still in the team. Metadata: `resource`."""
     ERROR_REASON_RESOURCE_DELETED: _ErrorReason.ValueType  # 37
     """FAILED_PRECONDITION: the resource is deleted, and names are never used again. Metadata: `resource`."""
+    ERROR_REASON_TOKENS_NOT_KEPT: _ErrorReason.ValueType  # 38
+    """FAILED_PRECONDITION: the server was started without a pepper, and keeps no tokens."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons in google.rpc.ErrorInfo of the control service, domain `tallygate`, there without the prefix ERROR_REASON_."""
@@ -186,4 +188,6 @@ ERROR_REASON_TEAM_IN_USE: ErrorReason.ValueType  # 36
 """FAILED_PRECONDITION: something is still in the team. Metadata: `resource`."""
 ERROR_REASON_RESOURCE_DELETED: ErrorReason.ValueType  # 37
 """FAILED_PRECONDITION: the resource is deleted, and names are never used again. Metadata: `resource`."""
+ERROR_REASON_TOKENS_NOT_KEPT: ErrorReason.ValueType  # 38
+"""FAILED_PRECONDITION: the server was started without a pepper, and keeps no tokens."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

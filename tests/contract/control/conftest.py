@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from control_service.storage.columns import metadata
 from control_service.storage.database import MIGRATIONS, SqlDatabase
-from control_service.storage.schema import metadata
 from tallygate._server.database.engine import create_engine, migrate
 from tests.harness.control.fleet_harness import Kit
 from tests.harness.control.people_harness import Desk

@@ -5,8 +5,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from control_service.storage.columns import metadata
 from control_service.storage.database import MIGRATIONS
-from control_service.storage.schema import metadata
 from tallygate._server.database.engine import migrate
 
 
