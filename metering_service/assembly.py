@@ -10,6 +10,7 @@ import structlog
 
 from metering_service.api.control.link import ControlLink
 from metering_service.api.control.replicas import Connect
+from metering_service.usecases.access.credentials import Credentials
 from metering_service.usecases.commits.checkpoints import Checkpoints
 from metering_service.usecases.commits.group_commit import GroupCommitter
 from metering_service.usecases.commits.write_buffer import WriteBuffer
@@ -28,6 +29,8 @@ from tallygate._server.clock import Clock
 
 EXPIRE_INTERVAL_S = 0.02
 """Interval at which reports that have waited long enough are answered."""
+CREDENTIALS_INTERVAL_S: Final = 0.1
+"""Interval at which credentials that have expired, and callers who have waited long enough, are looked for."""
 HOUSEKEEPING_INTERVAL_S: Final = 1.0
 """Interval of housekeeping: silent requests, finished ones, idle services."""
 SETTLE_S: Final = 5.0
@@ -47,6 +50,7 @@ class Assembly:
     committer: GroupCommitter
     recovery: CrashRecovery
     runner: WorkRunner
+    credentials: Credentials
     keys: ResumeKeys
     """Of the process, not of the epoch: who runs it keeps them up to date."""
 
@@ -62,6 +66,7 @@ class Assembly:
             self.link.run(node, self.keeper),
             self.committer.run(),
             every(EXPIRE_INTERVAL_S, lambda: expire(node)),
+            every(CREDENTIALS_INTERVAL_S, self.credentials.keep_house),
             every(HOUSEKEEPING_INTERVAL_S, self._keep_house),
             every(HOUSEKEEPING_INTERVAL_S, self.recovery.book_left),
         )
@@ -109,6 +114,7 @@ async def put_together(
     checkpoints = Checkpoints(buffer)
     committer = GroupCommitter(buffer, checkpoints, storage, node=name, epoch=epoch, settings=settings)
     link = ControlLink(connect, storage, committer, database_id=await storage.database_id())
+    credentials = link.credentials = Credentials(clock, settings, link)
     runner = WorkRunner(link, storage, keys, settings)
     node = Node(
         name=name,
@@ -126,7 +132,7 @@ async def put_together(
     keeper = LeaseKeeper(node)
     recovery = CrashRecovery(node, storage, keeper)
     await recovery.find_left()
-    return Assembly(node, storage, link, keeper, committer, recovery, runner, keys)
+    return Assembly(node, storage, link, keeper, committer, recovery, runner, credentials, keys)
 
 
 async def _until(condition: Callable[[], bool], what: str) -> None:

@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service import IS_COMPILED
+from metering_service.api.authenticator import NodeAuthenticator
 from metering_service.api.control.replicas import connect_to, is_reachable, proxies_to
 from metering_service.api.errors import translate
 from metering_service.api.metering_servicer import MeteringServicer
@@ -28,11 +29,13 @@ from metering_service.supervisor import watch_supervisor
 from metering_service.takeover import Caretaking
 from metering_service.usecases.lookups.lookups import together
 from metering_service.usecases.lookups.resume_keys import ResumeKeys
+from metering_service.usecases.lookups.service_teams import ServiceTeams
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.upkeep.retention import Purge
 from tallygate._server.clock import SystemClock
 from tallygate._server.database.engine import create_engine, migrate
 from tallygate._server.errors import StartupError, SupersededError
+from tallygate._server.grpc.gate import Gate
 from tallygate._server.grpc.server import GrpcServer
 from tallygate._server.process.readiness import Readiness
 from tallygate._server.process.run import announce
@@ -150,7 +153,13 @@ class _Program:
             other_health=(ACCEPTING,),
             add_servicers=add_servicers,
             translate=translate,
+            gate=self._gate(assembly),
         )
+
+    def _gate(self, assembly: Assembly) -> Gate:
+        if not self._settings.auth:
+            return Gate()
+        return Gate(NodeAuthenticator(assembly.credentials), ServiceTeams(assembly.node))
 
     async def _run(
         self,

@@ -26,6 +26,8 @@ _FILE: Final = "metering.sqlite3"
 class Settings:
     """Addresses are HOST:PORT; `control` may be several with commas. `insecure`: serve beyond loopback without TLS.
 
+    `auth`: callers must prove who they are.
+
     With several workers, this process only watches them: `listen` is the port that they share, as is `mtls_listen` of
     `tls`. `shared_listen` is said to a worker by the supervisor; empty for a node that runs by itself. `check`: end
     before anything is touched.
@@ -38,6 +40,7 @@ class Settings:
     log_format: LogFormat
     insecure: bool
     tls: ServerTls | None = None
+    auth: bool = False
     worker_count: int = 1
     shared_listen: str = ""
     check: bool = False
@@ -73,6 +76,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         log_format=log_format(options),
         insecure=options.insecure,
         tls=tls,
+        auth=options.auth,
         worker_count=options.workers,
         shared_listen=options.shared_listen,
         check=options.check,
@@ -93,6 +97,7 @@ def _options(environment: Mapping[str, str]) -> Options:
     )
     options.add("--node-name", "TALLYGATE_NODE_NAME", "metering-1", "a name that no other node has", metavar="NAME")
     add_tls_options(options, mtls_variable="TALLYGATE_METERING_MTLS_LISTEN")
+    options.add_switch("--auth", "TALLYGATE_AUTH", "let in nobody who has not proved who they are")
     add_service_options(
         options, file=_FILE, database_variable=DATABASE_URL_VARIABLE, database_hint=", the same for all nodes"
     )
@@ -148,6 +153,7 @@ def common_options(settings: Settings) -> list[str]:
     if settings.tls is not None:
         options += ["--tls-cert", settings.tls.certificate_file, "--tls-key", settings.tls.key_file]
         options += ["--client-ca", settings.tls.client_ca_file]
+    options += ["--auth"] if settings.auth else []
     return [*options, *(["--insecure"] if settings.insecure else [])]
 
 

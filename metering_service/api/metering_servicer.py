@@ -7,6 +7,7 @@ from typing import Final
 import grpc
 from typing_extensions import override
 
+from metering_service.api.authenticator import shown_by
 from metering_service.api.codec import decode_any_report, decode_report, encode_decision
 from metering_service.api.meter_request import REPORTS_PER_MESSAGE_MAX, PartlyReadable, decode_meter_request
 from metering_service.api.meter_response import encode_responses
@@ -16,6 +17,7 @@ from metering_service.domain.report import Phase, Report
 from metering_service.usecases.meter_stream import MeterStream
 from metering_service.usecases.node import Node
 from metering_service.usecases.unary import ask
+from tallygate._server.grpc.caller import current_caller
 from tallygate._server.grpc.error_mapping import reads_by
 from tallygate.metering.v1 import metering_service_pb2 as pb
 from tallygate.metering.v1 import metering_service_pb2_grpc, report_pb2
@@ -47,13 +49,20 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
     ) -> AsyncIterator[pb.MeterResponse]:
         """Reads in one task, writes in the other: what gathers while a message is being written goes in the next."""
         news, room = asyncio.Event(), asyncio.Event()
-        session, said = MeterStream(self._node, news.set), pb.MeterResponse()
+        # Nothing is awaited between the gate and here, so no change of the caller's rights is missed.
+        shown = shown_by(current_caller())
+        rights = shown.rights if shown is not None else None
+        session, said = MeterStream(self._node, news.set, rights), pb.MeterResponse()
+        if shown is not None:
+            shown.users[session] = None
         reader = asyncio.create_task(self._read(session, request_iterator, news, room))
         drained = asyncio.create_task(self._wake_when_draining(news))
         try:
             while True:
                 await news.wait()
                 news.clear()
+                if session.problem is not None:
+                    raise session.problem
                 outgoing = session.drain()
                 if outgoing is not None:
                     for said in encode_responses(outgoing, said):  # noqa: B020  # asked once, with the one before
@@ -69,6 +78,8 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         finally:
             reader.cancel()
             drained.cancel()
+            if shown is not None:
+                shown.users.pop(session, None)
             session.close()
 
     async def _read(

@@ -1,5 +1,15 @@
 """The errors of the metering service; the api maps them to gRPC statuses."""
 
+from typing import Final
+
+from metering_service.domain.credential import CredentialState
+
+_REFUSED: Final = {
+    CredentialState.UNKNOWN: "This credential opens nothing here: check what was copied, or ask for another.",
+    CredentialState.EXPIRED: "This credential has expired: sign in again, or take another token.",
+    CredentialState.REVOKED: "This credential was revoked: it, or whoever it belongs to, was disabled or deleted.",
+}
+
 
 class MeteringError(Exception):
     """Root of this service's errors. `str()` is one sentence for a person."""
@@ -26,6 +36,34 @@ class RevisedElsewhereError(NodeFencedError):
 
 class StorageUnavailableError(MeteringError):
     """The metering database did not answer; whether the batch was written is not known. Retry the same batch."""
+
+
+class CredentialRefusedError(MeteringError):
+    """A caller's credential opens nothing; `state` says why."""
+
+    def __init__(self, state: CredentialState) -> None:
+        super().__init__(_REFUSED[state])
+        self.state = state
+
+
+class CredentialUnverifiedError(MeteringError):
+    """This node could not find out who a caller is."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This node cannot find out whose credential this is, because control does not answer it: try again, or at "
+            "another node."
+        )
+
+
+class RightsChangedError(MeteringError):
+    """The caller of a stream may no longer report on all that the stream reported on. `scope`: what it lost."""
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(
+            "This caller may no longer report on all services of this stream: open another one for those that are left."
+        )
+        self.scope = scope
 
 
 class OverloadedError(MeteringError):

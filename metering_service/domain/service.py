@@ -57,6 +57,8 @@ class ServiceConfig:
     reserved_input_tpm: int = 0
     reserved_output_tpm: int = 0
     outage_tokens_max: int = 0
+    team: str = ""
+    """Id of its team; empty for none."""
     version: int = 0
 
     def refusal(self) -> Reason | None:

@@ -5,15 +5,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
-from metering_service.domain.decision import Decision
-from metering_service.domain.errors import SequenceGapError
+from metering_service.domain.decision import Decision, Reason, deny
+from metering_service.domain.errors import MeteringError, RightsChangedError, SequenceGapError
 from metering_service.domain.report import Phase, Report
 from metering_service.domain.request import Request
+from metering_service.usecases.access.stream_access import StreamAccess
 from metering_service.usecases.lookups.parked import leave
 from metering_service.usecases.node import Node
 from metering_service.usecases.reports.process import malformed, process
 from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.state.waiter import Parked, PendingCommits
+from tallygate._access.rights import Rights
+from tallygate._access.scope import scope_of_resource
 
 PROGRESS: Final = Phase.PROGRESS.value
 """Phase of a progress report, as it is on the wire."""
@@ -70,10 +73,16 @@ class Outgoing:
 
 
 class MeterStream:
-    """The state of one stream. `wake` is called when there is something to say."""
+    """The state of one stream. `wake` is called when there is something to say.
 
-    def __init__(self, node: Node, wake: Callable[[], None]) -> None:
+    `rights`: of its caller; None at a node that asks for no proof.
+    """
+
+    def __init__(self, node: Node, wake: Callable[[], None], rights: Rights | None = None) -> None:
         self.keeps_open = True
+        self.problem: MeteringError | None = None
+        """Why the stream ends at once, if it does."""
+        self._access = StreamAccess(rights) if rights is not None else None
         self._node = node
         self._wake = wake
         self._last_sequence = 0
@@ -142,8 +151,13 @@ class MeterStream:
             return
         self._name(report)
         self._following.pop(report.request_id, None)
+        teams = self._access.teams(report.service) if self._access is not None else None
+        if teams is not None and not teams:
+            # As of a service that there is not: nothing that belongs to others is touched, or learnt of.
+            self._said.append((sequence, deny(report.request_id, Reason.UNKNOWN_SERVICE)))
+            return
         report = self._with_token(report)
-        answer = process(self._node, report, self, sequence, pending)
+        answer = process(self._node, report, self, sequence, pending, teams=teams)
         if report.resume:
             self._keep_token(report)
         if isinstance(answer, Parked):
@@ -206,8 +220,35 @@ class MeterStream:
         """This node shuts down: take no more. Once `idle`, the stream may end; what runs goes on elsewhere."""
         self._is_leaving = True
 
+    def rights_changed(self, rights: Rights) -> None:
+        """The caller may do something else from now on: the stream ends unless that has all that it spoke of."""
+        if self._access is None or self.problem is not None:
+            return
+        before, self._access = self._access, StreamAccess(rights)
+        spoken_of = {*before.named, *(service.name for service, _ in self._requests())}
+        lost = [service for service in spoken_of if not self._may_speak_of(service)]
+        if lost or self._access.is_empty:
+            self.break_off(RightsChangedError(scope_of_resource(min(lost, default="")).name))
+
+    def _may_speak_of(self, service: str) -> bool:
+        teams = self._access.teams(service) if self._access is not None else None
+        state = self._node.services.get(service)
+        if teams is None or state is None or state.config is None:
+            return teams is None or bool(teams)
+        return state.config.team in teams
+
+    def break_off(self, error: MeteringError) -> None:
+        """End at once: nothing more is taken, and what is open is as of a stream that broke."""
+        if self.problem is None:
+            self.problem = error
+            self._is_leaving = True
+            self.close()
+            self._wake()
+
     def close(self) -> None:
         """The stream is gone: its open requests stay resumable for the resume window."""
+        if not self.keeps_open:
+            return
         self.keeps_open = False
         leave(self._node, self)
         for service, request in self._requests():

@@ -1,5 +1,6 @@
 """The state that all use cases of a metering node share: services, clock, write buffer, work outside."""
 
+from asyncio import Event
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
@@ -103,6 +104,8 @@ class Node:
         self.leases_valid_until_ns = 0
         self.control_answers = False
         """Whether the last lease exchange was answered."""
+        self._awaited: dict[str, Event] = {}
+        """Services whose configuration somebody waits for, who has no report on it."""
         self._in_outage: list[ServiceState] = []
         self._parts = 0
         buffer.on_consumed = self._consumed
@@ -114,6 +117,20 @@ class Node:
             service = self.services[name] = ServiceState(name, self.lease_index)
             self.work.subscribe(name)
         return service
+
+    async def known_service(self, name: str) -> ServiceState:
+        """The service of that name, once control has said what it is; waits for that as long as it takes."""
+        service = self.service(name)
+        service.last_used_ns = self.clock.monotonic_ns()
+        if service.config is None:
+            await self._awaited.setdefault(name, Event()).wait()
+        return service
+
+    def tell_known(self, name: str) -> None:
+        """Control has said what a service is."""
+        awaited = self._awaited.pop(name, None)
+        if awaited is not None:
+            awaited.set()
 
     def _consumed(self, leases: Iterable[Lease]) -> None:
         """What was booked on these leases is committed: control may be told."""

@@ -48,6 +48,20 @@ class NodeSettings:
     """A service that no report names for so long is forgotten, once all of its leases are closed."""
     unknown_services_max: int = 10_000
     """Names that stand for no service, remembered so that control is not asked again for each report."""
+    credential_wait_max_ns: int = 2 * SECOND
+    """A caller with a credential that this node does not know waits so long for control's word on it."""
+    credential_unheard_max_ns: int = 60 * SECOND
+    """A credential that is known lets in for so long after this node last heard from control."""
+    credential_answer_max_ns: int = 5 * SECOND
+    """Control's word on a credential is waited for no longer: others are asked about in its stead."""
+    credentials_asked_max: int = 256
+    """Credentials that control is asked about at once; the next ones are taken from all peers in turn."""
+    invalid_credentials_max: int = 10_000
+    """Credentials that open nothing, or that control has not answered for, of all peers together."""
+    valid_credentials_max: int = 100_000
+    """Credentials that open something; beyond that those that no stream uses are forgotten."""
+    idle_credential_kept_ns: int = 600 * SECOND
+    """A credential that nobody shows for so long, and no stream uses, is forgotten."""
     checkpoint_interval_ns: int = 100 * MS
     """Interval of checkpoints, or more where they take long (see `GroupCommitter`)."""
 

@@ -49,6 +49,7 @@ def decode_config(message: config_pb2.ServiceConfig) -> ServiceConfig:
         reserved_input_tpm=message.reserved_input_tokens_per_minute,
         reserved_output_tpm=message.reserved_output_tokens_per_minute,
         outage_tokens_max=message.outage_tokens_max if continues else 0,
+        team=message.team,
         version=message.version,
     )
 

@@ -14,10 +14,21 @@ from metering_service.api.control.codec import (
     encode_hello,
     encode_statement,
 )
+from metering_service.api.control.credential_codec import decode_credential_config
 from metering_service.api.control.replicas import Connect
+from metering_service.api.control.subscriptions import (
+    following,
+    following_credentials,
+    join,
+    parts,
+    unfollowing,
+    unfollowing_credentials,
+)
+from metering_service.domain.credential import Credential
 from metering_service.domain.errors import NodeFencedError, StorageUnavailableError
 from metering_service.domain.lease import LeaseStatement
 from metering_service.domain.service import ServiceConfig
+from metering_service.usecases.access.credentials import Credentials
 from metering_service.usecases.commits.group_commit import GroupCommitter
 from metering_service.usecases.leases.config_intake import take_config
 from metering_service.usecases.leases.lease_keeper import LeaseKeeper
@@ -42,8 +53,6 @@ RECONNECT_MAX_S: Final = 1.0
 """Maximum of that delay, which doubles."""
 SILENCE_MAX_S: Final = 3.0
 """Timeout of a feed on which nothing comes."""
-SUBSCRIPTIONS_PER_MESSAGE: Final = 1_000
-"""Number of services that one message subscribes to."""
 STATEMENTS_PER_EXCHANGE: Final = 500
 """Maximum of statements in one exchange: more would keep control from others for half a second."""
 
@@ -77,6 +86,8 @@ class ControlLink:
         """Whether control knows that all leases of earlier epochs are settled."""
         self.proxies: Sequence[str] = ()
         """Proxies on the way to control: where it is lost, it may be for one of them."""
+        self.credentials: Credentials | None = None
+        """What callers have shown, at a node that has any."""
         self.on_lost: Callable[[list[tuple[str, int]]], None] = lambda _: None
 
     # --- work of the use cases --------------------------------------------------------------------------------
@@ -84,13 +95,21 @@ class ControlLink:
     def subscribe(self, service: str) -> None:
         """Follow a service from now on."""
         self._names.add(service)
-        self._say(_subscription([service]))
+        self._say(following([service]))
 
     def unsubscribe(self, service: str) -> None:
         """Follow it no longer."""
         self._names.discard(service)
         self._untold.discard(service)
-        self._say(pb.WatchConfigRequest(subscription=pb.ConfigSubscription(unsubscribe=[service])))
+        self._say(unfollowing([service]))
+
+    def follow_credentials(self, credentials: Sequence[Credential]) -> None:
+        """Follow these credentials from now on."""
+        self._say(following_credentials(credentials))
+
+    def unfollow_credentials(self, credentials: Sequence[Credential]) -> None:
+        """Follow them no longer."""
+        self._say(unfollowing_credentials(credentials))
 
     def exchange(self) -> None:
         """Exchange leases at once."""
@@ -151,14 +170,17 @@ class ControlLink:
         outbox = self._outbox = asyncio.Queue[pb.WatchConfigRequest]()
         self._untold = set(self._names)
         names = sorted(self._names)
+        credentials = self.credentials.begin_stream() if self.credentials is not None else []
         call = stub.WatchConfig()
         try:
             hello = encode_hello(node.name, node.epoch, self._database_id, await self._storage.history(node.name))
             # A stream that has been refused takes no more: the first read says why.
             with suppress(asyncio.InvalidStateError):
                 await call.write(pb.WatchConfigRequest(hello=hello))
-                for start in range(0, len(names), SUBSCRIPTIONS_PER_MESSAGE):
-                    await call.write(_subscription(names[start : start + SUBSCRIPTIONS_PER_MESSAGE]))
+                for some_credentials in parts(credentials):
+                    await call.write(following_credentials(some_credentials))
+                for some_names in parts(names):
+                    await call.write(following(some_names))
             sender = asyncio.create_task(self._send(call, outbox))
             try:
                 while True:
@@ -172,6 +194,8 @@ class ControlLink:
         finally:
             self._outbox = None
             self.is_connected = False
+            if self.credentials is not None:
+                self.credentials.end_stream()
             call.cancel()
 
     def _say(self, message: pb.WatchConfigRequest) -> None:
@@ -185,23 +209,26 @@ class ControlLink:
         outbox: asyncio.Queue[pb.WatchConfigRequest],
     ) -> None:
         try:
-            following: pb.WatchConfigRequest | None = None
+            message = await outbox.get()
             while True:
-                message, following = following or await outbox.get(), None
-                # Control looks up many names as fast as one.
-                names = message.subscription.subscribe
-                while names and len(names) < SUBSCRIPTIONS_PER_MESSAGE and not outbox.empty() and following is None:
-                    following = outbox.get_nowait()
-                    if following.subscription.subscribe:
-                        names.extend(following.subscription.subscribe)
-                        following = None
+                # Control looks up many as fast as one.
+                later: pb.WatchConfigRequest | None = None
+                while later is None and not outbox.empty():
+                    later = outbox.get_nowait()
+                    if join(message, later):
+                        later = None
                 await call.write(message)
+                message = later if later is not None else await outbox.get()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             return  # The reader sees the same break, and its reason.
 
     def _take(self, message: pb.WatchConfigResponse, node: Node, keeper: LeaseKeeper) -> None:
         keeper.closed_below_epoch = max(keeper.closed_below_epoch, message.leases_closed_below_epoch)
         self._committer.closed_below_epoch = keeper.closed_below_epoch
+        if self.credentials is not None:
+            self.credentials.hear()
+            for credential in message.credentials:
+                self.credentials.take(decode_credential_config(credential))
         for service in message.services:
             config: ServiceConfig = decode_config(service)
             take_config(node, config)
@@ -306,7 +333,3 @@ def _first(said: Sequence[LeaseStatement], most: int) -> list[LeaseStatement]:
     others = [statement for statement in said if not statement.needed_units]
     first = waited_for[: max(most // 2, most - len(others))]
     return [*first, *others[: most - len(first)]]
-
-
-def _subscription(names: list[str]) -> pb.WatchConfigRequest:
-    return pb.WatchConfigRequest(subscription=pb.ConfigSubscription(subscribe=names))

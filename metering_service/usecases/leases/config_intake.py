@@ -26,6 +26,7 @@ def take_config(node: Node, config: ServiceConfig) -> None:
             version=config.version,
         )
     service.config = config
+    node.tell_known(service.name)
     refusal = config.refusal()
     for request in list(service.open.values()):
         request.quiet_tokens = EVERY_REPORT

@@ -28,15 +28,26 @@ NOT_GIVEN: Final = (
 )
 
 
-def process(node: Node, report: Report, reporter: Reporter, sequence: int, pending: PendingCommits) -> Outcome:
-    """Decide on one report that `malformed` has passed. None: the watermark says enough. PARKED: answered later."""
+def process(
+    node: Node,
+    report: Report,
+    reporter: Reporter,
+    sequence: int,
+    pending: PendingCommits,
+    *,
+    teams: frozenset[str] | None = None,
+) -> Outcome:
+    """Decide on one report that `malformed` has passed. None: the watermark says enough. PARKED: answered later.
+
+    `teams`: those whose services the reporter may speak of; None for all of the account.
+    """
     settings = node.settings
     if node.waiting_count >= settings.waiting_max and report.phase is Phase.AUTHORIZE:
         return deny(report.request_id, Reason.OVERLOADED)
     wait_ns = settings.booking_wait_max_ns if report.phase is Phase.FINISH else settings.wait_max_ns
     now_ns = node.clock.monotonic_ns()
     deadline_ns = now_ns + wait_ns
-    waiter = Waiter(report, reporter, sequence, pending, deadline_ns, is_verified=not report.resume)
+    waiter = Waiter(report, reporter, sequence, pending, deadline_ns, is_verified=not report.resume, teams=teams)
     service = node.service(report.service)
     service.last_used_ns = now_ns
     answer = decide(node, service, waiter)
@@ -53,7 +64,7 @@ def decide(node: Node, service: ServiceState, waiter: Waiter) -> Outcome:  # noq
     config, report = service.config, waiter.report
     if config is None:
         return PARKED
-    if config.status in (Status.UNKNOWN, Status.DELETED) and not config.uid:
+    if _is_unknown(config, waiter):
         return deny(report.request_id, Reason.UNKNOWN_SERVICE, config_version=config.version)
     if not waiter.is_verified:
         verify(node, service, waiter)
@@ -73,6 +84,13 @@ def decide(node: Node, service: ServiceState, waiter: Waiter) -> Outcome:  # noq
     if request is None and report.phase is Phase.FINISH and waiter.start is None:
         return _enter_unauthorised(node, service, config, waiter)
     return _count(node, service, config, request, waiter)
+
+
+def _is_unknown(config: ServiceConfig, waiter: Waiter) -> bool:
+    """Whether there is no such service, or the reporter may not speak of services of its team."""
+    if config.status in (Status.UNKNOWN, Status.DELETED) and not config.uid:
+        return True
+    return waiter.teams is not None and config.team not in waiter.teams
 
 
 def _count(

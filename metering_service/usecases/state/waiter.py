@@ -74,6 +74,8 @@ class Waiter:
     deadline_ns: int
     """When it is answered with what is known. A booking waits longer, and is then made with the payers at hand."""
     is_verified: bool
+    teams: frozenset[str] | None = None
+    """Teams whose services the reporter may speak of, in this account; None for all of them."""
     token: ResumeToken | None = None
     lookup: Lookup = Lookup.NOT_NEEDED
     start: PartStart | None = None

@@ -11,6 +11,7 @@ import grpc
 from metering_service.api.errors import translate
 from metering_service.api.metering_servicer import MeteringServicer
 from metering_service.usecases.lookups.lookups import every
+from tallygate._server.grpc.gate import Gate
 from tallygate._server.grpc.server import GrpcServer
 from tallygate.metering.v1 import decision_pb2, metering_service_pb2_grpc
 from tallygate.metering.v1 import metering_service_pb2 as pb
@@ -50,16 +51,19 @@ class NodeServing:
     channel: grpc.aio.Channel
     address: str
 
-    def stream(self) -> RawStream:
+    def stream(self, *metadata: tuple[str, str]) -> RawStream:
         call: Any = self.channel.stream_stream(
             f"/{METERING}/Meter", request_serializer=None, response_deserializer=pb.MeterResponse.FromString
         )
-        return RawStream(call(timeout=PATIENCE_S))
+        return RawStream(call(timeout=PATIENCE_S, metadata=metadata))
 
 
 @asynccontextmanager
-async def serving_node(rig: Rig) -> AsyncIterator[NodeServing]:
-    """Start it on a free port, and stop it at the end; meanwhile it hears from its control service."""
+async def serving_node(rig: Rig, gate: Gate | None = None) -> AsyncIterator[NodeServing]:
+    """Start it on a free port, and stop it at the end; meanwhile it hears from its control service.
+
+    `gate`: who may call; everybody without one.
+    """
     servicer = MeteringServicer(rig.node)
     server = GrpcServer(
         listen="127.0.0.1:0",
@@ -67,6 +71,7 @@ async def serving_node(rig: Rig) -> AsyncIterator[NodeServing]:
         service_names=[METERING],
         add_servicers=lambda it: metering_service_pb2_grpc.add_MeteringServiceServicer_to_server(servicer, it),
         translate=translate,
+        gate=gate,
     )
     address = await server.start()
     pump = asyncio.create_task(every(PUMP_S, rig.pump))

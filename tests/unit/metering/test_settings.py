@@ -2,7 +2,7 @@
 
 import pytest
 
-from metering_service.settings import parse
+from metering_service.settings import common_options, parse
 from tallygate._server.errors import ConfigurationError
 
 
@@ -40,3 +40,10 @@ def test_each_worker_needs_a_name(letters: int, workers: str) -> None:
     parse(["--node-name", "a" * letters, "--workers", workers], {})
     with pytest.raises(ConfigurationError, match=rf'^The node name "a+" is .*{letters}'):
         parse(["--node-name", "a" * (letters + 1), "--workers", workers], {})
+
+
+def test_workers_ask_for_proof_as_they_are_told() -> None:
+    """By option or environment; without either, nobody is asked."""
+    assert not parse([], {}).auth
+    for settings in (parse(["--auth"], {}), parse([], {"TALLYGATE_AUTH": "1"})):
+        assert parse(common_options(settings), {}).auth

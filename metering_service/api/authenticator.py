@@ -1,0 +1,93 @@
+"""Callers of a node, known by what control says of their credentials."""
+
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Final
+from urllib.parse import unquote
+
+import grpc
+from typing_extensions import override
+
+from metering_service.api.errors import translate
+from metering_service.domain.credential import Credential, CredentialState
+from metering_service.domain.errors import CredentialRefusedError, CredentialUnverifiedError
+from metering_service.usecases.access.credentials import Credentials
+from metering_service.usecases.access.shown_credential import ShownCredential
+from tallygate._access.token_text import ShownToken
+from tallygate._server.grpc.caller import Caller
+from tallygate._server.grpc.failures import RpcStatusError
+from tallygate._server.grpc.gate import Authenticator, unauthenticated
+
+URIS_MAX: Final = 8
+"""Maximum number of URIs of one certificate that are looked at."""
+URI_BYTES_MAX: Final = 512
+"""Maximum length of the URI of a certificate that control may know."""
+IPV6_PREFIX: Final = 64
+"""Number of bits of an IPv6 address that belong to one peer: the rest it may choose."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCaller(Caller):
+    """A caller together with the credential that it has shown, by which its streams are found when that changes."""
+
+    shown: ShownCredential | None = field(default=None, compare=False)
+
+
+class NodeAuthenticator(Authenticator):
+    """Looks up what callers present."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    @override
+    async def by_token(self, token: ShownToken, peer: str) -> Caller:
+        return await self._caller(Credential(token_id=token.token_id, token_sha256=token.sha256), peer)
+
+    @override
+    async def by_certificate(self, uris: tuple[str, ...], peer: str) -> Caller:
+        """The first of the URIs that opens something decides: rights never add up."""
+        refusal = unauthenticated("CREDENTIAL_INVALID", str(CredentialRefusedError(CredentialState.UNKNOWN)))
+        for uri in uris[:URIS_MAX]:
+            if len(uri.encode()) > URI_BYTES_MAX:
+                continue
+            try:
+                return await self._caller(Credential(certificate_uri=uri), peer)
+            except RpcStatusError as failure:
+                if failure.code is not grpc.StatusCode.UNAUTHENTICATED:
+                    raise
+                refusal = failure
+        raise refusal
+
+    async def _caller(self, credential: Credential, peer: str) -> Caller:
+        try:
+            shown = await self._credentials.prove(credential, address_of(peer))
+        except (CredentialRefusedError, CredentialUnverifiedError) as error:
+            failure = translate(error)
+            assert failure is not None
+            raise failure from None
+        return NodeCaller(member=shown.member, rights=shown.rights, shown=shown)
+
+
+def shown_by(caller: Caller) -> ShownCredential | None:
+    """The credential by which a caller is known; None at a node that asks for no proof."""
+    return caller.shown if isinstance(caller, NodeCaller) else None
+
+
+def address_of(peer: str) -> str:
+    """The address in a peer as gRPC writes it, without what one peer may choose: the port, the end of an IPv6 address.
+
+    What is no internet address stands for itself.
+    """
+    kind, _, rest = peer.partition(":")
+    if kind not in ("ipv4", "ipv6"):
+        return peer
+    host = unquote(rest).rpartition(":")[0].strip("[]").partition("%")[0]
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return peer
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    if isinstance(address, IPv6Address):
+        return str(ip_network((address, IPV6_PREFIX), strict=False))
+    return str(address)

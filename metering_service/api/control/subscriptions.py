@@ -1,0 +1,63 @@
+"""What a node says of what it follows: services by name, and credentials; many are put into one message."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final, TypeVar
+
+from metering_service.api.control.credential_codec import encode_credential
+from metering_service.domain.credential import Credential
+from tallygate.control.v1 import fleet_service_pb2 as pb
+
+SUBSCRIPTIONS_PER_MESSAGE: Final = 1_000
+"""Maximum number of services, and of credentials, that one message subscribes to."""
+
+Item = TypeVar("Item")
+
+
+def following(names: Sequence[str]) -> pb.WatchConfigRequest:
+    """These services from now on."""
+    return pb.WatchConfigRequest(subscription=pb.ConfigSubscription(subscribe=names))
+
+
+def unfollowing(names: Sequence[str]) -> pb.WatchConfigRequest:
+    """These services no longer."""
+    return pb.WatchConfigRequest(subscription=pb.ConfigSubscription(unsubscribe=names))
+
+
+def following_credentials(credentials: Sequence[Credential]) -> pb.WatchConfigRequest:
+    """These credentials from now on."""
+    encoded = [encode_credential(credential) for credential in credentials]
+    return pb.WatchConfigRequest(subscription=pb.ConfigSubscription(subscribe_credentials=encoded))
+
+
+def unfollowing_credentials(credentials: Sequence[Credential]) -> pb.WatchConfigRequest:
+    """These credentials no longer."""
+    encoded = [encode_credential(credential) for credential in credentials]
+    return pb.WatchConfigRequest(subscription=pb.ConfigSubscription(unsubscribe_credentials=encoded))
+
+
+def parts(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """As many at a time as one message takes."""
+    for start in range(0, len(items), SUBSCRIPTIONS_PER_MESSAGE):
+        yield items[start : start + SUBSCRIPTIONS_PER_MESSAGE]
+
+
+def join(message: pb.WatchConfigRequest, later: pb.WatchConfigRequest) -> bool:
+    """Put what is said later into a message that says something of the same kind; False where that cannot be.
+
+    Control takes what a message unsubscribes before what it subscribes, so nothing is unsubscribed behind that.
+    """
+    if not (message.HasField("subscription") and later.HasField("subscription")):
+        return False
+    said, more = message.subscription, later.subscription
+    if (said.subscribe or said.subscribe_credentials) and (more.unsubscribe or more.unsubscribe_credentials):
+        return False
+    # Lists of both kinds together, which a message may have more of: so it stays small.
+    if _size(said) + _size(more) > SUBSCRIPTIONS_PER_MESSAGE:
+        return False
+    said.MergeFrom(more)
+    return True
+
+
+def _size(said: pb.ConfigSubscription) -> int:
+    names = len(said.subscribe) + len(said.unsubscribe)
+    return names + len(said.subscribe_credentials) + len(said.unsubscribe_credentials)
