@@ -16,6 +16,7 @@ from control_service.api.calls import Calls
 from control_service.api.catalog_servicer import CatalogServicer
 from control_service.api.errors import translate
 from control_service.api.lifecycle_servicer import LifecycleServicer
+from control_service.api.team_servicer import TeamServicer
 from control_service.assembly import put_together
 from control_service.settings import Settings
 from control_service.storage.database import MIGRATIONS, SqlDatabase
@@ -39,6 +40,8 @@ from tallygate.control.v1 import (
     operations_service_pb2_grpc,
     recovery_service_pb2,
     recovery_service_pb2_grpc,
+    team_service_pb2,
+    team_service_pb2_grpc,
 )
 
 PROGRAM: Final = "control service"
@@ -55,6 +58,7 @@ SERVICE_NAMES: Final = tuple(
         (lifecycle_service_pb2, "LifecycleService"),
         (operations_service_pb2, "OperationsService"),
         (recovery_service_pb2, "RecoveryService"),
+        (team_service_pb2, "TeamService"),
     )
 )
 
@@ -112,6 +116,7 @@ def assemble(
         catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogServicer(database, clock, calls), server)
         lifecycle = LifecycleServicer(database, clock, calls)
         lifecycle_service_pb2_grpc.add_LifecycleServiceServicer_to_server(lifecycle, server)
+        team_service_pb2_grpc.add_TeamServiceServicer_to_server(TeamServicer(database, calls), server)
         fleet_service_pb2_grpc.add_FleetServiceServicer_to_server(assembly.fleet, server)
         recovery_service_pb2_grpc.add_RecoveryServiceServicer_to_server(assembly.recovery, server)
         operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(assembly.operations, server)

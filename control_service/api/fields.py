@@ -23,6 +23,8 @@ from control_service.domain.names import (
     parse_model,
     parse_reservation,
     parse_service,
+    parse_team,
+    parse_team_id,
 )
 from control_service.domain.texts import is_plain
 from tallygate._server.clock import NS_PER_US, US_PER_SECOND
@@ -74,6 +76,14 @@ class Fields:
     def custom_service(self, path: str, name: str) -> tuple[str, str]:
         """The ids in the name of a custom service."""
         return self._named(path, name, parse_custom_service, ("", ""))
+
+    def team(self, path: str, name: str) -> tuple[str, str]:
+        """The ids in `accounts/{account}/teams/{team}`."""
+        return self._named(path, name, parse_team, ("", ""))
+
+    def team_id(self, path: str, text: str) -> str:
+        """The id of a team of the account that the request names; empty for none."""
+        return self._named(path, text, parse_team_id, "") if text else ""
 
     def reservation(self, path: str, name: str) -> tuple[str, str, int]:
         """The ids and the number in the name of a reservation."""

@@ -198,6 +198,7 @@ def _encode_config(config: ServiceConfig) -> config_pb2.ServiceConfig:
         whole_output_tokens_default=terms.whole_output_tokens_default,
         outage_policy=encode_enum(inference_service_pb2.OutagePolicy, terms.outage_policy),
         outage_tokens_max=terms.outage_tokens_max,
+        team=terms.team,
         reserved_input_tokens_per_minute=payers.reserved.input_tokens_per_minute,
         reserved_output_tokens_per_minute=payers.reserved.output_tokens_per_minute,
     )

@@ -23,7 +23,7 @@ def decode_create(request: pb.CreateInferenceServiceRequest) -> tuple[str, NewSe
             service_id=service_id,
             model_id=fields.model("model", request.model),
             display_name=fields.text("display_name", request.display_name),
-            team=fields.text("team", request.team),
+            team=fields.team_id("team", request.team),
             labels=fields.labels("labels", request.labels),
             outage_policy=policy or OutagePolicy.DENY,
             outage_tokens_max=request.outage_tokens_max,
@@ -43,7 +43,7 @@ def decode_create(request: pb.CreateInferenceServiceRequest) -> tuple[str, NewSe
 def decode_update(request: pb.UpdateInferenceServiceRequest) -> tuple[tuple[str, str], ServiceUpdate]:
     """The ids of account and service, and the service's new settings. Raises InvalidRequestError."""
     with Fields() as fields:
-        display_name, team = fields.text("display_name", request.display_name), fields.text("team", request.team)
+        display_name, team = fields.text("display_name", request.display_name), fields.team_id("team", request.team)
         labels = fields.labels("labels.labels", request.labels.labels)
         policy = decode_outage_policy(fields, request.outage_policy, request.outage_tokens_max)
         return fields.service("name", request.name), ServiceUpdate(
@@ -60,7 +60,7 @@ def decode_list(fields: Fields, request: pb.ListInferenceServicesRequest) -> tup
     wanted = ServiceFilter(
         account_id=fields.account("account", request.account) if request.account else None,
         model_id=fields.model("model", request.model) if request.model else None,
-        team=fields.text("team", request.team) or None,
+        team=fields.team_id("team", request.team) or None,
         show_deleted=request.show_deleted,
     )
     return wanted, fields.member("status", inference_service_pb2.ServiceStatus, request.status, Status)

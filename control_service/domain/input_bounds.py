@@ -33,7 +33,7 @@ TRIAL_VALID_US_MAX: Final = 36_600 * 86_400 * 10**6
 """Maximum validity of a trial: a hundred years."""
 
 TEXT_MAX: Final = 256
-"""Maximum characters of a name for people, a team, an alias, a label's value, an idempotency key, an actor."""
+"""Maximum characters of a name for people, an alias, a label's value, an idempotency key, an actor."""
 
 REASON_MAX: Final = 1_024
 """Maximum characters of a reason in the ledger."""

@@ -18,6 +18,8 @@ _ACCOUNT_NAME: Final = re.compile(f"accounts/({ACCOUNT_ID})")
 _MODEL_NAME: Final = re.compile(f"models/({MODEL_ID})")
 _SERVICE_NAME: Final = re.compile(f"accounts/({ACCOUNT_ID})/services/({SERVICE_ID})")
 _CUSTOM_SERVICE_NAME: Final = re.compile(f"accounts/({ACCOUNT_ID})/services/({CUSTOM_SERVICE_ID})")
+_TEAM_NAME: Final = re.compile(f"accounts/({ACCOUNT_ID})/teams/({TEAM_ID})")
+_TEAM_ID: Final = re.compile(TEAM_ID)
 _RESERVATION_NAME: Final = re.compile(
     f"accounts/({ACCOUNT_ID})/services/({SERVICE_ID})/reservations/([1-9][0-9]{{0,17}})"
 )
@@ -51,6 +53,11 @@ def price_name(model_id: str, version: int) -> str:
 def service_name(account_id: str, service_id: str) -> str:
     """`accounts/{account}/services/{service}`."""
     return f"accounts/{account_id}/services/{service_id}"
+
+
+def team_name(account_id: str, team_id: str) -> str:
+    """`accounts/{account}/teams/{team}`."""
+    return f"accounts/{account_id}/teams/{team_id}"
 
 
 def reservation_name(account_id: str, service_id: str, number: int) -> str:
@@ -114,6 +121,17 @@ def parse_custom_service(name: str) -> tuple[str, str]:
     shape = "accounts/{account}/services/{service}, with an id that does not begin with default-"
     match = _match(_CUSTOM_SERVICE_NAME, name, shape)
     return match[1], match[2]
+
+
+def parse_team(name: str) -> tuple[str, str]:
+    """The ids of account and team. Raises MalformedNameError."""
+    match = _match(_TEAM_NAME, name, "accounts/{account}/teams/{team}")
+    return match[1], match[2]
+
+
+def parse_team_id(text: str) -> str:
+    """The id of a team, without its account. Raises MalformedNameError."""
+    return _match(_TEAM_ID, text, f"the id of a team, {TEAM_ID}")[0]
 
 
 def parse_reservation(name: str) -> tuple[str, str, int]:

@@ -76,6 +76,7 @@ class Terms:
     whole_output_tokens_default: int
     outage_policy: OutagePolicy
     outage_tokens_max: int
+    team: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,7 @@ def config_of(
         whole_output_tokens_default=model.whole_output_tokens_default,
         outage_policy=service.outage_policy,
         outage_tokens_max=service.outage_tokens_max,
+        team=service.team,
     )
     resolution = Resolution.DELETED if service.deleted else Resolution.FOUND
     return ServiceConfig(service.name, version, resolution, terms)

@@ -109,6 +109,16 @@ prices = Table(
     _number("create_us"),
 )
 
+teams = Table(
+    "teams",
+    metadata,
+    _key("account_id"),
+    _key("team_id"),
+    _text("display_name"),
+    _number("create_us"),
+    _number("delete_us", nullable=True),
+)
+
 services = Table(
     "services",
     metadata,
@@ -118,6 +128,7 @@ services = Table(
     _text("model_id"),
     _text("kind"),
     _text("display_name"),
+    # The id of a team of the account; empty where the service belongs to none.
     _text("team"),
     _text("labels"),
     # The trial claimed with it; all null where none was.
@@ -150,6 +161,7 @@ services = Table(
     _number("delete_us", nullable=True),
     UniqueConstraint("uid"),
     Index(None, "model_id", "account_id", "service_id"),
+    Index(None, "account_id", "team", "service_id"),
     Index(None, "config_version"),
     Index(None, "next_due_us"),
     Index(

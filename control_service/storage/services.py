@@ -59,6 +59,19 @@ class ServiceRows(Services):
         return await self._read(query.order_by(account, service).limit(limit))
 
     @override
+    async def team_of(self, account_id: str, service_id: str) -> str:
+        found = await self._connection.execute(select(_services.c.team).where(_key(account_id, service_id)))
+        return found.scalar_one_or_none() or ""
+
+    @override
+    async def in_team(self, account_id: str, team_id: str) -> str | None:
+        query = select(_services.c.service_id).where(
+            _services.c.account_id == account_id, _services.c.team == team_id, _services.c.delete_us.is_(None)
+        )
+        found = await self._connection.execute(query.order_by(_services.c.service_id).limit(1))
+        return found.scalar_one_or_none()
+
+    @override
     async def with_postpaid(self, account_id: str) -> list[Service]:
         query = select(_services).where(
             _services.c.account_id == account_id,

@@ -20,6 +20,7 @@ from control_service.storage.principals import PrincipalRows
 from control_service.storage.reservations import BucketRows, ReservationRows
 from control_service.storage.service_accounts import ServiceAccountRows
 from control_service.storage.services import ServiceRows
+from control_service.storage.teams import TeamRows
 from control_service.usecases import access_ports, fleet_ports, ports
 
 
@@ -32,6 +33,7 @@ class SqlTransaction(ports.Transaction):
         self.accounts: ports.Accounts = AccountRows(connection)
         self.ledger: ports.Ledger = LedgerRows(connection)
         self.models: ports.Models = ModelRows(connection)
+        self.teams: ports.Teams = TeamRows(connection)
         self.services: ports.Services = ServiceRows(connection)
         self.reservations: ports.Reservations = ReservationRows(connection)
         self.buckets: ports.Buckets = BucketRows(connection)

@@ -22,6 +22,7 @@ from control_service.domain.model import Model
 from control_service.domain.price import Price
 from control_service.domain.reservation import Reservation
 from control_service.domain.service import Service
+from control_service.domain.team import Team
 from control_service.usecases.access_ports import AccessTokens, AccessVersions, Bindings, Principals, ServiceAccounts
 from control_service.usecases.fleet_ports import Batches, Configs, Leases, Nodes
 
@@ -89,6 +90,31 @@ class Models(Protocol):
         """The model's price versions less than `before`, the newest first."""
 
 
+class Teams(Protocol):
+    """The teams of all accounts. A change to one locks its account first."""
+
+    async def find(self, account_id: str, team_id: str) -> Team | None:
+        """The team, tombstones included; None if there never was one."""
+
+    async def add(self, team: Team) -> None:
+        """Stores a new team. Raises ResourceExistsError if the name is or was in use."""
+
+    async def save(self, team: Team) -> None:
+        """Stores the team as it is now; its account was locked."""
+
+    async def page(self, wanted: "TeamFilter", after: str, limit: int) -> list[Team]:
+        """Teams whose id is greater than `after`, by id."""
+
+
+@dataclass(frozen=True, slots=True)
+class TeamFilter:
+    """The teams to list. `team_ids`: those that may be seen; None where all of the account may."""
+
+    account_id: str
+    show_deleted: bool = False
+    team_ids: frozenset[str] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceFilter:
     """The stored services to list; None for any."""
@@ -113,6 +139,12 @@ class Services(Protocol):
 
     async def page(self, wanted: ServiceFilter, after: tuple[str, str], limit: int) -> list[Service]:
         """Services whose (account id, service id) is greater than `after`, in that order."""
+
+    async def team_of(self, account_id: str, service_id: str) -> str:
+        """The id of the service's team; empty where it has none, or is not stored."""
+
+    async def in_team(self, account_id: str, team_id: str) -> str | None:
+        """The id of a service, not deleted, that belongs to the team; None if there is none."""
 
     async def with_postpaid(self, account_id: str) -> list[Service]:
         """The account's services, not deleted, that have pay-as-you-go enabled, by id."""
@@ -198,6 +230,7 @@ class Transaction(Protocol):
     accounts: Accounts
     ledger: Ledger
     models: Models
+    teams: Teams
     services: Services
     reservations: Reservations
     buckets: Buckets

@@ -118,7 +118,7 @@ def create(
     *,
     model: Annotated[str, typer.Option(metavar="MODEL", help="llama, or models/llama", parser=model_name)],
     display_name: Annotated[str, typer.Option(help="A name for people.")] = "",
-    team: Annotated[str, typer.Option(help="The team that uses it.")] = "",
+    team: Annotated[str, typer.Option(help="Id of the team of its account that it belongs to.")] = "",
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label; repeatable.")] = None,
     outage_tokens: Annotated[int, typer.Option(min=0, help=_OUTAGE_HELP)] = 0,
     claim_trial: Annotated[bool, typer.Option("--claim-trial", help="Claim the model's free trial.")] = False,
@@ -150,7 +150,7 @@ def update(
     service: ServiceArgument,
     *,
     display_name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
-    team: Annotated[str | None, typer.Option(help="The team that uses it.")] = None,
+    team: Annotated[str | None, typer.Option(help="Id of the team of its account that it belongs to.")] = None,
     label: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label, in place of all it has; repeatable.")
     ] = None,

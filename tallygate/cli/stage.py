@@ -23,6 +23,7 @@ from tallygate.control.v1 import (
     inference_service_pb2,
     lifecycle_service_pb2,
     lifecycle_service_pb2_grpc,
+    team_service_pb2_grpc,
 )
 from tallygate.replay.outcome import Outcome
 from tallygate.replay.run import ReplayPlan
@@ -55,6 +56,7 @@ class Stage:
         self.accounts = account_service_pb2_grpc.AccountServiceStub(self._channel)
         self.catalog = catalog_service_pb2_grpc.CatalogServiceStub(self._channel)
         self.lifecycle = lifecycle_service_pb2_grpc.LifecycleServiceStub(self._channel)
+        self.teams = team_service_pb2_grpc.TeamServiceStub(self._channel)
         self.outcomes: list[Outcome] = []
 
     async def __aenter__(self) -> Self:

@@ -13,11 +13,13 @@ from tallygate.control.v1 import (
     lifecycle_service_pb2,
     model_pb2,
     reservation_pb2,
+    team_service_pb2,
 )
 
 ACCOUNT = "accounts/acme"
 MODEL = "models/llama-3.1-70b"
 DEFAULT = f"{ACCOUNT}/services/default-llama-3.1-70b"
+TEAM = f"{ACCOUNT}/teams/chat"
 CUSTOM = f"{ACCOUNT}/services/chat-prod"
 
 _CENT = NANOS // 100
@@ -139,6 +141,8 @@ async def _reservation(stage: Stage) -> None:
         "A custom service buys 60,000 input and 6,000 output tokens per minute for 30 days.\n"
         "What goes beyond it at any moment is billed by token.",
     )
+    stage.command("team create acme/chat")
+    await stage.teams.CreateTeam(team_service_pb2.CreateTeamRequest(name=TEAM, display_name="Chat"))
     stage.command("service create acme/chat-prod --model llama-3.1-70b --team chat")
     await stage.lifecycle.CreateInferenceService(
         lifecycle_service_pb2.CreateInferenceServiceRequest(name=CUSTOM, model=MODEL, team="chat")

@@ -6,9 +6,11 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import psutil
 import pytest
 
+from tallygate.control.v1 import team_service_pb2, team_service_pb2_grpc
 from tests.harness.programs.command import Up, tallygate, up
 
 
@@ -30,6 +32,11 @@ def llama(running: Up) -> str:
     priced = running.tallygate("model", "publish-price", "llama", "--input", "0.20", "--output", "600000000n")
     assert priced.status == 0, priced.err
     return "llama"
+
+
+def create_team(running: Up, name: str) -> None:
+    with grpc.insecure_channel(running.control) as channel:
+        team_service_pb2_grpc.TeamServiceStub(channel).CreateTeam(team_service_pb2.CreateTeamRequest(name=name))
 
 
 def test_an_account_from_its_creation_to_its_balance(running: Up) -> None:
@@ -73,6 +80,7 @@ def test_a_service_through_its_billing_settings(running: Up, llama: str) -> None
 def test_a_custom_service_buys_reserved_capacity(running: Up, llama: str) -> None:
     """Bought with enough money, refused with one sentence and status 1 without."""
     running.tallygate("account", "create", "buyer")
+    create_team(running, "accounts/buyer/teams/chat")
     assert running.tallygate("service", "create", "buyer/chat-prod", "--model", llama, "--team", "chat").status == 0
     buy = ("service", "reserve", "buyer/chat-prod", "--input-tpm", "60000", "--output-tpm", "6000", "--days", "30")
     refused = running.tallygate(*buy)
@@ -93,6 +101,7 @@ def test_a_service_is_told_to_go_on_in_an_outage(running: Up, llama: str) -> Non
     running.tallygate("account", "create", "steady")
     created = running.tallygate("service", "create", "steady/chat", "--model", llama, "--outage-tokens", "50000")
     assert "CONTINUE, 50,000 tokens a node" in created.out
+    create_team(running, "accounts/steady/teams/blue")
     team = running.tallygate("service", "update", "steady/chat", "--team", "blue")
     assert "CONTINUE, 50,000 tokens a node" in team.out
     assert "DENY" in running.tallygate("service", "update", "steady/chat", "--outage-tokens", "0").out

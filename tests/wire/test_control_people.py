@@ -183,7 +183,7 @@ async def test_withdrawing_and_leaving_out_differ(tmp_path: Path) -> None:
         labels = lifecycle.UpdateInferenceServiceRequest(name=SERVICE, labels=lifecycle.LabelMap(labels={"a": "b"}))
         await control.lifecycle.UpdateInferenceService(labels)
         kept = await control.lifecycle.UpdateInferenceService(
-            lifecycle.UpdateInferenceServiceRequest(name=SERVICE, team="blue")
+            lifecycle.UpdateInferenceServiceRequest(name=SERVICE, display_name="Chat")
         )
         assert dict(kept.inference_service.labels) == {"a": "b"}
         cleared = await control.lifecycle.UpdateInferenceService(

@@ -149,7 +149,7 @@ NOT_TAKEN_YET = {
     *(f"tallygate.control.v1.RefusedCalls.{name}" for name in ("method", "call_count", "reason", "minute")),
     *(f"tallygate.control.v1.TokenProof.{name}" for name in ("token_id", "token_sha256")),
 }
-NOT_SERVED_YET = ("AccessService", "AuditService", "TeamService", "TokenService")
+NOT_SERVED_YET = ("AccessService", "AuditService", "TokenService")
 CONTROL = [
     method for method in of_service("tallygate.control.") if method.containing_service.name not in NOT_SERVED_YET
 ]

@@ -10,6 +10,7 @@ from control_service.domain.event import EventCause
 from control_service.domain.names import model_of_default, reservation_name, service_name
 from control_service.domain.service import OutagePolicy, Service, ServiceKind, ServiceView
 from control_service.usecases.idempotent_call import Act
+from control_service.usecases.people.teams import require_custom, require_team
 from control_service.usecases.ports import Transaction
 from control_service.usecases.service_status import catch_up, keep, update_status, view
 
@@ -79,8 +80,10 @@ async def create_service(tx: Transaction, account: Account, new: NewService, act
     Raises:
         ResourceNotFoundError: there is no such model.
         ResourceExistsError: the name is or was in use.
+        InvalidRequestError: the account has no such team.
     """
     model = await tx.models.get(new.model_id)
+    await require_team(tx, account.account_id, new.team)
     service = Service(
         account_id=account.account_id,
         service_id=new.service_id,
@@ -98,18 +101,30 @@ async def create_service(tx: Transaction, account: Account, new: NewService, act
 
 
 async def update_service(tx: Transaction, service: Service, update: ServiceUpdate, act: Act) -> Service:
-    """Changes a service's settings. Only the outage policy is part of the configuration for nodes."""
+    """Changes a service's settings. The team and the outage policy are part of the configuration for nodes.
+
+    Raises:
+        InvalidRequestError: the account has no such team, or a default service shall belong to one.
+    """
     changed = replace(
         service,
         display_name=service.display_name if update.display_name is None else update.display_name,
-        team=service.team if update.team is None else update.team,
         labels=service.labels if update.labels is None else update.labels,
     )
-    policy, tokens_max = update.outage_policy, update.outage_tokens_max
-    if policy is not None and (policy, tokens_max) != (service.outage_policy, service.outage_tokens_max):
-        version = await tx.next_config_version()
-        changed = replace(changed, outage_policy=policy, outage_tokens_max=tokens_max, config_version=version)
+    if update.team is not None and update.team != service.team:
+        require_custom(service)
+        await require_team(tx, service.account_id, update.team)
+        changed = replace(changed, team=update.team)
+    if update.outage_policy is not None:
+        changed = replace(changed, outage_policy=update.outage_policy, outage_tokens_max=update.outage_tokens_max)
+    if _as_nodes_see(changed) != _as_nodes_see(service):
+        changed = replace(changed, config_version=await tx.next_config_version())
     return await keep(tx, changed, act.now_us)
+
+
+def _as_nodes_see(service: Service) -> tuple[object, ...]:
+    """Those of the settings that `update_service` changes which nodes have in their configuration."""
+    return service.team, service.outage_policy, service.outage_tokens_max
 
 
 async def delete_service(tx: Transaction, account: Account, service: Service, act: Act) -> Service:

@@ -175,15 +175,18 @@ async def test_what_cannot_be_deleted(desk: Desk) -> None:
 
 
 async def test_updates_leave_out_what_is_not_given(desk: Desk) -> None:
-    """Display name, team and labels change one by one; nodes are not notified."""
+    """Display name, team and labels change one by one; nodes are notified of the team alone."""
+    await desk.create_team("blue")
     await desk.create()
     version = await desk.version()
     await desk.change(lambda tx, _, service, act: update_service(tx, service, ServiceUpdate("Chat", None, None), act))
     labels = {"tier": "gold", "a": ""}
-    await desk.change(lambda tx, _, service, act: update_service(tx, service, ServiceUpdate(None, "x", labels), act))
-    service = (await desk.show()).service
-    assert (service.display_name, service.team, service.labels) == ("Chat", "x", labels)
+    await desk.change(lambda tx, _, service, act: update_service(tx, service, ServiceUpdate(None, None, labels), act))
     assert await desk.version() == version
+    await desk.change(lambda tx, _, service, act: update_service(tx, service, ServiceUpdate(None, "blue", None), act))
+    service = (await desk.show()).service
+    assert (service.display_name, service.team, service.labels) == ("Chat", "blue", labels)
+    assert await desk.version() == version + 1
 
 
 async def test_nodes_are_told_of_an_outage_policy(desk: Desk) -> None:

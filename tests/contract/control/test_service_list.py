@@ -21,6 +21,7 @@ async def full(desk: Desk) -> Desk:
     for model_id in MODELS:
         if model_id != "llama":
             await desk.create_model(model_id)
+    await desk.create_team("blue")
     for service_id in CUSTOM:
         await desk.create(service_id, team="blue" if service_id < "d" else "")
     await desk.change(delete_service, "e0")

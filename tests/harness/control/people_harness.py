@@ -14,6 +14,7 @@ from control_service.domain.model import ReservationPrice, TrialOffer
 from control_service.domain.names import default_service_id
 from control_service.domain.reservation import OverflowPolicy, Reservation, ReservationTerms
 from control_service.domain.service import ServiceView
+from control_service.domain.team import Team
 from control_service.storage.database import SqlDatabase
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.idempotent_call import Act, Call, IdempotentCalls
@@ -31,6 +32,7 @@ from control_service.usecases.people.lifecycle import (
 from control_service.usecases.people.payments import BookedLine, pay
 from control_service.usecases.people.services import NewService, get_service
 from control_service.usecases.people.switches import disable_postpaid, enable_postpaid, set_suspended
+from control_service.usecases.people.teams import NewTeam, create_team
 from control_service.usecases.people.trial_claim import claim_trial
 from control_service.usecases.ports import Transaction
 from tallygate._server.clock import ManualClock
@@ -90,6 +92,10 @@ class Desk:
     ) -> Account:
         update = AccountUpdate(None, credit, floor, policy)
         return await self.of_account(lambda tx, account, act: update_account(tx, account, update, act))
+
+    async def create_team(self, team_id: str) -> Team:
+        new = NewTeam(team_id, "")
+        return await self.of_account(lambda tx, account, act: create_team(tx, account, new, act))
 
     async def create(
         self, service_id: str = "chat", billing: InitialBilling | None = None, team: str = ""

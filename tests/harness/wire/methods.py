@@ -7,6 +7,7 @@ from tallygate.control.v1 import (
     lifecycle_service_pb2,
     operations_service_pb2,
     recovery_service_pb2,
+    team_service_pb2,
 )
 from tallygate.metering.v1 import metering_service_pb2
 
@@ -17,6 +18,7 @@ CONTROL = (
     lifecycle_service_pb2,
     operations_service_pb2,
     recovery_service_pb2,
+    team_service_pb2,
 )
 METHODS_OF_CONTROL = [
     method for file in CONTROL for service in file.DESCRIPTOR.services_by_name.values() for method in service.methods

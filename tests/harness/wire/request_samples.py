@@ -10,6 +10,7 @@ from tallygate.control.v1 import fleet_service_pb2 as fleet
 from tallygate.control.v1 import lifecycle_service_pb2 as lifecycle
 from tallygate.control.v1 import operations_service_pb2 as operations
 from tallygate.control.v1 import recovery_service_pb2 as recovery
+from tallygate.control.v1 import team_service_pb2 as teams
 from tallygate.metering.v1 import metering_service_pb2 as metering
 from tallygate.metering.v1 import recovery_service_pb2 as metering_recovery
 from tallygate.metering.v1 import report_pb2, token_usage_pb2
@@ -18,6 +19,7 @@ from tallygate.metering.v1 import usage_service_pb2 as usage
 ACCOUNT = "accounts/acme"
 MODEL = "models/llama"
 SERVICE = f"{ACCOUNT}/services/chat"
+TEAM = f"{ACCOUNT}/teams/search"
 NEW_SERVICE = f"{ACCOUNT}/services/new"
 RESERVATION = f"{SERVICE}/reservations/1"
 TERMS = lifecycle.ReservationTerms(input_tokens_per_minute=1, output_tokens_per_minute=1, term_day_count=1)
@@ -53,10 +55,14 @@ CONTROL_REQUESTS: tuple[Message, ...] = (
         effective_time=Timestamp(seconds=4_000_000_000),
     ),
     catalogue.ListPricesRequest(model=MODEL, page_size=1),
+    teams.CreateTeamRequest(name=TEAM, display_name="Search"),
+    teams.GetTeamRequest(name=TEAM),
+    teams.ListTeamsRequest(account=ACCOUNT, show_deleted=True),
+    teams.UpdateTeamRequest(name=TEAM, display_name="Search"),
     lifecycle.CreateInferenceServiceRequest(
         name=NEW_SERVICE,
         model=MODEL,
-        team="Search",
+        team="search",
         labels={"stage": "test"},
         billing=lifecycle.InitialBilling(enable_postpaid=True, reservation=TERMS),
     ),
@@ -73,6 +79,7 @@ CONTROL_REQUESTS: tuple[Message, ...] = (
     lifecycle.ResumeInferenceServiceRequest(name=SERVICE),
     lifecycle.ListServiceEventsRequest(inference_service=SERVICE),
     lifecycle.DeleteInferenceServiceRequest(name=SERVICE),
+    teams.DeleteTeamRequest(name=TEAM),
     operations.ListNodesRequest(page_size=1),
     operations.ListBudgetsRequest(account=ACCOUNT, inference_service=SERVICE),
     operations.ListLeasesRequest(account=ACCOUNT, inference_service=SERVICE, node="node-a", show_closed=True),

@@ -16,10 +16,15 @@ def test_what_steers_a_terminal_or_turns_text_around_is_refused(character: str) 
     for text in (character, f"{character}a", f"a{character}", f"Größe{character}大"):
         assert not is_plain(text)
         with pytest.raises(InvalidRequestError) as caught, Fields() as fields:
-            fields.text("team", text)
+            fields.text("display_name", text)
             fields.labels("labels", {text: text})
             fields.aliases("aliases", [text])
-        assert {path for path, _ in caught.value.violations} >= {"team", "labels.key", "labels.value", "aliases[0]"}
+        assert {path for path, _ in caught.value.violations} >= {
+            "display_name",
+            "labels.key",
+            "labels.value",
+            "aliases[0]",
+        }
 
 
 @pytest.mark.parametrize("text", ["", "chat", "[red]", "Größe 大 سلام", "नमस्\u200dते", "👩\u200d🔬", "\\x1b", "~"])

@@ -1,0 +1,97 @@
+"""Teams: creation, lookup, change, deletion; and that services are put into living ones."""
+
+from dataclasses import dataclass, replace
+
+from control_service.domain.account import Account
+from control_service.domain.errors import (
+    InvalidRequestError,
+    Reason,
+    RefusedError,
+    ResourceNotFoundError,
+)
+from control_service.domain.names import service_name, team_name
+from control_service.domain.service import Service, ServiceKind
+from control_service.domain.team import Team
+from control_service.usecases.idempotent_call import Act
+from control_service.usecases.ports import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class NewTeam:
+    """The settings of a team to be created."""
+
+    team_id: str
+    display_name: str
+
+
+async def create_team(tx: Transaction, account: Account, new: NewTeam, act: Act) -> Team:
+    """Adds a team without members. Raises ResourceExistsError: the name is or was in use."""
+    team = Team(account.account_id, new.team_id, new.display_name, act.now_us)
+    await tx.teams.add(team)
+    return team
+
+
+async def get_team(tx: Transaction, account_id: str, team_id: str) -> Team:
+    """The team, tombstones included. Raises ResourceNotFoundError."""
+    team = await tx.teams.find(account_id, team_id)
+    if team is None:
+        raise ResourceNotFoundError(team_name(account_id, team_id))
+    return team
+
+
+async def update_team(tx: Transaction, account: Account, team_id: str, display_name: str | None) -> Team:
+    """Changes a team's name for people, if one is given. Raises what `_living` raises."""
+    team = await _living(tx, account.account_id, team_id)
+    if display_name is not None:
+        team = replace(team, display_name=display_name)
+        await tx.teams.save(team)
+    return team
+
+
+async def delete_team(tx: Transaction, account: Account, team_id: str, act: Act) -> Team:
+    """Leaves a tombstone of a team that nothing is in.
+
+    Raises:
+        ResourceNotFoundError: there is no such team.
+        RefusedError: RESOURCE_DELETED, or TEAM_IN_USE while a service belongs to the team.
+    """
+    team = await _living(tx, account.account_id, team_id)
+    service_id = await tx.services.in_team(account.account_id, team_id)
+    if service_id is not None:
+        name = service_name(account.account_id, service_id)
+        raise RefusedError(
+            Reason.TEAM_IN_USE, f"{name} is in {team.name}; move or delete it, then delete the team.", resource=name
+        )
+    deleted = replace(team, delete_us=act.now_us)
+    await tx.teams.save(deleted)
+    return deleted
+
+
+async def require_team(tx: Transaction, account_id: str, team_id: str) -> None:
+    """Makes sure that a service may belong to this team of its account; empty is none. The account is locked.
+
+    Raises:
+        InvalidRequestError: there is no such team, or it is deleted.
+    """
+    if not team_id:
+        return
+    team = await tx.teams.find(account_id, team_id)
+    if team is None or team.deleted:
+        state = "there is none" if team is None else "it is deleted"
+        name = team_name(account_id, team_id)
+        raise InvalidRequestError([("team", f"must be the id of a team of the account; of {name}, {state}")])
+
+
+def require_custom(service: Service) -> None:
+    """Makes sure that a service may belong to a team. Raises InvalidRequestError: a default one is the account's."""
+    if service.kind is ServiceKind.DEFAULT:
+        raise InvalidRequestError([("team", f"must be empty: {service.name} is a default service, of no team")])
+
+
+async def _living(tx: Transaction, account_id: str, team_id: str) -> Team:
+    """The team, not deleted. Raises ResourceNotFoundError, or RefusedError RESOURCE_DELETED."""
+    team = await get_team(tx, account_id, team_id)
+    if team.deleted:
+        message = f"{team.name} is deleted, and names are never used again; create another team."
+        raise RefusedError(Reason.RESOURCE_DELETED, message, resource=team.name)
+    return team
