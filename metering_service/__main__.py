@@ -3,6 +3,7 @@
 import os
 import sys
 
+from metering_service.link_options import channels_to
 from metering_service.settings import addresses, common_options, common_variables, parse
 from metering_service.supervisor import Supervisor
 from tallygate._server.grpc.tls import require_ready
@@ -15,6 +16,7 @@ def main() -> None:
     with ends_program():
         settings = parse(sys.argv[1:], os.environ)
         require_ready(addresses(settings), settings.tls)
+        channels_to(settings.control.split(","), settings.control_security)
     if settings.check:
         return
     configure_logging(settings.log_format)

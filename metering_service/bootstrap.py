@@ -23,6 +23,7 @@ from metering_service.assembly import Assembly, put_together
 from metering_service.domain.errors import NodeFencedError, RevisedElsewhereError, StorageUnavailableError
 from metering_service.domain.key_ring import SECRET_BYTES
 from metering_service.gc_tuning import keep_search_short
+from metering_service.link_options import channels_to
 from metering_service.settings import Settings
 from metering_service.storage import MIGRATIONS, SqlPurgeStore, SqlRecorder, SqlRecoveryStore, SqlUsageReader
 from metering_service.supervisor import watch_supervisor
@@ -99,17 +100,19 @@ class _Program:
     """One process: epochs one after the other, at one address."""
 
     def __init__(self, settings: Settings, engine: AsyncEngine) -> None:
+        """Raises ConfigurationError where a file is missing or broken."""
         self._settings = settings
         self._engine = engine
         self._holder = new_id()
         self._listen = settings.listen
         self._tls = settings.tls
+        self._channels = channels_to(settings.control.split(","), settings.control_security)
         self._announced = False
 
     async def run_epoch(self, stop: asyncio.Event) -> None:
         """Until `stop` is set, or this epoch is over. Raises StartupError, StorageUnavailableError."""
         name, clock, node_settings = self._settings.node_name, SystemClock(), NodeSettings()
-        storage, connect = SqlRecorder(self._engine, new_id), connect_to(self._settings.control)
+        storage, connect = SqlRecorder(self._engine, new_id), connect_to(self._settings.control, self._channels)
         epoch = await storage.register_node(name, self._holder)
         keys = ResumeKeys(storage, clock, partial(secrets.token_bytes, SECRET_BYTES))
         await keys.read()
@@ -128,7 +131,7 @@ class _Program:
         except NodeFencedError as error:
             await self._judge(assembly, error)
             # Until then this node is of no use, and a new epoch of it would only fence the node that settles for it.
-            while not stop.is_set() and not await is_reachable(self._settings.control):
+            while not stop.is_set() and not await is_reachable(self._settings.control, self._channels):
                 hint = "this node comes back when control can be reached"
                 _log.warning("control_unreachable", node=name, proxies=assembly.link.proxies, hint=hint)
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from metering_service.link_options import add_link_options, link_security_of, told
 from metering_service.supervisor import own_address, worker_name
+from tallygate._security import PLAIN, Security
 from tallygate._server.errors import ConfigurationError
 from tallygate._server.grpc.listen import PORT_MAX, parse_listen
 from tallygate._server.grpc.tls import ServerTls
@@ -41,6 +43,7 @@ class Settings:
     insecure: bool
     tls: ServerTls | None = None
     auth: bool = False
+    control_security: Security = PLAIN
     worker_count: int = 1
     shared_listen: str = ""
     check: bool = False
@@ -77,6 +80,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         insecure=options.insecure,
         tls=tls,
         auth=options.auth,
+        control_security=link_security_of(options),
         worker_count=options.workers,
         shared_listen=options.shared_listen,
         check=options.check,
@@ -95,6 +99,7 @@ def _options(environment: Mapping[str, str]) -> Options:
         "the control service, or several replicas of it with commas between",
         metavar="HOST:PORT",
     )
+    add_link_options(options)
     options.add("--node-name", "TALLYGATE_NODE_NAME", "metering-1", "a name that no other node has", metavar="NAME")
     add_tls_options(options, mtls_variable="TALLYGATE_METERING_MTLS_LISTEN")
     options.add_switch("--auth", "TALLYGATE_AUTH", "let in nobody who has not proved who they are")
@@ -150,6 +155,7 @@ def addresses(settings: Settings) -> list[str]:
 def common_options(settings: Settings) -> list[str]:
     """The options that all workers of this program have, but for `common_variables`."""
     options = ["--control", settings.control, "--log-format", settings.log_format]
+    options += told(settings.control_security)
     if settings.tls is not None:
         options += ["--tls-cert", settings.tls.certificate_file, "--tls-key", settings.tls.key_file]
         options += ["--client-ca", settings.tls.client_ca_file]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import ssl
 import threading
@@ -19,6 +20,16 @@ COMPLAINT_INTERVAL_NS: Final = 60_000_000_000
 _CERTIFICATE: Final = re.compile(rb"^-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----", re.MULTILINE)
 _PRIVATE_KEY: Final = re.compile(rb"^-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----", re.MULTILINE)
 _ENCRYPTED: Final = re.compile(rb"^-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED", re.MULTILINE)
+
+_USABLE_KEYS: Final = (
+    bytes.fromhex("06092a864886f70d010101"),  # RSA
+    bytes.fromhex("06082a8648ce3d030107"),  # the curve P-256
+    bytes.fromhex("06052b81040022"),  # the curve P-384
+)
+"""Kinds of public keys, as a certificate names them, with which handshakes of gRPC succeed.
+
+gRPC starts with some others as well, and then each handshake fails.
+"""
 
 Value = TypeVar("Value")
 
@@ -39,6 +50,11 @@ def read_pair(certificate_file: str, key_file: str) -> KeyPair:
     """A certificate and the key that belongs to it. Raises PemError."""
     pair = _pair(certificate_file, key_file)
     check_certificates(certificate_file, pair.certificate)
+    if not any(kind in _first_certificate(pair.certificate) for kind in _USABLE_KEYS):
+        raise PemError(
+            f"The certificate in {certificate_file} has a key of a kind that gRPC cannot use: "
+            "make one with RSA, or on the curve P-256 or P-384."
+        )
     if not _PRIVATE_KEY.search(pair.key):
         raise PemError(f"{key_file} holds no private key in PEM form.")
     if _ENCRYPTED.search(pair.key):
@@ -125,6 +141,12 @@ class Watched(Generic[Value]):
 
 def _pair(certificate_file: str, key_file: str) -> KeyPair:
     return KeyPair(_content(certificate_file), _content(key_file))
+
+
+def _first_certificate(content: bytes) -> bytes:
+    """In the binary form. The certificates were checked before."""
+    block = content[content.index(b"-----BEGIN") :].split(b"-----END", maxsplit=1)[0]
+    return base64.b64decode(block.split(b"-----")[2])
 
 
 def _content(file: str) -> bytes:

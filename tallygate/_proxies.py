@@ -48,6 +48,12 @@ def proxy_to(address: str, environment: Mapping[str, str] = os.environ) -> str:
     return f"{variable}={_without_credentials(environment[variable])}"
 
 
+def is_this_machine(address: str) -> bool:
+    """Whether an address, `HOST:PORT` or a socket in the file system, is on this machine by its name."""
+    host, _ = _split(address)
+    return address.startswith("unix") or _is_this_machine(host)
+
+
 def _split(address: str) -> tuple[str, str]:
     """Host and port; a host that is an IPv6 address comes without its brackets."""
     bare = _SCHEME.sub("", address.strip(), count=1)

@@ -8,6 +8,7 @@ from tallygate.cli import accounts, check, models, services
 from tallygate.cli.demo import demo
 from tallygate.cli.recover import recover_command
 from tallygate.cli.replay import replay
+from tallygate.cli.security import security_options
 from tallygate.cli.up import serve, up
 
 app = typer.Typer(
@@ -16,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.callback()(security_options)
 app.command()(up)
 app.command()(replay)
 app.command()(demo)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated
 
 import grpc
 import typer
 
-from tallygate._proxies import by_way_of, channel_options
+from tallygate._proxies import by_way_of
+from tallygate._tls_failures import tls_problem
 from tallygate.cli.console import err, out
 from tallygate.cli.rpc import TIMEOUT_S, control_channel
 from tallygate.control.v1 import lifecycle_service_pb2, lifecycle_service_pb2_grpc
@@ -58,15 +59,26 @@ def check_middleware(
 
 def _unreachable(variables: os._Environ[str]) -> Iterable[str]:
     try:
-        addresses = environment.addresses_from(variables)
+        addresses, channels = environment.addresses_from(variables), environment.channels_from(variables)
     except ValueError:
         return
     for address in addresses:
-        with grpc.insecure_channel(address, options=channel_options(address)) as channel:
+        with channels.open(address) as channel:
             try:
                 grpc.channel_ready_future(channel).result(timeout=CONNECT_S)
             except grpc.FutureTimeoutError:
-                yield f"{environment.ADDRESSES}: no metering node can be reached at {address}{by_way_of(address)}"
+                yield f"{environment.ADDRESSES}: {_why_not(channel, address, has_tls=channels.security.has_tls)}"
+
+
+def _why_not(channel: grpc.Channel, address: str, *, has_tls: bool) -> str:
+    """Why a node is not reached; gRPC tells the reason to calls only."""
+    check: Callable[..., bytes] = channel.unary_unary("/grpc.health.v1.Health/Check")
+    try:
+        check(b"", timeout=CONNECT_S)
+    except grpc.RpcError as error:
+        if problem := tls_problem(error.details() or "", has_tls=has_tls):
+            return f"the node at {address} {problem}"
+    return f"no metering node can be reached at {address}{by_way_of(address)}"
 
 
 def _unknown_services(control: str) -> Iterable[str]:

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tallygate._proxies import channel_options
+from tallygate._channel import Channels
+from tallygate._tls_failures import tls_problem
+from tallygate.cli.security import pair_security
 
 START_S = 30
 STOP_S = 30
@@ -100,16 +102,20 @@ class ServiceProcess:
         line = (await self._process.stdout.readline()).decode(errors="replace").strip()
         if not line.startswith(_SERVING):
             raise ProgramEndedError(await self.ended())
-        return line.removeprefix(_SERVING)
+        return line.removeprefix(_SERVING).split()[0]
 
     async def _until_healthy(self) -> None:
-        async with grpc.aio.insecure_channel(self.address, options=channel_options(self.address)) as channel:
+        channels = _channels()
+        async with channels.open_aio(self.address) as channel:
             health = health_pb2_grpc.HealthStub(channel)
             while True:
-                with contextlib.suppress(grpc.aio.AioRpcError):
+                try:
                     answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=1)
                     if answer.status == health_pb2.HealthCheckResponse.SERVING:
                         return
+                except grpc.aio.AioRpcError as error:
+                    if problem := tls_problem(error.details() or "", has_tls=channels.security.has_tls):
+                        raise ProgramEndedError(f"the {self.name} service at {self.address} {problem}") from error
                 if self._process.returncode is not None:
                     raise ProgramEndedError(await self.ended())
                 await asyncio.sleep(_HEALTH_POLL_S)
@@ -146,9 +152,12 @@ class PairOptions:
     @property
     def variables(self) -> dict[str, str]:
         """Settings of both in their environment."""
+        ca = str(_channels().security.ca_file)
+        link = {"TALLYGATE_CONTROL_CA": ca} if ca and not os.environ.get("TALLYGATE_CONTROL_CA") else {}
         return {
             "TALLYGATE_CONTROL_DATABASE_URL": self.control_database_url,
             "TALLYGATE_METERING_DATABASE_URL": self.metering_database_url,
+            **link,
         }
 
     @property
@@ -195,6 +204,14 @@ class Pair:
         """Stops metering, so that it can give back what it has on lease, then control."""
         await self.metering.stop()
         await self.control.stop()
+
+
+def _channels() -> Channels:
+    """The way to services that were started here. Raises ProgramEndedError."""
+    try:
+        return Channels(pair_security())
+    except ValueError as error:
+        raise ProgramEndedError(str(error)) from error
 
 
 async def _check(options: PairOptions) -> None:

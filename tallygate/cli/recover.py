@@ -11,10 +11,10 @@ import grpc
 import typer
 from rich.table import Table
 
-from tallygate._proxies import by_way_of, channel_options
+from tallygate._proxies import by_way_of
 from tallygate.cli.console import err, literal, out
 from tallygate.cli.recovery_steps import Recovered, RecoveryError, Stubs, recover
-from tallygate.cli.rpc import DEFAULT_CONTROL, ControlOption, JsonOption, answering, fail, sentence
+from tallygate.cli.rpc import DEFAULT_CONTROL, ControlOption, JsonOption, answering, channels_to, fail, sentence
 from tallygate.control.v1 import operations_service_pb2_grpc, recovery_service_pb2_grpc
 from tallygate.metering.v1 import recovery_service_pb2_grpc as metering_grpc
 
@@ -60,10 +60,8 @@ def recover_command(
 
 
 async def _recover(control: str, metering: str, progress: Callable[[str], None]) -> Recovered:
-    async with (
-        grpc.aio.insecure_channel(control, options=channel_options(control)) as to_control,
-        grpc.aio.insecure_channel(metering, options=channel_options(metering)) as to_metering,
-    ):
+    channels = channels_to(control, metering)
+    async with channels.open_aio(control) as to_control, channels.open_aio(metering) as to_metering:
         recovery = recovery_service_pb2_grpc.RecoveryServiceStub(to_control)
         node = metering_grpc.RecoveryServiceStub(to_metering)
         stubs = Stubs(

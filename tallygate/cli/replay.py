@@ -16,7 +16,7 @@ from tallygate._proxies import by_way_of
 from tallygate.cli.console import err, out
 from tallygate.cli.names import service_name
 from tallygate.cli.replay_display import ReplayDisplay, agreement, reconciliation, summary
-from tallygate.cli.rpc import DEFAULT_CONTROL, TIMEOUT_S, ControlOption, control_channel, fail, sentence
+from tallygate.cli.rpc import DEFAULT_CONTROL, TIMEOUT_S, ControlOption, channels_to, control_channel, fail, sentence
 from tallygate.control.v1 import (
     account_service_pb2,
     account_service_pb2_grpc,
@@ -69,6 +69,7 @@ def replay(
         servers=servers,
         speed=pace,
         report_every=report_every,
+        security=channels_to(*(metering or [])).security,
     )
     title = trace.name if trace is not None else "synthetic workload"
     try:

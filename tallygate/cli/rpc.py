@@ -11,9 +11,12 @@ from typing import Annotated, NoReturn
 import grpc
 import typer
 
-from tallygate._proxies import by_way_of, channel_options
+from tallygate._channel import Channels
+from tallygate._proxies import by_way_of
+from tallygate._tls_failures import tls_problem
 from tallygate._wire.failures import decode_failure
 from tallygate.cli.console import err, literal
+from tallygate.cli.security import current_security
 
 TIMEOUT_S = 10
 CONNECT_TIMEOUT_S = 1
@@ -47,11 +50,22 @@ def key_or_new(key: str) -> str:
 def control_channel(address: str) -> Iterator[grpc.Channel]:
     """A channel to the control service; a failed call ends the command with one sentence and status 1."""
     address = answering(address.split(","))
-    with grpc.insecure_channel(address, options=channel_options(address)) as channel:
+    with channels_to(address).open(address) as channel:
         try:
             yield channel
         except grpc.RpcError as error:
             fail(sentence(error, f"the control service at {address}", by_way_of(address)))
+
+
+def channels_to(*addresses: str) -> Channels:
+    """The way to these addresses; files that are broken, and tokens in plain text, end the command."""
+    try:
+        channels = Channels(current_security())
+        for address in addresses:
+            channels.check(address)
+    except ValueError as error:
+        fail(str(error))
+    return channels
 
 
 def answering(addresses: Sequence[str]) -> str:
@@ -78,6 +92,8 @@ def sentence(error: grpc.RpcError, whom: str, way: str = "") -> str:
     code, details = error.code(), error.details() or ""
     failure = decode_failure(error)
     reason, violations = failure.reason, [f"{path}: {problem}" for path, problem in failure.violations]
+    if code == grpc.StatusCode.UNAVAILABLE and (problem := tls_problem(details, has_tls=current_security().has_tls)):
+        return f"{whom} {problem}"
     if code == grpc.StatusCode.UNAVAILABLE and not reason:
         return f"{whom} cannot be reached{way}; start it with `tallygate up`, or say where it is"
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-import grpc
 from rich.console import Console
 
-from tallygate._proxies import channel_options
+from tallygate._channel import open_aio_channel
 from tallygate.cli.money import format_amount
 from tallygate.cli.replay import new_run_id, replay_live
 from tallygate.cli.replay_display import agreement, reconciliation
+from tallygate.cli.security import pair_security
 from tallygate.cli.show import modes_text, status_text
 from tallygate.client import Denial, Denied, MeteringClient
 from tallygate.control.v1 import (
@@ -52,7 +52,8 @@ class Stage:
         self._fast = fast
         self._position = 0
         self._act = 0
-        self._channel = grpc.aio.insecure_channel(control, options=channel_options(control))
+        self._security = pair_security()
+        self._channel = open_aio_channel(control, self._security)
         self.accounts = account_service_pb2_grpc.AccountServiceStub(self._channel)
         self.catalog = catalog_service_pb2_grpc.CatalogServiceStub(self._channel)
         self.lifecycle = lifecycle_service_pb2_grpc.LifecycleServiceStub(self._channel)
@@ -84,7 +85,7 @@ class Stage:
 
     async def request_once(self, service: str, *, input_tokens: int = 100) -> Denial | None:
         """Sends one request by itself; returns its denial, or None."""
-        async with MeteringClient([self._metering]) as client:
+        async with MeteringClient([self._metering], security=self._security) as client:
             request = client.request(service, request_id=new_run_id(), input_tokens=input_tokens, max_output_tokens=20)
             try:
                 async with request:
@@ -136,6 +137,7 @@ class Stage:
             servers=2,
             speed=self._speed(part),
             report_every=20,
+            security=self._security,
         )
         outcome = await replay_live(part, plan, currency=CURRENCY, title=f"{requests} requests", console=self._console)
         self.outcomes.append(outcome)

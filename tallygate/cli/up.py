@@ -13,6 +13,7 @@ import typer
 from tallygate.cli.console import err, literal, out
 from tallygate.cli.processes import Pair, PairOptions, ProgramEndedError
 from tallygate.cli.rpc import fail
+from tallygate.cli.security import pair_security
 
 
 def up(
@@ -77,7 +78,9 @@ def _welcome(pair: Pair) -> None:
     out.print(f"[bold]control[/]   {pair.control.address}")
     out.print(f"[bold]metering[/]  {pair.metering.address}")
     out.print("try        ", end="")
-    out.print(f"grpcurl -plaintext {pair.control.address} tallygate.control.v1.AccountService/ListAccounts")
+    ca = pair_security().ca_file
+    how = f"-cacert {ca}" if ca else "-plaintext"
+    out.print(f"grpcurl {how} {pair.control.address} tallygate.control.v1.AccountService/ListAccounts", markup=False)
     out.file.flush()
 
 

@@ -3,6 +3,7 @@
 `MeteringClient` is for asyncio, `SyncMeteringClient` for threads; they have the same words.
 """
 
+from tallygate._security import Security
 from tallygate.client.client import MeteringClient
 from tallygate.client.errors import Denial, Denied, Forked, MeteringError, Overloaded, Unreachable
 from tallygate.client.request import MeteredRequest
@@ -23,6 +24,7 @@ __all__ = [
     "Overloaded",
     "Receipt",
     "Record",
+    "Security",
     "SyncMeteredRequest",
     "SyncMeteringClient",
     "Unreachable",

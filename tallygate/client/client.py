@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self
 
-import grpc
-
+from tallygate._channel import Channels
+from tallygate._security import PLAIN, Security
 from tallygate.client.backoff import full_jitter_ms
 from tallygate.client.errors import Forked, MeteringError
 from tallygate.client.fork import unwatch, watch
@@ -44,7 +44,7 @@ class MeteringClient:
         settings: ClientSettings = _DEFAULTS,
         on_unreachable: OnUnreachable = "deny",
         credential: str = "",
-        channel_credentials: grpc.ChannelCredentials | None = None,
+        security: Security = PLAIN,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
         random_below: Callable[[int], int] = random.randrange,
     ) -> None:
@@ -57,17 +57,20 @@ class MeteringClient:
                 on then, for `unreachable_tokens_max` tokens of all of them together, and has them recorded as soon as a
                 node is back.
             credential: For requests that bring none of their own: an API key or its id.
-            channel_credentials: TLS, as `grpc.ssl_channel_credentials` makes it; without, the connection is plain.
+            security: TLS, and a token; without, the connection is plain, and nothing is proved.
             monotonic_ns: The clock that grants run by.
             random_below: An integer from 0 to below its argument, for jitter.
 
         Raises:
-            ValueError: There is no address.
+            ValueError: There is no address, a file of `security` is missing or broken, or a token would be sent to
+                another machine in plain text.
         """
+        self._channels = Channels(security, lambda problem: _log.error("Metering: %s", problem))
         self._session = Session(settings, monotonic_ns, parse_addresses(addresses), on_unreachable)
+        for address in self._session.addresses:
+            self._channels.check(address)
         self._session.unusable = _NOT_STARTED
         self._credential = credential
-        self._channel_credentials = channel_credentials
         self._random_below = random_below
         self._task: asyncio.Task[None] | None = None
 
@@ -254,7 +257,7 @@ class MeteringClient:
         while True:
             session.outbox.restart(session.requests.values())
             address = session.addresses[turn % len(session.addresses)]
-            stream = MeterStream(address, session, self._channel_credentials)
+            stream = MeterStream(address, session, self._channels)
             session.trouble = await stream.run()
             _log.log(logging.WARNING if stream.was_answered else logging.INFO, "Metering: %s", session.trouble)
             failures = 0 if stream.was_answered else failures + 1

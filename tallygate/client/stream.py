@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import grpc
 
-from tallygate._proxies import by_way_of, channel_options
+from tallygate._channel import Channels
+from tallygate._proxies import by_way_of
+from tallygate._tls_failures import tls_problem
 from tallygate.client.outbox import REPORTS_PER_MESSAGE_MAX
 from tallygate.client.session import Session
 from tallygate.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
@@ -21,6 +24,8 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 
+_HEALTH_CHECK: Final = "/grpc.health.v1.Health/Check"
+
 _DECIDED_STATES: Final = (
     grpc.ChannelConnectivity.READY,
     grpc.ChannelConnectivity.TRANSIENT_FAILURE,
@@ -31,13 +36,11 @@ _DECIDED_STATES: Final = (
 class MeterStream:
     """Writes what the outbox holds and hands over what comes back, until something breaks."""
 
-    def __init__(
-        self, address: str, session: Session, channel_credentials: grpc.ChannelCredentials | None = None
-    ) -> None:
+    def __init__(self, address: str, session: Session, channels: Channels) -> None:
         settings = session.settings
         self._address = address
         self._session = session
-        self._channel_credentials = channel_credentials
+        self._channels = channels
         self._outbox = session.outbox
         self._heartbeat_s = settings.heartbeat_ms / 1_000
         self._silence_s = (settings.heartbeat_ms + settings.silence_ms) / 1_000
@@ -46,10 +49,10 @@ class MeterStream:
 
     async def run(self) -> str:
         """Runs until the stream breaks; returns why, in a few words. Cancelling it closes the stream."""
-        async with self._channel() as channel:
+        async with self._channels.open_aio(self._address, _CHANNEL_OPTIONS) as channel:
             # Nothing counts as sent before there is somebody to send it to.
             if not await self._connect(channel):
-                return f"{self._address} cannot be connected to{by_way_of(self._address)}"
+                return await self._why_not(channel)
             call = metering_service_pb2_grpc.MeteringServiceStub(channel).Meter()
             writer = asyncio.create_task(self._write(call), name="tallygate metering writer")
             try:
@@ -59,12 +62,6 @@ class MeterStream:
                 writer.cancel()
                 call.cancel()
                 await asyncio.gather(writer, return_exceptions=True)
-
-    def _channel(self) -> grpc.aio.Channel:
-        options = (*_CHANNEL_OPTIONS, *channel_options(self._address))
-        if self._channel_credentials is None:
-            return grpc.aio.insecure_channel(self._address, options=options)
-        return grpc.aio.secure_channel(self._address, self._channel_credentials, options=options)
 
     async def _connect(self, channel: grpc.aio.Channel) -> bool:
         try:
@@ -76,6 +73,18 @@ class MeterStream:
         except TimeoutError:
             return False
         return state == grpc.ChannelConnectivity.READY
+
+    async def _why_not(self, channel: grpc.aio.Channel) -> str:
+        """Why there is no connection. gRPC tells the reason to calls only: this one is made to be told."""
+        if channel.get_state() == grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+            check: Callable[..., Awaitable[bytes]] = channel.unary_unary(_HEALTH_CHECK)
+            try:
+                await check(b"", timeout=self._silence_s)
+            except grpc.aio.AioRpcError as error:
+                problem = tls_problem(error.details() or "", has_tls=self._channels.security.has_tls)
+                if problem:
+                    return f"{self._address} {problem}"
+        return f"{self._address} cannot be connected to{by_way_of(self._address)}"
 
     async def _read(self, call: _Call) -> str:
         now = asyncio.get_running_loop().time

@@ -13,8 +13,7 @@ from concurrent.futures import CancelledError
 from types import TracebackType
 from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
 
-import grpc
-
+from tallygate._security import PLAIN, Security
 from tallygate.client.client import MeteringClient
 from tallygate.client.errors import MeteringError
 from tallygate.client.handle import RequestHandle
@@ -189,7 +188,7 @@ class SyncMeteringClient:
         settings: ClientSettings = _DEFAULTS,
         on_unreachable: OnUnreachable = "deny",
         credential: str = "",
-        channel_credentials: grpc.ChannelCredentials | None = None,
+        security: Security = PLAIN,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """Makes a client; arguments and errors are those of the asynchronous one."""
@@ -198,7 +197,7 @@ class SyncMeteringClient:
             settings=settings,
             on_unreachable=on_unreachable,
             credential=credential,
-            channel_credentials=channel_credentials,
+            security=security,
             monotonic_ns=monotonic_ns,
         )
         self._portal = _Portal(self._inner._session)  # noqa: SLF001  # its twin

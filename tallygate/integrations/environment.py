@@ -7,6 +7,9 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from tallygate._channel import Channels
+from tallygate._pem import PemError
+from tallygate._security import VARIABLES, security_from
 from tallygate.client import ClientSettings, MeteringClient
 from tallygate.client.settings import OnUnreachable
 from tallygate.integrations.openai.usage_options import StreamUsage
@@ -38,8 +41,32 @@ def client_from(environment: Mapping[str, str]) -> MeteringClient:
     Raises:
         ValueError: A variable is missing or has a value that it cannot have; the message names it.
     """
-    settings = ClientSettings(answer_ms=answer_ms_from(environment))
-    return MeteringClient(addresses_from(environment), settings=settings, on_unreachable=policy_from(environment))
+    return MeteringClient(
+        addresses_from(environment),
+        settings=ClientSettings(answer_ms=answer_ms_from(environment)),
+        on_unreachable=policy_from(environment),
+        security=channels_from(environment).security,
+    )
+
+
+def channels_from(environment: Mapping[str, str]) -> Channels:
+    """The way to metering nodes: by TLS and with a token, or without.
+
+    Raises:
+        ValueError: As of `client_from`.
+    """
+    security = security_from(environment)
+    try:
+        channels = Channels(security)
+    except PemError as error:
+        said = ", ".join(name for name in VARIABLES if environment.get(name))
+        raise ValueError(f"{said}: {error}") from error
+    for address in environment.get(ADDRESSES, "").split(","):
+        try:
+            channels.check(address.strip())
+        except ValueError as error:
+            raise ValueError(f"{VARIABLES.ca} is not set: {error}") from error
+    return channels
 
 
 def addresses_from(environment: Mapping[str, str]) -> tuple[str, ...]:
@@ -158,6 +185,7 @@ def log_level_from(environment: Mapping[str, str]) -> str:
 
 _READERS: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, str]], object]], ...] = (
     ((ADDRESSES,), addresses_from),
+    (VARIABLES, channels_from),
     ((SERVICE, SERVICES), services_from),
     ((ON_UNREACHABLE,), policy_from),
     ((ANSWER_MS,), answer_ms_from),

@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tallygate._proxies import channel_options
+from tallygate._channel import Channels
 from tallygate.client.codec import decode_receipt
 from tallygate.control.v1 import (
     account_service_pb2,
@@ -52,11 +51,11 @@ class Books:
 class BookReader:
     """Reads from the control service and every metering node. Raises grpc.aio.AioRpcError where one does not answer."""
 
-    def __init__(self, *, control: str, metering: Sequence[str], service: str) -> None:
+    def __init__(self, channels: Channels, *, control: str, metering: Sequence[str], service: str) -> None:
         self._service = service
         self._account = "/".join(service.split("/")[:2])
-        self._control = grpc.aio.insecure_channel(control, options=channel_options(control))
-        self._metering = [grpc.aio.insecure_channel(address, options=channel_options(address)) for address in metering]
+        self._control = channels.open_aio(control)
+        self._metering = [channels.open_aio(address) for address in metering]
         self._operations = operations_service_pb2_grpc.OperationsServiceStub(self._control)
         self._accounts = account_service_pb2_grpc.AccountServiceStub(self._control)
         self._usages = [usage_service_pb2_grpc.UsageServiceStub(channel) for channel in self._metering]

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from tallygate._channel import Channels
+from tallygate._security import PLAIN, Security
 from tallygate.client import MeteringClient, Unreachable
 from tallygate.replay.books import BookReader, Books, figures_of
 from tallygate.replay.figures import Figures
@@ -39,6 +41,7 @@ class ReplayPlan:
     servers: int = 1
     speed: int | None = None
     report_every: int = 50
+    security: Security = PLAIN
 
 
 async def replay(trace: Trace, plan: ReplayPlan, tally: Tally, progress: Callable[[str], None]) -> Outcome:
@@ -48,7 +51,9 @@ async def replay(trace: Trace, plan: ReplayPlan, tally: Tally, progress: Callabl
     Raises grpc.aio.AioRpcError where a service does not answer.
     """
     tally.requests = len(trace)
-    async with BookReader(control=plan.control, metering=plan.metering, service=plan.service) as reader:
+    async with BookReader(
+        Channels(plan.security), control=plan.control, metering=plan.metering, service=plan.service
+    ) as reader:
         progress("reading the books")
         before = await _at_rest(reader)
         progress("replaying")
@@ -65,7 +70,7 @@ async def _serve(trace: Trace, plan: ReplayPlan, tally: Tally) -> None:
 
     async def serve(number: int) -> None:
         nodes = [plan.metering[(number + turn) % len(plan.metering)] for turn in range(len(plan.metering))]
-        client = MeteringClient(nodes)
+        client = MeteringClient(nodes, security=plan.security)
         server = SimulatedServer(
             client,
             service=plan.service,

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
-import grpc
 import pytest
 
 from tallygate.client import ClientSettings, Denied, MeteringClient, Unreachable, Usage
@@ -196,16 +195,6 @@ async def test_a_request_that_began_without_a_node_is_taken_on_by_one() -> None:
 
     assert request.receipt is not None
     assert request.receipt.usage.output_tokens == 150
-
-
-async def test_a_connection_may_be_encrypted() -> None:
-    """Channel credentials are passed on to gRPC; without them a node that wants them is not reached."""
-    async with serving(FakeMetering(), grpc.local_server_credentials()) as node:
-        credentials = grpc.local_channel_credentials()
-        metering = MeteringClient(node.address, settings=QUICK, channel_credentials=credentials)
-        async with metering, metering.request(SERVICE) as request:
-            request.output(5)
-    assert request.receipt is not None
 
 
 @pytest.mark.parametrize(

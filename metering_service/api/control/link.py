@@ -34,6 +34,7 @@ from metering_service.usecases.leases.config_intake import take_config
 from metering_service.usecases.leases.lease_keeper import LeaseKeeper
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import Recorder
+from tallygate._tls_failures import tls_problem
 from tallygate._wire.failures import decode_failure
 from tallygate._wire.times import decode_ns
 from tallygate.control.v1 import fleet_service_pb2 as pb
@@ -324,6 +325,8 @@ class ControlLink:
     def _problem(self, error: grpc.aio.AioRpcError) -> dict[str, object]:
         """What a log says of a failed call."""
         problem: dict[str, object] = {"code": error.code().name, "problem": error.details()}
+        if tls := tls_problem(error.details() or ""):
+            problem["hint"] = f"The control service {tls}."
         return problem | {"proxies": self.proxies} if self.proxies else problem
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,27 +54,27 @@ class Up:
         return self.tallygate("replay", "--service", service, "--metering", self.metering, "--json", *arguments)
 
 
-def tallygate(*arguments: str) -> Said:
+def tallygate(*arguments: str, variables: Mapping[str, str] | None = None) -> Said:
     """Runs a command to its end, as a process."""
     done = subprocess.run(
         [*TALLYGATE, *arguments],
         check=False,
         capture_output=True,
         text=True,
-        env=_environment(),
+        env={**_environment(), **(variables or {})},
     )
     return Said(done.returncode, done.stdout, done.stderr)
 
 
 @contextmanager
-def up(data_dir: Path) -> Iterator[Up]:
+def up(data_dir: Path, variables: Mapping[str, str] | None = None) -> Iterator[Up]:
     """Both services on free ports; stopped at the end."""
     process = subprocess.Popen(
         [*TALLYGATE, "up", "--data-dir", str(data_dir), "--control", "127.0.0.1:0", "--metering", "127.0.0.1:0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env=_environment(),
+        env={**_environment(), **(variables or {})},
     )
     assert process.stdout is not None
     try:

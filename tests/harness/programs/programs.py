@@ -10,9 +10,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tallygate._channel import open_aio_channel
+from tallygate._security import PLAIN, Security
 from tests.harness.patience import PATIENCE_S
 
 LOG_LINES_SHOWN = 20
@@ -26,6 +27,7 @@ class Program:
     process: asyncio.subprocess.Process
     log: Path
     address: str = ""
+    mtls_address: str = ""
 
     @property
     def pid(self) -> int:
@@ -60,7 +62,7 @@ class Program:
         await self.process.wait()
 
 
-async def start(module: str, arguments: Sequence[str], log: Path) -> Program:
+async def start(module: str, arguments: Sequence[str], log: Path, security: Security = PLAIN) -> Program:
     """Start `python -m MODULE` and wait until it says where it serves and health checking agrees."""
     with log.open("ab") as stderr:
         process = await asyncio.create_subprocess_exec(
@@ -75,16 +77,16 @@ async def start(module: str, arguments: Sequence[str], log: Path) -> Program:
     try:
         line = (await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)).decode()
         assert line.startswith("serving "), program.last_words()
-        program.address = line.split()[1]
-        await asyncio.wait_for(_healthy(program.address), PATIENCE_S)
+        _, program.address, *_, program.mtls_address = [*line.split(), *([] if " mtls " in line else [""])]
+        await asyncio.wait_for(_healthy(program.address, security), PATIENCE_S)
     except BaseException:
         await program.kill()
         raise
     return program
 
 
-async def _healthy(address: str) -> None:
-    async with grpc.aio.insecure_channel(address) as channel:
+async def _healthy(address: str, security: Security) -> None:
+    async with open_aio_channel(address, security) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), wait_for_ready=True)
         async for answer in watch:
             if answer.status == health_pb2.HealthCheckResponse.SERVING:

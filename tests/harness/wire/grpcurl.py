@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -30,9 +31,9 @@ class Outcome:
         return self.stdout.splitlines()
 
 
-async def grpcurl(address: str, *arguments: str, data: Any = None) -> Outcome:
+async def grpcurl(address: str, *arguments: str, data: Any = None, tls: Sequence[str] = ("-plaintext",)) -> Outcome:
     """Run `grpcurl -plaintext [-d DATA] ADDRESS ARGUMENTS...` without any proto files: the server must tell."""
-    options = ["-plaintext"] if data is None else ["-plaintext", "-d", json.dumps(data)]
+    options = list(tls) if data is None else [*tls, "-d", json.dumps(data)]
     process = await asyncio.create_subprocess_exec(
         EXECUTABLE,
         *options,

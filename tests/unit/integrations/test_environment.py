@@ -28,6 +28,10 @@ WRONG = [
     ("TALLYGATE_BODY_BYTES_MAX", "-1"),
     ("TALLYGATE_STREAM_USAGE", "always"),
     ("TALLYGATE_WHOLE_ANSWERS", "fetch"),
+    ("TALLYGATE_CA", "/nowhere/ca.pem"),
+    ("TALLYGATE_CERT", "/nowhere/cert.pem"),
+    ("TALLYGATE_KEY", "/nowhere/key.pem"),
+    ("TALLYGATE_TOKEN_FILE", "/nowhere/token"),
     ("TALLYGATE_ROUTES", "POST /a"),
     ("TALLYGATE_LOG_LEVEL", "loud"),
     ("TALLYGATE_SERVISE", "accounts/a/services/b"),
@@ -59,7 +63,7 @@ def test_a_mistake_is_a_sentence_that_names_the_variable(variable: str, value: s
 
 def test_all_mistakes_are_said_at_once() -> None:
     """Nobody has to start a server for each."""
-    assert len(environment.mistakes_in({name: value or "x" for name, value in WRONG})) == 10
+    assert len(environment.mistakes_in({name: value or "x" for name, value in WRONG})) == 11
     assert [mistake.split()[0] for mistake in environment.mistakes_in({})] == ["TALLYGATE_METERING_ADDRESSES", "set"]
 
 

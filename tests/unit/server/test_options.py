@@ -27,12 +27,20 @@ CONTROL = [
 METERING = [
     ("--listen", "TALLYGATE_METERING_LISTEN", "127.0.0.1:1"),
     ("--control", "TALLYGATE_CONTROL_ADDRESS", "127.0.0.1:1,127.0.0.1:2"),
+    ("--control-ca", "TALLYGATE_CONTROL_CA", "a.pem"),
+    ("--control-cert", "TALLYGATE_CONTROL_CERT", "c.pem"),
+    ("--control-key", "TALLYGATE_CONTROL_KEY", "k.pem"),
+    ("--control-token-file", "TALLYGATE_CONTROL_TOKEN_FILE", "token"),
     ("--node-name", "TALLYGATE_NODE_NAME", "n"),
     ("--database-url", "TALLYGATE_METERING_DATABASE_URL", "sqlite:///m"),
     ("--mtls-listen", "TALLYGATE_METERING_MTLS_LISTEN", "127.0.0.1:3"),
     ("--workers", "TALLYGATE_METERING_WORKERS", "2"),
 ]
-USELESS_ALONE = {"--tls-cert", "--tls-key", "--client-ca", "--mtls-listen"}
+TOGETHER = [
+    {"--tls-cert", "--tls-key", "--client-ca", "--mtls-listen"},
+    {"--control-ca", "--control-cert", "--control-key"},
+]
+"""Options that need one another."""
 BOTH = pytest.mark.parametrize(
     ("parse", "options"),
     [(control_service.settings.parse, COMMON + CONTROL), (metering_service.settings.parse, COMMON + METERING)],
@@ -44,8 +52,8 @@ BOTH = pytest.mark.parametrize(
 def test_every_option_can_be_said_by_the_environment(parse: Parse, options: list[tuple[str, str, str]]) -> None:
     """It is the same, and is not what holds when nothing is said."""
     for option, variable, value in options:
-        others = [part for each, _, text in options if each in USELESS_ALONE - {option} for part in (each, text)]
-        others = others if option in USELESS_ALONE else []
+        needed = next((group - {option} for group in TOGETHER if option in group), set())
+        others = [part for each, _, text in options if each in needed for part in (each, text)]
         said = parse([*others, *([option] if option == "--insecure" else [option, value])], {})
         assert parse(others, {variable: value}) == said
         if others:

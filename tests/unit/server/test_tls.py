@@ -2,10 +2,15 @@
 
 import shutil
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.x509.oid import NameOID
 from structlog.testing import capture_logs
 
 from control_service.settings import parse
@@ -88,6 +93,36 @@ def test_a_key_of_another_certificate_is_refused(files: PairFiles, made: Certifi
     files.key.write_bytes(made.authority.server(HOSTS, made.now).key)
     with pytest.raises(PemError, match=r"^The key in \S+key.pem does not belong to the certificate in \S+cert.pem\.$"):
         read_pair(str(files.certificate), str(files.key))
+
+
+@pytest.mark.parametrize(
+    ("make", "works"),
+    [
+        (lambda: rsa.generate_private_key(65_537, 2_048), True),
+        (lambda: ec.generate_private_key(ec.SECP256R1()), True),
+        (lambda: ec.generate_private_key(ec.SECP384R1()), True),
+        (lambda: ec.generate_private_key(ec.SECP521R1()), False),
+        (lambda: ec.generate_private_key(ec.SECP256K1()), False),
+        (ed25519.Ed25519PrivateKey.generate, False),
+    ],
+)
+def test_keys_with_which_no_handshake_succeeds_are_refused(
+    made: Certificates, files: PairFiles, make: Callable[[], Any], *, works: bool
+) -> None:
+    """Whatever kind of key their authority has. gRPC itself starts with most of them."""
+    key = make()
+    signing: Any = serialization.load_pem_private_key(made.authority.pem.key, None)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a server")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(made.now).not_valid_after(made.now + timedelta(days=1))
+    files.certificate.write_bytes(builder.sign(signing, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    form = serialization.PrivateFormat.PKCS8
+    files.key.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+    if works:
+        read_pair(str(files.certificate), str(files.key))
+    else:
+        with pytest.raises(PemError, match=r"cert.pem has a key of a kind that gRPC cannot use: .*P-256 or P-384\.$"):
+            read_pair(str(files.certificate), str(files.key))
 
 
 def test_authorities_may_be_several(made: Certificates, tmp_path: Path) -> None:
