@@ -1,0 +1,165 @@
+"""TLS between real processes: both services, the command, a client, and grpcurl, by certificates of `tallygate tls`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tallygate._security import Security
+from tallygate.client import ClientSettings, MeteringClient
+from tests.harness.patience import PATIENCE_S
+from tests.harness.programs.command import tallygate, up
+from tests.harness.programs.programs import Program, start, until_said
+from tests.harness.wire.grpcurl import grpcurl
+
+PATIENT = ClientSettings(silence_ms=30_000, answer_ms=120_000, receipt_ms=60_000)
+ACCOUNTS = "tallygate.control.v1.AccountService/ListAccounts"
+
+
+@dataclass(frozen=True)
+class Fleet:
+    folder: Path
+    control: Program
+    node: Program
+
+    def file(self, name: str) -> str:
+        return str(self.folder / f"{name}.pem")
+
+    def command(self, *arguments: str) -> str:
+        """A command's output; it must succeed."""
+        done = tallygate("--ca", self.file("ca"), *arguments, "--control", self.control.address)
+        assert done.status == 0, done.err
+        return done.out
+
+
+async def start_control(folder: Path, directory: Path) -> Program:
+    tls = ["--tls-cert", f"{folder}/server.pem", "--tls-key", f"{folder}/server-key.pem"]
+    mtls = ["--client-ca", f"{folder}/ca.pem", "--mtls-listen", "127.0.0.1:0"]
+    arguments = [*tls, *mtls, "--listen", "127.0.0.1:0", "--database-url", f"sqlite:///{directory}/control.sqlite3"]
+    return await start("control_service", arguments, directory / "control.log", Security(folder / "ca.pem"))
+
+
+async def start_node(folder: Path, directory: Path, control: str, *link: str) -> Program:
+    tls = ["--tls-cert", f"{folder}/server.pem", "--tls-key", f"{folder}/server-key.pem"]
+    mtls = ["--client-ca", f"{folder}/ca.pem", "--mtls-listen", "127.0.0.1:0"]
+    listen = ["--listen", "127.0.0.1:0", "--database-url", f"sqlite:///{directory}/metering.sqlite3"]
+    arguments = [*tls, *mtls, *listen, "--control", control, *link]
+    return await start("metering_service", arguments, directory / "node.log", Security(folder / "ca.pem"))
+
+
+@pytest.fixture
+async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
+    """Control and a node, which shows control its certificate."""
+    folder = tmp_path / "tls"
+    made = tallygate("tls", "init", str(folder))
+    assert made.status == 0, made.err
+    async with AsyncExitStack() as stack:
+        control = await start_control(folder, tmp_path)
+        stack.push_async_callback(control.kill)
+        name = f"{folder}/node-metering-1"
+        link = ["--control-ca", f"{folder}/ca.pem", "--control-cert", f"{name}.pem", "--control-key", f"{name}-key.pem"]
+        node = await start_node(folder, tmp_path, control.mtls_address, *link)
+        stack.push_async_callback(node.kill)
+        yield Fleet(folder, control, node)
+        await node.stop()
+        await control.stop()
+
+
+async def test_a_fleet_speaks_tls_from_the_command_to_the_inference_server(fleet: Fleet) -> None:
+    """Set up by commands, metered with a certificate, paid for; then all certificates are replaced, and it goes on."""
+    fleet.command("model", "create", "llama", "--trial-tokens", "50000")
+    fleet.command("model", "publish-price", "llama", "--input", "0.20", "--output", "0.60")
+    fleet.command("account", "create", "acme")
+    fleet.command("service", "claim-trial", "acme/default-llama")
+    security = Security(fleet.file("ca"), fleet.file("meter"), fleet.file("meter-key"))
+    async with MeteringClient(fleet.node.mtls_address, settings=PATIENT, security=security) as client:
+        for turn in (1, 2):
+            async with client.request("accounts/acme/services/default-llama", input_tokens=10) as request:
+                request.output(5)
+            assert request.receipt is not None, turn
+            await replace_server_certificate(fleet)
+    assert "49,970 of 50,000 tokens remain" in fleet.command("service", "show", "acme/default-llama")
+
+
+async def replace_server_certificate(fleet: Fleet) -> None:
+    """For both services, with one of the same authority."""
+    name = f"again{len(list(fleet.folder.iterdir()))}.example"
+    made = tallygate("tls", "issue", str(fleet.folder), "--host", name)
+    assert made.status == 0, made.err
+    for ending in ("-key.pem", ".pem"):
+        (fleet.folder / f"server-{name}{ending}").replace(fleet.folder / f"server{ending}")
+
+
+async def test_grpcurl_needs_what_everybody_needs(fleet: Fleet) -> None:
+    """The authority at one address, a certificate besides at the other; nothing is answered without."""
+    known = ["-cacert", fleet.file("ca")]
+    shown = [*known, "-cert", fleet.file("node-metering-1"), "-key", fleet.file("node-metering-1-key")]
+    control, mtls = fleet.control.address, fleet.control.mtls_address
+    for address, tls, succeeds in (
+        (control, known, True),
+        (mtls, shown, True),
+        (control, ["-plaintext"], False),
+        (control, ["-cacert", fleet.file("meter")], False),
+        (mtls, known, False),
+    ):
+        done = await grpcurl(address, ACCOUNTS, tls=["-connect-timeout", "5", *tls])
+        assert (done.exit_code == 0) is succeeds, (address, tls, done)
+
+
+async def test_a_command_says_what_is_wrong(fleet: Fleet) -> None:
+    """With TLS as with anything else: in one sentence."""
+    for options, words in (
+        ([], "breaks off each connection, as servers do that speak TLS only"),
+        (["--ca", fleet.file("meter")], "shows a certificate that is not accepted"),
+        (["--ca", f"{fleet.folder}/none.pem"], "none.pem cannot be read: No such file or directory."),
+        (["--ca", fleet.file("meter-key")], "meter-key.pem holds no certificate in PEM form."),
+        (["--cert", "c"], "--cert needs --key"),
+    ):
+        done = tallygate(*options, "account", "show", "acme", "--control", fleet.control.address)
+        assert done.status != 0
+        text = " ".join(done.err.split())
+        assert words in text
+        assert "Traceback" not in text
+    known = {"TALLYGATE_CA": fleet.file("ca")}
+    done = tallygate("account", "create", "acme", "--control", fleet.control.address, variables=known)
+    assert done.status == 0, done.err
+
+
+async def test_a_node_that_control_does_not_let_in_says_why(fleet: Fleet, tmp_path: Path) -> None:
+    """And goes on trying."""
+    directory = tmp_path / "stranger"
+    directory.mkdir()
+    link = ["--control-ca", fleet.file("ca"), "--node-name", "stranger"]
+    starting = asyncio.create_task(start_node(fleet.folder, directory, fleet.control.mtls_address, *link))
+    log = directory / "node.log"
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not log.exists():  # noqa: ASYNC110  # another process makes it
+                await asyncio.sleep(0.05)
+        await until_said(log, "breaks off each connection")
+    finally:
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+
+
+def test_up_serves_by_tls_where_the_environment_says_so(tmp_path: Path) -> None:
+    """Both services, the way between them, and the way from the command."""
+    assert tallygate("tls", "init", str(tmp_path / "tls")).status == 0
+    tls = {"TALLYGATE_TLS_CERT": f"{tmp_path}/tls/server.pem", "TALLYGATE_TLS_KEY": f"{tmp_path}/tls/server-key.pem"}
+    refused = tallygate("up", "--data-dir", str(tmp_path / "none"), variables=tls)
+    assert "set TALLYGATE_CA, too" in " ".join(refused.err.split())
+    known = {"TALLYGATE_CA": f"{tmp_path}/tls/ca.pem"}
+    with up(tmp_path / "data", {**tls, **known}) as running:
+        done = tallygate("account", "create", "acme", "--control", running.control, variables=known)
+        assert done.status == 0, done.err
+        assert "speak TLS only" in " ".join(
+            tallygate("account", "show", "acme", "--control", running.control).err.split()
+        )
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(PATIENCE_S) == 0
