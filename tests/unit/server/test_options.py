@@ -31,11 +31,13 @@ METERING = [
     ("--control-cert", "TALLYGATE_CONTROL_CERT", "c.pem"),
     ("--control-key", "TALLYGATE_CONTROL_KEY", "k.pem"),
     ("--control-token-file", "TALLYGATE_CONTROL_TOKEN_FILE", "token"),
+    ("--auth", "TALLYGATE_AUTH", "1"),
     ("--node-name", "TALLYGATE_NODE_NAME", "n"),
     ("--database-url", "TALLYGATE_METERING_DATABASE_URL", "sqlite:///m"),
     ("--mtls-listen", "TALLYGATE_METERING_MTLS_LISTEN", "127.0.0.1:3"),
     ("--workers", "TALLYGATE_METERING_WORKERS", "2"),
 ]
+SWITCHES = {"--auth", "--insecure"}
 TOGETHER = [
     {"--tls-cert", "--tls-key", "--client-ca", "--mtls-listen"},
     {"--control-ca", "--control-cert", "--control-key"},
@@ -54,7 +56,7 @@ def test_every_option_can_be_said_by_the_environment(parse: Parse, options: list
     for option, variable, value in options:
         needed = next((group - {option} for group in TOGETHER if option in group), set())
         others = [part for each, _, text in options if each in needed for part in (each, text)]
-        said = parse([*others, *([option] if option == "--insecure" else [option, value])], {})
+        said = parse([*others, *([option] if option in SWITCHES else [option, value])], {})
         assert parse(others, {variable: value}) == said
         if others:
             with pytest.raises(ConfigurationError, match=option):
@@ -69,7 +71,9 @@ def test_help_has_a_meaning_and_a_variable_for_every_option(
 ) -> None:
     """And none of what the environment says just now, which may be a password."""
     with pytest.raises(SystemExit):
-        parse(["--help"], dict.fromkeys((variable for _, variable, _ in options[3:]), "secret"))
+        parse(
+            ["--help"], dict.fromkeys((variable for option, variable, _ in options if option not in SWITCHES), "secret")
+        )
     text = capsys.readouterr().out
     shown = re.findall(r"^  (--[a-z-]+)[^\[]*?\s{2,}\w[^\[]*\[(\w+)", text, re.MULTILINE)
     assert sorted(shown) == sorted((option, variable) for option, variable, _ in options)
