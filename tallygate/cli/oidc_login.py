@@ -1,0 +1,210 @@
+"""The sign-in with a browser: OpenID Connect's authorization code flow with PKCE, and its end on this machine."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import html
+import json
+import queue
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from typing_extensions import override
+
+from tallygate._web_address import address_problem, is_this_machine
+from tallygate.control.v1.token_service_pb2 import SignInIssuer
+
+BROWSER_TIMEOUT_S: Final = 300.0
+"""Timeout of what a person does in the browser."""
+TOKEN_TIMEOUT_S: Final = 10.0
+"""Timeout of the issuer's answer to a code."""
+ANSWER_BYTES_MAX: Final = 256 * 1024
+"""Maximum size of that answer."""
+REQUEST_TIMEOUT_S: Final = 10.0
+"""Timeout of a browser's connection that says nothing: browsers open some ahead of need."""
+RANDOM_BYTES: Final = 32
+"""Number of random bytes in whatever nobody may guess."""
+
+_PATH: Final = "/callback"
+Answer = Mapping[str, str]
+"""Parameters that the issuer sends by way of the browser."""
+
+
+class SignInError(Exception):
+    """A sign-in did not come to its end; the message is a sentence for the person."""
+
+
+def sign_in(
+    issuer: SignInIssuer,
+    open_browser: Callable[[str], object],
+    *,
+    timeout_s: float = BROWSER_TIMEOUT_S,
+    random_text: Callable[[int], str] = secrets.token_urlsafe,
+) -> str:
+    """The id token of whoever signs in. `open_browser` is told the address to which a browser must go.
+
+    Raises:
+        SignInError: the person or the issuer said no, or nothing in time.
+    """
+    for name, url in (("sign-in page", issuer.authorization_endpoint), ("token endpoint", issuer.token_endpoint)):
+        problem = address_problem(url)
+        if problem:
+            raise SignInError(f"The {name} of {issuer.issuer} {problem}; have control's operator look at the issuer.")
+    state, nonce, verifier = (random_text(RANDOM_BYTES) for _ in range(3))
+    with _callback(state) as (redirect_uri, answers):
+        open_browser(_sign_in_page(issuer, redirect_uri, state, nonce, verifier))
+        try:
+            answer = answers.get(timeout=timeout_s)
+        except queue.Empty:
+            raise SignInError(f"Nobody signed in within {timeout_s:g} s; run the command again.") from None
+    code = _code(issuer, answer)
+    id_token = _redeem(issuer, {"code": code, "redirect_uri": redirect_uri, "code_verifier": verifier})
+    _check_nonce(id_token, nonce)
+    return id_token
+
+
+def _sign_in_page(issuer: SignInIssuer, redirect_uri: str, state: str, nonce: str, verifier: str) -> str:
+    digest = hashlib.sha256(verifier.encode()).digest()
+    query = urlencode(
+        {
+            "response_type": "code",
+            "client_id": issuer.client_id,
+            "redirect_uri": redirect_uri,
+            "scope": " ".join(issuer.scopes),
+            "state": state,
+            "nonce": nonce,
+            "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
+            "code_challenge_method": "S256",
+        }
+    )
+    page = issuer.authorization_endpoint
+    return f"{page}{'&' if urlsplit(page).query else '?'}{query}"
+
+
+@contextmanager
+def _callback(state: str) -> Iterator[tuple[str, queue.Queue[Answer]]]:
+    """An address to which the browser is sent back, and the answer that comes there with the right state."""
+    answers: queue.Queue[Answer] = queue.Queue()
+
+    class Handler(_CallbackHandler):
+        expected_state = state
+        found = answers
+
+    # A thread for each connection: one that a browser holds in reserve must not hold up the one with the answer.
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}{_PATH}", answers
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _CallbackHandler(BaseHTTPRequestHandler):
+    """Takes the issuer's answer from the browser. What comes without the state of this sign-in counts as nothing."""
+
+    timeout = REQUEST_TIMEOUT_S
+    expected_state: str
+    found: queue.Queue[Answer]
+
+    def do_GET(self) -> None:
+        """Answer the browser, and pass on what it brings."""
+        parts = urlsplit(self.path)
+        answer = {name: values[0] for name, values in parse_qs(parts.query).items() if len(values) == 1}
+        if parts.path != _PATH:
+            self._say(HTTPStatus.NOT_FOUND, "There is nothing here.")
+        elif not hmac.compare_digest(answer.get("state", "").encode(), self.expected_state.encode()):
+            self._say(HTTPStatus.BAD_REQUEST, "This is not an answer to the sign-in that tallygate has begun.")
+        elif "code" in answer:
+            self._say(HTTPStatus.OK, "Signed in. You can close this window and go on in the terminal.")
+            self.found.put(answer)
+        else:
+            self._say(HTTPStatus.OK, "Not signed in. The terminal says why.")
+            self.found.put(answer)
+
+    def _say(self, status: HTTPStatus, sentence: str) -> None:
+        page = f"<!doctype html><meta charset=utf-8><title>tallygate</title><p>{html.escape(sentence)}".encode()
+        self.send_response(status)
+        self.send_header("content-type", "text/html; charset=utf-8")
+        self.send_header("content-length", str(len(page)))
+        self.send_header("connection", "close")
+        # The address has the code in it, which must not go on to anybody.
+        self.send_header("referrer-policy", "no-referrer")
+        self.send_header("cache-control", "no-store")
+        self.end_headers()
+        self.wfile.write(page)
+
+    @override
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: a log of addresses would have the code in it."""
+
+
+def _code(issuer: SignInIssuer, answer: Answer) -> str:
+    if answer.get("iss", issuer.issuer) != issuer.issuer:
+        raise SignInError("The answer came from another issuer than the one that was asked; run the command again.")
+    if "code" not in answer:
+        raise SignInError(_refusal(issuer, answer))
+    return answer["code"]
+
+
+def _redeem(issuer: SignInIssuer, proof: dict[str, str]) -> str:
+    """The id token that the issuer gives for a code."""
+    import httpx2  # noqa: PLC0415  # takes long, and only a sign-in needs it
+
+    url = issuer.token_endpoint
+    form = {"grant_type": "authorization_code", "client_id": issuer.client_id, **proof}
+    headers = {"accept": "application/json", "accept-encoding": "identity"}
+    try:
+        with (
+            httpx2.Client(
+                timeout=TOKEN_TIMEOUT_S, follow_redirects=False, trust_env=not is_this_machine(url)
+            ) as client,
+            client.stream("POST", url, data=form, headers=headers) as response,
+        ):
+            body = bytearray()
+            for chunk in response.iter_raw():
+                body += chunk
+                if len(body) > ANSWER_BYTES_MAX:
+                    raise SignInError(f"{issuer.issuer} answered with more than {ANSWER_BYTES_MAX} bytes.")
+    except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
+        raise SignInError(f"{issuer.issuer} did not answer to the code ({error}); run the command again.") from error
+    answer = _object(bytes(body))
+    if response.status_code != HTTPStatus.OK:
+        raise SignInError(_refusal(issuer, {name: str(value) for name, value in answer.items()}))
+    id_token = answer.get("id_token")
+    if not isinstance(id_token, str):
+        raise SignInError(f"{issuer.issuer} gave no id token; have control's operator look at the scopes.")
+    return id_token
+
+
+def _check_nonce(id_token: str, nonce: str) -> None:
+    """Refuse a token that was made for another sign-in. Whether it is genuine, control will tell."""
+    claims = id_token.split(".")[1:2] or [""]
+    try:
+        found = _object(base64.urlsafe_b64decode(claims[0] + "===")).get("nonce")
+    except ValueError:
+        found = None
+    if not isinstance(found, str) or not hmac.compare_digest(found.encode(), nonce.encode()):
+        raise SignInError("The id token belongs to another sign-in; run the command again.")
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _refusal(issuer: SignInIssuer, answer: Answer) -> str:
+    reason = answer.get("error_description") or answer.get("error") or "it gave no reason"
+    return f"{issuer.issuer} refused the sign-in: {reason}"
