@@ -3,6 +3,7 @@
 import os
 import sys
 
+from control_service.access_settings import read_credentials
 from control_service.settings import addresses, parse
 from tallygate._server.grpc.tls import require_ready
 from tallygate._server.process.logs import configure_logging
@@ -14,6 +15,7 @@ def main() -> None:
     with ends_program():
         settings = parse(sys.argv[1:], os.environ)
         require_ready(addresses(settings), settings.tls)
+        read_credentials(settings.access)
     if settings.check:
         return
     configure_logging(settings.log_format)

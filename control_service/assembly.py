@@ -7,6 +7,7 @@ from typing import Any
 from control_service.api.fleet_servicer import FleetServicer
 from control_service.api.operations_servicer import OperationsServicer
 from control_service.api.recovery_servicer import RecoveryServicer
+from control_service.usecases.access.proof_lookup import ProofLookup
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fleet.acknowledgements import Acknowledgements
 from control_service.usecases.fleet.activation import Activation
@@ -17,7 +18,9 @@ from control_service.usecases.fleet.node_registration import NodeRegistration
 from control_service.usecases.fleet.replica_memory import ReplicaMemory
 from control_service.usecases.fleet.restore_recovery import RestoreRecovery
 from control_service.usecases.idempotent_call import IdempotentCalls
+from control_service.usecases.last_uses import LastUses
 from control_service.usecases.ports import Database
+from control_service.usecases.resolve_credential import NO_CREDENTIALS, Credentials
 from control_service.usecases.upkeep.sweeper import Sweeper
 from tallygate._server.clock import Clock
 
@@ -32,16 +35,23 @@ class Assembly:
     fleet: FleetServicer
     recovery: RecoveryServicer
     operations: OperationsServicer
+    proofs: ProofLookup
     background: tuple[Callable[[], Coroutine[Any, Any, None]], ...]
 
 
-def put_together(database: Database, clock: Clock, new_id: Callable[[], str]) -> Assembly:
-    """Puts a replica together on a database that is at its newest revision."""
+def put_together(
+    database: Database, clock: Clock, new_id: Callable[[], str], credentials: Credentials = NO_CREDENTIALS
+) -> Assembly:
+    """Puts a replica together on a database that is at its newest revision.
+
+    `credentials`: what tokens and certificates are known by, besides the database.
+    """
     signal, memory = ChangeSignal(), ReplicaMemory.empty(clock)
     feed = ConfigFeed(database, clock, signal, memory)
     activation = Activation(database, clock, signal, memory.liveness)
     acknowledgements = Acknowledgements(database, clock, feed, activation)
     exchange = ExchangeLeases(database, clock, signal, memory)
+    uses = LastUses(database, clock)
     sweeper = Sweeper(database, clock, signal, memory.liveness, activation)
     return Assembly(
         IdempotentCalls(database, clock, new_id, signal),
@@ -50,5 +60,6 @@ def put_together(database: Database, clock: Clock, new_id: Callable[[], str]) ->
         FleetServicer(NodeRegistration(database, clock), feed, acknowledgements, exchange),
         RecoveryServicer(RestoreRecovery(database, clock, signal, memory)),
         OperationsServicer(database, clock, memory.liveness),
-        (feed.run, acknowledgements.run, sweeper.run),
+        ProofLookup(database, clock, credentials, uses),
+        (feed.run, acknowledgements.run, sweeper.run, uses.run),
     )

@@ -11,7 +11,9 @@ import grpc
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from control_service.access_settings import read_credentials
 from control_service.api.account_servicer import AccountServicer
+from control_service.api.authenticator import DatabaseAuthenticator
 from control_service.api.calls import Calls
 from control_service.api.catalog_servicer import CatalogServicer
 from control_service.api.errors import translate
@@ -21,8 +23,10 @@ from control_service.assembly import put_together
 from control_service.settings import Settings
 from control_service.storage.database import MIGRATIONS, SqlDatabase
 from control_service.usecases.fleet.config_feed import ConfigFeed
+from control_service.usecases.resolve_credential import NO_CREDENTIALS, Credentials
 from tallygate._server.clock import Clock, SystemClock
 from tallygate._server.database.engine import create_engine, migrate
+from tallygate._server.grpc.gate import Gate
 from tallygate._server.grpc.server import GrpcServer
 from tallygate._server.grpc.tls import ServerTls
 from tallygate._server.process.readiness import Readiness
@@ -99,8 +103,25 @@ class Control:
                     task.cancel()
 
 
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What credentials are known by, and whether callers must have one."""
+
+    credentials: Credentials = NO_CREDENTIALS
+    asks_for_proof: bool = False
+
+
+OPEN: Final = Access()
+
+
 def assemble(
-    engine: AsyncEngine, clock: Clock, *, listen: str, insecure: bool, tls: ServerTls | None = None
+    engine: AsyncEngine,
+    clock: Clock,
+    *,
+    listen: str,
+    insecure: bool,
+    tls: ServerTls | None = None,
+    access: Access = OPEN,
 ) -> Control:
     """Puts a control service together on a database that is at its newest revision.
 
@@ -108,7 +129,7 @@ def assemble(
         ConfigurationError: the address is malformed or unsafe, or a file of `tls` is missing or broken.
     """
     database = SqlDatabase(engine)
-    assembly = put_together(database, clock, new_id)
+    assembly = put_together(database, clock, new_id, access.credentials)
     calls = Calls(assembly.idempotent_calls)
 
     def add_servicers(server: grpc.aio.Server) -> None:
@@ -121,6 +142,7 @@ def assemble(
         recovery_service_pb2_grpc.add_RecoveryServiceServicer_to_server(assembly.recovery, server)
         operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(assembly.operations, server)
 
+    gate = Gate(DatabaseAuthenticator(assembly.proofs)) if access.asks_for_proof else Gate()
     server = GrpcServer(
         listen=listen,
         insecure=insecure,
@@ -129,6 +151,7 @@ def assemble(
         add_servicers=add_servicers,
         translate=translate,
         max_message_bytes=MESSAGE_BYTES_MAX,
+        gate=gate,
     )
     readiness = Readiness(engine, lambda answers: dict.fromkeys(SERVICE_NAMES, answers), server.set_ready)
     return Control(server, readiness, assembly.feed, assembly.background)
@@ -139,7 +162,17 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     engine = create_engine(settings.database_url)
     try:
         await migrate(engine, MIGRATIONS, PROGRAM)
-        control = assemble(engine, SystemClock(), listen=settings.listen, insecure=settings.insecure, tls=settings.tls)
+        access = Access(read_credentials(settings.access), settings.access.asks_for_proof)
+        if not access.asks_for_proof:
+            _log.warning("open_to_everybody", hint="--operator-token-file and --pepper-file ask for proof")
+        control = assemble(
+            engine,
+            SystemClock(),
+            listen=settings.listen,
+            insecure=settings.insecure,
+            tls=settings.tls,
+            access=access,
+        )
         async with control.running() as address:
             mtls_address = control.server.mtls_address
             announce(address, mtls_address)

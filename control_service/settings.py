@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from control_service.access_settings import OPEN, AccessSettings, access_of, add_access_options
 from tallygate._server.grpc.tls import ServerTls
 from tallygate._server.process.logs import LogFormat
 from tallygate._server.process.options import Options
@@ -22,6 +23,7 @@ class Settings:
     log_format: LogFormat
     insecure: bool
     tls: ServerTls | None = None
+    access: AccessSettings = OPEN
     check: bool = False
 
 
@@ -36,6 +38,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         log_format=log_format(options),
         insecure=options.insecure,
         tls=tls,
+        access=access_of(options, tls, [options.listen, *([tls.mtls_listen] if tls and tls.mtls_listen else [])]),
         check=options.check,
     )
 
@@ -48,6 +51,7 @@ def _options(environment: Mapping[str, str]) -> Options:
     )
     options.add("--listen", "TALLYGATE_CONTROL_LISTEN", "127.0.0.1:7401", "address to listen on", metavar="HOST:PORT")
     add_tls_options(options, mtls_variable="TALLYGATE_CONTROL_MTLS_LISTEN")
+    add_access_options(options)
     add_service_options(options, file=_FILE, database_variable="TALLYGATE_CONTROL_DATABASE_URL")
     return options
 

@@ -6,8 +6,9 @@ A proof is judged by a few rows that are found by their keys, however many token
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
-from control_service.domain.access_token import CredentialState
+from control_service.domain.access_token import AccessToken, CredentialState
 from control_service.domain.certificate_uri import implied_rights
 from control_service.domain.credential import (
     UNKNOWN,
@@ -59,7 +60,9 @@ class Credentials:
         known = self.without_database(proof)
         if known is not None:
             return known
-        return await (self._token(tx, proof, now_us) if isinstance(proof, ShownToken) else self._certificate(tx, proof))
+        if isinstance(proof, Certificate):
+            return await self._certificate(tx, proof)
+        return await self.judge(tx, await tx.access_tokens.find(proof.token_id), proof, now_us)
 
     def _is_operator(self, shown: ShownToken) -> bool:
         known = self.operator
@@ -67,11 +70,17 @@ class Credentials:
             hmac.compare_digest(known.sha256, shown.sha256) and known.token_id == shown.token_id
         )
 
-    async def _token(self, tx: Transaction, shown: ShownToken, now_us: int) -> ResolvedCredential:
-        assert self.seal is not None
-        token = await tx.access_tokens.find(shown.token_id)
-        proof = None if token is None else prove(token, self.seal.hash_of(shown.sha256))
-        if token is None or proof is None or not proof.is_right:
+    async def judge(
+        self, tx: Transaction, token: AccessToken | None, shown: ShownToken, now_us: int
+    ) -> ResolvedCredential:
+        """What a token opens that was found by its id; of one that was not found, or with a wrong secret, nothing.
+
+        A wrong secret needs no look at the database.
+        """
+        if token is None or self.seal is None:
+            return UNKNOWN
+        proof = prove(token, self.seal.hash_of(shown.sha256))
+        if not proof.is_right:
             return UNKNOWN
         principal = await tx.principals.get(token.owner)
         bindings = await tx.bindings.of((token.owner, *principal.groups))
@@ -83,3 +92,7 @@ class Credentials:
         principal = await tx.principals.get(member)
         bindings = await tx.bindings.of((member,))
         return judge_certificate(principal, bindings, implied_rights(certificate.uri, self.trust_domain))
+
+
+NO_CREDENTIALS: Final = Credentials()
+"""Credentials of a server that knows none but certificates with bindings of their own."""

@@ -1,4 +1,4 @@
-"""Retention: closed leases and stored responses are deleted when they are old, in small batches.
+"""Retention: closed leases, stored responses and ended tokens are deleted when they are old, in small batches.
 
 Events and the ledger are books, and stay. A closed lease is deleted only once its node has reported that all leases of
 that epoch are settled: a statement on an unknown lease counts as the first one, so its consumption would be booked
@@ -23,6 +23,9 @@ CLOSED_LEASES_KEPT_US: Final = 7 * DAY_US
 RESPONSES_KEPT_US: Final = 7 * DAY_US
 """Minimum time that a response is kept for a repeat of its call: what the contract promises."""
 
+TOKENS_KEPT_US: Final = 30 * DAY_US
+"""Time for which a token is known as revoked after its deletion, and a sign-in as expired after its end."""
+
 PERIOD_NS: Final = 60_000_000_000
 """Interval between two purges when nothing old is left."""
 
@@ -42,7 +45,7 @@ class Purge:
         self._next_ns = clock.monotonic_ns()
 
     async def tick(self) -> None:
-        """Deletes one batch of old leases and one of old responses, every `PERIOD_NS`, or at once while there are more.
+        """Deletes a batch each of old leases, responses and tokens, every `PERIOD_NS`, or at once while there are more.
 
         Raises:
             StorageUnavailableError: the database fails.
@@ -55,7 +58,9 @@ class Purge:
             leases = await tx.leases.delete_settled(now_us - CLOSED_LEASES_KEPT_US, BATCH_SIZE)
         async with self._database.writing() as tx:
             responses = await tx.responses.delete(now_us - RESPONSES_KEPT_US, BATCH_SIZE)
-        if leases or responses:
-            _log.info("purged", closed_leases=leases, idempotency_answers=responses)
-        if max(leases, responses) < BATCH_SIZE:
+        async with self._database.writing() as tx:
+            tokens = await tx.access_tokens.purge(now_us - TOKENS_KEPT_US, BATCH_SIZE)
+        if leases or responses or tokens:
+            _log.info("purged", closed_leases=leases, idempotency_answers=responses, ended_tokens=tokens)
+        if max(leases, responses, tokens) < BATCH_SIZE:
             self._next_ns = now_ns + PERIOD_NS

@@ -41,6 +41,23 @@ def require_safe(listen: str, *, insecure: bool, has_tls: bool = False) -> None:
     raise ConfigurationError(msg)
 
 
+def require_proof(listen: str, *, insecure: bool, asks_for_proof: bool) -> None:
+    """Refuse to let everybody on a network do everything, unless told to.
+
+    Raises:
+        ConfigurationError: the address is not a loopback address, and there is neither proof nor `insecure`.
+    """
+    host, _ = parse_listen(listen)
+    if asks_for_proof or insecure or _is_loopback(host):
+        return
+    msg = (
+        f'Refusing to listen on "{listen}" without asking callers who they are: anybody on that network could change '
+        "everything; add --operator-token-file and --pepper-file (`tallygate token bootstrap` makes both) or "
+        "--client-ca, or --insecure if everybody on the network is trusted."
+    )
+    raise ConfigurationError(msg)
+
+
 def require_free(listen: str) -> None:
     """See whether the address can be bound, because gRPC would not say why it cannot.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from control_service.bootstrap import PROGRAM, assemble
+from control_service.bootstrap import OPEN, PROGRAM, Access, assemble
 from control_service.storage.database import MIGRATIONS
 from tallygate._server.clock import Clock, SystemClock
 from tallygate._server.database.engine import create_engine, migrate
@@ -181,11 +181,11 @@ class WireNode:
 
 
 @asynccontextmanager
-async def running_control(directory: Path, clock: Clock | None = None) -> AsyncIterator[Control]:
+async def running_control(directory: Path, clock: Clock | None = None, access: Access = OPEN) -> AsyncIterator[Control]:
     """A control service on a database of its own, on a port of its own."""
     engine = create_engine(f"sqlite:///{directory / 'control.sqlite3'}")
     await migrate(engine, MIGRATIONS, PROGRAM)
-    program = assemble(engine, clock or SystemClock(), listen="127.0.0.1:0", insecure=False)
+    program = assemble(engine, clock or SystemClock(), listen="127.0.0.1:0", insecure=False, access=access)
     try:
         async with program.running() as address, grpc.aio.insecure_channel(address) as channel:
             yield Control(address, channel)

@@ -15,6 +15,7 @@ COMMON = [
     ("--data-dir", "TALLYGATE_DATA_DIR", "elsewhere"),
     ("--log-format", "TALLYGATE_LOG_FORMAT", "text"),
     ("--insecure", "TALLYGATE_INSECURE", "1"),
+    ("--auth", "TALLYGATE_AUTH", "1"),
     ("--tls-cert", "TALLYGATE_TLS_CERT", "c.pem"),
     ("--tls-key", "TALLYGATE_TLS_KEY", "k.pem"),
     ("--client-ca", "TALLYGATE_CLIENT_CA", "a.pem"),
@@ -23,6 +24,9 @@ CONTROL = [
     ("--listen", "TALLYGATE_CONTROL_LISTEN", "127.0.0.1:1"),
     ("--database-url", "TALLYGATE_CONTROL_DATABASE_URL", "sqlite:///c"),
     ("--mtls-listen", "TALLYGATE_CONTROL_MTLS_LISTEN", "127.0.0.1:3"),
+    ("--pepper-file", "TALLYGATE_PEPPER_FILE", "pepper"),
+    ("--operator-token-file", "TALLYGATE_OPERATOR_TOKEN_FILE", "operator.token"),
+    ("--trust-domain", "TALLYGATE_TRUST_DOMAIN", "example.org"),
 ]
 METERING = [
     ("--listen", "TALLYGATE_METERING_LISTEN", "127.0.0.1:1"),
@@ -31,7 +35,6 @@ METERING = [
     ("--control-cert", "TALLYGATE_CONTROL_CERT", "c.pem"),
     ("--control-key", "TALLYGATE_CONTROL_KEY", "k.pem"),
     ("--control-token-file", "TALLYGATE_CONTROL_TOKEN_FILE", "token"),
-    ("--auth", "TALLYGATE_AUTH", "1"),
     ("--node-name", "TALLYGATE_NODE_NAME", "n"),
     ("--database-url", "TALLYGATE_METERING_DATABASE_URL", "sqlite:///m"),
     ("--mtls-listen", "TALLYGATE_METERING_MTLS_LISTEN", "127.0.0.1:3"),
@@ -43,6 +46,8 @@ TOGETHER = [
     {"--control-ca", "--control-cert", "--control-key"},
 ]
 """Options that need one another."""
+WITH_CERTIFICATES = {"--auth", "--trust-domain"}
+"""Options of control that need callers who can prove something, such as those with certificates."""
 BOTH = pytest.mark.parametrize(
     ("parse", "options"),
     [(control_service.settings.parse, COMMON + CONTROL), (metering_service.settings.parse, COMMON + METERING)],
@@ -55,14 +60,15 @@ def test_every_option_can_be_said_by_the_environment(parse: Parse, options: list
     """It is the same, and is not what holds when nothing is said."""
     for option, variable, value in options:
         needed = next((group - {option} for group in TOGETHER if option in group), set())
+        needed = TOGETHER[0] if option in WITH_CERTIFICATES else needed
         others = [part for each, _, text in options if each in needed for part in (each, text)]
         said = parse([*others, *([option] if option in SWITCHES else [option, value])], {})
         assert parse(others, {variable: value}) == said
-        if others:
+        if needed and option not in WITH_CERTIFICATES:
             with pytest.raises(ConfigurationError, match=option):
                 parse(others, {})
-        else:
-            assert said != parse([], {})
+        elif option != "--auth" or not others:
+            assert said != parse(others, {})
 
 
 @BOTH

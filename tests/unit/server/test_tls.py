@@ -206,7 +206,8 @@ def test_half_of_tls_is_refused(said: list[str], sentence: str) -> None:
 def test_tls_makes_a_network_safe_to_listen_on() -> None:
     """All addresses of a server have it; two purposes cannot share one."""
     tls = ["--tls-cert", "c", "--tls-key", "k"]
-    assert parse([*tls, "--listen", "0.0.0.0:1"], {}).tls == ServerTls("c", "k")
+    pepper = ["--pepper-file", "p"]
+    assert parse([*tls, *pepper, "--listen", "0.0.0.0:1"], {}).tls == ServerTls("c", "k")
     mtls = [*tls, "--client-ca", "a", "--listen", "0.0.0.0:1"]
     assert parse([*mtls, "--mtls-listen", "0.0.0.0:2"], {}).tls == ServerTls("c", "k", "a", "0.0.0.0:2")
     with pytest.raises(ConfigurationError, match=r"0\.0\.0\.0:1 is said for two purposes"):
