@@ -93,6 +93,7 @@ def encode_ledger_entry(entry: LedgerEntry) -> ledger_pb2.LedgerEntry:
         inference_service_uid=entry.service_uid or "",
         reason=entry.reason,
         actor=entry.actor,
+        actor_note=entry.actor_note,
         create_time=encode_timestamp(entry.create_us),
     )
 

@@ -3,21 +3,26 @@
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final, TypeAlias, TypeVar
 
 import grpc
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from control_service.api.fields import Fields
 from control_service.domain.account import Account
-from control_service.usecases.idempotent_call import Act, Call, IdempotentCalls
+from control_service.domain.actor import CallSource
+from control_service.usecases.idempotent_call import Act, Call, EncodedResponse, IdempotentCalls
 from control_service.usecases.ports import Transaction
+from tallygate._server.grpc.caller import NOTE_KEY, current_caller, note_of, peer_address
+from tallygate._server.grpc.request_json import request_json
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Result = TypeVar("Result")
 
-ACTOR_METADATA_KEY: Final = "tallygate-actor"
-ACTOR_DEFAULT: Final = "user"
+_NAMES: Final = ("name", "member")
+"""Fields by which a request names what it is about, if that is not made by the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +33,26 @@ class Incoming:
     context: Context
 
     def as_call(self) -> Call:
-        """The call: its method, key, hash of arguments and actor. Raises InvalidRequestError."""
-        given = {str(key): value for key, value in self.context.invocation_metadata() or ()}
-        actor = given.get(ACTOR_METADATA_KEY, ACTOR_DEFAULT)
+        """The call: its method, key, hash of arguments and who makes it. Raises InvalidRequestError."""
         with Fields() as fields:
             key = fields.text("idempotency_key", self.request.idempotency_key)
-            actor = fields.required_text(f"metadata {ACTOR_METADATA_KEY}", str(actor))
+            source = source_of(fields, self.context)
         arguments = self.request.SerializeToString(deterministic=True)
         return Call(
-            method=type(self.request).DESCRIPTOR.name.removesuffix("Request"),
+            method=_method(type(self.request).DESCRIPTOR),
             idempotency_key=key,
             request_hash=hashlib.sha256(arguments).digest(),
-            actor=actor,
+            source=source,
+            request_json=request_json(self.request),
         )
+
+
+def source_of(fields: Fields, context: Context) -> CallSource:
+    """Who makes this call, and from where; notes in `fields` what is wrong with the caller's word for itself."""
+    caller, note = current_caller(), note_of(context)
+    if note is not None:
+        fields.required_text(f"metadata {NOTE_KEY}", note)
+    return CallSource(caller.member, caller.access_token, note or "", peer_address(context.peer()))
 
 
 class Calls:
@@ -57,7 +69,8 @@ class Calls:
         encode: Callable[[Result], Message],
     ) -> bytes:
         """Changes something of one account, once. Raises what the change and `IdempotentCalls.of_account` raise."""
-        return await self._idempotent_calls.of_account(account_id, incoming.as_call(), change, _serialised(encode))
+        encoded = _encoded(incoming.request, encode)
+        return await self._idempotent_calls.of_account(account_id, incoming.as_call(), change, encoded)
 
     async def of_globals(
         self,
@@ -66,8 +79,35 @@ class Calls:
         encode: Callable[[Result], Message],
     ) -> bytes:
         """Changes what belongs to no account, once. Raises what the change and `IdempotentCalls.of_globals` raise."""
-        return await self._idempotent_calls.of_globals(incoming.as_call(), change, _serialised(encode))
+        encoded = _encoded(incoming.request, encode)
+        return await self._idempotent_calls.of_globals(incoming.as_call(), change, encoded)
 
 
-def _serialised(encode: Callable[[Result], Message]) -> Callable[[Result], bytes]:
-    return lambda result: encode(result).SerializeToString(deterministic=True)
+@cache
+def _method(request: Descriptor) -> str:
+    """`package.Service/Method` of the one method that takes this request."""
+    return next(
+        f"{service.full_name}/{method.name}"
+        for service in request.file.services_by_name.values()
+        for method in service.methods
+        if method.input_type is request
+    )
+
+
+def _encoded(request: Any, encode: Callable[[Result], Message]) -> Callable[[Result], EncodedResponse]:
+    def encoded(result: Result) -> EncodedResponse:
+        response = encode(result)
+        return EncodedResponse(response.SerializeToString(deterministic=True), _resource(request, response))
+
+    return encoded
+
+
+def _resource(request: Any, response: Any) -> str:
+    """The name of the resource that a request names, or else of the one that its response has first."""
+    named = (getattr(request, field) for field in _NAMES if field in request.DESCRIPTOR.fields_by_name)
+    made = (
+        getattr(response, field.name).name
+        for field in response.DESCRIPTOR.fields
+        if field.message_type is not None and "name" in field.message_type.fields_by_name and not field.is_repeated
+    )
+    return next(filter(None, (*named, *made)), "")

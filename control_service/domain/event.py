@@ -3,6 +3,7 @@
 import enum
 from dataclasses import dataclass
 
+from control_service.domain.actor import Actor
 from control_service.domain.status import Status, StopReason
 
 
@@ -29,10 +30,10 @@ class EventCause(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Cause, actor and time of a change; `actor` is the name that the caller gives itself, or `system`."""
+    """Cause, actor and time of a change."""
 
     cause: EventCause
-    actor: str
+    actor: Actor
     at_us: int
 
 

@@ -4,6 +4,7 @@ import enum
 from dataclasses import dataclass, replace
 
 from control_service.domain.account import Account
+from control_service.domain.actor import Actor
 
 
 class LedgerEntryKind(enum.StrEnum):
@@ -17,7 +18,10 @@ class LedgerEntryKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One line. A USAGE line gathers one service's settlements of one minute, which begins at `usage_minute_us`."""
+    """One line. A USAGE line gathers one service's settlements of one minute, which begins at `usage_minute_us`.
+
+    `actor` and `actor_note` are the two parts of its Actor.
+    """
 
     account_id: str
     entry_number: int
@@ -29,6 +33,7 @@ class LedgerEntry:
     service_id: str | None = None
     service_uid: str | None = None
     usage_minute_us: int | None = None
+    actor_note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,7 @@ class Line:
     service_uid: str | None = None
 
 
-def post(account: Account, line: Line, actor: str, now_us: int) -> tuple[Account, LedgerEntry]:
+def post(account: Account, line: Line, actor: Actor, now_us: int) -> tuple[Account, LedgerEntry]:
     """Posts a line: the account's funds move by its amount, so that all lines add up to the balance.
 
     Returns:
@@ -54,10 +59,11 @@ def post(account: Account, line: Line, actor: str, now_us: int) -> tuple[Account
         kind=line.kind,
         amount_nanos=line.amount_nanos,
         reason=line.reason,
-        actor=actor,
+        actor=actor.name,
         create_us=now_us,
         service_id=line.service_id,
         service_uid=line.service_uid,
+        actor_note=actor.note,
     )
     funds_nanos = account.funds_nanos + line.amount_nanos
     return replace(account, funds_nanos=funds_nanos, ledger_entry_count=entry.entry_number), entry

@@ -6,11 +6,12 @@ from sqlalchemy import RowMapping, delete, insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
+from control_service.domain.actor import Actor
 from control_service.domain.event import EventCause, Origin, ServiceEvent
 from control_service.domain.status import Status, StopReason
 from control_service.storage import schema
 from control_service.storage.services import pack, unpack
-from control_service.usecases.ports import Events, StoredResponse, StoredResponses
+from control_service.usecases.ports import Events, ResponseKey, StoredResponse, StoredResponses
 
 _events = schema.service_events
 _keys = schema.idempotency_keys
@@ -29,7 +30,8 @@ class EventRows(Events):
         values |= {
             "event_us": event.origin.at_us,
             "cause": event.origin.cause,
-            "actor": event.origin.actor,
+            "actor": event.origin.actor.name,
+            "actor_note": event.origin.actor.note,
             "old_stop_reasons": pack(event.old_stop_reasons),
             "new_stop_reasons": pack(event.new_stop_reasons),
         }
@@ -52,28 +54,28 @@ class StoredResponseRows(StoredResponses):
         self._connection = connection
 
     @override
-    async def find(self, scope: str, method: str, key: str) -> StoredResponse | None:
-        query = select(_keys.c.request_hash, _keys.c.response).where(
-            _keys.c.scope == scope, _keys.c.method == method, _keys.c.idempotency_key == key
-        )
+    async def find(self, key: ResponseKey) -> StoredResponse | None:
+        names = (_keys.c[name] == value for name, value in asdict(key).items())
+        query = select(_keys.c.request_hash, _keys.c.response).where(*names)
         row = (await self._connection.execute(query)).mappings().one_or_none()
         return None if row is None else StoredResponse(**row)
 
     @override
-    async def keep(self, scope: str, method: str, key: str, response: StoredResponse, now_us: int) -> None:
-        names = {"scope": scope, "method": method, "idempotency_key": key, "create_us": now_us}
-        await self._connection.execute(insert(_keys).values(names | asdict(response)))
+    async def keep(self, key: ResponseKey, response: StoredResponse, now_us: int) -> None:
+        values = asdict(key) | asdict(response) | {"create_us": now_us}
+        await self._connection.execute(insert(_keys).values(values))
 
     @override
     async def delete(self, before_us: int, limit: int) -> int:
-        names = (_keys.c.scope, _keys.c.method, _keys.c.idempotency_key)
+        names = tuple(_keys.primary_key)
         old = select(*names).where(_keys.c.create_us < before_us).order_by(_keys.c.create_us).limit(limit)
         return (await self._connection.execute(delete(_keys).where(tuple_(*names).in_(old)))).rowcount
 
 
 def _event(row: RowMapping) -> ServiceEvent:
     values = dict(row)
-    origin = Origin(EventCause(values.pop("cause")), values.pop("actor"), values.pop("event_us"))
+    actor = Actor(values.pop("actor"), values.pop("actor_note"))
+    origin = Origin(EventCause(values.pop("cause")), actor, values.pop("event_us"))
     return ServiceEvent(
         **values
         | {

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
 from control_service.domain.account import Account
+from control_service.domain.actor import SYSTEM
 from control_service.domain.ledger import LedgerEntry, LedgerEntryKind
 from control_service.storage import schema
 from control_service.usecases.fleet_ports import Usage
@@ -17,7 +18,6 @@ from control_service.usecases.ports import Ledger
 from tallygate._server.database.upsert import dialect_insert
 
 MINUTE_US: Final = 60_000_000
-ACTOR: Final = "system"
 
 _entries = schema.ledger_entries
 
@@ -79,7 +79,8 @@ def _usage_line(spent: Usage, number: int, now_us: int) -> dict[str, object]:
         "service_id": spent.service_id,
         "service_uid": spent.service_uid,
         "reason": "",
-        "actor": ACTOR,
+        "actor": SYSTEM.name,
+        "actor_note": SYSTEM.note,
         "usage_minute_us": now_us - now_us % MINUTE_US,
         "create_us": now_us,
     }

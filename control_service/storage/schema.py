@@ -57,6 +57,7 @@ ledger_entries = Table(
     _text("service_uid", nullable=True),
     _text("reason"),
     _text("actor"),
+    _text("actor_note"),
     # The minute that a USAGE line adds up; null for other lines.
     _number("usage_minute_us", nullable=True),
     _number("create_us"),
@@ -220,6 +221,7 @@ service_events = Table(
     _number("event_us"),
     _text("cause"),
     _text("actor"),
+    _text("actor_note"),
     _text("old_status"),
     _text("new_status"),
     _text("old_stop_reasons"),
@@ -231,12 +233,40 @@ idempotency_keys = Table(
     metadata,
     # An account's id, or empty for what belongs to no account.
     _key("scope"),
+    # Who called, a member; empty where the server asks for no proof.
+    _key("principal"),
     _key("method"),
     _key("idempotency_key"),
     Column("request_hash", LargeBinary, nullable=False),
     Column("response", LargeBinary, nullable=False),
     _number("create_us"),
     Index(None, "create_us"),
+)
+
+audit_entries = Table(
+    "audit_entries",
+    metadata,
+    _key("entry_id"),
+    _number("event_us"),
+    _text("outcome"),
+    # Who: a member, the token that proved it, its word for itself, its address; empty where it is not known.
+    _text("principal"),
+    _text("access_token"),
+    _text("caller_note"),
+    _text("peer"),
+    _text("method"),
+    _text("resource"),
+    # Empty for the platform.
+    _text("account_id"),
+    _text("request_json"),
+    _text("reason"),
+    _number("call_count"),
+    # The metering node that refused; empty for control.
+    _text("node"),
+    Index(None, "event_us", "entry_id"),
+    Index(None, "account_id", "event_us", "entry_id"),
+    Index(None, "principal", "event_us", "entry_id"),
+    Index(None, "resource", "event_us", "entry_id"),
 )
 
 nodes = Table(

@@ -8,6 +8,7 @@ from control_service.storage import schema
 from control_service.storage.access_tokens import AccessTokenRows
 from control_service.storage.access_versions import AccessVersionRows
 from control_service.storage.accounts import AccountRows
+from control_service.storage.audit import AuditEntryRows
 from control_service.storage.batch_rows import BatchRows
 from control_service.storage.bindings import BindingRows
 from control_service.storage.configs import ConfigRows
@@ -21,7 +22,7 @@ from control_service.storage.reservations import BucketRows, ReservationRows
 from control_service.storage.service_accounts import ServiceAccountRows
 from control_service.storage.services import ServiceRows
 from control_service.storage.teams import TeamRows
-from control_service.usecases import access_ports, fleet_ports, ports
+from control_service.usecases import access_ports, audit_ports, fleet_ports, ports
 
 
 class SqlTransaction(ports.Transaction):
@@ -39,6 +40,7 @@ class SqlTransaction(ports.Transaction):
         self.buckets: ports.Buckets = BucketRows(connection)
         self.events: ports.Events = EventRows(connection)
         self.responses: ports.StoredResponses = StoredResponseRows(connection)
+        self.audit: audit_ports.AuditEntries = AuditEntryRows(connection)
         self.nodes: fleet_ports.Nodes = NodeRows(connection)
         self.leases: fleet_ports.Leases = LeaseRows(connection)
         self.batches: fleet_ports.Batches = BatchRows(connection)

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from control_service.domain.account import Account
+from control_service.domain.actor import Actor, CallSource
+from control_service.domain.audit_entry import AuditEntry, AuditOutcome, account_of
 from control_service.domain.budget import BudgetKey
 from control_service.domain.errors import IdempotencyKeyReusedError
 from control_service.domain.event import EventCause, Origin
 from control_service.usecases.change_signal import ChangeSignal
-from control_service.usecases.ports import Database, StoredResponse, Transaction
+from control_service.usecases.ports import Database, ResponseKey, StoredResponse, Transaction
 from tallygate._server.clock import Clock
 
 Result = TypeVar("Result")
@@ -17,12 +19,24 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call as received: its method, the hash of its arguments, its actor. An empty key does not prevent repeats."""
+    """A call as received: its method, the hash of its arguments, who makes it. An empty key does not prevent repeats.
+
+    `method` is `package.Service/Method`; `request_json` is what was asked, without secrets, for the audit log.
+    """
 
     method: str
     idempotency_key: str
     request_hash: bytes
-    actor: str
+    source: CallSource = field(default_factory=CallSource)
+    request_json: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedResponse:
+    """A response as it is answered and kept, and the name of the resource that the call named, or made."""
+
+    content: bytes
+    resource: str = ""
 
 
 @dataclass(slots=True)
@@ -30,7 +44,7 @@ class Act:
     """The circumstances of a change: its time, its actor, new ids. It collects the budgets that got something back."""
 
     now_us: int
-    actor: str
+    actor: Actor
     new_id: Callable[[], str]
     came_back: set[BudgetKey] = field(default_factory=set)
 
@@ -40,7 +54,11 @@ class Act:
 
 
 class IdempotentCalls:
-    """Runs changes once. Each change gets a transaction with its lock held, and its encoded response is stored."""
+    """Runs changes once. Each gets a transaction with its lock held, in which its encoded response is stored as well.
+
+    The same transaction has the change's entry in the audit log. A repeat that is answered from what is stored makes no
+    second entry, and a change that fails makes none.
+    """
 
     def __init__(self, database: Database, clock: Clock, new_id: Callable[[], str], signal: ChangeSignal) -> None:
         self._database = database
@@ -53,9 +71,9 @@ class IdempotentCalls:
         account_id: str,
         call: Call,
         change: Callable[[Transaction, Account, Act], Awaitable[Result]],
-        encode: Callable[[Result], bytes],
+        encode: Callable[[Result], EncodedResponse],
     ) -> bytes:
-        """Changes something of one account, which is locked. Keys are the account's own.
+        """Changes something of one account, which is locked. Keys are the caller's own in this account.
 
         Raises:
             ResourceNotFoundError: there is no such account.
@@ -66,7 +84,9 @@ class IdempotentCalls:
             act = self._act(call)
 
             async def changed() -> bytes:
-                return encode(await change(tx, account, act))
+                response = encode(await change(tx, account, act))
+                await tx.audit.add(_entry(call, act, response.resource, account_id))
+                return response.content
 
             response = await _once(tx, account_id, call, act.now_us, changed)
         self._signal.announce(act.came_back)
@@ -76,9 +96,9 @@ class IdempotentCalls:
         self,
         call: Call,
         change: Callable[[Transaction, Act], Awaitable[Result]],
-        encode: Callable[[Result], bytes],
+        encode: Callable[[Result], EncodedResponse],
     ) -> bytes:
-        """Changes something that belongs to no account.
+        """Changes something that belongs to no account. Keys are the caller's own.
 
         Raises:
             IdempotencyKeyReusedError: the key came with other arguments before.
@@ -88,27 +108,41 @@ class IdempotentCalls:
             act = self._act(call)
 
             async def changed() -> bytes:
-                return encode(await change(tx, act))
+                response = encode(await change(tx, act))
+                await tx.audit.add(_entry(call, act, response.resource, account_of(response.resource)))
+                return response.content
 
             response = await _once(tx, "", call, act.now_us, changed)
         self._signal.announce(act.came_back)
         return response
 
     def _act(self, call: Call) -> Act:
-        return Act(now_us=self._clock.now_us(), actor=call.actor, new_id=self._new_id)
+        return Act(now_us=self._clock.now_us(), actor=call.source.actor, new_id=self._new_id)
 
 
 async def _once(tx: Transaction, scope: str, call: Call, now_us: int, change: Callable[[], Awaitable[bytes]]) -> bytes:
     """The response that is kept under the call's key; if there is none, that of the change, which is then kept."""
     if not call.idempotency_key:
         return await change()
-    known = await tx.responses.find(scope, call.method, call.idempotency_key)
+    key = ResponseKey(scope, call.source.principal, call.method.rpartition("/")[2], call.idempotency_key)
+    known = await tx.responses.find(key)
     if known is not None:
         if known.request_hash != call.request_hash:
             raise IdempotencyKeyReusedError
         return known.response
     response = await change()
-    await tx.responses.keep(
-        scope, call.method, call.idempotency_key, StoredResponse(call.request_hash, response), now_us
-    )
+    await tx.responses.keep(key, StoredResponse(call.request_hash, response), now_us)
     return response
+
+
+def _entry(call: Call, act: Act, resource: str, account_id: str) -> AuditEntry:
+    return AuditEntry(
+        entry_id=act.new_id(),
+        event_us=act.now_us,
+        outcome=AuditOutcome.CHANGED,
+        method=call.method,
+        source=call.source,
+        resource=resource,
+        account_id=account_id,
+        request_json=call.request_json,
+    )

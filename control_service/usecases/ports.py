@@ -24,6 +24,7 @@ from control_service.domain.reservation import Reservation
 from control_service.domain.service import Service
 from control_service.domain.team import Team
 from control_service.usecases.access_ports import AccessTokens, AccessVersions, Bindings, Principals, ServiceAccounts
+from control_service.usecases.audit_ports import AuditEntries
 from control_service.usecases.fleet_ports import Batches, Configs, Leases, Nodes
 
 
@@ -207,13 +208,26 @@ class StoredResponse:
     response: bytes
 
 
-class StoredResponses(Protocol):
-    """Responses by idempotency key. `scope` is an account's id, or empty for what belongs to no account."""
+@dataclass(frozen=True, slots=True)
+class ResponseKey:
+    """The key of a stored response: each caller's own in each account, so that no caller is answered with another's.
 
-    async def find(self, scope: str, method: str, key: str) -> StoredResponse | None:
+    `scope` is an account's id, or empty for what belongs to no account; `method` is the RPC's name without its service.
+    """
+
+    scope: str
+    principal: str
+    method: str
+    idempotency_key: str
+
+
+class StoredResponses(Protocol):
+    """Responses by idempotency key."""
+
+    async def find(self, key: ResponseKey) -> StoredResponse | None:
         """The response that is kept under this key; None if there is none."""
 
-    async def keep(self, scope: str, method: str, key: str, response: StoredResponse, now_us: int) -> None:
+    async def keep(self, key: ResponseKey, response: StoredResponse, now_us: int) -> None:
         """Keeps a response."""
 
     async def delete(self, before_us: int, limit: int) -> int:
@@ -236,6 +250,7 @@ class Transaction(Protocol):
     buckets: Buckets
     events: Events
     responses: StoredResponses
+    audit: AuditEntries
     nodes: Nodes
     leases: Leases
     batches: Batches

@@ -4,14 +4,12 @@ from dataclasses import replace
 from typing import Final
 
 from control_service.domain.account import Account
+from control_service.domain.actor import SYSTEM, Actor
 from control_service.domain.event import EventCause, Origin, ServiceEvent
 from control_service.domain.reservation import Reserved, reserved
 from control_service.domain.service import Service, ServiceView, next_due_us, status_of
 from control_service.domain.status import PostpaidState, ServiceStatus, Status
 from control_service.usecases.ports import Transaction
-
-SYSTEM: Final = "system"
-"""The actor of changes that follow from time or usage, not from a call."""
 
 AT_ONCE_US: Final = 0
 """The due moment of what a clock that was ahead has dealt with too early, see `Configs.reschedule_missed`."""
@@ -112,7 +110,7 @@ async def update_statuses(tx: Transaction, account: Account, origin: Origin) -> 
         await update_status(tx, account, service, origin, config_changed=True)
 
 
-async def save_account(tx: Transaction, before: Account, after: Account, actor: str, now_us: int) -> Account:
+async def save_account(tx: Transaction, before: Account, after: Account, actor: Actor, now_us: int) -> Account:
     """Stores a locked account and, if its latch or policy changed, the statuses of its services."""
     await tx.accounts.save(after)
     if after.overdue != before.overdue:

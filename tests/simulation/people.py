@@ -7,12 +7,13 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from control_service.domain.account import Account, OverduePolicy
+from control_service.domain.actor import CallSource
 from control_service.domain.errors import ControlError, Reason, RefusedError, StorageUnavailableError
 from control_service.domain.ledger import LedgerEntryKind, Line
 from control_service.domain.model import ReservationPrice, TrialOffer
 from control_service.domain.reservation import OverflowPolicy, ReservationTerms
 from control_service.domain.service import OutagePolicy
-from control_service.usecases.idempotent_call import Act, Call
+from control_service.usecases.idempotent_call import Act, Call, EncodedResponse
 from control_service.usecases.people.accounts import NewAccount, create_account
 from control_service.usecases.people.catalogue import NewModel, NewPrice, create_model, publish_price
 from control_service.usecases.people.lifecycle import (
@@ -162,9 +163,9 @@ class People:
         results: list[Result] = []
         call = self._call("of-account")
 
-        def encode(result: Result) -> bytes:
+        def encode(result: Result) -> EncodedResponse:
             results.append(result)
-            return b"done"
+            return EncodedResponse(b"done")
 
         await self._insist(
             lambda replica: replica.assembly.idempotent_calls.of_account(account_id, call, change, encode)
@@ -174,7 +175,9 @@ class People:
     async def _globally(self, change: Callable[[Transaction, Act], Awaitable[Any]]) -> None:
         call = self._call("globally")
         await self._insist(
-            lambda replica: replica.assembly.idempotent_calls.of_globals(call, change, lambda _: b"done")
+            lambda replica: replica.assembly.idempotent_calls.of_globals(
+                call, change, lambda _: EncodedResponse(b"done")
+            )
         )
 
     async def _insist(self, deed: Callable[[Any], Awaitable[Any]]) -> None:
@@ -194,7 +197,7 @@ class People:
 
     def _call(self, method: str) -> Call:
         key = self._world.new_id()
-        return Call(method, key, hashlib.sha256(key.encode()).digest(), "simulated")
+        return Call(method, key, hashlib.sha256(key.encode()).digest(), CallSource(note="simulated"))
 
 
 async def _as_coroutine(awaitable: Awaitable[Result]) -> Result:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Final
 
+from control_service.domain.actor import SYSTEM
 from control_service.domain.errors import StorageUnavailableError
 from control_service.domain.event import EventCause, Origin
 from control_service.domain.node import acknowledged_by_all
@@ -15,7 +16,7 @@ from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fault_isolation import FaultIsolation
 from control_service.usecases.fleet.node_liveness import NodeLiveness
 from control_service.usecases.ports import Database, Transaction
-from control_service.usecases.service_status import SYSTEM, catch_up, update_status
+from control_service.usecases.service_status import catch_up, update_status
 from tallygate._server.clock import Clock
 
 ServiceKey = tuple[str, str]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from control_service.domain.actor import SYSTEM
 from control_service.domain.budget import BudgetKind
 from control_service.domain.event import EventCause, Origin
 from control_service.domain.lease_round import StatementWork
 from control_service.domain.overdue import reassess, starve
 from control_service.usecases.fleet.lease_settlement import Settlement
 from control_service.usecases.ports import Transaction
-from control_service.usecases.service_status import SYSTEM, catch_up, update_status, update_statuses
+from control_service.usecases.service_status import catch_up, update_status, update_statuses
 
 
 async def apply_effects(tx: Transaction, settlement: Settlement) -> bool:

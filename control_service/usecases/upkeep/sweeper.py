@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 
+from control_service.domain.actor import SYSTEM
 from control_service.domain.errors import StorageUnavailableError
 from control_service.domain.event import EventCause, Origin
 from control_service.usecases.change_signal import ChangeSignal
@@ -19,7 +20,7 @@ from control_service.usecases.fleet.activation import Activation
 from control_service.usecases.fleet.node_liveness import NodeLiveness
 from control_service.usecases.people.catalogue import announce_prices
 from control_service.usecases.ports import Database
-from control_service.usecases.service_status import AT_ONCE_US, SYSTEM, catch_up, update_status
+from control_service.usecases.service_status import AT_ONCE_US, catch_up, update_status
 from control_service.usecases.upkeep.retention import Purge
 from tallygate._server.clock import NS_PER_US, US_PER_SECOND, Clock
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
+from urllib.parse import unquote
 
 import grpc
 
@@ -15,6 +16,7 @@ AUTHORIZATION_KEY: Final = "authorization"
 NOTE_KEY: Final = "tallygate-actor"
 """Name of the metadata in which callers may say something of themselves, which nobody checks."""
 _BEARER: Final = "bearer "
+_NETWORKS: Final = frozenset({"ipv4", "ipv6"})
 _URI_PROPERTY: Final = "peer_uri"
 """Name by which gRPC's authentication context has the URIs of a certificate's subject alternative names."""
 
@@ -50,6 +52,12 @@ def current_caller() -> Caller:
 def set_caller(caller: Caller) -> None:
     """Remember the caller for the task that serves its RPC; the gate does."""
     _CALLER.set(caller)
+
+
+def peer_address(peer: str) -> str:
+    """The peer's address without its port: `::1` of `ipv6:[::1]:51234`, as gRPC has it."""
+    kind, _, place = unquote(peer).partition(":")
+    return place.rpartition(":")[0].strip("[]") if kind in _NETWORKS else kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,16 +115,21 @@ class ServiceEvent(_message.Message):
     NEW_STATUS_FIELD_NUMBER: _builtins.int
     OLD_STOP_REASONS_FIELD_NUMBER: _builtins.int
     NEW_STOP_REASONS_FIELD_NUMBER: _builtins.int
+    ACTOR_NOTE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `accounts/{account}/services/{service}/events/{event}`. Output only."""
     cause: Global___EventCause.ValueType
     """What brought it about."""
     actor: _builtins.str
-    """Who brought it about: the caller's word for itself, or `system`."""
+    """Who brought it about: a member as in Binding; `system`; at a server that asks for no proof, the caller's word for
+    itself.
+    """
     old_status: _inference_service_pb2.ServiceStatus.ValueType
     """Status before."""
     new_status: _inference_service_pb2.ServiceStatus.ValueType
     """Status after."""
+    actor_note: _builtins.str
+    """What a member who brought it about said of itself, in the metadata `tallygate-actor`; nobody has checked it."""
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened, by the control service's clock."""
@@ -148,10 +153,11 @@ class ServiceEvent(_message.Message):
         new_status: _inference_service_pb2.ServiceStatus.ValueType = ...,
         old_stop_reasons: _abc.Iterable[_inference_service_pb2.StopReason.ValueType] | None = ...,
         new_stop_reasons: _abc.Iterable[_inference_service_pb2.StopReason.ValueType] | None = ...,
+        actor_note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "cause", b"cause", "event_time", b"event_time", "name", b"name", "new_status", b"new_status", "new_stop_reasons", b"new_stop_reasons", "old_status", b"old_status", "old_stop_reasons", b"old_stop_reasons"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "actor_note", b"actor_note", "cause", b"cause", "event_time", b"event_time", "name", b"name", "new_status", b"new_status", "new_stop_reasons", b"new_stop_reasons", "old_status", b"old_status", "old_stop_reasons", b"old_stop_reasons"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

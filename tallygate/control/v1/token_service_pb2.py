@@ -31,7 +31,7 @@ from tallygate.control.v1 import access_token_pb2 as tallygate_dot_control_dot_v
 from tallygate.control.v1 import service_account_pb2 as tallygate_dot_control_dot_v1_dot_service__account__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tallygate/control/v1/token_service.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a%tallygate/access/v1/access_rule.proto\x1a\x1etallygate/access/v1/role.proto\x1a\'tallygate/control/v1/access_token.proto\x1a*tallygate/control/v1/service_account.proto\"\x19\n\x17GetSignInOptionsRequest\"O\n\x18GetSignInOptionsResponse\x12\x33\n\x07issuers\x18\x01 \x03(\x0b\x32\".tallygate.control.v1.SignInIssuer\"y\n\x0cSignInIssuer\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x11\n\tclient_id\x18\x02 \x01(\t\x12\x1e\n\x16\x61uthorization_endpoint\x18\x03 \x01(\t\x12\x16\n\x0etoken_endpoint\x18\x04 \x01(\t\x12\x0e\n\x06scopes\x18\x05 \x03(\t\".\n\x14\x45xchangeTokenRequest\x12\x16\n\x08id_token\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"p\n\x15\x45xchangeTokenResponse\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12\x37\n\x0c\x61\x63\x63\x65ss_token\x18\x02 \x01(\x0b\x32!.tallygate.control.v1.AccessToken\x12\x0e\n\x06member\x18\x03 \x01(\t\"\x89\x01\n\x1b\x43reateServiceAccountRequest\x12/\n\x04name\x18\x01 \x01(\tB!\xe2\x41\x01\x02\xfa\x41\x1a\n\x18tallygate/ServiceAccount\x12\x1a\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1d\n\x0fidempotency_key\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"]\n\x1c\x43reateServiceAccountResponse\x12=\n\x0fservice_account\x18\x01 \x01(\x0b\x32$.tallygate.control.v1.ServiceAccount\"j\n\x1aListServiceAccountsRequest\x12\x19\n\x05scope\x18\x01 \x01(\tB\n\xe2\x41\x01\x01\xfa\x41\x03\n\x01*\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"v\n\x1bListServiceAccountsResponse\x12>\n\x10service_accounts\x18\x01 \x03(\x0b\x32$.tallygate.control.v1.ServiceAccount\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"m\n\x1b\x44\x65leteServiceAccountRequest\x12/\n\x04name\x18\x01 \x01(\tB!\xe2\x41\x01\x02\xfa\x41\x1a\n\x18tallygate/ServiceAccount\x12\x1d\n\x0fidempotency_key\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"]\n\x1c\x44\x65leteServiceAccountResponse\x12=\n\x0fservice_account\x18\x01 \x01(\x0b\x32$.tallygate.control.v1.ServiceAccount\"\xa1\x02\n\x18\x43reateAccessTokenRequest\x12:\n\x0fservice_account\x18\x01 \x01(\tB!\xe2\x41\x01\x01\xfa\x41\x1a\n\x18tallygate/ServiceAccount\x12\x1a\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x32\n\tvalid_for\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x01\x12\x36\n\rnarrowed_role\x18\x04 \x01(\x0e\x32\x19.tallygate.access.v1.RoleB\x04\xe2\x41\x01\x01\x12\"\n\x0enarrowed_scope\x18\x05 \x01(\tB\n\xe2\x41\x01\x01\xfa\x41\x03\n\x01*\x12\x1d\n\x0fidempotency_key\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01\"y\n\x19\x43reateAccessTokenResponse\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12\x37\n\x0c\x61\x63\x63\x65ss_token\x18\x02 \x01(\x0b\x32!.tallygate.control.v1.AccessToken\x12\x13\n\x0bsecret_lost\x18\x03 \x01(\x08\"\x88\x01\n\x17ListAccessTokensRequest\x12:\n\x0fservice_account\x18\x01 \x01(\tB!\xe2\x41\x01\x01\xfa\x41\x1a\n\x18tallygate/ServiceAccount\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"m\n\x18ListAccessTokensResponse\x12\x38\n\raccess_tokens\x18\x01 \x03(\x0b\x32!.tallygate.control.v1.AccessToken\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x99\x01\n\x18RotateAccessTokenRequest\x12,\n\x04name\x18\x01 \x01(\tB\x1e\xe2\x41\x01\x02\xfa\x41\x17\n\x15tallygate/AccessToken\x12\x30\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x01\x12\x1d\n\x0fidempotency_key\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"y\n\x19RotateAccessTokenResponse\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12\x37\n\x0c\x61\x63\x63\x65ss_token\x18\x02 \x01(\x0b\x32!.tallygate.control.v1.AccessToken\x12\x13\n\x0bsecret_lost\x18\x03 \x01(\x08\"h\n\x19\x44isableAccessTokenRequest\x12,\n\x04name\x18\x01 \x01(\tB\x1e\xe2\x41\x01\x02\xfa\x41\x17\n\x15tallygate/AccessToken\x12\x1d\n\x0fidempotency_key\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"U\n\x1a\x44isableAccessTokenResponse\x12\x37\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\x0b\x32!.tallygate.control.v1.AccessToken\"g\n\x18\x45nableAccessTokenRequest\x12,\n\x04name\x18\x01 \x01(\tB\x1e\xe2\x41\x01\x02\xfa\x41\x17\n\x15tallygate/AccessToken\x12\x1d\n\x0fidempotency_key\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"T\n\x19\x45nableAccessTokenResponse\x12\x37\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\x0b\x32!.tallygate.control.v1.AccessToken\"g\n\x18\x44\x65leteAccessTokenRequest\x12,\n\x04name\x18\x01 \x01(\tB\x1e\xe2\x41\x01\x02\xfa\x41\x17\n\x15tallygate/AccessToken\x12\x1d\n\x0fidempotency_key\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"T\n\x19\x44\x65leteAccessTokenResponse\x12\x37\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\x0b\x32!.tallygate.control.v1.AccessToken2\xe5\x0b\n\x0cTokenService\x12y\n\x10GetSignInOptions\x12-.tallygate.control.v1.GetSignInOptionsRequest\x1a..tallygate.control.v1.GetSignInOptionsResponse\"\x06\xa2\xe3\x18\x02\x08\x03\x12p\n\rExchangeToken\x12*.tallygate.control.v1.ExchangeTokenRequest\x1a+.tallygate.control.v1.ExchangeTokenResponse\"\x06\xa2\xe3\x18\x02\x08\x03\x12\x8b\x01\n\x14\x43reateServiceAccount\x12\x31.tallygate.control.v1.CreateServiceAccountRequest\x1a\x32.tallygate.control.v1.CreateServiceAccountResponse\"\x0c\xa2\xe3\x18\x08\x10\x14\x1a\x04name\x12\x8b\x01\n\x13ListServiceAccounts\x12\x30.tallygate.control.v1.ListServiceAccountsRequest\x1a\x31.tallygate.control.v1.ListServiceAccountsResponse\"\x0f\xa2\xe3\x18\x0b\x10\x13\x1a\x05scope(\x01\x12\x8b\x01\n\x14\x44\x65leteServiceAccount\x12\x31.tallygate.control.v1.DeleteServiceAccountRequest\x1a\x32.tallygate.control.v1.DeleteServiceAccountResponse\"\x0c\xa2\xe3\x18\x08\x10\x14\x1a\x04name\x12\x8f\x01\n\x11\x43reateAccessToken\x12..tallygate.control.v1.CreateAccessTokenRequest\x1a/.tallygate.control.v1.CreateAccessTokenResponse\"\x19\xa2\xe3\x18\x15\x10\x14\x1a\x0fservice_account0\x01\x12\x8c\x01\n\x10ListAccessTokens\x12-.tallygate.control.v1.ListAccessTokensRequest\x1a..tallygate.control.v1.ListAccessTokensResponse\"\x19\xa2\xe3\x18\x15\x10\x13\x1a\x0fservice_account0\x01\x12\x84\x01\n\x11RotateAccessToken\x12..tallygate.control.v1.RotateAccessTokenRequest\x1a/.tallygate.control.v1.RotateAccessTokenResponse\"\x0e\xa2\xe3\x18\n\x10\x14\x1a\x04name0\x01\x12\x87\x01\n\x12\x44isableAccessToken\x12/.tallygate.control.v1.DisableAccessTokenRequest\x1a\x30.tallygate.control.v1.DisableAccessTokenResponse\"\x0e\xa2\xe3\x18\n\x10\x14\x1a\x04name0\x01\x12\x84\x01\n\x11\x45nableAccessToken\x12..tallygate.control.v1.EnableAccessTokenRequest\x1a/.tallygate.control.v1.EnableAccessTokenResponse\"\x0e\xa2\xe3\x18\n\x10\x14\x1a\x04name0\x01\x12\x84\x01\n\x11\x44\x65leteAccessToken\x12..tallygate.control.v1.DeleteAccessTokenRequest\x1a/.tallygate.control.v1.DeleteAccessTokenResponse\"\x0e\xa2\xe3\x18\n\x10\x14\x1a\x04name0\x01\x42O\n\x18\x63om.tallygate.control.v1B\x11TokenServiceProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tallygate/control/v1/token_service.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a%tallygate/access/v1/access_rule.proto\x1a\x1etallygate/access/v1/role.proto\x1a\'tallygate/control/v1/access_token.proto\x1a*tallygate/control/v1/service_account.proto\"\x19\n\x17GetSignInOptionsRequest\"O\n\x18GetSignInOptionsResponse\x12\x33\n\x07issuers\x18\x01 \x03(\x0b\x32\".tallygate.control.v1.SignInIssuer\"y\n\x0cSignInIssuer\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x11\n\tclient_id\x18\x02 \x01(\t\x12\x1e\n\x16\x61uthorization_endpoint\x18\x03 \x01(\t\x12\x16\n\x0etoken_endpoint\x18\x04 \x01(\t\x12\x0e\n\x06scopes\x18\x05 \x03(\t\"1\n\x14\x45xchangeTokenRequest\x12\x19\n\x08id_token\x18\x01 \x01(\tB\x07\x80\x01\x01\xe2\x41\x01\x02\"u\n\x15\x45xchangeTokenResponse\x12\x13\n\x06secret\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x37\n\x0c\x61\x63\x63\x65ss_token\x18\x02 \x01(\x0b\x32!.tallygate.control.v1.AccessToken\x12\x0e\n\x06member\x18\x03 \x01(\t\"\x89\x01\n\x1b\x43reateServiceAccountRequest\x12/\n\x04name\x18\x01 \x01(\tB!\xe2\x41\x01\x02\xfa\x41\x1a\n\x18tallygate/ServiceAccount\x12\x1a\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1d\n\x0fidempotency_key\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"]\n\x1c\x43reateServiceAccountResponse\x12=\n\x0fservice_account\x18\x01 \x01(\x0b\x32$.tallygate.control.v1.ServiceAccount\"j\n\x1aListServiceAccountsRequest\x12\x19\n\x05scope\x18\x01 \x01(\tB\n\xe2\x41\x01\x01\xfa\x41\x03\n\x01*\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"v\n\x1bListServiceAccountsResponse\x12>\n\x10service_accounts\x18\x01 \x03(\x0b\x32$.tallygate.control.v1.ServiceAccount\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"m\n\x1b\x44\x65leteServiceAccountRequest\x12/\n\x04name\x18\x01 \x01(\tB!\xe2\x41\x01\x02\xfa\x41\x1a\n\x18tallygate/ServiceAccount\x12\x1d\n\x0fidempotency_key\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"]\n\x1c\x44\x65leteServiceAccountResponse\x12=\n\x0fservice_account\x18\x01 \x01(\x0b\x32$.tallygate.control.v1.ServiceAccount\"\xa1\x02\n\x18\x43reateAccessTokenRequest\x12:\n\x0fservice_account\x18\x01 \x01(\tB!\xe2\x41\x01\x01\xfa\x41\x1a\n\x18tallygate/ServiceAccount\x12\x1a\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x32\n\tvalid_for\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x01\x12\x36\n\rnarrowed_role\x18\x04 \x01(\x0e\x32\x19.tallygate.access.v1.RoleB\x04\xe2\x41\x01\x01\x12\"\n\x0enarrowed_scope\x18\x05 \x01(\tB\n\xe2\x41\x01\x01\xfa\x41\x03\n\x01*\x12\x1d\n\x0fidempotency_key\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01\"~\n\x19\x43reateAccessTokenResponse\x12\x13\n\x06secret\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x37\n\x0c\x61\x63\x63\x65ss_token\x18\x02 \x01(\x0b\x32!.tallygate.control.v1.AccessToken\x12\x13\n\x0bsecret_lost\x18\x03 \x01(\x08\"\x88\x01\n\x17ListAccessTokensRequest\x12:\n\x0fservice_account\x18\x01 \x01(\tB!\xe2\x41\x01\x01\xfa\x41\x1a\n\x18tallygate/ServiceAccount\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"m\n\x18ListAccessTokensResponse\x12\x38\n\raccess_tokens\x18\x01 \x03(\x0b\x32!.tallygate.control.v1.AccessToken\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x99\x01\n\x18RotateAccessTokenRequest\x12,\n\x04name\x18\x01 \x01(\tB\x1e\xe2\x41\x01\x02\xfa\x41\x17\n\x15tallygate/AccessToken\x12\x30\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x01\x12\x1d\n\x0fidempotency_key\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"~\n\x19RotateAccessTokenResponse\x12\x13\n\x06secret\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x37\n\x0c\x61\x63\x63\x65ss_token\x18\x02 \x01(\x0b\x32!.tallygate.control.v1.AccessToken\x12\x13\n\x0bsecret_lost\x18\x03 \x01(\x08\"h\n\x19\x44isableAccessTokenRequest\x12,\n\x04name\x18\x01 \x01(\tB\x1e\xe2\x41\x01\x02\xfa\x41\x17\n\x15tallygate/AccessToken\x12\x1d\n\x0fidempotency_key\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"U\n\x1a\x44isableAccessTokenResponse\x12\x37\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\x0b\x32!.tallygate.control.v1.AccessToken\"g\n\x18\x45nableAccessTokenRequest\x12,\n\x04name\x18\x01 \x01(\tB\x1e\xe2\x41\x01\x02\xfa\x41\x17\n\x15tallygate/AccessToken\x12\x1d\n\x0fidempotency_key\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"T\n\x19\x45nableAccessTokenResponse\x12\x37\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\x0b\x32!.tallygate.control.v1.AccessToken\"g\n\x18\x44\x65leteAccessTokenRequest\x12,\n\x04name\x18\x01 \x01(\tB\x1e\xe2\x41\x01\x02\xfa\x41\x17\n\x15tallygate/AccessToken\x12\x1d\n\x0fidempotency_key\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"T\n\x19\x44\x65leteAccessTokenResponse\x12\x37\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\x0b\x32!.tallygate.control.v1.AccessToken2\xe5\x0b\n\x0cTokenService\x12y\n\x10GetSignInOptions\x12-.tallygate.control.v1.GetSignInOptionsRequest\x1a..tallygate.control.v1.GetSignInOptionsResponse\"\x06\xa2\xe3\x18\x02\x08\x03\x12p\n\rExchangeToken\x12*.tallygate.control.v1.ExchangeTokenRequest\x1a+.tallygate.control.v1.ExchangeTokenResponse\"\x06\xa2\xe3\x18\x02\x08\x03\x12\x8b\x01\n\x14\x43reateServiceAccount\x12\x31.tallygate.control.v1.CreateServiceAccountRequest\x1a\x32.tallygate.control.v1.CreateServiceAccountResponse\"\x0c\xa2\xe3\x18\x08\x10\x14\x1a\x04name\x12\x8b\x01\n\x13ListServiceAccounts\x12\x30.tallygate.control.v1.ListServiceAccountsRequest\x1a\x31.tallygate.control.v1.ListServiceAccountsResponse\"\x0f\xa2\xe3\x18\x0b\x10\x13\x1a\x05scope(\x01\x12\x8b\x01\n\x14\x44\x65leteServiceAccount\x12\x31.tallygate.control.v1.DeleteServiceAccountRequest\x1a\x32.tallygate.control.v1.DeleteServiceAccountResponse\"\x0c\xa2\xe3\x18\x08\x10\x14\x1a\x04name\x12\x8f\x01\n\x11\x43reateAccessToken\x12..tallygate.control.v1.CreateAccessTokenRequest\x1a/.tallygate.control.v1.CreateAccessTokenResponse\"\x19\xa2\xe3\x18\x15\x10\x14\x1a\x0fservice_account0\x01\x12\x8c\x01\n\x10ListAccessTokens\x12-.tallygate.control.v1.ListAccessTokensRequest\x1a..tallygate.control.v1.ListAccessTokensResponse\"\x19\xa2\xe3\x18\x15\x10\x13\x1a\x0fservice_account0\x01\x12\x84\x01\n\x11RotateAccessToken\x12..tallygate.control.v1.RotateAccessTokenRequest\x1a/.tallygate.control.v1.RotateAccessTokenResponse\"\x0e\xa2\xe3\x18\n\x10\x14\x1a\x04name0\x01\x12\x87\x01\n\x12\x44isableAccessToken\x12/.tallygate.control.v1.DisableAccessTokenRequest\x1a\x30.tallygate.control.v1.DisableAccessTokenResponse\"\x0e\xa2\xe3\x18\n\x10\x14\x1a\x04name0\x01\x12\x84\x01\n\x11\x45nableAccessToken\x12..tallygate.control.v1.EnableAccessTokenRequest\x1a/.tallygate.control.v1.EnableAccessTokenResponse\"\x0e\xa2\xe3\x18\n\x10\x14\x1a\x04name0\x01\x12\x84\x01\n\x11\x44\x65leteAccessToken\x12..tallygate.control.v1.DeleteAccessTokenRequest\x1a/.tallygate.control.v1.DeleteAccessTokenResponse\"\x0e\xa2\xe3\x18\n\x10\x14\x1a\x04name0\x01\x42O\n\x18\x63om.tallygate.control.v1B\x11TokenServiceProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,7 +40,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\030com.tallygate.control.v1B\021TokenServiceProtoP\001Z\036tallygate/control/v1;controlv1'
   _globals['_EXCHANGETOKENREQUEST'].fields_by_name['id_token']._loaded_options = None
-  _globals['_EXCHANGETOKENREQUEST'].fields_by_name['id_token']._serialized_options = b'\342A\001\002'
+  _globals['_EXCHANGETOKENREQUEST'].fields_by_name['id_token']._serialized_options = b'\200\001\001\342A\001\002'
+  _globals['_EXCHANGETOKENRESPONSE'].fields_by_name['secret']._loaded_options = None
+  _globals['_EXCHANGETOKENRESPONSE'].fields_by_name['secret']._serialized_options = b'\200\001\001'
   _globals['_CREATESERVICEACCOUNTREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_CREATESERVICEACCOUNTREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\032\n\030tallygate/ServiceAccount'
   _globals['_CREATESERVICEACCOUNTREQUEST'].fields_by_name['display_name']._loaded_options = None
@@ -69,6 +71,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEACCESSTOKENREQUEST'].fields_by_name['narrowed_scope']._serialized_options = b'\342A\001\001\372A\003\n\001*'
   _globals['_CREATEACCESSTOKENREQUEST'].fields_by_name['idempotency_key']._loaded_options = None
   _globals['_CREATEACCESSTOKENREQUEST'].fields_by_name['idempotency_key']._serialized_options = b'\342A\001\001'
+  _globals['_CREATEACCESSTOKENRESPONSE'].fields_by_name['secret']._loaded_options = None
+  _globals['_CREATEACCESSTOKENRESPONSE'].fields_by_name['secret']._serialized_options = b'\200\001\001'
   _globals['_LISTACCESSTOKENSREQUEST'].fields_by_name['service_account']._loaded_options = None
   _globals['_LISTACCESSTOKENSREQUEST'].fields_by_name['service_account']._serialized_options = b'\342A\001\001\372A\032\n\030tallygate/ServiceAccount'
   _globals['_LISTACCESSTOKENSREQUEST'].fields_by_name['page_size']._loaded_options = None
@@ -81,6 +85,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROTATEACCESSTOKENREQUEST'].fields_by_name['overlap']._serialized_options = b'\342A\001\001'
   _globals['_ROTATEACCESSTOKENREQUEST'].fields_by_name['idempotency_key']._loaded_options = None
   _globals['_ROTATEACCESSTOKENREQUEST'].fields_by_name['idempotency_key']._serialized_options = b'\342A\001\001'
+  _globals['_ROTATEACCESSTOKENRESPONSE'].fields_by_name['secret']._loaded_options = None
+  _globals['_ROTATEACCESSTOKENRESPONSE'].fields_by_name['secret']._serialized_options = b'\200\001\001'
   _globals['_DISABLEACCESSTOKENREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_DISABLEACCESSTOKENREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\027\n\025tallygate/AccessToken'
   _globals['_DISABLEACCESSTOKENREQUEST'].fields_by_name['idempotency_key']._loaded_options = None
@@ -122,45 +128,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SIGNINISSUER']._serialized_start=422
   _globals['_SIGNINISSUER']._serialized_end=543
   _globals['_EXCHANGETOKENREQUEST']._serialized_start=545
-  _globals['_EXCHANGETOKENREQUEST']._serialized_end=591
-  _globals['_EXCHANGETOKENRESPONSE']._serialized_start=593
-  _globals['_EXCHANGETOKENRESPONSE']._serialized_end=705
-  _globals['_CREATESERVICEACCOUNTREQUEST']._serialized_start=708
-  _globals['_CREATESERVICEACCOUNTREQUEST']._serialized_end=845
-  _globals['_CREATESERVICEACCOUNTRESPONSE']._serialized_start=847
-  _globals['_CREATESERVICEACCOUNTRESPONSE']._serialized_end=940
-  _globals['_LISTSERVICEACCOUNTSREQUEST']._serialized_start=942
-  _globals['_LISTSERVICEACCOUNTSREQUEST']._serialized_end=1048
-  _globals['_LISTSERVICEACCOUNTSRESPONSE']._serialized_start=1050
-  _globals['_LISTSERVICEACCOUNTSRESPONSE']._serialized_end=1168
-  _globals['_DELETESERVICEACCOUNTREQUEST']._serialized_start=1170
-  _globals['_DELETESERVICEACCOUNTREQUEST']._serialized_end=1279
-  _globals['_DELETESERVICEACCOUNTRESPONSE']._serialized_start=1281
-  _globals['_DELETESERVICEACCOUNTRESPONSE']._serialized_end=1374
-  _globals['_CREATEACCESSTOKENREQUEST']._serialized_start=1377
-  _globals['_CREATEACCESSTOKENREQUEST']._serialized_end=1666
-  _globals['_CREATEACCESSTOKENRESPONSE']._serialized_start=1668
-  _globals['_CREATEACCESSTOKENRESPONSE']._serialized_end=1789
-  _globals['_LISTACCESSTOKENSREQUEST']._serialized_start=1792
-  _globals['_LISTACCESSTOKENSREQUEST']._serialized_end=1928
-  _globals['_LISTACCESSTOKENSRESPONSE']._serialized_start=1930
-  _globals['_LISTACCESSTOKENSRESPONSE']._serialized_end=2039
-  _globals['_ROTATEACCESSTOKENREQUEST']._serialized_start=2042
-  _globals['_ROTATEACCESSTOKENREQUEST']._serialized_end=2195
-  _globals['_ROTATEACCESSTOKENRESPONSE']._serialized_start=2197
-  _globals['_ROTATEACCESSTOKENRESPONSE']._serialized_end=2318
-  _globals['_DISABLEACCESSTOKENREQUEST']._serialized_start=2320
-  _globals['_DISABLEACCESSTOKENREQUEST']._serialized_end=2424
-  _globals['_DISABLEACCESSTOKENRESPONSE']._serialized_start=2426
-  _globals['_DISABLEACCESSTOKENRESPONSE']._serialized_end=2511
-  _globals['_ENABLEACCESSTOKENREQUEST']._serialized_start=2513
-  _globals['_ENABLEACCESSTOKENREQUEST']._serialized_end=2616
-  _globals['_ENABLEACCESSTOKENRESPONSE']._serialized_start=2618
-  _globals['_ENABLEACCESSTOKENRESPONSE']._serialized_end=2702
-  _globals['_DELETEACCESSTOKENREQUEST']._serialized_start=2704
-  _globals['_DELETEACCESSTOKENREQUEST']._serialized_end=2807
-  _globals['_DELETEACCESSTOKENRESPONSE']._serialized_start=2809
-  _globals['_DELETEACCESSTOKENRESPONSE']._serialized_end=2893
-  _globals['_TOKENSERVICE']._serialized_start=2896
-  _globals['_TOKENSERVICE']._serialized_end=4405
+  _globals['_EXCHANGETOKENREQUEST']._serialized_end=594
+  _globals['_EXCHANGETOKENRESPONSE']._serialized_start=596
+  _globals['_EXCHANGETOKENRESPONSE']._serialized_end=713
+  _globals['_CREATESERVICEACCOUNTREQUEST']._serialized_start=716
+  _globals['_CREATESERVICEACCOUNTREQUEST']._serialized_end=853
+  _globals['_CREATESERVICEACCOUNTRESPONSE']._serialized_start=855
+  _globals['_CREATESERVICEACCOUNTRESPONSE']._serialized_end=948
+  _globals['_LISTSERVICEACCOUNTSREQUEST']._serialized_start=950
+  _globals['_LISTSERVICEACCOUNTSREQUEST']._serialized_end=1056
+  _globals['_LISTSERVICEACCOUNTSRESPONSE']._serialized_start=1058
+  _globals['_LISTSERVICEACCOUNTSRESPONSE']._serialized_end=1176
+  _globals['_DELETESERVICEACCOUNTREQUEST']._serialized_start=1178
+  _globals['_DELETESERVICEACCOUNTREQUEST']._serialized_end=1287
+  _globals['_DELETESERVICEACCOUNTRESPONSE']._serialized_start=1289
+  _globals['_DELETESERVICEACCOUNTRESPONSE']._serialized_end=1382
+  _globals['_CREATEACCESSTOKENREQUEST']._serialized_start=1385
+  _globals['_CREATEACCESSTOKENREQUEST']._serialized_end=1674
+  _globals['_CREATEACCESSTOKENRESPONSE']._serialized_start=1676
+  _globals['_CREATEACCESSTOKENRESPONSE']._serialized_end=1802
+  _globals['_LISTACCESSTOKENSREQUEST']._serialized_start=1805
+  _globals['_LISTACCESSTOKENSREQUEST']._serialized_end=1941
+  _globals['_LISTACCESSTOKENSRESPONSE']._serialized_start=1943
+  _globals['_LISTACCESSTOKENSRESPONSE']._serialized_end=2052
+  _globals['_ROTATEACCESSTOKENREQUEST']._serialized_start=2055
+  _globals['_ROTATEACCESSTOKENREQUEST']._serialized_end=2208
+  _globals['_ROTATEACCESSTOKENRESPONSE']._serialized_start=2210
+  _globals['_ROTATEACCESSTOKENRESPONSE']._serialized_end=2336
+  _globals['_DISABLEACCESSTOKENREQUEST']._serialized_start=2338
+  _globals['_DISABLEACCESSTOKENREQUEST']._serialized_end=2442
+  _globals['_DISABLEACCESSTOKENRESPONSE']._serialized_start=2444
+  _globals['_DISABLEACCESSTOKENRESPONSE']._serialized_end=2529
+  _globals['_ENABLEACCESSTOKENREQUEST']._serialized_start=2531
+  _globals['_ENABLEACCESSTOKENREQUEST']._serialized_end=2634
+  _globals['_ENABLEACCESSTOKENRESPONSE']._serialized_start=2636
+  _globals['_ENABLEACCESSTOKENRESPONSE']._serialized_end=2720
+  _globals['_DELETEACCESSTOKENREQUEST']._serialized_start=2722
+  _globals['_DELETEACCESSTOKENREQUEST']._serialized_end=2825
+  _globals['_DELETEACCESSTOKENRESPONSE']._serialized_start=2827
+  _globals['_DELETEACCESSTOKENRESPONSE']._serialized_end=2911
+  _globals['_TOKENSERVICE']._serialized_start=2914
+  _globals['_TOKENSERVICE']._serialized_end=4423
 # @@protoc_insertion_point(module_scope)

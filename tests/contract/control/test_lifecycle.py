@@ -56,7 +56,7 @@ async def test_claiming_a_trial_starts_the_service(desk: Desk) -> None:
     assert view.derived.billing_modes == {BillingMode.FREE_TRIAL}
     assert view.service.activation_version == view.service.config_version == await desk.version()
     (event,) = await desk.events(DEFAULT)
-    assert (event.origin.cause, event.origin.actor) == (EventCause.TRIAL_CLAIMED, "user")
+    assert (event.origin.cause, event.origin.actor.name) == (EventCause.TRIAL_CLAIMED, "user")
     assert (event.old_status, event.new_status) == (Status.NOT_ENABLED, Status.ACTIVATING)
 
 
@@ -80,7 +80,7 @@ async def test_a_trial_that_ran_out_of_time_stops_the_service(desk: Desk) -> Non
     assert (await desk.show()).derived.stop_reasons == {StopReason.TRIAL_EXPIRED}
     await desk.suspend()
     _, expired, suspended = await desk.events()
-    assert (expired.origin.cause, expired.origin.actor) == (EventCause.TRIAL_EXPIRED, "system")
+    assert (expired.origin.cause, expired.origin.actor.name) == (EventCause.TRIAL_EXPIRED, "system")
     assert (expired.origin.at_us, suspended.origin.at_us) == (ends_us, desk.now_us)
     assert suspended.old_stop_reasons == {StopReason.TRIAL_EXPIRED}
 

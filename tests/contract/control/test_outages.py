@@ -14,13 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from control_service.domain.errors import StorageUnavailableError
 from control_service.storage.database import SqlDatabase
-from control_service.usecases.ports import StoredResponse
+from control_service.usecases.ports import ResponseKey, StoredResponse
 from tallygate._server.database.engine import create_engine
 from tests.harness.control.fleet_harness import Kit
 from tests.harness.control.people_harness import Desk
 
 BUSY_S = 0.5
 WAITING = 100
+KEY = ResponseKey("acme", "", "Method", "key")
 
 
 async def test_no_server_is_unavailable() -> None:
@@ -104,13 +105,13 @@ async def test_a_full_disk_is_said_and_leaves_nothing_half_written(desk: Desk, d
         async with desk.database.writing() as tx:
             account = await tx.accounts.lock("acme")
             await tx.accounts.save(replace(account, funds_nanos=5))
-            await tx.responses.keep("acme", "Method", "key", StoredResponse(note, note), desk.now_us)
+            await tx.responses.keep(KEY, StoredResponse(note, note), desk.now_us)
     await full.dispose()
     desk.database = sound
     assert await desk.account() == before
     await desk.pay(10)
     async with desk.database.reading() as tx:
-        assert await tx.responses.find("acme", "Method", "key") is None
+        assert await tx.responses.find(KEY) is None
 
 
 async def test_a_file_that_another_program_keeps_locked_is_unavailable(

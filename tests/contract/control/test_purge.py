@@ -1,7 +1,7 @@
 """What is old and settled is deleted; what may be requested again is not, whatever the wall clock does."""
 
 from control_service.domain.budget import BudgetKind
-from control_service.usecases.ports import StoredResponse
+from control_service.usecases.ports import ResponseKey, StoredResponse
 from control_service.usecases.upkeep.retention import BATCH_SIZE, CLOSED_LEASES_KEPT_US, PERIOD_NS, RESPONSES_KEPT_US
 from tests.harness.control.fleet_harness import FleetNode, Kit
 
@@ -17,15 +17,19 @@ async def closed_lease(kit: Kit, node: FleetNode) -> None:
     await node.exchange_one(service, MONEY, consumed_units=60, closing=True)
 
 
+def key_of(number: int) -> ResponseKey:
+    return ResponseKey("acme", "", "Method", f"key-{number}")
+
+
 async def keep_responses(kit: Kit, count: int) -> None:
     async with kit.database.writing() as tx:
         for number in range(count):
-            await tx.responses.keep("acme", "Method", f"key-{number}", StoredResponse(b"hash", b"response"), kit.now_us)
+            await tx.responses.keep(key_of(number), StoredResponse(b"hash", b"response"), kit.now_us)
 
 
 async def has_response(kit: Kit, number: int = 0) -> bool:
     async with kit.database.reading() as tx:
-        return await tx.responses.find("acme", "Method", f"key-{number}") is not None
+        return await tx.responses.find(key_of(number)) is not None
 
 
 async def test_a_closed_lease_goes_when_its_epoch_is_settled_and_it_is_old(kit: Kit) -> None:

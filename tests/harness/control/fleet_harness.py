@@ -4,6 +4,7 @@ import itertools
 from dataclasses import replace
 
 from control_service.domain.account import Account, OverduePolicy
+from control_service.domain.actor import Actor
 from control_service.domain.bucket import Bucket
 from control_service.domain.budget import BudgetKey, BudgetKind
 from control_service.domain.event import EventCause, Origin, ServiceEvent
@@ -123,7 +124,7 @@ class Kit:
                 await tx.reservations.add(_reservation(service, output_tpm, overflow, now_us))
                 bucket = Bucket.empty(now_us).rated(output_tpm, added_tokens=output_tpm)
                 await tx.buckets.put(account_id, service.uid, BudgetKind.RESERVATION_OUTPUT, bucket)
-            origin = Origin(EventCause.POSTPAID_ENABLED, "user", now_us)
+            origin = Origin(EventCause.POSTPAID_ENABLED, Actor("user"), now_us)
             return await update_status(tx, account, service, origin, config_changed=True)
 
     async def change(self, service: Service, **facts: object) -> Service:
@@ -133,7 +134,7 @@ class Kit:
             found = await tx.services.find(service.account_id, service.service_id)
             assert found is not None
             changed = replace(found, **facts)  # type: ignore[arg-type]  # the test knows its facts
-            origin = Origin(EventCause.SUSPENDED, "operator", self.now_us)
+            origin = Origin(EventCause.SUSPENDED, Actor("operator"), self.now_us)
             return await update_status(tx, account, changed, origin, config_changed=True)
 
     async def node(self, name: str = "node-a", epoch: int = 1) -> "FleetNode":

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from control_service.domain.account import Account, OverduePolicy
+from control_service.domain.actor import CallSource
 from control_service.domain.bucket import Bucket
 from control_service.domain.budget import BudgetKind
 from control_service.domain.event import ServiceEvent
@@ -17,7 +18,7 @@ from control_service.domain.service import ServiceView
 from control_service.domain.team import Team
 from control_service.storage.database import SqlDatabase
 from control_service.usecases.change_signal import ChangeSignal
-from control_service.usecases.idempotent_call import Act, Call, IdempotentCalls
+from control_service.usecases.idempotent_call import Act, Call, EncodedResponse, IdempotentCalls
 from control_service.usecases.people.accounts import AccountUpdate, NewAccount, create_account, update_account
 from control_service.usecases.people.catalogue import ModelView, NewModel, NewPrice, create_model, publish_price
 from control_service.usecases.people.lifecycle import (
@@ -64,12 +65,14 @@ class Desk:
         self, change: Callable[[Transaction, Account, Act], Awaitable[Result]], *, actor: str = "user"
     ) -> Result:
         results: list[Result] = []
-        await self.idempotent_calls.of_account("acme", Call("Method", "", b"", actor), change, _keep_in(results))
+        await self.idempotent_calls.of_account(
+            "acme", Call("Method", "", b"", CallSource(note=actor)), change, _keep_in(results)
+        )
         return results[0]
 
     async def of_globals(self, change: Callable[[Transaction, Act], Awaitable[Result]]) -> Result:
         results: list[Result] = []
-        await self.idempotent_calls.of_globals(Call("Method", "", b"", "user"), change, _keep_in(results))
+        await self.idempotent_calls.of_globals(Call("Method", "", b""), change, _keep_in(results))
         return results[0]
 
     async def create_account(self, account_id: str = "acme", currency: str = "USD") -> Account:
@@ -167,9 +170,9 @@ class Desk:
 DEFAULT = default_service_id("llama")
 
 
-def _keep_in(results: list[Result]) -> Callable[[Result], bytes]:
-    def encode(result: Result) -> bytes:
+def _keep_in(results: list[Result]) -> Callable[[Result], EncodedResponse]:
+    def encode(result: Result) -> EncodedResponse:
         results.append(result)
-        return b""
+        return EncodedResponse(b"")
 
     return encode
