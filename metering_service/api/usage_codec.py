@@ -59,4 +59,5 @@ def encode_request_usage(record: RequestRecord) -> request_usage_pb2.RequestUsag
         start_time=encode_timestamp(record.start_us),
         settle_time=encode_timestamp(record.booked_us),
         part=record.part,
+        team=record.team,
     )

@@ -56,6 +56,8 @@ class RequestRecord(NamedTuple):
     """How the counts rank; empty where that is as of one report, a finish if it is FINISHED (see `tally`)."""
     hold_for_us: int = 0
     """For so long after its start it stays open while nobody speaks of it; 0: no longer than any other."""
+    team: str = ""
+    """Id of the team that the service belonged to when this part was opened; empty for none."""
 
     @property
     def key(self) -> RequestKey:
@@ -125,11 +127,12 @@ class LeaseRecord:
 
 
 class AggregateKey(NamedTuple):
-    """A cell of the minute aggregates. `labels` are sorted by key."""
+    """A cell of the minute aggregates. `labels` are sorted by key; `team` is as `RequestRecord` has it."""
 
     service: str
     service_uid: str
     minute_us: int
+    team: str
     credential: str
     labels: tuple[tuple[str, str], ...]
 
@@ -176,11 +179,12 @@ class AggregateDelta:
 
 
 class DenialKey(NamedTuple):
-    """A cell of the denial statistics."""
+    """A cell of the denial statistics. `team`: that of the service when it was denied."""
 
     service: str
     service_uid: str
     minute_us: int
+    team: str
     credential: str
     reason: str
 

@@ -42,6 +42,7 @@ class Request:
 
     Attributes:
         part: Name of this authorisation, unique for ever; empty for a finish without one.
+        team: Id of the team that used it: the service's when this part was opened; empty for none.
         predecessor_part: The part that this one carries on.
         base_input_tokens: What the predecessor granted and books of the input class; this part begins where that ends.
         base_output_tokens: The same of the output class.
@@ -82,6 +83,7 @@ class Request:
         "part",
         "service",
         "service_uid",
+        "team",
         "price",
         "debt_allowed",
         "credential",
@@ -136,11 +138,13 @@ class Request:
         price: Price,
         debt_allowed: bool,
         start_us: int,
+        team: str,
     ) -> None:
         self.request_id = request_id
         self.part = part
         self.service = service
         self.service_uid = service_uid
+        self.team = team
         self.price = price
         self.debt_allowed = debt_allowed
         self.start_us = start_us
@@ -330,6 +334,7 @@ class Request:
             self.place,
             () if as_one_report else tally.ranks,
             self.hold_for_us,
+            self.team,
         )
 
 
@@ -344,6 +349,7 @@ def revive(record: RequestRecord) -> Request:
         price=price,
         debt_allowed=record.debt_allowed,
         start_us=record.start_us,
+        team=record.team,
     )
     request.tally = record.tally
     request.state = record.state

@@ -57,8 +57,11 @@ class ResumeToken:
             self.price,
         )
 
-    def record(self, service: str, service_uid: str, request_id: str) -> RequestRecord:
-        """The part's record as its node would have written it, nothing having been reported yet."""
+    def record(self, service: str, service_uid: str, request_id: str, team: str) -> RequestRecord:
+        """The part's record as its node would have written it, nothing having been reported yet.
+
+        Only that node knew the service's team at that moment, so `team` is what this one knows.
+        """
         price = self.price
         return RequestRecord(
             service=service,
@@ -81,6 +84,7 @@ class ResumeToken:
             predecessor_part=self.predecessor_part or None,
             base_input_tokens=self.base_input_tokens,
             base_output_tokens=self.base_output_tokens,
+            team=team,
         )
 
 

@@ -39,7 +39,7 @@ class ServiceConfig:
 
     `outage_tokens_max`: for how many tokens it goes on when this node is cut off and its leases have lapsed; 0: none.
     `output_tokens_max`: the most that one answer can have; 0: not known. `whole_output_tokens_default`: what is held
-    for an answer that comes as a whole and names no limit.
+    for an answer that comes as a whole and names no limit. `team`: id of the team that it belongs to; empty for none.
     """
 
     name: str
@@ -58,7 +58,6 @@ class ServiceConfig:
     reserved_output_tpm: int = 0
     outage_tokens_max: int = 0
     team: str = ""
-    """Id of its team; empty for none."""
     version: int = 0
 
     def refusal(self) -> Reason | None:

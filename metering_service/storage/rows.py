@@ -90,6 +90,7 @@ def request_row(record: RequestRecord) -> Row:
         record.place,
         _numbers_text(record.ranks) if record.ranks else "[]",
         record.hold_for_us,
+        record.team,
     )
 
 
@@ -123,6 +124,7 @@ def request_of(row: RowMapping) -> RequestRecord:
         place=row["place"],
         ranks=() if is_later else tuple(json.loads(row["ranks"])),
         hold_for_us=row["hold_for_us"],
+        team=row["team"],
     )
 
 
@@ -162,6 +164,7 @@ def aggregate_row(key: AggregateKey, delta: AggregateDelta) -> Row:
         key.service,
         key.minute_us,
         key.service_uid,
+        key.team,
         key.credential,
         labels_text(key.labels),
         *delta.usage,
@@ -176,7 +179,7 @@ def aggregate_of(row: RowMapping) -> AggregateDelta:
 
 def denial_row(key: DenialKey, count: int) -> Row:
     """A row of `minute_denials`, in the order of its columns."""
-    return (key.service, key.minute_us, key.service_uid, key.credential, key.reason, count)
+    return (key.service, key.minute_us, key.service_uid, key.team, key.credential, key.reason, count)
 
 
 def _usage_of(row: RowMapping) -> Counts:

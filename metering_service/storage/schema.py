@@ -41,6 +41,11 @@ def _text(name: str) -> Column[Any]:
     return Column(name, BY_CODE_POINT, nullable=False)
 
 
+def _team(*, is_key: bool = False) -> Column[Any]:
+    """Id of the team that the service belonged to; empty for none, and of what is older than teams."""
+    return Column("team", BY_CODE_POINT, primary_key=is_key, nullable=False, server_default="")
+
+
 def _flag(name: str) -> Column[Any]:
     return Column(name, Boolean, nullable=False)
 
@@ -119,6 +124,7 @@ requests = Table(
     Column("place", BigInteger),
     Column("ranks", Text, nullable=False, server_default="[]"),
     Column("hold_for_us", BigInteger, nullable=False, server_default="0"),
+    _team(),
 )
 """One row for each part of a request. A service's name is its first key, since names are never reused.
 
@@ -192,6 +198,7 @@ minute_usage = Table(
     _key("service"),
     _number_key("minute_us"),
     _key("service_uid"),
+    _team(is_key=True),
     _key("credential"),
     _key("labels"),
     *_tokens(),
@@ -209,6 +216,7 @@ minute_denials = Table(
     _key("service"),
     _number_key("minute_us"),
     _key("service_uid"),
+    _team(is_key=True),
     _key("credential"),
     _key("reason"),
     _number("denial_count"),

@@ -62,7 +62,9 @@ class WriteBuffer:
         if not booking.is_first:
             self._revise(request.key, booking.before)
         if booking.moves_tokens:
-            self._add_to_totals(service.name, service.uid, request.credential, request.labels, booking)
+            team, credential, labels = request.team, request.credential, request.labels
+            key = AggregateKey(service.name, service.uid, self._minute_us(), team, credential, labels)
+            self._add_to_totals(key, booking)
         if self._pending.first_us is None:
             self._pending.first_us = request.booked_us
         self.put(request)
@@ -90,7 +92,9 @@ class WriteBuffer:
         if not booking.is_first:
             self._revise(record.key, booking.before)
         if booking.moves_tokens:
-            self._add_to_totals(record.service, record.service_uid, record.credential, record.labels, booking)
+            team, credential, labels = record.team, record.credential, record.labels
+            key = AggregateKey(record.service, record.service_uid, self._minute_us(), team, credential, labels)
+            self._add_to_totals(key, booking)
         self._pending.requests[record.key] = record
         for lease in leases:
             self._pending.lease_records[lease.lease_id] = lease
@@ -135,11 +139,11 @@ class WriteBuffer:
         else:
             callback()
 
-    def count_denial(self, service: ServiceState, credential: str, decision: Decision) -> None:
+    def count_denial(self, service: ServiceState, team: str, credential: str, decision: Decision) -> None:
         """Statistics only: a denial moves no budget."""
         if decision.reason is None or not service.uid:
             return
-        key = DenialKey(service.name, service.uid, self._minute_us(), credential, decision.reason.name)
+        key = DenialKey(service.name, service.uid, self._minute_us(), team, credential, decision.reason.name)
         self._pending.denials[key] = self._pending.denials.get(key, 0) + 1
         self.on_work()
 
@@ -245,10 +249,7 @@ class WriteBuffer:
         elif waiting.receipt.revision != before.revision:
             self._pending.revised[key] = waiting.receipt.revision
 
-    def _add_to_totals(
-        self, service: str, service_uid: str, credential: str, labels: tuple[tuple[str, str], ...], booking: Booking
-    ) -> None:
-        key = AggregateKey(service, service_uid, self._minute_us(), credential, labels)
+    def _add_to_totals(self, key: AggregateKey, booking: Booking) -> None:
         cell = self._pending.aggregates.get(key)
         if cell is None:
             cell = self._pending.aggregates[key] = AggregateDelta()

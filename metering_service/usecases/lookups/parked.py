@@ -225,7 +225,7 @@ def _last_word(node: Node, service: ServiceState, waiter: Waiter) -> Outcome:
         config_version=service.config.version if service.config is not None else 0,
     )
     if report.phase is Phase.AUTHORIZE:
-        node.buffer.count_denial(service, report.credential, decision)
+        node.buffer.count_denial(service, service.team, report.credential, decision)
     return decision
 
 

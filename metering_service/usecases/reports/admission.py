@@ -26,6 +26,7 @@ def new_request(node: Node, config: ServiceConfig, report: Report, start: PartSt
         price=config.price,
         debt_allowed=config.debt_allowed,
         start_us=node.clock.now_us(),
+        team=config.team,
     )
     request.max_output_tokens = report.max_output_tokens
     request.credential = report.credential

@@ -61,6 +61,11 @@ class ServiceState:
         return self.config.uid if self.config is not None else ""
 
     @property
+    def team(self) -> str:
+        """Id of the team that the service belongs to now; empty for none, and while it is not known."""
+        return self.config.team if self.config is not None else ""
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing would be lost if this node forgot it."""
         return not (self.open or self.finished or self.waiters or self.leases or self.draining)

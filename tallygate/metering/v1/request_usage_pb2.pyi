@@ -107,7 +107,9 @@ class RequestUsage(_message.Message):
     part: _builtins.str
     """Part of the request; more than one where it was taken on by another node or its id was used again."""
     team: _builtins.str
-    """Id of the team that the service belonged to when the request was authorised; empty for none."""
+    """Id of the team that the service belonged to when this part was authorised; empty for none. Moving a service moves no
+    record.
+    """
     @_builtins.property
     def usage(self) -> _token_usage_pb2.TokenUsage:
         """Latest counts: final ones once settled. Less than the receipt's where a smaller exact FINISH came after the settlement:

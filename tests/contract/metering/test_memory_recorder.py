@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,8 +14,6 @@ from metering_service.storage import SqlRecorder, SqlUsageReader
 from metering_service.usecases.ports import Recorder
 from tests.harness.metering.memory_recorder import MemoryRecorder
 from tests.harness.metering.records import (
-    MINUTE_US,
-    NOON_US,
     batch,
     denial,
     lease,
@@ -33,14 +32,15 @@ places = {
     "output": st.integers(0, 9),
     "start_us": few,
     "before": st.sampled_from([None, "p0", "p1"]),
+    "team": st.sampled_from(["", "red"]),
 }
 
 
-def opened(key: int, part: int, before: str | None, **more: int) -> RequestRecord:
+def opened(key: int, part: int, before: str | None, **more: Any) -> RequestRecord:
     return open_request(f"r{key}", part=f"p{part}", predecessor_part=before, base_output_tokens=5, **more)
 
 
-def ended(key: int, part: int, before: str | None, state: RequestState, **more: int) -> RequestRecord:
+def ended(key: int, part: int, before: str | None, state: RequestState, **more: Any) -> RequestRecord:
     name = f"r{key}"
     return settled_request(name, part=f"p{part}", predecessor_part=before, base_output_tokens=5, state=state, **more)
 
@@ -50,7 +50,10 @@ requests = st.one_of(
     st.builds(ended, state=st.sampled_from([RequestState.FINISHED, RequestState.TIMED_OUT]), **places),
 )
 leases = st.builds(lambda key, consumed, closed: lease(f"l{key}", consumed, closed=closed), few, few, st.booleans())
-others = st.one_of(st.builds(usage, few, st.integers(0, 9)), st.builds(denial, few, st.integers(0, 9)))
+teams = st.sampled_from(["", "red", "blue"])
+others = st.one_of(
+    st.builds(usage, few, st.integers(0, 9), team=teams), st.builds(denial, few, st.integers(0, 9), team=teams)
+)
 parts = st.lists(st.one_of(requests, leases, others), max_size=6)
 registrations = st.tuples(st.just("register"), st.sampled_from(NODES))
 commits = st.tuples(st.just("commit"), st.sampled_from(NODES), st.integers(0, 2), st.integers(0, 3), parts)
@@ -110,10 +113,12 @@ async def test_memory_and_disk_agree(
     for key in range(3):
         found = await memory.find_request(f"uid-{number}", f"r{key}")
         assert found == await recorder.find_request(f"uid-{number}", f"r{key}")
-    by_minute = await rows(reader, step=1, services=(f"accounts/acme/services/s{number}",))
-    outputs = {(row.start_us - NOON_US) // MINUTE_US: row.totals.usage.output for row in by_minute}
+    by_minute = await rows(reader, step=1, services=(f"accounts/acme/services/s{number}",), group_by=("team",))
+    found_cells = {(row.start_us, row.group[0][1]): row for row in by_minute}
     for cell, delta in memory.aggregates.items():
-        assert outputs[(cell.minute_us - NOON_US) // MINUTE_US] == delta.usage.output
+        assert found_cells[cell.minute_us, cell.team].totals.usage.output == delta.usage.output
+    for denied, count in memory.denials.items():
+        assert found_cells[denied.minute_us, denied.team].denials == ((denied.reason, count),)
 
 
 async def test_a_revision_of_nothing_is_refused_with_the_same_words(recorder: SqlRecorder) -> None:

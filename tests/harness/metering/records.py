@@ -95,6 +95,7 @@ def usage(
     *,
     service: str = SERVICE,
     uid: str = UID,
+    team: str = "",
     credential: str = "key-1",
     labels: Labels = (),
 ) -> tuple[AggregateKey, AggregateDelta]:
@@ -106,14 +107,20 @@ def usage(
         cost_nanos=1_000 * output,
         request_count=1,
     )
-    return AggregateKey(service, uid, NOON_US + minute * MINUTE_US, credential, labels), delta
+    return AggregateKey(service, uid, NOON_US + minute * MINUTE_US, team, credential, labels), delta
 
 
 def denial(
-    minute: int, count: int, reason: str = "BUDGET_CONTENDED", *, service: str = SERVICE, credential: str = "key-1"
+    minute: int,
+    count: int,
+    reason: str = "BUDGET_CONTENDED",
+    *,
+    service: str = SERVICE,
+    team: str = "",
+    credential: str = "key-1",
 ) -> tuple[DenialKey, int]:
     """So many denials in that minute after noon."""
-    return DenialKey(service, UID, NOON_US + minute * MINUTE_US, credential, reason), count
+    return DenialKey(service, UID, NOON_US + minute * MINUTE_US, team, credential, reason), count
 
 
 def batch(commit_no: int, *parts: object) -> CommitBatch:

@@ -55,8 +55,8 @@ def test_whoever_goes_on_begins_beyond_the_grant() -> None:
 
 def test_a_token_stands_in_for_the_record_that_its_node_could_not_write() -> None:
     """Open, nothing reported, all that was held."""
-    record = TOKEN.record("accounts/acme/services/chat", "uid", "r1")
+    record = TOKEN.record("accounts/acme/services/chat", "uid", "r1", "red")
     assert (record.node, record.epoch, record.part, record.state) == ("node-a", 3, "node-a.3.17", RequestState.OPEN)
     assert (record.held, record.predecessor_part, record.base_output_tokens) == (TOKEN.held, "node-b.1.2", 20)
-    assert record.price_nanos_per_million == (1, 2, 3, 4, 5)
+    assert (record.price_nanos_per_million, record.team) == ((1, 2, 3, 4, 5), "red")
     assert record.receipt.price_version == 7
