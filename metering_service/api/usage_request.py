@@ -9,20 +9,25 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from metering_service.domain.errors import InvalidRequestError
 from metering_service.domain.report import LABELS_MAX, REQUEST_ID_BYTES_MAX
+from metering_service.domain.usage_scope import UsageScope
 from metering_service.usecases.ports import UsageQuery
+from tallygate._access.rights import Sight
 from tallygate._server.grpc.paging import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, decode_page_token
-from tallygate._wire.names import ACCOUNT_ID, SERVICE_ID
+from tallygate._wire.names import ACCOUNT_ID, SERVICE_ID, TEAM_ID
 from tallygate._wire.times import decode_ns, is_normal
 from tallygate.metering.v1 import usage_service_pb2 as pb
 
 STEPS_MAX: Final = 10_000
 SERVICES_MAX: Final = 100
 GROUPS_MAX: Final = 8
+TEAMS_MAX: Final = 100
 
 _ACCOUNT: Final = f"accounts/{ACCOUNT_ID}"
 _SERVICE: Final = re.compile(f"{_ACCOUNT}/services/{SERVICE_ID}")
 _SERVICE_OR_ACCOUNT: Final = re.compile(rf"{_SERVICE.pattern}|{_ACCOUNT}")
-_GROUP: Final = re.compile(r"service|service_uid|credential|label:[^\0]{1,64}", re.DOTALL)
+_GROUP: Final = re.compile(r"service|service_uid|team|credential|label:[^\0]{1,64}", re.DOTALL)
+
+_TEAM: Final = re.compile(f"(?:{TEAM_ID})?")
 
 _MINUTE_NS: Final = 60_000_000_000
 _NS_PER_US: Final = 1_000
@@ -42,9 +47,9 @@ class Page:
     size: int
 
 
-def decode_usage_query(request: pb.QueryUsageRequest) -> UsageQuery:
-    """The query, its range rounded to whole minutes. Raises InvalidRequestError."""
-    _refuse([*_range_violations(request), *_filter_violations(request)])
+def decode_usage_query(request: pb.QueryUsageRequest, sight: Sight) -> UsageQuery:
+    """The query, its range rounded to whole minutes, narrowed to what the caller sees. Raises InvalidRequestError."""
+    _refuse([*_range_violations(request), *_filter_violations(request), *_team_and_group_violations(request)])
     start_ns, end_ns = decode_ns(request.start_time), decode_ns(request.end_time)
     return UsageQuery(
         start_us=start_ns // _MINUTE_NS * _MINUTE_NS // _NS_PER_US,
@@ -54,6 +59,7 @@ def decode_usage_query(request: pb.QueryUsageRequest) -> UsageQuery:
         credential=request.credential if request.HasField("credential") else None,
         labels=tuple(sorted(request.labels.items())),
         group_by=tuple(dict.fromkeys(request.group_by)),
+        scope=UsageScope(sight, frozenset(request.teams) if request.teams else None),
     )
 
 
@@ -126,11 +132,22 @@ def _filter_violations(request: pb.QueryUsageRequest) -> Iterable[Violation]:
         yield "labels", f"must be at most {LABELS_MAX}"
     if any("\0" in text for label in request.labels.items() for text in label):
         yield "labels", "must not have a zero byte"
+
+
+def _team_and_group_violations(request: pb.QueryUsageRequest) -> Iterable[Violation]:
+    if len(request.teams) > TEAMS_MAX:
+        yield "teams", f"must be at most {TEAMS_MAX}"
+    for index, team_id in enumerate(request.teams):
+        if not _TEAM.fullmatch(team_id):
+            yield f"teams[{index}]", "must be the id of a team, or empty for what no team used"
     if len(request.group_by) > GROUPS_MAX:
         yield "group_by", f"must be at most {GROUPS_MAX}"
     for index, group in enumerate(request.group_by):
         if not _GROUP.fullmatch(group):
-            yield f"group_by[{index}]", "must be service, service_uid, credential or label:{key}, a key of at most 64"
+            yield (
+                f"group_by[{index}]",
+                "must be service, service_uid, team, credential or label:{key}, a key of at most 64",
+            )
 
 
 def _service_violations(name: str) -> Iterable[Violation]:

@@ -8,7 +8,11 @@ from typing_extensions import override
 from metering_service.api.usage_codec import encode_bucket, encode_request_usage, encode_running
 from metering_service.api.usage_request import decode_page, decode_request_key, decode_usage_query
 from metering_service.domain.errors import InvalidRequestError, RecordNotFoundError
+from metering_service.domain.usage_scope import UsageScope
 from metering_service.usecases.ports import Running, UsageReader
+from tallygate._access.permission import Permission
+from tallygate._access.rights import Sight
+from tallygate._server.grpc.caller import current_caller
 from tallygate._server.grpc.message_size import ANSWER_BYTES_MAX, fitting
 from tallygate._server.grpc.paging import encode_page
 from tallygate._wire.times import encode_timestamp
@@ -17,16 +21,16 @@ from tallygate.metering.v1 import usage_service_pb2_grpc
 
 
 class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
-    """Decodes, calls, encodes.
+    """Decodes, calls, encodes. Each figure is of what the caller sees; of anything else it is as if it were not there.
 
-    `running` says what runs on this node of the services and accounts given. `fresh_through_us` is a time before which
-    everything that this node booked is committed.
+    `running` says what runs on this node of the services and accounts given, in a scope. `fresh_through_us` is a time
+    before which everything that this node booked is committed.
     """
 
     def __init__(
         self,
         reader: UsageReader,
-        running: Callable[[tuple[str, ...]], Running],
+        running: Callable[[tuple[str, ...], UsageScope], Running],
         fresh_through_us: Callable[[], int],
     ) -> None:
         self._reader = reader
@@ -38,7 +42,7 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
         self, request: pb.QueryUsageRequest, context: "grpc.aio.ServicerContext[pb.QueryUsageRequest, object]"
     ) -> pb.QueryUsageResponse:
         """Answer sums by step and group, with what runs now and how fresh they are."""
-        query = decode_usage_query(request)
+        query = decode_usage_query(request, _sight())
         # First the watermark, last what runs: so the answer is at least as fresh as it says, and what it has in a
         # bucket is not said to run.
         fresh_through_us = self._fresh_through_us()
@@ -50,7 +54,7 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
             )
         return pb.QueryUsageResponse(
             buckets=buckets,
-            running=encode_running(self._running(query.services)),
+            running=encode_running(self._running(query.services, query.scope)),
             fresh_through_time=encode_timestamp(fresh_through_us),
         )
 
@@ -60,7 +64,7 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
     ) -> pb.GetRequestUsageResponse:
         """Answer all parts of one request; NOT_FOUND where there is no record of it."""
         service, request_id = decode_request_key(request)
-        parts = await self._reader.request_parts(service, request_id)
+        parts = await self._reader.request_parts(service, request_id, UsageScope(_sight()))
         if not parts:
             raise RecordNotFoundError(f"{service}/requests/{request_id}")
         return pb.GetRequestUsageResponse(parts=fitting(parts, encode_request_usage))
@@ -73,8 +77,14 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
     ) -> pb.ListRequestUsageResponse:
         """Answer one page of a service's records."""
         wanted = decode_page(request)
-        found = await self._reader.list_requests(wanted.service, wanted.after, wanted.size + 1)
+        scope = UsageScope(_sight())
+        found = await self._reader.list_requests(wanted.service, wanted.after, wanted.size + 1, scope)
         records, token = encode_page(
             request, found, wanted.size, encode_request_usage, lambda record: (record.request_id, record.part)
         )
         return pb.ListRequestUsageResponse(request_usages=records, next_page_token=token)
+
+
+def _sight() -> Sight:
+    """Where the caller may read usage."""
+    return current_caller().rights.sight(Permission.USAGE_READ)

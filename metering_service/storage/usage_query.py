@@ -1,10 +1,11 @@
 """A query over the minute aggregates as SQL."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Label, RowMapping, Select, Table, func, literal, or_, select
+from sqlalchemy import ColumnElement, Label, RowMapping, Select, Table, func, literal, or_, select, true
 from sqlalchemy.types import BigInteger
 
 from metering_service.storage.labels_sql import label_value
@@ -67,7 +68,10 @@ class UsageSql:
         query = self.query
         yield table.c.minute_us >= query.start_us
         yield table.c.minute_us < query.end_us
-        yield _named(table.c.service, query.services)
+        by_teams: defaultdict[frozenset[str] | None, list[str]] = defaultdict(list)
+        for name in query.services:
+            by_teams[query.scope.teams_of(name)].append(name)
+        yield or_(*(_named(table.c.service, names) & used_by(table, teams) for teams, names in by_teams.items()))
         if query.credential is not None:
             yield table.c.credential == query.credential
         for key, value in query.labels:
@@ -83,7 +87,12 @@ def _group(table: Table, name: str) -> ColumnElement[str]:
     return func.coalesce(label_value(table.c.labels, name.removeprefix(LABEL)), "")
 
 
-def _named(service: ColumnElement[str], wanted: tuple[str, ...]) -> ColumnElement[bool]:
+def used_by(table: Table, teams: Collection[str] | None) -> ColumnElement[bool]:
+    """Whether one of these teams used what a row says; None: whoever did."""
+    return true() if teams is None else table.c.team.in_(sorted(teams))
+
+
+def _named(service: ColumnElement[str], wanted: Collection[str]) -> ColumnElement[bool]:
     accounts = [name for name in wanted if name.count("/") < ACCOUNT_SEGMENTS]
     names = [name for name in wanted if name not in accounts]
     # "0" is the character after "/": the range is all names below the account, and uses the index.

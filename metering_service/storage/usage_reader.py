@@ -9,10 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service.domain.errors import InvalidRequestError
 from metering_service.domain.records import AggregateDelta, RequestRecord
+from metering_service.domain.usage_scope import WHOLE_SCOPE, UsageScope
 from metering_service.storage.failures import database_answers
 from metering_service.storage.rows import aggregate_of, request_of, with_counts
 from metering_service.storage.schema import requests
-from metering_service.storage.usage_query import Cell, UsageSql
+from metering_service.storage.usage_query import Cell, UsageSql, used_by
 from metering_service.usecases.ports import USAGE_ROWS_MAX, UsageQuery, UsageRow
 from tallygate._server.database.engine import read_only
 
@@ -44,16 +45,20 @@ class SqlUsageReader:
             _usage_row(query, cell, totals.get(cell, AggregateDelta()), sorted(denials.get(cell, ()))) for cell in cells
         ]
 
-    async def request_parts(self, service: str, request_id: str) -> list[RequestRecord]:
-        """Read all parts of one request, in order of their start."""
-        key = requests.c
-        found = with_counts().where(key.service == service, key.request_id == request_id)
+    async def request_parts(
+        self, service: str, request_id: str, scope: UsageScope = WHOLE_SCOPE
+    ) -> list[RequestRecord]:
+        """Read all parts of one request that are in the scope, in order of their start."""
+        key, is_seen = requests.c, used_by(requests, scope.teams_of(service))
+        found = with_counts().where(key.service == service, key.request_id == request_id, is_seen)
         return await self._records(found.order_by(key.start_us, key.part))
 
-    async def list_requests(self, service: str, after: tuple[str, str] | None, limit: int) -> Sequence[RequestRecord]:
-        """Read records of a service after that position, in order of (request_id, part)."""
+    async def list_requests(
+        self, service: str, after: tuple[str, str] | None, limit: int, scope: UsageScope = WHOLE_SCOPE
+    ) -> Sequence[RequestRecord]:
+        """Read records of a service after that position that are in the scope, in order of (request_id, part)."""
         position = tuple_(requests.c.request_id, requests.c.part)
-        page = with_counts().where(requests.c.service == service)
+        page = with_counts().where(requests.c.service == service, used_by(requests, scope.teams_of(service)))
         if after is not None:
             page = page.where(position > after)
         return await self._records(page.order_by(*position).limit(limit))

@@ -12,6 +12,7 @@ from metering_service.domain.key_ring import KeyRing
 from metering_service.domain.lease import Lease
 from metering_service.domain.outage import OutageAllowance, tokens_of
 from metering_service.domain.request import EVERY_REPORT, Request
+from metering_service.domain.usage_scope import UsageScope
 from metering_service.usecases.commits.checkpoints import Checkpoints
 from metering_service.usecases.commits.write_buffer import WriteBuffer
 from metering_service.usecases.ports import Running
@@ -244,13 +245,15 @@ class Node:
         self._parts += 1
         return f"{self.name}.{self.epoch}.{self._parts}"
 
-    def running(self, services: tuple[str, ...]) -> Running:
-        """Requests that run now; `services` as in a usage query."""
+    def running(self, services: tuple[str, ...], scope: UsageScope) -> Running:
+        """Requests that run now; `services` and `scope` as in a usage query."""
         count, tokens = 0, Counts()
         for name, service in self.services.items():
             account = "/".join(name.split("/", 2)[:2])
             if name in services or account in services:
+                teams = scope.teams_of(name)
                 for request in service.open.values():
-                    count += 1
-                    tokens += request.counts
+                    if teams is None or request.team in teams:
+                        count += 1
+                        tokens += request.counts
         return Running(count, tokens)

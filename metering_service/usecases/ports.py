@@ -15,6 +15,7 @@ from metering_service.domain.records import (
     RequestKey,
     RequestRecord,
 )
+from metering_service.domain.usage_scope import WHOLE_SCOPE, UsageScope
 
 
 class RequestName(NamedTuple):
@@ -159,7 +160,7 @@ class UsageQuery:
     """A query over minute aggregates. `services`: exact names, or `accounts/{account}` for all of an account's.
 
     Times are whole minutes in microseconds since 1970, start closed, end open; step_us None: one step over all.
-    `group_by`: "service", "service_uid", "credential" or "label:{key}".
+    `group_by`: "service", "service_uid", "team", "credential" or "label:{key}".
     """
 
     start_us: int
@@ -169,6 +170,7 @@ class UsageQuery:
     credential: str | None
     labels: tuple[tuple[str, str], ...]
     group_by: tuple[str, ...]
+    scope: UsageScope = WHOLE_SCOPE
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +185,7 @@ class UsageRow:
 
 
 class UsageReader(Protocol):
-    """The reading half of the metering database."""
+    """The reading half of the metering database. What is not in the scope of a question is not there at all."""
 
     async def query_usage(self, query: UsageQuery) -> list[UsageRow]:
         """Sums by step and group, ordered by start, then group; steps without anything are left out.
@@ -192,11 +194,13 @@ class UsageReader(Protocol):
         none. Raises InvalidRequestError where there would be more than `USAGE_ROWS_MAX` rows.
         """
 
-    async def request_parts(self, service: str, request_id: str) -> list[RequestRecord]:
+    async def request_parts(self, service: str, request_id: str, scope: UsageScope) -> list[RequestRecord]:
         """All parts of a request, by the service's name, in order of their start."""
 
-    async def list_requests(self, service: str, after: tuple[str, str] | None, limit: int) -> Sequence[RequestRecord]:
-        """Records of a service in order of (request_id, part), after the given pair."""
+    async def list_requests(
+        self, service: str, after: tuple[str, str] | None, limit: int, scope: UsageScope
+    ) -> Sequence[RequestRecord]:
+        """Records of a service in order of (request_id, part), after the given pair: `limit`, if there are as many."""
 
 
 @dataclass(frozen=True, slots=True)

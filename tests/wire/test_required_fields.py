@@ -178,7 +178,7 @@ async def metering_channel(engine: AsyncEngine) -> AsyncIterator[grpc.aio.Channe
     await migrate(engine, MIGRATIONS, "metering service")
 
     def add(server: grpc.aio.Server) -> None:
-        usage = UsageServicer(SqlUsageReader(engine), lambda _services: Running(0, ZERO), lambda: 0)
+        usage = UsageServicer(SqlUsageReader(engine), lambda _services, _scope: Running(0, ZERO), lambda: 0)
         recovery = RecoveryServicer(SqlRecoveryStore(engine, SqlRecorder(engine, lambda: "id")), lambda: "id")
         usage_service_pb2_grpc.add_UsageServiceServicer_to_server(usage, server)
         recovery_service_pb2_grpc.add_RecoveryServiceServicer_to_server(recovery, server)

@@ -12,6 +12,7 @@ from metering_service.api.errors import translate
 from metering_service.api.usage_servicer import UsageServicer
 from metering_service.domain.counts import ZERO
 from metering_service.domain.records import AggregateDelta, RequestRecord
+from metering_service.domain.usage_scope import UsageScope
 from metering_service.usecases.ports import Running, UsageQuery, UsageRow
 from tallygate._server.grpc.server import GrpcServer
 from tallygate.metering.v1 import usage_service_pb2 as pb
@@ -36,10 +37,12 @@ class Reader:
     async def query_usage(self, _query: UsageQuery) -> list[UsageRow]:
         return self.rows
 
-    async def request_parts(self, _service: str, _request_id: str) -> list[RequestRecord]:
+    async def request_parts(self, _service: str, _request_id: str, _scope: UsageScope) -> list[RequestRecord]:
         return self.records
 
-    async def list_requests(self, _service: str, after: tuple[str, str] | None, limit: int) -> Sequence[RequestRecord]:
+    async def list_requests(
+        self, _service: str, after: tuple[str, str] | None, limit: int, _scope: UsageScope
+    ) -> Sequence[RequestRecord]:
         start = int(after[1]) + 1 if after is not None else 0
         return self.records[start : start + limit]
 
@@ -47,7 +50,7 @@ class Reader:
 @asynccontextmanager
 async def serving(reader: Reader) -> AsyncIterator[Any]:
     """A stub of the service over such a database."""
-    servicer = UsageServicer(reader, lambda _: Running(0, ZERO), lambda: 0)
+    servicer = UsageServicer(reader, lambda _services, _scope: Running(0, ZERO), lambda: 0)
     server = GrpcServer(
         listen="127.0.0.1:0",
         insecure=False,

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from metering_service.api.errors import translate
 from metering_service.api.usage_servicer import UsageServicer
 from metering_service.domain.counts import Counts
+from metering_service.domain.usage_scope import UsageScope
 from metering_service.storage import MIGRATIONS, SqlRecorder, SqlUsageReader
 from metering_service.usecases.ports import Running
 from tallygate._server.database.engine import migrate
@@ -63,7 +64,7 @@ async def it(engine: AsyncEngine) -> AsyncIterator[Serving]:
     await migrate(engine, MIGRATIONS, "metering service")
     asked: list[tuple[str, ...]] = []
 
-    def running(services: tuple[str, ...]) -> Running:
+    def running(services: tuple[str, ...], _scope: UsageScope) -> Running:
         asked.append(services)
         return Running(2, Counts(input=5, output=6))
 
@@ -157,6 +158,8 @@ async def test_a_range_is_widened_to_whole_minutes(it: Serving, start_s: int, en
         (query(services=[SERVICE, "accounts/A", "accounts/a/", "x"]), ["services[1]", "services[2]", "services[3]"]),
         (query(group_by=["service", "model", "label:"]), ["group_by[1]", "group_by[2]"]),
         (query(group_by=["service"] * 9), ["group_by"]),
+        (query(teams=["red", "", "No Id", "accounts/acme/teams/red"]), ["teams[2]", "teams[3]"]),
+        (query(teams=["red"] * 101), ["teams"]),
         (query(labels={str(n): "" for n in range(9)}), ["labels"]),
         (query(labels={"a": "\0"}, credential="\0"), ["credential", "labels"]),
     ],
@@ -181,7 +184,7 @@ async def test_a_refusal_of_everything_still_fits_into_the_trailers(it: Serving)
 
 async def test_a_record_says_all_there_is(it: Serving) -> None:
     """The parts of a settled request, with receipt and times; a running one has neither receipt nor end."""
-    await it.write(settled_request("r1", estimated=True), open_request("r2", output=9))
+    await it.write(settled_request("r1", estimated=True, team="red"), open_request("r2", output=9))
     (settled,) = (await it.stub.GetRequestUsage(GetRequestUsageRequest(service=SERVICE, request_id="r1"))).parts
     assert settled.state == request_usage_pb2.SETTLEMENT_STATE_FINISHED
     assert (settled.service, settled.service_uid, settled.request_id, settled.part) == (SERVICE, "uid-chat", "r1", "p1")
@@ -189,7 +192,7 @@ async def test_a_record_says_all_there_is(it: Serving) -> None:
     assert (settled.usage.cached_input_tokens, settled.receipt.trial.input_tokens) == (7, 60)
     assert (settled.receipt.cost_nanos, settled.receipt.debt_nanos, settled.receipt.price_version) == (12_345, 678, 3)
     assert (settled.start_time.ToMicroseconds(), settled.settle_time.ToMicroseconds()) == (NOON_US, NOON_US + 1_234_567)
-    assert settled.estimated
+    assert (settled.estimated, settled.team) == (True, "red")
     (running,) = (await it.stub.GetRequestUsage(GetRequestUsageRequest(service=SERVICE, request_id="r2"))).parts
     assert running.state == request_usage_pb2.SETTLEMENT_STATE_RUNNING
     assert running.usage.output_tokens == 9

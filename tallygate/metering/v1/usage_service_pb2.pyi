@@ -130,8 +130,8 @@ class QueryUsageResponse(_message.Message):
 
     @_builtins.property
     def running(self) -> Global___RunningUsage:
-        """Requests of these services that run now on the node that was asked, whatever their credential and labels; they are
-        in no bucket yet.
+        """Requests of these services and teams that run now on the node that was asked, whatever their credential and labels;
+        they are in no bucket yet.
         """
 
     @_builtins.property

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class UsageServiceStub:
-    """What was used. Reads only; every call may be repeated.
+    """What was used. Reads only; every call may be repeated. Whoever reads as a member of teams gets what these teams used, in
+    every figure, and nothing else is there.
     """
 
     def __init__(self, channel):
@@ -53,7 +54,8 @@ class UsageServiceStub:
 
 
 class UsageServiceServicer:
-    """What was used. Reads only; every call may be repeated.
+    """What was used. Reads only; every call may be repeated. Whoever reads as a member of teams gets what these teams used, in
+    every figure, and nothing else is there.
     """
 
     def QueryUsage(self, request, context):
@@ -105,7 +107,8 @@ def add_UsageServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class UsageService:
-    """What was used. Reads only; every call may be repeated.
+    """What was used. Reads only; every call may be repeated. Whoever reads as a member of teams gets what these teams used, in
+    every figure, and nothing else is there.
     """
 
     @staticmethod

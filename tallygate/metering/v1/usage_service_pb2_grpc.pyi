@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class UsageServiceStub:
-    """What was used. Reads only; every call may be repeated."""
+    """What was used. Reads only; every call may be repeated. Whoever reads as a member of teams gets what these teams used, in
+    every figure, and nothing else is there.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -44,7 +46,9 @@ class UsageServiceStub:
 
 @_typing.type_check_only
 class UsageServiceAsyncStub(UsageServiceStub):
-    """What was used. Reads only; every call may be repeated."""
+    """What was used. Reads only; every call may be repeated. Whoever reads as a member of teams gets what these teams used, in
+    every figure, and nothing else is there.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     QueryUsage: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.QueryUsageRequest, _usage_service_pb2.QueryUsageResponse]  # type: ignore[assignment]
@@ -57,7 +61,9 @@ class UsageServiceAsyncStub(UsageServiceStub):
     """Records of a service's requests, in order of their ids. Older ones than 7 days are in QueryUsage only."""
 
 class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
-    """What was used. Reads only; every call may be repeated."""
+    """What was used. Reads only; every call may be repeated. Whoever reads as a member of teams gets what these teams used, in
+    every figure, and nothing else is there.
+    """
 
     @_abc_1.abstractmethod
     def QueryUsage(

@@ -12,6 +12,7 @@ from metering_service.domain.records import (
     RequestRecord,
     RequestState,
 )
+from metering_service.domain.usage_scope import WHOLE_SCOPE, UsageScope
 from metering_service.storage import SqlUsageReader
 from metering_service.usecases.ports import UsageQuery, UsageRow
 
@@ -151,6 +152,7 @@ async def rows(
     credential: str | None = None,
     labels: Labels = (),
     group_by: tuple[str, ...] = (),
+    scope: UsageScope = WHOLE_SCOPE,
 ) -> list[UsageRow]:
     """What a query gives; times in minutes after noon."""
     return await reader.query_usage(
@@ -162,6 +164,7 @@ async def rows(
             credential,
             labels,
             group_by,
+            scope,
         )
     )
 

@@ -130,6 +130,7 @@ DATABASE_REQUESTS: tuple[Message, ...] = (
         credential="key",
         labels={"stage": "test"},
         group_by=["service"],
+        teams=["search"],
     ),
     usage.GetRequestUsageRequest(service=SERVICE, request_id="request"),
     usage.ListRequestUsageRequest(service=SERVICE, page_size=1),
