@@ -29,7 +29,7 @@ def signed_in(claims: dict[str, Any], issuer: Issuer, now_us: int) -> SignedIn:
     _check_standard_claims(claims, issuer, now_us)
     _check_parties(claims, issuer)
     subject = claims["sub"]
-    if len(subject) > SUBJECT_CHARACTERS_MAX or not is_plain(subject):
+    if not _is_name(subject, SUBJECT_CHARACTERS_MAX):
         _refuse(Refusal.CLAIMS, f"has a sub that is no text of at most {SUBJECT_CHARACTERS_MAX} characters on one line")
     return SignedIn(
         issuer=issuer.url,
@@ -110,7 +110,12 @@ def _are_groups_elsewhere(claims: dict[str, Any], name: str) -> bool:
 
 
 def _is_group(group: object) -> bool:
-    return isinstance(group, str) and 1 <= len(group) <= GROUP_CHARACTERS_MAX and is_plain(group)
+    return isinstance(group, str) and _is_name(group, GROUP_CHARACTERS_MAX)
+
+
+def _is_name(text: str, characters_max: int) -> bool:
+    """Whether a text can name a person or a group: every character of it is visible, or a blank."""
+    return 1 <= len(text) <= characters_max and text.isprintable() and is_plain(text)
 
 
 def _label(claims: dict[str, Any], *names: str) -> str:

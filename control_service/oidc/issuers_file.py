@@ -14,6 +14,8 @@ ISSUERS_MAX: Final = 100
 """Maximum number of issuers: each keeps keys in memory."""
 TEXT_CHARACTERS_MAX: Final = 2_048
 """Maximum length of a text in the file."""
+URL_CHARACTERS_MAX: Final = 256
+"""Maximum length of an issuer's address, which is a part of the names of its persons and groups."""
 SCOPES_MAX: Final = 32
 """Maximum number of scopes that a sign-in with a browser asks for."""
 
@@ -81,6 +83,8 @@ def _text(
 
 def _url(url: str, where: str) -> str:
     problem = address_problem(url) or ("has a query, which no issuer has" if "?" in url else "")
+    if len(url) > URL_CHARACTERS_MAX:
+        problem = f"has more than {URL_CHARACTERS_MAX} characters"
     if problem:
         raise ValueError(f"url of {where} {problem}")
     return url

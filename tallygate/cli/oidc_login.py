@@ -46,20 +46,29 @@ def sign_in(
     issuer: SignInIssuer,
     open_browser: Callable[[str], object],
     *,
+    callback_port: int = 0,
     timeout_s: float = BROWSER_TIMEOUT_S,
     random_text: Callable[[int], str] = secrets.token_urlsafe,
 ) -> str:
-    """The id token of whoever signs in. `open_browser` is told the address to which a browser must go.
+    """The id token of whoever signs in.
+
+    Args:
+        issuer: what control says of it.
+        open_browser: is told the address to which a browser must go.
+        callback_port: port of this machine to which the browser comes back, for issuers that must know it beforehand;
+            0 takes a free one.
+        timeout_s: how long to wait for the person.
+        random_text: a text that nobody can guess, of so many random bytes.
 
     Raises:
-        SignInError: the person or the issuer said no, or nothing in time.
+        SignInError: the person or the issuer said no, or nothing in time, or the port is taken.
     """
     for name, url in (("sign-in page", issuer.authorization_endpoint), ("token endpoint", issuer.token_endpoint)):
         problem = address_problem(url)
         if problem:
             raise SignInError(f"The {name} of {issuer.issuer} {problem}; have control's operator look at the issuer.")
     state, nonce, verifier = (random_text(RANDOM_BYTES) for _ in range(3))
-    with _callback(state) as (redirect_uri, answers):
+    with _callback(state, callback_port) as (redirect_uri, answers):
         open_browser(_sign_in_page(issuer, redirect_uri, state, nonce, verifier))
         try:
             answer = answers.get(timeout=timeout_s)
@@ -90,7 +99,7 @@ def _sign_in_page(issuer: SignInIssuer, redirect_uri: str, state: str, nonce: st
 
 
 @contextmanager
-def _callback(state: str) -> Iterator[tuple[str, queue.Queue[Answer]]]:
+def _callback(state: str, port: int) -> Iterator[tuple[str, queue.Queue[Answer]]]:
     """An address to which the browser is sent back, and the answer that comes there with the right state."""
     answers: queue.Queue[Answer] = queue.Queue()
 
@@ -98,8 +107,7 @@ def _callback(state: str) -> Iterator[tuple[str, queue.Queue[Answer]]]:
         expected_state = state
         found = answers
 
-    # A thread for each connection: one that a browser holds in reserve must not hold up the one with the answer.
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with _listening(port, Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         try:
@@ -107,6 +115,14 @@ def _callback(state: str) -> Iterator[tuple[str, queue.Queue[Answer]]]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def _listening(port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    """A server with a thread for each connection: one that a browser holds in reserve must not hold up the answer."""
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except (OSError, OverflowError) as error:
+        raise SignInError(f"The browser cannot come back to port {port}, which cannot be had; take another.") from error
 
 
 class _CallbackHandler(BaseHTTPRequestHandler):

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import socket
 import time
 from collections.abc import Iterator
 from urllib.parse import parse_qsl, urlsplit
@@ -159,6 +160,19 @@ def test_an_answer_of_another_issuer_is_refused(provider: OidcProvider) -> None:
 
     with pytest.raises(SignInError, match="another issuer"):
         sign_in(option(provider), open_browser)
+
+
+def test_the_port_can_be_chosen(provider: OidcProvider) -> None:
+    """For issuers that have to be told the whole address; one that is taken is said."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SignInError, match=f"port {port}"):
+            sign_in(option(provider), lambda _: pytest.fail("a browser was opened"), callback_port=port)
+    browser = Browser("ada")
+    assert sign_in(option(provider), browser.open, callback_port=port)
+    browser.close()
+    asked = [form["redirect_uri"] for path, form in provider.requests if path == "/oauth2/token"]
+    assert asked == [f"http://127.0.0.1:{port}/callback"]
 
 
 @pytest.mark.parametrize("name", ["authorization_endpoint", "token_endpoint"])

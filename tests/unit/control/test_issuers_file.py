@@ -62,6 +62,7 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
         (SHORT.replace("https", "http"), "url of issuer 1 must begin with https://"),
         (SHORT.replace("login.", "ada@"), "url of issuer 1 names a user"),
         (SHORT.replace(".com", ".com?a=b"), "url of issuer 1 has a query"),
+        (SHORT.replace(".com", ".com/" + "a" * 240), "url of issuer 1 has more than 256 characters"),
         (SHORT.replace(".com", ".com#a"), "url of issuer 1 has a fragment"),
         (SHORT.replace('"platform"', '"accounts/"'), 'scope of issuer 1 must be "platform" or "accounts/{account}"'),
         (SHORT.replace('"platform"', '"accounts/a/teams/t"'), "scope of issuer 1 must be"),
