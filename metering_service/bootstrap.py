@@ -38,6 +38,7 @@ from tallygate._server.database.engine import create_engine, migrate
 from tallygate._server.errors import StartupError, SupersededError
 from tallygate._server.grpc.gate import Gate
 from tallygate._server.grpc.server import GrpcServer
+from tallygate._server.grpc.tls import ServerCertificates
 from tallygate._server.process.readiness import Readiness
 from tallygate._server.process.run import announce
 from tallygate.metering.v1 import (
@@ -106,6 +107,8 @@ class _Program:
         self._holder = new_id()
         self._listen = settings.listen
         self._tls = settings.tls
+        # For all epochs: one that begins while a file is half-written goes on with what was read before.
+        self._certificates = ServerCertificates(settings.tls) if settings.tls else None
         self._channels = channels_to(settings.control.split(","), settings.control_security)
         self._announced = False
 
@@ -152,6 +155,7 @@ class _Program:
             shared_listen=self._settings.shared_listen,
             insecure=self._settings.insecure,
             tls=self._tls,
+            certificates=self._certificates,
             service_names=SERVICE_NAMES,
             other_health=(ACCEPTING,),
             add_servicers=add_servicers,

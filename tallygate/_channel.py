@@ -80,14 +80,15 @@ class Channels:
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         return () if self._token is None else (("authorization", f"Bearer {self._token.current()}"),)
 
-    def _read_files(self) -> _Files:
-        security = self.security
-        authorities = read_authorities(str(security.ca_file))
-        pair = read_pair(str(security.cert_file), str(security.key_file)) if security.cert_file else None
+    def _read_files(self, known: _Files | None) -> _Files:
+        security, known_pair = self.security, known.pair if known else None
+        authorities = read_authorities(str(security.ca_file), known.authorities if known else None)
+        has_pair = bool(security.cert_file)
+        pair = read_pair(str(security.cert_file), str(security.key_file), known_pair) if has_pair else None
         key, certificate = (pair.key, pair.certificate) if pair else (None, None)
         return _Files(authorities, pair, grpc.ssl_channel_credentials(authorities, key, certificate))
 
-    def _read_token(self) -> str:
+    def _read_token(self, _known: str | None) -> str:
         if self.security.token:
             return _checked(self.security.token, "The token that was given")
         file = self.security.token_file

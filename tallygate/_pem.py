@@ -46,9 +46,11 @@ class KeyPair:
     key: bytes = field(repr=False)
 
 
-def read_pair(certificate_file: str, key_file: str) -> KeyPair:
-    """A certificate and the key that belongs to it. Raises PemError."""
+def read_pair(certificate_file: str, key_file: str, known: KeyPair | None = None) -> KeyPair:
+    """A certificate and the key that belongs to it; `known` is what was read before. Raises PemError."""
     pair = _pair(certificate_file, key_file)
+    if pair == known:
+        return known  # To check a pair takes some milliseconds.
     check_certificates(certificate_file, pair.certificate)
     if not any(kind in _first_certificate(pair.certificate) for kind in _USABLE_KEYS):
         raise PemError(
@@ -74,10 +76,11 @@ def read_pair(certificate_file: str, key_file: str) -> KeyPair:
     return pair
 
 
-def read_authorities(file: str) -> bytes:
-    """The certificates of authorities. Raises PemError."""
+def read_authorities(file: str, known: bytes | None = None) -> bytes:
+    """The certificates of authorities; `known` is what was read before. Raises PemError."""
     content = _content(file)
-    check_certificates(file, content)
+    if content != known:
+        check_certificates(file, content)
     return content
 
 
@@ -94,17 +97,18 @@ def check_certificates(file: str, content: bytes) -> None:
 class Watched(Generic[Value]):
     """A value from files, which is read again when it is asked for, at most once a second.
 
-    Where they are broken then, the value stays as it was. `complain` is told why, at most once a minute.
+    `read` is given what it had read before, None the first time. Where files are broken, the value stays as it was, and
+    `complain` is told why, at most once a minute.
     """
 
     def __init__(
         self,
-        read: Callable[[], Value],
+        read: Callable[[Value | None], Value],
         complain: Callable[[str], None],
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """Raises PemError where they are broken from the start."""
-        self._value = read()
+        self._value = read(None)
         self._read = read
         self._complain = complain
         self._monotonic_ns = monotonic_ns
@@ -127,7 +131,7 @@ class Watched(Generic[Value]):
     def _check(self) -> None:
         self._checked_ns = now_ns = self._monotonic_ns()
         try:
-            value = self._read()
+            value = self._read(self._value)
         except PemError as error:
             self.failed_reads += 1
             if self._complained_ns is None or now_ns - self._complained_ns >= COMPLAINT_INTERVAL_NS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Annotated, Final
 
@@ -13,8 +14,9 @@ from tallygate._security import PLAIN, VARIABLES, Names, Security, security_from
 SERVES_BY_TLS: Final = "TALLYGATE_TLS_CERT"
 """Variable by which services that a command starts are made to serve by TLS."""
 
-_OPTIONS: Final = Names("--ca", "--cert", "--key", "--token-file")
-_said: ContextVar[Security | None] = ContextVar("security", default=None)
+_OPTIONS: Final = ("--ca", "--cert", "--key", "--token-file")
+_NAMES: Final = Names(*(f"{option} or {variable}" for option, variable in zip(_OPTIONS, VARIABLES, strict=True)))
+_said: ContextVar[Callable[[], Security] | None] = ContextVar("security", default=None)
 
 
 def security_options(
@@ -31,20 +33,19 @@ def security_options(
     ] = "",
 ) -> None:
     """Token metering and admission control for LLM inference fleets."""
-    try:
-        use_security(security_of(_OPTIONS, ca, cert, key, token_file))
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+    # Looked at by commands that open a channel: `check` says itself what is wrong with the environment.
+    _said.set(lambda: security_of(_NAMES, ca, cert, key, token_file))
 
 
 def use_security(security: Security) -> None:
     """Has all channels of this command secured so."""
-    _said.set(security)
+    _said.set(lambda: security)
 
 
 def current_security() -> Security:
-    """How the channels of this command are secured. Raises ValueError where the environment says half of it."""
-    return _said.get() or security_from(os.environ)
+    """How the channels of this command are secured. Raises ValueError where half of it is said."""
+    said = _said.get()
+    return said() if said else security_from(os.environ)
 
 
 def pair_security() -> Security:

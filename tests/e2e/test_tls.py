@@ -119,7 +119,7 @@ async def test_a_command_says_what_is_wrong(fleet: Fleet) -> None:
         (["--ca", fleet.file("meter")], "shows a certificate that is not accepted"),
         (["--ca", f"{fleet.folder}/none.pem"], "none.pem cannot be read: No such file or directory."),
         (["--ca", fleet.file("meter-key")], "meter-key.pem holds no certificate in PEM form."),
-        (["--cert", "c"], "--cert needs --key"),
+        (["--cert", "c"], "--cert or TALLYGATE_CERT needs --key or TALLYGATE_KEY: "),
     ):
         done = tallygate(*options, "account", "show", "acme", "--control", fleet.control.address)
         assert done.status != 0

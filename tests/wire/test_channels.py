@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from typer.testing import CliRunner
 from typing_extensions import override
 
 import tallygate._pem
@@ -16,6 +17,7 @@ from metering_service.api.control.replicas import connect_to, is_reachable
 from tallygate._channel import Channels, open_aio_channel, open_channel
 from tallygate._security import Security
 from tallygate._server.grpc.tls import ServerCertificates
+from tallygate.cli.app import app
 from tallygate.client import ClientSettings, MeteringClient, SyncMeteringClient, Unreachable
 from tallygate.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
 from tests.harness.patience import PATIENCE_S, until
@@ -218,6 +220,24 @@ async def test_a_client_says_what_is_wrong_with_a_node(made: Certificates, tmp_p
             assert words in sentence
     async with serving_fake(FakeMetering()) as node:
         assert f"{node.address} does not speak TLS" in await said_of(node.address, Security(made.ca))
+
+
+async def test_the_check_of_the_middleware_goes_the_way_that_the_middleware_will(
+    made: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the same variables; it says why a node is not reached."""
+
+    async def check(**more: str) -> str:
+        for name, value in more.items():
+            monkeypatch.setenv(name, value)
+        done = await asyncio.to_thread(CliRunner().invoke, app, ["check", "middleware"])
+        return " ".join((done.stdout + done.stderr).split())
+
+    async with node_with(made) as address:
+        said = await check(TALLYGATE_METERING_ADDRESSES=address, TALLYGATE_SERVICE=SERVICE)
+        assert f"the node at {address} breaks off each connection, as servers do that speak TLS only" in said
+        assert "The middleware would start" in await check(TALLYGATE_CA=str(made.ca))
+        assert "TALLYGATE_CERT needs TALLYGATE_KEY" in await check(TALLYGATE_CERT=str(made.ca))
 
 
 async def test_a_client_takes_files_that_were_replaced(made: Certificates, tmp_path: Path) -> None:

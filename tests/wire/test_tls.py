@@ -12,7 +12,8 @@ import pytest
 from typing_extensions import override
 
 import tallygate._pem
-from tallygate._server.grpc.tls import peer_certificate_uris
+from tallygate._server.errors import ConfigurationError
+from tallygate._server.grpc.tls import ServerCertificates, peer_certificate_uris
 from tallygate.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
 from tests.harness.patience import PATIENCE_S
 from tests.harness.tls import HOSTS, METER_URI, NODE_URI, Certificates, PairFiles
@@ -158,6 +159,20 @@ async def broken_files_change_nothing(server: Serving, made: Certificates, files
     assert await shown_by(server.address, made) == before
     assert server.server.certificates is not None
     assert server.server.certificates.failed_reads > 0
+
+
+async def test_a_server_that_begins_again_does_so_with_what_was_whole(made: Certificates) -> None:
+    """As a node does that begins another epoch, while its files are half-written."""
+    files = made.server()
+    tls = made.server_tls(pair=files)
+    certificates = ServerCertificates(tls)
+    first = files.certificate.read_text()
+    files.certificate.write_text("half of it")
+    with pytest.raises(ConfigurationError, match="holds no certificate"):
+        async with serving(tls=tls):
+            pass
+    async with serving(tls=tls, certificates=certificates) as server:
+        assert await shown_by(server.address, made) == first
 
 
 async def answered(calls: list[Any], sequence: int) -> None:

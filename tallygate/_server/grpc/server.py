@@ -29,6 +29,7 @@ class GrpcServer:
     `other_health`: names that only health speaks of. `gate`: who may call; everybody without one.
     `shared_listen`: another address, at which several servers take calls, each of them its part of the connections.
     `tls`: makes all addresses take connections by TLS only, and may add one for callers with certificates.
+    `certificates`: those of an earlier server of this program, which were whole where the files are not just now.
     Create it inside a running event loop.
     """
 
@@ -42,6 +43,7 @@ class GrpcServer:
         translate: Translate,
         shared_listen: str = "",
         tls: ServerTls | None = None,
+        certificates: ServerCertificates | None = None,
         other_health: Sequence[str] = (),
         max_message_bytes: int = MESSAGE_BYTES_MAX,
         gate: Gate | None = None,
@@ -51,7 +53,7 @@ class GrpcServer:
         self._mtls_listen = [address for address in (tls.mtls_listen, tls.shared_mtls_listen) if address] if tls else []
         for address in (*self._listen, *self._mtls_listen):
             require_safe(address, insecure=insecure, has_tls=tls is not None)
-        self.certificates = ServerCertificates(tls) if tls else None
+        self.certificates = certificates or (ServerCertificates(tls) if tls else None)
         self.mtls_address = ""
         """Address for callers with certificates, once it is bound."""
         self._health = HealthServicer([*service_names, *other_health])

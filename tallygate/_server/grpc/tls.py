@@ -74,10 +74,11 @@ class ServerCertificates:
         initial = _configuration(given)
         return grpc.dynamic_ssl_server_credentials(initial, fetch, verify_clients)  # type: ignore[arg-type]  # or None
 
-    def _read(self) -> _Content:
-        pair = read_pair(self._tls.certificate_file, self._tls.key_file)
-        authorities = self._tls.client_ca_file
-        return _Content(pair, read_authorities(authorities) if authorities else None)
+    def _read(self, known: _Content | None) -> _Content:
+        pair = read_pair(self._tls.certificate_file, self._tls.key_file, known.pair if known else None)
+        file = self._tls.client_ca_file
+        known_authorities = known.client_authorities if known else None
+        return _Content(pair, read_authorities(file, known_authorities) if file else None)
 
     def _complain(self, problem: str) -> None:
         _log.error("certificate_not_replaced", problem=problem, hint="connections go on with what was read before")

@@ -9,7 +9,7 @@ import grpc
 
 from tallygate._server.grpc.failures import RpcStatusError
 from tallygate._server.grpc.server import MESSAGE_BYTES_MAX, GrpcServer
-from tallygate._server.grpc.tls import ServerTls
+from tallygate._server.grpc.tls import ServerCertificates, ServerTls
 from tallygate.metering.v1 import decision_pb2, metering_service_pb2, metering_service_pb2_grpc
 from tests.harness.patience import PATIENCE_S
 
@@ -70,6 +70,7 @@ async def serving(
     max_message_bytes: int = MESSAGE_BYTES_MAX,
     *,
     tls: ServerTls | None = None,
+    certificates: ServerCertificates | None = None,
     servicer: ScriptedMetering | None = None,
 ) -> AsyncIterator[Serving]:
     """Start it on a free port, and stop it at the end. With `tls`, its own channel is of no use."""
@@ -82,6 +83,7 @@ async def serving(
         translate=translate,
         max_message_bytes=max_message_bytes,
         tls=tls,
+        certificates=certificates,
     )
     address = await server.start()
     try:

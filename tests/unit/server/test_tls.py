@@ -143,7 +143,7 @@ def test_files_are_read_once_a_second_at_most() -> None:
     """However many handshakes there are; what has not changed is the same object."""
     now, reads = Now(), [0]
 
-    def read() -> bytes:
+    def read(_known: bytes | None) -> bytes:
         reads[0] += 1
         return b"%d" % (reads[0] // 3)
 
