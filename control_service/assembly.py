@@ -47,7 +47,7 @@ def put_together(
     `credentials`: what tokens and certificates are known by, besides the database.
     """
     signal, memory = ChangeSignal(), ReplicaMemory.empty(clock)
-    feed = ConfigFeed(database, clock, signal, memory)
+    feed = ConfigFeed(database, clock, signal, memory, credentials)
     activation = Activation(database, clock, signal, memory.liveness)
     acknowledgements = Acknowledgements(database, clock, feed, activation)
     exchange = ExchangeLeases(database, clock, signal, memory)
@@ -57,7 +57,7 @@ def put_together(
         IdempotentCalls(database, clock, new_id, signal),
         feed,
         memory.liveness,
-        FleetServicer(NodeRegistration(database, clock), feed, acknowledgements, exchange),
+        FleetServicer(NodeRegistration(database, clock), feed, acknowledgements, exchange, clock),
         RecoveryServicer(RestoreRecovery(database, clock, signal, memory)),
         OperationsServicer(database, clock, memory.liveness),
         ProofLookup(database, clock, credentials, uses),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from control_service.api.catalog_codec import encode_price
+from control_service.api.credential_codec import encode_credential
 from control_service.api.fields import INT64_MAX, Fields
 from control_service.domain.backup_detection import Mark
 from control_service.domain.budget import BudgetKind
@@ -163,8 +164,8 @@ def _encode_answer(answer: LeaseAnswer) -> pb.LeaseAnswer:
     )
 
 
-def encode_update(update: Update, closed_below_epoch: int) -> pb.WatchConfigResponse:
-    """One message to a node; all leases of the node's epochs below `closed_below_epoch` are closed."""
+def encode_update(update: Update, closed_below_epoch: int, now_us: int) -> pb.WatchConfigResponse:
+    """One message to a node, at this moment; all leases of its epochs below `closed_below_epoch` are closed."""
     return pb.WatchConfigResponse(
         version=update.version,
         services=[_encode_config(config) for config in update.services],
@@ -172,6 +173,7 @@ def encode_update(update: Update, closed_below_epoch: int) -> pb.WatchConfigResp
         replenished_service_uids=update.replenished_service_uids,
         lost_nodes=[pb.LostNode(node=lost.name, epoch=lost.epoch) for lost in update.lost_nodes],
         leases_closed_below_epoch=closed_below_epoch,
+        credentials=[encode_credential(config, now_us) for config in update.credentials],
     )
 
 

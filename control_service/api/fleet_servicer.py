@@ -7,6 +7,7 @@ from typing import Final
 from typing_extensions import override
 
 from control_service.api.calls import Context
+from control_service.api.credential_codec import decode_credentials
 from control_service.api.fleet_codec import (
     decode_exchange,
     decode_hello,
@@ -21,6 +22,7 @@ from control_service.usecases.fleet.config_feed import ConfigFeed
 from control_service.usecases.fleet.lease_exchange import ExchangeLeases
 from control_service.usecases.fleet.node_registration import NodeRegistration, not_registered
 from control_service.usecases.fleet.watcher import Watcher
+from tallygate._server.clock import Clock
 from tallygate.control.v1 import fleet_service_pb2 as pb
 from tallygate.control.v1 import fleet_service_pb2_grpc
 
@@ -37,11 +39,13 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
         feed: ConfigFeed,
         acknowledgements: Acknowledgements,
         exchange: ExchangeLeases,
+        clock: Clock,
     ) -> None:
         self._registration = registration
         self._feed = feed
         self._acknowledgements = acknowledgements
         self._exchange = exchange
+        self._clock = clock
         self._registered: dict[str, int] = {}
         """The greatest epoch of each node that registered with this process."""
 
@@ -68,7 +72,7 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
         receiving = asyncio.create_task(self._receive_all(watcher, request_iterator))
         try:
             while (update := await watcher.next(HEARTBEAT_S)) is not None:
-                await context.write(encode_update(update, node.closed_below_epoch))
+                await context.write(encode_update(update, node.closed_below_epoch, self._clock.now_us()))
         finally:
             receiving.cancel()
             self._feed.close(watcher)
@@ -90,7 +94,10 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
                 self._acknowledgements.receive(watcher, request.acknowledgement.version)
             case "subscription":
                 subscribe, unsubscribe = decode_subscription(request.subscription)
+                follow, unfollow = decode_credentials(request.subscription)
                 self._feed.unsubscribe(watcher, unsubscribe)
+                self._feed.unsubscribe_credentials(watcher, unfollow)
+                await self._feed.subscribe_credentials(watcher, follow)
                 await self._feed.subscribe(watcher, subscribe)
             case "hello":
                 raise InvalidRequestError([("hello", "is said once, at the beginning of a stream")])

@@ -30,6 +30,14 @@ class AccessTokenRows(AccessTokens):
         return await self._one(select(_tokens), token_id)
 
     @override
+    async def find_all(self, token_ids: Collection[str]) -> dict[str, AccessToken]:
+        found: dict[str, AccessToken] = {}
+        for batch in in_batches(token_ids):
+            rows = await self._connection.execute(select(_tokens).where(_tokens.c.token_id.in_(batch)))
+            found.update((token.token_id, token) for token in map(_token, rows.mappings()))
+        return found
+
+    @override
     async def lock(self, token_id: str) -> AccessToken | None:
         return await self._one(select(_tokens).with_for_update(), token_id)
 

@@ -25,9 +25,16 @@ class PrincipalRows(Principals):
 
     @override
     async def get(self, member: str) -> Principal:
-        query = select(_principals).where(_principals.c.member == member)
-        row = (await self._connection.execute(query)).mappings().one_or_none()
-        return Principal(member) if row is None else _principal(row)
+        return (await self.get_all([member]))[member]
+
+    @override
+    async def get_all(self, members: Collection[str]) -> dict[str, Principal]:
+        found = {member: Principal(member) for member in members}
+        for batch in in_batches(members):
+            query = select(_principals).where(_principals.c.member.in_(batch))
+            rows = (await self._connection.execute(query)).mappings()
+            found.update((principal.member, principal) for principal in map(_principal, rows))
+        return found
 
     @override
     async def save(self, principal: Principal) -> None:

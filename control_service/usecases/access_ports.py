@@ -22,6 +22,9 @@ class Principals(Protocol):
     async def get(self, member: str) -> Principal:
         """What is known of the member; a member of whom nothing is known has neither groups nor a sign-in."""
 
+    async def get_all(self, members: Collection[str]) -> dict[str, Principal]:
+        """As `get`, of each of these members."""
+
     async def save(self, principal: Principal) -> None:
         """Stores what is known of the member, whether or not anything was stored before."""
 
@@ -68,6 +71,9 @@ class AccessTokens(Protocol):
 
     async def find(self, token_id: str) -> AccessToken | None:
         """The token, deleted ones included for as long as they are kept; None if there is none."""
+
+    async def find_all(self, token_ids: Collection[str]) -> dict[str, AccessToken]:
+        """As `find`, those of these that there are, by id."""
 
     async def lock(self, token_id: str) -> AccessToken | None:
         """The token, locked until the transaction ends; None if there is none."""

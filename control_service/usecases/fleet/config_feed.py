@@ -19,12 +19,15 @@ from control_service.domain.payers import Resolution, ServiceConfig
 from control_service.usecases.batches import in_batches
 from control_service.usecases.change_signal import ChangeSignal, Listener
 from control_service.usecases.fleet.config_lookup import is_default_name, lookup_configs
+from control_service.usecases.fleet.credential_feed import CredentialFeed
+from control_service.usecases.fleet.credential_lookup import Shown
 from control_service.usecases.fleet.node_registration import fenced
 from control_service.usecases.fleet.replica_memory import ReplicaMemory
 from control_service.usecases.fleet.shortages import query_grantable
 from control_service.usecases.fleet.watcher import Watcher
 from control_service.usecases.fleet_ports import Changes
 from control_service.usecases.ports import Database
+from control_service.usecases.resolve_credential import Credentials
 from tallygate._server.clock import Clock
 
 POLL_S = 0.1
@@ -48,11 +51,13 @@ class ConfigFeed:
         clock: Clock,
         changes: ChangeSignal,
         memory: ReplicaMemory,
+        credentials: Credentials,
     ) -> None:
         self._database = database
         self._clock = clock
         self._changes = changes
         self._memory = memory
+        self._credentials = CredentialFeed(database, clock, credentials)
         self._watchers: dict[str, Watcher] = {}
         # The last configuration of each followed name; None until its first lookup.
         self._latest: dict[str, ServiceConfig | None] = {}
@@ -81,6 +86,7 @@ class ConfigFeed:
         if self._watchers.get(watcher.node) is watcher:
             del self._watchers[watcher.node]
         self._forget_unfollowed(watcher.follows)
+        self._credentials.forget_unfollowed(watcher.credentials.keys, self._watchers.values())
 
     def fence(self, node: str, epoch: int) -> None:
         """Ends the stream of an epoch that a newer one has replaced, in this process or another."""
@@ -120,6 +126,19 @@ class ConfigFeed:
         watcher.unfollow(names)
         self._forget_unfollowed(names)
 
+    async def subscribe_credentials(self, watcher: Watcher, shown: Collection[Shown]) -> None:
+        """Notifies the watcher of what these credentials open, and of every change to it from now on.
+
+        Raises:
+            InvalidRequestError: the stream would follow too many credentials.
+            StorageUnavailableError: the database fails.
+        """
+        await self._credentials.subscribe(watcher, shown)
+
+    def unsubscribe_credentials(self, watcher: Watcher, shown: Collection[Shown]) -> None:
+        """Stops notifying the watcher of these credentials."""
+        self._credentials.unsubscribe(watcher, shown, self._watchers.values())
+
     async def run(self) -> None:
         """Polls at every change in this process, and every `POLL_S`, until cancelled."""
         with self._changes.listening() as listener:
@@ -153,9 +172,14 @@ class ConfigFeed:
         short = self._memory.shortages.budgets
         async with self._database.reading() as tx:
             version = await tx.config_version()
-            changes = await tx.configs.changes(self._version) if version != self._version and self._latest else None
+            is_new = version != self._version
+            changes = await tx.configs.changes(self._version) if is_new and self._latest else None
+            access = await tx.access_versions.since(self._version) if is_new and not self._credentials.is_idle else None
             recalls = await tx.leases.recalled(self._watchers) if self._watchers else []
             grantable = await query_grantable(tx, short) if short else {}
+        # Before all else: what was revoked shall open nothing any more.
+        if access is not None:
+            await self._credentials.push(access, version, self._watchers.values())
         for batch in in_batches(self._affected(changes) if changes is not None else ()):
             self._notify(await self._lookup(batch, version), self._watchers.values())
         self._version = version

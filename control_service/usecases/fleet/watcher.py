@@ -13,13 +13,18 @@ from typing import Final
 
 from control_service.domain.node import LostNode
 from control_service.domain.payers import ServiceConfig
+from control_service.usecases.fleet.credential_lookup import CredentialConfig, Shown
+from control_service.usecases.fleet.followed import Followed
 from control_service.usecases.fleet_ports import Recall
 
 SERVICES_PER_UPDATE: Final = 1_000
 """Maximum number of configurations in one message, so that it stays below the size that a receiver accepts."""
 
+CREDENTIALS_PER_UPDATE: Final = 1_000
+"""Maximum number of credentials in one message, for the same reason."""
+
 IDS_PER_UPDATE: Final = 10_000
-"""Maximum number of recalled leases in one message, and likewise of replenished services; for the same reason."""
+"""Maximum number of recalled leases in one message, and likewise of replenished services; as before."""
 
 LOST_REPEAT_NS: Final = 5_000_000_000
 """Interval at which one lost node is reported to a stream again."""
@@ -34,6 +39,7 @@ class Update:
     recalled_lease_ids: tuple[str, ...]
     replenished_service_uids: tuple[str, ...]
     lost_nodes: tuple[LostNode, ...] = ()
+    credentials: tuple[CredentialConfig, ...] = ()
 
 
 class Watcher:
@@ -44,8 +50,8 @@ class Watcher:
         self.epoch = epoch
         self.version_sent = 0
         self._version = version
-        self._versions: dict[str, int] = {}
-        self._services: dict[str, ServiceConfig] = {}
+        self._services: Followed[str, ServiceConfig] = Followed()
+        self.credentials: Followed[Shown, CredentialConfig] = Followed()
         self._recalls: dict[str, int] = {}
         self._recalls_due: dict[str, None] = {}
         self._replenished: dict[str, None] = {}
@@ -58,32 +64,30 @@ class Watcher:
 
     @property
     def follows(self) -> Iterable[str]:
-        """The names that the node follows."""
-        return self._versions
+        """The names of services that the node follows."""
+        return self._services.keys
 
     @property
     def follow_count(self) -> int:
         """The number of names that the node follows."""
-        return len(self._versions)
+        return self._services.count
 
     def follow(self, names: Iterable[str]) -> list[str]:
         """Follows these names; returns those that the node did not follow before, each once."""
-        fresh = [name for name in dict.fromkeys(names) if name not in self._versions]
-        self._versions.update(dict.fromkeys(fresh, -1))
-        return fresh
+        return self._services.follow(names)
 
     def unfollow(self, names: Iterable[str]) -> None:
         """Follows these names no longer."""
-        for name in names:
-            self._versions.pop(name, None)
-            self._services.pop(name, None)
+        self._services.unfollow(names)
 
     def notify(self, config: ServiceConfig) -> None:
         """Takes a configuration to send, if the node follows its name and no later version was taken."""
-        known_version = self._versions.get(config.name)
-        if known_version is not None and known_version < config.version:
-            self._versions[config.name] = config.version
-            self._services[config.name] = config
+        if self._services.notify(config.name, config):
+            self._wake.set()
+
+    def notify_credential(self, config: CredentialConfig) -> None:
+        """Takes what a credential opens to send, if the node follows it and no later version was taken."""
+        if self.credentials.notify(config.shown, config):
             self._wake.set()
 
     def advance(self, version: int) -> None:
@@ -141,14 +145,15 @@ class Watcher:
         return None if self._dismissed else self._drain()
 
     def _drain(self) -> Update:
-        names = list(self._services)[:SERVICES_PER_UPDATE]
-        services = tuple(self._services.pop(name) for name in names)
-        if not self._services:
+        services = self._services.take(SERVICES_PER_UPDATE)
+        credentials = self.credentials.take(CREDENTIALS_PER_UPDATE)
+        is_rest_waiting = bool(self._services or self.credentials)
+        if not is_rest_waiting:
             self.version_sent = self._version
         recalls, replenished = _take(self._recalls_due), _take(self._replenished)
-        update = Update(self.version_sent, services, recalls, replenished, self._lost_due)
+        update = Update(self.version_sent, services, recalls, replenished, self._lost_due, credentials)
         self._lost_due = ()
-        if self._services or self._recalls_due or self._replenished:
+        if is_rest_waiting or self._recalls_due or self._replenished:
             self._wake.set()
         return update
 

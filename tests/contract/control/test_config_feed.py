@@ -109,7 +109,7 @@ async def test_a_node_that_never_knew_a_deleted_service_can_settle_what_it_did(k
     watcher = kit.feed.open("node-a", 1)
     await kit.feed.subscribe(watcher, [SERVICE])
     (config,) = (await read(watcher)).services
-    message = encode_update(Update(1, (config,), (), ()), 0).services[0]
+    message = encode_update(Update(1, (config,), (), ()), 0, 0).services[0]
     assert message.resolution == config_pb2.RESOLUTION_DELETED
     assert (message.uid, message.price.version, message.debt_allowed) == (service.uid, 1, False)
     assert not any((message.reservation_pays, message.trial_pays, message.postpaid_pays))
@@ -136,7 +136,7 @@ async def test_how_much_an_answer_may_have_is_told_when_it_changes(kit: Kit) -> 
             replace(model, output_tokens_max=8_192, whole_output_tokens_default=512, config_version=version)
         )
     await kit.feed.poll()
-    (config,) = encode_update(await read(watcher), 0).services
+    (config,) = encode_update(await read(watcher), 0, 0).services
     assert (config.output_tokens_max, config.whole_output_tokens_default) == (8_192, 512)
 
 

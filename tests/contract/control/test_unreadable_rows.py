@@ -17,6 +17,7 @@ from control_service.usecases.fault_isolation import SET_ASIDE_NS
 from control_service.usecases.fleet.acknowledgements import Acknowledgements
 from control_service.usecases.fleet.config_feed import ConfigFeed
 from control_service.usecases.fleet.watcher import Watcher
+from control_service.usecases.resolve_credential import NO_CREDENTIALS
 from tests.harness.control.fleet_harness import Kit
 from tests.harness.patience import PATIENCE_S
 
@@ -128,7 +129,7 @@ class Fragile(SqlDatabase):
 async def test_a_look_that_fails_is_not_the_feed_s_last(kit: Kit) -> None:
     """Whatever the feed meets, it goes on."""
     fragile = Fragile(kit.database)
-    task = asyncio.create_task(ConfigFeed(fragile, kit.clock, kit.changes, kit.memory).run())
+    task = asyncio.create_task(ConfigFeed(fragile, kit.clock, kit.changes, kit.memory, NO_CREDENTIALS).run())
     await _until_it_went_on(fragile, task)
 
 

@@ -26,6 +26,7 @@ from control_service.usecases.fleet.node_registration import NodeRegistration
 from control_service.usecases.fleet.replica_memory import ReplicaMemory
 from control_service.usecases.fleet.watcher import Update, Watcher
 from control_service.usecases.fleet_ports import LeaseFilter
+from control_service.usecases.resolve_credential import NO_CREDENTIALS, Credentials
 from control_service.usecases.service_status import update_status
 from control_service.usecases.upkeep.sweeper import Sweeper
 from tallygate._server.clock import ManualClock
@@ -39,12 +40,14 @@ BEFORE_ALL = 0
 class Kit:
     """The fleet's use cases on one database and one clock that stands still."""
 
-    def __init__(self, database: SqlDatabase, clock: ManualClock | None = None) -> None:
+    def __init__(
+        self, database: SqlDatabase, clock: ManualClock | None = None, credentials: Credentials = NO_CREDENTIALS
+    ) -> None:
         self.database = database
         self.clock = clock or ManualClock()
         self.changes = ChangeSignal()
         self.memory = ReplicaMemory.empty(self.clock)
-        self.feed = ConfigFeed(database, self.clock, self.changes, self.memory)
+        self.feed = ConfigFeed(database, self.clock, self.changes, self.memory, credentials)
         self.exchange = ExchangeLeases(database, self.clock, self.changes, self.memory)
         self.activation = Activation(database, self.clock, self.changes, self.memory.liveness)
         self.acknowledgements = Acknowledgements(database, self.clock, self.feed, self.activation)

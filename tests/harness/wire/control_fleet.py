@@ -99,6 +99,7 @@ class WireNode:
         self.acknowledges = acknowledges
         self.version = 0
         self.services: dict[str, config_pb2.ServiceConfig] = {}
+        self.credentials: list[pb.CredentialConfig] = []
         self.recalled: set[str] = set()
         self.replenished: set[str] = set()
         self.exchange_number = 0
@@ -172,6 +173,7 @@ class WireNode:
         async with self._heard:
             self.version = message.version
             self.services.update({service.name: service for service in message.services})
+            self.credentials += message.credentials
             self.recalled.update(message.recalled_lease_ids)
             self.replenished.update(message.replenished_service_uids)
             self._heard.notify_all()

@@ -27,7 +27,7 @@ async def updates_of(notify: Callable[[Watcher], None]) -> list[Update]:
 
 
 def size(update: Update) -> int:
-    return encode_update(update, 0).ByteSize()
+    return encode_update(update, 0, 0).ByteSize()
 
 
 async def test_very_many_recalls_and_budgets_come_in_several_messages() -> None:
