@@ -11,8 +11,8 @@ import structlog
 from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
 
-from tallygate._server.grpc.access_rules import rule_of
-from tallygate._server.grpc.caller import set_caller
+from tallygate._server.grpc.access_rules import MethodRule, rule_of
+from tallygate._server.grpc.caller import current_caller, set_caller
 from tallygate._server.grpc.failures import RpcStatusError, status_of
 from tallygate._server.grpc.gate import Gate
 from tallygate._server.grpc.unreadable import explain
@@ -25,6 +25,8 @@ Admit: TypeAlias = Callable[[Any, Context], Awaitable[None]]
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 _log = structlog.get_logger(__name__)
+_REFUSALS: Final = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED})
+"""Codes by which a servicer refuses a caller whom the gate has let in."""
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -68,56 +70,65 @@ class Guard:
         kind, make = _kind_of(handler)
         method = getattr(handler, kind)
         return make(
-            self._wrap(method, f"/{service_name}/{name}", self._admission(service_name, name)),
+            self._wrap(method, f"/{service_name}/{name}", rule_of(service_name, name)),
             request_deserializer=_reader(handler, getattr(method, "reads_by", None)),
             response_serializer=handler.response_serializer,
         )
 
-    def _admission(self, service_name: str, name: str) -> Admit:
+    def _admission(self, rule: MethodRule | None) -> Admit:
         """What each call of a method passes first."""
-        gate, rule = self._gate, rule_of(service_name, name)
+        gate = self._gate
 
         async def admit(request: Any, context: Context) -> None:
             if not gate.is_open:
-                message = request if isinstance(request, Message) else None
-                set_caller(await gate.admit(rule, message, context))
+                set_caller(await gate.admit(rule, _message(request), context))
             _require_readable(request)
 
         return admit
 
-    def _wrap(self, method: Callable[..., Any], name: str, admit: Admit) -> Callable[..., Any]:
+    def _wrap(self, method: Callable[..., Any], name: str, rule: MethodRule | None) -> Callable[..., Any]:
+        admit = self._admission(rule)
         if inspect.isasyncgenfunction(method):
 
             async def generator(request: Any, context: Context) -> AsyncIterator[Any]:
+                admitted = False
                 try:
                     await admit(request, context)
+                    admitted = True
                     async for response in method(request, context):
                         yield response
                 except grpc.aio.AbortError:
                     raise
                 except Exception as error:  # noqa: BLE001  # every exception ends as a status, none is swallowed
-                    await self._abort(error, context, name)
+                    await self._abort(error, context, name, rule if admitted else None, request)
 
             return generator
 
         async def coroutine(request: Any, context: Context) -> Any:
+            admitted = False
             try:
                 await admit(request, context)
+                admitted = True
                 return await method(request, context)
             except grpc.aio.AbortError:
                 raise
             except Exception as error:  # noqa: BLE001  # as above
-                await self._abort(error, context, name)
+                await self._abort(error, context, name, rule if admitted else None, request)
 
         return coroutine
 
-    async def _abort(self, error: Exception, context: Context, name: str) -> Never:
+    async def _abort(
+        self, error: Exception, context: Context, name: str, admitted: MethodRule | None, request: Any
+    ) -> Never:
+        """Ends a call; `admitted` is the rule of its method where the gate has let it in, and has told nobody of it."""
         if isinstance(error, NotImplementedError) and context.code() is grpc.StatusCode.UNIMPLEMENTED:
             # As generated code has it for the methods that a servicer does not have.
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"This server has no {name}.")
         failure = error if isinstance(error, RpcStatusError) else self._translate(error)
         if failure is None:
             failure = _unexpected(error, context, name)
+        if admitted is not None and failure.code in _REFUSALS:
+            self._gate.tell(failure, admitted, _message(request), context, current_caller())
         await context.abort_with_status(rpc_status.to_status(status_of(failure)))
 
 
@@ -138,6 +149,11 @@ def _reader(handler: Handler, read: Read | None) -> Read | None:
             return failure
 
     return reader
+
+
+def _message(request: Any) -> Message | None:
+    """The request; None of a stream, and of what could not be read."""
+    return request if isinstance(request, Message) else None
 
 
 def _require_readable(request: Any) -> None:

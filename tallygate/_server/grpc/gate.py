@@ -4,7 +4,7 @@ The gate decides from the request's names and the caller's rights, before anythi
 rights are those of a team is the team of the named service looked up.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
@@ -15,7 +15,7 @@ from tallygate._access.rights import NO_RIGHTS
 from tallygate._access.scope import PLATFORM, Scope, scope_of_resource
 from tallygate._access.token_text import ShownToken, read_token
 from tallygate._server.grpc.access_rules import MethodRule
-from tallygate._server.grpc.caller import UNCHECKED, Caller, Context, Presented, presented_by
+from tallygate._server.grpc.caller import UNCHECKED, Caller, Context, Presented, note_of, presented_by
 from tallygate._server.grpc.failures import RpcStatusError
 from tallygate.access.v1 import access_rule_pb2
 
@@ -24,6 +24,8 @@ NOBODY: Final = Caller(rights=NO_RIGHTS)
 
 PLATFORM_NAMES: Final = frozenset({"platform", "bindings", "serviceAccounts", "accessTokens"})
 """First parts of the names of what is in no account."""
+
+_NAMES: Final = ("name", "member", "model")
 
 
 class Authenticator(Protocol):
@@ -45,13 +47,18 @@ class TeamLookup(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A call that the gate refused, for the audit log. `request` is None where a stream was refused."""
+    """A call that was refused, for the audit log. `request` is None where a stream was refused.
+
+    `resource`: what the request names, empty where it names nothing; `note`: what the caller said of itself.
+    """
 
     caller: Caller
     peer: str
     method: str
     failure: RpcStatusError
     request: Any | None
+    resource: str = ""
+    note: str = ""
 
 
 class Gate:
@@ -98,8 +105,16 @@ class Gate:
                 return caller
             return await self._permit(rule, request, caller)
         except RpcStatusError as failure:
-            self._on_refused(Refused(caller, presented.peer, rule.method, failure, request))
+            self.tell(failure, rule, request, context, caller)
             raise
+
+    def tell(
+        self, failure: RpcStatusError, rule: MethodRule, request: Any | None, context: Context, caller: Caller
+    ) -> None:
+        """Tells of a call that was refused, here or by the servicer."""
+        resource = "" if request is None else next(iter((*rule.names(request), *_named(request))), "")
+        note = note_of(context) or ""
+        self._on_refused(Refused(caller, context.peer(), rule.method, failure, request, resource, note))
 
     async def _permit(self, rule: MethodRule, request: Any | None, caller: Caller) -> Caller:
         if rule.permission is None:
@@ -156,6 +171,12 @@ class _Judged:
         team_id = rule.team_id(self.request)
         if team_id is not None and not rights.allows(self.permission, Scope(scope.account_id, team_id)):
             raise _denied(self.permission, Scope(scope.account_id, team_id))
+
+
+def _named(request: Any) -> Iterator[str]:
+    """Names by which a request says what it is about, where the scope does not say it."""
+    fields = request.DESCRIPTOR.fields_by_name
+    return filter(None, (getattr(request, name) for name in _NAMES if name in fields))
 
 
 async def _authenticate(authenticator: Authenticator, presented: Presented) -> Caller:

@@ -16,12 +16,18 @@ from tallygate._server.grpc.access_rules import rule_of
 from tallygate._server.grpc.caller import UNCHECKED, Caller
 from tallygate._server.grpc.failures import RpcStatusError
 from tallygate._server.grpc.gate import NOBODY, Gate, Refused, unauthenticated
-from tallygate.control.v1 import access_service_pb2, account_service_pb2, lifecycle_service_pb2, token_service_pb2
+from tallygate.control.v1 import (
+    access_service_pb2,
+    account_service_pb2,
+    catalog_service_pb2,
+    lifecycle_service_pb2,
+    token_service_pb2,
+)
 from tallygate.metering.v1 import usage_service_pb2
 
 ACCOUNTS, LIFECYCLE = "tallygate.control.v1.AccountService", "tallygate.control.v1.LifecycleService"
 USAGE, ACCESS = "tallygate.metering.v1.UsageService", "tallygate.control.v1.AccessService"
-TOKENS = "tallygate.control.v1.TokenService"
+TOKENS, CATALOGUE = "tallygate.control.v1.TokenService", "tallygate.control.v1.CatalogService"
 ACME, SEARCH, CHAT = Scope("acme"), Scope("acme", "search"), Scope("acme", "chat")
 TEXT = token_text(token_id_of(bytes(ID_BYTES)), bytes(SECRET_BYTES))
 
@@ -255,8 +261,8 @@ async def test_some_doors_are_open() -> None:
     nobody: Any = Call(())
     assert await having().admit(TOKENS, "ExchangeToken", request, nobody) is NOBODY
     assert await having().admit("grpc.health.v1.Health", "Check", None, nobody) is NOBODY
-    assert await having().lets_in("tallygate.control.v1.CatalogService", "ListModels", None)
-    failure = await having().refuses("tallygate.control.v1.CatalogService", "ListModels", None, nobody)
+    assert await having().lets_in(CATALOGUE, "ListModels", catalog_service_pb2.ListModelsRequest())
+    failure = await having().refuses(CATALOGUE, "ListModels", catalog_service_pb2.ListModelsRequest(), nobody)
     assert failure.reason == "CREDENTIAL_MISSING"
     channelz = await having((Role.AUDITOR, PLATFORM)).refuses("grpc.channelz.v1.Channelz", "GetServers", None)
     assert channelz.metadata["permission"] == "SERVERS_INSPECT"

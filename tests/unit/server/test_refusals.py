@@ -1,0 +1,62 @@
+"""What is written down of a call that was refused."""
+
+import grpc
+import pytest
+
+from tallygate._access.refusals import RefusalCounts, RefusedCalls
+from tallygate._server.clock import ManualClock
+from tallygate._server.grpc.caller import Caller
+from tallygate._server.grpc.failures import RpcStatusError
+from tallygate._server.grpc.gate import NOBODY, Refused
+from tallygate._server.grpc.refusals import NAME_MAX, UNPROVED_LENGTH_MAX, counting
+from tallygate.control.v1 import account_service_pb2
+
+METHOD = "tallygate.control.v1.AccountService/GetAccount"
+ANNA = Caller(member="person:anna", access_token="accessTokens/a")
+REQUEST = account_service_pb2.GetAccountRequest(name="accounts/acme")
+
+
+def refused(caller: Caller, code: grpc.StatusCode, *, name: str = "accounts/acme", note: str = "") -> Refused:
+    request = account_service_pb2.GetAccountRequest(name=name)
+    failure = RpcStatusError(code, code.name, "No.")
+    return Refused(caller, "ipv4:192.0.2.1:5000", METHOD, failure, request, name, note)
+
+
+def written(*calls: Refused) -> list[RefusedCalls]:
+    counts = RefusalCounts()
+    note = counting(counts, ManualClock(5))
+    for call in calls:
+        note(call)
+    return counts.untold(10)
+
+
+def test_a_refusal_says_who_where_what_and_why() -> None:
+    """With what was asked."""
+    assert written(refused(ANNA, grpc.StatusCode.PERMISSION_DENIED, note="anna at her desk")) == [
+        RefusedCalls(
+            first_us=5,
+            principal="person:anna",
+            peer="192.0.2.1",
+            method=METHOD,
+            reason="PERMISSION_DENIED",
+            resource="accounts/acme",
+            access_token="accessTokens/a",
+            note="anna at her desk",
+            request_json='{"name":"accounts/acme"}',
+        )
+    ]
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAVAILABLE])
+def test_other_failures_are_no_refusals(code: grpc.StatusCode) -> None:
+    """Of a request that says too little, and of a database that does not answer, nothing is written down."""
+    assert written(refused(ANNA, code)) == []
+
+
+def test_what_nobody_has_checked_is_written_shortly() -> None:
+    """And without what steers a terminal, or what a database cannot take."""
+    (found,) = written(refused(NOBODY, grpc.StatusCode.UNAUTHENTICATED, name="accounts/\x00\x1b\u202e" + "x" * 10_000))
+    assert found.resource.startswith("accounts/???xxx")
+    assert len(found.resource) == NAME_MAX
+    assert len(found.request_json) == UNPROVED_LENGTH_MAX
+    assert "\x00" not in found.request_json
