@@ -23,10 +23,11 @@ from control_service.assembly import put_together
 from control_service.settings import Settings
 from control_service.storage.database import MIGRATIONS, SqlDatabase
 from control_service.usecases.fleet.config_feed import ConfigFeed
+from control_service.usecases.people.teams import ServiceTeams
 from control_service.usecases.resolve_credential import NO_CREDENTIALS, Credentials
 from tallygate._server.clock import Clock, SystemClock
 from tallygate._server.database.engine import create_engine, migrate
-from tallygate._server.grpc.gate import Gate
+from tallygate._server.grpc.gate import Authenticator, Gate
 from tallygate._server.grpc.server import GrpcServer
 from tallygate._server.grpc.tls import ServerTls
 from tallygate._server.process.readiness import Readiness
@@ -105,10 +106,11 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What credentials are known by, and whether callers must have one."""
+    """What credentials are known by, and whether callers must have one; `authenticator`: instead of the database."""
 
     credentials: Credentials = NO_CREDENTIALS
     asks_for_proof: bool = False
+    authenticator: Authenticator | None = None
 
 
 OPEN: Final = Access()
@@ -142,7 +144,9 @@ def assemble(
         recovery_service_pb2_grpc.add_RecoveryServiceServicer_to_server(assembly.recovery, server)
         operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(assembly.operations, server)
 
-    gate = Gate(DatabaseAuthenticator(assembly.proofs)) if access.asks_for_proof else Gate()
+    authenticator = access.authenticator
+    if authenticator is None and access.asks_for_proof:
+        authenticator = DatabaseAuthenticator(assembly.proofs)
     server = GrpcServer(
         listen=listen,
         insecure=insecure,
@@ -151,7 +155,7 @@ def assemble(
         add_servicers=add_servicers,
         translate=translate,
         max_message_bytes=MESSAGE_BYTES_MAX,
-        gate=gate,
+        gate=Gate(authenticator, ServiceTeams(database)),
     )
     readiness = Readiness(engine, lambda answers: dict.fromkeys(SERVICE_NAMES, answers), server.set_ready)
     return Control(server, readiness, assembly.feed, assembly.background)

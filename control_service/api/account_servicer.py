@@ -10,6 +10,8 @@ from control_service.usecases.people.accounts import create_account, update_acco
 from control_service.usecases.people.payments import pay
 from control_service.usecases.people.services import find_service
 from control_service.usecases.ports import Database
+from tallygate._access.permission import Permission
+from tallygate._server.grpc.caller import current_caller
 from tallygate._server.grpc.paging import encode_page
 from tallygate.control.v1 import account_service_pb2 as pb
 from tallygate.control.v1 import account_service_pb2_grpc
@@ -42,8 +44,9 @@ class AccountServicer(account_service_pb2_grpc.AccountServiceServicer):
     async def ListAccounts(self, request: pb.ListAccountsRequest, context: Context) -> pb.ListAccountsResponse:
         with Fields() as fields:
             (after,), limit = decode_page(fields, request, ("",))
+        sight = current_caller().rights.sight(Permission.ACCOUNTS_READ)
         async with self._database.reading() as tx:
-            accounts = await tx.accounts.page(after, limit + 1)
+            accounts = await tx.accounts.page(after, limit + 1, sight)
         page, token = encode_page(request, accounts, limit, codec.encode_account, lambda account: (account.account_id,))
         return pb.ListAccountsResponse(accounts=page, next_page_token=token)
 

@@ -9,6 +9,8 @@ from control_service.domain.status import Status
 from control_service.usecases.people.lifecycle import InitialBilling, PurchaseView
 from control_service.usecases.people.services import NewService, ServiceUpdate
 from control_service.usecases.ports import ServiceFilter
+from tallygate._access.permission import Permission
+from tallygate._server.grpc.caller import current_caller
 from tallygate.control.v1 import inference_service_pb2, reservation_pb2
 from tallygate.control.v1 import lifecycle_service_pb2 as pb
 
@@ -56,12 +58,13 @@ def decode_update(request: pb.UpdateInferenceServiceRequest) -> tuple[tuple[str,
 
 
 def decode_list(fields: Fields, request: pb.ListInferenceServicesRequest) -> tuple[ServiceFilter, Status | None]:
-    """The filter of the list, and the status to list; notes violations in `fields`."""
+    """The filter of the list, narrowed to what the caller sees, and the status; notes violations in `fields`."""
     wanted = ServiceFilter(
         account_id=fields.account("account", request.account) if request.account else None,
         model_id=fields.model("model", request.model) if request.model else None,
         team=fields.team_id("team", request.team) or None,
         show_deleted=request.show_deleted,
+        sight=current_caller().rights.sight(Permission.SERVICES_READ),
     )
     return wanted, fields.member("status", inference_service_pb2.ServiceStatus, request.status, Status)
 

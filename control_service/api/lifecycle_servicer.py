@@ -1,7 +1,8 @@
 """LifecycleService."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import TypeVar
 
 from google.protobuf.message import Message
 from typing_extensions import override
@@ -11,7 +12,9 @@ from control_service.api.calls import Calls, Context, Incoming
 from control_service.api.fields import Fields
 from control_service.api.paging import decode_page
 from control_service.api.service_codec import encode_event, encode_reservation, encode_service
+from control_service.domain.account import Account
 from control_service.domain.service import ServiceView
+from control_service.usecases.idempotent_call import Act
 from control_service.usecases.people.lifecycle import (
     Step,
     cancel_reservation,
@@ -22,12 +25,16 @@ from control_service.usecases.people.lifecycle import (
 from control_service.usecases.people.service_list import ServiceQuery, key_of, list_services
 from control_service.usecases.people.services import delete_service, find_service, get_service, update_service
 from control_service.usecases.people.switches import disable_postpaid, enable_postpaid, set_suspended
+from control_service.usecases.people.teams import require_unmoved
 from control_service.usecases.people.trial_claim import claim_trial
-from control_service.usecases.ports import Database
+from control_service.usecases.ports import Database, Transaction
 from tallygate._server.clock import Clock
+from tallygate._server.grpc.caller import current_caller
 from tallygate._server.grpc.paging import encode_page, encode_page_token
 from tallygate.control.v1 import lifecycle_service_pb2 as pb
 from tallygate.control.v1 import lifecycle_service_pb2_grpc
+
+Result = TypeVar("Result")
 
 
 class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
@@ -116,9 +123,9 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
         with Fields() as fields:
             account_id, service_id = fields.service("inference_service", request.inference_service)
             terms = codec.decode_terms(fields, "terms", request.terms)
-        response = await self._calls.of_account(
+        response = await self._of_service(
             Incoming(request, context),
-            account_id,
+            (account_id, service_id),
             lambda tx, account, act: purchase_reservation(tx, account, service_id, terms, act),
             codec.encode_purchased,
         )
@@ -130,9 +137,9 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
     ) -> pb.CancelReservationResponse:
         with Fields() as fields:
             account_id, service_id, number = fields.reservation("name", request.name)
-        response = await self._calls.of_account(
+        response = await self._of_service(
             Incoming(request, context),
-            account_id,
+            (account_id, service_id),
             lambda tx, account, act: cancel_reservation(tx, account, service_id, number, act),
             lambda cancelled: pb.CancelReservationResponse(reservation=encode_reservation(cancelled, cancelled.end_us)),
         )
@@ -191,12 +198,28 @@ class LifecycleServicer(lifecycle_service_pb2_grpc.LifecycleServiceServicer):
         """Applies one step to the service whose `name` the request has."""
         with Fields() as fields:
             account_id, service_id = fields.service("name", incoming.request.name)
-        return await self._calls.of_account(
+        return await self._of_service(
             incoming,
-            account_id,
+            (account_id, service_id),
             lambda tx, account, act: change_service(tx, account, service_id, step, act),
             _showing(response),
         )
+
+    async def _of_service(
+        self,
+        incoming: Incoming,
+        key: tuple[str, str],
+        change: Callable[[Transaction, Account, Act], Awaitable[Result]],
+        encode: Callable[[Result], Message],
+    ) -> bytes:
+        """Changes something of one service, if it is still in the team that the gate saw it in."""
+        (account_id, service_id), admission = key, current_caller().admission
+
+        async def changed(tx: Transaction, account: Account, act: Act) -> Result:
+            await require_unmoved(tx, account_id, service_id, admission)
+            return await change(tx, account, act)
+
+        return await self._calls.of_account(incoming, account_id, changed, encode)
 
 
 def _showing(response: Callable[..., Message]) -> Callable[[ServiceView], Message]:

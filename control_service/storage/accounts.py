@@ -13,6 +13,7 @@ from control_service.domain.errors import ResourceExistsError, ResourceNotFoundE
 from control_service.domain.names import account_name
 from control_service.storage import schema
 from control_service.usecases.ports import Accounts
+from tallygate._access.rights import SEES_ALL, Sight
 
 _accounts = schema.accounts
 
@@ -44,9 +45,13 @@ class AccountRows(Accounts):
         await self._connection.execute(update(_accounts).where(key).values(asdict(account)))
 
     @override
-    async def page(self, after: str, limit: int) -> list[Account]:
-        query = select(_accounts).where(_accounts.c.account_id > after).order_by(_accounts.c.account_id).limit(limit)
-        return [account_of(row) for row in (await self._connection.execute(query)).mappings()]
+    async def page(self, after: str, limit: int, sight: Sight = SEES_ALL) -> list[Account]:
+        account_id = _accounts.c.account_id
+        query = select(_accounts).where(account_id > after)
+        if not sight.everywhere:
+            query = query.where(account_id.in_(sorted(sight.account_ids)))
+        rows = await self._connection.execute(query.order_by(account_id).limit(limit))
+        return [account_of(row) for row in rows.mappings()]
 
     async def _one(self, query: Select[Any], account_id: str) -> Account:
         found = await self._connection.execute(query.where(_accounts.c.account_id == account_id))

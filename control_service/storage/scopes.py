@@ -1,6 +1,7 @@
 """Scopes as two columns, and which rows a scope and a caller's sight leave."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from sqlalchemy import ColumnElement, Table, and_, false, or_, true, tuple_
 
@@ -21,7 +22,7 @@ def is_on(table: Table, scope: Scope) -> ColumnElement[bool]:
 
 def is_wanted(table: Table, wanted: ScopeFilter) -> ColumnElement[bool]:
     """Whether a row lies in the scope or within it, and is seen."""
-    return and_(*_within(table, wanted.scope), _is_seen(table, wanted.sight))
+    return and_(*_within(table, wanted.scope), is_seen(table.c.account_id, table.c.team_id, wanted.sight))
 
 
 def _within(table: Table, scope: Scope) -> Iterable[ColumnElement[bool]]:
@@ -32,12 +33,13 @@ def _within(table: Table, scope: Scope) -> Iterable[ColumnElement[bool]]:
         yield table.c.team_id == scope.team_id
 
 
-def _is_seen(table: Table, sight: Sight) -> ColumnElement[bool]:
+def is_seen(account_id: ColumnElement[Any], team_id: ColumnElement[Any], sight: Sight) -> ColumnElement[bool]:
+    """Whether what belongs to this account, and to this team or to none, is seen."""
     if sight.everywhere:
         return true()
     seen: list[ColumnElement[bool]] = [false()]
     if sight.account_ids:
-        seen.append(table.c.account_id.in_(sorted(sight.account_ids)))
+        seen.append(account_id.in_(sorted(sight.account_ids)))
     if sight.teams:
-        seen.append(tuple_(table.c.account_id, table.c.team_id).in_(sorted(sight.teams)))
+        seen.append(tuple_(account_id, team_id).in_(sorted(sight.teams)))
     return or_(*seen)

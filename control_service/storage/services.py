@@ -16,6 +16,7 @@ from control_service.domain.service import OutagePolicy, Service, ServiceKind
 from control_service.domain.status import BillingMode, PostpaidState, Status, StopReason
 from control_service.domain.trial import Trial
 from control_service.storage import schema
+from control_service.storage.scopes import is_seen
 from control_service.usecases.ports import ServiceFilter, Services
 
 Member = TypeVar("Member", bound=StrEnum)
@@ -56,6 +57,7 @@ class ServiceRows(Services):
         query = query.where(*(column == value for column, value in equal.items() if value is not None))
         if not wanted.show_deleted:
             query = query.where(_services.c.delete_us.is_(None))
+        query = query.where(is_seen(account, _services.c.team, wanted.sight))
         return await self._read(query.order_by(account, service).limit(limit))
 
     @override

@@ -26,6 +26,7 @@ from control_service.domain.team import Team
 from control_service.usecases.access_ports import AccessTokens, AccessVersions, Bindings, Principals, ServiceAccounts
 from control_service.usecases.audit_ports import AuditEntries
 from control_service.usecases.fleet_ports import Batches, Configs, Leases, Nodes
+from tallygate._access.rights import SEES_ALL, Sight
 
 
 class Accounts(Protocol):
@@ -43,8 +44,8 @@ class Accounts(Protocol):
     async def save(self, account: Account) -> None:
         """Stores the account as it is now; it was locked."""
 
-    async def page(self, after: str, limit: int) -> list[Account]:
-        """Accounts whose id is greater than `after`, by id."""
+    async def page(self, after: str, limit: int, sight: Sight = SEES_ALL) -> list[Account]:
+        """Accounts that are seen as a whole, whose id is greater than `after`, by id."""
 
 
 class Ledger(Protocol):
@@ -118,12 +119,13 @@ class TeamFilter:
 
 @dataclass(frozen=True, slots=True)
 class ServiceFilter:
-    """The stored services to list; None for any."""
+    """The stored services to list, of those that are seen; None for any."""
 
     account_id: str | None = None
     model_id: str | None = None
     team: str | None = None
     show_deleted: bool = False
+    sight: Sight = SEES_ALL
 
 
 class Services(Protocol):

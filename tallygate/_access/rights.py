@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from tallygate._access.permission import Permission
 from tallygate._access.role import GIVES, PERMISSIONS, Role
@@ -55,6 +55,13 @@ class Sight:
 
 
 SEES_ALL: Final = Sight(everywhere=True)
+
+
+class TeamAdmission(NamedTuple):
+    """A permission on a team, by which a call on a service of the team is let in: it may have been moved since."""
+
+    permission: Permission
+    team: Scope
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,9 @@ class ServicePage:
 
 
 async def list_services(tx: Transaction, query: ServiceQuery, now_us: int) -> ServicePage:
-    """A page of services. Without an account only stored services are listed.
+    """A page of the services that are seen. Without an account only stored services are listed.
+
+    Default services that nobody acted on belong to no team: who sees the account sees them.
 
     Raises:
         ResourceNotFoundError: there is no such account.
@@ -68,7 +70,10 @@ async def _batch(tx: Transaction, query: ServiceQuery, account: Account | None) 
     """Up to one more than a page of services, whatever their status."""
     size = query.limit + 1
     stored = await tx.services.page(query.wanted, query.after, size)
-    if account is None or query.wanted.team is not None or query.status not in (None, Status.NOT_ENABLED):
+    is_of_teams = query.wanted.team is not None or (
+        account is not None and not query.wanted.sight.shows(account.account_id)
+    )
+    if account is None or is_of_teams or query.status not in (None, Status.NOT_ENABLED):
         return stored
     taken = {service.service_id for service in stored}
     defaults = await _defaults(tx, account, query.wanted.model_id, query.after[1], size)

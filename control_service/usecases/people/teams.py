@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from control_service.domain.account import Account
 from control_service.domain.errors import (
+    DeniedError,
     InvalidRequestError,
     Reason,
     RefusedError,
@@ -13,7 +14,9 @@ from control_service.domain.names import service_name, team_name
 from control_service.domain.service import Service, ServiceKind
 from control_service.domain.team import Team
 from control_service.usecases.idempotent_call import Act
-from control_service.usecases.ports import Transaction
+from control_service.usecases.ports import Database, Transaction
+from tallygate._access.rights import TeamAdmission
+from tallygate._access.scope import Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,18 @@ class NewTeam:
 
     team_id: str
     display_name: str
+
+
+class ServiceTeams:
+    """The lookup of a service's team, for a gate in front of calls."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def team_of(self, account_id: str, service_id: str) -> str:
+        """The id of the service's team; empty where it has none, or where there is no such service."""
+        async with self._database.reading() as tx:
+            return await tx.services.team_of(account_id, service_id)
 
 
 async def create_team(tx: Transaction, account: Account, new: NewTeam, act: Act) -> Team:
@@ -53,15 +68,23 @@ async def delete_team(tx: Transaction, account: Account, team_id: str, act: Act)
 
     Raises:
         ResourceNotFoundError: there is no such team.
-        RefusedError: RESOURCE_DELETED, or TEAM_IN_USE while a service belongs to the team.
+        RefusedError: RESOURCE_DELETED, or TEAM_IN_USE while a service or a service account belongs to the team.
     """
     team = await _living(tx, account.account_id, team_id)
+    scope = Scope(account.account_id, team_id)
     service_id = await tx.services.in_team(account.account_id, team_id)
     if service_id is not None:
         name = service_name(account.account_id, service_id)
-        raise RefusedError(
-            Reason.TEAM_IN_USE, f"{name} is in {team.name}; move or delete it, then delete the team.", resource=name
-        )
+        message = f"{name} is in {team.name}; move or delete it, then delete the team."
+        raise RefusedError(Reason.TEAM_IN_USE, message, resource=name)
+    if await tx.service_accounts.any_in(scope):
+        message = f"A service account is in {team.name}; delete it, then delete the team."
+        raise RefusedError(Reason.TEAM_IN_USE, message, resource=team.name)
+    bindings = await tx.bindings.on(scope)
+    if bindings:
+        await tx.bindings.delete(bindings)
+        members = {binding.grant.member for binding in bindings}
+        await tx.access_versions.note(members, (), await tx.next_config_version())
     deleted = replace(team, delete_us=act.now_us)
     await tx.teams.save(deleted)
     return deleted
@@ -80,6 +103,26 @@ async def require_team(tx: Transaction, account_id: str, team_id: str) -> None:
         state = "there is none" if team is None else "it is deleted"
         name = team_name(account_id, team_id)
         raise InvalidRequestError([("team", f"must be the id of a team of the account; of {name}, {state}")])
+
+
+async def require_unmoved(tx: Transaction, account_id: str, service_id: str, admission: TeamAdmission | None) -> None:
+    """Makes sure that a service is in the team by whose rights a call on it was let in. The account is locked.
+
+    Raises:
+        DeniedError: it was moved meanwhile.
+    """
+    if admission is None:
+        return
+    scope = Scope(account_id, await tx.services.team_of(account_id, service_id))
+    if scope != admission.team:
+        name = service_name(account_id, service_id)
+        raise DeniedError(
+            Reason.PERMISSION_DENIED,
+            f"{name} was moved just now, and this call needs the permission {admission.permission} on {scope.name}; "
+            "ask who manages it for a role that has it.",
+            permission=admission.permission,
+            scope=scope.name,
+        )
 
 
 def require_custom(service: Service) -> None:

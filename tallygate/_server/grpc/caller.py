@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import grpc
 
-from tallygate._access.rights import ALL_RIGHTS, Rights
+from tallygate._access.rights import ALL_RIGHTS, Rights, TeamAdmission
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -27,6 +27,7 @@ class Caller:
 
     `member` is a principal as in Binding; empty where the server asks for no proof, or where nobody was proved.
     `own_only`: the caller lacks the permission that this call needs, and may do it only to what is its own.
+    `admission`: what this call was let in by, where that was the team of the service that it names.
     """
 
     member: str = ""
@@ -36,6 +37,7 @@ class Caller:
     groups: tuple[str, ...] = ()
     expire_us: int | None = None
     own_only: bool = False
+    admission: TeamAdmission | None = None
 
 
 UNCHECKED: Final = Caller()

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 import grpc
 
 from tallygate._access.permission import Permission
-from tallygate._access.rights import NO_RIGHTS
+from tallygate._access.rights import NO_RIGHTS, TeamAdmission
 from tallygate._access.scope import PLATFORM, Scope, scope_of_resource
 from tallygate._access.token_text import ShownToken, read_token
 from tallygate._server.grpc.access_rules import MethodRule
@@ -128,7 +128,9 @@ class Gate:
             raise _invalid(rule.scope_path, "must be set")
         else:
             judged.permit(PLATFORM)
-        return replace(caller, own_only=True) if judged.own_only else caller
+        if not judged.own_only and judged.admission is None:
+            return caller
+        return replace(caller, own_only=judged.own_only, admission=judged.admission)
 
     async def _scope(self, judged: "_Judged", name: str) -> Scope:
         """The scope of what is named; a team's within it, where the caller's rights are a team's."""
@@ -142,7 +144,9 @@ class Gate:
         service_id = _service_id(name)
         if self._teams is None or not service_id or not rights.allows_within(judged.permission, scope):
             return scope
-        return Scope(scope.account_id, await self._teams.team_of(scope.account_id, service_id))
+        team = Scope(scope.account_id, await self._teams.team_of(scope.account_id, service_id))
+        judged.admission = TeamAdmission(judged.permission, team)
+        return team
 
 
 @dataclass(slots=True)
@@ -154,6 +158,7 @@ class _Judged:
     caller: Caller
     request: Any | None
     own_only: bool = False
+    admission: TeamAdmission | None = None
 
     def permit(self, scope: Scope) -> None:
         """Raises RpcStatusError unless the caller may do on this scope what the call asks for."""

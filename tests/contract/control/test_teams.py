@@ -1,19 +1,28 @@
 """Teams, and the services that belong to them."""
 
+from dataclasses import replace
+
 import pytest
 
 from control_service.domain.errors import (
+    DeniedError,
     InvalidRequestError,
     Reason,
     RefusedError,
     ResourceExistsError,
     ResourceNotFoundError,
 )
+from control_service.domain.service_account import ServiceAccount
 from control_service.domain.team import Team
 from control_service.usecases.fleet.config_lookup import lookup_configs
 from control_service.usecases.people.services import ServiceUpdate, delete_service, update_service
-from control_service.usecases.people.teams import delete_team, get_team, update_team
+from control_service.usecases.people.teams import delete_team, get_team, require_unmoved, update_team
 from control_service.usecases.ports import TeamFilter
+from tallygate._access.permission import Permission
+from tallygate._access.rights import TeamAdmission
+from tallygate._access.role import Role
+from tallygate._access.scope import Scope
+from tests.harness.control.access import ACME, ALICE, SEARCH, bound, store
 from tests.harness.control.people_harness import DEFAULT, Desk
 
 
@@ -149,3 +158,36 @@ async def test_the_gate_looks_up_the_team_of_a_service(desk: Desk) -> None:
         teams = [await tx.services.team_of("acme", service_id) for service_id in ("chat", "talk", "none", DEFAULT)]
         assert teams == ["blue", "", "", ""]
         assert await tx.services.team_of("bolt", "chat") == ""
+
+
+async def test_a_service_that_was_moved_meanwhile_is_not_changed(desk: Desk) -> None:
+    """What let a call in is looked at again with the account locked; where it was an account's right, nothing is."""
+    await desk.create_team("blue")
+    await desk.create_team("red")
+    await desk.create("chat", team="red")
+    admitted = TeamAdmission(Permission.SERVICES_MANAGE, Scope("acme", "blue"))
+    async with desk.database.reading() as tx:
+        with pytest.raises(DeniedError) as caught:
+            await require_unmoved(tx, "acme", "chat", admitted)
+        assert caught.value.metadata == {"permission": "SERVICES_MANAGE", "scope": "accounts/acme/teams/red"}
+        await require_unmoved(tx, "acme", "chat", admitted._replace(team=Scope("acme", "red")))
+        await require_unmoved(tx, "acme", "chat", None)
+
+
+async def test_a_team_goes_with_its_bindings(desk: Desk) -> None:
+    """Nodes hear of the members; a service account keeps the team; bindings elsewhere stay."""
+    await desk.create_team("search")
+    robot = ServiceAccount(SEARCH, "robot", "", ALICE, desk.now_us)
+    async with desk.database.writing() as tx:
+        await store(tx, bound(ALICE, Role.TEAM_ADMIN, SEARCH), bound(ALICE, Role.VIEWER, ACME))
+        await tx.service_accounts.add(robot)
+    with pytest.raises(RefusedError) as caught:
+        await delete(desk, "search")
+    assert caught.value.reason is Reason.TEAM_IN_USE
+    async with desk.database.writing() as tx:
+        await tx.service_accounts.save(replace(robot, delete_us=desk.now_us))
+    version = await desk.version()
+    assert (await delete(desk, "search")).deleted
+    async with desk.database.reading() as tx:
+        assert [binding.grant.role for binding in await tx.bindings.of([ALICE])] == [Role.VIEWER]
+        assert (await tx.access_versions.since(version)).members == {ALICE}

@@ -24,10 +24,12 @@ from tallygate.control.v1 import (
     lifecycle_service_pb2_grpc,
     model_pb2,
     operations_service_pb2_grpc,
+    team_service_pb2_grpc,
 )
 from tallygate.control.v1 import fleet_service_pb2 as pb
 from tallygate.control.v1 import fleet_service_pb2_grpc as grpc_pb
 from tests.harness.patience import PATIENCE_S
+from tests.harness.wire.caller_channel import calling
 
 SERVICE = "accounts/acme/services/default-llama"
 DATABASE_ID = "metering-database"
@@ -43,6 +45,7 @@ class Control:
         self.catalogue = catalog_service_pb2_grpc.CatalogServiceStub(channel)
         self.lifecycle = lifecycle_service_pb2_grpc.LifecycleServiceStub(channel)
         self.operations = operations_service_pb2_grpc.OperationsServiceStub(channel)
+        self.teams = team_service_pb2_grpc.TeamServiceStub(channel)
         self.fleet = grpc_pb.FleetServiceStub(channel)
 
     async def stock(self, funds_nanos: int = 1_000_000_000) -> None:
@@ -183,13 +186,18 @@ class WireNode:
 
 
 @asynccontextmanager
-async def running_control(directory: Path, clock: Clock | None = None, access: Access = OPEN) -> AsyncIterator[Control]:
-    """A control service on a database of its own, on a port of its own."""
+async def running_control(
+    directory: Path, clock: Clock | None = None, access: Access = OPEN, operator: str = ""
+) -> AsyncIterator[Control]:
+    """A control service on a database of its own, on a port of its own; `operator` makes all calls here."""
     engine = create_engine(f"sqlite:///{directory / 'control.sqlite3'}")
     await migrate(engine, MIGRATIONS, PROGRAM)
     program = assemble(engine, clock or SystemClock(), listen="127.0.0.1:0", insecure=False, access=access)
     try:
-        async with program.running() as address, grpc.aio.insecure_channel(address) as channel:
+        async with (
+            program.running() as address,
+            calling(address, operator) if operator else grpc.aio.insecure_channel(address) as channel,
+        ):
             yield Control(address, channel)
     finally:
         await engine.dispose()

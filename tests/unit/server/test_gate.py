@@ -1,14 +1,15 @@
 """The gate: who is let in, who learns that something exists, and what a refusal says."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.message import Message
 
-from tallygate._access.rights import ALL_RIGHTS, Right, Rights
+from tallygate._access.permission import Permission
+from tallygate._access.rights import ALL_RIGHTS, Right, Rights, TeamAdmission
 from tallygate._access.role import Role
 from tallygate._access.scope import PLATFORM, Scope
 from tallygate._access.token_text import ID_BYTES, SECRET_BYTES, ShownToken, token_id_of, token_text
@@ -91,7 +92,7 @@ class Door:
         return await gate.admit(rule_of(service, method), request, made)
 
     async def lets_in(self, service: str, method: str, request: Message | None, call: Any = None) -> bool:
-        return await self.admit(service, method, request, call) == self.caller
+        return replace(await self.admit(service, method, request, call), admission=None) == self.caller
 
     async def refuses(self, service: str, method: str, request: Message | None, call: Any = None) -> RpcStatusError:
         with pytest.raises(RpcStatusError) as caught:
@@ -161,6 +162,15 @@ async def test_a_teams_admin_creates_in_the_team_only() -> None:
         LIFECYCLE, "CreateInferenceService", CreateService(name=name, team="search", billing=billing)
     )
     assert failure.metadata == {"permission": "POSTPAID_SWITCH", "scope": "accounts/acme/teams/search"}
+
+
+async def test_the_team_that_let_a_caller_in_is_said() -> None:
+    """The service may be moved before the call changes it; where an account's right let it in, nothing is said."""
+    request = UpdateService(name="accounts/acme/services/finder", display_name="x")
+    search = await having((Role.TEAM_ADMIN, SEARCH)).admit(LIFECYCLE, "UpdateInferenceService", request)
+    assert search.admission == TeamAdmission(Permission.SERVICES_MANAGE, SEARCH)
+    owner = await having((Role.OWNER, ACME)).admit(LIFECYCLE, "UpdateInferenceService", request)
+    assert owner.admission is None
 
 
 async def test_a_service_moves_between_teams_by_who_manages_both() -> None:
