@@ -1,6 +1,7 @@
 """The control service put together, run, and taken apart in order: streams, calls, background, rest."""
 
 import asyncio
+import secrets
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from control_service.access_settings import read_credentials
+from control_service.api.access_servicer import AccessServicer
 from control_service.api.account_servicer import AccountServicer
 from control_service.api.authenticator import DatabaseAuthenticator
 from control_service.api.calls import Calls
@@ -19,9 +21,12 @@ from control_service.api.catalog_servicer import CatalogServicer
 from control_service.api.errors import translate
 from control_service.api.lifecycle_servicer import LifecycleServicer
 from control_service.api.team_servicer import TeamServicer
+from control_service.api.token_servicer import TokenServicer
 from control_service.assembly import put_together
 from control_service.settings import Settings
 from control_service.storage.database import MIGRATIONS, SqlDatabase
+from control_service.usecases.access.sign_ins import NoSignIns
+from control_service.usecases.access.token_mint import TokenMint
 from control_service.usecases.fleet.config_feed import ConfigFeed
 from control_service.usecases.people.teams import ServiceTeams
 from control_service.usecases.resolve_credential import NO_CREDENTIALS, Credentials
@@ -33,6 +38,8 @@ from tallygate._server.grpc.tls import ServerTls
 from tallygate._server.process.readiness import Readiness
 from tallygate._server.process.run import announce
 from tallygate.control.v1 import (
+    access_service_pb2,
+    access_service_pb2_grpc,
     account_service_pb2,
     account_service_pb2_grpc,
     catalog_service_pb2,
@@ -47,6 +54,8 @@ from tallygate.control.v1 import (
     recovery_service_pb2_grpc,
     team_service_pb2,
     team_service_pb2_grpc,
+    token_service_pb2,
+    token_service_pb2_grpc,
 )
 
 PROGRAM: Final = "control service"
@@ -57,6 +66,7 @@ MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 SERVICE_NAMES: Final = tuple(
     file.DESCRIPTOR.services_by_name[name].full_name
     for file, name in (
+        (access_service_pb2, "AccessService"),
         (account_service_pb2, "AccountService"),
         (catalog_service_pb2, "CatalogService"),
         (fleet_service_pb2, "FleetService"),
@@ -64,6 +74,7 @@ SERVICE_NAMES: Final = tuple(
         (operations_service_pb2, "OperationsService"),
         (recovery_service_pb2, "RecoveryService"),
         (team_service_pb2, "TeamService"),
+        (token_service_pb2, "TokenService"),
     )
 )
 
@@ -143,6 +154,10 @@ def assemble(
         fleet_service_pb2_grpc.add_FleetServiceServicer_to_server(assembly.fleet, server)
         recovery_service_pb2_grpc.add_RecoveryServiceServicer_to_server(assembly.recovery, server)
         operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(assembly.operations, server)
+        access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(database, calls), server)
+        mint = TokenMint(access.credentials.seal, secrets.token_bytes)
+        tokens = TokenServicer(database, clock, calls, mint, NoSignIns())
+        token_service_pb2_grpc.add_TokenServiceServicer_to_server(tokens, server)
 
     authenticator = access.authenticator
     if authenticator is None and access.asks_for_proof:

@@ -14,6 +14,7 @@ from control_service.domain.errors import (
     ResourceNotFoundError,
     StorageUnavailableError,
     SupersededError,
+    UnauthenticatedError,
 )
 from tallygate._server.grpc.failures import RETRY_AFTER_MS, RpcStatusError
 
@@ -26,6 +27,7 @@ _CODES: Final[dict[type[ControlError], grpc.StatusCode]] = {
     RefusedError: grpc.StatusCode.FAILED_PRECONDITION,
     SupersededError: grpc.StatusCode.ABORTED,
     StorageUnavailableError: grpc.StatusCode.UNAVAILABLE,
+    UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
 }
 
 

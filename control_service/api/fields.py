@@ -16,17 +16,22 @@ from control_service.domain.input_bounds import (
     LABEL_KEY_MAX,
     TEXT_MAX,
 )
+from control_service.domain.member import require_member
 from control_service.domain.names import (
     MalformedNameError,
+    parse_access_token,
     parse_account,
+    parse_binding,
     parse_custom_service,
     parse_model,
     parse_reservation,
     parse_service,
+    parse_service_account,
     parse_team,
     parse_team_id,
 )
 from control_service.domain.texts import is_plain
+from tallygate._access.scope import PLATFORM, Scope, parse_scope
 from tallygate._server.clock import NS_PER_US, US_PER_SECOND
 from tallygate._wire.enums import EnumNames, decode_enum
 from tallygate._wire.times import decode_ns, is_normal
@@ -88,6 +93,29 @@ class Fields:
     def reservation(self, path: str, name: str) -> tuple[str, str, int]:
         """The ids and the number in the name of a reservation."""
         return self._named(path, name, parse_reservation, ("", "", 0))
+
+    def scope(self, path: str, name: str) -> Scope:
+        """The scope of this name."""
+        scope = parse_scope(name)
+        if scope is None:
+            self.refuse(path, "must be platform, accounts/{account} or accounts/{account}/teams/{team}")
+        return scope or PLATFORM
+
+    def principal(self, path: str, member: str) -> str:
+        """Whom bindings give roles to, and what tokens and certificates prove."""
+        return self._named(path, member, require_member, "")
+
+    def binding(self, path: str, name: str) -> tuple[Scope, str]:
+        """Scope and id in the name of a binding."""
+        return self._named(path, name, parse_binding, (PLATFORM, ""))
+
+    def service_account(self, path: str, name: str) -> tuple[Scope, str]:
+        """Scope and id in the name of a service account."""
+        return self._named(path, name, parse_service_account, (PLATFORM, ""))
+
+    def access_token(self, path: str, name: str) -> tuple[str, str]:
+        """The service account's name and the id in the name of a token."""
+        return self._named(path, name, parse_access_token, ("", ""))
 
     def text(self, path: str, value: str, longest: int = TEXT_MAX) -> str:
         """A text on one line, as of texts.py."""

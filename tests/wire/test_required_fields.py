@@ -38,8 +38,13 @@ from tests.harness.wire.scripted_server import METERING
 
 INVALID_REPORT = decision_pb2.DECISION_REASON_INVALID_REPORT
 ANSWER_S = 20
-IT_DEPENDS = {"tallygate.control.v1.TrialOffer.quota_tokens"}
-"""OPTIONAL, since UpdateModel withdraws an offer whose quota is zero; CreateModel refuses that."""
+IT_DEPENDS = {
+    "tallygate.control.v1.TrialOffer.quota_tokens",
+    "tallygate.control.v1.CreateAccessTokenRequest.service_account",
+    "tallygate.control.v1.ListAccessTokensRequest.service_account",
+}
+"""OPTIONAL fields that some callers must set: UpdateModel withdraws an offer whose quota is zero, which CreateModel
+refuses; and only persons have tokens without a service account."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +155,7 @@ NOT_TAKEN_YET = {
 }
 SAID_LATER = {f"tallygate.control.v1.TokenProof.{name}" for name in ("token_id", "token_sha256")}
 """Fields of messages that follow the first one of a stream; tests/wire/test_fleet_credentials.py leaves them out."""
-NOT_SERVED_YET = ("AccessService", "AuditService", "TokenService")
+NOT_SERVED_YET = ("AuditService",)
 CONTROL = [
     method for method in of_service("tallygate.control.") if method.containing_service.name not in NOT_SERVED_YET
 ]

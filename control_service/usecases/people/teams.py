@@ -13,6 +13,7 @@ from control_service.domain.errors import (
 from control_service.domain.names import service_name, team_name
 from control_service.domain.service import Service, ServiceKind
 from control_service.domain.team import Team
+from control_service.usecases.access_changes import remove_bindings
 from control_service.usecases.idempotent_call import Act
 from control_service.usecases.ports import Database, Transaction
 from tallygate._access.rights import TeamAdmission
@@ -64,7 +65,7 @@ async def update_team(tx: Transaction, account: Account, team_id: str, display_n
 
 
 async def delete_team(tx: Transaction, account: Account, team_id: str, act: Act) -> Team:
-    """Leaves a tombstone of a team that nothing is in.
+    """Leaves a tombstone of a team that nothing is in, and takes the roles that were given on it.
 
     Raises:
         ResourceNotFoundError: there is no such team.
@@ -80,11 +81,7 @@ async def delete_team(tx: Transaction, account: Account, team_id: str, act: Act)
     if await tx.service_accounts.any_in(scope):
         message = f"A service account is in {team.name}; delete it, then delete the team."
         raise RefusedError(Reason.TEAM_IN_USE, message, resource=team.name)
-    bindings = await tx.bindings.on(scope)
-    if bindings:
-        await tx.bindings.delete(bindings)
-        members = {binding.grant.member for binding in bindings}
-        await tx.access_versions.note(members, (), await tx.next_config_version())
+    await remove_bindings(tx, await tx.bindings.on(scope))
     deleted = replace(team, delete_us=act.now_us)
     await tx.teams.save(deleted)
     return deleted

@@ -13,6 +13,7 @@ from control_service.storage.database import MIGRATIONS
 from tallygate._server.clock import Clock, SystemClock
 from tallygate._server.database.engine import create_engine, migrate
 from tallygate.control.v1 import (
+    access_service_pb2_grpc,
     account_service_pb2,
     account_service_pb2_grpc,
     budget_pb2,
@@ -25,6 +26,7 @@ from tallygate.control.v1 import (
     model_pb2,
     operations_service_pb2_grpc,
     team_service_pb2_grpc,
+    token_service_pb2_grpc,
 )
 from tallygate.control.v1 import fleet_service_pb2 as pb
 from tallygate.control.v1 import fleet_service_pb2_grpc as grpc_pb
@@ -45,7 +47,9 @@ class Control:
         self.catalogue = catalog_service_pb2_grpc.CatalogServiceStub(channel)
         self.lifecycle = lifecycle_service_pb2_grpc.LifecycleServiceStub(channel)
         self.operations = operations_service_pb2_grpc.OperationsServiceStub(channel)
+        self.access = access_service_pb2_grpc.AccessServiceStub(channel)
         self.teams = team_service_pb2_grpc.TeamServiceStub(channel)
+        self.tokens = token_service_pb2_grpc.TokenServiceStub(channel)
         self.fleet = grpc_pb.FleetServiceStub(channel)
 
     async def stock(self, funds_nanos: int = 1_000_000_000) -> None:

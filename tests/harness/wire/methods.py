@@ -1,6 +1,7 @@
 """The methods of both services' contracts."""
 
 from tallygate.control.v1 import (
+    access_service_pb2,
     account_service_pb2,
     catalog_service_pb2,
     fleet_service_pb2,
@@ -8,10 +9,12 @@ from tallygate.control.v1 import (
     operations_service_pb2,
     recovery_service_pb2,
     team_service_pb2,
+    token_service_pb2,
 )
 from tallygate.metering.v1 import metering_service_pb2
 
 CONTROL = (
+    access_service_pb2,
     account_service_pb2,
     catalog_service_pb2,
     fleet_service_pb2,
@@ -19,6 +22,7 @@ CONTROL = (
     operations_service_pb2,
     recovery_service_pb2,
     team_service_pb2,
+    token_service_pb2,
 )
 METHODS_OF_CONTROL = [
     method for file in CONTROL for service in file.DESCRIPTOR.services_by_name.values() for method in service.methods

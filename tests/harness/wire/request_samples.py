@@ -1,8 +1,11 @@
 """A request for each RPC of both services, with everything in it that is required."""
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tallygate.access.v1 import role_pb2
+from tallygate.control.v1 import access_service_pb2 as access
 from tallygate.control.v1 import account_service_pb2 as accounts
 from tallygate.control.v1 import budget_pb2, model_pb2
 from tallygate.control.v1 import catalog_service_pb2 as catalogue
@@ -11,6 +14,7 @@ from tallygate.control.v1 import lifecycle_service_pb2 as lifecycle
 from tallygate.control.v1 import operations_service_pb2 as operations
 from tallygate.control.v1 import recovery_service_pb2 as recovery
 from tallygate.control.v1 import team_service_pb2 as teams
+from tallygate.control.v1 import token_service_pb2 as tokens
 from tallygate.metering.v1 import metering_service_pb2 as metering
 from tallygate.metering.v1 import recovery_service_pb2 as metering_recovery
 from tallygate.metering.v1 import report_pb2, token_usage_pb2
@@ -20,6 +24,9 @@ ACCOUNT = "accounts/acme"
 MODEL = "models/llama"
 SERVICE = f"{ACCOUNT}/services/chat"
 TEAM = f"{ACCOUNT}/teams/search"
+PERSON = "person:https://issuer.example#alice"
+ROBOT = f"{ACCOUNT}/serviceAccounts/robot"
+TOKEN = f"{ROBOT}/accessTokens/{'a' * 24}"
 NEW_SERVICE = f"{ACCOUNT}/services/new"
 RESERVATION = f"{SERVICE}/reservations/1"
 TERMS = lifecycle.ReservationTerms(input_tokens_per_minute=1, output_tokens_per_minute=1, term_day_count=1)
@@ -80,6 +87,30 @@ CONTROL_REQUESTS: tuple[Message, ...] = (
     lifecycle.ListServiceEventsRequest(inference_service=SERVICE),
     lifecycle.DeleteInferenceServiceRequest(name=SERVICE),
     teams.DeleteTeamRequest(name=TEAM),
+    access.WhoAmIRequest(),
+    access.CreateBindingRequest(scope="platform", member=PERSON, role=role_pb2.ROLE_NODE, node_names=["node-*"]),
+    access.DeleteBindingRequest(name=f"{ACCOUNT}/bindings/none"),
+    access.ListBindingsRequest(scope=ACCOUNT, member=PERSON, page_size=1),
+    access.ListPrincipalsRequest(show_disabled_only=True, page_size=1),
+    access.DisablePrincipalRequest(member=PERSON),
+    access.EnablePrincipalRequest(member=PERSON),
+    tokens.GetSignInOptionsRequest(),
+    tokens.ExchangeTokenRequest(id_token="header.payload.signature"),
+    tokens.CreateServiceAccountRequest(name=ROBOT, display_name="Robot"),
+    tokens.ListServiceAccountsRequest(scope=ACCOUNT, page_size=1),
+    tokens.CreateAccessTokenRequest(
+        service_account=ROBOT,
+        display_name="first",
+        valid_for=Duration(seconds=60),
+        narrowed_role=role_pb2.ROLE_VIEWER,
+        narrowed_scope=ACCOUNT,
+    ),
+    tokens.ListAccessTokensRequest(service_account=ROBOT, page_size=1),
+    tokens.RotateAccessTokenRequest(name=TOKEN, overlap=Duration(seconds=1)),
+    tokens.DisableAccessTokenRequest(name=TOKEN),
+    tokens.EnableAccessTokenRequest(name=TOKEN),
+    tokens.DeleteAccessTokenRequest(name=TOKEN),
+    tokens.DeleteServiceAccountRequest(name=ROBOT),
     operations.ListNodesRequest(page_size=1),
     operations.ListBudgetsRequest(account=ACCOUNT, inference_service=SERVICE),
     operations.ListLeasesRequest(account=ACCOUNT, inference_service=SERVICE, node="node-a", show_closed=True),
