@@ -29,6 +29,8 @@ class AccessSettings:
     trust_domain: str = ""
 
 
+_REMEDY: Final = "--operator-token-file and --pepper-file (`tallygate token bootstrap` makes both) or --client-ca"
+
 OPEN: Final = AccessSettings()
 """Settings of a server at which everybody may do everything."""
 
@@ -83,7 +85,7 @@ def access_of(
     if domain and not takes_certificates:
         raise ConfigurationError("--trust-domain needs --client-ca: it says what callers' certificates mean.")
     for address in addresses:
-        require_proof(address, insecure=said.insecure, asks_for_proof=proofs)
+        require_proof(address, insecure=said.insecure, asks_for_proof=proofs, remedy=_REMEDY)
     return AccessSettings(proofs, said.pepper_file or "", said.operator_token_file or "", domain)
 
 

@@ -37,6 +37,7 @@ from tallygate._server.clock import SystemClock
 from tallygate._server.database.engine import create_engine, migrate
 from tallygate._server.errors import StartupError, SupersededError
 from tallygate._server.grpc.gate import Gate
+from tallygate._server.grpc.refusals import counting
 from tallygate._server.grpc.server import GrpcServer
 from tallygate._server.grpc.tls import ServerCertificates
 from tallygate._server.process.readiness import Readiness
@@ -166,7 +167,8 @@ class _Program:
     def _gate(self, assembly: Assembly) -> Gate:
         if not self._settings.auth:
             return Gate()
-        return Gate(NodeAuthenticator(assembly.credentials), ServiceTeams(assembly.node))
+        on_refused = counting(assembly.link.refusals, assembly.node.clock)
+        return Gate(NodeAuthenticator(assembly.credentials), ServiceTeams(assembly.node), on_refused)
 
     async def _run(
         self,

@@ -10,7 +10,7 @@ from metering_service.link_options import add_link_options, link_security_of, to
 from metering_service.supervisor import own_address, worker_name
 from tallygate._security import PLAIN, Security
 from tallygate._server.errors import ConfigurationError
-from tallygate._server.grpc.listen import PORT_MAX, parse_listen
+from tallygate._server.grpc.listen import PORT_MAX, parse_listen, require_proof
 from tallygate._server.grpc.tls import ServerTls
 from tallygate._server.process.logs import LogFormat
 from tallygate._server.process.options import Options
@@ -28,7 +28,7 @@ _FILE: Final = "metering.sqlite3"
 class Settings:
     """Addresses are HOST:PORT; `control` may be several with commas. `insecure`: serve beyond loopback without TLS.
 
-    `auth`: callers must prove who they are.
+    `auth`: callers must prove who they are; also where something is said that only such a fleet has.
 
     With several workers, this process only watches them: `listen` is the port that they share, as is `mtls_listen` of
     `tls`. `shared_listen` is said to a worker by the supervisor; empty for a node that runs by itself. `check`: end
@@ -56,6 +56,11 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     if tls is not None:
         tls = replace(tls, shared_mtls_listen=options.shared_mtls_listen)
     require_all_safe(options, tls, options.shared_listen)
+    security = link_security_of(options)
+    auth = bool(options.auth or security.token_file or (tls and tls.client_ca_file))
+    for address in (options.listen, options.mtls_listen, options.shared_listen, options.shared_mtls_listen):
+        if address:
+            require_proof(address, insecure=options.insecure, asks_for_proof=auth, remedy="--auth or --client-ca")
     if not 1 <= options.workers <= WORKERS_MAX:
         raise ConfigurationError(f"--workers is {options.workers}: use 1 to {WORKERS_MAX}, one for each core.")
     if not NODE_NAME.fullmatch(options.node_name):
@@ -79,8 +84,8 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         log_format=log_format(options),
         insecure=options.insecure,
         tls=tls,
-        auth=options.auth,
-        control_security=link_security_of(options),
+        auth=auth,
+        control_security=security,
         worker_count=options.workers,
         shared_listen=options.shared_listen,
         check=options.check,

@@ -12,19 +12,22 @@ from pathlib import Path
 import pytest
 
 from tallygate._security import Security
+from tallygate.cli.tls import TRUST_DOMAIN
 from tallygate.client import ClientSettings, MeteringClient
 from tests.harness.patience import PATIENCE_S
 from tests.harness.programs.command import tallygate, up
+from tests.harness.programs.guarded import Secrets, made_secrets
 from tests.harness.programs.programs import Program, start, until_said
 from tests.harness.wire.grpcurl import grpcurl
 
 PATIENT = ClientSettings(silence_ms=30_000, answer_ms=120_000, receipt_ms=60_000)
-ACCOUNTS = "tallygate.control.v1.AccountService/ListAccounts"
+MODELS = "tallygate.control.v1.CatalogService/ListModels"
 
 
 @dataclass(frozen=True)
 class Fleet:
     folder: Path
+    secrets: Secrets
     control: Program
     node: Program
 
@@ -33,15 +36,18 @@ class Fleet:
 
     def command(self, *arguments: str) -> str:
         """A command's output; it must succeed."""
-        done = tallygate("--ca", self.file("ca"), *arguments, "--control", self.control.address)
+        token_file = str(self.secrets.operator_token_file)
+        known = ("--ca", self.file("ca"), "--token-file", token_file)
+        done = tallygate(*known, *arguments, "--control", self.control.address)
         assert done.status == 0, done.err
         return done.out
 
 
-async def start_control(folder: Path, directory: Path) -> Program:
+async def start_control(folder: Path, directory: Path, secrets: Secrets) -> Program:
     tls = ["--tls-cert", f"{folder}/server.pem", "--tls-key", f"{folder}/server-key.pem"]
     mtls = ["--client-ca", f"{folder}/ca.pem", "--mtls-listen", "127.0.0.1:0"]
-    arguments = [*tls, *mtls, "--listen", "127.0.0.1:0", "--database-url", f"sqlite:///{directory}/control.sqlite3"]
+    listen = ["--listen", "127.0.0.1:0", "--database-url", f"sqlite:///{directory}/control.sqlite3"]
+    arguments = [*tls, *mtls, *listen, *secrets.options, "--trust-domain", TRUST_DOMAIN]
     return await start("control_service", arguments, directory / "control.log", Security(folder / "ca.pem"))
 
 
@@ -60,13 +66,14 @@ async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
     made = tallygate("tls", "init", str(folder))
     assert made.status == 0, made.err
     async with AsyncExitStack() as stack:
-        control = await start_control(folder, tmp_path)
+        secrets = made_secrets(tmp_path)
+        control = await start_control(folder, tmp_path, secrets)
         stack.push_async_callback(control.kill)
         name = f"{folder}/node-metering-1"
         link = ["--control-ca", f"{folder}/ca.pem", "--control-cert", f"{name}.pem", "--control-key", f"{name}-key.pem"]
         node = await start_node(folder, tmp_path, control.mtls_address, *link)
         stack.push_async_callback(node.kill)
-        yield Fleet(folder, control, node)
+        yield Fleet(folder, secrets, control, node)
         await node.stop()
         await control.stop()
 
@@ -97,18 +104,20 @@ async def replace_server_certificate(fleet: Fleet) -> None:
 
 
 async def test_grpcurl_needs_what_everybody_needs(fleet: Fleet) -> None:
-    """The authority at one address, a certificate besides at the other; nothing is answered without."""
+    """The authority and a token at one address, a certificate besides at the other; nothing is answered without."""
     known = ["-cacert", fleet.file("ca")]
+    token = ["-H", f"authorization: Bearer {fleet.secrets.operator_token}"]
     shown = [*known, "-cert", fleet.file("node-metering-1"), "-key", fleet.file("node-metering-1-key")]
     control, mtls = fleet.control.address, fleet.control.mtls_address
     for address, tls, succeeds in (
-        (control, known, True),
+        (control, [*known, *token], True),
         (mtls, shown, True),
-        (control, ["-plaintext"], False),
-        (control, ["-cacert", fleet.file("meter")], False),
+        (control, known, False),
+        (control, [*token, "-plaintext"], False),
+        (control, [*token, "-cacert", fleet.file("meter")], False),
         (mtls, known, False),
     ):
-        done = await grpcurl(address, ACCOUNTS, tls=["-connect-timeout", "5", *tls])
+        done = await grpcurl(address, MODELS, tls=["-connect-timeout", "5", *tls])
         assert (done.exit_code == 0) is succeeds, (address, tls, done)
 
 
@@ -126,7 +135,7 @@ async def test_a_command_says_what_is_wrong(fleet: Fleet) -> None:
         text = " ".join(done.err.split())
         assert words in text
         assert "Traceback" not in text
-    known = {"TALLYGATE_CA": fleet.file("ca")}
+    known = {"TALLYGATE_CA": fleet.file("ca"), "TALLYGATE_TOKEN_FILE": str(fleet.secrets.operator_token_file)}
     done = tallygate("account", "create", "acme", "--control", fleet.control.address, variables=known)
     assert done.status == 0, done.err
 

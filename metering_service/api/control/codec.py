@@ -8,8 +8,9 @@ from metering_service.domain.lease import LeaseAnswer, LeaseStatement
 from metering_service.domain.price import NO_PRICE, Price
 from metering_service.domain.records import EpochMark
 from metering_service.domain.service import WHOLE_OUTPUT_TOKENS_DEFAULT, ServiceConfig, Status, StopReason
+from tallygate._access.refusals import RefusedCalls
 from tallygate._wire.enums import decode_table, encode_table
-from tallygate._wire.times import decode_ns
+from tallygate._wire.times import decode_ns, encode_timestamp
 from tallygate.control.v1 import budget_pb2, config_pb2, fleet_service_pb2, inference_service_pb2
 
 NS_PER_MS: Final = 1_000_000
@@ -78,6 +79,19 @@ def encode_statement(statement: LeaseStatement) -> fleet_service_pb2.LeaseStatem
         wanted_units=statement.wanted_units,
         needed_units=statement.needed_units,
         closing=statement.closing,
+    )
+
+
+def encode_refused(calls: RefusedCalls) -> fleet_service_pb2.RefusedCalls:
+    """A count of refused calls as it goes out."""
+    return fleet_service_pb2.RefusedCalls(
+        minute=encode_timestamp(calls.minute_us),
+        principal=calls.principal,
+        peer=calls.peer,
+        method=calls.method,
+        reason=calls.reason,
+        resource=calls.resource,
+        call_count=calls.call_count,
     )
 
 

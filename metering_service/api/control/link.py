@@ -12,6 +12,7 @@ from metering_service.api.control.codec import (
     decode_answer,
     decode_config,
     encode_hello,
+    encode_refused,
     encode_statement,
 )
 from metering_service.api.control.credential_codec import decode_credential_config
@@ -34,6 +35,7 @@ from metering_service.usecases.leases.config_intake import take_config
 from metering_service.usecases.leases.lease_keeper import LeaseKeeper
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import Recorder
+from tallygate._access.refusals import RefusalCounts
 from tallygate._tls_failures import tls_problem
 from tallygate._wire.failures import decode_failure
 from tallygate._wire.times import decode_ns
@@ -54,6 +56,8 @@ RECONNECT_MAX_S: Final = 1.0
 """Maximum of that delay, which doubles."""
 SILENCE_MAX_S: Final = 3.0
 """Timeout of a feed on which nothing comes."""
+REFUSED_CALLS_PER_EXCHANGE: Final = 100
+"""Maximum of counts of refused calls in one exchange: what control takes."""
 STATEMENTS_PER_EXCHANGE: Final = 500
 """Maximum of statements in one exchange: more would keep control from others for half a second."""
 
@@ -87,6 +91,8 @@ class ControlLink:
         """Whether control knows that all leases of earlier epochs are settled."""
         self.proxies: Sequence[str] = ()
         """Proxies on the way to control: where it is lost, it may be for one of them."""
+        self.refusals = RefusalCounts()
+        """Calls that this node has refused, until control was told."""
         self.credentials: Credentials | None = None
         """What callers have shown, at a node that has any."""
         self.on_lost: Callable[[list[tuple[str, int]]], None] = lambda _: None
@@ -289,8 +295,9 @@ class ControlLink:
         said = _first(to_say, STATEMENTS_PER_EXCHANGE) if is_too_much else to_say
         settled_below_epoch = keeper.settled_below_epoch
         settles = settled_below_epoch > 0 and not self.told_settled
+        refused = self.refusals.untold(REFUSED_CALLS_PER_EXCHANGE)
         is_renewed = asked_ns - self._last_renewal_ns < RENEWAL_INTERVAL_NS
-        if was_reached and is_renewed and not said and not settles:
+        if was_reached and is_renewed and not (said or settles or refused):
             return True
         self._exchange_number += 1
         request = pb.ExchangeLeasesRequest(
@@ -302,6 +309,7 @@ class ControlLink:
             answered_exchange_number=self._committer.exchange_answered,
             commit_no=self._committer.commit_no,
             statements=[encode_statement(statement) for statement in said],
+            refused_calls=[encode_refused(calls) for calls in refused],
         )
         try:
             response = await stub.ExchangeLeases(request, timeout=EXCHANGE_DEADLINE_S)
@@ -315,6 +323,7 @@ class ControlLink:
         self._committer.exchange_answered = max(self._committer.exchange_answered, request.exchange_number)
         valid_for_ns = decode_ns(response.valid_for)
         self._last_renewal_ns = asked_ns
+        self.refusals.tell(refused)
         self.told_settled = self.told_settled or settled_below_epoch > 0
         keeper.answered(said, [decode_answer(answer) for answer in response.answers], asked_ns, valid_for_ns)
         if is_too_much or not was_reached:

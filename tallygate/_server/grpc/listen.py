@@ -41,8 +41,8 @@ def require_safe(listen: str, *, insecure: bool, has_tls: bool = False) -> None:
     raise ConfigurationError(msg)
 
 
-def require_proof(listen: str, *, insecure: bool, asks_for_proof: bool) -> None:
-    """Refuse to let everybody on a network do everything, unless told to.
+def require_proof(listen: str, *, insecure: bool, asks_for_proof: bool, remedy: str) -> None:
+    """Refuse to let everybody on a network do everything, unless told to. `remedy`: the options that ask for proof.
 
     Raises:
         ConfigurationError: the address is not a loopback address, and there is neither proof nor `insecure`.
@@ -52,8 +52,7 @@ def require_proof(listen: str, *, insecure: bool, asks_for_proof: bool) -> None:
         return
     msg = (
         f'Refusing to listen on "{listen}" without asking callers who they are: anybody on that network could change '
-        "everything; add --operator-token-file and --pepper-file (`tallygate token bootstrap` makes both) or "
-        "--client-ca, or --insecure if everybody on the network is trusted."
+        f"everything; add {remedy}, or --insecure if everybody on the network is trusted."
     )
     raise ConfigurationError(msg)
 

@@ -8,10 +8,11 @@ import grpc
 import pytest
 
 from metering_service.api.control import link
-from metering_service.api.control.link import ControlLink, _first
+from metering_service.api.control.link import REFUSED_CALLS_PER_EXCHANGE, ControlLink, _first
 from metering_service.domain.budget import BudgetKind
 from metering_service.domain.lease import LeaseStatement
 from metering_service.usecases.leases.lease_keeper import LeaseKeeper
+from tallygate._access.refusals import RefusedCalls
 from tallygate.control.v1 import fleet_service_pb2 as pb
 from tests.harness.metering.node_harness import Fleet, Rig
 from tests.harness.metering.services import running
@@ -31,10 +32,12 @@ class Replica:
         self.away = True
         self.at_s: list[float] = []
         self.statements: list[int] = []
+        self.refused: list[list[tuple[str, int]]] = []
 
     async def ExchangeLeases(self, request: pb.ExchangeLeasesRequest, timeout: float) -> pb.ExchangeLeasesResponse:  # noqa: ASYNC109  # as gRPC has it
         self.at_s.append(self.clock.time())
         self.statements.append(len(request.statements))
+        self.refused.append([(calls.principal, calls.call_count) for calls in request.refused_calls])
         await asyncio.sleep(ROUND_TRIP_S)
         if self.away:
             raise CANNOT_SPEAK
@@ -128,3 +131,25 @@ def test_who_waits_goes_first_and_leaves_half(
         *(f"lease-{100 + number}" for number in range(taken_waited_for)),
         *(f"lease-{number}" for number in range(taken_others)),
     ]
+
+
+def test_refused_calls_are_told_until_control_has_heard(line: Line) -> None:
+    """As levels: once each, again where more came, so many an exchange; what fails is said again."""
+    for number in range(REFUSED_CALLS_PER_EXCHANGE + 20):
+        line.link.refusals.note(refused(f"person:{number}"))
+    line.pass_time(0.3)
+    assert {len(told) for told in line.replica.refused} == {REFUSED_CALLS_PER_EXCHANGE}
+    line.replica.away, line.replica.refused = False, []
+    line.pass_time(1)
+    first, second, *later = line.replica.refused
+    assert (len(first), len(second)) == (REFUSED_CALLS_PER_EXCHANGE, 20)
+    assert not any(later)
+    line.link.refusals.note(refused("person:0"))
+    line.replica.refused = []
+    line.pass_time(1)
+    assert [told for told in line.replica.refused if told] == [[("person:0", 2)]]
+
+
+def refused(principal: str) -> RefusedCalls:
+    """A call of this principal."""
+    return RefusedCalls(1_000_000, principal, "192.0.2.1", "tallygate.metering.v1.MeteringService/Meter", "DENIED")

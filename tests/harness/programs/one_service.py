@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import grpc
 import pytest
 
+from tallygate._channel import open_aio_channel
+from tallygate._security import PLAIN, Security
 from tallygate.control.v1 import (
     account_pb2,
     account_service_pb2,
@@ -34,7 +36,12 @@ BOTH = pytest.mark.parametrize("pair", ["sqlite", "postgresql"], indirect=True)
 
 async def enable(pair: Pair) -> None:
     """An account with money, a model with a price, pay-as-you-go enabled."""
-    async with grpc.aio.insecure_channel(pair.control.address) as channel:
+    await enable_at(pair.control.address)
+
+
+async def enable_at(address: str, security: Security = PLAIN) -> None:
+    """The same, at this control service."""
+    async with open_aio_channel(address, security) as channel:
         accounts = account_service_pb2_grpc.AccountServiceStub(channel)
         await accounts.CreateAccount(account_service_pb2.CreateAccountRequest(name="accounts/acme"))
         await accounts.TopUpAccount(

@@ -42,8 +42,28 @@ def test_each_worker_needs_a_name(letters: int, workers: str) -> None:
         parse(["--node-name", "a" * (letters + 1), "--workers", workers], {})
 
 
-def test_workers_ask_for_proof_as_they_are_told() -> None:
-    """By option or environment; without either, nobody is asked."""
+def test_a_node_asks_for_proof_where_anything_of_it_is_configured() -> None:
+    """By an option of its own, an authority of callers' certificates, or a token for control; and its workers do, too.
+
+    With none of them, nobody is asked.
+    """
+    tls = ["--tls-cert", "c", "--tls-key", "k", "--client-ca", "a", "--mtls-listen", "127.0.0.1:0"]
     assert not parse([], {}).auth
-    for settings in (parse(["--auth"], {}), parse([], {"TALLYGATE_AUTH": "1"})):
-        assert parse(common_options(settings), {}).auth
+    for arguments, variables in (
+        (["--auth"], {}),
+        ([], {"TALLYGATE_AUTH": "1"}),
+        (["--control-token-file", "t"], {}),
+        (tls, {}),
+    ):
+        settings = parse(arguments, variables)
+        assert settings.auth
+        assert "--auth" in common_options(settings)
+
+
+def test_a_network_is_refused_without_proof() -> None:
+    """TLS alone lets everybody on the network report; the sentence says what helps."""
+    tls = ["--tls-cert", "c", "--tls-key", "k", "--listen", "0.0.0.0:7499"]
+    with pytest.raises(ConfigurationError, match=r'"0\.0\.0\.0:7499" without asking callers who they are.*--auth or'):
+        parse(tls, {})
+    assert parse([*tls, "--auth"], {}).auth
+    assert not parse([*tls, "--insecure"], {}).auth
