@@ -60,6 +60,6 @@ def put_together(
         FleetServicer(NodeRegistration(database, clock), feed, acknowledgements, exchange, clock),
         RecoveryServicer(RestoreRecovery(database, clock, signal, memory)),
         OperationsServicer(database, clock, memory.liveness),
-        ProofLookup(database, clock, credentials, uses),
+        ProofLookup(database, clock, credentials, uses, signal),
         (feed.run, acknowledgements.run, sweeper.run, uses.run),
     )

@@ -16,18 +16,23 @@ from control_service.api.fleet_codec import (
     encode_answers,
     encode_update,
 )
-from control_service.domain.errors import InvalidRequestError
+from control_service.domain.errors import InvalidRequestError, StorageUnavailableError
 from control_service.usecases.fleet.acknowledgements import Acknowledgements
 from control_service.usecases.fleet.config_feed import ConfigFeed
 from control_service.usecases.fleet.lease_exchange import ExchangeLeases
 from control_service.usecases.fleet.node_registration import NodeRegistration, not_registered
 from control_service.usecases.fleet.watcher import Watcher
 from tallygate._server.clock import Clock
+from tallygate._server.grpc.caller import UNCHECKED, admit_again, current_caller
 from tallygate.control.v1 import fleet_service_pb2 as pb
 from tallygate.control.v1 import fleet_service_pb2_grpc
 
 HEARTBEAT_S: Final = 0.9
 """Interval between two messages when nothing changed: the contract promises at least one each second."""
+
+
+CALLER_CHECK_S: Final = 0.4
+"""Interval at which the caller of a stream is looked at again: within a second a revoked one hears nothing more."""
 
 
 class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
@@ -70,11 +75,13 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
         self._registered[hello.node] = max(self._registered.get(hello.node, 0), hello.epoch)
         watcher = self._feed.open(hello.node, hello.epoch)
         receiving = asyncio.create_task(self._receive_all(watcher, request_iterator))
+        watching = asyncio.create_task(_watch_caller(watcher))
         try:
             while (update := await watcher.next(HEARTBEAT_S)) is not None:
                 await context.write(encode_update(update, node.closed_below_epoch, self._clock.now_us()))
         finally:
             receiving.cancel()
+            watching.cancel()
             self._feed.close(watcher)
             self._acknowledgements.forget(watcher)
 
@@ -103,3 +110,16 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
                 raise InvalidRequestError([("hello", "is said once, at the beginning of a stream")])
             case _:
                 raise InvalidRequestError([("message", "must be set")])
+
+
+async def _watch_caller(watcher: Watcher) -> None:
+    """Ends the stream of a caller who may not be a node any more. While the database is away nobody knows better."""
+    while current_caller() is not UNCHECKED:
+        await asyncio.sleep(CALLER_CHECK_S)
+        try:
+            await admit_again()
+        except StorageUnavailableError:
+            continue
+        except Exception as error:  # noqa: BLE001  # handed to the stream, which raises it
+            watcher.dismiss(error)
+            return

@@ -33,9 +33,12 @@ class ChangeSignal:
 
     def __init__(self) -> None:
         self._listeners: set[Listener] = set()
+        self.commit_count = 0
+        """Number of commits that were announced."""
 
     def announce(self, came_back: Collection[BudgetKey] = ()) -> None:
         """Notifies all listeners of a commit; `came_back` are the budgets that have more to grant than before."""
+        self.commit_count += 1
         for listener in self._listeners:
             listener.notify(came_back)
 

@@ -1,6 +1,6 @@
 """Who a call comes from: what it proved itself by, and what it may do."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -46,6 +46,10 @@ UNCHECKED: Final = Caller()
 _CALLER: Final[ContextVar[Caller]] = ContextVar("caller", default=UNCHECKED)
 
 
+Readmit: TypeAlias = Callable[[], Awaitable[Caller]]
+_READMIT: Final[ContextVar[Readmit | None]] = ContextVar("readmit", default=None)
+
+
 def current_caller() -> Caller:
     """The caller of the RPC that this task serves."""
     return _CALLER.get()
@@ -54,6 +58,20 @@ def current_caller() -> Caller:
 def set_caller(caller: Caller) -> None:
     """Remember the caller for the task that serves its RPC; the gate does."""
     _CALLER.set(caller)
+
+
+def set_readmission(admit: Readmit) -> None:
+    """Remember how the caller of a stream is looked at again, for the tasks that serve it; the guard does."""
+    _READMIT.set(admit)
+
+
+async def admit_again() -> Caller:
+    """The caller of this stream as of now, which may have been revoked since the stream began.
+
+    Raises what the gate raises. At a server that asks for no proof this is the caller as ever.
+    """
+    admit = _READMIT.get()
+    return current_caller() if admit is None else await admit()
 
 
 def peer_address(peer: str) -> str:

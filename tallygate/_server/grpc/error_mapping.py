@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
 
 from tallygate._server.grpc.access_rules import MethodRule, rule_of
-from tallygate._server.grpc.caller import current_caller, set_caller
+from tallygate._server.grpc.caller import current_caller, set_caller, set_readmission
 from tallygate._server.grpc.failures import RpcStatusError, status_of
 from tallygate._server.grpc.gate import Gate
 from tallygate._server.grpc.unreadable import explain
@@ -81,7 +81,10 @@ class Guard:
 
         async def admit(request: Any, context: Context) -> None:
             if not gate.is_open:
-                set_caller(await gate.admit(rule, _message(request), context))
+                message = _message(request)
+                set_caller(await gate.admit(rule, message, context))
+                if message is None:
+                    set_readmission(lambda: gate.admit(rule, None, context))
             _require_readable(request)
 
         return admit

@@ -8,8 +8,9 @@ import pytest
 from control_service.domain.access_token import DAY_US, CredentialState
 from control_service.storage.database import SqlDatabase
 from control_service.usecases.access.proof_lookup import ProofLookup
+from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.last_uses import LastUses
-from control_service.usecases.resolve_credential import Credentials
+from control_service.usecases.resolve_credential import Certificate, Credentials
 from tallygate._access.role import Role
 from tallygate._access.token_text import token_text
 from tallygate._server.clock import ManualClock
@@ -24,7 +25,8 @@ class Looks:
     def __init__(self, database: SqlDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clock = ManualClock()
         self.uses = LastUses(database, self.clock)
-        self.lookup = ProofLookup(database, self.clock, Credentials(SEAL), self.uses)
+        self.signal = ChangeSignal()
+        self.lookup = ProofLookup(database, self.clock, Credentials(SEAL), self.uses, self.signal)
         self.count = 0
         reading = database.reading
 
@@ -55,6 +57,7 @@ async def test_wrong_secrets_share_looks_and_the_right_one_passes(database: SqlD
     states = await looks.states(*guesses[:50], right, *guesses[50:])
     assert (states.count(VALID), states.count(UNKNOWN), states[50]) == (1, 100, VALID)
     assert looks.count == 2
+    looks.signal.announce()
     assert await looks.states(other) == [VALID]
     assert looks.count == 3
 
@@ -69,6 +72,39 @@ async def test_a_pause_ends(database: SqlDatabase, looks: Looks) -> None:
     async with database.writing() as tx:
         await tx.access_tokens.save(new.token)
     assert await looks.states(new) == [VALID]
+
+
+async def test_a_right_proof_is_remembered_for_a_moment(database: SqlDatabase, looks: Looks) -> None:
+    """For half a second, and until this process changes anything; never past its end."""
+    made = made_token(ROBOT)
+    limited = replace(made.token, expire_us=looks.clock.now_us() + 10)
+    uri = "spiffe://example.org/robot"
+    async with database.writing() as tx:
+        await store(tx, limited, bound(ROBOT, Role.METER), bound(f"certificate:{uri}", Role.METER))
+    for _ in range(3):
+        assert await looks.states(made) == [VALID]
+        assert (await looks.lookup.resolve(Certificate(uri))).state is VALID
+    assert looks.count == 2
+    looks.clock.advance(us=10)
+    assert await looks.states(made) == [CredentialState.EXPIRED]
+    async with database.writing() as tx:
+        await tx.bindings.delete(await tx.bindings.of([f"certificate:{uri}"]))
+    assert (await looks.lookup.resolve(Certificate(uri))).state is VALID
+    looks.clock.advance(us=500_000)
+    assert (await looks.lookup.resolve(Certificate(uri))).state is UNKNOWN
+
+
+async def test_what_this_process_changes_counts_at_once(database: SqlDatabase, looks: Looks) -> None:
+    """A token that is revoked here opens nothing here any more."""
+    made = made_token(ROBOT)
+    async with database.writing() as tx:
+        await store(tx, made.token, bound(ROBOT, Role.METER))
+    assert await looks.states(made) == [VALID]
+    async with database.writing() as tx:
+        await tx.access_tokens.save(replace(made.token, disabled=True))
+    assert await looks.states(made) == [VALID]
+    looks.signal.announce()
+    assert await looks.states(made) == [CredentialState.REVOKED]
 
 
 async def test_made_up_ids_take_no_look(looks: Looks) -> None:
@@ -91,7 +127,8 @@ async def test_the_last_use_is_written_once_a_day(database: SqlDatabase, looks: 
             found = await tx.access_tokens.find(made.token.token_id)
         assert found is not None
         assert found.last_use_day_us == day_us
-        looks.uses.note(await looks.lookup.resolve(made.shown))
+        looks.signal.announce()
+        await looks.states(made)
         assert looks.uses._by_day == {}
         looks.clock.advance(us=DAY_US)
 
