@@ -152,18 +152,7 @@ def check_books(world: "World") -> None:
         world.people.are_forgotten or paid == dict(world.people.paid_nanos),
         f"the ledger has {paid}, people paid {dict(world.people.paid_nanos)}",
     )
-    records = rows(
-        "SELECT service_uid, sum(cost_nanos) cost, sum(debt_nanos) debt, sum(overrun_tokens) overrun, count(*) parts,"  # noqa: S608
-        f" sum({BOOKED}) tokens FROM requests GROUP BY 1"
-    )
-    cells = rows(
-        "SELECT service_uid, sum(cost_nanos) cost, sum(debt_nanos) debt, sum(overrun_tokens) overrun,"  # noqa: S608
-        f" sum(request_count) parts, sum({TOKENS}) tokens FROM minute_usage GROUP BY 1"
-    )
-    by_uid = {row["service_uid"]: dict(row) for row in cells}
-    for record in map(dict, records):
-        cell = by_uid.get(record["service_uid"], dict.fromkeys(record, 0) | {"service_uid": record["service_uid"]})
-        check(cell == record, f"aggregates {cell} are not the records' {record}")
+    _check_sums(world)
     check_leases(world)
     told = {row["lease_id"]: row["consumed_units"] for row in world.control.rows("SELECT * FROM leases")}
     rates = {(row["service_uid"], row["kind"].lower()) for row in world.control.rows("SELECT * FROM rate_buckets")}
@@ -183,6 +172,28 @@ def check_books(world: "World") -> None:
     )
     check(not outstanding, f"{len(outstanding)} leases never come back, first {_row(outstanding)}")
     _check_payers(world)
+
+
+def _check_sums(world: "World") -> None:
+    """Of each service and team. Every service is in a team at any time, so nothing was used by none."""
+    sums = "sum(cost_nanos) cost, sum(debt_nanos) debt, sum(overrun_tokens) overrun"
+    rows, key = world.metering.rows, ("service_uid", "team")
+    records = rows(
+        f"SELECT service_uid, team, {sums}, count(*) parts, sum({BOOKED}) tokens FROM requests GROUP BY 1, 2"  # noqa: S608
+    )
+    cells = rows(
+        f"SELECT service_uid, team, {sums}, sum(request_count) parts, sum({TOKENS}) tokens"  # noqa: S608
+        " FROM minute_usage GROUP BY 1, 2"
+    )
+    of_cells, of_records = (
+        {tuple(row[name] for name in key): dict(row) for row in found} for found in (cells, records)
+    )
+    for whose in of_cells | of_records:
+        cell, record = of_cells.get(whose), of_records.get(whose)
+        world.check(cell == record, f"of {whose} aggregates have {cell}, records {record}")
+        world.check(bool(whose[1]), f"of {whose} somebody without a team used something: {record}")
+    strays = rows("SELECT * FROM minute_denials WHERE team = ''")
+    world.check(not strays, f"somebody without a team was denied something: {_row(strays)}")
 
 
 def _check_jobs(world: "World") -> None:

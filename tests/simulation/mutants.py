@@ -15,6 +15,7 @@ from tests.simulation import (
     mutations_control,
     mutations_estimates,
     mutations_metering,
+    mutations_teams,
     mutations_whole,
 )
 from tests.simulation.planting import MUTATIONS
@@ -23,7 +24,14 @@ from tests.simulation.workers import run_each
 
 FOUND = Path(__file__).with_name("found.json")
 """The seed that finds each of them soonest in simulated time, as the last search had it."""
-MODULES = (mutations_commits, mutations_control, mutations_estimates, mutations_metering, mutations_whole)
+MODULES = (
+    mutations_commits,
+    mutations_control,
+    mutations_estimates,
+    mutations_metering,
+    mutations_teams,
+    mutations_whole,
+)
 
 
 def main() -> int:

@@ -24,8 +24,9 @@ from control_service.usecases.people.lifecycle import (
     purchase_reservation,
 )
 from control_service.usecases.people.payments import pay
-from control_service.usecases.people.services import NewService
+from control_service.usecases.people.services import NewService, ServiceUpdate, update_service
 from control_service.usecases.people.switches import disable_postpaid, enable_postpaid, set_suspended
+from control_service.usecases.people.teams import NewTeam, create_team
 from control_service.usecases.ports import Transaction
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ TRIAL, PAID, RESERVED, ALL = "trial", "paid", "reserved", "all"
 SERVICES = (("acme", TRIAL), ("acme", PAID), ("acme", RESERVED), ("beta", ALL))
 STEADY = "beta", "steady"
 """People leave it as it is: it has postpaid alone, so it goes on without control, a little way."""
+TEAMS = ("red", "green", "blue")
+"""Teams of each account. Every service is in one of them at any time."""
 DAY_US = 86_400_000_000
 
 
@@ -51,7 +54,7 @@ class People:
         self.paid_nanos: Counter[str] = Counter()
         self.are_forgotten = False
         """What they did is not all on record any more: the control database was put back to an older copy."""
-        self._prices = 0
+        self._prices = self._moves = 0
         self._reservations: dict[tuple[str, str], int] = {}
         self._deeds: list[tuple[str, Callable[[str, str], Awaitable[None]]]] = [
             ("price change", lambda _account_id, _service_id: self._price()),
@@ -100,10 +103,17 @@ class People:
 
     async def _create(self, account_id: str, service_id: str, billing: InitialBilling, outage_tokens: int) -> None:
         policy = OutagePolicy.CONTINUE if outage_tokens else OutagePolicy.DENY
-        new = NewService(service_id, "llama", "", "", {}, policy, outage_tokens)
+        new = NewService(service_id, "llama", "", TEAMS[0], {}, policy, outage_tokens)
+
+        async def create(tx: Transaction, account: Account, act: Act) -> Any:
+            for team_id in TEAMS:
+                if await tx.teams.find(account_id, team_id) is None:
+                    await create_team(tx, account, NewTeam(team_id, ""), act)
+            return await create_with_billing(tx, account, new, billing, act)
+
         while True:
             try:
-                await self._of(account_id, lambda tx, account, act: create_with_billing(tx, account, new, billing, act))
+                await self._of(account_id, create)
                 break
             except RefusedError as error:
                 # Its replica's clock is a little behind that of the one which has published the price.
@@ -131,7 +141,9 @@ class People:
 
     async def _suspend(self, account_id: str, service_id: str) -> None:
         async def step(tx: Transaction, account: Account, service: Any, act: Act, *, suspended: bool) -> Any:
-            return await set_suspended(tx, account, service, act, suspended=suspended)
+            service = await set_suspended(tx, account, service, act, suspended=suspended)
+            # With the suspension, which nodes have to hear of anyway: so no seed has another story for it.
+            return await update_service(tx, service, ServiceUpdate(None, self._next_team(), None, None, 0), act)
 
         for suspended in (True, False):
             await self._of(
@@ -152,6 +164,11 @@ class People:
         account_id, service_id = chance.pick(list(self._reservations))
         number = chance.integer(1, self._reservations[account_id, service_id])
         await self._of(account_id, lambda tx, account, act: cancel_reservation(tx, account, service_id, number, act))
+
+    def _next_team(self) -> str:
+        """Where a service goes next."""
+        self._moves += 1
+        return TEAMS[self._moves % len(TEAMS)]
 
     def _terms(self, overflow: OverflowPolicy) -> ReservationTerms:
         chance = self._world.chance
