@@ -7,6 +7,7 @@ from typing import Any
 from control_service.api.fleet_servicer import FleetServicer
 from control_service.api.operations_servicer import OperationsServicer
 from control_service.api.recovery_servicer import RecoveryServicer
+from control_service.domain.audit_entry import AUDIT_DAY_COUNT
 from control_service.usecases.access.proof_lookup import ProofLookup
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fleet.acknowledgements import Acknowledgements
@@ -40,11 +41,16 @@ class Assembly:
 
 
 def put_together(
-    database: Database, clock: Clock, new_id: Callable[[], str], credentials: Credentials = NO_CREDENTIALS
+    database: Database,
+    clock: Clock,
+    new_id: Callable[[], str],
+    credentials: Credentials = NO_CREDENTIALS,
+    audit_day_count: int = AUDIT_DAY_COUNT,
 ) -> Assembly:
     """Puts a replica together on a database that is at its newest revision.
 
-    `credentials`: what tokens and certificates are known by, besides the database.
+    `credentials`: what tokens and certificates are known by, besides the database. `audit_day_count`: for how many days
+    audit entries are kept.
     """
     signal, memory = ChangeSignal(), ReplicaMemory.empty(clock)
     feed = ConfigFeed(database, clock, signal, memory, credentials)
@@ -52,13 +58,13 @@ def put_together(
     acknowledgements = Acknowledgements(database, clock, feed, activation)
     exchange = ExchangeLeases(database, clock, signal, memory)
     uses = LastUses(database, clock)
-    sweeper = Sweeper(database, clock, signal, memory.liveness, activation)
+    sweeper = Sweeper(database, clock, signal, memory.liveness, activation, audit_day_count=audit_day_count)
     return Assembly(
         IdempotentCalls(database, clock, new_id, signal),
         feed,
         memory.liveness,
         FleetServicer(NodeRegistration(database, clock), feed, acknowledgements, exchange, clock),
-        RecoveryServicer(RestoreRecovery(database, clock, signal, memory)),
+        RecoveryServicer(RestoreRecovery(database, clock, signal, memory, new_id)),
         OperationsServicer(database, clock, memory.liveness),
         ProofLookup(database, clock, credentials, uses, signal),
         (feed.run, acknowledgements.run, sweeper.run, uses.run),

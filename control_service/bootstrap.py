@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from control_service.access_settings import read_credentials
 from control_service.api.access_servicer import AccessServicer
 from control_service.api.account_servicer import AccountServicer
+from control_service.api.audit_servicer import AuditServicer
 from control_service.api.authenticator import DatabaseAuthenticator
 from control_service.api.calls import Calls
 from control_service.api.catalog_servicer import CatalogServicer
@@ -23,16 +24,20 @@ from control_service.api.lifecycle_servicer import LifecycleServicer
 from control_service.api.team_servicer import TeamServicer
 from control_service.api.token_servicer import TokenServicer
 from control_service.assembly import put_together
+from control_service.domain.audit_entry import AUDIT_DAY_COUNT
 from control_service.settings import Settings
 from control_service.storage.database import MIGRATIONS, SqlDatabase
 from control_service.usecases.access.sign_ins import NoSignIns
 from control_service.usecases.access.token_mint import TokenMint
+from control_service.usecases.audit.refusal_log import RefusalLog
 from control_service.usecases.fleet.config_feed import ConfigFeed
 from control_service.usecases.people.teams import ServiceTeams
 from control_service.usecases.resolve_credential import NO_CREDENTIALS, Credentials
+from tallygate._access.refusals import RefusalCounts
 from tallygate._server.clock import Clock, SystemClock
 from tallygate._server.database.engine import create_engine, migrate
 from tallygate._server.grpc.gate import Authenticator, Gate
+from tallygate._server.grpc.refusals import counting
 from tallygate._server.grpc.server import GrpcServer
 from tallygate._server.grpc.tls import ServerTls
 from tallygate._server.process.readiness import Readiness
@@ -42,6 +47,8 @@ from tallygate.control.v1 import (
     access_service_pb2_grpc,
     account_service_pb2,
     account_service_pb2_grpc,
+    audit_service_pb2,
+    audit_service_pb2_grpc,
     catalog_service_pb2,
     catalog_service_pb2_grpc,
     fleet_service_pb2,
@@ -68,6 +75,7 @@ SERVICE_NAMES: Final = tuple(
     for file, name in (
         (access_service_pb2, "AccessService"),
         (account_service_pb2, "AccountService"),
+        (audit_service_pb2, "AuditService"),
         (catalog_service_pb2, "CatalogService"),
         (fleet_service_pb2, "FleetService"),
         (lifecycle_service_pb2, "LifecycleService"),
@@ -135,6 +143,7 @@ def assemble(
     insecure: bool,
     tls: ServerTls | None = None,
     access: Access = OPEN,
+    audit_day_count: int = AUDIT_DAY_COUNT,
 ) -> Control:
     """Puts a control service together on a database that is at its newest revision.
 
@@ -142,7 +151,7 @@ def assemble(
         ConfigurationError: the address is malformed or unsafe, or a file of `tls` is missing or broken.
     """
     database = SqlDatabase(engine)
-    assembly = put_together(database, clock, new_id, access.credentials)
+    assembly = put_together(database, clock, new_id, access.credentials, audit_day_count)
     calls = Calls(assembly.idempotent_calls)
 
     def add_servicers(server: grpc.aio.Server) -> None:
@@ -153,6 +162,7 @@ def assemble(
         team_service_pb2_grpc.add_TeamServiceServicer_to_server(TeamServicer(database, calls), server)
         fleet_service_pb2_grpc.add_FleetServiceServicer_to_server(assembly.fleet, server)
         recovery_service_pb2_grpc.add_RecoveryServiceServicer_to_server(assembly.recovery, server)
+        audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(database), server)
         operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(assembly.operations, server)
         access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(database, calls), server)
         mint = TokenMint(access.credentials.seal, secrets.token_bytes)
@@ -162,6 +172,8 @@ def assemble(
     authenticator = access.authenticator
     if authenticator is None and access.asks_for_proof:
         authenticator = DatabaseAuthenticator(assembly.proofs)
+    counts = RefusalCounts()
+    refusals = RefusalLog(database, counts, new_id())
     server = GrpcServer(
         listen=listen,
         insecure=insecure,
@@ -170,10 +182,10 @@ def assemble(
         add_servicers=add_servicers,
         translate=translate,
         max_message_bytes=MESSAGE_BYTES_MAX,
-        gate=Gate(authenticator, ServiceTeams(database)),
+        gate=Gate(authenticator, ServiceTeams(database), counting(counts, clock)),
     )
     readiness = Readiness(engine, lambda answers: dict.fromkeys(SERVICE_NAMES, answers), server.set_ready)
-    return Control(server, readiness, assembly.feed, assembly.background)
+    return Control(server, readiness, assembly.feed, (*assembly.background, refusals.run))
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
@@ -191,6 +203,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             insecure=settings.insecure,
             tls=settings.tls,
             access=access,
+            audit_day_count=settings.audit_day_count,
         )
         async with control.running() as address:
             mtls_address = control.server.mtls_address

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from control_service.access_settings import OPEN, AccessSettings, access_of, add_access_options
+from control_service.domain.audit_entry import AUDIT_DAY_COUNT
+from tallygate._server.errors import ConfigurationError
 from tallygate._server.grpc.tls import ServerTls
 from tallygate._server.process.logs import LogFormat
 from tallygate._server.process.options import Options
@@ -12,6 +14,8 @@ from tallygate._server.process.service_options import add_service_options, datab
 from tallygate._server.process.tls_options import add_tls_options, require_all_safe, tls_of
 
 _FILE: Final = "control.sqlite3"
+AUDIT_DAY_COUNT_MAX: Final = 36_500
+"""Maximum number of days that an audit entry can be kept: a hundred years."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,7 @@ class Settings:
     insecure: bool
     tls: ServerTls | None = None
     access: AccessSettings = OPEN
+    audit_day_count: int = AUDIT_DAY_COUNT
     check: bool = False
 
 
@@ -39,8 +44,15 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         insecure=options.insecure,
         tls=tls,
         access=access_of(options, tls, [options.listen, *([tls.mtls_listen] if tls and tls.mtls_listen else [])]),
+        audit_day_count=_audit_day_count(options.audit_days),
         check=options.check,
     )
+
+
+def _audit_day_count(day_count: int) -> int:
+    if not 1 <= day_count <= AUDIT_DAY_COUNT_MAX:
+        raise ConfigurationError(f"--audit-days is {day_count}: use 1 to {AUDIT_DAY_COUNT_MAX}.")
+    return day_count
 
 
 def _options(environment: Mapping[str, str]) -> Options:
@@ -52,6 +64,14 @@ def _options(environment: Mapping[str, str]) -> Options:
     options.add("--listen", "TALLYGATE_CONTROL_LISTEN", "127.0.0.1:7401", "address to listen on", metavar="HOST:PORT")
     add_tls_options(options, mtls_variable="TALLYGATE_CONTROL_MTLS_LISTEN")
     add_access_options(options)
+    options.add(
+        "--audit-days",
+        "TALLYGATE_CONTROL_AUDIT_DAYS",
+        str(AUDIT_DAY_COUNT),
+        "for how many days the audit log keeps an entry",
+        metavar="N",
+        type=int,
+    )
     add_service_options(options, file=_FILE, database_variable="TALLYGATE_CONTROL_DATABASE_URL")
     return options
 

@@ -27,7 +27,7 @@ _NAMES: Final = ("name", "member")
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A request with an `idempotency_key`, and the context that it came in."""
+    """A request that changes something, and the context that it came in."""
 
     request: Any
     context: Context
@@ -35,7 +35,7 @@ class Incoming:
     def as_call(self) -> Call:
         """The call: its method, key, hash of arguments and who makes it. Raises InvalidRequestError."""
         with Fields() as fields:
-            key = fields.text("idempotency_key", self.request.idempotency_key)
+            key = fields.text("idempotency_key", getattr(self.request, "idempotency_key", ""))
             source = source_of(fields, self.context)
         arguments = self.request.SerializeToString(deterministic=True)
         return Call(

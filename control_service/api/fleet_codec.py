@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from control_service.api.audit_codec import decode_refused
 from control_service.api.catalog_codec import encode_price
 from control_service.api.credential_codec import encode_credential
 from control_service.api.fields import INT64_MAX, Fields
@@ -90,6 +91,7 @@ def decode_exchange(request: pb.ExchangeLeasesRequest) -> ExchangeRequest:
             if one.statement.lease_id in lease_ids:
                 fields.refuse(f"statements[{index}].lease_id", "must not be that of another statement")
             lease_ids.add(one.statement.lease_id)
+        refused = decode_refused(fields, request.refused_calls)
     return ExchangeRequest(
         node=request.node,
         epoch=request.epoch,
@@ -99,6 +101,7 @@ def decode_exchange(request: pb.ExchangeLeasesRequest) -> ExchangeRequest:
         settled_below_epoch=below,
         answered_number=answered,
         commit_no=commit_no,
+        refused=refused,
     )
 
 

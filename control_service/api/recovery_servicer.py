@@ -4,7 +4,7 @@ from typing import Final
 
 from typing_extensions import override
 
-from control_service.api.calls import Context
+from control_service.api.calls import Context, Incoming
 from control_service.api.fields import INT64_MAX, Fields
 from control_service.api.fleet_codec import check_node, decode_lease
 from control_service.domain.lease import Statement
@@ -30,7 +30,7 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
             if len(request.leases) > LEASES_MAX:
                 fields.refuse("leases", f"must not be more than {LEASES_MAX:,}")
             totals = [_decode_total(fields, f"leases[{index}].", lease) for index, lease in enumerate(request.leases)]
-        booked = await self._recovery.book(totals)
+        booked = await self._recovery.book(totals, Incoming(request, context).as_call())
         return pb.BookLeasesResponse(
             booked=[
                 pb.BookedUnits(
@@ -47,7 +47,8 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
             for index, node in enumerate(request.nodes):
                 check_node(fields, f"nodes[{index}].", node)
         fenced = {node.node: node.epoch for node in request.nodes}
-        return pb.FinishRecoveryResponse(closed_lease_count=await self._recovery.finish(fenced))
+        count = await self._recovery.finish(fenced, Incoming(request, context).as_call())
+        return pb.FinishRecoveryResponse(closed_lease_count=count)
 
 
 def _decode_total(fields: Fields, path: str, lease: pb.LeaseTotal) -> LeaseStatement:

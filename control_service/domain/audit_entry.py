@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from control_service.domain.actor import CallSource
+from tallygate._access.refusals import CREDENTIAL, RefusedCalls
 from tallygate._access.scope import scope_of_resource
 
-MINUTE_US: Final = 60_000_000
-"""Length of time in which refusals of the same caller, method and reason are one entry."""
+AUDIT_DAY_COUNT: Final = 400
+"""Number of days that an entry is kept where the settings do not say it."""
 
 _MEMBER_PREFIX: Final = "serviceAccount:"
+_ID_LENGTH: Final = 32
 
 
 class AuditOutcome(enum.StrEnum):
@@ -47,6 +49,19 @@ def account_of(resource: str) -> str:
     return scope_of_resource(resource.removeprefix(_MEMBER_PREFIX)).account_id
 
 
-def refusal_id(*parts: str | int) -> str:
-    """The id of the entry for all refusals that have these parts in common."""
-    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:32]
+def entry_of_refusal(calls: RefusedCalls, writer: str, node: str = "") -> AuditEntry:
+    """The entry of refused calls. `writer` is who counts them, anew after a start: each count has its own entry."""
+    parts = "\n".join(map(str, (writer, *calls.key)))
+    return AuditEntry(
+        entry_id=hashlib.sha256(parts.encode()).hexdigest()[:_ID_LENGTH],
+        event_us=calls.first_us,
+        outcome=AuditOutcome.UNAUTHENTICATED if calls.reason.startswith(CREDENTIAL) else AuditOutcome.DENIED,
+        method=calls.method,
+        source=CallSource(calls.principal, calls.access_token, calls.note, calls.peer),
+        resource=calls.resource,
+        account_id=calls.account_id,
+        request_json=calls.request_json,
+        reason=calls.reason,
+        call_count=calls.call_count,
+        node=node,
+    )

@@ -85,7 +85,7 @@ class IdempotentCalls:
 
             async def changed() -> bytes:
                 response = encode(await change(tx, account, act))
-                await tx.audit.add(_entry(call, act, response.resource, account_id))
+                await tx.audit.add(entry_of_change(call, act, response.resource, account_id))
                 return response.content
 
             response = await _once(tx, account_id, call, act.now_us, changed)
@@ -109,7 +109,7 @@ class IdempotentCalls:
 
             async def changed() -> bytes:
                 response = encode(await change(tx, act))
-                await tx.audit.add(_entry(call, act, response.resource, account_of(response.resource)))
+                await tx.audit.add(entry_of_change(call, act, response.resource, account_of(response.resource)))
                 return response.content
 
             response = await _once(tx, "", call, act.now_us, changed)
@@ -135,7 +135,8 @@ async def _once(tx: Transaction, scope: str, call: Call, now_us: int, change: Ca
     return response
 
 
-def _entry(call: Call, act: Act, resource: str, account_id: str) -> AuditEntry:
+def entry_of_change(call: Call, act: Act, resource: str = "", account_id: str = "") -> AuditEntry:
+    """The entry of what a call has changed."""
     return AuditEntry(
         entry_id=act.new_id(),
         event_us=act.now_us,

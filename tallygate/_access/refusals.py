@@ -26,7 +26,8 @@ Key: TypeAlias = tuple[int, str, str, str]
 class RefusedCalls:
     """Calls of one minute that were refused for one reason; what is not in their key is said of the first of them.
 
-    `principal` is a member; where it is empty, `peer` stands in the key for it: an address without a port.
+    `principal` is a member; where it is empty, `peer` stands in the key for it: an address without a port. `account_id`
+    is that of the resource, if the caller has any right in it: what strangers try is no affair of that account's.
     """
 
     first_us: int
@@ -35,6 +36,7 @@ class RefusedCalls:
     method: str
     reason: str
     resource: str = ""
+    account_id: str = ""
     access_token: str = ""
     note: str = ""
     request_json: str = ""

@@ -19,6 +19,20 @@ if TYPE_CHECKING:
 
 SINCE_S = (2.0, 5.0, 12.0)
 RESERVES_S = 5.0
+"""Time until nodes have taken what they keep in reserve."""
+
+
+class ByHand:
+    """The context of a call that somebody makes at the control service itself."""
+
+    def invocation_metadata(self) -> None:
+        """Nothing was said."""
+
+    def peer(self) -> str:
+        return "unix:"
+
+
+BY_HAND: Any = ByHand()
 
 
 async def restore(world: "World") -> None:
@@ -76,8 +90,8 @@ async def _recover(world: "World") -> None:
     metering = RecoveryServicer(store, world.new_id)
     stubs = Stubs(
         list_nodes=_insisting(world, lambda request: _control(world).operations.ListNodes(request, None)),
-        book_leases=_insisting(world, lambda request: _control(world).recovery.BookLeases(request, None)),
-        finish=_insisting(world, lambda request: _control(world).recovery.FinishRecovery(request, None)),
+        book_leases=_insisting(world, lambda request: _control(world).recovery.BookLeases(request, BY_HAND)),
+        finish=_insisting(world, lambda request: _control(world).recovery.FinishRecovery(request, BY_HAND)),
         fence_nodes=_insisting(world, lambda request: metering.FenceNodes(request, None)),  # type: ignore[arg-type]
         list_lease_totals=_insisting(world, lambda request: metering.ListLeaseTotals(request, None)),  # type: ignore[arg-type]
     )

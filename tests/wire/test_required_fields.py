@@ -150,15 +150,9 @@ def of_service(*prefixes: str) -> list[MethodDescriptor]:
     return [method for method in methods() if method.full_name.startswith(prefixes)]
 
 
-NOT_TAKEN_YET = {
-    *(f"tallygate.control.v1.RefusedCalls.{name}" for name in ("method", "call_count", "reason", "minute")),
-}
 SAID_LATER = {f"tallygate.control.v1.TokenProof.{name}" for name in ("token_id", "token_sha256")}
 """Fields of messages that follow the first one of a stream; tests/wire/test_fleet_credentials.py leaves them out."""
-NOT_SERVED_YET = ("AuditService",)
-CONTROL = [
-    method for method in of_service("tallygate.control.") if method.containing_service.name not in NOT_SERVED_YET
-]
+CONTROL = of_service("tallygate.control.")
 REPORTS = of_service(METERING)
 DATABASE = [method for method in of_service("tallygate.metering.") if method not in REPORTS]
 
@@ -167,7 +161,7 @@ def test_every_required_field_is_tried() -> None:
     """Each method has a sample, and each field that is REQUIRED is left out of one."""
     for calls, requests in ((CONTROL, CONTROL_REQUESTS), (DATABASE, DATABASE_REQUESTS), (REPORTS, REPORT_REQUESTS)):
         assert {method.input_type for method in calls} == {request.DESCRIPTOR for request in requests}
-        assert required_fields(calls) - NOT_TAKEN_YET - SAID_LATER == tried(requests)
+        assert required_fields(calls) - SAID_LATER == tried(requests)
 
 
 async def test_control_refuses_what_lacks_a_required_field(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from control_service.domain.audit_entry import entry_of_refusal
 from control_service.domain.backup_detection import Mark
 from control_service.domain.bucket import Bucket
 from control_service.domain.errors import ControlError, Reason, RefusedError, SupersededError
@@ -27,6 +28,7 @@ from control_service.usecases.fleet.replica_memory import ReplicaMemory
 from control_service.usecases.fleet.settlement_effects import apply_effects
 from control_service.usecases.fleet_ports import ExchangePosition
 from control_service.usecases.ports import Database, Transaction
+from tallygate._access.refusals import RefusedCalls
 from tallygate._server.clock import Clock
 
 LEFT_BEHIND_MAX: Final = 1_000
@@ -40,7 +42,8 @@ class ExchangeRequest:
     """One exchange as a node requests it.
 
     `answered_number` is the last exchange whose answer the metering database has, `commit_no` the last durable commit,
-    both of this epoch. All leases of epochs below `settled_below_epoch` are settled.
+    both of this epoch. All leases of epochs below `settled_below_epoch` are settled. `refused`: calls that the node has
+    refused and not told of yet.
     """
 
     node: str
@@ -51,6 +54,7 @@ class ExchangeRequest:
     settled_below_epoch: int = 0
     answered_number: int = 0
     commit_no: int = 0
+    refused: Sequence[RefusedCalls] = ()
 
     @property
     def position(self) -> ExchangePosition:
@@ -174,7 +178,12 @@ class ExchangeLeases:
         ]
 
     async def _admit(self, tx: Transaction, request: ExchangeRequest, now_us: int) -> Node:
-        """Renews the node's leases. Raises RefusedError or SupersededError where the exchange cannot be taken."""
+        """Renews the node's leases, and writes down what the node has refused.
+
+        Raises:
+            RefusedError: the exchange cannot be taken.
+            SupersededError: neither can this one, a later one was.
+        """
         node = await tx.nodes.renew(request.node, request.epoch, request.position, now_us)
         if node is None:
             raise _refusal(request, await tx.nodes.lock(request.node))
@@ -185,6 +194,8 @@ class ExchangeLeases:
                 f"Node {request.node} has not acknowledged configuration {expected}; acknowledge it, then exchange.",
                 node=request.node,
             )
+        writer = f"{request.node}/{request.epoch}"
+        await tx.audit.count([entry_of_refusal(calls, writer, request.node) for calls in request.refused])
         return node
 
     async def _judge_shortfalls(self, tx: Transaction, settlement: Settlement) -> dict[str, Shortfall]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +13,7 @@ from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fleet.lease_settlement import LeaseStatement, Settlement, closing, settle
 from control_service.usecases.fleet.replica_memory import ReplicaMemory
 from control_service.usecases.fleet.settlement_effects import apply_effects
+from control_service.usecases.idempotent_call import Act, Call, entry_of_change
 from control_service.usecases.ports import Database, Transaction
 from tallygate._server.clock import Clock
 
@@ -29,21 +30,33 @@ class BookedUnits:
 
 
 class RestoreRecovery:
-    """The use case. Both steps may be repeated: totals only grow, and a closed lease stays closed."""
+    """The use case. Both steps may be repeated: totals only grow, and a closed lease stays closed.
 
-    def __init__(self, database: Database, clock: Clock, changes: ChangeSignal, memory: ReplicaMemory) -> None:
+    Each step is an entry in the audit log, also when it is repeated: people recover, and it moves money.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        changes: ChangeSignal,
+        memory: ReplicaMemory,
+        new_id: Callable[[], str],
+    ) -> None:
         self._database = database
         self._clock = clock
         self._changes = changes
         self._memory = memory
+        self._new_id = new_id
 
-    async def book(self, totals: Sequence[LeaseStatement]) -> BookedUnits:
+    async def book(self, totals: Sequence[LeaseStatement], call: Call) -> BookedUnits:
         """Books the final totals of these leases, and closes them. Raises StorageUnavailableError."""
         async with self._database.writing() as tx:
             settled_below = {node.name: node.settled_below_epoch for node in await tx.nodes.every()}
             # A lease of a settled epoch may be deleted already, and would be booked twice.
             open_totals = [one for one in totals if one.epoch >= settled_below.get(one.node, 0)]
             settlement = await self._close(tx, open_totals)
+            await self._write_down(tx, call)
         units: Counter[tuple[str, BudgetKind]] = Counter()
         for work in settlement.fitting:
             units[work.lease.account, work.lease.kind] += work.spent_units
@@ -51,11 +64,12 @@ class RestoreRecovery:
         unknown = [one.statement.lease_id for one, work in works if work is None and one.statement.consumed_units]
         return BookedUnits({key: count for key, count in units.items() if count}, unknown)
 
-    async def finish(self, fenced: Mapping[str, int]) -> int:
+    async def finish(self, fenced: Mapping[str, int], call: Call) -> int:
         """Closes the open leases of the fenced epochs, and lets their nodes register again.
 
         Args:
             fenced: by node, the last epoch that the recovery covers.
+            call: who recovers.
 
         Returns:
             The number of leases closed.
@@ -71,7 +85,12 @@ class RestoreRecovery:
             for name, epoch in sorted(fenced.items()):
                 known = await tx.nodes.lock(name)
                 await tx.nodes.save(recovered(known, name, epoch, self._clock.now_us()))
+            await self._write_down(tx, call)
         return count
+
+    async def _write_down(self, tx: Transaction, call: Call) -> None:
+        act = Act(now_us=self._clock.now_us(), actor=call.source.actor, new_id=self._new_id)
+        await tx.audit.add(entry_of_change(call, act))
 
     async def _close_left(self, node: str, epoch: int) -> int:
         async with self._database.writing() as tx:

@@ -1,4 +1,4 @@
-"""Retention: closed leases, stored responses and ended tokens are deleted when they are old, in small batches.
+"""Retention: closed leases, stored responses, ended tokens and audit entries are deleted when they are old, in batches.
 
 Events and the ledger are books, and stay. A closed lease is deleted only once its node has reported that all leases of
 that epoch are settled: a statement on an unknown lease counts as the first one, so its consumption would be booked
@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 
+from control_service.domain.audit_entry import AUDIT_DAY_COUNT
 from control_service.usecases.ports import Database
 from tallygate._server.clock import Clock, SteadyWallClock
 
@@ -38,14 +39,15 @@ _log = structlog.get_logger(__name__)
 class Purge:
     """Deletes what is old. Any number of processes may purge one database."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, audit_day_count: int = AUDIT_DAY_COUNT) -> None:
         self._database = database
         self._clock = clock
+        self._audit_kept_us = audit_day_count * DAY_US
         self._wall = SteadyWallClock(clock)
         self._next_ns = clock.monotonic_ns()
 
     async def tick(self) -> None:
-        """Deletes a batch each of old leases, responses and tokens, every `PERIOD_NS`, or at once while there are more.
+        """Deletes a batch of each, every `PERIOD_NS`, or at once while there are more.
 
         Raises:
             StorageUnavailableError: the database fails.
@@ -60,7 +62,15 @@ class Purge:
             responses = await tx.responses.delete(now_us - RESPONSES_KEPT_US, BATCH_SIZE)
         async with self._database.writing() as tx:
             tokens = await tx.access_tokens.purge(now_us - TOKENS_KEPT_US, BATCH_SIZE)
-        if leases or responses or tokens:
-            _log.info("purged", closed_leases=leases, idempotency_answers=responses, ended_tokens=tokens)
-        if max(leases, responses, tokens) < BATCH_SIZE:
+        async with self._database.writing() as tx:
+            entries = await tx.audit.delete(now_us - self._audit_kept_us, BATCH_SIZE)
+        if leases or responses or tokens or entries:
+            _log.info(
+                "purged",
+                closed_leases=leases,
+                idempotency_answers=responses,
+                ended_tokens=tokens,
+                audit_entries=entries,
+            )
+        if max(leases, responses, tokens, entries) < BATCH_SIZE:
             self._next_ns = now_ns + PERIOD_NS

@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 
 from control_service.domain.actor import SYSTEM
+from control_service.domain.audit_entry import AUDIT_DAY_COUNT
 from control_service.domain.errors import StorageUnavailableError
 from control_service.domain.event import EventCause, Origin
 from control_service.usecases.change_signal import ChangeSignal
@@ -43,14 +44,21 @@ class Sweeper:
     """
 
     def __init__(
-        self, database: Database, clock: Clock, changes: ChangeSignal, liveness: NodeLiveness, activation: Activation
+        self,
+        database: Database,
+        clock: Clock,
+        changes: ChangeSignal,
+        liveness: NodeLiveness,
+        activation: Activation,
+        *,
+        audit_day_count: int = AUDIT_DAY_COUNT,
     ) -> None:
         self._database = database
         self._clock = clock
         self._changes = changes
         self._liveness = liveness
         self._activation = activation
-        self._purge = Purge(database, clock)
+        self._purge = Purge(database, clock, audit_day_count)
         self._ahead_us: int | None = None
         self._isolation = FaultIsolation(clock)
 

@@ -6,6 +6,7 @@ from typing import Final
 import grpc
 
 from tallygate._access.refusals import RefusalCounts, RefusedCalls
+from tallygate._access.scope import scope_of_resource
 from tallygate._server.clock import Clock
 from tallygate._server.grpc.caller import peer_address
 from tallygate._server.grpc.gate import Refused
@@ -35,6 +36,7 @@ def counting(counts: RefusalCounts, clock: Clock) -> Callable[[Refused], None]:
             method=refused.method,
             reason=refused.failure.reason,
             resource=_shown(refused.resource),
+            account_id=_known_account(refused),
             access_token=caller.access_token,
             note=_shown(refused.note),
         )
@@ -42,6 +44,11 @@ def counting(counts: RefusalCounts, clock: Clock) -> Callable[[Refused], None]:
         counts.note(calls, lambda: "" if request is None else request_json(request, length_max))
 
     return note
+
+
+def _known_account(refused: Refused) -> str:
+    account_id = scope_of_resource(refused.resource).account_id
+    return account_id if refused.caller.rights.knows(account_id) else ""
 
 
 def _shown(text: str) -> str:

@@ -83,13 +83,17 @@ class AuditEntry(_message.Message):
     resource: _builtins.str
     """The resource that the call named, or made."""
     account: _builtins.str
-    """The account that it concerns, `accounts/{account}`; empty for the platform."""
+    """The account that it concerns, `accounts/{account}`; empty for the platform, to which also belongs what was refused to
+    callers without any right in the account.
+    """
     request_json: _builtins.str
     """What was asked, as JSON, without secrets, at most 4,096 characters; of refusals, of the first."""
     reason: _builtins.str
     """Of a refusal: its reason, as in ErrorInfo."""
     call_count: _builtins.int
-    """Of refusals: how many of the same principal or peer, method and reason there were in that minute; else 1."""
+    """Of refusals: how many of the same principal or peer, method and reason there were in that minute, as one node, or one
+    process of control, counts them; else 1. Of too many at a time the rest is one entry, whose reason ends in OTHER.
+    """
     node: _builtins.str
     """The metering node that refused; empty for control."""
     @_builtins.property

@@ -1,22 +1,26 @@
 """A database that was restored from an older copy is noticed, and what it lacks is booked once."""
 
+import uuid
 from dataclasses import replace
 
 import pytest
 
+from control_service.domain.actor import CallSource
 from control_service.domain.backup_detection import Mark
 from control_service.domain.budget import BudgetKind
 from control_service.domain.errors import Reason, RefusedError
 from control_service.domain.service import Service
 from control_service.usecases.fleet.lease_settlement import LeaseStatement
 from control_service.usecases.fleet.restore_recovery import RestoreRecovery
+from control_service.usecases.idempotent_call import Call
 from tests.harness.control.fleet_harness import METERING_DATABASE, FleetNode, Kit
 
 MONEY, TRIAL = BudgetKind.MONEY, BudgetKind.TRIAL
+RECOVER = Call("tallygate.control.v1.RecoveryService/BookLeases", "", b"", CallSource("person:anna"))
 
 
 def recovery(kit: Kit) -> RestoreRecovery:
-    return RestoreRecovery(kit.database, kit.clock, kit.changes, kit.memory)
+    return RestoreRecovery(kit.database, kit.clock, kit.changes, kit.memory, lambda: str(uuid.uuid4()))
 
 
 def total(node: FleetNode, service: Service, kind: BudgetKind, consumed_units: int) -> LeaseStatement:
@@ -80,9 +84,9 @@ async def test_what_control_does_not_know_is_booked_once(kit: Kit) -> None:
     node = await kit.node()
     await node.exchange_one(service, MONEY, wanted_units=600)
     await node.exchange_one(service, MONEY, consumed_units=100)
-    booked = await recovery(kit).book([total(node, service, MONEY, 400), total(node, service, TRIAL, 70)])
+    booked = await recovery(kit).book([total(node, service, MONEY, 400), total(node, service, TRIAL, 70)], RECOVER)
     assert booked.units == {("acme", MONEY): 300, ("acme", TRIAL): 70}
-    again = await recovery(kit).book([total(node, service, MONEY, 400), total(node, service, TRIAL, 70)])
+    again = await recovery(kit).book([total(node, service, MONEY, 400), total(node, service, TRIAL, 70)], RECOVER)
     assert (again.units, again.unknown_lease_ids) == ({}, [])
     account = await kit.read_account()
     assert (account.spent_nanos, account.leased_nanos) == (400, 0)
@@ -95,7 +99,7 @@ async def test_what_was_settled_for_good_is_not_booked_again(kit: Kit) -> None:
     old = await kit.node()
     new = await kit.node(epoch=2)
     await new.exchange(settled=2)
-    booked = await recovery(kit).book([total(old, service, MONEY, 400)])
+    booked = await recovery(kit).book([total(old, service, MONEY, 400)], RECOVER)
     assert (booked.units, booked.unknown_lease_ids) == ({}, [])
     assert (await kit.read_account()).spent_nanos == 0
 
@@ -105,7 +109,7 @@ async def test_leases_on_what_is_not_known_are_named(kit: Kit) -> None:
     service = await kit.service(postpaid=True)
     node = await kit.node()
     unknown = replace(total(node, service, MONEY, 5), service_uid="another")
-    booked = await recovery(kit).book([unknown])
+    booked = await recovery(kit).book([unknown], RECOVER)
     assert booked.unknown_lease_ids == [unknown.statement.lease_id]
 
 
@@ -116,8 +120,8 @@ async def test_after_it_is_finished_the_past_is_not_compared(kit: Kit) -> None:
     await node.exchange_one(service, MONEY, wanted_units=600)
     history = (Mark("node-a", 1, 3, 50), Mark("node-b", 4, 0, 9))
     assert await refused(kit, *history) is Reason.CONTROL_WENT_BACKWARDS
-    assert await recovery(kit).finish({"node-a": 1, "node-b": 4}) == 1
-    assert await recovery(kit).finish({"node-a": 1, "node-b": 4}) == 0
+    assert await recovery(kit).finish({"node-a": 1, "node-b": 4}, RECOVER) == 1
+    assert await recovery(kit).finish({"node-a": 1, "node-b": 4}, RECOVER) == 0
     assert (await kit.read_account()).leased_nanos == 0
     assert await refused(kit, *history) is None
     late = Mark("node-a", 2, 3, 1)

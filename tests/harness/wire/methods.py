@@ -3,6 +3,7 @@
 from tallygate.control.v1 import (
     access_service_pb2,
     account_service_pb2,
+    audit_service_pb2,
     catalog_service_pb2,
     fleet_service_pb2,
     lifecycle_service_pb2,
@@ -16,6 +17,7 @@ from tallygate.metering.v1 import metering_service_pb2
 CONTROL = (
     access_service_pb2,
     account_service_pb2,
+    audit_service_pb2,
     catalog_service_pb2,
     fleet_service_pb2,
     lifecycle_service_pb2,

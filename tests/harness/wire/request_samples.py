@@ -7,6 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tallygate.access.v1 import role_pb2
 from tallygate.control.v1 import access_service_pb2 as access
 from tallygate.control.v1 import account_service_pb2 as accounts
+from tallygate.control.v1 import audit_service_pb2 as audit
 from tallygate.control.v1 import budget_pb2, model_pb2
 from tallygate.control.v1 import catalog_service_pb2 as catalogue
 from tallygate.control.v1 import fleet_service_pb2 as fleet
@@ -111,6 +112,7 @@ CONTROL_REQUESTS: tuple[Message, ...] = (
     tokens.EnableAccessTokenRequest(name=TOKEN),
     tokens.DeleteAccessTokenRequest(name=TOKEN),
     tokens.DeleteServiceAccountRequest(name=ROBOT),
+    audit.ListAuditEntriesRequest(account=ACCOUNT, resource=SERVICE, end_time=Timestamp(seconds=4_000_000_000)),
     operations.ListNodesRequest(page_size=1),
     operations.ListBudgetsRequest(account=ACCOUNT, inference_service=SERVICE),
     operations.ListLeasesRequest(account=ACCOUNT, inference_service=SERVICE, node="node-a", show_closed=True),
@@ -134,6 +136,16 @@ CONTROL_REQUESTS: tuple[Message, ...] = (
                 inference_service_uid="uid",
                 budget_kind=budget_pb2.BUDGET_KIND_MONEY,
                 wanted_units=1,
+            )
+        ],
+        refused_calls=[
+            fleet.RefusedCalls(
+                minute=Timestamp(seconds=60),
+                principal="person:anna",
+                method="tallygate.metering.v1.MeteringService/Meter",
+                reason="PERMISSION_DENIED",
+                resource=SERVICE,
+                call_count=1,
             )
         ],
     ),

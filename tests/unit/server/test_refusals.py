@@ -4,6 +4,9 @@ import grpc
 import pytest
 
 from tallygate._access.refusals import RefusalCounts, RefusedCalls
+from tallygate._access.rights import NO_RIGHTS, Right, Rights
+from tallygate._access.role import Role
+from tallygate._access.scope import Scope
 from tallygate._server.clock import ManualClock
 from tallygate._server.grpc.caller import Caller
 from tallygate._server.grpc.failures import RpcStatusError
@@ -12,7 +15,9 @@ from tallygate._server.grpc.refusals import NAME_MAX, UNPROVED_LENGTH_MAX, count
 from tallygate.control.v1 import account_service_pb2
 
 METHOD = "tallygate.control.v1.AccountService/GetAccount"
-ANNA = Caller(member="person:anna", access_token="accessTokens/a")
+VIEWER = Rights((Right(Role.VIEWER, Scope("acme")),))
+ANNA = Caller(member="person:anna", rights=VIEWER, access_token="accessTokens/a")
+STRANGER = Caller(member="person:ben", rights=NO_RIGHTS)
 REQUEST = account_service_pb2.GetAccountRequest(name="accounts/acme")
 
 
@@ -40,11 +45,18 @@ def test_a_refusal_says_who_where_what_and_why() -> None:
             method=METHOD,
             reason="PERMISSION_DENIED",
             resource="accounts/acme",
+            account_id="acme",
             access_token="accessTokens/a",
             note="anna at her desk",
             request_json='{"name":"accounts/acme"}',
         )
     ]
+
+
+def test_what_strangers_try_is_not_the_accounts() -> None:
+    """Who has no right in an account is none of its people, and its owners do not learn of them."""
+    (found,) = written(refused(STRANGER, grpc.StatusCode.NOT_FOUND))
+    assert (found.resource, found.account_id) == ("accounts/acme", "")
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAVAILABLE])

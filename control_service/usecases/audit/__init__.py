@@ -1,0 +1,1 @@
+"""The audit log beyond what changes write themselves: refusals, counted by the gate, are written down every second."""

@@ -1,0 +1,153 @@
+"""The audit log of a real control service: an entry for each mutation, refusals, and no secret anywhere."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from control_service.domain.member import OPERATOR
+from tallygate._access.token_text import token_id_of, token_text
+from tallygate.control.v1 import account_service_pb2 as accounts
+from tallygate.control.v1 import audit_entry_pb2, audit_service_pb2, audit_service_pb2_grpc
+from tallygate.control.v1 import token_service_pb2 as tokens
+from tests.harness.control.access import SEAL
+from tests.harness.patience import PATIENCE_S
+from tests.harness.wire.callers import OPERATOR_TOKEN, calling, guarded_control
+from tests.harness.wire.contract_files import methods
+from tests.harness.wire.control_failures import failure
+from tests.harness.wire.control_fleet import Control, running_control
+from tests.harness.wire.request_samples import CONTROL_REQUESTS, SERVICE
+
+Entry = audit_entry_pb2.AuditEntry
+MUTATIONS = {
+    method.input_type.full_name: method
+    for method in methods()
+    if "idempotency_key" in method.input_type.fields_by_name and method.full_name.startswith("tallygate.control.")
+}
+"""Methods of the contract that change something, by what they take."""
+ALWAYS_SERVED = {
+    method.name
+    for method in MUTATIONS.values()
+    if method.containing_service.name in ("AccountService", "CatalogService", "LifecycleService", "TeamService")
+}
+
+
+async def entries(control: Control, **wanted: Any) -> list[Entry]:
+    """The newest first."""
+    stub: Any = audit_service_pb2_grpc.AuditServiceStub(control.channel)
+    request = audit_service_pb2.ListAuditEntriesRequest(page_size=1_000, **wanted)
+    return list((await stub.ListAuditEntries(request)).audit_entries)
+
+
+async def until_entry(control: Control, fits: Callable[[Entry], bool]) -> Entry:
+    """The first entry that fits, once it is written."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            for entry in await entries(control):
+                if fits(entry):
+                    return entry
+
+
+async def test_each_mutation_makes_one_entry(tmp_path: Path) -> None:
+    """Whatever the contract lets people change: its method and resource, once; nothing where the call has failed."""
+    async with running_control(tmp_path) as control:
+        await control.stock()
+        await control.create_service(SERVICE)
+        known, failed = len(await entries(control)), []
+        for request in CONTROL_REQUESTS:
+            method = MUTATIONS.get(request.DESCRIPTOR.full_name)
+            if method is None:
+                continue
+            name = f"{method.containing_service.full_name}/{method.name}"
+            try:
+                call: Any = control.channel.unary_unary(f"/{name}")
+                await call(request.SerializeToString(), timeout=PATIENCE_S)
+            except grpc.aio.AioRpcError:
+                failed.append(method.name)
+            found = await entries(control)
+            made = found[: len(found) - known]
+            assert [one.method for one in made] == ([] if method.name in failed else [name])
+            assert all(one.resource and one.request_json for one in made), name
+            known = len(found)
+        assert [name for name in failed if name in ALWAYS_SERVED] == ["DeleteTeam"]  # a service is in it
+
+
+async def test_an_entry_says_who_and_what(tmp_path: Path) -> None:
+    """By the token that proved it, with the caller's word for itself beside it; the account is that of the resource."""
+    async with guarded_control(tmp_path) as control:
+        await control.stock()
+        request = accounts.TopUpAccountRequest(name="accounts/acme", amount_nanos=5, reason="Paid", idempotency_key="k")
+        await control.accounts.TopUpAccount(request, metadata=(("tallygate-actor", "anna"),))
+        entry = (await entries(control))[0]
+        assert (entry.principal, entry.caller_note, entry.peer) == (OPERATOR, "anna", "127.0.0.1")
+        assert (entry.resource, entry.account) == ("accounts/acme", "accounts/acme")
+        assert entry.method == "tallygate.control.v1.AccountService/TopUpAccount"
+        assert entry.request_json == (
+            '{"name":"accounts/acme","amount_nanos":"5","reason":"Paid","idempotency_key":"k"}'
+        )
+        listed = await control.accounts.ListLedgerEntries(accounts.ListLedgerEntriesRequest(account="accounts/acme"))
+        line = listed.ledger_entries[-1]
+        assert (line.actor, line.actor_note) == (entry.principal, "anna")
+
+
+async def test_refusals_are_counted(tmp_path: Path) -> None:
+    """Whoever proves nothing is an address; many calls are one entry, which says what the first has asked."""
+    async with guarded_control(tmp_path) as control, calling(control.address) as caller:
+        for _ in range(20):
+            refused = await failure(caller.accounts.GetAccount(accounts.GetAccountRequest(name="accounts/acme")))
+            assert refused.code is grpc.StatusCode.UNAUTHENTICATED
+        seen: dict[str, int] = {}
+
+        def all_are_there(entry: Entry) -> bool:
+            if entry.reason == "CREDENTIAL_MISSING":
+                seen[entry.name] = entry.call_count
+            return sum(seen.values()) == 20
+
+        entry = await until_entry(control, all_are_there)
+        assert entry.outcome == audit_entry_pb2.AUDIT_OUTCOME_UNAUTHENTICATED
+        assert (entry.principal, entry.peer, entry.account) == ("", "127.0.0.1", "")
+        assert (entry.resource, entry.request_json) == ("accounts/acme", '{"name":"accounts/acme"}')
+        assert len(seen) <= 2  # the next minute may have begun
+
+
+SECRET = b"s" * 32
+WRONG_TOKEN = token_text(SEAL.new_id(b"w" * 9), SECRET)
+MARKS = (
+    OPERATOR_TOKEN.split("_")[2],
+    token_text(token_id_of(bytes(15)), SECRET).split("_")[2],
+    "marked-id-token",
+    "marked-bearer",
+)
+
+
+def all_files(directory: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in directory.iterdir())
+
+
+async def test_no_secret_is_written_anywhere(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Neither in the database, nor in a log, nor in an answer: right tokens, wrong ones, ID tokens, and pasted ones."""
+    answers: list[str] = []
+    async with guarded_control(tmp_path) as control:
+        await control.stock()
+        pasted = accounts.UpdateAccountRequest(name="accounts/nobody", display_name=WRONG_TOKEN)
+        answers.append((await failure(control.accounts.UpdateAccount(pasted))).message)
+        for bearer in (WRONG_TOKEN, "marked-bearer", ""):
+            async with calling(control.address, bearer) as caller:
+                answers.append((await failure(caller.accounts.UpdateAccount(pasted))).message)
+                exchange: Any = caller.channel.unary_unary("/tallygate.control.v1.TokenService/ExchangeToken")
+                request = tokens.ExchangeTokenRequest(id_token="marked-id-token")
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await exchange(request.SerializeToString())
+                answers.append(str(caught.value))
+        await until_entry(control, lambda entry: entry.reason == "CREDENTIAL_MISSING")
+        answers += [str(entry) for entry in await entries(control)]
+    written = all_files(tmp_path)
+    logged = "".join(capfd.readouterr())
+    assert b"UpdateAccount" in written
+    for mark in MARKS:
+        assert mark.encode() not in written
+        assert mark not in logged
+        assert all(mark not in answer for answer in answers)
