@@ -57,6 +57,7 @@ def init(
     wanted.callers(node or ["metering-1"], meter or [_EVERY_ACCOUNT])
     _write(folder, {_CA: authority.pem, **wanted.issued})
     _say(folder, [_CA, *wanted.issued])
+    out.print(f"The control service believes callers' certificates with --trust-domain {trust_domain}.", markup=False)
 
 
 @app.command()
