@@ -15,6 +15,7 @@ from control_service.usecases.fleet.activation import Activation
 from control_service.usecases.fleet.config_feed import ConfigFeed
 from control_service.usecases.fleet.lease_exchange import ExchangeLeases
 from control_service.usecases.fleet.node_liveness import NodeLiveness
+from control_service.usecases.fleet.node_names import NodeNames
 from control_service.usecases.fleet.node_registration import NodeRegistration
 from control_service.usecases.fleet.replica_memory import ReplicaMemory
 from control_service.usecases.fleet.restore_recovery import RestoreRecovery
@@ -63,7 +64,14 @@ def put_together(
         IdempotentCalls(database, clock, new_id, signal),
         feed,
         memory.liveness,
-        FleetServicer(NodeRegistration(database, clock), feed, acknowledgements, exchange, clock),
+        FleetServicer(
+            NodeRegistration(database, clock),
+            feed,
+            acknowledgements,
+            exchange,
+            names=NodeNames(memory.liveness),
+            clock=clock,
+        ),
         RecoveryServicer(RestoreRecovery(database, clock, signal, memory, new_id)),
         OperationsServicer(database, clock, memory.liveness),
         ProofLookup(database, clock, credentials, uses, signal),

@@ -108,12 +108,17 @@ async def put_together(
     clock: Clock,
     new_id: Callable[[], str],
     settings: NodeSettings,
+    caretaker: str = "",
 ) -> Assembly:
-    """An epoch of a node that was begun in the database; `keys` were read. Raises StorageUnavailableError."""
+    """An epoch of a node that was begun in the database, by `caretaker` if it is another node; `keys` were read.
+
+    Raises:
+        StorageUnavailableError: the database fails.
+    """
     buffer = WriteBuffer(clock=clock, node=name, epoch=epoch, settings=settings)
     checkpoints = Checkpoints(buffer)
     committer = GroupCommitter(buffer, checkpoints, storage, node=name, epoch=epoch, settings=settings)
-    link = ControlLink(connect, storage, committer, database_id=await storage.database_id())
+    link = ControlLink(connect, storage, committer, database_id=await storage.database_id(), caretaker=caretaker)
     credentials = link.credentials = Credentials(clock, settings, link)
     runner = WorkRunner(link, storage, keys, settings)
     node = Node(

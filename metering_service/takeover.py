@@ -120,6 +120,7 @@ class Caretaking:
                 clock=self._clock,
                 new_id=self._new_id,
                 settings=self._settings,
+                caretaker=self._name,
             )
             await _settle(assembly)
             _log.info("node_settled", node=node, epoch=epoch)

@@ -53,6 +53,8 @@ def decode_hello(message: pb.WatchConfigRequest) -> pb.NodeHello:
         for index, mark in enumerate(message.hello.history):
             # The metering database has no epoch of another node without an answered exchange.
             check_node(fields, f"hello.history[{index}].", mark, epoch_min=0)
+        if message.hello.caretaker and _NODE.fullmatch(message.hello.caretaker) is None:
+            fields.refuse("hello.caretaker", f"must be {_NODE.pattern}")
         fields.required_text("hello.metering_database_id", message.hello.metering_database_id, _ID_LENGTH_MAX)
     return message.hello
 

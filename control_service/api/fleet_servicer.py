@@ -20,6 +20,7 @@ from control_service.domain.errors import InvalidRequestError, StorageUnavailabl
 from control_service.usecases.fleet.acknowledgements import Acknowledgements
 from control_service.usecases.fleet.config_feed import ConfigFeed
 from control_service.usecases.fleet.lease_exchange import ExchangeLeases
+from control_service.usecases.fleet.node_names import NodeNames
 from control_service.usecases.fleet.node_registration import NodeRegistration, not_registered
 from control_service.usecases.fleet.watcher import Watcher
 from tallygate._server.clock import Clock
@@ -44,8 +45,11 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
         feed: ConfigFeed,
         acknowledgements: Acknowledgements,
         exchange: ExchangeLeases,
+        *,
+        names: NodeNames,
         clock: Clock,
     ) -> None:
+        self._names = names
         self._registration = registration
         self._feed = feed
         self._acknowledgements = acknowledgements
@@ -57,6 +61,7 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
     @override
     async def ExchangeLeases(self, request: pb.ExchangeLeasesRequest, context: Context) -> pb.ExchangeLeasesResponse:
         exchange = decode_exchange(request)
+        self._names.require_exchange(current_caller().rights, exchange)
         if self._registered.get(exchange.node, 0) < exchange.epoch:
             # The database of a process that has just started may be an older copy, which only a registration notices.
             raise not_registered(exchange.node, exchange.epoch)
@@ -69,10 +74,12 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
         # A coroutine and no generator, so that a cancelled stream cleans up at once, also during a write.
         first = await anext(request_iterator, pb.WatchConfigRequest())
         hello = decode_hello(first)
+        self._names.require_hello(current_caller().rights, hello.node, hello.epoch, hello.caretaker)
         node = await self._registration.register(
             hello.node, hello.epoch, hello.metering_database_id, decode_history(hello)
         )
         self._registered[hello.node] = max(self._registered.get(hello.node, 0), hello.epoch)
+        self._names.note_hello(hello.node, hello.epoch, hello.caretaker)
         watcher = self._feed.open(hello.node, hello.epoch)
         receiving = asyncio.create_task(self._receive_all(watcher, request_iterator))
         watching = asyncio.create_task(_watch_caller(watcher))

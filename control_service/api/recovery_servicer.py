@@ -10,7 +10,9 @@ from control_service.api.fleet_codec import check_node, decode_lease
 from control_service.domain.lease import Statement
 from control_service.domain.names import account_name
 from control_service.usecases.fleet.lease_settlement import LeaseStatement
+from control_service.usecases.fleet.node_names import require_names
 from control_service.usecases.fleet.restore_recovery import RestoreRecovery
+from tallygate._server.grpc.caller import current_caller
 from tallygate._wire.enums import encode_enum
 from tallygate.control.v1 import budget_pb2, recovery_service_pb2_grpc
 from tallygate.control.v1 import recovery_service_pb2 as pb
@@ -30,6 +32,7 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
             if len(request.leases) > LEASES_MAX:
                 fields.refuse("leases", f"must not be more than {LEASES_MAX:,}")
             totals = [_decode_total(fields, f"leases[{index}].", lease) for index, lease in enumerate(request.leases)]
+        require_names(current_caller().rights, {one.node for one in totals})
         booked = await self._recovery.book(totals, Incoming(request, context).as_call())
         return pb.BookLeasesResponse(
             booked=[
@@ -47,6 +50,7 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
             for index, node in enumerate(request.nodes):
                 check_node(fields, f"nodes[{index}].", node)
         fenced = {node.node: node.epoch for node in request.nodes}
+        require_names(current_caller().rights, fenced)
         count = await self._recovery.finish(fenced, Incoming(request, context).as_call())
         return pb.FinishRecoveryResponse(closed_lease_count=count)
 

@@ -26,6 +26,10 @@ passed: only the metering database knows what was consumed on it.
 """
 
 
+EPOCH_STEP_MAX: Final = 1_000_000
+"""Maximum number of epochs between two that register: a node begins one at each start, so none comes that far."""
+
+
 class LostNode(NamedTuple):
     """A silent node that has open leases, with its last registered epoch."""
 
@@ -59,6 +63,11 @@ class Node:
     def closed_below_epoch(self) -> int:
         """The lowest epoch that may have open leases: those below were settled by the node, or by a recovery."""
         return max(self.settled_below_epoch, self.recovered_epoch + 1)
+
+
+def is_plausible(known_epoch: int, epoch: int) -> bool:
+    """Whether a node may have come to this epoch since the known one; 0 is known of a node that never registered."""
+    return epoch <= known_epoch + EPOCH_STEP_MAX
 
 
 def registered(known: Node | None, name: str, epoch: int, now_us: int) -> Node:

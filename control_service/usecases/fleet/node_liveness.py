@@ -51,6 +51,11 @@ class NodeLiveness:
         seen = self._seen.get(node.name)
         return seen is None or seen.heard != (node.epoch, node.heard_count) or seen.unheard_ns < LIVE_NS
 
+    def is_silent(self, name: str) -> bool:
+        """Whether the leases of a node have lapsed, whether or not it has open ones; False for unknown nodes."""
+        seen = self._seen.get(name)
+        return seen is not None and seen.unrenewed_ns >= LOST_AFTER_NS
+
     def suspects(self) -> list[str]:
         """Nodes whose leases have lapsed, and that may have open ones."""
         return [

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from control_service.domain.backup_detection import Mark, forgotten_exchange, has_forgotten_commits
 from control_service.domain.errors import Reason, RefusedError
-from control_service.domain.node import Node, registered
+from control_service.domain.node import Node, is_plausible, registered
 from control_service.usecases.ports import Database
 from tallygate._server.clock import Clock
 
@@ -41,6 +41,17 @@ def metering_went_backwards(node: Node) -> RefusedError:
     )
 
 
+def implausible(name: str, epoch: int, known_epoch: int) -> RefusedError:
+    """The error for an epoch that would fence all that the node ever comes to."""
+    return RefusedError(
+        Reason.EPOCH_IMPLAUSIBLE,
+        f"Epoch {epoch} of node {name} is far above {known_epoch}, the last one that is known; look at what the "
+        f"metering database has as the node's epoch.",
+        node=name,
+        known=str(known_epoch),
+    )
+
+
 def not_registered(name: str, epoch: int) -> RefusedError:
     """The error for a node that exchanges leases and has not registered."""
     return RefusedError(
@@ -70,11 +81,16 @@ class NodeRegistration:
             The node as stored.
 
         Raises:
-            RefusedError: NODE_FENCED for an epoch below the known one, METERING_DATABASE_MISMATCH where the fleet
-                writes to another database than this node, CONTROL_WENT_BACKWARDS and METERING_WENT_BACKWARDS where
-                one of the two databases lacks what was reported from it to the other one.
+            RefusedError: EPOCH_IMPLAUSIBLE for an epoch far above the known one, NODE_FENCED for one below it,
+                METERING_DATABASE_MISMATCH where the fleet writes to another database than this node,
+                CONTROL_WENT_BACKWARDS and METERING_WENT_BACKWARDS where one of the two databases lacks what was
+                reported from it to the other one.
         """
         async with self._database.writing() as tx:
+            known = await tx.nodes.lock(name)
+            known_epoch = 0 if known is None else known.epoch
+            if not is_plausible(known_epoch, epoch):
+                raise implausible(name, epoch, known_epoch)
             expected = await tx.nodes.remember_database(metering_database_id)
             if expected != metering_database_id:
                 raise RefusedError(
@@ -84,7 +100,6 @@ class NodeRegistration:
                     expected=expected,
                     actual=metering_database_id,
                 )
-            known = await tx.nodes.lock(name)
             forgotten = forgotten_exchange({node.name: node for node in await tx.nodes.every()}, history)
             if forgotten is not None:
                 raise control_went_backwards(forgotten)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from control_service.domain.budget import BudgetKind
-from control_service.domain.node import recovered
+from control_service.domain.node import is_plausible, recovered
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fleet.lease_settlement import LeaseStatement, Settlement, closing, settle
+from control_service.usecases.fleet.node_registration import implausible
 from control_service.usecases.fleet.replica_memory import ReplicaMemory
 from control_service.usecases.fleet.settlement_effects import apply_effects
 from control_service.usecases.idempotent_call import Act, Call, entry_of_change
@@ -75,16 +76,22 @@ class RestoreRecovery:
             The number of leases closed.
 
         Raises:
+            RefusedError: EPOCH_IMPLAUSIBLE for an epoch far above the known one; nothing is closed then.
             StorageUnavailableError: the database fails; some leases may be closed already.
         """
+        async with self._database.reading() as tx:
+            known = {node.name: node.epoch for node in await tx.nodes.every()}
+        for name, epoch in fenced.items():
+            if not is_plausible(known.get(name, 0), epoch):
+                raise implausible(name, epoch, known.get(name, 0))
         count = 0
         for node, epoch in fenced.items():
             while closed := await self._close_left(node, epoch):
                 count += closed
         async with self._database.writing() as tx:
             for name, epoch in sorted(fenced.items()):
-                known = await tx.nodes.lock(name)
-                await tx.nodes.save(recovered(known, name, epoch, self._clock.now_us()))
+                before = await tx.nodes.lock(name)
+                await tx.nodes.save(recovered(before, name, epoch, self._clock.now_us()))
             await self._write_down(tx, call)
         return count
 

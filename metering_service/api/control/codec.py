@@ -55,15 +55,19 @@ def decode_config(message: config_pb2.ServiceConfig) -> ServiceConfig:
     )
 
 
-def encode_hello(node: str, epoch: int, database_id: str, history: Sequence[EpochMark]) -> fleet_service_pb2.NodeHello:
-    """Who a node is, and what its database says of the past."""
+def encode_hello(
+    node: str, epoch: int, database_id: str, history: Sequence[EpochMark], caretaker: str = ""
+) -> fleet_service_pb2.NodeHello:
+    """Who a node is, what its database says of the past, and which node takes it over, if one does."""
     marks = [
         fleet_service_pb2.NodeMark(
             node=mark.node, epoch=mark.epoch, commit_no=mark.commit_no, exchange_number=mark.exchange_answered
         )
         for mark in history
     ]
-    return fleet_service_pb2.NodeHello(node=node, epoch=epoch, metering_database_id=database_id, history=marks)
+    return fleet_service_pb2.NodeHello(
+        node=node, epoch=epoch, metering_database_id=database_id, history=marks, caretaker=caretaker
+    )
 
 
 def encode_statement(statement: LeaseStatement) -> fleet_service_pb2.LeaseStatement:

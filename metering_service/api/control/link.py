@@ -70,13 +70,16 @@ _log = structlog.get_logger(__name__)
 
 
 class ControlLink:
-    """Runs the WatchConfig stream and the lease exchanges of one node."""
+    """Runs the WatchConfig stream and the lease exchanges of one node. `caretaker`: the node that takes it over."""
 
-    def __init__(self, connect: Connect, storage: Recorder, committer: GroupCommitter, *, database_id: str) -> None:
+    def __init__(
+        self, connect: Connect, storage: Recorder, committer: GroupCommitter, *, database_id: str, caretaker: str = ""
+    ) -> None:
         self._connect = connect
         self._storage = storage
         self._committer = committer
         self._database_id = database_id
+        self._caretaker = caretaker
         self._names: set[str] = set()
         self._untold: set[str] = set()
         self._outbox: asyncio.Queue[pb.WatchConfigRequest] | None = None
@@ -180,7 +183,8 @@ class ControlLink:
         credentials = self.credentials.begin_stream() if self.credentials is not None else []
         call = stub.WatchConfig()
         try:
-            hello = encode_hello(node.name, node.epoch, self._database_id, await self._storage.history(node.name))
+            history = await self._storage.history(node.name)
+            hello = encode_hello(node.name, node.epoch, self._database_id, history, self._caretaker)
             # A stream that has been refused takes no more: the first read says why.
             with suppress(asyncio.InvalidStateError):
                 await call.write(pb.WatchConfigRequest(hello=hello))

@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from metering_service.api.control import link
+from metering_service.api.control.codec import encode_hello
 from metering_service.api.control.link import REFUSED_CALLS_PER_EXCHANGE, ControlLink, _first
 from metering_service.domain.budget import BudgetKind
 from metering_service.domain.lease import LeaseStatement
@@ -153,3 +154,9 @@ def test_refused_calls_are_told_until_control_has_heard(line: Line) -> None:
 def refused(principal: str) -> RefusedCalls:
     """A call of this principal."""
     return RefusedCalls(1_000_000, principal, "192.0.2.1", "tallygate.metering.v1.MeteringService/Meter", "DENIED")
+
+
+def test_a_hello_for_another_node_says_who_takes_it_over() -> None:
+    """A node's own names nobody."""
+    assert encode_hello("node-a", 2, "database", (), "node-b").caretaker == "node-b"
+    assert encode_hello("node-a", 2, "database", ()).caretaker == ""

@@ -99,11 +99,20 @@ class Control:
 class WireNode:
     """A metering node: one stream, on which it acknowledges all that it hears unless it was told not to."""
 
-    def __init__(self, control: Control, name: str = "node-a", epoch: int = 1, *, acknowledges: bool = True) -> None:
+    def __init__(
+        self,
+        control: Control,
+        name: str = "node-a",
+        epoch: int = 1,
+        *,
+        acknowledges: bool = True,
+        caretaker: str = "",
+    ) -> None:
         self.control = control
         self.name = name
         self.epoch = epoch
         self.acknowledges = acknowledges
+        self.caretaker = caretaker
         self.version = 0
         self.services: dict[str, config_pb2.ServiceConfig] = {}
         self.credentials: list[pb.CredentialConfig] = []
@@ -123,7 +132,9 @@ class WireNode:
     async def hello(self, database_id: str = DATABASE_ID) -> None:
         """Opens the stream and waits for the first message."""
         self.stream = self.control.fleet.WatchConfig()
-        hello = pb.NodeHello(node=self.name, epoch=self.epoch, metering_database_id=database_id)
+        hello = pb.NodeHello(
+            node=self.name, epoch=self.epoch, metering_database_id=database_id, caretaker=self.caretaker
+        )
         await self.say(pb.WatchConfigRequest(hello=hello))
         await self._take(await self.stream.read())
         self._reading = asyncio.create_task(self._read())
@@ -209,10 +220,10 @@ async def running_control(
 
 @asynccontextmanager
 async def wire_node(
-    control: Control, name: str = "node-a", epoch: int = 1, *, acknowledges: bool = True
+    control: Control, name: str = "node-a", epoch: int = 1, *, acknowledges: bool = True, caretaker: str = ""
 ) -> AsyncIterator[WireNode]:
     """A node that said hello."""
-    node = WireNode(control, name, epoch, acknowledges=acknowledges)
+    node = WireNode(control, name, epoch, acknowledges=acknowledges, caretaker=caretaker)
     await node.hello()
     try:
         yield node
