@@ -27,6 +27,7 @@ class AccessSettings:
     pepper_file: str = ""
     operator_token_file: str = ""
     trust_domain: str = ""
+    oidc_config: str = ""
 
 
 _REMEDY: Final = "--operator-token-file and --pepper-file (`tallygate token bootstrap` makes both) or --client-ca"
@@ -60,25 +61,30 @@ def add_access_options(options: Options) -> None:
         "certificates with a URI spiffe://DOMAIN/tallygate/... are the node or meter that the URI says",
         metavar="DOMAIN",
     )
+    options.add(
+        "--oidc-config",
+        "TALLYGATE_OIDC_CONFIG",
+        None,
+        "OpenID Connect issuers at which people sign in, [[issuer]] tables in TOML; read at start (docs/oidc.md)",
+        metavar="FILE",
+    )
 
 
-def access_of(
-    said: argparse.Namespace, tls: ServerTls | None, addresses: Sequence[str], *, has_issuers: bool = False
-) -> AccessSettings:
+def access_of(said: argparse.Namespace, tls: ServerTls | None, addresses: Sequence[str]) -> AccessSettings:
     """What was said. Files are not opened.
 
     Raises:
         ConfigurationError: proof is needed and not asked for, or asked for and impossible, or an option lacks another.
     """
     takes_certificates = tls is not None and bool(tls.client_ca_file)
-    proofs = bool(said.pepper_file or said.operator_token_file or has_issuers or takes_certificates)
+    proofs = bool(said.pepper_file or said.operator_token_file or said.oidc_config or takes_certificates)
     if said.auth and not proofs:
         raise ConfigurationError(
             "--auth lets nobody in as it is: add --operator-token-file and --pepper-file (`tallygate token bootstrap` "
             "makes both), or --client-ca."
         )
-    if has_issuers and not said.pepper_file:
-        raise ConfigurationError("Sign-ins need --pepper-file: they give tokens, which are hashed with it.")
+    if said.oidc_config and not said.pepper_file:
+        raise ConfigurationError("--oidc-config needs --pepper-file: sign-ins give tokens, which are hashed with it.")
     domain = said.trust_domain or ""
     if domain and TRUST_DOMAIN.fullmatch(domain) is None:
         raise ConfigurationError(f'"{domain}" is no trust domain: use lower-case letters, digits, dots and hyphens.')
@@ -86,7 +92,9 @@ def access_of(
         raise ConfigurationError("--trust-domain needs --client-ca: it says what callers' certificates mean.")
     for address in addresses:
         require_proof(address, insecure=said.insecure, asks_for_proof=proofs, remedy=_REMEDY)
-    return AccessSettings(proofs, said.pepper_file or "", said.operator_token_file or "", domain)
+    return AccessSettings(
+        proofs, said.pepper_file or "", said.operator_token_file or "", domain, said.oidc_config or ""
+    )
 
 
 def read_credentials(access: AccessSettings, issuer_scopes: Mapping[str, Scope] = NO_ISSUER_SCOPES) -> Credentials:

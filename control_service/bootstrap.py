@@ -6,13 +6,14 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import grpc
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from control_service.access_settings import read_credentials
+from control_service.access_settings import AccessSettings, read_credentials
 from control_service.api.access_servicer import AccessServicer
 from control_service.api.account_servicer import AccountServicer
 from control_service.api.audit_servicer import AuditServicer
@@ -25,9 +26,13 @@ from control_service.api.team_servicer import TeamServicer
 from control_service.api.token_servicer import TokenServicer
 from control_service.assembly import put_together
 from control_service.domain.audit_entry import AUDIT_DAY_COUNT
+from control_service.oidc.fetch import HttpFetch
+from control_service.oidc.issuer import Issuer
+from control_service.oidc.issuers_file import read_issuers
+from control_service.oidc.verifier import OidcVerifier
 from control_service.settings import Settings
 from control_service.storage.database import MIGRATIONS, SqlDatabase
-from control_service.usecases.access.sign_ins import NoSignIns
+from control_service.usecases.access.exchange_token import ExchangeToken
 from control_service.usecases.access.token_mint import TokenMint
 from control_service.usecases.audit.refusal_log import RefusalLog
 from control_service.usecases.fleet.config_feed import ConfigFeed
@@ -125,11 +130,15 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What credentials are known by, and whether callers must have one; `authenticator`: instead of the database."""
+    """What credentials are known by, whether callers must have one, and where people sign in.
+
+    `authenticator`: instead of the database.
+    """
 
     credentials: Credentials = NO_CREDENTIALS
     asks_for_proof: bool = False
     authenticator: Authenticator | None = None
+    issuers: tuple[Issuer, ...] = ()
 
 
 OPEN: Final = Access()
@@ -153,6 +162,9 @@ def assemble(
     database = SqlDatabase(engine)
     assembly = put_together(database, clock, new_id, access.credentials, audit_day_count)
     calls = Calls(assembly.idempotent_calls)
+    mint = TokenMint(access.credentials.seal, secrets.token_bytes)
+    verifier = OidcVerifier(access.issuers, HttpFetch(), clock)
+    sign_ins = ExchangeToken(assembly.idempotent_calls, verifier, mint)
 
     def add_servicers(server: grpc.aio.Server) -> None:
         account_service_pb2_grpc.add_AccountServiceServicer_to_server(AccountServicer(database, calls), server)
@@ -165,8 +177,7 @@ def assemble(
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(database), server)
         operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(assembly.operations, server)
         access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(database, calls), server)
-        mint = TokenMint(access.credentials.seal, secrets.token_bytes)
-        tokens = TokenServicer(database, clock, calls, mint, NoSignIns())
+        tokens = TokenServicer(database, clock, calls, mint, sign_ins)
         token_service_pb2_grpc.add_TokenServiceServicer_to_server(tokens, server)
 
     authenticator = access.authenticator
@@ -188,12 +199,19 @@ def assemble(
     return Control(server, readiness, assembly.feed, (*assembly.background, refusals.run))
 
 
+def _access_of(settings: AccessSettings) -> Access:
+    """Reads the files that are named. Raises ConfigurationError."""
+    issuers = read_issuers(Path(settings.oidc_config)) if settings.oidc_config else ()
+    scopes = {issuer.url: issuer.scope for issuer in issuers}
+    return Access(read_credentials(settings, scopes), settings.asks_for_proof, issuers=issuers)
+
+
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Serves until `stop` is set. Raises StartupError where it cannot start."""
     engine = create_engine(settings.database_url)
     try:
         await migrate(engine, MIGRATIONS, PROGRAM)
-        access = Access(read_credentials(settings.access), settings.access.asks_for_proof)
+        access = _access_of(settings.access)
         if not access.asks_for_proof:
             _log.warning("open_to_everybody", hint="--operator-token-file and --pepper-file ask for proof")
         control = assemble(

@@ -14,8 +14,8 @@ from control_service.domain.errors import (
     ResourceNotFoundError,
     StorageUnavailableError,
     SupersededError,
-    UnauthenticatedError,
 )
+from control_service.domain.sign_in import IdTokenRefusedError, IssuerUnavailableError
 from tallygate._server.grpc.failures import RETRY_AFTER_MS, RpcStatusError
 
 _CODES: Final[dict[type[ControlError], grpc.StatusCode]] = {
@@ -27,7 +27,8 @@ _CODES: Final[dict[type[ControlError], grpc.StatusCode]] = {
     RefusedError: grpc.StatusCode.FAILED_PRECONDITION,
     SupersededError: grpc.StatusCode.ABORTED,
     StorageUnavailableError: grpc.StatusCode.UNAVAILABLE,
-    UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
+    IdTokenRefusedError: grpc.StatusCode.UNAUTHENTICATED,
+    IssuerUnavailableError: grpc.StatusCode.UNAVAILABLE,
 }
 
 
@@ -41,5 +42,11 @@ def translate(error: Exception) -> RpcStatusError | None:
         message=error.message,
         metadata=error.metadata,
         violations=error.violations if isinstance(error, InvalidRequestError) else (),
-        retry_after_ms=RETRY_AFTER_MS if isinstance(error, StorageUnavailableError) else None,
+        retry_after_ms=_retry_after_ms(error),
     )
+
+
+def _retry_after_ms(error: ControlError) -> int | None:
+    if isinstance(error, IssuerUnavailableError):
+        return error.retry_after_ms
+    return RETRY_AFTER_MS if isinstance(error, StorageUnavailableError) else None

@@ -15,6 +15,7 @@ from control_service.api.paging import decode_page
 from control_service.domain.access_token import AccessToken
 from control_service.domain.errors import InvalidRequestError
 from control_service.domain.sign_in import ID_TOKEN_BYTES_MAX
+from control_service.usecases.access.exchange_token import ExchangeToken
 from control_service.usecases.access.service_accounts import (
     NewServiceAccount,
     ServiceAccountView,
@@ -22,7 +23,6 @@ from control_service.usecases.access.service_accounts import (
     delete_service_account,
     list_service_accounts,
 )
-from control_service.usecases.access.sign_ins import SignIns
 from control_service.usecases.access.token_mint import TokenMint
 from control_service.usecases.access.tokens import ShownOnce, change_token, create_token, owner_of, rotate_token
 from control_service.usecases.access_ports import ScopedKey, ScopeFilter
@@ -42,7 +42,9 @@ _FIRST: Final = ("", "", "")
 class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
     """What callers prove themselves by. A secret is in the answer to the call that made it, and nowhere else."""
 
-    def __init__(self, database: Database, clock: Clock, calls: Calls, mint: TokenMint, sign_ins: SignIns) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, calls: Calls, mint: TokenMint, sign_ins: ExchangeToken
+    ) -> None:
         self._database = database
         self._clock = clock
         self._calls = calls
@@ -61,7 +63,7 @@ class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
             raise InvalidRequestError([("id_token", "must be set")])
         if len(request.id_token.encode()) > ID_TOKEN_BYTES_MAX:
             raise InvalidRequestError([("id_token", f"must not have more than {ID_TOKEN_BYTES_MAX} bytes")])
-        given = await self._sign_ins.exchange(request.id_token)
+        given = await self._sign_ins.exchange(request.id_token, Incoming(request, context).as_call())
         return pb.ExchangeTokenResponse(
             secret=given.minted.text, access_token=codec.encode_token(given.token), member=given.token.owner
         )

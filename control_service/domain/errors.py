@@ -95,10 +95,6 @@ class RefusedError(ControlError):
     """The present state forbids the call; the reason names the state, the message the remedy."""
 
 
-class UnauthenticatedError(ControlError):
-    """What a caller has shown proves nothing; the message repeats none of it."""
-
-
 class DeniedError(ControlError):
     """The caller may not do this, whatever the state of things; the reason says what is lacking."""
 

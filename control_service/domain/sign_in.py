@@ -4,6 +4,7 @@ import enum
 from dataclasses import dataclass
 from typing import Final
 
+from control_service.domain.errors import ControlError, Reason
 from tallygate._access.scope import Scope
 
 ID_TOKEN_BYTES_MAX: Final = 16 * 1024
@@ -50,21 +51,27 @@ class Refusal(enum.StrEnum):
     NOT_YET_VALID = "NOT_YET_VALID"
     CLAIMS = "CLAIMS"
     GROUPS = "GROUPS"
+    DISABLED = "DISABLED"
 
 
-class IdTokenRefusedError(Exception):
-    """An id token proves nothing; the message is a sentence that repeats nothing of the token."""
+_REASONS: Final = {
+    Refusal.EXPIRED: Reason.CREDENTIAL_EXPIRED,
+    Refusal.DISABLED: Reason.CREDENTIAL_REVOKED,
+}
+"""Reasons on the wire; all other refusals are CREDENTIAL_INVALID."""
+
+
+class IdTokenRefusedError(ControlError):
+    """An id token proves nobody; the message is a sentence that repeats nothing of the token."""
 
     def __init__(self, refusal: Refusal, message: str) -> None:
-        super().__init__(message)
+        super().__init__(_REASONS.get(refusal, Reason.CREDENTIAL_INVALID), message)
         self.refusal = refusal
-        self.message = message
 
 
-class IssuerUnavailableError(Exception):
+class IssuerUnavailableError(ControlError):
     """Nobody can tell whether an id token is genuine, since the issuer does not answer; trying again may work."""
 
     def __init__(self, message: str, *, retry_after_ms: int) -> None:
-        super().__init__(message)
-        self.message = message
+        super().__init__(Reason.ISSUER_UNAVAILABLE, message)
         self.retry_after_ms = retry_after_ms

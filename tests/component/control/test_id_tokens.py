@@ -122,10 +122,12 @@ async def test_a_key_that_is_for_something_else_does_not_sign(issuer: FakeIssuer
 
 @pytest.mark.filterwarnings("ignore:Key size should be")
 async def test_a_short_rsa_key_signs_nothing(issuer: FakeIssuer) -> None:
-    """One of 1,024 bits can be taken apart."""
-    issuer.keys.append(public(rsa_key(0, 1_024), "short"))
+    """One of 1,024 bits can be taken apart; zeros in front of its modulus make it no longer."""
+    short = public(rsa_key(0, 1_024), "short")
     jwt = issuer.token(rsa_key(0, 1_024), {"kid": "short"})
-    assert await refusal(issuer.verifier(), jwt) is Refusal.UNKNOWN_KEY
+    for modulus in (short["n"], "AAAA" * 100 + short["n"]):
+        issuer.keys = [public(rsa_key(), "first"), {**short, "n": modulus}]
+        assert await refusal(issuer.verifier(), jwt) is Refusal.UNKNOWN_KEY
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ def secret(path: Path, content: bytes, mode: int = 0o600) -> str:
         (PEPPER, True),
         (["--operator-token-file", "token"], True),
         (CLIENT_CA, True),
+        (["--oidc-config", "issuers.toml", *PEPPER], True),
         (["--auth", *PEPPER], True),
         ([*NETWORK, "--insecure"], False),
         ([*NETWORK, "--insecure", *PEPPER], True),
@@ -48,6 +49,7 @@ def test_proof_is_asked_for_once_something_proves(arguments: list[str], asks: bo
         (["--auth"], "--auth lets nobody in as it is"),
         (["--trust-domain", "example.org", *PEPPER], "--trust-domain needs --client-ca"),
         (["--trust-domain", "Example/x", *CLIENT_CA], "no trust domain"),
+        (["--oidc-config", "issuers.toml"], "--oidc-config needs --pepper-file"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(arguments: list[str], said: str) -> None:
@@ -61,9 +63,10 @@ def test_the_environment_says_the_same() -> None:
     environment = {
         "TALLYGATE_PEPPER_FILE": "p",
         "TALLYGATE_OPERATOR_TOKEN_FILE": "o",
+        "TALLYGATE_OIDC_CONFIG": "i",
         "TALLYGATE_AUTH": "1",
     }
-    assert parse([], environment).access == AccessSettings(True, "p", "o", "")
+    assert parse([], environment).access == AccessSettings(True, "p", "o", "", "i")
 
 
 def test_credentials_are_read_from_files(tmp_path: Path) -> None:
