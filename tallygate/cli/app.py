@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tallygate.cli import accounts, check, models, services, tls
+from tallygate.cli import accounts, audit, check, models, services, tls
 from tallygate.cli.demo import demo
 from tallygate.cli.recover import recover_command
 from tallygate.cli.replay import replay
@@ -26,6 +26,7 @@ app.add_typer(check.app, name="check")
 app.add_typer(accounts.app, name="account")
 app.add_typer(models.app, name="model")
 app.add_typer(services.app, name="service")
+app.add_typer(audit.app, name="audit")
 app.add_typer(tls.app, name="tls")
 
 _control = typer.Typer(help="The control service by itself.", no_args_is_help=True)
