@@ -9,6 +9,7 @@ from urllib.parse import unquote
 import grpc
 
 from tallygate._access.rights import ALL_RIGHTS, Rights, TeamAdmission
+from tallygate._server.grpc.tls import peer_certificate_uris
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -17,8 +18,6 @@ NOTE_KEY: Final = "tallygate-actor"
 """Name of the metadata in which callers may say something of themselves, which nobody checks."""
 _BEARER: Final = "bearer "
 _NETWORKS: Final = frozenset({"ipv4", "ipv6"})
-_URI_PROPERTY: Final = "peer_uri"
-"""Name by which gRPC's authentication context has the URIs of a certificate's subject alternative names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +91,6 @@ class Presented:
 def presented_by(context: Context) -> Presented:
     """What this call brought along. A second `authorization` counts as a malformed one."""
     return Presented(_bearer(context.invocation_metadata() or ()), peer_certificate_uris(context), context.peer())
-
-
-def peer_certificate_uris(context: Context) -> tuple[str, ...]:
-    """URI names of the client's certificate, which the TLS handshake has verified; none without one."""
-    names = context.auth_context().get(_URI_PROPERTY) or ()
-    return tuple(uri for name in names if (uri := name.decode(errors="replace")))
 
 
 def note_of(context: Context) -> str | None:

@@ -94,7 +94,8 @@ def peer_certificate_uris(context: Any) -> tuple[str, ...]:
 
     `context`: of the RPC, as grpc.aio gives it to a servicer.
     """
-    return tuple(uri.decode() for uri in context.auth_context().get(_PEER_URI, ()))
+    found = context.auth_context().get(_PEER_URI) or ()
+    return tuple(uri for name in found if (uri := name.decode(errors="replace")))
 
 
 def require_ready(addresses: Sequence[str], tls: ServerTls | None) -> None:
