@@ -4,11 +4,12 @@ A proof is judged by a few rows that are found by their keys, however many token
 """
 
 import hmac
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from control_service.domain.access_token import AccessToken, CredentialState
+from control_service.domain.binding import Binding
 from control_service.domain.certificate_uri import implied_rights
 from control_service.domain.credential import (
     UNKNOWN,
@@ -19,6 +20,7 @@ from control_service.domain.credential import (
     prove,
 )
 from control_service.domain.member import OPERATOR, certificate_member, issuer_of
+from control_service.domain.principal import Principal
 from control_service.domain.token_seal import TokenSeal
 from control_service.usecases.ports import Transaction
 from tallygate._access.rights import ALL_RIGHTS
@@ -39,13 +41,14 @@ class Credentials:
 
     `seal`: of tokens; None where the server has no pepper, and knows no tokens. `operator`: the token of the first
     operator, which opens everything before there is a row in the database. `trust_domain`: of certificates whose URIs
-    say what they may do; empty for none. `issuer_scopes`: the widest scope that each limited issuer may speak for.
+    say what they may do; empty for none. `issuer_scopes`: the widest scope that each issuer may speak for; None where
+    issuers have no limits.
     """
 
     seal: TokenSeal | None = None
     operator: ShownToken | None = None
     trust_domain: str = ""
-    issuer_scopes: Mapping[str, Scope] = field(default_factory=dict)
+    issuer_scopes: Mapping[str, Scope] | None = None
 
     def without_database(self, proof: ShownToken | Certificate) -> ResolvedCredential | None:
         """What a proof opens where that is known without a look at the database; None where it is not."""
@@ -84,8 +87,15 @@ class Credentials:
             return UNKNOWN
         principal = await tx.principals.get(token.owner)
         bindings = await tx.bindings.of((token.owner, *principal.groups))
-        owner = Standing(principal, bindings, self.issuer_scopes.get(issuer_of(token.owner)))
-        return judge_token(token, proof, owner, now_us)
+        return judge_token(token, proof, self.standing(token.owner, principal, bindings), now_us)
+
+    def standing(self, member: str, principal: Principal, bindings: Sequence[Binding]) -> Standing:
+        """How a member stands. An issuer that is not configured speaks for nothing: its persons have no right."""
+        issuer = issuer_of(member)
+        if not issuer or self.issuer_scopes is None:
+            return Standing(principal, bindings)
+        scope = self.issuer_scopes.get(issuer)
+        return Standing(principal, () if scope is None else bindings, scope)
 
     async def _certificate(self, tx: Transaction, certificate: Certificate) -> ResolvedCredential:
         member = certificate_member(certificate.uri)

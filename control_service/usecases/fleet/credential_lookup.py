@@ -11,12 +11,11 @@ from control_service.domain.credential import (
     UNKNOWN,
     Proof,
     ResolvedCredential,
-    Standing,
     judge_certificate,
     judge_token,
     prove,
 )
-from control_service.domain.member import certificate_member, issuer_of
+from control_service.domain.member import certificate_member
 from control_service.domain.principal import Principal
 from control_service.usecases.ports import Transaction
 from control_service.usecases.resolve_credential import Certificate, Credentials
@@ -56,7 +55,7 @@ async def resolve_all(
         token, proof = tokens[each]
         owner = principals[token.owner]
         held = [binding for member in (token.owner, *owner.groups) for binding in bindings[member]]
-        standing = Standing(owner, held, credentials.issuer_scopes.get(issuer_of(token.owner)))
+        standing = credentials.standing(token.owner, owner, held)
         return judge_token(token, proof, standing, now_us)
 
     return [known[each] or opens(each) for each in shown]

@@ -71,6 +71,18 @@ async def test_a_token_is_narrowed_and_an_issuer_limited(database: SqlDatabase) 
     assert found.rights == Rights((Right(Role.OWNER, SEARCH, narrowed_role=Role.VIEWER),))
 
 
+async def test_an_issuer_that_is_not_configured_speaks_for_nothing(database: SqlDatabase) -> None:
+    """Persons whose issuer was taken out of the file have no right any more; service accounts keep theirs."""
+    person, robot = made_token(), made_token(ROBOT, 2)
+    without = Credentials(SEAL, issuer_scopes={"https://login.example.org": PLATFORM})
+    async with database.writing() as tx:
+        await store(tx, person.token, robot.token, bound(ALICE, Role.OWNER), bound(STAFF, Role.VIEWER))
+        await store(tx, bound(ROBOT, Role.METER))
+        await tx.principals.save(Principal(ALICE, "Alice", (STAFF,), 5))
+        assert (await without.resolve(tx, person.shown, 6)).rights == Rights()
+        assert (await without.resolve(tx, robot.shown, 6)).rights == Rights((Right(Role.METER, ACME),))
+
+
 async def test_disabling_deleting_and_time_close_a_token(database: SqlDatabase) -> None:
     """A token that is disabled or deleted, or whose owner is, is revoked; one whose time has come has expired."""
     made = made_token()
