@@ -38,6 +38,7 @@ from control_service.usecases.audit.refusal_log import RefusalLog
 from control_service.usecases.fleet.config_feed import ConfigFeed
 from control_service.usecases.people.teams import ServiceTeams
 from control_service.usecases.resolve_credential import NO_CREDENTIALS, Credentials
+from control_service.usecases.upkeep.page_keys import PageKeyUpkeep
 from tallygate._access.refusals import RefusalCounts
 from tallygate._server.clock import Clock, SystemClock
 from tallygate._server.database.engine import create_engine, migrate
@@ -106,6 +107,7 @@ class Control:
     server: GrpcServer
     readiness: Readiness
     feed: ConfigFeed
+    page_keys: PageKeyUpkeep
     background: tuple[Callable[[], Coroutine[Any, Any, None]], ...]
 
     @asynccontextmanager
@@ -115,9 +117,10 @@ class Control:
         Raises:
             ConfigurationError: the address cannot be bound.
         """
+        await self.page_keys.try_to_read()
         address = await self.server.start()
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(run()) for run in (*self.background, self.readiness.run)]
+            tasks = [group.create_task(run()) for run in (*self.background, self.page_keys.run, self.readiness.run)]
             try:
                 await self.readiness.look()
                 yield address
@@ -185,6 +188,7 @@ def assemble(
         authenticator = DatabaseAuthenticator(assembly.proofs)
     counts = RefusalCounts()
     refusals = RefusalLog(database, counts, new_id())
+    page_keys = PageKeyUpkeep(database, clock, secrets.token_bytes)
     server = GrpcServer(
         listen=listen,
         insecure=insecure,
@@ -194,9 +198,10 @@ def assemble(
         translate=translate,
         max_message_bytes=MESSAGE_BYTES_MAX,
         gate=Gate(authenticator, ServiceTeams(database), counting(counts, clock)),
+        page_keys=page_keys.keys,
     )
     readiness = Readiness(engine, lambda answers: dict.fromkeys(SERVICE_NAMES, answers), server.set_ready)
-    return Control(server, readiness, assembly.feed, (*assembly.background, refusals.run))
+    return Control(server, readiness, assembly.feed, page_keys, (*assembly.background, refusals.run))
 
 
 def _access_of(settings: AccessSettings) -> Access:

@@ -162,6 +162,7 @@ class _Program:
             add_servicers=add_servicers,
             translate=translate,
             gate=self._gate(assembly),
+            page_keys=assembly.keys.page_keys,
         )
 
     def _gate(self, assembly: Assembly) -> Gate:

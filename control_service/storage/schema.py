@@ -290,6 +290,14 @@ nodes = Table(
     _number("recovered_epoch"),
 )
 
+page_keys = Table(
+    "page_keys",
+    metadata,
+    _number_key("number"),
+    _number("create_us"),
+    Column("secret", LargeBinary, nullable=False),
+)
+
 leases = Table(
     "leases",
     metadata,

@@ -17,6 +17,7 @@ from control_service.storage.leases import LeaseRows
 from control_service.storage.ledger import LedgerRows
 from control_service.storage.models import ModelRows
 from control_service.storage.nodes import NodeRows
+from control_service.storage.page_keys import PageKeyRows
 from control_service.storage.principals import PrincipalRows
 from control_service.storage.reservations import BucketRows, ReservationRows
 from control_service.storage.service_accounts import ServiceAccountRows
@@ -39,6 +40,7 @@ class SqlTransaction(ports.Transaction):
         self.reservations: ports.Reservations = ReservationRows(connection)
         self.buckets: ports.Buckets = BucketRows(connection)
         self.events: ports.Events = EventRows(connection)
+        self.page_keys: ports.PageKeyStore = PageKeyRows(connection)
         self.responses: ports.StoredResponses = StoredResponseRows(connection)
         self.audit: audit_ports.AuditEntries = AuditEntryRows(connection)
         self.nodes: fleet_ports.Nodes = NodeRows(connection)

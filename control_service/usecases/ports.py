@@ -27,6 +27,7 @@ from control_service.usecases.access_ports import AccessTokens, AccessVersions, 
 from control_service.usecases.audit_ports import AuditEntries
 from control_service.usecases.fleet_ports import Batches, Configs, Leases, Nodes
 from tallygate._access.rights import SEES_ALL, Sight
+from tallygate._server.page_keys import PageKey
 
 
 class Accounts(Protocol):
@@ -240,6 +241,19 @@ class StoredResponses(Protocol):
         """
 
 
+class PageKeyStore(Protocol):
+    """The keys that sign page tokens, of all replicas."""
+
+    async def all(self) -> list[PageKey]:
+        """All keys, by number."""
+
+    async def add(self, key: PageKey) -> None:
+        """Stores a new key, unless there is one of that number."""
+
+    async def delete_below(self, number: int) -> None:
+        """Deletes the keys of lower numbers."""
+
+
 class Transaction(Protocol):
     """One transaction, with access to everything that is stored."""
 
@@ -252,6 +266,7 @@ class Transaction(Protocol):
     buckets: Buckets
     events: Events
     responses: StoredResponses
+    page_keys: PageKeyStore
     audit: AuditEntries
     nodes: Nodes
     leases: Leases

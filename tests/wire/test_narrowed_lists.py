@@ -269,3 +269,15 @@ async def test_what_was_moved_after_the_gate_looked_is_not_changed(
                     assert refused.metadata["permission"] == "SERVICES_MANAGE"
             kept = lifecycle.UpdateInferenceServiceRequest(name="accounts/acme/services/a", display_name="mine")
             assert (await admin.lifecycle.UpdateInferenceService(kept)).inference_service.display_name == "mine"
+
+
+async def test_a_page_token_is_its_callers(tmp_path: Path) -> None:
+    """Another caller who may see as much begins with it nowhere, and neither does its own with other filters."""
+    async with two_tenants(tmp_path) as control:
+        request = lifecycle.ListInferenceServicesRequest(account="accounts/acme", page_size=2)
+        async with calling(control.address, "owner") as channel:
+            owner = Control(control.address, channel)
+            request.page_token = (await owner.lifecycle.ListInferenceServices(request)).next_page_token
+            second = await owner.lifecycle.ListInferenceServices(request)
+            assert [service.name[-1] for service in second.inference_services] == ["c", "d"]
+        assert (await failure(control.lifecycle.ListInferenceServices(request))).fields == ["page_token"]

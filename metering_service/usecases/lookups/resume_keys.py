@@ -14,6 +14,7 @@ from metering_service.domain.errors import StorageUnavailableError
 from metering_service.domain.key_ring import KeyRing, ResumeKey
 from metering_service.usecases.ports import ResumeKeyStore
 from tallygate._server.clock import Clock
+from tallygate._server.page_keys import PageKeys
 
 PERIOD_S: Final = 20.0
 """Interval of reading the table: a new key is known everywhere before it signs."""
@@ -33,6 +34,8 @@ class ResumeKeys:
         self._new_secret = new_secret
         self._read_ns = 0
         self.ring = KeyRing()
+        self.page_keys = PageKeys()
+        """The same keys for page tokens, whose signatures have a purpose of their own."""
 
     async def read(self) -> None:
         """Take in what is in the table, having entered a key if one is due. Raises StorageUnavailableError."""
@@ -44,6 +47,7 @@ class ResumeKeys:
             keys = await self._store.resume_keys()
         self._read_ns = began_ns
         self.ring.take(keys, self._clock.monotonic_ns())
+        self.page_keys.take({key.number: key.secret for key in keys}, self._clock.monotonic_ns())
 
     async def read_again(self) -> None:
         """Read the table if a token came whose key is unknown here, also during this. Raises StorageUnavailableError.

@@ -15,7 +15,9 @@ from tallygate._server.grpc.access_rules import MethodRule, rule_of
 from tallygate._server.grpc.caller import current_caller, set_caller, set_readmission
 from tallygate._server.grpc.failures import RpcStatusError, status_of
 from tallygate._server.grpc.gate import Gate
+from tallygate._server.grpc.paging import set_page_keys
 from tallygate._server.grpc.unreadable import explain
+from tallygate._server.page_keys import PageKeys
 
 Translate: TypeAlias = Callable[[Exception], RpcStatusError | None]
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
@@ -53,10 +55,11 @@ class Guard:
     Methods are wrapped as they are added. An interceptor would be asked for each call again, which takes 10 us.
     """
 
-    def __init__(self, server: grpc.aio.Server, translate: Translate, gate: Gate) -> None:
+    def __init__(self, server: grpc.aio.Server, translate: Translate, gate: Gate, page_keys: PageKeys) -> None:
         self._server = server
         self._translate = translate
         self._gate = gate
+        self._page_keys = page_keys
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[Any]) -> None:
         """Nothing to do: generated code adds the same methods one by one as well."""
@@ -77,9 +80,10 @@ class Guard:
 
     def _admission(self, rule: MethodRule | None) -> Admit:
         """What each call of a method passes first."""
-        gate = self._gate
+        gate, page_keys = self._gate, self._page_keys
 
         async def admit(request: Any, context: Context) -> None:
+            set_page_keys(page_keys)
             if not gate.is_open:
                 message = _message(request)
                 set_caller(await gate.admit(rule, message, context))

@@ -2,14 +2,16 @@
 
 import base64
 import binascii
-import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
 from google.protobuf.message import Message
 
+from tallygate._server.grpc.caller import current_caller
 from tallygate._server.grpc.message_size import Encoded, fitting
+from tallygate._server.page_keys import SIGNATURE_BYTES, PageKeys
 
 PAGE_SIZE_DEFAULT: Final = 100
 PAGE_SIZE_MAX: Final = 1_000
@@ -18,6 +20,7 @@ Key = TypeVar("Key", bound=tuple[str | int, ...])
 Element = TypeVar("Element")
 
 _INT64_MAX: Final = 2**63 - 1
+_KEYS: Final[ContextVar[PageKeys]] = ContextVar("page_keys", default=PageKeys())  # noqa: B039  # knows no keys, and is never changed
 
 
 def encode_page(
@@ -36,9 +39,10 @@ def encode_page(
 
 
 def encode_page_token(request: Any, key: Sequence[str | int]) -> str:
-    """The token of the page after the element with this key."""
-    packed = json.dumps([_digest(request), *key], separators=(",", ":"))
-    return base64.urlsafe_b64encode(packed.encode()).decode().rstrip("=")
+    """The token of the page after the element with this key, for this list, these filters and this caller."""
+    content = json.dumps(key, separators=(",", ":")).encode()
+    signed = _KEYS.get().sign(_bound(request, content)) + content
+    return base64.urlsafe_b64encode(signed).decode().rstrip("=")
 
 
 def decode_page_token(request: Any, first: Key) -> Key | None:
@@ -49,23 +53,29 @@ def decode_page_token(request: Any, first: Key) -> Key | None:
         first: the key before the first element, which it is without a token; tells what keys look like.
 
     Returns:
-        None for a token that is not from this list with these filters.
+        None for a token that was not given to this caller for this list with these filters.
     """
     if not request.page_token:
         return first
-    found = _parse(request.page_token)
-    if found is None or found[0] != _digest(request) or not _alike(found[1:], first):
+    signature, content = _split(request.page_token)
+    if not _KEYS.get().is_signed(_bound(request, content), signature):
         return None
-    return found[1:]  # type: ignore[return-value]  # _alike has looked at it
+    found = tuple(json.loads(content))
+    return found if _alike(found, first) else None  # type: ignore[return-value]  # _alike has looked at it
 
 
-def _parse(token: str) -> tuple[Any, ...] | None:
+def set_page_keys(keys: PageKeys) -> None:
+    """Remember the server's keys for the task that serves an RPC."""
+    _KEYS.set(keys)
+
+
+def _split(token: str) -> tuple[bytes, bytes]:
+    """The signature and the content in a token; an empty signature, which is none's, where it is no such text."""
     try:
-        padded = token + "=" * (-len(token) % 4)
-        content = json.loads(base64.b64decode(padded.encode(), altchars=b"-_", validate=True))
-    except (binascii.Error, ValueError, RecursionError):
-        return None
-    return tuple(content) if isinstance(content, list) and content else None
+        signed = base64.b64decode((token + "=" * (-len(token) % 4)).encode(), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return b"", b""
+    return signed[:SIGNATURE_BYTES], signed[SIGNATURE_BYTES:]
 
 
 def _alike(key: tuple[Any, ...], model: tuple[str | int, ...]) -> bool:
@@ -75,11 +85,15 @@ def _alike(key: tuple[Any, ...], model: tuple[str | int, ...]) -> bool:
     )
 
 
-def _digest(request: Message) -> str:
-    """Stands for the list and its filters, so that a token is not taken to another list."""
+def _bound(request: Message, content: bytes) -> bytes:
+    """The content together with all that it is good for: the list, its filters, the caller. Lengths keep them apart."""
     bare: Any = type(request)()
     bare.CopyFrom(request)
     bare.ClearField("page_size")
     bare.ClearField("page_token")
-    named = type(request).DESCRIPTOR.full_name.encode() + bare.SerializeToString(deterministic=True)
-    return hashlib.sha256(named).hexdigest()[:16]
+    parts = (
+        type(request).DESCRIPTOR.full_name.encode(),
+        current_caller().member.encode(),
+        bare.SerializeToString(deterministic=True),
+    )
+    return b"".join(len(part).to_bytes(8, "big") + part for part in parts) + content

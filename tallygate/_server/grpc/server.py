@@ -14,6 +14,7 @@ from tallygate._server.grpc.health import HealthServicer
 from tallygate._server.grpc.listen import parse_listen, require_free, require_safe
 from tallygate._server.grpc.reflection import add_reflection
 from tallygate._server.grpc.tls import ServerCertificates, ServerTls
+from tallygate._server.page_keys import PageKeys
 
 MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024
 _CITIZEN_NAMES: Final = (
@@ -27,6 +28,7 @@ class GrpcServer:
 
     `service_names` are the full names of what `add_servicers` adds; health and reflection speak of them.
     `other_health`: names that only health speaks of. `gate`: who may call; everybody without one.
+    `page_keys`: what signs the tokens of lists' pages.
     `shared_listen`: another address, at which several servers take calls, each of them its part of the connections.
     `tls`: makes all addresses take connections by TLS only, and may add one for callers with certificates.
     `certificates`: those of an earlier server of this program, which were whole where the files are not just now.
@@ -47,6 +49,7 @@ class GrpcServer:
         other_health: Sequence[str] = (),
         max_message_bytes: int = MESSAGE_BYTES_MAX,
         gate: Gate | None = None,
+        page_keys: PageKeys | None = None,
     ) -> None:
         """Raises ConfigurationError for a malformed address, an unsafe one without `insecure`, and broken files."""
         self._listen = [address for address in (listen, shared_listen) if address]
@@ -58,7 +61,7 @@ class GrpcServer:
         """Address for callers with certificates, once it is bound."""
         self._health = HealthServicer([*service_names, *other_health])
         self._server = grpc.aio.server(options=_options(max_message_bytes, shares_port=bool(shared_listen)))
-        guard = cast("grpc.aio.Server", Guard(self._server, translate, gate or Gate()))
+        guard = cast("grpc.aio.Server", Guard(self._server, translate, gate or Gate(), page_keys or PageKeys()))
         add_servicers(guard)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, guard)
         channelz_pb2_grpc.add_ChannelzServicer_to_server(channelz.aio.ChannelzServicer(), guard)
