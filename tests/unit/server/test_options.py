@@ -27,6 +27,7 @@ CONTROL = [
     ("--pepper-file", "TALLYGATE_PEPPER_FILE", "pepper"),
     ("--operator-token-file", "TALLYGATE_OPERATOR_TOKEN_FILE", "operator.token"),
     ("--trust-domain", "TALLYGATE_TRUST_DOMAIN", "example.org"),
+    ("--audit-days", "TALLYGATE_CONTROL_AUDIT_DAYS", "7"),
 ]
 METERING = [
     ("--listen", "TALLYGATE_METERING_LISTEN", "127.0.0.1:1"),
