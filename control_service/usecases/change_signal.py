@@ -32,7 +32,7 @@ class ChangeSignal:
     """Fans commits that may matter to others out to the listeners of this process."""
 
     def __init__(self) -> None:
-        self._listeners: set[Listener] = set()
+        self._listeners: dict[Listener, None] = {}
         self.commit_count = 0
         """Number of commits that were announced."""
 
@@ -46,8 +46,8 @@ class ChangeSignal:
     def listening(self) -> Iterator[Listener]:
         """A listener that is notified of every commit while the block runs."""
         listener = Listener()
-        self._listeners.add(listener)
+        self._listeners[listener] = None
         try:
             yield listener
         finally:
-            self._listeners.discard(listener)
+            del self._listeners[listener]

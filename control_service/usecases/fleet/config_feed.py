@@ -216,7 +216,10 @@ class ConfigFeed:
         return [config for name in names for config in await self._lookup([name], version)]
 
     def _affected(self, changes: Changes) -> list[str]:
-        """Followed names to look up again: changed ones, those with a changed model, and those that may exist now."""
+        """Followed names to look up again: changed ones, those with a changed model, and those that may exist now.
+
+        They have an order, so that a simulation has one story.
+        """
         affected = {name for key in changes.services if (name := service_name(*key)) in self._latest}
         affected |= self._unresolved
         if changes.model_ids:
@@ -225,7 +228,7 @@ class ConfigFeed:
                 for name, config in self._latest.items()
                 if config is not None and config.terms is not None and config.terms.model_id in changes.model_ids
             )
-        return list(affected)
+        return sorted(affected)
 
     def _notify(self, configs: Iterable[ServiceConfig], watchers: Collection[Watcher]) -> None:
         for config in configs:

@@ -222,7 +222,7 @@ class ExchangeLeases:
         }
         if recalled:
             await tx.leases.recall(recalled, settlement.now_us)
-        for _, lease_id in recalled:
+        for _, lease_id in sorted(recalled):
             self._memory.elapsed_time.note_recall(lease_id, settlement.now_us)
         return shortfalls
 

@@ -48,7 +48,7 @@ class Shortages:
         self._noted = {budget: noted for budget, noted in self._noted.items() if noted}
         return self._noted.keys()
 
-    def ended(self, came_back: Collection[BudgetKey], grantable: Mapping[BudgetKey, int]) -> set[str]:
+    def ended(self, came_back: Collection[BudgetKey], grantable: Mapping[BudgetKey, int]) -> list[str]:
         """Forgets the shortages that are over; returns the uids of their services, for which nodes may request again.
 
         A shortage is over when its budget got something back, or has more to grant than when it fell short.
@@ -57,15 +57,15 @@ class Shortages:
             came_back: budgets to which this process brought something back.
             grantable: units that each budget can grant now, whichever process brought them back.
         """
-        uids: set[str] = set()
+        uids: dict[str, None] = {}
         for budget in self.budgets:
             noted = self._noted[budget]
             left_units = grantable.get(budget, 0)
             over = [uid for uid, last in noted.items() if budget in came_back or left_units > last.left_units]
             for uid in over:
                 del noted[uid]
-            uids.update(over)
-        return uids
+            uids |= dict.fromkeys(over)
+        return list(uids)
 
 
 async def query_grantable(tx: Transaction, budgets: Collection[BudgetKey]) -> dict[BudgetKey, int]:

@@ -105,7 +105,9 @@ class WorkRunner:
         try:
             while self._unknown or self._silent:
                 unknown, silent = dict(islice(self._unknown.items(), QUERY_MAX)), self._silent.take()
-                parts = await self._insist(partial(self._storage.find_requests, list({*unknown, *silent})))
+                parts = await self._insist(
+                    partial(self._storage.find_requests, list(dict.fromkeys((*unknown, *silent))))
+                )
                 await self._insist(self._keys.read_again)
                 for name in unknown:
                     del self._unknown[name]
