@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.descriptor import Descriptor
@@ -20,9 +20,6 @@ from tallygate._server.grpc.request_json import request_json
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Result = TypeVar("Result")
-
-_NAMES: Final = ("name", "member")
-"""Fields by which a request names what it is about, if that is not made by the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +100,10 @@ def _encoded(request: Any, encode: Callable[[Result], Message]) -> Callable[[Res
 
 
 def _resource(request: Any, response: Any) -> str:
-    """The name of the resource that a request names, or else of the one that its response has first."""
-    named = (getattr(request, field) for field in _NAMES if field in request.DESCRIPTOR.fields_by_name)
+    """The name that the request has, or else of the first resource in its response, or else the member it is about."""
     made = (
         getattr(response, field.name).name
         for field in response.DESCRIPTOR.fields
         if field.message_type is not None and "name" in field.message_type.fields_by_name and not field.is_repeated
     )
-    return next(filter(None, (*named, *made)), "")
+    return next(filter(None, (getattr(request, "name", ""), *made, getattr(request, "member", ""))), "")

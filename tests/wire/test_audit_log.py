@@ -10,8 +10,16 @@ import pytest
 
 from control_service.domain.member import OPERATOR
 from tallygate._access.token_text import token_id_of, token_text
+from tallygate.access.v1 import role_pb2
+from tallygate.control.v1 import access_service_pb2 as access
+from tallygate.control.v1 import (
+    access_service_pb2_grpc,
+    audit_entry_pb2,
+    audit_service_pb2,
+    audit_service_pb2_grpc,
+    token_service_pb2_grpc,
+)
 from tallygate.control.v1 import account_service_pb2 as accounts
-from tallygate.control.v1 import audit_entry_pb2, audit_service_pb2, audit_service_pb2_grpc, token_service_pb2_grpc
 from tallygate.control.v1 import token_service_pb2 as tokens
 from tests.harness.control.access import SEAL
 from tests.harness.patience import PATIENCE_S
@@ -73,6 +81,40 @@ async def test_each_mutation_makes_one_entry(tmp_path: Path) -> None:
             assert all(one.resource and one.request_json for one in made), name
             known = len(found)
         assert [name for name in failed if name in ALWAYS_SERVED] == ["DeleteTeam"]  # a service is in it
+
+
+async def test_each_change_of_access_makes_one_entry(tmp_path: Path) -> None:
+    """Of roles, principals, service accounts and tokens: all that the contract has of them."""
+    robot, person = "accounts/acme/serviceAccounts/robot", "person:https://issuer#anna"
+    async with guarded_control(tmp_path) as control:
+        await control.stock()
+        roles: Any = access_service_pb2_grpc.AccessServiceStub(control.channel)
+        stub: Any = token_service_pb2_grpc.TokenServiceStub(control.channel)
+        done: list[tuple[str, str]] = []
+
+        async def do(method: str, call: Any, resource: str = "") -> Any:
+            response = await call
+            done.append((method, resource or next(iter(response.ListFields()))[1].name))
+            return response
+
+        owner = access.CreateBindingRequest(scope="accounts/acme", member=person, role=role_pb2.ROLE_VIEWER)
+        bound = (await do("CreateBinding", roles.CreateBinding(owner))).binding.name
+        await do("DeleteBinding", roles.DeleteBinding(access.DeleteBindingRequest(name=bound)))
+        await do("DisablePrincipal", roles.DisablePrincipal(access.DisablePrincipalRequest(member=person)), person)
+        await do("EnablePrincipal", roles.EnablePrincipal(access.EnablePrincipalRequest(member=person)), person)
+        await do("CreateServiceAccount", stub.CreateServiceAccount(tokens.CreateServiceAccountRequest(name=robot)))
+        made = await stub.CreateAccessToken(tokens.CreateAccessTokenRequest(service_account=robot))
+        token = made.access_token.name
+        done.append(("CreateAccessToken", token))
+        await do("RotateAccessToken", stub.RotateAccessToken(tokens.RotateAccessTokenRequest(name=token)), token)
+        for method in ("Disable", "Enable", "Delete"):
+            request = getattr(tokens, f"{method}AccessTokenRequest")(name=token)
+            await do(f"{method}AccessToken", getattr(stub, f"{method}AccessToken")(request), token)
+        await do("DeleteServiceAccount", stub.DeleteServiceAccount(tokens.DeleteServiceAccountRequest(name=robot)))
+        found = (await entries(control))[: len(done)]
+        assert [(one.method.rpartition("/")[2], one.resource) for one in reversed(found)] == done
+        assert {one.principal for one in found} == {OPERATOR}
+        assert {method for method, _ in done} | ALWAYS_SERVED == {method.name for method in MUTATIONS.values()}
 
 
 async def test_an_entry_says_who_and_what(tmp_path: Path) -> None:
