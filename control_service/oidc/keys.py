@@ -71,8 +71,8 @@ def _parse_key(entry: Any) -> IssuerKey | None:
         return None
     try:
         return IssuerKey(key_id, algorithm, JWKRegistry.import_key(members))
-    except (JoseError, ValueError, TypeError, OverflowError):
-        return None
+    except (JoseError, ValueError, TypeError, KeyError, OverflowError):
+        return None  # of a kind that the library does not know, or malformed: it says so in many ways
 
 
 def _is_for_signatures(entry: dict[str, Any]) -> bool:

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from joserfc.jws import JWSRegistry
 
 from control_service.domain.sign_in import IdTokenRefusedError, IssuerUnavailableError
+from control_service.oidc.keys import KeyRing
 from tallygate._server.clock import ManualClock
-from tests.harness.control.oidc_harness import FakeIssuer, encoded, rsa_key, signed
+from tests.harness.control.oidc_harness import FakeIssuer, encoded, public, rsa_key, signed
 
 ISSUER = FakeIssuer(ManualClock())
 VERIFIER = ISSUER.verifier()
@@ -90,3 +91,16 @@ def test_signed_headers_of_any_shape_are_refused_or_say_nothing(changes: dict[st
     if not is_refused(f"{text}.{encoded(signature)}"):
         assert (header["alg"], header["kid"], header.get("typ", "JWT").upper()) == ("RS256", "first", "JWT")
         assert not {"crit", "b64"} & set(header)
+
+
+members = st.sampled_from(["kty", "crv", "x", "y", "n", "e", "kid", "use", "alg", "key_ops", "d", "k"])
+words = st.sampled_from(
+    ["EC", "OKP", "RSA", "oct", "P-256", "P-192", "Ed25519", "X25519", "AQAB", "sig", "AA", "A" * 400]
+)
+
+
+@given(st.lists(st.dictionaries(members, words | values, max_size=8) | values, max_size=3))
+def test_keys_of_any_shape_are_passed_over(entries: list[Any]) -> None:
+    """The keys beside them stay in use."""
+    ring = KeyRing.parse({"keys": [*entries, public(rsa_key(), "the right one")]})
+    assert len(ring.find("the right one", "RS256")) == 1
