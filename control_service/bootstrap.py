@@ -213,10 +213,10 @@ def _access_of(settings: AccessSettings) -> Access:
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Serves until `stop` is set. Raises StartupError where it cannot start."""
+    access = _access_of(settings.access)
     engine = create_engine(settings.database_url)
     try:
         await migrate(engine, MIGRATIONS, PROGRAM)
-        access = _access_of(settings.access)
         if not access.asks_for_proof:
             _log.warning("open_to_everybody", hint="--operator-token-file and --pepper-file ask for proof")
         control = assemble(
