@@ -153,6 +153,7 @@ async def it(engine: AsyncEngine) -> AsyncIterator[Serving]:
         add_servicers=lambda it: usage_service_pb2_grpc.add_UsageServiceServicer_to_server(servicer, it),
         translate=translate,
         gate=Gate(KnownCallers(CALLERS)),
+        page_keys=rig.keys.page_keys,
     )
     address = await server.start()
     async with grpc.aio.insecure_channel(address) as channel:
@@ -241,6 +242,14 @@ async def test_pages_are_full_of_what_a_caller_sees(it: Serving) -> None:
     assert await it.listed("bert") == [["b-runs", "b0"], ["b1", "b2"]]
     assert len(await it.listed("vera")) == 5
     assert await it.listed("rita", BATCH) == await it.listed("rita", f"{ACME}/services/no-such") == [[]]
+
+
+async def test_a_page_token_is_good_for_the_caller_who_got_it(it: Serving) -> None:
+    """And for nobody else, whatever that one sees."""
+    token = (await it.page("rita")).next_page_token
+    assert (await it.page("rita", token)).request_usages[0].request_id == "r1"
+    for other in ("both", "vera"):
+        assert (await failure(it.page(other, token)))[0] is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_of_a_team_that_used_nothing_there_is_nothing(it: Serving) -> None:

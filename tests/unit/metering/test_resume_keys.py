@@ -119,3 +119,16 @@ def test_a_clock_that_ran_ahead_delays_the_next_key_only() -> None:
         now(keys.read())
         clock.advance(seconds=DAY_S)
     assert [key.secret for key in database.keys.values()] == [b"ahead0", b"a0"]
+
+
+def test_page_tokens_are_signed_with_the_fleets_keys() -> None:
+    """What one node has signed another one takes; one with other keys does not."""
+    database, clock = MemoryRecorder(), ManualClock()
+    first, second, stranger = (
+        keys_of(its, clock, name) for its, name in ((database, "a"), (database, "b"), (MemoryRecorder(), "c"))
+    )
+    for each in (first, second, stranger):
+        now(each.read())
+    signature = first.page_keys.sign(b"page")
+    assert second.page_keys.is_signed(b"page", signature)
+    assert not stranger.page_keys.is_signed(b"page", signature)
