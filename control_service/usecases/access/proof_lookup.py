@@ -27,7 +27,7 @@ from tallygate._server.clock import Clock
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
-PAUSE_NS: Final = 20_000_000
+PAUSE_NS: Final = 100_000_000
 """Interval between two looks for one token after a wrong secret for it."""
 GUESSED_MAX: Final = 10_000
 """Maximum number of tokens that are remembered for wrong secrets; beyond it the oldest are forgotten."""

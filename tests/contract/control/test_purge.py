@@ -1,8 +1,17 @@
 """What is old and settled is deleted; what may be requested again is not, whatever the wall clock does."""
 
+from dataclasses import replace
+
 from control_service.domain.budget import BudgetKind
 from control_service.usecases.ports import ResponseKey, StoredResponse
-from control_service.usecases.upkeep.retention import BATCH_SIZE, CLOSED_LEASES_KEPT_US, PERIOD_NS, RESPONSES_KEPT_US
+from control_service.usecases.upkeep.retention import (
+    BATCH_SIZE,
+    CLOSED_LEASES_KEPT_US,
+    PERIOD_NS,
+    RESPONSES_KEPT_US,
+    TOKENS_KEPT_US,
+)
+from tests.harness.control.access import made_token, store
 from tests.harness.control.fleet_harness import FleetNode, Kit
 
 MONEY = BudgetKind.MONEY
@@ -102,3 +111,26 @@ async def test_much_goes_in_parts(kit: Kit) -> None:
     assert len(left) == 1
     await kit.sweeper.tick()
     assert not await has_response(kit, left[0])
+
+
+async def test_ended_tokens_go_when_they_are_old(kit: Kit) -> None:
+    """Deleted ones and sign-ins that expired; any other token stays, and an ended one for its time."""
+    living = made_token(number=1).token
+    deleted = replace(made_token(number=2).token, delete_us=kit.now_us)
+    sign_in = replace(made_token(number=3).token, expire_us=kit.now_us, signed_in=True)
+    expired = replace(made_token(number=4).token, expire_us=kit.now_us)
+    tokens = (living, deleted, sign_in, expired)
+    async with kit.database.writing() as tx:
+        await store(tx, *tokens)
+
+    async def kept() -> list[int]:
+        async with kit.database.reading() as tx:
+            found = [await tx.access_tokens.find(token.token_id) for token in tokens]
+        return [number for number, token in enumerate(found, 1) if token is not None]
+
+    kit.clock.advance(us=TOKENS_KEPT_US)
+    await kit.sweeper.tick()
+    assert await kept() == [1, 2, 3, 4]
+    kit.clock.advance(us=PERIOD_US)
+    await kit.sweeper.tick()
+    assert await kept() == [1, 4]
