@@ -4,8 +4,23 @@ from __future__ import annotations
 
 import typer
 
-from tallygate.cli import accounts, audit, check, models, services, tls
+from tallygate.cli import (
+    accounts,
+    audit,
+    bindings,
+    check,
+    contexts_command,
+    models,
+    principals,
+    service_accounts,
+    services,
+    teams,
+    tls,
+    tokens,
+)
+from tallygate.cli.bootstrap import bootstrap
 from tallygate.cli.demo import demo
+from tallygate.cli.login import login, logout, whoami
 from tallygate.cli.recover import recover_command
 from tallygate.cli.replay import replay
 from tallygate.cli.security import security_options
@@ -21,13 +36,23 @@ app.callback()(security_options)
 app.command()(up)
 app.command()(replay)
 app.command()(demo)
+for _command in (login, logout, whoami):
+    app.command()(_command)
 app.command("recover")(recover_command)
 app.add_typer(check.app, name="check")
 app.add_typer(accounts.app, name="account")
 app.add_typer(models.app, name="model")
 app.add_typer(services.app, name="service")
 app.add_typer(audit.app, name="audit")
+app.add_typer(teams.app, name="team")
+app.add_typer(bindings.members, name="member")
+app.add_typer(bindings.app, name="binding")
+app.add_typer(service_accounts.app, name="service-account")
+app.add_typer(tokens.app, name="token")
+app.add_typer(principals.app, name="principal")
+app.add_typer(contexts_command.app, name="context")
 app.add_typer(tls.app, name="tls")
+tokens.app.command()(bootstrap)
 
 _control = typer.Typer(help="The control service by itself.", no_args_is_help=True)
 _metering = typer.Typer(help="A metering node by itself.", no_args_is_help=True)

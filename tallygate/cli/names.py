@@ -31,3 +31,49 @@ def model_name(text: str) -> str:
     if len(parts) != 1 or not parts[0]:
         raise typer.BadParameter(f"{text!r} is not a model; write it as llama or models/llama")
     return f"models/{parts[0]}"
+
+
+def team_name(text: str) -> str:
+    """`acme/search` or `accounts/acme/teams/search`."""
+    match text.split("/"):
+        case ["accounts", account, "teams", team] if account and team:
+            return text
+        case [account, team] if account and team and account != "accounts":
+            return f"accounts/{account}/teams/{team}"
+    raise typer.BadParameter(f"{text!r} is not a team; write it as acme/search or accounts/acme/teams/search")
+
+
+def scope_name(text: str) -> str:
+    """`platform`, `acme`, `acme/search`, or in full."""
+    if text in ("", "platform"):
+        return text
+    bare = text.removeprefix("accounts/").replace("/teams/", "/")
+    return team_name(bare) if "/" in bare else account_name(bare)
+
+
+def service_account_name(text: str) -> str:
+    """`gateway` of the platform, `acme/gateway`, `acme/search/gateway`, or in full."""
+    if "serviceAccounts/" in text:
+        return text
+    *scope, one = text.split("/")
+    if not one or len(scope) > 2 or not all(scope):  # noqa: PLR2004  # an account and a team
+        raise typer.BadParameter(f"{text!r} is not a service account; write it as gateway, acme/gateway or in full")
+    return "/".join([*([scope_name("/".join(scope))] if scope else []), "serviceAccounts", one])
+
+
+def token_name(text: str) -> str:
+    """The id of a token of one's own, or the name of any in full."""
+    return text if "accessTokens/" in text else f"accessTokens/{text}"
+
+
+def member_name(text: str) -> str:
+    """`serviceAccount:acme/gateway`, `person:ISSUER#SUBJECT`, `group:ISSUER#GROUP` or `certificate:URI`."""
+    kind, colon, rest = text.partition(":")
+    if kind == "serviceAccount" and rest:
+        return f"serviceAccount:{service_account_name(rest)}"
+    if colon and rest and kind in ("person", "group", "certificate"):
+        return text
+    raise typer.BadParameter(
+        f"{text!r} is no member; "
+        "write person:ISSUER#SUBJECT, group:ISSUER#GROUP, serviceAccount:NAME or certificate:URI"
+    )

@@ -8,13 +8,16 @@ import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tallygate._channel import Channels
 from tallygate._tls_failures import tls_problem
+from tallygate.cli.bootstrap import OPERATOR_FILE, PEPPER_FILE, make_first_secrets
+from tallygate.cli.node_token import NODE_FILE, make_node_token
 from tallygate.cli.security import pair_security
 
 START_S = 30
@@ -139,15 +142,26 @@ class PairOptions:
     control_database_url: str = field(default="", repr=False)
     metering_database_url: str = field(default="", repr=False)
     log_format: str = "text"
+    has_auth: bool = False
 
     @property
     def control_arguments(self) -> list[str]:
         """The control service's options."""
-        return ["--listen", self.control, *self._common]
+        proof = []
+        if self.has_auth:
+            secrets = Path(self.data_dir)
+            proof += [
+                "--operator-token-file",
+                str(secrets / OPERATOR_FILE),
+                "--pepper-file",
+                str(secrets / PEPPER_FILE),
+            ]
+        return ["--listen", self.control, *proof, *self._common]
 
     def metering_arguments(self, control: str) -> list[str]:
         """The node's options; `control`: where the control service is."""
-        return ["--listen", self.metering, "--control", control, *self._common]
+        proof = ["--auth", "--control-token-file", str(Path(self.data_dir) / NODE_FILE)] if self.has_auth else []
+        return ["--listen", self.metering, "--control", control, *proof, *self._common]
 
     @property
     def variables(self) -> dict[str, str]:
@@ -179,10 +193,14 @@ class Pair:
         Raises:
             ProgramEndedError: one of them did not come up; then neither is left running.
         """
+        if options.has_auth:
+            make_first_secrets(Path(options.data_dir))
         await _check(options)
         variables = options.variables
         control = await ServiceProcess.start("control_service", options.control_arguments, log, variables)
         try:
+            if options.has_auth:
+                await _make_node_token(options, control.address)
             arguments = options.metering_arguments(control.address)
             metering = await ServiceProcess.start("metering_service", arguments, log, variables)
         except BaseException:
@@ -206,6 +224,14 @@ class Pair:
         await self.control.stop()
 
 
+async def _make_node_token(options: PairOptions, control: str) -> None:
+    """Raises ProgramEndedError where control does not give one."""
+    try:
+        await make_node_token(Path(options.data_dir), control, _channels().security)
+    except grpc.aio.AioRpcError as error:
+        raise ProgramEndedError(f"control gave the node no token: {error.details()}") from error
+
+
 def _channels() -> Channels:
     """The way to services that were started here. Raises ProgramEndedError."""
     try:
@@ -224,7 +250,8 @@ async def _check(options: PairOptions) -> None:
         raise ProgramEndedError(f"both services cannot listen on {options.control}; choose another address for one")
     arguments = {
         "control_service": options.control_arguments,
-        "metering_service": options.metering_arguments(_SOME_ADDRESS),
+        # The node's token is made by control, which does not run yet.
+        "metering_service": replace(options, has_auth=False).metering_arguments(_SOME_ADDRESS),
     }
     checks = [_complaint(module, told, options.variables) for module, told in arguments.items()]
     for complaint in await asyncio.gather(*checks):

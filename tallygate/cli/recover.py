@@ -14,11 +14,20 @@ from rich.table import Table
 from tallygate._proxies import by_way_of
 from tallygate.cli.console import err, literal, out
 from tallygate.cli.recovery_steps import Recovered, RecoveryError, Stubs, recover
-from tallygate.cli.rpc import DEFAULT_CONTROL, ControlOption, JsonOption, answering, channels_to, fail, sentence
+from tallygate.cli.rpc import (
+    DEFAULT_CONTROL,
+    LOCAL_METERING,
+    ControlOption,
+    JsonOption,
+    answering,
+    channels_to,
+    control_address,
+    fail,
+    sentence,
+)
 from tallygate.control.v1 import operations_service_pb2_grpc, recovery_service_pb2_grpc
 from tallygate.metering.v1 import recovery_service_pb2_grpc as metering_grpc
 
-DEFAULT_METERING = "127.0.0.1:7402"
 CALL_TIMEOUT_S = 30
 ATTEMPTS = 20
 RETRY_S = 1.0
@@ -39,7 +48,7 @@ def recover_command(
             envvar="TALLYGATE_METERING_ADDRESS",
             help="Where a metering node of the same fleet listens; it need not serve.",
         ),
-    ] = DEFAULT_METERING,
+    ] = LOCAL_METERING,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -47,7 +56,7 @@ def recover_command(
     if not yes:
         err.print(WHAT)
         typer.confirm("Go on?", abort=True, err=True)
-    control = answering(control.split(","))
+    control = answering(control_address(control).split(","))
     try:
         with err.status("fencing all nodes") as status:
             done = asyncio.run(_recover(control, metering, status.update))

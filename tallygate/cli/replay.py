@@ -16,7 +16,18 @@ from tallygate._proxies import by_way_of
 from tallygate.cli.console import err, out
 from tallygate.cli.names import service_name
 from tallygate.cli.replay_display import ReplayDisplay, agreement, reconciliation, summary
-from tallygate.cli.rpc import DEFAULT_CONTROL, TIMEOUT_S, ControlOption, channels_to, control_channel, fail, sentence
+from tallygate.cli.rpc import (
+    DEFAULT_CONTROL,
+    LOCAL_METERING,
+    TIMEOUT_S,
+    ControlOption,
+    channels_to,
+    control_address,
+    control_channel,
+    fail,
+    metering_addresses,
+    sentence,
+)
 from tallygate.control.v1 import (
     account_service_pb2,
     account_service_pb2_grpc,
@@ -29,8 +40,6 @@ from tallygate.replay.run import replay as run_replay
 from tallygate.replay.synthetic import synthesize
 from tallygate.replay.tally import Tally
 from tallygate.replay.trace import Trace, TraceError, read_trace
-
-DEFAULT_METERING = "127.0.0.1:7402"
 
 
 def replay(
@@ -50,7 +59,9 @@ def replay(
     control: ControlOption = DEFAULT_CONTROL,
     metering: Annotated[
         list[str] | None,
-        typer.Option(metavar="HOST:PORT", help=f"A metering node; repeatable. Default {DEFAULT_METERING}."),
+        typer.Option(
+            metavar="HOST:PORT", help=f"A metering node; repeatable. Default: the context's, or {LOCAL_METERING}."
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -60,16 +71,17 @@ def replay(
     """
     pace = _speed(speed)
     workload = read_workload(trace, requests=requests)
+    control, metering = control_address(control), metering_addresses(metering or [])
     currency = _currency(control, service)
     plan = ReplayPlan(
         service=service,
         control=control,
-        metering=metering or [DEFAULT_METERING],
+        metering=metering,
         run_id=new_run_id(),
         servers=servers,
         speed=pace,
         report_every=report_every,
-        security=channels_to(*(metering or [])).security,
+        security=channels_to(control, *metering).security,
     )
     title = trace.name if trace is not None else "synthetic workload"
     try:

@@ -16,10 +16,12 @@ from tallygate._proxies import by_way_of
 from tallygate._tls_failures import tls_problem
 from tallygate._wire.failures import decode_failure
 from tallygate.cli.console import err, literal
-from tallygate.cli.security import current_security
+from tallygate.cli.security import control_of_context, current_security, metering_of_context, used_tls
 
 TIMEOUT_S = 10
 CONNECT_TIMEOUT_S = 1
+LOCAL_CONTROL = "127.0.0.1:7401"
+LOCAL_METERING = "127.0.0.1:7402"
 
 ControlOption = Annotated[
     str,
@@ -27,6 +29,7 @@ ControlOption = Annotated[
         "--control",
         metavar="HOST:PORT",
         envvar="TALLYGATE_CONTROL_ADDRESS",
+        show_default=f"the context's, or {LOCAL_CONTROL}",
         help="Where the control service listens; several replicas with commas between.",
     ),
 ]
@@ -38,7 +41,8 @@ KeyOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print protobuf JSON.")]
 
-DEFAULT_CONTROL = "127.0.0.1:7401"
+DEFAULT_CONTROL = ""
+"""Address that says nothing: that of the context counts, or the one on this machine."""
 
 
 def key_or_new(key: str) -> str:
@@ -49,7 +53,7 @@ def key_or_new(key: str) -> str:
 @contextmanager
 def control_channel(address: str) -> Iterator[grpc.Channel]:
     """A channel to the control service; a failed call ends the command with one sentence and status 1."""
-    address = answering(address.split(","))
+    address = answering(control_address(address).split(","))
     with channels_to(address).open(address) as channel:
         try:
             yield channel
@@ -57,10 +61,26 @@ def control_channel(address: str) -> Iterator[grpc.Channel]:
             fail(sentence(error, f"the control service at {address}", by_way_of(address)))
 
 
+def control_address(given: str) -> str:
+    """The address of control that was given, else the context's, else the one on this machine."""
+    try:
+        return given or control_of_context() or LOCAL_CONTROL
+    except ValueError as error:
+        fail(str(error))
+
+
+def metering_addresses(given: Sequence[str]) -> list[str]:
+    """The addresses of metering nodes that were given, else the context's, else the one on this machine."""
+    try:
+        return list(given) or [one for one in metering_of_context().split(",") if one] or [LOCAL_METERING]
+    except ValueError as error:
+        fail(str(error))
+
+
 def channels_to(*addresses: str) -> Channels:
     """The way to these addresses; files that are broken, and tokens in plain text, end the command."""
     try:
-        channels = Channels(current_security())
+        channels = Channels(current_security(*addresses))
         for address in addresses:
             channels.check(address)
     except ValueError as error:
@@ -92,7 +112,7 @@ def sentence(error: grpc.RpcError, whom: str, way: str = "") -> str:
     code, details = error.code(), error.details() or ""
     failure = decode_failure(error)
     reason, violations = failure.reason, [f"{path}: {problem}" for path, problem in failure.violations]
-    if code == grpc.StatusCode.UNAVAILABLE and (problem := tls_problem(details, has_tls=current_security().has_tls)):
+    if code == grpc.StatusCode.UNAVAILABLE and (problem := tls_problem(details, has_tls=used_tls())):
         return f"{whom} {problem}"
     if code == grpc.StatusCode.UNAVAILABLE and not reason:
         return f"{whom} cannot be reached{way}; start it with `tallygate up`, or say where it is"

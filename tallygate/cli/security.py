@@ -1,15 +1,19 @@
-"""Security of a command's channels: certificates and a token, by options before the command or by the environment."""
+"""Security of a command's channels: certificates and a token.
+
+Options before the command say it, or the environment, or the context that somebody has logged in to.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Annotated, Final
 
 import typer
 
 from tallygate._security import PLAIN, VARIABLES, Names, Security, security_from, security_of
+from tallygate.cli.contexts import Context, ContextStore, current_context
 
 SERVES_BY_TLS: Final = "TALLYGATE_TLS_CERT"
 """Variable by which services that a command starts are made to serve by TLS."""
@@ -17,6 +21,7 @@ SERVES_BY_TLS: Final = "TALLYGATE_TLS_CERT"
 _OPTIONS: Final = ("--ca", "--cert", "--key", "--token-file")
 _NAMES: Final = Names(*(f"{option} or {variable}" for option, variable in zip(_OPTIONS, VARIABLES, strict=True)))
 _said: ContextVar[Callable[[], Security] | None] = ContextVar("security", default=None)
+_used: ContextVar[Security] = ContextVar("used security", default=PLAIN)
 
 
 def security_options(
@@ -42,17 +47,66 @@ def use_security(security: Security) -> None:
     _said.set(lambda: security)
 
 
-def current_security() -> Security:
-    """How the channels of this command are secured. Raises ValueError where half of it is said."""
+def given_security() -> Security:
+    """The security that options or the environment give. Raises ValueError where they say half of it."""
     said = _said.get()
     return said() if said else security_from(os.environ)
+
+
+def current_security(*addresses: str) -> Security:
+    """How channels to these addresses are secured.
+
+    The context's certificates and token count where nothing else is given, and only for the context's own addresses:
+    a token is not sent to servers that it is not for.
+
+    Raises:
+        ValueError: the environment says half of it, or the context's files cannot be read.
+    """
+    security = given_security()
+    if security == PLAIN:
+        security = _of_context(addresses)
+    _used.set(security)
+    return security
+
+
+def used_tls() -> bool:
+    """Whether the channels that this command opened last are by TLS."""
+    return _used.get().has_tls
+
+
+def control_of_context() -> str:
+    """The address of control in the context; empty where there is none. Raises ValueError."""
+    return _context()[1].control
+
+
+def metering_of_context() -> str:
+    """The addresses of metering nodes in the context; empty where there are none. Raises ValueError."""
+    return _context()[1].metering
+
+
+def current_context_name() -> str:
+    """The name of the context that commands use; empty where there is none. Raises ValueError."""
+    return _context()[0]
+
+
+def _of_context(addresses: Sequence[str]) -> Security:
+    name, context = _context()
+    known = {*context.control.split(","), *context.metering.split(",")} - {""}
+    if not known.issuperset(addresses):
+        return PLAIN
+    kept = ContextStore.of(os.environ).token(name)
+    return Security(context.ca_file, context.cert_file, context.key_file, token=kept.token if kept else "")
+
+
+def _context() -> tuple[str, Context]:
+    return current_context(os.environ)
 
 
 def pair_security() -> Security:
     """How services are spoken to that this command starts, with its own environment. Raises ValueError."""
     if not os.environ.get(SERVES_BY_TLS):
         return PLAIN
-    security = current_security()
+    security = given_security()
     if not security.has_tls:
         raise ValueError(
             f"{SERVES_BY_TLS} is set, so both services serve by TLS: set {VARIABLES.ca}, too, to the file of the "

@@ -6,10 +6,12 @@ import asyncio
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
+from tallygate.cli.bootstrap import OPERATOR_FILE
 from tallygate.cli.console import err, literal, out
 from tallygate.cli.processes import Pair, PairOptions, ProgramEndedError
 from tallygate.cli.rpc import fail
@@ -39,9 +41,12 @@ def up(
             metavar="URL", envvar="TALLYGATE_METERING_DATABASE_URL", help="postgresql://... instead of a file."
         ),
     ] = "",
+    auth: Annotated[
+        bool, typer.Option("--auth", help="Ask callers for proof; the operator's token is made in the data directory.")
+    ] = False,
 ) -> None:
     """Runs the control service and a metering node; Ctrl-C stops both."""
-    options = PairOptions(data_dir, control, metering, control_database_url, metering_database_url)
+    options = PairOptions(data_dir, control, metering, control_database_url, metering_database_url, has_auth=auth)
     trouble = asyncio.run(_run(options))
     if trouble:
         fail(trouble)
@@ -64,7 +69,7 @@ async def _run(options: PairOptions) -> str:
         return str(ended)
     except asyncio.CancelledError:
         return ""
-    _welcome(pair)
+    _welcome(pair, options)
     ending = asyncio.create_task(pair.ended())
     await asyncio.wait([ending, stopping], return_when=asyncio.FIRST_COMPLETED)
     trouble = "" if stop.is_set() else ending.result()
@@ -74,12 +79,15 @@ async def _run(options: PairOptions) -> str:
     return trouble
 
 
-def _welcome(pair: Pair) -> None:
+def _welcome(pair: Pair, options: PairOptions) -> None:
     out.print(f"[bold]control[/]   {pair.control.address}")
     out.print(f"[bold]metering[/]  {pair.metering.address}")
     out.print("try        ", end="")
     ca = pair_security().ca_file
     how = f"-cacert {ca}" if ca else "-plaintext"
+    if options.has_auth:
+        token = Path(options.data_dir) / OPERATOR_FILE
+        how += f' -H "authorization: Bearer $(cat {token})"'
     out.print(f"grpcurl {how} {pair.control.address} tallygate.control.v1.AccountService/ListAccounts", markup=False)
     out.file.flush()
 

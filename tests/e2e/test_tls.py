@@ -164,7 +164,7 @@ def test_up_serves_by_tls_where_the_environment_says_so(tmp_path: Path) -> None:
     refused = tallygate("up", "--data-dir", str(tmp_path / "none"), variables=tls)
     assert "set TALLYGATE_CA, too" in " ".join(refused.err.split())
     known = {"TALLYGATE_CA": f"{tmp_path}/tls/ca.pem"}
-    with up(tmp_path / "data", {**tls, **known}) as running:
+    with up(tmp_path / "data", variables={**tls, **known}) as running:
         done = tallygate("account", "create", "acme", "--control", running.control, variables=known)
         assert done.status == 0, done.err
         assert "speak TLS only" in " ".join(

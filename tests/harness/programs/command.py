@@ -44,7 +44,11 @@ class Up:
 
     def tallygate(self, *arguments: str) -> Said:
         """Runs a command against its control service; in this process, because starting one takes a second."""
-        done = CliRunner().invoke(app, [*arguments, "--control", self.control])
+        return self.run(*arguments, "--control", self.control)
+
+    def run(self, *arguments: str) -> Said:
+        """Runs a command as it is, which may speak to the pair of a context."""
+        done = CliRunner().invoke(app, arguments)
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
         return Said(done.exit_code, done.stdout, done.stderr)
@@ -67,10 +71,13 @@ def tallygate(*arguments: str, variables: Mapping[str, str] | None = None) -> Sa
 
 
 @contextmanager
-def up(data_dir: Path, variables: Mapping[str, str] | None = None) -> Iterator[Up]:
+def up(data_dir: Path, *options: str, variables: Mapping[str, str] | None = None) -> Iterator[Up]:
     """Both services on free ports; stopped at the end."""
     process = subprocess.Popen(
-        [*TALLYGATE, "up", "--data-dir", str(data_dir), "--control", "127.0.0.1:0", "--metering", "127.0.0.1:0"],
+        [
+            *(*TALLYGATE, "up", "--data-dir", str(data_dir)),
+            *("--control", "127.0.0.1:0", "--metering", "127.0.0.1:0", *options),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -87,5 +94,6 @@ def up(data_dir: Path, variables: Mapping[str, str] | None = None) -> Iterator[U
 
 
 def _environment() -> dict[str, str]:
-    """Without what the tester's shell says of another pair."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("TALLYGATE_")}
+    """Without what the tester's shell and contexts say of another pair."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith("TALLYGATE_")}
+    return {**others, "TALLYGATE_CONFIG_DIR": os.devnull}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import typer
 
+from tallygate.cli import names
 from tallygate.cli.names import account_name, model_name, service_name
 
 
@@ -28,3 +31,44 @@ def test_what_is_no_account_is_refused(text: str) -> None:
     """An account is one word."""
     with pytest.raises(typer.BadParameter, match="accounts/acme"):
         account_name(text)
+
+
+@pytest.mark.parametrize(
+    ("parse", "short", "full"),
+    [
+        (names.team_name, "acme/search", "accounts/acme/teams/search"),
+        (names.scope_name, "platform", "platform"),
+        (names.scope_name, "acme", "accounts/acme"),
+        (names.scope_name, "acme/search", "accounts/acme/teams/search"),
+        (names.service_account_name, "gateway", "serviceAccounts/gateway"),
+        (names.service_account_name, "acme/gateway", "accounts/acme/serviceAccounts/gateway"),
+        (names.service_account_name, "acme/search/gateway", "accounts/acme/teams/search/serviceAccounts/gateway"),
+        (names.token_name, "t1", "accessTokens/t1"),
+        (names.member_name, "serviceAccount:acme/gateway", "serviceAccount:accounts/acme/serviceAccounts/gateway"),
+        (names.member_name, "person:https://sso#42", "person:https://sso#42"),
+        (names.member_name, "certificate:spiffe://fleet/a", "certificate:spiffe://fleet/a"),
+    ],
+)
+def test_names_of_access_are_typed_short_or_in_full(parse: Callable[[str], str], short: str, full: str) -> None:
+    """Both ways mean the same."""
+    assert parse(short) == full
+    assert parse(full) == full
+
+
+@pytest.mark.parametrize(
+    ("parse", "text"),
+    [
+        (names.team_name, "acme"),
+        (names.team_name, "acme/"),
+        (names.scope_name, "acme/search/x"),
+        (names.service_account_name, "a/b/c/d"),
+        (names.service_account_name, "acme//gateway"),
+        (names.member_name, "alice"),
+        (names.member_name, "user:alice"),
+        (names.member_name, "person:"),
+    ],
+)
+def test_other_names_of_access_are_refused(parse: Callable[[str], str], text: str) -> None:
+    """With the two ways to write one."""
+    with pytest.raises(typer.BadParameter, match="write"):
+        parse(text)
