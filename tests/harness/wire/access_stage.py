@@ -1,0 +1,146 @@
+"""A control service that asks for proof, with two tenants, and a caller with each role that there is."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+
+from control_service.bootstrap import Access
+from control_service.domain.token_seal import TokenSeal
+from control_service.usecases.resolve_credential import Credentials
+from tallygate._access.role import Role
+from tallygate._access.scope import PLATFORM, Scope
+from tallygate._access.token_text import ID_BYTES, SECRET_BYTES, read_token, token_id_of, token_text
+from tallygate.access.v1 import role_pb2
+from tallygate.control.v1 import access_service_pb2 as access
+from tallygate.control.v1 import (
+    access_service_pb2_grpc,
+    account_service_pb2_grpc,
+    catalog_service_pb2_grpc,
+    lifecycle_service_pb2_grpc,
+    team_service_pb2_grpc,
+    token_service_pb2_grpc,
+)
+from tallygate.control.v1 import account_service_pb2 as accounts
+from tallygate.control.v1 import catalog_service_pb2 as catalogue
+from tallygate.control.v1 import lifecycle_service_pb2 as lifecycle
+from tallygate.control.v1 import team_service_pb2 as teams
+from tallygate.control.v1 import token_service_pb2 as tokens
+from tests.harness.wire.control_fleet import Control, running_control
+
+ACME, SEARCH, CHAT, GLOBEX = Scope("acme"), Scope("acme", "search"), Scope("acme", "chat"), Scope("globex")
+OPERATOR_TOKEN: Final = token_text(token_id_of(bytes(ID_BYTES)), bytes(SECRET_BYTES))
+PEPPER: Final = bytes(range(32))
+
+SERVICES: Final = {ACME: "loner", SEARCH: "finder", CHAT: "talker", GLOBEX: "alien"}
+"""A service of each scope: one of the account alone, one of each team, one of the other tenant."""
+BOUND: Final = {
+    Role.OPERATOR: PLATFORM,
+    Role.AUDITOR: PLATFORM,
+    Role.PRICING: PLATFORM,
+    Role.NODE: PLATFORM,
+    Role.METER: ACME,
+    Role.OWNER: ACME,
+    Role.BILLING: ACME,
+    Role.VIEWER: ACME,
+    Role.TEAM_ADMIN: SEARCH,
+    Role.TEAM_MEMBER: SEARCH,
+}
+"""The scope on which the caller with each role has it."""
+
+
+def bearer(token: str) -> tuple[tuple[str, str], ...]:
+    """The metadata that shows a token; none for an empty one."""
+    return (("authorization", f"Bearer {token}"),) if token else ()
+
+
+@dataclass
+class AccessStage:
+    """The service, and a token of each role; `tokens[None]` is one of a caller without any role."""
+
+    control: Control
+    tokens: dict[Role | None, str] = field(default_factory=dict)
+    token_names: dict[Scope, str] = field(default_factory=dict)
+    """The name of a token of each scope's service account."""
+
+    async def set_up(self) -> None:
+        """Two tenants, one with two teams, a service and a service account in each scope, and the callers."""
+        await self._tenants()
+        for role, scope in BOUND.items():
+            self.tokens[role] = await self.token_of(f"serviceAccounts/a-{role.lower().replace('_', '-')}", role, scope)
+        self.tokens[None] = await self.token_of("serviceAccounts/nobody")
+
+    async def token_of(self, name: str, role: Role | None = None, scope: Scope = PLATFORM) -> str:
+        """A token of a new service account, which has this role."""
+        stub = token_service_pb2_grpc.TokenServiceStub(self.control.channel)
+        await stub.CreateServiceAccount(tokens.CreateServiceAccountRequest(name=name), metadata=self.operator)
+        if role is not None:
+            request = access.CreateBindingRequest(
+                scope=scope.name, member=f"serviceAccount:{name}", role=role_pb2.Role.Value(f"ROLE_{role}")
+            )
+            await access_service_pb2_grpc.AccessServiceStub(self.control.channel).CreateBinding(
+                request, metadata=self.operator
+            )
+        made = await stub.CreateAccessToken(
+            tokens.CreateAccessTokenRequest(service_account=name), metadata=self.operator
+        )
+        return str(made.secret)
+
+    @property
+    def operator(self) -> tuple[tuple[str, str], ...]:
+        """The first operator's metadata."""
+        return bearer(OPERATOR_TOKEN)
+
+    async def code(self, path: str, request: Any, token: str, *, is_stream: bool = False) -> grpc.StatusCode:
+        """How a call ends. A stream ends by what its first message deserves."""
+        channel: Any = self.control.channel
+        if is_stream:
+            make = channel.stream_stream(path, request_serializer=lambda it: it.SerializeToString())
+            call = make(iter([request]), metadata=bearer(token))
+        else:
+            unary = channel.unary_unary(path, request_serializer=lambda it: it.SerializeToString())
+            call = unary(request, metadata=bearer(token))
+        code: grpc.StatusCode = await call.code()
+        return code
+
+    async def _tenants(self) -> None:
+        channel, operator = self.control.channel, self.operator
+        account = account_service_pb2_grpc.AccountServiceStub(channel)
+        for name in ("acme", "globex"):
+            await account.CreateAccount(accounts.CreateAccountRequest(name=f"accounts/{name}"), metadata=operator)
+        await catalog_service_pb2_grpc.CatalogServiceStub(channel).CreateModel(
+            catalogue.CreateModelRequest(name="models/llama"), metadata=operator
+        )
+        for team in (SEARCH, CHAT, Scope("globex", "search")):
+            await team_service_pb2_grpc.TeamServiceStub(channel).CreateTeam(
+                teams.CreateTeamRequest(name=team.name), metadata=operator
+            )
+        for scope in (PLATFORM, *SERVICES):
+            prefix = "" if scope == PLATFORM else f"{scope.name}/"
+            name, stub = f"{prefix}serviceAccounts/s", token_service_pb2_grpc.TokenServiceStub(channel)
+            await stub.CreateServiceAccount(tokens.CreateServiceAccountRequest(name=name), metadata=operator)
+            request = tokens.CreateAccessTokenRequest(service_account=name)
+            made = await stub.CreateAccessToken(request, metadata=operator)
+            self.token_names[scope] = made.access_token.name
+        for scope, service in SERVICES.items():
+            service_request = lifecycle.CreateInferenceServiceRequest(
+                name=f"accounts/{scope.account_id}/services/{service}", model="models/llama", team=scope.team_id
+            )
+            await lifecycle_service_pb2_grpc.LifecycleServiceStub(channel).CreateInferenceService(
+                service_request, metadata=operator
+            )
+
+
+@asynccontextmanager
+async def access_stage(directory: Path) -> AsyncIterator[AccessStage]:
+    """Started on a database of its own, and stopped at the end."""
+    shown = read_token(OPERATOR_TOKEN)
+    assert shown is not None
+    credentials = Credentials(seal=TokenSeal(PEPPER), operator=shown)
+    async with running_control(directory, access=Access(credentials, asks_for_proof=True)) as control:
+        stage = AccessStage(control)
+        await stage.set_up()
+        yield stage
