@@ -53,6 +53,12 @@ def login(
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Print the address to open, and open nothing.")
     ] = False,
+    callback_port: Annotated[
+        int,
+        typer.Option(
+            "--callback-port", metavar="PORT", help="Where the browser comes back, if the issuer must know; else any."
+        ),
+    ] = 0,
     control: ControlOption = DEFAULT_CONTROL,
 ) -> None:
     """Signs in and keeps who you are for the commands that follow.
@@ -63,7 +69,8 @@ def login(
     address, security = control_address(control), given_security()
     kept = _token_given(security)
     if kept is None:
-        kept = _sign_in(address, security, issuer, open_browser=not no_browser)
+        opener = _opener(open_browser=not no_browser)
+        kept = _sign_in(address, security, issuer, lambda found: sign_in(found, opener, callback_port=callback_port))
     known = Context(
         control=address,
         metering=metering,
@@ -118,8 +125,10 @@ def _token_given(security: Security) -> KeptToken | None:
         fail(f"{security.token_file} cannot be read: {error.strerror}; give another file")
 
 
-def _sign_in(address: str, security: Security, issuer: str, *, open_browser: bool) -> KeptToken:
-    """A token of the control service, for an ID token that an issuer gave to a browser."""
+def _sign_in(
+    address: str, security: Security, issuer: str, ask: Callable[[token_service_pb2.SignInIssuer], str]
+) -> KeptToken:
+    """A token of the control service, for an ID token that an issuer gave to a browser when it was asked."""
     with _channel(address, security) as channel:
         stub = token_service_pb2_grpc.TokenServiceStub(channel)
         try:
@@ -129,7 +138,7 @@ def _sign_in(address: str, security: Security, issuer: str, *, open_browser: boo
                 fail(_no_issuer(issuer, [one.issuer for one in options.issuers]))
             if len(found) > 1:
                 fail(f"there are several issuers; choose one by --issuer: {', '.join(one.issuer for one in found)}")
-            id_token = sign_in(found[0], _opener(open_browser=open_browser))
+            id_token = ask(found[0])
             given = stub.ExchangeToken(token_service_pb2.ExchangeTokenRequest(id_token=id_token), timeout=TIMEOUT_S)
         except SignInError as error:
             fail(str(error))

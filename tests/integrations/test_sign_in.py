@@ -1,21 +1,25 @@
 """A person signs in: from a real provider's pages, through control, to calls that are allowed or not."""
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
 import pytest
+from typer.testing import CliRunner
 
 from control_service.bootstrap import Access
 from control_service.oidc.issuer import Issuer
 from control_service.storage.database import SqlDatabase
 from control_service.usecases.resolve_credential import Credentials
 from tallygate._access.role import Role
-from tallygate._access.scope import Scope
+from tallygate._access.scope import PLATFORM, Scope
 from tallygate._access.token_text import read_token
 from tallygate._server.clock import ManualClock
 from tallygate._server.database.engine import create_engine
+from tallygate.cli.app import app
 from tallygate.cli.oidc_login import sign_in
 from tallygate.control.v1 import account_service_pb2 as accounts
 from tallygate.control.v1 import token_service_pb2 as pb
@@ -121,3 +125,19 @@ async def test_a_control_without_issuers(tmp_path: Path) -> None:
         issuer = FakeIssuer(ManualClock())
         refused = await failure(tokens.ExchangeToken(pb.ExchangeTokenRequest(id_token=issuer.token())))
         assert (refused.code, refused.reason) == (grpc.StatusCode.UNAUTHENTICATED, "CREDENTIAL_INVALID")
+
+
+async def test_the_command_logs_in(provider: OidcProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the browser, which comes back to the port that was chosen."""
+    browser = Browser("ada")
+    monkeypatch.setenv("TALLYGATE_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setattr("webbrowser.open", browser.open)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    async with knowing(tmp_path, Issuer(provider.url, "tallygate", PLATFORM)) as control:
+        arguments = ["login", "--control", control.address, "--callback-port", str(port)]
+        said = await asyncio.to_thread(CliRunner().invoke, app, arguments)
+    browser.close()
+    assert said.exit_code == 0, said.output
+    redeemed = [form["redirect_uri"] for path, form in provider.requests if path == "/oauth2/token"]
+    assert redeemed == [f"http://127.0.0.1:{port}/callback"]
