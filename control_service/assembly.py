@@ -54,11 +54,11 @@ def put_together(
     audit entries are kept.
     """
     signal, memory = ChangeSignal(), ReplicaMemory.empty(clock)
-    feed = ConfigFeed(database, clock, signal, memory, credentials)
+    uses = LastUses(database, clock)
+    feed = ConfigFeed(database, clock, signal, memory, credentials, on_use=uses.note)
     activation = Activation(database, clock, signal, memory.liveness)
     acknowledgements = Acknowledgements(database, clock, feed, activation)
     exchange = ExchangeLeases(database, clock, signal, memory)
-    uses = LastUses(database, clock)
     sweeper = Sweeper(database, clock, signal, memory.liveness, activation, audit_day_count=audit_day_count)
     return Assembly(
         IdempotentCalls(database, clock, new_id, signal),

@@ -19,7 +19,7 @@ from control_service.domain.payers import Resolution, ServiceConfig
 from control_service.usecases.batches import in_batches
 from control_service.usecases.change_signal import ChangeSignal, Listener
 from control_service.usecases.fleet.config_lookup import is_default_name, lookup_configs
-from control_service.usecases.fleet.credential_feed import CredentialFeed
+from control_service.usecases.fleet.credential_feed import CredentialFeed, OnUse, nobody_is_told
 from control_service.usecases.fleet.credential_lookup import Shown
 from control_service.usecases.fleet.node_registration import fenced
 from control_service.usecases.fleet.replica_memory import ReplicaMemory
@@ -52,12 +52,15 @@ class ConfigFeed:
         changes: ChangeSignal,
         memory: ReplicaMemory,
         credentials: Credentials,
+        *,
+        on_use: OnUse = nobody_is_told,
     ) -> None:
+        """`on_use` is told of the credentials that nodes follow, each once a day."""
         self._database = database
         self._clock = clock
         self._changes = changes
         self._memory = memory
-        self._credentials = CredentialFeed(database, clock, credentials)
+        self._credentials = CredentialFeed(database, clock, credentials, on_use)
         self._watchers: dict[str, Watcher] = {}
         # The last configuration of each followed name; None until its first lookup.
         self._latest: dict[str, ServiceConfig | None] = {}
@@ -182,6 +185,7 @@ class ConfigFeed:
             await self._credentials.push(access, version, self._watchers.values())
         for batch in in_batches(self._affected(changes) if changes is not None else ()):
             self._notify(await self._lookup(batch, version), self._watchers.values())
+        self._credentials.note_uses()
         self._version = version
         now_ns = self._read_ns = self._clock.monotonic_ns()
         self._memory.history.observe(version, now_ns)

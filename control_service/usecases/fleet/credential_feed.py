@@ -5,13 +5,13 @@ A credential is followed before it is looked up, and the greater version wins, s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import structlog
 
-from control_service.domain.access_token import CredentialState
+from control_service.domain.access_token import CredentialState, day_of
 from control_service.domain.credential import ResolvedCredential
 from control_service.domain.errors import InvalidRequestError, StorageUnavailableError
 from control_service.domain.member import certificate_member
@@ -29,7 +29,13 @@ FOLLOWED_MAX: Final = 200_000
 _UNREADABLE: Final = ResolvedCredential(CredentialState.UNKNOWN)
 """Stands for what a credential opens whose rows cannot be read: nothing, until they can."""
 
+OnUse: TypeAlias = Callable[[ResolvedCredential], None]
+
 _log = structlog.get_logger(__name__)
+
+
+def nobody_is_told(_: ResolvedCredential) -> None:
+    """Nobody is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +49,18 @@ class _Subject:
 class CredentialFeed:
     """All credentials that nodes follow by streams of this process."""
 
-    def __init__(self, database: Database, clock: Clock, credentials: Credentials) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, credentials: Credentials, on_use: OnUse = nobody_is_told
+    ) -> None:
+        """`on_use` is told of the credentials that nodes follow, each once a day: their callers use them."""
         self._database = database
         self._clock = clock
         self._credentials = credentials
+        self._on_use = on_use
+        self._noted_day_us = day_of(clock.now_us())
         self._subjects: dict[Shown, frozenset[_Subject]] = {}
         self._versions: dict[Shown, int] = {}
+        self._opens: dict[Shown, ResolvedCredential] = {}
         # Credentials to look up with the next change of anything: until their first look-up, and after one that failed.
         self._unresolved: dict[Shown, None] = {}
         self._concerned: dict[_Subject, dict[Shown, None]] = {}
@@ -90,6 +102,7 @@ class CredentialFeed:
                 self._index(each, frozenset())
                 del self._subjects[each]
                 self._versions.pop(each, None)
+                self._opens.pop(each, None)
                 self._unresolved.pop(each, None)
 
     async def push(self, changes: AccessChanges, version: int, watchers: Collection[Watcher]) -> None:
@@ -100,6 +113,14 @@ class CredentialFeed:
         """
         for batch in in_batches(self._affected(changes)):
             await self._push(batch, version, watchers)
+
+    def note_uses(self) -> None:
+        """Tells of all that are followed, where a day has begun since they were told of."""
+        day_us = day_of(self._clock.now_us())
+        if day_us > self._noted_day_us:
+            self._noted_day_us = day_us
+            for opens in self._opens.values():
+                self._on_use(opens)
 
     def _affected(self, changes: AccessChanges) -> list[Shown]:
         """Credentials to look up again; those whose look-up has not ended may have been read before the changes."""
@@ -136,6 +157,11 @@ class CredentialFeed:
         each = config.shown
         if each in self._subjects and self._versions.get(each, -1) <= config.version:
             self._versions[each] = config.version
+            if config.opens.state is CredentialState.VALID:
+                self._opens[each] = config.opens
+                self._on_use(config.opens)
+            else:
+                self._opens.pop(each, None)
             if config.opens is not _UNREADABLE:
                 self._unresolved.pop(each, None)
             self._index(each, _subjects_of(each, config.opens))

@@ -22,6 +22,8 @@ from tallygate._server.clock import Clock
 
 VISITED_AT_ONCE: Final = 500
 """Maximum number of credentials that one round of housekeeping looks at, to find those that are idle."""
+GATHER_NS: Final = 50_000_000
+"""Interval between two questions, unless the one before is answered."""
 EXPIRING_SLACK: Final = 1_000
 """Number of ends that control has taken back, beyond which they are cleared away."""
 
@@ -56,7 +58,7 @@ class Credentials:
         self._expiring_number = 0
         self._round: deque[ShownCredential] = deque()
         """All of them, in the order in which they are looked at next."""
-        self._heard_ns = clock.monotonic_ns()
+        self._heard_ns = self._last_asked_ns = clock.monotonic_ns()
         self._is_linked = False
 
     # --- callers ---------------------------------------------------------------------------------------------------
@@ -171,17 +173,21 @@ class Credentials:
         self._ask()
 
     def _ask(self) -> None:
-        """Ask control about some more, as far as it has answered."""
-        if not self._is_linked:
+        """Ask control about some more, as far as it has answered.
+
+        While it has not, what comes gathers: many take it as long as one, and a question for each would be a queue.
+        """
+        now_ns = self._clock.monotonic_ns()
+        if not self._is_linked or (self._asked and now_ns - self._last_asked_ns < GATHER_NS):
             return
         asked: list[Credential] = []
-        now_ns = self._clock.monotonic_ns()
         while self._unasked and len(self._asked) < self._settings.credentials_asked_max:
             shown = self._unasked.pop()
             shown.asked_ns = now_ns
             self._asked[shown.credential] = shown
             asked.append(shown.credential)
         if asked:
+            self._last_asked_ns = now_ns
             self._feed.follow_credentials(asked)
 
     def _note_end(self, shown: ShownCredential, now_ns: int) -> None:

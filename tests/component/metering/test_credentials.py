@@ -262,19 +262,32 @@ async def test_peers_are_asked_about_in_turn(control: CredentialControl) -> None
     """With many guesses of one peer ahead of it, another peer's credential is among the next that control is asked."""
     guesses = await shows(control, *(token(f"guess-{number}") for number in range(90)), peer=GUESSER)
     (mine,) = await shows(control, GOOD)
-    assert len(control.unanswered) == SMALL.credentials_asked_max
-    control.tell(control.unanswered.popleft())
-    control.tell(control.unanswered.popleft())
-    assert GOOD in control.questions[-1] + control.questions[-2]
+    control.answer()
+    assert GOOD in control.questions[1]
     while control.unanswered:
         control.answer()
     assert isinstance(await mine, ShownCredential)
     await asyncio.wait(guesses)
 
 
+async def test_questions_gather_while_control_has_not_answered(control: CredentialControl) -> None:
+    """The first goes out at once; those that come meanwhile go together, with its answer or a moment later."""
+    tasks = await shows(control, *(token(f"guess-{number}") for number in range(5)))
+    assert [len(question) for question in control.questions] == [1]
+    control.answer()
+    assert [len(question) for question in control.questions] == [1, 4]
+    tasks += await shows(control, token("one-more"))
+    control.pass_time(0.1)
+    assert [len(question) for question in control.questions] == [1, 4, 1]
+    control.answer()
+    await asyncio.wait(tasks)
+
+
 async def test_an_answer_that_never_comes_keeps_no_place(control: CredentialControl) -> None:
     """After some seconds others are asked about in its stead."""
-    silent = await shows(control, *(token(f"silent-{number}") for number in range(10)), peer=GUESSER)
+    silent = await shows(control, *(token(f"silent-{number}") for number in range(11)), peer=GUESSER)
+    control.pass_time(0.1)
+    assert len(control.unanswered) == SMALL.credentials_asked_max
     control.unanswered.clear()
     control.pass_time(5)
     await asyncio.wait(silent)

@@ -181,7 +181,7 @@ async def test_what_nobody_follows_is_forgotten(kit: Kit) -> None:
     assert not kit.feed._credentials.is_idle
     kit.feed.close(second)
     feed = kit.feed._credentials
-    assert (feed._subjects, feed._versions, feed._unresolved, feed._concerned) == ({}, {}, {}, {})
+    assert (feed._subjects, feed._versions, feed._unresolved, feed._concerned, feed._opens) == ({}, {}, {}, {}, {})
 
 
 async def test_a_stream_follows_so_many_at_most(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,3 +276,24 @@ async def test_the_end_is_told_as_a_length_of_time(kit: Kit) -> None:
     ]
     (late,) = encode_update(update, 0, kit.now_us + 99_000_000).credentials
     assert (late.HasField("valid_for"), late.valid_for.seconds) == (True, 0)
+
+
+async def test_a_token_that_nodes_follow_is_in_use(kit: Kit) -> None:
+    """It counts as used when it is asked about, and on each day on which a node still follows it; not on later ones."""
+    made, used = made_token(ROBOT), list[str]()
+    async with kit.database.writing() as tx:
+        await store(tx, made.token, bound(ROBOT, Role.METER))
+    kit.feed._credentials = CredentialFeed(
+        kit.database, kit.clock, CREDENTIALS, lambda opens: used.append(opens.access_token)
+    )
+    watcher = await watching(kit, made.shown, ShownToken("a" * 24, b"x" * 32))
+    await kit.feed.poll()
+    assert used == [made.token.name]
+    kit.clock.advance(86_400)
+    await kit.feed.poll()
+    await kit.feed.poll()
+    assert used == [made.token.name] * 2
+    kit.feed.close(watcher)
+    kit.clock.advance(86_400)
+    await kit.feed.poll()
+    assert used == [made.token.name] * 2
