@@ -53,7 +53,7 @@ class Credentials:
     def without_database(self, proof: ShownToken | Certificate) -> ResolvedCredential | None:
         """What a proof opens where that is known without a look at the database; None where it is not."""
         if isinstance(proof, Certificate):
-            return None
+            return None if proof.uri.isprintable() else UNKNOWN
         if self._is_operator(proof):
             return ResolvedCredential(CredentialState.VALID, OPERATOR, "first operator", ALL_RIGHTS)
         return None if self.seal is not None and self.seal.is_own_id(proof.token_id) else UNKNOWN

@@ -1,17 +1,24 @@
 """The life of tokens on a real server: what each opens, and how each ends."""
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
+from control_service.usecases import last_uses
+from tallygate._access.token_text import read_token
 from tallygate._server.clock import ManualClock
 from tallygate.access.v1 import role_pb2
 from tallygate.control.v1 import access_service_pb2 as access
 from tallygate.control.v1 import account_service_pb2 as accounts
+from tallygate.control.v1 import fleet_service_pb2 as fleet
+from tallygate.control.v1 import fleet_service_pb2_grpc
 from tallygate.control.v1 import token_service_pb2 as tokens
-from tests.harness.wire.callers import calling, guarded_control
+from tests.harness.patience import PATIENCE_S
+from tests.harness.wire.callers import OPERATOR_TOKEN, calling, guarded_control
 from tests.harness.wire.control_failures import failure
 from tests.harness.wire.control_fleet import Control
 
@@ -215,3 +222,34 @@ async def test_without_issuers_nobody_signs_in(tmp_path: Path) -> None:
         assert not options.issuers
         refused = await failure(nobody.tokens.ExchangeToken(tokens.ExchangeTokenRequest(id_token="a.b.c")))
         assert (refused.code, refused.reason) == (grpc.StatusCode.UNAUTHENTICATED, "CREDENTIAL_INVALID")
+
+
+async def test_the_day_of_the_last_use_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A while after the use, at this service or at a node that asks for what its caller has shown."""
+    monkeypatch.setattr(last_uses, "FLUSH_INTERVAL_S", 0.01)
+    async with guarded_control(tmp_path) as control:
+        await control.stock()
+        await robot(control)
+        here, there, never = [await token_of(control) for _ in range(3)]
+        assert await opens(control, here.secret) == ""
+        shown = read_token(there.secret)
+        assert shown is not None
+        proof = fleet.TokenProof(token_id=shown.token_id, token_sha256=shown.sha256)
+        async with grpc.aio.insecure_channel(control.address) as channel:
+            stream: Any = fleet_service_pb2_grpc.FleetServiceStub(channel).WatchConfig(
+                metadata=(("authorization", f"Bearer {OPERATOR_TOKEN}"),)
+            )
+            hello = fleet.NodeHello(node="node-a", epoch=1, metering_database_id="m")
+            await stream.write(fleet.WatchConfigRequest(hello=hello))
+            subscription = fleet.ConfigSubscription(subscribe_credentials=[fleet.Credential(token=proof)])
+            await stream.write(fleet.WatchConfigRequest(subscription=subscription))
+            async with asyncio.timeout(PATIENCE_S):
+                while await used(control) != {here.access_token.name, there.access_token.name}:
+                    pass
+        assert never.access_token.name not in await used(control)
+
+
+async def used(control: Control) -> set[str]:
+    """The tokens of the robot that were ever used."""
+    listed = await control.tokens.ListAccessTokens(tokens.ListAccessTokensRequest(service_account=ROBOT))
+    return {token.name for token in listed.access_tokens if token.HasField("last_use_time")}

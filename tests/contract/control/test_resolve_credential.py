@@ -154,6 +154,7 @@ async def test_the_first_operator_needs_no_row(database: SqlDatabase) -> None:
         ("spiffe://example.org.evil/tallygate/node/node-a", None),
         ("spiffe://example.org/tallygate/node/node-a/x", None),
         ("https://example.org/tallygate/node/node-a", None),
+        ("spiffe://example.org/tallygate/node/node-aé", None),
     ],
 )
 async def test_a_certificate_says_what_it_is(database: SqlDatabase, uri: str, right: Right | None) -> None:
