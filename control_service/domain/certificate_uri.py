@@ -10,12 +10,13 @@ from tallygate._wire.names import ACCOUNT_ID, NODE_ID
 
 TRUST_DOMAIN: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,254}")
 """Shape of a trust domain, as SPIFFE has it."""
-_PATH: Final = re.compile(rf"/tallygate/(?:node/({NODE_ID})|meter/({ACCOUNT_ID}|\*))")
+_PATH: Final = re.compile(rf"/tallygate/(?:node/({NODE_ID}\*?)|meter/({ACCOUNT_ID}|\*))")
 
 
 def implied_rights(uri: str, trust_domain: str) -> tuple[Right, ...]:
-    """What the URI says of itself: a node of one name, or a meter of one account or all; nothing of other URIs.
+    """What the URI says of itself: a node, or a meter of one account or all; nothing of other URIs.
 
+    A node's name may end in `*`, and stands for all names that begin so: those of one machine's workers, say.
     `trust_domain` is empty where none is configured: no URI says anything then.
     """
     prefix = f"spiffe://{trust_domain}"

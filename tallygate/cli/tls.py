@@ -30,7 +30,7 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Where the authority
 Hosts = Annotated[
     list[str] | None, typer.Option("--host", metavar="NAME", help="A name or address of a server; repeatable.")
 ]
-Nodes = Annotated[list[str] | None, typer.Option("--node", metavar="NAME", help="A metering node; repeatable.")]
+Nodes = Annotated[list[str] | None, typer.Option("--node", metavar="NAME", help="A metering node, or name-* for its workers; repeatable.")]
 Meters = Annotated[
     list[str] | None,
     typer.Option("--meter", metavar="ACCOUNT", help="Inference servers of an account, * for all; repeatable."),
@@ -107,9 +107,9 @@ class _Wanted:
 
     def callers(self, nodes: list[str], meters: list[str]) -> None:
         for node in nodes:
-            if not re.fullmatch(NODE_ID, node):
-                fail(f"{node} is no name of a node: use lower-case letters, digits and hyphens")
-            self._client(f"node-{node}", f"node/{node}")
+            if not re.fullmatch(rf"{NODE_ID}\*?", node):
+                fail(f"{node} is no name of a node: use lower-case letters, digits and hyphens, and * at the end")
+            self._client(f"node-{node.replace('*', 'all')}", f"node/{node}")
         for account in meters:
             short = account.removeprefix("accounts/")
             if short != _EVERY_ACCOUNT and not re.fullmatch(ACCOUNT_ID, short):
