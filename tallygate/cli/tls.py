@@ -30,7 +30,10 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Where the authority
 Hosts = Annotated[
     list[str] | None, typer.Option("--host", metavar="NAME", help="A name or address of a server; repeatable.")
 ]
-Nodes = Annotated[list[str] | None, typer.Option("--node", metavar="NAME", help="A metering node, or name-* for its workers; repeatable.")]
+Nodes = Annotated[
+    list[str] | None,
+    typer.Option("--node", metavar="NAME", help="A metering node, or name-* for its workers; repeatable."),
+]
 Meters = Annotated[
     list[str] | None,
     typer.Option("--meter", metavar="ACCOUNT", help="Inference servers of an account, * for all; repeatable."),
