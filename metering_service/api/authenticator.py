@@ -1,6 +1,7 @@
 """Callers of a node, known by what control says of their credentials."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
 from urllib.parse import unquote
@@ -24,6 +25,9 @@ URI_BYTES_MAX: Final = 512
 """Maximum length of the URI of a certificate that control may know."""
 IPV6_PREFIX: Final = 64
 """Number of bits of an IPv6 address that belong to one peer: the rest it may choose."""
+
+PEERS_MAX: Final = 4_096
+"""Maximum number of connections whose peers are remembered, so that a call need not read its own anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ def shown_by(caller: Caller) -> ShownCredential | None:
     return caller.shown if isinstance(caller, NodeCaller) else None
 
 
+@lru_cache(maxsize=PEERS_MAX)
 def address_of(peer: str) -> str:
     """The address in a peer as gRPC writes it, without what one peer may choose: the port, the end of an IPv6 address.
 
