@@ -24,7 +24,7 @@ def main() -> int:
     options = _options()
     if options.seed is not None:
         tail = 10**6 if options.trace else None
-        outcome = simulate(options.seed, tail=tail, replicas=options.replicas)
+        outcome = simulate(options.seed, tail=tail, replicas=options.replicas, storm=options.storm)
         _explain(Console(), outcome)
         return 0 if outcome.problem is None else 1
     began_s = time.monotonic()
@@ -37,7 +37,7 @@ def main() -> int:
             "seeds": len(outcomes),
             "failed": {str(outcome.seed): outcome.problem for outcome in failed},
             "seconds": round(seconds, 1),
-            "requests": sum(outcome.requests for outcome in outcomes),
+            **_requests(outcomes),
             "tokens": sum(outcome.tokens for outcome in outcomes),
             "struck": dict(sorted(struck.items())),
         }
@@ -54,6 +54,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many processes run them")
     parser.add_argument("--seed", type=int, help="run this one alone, and show how it ended")
     parser.add_argument("--replicas", type=int, help="how many control replicas; otherwise as each seed has it")
+    parser.add_argument("--storm", action="store_true", help="with faults without a break")
     parser.add_argument("--trace", action="store_true", help="with --seed: show all of its trace")
     parser.add_argument("--json", action="store_true", help="figures for programs")
     return parser.parse_args()
@@ -61,7 +62,7 @@ def _options() -> argparse.Namespace:
 
 def _run_all(options: argparse.Namespace) -> Iterator[Outcome]:
     seeds = range(options.first, options.first + options.seeds)
-    run = partial(simulate, replicas=options.replicas)
+    run = partial(simulate, replicas=options.replicas, storm=options.storm)
     with _progress(options) as step:
         for outcome in run_each(run, seeds, jobs=options.jobs, per_process=20):
             step(outcome)
@@ -88,13 +89,22 @@ def _tell(
     for fault, count in sorted(struck.items()):
         table.add_row(fault, f"{count:,}")
     console.print(table)
-    requests, tokens = sum(each.requests for each in outcomes), sum(each.tokens for each in outcomes)
+    requests, tokens = _requests(outcomes), sum(each.tokens for each in outcomes)
     console.print(
-        f"{len(outcomes):,} seeds, {requests:,} requests, {tokens:,} tokens in {seconds:,.0f} s:"
+        f"{len(outcomes):,} seeds, {requests['requests']:,} requests, {tokens:,} tokens in {seconds:,.0f} s:"
         f" {len(failed)} violations."
+    )
+    console.print(
+        f"{requests['begun']:,} of {requests['asked']:,} that asked have begun; {requests['finished']:,} have finished."
     )
     for outcome in failed[:3]:
         _explain(console, outcome)
+
+
+def _requests(outcomes: list[Outcome]) -> dict[str, int]:
+    """How many there were, and how far they came."""
+    counts = ("requests", "asked", "begun", "finished")
+    return {count: sum(getattr(outcome, count) for outcome in outcomes) for count in counts}
 
 
 def _explain(console: Console, outcome: Outcome) -> None:
@@ -104,7 +114,7 @@ def _explain(console: Console, outcome: Outcome) -> None:
         f"seed {outcome.seed}, trace {outcome.trace_hash}: {outcome.problem or 'nothing was wrong'}", markup=False
     )
     if outcome.problem is not None:
-        console.print(f"The same again: make simulate SEED={outcome.seed}")
+        console.print(f"The same again: make simulate SEED={outcome.seed}{' STORM=1' * outcome.storm}")
 
 
 if __name__ == "__main__":

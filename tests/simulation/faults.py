@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sized
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.chance import Chance
@@ -23,6 +23,7 @@ RATES = {
 """How often each of these strikes where it can; a seed makes each of them rare, usual or frequent."""
 
 HOUR_US = 3_600_000_000
+ALONE_MAX_S = 3.0
 
 
 def rates(chance: Chance) -> dict[str, float]:
@@ -31,20 +32,10 @@ def rates(chance: Chance) -> dict[str, float]:
 
 
 async def strike(world: "World") -> None:
-    """One after the other, and sometimes several at once."""
+    """One after the other, and sometimes several at once, whether fair or in a storm."""
     running: set[asyncio.Task[None]] = set()
-    first = deque(LONG)
-    names = [name for name in FAULTS for _ in range(SHARES.get(name, 1))]
     try:
-        while True:
-            await asyncio.sleep(world.chance.uniform(0.1, 0.7))
-            fault = world.chance.pick(names)
-            if fault in LONG:
-                if world.restoring or world.is_cut_off:
-                    continue
-                fault = first.popleft() if first else world.chance.pick(LONG)
-            if fault in SPARES_NODES and (world.is_cut_off or (world.restoring and not world.chance.once_in(60))):
-                continue
+        async for fault in _storm(world) if world.storm else _fair(world):
             world.chance.note(fault)
             world.note(f"fault: {fault}")
             task = asyncio.create_task(FAULTS[fault](world))
@@ -55,12 +46,45 @@ async def strike(world: "World") -> None:
             task.cancel()
 
 
+async def _fair(world: "World") -> AsyncIterator[str]:
+    """Each kind as often as any other, at the pace of this seed; in half of the seeds one of those that are long."""
+    names = [name for name in FAULTS if name not in LONG]
+    pace_s, long = world.chance.pick(PACES_S), world.chance.pick((*LONG, None, None))
+    long_s = world.loop.now_s + world.chance.uniform(*LONG_AFTER_S)
+    while True:
+        await asyncio.sleep(world.chance.uniform(*pace_s))
+        fault = world.chance.pick(names)
+        if long is not None and world.loop.now_s >= long_s:
+            fault, long = long, None
+        if fault not in SPARES_NODES or not (world.is_cut_off or world.restoring):
+            yield fault
+
+
+async def _storm(world: "World") -> AsyncIterator[str]:
+    """Without a break, mostly such as end nodes, and one that is long after the other: few requests begin."""
+    first = deque(LONG)
+    names = [name for name in FAULTS for _ in range(SHARES.get(name, 1))]
+    while True:
+        await asyncio.sleep(world.chance.uniform(0.1, 0.7))
+        fault = world.chance.pick(names)
+        if fault in LONG:
+            if world.restoring or world.is_cut_off:
+                continue
+            fault = first.popleft() if first else world.chance.pick(LONG)
+        if fault in SPARES_NODES and (world.is_cut_off or (world.restoring and not world.chance.once_in(60))):
+            continue
+        yield fault
+
+
 RESTORED = "database restored"
 """Until people have recovered, nobody serves: so one at a time."""
 CUT_OFF = "control isolated"
 """The same: and a node that has not had a lease since a recovery would not go on."""
 LONG = (CUT_OFF, RESTORED)
-"""First one and then the other, as either could take all the time; then whichever is drawn."""
+"""In a storm first one and then the other, as either could take all the time; then whichever is drawn."""
+LONG_AFTER_S = (5.0, 60.0)
+PACES_S = ((0.8, 3.0), (1.5, 8.0), (1.5, 8.0), (3.0, 15.0))
+"""Times between two faults, of which a seed has one pair."""
 SPARES_NODES = frozenset(
     {"node crash", "node and server crash", "node leaves", "node paused", "database outage", "disk full"}
 )
@@ -69,7 +93,7 @@ SPARES_NODES = frozenset(
 Until people have recovered these faults hardly ever strike, as each costs another resume window.
 """
 SHARES = dict.fromkeys(SPARES_NODES, 12) | dict.fromkeys(LONG, 10)
-"""Shares of the draw: faults that must wait for others are drawn more often, so that each strikes some times a seed."""
+"""Shares of a storm's draw: what must wait for others is drawn more often, so that each strikes some times a seed."""
 
 
 def heal(world: "World") -> None:
@@ -91,6 +115,12 @@ def heal(world: "World") -> None:
         world.loop.wake(server.party)
 
 
+def _away_s(world: "World", its: Sized, choices: tuple[float, ...]) -> float:
+    """For how long one of them is not there. Where nobody else serves it is not long, but in a storm."""
+    away_s = world.chance.pick(choices)
+    return away_s if world.storm or len(its) > 1 else min(away_s, ALONE_MAX_S)
+
+
 async def _crash_node(world: "World", name: str | None = None) -> None:
     name = name or world.chance.pick(list(world.nodes))
     node = world.nodes[name]
@@ -98,7 +128,7 @@ async def _crash_node(world: "World", name: str | None = None) -> None:
         return
     node.crash()
     world.nodes[name] = None
-    await asyncio.sleep(world.chance.pick((0.0, 0.5, 0.5, 3.0, 3.0, 20.0, 70.0)))
+    await asyncio.sleep(_away_s(world, world.nodes, (0.0, 0.5, 0.5, 3.0, 3.0, 20.0, 70.0)))
     if world.nodes[name] is None:
         world.start_node(name)
 
@@ -116,7 +146,7 @@ async def _crash_control(world: "World") -> None:
         return
     replica.crash(world)
     world.controls[name] = None
-    await asyncio.sleep(world.chance.pick((0.0, 1.0, 1.0, 5.0, 30.0)))
+    await asyncio.sleep(_away_s(world, world.controls, (0.0, 1.0, 1.0, 5.0, 30.0)))
     if world.controls[name] is None:
         world.start_control(name)
 
@@ -166,7 +196,7 @@ async def _pause_node(world: "World") -> None:
     node = world.nodes[world.chance.pick(list(world.nodes))]
     if node is not None:
         world.loop.pause(node.party)
-        await asyncio.sleep(world.chance.pick((0.5, 3.0, 25.0, 45.0)))
+        await asyncio.sleep(_away_s(world, world.nodes, (0.5, 3.0, 25.0, 45.0)))
         world.loop.wake(node.party)
 
 
@@ -174,7 +204,7 @@ async def _pause_control(world: "World") -> None:
     replica = world.controls[world.chance.pick(list(world.controls))]
     if replica is not None:
         world.loop.pause(replica.party)
-        await asyncio.sleep(world.chance.pick((0.5, 3.0, 25.0)))
+        await asyncio.sleep(_away_s(world, world.controls, (0.5, 3.0, 25.0)))
         world.loop.wake(replica.party)
 
 
@@ -187,13 +217,14 @@ async def _partition(world: "World") -> None:
                 for stream in list(replica.server.streams):
                     if stream.caller is node.party:
                         stream.break_off("the network is cut")
-    await asyncio.sleep(world.chance.pick((1.0, 1.0, 5.0, 10.0, 20.0, 60.0)))
+    await asyncio.sleep(_away_s(world, world.controls, (1.0, 1.0, 5.0, 10.0, 20.0, 60.0)))
     world.network.cut.discard(cut)
 
 
 async def _isolate(world: "World") -> None:
     """A node that reaches no control at all."""
-    await _cut_off(world, [world.chance.pick(list(world.nodes))], world.chance.pick((2.0, 5.0, 30.0, 65.0)))
+    name = world.chance.pick(list(world.nodes))
+    await _cut_off(world, [name], _away_s(world, world.nodes, (2.0, 5.0, 30.0, 65.0)))
 
 
 async def _isolate_all(world: "World") -> None:

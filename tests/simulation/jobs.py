@@ -79,6 +79,10 @@ class Job:
     late: bool = False
     silent: bool = False
     """Its server does not speak of it, whatever breaks, until it ends."""
+    patience: int = 0
+    """Number of times that its server asks again where that may help."""
+    may_ask_again: bool = False
+    unanswered: bool = False
     strays: bool = False
     """Whether it ends where it is not known, beyond its grant (see `strays.end_elsewhere`)."""
     whole: bool = False
@@ -112,7 +116,7 @@ class Job:
 
     @property
     def number(self) -> int:
-        return int(self.request_id[1:])
+        return int(self.request_id[1:].partition(".")[0])
 
     @property
     def manner(self) -> Manner:

@@ -60,9 +60,9 @@ def main() -> int:
 
 
 def plant(name: str, seed: int) -> Outcome:
-    """Run a seed with one bug planted."""
+    """Run a seed with one bug planted, in a storm, where things meet that seldom do."""
     with MUTATIONS[name]():
-        return simulate(seed)
+        return simulate(seed, storm=True)
 
 
 def _search(asked: tuple[str, int]) -> tuple[str, Outcome | None]:

@@ -41,6 +41,8 @@ STEADY = "beta", "steady"
 TEAMS = ("red", "green", "blue")
 """Teams of each account. Every service is in one of them at any time."""
 DAY_US = 86_400_000_000
+PLENTY = (1, 8, 8, 20)
+"""In some seeds every budget runs out, in most of them most requests find what they need."""
 
 
 class People:
@@ -51,9 +53,13 @@ class People:
         self.service_names: list[str] = []
         self.steady = f"accounts/{STEADY[0]}/services/{STEADY[1]}"
         """What it is told to do without control is never changed."""
+        self.stopped: set[str] = set()
+        """Services that have not served anybody since a denial that said it is of no use to ask again."""
         self.paid_nanos: Counter[str] = Counter()
         self.are_forgotten = False
         """What they did is not all on record any more: the control database was put back to an older copy."""
+        self._plenty = 1
+        """How many times as much as the least there is of everything."""
         self._prices = self._moves = 0
         self._reservations: dict[tuple[str, str], int] = {}
         self._deeds: list[tuple[str, Callable[[str, str], Awaitable[None]]]] = [
@@ -68,7 +74,8 @@ class People:
     async def found(self) -> None:
         """What is there at the beginning."""
         chance = self._world.chance
-        trial = TrialOffer(quota_tokens=chance.integer(16, 4_000), valid_for_us=30 * DAY_US)
+        self._plenty = 1 if self._world.storm else chance.pick(PLENTY)
+        trial = TrialOffer(quota_tokens=chance.integer(16, 4_000) * self._plenty, valid_for_us=30 * DAY_US)
         model = NewModel("llama", "", (), "USD", trial, ReservationPrice(1_000, 1_000), 16)
         await self._globally(lambda tx, act: create_model(tx, model, act))
         await self._price()
@@ -130,7 +137,8 @@ class People:
         self._prices += 1
         await self._globally(lambda tx, act: publish_price(tx, "llama", NewPrice(None, *kinds), act))
 
-    async def _pay(self, account_id: str, nanos: int) -> None:
+    async def _pay(self, account_id: str, least_nanos: int) -> None:
+        nanos = least_nanos * self._plenty
         line = Line(LedgerEntryKind.TOP_UP, nanos, "simulated")
         await self._of(account_id, lambda tx, account, act: pay(tx, account, line, act))
         self.paid_nanos[account_id] += nanos
@@ -138,6 +146,16 @@ class People:
     async def _switch(self, account_id: str, service_id: str) -> None:
         step = self._world.chance.pick((enable_postpaid, disable_postpaid, enable_postpaid))
         await self._of(account_id, lambda tx, account, act: change_service(tx, account, service_id, step, act))
+        if step is disable_postpaid and await self._repents():
+            on = enable_postpaid
+            await self._of(account_id, lambda tx, account, act: change_service(tx, account, service_id, on, act))
+
+    async def _repents(self) -> bool:
+        """Whether somebody wants it to be as before a little later, as they mostly do; never in a storm."""
+        if self._world.storm or self._world.chance.once_in(3):
+            return False
+        await asyncio.sleep(self._world.chance.uniform(0.1, 3.0))
+        return not self._world.restoring
 
     async def _suspend(self, account_id: str, service_id: str) -> None:
         async def step(tx: Transaction, account: Account, service: Any, act: Act, *, suspended: bool) -> Any:
@@ -164,6 +182,8 @@ class People:
         account_id, service_id = chance.pick(list(self._reservations))
         number = chance.integer(1, self._reservations[account_id, service_id])
         await self._of(account_id, lambda tx, account, act: cancel_reservation(tx, account, service_id, number, act))
+        if await self._repents():
+            await self._buy(account_id, service_id)
 
     def _next_team(self) -> str:
         """Where a service goes next."""
@@ -172,7 +192,8 @@ class People:
 
     def _terms(self, overflow: OverflowPolicy) -> ReservationTerms:
         chance = self._world.chance
-        return ReservationTerms(chance.integer(1, 3_000), chance.integer(1, 3_000), 1, overflow)
+        input_tokens = chance.integer(1, 3_000) * self._plenty
+        return ReservationTerms(input_tokens, chance.integer(1, 3_000) * self._plenty, 1, overflow)
 
     async def _of(
         self, account_id: str, change: Callable[[Transaction, Account, Act], Awaitable[Result]]

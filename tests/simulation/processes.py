@@ -148,19 +148,33 @@ class MeteringProcess:
 
 
 class _FleetStub:
-    """The stub that a node's line to control uses: each call goes to some replica that is there."""
+    """The stub that a node's line to control uses: exchanges go where its stream goes, a new stream to the next one.
+
+    In a storm a balancer is between them, which sends each call to any replica that is there.
+    """
 
     def __init__(self, process: MeteringProcess) -> None:
         self._process = process
+        world = process.world
+        # Each node begins with another one, as if its list of replicas had been shuffled.
+        self._turn = 0 if world.storm else world.chance.integer(0, len(world.controls) - 1)
+
+    @property
+    def _replica(self) -> ControlProcess | None:
+        world = self._process.world
+        if world.storm:
+            return world.some_control()
+        return world.controls[list(world.controls)[self._turn % len(world.controls)]]
 
     def WatchConfig(self) -> StreamCall:
-        world, replica = self._process.world, self._process.world.some_control()
+        self._turn += 1
+        world, replica = self._process.world, self._replica
         if replica is None:
             return world.network.stream(self._process.party, None, None)
         return world.network.stream(self._process.party, replica.server, replica.assembly.fleet.WatchConfig)
 
     async def ExchangeLeases(self, request: Any, timeout: float) -> Any:  # noqa: ASYNC109  # as the stub has it
-        process, replica = self._process, self._process.world.some_control()
+        process, replica = self._process, self._replica
         if replica is None:
             return await process.world.network.call(process.party, None, _nobody, request, timeout)
         answer = await process.world.network.call(

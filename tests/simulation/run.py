@@ -21,27 +21,33 @@ TAIL_LINES = 60
 class Outcome:
     """How a seed ended. `problem`: one sentence, or None. `tail`: the end of its trace, if there was a problem.
 
-    `exchanges`: how many exchanges of leases each control replica answered, by its name.
+    Of the requests that ask, `begun` are those that were allowed; `finished` are all whose end is durable. `exchanges`:
+    how many exchanges of leases each control replica answered, by its name.
     """
 
     seed: int
+    storm: bool
     problem: str | None
     trace_hash: str
     requests: int
+    asked: int
+    begun: int
+    finished: int
     tokens: int
     struck: dict[str, int]
     exchanges: dict[str, int]
     tail: tuple[str, ...]
 
 
-def simulate(seed: int, *, tail: int | None = None, replicas: int | None = None) -> Outcome:
+def simulate(seed: int, *, tail: int | None = None, replicas: int | None = None, storm: bool = False) -> Outcome:
     """Run it. Whatever is raised, by a check or by the code under test, is the problem.
 
-    `replicas`: how many control replicas there are; None: as the seed has it.
+    `replicas`: how many control replicas there are; None: as the seed has it. `storm`: whether few requests begin for
+    all that goes wrong.
     """
     problem = None
     with _silence(), _no_garbage_collection(), _small_checkpoints():
-        world = World(seed, replicas=replicas)
+        world = World(seed, replicas=replicas, storm=storm)
         if tail is not None:
             world.tail = deque(maxlen=tail)
         try:
@@ -53,9 +59,13 @@ def simulate(seed: int, *, tail: int | None = None, replicas: int | None = None)
     tokens = sum(job.total_tokens for job in world.jobs)
     return Outcome(
         seed,
+        storm,
         problem,
         world.trace_hash,
         len(world.jobs),
+        sum(job.asks for job in world.jobs),
+        sum(job.asks and job.begun for job in world.jobs),
+        sum(job.durable for job in world.jobs),
         tokens,
         dict(world.chance.struck),
         dict(world.exchanges),

@@ -25,6 +25,7 @@ SILENT_ONE_IN = 20
 LATE_ONE_IN = 4
 """Of so many requests one is heard to have got so far after its end."""
 MOVE_S = 5.0
+ASK_AGAIN_S = (0.3, 4.0)
 TIMED_OUT_S = 95.0
 """By then no part of a request that nobody spoke of is open, be it that one waited for another."""
 
@@ -65,7 +66,7 @@ class InferenceServer:
 
     async def _live(self, job: Job) -> None:
         if job.asks:
-            if not await self._ask(job):
+            if not await self._ask_again(job):
                 return
             # Not by chance: so the story of those before it stays as it is.
             if job.strays:
@@ -108,6 +109,21 @@ class InferenceServer:
             while await call.read() is not grpc.aio.EOF:
                 pass
         call.cancel()
+
+    async def _ask_again(self, job: Job) -> bool:
+        """Whether it may run: after a denial that may pass a client asks again; without an answer, under another id."""
+        for attempt in range(job.patience):
+            job.may_ask_again, job.unanswered = True, False
+            if await self._ask(job):
+                return True
+            if not job.may_ask_again:
+                return False
+            await asyncio.sleep(self.world.chance.uniform(*ASK_AGAIN_S))
+            job.denied = job.must_stop = False
+            if job.unanswered:
+                job.request_id = f"r{job.number}.{attempt}"
+            self.jobs[job.request_id] = job
+        return await self._ask(job)
 
     async def _ask(self, job: Job) -> bool:
         """Whether it may run."""
@@ -208,11 +224,11 @@ class InferenceServer:
         line.call.to_server.send(metering_service_pb2.MeterRequest(first_sequence=line.sent, reports=[report]))
 
     def _forget_the_unanswered(self) -> None:
-        """Whoever asked and got no answer asks somebody else, under another id: here, it gives up."""
+        """Whoever asked and got no answer asks somebody else, under another id, or gives up."""
         for job in list(self.jobs.values()):
             if job.asks and not job.begun and not job.finished:
                 del self.jobs[job.request_id]
-                job.denied = True
+                job.denied = job.unanswered = True
                 job.changed.set()
 
     async def _listen(self, line: _Line) -> None:
@@ -251,6 +267,7 @@ class InferenceServer:
             if job.finished and not job.begun:
                 return
             job.begun = True
+            self.world.people.stopped.discard(job.service)
             job.ceiling_tokens = max(job.ceiling_tokens, decision.grant.output_ceiling_tokens)
             job.token = decision.grant.resume
             job.is_final = decision.grant.is_final
@@ -258,7 +275,9 @@ class InferenceServer:
             self.world.denials[reason] += 1
             job.must_stop = True
             if job.asks and not job.begun and not job.finished:
-                job.denied = True
+                job.denied, job.may_ask_again = True, decision.retryable
+                if not decision.retryable:
+                    self.world.people.stopped.add(job.service)
                 self.jobs.pop(job.request_id, None)
         job.changed.set()
 

@@ -22,14 +22,20 @@ from tests.simulation.ports import Disk
 from tests.simulation.processes import ControlProcess, MeteringProcess
 from tests.simulation.servers import InferenceServer
 
-TROUBLE_S = (80.0, 130.0)
+TROUBLE_S = (60.0, 110.0)
 """For so long things go wrong: at least, at most."""
-HEAL_S = 220.0
+STORM_S = (80.0, 130.0)
+"""The same in a storm."""
+ARRIVAL_S_MAX, STORM_ARRIVAL_S_MAX = 2.5, 1.5
+"""Longest time between two bursts of requests."""
+HEAL_S = 340.0
 """Longer than every window of the product: by then all that was left behind is settled; most often it is sooner."""
 LOOK_S = 1.0
 REST_S = 3.0
 """For so long nothing may change any more once the books agree."""
 TAIL = 80
+PATIENCE = 6
+"""Number of times that end users ask again, as clients do."""
 STRAYS_IN = 4
 """Every such seed has one more request go astray in the end: it takes longer than all other healing."""
 
@@ -47,9 +53,12 @@ class Violation(AssertionError):  # noqa: N818  # what it is called everywhere
 class World:
     """Everything of one seed."""
 
-    def __init__(self, seed: int, *, replicas: int | None = None) -> None:
-        """`replicas`: how many of control there are; None: one to three, as the seed has it."""
-        self.seed = seed
+    def __init__(self, seed: int, *, replicas: int | None = None, storm: bool = False) -> None:
+        """`replicas`: how many of control there are; None: one to three, as the seed has it.
+
+        `storm`: whether faults follow upon each other so fast that few requests begin.
+        """
+        self.seed, self.storm = seed, storm
         self._replicas = replicas
         self.loop = SimulatedLoop()  # type: ignore[abstract]  # what nobody calls is not there
         self.chance = Chance(seed)
@@ -181,7 +190,7 @@ class World:
             asyncio.ensure_future(self._end_users()),
             asyncio.ensure_future(faults.strike(self)),
         ]
-        await self._sleep(chance.uniform(*TROUBLE_S), watch)
+        await self._sleep(chance.uniform(*(STORM_S if self.storm else TROUBLE_S)), watch)
         for task in work:
             task.cancel()
         await asyncio.gather(*work, return_exceptions=True)
@@ -272,14 +281,30 @@ class World:
         """Requests, in bursts."""
         chance = self.chance
         while True:
-            await asyncio.sleep(chance.uniform(0.05, 1.5))
+            await asyncio.sleep(chance.uniform(0.05, STORM_ARRIVAL_S_MAX if self.storm else ARRIVAL_S_MAX))
             server = chance.pick(self.alive_servers)
             if server.party.paused:
                 continue
             for _ in range(chance.integer(1, 4) if chance.once_in(3) else 1):
-                name = self.people.steady if self.is_cut_off and chance.once_in(2) else None
-                job = self.job(name or chance.pick(self.people.service_names))
+                job = self.job(self._asked_in_storm() if self.storm else self._asked())
+                job.patience = 0 if self.storm else PATIENCE
                 server.begin(strays.disguised(self, server, job))
+
+    def _asked_in_storm(self) -> str:
+        """The service that an end user asks, whatever is known of it."""
+        if self.is_cut_off and self.chance.once_in(2):
+            return self.people.steady
+        return self.chance.pick(self.people.service_names)
+
+    def _asked(self) -> str:
+        """The service that an end user asks: now and then also one that is known not to serve."""
+        chance = self.chance
+        if chance.once_in(4):
+            return chance.pick(self.people.service_names)
+        if self.is_cut_off:
+            return self.people.steady
+        names = self.people.service_names
+        return chance.pick([name for name in names if name not in self.people.stopped] or names)
 
     def may_go_on(self) -> bool:
         """Whether some node could go on serving a service without control."""
