@@ -82,7 +82,7 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
         self._names.note_hello(hello.node, hello.epoch, hello.caretaker)
         watcher = self._feed.open(hello.node, hello.epoch)
         receiving = asyncio.create_task(self._receive_all(watcher, request_iterator))
-        watching = asyncio.create_task(_watch_caller(watcher))
+        watching = asyncio.create_task(self._watch_caller(watcher, hello))
         try:
             while (update := await watcher.next(HEARTBEAT_S)) is not None:
                 await context.write(encode_update(update, node.closed_below_epoch, self._clock.now_us()))
@@ -102,6 +102,19 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
         else:
             watcher.dismiss()
 
+    async def _watch_caller(self, watcher: Watcher, hello: pb.NodeHello) -> None:
+        """Ends the stream of a caller who may not be this node any more. While the database is away nobody knows."""
+        while current_caller() is not UNCHECKED:
+            await asyncio.sleep(CALLER_CHECK_S)
+            try:
+                caller = await admit_again()
+                self._names.require_hello(caller.rights, hello.node, hello.epoch, hello.caretaker)
+            except StorageUnavailableError:
+                continue
+            except Exception as error:  # noqa: BLE001  # handed to the stream, which raises it
+                watcher.dismiss(error)
+                return
+
     async def _receive(self, watcher: Watcher, request: pb.WatchConfigRequest) -> None:
         match request.WhichOneof("message"):
             case "acknowledgement":
@@ -117,16 +130,3 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
                 raise InvalidRequestError([("hello", "is said once, at the beginning of a stream")])
             case _:
                 raise InvalidRequestError([("message", "must be set")])
-
-
-async def _watch_caller(watcher: Watcher) -> None:
-    """Ends the stream of a caller who may not be a node any more. While the database is away nobody knows better."""
-    while current_caller() is not UNCHECKED:
-        await asyncio.sleep(CALLER_CHECK_S)
-        try:
-            await admit_again()
-        except StorageUnavailableError:
-            continue
-        except Exception as error:  # noqa: BLE001  # handed to the stream, which raises it
-            watcher.dismiss(error)
-            return

@@ -9,6 +9,7 @@ import pytest
 from tallygate.access.v1 import role_pb2
 from tallygate.control.v1 import access_service_pb2 as access
 from tallygate.control.v1 import fleet_service_pb2 as fleet
+from tallygate.control.v1 import fleet_service_pb2_grpc
 from tallygate.control.v1 import token_service_pb2 as tokens
 from tests.harness.wire.callers import guarded_control
 from tests.harness.wire.control_failures import failure
@@ -47,3 +48,31 @@ async def test_a_revoked_nodes_stream_ends(tmp_path: Path) -> None:
                 while True:
                     assert await stream.read() is not grpc.aio.EOF
             assert ended.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_a_stream_ends_with_the_right_to_its_nodes_name(tmp_path: Path) -> None:
+    """Also where the caller goes on to be another node."""
+    async with guarded_control(tmp_path) as control:
+        await control.tokens.CreateServiceAccount(tokens.CreateServiceAccountRequest(name=NODE))
+        made = await control.tokens.CreateAccessToken(tokens.CreateAccessTokenRequest(service_account=NODE))
+        bindings = [
+            await control.access.CreateBinding(
+                access.CreateBindingRequest(
+                    scope="platform",
+                    member=f"serviceAccount:{NODE}",
+                    role=role_pb2.ROLE_NODE,
+                    node_names=[name],
+                )
+            )
+            for name in ("node-a", "node-b")
+        ]
+        async with grpc.aio.insecure_channel(control.address) as channel:
+            bearer = (("authorization", f"Bearer {made.secret}"),)
+            stream: Any = fleet_service_pb2_grpc.FleetServiceStub(channel).WatchConfig(metadata=bearer)
+            await stream.write(HELLO)
+            assert (await stream.read()).version
+            await control.access.DeleteBinding(access.DeleteBindingRequest(name=bindings[0].binding.name))
+            with pytest.raises(grpc.aio.AioRpcError) as ended:
+                while True:
+                    assert await stream.read() is not grpc.aio.EOF
+            assert ended.value.code() is grpc.StatusCode.PERMISSION_DENIED
