@@ -24,7 +24,8 @@ class Right:
 
     def has(self, permission: Permission) -> bool:
         """Whether this right includes the permission, on its scope."""
-        return all(permission in PERMISSIONS[role] for role in self._roles)
+        narrowed = self.narrowed_role
+        return permission in PERMISSIONS[self.role] and (narrowed is None or permission in PERMISSIONS[narrowed])
 
     def gives(self, role: Role) -> bool:
         """Whether this right lets the role be given to others, on its scope."""

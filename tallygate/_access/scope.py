@@ -2,12 +2,15 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from tallygate._wire.names import ACCOUNT_ID, TEAM_ID
 
 _SCOPE: Final = re.compile(f"accounts/({ACCOUNT_ID})(?:/teams/({TEAM_ID}))?")
 _WITHIN_SCOPE: Final = re.compile(f"accounts/({ACCOUNT_ID})(?:/teams/({TEAM_ID}))?(?:/.*)?", re.DOTALL)
+NAMES_MAX: Final = 4_096
+"""Maximum number of names whose scope is remembered: callers name the same ones again and again."""
 _PLATFORM_NAME: Final = "platform"
 
 
@@ -43,6 +46,7 @@ def parse_scope(name: str) -> Scope | None:
     return None if match is None else Scope(match[1], match[2] or "")
 
 
+@lru_cache(maxsize=NAMES_MAX)
 def scope_of_resource(name: str) -> Scope:
     """The scope in whose name a resource's name lies: of `accounts/a/teams/t/bindings/b` the team t of a.
 
