@@ -11,6 +11,8 @@ _SCOPE: Final = re.compile(f"accounts/({ACCOUNT_ID})(?:/teams/({TEAM_ID}))?")
 _WITHIN_SCOPE: Final = re.compile(f"accounts/({ACCOUNT_ID})(?:/teams/({TEAM_ID}))?(?:/.*)?", re.DOTALL)
 NAMES_MAX: Final = 4_096
 """Maximum number of names whose scope is remembered: callers name the same ones again and again."""
+NAME_LENGTH_MAX: Final = 256
+"""Maximum length of a name whose scope is remembered: longer ones are none, and would take memory."""
 _PLATFORM_NAME: Final = "platform"
 
 
@@ -46,11 +48,17 @@ def parse_scope(name: str) -> Scope | None:
     return None if match is None else Scope(match[1], match[2] or "")
 
 
-@lru_cache(maxsize=NAMES_MAX)
 def scope_of_resource(name: str) -> Scope:
     """The scope in whose name a resource's name lies: of `accounts/a/teams/t/bindings/b` the team t of a.
 
     A name that lies in no account's, also a malformed one, is the platform's: whoever may not act there learns nothing.
     """
+    return _remembered_scope(name) if len(name) <= NAME_LENGTH_MAX else _scope_of_resource(name)
+
+
+def _scope_of_resource(name: str) -> Scope:
     match = _WITHIN_SCOPE.fullmatch(name)
     return PLATFORM if match is None else Scope(match[1], match[2] or "")
+
+
+_remembered_scope: Final = lru_cache(maxsize=NAMES_MAX)(_scope_of_resource)

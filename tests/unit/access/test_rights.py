@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tallygate._access import scope
 from tallygate._access.permission import Permission
 from tallygate._access.rights import ALL_RIGHTS, NO_RIGHTS, Right, Rights
 from tallygate._access.role import PERMISSIONS, SCOPES, Role, kind_of
@@ -130,3 +131,10 @@ def test_every_role_has_permissions_and_scopes(role: Role) -> None:
     """And its scopes are kinds that there are."""
     assert PERMISSIONS[role]
     assert SCOPES[role] <= {kind_of(scope) for scope in SCOPES_TRIED}
+
+
+def test_no_memory_is_taken_by_long_names() -> None:
+    """A name that is longer than any resource's has a scope as others have, which is not remembered."""
+    before = scope._remembered_scope.cache_info().currsize
+    assert scope_of_resource(f"accounts/acme/services/{'x' * scope.NAME_LENGTH_MAX}") == ACME
+    assert scope._remembered_scope.cache_info().currsize == before
