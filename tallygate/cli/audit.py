@@ -166,7 +166,7 @@ def _written(file: Path | None) -> Iterator[TextIO]:
 def _table(entries: list[audit_entry_pb2.AuditEntry]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("when", "outcome", "who", "from", "call", "resource", "calls"):
-        table.add_column(column, justify="right" if column == "calls" else "left")
+        table.add_column(column, justify="right" if column == "calls" else "left", overflow="fold")
     for entry in entries:
         outcome = audit_entry_pb2.AuditOutcome.Name(entry.outcome).removeprefix("AUDIT_OUTCOME_")
         texts = (

@@ -119,7 +119,7 @@ def service_table(services: list[inference_service_pb2.InferenceService]) -> Tab
     """Many services."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("service", "model", "team", "status", "billing"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for service in services:
         texts = map(literal, (service.name, service.model, service.team))
         table.add_row(*texts, status_text(service), modes_text(service))

@@ -28,7 +28,8 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
     """A table of texts, each taken literally."""
     made = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
-        made.add_column(column)
+        # A name that is cut short cannot be copied into the next command.
+        made.add_column(column, overflow="fold")
     for row in rows:
         made.add_row(*map(literal, row))
     return made
