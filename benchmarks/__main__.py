@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks import report
 from benchmarks.bench import Bench, Plan
-from benchmarks.cases import ceiling, client, durable, growth, latency, leases, scale, stream, unary
+from benchmarks.cases import access, ceiling, client, durable, growth, latency, leases, scale, stream, unary
 from benchmarks.targets import Postgres
 
 CASES: dict[str, Callable[[Bench], Awaitable[None]]] = {
@@ -30,6 +30,7 @@ CASES: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "scale": scale.run,
     "leases": leases.run,
     "client": client.run,
+    "access": access.run,
 }
 
 WIDTH = 120

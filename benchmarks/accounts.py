@@ -1,9 +1,11 @@
 """What the control service is told before a measurement, through its own API."""
 
 import time
+from collections.abc import Mapping
+from typing import Final
 
-import grpc
-
+from tallygate._channel import open_aio_channel
+from tallygate._security import Security
 from tallygate.control.v1 import (
     account_service_pb2,
     account_service_pb2_grpc,
@@ -19,11 +21,12 @@ MODEL = "models/llama"
 SERVICE = f"{ACCOUNT}/services/default-llama"
 MONEY_NANOS = 10**16
 USAGE_RANGE_S = 86_400
+PLAIN: Final[Mapping[str, str]] = {}
 
 
-async def set_up(control: str) -> None:
+async def set_up(control: str, security: Mapping[str, str] = PLAIN) -> None:
     """A model with a price, an account with more money than is ever spent, its default service on pay-as-you-go."""
-    async with grpc.aio.insecure_channel(control) as channel:
+    async with open_aio_channel(control, Security(**security)) as channel:
         accounts = account_service_pb2_grpc.AccountServiceStub(channel)
         catalog = catalog_service_pb2_grpc.CatalogServiceStub(channel)
         lifecycle = lifecycle_service_pb2_grpc.LifecycleServiceStub(channel)
@@ -41,13 +44,13 @@ async def set_up(control: str) -> None:
         await lifecycle.EnablePostpaid(lifecycle_service_pb2.EnablePostpaidRequest(name=SERVICE))
 
 
-async def booked(metering: str) -> tuple[int, int]:
+async def booked(metering: str, security: Mapping[str, str] = PLAIN) -> tuple[int, int]:
     """Requests and tokens that are on record for the account, in all."""
     query = usage_service_pb2.QueryUsageRequest(services=[ACCOUNT])
     now_s = int(time.time())
     query.start_time.seconds = (now_s - USAGE_RANGE_S) // 60 * 60
     query.end_time.seconds = (now_s + 60) // 60 * 60
-    async with grpc.aio.insecure_channel(metering) as channel:
+    async with open_aio_channel(metering, Security(**security)) as channel:
         answer = await usage_service_pb2_grpc.UsageServiceStub(channel).QueryUsage(query)
     requests = tokens = 0
     for bucket in answer.buckets:

@@ -1,9 +1,10 @@
 """What all cases share: how long and how often to measure, servers, the load generator, and what was measured."""
 
+import asyncio
 import re
 import secrets
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from rich.progress import Progress
 
-from benchmarks.accounts import booked
+from benchmarks.accounts import PLAIN, booked
 from benchmarks.figures import Figure
 from benchmarks.generator import generate
 from benchmarks.job import Job, Result
@@ -37,7 +38,7 @@ class Plan:
 class Variant:
     """A figure that is measured in each round, by this job. `ceiling`: the name of the variant that it is held against.
 
-    `at_least` and `aim`: the share of the ceiling that it should reach.
+    `at_least` and `aim`: the share of the ceiling that it should reach. `beside`: another load for all of that time.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Variant:
     at_least: float | None = None
     aim: float | None = None
     unit: str = "reports/s"
+    beside: "Variant | None" = None
 
 
 @dataclass(eq=False)
@@ -71,16 +73,30 @@ class Bench:
 
     @asynccontextmanager
     async def real(
-        self, database: Database, options: Sequence[str] = (), services: int = 1, *, suspended: bool = False
+        self,
+        database: Database,
+        options: Sequence[str] = (),
+        services: int = 1,
+        *,
+        suspended: bool = False,
+        security: Mapping[str, str] = PLAIN,
     ) -> AsyncIterator[Target]:
         """Both services; when they are left, what they recorded is compared with what they were told."""
-        async with real(self.directory, database, self.postgres, options, services, suspended=suspended) as target:
+        async with real(
+            self.directory, database, self.postgres, options, services, suspended=suspended, security=security
+        ) as target:
             yield target
-            await self._reconcile(database, target)
+            await self.reconcile(database, target)
 
     async def measure(self, target: Target, **job: Any) -> Result:
         """Let the load generator do one job."""
-        told: dict[str, Any] = {"kind": "stream", "services": target.services, "seconds": self.plan.seconds, **job}
+        told: dict[str, Any] = {
+            "kind": "stream",
+            "services": target.services,
+            "seconds": self.plan.seconds,
+            "security": dict(target.security),
+            **job,
+        }
         result = await generate(
             Job(
                 addresses=target.addresses,
@@ -96,12 +112,27 @@ class Bench:
     async def attempt(self, variant: Variant) -> Result:
         """A measurement that fails costs its own figure, not the run."""
         try:
+            if variant.beside is not None:
+                return await self._beside(variant, variant.beside)
             return await self.measure(variant.target, **variant.job)
         except (RuntimeError, TimeoutError) as error:
             self.progress.console.print(f"{variant.name}: {error}", style="red", markup=False)
             failure = Result(failure=str(error).splitlines()[-1] if str(error) else type(error).__name__)
             self.measured[variant.target.control].append(failure)
             return failure
+
+    async def _beside(self, variant: Variant, other: Variant) -> Result:
+        """A measurement while another load runs. Raises RuntimeError where that was not the load that was meant."""
+        task = asyncio.create_task(self.measure(other.target, **other.job))
+        try:
+            result = await self.measure(variant.target, **variant.job)
+            other_result = await task
+            require_beside(result, other_result, other.job["rate"])
+            result.unverified = other_result.unverified
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        return result
 
     async def compare(self, case: str, variants: Sequence[Variant], *, keep: bool = True) -> dict[str, list[Result]]:
         """Measure them in turn, round by round, so that what else the machine does meets them all; keep the rates.
@@ -153,12 +184,13 @@ class Bench:
         self.figures.append(figure)
         return figure
 
-    async def _reconcile(self, name: str, target: Target) -> None:
+    async def reconcile(self, name: str, target: Target) -> None:
+        """Compare what is on record with what was finished, before a server is left."""
         results = self.measured.pop(target.control, [])
         if any(result.failure for result in results):
             return
         said = sum(each.finished_requests for each in results), sum(each.finished_tokens for each in results)
-        recorded = await booked(target.addresses[0])
+        recorded = await booked(target.addresses[0], target.reader)
         if recorded != said:
             self.unreconciled.append(
                 f"{name}: {said[0]:,} requests of {said[1]:,} tokens were finished, "
@@ -174,9 +206,21 @@ def judge(figure: Figure, results: Sequence[Result], ceiling: Sequence[Result] =
         figure.invalid(f"the ceiling {why}")
     if any(result.generator_was_bottleneck for result in results):
         figure.notes.append("the load generator was the bottleneck")
+    unverified = sum(result.unverified for result in results)
+    if unverified:
+        figure.notes.append(f"{unverified:,} wrong tokens were answered CREDENTIAL_UNVERIFIED: control was not in time")
     held_back = max(result.held_back for result in results)
     if held_back > WORTH_A_WORD:
         figure.notes.append(f"waited {held_back:.0%} of the time for records")
+
+
+def require_beside(result: Result, other: Result, rate: float) -> None:
+    """Refuse a result whose other load was less than it should have been. Raises RuntimeError."""
+    if other.rate < KEPT * rate:
+        raise RuntimeError(f"the load beside it was {other.rate:,.0f} a second, not {rate:,.0f}")
+    (begin_s, end_s), (other_begin_s, other_end_s) = result.window_s, other.window_s
+    if other_begin_s > begin_s or other_end_s < end_s:
+        raise RuntimeError("the load beside it began too late, or ended too early")
 
 
 def judge_schedule(figure: Figure, results: Sequence[Result], rate: float) -> None:

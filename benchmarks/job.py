@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Literal, Self
 
-Kind = Literal["stream", "unary", "settle", "pace", "leases", "client", "known"]
+Kind = Literal["stream", "unary", "settle", "pace", "leases", "client", "known", "guess", "resolve", "shown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,8 @@ class Job:
     `server_pids`: whose processor time and memory are looked at, their children's included. `streams` are spread over
     `addresses` in turn, and `requests` over `streams`. `run`: makes ids unique. `rate`: reports a second, for a job on
     schedule. `reports_max`: stop after so many, or when the time is up. `durable`: the server records, so what it has
-    not yet recorded is bounded.
+    not yet recorded is bounded. `security`: fields of `Security`, by which the server is reached. `tokens`: those that
+    are shown in turn. `method`: what is called by guesses, and `expected` the reason by which each is refused.
     """
 
     kind: Kind
@@ -31,6 +32,10 @@ class Job:
     durable: bool = True
     reports_max: int = 0
     warm_up_seconds: float = 0.5
+    security: dict[str, str] = field(default_factory=dict, repr=False)
+    tokens: list[str] = field(default_factory=list, repr=False)
+    method: str = ""
+    expected: str = ""
 
     def to_json(self) -> str:
         """For the generator's stdin."""
@@ -51,7 +56,9 @@ class Result:
     `rate`: reports (or calls) a second that were answered in the window. `durable_lag_s`: at its end, how long ago the
     oldest report was sent that was not durable. `held_back`: of the time, how much the generator waited because too
     much was not durable. `by_name`: of all reports, those that were answered by name. `late_authorisations`: answered
-    out of turn, because they had to wait for something. `failure`: why there is no measurement.
+    out of turn, because they had to wait for something. `failure`: why there is no measurement. `server_seconds`:
+    processor time of each program by itself. `window_s`: the beginning and the end of the measurement, on the clock
+    that all processes of a machine share. `unverified`: calls of which the server could not say whether they are right.
     """
 
     rate: float = 0.0
@@ -71,6 +78,9 @@ class Result:
     finished_requests: int = 0
     finished_tokens: int = 0
     failure: str = ""
+    unverified: int = 0
+    server_seconds: list[float] = field(default_factory=list)
+    window_s: list[float] = field(default_factory=list)
     latency_ms: dict[str, float] = field(default_factory=dict)
     series: list[dict[str, float]] = field(default_factory=list)
 

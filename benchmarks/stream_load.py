@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-import grpc
-
 from benchmarks.job import Job, Result
 from benchmarks.lane import Lane, open_call
 from benchmarks.processor import Meter, Reading
 from benchmarks.workload import MIXES
+from tallygate._channel import open_aio_channel
+from tallygate._security import Security
 
 SAMPLES = 20
 SAMPLE_INTERVAL_S = 0.1
@@ -22,7 +22,7 @@ async def lanes(job: Job) -> AsyncIterator[list[Lane]]:
     async with AsyncExitStack() as stack:
         options = [("grpc.use_local_subchannel_pool", 1)]
         channels = [
-            await stack.enter_async_context(grpc.aio.insecure_channel(address, options=options))
+            await stack.enter_async_context(open_aio_channel(address, Security(**job.security), options))
             for address in job.addresses
         ]
         requests = max(1, job.requests // job.streams)
@@ -99,6 +99,7 @@ async def _follow(
 def fill(result: Result, before: Reading, after: Reading, count: int) -> None:
     """What lies between two readings."""
     result.seconds = after.at_s - before.at_s
+    result.window_s = [before.at_s, after.at_s]
     result.reports = count
     result.rate = count / result.seconds
     result.client_cpu = (after.own_s - before.own_s) / result.seconds

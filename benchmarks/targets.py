@@ -4,14 +4,15 @@ import asyncio
 import tempfile
 import uuid
 import warnings
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Self
 
-from benchmarks.accounts import SERVICE, set_up
+from benchmarks.accounts import PLAIN, SERVICE, set_up
 from benchmarks.populate import make_pattern, multiply
+from tallygate._security import Security
 from tests.harness.postgres import fresh_database
 from tests.harness.programs.programs import Program, start
 
@@ -24,13 +25,18 @@ ANY_PORT = "127.0.0.1:0"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server, or several processes that are one. The trivial one has no control service and records nothing."""
+    """A server, or several processes that are one. The trivial one has no control service and records nothing.
+
+    `security`: how the load reaches it, as fields of `Security`; `reader`: how usage is read of it.
+    """
 
     addresses: list[str]
     pids: list[int]
     services: list[str]
     control: str = ""
     metering_url: str = ""
+    security: Mapping[str, str] = field(default_factory=dict, repr=False)
+    reader: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def is_trivial(self) -> bool:
@@ -105,7 +111,7 @@ async def control_alone(directory: Path, database: Database, postgres: Postgres)
     """A control service that no node has spoken to yet."""
     async with AsyncExitStack() as stack:
         url = await database_url(stack, directory, database, postgres, "control")
-        control = await _serve(stack, directory, "control", ("--database-url", url))
+        control = await serve(stack, directory, "control", ("--database-url", url))
         await set_up(control.address)
         yield Target([control.address], [control.pid], [SERVICE], control=control.address)
 
@@ -119,30 +125,39 @@ async def real(
     services: int = 1,
     *,
     suspended: bool = False,
+    security: Mapping[str, str] = PLAIN,
 ) -> AsyncIterator[Target]:
     """Both services as they are installed, with an account that can pay. `options`: of the metering service.
 
-    `suspended`: all of its services, where they are many.
+    `suspended`: all of its services, where they are many. `security`: how the metering service is reached.
     """
     async with AsyncExitStack() as stack:
         control_url = await database_url(stack, directory, database, postgres, "control")
         metering_url = await database_url(stack, directory, database, postgres, "metering")
         names = [SERVICE]
-        control = await _serve(stack, directory, "control", ("--database-url", control_url))
+        control = await serve(stack, directory, "control", ("--database-url", control_url))
         await set_up(control.address)
         if services > 1:
             await make_pattern(control.address, suspended=suspended)
             await control.stop()
             names = await multiply(control_url, services)
-            control = await _serve(stack, directory, "control", ("--database-url", control_url))
+            control = await serve(stack, directory, "control", ("--database-url", control_url))
         told = ("--control", control.address, "--database-url", metering_url, *options)
-        metering = await _serve(stack, directory, "metering", told)
-        yield Target([metering.address], [metering.pid], names, control.address, metering_url)
+        metering = await serve(stack, directory, "metering", told, security)
+        yield Target([metering.address], [metering.pid], names, control.address, metering_url, security, security)
 
 
-async def _serve(stack: AsyncExitStack, directory: Path, service: str, options: Sequence[str]) -> Program:
-    """`tallygate SERVICE serve`."""
+async def serve(
+    stack: AsyncExitStack,
+    directory: Path,
+    service: str,
+    options: Sequence[str],
+    security: Mapping[str, str] = PLAIN,
+) -> Program:
+    """`tallygate SERVICE serve`. `security`: how its health is asked for."""
     log = directory / f"{service}-{uuid.uuid4().hex[:8]}.log"
-    program = await start("tallygate.cli", (service, "serve", "--listen", ANY_PORT, *options), log)
+    program = await start(
+        "tallygate.cli", (service, "serve", "--listen", ANY_PORT, *options), log, Security(**security)
+    )
     stack.push_async_callback(program.kill)
     return program

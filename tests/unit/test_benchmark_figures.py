@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pytest
 from rich.progress import Progress
 
 from benchmarks import report
+from benchmarks.accounts import PLAIN
 from benchmarks.bench import Bench, Plan, Variant
 from benchmarks.cases import growth, leases, scale
 from benchmarks.figures import Figure
@@ -31,7 +32,13 @@ class Played(Bench):
 
     @asynccontextmanager
     async def real(
-        self, database: Database, options: Sequence[str] = (), services: int = 1, *, suspended: bool = False
+        self,
+        database: Database,
+        options: Sequence[str] = (),
+        services: int = 1,
+        *,
+        suspended: bool = False,
+        security: Mapping[str, str] = PLAIN,
     ) -> AsyncIterator[Target]:
         yield NOWHERE
 
