@@ -6,8 +6,6 @@ merged by maximum, so that a repeat, a lost answer or a reordered statement chan
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,14 +13,6 @@ from control_service.domain.budget import BudgetKey, BudgetKind
 
 UNITS_MAX: Final = 4 * 10**18
 """Maximum number of units consumed and returned on one lease; `may_have_more` keeps granted units in 64 bits by it."""
-
-
-class Availability(enum.StrEnum):
-    """What a budget has for a lease whose node asked for more."""
-
-    AVAILABLE = "AVAILABLE"
-    RECALLING = "RECALLING"
-    EMPTY = "EMPTY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,28 +164,3 @@ def may_have_more(before: Lease, statement: Statement) -> bool:
     if before.closed or statement.closing or before.granted_units > UNITS_MAX:
         return False
     return before.recall_requested_us is None or statement.needed_units > 0
-
-
-@dataclass(frozen=True, slots=True)
-class Shortfall:
-    """What may still come for a lease after a grant, and which other leases are to be recalled for it now."""
-
-    availability: Availability
-    recalled_lease_ids: tuple[str, ...] = ()
-
-
-def judge_shortfall(lease: Lease, needed_units: int, recallable: Iterable[Lease]) -> Shortfall:
-    """Judges a lease that may fall short of its need.
-
-    Args:
-        lease: the lease after its grant.
-        needed_units: what requests on its node wait for.
-        recallable: open leases on the same budget whose free units may come back; the lease itself is passed over.
-    """
-    if lease.free_units >= needed_units:
-        return Shortfall(Availability.AVAILABLE)
-    recallable = [other for other in recallable if other.lease_id != lease.lease_id]
-    if not recallable:
-        return Shortfall(Availability.EMPTY)
-    fresh = tuple(other.lease_id for other in recallable if other.recall_requested_us is None)
-    return Shortfall(Availability.RECALLING, fresh)

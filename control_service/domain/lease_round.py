@@ -28,8 +28,8 @@ class StatementWork:
     """A statement in work: the lease before and after it.
 
     `pays`: whether the budget pays for the lease's service now; where not, nothing is granted. `fits`: whether the
-    is within bounds; where not, nothing of it was taken in. `recall_waits` is that of `merge_statement`. `left` are the
-    works of leases that pay what this lease consumed beyond its grant.
+    statement is within bounds; where not, nothing of it was taken in. `recall_waits` is that of `merge_statement`.
+    `left` are the works of leases that pay what this lease consumed beyond its grant.
     """
 
     statement: Statement

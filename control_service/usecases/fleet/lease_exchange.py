@@ -12,9 +12,10 @@ from control_service.domain.audit_entry import entry_of_refusal
 from control_service.domain.backup_detection import Mark
 from control_service.domain.bucket import Bucket
 from control_service.domain.errors import ControlError, Reason, RefusedError, SupersededError
-from control_service.domain.lease import Availability, Lease, Shortfall, judge_shortfall
+from control_service.domain.lease import Lease
 from control_service.domain.lease_round import StatementWork
 from control_service.domain.node import Node
+from control_service.domain.recall import Availability, Shortfall, judge_shortfall
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fault_isolation import FaultIsolation
 from control_service.usecases.fleet.lease_settlement import LeaseStatement, Settlement, closing, settle

@@ -169,7 +169,7 @@ def expire(node: Node) -> None:
 
 
 def leave(node: Node, reporter: Reporter) -> None:
-    """An reporter is gone: what it wanted to begin is not begun, what it finished is booked without further waiting.
+    """A reporter is gone: what it wanted to begin is not begun, what it finished is booked without further waiting.
 
     It will say its finishes again elsewhere, where they must be found.
     """

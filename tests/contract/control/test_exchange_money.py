@@ -2,7 +2,7 @@
 
 from control_service.domain.budget import BudgetKind
 from control_service.domain.event import EventCause
-from control_service.domain.lease import Availability
+from control_service.domain.recall import Availability
 from control_service.domain.reservation import OverflowPolicy
 from control_service.domain.status import Status, StopReason
 from control_service.usecases.fleet.elapsed_time import RECALL_TIMEOUT_NS

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from control_service.domain.budget import USED_UNITS_MAX, BudgetKind
-from control_service.domain.lease import UNITS_MAX, Availability
+from control_service.domain.lease import UNITS_MAX
+from control_service.domain.recall import Availability
 from control_service.domain.trial import Trial
 from tests.harness.control.fleet_harness import Kit
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from control_service.domain.account import Account
 from control_service.domain.budget import BudgetKind
 from control_service.domain.errors import SupersededError
-from control_service.domain.lease import Availability
+from control_service.domain.recall import Availability
 from control_service.domain.status import Status
 from control_service.storage.database import SqlDatabase
 from control_service.usecases.fleet.watcher import Watcher

@@ -8,8 +8,9 @@ from control_service.domain import budget as control_budget
 from control_service.domain import lease as control_lease
 from control_service.domain.bucket import Bucket
 from control_service.domain.budget import Budget, BudgetKey, Quantity
-from control_service.domain.lease import Availability, Lease, Shortfall
+from control_service.domain.lease import Lease
 from control_service.domain.lease_round import LeaseRound, StatementWork
+from control_service.domain.recall import Availability, Shortfall, judge_shortfall
 from control_service.usecases.fleet.elapsed_time import ElapsedTime
 from metering_service.domain.budget import BudgetKind
 from metering_service.domain.lease import LeaseAnswer, LeaseStatement
@@ -183,4 +184,4 @@ class Control:
             return Shortfall(Availability.EMPTY)
         others = [lease for lease in self.leases.values() if lease.budget == work.lease.budget and not lease.closed]
         recallable = [lease for lease in others if self.elapsed_time.is_recallable(lease)]
-        return control_lease.judge_shortfall(work.lease, work.statement.needed_units, recallable)
+        return judge_shortfall(work.lease, work.statement.needed_units, recallable)

@@ -9,8 +9,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from control_service.domain.bucket import MICRO_PER_TOKEN, Bucket
 from control_service.domain.budget import Budget, BudgetKey, BudgetKind, Quantity
-from control_service.domain.lease import Lease, Statement, judge_shortfall, merge_statement
+from control_service.domain.lease import Lease, Statement, merge_statement
 from control_service.domain.lease_round import LeaseRound, StatementWork
+from control_service.domain.recall import judge_shortfall
 
 START_US = 1_700_000_000_000_000
 TRIAL = BudgetKey.of("acme", "uid", BudgetKind.TRIAL)

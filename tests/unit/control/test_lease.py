@@ -4,16 +4,15 @@ import pytest
 
 from control_service.domain.budget import BudgetKind
 from control_service.domain.lease import (
-    Availability,
     Lease,
     Statement,
     extend,
-    judge_shortfall,
     may_have_more,
     merge_statement,
     units_for_need,
     units_for_prefetch,
 )
+from control_service.domain.recall import Availability, judge_shortfall
 
 NOW_US = 1_700_000_000_000_000
 
