@@ -24,7 +24,14 @@ from control_service.usecases.access.service_accounts import (
     list_service_accounts,
 )
 from control_service.usecases.access.token_mint import TokenMint
-from control_service.usecases.access.tokens import ShownOnce, change_token, create_token, owner_of, rotate_token
+from control_service.usecases.access.tokens import (
+    ShownOnce,
+    change_token,
+    create_token,
+    owner_of,
+    require_own,
+    rotate_token,
+)
 from control_service.usecases.access_ports import ScopedKey, ScopeFilter
 from control_service.usecases.idempotent_call import Act
 from control_service.usecases.ports import Database, Transaction
@@ -122,6 +129,7 @@ class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
         with Fields() as fields:
             new = codec.decode_new_token(fields, request)
         asker = current_asker()
+        require_own(new.service_account, asker, Permission.SERVICE_ACCOUNTS_MANAGE)
         response, secret = await self._with_secret(
             Incoming(request, context),
             new.service_account,
@@ -155,6 +163,7 @@ class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
         with Fields() as fields:
             rotation = codec.decode_rotation(fields, request)
         asker = current_asker()
+        require_own(rotation.key.service_account, asker, Permission.SERVICE_ACCOUNTS_MANAGE)
         response, secret = await self._with_secret(
             Incoming(request, context),
             request.name,
@@ -185,6 +194,7 @@ class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
             Incoming(request, context),
             lambda token, _: replace(token, disabled=False),
             lambda token: pb.EnableAccessTokenResponse(access_token=codec.encode_token(token)),
+            opens_more=True,
         )
         return pb.EnableAccessTokenResponse.FromString(response)
 
@@ -221,15 +231,18 @@ class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
         incoming: Incoming,
         change: Callable[[AccessToken, Act], AccessToken],
         encode: Callable[[AccessToken], Message],
+        *,
+        opens_more: bool = False,
     ) -> bytes:
         with Fields() as fields:
             key = codec.decode_token_key(fields, incoming.request.name)
         asker = current_asker()
+        require_own(key.service_account, asker, Permission.SERVICE_ACCOUNTS_MANAGE)
         return await change_in_scope(
             self._calls,
             incoming,
             scope_of_resource(key.name),
-            lambda tx, act: change_token(tx, key, asker, lambda token: change(token, act)),
+            lambda tx, act: change_token(tx, key, asker, lambda token: change(token, act), opens_more=opens_more),
             encode,
         )
 

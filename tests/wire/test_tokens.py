@@ -166,6 +166,59 @@ async def test_a_narrowed_token_makes_no_wider_one(tmp_path: Path) -> None:
             assert (await caller.tokens.RotateAccessToken(rotate)).secret
 
 
+async def test_a_narrowed_token_enables_no_wider_one(tmp_path: Path) -> None:
+    """One that was disabled because it leaked stays so; whoever stole both gains nothing. Less power is no harm."""
+    async with guarded_control(tmp_path) as control:
+        await control.stock()
+        await robot(control, role_pb2.ROLE_OWNER)
+        wide = await token_of(control)
+        narrow, other = [await token_of(control, narrowed_role=role_pb2.ROLE_VIEWER) for _ in range(2)]
+        async with calling(control.address, narrow.secret) as caller:
+            for made, reason in ((wide, "PERMISSION_DENIED"), (other, "")):
+                name = made.access_token.name
+                await caller.tokens.DisableAccessToken(tokens.DisableAccessTokenRequest(name=name))
+                enable = tokens.EnableAccessTokenRequest(name=name)
+                if reason:
+                    assert (await failure(caller.tokens.EnableAccessToken(enable))).reason == reason
+                else:
+                    assert not (await caller.tokens.EnableAccessToken(enable)).access_token.disabled
+        assert await opens(control, wide.secret) == "CREDENTIAL_REVOKED"
+        name = wide.access_token.name
+        assert not (
+            await control.tokens.EnableAccessToken(tokens.EnableAccessTokenRequest(name=name))
+        ).access_token.disabled
+
+
+async def test_a_repeat_after_rights_were_lost_learns_nothing(tmp_path: Path) -> None:
+    """Of each call that may be made for one's own tokens without the permission, and was made for another's with it."""
+    manager = f"{ACME}/serviceAccounts/manager"
+    async with guarded_control(tmp_path) as control:
+        await control.stock()
+        await robot(control)
+        await robot(control, role_pb2.ROLE_OWNER, manager)
+        made = await token_of(control, manager)
+        async with calling(control.address, made.secret) as caller:
+            name = (await token_of(caller, idempotency_key="k")).access_token.name
+            calls: list[tuple[Any, Any]] = [
+                (caller.tokens.CreateAccessToken, tokens.CreateAccessTokenRequest(service_account=ROBOT)),
+                (caller.tokens.RotateAccessToken, tokens.RotateAccessTokenRequest(name=name)),
+                (caller.tokens.DisableAccessToken, tokens.DisableAccessTokenRequest(name=name)),
+                (caller.tokens.EnableAccessToken, tokens.EnableAccessTokenRequest(name=name)),
+                (caller.tokens.DeleteAccessToken, tokens.DeleteAccessTokenRequest(name=name)),
+            ]
+            for call, request in calls:
+                request.idempotency_key = "k"
+                await call(request)
+            listed = await control.access.ListBindings(access.ListBindingsRequest(member=f"serviceAccount:{manager}"))
+            viewer = access.CreateBindingRequest(
+                scope=ACME, member=f"serviceAccount:{manager}", role=role_pb2.ROLE_VIEWER
+            )
+            await control.access.CreateBinding(viewer)
+            await control.access.DeleteBinding(access.DeleteBindingRequest(name=listed.bindings[0].name))
+            reasons = [(await failure(call(request))).reason for call, request in calls]
+            assert reasons == ["PERMISSION_DENIED"] * len(calls)
+
+
 async def test_a_service_account_acts_on_its_own_tokens_only(tmp_path: Path) -> None:
     """Those of others need the permission; a person's need to be theirs."""
     other = f"{ACME}/serviceAccounts/other"

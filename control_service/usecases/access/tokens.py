@@ -108,22 +108,26 @@ async def change_token(
     change: Callable[[AccessToken], AccessToken],
     *,
     shows_secret: bool = False,
+    opens_more: bool = False,
 ) -> AccessToken:
     """Changes a token; nothing happens where the change leaves it as it is.
 
-    `shows_secret`: the asker will learn its secret, and so must have as much as it opens.
+    `shows_secret`: the asker will learn its secret, and so must have as much as it opens. `opens_more`: whoever has its
+    secret may do more afterwards, so that a narrowed token does this to no wider one of its owner.
 
     Raises:
         ResourceNotFoundError: there is no such token, or it is another person's.
         DeniedError: PERMISSION_DENIED, or ROLE_DENIED.
     """
-    _require_own(key.service_account, asker, Permission.SERVICE_ACCOUNTS_MANAGE)
+    require_own(key.service_account, asker, Permission.SERVICE_ACCOUNTS_MANAGE)
     token = await tx.access_tokens.lock(key.token_id)
     is_there = token is not None and token.delete_us is None and token.name == key.name
     if token is None or not is_there or (asker.own_only and token.owner != asker.member):
         raise ResourceNotFoundError(key.name)
     if shows_secret:
         await _require_as_wide(tx, token, asker)
+    elif opens_more and token.owner == asker.member:
+        await _require_within_limit(tx, token, asker)
     changed = change(token)
     if changed != token:
         await tx.access_tokens.save(changed)
@@ -141,14 +145,19 @@ async def owner_of(tx: Transaction, service_account: str, asker: Asker, permissi
         DeniedError: PERMISSION_DENIED, the asker may act on what is its own only.
     """
     if service_account:
-        _require_own(service_account, asker, permission)
+        require_own(service_account, asker, permission)
         return (await get_service_account(tx, *parse_service_account(service_account))).member
     if not asker.member or kind_of_member(asker.member) is not MemberKind.PERSON:
         raise InvalidRequestError([("service_account", "must be set: only persons have tokens of their own")])
     return asker.member
 
 
-def _require_own(service_account: str, asker: Asker, permission: Permission) -> None:
+def require_own(service_account: str, asker: Asker, permission: Permission) -> None:
+    """Makes sure that an asker who lacks the permission acts on its own: on none that is named, or on the asker itself.
+
+    Raises:
+        DeniedError: PERMISSION_DENIED, it is another's.
+    """
     if not asker.own_only or not service_account or asker.member == service_account_member(service_account):
         return
     scope, _ = parse_service_account(service_account)
@@ -176,10 +185,16 @@ async def _require_as_wide(tx: Transaction, token: AccessToken, asker: Asker) ->
         if kind_of_member(token.owner) is MemberKind.PERSON:
             raise lacks(needed, scope, f"Nobody but {token.owner} learns a secret of {token.name}; delete it instead.")
         await _require_gives_all(tx, token.owner, asker)
-    elif not (await _limit_of(tx, asker)).holds(token.narrowing):
-        raise lacks(
-            needed, scope, f"{token.name} may do more than the token which this call came with; use a wider one."
-        )
+    else:
+        await _require_within_limit(tx, token, asker)
+
+
+async def _require_within_limit(tx: Transaction, token: AccessToken, asker: Asker) -> None:
+    """Makes sure that a token of the asker's is no wider than the one by which it is asked for. Raises DeniedError."""
+    if not (await _limit_of(tx, asker)).holds(token.narrowing):
+        needed, scope = Permission.SERVICE_ACCOUNTS_MANAGE, scope_of_resource(token.name)
+        message = f"{token.name} may do more than the token which this call came with; use a wider one."
+        raise lacks(needed, scope, message)
 
 
 async def _require_gives_all(tx: Transaction, owner: str, asker: Asker) -> None:
