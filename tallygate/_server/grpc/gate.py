@@ -4,6 +4,7 @@ The gate decides from the request's names and the caller's rights, before anythi
 rights are those of a team is the team of the named service looked up.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
@@ -17,6 +18,7 @@ from tallygate._access.token_text import ShownToken, read_token
 from tallygate._server.grpc.access_rules import MethodRule
 from tallygate._server.grpc.caller import UNCHECKED, Caller, Context, Presented, note_of, presented_by
 from tallygate._server.grpc.failures import RpcStatusError
+from tallygate._wire.names import ACCOUNT_ID, SERVICE_ID
 from tallygate.access.v1 import access_rule_pb2
 
 NOBODY: Final = Caller(rights=NO_RIGHTS)
@@ -26,6 +28,7 @@ PLATFORM_NAMES: Final = frozenset({"platform", "bindings", "serviceAccounts", "a
 """First parts of the names of what is in no account."""
 
 _NAMES: Final = ("name", "member", "model")
+_WITHIN_SERVICE: Final = re.compile(f"accounts/{ACCOUNT_ID}/services/({SERVICE_ID})(?:/|\\Z)")
 
 
 class Authenticator(Protocol):
@@ -213,8 +216,8 @@ def _scope(path: str, name: str) -> Scope:
 
 def _service_id(name: str) -> str:
     """The service's id in `accounts/{account}/services/{service}` and in what lies within it; empty elsewhere."""
-    parts = name.split("/")
-    return parts[3] if len(parts) > 3 and parts[2] == "services" else ""  # noqa: PLR2004  # the place in such a name
+    match = _WITHIN_SERVICE.match(name)
+    return match[1] if match else ""
 
 
 def _denied(permission: Permission | None, scope: Scope, field: str = "") -> RpcStatusError:

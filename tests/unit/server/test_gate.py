@@ -59,6 +59,7 @@ class Teams:
     """Two services of acme, each in a team, and one in none."""
 
     async def team_of(self, account_id: str, service_id: str) -> str:
+        assert "\x00" not in service_id, "No database takes this."
         return {"finder": "search", "talker": "chat"}.get(service_id, "") if account_id == "acme" else ""
 
 
@@ -223,6 +224,14 @@ async def test_what_is_ones_own_needs_no_permission() -> None:
     foreign = token_service_pb2.RotateAccessTokenRequest(name="accounts/globex/serviceAccounts/s/accessTokens/t1")
     failure = await having((Role.VIEWER, ACME)).refuses(TOKENS, "RotateAccessToken", foreign)
     assert failure.code is grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize("service", ["\x00", "finder\x00", "Finder", "finder\n", "x" * 100_000])
+async def test_what_no_service_is_called_is_looked_up_nowhere(service: str) -> None:
+    """It is in no team, and so nothing that a team's member may read."""
+    request = GetService(name=f"accounts/acme/services/{service}")
+    failure = await having((Role.TEAM_MEMBER, SEARCH)).refuses(LIFECYCLE, "GetInferenceService", request)
+    assert failure.metadata == {"permission": "SERVICES_READ", "scope": "accounts/acme"}
 
 
 @pytest.mark.parametrize("name", ["acme", "accounts/", "accounts/Acme", "models/llama", "nonsense/acme"])
