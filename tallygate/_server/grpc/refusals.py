@@ -10,13 +10,15 @@ from tallygate._access.scope import scope_of_resource
 from tallygate._server.clock import Clock
 from tallygate._server.grpc.caller import peer_address
 from tallygate._server.grpc.gate import Refused
-from tallygate._server.grpc.request_json import LENGTH_MAX, request_json
+from tallygate._server.grpc.request_json import LENGTH_MAX, request_json, without_secrets
 
 NAME_MAX: Final = 256
 """Maximum number of characters of a name, or of a caller's word for itself, that nobody has checked."""
 UNPROVED_LENGTH_MAX: Final = 512
 """Maximum number of characters of a request that are written down of callers who proved nothing."""
 
+_MEMBER_PREFIX: Final = "serviceAccount:"
+"""Prefix of the name of a service account where a call names it as a member."""
 _COUNTED: Final = frozenset(
     {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.NOT_FOUND}
 )
@@ -47,10 +49,11 @@ def counting(counts: RefusalCounts, clock: Clock) -> Callable[[Refused], None]:
 
 
 def _known_account(refused: Refused) -> str:
-    account_id = scope_of_resource(refused.resource).account_id
+    account_id = scope_of_resource(refused.resource.removeprefix(_MEMBER_PREFIX)).account_id
     return account_id if refused.caller.rights.knows(account_id) else ""
 
 
 def _shown(text: str) -> str:
-    """A text that nobody has checked: not too long, and nothing in it that a database or a terminal cannot take."""
-    return "".join(character if character.isprintable() else "?" for character in text[:NAME_MAX])
+    """A text that nobody has checked: short, no token in it, and nothing that a database or a terminal cannot take."""
+    short = without_secrets(text[:NAME_MAX])
+    return "".join(character if character.isprintable() else "?" for character in short)

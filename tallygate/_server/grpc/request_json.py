@@ -35,8 +35,13 @@ def request_json(request: Message, length_max: int = LENGTH_MAX) -> str:
         fields = MessageToDict(bare, preserving_proto_field_name=True)
     except SerializeToJsonError:  # Of times that no calendar has, in a request that nobody has checked.
         return json.dumps("cannot be shown")
-    text = _SECRET.sub(f"{PREFIX}{_CUT}", json.dumps(fields, ensure_ascii=False, separators=(",", ":")))
+    text = without_secrets(json.dumps(fields, ensure_ascii=False, separators=(",", ":")))
     return text if len(text) <= length_max else text[: length_max - len(_CUT)] + _CUT
+
+
+def without_secrets(text: str) -> str:
+    """A text in which what looks like an access token is not shown."""
+    return _SECRET.sub(f"{PREFIX}{_CUT}", text)
 
 
 def _clear_secrets(message: Any) -> None:

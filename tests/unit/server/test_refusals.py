@@ -7,6 +7,7 @@ from tallygate._access.refusals import RefusalCounts, RefusedCalls
 from tallygate._access.rights import NO_RIGHTS, Right, Rights
 from tallygate._access.role import Role
 from tallygate._access.scope import Scope
+from tallygate._access.token_text import ID_BYTES, SECRET_BYTES, token_id_of, token_text
 from tallygate._server.clock import ManualClock
 from tallygate._server.grpc.caller import Caller
 from tallygate._server.grpc.failures import RpcStatusError
@@ -57,6 +58,19 @@ def test_what_strangers_try_is_not_the_accounts() -> None:
     """Who has no right in an account is none of its people, and its owners do not learn of them."""
     (found,) = written(refused(STRANGER, grpc.StatusCode.NOT_FOUND))
     assert (found.resource, found.account_id) == ("accounts/acme", "")
+
+
+def test_a_service_account_is_its_accounts_also_as_a_member() -> None:
+    """Who tries to disable it is of interest to its owners."""
+    (found,) = written(refused(ANNA, grpc.StatusCode.PERMISSION_DENIED, name="serviceAccount:accounts/acme/x"))
+    assert found.account_id == "acme"
+
+
+def test_a_token_in_a_name_is_not_written_down() -> None:
+    """Or in what a caller says of itself: somebody gave the secret where the token's name was meant."""
+    secret = token_text(token_id_of(bytes(ID_BYTES)), bytes(SECRET_BYTES))
+    (found,) = written(refused(ANNA, grpc.StatusCode.NOT_FOUND, name=f"accounts/acme/{secret}", note=secret))
+    assert (found.resource, found.note) == ("accounts/acme/tgt_...", "tgt_...")
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAVAILABLE])
