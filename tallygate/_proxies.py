@@ -20,6 +20,8 @@ PROXY_VARIABLES: Final = ("grpc_proxy", "https_proxy", "http_proxy")
 """The first that is set counts, also where it is empty and so means none."""
 EXCEPTION_VARIABLES: Final = ("no_grpc_proxy", "no_proxy", "NO_PROXY")
 
+_SOCKETS: Final = ("unix:", "unix-abstract:")
+"""Prefixes of addresses in the file system; hosts may have names that begin with `unix`, too."""
 _SCHEME: Final = re.compile(r"(?:dns|ipv4|ipv6|passthrough):(?://[^/]*/)?", re.IGNORECASE)
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -40,7 +42,7 @@ def proxy_to(address: str, environment: Mapping[str, str] = os.environ) -> str:
     """The proxy that is taken to this address, as `VARIABLE=VALUE` without credentials; empty where none is."""
     variable = next((name for name in PROXY_VARIABLES if name in environment), "")
     # gRPC does not speak to proxies by TLS or SOCKS, and goes around them without a word.
-    if not variable or not environment[variable].lower().startswith("http://") or address.startswith("unix"):
+    if not variable or not environment[variable].lower().startswith("http://") or address.startswith(_SOCKETS):
         return ""
     host, port = _split(address)
     if _is_this_machine(host) or _is_excepted(host, port, environment):
@@ -51,7 +53,7 @@ def proxy_to(address: str, environment: Mapping[str, str] = os.environ) -> str:
 def is_this_machine(address: str) -> bool:
     """Whether an address, `HOST:PORT` or a socket in the file system, is on this machine by its name."""
     host, _ = _split(address)
-    return address.startswith("unix") or _is_this_machine(host)
+    return address.startswith(_SOCKETS) or _is_this_machine(host)
 
 
 def _split(address: str) -> tuple[str, str]:

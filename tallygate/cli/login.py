@@ -14,6 +14,7 @@ import grpc
 import typer
 
 from tallygate._channel import Channels
+from tallygate._proxies import is_this_machine
 from tallygate._security import Security
 from tallygate.cli.console import err, literal, out, print_json
 from tallygate.cli.contexts import Context, ContextError, ContextStore, KeptToken
@@ -129,6 +130,11 @@ def _sign_in(
     address: str, security: Security, issuer: str, ask: Callable[[token_service_pb2.SignInIssuer], str]
 ) -> KeptToken:
     """A token of the control service, for an ID token that an issuer gave to a browser when it was asked."""
+    if not security.has_tls and not is_this_machine(address):
+        fail(
+            f"nobody signs in by browser at {address} in plain text, where anybody on the way could sign in instead; "
+            "name the authority of the server's certificate by --ca"
+        )
     with _channel(address, security) as channel:
         stub = token_service_pb2_grpc.TokenServiceStub(channel)
         try:

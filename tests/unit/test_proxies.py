@@ -44,7 +44,16 @@ def test_this_machine_is_never_reached_by_a_proxy(address: str, variable: str) -
 
 
 @pytest.mark.parametrize(
-    "address", [FAR, "10.0.0.7:7402", "[2001:db8::1]:7402", "localhost.example:7402", "128.0.0.1:7402", "mylocalhost:1"]
+    "address",
+    [
+        FAR,
+        "10.0.0.7:7402",
+        "[2001:db8::1]:7402",
+        "localhost.example:7402",
+        "128.0.0.1:7402",
+        "mylocalhost:1",
+        "unix-7.example:7402",
+    ],
 )
 def test_any_other_address_is_left_to_the_environment(address: str) -> None:
     """And an error says which proxy that was, without what nobody should read."""
