@@ -63,6 +63,11 @@ class Watcher:
         self._wake.set()
 
     @property
+    def version_taken(self) -> int:
+        """The version up to which every change was taken."""
+        return self._version
+
+    @property
     def follows(self) -> Iterable[str]:
         """The names of services that the node follows."""
         return self._services.keys

@@ -167,6 +167,18 @@ async def test_another_process_is_heard_of_by_polling(kit: Kit) -> None:
     assert {one: opens.state for one, opens in (await told(watcher)).items()} == {made.shown: REVOKED}
 
 
+async def test_a_made_up_token_costs_no_look_up(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node learns at once that it opens nothing, and no change of anything has it looked up either."""
+    watcher, guess, feed = await watching(kit), ShownToken("a" * 24, b"guess"), kit.feed._credentials
+    monkeypatch.setattr(feed, "_database", None)
+    await kit.feed.subscribe_credentials(watcher, [guess])
+    assert await told(watcher) == {guess: ResolvedCredential(UNKNOWN)}
+    await change(kit, members=[ROBOT])
+    assert await told(watcher) == {}
+    kit.feed.unsubscribe_credentials(watcher, [guess])
+    assert (feed.is_idle, watcher.credentials.count) == (True, 0)
+
+
 async def test_what_nobody_follows_is_forgotten(kit: Kit) -> None:
     """When streams end, or no longer follow a credential, nothing of it is kept, and nothing is told of it."""
     made = made_token(ROBOT)
