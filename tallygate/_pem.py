@@ -148,9 +148,10 @@ def _pair(certificate_file: str, key_file: str) -> KeyPair:
 
 
 def _first_certificate(content: bytes) -> bytes:
-    """In the binary form. The certificates were checked before."""
-    block = content[content.index(b"-----BEGIN") :].split(b"-----END", maxsplit=1)[0]
-    return base64.b64decode(block.split(b"-----")[2])
+    """In the binary form. The certificates were checked before; a key may stand in front of them."""
+    begin = _CERTIFICATE.search(content)
+    assert begin is not None
+    return base64.b64decode(content[begin.end() :].split(b"-----END", maxsplit=1)[0])
 
 
 def _content(file: str) -> bytes:

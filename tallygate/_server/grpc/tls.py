@@ -95,7 +95,8 @@ def peer_certificate_uris(context: Any) -> tuple[str, ...]:
     `context`: of the RPC, as grpc.aio gives it to a servicer.
     """
     found = context.auth_context().get(_PEER_URI) or ()
-    return tuple(uri for name in found if (uri := name.decode(errors="replace")))
+    # A zero byte is in no URI, and no database of ours would take it.
+    return tuple(uri for name in found if (uri := name.decode(errors="replace")) and "\0" not in uri)
 
 
 def require_ready(addresses: Sequence[str], tls: ServerTls | None) -> None:

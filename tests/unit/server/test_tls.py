@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from control_service.settings import parse
 from tallygate._pem import COMPLAINT_INTERVAL_NS, PemError, Watched, read_authorities, read_pair
 from tallygate._server.errors import ConfigurationError
-from tallygate._server.grpc.tls import ServerCertificates, ServerTls
+from tallygate._server.grpc.tls import ServerCertificates, ServerTls, peer_certificate_uris
 from tests.harness.tls import HOSTS, Certificates, PairFiles
 
 SECOND_NS = 1_000_000_000
@@ -123,6 +123,30 @@ def test_keys_with_which_no_handshake_succeeds_are_refused(
     else:
         with pytest.raises(PemError, match=r"cert.pem has a key of a kind that gRPC cannot use: .*P-256 or P-384\.$"):
             read_pair(str(files.certificate), str(files.key))
+
+
+def test_one_file_may_hold_both_the_key_first(made: Certificates, tmp_path: Path) -> None:
+    """Also where the key's form does not say of what kind it is."""
+    key = rsa.generate_private_key(65_537, 2_048)
+    signing: Any = serialization.load_pem_private_key(made.authority.pem.key, None)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a server")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(made.now).not_valid_after(made.now + timedelta(days=1))
+    certificate = builder.sign(signing, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    form = serialization.PrivateFormat.TraditionalOpenSSL
+    both = tmp_path / "both.pem"
+    both.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()) + certificate)
+    assert read_pair(str(both), str(both)).certificate.endswith(certificate)
+
+
+def test_a_uri_with_a_zero_byte_is_none() -> None:
+    """No database would look for it, and so nobody could say what it opens."""
+
+    class Context:
+        def auth_context(self) -> dict[str, list[bytes]]:
+            return {"peer_uri": [b"spiffe://example.org/\0", b"", b"spiffe://example.org/one"]}
+
+    assert peer_certificate_uris(Context()) == ("spiffe://example.org/one",)
 
 
 def test_authorities_may_be_several(made: Certificates, tmp_path: Path) -> None:
