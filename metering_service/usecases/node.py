@@ -3,7 +3,7 @@
 from asyncio import Event
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from metering_service.domain.budget import HeldUnits
 from metering_service.domain.counts import Counts
@@ -20,6 +20,9 @@ from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.state.predecessors import Predecessors
 from metering_service.usecases.state.service_state import LeaseIndex, ServiceState
 from tallygate._server.clock import Clock
+
+FORGOTTEN_AT_ONCE: Final = 2
+"""Maximum number of unknown names that are forgotten for each new one: where there are too many, they become fewer."""
 
 
 class BackgroundWork(Protocol):
@@ -117,10 +120,38 @@ class Node:
         if service is None:
             service = self.services[name] = ServiceState(name, self.lease_index)
             self.work.subscribe(name)
+            self.note_unknown(name)
         return service
 
+    def note_unknown(self, name: str) -> None:
+        """Control has not said yet what has this name, or that nothing has: of too many, the oldest are forgotten.
+
+        So made-up names do not fill the memory, nor what control follows for this node, also while it does not answer.
+        A name on which reports wait has another turn: those are bounded by themselves.
+        """
+        self.unknown[name] = None
+        self.unknown.move_to_end(name)
+        for _ in range(FORGOTTEN_AT_ONCE):
+            if len(self.unknown) <= self.settings.unknown_services_max:
+                return
+            oldest = next(iter(self.unknown))
+            if self.services[oldest].is_empty:
+                self.forget(oldest)
+            else:
+                self.unknown.move_to_end(oldest)
+
+    def forget(self, name: str) -> None:
+        """Follow a service no longer, of which this node has nothing."""
+        del self.services[name]
+        self.unknown.pop(name, None)
+        self.tell_known(name)
+        self.work.unsubscribe(name)
+
     async def known_service(self, name: str) -> ServiceState:
-        """The service of that name, once control has said what it is; waits for that as long as it takes."""
+        """The service of that name, once control has said what it is; waits for that as long as it takes.
+
+        Its `config` is None where this node was asked about so many names meanwhile that it forgot this one.
+        """
         service = self.service(name)
         service.last_used_ns = self.clock.monotonic_ns()
         if service.config is None:
@@ -128,7 +159,7 @@ class Node:
         return service
 
     def tell_known(self, name: str) -> None:
-        """Control has said what a service is."""
+        """Control has said what a service is, or nobody asks any more."""
         awaited = self._awaited.pop(name, None)
         if awaited is not None:
             awaited.set()

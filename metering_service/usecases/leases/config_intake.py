@@ -39,7 +39,7 @@ def take_config(node: Node, config: ServiceConfig) -> None:
         lease.demand.replenished()
     retry(node, service)
     if config.status is Status.UNKNOWN:
-        _remember_unknown(node, config.name)
+        node.note_unknown(config.name)
     else:
         node.unknown.pop(config.name, None)
 
@@ -49,17 +49,4 @@ def forget_idle(node: Node) -> None:
     since_ns = node.clock.monotonic_ns() - node.settings.idle_service_kept_ns
     for name, service in list(node.services.items()):
         if service.last_used_ns <= since_ns and service.is_empty:
-            del node.services[name]
-            node.unknown.pop(name, None)
-            node.work.unsubscribe(name)
-
-
-def _remember_unknown(node: Node, name: str) -> None:
-    """Names of nothing are forgotten, the oldest first: made-up names shall not fill the memory."""
-    node.unknown[name] = None
-    node.unknown.move_to_end(name)
-    while len(node.unknown) > node.settings.unknown_services_max:
-        oldest, _ = node.unknown.popitem(last=False)
-        if not node.services[oldest].waiters:
-            del node.services[oldest]
-            node.work.unsubscribe(oldest)
+            node.forget(name)

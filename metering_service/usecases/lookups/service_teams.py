@@ -19,11 +19,13 @@ class ServiceTeams:
     async def team_of(self, account_id: str, service_id: str) -> str:
         """The id of the service's team; empty where it has none, or where there is no such service.
 
-        Raises CredentialUnverifiedError where control does not answer in time.
+        Raises CredentialUnverifiedError where control does not answer in time, or too many names are asked about.
         """
         try:
             async with asyncio.timeout(WAIT_MAX_S):
                 service = await self._node.known_service(f"accounts/{account_id}/services/{service_id}")
         except TimeoutError as error:
             raise CredentialUnverifiedError from error
-        return service.config.team if service.config is not None else ""
+        if service.config is None:
+            raise CredentialUnverifiedError
+        return service.config.team

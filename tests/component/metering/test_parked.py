@@ -29,16 +29,6 @@ def test_an_unknown_service_is_refused(fleet: Fleet, client: Client) -> None:
     assert again.allowed
 
 
-def test_made_up_names_do_not_fill_the_memory() -> None:
-    """So many are remembered, the oldest are forgotten and no longer followed."""
-    fleet = Fleet(settings=NodeSettings(unknown_services_max=10))
-    client = Client(fleet["a"])
-    for number in range(50):
-        client.say(report(AUTHORIZE, service=f"accounts/acme/services/nobody-{number}"))
-    assert len(fleet["a"].node.services) == len(fleet["a"].node.unknown) == 10
-    assert {decision.reason for _, decision in client.decisions} == {Reason.UNKNOWN_SERVICE}
-
-
 def test_without_control_a_new_service_is_not_decided_on(fleet: Fleet, client: Client) -> None:
     """After its patience the node says that it could not tell; before, the watermark waits."""
     with_trial(fleet, 1_000)
