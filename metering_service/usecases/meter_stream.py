@@ -226,12 +226,14 @@ class MeterStream:
             return
         before, self._access = self._access, StreamAccess(rights)
         spoken_of = {*before.named, *(service.name for service, _ in self._requests())}
-        lost = [service for service in spoken_of if not self._may_speak_of(service)]
+        lost = [name for name in spoken_of if self._may_speak_of(name, before) and not self._may_speak_of(name)]
         if lost or self._access.is_empty:
             self.break_off(RightsChangedError(scope_of_resource(min(lost, default="")).name))
 
-    def _may_speak_of(self, service: str) -> bool:
-        teams = self._access.teams(service) if self._access is not None else None
+    def _may_speak_of(self, service: str, access: StreamAccess | None = None) -> bool:
+        """Whether a service may be spoken of now; or might have been, with another access."""
+        access = access or self._access
+        teams = access.teams(service) if access is not None else None
         state = self._node.services.get(service)
         if teams is None or state is None or state.config is None:
             return teams is None or bool(teams)

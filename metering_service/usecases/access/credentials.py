@@ -164,8 +164,10 @@ class Credentials:
             shown.asked_ns = None
         if config.state is CredentialState.VALID:
             self._invalid.discard(shown.peer, shown)
-            for user in list(shown.users):
-                user.rights_changed(config.rights)
+            # After each break of the link control says all of it again, and to look through a stream takes time.
+            if known is not None and config.rights != known.rights:
+                for user in list(shown.users):
+                    user.rights_changed(config.rights)
         else:
             shown.break_users(CredentialRefusedError(config.state))
             self._bound(shown)

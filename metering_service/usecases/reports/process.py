@@ -64,7 +64,7 @@ def decide(node: Node, service: ServiceState, waiter: Waiter) -> Outcome:  # noq
     config, report = service.config, waiter.report
     if config is None:
         return PARKED
-    if _is_unknown(config, waiter):
+    if _is_unknown(service, config, waiter):
         return deny(report.request_id, Reason.UNKNOWN_SERVICE, config_version=config.version)
     if not waiter.is_verified:
         verify(node, service, waiter)
@@ -86,11 +86,18 @@ def decide(node: Node, service: ServiceState, waiter: Waiter) -> Outcome:  # noq
     return _count(node, service, config, request, waiter)
 
 
-def _is_unknown(config: ServiceConfig, waiter: Waiter) -> bool:
-    """Whether there is no such service, or the reporter may not speak of services of its team."""
+def _is_unknown(service: ServiceState, config: ServiceConfig, waiter: Waiter) -> bool:
+    """Whether there is no such service, or the reporter may not speak of services of its team.
+
+    What was begun before the service went to another team is its reporter's to say until it ends: it is booked in full.
+    """
     if config.status in (Status.UNKNOWN, Status.DELETED) and not config.uid:
         return True
-    return waiter.teams is not None and config.team not in waiter.teams
+    report, teams = waiter.report, waiter.teams
+    if teams is None or config.team in teams:
+        return False
+    request = service.open.get(report.request_id) or service.finished.get(report.request_id)
+    return report.phase is Phase.AUTHORIZE or request is None or request.team not in teams
 
 
 def _count(

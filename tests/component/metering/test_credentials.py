@@ -164,6 +164,19 @@ async def test_all_that_is_known_is_followed_on_a_new_stream(control: Credential
     assert control.credentials.begin_stream() == [OTHER, GOOD]
 
 
+async def test_streams_are_not_told_of_what_they_know(control: CredentialControl) -> None:
+    """Control says everything again on a new stream; only rights that differ are told to a caller's streams."""
+    used, user = await shown(control), User()
+    used.users[user] = None
+    control.disconnect()
+    control.connect()
+    control.answer()
+    assert used.is_confirmed
+    assert user.rights is None
+    control.put(GOOD, meter_of("umbrella"))
+    assert user.rights == meter_of("umbrella")
+
+
 async def test_what_was_asked_is_asked_again_on_a_new_stream(control: CredentialControl) -> None:
     """A caller who waits while the stream breaks has its answer from the next one."""
     (task,) = await shows(control, GOOD)

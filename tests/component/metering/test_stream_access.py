@@ -8,6 +8,7 @@ from metering_service.domain.counts import Counts
 from metering_service.domain.credential import CredentialState
 from metering_service.domain.decision import Reason
 from metering_service.domain.errors import CredentialRefusedError, RightsChangedError
+from metering_service.domain.records import RequestState
 from metering_service.domain.report import Phase
 from metering_service.usecases.access import stream_access
 from metering_service.usecases.meter_stream import MeterStream
@@ -136,6 +137,37 @@ def test_a_team_that_lost_its_service_ends(fleet: Fleet) -> None:
     assert caller.session.problem is None
     caller.session.rights_changed(Rights((Right(Role.METER, Scope("acme", "blue")),)))
     assert isinstance(caller.session.problem, RightsChangedError)
+
+
+def test_a_service_that_was_refused_is_nothing_to_lose(fleet: Fleet) -> None:
+    """A stream that once named another team's service goes on when its rights change, or are said again."""
+    fleet.control.put(running("accounts/acme/services/blue", trial_pays=True, team="blue"))
+    caller = Caller(fleet["a"], TEAM)
+    refused = caller.say(report(AUTHORIZE, "r1", service="accounts/acme/services/blue"))
+    assert refused is not None
+    assert refused.reason is Reason.UNKNOWN_SERVICE
+    for rights in (TEAM, Rights((*TEAM.rights, *meter_of("umbrella").rights))):
+        caller.session.rights_changed(rights)
+        assert caller.session.problem is None
+
+
+@pytest.mark.parametrize("named", [SERVICE, ""])
+def test_what_was_begun_is_booked_though_the_service_goes_to_another_team(fleet: Fleet, named: str) -> None:
+    """Once, in full, as used by the team that it was begun for; and nothing more is begun."""
+    caller = Caller(fleet["a"], TEAM)
+    caller.say(report(AUTHORIZE, "r1", Counts(5)))
+    config = fleet.control.services[SERVICE]
+    fleet.control.put(replace(config, team="blue"))
+    fleet.run(ms=100)
+    assert fleet["a"].node.services[SERVICE].team == "blue"
+    begun = [caller.say(report(AUTHORIZE, request_id, Counts(5), service=SERVICE)) for request_id in ("r1", "r2")]
+    assert [decision.reason for decision in begun if decision is not None] == [Reason.UNKNOWN_SERVICE] * 2
+    for _ in range(2):
+        caller.send(report(PROGRESS, "r1", Counts(5, output=7), service=named))
+        caller.send(report(FINISH, "r1", Counts(5, output=9), service=named))
+        fleet.run(ms=100)
+    (record,) = (record for record in fleet.database.requests.values() if record.service == SERVICE)
+    assert (record.state, record.team, record.counts) == (RequestState.FINISHED, "red", Counts(5, output=9))
 
 
 def test_what_a_broken_stream_had_open_goes_on_elsewhere(fleet: Fleet) -> None:
