@@ -19,7 +19,8 @@ class ResolvedCredential:
     """What a credential opens. Where its state is not VALID, it has no rights, and of an UNKNOWN one nothing is said.
 
     `groups`: members of which a change changes this, as one of `member` does. `expire_us`: the moment at which time
-    alone ends it. `access_token`: the resource name of the token that it is; empty without one.
+    alone ends it, or the part of it that comes from groups. `access_token`: the resource name of the token that it is;
+    empty without one.
     """
 
     state: CredentialState
@@ -72,8 +73,9 @@ class Standing:
 
 def judge_token(token: AccessToken, proof: Proof, owner: Standing, now_us: int) -> ResolvedCredential:
     """What a token opens whose secret was right, by `prove`."""
-    principal, bindings = owner.principal, owner.bindings
-    expire_us = earliest(token.expire_us, proof.expire_us, _sign_in_end(principal, bindings))
+    principal = owner.principal
+    bindings, sign_in_end_us = _counting(owner, now_us)
+    expire_us = earliest(token.expire_us, proof.expire_us, sign_in_end_us)
     state = CredentialState.REVOKED if principal.disabled else token.state(now_us)
     if state is CredentialState.VALID and has_passed(expire_us, now_us):
         state = CredentialState.EXPIRED
@@ -103,10 +105,17 @@ def judge_certificate(
     return ResolvedCredential(CredentialState.VALID, principal.member, principal.display_name, rights)
 
 
-def _sign_in_end(principal: Principal, bindings: Iterable[Binding]) -> int | None:
-    """When a person who is known by groups only has to have signed in again; None where there is no such moment."""
+def _counting(owner: Standing, now_us: int) -> tuple[Sequence[Binding], int | None]:
+    """The bindings that count now, and when the person has to have signed in again lest those of groups do not.
+
+    Whoever has a binding of their own keeps that one without signing in; without one, nothing is left. So nobody who
+    may give some role somewhere prolongs what a person has elsewhere by a group.
+    """
+    principal, bindings = owner.principal, owner.bindings
     if kind_of_member(principal.member) is not MemberKind.PERSON:
-        return None
-    if any(binding.grant.member == principal.member for binding in bindings):
-        return None
-    return (principal.last_sign_in_us or 0) + SIGN_IN_LASTS_US
+        return bindings, None
+    own = [binding for binding in bindings if binding.grant.member == principal.member]
+    if own and len(own) == len(bindings):
+        return own, None
+    end_us = (principal.last_sign_in_us or 0) + SIGN_IN_LASTS_US
+    return (own, None) if own and has_passed(end_us, now_us) else (bindings, end_us)

@@ -9,7 +9,6 @@ guesses delay nobody else's proof. What opens something is never pushed out by w
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 from heapq import heapify, heappop, heappush
 from typing import Final, Protocol
 
@@ -226,14 +225,15 @@ class Credentials:
         self._ask()
 
     def _expire(self, shown: ShownCredential, now_ns: int) -> None:
+        """End the streams of a credential whose time is over; whoever shows it again has control asked."""
         config = shown.config
         if config is None or shown.expire_ns is None or shown.expire_ns > now_ns:
             return  # Control has said another end since.
         shown.expire_ns = None
         if config.state is CredentialState.VALID and not shown.is_forgotten:
-            shown.config = replace(config, state=CredentialState.EXPIRED)
             shown.break_users(CredentialRefusedError(CredentialState.EXPIRED))
-            self._bound(shown)
+            # Some of what it opened may be left, as for a person who was known by a group, too: control will tell.
+            self._forget(shown)
 
     def _visit(self, shown: ShownCredential, now_ns: int) -> None:
         """Forget a credential that is idle: nobody has shown it for long, and no stream uses it."""

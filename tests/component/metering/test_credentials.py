@@ -208,8 +208,19 @@ async def test_streams_end_with_their_credential(
     change(control)
     assert isinstance(user.error, CredentialRefusedError)
     assert user.error.state is state
+    control.put(GOOD, state=state)
     with pytest.raises(CredentialRefusedError):
-        now(control.credentials.prove(GOOD, PEER))
+        await shown(control)
+
+
+async def test_control_is_asked_again_about_what_has_ended(control: CredentialControl) -> None:
+    """Time may have taken a part of it only: what a person had by a group, and not what is bound to the person."""
+    control.put(GOOD, meter_of("acme"), seconds=1)
+    await shown(control)
+    control.pass_time(1.1)
+    control.put(GOOD, meter_of("globex"))
+    assert (await shown(control)).rights == meter_of("globex")
+    assert control.questions == [[GOOD], [GOOD]]
 
 
 async def test_no_housekeeping_is_needed_to_refuse_what_has_expired(control: CredentialControl) -> None:

@@ -45,7 +45,7 @@ async def test_a_token_proves_its_owner(database: SqlDatabase) -> None:
 
 
 async def test_a_person_has_the_rights_of_groups_for_30_days(database: SqlDatabase) -> None:
-    """Known by a group only, a person signs in again by then; a binding of their own lifts that."""
+    """Known by a group only, a person signs in again by then; a binding of their own is all that is left after it."""
     made = made_token()
     async with database.writing() as tx:
         await store(tx, made.token, bound(STAFF, Role.VIEWER))
@@ -56,8 +56,14 @@ async def test_a_person_has_the_rights_of_groups_for_30_days(database: SqlDataba
         late = await CREDENTIALS.resolve(tx, made.shown, 5 + SIGN_IN_LASTS_US)
         assert (late.state, late.rights.rights) == (CredentialState.EXPIRED, ())
         await store(tx, bound(ALICE, Role.BILLING))
-        known = await CREDENTIALS.resolve(tx, made.shown, 5 + SIGN_IN_LASTS_US)
-    assert {right.role for right in known.rights.rights} == {Role.VIEWER, Role.BILLING}
+        both, own = [await CREDENTIALS.resolve(tx, made.shown, last_us + SIGN_IN_LASTS_US) for last_us in (4, 5)]
+        await tx.principals.save(Principal(ALICE, "Alice", (STAFF,), 6))
+        again = await CREDENTIALS.resolve(tx, made.shown, 5 + SIGN_IN_LASTS_US)
+    assert {right.role for right in both.rights.rights} == {Role.VIEWER, Role.BILLING}
+    assert both.expire_us == 5 + SIGN_IN_LASTS_US
+    assert (own.state, own.expire_us) == (CredentialState.VALID, None)
+    assert {right.role for right in own.rights.rights} == {Role.BILLING}
+    assert (again.rights, again.expire_us) == (both.rights, 6 + SIGN_IN_LASTS_US)
 
 
 async def test_a_token_is_narrowed_and_an_issuer_limited(database: SqlDatabase) -> None:
