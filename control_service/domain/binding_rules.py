@@ -15,8 +15,12 @@ from tallygate._wire.names import NODE_ID
 
 NODE_NAMES_MAX: Final = 16
 """Maximum number of names of nodes in a binding."""
-BINDINGS_OF_MEMBER_MAX: Final = 1_000
-"""Maximum number of bindings of one member: each decision on a call of that member reads all of them."""
+BINDINGS_OF_MEMBER_MAX: Final = 200
+"""Maximum number of bindings of one member in one account, or on the platform.
+
+Each decision on a call of that member reads all of them. No maximum counts those of several accounts together: one
+tenant could give so many that no other tenant could give any.
+"""
 
 _NODE_PATTERN: Final = re.compile(rf"{NODE_ID}|(?:{NODE_ID})?\*")
 

@@ -23,7 +23,7 @@ async def create_binding(tx: Transaction, grant: Grant, asker: Asker, act: Act) 
     """Gives a role; one that is there already stays as it is.
 
     Raises:
-        InvalidRequestError: there can be no such binding, or the member has too many.
+        InvalidRequestError: there can be no such binding, or the member has too many in this account.
         DeniedError: ROLE_DENIED.
         RefusedError: OWN_BINDING, or RESOURCE_DELETED.
         ResourceNotFoundError: there is no such team.
@@ -35,9 +35,7 @@ async def create_binding(tx: Transaction, grant: Grant, asker: Asker, act: Act) 
     known = await tx.bindings.same(grant)
     if known is not None:
         return known
-    if len(await tx.bindings.of((grant.member,))) >= BINDINGS_OF_MEMBER_MAX:
-        what = f"has {BINDINGS_OF_MEMBER_MAX} roles already, which is the most that a member can have; take one first"
-        raise InvalidRequestError([("member", what)])
+    await _require_few(tx, grant)
     binding = Binding(act.new_id(), grant, asker.member, act.now_us)
     await tx.bindings.add(binding)
     await note_change(tx, members=(grant.member,))
@@ -60,6 +58,17 @@ async def delete_binding(tx: Transaction, scope: Scope, binding_id: str, asker: 
         require_owner_left(scope, await tx.bindings.owner_count(scope.account_id) - 1, asker)
     await remove_bindings(tx, [binding])
     return binding
+
+
+async def _require_few(tx: Transaction, grant: Grant) -> None:
+    """Makes sure that the member has few roles in this account, or on the platform. Raises InvalidRequestError."""
+    where = Scope(grant.scope.account_id)
+    held = sum(where.account_id == binding.grant.scope.account_id for binding in await tx.bindings.of((grant.member,)))
+    if held >= BINDINGS_OF_MEMBER_MAX:
+        what = (
+            f"has {held} roles on {where.name} or within it, which is the most that a member can have; take one first"
+        )
+        raise InvalidRequestError([("member", what)])
 
 
 async def _require_living(tx: Transaction, member: str) -> None:

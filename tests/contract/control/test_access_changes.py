@@ -37,6 +37,7 @@ from control_service.usecases.idempotent_call import Act
 from control_service.usecases.ports import Transaction
 from tallygate._access.rights import ALL_RIGHTS, Right, Rights
 from tallygate._access.role import Role
+from tallygate._access.scope import PLATFORM
 from tests.harness.control.access import ACME, ALICE, ROBOT, SEAL, STAFF, made_token, store
 from tests.harness.control.people_harness import Desk
 
@@ -168,12 +169,14 @@ async def test_one_binding_comes_of_two_at_once(desk: Desk) -> None:
 
 
 async def test_a_member_and_an_owner_have_so_much_and_no_more(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Since each decision reads all roles of a member, and a list all tokens of an owner."""
+    """Since a decision reads all roles of a member, and a list all tokens of an owner. No tenant uses up another's."""
     monkeypatch.setattr(binding_calls, "BINDINGS_OF_MEMBER_MAX", 1)
     monkeypatch.setattr(token_calls, "TOKENS_OF_OWNER_MAX", 1)
     await give(desk)
-    with pytest.raises(InvalidRequestError, match="1 roles already"):
+    with pytest.raises(InvalidRequestError, match="1 roles on accounts/acme or within it"):
         await give(desk, role=Role.BILLING)
+    elsewhere = Grant(PLATFORM, ALICE, Role.AUDITOR)
+    await desk.of_globals(lambda tx, act: create_binding(tx, elsewhere, OPERATOR, act))
     await robot_with_token(desk)
     new = NewToken("accounts/acme/serviceAccounts/robot", "", None, NO_NARROWING)
     with pytest.raises(InvalidRequestError, match="1 tokens already"):
