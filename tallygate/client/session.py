@@ -16,7 +16,7 @@ from tallygate.client.settings import ClientSettings, OnUnreachable
 from tallygate.client.state import FINISH, RequestState
 from tallygate.metering.v1 import decision_pb2, metering_service_pb2
 
-REFUSED_FINISHES: Final = frozenset({"INVALID_REPORT", "REQUEST_ID_REUSED", "TOO_OLD"})
+REFUSED_FINISHES: Final = frozenset({"INVALID_REPORT", "REQUEST_ID_REUSED", "TOO_OLD", "UNKNOWN_SERVICE"})
 """Reasons of a denied finish whose counts were not taken; with any other, only the service may not go on."""
 
 

@@ -246,7 +246,8 @@ func (meter *Meter) decide(request *Request, decision *meteringv1.Decision) {
 		switch decision.Reason {
 		case meteringv1.DecisionReason_DECISION_REASON_INVALID_REPORT,
 			meteringv1.DecisionReason_DECISION_REASON_REQUEST_ID_REUSED,
-			meteringv1.DecisionReason_DECISION_REASON_TOO_OLD:
+			meteringv1.DecisionReason_DECISION_REASON_TOO_OLD,
+			meteringv1.DecisionReason_DECISION_REASON_UNKNOWN_SERVICE:
 			request.finishDenial = newDenied(decision)
 		}
 	case decision.Grant != nil:

@@ -29,6 +29,7 @@ const NOT_TAKEN = new Set([
   DecisionReason.DECISION_REASON_INVALID_REPORT,
   DecisionReason.DECISION_REASON_REQUEST_ID_REUSED,
   DecisionReason.DECISION_REASON_TOO_OLD,
+  DecisionReason.DECISION_REASON_UNKNOWN_SERVICE,
 ]);
 
 /** A metering node said no. */
