@@ -117,7 +117,7 @@ class Bench:
             return await self.measure(variant.target, **variant.job)
         except (RuntimeError, TimeoutError) as error:
             self.progress.console.print(f"{variant.name}: {error}", style="red", markup=False)
-            failure = Result(failure=str(error).splitlines()[-1] if str(error) else type(error).__name__)
+            failure = Result(failure=last_words(error))
             self.measured[variant.target.control].append(failure)
             return failure
 
@@ -212,6 +212,13 @@ def judge(figure: Figure, results: Sequence[Result], ceiling: Sequence[Result] =
     held_back = max(result.held_back for result in results)
     if held_back > WORTH_A_WORD:
         figure.notes.append(f"waited {held_back:.0%} of the time for records")
+
+
+def last_words(error: Exception) -> str:
+    """The last line of an error that says something; of a failed call its status, in place of a bracket."""
+    lines = [line.strip() for line in str(error).splitlines() if any(letter.isalnum() for letter in line)]
+    said = next((line for line in lines if line.startswith("status = ")), "")
+    return said or (lines[-1] if lines else type(error).__name__)
 
 
 def require_beside(result: Result, other: Result, rate: float) -> None:

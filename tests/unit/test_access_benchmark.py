@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from benchmarks.bench import Variant, require_beside
+from benchmarks.bench import Variant, last_words, require_beside
 from benchmarks.cases.access_cost import processor_us
 from benchmarks.cases.access_guesses import costs, grown
 from benchmarks.cases.access_revoked import revoked_figures
@@ -77,6 +77,15 @@ def test_a_load_beside_must_be_there_all_the_time(other: Result, why: str) -> No
     require_beside(result, Result(rate=95, window_s=[1, 8]), 100)
     with pytest.raises(RuntimeError, match=why):
         require_beside(result, other, 100)
+
+
+def test_a_failure_is_said_in_words() -> None:
+    """Of a call that failed gRPC's last line is a bracket."""
+    assert last_words(RuntimeError("error: <RPC\n\tstatus = StatusCode.CANCELLED\n\tdetails = x\n>")) == (
+        "status = StatusCode.CANCELLED"
+    )
+    assert last_words(RuntimeError("one\ntwo")) == "two"
+    assert last_words(TimeoutError()) == "TimeoutError"
 
 
 def test_guesses_must_all_be_refused_as_expected() -> None:
