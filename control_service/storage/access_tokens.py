@@ -57,6 +57,11 @@ class AccessTokenRows(AccessTokens):
         return int((await self._connection.execute(query)).scalar_one())
 
     @override
+    async def count_sign_ins(self, owner: str, now_us: int) -> int:
+        query = select(func.count()).where(_is_of(owner), _tokens.c.signed_in, _tokens.c.expire_us > now_us)
+        return int((await self._connection.execute(query)).scalar_one())
+
+    @override
     async def page(self, owner: str, after: str, limit: int, now_us: int) -> list[AccessToken]:
         is_shown = or_(not_(_tokens.c.signed_in), _tokens.c.expire_us > now_us)
         query = select(_tokens).where(_is_of(owner), is_shown, _tokens.c.token_id > after)

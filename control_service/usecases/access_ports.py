@@ -87,6 +87,9 @@ class AccessTokens(Protocol):
     async def count(self, owner: str) -> int:
         """Number of the owner's tokens that are neither deleted nor given for a sign-in."""
 
+    async def count_sign_ins(self, owner: str, now_us: int) -> int:
+        """Number of the owner's tokens that were given for a sign-in and have not ended."""
+
     async def page(self, owner: str, after: str, limit: int, now_us: int) -> list[AccessToken]:
         """The owner's tokens whose id is greater than `after`, by id; neither deleted ones nor sign-ins that ended."""
 

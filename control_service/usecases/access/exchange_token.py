@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from control_service.domain.access_token import AccessToken
+from control_service.domain.errors import InvalidRequestError
 from control_service.domain.member import group_member, person_member
 from control_service.domain.principal import Principal
 from control_service.domain.sign_in import IdTokenRefusedError, Refusal, SignedIn
@@ -22,6 +23,8 @@ from tallygate._server.clock import US_PER_SECOND
 
 SIGN_IN_TOKEN_US: Final = 15 * 60 * US_PER_SECOND
 """Validity of a token that is given for a sign-in."""
+SIGN_INS_MAX: Final = 100
+"""Maximum number of valid tokens of one person that were given for sign-ins: one id token can be exchanged often."""
 
 
 class ExchangeToken:
@@ -41,6 +44,7 @@ class ExchangeToken:
 
         Raises:
             IdTokenRefusedError: the id token proves nothing, or whom it proves is disabled.
+            InvalidRequestError: the person has too many such tokens.
             IssuerUnavailableError: nobody can tell at the moment.
         """
         person = await self._verifier.verify(id_token)
@@ -48,6 +52,7 @@ class ExchangeToken:
         given: list[ShownOnce] = []
 
         async def change(tx: Transaction, act: Act) -> AccessToken:
+            await _require_few(tx, member, act.now_us)
             await _record(tx, member, person, act.now_us)
             given.append(self._new_token(member, act.now_us))
             await tx.access_tokens.add(given[0].token)
@@ -70,6 +75,12 @@ class ExchangeToken:
             signed_in=True,
         )
         return ShownOnce(token, minted)
+
+
+async def _require_few(tx: Transaction, member: str, now_us: int) -> None:
+    if await tx.access_tokens.count_sign_ins(member, now_us) >= SIGN_INS_MAX:
+        what = f"proves somebody who has {SIGN_INS_MAX} tokens for sign-ins already; use one, or wait for their end"
+        raise InvalidRequestError([("id_token", what)])
 
 
 async def _record(tx: Transaction, member: str, person: SignedIn, now_us: int) -> Principal:

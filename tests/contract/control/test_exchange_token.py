@@ -14,10 +14,11 @@ from control_service.domain.access_token import CredentialState
 from control_service.domain.actor import CallSource
 from control_service.domain.audit_entry import AuditOutcome
 from control_service.domain.credential import ResolvedCredential
-from control_service.domain.errors import Reason
+from control_service.domain.errors import InvalidRequestError, Reason
 from control_service.domain.principal import Principal
 from control_service.domain.sign_in import IdTokenRefusedError, IssuerUnavailableError, Refusal
 from control_service.storage.database import SqlDatabase
+from control_service.usecases.access import exchange_token
 from control_service.usecases.access.exchange_token import SIGN_IN_TOKEN_US, ExchangeToken
 from control_service.usecases.access.token_mint import TokenMint
 from control_service.usecases.access.tokens import ShownOnce
@@ -97,6 +98,18 @@ async def test_a_token_lasts_15_minutes(sign_ins: SignIns) -> None:
     assert (await sign_ins.opened_by(short)).state is CredentialState.VALID
     sign_ins.clock.advance(1)
     assert (await sign_ins.opened_by(long)).state is CredentialState.EXPIRED
+
+
+async def test_a_person_has_so_many_sign_ins_at_a_time(sign_ins: SignIns, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One id token, exchanged again and again, fills no table; others sign in meanwhile, and this person later."""
+    monkeypatch.setattr(exchange_token, "SIGN_INS_MAX", 2)
+    for _ in range(2):
+        await sign_ins.sign_in()
+    with pytest.raises(InvalidRequestError, match="2 tokens for sign-ins already"):
+        await sign_ins.sign_in()
+    await sign_ins.sign_in(sub="ben")
+    sign_ins.clock.advance(900)
+    await sign_ins.sign_in()
 
 
 async def test_groups_are_those_of_the_last_sign_in(sign_ins: SignIns) -> None:
