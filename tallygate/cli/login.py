@@ -24,6 +24,7 @@ from tallygate.cli.rpc import (
     TIMEOUT_S,
     ControlOption,
     JsonOption,
+    answering,
     control_address,
     control_channel,
     fail,
@@ -83,8 +84,10 @@ def login(
     store = ContextStore.of(os.environ)
     try:
         contexts = store.read()
-        store.keep_token(context, kept)
+        # At no time is there a token beside the address of another server, also where a file cannot be written.
+        store.keep_token(context, None)
         store.write(contexts.with_context(context, known))
+        store.keep_token(context, kept)
     except ContextError as error:
         fail(str(error))
     out.print(caller_facts(caller))
@@ -130,7 +133,7 @@ def _sign_in(
     address: str, security: Security, issuer: str, ask: Callable[[token_service_pb2.SignInIssuer], str]
 ) -> KeptToken:
     """A token of the control service, for an ID token that an issuer gave to a browser when it was asked."""
-    if not security.has_tls and not is_this_machine(address):
+    if not security.has_tls and not all(map(is_this_machine, address.split(","))):
         fail(
             f"nobody signs in by browser at {address} in plain text, where anybody on the way could sign in instead; "
             "name the authority of the server's certificate by --ca"
@@ -190,7 +193,7 @@ def _end(context: Context, kept: KeptToken) -> None:
 
 def _channel(address: str, security: Security) -> grpc.Channel:
     try:
-        return Channels(security).open(address)
+        return Channels(security).open(answering(address.split(",")))
     except ValueError as error:
         fail(str(error))
 

@@ -45,6 +45,18 @@ def made(said: Said) -> Said:
     return said
 
 
+def test_one_logs_in_where_one_of_several_replicas_answers(
+    running: Up, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the context has them all."""
+    monkeypatch.setenv("TALLYGATE_CONFIG_DIR", str(tmp_path))
+    both = f"127.0.0.1:1,{running.control}"
+    made(running.run("--token-file", str(data / "operator.token"), "login", "--control", both))
+    assert both in made(running.run("context", "list")).out
+    assert "operator on platform" in made(running.run("whoami")).out
+    made(running.run("logout"))
+
+
 def test_without_proof_nobody_gets_in(running: Up) -> None:
     """The sentence says what to bring; a token that nobody has is said to be none."""
     refused = running.tallygate("account", "show", "acme")
