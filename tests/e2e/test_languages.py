@@ -21,6 +21,7 @@ from tests.harness.programs.languages import (
 )
 from tests.harness.programs.one_service import SERVICE, enable, meter_one, recorded
 from tests.harness.programs.programs import Pair
+from tests.harness.programs.tls_fleet import tls_fleet
 
 # The first test of a language waits until its example is built.
 pytestmark = pytest.mark.hang_limit(INSTALL_S + BUILD_S + 300)
@@ -82,6 +83,26 @@ async def test_the_example_goes_on_with_another_node(built: Built, pair: Pair) -
         assert code == 0
     parts = await recorded(second, "moves")
     assert [(part.node, part.state) for part in parts if part.node == "node-2"] == [("node-2", FINISHED)]
+
+
+async def test_the_example_proves_who_it_is(built: Built, tmp_path: Path) -> None:
+    """It meters by TLS with a certificate and a token; a token that nobody has is refused, whatever the certificate."""
+    async with tls_fleet(tmp_path) as fleet:
+        fleet.open_shop()
+        token_file, files = fleet.meter_token(), {}
+        for variable, name in (("CA", "ca"), ("CERT", "meter"), ("KEY", "meter-key")):
+            files[f"TALLYGATE_{variable}"] = fleet.file(name)
+        known = {**files, "TALLYGATE_TOKEN_FILE": str(token_file)}
+        address = fleet.node.mtls_address
+        async with built.meter(address, SERVICE, "proved", "100", variables=known) as example:
+            assert await example.allowed() > 10
+            await example.generate(10)
+            assert await example.finish() == ("receipt: 100 input and 10 output tokens, 0 nanos", 0)
+        assert "49,890 of 50,000 tokens remain" in fleet.command("service", "show", "acme/default-llama")
+        token_file.write_text("nonsense")
+        async with built.meter(address, SERVICE, "unproved", "100", variables=known) as example:
+            assert "This is no access token of Tallygate" in await example.says()
+            assert await asyncio.wait_for(example.process.wait(), PATIENCE_S) == 1
 
 
 async def test_the_page_works_as_written_in_python(pair: Pair) -> None:

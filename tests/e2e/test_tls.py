@@ -5,85 +5,31 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tallygate._security import Security
-from tallygate.cli.tls import TRUST_DOMAIN
 from tallygate.client import ClientSettings, MeteringClient
 from tests.harness.patience import PATIENCE_S
 from tests.harness.programs.command import tallygate, up
-from tests.harness.programs.guarded import Secrets, made_secrets
-from tests.harness.programs.programs import Program, start, until_said
+from tests.harness.programs.programs import until_said
+from tests.harness.programs.tls_fleet import TlsFleet, start_node, tls_fleet
 from tests.harness.wire.grpcurl import grpcurl
 
 PATIENT = ClientSettings(silence_ms=30_000, answer_ms=120_000, receipt_ms=60_000)
 MODELS = "tallygate.control.v1.CatalogService/ListModels"
 
 
-@dataclass(frozen=True)
-class Fleet:
-    folder: Path
-    secrets: Secrets
-    control: Program
-    node: Program
-
-    def file(self, name: str) -> str:
-        return str(self.folder / f"{name}.pem")
-
-    def command(self, *arguments: str) -> str:
-        """A command's output; it must succeed."""
-        token_file = str(self.secrets.operator_token_file)
-        known = ("--ca", self.file("ca"), "--token-file", token_file)
-        done = tallygate(*known, *arguments, "--control", self.control.address)
-        assert done.status == 0, done.err
-        return done.out
-
-
-async def start_control(folder: Path, directory: Path, secrets: Secrets) -> Program:
-    tls = ["--tls-cert", f"{folder}/server.pem", "--tls-key", f"{folder}/server-key.pem"]
-    mtls = ["--client-ca", f"{folder}/ca.pem", "--mtls-listen", "127.0.0.1:0"]
-    listen = ["--listen", "127.0.0.1:0", "--database-url", f"sqlite:///{directory}/control.sqlite3"]
-    arguments = [*tls, *mtls, *listen, *secrets.options, "--trust-domain", TRUST_DOMAIN]
-    return await start("control_service", arguments, directory / "control.log", Security(folder / "ca.pem"))
-
-
-async def start_node(folder: Path, directory: Path, control: str, *link: str) -> Program:
-    tls = ["--tls-cert", f"{folder}/server.pem", "--tls-key", f"{folder}/server-key.pem"]
-    mtls = ["--client-ca", f"{folder}/ca.pem", "--mtls-listen", "127.0.0.1:0"]
-    listen = ["--listen", "127.0.0.1:0", "--database-url", f"sqlite:///{directory}/metering.sqlite3"]
-    arguments = [*tls, *mtls, *listen, "--control", control, *link]
-    return await start("metering_service", arguments, directory / "node.log", Security(folder / "ca.pem"))
-
-
 @pytest.fixture
-async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
-    """Control and a node, which shows control its certificate."""
-    folder = tmp_path / "tls"
-    made = tallygate("tls", "init", str(folder))
-    assert made.status == 0, made.err
-    async with AsyncExitStack() as stack:
-        secrets = made_secrets(tmp_path)
-        control = await start_control(folder, tmp_path, secrets)
-        stack.push_async_callback(control.kill)
-        name = f"{folder}/node-metering-1"
-        link = ["--control-ca", f"{folder}/ca.pem", "--control-cert", f"{name}.pem", "--control-key", f"{name}-key.pem"]
-        node = await start_node(folder, tmp_path, control.mtls_address, *link)
-        stack.push_async_callback(node.kill)
-        yield Fleet(folder, secrets, control, node)
-        await node.stop()
-        await control.stop()
+async def fleet(tmp_path: Path) -> AsyncIterator[TlsFleet]:
+    async with tls_fleet(tmp_path) as fleet:
+        yield fleet
 
 
-async def test_a_fleet_speaks_tls_from_the_command_to_the_inference_server(fleet: Fleet) -> None:
+async def test_a_fleet_speaks_tls_from_the_command_to_the_inference_server(fleet: TlsFleet) -> None:
     """Set up by commands, metered with a certificate, paid for; then all certificates are replaced, and it goes on."""
-    fleet.command("model", "create", "llama", "--trial-tokens", "50000")
-    fleet.command("model", "publish-price", "llama", "--input", "0.20", "--output", "0.60")
-    fleet.command("account", "create", "acme")
-    fleet.command("service", "claim-trial", "acme/default-llama")
+    fleet.open_shop()
     security = Security(fleet.file("ca"), fleet.file("meter"), fleet.file("meter-key"))
     async with MeteringClient(fleet.node.mtls_address, settings=PATIENT, security=security) as client:
         for turn in (1, 2):
@@ -94,7 +40,7 @@ async def test_a_fleet_speaks_tls_from_the_command_to_the_inference_server(fleet
     assert "49,970 of 50,000 tokens remain" in fleet.command("service", "show", "acme/default-llama")
 
 
-async def replace_server_certificate(fleet: Fleet) -> None:
+async def replace_server_certificate(fleet: TlsFleet) -> None:
     """For both services, with one of the same authority."""
     name = f"again{len(list(fleet.folder.iterdir()))}.example"
     made = tallygate("tls", "issue", str(fleet.folder), "--host", name)
@@ -103,8 +49,8 @@ async def replace_server_certificate(fleet: Fleet) -> None:
         (fleet.folder / f"server-{name}{ending}").replace(fleet.folder / f"server{ending}")
 
 
-async def test_grpcurl_needs_what_everybody_needs(fleet: Fleet) -> None:
-    """The authority and a token at one address, a certificate besides at the other; nothing is answered without."""
+async def test_grpcurl_needs_what_everybody_needs(fleet: TlsFleet) -> None:
+    """The authority and a token at one address, a certificate at the other, where a token decides; else no answer."""
     known = ["-cacert", fleet.file("ca")]
     token = ["-H", f"authorization: Bearer {fleet.secrets.operator_token}"]
     shown = [*known, "-cert", fleet.file("node-metering-1"), "-key", fleet.file("node-metering-1-key")]
@@ -112,6 +58,8 @@ async def test_grpcurl_needs_what_everybody_needs(fleet: Fleet) -> None:
     for address, tls, succeeds in (
         (control, [*known, *token], True),
         (mtls, shown, True),
+        (mtls, [*shown, *token], True),
+        (mtls, [*shown, "-H", "authorization: Bearer nonsense"], False),
         (control, known, False),
         (control, [*token, "-plaintext"], False),
         (control, [*token, "-cacert", fleet.file("meter")], False),
@@ -121,7 +69,7 @@ async def test_grpcurl_needs_what_everybody_needs(fleet: Fleet) -> None:
         assert (done.exit_code == 0) is succeeds, (address, tls, done)
 
 
-async def test_a_command_says_what_is_wrong(fleet: Fleet) -> None:
+async def test_a_command_says_what_is_wrong(fleet: TlsFleet) -> None:
     """With TLS as with anything else: in one sentence."""
     for options, words in (
         ([], "breaks off each connection, as servers do that speak TLS only"),
@@ -140,7 +88,7 @@ async def test_a_command_says_what_is_wrong(fleet: Fleet) -> None:
     assert done.status == 0, done.err
 
 
-async def test_a_node_that_control_does_not_let_in_says_why(fleet: Fleet, tmp_path: Path) -> None:
+async def test_a_node_that_control_does_not_let_in_says_why(fleet: TlsFleet, tmp_path: Path) -> None:
     """And goes on trying."""
     directory = tmp_path / "stranger"
     directory.mkdir()

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ BUILD_S = 180
 LEFT_BEHIND = shutil.ignore_patterns("node_modules", "gen", "dist")
 """Folders that are left by somebody who tried an example in the tree."""
 
+NONE: Mapping[str, str] = {}
 ENVIRONMENT = {
     **os.environ,
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # buf
@@ -114,13 +115,13 @@ class Built:
         return build(self.cwd, self.page_command)
 
     @asynccontextmanager
-    async def meter(self, *arguments: str) -> AsyncIterator["Running"]:
-        """The example, metering a request."""
+    async def meter(self, *arguments: str, variables: Mapping[str, str] = NONE) -> AsyncIterator["Running"]:
+        """The example, metering a request; with these further variables in its environment."""
         process = await asyncio.create_subprocess_exec(
             *self.example,
             *arguments,
             cwd=self.cwd,
-            env=ENVIRONMENT,
+            env={**ENVIRONMENT, **variables},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )

@@ -21,7 +21,7 @@ func main() {
 		os.Exit(64)
 	}
 	ctx := context.Background()
-	meter := tallygate.New(strings.Split(os.Args[1], ",")...)
+	meter := tallygate.New(tallygate.SecurityFromEnvironment(), strings.Split(os.Args[1], ",")...)
 	err := serve(ctx, meter, os.Args[2], os.Args[3], os.Args[4])
 	if closed := meter.Close(ctx); err == nil {
 		err = closed

@@ -26,6 +26,7 @@ var ErrUnreachable = errors.New("no metering node answered in time")
 // Meter is the stream and the requests in it.
 type Meter struct {
 	addresses []string
+	security  Security
 	stop      context.CancelFunc
 	stopped   chan struct{}
 
@@ -50,10 +51,11 @@ type sent struct {
 }
 
 // New begins to connect. Addresses are HOST:PORT, of any number of metering nodes.
-func New(addresses ...string) *Meter {
+func New(security Security, addresses ...string) *Meter {
 	ctx, stop := context.WithCancel(context.Background())
 	meter := &Meter{
 		addresses: addresses,
+		security:  security,
 		stop:      stop,
 		stopped:   make(chan struct{}),
 		open:      map[string]*Request{},

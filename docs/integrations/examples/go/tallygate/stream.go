@@ -7,7 +7,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
-	"google.golang.org/grpc/credentials/insecure"
 
 	meteringv1 "example.com/server/gen/tallygate/metering/v1"
 )
@@ -49,7 +48,12 @@ func (meter *Meter) run(ctx context.Context) {
 // stream runs one stream until it breaks, and returns whether the node said anything, and why it ended.
 func (meter *Meter) stream(ctx context.Context, address string) (heard bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
-	connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	options, err := meter.security.options(address)
+	if err != nil {
+		cancel()
+		return false, err
+	}
+	connection, err := grpc.NewClient(address, options...)
 	if err != nil {
 		cancel()
 		return false, err

@@ -5,6 +5,7 @@
  */
 import { createInterface } from "node:readline";
 
+import { securityFromEnvironment } from "./security.js";
 import { Denied, Meter } from "./tallygate.js";
 
 const [addresses, service, requestId, inputTokens] = process.argv.slice(2);
@@ -13,7 +14,7 @@ if (!addresses || !service || !requestId || !inputTokens) {
   process.exit(64);
 }
 
-const meter = new Meter(addresses.split(","));
+const meter = new Meter(addresses.split(","), securityFromEnvironment());
 try {
   const usage = { inputTokens: BigInt(inputTokens) };
   const request = await meter.authorize({ service, requestId, usage });

@@ -8,7 +8,7 @@ import { EventEmitter, once } from "node:events";
 import { setTimeout as wait } from "node:timers/promises";
 import { promisify } from "node:util";
 
-import { credentials, type ClientDuplexStream } from "@grpc/grpc-js";
+import { type ClientDuplexStream } from "@grpc/grpc-js";
 
 import { Duration } from "../gen/google/protobuf/duration.js";
 import { Decision, DecisionReason, Verdict } from "../gen/tallygate/metering/v1/decision.js";
@@ -16,6 +16,7 @@ import { MeterRequest, MeterResponse, MeteringServiceClient } from "../gen/tally
 import { Receipt } from "../gen/tallygate/metering/v1/receipt.js";
 import { ReportPhase, TokenReport } from "../gen/tallygate/metering/v1/report.js";
 import { TokenUsage } from "../gen/tallygate/metering/v1/token_usage.js";
+import { callMetadata, channelCredentials, type Security } from "./security.js";
 
 const HEARTBEAT_MS = 1_000;
 const SILENCE_MS = HEARTBEAT_MS + 1_000;
@@ -190,7 +191,10 @@ export class Meter {
   #finishes: MeteredRequest[] = [];
 
   /** Begins to connect; `addresses` are `HOST:PORT`, of any number of metering nodes. */
-  constructor(addresses: readonly string[]) {
+  constructor(
+    addresses: readonly string[],
+    private readonly security: Security = {},
+  ) {
     this.#addresses = addresses;
     this.#running = this.#run();
   }
@@ -296,13 +300,14 @@ export class Meter {
 
   /** One stream, until it breaks; returns whether the node said anything. */
   async #stream(address: string): Promise<boolean> {
-    const client = new MeteringServiceClient(address, credentials.createInsecure());
     const heartbeat = setInterval(() => this.#flush(true), HEARTBEAT_MS);
+    let client: MeteringServiceClient | undefined;
     let silence: NodeJS.Timeout | undefined;
     let heard = false;
     try {
+      client = new MeteringServiceClient(address, channelCredentials(this.security));
       await promisify(client.waitForReady).call(client, Date.now() + SILENCE_MS);
-      const call = client.meter();
+      const call = client.meter(callMetadata(this.security, address));
       silence = setTimeout(() => call.cancel(), SILENCE_MS);
       this.#call = call;
       this.#flush(true);
@@ -319,7 +324,7 @@ export class Meter {
       this.#call = undefined;
       clearInterval(heartbeat);
       clearTimeout(silence);
-      client.close();
+      client?.close();
     }
     return heard;
   }
