@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import Final
+from typing import Final, cast
 from urllib.parse import unquote
 
 import grpc
@@ -69,7 +69,11 @@ class NodeAuthenticator(Authenticator):
             failure = translate(error)
             assert failure is not None
             raise failure from None
-        return NodeCaller(member=shown.member, rights=shown.rights, shown=shown)
+        config, caller = shown.kept
+        if config is not shown.config:
+            caller = NodeCaller(member=shown.member, rights=shown.rights, shown=shown)
+            shown.kept = (shown.config, caller)
+        return cast("NodeCaller", caller)
 
 
 def shown_by(caller: Caller) -> ShownCredential | None:

@@ -9,6 +9,7 @@ import hashlib
 import re
 import zlib
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 PREFIX: Final = "tgt_"
@@ -20,6 +21,8 @@ SECRET_BYTES: Final = 32
 _TEXT: Final = re.compile(r"tgt_([a-z2-7]{24})_[a-z2-7]{52}_([0-9a-f]{8})")
 TEXT_MAX: Final = 90
 """Maximum length of a token's text."""
+TEXTS_KEPT_MAX: Final = 1_024
+"""Maximum number of texts whose reading is remembered: whoever calls again and again shows the same one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,12 @@ def token_id_of(random_bytes: bytes) -> str:
 
 def read_token(text: str) -> ShownToken | None:
     """The token in this text; None where it is no token's."""
-    match = _TEXT.fullmatch(text) if len(text) <= TEXT_MAX else None
+    return _read(text) if len(text) <= TEXT_MAX else None
+
+
+@lru_cache(maxsize=TEXTS_KEPT_MAX)
+def _read(text: str) -> ShownToken | None:
+    match = _TEXT.fullmatch(text)
     if match is None or _checksum(text[: -len(match[2]) - 1]) != match[2]:
         return None
     return ShownToken(match[1], hashlib.sha256(text.encode()).digest())

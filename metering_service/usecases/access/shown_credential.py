@@ -1,7 +1,7 @@
 """One credential that was shown to this node: what control said of it, who waits for that, and which streams use it."""
 
 from asyncio import Future
-from typing import Protocol
+from typing import Any, Protocol
 
 from metering_service.domain.credential import Credential, CredentialConfig
 from metering_service.domain.errors import CredentialUnverifiedError, MeteringError
@@ -29,6 +29,7 @@ class ShownCredential:
         "heard_ns",
         "is_confirmed",
         "is_forgotten",
+        "kept",
         "last_used_ns",
         "peer",
         "users",
@@ -52,6 +53,8 @@ class ShownCredential:
         self.waiters: dict[Future[None], None] = {}
         """Those who wait for control's answer."""
         self.users: dict[CredentialUser, None] = {}
+        self.kept: tuple[CredentialConfig | None, Any] = (None, None)
+        """What a caller makes of a configuration, so that each call need not: the configuration, and that."""
 
     @property
     def member(self) -> str:

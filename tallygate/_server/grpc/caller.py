@@ -79,18 +79,28 @@ def peer_address(peer: str) -> str:
     return place.rpartition(":")[0].strip("[]") if kind in _NETWORKS else kind
 
 
-@dataclass(frozen=True, slots=True)
 class Presented:
-    """What a call brought along: a bearer's text, and the URIs of a certificate that TLS has verified."""
+    """What a call brought along. A second `authorization` counts as a malformed one.
 
-    bearer: str | None
-    certificate_uris: tuple[str, ...]
-    peer: str
+    Each part is read when it is needed: a certificate costs more than all else, and a token makes it needless.
+    """
 
+    __slots__ = ("_context", "bearer")
 
-def presented_by(context: Context) -> Presented:
-    """What this call brought along. A second `authorization` counts as a malformed one."""
-    return Presented(_bearer(context.invocation_metadata() or ()), peer_certificate_uris(context), context.peer())
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.bearer = _bearer(context.invocation_metadata() or ())
+        """The text after `Bearer`; None without any."""
+
+    @property
+    def certificate_uris(self) -> tuple[str, ...]:
+        """URIs of a certificate that TLS has verified."""
+        return peer_certificate_uris(self._context)
+
+    @property
+    def peer(self) -> str:
+        """The peer, as gRPC writes it."""
+        return self._context.peer()
 
 
 def note_of(context: Context) -> str | None:

@@ -16,7 +16,7 @@ from tallygate._access.rights import NO_RIGHTS, TeamAdmission
 from tallygate._access.scope import PLATFORM, Scope, scope_of_resource
 from tallygate._access.token_text import ShownToken, read_token
 from tallygate._server.grpc.access_rules import MethodRule
-from tallygate._server.grpc.caller import UNCHECKED, Caller, Context, Presented, note_of, presented_by
+from tallygate._server.grpc.caller import UNCHECKED, Caller, Context, Presented, note_of
 from tallygate._server.grpc.failures import RpcStatusError
 from tallygate._wire.names import ACCOUNT_ID, SERVICE_ID
 from tallygate.access.v1 import access_rule_pb2
@@ -101,7 +101,7 @@ class Gate:
             raise _denied(None, PLATFORM)
         if rule.audience == access_rule_pb2.AUDIENCE_ANYONE:
             return NOBODY
-        presented, caller = presented_by(context), NOBODY
+        presented, caller = Presented(context), NOBODY
         try:
             caller = await _authenticate(self._authenticator, presented)
             if rule.audience == access_rule_pb2.AUDIENCE_AUTHENTICATED:
@@ -194,8 +194,9 @@ async def _authenticate(authenticator: Authenticator, presented: Presented) -> C
         if token is None:
             raise unauthenticated("CREDENTIAL_INVALID", "This is no access token of Tallygate; check what was copied.")
         return await authenticator.by_token(token, presented.peer)
-    if presented.certificate_uris:
-        return await authenticator.by_certificate(presented.certificate_uris, presented.peer)
+    uris = presented.certificate_uris
+    if uris:
+        return await authenticator.by_certificate(uris, presented.peer)
     raise unauthenticated(
         "CREDENTIAL_MISSING",
         "This call brought no credential; send the metadata `authorization: Bearer TOKEN`, or a client certificate.",
