@@ -81,6 +81,19 @@ def shown_by(caller: Caller) -> ShownCredential | None:
     return caller.shown if isinstance(caller, NodeCaller) else None
 
 
+def require_unchanged(caller: Caller) -> None:
+    """Makes sure that a caller may do what the gate went by, which may have waited for the team of a service since.
+
+    Raises CredentialUnverifiedError where that has changed: whoever repeats the call is judged anew.
+    """
+    shown = shown_by(caller)
+    if shown is None:
+        return
+    is_valid = shown.config is not None and shown.config.state is CredentialState.VALID
+    if not is_valid or shown.rights != caller.rights:
+        raise CredentialUnverifiedError
+
+
 @lru_cache(maxsize=PEERS_MAX)
 def address_of(peer: str) -> str:
     """The address in a peer as gRPC writes it, without what one peer may choose: the port, the end of an IPv6 address.

@@ -7,7 +7,7 @@ from typing import Final
 import grpc
 from typing_extensions import override
 
-from metering_service.api.authenticator import shown_by
+from metering_service.api.authenticator import require_unchanged, shown_by
 from metering_service.api.codec import decode_any_report, decode_report, encode_decision
 from metering_service.api.meter_request import REPORTS_PER_MESSAGE_MAX, PartlyReadable, decode_meter_request
 from metering_service.api.meter_response import encode_responses
@@ -124,6 +124,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         report = _report(request.HasField("report"), request.report, Phase.AUTHORIZE)
         if report.phase not in (Phase.AUTHORIZE, None):
             raise InvalidRequestError(("report.phase", "must be AUTHORIZE here: Report takes the others"))
+        require_unchanged(current_caller())
         return pb.AuthorizeResponse(decision=encode_decision(await ask(self._node, report)))
 
     @override
@@ -135,6 +136,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         if report.phase is Phase.AUTHORIZE:
             raise InvalidRequestError(("report.phase", "must be PROGRESS or FINISH here: Authorize takes AUTHORIZE"))
         report = report._replace(want_receipt=report.phase is Phase.FINISH)
+        require_unchanged(current_caller())
         decision: Decision = await ask(self._node, report)
         return pb.ReportResponse(decision=encode_decision(decision))
 

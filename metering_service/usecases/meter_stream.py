@@ -226,18 +226,19 @@ class MeterStream:
             return
         before, self._access = self._access, StreamAccess(rights)
         spoken_of = {*before.named, *(service.name for service, _ in self._requests())}
-        lost = [name for name in spoken_of if self._may_speak_of(name, before) and not self._may_speak_of(name)]
+        lost = [name for name in spoken_of if self._has_lost(name, before, self._access)]
         if lost or self._access.is_empty:
             self.break_off(RightsChangedError(scope_of_resource(min(lost, default="")).name))
 
-    def _may_speak_of(self, service: str, access: StreamAccess | None = None) -> bool:
-        """Whether a service may be spoken of now; or might have been, with another access."""
-        access = access or self._access
-        teams = access.teams(service) if access is not None else None
+    def _has_lost(self, service: str, before: StreamAccess, after: StreamAccess) -> bool:
+        """Whether a service could be spoken of before and cannot now; or may be one, while its team is not known."""
+        teams_before, teams = before.teams(service), after.teams(service)
+        if teams is None:
+            return False
         state = self._node.services.get(service)
-        if teams is None or state is None or state.config is None:
-            return teams is None or bool(teams)
-        return state.config.team in teams
+        if state is None or state.config is None:
+            return teams_before is None or not teams_before <= teams
+        return (teams_before is None or state.config.team in teams_before) and state.config.team not in teams
 
     def break_off(self, error: MeteringError) -> None:
         """End at once: nothing more is taken, and what is open is as of a stream that broke."""

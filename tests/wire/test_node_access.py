@@ -31,6 +31,7 @@ from tests.harness.wire.metering_node import NodeServing, RawStream, serving_nod
 AUTHORIZE, PROGRESS, FINISH = Phase.AUTHORIZE, Phase.PROGRESS, Phase.FINISH
 FOREIGN = "accounts/umbrella/services/chat"
 ANSWER_S = 0.005
+TEAM_RIGHTS = Rights((Right(Role.METER, Scope("acme", "red")),))
 
 
 def a_token(number: int) -> str:
@@ -222,3 +223,30 @@ async def test_who_cannot_be_verified_may_try_again(it: Guarded) -> None:
     it.control.pass_time(60, heard=False)
     with pytest.raises(grpc.aio.AioRpcError):
         await it.authorise(a_token(1), request_id="r3")
+
+
+@pytest.mark.parametrize(
+    ("state", "rights"), [(CredentialState.REVOKED, TEAM_RIGHTS), (CredentialState.VALID, meter_of("umbrella"))]
+)
+async def test_what_changes_while_a_team_is_looked_up_counts(state: CredentialState, rights: Rights) -> None:
+    """The gate has seen the rights before; the call is not served by them, and is to be repeated."""
+    fleet, token = Fleet(), a_token(1)
+    with_trial(fleet, 1_000_000, team="red")
+    control = CredentialControl(fleet.clock)
+    control.put(credential_of(token), TEAM_RIGHTS)
+
+    class Teams:
+        async def team_of(self, account_id: str, service_id: str) -> str:
+            control.put(credential_of(token), rights, state)
+            return "red"
+
+    answering = asyncio.create_task(every(ANSWER_S, control.answer))
+    async with serving_node(fleet["a"], Gate(NodeAuthenticator(control.credentials), Teams())) as serving:
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await Guarded(serving, control, []).authorise(token)
+    answering.cancel()
+    assert (ended.value.code(), decode_failure(ended.value).reason) == (
+        grpc.StatusCode.UNAVAILABLE,
+        "CREDENTIAL_UNVERIFIED",
+    )
+    assert SERVICE not in fleet["a"].node.services

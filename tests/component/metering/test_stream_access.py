@@ -151,6 +151,33 @@ def test_a_service_that_was_refused_is_nothing_to_lose(fleet: Fleet) -> None:
         assert caller.session.problem is None
 
 
+@pytest.mark.parametrize(
+    ("teams", "left", "goes_on"),
+    [
+        (None, ["red"], False),
+        (["red", "blue"], ["red"], False),
+        (["red"], ["red", "blue"], True),
+        (["red"], None, True),
+    ],
+)
+def test_a_service_that_may_be_lost_counts_as_lost(
+    fleet: Fleet, teams: list[str] | None, left: list[str] | None, *, goes_on: bool
+) -> None:
+    """While control has not said whose a service is, what waits for that shall not be let in by former rights."""
+
+    def rights(of: list[str] | None) -> Rights:
+        return meter_of("acme") if of is None else Rights(tuple(Right(Role.METER, Scope("acme", team)) for team in of))
+
+    fleet["a"].linked = False
+    caller = Caller(fleet["a"], rights(teams))
+    assert caller.say(report(AUTHORIZE, "r1", Counts(5))) is None
+    caller.session.rights_changed(rights(left))
+    assert (caller.session.problem is None) == goes_on
+    fleet["a"].linked = True
+    fleet["a"].pump()
+    assert list(fleet["a"].node.services[SERVICE].open) == (["r1"] if goes_on else [])
+
+
 @pytest.mark.parametrize("named", [SERVICE, ""])
 def test_what_was_begun_is_booked_though_the_service_goes_to_another_team(fleet: Fleet, named: str) -> None:
     """Once, in full, as used by the team that it was begun for; and nothing more is begun."""
