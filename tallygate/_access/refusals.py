@@ -1,4 +1,4 @@
-"""Refused calls, counted by principal or peer, method, reason and minute, so that a flood of them costs little.
+"""Refused calls, counted by principal or peer, method, reason, account and minute: a flood of them costs little.
 
 Counts are levels that only grow: whoever writes them down may write them twice, and later ones hold.
 """
@@ -19,7 +19,7 @@ CREDENTIAL: Final = "CREDENTIAL_"
 OTHER: Final = "OTHER"
 """Reason of calls beyond the maximum, after CREDENTIAL where nobody was proved, and their method."""
 
-Key: TypeAlias = tuple[int, str, str, str]
+Key: TypeAlias = tuple[int, str, str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class RefusedCalls:
     @property
     def key(self) -> Key:
         """What these calls have in common."""
-        return self.minute_us, self.principal or self.peer, self.method, self.reason
+        return self.minute_us, self.principal or self.peer, self.method, self.reason, self.account_id
 
     @property
     def is_unproved(self) -> bool:

@@ -87,3 +87,11 @@ def test_nobody_hides_what_principals_do() -> None:
     counts.note(ANNA)
     assert told(counts)["person:anna", "PERMISSION_DENIED"] == 1
     assert len(counts.untold(3 * PROVED_MAX)) == UNPROVED_MAX + 2
+
+
+def test_each_account_has_counts_of_its_own() -> None:
+    """So that an owner is told what was refused there, and not how often something was refused elsewhere."""
+    counts = RefusalCounts()
+    for account_id in ("a", "b", "a"):
+        counts.note(replace(ANNA, account_id=account_id))
+    assert {(one.account_id, one.call_count) for one in counts.untold(10)} == {("a", 2), ("b", 1)}
