@@ -24,7 +24,8 @@ class SignedIn:
     """A person, as an issuer states it; `groups` are this issuer's own, and mean nothing without it.
 
     `scope` is the widest one that the issuer may speak for. `display_name` and `email` are shown, and decide nothing.
-    `expires_us` is until when the id token is accepted, without leeway.
+    `issued_us` is when the id token was made, by the issuer's clock; `expires_us` is until when it is accepted, without
+    leeway.
     """
 
     issuer: str
@@ -33,7 +34,12 @@ class SignedIn:
     email: str
     groups: tuple[str, ...]
     scope: Scope
+    issued_us: int
     expires_us: int
+
+
+CLOCK_LEEWAY_US: Final = 60 * 10**6
+"""Time by which clocks of issuers may differ from control's."""
 
 
 class Refusal(enum.StrEnum):

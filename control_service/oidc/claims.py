@@ -6,6 +6,7 @@ from joserfc.errors import ExpiredTokenError, InvalidClaimError, MissingClaimErr
 from joserfc.jwt import JWTClaimsRegistry
 
 from control_service.domain.sign_in import (
+    CLOCK_LEEWAY_US,
     GROUP_CHARACTERS_MAX,
     GROUPS_MAX,
     LABEL_CHARACTERS_MAX,
@@ -18,8 +19,7 @@ from control_service.domain.texts import is_plain
 from control_service.oidc.issuer import DEFAULT_GROUPS_CLAIM, Issuer
 from tallygate._server.clock import US_PER_SECOND
 
-LEEWAY_S: Final = 60
-"""Time by which clocks of issuers may differ from control's."""
+LEEWAY_S: Final = CLOCK_LEEWAY_US // US_PER_SECOND
 EXPIRY_MAX_S: Final = 253_402_300_799
 """Maximum of an expiry: the last second of the year 9999."""
 
@@ -38,6 +38,7 @@ def signed_in(claims: dict[str, Any], issuer: Issuer, now_us: int) -> SignedIn:
         email=_label(claims, "email"),
         groups=_groups(claims, issuer.groups_claim) if issuer.groups_claim else (),
         scope=issuer.scope,
+        issued_us=int(claims["iat"]) * US_PER_SECOND,
         expires_us=int(claims["exp"]) * US_PER_SECOND,
     )
 

@@ -12,7 +12,7 @@ from control_service.domain.access_token import AccessToken
 from control_service.domain.errors import InvalidRequestError
 from control_service.domain.member import group_member, person_member
 from control_service.domain.principal import Principal
-from control_service.domain.sign_in import IdTokenRefusedError, Refusal, SignedIn
+from control_service.domain.sign_in import CLOCK_LEEWAY_US, IdTokenRefusedError, Refusal, SignedIn
 from control_service.usecases.access.oidc_port import IdTokenVerifier, SignInOption
 from control_service.usecases.access.token_mint import TokenMint
 from control_service.usecases.access.tokens import ShownOnce
@@ -84,12 +84,18 @@ async def _require_few(tx: Transaction, member: str, now_us: int) -> None:
 
 
 async def _record(tx: Transaction, member: str, person: SignedIn, now_us: int) -> Principal:
-    """The person as of this sign-in, stored."""
+    """The person as of this sign-in, stored.
+
+    An id token that was made before the last sign-in tells nothing newer: whoever kept one from before leaving a group
+    is not in that group again by it.
+    """
     known = await tx.principals.get(member)
     if known.disabled:
         raise IdTokenRefusedError(
             Refusal.DISABLED, "Whoever the id token names is disabled here; have an operator enable them."
         )
+    if known.last_sign_in_us is not None and person.issued_us + CLOCK_LEEWAY_US < known.last_sign_in_us:
+        return known
     groups = tuple(sorted(group_member(person.issuer, group) for group in person.groups))
     now = replace(known, display_name=person.display_name, groups=groups, last_sign_in_us=now_us)
     await tx.principals.save(now)

@@ -43,6 +43,7 @@ async def test_a_right_token_says_who_signed_in(issuer: FakeIssuer) -> None:
         email="ada@example.com",
         groups=("ops", "finance"),
         scope=Scope("acme"),
+        issued_us=issuer.clock.now_us(),
         expires_us=issuer.clock.now_us() + LIFE_S * US_PER_SECOND,
     )
 

@@ -100,6 +100,22 @@ async def test_a_token_lasts_15_minutes(sign_ins: SignIns) -> None:
     assert (await sign_ins.opened_by(long)).state is CredentialState.EXPIRED
 
 
+async def test_an_older_id_token_brings_no_group_back(sign_ins: SignIns) -> None:
+    """Nor does it count as another sign-in; it is good for a token still. The clocks may differ by a minute."""
+    kept = sign_ins.issuer.token(groups=["ops"], exp=sign_ins.clock.now_us() // US_PER_SECOND + 86_400)
+    sign_ins.clock.advance(61)
+    await sign_ins.sign_in(groups=["staff"])
+    known = await sign_ins.principal()
+    for _ in range(2):
+        sign_ins.clock.advance(1)
+        replayed = await sign_ins.exchange.exchange(kept, CALL)
+        assert (await sign_ins.opened_by(replayed)).state is CredentialState.VALID
+        assert await sign_ins.principal() == known
+    at_once = sign_ins.issuer.token(groups=["ops"], iat=known.last_sign_in_us // US_PER_SECOND - 59)  # type: ignore[operator]
+    await sign_ins.exchange.exchange(at_once, CALL)
+    assert (await sign_ins.principal()).groups == (OPS,)
+
+
 async def test_a_person_has_so_many_sign_ins_at_a_time(sign_ins: SignIns, monkeypatch: pytest.MonkeyPatch) -> None:
     """One id token, exchanged again and again, fills no table; others sign in meanwhile, and this person later."""
     monkeypatch.setattr(exchange_token, "SIGN_INS_MAX", 2)
