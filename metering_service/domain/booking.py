@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from metering_service.domain.budget import HeldUnits
 from metering_service.domain.counts import at_least
+from metering_service.domain.kept_units import NOTHING_KEPT, kept_units
 from metering_service.domain.overrun import overrun
 from metering_service.domain.payer_split import split
 from metering_service.domain.receipt import Receipt, Used, held_by, used
@@ -23,6 +24,7 @@ class Booking(NamedTuple):
         held: What was set aside until now.
         used_before: Units that were booked before, of each budget.
         used: Units that are booked from now on, of each budget.
+        kept: Units that stay set aside until the booking is durable, of each budget.
     """
 
     before: Receipt
@@ -30,6 +32,7 @@ class Booking(NamedTuple):
     held: HeldUnits
     used_before: Used
     used: Used
+    kept: Used = NOTHING_KEPT
 
     @property
     def is_first(self) -> bool:
@@ -53,9 +56,10 @@ def book(request: Request, now_us: int) -> Booking:
     request.receipt = receipt
     request.held = held_by(receipt)
     request.booked = now_used = used(receipt)
+    kept = kept_units(request, held, now_used) if request.booked_us is None else NOTHING_KEPT
     request.booked_us = now_us
     request.is_corrected = False
-    return Booking(before, receipt, held, used_before, now_used)
+    return Booking(before, receipt, held, used_before, now_used, kept)
 
 
 def next_receipt(request: Request) -> Receipt:

@@ -17,6 +17,7 @@ NOTHING_FRESH: Final = -1
 NOTHING_HELD: Final = HeldUnits()
 NOTHING_USED: Final = Used(0, 0, 0, 0)
 NOT_BOOKED: Final = Receipt()
+NOTHING_LOWERED: Final = (0, 0)
 
 
 class Listener(Protocol):
@@ -64,7 +65,8 @@ class Request:
             integers, which `tally` merges in when it is read.
         on_record: The record was written, or is about to be, and nothing but the counts has changed since.
         dirty: The counts wait for a checkpoint.
-        place: Where the counts lie among the pages of counts.
+        place: Where the counts lie among the pages of counts; None as long as nothing of it can be on record.
+        lowered_from: Tokens of each class that may be on record of this part, where less has been said since.
         packed_in: Number of the commit that has the counts.
         durable_callbacks: Called once the counts are committed; mostly none, as an empty one would take 64 bytes.
     """
@@ -124,6 +126,7 @@ class Request:
         "on_record",
         "dirty",
         "place",
+        "lowered_from",
         "packed_in",
         "durable_callbacks",
     )
@@ -150,6 +153,8 @@ class Request:
         self.start_us = start_us
         self.hold_for_us = self.hold_until_ns = 0
         self.quiet_tokens = EVERY_REPORT
+        self.place: int | None = None
+        self.lowered_from = NOTHING_LOWERED
         self.tally = NOTHING
         self.held = NOTHING_HELD
         self.booked = NOTHING_USED
@@ -170,7 +175,6 @@ class Request:
         self.labels: tuple[tuple[str, str], ...] = ()
         self.is_corrected = False
         self.dirty = False
-        self.place: int | None = None
         self.packed_in = 0
         self.on_record = False
         self.session: Listener | None = None
@@ -187,6 +191,8 @@ class Request:
 
     @tally.setter
     def tally(self, tally: Tally) -> None:
+        if self.place is not None and (tally.input[1] < self._tally.input[1] or tally.output[1] < self.output_tokens):
+            self._note_lowered()
         self._tally = tally
         self.fresh_output = NOTHING_FRESH
         self.output_tokens = tally.output[1]
@@ -286,9 +292,16 @@ class Request:
             has_input, has_output = part.end_tokens
             part.learn(front_of(self.tally, max(input_tokens, has_input), max(output_tokens, has_output)))
             if self.is_open:
+                self._note_lowered()
                 has_input, has_output = part.end_tokens
                 self.base_input_tokens = max(self.base_input_tokens, has_input)
                 self.base_output_tokens = max(self.base_output_tokens, has_output)
+
+    def _note_lowered(self) -> None:
+        """What this part has to book is about to become less: of what is on record, that may not be true yet."""
+        if self.place is not None:
+            counts, (input_tokens, output_tokens) = self.counts, self.lowered_from
+            self.lowered_from = max(input_tokens, counts.input_class), max(output_tokens, counts.output_class)
 
     def reached_by(self, counts: Counts) -> "Request":
         """The last part of its chain that these counts reach into; the first one, where they are of no part."""

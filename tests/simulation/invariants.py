@@ -10,7 +10,7 @@ from metering_service.domain.counts import Counts, Tally
 from metering_service.domain.lease import Lease
 from metering_service.domain.request import Request
 from metering_service.storage.schema import KINDS
-from tests.harness.metering.unbooked import unbooked
+from tests.harness.metering.unbooked import kept, unbooked
 from tests.simulation.jobs import BOOKED, Job
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def check_nodes(world: "World") -> None:
                     granted <= most, f"{process.party}: {granted} tokens of {service.name} in an outage of {most}"
                 )
             for kind, lease in service.leases.items():
-                held = sum(unbooked(request)[kind] for request in requests)
+                held = sum(unbooked(request)[kind] for request in requests) + kept(node.buffer, service)[kind]
                 whose = f"{process.party}: {kind} of {service.name}"
                 world.check(lease.held == held, f"{whose} holds {lease.held}, not {held}")
                 if lease.granted == 0 and any(old.kind is kind for old in service.draining):

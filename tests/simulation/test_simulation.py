@@ -10,7 +10,7 @@ from tests.simulation.run import simulate
 from tests.simulation.workers import run_each
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3, 8])
+@pytest.mark.parametrize("seed", [1, 2, 3, 8, 16])
 def test_nothing_that_must_always_be_true_is_ever_false(seed: int) -> None:
     """Nodes, control replicas and servers crash, pause and lose touch; the books agree to the token and the nano."""
     outcome = simulate(seed)

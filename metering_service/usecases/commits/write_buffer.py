@@ -6,6 +6,7 @@ from typing import Final, TypeAlias
 from metering_service.domain.booking import Booking
 from metering_service.domain.counts_page import CountsPages
 from metering_service.domain.decision import Decision
+from metering_service.domain.kept_units import NOTHING_KEPT
 from metering_service.domain.lease import Lease
 from metering_service.domain.receipt import Receipt
 from metering_service.domain.records import (
@@ -68,6 +69,8 @@ class WriteBuffer:
         if self._pending.first_us is None:
             self._pending.first_us = request.booked_us
         self.put(request)
+        if booking.kept is not NOTHING_KEPT:
+            self._pending.kept.append((service, booking.kept))
         for lease in service.leases.values():
             if lease.booked != lease.committed:
                 self._pending.leases[lease.lease_id] = lease
@@ -181,6 +184,8 @@ class WriteBuffer:
         assert pending is not None
         for lease_id, lease in pending.leases.items():
             lease.committed = max(lease.committed, pending.lease_records[lease_id].consumed_units)
+        for service, units in pending.kept:
+            service.let_go(units)
         self.on_consumed(pending.leases.values())
         for callback in pending.callbacks:
             callback()

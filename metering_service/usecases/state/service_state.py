@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Final
 from metering_service.domain.booking import Booking
 from metering_service.domain.budget import BudgetKind, HeldUnits
 from metering_service.domain.funding import NOTHING, Offer, Offers
+from metering_service.domain.kept_units import NOTHING_KEPT
 from metering_service.domain.lease import Lease
 from metering_service.domain.outage import OutageAllowance
 from metering_service.domain.price import Price
+from metering_service.domain.receipt import Used
 from metering_service.domain.report import TOKENS_MAX
 from metering_service.domain.request import EVERY_REPORT, Request
 from metering_service.domain.service import ServiceConfig
@@ -155,10 +157,23 @@ class ServiceState:
         request.on_record = False
 
     def take(self, booking: Booking) -> None:
-        """Turn what a request held into what it used; the rest is free again at once."""
+        """Turn what a request held into what it used; the rest is free again at once, but for what is kept."""
         for kind, held, was, now in zip(KINDS, booking.held.by_kind, booking.used_before, booking.used, strict=True):
             if held != was or now != was:
                 self.lease(kind).book(held - was, now - was)
+        if booking.kept is not NOTHING_KEPT:
+            self._keep(booking.kept)
+
+    def let_go(self, kept: Used) -> None:
+        """The booking that these units were kept for is durable: they are free."""
+        for kind, units in zip(KINDS, kept, strict=True):
+            if units:
+                self.lease(kind).book(units, 0)
+
+    def _keep(self, kept: Used) -> None:
+        for kind, units in zip(KINDS, kept, strict=True):
+            if units:
+                self.lease(kind).book(-units, 0)
 
     def quiet_tokens(self, request: Request) -> int:
         """The greatest output class that an open request may report without being answered; see `Request`."""

@@ -18,7 +18,7 @@ from metering_service.domain.service import ServiceConfig
 from tests.harness.metering.inference_servers import Job, Server
 from tests.harness.metering.node_harness import Fleet, Rig
 from tests.harness.metering.services import running, stopped
-from tests.harness.metering.unbooked import unbooked
+from tests.harness.metering.unbooked import kept, unbooked
 
 NODES = ("a", "b", "c")
 PRICE = Price(1, input=1_300_000, cached_input=400_000, output=5_700_000, reasoning=5_700_000)
@@ -229,7 +229,8 @@ class Fleets(RuleBasedStateMachine):
                 requests = {*service.open.values(), *service.finished.values()}
                 requests |= {request for request, its in rig.node.silent.items() if its.service is service}
                 for kind, lease in service.leases.items():
-                    assert lease.held == sum(unbooked(request)[kind] for request in requests), kind
+                    held = sum(unbooked(request)[kind] for request in requests)
+                    assert lease.held == held + kept(rig.buffer, service)[kind], kind
 
     def teardown(self) -> None:
         """When every request has finished and every lease is settled, all the books agree."""

@@ -1,0 +1,35 @@
+"""Units that stay set aside although a booking frees them: after a crash the request's record would still use them.
+
+What is on record of a running request may say more than its booking: an exact finish lowers counts, late kinds are
+cheaper, a payer that came first covers more. Until the commit with the booking is durable, a crash books the request as
+its record says, on the lease that it had; so what that could take must not be spent by anybody else.
+"""
+
+from typing import Final
+
+from metering_service.domain.budget import HeldUnits
+from metering_service.domain.receipt import Used
+from metering_service.domain.request import Request
+
+NOTHING_KEPT: Final = Used(0, 0, 0, 0)
+
+
+def kept_units(request: Request, held: HeldUnits, now_used: Used) -> Used:
+    """What to keep of each budget at a request's first booking, of what was held and is not used.
+
+    Records lag behind, and holds only grow: so it is the most that the tokens which may be on record can take from each
+    payer, whatever their kinds, and whatever the others gave. Nearly all requests end before anything of them is.
+    """
+    if request.place is None:
+        return NOTHING_KEPT
+    counts, (input_tokens, output_tokens) = request.counts, request.lowered_from
+    input_tokens = max(input_tokens, counts.input_class)
+    output_tokens = max(output_tokens, counts.output_class)
+    reserved_input, reserved_output, trial, money_nanos = now_used
+    kept = Used(
+        max(0, min(input_tokens, held.reserved_input_tokens) - reserved_input),
+        max(0, min(output_tokens, held.reserved_output_tokens) - reserved_output),
+        max(0, min(input_tokens + output_tokens, held.trial_tokens) - trial),
+        max(0, min(request.price.hold_nanos(input_tokens, output_tokens), held.money_nanos) - money_nanos),
+    )
+    return kept if any(kept) else NOTHING_KEPT
