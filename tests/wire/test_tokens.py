@@ -182,8 +182,14 @@ async def test_a_narrowed_token_enables_no_wider_one(tmp_path: Path) -> None:
                     assert (await failure(caller.tokens.EnableAccessToken(enable))).reason == reason
                 else:
                     assert not (await caller.tokens.EnableAccessToken(enable)).access_token.disabled
-        assert await opens(control, wide.secret) == "CREDENTIAL_REVOKED"
+        lesser = f"{ACME}/serviceAccounts/lesser"
+        await robot(control, role_pb2.ROLE_OWNER, lesser)
+        admins = await token_of(control, lesser, narrowed_role=role_pb2.ROLE_TEAM_ADMIN)
         name = wide.access_token.name
+        async with calling(control.address, admins.secret) as caller:
+            enable = tokens.EnableAccessTokenRequest(name=name)
+            assert (await failure(caller.tokens.EnableAccessToken(enable))).reason == "ROLE_DENIED"
+        assert await opens(control, wide.secret) == "CREDENTIAL_REVOKED"
         assert not (
             await control.tokens.EnableAccessToken(tokens.EnableAccessTokenRequest(name=name))
         ).access_token.disabled

@@ -113,7 +113,7 @@ async def change_token(
     """Changes a token; nothing happens where the change leaves it as it is.
 
     `shows_secret`: the asker will learn its secret, and so must have as much as it opens. `opens_more`: whoever has its
-    secret may do more afterwards, so that a narrowed token does this to no wider one of its owner.
+    secret may do more afterwards, and so may not be the asker with a narrowed token; a person's is opened by operators.
 
     Raises:
         ResourceNotFoundError: there is no such token, or it is another person's.
@@ -124,10 +124,9 @@ async def change_token(
     is_there = token is not None and token.delete_us is None and token.name == key.name
     if token is None or not is_there or (asker.own_only and token.owner != asker.member):
         raise ResourceNotFoundError(key.name)
-    if shows_secret:
+    is_another_persons = token.owner != asker.member and kind_of_member(token.owner) is MemberKind.PERSON
+    if shows_secret or (opens_more and not is_another_persons):
         await _require_as_wide(tx, token, asker)
-    elif opens_more and token.owner == asker.member:
-        await _require_within_limit(tx, token, asker)
     changed = change(token)
     if changed != token:
         await tx.access_tokens.save(changed)
