@@ -24,7 +24,9 @@ def main() -> int:
     options = _options()
     if options.seed is not None:
         tail = 10**6 if options.trace else None
-        outcome = simulate(options.seed, tail=tail, replicas=options.replicas, storm=options.storm)
+        outcome = simulate(
+            options.seed, tail=tail, replicas=options.replicas, storm=options.storm, proofs=options.proofs
+        )
         _explain(Console(), outcome)
         return 0 if outcome.problem is None else 1
     began_s = time.monotonic()
@@ -55,6 +57,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="run this one alone, and show how it ended")
     parser.add_argument("--replicas", type=int, help="how many control replicas; otherwise as each seed has it")
     parser.add_argument("--storm", action="store_true", help="with faults without a break")
+    parser.add_argument("--proofs", action="store_true", default=None, help="have servers prove who they are in all")
     parser.add_argument("--trace", action="store_true", help="with --seed: show all of its trace")
     parser.add_argument("--json", action="store_true", help="figures for programs")
     return parser.parse_args()
@@ -62,7 +65,7 @@ def _options() -> argparse.Namespace:
 
 def _run_all(options: argparse.Namespace) -> Iterator[Outcome]:
     seeds = range(options.first, options.first + options.seeds)
-    run = partial(simulate, replicas=options.replicas, storm=options.storm)
+    run = partial(simulate, replicas=options.replicas, storm=options.storm, proofs=options.proofs)
     with _progress(options) as step:
         for outcome in run_each(run, seeds, jobs=options.jobs, per_process=20):
             step(outcome)
@@ -114,7 +117,8 @@ def _explain(console: Console, outcome: Outcome) -> None:
         f"seed {outcome.seed}, trace {outcome.trace_hash}: {outcome.problem or 'nothing was wrong'}", markup=False
     )
     if outcome.problem is not None:
-        console.print(f"The same again: make simulate SEED={outcome.seed}{' STORM=1' * outcome.storm}")
+        options = " STORM=1" * outcome.storm + " PROOFS=1" * outcome.proofs
+        console.print(f"The same again: make simulate SEED={outcome.seed}{options}")
 
 
 if __name__ == "__main__":

@@ -108,6 +108,11 @@ class SimulatedDatabase:
         """Another number whenever something may have been changed."""
         return self.raw.total_changes + self._restored
 
+    @property
+    def restored(self) -> int:
+        """How often it was put back to an older copy."""
+        return self._restored
+
     def copy(self) -> bytes:
         """A backup."""
         return self.raw.serialize()

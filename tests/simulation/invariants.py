@@ -11,6 +11,7 @@ from metering_service.domain.lease import Lease
 from metering_service.domain.request import Request
 from metering_service.storage.schema import KINDS
 from tests.harness.metering.unbooked import kept, unbooked
+from tests.simulation import trespasses
 from tests.simulation.jobs import BOOKED, Job
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ def check_books(world: "World") -> None:
     open_requests = rows("SELECT request_id, part, node, epoch FROM requests WHERE state = 'open'")
     check(not open_requests, f"{len(open_requests)} requests are open for ever, first {_row(open_requests)}")
     _check_jobs(world)
+    trespasses.check_records(world)
     _check_costs(world)
     paid = _paid_nanos(world)
     # What people did since the copy is for them to do again.

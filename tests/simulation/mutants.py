@@ -13,12 +13,13 @@ from rich.table import Table
 from tests.simulation import (
     mutations_commits,
     mutations_control,
+    mutations_credentials,
     mutations_estimates,
     mutations_metering,
     mutations_teams,
     mutations_whole,
 )
-from tests.simulation.planting import MUTATIONS
+from tests.simulation.planting import MUTATIONS, OF_PROOFS
 from tests.simulation.run import Outcome, simulate
 from tests.simulation.workers import run_each
 
@@ -27,6 +28,7 @@ FOUND = Path(__file__).with_name("found.json")
 MODULES = (
     mutations_commits,
     mutations_control,
+    mutations_credentials,
     mutations_estimates,
     mutations_metering,
     mutations_teams,
@@ -62,7 +64,7 @@ def main() -> int:
 def plant(name: str, seed: int) -> Outcome:
     """Run a seed with one bug planted, in a storm, where things meet that seldom do."""
     with MUTATIONS[name]():
-        return simulate(seed, storm=True)
+        return simulate(seed, storm=True, proofs=name in OF_PROOFS)
 
 
 def _search(asked: tuple[str, int]) -> tuple[str, Outcome | None]:

@@ -12,6 +12,7 @@ import grpc
 from grpc.aio import AioRpcError, Metadata
 from grpc_status import rpc_status
 
+from tallygate._server.grpc.caller import AUTHORIZATION_KEY, UNCHECKED, set_caller
 from tallygate._server.grpc.failures import RpcStatusError, status_of
 from tests.simulation.chance import Chance
 from tests.simulation.loop import PARTY, Party, SimulatedLoop
@@ -64,6 +65,7 @@ class Network:
         request_bytes, kind = request.SerializeToString(), type(request)
 
         async def arrive() -> None:
+            set_caller(UNCHECKED)
             try:
                 result = await method(kind.FromString(request_bytes), ServerContext(None))
             except Exception as error:  # noqa: BLE001  # becomes a status, as the guard would have it
@@ -100,26 +102,43 @@ class Network:
 
         self.loop.spawn(server.party, later())
 
-    def stream(self, caller: Party, server: Server | None, serve: Serve | None) -> "StreamCall":
-        """Open a stream. It breaks at once where nobody is there."""
-        return StreamCall(self, caller, server, serve)
+    def stream(self, caller: Party, server: Server | None, serve: Serve | None, bearer: str = "") -> "StreamCall":
+        """Open a stream. It breaks at once where nobody is there. `bearer`: the token that it shows, if any."""
+        return StreamCall(self, caller, server, serve, bearer)
 
 
 class ServerContext:
     """As far as the servicers of this project use theirs."""
 
     def __init__(self, stream: "StreamCall | None") -> None:
-        self._stream = stream
+        self.stream = stream
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        bearer = self.stream.bearer if self.stream is not None else ""
+        return ((AUTHORIZATION_KEY, f"Bearer {bearer}"),) if bearer else ()
+
+    def auth_context(self) -> dict[str, tuple[bytes, ...]]:
+        return {}
+
+    def peer(self) -> str:
+        return self.stream.caller.name if self.stream is not None else ""
 
     async def write(self, message: Any) -> None:
-        assert self._stream is not None
-        self._stream.to_client.send(message)
+        assert self.stream is not None
+        self.stream.to_client.send(message)
 
 
 class StreamCall:
     """The client's end of a stream; the server's is a task of the server's."""
 
-    def __init__(self, network: Network, caller: Party, server: Server | None, serve: Serve | None) -> None:
+    def __init__(
+        self, network: Network, caller: Party, server: Server | None, serve: Serve | None, bearer: str = ""
+    ) -> None:
+        self.bearer = bearer
+        self.is_admitted = False
+        """The gate has let it in, by what it shows."""
+        self.on_message: Callable[[Any], None] | None = None
+        """Is told of each message that the client reads."""
         self.caller = caller
         self.server = server
         self.name = server.party.name if server is not None else "nobody"
@@ -155,7 +174,16 @@ class StreamCall:
         if isinstance(message, AioRpcError):
             self.broken = message
             raise message
-        return grpc.aio.EOF if message is _END else message
+        if message is _END:
+            return grpc.aio.EOF
+        if self.on_message is not None:
+            self.on_message(message)
+        return message
+
+    @property
+    def on_its_way_until_s(self) -> float:
+        """When the last of what was sent arrives, on either way."""
+        return max(self.to_server.last_s, self.to_client.last_s)
 
     def cancel(self) -> None:
         """The client hangs up."""
@@ -173,6 +201,8 @@ class StreamCall:
             self._task.cancel()
 
     async def _serve(self, server: Server, serve: Serve) -> None:
+        # Who opens a stream may serve one itself, with a caller of its own.
+        set_caller(UNCHECKED)
         try:
             await serve(self._requests(), ServerContext(self))
         except asyncio.CancelledError:
@@ -195,7 +225,7 @@ class _Way:
     def __init__(self, network: Network) -> None:
         self._network = network
         self._queue: asyncio.Queue[Any] = asyncio.Queue()
-        self._last_s = 0.0
+        self.last_s = 0.0
         self._lost = False
 
     def send(self, message: Any) -> None:
@@ -209,8 +239,8 @@ class _Way:
             delay_s += self._network.chance.uniform(0.05, 1.5)
         if message is not _END and not isinstance(message, AioRpcError):
             message = type(message).FromString(message.SerializeToString())
-        self._last_s = max(self._last_s, loop.now_s + delay_s)
-        loop.call_at(self._last_s, self._arrive, message)
+        self.last_s = max(self.last_s, loop.now_s + delay_s)
+        loop.call_at(self.last_s, self._arrive, message)
 
     async def receive(self) -> Any:
         """The next message that has arrived."""

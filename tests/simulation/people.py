@@ -120,7 +120,7 @@ class People:
 
         while True:
             try:
-                await self._of(account_id, create)
+                await self.of_account(account_id, create)
                 break
             except RefusedError as error:
                 # Its replica's clock is a little behind that of the one which has published the price.
@@ -140,15 +140,15 @@ class People:
     async def _pay(self, account_id: str, least_nanos: int) -> None:
         nanos = least_nanos * self._plenty
         line = Line(LedgerEntryKind.TOP_UP, nanos, "simulated")
-        await self._of(account_id, lambda tx, account, act: pay(tx, account, line, act))
+        await self.of_account(account_id, lambda tx, account, act: pay(tx, account, line, act))
         self.paid_nanos[account_id] += nanos
 
     async def _switch(self, account_id: str, service_id: str) -> None:
         step = self._world.chance.pick((enable_postpaid, disable_postpaid, enable_postpaid))
-        await self._of(account_id, lambda tx, account, act: change_service(tx, account, service_id, step, act))
+        await self.of_account(account_id, lambda tx, account, act: change_service(tx, account, service_id, step, act))
         if step is disable_postpaid and await self._repents():
             on = enable_postpaid
-            await self._of(account_id, lambda tx, account, act: change_service(tx, account, service_id, on, act))
+            await self.of_account(account_id, lambda tx, account, act: change_service(tx, account, service_id, on, act))
 
     async def _repents(self) -> bool:
         """Whether somebody wants it to be as before a little later, as they mostly do; never in a storm."""
@@ -164,7 +164,7 @@ class People:
             return await update_service(tx, service, ServiceUpdate(None, self._next_team(), None, None, 0), act)
 
         for suspended in (True, False):
-            await self._of(
+            await self.of_account(
                 account_id,
                 lambda tx, account, act, suspended=suspended: change_service(  # type: ignore[misc]
                     tx, account, service_id, lambda *args: step(*args, suspended=suspended), act
@@ -174,14 +174,18 @@ class People:
 
     async def _buy(self, account_id: str, service_id: str) -> None:
         terms = self._terms(OverflowPolicy.REFUSE)
-        await self._of(account_id, lambda tx, account, act: purchase_reservation(tx, account, service_id, terms, act))
+        await self.of_account(
+            account_id, lambda tx, account, act: purchase_reservation(tx, account, service_id, terms, act)
+        )
         self._reservations[account_id, service_id] = self._reservations.get((account_id, service_id), 0) + 1
 
     async def _cancel(self) -> None:
         chance = self._world.chance
         account_id, service_id = chance.pick(list(self._reservations))
         number = chance.integer(1, self._reservations[account_id, service_id])
-        await self._of(account_id, lambda tx, account, act: cancel_reservation(tx, account, service_id, number, act))
+        await self.of_account(
+            account_id, lambda tx, account, act: cancel_reservation(tx, account, service_id, number, act)
+        )
         if await self._repents():
             await self._buy(account_id, service_id)
 
@@ -195,9 +199,10 @@ class People:
         input_tokens = chance.integer(1, 3_000) * self._plenty
         return ReservationTerms(input_tokens, chance.integer(1, 3_000) * self._plenty, 1, overflow)
 
-    async def _of(
+    async def of_account(
         self, account_id: str, change: Callable[[Transaction, Account, Act], Awaitable[Result]]
     ) -> Result | None:
+        """Change something of an account, once, at any replica; what came of it."""
         results: list[Result] = []
         call = self._call("of-account")
 

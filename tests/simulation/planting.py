@@ -8,11 +8,20 @@ Mutation: TypeAlias = Callable[[], AbstractContextManager[Any]]
 MUTATIONS: dict[str, Mutation] = {}
 """By name. Each docstring says in one sentence what is broken; inside the context it is."""
 
+OF_PROOFS: set[str] = set()
+"""Names of those that are looked for where servers have to prove who they are; the others' stories know no proofs."""
+
 
 def mutation(make: Mutation) -> Mutation:
     """Puts it on the list."""
     MUTATIONS[make.__name__] = make
     return make
+
+
+def mutation_of_proofs(make: Mutation) -> Mutation:
+    """The same, of what is looked for where servers have to prove who they are."""
+    OF_PROOFS.add(make.__name__)
+    return mutation(make)
 
 
 @contextmanager

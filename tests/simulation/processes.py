@@ -10,6 +10,7 @@ from grpc.aio import AioRpcError
 from control_service import assembly as control_assembly
 from control_service.api.errors import translate as control_failure
 from control_service.storage.database import SqlDatabase
+from metering_service.api.authenticator import NodeAuthenticator
 from metering_service.api.errors import translate as metering_failure
 from metering_service.api.metering_servicer import MeteringServicer
 from metering_service.assembly import Assembly, put_together
@@ -18,16 +19,24 @@ from metering_service.storage import SqlPurgeStore, SqlRecorder
 from metering_service.takeover import Caretaking
 from metering_service.usecases.lookups.lookups import together
 from metering_service.usecases.lookups.resume_keys import ResumeKeys
+from metering_service.usecases.lookups.service_teams import ServiceTeams
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.upkeep.retention import Purge
+from tallygate._server.grpc.access_rules import rule_of
+from tallygate._server.grpc.caller import set_caller
+from tallygate._server.grpc.gate import Gate
+from tallygate._server.grpc.refusals import counting
+from tests.simulation.admissions import ToldByControl
 from tests.simulation.clock import SimulatedClock
+from tests.simulation.credentials import KNOWN_BY_CONTROL
 from tests.simulation.loop import Party
-from tests.simulation.network import Server, StreamCall
+from tests.simulation.network import Server, ServerContext, StreamCall
 from tests.simulation.ports import ControlDatabase, MeteringDatabase
 
 if TYPE_CHECKING:
     from tests.simulation.simulation_harness import World
 
+METER = rule_of("tallygate.metering.v1.MeteringService", "Meter")
 DRAIN_S = 3.0
 DRIFT_PPM_MAX = 20_000
 """Two in a hundred: some tenth of the margin that leases have."""
@@ -41,7 +50,7 @@ class ControlProcess:
         self.party = Party(f"{name}#{number}")
         self.clock = SimulatedClock(world.loop, world.chance.integer(-DRIFT_PPM_MAX, DRIFT_PPM_MAX))
         database = ControlDatabase(SqlDatabase(world.control.engine), world.control_disk, self.party)
-        self.assembly = control_assembly.put_together(database, self.clock, world.new_id)
+        self.assembly = control_assembly.put_together(database, self.clock, world.new_id, KNOWN_BY_CONTROL)
         self.database = database
         self.server = Server(self.party, control_failure)
         self.tasks = [world.loop.spawn(self.party, run()) for run in self.assembly.background]
@@ -63,6 +72,8 @@ class MeteringProcess:
         self.server = Server(self.party, metering_failure)
         self.assembly: Assembly | None = None
         self.servicer: MeteringServicer | None = None
+        self.told = ToldByControl(world.loop)
+        self._gate = Gate()
         self.serving = False
         self._leaving = asyncio.Event()
         self.main = world.loop.spawn(self.party, self._main())
@@ -81,6 +92,21 @@ class MeteringProcess:
         """SIGTERM."""
         self._leaving.set()
 
+    async def meter(self, requests: Any, context: ServerContext) -> None:
+        """A stream to this node: the gate first, as the real guard has it."""
+        if not self._gate.is_open:
+            caller: Any = await self._gate.admit(METER, None, context)  # type: ignore[arg-type]  # as far as it is used
+            set_caller(caller)
+            assert context.stream is not None
+            self.world.credentials.admissions.admit(self, context.stream)
+        assert self.servicer is not None
+        responses: Any = self.servicer.Meter(requests, context)  # type: ignore[arg-type]
+        try:
+            async for response in responses:
+                await context.write(response)
+        finally:
+            await responses.aclose()
+
     async def _main(self) -> None:
         world = self.world
         recorder = SqlRecorder(world.metering.engine, world.new_id, world.metering.writer)
@@ -90,12 +116,15 @@ class MeteringProcess:
             epoch = await storage.register_node(self.name, self.party.name)
             keys = ResumeKeys(storage, self.clock, world.new_secret)
             await keys.read()
-            assembly = await put_together(self.name, epoch, storage, self._connect, keys, **common)
+            assembly = await put_together(self.name, epoch, storage, self._connect_own, keys, **common)
         except StorageUnavailableError:
             return
         caretaking = Caretaking(self.name, self.party.name, storage, self._connect, keys, **common)
         assembly.link.on_lost = caretaking.name_lost
         self.assembly, self.servicer = assembly, MeteringServicer(assembly.node)
+        if world.credentials.are_shown:
+            on_refused = counting(assembly.link.refusals, self.clock)
+            self._gate = Gate(NodeAuthenticator(assembly.credentials), ServiceTeams(assembly.node), on_refused)
         world.note(f"{self.party} begins epoch {assembly.node.epoch}")
         store: Any = MeteringDatabase(SqlPurgeStore(world.metering.engine), world.metering_disk, self.party)
         purge = Purge(store, self.clock, common["settings"])
@@ -146,6 +175,11 @@ class MeteringProcess:
     async def _connect(self) -> AsyncIterator[Any]:
         yield _FleetStub(self)
 
+    @asynccontextmanager
+    async def _connect_own(self) -> AsyncIterator[Any]:
+        """For the node itself, not for those that it is the caretaker of."""
+        yield _FleetStub(self, self.told)
+
 
 class _FleetStub:
     """The stub that a node's line to control uses: exchanges go where its stream goes, a new stream to the next one.
@@ -153,8 +187,9 @@ class _FleetStub:
     In a storm a balancer is between them, which sends each call to any replica that is there.
     """
 
-    def __init__(self, process: MeteringProcess) -> None:
+    def __init__(self, process: MeteringProcess, told: ToldByControl | None = None) -> None:
         self._process = process
+        self._told = told
         world = process.world
         # Each node begins with another one, as if its list of replicas had been shuffled.
         self._turn = 0 if world.storm else world.chance.integer(0, len(world.controls) - 1)
@@ -171,7 +206,10 @@ class _FleetStub:
         world, replica = self._process.world, self._replica
         if replica is None:
             return world.network.stream(self._process.party, None, None)
-        return world.network.stream(self._process.party, replica.server, replica.assembly.fleet.WatchConfig)
+        call = world.network.stream(self._process.party, replica.server, replica.assembly.fleet.WatchConfig)
+        if self._told is not None:
+            self._told.begin(call, replica)
+        return call
 
     async def ExchangeLeases(self, request: Any, timeout: float) -> Any:  # noqa: ASYNC109  # as the stub has it
         process, replica = self._process, self._replica

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 import structlog
 
+from control_service.usecases.fleet import config_feed
 from metering_service.usecases.commits import checkpoints
-from tests.simulation import whole_answers
+from tests.simulation import credentials, whole_answers
 from tests.simulation.simulation_harness import World
 
 TAIL_LINES = 60
+PROOFS_POLL_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Outcome:
 
     seed: int
     storm: bool
+    proofs: bool
     problem: str | None
     trace_hash: str
     requests: int
@@ -39,15 +42,24 @@ class Outcome:
     tail: tuple[str, ...]
 
 
-def simulate(seed: int, *, tail: int | None = None, replicas: int | None = None, storm: bool = False) -> Outcome:
+def simulate(
+    seed: int,
+    *,
+    tail: int | None = None,
+    replicas: int | None = None,
+    storm: bool = False,
+    proofs: bool | None = None,
+) -> Outcome:
     """Run it. Whatever is raised, by a check or by the code under test, is the problem.
 
     `replicas`: how many control replicas there are; None: as the seed has it. `storm`: whether few requests begin for
-    all that goes wrong.
+    all that goes wrong. `proofs`: whether servers have to prove who they are; None: as the seed has it, in no storm.
     """
+    if proofs is None:
+        proofs = not storm and credentials.in_seed(seed)
     problem = None
-    with _silence(), _no_garbage_collection(), _small_checkpoints():
-        world = World(seed, replicas=replicas, storm=storm)
+    with _silence(), _no_garbage_collection(), _small_checkpoints(), _polls(proofs=proofs):
+        world = World(seed, replicas=replicas, storm=storm, credentials=proofs)
         if tail is not None:
             world.tail = deque(maxlen=tail)
         try:
@@ -60,6 +72,7 @@ def simulate(seed: int, *, tail: int | None = None, replicas: int | None = None,
     return Outcome(
         seed,
         storm,
+        proofs,
         problem,
         world.trace_hash,
         len(world.jobs),
@@ -93,6 +106,17 @@ def _small_checkpoints() -> Iterator[None]:
         yield
     finally:
         checkpoints.CHECKPOINT_STEP, checkpoints.CHECKPOINT_SLICE = before
+
+
+@contextmanager
+def _polls(*, proofs: bool) -> Iterator[None]:
+    """Where servers prove who they are, replicas look soon enough for what others have revoked."""
+    before = config_feed.POLL_S
+    config_feed.POLL_S = PROOFS_POLL_S if proofs else before
+    try:
+        yield
+    finally:
+        config_feed.POLL_S = before
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from grpc.aio import AioRpcError
 
 from tallygate.metering.v1 import decision_pb2, metering_service_pb2
 from tests.simulation import strays, whole_answers
+from tests.simulation.credentials import NOTHING_SHOWN, ServerToken
 from tests.simulation.jobs import AUTHORIZE, FINISH, PHASES, PROGRESS, Job, Said
 from tests.simulation.loop import Party
 from tests.simulation.network import StreamCall
@@ -49,8 +50,9 @@ class _Line:
 class InferenceServer:
     """One process with its requests, and a stream to some node."""
 
-    def __init__(self, world: "World", number: int) -> None:
+    def __init__(self, world: "World", number: int, token: ServerToken = NOTHING_SHOWN) -> None:
         self.world = world
+        self.token = token
         self.party = Party(f"server{number}")
         self.jobs: dict[str, Job] = {}
         self.line: _Line | None = None
@@ -172,7 +174,7 @@ class InferenceServer:
 
     def open_stream(self, process: "MeteringProcess") -> StreamCall:
         """A stream to a node that has a servicer."""
-        return self.world.network.stream(self.party, process.server, _meter(process.servicer))
+        return self.world.network.stream(self.party, process.server, process.meter, self.token.shown)
 
     async def _stay_connected(self) -> None:
         world, chance = self.world, self.world.chance
@@ -185,8 +187,9 @@ class InferenceServer:
                 heart = asyncio.ensure_future(self._beat(line))
                 try:
                     await self._listen(line)
-                except AioRpcError:
-                    pass
+                except AioRpcError as error:
+                    if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+                        self.token.refused(call.bearer)
                 finally:
                     heart.cancel()
                     call.cancel()
@@ -267,6 +270,7 @@ class InferenceServer:
             if job.finished and not job.begun:
                 return
             job.begun = True
+            self.world.check(self.token.speaks_of(job.service), f"{job.request_id}: {self.party} was let in elsewhere")
             self.world.people.stopped.discard(job.service)
             job.ceiling_tokens = max(job.ceiling_tokens, decision.grant.output_ceiling_tokens)
             job.token = decision.grant.resume
@@ -280,15 +284,3 @@ class InferenceServer:
                     self.world.people.stopped.add(job.service)
                 self.jobs.pop(job.request_id, None)
         job.changed.set()
-
-
-def _meter(servicer: Any) -> Any:
-    async def serve(requests: Any, context: Any) -> None:
-        responses = servicer.Meter(requests, context)
-        try:
-            async for response in responses:
-                await context.write(response)
-        finally:
-            await responses.aclose()
-
-    return serve

@@ -13,6 +13,7 @@ from metering_service import assembly
 from metering_service.storage import MIGRATIONS as METERING_MIGRATIONS
 from tests.simulation import faults, invariants, strays, whole_answers
 from tests.simulation.chance import Chance
+from tests.simulation.credentials import Credentials
 from tests.simulation.database import SimulatedDatabase
 from tests.simulation.jobs import Job
 from tests.simulation.loop import PARTY, SimulatedLoop
@@ -53,13 +54,15 @@ class Violation(AssertionError):  # noqa: N818  # what it is called everywhere
 class World:
     """Everything of one seed."""
 
-    def __init__(self, seed: int, *, replicas: int | None = None, storm: bool = False) -> None:
+    def __init__(
+        self, seed: int, *, replicas: int | None = None, storm: bool = False, credentials: bool = False
+    ) -> None:
         """`replicas`: how many of control there are; None: one to three, as the seed has it.
 
-        `storm`: whether faults follow upon each other so fast that few requests begin.
+        `storm`: whether faults follow upon each other so fast that few requests begin. `credentials`: whether servers
+        have to prove who they are.
         """
-        self.seed, self.storm = seed, storm
-        self._replicas = replicas
+        self.seed, self.storm, self._replicas = seed, storm, replicas
         self.loop = SimulatedLoop()  # type: ignore[abstract]  # what nobody calls is not there
         self.chance = Chance(seed)
         self.network = Network(self.loop, self.chance)
@@ -77,6 +80,7 @@ class World:
         self.servers: list[InferenceServer] = []
         self.jobs: list[Job] = []
         self.people = People(self)
+        self.credentials = Credentials(self, are_shown=credentials)
         self.restoring = False
         """A database is being put back to an older copy, and people have not recovered yet."""
         self.is_cut_off = False
@@ -158,7 +162,11 @@ class World:
 
     def start_server(self) -> None:
         """Start one more inference server."""
-        self.servers.append(InferenceServer(self, len(self.servers)))
+        self.servers.append(InferenceServer(self, len(self.servers), self.credentials.next_token()))
+
+    def servers_of(self, service: str) -> list[InferenceServer]:
+        """Those that are there and may speak of a service."""
+        return [server for server in self.alive_servers if server.token.speaks_of(service)]
 
     # --- its course ------------------------------------------------------------------------------------------------
 
@@ -179,16 +187,20 @@ class World:
         for number in range(self._replicas or drawn):
             self.start_control(f"control{number}")
         await self.people.found()
+        await self.credentials.found()
         for number in range(chance.integer(1, 4)):
             self.start_node(f"node{number}")
         for _ in range(chance.integer(2, 6)):
             self.start_server()
         await asyncio.sleep(2.0)
         chance.rates, chance.calm = faults.rates(chance), False
-        watch = asyncio.gather(self._watch(), self._keep_running(), self.people.trouble())
+        watch = asyncio.gather(
+            self._watch(), self._keep_running(), self.people.trouble(), self.credentials.admissions.watch()
+        )
         work = [
             asyncio.ensure_future(self._end_users()),
             asyncio.ensure_future(faults.strike(self)),
+            asyncio.ensure_future(self.credentials.trouble()),
         ]
         await self._sleep(chance.uniform(*(STORM_S if self.storm else TROUBLE_S)), watch)
         for task in work:
@@ -197,6 +209,7 @@ class World:
         chance.calm = True
         faults.heal(self)
         self.note("healed")
+        self.work += self.credentials.healing()
         if whole_answers.in_seed(self.seed):
             self.work.append(asyncio.ensure_future(whole_answers.end(self)))
         if self.seed % STRAYS_IN == 0:
@@ -282,12 +295,13 @@ class World:
         chance = self.chance
         while True:
             await asyncio.sleep(chance.uniform(0.05, STORM_ARRIVAL_S_MAX if self.storm else ARRIVAL_S_MAX))
-            server = chance.pick(self.alive_servers)
-            if server.party.paused:
+            drawn = chance.pick(self.alive_servers)
+            if drawn.party.paused:
                 continue
             for _ in range(chance.integer(1, 4) if chance.once_in(3) else 1):
                 job = self.job(self._asked_in_storm() if self.storm else self._asked())
                 job.patience = 0 if self.storm else PATIENCE
+                server = self.credentials.server_for(job.service, drawn)
                 server.begin(strays.disguised(self, server, job))
 
     def _asked_in_storm(self) -> str:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 STRAYS_ONE_IN = 20
 BEYOND_TOKENS = 7
-SERVERS_MIN = 2
 SETTLE_S = 10.0
 """Nodes that were fenced have come back by then."""
 PATIENCE_S = 75.0
@@ -66,18 +65,29 @@ async def one_more(world: "World", work: "list[asyncio.Future[None]]") -> None:
     if work:
         await asyncio.wait(work)
     await asyncio.sleep(SETTLE_S)
-    while len(servers := [server for server in world.alive_servers if server.line is not None]) < SERVERS_MIN:  # noqa: ASYNC110
+    steady = world.people.steady
+    another = next(name for name in world.people.service_names if name != steady)
+    while (pair := _pair(world, steady, another)) is None:  # noqa: ASYNC110  # as above
         await asyncio.sleep(1.0)
-    job = world.job(world.people.steady)
+    job = world.job(steady)
     job.asks = job.strays = True
-    servers[0].begin(job)
+    pair[0].begin(job)
     while not (job.begun or job.denied):  # noqa: ASYNC110  # simulated time costs nothing
         await asyncio.sleep(0.1)
-    twin = world.job(next(name for name in world.people.service_names if name != job.service))
+    twin = world.job(another)
     twin.asks, twin.request_id, twin.token = False, job.request_id, job.token
-    servers[1].begin(twin)
+    pair[1].begin(twin)
     while not (job.durable or job.denied):  # noqa: ASYNC110  # as above
         await asyncio.sleep(1.0)
+
+
+def _pair(world: "World", *services: str) -> "list[InferenceServer] | None":
+    """Two servers that have a stream, one for each of these services; None while there are none."""
+    pair: list[InferenceServer] = []
+    for service in services:
+        servers = [server for server in world.servers_of(service) if server.line is not None and server not in pair]
+        pair += servers[:1]
+    return pair if len(pair) == len(services) else None
 
 
 async def end_elsewhere(server: "InferenceServer", job: Job) -> None:

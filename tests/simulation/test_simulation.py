@@ -25,6 +25,17 @@ def test_most_requests_begin() -> None:
     assert 2 * begun > asked > 100
 
 
+def test_servers_that_prove_who_they_are_are_let_in_nowhere_else() -> None:
+    """Tokens, roles and principals are taken and given again; nobody is let in whom control does not know any more."""
+    outcome = simulate(6)
+    assert outcome.problem is None, "\n".join((*outcome.tail, outcome.problem or ""))
+    assert outcome.proofs
+    revoked = ("token disabled", "token rotated", "token replaced", "binding taken", "principal disabled")
+    assert sum(outcome.struck.get(what, 0) for what in revoked) > 3
+    assert outcome.struck["trespass answered"] > 5
+    assert outcome.finished > 20
+
+
 def test_two_control_replicas_share_the_load() -> None:
     """Both take exchanges of the same nodes and leases over one database, whatever strikes them."""
     outcomes = [simulate(seed, replicas=2) for seed in (5, 7)]

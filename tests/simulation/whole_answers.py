@@ -78,9 +78,10 @@ async def end(world: "World") -> None:
 async def _begin(world: "World", hold_s: int, limit: int, *, tries: int) -> None:
     """Ask for a whole answer until it may begin: a node that hears of a service first may not know it soon enough."""
     for _ in range(tries):
-        while not (servers := [server for server in world.alive_servers if server.line is not None]):  # noqa: ASYNC110
+        steady = world.people.steady
+        while not (servers := [server for server in world.servers_of(steady) if server.line is not None]):  # noqa: ASYNC110
             await asyncio.sleep(1.0)
-        job = world.job(world.people.steady)
+        job = world.job(steady)
         job.asks = job.whole = True
         job.strays = job.late = False
         job.hold_s, job.target_tokens, job.max_output_tokens = hold_s, SMALL_TOKENS, limit
