@@ -38,9 +38,13 @@ async def test_both_services_tell_what_they_are(pair: Pair) -> None:
         ACCOUNTS,
         CATALOG,
         LIFECYCLE,
+        "tallygate.control.v1.AccessService",
+        "tallygate.control.v1.AuditService",
         "tallygate.control.v1.FleetService",
         "tallygate.control.v1.OperationsService",
         "tallygate.control.v1.RecoveryService",
+        "tallygate.control.v1.TeamService",
+        "tallygate.control.v1.TokenService",
     }
     metering = (await grpcurl(pair.metering.address, "list")).lines
     assert {name for name in metering if name.startswith("tallygate.")} == {
