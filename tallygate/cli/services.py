@@ -10,6 +10,7 @@ import typer
 from tallygate.cli.console import literal, out, print_json
 from tallygate.cli.money import format_amount
 from tallygate.cli.names import account_name, model_name, service_name
+from tallygate.cli.pages import all_pages
 from tallygate.cli.rpc import (
     DEFAULT_CONTROL,
     TIMEOUT_S,
@@ -88,16 +89,9 @@ def list_services(
         model=model_name(model) if model else "",
         team=team,
         status=_STATUSES[status] if status else inference_service_pb2.SERVICE_STATUS_UNSPECIFIED,
-        page_size=1_000,
     )
-    found = lifecycle_service_pb2.ListInferenceServicesResponse()
     with control_channel(control) as channel:
-        while True:
-            page = _Stub(channel).ListInferenceServices(request, timeout=TIMEOUT_S)
-            found.inference_services.extend(page.inference_services)
-            request.page_token = page.next_page_token
-            if not request.page_token:
-                break
+        found = all_pages(_Stub(channel).ListInferenceServices, request, "inference_services")
     if json:
         print_json(found)
     else:
