@@ -9,8 +9,8 @@ from benchmarks.job import Job, Result
 from benchmarks.processor import Meter
 from benchmarks.spread import percentiles
 from benchmarks.stream_load import fill
-from tallygate.control.v1 import budget_pb2, fleet_service_pb2_grpc
 from tallygate.control.v1 import fleet_service_pb2 as pb
+from tallygate.control.v1 import fleet_service_pb2_grpc, pot_pb2
 
 DATABASE_ID = "bench"
 WANTED_NANOS = 1_000_000
@@ -54,7 +54,7 @@ class SimulatedNode:
             lease_id=f"{self._name}-lease",
             inference_service=self._service,
             inference_service_uid=self._uid,
-            budget_kind=budget_pb2.BUDGET_KIND_MONEY,
+            pot_kind=pot_pb2.POT_KIND_MONEY,
             consumed_units=self._granted,
             wanted_units=0 if closing else WANTED_NANOS,
             closing=closing,

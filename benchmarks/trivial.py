@@ -12,7 +12,7 @@ from tallygate._server.process.run import announce
 from tallygate.metering.v1 import decision_pb2, metering_service_pb2_grpc
 from tallygate.metering.v1 import metering_service_pb2 as pb
 
-BUDGET_TOKENS = 10**15
+POT_TOKENS = 10**15
 
 
 class TrivialServicer(metering_service_pb2_grpc.MeteringServiceServicer):
@@ -23,17 +23,17 @@ class TrivialServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         request_iterator: AsyncIterator[pb.MeterRequest],
         context: "grpc.aio.ServicerContext[pb.MeterRequest, pb.MeterResponse]",
     ) -> AsyncIterator[pb.MeterResponse]:
-        """Answers by watermark; only a budget that has run out is named."""
-        budgets: dict[str, int] = {}
+        """Answers by watermark; only a pot that has run out is named."""
+        pots: dict[str, int] = {}
         async for message in request_iterator:
             sequence = message.first_sequence
             refused: list[decision_pb2.Decision] = []
             for report in message.reports:
                 request_id = report.request_id
-                left = budgets.get(request_id, BUDGET_TOKENS) - 1
+                left = pots.get(request_id, POT_TOKENS) - 1
                 if left < 0:
                     refused.append(decision_pb2.Decision(sequence=sequence, request_id=request_id))
-                budgets[request_id] = left
+                pots[request_id] = left
                 sequence += 1
             yield pb.MeterResponse(answered_through=sequence - 1, durable_through=sequence - 1, decisions=refused)
 

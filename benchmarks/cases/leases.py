@@ -13,7 +13,7 @@ async def run(bench: Bench) -> None:
     async with control_alone(bench.directory, "sqlite", bench.postgres) as target:
         variants = [
             Variant(
-                f"{nodes} node{'s' if nodes > 1 else ''}, one budget, {LABELS['sqlite']}",
+                f"{nodes} node{'s' if nodes > 1 else ''}, one pot, {LABELS['sqlite']}",
                 target,
                 {"kind": "leases", "streams": nodes},
                 unit="exchanges/s",

@@ -9,12 +9,12 @@ from control_service.api.catalog_codec import encode_price
 from control_service.api.credential_codec import encode_credential
 from control_service.api.fields import INT64_MAX, Fields
 from control_service.domain.backup_detection import Mark
-from control_service.domain.budget import BudgetKind
 from control_service.domain.errors import InvalidRequestError
 from control_service.domain.lease import Statement
 from control_service.domain.names import model_name
 from control_service.domain.node import LEASE_VALIDITY_US
 from control_service.domain.payers import ServiceConfig
+from control_service.domain.pot import PotKind
 from control_service.domain.status import StopReason
 from control_service.usecases.fleet.lease_exchange import ExchangeRequest, LeaseAnswer
 from control_service.usecases.fleet.lease_settlement import LeaseStatement
@@ -22,7 +22,7 @@ from control_service.usecases.fleet.watcher import Update
 from tallygate._wire.enums import encode_enum, encode_enums
 from tallygate._wire.names import NODE_ID
 from tallygate._wire.times import encode_duration
-from tallygate.control.v1 import budget_pb2, config_pb2, inference_service_pb2, recovery_service_pb2
+from tallygate.control.v1 import config_pb2, inference_service_pb2, pot_pb2, recovery_service_pb2
 from tallygate.control.v1 import fleet_service_pb2 as pb
 
 SUBSCRIBE_MAX: Final = 1_000
@@ -114,16 +114,16 @@ def check_node(fields: Fields, path: str, message: NodeEpoch, *, epoch_min: int 
     fields.number(f"{path}epoch", message.epoch, epoch_min, INT64_MAX)
 
 
-def decode_lease(fields: Fields, path: str, message: NamesLease) -> BudgetKind:
-    """The kind of budget of a lease; notes in `fields` what is missing of the names of lease, service and budget."""
+def decode_lease(fields: Fields, path: str, message: NamesLease) -> PotKind:
+    """The kind of pot of a lease; notes in `fields` what is missing of the names of lease, service and pot."""
     fields.required_text(f"{path}lease_id", message.lease_id, _ID_LENGTH_MAX)
     if not message.inference_service:
         fields.refuse(f"{path}inference_service", "must not be empty")
     fields.required_text(f"{path}inference_service_uid", message.inference_service_uid, _ID_LENGTH_MAX)
-    kind = fields.member(f"{path}budget_kind", budget_pb2.BudgetKind, message.budget_kind, BudgetKind)
-    if message.budget_kind == budget_pb2.BUDGET_KIND_UNSPECIFIED:
-        fields.refuse(f"{path}budget_kind", "must be said")
-    return kind or BudgetKind.MONEY
+    kind = fields.member(f"{path}pot_kind", pot_pb2.PotKind, message.pot_kind, PotKind)
+    if message.pot_kind == pot_pb2.POT_KIND_UNSPECIFIED:
+        fields.refuse(f"{path}pot_kind", "must be said")
+    return kind or PotKind.MONEY
 
 
 def _decode_statement(
@@ -161,7 +161,7 @@ def _encode_answer(answer: LeaseAnswer) -> pb.LeaseAnswer:
     return pb.LeaseAnswer(
         lease_id=answer.lease_id,
         granted_units=answer.granted_units,
-        availability=encode_enum(pb.BudgetAvailability, answer.availability),
+        availability=encode_enum(pb.PotAvailability, answer.availability),
         available_units=answer.available_units,
         leased_elsewhere_units=answer.leased_elsewhere_units,
         accrues_after=encode_duration(answer.accrues_after_us),

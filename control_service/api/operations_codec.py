@@ -1,13 +1,13 @@
-"""Nodes, budgets and leases on the wire."""
+"""Nodes, pots and leases on the wire."""
 
 from control_service.api.fields import Fields
 from control_service.domain.names import account_name, service_name
 from control_service.domain.node import Node
 from control_service.usecases.fleet_ports import LeaseFilter, NamedLease
-from control_service.usecases.people.operations import BudgetView
+from control_service.usecases.people.operations import PotView
 from tallygate._wire.enums import encode_enum
 from tallygate._wire.times import encode_timestamp
-from tallygate.control.v1 import budget_pb2, lease_pb2, node_pb2
+from tallygate.control.v1 import lease_pb2, node_pb2, pot_pb2
 from tallygate.control.v1 import operations_service_pb2 as pb
 
 
@@ -38,17 +38,17 @@ def encode_node(node: Node, metering_database_id: str, *, live: bool) -> node_pb
     )
 
 
-def encode_budget(budget: BudgetView) -> budget_pb2.Budget:
-    """A budget as of this moment."""
-    return budget_pb2.Budget(
-        account=account_name(budget.account_id),
-        inference_service=service_name(budget.account_id, budget.service_id) if budget.service_id else "",
-        kind=encode_enum(budget_pb2.BudgetKind, budget.kind),
-        capacity_units=budget.capacity_units,
-        available_units=budget.available_units,
-        leased_units=budget.leased_units,
-        held_units=budget.held_units,
-        spent_units=budget.spent_units,
+def encode_pot(pot: PotView) -> pot_pb2.Pot:
+    """A pot as of this moment."""
+    return pot_pb2.Pot(
+        account=account_name(pot.account_id),
+        inference_service=service_name(pot.account_id, pot.service_id) if pot.service_id else "",
+        kind=encode_enum(pot_pb2.PotKind, pot.kind),
+        capacity_units=pot.capacity_units,
+        available_units=pot.available_units,
+        leased_units=pot.leased_units,
+        held_units=pot.held_units,
+        spent_units=pot.spent_units,
     )
 
 
@@ -61,7 +61,7 @@ def encode_lease(named: NamedLease) -> lease_pb2.Lease:
         epoch=lease.epoch,
         inference_service=service_name(lease.account, named.service_id),
         inference_service_uid=lease.service_uid,
-        budget_kind=encode_enum(budget_pb2.BudgetKind, lease.kind),
+        pot_kind=encode_enum(pot_pb2.PotKind, lease.kind),
         granted_units=lease.granted_units,
         consumed_units=lease.consumed_units,
         returned_units=lease.returned_units,

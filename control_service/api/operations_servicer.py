@@ -7,7 +7,7 @@ from control_service.api.calls import Context
 from control_service.api.fields import Fields
 from control_service.api.paging import decode_page
 from control_service.usecases.fleet.node_liveness import NodeLiveness
-from control_service.usecases.people.operations import list_budgets
+from control_service.usecases.people.operations import list_pots
 from control_service.usecases.ports import Database
 from tallygate._server.clock import Clock
 from tallygate._server.grpc.paging import encode_page
@@ -42,7 +42,7 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
         return pb.ListNodesResponse(nodes=page, next_page_token=token, config_version=version)
 
     @override
-    async def ListBudgets(self, request: pb.ListBudgetsRequest, context: Context) -> pb.ListBudgetsResponse:
+    async def ListPots(self, request: pb.ListPotsRequest, context: Context) -> pb.ListPotsResponse:
         service_id = None
         with Fields() as fields:
             account_id = fields.account("account", request.account)
@@ -54,11 +54,11 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
             (after_service, after_place), limit = decode_page(fields, request, ("", 0))
         after = (after_service, after_place) if request.page_token else ("", -1)
         async with self._database.reading() as tx:
-            budgets = await list_budgets(
+            pots = await list_pots(
                 tx, account_id, service_id, after=after, limit=limit + 1, now_us=self._clock.now_us()
             )
-        page, token = encode_page(request, budgets, limit, codec.encode_budget, lambda budget: budget.position)
-        return pb.ListBudgetsResponse(budgets=page, next_page_token=token)
+        page, token = encode_page(request, pots, limit, codec.encode_pot, lambda pot: pot.position)
+        return pb.ListPotsResponse(pots=page, next_page_token=token)
 
     @override
     async def ListLeases(self, request: pb.ListLeasesRequest, context: Context) -> pb.ListLeasesResponse:

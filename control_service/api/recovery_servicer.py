@@ -14,7 +14,7 @@ from control_service.usecases.fleet.node_names import require_names
 from control_service.usecases.fleet.restore_recovery import RestoreRecovery
 from tallygate._server.grpc.caller import current_caller
 from tallygate._wire.enums import encode_enum
-from tallygate.control.v1 import budget_pb2, recovery_service_pb2_grpc
+from tallygate.control.v1 import pot_pb2, recovery_service_pb2_grpc
 from tallygate.control.v1 import recovery_service_pb2 as pb
 
 LEASES_MAX: Final = 1_000
@@ -36,9 +36,7 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
         booked = await self._recovery.book(totals, Incoming(request, context).as_call())
         return pb.BookLeasesResponse(
             booked=[
-                pb.BookedUnits(
-                    account=account_name(account), budget_kind=encode_enum(budget_pb2.BudgetKind, kind), units=units
-                )
+                pb.BookedUnits(account=account_name(account), pot_kind=encode_enum(pot_pb2.PotKind, kind), units=units)
                 for (account, kind), units in sorted(booked.units.items())
             ],
             unknown_lease_ids=booked.unknown_lease_ids,

@@ -1,4 +1,4 @@
-"""Leases: slices of budgets in the hands of metering nodes, and the statements that nodes make on them.
+"""Leases: slices of pots in the hands of metering nodes, and the statements that nodes make on them.
 
 One lease has three counters that only grow: granted is control's, consumed and returned are the node's. Statements are
 merged by maximum, so that a repeat, a lost answer or a reordered statement changes nothing.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from control_service.domain.budget import BudgetKey, BudgetKind
+from control_service.domain.pot import PotKey, PotKind
 
 UNITS_MAX: Final = 4 * 10**18
 """Maximum number of units consumed and returned on one lease; `may_have_more` keeps granted units in 64 bits by it."""
@@ -24,7 +24,7 @@ class Lease:
     epoch: int
     account: str
     service_uid: str
-    kind: BudgetKind
+    kind: PotKind
     create_us: int
     update_us: int
     granted_units: int = 0
@@ -35,9 +35,9 @@ class Lease:
     recall_requested_us: int | None = None
 
     @property
-    def budget(self) -> BudgetKey:
-        """The budget that the lease is a slice of."""
-        return BudgetKey.of(self.account, self.service_uid, self.kind)
+    def pot(self) -> PotKey:
+        """The pot that the lease is a slice of."""
+        return PotKey.of(self.account, self.service_uid, self.kind)
 
     @property
     def outstanding_units(self) -> int:
@@ -122,7 +122,7 @@ def may_overdraw(lease: Lease | None, statement: Statement, epoch: int) -> bool:
 
 
 def stands_beside(left: Lease, lease: Lease, epoch: int) -> bool:
-    """Whether a lease that a node left open in an epoch before this one is on the budget and service of another one."""
+    """Whether a lease that a node left open in an epoch before this one is on the pot and service of another one."""
     mine, its = (lease.node, lease.service_uid, lease.kind), (left.node, left.service_uid, left.kind)
     return its == mine and left.lease_id != lease.lease_id and left.epoch < epoch and not left.closed
 
@@ -153,8 +153,8 @@ def units_for_need(lease: Lease, statement: Statement, grantable_units: int) -> 
 def units_for_prefetch(lease: Lease, statement: Statement, grantable_units: int, spare_units: int) -> int:
     """Units that the node wants ahead of need: at most a quarter of what is grantable.
 
-    So leases shrink as a budget runs out, and little of its end is stranded on nodes that do not need it. The rest of
-    the budget stays above its floor, below which no lease gets anything.
+    So leases shrink as a pot runs out, and little of its end is stranded on nodes that do not need it. The rest of
+    the pot stays above its floor, below which no lease gets anything.
     """
     return max(0, min(statement.wanted_units - lease.free_units, grantable_units // 4, spare_units))
 

@@ -1,4 +1,4 @@
-"""One round: all that a node states of its leases, worked through in order against the budgets behind them. Pure.
+"""One round: all that a node states of its leases, worked through in order against the pots behind them. Pure.
 
 First everything is settled, then needs are served, then what nodes would like to have ahead of need: so what one
 statement returns serves another, and no prefetch takes what a request is waiting for.
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from control_service.domain.budget import USED_UNITS_MAX, Budget, BudgetKey
 from control_service.domain.lease import (
     Lease,
     Statement,
@@ -21,13 +20,14 @@ from control_service.domain.lease import (
     units_for_need,
     units_for_prefetch,
 )
+from control_service.domain.pot import USED_UNITS_MAX, Pot, PotKey
 
 
 @dataclass(slots=True)
 class StatementWork:
     """A statement in work: the lease before and after it.
 
-    `pays`: whether the budget pays for the lease's service now; where not, nothing is granted. `fits`: whether the
+    `pays`: whether the pot pays for the lease's service now; where not, nothing is granted. `fits`: whether the
     statement is within bounds; where not, nothing of it was taken in. `recall_waits` is that of `merge_statement`.
     `left` are the works of leases that pay what this lease consumed beyond its grant.
     """
@@ -51,46 +51,46 @@ class StatementWork:
 
 
 class LeaseRound:
-    """The budgets while a round of statements is worked through."""
+    """The pots while a round of statements is worked through."""
 
-    def __init__(self, budgets: Mapping[BudgetKey, Budget], now_us: int) -> None:
-        self.budgets = dict(budgets)
-        self.came_back: set[BudgetKey] = set()
+    def __init__(self, pots: Mapping[PotKey, Pot], now_us: int) -> None:
+        self.pots = dict(pots)
+        self.came_back: set[PotKey] = set()
         self.now_us = now_us
 
     def run(self, works: Iterable[StatementWork]) -> None:
-        """Works through the statements; then each work has its lease, and `budgets` are as the round leaves them."""
+        """Works through the statements; then each work has its lease, and `pots` are as the round leaves them."""
         fitting = [work for work in works if self._merge(work)]
         served = [work for work in fitting if work.pays and may_have_more(work.before, work.statement)]
         for work in served:
-            budget = self.budgets[work.lease.budget]
-            self._lend(work, units_for_need(work.lease, work.statement, budget.grantable_units))
+            pot = self.pots[work.lease.pot]
+            self._lend(work, units_for_need(work.lease, work.statement, pot.grantable_units))
         for work in served:
-            budget = self.budgets[work.lease.budget]
-            units = units_for_prefetch(work.lease, work.statement, budget.grantable_units, budget.spare_units)
+            pot = self.pots[work.lease.pot]
+            units = units_for_prefetch(work.lease, work.statement, pot.grantable_units, pot.spare_units)
             self._lend(work, units)
 
     def _merge(self, work: StatementWork) -> bool:
-        """Merges a statement, unless the statement or the budget after it is out of bounds; returns whether it fits."""
+        """Merges a statement, unless the statement or the pot after it is out of bounds; returns whether it fits."""
         effect = merge_statement(work.lease, work.statement, self.now_us, recall_waits=work.recall_waits)
-        key = work.before.budget
-        budget = self.budgets[key]
-        in_use_units = budget.leased_units - effect.released_units + budget.spent_units + effect.spent_units
+        key = work.before.pot
+        pot = self.pots[key]
+        in_use_units = pot.leased_units - effect.released_units + pot.spent_units + effect.spent_units
         work.fits = fits(work.before, work.statement) and (effect.spent_units == 0 or in_use_units <= USED_UNITS_MAX)
         if not work.fits:
             return False
         work.lease, work.spent_units = effect.lease, effect.spent_units
         released_units = effect.released_units + sum(_draw(work, left) for left in work.left)
-        self.budgets[key] = budget.settled(spent_units=effect.spent_units, released_units=released_units)
+        self.pots[key] = pot.settled(spent_units=effect.spent_units, released_units=released_units)
         if effect.came_back_units:
             self.came_back.add(key)
         return True
 
     def _lend(self, work: StatementWork, units: int) -> None:
         if units:
-            key = work.lease.budget
+            key = work.lease.pot
             work.lease = extend(work.lease, units)
-            self.budgets[key] = self.budgets[key].lent(units)
+            self.pots[key] = self.pots[key].lent(units)
 
 
 def _draw(work: StatementWork, left: StatementWork) -> int:

@@ -6,8 +6,8 @@ import enum
 from dataclasses import dataclass
 
 from control_service.domain.account import Account
-from control_service.domain.budget import BudgetKind
 from control_service.domain.model import Model
+from control_service.domain.pot import PotKind
 from control_service.domain.price import Price
 from control_service.domain.reservation import Reserved
 from control_service.domain.service import OutagePolicy, Service, facts_of, status_of
@@ -28,11 +28,11 @@ class Payers:
     debt_allowed: bool
     reserved: Reserved
 
-    def pays(self, kind: BudgetKind) -> bool:
-        """Whether this kind of budget pays."""
-        if kind is BudgetKind.MONEY:
+    def pays(self, kind: PotKind) -> bool:
+        """Whether this kind of pot pays."""
+        if kind is PotKind.MONEY:
             return self.postpaid
-        if kind is BudgetKind.TRIAL:
+        if kind is PotKind.TRIAL:
             return self.trial
         return self.reserved.by_kind[kind] > 0
 

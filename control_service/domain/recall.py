@@ -10,7 +10,7 @@ from control_service.domain.lease import Lease
 
 
 class Availability(enum.StrEnum):
-    """What a budget has for a lease whose node asked for more."""
+    """What a pot has for a lease whose node asked for more."""
 
     AVAILABLE = "AVAILABLE"
     RECALLING = "RECALLING"
@@ -31,7 +31,7 @@ def judge_shortfall(lease: Lease, needed_units: int, recallable: Iterable[Lease]
     Args:
         lease: the lease after its grant.
         needed_units: what requests on its node wait for.
-        recallable: open leases on the same budget whose free units may come back; the lease itself is passed over.
+        recallable: open leases on the same pot whose free units may come back; the lease itself is passed over.
     """
     if lease.free_units >= needed_units:
         return Shortfall(Availability.AVAILABLE)

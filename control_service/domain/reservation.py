@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from control_service.domain.budget import BudgetKind
 from control_service.domain.model import ReservationPrice
+from control_service.domain.pot import PotKind
 
 DAY_US: Final = 86_400_000_000
 _PRICED_TOKENS: Final = 1_000
@@ -78,11 +78,11 @@ class Reserved:
         return self.next_end_us is not None
 
     @property
-    def by_kind(self) -> dict[BudgetKind, int]:
-        """The rates, in tokens per minute, by kind of budget."""
+    def by_kind(self) -> dict[PotKind, int]:
+        """The rates, in tokens per minute, by kind of pot."""
         return {
-            BudgetKind.RESERVATION_INPUT: self.input_tokens_per_minute,
-            BudgetKind.RESERVATION_OUTPUT: self.output_tokens_per_minute,
+            PotKind.RESERVATION_INPUT: self.input_tokens_per_minute,
+            PotKind.RESERVATION_OUTPUT: self.output_tokens_per_minute,
         }
 
 

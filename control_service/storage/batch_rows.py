@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from control_service.domain.account import Account
 from control_service.domain.bucket import Bucket
-from control_service.domain.budget import BudgetKey, BudgetKind
+from control_service.domain.pot import PotKey, PotKind
 from control_service.domain.reservation import Reservation
 from control_service.domain.service import Service
 from control_service.storage import schema
@@ -72,13 +72,13 @@ class BatchRows(Batches):
         return found
 
     @override
-    async def buckets(self, keys: Collection[BudgetKey]) -> dict[BudgetKey, Bucket]:
+    async def buckets(self, keys: Collection[PotKey]) -> dict[PotKey, Bucket]:
         of_service = tuple_(_buckets.c.account_id, _buckets.c.service_uid)
-        found: dict[BudgetKey, Bucket] = {}
+        found: dict[PotKey, Bucket] = {}
         for batch in in_batches({(key.account, key.service_uid) for key in keys}):
             for row in await self._rows(select(_buckets).where(of_service.in_(batch))):
                 values = dict(row)
-                key = BudgetKey(values.pop("account_id"), values.pop("service_uid"), BudgetKind(values.pop("kind")))
+                key = PotKey(values.pop("account_id"), values.pop("service_uid"), PotKind(values.pop("kind")))
                 if key in keys:
                     found[key] = Bucket(**values)
         return found
@@ -115,7 +115,7 @@ class BatchRows(Batches):
             await self._connection.execute(_SAVE_TRIAL, rows)
 
     @override
-    async def save_buckets(self, buckets: Mapping[BudgetKey, Bucket]) -> None:
+    async def save_buckets(self, buckets: Mapping[PotKey, Bucket]) -> None:
         rows = [
             {
                 "account_id": key.account,

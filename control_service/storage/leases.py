@@ -7,8 +7,8 @@ from sqlalchemy import RowMapping, Select, and_, delete, exists, func, not_, or_
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
-from control_service.domain.budget import BudgetKey, BudgetKind
 from control_service.domain.lease import Lease
+from control_service.domain.pot import PotKey, PotKind
 from control_service.storage import schema
 from control_service.usecases.batches import in_batches
 from control_service.usecases.fleet_ports import LeaseFilter, Leases, NamedLease, Recall
@@ -18,7 +18,7 @@ _leases = schema.leases
 _nodes = schema.nodes
 _lease_columns = [column for column in _leases.c if column.name != "service_id"]
 _lease_key = tuple_(_leases.c.account_id, _leases.c.lease_id)
-_budget_key = tuple_(_leases.c.account_id, _leases.c.service_uid, _leases.c.kind)
+_pot_key = tuple_(_leases.c.account_id, _leases.c.service_uid, _leases.c.kind)
 
 
 class LeaseRows(Leases):
@@ -35,15 +35,15 @@ class LeaseRows(Leases):
         return found
 
     @override
-    async def with_free_units(self, budgets: Collection[BudgetKey]) -> list[Lease]:
+    async def with_free_units(self, pots: Collection[PotKey]) -> list[Lease]:
         spoken_for = _leases.c.consumed_units + _leases.c.returned_units + _leases.c.held_units
         query = select(*_lease_columns).where(not_(_leases.c.closed), _leases.c.granted_units > spoken_for)
-        of_money = query.where(_leases.c.kind == BudgetKind.MONEY)
+        of_money = query.where(_leases.c.kind == PotKind.MONEY)
         found = []
-        for accounts in in_batches({key.account for key in budgets if key.kind is BudgetKind.MONEY}):
+        for accounts in in_batches({key.account for key in pots if key.kind is PotKind.MONEY}):
             found += await self._read(of_money.where(_leases.c.account_id.in_(accounts)))
-        for keys in in_batches([key for key in budgets if key.kind is not BudgetKind.MONEY]):
-            found += await self._read(query.where(_budget_key.in_(keys)))
+        for keys in in_batches([key for key in pots if key.kind is not PotKind.MONEY]):
+            found += await self._read(query.where(_pot_key.in_(keys)))
         return sorted(found, key=lambda lease: lease.lease_id)
 
     @override
@@ -118,15 +118,15 @@ class LeaseRows(Leases):
         return await self._read_named(query.order_by(created, lease_id).limit(limit))
 
     @override
-    async def held(self, account_id: str) -> dict[BudgetKey, int]:
+    async def held(self, account_id: str) -> dict[PotKey, int]:
         query = (
             select(_leases.c.service_uid, _leases.c.kind, func.sum(_leases.c.held_units))
             .where(_leases.c.account_id == account_id, not_(_leases.c.closed))
             .group_by(_leases.c.service_uid, _leases.c.kind)
         )
-        held: dict[BudgetKey, int] = {}
+        held: dict[PotKey, int] = {}
         for service_uid, kind, units in await self._connection.execute(query):
-            key = BudgetKey.of(account_id, service_uid, BudgetKind(kind))
+            key = PotKey.of(account_id, service_uid, PotKind(kind))
             held[key] = held.get(key, 0) + int(units)
         return held
 
@@ -148,4 +148,4 @@ def _values(lease: Lease) -> dict[str, object]:
 
 def _lease(row: RowMapping | dict[str, Any]) -> Lease:
     values = dict(row)
-    return Lease(account=values.pop("account_id"), **values | {"kind": BudgetKind(values["kind"])})
+    return Lease(account=values.pop("account_id"), **values | {"kind": PotKind(values["kind"])})

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
 from control_service.domain.bucket import Bucket
-from control_service.domain.budget import BudgetKind
+from control_service.domain.pot import PotKind
 from control_service.domain.reservation import OverflowPolicy, Reservation
 from control_service.storage import schema
 from control_service.usecases.ports import Buckets, Reservations
@@ -71,14 +71,14 @@ class BucketRows(Buckets):
         self._connection = connection
 
     @override
-    async def find(self, account_id: str, service_uid: str, kind: BudgetKind) -> Bucket | None:
+    async def find(self, account_id: str, service_uid: str, kind: PotKind) -> Bucket | None:
         columns = [column for column in _buckets.c if not column.primary_key]
         query = select(*columns).where(_bucket_key(account_id, service_uid, kind))
         row = (await self._connection.execute(query)).mappings().one_or_none()
         return None if row is None else Bucket(**row)
 
     @override
-    async def put(self, account_id: str, service_uid: str, kind: BudgetKind, bucket: Bucket) -> None:
+    async def put(self, account_id: str, service_uid: str, kind: PotKind, bucket: Bucket) -> None:
         values = asdict(bucket)
         changed = await self._connection.execute(
             update(_buckets).where(_bucket_key(account_id, service_uid, kind)).values(values)
@@ -92,7 +92,7 @@ def _of_service(account_id: str, service_id: str) -> ColumnElement[bool]:
     return and_(_reservations.c.account_id == account_id, _reservations.c.service_id == service_id)
 
 
-def _bucket_key(account_id: str, service_uid: str, kind: BudgetKind) -> ColumnElement[bool]:
+def _bucket_key(account_id: str, service_uid: str, kind: PotKind) -> ColumnElement[bool]:
     return and_(_buckets.c.account_id == account_id, _buckets.c.service_uid == service_uid, _buckets.c.kind == kind)
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
-from control_service.domain.budget import BudgetKey
+from control_service.domain.pot import PotKey
 
 
 class Listener:
@@ -12,15 +12,15 @@ class Listener:
 
     def __init__(self) -> None:
         self._changed = asyncio.Event()
-        self._came_back: set[BudgetKey] = set()
+        self._came_back: set[PotKey] = set()
 
-    def notify(self, came_back: Collection[BudgetKey]) -> None:
-        """Wakes the waiter, and adds these budgets to those that its next `wait` returns."""
+    def notify(self, came_back: Collection[PotKey]) -> None:
+        """Wakes the waiter, and adds these pots to those that its next `wait` returns."""
         self._came_back.update(came_back)
         self._changed.set()
 
-    async def wait(self) -> frozenset[BudgetKey]:
-        """Waits for a change; returns the budgets that got something back since the last call."""
+    async def wait(self) -> frozenset[PotKey]:
+        """Waits for a change; returns the pots that got something back since the last call."""
         await self._changed.wait()
         self._changed.clear()
         came_back = frozenset(self._came_back)
@@ -36,8 +36,8 @@ class ChangeSignal:
         self.commit_count = 0
         """Number of commits that were announced."""
 
-    def announce(self, came_back: Collection[BudgetKey] = ()) -> None:
-        """Notifies all listeners of a commit; `came_back` are the budgets that have more to grant than before."""
+    def announce(self, came_back: Collection[PotKey] = ()) -> None:
+        """Notifies all listeners of a commit; `came_back` are the pots that have more to grant than before."""
         self.commit_count += 1
         for listener in self._listeners:
             listener.notify(came_back)

@@ -9,10 +9,10 @@ from typing import NamedTuple, Protocol
 
 from control_service.domain.account import Account
 from control_service.domain.bucket import Bucket
-from control_service.domain.budget import BudgetKey
 from control_service.domain.lease import Lease
 from control_service.domain.model import Model
 from control_service.domain.node import Node
+from control_service.domain.pot import PotKey
 from control_service.domain.price import Price
 from control_service.domain.reservation import Reservation
 from control_service.domain.service import Service
@@ -97,13 +97,13 @@ class NamedLease:
 
 
 class Leases(Protocol):
-    """Slices of budgets in the hands of nodes. A change to a lease locks its account first."""
+    """Slices of pots in the hands of nodes. A change to a lease locks its account first."""
 
     async def find(self, keys: Collection[tuple[str, str]]) -> list[Lease]:
         """Those of these leases, by (account id, lease id), that are known."""
 
-    async def with_free_units(self, budgets: Collection[BudgetKey]) -> list[Lease]:
-        """Open leases on these budgets that have free units, by id."""
+    async def with_free_units(self, pots: Collection[PotKey]) -> list[Lease]:
+        """Open leases on these pots that have free units, by id."""
 
     async def put(self, leases: Collection[NamedLease]) -> None:
         """Stores these leases, whether or not they were stored before."""
@@ -133,8 +133,8 @@ class Leases(Protocol):
     async def page(self, wanted: LeaseFilter, after: tuple[int, str], limit: int) -> list[NamedLease]:
         """Leases whose (creation, id) is greater than `after`, in that order."""
 
-    async def held(self, account_id: str) -> dict[BudgetKey, int]:
-        """Units that open requests hold of an account's budgets, by the nodes' last statements. Zeros are left out."""
+    async def held(self, account_id: str) -> dict[PotKey, int]:
+        """Units that open requests hold of an account's pots, by the nodes' last statements. Zeros are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ class Batches(Protocol):
     async def reservations(self, services: Collection[Service], now_us: int) -> dict[str, list[Reservation]]:
         """Active reservations by uid of their service; services without any are left out."""
 
-    async def buckets(self, keys: Collection[BudgetKey]) -> dict[BudgetKey, Bucket]:
+    async def buckets(self, keys: Collection[PotKey]) -> dict[PotKey, Bucket]:
         """Those of these buckets that exist, not refilled since they were stored."""
 
     async def save_money(self, accounts: Collection[Account]) -> None:
@@ -171,7 +171,7 @@ class Batches(Protocol):
     async def save_trials(self, services: Collection[Service]) -> None:
         """Stores the tokens spent, leased and held of these services' trials."""
 
-    async def save_buckets(self, buckets: Mapping[BudgetKey, Bucket]) -> None:
+    async def save_buckets(self, buckets: Mapping[PotKey, Bucket]) -> None:
         """Stores these buckets as they are now."""
 
     async def add_usage(

@@ -7,9 +7,9 @@ from typing import TypeVar
 from control_service.domain.account import Account
 from control_service.domain.actor import Actor, CallSource
 from control_service.domain.audit_entry import AuditEntry, AuditOutcome, account_of
-from control_service.domain.budget import BudgetKey
 from control_service.domain.errors import IdempotencyKeyReusedError
 from control_service.domain.event import EventCause, Origin
+from control_service.domain.pot import PotKey
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.ports import Database, ResponseKey, StoredResponse, Transaction
 from tallygate._server.clock import Clock
@@ -41,12 +41,12 @@ class EncodedResponse:
 
 @dataclass(slots=True)
 class Act:
-    """The circumstances of a change: its time, its actor, new ids. It collects the budgets that got something back."""
+    """The circumstances of a change: its time, its actor, new ids. It collects the pots that got something back."""
 
     now_us: int
     actor: Actor
     new_id: Callable[[], str]
-    came_back: set[BudgetKey] = field(default_factory=set)
+    came_back: set[PotKey] = field(default_factory=set)
 
     def because(self, cause: EventCause) -> Origin:
         """The origin of a change with this cause."""

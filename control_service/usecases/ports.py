@@ -15,10 +15,10 @@ from typing import Protocol
 
 from control_service.domain.account import Account
 from control_service.domain.bucket import Bucket
-from control_service.domain.budget import BudgetKind
 from control_service.domain.event import ServiceEvent
 from control_service.domain.ledger import LedgerEntry
 from control_service.domain.model import Model
+from control_service.domain.pot import PotKind
 from control_service.domain.price import Price
 from control_service.domain.reservation import Reservation
 from control_service.domain.service import Service
@@ -186,10 +186,10 @@ class Reservations(Protocol):
 class Buckets(Protocol):
     """Rate buckets, two for each service that ever had a reservation."""
 
-    async def find(self, account_id: str, service_uid: str, kind: BudgetKind) -> Bucket | None:
+    async def find(self, account_id: str, service_uid: str, kind: PotKind) -> Bucket | None:
         """The bucket as stored, not refilled since; None if there never was one."""
 
-    async def put(self, account_id: str, service_uid: str, kind: BudgetKind, bucket: Bucket) -> None:
+    async def put(self, account_id: str, service_uid: str, kind: PotKind, bucket: Bucket) -> None:
         """Stores the bucket, whether or not it was stored before; its account was locked."""
 
 

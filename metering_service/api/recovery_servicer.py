@@ -73,6 +73,6 @@ def _encode_total(lease: LeaseRecord) -> control_pb.LeaseTotal:
         epoch=lease.epoch,
         inference_service=lease.service,
         inference_service_uid=lease.service_uid,
-        budget_kind=KINDS[lease.budget_kind],
+        pot_kind=KINDS[lease.pot_kind],
         consumed_units=lease.consumed_units,
     )

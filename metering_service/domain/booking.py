@@ -1,16 +1,16 @@
 """Booking: how a part of a request is paid for at its end, and again when larger counts come late.
 
 Each part is booked once by the node that granted it, on the leases that it holds. What was booked stays booked: leases
-only count up, so counts that shrink later change the record and no budget.
+only count up, so counts that shrink later change the record and no pot.
 """
 
 from typing import NamedTuple
 
-from metering_service.domain.budget import HeldUnits
 from metering_service.domain.counts import at_least
 from metering_service.domain.kept_units import NOTHING_KEPT, kept_units
 from metering_service.domain.overrun import overrun
 from metering_service.domain.payer_split import split
+from metering_service.domain.pot import HeldUnits
 from metering_service.domain.receipt import Receipt, Used, held_by, used
 from metering_service.domain.request import Request
 
@@ -22,9 +22,9 @@ class Booking(NamedTuple):
         before: The receipt that was booked before; revision 0 where there was none.
         receipt: The receipt that holds from now on.
         held: What was set aside until now.
-        used_before: Units that were booked before, of each budget.
-        used: Units that are booked from now on, of each budget.
-        kept: Units that stay set aside until the booking is durable, of each budget.
+        used_before: Units that were booked before, of each pot.
+        used: Units that are booked from now on, of each pot.
+        kept: Units that stay set aside until the booking is durable, of each pot.
     """
 
     before: Receipt

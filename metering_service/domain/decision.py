@@ -40,7 +40,7 @@ class Reason(Enum):
     CONTROL_UNREACHABLE = (True, "The control service does not answer and the leases at hand do not suffice.")
     STORAGE_UNAVAILABLE = (True, "The metering database has not answered for too long: nothing more can be recorded.")
     OVERLOADED = (True, "This node has too much at once.")
-    BUDGET_CONTENDED = (True, "What is left of the budget is with other requests or nodes, and may come back.")
+    BUDGET_CONTENDED = (True, "What is left is with other requests or nodes, and may come back.")
 
     @property
     def retryable(self) -> bool:

@@ -8,13 +8,13 @@ there stands.
 from bisect import bisect_right
 from typing import Final, NamedTuple
 
-from metering_service.domain.budget import BudgetKind, HeldUnits
+from metering_service.domain.pot import HeldUnits, PotKind
 from metering_service.domain.price import Price
 
-RESERVATION_INPUT: Final = BudgetKind.RESERVATION_INPUT
-RESERVATION_OUTPUT: Final = BudgetKind.RESERVATION_OUTPUT
-TRIAL: Final = BudgetKind.TRIAL
-MONEY: Final = BudgetKind.MONEY
+RESERVATION_INPUT: Final = PotKind.RESERVATION_INPUT
+RESERVATION_OUTPUT: Final = PotKind.RESERVATION_OUTPUT
+TRIAL: Final = PotKind.TRIAL
+MONEY: Final = PotKind.MONEY
 
 
 class Offer(NamedTuple):
@@ -45,7 +45,7 @@ class Want(NamedTuple):
     An authorisation that has to wait holds nothing, so what it would have taken is free again and counts as well.
     """
 
-    kind: BudgetKind
+    kind: PotKind
     units: int
 
 

@@ -1,4 +1,4 @@
-"""The size of grants: large while budgets are plentiful, shrinking as they run out."""
+"""The size of grants: large while pots are plentiful, shrinking as they run out."""
 
 from typing import Final
 

@@ -7,7 +7,7 @@ its record says, on the lease that it had; so what that could take must not be s
 
 from typing import Final
 
-from metering_service.domain.budget import HeldUnits
+from metering_service.domain.pot import HeldUnits
 from metering_service.domain.receipt import Used
 from metering_service.domain.request import Request
 
@@ -15,7 +15,7 @@ NOTHING_KEPT: Final = Used(0, 0, 0, 0)
 
 
 def kept_units(request: Request, held: HeldUnits, now_used: Used) -> Used:
-    """What to keep of each budget at a request's first booking, of what was held and is not used.
+    """What to keep of each pot at a request's first booking, of what was held and is not used.
 
     Records lag behind, and holds only grow: so it is the most that the tokens which may be on record can take from each
     payer, whatever their kinds, and whatever the others gave. Nearly all requests end before anything of them is.

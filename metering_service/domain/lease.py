@@ -1,4 +1,4 @@
-"""A lease in the hands of this node: what is free, held, booked and committed of one budget, for one service.
+"""A lease in the hands of this node: what is free, held, booked and committed of one pot, for one service.
 
 Three counters only grow: granted (the control service owns it), consumed (booked here and committed in the metering
 database) and returned (given back unused). Everything else follows from them and from what requests hold.
@@ -7,9 +7,9 @@ database) and returned (given back unused). Everything else follows from them an
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from metering_service.domain.budget import BudgetKind
 from metering_service.domain.funding import Offer
 from metering_service.domain.lease_demand import LeaseDemand
+from metering_service.domain.pot import PotKind
 
 CLOSE_AFTER_NS: Final = 60_000_000_000
 """Rest after which a lease with nothing in it is closed."""
@@ -21,7 +21,7 @@ class LeaseStatement(NamedTuple):
     lease_id: str
     service: str
     service_uid: str
-    kind: BudgetKind
+    kind: PotKind
     consumed_units: int
     returned_units: int
     held_units: int
@@ -65,7 +65,7 @@ class Lease:
         "service_uid",
     )
 
-    def __init__(self, lease_id: str, service: str, service_uid: str, kind: BudgetKind) -> None:
+    def __init__(self, lease_id: str, service: str, service_uid: str, kind: PotKind) -> None:
         self.lease_id = lease_id
         self.service = service
         self.service_uid = service_uid
@@ -158,7 +158,7 @@ class Lease:
         # A rest that is too small for those who wait may be all that keeps an account from being told to pay.
         is_too_small = answer.empty and 0 < self.free < statement.needed_units
         self.demand.answered(
-            lets_go=self.kind is BudgetKind.MONEY and is_too_small,
+            lets_go=self.kind is PotKind.MONEY and is_too_small,
             is_empty=answer.empty or (is_nowhere and not got_more),
             got_more=got_more,
             recalling=answer.recalling,

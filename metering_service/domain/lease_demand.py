@@ -6,11 +6,11 @@ next request need not wait, and gives back what rests.
 
 from typing import Final
 
-from metering_service.domain.budget import BudgetKind
 from metering_service.domain.grant import SHARE
+from metering_service.domain.pot import PotKind
 
 CONFIRMED_EMPTY_NS: Final = 1_000_000_000
-"""Time for which a budget that was confirmed to be empty is not asked again."""
+"""Time for which a pot that was confirmed to be empty is not asked again."""
 RATE_CONFIRMED_EMPTY_NS: Final = 50_000_000
 """The same for a rate, which refills at once."""
 IDLE_NS: Final = 1_000_000_000
@@ -26,17 +26,17 @@ PREFETCH_FACTOR: Final = SHARE
 SPARE_FACTOR: Final = 64
 """Multiple of the burn from which a lease at rest gives back all of it, not a part each time that its burn halves."""
 RESERVE_INTERVAL_NS: Final = 1_000_000_000
-"""Interval at which a reserve that is short is asked for: a budget that has nothing is not to be asked all the time."""
+"""Interval at which a reserve that is short is asked for: a pot that has nothing is not to be asked all the time."""
 RESERVE_AFTER_RECALL_NS: Final = 10_000_000_000
 """Time for which a recalled reserve is not asked for: it would only be recalled again."""
 WANTED_MAX: Final = 10**17
 """Maximum of a level in a statement; the control service takes none above 10^18."""
 
-RATE_KINDS: Final = frozenset({BudgetKind.RESERVATION_INPUT, BudgetKind.RESERVATION_OUTPUT})
+RATE_KINDS: Final = frozenset({PotKind.RESERVATION_INPUT, PotKind.RESERVATION_OUTPUT})
 
 
 class LeaseDemand:
-    """What the requests of one service want of one budget. Not thread-safe; all calls happen on the event loop."""
+    """What the requests of one service want of one pot. Not thread-safe; all calls happen on the event loop."""
 
     __slots__ = (
         "_asked_before_replenished",
@@ -57,7 +57,7 @@ class LeaseDemand:
         "reserve",
     )
 
-    def __init__(self, kind: BudgetKind) -> None:
+    def __init__(self, kind: PotKind) -> None:
         self._is_rate = kind in RATE_KINDS
         self.needed = 0
         """Units that requests wait for."""
@@ -105,7 +105,7 @@ class LeaseDemand:
         self._empty_until_ns = 0
 
     def is_empty(self, now_ns: int) -> bool:
-        """Whether the budget is confirmed to have nothing more for now."""
+        """Whether the pot is confirmed to have nothing more for now."""
         return now_ns < self._empty_until_ns
 
     def is_low(self, free: int, now_ns: int) -> bool:
@@ -183,7 +183,7 @@ class LeaseDemand:
 
         Args:
             lets_go: What is free is to be given back in the next round, as it is too small for those who wait.
-            is_empty: The budget has nothing for those who wait, and nothing can be recalled.
+            is_empty: The pot has nothing for those who wait, and nothing can be recalled.
             got_more: More was granted than before.
             recalling: Units were recalled from other nodes.
             asked_ns: The time at which the statement was made.

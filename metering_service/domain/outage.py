@@ -4,7 +4,7 @@ New grants count at once; what requests turn out not to have used counts no more
 more than the bound is used, or may still be used, of all that was granted since the leases lapsed.
 """
 
-from metering_service.domain.budget import HeldUnits
+from metering_service.domain.pot import HeldUnits
 from metering_service.domain.request import Request
 
 

@@ -1,7 +1,7 @@
 """Overrun: tokens that a server generated or read beyond what it was granted."""
 
-from metering_service.domain.budget import HeldUnits
 from metering_service.domain.counts import Counts
+from metering_service.domain.pot import HeldUnits
 
 
 def overrun(usage: Counts, held: HeldUnits, granted_output_tokens: int) -> int:

@@ -7,8 +7,8 @@ money the rest; what nothing covers is debt or unfunded. So a cost does not depe
 
 from collections.abc import Sequence
 
-from metering_service.domain.budget import HeldUnits
 from metering_service.domain.counts import ZERO, Counts, take_front
+from metering_service.domain.pot import HeldUnits
 from metering_service.domain.price import TOKENS_PER_PRICE_UNIT, Price
 from metering_service.domain.receipt import Receipt
 

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from metering_service.domain.budget import HeldUnits
 from metering_service.domain.counts import ZERO, Counts
+from metering_service.domain.pot import HeldUnits
 
 
 class Receipt(NamedTuple):
@@ -22,7 +22,7 @@ class Receipt(NamedTuple):
 
 
 class Used(NamedTuple):
-    """Units that a receipt takes from each budget, in the order of `BudgetKind`."""
+    """Units that a receipt takes from each pot, in the order of `PotKind`."""
 
     reserved_input: int
     reserved_output: int
@@ -31,7 +31,7 @@ class Used(NamedTuple):
 
 
 def used(receipt: Receipt) -> Used:
-    """What a receipt takes from each budget, debt included."""
+    """What a receipt takes from each pot, debt included."""
     if receipt.reserved is ZERO and receipt.trial is ZERO:
         return Used(0, 0, 0, receipt.cost_nanos)
     return Used(receipt.reserved.input_class, receipt.reserved.output_class, receipt.trial.total, receipt.cost_nanos)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple, TypeAlias
 
-from metering_service.domain.budget import BudgetKind, HeldUnits
 from metering_service.domain.counts import ZERO, Counts, Ranks, Tally
 from metering_service.domain.counts_page import CountsPage
+from metering_service.domain.pot import HeldUnits, PotKind
 from metering_service.domain.receipt import Receipt
 
 
@@ -120,7 +120,7 @@ class LeaseRecord:
     epoch: int
     service: str
     service_uid: str
-    budget_kind: BudgetKind
+    pot_kind: PotKind
     consumed_units: int
     closed: bool
     close_us: int | None = None

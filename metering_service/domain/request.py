@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
-from metering_service.domain.budget import HeldUnits
 from metering_service.domain.counts import NOTHING, Counts, Tally, beyond
 from metering_service.domain.decision import Decision
+from metering_service.domain.pot import HeldUnits
 from metering_service.domain.price import Price
 from metering_service.domain.receipt import Receipt, Used, used
 from metering_service.domain.records import RequestKey, RequestRecord, RequestState
@@ -55,7 +55,7 @@ class Request:
         max_output_tokens: The server's own limit.
         held: What is set aside, counted from the base. Of a booked part: what was used.
         granted_output_tokens: The ceiling before payers were looked for beyond it; None where that was not needed.
-        booked: Units that are booked of each budget; zero until the first booking.
+        booked: Units that are booked of each pot; zero until the first booking.
         earlier: Of a booked part, those that lead to it, the first one first, for counts that come late.
         is_corrected: More is known of a booked part than its record says.
         quiet_tokens: Greatest cumulative output class that needs no answer (see `MeterStream.take`); below zero where

@@ -8,8 +8,8 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
-from metering_service.domain.budget import HeldUnits
 from metering_service.domain.counts import ZERO
+from metering_service.domain.pot import HeldUnits
 from metering_service.domain.price import NO_PRICE, Price
 from metering_service.domain.receipt import Receipt
 from metering_service.domain.records import RequestRecord, RequestState

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from sqlalchemy import FromClause, RowMapping, Select, select
 
-from metering_service.domain.budget import BudgetKind, HeldUnits
 from metering_service.domain.counts import ZERO, Counts
 from metering_service.domain.counts_page import PAGE_BITS, SLOT_BITS, counts_at
+from metering_service.domain.pot import HeldUnits, PotKind
 from metering_service.domain.receipt import Receipt
 from metering_service.domain.records import (
     AggregateDelta,
@@ -136,7 +136,7 @@ def lease_row(record: LeaseRecord) -> Row:
         record.service_uid,
         record.node,
         record.epoch,
-        record.budget_kind.value,
+        record.pot_kind.value,
         record.consumed_units,
         record.closed,
         record.close_us,
@@ -151,7 +151,7 @@ def lease_of(row: RowMapping) -> LeaseRecord:
         epoch=row["epoch"],
         service=row["service"],
         service_uid=row["service_uid"],
-        budget_kind=BudgetKind(row["budget_kind"]),
+        pot_kind=PotKind(row["pot_kind"]),
         consumed_units=row["consumed_units"],
         closed=row["closed"],
         close_us=row["close_us"],

@@ -181,12 +181,12 @@ leases = Table(
     _text("service_uid"),
     _text("node"),
     _number("epoch"),
-    _text("budget_kind"),
+    _text("pot_kind"),
     _number("consumed_units"),
     _flag("closed"),
     Column("close_us", BigInteger),
 )
-"""Consumption on each lease: tokens, or nanos where the budget is money."""
+"""Consumption on each lease: tokens, or nanos where the pot is money."""
 
 _index("leases_open", leases.c.node, leases.c.epoch, where=leases.c.closed == false())
 # Written once in a lease's life, when it is closed.

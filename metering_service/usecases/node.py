@@ -5,12 +5,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, Protocol
 
-from metering_service.domain.budget import HeldUnits
 from metering_service.domain.counts import Counts
 from metering_service.domain.funding import Offers, Want
 from metering_service.domain.key_ring import KeyRing
 from metering_service.domain.lease import Lease
 from metering_service.domain.outage import OutageAllowance, tokens_of
+from metering_service.domain.pot import HeldUnits
 from metering_service.domain.request import EVERY_REPORT, Request
 from metering_service.domain.usage_scope import UsageScope
 from metering_service.usecases.commits.checkpoints import Checkpoints

@@ -37,13 +37,17 @@ _READS_TEAM: Final = frozenset(
         Permission.TEAMS_READ,
         Permission.BINDINGS_READ,
         Permission.SERVICE_ACCOUNTS_READ,
+        Permission.KEYS_READ,
+        Permission.LIMITS_READ,
     }
 )
-_READS_ACCOUNT: Final = _READS_TEAM | {Permission.ACCOUNTS_READ}
+_READS_ACCOUNT: Final = _READS_TEAM | {Permission.ACCOUNTS_READ, Permission.ALERTS_READ}
 _MANAGES_TEAM: Final = _READS_TEAM | {
     Permission.SERVICES_MANAGE,
     Permission.BINDINGS_MANAGE,
     Permission.SERVICE_ACCOUNTS_MANAGE,
+    Permission.KEYS_MANAGE,
+    Permission.LIMITS_MANAGE,
 }
 
 PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
@@ -60,6 +64,7 @@ PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
         Permission.RESERVATIONS_MANAGE,
         Permission.TEAMS_MANAGE,
         Permission.AUDIT_READ,
+        Permission.ALERTS_MANAGE,
     },
     Role.BILLING: _READS_ACCOUNT | {Permission.RESERVATIONS_MANAGE},
     Role.VIEWER: _READS_ACCOUNT,

@@ -103,7 +103,7 @@ def _print_result(done: Recovered, *, as_json: bool) -> None:
     if as_json:
         figures = {
             "booked": [
-                {"account": account, "budget_kind": kind, "units": units}
+                {"account": account, "pot_kind": kind, "units": units}
                 for (account, kind), units in sorted(done.booked.items())
             ],
             "leases": done.lease_count,
@@ -114,9 +114,9 @@ def _print_result(done: Recovered, *, as_json: bool) -> None:
         print(json.dumps(figures, indent=2))
         return
     if done.booked:
-        table = Table("account", "budget", "units", title="What control had not known of")
+        table = Table("account", "pot", "units", title="What control had not known of")
         for (account, kind), units in sorted(done.booked.items()):
-            table.add_row(literal(account), kind.removeprefix("BUDGET_KIND_").lower(), f"{units:,}")
+            table.add_row(literal(account), kind.removeprefix("POT_KIND_").lower(), f"{units:,}")
         out.print(table)
     else:
         out.print("Control knew of everything that was consumed.")

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tallygate.control.v1 import budget_pb2, operations_service_pb2
+from tallygate.control.v1 import operations_service_pb2, pot_pb2
 from tallygate.control.v1 import recovery_service_pb2 as control_pb
 from tallygate.metering.v1 import recovery_service_pb2 as metering_pb
 
@@ -24,7 +24,7 @@ class RecoveryError(Exception):
 
 @dataclass(slots=True)
 class Recovered:
-    """Result of a recovery. `booked` has units by (account, kind of budget) that control had not known of."""
+    """Result of a recovery. `booked` has units by (account, kind of pot) that control had not known of."""
 
     booked: Counter[tuple[str, str]] = field(default_factory=Counter)
     unknown_lease_ids: list[str] = field(default_factory=list)
@@ -112,7 +112,7 @@ async def _book(stubs: Stubs, progress: Callable[[str], None], result: Recovered
         over = [lease for lease in page.leases if lease.epoch <= result.fenced.get(lease.node, 0)]
         answer = await stubs.book_leases(control_pb.BookLeasesRequest(leases=over))
         for booked in answer.booked:
-            result.booked[booked.account, budget_pb2.BudgetKind.Name(booked.budget_kind)] += booked.units
+            result.booked[booked.account, pot_pb2.PotKind.Name(booked.pot_kind)] += booked.units
         result.unknown_lease_ids += answer.unknown_lease_ids
         result.lease_count += len(over)
         progress(f"{result.lease_count:,} leases looked at")

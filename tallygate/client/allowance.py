@@ -69,7 +69,7 @@ class Allowance:
     def take(self, state: RequestState, grant: Grant) -> None:
         """Takes in a grant. Its renewal is due once half of what it added is used: past half of its ceiling as well.
 
-        It is not renewed sooner: where budgets run out a node adds little at a time, which nobody shall hoard.
+        It is not renewed sooner: where pots run out a node adds little at a time, which nobody shall hoard.
         """
         state.grant = grant
         state.renew_tokens = (state.generated_tokens + grant.output_ceiling_tokens) // 2

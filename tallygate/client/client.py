@@ -151,7 +151,7 @@ class MeteringClient:
             hold_for_s: With `whole`: number of seconds for which the request stays open without a report; at most
                 3,600. By default for the node's resume window.
             min_output_tokens: With `whole`: the least output, over all choices, that the answer may be cut down to
-                where budgets run out. By default the model's smallest request.
+                where pots run out. By default the model's smallest request.
             request_id: Unique within the service for ever, at most 64 bytes; the caller answers for that. Left out, one
                 is made.
             credential: The end user's API key or its id, at most 256 bytes; by default the client's.

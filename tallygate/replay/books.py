@@ -17,10 +17,10 @@ from tallygate.client.codec import decode_receipt
 from tallygate.control.v1 import (
     account_service_pb2,
     account_service_pb2_grpc,
-    budget_pb2,
     ledger_pb2,
     operations_service_pb2,
     operations_service_pb2_grpc,
+    pot_pb2,
 )
 from tallygate.metering.v1 import request_usage_pb2, usage_bucket_pb2, usage_service_pb2, usage_service_pb2_grpc
 from tallygate.replay.figures import Figures
@@ -38,14 +38,14 @@ class Books:
 
     aggregates: Figures
     leases: Figures
-    budgets: Figures
+    pots: Figures
     ledger: Figures
     running: int
     """Number of requests that run now, on all metering nodes of the plan."""
     held: int
     """Number of units that open requests hold on any lease of the service."""
     unbalanced: tuple[str, ...]
-    """Budgets whose capacity is not available + leased + spent."""
+    """Pots whose capacity is not available + leased + spent."""
 
 
 class BookReader:
@@ -76,9 +76,9 @@ class BookReader:
         """Everything but the request records."""
         aggregates, running = await self._read_aggregates()
         leases, held = await self._read_leases()
-        budgets, unbalanced = await self._read_budgets()
+        pots, unbalanced = await self._read_pots()
         ledger = await self._read_ledger()
-        return Books(aggregates, leases, budgets, ledger, running, held, unbalanced)
+        return Books(aggregates, leases, pots, ledger, running, held, unbalanced)
 
     async def read_records(self, run_id: str) -> Figures:
         """The records of one run's requests."""
@@ -127,28 +127,28 @@ class BookReader:
                 timeout=_TIMEOUT_S,
             )
             for lease in page.leases:
-                consumed[lease.budget_kind] += lease.consumed_units
+                consumed[lease.pot_kind] += lease.consumed_units
                 held += 0 if lease.closed else lease.held_units
             token = page.next_page_token
             if not token:
                 return _by_kind(consumed, with_money=True), held
 
-    async def _read_budgets(self) -> tuple[Figures, tuple[str, ...]]:
-        page = await self._operations.ListBudgets(
-            operations_service_pb2.ListBudgetsRequest(
+    async def _read_pots(self) -> tuple[Figures, tuple[str, ...]]:
+        page = await self._operations.ListPots(
+            operations_service_pb2.ListPotsRequest(
                 account=self._account, inference_service=self._service, page_size=_PAGE
             ),
             timeout=_TIMEOUT_S,
         )
         spent: Counter[int] = Counter()
         unbalanced: list[str] = []
-        for budget in page.budgets:
-            spent[budget.kind] += budget.spent_units
-            if budget.kind in {budget_pb2.BUDGET_KIND_MONEY, budget_pb2.BUDGET_KIND_TRIAL}:
-                parts = budget.available_units + budget.leased_units + budget.spent_units
-                if budget.capacity_units != parts:
-                    kind = budget_pb2.BudgetKind.Name(budget.kind)
-                    unbalanced.append(f"{kind}: capacity {budget.capacity_units}, its parts {parts}")
+        for pot in page.pots:
+            spent[pot.kind] += pot.spent_units
+            if pot.kind in {pot_pb2.POT_KIND_MONEY, pot_pb2.POT_KIND_TRIAL}:
+                parts = pot.available_units + pot.leased_units + pot.spent_units
+                if pot.capacity_units != parts:
+                    kind = pot_pb2.PotKind.Name(pot.kind)
+                    unbalanced.append(f"{kind}: capacity {pot.capacity_units}, its parts {parts}")
         # Money belongs to the account, and other services may spend of it at the same time.
         return _by_kind(spent, with_money=False), tuple(unbalanced)
 
@@ -213,12 +213,12 @@ def figures_of(sums: Receipts) -> Figures:
 
 
 def _by_kind(units: Counter[int], *, with_money: bool) -> Figures:
-    reserved_input = units[budget_pb2.BUDGET_KIND_RESERVATION_INPUT]
-    reserved_output = units[budget_pb2.BUDGET_KIND_RESERVATION_OUTPUT]
+    reserved_input = units[pot_pb2.POT_KIND_RESERVATION_INPUT]
+    reserved_output = units[pot_pb2.POT_KIND_RESERVATION_OUTPUT]
     return Figures(
         reserved_input_tokens=reserved_input,
         reserved_output_tokens=reserved_output,
         reserved_tokens=reserved_input + reserved_output,
-        trial_tokens=units[budget_pb2.BUDGET_KIND_TRIAL],
-        cost_nanos=units[budget_pb2.BUDGET_KIND_MONEY] if with_money else None,
+        trial_tokens=units[pot_pb2.POT_KIND_TRIAL],
+        cost_nanos=units[pot_pb2.POT_KIND_MONEY] if with_money else None,
     )

@@ -141,6 +141,6 @@ def _sources(tally: Tally, before: Books, after: Books, *, records: Figures | No
         *([] if records is None else [Source("records", records)]),
         Source("aggregates", after.aggregates.less(before.aggregates)),
         Source("leases", after.leases.less(before.leases)),
-        Source("budgets", after.budgets.less(before.budgets)),
+        Source("pots", after.pots.less(before.pots)),
         Source("ledger", after.ledger.less(before.ledger)),
     ]

@@ -116,7 +116,7 @@ def test_people_get_a_table(running: Up) -> None:
         "cost USD",
     ):
         assert f"✓ {row} " in " ".join(said.out.split())
-    assert "sent acknowledged records aggregates leases budgets ledger" in " ".join(said.out.split())
+    assert "sent acknowledged records aggregates leases pots ledger" in " ".join(said.out.split())
     assert "The books agree." in said.out
 
 

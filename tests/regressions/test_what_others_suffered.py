@@ -5,27 +5,27 @@ The file is named after where its cases come from: readers compare them with tho
 
 import pytest
 
-from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Reason
+from metering_service.domain.pot import PotKind
 from metering_service.domain.records import RequestState
 from metering_service.domain.report import Phase
 from tests.harness.metering.node_harness import Client, Fleet, report
 from tests.harness.metering.services import NANO_EACH, SERVICE, UID, running, stopped, with_money, with_trial
 
 AUTHORIZE, PROGRESS, FINISH = Phase.AUTHORIZE, Phase.PROGRESS, Phase.FINISH
-TRIAL, MONEY = BudgetKind.TRIAL, BudgetKind.MONEY
+TRIAL, MONEY = PotKind.TRIAL, PotKind.MONEY
 
 
-def available(fleet: Fleet, kind: BudgetKind) -> int:
+def available(fleet: Fleet, kind: PotKind) -> int:
     """What can be had once everything is settled: nothing is on lease any more."""
     fleet.run(seconds=35)
-    budget = fleet.control.budgets[fleet.control.key(UID, kind)]
-    assert budget.leased_units == 0
-    return budget.available_units
+    pot = fleet.control.pots[fleet.control.key(UID, kind)]
+    assert pot.leased_units == 0
+    return pot.available_units
 
 
-def spent(fleet: Fleet, kind: BudgetKind) -> int:
+def spent(fleet: Fleet, kind: PotKind) -> int:
     """What the books say was used."""
     return fleet.control.spent[fleet.control.key(UID, kind)]
 

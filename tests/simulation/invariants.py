@@ -5,9 +5,9 @@ import sqlite3
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts, Tally
 from metering_service.domain.lease import Lease
+from metering_service.domain.pot import PotKind
 from metering_service.domain.request import Request
 from metering_service.storage.schema import KINDS
 from tests.harness.metering.unbooked import kept, unbooked
@@ -24,7 +24,7 @@ OUTSTANDING = "max(0, granted_units - consumed_units - returned_units)"
 OVERDRAWN = "max(0, consumed_units + returned_units - granted_units)"
 
 
-def check_budgets(world: "World") -> None:
+def check_pots(world: "World") -> None:
     """Conservation: leased is what leases have outstanding, spent is what was consumed on them, the ledger agrees."""
     rows, check = world.control.rows, world.check
     leased: dict[tuple[str, str, str], int] = defaultdict(int)
@@ -130,7 +130,7 @@ def _is_closed(world: "World", lease_id: str) -> bool:
 
 def _debt(world: "World", requests: set[Request], lease: Lease) -> int:
     """What may have been booked on a lease beyond what it had."""
-    if lease.free >= 0 or lease.kind is not BudgetKind.MONEY:
+    if lease.free >= 0 or lease.kind is not PotKind.MONEY:
         return 0
     parts = requests | {earlier.part for request in requests for earlier in request.earlier}
     unwritten = sum(part.receipt.debt_nanos for part in parts)
@@ -159,14 +159,14 @@ def check_books(world: "World") -> None:
     told = {row["lease_id"]: row["consumed_units"] for row in world.control.rows("SELECT * FROM leases")}
     rates = {(row["service_uid"], row["kind"].lower()) for row in world.control.rows("SELECT * FROM rate_buckets")}
     for row in rows("SELECT * FROM leases"):
-        known, kind = told.get(row["lease_id"], 0), row["budget_kind"]
+        known, kind = told.get(row["lease_id"], 0), row["pot_kind"]
         # A reservation that was bought after the copy is none that control knows, whoever says what was consumed of it.
         is_forgotten = (
             world.people.are_forgotten and kind.startswith("reservation") and (row["service_uid"], kind) not in rates
         )
         check(
             known >= row["consumed_units"] or row["lease_id"] in world.unbooked or is_forgotten,
-            f"lease {row['lease_id']} of {row['node']}.{row['epoch']} ({row['budget_kind']}): {row['consumed_units']}"
+            f"lease {row['lease_id']} of {row['node']}.{row['epoch']} ({row['pot_kind']}): {row['consumed_units']}"
             f" consumed, control was told {known}",
         )
     outstanding = world.control.rows(
@@ -258,12 +258,10 @@ def _check_costs(world: "World") -> None:
 
 
 def _check_payers(world: "World") -> None:
-    """Consumption by payer is what receipts say, and no budget is over by more than debt."""
+    """Consumption by payer is what receipts say, and no pot is over by more than debt."""
     consumed: dict[tuple[str, str], int] = defaultdict(int)
-    for row in world.metering.rows(
-        "SELECT service_uid, budget_kind, sum(consumed_units) units FROM leases GROUP BY 1, 2"
-    ):
-        consumed[row["service_uid"], row["budget_kind"]] += row["units"]
+    for row in world.metering.rows("SELECT service_uid, pot_kind, sum(consumed_units) units FROM leases GROUP BY 1, 2"):
+        consumed[row["service_uid"], row["pot_kind"]] += row["units"]
     debts: dict[str, int] = defaultdict(int)
     for row in world.metering.rows(
         "SELECT service, service_uid, sum(cost_nanos) cost, sum(debt_nanos) debt, sum(trial_tokens) trial"
@@ -271,7 +269,7 @@ def _check_payers(world: "World") -> None:
     ):
         uid = row["service_uid"]
         debts[row["service"].split("/")[1]] += row["debt"]
-        for kind, units in ((BudgetKind.MONEY, row["cost"]), (BudgetKind.TRIAL, row["trial"])):
+        for kind, units in ((PotKind.MONEY, row["cost"]), (PotKind.TRIAL, row["trial"])):
             world.check(
                 consumed[uid, kind.value] == units,
                 f"{row['service']}: receipts have {units} of {kind}, leases {consumed[uid, kind.value]}",

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import PropertyMock, patch
 
-from control_service.domain import bucket, budget, lease, lease_round
+from control_service.domain import bucket, lease, lease_round, pot
 from control_service.storage import batch_rows
 from control_service.usecases import idempotent_call
 from tests.simulation.planting import mutation
@@ -26,7 +26,7 @@ def consumption_spent_twice() -> AbstractContextManager[Any]:
 @mutation
 def granted_without_checking() -> AbstractContextManager[Any]:
     """Control grants units that are not available."""
-    return patch.object(budget.Quantity, "grantable_units", PropertyMock(return_value=1_000_000))
+    return patch.object(pot.Quantity, "grantable_units", PropertyMock(return_value=1_000_000))
 
 
 @mutation

@@ -15,7 +15,7 @@ from metering_service.domain import (
     request,
     request_parts,
 )
-from metering_service.domain.budget import HeldUnits
+from metering_service.domain.pot import HeldUnits
 from metering_service.domain.records import RequestState
 from metering_service.usecases import node
 from metering_service.usecases.commits import write_buffer
@@ -99,7 +99,7 @@ def hold_booked_as_usage() -> AbstractContextManager[Any]:
 
 @mutation
 def lease_id_reused() -> AbstractContextManager[Any]:
-    """A node calls its lease on a budget by the same id in every epoch."""
+    """A node calls its lease on a pot by the same id in every epoch."""
     real = ServiceState.lease
 
     def its_lease(self: Any, kind: Any) -> Any:

@@ -42,7 +42,7 @@ TEAMS = ("red", "green", "blue")
 """Teams of each account. Every service is in one of them at any time."""
 DAY_US = 86_400_000_000
 PLENTY = (1, 8, 8, 20)
-"""In some seeds every budget runs out, in most of them most requests find what they need."""
+"""In some seeds every pot runs out, in most of them most requests find what they need."""
 
 
 class People:

@@ -275,7 +275,7 @@ class World:
         # What is in a database is only looked at where it was changed; what is in a node's memory always may be.
         before, self._seen = self._seen, (self.control.changes, self.metering.changes)
         if before[0] != self._seen[0]:
-            invariants.check_budgets(self)
+            invariants.check_pots(self)
         if before != self._seen:
             invariants.check_leases(self)
         invariants.check_nodes(self)

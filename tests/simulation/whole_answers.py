@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from metering_service.domain.budget import HeldUnits
 from metering_service.domain.funding import MONEY, TRIAL
+from metering_service.domain.pot import HeldUnits
 from metering_service.usecases.reports import admission
 from metering_service.usecases.reports.whole_answers import cover_whole
 from tests.simulation.jobs import Job

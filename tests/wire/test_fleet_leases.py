@@ -9,12 +9,12 @@ from google.rpc.error_details_pb2 import BadRequest
 from grpc_status import rpc_status
 
 from tallygate._wire.failures import decode_failure
-from tallygate.control.v1 import budget_pb2, inference_service_pb2, operations_service_pb2
 from tallygate.control.v1 import fleet_service_pb2 as pb
+from tallygate.control.v1 import inference_service_pb2, operations_service_pb2, pot_pb2
 from tests.harness.wire.control_fleet import SERVICE, Control, WireNode, running_control, wire_node
 
-MONEY = budget_pb2.BUDGET_KIND_MONEY
-TRIAL = budget_pb2.BUDGET_KIND_TRIAL
+MONEY = pot_pb2.POT_KIND_MONEY
+TRIAL = pot_pb2.POT_KIND_TRIAL
 RUNNING = inference_service_pb2.SERVICE_STATUS_RUNNING
 STOPPED = inference_service_pb2.SERVICE_STATUS_STOPPED
 FUNDS = 1_000_000_000
@@ -39,7 +39,7 @@ async def node(control: Control) -> AsyncIterator[WireNode]:
 
 
 async def test_money_and_trial_are_leased(control: Control, node: WireNode) -> None:
-    """A node gets what it needs of both budgets, says what it consumed, and operations show it."""
+    """A node gets what it needs of both pots, says what it consumed, and operations show it."""
     await control.claim_trial()
     await node.until(lambda: node.services[SERVICE].trial_pays)
     money, trial = await node.exchange(
@@ -50,14 +50,14 @@ async def test_money_and_trial_are_leased(control: Control, node: WireNode) -> N
         node.state(SERVICE, MONEY, consumed_units=3_000, held_units=500),
         node.state(SERVICE, TRIAL, consumed_units=60, closing=True),
     )
-    request = operations_service_pb2.ListBudgetsRequest(account="accounts/acme")
-    money_budget, trial_budget = (await control.operations.ListBudgets(request)).budgets
-    assert (money_budget.capacity_units, money_budget.spent_units) == (FUNDS, 3_000)
-    assert (money_budget.leased_units, money_budget.held_units) == (2_000, 500)
-    assert money_budget.available_units == FUNDS - 5_000
-    assert (trial_budget.spent_units, trial_budget.leased_units, trial_budget.available_units) == (60, 0, 940)
+    request = operations_service_pb2.ListPotsRequest(account="accounts/acme")
+    money_pot, trial_pot = (await control.operations.ListPots(request)).pots
+    assert (money_pot.capacity_units, money_pot.spent_units) == (FUNDS, 3_000)
+    assert (money_pot.leased_units, money_pot.held_units) == (2_000, 500)
+    assert money_pot.available_units == FUNDS - 5_000
+    assert (trial_pot.spent_units, trial_pot.leased_units, trial_pot.available_units) == (60, 0, 940)
     open_leases = await control.operations.ListLeases(operations_service_pb2.ListLeasesRequest(node="node-a"))
-    assert [lease.budget_kind for lease in open_leases.leases] == [MONEY]
+    assert [lease.pot_kind for lease in open_leases.leases] == [MONEY]
 
 
 async def test_a_recall_is_pushed_and_what_comes_back_too(control: Control, node: WireNode) -> None:
@@ -66,13 +66,13 @@ async def test_a_recall_is_pushed_and_what_comes_back_too(control: Control, node
         await other.subscribe(SERVICE)
         await node.exchange(node.state(SERVICE, MONEY, needed_units=FUNDS))
         (answer,) = await other.exchange(other.state(SERVICE, MONEY, needed_units=1_000))
-        assert answer.availability == pb.BUDGET_AVAILABILITY_RECALLING
+        assert answer.availability == pb.POT_AVAILABILITY_RECALLING
         mine = node.state(SERVICE, MONEY).lease_id
         await node.until(lambda: mine in node.recalled)
         await node.exchange(node.state(SERVICE, MONEY, returned_units=FUNDS))
         await other.until(lambda: other.services[SERVICE].uid in other.replenished)
         (answer,) = await other.exchange(other.state(SERVICE, MONEY, needed_units=1_000))
-        assert (answer.granted_units, answer.availability) == (1_000, pb.BUDGET_AVAILABILITY_AVAILABLE)
+        assert (answer.granted_units, answer.availability) == (1_000, pb.POT_AVAILABILITY_AVAILABLE)
 
 
 async def test_an_account_that_runs_dry_stops_and_a_top_up_restarts_it(control: Control, node: WireNode) -> None:
@@ -94,7 +94,7 @@ async def test_a_top_up_reaches_a_node_that_was_told_empty(control: Control, nod
     async with wire_node(control, "node-b") as other:
         await other.subscribe(SERVICE)
         (answer,) = await other.exchange(other.state(SERVICE, MONEY, needed_units=1_000))
-        assert answer.availability == pb.BUDGET_AVAILABILITY_EMPTY
+        assert answer.availability == pb.POT_AVAILABILITY_EMPTY
         await control.top_up(FUNDS)
         await other.until(lambda: other.services[SERVICE].uid in other.replenished)
 
@@ -107,10 +107,8 @@ async def test_exchanges_count_up(control: Control, node: WireNode) -> None:
             await node.exchange(node.state(SERVICE, MONEY, consumed_units=5_000), number=number)
         assert caught.value.code() is grpc.StatusCode.ABORTED
         assert decode_failure(caught.value).reason == "EXCHANGE_SUPERSEDED"
-    (budget,) = (
-        await control.operations.ListBudgets(operations_service_pb2.ListBudgetsRequest(account="accounts/acme"))
-    ).budgets
-    assert (budget.leased_units, budget.spent_units) == (5_000, 0)
+    (pot,) = (await control.operations.ListPots(operations_service_pb2.ListPotsRequest(account="accounts/acme"))).pots
+    assert (pot.leased_units, pot.spent_units) == (5_000, 0)
 
 
 async def test_only_the_present_epoch_may_exchange(control: Control, node: WireNode) -> None:

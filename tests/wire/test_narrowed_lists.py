@@ -165,7 +165,7 @@ ASKED: tuple[tuple[str, str, Any], ...] = (
     ("lifecycle", "ListServiceEvents", lifecycle.ListServiceEventsRequest),
     ("lifecycle", "ClaimFreeTrial", lifecycle.ClaimFreeTrialRequest),
     ("lifecycle", "UpdateInferenceService", lifecycle.UpdateInferenceServiceRequest),
-    ("operations", "ListBudgets", operations.ListBudgetsRequest),
+    ("operations", "ListPots", operations.ListPotsRequest),
     ("operations", "ListLeases", operations.ListLeasesRequest),
     ("operations", "ListNodes", operations.ListNodesRequest),
     ("teams", "ListTeams", teams.ListTeamsRequest),

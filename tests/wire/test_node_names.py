@@ -14,9 +14,9 @@ from control_service.usecases.fleet.node_liveness import NodeLiveness
 from tallygate._access.rights import ALL_RIGHTS, Right
 from tallygate._access.role import Role
 from tallygate._access.scope import PLATFORM
-from tallygate.control.v1 import budget_pb2, recovery_service_pb2_grpc
 from tallygate.control.v1 import fleet_service_pb2 as pb
 from tallygate.control.v1 import operations_service_pb2 as operations
+from tallygate.control.v1 import pot_pb2, recovery_service_pb2_grpc
 from tallygate.control.v1 import recovery_service_pb2 as recovery
 from tests.harness.wire.caller_channel import calling
 from tests.harness.wire.control_failures import Failure, failure
@@ -29,7 +29,7 @@ RIGHTS = {
     "a": (Right(Role.NODE, PLATFORM, ("node-a",)),),
     "b": (Right(Role.NODE, PLATFORM, ("node-b", "spare-*")),),
 }
-MONEY = budget_pb2.BUDGET_KIND_MONEY
+MONEY = pot_pb2.POT_KIND_MONEY
 
 
 @asynccontextmanager
@@ -154,7 +154,7 @@ async def test_a_recovery_names_nodes_of_its_caller(tmp_path: Path) -> None:
         node = recovery.FencedNode(node="node-a", epoch=5)
         total = recovery.LeaseTotal(
             lease_id="lease", node="node-a", epoch=1, inference_service=SERVICE, inference_service_uid="uid",
-            budget_kind=MONEY, consumed_units=1,
+            pot_kind=MONEY, consumed_units=1,
         )  # fmt: skip
         for call in (
             stub.FinishRecovery(recovery.FinishRecoveryRequest(nodes=[node])),

@@ -12,10 +12,10 @@ from typing import Final
 
 import structlog
 
-from control_service.domain.budget import BudgetKey
 from control_service.domain.errors import InvalidRequestError, StorageUnavailableError
 from control_service.domain.names import service_name
 from control_service.domain.payers import Resolution, ServiceConfig
+from control_service.domain.pot import PotKey
 from control_service.usecases.batches import in_batches
 from control_service.usecases.change_signal import ChangeSignal, Listener
 from control_service.usecases.fleet.config_lookup import is_default_name, lookup_configs
@@ -163,16 +163,16 @@ class ConfigFeed:
             for watcher in self._watchers.values():
                 watcher.dismiss(StorageUnavailableError())
 
-    async def poll(self, came_back: Collection[BudgetKey] = ()) -> None:
+    async def poll(self, came_back: Collection[PotKey] = ()) -> None:
         """Reads the database once, and notifies watchers of changes, recalls, ended shortages and lost nodes.
 
         Args:
-            came_back: budgets to which this process brought something back since the last poll.
+            came_back: pots to which this process brought something back since the last poll.
 
         Raises:
             StorageUnavailableError: the database fails; the next poll finds the same changes.
         """
-        short = self._memory.shortages.budgets
+        short = self._memory.shortages.pots
         async with self._database.reading() as tx:
             version = await tx.config_version()
             is_new = version != self._version
@@ -250,7 +250,7 @@ class ConfigFeed:
                 self._unresolved.discard(name)
 
 
-async def _wait(listener: Listener) -> frozenset[BudgetKey]:
+async def _wait(listener: Listener) -> frozenset[PotKey]:
     try:
         async with asyncio.timeout(POLL_S):
             return await listener.wait()

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from control_service.domain.bucket import FULL_AFTER_US, Bucket
-from control_service.domain.budget import BudgetKey
 from control_service.domain.lease import Lease
+from control_service.domain.pot import PotKey
 from tallygate._server.clock import NS_PER_US, Clock
 
 RECALL_TIMEOUT_NS: Final = 200_000_000
@@ -36,9 +36,9 @@ class ElapsedTime:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._recalls: dict[str, _FirstSeen] = {}
-        self._buckets: dict[BudgetKey, _FirstSeen] = {}
+        self._buckets: dict[PotKey, _FirstSeen] = {}
 
-    def refilled(self, key: BudgetKey, bucket: Bucket, now_us: int) -> Bucket:
+    def refilled(self, key: PotKey, bucket: Bucket, now_us: int) -> Bucket:
         """A stored bucket with what has accrued until now.
 
         The wall clocks decide how much, but not more than has elapsed since this process last read the bucket with

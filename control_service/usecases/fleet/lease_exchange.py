@@ -65,7 +65,7 @@ class ExchangeRequest:
 
 @dataclass(frozen=True, slots=True)
 class LeaseAnswer:
-    """The answer to one statement. `available_units` are what the budget could still grant now.
+    """The answer to one statement. `available_units` are what the pot could still grant now.
 
     `accrues_after_us` is the time until a rate has accrued the units needed; None where it never will, or no units are
     needed.
@@ -168,8 +168,8 @@ class ExchangeLeases:
         settlement, shortfalls = outcome.settlement, outcome.shortfalls
         for work in settlement.fitting:
             if work.lease.lease_id in shortfalls:
-                left_units = settlement.budgets[work.lease.budget].grantable_units
-                self._memory.shortages.note(work.lease.budget, work.lease.service_uid, left_units)
+                left_units = settlement.pots[work.lease.pot].grantable_units
+                self._memory.shortages.note(work.lease.pot, work.lease.service_uid, left_units)
         recalled = any(shortfall.recalled_lease_ids for shortfall in shortfalls.values())
         if settlement.came_back or outcome.news or recalled:
             self._changes.announce(settlement.came_back)
@@ -207,13 +207,13 @@ class ExchangeLeases:
         short = [work for work in settlement.fitting if work.pays and work.falls_short]
         if not short:
             return {}
-        budgets = {work.lease.budget for work in short}
-        recallable: dict[object, list[Lease]] = {key: [] for key in budgets}
-        for lease in await tx.leases.with_free_units(budgets):
+        pots = {work.lease.pot for work in short}
+        recallable: dict[object, list[Lease]] = {key: [] for key in pots}
+        for lease in await tx.leases.with_free_units(pots):
             if self._memory.elapsed_time.is_recallable(lease):
-                recallable[lease.budget].append(lease)
+                recallable[lease.pot].append(lease)
         shortfalls = {
-            work.lease.lease_id: judge_shortfall(work.lease, work.statement.needed_units, recallable[work.lease.budget])
+            work.lease.lease_id: judge_shortfall(work.lease, work.statement.needed_units, recallable[work.lease.pot])
             for work in short
         }
         recalled = {
@@ -273,17 +273,15 @@ def _answer(
         )
         return LeaseAnswer(stated.statement.lease_id, granted_units=0, availability=Availability.EMPTY, closed=True)
     lease = work.lease
-    budget = settlement.budgets[lease.budget]
+    pot = settlement.pots[lease.pot]
     missing_units = work.statement.needed_units - lease.free_units
     return LeaseAnswer(
         lease_id=lease.lease_id,
         granted_units=lease.granted_units,
         availability=_availability(work, shortfalls),
-        available_units=budget.grantable_units if work.pays else 0,
-        leased_elsewhere_units=budget.leased_units - lease.outstanding_units,
-        accrues_after_us=budget.accrues_after_us(missing_units)
-        if isinstance(budget, Bucket) and work.falls_short
-        else None,
+        available_units=pot.grantable_units if work.pays else 0,
+        leased_elsewhere_units=pot.leased_units - lease.outstanding_units,
+        accrues_after_us=pot.accrues_after_us(missing_units) if isinstance(pot, Bucket) and work.falls_short else None,
         closed=lease.closed,
     )
 

@@ -13,11 +13,11 @@ from typing import Final
 
 from control_service.domain.account import Account
 from control_service.domain.bucket import Bucket
-from control_service.domain.budget import Budget, BudgetKey, BudgetKind, Quantity
 from control_service.domain.lease import Lease, Statement, may_overdraw, stands_beside
 from control_service.domain.lease_round import LeaseRound, StatementWork
 from control_service.domain.names import MalformedNameError, parse_service, service_name
 from control_service.domain.payers import Payers, payers_of
+from control_service.domain.pot import Pot, PotKey, PotKind, Quantity
 from control_service.domain.reservation import Reserved, reserved
 from control_service.domain.service import Service, status_of
 from control_service.domain.status import PostpaidState, Status
@@ -32,13 +32,13 @@ _NOTHING_RESERVED: Final = Reserved()
 
 @dataclass(frozen=True, slots=True)
 class LeaseStatement:
-    """A statement with all that identifies its lease: node and epoch, service, kind of budget."""
+    """A statement with all that identifies its lease: node and epoch, service, kind of pot."""
 
     node: str
     epoch: int
     service_name: str
     service_uid: str
-    kind: BudgetKind
+    kind: PotKind
     statement: Statement
 
 
@@ -65,7 +65,7 @@ class Subject:
 
 
 class Settlement:
-    """Accounts, services, budgets and leases while statements are worked through.
+    """Accounts, services, pots and leases while statements are worked through.
 
     `works` has one element for each statement: None for a statement that does not fit what is known.
     """
@@ -74,7 +74,7 @@ class Settlement:
         self,
         accounts: Mapping[str, Account],
         subjects: Mapping[str, Subject],
-        buckets: Mapping[BudgetKey, Bucket],
+        buckets: Mapping[PotKey, Bucket],
         now_us: int,
         elapsed_time: ElapsedTime,
     ) -> None:
@@ -87,13 +87,13 @@ class Settlement:
         self._round = LeaseRound({**_quantities(accounts, subjects), **buckets}, now_us)
 
     @property
-    def budgets(self) -> Mapping[BudgetKey, Budget]:
-        """The budgets of these accounts and services, after the statements."""
-        return self._round.budgets
+    def pots(self) -> Mapping[PotKey, Pot]:
+        """The pots of these accounts and services, after the statements."""
+        return self._round.pots
 
     @property
-    def came_back(self) -> Collection[BudgetKey]:
-        """Budgets that got something back."""
+    def came_back(self) -> Collection[PotKey]:
+        """Pots that got something back."""
         return self._round.came_back
 
     @property
@@ -118,7 +118,7 @@ class Settlement:
         self._round.run(list(self.fitting))
         self.works = [work if work is not None and work.fits else None for work in self.works]
         for account_id, account in self.accounts.items():
-            money = self.budgets[BudgetKey.of(account_id, "", BudgetKind.MONEY)]
+            money = self.pots[PotKey.of(account_id, "", PotKind.MONEY)]
             self.accounts[account_id] = replace(account, spent_nanos=money.spent_units, leased_nanos=money.leased_units)
 
     def _set_beside(
@@ -153,7 +153,7 @@ class Settlement:
         )
         if (lease.node, lease.service_uid, lease.kind) != (stated.node, stated.service_uid, stated.kind):
             return None
-        if lease.budget not in self.budgets:
+        if lease.pot not in self.pots:
             return None
         statement = stated.statement
         if service.deleted and known is None:
@@ -166,20 +166,20 @@ class Settlement:
         """The services whose trials have statements, with their trials after the statements."""
         held: dict[str, int] = {}
         for work in self.fitting:
-            if work.lease.kind is BudgetKind.TRIAL:
+            if work.lease.kind is PotKind.TRIAL:
                 more = work.lease.held_units - work.before.held_units
                 held[work.lease.service_uid] = held.get(work.lease.service_uid, 0) + more
         return [self._with_trial(self.subjects[uid].service, more) for uid, more in held.items()]
 
     def _with_trial(self, service: Service, more_held_tokens: int) -> Service:
-        budget = self.budgets[BudgetKey.of(service.account_id, service.uid, BudgetKind.TRIAL)]
+        pot = self.pots[PotKey.of(service.account_id, service.uid, PotKind.TRIAL)]
         trial = service.trial
         assert trial is not None
-        assert isinstance(budget, Quantity)
+        assert isinstance(pot, Quantity)
         trial = replace(
             trial,
-            spent_tokens=budget.spent_units,
-            leased_tokens=budget.leased_units,
+            spent_tokens=pot.spent_units,
+            leased_tokens=pot.leased_units,
             held_tokens=trial.held_tokens + more_held_tokens,
         )
         return replace(service, trial=trial)
@@ -188,7 +188,7 @@ class Settlement:
         """The money that each service spent, where it spent any."""
         spent: dict[str, int] = {}
         for work in self.fitting:
-            if work.lease.kind is BudgetKind.MONEY and work.spent_units:
+            if work.lease.kind is PotKind.MONEY and work.spent_units:
                 spent[work.lease.service_uid] = spent.get(work.lease.service_uid, 0) + work.spent_units
         return [
             Usage(service.account_id, service.service_id, service.uid, amount_nanos)
@@ -204,26 +204,26 @@ class Settlement:
         if usage:
             self.accounts = await tx.batches.add_usage(self.accounts, usage, self.now_us)
         await tx.batches.save_trials(self.trials())
-        touched = {work.lease.budget for work in self.fitting}
+        touched = {work.lease.pot for work in self.fitting}
         await tx.batches.save_buckets(
-            {key: budget for key, budget in self.budgets.items() if key in touched and isinstance(budget, Bucket)}
+            {key: pot for key, pot in self.pots.items() if key in touched and isinstance(pot, Bucket)}
         )
 
 
-def _quantities(accounts: Mapping[str, Account], subjects: Mapping[str, Subject]) -> dict[BudgetKey, Budget]:
-    budgets: dict[BudgetKey, Budget] = {
-        BudgetKey.of(account.account_id, "", BudgetKind.MONEY): money_of(account) for account in accounts.values()
+def _quantities(accounts: Mapping[str, Account], subjects: Mapping[str, Subject]) -> dict[PotKey, Pot]:
+    pots: dict[PotKey, Pot] = {
+        PotKey.of(account.account_id, "", PotKind.MONEY): money_of(account) for account in accounts.values()
     }
     for subject in subjects.values():
         trial = subject.service.trial
         if trial is not None:
-            key = BudgetKey.of(subject.service.account_id, subject.service.uid, BudgetKind.TRIAL)
-            budgets[key] = trial_of(trial)
-    return budgets
+            key = PotKey.of(subject.service.account_id, subject.service.uid, PotKind.TRIAL)
+            pots[key] = trial_of(trial)
+    return pots
 
 
 def money_of(account: Account) -> Quantity:
-    """An account's money as a budget."""
+    """An account's money as a pot."""
     return Quantity(
         capacity_units=account.funds_nanos + account.credit_limit_nanos,
         leased_units=account.leased_nanos,
@@ -233,14 +233,14 @@ def money_of(account: Account) -> Quantity:
 
 
 def trial_of(trial: Trial) -> Quantity:
-    """A trial as a budget."""
+    """A trial as a pot."""
     return Quantity(trial.quota_tokens, trial.leased_tokens, trial.spent_tokens)
 
 
 async def settle(
     tx: Transaction, statements: Sequence[LeaseStatement], now_us: int, elapsed_time: ElapsedTime
 ) -> Settlement:
-    """Locks the accounts of these statements, loads their services, budgets and leases, and works through them.
+    """Locks the accounts of these statements, loads their services, pots and leases, and works through them.
 
     Nothing is stored yet. Raises StorageUnavailableError.
     """
@@ -309,17 +309,17 @@ async def _subjects(
 
 async def _buckets(
     tx: Transaction, subjects: Mapping[str, Subject], statements: Sequence[LeaseStatement]
-) -> dict[BudgetKey, Bucket]:
+) -> dict[PotKey, Bucket]:
     """The buckets that these statements are about, as they are stored."""
     keys = {
-        BudgetKey.of(subjects[one.service_uid].service.account_id, one.service_uid, one.kind)
+        PotKey.of(subjects[one.service_uid].service.account_id, one.service_uid, one.kind)
         for one in statements
         if one.kind.is_rate and one.service_uid in subjects
     }
     return await tx.batches.buckets(keys) if keys else {}
 
 
-def _rated(bucket: Bucket, in_force: Reserved, kind: BudgetKind) -> Bucket:
+def _rated(bucket: Bucket, in_force: Reserved, kind: PotKind) -> Bucket:
     """The bucket at the rate in force: lower than the stored one where a reservation ended just now."""
     rate = in_force.by_kind[kind]
     return bucket.rated(rate) if rate < bucket.rate_tokens_per_minute else bucket

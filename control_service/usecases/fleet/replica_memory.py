@@ -1,4 +1,4 @@
-"""The memory of one process about the fleet. It is empty in a new process, and no budget depends on it."""
+"""The memory of one process about the fleet. It is empty in a new process, and no pot depends on it."""
 
 from __future__ import annotations
 

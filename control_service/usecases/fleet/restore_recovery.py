@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from control_service.domain.budget import BudgetKind
 from control_service.domain.node import is_plausible, recovered
+from control_service.domain.pot import PotKind
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fleet.lease_settlement import LeaseStatement, Settlement, closing, settle
 from control_service.usecases.fleet.node_registration import implausible
@@ -26,7 +26,7 @@ BATCH_SIZE: Final = 1_000
 class BookedUnits:
     """Units that control had not booked, by account and kind, and the ids of leases on services unknown to control."""
 
-    units: Mapping[tuple[str, BudgetKind], int]
+    units: Mapping[tuple[str, PotKind], int]
     unknown_lease_ids: Sequence[str]
 
 
@@ -58,7 +58,7 @@ class RestoreRecovery:
             open_totals = [one for one in totals if one.epoch >= settled_below.get(one.node, 0)]
             settlement = await self._close(tx, open_totals)
             await self._write_down(tx, call)
-        units: Counter[tuple[str, BudgetKind]] = Counter()
+        units: Counter[tuple[str, PotKind]] = Counter()
         for work in settlement.fitting:
             units[work.lease.account, work.lease.kind] += work.spent_units
         works = zip(open_totals, settlement.works, strict=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from control_service.domain.actor import SYSTEM
-from control_service.domain.budget import BudgetKind
 from control_service.domain.event import EventCause, Origin
 from control_service.domain.lease_round import StatementWork
 from control_service.domain.overdue import reassess, starve
+from control_service.domain.pot import PotKind
 from control_service.usecases.fleet.lease_settlement import Settlement
 from control_service.usecases.ports import Transaction
 from control_service.usecases.service_status import catch_up, update_status, update_statuses
@@ -43,7 +43,7 @@ async def _update_accounts(tx: Transaction, settlement: Settlement) -> bool:
 
 def _starves(work: StatementWork, settlement: Settlement) -> bool:
     """Whether requests wait for money of their account, and neither trial nor reservation can pay for them."""
-    if work.lease.kind is not BudgetKind.MONEY or not work.pays or not work.falls_short:
+    if work.lease.kind is not PotKind.MONEY or not work.pays or not work.falls_short:
         return False
     payers = settlement.subjects[work.lease.service_uid].payers
     return not payers.trial and not payers.reservation

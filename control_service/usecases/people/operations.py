@@ -1,4 +1,4 @@
-"""Operations: an account's budgets, and what became of each, for those on call."""
+"""Operations: an account's pots, and what became of each, for those on call."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Final
 
 from control_service.domain.account import Account
 from control_service.domain.bucket import Bucket
-from control_service.domain.budget import BudgetKey, BudgetKind
+from control_service.domain.pot import PotKey, PotKind
 from control_service.domain.service import Service
 from control_service.usecases.ports import ServiceFilter, Transaction
 
@@ -14,18 +14,18 @@ SERVICES_PER_QUERY: Final = 100
 """Maximum number of services that one query reads."""
 
 Position = tuple[str, int]
-"""The position of a budget in the list: its service's id (empty for money), and the place of its kind."""
+"""The position of a pot in the list: its service's id (empty for money), and the place of its kind."""
 
-_PLACES: Final = {kind: place for place, kind in enumerate(BudgetKind)}
+_PLACES: Final = {kind: place for place, kind in enumerate(PotKind)}
 
 
 @dataclass(frozen=True, slots=True)
-class BudgetView:
-    """One budget as of one moment; `service_id` is empty for money. See the contract's `Budget` for the amounts."""
+class PotView:
+    """One pot as of one moment; `service_id` is empty for money. See the contract's `Pot` for the amounts."""
 
     account_id: str
     service_id: str
-    kind: BudgetKind
+    kind: PotKind
     capacity_units: int
     available_units: int
     leased_units: int
@@ -34,14 +34,14 @@ class BudgetView:
 
     @property
     def position(self) -> Position:
-        """The budget's position in the list."""
+        """The pot's position in the list."""
         return self.service_id, _PLACES[self.kind]
 
 
-async def list_budgets(
+async def list_pots(
     tx: Transaction, account_id: str, service_id: str | None, *, after: Position, limit: int, now_us: int
-) -> list[BudgetView]:
-    """Budgets of an account after a position: money first, then by service, or those of one service if it is given.
+) -> list[PotView]:
+    """Pots of an account after a position: money first, then by service, or those of one service if it is given.
 
     Raises:
         ResourceNotFoundError: there is no such account.
@@ -51,9 +51,9 @@ async def list_budgets(
     found = [_money(account, held)]
     async for services in _services(tx, account_id, service_id, after[0]):
         found += await _of_services(tx, services, held, now_us)
-        if len(found) > limit + len(BudgetKind):
+        if len(found) > limit + len(PotKind):
             break
-    return [budget for budget in found if budget.position > after][:limit]
+    return [pot for pot in found if pot.position > after][:limit]
 
 
 async def _services(
@@ -74,13 +74,13 @@ async def _services(
 
 
 async def _of_services(
-    tx: Transaction, services: list[Service], held: Mapping[BudgetKey, int], now_us: int
-) -> list[BudgetView]:
+    tx: Transaction, services: list[Service], held: Mapping[PotKey, int], now_us: int
+) -> list[PotView]:
     keys = {
-        BudgetKey.of(service.account_id, service.uid, kind)
+        PotKey.of(service.account_id, service.uid, kind)
         for service in services
         if service.reservation_count
-        for kind in BudgetKind
+        for kind in PotKind
         if kind.is_rate
     }
     buckets = await tx.batches.buckets(keys) if keys else {}
@@ -88,43 +88,43 @@ async def _of_services(
     for service in services:
         if service.trial is not None:
             found.append(_trial(service, held))
-        for kind in BudgetKind:
-            key = BudgetKey.of(service.account_id, service.uid, kind)
+        for kind in PotKind:
+            key = PotKey.of(service.account_id, service.uid, kind)
             if key in buckets:
                 found.append(_rate(service, key, buckets[key].refilled(now_us), held))
     return found
 
 
-def _money(account: Account, held: Mapping[BudgetKey, int]) -> BudgetView:
-    return BudgetView(
+def _money(account: Account, held: Mapping[PotKey, int]) -> PotView:
+    return PotView(
         account_id=account.account_id,
         service_id="",
-        kind=BudgetKind.MONEY,
+        kind=PotKind.MONEY,
         capacity_units=account.funds_nanos + account.credit_limit_nanos,
         available_units=account.available_nanos,
         leased_units=account.leased_nanos,
-        held_units=held.get(BudgetKey.of(account.account_id, "", BudgetKind.MONEY), 0),
+        held_units=held.get(PotKey.of(account.account_id, "", PotKind.MONEY), 0),
         spent_units=account.spent_nanos,
     )
 
 
-def _trial(service: Service, held: Mapping[BudgetKey, int]) -> BudgetView:
+def _trial(service: Service, held: Mapping[PotKey, int]) -> PotView:
     trial = service.trial
     assert trial is not None
-    return BudgetView(
+    return PotView(
         account_id=service.account_id,
         service_id=service.service_id,
-        kind=BudgetKind.TRIAL,
+        kind=PotKind.TRIAL,
         capacity_units=trial.quota_tokens,
         available_units=trial.remaining_tokens - trial.leased_tokens,
         leased_units=trial.leased_tokens,
-        held_units=held.get(BudgetKey.of(service.account_id, service.uid, BudgetKind.TRIAL), 0),
+        held_units=held.get(PotKey.of(service.account_id, service.uid, PotKind.TRIAL), 0),
         spent_units=trial.spent_tokens,
     )
 
 
-def _rate(service: Service, key: BudgetKey, bucket: Bucket, held: Mapping[BudgetKey, int]) -> BudgetView:
-    return BudgetView(
+def _rate(service: Service, key: PotKey, bucket: Bucket, held: Mapping[PotKey, int]) -> PotView:
+    return PotView(
         account_id=service.account_id,
         service_id=service.service_id,
         kind=key.kind,

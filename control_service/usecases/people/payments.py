@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from control_service.domain.account import Account
-from control_service.domain.budget import BudgetKey, BudgetKind
 from control_service.domain.errors import InvalidRequestError
 from control_service.domain.input_bounds import FUNDS_NANOS_MAX
 from control_service.domain.ledger import LedgerEntry, Line, post
 from control_service.domain.overdue import reassess
+from control_service.domain.pot import PotKey, PotKind
 from control_service.usecases.idempotent_call import Act
 from control_service.usecases.ports import Transaction
 from control_service.usecases.service_status import save_account
@@ -45,4 +45,4 @@ async def book(tx: Transaction, account: Account, line: Line, act: Act) -> Booke
 def note_money(before: Account, after: Account, act: Act) -> None:
     """Notes the account's money as come back, if more of it may be leased: its shortages are over."""
     if after.available_nanos > before.available_nanos or after.overdue_floor_nanos < before.overdue_floor_nanos:
-        act.came_back.add(BudgetKey.of(after.account_id, "", BudgetKind.MONEY))
+        act.came_back.add(PotKey.of(after.account_id, "", PotKind.MONEY))

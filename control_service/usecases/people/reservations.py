@@ -4,13 +4,13 @@ from dataclasses import dataclass, replace
 
 from control_service.domain.account import Account
 from control_service.domain.bucket import Bucket
-from control_service.domain.budget import BudgetKey
 from control_service.domain.errors import InvalidRequestError, Reason, RefusedError, ResourceNotFoundError
 from control_service.domain.event import EventCause
 from control_service.domain.input_bounds import RESERVED_TOKENS_MAX
 from control_service.domain.ledger import LedgerEntryKind, Line
 from control_service.domain.model import Model
 from control_service.domain.names import model_name, reservation_name
+from control_service.domain.pot import PotKey
 from control_service.domain.reservation import DAY_US, OverflowPolicy, Reservation, ReservationTerms, charge_nanos
 from control_service.domain.service import Service, ServiceKind
 from control_service.domain.status import PostpaidState
@@ -122,7 +122,7 @@ async def _add_minute(tx: Transaction, service: Service, reservation: Reservatio
         found = await tx.buckets.find(service.account_id, service.uid, kind)
         bucket = (found or Bucket.empty(act.now_us)).refilled(act.now_us).rated(rate, added_tokens=tokens)
         await tx.buckets.put(service.account_id, service.uid, kind, bucket)
-        act.came_back.add(BudgetKey.of(service.account_id, service.uid, kind))
+        act.came_back.add(PotKey.of(service.account_id, service.uid, kind))
 
 
 def _name(reservation: Reservation) -> str:

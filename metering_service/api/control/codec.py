@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from typing import Final
 
-from metering_service.domain.budget import BudgetKind
 from metering_service.domain.lease import LeaseAnswer, LeaseStatement
+from metering_service.domain.pot import PotKind
 from metering_service.domain.price import NO_PRICE, Price
 from metering_service.domain.records import EpochMark
 from metering_service.domain.service import WHOLE_OUTPUT_TOKENS_DEFAULT, ServiceConfig, Status, StopReason
 from tallygate._access.refusals import RefusedCalls
 from tallygate._wire.enums import decode_table, encode_table
 from tallygate._wire.times import decode_ns, encode_timestamp
-from tallygate.control.v1 import budget_pb2, config_pb2, fleet_service_pb2, inference_service_pb2
+from tallygate.control.v1 import config_pb2, fleet_service_pb2, inference_service_pb2, pot_pb2
 
 NS_PER_MS: Final = 1_000_000
 
@@ -22,7 +22,7 @@ _STATUSES: Final = {
     inference_service_pb2.SERVICE_STATUS_STOPPED: Status.STOPPED,
 }
 _STOP_REASONS: Final = decode_table(inference_service_pb2.StopReason, StopReason)
-KINDS: Final = encode_table(budget_pb2.BudgetKind, BudgetKind)
+KINDS: Final = encode_table(pot_pb2.PotKind, PotKind)
 
 
 def decode_config(message: config_pb2.ServiceConfig) -> ServiceConfig:
@@ -76,7 +76,7 @@ def encode_statement(statement: LeaseStatement) -> fleet_service_pb2.LeaseStatem
         lease_id=statement.lease_id,
         inference_service=statement.service,
         inference_service_uid=statement.service_uid,
-        budget_kind=KINDS[statement.kind],
+        pot_kind=KINDS[statement.kind],
         consumed_units=statement.consumed_units,
         returned_units=statement.returned_units,
         held_units=statement.held_units,
@@ -104,8 +104,8 @@ def decode_answer(message: fleet_service_pb2.LeaseAnswer) -> LeaseAnswer:
     return LeaseAnswer(
         lease_id=message.lease_id,
         granted_units=message.granted_units,
-        empty=message.availability == fleet_service_pb2.BUDGET_AVAILABILITY_EMPTY,
-        recalling=message.availability == fleet_service_pb2.BUDGET_AVAILABILITY_RECALLING,
+        empty=message.availability == fleet_service_pb2.POT_AVAILABILITY_EMPTY,
+        recalling=message.availability == fleet_service_pb2.POT_AVAILABILITY_RECALLING,
         available_units=message.available_units,
         leased_elsewhere_units=message.leased_elsewhere_units,
         accrues_after_ms=decode_ns(message.accrues_after) // NS_PER_MS if message.HasField("accrues_after") else None,

@@ -143,7 +143,7 @@ class WriteBuffer:
             callback()
 
     def count_denial(self, service: ServiceState, team: str, credential: str, decision: Decision) -> None:
-        """Statistics only: a denial moves no budget."""
+        """Statistics only: a denial moves no pot."""
         if decision.reason is None or not service.uid:
             return
         key = DenialKey(service.name, service.uid, self._minute_us(), team, credential, decision.reason.name)

@@ -54,7 +54,7 @@ class LeaseKeeper:
         self._recalled.update(dict.fromkeys(lease_ids))
 
     def replenish(self, service_uids: Sequence[str]) -> None:
-        """Budgets that were empty may have something again."""
+        """Pots that were empty may have something again."""
         for uid in service_uids:
             service = self._node.lease_index.by_uid.get(uid)
             if service is not None:
@@ -246,7 +246,7 @@ def _inherited(record: LeaseRecord, *, closing: bool) -> LeaseStatement:
         record.lease_id,
         record.service,
         record.service_uid,
-        record.budget_kind,
+        record.pot_kind,
         consumed_units=record.consumed_units,
         returned_units=0,
         held_units=0 if closing else WANTED_MAX,

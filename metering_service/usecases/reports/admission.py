@@ -1,9 +1,9 @@
 """Admission of a request: whether it may run, and how far; authorisation and the renewal of grants."""
 
-from metering_service.domain.budget import HeldUnits
 from metering_service.domain.decision import Decision, Grant, Reason, deny
 from metering_service.domain.funding import Extension, Want, extend
 from metering_service.domain.grant import GRANT_TOKENS_MIN, output_target
+from metering_service.domain.pot import HeldUnits
 from metering_service.domain.report import Report
 from metering_service.domain.request import Request
 from metering_service.domain.request_parts import PartStart
@@ -48,7 +48,7 @@ def name_part(node: Node, start: PartStart | None) -> str:
 def authorise(
     node: Node, service: ServiceState, config: ServiceConfig, report: Report, start: PartStart | None
 ) -> Request | Outcome:
-    """Admit a request that is not known: the Request if it may run, else why not. A denial leaves all budgets alone."""
+    """Admit a request that is not known: the Request if it may run, else why not. A denial leaves all pots alone."""
     refusal = config.refusal()
     if refusal is not None:
         return deny(report.request_id, refusal, config_version=config.version)

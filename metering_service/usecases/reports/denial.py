@@ -2,10 +2,10 @@
 
 from typing import Final, NamedTuple
 
-from metering_service.domain.budget import BudgetKind
 from metering_service.domain.decision import Decision, Reason, deny
 from metering_service.domain.funding import MONEY, TRIAL, Offer, Offers, extend
 from metering_service.domain.lease import Lease
+from metering_service.domain.pot import PotKind
 from metering_service.domain.request import Request
 from metering_service.usecases.node import Node
 from metering_service.usecases.state.service_state import ServiceState
@@ -15,7 +15,7 @@ UNBOUNDED: Final = Offer(1 << 60, exhausted=True)
 
 
 class Remaining(NamedTuple):
-    """What is left of a budget: free for anyone to take, and held or leased elsewhere, so that it may come back."""
+    """What is left of a pot: free for anyone to take, and held or leased elsewhere, so that it may come back."""
 
     free_units: int
     may_come_back_units: int
@@ -75,7 +75,7 @@ def _beyond_reservation(service: ServiceState, request: Request, input_tokens: i
     ever = input_tokens <= config.reserved_input_tpm and output_tokens <= max(1, config.reserved_output_tpm)
     waits = [
         lease.accrues_after_ms
-        for kind in (BudgetKind.RESERVATION_INPUT, BudgetKind.RESERVATION_OUTPUT)
+        for kind in (PotKind.RESERVATION_INPUT, PotKind.RESERVATION_OUTPUT)
         if (lease := service.leases.get(kind)) is not None and lease.accrues_after_ms is not None
     ]
     return deny(
@@ -87,7 +87,7 @@ def _beyond_reservation(service: ServiceState, request: Request, input_tokens: i
     )
 
 
-def remaining(service: ServiceState, kind: BudgetKind, own_units: int) -> Remaining:
+def remaining(service: ServiceState, kind: PotKind, own_units: int) -> Remaining:
     """`own_units`: what the request itself holds, which is no more to come back than it is free."""
     lease: Lease | None = service.leases.get(kind)
     if lease is None:

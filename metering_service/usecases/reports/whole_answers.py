@@ -6,9 +6,9 @@ come back: then a request is not cut down to what is left beside them, but refus
 
 from typing import Final
 
-from metering_service.domain.budget import BudgetKind, HeldUnits
 from metering_service.domain.decision import Decision, Reason, deny
 from metering_service.domain.funding import MONEY, TRIAL, extend
+from metering_service.domain.pot import HeldUnits, PotKind
 from metering_service.domain.report import Report
 from metering_service.domain.request import Request
 from metering_service.domain.service import ServiceConfig
@@ -83,7 +83,7 @@ def _not_now(config: ServiceConfig, request: Request, held: HeldUnits, best: Hel
     )
 
 
-def _may_come(service: ServiceState, kind: BudgetKind) -> int:
-    """What this request could have of a budget at most: free now, or in the hands of others."""
+def _may_come(service: ServiceState, kind: PotKind) -> int:
+    """What this request could have of a pot at most: free now, or in the hands of others."""
     free_units, may_come_back_units = remaining(service, kind, 0)
     return free_units + may_come_back_units

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from metering_service.domain.booking import Booking
-from metering_service.domain.budget import BudgetKind, HeldUnits
 from metering_service.domain.funding import NOTHING, Offer, Offers
 from metering_service.domain.kept_units import NOTHING_KEPT
 from metering_service.domain.lease import Lease
 from metering_service.domain.outage import OutageAllowance
+from metering_service.domain.pot import HeldUnits, PotKind
 from metering_service.domain.price import Price
 from metering_service.domain.receipt import Used
 from metering_service.domain.report import TOKENS_MAX
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 PLENTY_TOKENS: Final = 1 << 40
 """Tokens that count as available where money pays and a token costs nothing."""
-KINDS: Final = tuple(BudgetKind)
-"""Kinds of budgets, in the order in which units of each are kept."""
+KINDS: Final = tuple(PotKind)
+"""Kinds of pots, in the order in which units of each are kept."""
 UNKNOWN: Final = Offer(0, exhausted=False)
 """Offer of a payer whose lease is not known yet."""
 
@@ -47,7 +47,7 @@ class ServiceState:
         self.name = name
         self._index = index
         self.config: ServiceConfig | None = None
-        self.leases: dict[BudgetKind, Lease] = {}
+        self.leases: dict[PotKind, Lease] = {}
         self.draining: list[Lease] = []
         self.open: dict[str, Request] = {}
         self.finished: dict[str, Request] = {}
@@ -72,8 +72,8 @@ class ServiceState:
         """Whether nothing would be lost if this node forgot it."""
         return not (self.open or self.finished or self.waiters or self.leases or self.draining)
 
-    def lease(self, kind: BudgetKind) -> Lease:
-        """The lease on a budget, to do something with it; a new one, with nothing granted yet, if there is none."""
+    def lease(self, kind: PotKind) -> Lease:
+        """The lease on a pot, to do something with it; a new one, with nothing granted yet, if there is none."""
         self._index.moved[self.name] = self
         lease = self.leases.get(kind)
         if lease is None:
@@ -122,25 +122,25 @@ class ServiceState:
         reserved_input = reserved_output = NOTHING
         if config.reservation_pays:
             if config.reserved_input_tpm > 0:
-                reserved_input = offer(BudgetKind.RESERVATION_INPUT, now_ns, rate)
+                reserved_input = offer(PotKind.RESERVATION_INPUT, now_ns, rate)
             if config.reserved_output_tpm > 0:
-                reserved_output = offer(BudgetKind.RESERVATION_OUTPUT, now_ns, rate)
-        trial = offer(BudgetKind.TRIAL, now_ns, quantity) if config.trial_pays else NOTHING
-        money = offer(BudgetKind.MONEY, now_ns, quantity) if config.postpaid_pays else NOTHING
+                reserved_output = offer(PotKind.RESERVATION_OUTPUT, now_ns, rate)
+        trial = offer(PotKind.TRIAL, now_ns, quantity) if config.trial_pays else NOTHING
+        money = offer(PotKind.MONEY, now_ns, quantity) if config.postpaid_pays else NOTHING
         return Offers(reserved_input, reserved_output, trial, money)
 
-    def reserve(self, kind: BudgetKind) -> int:
+    def reserve(self, kind: PotKind) -> int:
         """Units that suffice to go on for as long as an outage of the control service lets it."""
         config = self.config
         if config is None or config.reservation_pays:
             return 0
-        if kind is BudgetKind.TRIAL and config.trial_pays:
+        if kind is PotKind.TRIAL and config.trial_pays:
             return config.outage_tokens_max
-        if kind is BudgetKind.MONEY and config.postpaid_pays:
+        if kind is PotKind.MONEY and config.postpaid_pays:
             return config.price.dearest_nanos(config.outage_tokens_max)
         return 0
 
-    def _offer(self, kind: BudgetKind, now_ns: int, usable: bool) -> Offer:
+    def _offer(self, kind: PotKind, now_ns: int, usable: bool) -> Offer:
         """What a payer that pays has at hand: nothing yet, without a lease or where it may not be used."""
         lease = self.leases.get(kind)
         return lease.offer(now_ns) if lease is not None and usable else UNKNOWN
@@ -210,7 +210,7 @@ class LeaseIndex:
         self.by_lease_id: dict[str, ServiceState] = {}
         self.by_uid: dict[str, ServiceState] = {}
 
-    def open(self, service: ServiceState, kind: BudgetKind) -> Lease:
+    def open(self, service: ServiceState, kind: PotKind) -> Lease:
         """A new lease, with nothing granted yet."""
         lease = Lease(self._new_id(), service.name, service.uid, kind)
         self.services[service.name] = self.by_uid[service.uid] = self.by_lease_id[lease.lease_id] = service

@@ -20,8 +20,8 @@ from typing import TypeAlias
 import structlog
 
 from metering_service.domain.booking import book
-from metering_service.domain.budget import BudgetKind, HeldUnits
 from metering_service.domain.errors import StorageUnavailableError
+from metering_service.domain.pot import HeldUnits, PotKind
 from metering_service.domain.records import LeaseRecord, RequestKey, RequestRecord, RequestState
 from metering_service.domain.request import Request
 from metering_service.domain.request_parts import booked_end, final_tally, later_parts
@@ -253,8 +253,8 @@ class CrashRecovery:
 def _consume(
     booked: RequestRecord, epoch: int, units: Iterable[int], leases: dict[str, LeaseRecord]
 ) -> Iterator[LeaseRecord]:
-    """The leases that paid these units of each budget, with the units added, in place."""
-    for kind, paid_units in zip(BudgetKind, units, strict=True):
+    """The leases that paid these units of each pot, with the units added, in place."""
+    for kind, paid_units in zip(PotKind, units, strict=True):
         if paid_units:
             lease = _lease_for(booked, epoch, kind, leases)
             lease = replace(lease, consumed_units=lease.consumed_units + paid_units)
@@ -262,14 +262,14 @@ def _consume(
             yield lease
 
 
-def _lease_for(booked: RequestRecord, epoch: int, kind: BudgetKind, leases: dict[str, LeaseRecord]) -> LeaseRecord:
+def _lease_for(booked: RequestRecord, epoch: int, kind: PotKind, leases: dict[str, LeaseRecord]) -> LeaseRecord:
     """The lease that paid; where none is known that is open, a stand-in, named after the booking.
 
     Control draws its consumption from what it had granted to the lost epoch. The stand-in is of the epoch which books:
     control may have been told already that there is nothing more of the lost one.
     """
     for lease in leases.values():
-        if lease.budget_kind is kind:
+        if lease.pot_kind is kind:
             return lease
     whose = json.dumps([booked.service_uid, booked.request_id, booked.part, booked.receipt.revision])
     lease_id = f"recovered.{sha256(whose.encode()).hexdigest()[:32]}.{kind.value}"

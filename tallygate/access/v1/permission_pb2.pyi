@@ -25,7 +25,7 @@ class _PermissionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Permission
     PERMISSION_UNSPECIFIED: _Permission.ValueType  # 0
     """Never used."""
     PERMISSION_ACCOUNTS_READ: _Permission.ValueType  # 1
-    """Read an account: its balance, settings, ledger and budgets."""
+    """Read an account: its balance, settings, ledger and pots."""
     PERMISSION_ACCOUNTS_UPDATE: _Permission.ValueType  # 2
     """Change an account's display name and overdue policy."""
     PERMISSION_ACCOUNTS_ADMINISTER: _Permission.ValueType  # 3
@@ -68,6 +68,18 @@ class _PermissionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Permission
     """Disable and enable people and certificates."""
     PERMISSION_AUDIT_READ: _Permission.ValueType  # 22
     """Read the audit log."""
+    PERMISSION_KEYS_READ: _Permission.ValueType  # 23
+    """Read API keys, but for their secrets."""
+    PERMISSION_KEYS_MANAGE: _Permission.ValueType  # 24
+    """Create, change, rotate and delete API keys."""
+    PERMISSION_LIMITS_READ: _Permission.ValueType  # 25
+    """Read rate rules and budgets."""
+    PERMISSION_LIMITS_MANAGE: _Permission.ValueType  # 26
+    """Create, change and delete rate rules and budgets. One that hangs on an account or a team needs it on the account."""
+    PERMISSION_ALERTS_READ: _Permission.ValueType  # 27
+    """Read alerts, and to which webhooks they were sent."""
+    PERMISSION_ALERTS_MANAGE: _Permission.ValueType  # 28
+    """Create, change and delete webhooks, set thresholds, send alerts again."""
 
 class Permission(_Permission, metaclass=_PermissionEnumTypeWrapper):
     """What a call needs. A role has a fixed set of permissions, see Role."""
@@ -75,7 +87,7 @@ class Permission(_Permission, metaclass=_PermissionEnumTypeWrapper):
 PERMISSION_UNSPECIFIED: Permission.ValueType  # 0
 """Never used."""
 PERMISSION_ACCOUNTS_READ: Permission.ValueType  # 1
-"""Read an account: its balance, settings, ledger and budgets."""
+"""Read an account: its balance, settings, ledger and pots."""
 PERMISSION_ACCOUNTS_UPDATE: Permission.ValueType  # 2
 """Change an account's display name and overdue policy."""
 PERMISSION_ACCOUNTS_ADMINISTER: Permission.ValueType  # 3
@@ -118,4 +130,16 @@ PERMISSION_PRINCIPALS_MANAGE: Permission.ValueType  # 21
 """Disable and enable people and certificates."""
 PERMISSION_AUDIT_READ: Permission.ValueType  # 22
 """Read the audit log."""
+PERMISSION_KEYS_READ: Permission.ValueType  # 23
+"""Read API keys, but for their secrets."""
+PERMISSION_KEYS_MANAGE: Permission.ValueType  # 24
+"""Create, change, rotate and delete API keys."""
+PERMISSION_LIMITS_READ: Permission.ValueType  # 25
+"""Read rate rules and budgets."""
+PERMISSION_LIMITS_MANAGE: Permission.ValueType  # 26
+"""Create, change and delete rate rules and budgets. One that hangs on an account or a team needs it on the account."""
+PERMISSION_ALERTS_READ: Permission.ValueType  # 27
+"""Read alerts, and to which webhooks they were sent."""
+PERMISSION_ALERTS_MANAGE: Permission.ValueType  # 28
+"""Create, change and delete webhooks, set thresholds, send alerts again."""
 Global___Permission: _TypeAlias = Permission  # noqa: Y015

@@ -75,6 +75,9 @@ class ServiceConfig(_message.Message):
     OUTPUT_TOKENS_MAX_FIELD_NUMBER: _builtins.int
     WHOLE_OUTPUT_TOKENS_DEFAULT_FIELD_NUMBER: _builtins.int
     TEAM_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_POLICY_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
+    EXEMPT_FROM_MODEL_RULES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name that the node subscribed to."""
     resolution: Global___Resolution.ValueType
@@ -115,6 +118,12 @@ class ServiceConfig(_message.Message):
     """What is held for a whole answer that names no limit."""
     team: _builtins.str
     """Id of the team that the service belongs to; empty for none. Usage is recorded with it."""
+    credential_policy: _inference_service_pb2.CredentialPolicy.ValueType
+    """Whether requests need an API key."""
+    shared: _builtins.bool
+    """An owner lets keys of all teams of the account use it."""
+    exempt_from_model_rules: _builtins.bool
+    """An operator exempts it from the rate rules of its model."""
     @_builtins.property
     def stop_reasons(self) -> _containers.RepeatedScalarFieldContainer[_inference_service_pb2.StopReason.ValueType]:
         """Why it is STOPPED."""
@@ -146,10 +155,13 @@ class ServiceConfig(_message.Message):
         output_tokens_max: _builtins.int = ...,
         whole_output_tokens_default: _builtins.int = ...,
         team: _builtins.str = ...,
+        credential_policy: _inference_service_pb2.CredentialPolicy.ValueType = ...,
+        shared: _builtins.bool = ...,
+        exempt_from_model_rules: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["price", b"price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["debt_allowed", b"debt_allowed", "model", b"model", "name", b"name", "outage_policy", b"outage_policy", "outage_tokens_max", b"outage_tokens_max", "output_tokens_max", b"output_tokens_max", "postpaid_pays", b"postpaid_pays", "price", b"price", "reservation_pays", b"reservation_pays", "reserved_input_tokens_per_minute", b"reserved_input_tokens_per_minute", "reserved_output_tokens_per_minute", b"reserved_output_tokens_per_minute", "resolution", b"resolution", "smallest_request_tokens", b"smallest_request_tokens", "status", b"status", "stop_reasons", b"stop_reasons", "team", b"team", "trial_pays", b"trial_pays", "uid", b"uid", "version", b"version", "whole_output_tokens_default", b"whole_output_tokens_default"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_policy", b"credential_policy", "debt_allowed", b"debt_allowed", "exempt_from_model_rules", b"exempt_from_model_rules", "model", b"model", "name", b"name", "outage_policy", b"outage_policy", "outage_tokens_max", b"outage_tokens_max", "output_tokens_max", b"output_tokens_max", "postpaid_pays", b"postpaid_pays", "price", b"price", "reservation_pays", b"reservation_pays", "reserved_input_tokens_per_minute", b"reserved_input_tokens_per_minute", "reserved_output_tokens_per_minute", b"reserved_output_tokens_per_minute", "resolution", b"resolution", "shared", b"shared", "smallest_request_tokens", b"smallest_request_tokens", "status", b"status", "stop_reasons", b"stop_reasons", "team", b"team", "trial_pays", b"trial_pays", "uid", b"uid", "version", b"version", "whole_output_tokens_default", b"whole_output_tokens_default"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,11 +28,13 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tallygate.access.v1 import access_rule_pb2 as tallygate_dot_access_dot_v1_dot_access__rule__pb2
 from tallygate.access.v1 import role_pb2 as tallygate_dot_access_dot_v1_dot_role__pb2
-from tallygate.control.v1 import budget_pb2 as tallygate_dot_control_dot_v1_dot_budget__pb2
+from tallygate.control.v1 import api_key_config_pb2 as tallygate_dot_control_dot_v1_dot_api__key__config__pb2
 from tallygate.control.v1 import config_pb2 as tallygate_dot_control_dot_v1_dot_config__pb2
+from tallygate.control.v1 import limit_config_pb2 as tallygate_dot_control_dot_v1_dot_limit__config__pb2
+from tallygate.control.v1 import pot_pb2 as tallygate_dot_control_dot_v1_dot_pot__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tallygate/control/v1/fleet_service.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%tallygate/access/v1/access_rule.proto\x1a\x1etallygate/access/v1/role.proto\x1a!tallygate/control/v1/budget.proto\x1a!tallygate/control/v1/config.proto\"\xed\x01\n\x12WatchConfigRequest\x12\x36\n\x05hello\x18\x01 \x01(\x0b\x32\x1f.tallygate.control.v1.NodeHelloB\x04\xe2\x41\x01\x01H\x00\x12\x46\n\x0csubscription\x18\x02 \x01(\x0b\x32(.tallygate.control.v1.ConfigSubscriptionB\x04\xe2\x41\x01\x01H\x00\x12L\n\x0f\x61\x63knowledgement\x18\x03 \x01(\x0b\x32+.tallygate.control.v1.ConfigAcknowledgementB\x04\xe2\x41\x01\x01H\x00\x42\t\n\x07message\"\xa8\x01\n\tNodeHello\x12\x12\n\x04node\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05\x65poch\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\"\n\x14metering_database_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x35\n\x07history\x18\x04 \x03(\x0b\x32\x1e.tallygate.control.v1.NodeMarkB\x04\xe2\x41\x01\x01\x12\x17\n\tcaretaker\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\"k\n\x08NodeMark\x12\x12\n\x04node\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05\x65poch\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x17\n\tcommit_no\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x1d\n\x0f\x65xchange_number\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x01\"\x96\x02\n\x12\x43onfigSubscription\x12\x36\n\tsubscribe\x18\x01 \x03(\tB#\xe2\x41\x01\x01\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x38\n\x0bunsubscribe\x18\x02 \x03(\tB#\xe2\x41\x01\x01\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x45\n\x15subscribe_credentials\x18\x03 \x03(\x0b\x32 .tallygate.control.v1.CredentialB\x04\xe2\x41\x01\x01\x12G\n\x17unsubscribe_credentials\x18\x04 \x03(\x0b\x32 .tallygate.control.v1.CredentialB\x04\xe2\x41\x01\x01\"o\n\nCredential\x12\x37\n\x05token\x18\x01 \x01(\x0b\x32 .tallygate.control.v1.TokenProofB\x04\xe2\x41\x01\x01H\x00\x12\x1f\n\x0f\x63\x65rtificate_uri\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x42\x07\n\x05proof\"C\n\nTokenProof\x12\x16\n\x08token_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1d\n\x0ctoken_sha256\x18\x02 \x01(\x0c\x42\x07\x80\x01\x01\xe2\x41\x01\x02\".\n\x15\x43onfigAcknowledgement\x12\x15\n\x07version\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x01\"\xaf\x02\n\x13WatchConfigResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x35\n\x08services\x18\x02 \x03(\x0b\x32#.tallygate.control.v1.ServiceConfig\x12\x1a\n\x12recalled_lease_ids\x18\x03 \x03(\t\x12 \n\x18replenished_service_uids\x18\x04 \x03(\t\x12\x32\n\nlost_nodes\x18\x05 \x03(\x0b\x32\x1e.tallygate.control.v1.LostNode\x12!\n\x19leases_closed_below_epoch\x18\x06 \x01(\x03\x12;\n\x0b\x63redentials\x18\x07 \x03(\x0b\x32&.tallygate.control.v1.CredentialConfig\"\xf9\x01\n\x10\x43redentialConfig\x12\x34\n\ncredential\x18\x01 \x01(\x0b\x32 .tallygate.control.v1.Credential\x12\x34\n\x05state\x18\x02 \x01(\x0e\x32%.tallygate.control.v1.CredentialState\x12\x0e\n\x06member\x18\x03 \x01(\t\x12*\n\x06rights\x18\x04 \x03(\x0b\x32\x1a.tallygate.access.v1.Right\x12,\n\tvalid_for\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07version\x18\x06 \x01(\x03\"\'\n\x08LostNode\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\"\xe8\x02\n\x15\x45xchangeLeasesRequest\x12\x12\n\x04node\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05\x65poch\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\x1d\n\x0f\x65xchange_number\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\"\n\x14\x61\x63knowledged_version\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12>\n\nstatements\x18\x05 \x03(\x0b\x32$.tallygate.control.v1.LeaseStatementB\x04\xe2\x41\x01\x01\x12!\n\x13settled_below_epoch\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12&\n\x18\x61nswered_exchange_number\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x17\n\tcommit_no\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12?\n\rrefused_calls\x18\t \x03(\x0b\x32\".tallygate.control.v1.RefusedCallsB\x04\xe2\x41\x01\x01\"\xcb\x01\n\x0cRefusedCalls\x12\x30\n\x06minute\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x02\x12\x17\n\tprincipal\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x12\n\x04peer\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06method\x18\x04 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06reason\x18\x05 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x08resource\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01\x12\x18\n\ncall_count\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x02\"\xef\x02\n\x0eLeaseStatement\x12\x16\n\x08lease_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12>\n\x11inference_service\x18\x02 \x01(\tB#\xe2\x41\x01\x02\xfa\x41\x1c\n\x1atallygate/InferenceService\x12#\n\x15inference_service_uid\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12;\n\x0b\x62udget_kind\x18\x04 \x01(\x0e\x32 .tallygate.control.v1.BudgetKindB\x04\xe2\x41\x01\x02\x12\x1c\n\x0e\x63onsumed_units\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x1c\n\x0ereturned_units\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x18\n\nheld_units\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x1a\n\x0cwanted_units\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x1a\n\x0cneeded_units\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x15\n\x07\x63losing\x18\n \x01(\x08\x42\x04\xe2\x41\x01\x01\"z\n\x16\x45xchangeLeasesResponse\x12,\n\tvalid_for\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x07\x61nswers\x18\x02 \x03(\x0b\x32!.tallygate.control.v1.LeaseAnswer\"\xf1\x01\n\x0bLeaseAnswer\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x15\n\rgranted_units\x18\x02 \x01(\x03\x12>\n\x0c\x61vailability\x18\x03 \x01(\x0e\x32(.tallygate.control.v1.BudgetAvailability\x12\x17\n\x0f\x61vailable_units\x18\x04 \x01(\x03\x12\x1e\n\x16leased_elsewhere_units\x18\x05 \x01(\x03\x12\x30\n\raccrues_after\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06\x63losed\x18\x07 \x01(\x08*\xa9\x01\n\x0f\x43redentialState\x12 \n\x1c\x43REDENTIAL_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43REDENTIAL_STATE_VALID\x10\x01\x12\x1c\n\x18\x43REDENTIAL_STATE_UNKNOWN\x10\x02\x12\x1c\n\x18\x43REDENTIAL_STATE_EXPIRED\x10\x03\x12\x1c\n\x18\x43REDENTIAL_STATE_REVOKED\x10\x04*\x9e\x01\n\x12\x42udgetAvailability\x12#\n\x1f\x42UDGET_AVAILABILITY_UNSPECIFIED\x10\x00\x12!\n\x1d\x42UDGET_AVAILABILITY_AVAILABLE\x10\x01\x12!\n\x1d\x42UDGET_AVAILABILITY_RECALLING\x10\x02\x12\x1d\n\x19\x42UDGET_AVAILABILITY_EMPTY\x10\x03\x32\xf3\x01\n\x0c\x46leetService\x12n\n\x0bWatchConfig\x12(.tallygate.control.v1.WatchConfigRequest\x1a).tallygate.control.v1.WatchConfigResponse\"\x06\xa2\xe3\x18\x02\x10\x0c(\x01\x30\x01\x12s\n\x0e\x45xchangeLeases\x12+.tallygate.control.v1.ExchangeLeasesRequest\x1a,.tallygate.control.v1.ExchangeLeasesResponse\"\x06\xa2\xe3\x18\x02\x10\x0c\x42O\n\x18\x63om.tallygate.control.v1B\x11\x46leetServiceProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tallygate/control/v1/fleet_service.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%tallygate/access/v1/access_rule.proto\x1a\x1etallygate/access/v1/role.proto\x1a)tallygate/control/v1/api_key_config.proto\x1a!tallygate/control/v1/config.proto\x1a\'tallygate/control/v1/limit_config.proto\x1a\x1etallygate/control/v1/pot.proto\"\xed\x01\n\x12WatchConfigRequest\x12\x36\n\x05hello\x18\x01 \x01(\x0b\x32\x1f.tallygate.control.v1.NodeHelloB\x04\xe2\x41\x01\x01H\x00\x12\x46\n\x0csubscription\x18\x02 \x01(\x0b\x32(.tallygate.control.v1.ConfigSubscriptionB\x04\xe2\x41\x01\x01H\x00\x12L\n\x0f\x61\x63knowledgement\x18\x03 \x01(\x0b\x32+.tallygate.control.v1.ConfigAcknowledgementB\x04\xe2\x41\x01\x01H\x00\x42\t\n\x07message\"\xa8\x01\n\tNodeHello\x12\x12\n\x04node\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05\x65poch\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\"\n\x14metering_database_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x35\n\x07history\x18\x04 \x03(\x0b\x32\x1e.tallygate.control.v1.NodeMarkB\x04\xe2\x41\x01\x01\x12\x17\n\tcaretaker\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\"k\n\x08NodeMark\x12\x12\n\x04node\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05\x65poch\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x17\n\tcommit_no\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x1d\n\x0f\x65xchange_number\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x01\"\xa4\x03\n\x12\x43onfigSubscription\x12\x36\n\tsubscribe\x18\x01 \x03(\tB#\xe2\x41\x01\x01\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x38\n\x0bunsubscribe\x18\x02 \x03(\tB#\xe2\x41\x01\x01\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x45\n\x15subscribe_credentials\x18\x03 \x03(\x0b\x32 .tallygate.control.v1.CredentialB\x04\xe2\x41\x01\x01\x12G\n\x17unsubscribe_credentials\x18\x04 \x03(\x0b\x32 .tallygate.control.v1.CredentialB\x04\xe2\x41\x01\x01\x12#\n\x12subscribe_api_keys\x18\x05 \x03(\x0c\x42\x07\x80\x01\x01\xe2\x41\x01\x01\x12%\n\x14unsubscribe_api_keys\x18\x06 \x03(\x0c\x42\x07\x80\x01\x01\xe2\x41\x01\x01\x12\x1e\n\x10subscribe_models\x18\x07 \x03(\tB\x04\xe2\x41\x01\x01\x12 \n\x12unsubscribe_models\x18\x08 \x03(\tB\x04\xe2\x41\x01\x01\"o\n\nCredential\x12\x37\n\x05token\x18\x01 \x01(\x0b\x32 .tallygate.control.v1.TokenProofB\x04\xe2\x41\x01\x01H\x00\x12\x1f\n\x0f\x63\x65rtificate_uri\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x42\x07\n\x05proof\"C\n\nTokenProof\x12\x16\n\x08token_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1d\n\x0ctoken_sha256\x18\x02 \x01(\x0c\x42\x07\x80\x01\x01\xe2\x41\x01\x02\".\n\x15\x43onfigAcknowledgement\x12\x15\n\x07version\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x01\"\xce\x04\n\x13WatchConfigResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x35\n\x08services\x18\x02 \x03(\x0b\x32#.tallygate.control.v1.ServiceConfig\x12\x1a\n\x12recalled_lease_ids\x18\x03 \x03(\t\x12 \n\x18replenished_service_uids\x18\x04 \x03(\t\x12\x32\n\nlost_nodes\x18\x05 \x03(\x0b\x32\x1e.tallygate.control.v1.LostNode\x12!\n\x19leases_closed_below_epoch\x18\x06 \x01(\x03\x12;\n\x0b\x63redentials\x18\x07 \x03(\x0b\x32&.tallygate.control.v1.CredentialConfig\x12\x34\n\x08\x61pi_keys\x18\x08 \x03(\x0b\x32\".tallygate.control.v1.ApiKeyConfig\x12\x31\n\x06models\x18\t \x03(\x0b\x32!.tallygate.control.v1.ModelConfig\x12;\n\x0e\x61\x63\x63ount_limits\x18\n \x03(\x0b\x32#.tallygate.control.v1.AccountLimits\x12\x37\n\x0cmodel_limits\x18\x0b \x03(\x0b\x32!.tallygate.control.v1.ModelLimits\x12>\n\x16replenished_limit_pots\x18\x0c \x03(\x0b\x32\x1e.tallygate.control.v1.LimitPot\"\xf9\x01\n\x10\x43redentialConfig\x12\x34\n\ncredential\x18\x01 \x01(\x0b\x32 .tallygate.control.v1.Credential\x12\x34\n\x05state\x18\x02 \x01(\x0e\x32%.tallygate.control.v1.CredentialState\x12\x0e\n\x06member\x18\x03 \x01(\t\x12*\n\x06rights\x18\x04 \x03(\x0b\x32\x1a.tallygate.access.v1.Right\x12,\n\tvalid_for\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07version\x18\x06 \x01(\x03\"\'\n\x08LostNode\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\"\xe8\x02\n\x15\x45xchangeLeasesRequest\x12\x12\n\x04node\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05\x65poch\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\x1d\n\x0f\x65xchange_number\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\"\n\x14\x61\x63knowledged_version\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12>\n\nstatements\x18\x05 \x03(\x0b\x32$.tallygate.control.v1.LeaseStatementB\x04\xe2\x41\x01\x01\x12!\n\x13settled_below_epoch\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12&\n\x18\x61nswered_exchange_number\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x17\n\tcommit_no\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12?\n\rrefused_calls\x18\t \x03(\x0b\x32\".tallygate.control.v1.RefusedCallsB\x04\xe2\x41\x01\x01\"\xcb\x01\n\x0cRefusedCalls\x12\x30\n\x06minute\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x02\x12\x17\n\tprincipal\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x12\n\x04peer\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06method\x18\x04 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06reason\x18\x05 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x08resource\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01\x12\x18\n\ncall_count\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x02\"\xa2\x03\n\x0eLeaseStatement\x12\x16\n\x08lease_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12>\n\x11inference_service\x18\x02 \x01(\tB#\xe2\x41\x01\x02\xfa\x41\x1c\n\x1atallygate/InferenceService\x12#\n\x15inference_service_uid\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\x12\x35\n\x08pot_kind\x18\x04 \x01(\x0e\x32\x1d.tallygate.control.v1.PotKindB\x04\xe2\x41\x01\x02\x12\x1c\n\x0e\x63onsumed_units\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x1c\n\x0ereturned_units\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x18\n\nheld_units\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x1a\n\x0cwanted_units\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x1a\n\x0cneeded_units\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x15\n\x07\x63losing\x18\n \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x37\n\tlimit_pot\x18\x0b \x01(\x0b\x32\x1e.tallygate.control.v1.LimitPotB\x04\xe2\x41\x01\x01\"z\n\x16\x45xchangeLeasesResponse\x12,\n\tvalid_for\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x07\x61nswers\x18\x02 \x03(\x0b\x32!.tallygate.control.v1.LeaseAnswer\"\xee\x01\n\x0bLeaseAnswer\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x15\n\rgranted_units\x18\x02 \x01(\x03\x12;\n\x0c\x61vailability\x18\x03 \x01(\x0e\x32%.tallygate.control.v1.PotAvailability\x12\x17\n\x0f\x61vailable_units\x18\x04 \x01(\x03\x12\x1e\n\x16leased_elsewhere_units\x18\x05 \x01(\x03\x12\x30\n\raccrues_after\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06\x63losed\x18\x07 \x01(\x08*\xa9\x01\n\x0f\x43redentialState\x12 \n\x1c\x43REDENTIAL_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43REDENTIAL_STATE_VALID\x10\x01\x12\x1c\n\x18\x43REDENTIAL_STATE_UNKNOWN\x10\x02\x12\x1c\n\x18\x43REDENTIAL_STATE_EXPIRED\x10\x03\x12\x1c\n\x18\x43REDENTIAL_STATE_REVOKED\x10\x04*\x8f\x01\n\x0fPotAvailability\x12 \n\x1cPOT_AVAILABILITY_UNSPECIFIED\x10\x00\x12\x1e\n\x1aPOT_AVAILABILITY_AVAILABLE\x10\x01\x12\x1e\n\x1aPOT_AVAILABILITY_RECALLING\x10\x02\x12\x1a\n\x16POT_AVAILABILITY_EMPTY\x10\x03\x32\xf3\x01\n\x0c\x46leetService\x12n\n\x0bWatchConfig\x12(.tallygate.control.v1.WatchConfigRequest\x1a).tallygate.control.v1.WatchConfigResponse\"\x06\xa2\xe3\x18\x02\x10\x0c(\x01\x30\x01\x12s\n\x0e\x45xchangeLeases\x12+.tallygate.control.v1.ExchangeLeasesRequest\x1a,.tallygate.control.v1.ExchangeLeasesResponse\"\x06\xa2\xe3\x18\x02\x10\x0c\x42O\n\x18\x63om.tallygate.control.v1B\x11\x46leetServiceProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -72,6 +74,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONFIGSUBSCRIPTION'].fields_by_name['subscribe_credentials']._serialized_options = b'\342A\001\001'
   _globals['_CONFIGSUBSCRIPTION'].fields_by_name['unsubscribe_credentials']._loaded_options = None
   _globals['_CONFIGSUBSCRIPTION'].fields_by_name['unsubscribe_credentials']._serialized_options = b'\342A\001\001'
+  _globals['_CONFIGSUBSCRIPTION'].fields_by_name['subscribe_api_keys']._loaded_options = None
+  _globals['_CONFIGSUBSCRIPTION'].fields_by_name['subscribe_api_keys']._serialized_options = b'\200\001\001\342A\001\001'
+  _globals['_CONFIGSUBSCRIPTION'].fields_by_name['unsubscribe_api_keys']._loaded_options = None
+  _globals['_CONFIGSUBSCRIPTION'].fields_by_name['unsubscribe_api_keys']._serialized_options = b'\200\001\001\342A\001\001'
+  _globals['_CONFIGSUBSCRIPTION'].fields_by_name['subscribe_models']._loaded_options = None
+  _globals['_CONFIGSUBSCRIPTION'].fields_by_name['subscribe_models']._serialized_options = b'\342A\001\001'
+  _globals['_CONFIGSUBSCRIPTION'].fields_by_name['unsubscribe_models']._loaded_options = None
+  _globals['_CONFIGSUBSCRIPTION'].fields_by_name['unsubscribe_models']._serialized_options = b'\342A\001\001'
   _globals['_CREDENTIAL'].fields_by_name['token']._loaded_options = None
   _globals['_CREDENTIAL'].fields_by_name['token']._serialized_options = b'\342A\001\001'
   _globals['_CREDENTIAL'].fields_by_name['certificate_uri']._loaded_options = None
@@ -120,8 +130,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LEASESTATEMENT'].fields_by_name['inference_service']._serialized_options = b'\342A\001\002\372A\034\n\032tallygate/InferenceService'
   _globals['_LEASESTATEMENT'].fields_by_name['inference_service_uid']._loaded_options = None
   _globals['_LEASESTATEMENT'].fields_by_name['inference_service_uid']._serialized_options = b'\342A\001\002'
-  _globals['_LEASESTATEMENT'].fields_by_name['budget_kind']._loaded_options = None
-  _globals['_LEASESTATEMENT'].fields_by_name['budget_kind']._serialized_options = b'\342A\001\002'
+  _globals['_LEASESTATEMENT'].fields_by_name['pot_kind']._loaded_options = None
+  _globals['_LEASESTATEMENT'].fields_by_name['pot_kind']._serialized_options = b'\342A\001\002'
   _globals['_LEASESTATEMENT'].fields_by_name['consumed_units']._loaded_options = None
   _globals['_LEASESTATEMENT'].fields_by_name['consumed_units']._serialized_options = b'\342A\001\001'
   _globals['_LEASESTATEMENT'].fields_by_name['returned_units']._loaded_options = None
@@ -134,44 +144,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LEASESTATEMENT'].fields_by_name['needed_units']._serialized_options = b'\342A\001\001'
   _globals['_LEASESTATEMENT'].fields_by_name['closing']._loaded_options = None
   _globals['_LEASESTATEMENT'].fields_by_name['closing']._serialized_options = b'\342A\001\001'
+  _globals['_LEASESTATEMENT'].fields_by_name['limit_pot']._loaded_options = None
+  _globals['_LEASESTATEMENT'].fields_by_name['limit_pot']._serialized_options = b'\342A\001\001'
   _globals['_FLEETSERVICE'].methods_by_name['WatchConfig']._loaded_options = None
   _globals['_FLEETSERVICE'].methods_by_name['WatchConfig']._serialized_options = b'\242\343\030\002\020\014'
   _globals['_FLEETSERVICE'].methods_by_name['ExchangeLeases']._loaded_options = None
   _globals['_FLEETSERVICE'].methods_by_name['ExchangeLeases']._serialized_options = b'\242\343\030\002\020\014'
-  _globals['_CREDENTIALSTATE']._serialized_start=3270
-  _globals['_CREDENTIALSTATE']._serialized_end=3439
-  _globals['_BUDGETAVAILABILITY']._serialized_start=3442
-  _globals['_BUDGETAVAILABILITY']._serialized_end=3600
-  _globals['_WATCHCONFIGREQUEST']._serialized_start=333
-  _globals['_WATCHCONFIGREQUEST']._serialized_end=570
-  _globals['_NODEHELLO']._serialized_start=573
-  _globals['_NODEHELLO']._serialized_end=741
-  _globals['_NODEMARK']._serialized_start=743
-  _globals['_NODEMARK']._serialized_end=850
-  _globals['_CONFIGSUBSCRIPTION']._serialized_start=853
-  _globals['_CONFIGSUBSCRIPTION']._serialized_end=1131
-  _globals['_CREDENTIAL']._serialized_start=1133
-  _globals['_CREDENTIAL']._serialized_end=1244
-  _globals['_TOKENPROOF']._serialized_start=1246
-  _globals['_TOKENPROOF']._serialized_end=1313
-  _globals['_CONFIGACKNOWLEDGEMENT']._serialized_start=1315
-  _globals['_CONFIGACKNOWLEDGEMENT']._serialized_end=1361
-  _globals['_WATCHCONFIGRESPONSE']._serialized_start=1364
-  _globals['_WATCHCONFIGRESPONSE']._serialized_end=1667
-  _globals['_CREDENTIALCONFIG']._serialized_start=1670
-  _globals['_CREDENTIALCONFIG']._serialized_end=1919
-  _globals['_LOSTNODE']._serialized_start=1921
-  _globals['_LOSTNODE']._serialized_end=1960
-  _globals['_EXCHANGELEASESREQUEST']._serialized_start=1963
-  _globals['_EXCHANGELEASESREQUEST']._serialized_end=2323
-  _globals['_REFUSEDCALLS']._serialized_start=2326
-  _globals['_REFUSEDCALLS']._serialized_end=2529
-  _globals['_LEASESTATEMENT']._serialized_start=2532
-  _globals['_LEASESTATEMENT']._serialized_end=2899
-  _globals['_EXCHANGELEASESRESPONSE']._serialized_start=2901
-  _globals['_EXCHANGELEASESRESPONSE']._serialized_end=3023
-  _globals['_LEASEANSWER']._serialized_start=3026
-  _globals['_LEASEANSWER']._serialized_end=3267
-  _globals['_FLEETSERVICE']._serialized_start=3603
-  _globals['_FLEETSERVICE']._serialized_end=3846
+  _globals['_CREDENTIALSTATE']._serialized_start=3828
+  _globals['_CREDENTIALSTATE']._serialized_end=3997
+  _globals['_POTAVAILABILITY']._serialized_start=4000
+  _globals['_POTAVAILABILITY']._serialized_end=4143
+  _globals['_WATCHCONFIGREQUEST']._serialized_start=414
+  _globals['_WATCHCONFIGREQUEST']._serialized_end=651
+  _globals['_NODEHELLO']._serialized_start=654
+  _globals['_NODEHELLO']._serialized_end=822
+  _globals['_NODEMARK']._serialized_start=824
+  _globals['_NODEMARK']._serialized_end=931
+  _globals['_CONFIGSUBSCRIPTION']._serialized_start=934
+  _globals['_CONFIGSUBSCRIPTION']._serialized_end=1354
+  _globals['_CREDENTIAL']._serialized_start=1356
+  _globals['_CREDENTIAL']._serialized_end=1467
+  _globals['_TOKENPROOF']._serialized_start=1469
+  _globals['_TOKENPROOF']._serialized_end=1536
+  _globals['_CONFIGACKNOWLEDGEMENT']._serialized_start=1538
+  _globals['_CONFIGACKNOWLEDGEMENT']._serialized_end=1584
+  _globals['_WATCHCONFIGRESPONSE']._serialized_start=1587
+  _globals['_WATCHCONFIGRESPONSE']._serialized_end=2177
+  _globals['_CREDENTIALCONFIG']._serialized_start=2180
+  _globals['_CREDENTIALCONFIG']._serialized_end=2429
+  _globals['_LOSTNODE']._serialized_start=2431
+  _globals['_LOSTNODE']._serialized_end=2470
+  _globals['_EXCHANGELEASESREQUEST']._serialized_start=2473
+  _globals['_EXCHANGELEASESREQUEST']._serialized_end=2833
+  _globals['_REFUSEDCALLS']._serialized_start=2836
+  _globals['_REFUSEDCALLS']._serialized_end=3039
+  _globals['_LEASESTATEMENT']._serialized_start=3042
+  _globals['_LEASESTATEMENT']._serialized_end=3460
+  _globals['_EXCHANGELEASESRESPONSE']._serialized_start=3462
+  _globals['_EXCHANGELEASESRESPONSE']._serialized_end=3584
+  _globals['_LEASEANSWER']._serialized_start=3587
+  _globals['_LEASEANSWER']._serialized_end=3825
+  _globals['_FLEETSERVICE']._serialized_start=4146
+  _globals['_FLEETSERVICE']._serialized_end=4389
 # @@protoc_insertion_point(module_scope)

@@ -11,8 +11,10 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tallygate.access.v1 import role_pb2 as _role_pb2
-from tallygate.control.v1 import budget_pb2 as _budget_pb2
+from tallygate.control.v1 import api_key_config_pb2 as _api_key_config_pb2
 from tallygate.control.v1 import config_pb2 as _config_pb2
+from tallygate.control.v1 import limit_config_pb2 as _limit_config_pb2
+from tallygate.control.v1 import pot_pb2 as _pot_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -56,33 +58,33 @@ CREDENTIAL_STATE_REVOKED: CredentialState.ValueType  # 4
 """It was disabled or deleted, or its owner was."""
 Global___CredentialState: _TypeAlias = CredentialState  # noqa: Y015
 
-class _BudgetAvailability:
+class _PotAvailability:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _BudgetAvailabilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BudgetAvailability.ValueType], _builtins.type):
+class _PotAvailabilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PotAvailability.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    BUDGET_AVAILABILITY_UNSPECIFIED: _BudgetAvailability.ValueType  # 0
+    POT_AVAILABILITY_UNSPECIFIED: _PotAvailability.ValueType  # 0
     """Never used."""
-    BUDGET_AVAILABILITY_AVAILABLE: _BudgetAvailability.ValueType  # 1
+    POT_AVAILABILITY_AVAILABLE: _PotAvailability.ValueType  # 1
     """All that was wanted was granted, or more may be had by asking again."""
-    BUDGET_AVAILABILITY_RECALLING: _BudgetAvailability.ValueType  # 2
+    POT_AVAILABILITY_RECALLING: _PotAvailability.ValueType  # 2
     """Other nodes were told to return what they do not use: ask again in a moment."""
-    BUDGET_AVAILABILITY_EMPTY: _BudgetAvailability.ValueType  # 3
+    POT_AVAILABILITY_EMPTY: _PotAvailability.ValueType  # 3
     """Confirmed: nothing is free, and nothing can be recalled."""
 
-class BudgetAvailability(_BudgetAvailability, metaclass=_BudgetAvailabilityEnumTypeWrapper):
-    """How things stand with a budget."""
+class PotAvailability(_PotAvailability, metaclass=_PotAvailabilityEnumTypeWrapper):
+    """How things stand with a pot."""
 
-BUDGET_AVAILABILITY_UNSPECIFIED: BudgetAvailability.ValueType  # 0
+POT_AVAILABILITY_UNSPECIFIED: PotAvailability.ValueType  # 0
 """Never used."""
-BUDGET_AVAILABILITY_AVAILABLE: BudgetAvailability.ValueType  # 1
+POT_AVAILABILITY_AVAILABLE: PotAvailability.ValueType  # 1
 """All that was wanted was granted, or more may be had by asking again."""
-BUDGET_AVAILABILITY_RECALLING: BudgetAvailability.ValueType  # 2
+POT_AVAILABILITY_RECALLING: PotAvailability.ValueType  # 2
 """Other nodes were told to return what they do not use: ask again in a moment."""
-BUDGET_AVAILABILITY_EMPTY: BudgetAvailability.ValueType  # 3
+POT_AVAILABILITY_EMPTY: PotAvailability.ValueType  # 3
 """Confirmed: nothing is free, and nothing can be recalled."""
-Global___BudgetAvailability: _TypeAlias = BudgetAvailability  # noqa: Y015
+Global___PotAvailability: _TypeAlias = PotAvailability  # noqa: Y015
 
 @_typing.final
 class WatchConfigRequest(_message.Message):
@@ -202,7 +204,9 @@ Global___NodeMark: _TypeAlias = NodeMark  # noqa: Y015
 
 @_typing.final
 class ConfigSubscription(_message.Message):
-    """Services and credentials that a node wants to know, or no longer."""
+    """What a node wants to know, or no longer. The rate rules and budgets of the accounts and models of what it follows are
+    sent with it, without being asked for.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -210,6 +214,10 @@ class ConfigSubscription(_message.Message):
     UNSUBSCRIBE_FIELD_NUMBER: _builtins.int
     SUBSCRIBE_CREDENTIALS_FIELD_NUMBER: _builtins.int
     UNSUBSCRIBE_CREDENTIALS_FIELD_NUMBER: _builtins.int
+    SUBSCRIBE_API_KEYS_FIELD_NUMBER: _builtins.int
+    UNSUBSCRIBE_API_KEYS_FIELD_NUMBER: _builtins.int
+    SUBSCRIBE_MODELS_FIELD_NUMBER: _builtins.int
+    UNSUBSCRIBE_MODELS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def subscribe(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names to follow from now on, at most 1,000 a message, each at most 256 bytes."""
@@ -226,6 +234,22 @@ class ConfigSubscription(_message.Message):
     def unsubscribe_credentials(self) -> _containers.RepeatedCompositeFieldContainer[Global___Credential]:
         """Credentials to follow no longer."""
 
+    @_builtins.property
+    def subscribe_api_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """SHA-256 of end users' API keys to follow from now on, 32 bytes each, at most 1,000 a message."""
+
+    @_builtins.property
+    def unsubscribe_api_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Those to follow no longer."""
+
+    @_builtins.property
+    def subscribe_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Models as end users call them, id or alias, to follow from now on: at most 1,000 a message, each at most 256 bytes."""
+
+    @_builtins.property
+    def unsubscribe_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those to follow no longer."""
+
     def __init__(
         self,
         *,
@@ -233,10 +257,14 @@ class ConfigSubscription(_message.Message):
         unsubscribe: _abc.Iterable[_builtins.str] | None = ...,
         subscribe_credentials: _abc.Iterable[Global___Credential] | None = ...,
         unsubscribe_credentials: _abc.Iterable[Global___Credential] | None = ...,
+        subscribe_api_keys: _abc.Iterable[_builtins.bytes] | None = ...,
+        unsubscribe_api_keys: _abc.Iterable[_builtins.bytes] | None = ...,
+        subscribe_models: _abc.Iterable[_builtins.str] | None = ...,
+        unsubscribe_models: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscribe", b"subscribe", "subscribe_credentials", b"subscribe_credentials", "unsubscribe", b"unsubscribe", "unsubscribe_credentials", b"unsubscribe_credentials"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscribe", b"subscribe", "subscribe_api_keys", b"subscribe_api_keys", "subscribe_credentials", b"subscribe_credentials", "subscribe_models", b"subscribe_models", "unsubscribe", b"unsubscribe", "unsubscribe_api_keys", b"unsubscribe_api_keys", "unsubscribe_credentials", b"unsubscribe_credentials", "unsubscribe_models", b"unsubscribe_models"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -333,6 +361,11 @@ class WatchConfigResponse(_message.Message):
     LOST_NODES_FIELD_NUMBER: _builtins.int
     LEASES_CLOSED_BELOW_EPOCH_FIELD_NUMBER: _builtins.int
     CREDENTIALS_FIELD_NUMBER: _builtins.int
+    API_KEYS_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    ACCOUNT_LIMITS_FIELD_NUMBER: _builtins.int
+    MODEL_LIMITS_FIELD_NUMBER: _builtins.int
+    REPLENISHED_LIMIT_POTS_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Everything up to this version that concerns this node's subscriptions has been sent with or before this message."""
     leases_closed_below_epoch: _builtins.int
@@ -349,7 +382,7 @@ class WatchConfigResponse(_message.Message):
 
     @_builtins.property
     def replenished_service_uids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Budgets may have something again: ask again for services with these uids even if a budget was said to be empty."""
+        """Pots may have something again: ask again for services with these uids even if a pot was said to be empty."""
 
     @_builtins.property
     def lost_nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___LostNode]:
@@ -361,6 +394,28 @@ class WatchConfigResponse(_message.Message):
     def credentials(self) -> _containers.RepeatedCompositeFieldContainer[Global___CredentialConfig]:
         """Credentials that changed or were just subscribed to: who they prove, and what those may do."""
 
+    @_builtins.property
+    def api_keys(self) -> _containers.RepeatedCompositeFieldContainer[_api_key_config_pb2.ApiKeyConfig]:
+        """API keys that changed or were just subscribed to. A key that is made is sent to whoever follows its hash as unknown."""
+
+    @_builtins.property
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[_api_key_config_pb2.ModelConfig]:
+        """Models that changed or were just subscribed to."""
+
+    @_builtins.property
+    def account_limits(self) -> _containers.RepeatedCompositeFieldContainer[_limit_config_pb2.AccountLimits]:
+        """The rate rules and budgets of each account of which a service or key is followed: all of an account's, whenever one of
+        them changed, or a period began. They are sent with or before the first service or key of the account.
+        """
+
+    @_builtins.property
+    def model_limits(self) -> _containers.RepeatedCompositeFieldContainer[_limit_config_pb2.ModelLimits]:
+        """The rate rules of each model of which a service is followed, likewise."""
+
+    @_builtins.property
+    def replenished_limit_pots(self) -> _containers.RepeatedCompositeFieldContainer[_pot_pb2.LimitPot]:
+        """Pots of rate rules and budgets that may have something again, as `replenished_service_uids`."""
+
     def __init__(
         self,
         *,
@@ -371,10 +426,15 @@ class WatchConfigResponse(_message.Message):
         lost_nodes: _abc.Iterable[Global___LostNode] | None = ...,
         leases_closed_below_epoch: _builtins.int = ...,
         credentials: _abc.Iterable[Global___CredentialConfig] | None = ...,
+        api_keys: _abc.Iterable[_api_key_config_pb2.ApiKeyConfig] | None = ...,
+        models: _abc.Iterable[_api_key_config_pb2.ModelConfig] | None = ...,
+        account_limits: _abc.Iterable[_limit_config_pb2.AccountLimits] | None = ...,
+        model_limits: _abc.Iterable[_limit_config_pb2.ModelLimits] | None = ...,
+        replenished_limit_pots: _abc.Iterable[_pot_pb2.LimitPot] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials", "leases_closed_below_epoch", b"leases_closed_below_epoch", "lost_nodes", b"lost_nodes", "recalled_lease_ids", b"recalled_lease_ids", "replenished_service_uids", b"replenished_service_uids", "services", b"services", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_limits", b"account_limits", "api_keys", b"api_keys", "credentials", b"credentials", "leases_closed_below_epoch", b"leases_closed_below_epoch", "lost_nodes", b"lost_nodes", "model_limits", b"model_limits", "models", b"models", "recalled_lease_ids", b"recalled_lease_ids", "replenished_limit_pots", b"replenished_limit_pots", "replenished_service_uids", b"replenished_service_uids", "services", b"services", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -567,28 +627,33 @@ Global___RefusedCalls: _TypeAlias = RefusedCalls  # noqa: Y015
 
 @_typing.final
 class LeaseStatement(_message.Message):
-    """What a node says of one lease. The three counters only grow."""
+    """What a node says of one lease. The three counters only grow.
+
+    A slice of a payer names the service whose requests it pays for; a slice of a rate rule's or budget's pot is shared by
+    all of the node's services, and names the pot. A node has at most one open lease of each.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     LEASE_ID_FIELD_NUMBER: _builtins.int
     INFERENCE_SERVICE_FIELD_NUMBER: _builtins.int
     INFERENCE_SERVICE_UID_FIELD_NUMBER: _builtins.int
-    BUDGET_KIND_FIELD_NUMBER: _builtins.int
+    POT_KIND_FIELD_NUMBER: _builtins.int
     CONSUMED_UNITS_FIELD_NUMBER: _builtins.int
     RETURNED_UNITS_FIELD_NUMBER: _builtins.int
     HELD_UNITS_FIELD_NUMBER: _builtins.int
     WANTED_UNITS_FIELD_NUMBER: _builtins.int
     NEEDED_UNITS_FIELD_NUMBER: _builtins.int
     CLOSING_FIELD_NUMBER: _builtins.int
+    LIMIT_POT_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.str
     """Random id, made by the node before it asks for the first time. Required."""
     inference_service: _builtins.str
     """The service, `accounts/{account}/services/{service}`. Required."""
     inference_service_uid: _builtins.str
     """Unique id of that service. Required."""
-    budget_kind: _budget_pb2.BudgetKind.ValueType
-    """The budget that it is, or shall be, a slice of. Required."""
+    pot_kind: _pot_pb2.PotKind.ValueType
+    """The pot that it is, or shall be, a slice of. Required."""
     consumed_units: _builtins.int
     """All that was booked and committed on it so far; more than was granted where usage that nothing covered made a debt."""
     returned_units: _builtins.int
@@ -601,23 +666,28 @@ class LeaseStatement(_message.Message):
     """Of that, how much requests are waiting for right now."""
     closing: _builtins.bool
     """The last word on this lease: whatever is not consumed is returned, and nothing more will be consumed."""
+    @_builtins.property
+    def limit_pot(self) -> _pot_pb2.LimitPot:
+        """Of the kinds RATE, SLOTS, BUDGET_TOKENS and BUDGET_MONEY: which pot."""
+
     def __init__(
         self,
         *,
         lease_id: _builtins.str = ...,
         inference_service: _builtins.str = ...,
         inference_service_uid: _builtins.str = ...,
-        budget_kind: _budget_pb2.BudgetKind.ValueType = ...,
+        pot_kind: _pot_pb2.PotKind.ValueType = ...,
         consumed_units: _builtins.int = ...,
         returned_units: _builtins.int = ...,
         held_units: _builtins.int = ...,
         wanted_units: _builtins.int = ...,
         needed_units: _builtins.int = ...,
         closing: _builtins.bool = ...,
+        limit_pot: _pot_pb2.LimitPot | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limit_pot", b"limit_pot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget_kind", b"budget_kind", "closing", b"closing", "consumed_units", b"consumed_units", "held_units", b"held_units", "inference_service", b"inference_service", "inference_service_uid", b"inference_service_uid", "lease_id", b"lease_id", "needed_units", b"needed_units", "returned_units", b"returned_units", "wanted_units", b"wanted_units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closing", b"closing", "consumed_units", b"consumed_units", "held_units", b"held_units", "inference_service", b"inference_service", "inference_service_uid", b"inference_service_uid", "lease_id", b"lease_id", "limit_pot", b"limit_pot", "needed_units", b"needed_units", "pot_kind", b"pot_kind", "returned_units", b"returned_units", "wanted_units", b"wanted_units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -670,10 +740,10 @@ class LeaseAnswer(_message.Message):
     """The lease."""
     granted_units: _builtins.int
     """All that was ever granted on it; a counter that only grows."""
-    availability: Global___BudgetAvailability.ValueType
+    availability: Global___PotAvailability.ValueType
     """How things stand where less was granted than was wanted."""
     available_units: _builtins.int
-    """What could still be granted after this answer: nothing below an account's floor, or where the budget does not pay."""
+    """What could still be granted after this answer: nothing below an account's floor, or where the pot does not pay."""
     leased_elsewhere_units: _builtins.int
     """What other nodes have on lease: held or free."""
     closed: _builtins.bool
@@ -687,7 +757,7 @@ class LeaseAnswer(_message.Message):
         *,
         lease_id: _builtins.str = ...,
         granted_units: _builtins.int = ...,
-        availability: Global___BudgetAvailability.ValueType = ...,
+        availability: Global___PotAvailability.ValueType = ...,
         available_units: _builtins.int = ...,
         leased_elsewhere_units: _builtins.int = ...,
         accrues_after: _duration_pb2.Duration | None = ...,

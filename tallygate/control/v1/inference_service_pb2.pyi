@@ -20,6 +20,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _CredentialPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CredentialPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CredentialPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CREDENTIAL_POLICY_UNSPECIFIED: _CredentialPolicy.ValueType  # 0
+    """Not said: see the field."""
+    CREDENTIAL_POLICY_OPEN: _CredentialPolicy.ValueType  # 1
+    """No: without one, or with one that nobody has, a request passes, and is recorded without a key. A key that somebody has
+    counts in full: it must be valid, and its limits bind.
+    """
+    CREDENTIAL_POLICY_REQUIRED: _CredentialPolicy.ValueType  # 2
+    """Yes: limits of keys bind all requests only here."""
+
+class CredentialPolicy(_CredentialPolicy, metaclass=_CredentialPolicyEnumTypeWrapper):
+    """Whether a service's requests need an API key."""
+
+CREDENTIAL_POLICY_UNSPECIFIED: CredentialPolicy.ValueType  # 0
+"""Not said: see the field."""
+CREDENTIAL_POLICY_OPEN: CredentialPolicy.ValueType  # 1
+"""No: without one, or with one that nobody has, a request passes, and is recorded without a key. A key that somebody has
+counts in full: it must be valid, and its limits bind.
+"""
+CREDENTIAL_POLICY_REQUIRED: CredentialPolicy.ValueType  # 2
+"""Yes: limits of keys bind all requests only here."""
+Global___CredentialPolicy: _TypeAlias = CredentialPolicy  # noqa: Y015
+
 class _ServiceKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015

@@ -25,10 +25,10 @@ _sym_db = _symbol_database.Default()
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
-from tallygate.control.v1 import budget_pb2 as tallygate_dot_control_dot_v1_dot_budget__pb2
+from tallygate.control.v1 import pot_pb2 as tallygate_dot_control_dot_v1_dot_pot__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tallygate/control/v1/lease.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tallygate/control/v1/budget.proto\"\xe1\x03\n\x05Lease\x12\x16\n\x08lease_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04node\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65poch\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12>\n\x11inference_service\x18\x04 \x01(\tB#\xe2\x41\x01\x03\xfa\x41\x1c\n\x1atallygate/InferenceService\x12#\n\x15inference_service_uid\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12;\n\x0b\x62udget_kind\x18\x06 \x01(\x0e\x32 .tallygate.control.v1.BudgetKindB\x04\xe2\x41\x01\x03\x12\x1b\n\rgranted_units\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x63onsumed_units\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0ereturned_units\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x18\n\nheld_units\x18\n \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x14\n\x06\x63losed\x18\x0b \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x42H\n\x18\x63om.tallygate.control.v1B\nLeaseProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tallygate/control/v1/lease.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etallygate/control/v1/pot.proto\"\x94\x04\n\x05Lease\x12\x16\n\x08lease_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04node\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x65poch\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12>\n\x11inference_service\x18\x04 \x01(\tB#\xe2\x41\x01\x03\xfa\x41\x1c\n\x1atallygate/InferenceService\x12#\n\x15inference_service_uid\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x08pot_kind\x18\x06 \x01(\x0e\x32\x1d.tallygate.control.v1.PotKindB\x04\xe2\x41\x01\x03\x12\x1b\n\rgranted_units\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x63onsumed_units\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1c\n\x0ereturned_units\x18\t \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x18\n\nheld_units\x18\n \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x14\n\x06\x63losed\x18\x0b \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x37\n\tlimit_pot\x18\x0e \x01(\x0b\x32\x1e.tallygate.control.v1.LimitPotB\x04\xe2\x41\x01\x03\x42H\n\x18\x63om.tallygate.control.v1B\nLeaseProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,8 +46,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LEASE'].fields_by_name['inference_service']._serialized_options = b'\342A\001\003\372A\034\n\032tallygate/InferenceService'
   _globals['_LEASE'].fields_by_name['inference_service_uid']._loaded_options = None
   _globals['_LEASE'].fields_by_name['inference_service_uid']._serialized_options = b'\342A\001\003'
-  _globals['_LEASE'].fields_by_name['budget_kind']._loaded_options = None
-  _globals['_LEASE'].fields_by_name['budget_kind']._serialized_options = b'\342A\001\003'
+  _globals['_LEASE'].fields_by_name['pot_kind']._loaded_options = None
+  _globals['_LEASE'].fields_by_name['pot_kind']._serialized_options = b'\342A\001\003'
   _globals['_LEASE'].fields_by_name['granted_units']._loaded_options = None
   _globals['_LEASE'].fields_by_name['granted_units']._serialized_options = b'\342A\001\003'
   _globals['_LEASE'].fields_by_name['consumed_units']._loaded_options = None
@@ -62,6 +62,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LEASE'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
   _globals['_LEASE'].fields_by_name['update_time']._loaded_options = None
   _globals['_LEASE'].fields_by_name['update_time']._serialized_options = b'\342A\001\003'
-  _globals['_LEASE']._serialized_start=187
-  _globals['_LEASE']._serialized_end=668
+  _globals['_LEASE'].fields_by_name['limit_pot']._loaded_options = None
+  _globals['_LEASE'].fields_by_name['limit_pot']._serialized_options = b'\342A\001\003'
+  _globals['_LEASE']._serialized_start=184
+  _globals['_LEASE']._serialized_end=716
 # @@protoc_insertion_point(module_scope)

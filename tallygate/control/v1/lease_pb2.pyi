@@ -6,7 +6,7 @@ isort:skip_file
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
-from tallygate.control.v1 import budget_pb2 as _budget_pb2
+from tallygate.control.v1 import pot_pb2 as _pot_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -20,7 +20,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Lease(_message.Message):
-    """A slice of a budget in the hands of one metering node, for one service. Its three counters only grow:
+    """A slice of a pot in the hands of one metering node, for one service. Its three counters only grow:
     outstanding = granted - consumed - returned, never taken below zero.
     """
 
@@ -31,7 +31,7 @@ class Lease(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     INFERENCE_SERVICE_FIELD_NUMBER: _builtins.int
     INFERENCE_SERVICE_UID_FIELD_NUMBER: _builtins.int
-    BUDGET_KIND_FIELD_NUMBER: _builtins.int
+    POT_KIND_FIELD_NUMBER: _builtins.int
     GRANTED_UNITS_FIELD_NUMBER: _builtins.int
     CONSUMED_UNITS_FIELD_NUMBER: _builtins.int
     RETURNED_UNITS_FIELD_NUMBER: _builtins.int
@@ -39,6 +39,7 @@ class Lease(_message.Message):
     CLOSED_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    LIMIT_POT_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.str
     """Random id, made by the node that asked."""
     node: _builtins.str
@@ -49,8 +50,8 @@ class Lease(_message.Message):
     """The service whose requests it pays for, `accounts/{account}/services/{service}`."""
     inference_service_uid: _builtins.str
     """Unique id of that service."""
-    budget_kind: _budget_pb2.BudgetKind.ValueType
-    """The kind of budget that it is a slice of."""
+    pot_kind: _pot_pb2.PotKind.ValueType
+    """The kind of pot that it is a slice of."""
     granted_units: _builtins.int
     """All that control ever gave on it. Control alone raises it."""
     consumed_units: _builtins.int
@@ -69,6 +70,10 @@ class Lease(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When the node last spoke of it."""
 
+    @_builtins.property
+    def limit_pot(self) -> _pot_pb2.LimitPot:
+        """Of the pots of rate rules and budgets, which have no service: which one."""
+
     def __init__(
         self,
         *,
@@ -77,7 +82,7 @@ class Lease(_message.Message):
         epoch: _builtins.int = ...,
         inference_service: _builtins.str = ...,
         inference_service_uid: _builtins.str = ...,
-        budget_kind: _budget_pb2.BudgetKind.ValueType = ...,
+        pot_kind: _pot_pb2.PotKind.ValueType = ...,
         granted_units: _builtins.int = ...,
         consumed_units: _builtins.int = ...,
         returned_units: _builtins.int = ...,
@@ -85,10 +90,11 @@ class Lease(_message.Message):
         closed: _builtins.bool = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        limit_pot: _pot_pb2.LimitPot | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "limit_pot", b"limit_pot", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget_kind", b"budget_kind", "closed", b"closed", "consumed_units", b"consumed_units", "create_time", b"create_time", "epoch", b"epoch", "granted_units", b"granted_units", "held_units", b"held_units", "inference_service", b"inference_service", "inference_service_uid", b"inference_service_uid", "lease_id", b"lease_id", "node", b"node", "returned_units", b"returned_units", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "consumed_units", b"consumed_units", "create_time", b"create_time", "epoch", b"epoch", "granted_units", b"granted_units", "held_units", b"held_units", "inference_service", b"inference_service", "inference_service_uid", b"inference_service_uid", "lease_id", b"lease_id", "limit_pot", b"limit_pot", "node", b"node", "pot_kind", b"pot_kind", "returned_units", b"returned_units", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,9 +7,9 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
-from tallygate.control.v1 import budget_pb2 as _budget_pb2
 from tallygate.control.v1 import lease_pb2 as _lease_pb2
 from tallygate.control.v1 import node_pb2 as _node_pb2
+from tallygate.control.v1 import pot_pb2 as _pot_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -80,8 +80,8 @@ class ListNodesResponse(_message.Message):
 Global___ListNodesResponse: _TypeAlias = ListNodesResponse  # noqa: Y015
 
 @_typing.final
-class ListBudgetsRequest(_message.Message):
-    """Asks for an account's budgets."""
+class ListPotsRequest(_message.Message):
+    """Asks for an account's pots."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -92,7 +92,7 @@ class ListBudgetsRequest(_message.Message):
     account: _builtins.str
     """`accounts/{account}`. Required."""
     inference_service: _builtins.str
-    """Only this service's budgets and the account's money, if given."""
+    """Only this service's pots and the account's money, if given."""
     page_size: _builtins.int
     """At most so many; default 100, at most 1,000."""
     page_token: _builtins.str
@@ -111,35 +111,35 @@ class ListBudgetsRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListBudgetsRequest: _TypeAlias = ListBudgetsRequest  # noqa: Y015
+Global___ListPotsRequest: _TypeAlias = ListPotsRequest  # noqa: Y015
 
 @_typing.final
-class ListBudgetsResponse(_message.Message):
-    """A page of budgets."""
+class ListPotsResponse(_message.Message):
+    """A page of pots."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    BUDGETS_FIELD_NUMBER: _builtins.int
+    POTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """For the next page; empty on the last. Pages may be shorter than asked for, so that each fits into a message."""
     @_builtins.property
-    def budgets(self) -> _containers.RepeatedCompositeFieldContainer[_budget_pb2.Budget]:
-        """The budgets."""
+    def pots(self) -> _containers.RepeatedCompositeFieldContainer[_pot_pb2.Pot]:
+        """The pots."""
 
     def __init__(
         self,
         *,
-        budgets: _abc.Iterable[_budget_pb2.Budget] | None = ...,
+        pots: _abc.Iterable[_pot_pb2.Pot] | None = ...,
         next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budgets", b"budgets", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "pots", b"pots"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListBudgetsResponse: _TypeAlias = ListBudgetsResponse  # noqa: Y015
+Global___ListPotsResponse: _TypeAlias = ListPotsResponse  # noqa: Y015
 
 @_typing.final
 class ListLeasesRequest(_message.Message):

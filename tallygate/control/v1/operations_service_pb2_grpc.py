@@ -40,10 +40,10 @@ class OperationsServiceStub:
                 request_serializer=tallygate_dot_control_dot_v1_dot_operations__service__pb2.ListNodesRequest.SerializeToString,
                 response_deserializer=tallygate_dot_control_dot_v1_dot_operations__service__pb2.ListNodesResponse.FromString,
                 _registered_method=True)
-        self.ListBudgets = channel.unary_unary(
-                '/tallygate.control.v1.OperationsService/ListBudgets',
-                request_serializer=tallygate_dot_control_dot_v1_dot_operations__service__pb2.ListBudgetsRequest.SerializeToString,
-                response_deserializer=tallygate_dot_control_dot_v1_dot_operations__service__pb2.ListBudgetsResponse.FromString,
+        self.ListPots = channel.unary_unary(
+                '/tallygate.control.v1.OperationsService/ListPots',
+                request_serializer=tallygate_dot_control_dot_v1_dot_operations__service__pb2.ListPotsRequest.SerializeToString,
+                response_deserializer=tallygate_dot_control_dot_v1_dot_operations__service__pb2.ListPotsResponse.FromString,
                 _registered_method=True)
         self.ListLeases = channel.unary_unary(
                 '/tallygate.control.v1.OperationsService/ListLeases',
@@ -63,8 +63,8 @@ class OperationsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListBudgets(self, request, context):
-        """Lists budgets of one account: money first, then by service.
+    def ListPots(self, request, context):
+        """Lists pots of one account: money first, then by service.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -85,10 +85,10 @@ def add_OperationsServiceServicer_to_server(servicer, server):
                     request_deserializer=tallygate_dot_control_dot_v1_dot_operations__service__pb2.ListNodesRequest.FromString,
                     response_serializer=tallygate_dot_control_dot_v1_dot_operations__service__pb2.ListNodesResponse.SerializeToString,
             ),
-            'ListBudgets': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListBudgets,
-                    request_deserializer=tallygate_dot_control_dot_v1_dot_operations__service__pb2.ListBudgetsRequest.FromString,
-                    response_serializer=tallygate_dot_control_dot_v1_dot_operations__service__pb2.ListBudgetsResponse.SerializeToString,
+            'ListPots': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPots,
+                    request_deserializer=tallygate_dot_control_dot_v1_dot_operations__service__pb2.ListPotsRequest.FromString,
+                    response_serializer=tallygate_dot_control_dot_v1_dot_operations__service__pb2.ListPotsResponse.SerializeToString,
             ),
             'ListLeases': grpc.unary_unary_rpc_method_handler(
                     servicer.ListLeases,
@@ -135,7 +135,7 @@ class OperationsService:
             _registered_method=True)
 
     @staticmethod
-    def ListBudgets(request,
+    def ListPots(request,
             target,
             options=(),
             channel_credentials=None,
@@ -148,9 +148,9 @@ class OperationsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/tallygate.control.v1.OperationsService/ListBudgets',
-            tallygate_dot_control_dot_v1_dot_operations__service__pb2.ListBudgetsRequest.SerializeToString,
-            tallygate_dot_control_dot_v1_dot_operations__service__pb2.ListBudgetsResponse.FromString,
+            '/tallygate.control.v1.OperationsService/ListPots',
+            tallygate_dot_control_dot_v1_dot_operations__service__pb2.ListPotsRequest.SerializeToString,
+            tallygate_dot_control_dot_v1_dot_operations__service__pb2.ListPotsResponse.FromString,
             options,
             channel_credentials,
             insecure,

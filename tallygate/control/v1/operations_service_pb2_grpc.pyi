@@ -35,8 +35,8 @@ class OperationsServiceStub:
     def __new__(cls, channel: _aio.Channel) -> OperationsServiceAsyncStub: ...
     ListNodes: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.ListNodesRequest, _operations_service_pb2.ListNodesResponse]
     """Lists the metering nodes that control knows, with what they acknowledged."""
-    ListBudgets: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.ListBudgetsRequest, _operations_service_pb2.ListBudgetsResponse]
-    """Lists budgets of one account: money first, then by service."""
+    ListPots: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.ListPotsRequest, _operations_service_pb2.ListPotsResponse]
+    """Lists pots of one account: money first, then by service."""
     ListLeases: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.ListLeasesRequest, _operations_service_pb2.ListLeasesResponse]
     """Lists leases, open ones only unless told otherwise."""
 
@@ -47,8 +47,8 @@ class OperationsServiceAsyncStub(OperationsServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListNodes: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ListNodesRequest, _operations_service_pb2.ListNodesResponse]  # type: ignore[assignment]
     """Lists the metering nodes that control knows, with what they acknowledged."""
-    ListBudgets: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ListBudgetsRequest, _operations_service_pb2.ListBudgetsResponse]  # type: ignore[assignment]
-    """Lists budgets of one account: money first, then by service."""
+    ListPots: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ListPotsRequest, _operations_service_pb2.ListPotsResponse]  # type: ignore[assignment]
+    """Lists pots of one account: money first, then by service."""
     ListLeases: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ListLeasesRequest, _operations_service_pb2.ListLeasesResponse]  # type: ignore[assignment]
     """Lists leases, open ones only unless told otherwise."""
 
@@ -64,12 +64,12 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists the metering nodes that control knows, with what they acknowledged."""
 
     @_abc_1.abstractmethod
-    def ListBudgets(
+    def ListPots(
         self,
-        request: _operations_service_pb2.ListBudgetsRequest,
+        request: _operations_service_pb2.ListPotsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_operations_service_pb2.ListBudgetsResponse, _abc.Awaitable[_operations_service_pb2.ListBudgetsResponse]]:
-        """Lists budgets of one account: money first, then by service."""
+    ) -> _typing.Union[_operations_service_pb2.ListPotsResponse, _abc.Awaitable[_operations_service_pb2.ListPotsResponse]]:
+        """Lists pots of one account: money first, then by service."""
 
     @_abc_1.abstractmethod
     def ListLeases(

@@ -7,7 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
-from tallygate.control.v1 import budget_pb2 as _budget_pb2
+from tallygate.control.v1 import pot_pb2 as _pot_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -54,7 +54,7 @@ class LeaseTotal(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     INFERENCE_SERVICE_FIELD_NUMBER: _builtins.int
     INFERENCE_SERVICE_UID_FIELD_NUMBER: _builtins.int
-    BUDGET_KIND_FIELD_NUMBER: _builtins.int
+    POT_KIND_FIELD_NUMBER: _builtins.int
     CONSUMED_UNITS_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.str
     """Its id. Required."""
@@ -66,8 +66,8 @@ class LeaseTotal(_message.Message):
     """The service, `accounts/{account}/services/{service}`. Required."""
     inference_service_uid: _builtins.str
     """Unique id of that service. Required."""
-    budget_kind: _budget_pb2.BudgetKind.ValueType
-    """The budget that it was a slice of. Required."""
+    pot_kind: _pot_pb2.PotKind.ValueType
+    """The pot that it was a slice of. Required."""
     consumed_units: _builtins.int
     """All that was booked and committed on it."""
     def __init__(
@@ -78,12 +78,12 @@ class LeaseTotal(_message.Message):
         epoch: _builtins.int = ...,
         inference_service: _builtins.str = ...,
         inference_service_uid: _builtins.str = ...,
-        budget_kind: _budget_pb2.BudgetKind.ValueType = ...,
+        pot_kind: _pot_pb2.PotKind.ValueType = ...,
         consumed_units: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget_kind", b"budget_kind", "consumed_units", b"consumed_units", "epoch", b"epoch", "inference_service", b"inference_service", "inference_service_uid", b"inference_service_uid", "lease_id", b"lease_id", "node", b"node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumed_units", b"consumed_units", "epoch", b"epoch", "inference_service", b"inference_service", "inference_service_uid", b"inference_service_uid", "lease_id", b"lease_id", "node", b"node", "pot_kind", b"pot_kind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -99,7 +99,7 @@ class BookLeasesResponse(_message.Message):
     UNKNOWN_LEASE_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def booked(self) -> _containers.RepeatedCompositeFieldContainer[Global___BookedUnits]:
-        """Sums, by account and kind of budget; those without any are left out."""
+        """Sums, by account and kind of pot; those without any are left out."""
 
     @_builtins.property
     def unknown_lease_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -126,24 +126,24 @@ class BookedUnits(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ACCOUNT_FIELD_NUMBER: _builtins.int
-    BUDGET_KIND_FIELD_NUMBER: _builtins.int
+    POT_KIND_FIELD_NUMBER: _builtins.int
     UNITS_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     """`accounts/{account}`."""
-    budget_kind: _budget_pb2.BudgetKind.ValueType
-    """The kind of budget."""
+    pot_kind: _pot_pb2.PotKind.ValueType
+    """The kind of pot."""
     units: _builtins.int
-    """Tokens, or nanos where the budget is money."""
+    """Tokens, or nanos where the pot is money."""
     def __init__(
         self,
         *,
         account: _builtins.str = ...,
-        budget_kind: _budget_pb2.BudgetKind.ValueType = ...,
+        pot_kind: _pot_pb2.PotKind.ValueType = ...,
         units: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "budget_kind", b"budget_kind", "units", b"units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "pot_kind", b"pot_kind", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

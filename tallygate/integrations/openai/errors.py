@@ -74,6 +74,7 @@ MEANINGS = {
     "BALANCE_INSUFFICIENT": _NO_FUNDS,
     "RESERVATION_ENDED": _NO_FUNDS,
     "ACCOUNT_OVERDUE": _NO_FUNDS,
+    "BUDGET_EXCEEDED": _NO_FUNDS,
     # Slower, please.
     "RESERVATION_EXCEEDED": _Meaning(429, "tokens", "rate_limit_exceeded", limits="tokens"),
     "TOKEN_RATE": _Meaning(429, "tokens", "rate_limit_exceeded", limits="tokens"),

@@ -6,6 +6,7 @@ isort:skip_file
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tallygate.metering.v1 import receipt_pb2 as _receipt_pb2
 import builtins as _builtins
@@ -74,13 +75,15 @@ class _DecisionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decisi
     DECISION_REASON_SUSPENDED: _DecisionReason.ValueType  # 12
     """Refused: an operator suspended the service."""
     DECISION_REASON_REQUEST_RATE: _DecisionReason.ValueType  # 13
-    """Refused: too many requests in this minute. Kept for rate-limit rules."""
+    """Refused: a rate rule has no request left. Retryable."""
     DECISION_REASON_TOKEN_RATE: _DecisionReason.ValueType  # 14
-    """Refused: too many tokens in this minute. Kept for rate-limit rules."""
+    """Refused: a rate rule has too few tokens left. Retryable, unless the request is larger than the rule's burst."""
     DECISION_REASON_CONCURRENCY: _DecisionReason.ValueType  # 15
-    """Refused: too many requests at once. Kept for rate-limit rules."""
+    """Refused: too many requests run at once. Retryable."""
     DECISION_REASON_CREDENTIAL_INVALID: _DecisionReason.ValueType  # 16
-    """Refused: the API key is not valid for this service. Kept for API keys."""
+    """Refused: the API key opens nothing here. In one form, whether it is wrong, revoked, expired, another account's, not for
+    this service or model, or used from elsewhere.
+    """
     DECISION_REASON_UNKNOWN_SERVICE: _DecisionReason.ValueType  # 17
     """Refused: there is no such service."""
     DECISION_REASON_INVALID_REPORT: _DecisionReason.ValueType  # 18
@@ -95,6 +98,10 @@ class _DecisionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decisi
     DECISION_REASON_NO_PRICE: _DecisionReason.ValueType  # 21
     """Refused: money would have to pay, and the model has no price in force, or had none when the request was authorised.
     Remedy: PublishPrice; then send another request. Not retryable: nothing comes by itself.
+    """
+    DECISION_REASON_BUDGET_EXCEEDED: _DecisionReason.ValueType  # 22
+    """Refused: a budget's amount for this period is used up, or less is left than the request needs. Not retryable before
+    `budget.end_time`, unless somebody raises it.
     """
     DECISION_REASON_CONTROL_UNREACHABLE: _DecisionReason.ValueType  # 40
     """Could not tell: the control service does not answer and the leases at hand do not suffice."""
@@ -133,13 +140,15 @@ DECISION_REASON_ACCOUNT_OVERDUE: DecisionReason.ValueType  # 11
 DECISION_REASON_SUSPENDED: DecisionReason.ValueType  # 12
 """Refused: an operator suspended the service."""
 DECISION_REASON_REQUEST_RATE: DecisionReason.ValueType  # 13
-"""Refused: too many requests in this minute. Kept for rate-limit rules."""
+"""Refused: a rate rule has no request left. Retryable."""
 DECISION_REASON_TOKEN_RATE: DecisionReason.ValueType  # 14
-"""Refused: too many tokens in this minute. Kept for rate-limit rules."""
+"""Refused: a rate rule has too few tokens left. Retryable, unless the request is larger than the rule's burst."""
 DECISION_REASON_CONCURRENCY: DecisionReason.ValueType  # 15
-"""Refused: too many requests at once. Kept for rate-limit rules."""
+"""Refused: too many requests run at once. Retryable."""
 DECISION_REASON_CREDENTIAL_INVALID: DecisionReason.ValueType  # 16
-"""Refused: the API key is not valid for this service. Kept for API keys."""
+"""Refused: the API key opens nothing here. In one form, whether it is wrong, revoked, expired, another account's, not for
+this service or model, or used from elsewhere.
+"""
 DECISION_REASON_UNKNOWN_SERVICE: DecisionReason.ValueType  # 17
 """Refused: there is no such service."""
 DECISION_REASON_INVALID_REPORT: DecisionReason.ValueType  # 18
@@ -154,6 +163,10 @@ DECISION_REASON_TOO_OLD: DecisionReason.ValueType  # 20
 DECISION_REASON_NO_PRICE: DecisionReason.ValueType  # 21
 """Refused: money would have to pay, and the model has no price in force, or had none when the request was authorised.
 Remedy: PublishPrice; then send another request. Not retryable: nothing comes by itself.
+"""
+DECISION_REASON_BUDGET_EXCEEDED: DecisionReason.ValueType  # 22
+"""Refused: a budget's amount for this period is used up, or less is left than the request needs. Not retryable before
+`budget.end_time`, unless somebody raises it.
 """
 DECISION_REASON_CONTROL_UNREACHABLE: DecisionReason.ValueType  # 40
 """Could not tell: the control service does not answer and the leases at hand do not suffice."""
@@ -183,6 +196,9 @@ class Decision(_message.Message):
     GRANT_FIELD_NUMBER: _builtins.int
     CONFIG_VERSION_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    RATE_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """The report that it answers, by its number on this stream; absent for an unasked decision."""
     request_id: _builtins.str
@@ -203,6 +219,8 @@ class Decision(_message.Message):
     """With BALANCE_INSUFFICIENT: money that remains, in nanos of the account's currency."""
     config_version: _builtins.int
     """The version of the configuration that this was decided by."""
+    service: _builtins.str
+    """With the answer to an AUTHORIZE that left it to the API key: the service, `accounts/{account}/services/{service}`."""
     @_builtins.property
     def retry_after(self) -> _duration_pb2.Duration:
         """With a retryable DENY: how long to wait first."""
@@ -214,6 +232,16 @@ class Decision(_message.Message):
     @_builtins.property
     def receipt(self) -> _receipt_pb2.Receipt:
         """Who paid; present where it was asked for, after the commit."""
+
+    @_builtins.property
+    def rate(self) -> Global___RateStatus:
+        """With the answer to an AUTHORIZE: the rate rule that was nearest to its limit, of those that hang on the key and the
+        service; with REQUEST_RATE, TOKEN_RATE and CONCURRENCY: the rule that refused, wherever it hangs.
+        """
+
+    @_builtins.property
+    def budget(self) -> Global___BudgetStatus:
+        """With BUDGET_EXCEEDED: the budget that refused."""
 
     def __init__(
         self,
@@ -230,10 +258,13 @@ class Decision(_message.Message):
         grant: Global___Grant | None = ...,
         config_version: _builtins.int = ...,
         receipt: _receipt_pb2.Receipt | None = ...,
+        service: _builtins.str = ...,
+        rate: Global___RateStatus | None = ...,
+        budget: Global___BudgetStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_remaining_nanos", b"_remaining_nanos", "_remaining_tokens", b"_remaining_tokens", "_sequence", b"_sequence", "grant", b"grant", "receipt", b"receipt", "remaining_nanos", b"remaining_nanos", "remaining_tokens", b"remaining_tokens", "retry_after", b"retry_after", "sequence", b"sequence"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_remaining_nanos", b"_remaining_nanos", "_remaining_tokens", b"_remaining_tokens", "_sequence", b"_sequence", "budget", b"budget", "grant", b"grant", "rate", b"rate", "receipt", b"receipt", "remaining_nanos", b"remaining_nanos", "remaining_tokens", b"remaining_tokens", "retry_after", b"retry_after", "sequence", b"sequence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_remaining_nanos", b"_remaining_nanos", "_remaining_tokens", b"_remaining_tokens", "_sequence", b"_sequence", "config_version", b"config_version", "grant", b"grant", "message", b"message", "reason", b"reason", "receipt", b"receipt", "remaining_nanos", b"remaining_nanos", "remaining_tokens", b"remaining_tokens", "request_id", b"request_id", "retry_after", b"retry_after", "retryable", b"retryable", "sequence", b"sequence", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_remaining_nanos", b"_remaining_nanos", "_remaining_tokens", b"_remaining_tokens", "_sequence", b"_sequence", "budget", b"budget", "config_version", b"config_version", "grant", b"grant", "message", b"message", "rate", b"rate", "reason", b"reason", "receipt", b"receipt", "remaining_nanos", b"remaining_nanos", "remaining_tokens", b"remaining_tokens", "request_id", b"request_id", "retry_after", b"retry_after", "retryable", b"retryable", "sequence", b"sequence", "service", b"service", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__remaining_nanos: _TypeAlias = _typing.Literal["remaining_nanos"]  # noqa: Y015
     _WhichOneofArgType__remaining_nanos: _TypeAlias = _typing.Literal["_remaining_nanos", b"_remaining_nanos"]  # noqa: Y015
@@ -249,6 +280,98 @@ class Decision(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__sequence) -> _WhichOneofReturnType__sequence | None: ...
 
 Global___Decision: _TypeAlias = Decision  # noqa: Y015
+
+@_typing.final
+class RateStatus(_message.Message):
+    """How things stand with a rate rule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RATE_RULE_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
+    LIMIT_UNITS_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    REMAINING_UNITS_FIELD_NUMBER: _builtins.int
+    RESET_AFTER_FIELD_NUMBER: _builtins.int
+    rate_rule: _builtins.str
+    """The rule, `accounts/{account}/rateRules/{rule}` or `models/{model}/rateRules/{rule}`."""
+    place: _builtins.str
+    """What it hangs on, a resource name."""
+    metric: _builtins.str
+    """Its metric, as in RateMetric of tallygate.control.v1 without the prefix: `REQUESTS`, `INPUT_TOKENS`, `OUTPUT_TOKENS`,
+    `TOTAL_TOKENS`, `CONCURRENT_REQUESTS`.
+    """
+    limit_units: _builtins.int
+    """Units a period, or at once."""
+    remaining_units: _builtins.int
+    """What could be had now, as far as this node knows."""
+    @_builtins.property
+    def period(self) -> _duration_pb2.Duration:
+        """The period; absent of CONCURRENT_REQUESTS."""
+
+    @_builtins.property
+    def reset_after(self) -> _duration_pb2.Duration:
+        """Until all of the burst is there again; absent of CONCURRENT_REQUESTS."""
+
+    def __init__(
+        self,
+        *,
+        rate_rule: _builtins.str = ...,
+        place: _builtins.str = ...,
+        metric: _builtins.str = ...,
+        limit_units: _builtins.int = ...,
+        period: _duration_pb2.Duration | None = ...,
+        remaining_units: _builtins.int = ...,
+        reset_after: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period", "reset_after", b"reset_after"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit_units", b"limit_units", "metric", b"metric", "period", b"period", "place", b"place", "rate_rule", b"rate_rule", "remaining_units", b"remaining_units", "reset_after", b"reset_after"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RateStatus: _TypeAlias = RateStatus  # noqa: Y015
+
+@_typing.final
+class BudgetStatus(_message.Message):
+    """How things stand with a budget."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUDGET_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    AMOUNT_UNITS_FIELD_NUMBER: _builtins.int
+    IS_MONEY_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    budget: _builtins.str
+    """The budget, `accounts/{account}/budgets/{budget}`."""
+    place: _builtins.str
+    """What it hangs on, a resource name."""
+    amount_units: _builtins.int
+    """Its amount: tokens, or nanos of the account's currency."""
+    is_money: _builtins.bool
+    """Whether that is money."""
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it begins anew; absent where it never does."""
+
+    def __init__(
+        self,
+        *,
+        budget: _builtins.str = ...,
+        place: _builtins.str = ...,
+        amount_units: _builtins.int = ...,
+        is_money: _builtins.bool = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_units", b"amount_units", "budget", b"budget", "end_time", b"end_time", "is_money", b"is_money", "place", b"place"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BudgetStatus: _TypeAlias = BudgetStatus  # noqa: Y015
 
 @_typing.final
 class Grant(_message.Message):

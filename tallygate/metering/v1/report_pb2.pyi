@@ -93,13 +93,15 @@ class TokenReport(_message.Message):
     WHOLE_FIELD_NUMBER: _builtins.int
     HOLD_FOR_FIELD_NUMBER: _builtins.int
     MIN_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_SHA256_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request, unique within its service for ever (ids are remembered for 7 days); 1 to 64 bytes. The inference server
     is responsible for that, not its end user. Required.
     """
     service: _builtins.str
     """The service, `accounts/{account}/services/{service}`, at most 256 bytes. May be left out once this stream has named it
-    for that id, in a report that was not malformed.
+    for that id, in a report that was not malformed, and with a credential: see `model`.
     """
     phase: Global___ReportPhase.ValueType
     """Where the request is in its life. Has to be said, but to Authorize, which takes it for AUTHORIZE where it is left out."""
@@ -108,9 +110,12 @@ class TokenReport(_message.Message):
     as for embeddings.
     """
     credential: _builtins.str
-    """The end user's API key or its id, at most 256 bytes. Not checked yet."""
+    """With AUTHORIZE: the end user's API key as it was shown, at most 256 bytes. The node hashes it, whatever it looks like,
+    and keeps the hash only. Either this or `credential_sha256`. A finish that nobody authorised may have it too, for the
+    record.
+    """
     source_address: _builtins.str
-    """The end user's address, as text, at most 256 bytes. Not checked yet."""
+    """With AUTHORIZE: the end user's address, as text, at most 256 bytes. A key with networks opens nothing without it."""
     estimated: _builtins.bool
     """The counts are an estimate, such as pieces of text or what was counted until a client hung up. An estimate is held,
     and booked only if no exact FINISH comes.
@@ -131,6 +136,15 @@ class TokenReport(_message.Message):
     min_output_tokens: _builtins.int
     """With AUTHORIZE and `whole`: the least output, over all choices, that the answer may be cut down to. Default: the model's
     smallest request.
+    """
+    credential_sha256: _builtins.bytes
+    """In place of `credential`: SHA-256 of the API key, 32 bytes, as an edge makes it. A text that is a hash opens nothing in
+    `credential`, so who reads hashes somewhere has no key.
+    """
+    model: _builtins.str
+    """With AUTHORIZE: the model as the end user called it, an id or an alias, at most 256 bytes. With a credential and no
+    `service`, the key says which service it is: its route for this model; else, if it may be used for all services, the
+    account's `default-{model}`. The decision names the service; later reports name it, or carry `resume`.
     """
     @_builtins.property
     def usage(self) -> _token_usage_pb2.TokenUsage:
@@ -163,10 +177,12 @@ class TokenReport(_message.Message):
         whole: _builtins.bool = ...,
         hold_for: _duration_pb2.Duration | None = ...,
         min_output_tokens: _builtins.int | None = ...,
+        credential_sha256: _builtins.bytes = ...,
+        model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens", "_min_output_tokens", b"_min_output_tokens", "hold_for", b"hold_for", "max_output_tokens", b"max_output_tokens", "min_output_tokens", b"min_output_tokens", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens", "_min_output_tokens", b"_min_output_tokens", "credential", b"credential", "estimated", b"estimated", "hold_for", b"hold_for", "labels", b"labels", "max_output_tokens", b"max_output_tokens", "min_output_tokens", b"min_output_tokens", "phase", b"phase", "request_id", b"request_id", "resume", b"resume", "service", b"service", "source_address", b"source_address", "usage", b"usage", "want_receipt", b"want_receipt", "whole", b"whole"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens", "_min_output_tokens", b"_min_output_tokens", "credential", b"credential", "credential_sha256", b"credential_sha256", "estimated", b"estimated", "hold_for", b"hold_for", "labels", b"labels", "max_output_tokens", b"max_output_tokens", "min_output_tokens", b"min_output_tokens", "model", b"model", "phase", b"phase", "request_id", b"request_id", "resume", b"resume", "service", b"service", "source_address", b"source_address", "usage", b"usage", "want_receipt", b"want_receipt", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_output_tokens: _TypeAlias = _typing.Literal["max_output_tokens"]  # noqa: Y015
     _WhichOneofArgType__max_output_tokens: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens"]  # noqa: Y015

@@ -90,6 +90,7 @@ class RequestUsage(_message.Message):
     SETTLE_TIME_FIELD_NUMBER: _builtins.int
     PART_FIELD_NUMBER: _builtins.int
     TEAM_FIELD_NUMBER: _builtins.int
+    KEY_TEAM_FIELD_NUMBER: _builtins.int
     service: _builtins.str
     """The service, `accounts/{account}/services/{service}`."""
     service_uid: _builtins.str
@@ -103,13 +104,15 @@ class RequestUsage(_message.Message):
     node: _builtins.str
     """The node that booked it."""
     credential: _builtins.str
-    """The credential it came with."""
+    """Unique id of the API key it came with; empty without one, and of one that nobody has."""
     part: _builtins.str
     """Part of the request; more than one where it was taken on by another node or its id was used again."""
     team: _builtins.str
     """Id of the team that the service belonged to when this part was authorised; empty for none. Moving a service moves no
     record.
     """
+    key_team: _builtins.str
+    """Id of the team that the API key belonged to then; empty for none."""
     @_builtins.property
     def usage(self) -> _token_usage_pb2.TokenUsage:
         """Latest counts: final ones once settled. Less than the receipt's where a smaller exact FINISH came after the settlement:
@@ -149,10 +152,11 @@ class RequestUsage(_message.Message):
         settle_time: _timestamp_pb2.Timestamp | None = ...,
         part: _builtins.str = ...,
         team: _builtins.str = ...,
+        key_team: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "settle_time", b"settle_time", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "estimated", b"estimated", "labels", b"labels", "node", b"node", "part", b"part", "receipt", b"receipt", "request_id", b"request_id", "service", b"service", "service_uid", b"service_uid", "settle_time", b"settle_time", "start_time", b"start_time", "state", b"state", "team", b"team", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "estimated", b"estimated", "key_team", b"key_team", "labels", b"labels", "node", b"node", "part", b"part", "receipt", b"receipt", "request_id", b"request_id", "service", b"service", "service_uid", b"service_uid", "settle_time", b"settle_time", "start_time", b"start_time", "state", b"state", "team", b"team", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,8 +10,8 @@ import pytest
 from metering_service.api.control import link
 from metering_service.api.control.codec import encode_hello
 from metering_service.api.control.link import REFUSED_CALLS_PER_EXCHANGE, ControlLink, _first
-from metering_service.domain.budget import BudgetKind
 from metering_service.domain.lease import LeaseStatement
+from metering_service.domain.pot import PotKind
 from metering_service.usecases.leases.lease_keeper import LeaseKeeper
 from tallygate._access.refusals import RefusedCalls
 from tallygate.control.v1 import fleet_service_pb2 as pb
@@ -80,7 +80,7 @@ def lease(rig: Rig, number: int) -> None:
     """One more lease that says something in every exchange: it is closing, and a request holds some of it."""
     service = rig.node.service(f"accounts/acme/services/s{number}")
     service.config = running(service.name, postpaid_pays=True)
-    lease = service.lease(BudgetKind.MONEY)
+    lease = service.lease(PotKind.MONEY)
     lease.held, lease.closing = 1, True
 
 
@@ -114,7 +114,7 @@ def test_what_there_is_to_say_is_said_once_control_is_back(line: Line) -> None:
 
 def statement(lease: int, *, needed: int) -> LeaseStatement:
     """Of one lease, for which somebody waits or not."""
-    return LeaseStatement(f"lease-{lease}", "service", "uid", BudgetKind.MONEY, 0, 0, 0, 0, needed, closing=False)
+    return LeaseStatement(f"lease-{lease}", "service", "uid", PotKind.MONEY, 0, 0, 0, 0, needed, closing=False)
 
 
 @pytest.mark.parametrize(

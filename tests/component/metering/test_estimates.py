@@ -4,8 +4,8 @@ from itertools import permutations
 
 import pytest
 
-from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
+from metering_service.domain.pot import PotKind
 from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.domain.report import Phase, Report
 from tests.harness.metering.node_harness import Client, Fleet, report
@@ -43,7 +43,7 @@ def exact(output: int, *, input_tokens: int = 100, resume: bytes = b"") -> Repor
 
 
 def spent(fleet: Fleet) -> int:
-    return fleet.control.spent[fleet.control.key(UID, BudgetKind.MONEY)]
+    return fleet.control.spent[fleet.control.key(UID, PotKind.MONEY)]
 
 
 @pytest.mark.parametrize("beyond", [-10, 0, 500])
@@ -57,7 +57,7 @@ def test_an_exact_finish_takes_back_what_was_estimated(fleet: Fleet, beyond: int
     assert decision is not None
     assert decision.receipt is not None
     assert (decision.receipt.usage, decision.receipt.overrun_tokens) == (Counts(90, output=4), 0)
-    lease = fleet["a"].node.services[SERVICE].leases[BudgetKind.MONEY]
+    lease = fleet["a"].node.services[SERVICE].leases[PotKind.MONEY]
     assert (lease.held, lease.booked) == (0, 94)
     assert booked(fleet) == 94
     (record,) = records(fleet)

@@ -5,9 +5,9 @@ The file is named after where its cases come from: each needs several rules at o
 
 import pytest
 
-from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Reason
+from metering_service.domain.pot import PotKind
 from metering_service.domain.report import Phase
 from metering_service.usecases.commits import checkpoints
 from tests.harness.metering.node_harness import Client, Fleet, report
@@ -30,7 +30,7 @@ def test_a_closed_lease_is_over_when_control_knows_all_of_it() -> None:
     answers = fleet.control.exchange("a", 1, said)
     rig.keeper.answered(said, answers, fleet.clock.monotonic_ns(), 20_000_000_000)
     fleet.run(ms=100)
-    assert fleet.control.spent[fleet.control.key(config.uid, BudgetKind.TRIAL)] == 100
+    assert fleet.control.spent[fleet.control.key(config.uid, PotKind.TRIAL)] == 100
 
 
 def test_a_finish_that_waited_for_the_database_does_not_wait_for_payers_for_ever() -> None:
@@ -69,7 +69,7 @@ def test_a_finish_without_authorisation_is_booked_by_one_of_two_nodes() -> None:
     for client in (first, second):
         client.hear()
         assert client.durable == client.sequence
-    assert fleet.control.spent[fleet.control.key(config.uid, BudgetKind.TRIAL)] == 130
+    assert fleet.control.spent[fleet.control.key(config.uid, PotKind.TRIAL)] == 130
     assert sum(cell.usage.total for cell in fleet.database.aggregates.values()) == 130
 
 
@@ -88,7 +88,7 @@ def test_a_finish_beyond_its_grant_is_booked_by_one_of_two_nodes() -> None:
     fleet.run(seconds=8)
     second.hear()
     assert second.durable == second.sequence
-    assert fleet.control.spent[fleet.control.key(config.uid, BudgetKind.TRIAL)] == 120
+    assert fleet.control.spent[fleet.control.key(config.uid, PotKind.TRIAL)] == 120
     assert sum(cell.usage.total for cell in fleet.database.aggregates.values()) == 120
 
 
@@ -188,7 +188,7 @@ def test_parts_that_come_to_light_one_after_the_other_all_reach_the_ledger() -> 
     for name, grant in zip(("r1", "r2"), grants, strict=True):
         second.say(report(FINISH, name, Counts(20, output=10), resume=grant.resume))
         fleet.run(seconds=40)
-    assert fleet.control.spent[fleet.control.key(config.uid, BudgetKind.MONEY)] == 60
+    assert fleet.control.spent[fleet.control.key(config.uid, PotKind.MONEY)] == 60
     assert sum(cell.cost_nanos for cell in fleet.database.aggregates.values()) == 60
 
 

@@ -1,4 +1,4 @@
-"""How much is asked for, and granted, as budgets are plentiful, scarce, or with others."""
+"""How much is asked for, and granted, as pots are plentiful, scarce, or with others."""
 
 from collections.abc import Iterator, Sequence
 
@@ -65,7 +65,7 @@ def test_a_request_that_reports_seldom_needs_few_exchanges_of_leases() -> None:
     assert len(said) <= 3 * 12
 
 
-def test_only_the_least_is_needed_of_a_budget_that_others_use_too() -> None:
+def test_only_the_least_is_needed_of_a_pot_that_others_use_too() -> None:
     """All that is left may go to whoever needs it: what would only be of use must not be said to be needed."""
     fleet, client = at_rest()
     said = said_of_leases(fleet, client, iter([GRANT_TOKENS_MAX]), seconds=1)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Reason
+from metering_service.domain.pot import PotKind
 from metering_service.domain.receipt import Receipt
 from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.domain.report import Phase
@@ -205,7 +205,7 @@ def test_a_resumed_authorisation_lives_on_the_grant_that_it_brings(fleet: Fleet)
     """Where nothing more can be had, the old grant still holds."""
     first = Client(fleet["a"])
     grant = granted(first.say(report(AUTHORIZE, counts=Counts(100))))
-    rest = fleet.control.budgets[fleet.control.key(UID, BudgetKind.MONEY)].available_units
+    rest = fleet.control.pots[fleet.control.key(UID, PotKind.MONEY)].available_units
     Client(fleet["a"]).say(report(AUTHORIZE, "hog", Counts(rest), max_output_tokens=0))
     fleet.run(ms=100)
     first.close()

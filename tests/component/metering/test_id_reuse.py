@@ -2,9 +2,9 @@
 
 import pytest
 
-from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Reason
+from metering_service.domain.pot import PotKind
 from metering_service.domain.records import RequestState
 from metering_service.domain.report import Phase
 from metering_service.usecases.settings import NodeSettings
@@ -88,7 +88,7 @@ def test_a_reused_id_is_stopped_and_what_it_used_is_booked_apart(fleet: Fleet, w
 def test_a_reused_id_gives_back_what_it_held(fleet: Fleet, where: str) -> None:
     """A server that takes the denial for its last word has nothing more to say, and nothing stays held for it."""
     client = reuse(fleet, where)
-    lease = client.rig.node.services[SERVICE].leases[BudgetKind.MONEY]
+    lease = client.rig.node.services[SERVICE].leases[PotKind.MONEY]
     assert lease.held == 0
     assert fleet.database.denials
     fleet.run(seconds=60)
@@ -206,5 +206,5 @@ def test_too_many_new_ids_are_let_pass_and_counted() -> None:
     stopped = [decision.request_id for number, decision in client.decisions if number is None]
     assert stopped == ["r0", "r1", "r2"]
     assert fleet["a"].new_ids.skipped_count == 3
-    budget = fleet.control.key(UID, BudgetKind.MONEY)
-    assert fleet.control.spent[budget] <= 600
+    pot = fleet.control.key(UID, PotKind.MONEY)
+    assert fleet.control.spent[pot] <= 600

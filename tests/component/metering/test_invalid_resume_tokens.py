@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from metering_service.domain.budget import HeldUnits
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Reason
 from metering_service.domain.key_ring import KeyRing, ResumeKey
+from metering_service.domain.pot import HeldUnits
 from metering_service.domain.price import Price
 from metering_service.domain.records import RequestState
 from metering_service.domain.report import Phase

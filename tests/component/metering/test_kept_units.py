@@ -2,9 +2,9 @@
 
 import pytest
 
-from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
 from metering_service.domain.lease import Lease
+from metering_service.domain.pot import PotKind
 from metering_service.domain.price import Price
 from metering_service.domain.report import Phase
 from tests.harness.metering.node_harness import Client, Fleet, report
@@ -26,11 +26,11 @@ def on_record(fleet: Fleet, counts: Counts, *, estimated: bool = True) -> Client
     return client
 
 
-def lease_of(fleet: Fleet, kind: BudgetKind) -> Lease:
+def lease_of(fleet: Fleet, kind: PotKind) -> Lease:
     return fleet["a"].node.services[SERVICE].leases[kind]
 
 
-def give_back(fleet: Fleet, kind: BudgetKind) -> int:
+def give_back(fleet: Fleet, kind: PotKind) -> int:
     """All that the lease has free goes to another node that needs it; how much stayed."""
     rig, lease = fleet["a"], lease_of(fleet, kind)
     granted_before = lease.granted
@@ -51,13 +51,13 @@ def test_what_an_exact_finish_frees_of_its_record_goes_with_its_commit() -> None
     fleet = Fleet()
     with_trial(fleet, 10_000)
     client = on_record(fleet, Counts(252, output=20))
-    lease = lease_of(fleet, BudgetKind.TRIAL)
+    lease = lease_of(fleet, PotKind.TRIAL)
     client.say(report(FINISH, counts=Counts(100, output=15)))
     assert (lease.booked, lease.held) == (115, 272 - 115)
-    assert give_back(fleet, BudgetKind.TRIAL) == 272
+    assert give_back(fleet, PotKind.TRIAL) == 272
     fleet["a"].commit()
     assert lease.held == 0
-    assert give_back(fleet, BudgetKind.TRIAL) == 115
+    assert give_back(fleet, PotKind.TRIAL) == 115
 
 
 @pytest.mark.parametrize("waits", [False, True])
@@ -70,7 +70,7 @@ def test_a_crash_before_the_commit_of_a_lower_finish_overdraws_nothing(*, waits:
         (request,) = fleet["a"].node.services[SERVICE].open.values()
         request.learn(report(FINISH, counts=Counts(100, output=15)).tally)
     client.say(report(FINISH, counts=Counts(100, output=15)))
-    assert give_back(fleet, BudgetKind.TRIAL) == 272
+    assert give_back(fleet, PotKind.TRIAL) == 272
     fleet.crash("a")
     fleet.start("a")
     assert overdrawn(fleet) == 0
@@ -85,7 +85,7 @@ def test_kinds_that_turn_out_cheaper_free_money_with_their_commit(last: Counts) 
     with_money(fleet, 100_000, price=CHEAP_CACHE)
     client = on_record(fleet, Counts(300, output=40), estimated=False)
     client.say(report(FINISH, counts=last))
-    assert give_back(fleet, BudgetKind.MONEY) == 340 * 4
+    assert give_back(fleet, PotKind.MONEY) == 340 * 4
     fleet.crash("a")
     fleet.start("a")
     assert overdrawn(fleet) == 0
@@ -101,9 +101,9 @@ def test_nothing_is_kept_of_a_request_that_was_never_on_record() -> None:
     granted(client.say(report(AUTHORIZE, counts=Counts(300), max_output_tokens=200)))
     client.say(report(PROGRESS, counts=Counts(252, output=20), estimated=True))
     client.say(report(FINISH, counts=Counts(cached_input=100, output=15)))
-    lease = lease_of(fleet, BudgetKind.MONEY)
+    lease = lease_of(fleet, PotKind.MONEY)
     assert (lease.booked, lease.held) == (160, 0)
-    assert give_back(fleet, BudgetKind.MONEY) == 160
+    assert give_back(fleet, PotKind.MONEY) == 160
 
 
 def test_a_lease_that_control_closes_hands_on_what_is_kept() -> None:
@@ -112,9 +112,9 @@ def test_a_lease_that_control_closes_hands_on_what_is_kept() -> None:
     with_trial(fleet, 10_000)
     client = on_record(fleet, Counts(252, output=20))
     client.say(report(FINISH, counts=Counts(100, output=15)))
-    service, lease = fleet["a"].node.services[SERVICE], lease_of(fleet, BudgetKind.TRIAL)
+    service, lease = fleet["a"].node.services[SERVICE], lease_of(fleet, PotKind.TRIAL)
     service.replace_lease(lease)
-    successor = lease_of(fleet, BudgetKind.TRIAL)
+    successor = lease_of(fleet, PotKind.TRIAL)
     assert (lease.held, successor.held) == (0, 157)
     fleet["a"].commit()
     assert (lease.settled, successor.settled) == (True, True)

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from control_service.domain.budget import Quantity
-from metering_service.domain.budget import BudgetKind
+from control_service.domain.pot import Quantity
 from metering_service.domain.counts import Counts
 from metering_service.domain.lease import CLOSE_AFTER_NS, Lease, LeaseStatement
+from metering_service.domain.pot import PotKind
 from metering_service.domain.report import Phase
 from metering_service.usecases.leases import lease_keeper
 from metering_service.usecases.state.service_state import ServiceState
@@ -49,16 +49,16 @@ def finish_all(client: Client) -> None:
     )
 
 
-def budget(fleet: Fleet, name: str) -> Quantity:
+def pot(fleet: Fleet, name: str) -> Quantity:
     """The trial as control has it."""
-    found = fleet.control.budgets[fleet.control.key(fleet.control.services[name].uid, BudgetKind.TRIAL)]
+    found = fleet.control.pots[fleet.control.key(fleet.control.services[name].uid, PotKind.TRIAL)]
     assert isinstance(found, Quantity)
     return found
 
 
 def leases(rig: Rig) -> list[Lease]:
     """The lease of each."""
-    return [rig.node.services[name].leases[BudgetKind.TRIAL] for name in SERVICES]
+    return [rig.node.services[name].leases[PotKind.TRIAL] for name in SERVICES]
 
 
 def exchange(rig: Rig, *, lost: bool = False) -> list[LeaseStatement]:
@@ -74,14 +74,14 @@ def test_each_of_them_is_settled_at_once(fleet: Fleet, client: Client) -> None:
     """Whoever has something to say is heard with the next exchange, however many others there are."""
     finish_all(client)
     fleet.run(ms=200)
-    assert [budget(fleet, name).spent_units for name in SERVICES] == [10 + at for at in range(len(SERVICES))]
+    assert [pot(fleet, name).spent_units for name in SERVICES] == [10 + at for at in range(len(SERVICES))]
 
 
 def test_what_time_alone_makes_idle_is_found_in_turn(fleet: Fleet, client: Client) -> None:
     """Leases at rest are given back, and closed in the end."""
     finish_all(client)
     fleet.run(seconds=8)
-    assert {budget(fleet, name).leased_units for name in SERVICES} == {0}
+    assert {pot(fleet, name).leased_units for name in SERVICES} == {0}
     fleet.run(seconds=CLOSE_AFTER_NS // 1_000_000_000 + 8)
     leases = fleet["a"].node.lease_index
     assert (leases.services, leases.moved, leases.by_lease_id, leases.by_uid) == ({}, {}, {}, {})
@@ -134,13 +134,13 @@ def test_what_control_calls_for_is_found_without_a_walk(fleet: Fleet, client: Cl
     rig = fleet["a"]
     service = rig.node.services[SERVICES[-1]]
     if closed:
-        service.replace_lease(service.leases[BudgetKind.TRIAL])
+        service.replace_lease(service.leases[PotKind.TRIAL])
     assert client.session.idle
     for _ in range(2 * len(SERVICES)):
         exchange(rig)
     assert rig.node.lease_index.moved == {}
     rig.node.lease_index.services = Unwalked(rig.node.lease_index.services)
-    lease = service.leases[BudgetKind.TRIAL]
+    lease = service.leases[PotKind.TRIAL]
     lease.demand._empty_until_ns = fleet.clock.monotonic_ns() + 1_000_000_000
     rig.keeper.replenish(["not known here", service.uid])
     assert not lease.offer(fleet.clock.monotonic_ns()).exhausted

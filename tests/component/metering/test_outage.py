@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Grant, Reason
 from metering_service.domain.errors import NodeFencedError
+from metering_service.domain.pot import PotKind
 from metering_service.domain.price import Price
 from metering_service.domain.records import RequestState
 from metering_service.domain.report import Phase
@@ -53,7 +53,7 @@ def granted(decision: Decision) -> Grant:
     return decision.grant
 
 
-def free(fleet: Fleet, kind: BudgetKind, name: str = "a") -> int:
+def free(fleet: Fleet, kind: PotKind, name: str = "a") -> int:
     return fleet[name].node.services[SERVICE].leases[kind].free
 
 
@@ -69,13 +69,13 @@ def test_the_reserve_is_leased_beforehand_and_kept_while_the_service_is_in_use(f
     """Of a trial as many tokens; given back some time after the last request, and none of it is lost."""
     with_trial(fleet, BALANCE, outage_tokens_max=5_000)
     warm(client, fleet)
-    assert free(fleet, BudgetKind.TRIAL) >= 5_000
+    assert free(fleet, PotKind.TRIAL) >= 5_000
     fleet.run(seconds=50)
-    assert free(fleet, BudgetKind.TRIAL) == 5_000
+    assert free(fleet, PotKind.TRIAL) == 5_000
     fleet.run(seconds=80)
     assert fleet["a"].node.services[SERVICE].leases == {}
-    budget = fleet.control.budgets[fleet.control.key(UID, BudgetKind.TRIAL)]
-    assert (budget.available_units, budget.leased_units) == (BALANCE - 1, 0)
+    pot = fleet.control.pots[fleet.control.key(UID, PotKind.TRIAL)]
+    assert (pot.available_units, pot.leased_units) == (BALANCE - 1, 0)
 
 
 @pytest.mark.parametrize(("output_nanos", "reserve"), [(1_500_000, 7_502), (100, 5_001)])
@@ -87,31 +87,31 @@ def test_the_reserve_of_money_goes_by_the_dearest_price(
     with_money(fleet, BALANCE, price=price, outage_tokens_max=5_001)
     warm(client, fleet)
     fleet.run(seconds=10)
-    assert free(fleet, BudgetKind.MONEY) == reserve
+    assert free(fleet, PotKind.MONEY) == reserve
 
 
 def test_what_denies_in_an_outage_has_no_reserve(fleet: Fleet, client: Client) -> None:
     """Unused, its lease goes back within seconds; so does that of a service whose reservation pays first."""
     with_trial(fleet, BALANCE)
     warm(client, fleet)
-    assert free(fleet, BudgetKind.TRIAL) == 0
+    assert free(fleet, PotKind.TRIAL) == 0
     fleet.control.put(
         running(trial_pays=True, outage_tokens_max=5_000, reservation_pays=True, reserved_input_tpm=10_000)
     )
     warm(client, fleet, "again")
-    assert free(fleet, BudgetKind.TRIAL) == 0
+    assert free(fleet, PotKind.TRIAL) == 0
 
 
 def test_a_reserve_is_recalled_when_another_node_needs_it() -> None:
-    """The last of a budget goes to whoever asks; the reserve is not asked for again at once."""
+    """The last of a pot goes to whoever asks; the reserve is not asked for again at once."""
     fleet = Fleet("a", "b")
     with_trial(fleet, 1_000, outage_tokens_max=100_000)
     here, there = Client(fleet["a"]), Client(fleet["b"])
     warm(here, fleet)
     fleet.run(seconds=20)
-    assert free(fleet, BudgetKind.TRIAL) > 900
+    assert free(fleet, PotKind.TRIAL) > 900
     assert granted(ask(fleet, there, "r1", 950)).output_ceiling_tokens == 0
-    assert free(fleet, BudgetKind.TRIAL) == 0
+    assert free(fleet, PotKind.TRIAL) == 0
     there.say(report(FINISH, "r1", Counts(950)))
     assert granted(ask(fleet, there, "r2", 40)).output_ceiling_tokens == 0
 
@@ -212,7 +212,7 @@ def test_without_enough_on_lease_the_bound_is_what_is_there(fleet: Fleet, client
     with_trial(fleet, 101, outage_tokens_max=1_000)
     warm(client, fleet)
     fleet.run(seconds=30)
-    left = free(fleet, BudgetKind.TRIAL)
+    left = free(fleet, PotKind.TRIAL)
     cut_off(fleet)
     assert ask(fleet, client, "r1", left + 1).reason is Reason.CONTROL_UNREACHABLE
     assert ask(fleet, client, "r2", left).allowed
@@ -319,8 +319,8 @@ def test_when_control_is_back_nothing_is_to_be_done(fleet: Fleet, client: Client
     assert tokens(fleet) == 0
     client.close()
     fleet.run(seconds=140)
-    budget = fleet.control.budgets[fleet.control.key(UID, BudgetKind.TRIAL)]
-    assert (budget.leased_units, budget.available_units) == (0, BALANCE - 401)
+    pot = fleet.control.pots[fleet.control.key(UID, PotKind.TRIAL)]
+    assert (pot.leased_units, pot.available_units) == (0, BALANCE - 401)
 
 
 @pytest.mark.parametrize("balance", [3_000, BALANCE])
@@ -352,19 +352,19 @@ def test_a_node_that_is_taken_over_spends_nothing_twice(balance: int) -> None:
     assert sum(record.receipt.usage.total for record in records) == spent
     assert sum(record.receipt.cost_nanos for record in records) == spent
     assert sum(record.receipt.debt_nanos + record.receipt.overrun_tokens for record in records) == 0
-    key = fleet.control.key(UID, BudgetKind.MONEY)
+    key = fleet.control.key(UID, PotKind.MONEY)
     assert fleet.control.spent[key] == spent
-    budget = fleet.control.budgets[key]
-    assert (budget.leased_units, budget.available_units) == (0, balance - spent)
+    pot = fleet.control.pots[key]
+    assert (pot.leased_units, pot.available_units) == (0, balance - spent)
 
 
 def test_a_policy_that_changes_applies_at_once(fleet: Fleet, client: Client) -> None:
     """The reserve of a service that denies from now on goes back."""
     config: ServiceConfig = with_trial(fleet, BALANCE, outage_tokens_max=1_000)
     warm(client, fleet)
-    assert free(fleet, BudgetKind.TRIAL) >= 1_000
+    assert free(fleet, PotKind.TRIAL) >= 1_000
     fleet.control.put(replace(config, outage_tokens_max=0))
     fleet.run(seconds=3)
-    assert free(fleet, BudgetKind.TRIAL) == 0
+    assert free(fleet, PotKind.TRIAL) == 0
     cut_off(fleet)
     assert ask(fleet, client, "r1", 10).reason is Reason.CONTROL_UNREACHABLE

@@ -8,10 +8,10 @@ import pytest
 
 from metering_service.api import metering_servicer
 from metering_service.api.metering_servicer import MeteringServicer
-from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Reason
 from metering_service.domain.errors import OverloadedError, StorageUnavailableError
+from metering_service.domain.pot import PotKind
 from metering_service.domain.report import Phase
 from metering_service.usecases import unary
 from metering_service.usecases.meter_stream import PENDING_MAX
@@ -124,7 +124,7 @@ async def test_streams_are_not_read_on_while_too_much_waits(away: str) -> None:
     await asyncio.gather(*(server.task for server in servers))
     fleet.run(seconds=2)
     assert rig.node.waiting_count == 0
-    assert fleet.control.spent[fleet.control.key(UID, BudgetKind.MONEY)] == 3 * MESSAGES * REPORTS
+    assert fleet.control.spent[fleet.control.key(UID, PotKind.MONEY)] == 3 * MESSAGES * REPORTS
 
 
 def test_progress_while_the_database_is_away_takes_no_room() -> None:

@@ -1,12 +1,12 @@
-"""Reports that wait, refusals for want of budget, and what becomes of both when something changes."""
+"""Reports that wait, refusals for want of pot, and what becomes of both when something changes."""
 
 from dataclasses import replace
 
 import pytest
 
-from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Reason
+from metering_service.domain.pot import PotKind
 from metering_service.domain.price import Price
 from metering_service.domain.report import Phase
 from metering_service.domain.service import ServiceConfig, Status, StopReason
@@ -170,7 +170,7 @@ def test_what_is_left_with_another_node_is_recalled(fleet: Fleet, client: Client
     other.say(report(AUTHORIZE, "r0", Counts(10)))
     other.say(report(FINISH, "r0", Counts(10)))
     fleet.run(ms=40)
-    assert fleet["b"].node.services[SERVICE].leases[BudgetKind.TRIAL].free > 0
+    assert fleet["b"].node.services[SERVICE].leases[PotKind.TRIAL].free > 0
     client.say(report(AUTHORIZE, "r1", Counts(950)))
     fleet.run(ms=100)
     decision = client.said(1)
@@ -263,7 +263,7 @@ def test_a_stop_reaches_open_requests_unasked(fleet: Fleet, client: Client) -> N
     config = with_money(fleet, 100_000)
     client.say(report(AUTHORIZE, "r1", Counts(100)))
     client.say(report(AUTHORIZE, "r2", Counts(100)))
-    held = fleet["a"].node.services[SERVICE].leases[BudgetKind.MONEY].held
+    held = fleet["a"].node.services[SERVICE].leases[PotKind.MONEY].held
     halted = fleet.control.put(stopped(config))
     fleet.run(ms=60)
     client.hear()
@@ -273,7 +273,7 @@ def test_a_stop_reaches_open_requests_unasked(fleet: Fleet, client: Client) -> N
         ("r2", Reason.POSTPAID_DISABLED),
     ]
     assert {order.config_version for order in orders} == {halted.version}
-    assert fleet["a"].node.services[SERVICE].leases[BudgetKind.MONEY].held == held
+    assert fleet["a"].node.services[SERVICE].leases[PotKind.MONEY].held == held
     for phase, request_id in ((AUTHORIZE, "r3"), (AUTHORIZE, "r1"), (PROGRESS, "r1")):
         refused = client.say(report(phase, request_id, Counts(100)))
         assert refused is not None
@@ -284,7 +284,7 @@ def test_a_stop_reaches_open_requests_unasked(fleet: Fleet, client: Client) -> N
     client.say(report(FINISH, "r1", Counts(100, output=1)))
     client.say(report(FINISH, "r2", Counts(100)))
     fleet.run(seconds=12)
-    assert fleet.control.spent[fleet.control.key(UID, BudgetKind.MONEY)] == 201
+    assert fleet.control.spent[fleet.control.key(UID, PotKind.MONEY)] == 201
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_a_rate_pays_for_what_a_silent_request_used_beyond_its_grant(excess: int
 @pytest.mark.parametrize("make", [with_money, with_trial])
 @pytest.mark.parametrize("has_enough", [True, False])
 def test_housekeeping_that_comes_late_settles_silent_requests_all_the_same(make: object, *, has_enough: bool) -> None:
-    """That a budget is empty is good for a second, too: it is used as soon as control has said it."""
+    """That a pot is empty is good for a second, too: it is used as soon as control has said it."""
     fleet = Fleet()
     assert callable(make)
     make(fleet, 10**6 if has_enough else 20_000)

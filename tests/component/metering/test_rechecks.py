@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
+from metering_service.domain.pot import PotKind
 from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.domain.report import Phase
 from metering_service.usecases.ports import RequestName
@@ -193,7 +193,7 @@ def test_what_comes_to_light_after_its_services_leases_were_closed_is_late() -> 
     fleet.run(seconds=100)
     records = [record for record in fleet.database.requests.values() if record.service == one]
     assert sum(record.receipt.trial.total for record in records) <= quota
-    assert fleet.control.spent[fleet.control.key("uid-one", BudgetKind.TRIAL)] <= quota
+    assert fleet.control.spent[fleet.control.key("uid-one", PotKind.TRIAL)] <= quota
     late = sum(record.receipt.overrun_tokens for record in records if record.request_id == "lost")
     assert late == finish.total
 

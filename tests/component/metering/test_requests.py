@@ -2,9 +2,9 @@
 
 import pytest
 
-from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Reason
+from metering_service.domain.pot import PotKind
 from metering_service.domain.records import RequestState
 from metering_service.domain.report import Phase
 from tests.harness.metering.node_harness import Client, Fleet, report
@@ -32,16 +32,16 @@ def ceiling(decision: Decision | None) -> int:
     return grant.output_ceiling_tokens
 
 
-def spent(fleet: Fleet, kind: BudgetKind) -> int:
+def spent(fleet: Fleet, kind: PotKind) -> int:
     return fleet.control.spent[fleet.control.key(UID, kind)]
 
 
-def at_rest(fleet: Fleet, kind: BudgetKind) -> int:
+def at_rest(fleet: Fleet, kind: PotKind) -> int:
     """What is available, nothing being on lease any more."""
     fleet.run(seconds=12)
-    budget = fleet.control.budgets[fleet.control.key(UID, kind)]
-    assert budget.leased_units == 0
-    return budget.available_units
+    pot = fleet.control.pots[fleet.control.key(UID, kind)]
+    assert pot.leased_units == 0
+    return pot.available_units
 
 
 def test_a_request_is_authorised_runs_and_is_finished(fleet: Fleet, client: Client) -> None:
@@ -62,15 +62,15 @@ def test_a_request_is_authorised_runs_and_is_finished(fleet: Fleet, client: Clie
     assert receipt.usage == receipt.trial == Counts(60, 40, output=9)
     assert (receipt.cost_nanos, receipt.overrun_tokens, receipt.revision) == (0, 0, 1)
     assert client.durable == 3
-    assert at_rest(fleet, BudgetKind.TRIAL) == 100_000 - 109
-    assert spent(fleet, BudgetKind.TRIAL) == 109
+    assert at_rest(fleet, PotKind.TRIAL) == 100_000 - 109
+    assert spent(fleet, PotKind.TRIAL) == 109
 
 
 def test_an_open_request_is_authorised_once(fleet: Fleet, client: Client) -> None:
     """Saying it again repeats the decision and holds nothing more."""
     with_trial(fleet, 100_000)
     first = client.say(report(AUTHORIZE, counts=Counts(100)))
-    lease = fleet["a"].node.services[SERVICE].leases[BudgetKind.TRIAL]
+    lease = fleet["a"].node.services[SERVICE].leases[PotKind.TRIAL]
     held = lease.held
     again = client.say(report(AUTHORIZE, counts=Counts(100)))
     assert ceiling(again) == ceiling(first)
@@ -86,7 +86,7 @@ def test_a_finished_id_is_not_used_again(fleet: Fleet, client: Client) -> None:
     assert (decision.reason, decision.retryable) == (Reason.REQUEST_ID_REUSED, False)
 
 
-def test_a_denial_leaves_every_budget_as_it_was(fleet: Fleet, client: Client) -> None:
+def test_a_denial_leaves_every_pot_as_it_was(fleet: Fleet, client: Client) -> None:
     """Only the statistics of denials move."""
     with_trial(fleet, 50)
     decision = denied(client.say(report(AUTHORIZE, counts=Counts(100))))
@@ -95,7 +95,7 @@ def test_a_denial_leaves_every_budget_as_it_was(fleet: Fleet, client: Client) ->
     fleet["a"].commit()
     assert sum(fleet.database.denials.values()) == 1
     assert fleet.database.requests == {}
-    assert at_rest(fleet, BudgetKind.TRIAL) == 50
+    assert at_rest(fleet, PotKind.TRIAL) == 50
 
 
 def test_what_pays_for_the_input_alone_is_enough_to_begin_if_a_token_is_left(fleet: Fleet, client: Client) -> None:
@@ -107,7 +107,7 @@ def test_what_pays_for_the_input_alone_is_enough_to_begin_if_a_token_is_left(fle
     decision = denied(client.say(report(PROGRESS, counts=Counts(100, output=3))))
     assert decision.reason is Reason.TRIAL_INSUFFICIENT
     client.say(report(FINISH, counts=Counts(100, output=3)))
-    assert at_rest(fleet, BudgetKind.TRIAL) == 0
+    assert at_rest(fleet, PotKind.TRIAL) == 0
 
 
 @pytest.mark.parametrize(("quota", "begins"), [(99, False), (100, False), (101, True)])
@@ -127,7 +127,7 @@ def test_a_request_without_output_needs_its_input_alone(fleet: Fleet, client: Cl
     assert (grant.output_ceiling_tokens, grant.is_final) == (0, True)
     assert client.say(report(PROGRESS, counts=Counts(100))) is None
     client.say(report(FINISH, counts=Counts(100)))
-    assert at_rest(fleet, BudgetKind.TRIAL) == 0
+    assert at_rest(fleet, PotKind.TRIAL) == 0
 
 
 def test_a_request_of_nothing_is_recorded(fleet: Fleet, client: Client) -> None:
@@ -140,7 +140,7 @@ def test_a_request_of_nothing_is_recorded(fleet: Fleet, client: Client) -> None:
     assert receipt is not None
     assert receipt.usage == Counts()
     assert sum(cell.request_count for cell in fleet.database.aggregates.values()) == 1
-    assert at_rest(fleet, BudgetKind.TRIAL) == 100
+    assert at_rest(fleet, PotKind.TRIAL) == 100
 
 
 def test_past_half_of_its_ceiling_a_request_is_renewed(fleet: Fleet, client: Client) -> None:
@@ -219,7 +219,7 @@ def test_what_nothing_covers_is_debt_with_pay_as_you_go(fleet: Fleet, client: Cl
     receipt = allowed(client.said(2)).receipt
     assert receipt is not None
     assert (receipt.billed.total, receipt.cost_nanos, receipt.debt_nanos, receipt.overrun_tokens) == (150, 150, 30, 34)
-    assert at_rest(fleet, BudgetKind.MONEY) == -30
+    assert at_rest(fleet, PotKind.MONEY) == -30
 
 
 def test_a_finish_alone_is_recorded_in_full(fleet: Fleet, client: Client) -> None:
@@ -262,7 +262,7 @@ def test_a_repeated_finish_changes_nothing(fleet: Fleet, client: Client) -> None
         assert receipt is not None
         assert (receipt.revision, receipt.trial.total) == (1, 107)
     client.say(report(PROGRESS, counts=Counts(100, output=2)))
-    assert at_rest(fleet, BudgetKind.TRIAL) == 893
+    assert at_rest(fleet, PotKind.TRIAL) == 893
 
 
 @pytest.mark.parametrize("phase", [PROGRESS, FINISH])
@@ -279,7 +279,7 @@ def test_larger_counts_that_come_late_revise_the_receipt(fleet: Fleet, client: C
     assert (receipt.revision, receipt.trial.total, receipt.overrun_tokens) == (2, 112, 5)
     (cell,) = fleet.database.aggregates.values()
     assert (cell.usage, cell.request_count) == (Counts(100, output=12), 1)
-    assert at_rest(fleet, BudgetKind.TRIAL) == 888
+    assert at_rest(fleet, PotKind.TRIAL) == 888
 
 
 def test_a_settled_request_is_not_sorted_anew(fleet: Fleet, client: Client) -> None:
@@ -309,7 +309,7 @@ def test_input_that_grows_is_held_as_it_grows(fleet: Fleet, client: Client) -> N
     """A progress report that raises the input past its hold extends it; what cannot be covered is the grant's end."""
     with_trial(fleet, 200)
     first = ceiling(client.say(report(AUTHORIZE, counts=Counts(100))))
-    lease = fleet["a"].node.services[SERVICE].leases[BudgetKind.TRIAL]
+    lease = fleet["a"].node.services[SERVICE].leases[PotKind.TRIAL]
     assert lease.held == 100 + first
     client.say(report(PROGRESS, counts=Counts(150, output=1)))
     assert lease.held >= 150 + first

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Grant, Reason
+from metering_service.domain.pot import PotKind
 from metering_service.domain.price import Price
 from metering_service.domain.records import RequestState
 from metering_service.domain.report import Phase
@@ -56,9 +56,9 @@ def denial(fleet: Fleet, client: Client, request_id: str = "r1", input_tokens: i
 def at_rest(fleet: Fleet) -> None:
     """Nothing is open, and all that was not spent is with control again."""
     fleet.run(seconds=100)
-    for key, budget in fleet.control.budgets.items():
+    for key, pot in fleet.control.pots.items():
         assert fleet.control.outstanding(key) == 0
-        assert budget.spent_units == fleet.control.spent[key]
+        assert pot.spent_units == fleet.control.spent[key]
 
 
 @pytest.mark.parametrize("nodes", [1, 2])
@@ -67,8 +67,8 @@ def test_no_more_pass_than_can_be_paid(nodes: int, *, together: bool) -> None:
     """Twenty at once for which two are funded: two pass, the others may try again; nothing is ever overspent."""
     fleet = Fleet(*"ab"[:nodes])
     with_money(fleet, 20_000_000, price=DOLLARS_2)
-    key = fleet.control.key("", BudgetKind.MONEY)
-    fleet.control.budgets[key] = replace(fleet.control.budgets[key], floor_units=10_000_000)  # type: ignore[type-var]
+    key = fleet.control.key("", PotKind.MONEY)
+    fleet.control.pots[key] = replace(fleet.control.pots[key], floor_units=10_000_000)  # type: ignore[type-var]
     clients = [Client(rig) for rig in fleet.rigs.values()]
     asked = []
     for number in range(20):
@@ -161,7 +161,7 @@ def test_what_another_node_has_and_does_not_need_is_recalled(fleet: Fleet) -> No
     first.say(report(AUTHORIZE, "stream", Counts(10)))
     fleet.run(ms=500)
     first.say(report(FINISH, "stream", Counts(10, output=1)))
-    assert fleet["a"].node.services[SERVICE].leases[BudgetKind.TRIAL].free > 1_000
+    assert fleet["a"].node.services[SERVICE].leases[PotKind.TRIAL].free > 1_000
     assert grant(fleet, second, max_output_tokens=9_989).output_ceiling_tokens == 9_989
 
 
@@ -274,7 +274,7 @@ def test_what_a_lost_node_held_for_long_pays_when_the_answer_comes(fleet: Fleet)
     receipts = [each.receipt for each in fleet.database.requests.values()]
     assert sum(receipt.cost_nanos for receipt in receipts) == 709
     assert not any(receipt.overrun_tokens or receipt.debt_nanos for receipt in receipts)
-    assert fleet.control.spent[fleet.control.key("", BudgetKind.MONEY)] == 709
+    assert fleet.control.spent[fleet.control.key("", PotKind.MONEY)] == 709
 
 
 def test_a_hold_that_another_node_finishes_does_not_wait_for_its_end(fleet: Fleet) -> None:
@@ -288,7 +288,7 @@ def test_a_hold_that_another_node_finishes_does_not_wait_for_its_end(fleet: Flee
     other.send(report(FINISH, "r1", Counts(output=500)))
     fleet.run(seconds=40)
     assert not fleet["a"].node.services[SERVICE].open
-    key = fleet.control.key(UID, BudgetKind.TRIAL)
+    key = fleet.control.key(UID, PotKind.TRIAL)
     at_rest(fleet)
     assert fleet.control.spent[key] == 500
 
@@ -305,7 +305,7 @@ def test_it_goes_on_elsewhere_with_the_ceiling_that_it_has(fleet: Fleet) -> None
     assert (again.output_ceiling_tokens, again.is_final) == (500, True)
     second.send(report(FINISH, "r1", Counts(10, output=500), want_receipt=True))
     at_rest(fleet)
-    assert fleet.control.spent[fleet.control.key(UID, BudgetKind.TRIAL)] == 510
+    assert fleet.control.spent[fleet.control.key(UID, PotKind.TRIAL)] == 510
 
 
 @pytest.mark.parametrize(

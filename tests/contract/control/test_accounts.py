@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from control_service.domain.account import OverduePolicy
-from control_service.domain.budget import BudgetKey, BudgetKind
 from control_service.domain.errors import InvalidRequestError, ResourceNotFoundError
 from control_service.domain.event import EventCause
 from control_service.domain.input_bounds import AMOUNT_NANOS_MAX, FUNDS_NANOS_MAX
+from control_service.domain.pot import PotKey, PotKind
 from control_service.domain.status import Status, StopReason
 from control_service.usecases.people.accounts import AccountUpdate, update_account
 from tests.harness.control.people_harness import DEFAULT, Desk
@@ -135,4 +135,4 @@ async def test_settings_that_make_money_leasable_are_announced(
     given = AccountUpdate(**settings)
     with desk.signal.listening() as listener:
         await desk.of_account(lambda tx, account, act: update_account(tx, account, given, act))
-        assert await listener.wait() == ({BudgetKey.of("acme", "", BudgetKind.MONEY)} if announced else set())
+        assert await listener.wait() == ({PotKey.of("acme", "", PotKind.MONEY)} if announced else set())

@@ -5,16 +5,16 @@ from dataclasses import replace
 import pytest
 
 from control_service.api.fleet_codec import encode_update
-from control_service.domain.budget import BudgetKind
 from control_service.domain.errors import Reason, RefusedError
 from control_service.domain.payers import Resolution
+from control_service.domain.pot import PotKind
 from control_service.domain.status import Status
 from control_service.usecases.fleet.config_feed import POLL_S
 from control_service.usecases.fleet.watcher import SERVICES_PER_UPDATE, Update, Watcher
 from tallygate.control.v1 import config_pb2
 from tests.harness.control.fleet_harness import Kit, price, read
 
-MONEY = BudgetKind.MONEY
+MONEY = PotKind.MONEY
 SERVICE = "accounts/acme/services/chat"
 
 
@@ -203,7 +203,7 @@ async def test_an_epoch_that_was_fenced_in_another_process_loses_its_stream(kit:
     assert caught.value.reason is Reason.NODE_FENCED
 
 
-async def test_a_service_whose_budget_got_something_back_is_asked_for_again(kit: Kit) -> None:
+async def test_a_service_whose_pot_got_something_back_is_asked_for_again(kit: Kit) -> None:
     """A node with a recent shortage is notified when something comes back; a node without one is not."""
     chat, code = await kit.service("chat", postpaid=True), await kit.service("code", postpaid=True)
     watcher = await watching(kit, SERVICE)

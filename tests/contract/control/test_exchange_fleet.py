@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from control_service.domain.budget import BudgetKind
 from control_service.domain.errors import Reason, RefusedError, SupersededError
+from control_service.domain.pot import PotKind
 from tests.harness.control.fleet_harness import METERING_DATABASE, Kit
 
-MONEY, TRIAL = BudgetKind.MONEY, BudgetKind.TRIAL
+MONEY, TRIAL = PotKind.MONEY, PotKind.TRIAL
 
 
 async def test_a_superseded_exchange_changes_nothing(kit: Kit) -> None:
@@ -38,7 +38,7 @@ async def test_a_new_epoch_closes_the_leases_of_the_old_one(kit: Kit) -> None:
 
 
 async def test_what_does_not_fit_is_closed_and_the_rest_goes_on(kit: Kit) -> None:
-    """An unknown service, a wrong uid, another's lease, a budget that is not there: closed with nothing granted."""
+    """An unknown service, a wrong uid, another's lease, a pot that is not there: closed with nothing granted."""
     service, other = await kit.service(postpaid=True), await kit.service("code", postpaid=True)
     node, stranger = await kit.node("node-a"), await kit.node("node-b")
     await stranger.exchange_one(service, MONEY, wanted_units=100)
@@ -50,7 +50,7 @@ async def test_what_does_not_fit_is_closed_and_the_rest_goes_on(kit: Kit) -> Non
         replace(node.state(other, MONEY), service_uid="wrong"),
         replace(good, statement=replace(good.statement, lease_id=stranger.lease_id(service, MONEY))),
         node.state(service, TRIAL, needed_units=10),
-        node.state(service, BudgetKind.RESERVATION_INPUT, needed_units=10),
+        node.state(service, PotKind.RESERVATION_INPUT, needed_units=10),
     ]
     answers = await node.exchange(*bad, good)
     assert [(answer.closed, answer.granted_units) for answer in answers] == [(True, 0)] * 7 + [(False, 100)]

@@ -1,14 +1,14 @@
-"""Exchanges about money: one budget of an account, shared by all its services on all nodes."""
+"""Exchanges about money: one pot of an account, shared by all its services on all nodes."""
 
-from control_service.domain.budget import BudgetKind
 from control_service.domain.event import EventCause
+from control_service.domain.pot import PotKind
 from control_service.domain.recall import Availability
 from control_service.domain.reservation import OverflowPolicy
 from control_service.domain.status import Status, StopReason
 from control_service.usecases.fleet.elapsed_time import RECALL_TIMEOUT_NS
 from tests.harness.control.fleet_harness import FLOOR, Kit
 
-MONEY = BudgetKind.MONEY
+MONEY = PotKind.MONEY
 
 
 async def test_money_is_granted_consumed_and_returned(kit: Kit) -> None:

@@ -1,12 +1,12 @@
 """Exchanges about a reservation's rate: tokens already accrued, and when the next ones will have."""
 
-from control_service.domain.budget import BudgetKind
 from control_service.domain.event import EventCause
+from control_service.domain.pot import PotKind
 from control_service.domain.recall import Availability
 from control_service.domain.status import StopReason
 from tests.harness.control.fleet_harness import Kit
 
-OUTPUT = BudgetKind.RESERVATION_OUTPUT
+OUTPUT = PotKind.RESERVATION_OUTPUT
 
 
 async def test_a_rate_is_used_up_and_accrues(kit: Kit) -> None:

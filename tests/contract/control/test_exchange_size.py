@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from control_service.domain.budget import USED_UNITS_MAX, BudgetKind
 from control_service.domain.lease import UNITS_MAX
+from control_service.domain.pot import USED_UNITS_MAX, PotKind
 from control_service.domain.recall import Availability
 from control_service.domain.trial import Trial
 from tests.harness.control.fleet_harness import Kit
 
-MONEY, TRIAL = BudgetKind.MONEY, BudgetKind.TRIAL
+MONEY, TRIAL = PotKind.MONEY, PotKind.TRIAL
 INT64_MAX = 2**63 - 1
 SERVICES = 1_100
 STRANGERS = 2_800

@@ -1,12 +1,12 @@
 """Exchanges about a free trial: when it counts as used up, and when it ends."""
 
-from control_service.domain.budget import BudgetKind
 from control_service.domain.event import EventCause
+from control_service.domain.pot import PotKind
 from control_service.domain.recall import Availability
 from control_service.domain.status import Status, StopReason
 from tests.harness.control.fleet_harness import Kit
 
-TRIAL = BudgetKind.TRIAL
+TRIAL = PotKind.TRIAL
 SMALLEST = 16
 
 

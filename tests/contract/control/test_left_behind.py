@@ -2,18 +2,16 @@
 
 from dataclasses import replace
 
-from control_service.domain.budget import BudgetKind
 from control_service.domain.lease import Lease
+from control_service.domain.pot import PotKind
 from control_service.domain.service import Service
 from control_service.usecases.fleet.lease_settlement import LeaseStatement
 from tests.harness.control.fleet_harness import FleetNode, Kit
 
-OUTPUT, TRIAL, MONEY = BudgetKind.RESERVATION_OUTPUT, BudgetKind.TRIAL, BudgetKind.MONEY
+OUTPUT, TRIAL, MONEY = PotKind.RESERVATION_OUTPUT, PotKind.TRIAL, PotKind.MONEY
 
 
-def state_as(
-    node: FleetNode, lease_id: str, service: Service, kind: BudgetKind, **stated: int | bool
-) -> LeaseStatement:
+def state_as(node: FleetNode, lease_id: str, service: Service, kind: PotKind, **stated: int | bool) -> LeaseStatement:
     """A statement on a lease of any name."""
     one = node.state(service, kind, **stated)
     return replace(one, statement=replace(one.statement, lease_id=lease_id))
@@ -83,7 +81,7 @@ async def test_debt_of_the_running_epoch_is_not_drawn(kit: Kit) -> None:
     await kit.assert_conserved()
 
 
-async def test_no_other_budget_or_service_pays(kit: Kit) -> None:
+async def test_no_other_pot_or_service_pays(kit: Kit) -> None:
     """A stand-in draws from its own service's lease of its own kind, also of one account's money; the rest is debt."""
     chat = await kit.service("chat", postpaid=True)
     code = await kit.service("code", postpaid=True, trial_tokens=1_000)

@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from control_service.domain.budget import BudgetKind
 from control_service.domain.errors import Reason, RefusedError
 from control_service.domain.node import LOST_AFTER_NS, LostNode
+from control_service.domain.pot import PotKind
 from control_service.usecases.fleet.lease_exchange import LEFT_BEHIND_MAX
 from control_service.usecases.fleet.watcher import Update, Watcher
 from tallygate._server.clock import ManualClock
 from tests.harness.control.fleet_harness import FleetNode, Kit
 
-MONEY = BudgetKind.MONEY
+MONEY = PotKind.MONEY
 LOST_AFTER_S = LOST_AFTER_NS // 1_000_000_000
 HOUR_US = 3_600_000_000
 

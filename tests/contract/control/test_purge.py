@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from control_service.domain.budget import BudgetKind
+from control_service.domain.pot import PotKind
 from control_service.usecases.ports import ResponseKey, StoredResponse
 from control_service.usecases.upkeep.retention import (
     BATCH_SIZE,
@@ -14,7 +14,7 @@ from control_service.usecases.upkeep.retention import (
 from tests.harness.control.access import made_token, store
 from tests.harness.control.fleet_harness import FleetNode, Kit
 
-MONEY = BudgetKind.MONEY
+MONEY = PotKind.MONEY
 PERIOD_US = PERIOD_NS // 1_000
 DAY_US = 86_400_000_000
 

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from control_service.domain.account import Account
-from control_service.domain.budget import BudgetKind
 from control_service.domain.errors import SupersededError
+from control_service.domain.pot import PotKind
 from control_service.domain.recall import Availability
 from control_service.domain.status import Status
 from control_service.storage.database import SqlDatabase
@@ -17,7 +17,7 @@ from tallygate._server.clock import ManualClock
 from tallygate._server.database.engine import create_engine
 from tests.harness.control.fleet_harness import Kit
 
-MONEY, TRIAL = BudgetKind.MONEY, BudgetKind.TRIAL
+MONEY, TRIAL = PotKind.MONEY, PotKind.TRIAL
 HOUR_US = 3_600_000_000
 
 
@@ -137,9 +137,7 @@ async def test_a_reservation_gives_what_accrues_whoever_is_asked(kit: Kit, other
     used = 0
     for number in range(60):
         node.kit = kit if number % 2 else other
-        answer = await node.exchange_one(
-            service, BudgetKind.RESERVATION_OUTPUT, consumed_units=used, needed_units=6_000
-        )
+        answer = await node.exchange_one(service, PotKind.RESERVATION_OUTPUT, consumed_units=used, needed_units=6_000)
         used = answer.granted_units
         for replica in (kit, other):
             replica.clock.advance(1)

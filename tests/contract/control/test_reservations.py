@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from control_service.domain.budget import BudgetKind
 from control_service.domain.errors import InvalidRequestError, Reason, RefusedError, ResourceNotFoundError
 from control_service.domain.event import EventCause
 from control_service.domain.input_bounds import RATE_TOKENS_MAX, RESERVED_TOKENS_MAX, TERM_DAYS_MAX
 from control_service.domain.ledger import LedgerEntryKind
+from control_service.domain.pot import PotKind
 from control_service.domain.reservation import OverflowPolicy, ReservationState
 from control_service.domain.status import BillingMode, PostpaidState, Status, StopReason
 from tests.harness.control.people_harness import DEFAULT, RESERVED, RESERVED_NANOS, Desk
@@ -46,14 +46,14 @@ async def test_a_purchase_is_paid_at_once(shop: Desk) -> None:
 async def test_reservations_add_up_and_each_brings_its_minute(shop: Desk) -> None:
     """The buckets of both classes are full after a purchase; a second one adds its own minute, not the first one's."""
     await shop.buy()
-    bucket = await shop.bucket(BudgetKind.RESERVATION_INPUT)
+    bucket = await shop.bucket(PotKind.RESERVATION_INPUT)
     assert (bucket.rate_tokens_per_minute, bucket.available_units) == (1_000, 1_000)
     async with shop.database.writing() as tx:
         account = await tx.accounts.lock("acme")
         service = (await shop.show()).service
-        await tx.buckets.put(account.account_id, service.uid, BudgetKind.RESERVATION_INPUT, bucket.lent(1_000))
+        await tx.buckets.put(account.account_id, service.uid, PotKind.RESERVATION_INPUT, bucket.lent(1_000))
     second = await shop.buy()
-    bucket = await shop.bucket(BudgetKind.RESERVATION_INPUT)
+    bucket = await shop.bucket(PotKind.RESERVATION_INPUT)
     assert (bucket.rate_tokens_per_minute, bucket.available_units, bucket.leased_units) == (2_000, 1_000, 1_000)
     assert second.service.reserved.output_tokens_per_minute == 200
 
@@ -64,7 +64,7 @@ async def test_a_cancelled_reservation_takes_its_rate_along(shop: Desk) -> None:
     await shop.buy()
     cancelled = await shop.cancel(1)
     assert (cancelled.state(shop.now_us), cancelled.end_us) == (ReservationState.CANCELLED, shop.now_us)
-    bucket = await shop.bucket(BudgetKind.RESERVATION_OUTPUT)
+    bucket = await shop.bucket(PotKind.RESERVATION_OUTPUT)
     assert (bucket.rate_tokens_per_minute, bucket.available_units) == (100, 100)
     assert (await shop.account()).balance_nanos == RESERVED_NANOS
     assert (await refusal(shop.cancel(1))).reason is Reason.RESERVATION_NOT_ACTIVE
@@ -138,7 +138,7 @@ async def test_the_greatest_reservations_fit(shop: Desk) -> None:
         await tx.services.save(replace((await shop.show()).service, reservation_count=most - 1))
     await shop.buy(greatest)
     shop.clock.advance(DAY_S)
-    bucket = await shop.bucket(BudgetKind.RESERVATION_INPUT)
+    bucket = await shop.bucket(PotKind.RESERVATION_INPUT)
     assert bucket.available_units == RESERVED_TOKENS_MAX
     with pytest.raises(InvalidRequestError, match="input_tokens_per_minute"):
         await shop.buy()

@@ -7,15 +7,15 @@ import pytest
 
 from control_service.domain.actor import CallSource
 from control_service.domain.backup_detection import Mark
-from control_service.domain.budget import BudgetKind
 from control_service.domain.errors import Reason, RefusedError
+from control_service.domain.pot import PotKind
 from control_service.domain.service import Service
 from control_service.usecases.fleet.lease_settlement import LeaseStatement
 from control_service.usecases.fleet.restore_recovery import RestoreRecovery
 from control_service.usecases.idempotent_call import Call
 from tests.harness.control.fleet_harness import METERING_DATABASE, FleetNode, Kit
 
-MONEY, TRIAL = BudgetKind.MONEY, BudgetKind.TRIAL
+MONEY, TRIAL = PotKind.MONEY, PotKind.TRIAL
 RECOVER = Call("tallygate.control.v1.RecoveryService/BookLeases", "", b"", CallSource("person:anna"))
 
 
@@ -23,7 +23,7 @@ def recovery(kit: Kit) -> RestoreRecovery:
     return RestoreRecovery(kit.database, kit.clock, kit.changes, kit.memory, lambda: str(uuid.uuid4()))
 
 
-def total(node: FleetNode, service: Service, kind: BudgetKind, consumed_units: int) -> LeaseStatement:
+def total(node: FleetNode, service: Service, kind: PotKind, consumed_units: int) -> LeaseStatement:
     return node.state(service, kind, consumed_units=consumed_units, closing=True)
 
 

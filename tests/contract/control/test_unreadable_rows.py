@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 from sqlalchemy import text
 
-from control_service.domain.budget import BudgetKind
 from control_service.domain.errors import SupersededError
+from control_service.domain.pot import PotKind
 from control_service.domain.service import Service
 from control_service.domain.status import Status
 from control_service.storage.database import SqlDatabase
@@ -21,7 +21,7 @@ from control_service.usecases.resolve_credential import NO_CREDENTIALS
 from tests.harness.control.fleet_harness import Kit
 from tests.harness.patience import PATIENCE_S
 
-MONEY = BudgetKind.MONEY
+MONEY = PotKind.MONEY
 
 
 async def poison(kit: Kit, service: Service) -> None:

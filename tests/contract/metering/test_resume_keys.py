@@ -9,8 +9,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from metering_service.domain.budget import HeldUnits
 from metering_service.domain.key_ring import SECRET_BYTES, ResumeKey
+from metering_service.domain.pot import HeldUnits
 from metering_service.domain.price import Price
 from metering_service.domain.resume_token import ResumeToken
 from metering_service.storage import SqlPurgeStore, SqlRecorder

@@ -6,10 +6,10 @@ from dataclasses import replace
 from control_service.domain.account import Account, OverduePolicy
 from control_service.domain.actor import Actor
 from control_service.domain.bucket import Bucket
-from control_service.domain.budget import BudgetKey, BudgetKind
 from control_service.domain.event import EventCause, Origin, ServiceEvent
 from control_service.domain.lease import Lease, Statement
 from control_service.domain.model import Model
+from control_service.domain.pot import PotKey, PotKind
 from control_service.domain.price import Price
 from control_service.domain.reservation import OverflowPolicy, Reservation
 from control_service.domain.service import Service, ServiceKind
@@ -126,7 +126,7 @@ class Kit:
             if output_tpm:
                 await tx.reservations.add(_reservation(service, output_tpm, overflow, now_us))
                 bucket = Bucket.empty(now_us).rated(output_tpm, added_tokens=output_tpm)
-                await tx.buckets.put(account_id, service.uid, BudgetKind.RESERVATION_OUTPUT, bucket)
+                await tx.buckets.put(account_id, service.uid, PotKind.RESERVATION_OUTPUT, bucket)
             origin = Origin(EventCause.POSTPAID_ENABLED, Actor("user"), now_us)
             return await update_status(tx, account, service, origin, config_changed=True)
 
@@ -162,7 +162,7 @@ class Kit:
 
     async def read_bucket(self, service: Service) -> Bucket:
         async with self.database.reading() as tx:
-            bucket = await tx.buckets.find(service.account_id, service.uid, BudgetKind.RESERVATION_OUTPUT)
+            bucket = await tx.buckets.find(service.account_id, service.uid, PotKind.RESERVATION_OUTPUT)
         assert bucket is not None
         return bucket
 
@@ -174,7 +174,7 @@ class Kit:
         """Leased is what leases have outstanding, spent is what was consumed on them; the ledger has the same."""
         leases = await self.read_leases()
         account = await self.read_account(account_id)
-        money = [lease for lease in leases if lease.budget == BudgetKey.of(account_id, "", BudgetKind.MONEY)]
+        money = [lease for lease in leases if lease.pot == PotKey.of(account_id, "", PotKind.MONEY)]
         assert account.leased_nanos == sum(lease.outstanding_units for lease in money)
         assert account.spent_nanos == sum(lease.consumed_units for lease in money)
         async with self.database.reading() as tx:
@@ -183,13 +183,13 @@ class Kit:
         for service in [await self.read_service(service) for service in services]:
             mine = [lease for lease in leases if lease.service_uid == service.uid]
             if service.trial is not None:
-                trial = [lease for lease in mine if lease.kind is BudgetKind.TRIAL]
+                trial = [lease for lease in mine if lease.kind is PotKind.TRIAL]
                 assert service.trial.leased_tokens == sum(lease.outstanding_units for lease in trial)
                 assert service.trial.spent_tokens == sum(lease.consumed_units for lease in trial)
                 assert service.trial.held_tokens == sum(lease.held_units for lease in trial)
             if service.reservation_count:
                 bucket = await self.read_bucket(service)
-                rate = [lease for lease in mine if lease.kind is BudgetKind.RESERVATION_OUTPUT]
+                rate = [lease for lease in mine if lease.kind is PotKind.RESERVATION_OUTPUT]
                 assert bucket.leased_units == sum(lease.outstanding_units for lease in rate)
                 assert bucket.spent_units == sum(lease.consumed_units for lease in rate)
                 assert bucket.available_units + bucket.leased_units <= bucket.rate_tokens_per_minute
@@ -204,11 +204,11 @@ class FleetNode:
         self.epoch = epoch
         self.exchange_number = 0
 
-    def lease_id(self, service: Service, kind: BudgetKind) -> str:
+    def lease_id(self, service: Service, kind: PotKind) -> str:
         return f"{self.name}-{self.epoch}-{service.service_id}-{kind}"
 
-    def state(self, service: Service, kind: BudgetKind, **stated: int | bool) -> LeaseStatement:
-        """The node's statement on the lease that it has, or wants, on this budget."""
+    def state(self, service: Service, kind: PotKind, **stated: int | bool) -> LeaseStatement:
+        """The node's statement on the lease that it has, or wants, on this pot."""
         return LeaseStatement(
             node=self.name,
             epoch=self.epoch,
@@ -232,7 +232,7 @@ class FleetNode:
         request = ExchangeRequest(self.name, self.epoch, number, acknowledged, stated, settled, answered, commit_no)
         return await self.kit.exchange.exchange(request)
 
-    async def exchange_one(self, service: Service, kind: BudgetKind, **stated: int | bool) -> LeaseAnswer:
+    async def exchange_one(self, service: Service, kind: PotKind, **stated: int | bool) -> LeaseAnswer:
         """An exchange about one lease."""
         (answer,) = await self.exchange(self.state(service, kind, **stated))
         return answer

@@ -8,11 +8,11 @@ from typing import TypeVar
 from control_service.domain.account import Account, OverduePolicy
 from control_service.domain.actor import CallSource
 from control_service.domain.bucket import Bucket
-from control_service.domain.budget import BudgetKind
 from control_service.domain.event import ServiceEvent
 from control_service.domain.ledger import LedgerEntryKind, Line
 from control_service.domain.model import ReservationPrice, TrialOffer
 from control_service.domain.names import default_service_id
+from control_service.domain.pot import PotKind
 from control_service.domain.reservation import OverflowPolicy, Reservation, ReservationTerms
 from control_service.domain.service import ServiceView
 from control_service.domain.team import Team
@@ -158,7 +158,7 @@ class Desk:
         async with self.database.reading() as tx:
             return await tx.config_version()
 
-    async def bucket(self, kind: BudgetKind, service_id: str = "chat") -> Bucket:
+    async def bucket(self, kind: PotKind, service_id: str = "chat") -> Bucket:
         async with self.database.reading() as tx:
             service = await tx.services.find("acme", service_id)
             assert service is not None

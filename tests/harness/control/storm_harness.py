@@ -12,8 +12,8 @@ from typing import Self
 
 import pytest
 
-from control_service.domain.budget import BudgetKind
 from control_service.domain.errors import SupersededError
+from control_service.domain.pot import PotKind
 from control_service.domain.service import Service
 from control_service.usecases.fleet.lease_exchange import LeaseAnswer
 from control_service.usecases.fleet.lease_settlement import LeaseStatement
@@ -24,7 +24,7 @@ QUOTA = 20_000
 TPM = 6_000
 ROUNDS = 25
 ACCOUNTS = ("one", "two")
-WANTED_MAX = {BudgetKind.MONEY: 40_000, BudgetKind.TRIAL: 4_000, BudgetKind.RESERVATION_OUTPUT: 2_000}
+WANTED_MAX = {PotKind.MONEY: 40_000, PotKind.TRIAL: 4_000, PotKind.RESERVATION_OUTPUT: 2_000}
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Slice:
     """A lease as its node sees it."""
 
     service: Service
-    kind: BudgetKind
+    kind: PotKind
     lease_id: str
     granted: int = 0
     consumed: int = 0
@@ -55,7 +55,7 @@ class StormyNode:
         self.slices = [self._slice(service, kind) for service in services for kind in WANTED_MAX]
         self.settled: list[Slice] = []
 
-    def _slice(self, service: Service, kind: BudgetKind) -> Slice:
+    def _slice(self, service: Service, kind: PotKind) -> Slice:
         self.serial += 1
         return Slice(service, kind, f"{self.node.name}-{self.serial}")
 
@@ -188,21 +188,21 @@ class Storm:
     async def _assert_at_rest(self) -> None:
         parts = [part for node in self.nodes for part in node.every]
 
-        def consumed(kind: BudgetKind, *of: Service) -> int:
+        def consumed(kind: PotKind, *of: Service) -> int:
             return sum(part.consumed for part in parts if part.kind is kind and part.service in of)
 
         for account_id in ACCOUNTS:
             account = await self.kit.read_account(account_id)
-            assert account.spent_nanos == consumed(BudgetKind.MONEY, *self._of(account_id))
+            assert account.spent_nanos == consumed(PotKind.MONEY, *self._of(account_id))
             assert account.spent_nanos <= FUNDS
             assert account.available_nanos == FUNDS - account.spent_nanos
         for service in self.services:
             trial = (await self.kit.read_service(service)).trial
             assert trial is not None
-            assert trial.spent_tokens == consumed(BudgetKind.TRIAL, service)
+            assert trial.spent_tokens == consumed(PotKind.TRIAL, service)
             assert trial.spent_tokens <= QUOTA
             assert (trial.leased_tokens, trial.held_tokens) == (0, 0)
             rate = await self.kit.read_bucket(service)
-            assert rate.spent_units == consumed(BudgetKind.RESERVATION_OUTPUT, service)
+            assert rate.spent_units == consumed(PotKind.RESERVATION_OUTPUT, service)
             assert rate.spent_units <= TPM + TPM * (self.kit.now_us - self._start_us) // 60_000_000
             assert rate.leased_units == 0

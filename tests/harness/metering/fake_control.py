@@ -1,19 +1,19 @@
-"""A control service for nodes under test: its own rules for leases, over budgets that a test fills."""
+"""A control service for nodes under test: its own rules for leases, over pots that a test fills."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from control_service.domain import budget as control_budget
 from control_service.domain import lease as control_lease
+from control_service.domain import pot as control_pot
 from control_service.domain.bucket import Bucket
-from control_service.domain.budget import Budget, BudgetKey, Quantity
 from control_service.domain.lease import Lease
 from control_service.domain.lease_round import LeaseRound, StatementWork
+from control_service.domain.pot import Pot, PotKey, Quantity
 from control_service.domain.recall import Availability, Shortfall, judge_shortfall
 from control_service.usecases.fleet.elapsed_time import ElapsedTime
-from metering_service.domain.budget import BudgetKind
 from metering_service.domain.lease import LeaseAnswer, LeaseStatement
+from metering_service.domain.pot import PotKind
 from metering_service.domain.service import ServiceConfig, Status
 from tallygate._server.clock import ManualClock
 
@@ -23,7 +23,7 @@ ACCOUNT = "acme"
 
 
 class Control:
-    """Budgets and leases, and the services that nodes follow."""
+    """Pots and leases, and the services that nodes follow."""
 
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
@@ -31,12 +31,12 @@ class Control:
         self.reachable = True
         self.version = 0
         self.services: dict[str, ServiceConfig] = {}
-        self.budgets: dict[BudgetKey, Budget] = {}
+        self.pots: dict[PotKey, Pot] = {}
         self.leases: dict[str, Lease] = {}
         self.nodes: dict[str, tuple[int, int]] = {}
         """Of each node: its epoch, and when it was heard of last."""
         self.closed_below_epoch: dict[str, int] = {}
-        self.spent: defaultdict[BudgetKey, int] = defaultdict(int)
+        self.spent: defaultdict[PotKey, int] = defaultdict(int)
         self.recalls: defaultdict[str, list[str]] = defaultdict(list)
         self.replenished: set[str] = set()
 
@@ -50,24 +50,24 @@ class Control:
 
     def trial(self, config: ServiceConfig, quota_tokens: int) -> None:
         """The service's trial."""
-        self.budgets[self.key(config.uid, BudgetKind.TRIAL)] = Quantity(quota_tokens, 0, 0)
+        self.pots[self.key(config.uid, PotKind.TRIAL)] = Quantity(quota_tokens, 0, 0)
 
     def top_up(self, nanos: int) -> None:
         """Money for the account."""
-        key = self.key("", BudgetKind.MONEY)
-        before = self.budgets.get(key, Quantity(0, 0, 0))
+        key = self.key("", PotKind.MONEY)
+        before = self.pots.get(key, Quantity(0, 0, 0))
         assert isinstance(before, Quantity)
-        self.budgets[key] = replace(before, capacity_units=before.capacity_units + nanos)
+        self.pots[key] = replace(before, capacity_units=before.capacity_units + nanos)
         self.replenished.update(config.uid for config in self.services.values())
 
     def reserve(self, config: ServiceConfig) -> None:
         """The reservations that the service's configuration speaks of, full."""
         for kind, rate in (
-            (BudgetKind.RESERVATION_INPUT, config.reserved_input_tpm),
-            (BudgetKind.RESERVATION_OUTPUT, config.reserved_output_tpm),
+            (PotKind.RESERVATION_INPUT, config.reserved_input_tpm),
+            (PotKind.RESERVATION_OUTPUT, config.reserved_output_tpm),
         ):
             now_us = self.clock.now_us()
-            self.budgets[self.key(config.uid, kind)] = Bucket.empty(now_us).rated(rate, added_tokens=rate)
+            self.pots[self.key(config.uid, kind)] = Bucket.empty(now_us).rated(rate, added_tokens=rate)
 
     def sweep(self) -> None:
         """Take back what lost nodes have on lease, as if another node had settled what they left."""
@@ -84,10 +84,8 @@ class Control:
                 lease, control_lease.Statement(lease.lease_id, closing=True), self.clock.now_us()
             )
             self.leases[lease.lease_id] = settled.lease
-            budget = self._budget(lease.budget)
-            self.budgets[lease.budget] = budget.settled(
-                spent_units=settled.spent_units, released_units=settled.released_units
-            )
+            pot = self._pot(lease.pot)
+            self.pots[lease.pot] = pot.settled(spent_units=settled.spent_units, released_units=settled.released_units)
 
     # --- what nodes do -------------------------------------------------------------------------------------------
 
@@ -107,29 +105,29 @@ class Control:
         assert epoch >= known_epoch, "fenced"
         self.nodes[node] = (epoch, now_us)
         works = [self._work(node, epoch, said, now_us) for said in statements]
-        keys = {work.before.budget for work in works}
-        lease_round = LeaseRound({key: self._budget(key) for key in keys}, now_us)
+        keys = {work.before.pot for work in works}
+        lease_round = LeaseRound({key: self._pot(key) for key in keys}, now_us)
         lease_round.run(works)
-        self.budgets.update(lease_round.budgets)
+        self.pots.update(lease_round.pots)
         for work in works:
             self.leases[work.lease.lease_id] = work.lease
-            self.spent[work.lease.budget] += work.spent_units
+            self.spent[work.lease.pot] += work.spent_units
         came_back = {key.service_uid for key in lease_round.came_back}
         self.replenished.update(
             config.uid for config in self.services.values() if config.uid in came_back or "" in came_back
         )
         return [self._answer(work) for work in works]
 
-    def key(self, uid: str, kind: BudgetKind) -> BudgetKey:
-        """The budget that a lease is a slice of."""
-        return BudgetKey.of(ACCOUNT, uid, control_budget.BudgetKind[kind.name])
+    def key(self, uid: str, kind: PotKind) -> PotKey:
+        """The pot that a lease is a slice of."""
+        return PotKey.of(ACCOUNT, uid, control_pot.PotKind[kind.name])
 
-    def outstanding(self, key: BudgetKey) -> int:
+    def outstanding(self, key: PotKey) -> int:
         """All that is on lease, or was consumed and not is_acknowledged yet."""
-        return sum(lease.outstanding_units for lease in self.leases.values() if lease.budget == key)
+        return sum(lease.outstanding_units for lease in self.leases.values() if lease.pot == key)
 
     def _work(self, node: str, epoch: int, said: LeaseStatement, now_us: int) -> StatementWork:
-        kind = control_budget.BudgetKind[said.kind.name]
+        kind = control_pot.PotKind[said.kind.name]
         fresh = Lease(said.lease_id, node, epoch, ACCOUNT, said.service_uid, kind, now_us, now_us)
         statement = control_lease.Statement(
             said.lease_id,
@@ -145,34 +143,34 @@ class Control:
     def _pays(self, said: LeaseStatement) -> bool:
         config = self.services[said.service]
         match said.kind:
-            case BudgetKind.MONEY:
+            case PotKind.MONEY:
                 return config.postpaid_pays
-            case BudgetKind.TRIAL:
+            case PotKind.TRIAL:
                 return config.trial_pays
             case _:
                 return config.reservation_pays
 
-    def _budget(self, key: BudgetKey) -> Budget:
-        budget = self.budgets.get(key, Quantity(0, 0, 0))
-        return budget.refilled(self.clock.now_us()) if isinstance(budget, Bucket) else budget
+    def _pot(self, key: PotKey) -> Pot:
+        pot = self.pots.get(key, Quantity(0, 0, 0))
+        return pot.refilled(self.clock.now_us()) if isinstance(pot, Bucket) else pot
 
     def _answer(self, work: StatementWork) -> LeaseAnswer:
-        lease, budget = work.lease, self.budgets[work.lease.budget]
+        lease, pot = work.lease, self.pots[work.lease.pot]
         shortfall = self._shortfall(work)
         for lease_id in shortfall.recalled_lease_ids:
             recalled = self.leases[lease_id]
             self.leases[lease_id] = replace(recalled, recall_requested_us=self.clock.now_us())
             self.recalls[recalled.node].append(lease_id)
         accrues_us = None
-        if isinstance(budget, Bucket) and work.falls_short:
-            accrues_us = budget.accrues_after_us(work.statement.needed_units - lease.free_units)
+        if isinstance(pot, Bucket) and work.falls_short:
+            accrues_us = pot.accrues_after_us(work.statement.needed_units - lease.free_units)
         return LeaseAnswer(
             lease.lease_id,
             lease.granted_units,
             shortfall.availability is Availability.EMPTY,
             shortfall.availability is Availability.RECALLING,
-            budget.available_units,
-            budget.leased_units - lease.outstanding_units,
+            pot.available_units,
+            pot.leased_units - lease.outstanding_units,
             None if accrues_us is None else accrues_us // 1_000,
             lease.closed,
         )
@@ -182,6 +180,6 @@ class Control:
             return Shortfall(Availability.AVAILABLE)
         if not work.pays:
             return Shortfall(Availability.EMPTY)
-        others = [lease for lease in self.leases.values() if lease.budget == work.lease.budget and not lease.closed]
+        others = [lease for lease in self.leases.values() if lease.pot == work.lease.pot and not lease.closed]
         recallable = [lease for lease in others if self.elapsed_time.is_recallable(lease)]
         return judge_shortfall(work.lease, work.statement.needed_units, recallable)

@@ -1,7 +1,7 @@
 """Records that say only what a test is about."""
 
-from metering_service.domain.budget import BudgetKind, HeldUnits
 from metering_service.domain.counts import ZERO, Counts
+from metering_service.domain.pot import HeldUnits, PotKind
 from metering_service.domain.receipt import Receipt
 from metering_service.domain.records import (
     AggregateDelta,
@@ -87,7 +87,7 @@ def lease(
     lease_id: str, consumed: int, *, epoch: int = 1, closed: bool = False, close_us: int | None = None
 ) -> LeaseRecord:
     """A lease on the account's money."""
-    return LeaseRecord(lease_id, NODE, epoch, SERVICE, UID, BudgetKind.MONEY, consumed, closed, close_us)
+    return LeaseRecord(lease_id, NODE, epoch, SERVICE, UID, PotKind.MONEY, consumed, closed, close_us)
 
 
 def usage(

@@ -1,8 +1,8 @@
 """Two nodes over one database, and what was booked there: for tests of requests that move."""
 
-from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Grant
+from metering_service.domain.pot import PotKind
 from metering_service.domain.records import RequestState
 from metering_service.domain.report import Phase
 from tests.harness.metering.node_harness import Client, Fleet, report
@@ -38,9 +38,9 @@ def booked(fleet: Fleet, request_id: str = "r1") -> int:
     tokens = sum(record.receipt.usage.total for record in records)
     assert sum(cell.usage.total for cell in fleet.database.aggregates.values()) == tokens
     assert sum(record.receipt.cost_nanos for record in records) == tokens
-    budget = fleet.control.budgets[fleet.control.key(UID, BudgetKind.MONEY)]
-    assert (budget.leased_units, budget.available_units) == (0, BALANCE - tokens)
-    assert fleet.control.spent[fleet.control.key(UID, BudgetKind.MONEY)] == tokens
+    pot = fleet.control.pots[fleet.control.key(UID, PotKind.MONEY)]
+    assert (pot.leased_units, pot.available_units) == (0, BALANCE - tokens)
+    assert fleet.control.spent[fleet.control.key(UID, PotKind.MONEY)] == tokens
     assert sum(lease.consumed_units for lease in fleet.database.leases.values()) == tokens
     return tokens
 

@@ -16,7 +16,6 @@ from tallygate.control.v1 import (
     access_service_pb2_grpc,
     account_service_pb2,
     account_service_pb2_grpc,
-    budget_pb2,
     catalog_service_pb2,
     catalog_service_pb2_grpc,
     config_pb2,
@@ -25,6 +24,7 @@ from tallygate.control.v1 import (
     lifecycle_service_pb2_grpc,
     model_pb2,
     operations_service_pb2_grpc,
+    pot_pb2,
     team_service_pb2_grpc,
     token_service_pb2_grpc,
 )
@@ -161,13 +161,13 @@ class WireNode:
         )
         return list((await self.control.fleet.ExchangeLeases(request)).answers)
 
-    def state(self, name: str, kind: "budget_pb2.BudgetKind.ValueType", **levels: Any) -> pb.LeaseStatement:
-        """What the node says of the lease that it has, or wants, on this budget."""
+    def state(self, name: str, kind: "pot_pb2.PotKind.ValueType", **levels: Any) -> pb.LeaseStatement:
+        """What the node says of the lease that it has, or wants, on this pot."""
         return pb.LeaseStatement(
             lease_id=f"{self.name}-{self.epoch}-{name}-{kind}",
             inference_service=name,
             inference_service_uid=self.services[name].uid,
-            budget_kind=kind,
+            pot_kind=kind,
             **levels,
         )
 

@@ -8,10 +8,10 @@ from tallygate.access.v1 import role_pb2
 from tallygate.control.v1 import access_service_pb2 as access
 from tallygate.control.v1 import account_service_pb2 as accounts
 from tallygate.control.v1 import audit_service_pb2 as audit
-from tallygate.control.v1 import budget_pb2, model_pb2
 from tallygate.control.v1 import catalog_service_pb2 as catalogue
 from tallygate.control.v1 import fleet_service_pb2 as fleet
 from tallygate.control.v1 import lifecycle_service_pb2 as lifecycle
+from tallygate.control.v1 import model_pb2, pot_pb2
 from tallygate.control.v1 import operations_service_pb2 as operations
 from tallygate.control.v1 import recovery_service_pb2 as recovery
 from tallygate.control.v1 import team_service_pb2 as teams
@@ -114,7 +114,7 @@ CONTROL_REQUESTS: tuple[Message, ...] = (
     tokens.DeleteServiceAccountRequest(name=ROBOT),
     audit.ListAuditEntriesRequest(account=ACCOUNT, resource=SERVICE, end_time=Timestamp(seconds=4_000_000_000)),
     operations.ListNodesRequest(page_size=1),
-    operations.ListBudgetsRequest(account=ACCOUNT, inference_service=SERVICE),
+    operations.ListPotsRequest(account=ACCOUNT, inference_service=SERVICE),
     operations.ListLeasesRequest(account=ACCOUNT, inference_service=SERVICE, node="node-a", show_closed=True),
     fleet.WatchConfigRequest(
         hello=fleet.NodeHello(
@@ -134,7 +134,7 @@ CONTROL_REQUESTS: tuple[Message, ...] = (
                 lease_id="lease",
                 inference_service=SERVICE,
                 inference_service_uid="uid",
-                budget_kind=budget_pb2.BUDGET_KIND_MONEY,
+                pot_kind=pot_pb2.POT_KIND_MONEY,
                 wanted_units=1,
             )
         ],
@@ -157,7 +157,7 @@ CONTROL_REQUESTS: tuple[Message, ...] = (
                 epoch=1,
                 inference_service=SERVICE,
                 inference_service_uid="uid",
-                budget_kind=budget_pb2.BUDGET_KIND_MONEY,
+                pot_kind=pot_pb2.POT_KIND_MONEY,
                 consumed_units=1,
             )
         ]

@@ -4,11 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control_service.domain.bucket import FULL_AFTER_US, MICRO_PER_TOKEN, SET_BACK_US, Bucket
-from control_service.domain.budget import BudgetKey, BudgetKind
+from control_service.domain.pot import PotKey, PotKind
 from control_service.usecases.fleet.elapsed_time import ElapsedTime
 from tallygate._server.clock import ManualClock
 
-KEY = BudgetKey.of("acme", "uid", BudgetKind.RESERVATION_OUTPUT)
+KEY = PotKey.of("acme", "uid", PotKind.RESERVATION_OUTPUT)
 
 START_US = 1_700_000_000_000_000
 rates = st.integers(min_value=1, max_value=10_000_000)

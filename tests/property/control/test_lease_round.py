@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from control_service.domain.bucket import MICRO_PER_TOKEN, Bucket
-from control_service.domain.budget import Budget, BudgetKey, BudgetKind, Quantity
 from control_service.domain.lease import Lease, Statement, merge_statement
 from control_service.domain.lease_round import LeaseRound, StatementWork
+from control_service.domain.pot import Pot, PotKey, PotKind, Quantity
 from control_service.domain.recall import judge_shortfall
 
 START_US = 1_700_000_000_000_000
-TRIAL = BudgetKey.of("acme", "uid", BudgetKind.TRIAL)
-RATE = BudgetKey.of("acme", "uid", BudgetKind.RESERVATION_OUTPUT)
-KINDS = (BudgetKind.TRIAL, BudgetKind.RESERVATION_OUTPUT)
+TRIAL = PotKey.of("acme", "uid", PotKind.TRIAL)
+RATE = PotKey.of("acme", "uid", PotKind.RESERVATION_OUTPUT)
+KINDS = (PotKind.TRIAL, PotKind.RESERVATION_OUTPUT)
 NODES = ("node-a", "node-b", "node-c")
 units = st.integers(min_value=0, max_value=60)
 
@@ -26,7 +26,7 @@ class Slice:
     """A lease as its node sees it: three counters, and what requests hold."""
 
     lease_id: str
-    kind: BudgetKind
+    kind: PotKind
     granted: int = 0
     consumed: int = 0
     returned: int = 0
@@ -43,10 +43,10 @@ class Node:
 
     name: str
     ids: "itertools.count[int]"
-    slices: dict[BudgetKind, Slice] = field(default_factory=dict)
+    slices: dict[PotKind, Slice] = field(default_factory=dict)
     closed: list[Slice] = field(default_factory=list)
 
-    def slice(self, kind: BudgetKind) -> Slice:
+    def slice(self, kind: PotKind) -> Slice:
         if kind not in self.slices:
             self.slices[kind] = Slice(f"{self.name}-{next(self.ids)}", kind)
         return self.slices[kind]
@@ -59,7 +59,7 @@ class Fleet(RuleBasedStateMachine):
     def begin(self, quota: int, rate: int) -> None:
         self.now_us = START_US
         self.quota, self.rate = quota, rate
-        self.budgets: dict[BudgetKey, Budget] = {
+        self.pots: dict[PotKey, Pot] = {
             TRIAL: Quantity(capacity_units=quota, leased_units=0, spent_units=0),
             RATE: Bucket.empty(START_US).rated(rate, added_tokens=rate),
         }
@@ -69,17 +69,14 @@ class Fleet(RuleBasedStateMachine):
         self.reclaimed = False
 
     def _exchange(self, node: Node, statements: list[tuple[Slice, Statement]]) -> None:
-        budgets = {
-            key: budget.refilled(self.now_us) if isinstance(budget, Bucket) else budget
-            for key, budget in self.budgets.items()
-        }
+        pots = {key: pot.refilled(self.now_us) if isinstance(pot, Bucket) else pot for key, pot in self.pots.items()}
         works = [StatementWork(stated, self._lease(node, part), pays=True) for part, stated in statements]
-        lease_round = LeaseRound(budgets, self.now_us)
+        lease_round = LeaseRound(pots, self.now_us)
         lease_round.run(works)
-        self.budgets = lease_round.budgets
+        self.pots = lease_round.pots
         self.leases.update((work.lease.lease_id, work.lease) for work in works)
         for work in works:
-            others = [other for other in self._open(work.lease.budget) if other.free_units > 0]
+            others = [other for other in self._open(work.lease.pot) if other.free_units > 0]
             for lease_id in judge_shortfall(work.lease, work.statement.needed_units, others).recalled_lease_ids:
                 self.leases[lease_id] = replace(self.leases[lease_id], recall_requested_us=self.now_us)
 
@@ -87,8 +84,8 @@ class Fleet(RuleBasedStateMachine):
         fresh = Lease(part.lease_id, node.name, 1, "acme", "uid", part.kind, self.now_us, self.now_us)
         return self.leases.get(part.lease_id, fresh)
 
-    def _open(self, key: BudgetKey) -> list[Lease]:
-        return [lease for lease in self.leases.values() if lease.budget == key and not lease.closed]
+    def _open(self, key: PotKey) -> list[Lease]:
+        return [lease for lease in self.leases.values() if lease.pot == key and not lease.closed]
 
     @rule(name=st.sampled_from(NODES), wanted=units, needed=units, answers=st.integers(min_value=0, max_value=2))
     def exchange(self, name: str, wanted: int, needed: int, answers: int) -> None:
@@ -114,13 +111,13 @@ class Fleet(RuleBasedStateMachine):
             node.closed.append(node.slices.pop(part.kind))
 
     @rule(name=st.sampled_from(NODES), kind=st.sampled_from(KINDS), amount=units)
-    def hold(self, name: str, kind: BudgetKind, amount: int) -> None:
+    def hold(self, name: str, kind: PotKind, amount: int) -> None:
         """Requests hold what is free."""
         part = self.nodes[name].slice(kind)
         part.held += min(amount, max(0, part.free))
 
     @rule(name=st.sampled_from(NODES), kind=st.sampled_from(KINDS), amount=units, overrun=st.just(0) | units)
-    def consume(self, name: str, kind: BudgetKind, amount: int, overrun: int) -> None:
+    def consume(self, name: str, kind: PotKind, amount: int, overrun: int) -> None:
         """Requests use what they hold, and sometimes more than that."""
         part = self.nodes[name].slice(kind)
         used = min(amount, part.held)
@@ -131,13 +128,13 @@ class Fleet(RuleBasedStateMachine):
             self.reclaimed = True
 
     @rule(name=st.sampled_from(NODES), kind=st.sampled_from(KINDS))
-    def give_back(self, name: str, kind: BudgetKind) -> None:
+    def give_back(self, name: str, kind: PotKind) -> None:
         """A node returns what is free."""
         part = self.nodes[name].slice(kind)
         part.held, part.returned = 0, part.returned + max(0, part.free + part.held)
 
     @rule(name=st.sampled_from(NODES), kind=st.sampled_from(KINDS))
-    def close(self, name: str, kind: BudgetKind) -> None:
+    def close(self, name: str, kind: PotKind) -> None:
         """A node gives up a lease for good."""
         node = self.nodes[name]
         part = node.slices.pop(kind, None)
@@ -159,10 +156,8 @@ class Fleet(RuleBasedStateMachine):
         for lease in [lease for lease in self.leases.values() if lease.node == name and not lease.closed]:
             effect = merge_statement(lease, Statement(lease.lease_id, closing=True), self.now_us)
             self.leases[lease.lease_id] = effect.lease
-            budget = self.budgets[lease.budget]
-            self.budgets[lease.budget] = budget.settled(
-                spent_units=effect.spent_units, released_units=effect.released_units
-            )
+            pot = self.pots[lease.pot]
+            self.pots[lease.pot] = pot.settled(spent_units=effect.spent_units, released_units=effect.released_units)
 
     @rule(us=st.integers(min_value=0, max_value=70_000_000))
     def wait(self, us: int) -> None:
@@ -172,17 +167,17 @@ class Fleet(RuleBasedStateMachine):
     @invariant()
     def conserves(self) -> None:
         """Leased is what leases have outstanding, spent is what was consumed on them."""
-        for key, budget in self.budgets.items():
-            mine = [lease for lease in self.leases.values() if lease.budget == key]
-            assert budget.leased_units == sum(lease.outstanding_units for lease in mine)
-            assert budget.leased_units >= 0
-        trial, rate = self.budgets[TRIAL], self.budgets[RATE]
+        for key, pot in self.pots.items():
+            mine = [lease for lease in self.leases.values() if lease.pot == key]
+            assert pot.leased_units == sum(lease.outstanding_units for lease in mine)
+            assert pot.leased_units >= 0
+        trial, rate = self.pots[TRIAL], self.pots[RATE]
         assert isinstance(trial, Quantity)
         assert isinstance(rate, Bucket)
         assert trial.capacity_units == trial.available_units + trial.leased_units + trial.spent_units == self.quota
-        for budget, kind in ((trial, BudgetKind.TRIAL), (rate, BudgetKind.RESERVATION_OUTPUT)):
+        for pot, kind in ((trial, PotKind.TRIAL), (rate, PotKind.RESERVATION_OUTPUT)):
             mine = [lease for lease in self.leases.values() if lease.kind is kind]
-            assert budget.spent_units == sum(lease.consumed_units for lease in mine) <= self.consumed[kind]
+            assert pot.spent_units == sum(lease.consumed_units for lease in mine) <= self.consumed[kind]
         assert rate.level_micro + rate.leased_units * MICRO_PER_TOKEN <= self.rate * MICRO_PER_TOKEN
 
     @invariant()
@@ -190,8 +185,8 @@ class Fleet(RuleBasedStateMachine):
         """While nodes keep to their leases and none is reclaimed, no more is consumed than there was."""
         if self.reclaimed:
             return
-        assert self.consumed[BudgetKind.TRIAL] <= self.quota
-        consumed = self.consumed[BudgetKind.RESERVATION_OUTPUT]
+        assert self.consumed[PotKind.TRIAL] <= self.quota
+        consumed = self.consumed[PotKind.RESERVATION_OUTPUT]
         assert consumed * MICRO_PER_TOKEN <= self.rate * MICRO_PER_TOKEN + self.rate * (self.now_us - START_US)
 
     def teardown(self) -> None:
@@ -203,8 +198,8 @@ class Fleet(RuleBasedStateMachine):
                 stated = Statement(part.lease_id, part.consumed, part.returned, closing=True)
                 self._exchange(node, [(part, stated)])
         self.conserves()
-        assert all(budget.leased_units == 0 for budget in self.budgets.values())
-        assert self.budgets[TRIAL].available_units == self.quota - self.consumed[BudgetKind.TRIAL]
+        assert all(pot.leased_units == 0 for pot in self.pots.values())
+        assert self.pots[TRIAL].available_units == self.quota - self.consumed[PotKind.TRIAL]
 
 
 TestFleet = Fleet.TestCase

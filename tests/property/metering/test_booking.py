@@ -6,10 +6,10 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering_service.domain.budget import HeldUnits
 from metering_service.domain.counts import Counts, Tally, beyond, up_to
 from metering_service.domain.funding import NOTHING, Offer, Offers, _by_one_payer, _Draw, extend, required_money
 from metering_service.domain.payer_split import split
+from metering_service.domain.pot import HeldUnits
 from metering_service.domain.price import Price
 from metering_service.domain.receipt import held_by, used
 from metering_service.domain.request_parts import front_of

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from control_service.domain.bucket import Bucket
-from control_service.domain.budget import Quantity
-from metering_service.domain.budget import BudgetKind
+from control_service.domain.pot import Quantity
 from metering_service.domain.counts import Tally
+from metering_service.domain.pot import PotKind
 from metering_service.domain.price import Price
 from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.domain.report import Phase
@@ -209,17 +209,17 @@ class Fleets(RuleBasedStateMachine):
     # --- what must always be true --------------------------------------------------------------------------------
 
     @invariant()
-    def budgets_are_conserved(self) -> None:
+    def pots_are_conserved(self) -> None:
         """Capacity = available + leased + spent, and a rate's burst is never exceeded."""
         control = self.fleet.control
-        for key, budget in control.budgets.items():
-            leases = [lease for lease in control.leases.values() if lease.budget == key]
-            assert budget.leased_units == sum(lease.outstanding_units for lease in leases)
+        for key, pot in control.pots.items():
+            leases = [lease for lease in control.leases.values() if lease.pot == key]
+            assert pot.leased_units == sum(lease.outstanding_units for lease in leases)
             assert control.spent[key] == sum(lease.consumed_units for lease in leases)
-            if isinstance(budget, Quantity):
-                assert budget.spent_units == control.spent[key]
-            if isinstance(budget, Bucket):
-                assert budget.refilled(control.clock.now_us()).available_units + budget.leased_units <= self.rate
+            if isinstance(pot, Quantity):
+                assert pot.spent_units == control.spent[key]
+            if isinstance(pot, Bucket):
+                assert pot.refilled(control.clock.now_us()).available_units + pot.leased_units <= self.rate
 
     @invariant()
     def leases_hold_what_requests_hold(self) -> None:
@@ -275,31 +275,30 @@ class Fleets(RuleBasedStateMachine):
         for name in ("reserved", "trial", "billed", "unfunded"):
             tokens = sum(getattr(receipt, name).total for receipt in receipts)
             assert sum(getattr(cell, f"{name}_tokens") for cell in cells) == tokens
-        for key, budget in control.budgets.items():
-            assert budget.leased_units == 0, key
+        for key, pot in control.pots.items():
+            assert pot.leased_units == 0, key
         consumed = {
-            kind: sum(lease.consumed_units for lease in database.leases.values() if lease.budget_kind is kind)
-            for kind in BudgetKind
+            kind: sum(lease.consumed_units for lease in database.leases.values() if lease.pot_kind is kind)
+            for kind in PotKind
         }
         assert consumed == {
-            kind: sum(units for key, units in control.spent.items() if key.kind.name == kind.name)
-            for kind in BudgetKind
+            kind: sum(units for key, units in control.spent.items() if key.kind.name == kind.name) for kind in PotKind
         }
-        assert consumed[BudgetKind.MONEY] == sum(receipt.cost_nanos for receipt in receipts)
-        assert consumed[BudgetKind.TRIAL] == sum(receipt.trial.total for receipt in receipts)
+        assert consumed[PotKind.MONEY] == sum(receipt.cost_nanos for receipt in receipts)
+        assert consumed[PotKind.TRIAL] == sum(receipt.trial.total for receipt in receipts)
         debt_nanos = sum(receipt.debt_nanos for receipt in receipts)
-        assert consumed[BudgetKind.MONEY] <= self.balance + debt_nanos
+        assert consumed[PotKind.MONEY] <= self.balance + debt_nanos
         for config in self.configs.values():
-            assert control.spent[control.key(config.uid, BudgetKind.TRIAL)] <= self.quota
+            assert control.spent[control.key(config.uid, PotKind.TRIAL)] <= self.quota
         assert all(receipt.overrun_tokens for receipt in receipts if receipt.debt_nanos or receipt.unfunded.total)
 
     def _check_that_what_is_left_can_be_used(self) -> None:
         """No phantom denial: a request that takes exactly what is available is allowed, by any node."""
-        for number, (name, kind) in enumerate(((TRIAL, BudgetKind.TRIAL), (PAID, BudgetKind.MONEY))):
+        for number, (name, kind) in enumerate(((TRIAL, PotKind.TRIAL), (PAID, PotKind.MONEY))):
             config = self.fleet.control.put(self.configs[name])
             self.fleet.run(ms=20)
-            units = self.fleet.control.budgets[self.fleet.control.key(config.uid, kind)].available_units
-            tokens = units if kind is BudgetKind.TRIAL else (units * 1_000_000 + 999_999) // PRICE.dearest_input
+            units = self.fleet.control.pots[self.fleet.control.key(config.uid, kind)].available_units
+            tokens = units if kind is PotKind.TRIAL else (units * 1_000_000 + 999_999) // PRICE.dearest_input
             if tokens > 0:
                 server = Server(self.fleet, NODES[number])
                 server.connect(server.node)

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering_service.domain.budget import HeldUnits
 from metering_service.domain.key_ring import KeyRing, ResumeKey
+from metering_service.domain.pot import HeldUnits
 from metering_service.domain.price import Price
 from metering_service.domain.resume_token import ResumeToken
 

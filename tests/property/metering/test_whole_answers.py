@@ -3,8 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metering_service.domain.budget import BudgetKind
 from metering_service.domain.counts import Counts
+from metering_service.domain.pot import PotKind
 from metering_service.domain.report import Phase
 from tests.harness.metering.node_harness import Client, Fleet, report
 from tests.harness.metering.services import SERVICE, UID, with_money, with_trial
@@ -31,7 +31,7 @@ def test_never_more_is_held_than_there_is(
     """Whoever asks for how much, and streams beside it; in the end all is free but what was generated."""
     fleet = Fleet(*"abc"[:nodes])
     (with_trial if by_trial else with_money)(fleet, capacity, whole_output_tokens_default=500)
-    kind = BudgetKind.TRIAL if by_trial else BudgetKind.MONEY
+    kind = PotKind.TRIAL if by_trial else PotKind.MONEY
     key = fleet.control.key(UID if by_trial else "", kind)
     clients = [Client(rig) for rig in fleet.rigs.values()]
 

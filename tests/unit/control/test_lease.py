@@ -2,7 +2,6 @@
 
 import pytest
 
-from control_service.domain.budget import BudgetKind
 from control_service.domain.lease import (
     Lease,
     Statement,
@@ -12,6 +11,7 @@ from control_service.domain.lease import (
     units_for_need,
     units_for_prefetch,
 )
+from control_service.domain.pot import PotKind
 from control_service.domain.recall import Availability, judge_shortfall
 
 NOW_US = 1_700_000_000_000_000
@@ -34,7 +34,7 @@ def lease(
         epoch=1,
         account="acme",
         service_uid="uid",
-        kind=BudgetKind.TRIAL,
+        kind=PotKind.TRIAL,
         create_us=NOW_US,
         update_us=NOW_US,
         granted_units=granted,
@@ -100,7 +100,7 @@ def test_a_debt_is_not_paid_from_the_next_grant() -> None:
 def test_needs_may_take_all_and_prefetch_a_quarter(
     wanted: int, needed: int, grantable: int, *, spare: int, need: int, prefetch: int
 ) -> None:
-    """The rule for scarce budgets; what is below the floor nobody could have, so none of it goes ahead of need."""
+    """The rule for scarce pots; what is below the floor nobody could have, so none of it goes ahead of need."""
     statement = Statement("one", wanted_units=wanted, needed_units=needed)
     assert units_for_need(lease(), statement, grantable) == need
     assert units_for_prefetch(lease(), statement, grantable, spare) == prefetch

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from control_service.domain.account import Account, OverduePolicy
-from control_service.domain.budget import BudgetKind
 from control_service.domain.payers import payers_of
+from control_service.domain.pot import PotKind
 from control_service.domain.reservation import Reserved
 from control_service.domain.service import Service, ServiceKind
 from control_service.domain.status import PostpaidState
@@ -24,8 +24,8 @@ def test_each_payer_pays_while_it_can() -> None:
     """A reservation by the classes that it has, a trial while it is usable, money while the account is not overdue."""
     payers = payers_of(SERVICE, ACCOUNT, RESERVED, 0, price_in_force=True)
     assert (payers.reservation, payers.trial, payers.postpaid, payers.debt_allowed) == (True, True, True, True)
-    assert payers.pays(BudgetKind.RESERVATION_OUTPUT)
-    assert not payers.pays(BudgetKind.RESERVATION_INPUT)
+    assert payers.pays(PotKind.RESERVATION_OUTPUT)
+    assert not payers.pays(PotKind.RESERVATION_INPUT)
     overdue = payers_of(SERVICE, replace(ACCOUNT, overdue_us=1), RESERVED, 0, price_in_force=True)
     assert (overdue.postpaid, overdue.debt_allowed) == (False, True)
 

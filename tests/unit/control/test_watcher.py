@@ -30,7 +30,7 @@ def size(update: Update) -> int:
     return encode_update(update, 0, 0).ByteSize()
 
 
-async def test_very_many_recalls_and_budgets_come_in_several_messages() -> None:
+async def test_very_many_recalls_and_pots_come_in_several_messages() -> None:
     """Each id once, in order, and no message is too large; a message of many ids does not put off the version."""
     leases = [f"{number:032x}" + "x" * 96 for number in range(45_000)]
     uids = [f"{number:064x}" for number in range(35_000)]

@@ -2,10 +2,10 @@
 
 import pytest
 
-from metering_service.domain.budget import HeldUnits
 from metering_service.domain.counts import Counts, beyond, up_to
 from metering_service.domain.overrun import overrun
 from metering_service.domain.payer_split import split
+from metering_service.domain.pot import HeldUnits
 from metering_service.domain.price import Price
 from metering_service.domain.receipt import Receipt, held_by, used
 

@@ -2,7 +2,6 @@
 
 import pytest
 
-from metering_service.domain.budget import HeldUnits
 from metering_service.domain.funding import (
     MONEY,
     NOTHING,
@@ -16,6 +15,7 @@ from metering_service.domain.funding import (
     extend,
     required_money,
 )
+from metering_service.domain.pot import HeldUnits
 from metering_service.domain.price import NO_PRICE, Price
 
 NANO_EACH = Price(1, input=1_000_000, output=1_000_000)

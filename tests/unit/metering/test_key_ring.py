@@ -2,8 +2,8 @@
 
 import pytest
 
-from metering_service.domain.budget import HeldUnits
 from metering_service.domain.key_ring import SETTLED_NS, TOKEN_BYTES_MAX, KeyRing, ResumeKey
+from metering_service.domain.pot import HeldUnits
 from metering_service.domain.price import Price
 from metering_service.domain.resume_token import ResumeToken
 

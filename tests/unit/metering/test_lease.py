@@ -2,9 +2,9 @@
 
 import pytest
 
-from metering_service.domain.budget import BudgetKind
 from metering_service.domain.lease import CLOSE_AFTER_NS, Lease, LeaseAnswer, LeaseStatement
 from metering_service.domain.lease_demand import IDLE_NS
+from metering_service.domain.pot import PotKind
 
 SECOND_NS = 1_000_000_000
 
@@ -33,7 +33,7 @@ def ask(lease: Lease, now_ns: int) -> LeaseStatement:
 @pytest.fixture
 def lease() -> Lease:
     """A lease of 100 trial tokens, all free."""
-    lease = Lease("lease-1", "accounts/acme/services/chat", "uid-1", BudgetKind.TRIAL)
+    lease = Lease("lease-1", "accounts/acme/services/chat", "uid-1", PotKind.TRIAL)
     lease.demand.need(100)
     lease.answered(ask(lease, SECOND_NS), answer(100), SECOND_NS, SECOND_NS)
     lease.demand.forget_needs()
@@ -149,14 +149,14 @@ def test_a_lease_with_something_to_settle_is_never_idle(lease: Lease, held: int,
 
 def test_a_rest_of_money_too_small_for_those_who_wait_is_given_back() -> None:
     """Otherwise control would have to think that the account may still pay, and never call it overdue."""
-    lease = Lease("lease-1", "accounts/acme/services/chat", "uid-1", BudgetKind.MONEY)
+    lease = Lease("lease-1", "accounts/acme/services/chat", "uid-1", PotKind.MONEY)
     lease.demand.need(100)
     lease.answered(ask(lease, SECOND_NS), answer(30, empty=True, available=0), SECOND_NS, SECOND_NS)
     lease.demand.forget_needs()
     assert ask(lease, SECOND_NS + 1).returned_units == 30
 
 
-def test_a_prefetch_does_not_confirm_that_a_budget_is_empty(lease: Lease) -> None:
+def test_a_prefetch_does_not_confirm_that_a_pot_is_empty(lease: Lease) -> None:
     """Only a need does: so the next request's need reaches the control service."""
     lease.hold(100, 2 * SECOND_NS)
     lease.answered(ask(lease, 2 * SECOND_NS), answer(100, available=0), 2 * SECOND_NS, 2 * SECOND_NS)
@@ -169,7 +169,7 @@ def test_a_prefetch_does_not_confirm_that_a_budget_is_empty(lease: Lease) -> Non
 def test_a_lease_that_was_just_made_is_not_closed_as_idle() -> None:
     """However long the node runs: one that got nothing yet stays, for those who ask their payers one by one."""
     late_ns = 10 * CLOSE_AFTER_NS
-    lease = Lease("lease-1", "accounts/acme/services/chat", "uid-1", BudgetKind.TRIAL)
+    lease = Lease("lease-1", "accounts/acme/services/chat", "uid-1", PotKind.TRIAL)
     lease.demand.need(100)
     lease.answered(ask(lease, late_ns), answer(0, empty=True, available=0), late_ns, late_ns)
     lease.demand.forget_needs()

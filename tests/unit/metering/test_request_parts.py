@@ -2,8 +2,8 @@
 
 import pytest
 
-from metering_service.domain.budget import HeldUnits
 from metering_service.domain.counts import ZERO, Counts, Tally
+from metering_service.domain.pot import HeldUnits
 from metering_service.domain.price import Price
 from metering_service.domain.receipt import Receipt
 from metering_service.domain.records import RequestRecord, RequestState

@@ -1,7 +1,7 @@
 """The content of a grant's token."""
 
-from metering_service.domain.budget import HeldUnits
 from metering_service.domain.key_ring import TOKEN_BYTES_MAX, KeyRing, ResumeKey
+from metering_service.domain.pot import HeldUnits
 from metering_service.domain.price import Price
 from metering_service.domain.records import RequestState
 from metering_service.domain.request_parts import PartStart

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tallygate._wire.enums import decode_enum, decode_enum_name, decode_table, encode_enum, encode_enums, encode_table
 from tallygate._wire.times import decode_ns, encode_duration, encode_duration_into, encode_timestamp, is_normal
-from tallygate.control.v1.budget_pb2 import BUDGET_KIND_MONEY, BUDGET_KIND_TRIAL, BudgetKind
+from tallygate.control.v1.pot_pb2 import POT_KIND_MONEY, POT_KIND_TRIAL, PotKind
 
 YEAR_1_US, YEAR_10000_US = -62_135_596_800 * 10**6, 253_402_300_800 * 10**6
 
@@ -57,16 +57,16 @@ def test_a_second_has_less_than_a_thousand_million_nanoseconds(nanos: int, *, no
 
 def test_enums_go_by_name() -> None:
     """Whatever the members' own values are; sets are in the order of their definition."""
-    assert encode_enum(BudgetKind, Kind.MONEY) == BUDGET_KIND_MONEY
-    assert encode_enums(BudgetKind, Kind, {Kind.MONEY, Kind.TRIAL}) == [BUDGET_KIND_TRIAL, BUDGET_KIND_MONEY]
-    assert encode_table(BudgetKind, Kind) == {Kind.TRIAL: BUDGET_KIND_TRIAL, Kind.MONEY: BUDGET_KIND_MONEY}
-    assert decode_table(BudgetKind, Kind) == {BUDGET_KIND_TRIAL: Kind.TRIAL, BUDGET_KIND_MONEY: Kind.MONEY}
-    assert decode_enum(BudgetKind, Kind, BUDGET_KIND_TRIAL) is Kind.TRIAL
-    assert decode_enum_name(BudgetKind, BUDGET_KIND_TRIAL) == "TRIAL"
+    assert encode_enum(PotKind, Kind.MONEY) == POT_KIND_MONEY
+    assert encode_enums(PotKind, Kind, {Kind.MONEY, Kind.TRIAL}) == [POT_KIND_TRIAL, POT_KIND_MONEY]
+    assert encode_table(PotKind, Kind) == {Kind.TRIAL: POT_KIND_TRIAL, Kind.MONEY: POT_KIND_MONEY}
+    assert decode_table(PotKind, Kind) == {POT_KIND_TRIAL: Kind.TRIAL, POT_KIND_MONEY: Kind.MONEY}
+    assert decode_enum(PotKind, Kind, POT_KIND_TRIAL) is Kind.TRIAL
+    assert decode_enum_name(PotKind, POT_KIND_TRIAL) == "TRIAL"
 
 
-@pytest.mark.parametrize("number", [99, -1, BUDGET_KIND_TRIAL])
+@pytest.mark.parametrize("number", [99, -1, POT_KIND_TRIAL])
 def test_a_value_that_is_unknown_is_refused(number: int) -> None:
     """To the contract, or to this program."""
     with pytest.raises(ValueError, match=r"99|-1|TRIAL"):
-        decode_enum(BudgetKind, Newer, number)
+        decode_enum(PotKind, Newer, number)

@@ -1,11 +1,11 @@
-"""Budgets that pay for tokens, and what is set aside of them for an open request."""
+"""Pots that pay for tokens, and what is set aside of them for an open request."""
 
 from enum import StrEnum
 from typing import NamedTuple
 
 
-class BudgetKind(StrEnum):
-    """The kinds of budgets that pay for tokens. Money is in nanos, the others are in tokens."""
+class PotKind(StrEnum):
+    """The kinds of pots that pay for tokens. Money is in nanos, the others are in tokens."""
 
     RESERVATION_INPUT = "reservation_input"
     RESERVATION_OUTPUT = "reservation_output"
@@ -26,5 +26,5 @@ class HeldUnits(NamedTuple):
 
     @property
     def by_kind(self) -> tuple[int, int, int, int]:
-        """Units of each budget, in the order of `BudgetKind`."""
+        """Units of each pot, in the order of `PotKind`."""
         return self.reserved_input_tokens, self.reserved_output_tokens, self.trial_tokens, self.money_nanos

@@ -1,7 +1,7 @@
-"""Budgets: anything that can run out. Always: capacity = available + leased + spent.
+"""Pots: anything that can run out. Always: capacity = available + leased + spent.
 
 Money is counted in nanos of the account's currency, a trial and a reservation in tokens. The rate of a reservation is a
-budget too, but one that refills: see bucket.py.
+pot too, but one that refills: see bucket.py.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Protocol, Self
 
 USED_UNITS_MAX: Final = 5 * 10**18
-"""Maximum of a budget's leased and spent units together: as much as can be paid in and lent. More would be debts."""
+"""Maximum of a pot's leased and spent units together: as much as can be paid in and lent. More would be debts."""
 
 
-class BudgetKind(enum.StrEnum):
-    """What a budget is, and so its unit."""
+class PotKind(enum.StrEnum):
+    """What a pot is, and so its unit."""
 
     MONEY = "MONEY"
     TRIAL = "TRIAL"
@@ -25,24 +25,24 @@ class BudgetKind(enum.StrEnum):
     @property
     def is_rate(self) -> bool:
         """Whether it refills with time."""
-        return self in (BudgetKind.RESERVATION_INPUT, BudgetKind.RESERVATION_OUTPUT)
+        return self in (PotKind.RESERVATION_INPUT, PotKind.RESERVATION_OUTPUT)
 
 
-class BudgetKey(NamedTuple):
-    """Which budget: an account's money belongs to the account, every other kind to one service."""
+class PotKey(NamedTuple):
+    """Which pot: an account's money belongs to the account, every other kind to one service."""
 
     account: str
     service_uid: str
-    kind: BudgetKind
+    kind: PotKind
 
     @staticmethod
-    def of(account: str, service_uid: str, kind: BudgetKind) -> BudgetKey:
-        """The budget that a lease of this kind for this service is a slice of."""
-        return BudgetKey(account, "" if kind is BudgetKind.MONEY else service_uid, kind)
+    def of(account: str, service_uid: str, kind: PotKind) -> PotKey:
+        """The pot that a lease of this kind for this service is a slice of."""
+        return PotKey(account, "" if kind is PotKind.MONEY else service_uid, kind)
 
 
-class Budget(Protocol):
-    """What leases need to know of a budget, whatever its kind."""
+class Pot(Protocol):
+    """What leases need to know of a pot, whatever its kind."""
 
     @property
     def leased_units(self) -> int:
@@ -65,15 +65,15 @@ class Budget(Protocol):
         """The available units that may be leased ahead of need without barring the rest from lease; never negative."""
 
     def settled(self, *, spent_units: int, released_units: int) -> Self:
-        """The budget after units were consumed, and units came off lease, consumed or returned."""
+        """The pot after units were consumed, and units came off lease, consumed or returned."""
 
     def lent(self, units: int) -> Self:
-        """The budget after grantable units went out on lease."""
+        """The pot after grantable units went out on lease."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A budget of a fixed size: an account's money, or a trial.
+    """A pot of a fixed size: an account's money, or a trial.
 
     With less than `floor_units` available nothing is leased; otherwise all of it may be.
     """
@@ -99,11 +99,11 @@ class Quantity:
         return max(0, self.available_units - self.floor_units)
 
     def settled(self, *, spent_units: int, released_units: int) -> Quantity:
-        """The budget after units were consumed, and units came off lease."""
+        """The pot after units were consumed, and units came off lease."""
         return replace(
             self, leased_units=self.leased_units - released_units, spent_units=self.spent_units + spent_units
         )
 
     def lent(self, units: int) -> Quantity:
-        """The budget after these units went out on lease."""
+        """The pot after these units went out on lease."""
         return replace(self, leased_units=self.leased_units + units)
