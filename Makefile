@@ -1,5 +1,6 @@
 # Everything here works in .venv, which is made on first use and again when pyproject.toml changes.
 PYTHON ?= python3
+JOBS ?= 2
 BIN := .venv/bin
 RUN := $(if $(COMPILED),PYTHONSAFEPATH=1 PYTHONPATH=build/compiled )$(BIN)/python
 CODE := tallygate control_service metering_service tests scripts benchmarks
@@ -13,8 +14,8 @@ help:  ## this list
 demo: .venv/cli  ## both services, a simulated inference server, and what it cost, in one terminal
 	$(BIN)/tallygate demo
 
-test: .venv/dev  ## every test, or TESTS=..., JOBS=2 at a time. COMPILED=1, also below: of what `make compiled` builds
-	$(RUN) -m pytest $(if $(JOBS),--numprocesses $(JOBS) --dist loadscope) $(TESTS)
+test: .venv/dev  ## every test, or TESTS=..., two modules at a time, or JOBS=1. COMPILED=1, also below: of what `make compiled` builds
+	$(RUN) -m pytest $(if $(filter-out 1,$(JOBS)),--numprocesses $(JOBS) --dist loadscope) $(TESTS)
 
 compiled: build/compiled  ## a wheel for this machine, its decisions compiled, in build/dist; unpacked in build/compiled
 
