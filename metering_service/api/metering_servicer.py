@@ -95,20 +95,34 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
                     raise InvalidRequestError(
                         ("reports", f"more than {REPORTS_PER_MESSAGE_MAX:,} in one message: send several")
                     )
-                async with self._turn:
-                    # Nothing is read on while too much waits: flow control stops the client, which still has it all.
-                    while self._node.is_full:  # noqa: ASYNC110  # rare, and many things end it
-                        await asyncio.sleep(FULL_POLL_S)
-                    decode = decode_report if isinstance(message, pb.MeterRequest) else decode_any_report
-                    session.take(message.first_sequence, message.reports, decode)
-                    # What was decided goes out before another stream is heard, and calls have their turn.
-                    await asyncio.sleep(0)
+                await self._take(session, message)
                 # A client that does not read is not read either: the stream's flow control slows it down.
                 while session.unsaid_count > UNSAID_MAX:
                     room.clear()
                     await room.wait()
         finally:
             news.set()
+
+    async def _take(self, session: MeterStream, message: pb.MeterRequest | PartlyReadable) -> None:
+        """Decide on a message, once there is room for it: flow control stops the client, which still has it all.
+
+        Where only its account or its stream waits for too much, others are heard meanwhile.
+        """
+        room, accounts = self._node.room, frozenset[str]()
+        while True:
+            async with self._turn:
+                while room.is_full:  # noqa: ASYNC110  # rare, and many things end it
+                    await asyncio.sleep(FULL_POLL_S)
+                if room.full_accounts and not accounts:
+                    # It takes time, so it is found out once, and only where it matters.
+                    accounts = session.accounts_of_work(message.reports)
+                if session.has_room_for(accounts):
+                    decode = decode_report if isinstance(message, pb.MeterRequest) else decode_any_report
+                    session.take(message.first_sequence, message.reports, decode)
+                    # What was decided goes out before another stream is heard, and calls have their turn.
+                    await asyncio.sleep(0)
+                    return
+            await asyncio.sleep(FULL_POLL_S)
 
     async def _wake_when_draining(self, news: asyncio.Event) -> None:
         await self._draining.wait()

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -15,11 +16,14 @@ from metering_service.usecases.node import Node
 from metering_service.usecases.reports.process import malformed, process
 from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.state.waiter import Parked, PendingCommits
+from metering_service.usecases.state.waiting_room import account_of
 from tallygate._access.rights import Rights
 from tallygate._access.scope import scope_of_resource
 
 PROGRESS: Final = Phase.PROGRESS.value
 """Phase of a progress report, as it is on the wire."""
+AUTHORIZE: Final = Phase.AUTHORIZE.value
+"""Phase of a report that asks for leave, as it is on the wire."""
 
 NAMES_MAX = 65_536
 """Maximum of requests whose service one stream remembers, beside those that run: later reports need not name it."""
@@ -266,6 +270,15 @@ class MeterStream:
             for request in service.open.values()
             if request.session is self
         ]
+
+    def accounts_of_work(self, reports: Sequence[WireReport]) -> frozenset[str]:
+        """The accounts on whose services a message reports what was done, so that it must not be refused."""
+        return frozenset(account_of(self._service_of(report)) for report in reports if report.phase != AUTHORIZE)
+
+    def has_room_for(self, accounts: AbstractSet[str]) -> bool:
+        """Whether reports of work on services of these accounts may be taken in now."""
+        room = self._node.room
+        return not room.is_full_from(self) and room.full_accounts.isdisjoint(accounts)
 
     def _service_of(self, report: WireReport) -> str:
         """The service of a report: named in it, or earlier on this stream for the same id."""

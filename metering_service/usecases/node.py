@@ -19,6 +19,7 @@ from metering_service.usecases.ports import Running
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.state.predecessors import Predecessors
 from metering_service.usecases.state.service_state import LeaseIndex, ServiceState
+from metering_service.usecases.state.waiting_room import WaitingRoom
 from tallygate._server.clock import Clock
 
 FORGOTTEN_AT_ONCE: Final = 2
@@ -93,7 +94,7 @@ class Node:
         self.lease_index = LeaseIndex(new_id)
         self.unknown: OrderedDict[str, None] = OrderedDict()
         self.waiting: dict[str, ServiceState] = {}
-        self.waiting_count = 0
+        self.room = WaitingRoom(settings)
         self.predecessors = Predecessors(settings)
         self.calls_count = 0
         """Unary reports that are not recorded yet, also those whose callers have given up."""
@@ -177,9 +178,9 @@ class Node:
         return self.clock.monotonic_ns() < self.leases_valid_until_ns
 
     @property
-    def is_full(self) -> bool:
-        """Whether too many reports wait for more to be taken in."""
-        return self.waiting_count >= self.settings.unread_beyond
+    def waiting_count(self) -> int:
+        """Number of reports that wait, but for those that wait for the end of another node's part."""
+        return self.room.count
 
     @property
     def is_full_of_calls(self) -> bool:

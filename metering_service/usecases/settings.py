@@ -42,6 +42,10 @@ class NodeSettings:
     """Reports that wait at once; beyond that the node is overloaded: nothing new may begin..."""
     unread_beyond: int = 40_000
     """... and beyond this no stream is read on, so that what was done already waits where it is, with its server."""
+    account_waiting_max: int = 5_000
+    """Reports that wait of one account, and on one stream; beyond that nothing of it may begin..."""
+    account_unread_beyond: int = 10_000
+    """... and beyond this no stream is read on that speaks of that account, nor that stream. Others go on."""
     new_ids_max: int = 20_000
     """Ids that wait to be looked up; beyond that they are not."""
     idle_service_kept_ns: int = 600 * SECOND

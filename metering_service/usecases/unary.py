@@ -51,7 +51,7 @@ async def ask(node: Node, report: Report) -> Decision:
     refused = malformed(report)
     if refused is not None:
         return refused
-    if node.is_full or node.is_full_of_calls:
+    if node.room.is_full or node.room.is_full_of(report.service) or node.is_full_of_calls:
         if report.phase is Phase.AUTHORIZE:
             # What it would use could not be reported.
             return deny(report.request_id, Reason.OVERLOADED)

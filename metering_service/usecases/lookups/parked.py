@@ -56,7 +56,7 @@ def _decide_again(node: Node, service: ServiceState, waiters: Iterable[Waiter]) 
                 waiter.deadline_ns = node.clock.monotonic_ns() + node.settings.booking_wait_max_ns
             waiting.append(waiter)
         else:
-            _answer(node, waiter, answer)
+            _answer(node, service, waiter, answer)
     return waiting
 
 
@@ -135,9 +135,12 @@ def _waits_for_end(
     name, predecessors = RequestName(service.name, request_id), node.predecessors
     awaiting = [waiter for waiter in waiters if awaits_end(service, waiter, parts)]
     if awaiting:
-        now_ns, counted_before = node.clock.monotonic_ns(), predecessors.count
+        now_ns = node.clock.monotonic_ns()
+        in_room = [waiter for waiter in awaiting if not waiter.awaits_end]
         waits = predecessors.may_wait(name, awaiting, now_ns)
-        node.waiting_count -= predecessors.count - counted_before
+        for waiter in in_room:
+            if waiter.awaits_end:
+                node.room.leave(service.name, waiter.reporter)
         while (given_up := predecessors.give_up_oldest()) is not None:
             node.work.query_request(node.services[given_up.service], given_up.request_id)
         if waits:
@@ -147,7 +150,8 @@ def _waits_for_end(
             return True
         for waiter in awaiting:
             expect_open(node, service, waiter, parts)
-    node.waiting_count += predecessors.end(name, waiters)
+    for waiter in predecessors.end(name, waiters):
+        node.room.enter(service.name, waiter.reporter)
     return False
 
 
@@ -181,7 +185,8 @@ def leave(node: Node, reporter: Reporter) -> None:
                 waiter.deadline_ns = min(waiter.deadline_ns, now_ns)
         dropped = {waiter for waiter in mine if waiter.report.phase is Phase.AUTHORIZE}
         kept = [waiter for waiter in service.waiters if waiter not in dropped]
-        node.waiting_count -= len(service.waiters) - len(kept)
+        for _ in dropped:
+            node.room.leave(service.name, reporter)
         service.waiters = kept
         if not kept:
             service.forget_needs()
@@ -198,7 +203,7 @@ def _waits_on(node: Node, service: ServiceState, waiter: Waiter) -> bool:
         waiter.reporter.answer(waiter.sequence, answer)
         waiter.deadline_ns = NEVER_NS
         return True
-    _answer(node, waiter, answer)
+    _answer(node, service, waiter, answer)
     return False
 
 
@@ -248,7 +253,7 @@ def _could_not_tell(node: Node, service: ServiceState, waiter: Waiter) -> Reason
     return Reason.BUDGET_CONTENDED
 
 
-def _answer(node: Node, waiter: Waiter, answer: Decision | None) -> None:
-    node.waiting_count -= 1
+def _answer(node: Node, service: ServiceState, waiter: Waiter, answer: Decision | None) -> None:
+    node.room.leave(service.name, waiter.reporter)
     waiter.reporter.answer(waiter.sequence, answer)
     waiter.pending.done()

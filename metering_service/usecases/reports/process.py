@@ -42,7 +42,7 @@ def process(
     `teams`: those whose services the reporter may speak of; None for all of the account.
     """
     settings = node.settings
-    if node.waiting_count >= settings.waiting_max and report.phase is Phase.AUTHORIZE:
+    if report.phase is Phase.AUTHORIZE and not node.room.may_begin(report.service, reporter):
         return deny(report.request_id, Reason.OVERLOADED)
     wait_ns = settings.booking_wait_max_ns if report.phase is Phase.FINISH else settings.wait_max_ns
     now_ns = node.clock.monotonic_ns()
@@ -55,7 +55,7 @@ def process(
         pending.expect()
         service.waiters.append(waiter)
         node.waiting[service.name] = service
-        node.waiting_count += 1
+        node.room.enter(service.name, reporter)
     return answer
 
 
@@ -118,7 +118,7 @@ def _count(
         reached = None if request.is_open else request.reached_by(report.counts)
         answer = finish(node, service, request, waiter)
         if reached is not None and not isinstance(answer, Parked):
-            _count_receipt(node, reached, waiter)
+            _count_receipt(node, service, reached, waiter)
         if answer is None and report.phase is Phase.PROGRESS and request.state is RequestState.TIMED_OUT:
             # It was booked behind its server's back: what it generates from now on is overrun.
             return deny(report.request_id, Reason.REQUEST_ID_REUSED, config_version=config.version)
@@ -126,18 +126,14 @@ def _count(
     return _progress(node, service, config, request)
 
 
-def _count_receipt(node: Node, request: Request, waiter: Waiter) -> None:
+def _count_receipt(node: Node, service: ServiceState, request: Request, waiter: Waiter) -> None:
     """A stream that says a finish again has its receipt with the commit: until then that is one more report that waits.
 
     What it said first is bounded by what may begin; calls are counted by themselves.
     """
     if waiter.report.want_receipt and waiter.reporter.keeps_open:
-        node.waiting_count += 1
-        node.buffer.when_durable(request, partial(_has_receipt, node))
-
-
-def _has_receipt(node: Node) -> None:
-    node.waiting_count -= 1
+        node.room.enter(service.name, waiter.reporter)
+        node.buffer.when_durable(request, partial(node.room.leave, service.name, waiter.reporter))
 
 
 def _enter_unauthorised(node: Node, service: ServiceState, config: ServiceConfig, waiter: Waiter) -> Outcome:

@@ -87,16 +87,14 @@ class Predecessors:
         self._given_up[name] = None
         return name
 
-    def end(self, name: RequestName, waiters: Iterable[Waiter]) -> int:
-        """The wait is over, for whatever reason; how many reports were counted here and are no longer."""
+    def end(self, name: RequestName, waiters: Iterable[Waiter]) -> list[Waiter]:
+        """The wait is over, for whatever reason; those reports that were counted here and are no longer."""
         wait = self._waits.pop(name, None)
         if wait is not None:
             self._kept_count -= wait.count
         self._given_up.pop(name, None)
-        count = 0
-        for waiter in waiters:
-            if waiter.awaits_end:
-                waiter.awaits_end = False
-                count += 1
-        self.count -= count
-        return count
+        ended = [waiter for waiter in waiters if waiter.awaits_end]
+        for waiter in ended:
+            waiter.awaits_end = False
+        self.count -= len(ended)
+        return ended

@@ -202,7 +202,7 @@ def test_receipts_of_what_is_said_again_are_reports_that_wait() -> None:
     for said in range(UNREAD_BEYOND + 1):
         assert rig.node.waiting_count == max(0, said - 1)
         client.send(finished)
-    assert rig.node.is_full
+    assert rig.node.room.is_full
     fleet.database.down = False
     fleet.run(ms=200)
     client.hear()
@@ -231,7 +231,7 @@ async def test_calls_are_bounded_and_streams_go_on(phase: Phase, monkeypatch: py
         await ask(rig.node, report(phase, counts=Counts(100, output=5)))
     refused = await ask(rig.node, report(AUTHORIZE, "r2", Counts(5)))
     assert refused.reason is Reason.OVERLOADED
-    assert not rig.node.is_full
+    assert not rig.node.room.is_full
     fleet.database.down = False
     fleet.run(seconds=1)
     assert rig.node.calls_count == 0
