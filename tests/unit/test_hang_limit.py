@@ -81,7 +81,7 @@ def test_a_test_that_hangs_fails_with_a_report_and_the_run_goes_on(tmp_path: Pat
     path = tmp_path / "test_hanging.py"
     path.write_text(HANGING)
     done = subprocess.run(
-        # Native tracebacks: for its own, pytest parses the source, and CPython 3.11 seldom fails in that with SystemError.
+        # Native tracebacks: for its own, pytest parses the source, in which CPython 3.11 seldom fails (SystemError).
         [*PYTEST, "--tb=native", "-c", "pyproject.toml", "-q", "-rA", str(path)],
         env={**os.environ, "PYTEST_ADDOPTS": ""},
         cwd=Path(__file__).parents[2],
