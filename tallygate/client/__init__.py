@@ -6,6 +6,7 @@
 from tallygate._security import Security
 from tallygate.client.client import MeteringClient
 from tallygate.client.errors import Denial, Denied, Forked, MeteringError, Overloaded, Unreachable
+from tallygate.client.rate_status import RateStatus
 from tallygate.client.request import MeteredRequest
 from tallygate.client.settings import ClientSettings, OnUnreachable
 from tallygate.client.sync import SyncMeteredRequest, SyncMeteringClient
@@ -22,6 +23,7 @@ __all__ = [
     "MeteringError",
     "OnUnreachable",
     "Overloaded",
+    "RateStatus",
     "Receipt",
     "Record",
     "Security",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from google.protobuf.duration_pb2 import Duration
+
 from tallygate._wire.enums import decode_enum_name
 from tallygate._wire.times import decode_ns
 from tallygate.client.errors import Denial
+from tallygate.client.rate_status import RateStatus
 from tallygate.client.values import Grant, Receipt, Usage
 from tallygate.metering.v1 import decision_pb2, receipt_pb2, token_usage_pb2
 
@@ -39,7 +42,25 @@ def decode_denial(decision: decision_pb2.Decision) -> Denial:
         retry_after_ms=decode_ns(decision.retry_after) // 1_000_000,
         remaining_tokens=decision.remaining_tokens if decision.HasField("remaining_tokens") else None,
         remaining_nanos=decision.remaining_nanos if decision.HasField("remaining_nanos") else None,
+        rate=decode_rate(decision.rate) if decision.HasField("rate") else None,
     )
+
+
+def decode_rate(rate: decision_pb2.RateStatus) -> RateStatus:
+    """How things stand with a rate rule, from the wire."""
+    return RateStatus(
+        rate_rule=rate.rate_rule,
+        place=rate.place,
+        metric=rate.metric,
+        limit_units=rate.limit_units,
+        period_ms=_decode_ms(rate.period) if rate.HasField("period") else None,
+        remaining_units=rate.remaining_units,
+        reset_after_ms=_decode_ms(rate.reset_after) if rate.HasField("reset_after") else None,
+    )
+
+
+def _decode_ms(length: Duration) -> int:
+    return decode_ns(length) // 1_000_000
 
 
 def decode_reason(reason: int) -> str:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tallygate.client.rate_status import RateStatus
+
 
 class MeteringError(Exception):
     """Root of everything that this package raises on purpose.
@@ -62,6 +64,7 @@ class Denial:
         retry_after_ms: How long to wait before that, in milliseconds.
         remaining_tokens: What is left, in tokens, where the request was merely larger.
         remaining_nanos: What is left, in nanos of the account's currency, where the request was merely larger.
+        rate: How things stand with the rate rule that refused, where one did.
     """
 
     reason: str
@@ -70,6 +73,7 @@ class Denial:
     retry_after_ms: int = 0
     remaining_tokens: int | None = None
     remaining_nanos: int | None = None
+    rate: RateStatus | None = None
 
 
 class Denied(MeteringError):  # noqa: N818  # callers read `except Denied`

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tallygate.client.errors import Denial
+from tallygate.client.rate_status import RateStatus
 from tallygate.client.session import Session
 from tallygate.client.state import FINISH, RequestState
 from tallygate.client.values import Grant, Receipt, Usage
@@ -87,6 +88,11 @@ class RequestHandle:
     def grant(self) -> Grant | None:
         """The latest grant; `free_tokens` is what it still allows. None while the request goes on without an answer."""
         return self._state.grant
+
+    @property
+    def rate(self) -> RateStatus | None:
+        """The rate rule of key or service that was nearest to its limit when it was authorised; None without any."""
+        return self._state.rate
 
     @property
     def denial(self) -> Denial | None:

@@ -9,7 +9,7 @@ from typing import Final
 from tallygate._wire.times import decode_ns
 from tallygate.client.allowance import Allowance, Later, later_on_loop
 from tallygate.client.bounds import problem
-from tallygate.client.codec import decode_denial, decode_grant, decode_receipt
+from tallygate.client.codec import decode_denial, decode_grant, decode_rate, decode_receipt
 from tallygate.client.errors import Denial, MeteringError, Overloaded, Unreachable
 from tallygate.client.outbox import Outbox
 from tallygate.client.settings import ClientSettings, OnUnreachable
@@ -148,6 +148,8 @@ class Session:
             sent_ns = self.outbox.sent_ns(decision.sequence)
             # A grant that answers no known report brings no validity of its own.
             self.allowance.take(state, decode_grant(decision.grant, sent_ns if sent_ns is not None else 0))
+            if decision.HasField("rate"):
+                state.rate = decode_rate(decision.rate)
         if decision.HasField("receipt"):
             state.receipt = decode_receipt(decision.receipt)
         return state

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tallygate.client.errors import Denial
+from tallygate.client.rate_status import RateStatus
 from tallygate.client.values import Grant, Receipt, Usage
 from tallygate.metering.v1 import report_pb2, token_usage_pb2
 
@@ -64,6 +65,8 @@ class RequestState:
     want_receipt: bool = False
 
     grant: Grant | None = None
+    rate: RateStatus | None = None
+    """The rate rule that was nearest to its limit when it was authorised, if any counts."""
     renewed_until_ns: int = 0
     """Time until which streams before the present one had renewed the grant."""
     denial: Denial | None = None

@@ -22,6 +22,7 @@ from tallygate.integrations.asgi_types import App, Message, Receive, Scope, Send
 from tallygate.integrations.final_usage import Facts
 from tallygate.integrations.habits import ServerHabits
 from tallygate.integrations.openai.errors import in_shape, refusal
+from tallygate.integrations.openai.rate_headers import rate_headers
 from tallygate.integrations.openai.request_body import ParsedRequest
 from tallygate.integrations.openai.request_facts import facts_of
 from tallygate.integrations.openai.stream import MeteredStream
@@ -278,6 +279,9 @@ class MeteringResponder:
             # The length changes by what is hidden, or written at an early end.
             headers = [header for header in headers if header[0] != b"content-length"]
         headers.append((REQUEST_ID_HEADER, self._request.request_id.encode()))
+        figures = rate_headers(self._request.rate)
+        theirs = {name for name, _ in figures}
+        headers = [header for header in headers if header[0] not in theirs] + figures
         await self._client_send({**message, "headers": headers})
 
     def _start_answer(self, headers: list[tuple[bytes, bytes]]) -> None:

@@ -627,7 +627,7 @@ Global___RefusedCalls: _TypeAlias = RefusedCalls  # noqa: Y015
 
 @_typing.final
 class LeaseStatement(_message.Message):
-    """What a node says of one lease. The three counters only grow.
+    """What a node says of one lease. Its counters only grow.
 
     A slice of a payer names the service whose requests it pays for; a slice of a rate rule's or budget's pot is shared by
     all of the node's services, and names the pot. A node has at most one open lease of each.
@@ -646,6 +646,7 @@ class LeaseStatement(_message.Message):
     NEEDED_UNITS_FIELD_NUMBER: _builtins.int
     CLOSING_FIELD_NUMBER: _builtins.int
     LIMIT_POT_FIELD_NUMBER: _builtins.int
+    REFUNDED_UNITS_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.str
     """Random id, made by the node before it asks for the first time. Required."""
     inference_service: _builtins.str
@@ -666,6 +667,10 @@ class LeaseStatement(_message.Message):
     """Of that, how much requests are waiting for right now."""
     closing: _builtins.bool
     """The last word on this lease: whatever is not consumed is returned, and nothing more will be consumed."""
+    refunded_units: _builtins.int
+    """Of the kind RATE: all that requests held, did not use and so put back onto this lease; a counter that only grows too.
+    There a unit is consumed when a request holds it, and stated before anything is committed.
+    """
     @_builtins.property
     def limit_pot(self) -> _pot_pb2.LimitPot:
         """Of the kinds RATE, SLOTS, BUDGET_TOKENS and BUDGET_MONEY: which pot."""
@@ -684,10 +689,11 @@ class LeaseStatement(_message.Message):
         needed_units: _builtins.int = ...,
         closing: _builtins.bool = ...,
         limit_pot: _pot_pb2.LimitPot | None = ...,
+        refunded_units: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limit_pot", b"limit_pot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["closing", b"closing", "consumed_units", b"consumed_units", "held_units", b"held_units", "inference_service", b"inference_service", "inference_service_uid", b"inference_service_uid", "lease_id", b"lease_id", "limit_pot", b"limit_pot", "needed_units", b"needed_units", "pot_kind", b"pot_kind", "returned_units", b"returned_units", "wanted_units", b"wanted_units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closing", b"closing", "consumed_units", b"consumed_units", "held_units", b"held_units", "inference_service", b"inference_service", "inference_service_uid", b"inference_service_uid", "lease_id", b"lease_id", "limit_pot", b"limit_pot", "needed_units", b"needed_units", "pot_kind", b"pot_kind", "refunded_units", b"refunded_units", "returned_units", b"returned_units", "wanted_units", b"wanted_units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -743,14 +749,18 @@ class LeaseAnswer(_message.Message):
     availability: Global___PotAvailability.ValueType
     """How things stand where less was granted than was wanted."""
     available_units: _builtins.int
-    """What could still be granted after this answer: nothing below an account's floor, or where the pot does not pay."""
+    """What could still be granted after this answer: nothing below an account's floor, or where the pot does not pay. Below
+    zero where requests that run have made a debt with a rate rule.
+    """
     leased_elsewhere_units: _builtins.int
     """What other nodes have on lease: held or free."""
     closed: _builtins.bool
     """The lease is settled for good; the node forgets it, and takes a new id when it needs one again."""
     @_builtins.property
     def accrues_after(self) -> _duration_pb2.Duration:
-        """For a rate: when the units needed will have accrued; absent where they never will."""
+        """For a rate: when the units needed will have accrued; absent where they never will. For slots: when those of nodes that
+        fell silent may be settled; absent where none has any.
+        """
 
     def __init__(
         self,

@@ -20,8 +20,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Lease(_message.Message):
-    """A slice of a pot in the hands of one metering node, for one service. Its three counters only grow:
-    outstanding = granted - consumed - returned, never taken below zero.
+    """A slice of a pot in the hands of one metering node, for one service. Its counters only grow:
+    outstanding = granted + refunded - consumed - returned, never taken below zero.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -40,6 +40,7 @@ class Lease(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     LIMIT_POT_FIELD_NUMBER: _builtins.int
+    REFUNDED_UNITS_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.str
     """Random id, made by the node that asked."""
     node: _builtins.str
@@ -62,6 +63,8 @@ class Lease(_message.Message):
     """What open requests hold of it, as the node last said."""
     closed: _builtins.bool
     """Whether it is settled for good."""
+    refunded_units: _builtins.int
+    """Of a rate rule: all that requests held, did not use and so put back onto it."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the node first asked for it."""
@@ -91,10 +94,11 @@ class Lease(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         limit_pot: _pot_pb2.LimitPot | None = ...,
+        refunded_units: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "limit_pot", b"limit_pot", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "consumed_units", b"consumed_units", "create_time", b"create_time", "epoch", b"epoch", "granted_units", b"granted_units", "held_units", b"held_units", "inference_service", b"inference_service", "inference_service_uid", b"inference_service_uid", "lease_id", b"lease_id", "limit_pot", b"limit_pot", "node", b"node", "pot_kind", b"pot_kind", "returned_units", b"returned_units", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "consumed_units", b"consumed_units", "create_time", b"create_time", "epoch", b"epoch", "granted_units", b"granted_units", "held_units", b"held_units", "inference_service", b"inference_service", "inference_service_uid", b"inference_service_uid", "lease_id", b"lease_id", "limit_pot", b"limit_pot", "node", b"node", "pot_kind", b"pot_kind", "refunded_units", b"refunded_units", "returned_units", b"returned_units", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

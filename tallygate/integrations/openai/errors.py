@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 
 from tallygate.client import Denied, MeteringError
+from tallygate.integrations.openai.rate_headers import rate_headers
 from tallygate.integrations.shapes import Shape
 
 Headers = list[tuple[bytes, bytes]]
@@ -214,6 +215,9 @@ def _unknown(reason: str) -> _Meaning:
 
 
 def _rate_limits(what: str, error: MeteringError, reset_ms: int) -> Headers:
+    figures = rate_headers(error.denial.rate) if isinstance(error, Denied) else []
+    if figures:
+        return figures
     remaining = error.denial.remaining_tokens if isinstance(error, Denied) and what == "tokens" else None
     headers = [(f"x-ratelimit-remaining-{what}", str(remaining or 0))]
     if reset_ms:

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tallygate.metering.v1 import token_usage_pb2 as tallygate_dot_metering_dot_v1_dot_token__usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tallygate/metering/v1/usage_bucket.proto\x12\x15tallygate.metering.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'tallygate/metering/v1/token_usage.proto\"\x96\x04\n\x0bUsageBucket\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12<\n\x05group\x18\x03 \x03(\x0b\x32-.tallygate.metering.v1.UsageBucket.GroupEntry\x12\x30\n\x05usage\x18\x04 \x01(\x0b\x32!.tallygate.metering.v1.TokenUsage\x12\x32\n\x06payers\x18\x05 \x01(\x0b\x32\".tallygate.metering.v1.PayerTokens\x12\x16\n\x0eoverrun_tokens\x18\x06 \x01(\x03\x12\x12\n\ncost_nanos\x18\x07 \x01(\x03\x12\x12\n\ndebt_nanos\x18\x08 \x01(\x03\x12\x15\n\rrequest_count\x18\t \x01(\x03\x12K\n\rdenial_counts\x18\n \x03(\x0b\x32\x34.tallygate.metering.v1.UsageBucket.DenialCountsEntry\x1a,\n\nGroupEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x33\n\x11\x44\x65nialCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"l\n\x0bPayerTokens\x12\x17\n\x0freserved_tokens\x18\x01 \x01(\x03\x12\x14\n\x0ctrial_tokens\x18\x02 \x01(\x03\x12\x15\n\rbilled_tokens\x18\x03 \x01(\x03\x12\x17\n\x0funfunded_tokens\x18\x04 \x01(\x03\x42Q\n\x19\x63om.tallygate.metering.v1B\x10UsageBucketProtoP\x01Z tallygate/metering/v1;meteringv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tallygate/metering/v1/usage_bucket.proto\x12\x15tallygate.metering.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'tallygate/metering/v1/token_usage.proto\"\xa2\x05\n\x0bUsageBucket\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12<\n\x05group\x18\x03 \x03(\x0b\x32-.tallygate.metering.v1.UsageBucket.GroupEntry\x12\x30\n\x05usage\x18\x04 \x01(\x0b\x32!.tallygate.metering.v1.TokenUsage\x12\x32\n\x06payers\x18\x05 \x01(\x0b\x32\".tallygate.metering.v1.PayerTokens\x12\x16\n\x0eoverrun_tokens\x18\x06 \x01(\x03\x12\x12\n\ncost_nanos\x18\x07 \x01(\x03\x12\x12\n\ndebt_nanos\x18\x08 \x01(\x03\x12\x15\n\rrequest_count\x18\t \x01(\x03\x12K\n\rdenial_counts\x18\n \x03(\x0b\x32\x34.tallygate.metering.v1.UsageBucket.DenialCountsEntry\x12R\n\x11would_deny_counts\x18\x0b \x03(\x0b\x32\x37.tallygate.metering.v1.UsageBucket.WouldDenyCountsEntry\x1a,\n\nGroupEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x33\n\x11\x44\x65nialCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x36\n\x14WouldDenyCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"l\n\x0bPayerTokens\x12\x17\n\x0freserved_tokens\x18\x01 \x01(\x03\x12\x14\n\x0ctrial_tokens\x18\x02 \x01(\x03\x12\x15\n\rbilled_tokens\x18\x03 \x01(\x03\x12\x17\n\x0funfunded_tokens\x18\x04 \x01(\x03\x42Q\n\x19\x63om.tallygate.metering.v1B\x10UsageBucketProtoP\x01Z tallygate/metering/v1;meteringv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,12 +38,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USAGEBUCKET_GROUPENTRY']._serialized_options = b'8\001'
   _globals['_USAGEBUCKET_DENIALCOUNTSENTRY']._loaded_options = None
   _globals['_USAGEBUCKET_DENIALCOUNTSENTRY']._serialized_options = b'8\001'
+  _globals['_USAGEBUCKET_WOULDDENYCOUNTSENTRY']._loaded_options = None
+  _globals['_USAGEBUCKET_WOULDDENYCOUNTSENTRY']._serialized_options = b'8\001'
   _globals['_USAGEBUCKET']._serialized_start=142
-  _globals['_USAGEBUCKET']._serialized_end=676
-  _globals['_USAGEBUCKET_GROUPENTRY']._serialized_start=579
-  _globals['_USAGEBUCKET_GROUPENTRY']._serialized_end=623
-  _globals['_USAGEBUCKET_DENIALCOUNTSENTRY']._serialized_start=625
-  _globals['_USAGEBUCKET_DENIALCOUNTSENTRY']._serialized_end=676
-  _globals['_PAYERTOKENS']._serialized_start=678
-  _globals['_PAYERTOKENS']._serialized_end=786
+  _globals['_USAGEBUCKET']._serialized_end=816
+  _globals['_USAGEBUCKET_GROUPENTRY']._serialized_start=663
+  _globals['_USAGEBUCKET_GROUPENTRY']._serialized_end=707
+  _globals['_USAGEBUCKET_DENIALCOUNTSENTRY']._serialized_start=709
+  _globals['_USAGEBUCKET_DENIALCOUNTSENTRY']._serialized_end=760
+  _globals['_USAGEBUCKET_WOULDDENYCOUNTSENTRY']._serialized_start=762
+  _globals['_USAGEBUCKET_WOULDDENYCOUNTSENTRY']._serialized_end=816
+  _globals['_PAYERTOKENS']._serialized_start=818
+  _globals['_PAYERTOKENS']._serialized_end=926
 # @@protoc_insertion_point(module_scope)

@@ -66,6 +66,26 @@ class UsageBucket(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class WouldDenyCountsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
@@ -76,6 +96,7 @@ class UsageBucket(_message.Message):
     DEBT_NANOS_FIELD_NUMBER: _builtins.int
     REQUEST_COUNT_FIELD_NUMBER: _builtins.int
     DENIAL_COUNTS_FIELD_NUMBER: _builtins.int
+    WOULD_DENY_COUNTS_FIELD_NUMBER: _builtins.int
     overrun_tokens: _builtins.int
     """Tokens beyond their grants."""
     cost_nanos: _builtins.int
@@ -108,6 +129,12 @@ class UsageBucket(_message.Message):
     def denial_counts(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Authorisations denied, by reason without its prefix. Progress reports that are denied do not count."""
 
+    @_builtins.property
+    def would_deny_counts(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Of rate rules in dry run, by rule: authorisations that it would have denied, had it been enforced. Those that a node
+        could not tell, as it had no lease yet, are under the rule with `?` behind it.
+        """
+
     def __init__(
         self,
         *,
@@ -121,10 +148,11 @@ class UsageBucket(_message.Message):
         debt_nanos: _builtins.int = ...,
         request_count: _builtins.int = ...,
         denial_counts: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        would_deny_counts: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "payers", b"payers", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_nanos", b"cost_nanos", "debt_nanos", b"debt_nanos", "denial_counts", b"denial_counts", "end_time", b"end_time", "group", b"group", "overrun_tokens", b"overrun_tokens", "payers", b"payers", "request_count", b"request_count", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_nanos", b"cost_nanos", "debt_nanos", b"debt_nanos", "denial_counts", b"denial_counts", "end_time", b"end_time", "group", b"group", "overrun_tokens", b"overrun_tokens", "payers", b"payers", "request_count", b"request_count", "start_time", b"start_time", "usage", b"usage", "would_deny_counts", b"would_deny_counts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

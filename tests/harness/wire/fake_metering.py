@@ -62,6 +62,8 @@ class FakeMetering(metering_service_pb2_grpc.MeteringServiceServicer):
         self.taken = 0
         self.committed: dict[str, report_pb2.TokenReport] = {}
         self.denials: dict[str, decision_pb2.DecisionReason.ValueType] = {}
+        self.rate: decision_pb2.RateStatus | None = None
+        """Figures of a rate rule that go with every decision on an authorisation."""
         self.streams: list[FakeStream] = []
         self.ceilings: dict[str, int] = {}
         self.port = 0
@@ -135,6 +137,7 @@ class FakeMetering(metering_service_pb2_grpc.MeteringServiceServicer):
                 message="It may not.",
                 retryable=True,
                 retry_after=Duration(nanos=250_000_000),
+                rate=self.rate,
             )
         if report.phase == report_pb2.REPORT_PHASE_FINISH:
             if report.want_receipt and self.durable:
@@ -151,7 +154,7 @@ class FakeMetering(metering_service_pb2_grpc.MeteringServiceServicer):
             is_final=ceiling == self.limit,
             resume=f"{report.request_id}@{ceiling}".encode(),
         )
-        return decision_pb2.Decision(verdict=decision_pb2.VERDICT_ALLOW, grant=grant)
+        return decision_pb2.Decision(verdict=decision_pb2.VERDICT_ALLOW, grant=grant, rate=self.rate)
 
 
 @asynccontextmanager
