@@ -60,4 +60,5 @@ def encode_request_usage(record: RequestRecord) -> request_usage_pb2.RequestUsag
         settle_time=encode_timestamp(record.booked_us),
         part=record.part,
         team=record.team,
+        key_team=record.key_team,
     )

@@ -20,12 +20,12 @@ from metering_service.domain.resume_token import ResumeToken, decode
 SECRET_BYTES: Final = 32
 SETTLED_NS: Final = 60_000_000_000
 """Age from which a key signs: by then every node has read it."""
-TOKEN_BYTES_MAX: Final = 1_024
+TOKEN_BYTES_MAX: Final = 4_096
 
 _NUMBER_BYTES: Final = 4
 _MAC_BYTES: Final = 16
 _HEAD_BYTES: Final = _NUMBER_BYTES + _MAC_BYTES
-_PURPOSE: Final = b"tallygate resume"
+_PURPOSE: Final = b"tallygate resum2"
 """Purpose of these MACs; a token whose content has another shape needs another purpose."""
 
 

@@ -22,7 +22,7 @@ class Receipt(NamedTuple):
 
 
 class Used(NamedTuple):
-    """Units that a receipt takes from each pot, in the order of `PotKind`."""
+    """Units that a receipt takes from each pot, in the order of `PAYERS`."""
 
     reserved_input: int
     reserved_output: int

@@ -6,8 +6,9 @@ from typing import Final, NamedTuple, TypeAlias
 
 from metering_service.domain.counts import ZERO, Counts, Ranks, Tally
 from metering_service.domain.counts_page import CountsPage
-from metering_service.domain.pot import HeldUnits, PotKind
+from metering_service.domain.pot import HeldUnits, LimitPotKey, PotKind
 from metering_service.domain.receipt import Receipt
+from metering_service.domain.stamp import Stamp
 
 
 class RequestState(StrEnum):
@@ -57,12 +58,23 @@ class RequestRecord(NamedTuple):
     hold_for_us: int = 0
     """For so long after its start it stays open while nobody speaks of it; 0: no longer than any other."""
     team: str = ""
-    """Id of the team that the service belonged to when this part was opened; empty for none."""
+    """Id of the team that the service belonged to when the request was authorised; empty for none."""
+    key_team: str = ""
+    """Id of the team that the API key belonged to then; empty for none."""
+    hour_us: int = 0
+    """The hour of UTC in which the request was authorised."""
+    pots: tuple[LimitPotKey, ...] = ()
+    """Pots of limits that the request is charged to."""
 
     @property
     def key(self) -> RequestKey:
         """Which one it is."""
         return self.service, self.request_id, self.part
+
+    @property
+    def stamp(self) -> Stamp:
+        """What the request was stamped with when it was authorised."""
+        return Stamp(self.credential, self.key_team, self.team, self.hour_us, self.pots)
 
     @property
     def tally(self) -> Tally:
@@ -127,7 +139,7 @@ class LeaseRecord:
 
 
 class AggregateKey(NamedTuple):
-    """A cell of the minute aggregates. `labels` are sorted by key; `team` is as `RequestRecord` has it."""
+    """A cell of the minute aggregates. `labels` are sorted by key; the rest is as `RequestRecord` has it."""
 
     service: str
     service_uid: str
@@ -135,6 +147,8 @@ class AggregateKey(NamedTuple):
     team: str
     credential: str
     labels: tuple[tuple[str, str], ...]
+    key_team: str = ""
+    hour_us: int = 0
 
 
 @dataclass(slots=True)
@@ -179,7 +193,7 @@ class AggregateDelta:
 
 
 class DenialKey(NamedTuple):
-    """A cell of the denial statistics. `team`: that of the service when it was denied."""
+    """A cell of the denial statistics. `team`, `key_team`: those of service and key when it was denied."""
 
     service: str
     service_uid: str
@@ -187,6 +201,7 @@ class DenialKey(NamedTuple):
     team: str
     credential: str
     reason: str
+    key_team: str = ""
 
 
 @dataclass(frozen=True, slots=True)

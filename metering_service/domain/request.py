@@ -11,6 +11,7 @@ from metering_service.domain.receipt import Receipt, Used, used
 from metering_service.domain.records import RequestKey, RequestRecord, RequestState
 from metering_service.domain.request_parts import PartStart, front_of
 from metering_service.domain.resume_token import encode
+from metering_service.domain.stamp import Stamp
 
 EVERY_REPORT: Final = -1
 NOTHING_FRESH: Final = -1
@@ -43,7 +44,7 @@ class Request:
 
     Attributes:
         part: Name of this authorisation, unique for ever; empty for a finish without one.
-        team: Id of the team that used it: the service's when this part was opened; empty for none.
+        stamp: Whose the request is and the pots of limits that it is charged to, for all its parts.
         predecessor_part: The part that this one carries on.
         base_input_tokens: What the predecessor granted and books of the input class; this part begins where that ends.
         base_output_tokens: The same of the output class.
@@ -85,10 +86,9 @@ class Request:
         "part",
         "service",
         "service_uid",
-        "team",
+        "stamp",
         "price",
         "debt_allowed",
-        "credential",
         "labels",
         "start_us",
         "max_output_tokens",
@@ -141,13 +141,13 @@ class Request:
         price: Price,
         debt_allowed: bool,
         start_us: int,
-        team: str,
+        stamp: Stamp,
     ) -> None:
         self.request_id = request_id
         self.part = part
         self.service = service
         self.service_uid = service_uid
-        self.team = team
+        self.stamp = stamp
         self.price = price
         self.debt_allowed = debt_allowed
         self.start_us = start_us
@@ -171,7 +171,6 @@ class Request:
         self.base_output_tokens = 0
         self.predecessor_part: str | None = None
         self.earlier: tuple[Earlier, ...] = ()
-        self.credential = ""
         self.labels: tuple[tuple[str, str], ...] = ()
         self.is_corrected = False
         self.dirty = False
@@ -248,6 +247,7 @@ class Request:
             (epoch, self.start_us, self.base_input_tokens, self.base_output_tokens, int(self.debt_allowed)),
             self.held,
             self.price,
+            self.stamp,
         )
 
     def expect_input(self, counts: Counts) -> None:
@@ -261,6 +261,7 @@ class Request:
         self.base_output_tokens = start.output_tokens
         self.price = start.price
         self.debt_allowed = start.debt_allowed
+        self.stamp = start.stamp
         self.authorised = True
 
     @property
@@ -320,7 +321,7 @@ class Request:
 
     def record(self, node: str, epoch: int) -> RequestRecord:
         """The row as it stands now."""
-        tally = self.tally
+        tally, stamp = self.tally, self.stamp
         as_one_report = tally.is_of_one(finish=self.state is RequestState.FINISHED)
         # Not by name, which takes twice as long; there is one for each authorisation, and one for each finish.
         return RequestRecord(
@@ -337,7 +338,7 @@ class Request:
             self.price.kinds,
             self.debt_allowed,
             tally.estimated,
-            self.credential,
+            stamp.credential,
             self.labels,
             self.start_us,
             self.booked_us,
@@ -347,7 +348,10 @@ class Request:
             self.place,
             () if as_one_report else tally.ranks,
             self.hold_for_us,
-            self.team,
+            stamp.team,
+            stamp.key_team,
+            stamp.hour_us,
+            stamp.pots,
         )
 
 
@@ -362,7 +366,7 @@ def revive(record: RequestRecord) -> Request:
         price=price,
         debt_allowed=record.debt_allowed,
         start_us=record.start_us,
-        team=record.team,
+        stamp=record.stamp,
     )
     request.tally = record.tally
     request.state = record.state
@@ -371,7 +375,6 @@ def revive(record: RequestRecord) -> Request:
     request.receipt = record.receipt
     request.held = record.held
     request.booked_us = record.booked_us
-    request.credential = record.credential
     request.labels = record.labels
     request.predecessor_part = record.predecessor_part
     request.base_input_tokens = record.base_input_tokens

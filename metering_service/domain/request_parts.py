@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from metering_service.domain.counts import NOTHING, Tally, up_to
 from metering_service.domain.price import Price
 from metering_service.domain.records import RequestRecord, RequestState
+from metering_service.domain.stamp import Stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class PartStart:
     output_tokens: int
     price: Price
     debt_allowed: bool
+    stamp: Stamp
 
 
 def start_after(record: RequestRecord) -> PartStart:
@@ -32,6 +34,7 @@ def start_after(record: RequestRecord) -> PartStart:
         record.base_output_tokens + record.held.output_ceiling_tokens,
         Price(record.receipt.price_version, *record.price_nanos_per_million),
         record.debt_allowed,
+        record.stamp,
     )
 
 

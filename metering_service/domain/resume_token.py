@@ -6,14 +6,16 @@ not signed. So what is read here is what was written here.
 
 import json
 from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
 
 from metering_service.domain.counts import ZERO
-from metering_service.domain.pot import HeldUnits
+from metering_service.domain.pot import HeldUnits, LimitPotKey, PotKind
 from metering_service.domain.price import NO_PRICE, Price
 from metering_service.domain.receipt import Receipt
 from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.domain.request_parts import PartStart
+from metering_service.domain.stamp import Stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class ResumeToken:
     debt_allowed: bool
     held: HeldUnits
     price: Price
+    stamp: Stamp
 
     @property
     def start(self) -> PartStart:
@@ -41,6 +44,7 @@ class ResumeToken:
             self.output_ceiling_tokens,
             self.price,
             self.debt_allowed,
+            self.stamp,
         )
 
     @property
@@ -55,14 +59,12 @@ class ResumeToken:
             (self.epoch, self.start_us, self.base_input_tokens, self.base_output_tokens, int(self.debt_allowed)),
             self.held,
             self.price,
+            self.stamp,
         )
 
-    def record(self, service: str, service_uid: str, request_id: str, team: str) -> RequestRecord:
-        """The part's record as its node would have written it, nothing having been reported yet.
-
-        Only that node knew the service's team at that moment, so `team` is what this one knows.
-        """
-        price = self.price
+    def record(self, service: str, service_uid: str, request_id: str) -> RequestRecord:
+        """The part's record as its node would have written it, nothing having been reported yet."""
+        price, stamp = self.price, self.stamp
         return RequestRecord(
             service=service,
             service_uid=service_uid,
@@ -77,33 +79,44 @@ class ResumeToken:
             price_nanos_per_million=price.kinds,
             debt_allowed=self.debt_allowed,
             estimated=False,
-            credential="",
+            credential=stamp.credential,
             labels=(),
             start_us=self.start_us,
             booked_us=None,
             predecessor_part=self.predecessor_part or None,
             base_input_tokens=self.base_input_tokens,
             base_output_tokens=self.base_output_tokens,
-            team=team,
+            team=stamp.team,
+            key_team=stamp.key_team,
+            hour_us=stamp.hour_us,
+            pots=stamp.pots,
         )
 
 
-def encode(names: tuple[str, str, str], numbers: tuple[int, ...], held: HeldUnits, price: Price) -> bytes:
+def encode(names: tuple[str, str, str], numbers: tuple[int, ...], held: HeldUnits, price: Price, stamp: Stamp) -> bytes:
     """A content from its values, which every grant needs. The names have nothing that JSON would have to escape."""
-    return (_TEXT % (*names, *numbers, *held, price.version, *price.kinds)).encode()
+    head = _TEXT % (*names, *numbers, *held, price.version, *price.kinds)
+    return (head + _stamp_text(stamp)).encode()
 
 
 NAMES: Final = 3
 HEADS: Final = NAMES + 5
 PRICES: Final = HEADS + len(HeldUnits._fields)
-LENGTH: Final = PRICES + 1 + len(NO_PRICE.kinds)
-_TEXT: Final = "[" + ",".join(['"%s"'] * NAMES + ["%d"] * (LENGTH - NAMES)) + "]"
+STAMP: Final = PRICES + 1 + len(NO_PRICE.kinds)
+_TEXT: Final = "[" + ",".join(['"%s"'] * NAMES + ["%d"] * (STAMP - NAMES))
+
+
+@lru_cache(maxsize=4_096)  # All requests of a key share it for an hour.
+def _stamp_text(stamp: Stamp) -> str:
+    """The rest of the content: what a credential is, this node did not make up."""
+    return "," + json.dumps(stamp, separators=(",", ":"), ensure_ascii=False) + "]"
 
 
 def decode(content: bytes) -> ResumeToken:
     """What `encode` was given. A content of another shape must be signed for another purpose: see `KeyRing`."""
     values = json.loads(content)
     part, node, predecessor_part, epoch, start_us, base_input_tokens, base_output_tokens, debt_allowed = values[:HEADS]
+    credential, key_team, team, hour_us, pots = values[STAMP]
     return ResumeToken(
         part,
         node,
@@ -114,5 +127,10 @@ def decode(content: bytes) -> ResumeToken:
         base_output_tokens,
         bool(debt_allowed),
         HeldUnits(*values[HEADS:PRICES]),
-        Price(*values[PRICES:]),
+        Price(*values[PRICES:STAMP]),
+        Stamp(credential, key_team, team, hour_us, _pots_of(pots)),
     )
+
+
+def _pots_of(pots: list[list[Any]]) -> tuple[LimitPotKey, ...]:
+    return tuple(LimitPotKey(PotKind(kind), *which) for kind, *which in pots)

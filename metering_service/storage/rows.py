@@ -9,7 +9,7 @@ from sqlalchemy import FromClause, RowMapping, Select, select
 
 from metering_service.domain.counts import ZERO, Counts
 from metering_service.domain.counts_page import PAGE_BITS, SLOT_BITS, counts_at
-from metering_service.domain.pot import HeldUnits, PotKind
+from metering_service.domain.pot import HeldUnits, LimitPotKey, PotKind
 from metering_service.domain.receipt import Receipt
 from metering_service.domain.records import (
     AggregateDelta,
@@ -19,6 +19,7 @@ from metering_service.domain.records import (
     RequestRecord,
     RequestState,
 )
+from metering_service.domain.stamp import hour_of
 from metering_service.storage.schema import IS_OPEN, KINDS, PAYERS, requests
 from metering_service.storage.schema import counts_pages as pages
 
@@ -91,6 +92,9 @@ def request_row(record: RequestRecord) -> Row:
         _numbers_text(record.ranks) if record.ranks else "[]",
         record.hold_for_us,
         record.team,
+        record.key_team,
+        record.hour_us,
+        _pots_text(record.pots) if record.pots else "[]",
     )
 
 
@@ -125,6 +129,9 @@ def request_of(row: RowMapping) -> RequestRecord:
         ranks=() if is_later else tuple(json.loads(row["ranks"])),
         hold_for_us=row["hold_for_us"],
         team=row["team"],
+        key_team=row["key_team"],
+        hour_us=row["hour_us"] or hour_of(row["start_us"]),
+        pots=_pots_of(row["pots"]) if row["pots"] != "[]" else (),
     )
 
 
@@ -167,6 +174,8 @@ def aggregate_row(key: AggregateKey, delta: AggregateDelta) -> Row:
         key.team,
         key.credential,
         labels_text(key.labels),
+        key.key_team,
+        key.hour_us,
         *delta.usage,
         *(getattr(delta, name) for name in SUMS),
     )
@@ -179,7 +188,7 @@ def aggregate_of(row: RowMapping) -> AggregateDelta:
 
 def denial_row(key: DenialKey, count: int) -> Row:
     """A row of `minute_denials`, in the order of its columns."""
-    return (key.service, key.minute_us, key.service_uid, key.team, key.credential, key.reason, count)
+    return (key.service, key.minute_us, key.service_uid, key.team, key.credential, key.reason, key.key_team, count)
 
 
 def _usage_of(row: RowMapping) -> Counts:
@@ -200,6 +209,16 @@ def _receipt_of(row: RowMapping) -> Receipt:
         price_version=row["price_version"],
         revision=row["revision"],
     )
+
+
+@lru_cache(maxsize=4096)  # All requests of a key have the same, for as long as a period lasts.
+def _pots_text(pots: tuple[LimitPotKey, ...]) -> str:
+    return json.dumps(pots, separators=(",", ":"))
+
+
+@lru_cache(maxsize=4096)
+def _pots_of(text: str) -> tuple[LimitPotKey, ...]:
+    return tuple(LimitPotKey(PotKind(kind), *which) for kind, *which in json.loads(text))
 
 
 @lru_cache(maxsize=4096)

@@ -46,6 +46,16 @@ def _team(*, is_key: bool = False) -> Column[Any]:
     return Column("team", BY_CODE_POINT, primary_key=is_key, nullable=False, server_default="")
 
 
+def _key_team(*, is_key: bool = False) -> Column[Any]:
+    """Id of the team that the API key belonged to; empty for none."""
+    return Column("key_team", BY_CODE_POINT, primary_key=is_key, nullable=False, server_default="")
+
+
+def _hour(*, is_key: bool = False) -> Column[Any]:
+    """The hour of UTC in which a request was authorised."""
+    return Column("hour_us", BigInteger, primary_key=is_key, autoincrement=False, nullable=False, server_default="0")
+
+
 def _flag(name: str) -> Column[Any]:
     return Column(name, Boolean, nullable=False)
 
@@ -125,6 +135,9 @@ requests = Table(
     Column("ranks", Text, nullable=False, server_default="[]"),
     Column("hold_for_us", BigInteger, nullable=False, server_default="0"),
     _team(),
+    _key_team(),
+    _hour(),
+    Column("pots", Text, nullable=False, server_default="[]"),
 )
 """One row for each part of a request. A service's name is its first key, since names are never reused.
 
@@ -132,7 +145,8 @@ requests = Table(
 each payer gave, `held` and `price` (nanos per million tokens) are JSON arrays of integers, in the order of `Counts` and
 of `HeldUnits`, `[]` for all zero: a narrow row writes twice as fast. `labels`, here and below: a JSON object of texts,
 keys sorted, no spaces. `ranks`: a JSON array of integers, `[]` where the counts rank as one report's (see
-`RequestRecord.tally`).
+`RequestRecord.tally`). `credential` is the uid of an API key. `hour_us` is 0 where it is that of the part's start.
+`pots`: a JSON array of the pots of limits that the request is charged to, each as `LimitPotKey`.
 """
 
 # Written out, not a parameter: so it matches the condition of the index.
@@ -201,6 +215,8 @@ minute_usage = Table(
     _team(is_key=True),
     _key("credential"),
     _key("labels"),
+    _key_team(is_key=True),
+    _hour(is_key=True),
     *_tokens(),
     *(_number(f"{payer}_tokens") for payer in PAYERS),
     _number("overrun_tokens"),
@@ -208,7 +224,7 @@ minute_usage = Table(
     _number("debt_nanos"),
     _number("request_count"),
 )
-"""Sums of what was booked in each minute."""
+"""Sums of what was booked in each minute, apart for each hour in which it was authorised."""
 
 minute_denials = Table(
     "minute_denials",
@@ -219,6 +235,7 @@ minute_denials = Table(
     _team(is_key=True),
     _key("credential"),
     _key("reason"),
+    _key_team(is_key=True),
     _number("denial_count"),
 )
 """Authorisations denied in each minute."""

@@ -285,7 +285,7 @@ class Node:
             if name in services or account in services:
                 teams = scope.teams_of(name)
                 for request in service.open.values():
-                    if teams is None or request.team in teams:
+                    if teams is None or request.stamp.team in teams:
                         count += 1
                         tokens += request.counts
         return Running(count, tokens)

@@ -160,7 +160,7 @@ class UsageQuery:
     """A query over minute aggregates. `services`: exact names, or `accounts/{account}` for all of an account's.
 
     Times are whole minutes in microseconds since 1970, start closed, end open; step_us None: one step over all.
-    `group_by`: "service", "service_uid", "team", "credential" or "label:{key}".
+    `group_by`: "service", "service_uid", "team", "key_team", "credential" or "label:{key}".
     """
 
     start_us: int

@@ -18,6 +18,7 @@ from metering_service.domain.records import (
     RequestRecord,
 )
 from metering_service.domain.request import Request
+from metering_service.domain.stamp import Stamp
 from metering_service.usecases.commits.pending_commit import Callbacks, PendingCommit, UnauthorisedFinish, add_callback
 from metering_service.usecases.ports import RequestName
 from metering_service.usecases.settings import NodeSettings
@@ -63,9 +64,7 @@ class WriteBuffer:
         if not booking.is_first:
             self._revise(request.key, booking.before)
         if booking.moves_tokens:
-            team, credential, labels = request.team, request.credential, request.labels
-            key = AggregateKey(service.name, service.uid, self._minute_us(), team, credential, labels)
-            self._add_to_totals(key, booking)
+            self._add_to_totals(self._cell(service.name, service.uid, request.stamp, request.labels), booking)
         if self._pending.first_us is None:
             self._pending.first_us = request.booked_us
         self.put(request)
@@ -95,9 +94,7 @@ class WriteBuffer:
         if not booking.is_first:
             self._revise(record.key, booking.before)
         if booking.moves_tokens:
-            team, credential, labels = record.team, record.credential, record.labels
-            key = AggregateKey(record.service, record.service_uid, self._minute_us(), team, credential, labels)
-            self._add_to_totals(key, booking)
+            self._add_to_totals(self._cell(record.service, record.service_uid, record.stamp, record.labels), booking)
         self._pending.requests[record.key] = record
         for lease in leases:
             self._pending.lease_records[lease.lease_id] = lease
@@ -142,11 +139,12 @@ class WriteBuffer:
         else:
             callback()
 
-    def count_denial(self, service: ServiceState, team: str, credential: str, decision: Decision) -> None:
+    def count_denial(self, service: ServiceState, stamp: Stamp, decision: Decision) -> None:
         """Statistics only: a denial moves no pot."""
         if decision.reason is None or not service.uid:
             return
-        key = DenialKey(service.name, service.uid, self._minute_us(), team, credential, decision.reason.name)
+        reason, minute_us = decision.reason.name, self._minute_us()
+        key = DenialKey(service.name, service.uid, minute_us, stamp.team, stamp.credential, reason, stamp.key_team)
         self._pending.denials[key] = self._pending.denials.get(key, 0) + 1
         self.on_work()
 
@@ -259,6 +257,11 @@ class WriteBuffer:
         if cell is None:
             cell = self._pending.aggregates[key] = AggregateDelta()
         _add(cell, booking)
+
+    def _cell(self, name: str, uid: str, stamp: Stamp, labels: tuple[tuple[str, str], ...]) -> AggregateKey:
+        return AggregateKey(
+            name, uid, self._minute_us(), stamp.team, stamp.credential, labels, stamp.key_team, stamp.hour_us
+        )
 
     def _minute_us(self) -> int:
         return self._clock.now_us() // MINUTE_US * MINUTE_US

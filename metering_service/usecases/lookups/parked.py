@@ -10,6 +10,7 @@ from metering_service.usecases.commits.pending_commit import UnauthorisedFinish
 from metering_service.usecases.lookups.id_reuse import name_of
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import RequestName
+from metering_service.usecases.reports.admission import stamp_now
 from metering_service.usecases.reports.handover import (
     awaits_end,
     expect_open,
@@ -230,7 +231,7 @@ def _last_word(node: Node, service: ServiceState, waiter: Waiter) -> Outcome:
         config_version=service.config.version if service.config is not None else 0,
     )
     if report.phase is Phase.AUTHORIZE:
-        node.buffer.count_denial(service, service.team, report.credential, decision)
+        node.buffer.count_denial(service, stamp_now(node, service, report), decision)
     return decision
 
 

@@ -8,6 +8,7 @@ from metering_service.domain.report import Report
 from metering_service.domain.request import Request
 from metering_service.domain.request_parts import PartStart
 from metering_service.domain.service import ServiceConfig
+from metering_service.domain.stamp import Stamp, hour_of
 from metering_service.usecases.node import Node
 from metering_service.usecases.reports.denial import explain
 from metering_service.usecases.reports.whole_answers import cover_whole
@@ -16,8 +17,15 @@ from metering_service.usecases.state.waiter import PARKED, Outcome
 from tallygate._server.clock import NS_PER_US
 
 
-def new_request(node: Node, config: ServiceConfig, report: Report, start: PartStart | None, *, part: str) -> Request:
+def stamp_now(node: Node, service: ServiceState, report: Report) -> Stamp:
+    """What a report's request is stamped with if it is authorised now, or its denial is."""
+    return Stamp(report.credential, "", service.team, hour_of(node.clock.now_us()))
+
+
+def new_request(node: Node, service: ServiceState, report: Report, start: PartStart | None, *, part: str) -> Request:
     """A request as its first report describes it, with nothing held yet. It may go on from a part of another node."""
+    config = service.config
+    assert config is not None
     request = Request(
         report.request_id,
         part,
@@ -26,10 +34,9 @@ def new_request(node: Node, config: ServiceConfig, report: Report, start: PartSt
         price=config.price,
         debt_allowed=config.debt_allowed,
         start_us=node.clock.now_us(),
-        team=config.team,
+        stamp=stamp_now(node, service, report),
     )
     request.max_output_tokens = report.max_output_tokens
-    request.credential = report.credential
     request.labels = report.labels
     if start is not None:
         request.start_at(start)
@@ -57,7 +64,7 @@ def authorise(
     if not node.leases_valid and not node.goes_on(service):
         node.work.exchange()
         return PARKED
-    request = new_request(node, config, report, start, part=name_part(node, start))
+    request = new_request(node, service, report, start, part=name_part(node, start))
     request.authorised = True
     begin = _begin_whole if report.whole else _begin
     return begin(node, service, request, report)

@@ -104,7 +104,7 @@ def note_start(node: Node, service: ServiceState, waiter: Waiter, parts: Sequenc
     if token is None or last_part(parts, token.part) is not None or (here is not None and here.part == token.part):
         return False
     request_id = waiter.report.request_id
-    node.buffer.note(token.record(service.name, service.uid, request_id, service.team))
+    node.buffer.note(token.record(service.name, service.uid, request_id))
     node.buffer.when_committed(lambda: node.work.query_request(service, request_id))
     return True
 

@@ -10,7 +10,15 @@ from metering_service.domain.report import Phase, Report, echo, problem
 from metering_service.domain.request import Request
 from metering_service.domain.service import ServiceConfig, Status
 from metering_service.usecases.node import Node
-from metering_service.usecases.reports.admission import authorise, confirmed, granted, name_part, new_request, renew
+from metering_service.usecases.reports.admission import (
+    authorise,
+    confirmed,
+    granted,
+    name_part,
+    new_request,
+    renew,
+    stamp_now,
+)
 from metering_service.usecases.reports.finish import finish
 from metering_service.usecases.reports.handover import ends_chain, is_elsewhere, verify
 from metering_service.usecases.state.service_state import ServiceState
@@ -82,7 +90,7 @@ def decide(node: Node, service: ServiceState, waiter: Waiter) -> Outcome:  # noq
     if report.phase is Phase.AUTHORIZE:
         return _authorise(node, service, config, request, waiter)
     if request is None and report.phase is Phase.FINISH and waiter.start is None:
-        return _enter_unauthorised(node, service, config, waiter)
+        return _enter_unauthorised(node, service, waiter)
     return _count(node, service, config, request, waiter)
 
 
@@ -97,7 +105,7 @@ def _is_unknown(service: ServiceState, config: ServiceConfig, waiter: Waiter) ->
     if teams is None or config.team in teams:
         return False
     request = service.open.get(report.request_id) or service.finished.get(report.request_id)
-    return report.phase is Phase.AUTHORIZE or request is None or request.team not in teams
+    return report.phase is Phase.AUTHORIZE or request is None or request.stamp.team not in teams
 
 
 def _count(
@@ -109,7 +117,7 @@ def _count(
         return deny(report.request_id, Reason.INVALID_REPORT, message=NOT_GIVEN, config_version=config.version)
     if request is None:
         # Work that was done is recorded in full, even where nobody asked first.
-        request = new_request(node, config, report, waiter.start, part=name_part(node, waiter.start))
+        request = new_request(node, service, report, waiter.start, part=name_part(node, waiter.start))
         request.earlier = waiter.earlier
         service.open[report.request_id] = request
         node.checkpoints.begin(request)
@@ -136,10 +144,10 @@ def _count_receipt(node: Node, service: ServiceState, request: Request, waiter: 
         node.buffer.when_durable(request, partial(node.room.leave, service.name, waiter.reporter))
 
 
-def _enter_unauthorised(node: Node, service: ServiceState, config: ServiceConfig, waiter: Waiter) -> Outcome:
+def _enter_unauthorised(node: Node, service: ServiceState, waiter: Waiter) -> Outcome:
     """A finish without authorisation may come to two nodes at once: the one that enters it first books it."""
     report = waiter.report
-    request = new_request(node, config, report, None, part="")
+    request = new_request(node, service, report, None, part="")
     request.tally = report.tally
     service.open[report.request_id] = request
     waiter.lookup = Lookup.UNDER_WAY
@@ -162,14 +170,14 @@ def _authorise(
         admitted = authorise(node, service, config, report, waiter.start)
         if not isinstance(admitted, Request):
             if isinstance(admitted, Decision):
-                node.buffer.count_denial(service, service.team, report.credential, admitted)
+                node.buffer.count_denial(service, stamp_now(node, service, report), admitted)
             return admitted
         request = admitted
         if waiter.token is None:
             node.work.query_reuse(service, request)
     elif not request.is_open:
         reused = deny(report.request_id, Reason.REQUEST_ID_REUSED, config_version=config.version)
-        node.buffer.count_denial(service, service.team, report.credential, reused)
+        node.buffer.count_denial(service, stamp_now(node, service, report), reused)
         return reused
     _attach(node, service, request, waiter.reporter)
     refusal = config.refusal()

@@ -8,7 +8,7 @@ from metering_service.domain.funding import NOTHING, Offer, Offers
 from metering_service.domain.kept_units import NOTHING_KEPT
 from metering_service.domain.lease import Lease
 from metering_service.domain.outage import OutageAllowance
-from metering_service.domain.pot import HeldUnits, PotKind
+from metering_service.domain.pot import PAYERS, HeldUnits, PotKind
 from metering_service.domain.price import Price
 from metering_service.domain.receipt import Used
 from metering_service.domain.report import TOKENS_MAX
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 PLENTY_TOKENS: Final = 1 << 40
 """Tokens that count as available where money pays and a token costs nothing."""
-KINDS: Final = tuple(PotKind)
-"""Kinds of pots, in the order in which units of each are kept."""
 UNKNOWN: Final = Offer(0, exhausted=False)
 """Offer of a payer whose lease is not known yet."""
 
@@ -150,7 +148,7 @@ class ServiceState:
         old = request.held
         if old is held:
             return
-        for kind, now, was in zip(KINDS, held.by_kind, old.by_kind, strict=True):
+        for kind, now, was in zip(PAYERS, held.by_kind, old.by_kind, strict=True):
             if now != was:
                 self.lease(kind).hold(now - was, now_ns)
         request.held = held
@@ -158,7 +156,7 @@ class ServiceState:
 
     def take(self, booking: Booking) -> None:
         """Turn what a request held into what it used; the rest is free again at once, but for what is kept."""
-        for kind, held, was, now in zip(KINDS, booking.held.by_kind, booking.used_before, booking.used, strict=True):
+        for kind, held, was, now in zip(PAYERS, booking.held.by_kind, booking.used_before, booking.used, strict=True):
             if held != was or now != was:
                 self.lease(kind).book(held - was, now - was)
         if booking.kept is not NOTHING_KEPT:
@@ -166,12 +164,12 @@ class ServiceState:
 
     def let_go(self, kept: Used) -> None:
         """The booking that these units were kept for is durable: they are free."""
-        for kind, units in zip(KINDS, kept, strict=True):
+        for kind, units in zip(PAYERS, kept, strict=True):
             if units:
                 self.lease(kind).book(units, 0)
 
     def _keep(self, kept: Used) -> None:
-        for kind, units in zip(KINDS, kept, strict=True):
+        for kind, units in zip(PAYERS, kept, strict=True):
             if units:
                 self.lease(kind).book(-units, 0)
 

@@ -21,7 +21,7 @@ import structlog
 
 from metering_service.domain.booking import book
 from metering_service.domain.errors import StorageUnavailableError
-from metering_service.domain.pot import HeldUnits, PotKind
+from metering_service.domain.pot import PAYERS, HeldUnits, PotKind
 from metering_service.domain.records import LeaseRecord, RequestKey, RequestRecord, RequestState
 from metering_service.domain.request import Request
 from metering_service.domain.request_parts import booked_end, final_tally, later_parts
@@ -254,7 +254,7 @@ def _consume(
     booked: RequestRecord, epoch: int, units: Iterable[int], leases: dict[str, LeaseRecord]
 ) -> Iterator[LeaseRecord]:
     """The leases that paid these units of each pot, with the units added, in place."""
-    for kind, paid_units in zip(PotKind, units, strict=True):
+    for kind, paid_units in zip(PAYERS, units, strict=True):
         if paid_units:
             lease = _lease_for(booked, epoch, kind, leases)
             lease = replace(lease, consumed_units=lease.consumed_units + paid_units)

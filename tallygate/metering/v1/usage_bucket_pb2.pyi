@@ -115,7 +115,7 @@ class UsageBucket(_message.Message):
 
     @_builtins.property
     def group(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """What it was grouped by: keys `service`, `service_uid`, `team`, `credential` or `label:{key}`."""
+        """What it was grouped by: keys `service`, `service_uid`, `team`, `key_team`, `credential` or `label:{key}`."""
 
     @_builtins.property
     def usage(self) -> _token_usage_pb2.TokenUsage:

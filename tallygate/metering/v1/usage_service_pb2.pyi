@@ -83,7 +83,7 @@ class QueryUsageRequest(_message.Message):
 
     @_builtins.property
     def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What to group by: `service`, `service_uid`, `team`, `credential` or `label:{key}`, at most 8. What lacks a label is in the
+        """What to group by: `service`, `service_uid`, `team`, `key_team`, `credential` or `label:{key}`, at most 8. What lacks a label is in the
         group of its empty value.
         """
 

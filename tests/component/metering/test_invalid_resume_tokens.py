@@ -12,6 +12,7 @@ from metering_service.domain.price import Price
 from metering_service.domain.records import RequestState
 from metering_service.domain.report import Phase
 from metering_service.domain.resume_token import ResumeToken
+from metering_service.domain.stamp import Stamp
 from tests.harness.metering.fake_control import ACCOUNT
 from tests.harness.metering.node_harness import Client, Fleet, report
 from tests.harness.metering.services import NANO_EACH, SERVICE, UID, running, with_money
@@ -27,7 +28,7 @@ def made_up(*, key: ResumeKey) -> bytes:
     ring = KeyRing()
     ring.take([key], 0)
     held = HeldUnits(LARGE, LARGE, money_nanos=1, billed_tokens=2 * LARGE)
-    token = ResumeToken("x.1.1", "x", "", 1, 1_700_000_000_000_000, 0, 0, False, held, NANO_EACH)
+    token = ResumeToken("x.1.1", "x", "", 1, 1_700_000_000_000_000, 0, 0, False, held, NANO_EACH, Stamp())
     return ring.sign(UID, "r1", token.encode())
 
 

@@ -99,8 +99,8 @@ def test_usage_that_nobody_asked_for_is_the_teams_of_that_moment(fleet: Fleet) -
     assert (records(fleet), records(fleet, "r2")) == ([("blue", 105)], [("blue", 12)])
 
 
-def test_a_part_on_another_node_is_the_teams_of_when_it_was_opened_there(fleet: Fleet) -> None:
-    """What the first node granted is the old team's; what lies beyond is the new one's."""
+def test_a_part_on_another_node_is_the_teams_of_the_part_before(fleet: Fleet) -> None:
+    """Whose a request is does not change while it runs, nor what it is charged to."""
     first = Client(fleet["a"])
     grant = granted(first.say(report(AUTHORIZE, counts=Counts(100), max_output_tokens=8)))
     first.say(report(PROGRESS, counts=Counts(100, output=2)))
@@ -112,8 +112,8 @@ def test_a_part_on_another_node_is_the_teams_of_when_it_was_opened_there(fleet: 
     fleet.run(ms=80)
     second.say(report(FINISH, counts=Counts(100, output=grant.output_ceiling_tokens + 4), resume=grant.resume))
     fleet.run(seconds=40)
-    assert records(fleet) == [("red", 100 + grant.output_ceiling_tokens), ("blue", 4)]
-    assert totals(fleet) == {"red": 100 + grant.output_ceiling_tokens, "blue": 4}
+    assert records(fleet) == [("red", 100 + grant.output_ceiling_tokens), ("red", 4)]
+    assert totals(fleet) == {"red": 104 + grant.output_ceiling_tokens}
 
 
 def test_after_a_crash_it_is_booked_for_the_team_on_record(fleet: Fleet) -> None:
@@ -131,8 +131,8 @@ def test_after_a_crash_it_is_booked_for_the_team_on_record(fleet: Fleet) -> None
     assert (records(fleet), totals(fleet)["red"]) == ([("red", 103)], 103)
 
 
-def test_a_part_whose_node_was_lost_before_it_was_on_record_is_as_of_its_successor() -> None:
-    """Nobody else knew the team of that moment: the part is noted with the one that the service has then."""
+def test_a_part_whose_node_was_lost_before_it_was_on_record_is_as_its_token_says() -> None:
+    """It is noted by the node that goes on with it, from what its client brings along."""
     fleet = Fleet("a", "b")
     config = with_money(fleet, BALANCE, team="red")
     _, moved = unwritten_successor(fleet)
@@ -141,7 +141,7 @@ def test_a_part_whose_node_was_lost_before_it_was_on_record_is_as_of_its_success
     third = Client(fleet["a"])
     third.say(report(AUTHORIZE, counts=Counts(100), resume=moved.resume))
     fleet.run(ms=80)
-    assert [team for team, _ in records(fleet)] == ["red", "blue", "blue"]
+    assert [team for team, _ in records(fleet)] == ["red", "red", "red"]
 
 
 def test_denials_are_the_teams_of_that_moment(fleet: Fleet) -> None:

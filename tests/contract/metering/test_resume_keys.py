@@ -13,11 +13,12 @@ from metering_service.domain.key_ring import SECRET_BYTES, ResumeKey
 from metering_service.domain.pot import HeldUnits
 from metering_service.domain.price import Price
 from metering_service.domain.resume_token import ResumeToken
+from metering_service.domain.stamp import Stamp
 from metering_service.storage import SqlPurgeStore, SqlRecorder
 from metering_service.usecases.lookups.resume_keys import ResumeKeys
 from tallygate._server.clock import ManualClock
 
-CONTENT = ResumeToken("a.1.1", "a", "", 1, 5, 0, 0, False, HeldUnits(1, 2), Price(1, 2, 3, 4, 5, 6))
+CONTENT = ResumeToken("a.1.1", "a", "", 1, 5, 0, 0, False, HeldUnits(1, 2), Price(1, 2, 3, 4, 5, 6), Stamp())
 SECRET = b"\0a secret\xff" + b"." * 22
 
 

@@ -1,55 +1,15 @@
 """Teams in the metering database: in records, in the keys of sums, and after an upgrade."""
 
-import shutil
 from pathlib import Path
 
 from sqlalchemy import column, insert, table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from metering_service import storage
 from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.storage import MIGRATIONS, SqlRecorder, SqlUsageReader
 from tallygate._server.database.engine import migrate
+from tests.harness.metering.old_rows import OLD_ROWS, migrations_below
 from tests.harness.metering.records import NODE, NOON_US, SERVICE, UID, batch, denial, open_request, rows, usage
-
-COMMON: dict[str, object] = {"service": SERVICE, "service_uid": UID, "credential": "key-1"}
-NO_TOKENS = dict.fromkeys(("cached_input_tokens", "cache_write_tokens", "reasoning_tokens", "overrun_tokens"), 0)
-OLD_REQUEST = (
-    COMMON
-    | NO_TOKENS
-    | {
-        "request_id": "r1",
-        "part": "p1",
-        "node": NODE,
-        "state": "open",
-        "input_tokens": 7,
-        "output_tokens": 2,
-        "price": "[1,1,1,1,1]",
-        "debt_allowed": True,
-        "estimated": False,
-        "labels": "{}",
-        "start_us": NOON_US,
-        **dict.fromkeys(("reserved", "trial", "billed", "unfunded", "held"), "[]"),
-        **dict.fromkeys(("epoch", "cost_nanos", "debt_nanos", "price_version", "revision"), 0),
-        **dict.fromkeys(("base_input_tokens", "base_output_tokens"), 0),
-    }
-)
-OLD_CELL = (
-    COMMON
-    | NO_TOKENS
-    | {
-        "minute_us": NOON_US,
-        "labels": "{}",
-        "input_tokens": 14,
-        "output_tokens": 7,
-        "trial_tokens": 7,
-        "billed_tokens": 14,
-        "request_count": 1,
-        **dict.fromkeys(("reserved_tokens", "unfunded_tokens", "cost_nanos", "debt_nanos"), 0),
-    }
-)
-OLD_DENIAL = COMMON | {"minute_us": NOON_US, "reason": "BUDGET_CONTENDED", "denial_count": 5}
-OLD_ROWS = {"requests": OLD_REQUEST, "minute_usage": OLD_CELL, "minute_denials": OLD_DENIAL}
 
 
 async def test_a_record_keeps_its_team(recorder: SqlRecorder) -> None:
@@ -81,7 +41,7 @@ async def test_sums_of_a_minute_are_apart_for_each_team(recorder: SqlRecorder, r
 
 async def test_what_is_older_than_teams_was_used_by_none(engine: AsyncEngine, tmp_path: Path) -> None:
     """The upgrade keeps every row, and what comes later is added to those of no team."""
-    await migrate(engine, _without_teams(tmp_path), "metering service")
+    await migrate(engine, migrations_below("0011", tmp_path), "metering service")
     async with engine.begin() as connection:
         for name, row in OLD_ROWS.items():
             await connection.execute(insert(table(name, *map(column, row))).values(row))
@@ -103,13 +63,3 @@ async def test_what_is_older_than_teams_was_used_by_none(engine: AsyncEngine, tm
 
 def _facts(record: RequestRecord) -> tuple[str, int, str]:
     return record.part, record.counts.input, record.team
-
-
-def _without_teams(tmp_path: Path) -> str:
-    """The migrations up to the one before teams."""
-    versions = tmp_path / "versions"
-    versions.mkdir()
-    for script in (Path(storage.__file__).parent / "migrations" / "versions").glob("v00*.py"):
-        if script.name < "v0011":
-            shutil.copy(script, versions)
-    return str(tmp_path)

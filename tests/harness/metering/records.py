@@ -78,6 +78,7 @@ def _request(request_id: str, **values: object) -> RequestRecord:
         "credential": "key-1",
         "labels": (("team", "search"),),
         "start_us": NOON_US,
+        "hour_us": NOON_US,
         **values,
     }
     return RequestRecord(**record)  # type: ignore[arg-type]
@@ -99,6 +100,8 @@ def usage(
     team: str = "",
     credential: str = "key-1",
     labels: Labels = (),
+    key_team: str = "",
+    hour_us: int = NOON_US,
 ) -> tuple[AggregateKey, AggregateDelta]:
     """One settled request in that minute after noon."""
     delta = AggregateDelta(
@@ -108,7 +111,8 @@ def usage(
         cost_nanos=1_000 * output,
         request_count=1,
     )
-    return AggregateKey(service, uid, NOON_US + minute * MINUTE_US, team, credential, labels), delta
+    minute_us = NOON_US + minute * MINUTE_US
+    return AggregateKey(service, uid, minute_us, team, credential, labels, key_team, hour_us), delta
 
 
 def denial(
@@ -119,9 +123,10 @@ def denial(
     service: str = SERVICE,
     team: str = "",
     credential: str = "key-1",
+    key_team: str = "",
 ) -> tuple[DenialKey, int]:
     """So many denials in that minute after noon."""
-    return DenialKey(service, UID, NOON_US + minute * MINUTE_US, team, credential, reason), count
+    return DenialKey(service, UID, NOON_US + minute * MINUTE_US, team, credential, reason, key_team), count
 
 
 def batch(commit_no: int, *parts: object) -> CommitBatch:

@@ -1,9 +1,9 @@
 """What the requests of a node hold, and what is kept of those that were booked just now."""
 
-from metering_service.domain.pot import PotKind
+from metering_service.domain.pot import PAYERS, PotKind
 from metering_service.domain.request import Request
 from metering_service.usecases.commits.write_buffer import WriteBuffer
-from metering_service.usecases.state.service_state import KINDS, ServiceState
+from metering_service.usecases.state.service_state import ServiceState
 
 
 def unbooked(request: Request) -> dict[PotKind, int]:
@@ -21,4 +21,4 @@ def kept(buffer: WriteBuffer, service: ServiceState) -> dict[PotKind, int]:
     """What is kept of each pot until bookings of a service are durable."""
     waiting = [pending for pending in (buffer._pending, buffer._in_flight) if pending is not None]
     units = [units for pending in waiting for whose, units in pending.kept if whose is service]
-    return {kind: sum(each[place] for each in units) for place, kind in enumerate(KINDS)}
+    return {kind: sum(each[place] for each in units) for place, kind in enumerate(PAYERS)}

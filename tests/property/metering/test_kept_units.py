@@ -10,6 +10,7 @@ from metering_service.domain.payer_split import split
 from metering_service.domain.price import Price
 from metering_service.domain.receipt import used
 from metering_service.domain.request import Request
+from metering_service.domain.stamp import Stamp
 
 COUNTS = st.builds(Counts, *[st.integers(0, 40)] * 5)
 OFFER = st.builds(Offer, st.integers(0, 60), st.just(True))
@@ -28,7 +29,7 @@ def test_what_is_kept_covers_every_record_from_before(
 ) -> None:
     """However counts and holds changed while it ran, and also where a part begins further on in the end."""
     request = Request(
-        "r1", "a.1.1", service="", service_uid="", price=price, debt_allowed=debt_allowed, start_us=0, team=""
+        "r1", "a.1.1", service="", service_uid="", price=price, debt_allowed=debt_allowed, start_us=0, stamp=Stamp()
     )
     request.place = 1 << 24
     records = []

@@ -6,9 +6,20 @@ from metering_service.domain.key_ring import SETTLED_NS, TOKEN_BYTES_MAX, KeyRin
 from metering_service.domain.pot import HeldUnits
 from metering_service.domain.price import Price
 from metering_service.domain.resume_token import ResumeToken
+from metering_service.domain.stamp import Stamp
 
 CONTENT = ResumeToken(
-    "node-a.3.17", "node-a", "", 3, 1_700_000_000_000_000, 10, 20, True, HeldUnits(100, 200), Price(7, 1, 2, 3, 4, 5)
+    "node-a.3.17",
+    "node-a",
+    "",
+    3,
+    1_700_000_000_000_000,
+    10,
+    20,
+    True,  # as it stands in the token
+    HeldUnits(100, 200),
+    Price(7, 1, 2, 3, 4, 5),
+    Stamp("uid-key", "red", "blue", 1_699_999_200_000_000),
 )
 HEAD_BYTES = 20
 

@@ -1,15 +1,27 @@
 """The content of a grant's token."""
 
 from metering_service.domain.key_ring import TOKEN_BYTES_MAX, KeyRing, ResumeKey
-from metering_service.domain.pot import HeldUnits
+from metering_service.domain.pot import HeldUnits, LimitPotKey, PotKind
 from metering_service.domain.price import Price
 from metering_service.domain.records import RequestState
 from metering_service.domain.request_parts import PartStart
 from metering_service.domain.resume_token import ResumeToken, decode
+from metering_service.domain.stamp import Stamp
 
 NUMBER_MAX = 10**17
 PRICE_MAX = 10**15
 """The highest that the catalogue takes."""
+UID = "0123abcd-0123-4567-89ab-0123456789ab"
+LARGEST_POT = LimitPotKey(PotKind.BUDGET_TOKENS, UID, UID, NUMBER_MAX)
+POTS_MAX = 24
+"""Number of pots whose list still fits, at the least."""
+STAMP = Stamp(
+    "uid-key",
+    "red",
+    'blue "\u00e9"',
+    1_699_999_200_000_000,
+    (LimitPotKey(PotKind.BUDGET_TOKENS, "uid-1"), LimitPotKey(PotKind.BUDGET_MONEY, "uid-2", "uid-key", 3_600_000_000)),
+)
 TOKEN = ResumeToken(
     part="node-a.3.17",
     node="node-a",
@@ -21,6 +33,7 @@ TOKEN = ResumeToken(
     debt_allowed=True,
     held=HeldUnits(100, 200, 1, 2, 3, 294, 5_000),
     price=Price(7, 1, 2, 3, 4, 5),
+    stamp=STAMP,
 )
 
 
@@ -39,6 +52,7 @@ def test_a_token_comes_back_as_it_was_given() -> None:
         False,  # as it stands in the token
         HeldUnits(*[NUMBER_MAX] * 7),
         Price(10**9, *[PRICE_MAX] * 5),
+        Stamp(UID, "t" * 63, "t" * 63, NUMBER_MAX, (LARGEST_POT,) * POTS_MAX),
     )
     ring = KeyRing()
     ring.take([ResumeKey(1, 0, b"secret")], 0)
@@ -49,14 +63,14 @@ def test_a_token_comes_back_as_it_was_given() -> None:
 
 def test_whoever_goes_on_begins_beyond_the_grant() -> None:
     """On the terms of the part before."""
-    assert TOKEN.start == PartStart("node-a.3.17", 110, 220, Price(7, 1, 2, 3, 4, 5), debt_allowed=True)
+    assert TOKEN.start == PartStart("node-a.3.17", 110, 220, Price(7, 1, 2, 3, 4, 5), debt_allowed=True, stamp=STAMP)
     assert TOKEN.output_ceiling_tokens == 220
 
 
 def test_a_token_stands_in_for_the_record_that_its_node_could_not_write() -> None:
     """Open, nothing reported, all that was held."""
-    record = TOKEN.record("accounts/acme/services/chat", "uid", "r1", "red")
+    record = TOKEN.record("accounts/acme/services/chat", "uid", "r1")
     assert (record.node, record.epoch, record.part, record.state) == ("node-a", 3, "node-a.3.17", RequestState.OPEN)
     assert (record.held, record.predecessor_part, record.base_output_tokens) == (TOKEN.held, "node-b.1.2", 20)
-    assert (record.price_nanos_per_million, record.team) == ((1, 2, 3, 4, 5), "red")
+    assert (record.price_nanos_per_million, record.stamp) == ((1, 2, 3, 4, 5), STAMP)
     assert record.receipt.price_version == 7

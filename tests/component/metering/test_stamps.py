@@ -1,0 +1,56 @@
+"""Whose a request is, is fixed when it is authorised: for its record, its token, and all of its parts."""
+
+from dataclasses import replace
+
+from metering_service.domain.counts import Counts
+from metering_service.domain.report import Phase
+from metering_service.domain.stamp import HOUR_US, Stamp, hour_of
+from tests.harness.metering.node_harness import Client, Fleet, report
+from tests.harness.metering.services import SERVICE, with_money
+from tests.harness.metering.two_nodes import granted
+
+AUTHORIZE, PROGRESS, FINISH = Phase.AUTHORIZE, Phase.PROGRESS, Phase.FINISH
+BALANCE = 1_000_000
+
+
+def stamps(fleet: Fleet, request_id: str = "r1") -> list[Stamp]:
+    """The stamp of each part of a request, by its start."""
+    parts = sorted(fleet.database.requests.values(), key=lambda record: (record.start_us, record.part))
+    return [record.stamp for record in parts if record.request_id == request_id]
+
+
+def test_a_later_part_has_the_stamp_of_the_first() -> None:
+    """In the next hour, on another node, from a client that says another key, after the service has moved."""
+    fleet = Fleet("a", "b")
+    with_money(fleet, BALANCE, team="red")
+    began = Stamp("key-1", "", "red", hour_of(fleet.clock.now_us()))
+    first = Client(fleet["a"])
+    grant = granted(first.say(report(AUTHORIZE, counts=Counts(100), max_output_tokens=8, credential="key-1")))
+    fleet.run(ms=80)
+    first.close()
+    fleet.control.put(replace(fleet.control.services[SERVICE], team="blue"))
+    fleet.clock.jump(us=HOUR_US)
+    second = Client(fleet["b"])
+    second.say(report(AUTHORIZE, counts=Counts(100), resume=grant.resume, credential="key-2"))
+    fleet.run(ms=80)
+    second.say(report(FINISH, counts=Counts(100, output=grant.output_ceiling_tokens + 4), resume=grant.resume))
+    fleet.run(seconds=40)
+    assert stamps(fleet) == [began, began]
+    cells = fleet.database.aggregates
+    assert {(key.team, key.credential, key.hour_us) for key in cells} == {("red", "key-1", began.hour_us)}
+    assert sum(cell.usage.total for cell in cells.values()) == 104 + grant.output_ceiling_tokens
+
+
+def test_sums_are_of_the_hour_of_the_authorisation() -> None:
+    """What ends in a later hour is counted in its minute, and for the hour in which it was authorised."""
+    fleet = Fleet("a")
+    with_money(fleet, BALANCE)
+    began_us = fleet.clock.now_us()
+    client = Client(fleet["a"])
+    granted(client.say(report(AUTHORIZE, counts=Counts(100))))
+    fleet.clock.jump(us=HOUR_US)
+    client.say(report(FINISH, counts=Counts(100, output=1)))
+    client.say(report(FINISH, "r2", counts=Counts(10)))
+    fleet.run(seconds=1)
+    sums = {(key.hour_us, cell.usage.total) for key, cell in fleet.database.aggregates.items()}
+    assert sums == {(hour_of(began_us), 101), (hour_of(began_us + HOUR_US), 10)}
