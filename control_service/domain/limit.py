@@ -8,7 +8,17 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
+
+from control_service.domain.names import (
+    account_name,
+    api_key_name,
+    budget_name,
+    model_name,
+    rate_rule_name,
+    service_name,
+    team_name,
+)
 
 FOR_EVER: Final = 0
 """Start of the period of a limit that has none: a rate rule, a budget in all."""
@@ -35,6 +45,38 @@ class Place(NamedTuple):
     account_id: str = ""
     resource_id: str = ""
     uid: str = ""
+
+    @property
+    def name(self) -> str:
+        """The resource name of the model, account, team, service or key."""
+        match self.kind:
+            case PlaceKind.MODEL:
+                return model_name(self.resource_id)
+            case PlaceKind.ACCOUNT:
+                return account_name(self.account_id)
+            case PlaceKind.TEAM:
+                return team_name(self.account_id, self.resource_id)
+            case PlaceKind.SERVICE:
+                return service_name(self.account_id, self.resource_id)
+            case PlaceKind.KEY:
+                return api_key_name(self.account_id, self.resource_id)
+
+    @property
+    def subject(self) -> LimitSubject:
+        """The account or model in whose name its limits lie."""
+        return LimitSubject(self.account_id, self.resource_id if self.kind is PlaceKind.MODEL else "")
+
+
+class LimitSubject(NamedTuple):
+    """An account or a model: all limits of one are told to nodes together. Exactly one of the two is given."""
+
+    account_id: str = ""
+    model_id: str = ""
+
+    @property
+    def name(self) -> str:
+        """`accounts/{account}` or `models/{model}`."""
+        return model_name(self.model_id) if self.model_id else account_name(self.account_id)
 
 
 class LimitMember(enum.StrEnum):
@@ -91,6 +133,17 @@ class RateRule:
     dry_run: bool = False
     create_us: int = 0
     update_us: int = 0
+    delete_us: int | None = None
+
+    @property
+    def name(self) -> str:
+        """`accounts/{account}/rateRules/{rate_rule}`, or `models/{model}/rateRules/{rate_rule}`."""
+        return rate_rule_name(self.place.subject.name, self.rule_id)
+
+    @property
+    def deleted(self) -> bool:
+        """Whether only its tombstone is left, or that of what it hung on."""
+        return self.delete_us is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +170,25 @@ class Budget:
     threshold_percents: tuple[int, ...] = ()
     create_us: int = 0
     update_us: int = 0
+    delete_us: int | None = None
+
+    @property
+    def name(self) -> str:
+        """`accounts/{account}/budgets/{budget}`."""
+        return budget_name(self.place.account_id, self.budget_id)
+
+    @property
+    def deleted(self) -> bool:
+        """Whether only its tombstone is left, or that of what it hung on."""
+        return self.delete_us is not None
 
     def amount_at(self, now_us: int) -> int:
         """The amount in force, a raise included."""
         is_raised = self.raised_until_us is not None and now_us < self.raised_until_us
         return self.raised_units if is_raised else self.amount_units
+
+
+Limit: TypeAlias = RateRule | Budget
 
 
 class LimitPotKey(NamedTuple):

@@ -60,6 +60,21 @@ def team_name(account_id: str, team_id: str) -> str:
     return f"accounts/{account_id}/teams/{team_id}"
 
 
+def api_key_name(account_id: str, key_id: str) -> str:
+    """`accounts/{account}/keys/{key}`."""
+    return f"{account_name(account_id)}/keys/{key_id}"
+
+
+def rate_rule_name(subject: str, rule_id: str) -> str:
+    """`rateRules/{rate_rule}` in the name of an account or a model."""
+    return f"{subject}/rateRules/{rule_id}"
+
+
+def budget_name(account_id: str, budget_id: str) -> str:
+    """`accounts/{account}/budgets/{budget}`."""
+    return f"{account_name(account_id)}/budgets/{budget_id}"
+
+
 def reservation_name(account_id: str, service_id: str, number: int) -> str:
     """`accounts/{account}/services/{service}/reservations/{reservation}`."""
     return f"{service_name(account_id, service_id)}/reservations/{number}"

@@ -11,19 +11,22 @@ from control_service.storage.accounts import AccountRows
 from control_service.storage.audit import AuditEntryRows
 from control_service.storage.batch_rows import BatchRows
 from control_service.storage.bindings import BindingRows
+from control_service.storage.budgets import BudgetRows
 from control_service.storage.configs import ConfigRows
 from control_service.storage.history import EventRows, StoredResponseRows
 from control_service.storage.leases import LeaseRows
 from control_service.storage.ledger import LedgerRows
+from control_service.storage.limits import LimitRows
 from control_service.storage.models import ModelRows
 from control_service.storage.nodes import NodeRows
 from control_service.storage.page_keys import PageKeyRows
 from control_service.storage.principals import PrincipalRows
+from control_service.storage.rate_rules import RateRuleRows
 from control_service.storage.reservations import BucketRows, ReservationRows
 from control_service.storage.service_accounts import ServiceAccountRows
 from control_service.storage.services import ServiceRows
 from control_service.storage.teams import TeamRows
-from control_service.usecases import access_ports, audit_ports, fleet_ports, ports
+from control_service.usecases import access_ports, audit_ports, fleet_ports, limit_ports, ports
 
 
 class SqlTransaction(ports.Transaction):
@@ -52,6 +55,9 @@ class SqlTransaction(ports.Transaction):
         self.access_tokens: access_ports.AccessTokens = AccessTokenRows(connection)
         self.bindings: access_ports.Bindings = BindingRows(connection)
         self.access_versions: access_ports.AccessVersions = AccessVersionRows(connection)
+        self.rate_rules: limit_ports.RateRules = RateRuleRows(connection)
+        self.budgets: limit_ports.Budgets = BudgetRows(connection)
+        self.limits: limit_ports.Limits = LimitRows(connection)
 
     @override
     async def lock_globals(self) -> None:

@@ -26,6 +26,7 @@ from control_service.domain.team import Team
 from control_service.usecases.access_ports import AccessTokens, AccessVersions, Bindings, Principals, ServiceAccounts
 from control_service.usecases.audit_ports import AuditEntries
 from control_service.usecases.fleet_ports import Batches, Configs, Leases, Nodes
+from control_service.usecases.limit_ports import Budgets, Limits, RateRules
 from tallygate._access.rights import SEES_ALL, Sight
 from tallygate._server.page_keys import PageKey
 
@@ -277,6 +278,9 @@ class Transaction(Protocol):
     access_tokens: AccessTokens
     bindings: Bindings
     access_versions: AccessVersions
+    rate_rules: RateRules
+    budgets: Budgets
+    limits: Limits
 
     async def lock_globals(self) -> None:
         """Locks what belongs to no account: the catalogue, the names of accounts. This lock comes before all others."""

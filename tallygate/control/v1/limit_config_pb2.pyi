@@ -92,7 +92,9 @@ Global___RateMetric: _TypeAlias = RateMetric  # noqa: Y015
 
 @_typing.final
 class AccountLimits(_message.Message):
-    """All rate rules and budgets of an account, as a metering node needs them. A node takes a later version only."""
+    """All rate rules and budgets of an account, as a metering node needs them. A node takes a later version, and the same one
+    again: a period that comes near, or a raise that ends, makes no new version.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -124,7 +126,9 @@ Global___AccountLimits: _TypeAlias = AccountLimits  # noqa: Y015
 
 @_typing.final
 class ModelLimits(_message.Message):
-    """All rate rules of a model, as a metering node needs them. Each account has a pot of its own under each of them."""
+    """All rate rules of a model, as a metering node needs them. Each account has a pot of its own under each of them. Versions
+    are as in AccountLimits.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
