@@ -142,7 +142,10 @@ class _Program:
     def _server(self, assembly: Assembly, metering: MeteringServicer) -> GrpcServer:
         node = assembly.node
         usage = UsageServicer(
-            SqlUsageReader(self._engine), running=node.running, fresh_through_us=node.buffer.fresh_through_us
+            SqlUsageReader(self._engine),
+            running=node.running,
+            fresh_through_us=node.buffer.fresh_through_us,
+            denial_log=node.denial_log,
         )
         recovery = RecoveryServicer(SqlRecoveryStore(self._engine, SqlRecorder(self._engine, new_id)), new_id)
 

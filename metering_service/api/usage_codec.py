@@ -2,11 +2,12 @@
 
 from typing import Final
 
-from metering_service.api.codec import encode_counts, encode_receipt
+from metering_service.api.codec import encode_counts, encode_decision, encode_receipt
+from metering_service.domain.denial_log import Denial
 from metering_service.domain.records import RequestRecord, RequestState
 from metering_service.usecases.ports import Running, UsageRow
 from tallygate._wire.times import encode_timestamp
-from tallygate.metering.v1 import request_usage_pb2, usage_bucket_pb2, usage_service_pb2
+from tallygate.metering.v1 import explanation_pb2, request_usage_pb2, usage_bucket_pb2, usage_service_pb2
 
 _STATES: Final = {
     RequestState.OPEN: request_usage_pb2.SETTLEMENT_STATE_RUNNING,
@@ -61,4 +62,15 @@ def encode_request_usage(record: RequestRecord) -> request_usage_pb2.RequestUsag
         part=record.part,
         team=record.team,
         key_team=record.key_team,
+    )
+
+
+def encode_denial(denial: Denial) -> explanation_pb2.RequestDenial:
+    """An authorisation that was denied, as it was answered."""
+    return explanation_pb2.RequestDenial(
+        service=denial.service,
+        deny_time=encode_timestamp(denial.at_us),
+        decision=encode_decision(denial.decision),
+        credential=denial.credential,
+        team=denial.team,
     )

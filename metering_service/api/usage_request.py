@@ -65,11 +65,17 @@ def decode_usage_query(request: pb.QueryUsageRequest, sight: Sight) -> UsageQuer
 
 def decode_request_key(request: pb.GetRequestUsageRequest) -> tuple[str, str]:
     """The service's name and the request's id. Raises InvalidRequestError."""
-    violations = list(_service_violations(request.service))
-    if not 1 <= len(request.request_id.encode()) <= REQUEST_ID_BYTES_MAX or "\0" in request.request_id:
-        violations.append(("request_id", f"must be 1 to {REQUEST_ID_BYTES_MAX} bytes, without a zero byte"))
-    _refuse(violations)
+    _refuse([*_service_violations(request.service), *_request_id_violations(request.request_id)])
     return request.service, request.request_id
+
+
+def decode_explained(request: pb.ExplainRequestRequest) -> tuple[str, str]:
+    """The account's name and the request's id. Raises InvalidRequestError."""
+    violations = list(_request_id_violations(request.request_id))
+    if not re.fullmatch(_ACCOUNT, request.account):
+        violations.append(("account", "must be accounts/{account}"))
+    _refuse(violations)
+    return request.account, request.request_id
 
 
 def decode_page(request: pb.ListRequestUsageRequest) -> Page:
@@ -148,6 +154,11 @@ def _team_and_group_violations(request: pb.QueryUsageRequest) -> Iterable[Violat
                 f"group_by[{index}]",
                 "must be service, service_uid, team, key_team, credential or label:{key}, a key of at most 64",
             )
+
+
+def _request_id_violations(request_id: str) -> Iterable[Violation]:
+    if not 1 <= len(request_id.encode()) <= REQUEST_ID_BYTES_MAX or "\0" in request_id:
+        yield "request_id", f"must be 1 to {REQUEST_ID_BYTES_MAX} bytes, without a zero byte"
 
 
 def _service_violations(name: str) -> Iterable[Violation]:

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import grpc
 from typing_extensions import override
 
-from metering_service.api.usage_codec import encode_bucket, encode_request_usage, encode_running
-from metering_service.api.usage_request import decode_page, decode_request_key, decode_usage_query
+from metering_service.api.usage_codec import encode_bucket, encode_denial, encode_request_usage, encode_running
+from metering_service.api.usage_request import decode_explained, decode_page, decode_request_key, decode_usage_query
+from metering_service.domain.denial_log import DenialLog
 from metering_service.domain.errors import InvalidRequestError, RecordNotFoundError
 from metering_service.domain.usage_scope import UsageScope
 from metering_service.usecases.ports import Running, UsageReader
@@ -32,10 +33,12 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
         reader: UsageReader,
         running: Callable[[tuple[str, ...], UsageScope], Running],
         fresh_through_us: Callable[[], int],
+        denial_log: DenialLog,
     ) -> None:
         self._reader = reader
         self._running = running
         self._fresh_through_us = fresh_through_us
+        self._denial_log = denial_log
 
     @override
     async def QueryUsage(
@@ -68,6 +71,26 @@ class UsageServicer(usage_service_pb2_grpc.UsageServiceServicer):
         if not parts:
             raise RecordNotFoundError(f"{service}/requests/{request_id}")
         return pb.GetRequestUsageResponse(parts=fitting(parts, encode_request_usage))
+
+    @override
+    async def ExplainRequest(
+        self, request: pb.ExplainRequestRequest, context: "grpc.aio.ServicerContext[pb.ExplainRequestRequest, object]"
+    ) -> pb.ExplainRequestResponse:
+        """Answer what is on record of a request, and which denials of it this node remembers."""
+        account, request_id = decode_explained(request)
+        scope = UsageScope(_sight())
+        parts = await self._reader.parts_in_account(account, request_id, scope)
+        teams = scope.teams_of(account)
+        denials = (
+            denial
+            for denial in self._denial_log.find(f"{account}/services/", request_id)
+            if teams is None or denial.team in teams
+        )
+        return pb.ExplainRequestResponse(
+            parts=fitting(parts, encode_request_usage),
+            denials=fitting(denials, encode_denial),
+            denials_known_since_time=encode_timestamp(self._denial_log.known_since_us),
+        )
 
     @override
     async def ListRequestUsage(

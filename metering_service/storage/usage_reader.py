@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, tuple_
+from sqlalchemy import Select, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service.domain.errors import InvalidRequestError
@@ -12,7 +12,7 @@ from metering_service.domain.records import AggregateDelta, RequestRecord
 from metering_service.domain.usage_scope import WHOLE_SCOPE, UsageScope
 from metering_service.storage.failures import database_answers
 from metering_service.storage.rows import aggregate_of, request_of, with_counts
-from metering_service.storage.schema import requests
+from metering_service.storage.schema import requests, services
 from metering_service.storage.usage_query import Cell, UsageSql, used_by
 from metering_service.usecases.ports import USAGE_ROWS_MAX, UsageQuery, UsageRow
 from tallygate._server.database.engine import read_only
@@ -52,6 +52,20 @@ class SqlUsageReader:
         key, is_seen = requests.c, used_by(requests, scope.teams_of(service))
         found = with_counts().where(key.service == service, key.request_id == request_id, is_seen)
         return await self._records(found.order_by(key.start_us, key.part))
+
+    async def parts_in_account(
+        self, account: str, request_id: str, scope: UsageScope = WHOLE_SCOPE
+    ) -> list[RequestRecord]:
+        """Read all parts of requests of this id on any service of the account that are in the scope.
+
+        The names are looked up first: the account's records are many, and a service's name is the first part of a key.
+        """
+        key, its = requests.c, services.c.service
+        # The character after the slash: so names are within a range, which an index can find.
+        names = select(its).where(its >= f"{account}/services/", its < f"{account}/services0")
+        is_seen = used_by(requests, scope.teams_of(account))
+        found = with_counts().where(key.service.in_(names), key.request_id == request_id, is_seen)
+        return await self._records(found.order_by(key.service, key.start_us, key.part))
 
     async def list_requests(
         self, service: str, after: tuple[str, str] | None, limit: int, scope: UsageScope = WHOLE_SCOPE

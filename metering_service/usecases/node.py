@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, Protocol
 
 from metering_service.domain.counts import Counts
+from metering_service.domain.decision import Decision
+from metering_service.domain.denial_log import Denial, DenialLog
 from metering_service.domain.funding import Offers, Want
 from metering_service.domain.key_ring import KeyRing
 from metering_service.domain.lease import Lease
 from metering_service.domain.outage import OutageAllowance, tokens_of
 from metering_service.domain.pot import HeldUnits
 from metering_service.domain.request import EVERY_REPORT, Request
+from metering_service.domain.stamp import Stamp
 from metering_service.domain.usage_scope import UsageScope
 from metering_service.usecases.commits.checkpoints import Checkpoints
 from metering_service.usecases.commits.write_buffer import WriteBuffer
@@ -106,6 +109,7 @@ class Node:
         self.unpaid: dict[Request, int] = {}
         """Those of them that wait for payers before more of them is booked, and since when."""
         self.finished: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self.denial_log = DenialLog(clock.now_us())
         self.leases_valid_until_ns = 0
         self.control_answers = False
         """Whether the last lease exchange was answered."""
@@ -276,6 +280,11 @@ class Node:
         """A name for one authorisation, unique for ever: node, epoch, number."""
         self._parts += 1
         return f"{self.name}.{self.epoch}.{self._parts}"
+
+    def count_denial(self, service: ServiceState, stamp: Stamp, decision: Decision) -> None:
+        """An authorisation was denied: that is counted, and remembered for whoever asks why."""
+        self.buffer.count_denial(service, stamp, decision)
+        self.denial_log.note(Denial(service.name, stamp.team, stamp.credential, self.clock.now_us(), decision))
 
     def running(self, services: tuple[str, ...], scope: UsageScope) -> Running:
         """Requests that run now; `services` and `scope` as in a usage query."""

@@ -197,6 +197,9 @@ class UsageReader(Protocol):
     async def request_parts(self, service: str, request_id: str, scope: UsageScope) -> list[RequestRecord]:
         """All parts of a request, by the service's name, in order of their start."""
 
+    async def parts_in_account(self, account: str, request_id: str, scope: UsageScope) -> list[RequestRecord]:
+        """All parts of requests of this id on any service of `accounts/{account}`, by service, then by their start."""
+
     async def list_requests(
         self, service: str, after: tuple[str, str] | None, limit: int, scope: UsageScope
     ) -> Sequence[RequestRecord]:

@@ -20,6 +20,7 @@ from tallygate.cli import (
 )
 from tallygate.cli.bootstrap import bootstrap
 from tallygate.cli.demo import demo
+from tallygate.cli.explain import explain
 from tallygate.cli.login import login, logout, whoami
 from tallygate.cli.recover import recover_command
 from tallygate.cli.replay import replay
@@ -38,6 +39,7 @@ app.command()(replay)
 app.command()(demo)
 for _command in (login, logout, whoami):
     app.command()(_command)
+app.command()(explain)
 app.command("recover")(recover_command)
 app.add_typer(check.app, name="check")
 app.add_typer(accounts.app, name="account")

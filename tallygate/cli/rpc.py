@@ -54,11 +54,24 @@ def key_or_new(key: str) -> str:
 def control_channel(address: str) -> Iterator[grpc.Channel]:
     """A channel to the control service; a failed call ends the command with one sentence and status 1."""
     address = answering(control_address(address).split(","))
+    with _channel(address, f"the control service at {address}") as channel:
+        yield channel
+
+
+@contextmanager
+def metering_channel(address: str) -> Iterator[grpc.Channel]:
+    """A channel to a metering node; a failed call ends the command with one sentence and status 1."""
+    with _channel(address, f"the metering node at {address}") as channel:
+        yield channel
+
+
+@contextmanager
+def _channel(address: str, whom: str) -> Iterator[grpc.Channel]:
     with channels_to(address).open(address) as channel:
         try:
             yield channel
         except grpc.RpcError as error:
-            fail(sentence(error, f"the control service at {address}", by_way_of(address)))
+            fail(sentence(error, whom, by_way_of(address)))
 
 
 def control_address(given: str) -> str:

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from tallygate.control.v1 import team_service_pb2, team_service_pb2_grpc
+from tallygate.metering.v1 import metering_service_pb2, metering_service_pb2_grpc, report_pb2, token_usage_pb2
 from tests.harness.programs.command import Up, tallygate, up
 
 
@@ -75,6 +76,34 @@ def test_a_service_through_its_billing_settings(running: Up, llama: str) -> None
     assert status()[1] == ["BILLING_MODE_FREE_TRIAL", "BILLING_MODE_PAY_AS_YOU_GO"]
     stopped = running.tallygate("service", "disable-postpaid", service)
     assert "STOPPED (POSTPAID_DISABLED)" in stopped.out
+
+
+def test_a_request_is_explained(running: Up, llama: str) -> None:
+    """Who paid, or why it was denied; of what nobody knows, who was asked."""
+    service = f"accounts/why/services/default-{llama}"
+    for command in (("account", "create", "why"), ("service", "claim-trial", f"why/default-{llama}")):
+        assert running.tallygate(*command).status == 0
+    with grpc.insecure_channel(running.metering) as channel:
+        stub = metering_service_pb2_grpc.MeteringServiceStub(channel)
+        usage = token_usage_pb2.TokenUsage(input_tokens=900, output_tokens=43)
+        paid = report_pb2.TokenReport(
+            request_id="paid", service=service, phase=report_pb2.REPORT_PHASE_FINISH, usage=usage
+        )
+        stub.Report(metering_service_pb2.ReportRequest(report=paid), timeout=60)
+        large = report_pb2.TokenReport(
+            request_id="large", service=service, usage=token_usage_pb2.TokenUsage(input_tokens=60_000)
+        )
+        stub.Authorize(metering_service_pb2.AuthorizeRequest(report=large), timeout=60)
+    node = ("--metering", running.metering)
+    told = tallygate("explain", "why", "paid", *node)
+    assert told.status == 0, told.err
+    assert "900 in, 43 out" in told.out
+    assert "free trial 943" in told.out
+    denied = tallygate("explain", "why", "large", *node, "--json").json["nodes"][0]["denials"]
+    assert [one["decision"]["reason"] for one in denied] == ["DECISION_REASON_TRIAL_INSUFFICIENT"]
+    assert "tokens" in tallygate("explain", "why", "large", *node).out
+    unknown = tallygate("explain", "why", "nothing", *node)
+    assert (unknown.status, running.metering in unknown.err) == (1, True)
 
 
 def test_a_custom_service_buys_reserved_capacity(running: Up, llama: str) -> None:

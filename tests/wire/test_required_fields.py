@@ -17,6 +17,7 @@ from metering_service.api.errors import translate
 from metering_service.api.recovery_servicer import RecoveryServicer
 from metering_service.api.usage_servicer import UsageServicer
 from metering_service.domain.counts import ZERO
+from metering_service.domain.denial_log import DenialLog
 from metering_service.storage import MIGRATIONS, SqlRecorder, SqlRecoveryStore, SqlUsageReader
 from metering_service.usecases.ports import Running
 from tallygate._server.database.engine import migrate
@@ -178,7 +179,9 @@ async def metering_channel(engine: AsyncEngine) -> AsyncIterator[grpc.aio.Channe
     await migrate(engine, MIGRATIONS, "metering service")
 
     def add(server: grpc.aio.Server) -> None:
-        usage = UsageServicer(SqlUsageReader(engine), lambda _services, _scope: Running(0, ZERO), lambda: 0)
+        usage = UsageServicer(
+            SqlUsageReader(engine), lambda _services, _scope: Running(0, ZERO), lambda: 0, DenialLog(0)
+        )
         recovery = RecoveryServicer(SqlRecoveryStore(engine, SqlRecorder(engine, lambda: "id")), lambda: "id")
         usage_service_pb2_grpc.add_UsageServiceServicer_to_server(usage, server)
         recovery_service_pb2_grpc.add_RecoveryServiceServicer_to_server(recovery, server)

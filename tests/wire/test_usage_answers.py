@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from metering_service.api.errors import translate
 from metering_service.api.usage_servicer import UsageServicer
 from metering_service.domain.counts import ZERO
+from metering_service.domain.denial_log import DenialLog
 from metering_service.domain.records import AggregateDelta, RequestRecord
 from metering_service.domain.usage_scope import UsageScope
 from metering_service.usecases.ports import Running, UsageQuery, UsageRow
@@ -40,6 +41,9 @@ class Reader:
     async def request_parts(self, _service: str, _request_id: str, _scope: UsageScope) -> list[RequestRecord]:
         return self.records
 
+    async def parts_in_account(self, _account: str, _request_id: str, _scope: UsageScope) -> list[RequestRecord]:
+        return self.records
+
     async def list_requests(
         self, _service: str, after: tuple[str, str] | None, limit: int, _scope: UsageScope
     ) -> Sequence[RequestRecord]:
@@ -50,7 +54,7 @@ class Reader:
 @asynccontextmanager
 async def serving(reader: Reader) -> AsyncIterator[Any]:
     """A stub of the service over such a database."""
-    servicer = UsageServicer(reader, lambda _services, _scope: Running(0, ZERO), lambda: 0)
+    servicer = UsageServicer(reader, lambda _services, _scope: Running(0, ZERO), lambda: 0, DenialLog(0))
     server = GrpcServer(
         listen="127.0.0.1:0",
         insecure=False,

@@ -24,7 +24,9 @@ from tallygate._server.database.engine import migrate
 from tallygate._server.grpc.gate import Gate
 from tallygate._server.grpc.server import GrpcServer
 from tallygate.metering.v1 import usage_service_pb2, usage_service_pb2_grpc
+from tallygate.metering.v1.decision_pb2 import DecisionReason
 from tallygate.metering.v1.usage_service_pb2 import (
+    ExplainRequestRequest,
     GetRequestUsageRequest,
     ListRequestUsageRequest,
     ListRequestUsageResponse,
@@ -145,7 +147,7 @@ async def it(engine: AsyncEngine) -> AsyncIterator[Serving]:
         denials=tuple(memory.denials.items()),
     )
     await recorder.commit(NODE, await recorder.register_node(NODE), written)
-    servicer = UsageServicer(SqlUsageReader(engine), rig.node.running, rig.buffer.fresh_through_us)
+    servicer = UsageServicer(SqlUsageReader(engine), rig.node.running, rig.buffer.fresh_through_us, rig.node.denial_log)
     server = GrpcServer(
         listen="127.0.0.1:0",
         insecure=False,
@@ -234,6 +236,24 @@ async def test_a_record_of_another_team_is_not_there(it: Serving) -> None:
     assert (code, told) == (grpc.StatusCode.NOT_FOUND, {"resource": f"{CHAT}/requests/r0"})
     _, unknown, _ = await failure(it.teams_of("bert", "r9"))
     assert words.replace("r0", "r9") == unknown
+
+
+async def test_what_became_of_a_request_is_of_the_teams_too(it: Serving) -> None:
+    """Records and denials of other teams are not there; nobody sees another account's."""
+
+    async def explained(who: str, request_id: str, account: str = ACME) -> tuple[list[str], list[tuple[str, str]]]:
+        request = ExplainRequestRequest(account=account, request_id=request_id)
+        answer = await it.stub.ExplainRequest(request, metadata=presenting(who))
+        denials = [
+            (it.team, DecisionReason.Name(it.decision.reason).removeprefix("DECISION_REASON_")) for it in answer.denials
+        ]
+        return [part.team for part in answer.parts], denials
+
+    reused = ("red", "REQUEST_ID_REUSED")
+    assert await explained("rita", "r0") == await explained("vera", "r0") == (["red"], [reused])
+    assert await explained("bert", "r0") == await explained("vera", "r9") == ([], [])
+    code, _, _ = await failure(explained("vera", "r0", "accounts/acme-2"))
+    assert code is grpc.StatusCode.NOT_FOUND
 
 
 async def test_pages_are_full_of_what_a_caller_sees(it: Serving) -> None:

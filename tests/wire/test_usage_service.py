@@ -14,13 +14,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from metering_service.api.errors import translate
 from metering_service.api.usage_servicer import UsageServicer
 from metering_service.domain.counts import Counts
+from metering_service.domain.decision import Reason, deny
+from metering_service.domain.denial_log import Denial, DenialLog
 from metering_service.domain.usage_scope import UsageScope
 from metering_service.storage import MIGRATIONS, SqlRecorder, SqlUsageReader
 from metering_service.usecases.ports import Running
 from tallygate._server.database.engine import migrate
 from tallygate._server.grpc.server import GrpcServer
 from tallygate.metering.v1 import request_usage_pb2, usage_service_pb2, usage_service_pb2_grpc
+from tallygate.metering.v1.decision_pb2 import DECISION_REASON_TRIAL_INSUFFICIENT
 from tallygate.metering.v1.usage_service_pb2 import (
+    ExplainRequestRequest,
     GetRequestUsageRequest,
     ListRequestUsageRequest,
     QueryUsageRequest,
@@ -40,6 +44,7 @@ from tests.harness.wire.grpcurl import grpcurl
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 NAME = usage_service_pb2.DESCRIPTOR.services_by_name["UsageService"].full_name
+ACCOUNT = "accounts/acme"
 NOON_S = NOON_US // 1_000_000
 FRESH_US = NOON_US + 3_600_000_000
 
@@ -52,6 +57,7 @@ class Serving:
     address: str
     recorder: SqlRecorder
     asked: list[tuple[str, ...]]
+    denial_log: DenialLog
 
     async def write(self, *parts: object) -> None:
         """One commit."""
@@ -68,7 +74,8 @@ async def it(engine: AsyncEngine) -> AsyncIterator[Serving]:
         asked.append(services)
         return Running(2, Counts(input=5, output=6))
 
-    servicer = UsageServicer(SqlUsageReader(engine), running, lambda: FRESH_US)
+    denial_log = DenialLog(NOON_US)
+    servicer = UsageServicer(SqlUsageReader(engine), running, lambda: FRESH_US, denial_log)
     server = GrpcServer(
         listen="127.0.0.1:0",
         insecure=False,
@@ -81,7 +88,7 @@ async def it(engine: AsyncEngine) -> AsyncIterator[Serving]:
     address = await server.start()
     async with grpc.aio.insecure_channel(address) as channel:
         stub = usage_service_pb2_grpc.UsageServiceStub(channel)
-        yield Serving(stub, address, SqlRecorder(engine, lambda: "id"), asked)
+        yield Serving(stub, address, SqlRecorder(engine, lambda: "id"), asked, denial_log)
     await server.stop(0)
 
 
@@ -272,3 +279,28 @@ async def test_a_person_can_ask_with_grpcurl(it: Serving) -> None:
     data = {"start_time": noon.ToJsonString(), "end_time": later.ToJsonString(), "services": ["accounts/acme"]}
     outcome = await grpcurl(it.address, f"{NAME}/QueryUsage", data=data)
     assert outcome.json["buckets"][0]["usage"] == {"input_tokens": "8", "output_tokens": "4"}
+
+
+async def test_what_became_of_a_request_is_explained(it: Serving) -> None:
+    """Its records on any service of the account, and what this node denied of it, with what was answered."""
+    other = f"{ACCOUNT}/services/other"
+    await it.write(
+        settled_request("r1"), open_request("r1", service=other, service_uid="uid-other"), open_request("r2")
+    )
+    it.denial_log.note(
+        Denial(other, "red", "key-uid", NOON_US + 1, deny("r1", Reason.TRIAL_INSUFFICIENT, remaining_tokens=9))
+    )
+    answer = await it.stub.ExplainRequest(ExplainRequestRequest(account=ACCOUNT, request_id="r1"))
+    assert [(part.service, part.request_id) for part in answer.parts] == [(SERVICE, "r1"), (other, "r1")]
+    (denial,) = answer.denials
+    assert (denial.service, denial.team, denial.credential) == (other, "red", "key-uid")
+    assert (denial.decision.reason, denial.decision.remaining_tokens) == (DECISION_REASON_TRIAL_INSUFFICIENT, 9)
+    assert denial.deny_time.ToMicroseconds() == NOON_US + 1
+    assert answer.denials_known_since_time.ToMicroseconds() == NOON_US
+    nothing = await it.stub.ExplainRequest(ExplainRequestRequest(account="accounts/acm", request_id="r1"))
+    assert not nothing.parts
+    assert not nothing.denials
+    assert await violations_of(it.stub.ExplainRequest(ExplainRequestRequest(account=SERVICE))) == [
+        "request_id",
+        "account",
+    ]

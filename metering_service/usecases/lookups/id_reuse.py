@@ -78,7 +78,7 @@ def _refuse(node: Node, service: ServiceState, request: Request) -> None:
     session, version = request.session, service.config.version if service.config is not None else 0
     reused = deny(request.request_id, Reason.REQUEST_ID_REUSED, config_version=version)
     end_now(node, service, request)
-    node.buffer.count_denial(service, request.stamp, reused)
+    node.count_denial(service, request.stamp, reused)
     if session is not None:
         session.order(reused)
 

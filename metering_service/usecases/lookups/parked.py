@@ -231,7 +231,7 @@ def _last_word(node: Node, service: ServiceState, waiter: Waiter) -> Outcome:
         config_version=service.config.version if service.config is not None else 0,
     )
     if report.phase is Phase.AUTHORIZE:
-        node.buffer.count_denial(service, stamp_now(node, service, report), decision)
+        node.count_denial(service, stamp_now(node, service, report), decision)
     return decision
 
 

@@ -170,14 +170,14 @@ def _authorise(
         admitted = authorise(node, service, config, report, waiter.start)
         if not isinstance(admitted, Request):
             if isinstance(admitted, Decision):
-                node.buffer.count_denial(service, stamp_now(node, service, report), admitted)
+                node.count_denial(service, stamp_now(node, service, report), admitted)
             return admitted
         request = admitted
         if waiter.token is None:
             node.work.query_reuse(service, request)
     elif not request.is_open:
         reused = deny(report.request_id, Reason.REQUEST_ID_REUSED, config_version=config.version)
-        node.buffer.count_denial(service, stamp_now(node, service, report), reused)
+        node.count_denial(service, stamp_now(node, service, report), reused)
         return reused
     _attach(node, service, request, waiter.reporter)
     refusal = config.refusal()

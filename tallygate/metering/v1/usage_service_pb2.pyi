@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from tallygate.metering.v1 import explanation_pb2 as _explanation_pb2
 from tallygate.metering.v1 import request_usage_pb2 as _request_usage_pb2
 from tallygate.metering.v1 import token_usage_pb2 as _token_usage_pb2
 from tallygate.metering.v1 import usage_bucket_pb2 as _usage_bucket_pb2
@@ -288,3 +289,65 @@ class ListRequestUsageResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListRequestUsageResponse: _TypeAlias = ListRequestUsageResponse  # noqa: Y015
+
+@_typing.final
+class ExplainRequestRequest(_message.Message):
+    """Asks what became of a request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    """`accounts/{account}`. Required."""
+    request_id: _builtins.str
+    """The request. Required."""
+    def __init__(
+        self,
+        *,
+        account: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainRequestRequest: _TypeAlias = ExplainRequestRequest  # noqa: Y015
+
+@_typing.final
+class ExplainRequestResponse(_message.Message):
+    """What became of a request, on any service of the account."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTS_FIELD_NUMBER: _builtins.int
+    DENIALS_FIELD_NUMBER: _builtins.int
+    DENIALS_KNOWN_SINCE_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[_request_usage_pb2.RequestUsage]:
+        """Its parts on record, by service, the first first; no more than fit into 1 MiB."""
+
+    @_builtins.property
+    def denials(self) -> _containers.RepeatedCompositeFieldContainer[_explanation_pb2.RequestDenial]:
+        """The denials that this node remembers; no more than fit into 1 MiB."""
+
+    @_builtins.property
+    def denials_known_since_time(self) -> _timestamp_pb2.Timestamp:
+        """What was denied up to here, this node may have forgotten: it had started then, or dropped the oldest."""
+
+    def __init__(
+        self,
+        *,
+        parts: _abc.Iterable[_request_usage_pb2.RequestUsage] | None = ...,
+        denials: _abc.Iterable[_explanation_pb2.RequestDenial] | None = ...,
+        denials_known_since_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["denials_known_since_time", b"denials_known_since_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["denials", b"denials", "denials_known_since_time", b"denials_known_since_time", "parts", b"parts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainRequestResponse: _TypeAlias = ExplainRequestResponse  # noqa: Y015

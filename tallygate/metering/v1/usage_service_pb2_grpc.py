@@ -46,6 +46,11 @@ class UsageServiceStub:
                 request_serializer=tallygate_dot_metering_dot_v1_dot_usage__service__pb2.GetRequestUsageRequest.SerializeToString,
                 response_deserializer=tallygate_dot_metering_dot_v1_dot_usage__service__pb2.GetRequestUsageResponse.FromString,
                 _registered_method=True)
+        self.ExplainRequest = channel.unary_unary(
+                '/tallygate.metering.v1.UsageService/ExplainRequest',
+                request_serializer=tallygate_dot_metering_dot_v1_dot_usage__service__pb2.ExplainRequestRequest.SerializeToString,
+                response_deserializer=tallygate_dot_metering_dot_v1_dot_usage__service__pb2.ExplainRequestResponse.FromString,
+                _registered_method=True)
         self.ListRequestUsage = channel.unary_unary(
                 '/tallygate.metering.v1.UsageService/ListRequestUsage',
                 request_serializer=tallygate_dot_metering_dot_v1_dot_usage__service__pb2.ListRequestUsageRequest.SerializeToString,
@@ -73,6 +78,14 @@ class UsageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainRequest(self, request, context):
+        """Why a request was denied, or who paid for it: its records, and the denials of it that this node remembers. A node keeps
+        the last 1,000 of each service in memory, since it started; ask the node that answered the request.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListRequestUsage(self, request, context):
         """Records of a service's requests, in order of their ids. Older ones than 7 days are in QueryUsage only.
         """
@@ -92,6 +105,11 @@ def add_UsageServiceServicer_to_server(servicer, server):
                     servicer.GetRequestUsage,
                     request_deserializer=tallygate_dot_metering_dot_v1_dot_usage__service__pb2.GetRequestUsageRequest.FromString,
                     response_serializer=tallygate_dot_metering_dot_v1_dot_usage__service__pb2.GetRequestUsageResponse.SerializeToString,
+            ),
+            'ExplainRequest': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainRequest,
+                    request_deserializer=tallygate_dot_metering_dot_v1_dot_usage__service__pb2.ExplainRequestRequest.FromString,
+                    response_serializer=tallygate_dot_metering_dot_v1_dot_usage__service__pb2.ExplainRequestResponse.SerializeToString,
             ),
             'ListRequestUsage': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRequestUsage,
@@ -155,6 +173,33 @@ class UsageService:
             '/tallygate.metering.v1.UsageService/GetRequestUsage',
             tallygate_dot_metering_dot_v1_dot_usage__service__pb2.GetRequestUsageRequest.SerializeToString,
             tallygate_dot_metering_dot_v1_dot_usage__service__pb2.GetRequestUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainRequest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tallygate.metering.v1.UsageService/ExplainRequest',
+            tallygate_dot_metering_dot_v1_dot_usage__service__pb2.ExplainRequestRequest.SerializeToString,
+            tallygate_dot_metering_dot_v1_dot_usage__service__pb2.ExplainRequestResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,10 @@ class UsageServiceStub:
     """
     GetRequestUsage: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.GetRequestUsageRequest, _usage_service_pb2.GetRequestUsageResponse]
     """The record of a request. NOT_FOUND if none is known of that id; records are kept for 7 days after they were settled."""
+    ExplainRequest: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.ExplainRequestRequest, _usage_service_pb2.ExplainRequestResponse]
+    """Why a request was denied, or who paid for it: its records, and the denials of it that this node remembers. A node keeps
+    the last 1,000 of each service in memory, since it started; ask the node that answered the request.
+    """
     ListRequestUsage: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.ListRequestUsageRequest, _usage_service_pb2.ListRequestUsageResponse]
     """Records of a service's requests, in order of their ids. Older ones than 7 days are in QueryUsage only."""
 
@@ -57,6 +61,10 @@ class UsageServiceAsyncStub(UsageServiceStub):
     """
     GetRequestUsage: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.GetRequestUsageRequest, _usage_service_pb2.GetRequestUsageResponse]  # type: ignore[assignment]
     """The record of a request. NOT_FOUND if none is known of that id; records are kept for 7 days after they were settled."""
+    ExplainRequest: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.ExplainRequestRequest, _usage_service_pb2.ExplainRequestResponse]  # type: ignore[assignment]
+    """Why a request was denied, or who paid for it: its records, and the denials of it that this node remembers. A node keeps
+    the last 1,000 of each service in memory, since it started; ask the node that answered the request.
+    """
     ListRequestUsage: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.ListRequestUsageRequest, _usage_service_pb2.ListRequestUsageResponse]  # type: ignore[assignment]
     """Records of a service's requests, in order of their ids. Older ones than 7 days are in QueryUsage only."""
 
@@ -82,6 +90,16 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_usage_service_pb2.GetRequestUsageResponse, _abc.Awaitable[_usage_service_pb2.GetRequestUsageResponse]]:
         """The record of a request. NOT_FOUND if none is known of that id; records are kept for 7 days after they were settled."""
+
+    @_abc_1.abstractmethod
+    def ExplainRequest(
+        self,
+        request: _usage_service_pb2.ExplainRequestRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_usage_service_pb2.ExplainRequestResponse, _abc.Awaitable[_usage_service_pb2.ExplainRequestResponse]]:
+        """Why a request was denied, or who paid for it: its records, and the denials of it that this node remembers. A node keeps
+        the last 1,000 of each service in memory, since it started; ask the node that answered the request.
+        """
 
     @_abc_1.abstractmethod
     def ListRequestUsage(

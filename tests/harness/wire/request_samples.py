@@ -177,6 +177,7 @@ DATABASE_REQUESTS: tuple[Message, ...] = (
     ),
     usage.GetRequestUsageRequest(service=SERVICE, request_id="request"),
     usage.ListRequestUsageRequest(service=SERVICE, page_size=1),
+    usage.ExplainRequestRequest(account=ACCOUNT, request_id="request"),
     metering_recovery.FenceNodesRequest(known=[recovery.FencedNode(node="node-c", epoch=1)], closes_leases=True),
     metering_recovery.ListLeaseTotalsRequest(page_size=1),
 )

@@ -1,0 +1,143 @@
+"""`tallygate explain`: why a request was denied, or who paid for it."""
+
+from __future__ import annotations
+
+import json as json_codec
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from google.protobuf.json_format import MessageToDict
+from rich.table import Table
+
+from tallygate.cli.console import literal, out
+from tallygate.cli.money import format_amount
+from tallygate.cli.names import account_name
+from tallygate.cli.rpc import TIMEOUT_S, JsonOption, fail, metering_addresses, metering_channel
+from tallygate.cli.show import time_text
+from tallygate.metering.v1 import (
+    decision_pb2,
+    explanation_pb2,
+    receipt_pb2,
+    request_usage_pb2,
+    token_usage_pb2,
+    usage_service_pb2,
+    usage_service_pb2_grpc,
+)
+
+AccountArgument = Annotated[str, typer.Argument(metavar="ACCOUNT", parser=account_name)]
+RequestArgument = Annotated[str, typer.Argument(metavar="REQUEST_ID", help="As the inference server calls it.")]
+MeteringOption = Annotated[
+    list[str] | None,
+    typer.Option("--metering", metavar="HOST:PORT", help="A metering node; repeatable, since each remembers its own."),
+]
+
+
+def explain(
+    account: AccountArgument, request_id: RequestArgument, *, metering: MeteringOption = None, json: JsonOption = False
+) -> None:
+    """Says why a request was denied, or who paid for it."""
+    request = usage_service_pb2.ExplainRequestRequest(account=account, request_id=request_id)
+    answers = {address: _answer(address, request) for address in metering_addresses(metering or [])}
+    if json:
+        nodes = [{"metering": address, **_as_json(answer)} for address, answer in answers.items()]
+        print(json_codec.dumps({"nodes": nodes}, indent=2))
+        return
+    parts = next(iter(answers.values())).parts
+    denials = sorted(
+        ((address, denial) for address, answer in answers.items() for denial in answer.denials),
+        key=lambda found: found[1].deny_time.ToNanoseconds(),
+    )
+    if parts:
+        out.print(_parts_table(parts))
+    if denials:
+        out.print(_denials_table(denials))
+    since = [f"{address} since {time_text(answer.denials_known_since_time)}" for address, answer in answers.items()]
+    if not parts and not denials:
+        fail(
+            f"Nothing is known of {request_id} in {account}: there is no record of it, and these nodes remember no "
+            f"denial of it: {', '.join(since)}; ask the node that answered it, with --metering."
+        )
+    out.print(f"denials are remembered by {', '.join(since)}", style="dim")
+
+
+def _answer(address: str, request: usage_service_pb2.ExplainRequestRequest) -> usage_service_pb2.ExplainRequestResponse:
+    with metering_channel(address) as channel:
+        return usage_service_pb2_grpc.UsageServiceStub(channel).ExplainRequest(request, timeout=TIMEOUT_S)
+
+
+def _as_json(answer: usage_service_pb2.ExplainRequestResponse) -> dict[str, object]:
+    return MessageToDict(answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+
+
+def _parts_table(parts: Sequence[request_usage_pb2.RequestUsage]) -> Table:
+    table = Table("service", "state", "started", "tokens", "who paid", "cost", "key", "node", title="On record")
+    for part in parts:
+        usage = part.usage
+        kinds = (
+            f"{usage.input_tokens + usage.cached_input_tokens + usage.cache_write_tokens:,} in, "
+            f"{usage.output_tokens + usage.reasoning_tokens:,} out"
+        )
+        table.add_row(
+            literal(part.service),
+            request_usage_pb2.SettlementState.Name(part.state).removeprefix("SETTLEMENT_STATE_"),
+            time_text(part.start_time),
+            kinds + (" (estimated)" if part.estimated else ""),
+            _payers(part.receipt) if part.HasField("receipt") else "not settled yet",
+            format_amount(part.receipt.cost_nanos) if part.HasField("receipt") else "",
+            literal(part.credential),
+            literal(part.node),
+        )
+    return table
+
+
+def _payers(receipt: receipt_pb2.Receipt) -> str:
+    by = {
+        "reservation": receipt.reserved,
+        "free trial": receipt.trial,
+        "by token": receipt.billed,
+        "nobody": receipt.unfunded,
+    }
+    totals = {
+        payer: sum(getattr(it, field.name) for field in token_usage_pb2.TokenUsage.DESCRIPTOR.fields)
+        for payer, it in by.items()
+    }
+    said = [f"{payer} {tokens:,}" for payer, tokens in totals.items() if tokens]
+    if receipt.overrun_tokens:
+        said.append(f"of it overrun {receipt.overrun_tokens:,}")
+    return ", ".join(said) or "nothing to pay"
+
+
+def _denials_table(denials: Sequence[tuple[str, explanation_pb2.RequestDenial]]) -> Table:
+    table = Table("denied", "service", "reason", "why", "what was left", "key", "by node", title="Denied")
+    for address, denial in denials:
+        decision = denial.decision
+        reason = decision_pb2.DecisionReason.Name(decision.reason).removeprefix("DECISION_REASON_")
+        table.add_row(
+            time_text(denial.deny_time),
+            literal(denial.service),
+            reason,
+            literal(decision.message),
+            _left(decision),
+            literal(denial.credential),
+            address,
+        )
+    return table
+
+
+def _left(decision: decision_pb2.Decision) -> str:
+    """The figures of the limit or payer that refused."""
+    said = []
+    if decision.HasField("remaining_tokens"):
+        said.append(f"{decision.remaining_tokens:,} tokens")
+    if decision.HasField("remaining_nanos"):
+        said.append(format_amount(decision.remaining_nanos))
+    if decision.HasField("rate"):
+        rate = decision.rate
+        said.append(f"{rate.remaining_units:,} of {rate.limit_units:,} {rate.metric.lower()}, {rate.rate_rule}")
+    if decision.HasField("budget"):
+        budget = decision.budget
+        amount = format_amount(budget.amount_units) if budget.is_money else f"{budget.amount_units:,} tokens"
+        until = f", until {time_text(budget.end_time)}" if budget.HasField("end_time") else ""
+        said.append(f"{budget.budget} of {amount}{until}")
+    return "; ".join(said)
