@@ -8,6 +8,7 @@ from metering_service.api.meter_request import UnreadableReport
 from metering_service.domain.counts import ZERO, Counts
 from metering_service.domain.decision import Decision, Grant, Reason
 from metering_service.domain.key_ring import TOKEN_BYTES_MAX
+from metering_service.domain.rate_status import RateStatus
 from metering_service.domain.receipt import Receipt
 from metering_service.domain.report import Phase, Report
 from tallygate._wire.enums import decode_table, encode_table
@@ -106,6 +107,8 @@ def encode_decision_into(message: decision_pb2.Decision, decision: Decision) -> 
         _encode_denial_into(message, decision, decision.reason)
     if decision.grant is not None:
         _encode_grant_into(message.grant, decision.grant)
+    if decision.rate is not None:
+        _encode_rate_into(message.rate, decision.rate)
     if decision.receipt is not None:
         message.receipt.CopyFrom(encode_receipt(decision.receipt))
 
@@ -121,6 +124,19 @@ def _encode_denial_into(message: decision_pb2.Decision, decision: Decision, reas
         message.remaining_tokens = decision.remaining_tokens
     if decision.remaining_nanos is not None:
         message.remaining_nanos = decision.remaining_nanos
+
+
+def _encode_rate_into(message: decision_pb2.RateStatus, rate: RateStatus) -> None:
+    rule = rate.rule
+    message.rate_rule = rule.name
+    message.place = rule.place
+    message.metric = rule.metric.value
+    message.limit_units = rule.limit_units
+    message.remaining_units = rate.remaining_units
+    if rule.period_ms:
+        encode_duration_into(message.period, rule.period_ms)
+    if rate.reset_after_ms is not None:
+        encode_duration_into(message.reset_after, rate.reset_after_ms)
 
 
 def _encode_grant_into(message: decision_pb2.Grant, grant: Grant) -> None:

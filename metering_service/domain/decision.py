@@ -3,6 +3,7 @@
 from enum import Enum
 from typing import NamedTuple
 
+from metering_service.domain.rate_status import RateStatus
 from metering_service.domain.receipt import Receipt
 
 
@@ -33,6 +34,9 @@ class Reason(Enum):
         "Pay-as-you-go would have to pay, and the model has no price in force: publish one, and requests pass again.",
     )
     SUSPENDED = (False, "An operator suspended this service: only an operator can resume it.")
+    REQUEST_RATE = (True, "Too many requests for now: a rate rule has none left. Try again when it has refilled.")
+    TOKEN_RATE = (True, "Too many tokens for now: a rate rule has too few left. Try again when it has refilled.")
+    CONCURRENCY = (True, "Too many requests run at once: try again when one of them has ended.")
     UNKNOWN_SERVICE = (False, "There is no such service: check its name, accounts/{account}/services/{service}.")
     INVALID_REPORT = (False, "This report is malformed.")
     REQUEST_ID_REUSED = (False, "The request of this id has ended already: every request needs an id of its own.")
@@ -75,6 +79,7 @@ class Decision(NamedTuple):
     grant: Grant | None = None
     config_version: int = 0
     receipt: Receipt | None = None
+    rate: RateStatus | None = None
 
     @property
     def allowed(self) -> bool:
@@ -92,6 +97,7 @@ def deny(
     remaining_tokens: int | None = None,
     remaining_nanos: int | None = None,
     config_version: int = 0,
+    rate: RateStatus | None = None,
 ) -> Decision:
     """A denial, with the reason's own sentence unless another is given."""
     if retryable is None:
@@ -107,4 +113,5 @@ def deny(
         remaining_tokens=remaining_tokens,
         remaining_nanos=remaining_nanos,
         config_version=config_version,
+        rate=rate,
     )

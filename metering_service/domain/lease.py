@@ -1,7 +1,8 @@
 """A lease in the hands of this node: what is free, held, booked and committed of one pot, for one service.
 
 Three counters only grow: granted (the control service owns it), consumed (booked here and committed in the metering
-database) and returned (given back unused). Everything else follows from them and from what requests hold.
+database) and returned (given back unused). Everything else follows from them and from what requests hold. A rate rule's
+lease has a fourth, refunded: see rate_lease.py.
 """
 
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ class LeaseStatement(NamedTuple):
     wanted_units: int
     needed_units: int
     closing: bool
+    refunded_units: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Lease:
         "kind",
         "lease_id",
         "leased_elsewhere_units",
+        "refunded",
         "returned",
         "service",
         "service_uid",
@@ -73,6 +76,7 @@ class Lease:
         self.demand = LeaseDemand(kind)
         self.granted = 0
         self.returned = 0
+        self.refunded = 0
         self.booked = 0
         self.committed = 0
         self.held = 0
@@ -85,7 +89,7 @@ class Lease:
     @property
     def free(self) -> int:
         """Units that a request could hold now. Below zero after a debt."""
-        return self.granted - self.returned - self.booked - self.held
+        return self.granted + self.refunded - self.returned - self.booked - self.held
 
     def offer(self, now_ns: int) -> Offer:
         """What this lease offers to a request."""
@@ -139,6 +143,7 @@ class Lease:
             0 if yields else demand.needed,
             # The last word on a lease comes after the last commit on it.
             self.closing and self.settled,
+            self.refunded,
         )
         is_hungry = demand.is_hungry(max(0, self.free), ahead, wanted, now_ns)
         if not is_hungry and not demand.recalled and not self.closing and self._is_old_news(statement):
@@ -175,7 +180,8 @@ class Lease:
     def is_acknowledged(self) -> bool:
         """Whether control has acknowledged everything that was consumed and returned."""
         last = self._last_statement
-        return last is not None and (last.consumed_units, last.returned_units) == (self.committed, self.returned)
+        stated = (self.committed, self.returned, self.refunded)
+        return last is not None and (last.consumed_units, last.returned_units, last.refunded_units) == stated
 
     def _give_back(self, units: int) -> None:
         self.returned += units

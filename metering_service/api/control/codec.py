@@ -83,6 +83,7 @@ def encode_statement(statement: LeaseStatement) -> fleet_service_pb2.LeaseStatem
         wanted_units=statement.wanted_units,
         needed_units=statement.needed_units,
         closing=statement.closing,
+        refunded_units=statement.refunded_units,
     )
 
 

@@ -1,0 +1,65 @@
+"""A lease of a rate rule: a unit is spent the moment a request holds it, and comes back where it was not used.
+
+Nothing of it waits for a commit, and no booking settles it: what a node that is lost had is gone, and accrues again.
+"""
+
+from typing_extensions import override
+
+from metering_service.domain.lease import Lease, LeaseAnswer, LeaseStatement
+from metering_service.domain.pot import PotKind
+from metering_service.domain.rate_rule import RateRule
+
+
+class RateLease(Lease):
+    """Units that have accrued and are this node's. Requests that run may take it below zero."""
+
+    __slots__ = ("_answered_ns", "_told_debt_units", "rule")
+
+    def __init__(self, lease_id: str, service: str, service_uid: str, kind: PotKind, rule: RateRule) -> None:
+        super().__init__(lease_id, service, service_uid, kind)
+        self.rule = rule
+        self._answered_ns: int | None = None
+        self._told_debt_units = 0
+
+    @override
+    def hold(self, units: int, now_ns: int) -> None:
+        """Spend units for a request."""
+        self.booked += units
+        self.committed = self.booked
+        self.demand.take(units, now_ns)
+
+    def refund(self, units: int) -> None:
+        """Take back what a request held and did not use, as far as little of it may wait here for the next one."""
+        self.refunded += units
+        excess_units = min(units, self.free - self.rule.ahead_units)
+        if excess_units > 0:
+            self.returned += excess_units
+            self.demand.returned()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether control has answered for it, so that its level is known."""
+        return self._answered_ns is not None
+
+    def level_units(self, now_ns: int) -> int:
+        """What could be had now, as far as this node knows: on lease, available, accrued since; or the debt."""
+        level_units = self.free + self._told_debt_units
+        if self._answered_ns is not None:
+            level_units += self.available_units + self.rule.accrued_units(now_ns - self._answered_ns)
+        return min(self.rule.burst_units, level_units)
+
+    def retry_after_ms(self, units: int, now_ns: int) -> int:
+        """Time until so many units will have accrued; at least a millisecond."""
+        return max(1, self.rule.accrues_after_ms(units - self.level_units(now_ns)))
+
+    def reset_after_ms(self, now_ns: int) -> int:
+        """Time until all of the burst is there again."""
+        return self.rule.accrues_after_ms(self.rule.burst_units - self.level_units(now_ns))
+
+    @override
+    def answered(self, statement: LeaseStatement, answer: LeaseAnswer, asked_ns: int, now_ns: int) -> None:
+        super().answered(statement, answer, asked_ns, now_ns)
+        self._answered_ns = asked_ns
+        # What was told beyond the lease is in what control says is available, or not.
+        told_units = self.granted + statement.refunded_units - statement.consumed_units - statement.returned_units
+        self._told_debt_units = max(0, -told_units)

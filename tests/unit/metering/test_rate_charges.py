@@ -1,0 +1,186 @@
+"""What rate rules charge for a request, and what they give back."""
+
+from dataclasses import replace
+
+import pytest
+
+from metering_service.api.codec import encode_decision
+from metering_service.domain.decision import Reason, deny
+from metering_service.domain.lease import LeaseAnswer
+from metering_service.domain.pot import HeldUnits, PotKind
+from metering_service.domain.rate_charges import NO_LIMIT_TOKENS, Counted, RateCharges
+from metering_service.domain.rate_lease import RateLease
+from metering_service.domain.rate_rule import RateMetric, RateRule
+from metering_service.domain.rate_status import rate_status, tightest
+from tallygate.metering.v1 import decision_pb2
+
+SECOND_NS = 1_000_000_000
+NOW_NS = 5 * SECOND_NS
+TOKENS = RateRule(
+    "accounts/acme/rateRules/tokens",
+    "accounts/acme",
+    RateMetric.TOTAL_TOKENS,
+    6_000,
+    period_ms=60_000,
+    burst_units=6_000,
+)
+OUTPUT = replace(TOKENS, metric=RateMetric.OUTPUT_TOKENS)
+REQUESTS = replace(TOKENS, metric=RateMetric.REQUESTS, limit_units=60, burst_units=10)
+
+
+def lease_of(rule: RateRule, granted: int, *, available: int = 0) -> RateLease:
+    """A lease with so much on it, of a pot that has so much left, or less than nothing."""
+    lease = RateLease("lease-1", "", "", PotKind.RATE, rule)
+    answer(lease, granted, available)
+    return lease
+
+
+def answer(lease: RateLease, granted: int, available: int, *, now_ns: int = NOW_NS) -> None:
+    lease.demand.need(1)
+    statement = lease.statement(now_ns, idle=False)
+    assert statement is not None
+    lease.demand.forget_needs()
+    told = LeaseAnswer(
+        lease.lease_id,
+        granted,
+        empty=False,
+        recalling=False,
+        available_units=available,
+        leased_elsewhere_units=0,
+        accrues_after_ms=None,
+        closed=False,
+    )
+    lease.answered(statement, told, now_ns, now_ns)
+
+
+@pytest.mark.parametrize(
+    ("metric", "units"),
+    [
+        (RateMetric.REQUESTS, 1),
+        (RateMetric.INPUT_TOKENS, 30),
+        (RateMetric.OUTPUT_TOKENS, 12),
+        (RateMetric.TOTAL_TOKENS, 42),
+        (RateMetric.CONCURRENT_REQUESTS, 1),
+    ],
+)
+def test_each_metric_counts_what_it_says(metric: RateMetric, units: int) -> None:
+    """Requests count one, however long they are."""
+    assert replace(TOKENS, metric=metric).units(30, 12) == units
+
+
+def test_what_is_held_is_spent_at_once() -> None:
+    """Nothing of it is held on the lease, nor waits for a commit."""
+    lease = lease_of(TOKENS, 1_000)
+    RateCharges([lease]).take(HeldUnits(100, 200), NOW_NS)
+    assert (lease.free, lease.booked, lease.committed, lease.held) == (700, 300, 300, 0)
+
+
+def test_what_a_reservation_pays_for_does_not_count() -> None:
+    """Neither when it is held, nor at the end."""
+    lease = lease_of(TOKENS, 1_000)
+    charges = RateCharges([lease])
+    charges.take(HeldUnits(100, 200, reserved_input_tokens=90, reserved_output_tokens=150), NOW_NS)
+    assert lease.free == 1_000 - 60
+    charges.end(Counted(10, 0), NOW_NS)
+    assert lease.free + lease.returned == 1_000 - 10
+
+
+def test_what_was_not_used_comes_back() -> None:
+    """As far as two seconds' worth waits here; the rest goes back to control at once."""
+    lease = lease_of(TOKENS, 1_000)
+    charges = RateCharges([lease])
+    charges.take(HeldUnits(100, 900), NOW_NS)
+    charges.end(Counted(100, 300), NOW_NS)
+    assert (lease.refunded, lease.free, lease.returned) == (600, 200, 400)
+
+
+def test_a_request_counts_once_and_is_not_given_back() -> None:
+    """However often its grant grows, and whatever it used."""
+    lease = lease_of(REQUESTS, 5)
+    charges = RateCharges([lease])
+    charges.take(HeldUnits(100, 200), NOW_NS)
+    charges.take(HeldUnits(100, 400), NOW_NS)
+    charges.end(Counted(0, 0), NOW_NS)
+    assert (lease.free, lease.refunded) == (4, 0)
+
+
+def test_what_runs_is_charged_below_zero_to_one_burst() -> None:
+    """And what was not charged is not refunded either."""
+    lease = lease_of(OUTPUT, 100, available=0)
+    charges = RateCharges([lease])
+    charges.take(HeldUnits(0, 100), NOW_NS)
+    charges.take(HeldUnits(0, 20_000), NOW_NS)
+    assert lease.level_units(NOW_NS) == -OUTPUT.burst_units
+    charges.end(Counted(0, 6_000), NOW_NS)
+    assert lease.refunded == 100
+
+
+def test_more_than_was_held_is_charged_at_the_end() -> None:
+    """A server may say more in the end than it was granted."""
+    lease = lease_of(TOKENS, 1_000)
+    charges = RateCharges([lease])
+    charges.take(HeldUnits(10, 20), NOW_NS)
+    charges.end(Counted(10, 50), NOW_NS)
+    assert lease.free == 1_000 - 60
+
+
+def test_a_dry_run_makes_no_debt() -> None:
+    """It is charged what there is; and all, while nobody knows what that is."""
+    dry = replace(OUTPUT, only_counts=True)
+    lease = lease_of(dry, 100)
+    RateCharges([lease]).take(HeldUnits(0, 500), NOW_NS)
+    assert lease.level_units(NOW_NS) == 0
+    unknown = RateLease("lease-1", "", "", PotKind.RATE, dry)
+    RateCharges([unknown]).take(HeldUnits(0, 500), NOW_NS)
+    assert unknown.booked == 500
+
+
+def test_the_level_accrues_between_answers() -> None:
+    """And a debt that control was told of is counted once."""
+    lease = lease_of(OUTPUT, 100)
+    lease.hold(400, NOW_NS)
+    assert lease.level_units(NOW_NS) == -300
+    answer(lease, 100, -300)
+    assert lease.level_units(NOW_NS) == -300
+    assert lease.level_units(NOW_NS + 2 * SECOND_NS) == -100
+    assert lease.retry_after_ms(50, NOW_NS) == 3_500
+    assert lease.reset_after_ms(NOW_NS) == 63_000
+    answer(lease, 450, -300)
+    assert (lease.free, lease.level_units(NOW_NS)) == (50, -250)
+
+
+def test_the_strictest_rule_says_how_much_a_request_begins_with() -> None:
+    """By what is on lease, less the input where that counts; rules of other metrics and dry runs say nothing."""
+    total, output = lease_of(TOKENS, 300), lease_of(OUTPUT, 250)
+    dry = lease_of(replace(OUTPUT, only_counts=True), 1)
+    assert RateCharges([total, output, dry, lease_of(REQUESTS, 5)]).room_to_begin(20) == 250
+    assert RateCharges([total, output, dry]).room_to_begin(100) == 200
+    assert RateCharges([dry, lease_of(REQUESTS, 5)]).room_to_begin(100) == NO_LIMIT_TOKENS
+
+
+def test_grants_of_what_runs_shrink_towards_one_bursts_debt() -> None:
+    """A request that runs is never without one: the least is the caller's to give."""
+    charges = RateCharges([lease_of(OUTPUT, 0, available=6_000)])
+    assert charges.grant_max(NOW_NS) == 1_024
+    assert RateCharges([lease_of(OUTPUT, 0, available=-5_200)]).grant_max(NOW_NS) == 100
+    assert RateCharges([lease_of(OUTPUT, 0, available=-6_000)]).grant_max(NOW_NS) == 0
+    assert RateCharges([lease_of(REQUESTS, 1)]).grant_max(NOW_NS) is None
+
+
+def test_the_tightest_rule_is_the_one_that_is_nearest_to_its_limit() -> None:
+    """By what remains of the limit, not by what remains."""
+    wide, narrow = lease_of(TOKENS, 0, available=600), lease_of(REQUESTS, 0, available=9)
+    statuses = [rate_status(narrow, NOW_NS), rate_status(wide, NOW_NS)]
+    assert tightest(statuses) == rate_status(wide, NOW_NS)
+    assert tightest([]) is None
+
+
+def test_a_decision_says_how_things_stand_with_a_rule() -> None:
+    """With what it is, what it hangs on, and when it is full again; never less than nothing."""
+    status = rate_status(lease_of(REQUESTS, 0, available=-2), NOW_NS)
+    said = encode_decision(deny("r1", Reason.REQUEST_RATE, retry_after_ms=3_000, rate=status))
+    assert said.reason == decision_pb2.DECISION_REASON_REQUEST_RATE
+    assert (said.retryable, said.retry_after.seconds) == (True, 3)
+    assert (said.rate.rate_rule, said.rate.place, said.rate.metric) == (REQUESTS.name, "accounts/acme", "REQUESTS")
+    assert (said.rate.limit_units, said.rate.remaining_units) == (60, 0)
+    assert (said.rate.period.seconds, said.rate.reset_after.seconds) == (60, 12)
