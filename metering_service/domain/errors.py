@@ -56,6 +56,17 @@ class CredentialUnverifiedError(MeteringError):
         )
 
 
+class TooManyGuessesError(CredentialUnverifiedError):
+    """Control is not asked about a caller now: its address has shown too many credentials that open nothing."""
+
+    def __init__(self) -> None:
+        MeteringError.__init__(
+            self,
+            "This node does not find out whose credential this is, because too many that open nothing came from this "
+            "address: try again in a second, or at another node.",
+        )
+
+
 class RightsChangedError(MeteringError):
     """The caller of a stream may no longer report on all that the stream reported on. `scope`: what it lost."""
 

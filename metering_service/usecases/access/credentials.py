@@ -3,7 +3,8 @@
 Control is asked about a credential when it is shown first, and notifies of each change from then on. What many wait
 for is asked once. Those that open nothing, or that control has not answered for, are bounded in number; of too many,
 the peer gives way that has most. Control is asked about some at a time, of all peers in turn, so that one peer's
-guesses delay nobody else's proof. What opens something is never pushed out by what does not.
+guesses delay nobody else's proof; and about none of a peer that has just shown too many wrong ones, so that they cost
+control little. What opens something is never pushed out by what does not.
 """
 
 import asyncio
@@ -13,14 +14,14 @@ from heapq import heapify, heappop, heappush
 from typing import Final, Protocol
 
 from metering_service.domain.credential import Credential, CredentialConfig, CredentialState
-from metering_service.domain.errors import CredentialRefusedError, CredentialUnverifiedError
-from metering_service.usecases.access.peers import ByPeer, InTurn
+from metering_service.domain.errors import CredentialRefusedError, CredentialUnverifiedError, TooManyGuessesError
+from metering_service.usecases.access.peers import ByPeer, InTurn, WrongCredentials
 from metering_service.usecases.access.shown_credential import ShownCredential
 from metering_service.usecases.settings import NodeSettings
 from tallygate._server.clock import Clock
 
 VISITED_AT_ONCE: Final = 500
-"""Maximum number of credentials that one round of housekeeping looks at, to find those that are idle."""
+"""Maximum number of credentials that one round looks at: of housekeeping, and of questions to control."""
 GATHER_NS: Final = 50_000_000
 """Interval between two questions, unless the one before is answered."""
 EXPIRING_SLACK: Final = 1_000
@@ -47,6 +48,7 @@ class Credentials:
         self._shown: dict[Credential, ShownCredential] = {}
         self._invalid = ByPeer[ShownCredential]()
         """Those that open nothing, and those that control has not answered for."""
+        self._wrong = WrongCredentials(settings.wrong_credentials_per_s)
         self._unasked = InTurn[ShownCredential]()
         self._asked: dict[Credential, ShownCredential] = {}
         """Those that control was asked about and has not answered for, the longest ago first."""
@@ -68,9 +70,12 @@ class Credentials:
         Raises:
             CredentialRefusedError: it opens nothing.
             CredentialUnverifiedError: that could not be found out, or not lately enough.
+            TooManyGuessesError: control is not asked, since too many of this peer opened nothing.
         """
         shown = self._shown.get(credential)
         if shown is None:
+            if self._wrong.are_too_many(peer, self._clock.monotonic_ns()):
+                raise TooManyGuessesError
             shown = self._add(credential, peer)
         if shown.config is None and not shown.is_forgotten:
             await self._answer_to(shown)
@@ -161,6 +166,8 @@ class Credentials:
         if shown.asked_ns is not None:
             del self._asked[shown.credential]
             shown.asked_ns = None
+            if config.state is not CredentialState.VALID:
+                self._wrong.note(shown.peer, now_ns)
         if config.state is CredentialState.VALID:
             self._invalid.discard(shown.peer, shown)
             # After each break of the link control says all of it again, and to look through a stream takes time.
@@ -182,8 +189,13 @@ class Credentials:
         if not self._is_linked or (self._asked and now_ns - self._last_asked_ns < GATHER_NS):
             return
         asked: list[Credential] = []
-        while self._unasked and len(self._asked) < self._settings.credentials_asked_max:
+        for _ in range(VISITED_AT_ONCE):
+            if not self._unasked or len(self._asked) >= self._settings.credentials_asked_max:
+                break
             shown = self._unasked.pop()
+            if self._wrong.are_too_many(shown.peer, now_ns):
+                self._drop(shown, TooManyGuessesError)
+                continue
             shown.asked_ns = now_ns
             self._asked[shown.credential] = shown
             asked.append(shown.credential)
@@ -253,9 +265,9 @@ class Credentials:
         if is_followed and self._is_linked:
             self._feed.unfollow_credentials([shown.credential])
 
-    def _drop(self, shown: ShownCredential) -> None:
+    def _drop(self, shown: ShownCredential, error: type[CredentialUnverifiedError] = CredentialUnverifiedError) -> None:
         shown.is_forgotten = True
-        shown.give_up()
+        shown.give_up(error)
         del self._shown[shown.credential]
         self._asked.pop(shown.credential, None)
         self._invalid.discard(shown.peer, shown)

@@ -1,9 +1,15 @@
-"""Fairness between peers: of what is bounded, the one that has most gives way."""
+"""Fairness between peers: of what is bounded, the one that has most gives way, and who guesses has to wait."""
 
 from collections import OrderedDict
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 Item = TypeVar("Item")
+
+GUESSERS_MAX: Final = 10_000
+"""Maximum number of peers whose wrong credentials are counted; beyond it the longest quiet one is forgotten."""
+SECOND_NS: Final = 1_000_000_000
+MADE_UP_FOR_MAX_NS: Final = 10 * SECOND_NS
+"""Maximum time for which a peer may have shown too many: more than control is asked about at once."""
 
 
 class ByPeer(Generic[Item]):
@@ -89,3 +95,27 @@ class InTurn(Generic[Item]):
         else:
             del self._items[peer]
         return item
+
+
+class WrongCredentials:
+    """Which peers have shown too many credentials that open nothing: more than so many a second, on average.
+
+    Only what was wrong counts, so a peer may show right ones in any number. Those that control was asked about before
+    it had answered for the ones before are made up for, too.
+    """
+
+    def __init__(self, per_s: int) -> None:
+        self._each_ns = SECOND_NS // per_s
+        self._until_ns: OrderedDict[str, int] = OrderedDict()
+        """Of each peer: when all that it has shown would have come, had it come at that rate."""
+
+    def note(self, peer: str, now_ns: int) -> None:
+        """One more of this peer."""
+        until_ns = max(self._until_ns.pop(peer, 0), now_ns) + self._each_ns
+        self._until_ns[peer] = min(until_ns, now_ns + MADE_UP_FOR_MAX_NS)
+        if len(self._until_ns) > GUESSERS_MAX:
+            self._until_ns.popitem(last=False)
+
+    def are_too_many(self, peer: str, now_ns: int) -> bool:
+        """Whether a peer is to wait: it has shown those of a second, and time has not made up for any yet."""
+        return self._until_ns.get(peer, 0) + self._each_ns > now_ns + SECOND_NS

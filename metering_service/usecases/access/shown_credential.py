@@ -73,12 +73,12 @@ class ShownCredential:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def give_up(self) -> None:
+    def give_up(self, error: type[CredentialUnverifiedError] = CredentialUnverifiedError) -> None:
         """No answer will come: whoever waits learns that it is not known who they are."""
         waiters, self.waiters = self.waiters, {}
         for waiter in waiters:
             if not waiter.done():
-                waiter.set_exception(CredentialUnverifiedError())
+                waiter.set_exception(error())
 
     def break_users(self, error: MeteringError) -> None:
         """End every stream that it has opened."""

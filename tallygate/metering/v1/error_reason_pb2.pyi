@@ -47,7 +47,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 11
     """PERMISSION_DENIED: the caller lacks a permission. Metadata: `permission`, `scope`."""
     ERROR_REASON_CREDENTIAL_UNVERIFIED: _ErrorReason.ValueType  # 12
-    """UNAVAILABLE: this node cannot find out who the caller is, because it cannot reach control; try again, or at another."""
+    """UNAVAILABLE: this node cannot find out who the caller is, because it cannot reach control, or because too many
+    credentials that open nothing came from the caller's address; try again, or at another node.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons in google.rpc.ErrorInfo of the metering service, domain `tallygate`, there without the prefix ERROR_REASON_.
@@ -79,5 +81,7 @@ ERROR_REASON_CREDENTIAL_REVOKED: ErrorReason.ValueType  # 10
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 11
 """PERMISSION_DENIED: the caller lacks a permission. Metadata: `permission`, `scope`."""
 ERROR_REASON_CREDENTIAL_UNVERIFIED: ErrorReason.ValueType  # 12
-"""UNAVAILABLE: this node cannot find out who the caller is, because it cannot reach control; try again, or at another."""
+"""UNAVAILABLE: this node cannot find out who the caller is, because it cannot reach control, or because too many
+credentials that open nothing came from the caller's address; try again, or at another node.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -15,7 +15,7 @@ from tests.harness.metering.node_harness import now
 
 GOOD, OTHER = token("good"), token("other")
 PEER, GUESSER = "192.0.2.1", "192.0.2.66"
-SMALL = NodeSettings(invalid_credentials_max=100, credentials_asked_max=10)
+SMALL = NodeSettings(invalid_credentials_max=100, credentials_asked_max=10, wrong_credentials_per_s=100_000)
 
 
 @pytest.fixture
