@@ -45,6 +45,7 @@ class Reason(enum.StrEnum):
     TEAM_IN_USE = "TEAM_IN_USE"
     RESOURCE_DELETED = "RESOURCE_DELETED"
     TOKENS_NOT_KEPT = "TOKENS_NOT_KEPT"
+    WEBHOOK_DISABLED = "WEBHOOK_DISABLED"
 
 
 class ControlError(Exception):

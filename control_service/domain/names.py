@@ -12,6 +12,7 @@ from tallygate._wire.names import (
     SERVICE_ACCOUNT_ID,
     SERVICE_ID,
     TEAM_ID,
+    WEBHOOK_ID,
 )
 
 _ACCOUNT_NAME: Final = re.compile(f"accounts/({ACCOUNT_ID})")
@@ -19,6 +20,7 @@ _MODEL_NAME: Final = re.compile(f"models/({MODEL_ID})")
 _SERVICE_NAME: Final = re.compile(f"accounts/({ACCOUNT_ID})/services/({SERVICE_ID})")
 _CUSTOM_SERVICE_NAME: Final = re.compile(f"accounts/({ACCOUNT_ID})/services/({CUSTOM_SERVICE_ID})")
 _TEAM_NAME: Final = re.compile(f"accounts/({ACCOUNT_ID})/teams/({TEAM_ID})")
+_WEBHOOK_NAME: Final = re.compile(f"accounts/({ACCOUNT_ID})/webhooks/({WEBHOOK_ID})")
 _TEAM_ID: Final = re.compile(TEAM_ID)
 _RESERVATION_NAME: Final = re.compile(
     f"accounts/({ACCOUNT_ID})/services/({SERVICE_ID})/reservations/([1-9][0-9]{{0,17}})"
@@ -90,6 +92,16 @@ def ledger_entry_name(account_id: str, number: int) -> str:
     return f"accounts/{account_id}/ledgerEntries/{number}"
 
 
+def alert_name(account_id: str, number: int) -> str:
+    """`accounts/{account}/alerts/{alert}`."""
+    return f"accounts/{account_id}/alerts/{number}"
+
+
+def webhook_name(account_id: str, webhook_id: str) -> str:
+    """`accounts/{account}/webhooks/{webhook}`."""
+    return f"accounts/{account_id}/webhooks/{webhook_id}"
+
+
 def binding_name(scope: Scope, binding_id: str) -> str:
     """`bindings/{binding}` in the scope's name."""
     return f"{_prefix(scope)}bindings/{binding_id}"
@@ -141,6 +153,12 @@ def parse_custom_service(name: str) -> tuple[str, str]:
 def parse_team(name: str) -> tuple[str, str]:
     """The ids of account and team. Raises MalformedNameError."""
     match = _match(_TEAM_NAME, name, "accounts/{account}/teams/{team}")
+    return match[1], match[2]
+
+
+def parse_webhook(name: str) -> tuple[str, str]:
+    """The ids of account and webhook. Raises MalformedNameError."""
+    match = _match(_WEBHOOK_NAME, name, "accounts/{account}/webhooks/{webhook}")
     return match[1], match[2]
 
 

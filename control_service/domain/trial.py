@@ -8,6 +8,7 @@ class Trial:
     """A free trial with its terms as of the claim; `expire_us` is None for one without end.
 
     `held_tokens` are those of the leased tokens that open requests hold, by the nodes' last statements.
+    `told_percent` is the threshold that it stands at, see threshold.py; 0 is none.
     """
 
     quota_tokens: int
@@ -17,6 +18,7 @@ class Trial:
     spent_tokens: int = 0
     leased_tokens: int = 0
     held_tokens: int = 0
+    told_percent: int = 0
 
     @property
     def remaining_tokens(self) -> int:

@@ -12,6 +12,7 @@ from control_service.domain.account import Account, OverduePolicy
 from control_service.domain.errors import ResourceExistsError, ResourceNotFoundError
 from control_service.domain.names import account_name
 from control_service.storage import schema
+from control_service.storage.columns import pack_numbers, unpack_numbers
 from control_service.usecases.ports import Accounts
 from tallygate._access.rights import SEES_ALL, Sight
 
@@ -35,14 +36,14 @@ class AccountRows(Accounts):
     @override
     async def add(self, account: Account) -> None:
         try:
-            await self._connection.execute(insert(_accounts).values(asdict(account)))
+            await self._connection.execute(insert(_accounts).values(_values(account)))
         except IntegrityError as error:
             raise ResourceExistsError(account_name(account.account_id)) from error
 
     @override
     async def save(self, account: Account) -> None:
         key = _accounts.c.account_id == account.account_id
-        await self._connection.execute(update(_accounts).where(key).values(asdict(account)))
+        await self._connection.execute(update(_accounts).where(key).values(_values(account)))
 
     @override
     async def page(self, after: str, limit: int, sight: Sight = SEES_ALL) -> list[Account]:
@@ -64,4 +65,18 @@ class AccountRows(Accounts):
 def account_of(row: RowMapping) -> Account:
     """The account in a row of the table `accounts`."""
     values = dict(row)
-    return Account(**{**values, "overdue_policy": OverduePolicy(values["overdue_policy"])})
+    return Account(
+        **values
+        | {
+            "overdue_policy": OverduePolicy(values["overdue_policy"]),
+            "trial_percents": unpack_numbers(values["trial_percents"]),
+            "left_nanos_thresholds": unpack_numbers(values["left_nanos_thresholds"]),
+        }
+    )
+
+
+def _values(account: Account) -> dict[str, object]:
+    return asdict(account) | {
+        "trial_percents": pack_numbers(account.trial_percents),
+        "left_nanos_thresholds": pack_numbers(account.left_nanos_thresholds),
+    }

@@ -26,15 +26,17 @@ _services = schema.services
 _reservations = schema.reservations
 _buckets = schema.rate_buckets
 
+_MONEY: Final = ("spent_nanos", "leased_nanos", "overdue_us", "ledger_entry_count", "told_left_nanos")
+_TRIAL: Final = ("trial_spent_tokens", "trial_leased_tokens", "trial_held_tokens", "trial_told_percent")
 _SAVE_MONEY: Final = (
     update(_accounts)
     .where(_accounts.c.account_id == bindparam("key"))
-    .values({name: bindparam(name) for name in ("spent_nanos", "leased_nanos", "overdue_us", "ledger_entry_count")})
+    .values({name: bindparam(name) for name in _MONEY})
 )
 _SAVE_TRIAL: Final = (
     update(_services)
     .where(_services.c.account_id == bindparam("account_key"), _services.c.service_id == bindparam("service_key"))
-    .values({name: bindparam(name) for name in ("trial_spent_tokens", "trial_leased_tokens", "trial_held_tokens")})
+    .values({name: bindparam(name) for name in _TRIAL})
 )
 
 
@@ -88,10 +90,7 @@ class BatchRows(Batches):
         rows = [
             {
                 "key": account.account_id,
-                "spent_nanos": account.spent_nanos,
-                "leased_nanos": account.leased_nanos,
-                "overdue_us": account.overdue_us,
-                "ledger_entry_count": account.ledger_entry_count,
+                **{name: getattr(account, name) for name in _MONEY},
             }
             for account in accounts
         ]
@@ -107,6 +106,7 @@ class BatchRows(Batches):
                 "trial_spent_tokens": service.trial.spent_tokens,
                 "trial_leased_tokens": service.trial.leased_tokens,
                 "trial_held_tokens": service.trial.held_tokens,
+                "trial_told_percent": service.trial.told_percent,
             }
             for service in services
             if service.trial is not None

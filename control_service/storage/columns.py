@@ -1,5 +1,6 @@
 """Kinds of columns, and what all tables of the control database have in common."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, Boolean, Column, MetaData, Text
@@ -41,6 +42,16 @@ def number(name: str, *, nullable: bool = False) -> Column[Any]:
 def flag(name: str) -> Column[Any]:
     """Yes or no."""
     return Column(name, Boolean, nullable=False)
+
+
+def pack_numbers(numbers: Iterable[int]) -> str:
+    """Some numbers as one text."""
+    return ",".join(map(str, numbers))
+
+
+def unpack_numbers(packed: str) -> tuple[int, ...]:
+    """The numbers in a text of `pack_numbers`."""
+    return tuple(int(one) for one in packed.split(",") if one)
 
 
 def where(condition: str) -> dict[str, Any]:

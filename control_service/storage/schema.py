@@ -41,6 +41,11 @@ accounts = Table(
     # The latch: since when the account is overdue.
     _number("overdue_us", nullable=True),
     _number("ledger_entry_count"),
+    # When to tell of trials, in percent, and of money, in what is left; numbers with commas between.
+    _text("trial_percents"),
+    _text("left_nanos_thresholds"),
+    # The threshold that its money stands at.
+    _number("told_left_nanos", nullable=True),
     _number("create_us"),
     _number("update_us"),
     CheckConstraint("leased_nanos >= 0", name="leased"),
@@ -141,6 +146,8 @@ services = Table(
     _number("trial_smallest_tokens", nullable=True),
     _number("trial_claim_us", nullable=True),
     _number("trial_expire_us", nullable=True),
+    # The threshold that it stands at, in percent.
+    _number("trial_told_percent", nullable=True),
     _text("postpaid"),
     _flag("suspended"),
     _text("outage_policy"),

@@ -132,6 +132,7 @@ def _values(service: Service) -> dict[str, object]:
         "trial_smallest_tokens": trial.smallest_tokens if trial else None,
         "trial_claim_us": trial.claim_us if trial else None,
         "trial_expire_us": trial.expire_us if trial else None,
+        "trial_told_percent": trial.told_percent if trial else None,
     }
 
 

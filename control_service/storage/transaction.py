@@ -8,11 +8,13 @@ from control_service.storage import schema
 from control_service.storage.access_tokens import AccessTokenRows
 from control_service.storage.access_versions import AccessVersionRows
 from control_service.storage.accounts import AccountRows
+from control_service.storage.alerts import AlertRows
 from control_service.storage.audit import AuditEntryRows
 from control_service.storage.batch_rows import BatchRows
 from control_service.storage.bindings import BindingRows
 from control_service.storage.budgets import BudgetRows
 from control_service.storage.configs import ConfigRows
+from control_service.storage.deliveries import DeliveryRows
 from control_service.storage.history import EventRows, StoredResponseRows
 from control_service.storage.leases import LeaseRows
 from control_service.storage.ledger import LedgerRows
@@ -26,7 +28,8 @@ from control_service.storage.reservations import BucketRows, ReservationRows
 from control_service.storage.service_accounts import ServiceAccountRows
 from control_service.storage.services import ServiceRows
 from control_service.storage.teams import TeamRows
-from control_service.usecases import access_ports, audit_ports, fleet_ports, limit_ports, ports
+from control_service.storage.webhooks import WebhookRows
+from control_service.usecases import access_ports, alert_ports, audit_ports, fleet_ports, limit_ports, ports
 
 
 class SqlTransaction(ports.Transaction):
@@ -46,6 +49,9 @@ class SqlTransaction(ports.Transaction):
         self.page_keys: ports.PageKeyStore = PageKeyRows(connection)
         self.responses: ports.StoredResponses = StoredResponseRows(connection)
         self.audit: audit_ports.AuditEntries = AuditEntryRows(connection)
+        self.alerts: alert_ports.Alerts = AlertRows(connection)
+        self.webhooks: alert_ports.Webhooks = WebhookRows(connection)
+        self.deliveries: alert_ports.Deliveries = DeliveryRows(connection)
         self.nodes: fleet_ports.Nodes = NodeRows(connection)
         self.leases: fleet_ports.Leases = LeaseRows(connection)
         self.batches: fleet_ports.Batches = BatchRows(connection)

@@ -24,6 +24,7 @@ from control_service.domain.reservation import Reservation
 from control_service.domain.service import Service
 from control_service.domain.team import Team
 from control_service.usecases.access_ports import AccessTokens, AccessVersions, Bindings, Principals, ServiceAccounts
+from control_service.usecases.alert_ports import Alerts, Deliveries, Webhooks
 from control_service.usecases.audit_ports import AuditEntries
 from control_service.usecases.fleet_ports import Batches, Configs, Leases, Nodes
 from control_service.usecases.limit_ports import Budgets, Limits, RateRules
@@ -269,6 +270,9 @@ class Transaction(Protocol):
     responses: StoredResponses
     page_keys: PageKeyStore
     audit: AuditEntries
+    alerts: Alerts
+    webhooks: Webhooks
+    deliveries: Deliveries
     nodes: Nodes
     leases: Leases
     batches: Batches

@@ -9,6 +9,7 @@ from control_service.domain.event import EventCause, Origin, ServiceEvent
 from control_service.domain.reservation import Reserved, reserved
 from control_service.domain.service import Service, ServiceView, next_due_us, status_of
 from control_service.domain.status import PostpaidState, ServiceStatus, Status
+from control_service.usecases.alert_log import tell_of_account, tell_of_event
 from control_service.usecases.ports import Transaction
 
 AT_ONCE_US: Final = 0
@@ -111,8 +112,10 @@ async def update_statuses(tx: Transaction, account: Account, origin: Origin) -> 
 
 
 async def save_account(tx: Transaction, before: Account, after: Account, actor: Actor, now_us: int) -> Account:
-    """Stores a locked account and, if its latch or policy changed, the statuses of its services."""
+    """Stores a locked account, tells of it, and updates the statuses of its services if its latch or policy changed."""
+    after = after.told_of_money()
     await tx.accounts.save(after)
+    await tell_of_account(tx, before, after, now_us)
     if after.overdue != before.overdue:
         cause = EventCause.ACCOUNT_OVERDUE if after.overdue else EventCause.ACCOUNT_RECOVERED
         await update_statuses(tx, after, Origin(cause, actor, now_us))
@@ -133,6 +136,7 @@ async def _add_event(tx: Transaction, service: Service, derived: ServiceStatus, 
         new_stop_reasons=derived.stop_reasons,
     )
     await tx.events.add(event)
+    await tell_of_event(tx, event)
     return replace(service, event_count=event.event_number)
 
 

@@ -21,6 +21,7 @@ from control_service.domain.pot import Pot, PotKey, PotKind, Quantity
 from control_service.domain.reservation import Reserved, reserved
 from control_service.domain.service import Service, status_of
 from control_service.domain.status import PostpaidState, Status
+from control_service.domain.threshold import trial_percent_reached
 from control_service.domain.trial import Trial
 from control_service.usecases.fleet.elapsed_time import ElapsedTime
 from control_service.usecases.fleet_ports import NamedLease, Usage
@@ -182,6 +183,8 @@ class Settlement:
             leased_tokens=pot.leased_units,
             held_tokens=trial.held_tokens + more_held_tokens,
         )
+        percents = self.accounts[service.account_id].trial_percents
+        trial = replace(trial, told_percent=trial_percent_reached(percents, trial))
         return replace(service, trial=trial)
 
     def usage(self) -> list[Usage]:

@@ -7,6 +7,7 @@ from control_service.domain.event import EventCause, Origin
 from control_service.domain.lease_round import StatementWork
 from control_service.domain.overdue import reassess, starve
 from control_service.domain.pot import PotKind
+from control_service.usecases.alert_log import tell_of_account, tell_of_trial
 from control_service.usecases.fleet.lease_settlement import Settlement
 from control_service.usecases.ports import Transaction
 from control_service.usecases.service_status import catch_up, update_status, update_statuses
@@ -26,15 +27,19 @@ async def apply_effects(tx: Transaction, settlement: Settlement) -> bool:
 async def _update_accounts(tx: Transaction, settlement: Settlement) -> bool:
     now_us = settlement.now_us
     starving = {work.lease.account for work in settlement.fitting if _starves(work, settlement)}
-    changed = []
+    changed, told = [], []
     for account_id, before in settlement.accounts.items():
         account = reassess(before, now_us)
         if account_id in starving:
             account = starve(account, now_us)
+        account = account.told_of_money()
         settlement.accounts[account_id] = account
+        told.append((before, account))
         if account.overdue != before.overdue:
             changed.append(account)
     await tx.batches.save_money(settlement.accounts.values())
+    for before, account in told:
+        await tell_of_account(tx, before, account, now_us)
     for account in changed:
         cause = EventCause.ACCOUNT_OVERDUE if account.overdue else EventCause.ACCOUNT_RECOVERED
         await update_statuses(tx, account, Origin(cause, SYSTEM, now_us))
@@ -53,7 +58,9 @@ async def _update_trials(tx: Transaction, settlement: Settlement) -> bool:
     now_us = settlement.now_us
     changed = False
     for service in settlement.trials():
-        before = settlement.subjects[service.uid].service.trial
+        stored = settlement.subjects[service.uid].service
+        await tell_of_trial(tx, stored, service, now_us)
+        before = stored.trial
         if service.trial is None or before is None or service.trial.exhausted == before.exhausted:
             continue
         account = settlement.accounts[service.account_id]
