@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
+from control_service.domain.limit import LimitPotKey
 from control_service.domain.pot import PotKey, PotKind
 
 UNITS_MAX: Final = 4 * 10**18
@@ -17,7 +18,10 @@ UNITS_MAX: Final = 4 * 10**18
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """One lease as control keeps it; times are wall-clock microseconds."""
+    """One lease as control keeps it; times are wall-clock microseconds.
+
+    A slice of a payer names the service that it pays for. A slice of a limit's pot names no service: `limit` is it.
+    """
 
     lease_id: str
     node: str
@@ -33,10 +37,13 @@ class Lease:
     held_units: int = 0
     closed: bool = False
     recall_requested_us: int | None = None
+    limit: LimitPotKey | None = None
 
     @property
     def pot(self) -> PotKey:
         """The pot that the lease is a slice of."""
+        if self.limit is not None:
+            return PotKey.of_limit(self.limit, self.kind)
         return PotKey.of(self.account, self.service_uid, self.kind)
 
     @property
@@ -123,7 +130,8 @@ def may_overdraw(lease: Lease | None, statement: Statement, epoch: int) -> bool:
 
 def stands_beside(left: Lease, lease: Lease, epoch: int) -> bool:
     """Whether a lease that a node left open in an epoch before this one is on the pot and service of another one."""
-    mine, its = (lease.node, lease.service_uid, lease.kind), (left.node, left.service_uid, left.kind)
+    mine = (lease.node, lease.service_uid, lease.kind, lease.limit)
+    its = (left.node, left.service_uid, left.kind, left.limit)
     return its == mine and left.lease_id != lease.lease_id and left.epoch < epoch and not left.closed
 
 

@@ -317,7 +317,7 @@ async def _buckets(
     keys = {
         PotKey.of(subjects[one.service_uid].service.account_id, one.service_uid, one.kind)
         for one in statements
-        if one.kind.is_rate and one.service_uid in subjects
+        if one.kind.is_reservation and one.service_uid in subjects
     }
     return await tx.batches.buckets(keys) if keys else {}
 

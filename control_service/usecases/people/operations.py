@@ -81,7 +81,7 @@ async def _of_services(
         for service in services
         if service.reservation_count
         for kind in PotKind
-        if kind.is_rate
+        if kind.is_reservation
     }
     buckets = await tx.batches.buckets(keys) if keys else {}
     found = []

@@ -9,7 +9,8 @@ from control_service.domain import pot as control_pot
 from control_service.domain.bucket import Bucket
 from control_service.domain.lease import Lease
 from control_service.domain.lease_round import LeaseRound, StatementWork
-from control_service.domain.pot import Pot, PotKey, Quantity
+from control_service.domain.limit import FOR_EVER, LimitPotKey
+from control_service.domain.pot import Pot, PotKey, Quantity, Uncapped
 from control_service.domain.recall import Availability, Shortfall, judge_shortfall
 from control_service.usecases.fleet.elapsed_time import ElapsedTime
 from metering_service.domain.lease import LeaseAnswer, LeaseStatement
@@ -39,6 +40,7 @@ class Control:
         self.spent: defaultdict[PotKey, int] = defaultdict(int)
         self.recalls: defaultdict[str, list[str]] = defaultdict(list)
         self.replenished: set[str] = set()
+        self.replenished_limit_pots: set[LimitPotKey] = set()
 
     # --- what people do ------------------------------------------------------------------------------------------
 
@@ -68,6 +70,24 @@ class Control:
         ):
             now_us = self.clock.now_us()
             self.pots[self.key(config.uid, kind)] = Bucket.empty(now_us).rated(rate, added_tokens=rate)
+
+    def budget(
+        self,
+        limit_uid: str,
+        amount_units: int,
+        kind: PotKind,
+        *,
+        member_uid: str = "",
+        period_start_us: int = FOR_EVER,
+        soft: bool = False,
+    ) -> PotKey:
+        """A budget's pot of a period, or another amount of one that there is."""
+        key = self.limit_key(LimitPotKey(ACCOUNT, limit_uid, member_uid, period_start_us), kind)
+        before = self.pots.get(key, Quantity(0, 0, 0))
+        self.pots[key] = (Uncapped if soft else Quantity)(amount_units, before.leased_units, before.spent_units)
+        assert key.limit is not None
+        self.replenished_limit_pots.add(key.limit)
+        return key
 
     def sweep(self) -> None:
         """Take back what lost nodes have on lease, as if another node had settled what they left."""
@@ -104,7 +124,8 @@ class Control:
         known_epoch, _ = self.nodes.get(node, (0, 0))
         assert epoch >= known_epoch, "fenced"
         self.nodes[node] = (epoch, now_us)
-        works = [self._work(node, epoch, said, now_us) for said in statements]
+        stated = {said.lease_id: self._work(node, epoch, said, now_us) for said in statements}
+        works = [work for work in stated.values() if work is not None]
         keys = {work.before.pot for work in works}
         lease_round = LeaseRound({key: self._pot(key) for key in keys}, now_us)
         lease_round.run(works)
@@ -112,23 +133,34 @@ class Control:
         for work in works:
             self.leases[work.lease.lease_id] = work.lease
             self.spent[work.lease.pot] += work.spent_units
-        came_back = {key.service_uid for key in lease_round.came_back}
+        came_back = {key.service_uid for key in lease_round.came_back if key.limit is None}
+        self.replenished_limit_pots.update(key.limit for key in lease_round.came_back if key.limit is not None)
         self.replenished.update(
             config.uid for config in self.services.values() if config.uid in came_back or "" in came_back
         )
-        return [self._answer(work) for work in works]
+        return [_refusal(lease_id) if work is None else self._answer(work) for lease_id, work in stated.items()]
 
     def key(self, uid: str, kind: PotKind) -> PotKey:
         """The pot that a lease is a slice of."""
         return PotKey.of(ACCOUNT, uid, control_pot.PotKind[kind.name])
 
+    def limit_key(self, limit: LimitPotKey, kind: PotKind) -> PotKey:
+        """The pot of a limit that a lease is a slice of."""
+        return PotKey.of_limit(limit, control_pot.PotKind[kind.name])
+
     def outstanding(self, key: PotKey) -> int:
         """All that is on lease, or was consumed and not is_acknowledged yet."""
         return sum(lease.outstanding_units for lease in self.leases.values() if lease.pot == key)
 
-    def _work(self, node: str, epoch: int, said: LeaseStatement, now_us: int) -> StatementWork:
+    def _work(self, node: str, epoch: int, said: LeaseStatement, now_us: int) -> StatementWork | None:
+        """The statement in work; None on a pot of a limit that nobody made."""
         kind = control_pot.PotKind[said.kind.name]
         fresh = Lease(said.lease_id, node, epoch, ACCOUNT, said.service_uid, kind, now_us, now_us)
+        limit = _limit_of(said)
+        if limit is not None:
+            fresh = replace(fresh, service_uid="", limit=limit)
+            if fresh.pot not in self.pots:
+                return None
         statement = control_lease.Statement(
             said.lease_id,
             said.consumed_units,
@@ -141,6 +173,8 @@ class Control:
         return StatementWork(statement, self.leases.get(said.lease_id, fresh), self._pays(said))
 
     def _pays(self, said: LeaseStatement) -> bool:
+        if _limit_of(said) is not None:
+            return True
         config = self.services[said.service]
         match said.kind:
             case PotKind.MONEY:
@@ -183,3 +217,22 @@ class Control:
         others = [lease for lease in self.leases.values() if lease.pot == work.lease.pot and not lease.closed]
         recallable = [lease for lease in others if self.elapsed_time.is_recallable(lease)]
         return judge_shortfall(work.lease, work.statement.needed_units, recallable)
+
+
+def _limit_of(said: LeaseStatement) -> LimitPotKey | None:
+    """Which pot of a limit a statement is about, where it is about one."""
+    pot = getattr(said, "limit_pot", None)
+    return None if pot is None else LimitPotKey(ACCOUNT, pot.limit_uid, pot.member_uid, pot.period_start_us)
+
+
+def _refusal(lease_id: str) -> LeaseAnswer:
+    return LeaseAnswer(
+        lease_id,
+        granted_units=0,
+        empty=True,
+        recalling=False,
+        available_units=0,
+        leased_elsewhere_units=0,
+        accrues_after_ms=None,
+        closed=True,
+    )

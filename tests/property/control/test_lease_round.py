@@ -10,13 +10,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from control_service.domain.bucket import MICRO_PER_TOKEN, Bucket
 from control_service.domain.lease import Lease, Statement, merge_statement
 from control_service.domain.lease_round import LeaseRound, StatementWork
-from control_service.domain.pot import Pot, PotKey, PotKind, Quantity
+from control_service.domain.limit import LimitPotKey
+from control_service.domain.pot import Pot, PotKey, PotKind, Quantity, Uncapped
 from control_service.domain.recall import judge_shortfall
 
 START_US = 1_700_000_000_000_000
 TRIAL = PotKey.of("acme", "uid", PotKind.TRIAL)
 RATE = PotKey.of("acme", "uid", PotKind.RESERVATION_OUTPUT)
-KINDS = (PotKind.TRIAL, PotKind.RESERVATION_OUTPUT)
+BUDGET = PotKey.of_limit(LimitPotKey("acme", "budget", "", START_US), PotKind.BUDGET_TOKENS)
+OTHER = PotKey.of_limit(LimitPotKey("acme", "budget", "key", START_US), PotKind.BUDGET_TOKENS)
+SOFT = PotKey.of_limit(LimitPotKey("acme", "soft"), PotKind.BUDGET_MONEY)
+POTS = (TRIAL, RATE, BUDGET, OTHER, SOFT)
+CAPPED = (TRIAL, BUDGET, OTHER)
 NODES = ("node-a", "node-b", "node-c")
 units = st.integers(min_value=0, max_value=60)
 
@@ -26,7 +31,7 @@ class Slice:
     """A lease as its node sees it: three counters, and what requests hold."""
 
     lease_id: str
-    kind: PotKind
+    pot: PotKey
     granted: int = 0
     consumed: int = 0
     returned: int = 0
@@ -43,29 +48,41 @@ class Node:
 
     name: str
     ids: "itertools.count[int]"
-    slices: dict[PotKind, Slice] = field(default_factory=dict)
+    slices: dict[PotKey, Slice] = field(default_factory=dict)
     closed: list[Slice] = field(default_factory=list)
 
-    def slice(self, kind: PotKind) -> Slice:
-        if kind not in self.slices:
-            self.slices[kind] = Slice(f"{self.name}-{next(self.ids)}", kind)
-        return self.slices[kind]
+    def slice(self, pot: PotKey) -> Slice:
+        if pot not in self.slices:
+            self.slices[pot] = Slice(f"{self.name}-{next(self.ids)}", pot)
+        return self.slices[pot]
 
 
 class Fleet(RuleBasedStateMachine):
-    """Three nodes, one trial and one rate; messages may be lost, answered twice, or delivered late."""
+    """Three nodes, a trial, a rate, two pots of a budget and a soft one.
 
-    @initialize(quota=st.integers(min_value=0, max_value=200), rate=st.integers(min_value=1, max_value=100))
-    def begin(self, quota: int, rate: int) -> None:
+    Messages may be lost, answered twice, or delivered late; the budget's amount changes now and then.
+    """
+
+    @initialize(
+        quota=st.integers(min_value=0, max_value=200),
+        rate=st.integers(min_value=1, max_value=100),
+        amount=st.integers(min_value=0, max_value=200),
+    )
+    def begin(self, quota: int, rate: int, amount: int) -> None:
         self.now_us = START_US
-        self.quota, self.rate = quota, rate
+        self.rate = rate
+        self.capacity = {TRIAL: quota, BUDGET: amount, OTHER: amount, SOFT: amount}
+        self.most = dict(self.capacity)
         self.pots: dict[PotKey, Pot] = {
             TRIAL: Quantity(capacity_units=quota, leased_units=0, spent_units=0),
+            BUDGET: Quantity(capacity_units=amount, leased_units=0, spent_units=0),
+            OTHER: Quantity(capacity_units=amount, leased_units=0, spent_units=0),
+            SOFT: Uncapped(capacity_units=amount, leased_units=0, spent_units=0),
             RATE: Bucket.empty(START_US).rated(rate, added_tokens=rate),
         }
         self.leases: dict[str, Lease] = {}
         self.nodes = {name: Node(name, itertools.count()) for name in NODES}
-        self.consumed = dict.fromkeys(KINDS, 0)
+        self.consumed = dict.fromkeys(POTS, 0)
         self.reclaimed = False
 
     def _exchange(self, node: Node, statements: list[tuple[Slice, Statement]]) -> None:
@@ -81,7 +98,9 @@ class Fleet(RuleBasedStateMachine):
                 self.leases[lease_id] = replace(self.leases[lease_id], recall_requested_us=self.now_us)
 
     def _lease(self, node: Node, part: Slice) -> Lease:
-        fresh = Lease(part.lease_id, node.name, 1, "acme", "uid", part.kind, self.now_us, self.now_us)
+        uid = part.pot.service_uid
+        fresh = Lease(part.lease_id, node.name, 1, "acme", uid, part.pot.kind, self.now_us, self.now_us)
+        fresh = replace(fresh, limit=part.pot.limit)
         return self.leases.get(part.lease_id, fresh)
 
     def _open(self, key: PotKey) -> list[Lease]:
@@ -93,10 +112,10 @@ class Fleet(RuleBasedStateMachine):
         node = self.nodes[name]
         stated = [
             (
-                part := node.slice(kind),
+                part := node.slice(pot),
                 Statement(part.lease_id, part.consumed, part.returned, part.held, wanted, needed),
             )
-            for kind in KINDS
+            for pot in POTS
         ]
         for _ in range(max(1, answers)):
             self._exchange(node, stated)
@@ -107,37 +126,37 @@ class Fleet(RuleBasedStateMachine):
     def _receive(self, node: Node, part: Slice) -> None:
         lease = self.leases[part.lease_id]
         part.granted = max(part.granted, lease.granted_units)
-        if lease.closed and node.slices.get(part.kind) is part:
-            node.closed.append(node.slices.pop(part.kind))
+        if lease.closed and node.slices.get(part.pot) is part:
+            node.closed.append(node.slices.pop(part.pot))
 
-    @rule(name=st.sampled_from(NODES), kind=st.sampled_from(KINDS), amount=units)
-    def hold(self, name: str, kind: PotKind, amount: int) -> None:
+    @rule(name=st.sampled_from(NODES), pot=st.sampled_from(POTS), amount=units)
+    def hold(self, name: str, pot: PotKey, amount: int) -> None:
         """Requests hold what is free."""
-        part = self.nodes[name].slice(kind)
+        part = self.nodes[name].slice(pot)
         part.held += min(amount, max(0, part.free))
 
-    @rule(name=st.sampled_from(NODES), kind=st.sampled_from(KINDS), amount=units, overrun=st.just(0) | units)
-    def consume(self, name: str, kind: PotKind, amount: int, overrun: int) -> None:
+    @rule(name=st.sampled_from(NODES), pot=st.sampled_from(POTS), amount=units, overrun=st.just(0) | units)
+    def consume(self, name: str, pot: PotKey, amount: int, overrun: int) -> None:
         """Requests use what they hold, and sometimes more than that."""
-        part = self.nodes[name].slice(kind)
+        part = self.nodes[name].slice(pot)
         used = min(amount, part.held)
         part.held -= used
         part.consumed += used + overrun
-        self.consumed[kind] += used + overrun
+        self.consumed[pot] += used + overrun
         if overrun or self.reclaimed:
             self.reclaimed = True
 
-    @rule(name=st.sampled_from(NODES), kind=st.sampled_from(KINDS))
-    def give_back(self, name: str, kind: PotKind) -> None:
+    @rule(name=st.sampled_from(NODES), pot=st.sampled_from(POTS))
+    def give_back(self, name: str, pot: PotKey) -> None:
         """A node returns what is free."""
-        part = self.nodes[name].slice(kind)
+        part = self.nodes[name].slice(pot)
         part.held, part.returned = 0, part.returned + max(0, part.free + part.held)
 
-    @rule(name=st.sampled_from(NODES), kind=st.sampled_from(KINDS))
-    def close(self, name: str, kind: PotKind) -> None:
+    @rule(name=st.sampled_from(NODES), pot=st.sampled_from(POTS))
+    def close(self, name: str, pot: PotKey) -> None:
         """A node gives up a lease for good."""
         node = self.nodes[name]
-        part = node.slices.pop(kind, None)
+        part = node.slices.pop(pot, None)
         if part is not None:
             stated = Statement(part.lease_id, part.consumed, part.returned, closing=True)
             self._exchange(node, [(part, stated)])
@@ -159,6 +178,15 @@ class Fleet(RuleBasedStateMachine):
             pot = self.pots[lease.pot]
             self.pots[lease.pot] = pot.settled(spent_units=effect.spent_units, released_units=effect.released_units)
 
+    @rule(amount=st.integers(min_value=0, max_value=200))
+    def change_amount(self, amount: int) -> None:
+        """The budget's owner says another amount; no count begins again."""
+        for key in (BUDGET, OTHER, SOFT):
+            pot = self.pots[key]
+            assert isinstance(pot, Quantity)
+            self.pots[key] = replace(pot, capacity_units=amount)
+            self.capacity[key], self.most[key] = amount, max(amount, self.most[key])
+
     @rule(us=st.integers(min_value=0, max_value=70_000_000))
     def wait(self, us: int) -> None:
         """Time passes."""
@@ -171,13 +199,13 @@ class Fleet(RuleBasedStateMachine):
             mine = [lease for lease in self.leases.values() if lease.pot == key]
             assert pot.leased_units == sum(lease.outstanding_units for lease in mine)
             assert pot.leased_units >= 0
-        trial, rate = self.pots[TRIAL], self.pots[RATE]
-        assert isinstance(trial, Quantity)
+            assert pot.spent_units == sum(lease.consumed_units for lease in mine) <= self.consumed[key]
+        for key, capacity in self.capacity.items():
+            pot = self.pots[key]
+            assert isinstance(pot, Quantity)
+            assert pot.capacity_units == pot.available_units + pot.leased_units + pot.spent_units == capacity
+        rate = self.pots[RATE]
         assert isinstance(rate, Bucket)
-        assert trial.capacity_units == trial.available_units + trial.leased_units + trial.spent_units == self.quota
-        for pot, kind in ((trial, PotKind.TRIAL), (rate, PotKind.RESERVATION_OUTPUT)):
-            mine = [lease for lease in self.leases.values() if lease.kind is kind]
-            assert pot.spent_units == sum(lease.consumed_units for lease in mine) <= self.consumed[kind]
         assert rate.level_micro + rate.leased_units * MICRO_PER_TOKEN <= self.rate * MICRO_PER_TOKEN
 
     @invariant()
@@ -185,8 +213,9 @@ class Fleet(RuleBasedStateMachine):
         """While nodes keep to their leases and none is reclaimed, no more is consumed than there was."""
         if self.reclaimed:
             return
-        assert self.consumed[PotKind.TRIAL] <= self.quota
-        consumed = self.consumed[PotKind.RESERVATION_OUTPUT]
+        for key in CAPPED:
+            assert self.consumed[key] <= self.most[key]
+        consumed = self.consumed[RATE]
         assert consumed * MICRO_PER_TOKEN <= self.rate * MICRO_PER_TOKEN + self.rate * (self.now_us - START_US)
 
     def teardown(self) -> None:
@@ -199,7 +228,8 @@ class Fleet(RuleBasedStateMachine):
                 self._exchange(node, [(part, stated)])
         self.conserves()
         assert all(pot.leased_units == 0 for pot in self.pots.values())
-        assert self.pots[TRIAL].available_units == self.quota - self.consumed[PotKind.TRIAL]
+        for key, capacity in self.capacity.items():
+            assert self.pots[key].available_units == capacity - self.consumed[key]
 
 
 TestFleet = Fleet.TestCase
