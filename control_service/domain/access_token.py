@@ -62,6 +62,15 @@ class AccessToken:
             return CredentialState.REVOKED
         return CredentialState.EXPIRED if has_passed(self.expire_us, now_us) else CredentialState.VALID
 
+    @property
+    def opens_until_us(self) -> int | None:
+        """The latest end of the tokens of its owner that it may make or open; None for any.
+
+        Whoever holds a token that ends must not go on after that. A sign-in proves the owner itself, and is short for
+        another reason: so that the owner signs in again.
+        """
+        return None if self.signed_in else self.expire_us
+
     def rotated(self, secret_hash: bytes, overlap_us: int, now_us: int) -> "AccessToken":
         """The token with another secret. The one before stays valid for a while, the one before that does not."""
         return replace(

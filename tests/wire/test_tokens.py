@@ -166,6 +166,43 @@ async def test_a_narrowed_token_makes_no_wider_one(tmp_path: Path) -> None:
             assert (await caller.tokens.RotateAccessToken(rotate)).secret
 
 
+async def test_a_token_that_ends_makes_none_that_lasts_longer(tmp_path: Path) -> None:
+    """Whoever holds it must not go on after its end: neither by a new token, nor by another's new secret, nor opened."""
+    clock = ManualClock()
+    async with guarded_control(tmp_path, clock) as control:
+        await control.stock()
+        await robot(control, role_pb2.ROLE_OWNER)
+        endless, sooner = await token_of(control), await token_of(control, valid_for=Duration(seconds=300))
+        ending = await token_of(control, valid_for=Duration(seconds=600))
+        async with calling(control.address, ending.secret) as caller:
+            for seconds, fields in ((601, ["valid_for"]), (600, []), (60, [])):
+                asked = tokens.CreateAccessTokenRequest(service_account=ROBOT, valid_for=Duration(seconds=seconds))
+                if fields:
+                    refused = await failure(caller.tokens.CreateAccessToken(asked))
+                    assert (refused.fields, refused.code) == (fields, grpc.StatusCode.INVALID_ARGUMENT)
+                else:
+                    assert (await caller.tokens.CreateAccessToken(asked)).secret
+            own = await token_of(caller)
+            assert own.access_token.expire_time == ending.access_token.expire_time
+            longer = endless.access_token.name
+            await caller.tokens.DisableAccessToken(tokens.DisableAccessTokenRequest(name=longer))
+            for call, request in (
+                (caller.tokens.RotateAccessToken, tokens.RotateAccessTokenRequest(name=longer)),
+                (caller.tokens.EnableAccessToken, tokens.EnableAccessTokenRequest(name=longer)),
+            ):
+                assert (await failure(call(request))).reason == "PERMISSION_DENIED"
+            for made in (sooner, ending):
+                rotate = tokens.RotateAccessTokenRequest(name=made.access_token.name)
+                assert (await caller.tokens.RotateAccessToken(rotate)).secret
+            other = f"{ACME}/serviceAccounts/other"
+            await caller.tokens.CreateServiceAccount(tokens.CreateServiceAccountRequest(name=other))
+            assert not (await token_of(caller, other)).access_token.HasField("expire_time")
+        clock.advance(600)
+        assert await opens(control, own.secret) == "CREDENTIAL_EXPIRED"
+        await control.tokens.EnableAccessToken(tokens.EnableAccessTokenRequest(name=longer))
+        assert await opens(control, endless.secret) == ""
+
+
 async def test_a_narrowed_token_enables_no_wider_one(tmp_path: Path) -> None:
     """One that was disabled because it leaked stays so; whoever stole both gains nothing. Less power is no harm."""
     async with guarded_control(tmp_path) as control:

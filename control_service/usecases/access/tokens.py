@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from control_service.domain.access_token import PERSONAL_VALID_FOR_US, AccessToken
+from control_service.domain.access_token import PERSONAL_VALID_FOR_US, AccessToken, earliest
 from control_service.domain.asker import Asker, lacks
 from control_service.domain.errors import InvalidRequestError, ResourceNotFoundError
 from control_service.domain.member import MemberKind, kind_of_member, service_account_member
@@ -66,7 +66,7 @@ async def create_token(tx: Transaction, new: NewToken, mint: TokenMint, asker: A
 
     Raises:
         InvalidRequestError: the asker is no person and names no service account; or a narrowing that is wider than that
-            of the token that asks; or the owner has too many tokens.
+            of the token that asks, or a later end; or the owner has too many tokens.
         ResourceNotFoundError: there is no such service account.
         DeniedError: PERMISSION_DENIED, or ROLE_DENIED: the service account has a role that the asker may not give.
         RefusedError: RESOURCE_DELETED, or TOKENS_NOT_KEPT.
@@ -76,8 +76,8 @@ async def create_token(tx: Transaction, new: NewToken, mint: TokenMint, asker: A
     if await tx.access_tokens.count(owner) >= TOKENS_OF_OWNER_MAX:
         what = f"has {TOKENS_OF_OWNER_MAX} tokens already, which is the most that an owner can have; delete some first"
         raise InvalidRequestError([("service_account", what)])
+    expire_us = await _allowed_end(tx, owner, new, asker, act.now_us)
     minted = mint.new_token()
-    valid_for_us = new.valid_for_us or (None if new.service_account else PERSONAL_VALID_FOR_US)
     token = AccessToken(
         token_id=minted.token_id,
         owner=owner,
@@ -85,7 +85,7 @@ async def create_token(tx: Transaction, new: NewToken, mint: TokenMint, asker: A
         secret_hash=minted.secret_hash,
         create_us=act.now_us,
         narrowing=narrowing,
-        expire_us=None if valid_for_us is None else act.now_us + valid_for_us,
+        expire_us=expire_us,
     )
     await tx.access_tokens.add(token)
     return ShownOnce(token, minted)
@@ -177,6 +177,18 @@ async def _allowed_narrowing(tx: Transaction, owner: str, wanted: Narrowing, ask
     raise InvalidRequestError([(path, "must not be wider than that of the token which this call came with")])
 
 
+async def _allowed_end(tx: Transaction, owner: str, new: NewToken, asker: Asker, now_us: int) -> int | None:
+    """The end of a new token: of an owner's own, never later than that of the token by which it is asked for."""
+    valid_for_us = new.valid_for_us or (None if new.service_account else PERSONAL_VALID_FOR_US)
+    expire_us = None if valid_for_us is None else now_us + valid_for_us
+    shown = await _shown_token(tx, asker)
+    if owner != asker.member or shown is None or shown.opens_until_us is None:
+        return expire_us
+    if new.valid_for_us is not None and now_us + new.valid_for_us > shown.opens_until_us:
+        raise InvalidRequestError([("valid_for", "must not end after the token which this call came with")])
+    return earliest(expire_us, shown.opens_until_us)
+
+
 async def _require_as_wide(tx: Transaction, token: AccessToken, asker: Asker) -> None:
     """Makes sure that the asker may do whatever the token may do, whose secret it will learn. Raises DeniedError."""
     needed, scope = Permission.SERVICE_ACCOUNTS_MANAGE, scope_of_resource(token.name)
@@ -189,10 +201,21 @@ async def _require_as_wide(tx: Transaction, token: AccessToken, asker: Asker) ->
 
 
 async def _require_within_limit(tx: Transaction, token: AccessToken, asker: Asker) -> None:
-    """Makes sure that a token of the asker's is no wider than the one by which it is asked for. Raises DeniedError."""
+    """Makes sure that a token of the asker's is no wider, and lasts no longer, than the one by which it is asked for.
+
+    Raises:
+        DeniedError: PERMISSION_DENIED.
+    """
+    needed, scope = Permission.SERVICE_ACCOUNTS_MANAGE, scope_of_resource(token.name)
     if not (await _limit_of(tx, asker)).holds(token.narrowing):
-        needed, scope = Permission.SERVICE_ACCOUNTS_MANAGE, scope_of_resource(token.name)
         message = f"{token.name} may do more than the token which this call came with; use a wider one."
+        raise lacks(needed, scope, message)
+    shown = await _shown_token(tx, asker)
+    until_us = None if shown is None else shown.opens_until_us
+    if until_us is not None and (token.expire_us is None or token.expire_us > until_us):
+        message = (
+            f"{token.name} lasts longer than the token which this call came with; use one that does not end before."
+        )
         raise lacks(needed, scope, message)
 
 
@@ -204,5 +227,10 @@ async def _require_gives_all(tx: Transaction, owner: str, asker: Asker) -> None:
 
 async def _limit_of(tx: Transaction, asker: Asker) -> Narrowing:
     """The narrowing of the token by which the asker has proved itself."""
-    token = await tx.access_tokens.find(asker.token_id) if asker.token_id else None
+    token = await _shown_token(tx, asker)
     return NO_NARROWING if token is None else token.narrowing
+
+
+async def _shown_token(tx: Transaction, asker: Asker) -> AccessToken | None:
+    """The token by which the asker has proved itself; None where that was by something else."""
+    return await tx.access_tokens.find(asker.token_id) if asker.token_id else None

@@ -343,7 +343,9 @@ class CreateAccessTokenRequest(_message.Message):
     """Makes a repeat of the call harmless, see AccountService."""
     @_builtins.property
     def valid_for(self) -> _duration_pb2.Duration:
-        """For how long it is valid, 1 minute to 3,660 days. Left out: for ever for a service account, 90 days for a person."""
+        """For how long it is valid, 1 minute to 3,660 days. Left out: for ever for a service account, 90 days for a person. One
+        of the caller's own ends no later than the token that the call came with, unless that was given for a sign-in.
+        """
 
     def __init__(
         self,
