@@ -20,12 +20,13 @@ from control_service.oidc.issuer import DEFAULT_GROUPS_CLAIM, Issuer
 from tallygate._server.clock import US_PER_SECOND
 
 LEEWAY_S: Final = CLOCK_LEEWAY_US // US_PER_SECOND
-EXPIRY_MAX_S: Final = 253_402_300_799
-"""Maximum of an expiry: the last second of the year 9999."""
+MOMENT_MAX_S: Final = 253_402_300_799
+"""Maximum of a moment, from 1970 on or before: the last second of the year 9999."""
 
 
 def signed_in(claims: dict[str, Any], issuer: Issuer, now_us: int) -> SignedIn:
     """Who signed in, by the claims of a token of this issuer. Raises IdTokenRefusedError."""
+    _check_moments(claims)
     _check_standard_claims(claims, issuer, now_us)
     _check_parties(claims, issuer)
     subject = claims["sub"]
@@ -61,8 +62,17 @@ def _check_standard_claims(claims: dict[str, Any], issuer: Issuer, now_us: int) 
         _refuse(Refusal.CLAIMS, f"lacks {error.claim.replace(',', ', ')}")
     except InvalidClaimError as error:
         _refuse_claim(error.claim, claims[error.claim])
-    if claims["exp"] > EXPIRY_MAX_S:
-        _refuse(Refusal.CLAIMS, "has an exp that is beyond all calendars")
+
+
+def _check_moments(claims: dict[str, Any]) -> None:
+    """Refuse what is no moment: JSON as it is read here has numbers that are none, and numbers beyond all calendars."""
+    for name in ("exp", "iat", "nbf"):
+        value = claims.get(name)
+        if value is None:
+            continue
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not abs(value) <= MOMENT_MAX_S:
+            _refuse(Refusal.CLAIMS, f"has a {name} that is no moment")
 
 
 def _refuse_claim(name: str, value: object) -> Never:
