@@ -1,10 +1,7 @@
 """Callers of a node, known by what control says of their credentials."""
 
 from dataclasses import dataclass, field
-from functools import lru_cache
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final, cast
-from urllib.parse import unquote
 
 import grpc
 from typing_extensions import override
@@ -15,7 +12,7 @@ from metering_service.domain.errors import CredentialRefusedError, CredentialUnv
 from metering_service.usecases.access.credentials import Credentials
 from metering_service.usecases.access.shown_credential import ShownCredential
 from tallygate._access.token_text import ShownToken
-from tallygate._server.grpc.caller import Caller
+from tallygate._server.grpc.caller import Caller, peer_network
 from tallygate._server.grpc.failures import RpcStatusError
 from tallygate._server.grpc.gate import Authenticator, unauthenticated
 
@@ -23,11 +20,6 @@ URIS_MAX: Final = 8
 """Maximum number of URIs of one certificate that are looked at."""
 URI_BYTES_MAX: Final = 512
 """Maximum length of the URI of a certificate that control may know."""
-IPV6_PREFIX: Final = 64
-"""Number of bits of an IPv6 address that belong to one peer: the rest it may choose."""
-
-PEERS_MAX: Final = 4_096
-"""Maximum number of connections whose peers are remembered, so that a call need not read its own anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +56,7 @@ class NodeAuthenticator(Authenticator):
 
     async def _caller(self, credential: Credential, peer: str) -> Caller:
         try:
-            shown = await self._credentials.prove(credential, address_of(peer))
+            shown = await self._credentials.prove(credential, peer_network(peer))
         except (CredentialRefusedError, CredentialUnverifiedError) as error:
             failure = translate(error)
             assert failure is not None
@@ -92,24 +84,3 @@ def require_unchanged(caller: Caller) -> None:
     is_valid = shown.config is not None and shown.config.state is CredentialState.VALID
     if not is_valid or shown.rights != caller.rights:
         raise CredentialUnverifiedError
-
-
-@lru_cache(maxsize=PEERS_MAX)
-def address_of(peer: str) -> str:
-    """The address in a peer as gRPC writes it, without what one peer may choose: the port, the end of an IPv6 address.
-
-    What is no internet address stands for itself.
-    """
-    kind, _, rest = peer.partition(":")
-    if kind not in ("ipv4", "ipv6"):
-        return peer
-    host = unquote(rest).rpartition(":")[0].strip("[]").partition("%")[0]
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return peer
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    if isinstance(address, IPv6Address):
-        return str(ip_network((address, IPV6_PREFIX), strict=False))
-    return str(address)

@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
@@ -18,6 +20,10 @@ NOTE_KEY: Final = "tallygate-actor"
 """Name of the metadata in which callers may say something of themselves, which nobody checks."""
 _BEARER: Final = "bearer "
 _NETWORKS: Final = frozenset({"ipv4", "ipv6"})
+IPV6_PREFIX: Final = 64
+"""Number of bits of an IPv6 address that belong to one peer: the rest it may choose."""
+PEERS_MAX: Final = 4_096
+"""Maximum number of connections whose peers are remembered, so that a call need not read its own anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +79,29 @@ async def admit_again() -> Caller:
     return current_caller() if admit is None else await admit()
 
 
+@lru_cache(maxsize=PEERS_MAX)
 def peer_address(peer: str) -> str:
     """The peer's address without its port: `::1` of `ipv6:[::1]:51234`, as gRPC has it."""
     kind, _, place = unquote(peer).partition(":")
     return place.rpartition(":")[0].strip("[]") if kind in _NETWORKS else kind
+
+
+@lru_cache(maxsize=PEERS_MAX)
+def peer_network(peer: str) -> str:
+    """The peer's address without what one peer may choose of it: the end of an IPv6 address, and its zone.
+
+    What is no internet address stands for itself.
+    """
+    address = peer_address(peer)
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    if isinstance(parsed, IPv6Address):
+        return str(ip_network((parsed, IPV6_PREFIX), strict=False))
+    return str(parsed)
 
 
 class Presented:

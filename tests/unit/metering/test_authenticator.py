@@ -5,7 +5,7 @@ import asyncio
 import grpc
 import pytest
 
-from metering_service.api.authenticator import URIS_MAX, NodeAuthenticator, address_of, shown_by
+from metering_service.api.authenticator import URIS_MAX, NodeAuthenticator, shown_by
 from metering_service.domain.credential import Credential, CredentialState
 from tallygate._access.token_text import ShownToken
 from tallygate._server.grpc.caller import UNCHECKED, Caller
@@ -68,21 +68,3 @@ async def test_a_refusal_says_the_last_reason(control: CredentialControl) -> Non
     with pytest.raises(RpcStatusError) as refused:
         await by_certificate(control, URI)
     assert refused.value.reason == "CREDENTIAL_REVOKED"
-
-
-@pytest.mark.parametrize(
-    ("peer", "address"),
-    [
-        ("ipv4:192.0.2.1:4711", "192.0.2.1"),
-        ("ipv6:[2001:db8:1:2:3:4:5:6]:4711", "2001:db8:1:2::/64"),
-        ("ipv6:%5B2001:db8:1:2::9%5D:4711", "2001:db8:1:2::/64"),
-        ("ipv6:%5Bfe80::1%25eth0%5D:1", "fe80::/64"),
-        ("ipv6:[::ffff:192.0.2.1]:4711", "192.0.2.1"),
-        ("unix:/run/socket", "unix:/run/socket"),
-        ("ipv4:nonsense", "ipv4:nonsense"),
-        ("unix:", "unix:"),
-    ],
-)
-def test_a_peer_is_its_address(peer: str, address: str) -> None:
-    """Not the port, which it may choose, nor the half of an IPv6 address that it may choose."""
-    assert address_of(peer) == address
