@@ -168,6 +168,7 @@ def assemble(
     mint = TokenMint(access.credentials.seal, secrets.token_bytes)
     verifier = OidcVerifier(access.issuers, HttpFetch(), clock)
     sign_ins = ExchangeToken(assembly.idempotent_calls, verifier, mint)
+    issuers = access.credentials.issuer_scopes
 
     def add_servicers(server: grpc.aio.Server) -> None:
         account_service_pb2_grpc.add_AccountServiceServicer_to_server(AccountServicer(database, calls), server)
@@ -179,7 +180,7 @@ def assemble(
         recovery_service_pb2_grpc.add_RecoveryServiceServicer_to_server(assembly.recovery, server)
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(database), server)
         operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(assembly.operations, server)
-        access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(database, calls), server)
+        access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(database, calls, issuers), server)
         tokens = TokenServicer(database, clock, calls, mint, sign_ins)
         token_service_pb2_grpc.add_TokenServiceServicer_to_server(tokens, server)
 

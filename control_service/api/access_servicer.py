@@ -1,6 +1,6 @@
 """AccessService."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from google.protobuf.message import Message
@@ -33,9 +33,11 @@ FIRST: Final = ("", "", "")
 class AccessServicer(access_service_pb2_grpc.AccessServiceServicer):
     """Bindings, and the principals that have them."""
 
-    def __init__(self, database: Database, calls: Calls) -> None:
+    def __init__(self, database: Database, calls: Calls, issuers: Collection[str] | None = None) -> None:
+        """`issuers`: at which people may sign in; None where that is not known."""
         self._database = database
         self._calls = calls
+        self._issuers = issuers
 
     @override
     async def WhoAmI(self, request: pb.WhoAmIRequest, context: Context) -> pb.WhoAmIResponse:
@@ -115,11 +117,16 @@ class AccessServicer(access_service_pb2_grpc.AccessServiceServicer):
     ) -> bytes:
         with Fields() as fields:
             member = codec.decode_principal(fields, incoming.request.member)
-        require_may_disable(member, current_asker())
+        asker = current_asker()
+        require_may_disable(member, asker)
         name = service_account_of(member)
         scope = parse_service_account(name)[0] if name else PLATFORM
         return await change_in_scope(
-            self._calls, incoming, scope, lambda tx, act: set_disabled(tx, member, act, disabled=disabled), encode
+            self._calls,
+            incoming,
+            scope,
+            lambda tx, act: set_disabled(tx, member, asker, act, disabled=disabled, issuers=self._issuers),
+            encode,
         )
 
 

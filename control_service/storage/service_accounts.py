@@ -1,6 +1,6 @@
 """Service accounts as rows."""
 
-from sqlalchemy import ColumnElement, RowMapping, and_, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, RowMapping, and_, func, insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
@@ -39,6 +39,12 @@ class ServiceAccountRows(ServiceAccounts):
     async def save(self, service_account: ServiceAccount) -> None:
         key = _is(service_account.scope, service_account.service_account_id)
         await self._connection.execute(update(_service_accounts).where(key).values(_values(service_account)))
+
+    @override
+    async def count(self, account_id: str) -> int:
+        living = _service_accounts.c.account_id == account_id, _service_accounts.c.delete_us.is_(None)
+        counted = select(func.count()).select_from(_service_accounts).where(*living)
+        return int((await self._connection.execute(counted)).scalar_one())
 
     @override
     async def any_in(self, scope: Scope) -> bool:

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from sqlalchemy import ColumnElement, and_, insert, select, update
+from sqlalchemy import ColumnElement, and_, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
@@ -38,6 +38,13 @@ class TeamRows(Teams):
     async def save(self, team: Team) -> None:
         key = _key(team.account_id, team.team_id)
         await self._connection.execute(update(_teams).where(key).values(asdict(team)))
+
+    @override
+    async def count(self, account_id: str) -> int:
+        living = _teams.c.account_id == account_id, _teams.c.delete_us.is_(None)
+        return int(
+            (await self._connection.execute(select(func.count()).select_from(_teams).where(*living))).scalar_one()
+        )
 
     @override
     async def page(self, wanted: TeamFilter, after: str, limit: int) -> list[Team]:

@@ -59,6 +59,9 @@ class ServiceAccounts(Protocol):
     async def save(self, service_account: ServiceAccount) -> None:
         """Stores the service account as it is now."""
 
+    async def count(self, account_id: str) -> int:
+        """Number of service accounts, not deleted, of an account and its teams; of the platform where it is empty."""
+
     async def any_in(self, scope: Scope) -> bool:
         """Whether a service account, not deleted, was made in this very scope."""
 

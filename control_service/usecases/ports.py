@@ -107,6 +107,9 @@ class Teams(Protocol):
     async def save(self, team: Team) -> None:
         """Stores the team as it is now; its account was locked."""
 
+    async def count(self, account_id: str) -> int:
+        """Number of the account's teams that are not deleted."""
+
     async def page(self, wanted: "TeamFilter", after: str, limit: int) -> list[Team]:
         """Teams whose id is greater than `after`, by id."""
 

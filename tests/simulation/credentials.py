@@ -257,7 +257,7 @@ class Credentials:
         member = _member(account_id)
 
         async def change(tx: Transaction, act: Act) -> Any:
-            return await set_disabled(tx, member, act, disabled=disabled)
+            return await set_disabled(tx, member, ASKER, act, disabled=disabled)
 
         await self._switch(account_id, member, change, revokes=disabled)
 

@@ -25,6 +25,7 @@ from tests.harness.wire.control_fleet import Control
 ACME = "accounts/acme"
 ROBOT = f"{ACME}/serviceAccounts/robot"
 GET = accounts.GetAccountRequest(name=ACME)
+TEAM_ADMIN = role_pb2.ROLE_TEAM_ADMIN
 
 
 async def robot(control: Control, role: "role_pb2.Role.ValueType" = role_pb2.ROLE_VIEWER, name: str = ROBOT) -> None:
@@ -167,7 +168,7 @@ async def test_a_narrowed_token_makes_no_wider_one(tmp_path: Path) -> None:
 
 
 async def test_a_token_that_ends_makes_none_that_lasts_longer(tmp_path: Path) -> None:
-    """Whoever holds it must not go on after its end: neither by a new token, nor by another's new secret, nor opened."""
+    """Whoever holds it must not go on after its end: by a new token, by a new secret, or by one that was disabled."""
     clock = ManualClock()
     async with guarded_control(tmp_path, clock) as control:
         await control.stock()
@@ -186,11 +187,10 @@ async def test_a_token_that_ends_makes_none_that_lasts_longer(tmp_path: Path) ->
             assert own.access_token.expire_time == ending.access_token.expire_time
             longer = endless.access_token.name
             await caller.tokens.DisableAccessToken(tokens.DisableAccessTokenRequest(name=longer))
-            for call, request in (
-                (caller.tokens.RotateAccessToken, tokens.RotateAccessTokenRequest(name=longer)),
-                (caller.tokens.EnableAccessToken, tokens.EnableAccessTokenRequest(name=longer)),
-            ):
-                assert (await failure(call(request))).reason == "PERMISSION_DENIED"
+            longer_rotated = tokens.RotateAccessTokenRequest(name=longer)
+            assert (await failure(caller.tokens.RotateAccessToken(longer_rotated))).reason == "PERMISSION_DENIED"
+            enable = tokens.EnableAccessTokenRequest(name=longer)
+            assert (await failure(caller.tokens.EnableAccessToken(enable))).reason == "PERMISSION_DENIED"
             for made in (sooner, ending):
                 rotate = tokens.RotateAccessTokenRequest(name=made.access_token.name)
                 assert (await caller.tokens.RotateAccessToken(rotate)).secret
@@ -199,7 +199,7 @@ async def test_a_token_that_ends_makes_none_that_lasts_longer(tmp_path: Path) ->
             assert not (await token_of(caller, other)).access_token.HasField("expire_time")
         clock.advance(600)
         assert await opens(control, own.secret) == "CREDENTIAL_EXPIRED"
-        await control.tokens.EnableAccessToken(tokens.EnableAccessTokenRequest(name=longer))
+        await control.tokens.EnableAccessToken(enable)
         assert await opens(control, endless.secret) == ""
 
 
@@ -230,6 +230,26 @@ async def test_a_narrowed_token_enables_no_wider_one(tmp_path: Path) -> None:
         assert not (
             await control.tokens.EnableAccessToken(tokens.EnableAccessTokenRequest(name=name))
         ).access_token.disabled
+
+
+async def test_a_narrowed_token_enables_no_service_account_that_may_do_more(tmp_path: Path) -> None:
+    """Whoever knows a secret of it would do all of that again. Whoever may give its roles may enable it."""
+    lesser = f"{ACME}/serviceAccounts/lesser"
+    async with guarded_control(tmp_path) as control:
+        await control.stock()
+        await robot(control, role_pb2.ROLE_OWNER)
+        await robot(control, role_pb2.ROLE_OWNER, lesser)
+        wide = await token_of(control)
+        owners, admins = await token_of(control, lesser), await token_of(control, lesser, narrowed_role=TEAM_ADMIN)
+        member = f"serviceAccount:{ROBOT}"
+        enable = access.EnablePrincipalRequest(member=member)
+        async with calling(control.address, admins.secret) as caller:
+            await caller.access.DisablePrincipal(access.DisablePrincipalRequest(member=member))
+            assert (await failure(caller.access.EnablePrincipal(enable))).reason == "ROLE_DENIED"
+        assert await opens(control, wide.secret) == "CREDENTIAL_REVOKED"
+        async with calling(control.address, owners.secret) as caller:
+            assert not (await caller.access.EnablePrincipal(enable)).principal.disabled
+        assert await opens(control, wide.secret) == ""
 
 
 async def test_a_repeat_after_rights_were_lost_learns_nothing(tmp_path: Path) -> None:

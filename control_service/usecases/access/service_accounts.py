@@ -2,10 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from control_service.domain.asker import Asker
 from control_service.domain.binding_rules import is_ownership, require_owner_left
-from control_service.domain.errors import Reason, RefusedError, ResourceExistsError, ResourceNotFoundError
+from control_service.domain.errors import (
+    InvalidRequestError,
+    Reason,
+    RefusedError,
+    ResourceExistsError,
+    ResourceNotFoundError,
+)
 from control_service.domain.member import OPERATOR
 from control_service.domain.names import service_account_name
 from control_service.domain.service_account import ServiceAccount
@@ -15,6 +22,9 @@ from control_service.usecases.access_ports import ScopedKey, ScopeFilter
 from control_service.usecases.idempotent_call import Act
 from control_service.usecases.ports import Transaction
 from tallygate._access.scope import Scope
+
+SERVICE_ACCOUNTS_OF_ACCOUNT_MAX: Final = 10_000
+"""Maximum number of service accounts of one account and its teams, or of the platform itself, that are not deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +51,14 @@ async def create_service_account(tx: Transaction, new: NewServiceAccount, asker:
         ResourceExistsError: the name is or was in use, or is the first operator's.
         ResourceNotFoundError: there is no such team.
         RefusedError: RESOURCE_DELETED, the team is deleted.
+        InvalidRequestError: the account has too many service accounts; or the platform, of its own.
     """
     await require_scope(tx, new.scope)
+    if await tx.service_accounts.count(new.scope.account_id) >= SERVICE_ACCOUNTS_OF_ACCOUNT_MAX:
+        where = f"accounts/{new.scope.account_id}" if new.scope.account_id else "the platform"
+        most = f"{SERVICE_ACCOUNTS_OF_ACCOUNT_MAX:,}"
+        what = f"cannot be made: {where} has {most} service accounts already, the most there can be; delete some first"
+        raise InvalidRequestError([("name", what)])
     made = ServiceAccount(new.scope, new.service_account_id, new.display_name, asker.member, act.now_us)
     if made.member == OPERATOR:
         raise ResourceExistsError(made.name)
@@ -84,6 +100,12 @@ async def delete_service_account(
     await remove_bindings(tx, bindings)
     await note_change(tx, members=(found.member,))
     return ServiceAccountView(found, disabled)
+
+
+async def require_gives_all(tx: Transaction, member: str, asker: Asker) -> None:
+    """Makes sure that the asker may give every role that a service account has. Raises DeniedError ROLE_DENIED."""
+    for binding in await tx.bindings.of((member,)):
+        asker.require_gives(binding.grant.role, binding.grant.scope)
 
 
 async def list_service_accounts(

@@ -10,7 +10,7 @@ from control_service.domain.errors import InvalidRequestError, ResourceNotFoundE
 from control_service.domain.member import MemberKind, kind_of_member, service_account_member
 from control_service.domain.names import access_token_name, parse_service_account
 from control_service.domain.narrowing import NO_NARROWING, Narrowing
-from control_service.usecases.access.service_accounts import get_service_account
+from control_service.usecases.access.service_accounts import get_service_account, require_gives_all
 from control_service.usecases.access.token_mint import MintedToken, TokenMint
 from control_service.usecases.access_changes import note_change
 from control_service.usecases.idempotent_call import Act
@@ -166,7 +166,7 @@ def require_own(service_account: str, asker: Asker, permission: Permission) -> N
 async def _allowed_narrowing(tx: Transaction, owner: str, wanted: Narrowing, asker: Asker) -> Narrowing:
     """The narrowing of a new token: of an owner's own, never wider than that of the token by which it is asked for."""
     if owner != asker.member:
-        await _require_gives_all(tx, owner, asker)
+        await require_gives_all(tx, owner, asker)
         return wanted
     limit = await _limit_of(tx, asker)
     narrowing = Narrowing(wanted.role or limit.role, wanted.scope or limit.scope)
@@ -195,7 +195,7 @@ async def _require_as_wide(tx: Transaction, token: AccessToken, asker: Asker) ->
     if token.owner != asker.member:
         if kind_of_member(token.owner) is MemberKind.PERSON:
             raise lacks(needed, scope, f"Nobody but {token.owner} learns a secret of {token.name}; delete it instead.")
-        await _require_gives_all(tx, token.owner, asker)
+        await require_gives_all(tx, token.owner, asker)
     else:
         await _require_within_limit(tx, token, asker)
 
@@ -217,12 +217,6 @@ async def _require_within_limit(tx: Transaction, token: AccessToken, asker: Aske
             f"{token.name} lasts longer than the token which this call came with; use one that does not end before."
         )
         raise lacks(needed, scope, message)
-
-
-async def _require_gives_all(tx: Transaction, owner: str, asker: Asker) -> None:
-    """Makes sure that the asker may give every role that the owner has. Raises DeniedError ROLE_DENIED."""
-    for binding in await tx.bindings.of((owner,)):
-        asker.require_gives(binding.grant.role, binding.grant.scope)
 
 
 async def _limit_of(tx: Transaction, asker: Asker) -> Narrowing:

@@ -1,6 +1,7 @@
 """Teams: creation, lookup, change, deletion; and that services are put into living ones."""
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from control_service.domain.account import Account
 from control_service.domain.errors import (
@@ -18,6 +19,9 @@ from control_service.usecases.idempotent_call import Act
 from control_service.usecases.ports import Database, Transaction
 from tallygate._access.rights import TeamAdmission
 from tallygate._access.scope import Scope
+
+TEAMS_OF_ACCOUNT_MAX: Final = 10_000
+"""Maximum number of teams of one account that are not deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,16 @@ class ServiceTeams:
 
 
 async def create_team(tx: Transaction, account: Account, new: NewTeam, act: Act) -> Team:
-    """Adds a team without members. Raises ResourceExistsError: the name is or was in use."""
+    """Adds a team without members.
+
+    Raises:
+        ResourceExistsError: the name is or was in use.
+        InvalidRequestError: the account has too many teams.
+    """
+    if await tx.teams.count(account.account_id) >= TEAMS_OF_ACCOUNT_MAX:
+        where, most = f"accounts/{account.account_id}", f"{TEAMS_OF_ACCOUNT_MAX:,}"
+        what = f"cannot be made: {where} has {most} teams already, the most there can be; delete some first"
+        raise InvalidRequestError([("name", what)])
     team = Team(account.account_id, new.team_id, new.display_name, act.now_us)
     await tx.teams.add(team)
     return team

@@ -14,6 +14,7 @@ from control_service.domain.errors import DeniedError, InvalidRequestError, Reas
 from control_service.domain.narrowing import NO_NARROWING
 from control_service.domain.principal import Principal
 from control_service.usecases.access import bindings as binding_calls
+from control_service.usecases.access import service_accounts as service_account_calls
 from control_service.usecases.access import tokens as token_calls
 from control_service.usecases.access.bindings import create_binding, delete_binding
 from control_service.usecases.access.principals import set_disabled
@@ -34,11 +35,13 @@ from control_service.usecases.access.tokens import (
 )
 from control_service.usecases.access_ports import AccessChanges
 from control_service.usecases.idempotent_call import Act
+from control_service.usecases.people import teams as team_calls
+from control_service.usecases.people.teams import NewTeam, create_team
 from control_service.usecases.ports import Transaction
 from tallygate._access.rights import ALL_RIGHTS, Right, Rights
 from tallygate._access.role import Role
-from tallygate._access.scope import PLATFORM
-from tests.harness.control.access import ACME, ALICE, ROBOT, SEAL, STAFF, made_token, store
+from tallygate._access.scope import PLATFORM, Scope
+from tests.harness.control.access import ACME, ALICE, ISSUER, ROBOT, SEAL, SEARCH, STAFF, made_token, store
 from tests.harness.control.people_harness import Desk
 
 Result = TypeVar("Result")
@@ -135,7 +138,7 @@ async def test_disabling_ends_sign_ins_for_good(desk: Desk) -> None:
         await store(tx, own, sign_in)
 
     def switch(*, disabled: bool) -> Callable[[], Awaitable[Principal]]:
-        return lambda: desk.of_globals(lambda tx, act: set_disabled(tx, ALICE, act, disabled=disabled))
+        return lambda: desk.of_globals(lambda tx, act: set_disabled(tx, ALICE, OPERATOR, act, disabled=disabled))
 
     assert await noted(desk, switch(disabled=True)) == of_members(ALICE)
     assert await noted(desk, switch(disabled=True)) == NOTHING
@@ -143,6 +146,75 @@ async def test_disabling_ends_sign_ins_for_good(desk: Desk) -> None:
     async with desk.database.reading() as tx:
         found = [await tx.access_tokens.find(one.token_id) for one in (own, sign_in)]
     assert [one is not None and one.delete_us is None for one in found] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("issuers", "is_known", "refused"),
+    [
+        (None, False, False),
+        ((ISSUER,), False, False),
+        ((), False, True),
+        (("https://other.example",), False, True),
+        ((), True, False),
+    ],
+)
+async def test_who_cannot_sign_in_cannot_be_disabled(
+    desk: Desk, issuers: tuple[str, ...] | None, is_known: bool, refused: bool
+) -> None:
+    """A slip in the issuer would disable nobody, and say that it did. Who was here before can be, and is enabled."""
+    if is_known:
+        async with desk.database.writing() as tx:
+            await tx.principals.save(replace(await tx.principals.get(ALICE), last_sign_in_us=1))
+
+    def switch(*, disabled: bool) -> Awaitable[Principal]:
+        return desk.of_globals(
+            lambda tx, act: set_disabled(tx, ALICE, OPERATOR, act, disabled=disabled, issuers=issuers)
+        )
+
+    if refused:
+        with pytest.raises(InvalidRequestError, match=f"the issuer {ISSUER}, at which nobody signs in here"):
+            await switch(disabled=True)
+    else:
+        assert (await switch(disabled=True)).disabled
+    assert not (await switch(disabled=False)).disabled
+
+
+@pytest.mark.parametrize("living", [0, 1, 2])
+async def test_service_accounts_and_teams_of_an_account_are_bounded(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, living: int
+) -> None:
+    """Those of its teams count, deleted ones do not; other accounts have their own."""
+    monkeypatch.setattr(service_account_calls, "SERVICE_ACCOUNTS_OF_ACCOUNT_MAX", 2)
+    monkeypatch.setattr(team_calls, "TEAMS_OF_ACCOUNT_MAX", 2)
+    await desk.create_account("other")
+
+    async def add(scope: Scope, name: str) -> None:
+        new = NewServiceAccount(scope, name, "")
+        await desk.of_globals(lambda tx, act: create_service_account(tx, new, OPERATOR, act))
+
+    async def add_team(account_id: str, team_id: str) -> None:
+        async def make(tx: Transaction, act: Act) -> None:
+            account = await tx.accounts.get(account_id)
+            await create_team(tx, account, NewTeam(team_id, ""), act)
+
+        await desk.of_globals(make)
+
+    await add_team("acme", "search")
+    await add(SEARCH, "gone")
+    await desk.of_globals(lambda tx, act: delete_service_account(tx, SEARCH, "gone", OPERATOR, act))
+    for number in range(living):
+        await add((ACME, SEARCH)[number], f"robot-{number}")
+    if living < 2:
+        await add(ACME, "one-more")
+    else:
+        with pytest.raises(InvalidRequestError, match="has 2 service accounts already"):
+            await add(ACME, "one-more")
+    await add(Scope("other"), "theirs")
+    await add(PLATFORM, "ours")
+    await add_team("acme", "second")
+    with pytest.raises(InvalidRequestError, match="has 2 teams already"):
+        await add_team("acme", "third")
+    await add_team("other", "third")
 
 
 async def test_two_owners_who_take_each_other_leave_one(desk: Desk) -> None:
