@@ -8,9 +8,11 @@ from control_service.api.audit_codec import decode_refused
 from control_service.api.catalog_codec import encode_price
 from control_service.api.credential_codec import encode_credential
 from control_service.api.fields import INT64_MAX, Fields
+from control_service.api.limit_pot_codec import decode_limit_pot, encode_limit_pot
 from control_service.domain.backup_detection import Mark
 from control_service.domain.errors import InvalidRequestError
 from control_service.domain.lease import Statement
+from control_service.domain.limit import LimitPotKey
 from control_service.domain.names import model_name
 from control_service.domain.node import LEASE_VALIDITY_US
 from control_service.domain.payers import ServiceConfig
@@ -114,16 +116,36 @@ def check_node(fields: Fields, path: str, message: NodeEpoch, *, epoch_min: int 
     fields.number(f"{path}epoch", message.epoch, epoch_min, INT64_MAX)
 
 
-def decode_lease(fields: Fields, path: str, message: NamesLease) -> PotKind:
-    """The kind of pot of a lease; notes in `fields` what is missing of the names of lease, service and pot."""
+def decode_lease(fields: Fields, path: str, message: NamesLease) -> tuple[PotKind, LimitPotKey | None]:
+    """The kind of pot of a lease, and which pot of a limit it is a slice of; None of a payer.
+
+    Notes in `fields` what is missing of the names of lease, service and pot.
+    """
     fields.required_text(f"{path}lease_id", message.lease_id, _ID_LENGTH_MAX)
-    if not message.inference_service:
-        fields.refuse(f"{path}inference_service", "must not be empty")
-    fields.required_text(f"{path}inference_service_uid", message.inference_service_uid, _ID_LENGTH_MAX)
     kind = fields.member(f"{path}pot_kind", pot_pb2.PotKind, message.pot_kind, PotKind)
     if message.pot_kind == pot_pb2.POT_KIND_UNSPECIFIED:
         fields.refuse(f"{path}pot_kind", "must be said")
-    return kind or PotKind.MONEY
+    kind = kind or PotKind.MONEY
+    if kind.is_limit:
+        return kind, _decode_limit_pot(fields, path, message, kind)
+    if message.HasField("limit_pot"):
+        fields.refuse(f"{path}limit_pot", "must be left out, since the pot is a payer")
+    if not message.inference_service:
+        fields.refuse(f"{path}inference_service", "must not be empty")
+    fields.required_text(f"{path}inference_service_uid", message.inference_service_uid, _ID_LENGTH_MAX)
+    return kind, None
+
+
+def _decode_limit_pot(fields: Fields, path: str, message: NamesLease, kind: PotKind) -> LimitPotKey | None:
+    if not kind.is_budget:
+        fields.refuse(f"{path}pot_kind", "must be that of a payer or a budget")
+    for name in ("inference_service", "inference_service_uid"):
+        if getattr(message, name):
+            fields.refuse(f"{path}{name}", "must be empty, since all services of the account share the pot")
+    if not message.HasField("limit_pot"):
+        fields.refuse(f"{path}limit_pot", "must be said")
+        return None
+    return decode_limit_pot(fields, f"{path}limit_pot.", message.limit_pot)
 
 
 def _decode_statement(
@@ -132,12 +154,14 @@ def _decode_statement(
     def units(name: str, value: int) -> int:
         return fields.number(f"{path}{name}", value, 0, INT64_MAX)
 
+    kind, limit = decode_lease(fields, path, message)
     return LeaseStatement(
         node=request.node,
         epoch=request.epoch,
         service_name=message.inference_service,
         service_uid=message.inference_service_uid,
-        kind=decode_lease(fields, path, message),
+        kind=kind,
+        limit=limit,
         statement=Statement(
             lease_id=message.lease_id,
             consumed_units=units("consumed_units", message.consumed_units),
@@ -179,6 +203,7 @@ def encode_update(update: Update, closed_below_epoch: int, now_us: int) -> pb.Wa
         lost_nodes=[pb.LostNode(node=lost.name, epoch=lost.epoch) for lost in update.lost_nodes],
         leases_closed_below_epoch=closed_below_epoch,
         credentials=[encode_credential(config, now_us) for config in update.credentials],
+        replenished_limit_pots=[encode_limit_pot(key) for key in update.replenished_limit_pots],
     )
 
 

@@ -1,6 +1,7 @@
 """Nodes, pots and leases on the wire."""
 
 from control_service.api.fields import Fields
+from control_service.api.limit_pot_codec import encode_limit_pot
 from control_service.domain.names import account_name, service_name
 from control_service.domain.node import Node
 from control_service.usecases.fleet_ports import LeaseFilter, NamedLease
@@ -49,6 +50,7 @@ def encode_pot(pot: PotView) -> pot_pb2.Pot:
         leased_units=pot.leased_units,
         held_units=pot.held_units,
         spent_units=pot.spent_units,
+        limit_pot=None if pot.limit is None else encode_limit_pot(pot.limit),
     )
 
 
@@ -59,7 +61,7 @@ def encode_lease(named: NamedLease) -> lease_pb2.Lease:
         lease_id=lease.lease_id,
         node=lease.node,
         epoch=lease.epoch,
-        inference_service=service_name(lease.account, named.service_id),
+        inference_service=service_name(lease.account, named.service_id) if named.service_id else "",
         inference_service_uid=lease.service_uid,
         pot_kind=encode_enum(pot_pb2.PotKind, lease.kind),
         granted_units=lease.granted_units,
@@ -69,4 +71,5 @@ def encode_lease(named: NamedLease) -> lease_pb2.Lease:
         closed=lease.closed,
         create_time=encode_timestamp(lease.create_us),
         update_time=encode_timestamp(lease.update_us),
+        limit_pot=None if lease.limit is None else encode_limit_pot(lease.limit),
     )

@@ -51,8 +51,9 @@ class OperationsServicer(operations_service_pb2_grpc.OperationsServiceServicer):
                 if owner != account_id:
                     fields.refuse("inference_service", "must be a service of the account")
             # Money's place is 0 and its service's id is empty: the position before it has no place of its own.
-            (after_service, after_place), limit = decode_page(fields, request, ("", 0))
-        after = (after_service, after_place) if request.page_token else ("", -1)
+            after, limit = decode_page(fields, request, ("", 0, "", "", 0))
+        if not request.page_token:
+            after = ("", -1, *after[2:])
         async with self._database.reading() as tx:
             pots = await list_pots(
                 tx, account_id, service_id, after=after, limit=limit + 1, now_us=self._clock.now_us()

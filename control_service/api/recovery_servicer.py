@@ -56,12 +56,14 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
 def _decode_total(fields: Fields, path: str, lease: pb.LeaseTotal) -> LeaseStatement:
     check_node(fields, path, lease)
     consumed_units = fields.number(f"{path}consumed_units", lease.consumed_units, 0, INT64_MAX)
+    kind, limit = decode_lease(fields, path, lease)
     return LeaseStatement(
         node=lease.node,
         epoch=lease.epoch,
         service_name=lease.inference_service,
         service_uid=lease.inference_service_uid,
-        kind=decode_lease(fields, path, lease),
+        kind=kind,
+        limit=limit,
         statement=Statement(
             lease_id=lease.lease_id,
             consumed_units=consumed_units,

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
 from control_service.domain.lease import Lease
+from control_service.domain.limit import LimitPotKey
 from control_service.domain.pot import PotKey, PotKind
 from control_service.storage import schema
 from control_service.usecases.batches import in_batches
@@ -19,6 +20,8 @@ _nodes = schema.nodes
 _lease_columns = [column for column in _leases.c if column.name != "service_id"]
 _lease_key = tuple_(_leases.c.account_id, _leases.c.lease_id)
 _pot_key = tuple_(_leases.c.account_id, _leases.c.service_uid, _leases.c.kind)
+_of_limit = (_leases.c.account_id, _leases.c.limit_uid, _leases.c.member_uid, _leases.c.period_start_us)
+_limit_columns = tuple(column.name for column in _of_limit[1:])
 
 
 class LeaseRows(Leases):
@@ -42,8 +45,12 @@ class LeaseRows(Leases):
         found = []
         for accounts in in_batches({key.account for key in pots if key.kind is PotKind.MONEY}):
             found += await self._read(of_money.where(_leases.c.account_id.in_(accounts)))
-        for keys in in_batches([key for key in pots if key.kind is not PotKind.MONEY]):
+        of_services = [key for key in pots if key.kind is not PotKind.MONEY and key.limit is None]
+        for keys in in_batches([key[:3] for key in of_services]):
             found += await self._read(query.where(_pot_key.in_(keys)))
+        of_limits = query.where(_leases.c.limit_uid.is_not(None))
+        for limits in in_batches([key.limit for key in pots if key.limit is not None]):
+            found += await self._read(of_limits.where(tuple_(*_of_limit).in_(limits)))
         return sorted(found, key=lambda lease: lease.lease_id)
 
     @override
@@ -85,11 +92,15 @@ class LeaseRows(Leases):
         return await self._read_named(query.order_by(_leases.c.account_id, _leases.c.lease_id).limit(limit))
 
     @override
-    async def left_behind(self, node: str, epoch: int, service_uids: Collection[str]) -> list[Lease]:
+    async def left_behind(
+        self, node: str, epoch: int, service_uids: Collection[str], limit_uids: Collection[str]
+    ) -> list[Lease]:
         query = select(*_lease_columns).where(_leases.c.node == node, _leases.c.epoch < epoch, not_(_leases.c.closed))
         found: list[Lease] = []
         for batch in in_batches(service_uids):
             found += await self._read(query.where(_leases.c.service_uid.in_(batch)))
+        for batch in in_batches(limit_uids):
+            found += await self._read(query.where(_leases.c.limit_uid.in_(batch)))
         return sorted(found, key=lambda lease: (-lease.epoch, lease.lease_id))
 
     @override
@@ -119,14 +130,17 @@ class LeaseRows(Leases):
 
     @override
     async def held(self, account_id: str) -> dict[PotKey, int]:
+        columns = (_leases.c.service_uid, _leases.c.kind, *_of_limit[1:])
         query = (
-            select(_leases.c.service_uid, _leases.c.kind, func.sum(_leases.c.held_units))
+            select(*columns, func.sum(_leases.c.held_units))
             .where(_leases.c.account_id == account_id, not_(_leases.c.closed))
-            .group_by(_leases.c.service_uid, _leases.c.kind)
+            .group_by(*columns)
         )
         held: dict[PotKey, int] = {}
-        for service_uid, kind, units in await self._connection.execute(query):
+        for service_uid, kind, *limit, units in await self._connection.execute(query):
             key = PotKey.of(account_id, service_uid, PotKind(kind))
+            if limit[0] is not None:
+                key = PotKey.of_limit(LimitPotKey(account_id, *limit), key.kind)
             held[key] = held.get(key, 0) + int(units)
         return held
 
@@ -143,9 +157,13 @@ class LeaseRows(Leases):
 
 def _values(lease: Lease) -> dict[str, object]:
     values = {name: getattr(lease, name) for name in Lease.__slots__}
-    return values | {"account_id": values.pop("account")}
+    limit = values.pop("limit") or (None,) * len(_of_limit)
+    return values | {"account_id": values.pop("account")} | dict(zip(_limit_columns, limit[1:], strict=True))
 
 
 def _lease(row: RowMapping | dict[str, Any]) -> Lease:
     values = dict(row)
-    return Lease(account=values.pop("account_id"), **values | {"kind": PotKind(values["kind"])})
+    account_id = values.pop("account_id")
+    limit_uid, *rest = (values.pop(name) for name in _limit_columns)
+    limit = None if limit_uid is None else LimitPotKey(account_id, limit_uid, *rest)
+    return Lease(account=account_id, limit=limit, **values | {"kind": PotKind(values["kind"])})

@@ -305,6 +305,27 @@ page_keys = Table(
     Column("secret", LargeBinary, nullable=False),
 )
 
+limit_pots = Table(
+    "limit_pots",
+    metadata,
+    _key("account_id"),
+    _key("limit_uid"),
+    # Empty where all count together.
+    _key("member_uid"),
+    # 0 where the budget has no periods.
+    _number_key("period_start_us"),
+    _text("kind"),
+    # The amount in force when it was leased from last.
+    _number("capacity_units"),
+    _number("leased_units"),
+    _number("spent_units"),
+    # The end of its period, or of its budget.
+    _number("end_us", nullable=True),
+    _number("told_percent"),
+    CheckConstraint("leased_units >= 0", name="leased"),
+    Index("ix_limit_pots_end_us", "end_us", **_where("end_us IS NOT NULL")),
+)
+
 leases = Table(
     "leases",
     metadata,
@@ -323,8 +344,20 @@ leases = Table(
     _number("recall_requested_us", nullable=True),
     _number("create_us"),
     _number("update_us"),
+    # Of a limit's pot, of which the service's id and uid are empty: which one.
+    _text("limit_uid", nullable=True),
+    _text("member_uid", nullable=True),
+    _number("period_start_us", nullable=True),
     Index(None, "create_us", "lease_id"),
     Index("ix_leases_open", "account_id", "kind", "service_uid", **_where("NOT closed")),
+    Index(
+        "ix_leases_of_limits",
+        "account_id",
+        "limit_uid",
+        "member_uid",
+        "period_start_us",
+        **_where("limit_uid IS NOT NULL"),
+    ),
     Index("ix_leases_open_by_node", "node", "epoch", **_where("NOT closed")),
     Index("ix_leases_closed_by_node", "node", "epoch", **_where("closed")),
     Index("ix_leases_recalled", "recall_requested_us", **_where("recall_requested_us IS NOT NULL")),

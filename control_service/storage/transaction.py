@@ -18,6 +18,7 @@ from control_service.storage.deliveries import DeliveryRows
 from control_service.storage.history import EventRows, StoredResponseRows
 from control_service.storage.leases import LeaseRows
 from control_service.storage.ledger import LedgerRows
+from control_service.storage.limit_pots import LimitPotRows
 from control_service.storage.limits import LimitRows
 from control_service.storage.models import ModelRows
 from control_service.storage.nodes import NodeRows
@@ -54,6 +55,7 @@ class SqlTransaction(ports.Transaction):
         self.deliveries: alert_ports.Deliveries = DeliveryRows(connection)
         self.nodes: fleet_ports.Nodes = NodeRows(connection)
         self.leases: fleet_ports.Leases = LeaseRows(connection)
+        self.limit_pots: fleet_ports.LimitPots = LimitPotRows(connection)
         self.batches: fleet_ports.Batches = BatchRows(connection)
         self.configs: fleet_ports.Configs = ConfigRows(connection)
         self.principals: access_ports.Principals = PrincipalRows(connection)

@@ -10,6 +10,8 @@ from typing import NamedTuple, Protocol
 from control_service.domain.account import Account
 from control_service.domain.bucket import Bucket
 from control_service.domain.lease import Lease
+from control_service.domain.limit import LimitPotKey
+from control_service.domain.limit_pot import BudgetPot
 from control_service.domain.model import Model
 from control_service.domain.node import Node
 from control_service.domain.pot import PotKey
@@ -90,7 +92,7 @@ class LeaseFilter:
 
 @dataclass(frozen=True, slots=True)
 class NamedLease:
-    """A lease with the id of its service, for people."""
+    """A lease with the id of its service, for people; empty where it is a slice of a limit's pot."""
 
     lease: Lease
     service_id: str
@@ -120,8 +122,10 @@ class Leases(Protocol):
     async def open_below(self, node: str, epoch: int, limit: int) -> list[NamedLease]:
         """Open leases of a node's epochs below this one, by (account id, lease id)."""
 
-    async def left_behind(self, node: str, epoch: int, service_uids: Collection[str]) -> list[Lease]:
-        """Open leases of a node's epochs below this one for these services, the newest epoch first."""
+    async def left_behind(
+        self, node: str, epoch: int, service_uids: Collection[str], limit_uids: Collection[str]
+    ) -> list[Lease]:
+        """Open leases of a node's epochs below this one for these services, or on these limits; newest epoch first."""
 
     async def delete_settled(self, before_us: int, limit: int) -> int:
         """Deletes closed leases of settled epochs whose last statement came before this moment, at most `limit`.
@@ -135,6 +139,28 @@ class Leases(Protocol):
 
     async def held(self, account_id: str) -> dict[PotKey, int]:
         """Units that open requests hold of an account's pots, by the nodes' last statements. Zeros are left out."""
+
+
+class LimitPots(Protocol):
+    """The pots of budgets. A change to one locks its account first."""
+
+    async def find(self, keys: Collection[LimitPotKey]) -> dict[LimitPotKey, BudgetPot]:
+        """Those of these pots that exist, by key: any that was ever leased from and is not deleted."""
+
+    async def put(self, pots: Collection[BudgetPot]) -> None:
+        """Stores these pots, whether or not they were stored before."""
+
+    async def page(self, after: LimitPotKey, limit: int) -> list[BudgetPot]:
+        """Pots of the same account whose key is greater than `after`, by key."""
+
+    async def delete_ended(self, before_us: int, limit: int) -> int:
+        """Deletes pots whose period or budget ended before this moment, and that no lease had a statement on since.
+
+        One that an open lease is a slice of stays.
+
+        Returns:
+            How many were deleted, at most `limit`.
+        """
 
 
 @dataclass(frozen=True, slots=True)

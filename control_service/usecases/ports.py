@@ -26,7 +26,7 @@ from control_service.domain.team import Team
 from control_service.usecases.access_ports import AccessTokens, AccessVersions, Bindings, Principals, ServiceAccounts
 from control_service.usecases.alert_ports import Alerts, Deliveries, Webhooks
 from control_service.usecases.audit_ports import AuditEntries
-from control_service.usecases.fleet_ports import Batches, Configs, Leases, Nodes
+from control_service.usecases.fleet_ports import Batches, Configs, Leases, LimitPots, Nodes
 from control_service.usecases.limit_ports import Budgets, Limits, RateRules
 from tallygate._access.rights import SEES_ALL, Sight
 from tallygate._server.page_keys import PageKey
@@ -278,6 +278,7 @@ class Transaction(Protocol):
     deliveries: Deliveries
     nodes: Nodes
     leases: Leases
+    limit_pots: LimitPots
     batches: Batches
     configs: Configs
     principals: Principals

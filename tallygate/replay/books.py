@@ -1,4 +1,4 @@
-"""The books of the two services on one inference service, read over the wire."""
+"""The books of the two services on one inference service, read over the wire, and the balance of its account's pots."""
 
 from __future__ import annotations
 
@@ -26,6 +26,13 @@ from tallygate.metering.v1 import request_usage_pb2, usage_bucket_pb2, usage_ser
 from tallygate.replay.figures import Figures
 from tallygate.replay.tally import Receipts
 
+_ADDS_UP = {
+    pot_pb2.POT_KIND_MONEY,
+    pot_pb2.POT_KIND_TRIAL,
+    pot_pb2.POT_KIND_BUDGET_TOKENS,
+    pot_pb2.POT_KIND_BUDGET_MONEY,
+}
+"""Kinds of pots of which capacity = available + leased + spent; what accrues has its capacity again and again."""
 _PAGE = 1_000
 _DAY_S = 86_400
 _TIMEOUT_S = 10
@@ -45,7 +52,7 @@ class Books:
     held: int
     """Number of units that open requests hold on any lease of the service."""
     unbalanced: tuple[str, ...]
-    """Pots whose capacity is not available + leased + spent."""
+    """Pots of the service and of its account's limits whose capacity is not available + leased + spent."""
 
 
 class BookReader:
@@ -134,23 +141,25 @@ class BookReader:
                 return _by_kind(consumed, with_money=True), held
 
     async def _read_pots(self) -> tuple[Figures, tuple[str, ...]]:
-        page = await self._operations.ListPots(
-            operations_service_pb2.ListPotsRequest(
-                account=self._account, inference_service=self._service, page_size=_PAGE
-            ),
-            timeout=_TIMEOUT_S,
-        )
         spent: Counter[int] = Counter()
         unbalanced: list[str] = []
-        for pot in page.pots:
-            spent[pot.kind] += pot.spent_units
-            if pot.kind in {pot_pb2.POT_KIND_MONEY, pot_pb2.POT_KIND_TRIAL}:
-                parts = pot.available_units + pot.leased_units + pot.spent_units
-                if pot.capacity_units != parts:
-                    kind = pot_pb2.PotKind.Name(pot.kind)
-                    unbalanced.append(f"{kind}: capacity {pot.capacity_units}, its parts {parts}")
+        async for pot in self._pots():
+            if pot.inference_service in {"", self._service}:
+                spent[pot.kind] += pot.spent_units
+                unbalanced += imbalances_of(pot)
         # Money belongs to the account, and other services may spend of it at the same time.
         return _by_kind(spent, with_money=False), tuple(unbalanced)
+
+    async def _pots(self) -> AsyncIterator[pot_pb2.Pot]:
+        """All pots of the account."""
+        request = operations_service_pb2.ListPotsRequest(account=self._account, page_size=_PAGE)
+        while True:
+            page = await self._operations.ListPots(request, timeout=_TIMEOUT_S)
+            for pot in page.pots:
+                yield pot
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return
 
     async def _read_ledger(self) -> Figures:
         cost_nanos = 0
@@ -210,6 +219,15 @@ def figures_of(sums: Receipts) -> Figures:
         overrun_tokens=sums.overrun_tokens,
         cost_nanos=sums.cost_nanos,
     )
+
+
+def imbalances_of(pot: pot_pb2.Pot) -> list[str]:
+    """What is wrong with a pot, in a sentence; empty where its parts add up."""
+    parts = pot.available_units + pot.leased_units + pot.spent_units
+    if pot.kind not in _ADDS_UP or pot.capacity_units == parts:
+        return []
+    which = f" of {pot.limit_pot.limit_uid}" if pot.HasField("limit_pot") else ""
+    return [f"{pot_pb2.PotKind.Name(pot.kind)}{which}: capacity {pot.capacity_units}, its parts {parts}"]
 
 
 def _by_kind(units: Counter[int], *, with_money: bool) -> Figures:

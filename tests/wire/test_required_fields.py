@@ -43,9 +43,16 @@ IT_DEPENDS = {
     "tallygate.control.v1.TrialOffer.quota_tokens",
     "tallygate.control.v1.CreateAccessTokenRequest.service_account",
     "tallygate.control.v1.ListAccessTokensRequest.service_account",
+    "tallygate.control.v1.LeaseStatement.inference_service",
+    "tallygate.control.v1.LeaseStatement.inference_service_uid",
+    "tallygate.control.v1.LeaseStatement.limit_pot",
+    "tallygate.control.v1.LeaseTotal.inference_service",
+    "tallygate.control.v1.LeaseTotal.inference_service_uid",
+    "tallygate.control.v1.LeaseTotal.limit_pot",
 }
 """OPTIONAL fields that some callers must set: UpdateModel withdraws an offer whose quota is zero, which CreateModel
-refuses; and only persons have tokens without a service account."""
+refuses; only persons have tokens without a service account; leases name the service that a payer pays for, or the pot
+of a limit."""
 
 
 @dataclass(frozen=True)

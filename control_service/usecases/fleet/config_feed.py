@@ -179,7 +179,7 @@ class ConfigFeed:
             changes = await tx.configs.changes(self._version) if is_new and self._latest else None
             access = await tx.access_versions.since(self._version) if is_new and not self._credentials.is_idle else None
             recalls = await tx.leases.recalled(self._watchers) if self._watchers else []
-            grantable = await query_grantable(tx, short) if short else {}
+            grantable = await query_grantable(tx, short, self._clock.now_us()) if short else {}
         # Before all else: what was revoked shall open nothing any more.
         if access is not None:
             await self._credentials.push(access, version, self._watchers.values())
@@ -195,7 +195,7 @@ class ConfigFeed:
         self._memory.elapsed_time.forget()
         for watcher in list(self._watchers.values()):
             watcher.recall(recalls)
-            watcher.replenish(replenished)
+            watcher.replenish(replenished.service_uids, replenished.limit_pots)
             watcher.report_lost(self._memory.liveness.lost, now_ns)
             watcher.advance(version)
 

@@ -113,7 +113,7 @@ class ExchangeLeases:
         """Settles the node's statements, grants what it needs and wants, and renews all its leases.
 
         Returns:
-            The answers in the order of the statements. A statement on a service that failed has none.
+            The answers in the order of the statements. A statement on a service or a limit that failed has none.
 
         Raises:
             RefusedError: NODE_NOT_REGISTERED, NODE_FENCED, CONFIG_STALE, CONTROL_WENT_BACKWARDS,
@@ -126,7 +126,7 @@ class ExchangeLeases:
         except ControlError:
             raise
         except Exception:  # noqa: BLE001  # logged where it fails again; one service must not stop the others
-            return await self._exchange_by_service(request)
+            return await self._exchange_apart(request)
 
     async def _exchange_together(self, request: ExchangeRequest) -> list[LeaseAnswer]:
         now_us = self._clock.now_us()
@@ -136,14 +136,14 @@ class ExchangeLeases:
             outcome = await self._take(tx, [*request.statements, *left], now_us)
         return self._answers(outcome)[: len(request.statements)]
 
-    async def _exchange_by_service(self, request: ExchangeRequest) -> list[LeaseAnswer]:
-        """Takes in each service's statements in a transaction of its own, after all of them together failed."""
+    async def _exchange_apart(self, request: ExchangeRequest) -> list[LeaseAnswer]:
+        """Takes in each service's and limit's statements in a transaction of its own, after all together failed."""
         now_us = self._clock.now_us()
         async with self._database.writing() as tx:
             await self._admit(tx, request, now_us)
-        of_service: dict[str, list[LeaseStatement]] = {}
+        apart: dict[str, list[LeaseStatement]] = {}
         for one in request.statements:
-            of_service.setdefault(one.service_uid, []).append(one)
+            apart.setdefault(one.service_uid if one.limit is None else one.limit.limit_uid, []).append(one)
         answers: dict[str, LeaseAnswer] = {}
 
         async def take(uid: str) -> None:
@@ -151,10 +151,10 @@ class ExchangeLeases:
                 node = await tx.nodes.lock(request.node)
                 if node is None or (node.epoch, node.exchange_number) != (request.epoch, request.exchange_number):
                     raise _refusal(request, node)
-                outcome = await self._take(tx, of_service[uid], now_us)
+                outcome = await self._take(tx, apart[uid], now_us)
             answers.update((answer.lease_id, answer) for answer in self._answers(outcome))
 
-        await self._isolation.run_each("exchange", of_service, take)
+        await self._isolation.run_each("exchange", apart, take)
         return [answers[lease_id] for one in request.statements if (lease_id := one.statement.lease_id) in answers]
 
     async def _take(self, tx: Transaction, statements: Sequence[LeaseStatement], now_us: int) -> _Outcome:
@@ -269,6 +269,7 @@ def _answer(
             "statement_not_taken",
             node=stated.node,
             service=stated.service_name,
+            limit=None if stated.limit is None else stated.limit.limit_uid,
             lease=stated.statement.lease_id,
         )
         return LeaseAnswer(stated.statement.lease_id, granted_units=0, availability=Availability.EMPTY, closed=True)

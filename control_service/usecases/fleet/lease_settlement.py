@@ -15,6 +15,7 @@ from control_service.domain.account import Account
 from control_service.domain.bucket import Bucket
 from control_service.domain.lease import Lease, Statement, may_overdraw, stands_beside
 from control_service.domain.lease_round import LeaseRound, StatementWork
+from control_service.domain.limit import LimitPotKey
 from control_service.domain.names import MalformedNameError, parse_service, service_name
 from control_service.domain.payers import Payers, payers_of
 from control_service.domain.pot import Pot, PotKey, PotKind, Quantity
@@ -25,6 +26,7 @@ from control_service.domain.threshold import trial_percent_reached
 from control_service.domain.trial import Trial
 from control_service.usecases.fleet.elapsed_time import ElapsedTime
 from control_service.usecases.fleet_ports import NamedLease, Usage
+from control_service.usecases.limit_pots import Crossed, LoadedPot, load_pots, store_pots
 from control_service.usecases.ports import Transaction
 
 _TAKES_REQUESTS: Final = (Status.RUNNING, Status.ACTIVATING)
@@ -33,7 +35,7 @@ _NOTHING_RESERVED: Final = Reserved()
 
 @dataclass(frozen=True, slots=True)
 class LeaseStatement:
-    """A statement with all that identifies its lease: node and epoch, service, kind of pot."""
+    """A statement with all that identifies its lease: node and epoch, kind of pot, the service or the limit's pot."""
 
     node: str
     epoch: int
@@ -41,6 +43,17 @@ class LeaseStatement:
     service_uid: str
     kind: PotKind
     statement: Statement
+    limit: LimitPotKey | None = None
+
+    @property
+    def account_id(self) -> str | None:
+        """The account of the pot; None where the service's name is none."""
+        if self.limit is not None:
+            return self.limit.account_id
+        try:
+            return parse_service(self.service_name)[0]
+        except MalformedNameError:
+            return None
 
 
 def closing(named: NamedLease) -> LeaseStatement:
@@ -49,10 +62,11 @@ def closing(named: NamedLease) -> LeaseStatement:
     return LeaseStatement(
         node=lease.node,
         epoch=lease.epoch,
-        service_name=service_name(lease.account, named.service_id),
+        service_name=service_name(lease.account, named.service_id) if named.service_id else "",
         service_uid=lease.service_uid,
         kind=lease.kind,
         statement=Statement(lease.lease_id, closing=True),
+        limit=lease.limit,
     )
 
 
@@ -65,27 +79,35 @@ class Subject:
     takes_requests: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What statements are about, as it is stored: locked accounts, services by uid, buckets, and pots of budgets."""
+
+    accounts: Mapping[str, Account]
+    subjects: Mapping[str, Subject]
+    buckets: Mapping[PotKey, Bucket]
+    limit_pots: Mapping[PotKey, LoadedPot]
+
+
 class Settlement:
     """Accounts, services, pots and leases while statements are worked through.
 
     `works` has one element for each statement: None for a statement that does not fit what is known.
     """
 
-    def __init__(
-        self,
-        accounts: Mapping[str, Account],
-        subjects: Mapping[str, Subject],
-        buckets: Mapping[PotKey, Bucket],
-        now_us: int,
-        elapsed_time: ElapsedTime,
-    ) -> None:
-        self.accounts = dict(accounts)
-        self.subjects = subjects
+    def __init__(self, loaded: Loaded, now_us: int, elapsed_time: ElapsedTime) -> None:
+        self.accounts = dict(loaded.accounts)
+        self.subjects = loaded.subjects
+        self.crossed: Sequence[Crossed] = ()
+        """Pots of budgets of which a further threshold is spent, once the settlement is stored."""
+        self._limit_pots = loaded.limit_pots
         self.works: list[StatementWork | None] = []
         self._left: list[StatementWork] = []
         self.now_us = now_us
         self._elapsed_time = elapsed_time
-        self._round = LeaseRound({**_quantities(accounts, subjects), **buckets}, now_us)
+        pots = {**_quantities(loaded.accounts, loaded.subjects), **loaded.buckets}
+        pots |= {key: one.quantity for key, one in loaded.limit_pots.items()}
+        self._round = LeaseRound(pots, now_us)
 
     @property
     def pots(self) -> Mapping[PotKey, Pot]:
@@ -138,6 +160,8 @@ class Settlement:
                 work.left = [beside[lease.lease_id] for lease in left if stands_beside(lease, work.before, one.epoch)]
 
     def _work(self, stated: LeaseStatement, known: Lease | None) -> StatementWork | None:
+        if stated.limit is not None:
+            return self._limit_work(stated, stated.limit, known)
         subject = self.subjects.get(stated.service_uid)
         if subject is None or subject.service.name != stated.service_name:
             return None
@@ -162,6 +186,27 @@ class Settlement:
             statement = replace(statement, closing=True)
         pays = subject.takes_requests and subject.payers.pays(stated.kind)
         return StatementWork(statement, lease, pays, recall_waits=self._elapsed_time.awaits_return(lease))
+
+    def _limit_work(self, stated: LeaseStatement, limit: LimitPotKey, known: Lease | None) -> StatementWork | None:
+        loaded = self._limit_pots.get(PotKey.of_limit(limit, stated.kind))
+        if loaded is None:
+            return None
+        lease = known or Lease(
+            lease_id=stated.statement.lease_id,
+            node=stated.node,
+            epoch=stated.epoch,
+            account=limit.account_id,
+            service_uid="",
+            kind=stated.kind,
+            create_us=self.now_us,
+            update_us=self.now_us,
+            limit=limit,
+        )
+        statement = loaded.admits(stated.statement, is_known=known is not None)
+        if statement is None or (lease.node, lease.limit, lease.kind) != (stated.node, limit, stated.kind):
+            return None
+        recall_waits = self._elapsed_time.awaits_return(lease)
+        return StatementWork(statement, lease, loaded.is_leasable, recall_waits=recall_waits)
 
     def trials(self) -> list[Service]:
         """The services whose trials have statements, with their trials after the statements."""
@@ -199,10 +244,11 @@ class Settlement:
         ]
 
     async def store(self, tx: Transaction) -> None:
-        """Stores leases, trials, buckets and ledger lines; accounts and statuses are for `apply_effects`."""
-        await tx.leases.put(
-            [NamedLease(work.lease, self.subjects[work.lease.service_uid].service.service_id) for work in self.fitting]
-        )
+        """Stores leases, trials, buckets, limits' pots and ledger lines.
+
+        Accounts and statuses are for `apply_effects`.
+        """
+        await tx.leases.put([NamedLease(work.lease, self._service_id(work.lease)) for work in self.fitting])
         usage = self.usage()
         if usage:
             self.accounts = await tx.batches.add_usage(self.accounts, usage, self.now_us)
@@ -211,6 +257,13 @@ class Settlement:
         await tx.batches.save_buckets(
             {key: pot for key, pot in self.pots.items() if key in touched and isinstance(pot, Bucket)}
         )
+        of_limits = {key: loaded for key, loaded in self._limit_pots.items() if key in touched}
+        if of_limits:
+            self.crossed = await store_pots(tx, of_limits, self.pots)
+
+    def _service_id(self, lease: Lease) -> str:
+        """The id of the lease's service; empty where it is a slice of a limit's pot."""
+        return self.subjects[lease.service_uid].service.service_id if lease.limit is None else ""
 
 
 def _quantities(accounts: Mapping[str, Account], subjects: Mapping[str, Subject]) -> dict[PotKey, Pot]:
@@ -248,19 +301,21 @@ async def settle(
     Nothing is stored yet. Raises StorageUnavailableError.
     """
     account_of = {
-        one.statement.lease_id: account_id for one in statements if (account_id := _account_of(one)) is not None
+        one.statement.lease_id: account_id for one in statements if (account_id := one.account_id) is not None
     }
     account_ids = set(account_of.values())
     accounts = await tx.batches.lock_accounts(account_ids) if account_ids else {}
-    subjects = await _subjects(tx, accounts, {one.service_uid for one in statements}, now_us)
+    subjects = await _subjects(tx, accounts, {one.service_uid for one in statements if one.limit is None}, now_us)
+    limits = {PotKey.of_limit(one.limit, one.kind) for one in statements if one.limit is not None}
+    limit_pots = await load_pots(tx, {key for key in limits if key.account in accounts}, now_us) if limits else {}
     stored = await _buckets(tx, subjects, statements)
     buckets = {
         key: _rated(elapsed_time.refilled(key, bucket, now_us), subjects[key.service_uid].payers.reserved, key.kind)
         for key, bucket in stored.items()
     }
-    settlement = Settlement(accounts, subjects, buckets, now_us, elapsed_time)
+    settlement = Settlement(Loaded(accounts, subjects, buckets, limit_pots), now_us, elapsed_time)
     keys = [(account_id, lease_id) for lease_id, account_id in account_of.items()]
-    known = {lease.lease_id: lease for lease in (await tx.leases.find(keys) if subjects else [])}
+    known = {lease.lease_id: lease for lease in (await tx.leases.find(keys) if subjects or limit_pots else [])}
     settlement.take(statements, known, await _left_behind(tx, statements, known))
     return settlement
 
@@ -268,22 +323,15 @@ async def settle(
 async def _left_behind(
     tx: Transaction, statements: Sequence[LeaseStatement], known: Mapping[str, Lease]
 ) -> list[Lease]:
-    """The open leases of former epochs on services whose statements may need them; hardly ever are there any."""
-    services: dict[tuple[str, int], dict[str, None]] = {}
-    for one in statements:
-        if may_overdraw(known.get(one.statement.lease_id), one.statement, one.epoch):
-            services.setdefault((one.node, one.epoch), {})[one.service_uid] = None
+    """The open leases of former epochs on what such statements are about that may need them; hardly ever any."""
+    needy = [one for one in statements if may_overdraw(known.get(one.statement.lease_id), one.statement, one.epoch)]
     found: list[Lease] = []
-    for (node, epoch), uids in services.items():
-        found += await tx.leases.left_behind(node, epoch, uids)
+    for node, epoch in dict.fromkeys((one.node, one.epoch) for one in needy):
+        mine = [one for one in needy if (one.node, one.epoch) == (node, epoch)]
+        uids = dict.fromkeys(one.service_uid for one in mine if one.limit is None)
+        limit_uids = dict.fromkeys(one.limit.limit_uid for one in mine if one.limit is not None)
+        found += await tx.leases.left_behind(node, epoch, uids, limit_uids)
     return found
-
-
-def _account_of(stated: LeaseStatement) -> str | None:
-    try:
-        return parse_service(stated.service_name)[0]
-    except MalformedNameError:
-        return None
 
 
 async def _subjects(

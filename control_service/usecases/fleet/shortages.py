@@ -10,8 +10,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from control_service.domain.limit import LimitPotKey
 from control_service.domain.pot import PotKey, PotKind
 from control_service.usecases.fleet.lease_settlement import money_of, trial_of
+from control_service.usecases.limit_pots import load_pots
 from control_service.usecases.ports import Transaction
 from tallygate._server.clock import Clock
 
@@ -27,8 +29,16 @@ class _Shortage:
     left_units: int
 
 
+@dataclass(frozen=True, slots=True)
+class Replenished:
+    """What nodes may request for again: services by uid, and pots of limits."""
+
+    service_uids: Collection[str]
+    limit_pots: Collection[LimitPotKey]
+
+
 class Shortages:
-    """The shortages that nodes were answered, by pot and service."""
+    """The shortages that nodes were answered, by pot and service; the pot of a limit has no service."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -48,8 +58,8 @@ class Shortages:
         self._noted = {pot: noted for pot, noted in self._noted.items() if noted}
         return self._noted.keys()
 
-    def ended(self, came_back: Collection[PotKey], grantable: Mapping[PotKey, int]) -> list[str]:
-        """Forgets the shortages that are over; returns the uids of their services, for which nodes may request again.
+    def ended(self, came_back: Collection[PotKey], grantable: Mapping[PotKey, int]) -> Replenished:
+        """Forgets the shortages that are over; returns the services and pots for which nodes may request again.
 
         A shortage is over when its pot got something back, or has more to grant than when it fell short.
 
@@ -58,19 +68,23 @@ class Shortages:
             grantable: units that each pot can grant now, whichever process brought them back.
         """
         uids: dict[str, None] = {}
+        limit_pots: list[LimitPotKey] = []
         for pot in self.pots:
             noted = self._noted[pot]
             left_units = grantable.get(pot, 0)
             over = [uid for uid, last in noted.items() if pot in came_back or left_units > last.left_units]
             for uid in over:
                 del noted[uid]
-            uids |= dict.fromkeys(over)
-        return list(uids)
+            if pot.limit is None:
+                uids |= dict.fromkeys(over)
+            elif over:
+                limit_pots.append(pot.limit)
+        return Replenished(list(uids), limit_pots)
 
 
-async def query_grantable(tx: Transaction, pots: Collection[PotKey]) -> dict[PotKey, int]:
+async def query_grantable(tx: Transaction, pots: Collection[PotKey], now_us: int) -> dict[PotKey, int]:
     """Units that these pots can grant now. Rates are left out: nodes know when a rate will have refilled."""
-    found: dict[PotKey, int] = {}
+    found = {key: loaded.grantable_units for key, loaded in (await load_pots(tx, pots, now_us)).items()}
     owners = {key.account for key in pots}
     if any(key.kind is PotKind.MONEY for key in pots):
         for account in (await tx.batches.accounts(owners)).values():

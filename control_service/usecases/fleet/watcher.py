@@ -9,8 +9,9 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
 
+from control_service.domain.limit import LimitPotKey
 from control_service.domain.node import LostNode
 from control_service.domain.payers import ServiceConfig
 from control_service.usecases.fleet.credential_lookup import CredentialConfig, Shown
@@ -24,10 +25,12 @@ CREDENTIALS_PER_UPDATE: Final = 1_000
 """Maximum number of credentials in one message, for the same reason."""
 
 IDS_PER_UPDATE: Final = 10_000
-"""Maximum number of recalled leases in one message, and likewise of replenished services; as before."""
+"""Maximum number of recalled leases in one message, and likewise of replenished services and pots; as before."""
 
 LOST_REPEAT_NS: Final = 5_000_000_000
 """Interval at which one lost node is reported to a stream again."""
+
+Id = TypeVar("Id", str, LimitPotKey)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Update:
     replenished_service_uids: tuple[str, ...]
     lost_nodes: tuple[LostNode, ...] = ()
     credentials: tuple[CredentialConfig, ...] = ()
+    replenished_limit_pots: tuple[LimitPotKey, ...] = ()
 
 
 class Watcher:
@@ -55,6 +59,7 @@ class Watcher:
         self._recalls: dict[str, int] = {}
         self._recalls_due: dict[str, None] = {}
         self._replenished: dict[str, None] = {}
+        self._replenished_pots: dict[LimitPotKey, None] = {}
         self._lost: dict[LostNode, int] = {}
         self._lost_due: tuple[LostNode, ...] = ()
         self._dismissed = False
@@ -110,10 +115,11 @@ class Watcher:
             self._recalls_due.update(dict.fromkeys(fresh))
             self._wake.set()
 
-    def replenish(self, uids: Iterable[str]) -> None:
-        """Takes services whose shortage is over, so that the node requests for them again."""
+    def replenish(self, uids: Iterable[str], limit_pots: Iterable[LimitPotKey] = ()) -> None:
+        """Takes services, and pots of limits, whose shortage is over, so that the node requests for them again."""
         self._replenished.update(dict.fromkeys(uids))
-        if self._replenished:
+        self._replenished_pots.update(dict.fromkeys(limit_pots))
+        if self._replenished or self._replenished_pots:
             self._wake.set()
 
     def report_lost(self, lost: Iterable[LostNode], now_ns: int) -> None:
@@ -155,15 +161,22 @@ class Watcher:
         is_rest_waiting = bool(self._services or self.credentials)
         if not is_rest_waiting:
             self.version_sent = self._version
-        recalls, replenished = _take(self._recalls_due), _take(self._replenished)
-        update = Update(self.version_sent, services, recalls, replenished, self._lost_due, credentials)
+        update = Update(
+            self.version_sent,
+            services,
+            recalled_lease_ids=_take(self._recalls_due),
+            replenished_service_uids=_take(self._replenished),
+            lost_nodes=self._lost_due,
+            credentials=credentials,
+            replenished_limit_pots=_take(self._replenished_pots),
+        )
         self._lost_due = ()
-        if is_rest_waiting or self._recalls_due or self._replenished:
+        if is_rest_waiting or self._recalls_due or self._replenished or self._replenished_pots:
             self._wake.set()
         return update
 
 
-def _take(ids: dict[str, None]) -> tuple[str, ...]:
+def _take(ids: dict[Id, None]) -> tuple[Id, ...]:
     """Removes the first `IDS_PER_UPDATE` of these ids, and returns them."""
     taken = tuple(islice(ids, IDS_PER_UPDATE))
     for one in taken:

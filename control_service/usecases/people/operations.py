@@ -6,22 +6,32 @@ from typing import Final
 
 from control_service.domain.account import Account
 from control_service.domain.bucket import Bucket
+from control_service.domain.limit import LimitPotKey
 from control_service.domain.pot import PotKey, PotKind
 from control_service.domain.service import Service
+from control_service.usecases import limit_pots
 from control_service.usecases.ports import ServiceFilter, Transaction
 
 SERVICES_PER_QUERY: Final = 100
 """Maximum number of services that one query reads."""
 
-Position = tuple[str, int]
-"""The position of a pot in the list: its service's id (empty for money), and the place of its kind."""
+Position = tuple[str, int, str, str, int]
+"""The position of a pot in the list: its service's id (empty for money), and the place of its kind.
 
+Of a limit's pot: the limit's uid, the member's, and the begin of the period. Limits come last, as of a service `~`.
+"""
+
+_FIRST_KEY: Final = ("", "", 0)
+_LIMITS: Final = "~"
 _PLACES: Final = {kind: place for place, kind in enumerate(PotKind)}
 
 
 @dataclass(frozen=True, slots=True)
 class PotView:
-    """One pot as of one moment; `service_id` is empty for money. See the contract's `Pot` for the amounts."""
+    """One pot as of one moment; `service_id` is empty for money and for limits, `limit` is None of a payer.
+
+    See the contract's `Pot` for the amounts.
+    """
 
     account_id: str
     service_id: str
@@ -31,29 +41,59 @@ class PotView:
     leased_units: int
     held_units: int
     spent_units: int
+    limit: LimitPotKey | None = None
 
     @property
     def position(self) -> Position:
         """The pot's position in the list."""
-        return self.service_id, _PLACES[self.kind]
+        if self.limit is not None:
+            return _LIMITS, 0, *self.limit[1:]
+        return self.service_id, _PLACES[self.kind], *_FIRST_KEY
 
 
 async def list_pots(
     tx: Transaction, account_id: str, service_id: str | None, *, after: Position, limit: int, now_us: int
 ) -> list[PotView]:
-    """Pots of an account after a position: money first, then by service, or those of one service if it is given.
+    """Pots of an account after a position: money first, then by service, then those of limits.
+
+    If a service is given, only its own and the account's money.
 
     Raises:
         ResourceNotFoundError: there is no such account.
     """
     account = await tx.accounts.get(account_id)
     held = await tx.leases.held(account_id)
+    if after[0] == _LIMITS:
+        return await _of_limits(tx, LimitPotKey(account_id, *after[2:]), held, limit, now_us)
     found = [_money(account, held)]
     async for services in _services(tx, account_id, service_id, after[0]):
         found += await _of_services(tx, services, held, now_us)
         if len(found) > limit + len(PotKind):
             break
-    return [pot for pot in found if pot.position > after][:limit]
+    page = [pot for pot in found if pot.position > after][:limit]
+    if service_id is None and len(page) < limit:
+        page += await _of_limits(tx, LimitPotKey(account_id, *_FIRST_KEY), held, limit - len(page), now_us)
+    return page
+
+
+async def _of_limits(
+    tx: Transaction, after: LimitPotKey, held: Mapping[PotKey, int], limit: int, now_us: int
+) -> list[PotView]:
+    """Pots of limits whose key is greater than `after`."""
+    return [
+        PotView(
+            account_id=pot.key.account_id,
+            service_id="",
+            kind=pot.kind,
+            capacity_units=pot.capacity_units,
+            available_units=pot.available_units,
+            leased_units=pot.leased_units,
+            held_units=held.get(pot.pot_key, 0),
+            spent_units=pot.spent_units,
+            limit=pot.key,
+        )
+        for pot in await limit_pots.list_pots(tx, after, limit, now_us)
+    ]
 
 
 async def _services(

@@ -1,4 +1,6 @@
-"""Retention: closed leases, stored responses, ended tokens and audit entries are deleted when they are old, in batches.
+"""Retention: closed leases, pots of limits, stored responses, ended tokens and audit entries go when they are old.
+
+They are deleted in batches.
 
 Events and the ledger are books, and stay. A closed lease is deleted only once its node has reported that all leases of
 that epoch are settled: a statement on an unknown lease counts as the first one, so its consumption would be booked
@@ -17,6 +19,9 @@ from control_service.usecases.ports import Database
 from tallygate._server.clock import Clock, SteadyWallClock
 
 DAY_US: Final = 86_400_000_000
+
+ENDED_POTS_KEPT_US: Final = 7 * DAY_US
+"""Minimum time that a budget's pot is kept after its period or its budget ended, and after its last lease closed."""
 
 CLOSED_LEASES_KEPT_US: Final = 7 * DAY_US
 """Minimum time that a closed lease is kept: as long as metering keeps the ids of the requests that consumed it."""
@@ -59,18 +64,21 @@ class Purge:
         async with self._database.writing() as tx:
             leases = await tx.leases.delete_settled(now_us - CLOSED_LEASES_KEPT_US, BATCH_SIZE)
         async with self._database.writing() as tx:
+            pots = await tx.limit_pots.delete_ended(now_us - ENDED_POTS_KEPT_US, BATCH_SIZE)
+        async with self._database.writing() as tx:
             responses = await tx.responses.delete(now_us - RESPONSES_KEPT_US, BATCH_SIZE)
         async with self._database.writing() as tx:
             tokens = await tx.access_tokens.purge(now_us - TOKENS_KEPT_US, BATCH_SIZE)
         async with self._database.writing() as tx:
             entries = await tx.audit.delete(now_us - self._audit_kept_us, BATCH_SIZE)
-        if leases or responses or tokens or entries:
+        if leases or pots or responses or tokens or entries:
             _log.info(
                 "purged",
                 closed_leases=leases,
+                limit_pots=pots,
                 idempotency_answers=responses,
                 ended_tokens=tokens,
                 audit_entries=entries,
             )
-        if max(leases, responses, tokens, entries) < BATCH_SIZE:
+        if max(leases, pots, responses, tokens, entries) < BATCH_SIZE:
             self._next_ns = now_ns + PERIOD_NS

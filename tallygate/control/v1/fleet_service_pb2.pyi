@@ -650,9 +650,9 @@ class LeaseStatement(_message.Message):
     lease_id: _builtins.str
     """Random id, made by the node before it asks for the first time. Required."""
     inference_service: _builtins.str
-    """The service, `accounts/{account}/services/{service}`. Required."""
+    """The service, `accounts/{account}/services/{service}`, of a slice of a payer; empty of a slice of a limit's pot."""
     inference_service_uid: _builtins.str
-    """Unique id of that service. Required."""
+    """Unique id of that service; empty as it is."""
     pot_kind: _pot_pb2.PotKind.ValueType
     """The pot that it is, or shall be, a slice of. Required."""
     consumed_units: _builtins.int
@@ -673,7 +673,9 @@ class LeaseStatement(_message.Message):
     """
     @_builtins.property
     def limit_pot(self) -> _pot_pb2.LimitPot:
-        """Of the kinds RATE, SLOTS, BUDGET_TOKENS and BUDGET_MONEY: which pot."""
+        """Of the kinds RATE, SLOTS, BUDGET_TOKENS and BUDGET_MONEY: which pot. Absent of a payer. A pot is made by its first
+        lease, from 5 s before its period begins by control's clock until 24 h after it ends: no request runs for longer.
+        """
 
     def __init__(
         self,

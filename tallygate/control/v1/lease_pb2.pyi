@@ -20,8 +20,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Lease(_message.Message):
-    """A slice of a pot in the hands of one metering node, for one service. Its counters only grow:
-    outstanding = granted + refunded - consumed - returned, never taken below zero.
+    """A slice of a pot in the hands of one metering node: of a payer for one service, of a limit's pot for all services of its
+    account. Its counters only grow: outstanding = granted + refunded - consumed - returned, never taken below zero.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -48,9 +48,9 @@ class Lease(_message.Message):
     epoch: _builtins.int
     """That node's epoch."""
     inference_service: _builtins.str
-    """The service whose requests it pays for, `accounts/{account}/services/{service}`."""
+    """The service whose requests it pays for, `accounts/{account}/services/{service}`; empty of a limit's pot."""
     inference_service_uid: _builtins.str
-    """Unique id of that service."""
+    """Unique id of that service; empty as it is."""
     pot_kind: _pot_pb2.PotKind.ValueType
     """The kind of pot that it is a slice of."""
     granted_units: _builtins.int

@@ -92,7 +92,7 @@ class ListPotsRequest(_message.Message):
     account: _builtins.str
     """`accounts/{account}`. Required."""
     inference_service: _builtins.str
-    """Only this service's pots and the account's money, if given."""
+    """Only this service's pots and the account's money, if given; none of limits."""
     page_size: _builtins.int
     """At most so many; default 100, at most 1,000."""
     page_token: _builtins.str

@@ -64,7 +64,7 @@ class OperationsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListPots(self, request, context):
-        """Lists pots of one account: money first, then by service.
+        """Lists pots of one account: money first, then by service, then those of limits that were ever leased from.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

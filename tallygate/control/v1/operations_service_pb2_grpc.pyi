@@ -36,7 +36,7 @@ class OperationsServiceStub:
     ListNodes: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.ListNodesRequest, _operations_service_pb2.ListNodesResponse]
     """Lists the metering nodes that control knows, with what they acknowledged."""
     ListPots: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.ListPotsRequest, _operations_service_pb2.ListPotsResponse]
-    """Lists pots of one account: money first, then by service."""
+    """Lists pots of one account: money first, then by service, then those of limits that were ever leased from."""
     ListLeases: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.ListLeasesRequest, _operations_service_pb2.ListLeasesResponse]
     """Lists leases, open ones only unless told otherwise."""
 
@@ -48,7 +48,7 @@ class OperationsServiceAsyncStub(OperationsServiceStub):
     ListNodes: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ListNodesRequest, _operations_service_pb2.ListNodesResponse]  # type: ignore[assignment]
     """Lists the metering nodes that control knows, with what they acknowledged."""
     ListPots: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ListPotsRequest, _operations_service_pb2.ListPotsResponse]  # type: ignore[assignment]
-    """Lists pots of one account: money first, then by service."""
+    """Lists pots of one account: money first, then by service, then those of limits that were ever leased from."""
     ListLeases: _aio.UnaryUnaryMultiCallable[_operations_service_pb2.ListLeasesRequest, _operations_service_pb2.ListLeasesResponse]  # type: ignore[assignment]
     """Lists leases, open ones only unless told otherwise."""
 
@@ -69,7 +69,7 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operations_service_pb2.ListPotsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operations_service_pb2.ListPotsResponse, _abc.Awaitable[_operations_service_pb2.ListPotsResponse]]:
-        """Lists pots of one account: money first, then by service."""
+        """Lists pots of one account: money first, then by service, then those of limits that were ever leased from."""
 
     @_abc_1.abstractmethod
     def ListLeases(

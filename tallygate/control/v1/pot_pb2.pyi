@@ -84,15 +84,15 @@ class Pot(_message.Message):
     account: _builtins.str
     """The account it belongs to, `accounts/{account}`."""
     inference_service: _builtins.str
-    """The service it belongs to, `accounts/{account}/services/{service}`; empty for an account's money."""
+    """The service it belongs to, `accounts/{account}/services/{service}`; empty for an account's money and for limits."""
     kind: Global___PotKind.ValueType
     """What it is, and so its unit."""
     capacity_units: _builtins.int
     """Everything there was to give. For money: what was paid in and not spent on reservations, plus the credit limit.
-    For a reservation: one minute's worth, the most that can gather.
+    For a reservation: one minute's worth, the most that can gather. For a budget: the amount in force.
     """
     available_units: _builtins.int
-    """What could be leased now; below zero where usage that nothing covered made a debt."""
+    """What could be leased now; below zero where usage that nothing covered made a debt, or a budget's amount was lowered."""
     leased_units: _builtins.int
     """What is out on lease and not yet consumed."""
     held_units: _builtins.int
@@ -137,9 +137,9 @@ class LimitPot(_message.Message):
     MEMBER_UID_FIELD_NUMBER: _builtins.int
     PERIOD_START_TIME_FIELD_NUMBER: _builtins.int
     account: _builtins.str
-    """The account it belongs to, `accounts/{account}`."""
+    """The account it belongs to, `accounts/{account}`. Required."""
     limit_uid: _builtins.str
-    """Unique id of the rate rule or budget."""
+    """Unique id of the rate rule or budget. Required."""
     member_uid: _builtins.str
     """Of a limit that counts each member for itself: unique id of the key or the service, or id of the team. Empty
     otherwise.

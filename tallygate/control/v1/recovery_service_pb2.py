@@ -28,7 +28,7 @@ from tallygate.access.v1 import access_rule_pb2 as tallygate_dot_access_dot_v1_d
 from tallygate.control.v1 import pot_pb2 as tallygate_dot_control_dot_v1_dot_pot__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tallygate/control/v1/recovery_service.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a%tallygate/access/v1/access_rule.proto\x1a\x1etallygate/control/v1/pot.proto\"K\n\x11\x42ookLeasesRequest\x12\x36\n\x06leases\x18\x01 \x03(\x0b\x32 .tallygate.control.v1.LeaseTotalB\x04\xe2\x41\x01\x01\"\x87\x02\n\nLeaseTotal\x12\x16\n\x08lease_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04node\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05\x65poch\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12>\n\x11inference_service\x18\x04 \x01(\tB#\xe2\x41\x01\x02\xfa\x41\x1c\n\x1atallygate/InferenceService\x12#\n\x15inference_service_uid\x18\x05 \x01(\tB\x04\xe2\x41\x01\x02\x12\x35\n\x08pot_kind\x18\x06 \x01(\x0e\x32\x1d.tallygate.control.v1.PotKindB\x04\xe2\x41\x01\x02\x12\x1c\n\x0e\x63onsumed_units\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x01\"b\n\x12\x42ookLeasesResponse\x12\x31\n\x06\x62ooked\x18\x01 \x03(\x0b\x32!.tallygate.control.v1.BookedUnits\x12\x19\n\x11unknown_lease_ids\x18\x02 \x03(\t\"v\n\x0b\x42ookedUnits\x12\'\n\x07\x61\x63\x63ount\x18\x01 \x01(\tB\x16\xfa\x41\x13\n\x11tallygate/Account\x12/\n\x08pot_kind\x18\x02 \x01(\x0e\x32\x1d.tallygate.control.v1.PotKind\x12\r\n\x05units\x18\x03 \x01(\x03\"N\n\x15\x46inishRecoveryRequest\x12\x35\n\x05nodes\x18\x01 \x03(\x0b\x32 .tallygate.control.v1.FencedNodeB\x04\xe2\x41\x01\x01\"5\n\nFencedNode\x12\x12\n\x04node\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05\x65poch\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x02\"4\n\x16\x46inishRecoveryResponse\x12\x1a\n\x12\x63losed_lease_count\x18\x01 \x01(\x05\x32\xef\x01\n\x0fRecoveryService\x12g\n\nBookLeases\x12\'.tallygate.control.v1.BookLeasesRequest\x1a(.tallygate.control.v1.BookLeasesResponse\"\x06\xa2\xe3\x18\x02\x10\x0c\x12s\n\x0e\x46inishRecovery\x12+.tallygate.control.v1.FinishRecoveryRequest\x1a,.tallygate.control.v1.FinishRecoveryResponse\"\x06\xa2\xe3\x18\x02\x10\x0c\x42R\n\x18\x63om.tallygate.control.v1B\x14RecoveryServiceProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tallygate/control/v1/recovery_service.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a%tallygate/access/v1/access_rule.proto\x1a\x1etallygate/control/v1/pot.proto\"K\n\x11\x42ookLeasesRequest\x12\x36\n\x06leases\x18\x01 \x03(\x0b\x32 .tallygate.control.v1.LeaseTotalB\x04\xe2\x41\x01\x01\"\xc0\x02\n\nLeaseTotal\x12\x16\n\x08lease_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04node\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05\x65poch\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12>\n\x11inference_service\x18\x04 \x01(\tB#\xe2\x41\x01\x01\xfa\x41\x1c\n\x1atallygate/InferenceService\x12#\n\x15inference_service_uid\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\x12\x35\n\x08pot_kind\x18\x06 \x01(\x0e\x32\x1d.tallygate.control.v1.PotKindB\x04\xe2\x41\x01\x02\x12\x1c\n\x0e\x63onsumed_units\x18\x07 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x37\n\tlimit_pot\x18\x08 \x01(\x0b\x32\x1e.tallygate.control.v1.LimitPotB\x04\xe2\x41\x01\x01\"b\n\x12\x42ookLeasesResponse\x12\x31\n\x06\x62ooked\x18\x01 \x03(\x0b\x32!.tallygate.control.v1.BookedUnits\x12\x19\n\x11unknown_lease_ids\x18\x02 \x03(\t\"v\n\x0b\x42ookedUnits\x12\'\n\x07\x61\x63\x63ount\x18\x01 \x01(\tB\x16\xfa\x41\x13\n\x11tallygate/Account\x12/\n\x08pot_kind\x18\x02 \x01(\x0e\x32\x1d.tallygate.control.v1.PotKind\x12\r\n\x05units\x18\x03 \x01(\x03\"N\n\x15\x46inishRecoveryRequest\x12\x35\n\x05nodes\x18\x01 \x03(\x0b\x32 .tallygate.control.v1.FencedNodeB\x04\xe2\x41\x01\x01\"5\n\nFencedNode\x12\x12\n\x04node\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05\x65poch\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x02\"4\n\x16\x46inishRecoveryResponse\x12\x1a\n\x12\x63losed_lease_count\x18\x01 \x01(\x05\x32\xef\x01\n\x0fRecoveryService\x12g\n\nBookLeases\x12\'.tallygate.control.v1.BookLeasesRequest\x1a(.tallygate.control.v1.BookLeasesResponse\"\x06\xa2\xe3\x18\x02\x10\x0c\x12s\n\x0e\x46inishRecovery\x12+.tallygate.control.v1.FinishRecoveryRequest\x1a,.tallygate.control.v1.FinishRecoveryResponse\"\x06\xa2\xe3\x18\x02\x10\x0c\x42R\n\x18\x63om.tallygate.control.v1B\x14RecoveryServiceProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,13 +45,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LEASETOTAL'].fields_by_name['epoch']._loaded_options = None
   _globals['_LEASETOTAL'].fields_by_name['epoch']._serialized_options = b'\342A\001\002'
   _globals['_LEASETOTAL'].fields_by_name['inference_service']._loaded_options = None
-  _globals['_LEASETOTAL'].fields_by_name['inference_service']._serialized_options = b'\342A\001\002\372A\034\n\032tallygate/InferenceService'
+  _globals['_LEASETOTAL'].fields_by_name['inference_service']._serialized_options = b'\342A\001\001\372A\034\n\032tallygate/InferenceService'
   _globals['_LEASETOTAL'].fields_by_name['inference_service_uid']._loaded_options = None
-  _globals['_LEASETOTAL'].fields_by_name['inference_service_uid']._serialized_options = b'\342A\001\002'
+  _globals['_LEASETOTAL'].fields_by_name['inference_service_uid']._serialized_options = b'\342A\001\001'
   _globals['_LEASETOTAL'].fields_by_name['pot_kind']._loaded_options = None
   _globals['_LEASETOTAL'].fields_by_name['pot_kind']._serialized_options = b'\342A\001\002'
   _globals['_LEASETOTAL'].fields_by_name['consumed_units']._loaded_options = None
   _globals['_LEASETOTAL'].fields_by_name['consumed_units']._serialized_options = b'\342A\001\001'
+  _globals['_LEASETOTAL'].fields_by_name['limit_pot']._loaded_options = None
+  _globals['_LEASETOTAL'].fields_by_name['limit_pot']._serialized_options = b'\342A\001\001'
   _globals['_BOOKEDUNITS'].fields_by_name['account']._loaded_options = None
   _globals['_BOOKEDUNITS'].fields_by_name['account']._serialized_options = b'\372A\023\n\021tallygate/Account'
   _globals['_FINISHRECOVERYREQUEST'].fields_by_name['nodes']._loaded_options = None
@@ -67,17 +69,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BOOKLEASESREQUEST']._serialized_start=200
   _globals['_BOOKLEASESREQUEST']._serialized_end=275
   _globals['_LEASETOTAL']._serialized_start=278
-  _globals['_LEASETOTAL']._serialized_end=541
-  _globals['_BOOKLEASESRESPONSE']._serialized_start=543
-  _globals['_BOOKLEASESRESPONSE']._serialized_end=641
-  _globals['_BOOKEDUNITS']._serialized_start=643
-  _globals['_BOOKEDUNITS']._serialized_end=761
-  _globals['_FINISHRECOVERYREQUEST']._serialized_start=763
-  _globals['_FINISHRECOVERYREQUEST']._serialized_end=841
-  _globals['_FENCEDNODE']._serialized_start=843
-  _globals['_FENCEDNODE']._serialized_end=896
-  _globals['_FINISHRECOVERYRESPONSE']._serialized_start=898
-  _globals['_FINISHRECOVERYRESPONSE']._serialized_end=950
-  _globals['_RECOVERYSERVICE']._serialized_start=953
-  _globals['_RECOVERYSERVICE']._serialized_end=1192
+  _globals['_LEASETOTAL']._serialized_end=598
+  _globals['_BOOKLEASESRESPONSE']._serialized_start=600
+  _globals['_BOOKLEASESRESPONSE']._serialized_end=698
+  _globals['_BOOKEDUNITS']._serialized_start=700
+  _globals['_BOOKEDUNITS']._serialized_end=818
+  _globals['_FINISHRECOVERYREQUEST']._serialized_start=820
+  _globals['_FINISHRECOVERYREQUEST']._serialized_end=898
+  _globals['_FENCEDNODE']._serialized_start=900
+  _globals['_FENCEDNODE']._serialized_end=953
+  _globals['_FINISHRECOVERYRESPONSE']._serialized_start=955
+  _globals['_FINISHRECOVERYRESPONSE']._serialized_end=1007
+  _globals['_RECOVERYSERVICE']._serialized_start=1010
+  _globals['_RECOVERYSERVICE']._serialized_end=1249
 # @@protoc_insertion_point(module_scope)

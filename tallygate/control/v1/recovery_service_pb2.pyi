@@ -56,6 +56,7 @@ class LeaseTotal(_message.Message):
     INFERENCE_SERVICE_UID_FIELD_NUMBER: _builtins.int
     POT_KIND_FIELD_NUMBER: _builtins.int
     CONSUMED_UNITS_FIELD_NUMBER: _builtins.int
+    LIMIT_POT_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.str
     """Its id. Required."""
     node: _builtins.str
@@ -63,13 +64,17 @@ class LeaseTotal(_message.Message):
     epoch: _builtins.int
     """That node's epoch. Required."""
     inference_service: _builtins.str
-    """The service, `accounts/{account}/services/{service}`. Required."""
+    """The service, `accounts/{account}/services/{service}`, of a slice of a payer; empty of a slice of a limit's pot."""
     inference_service_uid: _builtins.str
-    """Unique id of that service. Required."""
+    """Unique id of that service; empty as it is."""
     pot_kind: _pot_pb2.PotKind.ValueType
     """The pot that it was a slice of. Required."""
     consumed_units: _builtins.int
     """All that was booked and committed on it."""
+    @_builtins.property
+    def limit_pot(self) -> _pot_pb2.LimitPot:
+        """Of the kinds BUDGET_TOKENS and BUDGET_MONEY: which pot. Absent of a payer."""
+
     def __init__(
         self,
         *,
@@ -80,10 +85,11 @@ class LeaseTotal(_message.Message):
         inference_service_uid: _builtins.str = ...,
         pot_kind: _pot_pb2.PotKind.ValueType = ...,
         consumed_units: _builtins.int = ...,
+        limit_pot: _pot_pb2.LimitPot | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limit_pot", b"limit_pot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumed_units", b"consumed_units", "epoch", b"epoch", "inference_service", b"inference_service", "inference_service_uid", b"inference_service_uid", "lease_id", b"lease_id", "node", b"node", "pot_kind", b"pot_kind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumed_units", b"consumed_units", "epoch", b"epoch", "inference_service", b"inference_service", "inference_service_uid", b"inference_service_uid", "lease_id", b"lease_id", "limit_pot", b"limit_pot", "node", b"node", "pot_kind", b"pot_kind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -103,7 +109,7 @@ class BookLeasesResponse(_message.Message):
 
     @_builtins.property
     def unknown_lease_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Leases on services or reservations that control does not know: nothing was booked for them."""
+        """Leases on services, reservations or budgets that control does not know: nothing was booked for them."""
 
     def __init__(
         self,

@@ -2,17 +2,20 @@
 
 from dataclasses import replace
 
+from control_service.domain.limit import BudgetPeriod, LimitPotKey
 from control_service.domain.pot import PotKind
 from control_service.usecases.ports import ResponseKey, StoredResponse
 from control_service.usecases.upkeep.retention import (
     BATCH_SIZE,
     CLOSED_LEASES_KEPT_US,
+    ENDED_POTS_KEPT_US,
     PERIOD_NS,
     RESPONSES_KEPT_US,
     TOKENS_KEPT_US,
 )
 from tests.harness.control.access import made_token, store
 from tests.harness.control.fleet_harness import FleetNode, Kit
+from tests.harness.control.limits import Budgets, exchange
 
 MONEY = PotKind.MONEY
 PERIOD_US = PERIOD_NS // 1_000
@@ -134,3 +137,45 @@ async def test_ended_tokens_go_when_they_are_old(kit: Kit) -> None:
     kit.clock.advance(us=PERIOD_US)
     await kit.sweeper.tick()
     assert await kept() == [1, 4]
+
+
+async def has_pot(kit: Kit, key: LimitPotKey) -> bool:
+    kit.clock.advance(us=PERIOD_US)
+    await kit.sweeper.tick()
+    async with kit.database.reading() as tx:
+        return bool(await tx.limit_pots.find([key]))
+
+
+async def test_an_ended_pot_goes_a_week_after_its_last_lease(kit: Kit) -> None:
+    """Not before its period is over for so long, never while a lease is open, and other pots stay."""
+    budgets, node = Budgets(kit.database, kit.clock), await kit.node()
+    budget = await budgets.make(100, period=BudgetPeriod.DAY)
+    key, started_us = budgets.key(budget), kit.now_us
+    await exchange(node, budget, key, needed_units=10)
+    kit.clock.advance(us=ENDED_POTS_KEPT_US + 2 * DAY_US)
+    assert await has_pot(kit, key)
+    await exchange(node, budget, key, consumed_units=10, closing=True)
+    following = budgets.key(budget)
+    await exchange(node, budget, following, needed_units=10, closing=True)
+    closed_us = kit.now_us
+    kit.clock.advance(us=closed_us + ENDED_POTS_KEPT_US - PERIOD_US - kit.now_us)
+    assert await has_pot(kit, key)
+    assert not await has_pot(kit, key)
+    assert await has_pot(kit, following)
+    assert kit.now_us - started_us > ENDED_POTS_KEPT_US
+
+
+async def test_the_pot_of_a_deleted_budget_goes_as_well(kit: Kit) -> None:
+    """Though it is for ever; the pot of a budget that is there stays."""
+    budgets, node = Budgets(kit.database, kit.clock), await kit.node()
+    budget, other = await budgets.make(100, uid="one"), await budgets.make(100, uid="two")
+    key, its = budgets.key(budget), budgets.key(other)
+    await exchange(node, budget, key, needed_units=10, closing=True)
+    await exchange(node, other, its, needed_units=10, closing=True)
+    kit.clock.advance(us=2 * ENDED_POTS_KEPT_US)
+    assert await has_pot(kit, key)
+    await budgets.change(budget, delete_us=kit.now_us)
+    kit.clock.advance(us=ENDED_POTS_KEPT_US - PERIOD_US)
+    assert await has_pot(kit, key)
+    assert not await has_pot(kit, key)
+    assert await has_pot(kit, its)

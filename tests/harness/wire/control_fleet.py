@@ -25,6 +25,7 @@ from tallygate.control.v1 import (
     model_pb2,
     operations_service_pb2_grpc,
     pot_pb2,
+    recovery_service_pb2_grpc,
     team_service_pb2_grpc,
     token_service_pb2_grpc,
 )
@@ -51,6 +52,7 @@ class Control:
         self.teams = team_service_pb2_grpc.TeamServiceStub(channel)
         self.tokens = token_service_pb2_grpc.TokenServiceStub(channel)
         self.fleet = grpc_pb.FleetServiceStub(channel)
+        self.recovery = recovery_service_pb2_grpc.RecoveryServiceStub(channel)
 
     async def stock(self, funds_nanos: int = 1_000_000_000) -> None:
         """The account `acme` with money, and the model `llama` with a price and a trial."""
@@ -118,6 +120,7 @@ class WireNode:
         self.credentials: list[pb.CredentialConfig] = []
         self.recalled: set[str] = set()
         self.replenished: set[str] = set()
+        self.replenished_limit_pots: list[pot_pb2.LimitPot] = []
         self.exchange_number = 0
         self.stream: Any = None
         self._reading: asyncio.Task[None] | None = None
@@ -194,6 +197,7 @@ class WireNode:
             self.credentials += message.credentials
             self.recalled.update(message.recalled_lease_ids)
             self.replenished.update(message.replenished_service_uids)
+            self.replenished_limit_pots += message.replenished_limit_pots
             self._heard.notify_all()
         if self.acknowledges:
             taken = pb.ConfigAcknowledgement(version=message.version)

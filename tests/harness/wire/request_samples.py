@@ -136,7 +136,15 @@ CONTROL_REQUESTS: tuple[Message, ...] = (
                 inference_service_uid="uid",
                 pot_kind=pot_pb2.POT_KIND_MONEY,
                 wanted_units=1,
-            )
+            ),
+            fleet.LeaseStatement(
+                lease_id="lease-of-budget",
+                pot_kind=pot_pb2.POT_KIND_BUDGET_TOKENS,
+                limit_pot=pot_pb2.LimitPot(
+                    account=ACCOUNT, limit_uid="uid", member_uid="key", period_start_time=Timestamp(seconds=3_600)
+                ),
+                wanted_units=1,
+            ),
         ],
         refused_calls=[
             fleet.RefusedCalls(
@@ -159,7 +167,15 @@ CONTROL_REQUESTS: tuple[Message, ...] = (
                 inference_service_uid="uid",
                 pot_kind=pot_pb2.POT_KIND_MONEY,
                 consumed_units=1,
-            )
+            ),
+            recovery.LeaseTotal(
+                lease_id="lease-of-budget",
+                node="node-c",
+                epoch=1,
+                pot_kind=pot_pb2.POT_KIND_BUDGET_MONEY,
+                limit_pot=pot_pb2.LimitPot(account=ACCOUNT, limit_uid="uid"),
+                consumed_units=1,
+            ),
         ]
     ),
     recovery.FinishRecoveryRequest(nodes=[recovery.FencedNode(node="node-c", epoch=1)]),
