@@ -22,6 +22,7 @@ from control_service.api.calls import Calls
 from control_service.api.catalog_servicer import CatalogServicer
 from control_service.api.errors import translate
 from control_service.api.lifecycle_servicer import LifecycleServicer
+from control_service.api.limit_servicer import LimitServicer
 from control_service.api.team_servicer import TeamServicer
 from control_service.api.token_servicer import TokenServicer
 from control_service.assembly import put_together
@@ -61,6 +62,8 @@ from tallygate.control.v1 import (
     fleet_service_pb2_grpc,
     lifecycle_service_pb2,
     lifecycle_service_pb2_grpc,
+    limit_service_pb2,
+    limit_service_pb2_grpc,
     operations_service_pb2,
     operations_service_pb2_grpc,
     recovery_service_pb2,
@@ -85,6 +88,7 @@ SERVICE_NAMES: Final = tuple(
         (catalog_service_pb2, "CatalogService"),
         (fleet_service_pb2, "FleetService"),
         (lifecycle_service_pb2, "LifecycleService"),
+        (limit_service_pb2, "LimitService"),
         (operations_service_pb2, "OperationsService"),
         (recovery_service_pb2, "RecoveryService"),
         (team_service_pb2, "TeamService"),
@@ -175,6 +179,7 @@ def assemble(
         catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogServicer(database, clock, calls), server)
         lifecycle = LifecycleServicer(database, clock, calls)
         lifecycle_service_pb2_grpc.add_LifecycleServiceServicer_to_server(lifecycle, server)
+        limit_service_pb2_grpc.add_LimitServiceServicer_to_server(LimitServicer(database, clock, calls), server)
         team_service_pb2_grpc.add_TeamServiceServicer_to_server(TeamServicer(database, calls), server)
         fleet_service_pb2_grpc.add_FleetServiceServicer_to_server(assembly.fleet, server)
         recovery_service_pb2_grpc.add_RecoveryServiceServicer_to_server(assembly.recovery, server)

@@ -26,7 +26,10 @@ PLACES = {"own account": ACME, "own team": SEARCH, "sibling team": CHAT, "other 
 TOO_LONG = "k" * 1_000
 """A key that no call takes: whoever is let in is told so, and nothing is changed."""
 OF_TEAMS = {"Team", "Binding", "ServiceAccount", "AccessToken", "InferenceService", "Reservation", "*"}
-OF_THE_PLATFORM = {"Binding", "ServiceAccount", "AccessToken", "*"}
+LIMITS = {"RateRule", "Budget"}
+LIMITS_OF_TEAMS = {"GetRateRule", "UpdateRateRule", "GetBudget", "UpdateBudget"}
+"""Calls on a limit of a team's service: the gate sees the account, and the call the team. Updates change nothing."""
+OF_THE_PLATFORM = {"Binding", "ServiceAccount", "AccessToken", "RateRule", "*"}
 
 LET_IN, DENIED, NOT_FOUND, NO_PROOF = "let in", "denied", "not found", "no proof"
 PERMISSIONS = permissions_by_role()
@@ -58,7 +61,8 @@ def cases() -> Iterator[Case]:
             continue
         kind = reference(field_at(method, rule.scope_field)).removeprefix("tallygate/")
         for place in PLACES.values():
-            if (place.team_id and kind not in OF_TEAMS) or (place == PLATFORM and kind not in OF_THE_PLATFORM):
+            of_team = kind in OF_TEAMS or method.name in LIMITS_OF_TEAMS
+            if (place.team_id and not of_team) or (place == PLATFORM and kind not in OF_THE_PLATFORM):
                 continue
             if kind == "Team" and not place.team_id and method.name != "CreateTeam" and place != GLOBEX:
                 continue
@@ -78,6 +82,9 @@ def name_of(kind: str, place: Scope) -> str:
             return place.name if place.team_id else f"{place.name}/teams/search"
         case "*":
             return place.name
+    if kind in LIMITS:
+        parent = f"accounts/{place.account_id}" if place.account_id else "models/llama"
+        return f"{parent}/{kind[:1].lower()}{kind[1:]}s/{SERVICES.get(place, 'llama')}"
     collection = {"Binding": "bindings/b", "ServiceAccount": "serviceAccounts/s"}
     return prefix + collection.get(kind, "serviceAccounts/s/accessTokens/t")
 
@@ -91,7 +98,7 @@ def request_of(method: MethodDescriptor, place: Scope, name: str) -> Any:
         request.name = f"accounts/{place.account_id}/services/fresh"
     if rule.team_field and place.team_id:
         put(request, rule.team_field, place.team_id)
-    if "idempotency_key" in method.input_type.fields_by_name:
+    if "idempotency_key" in method.input_type.fields_by_name and method.name not in LIMITS_OF_TEAMS:
         request.idempotency_key = TOO_LONG
     return request
 
@@ -115,12 +122,14 @@ def expected(case: Case, role: Role | None) -> str:
     has = BOUND.get(role) if role is not None else None
     if case.place != PLATFORM and (has is None or has.account_id not in ("", case.place.account_id)):
         return NOT_FOUND
-    permission = Permission(permission_pb2.Permission.Name(rule.permission).removeprefix("PERMISSION_"))
+    needed = rule.model_permission if rule.model_permission and case.place == PLATFORM else rule.permission
+    permission = Permission(permission_pb2.Permission.Name(needed).removeprefix("PERMISSION_"))
     if has is None or role is None or permission not in PERMISSIONS[role]:
         return DENIED
     wider = has.account_id in ("", case.place.account_id) and has.team_id in ("", case.place.team_id)
     narrower = case.place == PLATFORM or (has.account_id == case.place.account_id and not case.place.team_id)
-    return LET_IN if wider or (rule.narrowed and narrower) else DENIED
+    narrowed = rule.narrowed and case.method.name not in LIMITS_OF_TEAMS
+    return LET_IN if wider or (narrowed and narrower) else DENIED
 
 
 def came_of(code: grpc.StatusCode) -> str:

@@ -11,14 +11,17 @@ from google.protobuf.message import Message
 from tallygate.control.v1 import (
     account_pb2,
     account_service_pb2,
+    budget_pb2,
     catalog_service_pb2,
     inference_service_pb2,
     lease_pb2,
     ledger_pb2,
     lifecycle_service_pb2,
+    limit_service_pb2,
     model_pb2,
     node_pb2,
     pot_pb2,
+    rate_rule_pb2,
     reservation_pb2,
     service_event_pb2,
 )
@@ -50,6 +53,8 @@ SETTABLE = (
     ),
     (model_pb2.Price, catalog_service_pb2.PublishPriceRequest, None),
     (reservation_pb2.Reservation, lifecycle_service_pb2.ReservationTerms, None),
+    (rate_rule_pb2.RateRule, limit_service_pb2.CreateRateRuleRequest, limit_service_pb2.UpdateRateRuleRequest),
+    (budget_pb2.Budget, limit_service_pb2.CreateBudgetRequest, limit_service_pb2.UpdateBudgetRequest),
 )
 """Resources that people make, what makes them, and what changes them."""
 
@@ -128,10 +133,12 @@ def test_names_say_what_they_are_names_of() -> None:
         "tallygate/Account": ["accounts/{account}"],
         "tallygate/AuditEntry": ["auditEntries/{audit_entry}"],
         "tallygate/Binding": [f"{scope}bindings/{{binding}}" for scope in anywhere],
+        "tallygate/Budget": ["accounts/{account}/budgets/{budget}"],
         "tallygate/InferenceService": ["accounts/{account}/services/{service}"],
         "tallygate/LedgerEntry": ["accounts/{account}/ledgerEntries/{ledger_entry}"],
         "tallygate/Model": ["models/{model}"],
         "tallygate/Price": ["models/{model}/prices/{price}"],
+        "tallygate/RateRule": ["accounts/{account}/rateRules/{rate_rule}", "models/{model}/rateRules/{rate_rule}"],
         "tallygate/Reservation": ["accounts/{account}/services/{service}/reservations/{reservation}"],
         "tallygate/ServiceAccount": [f"{scope}serviceAccounts/{{service_account}}" for scope in anywhere],
         "tallygate/ServiceEvent": ["accounts/{account}/services/{service}/events/{event}"],

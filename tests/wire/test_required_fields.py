@@ -49,10 +49,11 @@ IT_DEPENDS = {
     "tallygate.control.v1.LeaseTotal.inference_service",
     "tallygate.control.v1.LeaseTotal.inference_service_uid",
     "tallygate.control.v1.LeaseTotal.limit_pot",
+    "tallygate.control.v1.ListRateRulesRequest.account",
 }
 """OPTIONAL fields that some callers must set: UpdateModel withdraws an offer whose quota is zero, which CreateModel
 refuses; only persons have tokens without a service account; leases name the service that a payer pays for, or the pot
-of a limit."""
+of a limit; and rules that hang on a model are in no account."""
 
 
 @dataclass(frozen=True)

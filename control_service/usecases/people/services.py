@@ -7,9 +7,11 @@ from control_service.domain.account import Account
 from control_service.domain.default_service import default_service
 from control_service.domain.errors import Reason, RefusedError, ResourceNotFoundError
 from control_service.domain.event import EventCause
+from control_service.domain.limit import Place, PlaceKind
 from control_service.domain.names import model_of_default, reservation_name, service_name
 from control_service.domain.service import OutagePolicy, Service, ServiceKind, ServiceView
 from control_service.usecases.idempotent_call import Act
+from control_service.usecases.limit_changes import end_limits
 from control_service.usecases.people.teams import require_custom, require_team
 from control_service.usecases.ports import Transaction
 from control_service.usecases.service_status import catch_up, keep, update_status, view
@@ -128,7 +130,7 @@ def _as_nodes_see(service: Service) -> tuple[object, ...]:
 
 
 async def delete_service(tx: Transaction, account: Account, service: Service, act: Act) -> Service:
-    """Leaves a tombstone of a custom service.
+    """Leaves a tombstone of a custom service, and ends the limits that hang on it.
 
     Raises:
         RefusedError: DEFAULT_SERVICE or RESERVATION_ACTIVE.
@@ -142,5 +144,6 @@ async def delete_service(tx: Transaction, account: Account, service: Service, ac
         name = reservation_name(account.account_id, service.service_id, reservation.reservation_number)
         message = f"{name} is active; cancel it or wait for its end, then delete the service."
         raise RefusedError(Reason.RESERVATION_ACTIVE, message, reservation=name)
+    await end_limits(tx, Place(PlaceKind.SERVICE, service.account_id, service.service_id, service.uid), act.now_us)
     deleted = replace(service, delete_us=act.now_us)
     return await update_status(tx, account, deleted, act.because(EventCause.DELETED), config_changed=True)

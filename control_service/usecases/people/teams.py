@@ -11,11 +11,13 @@ from control_service.domain.errors import (
     RefusedError,
     ResourceNotFoundError,
 )
+from control_service.domain.limit import Place, PlaceKind
 from control_service.domain.names import service_name, team_name
 from control_service.domain.service import Service, ServiceKind
 from control_service.domain.team import Team
 from control_service.usecases.access_changes import remove_bindings
 from control_service.usecases.idempotent_call import Act
+from control_service.usecases.limit_changes import end_limits
 from control_service.usecases.ports import Database, Transaction
 from tallygate._access.rights import TeamAdmission
 from tallygate._access.scope import Scope
@@ -78,7 +80,7 @@ async def update_team(tx: Transaction, account: Account, team_id: str, display_n
 
 
 async def delete_team(tx: Transaction, account: Account, team_id: str, act: Act) -> Team:
-    """Leaves a tombstone of a team that nothing is in, and takes the roles that were given on it.
+    """Leaves a tombstone of a team that nothing is in; ends the roles and the limits that it has.
 
     Raises:
         ResourceNotFoundError: there is no such team.
@@ -95,6 +97,7 @@ async def delete_team(tx: Transaction, account: Account, team_id: str, act: Act)
         message = f"A service account is in {team.name}; delete it, then delete the team."
         raise RefusedError(Reason.TEAM_IN_USE, message, resource=team.name)
     await remove_bindings(tx, await tx.bindings.on(scope))
+    await end_limits(tx, Place(PlaceKind.TEAM, account.account_id, team_id, team_id), act.now_us)
     deleted = replace(team, delete_us=act.now_us)
     await tx.teams.save(deleted)
     return deleted

@@ -9,6 +9,7 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 
 from tallygate._access.permission import Permission
+from tallygate._access.scope import PLATFORM, Scope
 from tallygate.access.v1 import access_rule_pb2, permission_pb2
 
 OPEN_SERVICES: Final = frozenset(
@@ -50,6 +51,11 @@ class MethodRule:
     own: bool = False
     creates: bool = False
     fields: tuple[FieldRule, ...] = ()
+    model_permission: Permission | None = None
+
+    def needs(self, scope: Scope) -> Permission | None:
+        """The permission that a call needs on this scope."""
+        return self.model_permission if self.model_permission and scope == PLATFORM else self.permission
 
 
 def rule_of(service_name: str, method_name: str) -> MethodRule | None:
@@ -86,6 +92,7 @@ def _decode(name: str, method: MethodDescriptor) -> MethodRule | None:
         fields=tuple(
             FieldRule(one.field, _is_set(request, one.field), _permission(one.permission)) for one in rule.fields
         ),
+        model_permission=_permission(rule.model_permission) if rule.model_permission else None,
     )
 
 

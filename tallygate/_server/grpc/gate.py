@@ -137,7 +137,8 @@ class Gate:
 
     async def _scope(self, judged: "_Judged", name: str) -> Scope:
         """The scope of what is named; a team's within it, where the caller's rights are a team's."""
-        scope, rule, rights = _scope(judged.rule.scope_path, name), judged.rule, judged.caller.rights
+        rule, rights = judged.rule, judged.caller.rights
+        scope = _scope(rule.scope_path, name, may_be_model=rule.model_permission is not None)
         if scope.account_id and not rights.knows(scope.account_id):
             raise _not_found(name)
         if rule.narrowed or scope.team_id or rights.allows(judged.permission, scope):
@@ -167,9 +168,10 @@ class _Judged:
         """Raises RpcStatusError unless the caller may do on this scope what the call asks for."""
         rule, rights = self.rule, self.caller.rights
         allows = rights.allows_within if rule.narrowed else rights.allows
-        if not allows(self.permission, scope):
+        permission = rule.needs(scope) or self.permission
+        if not allows(permission, scope):
             if not rule.own:
-                raise _denied(self.permission, scope)
+                raise _denied(permission, scope)
             self.own_only = True
         if self.request is None:
             return
@@ -208,9 +210,9 @@ def unauthenticated(reason: str, message: str) -> RpcStatusError:
     return RpcStatusError(code=grpc.StatusCode.UNAUTHENTICATED, reason=reason, message=message)
 
 
-def _scope(path: str, name: str) -> Scope:
-    scope = scope_of_resource(name)
-    if scope == PLATFORM and name.partition("/")[0] not in PLATFORM_NAMES:
+def _scope(path: str, name: str, *, may_be_model: bool = False) -> Scope:
+    scope, first = scope_of_resource(name), name.partition("/")[0]
+    if scope == PLATFORM and first not in PLATFORM_NAMES and not (may_be_model and first == "models"):
         raise _invalid(path, "is no resource name, such as accounts/{account}")
     return scope
 

@@ -68,6 +68,7 @@ class AccessRule(_message.Message):
     OWN_FIELD_NUMBER: _builtins.int
     CREATES_FIELD_NUMBER: _builtins.int
     FIELDS_FIELD_NUMBER: _builtins.int
+    MODEL_PERMISSION_FIELD_NUMBER: _builtins.int
     audience: Global___Audience.ValueType
     """Who is let in at all. Default PERMITTED."""
     permission: _permission_pb2.Permission.ValueType
@@ -87,6 +88,10 @@ class AccessRule(_message.Message):
     """Without the permission, a caller may still do this to what is its own."""
     creates: _builtins.bool
     """The resource that `scope_field` names is made by the call: the scope is the team of `team_field`, or else the account."""
+    model_permission: _permission_pb2.Permission.ValueType
+    """Permission that a call needs on the platform, in place of the other, where what it is about lies in a model's name, or in
+    no account's.
+    """
     @_builtins.property
     def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldRule]:
         """Fields that need one more permission, on the same scope, if they are set."""
@@ -102,10 +107,11 @@ class AccessRule(_message.Message):
         own: _builtins.bool = ...,
         creates: _builtins.bool = ...,
         fields: _abc.Iterable[Global___FieldRule] | None = ...,
+        model_permission: _permission_pb2.Permission.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "creates", b"creates", "fields", b"fields", "narrowed", b"narrowed", "own", b"own", "permission", b"permission", "scope_field", b"scope_field", "team_field", b"team_field"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "creates", b"creates", "fields", b"fields", "model_permission", b"model_permission", "narrowed", b"narrowed", "own", b"own", "permission", b"permission", "scope_field", b"scope_field", "team_field", b"team_field"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

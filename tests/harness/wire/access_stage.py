@@ -19,14 +19,18 @@ from tallygate.control.v1 import access_service_pb2 as access
 from tallygate.control.v1 import (
     access_service_pb2_grpc,
     account_service_pb2_grpc,
+    budget_pb2,
     catalog_service_pb2_grpc,
     lifecycle_service_pb2_grpc,
+    limit_config_pb2,
+    limit_service_pb2_grpc,
     team_service_pb2_grpc,
     token_service_pb2_grpc,
 )
 from tallygate.control.v1 import account_service_pb2 as accounts
 from tallygate.control.v1 import catalog_service_pb2 as catalogue
 from tallygate.control.v1 import lifecycle_service_pb2 as lifecycle
+from tallygate.control.v1 import limit_service_pb2 as limits
 from tallygate.control.v1 import team_service_pb2 as teams
 from tallygate.control.v1 import token_service_pb2 as tokens
 from tests.harness.wire.control_fleet import Control, running_control
@@ -69,6 +73,7 @@ class AccessStage:
     async def set_up(self) -> None:
         """Two tenants, one with two teams, a service and a service account in each scope, and the callers."""
         await self._tenants()
+        await self._limits()
         for role, scope in BOUND.items():
             self.tokens[role] = await self.token_of(f"serviceAccounts/a-{role.lower().replace('_', '-')}", role, scope)
         self.tokens[None] = await self.token_of("serviceAccounts/nobody")
@@ -132,6 +137,32 @@ class AccessStage:
             await lifecycle_service_pb2_grpc.LifecycleServiceStub(channel).CreateInferenceService(
                 service_request, metadata=operator
             )
+
+    async def _limits(self) -> None:
+        """A rate rule and a budget on each account and on each team's service, and a rule on the model."""
+        stub, operator = limit_service_pb2_grpc.LimitServiceStub(self.control.channel), self.operator
+        places = {f"accounts/{scope.account_id}/{{}}/{SERVICES[scope]}": place_of(scope) for scope in SERVICES}
+        for name, place in {"models/llama/{}/llama": "", **places}.items():
+            rule = limits.CreateRateRuleRequest(
+                name=name.format("rateRules"),
+                place=place,
+                metric=limit_config_pb2.RATE_METRIC_REQUESTS,
+                limit_units=60,
+            )
+            await stub.CreateRateRule(rule, metadata=operator)
+            if place:
+                budget = limits.CreateBudgetRequest(
+                    name=name.format("budgets"),
+                    place=place,
+                    unit=budget_pb2.BUDGET_UNIT_TOKENS,
+                    period=budget_pb2.CALENDAR_PERIOD_DAY,
+                )
+                await stub.CreateBudget(budget, metadata=operator)
+
+
+def place_of(scope: Scope) -> str:
+    """What the limits of a scope hang on: the account, or a team's service."""
+    return f"accounts/{scope.account_id}/services/{SERVICES[scope]}" if scope.team_id else scope.name
 
 
 @asynccontextmanager

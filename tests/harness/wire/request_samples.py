@@ -1,5 +1,7 @@
 """A request for each RPC of both services, with everything in it that is required."""
 
+import time
+
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -8,10 +10,11 @@ from tallygate.access.v1 import role_pb2
 from tallygate.control.v1 import access_service_pb2 as access
 from tallygate.control.v1 import account_service_pb2 as accounts
 from tallygate.control.v1 import audit_service_pb2 as audit
+from tallygate.control.v1 import budget_pb2, limit_config_pb2, model_pb2, pot_pb2
 from tallygate.control.v1 import catalog_service_pb2 as catalogue
 from tallygate.control.v1 import fleet_service_pb2 as fleet
 from tallygate.control.v1 import lifecycle_service_pb2 as lifecycle
-from tallygate.control.v1 import model_pb2, pot_pb2
+from tallygate.control.v1 import limit_service_pb2 as limits
 from tallygate.control.v1 import operations_service_pb2 as operations
 from tallygate.control.v1 import recovery_service_pb2 as recovery
 from tallygate.control.v1 import team_service_pb2 as teams
@@ -29,6 +32,9 @@ PERSON = "person:https://issuer.example#alice"
 ROBOT = f"{ACCOUNT}/serviceAccounts/robot"
 TOKEN = f"{ROBOT}/accessTokens/{'a' * 24}"
 NEW_SERVICE = f"{ACCOUNT}/services/new"
+RULE = f"{ACCOUNT}/rateRules/steady"
+BUDGET = f"{ACCOUNT}/budgets/daily"
+RAISE_END_S = int(time.time()) + 86_400
 RESERVATION = f"{SERVICE}/reservations/1"
 TERMS = lifecycle.ReservationTerms(input_tokens_per_minute=1, output_tokens_per_minute=1, term_day_count=1)
 
@@ -86,6 +92,38 @@ CONTROL_REQUESTS: tuple[Message, ...] = (
     lifecycle.SuspendInferenceServiceRequest(name=SERVICE),
     lifecycle.ResumeInferenceServiceRequest(name=SERVICE),
     lifecycle.ListServiceEventsRequest(inference_service=SERVICE),
+    limits.CreateRateRuleRequest(
+        name=RULE,
+        place=SERVICE,
+        metric=limit_config_pb2.RATE_METRIC_TOTAL_TOKENS,
+        limit_units=60_000,
+        period=Duration(seconds=60),
+        burst_units=1_000,
+        dry_run=True,
+    ),
+    limits.GetRateRuleRequest(name=RULE),
+    limits.ListRateRulesRequest(account=ACCOUNT, place=SERVICE, page_size=1),
+    limits.UpdateRateRuleRequest(name=RULE, limit_units=50_000, period=Duration(seconds=60), burst_units=0),
+    limits.DeleteRateRuleRequest(name=RULE),
+    limits.CreateBudgetRequest(
+        name=BUDGET,
+        place=TEAM,
+        unit=budget_pb2.BUDGET_UNIT_TOKENS,
+        amount_units=1_000_000,
+        period=budget_pb2.CALENDAR_PERIOD_DAY,
+        time_zone="Europe/Berlin",
+        member=limit_config_pb2.LIMIT_MEMBER_SHARED,
+        soft=True,
+        temporary_raise=budget_pb2.BudgetRaise(amount_units=2_000_000, end_time=Timestamp(seconds=RAISE_END_S)),
+        initial_spent_units=1,
+        threshold_percents=[80, 100],
+    ),
+    limits.GetBudgetRequest(name=BUDGET),
+    limits.ListBudgetsRequest(account=ACCOUNT, place=TEAM, page_size=1),
+    limits.UpdateBudgetRequest(
+        name=BUDGET, amount_units=2_000, threshold_percents=limits.PercentList(percents=[50]), soft=False
+    ),
+    limits.DeleteBudgetRequest(name=BUDGET),
     lifecycle.DeleteInferenceServiceRequest(name=SERVICE),
     teams.DeleteTeamRequest(name=TEAM),
     access.WhoAmIRequest(),
