@@ -144,7 +144,7 @@ class Uncapped(Quantity):
     @override
     def grantable_units(self) -> int:
         """As much as can be counted."""
-        return max(0, USED_UNITS_MAX - self.leased_units - max(0, self.spent_units))
+        return max(0, USED_UNITS_MAX - self.leased_units - self.spent_units)
 
     @property
     @override

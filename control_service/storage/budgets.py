@@ -1,6 +1,7 @@
 """Budgets as rows."""
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, and_, insert, select, update
@@ -12,6 +13,7 @@ from control_service.domain.errors import ResourceExistsError
 from control_service.domain.limit import Budget, BudgetPeriod, BudgetUnit, LimitMember
 from control_service.storage.limit_places import is_wanted, place_of, place_values
 from control_service.storage.limit_schema import budgets as _budgets
+from control_service.usecases.batches import in_batches
 from control_service.usecases.limit_ports import Budgets, LimitFilter
 
 
@@ -26,6 +28,14 @@ class BudgetRows(Budgets):
         found = await self._connection.execute(select(_budgets).where(_key(account_id, budget_id)))
         row = found.mappings().one_or_none()
         return None if row is None else budget_of(row)
+
+    @override
+    async def with_uids(self, uids: Collection[str]) -> list[Budget]:
+        found: list[Budget] = []
+        for batch in in_batches(uids):
+            query = select(_budgets).where(_budgets.c.uid.in_(batch), _budgets.c.delete_us.is_(None))
+            found += map(budget_of, (await self._connection.execute(query)).mappings())
+        return found
 
     @override
     async def add(self, budget: Budget) -> None:

@@ -3,7 +3,20 @@
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, and_, delete, exists, func, not_, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    RowMapping,
+    Select,
+    and_,
+    delete,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
@@ -18,6 +31,9 @@ from tallygate._server.database.upsert import upsert
 _leases = schema.leases
 _nodes = schema.nodes
 _lease_columns = [column for column in _leases.c if column.name != "service_id"]
+_is_open: ColumnElement[bool] = literal_column("NOT leases.closed")
+_is_closed: ColumnElement[bool] = literal_column("leases.closed")
+# In the words of the partial indexes, which SQLite compares; SQLAlchemy's are `closed = 0` there.
 _lease_key = tuple_(_leases.c.account_id, _leases.c.lease_id)
 _pot_key = tuple_(_leases.c.account_id, _leases.c.service_uid, _leases.c.kind)
 _of_limit = (_leases.c.account_id, _leases.c.limit_uid, _leases.c.member_uid, _leases.c.period_start_us)
@@ -40,7 +56,7 @@ class LeaseRows(Leases):
     @override
     async def with_free_units(self, pots: Collection[PotKey]) -> list[Lease]:
         spoken_for = _leases.c.consumed_units + _leases.c.returned_units + _leases.c.held_units
-        query = select(*_lease_columns).where(not_(_leases.c.closed), _leases.c.granted_units > spoken_for)
+        query = select(*_lease_columns).where(_is_open, _leases.c.granted_units > spoken_for)
         of_money = query.where(_leases.c.kind == PotKind.MONEY)
         found = []
         for accounts in in_batches({key.account for key in pots if key.kind is PotKind.MONEY}):
@@ -68,7 +84,7 @@ class LeaseRows(Leases):
     @override
     async def recalled(self, nodes: Collection[str]) -> list[Recall]:
         query = select(_leases.c.node, _leases.c.lease_id, _leases.c.recall_requested_us).where(
-            _leases.c.recall_requested_us.is_not(None), not_(_leases.c.closed)
+            _leases.c.recall_requested_us.is_not(None), _is_open
         )
         found: list[Recall] = []
         for batch in in_batches(nodes):
@@ -78,7 +94,7 @@ class LeaseRows(Leases):
     @override
     async def open_on(self, nodes: Collection[str]) -> list[str]:
         # One existence query for each node, so that not all leases of a node are read.
-        is_open = exists().where(_leases.c.node == _nodes.c.node, not_(_leases.c.closed))
+        is_open = exists().where(_leases.c.node == _nodes.c.node, _is_open)
         found: list[str] = []
         for batch in in_batches(nodes):
             found += (
@@ -88,14 +104,14 @@ class LeaseRows(Leases):
 
     @override
     async def open_below(self, node: str, epoch: int, limit: int) -> list[NamedLease]:
-        query = select(_leases).where(_leases.c.node == node, _leases.c.epoch < epoch, not_(_leases.c.closed))
+        query = select(_leases).where(_leases.c.node == node, _leases.c.epoch < epoch, _is_open)
         return await self._read_named(query.order_by(_leases.c.account_id, _leases.c.lease_id).limit(limit))
 
     @override
     async def left_behind(
         self, node: str, epoch: int, service_uids: Collection[str], limit_uids: Collection[str]
     ) -> list[Lease]:
-        query = select(*_lease_columns).where(_leases.c.node == node, _leases.c.epoch < epoch, not_(_leases.c.closed))
+        query = select(*_lease_columns).where(_leases.c.node == node, _leases.c.epoch < epoch, _is_open)
         found: list[Lease] = []
         for batch in in_batches(service_uids):
             found += await self._read(query.where(_leases.c.service_uid.in_(batch)))
@@ -109,7 +125,7 @@ class LeaseRows(Leases):
         old = (
             select(_leases.c.account_id, _leases.c.lease_id)
             .join(_nodes, and_(_leases.c.node == _nodes.c.node, _leases.c.epoch < _nodes.c.settled_below_epoch))
-            .where(_leases.c.closed, _leases.c.update_us < before_us)
+            .where(_is_closed, _leases.c.update_us < before_us)
             .limit(limit)
         )
         return (await self._connection.execute(delete(_leases).where(_lease_key.in_(old)))).rowcount
@@ -125,7 +141,7 @@ class LeaseRows(Leases):
         }
         query = query.where(*(column == value for column, value in equal.items() if value is not None))
         if not wanted.show_closed:
-            query = query.where(not_(_leases.c.closed))
+            query = query.where(_is_open)
         return await self._read_named(query.order_by(created, lease_id).limit(limit))
 
     @override
@@ -133,7 +149,7 @@ class LeaseRows(Leases):
         columns = (_leases.c.service_uid, _leases.c.kind, *_of_limit[1:])
         query = (
             select(*columns, func.sum(_leases.c.held_units))
-            .where(_leases.c.account_id == account_id, not_(_leases.c.closed))
+            .where(_leases.c.account_id == account_id, _is_open)
             .group_by(*columns)
         )
         held: dict[PotKey, int] = {}

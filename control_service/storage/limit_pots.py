@@ -50,8 +50,8 @@ class LimitPotRows(LimitPots):
     @override
     async def delete_ended(self, before_us: int, limit: int) -> int:
         count = await self._delete(select(*_columns).where(_pots.c.end_us < before_us), before_us, limit)
-        of_budget = and_(_budgets.c.account_id == _pots.c.account_id, _budgets.c.uid == _pots.c.limit_uid)
-        of_deleted = select(*_columns).join(_budgets, of_budget).where(_budgets.c.delete_us < before_us)
+        deleted = select(_budgets.c.account_id, _budgets.c.uid).where(_budgets.c.delete_us < before_us)
+        of_deleted = select(*_columns).where(tuple_(_pots.c.account_id, _pots.c.limit_uid).in_(deleted))
         return count + await self._delete(of_deleted, before_us, limit - count)
 
     async def _delete(self, old: Select[*tuple[Any, ...]], before_us: int, limit: int) -> int:

@@ -45,6 +45,9 @@ class Budgets(Protocol):
     async def find(self, account_id: str, budget_id: str) -> Budget | None:
         """The budget, tombstones included; None if there never was one."""
 
+    async def with_uids(self, uids: Collection[str]) -> list[Budget]:
+        """Those of these budgets, of any account, that are not deleted."""
+
     async def add(self, budget: Budget) -> None:
         """Stores a new budget. Raises ResourceExistsError if the name is or was in use."""
 

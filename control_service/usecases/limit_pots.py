@@ -5,7 +5,6 @@ A pot is made by its first lease. One whose budget is gone takes in what was con
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
@@ -58,13 +57,13 @@ class Crossed:
 
 async def load_pots(tx: Transaction, keys: Collection[PotKey], now_us: int) -> dict[PotKey, LoadedPot]:
     """Those of these pots of budgets that there are, or that may be made. Whoever leases has locked their accounts."""
-    wanted = {key.limit: key for key in keys if key.limit is not None and key.kind.is_budget}
+    wanted = [(key, key.limit) for key in keys if key.limit is not None and key.kind.is_budget]
     if not wanted:
         return {}
-    stored = await tx.limit_pots.find(wanted)
-    budgets = await _budgets(tx, wanted)
+    stored = await tx.limit_pots.find(dict.fromkeys(limit for _, limit in wanted))
+    budgets = await _budgets(tx, [limit for _, limit in wanted])
     loaded = {}
-    for limit, key in wanted.items():
+    for key, limit in wanted:
         one = _loaded(key, stored.get(limit), budgets.get((limit.account_id, limit.limit_uid)), now_us)
         if one is not None:
             loaded[key] = one
@@ -81,14 +80,8 @@ async def list_pots(tx: Transaction, after: LimitPotKey, limit: int, now_us: int
 
 async def _budgets(tx: Transaction, keys: Collection[LimitPotKey]) -> dict[tuple[str, str], Budget]:
     """The budgets of these pots, by account and uid; those that are gone are left out."""
-    uids: dict[str, set[str]] = defaultdict(set)
-    for key in keys:
-        uids[key.account_id].add(key.limit_uid)
-    budgets: dict[tuple[str, str], Budget] = {}
-    for account_id, of_account in sorted(uids.items()):
-        found = await tx.limits.find(account_id, sorted(of_account))
-        budgets |= {(account_id, uid): one for uid, one in found.items() if isinstance(one, Budget)}
-    return budgets
+    found = await tx.budgets.with_uids(dict.fromkeys(key.limit_uid for key in keys))
+    return {(one.place.account_id, one.uid): one for one in found}
 
 
 def _loaded(key: PotKey, stored: BudgetPot | None, budget: Budget | None, now_us: int) -> LoadedPot | None:

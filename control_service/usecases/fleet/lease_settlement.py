@@ -306,8 +306,8 @@ async def settle(
     account_ids = set(account_of.values())
     accounts = await tx.batches.lock_accounts(account_ids) if account_ids else {}
     subjects = await _subjects(tx, accounts, {one.service_uid for one in statements if one.limit is None}, now_us)
-    limits = {PotKey.of_limit(one.limit, one.kind) for one in statements if one.limit is not None}
-    limit_pots = await load_pots(tx, {key for key in limits if key.account in accounts}, now_us) if limits else {}
+    limits = dict.fromkeys(PotKey.of_limit(one.limit, one.kind) for one in statements if one.limit is not None)
+    limit_pots = await load_pots(tx, [key for key in limits if key.account in accounts], now_us) if limits else {}
     stored = await _buckets(tx, subjects, statements)
     buckets = {
         key: _rated(elapsed_time.refilled(key, bucket, now_us), subjects[key.service_uid].payers.reserved, key.kind)

@@ -1,14 +1,11 @@
 """Decisions cost the same however many tokens, bindings and teams there are: each query finds its rows by an index."""
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from control_service.domain.member import certificate_member
@@ -17,36 +14,13 @@ from control_service.storage.database import SqlDatabase
 from control_service.usecases.resolve_credential import Certificate, Credentials
 from tallygate._access.role import Role
 from tests.harness.control.access import ALICE, SEAL, STAFF, bound, made_token, store
+from tests.harness.control.query_plans import recorded, scans
 
 
 @pytest.fixture
 def database_url(migrated_sqlite: Path, tmp_path: Path) -> str:
     """SQLite only: it says in one line how it finds what is asked for."""
     return f"sqlite:///{shutil.copy(migrated_sqlite, tmp_path / 'control.sqlite3')}"
-
-
-@contextmanager
-def recorded(engine: AsyncEngine) -> Iterator[list[tuple[str, Any]]]:
-    """The statements that are executed in the block."""
-    found: list[tuple[str, Any]] = []
-
-    def note(_: object, __: object, statement: str, parameters: object, *___: object) -> None:
-        found.append((statement, parameters))
-
-    event.listen(engine.sync_engine, "before_cursor_execute", note)
-    yield found
-    event.remove(engine.sync_engine, "before_cursor_execute", note)
-
-
-async def scans(engine: AsyncEngine, statements: list[tuple[str, Any]]) -> list[str]:
-    """How SQLite looks for rows, where that is not by an index."""
-    found = []
-    async with engine.connect() as connection:
-        for statement, parameters in statements:
-            if statement.startswith(("SELECT", "UPDATE", "DELETE")):
-                plan = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-                found += [f"{row.detail}: {statement}" for row in plan if row.detail.startswith("SCAN")]
-    return found
 
 
 async def test_decisions_scan_no_table(engine: AsyncEngine) -> None:

@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import text
 
 from control_service.domain.limit import BudgetPeriod, BudgetUnit, LimitMember
 from control_service.domain.limit_pot import BEGINS_EARLY_US, LEASABLE_AFTER_END_US
 from control_service.domain.pot import USED_UNITS_MAX, PotKind
 from control_service.domain.recall import Availability
+from control_service.usecases.fault_isolation import SET_ASIDE_NS
 from tests.harness.control.fleet_harness import Kit
 from tests.harness.control.limits import Budgets, exchange, lease_id, state
 
@@ -111,7 +113,9 @@ async def test_a_pot_that_the_budget_does_not_have_is_refused(kit: Kit, budgets:
         (answer,) = await node.exchange(one)
         assert (answer.granted_units, answer.closed) == (0, True)
     assert await kit.read_leases() == []
-    assert (await exchange(node, budget, right, needed_units=5)).granted_units == 5
+    of_another_kind = replace(wrong[-1], statement=replace(wrong[-1].statement, lease_id="another"))
+    answers = await node.exchange(of_another_kind, state(node, budget, right, needed_units=5), wrong[0])
+    assert [answer.granted_units for answer in answers] == [0, 5, 0]
 
 
 async def test_the_next_period_begins_a_little_early_and_not_before(kit: Kit, budgets: Budgets) -> None:
@@ -246,6 +250,32 @@ async def test_a_stand_in_draws_from_the_lease_left_behind(kit: Kit, budgets: Bu
     await node.exchange(settled=2)
     assert [(await budgets.pot(one)).leased_units for one in (key, its)] == [0, 0]
     await budgets.assert_conserved(key, its)
+
+
+async def test_an_unreadable_budget_concerns_its_own_leases_alone(kit: Kit, budgets: Budgets) -> None:
+    """Services and other budgets are answered, once; the lease that has no answer is told of again."""
+    service, node = await kit.service(trial_tokens=1_000), await kit.node()
+    good, bad = await budgets.make(100, uid="good"), await budgets.make(100, uid="bad")
+    await spoil(kit, "NONSENSE")
+    stated = (
+        state(node, bad, budgets.key(bad), consumed_units=5),
+        node.state(service, TRIAL, needed_units=10),
+        state(node, good, budgets.key(good), consumed_units=3, needed_units=7),
+    )
+    answers = await node.exchange(*stated)
+    assert [answer.granted_units for answer in answers] == [10, 10]
+    await spoil(kit, "IN_ALL")
+    kit.clock.advance(SET_ASIDE_NS // 10**9)
+    answers = await node.exchange(*stated)
+    assert [answer.granted_units for answer in answers] == [0, 10, 10]
+    await budgets.assert_conserved(budgets.key(good), budgets.key(bad))
+    await kit.assert_conserved(service)
+
+
+async def spoil(kit: Kit, period: str) -> None:
+    """As a disk, a bug or a hand might leave it; or as it was."""
+    async with kit.database._engine.begin() as connection:
+        await connection.execute(text("UPDATE budgets SET period = :period WHERE uid = 'bad'"), {"period": period})
 
 
 async def test_a_lease_id_of_another_pot_or_payer_is_refused(kit: Kit, budgets: Budgets) -> None:

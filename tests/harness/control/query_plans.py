@@ -1,0 +1,38 @@
+"""How SQLite finds what is asked for: it says so in one line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+
+@contextmanager
+def recorded(engine: AsyncEngine) -> Iterator[list[tuple[str, Any]]]:
+    """The statements that are executed in the block."""
+    found: list[tuple[str, Any]] = []
+
+    def note(_: object, __: object, statement: str, parameters: object, *___: object) -> None:
+        found.append((statement, parameters))
+
+    event.listen(engine.sync_engine, "before_cursor_execute", note)
+    yield found
+    event.remove(engine.sync_engine, "before_cursor_execute", note)
+
+
+async def plans(engine: AsyncEngine, statements: list[tuple[str, Any]]) -> list[str]:
+    """How SQLite looks for rows, a line for each table of a statement."""
+    found = []
+    async with engine.connect() as connection:
+        for statement, parameters in statements:
+            if statement.startswith(("SELECT", "UPDATE", "DELETE")):
+                plan = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+                looks = (row.detail for row in plan if row.detail != "SCAN CONSTANT ROW")
+                found += [f"{look}: {statement}" for look in looks if look.startswith(("SCAN ", "SEARCH "))]
+    return found
+
+
+async def scans(engine: AsyncEngine, statements: list[tuple[str, Any]]) -> list[str]:
+    """How SQLite looks for rows, where that is not by an index."""
+    return [plan for plan in await plans(engine, statements) if plan.startswith("SCAN")]
