@@ -6,13 +6,13 @@ from google.protobuf.duration_pb2 import Duration
 
 from metering_service.api.meter_request import UnreadableReport
 from metering_service.domain.counts import ZERO, Counts
-from metering_service.domain.decision import Decision, Grant, Reason
+from metering_service.domain.decision import BudgetStatus, Decision, Grant, Reason
 from metering_service.domain.key_ring import TOKEN_BYTES_MAX
 from metering_service.domain.rate_status import RateStatus
 from metering_service.domain.receipt import Receipt
 from metering_service.domain.report import Phase, Report
 from tallygate._wire.enums import decode_table, encode_table
-from tallygate._wire.times import decode_ns, encode_duration_into, is_normal
+from tallygate._wire.times import decode_ns, encode_duration_into, encode_timestamp, is_normal
 from tallygate.metering.v1 import decision_pb2, receipt_pb2, report_pb2, token_usage_pb2
 
 _PHASES: Final = decode_table(report_pb2.ReportPhase, Phase)
@@ -109,6 +109,8 @@ def encode_decision_into(message: decision_pb2.Decision, decision: Decision) -> 
         _encode_grant_into(message.grant, decision.grant)
     if decision.rate is not None:
         _encode_rate_into(message.rate, decision.rate)
+    if decision.budget is not None:
+        message.budget.CopyFrom(_encode_budget(decision.budget))
     if decision.receipt is not None:
         message.receipt.CopyFrom(encode_receipt(decision.receipt))
 
@@ -137,6 +139,16 @@ def _encode_rate_into(message: decision_pb2.RateStatus, rate: RateStatus) -> Non
         encode_duration_into(message.period, rule.period_ms)
     if rate.reset_after_ms is not None:
         encode_duration_into(message.reset_after, rate.reset_after_ms)
+
+
+def _encode_budget(budget: BudgetStatus) -> decision_pb2.BudgetStatus:
+    return decision_pb2.BudgetStatus(
+        budget=budget.name,
+        place=budget.place,
+        amount_units=budget.amount_units,
+        is_money=budget.is_money,
+        end_time=encode_timestamp(budget.end_us),
+    )
 
 
 def _encode_grant_into(message: decision_pb2.Grant, grant: Grant) -> None:

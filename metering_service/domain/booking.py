@@ -7,7 +7,7 @@ only count up, so counts that shrink later change the record and no pot.
 from typing import NamedTuple
 
 from metering_service.domain.counts import at_least
-from metering_service.domain.kept_units import NOTHING_KEPT, kept_units
+from metering_service.domain.kept_units import NOTHING_KEPT, Kept, kept_units
 from metering_service.domain.overrun import overrun
 from metering_service.domain.payer_split import split
 from metering_service.domain.pot import HeldUnits
@@ -32,7 +32,7 @@ class Booking(NamedTuple):
     held: HeldUnits
     used_before: Used
     used: Used
-    kept: Used = NOTHING_KEPT
+    kept: Kept = NOTHING_KEPT
 
     @property
     def is_first(self) -> bool:

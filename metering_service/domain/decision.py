@@ -37,6 +37,10 @@ class Reason(Enum):
     REQUEST_RATE = (True, "Too many requests for now: a rate rule has none left. Try again when it has refilled.")
     TOKEN_RATE = (True, "Too many tokens for now: a rate rule has too few left. Try again when it has refilled.")
     CONCURRENCY = (True, "Too many requests run at once: try again when one of them has ended.")
+    BUDGET_EXCEEDED = (
+        False,
+        "A budget is used up, or has less left than this request needs: raise it, or wait until it begins anew.",
+    )
     UNKNOWN_SERVICE = (False, "There is no such service: check its name, accounts/{account}/services/{service}.")
     INVALID_REPORT = (False, "This report is malformed.")
     REQUEST_ID_REUSED = (False, "The request of this id has ended already: every request needs an id of its own.")
@@ -66,6 +70,16 @@ class Grant(NamedTuple):
     resume: bytes
 
 
+class BudgetStatus(NamedTuple):
+    """The budget that refused: tokens, or nanos if `is_money`. `end_us`: when it begins anew; None if never."""
+
+    name: str
+    place: str
+    amount_units: int
+    is_money: bool
+    end_us: int | None
+
+
 class Decision(NamedTuple):
     """The answer to a report. `reason` None means ALLOW."""
 
@@ -80,6 +94,7 @@ class Decision(NamedTuple):
     config_version: int = 0
     receipt: Receipt | None = None
     rate: RateStatus | None = None
+    budget: BudgetStatus | None = None
 
     @property
     def allowed(self) -> bool:
@@ -98,6 +113,7 @@ def deny(
     remaining_nanos: int | None = None,
     config_version: int = 0,
     rate: RateStatus | None = None,
+    budget: BudgetStatus | None = None,
 ) -> Decision:
     """A denial, with the reason's own sentence unless another is given."""
     if retryable is None:
@@ -114,4 +130,5 @@ def deny(
         remaining_nanos=remaining_nanos,
         config_version=config_version,
         rate=rate,
+        budget=budget,
     )

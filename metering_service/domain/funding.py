@@ -30,6 +30,10 @@ NOTHING: Final = Offer(0, exhausted=True, pays=False)
 """The offer of a payer that does not pay for this service now."""
 
 
+UNBOUNDED: Final = Offer(1 << 60, exhausted=True)
+"""Offer of a payer that never runs out: what a request would need of it."""
+
+
 class Offers(NamedTuple):
     """One offer for each payer; tokens, and nanos for money."""
 
@@ -37,6 +41,18 @@ class Offers(NamedTuple):
     reserved_output: Offer = NOTHING
     trial: Offer = NOTHING
     money: Offer = NOTHING
+
+    def unbounded(self, kind: PotKind) -> "Offers":
+        """The same, if one payer never ran out."""
+        return self._replace(**{_OFFER_OF[kind]: UNBOUNDED})
+
+
+_OFFER_OF: Final = {
+    RESERVATION_INPUT: "reserved_input",
+    RESERVATION_OUTPUT: "reserved_output",
+    TRIAL: "trial",
+    MONEY: "money",
+}
 
 
 class Want(NamedTuple):

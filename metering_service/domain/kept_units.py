@@ -5,16 +5,24 @@ cheaper, a payer that came first covers more. Until the commit with the booking 
 its record says, on the lease that it had; so what that could take must not be spent by anybody else.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from metering_service.domain.pot import HeldUnits
 from metering_service.domain.receipt import Used
 from metering_service.domain.request import Request
 
-NOTHING_KEPT: Final = Used(0, 0, 0, 0)
+
+class Kept(NamedTuple):
+    """Units of each payer, and tokens, which the pots of limits keep as well."""
+
+    payers: Used
+    tokens: int = 0
 
 
-def kept_units(request: Request, held: HeldUnits, now_used: Used) -> Used:
+NOTHING_KEPT: Final = Kept(Used(0, 0, 0, 0))
+
+
+def kept_units(request: Request, held: HeldUnits, now_used: Used) -> Kept:
     """What to keep of each pot at a request's first booking, of what was held and is not used.
 
     Records lag behind, and holds only grow: so it is the most that the tokens which may be on record can take from each
@@ -26,10 +34,12 @@ def kept_units(request: Request, held: HeldUnits, now_used: Used) -> Used:
     input_tokens = max(input_tokens, counts.input_class)
     output_tokens = max(output_tokens, counts.output_class)
     reserved_input, reserved_output, trial, money_nanos = now_used
-    kept = Used(
+    payers = Used(
         max(0, min(input_tokens, held.reserved_input_tokens) - reserved_input),
         max(0, min(output_tokens, held.reserved_output_tokens) - reserved_output),
         max(0, min(input_tokens + output_tokens, held.trial_tokens) - trial),
         max(0, min(request.price.hold_nanos(input_tokens, output_tokens), held.money_nanos) - money_nanos),
     )
-    return kept if any(kept) else NOTHING_KEPT
+    tokens = min(input_tokens + output_tokens, held.input_tokens + held.output_ceiling_tokens) - counts.total
+    kept = Kept(payers, max(0, tokens) if request.stamp.pots else 0)
+    return kept if any(payers) or kept.tokens else NOTHING_KEPT

@@ -1,4 +1,6 @@
-"""A lease in the hands of this node: what is free, held, booked and committed of one pot, for one service.
+"""A lease in the hands of this node: what is free, held, booked and committed of one pot.
+
+Of a payer it is for one service, of a limit's pot for all services of the account.
 
 Three counters only grow: granted (the control service owns it), consumed (booked here and committed in the metering
 database) and returned (given back unused). Everything else follows from them and from what requests hold. A rate rule's
@@ -10,7 +12,7 @@ from typing import Final, NamedTuple
 
 from metering_service.domain.funding import Offer
 from metering_service.domain.lease_demand import LeaseDemand
-from metering_service.domain.pot import PotKind
+from metering_service.domain.pot import LimitPotKey, PotKind
 
 CLOSE_AFTER_NS: Final = 60_000_000_000
 """Rest after which a lease with nothing in it is closed."""
@@ -30,6 +32,8 @@ class LeaseStatement(NamedTuple):
     needed_units: int
     closing: bool
     refunded_units: int = 0
+    limit_pot: LimitPotKey | None = None
+    """The pot of a limit; then the service is the account, and has no uid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +66,22 @@ class Lease:
         "kind",
         "lease_id",
         "leased_elsewhere_units",
+        "limit_pot",
         "refunded",
         "returned",
         "service",
         "service_uid",
     )
 
-    def __init__(self, lease_id: str, service: str, service_uid: str, kind: PotKind) -> None:
+    def __init__(
+        self, lease_id: str, service: str, service_uid: str, kind: PotKind, limit_pot: LimitPotKey | None = None
+    ) -> None:
+        """`limit_pot`: of a limit's pot, which one; then `service` is its account, and there is no uid."""
         self.lease_id = lease_id
         self.service = service
         self.service_uid = service_uid
         self.kind = kind
+        self.limit_pot = limit_pot
         self.demand = LeaseDemand(kind)
         self.granted = 0
         self.returned = 0
@@ -144,6 +153,7 @@ class Lease:
             # The last word on a lease comes after the last commit on it.
             self.closing and self.settled,
             self.refunded,
+            self.limit_pot,
         )
         is_hungry = demand.is_hungry(max(0, self.free), ahead, wanted, now_ns)
         if not is_hungry and not demand.recalled and not self.closing and self._is_old_news(statement):

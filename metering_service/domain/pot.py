@@ -21,6 +21,10 @@ PAYERS: Final = (PotKind.RESERVATION_INPUT, PotKind.RESERVATION_OUTPUT, PotKind.
 """Kinds of pots that pay for tokens, in the order in which units of each are kept."""
 
 
+BUDGETS: Final = (PotKind.BUDGET_TOKENS, PotKind.BUDGET_MONEY)
+"""Kinds of pots of budgets."""
+
+
 class LimitPotKey(NamedTuple):
     """Which pot of a limit, in the account of the service that is charged to it.
 

@@ -125,7 +125,10 @@ def caretaker_of(holder: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LeaseRecord:
-    """What was consumed on a lease: absolute, only ever growing. Key: lease_id. `close_us`: when it was closed."""
+    """What was consumed on a lease: absolute, only ever growing. Key: lease_id. `close_us`: when it was closed.
+
+    `limit_pot`: the pot of a limit; then `service` is the account, and there is no uid.
+    """
 
     lease_id: str
     node: str
@@ -136,6 +139,7 @@ class LeaseRecord:
     consumed_units: int
     closed: bool
     close_us: int | None = None
+    limit_pot: LimitPotKey | None = None
 
 
 class AggregateKey(NamedTuple):

@@ -40,6 +40,7 @@ class ServiceConfig:
     `outage_tokens_max`: for how many tokens it goes on when this node is cut off and its leases have lapsed; 0: none.
     `output_tokens_max`: the most that one answer can have; 0: not known. `whole_output_tokens_default`: what is held
     for an answer that comes as a whole and names no limit. `team`: id of the team that it belongs to; empty for none.
+    `model`: `models/{model}`. `exempt_from_model_rules`: the rate rules of its model spare it.
     """
 
     name: str
@@ -59,6 +60,8 @@ class ServiceConfig:
     outage_tokens_max: int = 0
     team: str = ""
     version: int = 0
+    model: str = ""
+    exempt_from_model_rules: bool = False
 
     def refusal(self) -> Reason | None:
         """Why no request of this service may run now; None if one may.

@@ -147,6 +147,7 @@ def lease_row(record: LeaseRecord) -> Row:
         record.consumed_units,
         record.closed,
         record.close_us,
+        *_pot_columns(record.limit_pot),
     )
 
 
@@ -162,6 +163,7 @@ def lease_of(row: RowMapping) -> LeaseRecord:
         consumed_units=row["consumed_units"],
         closed=row["closed"],
         close_us=row["close_us"],
+        limit_pot=_limit_pot_of(row) if row["limit_uid"] else None,
     )
 
 
@@ -189,6 +191,14 @@ def aggregate_of(row: RowMapping) -> AggregateDelta:
 def denial_row(key: DenialKey, count: int) -> Row:
     """A row of `minute_denials`, in the order of its columns."""
     return (key.service, key.minute_us, key.service_uid, key.team, key.credential, key.reason, key.key_team, count)
+
+
+def _pot_columns(pot: LimitPotKey | None) -> Row:
+    return ("", "", 0) if pot is None else (pot.limit_uid, pot.member_uid, pot.period_start_us)
+
+
+def _limit_pot_of(row: RowMapping) -> LimitPotKey:
+    return LimitPotKey(PotKind(row["pot_kind"]), row["limit_uid"], row["member_uid"], row["period_start_us"])
 
 
 def _usage_of(row: RowMapping) -> Counts:

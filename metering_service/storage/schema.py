@@ -199,8 +199,14 @@ leases = Table(
     _number("consumed_units"),
     _flag("closed"),
     Column("close_us", BigInteger),
+    Column("limit_uid", BY_CODE_POINT, nullable=False, server_default=""),
+    Column("member_uid", BY_CODE_POINT, nullable=False, server_default=""),
+    Column("period_start_us", BigInteger, nullable=False, server_default="0"),
 )
-"""Consumption on each lease: tokens, or nanos where the pot is money."""
+"""Consumption on each lease: tokens, or nanos where the pot is money.
+
+Of a limit's pot, `service` is the account, there is no uid, and the last columns say which pot (see `LimitPotKey`).
+"""
 
 _index("leases_open", leases.c.node, leases.c.epoch, where=leases.c.closed == false())
 # Written once in a lease's life, when it is closed.

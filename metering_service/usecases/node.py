@@ -18,10 +18,13 @@ from metering_service.domain.stamp import Stamp
 from metering_service.domain.usage_scope import UsageScope
 from metering_service.usecases.commits.checkpoints import Checkpoints
 from metering_service.usecases.commits.write_buffer import WriteBuffer
+from metering_service.usecases.limits.known_limits import KnownLimits
 from metering_service.usecases.ports import Running
 from metering_service.usecases.settings import NodeSettings
+from metering_service.usecases.state.lease_holder import LeaseIndex
+from metering_service.usecases.state.pot_state import account_of
 from metering_service.usecases.state.predecessors import Predecessors
-from metering_service.usecases.state.service_state import LeaseIndex, ServiceState
+from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.state.waiting_room import WaitingRoom
 from tallygate._server.clock import Clock
 
@@ -95,6 +98,7 @@ class Node:
         self.new_id = new_id
         self.services: dict[str, ServiceState] = {}
         self.lease_index = LeaseIndex(new_id)
+        self.limits = KnownLimits()
         self.unknown: OrderedDict[str, None] = OrderedDict()
         self.waiting: dict[str, ServiceState] = {}
         self.room = WaitingRoom(settings)
@@ -124,6 +128,7 @@ class Node:
         service = self.services.get(name)
         if service is None:
             service = self.services[name] = ServiceState(name, self.lease_index)
+            self.limits.follow(account_of(name))
             self.work.subscribe(name)
             self.note_unknown(name)
         return service
@@ -148,6 +153,7 @@ class Node:
     def forget(self, name: str) -> None:
         """Follow a service no longer, of which this node has nothing."""
         del self.services[name]
+        self.limits.unfollow(account_of(name))
         self.unknown.pop(name, None)
         self.tell_known(name)
         self.work.unsubscribe(name)
@@ -172,9 +178,9 @@ class Node:
     def _consumed(self, leases: Iterable[Lease]) -> None:
         """What was booked on these leases is committed: control may be told."""
         for lease in leases:
-            service = self.services.get(lease.service)
-            if service is not None and service.has_leases:
-                self.lease_index.moved[service.name] = service
+            holder = self.lease_index.by_lease_id.get(lease.lease_id)
+            if holder is not None:
+                self.lease_index.moved[holder.name] = holder
 
     @property
     def leases_valid(self) -> bool:
@@ -255,10 +261,8 @@ class Node:
                 self._in_outage.append(service)
             service.outage.grant(request, tokens_of(held) - tokens_of(request.held))
         service.move(request, held, now_ns)
-        for lease in service.leases.values():
-            if lease.is_low(now_ns):
-                self.work.exchange()
-                return
+        if service.is_low(request, now_ns):
+            self.work.exchange()
 
     def set_aside(self, service: ServiceState, request: Request) -> None:
         """The request came back from elsewhere as a later part: book this one once it is known how far it got."""

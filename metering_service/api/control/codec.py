@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from metering_service.api.control.limit_codec import encode_limit_pot
 from metering_service.domain.lease import LeaseAnswer, LeaseStatement
 from metering_service.domain.pot import PotKind
 from metering_service.domain.price import NO_PRICE, Price
@@ -52,6 +53,8 @@ def decode_config(message: config_pb2.ServiceConfig) -> ServiceConfig:
         outage_tokens_max=message.outage_tokens_max if continues else 0,
         team=message.team,
         version=message.version,
+        model=message.model,
+        exempt_from_model_rules=message.exempt_from_model_rules,
     )
 
 
@@ -72,9 +75,10 @@ def encode_hello(
 
 def encode_statement(statement: LeaseStatement) -> fleet_service_pb2.LeaseStatement:
     """A statement as it goes out."""
+    pot = statement.limit_pot
     return fleet_service_pb2.LeaseStatement(
         lease_id=statement.lease_id,
-        inference_service=statement.service,
+        inference_service=statement.service if pot is None else "",
         inference_service_uid=statement.service_uid,
         pot_kind=KINDS[statement.kind],
         consumed_units=statement.consumed_units,
@@ -84,6 +88,7 @@ def encode_statement(statement: LeaseStatement) -> fleet_service_pb2.LeaseStatem
         needed_units=statement.needed_units,
         closing=statement.closing,
         refunded_units=statement.refunded_units,
+        limit_pot=encode_limit_pot(statement.service, pot) if pot is not None else None,
     )
 
 

@@ -16,6 +16,7 @@ from metering_service.api.control.codec import (
     encode_statement,
 )
 from metering_service.api.control.credential_codec import decode_credential_config
+from metering_service.api.control.limit_feed import replenish_limit_pots, take_all_limits
 from metering_service.api.control.replicas import Connect
 from metering_service.api.control.subscriptions import (
     following,
@@ -239,6 +240,7 @@ class ControlLink:
             self.credentials.hear()
             for credential in message.credentials:
                 self.credentials.take(decode_credential_config(credential))
+        take_all_limits(node, message)
         for service in message.services:
             config: ServiceConfig = decode_config(service)
             take_config(node, config)
@@ -259,6 +261,7 @@ class ControlLink:
             self._wanted.set()
         if message.replenished_service_uids:
             keeper.replenish(message.replenished_service_uids)
+        replenish_limit_pots(keeper, message)
 
     async def _exchange(
         self, stub: "fleet_service_pb2_grpc.FleetServiceAsyncStub", node: Node, keeper: LeaseKeeper

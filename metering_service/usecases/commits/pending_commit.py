@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from metering_service.domain.counts_page import CountsPage
+from metering_service.domain.kept_units import Kept
 from metering_service.domain.lease import Lease
-from metering_service.domain.receipt import Used
 from metering_service.domain.records import (
     AggregateDelta,
     AggregateKey,
@@ -35,7 +35,7 @@ class PendingCommit:
     revised: dict[RequestKey, int] = field(default_factory=dict)
     counts: list[CountsPage] = field(default_factory=list)
     leases: dict[str, Lease] = field(default_factory=dict)
-    kept: list[tuple[ServiceState, Used]] = field(default_factory=list)
+    kept: list[tuple[ServiceState, Request, Kept]] = field(default_factory=list)
     lease_records: dict[str, LeaseRecord] = field(default_factory=dict)
     aggregates: dict[AggregateKey, AggregateDelta] = field(default_factory=dict)
     denials: dict[DenialKey, int] = field(default_factory=dict)

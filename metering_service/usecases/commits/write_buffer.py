@@ -69,10 +69,14 @@ class WriteBuffer:
             self._pending.first_us = request.booked_us
         self.put(request)
         if booking.kept is not NOTHING_KEPT:
-            self._pending.kept.append((service, booking.kept))
+            self._pending.kept.append((service, request, booking.kept))
         for lease in service.leases.values():
             if lease.booked != lease.committed:
                 self._pending.leases[lease.lease_id] = lease
+        if request.stamp.pots:
+            for lease in service.pot_leases(request):
+                if lease.booked != lease.committed:
+                    self._pending.leases[lease.lease_id] = lease
         self.on_work()
 
     def enter_unauthorised(self, service: ServiceState, request: Request) -> None:
@@ -169,6 +173,7 @@ class WriteBuffer:
                 lease.kind,
                 lease.booked,
                 closed=False,
+                limit_pot=lease.limit_pot,
             )
         self._in_flight, self._pending = pending, PendingCommit(pending.number + 1)
         return pending
@@ -182,8 +187,8 @@ class WriteBuffer:
         assert pending is not None
         for lease_id, lease in pending.leases.items():
             lease.committed = max(lease.committed, pending.lease_records[lease_id].consumed_units)
-        for service, units in pending.kept:
-            service.let_go(units)
+        for service, request, kept_units in pending.kept:
+            service.let_go(request, kept_units)
         self.on_consumed(pending.leases.values())
         for callback in pending.callbacks:
             callback()

@@ -7,9 +7,12 @@ from typing import Final
 
 from metering_service.domain.lease import Lease, LeaseAnswer, LeaseStatement
 from metering_service.domain.lease_demand import WANTED_MAX
+from metering_service.domain.pot import LimitPotKey
 from metering_service.domain.records import LeaseRecord
 from metering_service.usecases.lookups.parked import retry
 from metering_service.usecases.node import Node
+from metering_service.usecases.state.lease_holder import LeaseHolder
+from metering_service.usecases.state.pot_state import PotState, account_of
 from metering_service.usecases.state.service_state import ServiceState
 
 VISITED_MIN = 256
@@ -27,7 +30,7 @@ class LeaseKeeper:
         self._adopted: dict[str, LeaseRecord] = {}
         self._unmarked = 0
         self._recalled: dict[str, None] = {}
-        self._round: deque[ServiceState] = deque()
+        self._round: deque[LeaseHolder] = deque()
         self.closed_below_epoch = 0
         """Control has closed all leases of this node's epochs below this one for good, as far as it has said so."""
         self.recovered = False
@@ -57,10 +60,22 @@ class LeaseKeeper:
         """Pots that were empty may have something again."""
         for uid in service_uids:
             service = self._node.lease_index.by_uid.get(uid)
-            if service is not None:
+            if isinstance(service, ServiceState):
                 for lease in service.leases.values():
                     lease.demand.replenished()
                 retry(self._node, service)
+
+    def replenish_pots(self, pots: Iterable[tuple[str, LimitPotKey]]) -> None:
+        """Pots of limits that were empty may have something again. Each is said with its account."""
+        node, accounts = self._node, set[str]()
+        for account, key in pots:
+            pot = node.lease_index.pots.get((account, key))
+            if pot is not None:
+                accounts.add(account)
+                for lease in pot.leases.values():
+                    lease.demand.replenished()
+        for service in [each for each in node.waiting.values() if account_of(each.name) in accounts]:
+            retry(node, service)
 
     def statements(self) -> list[LeaseStatement]:
         """What there is to say now."""
@@ -68,31 +83,37 @@ class LeaseKeeper:
         statements = [_inherited(record, closing=True) for record in self._inherited.values()]
         statements += [_inherited(record, closing=False) for record in self._adopted.values()]
         self._mark_recalled()
-        for service in self._due():
-            its = self._say(service, now_ns)
+        for holder in self._due():
+            its = self._say(holder, now_ns)
             statements += its
             if its:
                 # Until that is answered: what is cut off or lost is said again with the next exchange.
-                index.moved[service.name] = service
+                index.moved[holder.name] = holder
             else:
-                index.moved.pop(service.name, None)
-            if not service.has_leases:
-                index.forget_service(service)
+                index.moved.pop(holder.name, None)
+            if not holder.has_leases:
+                self._forget(holder)
         return statements
+
+    def _forget(self, holder: LeaseHolder) -> None:
+        index = self._node.lease_index
+        index.forget_holder(holder)
+        if isinstance(holder, PotState) and holder.is_at_rest:
+            index.pots.pop((holder.account, holder.key), None)
 
     def _mark_recalled(self) -> None:
         index = self._node.lease_index
         for lease_id in self._recalled:
-            service = index.by_lease_id.get(lease_id)
-            lease = _find(service, lease_id)
-            if service is not None and lease is not None:
+            holder = index.by_lease_id.get(lease_id)
+            lease = holder.find_lease(lease_id) if holder is not None else None
+            if holder is not None and lease is not None:
                 lease.demand.recalled = True
-                index.moved[service.name] = service
+                index.moved[holder.name] = holder
         self._recalled.clear()
 
-    def _due(self) -> list[ServiceState]:
+    def _due(self) -> list[LeaseHolder]:
         """Those whose leases something happened to, and some of the others: time alone may make a lease idle."""
-        leased = self._node.lease_index.services
+        leased = self._node.lease_index.holders
         due = dict.fromkeys(self._node.lease_index.moved.values())
         if len(leased) <= VISITED_MIN:
             self._round.clear()
@@ -101,16 +122,17 @@ class LeaseKeeper:
             self._round = self._round or deque(leased.values())
             count = min(max(VISITED_MIN, len(leased) // ROUND_EXCHANGES_MAX), len(self._round))
             due |= dict.fromkeys(self._round.popleft() for _ in range(count))
-        return [service for service in due if leased.get(service.name) is service]
+        return [holder for holder in due if leased.get(holder.name) is holder]
 
-    def _say(self, service: ServiceState, now_ns: int) -> list[LeaseStatement]:
-        """What there is to say of a service's leases."""
-        idle = not service.open and not service.waiters
-        reserved = self._keeps_reserve(service, now_ns)
+    def _say(self, holder: LeaseHolder, now_ns: int) -> list[LeaseStatement]:
+        """What there is to say of the leases of a service or a pot."""
+        idle = holder.is_at_rest
+        reserved = isinstance(holder, ServiceState) and self._keeps_reserve(holder, now_ns)
         statements = []
-        for lease in service.all_leases():
+        for lease in holder.all_leases():
             lease.closing = lease.closing or lease.is_idle(now_ns)
-            lease.demand.reserve = service.reserve(lease.kind) if reserved else 0
+            if isinstance(holder, ServiceState):
+                lease.demand.reserve = holder.reserve(lease.kind) if reserved else 0
             statement = lease.statement(now_ns, idle=idle)
             if statement is not None:
                 statements.append(statement)
@@ -130,21 +152,22 @@ class LeaseKeeper:
             answer = by_id.get(statement.lease_id)
             if answer is None or self._is_of_old(statement, answer):
                 continue
-            service = node.services.get(statement.service)
-            if service is not None and node.lease_index.moved.pop(service.name, None) is not None:
-                # Services that were cut off come first next time.
-                node.lease_index.moved[service.name] = service
-            lease = _find(service, statement.lease_id)
-            if service is not None and lease is not None:
-                is_new = lease.granted == 0
-                lease.answered(statement, answer, asked_ns, node.clock.monotonic_ns())
-                if is_new and lease.granted:
-                    # So that the next epoch knows of it, should this one end before anything is booked on it.
-                    node.buffer.put_lease(self._record(lease, closed=False))
-                if service.name not in node.waiting:
-                    lease.demand.forget_needs()
-                if answer.closed:
-                    self._close(service, lease, statement)
+            holder = node.lease_index.by_lease_id.get(statement.lease_id)
+            lease = holder.find_lease(statement.lease_id) if holder is not None else None
+            if holder is None or lease is None:
+                continue
+            if node.lease_index.moved.pop(holder.name, None) is not None:
+                # Those that were cut off come first next time.
+                node.lease_index.moved[holder.name] = holder
+            is_new = lease.granted == 0
+            lease.answered(statement, answer, asked_ns, node.clock.monotonic_ns())
+            if is_new and lease.granted:
+                # So that the next epoch knows of it, should this one end before anything is booked on it.
+                node.buffer.put_lease(self._record(lease, closed=False))
+            if isinstance(holder, ServiceState) and holder.name not in node.waiting:
+                lease.demand.forget_needs()
+            if answer.closed:
+                self._close(holder, lease, statement)
         for service in list(node.waiting.values()):
             retry(node, service)
         self._look_for_unpaid()
@@ -185,22 +208,20 @@ class LeaseKeeper:
 
     def wants_more(self) -> bool:
         """Whether somebody, here or on another node, waits for the next exchange."""
-        return bool(self._recalled) or any(
-            lease.demand.needed for service in self._node.waiting.values() for lease in service.leases.values()
-        )
+        return bool(self._recalled) or any(service.needs_more for service in self._node.waiting.values())
 
     def close_all(self) -> None:
         """Give everything back: this node shuts down."""
         index = self._node.lease_index
-        index.moved.update(index.services)
-        for service in index.services.values():
-            for lease in service.leases.values():
+        index.moved.update(index.holders)
+        for holder in index.holders.values():
+            for lease in holder.leases.values():
                 lease.closing = True
 
     @property
     def all_given_back(self) -> bool:
         """Whether control has heard of all that no request holds."""
-        leases = [lease for service in self._node.lease_index.services.values() for lease in service.all_leases()]
+        leases = [lease for holder in self._node.lease_index.holders.values() for lease in holder.all_leases()]
         return all(lease.held > 0 and lease.free <= 0 and lease.is_acknowledged for lease in leases)
 
     @property
@@ -209,16 +230,16 @@ class LeaseKeeper:
         return (
             not self._inherited
             and not self._adopted
-            and not any(True for service in self._node.lease_index.services.values() for _ in service.all_leases())
+            and not any(True for holder in self._node.lease_index.holders.values() for _ in holder.all_leases())
         )
 
-    def _close(self, service: ServiceState, lease: Lease, last: LeaseStatement) -> None:
+    def _close(self, holder: LeaseHolder, lease: Lease, last: LeaseStatement) -> None:
         """Control has closed a lease. It is over once the last statement on it had all that was consumed."""
         if lease.settled and last.consumed_units == lease.committed:
             self._node.buffer.put_lease(self._record(lease, closed=True))
-            service.forget_lease(lease)
-        elif lease not in service.draining:
-            service.replace_lease(lease)
+            holder.forget_lease(lease)
+        elif lease not in holder.draining:
+            holder.replace_lease(lease)
 
     def _record(self, lease: Lease, *, closed: bool) -> LeaseRecord:
         return LeaseRecord(
@@ -231,13 +252,8 @@ class LeaseKeeper:
             lease.committed,
             closed=closed,
             close_us=self._node.clock.now_us() if closed else None,
+            limit_pot=lease.limit_pot,
         )
-
-
-def _find(service: ServiceState | None, lease_id: str) -> Lease | None:
-    if service is None:
-        return None
-    return next((lease for lease in service.all_leases() if lease.lease_id == lease_id), None)
 
 
 def _inherited(record: LeaseRecord, *, closing: bool) -> LeaseStatement:
@@ -253,4 +269,5 @@ def _inherited(record: LeaseRecord, *, closing: bool) -> LeaseStatement:
         wanted_units=0,
         needed_units=0,
         closing=closing,
+        limit_pot=record.limit_pot,
     )

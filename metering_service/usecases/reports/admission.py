@@ -1,8 +1,7 @@
 """Admission of a request: whether it may run, and how far; authorisation and the renewal of grants."""
 
 from metering_service.domain.decision import Decision, Grant, Reason, deny
-from metering_service.domain.funding import Extension, Want, extend
-from metering_service.domain.grant import GRANT_TOKENS_MIN, output_target
+from metering_service.domain.grant import GRANT_TOKENS_MIN
 from metering_service.domain.pot import HeldUnits
 from metering_service.domain.report import Report
 from metering_service.domain.request import Request
@@ -10,16 +9,21 @@ from metering_service.domain.request_parts import PartStart
 from metering_service.domain.service import ServiceConfig
 from metering_service.domain.stamp import Stamp, hour_of
 from metering_service.usecases.node import Node
-from metering_service.usecases.reports.denial import explain
+from metering_service.usecases.reports.cover import Cover, ask, cover
+from metering_service.usecases.reports.denial import refuse
 from metering_service.usecases.reports.whole_answers import cover_whole
-from metering_service.usecases.state.service_state import PLENTY_TOKENS, ServiceState, free_tokens
+from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.state.waiter import PARKED, Outcome
 from tallygate._server.clock import NS_PER_US
 
 
 def stamp_now(node: Node, service: ServiceState, report: Report) -> Stamp:
     """What a report's request is stamped with if it is authorised now, or its denial is."""
-    return Stamp(report.credential, "", service.team, hour_of(node.clock.now_us()))
+    hour_us, config = hour_of(node.clock.now_us()), service.config
+    if not node.limits or config is None:
+        return Stamp(report.credential, "", service.team, hour_us)
+    applies = node.limits.applying(config, report.credential, "", node.clock.monotonic_ns())
+    return Stamp(report.credential, "", service.team, applies.hour_at(hour_us), applies.pots)
 
 
 def new_request(node: Node, service: ServiceState, report: Report, start: PartStart | None, *, part: str) -> Request:
@@ -75,18 +79,18 @@ def _begin(node: Node, service: ServiceState, request: Request, report: Report) 
     config = service.config
     assert config is not None
     input_tokens = max(0, report.counts.input_class - request.base_input_tokens)
-    extension = _extend(node, service, request, input_tokens)
-    ceiling = extension.held.output_ceiling_tokens
+    covered = cover(node, service, request, input_tokens)
+    ceiling = covered.held.output_ceiling_tokens
     # A request that goes on may live on what the part before granted.
     least = 0 if report.max_output_tokens == 0 or request.base_output_tokens else 1
-    if extension.want is not None:
-        if extension.held.input_tokens < input_tokens or ceiling < _worth_starting(config, request):
-            _ask(node, service, request, input_tokens, extension.want)
+    if covered.may_have_more:
+        if covered.held.input_tokens < input_tokens or ceiling < _worth_starting(config, request):
+            ask(node, service, request, input_tokens, covered)
             return PARKED
-    elif extension.held.input_tokens < input_tokens or ceiling < least:
-        return explain(node, service, request, input_tokens, least) if node.leases_valid else PARKED
-    node.hold(service, request, extension.held)
-    request.is_final = extension.want is None and _is_last(node, request)
+    elif covered.held.input_tokens < input_tokens or ceiling < least:
+        return refuse(node, service, request, input_tokens, least) if node.leases_valid else PARKED
+    node.hold(service, request, covered.held)
+    request.is_final = _is_last(node, request, covered)
     _open(node, service, request, report)
     return request
 
@@ -119,19 +123,19 @@ def renew(node: Node, service: ServiceState, config: ServiceConfig, request: Req
     input_tokens = max(request.held.input_tokens, request.counts.input_class)
     capped = request.max_output_tokens is not None and before >= request.max_output_tokens
     if not capped or input_tokens > request.held.input_tokens:
-        extension = _extend(node, service, request, input_tokens)
-        node.hold(service, request, extension.held)
+        covered = cover(node, service, request, input_tokens)
+        node.hold(service, request, covered.held)
         # A ceiling below what was generated says stop, so while more may be had it is not told.
-        has_room = extension.want is None or request.output_tokens < request.ceiling_tokens
+        has_room = not covered.may_have_more or request.output_tokens < request.ceiling_tokens
         if has_room and request.ceiling_tokens > before:
             request.authorised = True
-            request.is_final = extension.want is None and _is_last(node, request)
+            request.is_final = _is_last(node, request, covered)
             return granted(node, service, config, request)
         if node.goes_on(service):
             # What it has is good for a little longer; what more there is, only control can say.
             return granted(node, service, config, request) if request.output_tokens < before or capped else PARKED
-        if extension.want is not None:
-            _ask(node, service, request, input_tokens, extension.want)
+        if covered.may_have_more:
+            ask(node, service, request, input_tokens, covered)
             return PARKED
     if request.output_tokens < before or capped:
         if request.is_final:
@@ -139,7 +143,7 @@ def renew(node: Node, service: ServiceState, config: ServiceConfig, request: Req
         request.is_final = True
         return granted(node, service, config, request)
     least = request.output_tokens + 1 - request.base_output_tokens
-    return explain(node, service, request, input_tokens, least)
+    return refuse(node, service, request, input_tokens, least)
 
 
 def granted(node: Node, service: ServiceState, config: ServiceConfig, request: Request) -> Decision:
@@ -156,42 +160,16 @@ def confirmed(node: Node, service: ServiceState, config: ServiceConfig, request:
     return granted(node, service, config, request) if node.goes_on(service) else None
 
 
-def _ask(node: Node, service: ServiceState, request: Request, input_tokens: int, want: Want) -> None:
-    """Wait for the least that lets a request go on; and ask ahead for a lease that larger grants come from.
-
-    Were only the least on lease, the next grant would be the least too, and each renewal an exchange of leases.
-    """
-    node.request_units(service, want)
-    lease = service.lease(want.kind)
-    if not lease.demand.full_units:
-        at_plenty = _extend(node, service, request, input_tokens, plenty=True).want
-        lease.demand.full_units = at_plenty.units if at_plenty is not None else want.units
-
-
-def _extend(
-    node: Node, service: ServiceState, request: Request, input_tokens: int, *, plenty: bool = False
-) -> Extension:
-    """Cover the input, and output as far as the size of a grant goes by what is free, or as if there were plenty."""
-    offers, tokens_max = node.means(service)
-    free = PLENTY_TOKENS if plenty else free_tokens(offers, request.price)
-    target = output_target(
-        request.output_tokens,
-        free if tokens_max is None else min(free, tokens_max),
-        request.max_output_tokens,
-        ceiling_tokens=request.ceiling_tokens,
-    )
-    output_tokens = target - request.base_output_tokens
-    return extend(request.held, input_tokens, output_tokens, offers, request.price, tokens_max=tokens_max)
-
-
 def _worth_starting(config: ServiceConfig, request: Request) -> int:
     """The least ceiling to start with while more may be had: below it, waiting for a lease is better."""
     least = max(0, config.smallest_request_tokens - request.base_output_tokens)
     return least if request.max_output_tokens is None else min(least, request.max_output_tokens)
 
 
-def _is_last(node: Node, request: Request) -> bool:
-    """Whether nothing beyond this ceiling can be expected: the server's own limit, or payers that have run dry."""
+def _is_last(node: Node, request: Request, covered: Cover) -> bool:
+    """Whether nothing beyond this ceiling can be expected: the server's own limit, or pots that have run dry."""
+    if covered.may_have_more:
+        return False
     if request.max_output_tokens is not None and request.ceiling_tokens >= request.max_output_tokens:
         return True
     return node.leases_valid and request.ceiling_tokens - request.output_tokens < GRANT_TOKENS_MIN

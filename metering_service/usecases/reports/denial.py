@@ -1,17 +1,17 @@
-"""The denial of a request that could not be funded: too large for what remains, or only not now."""
+"""The denial of a request that payers or budgets have too little for: too large for what remains, or only not now."""
 
-from typing import Final, NamedTuple
+import math
+from typing import NamedTuple
 
-from metering_service.domain.decision import Decision, Reason, deny
-from metering_service.domain.funding import MONEY, TRIAL, Offer, Offers, extend
+from metering_service.domain.decision import BudgetStatus, Decision, Reason, deny
+from metering_service.domain.funding import MONEY, TRIAL, UNBOUNDED, Offers, extend
 from metering_service.domain.lease import Lease
 from metering_service.domain.pot import PotKind
 from metering_service.domain.request import Request
 from metering_service.usecases.node import Node
+from metering_service.usecases.reports.cover import enforced_pots, needs_of, own_units
+from metering_service.usecases.state.pot_state import PotState
 from metering_service.usecases.state.service_state import ServiceState
-
-UNBOUNDED: Final = Offer(1 << 60, exhausted=True)
-"""Offer of a payer that never runs out: what a request would need of it."""
 
 
 class Remaining(NamedTuple):
@@ -19,6 +19,48 @@ class Remaining(NamedTuple):
 
     free_units: int
     may_come_back_units: int
+
+
+def refuse(node: Node, service: ServiceState, request: Request, input_tokens: int, output_tokens: int) -> Decision:
+    """The denial of a request that needs this many tokens, payers and pots being confirmed to have too little free.
+
+    A definite reason is one that would refuse the request alone, whatever comes back from others. Of several the one is
+    named that lasts longest: what only a person can end, then the budget that begins anew last.
+    """
+    if not request.stamp.pots:
+        return explain(node, service, request, input_tokens, output_tokens)
+    offers, config = node.means(service).offers, service.config
+    assert config is not None
+    extension = extend(request.held, input_tokens, output_tokens, offers, request.price)
+    held, funds = extension.held, None
+    if held.input_tokens < input_tokens or held.output_ceiling_tokens < output_tokens:
+        funds = explain(node, service, request, input_tokens, output_tokens)
+        if not funds.retryable:
+            return funds
+        if offers.money.pays:
+            offers = offers.unbounded(MONEY)
+        extension = extend(request.held, input_tokens, output_tokens, offers, request.price)
+    needs = needs_of(request, input_tokens, output_tokens, offers, extension)
+    exceeded = [
+        (budget.end_us, budget)
+        for pot, _ in enforced_pots(node, service, request)
+        if needs.of(pot) > sum(remaining_of(pot.leases.get(pot.key.kind), own_units(pot, request.held)))
+        and (budget := _budget_status(node, pot)) is not None
+    ]
+    if exceeded:
+        _, budget = max(exceeded, key=lambda each: math.inf if each[0] is None else each[0])
+        return deny(request.request_id, Reason.BUDGET_EXCEEDED, budget=budget, config_version=config.version)
+    return funds or deny(request.request_id, Reason.BUDGET_CONTENDED, config_version=config.version)
+
+
+def _budget_status(node: Node, pot: PotState) -> BudgetStatus | None:
+    """The budget of a pot, as its owner knows it."""
+    limit = node.limits.limit_of(pot.key)
+    if limit is None:
+        return None
+    end_us = next((each.end_us for each in limit.periods if each.start_us == pot.key.period_start_us), None)
+    is_money = pot.key.kind is PotKind.BUDGET_MONEY
+    return BudgetStatus(limit.name, limit.place, limit.amount_units, is_money, end_us)
 
 
 def explain(node: Node, service: ServiceState, request: Request, input_tokens: int, output_tokens: int) -> Decision:
@@ -89,7 +131,11 @@ def _beyond_reservation(service: ServiceState, request: Request, input_tokens: i
 
 def remaining(service: ServiceState, kind: PotKind, own_units: int) -> Remaining:
     """`own_units`: what the request itself holds, which is no more to come back than it is free."""
-    lease: Lease | None = service.leases.get(kind)
+    return remaining_of(service.leases.get(kind), own_units)
+
+
+def remaining_of(lease: Lease | None, own_units: int) -> Remaining:
+    """What is left of the pot of a lease, likewise; nothing, while nothing was asked of it."""
     if lease is None:
         return Remaining(0, 0)
     free = max(0, lease.free) + max(0, lease.available_units)

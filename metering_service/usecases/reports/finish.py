@@ -38,7 +38,7 @@ def book_part(node: Node, service: ServiceState, request: Request, state: Reques
     request.state = state
     request.quiet_tokens = EVERY_REPORT
     booking = book(request, node.clock.now_us())
-    service.take(booking)
+    service.take(request, booking)
     node.buffer.put_booking(service, request, booking)
     if service.outage is not None:
         service.outage.book(request, tokens_of(booking.held) - tokens_of(request.held))

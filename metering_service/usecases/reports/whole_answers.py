@@ -7,14 +7,16 @@ come back: then a request is not cut down to what is left beside them, but refus
 from typing import Final
 
 from metering_service.domain.decision import Decision, Reason, deny
-from metering_service.domain.funding import MONEY, TRIAL, extend
+from metering_service.domain.funding import MONEY, TRIAL, Offer, extend
 from metering_service.domain.pot import HeldUnits, PotKind
 from metering_service.domain.report import Report
 from metering_service.domain.request import Request
 from metering_service.domain.service import ServiceConfig
 from metering_service.domain.whole_answer import AnswerSize, accrues_after_ms, best_offers, only_reserved, size_of
 from metering_service.usecases.node import Node
-from metering_service.usecases.reports.denial import explain, remaining
+from metering_service.usecases.reports.cover import PotOffer, ask_for, capped, cover_so_much, enforced_pots
+from metering_service.usecases.reports.denial import refuse, remaining, remaining_of
+from metering_service.usecases.state.pot_state import PotState
 from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.state.waiter import PARKED, Parked
 
@@ -35,28 +37,38 @@ def cover_whole(node: Node, service: ServiceState, request: Request, report: Rep
         answer = NOTHING_MORE
     input_tokens, output_tokens = max(0, report.counts.input_class - request.base_input_tokens), answer.output_tokens
     if output_tokens < answer.least_tokens:
-        return explain(node, service, request, input_tokens, answer.least_tokens)
-    offers, tokens_max = node.means(service)
-    held, want = extend(request.held, input_tokens, output_tokens, offers, request.price, tokens_max=tokens_max)
+        return refuse(node, service, request, input_tokens, answer.least_tokens)
+    pots = enforced_pots(node, service, request) if request.stamp.pots else []
+    covered = cover_so_much(node, service, request, input_tokens, output_tokens, pots=pots)
+    held = covered.held
     if _covers(held, input_tokens, output_tokens):
         return held
-    if want is not None:
-        node.request_units(service, want)
-    if want is not None or not node.leases_valid:
+    if covered.may_have_more:
+        ask_for(node, service, covered)
+    if covered.may_have_more or not node.leases_valid:
         return PARKED
-    trial_units, money_units = (_may_come(service, kind) for kind in (TRIAL, MONEY))
-    best = extend(
-        request.held,
-        input_tokens,
-        output_tokens,
-        best_offers(config, offers, trial_units, money_units),
-        request.price,
-    ).held
+    best = _best(node, service, request, input_tokens, output_tokens)
     if not _covers(best, input_tokens, answer.least_tokens):
-        return explain(node, service, request, input_tokens, answer.least_tokens)
+        return refuse(node, service, request, input_tokens, answer.least_tokens)
     if held == best:
         return held
     return _not_now(config, request, held, best)
+
+
+def _best(node: Node, service: ServiceState, request: Request, input_tokens: int, output_tokens: int) -> HeldUnits:
+    """What could be held if all came back that others hold or have on lease."""
+    config = service.config
+    assert config is not None
+    trial_units, money_units = (_may_come(service, kind) for kind in (TRIAL, MONEY))
+    offers, tokens_max = best_offers(config, node.means(service).offers, trial_units, money_units), None
+    if request.stamp.pots:
+        pots = enforced_pots(node, service, request)
+        offers, tokens_max = capped(offers, [PotOffer(each.pot, _best_offer(each.pot)) for each in pots])
+    return extend(request.held, input_tokens, output_tokens, offers, request.price, tokens_max=tokens_max).held
+
+
+def _best_offer(pot: PotState) -> Offer:
+    return Offer(sum(remaining_of(pot.leases.get(pot.key.kind), 0)), exhausted=True)
 
 
 def _covers(held: HeldUnits, input_tokens: int, output_tokens: int) -> bool:

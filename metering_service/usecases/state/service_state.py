@@ -1,19 +1,23 @@
-"""The services at work on this node: configuration, leases and requests of each, and which of them have leases."""
+"""The services at work on this node: configuration, leases and requests of each."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
+
+from typing_extensions import override
 
 from metering_service.domain.booking import Booking
 from metering_service.domain.funding import NOTHING, Offer, Offers
-from metering_service.domain.kept_units import NOTHING_KEPT
+from metering_service.domain.kept_units import NOTHING_KEPT, Kept
 from metering_service.domain.lease import Lease
 from metering_service.domain.outage import OutageAllowance
 from metering_service.domain.pot import PAYERS, HeldUnits, PotKind
 from metering_service.domain.price import Price
-from metering_service.domain.receipt import Used
 from metering_service.domain.report import TOKENS_MAX
 from metering_service.domain.request import EVERY_REPORT, Request
 from metering_service.domain.service import ServiceConfig
+from metering_service.usecases.state import pot_charges
+from metering_service.usecases.state.lease_holder import LeaseHolder, LeaseIndex
+from metering_service.usecases.state.pot_state import PotState
 
 if TYPE_CHECKING:
     from metering_service.usecases.state.waiter import Waiter
@@ -24,29 +28,14 @@ UNKNOWN: Final = Offer(0, exhausted=False)
 """Offer of a payer whose lease is not known yet."""
 
 
-class ServiceState:
+class ServiceState(LeaseHolder):
     """Everything that this node knows of one service. `config` is None until the control service has answered."""
 
-    __slots__ = (
-        "_index",
-        "config",
-        "draining",
-        "finished",
-        "last_used_ns",
-        "leases",
-        "name",
-        "open",
-        "outage",
-        "waiters",
-    )
+    __slots__ = ("_pots_needed", "config", "finished", "last_used_ns", "open", "outage", "waiters")
 
-    def __init__(self, name: str, index: "LeaseIndex") -> None:
-        """`index`: where it enters itself when it gets a lease, and whenever something happens to one."""
-        self.name = name
-        self._index = index
+    def __init__(self, name: str, index: LeaseIndex) -> None:
+        super().__init__(name, index)
         self.config: ServiceConfig | None = None
-        self.leases: dict[PotKind, Lease] = {}
-        self.draining: list[Lease] = []
         self.open: dict[str, Request] = {}
         self.finished: dict[str, Request] = {}
         # A list: an empty deque would be half of what a service that is merely known takes.
@@ -54,11 +43,22 @@ class ServiceState:
         self.outage: OutageAllowance | None = None
         """Made when it is needed first."""
         self.last_used_ns = 0
+        self._pots_needed: Sequence[PotState] = ()
 
     @property
     def uid(self) -> str:
         """The service's unique id; empty while it is not known."""
         return self.config.uid if self.config is not None else ""
+
+    @property
+    @override
+    def lease_uid(self) -> str:
+        return self.uid
+
+    @property
+    @override
+    def is_at_rest(self) -> bool:
+        return not self.open and not self.waiters
 
     @property
     def team(self) -> str:
@@ -69,45 +69,6 @@ class ServiceState:
     def is_empty(self) -> bool:
         """Whether nothing would be lost if this node forgot it."""
         return not (self.open or self.finished or self.waiters or self.leases or self.draining)
-
-    def lease(self, kind: PotKind) -> Lease:
-        """The lease on a pot, to do something with it; a new one, with nothing granted yet, if there is none."""
-        self._index.moved[self.name] = self
-        lease = self.leases.get(kind)
-        if lease is None:
-            lease = self.leases[kind] = self._index.open(self, kind)
-        return lease
-
-    def replace_lease(self, lease: Lease) -> None:
-        """The control service has closed this lease: what requests hold of it moves to a new one, as a debt to be met.
-
-        The old lease stays until everything booked on it is committed and told: late consumption still counts.
-        """
-        lease.closing = True
-        self._index.moved[self.name] = self
-        self.draining.append(lease)
-        del self.leases[lease.kind]
-        if lease.held:
-            successor = self.leases[lease.kind] = self._index.open(self, lease.kind)
-            successor.held, lease.held = lease.held, 0
-
-    def forget_lease(self, lease: Lease) -> None:
-        """A lease is over: control has closed it, and heard of all that was consumed."""
-        if self.leases.get(lease.kind) is lease:
-            del self.leases[lease.kind]
-        else:
-            self.draining.remove(lease)
-        self._index.forget(lease)
-
-    @property
-    def has_leases(self) -> bool:
-        """Whether there is anything to say of leases."""
-        return bool(self.leases or self.draining)
-
-    def all_leases(self) -> Iterator[Lease]:
-        """Leases at work, and closed ones that are not settled yet."""
-        yield from self.leases.values()
-        yield from self.draining
 
     def offers(self, now_ns: int, *, leases_valid: bool, goes_on: bool = False) -> Offers:
         """What each payer has at hand: nothing, finally, if it does not pay; without valid leases, nothing yet.
@@ -151,27 +112,41 @@ class ServiceState:
         for kind, now, was in zip(PAYERS, held.by_kind, old.by_kind, strict=True):
             if now != was:
                 self.lease(kind).hold(now - was, now_ns)
+        if request.stamp.pots:
+            pot_charges.hold(self._index, request, held, now_ns)
         request.held = held
         request.on_record = False
 
-    def take(self, booking: Booking) -> None:
+    def take(self, request: Request, booking: Booking) -> None:
         """Turn what a request held into what it used; the rest is free again at once, but for what is kept."""
         for kind, held, was, now in zip(PAYERS, booking.held.by_kind, booking.used_before, booking.used, strict=True):
             if held != was or now != was:
                 self.lease(kind).book(held - was, now - was)
+        if request.stamp.pots:
+            pot_charges.book(self._index, request, booking)
         if booking.kept is not NOTHING_KEPT:
-            self._keep(booking.kept)
+            self._keep(request, booking.kept, sign=1)
 
-    def let_go(self, kept: Used) -> None:
+    def is_low(self, request: Request, now_ns: int) -> bool:
+        """Whether to ask for more now, before a request like this one has to wait."""
+        if any(lease.is_low(now_ns) for lease in self.leases.values()):
+            return True
+        return bool(request.stamp.pots) and any(lease.is_low(now_ns) for lease in self.pot_leases(request))
+
+    def pot_leases(self, request: Request) -> Iterator[Lease]:
+        """The leases on the pots of limits that a request is charged to."""
+        return pot_charges.leases_of(self._index, request)
+
+    def let_go(self, request: Request, kept: Kept) -> None:
         """The booking that these units were kept for is durable: they are free."""
-        for kind, units in zip(PAYERS, kept, strict=True):
-            if units:
-                self.lease(kind).book(units, 0)
+        self._keep(request, kept, sign=-1)
 
-    def _keep(self, kept: Used) -> None:
-        for kind, units in zip(PAYERS, kept, strict=True):
+    def _keep(self, request: Request, kept: Kept, *, sign: int) -> None:
+        for kind, units in zip(PAYERS, kept.payers, strict=True):
             if units:
-                self.lease(kind).book(-units, 0)
+                self.lease(kind).book(-sign * units, 0)
+        if request.stamp.pots:
+            pot_charges.keep(self._index, request, kept, sign=sign)
 
     def quiet_tokens(self, request: Request) -> int:
         """The greatest output class that an open request may report without being answered; see `Request`."""
@@ -185,43 +160,24 @@ class ServiceState:
         quiet = ceiling if request.is_final and limit is not None and ceiling >= limit else ceiling // 2
         return min(quiet, TOKENS_MAX)
 
+    def need_pot(self, pot: PotState, units: int, full_units: int) -> None:
+        """A request waits for this many units of a limit's pot."""
+        pot.need(self.name, units, full_units)
+        if pot not in self._pots_needed:
+            self._pots_needed = (*self._pots_needed, pot)
+
+    @property
+    def needs_more(self) -> bool:
+        """Whether a request waits for more of some lease."""
+        return bool(self._pots_needed) or any(lease.demand.needed for lease in self.leases.values())
+
     def forget_needs(self) -> None:
         """Forget what requests were waiting for; those that still wait say so again."""
         for lease in self.leases.values():
             lease.demand.forget_needs()
-
-
-class LeaseIndex:
-    """Finds, by what control calls them, those services that have leases: far fewer than are known.
-
-    All services of a node share one, so that one that is merely known takes nothing for what it may have.
-    """
-
-    __slots__ = ("_new_id", "by_lease_id", "by_uid", "moved", "services")
-
-    def __init__(self, new_id: Callable[[], str]) -> None:
-        self._new_id = new_id
-        self.services: dict[str, ServiceState] = {}
-        """By name: those that have leases, or had some a moment ago."""
-        self.moved: dict[str, ServiceState] = {}
-        """Those with something to say of their leases, or to which something happened since there last was nothing."""
-        self.by_lease_id: dict[str, ServiceState] = {}
-        self.by_uid: dict[str, ServiceState] = {}
-
-    def open(self, service: ServiceState, kind: PotKind) -> Lease:
-        """A new lease, with nothing granted yet."""
-        lease = Lease(self._new_id(), service.name, service.uid, kind)
-        self.services[service.name] = self.by_uid[service.uid] = self.by_lease_id[lease.lease_id] = service
-        return lease
-
-    def forget(self, lease: Lease) -> None:
-        """Nothing more will be said of a lease."""
-        del self.by_lease_id[lease.lease_id]
-
-    def forget_service(self, service: ServiceState) -> None:
-        """It has no lease any more."""
-        del self.services[service.name]
-        self.by_uid.pop(service.uid, None)
+        for pot in self._pots_needed:
+            pot.forget_needs(self.name)
+        self._pots_needed = ()
 
 
 def free_tokens(offers: Offers, price: Price) -> int:

@@ -10,7 +10,7 @@ put back to an older copy. What was set aside for it has been given back, so all
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
@@ -19,9 +19,9 @@ from typing import TypeAlias
 
 import structlog
 
-from metering_service.domain.booking import book
+from metering_service.domain.booking import Booking, book
 from metering_service.domain.errors import StorageUnavailableError
-from metering_service.domain.pot import PAYERS, HeldUnits, PotKind
+from metering_service.domain.pot import PAYERS, HeldUnits, LimitPotKey, PotKind
 from metering_service.domain.records import LeaseRecord, RequestKey, RequestRecord, RequestState
 from metering_service.domain.request import Request
 from metering_service.domain.request_parts import booked_end, final_tally, later_parts
@@ -30,20 +30,26 @@ from metering_service.usecases.lookups.id_reuse import QUERY_MAX
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import Recorder, RequestName
 from metering_service.usecases.reports.handover import booked_chain
+from metering_service.usecases.state.pot_state import account_of, budget_pots, units_of
 from tallygate._server.clock import NS_PER_US
 
 _log = structlog.get_logger(__name__)
 
 
+_ShareKey: TypeAlias = tuple[str | LimitPotKey, str, int]
+"""Uid of the service, or pot of a limit; account of the pot, or nothing; epoch."""
 _Recheck: TypeAlias = tuple[int, int, RequestKey]
 """A part to recheck: when, and which epoch had put it on record."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Share:
-    """Requests and leases of one service and epoch: the leases are closed when all of the requests are booked."""
+    """Requests and leases of one service or pot, and epoch: once all of the requests are booked, the leases are closed.
 
-    requests: list[RequestRecord] = field(default_factory=list)
+    The requests of a service are in the shares of the pots that they are charged to as well.
+    """
+
+    requests: dict[RequestKey, RequestRecord] = field(default_factory=dict)
     leases: dict[str, LeaseRecord] = field(default_factory=dict)
 
 
@@ -54,9 +60,9 @@ class CrashRecovery:
         self._node = node
         self._storage = storage
         self._keeper = keeper
-        self._shares: dict[tuple[str, int], _Share] = {}
+        self._shares: dict[_ShareKey, _Share] = {}
         self._seen: set[RequestKey] = set()
-        self._closed: set[tuple[str, int]] = set()
+        self._closed: set[_ShareKey] = set()
         """Shares that were handed over to be closed."""
         self._unwritten: set[RequestName] = set()
         """What was booked and is not on record yet: the next booking goes by the record, so it waits for that."""
@@ -80,7 +86,7 @@ class CrashRecovery:
         leases = await self._storage.open_leases(node.name, node.epoch)
         self._keeper.adopt(leases)
         for lease in leases:
-            self._share(lease).leases[lease.lease_id] = lease
+            self._shares.setdefault(_key_of_lease(lease), _Share()).leases[lease.lease_id] = lease
         self._keeper.recovered = self._is_over = node.epoch == 1
 
     @property
@@ -94,10 +100,11 @@ class CrashRecovery:
             return
         try:
             await self._find_requests()
-            for key, share in self._shares.items():
-                for record in list(share.requests):
-                    if await self._has_booked(record, share.leases, is_late=self._is_late(key)):
-                        share.requests.remove(record)
+            for key, share in list(self._shares.items()):
+                for record in list(share.requests.values()) if isinstance(key[0], str) else ():
+                    if await self._has_booked(record, is_late=self._is_late(key)):
+                        for each in _keys_of(record):
+                            self._shares[each].requests.pop(record.key, None)
         except StorageUnavailableError as error:
             _log.warning("recovery_waits", problem=str(error))
             return
@@ -122,7 +129,7 @@ class CrashRecovery:
     def _done(self) -> None:
         self._keeper.recovered = True
 
-    async def _has_booked(self, record: RequestRecord, leases: dict[str, LeaseRecord], *, is_late: bool) -> bool:
+    async def _has_booked(self, record: RequestRecord, *, is_late: bool) -> bool:
         """Book one request, and have it rechecked; False if that has to wait."""
         name = RequestName(record.service, record.request_id)
         if name in self._unwritten:
@@ -134,7 +141,7 @@ class CrashRecovery:
         if is_held and not later_parts(parts, record.part):
             self._recheck_after_ns[record.key] = now_ns + self._node.settings.resume_window_ns
             return False
-        if not self._book_left(record, parts, leases, is_late=is_late):
+        if not self._book_left(record, parts, is_late=is_late):
             return False
         self._node.buffer.add_recheck(record.key)
         self._node.buffer.when_committed(partial(self._wait, self._node.epoch, record.key))
@@ -194,21 +201,17 @@ class CrashRecovery:
         if record is not None and last is not None:
             whole = booked_chain(last, parts, in_memory={})
             whole.fill_earlier()
-            self._book_earlier(whole, record, self._share(record).leases)
+            self._book_earlier(whole, record)
 
     async def _find_requests(self) -> None:
         """Other nodes may yet write what an earlier epoch could not."""
         for request in await self._storage.open_requests(self._node.name, self._node.epoch):
             if request.key not in self._seen:
                 self._seen.add(request.key)
-                self._share(request).requests.append(request)
+                for key in _keys_of(request):
+                    self._shares.setdefault(key, _Share()).requests[request.key] = request
 
-    def _share(self, record: RequestRecord | LeaseRecord) -> _Share:
-        return self._shares.setdefault((record.service_uid, record.epoch), _Share())
-
-    def _book_left(
-        self, record: RequestRecord, parts: list[RequestRecord], leases: dict[str, LeaseRecord], *, is_late: bool
-    ) -> bool:
+    def _book_left(self, record: RequestRecord, parts: list[RequestRecord], *, is_late: bool) -> bool:
         """Book one request, if it is known how far it got. What its leases paid is added to their consumption.
 
         Where nothing goes on from it, nobody else will fill what parts before it had booked too soon.
@@ -221,48 +224,71 @@ class CrashRecovery:
         request.fill_earlier()
         if is_late:
             request.held = HeldUnits()
-        self._book(request, record, leases)
+        self._book(request, record)
         if not later_parts(parts, record.part):
-            self._book_earlier(request, record, leases)
+            self._book_earlier(request, record)
         return True
 
-    def _book_earlier(self, request: Request, lost: RequestRecord, leases: dict[str, LeaseRecord]) -> None:
+    def _book_earlier(self, request: Request, lost: RequestRecord) -> None:
         for part, _, _ in request.earlier:
             if part.has_news:
-                self._book(part, lost, leases)
+                self._book(part, lost)
 
-    def _book(self, request: Request, lost: RequestRecord, leases: dict[str, LeaseRecord]) -> None:
-        """Book a part on the leases of the lost one."""
+    def _book(self, request: Request, lost: RequestRecord) -> None:
+        """Book a part on the leases of the lost one, and those on the pots that both are charged to."""
         if request.is_open:
             request.state = RequestState.TIMED_OUT
         booking = book(request, self._node.clock.now_us())
         booked = request.record(lost.node, lost.epoch)
-        units = [now - was for now, was in zip(booking.used, booking.used_before, strict=True)]
-        consumed = list(_consume(booked, self._node.epoch, units, leases))
-        self._node.buffer.put_inherited_booking(booked, booking, consumed)
+        self._node.buffer.put_inherited_booking(booked, booking, list(self._consume(booked, booking, lost)))
         name = RequestName(booked.service, booked.request_id)
         self._unwritten.add(name)
         self._node.buffer.when_committed(partial(self._unwritten.discard, name))
 
-    def _is_late(self, share: tuple[str, int]) -> bool:
+    def _consume(self, booked: RequestRecord, booking: Booking, lost: RequestRecord) -> Iterator[LeaseRecord]:
+        """The leases that a booking consumes of, with its units added, in place."""
+        epoch = self._node.epoch
+        leases = self._shares.setdefault((lost.service_uid, "", lost.epoch), _Share()).leases
+        for kind, now_units, was_units in zip(PAYERS, booking.used, booking.used_before, strict=True):
+            if now_units != was_units:
+                yield _add(_lease_for(booked, epoch, kind, leases), now_units - was_units, leases)
+        tokens = booking.receipt.usage.total - booking.before.usage.total
+        money_nanos = booking.used.money_nanos - booking.used_before.money_nanos
+        for pot in budget_pots(booked.pots):
+            units = units_of(pot.kind, tokens, money_nanos)
+            if units:
+                leases = self._shares.setdefault((pot, account_of(booked.service), lost.epoch), _Share()).leases
+                yield _add(_lease_for(booked, epoch, pot.kind, leases, pot), units, leases)
+
+    def _is_late(self, share: _ShareKey) -> bool:
         """Whether the leases that were to pay for it are closed already."""
-        _, epoch = share
+        *_, epoch = share
         return self._is_over or share in self._closed or epoch < self._keeper.closed_below_epoch
 
 
-def _consume(
-    booked: RequestRecord, epoch: int, units: Iterable[int], leases: dict[str, LeaseRecord]
-) -> Iterator[LeaseRecord]:
-    """The leases that paid these units of each pot, with the units added, in place."""
-    for kind, paid_units in zip(PAYERS, units, strict=True):
-        if paid_units:
-            lease = _lease_for(booked, epoch, kind, leases)
-            lease = replace(lease, consumed_units=lease.consumed_units + paid_units)
-            leases[lease.lease_id] = lease
-            yield lease
+def _keys_of(record: RequestRecord) -> Iterator[_ShareKey]:
+    """The shares that a request is in."""
+    yield record.service_uid, "", record.epoch
+    for pot in budget_pots(record.pots):
+        yield pot, account_of(record.service), record.epoch
 
 
-def _lease_for(booked: RequestRecord, epoch: int, kind: PotKind, leases: dict[str, LeaseRecord]) -> LeaseRecord:
+def _key_of_lease(lease: LeaseRecord) -> _ShareKey:
+    """The share that a lease is in."""
+    if lease.limit_pot is not None:
+        return lease.limit_pot, lease.service, lease.epoch
+    return lease.service_uid, "", lease.epoch
+
+
+def _add(lease: LeaseRecord, units: int, leases: dict[str, LeaseRecord]) -> LeaseRecord:
+    """A lease with so much more consumed, in the place of the same one."""
+    lease = leases[lease.lease_id] = replace(lease, consumed_units=lease.consumed_units + units)
+    return lease
+
+
+def _lease_for(
+    booked: RequestRecord, epoch: int, kind: PotKind, leases: dict[str, LeaseRecord], pot: LimitPotKey | None = None
+) -> LeaseRecord:
     """The lease that paid; where none is known that is open, a stand-in, named after the booking.
 
     Control draws its consumption from what it had granted to the lost epoch. The stand-in is of the epoch which books:
@@ -271,6 +297,11 @@ def _lease_for(booked: RequestRecord, epoch: int, kind: PotKind, leases: dict[st
     for lease in leases.values():
         if lease.pot_kind is kind:
             return lease
-    whose = json.dumps([booked.service_uid, booked.request_id, booked.part, booked.receipt.revision])
-    lease_id = f"recovered.{sha256(whose.encode()).hexdigest()[:32]}.{kind.value}"
+    whose = [booked.service_uid, booked.request_id, booked.part, booked.receipt.revision]
+    # Of one booking there is one for each pot of a limit as well.
+    text = json.dumps(whose if pot is None else [*whose, *pot])
+    lease_id = f"recovered.{sha256(text.encode()).hexdigest()[:32]}.{kind.value}"
+    if pot is not None:
+        account = account_of(booked.service)
+        return LeaseRecord(lease_id, booked.node, epoch, account, "", kind, 0, closed=False, limit_pot=pot)
     return LeaseRecord(lease_id, booked.node, epoch, booked.service, booked.service_uid, kind, 0, closed=False)

@@ -10,7 +10,7 @@ from metering_service.domain.lease import CLOSE_AFTER_NS, Lease, LeaseStatement
 from metering_service.domain.pot import PotKind
 from metering_service.domain.report import Phase
 from metering_service.usecases.leases import lease_keeper
-from metering_service.usecases.state.service_state import ServiceState
+from metering_service.usecases.state.lease_holder import LeaseHolder
 from tests.harness.metering.fake_control import VALID_FOR_NS
 from tests.harness.metering.node_harness import Client, Fleet, Rig, report
 from tests.harness.metering.services import with_trial
@@ -84,7 +84,7 @@ def test_what_time_alone_makes_idle_is_found_in_turn(fleet: Fleet, client: Clien
     assert {pot(fleet, name).leased_units for name in SERVICES} == {0}
     fleet.run(seconds=CLOSE_AFTER_NS // 1_000_000_000 + 8)
     leases = fleet["a"].node.lease_index
-    assert (leases.services, leases.moved, leases.by_lease_id, leases.by_uid) == ({}, {}, {}, {})
+    assert (leases.holders, leases.moved, leases.by_lease_id, leases.by_uid) == ({}, {}, {}, {})
     assert fleet["a"].keeper.all_closed
 
 
@@ -119,7 +119,7 @@ def test_what_was_found_in_turn_is_said_again_where_the_exchange_was_lost(fleet:
     assert lost <= {one.lease_id for one in exchange(rig)}
 
 
-class Unwalked(dict[str, ServiceState]):
+class Unwalked(dict[str, LeaseHolder]):
     """Looked up in by name, and never gone through."""
 
     def __iter__(self) -> Iterator[str]:
@@ -139,7 +139,7 @@ def test_what_control_calls_for_is_found_without_a_walk(fleet: Fleet, client: Cl
     for _ in range(2 * len(SERVICES)):
         exchange(rig)
     assert rig.node.lease_index.moved == {}
-    rig.node.lease_index.services = Unwalked(rig.node.lease_index.services)
+    rig.node.lease_index.holders = Unwalked(rig.node.lease_index.holders)
     lease = service.leases[PotKind.TRIAL]
     lease.demand._empty_until_ns = fleet.clock.monotonic_ns() + 1_000_000_000
     rig.keeper.replenish(["not known here", service.uid])

@@ -75,7 +75,7 @@ def test_a_rate_pays_for_what_a_silent_request_used_beyond_its_grant(excess: int
     if excess <= 100:
         assert settled.receipt.unfunded.total == 0
     assert all(
-        lease.held == 0 for service in fleet["a"].node.lease_index.services.values() for lease in service.all_leases()
+        lease.held == 0 for service in fleet["a"].node.lease_index.holders.values() for lease in service.all_leases()
     )
 
 

@@ -14,6 +14,7 @@ from control_service.domain.pot import Pot, PotKey, Quantity, Uncapped
 from control_service.domain.recall import Availability, Shortfall, judge_shortfall
 from control_service.usecases.fleet.elapsed_time import ElapsedTime
 from metering_service.domain.lease import LeaseAnswer, LeaseStatement
+from metering_service.domain.limit import LimitSet
 from metering_service.domain.pot import PotKind
 from metering_service.domain.service import ServiceConfig, Status
 from tallygate._server.clock import ManualClock
@@ -41,6 +42,8 @@ class Control:
         self.recalls: defaultdict[str, list[str]] = defaultdict(list)
         self.replenished: set[str] = set()
         self.replenished_limit_pots: set[LimitPotKey] = set()
+        self.limits = LimitSet(f"accounts/{ACCOUNT}", (), 0)
+        """All that the account has; members' pots and later periods' are made by their first leases."""
 
     # --- what people do ------------------------------------------------------------------------------------------
 
@@ -159,7 +162,7 @@ class Control:
         limit = _limit_of(said)
         if limit is not None:
             fresh = replace(fresh, service_uid="", limit=limit)
-            if fresh.pot not in self.pots:
+            if fresh.pot not in self.pots and not self._makes(limit):
                 return None
         statement = control_lease.Statement(
             said.lease_id,
@@ -171,6 +174,20 @@ class Control:
             said.closing,
         )
         return StatementWork(statement, self.leases.get(said.lease_id, fresh), self._pays(said))
+
+    def _makes(self, pot: LimitPotKey) -> bool:
+        """Make the pot of a member, or of a period; whether there is such a limit."""
+        limit = next((each for each in self.limits.limits if each.uid == pot.limit_uid), None)
+        if limit is not None:
+            self.budget(
+                pot.limit_uid,
+                limit.amount_units,
+                limit.kind,
+                member_uid=pot.member_uid,
+                period_start_us=pot.period_start_us,
+                soft=limit.only_counts,
+            )
+        return limit is not None
 
     def _pays(self, said: LeaseStatement) -> bool:
         if _limit_of(said) is not None:
@@ -221,7 +238,7 @@ class Control:
 
 def _limit_of(said: LeaseStatement) -> LimitPotKey | None:
     """Which pot of a limit a statement is about, where it is about one."""
-    pot = getattr(said, "limit_pot", None)
+    pot = said.limit_pot
     return None if pot is None else LimitPotKey(ACCOUNT, pot.limit_uid, pot.member_uid, pot.period_start_us)
 
 

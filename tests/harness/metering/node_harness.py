@@ -10,6 +10,7 @@ from metering_service.api.codec import decode_report
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision
 from metering_service.domain.errors import StorageUnavailableError
+from metering_service.domain.pot import BUDGETS, LimitPotKey
 from metering_service.domain.records import CommitBatch
 from metering_service.domain.report import Phase, Report
 from metering_service.domain.request import Request
@@ -18,6 +19,7 @@ from metering_service.usecases.commits.pending_commit import PendingCommit
 from metering_service.usecases.commits.write_buffer import WriteBuffer
 from metering_service.usecases.leases.config_intake import take_config
 from metering_service.usecases.leases.lease_keeper import LeaseKeeper
+from metering_service.usecases.leases.limit_intake import take_limits
 from metering_service.usecases.lookups.id_reuse import NewIds, name_of, take_first_bookings
 from metering_service.usecases.lookups.parked import expire, found, unauthorised_committed
 from metering_service.usecases.lookups.resume_keys import ResumeKeys
@@ -88,6 +90,7 @@ class Rig:
         self.recovery = CrashRecovery(self.node, database, self.keeper)
         now(self.recovery.find_left())
         self._told: dict[str, int] = {}
+        self._told_limits = 0
         self._asked = False
         self._look_ups: list[tuple[ServiceState, str]] = []
         self._later: list[tuple[int, ServiceState, str]] = []
@@ -132,6 +135,10 @@ class Rig:
         if not self.online:
             return False
         self.keeper.closed_below_epoch = self.control.closed_below_epoch.get(self.node.name, 0)
+        limits = self.control.limits
+        if limits.version > self._told_limits:
+            self._told_limits = limits.version
+            take_limits(self.node, limits)
         news = [name for name, version in self._told.items() if self.control.config(name).version > version]
         for name in news:
             config = self.control.config(name)
@@ -275,6 +282,15 @@ class Fleet:
                     if rig.online:
                         rig.keeper.replenish([uid])
             self.control.replenished.clear()
+            pots = [
+                (f"accounts/{pot.account_id}", LimitPotKey(kind, *pot[1:]))
+                for pot in self.control.replenished_limit_pots
+                for kind in BUDGETS
+            ]
+            self.control.replenished_limit_pots.clear()
+            for rig in self.rigs.values():
+                if pots and rig.online:
+                    rig.keeper.replenish_pots(pots)
             for rig in self.rigs.values():
                 rig.beat()
 

@@ -20,5 +20,5 @@ def unbooked(request: Request) -> dict[PotKind, int]:
 def kept(buffer: WriteBuffer, service: ServiceState) -> dict[PotKind, int]:
     """What is kept of each pot until bookings of a service are durable."""
     waiting = [pending for pending in (buffer._pending, buffer._in_flight) if pending is not None]
-    units = [units for pending in waiting for whose, units in pending.kept if whose is service]
+    units = [units.payers for pending in waiting for whose, _, units in pending.kept if whose is service]
     return {kind: sum(each[place] for each in units) for place, kind in enumerate(PAYERS)}

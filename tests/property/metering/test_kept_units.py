@@ -42,13 +42,13 @@ def test_what_is_kept_covers_every_record_from_before(
     request.base_input_tokens, request.base_output_tokens = base
     request.learn(Tally.of(last, finish=True))
     booking = book(request, 1)
-    assert all(units >= 0 for units in booking.kept)
+    assert all(units >= 0 for units in booking.kept.payers)
     for counts, held in records:
         receipt = split(counts, held, price, debt_allowed=debt_allowed)
         # What became debt was on no lease.
         money_nanos = receipt.cost_nanos - receipt.debt_nanos
         would_use = used(receipt)._replace(money_nanos=money_nanos)
-        has = [now + kept for now, kept in zip(booking.used, booking.kept, strict=True)]
+        has = [now + kept for now, kept in zip(booking.used, booking.kept.payers, strict=True)]
         assert all(units <= there for units, there in zip(would_use, has, strict=True)), (would_use, has)
         assert all(
             there <= max(was, now) for there, was, now in zip(has, booking.held.by_kind, booking.used, strict=True)
