@@ -48,6 +48,16 @@ class LimitPotRows(LimitPots):
         return [_pot(row) for row in rows.mappings()]
 
     @override
+    async def most_spent(self, of_period: LimitPotKey, limit: int) -> dict[str, int]:
+        query = select(_pots.c.member_uid, _pots.c.spent_units).where(
+            _pots.c.account_id == of_period.account_id,
+            _pots.c.limit_uid == of_period.limit_uid,
+            _pots.c.period_start_us == of_period.period_start_us,
+        )
+        most = query.order_by(_pots.c.spent_units.desc(), _pots.c.member_uid).limit(limit)
+        return {member_uid: int(units) for member_uid, units in await self._connection.execute(most)}
+
+    @override
     async def delete_ended(self, before_us: int, limit: int) -> int:
         count = await self._delete(select(*_columns).where(_pots.c.end_us < before_us), before_us, limit)
         deleted = select(_budgets.c.account_id, _budgets.c.uid).where(_budgets.c.delete_us < before_us)

@@ -153,6 +153,12 @@ class LimitPots(Protocol):
     async def page(self, after: LimitPotKey, limit: int) -> list[BudgetPot]:
         """Pots of the same account whose key is greater than `after`, by key."""
 
+    async def most_spent(self, of_period: LimitPotKey, limit: int) -> dict[str, int]:
+        """What is spent of a limit's pots of one period, by member, whatever member `of_period` has.
+
+        Of at most `limit` pots: those of which most is spent.
+        """
+
     async def delete_ended(self, before_us: int, limit: int) -> int:
         """Deletes pots whose period or budget ended before this moment, and that no lease had a statement on since.
 

@@ -10,6 +10,7 @@ from control_service.domain.limit_pot import BEGINS_EARLY_US, LEASABLE_AFTER_END
 from control_service.domain.pot import USED_UNITS_MAX, PotKind
 from control_service.domain.recall import Availability
 from control_service.usecases.fault_isolation import SET_ASIDE_NS
+from control_service.usecases.limits.standing import standing_of
 from tests.harness.control.fleet_harness import Kit
 from tests.harness.control.limits import Budgets, exchange, lease_id, state
 
@@ -313,7 +314,27 @@ async def test_thresholds_are_crossed_by_bookings_once(kit: Kit, budgets: Budget
     assert (await budgets.pot(key)).told_percent == 100
 
 
-async def test_five_hundred_pots_are_one_exchange(kit: Kit, budgets: Budgets) -> None:
+async def test_a_budget_stands_as_its_pots_do(kit: Kit, budgets: Budgets) -> None:
+    """What was stated and what is booked together, of the present period; of members, who has spent most."""
+    budget, node = await budgets.make(100, initial=40, period=BudgetPeriod.DAY), await kit.node()
+    each = await budgets.make(50, uid="each", member=LimitMember.EACH_KEY)
+    keys = [budgets.key(each, member=f"key-{number}") for number in range(3)]
+    await node.exchange(
+        state(node, budget, budgets.key(budget), consumed_units=30),
+        *(state(node, each, key, consumed_units=units) for key, units in zip(keys, (50, 10, 60), strict=True)),
+    )
+    async with kit.database.reading() as tx:
+        standing = await standing_of(tx, budget, kit.now_us)
+        of_members = await standing_of(tx, each, kit.now_us)
+        assert list(await tx.limit_pots.most_spent(keys[0], 2)) == ["key-2", "key-0"]
+    assert (standing.spent_units, standing.stops_requests) == (70, False)
+    assert (of_members.spent_units, of_members.stopped_members) == (60, ("key-0", "key-2"))
+    kit.clock.advance(86_400)
+    async with kit.database.reading() as tx:
+        assert (await standing_of(tx, budget, kit.now_us)).spent_units == 0
+
+
+async def test_fifteen_hundred_pots_are_one_exchange(kit: Kit, budgets: Budgets) -> None:
     """Each is made and answered in one transaction."""
     budget, node = await budgets.make(100, member=LimitMember.EACH_KEY), await kit.node()
     keys = [budgets.key(budget, member=f"key-{number}") for number in range(1_500)]

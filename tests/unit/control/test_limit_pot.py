@@ -1,0 +1,72 @@
+"""The pots of budgets by themselves: thresholds, and what a pot is before its first lease."""
+
+from dataclasses import replace
+
+import pytest
+
+from control_service.domain.limit import Budget, BudgetPeriod, BudgetUnit, LimitPotKey, Place, PlaceKind
+from control_service.domain.limit_pot import BudgetPot, new_pot
+from control_service.domain.period import period_at
+from control_service.domain.pot import PotKind, Quantity, Uncapped
+
+NOW_US = 1_790_000_000_000_000
+BUDGET = Budget(
+    budget_id="cap",
+    uid="uid",
+    place=Place(PlaceKind.ACCOUNT, "acme"),
+    unit=BudgetUnit.TOKENS,
+    amount_units=1_000,
+    period=BudgetPeriod.WEEK,
+    threshold_percents=(50, 80, 100),
+    create_us=NOW_US,
+)
+POT = BudgetPot(LimitPotKey("acme", "uid"), PotKind.BUDGET_TOKENS, 1_000)
+
+
+@pytest.mark.parametrize(
+    ("spent", "told", "crossed"),
+    [
+        (0, 0, None),
+        (499, 0, None),
+        (500, 0, 50),
+        (799, 50, None),
+        (800, 50, 80),
+        (1_000, 0, 100),
+        (5_000, 80, 100),
+        (5_000, 100, None),
+        (600, 80, None),
+    ],
+)
+def test_the_highest_threshold_that_was_not_told_of_is_crossed(spent: int, told: int, crossed: int | None) -> None:
+    """However many lie between, and none below the one that was told of."""
+    assert replace(POT, spent_units=spent, told_percent=told).percent_crossed(BUDGET) == crossed
+
+
+def test_nothing_spent_crosses_nothing_and_of_nothing_all_is_spent_at_once() -> None:
+    """An amount of 0 is a cap as well."""
+    nothing = replace(POT, capacity_units=0)
+    assert nothing.percent_crossed(BUDGET) is None
+    assert replace(nothing, spent_units=1).percent_crossed(BUDGET) == 100
+
+
+def test_a_pot_is_of_its_period_before_its_first_lease() -> None:
+    """Its end is worked out once."""
+    period = period_at(BUDGET.period, "UTC", NOW_US)
+    pot = new_pot(BUDGET, LimitPotKey("acme", "uid", "", period.start_us), PotKind.BUDGET_TOKENS, NOW_US)
+    assert pot is not None
+    assert (pot.capacity_units, pot.available_units, pot.end_us) == (1_000, 1_000, period.end_us)
+    for_ever = replace(BUDGET, period=BudgetPeriod.IN_ALL)
+    pot = new_pot(for_ever, LimitPotKey("acme", "uid"), PotKind.BUDGET_TOKENS, NOW_US)
+    assert pot is not None
+    assert pot.end_us is None
+
+
+def test_a_soft_pot_only_counts() -> None:
+    """Below zero as well as above it."""
+    spent = replace(POT, spent_units=1_200)
+    hard, soft = spent.as_quantity(soft=False), spent.as_quantity(soft=True)
+    assert (type(hard), hard.grantable_units, hard.available_units) == (Quantity, 0, -200)
+    assert (type(soft), soft.available_units) == (Uncapped, -200)
+    assert soft.grantable_units == soft.spare_units > 10**18
+    assert type(soft.lent(5)) is Uncapped
+    assert spent.after(soft.lent(5)).leased_units == 5
