@@ -52,6 +52,8 @@ class MethodRule:
     creates: bool = False
     fields: tuple[FieldRule, ...] = ()
     model_permission: Permission | None = None
+    by_names_only: bool = False
+    """Whether nothing else in the request but its names decides."""
 
     def needs(self, scope: Scope) -> Permission | None:
         """The permission that a call needs on this scope."""
@@ -93,6 +95,7 @@ def _decode(name: str, method: MethodDescriptor) -> MethodRule | None:
             FieldRule(one.field, _is_set(request, one.field), _permission(one.permission)) for one in rule.fields
         ),
         model_permission=_permission(rule.model_permission) if rule.model_permission else None,
+        by_names_only=not (rule.team_field or rule.fields),
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, Final, TypeAlias
@@ -22,6 +22,8 @@ _BEARER: Final = "bearer "
 _NETWORKS: Final = frozenset({"ipv4", "ipv6"})
 IPV6_PREFIX: Final = 64
 """Number of bits of an IPv6 address that belong to one peer: the rest it may choose."""
+PERMITTED_MAX: Final = 256
+"""Maximum number of permitted calls that are remembered of one caller; beyond it all of them are judged anew."""
 PEERS_MAX: Final = 4_096
 """Maximum number of connections whose peers are remembered, so that a call need not read its own anew."""
 
@@ -32,7 +34,8 @@ class Caller:
 
     `member` is a principal as in Binding; empty where the server asks for no proof, or where nobody was proved.
     `own_only`: the caller lacks the permission that this call needs, and may do it only to what is its own.
-    `admission`: what this call was let in by, where that was the team of the service that it names.
+    `admission`: what this call was let in by, where that was the team of the service that it names. A caller who is kept
+    for several calls is the same one as long as it has the same rights.
     """
 
     member: str = ""
@@ -43,6 +46,14 @@ class Caller:
     expire_us: int | None = None
     own_only: bool = False
     admission: TeamAdmission | None = None
+    permitted: set[tuple[str, tuple[str, ...]]] = field(default_factory=set, compare=False, repr=False)
+    """Methods with the names on which they may be called: found out before by these rights, which never change."""
+
+    def note_permitted(self, method: str, names: tuple[str, ...]) -> None:
+        """It may call this method on these names."""
+        if len(self.permitted) >= PERMITTED_MAX:
+            self.permitted.clear()
+        self.permitted.add((method, names))
 
 
 UNCHECKED: Final = Caller()

@@ -122,8 +122,10 @@ class Gate:
     async def _permit(self, rule: MethodRule, request: Any | None, caller: Caller) -> Caller:
         if rule.permission is None:
             raise _denied(None, PLATFORM)
-        judged = _Judged(rule, rule.permission, caller, request)
         names = rule.names(request) if request is not None else ()
+        if (rule.method, names) in caller.permitted:
+            return caller
+        judged = _Judged(rule, rule.permission, caller, request)
         if names:
             for name in names:
                 judged.permit(await self._scope(judged, name))
@@ -132,6 +134,8 @@ class Gate:
         else:
             judged.permit(PLATFORM)
         if not judged.own_only and judged.admission is None:
+            if names and rule.by_names_only:
+                caller.note_permitted(rule.method, names)
             return caller
         return replace(caller, own_only=judged.own_only, admission=judged.admission)
 

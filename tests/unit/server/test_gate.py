@@ -14,7 +14,7 @@ from tallygate._access.role import Role
 from tallygate._access.scope import PLATFORM, Scope
 from tallygate._access.token_text import ID_BYTES, SECRET_BYTES, ShownToken, token_id_of, token_text
 from tallygate._server.grpc.access_rules import rule_of
-from tallygate._server.grpc.caller import UNCHECKED, Caller
+from tallygate._server.grpc.caller import PERMITTED_MAX, UNCHECKED, Caller
 from tallygate._server.grpc.failures import RpcStatusError
 from tallygate._server.grpc.gate import NOBODY, Gate, Refused, unauthenticated
 from tallygate.control.v1 import (
@@ -134,6 +134,52 @@ async def test_a_stranger_does_not_learn_what_exists(name: str) -> None:
         failure = await door.refuses(LIFECYCLE, method, request)
         assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND")
         assert failure.message == f"There is no {name}; check the name."
+
+
+class CountedRights(Rights):
+    """Counts how often it is asked."""
+
+    asked = 0
+
+    def allows(self, permission: Permission, scope: Scope) -> bool:
+        CountedRights.asked += 1
+        return super().allows(permission, scope)
+
+
+async def test_a_caller_who_is_kept_is_judged_once_for_the_same_names() -> None:
+    """By each method, and only where names alone decide; with other rights it is another caller."""
+    door = Door(Caller("person:https://sso#u", CountedRights((Right(Role.OWNER, ACME),))))
+    request = GetService(name="accounts/acme/services/finder")
+    asked = []
+    for _ in range(3):
+        assert await door.admit(LIFECYCLE, "GetInferenceService", request) is door.caller
+        asked.append(CountedRights.asked)
+    assert asked[0] == asked[1] == asked[2] > 0
+    await door.admit(LIFECYCLE, "DeleteInferenceService", request)
+    assert CountedRights.asked > asked[2]
+    await door.refuses(LIFECYCLE, "GetInferenceService", GetService(name="accounts/globex/services/finder"))
+    await door.admit(LIFECYCLE, "UpdateInferenceService", UpdateService(name=request.name))
+    assert {method.rpartition("/")[2] for method, _ in door.caller.permitted} == {
+        "GetInferenceService",
+        "DeleteInferenceService",
+    }
+    door.caller = replace(door.caller, rights=Rights(), permitted=set())
+    await door.refuses(LIFECYCLE, "GetInferenceService", request)
+
+
+async def test_what_is_remembered_of_a_caller_is_bounded() -> None:
+    """One that names many things is judged anew."""
+    door = having((Role.OWNER, ACME))
+    for number in range(2 * PERMITTED_MAX + 1):
+        await door.admit(LIFECYCLE, "GetInferenceService", GetService(name=f"accounts/acme/services/s{number}"))
+        assert len(door.caller.permitted) <= PERMITTED_MAX
+
+
+async def test_a_teams_caller_is_judged_anew() -> None:
+    """A service may have gone to another team since."""
+    door = having((Role.TEAM_ADMIN, SEARCH))
+    await door.admit(LIFECYCLE, "GetInferenceService", GetService(name="accounts/acme/services/finder"))
+    assert not door.caller.permitted
 
 
 async def test_a_team_sees_its_own_services_and_not_its_siblings() -> None:
