@@ -34,6 +34,7 @@ from control_service.oidc.verifier import OidcVerifier
 from control_service.settings import Settings
 from control_service.storage.database import MIGRATIONS, SqlDatabase
 from control_service.usecases.access.exchange_token import ExchangeToken
+from control_service.usecases.access.pepper import is_pepper_known
 from control_service.usecases.access.token_mint import TokenMint
 from control_service.usecases.audit.refusal_log import RefusalLog
 from control_service.usecases.fleet.config_feed import ConfigFeed
@@ -43,6 +44,7 @@ from control_service.usecases.upkeep.page_keys import PageKeyUpkeep
 from tallygate._access.refusals import RefusalCounts
 from tallygate._server.clock import Clock, SystemClock
 from tallygate._server.database.engine import create_engine, migrate
+from tallygate._server.errors import ConfigurationError
 from tallygate._server.grpc.gate import Authenticator, Gate
 from tallygate._server.grpc.refusals import counting
 from tallygate._server.grpc.server import GrpcServer
@@ -217,12 +219,23 @@ def _access_of(settings: AccessSettings) -> Access:
     return Access(read_credentials(settings, scopes), settings.asks_for_proof, issuers=issuers)
 
 
+async def _require_own_pepper(engine: AsyncEngine, credentials: Credentials, pepper_file: str) -> None:
+    """Makes sure that the pepper is the one that the database's tokens are hashed with. Raises ConfigurationError."""
+    if credentials.seal is None or await is_pepper_known(SqlDatabase(engine), credentials.seal):
+        return
+    raise ConfigurationError(
+        f"The pepper in {pepper_file} is not the one that the tokens of this database are hashed with, so that none of "
+        "them would open anything: name the file that control was started with before, the same for all replicas."
+    )
+
+
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Serves until `stop` is set. Raises StartupError where it cannot start."""
     access = _access_of(settings.access)
     engine = create_engine(settings.database_url)
     try:
         await migrate(engine, MIGRATIONS, PROGRAM)
+        await _require_own_pepper(engine, access.credentials, settings.access.pepper_file)
         if not access.asks_for_proof:
             _log.warning("open_to_everybody", hint="--operator-token-file and --pepper-file ask for proof")
         control = assemble(

@@ -27,6 +27,8 @@ class TokenSeal:
         """`pepper` has at least `PEPPER_BYTES_MIN` bytes that nobody can guess."""
         self._pepper = pepper
         self._id_key = hmac.digest(pepper, b"tallygate access token id", "sha256")
+        self.fingerprint: Final = hmac.digest(pepper, b"tallygate pepper fingerprint", "sha256")
+        """Tells this pepper from others, and nothing else of it."""
 
     def new_id(self, random_bytes: bytes) -> str:
         """The id that is made of `RANDOM_ID_BYTES` random bytes."""

@@ -10,13 +10,14 @@ from typing_extensions import override
 
 from control_service.domain.access_token import AccessToken
 from control_service.domain.narrowing import Narrowing
-from control_service.storage import access_schema
+from control_service.storage import access_schema, schema
 from control_service.usecases.access_ports import AccessTokens
 from control_service.usecases.batches import in_batches
 from tallygate._access.role import Role
 from tallygate._access.scope import parse_scope
 
 _tokens = access_schema.access_tokens
+_meta = schema.meta
 
 
 class AccessTokenRows(AccessTokens):
@@ -75,6 +76,12 @@ class AccessTokenRows(AccessTokens):
     @override
     async def end_all(self, owner: str, now_us: int) -> None:
         await self._end(_is_of(owner), now_us)
+
+    @override
+    async def enter_pepper(self, fingerprint: bytes) -> bytes:
+        known = _meta.c.pepper_fingerprint
+        await self._connection.execute(update(_meta).where(known.is_(None)).values(pepper_fingerprint=fingerprint))
+        return bytes((await self._connection.execute(select(known))).scalar_one())
 
     @override
     async def note_use(self, token_ids: Collection[str], day_us: int) -> None:

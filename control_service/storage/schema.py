@@ -21,6 +21,8 @@ meta = Table(
     _text("database_id"),
     _number("config_version"),
     _text("metering_database_id", nullable=True),
+    # HMAC-SHA-256 of a constant by the pepper; none until a server with a pepper was started.
+    Column("pepper_fingerprint", LargeBinary, nullable=True),
     CheckConstraint("id = 1", name="one_row"),
 )
 

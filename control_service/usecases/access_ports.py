@@ -102,6 +102,9 @@ class AccessTokens(Protocol):
     async def end_all(self, owner: str, now_us: int) -> None:
         """Deletes all tokens of the owner."""
 
+    async def enter_pepper(self, fingerprint: bytes) -> bytes:
+        """Stores the fingerprint of the pepper unless there is one. Returns the one that is stored."""
+
     async def note_use(self, token_ids: Collection[str], day_us: int) -> None:
         """Notes that these tokens were used on this day; a later day that is noted stays."""
 

@@ -13,10 +13,12 @@ from control_service.domain.binding import Grant
 from control_service.domain.errors import DeniedError, InvalidRequestError, Reason, RefusedError
 from control_service.domain.narrowing import NO_NARROWING
 from control_service.domain.principal import Principal
+from control_service.domain.token_seal import TokenSeal
 from control_service.usecases.access import bindings as binding_calls
 from control_service.usecases.access import service_accounts as service_account_calls
 from control_service.usecases.access import tokens as token_calls
 from control_service.usecases.access.bindings import create_binding, delete_binding
+from control_service.usecases.access.pepper import is_pepper_known
 from control_service.usecases.access.principals import set_disabled
 from control_service.usecases.access.service_accounts import (
     NewServiceAccount,
@@ -215,6 +217,16 @@ async def test_service_accounts_and_teams_of_an_account_are_bounded(
     with pytest.raises(InvalidRequestError, match="has 2 teams already"):
         await add_team("acme", "third")
     await add_team("other", "third")
+
+
+async def test_another_pepper_is_noticed(desk: Desk) -> None:
+    """The first one that comes is the database's, also of two that come at once; nothing of it can be read there."""
+    others = [TokenSeal(bytes([number]) * 32) for number in range(4)]
+    known = await asyncio.gather(*(is_pepper_known(desk.database, seal) for seal in others))
+    assert known.count(True) == 1
+    own = others[known.index(True)]
+    assert await is_pepper_known(desk.database, own)
+    assert not any([await is_pepper_known(desk.database, seal) for seal in others if seal is not own])
 
 
 async def test_two_owners_who_take_each_other_leave_one(desk: Desk) -> None:
