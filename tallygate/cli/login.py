@@ -102,12 +102,13 @@ def logout() -> None:
         kept = store.token(name)
         if kept is None:
             fail("nobody is logged in; see `tallygate context list`")
-        if kept.signed_in:
-            _end(store.read().by_name.get(name, Context()), kept)
+        problem = _end(store.read().by_name.get(name, Context()), kept) if kept.signed_in else ""
         store.keep_token(name, None)
     except ContextError as error:
         fail(str(error))
     out.print(literal(f"Logged out of {name}."))
+    if problem:
+        err.print(literal(f"The server was not told, so the token opens until it expires: {problem}"), style="dim")
 
 
 def whoami(*, control: ControlOption = DEFAULT_CONTROL, json: JsonOption = False) -> None:
@@ -180,15 +181,20 @@ def _who_am_i(address: str, security: Security) -> access_service_pb2.WhoAmIResp
             fail(sentence(error, f"the control service at {address}"))
 
 
-def _end(context: Context, kept: KeptToken) -> None:
-    """Has the server forget a token; one that has expired is forgotten already."""
+def _end(context: Context, kept: KeptToken) -> str:
+    """Has the server forget a token; one that has expired is forgotten already. Says why it is not asked."""
     security = Security(context.ca_file, context.cert_file, context.key_file, token=kept.token)
-    with suppress(grpc.RpcError), _channel(context.control, security) as channel:
+    try:
+        opened = Channels(security).open(answering(context.control.split(",")))
+    except ValueError as error:
+        return str(error)
+    with suppress(grpc.RpcError), opened as channel:
         caller = access_service_pb2_grpc.AccessServiceStub(channel).WhoAmI(
             access_service_pb2.WhoAmIRequest(), timeout=TIMEOUT_S
         )
         request = token_service_pb2.DeleteAccessTokenRequest(name=caller.access_token, idempotency_key=key_or_new(""))
         token_service_pb2_grpc.TokenServiceStub(channel).DeleteAccessToken(request, timeout=TIMEOUT_S)
+    return ""
 
 
 def _channel(address: str, security: Security) -> grpc.Channel:

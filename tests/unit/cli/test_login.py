@@ -41,3 +41,26 @@ def test_no_token_is_kept_beside_another_servers_address(tmp_path: Path, monkeyp
     done = CliRunner().invoke(app, ["login", "--control", "127.0.0.1:2"])
     assert done.exit_code == 1
     assert store.token("default") is None
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        Context(control="control.example:7401", ca_file="/nowhere/ca.pem"),
+        Context(control="control.example:7401"),
+    ],
+)
+def test_one_logs_out_where_the_server_cannot_be_asked(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its authority's file is gone, or the token is not to be sent: it is forgotten here, and that is said."""
+    store = ContextStore(tmp_path)
+    store.write(Contexts().with_context("default", context))
+    store.keep_token("default", KeptToken("tgt_old", signed_in=True))
+    monkeypatch.setenv("TALLYGATE_CONFIG_DIR", str(tmp_path))
+    done = CliRunner().invoke(app, ["logout"])
+    assert done.exit_code == 0, done.stderr
+    assert store.token("default") is None
+    assert "Logged out of default." in done.stdout
+    assert "The server was not told, so the token opens until it expires: " in done.stderr
+    assert "tgt_old" not in done.output
