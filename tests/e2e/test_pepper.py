@@ -10,7 +10,7 @@ from tests.harness.programs.programs import start
 
 
 async def test_control_does_not_start_with_another_pepper(tmp_path: Path) -> None:
-    """It says which file is wrong, in one sentence, and nothing of what is in it; with the first one it starts again."""
+    """It says which file is wrong, in one sentence; with the first one it starts again."""
     homes = [tmp_path / name for name in ("own", "another")]
     for home in homes:
         home.mkdir()

@@ -34,8 +34,8 @@ class Caller:
 
     `member` is a principal as in Binding; empty where the server asks for no proof, or where nobody was proved.
     `own_only`: the caller lacks the permission that this call needs, and may do it only to what is its own.
-    `admission`: what this call was let in by, where that was the team of the service that it names. A caller who is kept
-    for several calls is the same one as long as it has the same rights.
+    `admission`: what this call was let in by, where that was the team of the service that it names.
+    Who is kept for several calls is the same caller for as long as it has the same rights.
     """
 
     member: str = ""
