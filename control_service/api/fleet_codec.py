@@ -8,6 +8,7 @@ from control_service.api.audit_codec import decode_refused
 from control_service.api.catalog_codec import encode_price
 from control_service.api.credential_codec import encode_credential
 from control_service.api.fields import INT64_MAX, Fields
+from control_service.api.limit_config_codec import encode_account_limits, encode_model_limits
 from control_service.api.limit_pot_codec import decode_limit_pot, encode_limit_pot
 from control_service.domain.backup_detection import Mark
 from control_service.domain.errors import InvalidRequestError
@@ -203,6 +204,8 @@ def encode_update(update: Update, closed_below_epoch: int, now_us: int) -> pb.Wa
         lost_nodes=[pb.LostNode(node=lost.name, epoch=lost.epoch) for lost in update.lost_nodes],
         leases_closed_below_epoch=closed_below_epoch,
         credentials=[encode_credential(config, now_us) for config in update.credentials],
+        account_limits=[encode_account_limits(one, now_us) for one in update.limits if one.subject.account_id],
+        model_limits=[encode_model_limits(one, now_us) for one in update.limits if one.subject.model_id],
         replenished_limit_pots=[encode_limit_pot(key) for key in update.replenished_limit_pots],
     )
 

@@ -21,6 +21,7 @@ from control_service.usecases.change_signal import ChangeSignal, Listener
 from control_service.usecases.fleet.config_lookup import is_default_name, lookup_configs
 from control_service.usecases.fleet.credential_feed import CredentialFeed, OnUse, nobody_is_told
 from control_service.usecases.fleet.credential_lookup import Shown
+from control_service.usecases.fleet.limit_feed import LimitFeed
 from control_service.usecases.fleet.node_registration import fenced
 from control_service.usecases.fleet.replica_memory import ReplicaMemory
 from control_service.usecases.fleet.shortages import query_grantable
@@ -61,6 +62,7 @@ class ConfigFeed:
         self._changes = changes
         self._memory = memory
         self._credentials = CredentialFeed(database, clock, credentials, on_use)
+        self._limits = LimitFeed(database, clock)
         self._watchers: dict[str, Watcher] = {}
         # The last configuration of each followed name; None until its first lookup.
         self._latest: dict[str, ServiceConfig | None] = {}
@@ -89,6 +91,7 @@ class ConfigFeed:
         if self._watchers.get(watcher.node) is watcher:
             del self._watchers[watcher.node]
         self._forget_unfollowed(watcher.follows)
+        self._limits.forget_unfollowed(watcher.limits.subjects, self._watchers.values())
         self._credentials.forget_unfollowed(watcher.credentials.keys, self._watchers.values())
 
     def fence(self, node: str, epoch: int) -> None:
@@ -122,11 +125,12 @@ class ConfigFeed:
                 version = await tx.config_version()
             configs = await self._lookup(batch, version)
             if self._watchers.get(watcher.node) is watcher:
-                self._notify(configs, [watcher])
+                await self._notify(configs, [watcher], version)
 
     def unsubscribe(self, watcher: Watcher, names: Collection[str]) -> None:
         """Stops notifying the watcher of these names."""
         watcher.unfollow(names)
+        self._limits.forget_unfollowed(watcher.limits.release(names), self._watchers.values())
         self._forget_unfollowed(names)
 
     async def subscribe_credentials(self, watcher: Watcher, shown: Collection[Shown]) -> None:
@@ -178,13 +182,17 @@ class ConfigFeed:
             is_new = version != self._version
             changes = await tx.configs.changes(self._version) if is_new and self._latest else None
             access = await tx.access_versions.since(self._version) if is_new and not self._credentials.is_idle else None
+            limits = await tx.limits.changed(self._version) if is_new and not self._limits.is_idle else None
             recalls = await tx.leases.recalled(self._watchers) if self._watchers else []
             grantable = await query_grantable(tx, short, self._clock.now_us()) if short else {}
         # Before all else: what was revoked shall open nothing any more.
         if access is not None:
             await self._credentials.push(access, version, self._watchers.values())
+        if limits is not None:
+            await self._limits.push(limits, version, self._watchers.values())
+        self._limits.push_due(self._watchers.values())
         for batch in in_batches(self._affected(changes) if changes is not None else ()):
-            self._notify(await self._lookup(batch, version), self._watchers.values())
+            await self._notify(await self._lookup(batch, version), list(self._watchers.values()), version)
         self._credentials.note_uses()
         self._version = version
         now_ns = self._read_ns = self._clock.monotonic_ns()
@@ -234,8 +242,12 @@ class ConfigFeed:
             )
         return sorted(affected)
 
-    def _notify(self, configs: Iterable[ServiceConfig], watchers: Collection[Watcher]) -> None:
-        for config in configs:
+    async def _notify(self, configs: Collection[ServiceConfig], watchers: Collection[Watcher], version: int) -> None:
+        """Notifies watchers of configurations, of the limits that they need before. Raises StorageUnavailableError."""
+        ready = await self._limits.precede(configs, watchers, version)
+        waiting = {config.name for config in configs} - {config.name for config in ready}
+        self._unresolved |= waiting & self._latest.keys()
+        for config in ready:
             if config.name in self._latest:
                 self._latest[config.name] = config
                 if config.resolution is not Resolution.UNKNOWN or not is_default_name(config.name):

@@ -16,6 +16,7 @@ from control_service.domain.node import LostNode
 from control_service.domain.payers import ServiceConfig
 from control_service.usecases.fleet.credential_lookup import CredentialConfig, Shown
 from control_service.usecases.fleet.followed import Followed
+from control_service.usecases.fleet.followed_limits import FollowedLimits, LimitsConfig
 from control_service.usecases.fleet_ports import Recall
 
 SERVICES_PER_UPDATE: Final = 1_000
@@ -44,6 +45,7 @@ class Update:
     lost_nodes: tuple[LostNode, ...] = ()
     credentials: tuple[CredentialConfig, ...] = ()
     replenished_limit_pots: tuple[LimitPotKey, ...] = ()
+    limits: tuple[LimitsConfig, ...] = ()
 
 
 class Watcher:
@@ -56,6 +58,7 @@ class Watcher:
         self._version = version
         self._services: Followed[str, ServiceConfig] = Followed()
         self.credentials: Followed[Shown, CredentialConfig] = Followed()
+        self.limits = FollowedLimits()
         self._recalls: dict[str, int] = {}
         self._recalls_due: dict[str, None] = {}
         self._replenished: dict[str, None] = {}
@@ -98,6 +101,11 @@ class Watcher:
     def notify_credential(self, config: CredentialConfig) -> None:
         """Takes what a credential opens to send, if the node follows it and no later version was taken."""
         if self.credentials.notify(config.shown, config):
+            self._wake.set()
+
+    def notify_limits(self, config: LimitsConfig) -> None:
+        """Takes limits of an account or a model to send, if the node follows anything of it."""
+        if self.limits.notify(config):
             self._wake.set()
 
     def advance(self, version: int) -> None:
@@ -156,9 +164,11 @@ class Watcher:
         return None if self._dismissed else self._drain()
 
     def _drain(self) -> Update:
-        services = self._services.take(SERVICES_PER_UPDATE)
+        limits = self.limits.take()
+        # No service comes before the limits of its account and model.
+        services = () if self.limits else self._services.take(SERVICES_PER_UPDATE)
         credentials = self.credentials.take(CREDENTIALS_PER_UPDATE)
-        is_rest_waiting = bool(self._services or self.credentials)
+        is_rest_waiting = bool(self._services or self.credentials or self.limits)
         if not is_rest_waiting:
             self.version_sent = self._version
         update = Update(
@@ -169,6 +179,7 @@ class Watcher:
             lost_nodes=self._lost_due,
             credentials=credentials,
             replenished_limit_pots=_take(self._replenished_pots),
+            limits=limits,
         )
         self._lost_due = ()
         if is_rest_waiting or self._recalls_due or self._replenished or self._replenished_pots:
