@@ -1,9 +1,10 @@
 """The control service put together, run, and taken apart in order: streams, calls, background, rest."""
 
 import asyncio
+import random
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from control_service.access_settings import AccessSettings, read_credentials
 from control_service.api.access_servicer import AccessServicer
 from control_service.api.account_servicer import AccountServicer
+from control_service.api.alert_servicer import AlertServicer
 from control_service.api.audit_servicer import AuditServicer
 from control_service.api.authenticator import DatabaseAuthenticator
 from control_service.api.calls import Calls
@@ -25,8 +27,9 @@ from control_service.api.lifecycle_servicer import LifecycleServicer
 from control_service.api.limit_servicer import LimitServicer
 from control_service.api.team_servicer import TeamServicer
 from control_service.api.token_servicer import TokenServicer
-from control_service.assembly import put_together
+from control_service.assembly import Assembly, put_together
 from control_service.domain.audit_entry import AUDIT_DAY_COUNT
+from control_service.domain.token_seal import TokenSeal
 from control_service.oidc.fetch import HttpFetch
 from control_service.oidc.issuer import Issuer
 from control_service.oidc.issuers_file import read_issuers
@@ -36,11 +39,14 @@ from control_service.storage.database import MIGRATIONS, SqlDatabase
 from control_service.usecases.access.exchange_token import ExchangeToken
 from control_service.usecases.access.pepper import is_pepper_known
 from control_service.usecases.access.token_mint import TokenMint
+from control_service.usecases.alerts.delivery_sender import DeliverySender
+from control_service.usecases.alerts.webhooks import SecretMint
 from control_service.usecases.audit.refusal_log import RefusalLog
 from control_service.usecases.fleet.config_feed import ConfigFeed
 from control_service.usecases.people.teams import ServiceTeams
 from control_service.usecases.resolve_credential import NO_CREDENTIALS, Credentials
 from control_service.usecases.upkeep.page_keys import PageKeyUpkeep
+from control_service.webhooks.courier import HttpCourier
 from tallygate._access.refusals import RefusalCounts
 from tallygate._server.clock import Clock, SystemClock
 from tallygate._server.database.engine import create_engine, migrate
@@ -56,6 +62,8 @@ from tallygate.control.v1 import (
     access_service_pb2_grpc,
     account_service_pb2,
     account_service_pb2_grpc,
+    alert_service_pb2,
+    alert_service_pb2_grpc,
     audit_service_pb2,
     audit_service_pb2_grpc,
     catalog_service_pb2,
@@ -86,6 +94,7 @@ SERVICE_NAMES: Final = tuple(
     for file, name in (
         (access_service_pb2, "AccessService"),
         (account_service_pb2, "AccountService"),
+        (alert_service_pb2, "AlertService"),
         (audit_service_pb2, "AuditService"),
         (catalog_service_pb2, "CatalogService"),
         (fleet_service_pb2, "FleetService"),
@@ -162,6 +171,7 @@ def assemble(
     tls: ServerTls | None = None,
     access: Access = OPEN,
     audit_day_count: int = AUDIT_DAY_COUNT,
+    webhooks_allow_private: bool = False,
 ) -> Control:
     """Puts a control service together on a database that is at its newest revision.
 
@@ -171,10 +181,9 @@ def assemble(
     database = SqlDatabase(engine)
     assembly = put_together(database, clock, new_id, access.credentials, audit_day_count)
     calls = Calls(assembly.idempotent_calls)
-    mint = TokenMint(access.credentials.seal, secrets.token_bytes)
-    verifier = OidcVerifier(access.issuers, HttpFetch(), clock)
-    sign_ins = ExchangeToken(assembly.idempotent_calls, verifier, mint)
+    tokens = _token_servicer(database, clock, assembly, access)
     issuers = access.credentials.issuer_scopes
+    alerts, senders = _alerting(database, clock, calls, access.credentials.seal, allows_private=webhooks_allow_private)
 
     def add_servicers(server: grpc.aio.Server) -> None:
         account_service_pb2_grpc.add_AccountServiceServicer_to_server(AccountServicer(database, calls), server)
@@ -188,12 +197,9 @@ def assemble(
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(database), server)
         operations_service_pb2_grpc.add_OperationsServiceServicer_to_server(assembly.operations, server)
         access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(database, calls, issuers), server)
-        tokens = TokenServicer(database, clock, calls, mint, sign_ins)
+        alert_service_pb2_grpc.add_AlertServiceServicer_to_server(alerts, server)
         token_service_pb2_grpc.add_TokenServiceServicer_to_server(tokens, server)
 
-    authenticator = access.authenticator
-    if authenticator is None and access.asks_for_proof:
-        authenticator = DatabaseAuthenticator(assembly.proofs)
     counts = RefusalCounts()
     refusals = RefusalLog(database, counts, new_id())
     page_keys = PageKeyUpkeep(database, clock, secrets.token_bytes)
@@ -205,11 +211,38 @@ def assemble(
         add_servicers=add_servicers,
         translate=translate,
         max_message_bytes=MESSAGE_BYTES_MAX,
-        gate=Gate(authenticator, ServiceTeams(database), counting(counts, clock)),
+        gate=Gate(_authenticator(access, assembly), ServiceTeams(database), counting(counts, clock)),
         page_keys=page_keys.keys,
     )
     readiness = Readiness(engine, lambda answers: dict.fromkeys(SERVICE_NAMES, answers), server.set_ready)
-    return Control(server, readiness, assembly.feed, page_keys, (*assembly.background, refusals.run))
+    return Control(server, readiness, assembly.feed, page_keys, (*assembly.background, refusals.run, *senders))
+
+
+def _authenticator(access: Access, assembly: Assembly) -> Authenticator | None:
+    """What tells who calls; None where nobody is asked."""
+    if access.authenticator is None and access.asks_for_proof:
+        return DatabaseAuthenticator(assembly.proofs)
+    return access.authenticator
+
+
+def _token_servicer(database: SqlDatabase, clock: Clock, assembly: Assembly, access: Access) -> TokenServicer:
+    """What makes tokens, also for people who sign in."""
+    mint = TokenMint(access.credentials.seal, secrets.token_bytes)
+    verifier = OidcVerifier(access.issuers, HttpFetch(), clock)
+    sign_ins = ExchangeToken(assembly.idempotent_calls, verifier, mint)
+    return TokenServicer(database, clock, Calls(assembly.idempotent_calls), mint, sign_ins)
+
+
+def _alerting(
+    database: SqlDatabase, clock: Clock, calls: Calls, seal: TokenSeal | None, *, allows_private: bool
+) -> tuple[AlertServicer, Sequence[Callable[[], Coroutine[Any, Any, None]]]]:
+    """What serves alerts, and what sends them: nothing, without a pepper to sign with."""
+    keys = seal.webhook_secrets() if seal is not None else None
+    servicer = AlertServicer(database, calls, SecretMint(keys, secrets.token_bytes), allows_private=allows_private)
+    if keys is None:
+        return servicer, ()
+    courier = HttpCourier(allows_private=allows_private)
+    return servicer, (DeliverySender(database, clock, courier, keys, random.random).run,)
 
 
 def _access_of(settings: AccessSettings) -> Access:
@@ -246,6 +279,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             tls=settings.tls,
             access=access,
             audit_day_count=settings.audit_day_count,
+            webhooks_allow_private=settings.webhooks_allow_private,
         )
         async with control.running() as address:
             mtls_address = control.server.mtls_address

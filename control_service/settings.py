@@ -20,7 +20,10 @@ AUDIT_DAY_COUNT_MAX: Final = 36_500
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`listen` is HOST:PORT. `insecure`: serve other addresses than loopback without TLS. `check`: end at once."""
+    """`listen` is HOST:PORT. `insecure`: serve other addresses than loopback without TLS. `check`: end at once.
+
+    `webhooks_allow_private`: webhooks may be in private networks, and without TLS.
+    """
 
     listen: str
     database_url: str = field(repr=False)
@@ -29,6 +32,7 @@ class Settings:
     tls: ServerTls | None = None
     access: AccessSettings = OPEN
     audit_day_count: int = AUDIT_DAY_COUNT
+    webhooks_allow_private: bool = False
     check: bool = False
 
 
@@ -45,6 +49,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         tls=tls,
         access=access_of(options, tls, [options.listen, *([tls.mtls_listen] if tls and tls.mtls_listen else [])]),
         audit_day_count=_audit_day_count(options.audit_days),
+        webhooks_allow_private=options.webhooks_allow_private,
         check=options.check,
     )
 
@@ -71,6 +76,12 @@ def _options(environment: Mapping[str, str]) -> Options:
         "for how many days the audit log keeps an entry",
         metavar="N",
         type=int,
+    )
+    options.add_switch(
+        "--webhooks-allow-private",
+        "TALLYGATE_CONTROL_WEBHOOKS_ALLOW_PRIVATE",
+        "send alerts also to webhooks in private networks and without TLS: who may make webhooks reaches what this "
+        "server reaches",
     )
     add_service_options(options, file=_FILE, database_variable="TALLYGATE_CONTROL_DATABASE_URL")
     return options

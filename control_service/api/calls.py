@@ -100,10 +100,11 @@ def _encoded(request: Any, encode: Callable[[Result], Message]) -> Callable[[Res
 
 
 def _resource(request: Any, response: Any) -> str:
-    """The name that the request has, or else of the first resource in its response, or else the member it is about."""
+    """The name that the request has, or else of the first resource in its response, or else what it is about."""
     made = (
         getattr(response, field.name).name
         for field in response.DESCRIPTOR.fields
         if field.message_type is not None and "name" in field.message_type.fields_by_name and not field.is_repeated
     )
-    return next(filter(None, (getattr(request, "name", ""), *made, getattr(request, "member", ""))), "")
+    about = (getattr(request, name, "") for name in ("member", "webhook", "account"))
+    return next(filter(None, (getattr(request, "name", ""), *made, *about)), "")

@@ -29,6 +29,7 @@ from control_service.domain.names import (
     parse_service_account,
     parse_team,
     parse_team_id,
+    parse_webhook,
 )
 from control_service.domain.texts import is_plain
 from tallygate._access.scope import PLATFORM, Scope, parse_scope
@@ -85,6 +86,10 @@ class Fields:
     def team(self, path: str, name: str) -> tuple[str, str]:
         """The ids in `accounts/{account}/teams/{team}`."""
         return self._named(path, name, parse_team, ("", ""))
+
+    def webhook(self, path: str, name: str) -> tuple[str, str]:
+        """The ids in `accounts/{account}/webhooks/{webhook}`."""
+        return self._named(path, name, parse_webhook, ("", ""))
 
     def team_id(self, path: str, text: str) -> str:
         """The id of a team of the account that the request names; empty for none."""

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 from typing import Final
 
+from control_service.domain.webhook_secret import WebhookSecrets
 from tallygate._access.token_text import ID_BYTES, token_id_of
 
 PEPPER_BYTES_MIN: Final = 32
@@ -49,6 +50,10 @@ class TokenSeal:
     def hash_of_text(self, text: str) -> bytes:
         """What is stored of a token with this text."""
         return self.hash_of(hashlib.sha256(text.encode()).digest())
+
+    def webhook_secrets(self) -> WebhookSecrets:
+        """What secrets of webhooks are derived with."""
+        return WebhookSecrets(self._pepper)
 
     def _tag(self, random_bytes: bytes) -> bytes:
         return hmac.digest(self._id_key, random_bytes, "sha256")[:TAG_BYTES]

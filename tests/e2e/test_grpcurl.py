@@ -39,6 +39,7 @@ async def test_both_services_tell_what_they_are(pair: Pair) -> None:
         CATALOG,
         LIFECYCLE,
         "tallygate.control.v1.AccessService",
+        "tallygate.control.v1.AlertService",
         "tallygate.control.v1.AuditService",
         "tallygate.control.v1.FleetService",
         "tallygate.control.v1.OperationsService",

@@ -85,7 +85,7 @@ def name_of(kind: str, place: Scope) -> str:
     if kind in LIMITS:
         parent = f"accounts/{place.account_id}" if place.account_id else "models/llama"
         return f"{parent}/{kind[:1].lower()}{kind[1:]}s/{SERVICES.get(place, 'llama')}"
-    collection = {"Binding": "bindings/b", "ServiceAccount": "serviceAccounts/s"}
+    collection = {"Binding": "bindings/b", "ServiceAccount": "serviceAccounts/s", "Webhook": "webhooks/w"}
     return prefix + collection.get(kind, "serviceAccounts/s/accessTokens/t")
 
 

@@ -1,6 +1,7 @@
 """The audit log of a real control service: an entry for each mutation, refusals, and no secret anywhere."""
 
 import asyncio
+from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tallygate.control.v1 import (
     token_service_pb2_grpc,
 )
 from tallygate.control.v1 import account_service_pb2 as accounts
+from tallygate.control.v1 import alert_service_pb2 as alerts
 from tallygate.control.v1 import token_service_pb2 as tokens
 from tests.harness.control.access import SEAL
 from tests.harness.patience import PATIENCE_S
@@ -36,11 +38,21 @@ MUTATIONS = {
     if "idempotency_key" in method.input_type.fields_by_name and method.full_name.startswith("tallygate.control.")
 }
 """Methods of the contract that change something, by what they take."""
+OF_WEBHOOKS = {
+    method.name
+    for method in MUTATIONS.values()
+    if method.containing_service.name == "AlertService" and method.name != "UpdateAlertSettings"
+}
+"""Methods that need a pepper, or a webhook, which needs one."""
 ALWAYS_SERVED = {
     method.name
     for method in MUTATIONS.values()
     if method.containing_service.name in ("AccountService", "CatalogService", "LifecycleService", "TeamService")
-}
+} | {"UpdateAlertSettings"}
+
+
+def is_in_files(directory: Path, secret: bytes) -> bool:
+    return any(secret in file.read_bytes() for file in directory.iterdir())
 
 
 async def entries(control: Control, **wanted: Any) -> list[Entry]:
@@ -114,7 +126,31 @@ async def test_each_change_of_access_makes_one_entry(tmp_path: Path) -> None:
         found = (await entries(control))[: len(done)]
         assert [(one.method.rpartition("/")[2], one.resource) for one in reversed(found)] == done
         assert {one.principal for one in found} == {OPERATOR}
-        assert {method for method, _ in done} | ALWAYS_SERVED == {method.name for method in MUTATIONS.values()}
+        every = {method.name for method in MUTATIONS.values()}
+        assert {method for method, _ in done} | ALWAYS_SERVED | OF_WEBHOOKS == every
+
+
+async def test_each_change_of_a_webhook_makes_one_entry(tmp_path: Path) -> None:
+    """With the address that it has, and without its secret."""
+    name = "accounts/acme/webhooks/pager"
+    async with guarded_control(tmp_path) as control:
+        await control.stock()
+        stub = control.alerts
+        # The host is this machine's, where nothing is sent: webhooks lead to the internet.
+        made = await stub.CreateWebhook(alerts.CreateWebhookRequest(name=name, url="https://localhost:1/x"))
+        await stub.TestWebhook(alerts.TestWebhookRequest(name=name))
+        await stub.ReplayAlerts(alerts.ReplayAlertsRequest(webhook=name))
+        again = await stub.RotateWebhookSecret(alerts.RotateWebhookSecretRequest(name=name))
+        await stub.UpdateWebhook(alerts.UpdateWebhookRequest(name=name, disabled=True))
+        await stub.DeleteWebhook(alerts.DeleteWebhookRequest(name=name))
+        found = await entries(control, resource=name)
+    methods = ["CreateWebhook", "TestWebhook", "ReplayAlerts", "RotateWebhookSecret", "UpdateWebhook", "DeleteWebhook"]
+    assert [one.method.rpartition("/")[2] for one in reversed(found)] == methods
+    assert "https://localhost:1/x" in found[-1].request_json
+    for secret in (made.secret, again.secret):
+        assert secret.startswith("whsec_")
+        assert not any(secret.removeprefix("whsec_") in str(one) for one in found)
+        assert not is_in_files(tmp_path, b64decode(secret.removeprefix("whsec_")))
 
 
 async def test_an_entry_says_who_and_what(tmp_path: Path) -> None:

@@ -81,8 +81,6 @@ def test_names_of_permissions_and_roles_are_those_of_the_contract() -> None:
 NOT_NEEDED_YET = {
     Permission.KEYS_READ,
     Permission.KEYS_MANAGE,
-    Permission.ALERTS_READ,
-    Permission.ALERTS_MANAGE,
 }
 """Permissions whose services are not served yet."""
 

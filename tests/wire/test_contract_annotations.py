@@ -11,6 +11,8 @@ from google.protobuf.message import Message
 from tallygate.control.v1 import (
     account_pb2,
     account_service_pb2,
+    alert_pb2,
+    alert_service_pb2,
     budget_pb2,
     catalog_service_pb2,
     inference_service_pb2,
@@ -24,6 +26,7 @@ from tallygate.control.v1 import (
     rate_rule_pb2,
     reservation_pb2,
     service_event_pb2,
+    webhook_pb2,
 )
 from tallygate.metering.v1 import request_usage_pb2
 from tests.harness.wire.contract_files import (
@@ -51,6 +54,7 @@ SETTABLE = (
         lifecycle_service_pb2.CreateInferenceServiceRequest,
         lifecycle_service_pb2.UpdateInferenceServiceRequest,
     ),
+    (webhook_pb2.Webhook, alert_service_pb2.CreateWebhookRequest, alert_service_pb2.UpdateWebhookRequest),
     (model_pb2.Price, catalog_service_pb2.PublishPriceRequest, None),
     (reservation_pb2.Reservation, lifecycle_service_pb2.ReservationTerms, None),
     (rate_rule_pb2.RateRule, limit_service_pb2.CreateRateRuleRequest, limit_service_pb2.UpdateRateRuleRequest),
@@ -61,6 +65,13 @@ SETTABLE = (
 WRITTEN_BY_SERVERS = (
     ledger_pb2.LedgerEntry,
     service_event_pb2.ServiceEvent,
+    alert_pb2.Alert,
+    alert_pb2.SpentThreshold,
+    alert_pb2.LeftThreshold,
+    alert_pb2.StatusChange,
+    alert_pb2.AccountStanding,
+    alert_pb2.AlertSettings,
+    webhook_pb2.Delivery,
     inference_service_pb2.FreeTrial,
     node_pb2.Node,
     pot_pb2.Pot,
@@ -131,9 +142,11 @@ def test_names_say_what_they_are_names_of() -> None:
             *(f"{scope}serviceAccounts/{{service_account}}/accessTokens/{{access_token}}" for scope in anywhere),
         ],
         "tallygate/Account": ["accounts/{account}"],
+        "tallygate/Alert": ["accounts/{account}/alerts/{alert}"],
         "tallygate/AuditEntry": ["auditEntries/{audit_entry}"],
         "tallygate/Binding": [f"{scope}bindings/{{binding}}" for scope in anywhere],
         "tallygate/Budget": ["accounts/{account}/budgets/{budget}"],
+        "tallygate/Delivery": ["accounts/{account}/webhooks/{webhook}/deliveries/{delivery}"],
         "tallygate/InferenceService": ["accounts/{account}/services/{service}"],
         "tallygate/LedgerEntry": ["accounts/{account}/ledgerEntries/{ledger_entry}"],
         "tallygate/Model": ["models/{model}"],
@@ -143,6 +156,7 @@ def test_names_say_what_they_are_names_of() -> None:
         "tallygate/ServiceAccount": [f"{scope}serviceAccounts/{{service_account}}" for scope in anywhere],
         "tallygate/ServiceEvent": ["accounts/{account}/services/{service}/events/{event}"],
         "tallygate/Team": ["accounts/{account}/teams/{team}"],
+        "tallygate/Webhook": ["accounts/{account}/webhooks/{webhook}"],
     }
     names = {
         field.full_name: reference(field)

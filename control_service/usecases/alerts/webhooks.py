@@ -20,7 +20,8 @@ class NewWebhook:
 
     webhook_id: str
     url: str
-    kinds: frozenset[AlertKind]
+    kinds: frozenset[AlertKind] = frozenset()
+    disabled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ async def create_webhook(
         uid=act.new_id(),
         url=new.url,
         kinds=new.kinds,
+        disabled=new.disabled,
         salt=salt,
         create_us=act.now_us,
         update_us=act.now_us,

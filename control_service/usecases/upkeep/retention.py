@@ -1,6 +1,6 @@
-"""Retention: closed leases, pots of limits, stored responses, ended tokens and audit entries go when they are old.
+"""Retention: closed leases, pots of limits, stored responses, ended tokens, audit entries, alerts and deliveries.
 
-They are deleted in batches.
+All of them go when they are old, in batches.
 
 Events and the ledger are books, and stay. A closed lease is deleted only once its node has reported that all leases of
 that epoch are settled: a statement on an unknown lease counts as the first one, so its consumption would be booked
@@ -14,7 +14,9 @@ from typing import Final
 
 import structlog
 
+from control_service.domain.alert import ALERTS_KEPT_US
 from control_service.domain.audit_entry import AUDIT_DAY_COUNT
+from control_service.domain.delivery import DELIVERIES_KEPT_US
 from control_service.usecases.ports import Database
 from tallygate._server.clock import Clock, SteadyWallClock
 
@@ -71,7 +73,11 @@ class Purge:
             tokens = await tx.access_tokens.purge(now_us - TOKENS_KEPT_US, BATCH_SIZE)
         async with self._database.writing() as tx:
             entries = await tx.audit.delete(now_us - self._audit_kept_us, BATCH_SIZE)
-        if leases or pots or responses or tokens or entries:
+        async with self._database.writing() as tx:
+            alerts = await tx.alerts.delete(now_us - ALERTS_KEPT_US, BATCH_SIZE)
+        async with self._database.writing() as tx:
+            deliveries = await tx.deliveries.delete(now_us - DELIVERIES_KEPT_US, BATCH_SIZE)
+        if leases or pots or responses or tokens or entries or alerts or deliveries:
             _log.info(
                 "purged",
                 closed_leases=leases,
@@ -79,6 +85,8 @@ class Purge:
                 idempotency_answers=responses,
                 ended_tokens=tokens,
                 audit_entries=entries,
+                alerts=alerts,
+                webhook_deliveries=deliveries,
             )
-        if max(leases, pots, responses, tokens, entries) < BATCH_SIZE:
+        if max(leases, pots, responses, tokens, entries, alerts, deliveries) < BATCH_SIZE:
             self._next_ns = now_ns + PERIOD_NS

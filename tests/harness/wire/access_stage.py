@@ -19,6 +19,7 @@ from tallygate.control.v1 import access_service_pb2 as access
 from tallygate.control.v1 import (
     access_service_pb2_grpc,
     account_service_pb2_grpc,
+    alert_service_pb2_grpc,
     budget_pb2,
     catalog_service_pb2_grpc,
     lifecycle_service_pb2_grpc,
@@ -28,6 +29,7 @@ from tallygate.control.v1 import (
     token_service_pb2_grpc,
 )
 from tallygate.control.v1 import account_service_pb2 as accounts
+from tallygate.control.v1 import alert_service_pb2 as alerts
 from tallygate.control.v1 import catalog_service_pb2 as catalogue
 from tallygate.control.v1 import lifecycle_service_pb2 as lifecycle
 from tallygate.control.v1 import limit_service_pb2 as limits
@@ -116,6 +118,11 @@ class AccessStage:
         account = account_service_pb2_grpc.AccountServiceStub(channel)
         for name in ("acme", "globex"):
             await account.CreateAccount(accounts.CreateAccountRequest(name=f"accounts/{name}"), metadata=operator)
+            # Disabled: nothing leaves this machine.
+            webhook = alerts.CreateWebhookRequest(
+                name=f"accounts/{name}/webhooks/w", url="https://hooks.example", disabled=True
+            )
+            await alert_service_pb2_grpc.AlertServiceStub(channel).CreateWebhook(webhook, metadata=operator)
         await catalog_service_pb2_grpc.CatalogServiceStub(channel).CreateModel(
             catalogue.CreateModelRequest(name="models/llama"), metadata=operator
         )

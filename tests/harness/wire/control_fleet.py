@@ -16,6 +16,7 @@ from tallygate.control.v1 import (
     access_service_pb2_grpc,
     account_service_pb2,
     account_service_pb2_grpc,
+    alert_service_pb2_grpc,
     catalog_service_pb2,
     catalog_service_pb2_grpc,
     config_pb2,
@@ -50,6 +51,7 @@ class Control:
         self.operations = operations_service_pb2_grpc.OperationsServiceStub(channel)
         self.access = access_service_pb2_grpc.AccessServiceStub(channel)
         self.teams = team_service_pb2_grpc.TeamServiceStub(channel)
+        self.alerts = alert_service_pb2_grpc.AlertServiceStub(channel)
         self.tokens = token_service_pb2_grpc.TokenServiceStub(channel)
         self.fleet = grpc_pb.FleetServiceStub(channel)
         self.recovery = recovery_service_pb2_grpc.RecoveryServiceStub(channel)

@@ -9,8 +9,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tallygate.access.v1 import role_pb2
 from tallygate.control.v1 import access_service_pb2 as access
 from tallygate.control.v1 import account_service_pb2 as accounts
+from tallygate.control.v1 import alert_pb2, budget_pb2, limit_config_pb2, model_pb2, pot_pb2
+from tallygate.control.v1 import alert_service_pb2 as alerts
 from tallygate.control.v1 import audit_service_pb2 as audit
-from tallygate.control.v1 import budget_pb2, limit_config_pb2, model_pb2, pot_pb2
 from tallygate.control.v1 import catalog_service_pb2 as catalogue
 from tallygate.control.v1 import fleet_service_pb2 as fleet
 from tallygate.control.v1 import lifecycle_service_pb2 as lifecycle
@@ -28,6 +29,8 @@ ACCOUNT = "accounts/acme"
 MODEL = "models/llama"
 SERVICE = f"{ACCOUNT}/services/chat"
 TEAM = f"{ACCOUNT}/teams/search"
+WEBHOOK = f"{ACCOUNT}/webhooks/pager"
+SOME_KINDS = alert_pb2.AlertKindList(kinds=[alert_pb2.ALERT_KIND_ACCOUNT_OVERDUE])
 PERSON = "person:https://issuer.example#alice"
 ROBOT = f"{ACCOUNT}/serviceAccounts/robot"
 TOKEN = f"{ROBOT}/accessTokens/{'a' * 24}"
@@ -69,6 +72,21 @@ CONTROL_REQUESTS: tuple[Message, ...] = (
         effective_time=Timestamp(seconds=4_000_000_000),
     ),
     catalogue.ListPricesRequest(model=MODEL, page_size=1),
+    alerts.ListAlertsRequest(account=ACCOUNT, kinds=[alert_pb2.ALERT_KIND_ACCOUNT_OVERDUE]),
+    alerts.GetAlertSettingsRequest(account=ACCOUNT),
+    alerts.UpdateAlertSettingsRequest(
+        account=ACCOUNT,
+        trial_threshold_percents=alerts.TrialPercentList(percents=[50]),
+        left_threshold_nanos=alerts.NanosList(nanos=[1]),
+    ),
+    alerts.CreateWebhookRequest(name=WEBHOOK, url="https://hooks.example", kinds=SOME_KINDS),
+    alerts.ListWebhooksRequest(account=ACCOUNT, page_size=1),
+    alerts.UpdateWebhookRequest(name=WEBHOOK, url="https://hooks.example", kinds=SOME_KINDS, disabled=True),
+    alerts.RotateWebhookSecretRequest(name=WEBHOOK, overlap=Duration(seconds=60)),
+    alerts.TestWebhookRequest(name=WEBHOOK),
+    alerts.ListDeliveriesRequest(webhook=WEBHOOK, page_size=1),
+    alerts.ReplayAlertsRequest(webhook=WEBHOOK, first_sequence_number=1, start_time=Timestamp(seconds=1)),
+    alerts.DeleteWebhookRequest(name=WEBHOOK),
     teams.CreateTeamRequest(name=TEAM, display_name="Search"),
     teams.GetTeamRequest(name=TEAM),
     teams.ListTeamsRequest(account=ACCOUNT, show_deleted=True),
