@@ -6,6 +6,7 @@ import grpc
 from typing_extensions import override
 
 from metering_service.api.control.codec import KINDS
+from metering_service.api.control.limit_codec import encode_limit_pot
 from metering_service.domain.errors import InvalidRequestError
 from metering_service.domain.records import LeaseRecord, caretaker_of
 from metering_service.usecases.ports import RecoveryStore
@@ -67,12 +68,14 @@ class RecoveryServicer(recovery_service_pb2_grpc.RecoveryServiceServicer):
 
 
 def _encode_total(lease: LeaseRecord) -> control_pb.LeaseTotal:
+    pot = lease.limit_pot
     return control_pb.LeaseTotal(
         lease_id=lease.lease_id,
         node=lease.node,
         epoch=lease.epoch,
-        inference_service=lease.service,
+        inference_service=lease.service if pot is None else "",
         inference_service_uid=lease.service_uid,
         pot_kind=KINDS[lease.pot_kind],
         consumed_units=lease.consumed_units,
+        limit_pot=encode_limit_pot(lease.service, pot) if pot is not None else None,
     )

@@ -11,6 +11,8 @@ from tallygate.client.state import FINISH, PROGRESS, RequestState
 from tallygate.metering.v1 import metering_service_pb2, report_pb2
 
 REPORTS_PER_MESSAGE_MAX: Final = 1_024
+RESUME_BYTES_PER_MESSAGE: Final = 1 << 20
+"""Number of bytes of resume tokens after which the next reports go into another message: a message has an end."""
 UNSENT_MAX: Final = 4_096
 """Maximum number of unsent reports until a request's progress replaces its progress that still waits."""
 
@@ -81,11 +83,13 @@ class Outbox:
         message = metering_service_pb2.MeterRequest(first_sequence=first)
         reports = message.reports
         sequence = first
-        while self._unsent and sequence - first < REPORTS_PER_MESSAGE_MAX:
+        resume_bytes = 0
+        while self._unsent and sequence - first < REPORTS_PER_MESSAGE_MAX and resume_bytes < RESUME_BYTES_PER_MESSAGE:
             state, report = self._unsent.popleft()
             if state.abandoned:
                 continue
             reports.append(report)
+            resume_bytes += len(report.resume)
             self._number(state, report, sequence)
             sequence += 1
         if sequence == first:

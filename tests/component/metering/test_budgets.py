@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from control_service.domain.pot import Quantity
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Reason
 from metering_service.domain.lease import LeaseAnswer, LeaseStatement
@@ -160,8 +161,9 @@ def test_a_grant_ends_where_the_budget_does(fleet: Fleet) -> None:
 
 
 def test_a_soft_budget_only_counts(fleet: Fleet) -> None:
-    """Beyond its amount too, and nobody waits for it."""
+    """Beyond its amount too, whatever control gives, and nobody waits for it."""
     put_budget(fleet, 50, only_counts=True)
+    fleet.control.pots[pot_of(fleet)] = Quantity(50, 0, 0)
     granted(ask(fleet))
     run(fleet, "r2", 300)
     Client(fleet["a"]).say(report(FINISH, "r1", Counts(100)))
@@ -289,6 +291,7 @@ def test_a_raise_lets_waiting_requests_pass(fleet: Fleet) -> None:
     put_budget(fleet, 50)
     assert ask(fleet) is not None
     put_budget(fleet, 100)
+    fleet.control.replenished_limit_pots.clear()
     granted(ask(fleet, "r2"))
 
 
@@ -309,6 +312,21 @@ def test_whole_answers_are_held_in_full(fleet: Fleet) -> None:
     exceeded = client.say(report(AUTHORIZE, "r4", Counts(350), max_output_tokens=200, whole=True))
     assert exceeded is not None
     assert exceeded.reason is Reason.BUDGET_EXCEEDED
+
+
+def test_what_its_record_would_use_stays_until_the_booking_is_durable(fleet: Fleet) -> None:
+    """An exact finish lowers counts that are on record: a crash would book those, so nobody else spends them yet."""
+    put_budget(fleet, 1_000)
+    fleet["a"].hear_control()
+    client = Client(fleet["a"])
+    granted(client.say(report(AUTHORIZE, counts=Counts(300), max_output_tokens=200)))
+    client.say(report(PROGRESS, counts=Counts(252, output=20), estimated=True))
+    fleet.run(ms=200)
+    lease = fleet["a"].node.lease_index.pots["accounts/acme", CAP].mine
+    client.say(report(FINISH, counts=Counts(100, output=15)))
+    assert (lease.booked, lease.held) == (115, 272 - 115)
+    fleet["a"].commit()
+    assert (lease.booked, lease.held) == (115, 0)
 
 
 def test_after_a_crash_parts_are_booked_on_their_pots() -> None:

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from tallygate.client.bounds import LABEL_BYTES_MAX, LABELS_MAX, NAME_BYTES_MAX, TOKENS_MAX, check_sendable, problem
-from tallygate.client.outbox import REPORTS_PER_MESSAGE_MAX, Outbox
+from tallygate.client.outbox import REPORTS_PER_MESSAGE_MAX, RESUME_BYTES_PER_MESSAGE, Outbox
 from tallygate.client.state import RequestState
 from tallygate.client.values import Grant, Usage
 
-RESUME_BYTES_MAX = 1_024
+RESUME_BYTES_MAX = 4_096
 SERVICE = "accounts/acme/services/chat"
 
 
@@ -72,8 +72,9 @@ def test_counts_that_no_report_can_hold(count: Any) -> None:
         check_sendable(Usage(output_tokens=count))
 
 
-def test_the_largest_message_fits() -> None:
-    """As many reports as go into one, all of them introduced anew with all that one may say."""
+@pytest.mark.parametrize("resume_bytes", [1_000, RESUME_BYTES_MAX])
+def test_the_largest_message_fits(resume_bytes: int) -> None:
+    """As many reports as go into one, all of them introduced anew with all that one may say; fewer with long tokens."""
     labels = {f"{number}".rjust(LABEL_BYTES_MAX, "k"): "v" * LABEL_BYTES_MAX for number in range(LABELS_MAX)}
     outbox = Outbox(heartbeat_ns=1)
     for number in range(REPORTS_PER_MESSAGE_MAX + 1):
@@ -90,9 +91,9 @@ def test_the_largest_message_fits() -> None:
         )
         state.set_usage(Usage(*[TOKENS_MAX] * 5), estimated=True)
         assert problem(state) == ""
-        state.grant = Grant(TOKENS_MAX, is_final=False, valid_until_ns=0, resume=b"r" * RESUME_BYTES_MAX)
+        state.grant = Grant(TOKENS_MAX, is_final=False, valid_until_ns=0, resume=b"r" * resume_bytes)
         outbox.queue(state)
     message = outbox.take(0)
     assert message is not None
-    assert len(message.reports) == REPORTS_PER_MESSAGE_MAX
+    assert len(message.reports) == min(REPORTS_PER_MESSAGE_MAX, RESUME_BYTES_PER_MESSAGE // resume_bytes)
     assert message.ByteSize() < 4 * 1024 * 1024
