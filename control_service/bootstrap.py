@@ -23,6 +23,7 @@ from control_service.api.authenticator import DatabaseAuthenticator
 from control_service.api.calls import Calls
 from control_service.api.catalog_servicer import CatalogServicer
 from control_service.api.errors import translate
+from control_service.api.key_servicer import KeyServicer
 from control_service.api.lifecycle_servicer import LifecycleServicer
 from control_service.api.limit_servicer import LimitServicer
 from control_service.api.team_servicer import TeamServicer
@@ -43,6 +44,7 @@ from control_service.usecases.alerts.delivery_sender import DeliverySender
 from control_service.usecases.alerts.webhooks import SecretMint
 from control_service.usecases.audit.refusal_log import RefusalLog
 from control_service.usecases.fleet.config_feed import ConfigFeed
+from control_service.usecases.keys.key_mint import KeyMint
 from control_service.usecases.people.teams import ServiceTeams
 from control_service.usecases.resolve_credential import NO_CREDENTIALS, Credentials
 from control_service.usecases.upkeep.page_keys import PageKeyUpkeep
@@ -70,6 +72,8 @@ from tallygate.control.v1 import (
     catalog_service_pb2_grpc,
     fleet_service_pb2,
     fleet_service_pb2_grpc,
+    key_service_pb2,
+    key_service_pb2_grpc,
     lifecycle_service_pb2,
     lifecycle_service_pb2_grpc,
     limit_service_pb2,
@@ -98,6 +102,7 @@ SERVICE_NAMES: Final = tuple(
         (audit_service_pb2, "AuditService"),
         (catalog_service_pb2, "CatalogService"),
         (fleet_service_pb2, "FleetService"),
+        (key_service_pb2, "KeyService"),
         (lifecycle_service_pb2, "LifecycleService"),
         (limit_service_pb2, "LimitService"),
         (operations_service_pb2, "OperationsService"),
@@ -199,6 +204,8 @@ def assemble(
         access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(database, calls, issuers), server)
         alert_service_pb2_grpc.add_AlertServiceServicer_to_server(alerts, server)
         token_service_pb2_grpc.add_TokenServiceServicer_to_server(tokens, server)
+        keys = KeyServicer(database, clock, calls, KeyMint(access.credentials.seal, secrets.token_bytes))
+        key_service_pb2_grpc.add_KeyServiceServicer_to_server(keys, server)
 
     counts = RefusalCounts()
     refusals = RefusalLog(database, counts, new_id())

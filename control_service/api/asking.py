@@ -22,6 +22,27 @@ def current_asker() -> Asker:
     return Asker(caller.member, caller.groups, caller.rights, token_id, caller.own_only)
 
 
+async def change_with_secret(
+    run: Callable[[Callable[[Result], Message]], Awaitable[bytes]], encode: Callable[[Result], tuple[Message, str]]
+) -> tuple[bytes, str]:
+    """Runs a change that makes a secret, with an encoder of its answer.
+
+    `encode` gives the answer without the secret, which is kept for repeats, and the secret.
+
+    Returns:
+        That answer, and the secret that this call has made; none where it is a repeat.
+    """
+    made: list[str] = []
+
+    def encode_without_secret(result: Result) -> Message:
+        answer, secret = encode(result)
+        made.append(secret)
+        return answer
+
+    response = await run(encode_without_secret)
+    return response, made[0] if made else ""
+
+
 async def change_in_scope(
     calls: Calls,
     incoming: Incoming,

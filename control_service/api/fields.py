@@ -21,6 +21,7 @@ from control_service.domain.names import (
     MalformedNameError,
     parse_access_token,
     parse_account,
+    parse_api_key,
     parse_binding,
     parse_custom_service,
     parse_model,
@@ -94,6 +95,10 @@ class Fields:
     def team_id(self, path: str, text: str) -> str:
         """The id of a team of the account that the request names; empty for none."""
         return self._named(path, text, parse_team_id, "") if text else ""
+
+    def api_key(self, path: str, name: str) -> tuple[str, str]:
+        """The ids in `accounts/{account}/keys/{key}`."""
+        return self._named(path, name, parse_api_key, ("", ""))
 
     def reservation(self, path: str, name: str) -> tuple[str, str, int]:
         """The ids and the number in the name of a reservation."""

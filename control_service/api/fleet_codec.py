@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from control_service.api.api_key_codec import encode_api_key, encode_model
 from control_service.api.audit_codec import decode_refused
 from control_service.api.catalog_codec import encode_price
 from control_service.api.credential_codec import encode_credential
@@ -207,6 +208,8 @@ def encode_update(update: Update, closed_below_epoch: int, now_us: int) -> pb.Wa
         account_limits=[encode_account_limits(one, now_us) for one in update.limits if one.subject.account_id],
         model_limits=[encode_model_limits(one, now_us) for one in update.limits if one.subject.model_id],
         replenished_limit_pots=[encode_limit_pot(key) for key in update.replenished_limit_pots],
+        api_keys=[encode_api_key(config, now_us) for config in update.api_keys],
+        models=[encode_model(config) for config in update.models],
     )
 
 
@@ -234,6 +237,9 @@ def _encode_config(config: ServiceConfig) -> config_pb2.ServiceConfig:
         outage_policy=encode_enum(inference_service_pb2.OutagePolicy, terms.outage_policy),
         outage_tokens_max=terms.outage_tokens_max,
         team=terms.team,
+        credential_policy=encode_enum(inference_service_pb2.CredentialPolicy, terms.credential_policy),
+        shared=terms.shared,
+        exempt_from_model_rules=terms.exempt_from_model_rules,
         reserved_input_tokens_per_minute=payers.reserved.input_tokens_per_minute,
         reserved_output_tokens_per_minute=payers.reserved.output_tokens_per_minute,
     )

@@ -6,6 +6,7 @@ from typing import Final
 
 from typing_extensions import override
 
+from control_service.api.api_key_codec import decode_keys
 from control_service.api.calls import Context
 from control_service.api.credential_codec import decode_credentials
 from control_service.api.fleet_codec import (
@@ -124,7 +125,10 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
                 follow, unfollow = decode_credentials(request.subscription)
                 self._feed.unsubscribe(watcher, unsubscribe)
                 self._feed.unsubscribe_credentials(watcher, unfollow)
+                keys, former_keys = decode_keys(request.subscription)
+                self._feed.unsubscribe_keys(watcher, former_keys.hashes, former_keys.models)
                 await self._feed.subscribe_credentials(watcher, follow)
+                await self._feed.subscribe_keys(watcher, keys.hashes, keys.models)
                 await self._feed.subscribe(watcher, subscribe)
             case "hello":
                 raise InvalidRequestError([("hello", "is said once, at the beginning of a stream")])

@@ -4,7 +4,7 @@ from control_service.api.fields import Fields
 from control_service.api.service_codec import encode_reservation, encode_service
 from control_service.domain.input_bounds import OUTAGE_TOKENS_MAX, RATE_TOKENS_MAX, TERM_DAYS_MAX
 from control_service.domain.reservation import OverflowPolicy, ReservationTerms
-from control_service.domain.service import OutagePolicy
+from control_service.domain.service import CredentialPolicy, OutagePolicy
 from control_service.domain.status import Status
 from control_service.usecases.people.lifecycle import InitialBilling, PurchaseView
 from control_service.usecases.people.services import NewService, ServiceUpdate
@@ -29,6 +29,9 @@ def decode_create(request: pb.CreateInferenceServiceRequest) -> tuple[str, NewSe
             labels=fields.labels("labels", request.labels),
             outage_policy=policy or OutagePolicy.DENY,
             outage_tokens_max=request.outage_tokens_max,
+            credential_policy=_decode_credential_policy(fields, request.credential_policy),
+            shared=request.shared,
+            exempt_from_model_rules=request.exempt_from_model_rules,
         )
         buys = billing.HasField("reservation")
         return (
@@ -48,12 +51,16 @@ def decode_update(request: pb.UpdateInferenceServiceRequest) -> tuple[tuple[str,
         display_name, team = fields.text("display_name", request.display_name), fields.team_id("team", request.team)
         labels = fields.labels("labels.labels", request.labels.labels)
         policy = decode_outage_policy(fields, request.outage_policy, request.outage_tokens_max)
+        exempt = request.exempt_from_model_rules
         return fields.service("name", request.name), ServiceUpdate(
             display_name=display_name if request.HasField("display_name") else None,
             team=team if request.HasField("team") else None,
             labels=labels if request.HasField("labels") else None,
             outage_policy=policy,
             outage_tokens_max=request.outage_tokens_max,
+            credential_policy=_decode_credential_policy(fields, request.credential_policy),
+            shared=request.shared if request.HasField("shared") else None,
+            exempt_from_model_rules=exempt if request.HasField("exempt_from_model_rules") else None,
         )
 
 
@@ -95,6 +102,10 @@ def decode_outage_policy(fields: Fields, number: int, tokens_max: int) -> Outage
     elif tokens_max:
         fields.refuse("outage_tokens_max", "must not be given without the outage policy CONTINUE")
     return policy
+
+
+def _decode_credential_policy(fields: Fields, number: int) -> CredentialPolicy | None:
+    return fields.member("credential_policy", inference_service_pb2.CredentialPolicy, number, CredentialPolicy)
 
 
 def encode_purchased(view: PurchaseView) -> pb.PurchaseReservationResponse:

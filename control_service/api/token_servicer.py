@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from typing_extensions import override
 
 from control_service.api import token_codec as codec
-from control_service.api.asking import change_in_scope, current_asker
+from control_service.api.asking import change_in_scope, change_with_secret, current_asker
 from control_service.api.calls import Calls, Context, Incoming
 from control_service.api.fields import Fields
 from control_service.api.paging import decode_page
@@ -134,7 +134,7 @@ class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
             Incoming(request, context),
             new.service_account,
             lambda tx, act: create_token(tx, new, self._mint, asker, act),
-            lambda token: pb.CreateAccessTokenResponse(access_token=codec.encode_token(token), secret_lost=True),
+            pb.CreateAccessTokenResponse,
         )
         answer = pb.CreateAccessTokenResponse.FromString(response)
         if secret:
@@ -168,7 +168,7 @@ class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
             Incoming(request, context),
             request.name,
             lambda tx, act: rotate_token(tx, rotation, self._mint, asker, act),
-            lambda token: pb.RotateAccessTokenResponse(access_token=codec.encode_token(token), secret_lost=True),
+            pb.RotateAccessTokenResponse,
         )
         answer = pb.RotateAccessTokenResponse.FromString(response)
         if secret:
@@ -214,17 +214,15 @@ class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
         incoming: Incoming,
         name: str,
         change: Callable[[Transaction, Act], Awaitable[ShownOnce]],
-        encode: Callable[[AccessToken], Message],
+        response: Callable[..., Message],
     ) -> tuple[bytes, str]:
-        """The answer that is kept for repeats, and the secret that this call has made; none where it is a repeat."""
-        made: list[str] = []
+        def encode(shown: ShownOnce) -> tuple[Message, str]:
+            return response(access_token=codec.encode_token(shown.token), secret_lost=True), shown.minted.text
 
-        def encode_without_secret(shown: ShownOnce) -> Message:
-            made.append(shown.minted.text)
-            return encode(shown.token)
-
-        response = await change_in_scope(self._calls, incoming, scope_of_resource(name), change, encode_without_secret)
-        return response, made[0] if made else ""
+        scope = scope_of_resource(name)
+        return await change_with_secret(
+            lambda encoded: change_in_scope(self._calls, incoming, scope, change, encoded), encode
+        )
 
     async def _change(
         self,

@@ -6,6 +6,7 @@ from typing import Final
 from tallygate._access.scope import PLATFORM, Scope
 from tallygate._wire.names import (
     ACCOUNT_ID,
+    API_KEY_ID,
     CUSTOM_SERVICE_ID,
     DEFAULT_PREFIX,
     MODEL_ID,
@@ -22,6 +23,7 @@ _CUSTOM_SERVICE_NAME: Final = re.compile(f"accounts/({ACCOUNT_ID})/services/({CU
 _TEAM_NAME: Final = re.compile(f"accounts/({ACCOUNT_ID})/teams/({TEAM_ID})")
 _WEBHOOK_NAME: Final = re.compile(f"accounts/({ACCOUNT_ID})/webhooks/({WEBHOOK_ID})")
 _TEAM_ID: Final = re.compile(TEAM_ID)
+_API_KEY_NAME: Final = re.compile(f"accounts/({ACCOUNT_ID})/keys/({API_KEY_ID})")
 _RESERVATION_NAME: Final = re.compile(
     f"accounts/({ACCOUNT_ID})/services/({SERVICE_ID})/reservations/([1-9][0-9]{{0,17}})"
 )
@@ -165,6 +167,12 @@ def parse_webhook(name: str) -> tuple[str, str]:
 def parse_team_id(text: str) -> str:
     """The id of a team, without its account. Raises MalformedNameError."""
     return _match(_TEAM_ID, text, f"the id of a team, {TEAM_ID}")[0]
+
+
+def parse_api_key(name: str) -> tuple[str, str]:
+    """The ids of account and key. Raises MalformedNameError."""
+    match = _match(_API_KEY_NAME, name, "accounts/{account}/keys/{key}")
+    return match[1], match[2]
 
 
 def parse_reservation(name: str) -> tuple[str, str, int]:

@@ -10,7 +10,7 @@ from control_service.domain.model import Model
 from control_service.domain.pot import PotKind
 from control_service.domain.price import Price
 from control_service.domain.reservation import Reserved
-from control_service.domain.service import OutagePolicy, Service, facts_of, status_of
+from control_service.domain.service import CredentialPolicy, OutagePolicy, Service, facts_of, status_of
 from control_service.domain.status import Status, StopReason
 
 
@@ -77,6 +77,9 @@ class Terms:
     outage_policy: OutagePolicy
     outage_tokens_max: int
     team: str
+    credential_policy: CredentialPolicy = CredentialPolicy.OPEN
+    shared: bool = False
+    exempt_from_model_rules: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,9 @@ def config_of(
         outage_policy=service.outage_policy,
         outage_tokens_max=service.outage_tokens_max,
         team=service.team,
+        credential_policy=service.credential_policy,
+        shared=service.shared,
+        exempt_from_model_rules=service.exempt_from_model_rules,
     )
     resolution = Resolution.DELETED if service.deleted else Resolution.FOUND
     return ServiceConfig(service.name, version, resolution, terms)

@@ -33,6 +33,13 @@ class OutagePolicy(enum.StrEnum):
     CONTINUE = "CONTINUE"
 
 
+class CredentialPolicy(enum.StrEnum):
+    """Whether requests of a service need an API key."""
+
+    OPEN = "OPEN"
+    REQUIRED = "REQUIRED"
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """One service. `create_us` and `update_us` are None for a default service that nobody has acted on.
@@ -40,7 +47,8 @@ class Service:
     `told_status`, `told_stop_reasons` and `told_billing_modes` are the status as it was last stored, see
     `recorded_status`. `activation_version` is the configuration that first started the service; `fleet_told` latches
     once all live nodes have acknowledged that. `outage_tokens_max` bounds the policy CONTINUE, for each node and
-    outage; it is 0 with DENY.
+    outage; it is 0 with DENY. `shared`: keys of all teams may use it. `exempt_from_model_rules`: the rate rules of its
+    model do not count for it.
     """
 
     account_id: str
@@ -56,6 +64,9 @@ class Service:
     suspended: bool = False
     outage_policy: OutagePolicy = OutagePolicy.DENY
     outage_tokens_max: int = 0
+    credential_policy: CredentialPolicy = CredentialPolicy.OPEN
+    shared: bool = False
+    exempt_from_model_rules: bool = False
     fleet_told: bool = False
     activation_version: int | None = None
     config_version: int = 0

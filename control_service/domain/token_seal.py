@@ -27,9 +27,12 @@ class TokenSeal:
     def __init__(self, pepper: bytes) -> None:
         """`pepper` has at least `PEPPER_BYTES_MIN` bytes that nobody can guess."""
         self._pepper = pepper
-        self._id_key = hmac.digest(pepper, b"tallygate access token id", "sha256")
-        self.fingerprint: Final = hmac.digest(pepper, b"tallygate pepper fingerprint", "sha256")
-        """Tells this pepper from others, and nothing else of it."""
+        self._id_key = self.derived_key(b"tallygate access token id")
+        self.fingerprint: Final = self.derived_key(b"tallygate pepper fingerprint")
+
+    def derived_key(self, purpose: bytes) -> bytes:
+        """A key that is made of the pepper for one purpose, and tells nothing of the pepper."""
+        return hmac.digest(self._pepper, purpose, "sha256")
 
     def new_id(self, random_bytes: bytes) -> str:
         """The id that is made of `RANDOM_ID_BYTES` random bytes."""

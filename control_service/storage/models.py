@@ -15,6 +15,7 @@ from control_service.domain.model import Model, ReservationPrice, TrialOffer
 from control_service.domain.names import model_name
 from control_service.domain.price import Price
 from control_service.storage import schema
+from control_service.usecases.batches import in_batches
 from control_service.usecases.ports import Models
 
 _models = schema.models
@@ -66,6 +67,27 @@ class ModelRows(Models):
         owner = select(_aliases.c.model_id).where(_aliases.c.alias == alias).scalar_subquery()
         found = await self._read(select(_models).where(_models.c.model_id == owner))
         return found[0] if found else None
+
+    @override
+    async def known(self, model_ids: Collection[str]) -> frozenset[str]:
+        found: set[str] = set()
+        for batch in in_batches(model_ids):
+            query = select(_models.c.model_id).where(_models.c.model_id.in_(batch))
+            found.update((await self._connection.execute(query)).scalars())
+        return frozenset(found)
+
+    @override
+    async def called(self, texts: Collection[str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for batch in in_batches(texts):
+            query = select(_aliases.c.alias, _aliases.c.model_id).where(_aliases.c.alias.in_(batch))
+            found.update((alias, model_id) for alias, model_id in await self._connection.execute(query))
+        return found | {model_id: model_id for model_id in await self.known(texts)}
+
+    @override
+    async def names_of(self, model_ids: Collection[str]) -> frozenset[str]:
+        query = select(_aliases.c.alias).where(_aliases.c.model_id.in_(model_ids))
+        return frozenset((await self._connection.execute(query)).scalars())
 
     @override
     async def add_price(self, price: Price) -> None:

@@ -154,6 +154,9 @@ services = Table(
     _flag("suspended"),
     _text("outage_policy"),
     _number("outage_tokens_max"),
+    _text("credential_policy"),
+    _flag("shared"),
+    _flag("exempt_from_model_rules"),
     # The latch: the first activation has reached the metering fleet.
     _flag("fleet_told"),
     _number("activation_version", nullable=True),

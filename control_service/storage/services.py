@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
 from control_service.domain.errors import ResourceExistsError
-from control_service.domain.service import OutagePolicy, Service, ServiceKind
+from control_service.domain.service import CredentialPolicy, OutagePolicy, Service, ServiceKind
 from control_service.domain.status import BillingMode, PostpaidState, Status, StopReason
 from control_service.domain.trial import Trial
 from control_service.storage import schema
@@ -147,6 +147,7 @@ def service_of(row: RowMapping) -> Service:
             "labels": json.loads(values["labels"]),
             "postpaid": PostpaidState(values["postpaid"]),
             "outage_policy": OutagePolicy(values["outage_policy"]),
+            "credential_policy": CredentialPolicy(values["credential_policy"]),
             "told_status": Status(values["told_status"]),
             "told_stop_reasons": unpack(StopReason, values["told_stop_reasons"]),
             "told_billing_modes": unpack(BillingMode, values["told_billing_modes"]),

@@ -9,6 +9,7 @@ from control_service.storage.access_tokens import AccessTokenRows
 from control_service.storage.access_versions import AccessVersionRows
 from control_service.storage.accounts import AccountRows
 from control_service.storage.alerts import AlertRows
+from control_service.storage.api_keys import ApiKeyRows
 from control_service.storage.audit import AuditEntryRows
 from control_service.storage.batch_rows import BatchRows
 from control_service.storage.bindings import BindingRows
@@ -30,7 +31,7 @@ from control_service.storage.service_accounts import ServiceAccountRows
 from control_service.storage.services import ServiceRows
 from control_service.storage.teams import TeamRows
 from control_service.storage.webhooks import WebhookRows
-from control_service.usecases import access_ports, alert_ports, audit_ports, fleet_ports, limit_ports, ports
+from control_service.usecases import access_ports, alert_ports, audit_ports, fleet_ports, key_ports, limit_ports, ports
 
 
 class SqlTransaction(ports.Transaction):
@@ -62,6 +63,7 @@ class SqlTransaction(ports.Transaction):
         self.service_accounts: access_ports.ServiceAccounts = ServiceAccountRows(connection)
         self.access_tokens: access_ports.AccessTokens = AccessTokenRows(connection)
         self.bindings: access_ports.Bindings = BindingRows(connection)
+        self.api_keys: key_ports.ApiKeys = ApiKeyRows(connection)
         self.access_versions: access_ports.AccessVersions = AccessVersionRows(connection)
         self.rate_rules: limit_ports.RateRules = RateRuleRows(connection)
         self.budgets: limit_ports.Budgets = BudgetRows(connection)

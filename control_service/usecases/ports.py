@@ -27,6 +27,7 @@ from control_service.usecases.access_ports import AccessTokens, AccessVersions, 
 from control_service.usecases.alert_ports import Alerts, Deliveries, Webhooks
 from control_service.usecases.audit_ports import AuditEntries
 from control_service.usecases.fleet_ports import Batches, Configs, Leases, LimitPots, Nodes
+from control_service.usecases.key_ports import ApiKeys
 from control_service.usecases.limit_ports import Budgets, Limits, RateRules
 from tallygate._access.rights import SEES_ALL, Sight
 from tallygate._server.page_keys import PageKey
@@ -81,6 +82,15 @@ class Models(Protocol):
 
     async def with_alias(self, alias: str) -> Model | None:
         """The model that has this alias; None if none has."""
+
+    async def known(self, model_ids: Collection[str]) -> frozenset[str]:
+        """Those of these ids that are of a model."""
+
+    async def called(self, texts: Collection[str]) -> dict[str, str]:
+        """The ids of the models that these texts mean, by text: an id, or else an alias. Others are left out."""
+
+    async def names_of(self, model_ids: Collection[str]) -> frozenset[str]:
+        """The aliases of these models."""
 
     async def add_price(self, price: Price) -> None:
         """Stores a new price version; globals were locked."""
@@ -286,6 +296,7 @@ class Transaction(Protocol):
     access_tokens: AccessTokens
     bindings: Bindings
     access_versions: AccessVersions
+    api_keys: ApiKeys
     rate_rules: RateRules
     budgets: Budgets
     limits: Limits

@@ -35,13 +35,13 @@ class ShownToken:
 
 def token_text(token_id: str, secret: bytes) -> str:
     """The text of a token; `token_id` is that of `token_id_of`."""
-    body = f"{PREFIX}{token_id}_{_encode(secret)}"
-    return f"{body}_{_checksum(body)}"
+    body = f"{PREFIX}{token_id}_{encode(secret)}"
+    return f"{body}_{checksum(body)}"
 
 
 def token_id_of(random_bytes: bytes) -> str:
     """The id that is made of `ID_BYTES` bytes."""
-    return _encode(random_bytes)
+    return encode(random_bytes)
 
 
 def read_token(text: str) -> ShownToken | None:
@@ -52,14 +52,16 @@ def read_token(text: str) -> ShownToken | None:
 @lru_cache(maxsize=TEXTS_KEPT_MAX)
 def _read(text: str) -> ShownToken | None:
     match = _TEXT.fullmatch(text)
-    if match is None or _checksum(text[: -len(match[2]) - 1]) != match[2]:
+    if match is None or checksum(text[: -len(match[2]) - 1]) != match[2]:
         return None
     return ShownToken(match[1], hashlib.sha256(text.encode()).digest())
 
 
-def _encode(raw: bytes) -> str:
+def encode(raw: bytes) -> str:
+    """Bytes as lower-case base 32 without padding."""
     return base64.b32encode(raw).decode().rstrip("=").lower()
 
 
-def _checksum(body: str) -> str:
+def checksum(body: str) -> str:
+    """CRC-32 of a text, as eight hexadecimal digits."""
     return f"{zlib.crc32(body.encode()):08x}"

@@ -16,8 +16,8 @@ ACCOUNT_ID: Final = rf"[a-z0-9][a-z0-9-]{{0,{ID_MAX - 1}}}"
 NODE_ID: Final = ACCOUNT_ID
 TEAM_ID: Final = ACCOUNT_ID
 SERVICE_ACCOUNT_ID: Final = ACCOUNT_ID
-WEBHOOK_ID: Final = ACCOUNT_ID
 API_KEY_ID: Final = ACCOUNT_ID
+WEBHOOK_ID: Final = ACCOUNT_ID
 LIMIT_ID: Final = ACCOUNT_ID
 """A rate rule's or a budget's."""
 MODEL_ID: Final = rf"[a-z0-9][a-z0-9._-]{{0,{ID_MAX - 1}}}"

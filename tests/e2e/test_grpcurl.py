@@ -42,6 +42,7 @@ async def test_both_services_tell_what_they_are(pair: Pair) -> None:
         "tallygate.control.v1.AlertService",
         "tallygate.control.v1.AuditService",
         "tallygate.control.v1.FleetService",
+        "tallygate.control.v1.KeyService",
         "tallygate.control.v1.OperationsService",
         "tallygate.control.v1.RecoveryService",
         "tallygate.control.v1.TeamService",

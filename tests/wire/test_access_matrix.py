@@ -25,7 +25,7 @@ CONTROL = [method for method in methods() if method.containing_service.full_name
 PLACES = {"own account": ACME, "own team": SEARCH, "sibling team": CHAT, "other tenant": GLOBEX, "platform": PLATFORM}
 TOO_LONG = "k" * 1_000
 """A key that no call takes: whoever is let in is told so, and nothing is changed."""
-OF_TEAMS = {"Team", "Binding", "ServiceAccount", "AccessToken", "InferenceService", "Reservation", "*"}
+OF_TEAMS = {"Team", "Binding", "ServiceAccount", "AccessToken", "ApiKey", "InferenceService", "Reservation", "*"}
 LIMITS = {"RateRule", "Budget"}
 LIMITS_OF_TEAMS = {"GetRateRule", "UpdateRateRule", "GetBudget", "UpdateBudget"}
 """Calls on a limit of a team's service: the gate sees the account, and the call the team. Updates change nothing."""
@@ -73,15 +73,15 @@ def name_of(kind: str, place: Scope) -> str:
     """The name of something of this kind in this place."""
     prefix = "" if place == PLATFORM else f"{place.name}/"
     match kind:
-        case "Account":
+        case "Account" | "*":
             return place.name
         case "InferenceService" | "Reservation":
             service = f"accounts/{place.account_id}/services/{SERVICES[place]}"
             return service if kind == "InferenceService" else f"{service}/reservations/1"
+        case "ApiKey":
+            return f"accounts/{place.account_id}/keys/{SERVICES[place]}"
         case "Team":
             return place.name if place.team_id else f"{place.name}/teams/search"
-        case "*":
-            return place.name
     if kind in LIMITS:
         parent = f"accounts/{place.account_id}" if place.account_id else "models/llama"
         return f"{parent}/{kind[:1].lower()}{kind[1:]}s/{SERVICES.get(place, 'llama')}"
@@ -95,7 +95,7 @@ def request_of(method: MethodDescriptor, place: Scope, name: str) -> Any:
     if rule.scope_field:
         put(request, rule.scope_field, name)
     if rule.creates:
-        request.name = f"accounts/{place.account_id}/services/fresh"
+        request.name = f"{name.rpartition('/')[0]}/fresh"
     if rule.team_field and place.team_id:
         put(request, rule.team_field, place.team_id)
     if "idempotency_key" in method.input_type.fields_by_name and method.name not in LIMITS_OF_TEAMS:

@@ -78,18 +78,11 @@ def test_names_of_permissions_and_roles_are_those_of_the_contract() -> None:
     assert {f"ROLE_{one}" for one in Role} == set(role_pb2.Role.keys()) - {"ROLE_UNSPECIFIED"}
 
 
-NOT_NEEDED_YET = {
-    Permission.KEYS_READ,
-    Permission.KEYS_MANAGE,
-}
-"""Permissions whose services are not served yet."""
-
-
 def test_every_permission_is_needed_and_had() -> None:
     """A permission that no RPC needs, or that only operators have by mistake, is a rule that nobody wrote."""
     needed = {said.permission for said in map(rule, METHODS)}
     needed |= {field.permission for said in map(rule, METHODS) for field in said.fields}
-    assert needed - {None} == set(Permission) - {Permission.SERVERS_INSPECT} - NOT_NEEDED_YET
+    assert needed - {None} == set(Permission) - {Permission.SERVERS_INSPECT}
     of_operators = set(Permission) - set().union(*(PERMISSIONS[role] for role in Role if role is not Role.OPERATOR))
     assert of_operators == {
         Permission.ACCOUNTS_ADMINISTER,

@@ -236,6 +236,9 @@ async def test_what_changes_while_a_team_is_looked_up_counts(state: CredentialSt
     control.put(credential_of(token), TEAM_RIGHTS)
 
     class Teams:
+        async def team_of_key(self, account_id: str, key_id: str) -> str:
+            return await self.team_of(account_id, key_id)
+
         async def team_of(self, account_id: str, service_id: str) -> str:
             control.put(credential_of(token), rights, state)
             return "red"

@@ -41,6 +41,8 @@ INVALID_REPORT = decision_pb2.DECISION_REASON_INVALID_REPORT
 ANSWER_S = 20
 IT_DEPENDS = {
     "tallygate.control.v1.TrialOffer.quota_tokens",
+    "tallygate.control.v1.KeyScope.all_services",
+    "tallygate.control.v1.KeyScope.all_models",
     "tallygate.control.v1.CreateAccessTokenRequest.service_account",
     "tallygate.control.v1.ListAccessTokensRequest.service_account",
     "tallygate.control.v1.LeaseStatement.inference_service",
@@ -52,8 +54,8 @@ IT_DEPENDS = {
     "tallygate.control.v1.ListRateRulesRequest.account",
 }
 """OPTIONAL fields that some callers must set: UpdateModel withdraws an offer whose quota is zero, which CreateModel
-refuses; only persons have tokens without a service account; leases name the service that a payer pays for, or the pot
-of a limit; and rules that hang on a model are in no account."""
+refuses; a key's scope has all services or some, likewise of models; only persons have tokens without a service account;
+leases name the service that a payer pays for, or the pot of a limit; and a model's rules are in no account."""
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,19 @@ from typing import Final
 
 import structlog
 
+from control_service.domain.api_key_seal import ApiKeySeal
 from control_service.domain.errors import InvalidRequestError, StorageUnavailableError
 from control_service.domain.names import service_name
 from control_service.domain.payers import Resolution, ServiceConfig
 from control_service.domain.pot import PotKey
 from control_service.usecases.batches import in_batches
 from control_service.usecases.change_signal import ChangeSignal, Listener
+from control_service.usecases.fleet.api_key_feed import ApiKeyFeed
 from control_service.usecases.fleet.config_lookup import is_default_name, lookup_configs
 from control_service.usecases.fleet.credential_feed import CredentialFeed, OnUse, nobody_is_told
 from control_service.usecases.fleet.credential_lookup import Shown
 from control_service.usecases.fleet.limit_feed import LimitFeed
+from control_service.usecases.fleet.model_feed import ModelFeed
 from control_service.usecases.fleet.node_registration import fenced
 from control_service.usecases.fleet.replica_memory import ReplicaMemory
 from control_service.usecases.fleet.shortages import query_grantable
@@ -63,6 +66,9 @@ class ConfigFeed:
         self._memory = memory
         self._credentials = CredentialFeed(database, clock, credentials, on_use)
         self._limits = LimitFeed(database, clock)
+        seal = credentials.seal
+        self._api_keys = ApiKeyFeed(database, clock, self._limits, None if seal is None else ApiKeySeal(seal))
+        self._models = ModelFeed(database)
         self._watchers: dict[str, Watcher] = {}
         # The last configuration of each followed name; None until its first lookup.
         self._latest: dict[str, ServiceConfig | None] = {}
@@ -93,6 +99,8 @@ class ConfigFeed:
         self._forget_unfollowed(watcher.follows)
         self._limits.forget_unfollowed(watcher.limits.subjects, self._watchers.values())
         self._credentials.forget_unfollowed(watcher.credentials.keys, self._watchers.values())
+        self._api_keys.forget_unfollowed(watcher.api_keys.keys, self._watchers.values())
+        self._models.forget_unfollowed(watcher.models.keys, self._watchers.values())
 
     def fence(self, node: str, epoch: int) -> None:
         """Ends the stream of an epoch that a newer one has replaced, in this process or another."""
@@ -146,6 +154,22 @@ class ConfigFeed:
         """Stops notifying the watcher of these credentials."""
         self._credentials.unsubscribe(watcher, shown, self._watchers.values())
 
+    async def subscribe_keys(self, watcher: Watcher, hashes: Collection[bytes], models: Collection[str]) -> None:
+        """Notifies the watcher of what these API keys open and what these models' names mean, and of every change.
+
+        Raises:
+            InvalidRequestError: the stream would follow too many of either.
+            StorageUnavailableError: the database fails.
+        """
+        await self._models.subscribe(watcher, models)
+        await self._api_keys.subscribe(watcher, hashes)
+
+    def unsubscribe_keys(self, watcher: Watcher, hashes: Collection[bytes], models: Collection[str]) -> None:
+        """Stops notifying the watcher of these."""
+        self._models.unsubscribe(watcher, models, self._watchers.values())
+        self._api_keys.unsubscribe(watcher, hashes, self._watchers.values())
+        self._limits.forget_unfollowed(watcher.limits.release(hashes), self._watchers.values())
+
     async def run(self) -> None:
         """Polls at every change in this process, and every `POLL_S`, until cancelled."""
         with self._changes.listening() as listener:
@@ -180,17 +204,23 @@ class ConfigFeed:
         async with self._database.reading() as tx:
             version = await tx.config_version()
             is_new = version != self._version
-            changes = await tx.configs.changes(self._version) if is_new and self._latest else None
-            access = await tx.access_versions.since(self._version) if is_new and not self._credentials.is_idle else None
+            has_names = bool(self._latest) or not self._models.is_idle
+            has_proofs = not (self._credentials.is_idle and self._api_keys.is_idle)
+            changes = await tx.configs.changes(self._version) if is_new and has_names else None
+            access = await tx.access_versions.since(self._version) if is_new and has_proofs else None
+            keys = await tx.api_keys.changed(self._version) if is_new and not self._api_keys.is_idle else ()
+            renamed = await self._models.affected(tx, changes.model_ids) if changes is not None else ()
             limits = await tx.limits.changed(self._version) if is_new and not self._limits.is_idle else None
             recalls = await tx.leases.recalled(self._watchers) if self._watchers else []
             grantable = await query_grantable(tx, short, self._clock.now_us()) if short else {}
         # Before all else: what was revoked shall open nothing any more.
         if access is not None:
             await self._credentials.push(access, version, self._watchers.values())
+            await self._api_keys.push(keys, access.members, version, self._watchers.values())
         if limits is not None:
             await self._limits.push(limits, version, self._watchers.values())
         self._limits.push_due(self._watchers.values())
+        await self._models.push(renamed, version, self._watchers.values())
         for batch in in_batches(self._affected(changes) if changes is not None else ()):
             await self._notify(await self._lookup(batch, version), list(self._watchers.values()), version)
         self._credentials.note_uses()

@@ -17,6 +17,7 @@ from control_service.domain.payers import ServiceConfig
 from control_service.usecases.fleet.credential_lookup import CredentialConfig, Shown
 from control_service.usecases.fleet.followed import Followed
 from control_service.usecases.fleet.followed_limits import FollowedLimits, LimitsConfig
+from control_service.usecases.fleet.key_configs import ApiKeyConfig, ModelConfig
 from control_service.usecases.fleet_ports import Recall
 
 SERVICES_PER_UPDATE: Final = 1_000
@@ -24,6 +25,12 @@ SERVICES_PER_UPDATE: Final = 1_000
 
 CREDENTIALS_PER_UPDATE: Final = 1_000
 """Maximum number of credentials in one message, for the same reason."""
+
+API_KEYS_PER_UPDATE: Final = 32
+"""Maximum number of API keys in one message, likewise: each may name hundreds of services and models."""
+
+MODELS_PER_UPDATE: Final = 1_000
+"""Maximum number of models' names in one message, likewise."""
 
 IDS_PER_UPDATE: Final = 10_000
 """Maximum number of recalled leases in one message, and likewise of replenished services and pots; as before."""
@@ -46,6 +53,8 @@ class Update:
     credentials: tuple[CredentialConfig, ...] = ()
     replenished_limit_pots: tuple[LimitPotKey, ...] = ()
     limits: tuple[LimitsConfig, ...] = ()
+    api_keys: tuple[ApiKeyConfig, ...] = ()
+    models: tuple[ModelConfig, ...] = ()
 
 
 class Watcher:
@@ -59,6 +68,8 @@ class Watcher:
         self._services: Followed[str, ServiceConfig] = Followed()
         self.credentials: Followed[Shown, CredentialConfig] = Followed()
         self.limits = FollowedLimits()
+        self.api_keys: Followed[bytes, ApiKeyConfig] = Followed()
+        self.models: Followed[str, ModelConfig] = Followed()
         self._recalls: dict[str, int] = {}
         self._recalls_due: dict[str, None] = {}
         self._replenished: dict[str, None] = {}
@@ -106,6 +117,16 @@ class Watcher:
     def notify_limits(self, config: LimitsConfig) -> None:
         """Takes limits of an account or a model to send, if the node follows anything of it."""
         if self.limits.notify(config):
+            self._wake.set()
+
+    def notify_api_key(self, config: ApiKeyConfig) -> None:
+        """Takes what an API key opens to send, if the node follows it and no later version was taken."""
+        if self.api_keys.notify(config.sha256, config):
+            self._wake.set()
+
+    def notify_model(self, config: ModelConfig) -> None:
+        """Takes which model a name means to send, if the node follows it and no later version was taken."""
+        if self.models.notify(config.text, config):
             self._wake.set()
 
     def advance(self, version: int) -> None:
@@ -165,10 +186,12 @@ class Watcher:
 
     def _drain(self) -> Update:
         limits = self.limits.take()
-        # No service comes before the limits of its account and model.
+        # Neither a service nor a key comes before the limits of its account and model.
         services = () if self.limits else self._services.take(SERVICES_PER_UPDATE)
         credentials = self.credentials.take(CREDENTIALS_PER_UPDATE)
-        is_rest_waiting = bool(self._services or self.credentials or self.limits)
+        api_keys = () if self.limits else self.api_keys.take(API_KEYS_PER_UPDATE)
+        models = self.models.take(MODELS_PER_UPDATE)
+        is_rest_waiting = any((self._services, self.credentials, self.limits, self.api_keys, self.models))
         if not is_rest_waiting:
             self.version_sent = self._version
         update = Update(
@@ -180,6 +203,8 @@ class Watcher:
             credentials=credentials,
             replenished_limit_pots=_take(self._replenished_pots),
             limits=limits,
+            api_keys=api_keys,
+            models=models,
         )
         self._lost_due = ()
         if is_rest_waiting or self._recalls_due or self._replenished or self._replenished_pots:

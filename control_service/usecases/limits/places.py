@@ -73,7 +73,8 @@ async def _uid(tx: Transaction, place: Place) -> str | None:
             service = await _service(tx, place)
             return None if service is None or service.deleted else service.uid
         case PlaceKind.KEY:
-            return None
+            key = await tx.api_keys.find(place.account_id, place.resource_id)
+            return None if key is None or key.delete_us is not None else key.uid
 
 
 async def _service(tx: Transaction, place: Place) -> Service | None:
@@ -94,7 +95,9 @@ async def _scope(tx: Transaction, place: Place) -> Scope:
             return Scope(place.account_id, place.resource_id)
         case PlaceKind.SERVICE:
             return Scope(place.account_id, await tx.services.team_of(place.account_id, place.resource_id))
-        case _:
+        case PlaceKind.KEY:
+            return Scope(place.account_id, await tx.api_keys.team_of(place.account_id, place.resource_id))
+        case PlaceKind.ACCOUNT:
             return Scope(place.account_id)
 
 

@@ -114,9 +114,9 @@ async def update_model(tx: Transaction, model_id: str, update: ModelUpdate, act:
     return (await model_views(tx, [after], act.now_us))[0]
 
 
-def _node_settings(model: Model) -> tuple[int, ...]:
-    """The settings of a model that are part of the configuration for nodes."""
-    return model.smallest_request_tokens, model.output_tokens_max, model.whole_output_tokens_default
+def _node_settings(model: Model) -> tuple[object, ...]:
+    """The settings of a model that are part of the configuration for nodes, or of what nodes know models by."""
+    return model.aliases, model.smallest_request_tokens, model.output_tokens_max, model.whole_output_tokens_default
 
 
 def _check_trial(model: Model, path: str) -> None:

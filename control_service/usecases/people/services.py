@@ -9,7 +9,7 @@ from control_service.domain.errors import Reason, RefusedError, ResourceNotFound
 from control_service.domain.event import EventCause
 from control_service.domain.limit import Place, PlaceKind
 from control_service.domain.names import model_of_default, reservation_name, service_name
-from control_service.domain.service import OutagePolicy, Service, ServiceKind, ServiceView
+from control_service.domain.service import CredentialPolicy, OutagePolicy, Service, ServiceKind, ServiceView
 from control_service.usecases.idempotent_call import Act
 from control_service.usecases.limit_changes import end_limits
 from control_service.usecases.people.teams import require_custom, require_team
@@ -19,7 +19,7 @@ from control_service.usecases.service_status import catch_up, keep, update_statu
 
 @dataclass(frozen=True, slots=True)
 class NewService:
-    """The settings of a custom service to be created."""
+    """The settings of a custom service to be created. `credential_policy`: None where it goes by the account."""
 
     service_id: str
     model_id: str
@@ -28,6 +28,9 @@ class NewService:
     labels: Mapping[str, str]
     outage_policy: OutagePolicy = OutagePolicy.DENY
     outage_tokens_max: int = 0
+    credential_policy: CredentialPolicy | None = None
+    shared: bool = False
+    exempt_from_model_rules: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,9 @@ class ServiceUpdate:
     labels: Mapping[str, str] | None
     outage_policy: OutagePolicy | None = None
     outage_tokens_max: int = 0
+    credential_policy: CredentialPolicy | None = None
+    shared: bool | None = None
+    exempt_from_model_rules: bool | None = None
 
 
 async def find_service(tx: Transaction, account: Account, service_id: str) -> Service:
@@ -77,7 +83,7 @@ async def get_service(tx: Transaction, account_id: str, service_id: str, now_us:
 
 
 async def create_service(tx: Transaction, account: Account, new: NewService, act: Act) -> Service:
-    """Adds a custom service, not enabled yet.
+    """Adds a custom service, not enabled yet. It needs an API key if the account has ever had one, unless it is said.
 
     Raises:
         ResourceNotFoundError: there is no such model.
@@ -86,6 +92,10 @@ async def create_service(tx: Transaction, account: Account, new: NewService, act
     """
     model = await tx.models.get(new.model_id)
     await require_team(tx, account.account_id, new.team)
+    policy = new.credential_policy
+    if policy is None:
+        has_keys = await tx.api_keys.any_in(account.account_id)
+        policy = CredentialPolicy.REQUIRED if has_keys else CredentialPolicy.OPEN
     service = Service(
         account_id=account.account_id,
         service_id=new.service_id,
@@ -97,6 +107,9 @@ async def create_service(tx: Transaction, account: Account, new: NewService, act
         labels=new.labels,
         outage_policy=new.outage_policy,
         outage_tokens_max=new.outage_tokens_max,
+        credential_policy=policy,
+        shared=new.shared,
+        exempt_from_model_rules=new.exempt_from_model_rules,
         config_version=await tx.next_config_version(),
     )
     return await keep(tx, service, act.now_us)
@@ -108,10 +121,14 @@ async def update_service(tx: Transaction, service: Service, update: ServiceUpdat
     Raises:
         InvalidRequestError: the account has no such team, or a default service shall belong to one.
     """
+    exempt = update.exempt_from_model_rules
     changed = replace(
         service,
         display_name=service.display_name if update.display_name is None else update.display_name,
         labels=service.labels if update.labels is None else update.labels,
+        credential_policy=update.credential_policy or service.credential_policy,
+        shared=service.shared if update.shared is None else update.shared,
+        exempt_from_model_rules=service.exempt_from_model_rules if exempt is None else exempt,
     )
     if update.team is not None and update.team != service.team:
         require_custom(service)
@@ -126,7 +143,14 @@ async def update_service(tx: Transaction, service: Service, update: ServiceUpdat
 
 def _as_nodes_see(service: Service) -> tuple[object, ...]:
     """Those of the settings that `update_service` changes which nodes have in their configuration."""
-    return service.team, service.outage_policy, service.outage_tokens_max
+    return (
+        service.team,
+        service.outage_policy,
+        service.outage_tokens_max,
+        service.credential_policy,
+        service.shared,
+        service.exempt_from_model_rules,
+    )
 
 
 async def delete_service(tx: Transaction, account: Account, service: Service, act: Act) -> Service:

@@ -12,7 +12,7 @@ from control_service.domain.errors import (
     ResourceNotFoundError,
 )
 from control_service.domain.limit import Place, PlaceKind
-from control_service.domain.names import service_name, team_name
+from control_service.domain.names import api_key_name, service_name, team_name
 from control_service.domain.service import Service, ServiceKind
 from control_service.domain.team import Team
 from control_service.usecases.access_changes import remove_bindings
@@ -35,7 +35,7 @@ class NewTeam:
 
 
 class ServiceTeams:
-    """The lookup of a service's team, for a gate in front of calls."""
+    """The lookup of a service's or API key's team, for a gate in front of calls."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -44,6 +44,11 @@ class ServiceTeams:
         """The id of the service's team; empty where it has none, or where there is no such service."""
         async with self._database.reading() as tx:
             return await tx.services.team_of(account_id, service_id)
+
+    async def team_of_key(self, account_id: str, key_id: str) -> str:
+        """The id of the API key's team, likewise."""
+        async with self._database.reading() as tx:
+            return await tx.api_keys.team_of(account_id, key_id)
 
 
 async def create_team(tx: Transaction, account: Account, new: NewTeam, act: Act) -> Team:
@@ -84,7 +89,7 @@ async def delete_team(tx: Transaction, account: Account, team_id: str, act: Act)
 
     Raises:
         ResourceNotFoundError: there is no such team.
-        RefusedError: RESOURCE_DELETED, or TEAM_IN_USE while a service or a service account belongs to the team.
+        RefusedError: RESOURCE_DELETED, or TEAM_IN_USE while a service, an API key or a service account is in the team.
     """
     team = await _living(tx, account.account_id, team_id)
     scope = Scope(account.account_id, team_id)
@@ -92,6 +97,11 @@ async def delete_team(tx: Transaction, account: Account, team_id: str, act: Act)
     if service_id is not None:
         name = service_name(account.account_id, service_id)
         message = f"{name} is in {team.name}; move or delete it, then delete the team."
+        raise RefusedError(Reason.TEAM_IN_USE, message, resource=name)
+    key_id = await tx.api_keys.in_team(account.account_id, team_id)
+    if key_id is not None:
+        name = api_key_name(account.account_id, key_id)
+        message = f"{name} is in {team.name}; delete it, then delete the team."
         raise RefusedError(Reason.TEAM_IN_USE, message, resource=name)
     if await tx.service_accounts.any_in(scope):
         message = f"A service account is in {team.name}; delete it, then delete the team."

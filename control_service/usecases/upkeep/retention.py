@@ -1,6 +1,6 @@
-"""Retention: closed leases, pots of limits, stored responses, ended tokens, audit entries, alerts and deliveries.
+"""Retention: what has ended goes when it is old, in batches.
 
-All of them go when they are old, in batches.
+That is: leases, pots of limits, responses, tokens, API keys, audit entries, alerts and deliveries.
 
 Events and the ledger are books, and stay. A closed lease is deleted only once its node has reported that all leases of
 that epoch are settled: a statement on an unknown lease counts as the first one, so its consumption would be booked
@@ -33,6 +33,9 @@ RESPONSES_KEPT_US: Final = 7 * DAY_US
 
 TOKENS_KEPT_US: Final = 30 * DAY_US
 """Time for which a token is known as revoked after its deletion, and a sign-in as expired after its end."""
+
+KEYS_KEPT_US: Final = 7 * DAY_US
+"""Time for which an API key's secret is known as revoked or expired after its end: usage is recorded for so long."""
 
 PERIOD_NS: Final = 60_000_000_000
 """Interval between two purges when nothing old is left."""
@@ -72,21 +75,24 @@ class Purge:
         async with self._database.writing() as tx:
             tokens = await tx.access_tokens.purge(now_us - TOKENS_KEPT_US, BATCH_SIZE)
         async with self._database.writing() as tx:
+            keys = await tx.api_keys.purge(now_us - KEYS_KEPT_US, BATCH_SIZE)
+        async with self._database.writing() as tx:
             entries = await tx.audit.delete(now_us - self._audit_kept_us, BATCH_SIZE)
         async with self._database.writing() as tx:
             alerts = await tx.alerts.delete(now_us - ALERTS_KEPT_US, BATCH_SIZE)
         async with self._database.writing() as tx:
             deliveries = await tx.deliveries.delete(now_us - DELIVERIES_KEPT_US, BATCH_SIZE)
-        if leases or pots or responses or tokens or entries or alerts or deliveries:
+        if leases or pots or responses or tokens or keys or entries or alerts or deliveries:
             _log.info(
                 "purged",
                 closed_leases=leases,
                 limit_pots=pots,
                 idempotency_answers=responses,
                 ended_tokens=tokens,
+                ended_keys=keys,
                 audit_entries=entries,
                 alerts=alerts,
                 webhook_deliveries=deliveries,
             )
-        if max(leases, pots, responses, tokens, entries, alerts, deliveries) < BATCH_SIZE:
+        if max(leases, pots, responses, tokens, keys, entries, alerts, deliveries) < BATCH_SIZE:
             self._next_ns = now_ns + PERIOD_NS

@@ -32,6 +32,7 @@ class FieldRule:
     path: str
     is_set: Callable[[Any], bool]
     permission: Permission
+    on_account: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,8 @@ def _decode(name: str, method: MethodDescriptor) -> MethodRule | None:
         own=rule.own,
         creates=rule.creates,
         fields=tuple(
-            FieldRule(one.field, _is_set(request, one.field), _permission(one.permission)) for one in rule.fields
+            FieldRule(one.field, _is_set(request, one.field), _permission(one.permission), one.on_account)
+            for one in rule.fields
         ),
         model_permission=_permission(rule.model_permission) if rule.model_permission else None,
         by_names_only=not (rule.team_field or rule.fields),

@@ -18,7 +18,7 @@ from tallygate._access.token_text import ShownToken, read_token
 from tallygate._server.grpc.access_rules import MethodRule
 from tallygate._server.grpc.caller import UNCHECKED, Caller, Context, Presented, note_of
 from tallygate._server.grpc.failures import RpcStatusError
-from tallygate._wire.names import ACCOUNT_ID, SERVICE_ID
+from tallygate._wire.names import ACCOUNT_ID, API_KEY_ID, SERVICE_ID
 from tallygate.access.v1 import access_rule_pb2
 
 NOBODY: Final = Caller(rights=NO_RIGHTS)
@@ -28,7 +28,7 @@ PLATFORM_NAMES: Final = frozenset({"platform", "bindings", "serviceAccounts", "a
 """First parts of the names of what is in no account."""
 
 _NAMES: Final = ("name", "member", "model")
-_WITHIN_SERVICE: Final = re.compile(f"accounts/{ACCOUNT_ID}/services/({SERVICE_ID})(?:/|\\Z)")
+_OF_TEAM: Final = re.compile(f"accounts/{ACCOUNT_ID}/(?:services/({SERVICE_ID})(?:/|\\Z)|keys/({API_KEY_ID})\\Z)")
 
 
 class Authenticator(Protocol):
@@ -42,10 +42,13 @@ class Authenticator(Protocol):
 
 
 class TeamLookup(Protocol):
-    """Knows which team a service belongs to."""
+    """Knows which team a service or an API key belongs to."""
 
     async def team_of(self, account_id: str, service_id: str) -> str:
         """The id of the service's team; empty where it has none, or where there is no such service."""
+
+    async def team_of_key(self, account_id: str, key_id: str) -> str:
+        """The id of the API key's team, likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +152,12 @@ class Gate:
             return scope
         if rule.creates:
             return Scope(scope.account_id, rule.team_id(judged.request) or "")
-        service_id = _service_id(name)
-        if self._teams is None or not service_id or not rights.allows_within(judged.permission, scope):
+        service_id, key_id = _of_team(name)
+        if self._teams is None or not rights.allows_within(judged.permission, scope):
+            return scope
+        if key_id:  # A key stays in its team for good.
+            return Scope(scope.account_id, await self._teams.team_of_key(scope.account_id, key_id))
+        if not service_id:
             return scope
         team = Scope(scope.account_id, await self._teams.team_of(scope.account_id, service_id))
         judged.admission = TeamAdmission(judged.permission, team)
@@ -180,8 +187,9 @@ class _Judged:
         if self.request is None:
             return
         for field in rule.fields:
-            if field.is_set(self.request) and not rights.allows(field.permission, scope):
-                raise _denied(field.permission, scope, field.path)
+            needed_on = Scope(scope.account_id) if field.on_account else scope
+            if field.is_set(self.request) and not rights.allows(field.permission, needed_on):
+                raise _denied(field.permission, needed_on, field.path)
         team_id = rule.team_id(self.request)
         if team_id is not None and not rights.allows(self.permission, Scope(scope.account_id, team_id)):
             raise _denied(self.permission, Scope(scope.account_id, team_id))
@@ -221,10 +229,10 @@ def _scope(path: str, name: str, *, may_be_model: bool = False) -> Scope:
     return scope
 
 
-def _service_id(name: str) -> str:
-    """The service's id in `accounts/{account}/services/{service}` and in what lies within it; empty elsewhere."""
-    match = _WITHIN_SERVICE.match(name)
-    return match[1] if match else ""
+def _of_team(name: str) -> tuple[str, str]:
+    """The service's id in the names of a service and of what lies within it, the key's id in that of an API key."""
+    match = _OF_TEAM.match(name)
+    return (match[1] or "", match[2] or "") if match else ("", "")
 
 
 def _denied(permission: Permission | None, scope: Scope, field: str = "") -> RpcStatusError:

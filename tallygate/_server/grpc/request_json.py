@@ -9,21 +9,24 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.json_format import MessageToDict, SerializeToJsonError
 from google.protobuf.message import Message
 
-from tallygate._access.token_text import PREFIX
+from tallygate._access import key_text, token_text
 
 LENGTH_MAX: Final = 4_096
 """Maximum number of characters of what is shown of a request."""
 REQUEST_BYTES_MAX: Final = 65_536
 """Maximum size of a request that is shown: a larger one takes long to write out, and would be cut anyway."""
 _CUT: Final = "..."
-_SECRET: Final = re.compile(f"{PREFIX}[a-z2-7_]{{20,}}[a-z0-9_]*")
-"""Shape of an access token, and of what is left of one that was copied badly."""
+_SECRET: Final = re.compile(
+    f"({token_text.PREFIX})[a-z2-7_]{{20,}}[a-z0-9_]*"
+    f"|(?<![A-Za-z0-9])({key_text.PREFIX})(?:[A-Za-z0-9]+-)*[A-Za-z0-9_]{{20,}}[A-Za-z0-9_-]*"
+)
+"""Shapes of an access token and of an API key, whoever made it, and of what is left of one that was copied badly."""
 
 
 def request_json(request: Message, length_max: int = LENGTH_MAX) -> str:
     """The request as JSON, fields named as in the contract; cut, with three dots at the end, where it is too long.
 
-    Fields that the contract marks with `debug_redact` are left out, and what looks like an access token is not shown.
+    Fields that the contract marks with `debug_redact` are left out, and what looks like a secret is not shown.
     """
     size_bytes = request.ByteSize()
     if size_bytes > REQUEST_BYTES_MAX:
@@ -40,8 +43,8 @@ def request_json(request: Message, length_max: int = LENGTH_MAX) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """A text in which what looks like an access token is not shown."""
-    return _SECRET.sub(f"{PREFIX}{_CUT}", text)
+    """A text in which what looks like an access token or an API key is not shown."""
+    return _SECRET.sub(lambda found: f"{found[1] or found[2]}{_CUT}", text)
 
 
 def _clear_secrets(message: Any) -> None:

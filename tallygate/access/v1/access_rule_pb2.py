@@ -27,7 +27,7 @@ from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor
 from tallygate.access.v1 import permission_pb2 as tallygate_dot_access_dot_v1_dot_permission__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%tallygate/access/v1/access_rule.proto\x12\x13tallygate.access.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/descriptor.proto\x1a$tallygate/access/v1/permission.proto\"\xec\x02\n\nAccessRule\x12\x35\n\x08\x61udience\x18\x01 \x01(\x0e\x32\x1d.tallygate.access.v1.AudienceB\x04\xe2\x41\x01\x01\x12\x39\n\npermission\x18\x02 \x01(\x0e\x32\x1f.tallygate.access.v1.PermissionB\x04\xe2\x41\x01\x01\x12\x19\n\x0bscope_field\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x18\n\nteam_field\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08narrowed\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x11\n\x03own\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x15\n\x07\x63reates\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x34\n\x06\x66ields\x18\x08 \x03(\x0b\x32\x1e.tallygate.access.v1.FieldRuleB\x04\xe2\x41\x01\x01\x12?\n\x10model_permission\x18\t \x01(\x0e\x32\x1f.tallygate.access.v1.PermissionB\x04\xe2\x41\x01\x01\"[\n\tFieldRule\x12\x13\n\x05\x66ield\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x39\n\npermission\x18\x02 \x01(\x0e\x32\x1f.tallygate.access.v1.PermissionB\x04\xe2\x41\x01\x02*m\n\x08\x41udience\x12\x18\n\x14\x41UDIENCE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41UDIENCE_PERMITTED\x10\x01\x12\x1a\n\x16\x41UDIENCE_AUTHENTICATED\x10\x02\x12\x13\n\x0f\x41UDIENCE_ANYONE\x10\x03:Q\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xb4\x8c\x03 \x01(\x0b\x32\x1f.tallygate.access.v1.AccessRuleBJ\n\x17\x63om.tallygate.access.v1B\x0f\x41\x63\x63\x65ssRuleProtoP\x01Z\x1ctallygate/access/v1;accessv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%tallygate/access/v1/access_rule.proto\x12\x13tallygate.access.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/descriptor.proto\x1a$tallygate/access/v1/permission.proto\"\xec\x02\n\nAccessRule\x12\x35\n\x08\x61udience\x18\x01 \x01(\x0e\x32\x1d.tallygate.access.v1.AudienceB\x04\xe2\x41\x01\x01\x12\x39\n\npermission\x18\x02 \x01(\x0e\x32\x1f.tallygate.access.v1.PermissionB\x04\xe2\x41\x01\x01\x12\x19\n\x0bscope_field\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x18\n\nteam_field\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08narrowed\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x11\n\x03own\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x15\n\x07\x63reates\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x34\n\x06\x66ields\x18\x08 \x03(\x0b\x32\x1e.tallygate.access.v1.FieldRuleB\x04\xe2\x41\x01\x01\x12?\n\x10model_permission\x18\t \x01(\x0e\x32\x1f.tallygate.access.v1.PermissionB\x04\xe2\x41\x01\x01\"u\n\tFieldRule\x12\x13\n\x05\x66ield\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x39\n\npermission\x18\x02 \x01(\x0e\x32\x1f.tallygate.access.v1.PermissionB\x04\xe2\x41\x01\x02\x12\x18\n\non_account\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01*m\n\x08\x41udience\x12\x18\n\x14\x41UDIENCE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41UDIENCE_PERMITTED\x10\x01\x12\x1a\n\x16\x41UDIENCE_AUTHENTICATED\x10\x02\x12\x13\n\x0f\x41UDIENCE_ANYONE\x10\x03:Q\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xb4\x8c\x03 \x01(\x0b\x32\x1f.tallygate.access.v1.AccessRuleBJ\n\x17\x63om.tallygate.access.v1B\x0f\x41\x63\x63\x65ssRuleProtoP\x01Z\x1ctallygate/access/v1;accessv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -57,10 +57,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FIELDRULE'].fields_by_name['field']._serialized_options = b'\342A\001\002'
   _globals['_FIELDRULE'].fields_by_name['permission']._loaded_options = None
   _globals['_FIELDRULE'].fields_by_name['permission']._serialized_options = b'\342A\001\002'
-  _globals['_AUDIENCE']._serialized_start=627
-  _globals['_AUDIENCE']._serialized_end=736
+  _globals['_FIELDRULE'].fields_by_name['on_account']._loaded_options = None
+  _globals['_FIELDRULE'].fields_by_name['on_account']._serialized_options = b'\342A\001\001'
+  _globals['_AUDIENCE']._serialized_start=653
+  _globals['_AUDIENCE']._serialized_end=762
   _globals['_ACCESSRULE']._serialized_start=168
   _globals['_ACCESSRULE']._serialized_end=532
   _globals['_FIELDRULE']._serialized_start=534
-  _globals['_FIELDRULE']._serialized_end=625
+  _globals['_FIELDRULE']._serialized_end=651
 # @@protoc_insertion_point(module_scope)

@@ -125,19 +125,23 @@ class FieldRule(_message.Message):
 
     FIELD_FIELD_NUMBER: _builtins.int
     PERMISSION_FIELD_NUMBER: _builtins.int
+    ON_ACCOUNT_FIELD_NUMBER: _builtins.int
     field: _builtins.str
     """Path of the field. Required."""
     permission: _permission_pb2.Permission.ValueType
     """The permission. Required."""
+    on_account: _builtins.bool
+    """It is needed on the account, also where the scope is a team of it."""
     def __init__(
         self,
         *,
         field: _builtins.str = ...,
         permission: _permission_pb2.Permission.ValueType = ...,
+        on_account: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "permission", b"permission"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "on_account", b"on_account", "permission", b"permission"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

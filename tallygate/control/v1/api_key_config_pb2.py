@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tallygate/control/v1/api_key_config.proto\x12\x14tallygate.control.v1\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\"\x9e\x03\n\x0c\x41piKeyConfig\x12\x17\n\nkey_sha256\x18\x01 \x01(\x0c\x42\x03\x80\x01\x01\x12\x30\n\x05state\x18\x02 \x01(\x0e\x32!.tallygate.control.v1.ApiKeyState\x12\"\n\x03key\x18\x03 \x01(\tB\x15\xfa\x41\x12\n\x10tallygate/ApiKey\x12\x0b\n\x03uid\x18\x04 \x01(\t\x12\x0c\n\x04team\x18\x05 \x01(\t\x12\x14\n\x0c\x61ll_services\x18\x06 \x01(\x08\x12\x31\n\x08services\x18\x07 \x03(\tB\x1f\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x12\n\nall_models\x18\x08 \x01(\x08\x12$\n\x06models\x18\t \x03(\tB\x14\xfa\x41\x11\n\x0ftallygate/Model\x12\x30\n\x06routes\x18\n \x03(\x0b\x32 .tallygate.control.v1.ModelRoute\x12\x10\n\x08networks\x18\x0b \x03(\t\x12,\n\tvalid_for\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07version\x18\r \x01(\x03\"c\n\nModelRoute\x12#\n\x05model\x18\x01 \x01(\tB\x14\xfa\x41\x11\n\x0ftallygate/Model\x12\x30\n\x07service\x18\x02 \x01(\tB\x1f\xfa\x41\x1c\n\x1atallygate/InferenceService\"Q\n\x0bModelConfig\x12\x0c\n\x04text\x18\x01 \x01(\t\x12#\n\x05model\x18\x02 \x01(\tB\x14\xfa\x41\x11\n\x0ftallygate/Model\x12\x0f\n\x07version\x18\x03 \x01(\x03*\x96\x01\n\x0b\x41piKeyState\x12\x1d\n\x19\x41PI_KEY_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41PI_KEY_STATE_VALID\x10\x01\x12\x19\n\x15\x41PI_KEY_STATE_UNKNOWN\x10\x02\x12\x19\n\x15\x41PI_KEY_STATE_EXPIRED\x10\x03\x12\x19\n\x15\x41PI_KEY_STATE_REVOKED\x10\x04\x42O\n\x18\x63om.tallygate.control.v1B\x11\x41piKeyConfigProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tallygate/control/v1/api_key_config.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\"\x9e\x03\n\x0c\x41piKeyConfig\x12\x17\n\nkey_sha256\x18\x01 \x01(\x0c\x42\x03\x80\x01\x01\x12\x30\n\x05state\x18\x02 \x01(\x0e\x32!.tallygate.control.v1.ApiKeyState\x12\"\n\x03key\x18\x03 \x01(\tB\x15\xfa\x41\x12\n\x10tallygate/ApiKey\x12\x0b\n\x03uid\x18\x04 \x01(\t\x12\x0c\n\x04team\x18\x05 \x01(\t\x12\x14\n\x0c\x61ll_services\x18\x06 \x01(\x08\x12\x31\n\x08services\x18\x07 \x03(\tB\x1f\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x12\n\nall_models\x18\x08 \x01(\x08\x12$\n\x06models\x18\t \x03(\tB\x14\xfa\x41\x11\n\x0ftallygate/Model\x12\x30\n\x06routes\x18\n \x03(\x0b\x32 .tallygate.control.v1.ModelRoute\x12\x10\n\x08networks\x18\x0b \x03(\t\x12,\n\tvalid_for\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07version\x18\r \x01(\x03\"k\n\nModelRoute\x12\'\n\x05model\x18\x01 \x01(\tB\x18\xe2\x41\x01\x02\xfa\x41\x11\n\x0ftallygate/Model\x12\x34\n\x07service\x18\x02 \x01(\tB#\xe2\x41\x01\x02\xfa\x41\x1c\n\x1atallygate/InferenceService\"Q\n\x0bModelConfig\x12\x0c\n\x04text\x18\x01 \x01(\t\x12#\n\x05model\x18\x02 \x01(\tB\x14\xfa\x41\x11\n\x0ftallygate/Model\x12\x0f\n\x07version\x18\x03 \x01(\x03*\x96\x01\n\x0b\x41piKeyState\x12\x1d\n\x19\x41PI_KEY_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41PI_KEY_STATE_VALID\x10\x01\x12\x19\n\x15\x41PI_KEY_STATE_UNKNOWN\x10\x02\x12\x19\n\x15\x41PI_KEY_STATE_EXPIRED\x10\x03\x12\x19\n\x15\x41PI_KEY_STATE_REVOKED\x10\x04\x42O\n\x18\x63om.tallygate.control.v1B\x11\x41piKeyConfigProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,17 +44,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_APIKEYCONFIG'].fields_by_name['models']._loaded_options = None
   _globals['_APIKEYCONFIG'].fields_by_name['models']._serialized_options = b'\372A\021\n\017tallygate/Model'
   _globals['_MODELROUTE'].fields_by_name['model']._loaded_options = None
-  _globals['_MODELROUTE'].fields_by_name['model']._serialized_options = b'\372A\021\n\017tallygate/Model'
+  _globals['_MODELROUTE'].fields_by_name['model']._serialized_options = b'\342A\001\002\372A\021\n\017tallygate/Model'
   _globals['_MODELROUTE'].fields_by_name['service']._loaded_options = None
-  _globals['_MODELROUTE'].fields_by_name['service']._serialized_options = b'\372A\034\n\032tallygate/InferenceService'
+  _globals['_MODELROUTE'].fields_by_name['service']._serialized_options = b'\342A\001\002\372A\034\n\032tallygate/InferenceService'
   _globals['_MODELCONFIG'].fields_by_name['model']._loaded_options = None
   _globals['_MODELCONFIG'].fields_by_name['model']._serialized_options = b'\372A\021\n\017tallygate/Model'
-  _globals['_APIKEYSTATE']._serialized_start=728
-  _globals['_APIKEYSTATE']._serialized_end=878
-  _globals['_APIKEYCONFIG']._serialized_start=127
-  _globals['_APIKEYCONFIG']._serialized_end=541
-  _globals['_MODELROUTE']._serialized_start=543
-  _globals['_MODELROUTE']._serialized_end=642
-  _globals['_MODELCONFIG']._serialized_start=644
-  _globals['_MODELCONFIG']._serialized_end=725
+  _globals['_APIKEYSTATE']._serialized_start=769
+  _globals['_APIKEYSTATE']._serialized_end=919
+  _globals['_APIKEYCONFIG']._serialized_start=160
+  _globals['_APIKEYCONFIG']._serialized_end=574
+  _globals['_MODELROUTE']._serialized_start=576
+  _globals['_MODELROUTE']._serialized_end=683
+  _globals['_MODELCONFIG']._serialized_start=685
+  _globals['_MODELCONFIG']._serialized_end=766
 # @@protoc_insertion_point(module_scope)

@@ -93,7 +93,7 @@ class ApiKeyConfig(_message.Message):
     """The version that this came with."""
     @_builtins.property
     def services(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Otherwise these."""
+        """Otherwise these. Of a team's key only those count that are the team's or shared, which may change after they were named."""
 
     @_builtins.property
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -145,9 +145,9 @@ class ModelRoute(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     SERVICE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """`models/{model}`."""
+    """`models/{model}`. Required."""
     service: _builtins.str
-    """The service, of that model."""
+    """The service, of that model. Required."""
     def __init__(
         self,
         *,

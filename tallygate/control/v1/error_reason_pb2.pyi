@@ -103,7 +103,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_RESOURCE_DELETED: _ErrorReason.ValueType  # 37
     """FAILED_PRECONDITION: the resource is deleted, and names are never used again. Metadata: `resource`."""
     ERROR_REASON_TOKENS_NOT_KEPT: _ErrorReason.ValueType  # 38
-    """FAILED_PRECONDITION: the server was started without a pepper, and keeps neither tokens nor secrets of webhooks."""
+    """FAILED_PRECONDITION: the server was started without a pepper, and keeps no tokens, keys, or secrets of webhooks."""
     ERROR_REASON_WEBHOOK_DISABLED: _ErrorReason.ValueType  # 39
     """FAILED_PRECONDITION: the webhook is disabled, and nothing is sent to it. Metadata: `resource`."""
 
@@ -191,7 +191,7 @@ ERROR_REASON_TEAM_IN_USE: ErrorReason.ValueType  # 36
 ERROR_REASON_RESOURCE_DELETED: ErrorReason.ValueType  # 37
 """FAILED_PRECONDITION: the resource is deleted, and names are never used again. Metadata: `resource`."""
 ERROR_REASON_TOKENS_NOT_KEPT: ErrorReason.ValueType  # 38
-"""FAILED_PRECONDITION: the server was started without a pepper, and keeps neither tokens nor secrets of webhooks."""
+"""FAILED_PRECONDITION: the server was started without a pepper, and keeps no tokens, keys, or secrets of webhooks."""
 ERROR_REASON_WEBHOOK_DISABLED: ErrorReason.ValueType  # 39
 """FAILED_PRECONDITION: the webhook is disabled, and nothing is sent to it. Metadata: `resource`."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -27,7 +27,7 @@ from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,tallygate/control/v1/inference_service.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe6\x08\n\x10InferenceService\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x11\n\x03uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\'\n\x05model\x18\x03 \x01(\tB\x18\xe2\x41\x01\x05\xfa\x41\x11\n\x0ftallygate/Model\x12\x35\n\x04kind\x18\x04 \x01(\x0e\x32!.tallygate.control.v1.ServiceKindB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x64isplay_name\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\x12\x12\n\x04team\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01\x12H\n\x06labels\x18\x07 \x03(\x0b\x32\x32.tallygate.control.v1.InferenceService.LabelsEntryB\x04\xe2\x41\x01\x01\x12\x39\n\x06status\x18\x08 \x01(\x0e\x32#.tallygate.control.v1.ServiceStatusB\x04\xe2\x41\x01\x03\x12<\n\x0cstop_reasons\x18\t \x03(\x0e\x32 .tallygate.control.v1.StopReasonB\x04\xe2\x41\x01\x03\x12>\n\rbilling_modes\x18\n \x03(\x0e\x32!.tallygate.control.v1.BillingModeB\x04\xe2\x41\x01\x03\x12\x39\n\nfree_trial\x18\x0b \x01(\x0b\x32\x1f.tallygate.control.v1.FreeTrialB\x04\xe2\x41\x01\x03\x12;\n\x08postpaid\x18\x0c \x01(\x0e\x32#.tallygate.control.v1.PostpaidStateB\x04\xe2\x41\x01\x03\x12.\n reserved_input_tokens_per_minute\x18\r \x01(\x03\x42\x04\xe2\x41\x01\x03\x12/\n!reserved_output_tokens_per_minute\x18\x0e \x01(\x03\x42\x04\xe2\x41\x01\x03\x12?\n\routage_policy\x18\x0f \x01(\x0e\x32\".tallygate.control.v1.OutagePolicyB\x04\xe2\x41\x01\x01\x12\x1c\n\x0e\x63onfig_version\x18\x10 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x64\x65lete_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1f\n\x11outage_tokens_max\x18\x14 \x01(\x03\x42\x04\xe2\x41\x01\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:k\xea\x41h\n\x1atallygate/InferenceService\x12%accounts/{account}/services/{service}*\x11inferenceServices2\x10inferenceService\"\xe6\x01\n\tFreeTrial\x12\x1a\n\x0cquota_tokens\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1a\n\x0cspent_tokens\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1e\n\x10remaining_tokens\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x14\n\x06usable\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x34\n\nclaim_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03*q\n\x10\x43redentialPolicy\x12!\n\x1d\x43REDENTIAL_POLICY_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43REDENTIAL_POLICY_OPEN\x10\x01\x12\x1e\n\x1a\x43REDENTIAL_POLICY_REQUIRED\x10\x02*^\n\x0bServiceKind\x12\x1c\n\x18SERVICE_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14SERVICE_KIND_DEFAULT\x10\x01\x12\x17\n\x13SERVICE_KIND_CUSTOM\x10\x02*\xa6\x01\n\rServiceStatus\x12\x1e\n\x1aSERVICE_STATUS_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSERVICE_STATUS_NOT_ENABLED\x10\x01\x12\x1d\n\x19SERVICE_STATUS_ACTIVATING\x10\x02\x12\x1a\n\x16SERVICE_STATUS_RUNNING\x10\x03\x12\x1a\n\x16SERVICE_STATUS_STOPPED\x10\x04*\x85\x02\n\nStopReason\x12\x1b\n\x17STOP_REASON_UNSPECIFIED\x10\x00\x12!\n\x1dSTOP_REASON_POSTPAID_DISABLED\x10\x01\x12\x1f\n\x1bSTOP_REASON_TRIAL_EXHAUSTED\x10\x02\x12\x1d\n\x19STOP_REASON_TRIAL_EXPIRED\x10\x03\x12!\n\x1dSTOP_REASON_RESERVATION_ENDED\x10\x04\x12\x1f\n\x1bSTOP_REASON_ACCOUNT_OVERDUE\x10\x05\x12\x19\n\x15STOP_REASON_SUSPENDED\x10\x06\x12\x18\n\x14STOP_REASON_NO_PRICE\x10\x07*\xa1\x01\n\x0b\x42illingMode\x12\x1c\n\x18\x42ILLING_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x42ILLING_MODE_NONE\x10\x01\x12\x1b\n\x17\x42ILLING_MODE_FREE_TRIAL\x10\x02\x12\x1e\n\x1a\x42ILLING_MODE_PAY_AS_YOU_GO\x10\x03\x12 \n\x1c\x42ILLING_MODE_TPM_RESERVATION\x10\x04*\x8a\x01\n\rPostpaidState\x12\x1e\n\x1aPOSTPAID_STATE_UNSPECIFIED\x10\x00\x12 \n\x1cPOSTPAID_STATE_NEVER_ENABLED\x10\x01\x12\x1a\n\x16POSTPAID_STATE_ENABLED\x10\x02\x12\x1b\n\x17POSTPAID_STATE_DISABLED\x10\x03*a\n\x0cOutagePolicy\x12\x1d\n\x19OUTAGE_POLICY_UNSPECIFIED\x10\x00\x12\x16\n\x12OUTAGE_POLICY_DENY\x10\x01\x12\x1a\n\x16OUTAGE_POLICY_CONTINUE\x10\x02\x42S\n\x18\x63om.tallygate.control.v1B\x15InferenceServiceProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,tallygate/control/v1/inference_service.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xec\t\n\x10InferenceService\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x11\n\x03uid\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\'\n\x05model\x18\x03 \x01(\tB\x18\xe2\x41\x01\x05\xfa\x41\x11\n\x0ftallygate/Model\x12\x35\n\x04kind\x18\x04 \x01(\x0e\x32!.tallygate.control.v1.ServiceKindB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x64isplay_name\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\x12\x12\n\x04team\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01\x12H\n\x06labels\x18\x07 \x03(\x0b\x32\x32.tallygate.control.v1.InferenceService.LabelsEntryB\x04\xe2\x41\x01\x01\x12\x39\n\x06status\x18\x08 \x01(\x0e\x32#.tallygate.control.v1.ServiceStatusB\x04\xe2\x41\x01\x03\x12<\n\x0cstop_reasons\x18\t \x03(\x0e\x32 .tallygate.control.v1.StopReasonB\x04\xe2\x41\x01\x03\x12>\n\rbilling_modes\x18\n \x03(\x0e\x32!.tallygate.control.v1.BillingModeB\x04\xe2\x41\x01\x03\x12\x39\n\nfree_trial\x18\x0b \x01(\x0b\x32\x1f.tallygate.control.v1.FreeTrialB\x04\xe2\x41\x01\x03\x12;\n\x08postpaid\x18\x0c \x01(\x0e\x32#.tallygate.control.v1.PostpaidStateB\x04\xe2\x41\x01\x03\x12.\n reserved_input_tokens_per_minute\x18\r \x01(\x03\x42\x04\xe2\x41\x01\x03\x12/\n!reserved_output_tokens_per_minute\x18\x0e \x01(\x03\x42\x04\xe2\x41\x01\x03\x12?\n\routage_policy\x18\x0f \x01(\x0e\x32\".tallygate.control.v1.OutagePolicyB\x04\xe2\x41\x01\x01\x12\x1c\n\x0e\x63onfig_version\x18\x10 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x64\x65lete_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1f\n\x11outage_tokens_max\x18\x14 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12G\n\x11\x63redential_policy\x18\x15 \x01(\x0e\x32&.tallygate.control.v1.CredentialPolicyB\x04\xe2\x41\x01\x01\x12\x14\n\x06shared\x18\x16 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12%\n\x17\x65xempt_from_model_rules\x18\x17 \x01(\x08\x42\x04\xe2\x41\x01\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01:k\xea\x41h\n\x1atallygate/InferenceService\x12%accounts/{account}/services/{service}*\x11inferenceServices2\x10inferenceService\"\xe6\x01\n\tFreeTrial\x12\x1a\n\x0cquota_tokens\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1a\n\x0cspent_tokens\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1e\n\x10remaining_tokens\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x14\n\x06usable\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x34\n\nclaim_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03*q\n\x10\x43redentialPolicy\x12!\n\x1d\x43REDENTIAL_POLICY_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43REDENTIAL_POLICY_OPEN\x10\x01\x12\x1e\n\x1a\x43REDENTIAL_POLICY_REQUIRED\x10\x02*^\n\x0bServiceKind\x12\x1c\n\x18SERVICE_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14SERVICE_KIND_DEFAULT\x10\x01\x12\x17\n\x13SERVICE_KIND_CUSTOM\x10\x02*\xa6\x01\n\rServiceStatus\x12\x1e\n\x1aSERVICE_STATUS_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSERVICE_STATUS_NOT_ENABLED\x10\x01\x12\x1d\n\x19SERVICE_STATUS_ACTIVATING\x10\x02\x12\x1a\n\x16SERVICE_STATUS_RUNNING\x10\x03\x12\x1a\n\x16SERVICE_STATUS_STOPPED\x10\x04*\x85\x02\n\nStopReason\x12\x1b\n\x17STOP_REASON_UNSPECIFIED\x10\x00\x12!\n\x1dSTOP_REASON_POSTPAID_DISABLED\x10\x01\x12\x1f\n\x1bSTOP_REASON_TRIAL_EXHAUSTED\x10\x02\x12\x1d\n\x19STOP_REASON_TRIAL_EXPIRED\x10\x03\x12!\n\x1dSTOP_REASON_RESERVATION_ENDED\x10\x04\x12\x1f\n\x1bSTOP_REASON_ACCOUNT_OVERDUE\x10\x05\x12\x19\n\x15STOP_REASON_SUSPENDED\x10\x06\x12\x18\n\x14STOP_REASON_NO_PRICE\x10\x07*\xa1\x01\n\x0b\x42illingMode\x12\x1c\n\x18\x42ILLING_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x42ILLING_MODE_NONE\x10\x01\x12\x1b\n\x17\x42ILLING_MODE_FREE_TRIAL\x10\x02\x12\x1e\n\x1a\x42ILLING_MODE_PAY_AS_YOU_GO\x10\x03\x12 \n\x1c\x42ILLING_MODE_TPM_RESERVATION\x10\x04*\x8a\x01\n\rPostpaidState\x12\x1e\n\x1aPOSTPAID_STATE_UNSPECIFIED\x10\x00\x12 \n\x1cPOSTPAID_STATE_NEVER_ENABLED\x10\x01\x12\x1a\n\x16POSTPAID_STATE_ENABLED\x10\x02\x12\x1b\n\x17POSTPAID_STATE_DISABLED\x10\x03*a\n\x0cOutagePolicy\x12\x1d\n\x19OUTAGE_POLICY_UNSPECIFIED\x10\x00\x12\x16\n\x12OUTAGE_POLICY_DENY\x10\x01\x12\x1a\n\x16OUTAGE_POLICY_CONTINUE\x10\x02\x42S\n\x18\x63om.tallygate.control.v1B\x15InferenceServiceProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -77,6 +77,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INFERENCESERVICE'].fields_by_name['delete_time']._serialized_options = b'\342A\001\003'
   _globals['_INFERENCESERVICE'].fields_by_name['outage_tokens_max']._loaded_options = None
   _globals['_INFERENCESERVICE'].fields_by_name['outage_tokens_max']._serialized_options = b'\342A\001\001'
+  _globals['_INFERENCESERVICE'].fields_by_name['credential_policy']._loaded_options = None
+  _globals['_INFERENCESERVICE'].fields_by_name['credential_policy']._serialized_options = b'\342A\001\001'
+  _globals['_INFERENCESERVICE'].fields_by_name['shared']._loaded_options = None
+  _globals['_INFERENCESERVICE'].fields_by_name['shared']._serialized_options = b'\342A\001\001'
+  _globals['_INFERENCESERVICE'].fields_by_name['exempt_from_model_rules']._loaded_options = None
+  _globals['_INFERENCESERVICE'].fields_by_name['exempt_from_model_rules']._serialized_options = b'\342A\001\001'
   _globals['_INFERENCESERVICE']._loaded_options = None
   _globals['_INFERENCESERVICE']._serialized_options = b'\352Ah\n\032tallygate/InferenceService\022%accounts/{account}/services/{service}*\021inferenceServices2\020inferenceService'
   _globals['_FREETRIAL'].fields_by_name['quota_tokens']._loaded_options = None
@@ -91,24 +97,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FREETRIAL'].fields_by_name['claim_time']._serialized_options = b'\342A\001\003'
   _globals['_FREETRIAL'].fields_by_name['expire_time']._loaded_options = None
   _globals['_FREETRIAL'].fields_by_name['expire_time']._serialized_options = b'\342A\001\003'
-  _globals['_CREDENTIALPOLICY']._serialized_start=1525
-  _globals['_CREDENTIALPOLICY']._serialized_end=1638
-  _globals['_SERVICEKIND']._serialized_start=1640
-  _globals['_SERVICEKIND']._serialized_end=1734
-  _globals['_SERVICESTATUS']._serialized_start=1737
-  _globals['_SERVICESTATUS']._serialized_end=1903
-  _globals['_STOPREASON']._serialized_start=1906
-  _globals['_STOPREASON']._serialized_end=2167
-  _globals['_BILLINGMODE']._serialized_start=2170
-  _globals['_BILLINGMODE']._serialized_end=2331
-  _globals['_POSTPAIDSTATE']._serialized_start=2334
-  _globals['_POSTPAIDSTATE']._serialized_end=2472
-  _globals['_OUTAGEPOLICY']._serialized_start=2474
-  _globals['_OUTAGEPOLICY']._serialized_end=2571
+  _globals['_CREDENTIALPOLICY']._serialized_start=1659
+  _globals['_CREDENTIALPOLICY']._serialized_end=1772
+  _globals['_SERVICEKIND']._serialized_start=1774
+  _globals['_SERVICEKIND']._serialized_end=1868
+  _globals['_SERVICESTATUS']._serialized_start=1871
+  _globals['_SERVICESTATUS']._serialized_end=2037
+  _globals['_STOPREASON']._serialized_start=2040
+  _globals['_STOPREASON']._serialized_end=2301
+  _globals['_BILLINGMODE']._serialized_start=2304
+  _globals['_BILLINGMODE']._serialized_end=2465
+  _globals['_POSTPAIDSTATE']._serialized_start=2468
+  _globals['_POSTPAIDSTATE']._serialized_end=2606
+  _globals['_OUTAGEPOLICY']._serialized_start=2608
+  _globals['_OUTAGEPOLICY']._serialized_end=2705
   _globals['_INFERENCESERVICE']._serialized_start=164
-  _globals['_INFERENCESERVICE']._serialized_end=1290
-  _globals['_INFERENCESERVICE_LABELSENTRY']._serialized_start=1136
-  _globals['_INFERENCESERVICE_LABELSENTRY']._serialized_end=1181
-  _globals['_FREETRIAL']._serialized_start=1293
-  _globals['_FREETRIAL']._serialized_end=1523
+  _globals['_INFERENCESERVICE']._serialized_end=1424
+  _globals['_INFERENCESERVICE_LABELSENTRY']._serialized_start=1270
+  _globals['_INFERENCESERVICE_LABELSENTRY']._serialized_end=1315
+  _globals['_FREETRIAL']._serialized_start=1427
+  _globals['_FREETRIAL']._serialized_end=1657
 # @@protoc_insertion_point(module_scope)

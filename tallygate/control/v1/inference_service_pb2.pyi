@@ -288,6 +288,9 @@ class InferenceService(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     DELETE_TIME_FIELD_NUMBER: _builtins.int
     OUTAGE_TOKENS_MAX_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_POLICY_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
+    EXEMPT_FROM_MODEL_RULES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `accounts/{account}/services/{service}`. A default service is named
     `accounts/{account}/services/default-{model}`; the prefix `default-` is reserved for them. Names are never reused.
@@ -317,6 +320,14 @@ class InferenceService(_message.Message):
     """Version of the configuration that nodes were last told. Output only."""
     outage_tokens_max: _builtins.int
     """With CONTINUE: its bound, see there; 1 to 1,000,000,000. Otherwise 0."""
+    credential_policy: Global___CredentialPolicy.ValueType
+    """Whether its requests need an API key. Of a service that is created after the account's first key: REQUIRED, unless
+    said otherwise; of others OPEN.
+    """
+    shared: _builtins.bool
+    """Keys of all teams of the account may use it, not only those of its own. Needs SERVICES_MANAGE on the account."""
+    exempt_from_model_rules: _builtins.bool
+    """The rate rules of its model do not count for it. Operators set this."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Free labels of its owner; at most 16."""
@@ -368,10 +379,13 @@ class InferenceService(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         delete_time: _timestamp_pb2.Timestamp | None = ...,
         outage_tokens_max: _builtins.int = ...,
+        credential_policy: Global___CredentialPolicy.ValueType = ...,
+        shared: _builtins.bool = ...,
+        exempt_from_model_rules: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "free_trial", b"free_trial", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing_modes", b"billing_modes", "config_version", b"config_version", "create_time", b"create_time", "delete_time", b"delete_time", "display_name", b"display_name", "free_trial", b"free_trial", "kind", b"kind", "labels", b"labels", "model", b"model", "name", b"name", "outage_policy", b"outage_policy", "outage_tokens_max", b"outage_tokens_max", "postpaid", b"postpaid", "reserved_input_tokens_per_minute", b"reserved_input_tokens_per_minute", "reserved_output_tokens_per_minute", b"reserved_output_tokens_per_minute", "status", b"status", "stop_reasons", b"stop_reasons", "team", b"team", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing_modes", b"billing_modes", "config_version", b"config_version", "create_time", b"create_time", "credential_policy", b"credential_policy", "delete_time", b"delete_time", "display_name", b"display_name", "exempt_from_model_rules", b"exempt_from_model_rules", "free_trial", b"free_trial", "kind", b"kind", "labels", b"labels", "model", b"model", "name", b"name", "outage_policy", b"outage_policy", "outage_tokens_max", b"outage_tokens_max", "postpaid", b"postpaid", "reserved_input_tokens_per_minute", b"reserved_input_tokens_per_minute", "reserved_output_tokens_per_minute", b"reserved_output_tokens_per_minute", "shared", b"shared", "status", b"status", "stop_reasons", b"stop_reasons", "team", b"team", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

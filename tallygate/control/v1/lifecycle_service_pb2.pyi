@@ -122,6 +122,9 @@ class CreateInferenceServiceRequest(_message.Message):
     BILLING_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     OUTAGE_TOKENS_MAX_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_POLICY_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
+    EXEMPT_FROM_MODEL_RULES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`accounts/{account}/services/{service}`; the id `[a-z0-9][a-z0-9-]{0,62}`, not beginning with `default-`. Required."""
     model: _builtins.str
@@ -136,6 +139,12 @@ class CreateInferenceServiceRequest(_message.Message):
     """See AccountService."""
     outage_tokens_max: _builtins.int
     """With CONTINUE: its bound, 1 to 1,000,000,000; required there. Otherwise 0."""
+    credential_policy: _inference_service_pb2.CredentialPolicy.ValueType
+    """Whether its requests need an API key. Left out: REQUIRED if the account has ever had a key, otherwise OPEN."""
+    shared: _builtins.bool
+    """Keys of all teams may use it, see InferenceService. Needs SERVICES_MANAGE on the account."""
+    exempt_from_model_rules: _builtins.bool
+    """See InferenceService; operators only."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Free labels; at most 16."""
@@ -156,10 +165,13 @@ class CreateInferenceServiceRequest(_message.Message):
         billing: Global___InitialBilling | None = ...,
         idempotency_key: _builtins.str = ...,
         outage_tokens_max: _builtins.int = ...,
+        credential_policy: _inference_service_pb2.CredentialPolicy.ValueType = ...,
+        shared: _builtins.bool = ...,
+        exempt_from_model_rules: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["billing", b"billing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing", b"billing", "display_name", b"display_name", "idempotency_key", b"idempotency_key", "labels", b"labels", "model", b"model", "name", b"name", "outage_policy", b"outage_policy", "outage_tokens_max", b"outage_tokens_max", "team", b"team"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing", b"billing", "credential_policy", b"credential_policy", "display_name", b"display_name", "exempt_from_model_rules", b"exempt_from_model_rules", "idempotency_key", b"idempotency_key", "labels", b"labels", "model", b"model", "name", b"name", "outage_policy", b"outage_policy", "outage_tokens_max", b"outage_tokens_max", "shared", b"shared", "team", b"team"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -368,6 +380,9 @@ class UpdateInferenceServiceRequest(_message.Message):
     OUTAGE_POLICY_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     OUTAGE_TOKENS_MAX_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_POLICY_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
+    EXEMPT_FROM_MODEL_RULES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`accounts/{account}/services/{service}`. Required."""
     display_name: _builtins.str
@@ -380,6 +395,12 @@ class UpdateInferenceServiceRequest(_message.Message):
     """See AccountService."""
     outage_tokens_max: _builtins.int
     """The new policy's bound: with CONTINUE 1 to 1,000,000,000, required there; with DENY 0, or left out."""
+    credential_policy: _inference_service_pb2.CredentialPolicy.ValueType
+    """Whether its requests need an API key from now on, if said."""
+    shared: _builtins.bool
+    """Whether keys of all teams may use it, if said. Needs SERVICES_MANAGE on the account."""
+    exempt_from_model_rules: _builtins.bool
+    """See InferenceService, if said; operators only."""
     @_builtins.property
     def labels(self) -> Global___LabelMap:
         """New labels in place of the old, if given."""
@@ -394,21 +415,32 @@ class UpdateInferenceServiceRequest(_message.Message):
         outage_policy: _inference_service_pb2.OutagePolicy.ValueType = ...,
         idempotency_key: _builtins.str = ...,
         outage_tokens_max: _builtins.int | None = ...,
+        credential_policy: _inference_service_pb2.CredentialPolicy.ValueType = ...,
+        shared: _builtins.bool | None = ...,
+        exempt_from_model_rules: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_outage_tokens_max", b"_outage_tokens_max", "_team", b"_team", "display_name", b"display_name", "labels", b"labels", "outage_tokens_max", b"outage_tokens_max", "team", b"team"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_exempt_from_model_rules", b"_exempt_from_model_rules", "_outage_tokens_max", b"_outage_tokens_max", "_shared", b"_shared", "_team", b"_team", "display_name", b"display_name", "exempt_from_model_rules", b"exempt_from_model_rules", "labels", b"labels", "outage_tokens_max", b"outage_tokens_max", "shared", b"shared", "team", b"team"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_outage_tokens_max", b"_outage_tokens_max", "_team", b"_team", "display_name", b"display_name", "idempotency_key", b"idempotency_key", "labels", b"labels", "name", b"name", "outage_policy", b"outage_policy", "outage_tokens_max", b"outage_tokens_max", "team", b"team"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_exempt_from_model_rules", b"_exempt_from_model_rules", "_outage_tokens_max", b"_outage_tokens_max", "_shared", b"_shared", "_team", b"_team", "credential_policy", b"credential_policy", "display_name", b"display_name", "exempt_from_model_rules", b"exempt_from_model_rules", "idempotency_key", b"idempotency_key", "labels", b"labels", "name", b"name", "outage_policy", b"outage_policy", "outage_tokens_max", b"outage_tokens_max", "shared", b"shared", "team", b"team"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__display_name: _TypeAlias = _typing.Literal["display_name"]  # noqa: Y015
     _WhichOneofArgType__display_name: _TypeAlias = _typing.Literal["_display_name", b"_display_name"]  # noqa: Y015
+    _WhichOneofReturnType__exempt_from_model_rules: _TypeAlias = _typing.Literal["exempt_from_model_rules"]  # noqa: Y015
+    _WhichOneofArgType__exempt_from_model_rules: _TypeAlias = _typing.Literal["_exempt_from_model_rules", b"_exempt_from_model_rules"]  # noqa: Y015
     _WhichOneofReturnType__outage_tokens_max: _TypeAlias = _typing.Literal["outage_tokens_max"]  # noqa: Y015
     _WhichOneofArgType__outage_tokens_max: _TypeAlias = _typing.Literal["_outage_tokens_max", b"_outage_tokens_max"]  # noqa: Y015
+    _WhichOneofReturnType__shared: _TypeAlias = _typing.Literal["shared"]  # noqa: Y015
+    _WhichOneofArgType__shared: _TypeAlias = _typing.Literal["_shared", b"_shared"]  # noqa: Y015
     _WhichOneofReturnType__team: _TypeAlias = _typing.Literal["team"]  # noqa: Y015
     _WhichOneofArgType__team: _TypeAlias = _typing.Literal["_team", b"_team"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__display_name) -> _WhichOneofReturnType__display_name | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exempt_from_model_rules) -> _WhichOneofReturnType__exempt_from_model_rules | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__outage_tokens_max) -> _WhichOneofReturnType__outage_tokens_max | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__shared) -> _WhichOneofReturnType__shared | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__team) -> _WhichOneofReturnType__team | None: ...
 

@@ -99,8 +99,8 @@ class TeamServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteTeam(self, request, context):
-        """Deletes a team with its bindings. FAILED_PRECONDITION with reason TEAM_IN_USE while a service, a service account or
-        a team's rule is in it. Its name is never used again.
+        """Deletes a team with its bindings. FAILED_PRECONDITION with reason TEAM_IN_USE while a service, a service account, a
+        key or a team's rule is in it. Its name is never used again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

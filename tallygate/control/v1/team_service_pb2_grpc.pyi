@@ -45,8 +45,8 @@ class TeamServiceStub:
     UpdateTeam: _grpc.UnaryUnaryMultiCallable[_team_service_pb2.UpdateTeamRequest, _team_service_pb2.UpdateTeamResponse]
     """Changes a team's display name."""
     DeleteTeam: _grpc.UnaryUnaryMultiCallable[_team_service_pb2.DeleteTeamRequest, _team_service_pb2.DeleteTeamResponse]
-    """Deletes a team with its bindings. FAILED_PRECONDITION with reason TEAM_IN_USE while a service, a service account or
-    a team's rule is in it. Its name is never used again.
+    """Deletes a team with its bindings. FAILED_PRECONDITION with reason TEAM_IN_USE while a service, a service account, a
+    key or a team's rule is in it. Its name is never used again.
     """
 
 @_typing.type_check_only
@@ -66,8 +66,8 @@ class TeamServiceAsyncStub(TeamServiceStub):
     UpdateTeam: _aio.UnaryUnaryMultiCallable[_team_service_pb2.UpdateTeamRequest, _team_service_pb2.UpdateTeamResponse]  # type: ignore[assignment]
     """Changes a team's display name."""
     DeleteTeam: _aio.UnaryUnaryMultiCallable[_team_service_pb2.DeleteTeamRequest, _team_service_pb2.DeleteTeamResponse]  # type: ignore[assignment]
-    """Deletes a team with its bindings. FAILED_PRECONDITION with reason TEAM_IN_USE while a service, a service account or
-    a team's rule is in it. Its name is never used again.
+    """Deletes a team with its bindings. FAILED_PRECONDITION with reason TEAM_IN_USE while a service, a service account, a
+    key or a team's rule is in it. Its name is never used again.
     """
 
 class TeamServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -114,8 +114,8 @@ class TeamServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _team_service_pb2.DeleteTeamRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_team_service_pb2.DeleteTeamResponse, _abc.Awaitable[_team_service_pb2.DeleteTeamResponse]]:
-        """Deletes a team with its bindings. FAILED_PRECONDITION with reason TEAM_IN_USE while a service, a service account or
-        a team's rule is in it. Its name is never used again.
+        """Deletes a team with its bindings. FAILED_PRECONDITION with reason TEAM_IN_USE while a service, a service account, a
+        key or a team's rule is in it. Its name is never used again.
         """
 
 def add_TeamServiceServicer_to_server(servicer: TeamServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -20,8 +20,10 @@ from tallygate.control.v1 import (
     access_service_pb2_grpc,
     account_service_pb2_grpc,
     alert_service_pb2_grpc,
+    api_key_pb2,
     budget_pb2,
     catalog_service_pb2_grpc,
+    key_service_pb2_grpc,
     lifecycle_service_pb2_grpc,
     limit_config_pb2,
     limit_service_pb2_grpc,
@@ -31,6 +33,7 @@ from tallygate.control.v1 import (
 from tallygate.control.v1 import account_service_pb2 as accounts
 from tallygate.control.v1 import alert_service_pb2 as alerts
 from tallygate.control.v1 import catalog_service_pb2 as catalogue
+from tallygate.control.v1 import key_service_pb2 as keys
 from tallygate.control.v1 import lifecycle_service_pb2 as lifecycle
 from tallygate.control.v1 import limit_service_pb2 as limits
 from tallygate.control.v1 import team_service_pb2 as teams
@@ -42,7 +45,7 @@ OPERATOR_TOKEN: Final = token_text(token_id_of(bytes(ID_BYTES)), bytes(SECRET_BY
 PEPPER: Final = bytes(range(32))
 
 SERVICES: Final = {ACME: "loner", SEARCH: "finder", CHAT: "talker", GLOBEX: "alien"}
-"""A service of each scope: one of the account alone, one of each team, one of the other tenant."""
+"""A service of each scope, and a key of the same id: of the account alone, of each team, of the other tenant."""
 BOUND: Final = {
     Role.OPERATOR: PLATFORM,
     Role.AUDITOR: PLATFORM,
@@ -144,6 +147,13 @@ class AccessStage:
             await lifecycle_service_pb2_grpc.LifecycleServiceStub(channel).CreateInferenceService(
                 service_request, metadata=operator
             )
+        for scope, key in SERVICES.items():
+            key_request = keys.CreateKeyRequest(
+                name=f"accounts/{scope.account_id}/keys/{key}",
+                team=scope.team_id,
+                scope=api_key_pb2.KeyScope(all_services=True, all_models=True),
+            )
+            await key_service_pb2_grpc.KeyServiceStub(channel).CreateKey(key_request, metadata=operator)
 
     async def _limits(self) -> None:
         """A rate rule and a budget on each account and on each team's service, and a rule on the model."""

@@ -17,10 +17,12 @@ from tallygate.control.v1 import (
     account_service_pb2,
     account_service_pb2_grpc,
     alert_service_pb2_grpc,
+    api_key_config_pb2,
     catalog_service_pb2,
     catalog_service_pb2_grpc,
     config_pb2,
     inference_service_pb2,
+    key_service_pb2_grpc,
     lifecycle_service_pb2,
     lifecycle_service_pb2_grpc,
     model_pb2,
@@ -53,6 +55,7 @@ class Control:
         self.teams = team_service_pb2_grpc.TeamServiceStub(channel)
         self.alerts = alert_service_pb2_grpc.AlertServiceStub(channel)
         self.tokens = token_service_pb2_grpc.TokenServiceStub(channel)
+        self.keys = key_service_pb2_grpc.KeyServiceStub(channel)
         self.fleet = grpc_pb.FleetServiceStub(channel)
         self.recovery = recovery_service_pb2_grpc.RecoveryServiceStub(channel)
 
@@ -120,6 +123,8 @@ class WireNode:
         self.version = 0
         self.services: dict[str, config_pb2.ServiceConfig] = {}
         self.credentials: list[pb.CredentialConfig] = []
+        self.api_keys: list[api_key_config_pb2.ApiKeyConfig] = []
+        self.models: dict[str, str] = {}
         self.recalled: set[str] = set()
         self.replenished: set[str] = set()
         self.replenished_limit_pots: list[pot_pb2.LimitPot] = []
@@ -197,6 +202,8 @@ class WireNode:
             self.version = message.version
             self.services.update({service.name: service for service in message.services})
             self.credentials += message.credentials
+            self.api_keys += message.api_keys
+            self.models.update({config.text: config.model for config in message.models})
             self.recalled.update(message.recalled_lease_ids)
             self.replenished.update(message.replenished_service_uids)
             self.replenished_limit_pots += message.replenished_limit_pots

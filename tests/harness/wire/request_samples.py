@@ -9,11 +9,21 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tallygate.access.v1 import role_pb2
 from tallygate.control.v1 import access_service_pb2 as access
 from tallygate.control.v1 import account_service_pb2 as accounts
-from tallygate.control.v1 import alert_pb2, budget_pb2, limit_config_pb2, model_pb2, pot_pb2
+from tallygate.control.v1 import (
+    alert_pb2,
+    api_key_config_pb2,
+    api_key_pb2,
+    budget_pb2,
+    inference_service_pb2,
+    limit_config_pb2,
+    model_pb2,
+    pot_pb2,
+)
 from tallygate.control.v1 import alert_service_pb2 as alerts
 from tallygate.control.v1 import audit_service_pb2 as audit
 from tallygate.control.v1 import catalog_service_pb2 as catalogue
 from tallygate.control.v1 import fleet_service_pb2 as fleet
+from tallygate.control.v1 import key_service_pb2 as keys
 from tallygate.control.v1 import lifecycle_service_pb2 as lifecycle
 from tallygate.control.v1 import limit_service_pb2 as limits
 from tallygate.control.v1 import operations_service_pb2 as operations
@@ -39,6 +49,10 @@ RULE = f"{ACCOUNT}/rateRules/steady"
 BUDGET = f"{ACCOUNT}/budgets/daily"
 RAISE_END_S = int(time.time()) + 86_400
 RESERVATION = f"{SERVICE}/reservations/1"
+KEY = f"{ACCOUNT}/keys/first"
+EVERYTHING = api_key_pb2.KeyScope(all_services=True, all_models=True)
+ROUTES = api_key_pb2.KeyRoutes(routes=[api_key_config_pb2.ModelRoute(model=MODEL, service=SERVICE)])
+NETWORKS = api_key_pb2.KeyNetworks(networks=["192.0.2.0/24"])
 TERMS = lifecycle.ReservationTerms(input_tokens_per_minute=1, output_tokens_per_minute=1, term_day_count=1)
 
 CONTROL_REQUESTS: tuple[Message, ...] = (
@@ -96,11 +110,20 @@ CONTROL_REQUESTS: tuple[Message, ...] = (
         model=MODEL,
         team="search",
         labels={"stage": "test"},
+        credential_policy=inference_service_pb2.CREDENTIAL_POLICY_REQUIRED,
+        shared=True,
+        exempt_from_model_rules=True,
         billing=lifecycle.InitialBilling(enable_postpaid=True, reservation=TERMS),
     ),
     lifecycle.GetInferenceServiceRequest(name=SERVICE),
     lifecycle.ListInferenceServicesRequest(account=ACCOUNT, model=MODEL, show_deleted=True),
-    lifecycle.UpdateInferenceServiceRequest(name=SERVICE, labels=lifecycle.LabelMap(labels={"stage": "test"})),
+    lifecycle.UpdateInferenceServiceRequest(
+        name=SERVICE,
+        labels=lifecycle.LabelMap(labels={"stage": "test"}),
+        credential_policy=inference_service_pb2.CREDENTIAL_POLICY_OPEN,
+        shared=True,
+        exempt_from_model_rules=True,
+    ),
     lifecycle.ClaimFreeTrialRequest(name=SERVICE),
     lifecycle.EnablePostpaidRequest(name=SERVICE),
     lifecycle.DisablePostpaidRequest(name=SERVICE),
@@ -142,6 +165,32 @@ CONTROL_REQUESTS: tuple[Message, ...] = (
         name=BUDGET, amount_units=2_000, threshold_percents=limits.PercentList(percents=[50]), soft=False
     ),
     limits.DeleteBudgetRequest(name=BUDGET),
+    keys.CreateKeyRequest(
+        name=KEY,
+        display_name="First",
+        team="search",
+        owner=PERSON,
+        scope=EVERYTHING,
+        routes=ROUTES,
+        networks=NETWORKS,
+        temporary_for=Duration(seconds=60),
+        secret="k9" * 16,
+    ),
+    keys.ImportKeysRequest(
+        account=ACCOUNT,
+        keys=[
+            keys.ImportedKey(
+                name=KEY, secret_sha256=bytes(32), scope=EVERYTHING, routes=ROUTES, networks=NETWORKS, owner=PERSON
+            )
+        ],
+    ),
+    keys.GetKeyRequest(name=KEY),
+    keys.ListKeysRequest(account=ACCOUNT, team="search", show_deleted=True, page_size=1),
+    keys.UpdateKeyRequest(name=KEY, display_name="1", scope=EVERYTHING, routes=ROUTES, networks=NETWORKS),
+    keys.RotateKeyRequest(name=KEY, overlap=Duration(seconds=1)),
+    keys.DisableKeyRequest(name=KEY),
+    keys.EnableKeyRequest(name=KEY),
+    keys.DeleteKeyRequest(name=KEY),
     lifecycle.DeleteInferenceServiceRequest(name=SERVICE),
     teams.DeleteTeamRequest(name=TEAM),
     access.WhoAmIRequest(),

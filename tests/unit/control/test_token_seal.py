@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import os
 
+from control_service.domain.api_key_seal import ApiKeySeal
 from control_service.domain.token_seal import RANDOM_ID_BYTES, TokenSeal
 from tallygate._access.token_text import ID_BYTES, read_token, token_id_of, token_text
 
@@ -40,3 +41,14 @@ def test_what_is_stored_needs_the_pepper() -> None:
 def test_nothing_shows_the_pepper() -> None:
     """Neither a seal that is printed nor its attributes in a traceback."""
     assert PEPPER.hex() not in repr(TokenSeal(PEPPER))
+
+
+def test_a_keys_hash_is_no_tokens_hash() -> None:
+    """What is stored of an API key needs the pepper as well, and a key of its own that is made of it."""
+    seal = TokenSeal(PEPPER)
+    keys, text = ApiKeySeal(seal), "sk-whatever"
+    sha256 = hashlib.sha256(text.encode()).digest()
+    own = hmac.new(PEPPER, b"tallygate api key", "sha256").digest()
+    assert keys.hash_of(sha256) == keys.hash_of_text(text) == hmac.new(own, sha256, "sha256").digest()
+    assert keys.hash_of_text(text) != seal.hash_of_text(text)
+    assert keys.hash_of_text(text) != ApiKeySeal(TokenSeal(PEPPER[::-1])).hash_of_text(text)

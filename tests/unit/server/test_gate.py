@@ -21,6 +21,7 @@ from tallygate.control.v1 import (
     access_service_pb2,
     account_service_pb2,
     catalog_service_pb2,
+    key_service_pb2,
     lifecycle_service_pb2,
     token_service_pb2,
 )
@@ -28,6 +29,7 @@ from tallygate.metering.v1 import usage_service_pb2
 
 ACCOUNTS, LIFECYCLE = "tallygate.control.v1.AccountService", "tallygate.control.v1.LifecycleService"
 USAGE, ACCESS = "tallygate.metering.v1.UsageService", "tallygate.control.v1.AccessService"
+KEYS = "tallygate.control.v1.KeyService"
 TOKENS, CATALOGUE = "tallygate.control.v1.TokenService", "tallygate.control.v1.CatalogService"
 ACME, SEARCH, CHAT = Scope("acme"), Scope("acme", "search"), Scope("acme", "chat")
 TEXT = token_text(token_id_of(bytes(ID_BYTES)), bytes(SECRET_BYTES))
@@ -57,6 +59,9 @@ class Known:
 
 class Teams:
     """Two services of acme, each in a team, and one in none."""
+
+    async def team_of_key(self, account_id: str, key_id: str) -> str:
+        return await self.team_of(account_id, key_id)
 
     async def team_of(self, account_id: str, service_id: str) -> str:
         assert "\x00" not in service_id, "No database takes this."
@@ -244,6 +249,26 @@ async def test_a_field_may_need_more_than_its_call() -> None:
     failure = await owner.refuses(ACCOUNTS, "UpdateAccount", update(name=name, credit_limit_nanos=0))
     assert failure.metadata["permission"] == "ACCOUNTS_ADMINISTER"
     assert "credit_limit_nanos" in failure.message
+
+
+async def test_a_field_may_need_a_right_on_the_account() -> None:
+    """A team's admin changes the team's service, and does not share it with other teams; the account's owner does."""
+    finder, search = "accounts/acme/services/finder", having((Role.TEAM_ADMIN, SEARCH))
+    for shared in (True, False):
+        request = UpdateService(name=finder, shared=shared)
+        failure = await search.refuses(LIFECYCLE, "UpdateInferenceService", request)
+        assert failure.metadata == {"permission": "SERVICES_MANAGE", "scope": "accounts/acme"}
+        assert await having((Role.OWNER, ACME)).lets_in(LIFECYCLE, "UpdateInferenceService", request)
+
+
+async def test_a_team_has_its_own_keys() -> None:
+    """A key of another team, of none, and one that does not exist are all denied alike."""
+    door = having((Role.TEAM_ADMIN, SEARCH))
+    rotate = key_service_pb2.RotateKeyRequest
+    assert await door.lets_in(KEYS, "RotateKey", rotate(name="accounts/acme/keys/finder"))
+    for key in ("talker", "none", "finder/more", "finder\x00", "Finder"):
+        failure = await door.refuses(KEYS, "RotateKey", rotate(name=f"accounts/acme/keys/{key}"))
+        assert failure.metadata["permission"] == "KEYS_MANAGE"
 
 
 async def test_a_list_is_let_in_by_a_right_on_a_part() -> None:

@@ -6,15 +6,18 @@ import pytest
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tallygate._access.key_text import key_text, secret_id_of
 from tallygate._access.token_text import ID_BYTES, SECRET_BYTES, token_id_of, token_text
 from tallygate._server.grpc.caller import peer_address
 from tallygate._server.grpc.request_json import LENGTH_MAX, REQUEST_BYTES_MAX, request_json
 from tallygate.control.v1 import account_service_pb2 as accounts
 from tallygate.control.v1 import catalog_service_pb2 as catalogue
 from tallygate.control.v1 import fleet_service_pb2 as fleet
+from tallygate.control.v1 import key_service_pb2 as keys
 from tallygate.control.v1 import token_service_pb2 as tokens
 
 TOKEN = token_text(token_id_of(bytes(ID_BYTES)), bytes(range(SECRET_BYTES)))
+KEY = key_text(secret_id_of(bytes(10)), bytes(range(SECRET_BYTES)))
 
 
 def test_a_request_is_shown_as_in_the_contract() -> None:
@@ -37,10 +40,14 @@ def test_a_request_is_shown_as_in_the_contract() -> None:
                 ]
             )
         ),
+        keys.CreateKeyRequest(secret="marked-secret"),
+        keys.ImportKeysRequest(keys=[keys.ImportedKey(secret_sha256=b"marked-secret")]),
+        fleet.WatchConfigRequest(subscription=fleet.ConfigSubscription(subscribe_api_keys=[b"marked-secret"])),
+        keys.CreateKeyRequest(display_name=f"pasted {KEY} here"),
         accounts.TopUpAccountRequest(name="accounts/acme", reason=f"pasted {TOKEN} here"),
         accounts.TopUpAccountRequest(name="accounts/acme", reason=f"pasted {TOKEN[:-10]}"),
     ],
-    ids=["id token", "hash", "pasted token", "part of a token"],
+    ids=["id token", "hash", "own key", "own hash", "followed hash", "pasted key", "pasted token", "part of a token"],
 )
 def test_secrets_are_not_shown(request_: Message) -> None:
     """Neither those of the contract, however deep, nor a token that somebody pasted into a text."""
@@ -48,7 +55,14 @@ def test_secrets_are_not_shown(request_: Message) -> None:
     assert "secret" not in shown
     assert "bWFya2VkLXNlY3JldA" not in shown
     assert TOKEN[40:70] not in shown
+    assert KEY[30:60] not in shown
     assert request_ != type(request_)()
+
+
+def test_a_name_that_begins_as_a_key_does_is_shown() -> None:
+    """Ids may have `sk-` in them, or begin with it."""
+    for name in ("accounts/sk-acme", "accounts/risk-analysis-of-the-northern-branch", "accounts/sk-2-the-second"):
+        assert name in request_json(accounts.TopUpAccountRequest(name=name))
 
 
 def test_a_long_request_is_cut_visibly() -> None:
