@@ -221,3 +221,16 @@ def test_what_tests_share_is_in_the_harness() -> None:
         path for path, source in sources.items() if re.search(r"^from tests\.\S*\btest_", source, re.MULTILINE)
     ]
     assert (strays, importers) == ([], [])
+
+
+@pytest.mark.parametrize("service", ["control_service", "metering_service"])
+def test_migrations_follow_each_other(service: str) -> None:
+    """Each has the number that its file has, and comes after the one before; two with one number start no service."""
+    scripts = sorted((ROOT / service / "storage" / "migrations" / "versions").glob("v*.py"))
+    numbers = [
+        re.findall(r'^(?:down_)?revision(?:: [^=]+)? = (?:"(\d+)"|None)', path.read_text(), re.MULTILINE)
+        for path in scripts
+    ]
+    expected = [[f"{number:04}", f"{number - 1:04}" if number > 1 else ""] for number in range(1, len(scripts) + 1)]
+    assert numbers == expected
+    assert [path.name[1:5] for path in scripts] == [number for number, _ in expected]
