@@ -37,8 +37,11 @@ class LoadedPot:
     def admits(self, statement: Statement, *, is_known: bool) -> Statement | None:
         """The statement as it counts here; None where it is refused.
 
-        A new lease of a pot that is leased no more is granted nothing; what was consumed on it counts all the same.
+        A new lease of a pot that is leased no more is granted nothing; what was consumed on it counts all the same. A
+        known lease outlives its pot only once that was deleted for its age: it brings no pot back.
         """
+        if self.is_new and is_known:
+            return None
         if is_known or self.is_leasable:
             return statement
         if self.is_new and not statement.consumed_units:
@@ -103,10 +106,8 @@ async def store_pots(tx: Transaction, loaded: Mapping[PotKey, LoadedPot], after:
         quantity = after[key]
         assert isinstance(quantity, Quantity)
         pot = before.pot.after(quantity)
-        percent = None
-        if before.budget is not None and pot.spent_units > before.pot.spent_units:
-            percent = pot.percent_crossed(before.budget)
-        if percent is not None and before.budget is not None:
+        is_booked = pot.spent_units > before.pot.spent_units
+        if before.budget is not None and is_booked and (percent := pot.percent_crossed(before.budget)) is not None:
             pot = replace(pot, told_percent=percent)
             crossed.append(Crossed(pot, before.budget, percent))
         pots.append(pot)

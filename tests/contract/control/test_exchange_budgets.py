@@ -117,6 +117,9 @@ async def test_a_pot_that_the_budget_does_not_have_is_refused(kit: Kit, budgets:
     of_another_kind = replace(wrong[-1], statement=replace(wrong[-1].statement, lease_id="another"))
     answers = await node.exchange(of_another_kind, state(node, budget, right, needed_units=5), wrong[0])
     assert [answer.granted_units for answer in answers] == [0, 5, 0]
+    (answer,) = await node.exchange(of_another_kind)
+    assert answer.closed
+    await budgets.assert_conserved(right)
 
 
 async def test_the_next_period_begins_a_little_early_and_not_before(kit: Kit, budgets: Budgets) -> None:
@@ -151,6 +154,19 @@ async def test_a_period_that_is_over_is_leased_from_for_a_day(kit: Kit, budgets:
     assert (answer.granted_units, answer.closed) == (0, True)
     assert (await budgets.pot(key)).spent_units == 27
     await budgets.assert_conserved(key)
+
+
+async def test_what_was_consumed_in_a_period_long_over_counts_without_a_pot(kit: Kit, budgets: Budgets) -> None:
+    """Control may have been restored from a copy that was older than the pot; who consumed nothing makes none."""
+    budget, node = await budgets.make(100, period=BudgetPeriod.DAY), await kit.node()
+    key = budgets.key(budget)
+    kit.clock.advance(10 * 86_400)
+    assert (await exchange(node, budget, key, needed_units=5)).closed
+    assert await kit.read_leases() == []
+    answer = await exchange(node, budget, key, consumed_units=30, needed_units=5)
+    assert (answer.granted_units, answer.closed) == (0, True)
+    await budgets.assert_conserved(key)
+    assert (await budgets.pot(key)).spent_units == 30
 
 
 async def test_a_budget_has_no_pot_of_a_period_before_it_was_made(kit: Kit, budgets: Budgets) -> None:
@@ -239,7 +255,7 @@ async def test_a_budget_that_is_gone_and_never_leased_has_no_pot(kit: Kit, budge
 async def test_a_stand_in_draws_from_the_lease_left_behind(kit: Kit, budgets: Budgets) -> None:
     """What was consumed in a lost epoch comes off its lease, once; no other pot of the limit pays for it."""
     budget, lost = await budgets.make(100, member=LimitMember.EACH_KEY), await kit.node()
-    key, its = budgets.key(budget, member="key-1"), budgets.key(budget, member="key-2")
+    key, its = budgets.key(budget, member="key-2"), budgets.key(budget, member="key-1")
     await lost.exchange(state(lost, budget, key, needed_units=50), state(lost, budget, its, needed_units=50))
     node = await kit.node(epoch=2)
     stand_in = state(node, budget, key, consumed_units=30, closing=True)

@@ -162,6 +162,8 @@ async def test_an_ended_pot_goes_a_week_after_its_last_lease(kit: Kit) -> None:
     assert await has_pot(kit, key)
     assert not await has_pot(kit, key)
     assert await has_pot(kit, following)
+    assert (await exchange(node, budget, key, consumed_units=10, closing=True)).closed
+    assert not await has_pot(kit, key)
     assert kit.now_us - started_us > ENDED_POTS_KEPT_US
 
 
