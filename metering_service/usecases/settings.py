@@ -60,7 +60,7 @@ class NodeSettings:
     """Control's word on a credential is waited for no longer: others are asked about in its stead."""
     credentials_asked_max: int = 256
     """Credentials that control is asked about at once; the next ones are taken from all peers in turn."""
-    wrong_credentials_per_s: int = 50
+    wrong_credentials_per_s: int = 20
     """Credentials of one peer that control may say open nothing; beyond it, control is asked about no more of them."""
     invalid_credentials_max: int = 10_000
     """Credentials that open nothing, or that control has not answered for, of all peers together."""
