@@ -8,6 +8,7 @@ from control_service.domain.account import Account
 from control_service.domain.alert import Alert, AlertContent, AlertKind
 from control_service.domain.event import EventCause
 from control_service.domain.input_bounds import FUNDS_NANOS_MAX
+from control_service.domain.pot import PotKind
 from control_service.domain.status import Status, StopReason
 from control_service.domain.threshold import PERCENT_MAX, THRESHOLD_COUNT_MAX
 from control_service.usecases.alert_ports import AlertFilter
@@ -15,7 +16,7 @@ from control_service.usecases.alerts.alert_settings import AlertSettingsUpdate
 from tallygate._wire.enums import encode_enum, encode_enums
 from tallygate._wire.times import encode_timestamp
 from tallygate.control.v1 import alert_pb2 as pb
-from tallygate.control.v1 import alert_service_pb2, inference_service_pb2, service_event_pb2
+from tallygate.control.v1 import alert_service_pb2, inference_service_pb2, pot_pb2, service_event_pb2
 
 _SPENT: Final = frozenset({AlertKind.BUDGET_THRESHOLD, AlertKind.TRIAL_THRESHOLD})
 _STANDING: Final = frozenset({AlertKind.ACCOUNT_OVERDUE, AlertKind.ACCOUNT_RECOVERED})
@@ -97,6 +98,7 @@ def _spent(content: AlertContent) -> pb.SpentThreshold:
         amount_units=figures["amount_units"],
         period_start_time=encode_timestamp(figures.get("period_start_us")),
         member_uid=content.words.get("member_uid", ""),
+        pot_kind=encode_enum(pot_pb2.PotKind, PotKind(content.words["pot_kind"])),
     )
 
 

@@ -29,7 +29,7 @@ class BudgetPot:
     """A budget's pot of one period, shared or of one member.
 
     `capacity_units` is the amount in force when the pot was leased from last. `end_us`: when its period ends;
-    None of one that is for ever. `told_percent` is the highest threshold that was told of; 0 is none.
+    None of one that is for ever. `told_percent` is the threshold that it stands at, see threshold.py; 0 is none.
     """
 
     key: LimitPotKey
@@ -67,10 +67,10 @@ class BudgetPot:
         """The pot with what is leased and spent after statements."""
         return replace(self, leased_units=units.leased_units, spent_units=units.spent_units)
 
-    def percent_crossed(self, budget: Budget) -> int | None:
-        """The highest of the budget's thresholds that is spent and was not told of; None where there is none."""
+    def told(self, budget: Budget) -> BudgetPot:
+        """The pot at the threshold that is reached, of the amount in force; a raised amount arms those beyond again."""
         reached = percent_reached(budget.threshold_percents, self.spent_units, self.capacity_units)
-        return reached if reached > self.told_percent else None
+        return replace(self, told_percent=reached)
 
 
 def new_pot(budget: Budget, key: LimitPotKey, kind: PotKind, now_us: int) -> BudgetPot | None:

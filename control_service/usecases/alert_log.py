@@ -4,7 +4,10 @@ from control_service.domain.account import Account
 from control_service.domain.alert import Alert, AlertContent, AlertKind
 from control_service.domain.delivery import new_delivery
 from control_service.domain.event import ServiceEvent
+from control_service.domain.limit import FOR_EVER, Budget
+from control_service.domain.limit_pot import BudgetPot
 from control_service.domain.names import account_name, service_name
+from control_service.domain.pot import PotKind
 from control_service.domain.service import Service
 from control_service.domain.threshold import is_less
 from control_service.usecases.ports import Transaction
@@ -47,7 +50,24 @@ async def tell_of_trial(tx: Transaction, before: Service, after: Service, now_us
         "spent_units": trial.spent_tokens,
         "amount_units": trial.quota_tokens,
     }
-    await tell(tx, after.account_id, AlertContent(AlertKind.TRIAL_THRESHOLD, after.name, figures), now_us)
+    content = AlertContent(AlertKind.TRIAL_THRESHOLD, after.name, figures, {"pot_kind": PotKind.TRIAL.value})
+    await tell(tx, after.account_id, content, now_us)
+
+
+async def tell_of_budget(tx: Transaction, budget: Budget, pot: BudgetPot, now_us: int) -> None:
+    """Tells of the threshold that a budget's pot has reached."""
+    figures = {
+        "threshold_percent": pot.told_percent,
+        "spent_units": pot.spent_units,
+        "amount_units": pot.capacity_units,
+    }
+    if pot.key.period_start_us != FOR_EVER:
+        figures["period_start_us"] = pot.key.period_start_us
+    words = {"pot_kind": pot.kind.value}
+    if pot.key.member_uid:
+        words["member_uid"] = pot.key.member_uid
+    content = AlertContent(AlertKind.BUDGET_THRESHOLD, budget.name, figures, words)
+    await tell(tx, pot.key.account_id, content, now_us)
 
 
 async def tell_of_event(tx: Transaction, event: ServiceEvent) -> None:

@@ -51,11 +51,10 @@ class LoadedPot:
 
 @dataclass(frozen=True, slots=True)
 class Crossed:
-    """A budget's pot, of which so many percent are spent: the highest threshold that was not told of before."""
+    """A budget's pot that stands at a further threshold than before."""
 
     pot: BudgetPot
     budget: Budget
-    percent: int
 
 
 async def load_pots(tx: Transaction, keys: Collection[PotKey], now_us: int) -> dict[PotKey, LoadedPot]:
@@ -106,10 +105,10 @@ async def store_pots(tx: Transaction, loaded: Mapping[PotKey, LoadedPot], after:
         quantity = after[key]
         assert isinstance(quantity, Quantity)
         pot = before.pot.after(quantity)
-        is_booked = pot.spent_units > before.pot.spent_units
-        if before.budget is not None and is_booked and (percent := pot.percent_crossed(before.budget)) is not None:
-            pot = replace(pot, told_percent=percent)
-            crossed.append(Crossed(pot, before.budget, percent))
+        if before.budget is not None:
+            pot = pot.told(before.budget)
+            if pot.told_percent > before.pot.told_percent:
+                crossed.append(Crossed(pot, before.budget))
         pots.append(pot)
     await tx.limit_pots.put(pots)
     return crossed

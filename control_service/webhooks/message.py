@@ -62,9 +62,16 @@ def _content(letter: Letter) -> dict[str, Any]:
         "sequence_number": str(alert.number),
         "resource": content.resource,
     }
-    data |= {name: figure if name == _SMALL else str(figure) for name, figure in content.figures.items()}
+    data |= dict(_figure(name, figure) for name, figure in content.figures.items())
     data |= {name: [*filter(None, text.split(","))] if name in _LISTS else text for name, text in content.words.items()}
     return {"type": TYPES[content.kind], "timestamp": _time(alert.create_us), "data": data}
+
+
+def _figure(name: str, figure: int) -> tuple[str, int | str]:
+    """A figure, or a moment, under its name in a message."""
+    if name.endswith("_us"):
+        return f"{name.removesuffix('_us')}_time", _time(figure)
+    return name, figure if name == _SMALL else str(figure)
 
 
 def _time(moment_us: int) -> str:

@@ -6,6 +6,7 @@ import typer
 
 from tallygate.cli import (
     accounts,
+    alerts,
     audit,
     bindings,
     check,
@@ -17,6 +18,7 @@ from tallygate.cli import (
     teams,
     tls,
     tokens,
+    webhooks,
 )
 from tallygate.cli.bootstrap import bootstrap
 from tallygate.cli.demo import demo
@@ -52,6 +54,8 @@ app.add_typer(bindings.app, name="binding")
 app.add_typer(service_accounts.app, name="service-account")
 app.add_typer(tokens.app, name="token")
 app.add_typer(principals.app, name="principal")
+app.add_typer(alerts.app, name="alert")
+app.add_typer(webhooks.app, name="webhook")
 app.add_typer(contexts_command.app, name="context")
 app.add_typer(tls.app, name="tls")
 tokens.app.command()(bootstrap)

@@ -43,6 +43,16 @@ def team_name(text: str) -> str:
     raise typer.BadParameter(f"{text!r} is not a team; write it as acme/search or accounts/acme/teams/search")
 
 
+def webhook_name(text: str) -> str:
+    """`acme/pager` or `accounts/acme/webhooks/pager`."""
+    match text.split("/"):
+        case ["accounts", account, "webhooks", webhook] if account and webhook:
+            return text
+        case [account, webhook] if account and webhook and account != "accounts":
+            return f"accounts/{account}/webhooks/{webhook}"
+    raise typer.BadParameter(f"{text!r} is not a webhook; write it as acme/pager or accounts/acme/webhooks/pager")
+
+
 def scope_name(text: str) -> str:
     """`platform`, `acme`, `acme/search`, or in full."""
     if text in ("", "platform"):

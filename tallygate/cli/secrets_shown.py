@@ -23,16 +23,16 @@ def require_new(path: str) -> None:
         fail(f"{path} is there already; give a new file, or delete that one")
 
 
-def show_secret(secret: str, path: str, *, lost: bool) -> None:
+def show_secret(secret: str, path: str, *, lost: bool, what: str = "token") -> None:
     """Shows a secret, or writes it into the file. Prints how it is used, to stderr."""
     if lost:
-        fail("this call was made before and its secret was shown then; rotate the token to get another one")
+        fail("this call was made before and its secret was shown then; rotate it to get another one")
     if not path:
         print(secret)
-        err.print("This is the only time that the token is shown.", style="dim")
+        err.print(f"This is the only time that the {what} is shown.", style="dim")
         return
     write_secret(secret, path)
-    err.print(literal(f"The token is in {path}, which only you can read."))
+    err.print(literal(f"The {what} is in {path}, which only you can read."))
 
 
 def write_secret(secret: str, path: str) -> None:

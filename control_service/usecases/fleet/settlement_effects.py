@@ -7,7 +7,7 @@ from control_service.domain.event import EventCause, Origin
 from control_service.domain.lease_round import StatementWork
 from control_service.domain.overdue import reassess, starve
 from control_service.domain.pot import PotKind
-from control_service.usecases.alert_log import tell_of_account, tell_of_trial
+from control_service.usecases.alert_log import tell_of_account, tell_of_budget, tell_of_trial
 from control_service.usecases.fleet.lease_settlement import Settlement
 from control_service.usecases.ports import Transaction
 from control_service.usecases.service_status import catch_up, update_status, update_statuses
@@ -19,6 +19,8 @@ async def apply_effects(tx: Transaction, settlement: Settlement) -> bool:
     Returns:
         Whether any status may have changed, so that nodes must be notified.
     """
+    for crossed in settlement.crossed:
+        await tell_of_budget(tx, crossed.budget, crossed.pot, settlement.now_us)
     trials_changed = await _update_trials(tx, settlement)
     latches_changed = await _update_accounts(tx, settlement)
     return trials_changed or latches_changed

@@ -26,10 +26,11 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tallygate.control.v1 import inference_service_pb2 as tallygate_dot_control_dot_v1_dot_inference__service__pb2
+from tallygate.control.v1 import pot_pb2 as tallygate_dot_control_dot_v1_dot_pot__pb2
 from tallygate.control.v1 import service_event_pb2 as tallygate_dot_control_dot_v1_dot_service__event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tallygate/control/v1/alert.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a,tallygate/control/v1/inference_service.proto\x1a(tallygate/control/v1/service_event.proto\"\xae\x04\n\x05\x41lert\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x1d\n\x0fsequence_number\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x33\n\x04kind\x18\x03 \x01(\x0e\x32\x1f.tallygate.control.v1.AlertKindB\x04\xe2\x41\x01\x03\x12\x1c\n\x08resource\x18\x04 \x01(\tB\n\xe2\x41\x01\x03\xfa\x41\x03\n\x01*\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x45\n\x0fspent_threshold\x18\x06 \x01(\x0b\x32$.tallygate.control.v1.SpentThresholdB\x04\xe2\x41\x01\x03H\x00\x12\x43\n\x0eleft_threshold\x18\x07 \x01(\x0b\x32#.tallygate.control.v1.LeftThresholdB\x04\xe2\x41\x01\x03H\x00\x12\x41\n\rstatus_change\x18\x08 \x01(\x0b\x32\".tallygate.control.v1.StatusChangeB\x04\xe2\x41\x01\x03H\x00\x12G\n\x10\x61\x63\x63ount_standing\x18\t \x01(\x0b\x32%.tallygate.control.v1.AccountStandingB\x04\xe2\x41\x01\x03H\x00:F\xea\x41\x43\n\x0ftallygate/Alert\x12!accounts/{account}/alerts/{alert}*\x06\x61lerts2\x05\x61lertB\x08\n\x06\x64\x65tail\"\xbf\x01\n\x0eSpentThreshold\x12\x1f\n\x11threshold_percent\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x19\n\x0bspent_units\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x61mount_units\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12;\n\x11period_start_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x18\n\nmember_uid\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\"\x82\x01\n\rLeftThreshold\x12\x1d\n\x0fthreshold_nanos\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x18\n\nleft_nanos\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1b\n\rbalance_nanos\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1b\n\rcurrency_code\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\"\x81\x02\n\x0cStatusChange\x12=\n\nold_status\x18\x01 \x01(\x0e\x32#.tallygate.control.v1.ServiceStatusB\x04\xe2\x41\x01\x03\x12=\n\nnew_status\x18\x02 \x01(\x0e\x32#.tallygate.control.v1.ServiceStatusB\x04\xe2\x41\x01\x03\x12<\n\x0cstop_reasons\x18\x03 \x03(\x0e\x32 .tallygate.control.v1.StopReasonB\x04\xe2\x41\x01\x03\x12\x35\n\x05\x63\x61use\x18\x04 \x01(\x0e\x32 .tallygate.control.v1.EventCauseB\x04\xe2\x41\x01\x03\"e\n\x0f\x41\x63\x63ountStanding\x12\x18\n\nleft_nanos\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1b\n\rbalance_nanos\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1b\n\rcurrency_code\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\"E\n\rAlertKindList\x12\x34\n\x05kinds\x18\x01 \x03(\x0e\x32\x1f.tallygate.control.v1.AlertKindB\x04\xe2\x41\x01\x01\"[\n\rAlertSettings\x12&\n\x18trial_threshold_percents\x18\x01 \x03(\x05\x42\x04\xe2\x41\x01\x03\x12\"\n\x14left_threshold_nanos\x18\x02 \x03(\x03\x42\x04\xe2\x41\x01\x03*\xe9\x01\n\tAlertKind\x12\x1a\n\x16\x41LERT_KIND_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x41LERT_KIND_BUDGET_THRESHOLD\x10\x01\x12\x1e\n\x1a\x41LERT_KIND_TRIAL_THRESHOLD\x10\x02\x12\x1e\n\x1a\x41LERT_KIND_MONEY_THRESHOLD\x10\x03\x12\x1d\n\x19\x41LERT_KIND_SERVICE_STATUS\x10\x04\x12\x1e\n\x1a\x41LERT_KIND_ACCOUNT_OVERDUE\x10\x05\x12 \n\x1c\x41LERT_KIND_ACCOUNT_RECOVERED\x10\x06\x42H\n\x18\x63om.tallygate.control.v1B\nAlertProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tallygate/control/v1/alert.proto\x12\x14tallygate.control.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a,tallygate/control/v1/inference_service.proto\x1a\x1etallygate/control/v1/pot.proto\x1a(tallygate/control/v1/service_event.proto\"\xae\x04\n\x05\x41lert\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x1d\n\x0fsequence_number\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x33\n\x04kind\x18\x03 \x01(\x0e\x32\x1f.tallygate.control.v1.AlertKindB\x04\xe2\x41\x01\x03\x12\x1c\n\x08resource\x18\x04 \x01(\tB\n\xe2\x41\x01\x03\xfa\x41\x03\n\x01*\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x45\n\x0fspent_threshold\x18\x06 \x01(\x0b\x32$.tallygate.control.v1.SpentThresholdB\x04\xe2\x41\x01\x03H\x00\x12\x43\n\x0eleft_threshold\x18\x07 \x01(\x0b\x32#.tallygate.control.v1.LeftThresholdB\x04\xe2\x41\x01\x03H\x00\x12\x41\n\rstatus_change\x18\x08 \x01(\x0b\x32\".tallygate.control.v1.StatusChangeB\x04\xe2\x41\x01\x03H\x00\x12G\n\x10\x61\x63\x63ount_standing\x18\t \x01(\x0b\x32%.tallygate.control.v1.AccountStandingB\x04\xe2\x41\x01\x03H\x00:F\xea\x41\x43\n\x0ftallygate/Alert\x12!accounts/{account}/alerts/{alert}*\x06\x61lerts2\x05\x61lertB\x08\n\x06\x64\x65tail\"\xf6\x01\n\x0eSpentThreshold\x12\x1f\n\x11threshold_percent\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x19\n\x0bspent_units\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x61mount_units\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12;\n\x11period_start_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x18\n\nmember_uid\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x08pot_kind\x18\x06 \x01(\x0e\x32\x1d.tallygate.control.v1.PotKindB\x04\xe2\x41\x01\x03\"\x82\x01\n\rLeftThreshold\x12\x1d\n\x0fthreshold_nanos\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x18\n\nleft_nanos\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1b\n\rbalance_nanos\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1b\n\rcurrency_code\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\"\x81\x02\n\x0cStatusChange\x12=\n\nold_status\x18\x01 \x01(\x0e\x32#.tallygate.control.v1.ServiceStatusB\x04\xe2\x41\x01\x03\x12=\n\nnew_status\x18\x02 \x01(\x0e\x32#.tallygate.control.v1.ServiceStatusB\x04\xe2\x41\x01\x03\x12<\n\x0cstop_reasons\x18\x03 \x03(\x0e\x32 .tallygate.control.v1.StopReasonB\x04\xe2\x41\x01\x03\x12\x35\n\x05\x63\x61use\x18\x04 \x01(\x0e\x32 .tallygate.control.v1.EventCauseB\x04\xe2\x41\x01\x03\"e\n\x0f\x41\x63\x63ountStanding\x12\x18\n\nleft_nanos\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1b\n\rbalance_nanos\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1b\n\rcurrency_code\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\"E\n\rAlertKindList\x12\x34\n\x05kinds\x18\x01 \x03(\x0e\x32\x1f.tallygate.control.v1.AlertKindB\x04\xe2\x41\x01\x01\"[\n\rAlertSettings\x12&\n\x18trial_threshold_percents\x18\x01 \x03(\x05\x42\x04\xe2\x41\x01\x03\x12\"\n\x14left_threshold_nanos\x18\x02 \x03(\x03\x42\x04\xe2\x41\x01\x03*\xe9\x01\n\tAlertKind\x12\x1a\n\x16\x41LERT_KIND_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x41LERT_KIND_BUDGET_THRESHOLD\x10\x01\x12\x1e\n\x1a\x41LERT_KIND_TRIAL_THRESHOLD\x10\x02\x12\x1e\n\x1a\x41LERT_KIND_MONEY_THRESHOLD\x10\x03\x12\x1d\n\x19\x41LERT_KIND_SERVICE_STATUS\x10\x04\x12\x1e\n\x1a\x41LERT_KIND_ACCOUNT_OVERDUE\x10\x05\x12 \n\x1c\x41LERT_KIND_ACCOUNT_RECOVERED\x10\x06\x42H\n\x18\x63om.tallygate.control.v1B\nAlertProtoP\x01Z\x1etallygate/control/v1;controlv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -67,6 +68,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SPENTTHRESHOLD'].fields_by_name['period_start_time']._serialized_options = b'\342A\001\003'
   _globals['_SPENTTHRESHOLD'].fields_by_name['member_uid']._loaded_options = None
   _globals['_SPENTTHRESHOLD'].fields_by_name['member_uid']._serialized_options = b'\342A\001\003'
+  _globals['_SPENTTHRESHOLD'].fields_by_name['pot_kind']._loaded_options = None
+  _globals['_SPENTTHRESHOLD'].fields_by_name['pot_kind']._serialized_options = b'\342A\001\003'
   _globals['_LEFTTHRESHOLD'].fields_by_name['threshold_nanos']._loaded_options = None
   _globals['_LEFTTHRESHOLD'].fields_by_name['threshold_nanos']._serialized_options = b'\342A\001\003'
   _globals['_LEFTTHRESHOLD'].fields_by_name['left_nanos']._loaded_options = None
@@ -95,20 +98,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ALERTSETTINGS'].fields_by_name['trial_threshold_percents']._serialized_options = b'\342A\001\003'
   _globals['_ALERTSETTINGS'].fields_by_name['left_threshold_nanos']._loaded_options = None
   _globals['_ALERTSETTINGS'].fields_by_name['left_threshold_nanos']._serialized_options = b'\342A\001\003'
-  _globals['_ALERTKIND']._serialized_start=1655
-  _globals['_ALERTKIND']._serialized_end=1888
-  _globals['_ALERT']._serialized_start=240
-  _globals['_ALERT']._serialized_end=798
-  _globals['_SPENTTHRESHOLD']._serialized_start=801
-  _globals['_SPENTTHRESHOLD']._serialized_end=992
-  _globals['_LEFTTHRESHOLD']._serialized_start=995
-  _globals['_LEFTTHRESHOLD']._serialized_end=1125
-  _globals['_STATUSCHANGE']._serialized_start=1128
-  _globals['_STATUSCHANGE']._serialized_end=1385
-  _globals['_ACCOUNTSTANDING']._serialized_start=1387
-  _globals['_ACCOUNTSTANDING']._serialized_end=1488
-  _globals['_ALERTKINDLIST']._serialized_start=1490
-  _globals['_ALERTKINDLIST']._serialized_end=1559
-  _globals['_ALERTSETTINGS']._serialized_start=1561
-  _globals['_ALERTSETTINGS']._serialized_end=1652
+  _globals['_ALERTKIND']._serialized_start=1742
+  _globals['_ALERTKIND']._serialized_end=1975
+  _globals['_ALERT']._serialized_start=272
+  _globals['_ALERT']._serialized_end=830
+  _globals['_SPENTTHRESHOLD']._serialized_start=833
+  _globals['_SPENTTHRESHOLD']._serialized_end=1079
+  _globals['_LEFTTHRESHOLD']._serialized_start=1082
+  _globals['_LEFTTHRESHOLD']._serialized_end=1212
+  _globals['_STATUSCHANGE']._serialized_start=1215
+  _globals['_STATUSCHANGE']._serialized_end=1472
+  _globals['_ACCOUNTSTANDING']._serialized_start=1474
+  _globals['_ACCOUNTSTANDING']._serialized_end=1575
+  _globals['_ALERTKINDLIST']._serialized_start=1577
+  _globals['_ALERTKINDLIST']._serialized_end=1646
+  _globals['_ALERTSETTINGS']._serialized_start=1648
+  _globals['_ALERTSETTINGS']._serialized_end=1739
 # @@protoc_insertion_point(module_scope)

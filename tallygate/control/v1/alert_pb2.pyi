@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tallygate.control.v1 import inference_service_pb2 as _inference_service_pb2
+from tallygate.control.v1 import pot_pb2 as _pot_pb2
 from tallygate.control.v1 import service_event_pb2 as _service_event_pb2
 import builtins as _builtins
 import sys
@@ -139,6 +140,7 @@ class SpentThreshold(_message.Message):
     AMOUNT_UNITS_FIELD_NUMBER: _builtins.int
     PERIOD_START_TIME_FIELD_NUMBER: _builtins.int
     MEMBER_UID_FIELD_NUMBER: _builtins.int
+    POT_KIND_FIELD_NUMBER: _builtins.int
     threshold_percent: _builtins.int
     """The threshold, in percent of the amount. Output only."""
     spent_units: _builtins.int
@@ -147,6 +149,8 @@ class SpentThreshold(_message.Message):
     """The amount: a trial's quota, a budget's amount, raises included. Output only."""
     member_uid: _builtins.str
     """Unique id of the key, service or team, where a budget counts each for itself. Output only."""
+    pot_kind: _pot_pb2.PotKind.ValueType
+    """What the units are: those of a trial, or of a budget of tokens or of money. Output only."""
     @_builtins.property
     def period_start_time(self) -> _timestamp_pb2.Timestamp:
         """Start of the budget's period; absent where it has none. Output only."""
@@ -159,10 +163,11 @@ class SpentThreshold(_message.Message):
         amount_units: _builtins.int = ...,
         period_start_time: _timestamp_pb2.Timestamp | None = ...,
         member_uid: _builtins.str = ...,
+        pot_kind: _pot_pb2.PotKind.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["period_start_time", b"period_start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_units", b"amount_units", "member_uid", b"member_uid", "period_start_time", b"period_start_time", "spent_units", b"spent_units", "threshold_percent", b"threshold_percent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_units", b"amount_units", "member_uid", b"member_uid", "period_start_time", b"period_start_time", "pot_kind", b"pot_kind", "spent_units", b"spent_units", "threshold_percent", b"threshold_percent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,6 +10,7 @@ from control_service.usecases.alert_ports import AlertFilter
 from control_service.usecases.alerts.alert_settings import AlertSettingsUpdate, update_alert_settings
 from tests.harness.control.alerts import NUMBER_MAX, alerts_of, figures_of
 from tests.harness.control.fleet_harness import Kit
+from tests.harness.control.limits import Budgets, exchange
 from tests.harness.control.people_harness import Desk
 
 TRIAL, MONEY = PotKind.TRIAL, PotKind.MONEY
@@ -194,3 +195,31 @@ async def test_alerts_are_listed_by_kind_and_time(desk: Desk) -> None:
         assert await numbers(span) == [4, 3, 2]
         assert await numbers(AlertFilter("bolt")) == []
         assert [alert.number for alert in await tx.alerts.since("acme", 3, desk.now_us + 3, 2)] == [4, 5]
+
+
+async def test_a_budget_tells_of_the_furthest_threshold_once(kit: Kit) -> None:
+    """By what is booked; after a raise again, and a lowered amount that is beyond several tells of one."""
+    budgets = Budgets(kit.database, kit.clock)
+    budget, node = await budgets.make(1_000, thresholds=(50, 80, 100)), await kit.node()
+    key = budgets.key(budget)
+    await exchange(node, budget, key, needed_units=1_000)
+    told = []
+
+    async def consumed(units: int) -> None:
+        await exchange(node, budget, key, consumed_units=units)
+        told.append(await figures_of(kit.database, AlertKind.BUDGET_THRESHOLD, "threshold_percent"))
+
+    await consumed(499)
+    await consumed(850)
+    await consumed(851)
+    await budgets.change(budget, amount_units=1_500)
+    await consumed(852)
+    await budgets.change(budget, amount_units=850)
+    await consumed(852)
+    await consumed(853)
+    assert told == [[], [80], [80], [80], [80, 100], [80, 100]]
+    first = (await alerts_of(kit.database, AlertKind.BUDGET_THRESHOLD))[0]
+    assert first.content.resource == budget.name
+    assert first.content.figures == {"threshold_percent": 80, "spent_units": 850, "amount_units": 1_000} | (
+        {"period_start_us": key.period_start_us} if key.period_start_us else {}
+    )

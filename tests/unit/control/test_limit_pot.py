@@ -24,29 +24,28 @@ POT = BudgetPot(LimitPotKey("acme", "uid"), PotKind.BUDGET_TOKENS, 1_000)
 
 
 @pytest.mark.parametrize(
-    ("spent", "told", "crossed"),
+    ("spent", "told", "reached"),
     [
-        (0, 0, None),
-        (499, 0, None),
+        (0, 0, 0),
+        (499, 0, 0),
         (500, 0, 50),
-        (799, 50, None),
+        (799, 50, 50),
         (800, 50, 80),
         (1_000, 0, 100),
-        (5_000, 80, 100),
-        (5_000, 100, None),
-        (600, 80, None),
+        (5_000, 100, 100),
+        (600, 80, 50),
     ],
 )
-def test_the_highest_threshold_that_was_not_told_of_is_crossed(spent: int, told: int, crossed: int | None) -> None:
-    """However many lie between, and none below the one that was told of."""
-    assert replace(POT, spent_units=spent, told_percent=told).percent_crossed(BUDGET) == crossed
+def test_a_pot_stands_at_the_highest_threshold_that_is_reached(spent: int, told: int, reached: int) -> None:
+    """However many lie between; after a raise, at a lower one than before."""
+    assert replace(POT, spent_units=spent, told_percent=told).told(BUDGET).told_percent == reached
 
 
-def test_nothing_spent_crosses_nothing_and_of_nothing_all_is_spent_at_once() -> None:
+def test_nothing_spent_reaches_nothing_and_of_nothing_all_is_spent_at_once() -> None:
     """An amount of 0 is a cap as well."""
     nothing = replace(POT, capacity_units=0)
-    assert nothing.percent_crossed(BUDGET) is None
-    assert replace(nothing, spent_units=1).percent_crossed(BUDGET) == 100
+    assert nothing.told(BUDGET).told_percent == 0
+    assert replace(nothing, spent_units=1).told(BUDGET).told_percent == 100
 
 
 def test_a_pot_is_of_its_period_before_its_first_lease() -> None:
