@@ -129,7 +129,7 @@ def decode_lease(fields: Fields, path: str, message: NamesLease) -> tuple[PotKin
         fields.refuse(f"{path}pot_kind", "must be said")
     kind = kind or PotKind.MONEY
     if kind.is_limit:
-        return kind, _decode_limit_pot(fields, path, message, kind)
+        return kind, _decode_limit_pot(fields, path, message)
     if message.HasField("limit_pot"):
         fields.refuse(f"{path}limit_pot", "must be left out, since the pot is a payer")
     if not message.inference_service:
@@ -138,9 +138,7 @@ def decode_lease(fields: Fields, path: str, message: NamesLease) -> tuple[PotKin
     return kind, None
 
 
-def _decode_limit_pot(fields: Fields, path: str, message: NamesLease, kind: PotKind) -> LimitPotKey | None:
-    if not kind.is_budget:
-        fields.refuse(f"{path}pot_kind", "must be that of a payer or a budget")
+def _decode_limit_pot(fields: Fields, path: str, message: NamesLease) -> LimitPotKey | None:
     for name in ("inference_service", "inference_service_uid"):
         if getattr(message, name):
             fields.refuse(f"{path}{name}", "must be empty, since all services of the account share the pot")
@@ -172,6 +170,7 @@ def _decode_statement(
             wanted_units=units("wanted_units", message.wanted_units),
             needed_units=units("needed_units", message.needed_units),
             closing=message.closing,
+            refunded_units=units("refunded_units", message.refunded_units),
         ),
     )
 

@@ -72,4 +72,5 @@ def encode_lease(named: NamedLease) -> lease_pb2.Lease:
         create_time=encode_timestamp(lease.create_us),
         update_time=encode_timestamp(lease.update_us),
         limit_pot=None if lease.limit is None else encode_limit_pot(lease.limit),
+        refunded_units=lease.refunded_units,
     )

@@ -54,6 +54,11 @@ class Bucket:
         return self.grantable_units
 
     @property
+    def full_after_us(self) -> int:
+        """Time after which it is full, whatever it has now."""
+        return FULL_AFTER_US
+
+    @property
     def brim_micro(self) -> int:
         """The highest that the level may be: the burst, less what is leased."""
         return max(0, self.rate_tokens_per_minute - self.leased_units) * MICRO_PER_TOKEN

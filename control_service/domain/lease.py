@@ -1,7 +1,9 @@
 """Leases: slices of pots in the hands of metering nodes, and the statements that nodes make on them.
 
-One lease has three counters that only grow: granted is control's, consumed and returned are the node's. Statements are
+One lease has counters that only grow: granted is control's, consumed and returned are the node's. Statements are
 merged by maximum, so that a repeat, a lost answer or a reordered statement changes nothing.
+
+Of a rate rule's lease all that requests ever held is consumed, and what they did not use is refunded, one more counter.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ class Lease:
     closed: bool = False
     recall_requested_us: int | None = None
     limit: LimitPotKey | None = None
+    refunded_units: int = 0
 
     @property
     def pot(self) -> PotKey:
@@ -48,13 +51,13 @@ class Lease:
 
     @property
     def outstanding_units(self) -> int:
-        """Granted, and neither consumed nor returned."""
-        return max(0, self.granted_units - self.consumed_units - self.returned_units)
+        """Granted or refunded, and neither consumed nor returned."""
+        return max(0, self.granted_units + self.refunded_units - self.consumed_units - self.returned_units)
 
     @property
     def overdrawn_units(self) -> int:
-        """Consumed and returned beyond what was granted."""
-        return max(0, self.consumed_units + self.returned_units - self.granted_units)
+        """Consumed and returned beyond what was granted and refunded."""
+        return max(0, self.consumed_units + self.returned_units - self.granted_units - self.refunded_units)
 
     @property
     def free_units(self) -> int:
@@ -73,15 +76,22 @@ class Statement:
     wanted_units: int = 0
     needed_units: int = 0
     closing: bool = False
+    refunded_units: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class StatementEffect:
-    """What a statement changes: the lease after it, the units newly consumed, the units that came off lease."""
+    """What a statement changes: the lease after it, the units newly consumed, the units that came off lease.
+
+    `refunded_units` are those newly on lease again, not used by requests that had held them. `unreturned_units` came
+    off lease as the lease was closed, and not because its node gave them back.
+    """
 
     lease: Lease
     spent_units: int
     released_units: int
+    refunded_units: int = 0
+    unreturned_units: int = 0
 
     @property
     def came_back_units(self) -> int:
@@ -103,18 +113,26 @@ def merge_statement(lease: Lease, statement: Statement, now_us: int, *, recall_w
     stays open while there are free units. Otherwise the statement ends the recall.
     """
     consumed = max(lease.consumed_units, statement.consumed_units)
-    returned = max(lease.returned_units, statement.returned_units)
+    refunded = max(lease.refunded_units, min(statement.refunded_units, consumed))
     closed = lease.closed or statement.closing
-    if closed:
-        returned = max(returned, lease.granted_units - consumed)
     after = replace(
-        lease, consumed_units=consumed, returned_units=returned, held_units=0, closed=closed, update_us=now_us
+        lease,
+        consumed_units=consumed,
+        returned_units=max(lease.returned_units, statement.returned_units),
+        refunded_units=refunded,
+        held_units=0,
+        closed=closed,
+        update_us=now_us,
     )
+    unreturned_units = after.outstanding_units if closed else 0
+    after = replace(after, returned_units=after.returned_units + unreturned_units)
     after = replace(after, held_units=min(statement.held_units, after.outstanding_units))
     return StatementEffect(
         lease=after if recall_waits and after.free_units else replace(after, recall_requested_us=None),
         spent_units=consumed - lease.consumed_units,
         released_units=lease.outstanding_units - after.outstanding_units,
+        refunded_units=refunded - lease.refunded_units,
+        unreturned_units=unreturned_units,
     )
 
 
@@ -149,7 +167,7 @@ def draw(lease: Lease, left: Lease) -> tuple[Lease, Lease, int]:
 
 def extend(lease: Lease, units: int) -> Lease:
     """The lease with these units more outstanding; a debt on the lease is not paid from them."""
-    base = max(lease.granted_units, lease.consumed_units + lease.returned_units)
+    base = max(lease.granted_units, lease.consumed_units + lease.returned_units - lease.refunded_units)
     return replace(lease, granted_units=base + units) if units else lease
 
 

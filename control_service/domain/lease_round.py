@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from control_service.domain.lease import (
     Lease,
     Statement,
+    StatementEffect,
     draw,
     extend,
     fits,
@@ -21,6 +22,7 @@ from control_service.domain.lease import (
     units_for_prefetch,
 )
 from control_service.domain.pot import USED_UNITS_MAX, Pot, PotKey
+from control_service.domain.rate_pot import RatePot
 
 
 @dataclass(slots=True)
@@ -81,7 +83,7 @@ class LeaseRound:
             return False
         work.lease, work.spent_units = effect.lease, effect.spent_units
         released_units = effect.released_units + sum(_draw(work, left) for left in work.left)
-        self.pots[key] = pot.settled(spent_units=effect.spent_units, released_units=released_units)
+        self.pots[key] = _settled(pot, work.before, effect, released_units)
         if effect.came_back_units:
             self.came_back.add(key)
         return True
@@ -91,6 +93,21 @@ class LeaseRound:
             key = work.lease.pot
             work.lease = extend(work.lease, units)
             self.pots[key] = self.pots[key].lent(units)
+
+
+def _settled(pot: Pot, before: Lease, effect: StatementEffect, released_units: int) -> Pot:
+    """The pot after a statement. Of a rate what its node did not give back itself is forfeited: nobody may have it."""
+    if not isinstance(pot, RatePot):
+        return pot.settled(spent_units=effect.spent_units, released_units=released_units)
+    if before.closed:
+        # What a late statement speaks of was forfeited already.
+        return pot
+    pot = pot.settled(
+        spent_units=effect.spent_units,
+        released_units=released_units - effect.unreturned_units,
+        refunded_units=effect.refunded_units,
+    )
+    return pot.forfeited(effect.unreturned_units)
 
 
 def _draw(work: StatementWork, left: StatementWork) -> int:

@@ -41,6 +41,11 @@ class PotKind(enum.StrEnum):
         return self in (PotKind.BUDGET_TOKENS, PotKind.BUDGET_MONEY)
 
     @property
+    def is_rule(self) -> bool:
+        """Whether it is what a rate rule has: units that accrue, or slots."""
+        return self in (PotKind.RATE, PotKind.SLOTS)
+
+    @property
     def is_limit(self) -> bool:
         """Whether it belongs to a limit, and not to a payer."""
         return self in (PotKind.RATE, PotKind.SLOTS, PotKind.BUDGET_TOKENS, PotKind.BUDGET_MONEY)

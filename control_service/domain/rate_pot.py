@@ -29,7 +29,8 @@ class RatePot:
 
     `period_ms` is the period in milliseconds. `level_parts` is what has accrued and is not leased, as of `updated_us`;
     it is negative after usage over the leases, at most by one burst. `leased_units` are on lease and held by no
-    request. `spent_units` counts on, and is no part of any capacity.
+    request. `spent_units` counts on, and is no part of any capacity. `only_counts`: of a rule in dry run, which refuses
+    nothing and so makes no debts.
     """
 
     limit_units: int
@@ -39,6 +40,7 @@ class RatePot:
     updated_us: int
     leased_units: int = 0
     spent_units: int = 0
+    only_counts: bool = False
 
     @staticmethod
     def full(limit_units: int, period_ms: int, burst_units: int, now_us: int) -> RatePot:
@@ -78,14 +80,17 @@ class RatePot:
         updated_us = now_us if now_us < self.updated_us - SET_BACK_US else max(self.updated_us, now_us)
         return replace(self, level_parts=min(level, self.brim_parts), updated_us=updated_us)
 
-    def ruled(self, limit_units: int, period_ms: int, burst_units: int) -> RatePot:
+    def ruled(self, limit_units: int, period_ms: int, burst_units: int, *, only_counts: bool = False) -> RatePot:
         """The pot under a rule that was changed: what it has stays, up to the brim; a dry run keeps its level so."""
-        if (limit_units, period_ms, burst_units) == (self.limit_units, self.period_ms, self.burst_units):
-            return self
-        level = self.level_parts * period_ms // self.period_ms
-        return _levelled(
-            replace(self, limit_units=limit_units, period_ms=period_ms, burst_units=burst_units, level_parts=level)
+        changed = replace(
+            self,
+            limit_units=limit_units,
+            period_ms=period_ms,
+            burst_units=burst_units,
+            level_parts=self.level_parts * period_ms // self.period_ms,
+            only_counts=only_counts,
         )
+        return self if changed == self else _levelled(changed)
 
     def settled(self, *, spent_units: int, released_units: int, refunded_units: int = 0) -> RatePot:
         """The pot after units were held, came off lease, or came back to a lease from requests that had held them.
@@ -122,12 +127,12 @@ class RatePot:
 
     @property
     def full_after_us(self) -> int:
-        """Time until all of the burst is there again, but for what is on lease; microseconds rounded up."""
-        missing_parts = max(0, self.brim_parts - self.level_parts)
-        return -(-missing_parts // self.limit_units) * US_PER_MS if self.limit_units else 0
+        """Time after which the pot is full, whatever its level is now and whatever comes off lease."""
+        deepest_parts = 2 * self.burst_units * self.period_ms
+        return -(-deepest_parts // self.limit_units) * US_PER_MS if self.limit_units else 0
 
 
 def _levelled(pot: RatePot) -> RatePot:
-    """The pot with its level between one burst's debt and the brim."""
-    deepest_parts = -pot.burst_units * pot.period_ms
+    """The pot with its level between one burst's debt, or none of a dry run, and the brim."""
+    deepest_parts = 0 if pot.only_counts else -pot.burst_units * pot.period_ms
     return replace(pot, level_parts=min(max(pot.level_parts, deepest_parts), pot.brim_parts))

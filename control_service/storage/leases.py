@@ -56,7 +56,8 @@ class LeaseRows(Leases):
     @override
     async def with_free_units(self, pots: Collection[PotKey]) -> list[Lease]:
         spoken_for = _leases.c.consumed_units + _leases.c.returned_units + _leases.c.held_units
-        query = select(*_lease_columns).where(_is_open, _leases.c.granted_units > spoken_for)
+        had_units = _leases.c.granted_units + _leases.c.refunded_units
+        query = select(*_lease_columns).where(_is_open, had_units > spoken_for)
         of_money = query.where(_leases.c.kind == PotKind.MONEY)
         found = []
         for accounts in in_batches({key.account for key in pots if key.kind is PotKind.MONEY}):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Column, Index, Table, UniqueConstraint
+from sqlalchemy import CheckConstraint, Column, Index, Table, UniqueConstraint
 
 from control_service.storage.columns import flag, key, metadata, number, text, where
 
@@ -68,4 +68,24 @@ limit_versions = Table(
     key("model_id"),
     number("config_version"),
     Index(None, "config_version"),
+)
+
+rule_pots = Table(
+    "rule_pots",
+    metadata,
+    key("account_id"),
+    key("limit_uid"),
+    # RATE or SLOTS. Of slots only the limit and what is leased are in use.
+    text("kind"),
+    # The rule as it was when it was leased from last.
+    number("limit_units"),
+    number("period_ms"),
+    number("burst_units"),
+    flag("only_counts"),
+    # In parts of a unit, as many as the period has milliseconds.
+    number("level_parts"),
+    number("updated_us"),
+    number("leased_units"),
+    number("spent_units"),
+    CheckConstraint("leased_units >= 0", name="leased"),
 )

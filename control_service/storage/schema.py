@@ -353,6 +353,8 @@ leases = Table(
     _text("limit_uid", nullable=True),
     _text("member_uid", nullable=True),
     _number("period_start_us", nullable=True),
+    # Of a rate rule: what requests put back onto it.
+    _number("refunded_units"),
     Index(None, "create_us", "lease_id"),
     Index("ix_leases_open", "account_id", "kind", "service_uid", **_where("NOT closed")),
     Index(

@@ -27,6 +27,7 @@ from control_service.storage.page_keys import PageKeyRows
 from control_service.storage.principals import PrincipalRows
 from control_service.storage.rate_rules import RateRuleRows
 from control_service.storage.reservations import BucketRows, ReservationRows
+from control_service.storage.rule_pots import RulePotRows
 from control_service.storage.service_accounts import ServiceAccountRows
 from control_service.storage.services import ServiceRows
 from control_service.storage.teams import TeamRows
@@ -68,6 +69,7 @@ class SqlTransaction(ports.Transaction):
         self.rate_rules: limit_ports.RateRules = RateRuleRows(connection)
         self.budgets: limit_ports.Budgets = BudgetRows(connection)
         self.limits: limit_ports.Limits = LimitRows(connection)
+        self.rule_pots: limit_ports.RulePots = RulePotRows(connection)
 
     @override
     async def lock_globals(self) -> None:

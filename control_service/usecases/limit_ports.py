@@ -7,7 +7,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
-from control_service.domain.limit import Budget, Limit, LimitSubject, Place, RateRule
+from control_service.domain.limit import Budget, Limit, LimitPotKey, LimitSubject, Place, RateRule
+from control_service.domain.rule_pot import RulePot
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +82,19 @@ class Limits(Protocol):
 
     async def changed(self, since_version: int) -> set[LimitSubject]:
         """The accounts and models whose limits changed with a later version than this."""
+
+
+class RulePots(Protocol):
+    """The pots of rate rules of all accounts; each belongs to an account, and is locked with it."""
+
+    async def find(self, keys: Collection[LimitPotKey]) -> dict[LimitPotKey, RulePot]:
+        """Those of these pots that were leased from before."""
+
+    async def put(self, pots: Collection[RulePot]) -> None:
+        """Stores these pots as they are now."""
+
+    async def page(self, after: LimitPotKey, limit: int) -> list[RulePot]:
+        """Pots of the account of `after` whose key is greater, by key."""
+
+    async def delete_ended(self, before_us: int, limit: int) -> int:
+        """Deletes pots whose rules are gone and that have no lease, nor had one since; returns how many."""

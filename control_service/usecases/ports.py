@@ -28,7 +28,7 @@ from control_service.usecases.alert_ports import Alerts, Deliveries, Webhooks
 from control_service.usecases.audit_ports import AuditEntries
 from control_service.usecases.fleet_ports import Batches, Configs, Leases, LimitPots, Nodes
 from control_service.usecases.key_ports import ApiKeys
-from control_service.usecases.limit_ports import Budgets, Limits, RateRules
+from control_service.usecases.limit_ports import Budgets, Limits, RateRules, RulePots
 from tallygate._access.rights import SEES_ALL, Sight
 from tallygate._server.page_keys import PageKey
 
@@ -300,6 +300,7 @@ class Transaction(Protocol):
     rate_rules: RateRules
     budgets: Budgets
     limits: Limits
+    rule_pots: RulePots
 
     async def lock_globals(self) -> None:
         """Locks what belongs to no account: the catalogue, the names of accounts. This lock comes before all others."""

@@ -7,18 +7,21 @@ first, on its monotonic clock.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from control_service.domain.bucket import FULL_AFTER_US, Bucket
 from control_service.domain.lease import Lease
 from control_service.domain.pot import PotKey
+from control_service.domain.rate_pot import RatePot
 from tallygate._server.clock import NS_PER_US, Clock
 
 RECALL_TIMEOUT_NS: Final = 200_000_000
 """Timeout of a recall: after it, requests no longer wait for the recalled units."""
 
 FORGOTTEN_AFTER_NS: Final = FULL_AFTER_US * NS_PER_US
-"""Time after its last query at which a stored moment is forgotten: any bucket has refilled by then."""
+"""Time after its last query at which a recall is forgotten; a pot that refills, once it is full again."""
+
+_Refilling = TypeVar("_Refilling", Bucket, RatePot)
 
 
 @dataclass(slots=True)
@@ -28,28 +31,29 @@ class _FirstSeen:
     stored_us: int
     since_ns: int
     queried_ns: int
+    kept_ns: int = FORGOTTEN_AFTER_NS
 
 
 class ElapsedTime:
-    """The ages of recalls and buckets, one object for each process."""
+    """The ages of recalls, and of pots that refill; one object for each process."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._recalls: dict[str, _FirstSeen] = {}
         self._buckets: dict[PotKey, _FirstSeen] = {}
 
-    def refilled(self, key: PotKey, bucket: Bucket, now_us: int) -> Bucket:
-        """A stored bucket with what has accrued until now.
+    def refilled(self, key: PotKey, bucket: _Refilling, now_us: int) -> _Refilling:
+        """A stored pot that refills, with what has accrued until now.
 
-        The wall clocks decide how much, but not more than has elapsed since this process last read the bucket with
-        another stored moment. So a clock that jumps or runs ahead fills a bucket at most once.
+        The wall clocks decide how much, but not more than has elapsed since this process last read the pot with
+        another stored moment. So a clock that jumps or runs ahead fills a pot at most once.
         """
-        now_ns = self._clock.monotonic_ns()
+        now_ns, kept_ns = self._clock.monotonic_ns(), bucket.full_after_us * NS_PER_US
         seen = self._buckets.get(key)
         if seen is None or seen.stored_us != bucket.updated_us:
-            since_ns = now_ns - FORGOTTEN_AFTER_NS if seen is None else seen.queried_ns
+            since_ns = now_ns - kept_ns if seen is None else seen.queried_ns
             seen = self._buckets[key] = _FirstSeen(bucket.updated_us, since_ns, now_ns)
-        seen.queried_ns = now_ns
+        seen.queried_ns, seen.kept_ns = now_ns, kept_ns
         return bucket.refilled(now_us, (now_ns - seen.since_ns) // NS_PER_US)
 
     def note_recall(self, lease_id: str, requested_us: int) -> None:
@@ -72,7 +76,7 @@ class ElapsedTime:
         return lease.free_units > 0 and (lease.recall_requested_us is None or self.awaits_return(lease))
 
     def forget(self) -> None:
-        """Forgets what was not queried for `FORGOTTEN_AFTER_NS`."""
-        since_ns = self._clock.monotonic_ns() - FORGOTTEN_AFTER_NS
-        self._recalls = {key: seen for key, seen in self._recalls.items() if seen.queried_ns > since_ns}
-        self._buckets = {key: seen for key, seen in self._buckets.items() if seen.queried_ns > since_ns}
+        """Forgets what was not queried for as long as it is kept."""
+        now_ns = self._clock.monotonic_ns()
+        self._recalls = {key: seen for key, seen in self._recalls.items() if seen.queried_ns > now_ns - seen.kept_ns}
+        self._buckets = {key: seen for key, seen in self._buckets.items() if seen.queried_ns > now_ns - seen.kept_ns}

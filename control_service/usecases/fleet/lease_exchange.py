@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeGuard
 
 import structlog
 
@@ -15,6 +15,8 @@ from control_service.domain.errors import ControlError, Reason, RefusedError, Su
 from control_service.domain.lease import Lease
 from control_service.domain.lease_round import StatementWork
 from control_service.domain.node import Node
+from control_service.domain.pot import Pot
+from control_service.domain.rate_pot import RatePot
 from control_service.domain.recall import Availability, Shortfall, judge_shortfall
 from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fault_isolation import FaultIsolation
@@ -280,11 +282,20 @@ def _answer(
         lease_id=lease.lease_id,
         granted_units=lease.granted_units,
         availability=_availability(work, shortfalls),
-        available_units=pot.grantable_units if work.pays else 0,
+        available_units=_available_units(pot) if work.pays else 0,
         leased_elsewhere_units=pot.leased_units - lease.outstanding_units,
-        accrues_after_us=pot.accrues_after_us(missing_units) if isinstance(pot, Bucket) and work.falls_short else None,
+        accrues_after_us=pot.accrues_after_us(missing_units) if _refills(pot) and work.falls_short else None,
         closed=lease.closed,
     )
+
+
+def _available_units(pot: Pot) -> int:
+    """Units that the pot could still grant; of a rate rule, of which nodes work out what accrues, its debt as well."""
+    return pot.available_units if isinstance(pot, RatePot) else pot.grantable_units
+
+
+def _refills(pot: Pot) -> TypeGuard[Bucket | RatePot]:
+    return isinstance(pot, (Bucket, RatePot))
 
 
 def _availability(work: StatementWork, shortfalls: Mapping[str, Shortfall]) -> Availability:

@@ -28,6 +28,7 @@ from control_service.usecases.fleet.elapsed_time import ElapsedTime
 from control_service.usecases.fleet_ports import NamedLease, Usage
 from control_service.usecases.limit_pots import Crossed, LoadedPot, load_pots, store_pots
 from control_service.usecases.ports import Transaction
+from control_service.usecases.rule_pots import LoadedRule, load_rule_pots, store_rule_pots
 
 _TAKES_REQUESTS: Final = (Status.RUNNING, Status.ACTIVATING)
 _NOTHING_RESERVED: Final = Reserved()
@@ -81,12 +82,12 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What statements are about, as it is stored: locked accounts, services by uid, buckets, and pots of budgets."""
+    """What statements are about, as it is stored: locked accounts, services by uid, buckets, and pots of limits."""
 
     accounts: Mapping[str, Account]
     subjects: Mapping[str, Subject]
     buckets: Mapping[PotKey, Bucket]
-    limit_pots: Mapping[PotKey, LoadedPot]
+    limit_pots: Mapping[PotKey, LoadedPot | LoadedRule]
 
 
 class Settlement:
@@ -259,7 +260,10 @@ class Settlement:
         )
         of_limits = {key: loaded for key, loaded in self._limit_pots.items() if key in touched}
         if of_limits:
-            self.crossed = await store_pots(tx, of_limits, self.pots)
+            budgets = {key: loaded for key, loaded in of_limits.items() if isinstance(loaded, LoadedPot)}
+            self.crossed = await store_pots(tx, budgets, self.pots)
+            rules = {key: loaded for key, loaded in of_limits.items() if isinstance(loaded, LoadedRule)}
+            await store_rule_pots(tx, rules, self.pots)
 
     def _service_id(self, lease: Lease) -> str:
         """The id of the lease's service; empty where it is a slice of a limit's pot."""
@@ -307,7 +311,7 @@ async def settle(
     accounts = await tx.batches.lock_accounts(account_ids) if account_ids else {}
     subjects = await _subjects(tx, accounts, {one.service_uid for one in statements if one.limit is None}, now_us)
     limits = dict.fromkeys(PotKey.of_limit(one.limit, one.kind) for one in statements if one.limit is not None)
-    limit_pots = await load_pots(tx, [key for key in limits if key.account in accounts], now_us) if limits else {}
+    limit_pots = await _limit_pots(tx, [key for key in limits if key.account in accounts], now_us, elapsed_time)
     stored = await _buckets(tx, subjects, statements)
     buckets = {
         key: _rated(elapsed_time.refilled(key, bucket, now_us), subjects[key.service_uid].payers.reserved, key.kind)
@@ -320,11 +324,25 @@ async def settle(
     return settlement
 
 
+async def _limit_pots(
+    tx: Transaction, keys: Collection[PotKey], now_us: int, elapsed_time: ElapsedTime
+) -> dict[PotKey, LoadedPot | LoadedRule]:
+    """The pots of limits that these statements are about."""
+    if not keys:
+        return {}
+    return {**await load_pots(tx, keys, now_us), **await load_rule_pots(tx, keys, now_us, elapsed_time)}
+
+
 async def _left_behind(
     tx: Transaction, statements: Sequence[LeaseStatement], known: Mapping[str, Lease]
 ) -> list[Lease]:
     """The open leases of former epochs on what such statements are about that may need them; hardly ever any."""
-    needy = [one for one in statements if may_overdraw(known.get(one.statement.lease_id), one.statement, one.epoch)]
+    needy = [
+        one
+        for one in statements
+        # Of a rate nothing is left behind: it is forfeited.
+        if one.kind is not PotKind.RATE and may_overdraw(known.get(one.statement.lease_id), one.statement, one.epoch)
+    ]
     found: list[Lease] = []
     for node, epoch in dict.fromkeys((one.node, one.epoch) for one in needy):
         mine = [one for one in needy if (one.node, one.epoch) == (node, epoch)]

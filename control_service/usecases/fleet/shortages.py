@@ -15,6 +15,7 @@ from control_service.domain.pot import PotKey, PotKind
 from control_service.usecases.fleet.lease_settlement import money_of, trial_of
 from control_service.usecases.limit_pots import load_pots
 from control_service.usecases.ports import Transaction
+from control_service.usecases.rule_pots import WALL_CLOCK, load_rule_pots
 from tallygate._server.clock import Clock
 
 REMEMBERED_NS: Final = 5_000_000_000
@@ -85,6 +86,10 @@ class Shortages:
 async def query_grantable(tx: Transaction, pots: Collection[PotKey], now_us: int) -> dict[PotKey, int]:
     """Units that these pots can grant now. Rates are left out: nodes know when a rate will have refilled."""
     found = {key: loaded.grantable_units for key, loaded in (await load_pots(tx, pots, now_us)).items()}
+    slots = [key for key in pots if key.kind is PotKind.SLOTS]
+    found |= {
+        key: loaded.grantable_units for key, loaded in (await load_rule_pots(tx, slots, now_us, WALL_CLOCK)).items()
+    }
     owners = {key.account for key in pots}
     if any(key.kind is PotKind.MONEY for key in pots):
         for account in (await tx.batches.accounts(owners)).values():

@@ -7,9 +7,10 @@ from typing import Final
 from control_service.domain.account import Account
 from control_service.domain.bucket import Bucket
 from control_service.domain.limit import LimitPotKey
-from control_service.domain.pot import PotKey, PotKind
+from control_service.domain.limit_pot import BudgetPot
+from control_service.domain.pot import Pot, PotKey, PotKind
 from control_service.domain.service import Service
-from control_service.usecases import limit_pots
+from control_service.usecases import limit_pots, rule_pots
 from control_service.usecases.ports import ServiceFilter, Transaction
 
 SERVICES_PER_QUERY: Final = 100
@@ -18,11 +19,14 @@ SERVICES_PER_QUERY: Final = 100
 Position = tuple[str, int, str, str, int]
 """The position of a pot in the list: its service's id (empty for money), and the place of its kind.
 
-Of a limit's pot: the limit's uid, the member's, and the begin of the period. Limits come last, as of a service `~`.
+Of a limit's pot: the limit's uid, the member's, and the begin of the period. Limits come last, as of a service `~`:
+budgets, then rate rules.
 """
 
 _FIRST_KEY: Final = ("", "", 0)
 _LIMITS: Final = "~"
+_BUDGETS: Final = 0
+_RULES: Final = 1
 _PLACES: Final = {kind: place for place, kind in enumerate(PotKind)}
 
 
@@ -47,7 +51,7 @@ class PotView:
     def position(self) -> Position:
         """The pot's position in the list."""
         if self.limit is not None:
-            return _LIMITS, 0, *self.limit[1:]
+            return _LIMITS, _RULES if self.kind.is_rule else _BUDGETS, *self.limit[1:]
         return self.service_id, _PLACES[self.kind], *_FIRST_KEY
 
 
@@ -64,7 +68,8 @@ async def list_pots(
     account = await tx.accounts.get(account_id)
     held = await tx.leases.held(account_id)
     if after[0] == _LIMITS:
-        return await _of_limits(tx, LimitPotKey(account_id, *after[2:]), held, limit, now_us)
+        key, is_rule = LimitPotKey(account_id, *after[2:]), after[1] == _RULES
+        return await _of_limits(tx, key, held, limit, now_us=now_us, past_budgets=is_rule)
     found = [_money(account, held)]
     async for services in _services(tx, account_id, service_id, after[0]):
         found += await _of_services(tx, services, held, now_us)
@@ -72,28 +77,38 @@ async def list_pots(
             break
     page = [pot for pot in found if pot.position > after][:limit]
     if service_id is None and len(page) < limit:
-        page += await _of_limits(tx, LimitPotKey(account_id, *_FIRST_KEY), held, limit - len(page), now_us)
+        key, left = LimitPotKey(account_id, *_FIRST_KEY), limit - len(page)
+        page += await _of_limits(tx, key, held, left, now_us=now_us, past_budgets=False)
     return page
 
 
 async def _of_limits(
-    tx: Transaction, after: LimitPotKey, held: Mapping[PotKey, int], limit: int, now_us: int
+    tx: Transaction, after: LimitPotKey, held: Mapping[PotKey, int], limit: int, *, now_us: int, past_budgets: bool
 ) -> list[PotView]:
-    """Pots of limits whose key is greater than `after`."""
-    return [
-        PotView(
-            account_id=pot.key.account_id,
-            service_id="",
-            kind=pot.kind,
-            capacity_units=pot.capacity_units,
-            available_units=pot.available_units,
-            leased_units=pot.leased_units,
-            held_units=held.get(pot.pot_key, 0),
-            spent_units=pot.spent_units,
-            limit=pot.key,
-        )
-        for pot in await limit_pots.list_pots(tx, after, limit, now_us)
-    ]
+    """Pots of limits after a key: those of budgets, unless they are past, then those of rate rules."""
+    found: list[PotView] = []
+    if not past_budgets:
+        budgets = await limit_pots.list_pots(tx, after, limit, now_us)
+        found += [_of_limit(pot.pot_key, pot.capacity_units, pot, held) for pot in budgets]
+        after = LimitPotKey(after.account_id, *_FIRST_KEY)
+    if len(found) < limit:
+        rules = await rule_pots.list_rule_pots(tx, after, limit - len(found), now_us)
+        found += [_of_limit(pot.pot_key, pot.capacity_units, pot.units, held) for pot in rules]
+    return found
+
+
+def _of_limit(key: PotKey, capacity_units: int, pot: BudgetPot | Pot, held: Mapping[PotKey, int]) -> PotView:
+    return PotView(
+        account_id=key.account,
+        service_id="",
+        kind=key.kind,
+        capacity_units=capacity_units,
+        available_units=pot.available_units,
+        leased_units=pot.leased_units,
+        held_units=held.get(key, 0),
+        spent_units=pot.spent_units,
+        limit=key.limit,
+    )
 
 
 async def _services(

@@ -71,6 +71,8 @@ class Purge:
         async with self._database.writing() as tx:
             pots = await tx.limit_pots.delete_ended(now_us - ENDED_POTS_KEPT_US, BATCH_SIZE)
         async with self._database.writing() as tx:
+            rule_pots = await tx.rule_pots.delete_ended(now_us - ENDED_POTS_KEPT_US, BATCH_SIZE)
+        async with self._database.writing() as tx:
             responses = await tx.responses.delete(now_us - RESPONSES_KEPT_US, BATCH_SIZE)
         async with self._database.writing() as tx:
             tokens = await tx.access_tokens.purge(now_us - TOKENS_KEPT_US, BATCH_SIZE)
@@ -82,11 +84,11 @@ class Purge:
             alerts = await tx.alerts.delete(now_us - ALERTS_KEPT_US, BATCH_SIZE)
         async with self._database.writing() as tx:
             deliveries = await tx.deliveries.delete(now_us - DELIVERIES_KEPT_US, BATCH_SIZE)
-        if leases or pots or responses or tokens or keys or entries or alerts or deliveries:
+        if leases or pots or rule_pots or responses or tokens or keys or entries or alerts or deliveries:
             _log.info(
                 "purged",
                 closed_leases=leases,
-                limit_pots=pots,
+                limit_pots=pots + rule_pots,
                 idempotency_answers=responses,
                 ended_tokens=tokens,
                 ended_keys=keys,
@@ -94,5 +96,5 @@ class Purge:
                 alerts=alerts,
                 webhook_deliveries=deliveries,
             )
-        if max(leases, pots, responses, tokens, keys, entries, alerts, deliveries) < BATCH_SIZE:
+        if max(leases, pots, rule_pots, responses, tokens, keys, entries, alerts, deliveries) < BATCH_SIZE:
             self._next_ns = now_ns + PERIOD_NS

@@ -96,3 +96,10 @@ def test_a_changed_rule_keeps_what_had_accrued() -> None:
     assert pot.ruled(60, 60_000, 10) is pot
     assert pot.ruled(120, 60_000, 10).available_units == 5
     assert pot.ruled(60, 3_600_000, 3).available_units == 3
+
+
+def test_a_dry_run_makes_no_debts() -> None:
+    """What passes is counted to no less than zero; made real, the rule goes on from there."""
+    pot = RatePot(60, 60_000, 10, 2 * 60_000, START_US, only_counts=True).settled(spent_units=5, released_units=0)
+    assert pot.available_units == 0
+    assert pot.ruled(60, 60_000, 10).available_units == 0
