@@ -1,11 +1,11 @@
 """Leases as rows."""
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
-    RowMapping,
+    Row,
     Select,
     and_,
     delete,
@@ -30,14 +30,20 @@ from tallygate._server.database.upsert import upsert
 
 _leases = schema.leases
 _nodes = schema.nodes
-_lease_columns = [column for column in _leases.c if column.name != "service_id"]
 _is_open: ColumnElement[bool] = literal_column("NOT leases.closed")
 _is_closed: ColumnElement[bool] = literal_column("leases.closed")
 # In the words of the partial indexes, which SQLite compares; SQLAlchemy's are `closed = 0` there.
 _lease_key = tuple_(_leases.c.account_id, _leases.c.lease_id)
 _pot_key = tuple_(_leases.c.account_id, _leases.c.service_uid, _leases.c.kind)
 _of_limit = (_leases.c.account_id, _leases.c.limit_uid, _leases.c.member_uid, _leases.c.period_start_us)
-_limit_columns = tuple(column.name for column in _of_limit[1:])
+_plain = tuple(name for name in Lease.__slots__ if name != "limit")
+_lease_columns = [
+    *(_leases.c["account_id" if name == "account" else name] for name in _plain),
+    *_of_limit[1:],
+    _leases.c.service_id,
+]
+_kinds = {kind.value: kind for kind in PotKind}
+_NO_LIMIT: Final = (None, None, None)
 
 
 class LeaseRows(Leases):
@@ -105,7 +111,7 @@ class LeaseRows(Leases):
 
     @override
     async def open_below(self, node: str, epoch: int, limit: int) -> list[NamedLease]:
-        query = select(_leases).where(_leases.c.node == node, _leases.c.epoch < epoch, _is_open)
+        query = select(*_lease_columns).where(_leases.c.node == node, _leases.c.epoch < epoch, _is_open)
         return await self._read_named(query.order_by(_leases.c.account_id, _leases.c.lease_id).limit(limit))
 
     @override
@@ -134,7 +140,7 @@ class LeaseRows(Leases):
     @override
     async def page(self, wanted: LeaseFilter, after: tuple[int, str], limit: int) -> list[NamedLease]:
         created, lease_id = _leases.c.create_us, _leases.c.lease_id
-        query = select(_leases).where(or_(created > after[0], and_(created == after[0], lease_id > after[1])))
+        query = select(*_lease_columns).where(or_(created > after[0], and_(created == after[0], lease_id > after[1])))
         equal = {
             _leases.c.account_id: wanted.account_id,
             _leases.c.service_id: wanted.service_id,
@@ -162,25 +168,24 @@ class LeaseRows(Leases):
         return held
 
     async def _read(self, query: Select[Any]) -> list[Lease]:
-        return [_lease(row) for row in (await self._connection.execute(query)).mappings()]
+        return [_lease(row) for row in await self._connection.execute(query)]
 
     async def _read_named(self, query: Select[Any]) -> list[NamedLease]:
-        named = []
-        for row in (await self._connection.execute(query)).mappings():
-            values = dict(row)
-            named.append(NamedLease(service_id=values.pop("service_id"), lease=_lease(values)))
-        return named
+        return [NamedLease(_lease(row), row.service_id) for row in await self._connection.execute(query)]
 
 
 def _values(lease: Lease) -> dict[str, object]:
-    values = {name: getattr(lease, name) for name in Lease.__slots__}
-    limit = values.pop("limit") or (None,) * len(_of_limit)
-    return values | {"account_id": values.pop("account")} | dict(zip(_limit_columns, limit[1:], strict=True))
+    values = {name: getattr(lease, name) for name in _plain}
+    values["account_id"] = values.pop("account")
+    limit = _NO_LIMIT if lease.limit is None else lease.limit[1:]
+    values["limit_uid"], values["member_uid"], values["period_start_us"] = limit
+    return values
 
 
-def _lease(row: RowMapping | dict[str, Any]) -> Lease:
-    values = dict(row)
-    account_id = values.pop("account_id")
-    limit_uid, *rest = (values.pop(name) for name in _limit_columns)
-    limit = None if limit_uid is None else LimitPotKey(account_id, limit_uid, *rest)
-    return Lease(account=account_id, limit=limit, **values | {"kind": PotKind(values["kind"])})
+def _lease(row: Row[Any]) -> Lease:
+    """The lease in a row of `_lease_columns`."""
+    values: dict[str, Any] = dict(zip(_plain, row, strict=False))
+    values["kind"] = _kinds[values["kind"]]
+    if row.limit_uid is not None:
+        values["limit"] = LimitPotKey(row.account_id, row.limit_uid, row.member_uid, row.period_start_us)
+    return Lease(**values)
