@@ -9,10 +9,12 @@ from tallygate.cli import (
     alerts,
     audit,
     bindings,
+    budgets,
     check,
     contexts_command,
     models,
     principals,
+    rate_rules,
     service_accounts,
     services,
     teams,
@@ -47,6 +49,8 @@ app.add_typer(check.app, name="check")
 app.add_typer(accounts.app, name="account")
 app.add_typer(models.app, name="model")
 app.add_typer(services.app, name="service")
+app.add_typer(rate_rules.app, name="rule")
+app.add_typer(budgets.app, name="budget")
 app.add_typer(audit.app, name="audit")
 app.add_typer(teams.app, name="team")
 app.add_typer(bindings.members, name="member")
