@@ -23,6 +23,8 @@ EARLIER = (2**63 - 1, "")
 class HookDesk(Desk):
     """A desk at which webhooks are made, and alerts are written."""
 
+    secrets = SECRETS
+
     def mint(self) -> SecretMint:
         numbers = itertools.count(1)
         return SecretMint(SECRETS, lambda size: next(numbers).to_bytes(size, "big"))

@@ -13,6 +13,7 @@ from tallygate._access.scope import Scope
 from tallygate.access.v1 import role_pb2
 from tallygate.control.v1 import access_service_pb2 as access
 from tallygate.control.v1 import account_service_pb2 as accounts
+from tallygate.control.v1 import alert_service_pb2 as alerts
 from tallygate.control.v1 import audit_service_pb2 as audit
 from tallygate.control.v1 import catalog_service_pb2 as catalogue
 from tallygate.control.v1 import lifecycle_service_pb2 as lifecycle
@@ -103,7 +104,17 @@ class Tenant:
             self.be_refused,
             self.turn_pages,
             self.delete_something,
+            self.hook,
         ]
+
+    def hook(self, number: int) -> None:
+        """A webhook, whose address leads to this machine, where nothing is sent, and what is on its way to it."""
+        name = f"{self.name}/webhooks/{self.mark()}"
+        self.say(alerts.CreateWebhookRequest(name=name, url=f"https://localhost/{self.mark()}"))
+        self.words["tallygate/Webhook"].append(name)
+        self.say(alerts.TestWebhookRequest(name=name))
+        left = alerts.NanosList(nanos=[number * NANOS, 10**18])
+        self.say(alerts.UpdateAlertSettingsRequest(account=self.name, left_threshold_nanos=left))
 
     def _operate(self, request: Message) -> None:
         """By the operator."""
