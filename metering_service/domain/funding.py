@@ -71,6 +71,11 @@ class Extension(NamedTuple):
     held: HeldUnits
     want: Want | None
 
+    @property
+    def may_have_more(self) -> bool:
+        """Whether it is not confirmed yet that there is no more."""
+        return self.want is not None
+
 
 def required_money(held: HeldUnits, price: Price) -> int:
     """The most that the held tokens which neither reservation nor trial cover can cost, in nanos.

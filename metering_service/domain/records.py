@@ -8,7 +8,7 @@ from metering_service.domain.counts import ZERO, Counts, Ranks, Tally
 from metering_service.domain.counts_page import CountsPage
 from metering_service.domain.pot import HeldUnits, LimitPotKey, PotKind
 from metering_service.domain.receipt import Receipt
-from metering_service.domain.stamp import Stamp
+from metering_service.domain.stamp import Stamp, shared_stamp
 
 
 class RequestState(StrEnum):
@@ -74,7 +74,7 @@ class RequestRecord(NamedTuple):
     @property
     def stamp(self) -> Stamp:
         """What the request was stamped with when it was authorised."""
-        return Stamp(self.credential, self.key_team, self.team, self.hour_us, self.pots)
+        return shared_stamp(self.credential, self.key_team, self.team, self.hour_us, self.pots)
 
     @property
     def tally(self) -> Tally:

@@ -7,9 +7,9 @@ from metering_service.domain.report import Report
 from metering_service.domain.request import Request
 from metering_service.domain.request_parts import PartStart
 from metering_service.domain.service import ServiceConfig
-from metering_service.domain.stamp import Stamp, hour_of
+from metering_service.domain.stamp import Stamp, hour_of, shared_stamp
 from metering_service.usecases.node import Node
-from metering_service.usecases.reports.cover import Cover, ask, cover
+from metering_service.usecases.reports.cover import Covered, ask, cover
 from metering_service.usecases.reports.denial import refuse
 from metering_service.usecases.reports.whole_answers import cover_whole
 from metering_service.usecases.state.service_state import ServiceState
@@ -21,9 +21,9 @@ def stamp_now(node: Node, service: ServiceState, report: Report) -> Stamp:
     """What a report's request is stamped with if it is authorised now, or its denial is."""
     hour_us, config = hour_of(node.clock.now_us()), service.config
     if not node.limits or config is None:
-        return Stamp(report.credential, "", service.team, hour_us)
+        return shared_stamp(report.credential, "", service.team, hour_us)
     applies = node.limits.applying(config, report.credential, "", node.clock.monotonic_ns())
-    return Stamp(report.credential, "", service.team, applies.hour_at(hour_us), applies.pots)
+    return shared_stamp(report.credential, "", service.team, applies.hour_at(hour_us), applies.pots)
 
 
 def new_request(node: Node, service: ServiceState, report: Report, start: PartStart | None, *, part: str) -> Request:
@@ -166,7 +166,7 @@ def _worth_starting(config: ServiceConfig, request: Request) -> int:
     return least if request.max_output_tokens is None else min(least, request.max_output_tokens)
 
 
-def _is_last(node: Node, request: Request, covered: Cover) -> bool:
+def _is_last(node: Node, request: Request, covered: Covered) -> bool:
     """Whether nothing beyond this ceiling can be expected: the server's own limit, or pots that have run dry."""
     if covered.may_have_more:
         return False

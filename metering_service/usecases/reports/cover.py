@@ -4,14 +4,15 @@ All are worked out in one pass, so that one exchange of leases asks for all that
 nothing.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
 
 from metering_service.domain.funding import Extension, Offer, Offers, Want, extend
 from metering_service.domain.grant import output_target
 from metering_service.domain.outage import tokens_of
 from metering_service.domain.pot import HeldUnits, PotKind
 from metering_service.domain.request import Request
-from metering_service.usecases.node import Node
+from metering_service.usecases.node import Means, Node
 from metering_service.usecases.state.pot_state import PotState, pots_of, units_of
 from metering_service.usecases.state.service_state import PLENTY_TOKENS, ServiceState, free_tokens
 
@@ -28,12 +29,16 @@ class Cover(NamedTuple):
 
     held: HeldUnits
     want: Want | None
-    short: tuple[Short, ...] = ()
+    short: tuple[Short, ...]
 
     @property
     def may_have_more(self) -> bool:
         """Whether it is not confirmed yet that there is no more."""
         return self.want is not None or bool(self.short)
+
+
+Covered: TypeAlias = Extension | Cover
+"""What can be held; without pots, what payers give is all that there is to say."""
 
 
 class PotOffer(NamedTuple):
@@ -59,31 +64,32 @@ class Needs(NamedTuple):
         return units_of(pot.key.kind, self.tokens, self.money_nanos)
 
 
-def cover(node: Node, service: ServiceState, request: Request, input_tokens: int) -> Cover:
+def cover(node: Node, service: ServiceState, request: Request, input_tokens: int) -> Covered:
     """Cover the input, and output as far as the size of a grant goes by what is free."""
-    offers, tokens_max = node.means(service)
-    pots = enforced_pots(node, service, request) if request.stamp.pots else []
-    free = free_tokens(offers, request.price)
-    if tokens_max is not None:
-        free = min(free, tokens_max)
-    if pots:
-        free = min(free, *(_free_tokens(pot, request) for pot in pots))
-    return cover_so_much(node, service, request, input_tokens, _target(request, free), pots=pots)
+    means = node.means(service)
+    free = free_tokens(means.offers, request.price)
+    if means.tokens_max is not None:
+        free = min(free, means.tokens_max)
+    if not request.stamp.pots:
+        return cover_so_much(request, input_tokens, _target(request, free), means)
+    pots = enforced_pots(node, service, request)
+    free = min(free, *(_free_tokens(pot, request) for pot in pots)) if pots else free
+    return cover_so_much(request, input_tokens, _target(request, free), means, pots)
 
 
 def cover_so_much(
-    node: Node, service: ServiceState, request: Request, input_tokens: int, output_tokens: int, *, pots: list[PotOffer]
-) -> Cover:
+    request: Request, input_tokens: int, output_tokens: int, means: Means, pots: Sequence[PotOffer] = ()
+) -> Covered:
     """Cover this many tokens of each class in all, as far as payers and pots go."""
-    offers, tokens_max = node.means(service)
+    offers, tokens_max = means
     extension = extend(request.held, input_tokens, output_tokens, offers, request.price, tokens_max=tokens_max)
-    held, want = extension
     if not pots:
-        return Cover(held, want)
+        return extension
+    held, want = extension
     needs = needs_of(request, input_tokens, output_tokens, offers, extension)
     short = [each for each in pots if each.offer.units < needs.of(each.pot)]
     if not short:
-        return Cover(held, want)
+        return extension
     offers, room = capped(offers, short)
     held = extend(
         request.held,
@@ -125,7 +131,7 @@ def enforced_pots(node: Node, service: ServiceState, request: Request) -> list[P
     ]
 
 
-def ask(node: Node, service: ServiceState, request: Request, input_tokens: int, covered: Cover) -> None:
+def ask(node: Node, service: ServiceState, request: Request, input_tokens: int, covered: Covered) -> None:
     """Wait for the least that lets a request go on; and ask ahead for leases that larger grants come from.
 
     Were only the least on lease, the next grant would be the least too, and each renewal an exchange of leases.
@@ -139,18 +145,18 @@ def ask(node: Node, service: ServiceState, request: Request, input_tokens: int, 
             want = extend(request.held, input_tokens, plenty_tokens, offers, request.price, tokens_max=tokens_max).want
             lease.demand.full_units = want.units if want is not None else covered.want.units
     more_tokens = max(0, input_tokens - request.held.input_tokens) + plenty_tokens - request.held.output_ceiling_tokens
-    for pot, units in covered.short:
+    for pot, units in covered.short if isinstance(covered, Cover) else ():
         # What as many tokens as in a grant of full size may cost, whatever their kind.
         full_units = units_of(pot.key.kind, more_tokens, request.price.dearest_nanos(more_tokens))
         service.need_pot(pot, units, max(units, full_units))
         node.work.exchange()
 
 
-def ask_for(node: Node, service: ServiceState, covered: Cover) -> None:
+def ask_for(node: Node, service: ServiceState, covered: Covered) -> None:
     """Wait for just what was to be covered."""
     if covered.want is not None:
         node.request_units(service, covered.want)
-    for pot, units in covered.short:
+    for pot, units in covered.short if isinstance(covered, Cover) else ():
         service.need_pot(pot, units, 0)
         node.work.exchange()
 

@@ -39,7 +39,7 @@ def cover_whole(node: Node, service: ServiceState, request: Request, report: Rep
     if output_tokens < answer.least_tokens:
         return refuse(node, service, request, input_tokens, answer.least_tokens)
     pots = enforced_pots(node, service, request) if request.stamp.pots else []
-    covered = cover_so_much(node, service, request, input_tokens, output_tokens, pots=pots)
+    covered = cover_so_much(request, input_tokens, output_tokens, node.means(service), pots)
     held = covered.held
     if _covers(held, input_tokens, output_tokens):
         return held

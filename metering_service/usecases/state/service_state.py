@@ -129,8 +129,9 @@ class ServiceState(LeaseHolder):
 
     def is_low(self, request: Request, now_ns: int) -> bool:
         """Whether to ask for more now, before a request like this one has to wait."""
-        if any(lease.is_low(now_ns) for lease in self.leases.values()):
-            return True
+        for lease in self.leases.values():
+            if lease.is_low(now_ns):
+                return True
         return bool(request.stamp.pots) and any(lease.is_low(now_ns) for lease in self.pot_leases(request))
 
     def pot_leases(self, request: Request) -> Iterator[Lease]:
