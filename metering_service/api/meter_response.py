@@ -11,7 +11,7 @@ from tallygate.metering.v1.metering_service_pb2 import MeterResponse
 
 RESPONSE_BYTES_MAX: Final = 1024 * 1024
 """Of one message: a quarter of what clients take."""
-DECISION_BYTES_MAX: Final = 4 * 1024
+DECISION_BYTES_MAX: Final = 8 * 1024
 """Of a decision, whatever it says: ids, sentences and tokens are bounded."""
 DECISIONS_UNMEASURED: Final = RESPONSE_BYTES_MAX // DECISION_BYTES_MAX - 1
 """Number of decisions that fit into a message whatever they say."""

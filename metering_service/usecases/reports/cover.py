@@ -38,7 +38,7 @@ class Cover(NamedTuple):
 
 
 Covered: TypeAlias = Extension | Cover
-"""What can be held; without pots, what payers give is all that there is to say."""
+"""Cover where pots are short; otherwise what payers give is all that there is to say."""
 
 
 class PotOffer(NamedTuple):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from metering_service.api.meter_response import DECISION_BYTES_MAX, RESPONSE_BYTES_MAX, encode_responses
 from metering_service.domain.counts import Counts
-from metering_service.domain.decision import Decision, Grant, Reason, deny
+from metering_service.domain.decision import BudgetStatus, Decision, Grant, Reason, deny
 from metering_service.domain.key_ring import TOKEN_BYTES_MAX
 from metering_service.domain.receipt import Receipt
 from metering_service.usecases.meter_stream import Named, Outgoing
@@ -22,6 +22,7 @@ LARGEST = deny(
     remaining_tokens=INT64_MAX,
     remaining_nanos=INT64_MAX,
     config_version=INT64_MAX,
+    budget=BudgetStatus("b" * 256, "p" * 256, INT64_MAX, is_money=True, end_us=1),
 )._replace(
     grant=Grant(INT64_MAX, INT64_MAX, is_final=True, resume=b"x" * TOKEN_BYTES_MAX),
     receipt=Receipt(
