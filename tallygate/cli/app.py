@@ -12,6 +12,7 @@ from tallygate.cli import (
     budgets,
     check,
     contexts_command,
+    keys,
     models,
     principals,
     rate_rules,
@@ -57,6 +58,7 @@ app.add_typer(bindings.members, name="member")
 app.add_typer(bindings.app, name="binding")
 app.add_typer(service_accounts.app, name="service-account")
 app.add_typer(tokens.app, name="token")
+app.add_typer(keys.app, name="key")
 app.add_typer(principals.app, name="principal")
 app.add_typer(alerts.app, name="alert")
 app.add_typer(webhooks.app, name="webhook")

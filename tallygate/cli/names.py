@@ -43,6 +43,16 @@ def team_name(text: str) -> str:
     raise typer.BadParameter(f"{text!r} is not a team; write it as acme/search or accounts/acme/teams/search")
 
 
+def key_name(text: str) -> str:
+    """`acme/first` or `accounts/acme/keys/first`."""
+    match text.split("/"):
+        case ["accounts", account, "keys", key] if account and key:
+            return text
+        case [account, key] if account and key and account != "accounts":
+            return f"accounts/{account}/keys/{key}"
+    raise typer.BadParameter(f"{text!r} is not a key; write it as acme/first or accounts/acme/keys/first")
+
+
 def webhook_name(text: str) -> str:
     """`acme/pager` or `accounts/acme/webhooks/pager`."""
     match text.split("/"):

@@ -24,9 +24,9 @@ def require_new(path: str) -> None:
 
 
 def show_secret(secret: str, path: str, *, lost: bool, what: str = "token") -> None:
-    """Shows a secret, or writes it into the file. Prints how it is used, to stderr."""
+    """Shows a secret, or writes it into the file. `what`: what it proves, which is said to stderr."""
     if lost:
-        fail("this call was made before and its secret was shown then; rotate it to get another one")
+        fail(f"this call was made before and its secret was shown then; rotate the {what} to get another one")
     if not path:
         print(secret)
         err.print(f"This is the only time that the {what} is shown.", style="dim")

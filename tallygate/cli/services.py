@@ -63,6 +63,21 @@ class Overflow(StrEnum):
     refuse = "refuse"
 
 
+class Keys(StrEnum):
+    """Whether requests need an API key."""
+
+    open = "open"
+    required = "required"
+
+
+_POLICIES = {
+    Keys.open: inference_service_pb2.CREDENTIAL_POLICY_OPEN,
+    Keys.required: inference_service_pb2.CREDENTIAL_POLICY_REQUIRED,
+}
+KeysOption = Annotated[Keys | None, typer.Option("--keys", help="Whether its requests need an API key.")]
+SharedOption = Annotated[
+    bool | None, typer.Option("--shared/--not-shared", help="Whether keys of all teams may use it.")
+]
 _OUTAGE_HELP = "Tokens that a node may go on with while it is cut off from the control service; 0: it denies."
 
 _OVERFLOWS = {
@@ -115,6 +130,8 @@ def create(
     team: Annotated[str, typer.Option(help="Id of the team of its account that it belongs to.")] = "",
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label; repeatable.")] = None,
     outage_tokens: Annotated[int, typer.Option(min=0, help=_OUTAGE_HELP)] = 0,
+    keys: KeysOption = None,
+    shared: SharedOption = None,
     claim_trial: Annotated[bool, typer.Option("--claim-trial", help="Claim the model's free trial.")] = False,
     enable_postpaid: Annotated[bool, typer.Option("--enable-postpaid", help="Enable pay-as-you-go.")] = False,
     control: ControlOption = DEFAULT_CONTROL,
@@ -130,6 +147,8 @@ def create(
         labels=_labels(label or []),
         outage_policy=_outage_policy(outage_tokens),
         outage_tokens_max=outage_tokens,
+        credential_policy=_credential_policy(keys),
+        shared=bool(shared),
         idempotency_key=key_or_new(idempotency_key),
     )
     if claim_trial or enable_postpaid:
@@ -149,6 +168,8 @@ def update(
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label, in place of all it has; repeatable.")
     ] = None,
     outage_tokens: Annotated[int | None, typer.Option(min=0, help=_OUTAGE_HELP)] = None,
+    keys: KeysOption = None,
+    shared: SharedOption = None,
     control: ControlOption = DEFAULT_CONTROL,
     idempotency_key: KeyOption = "",
     json: JsonOption = False,
@@ -160,6 +181,8 @@ def update(
         team=team,
         labels=lifecycle_service_pb2.LabelMap(labels=_labels(label)) if label else None,
         outage_tokens_max=outage_tokens,
+        credential_policy=_credential_policy(keys),
+        shared=shared,
         idempotency_key=key_or_new(idempotency_key),
     )
     if outage_tokens is not None:
@@ -250,6 +273,10 @@ def reserve(
 def _outage_policy(tokens_max: int) -> inference_service_pb2.OutagePolicy.ValueType:
     continues, denies = inference_service_pb2.OUTAGE_POLICY_CONTINUE, inference_service_pb2.OUTAGE_POLICY_DENY
     return continues if tokens_max else denies
+
+
+def _credential_policy(keys: Keys | None) -> inference_service_pb2.CredentialPolicy.ValueType:
+    return _POLICIES[keys] if keys else inference_service_pb2.CREDENTIAL_POLICY_UNSPECIFIED
 
 
 def _labels(pairs: list[str]) -> dict[str, str]:

@@ -111,8 +111,14 @@ def service_facts(service: inference_service_pb2.InferenceService) -> Table:
         ("free trial", trial_text),
         ("reserved", reserved),
         ("in an outage", outage),
+        ("API keys", _keys_text(service)),
         ("labels", ", ".join(f"{key}={value}" for key, value in sorted(service.labels.items()))),
     )
+
+
+def _keys_text(service: inference_service_pb2.InferenceService) -> str:
+    policy = inference_service_pb2.CredentialPolicy.Name(service.credential_policy).removeprefix("CREDENTIAL_POLICY_")
+    return policy + (", shared with all teams" if service.shared else "")
 
 
 def service_table(services: list[inference_service_pb2.InferenceService]) -> Table:

@@ -14,10 +14,11 @@ from tallygate.access.v1 import role_pb2
 from tallygate.control.v1 import access_service_pb2 as access
 from tallygate.control.v1 import account_service_pb2 as accounts
 from tallygate.control.v1 import alert_service_pb2 as alerts
+from tallygate.control.v1 import api_key_config_pb2, api_key_pb2, inference_service_pb2, model_pb2
 from tallygate.control.v1 import audit_service_pb2 as audit
 from tallygate.control.v1 import catalog_service_pb2 as catalogue
+from tallygate.control.v1 import key_service_pb2 as keys
 from tallygate.control.v1 import lifecycle_service_pb2 as lifecycle
-from tallygate.control.v1 import model_pb2
 from tallygate.control.v1 import team_service_pb2 as teams
 from tallygate.control.v1 import token_service_pb2 as tokens
 from tallygate.metering.v1 import decision_pb2, report_pb2, token_usage_pb2
@@ -99,6 +100,7 @@ class Tenant:
             self.deny_service,
             self.reserve,
             self.create_robot,
+            self.create_key,
             self.bind,
             self.update_account,
             self.be_refused,
@@ -153,6 +155,7 @@ class Tenant:
                 team=self.pick("team", number),
                 labels={self.mark(): self.mark()},
                 idempotency_key=self.mark(),
+                credential_policy=inference_service_pb2.CREDENTIAL_POLICY_OPEN,
                 billing=lifecycle.InitialBilling(enable_postpaid=True),
             )
         )
@@ -189,6 +192,23 @@ class Tenant:
         )
         made = answer_of(METHODS[request.DESCRIPTOR.full_name], self.say(request).body)
         self.words["tallygate/AccessToken"].append(made.access_token.name)
+
+    def create_key(self, number: int) -> None:
+        """A key of a team with a route and a network, and its secret changed where the number is even."""
+        name = f"{self.name}/keys/{self.mark()}"
+        route = api_key_config_pb2.ModelRoute(model=MODEL, service=f"{self.name}/services/default-llama")
+        request = keys.CreateKeyRequest(
+            name=name,
+            display_name=self.mark(),
+            team=self.pick("team", number) if number % 3 else "",
+            scope=api_key_pb2.KeyScope(all_services=True, all_models=True),
+            routes=api_key_pb2.KeyRoutes(routes=[] if number % 3 else [route]),
+            idempotency_key=self.mark(),
+        )
+        self.say(request)
+        self.words["tallygate/ApiKey"].append(name)
+        if number % 2 == 0:
+            self.say(keys.RotateKeyRequest(name=name, idempotency_key=self.mark()))
 
     def bind(self, number: int) -> None:
         """A person becomes something in the account or in a team."""
@@ -263,6 +283,7 @@ class Tenant:
             lifecycle.ListServiceEventsRequest(inference_service=service),
             teams.ListTeamsRequest(account=self.name),
             tokens.ListServiceAccountsRequest(scope=self.name),
+            keys.ListKeysRequest(account=self.name),
             access.ListBindingsRequest(scope=self.name),
             audit.ListAuditEntriesRequest(account=self.name),
         ):
@@ -278,6 +299,7 @@ class Tenant:
         kinds: list[tuple[str, Any]] = [
             ("tallygate/InferenceService", lifecycle.DeleteInferenceServiceRequest),
             ("tallygate/AccessToken", tokens.DeleteAccessTokenRequest),
+            ("tallygate/ApiKey", keys.DeleteKeyRequest),
             ("tallygate/Binding", access.DeleteBindingRequest),
         ]
         kind, request = kinds[number % len(kinds)]

@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from tallygate.cli import names
-from tallygate.cli.names import account_name, model_name, service_name
+from tallygate.cli.names import account_name, key_name, model_name, service_name
 
 
 def test_short_and_full_names_are_the_same() -> None:
@@ -72,3 +72,16 @@ def test_other_names_of_access_are_refused(parse: Callable[[str], str], text: st
     """With the two ways to write one."""
     with pytest.raises(typer.BadParameter, match="write"):
         parse(text)
+
+
+@pytest.mark.parametrize("text", ["acme/first", "accounts/acme/keys/first"])
+def test_a_key_is_named_with_its_account(text: str) -> None:
+    """Shortly, or in full."""
+    assert key_name(text) == "accounts/acme/keys/first"
+
+
+@pytest.mark.parametrize("text", ["first", "acme/", "/first", "accounts/acme/first", "accounts/acme/services/first"])
+def test_what_is_no_key_is_said_to_be_none(text: str) -> None:
+    """With how one is written."""
+    with pytest.raises(typer.BadParameter, match="is not a key"):
+        key_name(text)
