@@ -15,8 +15,8 @@ MARK: Final = re.compile(rb"zq[0-9a-f]{12}")
 GHOST: Final = re.compile(rb"zx[0-9a-f]{12}")
 
 _HEX_BYTES: Final = 6
-_PIECE: Final = re.compile(r"(?<![\w-])(?=[\w-]*\d)[\w-]{12,}")
-"""A piece of a text that a server made up: a uid, the id of a token or a binding, a secret."""
+_PIECE: Final = re.compile(r"(?<![\w-])(?=[\w-]*\d)(?=[\w-]*[a-zA-Z])[\w-]{12,}")
+"""A piece of a text that a server made up: a uid, the id of a token or a binding, a secret; a figure is anybody's."""
 
 
 def new_mark(first: str) -> str:
