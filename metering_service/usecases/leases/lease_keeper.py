@@ -128,11 +128,13 @@ class LeaseKeeper:
         """What there is to say of the leases of a service or a pot."""
         idle = holder.is_at_rest
         reserved = isinstance(holder, ServiceState) and self._keeps_reserve(holder, now_ns)
-        statements = []
+        statements, pot_reserve = [], self._pot_reserve(holder, now_ns) if isinstance(holder, PotState) else 0
         for lease in holder.all_leases():
             lease.closing = lease.closing or lease.is_idle(now_ns)
             if isinstance(holder, ServiceState):
                 lease.demand.reserve = holder.reserve(lease.kind) if reserved else 0
+            else:
+                lease.demand.reserve = pot_reserve
             statement = lease.statement(now_ns, idle=idle)
             if statement is not None:
                 statements.append(statement)
@@ -181,6 +183,14 @@ class LeaseKeeper:
                 del node.unpaid[request]
             else:
                 node.work.query_successor(silence.service, request)
+
+    def _pot_reserve(self, pot: PotState, now_ns: int) -> int:
+        """What a pot keeps for an outage, for all services that are in use and go on in one."""
+        services = self._node.services
+        for name in list(pot.reserves):
+            if name not in services or not self._keeps_reserve(services[name], now_ns):
+                del pot.reserves[name]
+        return sum(pot.reserves.values())
 
     def _keeps_reserve(self, service: ServiceState, now_ns: int) -> bool:
         """Whether a service is in use, so that an outage would be felt; during one, what is there is kept."""

@@ -114,6 +114,8 @@ def _open(node: Node, service: ServiceState, request: Request, report: Report) -
     """A request is admitted: from now on it runs."""
     request.expect_input(report.counts)
     service.open[report.request_id] = request
+    if request.stamp.pots:
+        service.reserve_pots(request)
     node.checkpoints.begin(request)
 
 

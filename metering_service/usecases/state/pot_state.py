@@ -18,13 +18,15 @@ UNKNOWN: Final = Offer(0, exhausted=False)
 class PotState(LeaseHolder):
     """One pot of a limit: what is on lease of it, and which services wait for more."""
 
-    __slots__ = ("_needs", "account", "key")
+    __slots__ = ("_needs", "account", "key", "reserves")
 
     def __init__(self, account: str, key: LimitPotKey, index: LeaseIndex) -> None:
         super().__init__(f"{account}/pots/{'/'.join(map(str, key))}", index)
         self.account = account
         self.key = key
         self._needs: dict[str, int] = {}
+        self.reserves: dict[str, int] = {}
+        """Units that suffice for each service that is in use and goes on in an outage of the control service."""
 
     @property
     @override

@@ -17,7 +17,7 @@ from metering_service.domain.request import EVERY_REPORT, Request
 from metering_service.domain.service import ServiceConfig
 from metering_service.usecases.state import pot_charges
 from metering_service.usecases.state.lease_holder import LeaseHolder, LeaseIndex
-from metering_service.usecases.state.pot_state import PotState
+from metering_service.usecases.state.pot_state import PotState, pots_of, units_of
 
 if TYPE_CHECKING:
     from metering_service.usecases.state.waiter import Waiter
@@ -133,6 +133,15 @@ class ServiceState(LeaseHolder):
             if lease.is_low(now_ns):
                 return True
         return bool(request.stamp.pots) and any(lease.is_low(now_ns) for lease in self.pot_leases(request))
+
+    def reserve_pots(self, request: Request) -> None:
+        """A request like this one is to go on in an outage of control: its pots keep as much as its payers do."""
+        config = self.config
+        if config is None or not config.outage_tokens_max or config.reservation_pays:
+            return
+        tokens = config.outage_tokens_max
+        for pot in pots_of(self._index, self.name, request.stamp.pots):
+            pot.reserves[self.name] = units_of(pot.key.kind, tokens, config.price.dearest_nanos(tokens))
 
     def pot_leases(self, request: Request) -> Iterator[Lease]:
         """The leases on the pots of limits that a request is charged to."""

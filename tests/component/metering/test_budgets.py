@@ -286,6 +286,24 @@ def test_a_deleted_budget_no_longer_refuses(fleet: Fleet) -> None:
     assert fleet.control.pots[pot_of(fleet)].leased_units == 0
 
 
+def test_a_budget_keeps_a_reserve_for_an_outage() -> None:
+    """A service that goes on without control does so with its budgets; after its last use all is given back."""
+    fleet = Fleet("a")
+    with_money(fleet, BALANCE, outage_tokens_max=5_000)
+    put_budget(fleet, 100_000)
+    fleet.run(ms=20)
+    run(fleet, "warm", 1)
+    fleet.run(seconds=5)
+    fleet["a"].linked = False
+    fleet.run(seconds=21)
+    client = Client(fleet["a"])
+    granted(client.say(report(AUTHORIZE, counts=Counts(4_900), max_output_tokens=0)))
+    client.say(report(FINISH, counts=Counts(4_900)))
+    fleet["a"].linked = True
+    fleet.run(seconds=150)
+    assert spent(fleet) == 4_901
+
+
 def test_a_raise_lets_waiting_requests_pass(fleet: Fleet) -> None:
     """At once, though the pot was confirmed to be empty."""
     put_budget(fleet, 50)
