@@ -13,6 +13,8 @@ from typing_extensions import override
 from control_service.domain.api_key import ApiKey, KeyScope, KeySecret
 from control_service.storage.key_schema import api_key_secrets as _secrets
 from control_service.storage.key_schema import api_keys as _keys
+from control_service.storage.limit_schema import budgets as _budgets
+from control_service.storage.limit_schema import rate_rules as _rate_rules
 from control_service.storage.scopes import is_seen
 from control_service.usecases.batches import in_batches
 from control_service.usecases.key_ports import ApiKeys, FoundSecret, KeyFilter, SecretTakenError
@@ -139,10 +141,20 @@ class ApiKeyRows(ApiKeys):
         for batch in in_batches(keys):
             ended = update(_keys).where(tuple_(*_key).in_(batch)).values(delete_us=_keys.c.expire_us, forget_us=None)
             await self._connection.execute(ended)
+            await self._end_limits(batch)
         old = select(_secrets.c.secret_hash).where(_secrets.c.forget_us < before_us)
         chosen = old.order_by(_secrets.c.forget_us).limit(limit)
         forgotten = await self._connection.execute(delete(_secrets).where(_secrets.c.secret_hash.in_(chosen)))
         return max(len(keys), forgotten.rowcount)
+
+    async def _end_limits(self, keys: list[tuple[str, str]]) -> None:
+        """Ends the limits of temporary keys that ended, with them; nodes know that these open nothing any more."""
+        for limits in (_rate_rules, _budgets):
+            of_key = and_(limits.c.account_id == _keys.c.account_id, limits.c.place_id == _keys.c.key_id)
+            end_us = select(_keys.c.delete_us).where(of_key).scalar_subquery()
+            hangs_on = and_(limits.c.place_kind == "KEY", tuple_(limits.c.account_id, limits.c.place_id).in_(keys))
+            ended = update(limits).where(hangs_on, limits.c.delete_us.is_(None))
+            await self._connection.execute(ended.values(delete_us=end_us, update_us=end_us))
 
     async def _add_secrets(self, rows: Iterable[dict[str, Any]]) -> None:
         try:

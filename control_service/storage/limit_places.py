@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from sqlalchemy import ColumnElement, RowMapping, Table, and_, or_, select
 
 from control_service.domain.limit import Place, PlaceKind
-from control_service.storage import schema
+from control_service.storage import key_schema, schema
 from control_service.usecases.limit_ports import LimitFilter
 
 _services = schema.services
+_keys = key_schema.api_keys
 
 
 def place_values(place: Place) -> dict[str, str]:
@@ -48,10 +49,12 @@ def _conditions(table: Table, wanted: LimitFilter) -> Iterator[ColumnElement[boo
     if wanted.place is not None:
         yield hangs_on(table, wanted.place)
     if wanted.team_ids is not None:
-        in_teams = select(_services.c.uid).where(
-            _services.c.account_id == wanted.subject.account_id, _services.c.team.in_(wanted.team_ids)
+        services, keys = (
+            select(of.c.uid).where(of.c.account_id == wanted.subject.account_id, of.c.team.in_(wanted.team_ids))
+            for of in (_services, _keys)
         )
         yield or_(
             and_(table.c.place_kind == PlaceKind.TEAM, table.c.place_uid.in_(wanted.team_ids)),
-            and_(table.c.place_kind == PlaceKind.SERVICE, table.c.place_uid.in_(in_teams)),
+            and_(table.c.place_kind == PlaceKind.SERVICE, table.c.place_uid.in_(services)),
+            and_(table.c.place_kind == PlaceKind.KEY, table.c.place_uid.in_(keys)),
         )

@@ -36,7 +36,7 @@ WITHOUT_WORDS = {"ListReservations", "GetAlertSettings"}
 """Reads whose answers have nothing of a tenant in them beyond what was asked: numbers and times."""
 OF_A_TEAM = {Role.TEAM_ADMIN, Role.TEAM_MEMBER}
 NUMBER = st.integers(0, 7)
-STEP = st.tuples(st.integers(0, 13), NUMBER)
+STEP = st.tuples(st.integers(0, 15), NUMBER)
 FEW = settings(
     max_examples=3,
     stateful_step_count=3,

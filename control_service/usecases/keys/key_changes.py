@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 from control_service.domain.account import Account
 from control_service.domain.api_key import ApiKey, KeyScope, KeySecret
 from control_service.domain.errors import InvalidRequestError, Reason, RefusedError, ResourceNotFoundError
+from control_service.domain.limit import Place, PlaceKind
 from control_service.domain.names import api_key_name
 from control_service.usecases.idempotent_call import Act
 from control_service.usecases.keys.key_mint import KeyMint
 from control_service.usecases.keys.key_settings import Written, require_reach
 from control_service.usecases.keys.key_views import KeyView, view_of
 from control_service.usecases.keys.new_keys import ShownKey
+from control_service.usecases.limit_changes import end_limits
 from control_service.usecases.ports import Transaction
 
 
@@ -81,8 +83,13 @@ async def set_disabled(tx: Transaction, account: Account, key_id: str, act: Act,
 
 
 async def delete_key(tx: Transaction, account: Account, key_id: str, act: Act) -> KeyView:
-    """Leaves a tombstone. Raises ResourceNotFoundError, or RefusedError RESOURCE_DELETED."""
-    return await _change(tx, account, key_id, act, lambda key: replace(key, delete_us=act.now_us))
+    """Leaves a tombstone, and ends the limits of the key.
+
+    Raises ResourceNotFoundError, or RefusedError RESOURCE_DELETED.
+    """
+    view = await _change(tx, account, key_id, act, lambda key: replace(key, delete_us=act.now_us))
+    await end_limits(tx, Place(PlaceKind.KEY, account.account_id, key_id, view.key.uid), act.now_us)
+    return view
 
 
 async def _change(

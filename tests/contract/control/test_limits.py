@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from control_service.domain.api_key import ApiKey
 from control_service.domain.asker import Asker
 from control_service.domain.errors import (
     DeniedError,
@@ -24,6 +25,8 @@ from control_service.domain.limit import (
     RateMetric,
     RateRule,
 )
+from control_service.usecases.keys.key_changes import delete_key
+from control_service.usecases.limit_ports import LimitFilter
 from control_service.usecases.limits import places
 from control_service.usecases.limits.budgets import (
     BudgetUpdate,
@@ -48,12 +51,14 @@ from control_service.usecases.people.teams import delete_team
 from tallygate._access.rights import ALL_RIGHTS, Right, Rights
 from tallygate._access.role import Role
 from tallygate._access.scope import Scope
+from tests.harness.control.api_keys import put
 from tests.harness.control.people_harness import DEFAULT, Desk
 
 ACME, LLAMA = LimitSubject("acme"), LimitSubject(model_id="llama")
 ON_ACME = Place(PlaceKind.ACCOUNT, "acme")
 ON_BLUE = Place(PlaceKind.TEAM, "acme", "blue")
 ON_CHAT = Place(PlaceKind.SERVICE, "acme", "chat")
+ON_KEY = Place(PlaceKind.KEY, "acme", "ci")
 ON_LLAMA = Place(PlaceKind.MODEL, resource_id="llama")
 OPERATOR = Asker("", (), ALL_RIGHTS)
 LEAD = Asker("person:lead", (), Rights((Right(Role.TEAM_ADMIN, Scope("acme", "blue")),)))
@@ -319,6 +324,45 @@ async def test_a_teams_lead_sets_limits_on_what_is_in_the_team(desk: Desk) -> No
     for place in (ON_ACME, Place(PlaceKind.SERVICE, "acme", "other")):
         with pytest.raises(DeniedError):
             await make_rule(desk, replace(NEW_RULE, rule_id="s", place=place), LEAD)
+
+
+async def test_an_owner_of_a_key_cannot_raise_its_budget(desk: Desk) -> None:
+    """Owning a key is no right: its team's lead sets its limits, or whoever manages those of the account."""
+    await desk.create_team("blue")
+    await put(desk.database, ApiKey("acme", "ci", "uid-ci", team="blue", owner="person:holder"))
+    holder = Asker("person:holder", (), Rights((Right(Role.TEAM_MEMBER, Scope("acme", "blue")),)))
+    other_lead = Asker("person:other", (), Rights((Right(Role.TEAM_ADMIN, Scope("acme", "red")),)))
+    made = await make_budget(desk, replace(NEW_BUDGET, place=ON_KEY), LEAD)
+    assert made.budget.place.uid == "uid-ci"
+    for change in (
+        change_budget(desk, BudgetUpdate(amount_units=2_000), holder),
+        change_budget(desk, BudgetUpdate(temporary_raise=Raise(9_000, desk.now_us + 1)), holder),
+        end_budget(desk, holder),
+        end_budget(desk, other_lead),
+    ):
+        with pytest.raises(DeniedError, match="LIMITS_MANAGE on accounts/acme/teams/blue"):
+            await change
+    assert (await show_budget(desk, holder)).budget.amount_units == 1_000
+    async with desk.database.reading() as tx:
+        seen = await tx.budgets.page(LimitFilter(ACME, team_ids=frozenset({"blue"})), "", 10)
+        assert [budget.name for budget in seen] == ["accounts/acme/budgets/b"]
+        assert await tx.budgets.page(LimitFilter(ACME, team_ids=frozenset({"red"})), "", 10) == []
+
+
+async def test_a_key_that_is_deleted_ends_its_limits(desk: Desk) -> None:
+    """Also a temporary one, when its time is over."""
+    temporary = ApiKey("acme", "brief", "uid-brief", expire_us=desk.now_us, temporary=True)
+    await put(desk.database, ApiKey("acme", "ci", "uid-ci"), temporary, ApiKey("acme", "stays", "uid-stays"))
+    await make_budget(desk, replace(NEW_BUDGET, place=ON_KEY))
+    on_brief, on_other = (Place(PlaceKind.KEY, "acme", key_id) for key_id in ("brief", "stays"))
+    await make_rule(desk, replace(NEW_RULE, place=on_brief))
+    await make_rule(desk, replace(NEW_RULE, rule_id="s", place=on_other))
+    await desk.of_account(lambda tx, account, act: delete_key(tx, account, "ci", act))
+    assert (await show_budget(desk)).budget.deleted
+    async with desk.database.writing() as tx:
+        await tx.api_keys.purge(desk.now_us + 366 * DAY, 10)
+        assert (await get_rate_rule(tx, ACME, "r", OPERATOR)).delete_us == desk.now_us
+        assert [one.name for one in (await tx.limits.in_force([ACME]))[ACME]] == ["accounts/acme/rateRules/s"]
 
 
 async def test_a_limit_goes_with_its_service_to_another_team(desk: Desk) -> None:

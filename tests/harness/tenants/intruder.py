@@ -9,6 +9,8 @@ from google.protobuf.message import Message
 from tallygate.access.v1 import role_pb2
 from tallygate.control.v1 import access_service_pb2 as access
 from tallygate.control.v1 import lifecycle_service_pb2 as lifecycle
+from tallygate.control.v1 import limit_config_pb2
+from tallygate.control.v1 import limit_service_pb2 as limits
 from tallygate.control.v1 import token_service_pb2 as tokens
 from tallygate.metering.v1 import metering_service_pb2 as metering
 from tallygate.metering.v1 import report_pb2
@@ -69,6 +71,10 @@ def _changes(own: Tenant, other: Tenant, number: int) -> Iterator[Message]:
         yield tokens.CreateAccessTokenRequest(
             service_account=mine, narrowed_role=role_pb2.ROLE_VIEWER, narrowed_scope=scope
         )
+    for place in (other.name, other.pick("tallygate/Team", number), other.pick("tallygate/InferenceService", number)):
+        rule = f"{own.name}/rateRules/{own.mark()}"
+        requests = limit_config_pb2.RATE_METRIC_REQUESTS
+        yield limits.CreateRateRuleRequest(name=rule, place=place, metric=requests, limit_units=1)
     service_id = other.pick("tallygate/InferenceService", number).rpartition("/")[2]
     team_id = other.words["team"][-1]
     yield lifecycle.CreateInferenceServiceRequest(name=f"{own.name}/services/{own.mark()}", model=MODEL, team=team_id)

@@ -14,11 +14,19 @@ from tallygate.access.v1 import role_pb2
 from tallygate.control.v1 import access_service_pb2 as access
 from tallygate.control.v1 import account_service_pb2 as accounts
 from tallygate.control.v1 import alert_service_pb2 as alerts
-from tallygate.control.v1 import api_key_config_pb2, api_key_pb2, inference_service_pb2, model_pb2
+from tallygate.control.v1 import (
+    api_key_config_pb2,
+    api_key_pb2,
+    budget_pb2,
+    inference_service_pb2,
+    limit_config_pb2,
+    model_pb2,
+)
 from tallygate.control.v1 import audit_service_pb2 as audit
 from tallygate.control.v1 import catalog_service_pb2 as catalogue
 from tallygate.control.v1 import key_service_pb2 as keys
 from tallygate.control.v1 import lifecycle_service_pb2 as lifecycle
+from tallygate.control.v1 import limit_service_pb2 as limits
 from tallygate.control.v1 import team_service_pb2 as teams
 from tallygate.control.v1 import token_service_pb2 as tokens
 from tallygate.metering.v1 import decision_pb2, report_pb2, token_usage_pb2
@@ -107,6 +115,7 @@ class Tenant:
             self.turn_pages,
             self.delete_something,
             self.hook,
+            self.set_limits,
         ]
 
     def hook(self, number: int) -> None:
@@ -133,6 +142,33 @@ class Tenant:
         more = {"name": self.name, "reason": self.mark(), "idempotency_key": self.mark()}
         self._operate(accounts.TopUpAccountRequest(amount_nanos=NANOS * 1_000, **more))
         self._operate(accounts.AdjustAccountRequest(amount_nanos=7, **{**more, "idempotency_key": self.mark()}))
+
+    def set_limits(self, number: int) -> None:
+        """A rate rule and a budget on a service, a team or the account, named by marks; the budget is lowered."""
+        place = (self.name, self.pick("tallygate/Team", number), self.pick("tallygate/InferenceService", number))
+        rule, budget = f"{self.name}/rateRules/{self.mark()}", f"{self.name}/budgets/{self.mark()}"
+        self.say(
+            limits.CreateRateRuleRequest(
+                name=rule,
+                place=place[number % 3],
+                metric=limit_config_pb2.RATE_METRIC_REQUESTS,
+                limit_units=NANOS,
+                idempotency_key=self.mark(),
+            )
+        )
+        self.words["tallygate/RateRule"].append(rule)
+        self.say(
+            limits.CreateBudgetRequest(
+                name=budget,
+                place=place[number % 3],
+                unit=budget_pb2.BUDGET_UNIT_TOKENS,
+                amount_units=NANOS,
+                period=budget_pb2.CALENDAR_PERIOD_IN_ALL,
+                idempotency_key=self.mark(),
+            )
+        )
+        self.words["tallygate/Budget"].append(budget)
+        self.say(limits.UpdateBudgetRequest(name=budget, amount_units=NANOS - 1, idempotency_key=self.mark()))
 
     def update_account(self, _: int = 0) -> None:
         self.say(accounts.UpdateAccountRequest(name=self.name, display_name=self.mark(), idempotency_key=self.mark()))
@@ -281,6 +317,8 @@ class Tenant:
             accounts.ListLedgerEntriesRequest(account=self.name),
             lifecycle.ListInferenceServicesRequest(account=self.name),
             lifecycle.ListServiceEventsRequest(inference_service=service),
+            limits.ListRateRulesRequest(account=self.name),
+            limits.ListBudgetsRequest(account=self.name),
             teams.ListTeamsRequest(account=self.name),
             tokens.ListServiceAccountsRequest(scope=self.name),
             keys.ListKeysRequest(account=self.name),
