@@ -25,6 +25,8 @@ from tallygate.control.v1 import (
     key_service_pb2_grpc,
     lifecycle_service_pb2,
     lifecycle_service_pb2_grpc,
+    limit_config_pb2,
+    limit_service_pb2_grpc,
     model_pb2,
     operations_service_pb2_grpc,
     pot_pb2,
@@ -56,6 +58,7 @@ class Control:
         self.alerts = alert_service_pb2_grpc.AlertServiceStub(channel)
         self.tokens = token_service_pb2_grpc.TokenServiceStub(channel)
         self.keys = key_service_pb2_grpc.KeyServiceStub(channel)
+        self.limits = limit_service_pb2_grpc.LimitServiceStub(channel)
         self.fleet = grpc_pb.FleetServiceStub(channel)
         self.recovery = recovery_service_pb2_grpc.RecoveryServiceStub(channel)
 
@@ -125,6 +128,7 @@ class WireNode:
         self.credentials: list[pb.CredentialConfig] = []
         self.api_keys: list[api_key_config_pb2.ApiKeyConfig] = []
         self.models: dict[str, str] = {}
+        self.limits: dict[str, list[limit_config_pb2.LimitConfig]] = {}
         self.recalled: set[str] = set()
         self.replenished: set[str] = set()
         self.replenished_limit_pots: list[pot_pb2.LimitPot] = []
@@ -197,9 +201,15 @@ class WireNode:
         while (message := await self.stream.read()) is not grpc.aio.EOF:
             await self._take(message)
 
+    def _take_limits(self, message: pb.WatchConfigResponse) -> None:
+        """Takes the limits of accounts and models, by their names."""
+        self.limits.update({one.account: list(one.limits) for one in message.account_limits})
+        self.limits.update({one.model: list(one.limits) for one in message.model_limits})
+
     async def _take(self, message: pb.WatchConfigResponse) -> None:
         async with self._heard:
             self.version = message.version
+            self._take_limits(message)
             self.services.update({service.name: service for service in message.services})
             self.credentials += message.credentials
             self.api_keys += message.api_keys
