@@ -22,6 +22,7 @@ from control_service.usecases.key_ports import KeyFilter
 from control_service.usecases.keys.key_changes import KeyRotation, KeyUpdate
 from control_service.usecases.keys.key_views import KeyView
 from control_service.usecases.keys.new_keys import ImportedKey, NewKey
+from tallygate._access.key_text import KEY_TEXT
 from tallygate._access.permission import Permission
 from tallygate._server.clock import US_PER_SECOND
 from tallygate._server.grpc.caller import current_caller
@@ -71,7 +72,7 @@ def decode_import(fields: Fields, request: pb.ImportKeysRequest) -> tuple[str, l
 def decode_update(fields: Fields, request: pb.UpdateKeyRequest) -> tuple[tuple[str, str], KeyUpdate]:
     """The ids of account and key, and the key's new settings."""
     account_id, key_id = fields.api_key("name", request.name)
-    display_name = fields.text("display_name", request.display_name)
+    display_name = _display_name(fields, "display_name", request.display_name)
     scope = _decode_scope(fields, "scope", request.scope, account_id) if request.HasField("scope") else None
     if request.HasField("expire_time") and request.clear_expire_time:
         fields.refuse("clear_expire_time", "must not be given together with expire_time")
@@ -155,7 +156,7 @@ def _decode_new(fields: Fields, path: str, said: SaysKey, key: tuple[str, str]) 
     scope = _decode_scope(fields, f"{path}scope", said.scope, account_id) if said.HasField("scope") else EVERYTHING
     return NewKey(
         key_id=key_id,
-        display_name=fields.text(f"{path}display_name", said.display_name),
+        display_name=_display_name(fields, f"{path}display_name", said.display_name),
         team=fields.team_id(f"{path}team", said.team),
         owner=fields.principal(f"{path}owner", said.owner) if said.owner else "",
         scope=scope,
@@ -164,6 +165,13 @@ def _decode_new(fields: Fields, path: str, said: SaysKey, key: tuple[str, str]) 
         expire_us=fields.moment_us(f"{path}expire_time", said.expire_time) if expires else None,
         creator=current_caller().member,
     )
+
+
+def _display_name(fields: Fields, path: str, text: str) -> str:
+    """A name for people, in which nobody has pasted the key itself."""
+    if KEY_TEXT.search(text) is not None:
+        fields.refuse(path, "must not have the secret of a key in it: everybody who lists keys would see that")
+    return fields.text(path, text)
 
 
 def _temporary_us(fields: Fields, request: pb.CreateKeyRequest) -> int:
