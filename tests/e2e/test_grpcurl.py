@@ -43,6 +43,7 @@ async def test_both_services_tell_what_they_are(pair: Pair) -> None:
         "tallygate.control.v1.AuditService",
         "tallygate.control.v1.FleetService",
         "tallygate.control.v1.KeyService",
+        "tallygate.control.v1.LimitService",
         "tallygate.control.v1.OperationsService",
         "tallygate.control.v1.RecoveryService",
         "tallygate.control.v1.TeamService",
