@@ -17,6 +17,7 @@ STAGE = (
     "model create llama",
     "team create acme/search",
     "service create acme/chat --model llama --team search",
+    "budget create acme/slips --tokens 5 --every never",
 )
 
 
@@ -87,9 +88,9 @@ def test_an_answer_can_be_read_by_programs(running: Up) -> None:
         ("budget create acme/x --every day", "exactly one of"),
         ("budget create acme/x --tokens 5 --every day --spent-money 1", "both in tokens"),
         ("budget create daily --tokens 5 --every day", "is not a budget"),
-        ("budget update acme/daily --until 3d", "--raise-to-tokens"),
-        ("budget update acme/daily --raise-to-tokens 3000000 --until 2026-02-32", "is no moment"),
-        ("budget update acme/daily --raise-to-money 9 --until 3d", "never changes"),
+        ("budget update acme/slips --until 3d", "--raise-to-tokens"),
+        ("budget update acme/slips --raise-to-tokens 3000000 --until 2026-02-32", "is no moment"),
+        ("budget update acme/slips --raise-to-money 9 --until 3d", "never changes"),
         ("budget show acme/none", "There is no accounts/acme/budgets/none"),
     ],
 )
