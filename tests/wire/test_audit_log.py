@@ -15,6 +15,7 @@ from tallygate.access.v1 import role_pb2
 from tallygate.control.v1 import access_service_pb2 as access
 from tallygate.control.v1 import (
     access_service_pb2_grpc,
+    api_key_pb2,
     audit_entry_pb2,
     audit_service_pb2,
     audit_service_pb2_grpc,
@@ -22,6 +23,7 @@ from tallygate.control.v1 import (
 )
 from tallygate.control.v1 import account_service_pb2 as accounts
 from tallygate.control.v1 import alert_service_pb2 as alerts
+from tallygate.control.v1 import key_service_pb2 as keys
 from tallygate.control.v1 import token_service_pb2 as tokens
 from tests.harness.control.access import SEAL
 from tests.harness.patience import PATIENCE_S
@@ -44,10 +46,13 @@ OF_WEBHOOKS = {
     if method.containing_service.name == "AlertService" and method.name != "UpdateAlertSettings"
 }
 """Methods that need a pepper, or a webhook, which needs one."""
+OF_KEYS = {method.name for method in MUTATIONS.values() if method.containing_service.name == "KeyService"}
+"""Methods that need a pepper, or a key, which needs one."""
 ALWAYS_SERVED = {
     method.name
     for method in MUTATIONS.values()
-    if method.containing_service.name in ("AccountService", "CatalogService", "LifecycleService", "TeamService")
+    if method.containing_service.name
+    in ("AccountService", "CatalogService", "LifecycleService", "LimitService", "TeamService")
 } | {"UpdateAlertSettings"}
 
 
@@ -127,7 +132,28 @@ async def test_each_change_of_access_makes_one_entry(tmp_path: Path) -> None:
         assert [(one.method.rpartition("/")[2], one.resource) for one in reversed(found)] == done
         assert {one.principal for one in found} == {OPERATOR}
         every = {method.name for method in MUTATIONS.values()}
-        assert {method for method, _ in done} | ALWAYS_SERVED | OF_WEBHOOKS == every
+        assert {method for method, _ in done} | ALWAYS_SERVED | OF_WEBHOOKS | OF_KEYS == every
+
+
+async def test_each_change_of_a_key_makes_one_entry(tmp_path: Path) -> None:
+    """All that the contract has of them."""
+    name, done = "accounts/acme/keys/first", ["CreateKey"]
+    async with guarded_control(tmp_path) as control:
+        await control.stock()
+        everything = api_key_pb2.KeyScope(all_services=True, all_models=True)
+        await control.keys.CreateKey(keys.CreateKeyRequest(name=name, scope=everything))
+        for method in ("Update", "Rotate", "Disable", "Enable", "Delete"):
+            request = getattr(keys, f"{method}KeyRequest")(name=name)
+            await getattr(control.keys, f"{method}Key")(request)
+            done.append(f"{method}Key")
+        found = await entries(control, resource=name)
+        assert [one.method.rpartition("/")[2] for one in reversed(found)] == done
+        imported = keys.ImportedKey(name="accounts/acme/keys/other", secret_sha256=bytes(32))
+        await control.keys.ImportKeys(keys.ImportKeysRequest(account="accounts/acme", keys=[imported]))
+        entry = (await entries(control))[0]
+        assert (entry.method.rpartition("/")[2], entry.resource) == ("ImportKeys", "accounts/acme")
+        assert "accounts/acme/keys/other" in entry.request_json
+        assert {*done, "ImportKeys"} == OF_KEYS
 
 
 async def test_each_change_of_a_webhook_makes_one_entry(tmp_path: Path) -> None:

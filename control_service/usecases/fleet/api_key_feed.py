@@ -47,7 +47,7 @@ class ApiKeyFeed:
         # Members on whom it depends what each opens, and which hashes depend on each.
         self._members: dict[bytes, tuple[str, ...]] = {}
         self._concerned: dict[str, dict[bytes, None]] = {}
-        # Hashes to look up with the next change of any key: until their first look-up, and after one that failed.
+        # Hashes to look up with the next change of anything: until their first look-up, and after one that failed.
         self._unresolved: dict[bytes, None] = {}
         self._versions: dict[bytes, int] = {}
 
@@ -111,9 +111,7 @@ class ApiKeyFeed:
         """
         affected = dict.fromkeys(self._by_sealed[sealed] for sealed in changed if sealed in self._by_sealed)
         affected |= dict.fromkeys(each for member in members for each in self._concerned.get(member, ()))
-        if changed or members:
-            affected |= self._unresolved
-        for batch in in_batches(affected):
+        for batch in in_batches(affected | self._unresolved):
             await self._push(batch, version, watchers)
 
     async def _push(self, hashes: list[bytes], version: int, watchers: Collection[Watcher]) -> None:

@@ -10,6 +10,7 @@ from typing_extensions import override
 from control_service.api.fleet_codec import encode_update
 from control_service.domain.api_key import KeyScope, KeyState
 from control_service.domain.errors import InvalidRequestError
+from control_service.domain.limit import Budget, BudgetPeriod, BudgetUnit, Place, PlaceKind
 from control_service.domain.principal import SIGN_IN_LASTS_US, Principal
 from control_service.storage.database import SqlDatabase
 from control_service.usecases.access_changes import note_change, remove_bindings
@@ -17,6 +18,7 @@ from control_service.usecases.fleet import api_key_feed
 from control_service.usecases.fleet.api_key_feed import ApiKeyFeed
 from control_service.usecases.fleet.key_configs import ApiKeyConfig
 from control_service.usecases.fleet.watcher import API_KEYS_PER_UPDATE, Watcher
+from control_service.usecases.limit_changes import note_limits
 from control_service.usecases.resolve_credential import Credentials
 from tallygate._access.role import Role
 from tallygate._access.scope import PLATFORM, Scope
@@ -270,3 +272,30 @@ async def test_a_stream_follows_so_many_keys_and_no_more(kit: Kit, monkeypatch: 
     assert [len(await told(watcher, *many)) for _ in range(2)] == [API_KEYS_PER_UPDATE, 1]
     with pytest.raises(InvalidRequestError, match="subscribe_api_keys"):
         await kit.feed.subscribe_keys(watcher, [sha_of("one more")], ())
+
+
+async def test_a_key_waits_for_the_limits_of_its_account(kit: Kit) -> None:
+    """Limits come with or before it; while they cannot be read nobody is told of the key, since all would pass."""
+    budget = Budget("b", "uid-b", Place(PlaceKind.ACCOUNT, "acme"), BudgetUnit.TOKENS, 1_000, BudgetPeriod.DAY)
+    await put(kit.database, api_key())
+    async with kit.database.writing() as tx:
+        await tx.budgets.add(budget)
+
+    async def zone(name: str) -> None:
+        async with kit.database.writing() as tx:
+            await tx._connection.execute(  # as a hand in the database does
+                text("UPDATE budgets SET time_zone = :zone"), {"zone": name}
+            )
+            await note_limits(tx, budget.place.subject)
+
+    await zone("Nowhere/Land")
+    watcher = await watching(kit, "first")
+    assert await told(watcher) == {}
+    await zone("UTC")
+    await kit.feed.poll()
+    async with kit.database.writing() as tx:
+        await note_change(tx, members=("person:https://issuer.example#nobody",))
+    await kit.feed.poll()
+    update = await read(watcher)
+    assert [config.subject.account_id for config in update.limits] == ["acme"]
+    assert [config.opens.state for config in update.api_keys] == [VALID]
