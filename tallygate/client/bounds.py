@@ -5,6 +5,7 @@ A message with one report that is far too large would break the stream, and be t
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from typing import Final
 
@@ -13,7 +14,10 @@ from tallygate.client.values import Usage
 
 REQUEST_ID_BYTES_MAX: Final = 64
 NAME_BYTES_MAX: Final = 256
-"""Maximum length of a service's name, a credential, an address."""
+"""Maximum length of a service's name, a credential, a model, an address."""
+SHA256_BYTES: Final = 32
+UNSENDABLE: Final = b"\0"
+"""Hash of a credential that no node would take."""
 LABELS_MAX: Final = 8
 LABEL_BYTES_MAX: Final = 64
 TOKENS_MAX: Final = 100_000_000
@@ -27,6 +31,10 @@ def problem(state: RequestState) -> str:
     too_long = next((name for name, text, bytes_max in _texts(state) if _exceeds(text, bytes_max)), "")
     if too_long:
         return f"{too_long} is too long, or not text that can be sent."
+    if len(state.key_sha256) not in {0, SHA256_BYTES}:
+        return "credential is too long, or not text that can be sent; or credential_sha256 is not 32 bytes long."
+    if not (state.service or state.key_sha256):
+        return "A request needs a service, or a credential that leads to one."
     if len(state.labels or ()) > LABELS_MAX:
         return f"labels has more than {LABELS_MAX} entries."
     counts = (*_counts(state.usage()), state.max_output_tokens or 0)
@@ -44,6 +52,13 @@ def _problem_of_whole(state: RequestState) -> str:
     if least is not None and not (_is_number(least) and least <= TOKENS_MAX):
         return f"min_output_tokens is no whole number from 0 to {TOKENS_MAX:,}."
     return ""
+
+
+def hash_of(credential: str) -> bytes:
+    """The SHA-256 of an API key, which leaves this process in its stead; empty for none."""
+    if _exceeds(credential, NAME_BYTES_MAX):
+        return UNSENDABLE
+    return hashlib.sha256(credential.encode()).digest() if credential else b""
 
 
 def check_sendable(usage: Usage) -> None:
@@ -65,7 +80,7 @@ def _counts(usage: Usage) -> tuple[int, ...]:
 def _texts(state: RequestState) -> Iterable[tuple[str, str, int]]:
     yield "request_id", state.request_id, REQUEST_ID_BYTES_MAX
     yield "service", state.service, NAME_BYTES_MAX
-    yield "credential", state.credential, NAME_BYTES_MAX
+    yield "model", state.model, NAME_BYTES_MAX
     yield "source_address", state.source_address, NAME_BYTES_MAX
     for key, value in (state.labels or {}).items():
         yield "a key of labels", key, LABEL_BYTES_MAX

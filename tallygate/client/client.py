@@ -14,6 +14,7 @@ from typing import Final, Self
 from tallygate._channel import Channels
 from tallygate._security import PLAIN, Security
 from tallygate.client.backoff import full_jitter_ms
+from tallygate.client.bounds import hash_of
 from tallygate.client.errors import Forked, MeteringError
 from tallygate.client.fork import unwatch, watch
 from tallygate.client.outbox import REPORTS_PER_MESSAGE_MAX
@@ -56,7 +57,7 @@ class MeteringClient:
             on_unreachable: "deny" raises Unreachable where no node answers within `answer_ms`. "allow" lets requests go
                 on then, for `unreachable_tokens_max` tokens of all of them together, and has them recorded as soon as a
                 node is back.
-            credential: For requests that bring none of their own: an API key or its id.
+            credential: For requests that bring none of their own: an API key.
             security: TLS, and a token; without, the connection is plain, and nothing is proved.
             monotonic_ns: The clock that grants run by.
             random_below: An integer from 0 to below its argument, for jitter.
@@ -120,7 +121,7 @@ class MeteringClient:
 
     def request(
         self,
-        service: str,
+        service: str = "",
         *,
         input_tokens: int = 0,
         cached_input_tokens: int = 0,
@@ -131,6 +132,8 @@ class MeteringClient:
         min_output_tokens: int | None = None,
         request_id: str | None = None,
         credential: str = "",
+        credential_sha256: bytes = b"",
+        model: str = "",
         source_address: str = "",
         labels: Mapping[str, str] | None = None,
         estimated: bool = False,
@@ -139,43 +142,40 @@ class MeteringClient:
         """A request of a service; enter it as a context to authorise it.
 
         Args:
-            service: `accounts/{account}/services/{service}`.
+            service: `accounts/{account}/services/{service}`; left out where the API key leads to one.
             input_tokens: Tokens that go in: those neither read from nor written to a cache, as far as it is known.
             cached_input_tokens: Input tokens read from a cache, beside those.
             cache_write_tokens: Input tokens written to a cache, beside those.
-            max_output_tokens: Maximum number of tokens to generate; 0 for none, as for embeddings. It caps what is
-                set aside, so that other requests find more.
+            max_output_tokens: Maximum number of tokens to generate, which caps what is set aside; 0 for none.
             whole: The server cannot be stopped in the middle of this answer. All of it is then set aside before it
-                starts: `grant.output_ceiling_tokens` is that number of tokens, and the server must
-                generate no more.
-            hold_for_s: With `whole`: number of seconds for which the request stays open without a report; at most
-                3,600. By default for the node's resume window.
+                starts: `grant.output_ceiling_tokens`, and the server must generate no more.
+            hold_for_s: With `whole`: seconds for which it stays open without a report, at most 3,600; by default the
+                node's resume window.
             min_output_tokens: With `whole`: the least output, over all choices, that the answer may be cut down to
                 where pots run out. By default the model's smallest request.
-            request_id: Unique within the service for ever, at most 64 bytes; the caller answers for that. Left out, one
-                is made.
-            credential: The end user's API key or its id, at most 256 bytes; by default the client's.
+            request_id: Unique within the service for ever, which the caller answers for; at most 64 bytes. One is made
+                where it is left out.
+            credential: The end user's API key as it was shown, of which the SHA-256 is sent; by default the client's.
+            credential_sha256: In place of that: the SHA-256 of the key, 32 bytes.
+            model: The model as the end user called it, by which the key leads to a service.
             source_address: The end user's address, at most 256 bytes.
             labels: For usage queries: at most 8, keys and values at most 64 bytes each.
-            estimated: What it counts is an estimate, such as pieces of text: a hold, and usage only where neither
-                `finish` nor `set_usage` brings better counts.
+            estimated: What it counts is an estimate: usage only where neither `finish` nor `set_usage` brings better.
             receipt: Whether leaving the context waits for the receipt, one commit of the node.
         """
         state = RequestState(
             request_id=request_id if request_id is not None else uuid.uuid4().hex,
             service=service,
-            input_tokens=input_tokens,
-            cached_input_tokens=cached_input_tokens,
-            cache_write_tokens=cache_write_tokens,
             max_output_tokens=max_output_tokens,
             whole=whole,
             hold_for_s=hold_for_s,
             min_output_tokens=min_output_tokens,
-            credential=credential or self._credential,
+            key_sha256=credential_sha256 or hash_of(credential or self._credential),
+            model=model,
             source_address=source_address,
             labels=dict(labels) if labels else None,
-            estimated=estimated,
         )
+        state.set_usage(Usage(input_tokens, cached_input_tokens, cache_write_tokens), estimated=estimated)
         return MeteredRequest(self._session, state, wants_receipt=receipt)
 
     async def record(
@@ -186,17 +186,21 @@ class MeteringClient:
         request_id: str | None = None,
         estimated: bool = False,
         credential: str = "",
+        credential_sha256: bytes = b"",
+        model: str = "",
         source_address: str = "",
         labels: Mapping[str, str] | None = None,
     ) -> Record:
         """Records the usage of a request that was not authorised, in full, and waits until it is durable.
 
         Args:
-            service: `accounts/{account}/services/{service}`.
+            service: As of `request`; empty to leave it to the API key and the model.
             usage: Final counts.
             request_id: As of `request`. Recording one id again records it once.
             estimated: The counts are an estimate.
             credential: As of `request`.
+            credential_sha256: As of `request`.
+            model: As of `request`.
             source_address: As of `request`.
             labels: As of `request`.
 
@@ -209,7 +213,13 @@ class MeteringClient:
             Overloaded: Too many requests are open.
         """
         request = self.request(
-            service, request_id=request_id, credential=credential, source_address=source_address, labels=labels
+            service,
+            request_id=request_id,
+            credential=credential,
+            credential_sha256=credential_sha256,
+            model=model,
+            source_address=source_address,
+            labels=labels,
         )
         return await request.record(usage, estimated=estimated)
 

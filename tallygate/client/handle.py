@@ -80,6 +80,11 @@ class RequestHandle:
         return self._state.request_id
 
     @property
+    def service(self) -> str:
+        """Its service; empty while no node has said to which one its API key leads."""
+        return self._state.service
+
+    @property
     def usage(self) -> Usage:
         """The counts so far."""
         return self._state.usage()

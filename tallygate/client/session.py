@@ -150,6 +150,8 @@ class Session:
             self.allowance.take(state, decode_grant(decision.grant, sent_ns if sent_ns is not None else 0))
             if decision.HasField("rate"):
                 state.rate = decode_rate(decision.rate)
+        if decision.service:
+            state.service = decision.service
         if decision.HasField("receipt"):
             state.receipt = decode_receipt(decision.receipt)
         return state

@@ -31,9 +31,13 @@ class RequestState:
 
     request_id: str
     service: str
+    """Empty until a node has said to which one the API key leads."""
     max_output_tokens: int | None = None
     labels: Mapping[str, str] | None = None
-    credential: str = ""
+    key_sha256: bytes = b""
+    """SHA-256 of the end user's API key; empty without one."""
+    model: str = ""
+    """The model as the end user called it, by which the key leads to a service."""
     source_address: str = ""
     whole: bool = False
     """Whether its answer cannot be stopped in the middle: its first grant is its only one, and lasts to its end."""
@@ -171,8 +175,10 @@ class RequestState:
         report.service = self.service
         if self.max_output_tokens is not None:
             report.max_output_tokens = self.max_output_tokens
-        if self.credential:
-            report.credential = self.credential
+        if self.key_sha256:
+            report.credential_sha256 = self.key_sha256
+        if self.model and not self.service:
+            report.model = self.model
         if self.source_address:
             report.source_address = self.source_address
         if self.labels:

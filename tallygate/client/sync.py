@@ -39,6 +39,8 @@ class RequestOptions(TypedDict, total=False):
     min_output_tokens: int | None
     request_id: str | None
     credential: str
+    credential_sha256: bytes
+    model: str
     source_address: str
     labels: Mapping[str, str] | None
     estimated: bool
@@ -51,6 +53,8 @@ class RecordOptions(TypedDict, total=False):
     request_id: str | None
     estimated: bool
     credential: str
+    credential_sha256: bytes
+    model: str
     source_address: str
     labels: Mapping[str, str] | None
 
@@ -229,7 +233,7 @@ class SyncMeteringClient:
         with self._starting:
             self._portal.close(self._inner.close)
 
-    def request(self, service: str, **options: Unpack[RequestOptions]) -> SyncMeteredRequest:
+    def request(self, service: str = "", **options: Unpack[RequestOptions]) -> SyncMeteredRequest:
         """A request of a service; enter it as a context to authorise it. Options are those of the asynchronous one."""
         return SyncMeteredRequest(self._inner.request(service, **options), self._portal)
 

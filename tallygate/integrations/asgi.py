@@ -30,7 +30,7 @@ from tallygate.integrations.services import (
     ServiceResolver,
     UnknownKeyError,
     UnknownModelError,
-    key_fingerprint,
+    key_sha256,
     service_resolver,
 )
 from tallygate.integrations.shapes import Shape
@@ -60,7 +60,6 @@ class MeteringMiddleware:
         client: MeteringClient | None = None,
         services: str | Mapping[str, Any] | ServiceResolver | None = None,
         count_input_tokens: Callable[[Mapping[str, Any]], int] = estimate_input_tokens,
-        credential: Callable[[str], str] = key_fingerprint,
         body_bytes_max: int | None = None,
         routes: str | None = None,
         stream_usage: str | None = None,
@@ -73,11 +72,10 @@ class MeteringMiddleware:
             app: Any ASGI app.
             client: Started with the app and closed with it; by default, what the environment says.
             services: Which service a request belongs to: one name or rule for all, a table as of `ServiceMap`, or a
-                callable from API key and model; by default, what the environment says.
+                callable from API key and model; by default, what the environment says, or where the metering node
+                knows the API key to lead.
             count_input_tokens: From the request's body, parsed, to its input tokens, for the hold; by default an
                 estimate, of which half as much again is held. The model's own tokenizer is better, if it is quick.
-            credential: From an API key to what is recorded of it; by default its fingerprint, since records are no
-                place for secrets.
             body_bytes_max: Longer requests are refused; by default, what the environment says, or 32 MiB.
             routes: What becomes of which request, besides what is known, as of `parse_routes`; by default, what the
                 environment says.
@@ -98,7 +96,6 @@ class MeteringMiddleware:
             service_resolver(services) if services is not None else environment.services_from(os.environ)
         )
         self._count_input_tokens = count_input_tokens
-        self._credential = credential
         self._body_bytes_max = body_bytes_max or environment.body_bytes_max_from(os.environ)
         self._routes: Routes = environment.routes_from({SETTING: routes} if routes is not None else os.environ)
         usage = StreamUsage(stream_usage) if stream_usage is not None else environment.stream_usage_from(os.environ)
@@ -211,7 +208,8 @@ class MeteringMiddleware:
             max_output_tokens=parsed.max_output_tokens,
             whole=is_whole,
             min_output_tokens=parsed.min_output_tokens if is_whole else None,
-            credential=self._credential(api_key),
+            credential_sha256=key_sha256(api_key),
+            model="" if service else parsed.model,
             source_address=str(client[0]) if client else "",
             receipt=False,
         )
@@ -219,7 +217,7 @@ class MeteringMiddleware:
             self._client.start()
             await request.authorize()
         except MeteringError as error:
-            return errors.refusal(error)
+            return errors.refusal(error, leaves_model_open=not (service or parsed.model))
         grant = request.grant
         if grant is not None and not _has_token_for_each(parsed, grant):
             request.finish(Usage(), want_receipt=False)

@@ -14,7 +14,7 @@ from tallygate.client import ClientSettings, MeteringClient
 from tallygate.client.settings import OnUnreachable
 from tallygate.integrations.openai.usage_options import StreamUsage
 from tallygate.integrations.routes import SETTING, Routes, parse_routes
-from tallygate.integrations.services import ServiceResolver, load_service_map, service_resolver
+from tallygate.integrations.services import ServiceResolver, by_key, load_service_map, service_resolver
 
 ADDRESSES = "TALLYGATE_METERING_ADDRESSES"
 SERVICE = "TALLYGATE_SERVICE"
@@ -110,8 +110,13 @@ def services_from(environment: Mapping[str, str]) -> ServiceResolver:
         ValueError: As of `client_from`.
     """
     service, services = environment.get(SERVICE, ""), environment.get(SERVICES, "")
-    if bool(service) == bool(services):
-        raise ValueError(f"set one of {SERVICE} (one service for all requests) and {SERVICES} (a file that maps keys)")
+    if not (service or services):
+        return by_key
+    if service and services:
+        raise ValueError(
+            f"set one of {SERVICE} (one service for all requests) and {SERVICES} (a file that maps keys), or neither: "
+            "then requests go where their API keys lead"
+        )
     try:
         return load_service_map(Path(services)) if services else service_resolver(service)
     except ValueError as error:

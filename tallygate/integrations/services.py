@@ -13,8 +13,11 @@ from typing import Any
 from tallygate._wire.names import MODEL_ID
 
 ServiceResolver = Callable[[str, str], "str | Awaitable[str]"]
-"""Resolver from an API key and a model to `accounts/{account}/services/{service}`, perhaps by a call. Raises
-UnknownKeyError or UnknownModelError."""
+"""Resolver from an API key and a model to `accounts/{account}/services/{service}`, perhaps by a call; an empty text
+leaves it to the key. Raises UnknownKeyError or UnknownModelError."""
+
+MODEL_BYTES_MAX = 256
+"""Maximum length of a model's name that a node takes."""
 
 DEFAULT_RULE = "accounts/{account}/services/default-{model}"
 
@@ -22,6 +25,24 @@ _MODEL_ID = re.compile(MODEL_ID)
 _SERVICE = re.compile(r"accounts/[^/{}]+/services/[^/{}]+")
 _TABLES = {"rule", "keys", "models"}
 _ENTRY = {"account", "service", "services"}
+
+
+def by_key(api_key: str, model: str) -> str:
+    """Leaves it to the metering node, which knows all keys, to which service a key and a model lead: no service.
+
+    Raises:
+        UnknownKeyError: There is no key.
+        UnknownModelError: It is no text that can be a model's name.
+    """
+    if not api_key:
+        raise UnknownKeyError
+    try:
+        is_name = "\0" not in model and len(model.encode()) <= MODEL_BYTES_MAX
+    except UnicodeEncodeError:
+        is_name = False
+    if not is_name:
+        raise UnknownModelError(model)
+    return ""
 
 
 class UnknownKeyError(Exception):
@@ -32,9 +53,14 @@ class UnknownModelError(Exception):
     """There is no service for the model."""
 
 
+def key_sha256(api_key: str) -> bytes:
+    """What is sent of an API key; empty for none."""
+    return hashlib.sha256(api_key.encode("utf-8", "surrogateescape")).digest() if api_key else b""
+
+
 def key_fingerprint(api_key: str) -> str:
-    """An API key as it is written in a file or kept in a record: recognisable, and of no use to who reads it."""
-    return f"sha256:{hashlib.sha256(api_key.encode('utf-8', 'surrogateescape')).hexdigest()}" if api_key else ""
+    """An API key as it is written in a file: recognisable, and of no use to who reads it."""
+    return f"sha256:{key_sha256(api_key).hex()}" if api_key else ""
 
 
 class ServiceMap:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -12,7 +13,7 @@ import pytest
 from tallygate.client import ClientSettings, MeteringClient
 from tallygate.integrations.asgi_types import Receive, Send
 from tallygate.metering.v1 import decision_pb2, token_usage_pb2
-from tests.harness.asgi.asgi_harness import Caller, Upstream, caller, delta, event, say, start, usage
+from tests.harness.asgi.asgi_harness import SERVICE, Caller, Upstream, caller, delta, event, say, start, usage
 from tests.harness.wire.fake_metering import FakeMetering
 
 CHAT = "/v1/chat/completions"
@@ -47,7 +48,8 @@ async def test_a_stream_passes_byte_for_byte_but_for_usage(node: FakeMetering, c
     assert (finish.usage, finish.estimated) == (counts(9, 3), False)
     first = node.reports[0]
     assert first.usage == counts(HELD_INPUT, 0)
-    assert (first.source_address, first.credential[:7]) == ("192.0.2.7", "sha256:")
+    assert (first.source_address, first.credential_sha256) == ("192.0.2.7", hashlib.sha256(b"sk-1").digest())
+    assert (first.service, first.credential, first.model) == (SERVICE, "", "")
     headers = dict(upstream.scopes[0]["headers"])
     assert int(headers[b"content-length"]) == len(upstream.bodies[0])
     assert b"accept-encoding" not in headers

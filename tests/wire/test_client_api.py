@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -47,7 +48,7 @@ async def test_a_request_from_its_entry_to_its_receipt(node: FakeMetering) -> No
 
 
 async def test_what_a_request_says_of_itself(node: FakeMetering) -> None:
-    """Limits, labels, the end user's key and address travel along; a request without a key has the client's."""
+    """Limits, labels, the end user's address and the hash of the key travel along; without a key, the client's."""
     async with MeteringClient(node.address, settings=QUICK, credential="the-server") as metering:
         one = metering.request(
             SERVICE, input_tokens=1, cached_input_tokens=2, cache_write_tokens=3, max_output_tokens=9,
@@ -58,9 +59,11 @@ async def test_what_a_request_says_of_itself(node: FakeMetering) -> None:
 
     said, other = node.reports[:2]
     assert (said.usage.input_tokens, said.usage.cached_input_tokens, said.usage.cache_write_tokens) == (1, 2, 3)
-    assert (said.max_output_tokens, said.credential, said.source_address) == (9, "key-1", "192.0.2.7")
+    assert (said.max_output_tokens, said.source_address) == (9, "192.0.2.7")
+    assert (said.credential, said.credential_sha256) == ("", hashlib.sha256(b"key-1").digest())
     assert dict(said.labels) == {"team": "search"}
-    assert (other.credential, other.HasField("max_output_tokens")) == ("the-server", False)
+    assert other.credential_sha256 == hashlib.sha256(b"the-server").digest()
+    assert not other.HasField("max_output_tokens")
 
 
 async def test_generation_never_waits_for_a_renewal(node: FakeMetering) -> None:

@@ -19,6 +19,9 @@ _WAIT_MAX_MS = 60_000
 _PATH_SHOWN = 128
 
 
+_CHALLENGE = (b"www-authenticate", b"Bearer")
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
     """An error that the middleware answers with: status, headers and body, as HTTP has them."""
@@ -41,6 +44,7 @@ class _Meaning:
 
 _NO_FUNDS = _Meaning(402, "insufficient_quota")
 _FORBIDDEN = _Meaning(403, "permission_denied")
+_UNKNOWN_KEY = _Meaning(401, "authentication_error", "invalid_api_key")
 _TRY_AGAIN = _Meaning(503, "service_unavailable")
 _OURS = _Meaning(500, "server_error")
 """Fault of the service, about which its client can do nothing."""
@@ -65,7 +69,8 @@ MEANINGS = {
     "POSTPAID_DISABLED": _FORBIDDEN,
     "SUSPENDED": _FORBIDDEN,
     "NO_PRICE": _FORBIDDEN,
-    "CREDENTIAL_INVALID": _FORBIDDEN,
+    # Whatever is wrong with the key, or with its use here.
+    "CREDENTIAL_INVALID": _UNKNOWN_KEY,
     # It passes by itself, within seconds.
     "ACTIVATING": _TRY_AGAIN,
     # Somebody has to pay. Not 429: clients repeat that, which cannot help.
@@ -101,8 +106,10 @@ MEANINGS = {
 """Every reason of the contract, and those of the client."""
 
 
-def refusal(error: MeteringError) -> ErrorResponse:
-    """The response to a request that may not run."""
+def refusal(error: MeteringError, *, leaves_model_open: bool = False) -> ErrorResponse:
+    """The response to a request that may not run. `leaves_model_open`: neither a model nor a service was named."""
+    if leaves_model_open and error.reason == "INVALID_REPORT":
+        return bad_request("The request names no model, and the API key is for several: say which one.", "model")
     meaning = MEANINGS.get(error.reason) or _unknown(error.reason)
     retryable = error.retryable or meaning.status == _TRY_AGAIN.status
     retry_after_ms = (error.retry_after_ms or _RETRY_AFTER_MS) if retryable else 0
@@ -115,6 +122,8 @@ def refusal(error: MeteringError) -> ErrorResponse:
     elif meaning.status in {409, 429, 500}:
         # Clients repeat these unless told not to.
         headers.append((b"x-should-retry", b"true" if meaning.status == 409 else b"false"))  # noqa: PLR2004  # a status
+    if meaning is _UNKNOWN_KEY:
+        headers.append(_CHALLENGE)
     if meaning.limits:
         headers += _rate_limits(meaning.limits, error, retry_after_ms)
     code = meaning.code or (error.reason or "METERING_FAILED").lower()
@@ -147,13 +156,9 @@ def too_few_tokens(choices: int, tokens: int) -> ErrorResponse:
 
 def unknown_key() -> ErrorResponse:
     """The response to an API key that belongs to no account."""
-    return _error_response(
-        401,
-        [(b"www-authenticate", b"Bearer")],
-        "The API key is missing or not known here.",
-        kind="authentication_error",
-        code="invalid_api_key",
-    )
+    meaning = _UNKNOWN_KEY
+    message = "The API key is missing or not known here."
+    return _error_response(meaning.status, [_CHALLENGE], message, kind=meaning.type, code=meaning.code)
 
 
 def unknown_model(model: str) -> ErrorResponse:

@@ -63,6 +63,17 @@ class Caller:
         self, path: str, content: Any, *, headers: Iterable[tuple[bytes, bytes]] = ()
     ) -> report_pb2.TokenReport:
         """Posts and returns the finish that was recorded."""
+        await self._call(path, content, headers)
+        request_id = self.headers.get("x-tallygate-request-id") or self.node.reports[-1].request_id
+        await until(lambda: request_id in self.node.committed)
+        return self.node.committed[request_id]
+
+    async def ask(self, path: str, content: Any, *, headers: Iterable[tuple[bytes, bytes]] = ()) -> Any:
+        """Posts what is refused; returns the answer, which is JSON."""
+        await self._call(path, content, headers)
+        return json.loads(self.body)
+
+    async def _call(self, path: str, content: Any, headers: Iterable[tuple[bytes, bytes]]) -> None:
         raw = content if isinstance(content, bytes) else json.dumps(content).encode()
         scope: Scope = {
             "type": "http",
@@ -85,9 +96,6 @@ class Caller:
             await self.middleware(scope, receive, self._send)
         except Exception as error:  # noqa: BLE001  # the test looks at it
             self.error = error
-        request_id = self.headers.get("x-tallygate-request-id") or self.node.reports[-1].request_id
-        await until(lambda: request_id in self.node.committed)
-        return self.node.committed[request_id]
 
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

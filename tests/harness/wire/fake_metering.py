@@ -62,8 +62,11 @@ class FakeMetering(metering_service_pb2_grpc.MeteringServiceServicer):
         self.taken = 0
         self.committed: dict[str, report_pb2.TokenReport] = {}
         self.denials: dict[str, decision_pb2.DecisionReason.ValueType] = {}
+        self.denies_all: decision_pb2.DecisionReason.ValueType | None = None
         self.rate: decision_pb2.RateStatus | None = None
         """Figures of a rate rule that go with every decision on an authorisation."""
+        self.services: dict[bytes, str] = {}
+        """Services to which API keys lead, by their SHA-256; a request with any other key and no service is denied."""
         self.streams: list[FakeStream] = []
         self.ceilings: dict[str, int] = {}
         self.port = 0
@@ -130,10 +133,11 @@ class FakeMetering(metering_service_pb2_grpc.MeteringServiceServicer):
         return response
 
     def _decide(self, report: report_pb2.TokenReport) -> decision_pb2.Decision | None:
-        if report.request_id in self.denials:
+        reason = self.denials.get(report.request_id, self.denies_all)
+        if reason is not None:
             return decision_pb2.Decision(
                 verdict=decision_pb2.VERDICT_DENY,
-                reason=self.denials[report.request_id],
+                reason=reason,
                 message="It may not.",
                 retryable=True,
                 retry_after=Duration(nanos=250_000_000),
@@ -144,6 +148,13 @@ class FakeMetering(metering_service_pb2_grpc.MeteringServiceServicer):
                 receipt = receipt_pb2.Receipt(usage=report.usage, billed=report.usage, cost_nanos=7)
                 return decision_pb2.Decision(verdict=decision_pb2.VERDICT_ALLOW, receipt=receipt)
             return None
+        chosen = "" if report.service else self.services.get(report.credential_sha256, "")
+        if report.phase == report_pb2.REPORT_PHASE_AUTHORIZE and not (report.service or chosen):
+            return decision_pb2.Decision(
+                verdict=decision_pb2.VERDICT_DENY,
+                reason=decision_pb2.DECISION_REASON_CREDENTIAL_INVALID,
+                message="The key opens nothing.",
+            )
         ceiling = self.ceilings.get(report.request_id, 0)
         if 2 * report.usage.output_tokens < ceiling:
             return None
@@ -154,7 +165,7 @@ class FakeMetering(metering_service_pb2_grpc.MeteringServiceServicer):
             is_final=ceiling == self.limit,
             resume=f"{report.request_id}@{ceiling}".encode(),
         )
-        return decision_pb2.Decision(verdict=decision_pb2.VERDICT_ALLOW, grant=grant, rate=self.rate)
+        return decision_pb2.Decision(verdict=decision_pb2.VERDICT_ALLOW, grant=grant, rate=self.rate, service=chosen)
 
 
 @asynccontextmanager

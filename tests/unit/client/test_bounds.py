@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 
-from tallygate.client.bounds import LABEL_BYTES_MAX, LABELS_MAX, NAME_BYTES_MAX, TOKENS_MAX, check_sendable, problem
+from tallygate.client.bounds import (
+    LABEL_BYTES_MAX,
+    LABELS_MAX,
+    NAME_BYTES_MAX,
+    TOKENS_MAX,
+    check_sendable,
+    hash_of,
+    problem,
+)
 from tallygate.client.outbox import REPORTS_PER_MESSAGE_MAX, RESUME_BYTES_PER_MESSAGE, Outbox
 from tallygate.client.state import RequestState
 from tallygate.client.values import Grant, Usage
@@ -22,7 +30,8 @@ def request(**values: Any) -> RequestState:
     [
         {},
         {"request_id": "ü" * 32},
-        {"service": "x" * 256, "credential": "ü" * 128, "source_address": "x" * 256},
+        {"service": "x" * 256, "key_sha256": b"k" * 32, "model": "ü" * 128, "source_address": "x" * 256},
+        {"service": "", "key_sha256": b"k" * 32},
         {"labels": {f"{number}" + "k" * 63: "v" * 64 for number in range(8)}},
         {"input_tokens": TOKENS_MAX, "cached_input_tokens": TOKENS_MAX, "max_output_tokens": 0},
     ],
@@ -39,8 +48,12 @@ def test_what_a_node_takes_is_sent(values: dict[str, Any]) -> None:
         ({"request_id": "ü" * 33}, "request_id"),
         ({"request_id": "\ud800"}, "request_id"),
         ({"service": "x" * 257}, "service"),
-        ({"credential": "x" * 5_000_000}, "credential"),
-        ({"credential": "ü" * 129}, "credential"),
+        ({"service": ""}, "A request needs a service"),
+        ({"key_sha256": hash_of("x" * 5_000_000)}, "credential"),
+        ({"key_sha256": hash_of("ü" * 129)}, "credential"),
+        ({"key_sha256": hash_of("\ud800")}, "credential"),
+        ({"key_sha256": b"k" * 31}, "credential"),
+        ({"model": "ü" * 129}, "model"),
         ({"source_address": "x" * 257}, "source_address"),
         ({"labels": {"k" * 65: "v"}}, "a key of labels"),
         ({"labels": {"k": "\udfff"}}, "a value of labels"),
@@ -81,7 +94,8 @@ def test_the_largest_message_fits(resume_bytes: int) -> None:
         state = request(
             request_id=f"{number:064}",
             service="s" * NAME_BYTES_MAX,
-            credential="c" * NAME_BYTES_MAX,
+            key_sha256=b"c" * 32,
+            model="m" * NAME_BYTES_MAX,
             source_address="a" * NAME_BYTES_MAX,
             labels=labels,
             max_output_tokens=TOKENS_MAX,

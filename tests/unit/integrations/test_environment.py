@@ -21,7 +21,6 @@ WRONG = [
     ("TALLYGATE_METERING_ADDRESSES", "http://node:7402"),
     ("TALLYGATE_METERING_ADDRESSES", "node:70000"),
     ("TALLYGATE_SERVICE", "chat"),
-    ("TALLYGATE_SERVICE", ""),
     ("TALLYGATE_SERVICES", "/nowhere/services.toml"),
     ("TALLYGATE_ON_UNREACHABLE", "maybe"),
     ("TALLYGATE_ANSWER_MS", "5s"),
@@ -64,7 +63,7 @@ def test_a_mistake_is_a_sentence_that_names_the_variable(variable: str, value: s
 def test_all_mistakes_are_said_at_once() -> None:
     """Nobody has to start a server for each."""
     assert len(environment.mistakes_in({name: value or "x" for name, value in WRONG})) == 11
-    assert [mistake.split()[0] for mistake in environment.mistakes_in({})] == ["TALLYGATE_METERING_ADDRESSES", "set"]
+    assert [mistake.split()[0] for mistake in environment.mistakes_in({})] == ["TALLYGATE_METERING_ADDRESSES"]
 
 
 @pytest.mark.parametrize(("variable", "value"), [pair for pair in WRONG if pair[1] and pair[0] != "TALLYGATE_SERVISE"])
@@ -91,7 +90,7 @@ def test_vllm_ends_before_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["vllm", "serve", "llama"])
     vllm.check_early()
     monkeypatch.setattr(sys, "argv", ["vllm", "serve", "llama", f"--middleware={vllm.MIDDLEWARE}"])
-    with pytest.raises(ValueError, match=r"TALLYGATE_METERING_ADDRESSES .*; set one of"):
+    with pytest.raises(ValueError, match="TALLYGATE_METERING_ADDRESSES"):
         vllm.check_early()
 
 

@@ -82,16 +82,26 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, name: str, text: st
         load_service_map(tmp_path / name)
 
 
+def test_without_a_table_the_key_leads_to_the_service() -> None:
+    """Which one it is the metering node says; what it would not take for a key or a model is refused here."""
+    find = environment.services_from({})
+    assert find("sk-any", "llama") == find("sk-any", "") == ""
+    with pytest.raises(UnknownKeyError):
+        find("", "llama")
+    for model in ("x" * 257, "\0", "\ud800"):
+        with pytest.raises(UnknownModelError):
+            find("sk-any", model)
+
+
 @pytest.mark.parametrize(
     ("variables", "named"),
     [
-        ({}, environment.SERVICE),
         ({environment.SERVICE: "accounts/a/services/b", environment.SERVICES: "x"}, environment.SERVICES),
         ({environment.SERVICE: "b"}, environment.SERVICE),
         ({environment.SERVICES: "/nowhere.toml"}, "nowhere"),
     ],
 )
-def test_the_environment_must_say_whose_requests_they_are(variables: dict[str, str], named: str) -> None:
+def test_the_environment_must_not_say_twice_whose_requests_they_are(variables: dict[str, str], named: str) -> None:
     """And a mistake is told by the variable's name."""
     with pytest.raises(ValueError, match=named):
         environment.services_from(variables)
