@@ -15,6 +15,7 @@ from metering_service.usecases.commits.checkpoints import Checkpoints
 from metering_service.usecases.commits.group_commit import GroupCommitter
 from metering_service.usecases.commits.write_buffer import WriteBuffer
 from metering_service.usecases.leases.config_intake import forget_idle
+from metering_service.usecases.leases.key_intake import expire_keys
 from metering_service.usecases.leases.lease_keeper import LeaseKeeper
 from metering_service.usecases.lookups.lookups import WorkRunner, every, together
 from metering_service.usecases.lookups.parked import expire, unauthorised_committed
@@ -30,7 +31,7 @@ from tallygate._server.clock import Clock
 EXPIRE_INTERVAL_S = 0.02
 """Interval at which reports that have waited long enough are answered."""
 CREDENTIALS_INTERVAL_S: Final = 0.1
-"""Interval at which credentials that have expired, and callers who have waited long enough, are looked for."""
+"""Interval at which credentials and keys that have expired, and callers who have waited long enough, are looked for."""
 HOUSEKEEPING_INTERVAL_S: Final = 1.0
 """Interval of housekeeping: silent requests, finished ones, idle services."""
 SETTLE_S: Final = 5.0
@@ -67,6 +68,7 @@ class Assembly:
             self.committer.run(),
             every(EXPIRE_INTERVAL_S, lambda: expire(node)),
             every(CREDENTIALS_INTERVAL_S, self.credentials.keep_house),
+            every(CREDENTIALS_INTERVAL_S, lambda: expire_keys(node)),
             every(HOUSEKEEPING_INTERVAL_S, self._keep_house),
             every(HOUSEKEEPING_INTERVAL_S, self.recovery.book_left),
         )
@@ -92,6 +94,7 @@ class Assembly:
         check_silent(self.node)
         forget_finished(self.node)
         forget_idle(self.node)
+        self.node.keys.forget_idle()
 
     def _all_given_back(self) -> bool:
         self.link.exchange()

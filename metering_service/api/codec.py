@@ -1,5 +1,6 @@
 """Between the wire and the domain, for reports and decisions. The only module that knows both."""
 
+from hashlib import sha256
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
@@ -10,7 +11,7 @@ from metering_service.domain.decision import BudgetStatus, Decision, Grant, Reas
 from metering_service.domain.key_ring import TOKEN_BYTES_MAX
 from metering_service.domain.rate_status import RateStatus
 from metering_service.domain.receipt import Receipt
-from metering_service.domain.report import Phase, Report
+from metering_service.domain.report import CREDENTIAL_BYTES_MAX, Phase, Report
 from tallygate._wire.enums import decode_table, encode_table
 from tallygate._wire.times import decode_ns, encode_duration_into, encode_timestamp, is_normal
 from tallygate.metering.v1 import decision_pb2, receipt_pb2, report_pb2, token_usage_pb2
@@ -22,13 +23,13 @@ _REASONS: Final = encode_table(decision_pb2.DecisionReason, Reason)
 def decode_report(message: report_pb2.TokenReport, service: str, *, default_phase: Phase | None = None) -> Report:
     """A report as it came, about that service."""
     phase = message.phase
-    return Report(
+    report = Report(
         message.request_id,
         service,
         _PHASES.get(phase, None if phase else default_phase),
         decode_counts(message.usage),
         message.max_output_tokens if message.HasField("max_output_tokens") else None,
-        message.credential,
+        "",
         tuple(sorted(message.labels.items())) if message.labels else (),
         message.estimated,
         message.want_receipt,
@@ -37,7 +38,22 @@ def decode_report(message: report_pb2.TokenReport, service: str, *, default_phas
         message.whole,
         _decode_hold_for(message.hold_for) if message.HasField("hold_for") else None,
         message.min_output_tokens if message.HasField("min_output_tokens") else None,
+        "",
+        message.credential_sha256,
+        message.model,
+        message.source_address,
     )
+    return _with_key(report, message.credential) if message.credential else report
+
+
+def _with_key(report: Report, credential: str) -> Report:
+    """A report with the hash of the API key that was shown: the text goes no further, whatever it looks like."""
+    shown = credential.encode()
+    if report.key_sha256:
+        return report._replace(unreadable="credential and credential_sha256 are both set: send one of them.")
+    if len(shown) > CREDENTIAL_BYTES_MAX:
+        return report._replace(unreadable=f"credential is longer than {CREDENTIAL_BYTES_MAX} bytes.")
+    return report._replace(key_sha256=sha256(shown).digest())
 
 
 def _decode_hold_for(length: Duration) -> int:
@@ -113,6 +129,8 @@ def encode_decision_into(message: decision_pb2.Decision, decision: Decision) -> 
         message.budget.CopyFrom(_encode_budget(decision.budget))
     if decision.receipt is not None:
         message.receipt.CopyFrom(encode_receipt(decision.receipt))
+    if decision.service:
+        message.service = decision.service
 
 
 def _encode_denial_into(message: decision_pb2.Decision, decision: Decision, reason: Reason) -> None:

@@ -73,4 +73,5 @@ def encode_denial(denial: Denial) -> explanation_pb2.RequestDenial:
         decision=encode_decision(denial.decision),
         credential=denial.credential,
         team=denial.team,
+        key_problem=denial.decision.key_problem.value if denial.decision.key_problem is not None else "",
     )

@@ -3,6 +3,7 @@
 from enum import Enum
 from typing import NamedTuple
 
+from metering_service.domain.api_key import KeyProblem
 from metering_service.domain.rate_status import RateStatus
 from metering_service.domain.receipt import Receipt
 
@@ -40,6 +41,10 @@ class Reason(Enum):
     BUDGET_EXCEEDED = (
         False,
         "A budget is used up, or has less left than this request needs: raise it, or wait until it begins anew.",
+    )
+    CREDENTIAL_INVALID = (
+        False,
+        "The API key is missing, or it is not valid for this request: check the key, and what it may be used for.",
     )
     UNKNOWN_SERVICE = (False, "There is no such service: check its name, accounts/{account}/services/{service}.")
     INVALID_REPORT = (False, "This report is malformed.")
@@ -95,6 +100,10 @@ class Decision(NamedTuple):
     receipt: Receipt | None = None
     rate: RateStatus | None = None
     budget: BudgetStatus | None = None
+    service: str = ""
+    """The service that the API key led to, where the report had left that to the key."""
+    key_problem: KeyProblem | None = None
+    """Why it is CREDENTIAL_INVALID; it is never sent."""
 
     @property
     def allowed(self) -> bool:

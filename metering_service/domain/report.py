@@ -12,6 +12,9 @@ HOLD_FOR_NS_MAX: Final = 3_600 * 1_000_000_000
 LABELS_MAX: Final = 8
 LABEL_BYTES_MAX: Final = 64
 CREDENTIAL_BYTES_MAX: Final = 256
+SHA256_BYTES: Final = 32
+MODEL_BYTES_MAX: Final = 256
+ADDRESS_BYTES_MAX: Final = 256
 
 
 class Phase(Enum):
@@ -31,6 +34,7 @@ class Report(NamedTuple):
     counts: Counts
     max_output_tokens: int | None = None
     credential: str = ""
+    """Unique id of the API key, once that is known; empty for none, and for one that nobody has."""
     labels: tuple[tuple[str, str], ...] = ()
     estimated: bool = False
     want_receipt: bool = False
@@ -43,6 +47,13 @@ class Report(NamedTuple):
     """The least output that the answer may be cut down to."""
     unreadable: str = ""
     """Why it could not be read, as one sentence; then it has an id at most."""
+    key_sha256: bytes = b""
+    """SHA-256 of the API key that it came with; empty without one."""
+    model: str = ""
+    """The model as the end user called it."""
+    source_address: str = ""
+    key_team: str = ""
+    """Id of the API key's team, once the key is known; empty for none."""
 
     @property
     def concerns_whole(self) -> bool:
@@ -67,7 +78,8 @@ def problem(report: Report) -> str | None:
         or _problem_of_names(report)
         or _problem_of_counts(report)
         or (_problem_of_whole(report) if report.concerns_whole else None)
-        or (_problem_of_attributes(report) if report.labels or report.credential else None)
+        or (_problem_of_labels(report) if report.labels else None)
+        or (_problem_of_key(report) if report.key_sha256 or report.model or report.source_address else None)
     )
 
 
@@ -78,8 +90,8 @@ def _problem_of_names(report: Report) -> str | None:
         return f"request_id is longer than {REQUEST_ID_BYTES_MAX} bytes."
     if "\0" in report.request_id:
         return "request_id has a zero byte."
-    if not report.service:
-        return "service is missing: name it, accounts/{account}/services/{service}, once on each stream."
+    if not report.service and not report.key_sha256:
+        return "service is missing: name it, accounts/{account}/services/{service}, once on each stream, or an API key."
     if len(report.service.encode()) > SERVICE_BYTES_MAX:
         return f"service is longer than {SERVICE_BYTES_MAX} bytes, as no service's name is."
     return None
@@ -112,15 +124,26 @@ def _problem_of_whole(report: Report) -> str | None:
     return None
 
 
-def _problem_of_attributes(report: Report) -> str | None:
+def _problem_of_labels(report: Report) -> str | None:
     if len(report.labels) > LABELS_MAX:
         return f"labels has more than {LABELS_MAX} entries."
     if any(max(len(key.encode()), len(value.encode())) > LABEL_BYTES_MAX for key, value in report.labels):
         return f"labels has a key or value longer than {LABEL_BYTES_MAX} bytes."
     if any(not key for key, _ in report.labels):
         return "labels has an empty key."
-    if "\0" in report.credential or any("\0" in key + value for key, value in report.labels):
-        return "credential or labels have a zero byte."
-    if len(report.credential.encode()) > CREDENTIAL_BYTES_MAX:
-        return f"credential is longer than {CREDENTIAL_BYTES_MAX} bytes."
+    if any("\0" in key + value for key, value in report.labels):
+        return "labels has a zero byte."
+    return None
+
+
+def _problem_of_key(report: Report) -> str | None:
+    """What is wrong with what the API key is judged by."""
+    if report.key_sha256 and len(report.key_sha256) != SHA256_BYTES:
+        return f"credential_sha256 is not {SHA256_BYTES} bytes long, as every SHA-256 is."
+    if len(report.model.encode()) > MODEL_BYTES_MAX:
+        return f"model is longer than {MODEL_BYTES_MAX} bytes."
+    if "\0" in report.model:
+        return "model has a zero byte."
+    if len(report.source_address.encode()) > ADDRESS_BYTES_MAX:
+        return f"source_address is longer than {ADDRESS_BYTES_MAX} bytes."
     return None

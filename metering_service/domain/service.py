@@ -40,7 +40,8 @@ class ServiceConfig:
     `outage_tokens_max`: for how many tokens it goes on when this node is cut off and its leases have lapsed; 0: none.
     `output_tokens_max`: the most that one answer can have; 0: not known. `whole_output_tokens_default`: what is held
     for an answer that comes as a whole and names no limit. `team`: id of the team that it belongs to; empty for none.
-    `model`: `models/{model}`. `exempt_from_model_rules`: the rate rules of its model spare it.
+    `model`: resource name of the model. `requires_key`: requests without an API key are refused. `shared`: keys of all
+    teams of the account may use it. `exempt_from_model_rules`: the rate rules of its model spare it.
     """
 
     name: str
@@ -62,6 +63,8 @@ class ServiceConfig:
     version: int = 0
     model: str = ""
     exempt_from_model_rules: bool = False
+    requires_key: bool = False
+    shared: bool = False
 
     def refusal(self) -> Reason | None:
         """Why no request of this service may run now; None if one may.

@@ -4,7 +4,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from metering_service.domain.decision import Decision, Reason, deny
 from metering_service.domain.errors import MeteringError, RightsChangedError, SequenceGapError
@@ -12,10 +12,13 @@ from metering_service.domain.report import Phase, Report
 from metering_service.domain.request import Request
 from metering_service.usecases.access.stream_access import StreamAccess
 from metering_service.usecases.lookups.parked import leave
+from metering_service.usecases.lookups.service_choice import choose
 from metering_service.usecases.node import Node
+from metering_service.usecases.reports.key_check import ended
 from metering_service.usecases.reports.process import malformed, process
+from metering_service.usecases.state.look_up_rate import LookUpRate
 from metering_service.usecases.state.service_state import ServiceState
-from metering_service.usecases.state.waiter import Parked, PendingCommits
+from metering_service.usecases.state.waiter import Outcome, Parked, PendingCommits
 from metering_service.usecases.state.waiting_room import account_of
 from tallygate._access.rights import Rights
 from tallygate._access.scope import scope_of_resource
@@ -30,6 +33,9 @@ NAMES_MAX = 65_536
 
 TOKENS_MAX: Final = 16_384
 """Maximum of resume tokens that one stream keeps, of requests that this node does not know yet."""
+
+SHOWN_MAX: Final = 16_384
+"""Maximum of requests whose API key one stream keeps until their service is known."""
 
 PENDING_MAX: Final = 64
 """Maximum of messages that become durable one by one; while the database is away, later ones do so together."""
@@ -53,6 +59,8 @@ class WireReport(Protocol):
 
     request_id: str
     service: str
+    credential: str
+    credential_sha256: bytes
     resume: bytes
     estimated: bool
     whole: bool
@@ -64,6 +72,14 @@ class WireReport(Protocol):
     @property
     def usage(self) -> WireUsage:
         """Its counts."""
+
+
+class ShownKey(NamedTuple):
+    """What a report showed by which its service is found."""
+
+    key_sha256: bytes
+    model: str
+    source_address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +112,8 @@ class MeterStream:
         self._names: OrderedDict[str, str] = OrderedDict()
         self._following: dict[str, Request] = {}
         self._tokens: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+        self._shown: OrderedDict[str, ShownKey] = OrderedDict()
+        self.look_ups = LookUpRate(node.settings.key_look_ups_per_s)
         self._said: list[Named] = []
         self._has_news = False
         self._is_leaving = False
@@ -149,11 +167,16 @@ class MeterStream:
 
     def _decide(self, report: Report, sequence: int, pending: PendingCommits) -> None:
         """The road of every other report."""
+        if not report.service:
+            report = self._with_key(report)
         refused = malformed(report)
         if refused is not None:
             self._said.append((sequence, refused))
             return
-        self._name(report)
+        if not report.service:
+            self._choose(report, sequence, pending)
+            return
+        self._name(report.request_id, report.service)
         self._following.pop(report.request_id, None)
         teams = self._access.teams(report.service) if self._access is not None else None
         if teams is not None and not teams:
@@ -164,6 +187,18 @@ class MeterStream:
         answer = process(self._node, report, self, sequence, pending, teams=teams)
         if report.resume:
             self._keep_token(report)
+        self._take_answer(report, report.service, sequence, answer)
+
+    def _choose(self, report: Report, sequence: int, pending: PendingCommits) -> None:
+        """The road of a report that leaves it to an API key which service it is about."""
+        self._following.pop(report.request_id, None)
+        self._shown[report.request_id] = ShownKey(report.key_sha256, report.model, report.source_address)
+        if len(self._shown) > SHOWN_MAX:
+            self._shown.popitem(last=False)
+        answer = choose(self._node, report, self, sequence, pending, scope=self._teams if self._access else None)
+        self._take_answer(report, self._names.get(report.request_id, ""), sequence, answer)
+
+    def _take_answer(self, report: Report, service: str, sequence: int, answer: Outcome) -> None:
         if isinstance(answer, Parked):
             # A finish that waits is answered: what else there is to say of it comes once it is durable.
             if report.phase is not Phase.FINISH:
@@ -172,17 +207,24 @@ class MeterStream:
         if answer is not None:
             self._said.append((sequence, answer))
         if report.phase is not Phase.FINISH:
-            self._follow(report)
+            self._follow(report.request_id, service)
 
-    def _follow(self, report: Report) -> None:
+    def _follow(self, request_id: str, name: str) -> None:
         """Let what comes next of a running request take the fast road, as far as its grant goes."""
-        service = self._node.services.get(report.service)
-        request = service.open.get(report.request_id) if service is not None else None
+        service = self._node.services.get(name)
+        request = service.open.get(request_id) if service is not None else None
         if service is None or request is None or request.session is not self:
+            return
+        if self._node.keys.of_request and service.config and ended(self._node, service.config, request):
             return
         request.quiet_tokens = service.quiet_tokens(request)
         if request.quiet_tokens >= 0:
             self._following[request.request_id] = request
+
+    def named(self, request_id: str, service: str) -> None:
+        """An API key has led a request to this service: later reports need not name it."""
+        self._shown.pop(request_id, None)
+        self._name(request_id, service)
 
     def answer(self, sequence: int, decision: Decision | None) -> None:
         """Queue the decision on a report that was parked; the watermark may move."""
@@ -281,14 +323,32 @@ class MeterStream:
         return not room.is_full_from(self) and room.full_accounts.isdisjoint(accounts)
 
     def _service_of(self, report: WireReport) -> str:
-        """The service of a report: named in it, or earlier on this stream for the same id."""
-        return report.service or self._names.get(report.request_id, "")
+        """The service of a report: named in it, or earlier on this stream for the same id.
 
-    def _name(self, report: Report) -> None:
+        What begins with an API key is not about what had this id before, unless that still runs.
+        """
+        if report.service:
+            return report.service
+        service = self._names.get(report.request_id, "")
+        if service and report.phase == AUTHORIZE and (report.credential or report.credential_sha256):
+            state = self._node.services.get(service)
+            return service if state is not None and report.request_id in state.open else ""
+        return service
+
+    def _with_key(self, report: Report) -> Report:
+        """The report with the API key that came before it, while that has not led to a service yet."""
+        shown = self._shown.get(report.request_id) if not report.key_sha256 else None
+        return report if shown is None else report._replace(**shown._asdict())
+
+    def _teams(self, service: str) -> frozenset[str] | None:
+        """Of a service that an API key has led to, the teams whose services this stream may speak of."""
+        return self._access.teams(service) if self._access is not None else None
+
+    def _name(self, request_id: str, service: str) -> None:
         """Remember the service of a request for reports that do not name it."""
         # Each text once: requests are many, services few.
-        state = self._node.services.get(report.service)
-        self._names[report.request_id] = state.name if state is not None else report.service
+        state = self._node.services.get(service)
+        self._names[request_id] = state.name if state is not None else service
         if len(self._names) > NAMES_MAX:
             self._forget_names()
 

@@ -2,7 +2,7 @@
 
 from asyncio import Event
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from metering_service.domain.counts import Counts
@@ -18,6 +18,7 @@ from metering_service.domain.stamp import Stamp
 from metering_service.domain.usage_scope import UsageScope
 from metering_service.usecases.commits.checkpoints import Checkpoints
 from metering_service.usecases.commits.write_buffer import WriteBuffer
+from metering_service.usecases.keys.keys import Keys
 from metering_service.usecases.limits.known_limits import KnownLimits
 from metering_service.usecases.ports import Running
 from metering_service.usecases.settings import NodeSettings
@@ -40,6 +41,12 @@ class BackgroundWork(Protocol):
 
     def unsubscribe(self, service: str) -> None:
         """No longer follow a service."""
+
+    def follow_keys(self, keys: Sequence[bytes], models: Sequence[str]) -> None:
+        """Ask the control service about API keys and models."""
+
+    def unfollow_keys(self, keys: Sequence[bytes], models: Sequence[str]) -> None:
+        """No longer follow them."""
 
     def exchange(self) -> None:
         """Exchange leases soon: somebody waits."""
@@ -96,6 +103,7 @@ class Node:
         self.settings = settings
         self.work = work
         self.new_id = new_id
+        self.keys = Keys(clock, settings, work)
         self.services: dict[str, ServiceState] = {}
         self.lease_index = LeaseIndex(new_id)
         self.limits = KnownLimits()

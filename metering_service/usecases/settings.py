@@ -68,6 +68,14 @@ class NodeSettings:
     """Credentials that open something; beyond that those that no stream uses are forgotten."""
     idle_credential_kept_ns: int = 600 * SECOND
     """A credential that nobody shows for so long, and no stream uses, is forgotten."""
+    key_look_ups_per_s: int = 50
+    """Keys and models that nobody has, of which one stream has so many looked up; beyond that it is refused for now."""
+    known_keys_max: int = 100_000
+    """API keys that there are, and models' names; beyond that those that nobody uses are forgotten."""
+    unknown_keys_max: int = 10_000
+    """API keys and models' names that there are not, or that control has not answered for; of each so many."""
+    idle_key_kept_ns: int = 600 * SECOND
+    """An API key or model's name that no report brings for so long is forgotten."""
     checkpoint_interval_ns: int = 100 * MS
     """Interval of checkpoints, or more where they take long (see `GroupCommitter`)."""
 

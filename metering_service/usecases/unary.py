@@ -5,6 +5,7 @@ import asyncio
 from metering_service.domain.decision import Decision, Reason, deny
 from metering_service.domain.errors import OverloadedError, StorageUnavailableError
 from metering_service.domain.report import Phase, Report
+from metering_service.usecases.lookups.service_choice import choose
 from metering_service.usecases.node import Node
 from metering_service.usecases.reports.process import malformed, process
 from metering_service.usecases.state.waiter import Parked, PendingCommits
@@ -21,10 +22,14 @@ class _Caller:
     def __init__(self, node: Node) -> None:
         self._node = node
         node.calls_count += 1
+        self.look_ups = node.keys.calls
         self.answered = asyncio.Event()
         self.durable = asyncio.Event()
         self.decision: Decision | None = None
         self.with_receipt: Decision | None = None
+
+    def named(self, request_id: str, service: str) -> None:
+        """The decision says so."""
 
     def answer(self, sequence: int, decision: Decision | None) -> None:  # noqa: ARG002  # Reporter's
         self.decision = decision
@@ -62,7 +67,7 @@ async def ask(node: Node, report: Report) -> Decision:
     pending = PendingCommits(caller.recorded)
     pending.expect()
     try:
-        answer = process(node, report, caller, 0, pending)
+        answer = (process if report.service else choose)(node, report, caller, 0, pending)
         if not isinstance(answer, Parked):
             caller.answer(0, answer)
     finally:

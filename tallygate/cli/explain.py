@@ -117,7 +117,7 @@ def _denials_table(denials: Sequence[tuple[str, explanation_pb2.RequestDenial]])
             time_text(denial.deny_time),
             literal(denial.service),
             reason,
-            literal(decision.message),
+            literal(denial.key_problem or decision.message),
             _left(decision),
             literal(denial.credential),
             address,

@@ -33,6 +33,7 @@ from tallygate.metering.v1.usage_service_pb2 import (
     QueryUsageRequest,
     QueryUsageResponse,
 )
+from tests.harness.metering.keys import sha256
 from tests.harness.metering.node_harness import Client, Fleet, report
 from tests.harness.metering.records import NODE
 from tests.harness.metering.services import stopped, with_money
@@ -107,6 +108,8 @@ def used() -> Fleet:
     """
     fleet = Fleet()
     config, client = with_money(fleet, 1_000_000, team="red"), Client(fleet["a"])
+    for shown in ("key of r", "key of b", "key of n", "of blue"):
+        fleet.control.put_key(shown, uid=shown)
     for name, team in (("batch", "blue"), ("free", "")):
         fleet.control.put(replace(config, name=f"{ACME}/services/{name}", uid=f"uid-{name}", team=team))
     _use(client, "r", CHAT, ended=5, output=1)
@@ -118,14 +121,14 @@ def used() -> Fleet:
     fleet.run(ms=200)
     fleet.control.put(stopped(moved))
     fleet["a"].hear_control()
-    client.say(report(AUTHORIZE, "late", service=CHAT, credential="of blue"))
+    client.say(report(AUTHORIZE, "late", service=CHAT, key_sha256=sha256("of blue")))
     fleet.run(ms=200)
     return fleet
 
 
 def _use(client: Client, team: str, service: str, *, ended: int, output: int) -> None:
     """So many requests end, and one goes on; one more is denied."""
-    more: dict[str, Any] = {"service": service, "credential": f"key of {team}", "labels": (("whose", team),)}
+    more: dict[str, Any] = {"service": service, "key_sha256": sha256(f"key of {team}"), "labels": (("whose", team),)}
     for number in range(ended):
         client.say(report(AUTHORIZE, f"{team}{number}", **more))
         client.say(report(FINISH, f"{team}{number}", Counts(output=output), **more))

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from metering_service.api.errors import translate
 from metering_service.api.usage_servicer import UsageServicer
+from metering_service.domain.api_key import KeyProblem
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Reason, deny
 from metering_service.domain.denial_log import Denial, DenialLog
@@ -279,6 +280,16 @@ async def test_a_person_can_ask_with_grpcurl(it: Serving) -> None:
     data = {"start_time": noon.ToJsonString(), "end_time": later.ToJsonString(), "services": ["accounts/acme"]}
     outcome = await grpcurl(it.address, f"{NAME}/QueryUsage", data=data)
     assert outcome.json["buckets"][0]["usage"] == {"input_tokens": "8", "output_tokens": "4"}
+
+
+async def test_what_was_wrong_with_a_key_is_explained_to_its_account(it: Serving) -> None:
+    """Whoever showed it heard nothing of that."""
+    refused = deny("r1", Reason.CREDENTIAL_INVALID)._replace(key_problem=KeyProblem.EXPIRED)
+    it.denial_log.note(Denial(SERVICE, "", "", NOON_US, refused))
+    answer = await it.stub.ExplainRequest(ExplainRequestRequest(account=ACCOUNT, request_id="r1"))
+    (denial,) = answer.denials
+    assert denial.key_problem == KeyProblem.EXPIRED.value
+    assert denial.decision.message == Reason.CREDENTIAL_INVALID.sentence
 
 
 async def test_what_became_of_a_request_is_explained(it: Serving) -> None:

@@ -22,6 +22,10 @@ _STATUSES: Final = {
     inference_service_pb2.SERVICE_STATUS_RUNNING: Status.RUNNING,
     inference_service_pb2.SERVICE_STATUS_STOPPED: Status.STOPPED,
 }
+_OPEN_POLICIES: Final = (
+    inference_service_pb2.CREDENTIAL_POLICY_UNSPECIFIED,
+    inference_service_pb2.CREDENTIAL_POLICY_OPEN,
+)
 _STOP_REASONS: Final = decode_table(inference_service_pb2.StopReason, StopReason)
 KINDS: Final = encode_table(pot_pb2.PotKind, PotKind)
 
@@ -55,6 +59,9 @@ def decode_config(message: config_pb2.ServiceConfig) -> ServiceConfig:
         version=message.version,
         model=message.model,
         exempt_from_model_rules=message.exempt_from_model_rules,
+        # A policy that this program does not know is a stricter one.
+        requires_key=message.credential_policy not in _OPEN_POLICIES,
+        shared=message.shared,
     )
 
 

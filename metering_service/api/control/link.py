@@ -16,15 +16,18 @@ from metering_service.api.control.codec import (
     encode_statement,
 )
 from metering_service.api.control.credential_codec import decode_credential_config
+from metering_service.api.control.key_feed import take_keys
 from metering_service.api.control.limit_feed import replenish_limit_pots, take_all_limits
 from metering_service.api.control.replicas import Connect
 from metering_service.api.control.subscriptions import (
     following,
     following_credentials,
+    following_keys,
     gather,
     parts,
     unfollowing,
     unfollowing_credentials,
+    unfollowing_keys,
 )
 from metering_service.domain.credential import Credential
 from metering_service.domain.errors import NodeFencedError, StorageUnavailableError
@@ -124,6 +127,14 @@ class ControlLink:
         """Follow them no longer."""
         self._say(unfollowing_credentials(credentials))
 
+    def follow_keys(self, keys: Sequence[bytes], models: Sequence[str]) -> None:
+        """Follow these API keys and models from now on."""
+        self._say(following_keys(keys, models))
+
+    def unfollow_keys(self, keys: Sequence[bytes], models: Sequence[str]) -> None:
+        """Follow them no longer."""
+        self._say(unfollowing_keys(keys, models))
+
     def exchange(self) -> None:
         """Exchange leases at once."""
         self._wanted.set()
@@ -184,6 +195,7 @@ class ControlLink:
         self._untold = set(self._names)
         names = sorted(self._names)
         credentials = self.credentials.begin_stream() if self.credentials is not None else []
+        keys, models = node.keys.begin_stream()
         call = stub.WatchConfig()
         try:
             history = await self._storage.history(node.name)
@@ -193,6 +205,10 @@ class ControlLink:
                 await call.write(pb.WatchConfigRequest(hello=hello))
                 for some_credentials in parts(credentials):
                     await call.write(following_credentials(some_credentials))
+                for some_keys in parts(keys):
+                    await call.write(following_keys(some_keys, ()))
+                for some_models in parts(models):
+                    await call.write(following_keys((), some_models))
                 for some_names in parts(names):
                     await call.write(following(some_names))
             sender = asyncio.create_task(self._send(call, outbox))
@@ -245,6 +261,7 @@ class ControlLink:
             config: ServiceConfig = decode_config(service)
             take_config(node, config)
             self._untold.discard(config.name)
+        take_keys(node, message)
         # On a new stream nothing is acknowledged while any name may still have an older configuration here.
         if not self._untold:
             self._version = max(self._version, message.version)

@@ -1,4 +1,4 @@
-"""What a node says of what it follows: services by name, and credentials; many are put into one message."""
+"""What a node says of what it follows: services, credentials, API keys, models; many are put into one message."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeVar
@@ -8,7 +8,7 @@ from metering_service.domain.credential import Credential
 from tallygate.control.v1 import fleet_service_pb2 as pb
 
 SUBSCRIPTIONS_PER_MESSAGE: Final = 1_000
-"""Maximum number of services, and of credentials, that one message subscribes to."""
+"""Maximum number of services, and of each other kind, that one message subscribes to."""
 
 Item = TypeVar("Item")
 
@@ -33,6 +33,18 @@ def unfollowing_credentials(credentials: Sequence[Credential]) -> pb.WatchConfig
     """These credentials no longer."""
     encoded = [encode_credential(credential) for credential in credentials]
     return pb.WatchConfigRequest(subscription=pb.ConfigSubscription(unsubscribe_credentials=encoded))
+
+
+def following_keys(keys: Sequence[bytes], models: Sequence[str]) -> pb.WatchConfigRequest:
+    """These API keys, by their SHA-256, and models from now on."""
+    subscription = pb.ConfigSubscription(subscribe_api_keys=keys, subscribe_models=models)
+    return pb.WatchConfigRequest(subscription=subscription)
+
+
+def unfollowing_keys(keys: Sequence[bytes], models: Sequence[str]) -> pb.WatchConfigRequest:
+    """These API keys and models no longer."""
+    subscription = pb.ConfigSubscription(unsubscribe_api_keys=keys, unsubscribe_models=models)
+    return pb.WatchConfigRequest(subscription=subscription)
 
 
 def parts(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
@@ -61,15 +73,19 @@ def join(message: pb.WatchConfigRequest, later: pb.WatchConfigRequest) -> bool:
     if not (message.HasField("subscription") and later.HasField("subscription")):
         return False
     said, more = message.subscription, later.subscription
-    if (said.subscribe or said.subscribe_credentials) and (more.unsubscribe or more.unsubscribe_credentials):
+    if any(_sizes(said, _SUBSCRIBING)) and any(_sizes(more, _UNSUBSCRIBING)):
         return False
-    # Lists of both kinds together, which a message may have more of: so it stays small.
-    if _size(said) + _size(more) > SUBSCRIPTIONS_PER_MESSAGE:
+    # Lists of all kinds together, which a message may have more of: so it stays small.
+    if sum(_sizes(said, _LISTS)) + sum(_sizes(more, _LISTS)) > SUBSCRIPTIONS_PER_MESSAGE:
         return False
     said.MergeFrom(more)
     return True
 
 
-def _size(said: pb.ConfigSubscription) -> int:
-    names = len(said.subscribe) + len(said.unsubscribe)
-    return names + len(said.subscribe_credentials) + len(said.unsubscribe_credentials)
+_SUBSCRIBING: Final = ("subscribe", "subscribe_credentials", "subscribe_api_keys", "subscribe_models")
+_UNSUBSCRIBING: Final = tuple(f"un{name}" for name in _SUBSCRIBING)
+_LISTS: Final = (*_SUBSCRIBING, *_UNSUBSCRIBING)
+
+
+def _sizes(said: pb.ConfigSubscription, names: Sequence[str]) -> Iterator[int]:
+    return (len(getattr(said, name)) for name in names)

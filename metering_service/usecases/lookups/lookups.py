@@ -38,6 +38,12 @@ class ControlLinkPort(Protocol):
     def unsubscribe(self, service: str) -> None:
         """Follow it no longer."""
 
+    def follow_keys(self, keys: Sequence[bytes], models: Sequence[str]) -> None:
+        """Follow API keys and models."""
+
+    def unfollow_keys(self, keys: Sequence[bytes], models: Sequence[str]) -> None:
+        """Follow them no longer."""
+
     def exchange(self) -> None:
         """Exchange leases soon."""
 
@@ -64,6 +70,14 @@ class WorkRunner:
     def unsubscribe(self, service: str) -> None:
         """Follow a service no longer."""
         self._link.unsubscribe(service)
+
+    def follow_keys(self, keys: Sequence[bytes], models: Sequence[str]) -> None:
+        """Follow API keys and models, by the link to control."""
+        self._link.follow_keys(keys, models)
+
+    def unfollow_keys(self, keys: Sequence[bytes], models: Sequence[str]) -> None:
+        """Follow them no longer."""
+        self._link.unfollow_keys(keys, models)
 
     def exchange(self) -> None:
         """Request an exchange of leases, by the link to control."""

@@ -7,6 +7,7 @@ from metering_service.domain.decision import Decision, Reason, deny
 from metering_service.domain.records import RequestRecord
 from metering_service.domain.report import Phase
 from metering_service.usecases.commits.pending_commit import UnauthorisedFinish
+from metering_service.usecases.lookups import service_choice
 from metering_service.usecases.lookups.id_reuse import name_of
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import RequestName
@@ -19,7 +20,7 @@ from metering_service.usecases.reports.handover import (
     trace,
     verify,
 )
-from metering_service.usecases.reports.process import decide
+from metering_service.usecases.reports.process import decide, with_service
 from metering_service.usecases.state.predecessors import QUERY_AGAIN_NS
 from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.state.waiter import PARKED, Lookup, Outcome, Parked, Reporter, Waiter
@@ -158,6 +159,8 @@ def _waits_for_end(
 
 def expire(node: Node) -> None:
     """Answer what has waited long enough with what is known."""
+    if node.keys.choosing:
+        service_choice.expire(node)
     now_ns = node.clock.monotonic_ns()
     for service in list(node.waiting.values()):
         if not any(waiter.deadline_ns <= now_ns for waiter in service.waiters):
@@ -178,6 +181,7 @@ def leave(node: Node, reporter: Reporter) -> None:
 
     It will say its finishes again elsewhere, where they must be found.
     """
+    service_choice.leave(node, reporter)
     now_ns = node.clock.monotonic_ns()
     for service in list(node.waiting.values()):
         mine = [waiter for waiter in service.waiters if waiter.reporter is reporter]
@@ -249,12 +253,12 @@ def _is_within_grant(service: ServiceState, waiter: Waiter) -> bool:
 def _could_not_tell(node: Node, service: ServiceState, waiter: Waiter) -> Reason:
     if waiter.lookup is Lookup.UNDER_WAY:
         return Reason.STORAGE_UNAVAILABLE
-    if service.config is None or not node.leases_valid or not node.control_answers:
+    if waiter.awaits_key or service.config is None or not node.leases_valid or not node.control_answers:
         return Reason.CONTROL_UNREACHABLE
     return Reason.BUDGET_CONTENDED
 
 
 def _answer(node: Node, service: ServiceState, waiter: Waiter, answer: Decision | None) -> None:
     node.room.leave(service.name, waiter.reporter)
-    waiter.reporter.answer(waiter.sequence, answer)
+    waiter.reporter.answer(waiter.sequence, with_service(waiter, answer))
     waiter.pending.done()

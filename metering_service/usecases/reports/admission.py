@@ -21,9 +21,9 @@ def stamp_now(node: Node, service: ServiceState, report: Report) -> Stamp:
     """What a report's request is stamped with if it is authorised now, or its denial is."""
     hour_us, config = hour_of(node.clock.now_us()), service.config
     if not node.limits or config is None:
-        return shared_stamp(report.credential, "", service.team, hour_us)
-    applies = node.limits.applying(config, report.credential, "", node.clock.monotonic_ns())
-    return shared_stamp(report.credential, "", service.team, applies.hour_at(hour_us), applies.pots)
+        return shared_stamp(report.credential, report.key_team, service.team, hour_us)
+    applies = node.limits.applying(config, report.credential, report.key_team, node.clock.monotonic_ns())
+    return shared_stamp(report.credential, report.key_team, service.team, applies.hour_at(hour_us), applies.pots)
 
 
 def new_request(node: Node, service: ServiceState, report: Report, start: PartStart | None, *, part: str) -> Request:

@@ -9,6 +9,7 @@ from metering_service.domain.report import Phase
 from metering_service.domain.request import EVERY_REPORT, Request
 from metering_service.domain.service import Status
 from metering_service.usecases.node import Node
+from metering_service.usecases.reports.key_check import refused
 from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.state.waiter import PARKED, Outcome, Waiter
 
@@ -35,6 +36,8 @@ def book_part(node: Node, service: ServiceState, request: Request, state: Reques
     """Book, and keep the request in memory for repeats, unless a later part of it has taken its place there."""
     if request.is_open:
         node.silent.pop(request, None)  # One that timed out is still to be looked at again.
+    if node.keys.of_request:
+        node.keys.ended(request)
     request.state = state
     request.quiet_tokens = EVERY_REPORT
     booking = book(request, node.clock.now_us())
@@ -121,7 +124,9 @@ def _answer(node: Node, service: ServiceState, request: Request, waiter: Waiter)
     pending.expect()
     node.buffer.when_durable(request, pending.done)
     decision: Decision | None = None
-    if refusal is not None:
+    if waiter.key_problem is not None and not (request.authorised or is_deleted):
+        decision = refused(report, waiter.key_problem, config.version)
+    elif refusal is not None:
         decision = deny(request.request_id, refusal, config_version=config.version)
     if not report.want_receipt:
         return decision

@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Final
 
+from metering_service.domain.api_key import KeyProblem
 from metering_service.domain.decision import Decision, Reason, deny
 from metering_service.domain.grant import is_past_half
 from metering_service.domain.records import RequestState
@@ -21,6 +22,15 @@ from metering_service.usecases.reports.admission import (
 )
 from metering_service.usecases.reports.finish import finish
 from metering_service.usecases.reports.handover import ends_chain, is_elsewhere, verify
+from metering_service.usecases.reports.key_check import (
+    ended,
+    follow,
+    let_in,
+    let_on,
+    note_unauthorised,
+    refused,
+    with_known_key,
+)
 from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.state.waiter import PARKED, Lookup, Outcome, Parked, PendingCommits, Reporter, Waiter
 
@@ -49,22 +59,42 @@ def process(
 
     `teams`: those whose services the reporter may speak of; None for all of the account.
     """
-    settings = node.settings
     if report.phase is Phase.AUTHORIZE and not node.room.may_begin(report.service, reporter):
         return deny(report.request_id, Reason.OVERLOADED)
+    waiter = Waiter(
+        report, reporter, sequence, pending, deadline_of(node, report), is_verified=not report.resume, teams=teams
+    )
+    return enter(node, waiter)
+
+
+def deadline_of(node: Node, report: Report) -> int:
+    """When a report that comes now has waited long enough."""
+    settings = node.settings
     wait_ns = settings.booking_wait_max_ns if report.phase is Phase.FINISH else settings.wait_max_ns
-    now_ns = node.clock.monotonic_ns()
-    deadline_ns = now_ns + wait_ns
-    waiter = Waiter(report, reporter, sequence, pending, deadline_ns, is_verified=not report.resume, teams=teams)
-    service = node.service(report.service)
-    service.last_used_ns = now_ns
+    return node.clock.monotonic_ns() + wait_ns
+
+
+def enter(node: Node, waiter: Waiter) -> Outcome:
+    """Decide on a report whose service is named, or park it there."""
+    service = node.service(waiter.report.service)
+    service.last_used_ns = node.clock.monotonic_ns()
     answer = decide(node, service, waiter)
-    if isinstance(answer, Parked):
-        pending.expect()
-        service.waiters.append(waiter)
-        node.waiting[service.name] = service
-        node.room.enter(service.name, reporter)
+    if not isinstance(answer, Parked):
+        return with_service(waiter, answer)
+    waiter.pending.expect()
+    service.waiters.append(waiter)
+    node.waiting[service.name] = service
+    node.room.enter(service.name, waiter.reporter)
     return answer
+
+
+def with_service(waiter: Waiter, answer: Decision | None) -> Decision | None:
+    """The answer together with the service that an API key led to; a key that opens nothing leads nowhere."""
+    if not waiter.is_chosen or waiter.report.phase is not Phase.AUTHORIZE or answer is None:
+        return answer
+    if answer.reason is Reason.CREDENTIAL_INVALID:
+        return answer
+    return answer._replace(service=waiter.report.service)
 
 
 def decide(node: Node, service: ServiceState, waiter: Waiter) -> Outcome:  # noqa: PLR0911  # the fork of all roads
@@ -73,7 +103,7 @@ def decide(node: Node, service: ServiceState, waiter: Waiter) -> Outcome:  # noq
     if config is None:
         return PARKED
     if _is_unknown(service, config, waiter):
-        return deny(report.request_id, Reason.UNKNOWN_SERVICE, config_version=config.version)
+        return _no_service(config, waiter)
     if not waiter.is_verified:
         verify(node, service, waiter)
     request = service.open.get(report.request_id) or service.finished.get(report.request_id)
@@ -90,8 +120,17 @@ def decide(node: Node, service: ServiceState, waiter: Waiter) -> Outcome:  # noq
     if report.phase is Phase.AUTHORIZE:
         return _authorise(node, service, config, request, waiter)
     if request is None and report.phase is Phase.FINISH and waiter.start is None:
-        return _enter_unauthorised(node, service, waiter)
+        return _enter_unauthorised(node, service, config, waiter)
     return _count(node, service, config, request, waiter)
+
+
+def _no_service(config: ServiceConfig, waiter: Waiter) -> Decision:
+    """The denial of a report on a service that is not there for its reporter; a key that leads there opens nothing."""
+    report = waiter.report
+    if waiter.is_chosen and report.phase is not Phase.FINISH:
+        return refused(report, KeyProblem.NO_SERVICE)
+    version = 0 if waiter.is_chosen else config.version
+    return deny(report.request_id, Reason.UNKNOWN_SERVICE, config_version=version)
 
 
 def _is_unknown(service: ServiceState, config: ServiceConfig, waiter: Waiter) -> bool:
@@ -117,10 +156,14 @@ def _count(
         return deny(report.request_id, Reason.INVALID_REPORT, message=NOT_GIVEN, config_version=config.version)
     if request is None:
         # Work that was done is recorded in full, even where nobody asked first.
+        if waiter.start is None and note_unauthorised(node, service, config, waiter) is not None:
+            return PARKED
+        report = waiter.report
         request = new_request(node, service, report, waiter.start, part=name_part(node, waiter.start))
         request.earlier = waiter.earlier
         service.open[report.request_id] = request
         node.checkpoints.begin(request)
+        follow(node, request, report)
     _take_counts(node, service, request, waiter)
     if report.phase is Phase.FINISH or not request.is_open:
         reached = None if request.is_open else request.reached_by(report.counts)
@@ -131,7 +174,7 @@ def _count(
             # It was booked behind its server's back: what it generates from now on is overrun.
             return deny(report.request_id, Reason.REQUEST_ID_REUSED, config_version=config.version)
         return answer
-    return _progress(node, service, config, request)
+    return _progress(node, service, config, request, report)
 
 
 def _count_receipt(node: Node, service: ServiceState, request: Request, waiter: Waiter) -> None:
@@ -144,8 +187,10 @@ def _count_receipt(node: Node, service: ServiceState, request: Request, waiter: 
         node.buffer.when_durable(request, partial(node.room.leave, service.name, waiter.reporter))
 
 
-def _enter_unauthorised(node: Node, service: ServiceState, waiter: Waiter) -> Outcome:
+def _enter_unauthorised(node: Node, service: ServiceState, config: ServiceConfig, waiter: Waiter) -> Outcome:
     """A finish without authorisation may come to two nodes at once: the one that enters it first books it."""
+    if note_unauthorised(node, service, config, waiter) is not None:
+        return PARKED
     report = waiter.report
     request = new_request(node, service, report, None, part="")
     request.tally = report.tally
@@ -167,18 +212,21 @@ def _authorise(
 ) -> Outcome:
     report = waiter.report
     if request is None:
-        admitted = authorise(node, service, config, report, waiter.start)
+        admitted = _admit(node, service, config, waiter)
         if not isinstance(admitted, Request):
             if isinstance(admitted, Decision):
-                node.count_denial(service, stamp_now(node, service, report), admitted)
+                node.count_denial(service, stamp_now(node, service, waiter.report), admitted)
             return admitted
         request = admitted
         if waiter.token is None:
             node.work.query_reuse(service, request)
     elif not request.is_open:
         reused = deny(report.request_id, Reason.REQUEST_ID_REUSED, config_version=config.version)
+        report = with_known_key(node, service, report)
         node.count_denial(service, stamp_now(node, service, report), reused)
         return reused
+    elif (stop := let_on(node, service, config, request, waiter)) is not None:
+        return stop
     _attach(node, service, request, waiter.reporter)
     refusal = config.refusal()
     if refusal is not None:
@@ -186,6 +234,19 @@ def _authorise(
     if not request.authorised:
         return renew(node, service, config, request)
     return granted(node, service, config, request)
+
+
+def _admit(node: Node, service: ServiceState, config: ServiceConfig, waiter: Waiter) -> Request | Outcome:
+    """Admit a request that is not known, if its API key lets it in. What goes on from elsewhere needs none again."""
+    if waiter.report.key_sha256 or (config.requires_key and waiter.start is None):
+        stop = let_in(node, service, config, waiter)
+        if stop is not None:
+            return stop
+    report = waiter.report
+    admitted = authorise(node, service, config, report, waiter.start)
+    if isinstance(admitted, Request):
+        follow(node, admitted, report)
+    return admitted
 
 
 def _take_counts(node: Node, service: ServiceState, request: Request, waiter: Waiter) -> None:
@@ -211,11 +272,15 @@ def _attach(node: Node, service: ServiceState, request: Request, reporter: Repor
         node.fall_silent(service, request)
 
 
-def _progress(node: Node, service: ServiceState, config: ServiceConfig, request: Request) -> Outcome:
+def _progress(node: Node, service: ServiceState, config: ServiceConfig, request: Request, report: Report) -> Outcome:
     refusal = config.refusal()
     if refusal is not None:
         request.stop_sent = True
         return deny(request.request_id, refusal, config_version=config.version)
+    problem = ended(node, config, request)
+    if problem is not None:
+        request.stop_sent = True
+        return refused(report, problem, config.version)
     grown = request.counts.input_class > request.held.input_tokens
     if not grown and not is_past_half(request.output_tokens, request.ceiling_tokens):
         return confirmed(node, service, config, request)

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, Protocol, TypeAlias
 
+from metering_service.domain.api_key import KeyProblem
 from metering_service.domain.counts import NOTHING, Tally
 from metering_service.domain.decision import Decision
 from metering_service.domain.report import Report
 from metering_service.domain.request import Earlier
 from metering_service.domain.request_parts import PartStart
 from metering_service.domain.resume_token import ResumeToken
+from metering_service.usecases.state.look_up_rate import LookUpRate
 
 
 class PendingCommits:
@@ -33,13 +35,22 @@ class PendingCommits:
             self._on_done()
 
 
+Scope: TypeAlias = Callable[[str], frozenset[str] | None]
+"""From a service's name to the teams of whose services a reporter may speak in its account; None: all, empty: none."""
+
+
 class Reporter(Protocol):
     """Who sends reports and wants answers: a stream's session, or one unary call.
 
     `keeps_open`: requests stay open, however silent, as long as this reporter is there. It ends with its stream.
+    `look_ups`: how often it may still have unknown API keys looked up.
     """
 
     keeps_open: bool
+    look_ups: LookUpRate
+
+    def named(self, request_id: str, service: str) -> None:
+        """The API key of a request has led to this service: later reports of it are about that."""
 
     def answer(self, sequence: int, decision: Decision | None) -> None:
         """Answer a report that had to wait; None: the watermark is answer enough."""
@@ -86,6 +97,14 @@ class Waiter:
     """Whether it waits for the end of an earlier part, and is counted apart (see `Predecessors`)."""
     exact: Tally = NOTHING
     """Counts of an exact finish of the request, as the database knows them."""
+    scope: Scope | None = None
+    """Of what the reporter may speak, of a report that leaves its service to an API key; None: of everything."""
+    is_chosen: bool = False
+    """Whether its service is the one that its API key led to."""
+    awaits_key: bool = False
+    """Whether it waits for what control says of its API key."""
+    key_problem: KeyProblem | None = None
+    """Why its API key opens nothing, of a report on work that nobody authorised."""
 
 
 class Parked:

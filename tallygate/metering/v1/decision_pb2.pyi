@@ -220,7 +220,9 @@ class Decision(_message.Message):
     config_version: _builtins.int
     """The version of the configuration that this was decided by."""
     service: _builtins.str
-    """With the answer to an AUTHORIZE that left it to the API key: the service, `accounts/{account}/services/{service}`."""
+    """With the answer to an AUTHORIZE that left it to the API key: the service, `accounts/{account}/services/{service}`. Not with
+    CREDENTIAL_INVALID.
+    """
     @_builtins.property
     def retry_after(self) -> _duration_pb2.Duration:
         """With a retryable DENY: how long to wait first."""

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tallygate.metering.v1 import decision_pb2 as tallygate_dot_metering_dot_v1_dot_decision__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tallygate/metering/v1/explanation.proto\x12\x15tallygate.metering.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$tallygate/metering/v1/decision.proto\"\xe1\x01\n\rRequestDenial\x12\x34\n\x07service\x18\x01 \x01(\tB#\xe2\x41\x01\x03\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x33\n\tdeny_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x37\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0b\x32\x1f.tallygate.metering.v1.DecisionB\x04\xe2\x41\x01\x03\x12\x18\n\ncredential\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04team\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x42Q\n\x19\x63om.tallygate.metering.v1B\x10\x45xplanationProtoP\x01Z tallygate/metering/v1;meteringv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tallygate/metering/v1/explanation.proto\x12\x15tallygate.metering.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$tallygate/metering/v1/decision.proto\"\xfc\x01\n\rRequestDenial\x12\x34\n\x07service\x18\x01 \x01(\tB#\xe2\x41\x01\x03\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x33\n\tdeny_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x37\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0b\x32\x1f.tallygate.metering.v1.DecisionB\x04\xe2\x41\x01\x03\x12\x18\n\ncredential\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04team\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x0bkey_problem\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x42Q\n\x19\x63om.tallygate.metering.v1B\x10\x45xplanationProtoP\x01Z tallygate/metering/v1;meteringv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,6 +46,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REQUESTDENIAL'].fields_by_name['credential']._serialized_options = b'\342A\001\003'
   _globals['_REQUESTDENIAL'].fields_by_name['team']._loaded_options = None
   _globals['_REQUESTDENIAL'].fields_by_name['team']._serialized_options = b'\342A\001\003'
+  _globals['_REQUESTDENIAL'].fields_by_name['key_problem']._loaded_options = None
+  _globals['_REQUESTDENIAL'].fields_by_name['key_problem']._serialized_options = b'\342A\001\003'
   _globals['_REQUESTDENIAL']._serialized_start=198
-  _globals['_REQUESTDENIAL']._serialized_end=423
+  _globals['_REQUESTDENIAL']._serialized_end=450
 # @@protoc_insertion_point(module_scope)

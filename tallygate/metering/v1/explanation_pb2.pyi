@@ -29,12 +29,15 @@ class RequestDenial(_message.Message):
     DECISION_FIELD_NUMBER: _builtins.int
     CREDENTIAL_FIELD_NUMBER: _builtins.int
     TEAM_FIELD_NUMBER: _builtins.int
+    KEY_PROBLEM_FIELD_NUMBER: _builtins.int
     service: _builtins.str
     """The service, `accounts/{account}/services/{service}`."""
     credential: _builtins.str
     """Unique id of the API key it came with; empty without one, and of one that nobody has."""
     team: _builtins.str
     """Id of the team that the service belonged to; empty for none."""
+    key_problem: _builtins.str
+    """With CREDENTIAL_INVALID: what was wrong with the API key, in words for people. Whoever showed it was not told."""
     @_builtins.property
     def deny_time(self) -> _timestamp_pb2.Timestamp:
         """When."""
@@ -51,10 +54,11 @@ class RequestDenial(_message.Message):
         decision: _decision_pb2.Decision | None = ...,
         credential: _builtins.str = ...,
         team: _builtins.str = ...,
+        key_problem: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "deny_time", b"deny_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "decision", b"decision", "deny_time", b"deny_time", "service", b"service", "team", b"team"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "decision", b"decision", "deny_time", b"deny_time", "key_problem", b"key_problem", "service", b"service", "team", b"team"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

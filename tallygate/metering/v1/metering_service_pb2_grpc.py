@@ -73,7 +73,8 @@ class MeteringServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Authorize(self, request, context):
-        """One AUTHORIZE, one decision. If the call fails or times out, nothing is known: repeat it with the same request id,
+        """One AUTHORIZE, one decision. Without a service, which then an API key leads to, it needs the permission on the platform;
+        on a stream, that on the account suffices. If the call fails or times out, nothing is known: repeat it with the same request id,
         which repeats the decision. An allowed request that nobody reports on for 30 s is settled at zero.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -46,7 +46,8 @@ class MeteringServiceStub:
     message whose reports cannot be told apart.
     """
     Authorize: _grpc.UnaryUnaryMultiCallable[_metering_service_pb2.AuthorizeRequest, _metering_service_pb2.AuthorizeResponse]
-    """One AUTHORIZE, one decision. If the call fails or times out, nothing is known: repeat it with the same request id,
+    """One AUTHORIZE, one decision. Without a service, which then an API key leads to, it needs the permission on the platform;
+    on a stream, that on the account suffices. If the call fails or times out, nothing is known: repeat it with the same request id,
     which repeats the decision. An allowed request that nobody reports on for 30 s is settled at zero.
     """
     Report: _grpc.UnaryUnaryMultiCallable[_metering_service_pb2.ReportRequest, _metering_service_pb2.ReportResponse]
@@ -72,7 +73,8 @@ class MeteringServiceAsyncStub(MeteringServiceStub):
     message whose reports cannot be told apart.
     """
     Authorize: _aio.UnaryUnaryMultiCallable[_metering_service_pb2.AuthorizeRequest, _metering_service_pb2.AuthorizeResponse]  # type: ignore[assignment]
-    """One AUTHORIZE, one decision. If the call fails or times out, nothing is known: repeat it with the same request id,
+    """One AUTHORIZE, one decision. Without a service, which then an API key leads to, it needs the permission on the platform;
+    on a stream, that on the account suffices. If the call fails or times out, nothing is known: repeat it with the same request id,
     which repeats the decision. An allowed request that nobody reports on for 30 s is settled at zero.
     """
     Report: _aio.UnaryUnaryMultiCallable[_metering_service_pb2.ReportRequest, _metering_service_pb2.ReportResponse]  # type: ignore[assignment]
@@ -107,7 +109,8 @@ class MeteringServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _metering_service_pb2.AuthorizeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_metering_service_pb2.AuthorizeResponse, _abc.Awaitable[_metering_service_pb2.AuthorizeResponse]]:
-        """One AUTHORIZE, one decision. If the call fails or times out, nothing is known: repeat it with the same request id,
+        """One AUTHORIZE, one decision. Without a service, which then an API key leads to, it needs the permission on the platform;
+        on a stream, that on the account suffices. If the call fails or times out, nothing is known: repeat it with the same request id,
         which repeats the decision. An allowed request that nobody reports on for 30 s is settled at zero.
         """
 

@@ -112,7 +112,8 @@ class TokenReport(_message.Message):
     credential: _builtins.str
     """With AUTHORIZE: the end user's API key as it was shown, at most 256 bytes. The node hashes it, whatever it looks like,
     and keeps the hash only. Either this or `credential_sha256`. A finish that nobody authorised may have it too, for the
-    record.
+    record. On the first report after a reconnect it says by whose end the request is to be stopped. Another key than that of
+    the authorisation is INVALID_REPORT.
     """
     source_address: _builtins.str
     """With AUTHORIZE: the end user's address, as text, at most 256 bytes. A key with networks opens nothing without it."""
@@ -144,7 +145,9 @@ class TokenReport(_message.Message):
     model: _builtins.str
     """With AUTHORIZE: the model as the end user called it, an id or an alias, at most 256 bytes. With a credential and no
     `service`, the key says which service it is: its route for this model; else, if it may be used for all services, the
-    account's `default-{model}`. The decision names the service; later reports name it, or carry `resume`.
+    account's `default-{model}`. Without a model the key has to leave one way only. The decision names the service; later
+    reports name it, or leave it out on the same stream, and are recorded whatever became of the key. With a `service` the
+    model is not looked at.
     """
     @_builtins.property
     def usage(self) -> _token_usage_pb2.TokenUsage:

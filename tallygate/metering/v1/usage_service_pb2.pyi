@@ -59,7 +59,7 @@ class QueryUsageRequest(_message.Message):
     GROUP_BY_FIELD_NUMBER: _builtins.int
     TEAMS_FIELD_NUMBER: _builtins.int
     credential: _builtins.str
-    """Only this credential, if given."""
+    """Only what this API key used, by its unique id; empty for what no key used."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Start of the range, closed; rounded down to a minute. Required."""
@@ -84,7 +84,8 @@ class QueryUsageRequest(_message.Message):
 
     @_builtins.property
     def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What to group by: `service`, `service_uid`, `team`, `key_team`, `credential` or `label:{key}`, at most 8. What lacks a label is in the
+        """What to group by: `service`, `service_uid`, `team`, `key_team`, `credential` or `label:{key}`, at most 8. A credential is
+        the unique id of an API key, empty where there was none, or one that nobody has. What lacks a label is in the
         group of its empty value.
         """
 

@@ -13,6 +13,7 @@ from metering_service.domain.pot import LimitPotKey, PotKind
 from metering_service.domain.report import Phase
 from metering_service.domain.stamp import HOUR_US
 from tests.harness.metering.budgets import MONEY, TOKENS, booked_on, drop_budget, pot_of, put_budget, spent
+from tests.harness.metering.keys import sha256
 from tests.harness.metering.node_harness import Client, Fleet, report
 from tests.harness.metering.services import SERVICE, UID, running, with_money, with_trial
 from tests.harness.metering.two_nodes import granted
@@ -30,11 +31,12 @@ def fleet() -> Fleet:
     return fleet
 
 
-def ask(fleet: Fleet, request_id: str = "r1", tokens: int = 100, *, credential: str = "") -> Decision | None:
+def ask(fleet: Fleet, request_id: str = "r1", tokens: int = 100, *, shown: str = "") -> Decision | None:
     """What becomes of a request with so much input and no output, whose server is not heard of again."""
     fleet.run(ms=20)
     client = Client(fleet["a"])
-    said = client.say(report(AUTHORIZE, request_id, Counts(tokens), max_output_tokens=0, credential=credential))
+    key_sha256 = sha256(shown) if shown else b""
+    said = client.say(report(AUTHORIZE, request_id, Counts(tokens), max_output_tokens=0, key_sha256=key_sha256))
     client.close()
     return said
 
@@ -242,16 +244,18 @@ def test_a_denial_says_when_the_budget_begins_anew(fleet: Fleet) -> None:
 def test_each_key_has_a_pot_of_its_own(fleet: Fleet) -> None:
     """And without a key such a budget does not apply."""
     put_budget(fleet, 100, member=Member.EACH_KEY)
-    granted(ask(fleet, "r1", credential="key-1"))
-    granted(ask(fleet, "r2", credential="key-2"))
-    contended = ask(fleet, "r3", tokens=1, credential="key-1")
+    for shown in ("1", "2"):
+        fleet.control.put_key(shown)
+    granted(ask(fleet, "r1", shown="1"))
+    granted(ask(fleet, "r2", shown="2"))
+    contended = ask(fleet, "r3", tokens=1, shown="1")
     fleet.run(seconds=3)
     assert contended is None or not contended.allowed
     granted(ask(fleet, "r4", tokens=500))
     for request_id in ("r1", "r2", "r4"):
         Client(fleet["a"]).say(report(FINISH, request_id, Counts(100)))
     rest(fleet)
-    assert (spent(fleet, member="key-1"), spent(fleet, member="key-2")) == (100, 100)
+    assert (spent(fleet, member="uid-1"), spent(fleet, member="uid-2")) == (100, 100)
 
 
 def test_a_pot_is_shared_by_all_services_of_a_node(fleet: Fleet) -> None:

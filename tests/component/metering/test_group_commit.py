@@ -155,6 +155,12 @@ class Line:
     def unsubscribe(self, service: str) -> None:
         self.said.append(f"-{service}")
 
+    def follow_keys(self, keys: Sequence[bytes], models: Sequence[str]) -> None:
+        self.said += [f"+{name!r}" for name in (*keys, *models)]
+
+    def unfollow_keys(self, keys: Sequence[bytes], models: Sequence[str]) -> None:
+        self.said += [f"-{name!r}" for name in (*keys, *models)]
+
     def exchange(self) -> None:
         self.said.append("exchange")
 

@@ -7,6 +7,7 @@ from metering_service.domain.decision import Decision, Reason
 from metering_service.domain.pot import PotKind
 from metering_service.domain.records import RequestState
 from metering_service.domain.report import Phase
+from tests.harness.metering.keys import sha256
 from tests.harness.metering.node_harness import Client, Fleet, report
 from tests.harness.metering.services import SERVICE, UID, stopped, with_money, with_trial
 
@@ -340,10 +341,11 @@ def test_progress_without_an_authorisation_is_taken_in(fleet: Fleet, client: Cli
 def test_a_record_says_how_the_end_was_learned(fleet: Fleet, client: Client) -> None:
     """Finished, with what the server said of it."""
     with_trial(fleet, 1_000)
+    fleet.control.put_key("key-1")
     labels = (("team", "search"),)
-    allowed(client.say(report(AUTHORIZE, counts=Counts(100), credential="key-1", labels=labels)))
+    allowed(client.say(report(AUTHORIZE, counts=Counts(100), key_sha256=sha256("key-1"), labels=labels)))
     client.say(report(FINISH, counts=Counts(100, output=2), estimated=True))
     fleet["a"].commit()
     (record,) = fleet.database.requests.values()
     assert (record.state, record.estimated) == (RequestState.FINISHED, True)
-    assert (record.credential, record.labels, record.counts) == ("key-1", labels, Counts(100, output=2))
+    assert (record.credential, record.labels, record.counts) == ("uid-key-1", labels, Counts(100, output=2))

@@ -5,6 +5,7 @@ from dataclasses import replace
 from metering_service.domain.counts import Counts
 from metering_service.domain.report import Phase
 from metering_service.domain.stamp import HOUR_US, Stamp, hour_of
+from tests.harness.metering.keys import sha256
 from tests.harness.metering.node_harness import Client, Fleet, report
 from tests.harness.metering.services import SERVICE, with_money
 from tests.harness.metering.two_nodes import granted
@@ -20,24 +21,26 @@ def stamps(fleet: Fleet, request_id: str = "r1") -> list[Stamp]:
 
 
 def test_a_later_part_has_the_stamp_of_the_first() -> None:
-    """In the next hour, on another node, from a client that says another key, after the service has moved."""
+    """In the next hour, on another node, after the service has moved, and the key to another team."""
     fleet = Fleet("a", "b")
     with_money(fleet, BALANCE, team="red")
-    began = Stamp("key-1", "", "red", hour_of(fleet.clock.now_us()))
+    fleet.control.put_key("k", team="red")
+    began = Stamp("uid-k", "red", "red", hour_of(fleet.clock.now_us()))
     first = Client(fleet["a"])
-    grant = granted(first.say(report(AUTHORIZE, counts=Counts(100), max_output_tokens=8, credential="key-1")))
+    grant = granted(first.say(report(AUTHORIZE, counts=Counts(100), max_output_tokens=8, key_sha256=sha256("k"))))
     fleet.run(ms=80)
     first.close()
     fleet.control.put(replace(fleet.control.services[SERVICE], team="blue"))
+    fleet.control.put_key("k")
     fleet.clock.jump(us=HOUR_US)
     second = Client(fleet["b"])
-    second.say(report(AUTHORIZE, counts=Counts(100), resume=grant.resume, credential="key-2"))
+    second.say(report(AUTHORIZE, counts=Counts(100), resume=grant.resume, key_sha256=sha256("k")))
     fleet.run(ms=80)
     second.say(report(FINISH, counts=Counts(100, output=grant.output_ceiling_tokens + 4), resume=grant.resume))
     fleet.run(seconds=40)
     assert stamps(fleet) == [began, began]
     cells = fleet.database.aggregates
-    assert {(key.team, key.credential, key.hour_us) for key in cells} == {("red", "key-1", began.hour_us)}
+    assert {(key.team, key.credential, key.hour_us) for key in cells} == {("red", "uid-k", began.hour_us)}
     assert sum(cell.usage.total for cell in cells.values()) == 104 + grant.output_ceiling_tokens
 
 

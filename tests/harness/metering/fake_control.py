@@ -1,8 +1,10 @@
 """A control service for nodes under test: its own rules for leases, over pots that a test fills."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from control_service.domain import lease as control_lease
 from control_service.domain import pot as control_pot
@@ -13,6 +15,7 @@ from control_service.domain.limit import FOR_EVER, LimitPotKey
 from control_service.domain.pot import Pot, PotKey, Quantity, Uncapped
 from control_service.domain.recall import Availability, Shortfall, judge_shortfall
 from control_service.usecases.fleet.elapsed_time import ElapsedTime
+from metering_service.domain.api_key import ApiKey, KeyState, ModelMeaning
 from metering_service.domain.lease import LeaseAnswer, LeaseStatement
 from metering_service.domain.limit import LimitSet
 from metering_service.domain.pot import PotKind
@@ -40,6 +43,8 @@ class Control:
         self.closed_below_epoch: dict[str, int] = {}
         self.spent: defaultdict[PotKey, int] = defaultdict(int)
         self.recalls: defaultdict[str, list[str]] = defaultdict(list)
+        self.keys: dict[bytes, ApiKey] = {}
+        self.models: dict[str, ModelMeaning] = {}
         self.replenished: set[str] = set()
         self.replenished_limit_pots: set[LimitPotKey] = set()
         self.limits = LimitSet(f"accounts/{ACCOUNT}", (), 0)
@@ -52,6 +57,19 @@ class Control:
         self.version += 1
         self.services[config.name] = replace(config, version=self.version)
         return self.services[config.name]
+
+    def put_key(self, shown: str, state: KeyState = KeyState.VALID, **more: Any) -> ApiKey:
+        """A key came, or changed: for all services and models unless it is said otherwise."""
+        self.version += 1
+        sha256 = hashlib.sha256(shown.encode()).digest()
+        said = {"name": f"accounts/{ACCOUNT}/keys/{shown}", "uid": f"uid-{shown}", "services": None, "models": None}
+        self.keys[sha256] = ApiKey(sha256, state, version=self.version, **(said | more))
+        return self.keys[sha256]
+
+    def put_model(self, text: str, model: str = "") -> None:
+        """A model's name stands for that model now."""
+        self.version += 1
+        self.models[text] = ModelMeaning(text, model, self.version)
 
     def trial(self, config: ServiceConfig, quota_tokens: int) -> None:
         """The service's trial."""
@@ -115,6 +133,14 @@ class Control:
     def config(self, name: str) -> ServiceConfig:
         """A service as a node is is_acknowledged of it."""
         return self.services.get(name, ServiceConfig(name, Status.UNKNOWN, version=self.version))
+
+    def key_of(self, sha256: bytes) -> ApiKey:
+        """A key as a node is told of it."""
+        return self.keys.get(sha256, ApiKey(sha256, KeyState.UNKNOWN, version=self.version))
+
+    def model_of(self, text: str) -> ModelMeaning:
+        """A model's name as a node is told of it."""
+        return self.models.get(text, ModelMeaning(text, "", self.version))
 
     def settled(self, node: str, below_epoch: int) -> None:
         """A node has said its last word on all leases of its epochs below this one."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import itertools
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from metering_service.usecases.commits.checkpoints import Checkpoints
 from metering_service.usecases.commits.pending_commit import PendingCommit
 from metering_service.usecases.commits.write_buffer import WriteBuffer
 from metering_service.usecases.leases.config_intake import take_config
+from metering_service.usecases.leases.key_intake import expire_keys, take_key, take_model
 from metering_service.usecases.leases.lease_keeper import LeaseKeeper
 from metering_service.usecases.leases.limit_intake import take_limits
 from metering_service.usecases.lookups.id_reuse import NewIds, name_of, take_first_bookings
@@ -91,6 +92,12 @@ class Rig:
         now(self.recovery.find_left())
         self._told: dict[str, int] = {}
         self._told_limits = 0
+        self._told_keys: dict[bytes, int] = {}
+        self._told_models: dict[str, int] = {}
+        self.hears_of_keys = True
+        """Whether control answers what it is asked about keys and models."""
+        self.key_questions: list[tuple[tuple[bytes, ...], tuple[str, ...]]] = []
+        """What control was asked about at once: keys and models."""
         self._asked = False
         self._look_ups: list[tuple[ServiceState, str]] = []
         self._later: list[tuple[int, ServiceState, str]] = []
@@ -109,6 +116,17 @@ class Rig:
     def unsubscribe(self, service: str) -> None:
         self._told.pop(service, None)
 
+    def follow_keys(self, keys: Sequence[bytes], models: Sequence[str]) -> None:
+        self.key_questions.append((tuple(keys), tuple(models)))
+        self._told_keys.update(dict.fromkeys(keys, -1))
+        self._told_models.update(dict.fromkeys(models, -1))
+
+    def unfollow_keys(self, keys: Sequence[bytes], models: Sequence[str]) -> None:
+        for key in keys:
+            del self._told_keys[key]
+        for model in models:
+            del self._told_models[model]
+
     def exchange(self) -> None:
         self._asked = True
 
@@ -123,6 +141,11 @@ class Rig:
 
     def query_successor(self, service: ServiceState, request: Request) -> None:
         self._silent.add(service, request)
+
+    @property
+    def followed_keys(self) -> set[bytes | str]:
+        """Keys and models of which control tells this node."""
+        return {*self._told_keys, *self._told_models}
 
     # --- the loops around a node, one step at a time ---------------------------------------------------------------
 
@@ -148,7 +171,22 @@ class Rig:
         if recalled:
             self.keeper.recall(recalled)
             self._asked = True
-        return bool(news or recalled)
+        return self._hear_of_keys() or bool(news or recalled)
+
+    def _hear_of_keys(self) -> bool:
+        if not self.hears_of_keys:
+            return False
+        models = [text for text, version in self._told_models.items() if self.control.model_of(text).version > version]
+        for text in models:
+            meaning = self.control.model_of(text)
+            self._told_models[text] = meaning.version
+            take_model(self.node, meaning)
+        keys = [key for key, version in self._told_keys.items() if self.control.key_of(key).version > version]
+        for sha256 in keys:
+            key = self.control.key_of(sha256)
+            self._told_keys[sha256] = key.version
+            take_key(self.node, key)
+        return bool(models or keys)
 
     def exchange_leases(self) -> None:
         """One exchange, if control is there."""
@@ -228,6 +266,8 @@ class Rig:
         self._later = [later for later in self._later if later[0] > now_ns]
         self.pump()
         expire(self.node)
+        expire_keys(self.node)
+        self.node.keys.forget_idle()
         check_silent(self.node)
         forget_finished(self.node)
         now(self.recovery.book_left())

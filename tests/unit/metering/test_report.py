@@ -27,7 +27,8 @@ def report(**values: Any) -> Report:
         {"max_output_tokens": TOKENS_MAX},
         {"labels": tuple((f"k{number}", "v" * 64) for number in range(LABELS_MAX))},
         {"labels": (("k" * 64, ""),)},
-        {"credential": "ü" * 128},
+        {"key_sha256": b"k" * 32, "model": "ü" * 128, "source_address": "ü" * 128},
+        {"key_sha256": b"k" * 32, "service": ""},
     ],
 )
 def test_what_is_within_the_limits_is_taken(values: dict[str, Any]) -> None:
@@ -56,8 +57,11 @@ def test_what_is_within_the_limits_is_taken(values: dict[str, Any]) -> None:
         ({"labels": (("k", "ü" * 33),)}, "longer than 64"),
         ({"labels": (("", "v"),)}, "empty key"),
         ({"labels": (("k", "\0"),)}, "zero byte"),
-        ({"credential": "x" * 257}, "longer than 256"),
-        ({"credential": "\0"}, "zero byte"),
+        ({"key_sha256": b"k" * 31}, "credential_sha256 is not 32 bytes"),
+        ({"key_sha256": b"k" * 33}, "credential_sha256 is not 32 bytes"),
+        ({"model": "ü" * 128 + "x"}, "model is longer than 256 bytes"),
+        ({"model": "a\0b"}, "model has a zero byte"),
+        ({"source_address": "ü" * 128 + "x"}, "source_address is longer than 256 bytes"),
     ],
 )
 def test_what_is_beyond_them_is_named(values: dict[str, Any], what: str) -> None:
