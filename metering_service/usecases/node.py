@@ -23,7 +23,6 @@ from metering_service.usecases.limits.known_limits import KnownLimits
 from metering_service.usecases.ports import Running
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.state.lease_holder import LeaseIndex
-from metering_service.usecases.state.pot_state import account_of
 from metering_service.usecases.state.predecessors import Predecessors
 from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.state.waiting_room import WaitingRoom
@@ -136,7 +135,6 @@ class Node:
         service = self.services.get(name)
         if service is None:
             service = self.services[name] = ServiceState(name, self.lease_index)
-            self.limits.follow(account_of(name))
             self.work.subscribe(name)
             self.note_unknown(name)
         return service
@@ -161,7 +159,6 @@ class Node:
     def forget(self, name: str) -> None:
         """Follow a service no longer, of which this node has nothing."""
         del self.services[name]
-        self.limits.unfollow(account_of(name))
         self.unknown.pop(name, None)
         self.tell_known(name)
         self.work.unsubscribe(name)

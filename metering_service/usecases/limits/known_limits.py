@@ -15,29 +15,18 @@ WORKED_OUT_MAX: Final = 50_000
 
 
 class KnownLimits:
-    """Not thread-safe; all calls happen on the event loop. False while there is no limit at all."""
+    """Not thread-safe; all calls happen on the event loop. False while there is no limit at all.
+
+    An account's limits stay when nothing of it is followed any more; control sends them anew with the next.
+    """
 
     def __init__(self) -> None:
         self._sets: dict[str, LimitSet] = {}
         self._by_uid: dict[str, Limit] = {}
-        self._followed: dict[str, int] = {}
         self._worked_out: dict[tuple[str, str, str], tuple[ServiceConfig, Applying]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._by_uid)
-
-    def follow(self, account: str) -> None:
-        """One more service or key of an account is followed."""
-        self._followed[account] = self._followed.get(account, 0) + 1
-
-    def unfollow(self, account: str) -> None:
-        """One of them is followed no longer; with the last one the account's limits are forgotten."""
-        count = self._followed.pop(account, 0) - 1
-        if count > 0:
-            self._followed[account] = count
-        else:
-            self._take(LimitSet(account, (), 0))
-            self._sets.pop(account, None)
 
     def take(self, limits: LimitSet) -> bool:
         """Take in what control says; False where something later is known."""

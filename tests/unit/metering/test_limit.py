@@ -113,19 +113,6 @@ def test_later_versions_hold_and_earlier_ones_do_not() -> None:
     assert known.applying(moved, "", "", 0).budgets == ()
 
 
-def test_limits_are_forgotten_with_the_last_that_is_followed() -> None:
-    """Until then they stay."""
-    known = KnownLimits()
-    known.follow("accounts/acme")
-    known.follow("accounts/acme")
-    known.take(LimitSet("accounts/acme", (CAP,), 3))
-    known.unfollow("accounts/acme")
-    assert known
-    known.unfollow("accounts/acme")
-    assert not known
-    assert known.take(LimitSet("accounts/acme", (CAP,), 1))
-
-
 def test_a_limit_comes_as_it_is_on_the_wire() -> None:
     """Times to live count from now; what this program does not understand it leaves out."""
     period = pb.BudgetPeriod(
