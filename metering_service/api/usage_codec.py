@@ -4,7 +4,7 @@ from typing import Final
 
 from metering_service.api.codec import encode_counts, encode_decision, encode_receipt
 from metering_service.domain.denial_log import Denial
-from metering_service.domain.records import RequestRecord, RequestState
+from metering_service.domain.records import WOULD_DENY, RequestRecord, RequestState
 from metering_service.usecases.ports import Running, UsageRow
 from tallygate._wire.times import encode_timestamp
 from tallygate.metering.v1 import explanation_pb2, request_usage_pb2, usage_bucket_pb2, usage_service_pb2
@@ -34,7 +34,10 @@ def encode_bucket(row: UsageRow) -> usage_bucket_pb2.UsageBucket:
         cost_nanos=totals.cost_nanos,
         debt_nanos=totals.debt_nanos,
         request_count=totals.request_count,
-        denial_counts=dict(row.denials),
+        denial_counts={reason: count for reason, count in row.denials if not reason.startswith(WOULD_DENY)},
+        would_deny_counts={
+            reason.removeprefix(WOULD_DENY): count for reason, count in row.denials if reason.startswith(WOULD_DENY)
+        },
     )
 
 

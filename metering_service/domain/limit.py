@@ -102,8 +102,9 @@ class Applying(NamedTuple):
 
     @property
     def pots(self) -> tuple[LimitPotKey, ...]:
-        """The pots that requests are stamped with."""
-        return tuple(charge.pot for charge in self.budgets)
+        """The pots that requests are stamped with: what they have of them is settled with their records."""
+        slots = (charge.pot for charge in self.rules if charge.pot.kind is PotKind.SLOTS)
+        return (*(charge.pot for charge in self.budgets), *slots)
 
     def hour_at(self, hour_us: int) -> int:
         """The hour of authorisation, by this node's wall clock, or the nearest that lies in all current periods.

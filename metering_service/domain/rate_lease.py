@@ -6,18 +6,20 @@ Nothing of it waits for a commit, and no booking settles it: what a node that is
 from typing_extensions import override
 
 from metering_service.domain.lease import Lease, LeaseAnswer, LeaseStatement
-from metering_service.domain.pot import PotKind
+from metering_service.domain.pot import LimitPotKey, PotKind
 from metering_service.domain.rate_rule import RateRule
 
 
 class RateLease(Lease):
     """Units that have accrued and are this node's. Requests that run may take it below zero."""
 
-    __slots__ = ("_answered_ns", "_told_debt_units", "rule")
+    __slots__ = ("_answered_ns", "_told_debt_units", "rule", "users")
 
-    def __init__(self, lease_id: str, service: str, service_uid: str, kind: PotKind, rule: RateRule) -> None:
-        super().__init__(lease_id, service, service_uid, kind)
+    def __init__(self, lease_id: str, account: str, pot: LimitPotKey, rule: RateRule) -> None:
+        super().__init__(lease_id, account, "", PotKind.RATE, pot)
         self.rule = rule
+        self.users = 0
+        """Number of requests that were charged here and may yet be refunded."""
         self._answered_ns: int | None = None
         self._told_debt_units = 0
 
@@ -28,8 +30,22 @@ class RateLease(Lease):
         self.committed = self.booked
         self.demand.take(units, now_ns)
 
+    @property
+    @override
+    def is_spent(self) -> bool:
+        return not self.users and self.settled and self.free <= 0 and self.demand.needed == 0
+
+    @override
+    def is_low(self, now_ns: int) -> bool:
+        # Where nothing has accrued there is nothing to ask for.
+        return self.level_units(now_ns) > max(0, self.free) and super().is_low(now_ns)
+
     def refund(self, units: int) -> None:
-        """Take back what a request held and did not use, as far as little of it may wait here for the next one."""
+        """Take back what a request held and did not use, as far as little of it may wait here for the next one.
+
+        A request that was charged on an earlier lease gives nothing to this one.
+        """
+        units = min(units, self.booked - self.refunded)
         self.refunded += units
         excess_units = min(units, self.free - self.rule.ahead_units)
         if excess_units > 0:

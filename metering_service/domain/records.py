@@ -196,6 +196,12 @@ class AggregateDelta:
         self.debt_nanos -= receipt.debt_nanos
 
 
+WOULD_DENY: Final = "would_deny:"
+"""Beginning of a reason that is none: a rule in dry run would have denied. The rule's name follows."""
+UNKNOWN: Final = "?"
+"""End of such a one where it could not be told."""
+
+
 class DenialKey(NamedTuple):
     """A cell of the denial statistics. `team`, `key_team`: those of service and key when it was denied."""
 

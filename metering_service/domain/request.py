@@ -7,6 +7,7 @@ from metering_service.domain.counts import NOTHING, Counts, Tally, beyond
 from metering_service.domain.decision import Decision
 from metering_service.domain.pot import HeldUnits
 from metering_service.domain.price import Price
+from metering_service.domain.rate_charges import RateCharges
 from metering_service.domain.receipt import Receipt, Used, used
 from metering_service.domain.records import RequestKey, RequestRecord, RequestState
 from metering_service.domain.request_parts import PartStart, front_of
@@ -56,6 +57,7 @@ class Request:
         max_output_tokens: The server's own limit.
         held: What is set aside, counted from the base. Of a booked part: what was used.
         granted_output_tokens: The ceiling before payers were looked for beyond it; None where that was not needed.
+        rules: What rate rules have charged for it, until it is booked; None where none applies.
         booked: Units that are booked of each pot; zero until the first booking.
         earlier: Of a booked part, those that lead to it, the first one first, for counts that come late.
         is_corrected: More is known of a booked part than its record says.
@@ -109,6 +111,7 @@ class Request:
         # What is held and booked of it.
         "held",
         "granted_output_tokens",
+        "rules",
         "booked",
         "receipt",
         "booked_us",
@@ -167,6 +170,7 @@ class Request:
         self.stop_sent = False
         self.max_output_tokens: int | None = None
         self.granted_output_tokens: int | None = None
+        self.rules: RateCharges | None = None
         self.base_input_tokens = 0
         self.base_output_tokens = 0
         self.predecessor_part: str | None = None

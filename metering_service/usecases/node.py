@@ -266,6 +266,8 @@ class Node:
                 self._in_outage.append(service)
             service.outage.grant(request, tokens_of(held) - tokens_of(request.held))
         service.move(request, held, now_ns)
+        if request.rules is not None:
+            request.rules.take(held, now_ns)
         if service.is_low(request, now_ns):
             self.work.exchange()
 

@@ -10,6 +10,8 @@ from metering_service.domain.kept_units import NOTHING_KEPT
 from metering_service.domain.lease import Lease
 from metering_service.domain.receipt import Receipt
 from metering_service.domain.records import (
+    UNKNOWN,
+    WOULD_DENY,
     AggregateDelta,
     AggregateKey,
     DenialKey,
@@ -147,7 +149,14 @@ class WriteBuffer:
         """Statistics only: a denial moves no pot."""
         if decision.reason is None or not service.uid:
             return
-        reason, minute_us = decision.reason.name, self._minute_us()
+        self._count(service, stamp, decision.reason.name)
+
+    def count_would_deny(self, service: ServiceState, stamp: Stamp, rule: str, *, is_known: bool) -> None:
+        """Count that a rule in dry run would have denied; apart, that it could not be told. It is among denials."""
+        self._count(service, stamp, f"{WOULD_DENY}{rule}" + ("" if is_known else UNKNOWN))
+
+    def _count(self, service: ServiceState, stamp: Stamp, reason: str) -> None:
+        minute_us = self._minute_us()
         key = DenialKey(service.name, service.uid, minute_us, stamp.team, stamp.credential, reason, stamp.key_team)
         self._pending.denials[key] = self._pending.denials.get(key, 0) + 1
         self.on_work()

@@ -7,7 +7,7 @@ from typing import Final
 
 from metering_service.domain.lease import Lease, LeaseAnswer, LeaseStatement
 from metering_service.domain.lease_demand import WANTED_MAX
-from metering_service.domain.pot import LimitPotKey
+from metering_service.domain.pot import LimitPotKey, PotKind
 from metering_service.domain.records import LeaseRecord
 from metering_service.usecases.lookups.parked import retry
 from metering_service.usecases.node import Node
@@ -163,7 +163,7 @@ class LeaseKeeper:
                 node.lease_index.moved[holder.name] = holder
             is_new = lease.granted == 0
             lease.answered(statement, answer, asked_ns, node.clock.monotonic_ns())
-            if is_new and lease.granted:
+            if is_new and lease.granted and lease.kind is not PotKind.RATE:
                 # So that the next epoch knows of it, should this one end before anything is booked on it.
                 node.buffer.put_lease(self._record(lease, closed=False))
             if isinstance(holder, ServiceState) and holder.name not in node.waiting:
@@ -246,7 +246,8 @@ class LeaseKeeper:
     def _close(self, holder: LeaseHolder, lease: Lease, last: LeaseStatement) -> None:
         """Control has closed a lease. It is over once the last statement on it had all that was consumed."""
         if lease.settled and last.consumed_units == lease.committed:
-            self._node.buffer.put_lease(self._record(lease, closed=True))
+            if lease.kind is not PotKind.RATE:  # Nobody asks what became of it: it is forfeited with its node.
+                self._node.buffer.put_lease(self._record(lease, closed=True))
             holder.forget_lease(lease)
         elif lease not in holder.draining:
             holder.replace_lease(lease)

@@ -9,8 +9,9 @@ from metering_service.domain.request_parts import PartStart
 from metering_service.domain.service import ServiceConfig
 from metering_service.domain.stamp import Stamp, hour_of, shared_stamp
 from metering_service.usecases.node import Node
-from metering_service.usecases.reports.cover import Covered, ask, cover
+from metering_service.usecases.reports.cover import Covered, ask, cover, is_as_rules_aim
 from metering_service.usecases.reports.denial import refuse
+from metering_service.usecases.reports.rules import ask_rules, least_grant, pass_rules, rules_of
 from metering_service.usecases.reports.whole_answers import cover_whole
 from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.state.waiter import PARKED, Outcome
@@ -44,6 +45,7 @@ def new_request(node: Node, service: ServiceState, report: Report, start: PartSt
     request.labels = report.labels
     if start is not None:
         request.start_at(start)
+    request.rules = rules_of(node, service, request)
     return request
 
 
@@ -86,10 +88,14 @@ def _begin(node: Node, service: ServiceState, request: Request, report: Report) 
     if covered.may_have_more:
         if covered.held.input_tokens < input_tokens or ceiling < _worth_starting(config, request):
             ask(node, service, request, input_tokens, covered)
+            ask_rules(node, service, request, input_tokens, _worth_starting(config, request))
             return PARKED
     elif covered.held.input_tokens < input_tokens or ceiling < least:
         return refuse(node, service, request, input_tokens, least) if node.leases_valid else PARKED
-    node.hold(service, request, covered.held)
+    held = pass_rules(node, service, request, covered.held, least_grant(request, _worth_starting(config, request)))
+    if not isinstance(held, HeldUnits):
+        return held
+    node.hold(service, request, held)
     request.is_final = _is_last(node, request, covered)
     _open(node, service, request, report)
     return request
@@ -98,6 +104,8 @@ def _begin(node: Node, service: ServiceState, request: Request, report: Report) 
 def _begin_whole(node: Node, service: ServiceState, request: Request, report: Report) -> Request | Outcome:
     """Admit a request whose answer comes as a whole: with its first grant it is at its own limit."""
     held = cover_whole(node, service, request, report)
+    if isinstance(held, HeldUnits):
+        held = pass_rules(node, service, request, held, held.output_ceiling_tokens)
     if not isinstance(held, HeldUnits):
         return held
     node.hold(service, request, held)
@@ -133,9 +141,9 @@ def renew(node: Node, service: ServiceState, config: ServiceConfig, request: Req
             request.authorised = True
             request.is_final = _is_last(node, request, covered)
             return granted(node, service, config, request)
-        if node.goes_on(service):
+        if is_as_rules_aim(node, request) or node.goes_on(service):
             # What it has is good for a little longer; what more there is, only control can say.
-            return granted(node, service, config, request) if request.output_tokens < before or capped else PARKED
+            return confirmed(node, service, config, request) if request.output_tokens < before or capped else PARKED
         if covered.may_have_more:
             ask(node, service, request, input_tokens, covered)
             return PARKED

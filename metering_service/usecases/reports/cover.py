@@ -70,11 +70,12 @@ def cover(node: Node, service: ServiceState, request: Request, input_tokens: int
     free = free_tokens(means.offers, request.price)
     if means.tokens_max is not None:
         free = min(free, means.tokens_max)
+    grant_max = _grant_max(request, node.clock.monotonic_ns())
     if not request.stamp.pots:
-        return cover_so_much(request, input_tokens, _target(request, free), means)
+        return cover_so_much(request, input_tokens, _target(request, free, grant_max), means)
     pots = enforced_pots(node, service, request)
     free = min(free, *(_free_tokens(pot, request) for pot in pots)) if pots else free
-    return cover_so_much(request, input_tokens, _target(request, free), means, pots)
+    return cover_so_much(request, input_tokens, _target(request, free, grant_max), means, pots)
 
 
 def cover_so_much(
@@ -161,10 +162,29 @@ def ask_for(node: Node, service: ServiceState, covered: Covered) -> None:
         node.work.exchange()
 
 
-def _target(request: Request, free: int) -> int:
+def is_as_rules_aim(node: Node, request: Request) -> bool:
+    """Whether rate rules aim at no more than a request has: then it is no sign of an end that there is no more."""
+    grant_max = _grant_max(request, node.clock.monotonic_ns())
+    aim_tokens = request.base_output_tokens + _target(request, PLENTY_TOKENS, grant_max)
+    return grant_max is not None and aim_tokens <= request.ceiling_tokens
+
+
+def _grant_max(request: Request, now_ns: int) -> int | None:
+    """Maximum size of the next grant by the rate rules that apply; None where none counts output."""
+    if request.rules is None:
+        return None
+    is_first = not request.held.output_ceiling_tokens and request.predecessor_part is None
+    return request.rules.first_grant_max(now_ns) if is_first else request.rules.grant_max(now_ns)
+
+
+def _target(request: Request, free: int, grant_max: int | None = None) -> int:
     """The output to aim for, of this part."""
     ceiling_tokens = output_target(
-        request.output_tokens, free, request.max_output_tokens, ceiling_tokens=request.ceiling_tokens
+        request.output_tokens,
+        free,
+        request.max_output_tokens,
+        ceiling_tokens=request.ceiling_tokens,
+        grant_max=grant_max,
     )
     return ceiling_tokens - request.base_output_tokens
 

@@ -4,6 +4,7 @@ from metering_service.domain.booking import book
 from metering_service.domain.decision import Decision, deny
 from metering_service.domain.funding import extend
 from metering_service.domain.outage import tokens_of
+from metering_service.domain.rate_charges import counted_of
 from metering_service.domain.records import RequestState
 from metering_service.domain.report import Phase
 from metering_service.domain.request import EVERY_REPORT, Request
@@ -42,6 +43,9 @@ def book_part(node: Node, service: ServiceState, request: Request, state: Reques
     request.quiet_tokens = EVERY_REPORT
     booking = book(request, node.clock.now_us())
     service.take(request, booking)
+    if request.rules is not None:
+        request.rules.end(counted_of(booking.receipt.usage, booking.receipt.reserved), node.clock.monotonic_ns())
+        request.rules = None
     node.buffer.put_booking(service, request, booking)
     if service.outage is not None:
         service.outage.book(request, tokens_of(booking.held) - tokens_of(request.held))

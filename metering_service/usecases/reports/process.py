@@ -5,7 +5,6 @@ from typing import Final
 
 from metering_service.domain.api_key import KeyProblem
 from metering_service.domain.decision import Decision, Reason, deny
-from metering_service.domain.grant import is_past_half
 from metering_service.domain.records import RequestState
 from metering_service.domain.report import Phase, Report, echo, problem
 from metering_service.domain.request import Request
@@ -31,6 +30,7 @@ from metering_service.usecases.reports.key_check import (
     refused,
     with_known_key,
 )
+from metering_service.usecases.reports.rules import asks_renewal, nearest
 from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.state.waiter import PARKED, Lookup, Outcome, Parked, PendingCommits, Reporter, Waiter
 
@@ -233,7 +233,7 @@ def _authorise(
         return deny(report.request_id, refusal, config_version=config.version)
     if not request.authorised:
         return renew(node, service, config, request)
-    return granted(node, service, config, request)
+    return granted(node, service, config, request)._replace(rate=nearest(node, request))
 
 
 def _admit(node: Node, service: ServiceState, config: ServiceConfig, waiter: Waiter) -> Request | Outcome:
@@ -282,6 +282,6 @@ def _progress(node: Node, service: ServiceState, config: ServiceConfig, request:
         request.stop_sent = True
         return refused(report, problem, config.version)
     grown = request.counts.input_class > request.held.input_tokens
-    if not grown and not is_past_half(request.output_tokens, request.ceiling_tokens):
+    if not grown and not asks_renewal(request):
         return confirmed(node, service, config, request)
     return renew(node, service, config, request)

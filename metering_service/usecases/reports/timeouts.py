@@ -23,7 +23,10 @@ def time_out(node: Node, service: ServiceState, request: Request, parts: Sequenc
     if not request.is_open:
         _recheck(node, service, request, parts)
         return
-    is_held = node.clock.monotonic_ns() < request.hold_until_ns and not later_parts(parts, request.part)
+    goes_on_elsewhere = bool(later_parts(parts, request.part))
+    if goes_on_elsewhere and request.rules is not None:
+        request.rules.pass_on_slots()
+    is_held = node.clock.monotonic_ns() < request.hold_until_ns and not goes_on_elsewhere
     if is_held or not _learn_end(request, parts):
         node.fall_silent(service, request)
         return

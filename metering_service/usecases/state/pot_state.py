@@ -83,6 +83,11 @@ def budget_pots(keys: Iterable[LimitPotKey]) -> Iterator[LimitPotKey]:
     return (key for key in keys if key.kind in BUDGETS)
 
 
+def lasting_pots(keys: Iterable[LimitPotKey]) -> Iterator[LimitPotKey]:
+    """Those whose leases last until all requests on record that are charged to them are booked: slots as well."""
+    return (key for key in keys if key.kind in BUDGETS or key.kind is PotKind.SLOTS)
+
+
 def account_of(service: str) -> str:
     """The account, `accounts/{account}`, that a service's name begins with."""
     return "/".join(service.split("/", 2)[:2])

@@ -132,6 +132,8 @@ class ServiceState(LeaseHolder):
         for lease in self.leases.values():
             if lease.is_low(now_ns):
                 return True
+        if request.rules is not None and any(lease.is_low(now_ns) for lease in request.rules.enforced):
+            return True
         return bool(request.stamp.pots) and any(lease.is_low(now_ns) for lease in self.pot_leases(request))
 
     def reserve_pots(self, request: Request) -> None:
@@ -167,7 +169,9 @@ class ServiceState(LeaseHolder):
             return EVERY_REPORT
         limit, ceiling = request.max_output_tokens, request.ceiling_tokens
         # At the server's own limit there is nothing to renew.
-        quiet = ceiling if request.is_final and limit is not None and ceiling >= limit else ceiling // 2
+        if request.is_final and limit is not None and ceiling >= limit:
+            return min(ceiling, TOKENS_MAX)
+        quiet = ceiling // 2 if request.rules is None else request.rules.quiet_tokens(ceiling)
         return min(quiet, TOKENS_MAX)
 
     def need_pot(self, pot: PotState, units: int, full_units: int) -> None:

@@ -30,7 +30,7 @@ from metering_service.usecases.lookups.id_reuse import QUERY_MAX
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import Recorder, RequestName
 from metering_service.usecases.reports.handover import booked_chain
-from metering_service.usecases.state.pot_state import account_of, budget_pots, units_of
+from metering_service.usecases.state.pot_state import account_of, budget_pots, lasting_pots, units_of
 from tallygate._server.clock import NS_PER_US
 
 _log = structlog.get_logger(__name__)
@@ -269,7 +269,7 @@ class CrashRecovery:
 def _keys_of(record: RequestRecord) -> Iterator[_ShareKey]:
     """The shares that a request is in."""
     yield record.service_uid, "", record.epoch
-    for pot in budget_pots(record.pots):
+    for pot in lasting_pots(record.pots):
         yield pot, account_of(record.service), record.epoch
 
 

@@ -13,11 +13,12 @@ from control_service.domain.lease import Lease
 from control_service.domain.lease_round import LeaseRound, StatementWork
 from control_service.domain.limit import FOR_EVER, LimitPotKey
 from control_service.domain.pot import Pot, PotKey, Quantity, Uncapped
+from control_service.domain.rate_pot import RatePot
 from control_service.domain.recall import Availability, Shortfall, judge_shortfall
 from control_service.usecases.fleet.elapsed_time import ElapsedTime
 from metering_service.domain.api_key import ApiKey, KeyState, ModelMeaning
 from metering_service.domain.lease import LeaseAnswer, LeaseStatement
-from metering_service.domain.limit import LimitSet
+from metering_service.domain.limit import Limit, LimitSet
 from metering_service.domain.pot import PotKind
 from metering_service.domain.service import ServiceConfig, Status
 from tallygate._server.clock import ManualClock
@@ -110,6 +111,25 @@ class Control:
         self.replenished_limit_pots.add(key.limit)
         return key
 
+    def rate(self, rule: Limit) -> PotKey:
+        """A rule's pot: a full burst, or what it had under the rule as it was."""
+        key = self.limit_key(LimitPotKey(ACCOUNT, rule.uid), PotKind.RATE)
+        before = self.pots.get(key)
+        if not isinstance(before, RatePot):
+            before = RatePot.full(rule.limit_units, rule.period_ms, rule.burst_units, self.clock.now_us())
+        pot = before.refilled(self.clock.now_us())
+        self.pots[key] = pot.ruled(rule.limit_units, rule.period_ms, rule.burst_units, only_counts=rule.only_counts)
+        return key
+
+    def slots(self, rule: Limit) -> PotKey:
+        """The slots of a rule, or another number of them."""
+        key = self.limit_key(LimitPotKey(ACCOUNT, rule.uid), PotKind.SLOTS)
+        before = self.pots.get(key, Quantity(0, 0, 0))
+        self.pots[key] = Quantity(rule.limit_units, before.leased_units, before.spent_units)
+        assert key.limit is not None
+        self.replenished_limit_pots.add(key.limit)
+        return key
+
     def sweep(self) -> None:
         """Take back what lost nodes have on lease, as if another node had settled what they left."""
         now_us = self.clock.now_us()
@@ -121,12 +141,11 @@ class Control:
         self.closed_below_epoch[node] = below_epoch
         mine = (lease for lease in self.leases.values() if lease.node == node and lease.epoch < below_epoch)
         for lease in [lease for lease in mine if not lease.closed]:
-            settled = control_lease.merge_statement(
-                lease, control_lease.Statement(lease.lease_id, closing=True), self.clock.now_us()
-            )
-            self.leases[lease.lease_id] = settled.lease
-            pot = self._pot(lease.pot)
-            self.pots[lease.pot] = pot.settled(spent_units=settled.spent_units, released_units=settled.released_units)
+            work = StatementWork(control_lease.Statement(lease.lease_id, closing=True), lease, pays=False)
+            lease_round = LeaseRound({lease.pot: self._pot(lease.pot)}, self.clock.now_us())
+            lease_round.run([work])
+            self.leases[lease.lease_id] = work.lease
+            self.pots.update(lease_round.pots)
 
     # --- what nodes do -------------------------------------------------------------------------------------------
 
@@ -198,13 +217,18 @@ class Control:
             said.wanted_units,
             said.needed_units,
             said.closing,
+            said.refunded_units,
         )
         return StatementWork(statement, self.leases.get(said.lease_id, fresh), self._pays(said))
 
     def _makes(self, pot: LimitPotKey) -> bool:
         """Make the pot of a member, or of a period; whether there is such a limit."""
         limit = next((each for each in self.limits.limits if each.uid == pot.limit_uid), None)
-        if limit is not None:
+        if limit is not None and limit.kind is PotKind.RATE:
+            self.rate(limit)
+        elif limit is not None and limit.kind is PotKind.SLOTS:
+            self.slots(limit)
+        elif limit is not None:
             self.budget(
                 pot.limit_uid,
                 limit.amount_units,
@@ -229,7 +253,7 @@ class Control:
 
     def _pot(self, key: PotKey) -> Pot:
         pot = self.pots.get(key, Quantity(0, 0, 0))
-        return pot.refilled(self.clock.now_us()) if isinstance(pot, Bucket) else pot
+        return pot.refilled(self.clock.now_us()) if isinstance(pot, (Bucket, RatePot)) else pot
 
     def _answer(self, work: StatementWork) -> LeaseAnswer:
         lease, pot = work.lease, self.pots[work.lease.pot]
@@ -239,7 +263,7 @@ class Control:
             self.leases[lease_id] = replace(recalled, recall_requested_us=self.clock.now_us())
             self.recalls[recalled.node].append(lease_id)
         accrues_us = None
-        if isinstance(pot, Bucket) and work.falls_short:
+        if isinstance(pot, (Bucket, RatePot)) and work.falls_short:
             accrues_us = pot.accrues_after_us(work.statement.needed_units - lease.free_units)
         return LeaseAnswer(
             lease.lease_id,

@@ -10,7 +10,7 @@ from metering_service.api.codec import decode_report
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision
 from metering_service.domain.errors import StorageUnavailableError
-from metering_service.domain.pot import BUDGETS, LimitPotKey
+from metering_service.domain.pot import BUDGETS, LimitPotKey, PotKind
 from metering_service.domain.records import CommitBatch
 from metering_service.domain.report import Phase, Report
 from metering_service.domain.request import Request
@@ -325,7 +325,7 @@ class Fleet:
             pots = [
                 (f"accounts/{pot.account_id}", LimitPotKey(kind, *pot[1:]))
                 for pot in self.control.replenished_limit_pots
-                for kind in BUDGETS
+                for kind in (*BUDGETS, PotKind.RATE, PotKind.SLOTS)
             ]
             self.control.replenished_limit_pots.clear()
             for rig in self.rigs.values():
