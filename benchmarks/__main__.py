@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks import report
 from benchmarks.bench import Bench, Plan
-from benchmarks.cases import access, ceiling, client, durable, growth, latency, leases, scale, stream, unary
+from benchmarks.cases import access, ceiling, client, durable, growth, keys, latency, leases, scale, stream, unary
 from benchmarks.targets import Postgres
 
 CASES: dict[str, Callable[[Bench], Awaitable[None]]] = {
@@ -31,6 +31,7 @@ CASES: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "leases": leases.run,
     "client": client.run,
     "access": access.run,
+    "keys": keys.run,
 }
 
 WIDTH = 120

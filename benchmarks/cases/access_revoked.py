@@ -128,11 +128,13 @@ def _channel(node: Target, token: str) -> grpc.aio.Channel:
     return open_aio_channel(node.addresses[0], Security(token=token))
 
 
-def revoked_figures(what: str, samples: Sequence[float], expected: int) -> list[Figure]:
+def revoked_figures(
+    what: str, samples: Sequence[float], expected: int, case: str = "access", longest_ms: float = LONGEST_MS
+) -> list[Figure]:
     """The median and the longest; neither counts where some are missing."""
     figures = [
-        Figure("access", f"{what}, median", "ms", list(samples) or [0.0], [], MEDIAN_MS, lower_is_better=True),
-        Figure("access", f"{what}, longest", "ms", [max(samples, default=0.0)], [], LONGEST_MS, lower_is_better=True),
+        Figure(case, f"{what}, median", "ms", list(samples) or [0.0], [], MEDIAN_MS, lower_is_better=True),
+        Figure(case, f"{what}, longest", "ms", [max(samples, default=0.0)], [], longest_ms, lower_is_better=True),
     ]
     for figure in figures:
         if len(samples) == expected:

@@ -28,6 +28,12 @@ def test_revocation_counts_only_if_all_of_it_was_measured() -> None:
         assert [(figure.counts, figure.reached) for figure in figures] == [(False, False)] * 2
         assert f"{len(samples)} of 3 measurements" in figures[0].notes[0]
 
+    figures = revoked_figures("stopped", [50.0, 600.0], 2, "keys", 500.0)
+    assert [(figure.case, figure.name, figure.reached) for figure in figures] == [
+        ("keys", "stopped, median", False),
+        ("keys", "stopped, longest", False),
+    ]
+
 
 def test_what_wrong_tokens_cost_is_more_than_what_calls_without_any_cost() -> None:
     """In all, beyond the other calls of the same round, and of a program that was not called itself."""

@@ -48,14 +48,19 @@ class Up:
 
     def run(self, *arguments: str) -> Said:
         """Runs a command as it is, which may speak to the pair of a context."""
-        done = CliRunner().invoke(app, arguments)
-        if done.exception is not None and not isinstance(done.exception, SystemExit):
-            raise done.exception
-        return Said(done.exit_code, done.stdout, done.stderr)
+        return typed(*arguments)
 
     def replay(self, service: str, *arguments: str) -> Said:
         """Runs a replay against the pair."""
         return self.tallygate("replay", "--service", service, "--metering", self.metering, "--json", *arguments)
+
+
+def typed(*arguments: str) -> Said:
+    """Runs a command to its end, in this process."""
+    done = CliRunner().invoke(app, arguments)
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return Said(done.exit_code, done.stdout, done.stderr)
 
 
 def tallygate(*arguments: str, variables: Mapping[str, str] | None = None) -> Said:
