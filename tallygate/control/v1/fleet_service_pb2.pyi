@@ -760,9 +760,7 @@ class LeaseAnswer(_message.Message):
     """The lease is settled for good; the node forgets it, and takes a new id when it needs one again."""
     @_builtins.property
     def accrues_after(self) -> _duration_pb2.Duration:
-        """For a rate: when the units needed will have accrued; absent where they never will. For slots: when those of nodes that
-        fell silent may be settled; absent where none has any.
-        """
+        """For a rate: when the units needed will have accrued; absent where they never will, and for any other pot."""
 
     def __init__(
         self,
