@@ -115,6 +115,11 @@ class Lease:
         self.held -= held_units
         self.booked += used_units
 
+    def give_back_free(self) -> None:
+        """Give back what no request holds, at once: less may be spent than when it was granted."""
+        if self.free > 0:
+            self._give_back(self.free)
+
     @property
     def is_spent(self) -> bool:
         """Whether there is nothing in it, and nothing to settle."""

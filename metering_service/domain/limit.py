@@ -62,6 +62,21 @@ class Limit:
     amount_units: int = 0
     periods: tuple[Period, ...] = (Period(),)
 
+    def ends_us(self, start_us: int) -> int | None:
+        """When the period that begins then is over, and the budget begins anew; None of one that is for ever.
+
+        The end of one that is not told of any more is not known, only that another one has begun since.
+        """
+        end_us = next((period.end_us for period in self.periods if period.start_us == start_us), None)
+        later = (period.start_us for period in self.periods if period.start_us > start_us)
+        return min(later, default=None) if end_us is None else end_us
+
+    def is_stricter_than(self, before: "Limit") -> bool:
+        """Whether a budget lets less be spent than before: its amount was lowered, or it refuses and only counted."""
+        if self.kind not in BUDGETS:
+            return False
+        return self.amount_units < before.amount_units or (before.only_counts and not self.only_counts)
+
     def period_at(self, now_ns: int) -> Period | None:
         """The current period; where none is known any more, the one that was current last."""
         begun = [period for period in self.periods if period.from_ns <= now_ns]

@@ -29,7 +29,6 @@ class LeaseKeeper:
         self._inherited: dict[str, LeaseRecord] = {}
         self._adopted: dict[str, LeaseRecord] = {}
         self._unmarked = 0
-        self._recalled: dict[str, None] = {}
         self._round: deque[LeaseHolder] = deque()
         self.closed_below_epoch = 0
         """Control has closed all leases of this node's epochs below this one for good, as far as it has said so."""
@@ -54,7 +53,7 @@ class LeaseKeeper:
 
     def recall(self, lease_ids: Sequence[str]) -> None:
         """Another node needs what these leases have free: give it back with the next exchange."""
-        self._recalled.update(dict.fromkeys(lease_ids))
+        self._node.lease_index.recalled.update(dict.fromkeys(lease_ids))
 
     def replenish(self, service_uids: Sequence[str]) -> None:
         """Pots that were empty may have something again."""
@@ -103,13 +102,13 @@ class LeaseKeeper:
 
     def _mark_recalled(self) -> None:
         index = self._node.lease_index
-        for lease_id in self._recalled:
+        for lease_id in index.recalled:
             holder = index.by_lease_id.get(lease_id)
             lease = holder.find_lease(lease_id) if holder is not None else None
             if holder is not None and lease is not None:
                 lease.demand.recalled = True
                 index.moved[holder.name] = holder
-        self._recalled.clear()
+        index.recalled.clear()
 
     def _due(self) -> list[LeaseHolder]:
         """Those whose leases something happened to, and some of the others: time alone may make a lease idle."""
@@ -218,7 +217,9 @@ class LeaseKeeper:
 
     def wants_more(self) -> bool:
         """Whether somebody, here or on another node, waits for the next exchange."""
-        return bool(self._recalled) or any(service.needs_more for service in self._node.waiting.values())
+        return bool(self._node.lease_index.recalled) or any(
+            service.needs_more for service in self._node.waiting.values()
+        )
 
     def close_all(self) -> None:
         """Give everything back: this node shuts down."""

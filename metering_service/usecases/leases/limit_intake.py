@@ -3,20 +3,35 @@
 from metering_service.domain.limit import LimitSet
 from metering_service.usecases.lookups.parked import retry
 from metering_service.usecases.node import Node
+from metering_service.usecases.state.pot_state import PotState
 
 
 def take_limits(node: Node, limits: LimitSet) -> None:
     """Apply the limits of an account, or of a model: what waits is decided on by them, and pots are asked again.
 
-    An amount that was raised has something again, whatever was confirmed before.
+    An amount that was raised has something again, whatever was confirmed before. Of one that was lowered nothing may be
+    spent any more that was fetched ahead.
     """
+    pots = list(node.lease_index.pots.values())
+    before = {pot.key: node.limits.limit_of(pot.key) for pot in pots}
     if not node.limits.take(limits):
         return
     uids = {limit.uid for limit in limits.limits}
-    for pot in node.lease_index.pots.values():
+    for pot in pots:
         if pot.key.limit_uid in uids:
             for lease in pot.leases.values():
                 lease.demand.replenished()
+            known, now = before[pot.key], node.limits.limit_of(pot.key)
+            if now is not None and (known is None or now.is_stricter_than(known)):
+                _cut(node, pot)
     for service in list(node.waiting.values()):
         if limits.name.startswith("models/") or service.name.startswith(f"{limits.name}/"):
             retry(node, service)
+
+
+def _cut(node: Node, pot: PotState) -> None:
+    """Give back what the leases on a pot have free, and what an exchange that is under way may still bring."""
+    for lease in pot.leases.values():
+        lease.give_back_free()
+        node.lease_index.recalled[lease.lease_id] = None
+        node.work.exchange()

@@ -58,7 +58,7 @@ def _budget_status(node: Node, pot: PotState) -> BudgetStatus | None:
     limit = node.limits.limit_of(pot.key)
     if limit is None:
         return None
-    end_us = next((each.end_us for each in limit.periods if each.start_us == pot.key.period_start_us), None)
+    end_us = limit.ends_us(pot.key.period_start_us)
     is_money = pot.key.kind is PotKind.BUDGET_MONEY
     return BudgetStatus(limit.name, limit.place, limit.amount_units, is_money, end_us)
 

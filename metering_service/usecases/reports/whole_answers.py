@@ -52,7 +52,9 @@ def cover_whole(node: Node, service: ServiceState, request: Request, report: Rep
         return refuse(node, service, request, input_tokens, answer.least_tokens)
     if held == best:
         return held
-    return _not_now(config, request, held, best)
+    by_payers = extend(request.held, input_tokens, output_tokens, node.means(service).offers, request.price).held
+    is_rate = only_reserved(config) and not _covers(by_payers, input_tokens, output_tokens)
+    return _not_now(config, request, held, best, is_rate=is_rate)
 
 
 def _best(node: Node, service: ServiceState, request: Request, input_tokens: int, output_tokens: int) -> HeldUnits:
@@ -75,9 +77,12 @@ def _covers(held: HeldUnits, input_tokens: int, output_tokens: int) -> bool:
     return held.input_tokens >= input_tokens and held.output_ceiling_tokens >= output_tokens
 
 
-def _not_now(config: ServiceConfig, request: Request, held: HeldUnits, best: HeldUnits) -> Decision:
-    """The denial of a request that could have more than is free now, once something comes back or accrues."""
-    if only_reserved(config):
+def _not_now(config: ServiceConfig, request: Request, held: HeldUnits, best: HeldUnits, *, is_rate: bool) -> Decision:
+    """The denial of a request that could have more than is free now, once something comes back or accrues.
+
+    `is_rate`: whether only a rate has too little now, which accrues.
+    """
+    if is_rate:
         return deny(
             request.request_id,
             Reason.RESERVATION_EXCEEDED,

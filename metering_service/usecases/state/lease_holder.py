@@ -88,7 +88,7 @@ class LeaseIndex:
     All services of a node share one, so that one that is merely known takes nothing for what it may have.
     """
 
-    __slots__ = ("_new_id", "by_lease_id", "by_uid", "holders", "moved", "pots")
+    __slots__ = ("_new_id", "by_lease_id", "by_uid", "holders", "moved", "pots", "recalled")
 
     def __init__(self, new_id: Callable[[], str]) -> None:
         self._new_id = new_id
@@ -101,6 +101,8 @@ class LeaseIndex:
         """Services by their unique ids."""
         self.pots: dict[tuple[str, LimitPotKey], PotState] = {}
         """Pots of limits, by account and key."""
+        self.recalled: dict[str, None] = {}
+        """Leases, by id, that give back what they have free with the next exchange."""
 
     def open(self, holder: LeaseHolder, kind: PotKind) -> Lease:
         """A new lease, with nothing granted yet."""
