@@ -71,11 +71,16 @@ class Limit:
         later = (period.start_us for period in self.periods if period.start_us > start_us)
         return min(later, default=None) if end_us is None else end_us
 
-    def is_stricter_than(self, before: "Limit") -> bool:
-        """Whether a budget lets less be spent than before: its amount was lowered, or it refuses and only counted."""
+    def is_stricter_than(self, before: "Limit | None") -> bool:
+        """Whether a budget lets less be spent than before: its amount was lowered, or it refuses and only counted.
+
+        So may be one that was not known for a while.
+        """
         if self.kind not in BUDGETS:
             return False
-        return self.amount_units < before.amount_units or (before.only_counts and not self.only_counts)
+        return (
+            before is None or self.amount_units < before.amount_units or (before.only_counts and not self.only_counts)
+        )
 
     def period_at(self, now_ns: int) -> Period | None:
         """The current period; where none is known any more, the one that was current last."""

@@ -245,12 +245,16 @@ class LeaseKeeper:
         )
 
     def _close(self, holder: LeaseHolder, lease: Lease, last: LeaseStatement) -> None:
-        """Control has closed a lease. It is over once the last statement on it had all that was consumed."""
+        """Control has closed a lease. It is over once the last statement on it had all that was consumed.
+
+        One that control never granted anything is of a pot that is gone: another one would be closed as well. So what
+        requests hold stays on it, and is told once it is booked.
+        """
         if lease.settled and last.consumed_units == lease.committed:
             if lease.kind is not PotKind.RATE:  # Nobody asks what became of it: it is forfeited with its node.
                 self._node.buffer.put_lease(self._record(lease, closed=True))
             holder.forget_lease(lease)
-        elif lease not in holder.draining:
+        elif lease.granted and lease not in holder.draining:
             holder.replace_lease(lease)
 
     def _record(self, lease: Lease, *, closed: bool) -> LeaseRecord:

@@ -18,11 +18,15 @@ def take_limits(node: Node, limits: LimitSet) -> None:
         return
     uids = {limit.uid for limit in limits.limits}
     for pot in pots:
+        if pot.is_at_rest and not pot.has_leases:
+            # Nothing was ever taken of it: as of money, where a trial pays. Periods and members come and go.
+            del node.lease_index.pots[pot.account, pot.key]
+            continue
         if pot.key.limit_uid in uids:
             for lease in pot.leases.values():
                 lease.demand.replenished()
-            known, now = before[pot.key], node.limits.limit_of(pot.key)
-            if now is not None and (known is None or now.is_stricter_than(known)):
+            limit = node.limits.limit_of(pot.key)
+            if limit is not None and limit.is_stricter_than(before[pot.key]):
                 _cut(node, pot)
     for service in list(node.waiting.values()):
         if limits.name.startswith("models/") or service.name.startswith(f"{limits.name}/"):

@@ -1,5 +1,7 @@
 """Budgets that change while requests run: nothing that was on lease before outlives the change."""
 
+from dataclasses import replace
+
 import pytest
 
 from metering_service.domain.counts import Counts
@@ -9,10 +11,10 @@ from metering_service.domain.pot import LimitPotKey
 from metering_service.domain.report import Phase
 from metering_service.domain.stamp import HOUR_US
 from metering_service.usecases.leases.limit_intake import take_limits
-from tests.harness.metering.budgets import TOKENS, pot_of, put_budget
+from tests.harness.metering.budgets import MONEY, TOKENS, drop_budget, pot_of, put_budget
 from tests.harness.metering.fake_control import VALID_FOR_NS
 from tests.harness.metering.node_harness import Client, Fleet, report
-from tests.harness.metering.services import running, with_money
+from tests.harness.metering.services import SERVICE, running, with_money
 from tests.harness.metering.two_nodes import granted
 
 AUTHORIZE, PROGRESS, FINISH = Phase.AUTHORIZE, Phase.PROGRESS, Phase.FINISH
@@ -91,6 +93,36 @@ def test_a_raised_amount_takes_nothing_back(fleet: Fleet) -> None:
         put_budget(fleet, amount)
         fleet["a"].hear_control()
     assert lease.free == free > 0
+
+
+def test_what_is_held_of_a_pot_that_is_gone_takes_no_lease_after_the_other(fleet: Fleet) -> None:
+    """Control closes a lease on it at once: what requests hold stays on that one, and nothing more is said of it."""
+    spend(fleet, 20_000)
+    put_budget(fleet, 50, only_counts=True)
+    fleet["a"].hear_control()
+    client = Client(fleet["a"])
+    client.send(report(AUTHORIZE, "late", Counts(10), max_output_tokens=0))
+    drop_budget(fleet)
+    pot = fleet["a"].node.lease_index.pots["accounts/acme", CAP]
+    lease = pot.mine
+    assert lease.held == 10
+    fleet.run(seconds=5)
+    assert list(pot.all_leases()) == [lease]
+    client.say(report(FINISH, "late", Counts(10)))
+    fleet.run(seconds=5)
+    assert not pot.has_leases
+    assert [each.consumed_units for each in fleet.database.leases.values() if each.limit_pot is not None] == [10]
+
+
+def test_pots_of_which_nothing_was_taken_are_forgotten(fleet: Fleet) -> None:
+    """A budget of money of which nothing is used, as a trial pays: its periods come and go."""
+    fleet.control.put(replace(fleet.control.services[SERVICE], trial_pays=True, postpaid_pays=False))
+    fleet.control.trial(fleet.control.services[SERVICE], 1_000)
+    for start_us in range(0, 5 * HOUR_US, HOUR_US):
+        put_budget(fleet, 100, kind=MONEY, periods=(Period(start_us, start_us + HOUR_US),))
+        fleet["a"].hear_control()
+        assert answer(fleet, f"r{start_us}", 10).allowed
+    assert len(fleet["a"].node.lease_index.pots) == 1
 
 
 def test_a_denial_in_a_period_that_is_over_says_that_another_one_has_begun() -> None:
