@@ -36,3 +36,11 @@ class FollowedKey(Followed[bytes]):
         if self.has_expired and self.key.state is KeyState.VALID:
             return KeyState.EXPIRED
         return self.key.state
+
+    def let_in(self, request: "Request") -> bool:
+        """Whether it is by this key that a request runs; to be asked once control has answered.
+
+        A key of nobody has let nobody in: where such a one may come along, requests run without a key.
+        """
+        assert self.key is not None
+        return bool(self.key.uid) and self.key.uid == request.stamp.credential

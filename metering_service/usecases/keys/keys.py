@@ -107,12 +107,21 @@ class Keys:
         followed = self._keys.heard_of(key.sha256)
         if followed is None or not followed.hear(key.version, is_known=key.state is not KeyState.UNKNOWN):
             return None
+        is_first = followed.key is None
         # The hash once: there may be many keys.
         followed.key, followed.has_expired = replace(key, sha256=followed.name), False
+        if is_first:
+            self._let_go_of_others(followed)
         ends = key.state is KeyState.VALID and key.valid_for_ns is not None
         self._ends.note(followed, self._clock.monotonic_ns() + (key.valid_for_ns or 0) if ends else None)
         self._forget(self._keys.settle(followed), [])
         return followed
+
+    def _let_go_of_others(self, followed: FollowedKey) -> None:
+        """Requests that came with this key before it was known, and run by another one or by none, do not end by it."""
+        for request in list(followed.requests or ()):
+            if not followed.let_in(request):
+                self.ended(request)
 
     def take_model(self, meaning: ModelMeaning) -> FollowedModel | None:
         """Take in what control says of a model's name; None where that is not news."""

@@ -39,16 +39,24 @@ def let_in(node: Node, service: ServiceState, config: ServiceConfig, waiter: Wai
     if not isinstance(found, FollowedKey):
         return found
     if found.state is KeyState.UNKNOWN and not config.requires_key and not waiter.is_chosen:
-        return None
+        return _unless_begun_by_another(waiter, config, "")
     key = found.key
     assert key is not None
     problem = key_problem(key, found.state, config, report.source_address)
     if problem is not None:
         return refused(report, problem, 0 if waiter.is_chosen else config.version)
-    if waiter.start is not None and waiter.start.stamp.credential != key.uid:
-        return deny(report.request_id, Reason.INVALID_REPORT, message=ANOTHER_KEY, config_version=config.version)
+    another = _unless_begun_by_another(waiter, config, key.uid)
+    if another is not None:
+        return another
     waiter.report = report._replace(credential=key.uid, key_team=key.team)
     return None
+
+
+def _unless_begun_by_another(waiter: Waiter, config: ServiceConfig, key_uid: str) -> Decision | None:
+    """The refusal of a key by which a request shall go on that began with another one, or with none."""
+    if waiter.start is None or waiter.start.stamp.credential == key_uid:
+        return None
+    return deny(waiter.report.request_id, Reason.INVALID_REPORT, message=ANOTHER_KEY, config_version=config.version)
 
 
 def let_on(
@@ -96,11 +104,11 @@ def with_known_key(node: Node, service: ServiceState, report: Report) -> Report:
 
 
 def follow(node: Node, request: Request, report: Report) -> None:
-    """Have a request stopped when the key ends that a report on it came with, whatever is known of that yet."""
+    """Have a request stopped when its key ends, that a report on it came with; if that is not known yet, once it is."""
     if report.key_sha256 and node.keys.look_up(report.key_sha256, "", None):
         key = node.keys.find(report.key_sha256)
         assert key is not None
-        if report.credential or key.key is None:
+        if key.key is None or key.let_in(request):
             node.keys.began(request, key)
 
 

@@ -8,7 +8,7 @@ import pytest
 from metering_service.domain.api_key import KeyState
 from metering_service.domain.counts import Counts
 from metering_service.domain.decision import Decision, Reason
-from metering_service.domain.report import Phase
+from metering_service.domain.report import Phase, Report
 from tests.harness.metering.keys import DEFAULT, MODEL, allowed, by_key, is_invalid, sha256, warm, with_key
 from tests.harness.metering.node_harness import Client, Fleet, report
 
@@ -152,19 +152,28 @@ def test_a_key_whose_end_is_put_off_goes_on() -> None:
     allowed(client.say(by_key(AUTHORIZE, "k", "r2")))
 
 
-def test_a_moved_request_is_stopped_by_its_key_on_the_node_that_went_on_with_it() -> None:
-    """The first report on the new stream brings the key; that node need not have met it before."""
-    fleet = with_key()
-    fleet.start("b")
+def moved(fleet: Fleet, authorised: Report, shown: str, *, phase: Phase = PROGRESS) -> Client:
+    """A stream to node b on which a request goes on that began on node a; its first report there shows this key."""
     first = Client(fleet["a"])
-    grant = allowed(first.say(by_key(AUTHORIZE, "k", counts=Counts(10)))).grant
+    grant = allowed(first.say(authorised)).grant
     assert grant is not None
     first.close()
     fleet.run(ms=200)
     second = Client(fleet["b"])
-    again: dict[str, Any] = {"service": DEFAULT, "resume": grant.resume, "key_sha256": sha256("k")}
-    second.say(report(PROGRESS, counts=Counts(10, output=1), **again))
+    again: dict[str, Any] = {"service": DEFAULT, "resume": grant.resume, "key_sha256": sha256(shown)}
+    second.send(report(phase, counts=Counts(10, output=1), **again))
     fleet.run(ms=200)
+    return second
+
+
+@pytest.mark.parametrize("is_known", [False, True], ids=["that node has not met it", "that node knows it"])
+def test_a_moved_request_is_stopped_by_its_key_on_the_node_that_went_on_with_it(*, is_known: bool) -> None:
+    """The first report on the new stream brings the key."""
+    fleet = with_key()
+    fleet.start("b")
+    if is_known:
+        warm(fleet, "k", "b")
+    second = moved(fleet, by_key(AUTHORIZE, "k", counts=Counts(10)), "k")
 
     fleet.control.put_key("k", KeyState.REVOKED)
     fleet.run(ms=100)
@@ -172,25 +181,42 @@ def test_a_moved_request_is_stopped_by_its_key_on_the_node_that_went_on_with_it(
     assert [is_invalid(order) for order in orders(second)] == [True]
     second.say(report(FINISH, counts=Counts(10, output=5), service=""))
     fleet.run(seconds=40)
-    assert {record.credential for record in fleet.database.requests.values()} == {"uid-k"}
-    assert sum(cell.usage.total for cell in fleet.database.aggregates.values()) == 15
+    of_request = [one for one in fleet.database.requests.values() if one.request_id == "r1"]
+    assert {record.credential for record in of_request} == {"uid-k"}
+    assert max(record.counts.total for record in of_request) == 15
 
 
-def test_what_goes_on_elsewhere_with_another_key_is_malformed() -> None:
-    """A resume token says with which key its request was authorised."""
+def test_a_moved_request_does_not_end_by_a_key_that_only_came_along() -> None:
+    """It runs by the one that it was authorised with."""
     fleet = with_key()
     fleet.start("b")
     fleet.control.put_key("other")
-    first = Client(fleet["a"])
-    grant = allowed(first.say(by_key(AUTHORIZE, "k", counts=Counts(10)))).grant
-    assert grant is not None
-    first.close()
-    fleet.run(ms=200)
-    second = Client(fleet["b"])
+    second = moved(fleet, by_key(AUTHORIZE, "k", counts=Counts(10)), "other")
 
-    again: dict[str, Any] = {"service": DEFAULT, "resume": grant.resume, "key_sha256": sha256("other")}
-    second.say(report(AUTHORIZE, counts=Counts(10), **again))
-    fleet.run(ms=200)
+    fleet.control.put_key("other", KeyState.REVOKED)
+    fleet.run(ms=100)
+
+    assert orders(second) == []
+
+
+def test_a_key_of_nobody_stops_no_moved_request_of_an_open_service() -> None:
+    """As it did not when the request was authorised."""
+    fleet = with_key()
+    fleet.start("b")
+    second = moved(fleet, by_key(AUTHORIZE, "made up", counts=Counts(10), service=DEFAULT), "made up")
+
+    assert orders(second) == []
+    assert second.say(report(PROGRESS, counts=Counts(10, output=2), service="")) is None
+
+
+@pytest.mark.parametrize("shown", ["other", "made up"])
+def test_what_goes_on_elsewhere_with_another_key_is_malformed(shown: str) -> None:
+    """A resume token says with which key its request was authorised; one of nobody is another one as well."""
+    fleet = with_key()
+    fleet.start("b")
+    fleet.control.put_key("other")
+
+    second = moved(fleet, by_key(AUTHORIZE, "k", counts=Counts(10)), shown, phase=AUTHORIZE)
 
     decision = second.said(1)
     assert decision is not None
