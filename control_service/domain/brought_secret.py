@@ -12,8 +12,8 @@ from tallygate._access import token_text
 
 LENGTH_MIN: Final = 32
 """Minimum length of a secret that is brought along."""
-LENGTH_MAX: Final = 4_096
-"""Maximum length of a secret that is brought along."""
+LENGTH_MAX: Final = 256
+"""Maximum length of a secret that is brought along: that of a key which clients and nodes take."""
 BODY_MIN: Final = 20
 """Minimum length of what follows prefixes such as `sk-`."""
 DISTINCT_MIN: Final = 10

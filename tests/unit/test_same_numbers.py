@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from control_service.api.catalog_codec import SMALLEST_REQUEST_TOKENS_DEFAULT
-from control_service.domain import input_bounds
+from control_service.domain import brought_secret, input_bounds
 from control_service.domain import model as control_model
 from metering_service.domain import report
 from metering_service.domain import service as metering_service_facts
@@ -42,6 +42,7 @@ def test_a_client_refuses_what_a_node_refuses() -> None:
     """Before it is sent: a message with one report that is far too large would break the stream."""
     assert bounds.REQUEST_ID_BYTES_MAX == report.REQUEST_ID_BYTES_MAX
     assert bounds.NAME_BYTES_MAX == report.SERVICE_BYTES_MAX == report.CREDENTIAL_BYTES_MAX
+    assert brought_secret.LENGTH_MAX == report.CREDENTIAL_BYTES_MAX  # Longer ones would open nothing.
     assert (bounds.LABELS_MAX, bounds.LABEL_BYTES_MAX) == (report.LABELS_MAX, report.LABEL_BYTES_MAX)
     assert bounds.HOLD_FOR_S_MAX * 10**9 == report.HOLD_FOR_NS_MAX
     assert bounds.TOKENS_MAX == report.TOKENS_MAX == input_bounds.ANSWER_TOKENS_MAX

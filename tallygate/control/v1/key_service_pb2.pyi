@@ -47,7 +47,7 @@ class CreateKeyRequest(_message.Message):
     owner: _builtins.str
     """Without whom it opens nothing, see ApiKey; a member with a role in the account. Empty for none."""
     secret: _builtins.str
-    """A secret that its users have already, 32 to 4,096 characters without spaces that nobody can guess, in use nowhere else
+    """A secret that its users have already, 32 to 256 characters without spaces that nobody can guess, in use nowhere else
     here. Left out: a new one is made.
     """
     idempotency_key: _builtins.str
