@@ -6,6 +6,7 @@ from google.protobuf.message import Message
 from typing_extensions import override
 
 from control_service.api import alert_codec, webhook_codec
+from control_service.api.asking import change_with_secret
 from control_service.api.calls import Calls, Context, Incoming
 from control_service.api.fields import INT64_MAX, Fields
 from control_service.api.paging import decode_page
@@ -195,12 +196,9 @@ class AlertServicer(alert_service_pb2_grpc.AlertServiceServicer):
         change: Callable[[Transaction, Account, Act], Awaitable[ShownWebhook]],
         encode: Callable[[Webhook], Message],
     ) -> tuple[bytes, str]:
-        """The answer that is kept for repeats, and the secret that this call has made; none where it is a repeat."""
-        made: list[str] = []
+        def encode_both(shown: ShownWebhook) -> tuple[Message, str]:
+            return encode(shown.webhook), shown.secret
 
-        def encode_without_secret(shown: ShownWebhook) -> Message:
-            made.append(shown.secret)
-            return encode(shown.webhook)
-
-        response = await self._calls.of_account(incoming, account_id, change, encode_without_secret)
-        return response, made[0] if made else ""
+        return await change_with_secret(
+            lambda encoded: self._calls.of_account(incoming, account_id, change, encoded), encode_both
+        )

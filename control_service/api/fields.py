@@ -195,6 +195,10 @@ class Fields:
             self.refuse(path, f"must be longer than zero and at most {longest_us // US_PER_SECOND} s")
         return length_us
 
+    def overlap_us(self, path: str, value: Duration, longest_us: int) -> int:
+        """A length of time for which a secret outlasts its rotation, in microseconds; zero ends it at once."""
+        return 0 if value == Duration() else self.duration_us(path, value, longest_us)
+
     def _named(self, path: str, name: str, parse: Callable[[str], Value], blank: Value) -> Value:
         try:
             return parse(name)

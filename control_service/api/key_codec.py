@@ -3,8 +3,6 @@
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
-from google.protobuf.duration_pb2 import Duration
-
 from control_service.api.fields import Fields
 from control_service.domain.api_key import (
     EVERYTHING,
@@ -90,8 +88,7 @@ def decode_rotation(fields: Fields, request: pb.RotateKeyRequest) -> tuple[str, 
     """The account's id, and which of its keys shall have another secret; no overlap ends the one before at once."""
     overlap_us = OVERLAP_US_DEFAULT
     if request.HasField("overlap"):
-        is_zero = request.overlap == Duration()
-        overlap_us = 0 if is_zero else fields.duration_us("overlap", request.overlap, OVERLAP_US_MAX)
+        overlap_us = fields.overlap_us("overlap", request.overlap, OVERLAP_US_MAX)
     account_id, key_id = fields.api_key("name", request.name)
     return account_id, KeyRotation(key_id, overlap_us)
 

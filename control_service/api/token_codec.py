@@ -46,8 +46,7 @@ def decode_rotation(fields: Fields, request: pb.RotateAccessTokenRequest) -> Rot
     """Which token shall have another secret; an overlap of zero ends the one before at once."""
     overlap_us = OVERLAP_US_DEFAULT
     if request.HasField("overlap"):
-        is_zero = request.overlap == Duration()
-        overlap_us = 0 if is_zero else fields.duration_us("overlap", request.overlap, OVERLAP_US_MAX)
+        overlap_us = fields.overlap_us("overlap", request.overlap, OVERLAP_US_MAX)
     return Rotation(decode_token_key(fields, request.name), overlap_us)
 
 

@@ -44,11 +44,11 @@ def decode_update(
 
 
 def decode_rotation(fields: Fields, request: alert_service_pb2.RotateWebhookSecretRequest) -> SecretRotation:
-    """A webhook that shall have another secret; notes violations in `fields`."""
+    """A webhook that shall have another secret, and no overlap ends the one before at once; notes violations."""
     _, webhook_id = fields.webhook("name", request.name)
     if not request.HasField("overlap"):
         return SecretRotation(webhook_id, OVERLAP_US_DEFAULT)
-    return SecretRotation(webhook_id, fields.duration_us("overlap", request.overlap, OVERLAP_US_MAX))
+    return SecretRotation(webhook_id, fields.overlap_us("overlap", request.overlap, OVERLAP_US_MAX))
 
 
 def decode_replay(fields: Fields, request: alert_service_pb2.ReplayAlertsRequest) -> ReplayFrom:

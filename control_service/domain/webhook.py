@@ -47,7 +47,12 @@ class Webhook:
         return not self.disabled and (not self.kinds or kind in self.kinds)
 
     def rotated(self, salt: bytes, overlap_us: int, now_us: int) -> "Webhook":
-        """The webhook with another secret. The one before signs as well for a while, the one before that does not."""
+        """The webhook with another secret. The one before signs as well for a while, the one before that does not.
+
+        Without an overlap nothing is kept of the one before.
+        """
+        if not overlap_us:
+            return replace(self, salt=salt, previous_salt=None, previous_until_us=None, update_us=now_us)
         return replace(
             self, salt=salt, previous_salt=self.salt, previous_until_us=now_us + overlap_us, update_us=now_us
         )

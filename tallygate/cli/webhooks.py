@@ -104,6 +104,7 @@ def rotate(
         Duration | None,
         typer.Option(metavar="TIME", parser=parse_duration, help="How long the old secret signs as well; default 1d."),
     ] = None,
+    at_once: Annotated[bool, typer.Option("--at-once", help="The old secret ends now.")] = False,
     out_file: OutOption = "",
     control: ControlOption = DEFAULT_CONTROL,
     idempotency_key: KeyOption = "",
@@ -112,7 +113,7 @@ def rotate(
     """Gives a webhook another secret and shows it, once; both sign for a while."""
     require_new(out_file)
     request = alert_service_pb2.RotateWebhookSecretRequest(
-        name=webhook, overlap=overlap, idempotency_key=key_or_new(idempotency_key)
+        name=webhook, overlap=Duration() if at_once else overlap, idempotency_key=key_or_new(idempotency_key)
     )
     with control_channel(control) as channel:
         made = _Stub(channel).RotateWebhookSecret(request, timeout=TIMEOUT_S)

@@ -67,6 +67,18 @@ async def test_a_secret_is_shown_once(tmp_path: Path) -> None:
         assert [one.name for one in listed.webhooks] == [PAGER]
 
 
+async def test_a_secret_that_leaked_ends_at_once(tmp_path: Path) -> None:
+    """With no overlap, whatever overlap there was: nothing is left of what was known of it."""
+    async with guarded_control(tmp_path) as control:
+        await control.stock()
+        await control.alerts.CreateWebhook(alerts.CreateWebhookRequest(name=PAGER, url=LOCAL, disabled=True))
+        await control.alerts.RotateWebhookSecret(alerts.RotateWebhookSecretRequest(name=PAGER))
+        at_once = alerts.RotateWebhookSecretRequest(name=PAGER, overlap=Duration())
+        rotated = await control.alerts.RotateWebhookSecret(at_once)
+        assert rotated.secret
+        assert not rotated.webhook.HasField("previous_secret_expire_time")
+
+
 async def test_without_a_pepper_a_webhook_is_refused(tmp_path: Path) -> None:
     """And it is said what to do."""
     async with running_control(tmp_path) as control:

@@ -470,7 +470,7 @@ class RotateWebhookSecretRequest(_message.Message):
     """Makes a repeat of the call harmless, see AccountService."""
     @_builtins.property
     def overlap(self) -> _duration_pb2.Duration:
-        """For how long the secret before signs as well, at most 30 days. Left out: 1 day."""
+        """For how long the secret before signs as well, at most 30 days; zero ends it at once. Left out: 1 day."""
 
     def __init__(
         self,
