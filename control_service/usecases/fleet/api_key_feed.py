@@ -120,7 +120,8 @@ class ApiKeyFeed:
         needed = {config.sha256: _subjects_of(config) for config in configs}
         unread = await self._limits.follow(needed, watchers, version, lambda watcher: watcher.api_keys.keys)
         for config in configs:
-            if unread.intersection(needed[config.sha256]):
+            # A key that opens nothing needs no limits: its end is told, whatever cannot be read.
+            if config.opens.state is KeyState.VALID and unread.intersection(needed[config.sha256]):
                 self._unresolved[config.sha256] = None
                 continue
             self._take(config)

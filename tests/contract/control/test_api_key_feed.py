@@ -27,6 +27,7 @@ from tests.harness.control.access import ALICE, ROBOT, SEAL, STAFF, bound, store
 from tests.harness.control.api_keys import KEY_SEAL, api_key, put, rotate, save, sha_of
 from tests.harness.control.fleet_harness import Kit, read
 
+BUDGET = Budget("b", "uid-b", Place(PlaceKind.ACCOUNT, "acme"), BudgetUnit.TOKENS, 1_000, BudgetPeriod.DAY)
 VALID, UNKNOWN, EXPIRED, REVOKED = KeyState.VALID, KeyState.UNKNOWN, KeyState.EXPIRED, KeyState.REVOKED
 
 
@@ -274,24 +275,27 @@ async def test_a_stream_follows_so_many_keys_and_no_more(kit: Kit, monkeypatch: 
         await kit.feed.subscribe_keys(watcher, [sha_of("one more")], ())
 
 
+async def put_budget(kit: Kit) -> None:
+    """A budget of the account."""
+    async with kit.database.writing() as tx:
+        await tx.budgets.add(BUDGET)
+
+
+async def put_zone(kit: Kit, name: str) -> None:
+    """The budget's zone, as a hand in the database writes it: nobody can read the limits where there is none of it."""
+    async with kit.database.writing() as tx:
+        await tx._connection.execute(text("UPDATE budgets SET time_zone = :zone"), {"zone": name})
+        await note_limits(tx, BUDGET.place.subject)
+
+
 async def test_a_key_waits_for_the_limits_of_its_account(kit: Kit) -> None:
     """Limits come with or before it; while they cannot be read nobody is told of the key, since all would pass."""
-    budget = Budget("b", "uid-b", Place(PlaceKind.ACCOUNT, "acme"), BudgetUnit.TOKENS, 1_000, BudgetPeriod.DAY)
     await put(kit.database, api_key())
-    async with kit.database.writing() as tx:
-        await tx.budgets.add(budget)
-
-    async def zone(name: str) -> None:
-        async with kit.database.writing() as tx:
-            await tx._connection.execute(  # as a hand in the database does
-                text("UPDATE budgets SET time_zone = :zone"), {"zone": name}
-            )
-            await note_limits(tx, budget.place.subject)
-
-    await zone("Nowhere/Land")
+    await put_budget(kit)
+    await put_zone(kit, "Nowhere/Land")
     watcher = await watching(kit, "first")
     assert await told(watcher) == {}
-    await zone("UTC")
+    await put_zone(kit, "UTC")
     await kit.feed.poll()
     async with kit.database.writing() as tx:
         await note_change(tx, members=("person:https://issuer.example#nobody",))
@@ -299,3 +303,19 @@ async def test_a_key_waits_for_the_limits_of_its_account(kit: Kit) -> None:
     update = await read(watcher)
     assert [config.subject.account_id for config in update.limits] == ["acme"]
     assert [config.opens.state for config in update.api_keys] == [VALID]
+
+
+async def test_the_end_of_a_key_does_not_wait_for_limits(kit: Kit) -> None:
+    """What opens nothing needs none: limits that nobody can read keep no leaked key alive."""
+    key = api_key()
+    await put(kit.database, key)
+    await put_budget(kit)
+    watcher = await watching(kit, "first")
+    assert await told(watcher, "first") == {"first": VALID}
+    await put_zone(kit, "Nowhere/Land")
+    await kit.feed.poll()
+
+    await save(kit.database, replace(key, disabled=True))
+    await kit.feed.poll()
+
+    assert await told(watcher, "first") == {"first": REVOKED}
