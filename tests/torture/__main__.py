@@ -33,6 +33,7 @@ from tallygate.control.v1 import (
 )
 from tests.harness.postgres import fresh_database
 from tests.harness.programs.programs import Pair, Program
+from tests.torture import budgets
 from tests.torture.books import Findings, compare
 from tests.torture.load import Load
 
@@ -81,7 +82,7 @@ class Torturer:
 
     async def run(self, seconds: float, console: Console) -> None:
         """One harm after the other for so long."""
-        harms = [*[self._kill] * 5, self._freeze, self._leave]
+        harms = [*[self._kill] * 5, self._freeze, self._leave, *[self._raise] * 2]
         # PostgreSQL writes to its disk itself, and has no harm of this kind yet.
         harms.append(self._crash_postgres if self._postgres_url is not None else self._fill_disk)
         end_s = time.monotonic() + seconds
@@ -110,6 +111,13 @@ class Torturer:
             await asyncio.sleep(self._chance.choice((0.3, 2.0, 12.0, 25.0)))
             os.kill(program.pid, signal.SIGCONT)
             self.done["SIGSTOP, SIGCONT"] += 1
+
+    async def _raise(self) -> None:
+        """No harm, but what people do once a budget has run out: it has more from now on, where control answers."""
+        async with grpc.aio.insecure_channel(self._addresses["control"]) as channel:
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                await budgets.raise_daily(channel)
+                self.done["budget raised"] += 1
 
     async def _fill_disk(self) -> None:
         name = self._chance.choice(list(self._addresses))
@@ -154,7 +162,7 @@ async def set_up(control: Program) -> list[str]:
         )
         await catalog.PublishPrice(price)
         services = []
-        for account, nanos in (("rich", 10**12), ("poor", 3_000_000)):
+        for account, nanos in (("rich", 10**12), ("poor", 3_000_000), ("capped", 10**12)):
             name = f"accounts/{account}"
             await accounts.CreateAccount(account_service_pb2.CreateAccountRequest(name=name))
             await accounts.TopUpAccount(account_service_pb2.TopUpAccountRequest(name=name, amount_nanos=nanos))
@@ -164,6 +172,7 @@ async def set_up(control: Program) -> list[str]:
         await accounts.CreateAccount(account_service_pb2.CreateAccountRequest(name=name))
         services.append(f"{name}/services/default-llama")
         await lifecycle.ClaimFreeTrial(lifecycle_service_pb2.ClaimFreeTrialRequest(name=services[-1]))
+        await budgets.create(channel)
         return services
 
 
@@ -206,6 +215,7 @@ def main() -> int:
         "tokens lost": found.lost_tokens,
         "tokens counted twice": found.twice_tokens,
         "tokens of overrun": found.overrun_tokens,
+        "pots of budgets": found.pots,
         **{f"denied: {reason}": count for reason, count in sorted(load.denials.items())},
         "wrong": found.wrong,
     }

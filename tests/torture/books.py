@@ -8,21 +8,22 @@ from dataclasses import dataclass, field
 from sqlalchemy import text
 
 from tallygate._server.database.engine import create_engine, read_only
+from tests.torture.budgets import PAYERS, wrong_pots
 from tests.torture.load import Truth
 
-PAYERS = ("reserved", "trial", "billed", "unfunded")
 AGGREGATED = "reserved_tokens + trial_tokens + billed_tokens + unfunded_tokens"
 
 
 @dataclass(slots=True)
 class Findings:
-    """Tokens but where nanos are said. All of `wrong` is a sentence each; without any, the books agree."""
+    """Tokens but where nanos are said; `pots` of budgets are a number. Of `wrong` each is a sentence."""
 
     reported_tokens: int = 0
     recorded_tokens: int = 0
     lost_tokens: int = 0
     twice_tokens: int = 0
     overrun_tokens: int = 0
+    pots: int = 0
     wrong: list[str] = field(default_factory=list)
 
     def check(self, holds: bool, sentence: str) -> None:
@@ -49,6 +50,8 @@ async def compare(control_url: str, metering_url: str, truths: Mapping[str, Trut
         async with read_only(control) as connection:
             leases = [dict(row) for row in (await connection.execute(text("SELECT * FROM leases"))).mappings()]
             accounts = [dict(row) for row in (await connection.execute(text("SELECT * FROM accounts"))).mappings()]
+            pots = [dict(row) for row in (await connection.execute(text("SELECT * FROM limit_pots"))).mappings()]
+            of_pots = [dict(row) for row in (await connection.execute(text("SELECT * FROM budgets"))).mappings()]
             ledger: dict[str, int] = dict(
                 (
                     await connection.execute(
@@ -75,6 +78,8 @@ async def compare(control_url: str, metering_url: str, truths: Mapping[str, Trut
     found.check(spent == cost, f"Accounts spent {spent} nanos, records cost {cost}.")
     found.check(sum(ledger.values()) == spent, f"The ledger has {sum(ledger.values())} nanos, accounts spent {spent}.")
     _compare_money(found, accounts, sum(record["debt_nanos"] for record in records))
+    found.pots = len(pots)
+    found.wrong += wrong_pots(of_pots, pots, records)
     stuck = [lease["lease_id"] for lease in leases if not lease["closed"]]
     found.check(not stuck, f"{len(stuck)} leases are never closed, first {stuck[:1]}.")
     return found
