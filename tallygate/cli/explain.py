@@ -70,8 +70,16 @@ def _as_json(answer: usage_service_pb2.ExplainRequestResponse) -> dict[str, obje
     return MessageToDict(answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
+def _table(title: str, columns: Sequence[str]) -> Table:
+    """Nothing in it is cut off, however narrow the terminal: the end of a name is what tells it from others."""
+    table = Table(title=title)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
 def _parts_table(parts: Sequence[request_usage_pb2.RequestUsage]) -> Table:
-    table = Table("service", "state", "started", "tokens", "who paid", "cost", "key", "node", title="On record")
+    table = _table("On record", ("service", "state", "started", "tokens", "who paid", "cost", "key", "node"))
     for part in parts:
         usage = part.usage
         kinds = (
@@ -109,7 +117,7 @@ def _payers(receipt: receipt_pb2.Receipt) -> str:
 
 
 def _denials_table(denials: Sequence[tuple[str, explanation_pb2.RequestDenial]]) -> Table:
-    table = Table("denied", "service", "reason", "why", "what was left", "key", "by node", title="Denied")
+    table = _table("Denied", ("denied", "service", "reason", "why", "what was left", "key", "by node"))
     for address, denial in denials:
         decision = denial.decision
         reason = decision_pb2.DecisionReason.Name(decision.reason).removeprefix("DECISION_REASON_")
