@@ -14,8 +14,9 @@ import structlog
 from control_service.domain.errors import StorageUnavailableError
 from control_service.domain.limit import Budget, LimitSubject
 from control_service.domain.names import parse_service
-from control_service.domain.payers import ServiceConfig
+from control_service.domain.payers import Resolution, ServiceConfig
 from control_service.domain.period import NEAR_US, period_at
+from control_service.domain.status import Status
 from control_service.usecases.batches import in_batches
 from control_service.usecases.fleet.followed_limits import LimitsConfig
 from control_service.usecases.fleet.watcher import Watcher
@@ -56,14 +57,15 @@ class LimitFeed:
         """Notifies watchers of the limits that these services need, where they were not told of them.
 
         Returns:
-            Those of the services whose limits are known. A service must not be sent without: everything would pass.
+            Those of the services whose limits are known, and those that let nothing in. Others must not be sent without
+            limits: everything would pass.
 
         Raises:
             StorageUnavailableError: the database fails.
         """
         subjects = {config.name: subjects_of(config) for config in configs}
         unread = await self.follow(subjects, watchers, version, lambda watcher: watcher.follows)
-        return [config for config in configs if not unread.intersection(subjects[config.name])]
+        return [config for config in configs if not (_lets_in(config) and unread.intersection(subjects[config.name]))]
 
     async def follow(
         self,
@@ -207,3 +209,10 @@ def _moments(budget: Budget, now_us: int) -> Iterable[int]:
     if end_us is not None:
         near_us = end_us - NEAR_US
         yield near_us if near_us > now_us else end_us
+
+
+def _lets_in(config: ServiceConfig) -> bool:
+    """Whether nodes let requests in by this configuration, now or once all have it."""
+    if config.terms is None or config.resolution is not Resolution.FOUND:
+        return False
+    return config.terms.status in (Status.RUNNING, Status.ACTIVATING)

@@ -18,6 +18,7 @@ from control_service.domain.limit import (
     RateRule,
 )
 from control_service.domain.period import NEAR_US
+from control_service.domain.status import PostpaidState, Status
 from control_service.usecases.fleet import followed_limits
 from control_service.usecases.fleet.watcher import Update, Watcher
 from control_service.usecases.limit_changes import note_limits
@@ -213,6 +214,25 @@ async def test_a_service_whose_limits_cannot_be_read_is_not_told(kit: Kit) -> No
     update = await polled(kit, watcher)
     assert [config.name for config in update.services] == [CHAT]
     assert told(update) == {ACME: [BUDGET.name]}
+
+
+async def test_a_service_that_stops_is_told_though_its_limits_cannot_be_read(kit: Kit) -> None:
+    """It lets nothing in, whatever its limits are; once it lets in again it waits for them."""
+    service = await kit.service("chat", postpaid=True)
+    await store(kit, BUDGET)
+    watcher, _ = await watching(kit, CHAT)
+    async with kit.database._engine.begin() as connection:
+        await connection.execute(text("UPDATE budgets SET time_zone = 'Mars/Olympus'"))
+    async with kit.database.writing() as tx:
+        await note_limits(tx, BUDGET.place.subject)
+    await polled(kit, watcher)
+    stopped = await kit.change(service, postpaid=PostpaidState.DISABLED)
+    (config,) = (await polled(kit, watcher)).services
+    assert config.terms is not None
+    assert config.terms.status is Status.STOPPED
+
+    await kit.change(stopped, postpaid=PostpaidState.ENABLED)
+    assert (await polled(kit, watcher)).services == ()
 
 
 async def test_everything_is_told_again_when_the_clock_was_set_back(kit: Kit) -> None:
