@@ -63,10 +63,11 @@ class Keys:
         now_ns = self._clock.monotonic_ns()
         key = None if self._keys.heard_of(sha256) is not None else FollowedKey(sha256, now_ns)
         model = None if not text or self._models.heard_of(text) is not None else FollowedModel(text, now_ns)
-        for item in (key, model):
-            if item is not None and rate is not None:
-                if not rate.take(now_ns):
-                    return False
+        asked = [item for item in (key, model) if item is not None]
+        if rate is not None:
+            if not rate.take(now_ns, len(asked)):
+                return False
+            for item in asked:
                 item.rate = rate
         forgotten_keys = self._keys.add(key) if key is not None else []
         forgotten_models = self._models.add(model) if model is not None else []

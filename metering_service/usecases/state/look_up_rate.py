@@ -15,9 +15,9 @@ class LookUpRate:
         self._full_ns = 0
         """When all of a second's are left again."""
 
-    def take(self, now_ns: int) -> bool:
-        """One more look-up; False where it is too many."""
-        full_ns = max(self._full_ns, now_ns) + self._interval_ns
+    def take(self, now_ns: int, count: int = 1) -> bool:
+        """So many more look-ups; False, and none is taken, where they are too many."""
+        full_ns = max(self._full_ns, now_ns) + count * self._interval_ns
         if full_ns - now_ns > SECOND_NS:
             return False
         self._full_ns = full_ns

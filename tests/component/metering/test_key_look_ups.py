@@ -56,6 +56,16 @@ def test_unknown_models_are_looked_up_as_slowly() -> None:
     assert (said.count(Reason.CREDENTIAL_INVALID), said.count(Reason.OVERLOADED)) == (50, 10)
 
 
+def test_a_key_and_a_model_are_looked_up_both_or_neither() -> None:
+    """What is refused costs nothing: it would be refused again and again."""
+    fleet = with_key()
+    client = warm(fleet, "k")
+    guess(client, 49)
+    guess(client, 1, "both", model="m")
+    guess(client, 1, "key")
+    assert (reasons(client, "both"), reasons(client, "key")) == ([Reason.OVERLOADED], [Reason.CREDENTIAL_INVALID])
+
+
 def test_keys_that_there_are_are_not_counted() -> None:
     """A node that begins meets all of its keys within a moment."""
     fleet = with_key()
