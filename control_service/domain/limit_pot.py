@@ -84,7 +84,8 @@ def new_pot(budget: Budget, key: LimitPotKey, kind: PotKind, now_us: int) -> Bud
     period = period_at(budget.period, budget.time_zone, key.period_start_us)
     if period.start_us != key.period_start_us or period.start_us > now_us + BEGINS_EARLY_US:
         return None
-    if period.end_us is not None and period.end_us <= budget.create_us:
+    # The clock that the budget was made by may be ahead of this one: it may be made in a day that is yet to come.
+    if period.end_us is not None and period.end_us + LEASABLE_AFTER_END_US <= min(budget.create_us, now_us):
         return None
     is_first = is_shared and period.start_us <= budget.create_us
     return BudgetPot(

@@ -172,7 +172,7 @@ async def test_what_was_consumed_in_a_period_long_over_counts_without_a_pot(kit:
 async def test_a_budget_has_no_pot_of_a_period_before_it_was_made(kit: Kit, budgets: Budgets) -> None:
     """Nothing was charged to it then."""
     budget, node = await budgets.make(100, period=BudgetPeriod.DAY), await kit.node()
-    key = budgets.key(budget, ahead_us=-86_400 * US)
+    key = budgets.key(budget, ahead_us=-2 * 86_400 * US)
     assert (await exchange(node, budget, key, consumed_units=5)).closed
     assert await kit.read_leases() == []
 

@@ -60,6 +60,16 @@ def test_a_pot_is_of_its_period_before_its_first_lease() -> None:
     assert pot.end_us is None
 
 
+def test_a_budget_made_by_a_clock_that_is_ahead_counts_in_the_period_of_the_others() -> None:
+    """Nodes are told of that period, and charge requests to it, before it is over and a moment after."""
+    period = period_at(BUDGET.period, "UTC", NOW_US)
+    assert period.end_us is not None
+    ahead = replace(BUDGET, create_us=period.end_us + 3_600_000_000)
+    key = LimitPotKey("acme", "uid", "", period.start_us)
+    for now_us in (NOW_US, period.end_us + 1, ahead.create_us + 1):
+        assert new_pot(ahead, key, PotKind.BUDGET_TOKENS, now_us) is not None
+
+
 def test_a_soft_pot_only_counts() -> None:
     """Below zero as well as above it."""
     spent = replace(POT, spent_units=1_200)
