@@ -19,7 +19,7 @@ from tests.simulation import (
     mutations_teams,
     mutations_whole,
 )
-from tests.simulation.planting import MUTATIONS, OF_PROOFS
+from tests.simulation.planting import MUTATIONS, OF_CALM, OF_PROOFS
 from tests.simulation.run import Outcome, simulate
 from tests.simulation.workers import run_each
 
@@ -62,9 +62,9 @@ def main() -> int:
 
 
 def plant(name: str, seed: int) -> Outcome:
-    """Run a seed with one bug planted, in a storm, where things meet that seldom do."""
+    """Run a seed with one bug planted, in a storm, where things meet that seldom do, or outside of storms."""
     with MUTATIONS[name]():
-        return simulate(seed, storm=True, proofs=name in OF_PROOFS)
+        return simulate(seed, storm=name not in OF_CALM, proofs=name in OF_PROOFS)
 
 
 def _search(asked: tuple[str, int]) -> tuple[str, Outcome | None]:

@@ -8,7 +8,8 @@ from unittest.mock import PropertyMock, patch
 from control_service.domain import bucket, lease, lease_round, pot
 from control_service.storage import batch_rows
 from control_service.usecases import idempotent_call
-from tests.simulation.planting import mutation
+from control_service.usecases.fleet import lease_settlement
+from tests.simulation.planting import mutation, mutation_of_calm
 
 
 @mutation
@@ -67,3 +68,9 @@ def idempotency_ignored() -> AbstractContextManager[Any]:
         return await change()
 
     return patch.object(idempotent_call, "_once", once)
+
+
+@mutation_of_calm
+def stand_ins_are_paid_by_the_pot() -> AbstractContextManager[Any]:
+    """What a lost epoch had consumed on a lease that nobody recorded is spent once more, out of what is available."""
+    return patch.object(lease_settlement, "may_overdraw", lambda *_arguments: False)

@@ -12,6 +12,10 @@ OF_PROOFS: set[str] = set()
 """Names of those that are looked for where servers have to prove who they are; the others' stories know no proofs."""
 
 
+OF_CALM: set[str] = set()
+"""Names of those that are looked for outside storms, where most requests end: in storms few get so far."""
+
+
 def mutation(make: Mutation) -> Mutation:
     """Puts it on the list."""
     MUTATIONS[make.__name__] = make
@@ -21,6 +25,12 @@ def mutation(make: Mutation) -> Mutation:
 def mutation_of_proofs(make: Mutation) -> Mutation:
     """The same, of what is looked for where servers have to prove who they are."""
     OF_PROOFS.add(make.__name__)
+    return mutation(make)
+
+
+def mutation_of_calm(make: Mutation) -> Mutation:
+    """The same, of what is looked for outside storms."""
+    OF_CALM.add(make.__name__)
     return mutation(make)
 
 
