@@ -25,7 +25,12 @@ def main() -> int:
     if options.seed is not None:
         tail = 10**6 if options.trace else None
         outcome = simulate(
-            options.seed, tail=tail, replicas=options.replicas, storm=options.storm, proofs=options.proofs
+            options.seed,
+            tail=tail,
+            replicas=options.replicas,
+            storm=options.storm,
+            proofs=options.proofs,
+            limited=options.limits,
         )
         _explain(Console(), outcome)
         return 0 if outcome.problem is None else 1
@@ -58,6 +63,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--replicas", type=int, help="how many control replicas; otherwise as each seed has it")
     parser.add_argument("--storm", action="store_true", help="with faults without a break")
     parser.add_argument("--proofs", action="store_true", default=None, help="have servers prove who they are in all")
+    parser.add_argument("--limits", action="store_true", default=None, help="give accounts budgets in all")
     parser.add_argument("--trace", action="store_true", help="with --seed: show all of its trace")
     parser.add_argument("--json", action="store_true", help="figures for programs")
     return parser.parse_args()
@@ -65,7 +71,9 @@ def _options() -> argparse.Namespace:
 
 def _run_all(options: argparse.Namespace) -> Iterator[Outcome]:
     seeds = range(options.first, options.first + options.seeds)
-    run = partial(simulate, replicas=options.replicas, storm=options.storm, proofs=options.proofs)
+    run = partial(
+        simulate, replicas=options.replicas, storm=options.storm, proofs=options.proofs, limited=options.limits
+    )
     with _progress(options) as step:
         for outcome in run_each(run, seeds, jobs=options.jobs, per_process=20):
             step(outcome)

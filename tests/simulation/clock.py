@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from tests.simulation.loop import SimulatedLoop
 
-START_US = 1_700_000_000_000_000
 MILLION = 1_000_000
 MONOTONIC_START_NS = 1_000_000_000
 
@@ -19,7 +18,7 @@ class SimulatedClock:
 
     def now_us(self) -> int:
         """The wall clock of one process, in microseconds since 1970."""
-        return START_US + self.offset_us + self._elapsed_us()
+        return self.loop.start_us + self.offset_us + self._elapsed_us()
 
     def monotonic_ns(self) -> int:
         """The monotonic clock of one process, its drift included, in nanoseconds."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from metering_service.usecases.node import Node
     from tests.simulation.simulation_harness import World
 
+INDEBTED = ("money", "budget_tokens", "budget_money")
+"""Kinds of pots that may be charged more than they have: by debt, or by all that was used beyond a hold."""
 MICRO_PER_TOKEN = 60_000_000
 TOKENS = "input_tokens + cached_input_tokens + cache_write_tokens + output_tokens + reasoning_tokens"
 OUTSTANDING = "max(0, granted_units - consumed_units - returned_units)"
@@ -37,8 +39,8 @@ def check_pots(world: "World") -> None:
         key = (row["account_id"], "" if kind == "money" else row["service_uid"], kind)
         leased[key] += row["leased"]
         spent[key] += row["spent"]
-        # Only money is ever charged as debt; and control does not know of what it granted after a copy.
-        is_excused = kind == "money" or world.people.are_forgotten or world.lost_records
+        # Only these are ever charged as debt; and control does not know of what it granted after a copy.
+        is_excused = kind in INDEBTED or world.people.are_forgotten or world.lost_records
         check(
             is_excused or not row["overdrawn"], f"{key}: {row['overdrawn']} consumed that leases did not have any more"
         )

@@ -40,6 +40,7 @@ class Party:
         return self.name
 
 
+START_US = 1_700_000_000_000_000
 PARTY: ContextVar[Party | None] = ContextVar("PARTY", default=None)
 
 
@@ -48,6 +49,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
 
     def __init__(self) -> None:
         self.now_s = 0.0
+        self.start_us = START_US
+        """The right time at the beginning, in microseconds since 1970."""
         self.steps = 0
         self.failures: list[dict[str, Any]] = []
         self._ready: deque[asyncio.Handle] = deque()

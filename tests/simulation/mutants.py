@@ -15,11 +15,12 @@ from tests.simulation import (
     mutations_control,
     mutations_credentials,
     mutations_estimates,
+    mutations_limits,
     mutations_metering,
     mutations_teams,
     mutations_whole,
 )
-from tests.simulation.planting import MUTATIONS, OF_CALM, OF_PROOFS
+from tests.simulation.planting import MUTATIONS, OF_CALM, OF_LIMITS, OF_PROOFS
 from tests.simulation.run import Outcome, simulate
 from tests.simulation.workers import run_each
 
@@ -30,6 +31,7 @@ MODULES = (
     mutations_control,
     mutations_credentials,
     mutations_estimates,
+    mutations_limits,
     mutations_metering,
     mutations_teams,
     mutations_whole,
@@ -64,7 +66,7 @@ def main() -> int:
 def plant(name: str, seed: int) -> Outcome:
     """Run a seed with one bug planted, in a storm, where things meet that seldom do, or outside of storms."""
     with MUTATIONS[name]():
-        return simulate(seed, storm=name not in OF_CALM, proofs=name in OF_PROOFS)
+        return simulate(seed, storm=name not in OF_CALM, proofs=name in OF_PROOFS, limited=name in OF_LIMITS)
 
 
 def _search(asked: tuple[str, int]) -> tuple[str, Outcome | None]:

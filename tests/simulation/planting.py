@@ -12,6 +12,9 @@ OF_PROOFS: set[str] = set()
 """Names of those that are looked for where servers have to prove who they are; the others' stories know no proofs."""
 
 
+OF_LIMITS: set[str] = set()
+"""Names of those that are looked for where accounts have limits, outside storms."""
+
 OF_CALM: set[str] = set()
 """Names of those that are looked for outside storms, where most requests end: in storms few get so far."""
 
@@ -26,6 +29,12 @@ def mutation_of_proofs(make: Mutation) -> Mutation:
     """The same, of what is looked for where servers have to prove who they are."""
     OF_PROOFS.add(make.__name__)
     return mutation(make)
+
+
+def mutation_of_limits(make: Mutation) -> Mutation:
+    """The same, of what is looked for where accounts have limits."""
+    OF_LIMITS.add(make.__name__)
+    return mutation_of_calm(make)
 
 
 def mutation_of_calm(make: Mutation) -> Mutation:

@@ -12,11 +12,11 @@ import structlog
 
 from control_service.usecases.fleet import config_feed
 from metering_service.usecases.commits import checkpoints
-from tests.simulation import credentials, whole_answers
+from tests.simulation import credentials, limits, whole_answers
 from tests.simulation.simulation_harness import World
 
 TAIL_LINES = 60
-PROOFS_POLL_S = 0.25
+SOON_POLL_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +49,21 @@ def simulate(
     replicas: int | None = None,
     storm: bool = False,
     proofs: bool | None = None,
+    limited: bool | None = None,
 ) -> Outcome:
     """Run it. Whatever is raised, by a check or by the code under test, is the problem.
 
     `replicas`: how many control replicas there are; None: as the seed has it. `storm`: whether few requests begin for
-    all that goes wrong. `proofs`: whether servers have to prove who they are; None: as the seed has it, in no storm.
+    all that goes wrong. `proofs`: whether servers have to prove who they are, `limited`: whether accounts have budgets;
+    None: as the seed has it, in no storm.
     """
     if proofs is None:
         proofs = not storm and credentials.in_seed(seed)
+    if limited is None:
+        limited = not storm and limits.in_seed(seed)
     problem = None
-    with _silence(), _no_garbage_collection(), _small_checkpoints(), _polls(proofs=proofs):
-        world = World(seed, replicas=replicas, storm=storm, credentials=proofs)
+    with _silence(), _no_garbage_collection(), _small_checkpoints(), _polls(soon=proofs or limited):
+        world = World(seed, replicas=replicas, storm=storm, credentials=proofs, limits=limited)
         if tail is not None:
             world.tail = deque(maxlen=tail)
         try:
@@ -109,10 +113,10 @@ def _small_checkpoints() -> Iterator[None]:
 
 
 @contextmanager
-def _polls(*, proofs: bool) -> Iterator[None]:
-    """Where servers prove who they are, replicas look soon enough for what others have revoked."""
+def _polls(*, soon: bool) -> Iterator[None]:
+    """Where servers prove who they are or limits change, replicas look soon enough for what others have changed."""
     before = config_feed.POLL_S
-    config_feed.POLL_S = PROOFS_POLL_S if proofs else before
+    config_feed.POLL_S = SOON_POLL_S if soon else before
     try:
         yield
     finally:

@@ -16,6 +16,7 @@ from tests.simulation.chance import Chance
 from tests.simulation.credentials import Credentials
 from tests.simulation.database import SimulatedDatabase
 from tests.simulation.jobs import Job
+from tests.simulation.limits import Limits
 from tests.simulation.loop import PARTY, SimulatedLoop
 from tests.simulation.network import Network
 from tests.simulation.people import People
@@ -54,13 +55,19 @@ class Violation(AssertionError):  # noqa: N818  # what it is called everywhere
 class World:
     """Everything of one seed."""
 
-    def __init__(
-        self, seed: int, *, replicas: int | None = None, storm: bool = False, credentials: bool = False
+    def __init__(  # noqa: PLR0915  # a list of what there is
+        self,
+        seed: int,
+        *,
+        replicas: int | None = None,
+        storm: bool = False,
+        credentials: bool = False,
+        limits: bool = False,
     ) -> None:
         """`replicas`: how many of control there are; None: one to three, as the seed has it.
 
         `storm`: whether faults follow upon each other so fast that few requests begin. `credentials`: whether servers
-        have to prove who they are.
+        have to prove who they are. `limits`: whether accounts have budgets.
         """
         self.seed, self.storm, self._replicas = seed, storm, replicas
         self.loop = SimulatedLoop()  # type: ignore[abstract]  # what nobody calls is not there
@@ -81,6 +88,7 @@ class World:
         self.jobs: list[Job] = []
         self.people = People(self)
         self.credentials = Credentials(self, are_shown=credentials)
+        self.limits = Limits(self, are_set=limits)
         self.restoring = False
         """A database is being put back to an older copy, and people have not recovered yet."""
         self.is_cut_off = False
@@ -188,6 +196,7 @@ class World:
             self.start_control(f"control{number}")
         await self.people.found()
         await self.credentials.found()
+        await self.limits.found()
         for number in range(chance.integer(1, 4)):
             self.start_node(f"node{number}")
         for _ in range(chance.integer(2, 6)):
@@ -201,6 +210,7 @@ class World:
             asyncio.ensure_future(self._end_users()),
             asyncio.ensure_future(faults.strike(self)),
             asyncio.ensure_future(self.credentials.trouble()),
+            asyncio.ensure_future(self.limits.trouble()),
         ]
         await self._sleep(chance.uniform(*(STORM_S if self.storm else TROUBLE_S)), watch)
         for task in work:
@@ -250,6 +260,7 @@ class World:
                     self.check(job.durable, f"the finish of {job.request_id} is never durable")
         invariants.check_books(self)
         whole_answers.check_holds(self)
+        self.limits.check_books()
 
     async def _sleep(self, seconds: float, watch: "asyncio.Future[Any]") -> None:
         await asyncio.wait([watch], timeout=seconds)
@@ -276,6 +287,7 @@ class World:
         before, self._seen = self._seen, (self.control.changes, self.metering.changes)
         if before[0] != self._seen[0]:
             invariants.check_pots(self)
+            self.limits.check_pots()
         if before != self._seen:
             invariants.check_leases(self)
         invariants.check_nodes(self)
