@@ -1,4 +1,4 @@
-"""Budgets of the two accounts: on the account, on teams, on services, in tokens and in money, shared and each.
+"""Limits of the two accounts. Budgets: on the account, on teams, on services, in tokens and in money, shared and each.
 
 Only some worlds have them, and what people do with them has luck of its own: so the stories of other worlds stay as
 they are. In those worlds a day begins anew in the midst of the trouble, by the wall clock that is right.
@@ -29,6 +29,7 @@ from tallygate._access.rights import ALL_RIGHTS
 from tests.simulation.chance import Chance
 from tests.simulation.jobs import BOOKED
 from tests.simulation.people import ACCOUNTS, SERVICES, TEAMS
+from tests.simulation.rate_rules import RateRules
 
 if TYPE_CHECKING:
     from tests.simulation.simulation_harness import World
@@ -72,6 +73,7 @@ class Limits:
         if are_set:
             world.loop.start_us = START_US
         self._chance = Chance(world.seed + LUCK)
+        self._rules = RateRules(world, self._chance, ASKER)
         self._budgets: list[Kept] = []
         self._made = 0
         self._greatest: dict[tuple[str, str, int], int] = {}
@@ -81,6 +83,8 @@ class Limits:
             ("budget changed", self._change),
             ("budget raised", self._raise),
             ("budget made anew", self._replace),
+            ("rule changed", self._rules.change),
+            ("rule made anew", self._rules.replace),
         )
 
     async def found(self) -> None:
@@ -88,6 +92,8 @@ class Limits:
         for account_id in ACCOUNTS if self.are_set else ():
             for _ in range(self._chance.integer(1, BUDGETS_MAX)):
                 await self._make(account_id)
+        if self.are_set:
+            await self._rules.found()
 
     async def trouble(self) -> None:
         """What people do with budgets all day."""
@@ -95,7 +101,7 @@ class Limits:
         while self.are_set:
             await asyncio.sleep(chance.uniform(*PACE_S))
             what, deed = chance.pick(self._deeds)
-            if world.restoring or not self._budgets:
+            if world.restoring or not self._budgets or not (self._rules.are_there or "rule" not in what):
                 continue
             try:
                 await deed()
@@ -178,7 +184,7 @@ class Limits:
         spent: dict[tuple[str, str, int], int] = defaultdict(int)
         for row in world.control.rows(
             f"SELECT limit_uid, member_uid, period_start_us, sum({OUTSTANDING}) leased, sum(consumed_units) spent"  # noqa: S608
-            " FROM leases WHERE limit_uid IS NOT NULL GROUP BY 1, 2, 3"
+            " FROM leases WHERE kind LIKE 'BUDGET%' GROUP BY 1, 2, 3"
         ):
             key = (row["limit_uid"], row["member_uid"], row["period_start_us"])
             leased[key], spent[key] = row["leased"], row["spent"]
@@ -189,6 +195,7 @@ class Limits:
             )
             world.check(row["spent_units"] == spent[key], f"{key}: spent {row['spent_units']}, on leases {spent[key]}")
             self._greatest[key] = max(self._greatest.get(key, 0), row["capacity_units"])
+        self._rules.check_pots()
 
     def check_books(self) -> None:
         """At rest: each pot has spent what the records say that are charged to it, and no more than it ever had.
@@ -196,12 +203,15 @@ class Limits:
         More only by what was overrun, what nothing covered, and what nobody had asked for.
         """
         world = self._world
+        self._rules.check_rest()
         booked: dict[tuple[str, str, int], int] = defaultdict(int)
         excess: dict[tuple[str, str, int], int] = defaultdict(int)
         for row in world.metering.rows(
             f"SELECT pots, part, {BOOKED} tokens, cost_nanos, overrun_tokens, unfunded FROM requests"  # noqa: S608
         ):
             for kind, limit_uid, member_uid, start_us in json.loads(row["pots"]):
+                if not kind.startswith("budget"):
+                    continue
                 key, is_money = (limit_uid, member_uid, start_us), kind == "budget_money"
                 booked[key] += row["cost_nanos"] if is_money else row["tokens"]
                 # What one token of an overrun costs is not on record: all of such a request's cost may be one.
