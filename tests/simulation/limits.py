@@ -223,10 +223,12 @@ class Limits:
                 "SELECT p.*, b.soft FROM limit_pots p JOIN budgets b ON b.account_id = p.account_id AND uid = limit_uid"
             )
         }
+        # Of one that was deleted before anything of it was on lease there is no pot that could be charged.
+        deleted = {row["uid"] for row in world.control.rows("SELECT uid FROM budgets WHERE delete_us IS NOT NULL")}
         for key in booked.keys() | pots.keys():
             told = pots[key]["spent_units"] if key in pots else 0
             # A budget that was made after a copy is none that control knows; what it had stands on leases alone.
-            is_forgotten = world.people.are_forgotten or world.lost_records
+            is_forgotten = world.people.are_forgotten or world.lost_records or (key not in pots and key[0] in deleted)
             world.check(is_forgotten or told == booked[key], f"{key}: spent {told}, records have {booked[key]}")
             if key in pots and not pots[key]["soft"]:
                 over = told - self._greatest.get(key, 0) - excess[key]

@@ -1,6 +1,5 @@
 """Bugs planted in how budgets are leased, held, booked and recovered."""
 
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -15,38 +14,10 @@ from metering_service.usecases.upkeep import crash_recovery
 from tests.simulation.planting import mutation_of_limits
 
 
-def _nothing(*_arguments: Any, **_more: Any) -> None:
-    return None
-
-
-@mutation_of_limits
-def moved_request_is_charged_to_pots_of_now() -> AbstractContextManager[Any]:
-    """A part that goes on from another node's is charged to the pots that apply by now, not to its predecessor's."""
-    real = request.Request.start_at
-
-    def start_at(self: Any, start: Any) -> None:
-        pots = self.stamp.pots
-        real(self, start)
-        self.stamp = self.stamp._replace(pots=pots)
-
-    return patch.object(request.Request, "start_at", start_at)
-
-
 @mutation_of_limits
 def recovery_forgets_the_pots() -> AbstractContextManager[Any]:
     """What a lost node left is booked on its payers' leases alone."""
     return patch.object(crash_recovery, "budget_pots", lambda _pots: iter(()))
-
-
-@mutation_of_limits
-def recovery_books_the_pots_of_another_account() -> AbstractContextManager[Any]:
-    """What a lost node left is booked on whatever lease of that kind there is."""
-    real = crash_recovery._lease_for
-
-    def lease_for(booked: Any, epoch: int, kind: Any, leases: Any, pot: Any = None) -> Any:
-        return real(booked, epoch, kind, leases, None if pot is None else pot._replace(period_start_us=0))
-
-    return patch.object(crash_recovery, "_lease_for", lease_for)
 
 
 @mutation_of_limits
@@ -106,19 +77,3 @@ def change_restarts_the_count() -> AbstractContextManager[Any]:
         return pot if pot.capacity_units == self.capacity_units else replace(pot, spent_units=0)
 
     return patch.object(limit_pot.BudgetPot, "at", at)
-
-
-@mutation_of_limits
-def kept_units_of_pots_are_free() -> AbstractContextManager[Any]:
-    """What a booking has lowered is free in a pot at once, though a crash would still book the larger counts there."""
-    return patch.object(pot_charges, "keep", _nothing)
-
-
-@mutation_of_limits
-def pots_are_closed_before_requests() -> AbstractContextManager[Any]:
-    """A lost node's leases on pots are closed while requests are open that are charged to them."""
-
-    def keys_of(record: Any) -> Iterator[Any]:
-        yield record.service_uid, "", record.epoch
-
-    return patch.object(crash_recovery, "_keys_of", keys_of)
