@@ -113,13 +113,13 @@ def lease_id_reused() -> AbstractContextManager[Any]:
 @mutation
 def denial_keeps_its_hold() -> AbstractContextManager[Any]:
     """A request that is refused keeps what it could have had."""
-    real = denial.explain
+    real = denial.refuse
 
-    def explain(its_node: Any, service: Any, its: Any, *needs: int) -> Any:
+    def refuse(its_node: Any, service: Any, its: Any, *needs: int) -> Any:
         its_node.hold(service, its, HeldUnits(input_tokens=1, trial_tokens=1))
         return real(its_node, service, its, *needs)
 
-    return patch.object(admission, "explain", explain)
+    return patch.object(admission, "refuse", refuse)
 
 
 @mutation

@@ -28,6 +28,7 @@ CONTROL = [
     ("--operator-token-file", "TALLYGATE_OPERATOR_TOKEN_FILE", "operator.token"),
     ("--trust-domain", "TALLYGATE_TRUST_DOMAIN", "example.org"),
     ("--audit-days", "TALLYGATE_CONTROL_AUDIT_DAYS", "7"),
+    ("--webhooks-allow-private", "TALLYGATE_CONTROL_WEBHOOKS_ALLOW_PRIVATE", "1"),
 ]
 METERING = [
     ("--listen", "TALLYGATE_METERING_LISTEN", "127.0.0.1:1"),
@@ -41,7 +42,7 @@ METERING = [
     ("--mtls-listen", "TALLYGATE_METERING_MTLS_LISTEN", "127.0.0.1:3"),
     ("--workers", "TALLYGATE_METERING_WORKERS", "2"),
 ]
-SWITCHES = {"--auth", "--insecure"}
+SWITCHES = {"--auth", "--insecure", "--webhooks-allow-private"}
 TOGETHER = [
     {"--tls-cert", "--tls-key", "--client-ca", "--mtls-listen"},
     {"--control-ca", "--control-cert", "--control-key"},
