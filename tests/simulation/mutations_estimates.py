@@ -6,9 +6,8 @@ from unittest.mock import patch
 
 from metering_service.domain import booking, counts, payer_split, receipt, records, request, request_parts
 from metering_service.domain.records import RequestState
-from metering_service.usecases.reports import handover, timeouts
 from metering_service.usecases.upkeep import crash_recovery
-from tests.simulation.planting import mutation, together
+from tests.simulation.planting import mutation
 
 _tally_of = counts.Tally.of
 _tally = records.RequestRecord.tally.fget  # type: ignore[attr-defined]  # mypy does not know that of a property
@@ -72,16 +71,3 @@ def exactness_is_lost_in_recovery() -> AbstractContextManager[Any]:
         return real(tally, part, [each._replace(state=RequestState.TIMED_OUT, ranks=()) for each in parts])
 
     return patch.object(crash_recovery, "final_tally", final_tally)
-
-
-@mutation
-def parts_are_not_clamped() -> AbstractContextManager[Any]:
-    """A part that was carried on elsewhere books what it estimated, though the request has ended exactly for less."""
-    real = request_parts.final_tally
-
-    def final_tally(tally: Any, part: str, parts: Any) -> Any:
-        return real(tally, part, [each._replace(state=RequestState.TIMED_OUT, ranks=()) for each in parts])
-
-    return together(
-        patch.object(timeouts, "final_tally", final_tally), patch.object(handover, "final_tally", final_tally)
-    )

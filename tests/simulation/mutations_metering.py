@@ -7,7 +7,6 @@ from unittest.mock import PropertyMock, patch
 from metering_service.domain import (
     booking,
     counts,
-    kept_units,
     key_ring,
     lease,
     lease_demand,
@@ -25,7 +24,7 @@ from metering_service.usecases.reports import admission, denial, finish, handove
 from metering_service.usecases.settings import NodeSettings
 from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.upkeep import crash_recovery
-from tests.simulation.planting import mutation, mutation_of_calm, together
+from tests.simulation.planting import mutation, together
 
 
 @mutation
@@ -291,9 +290,3 @@ def booked_after_closing() -> AbstractContextManager[Any]:
         return bool(self.demand.needed == 0 and now_ns - self.demand.last_change_ns > lease_demand.IDLE_NS)
 
     return patch.multiple(lease.Lease, statement=statement, is_idle=is_idle)
-
-
-@mutation_of_calm
-def units_are_free_before_the_booking_is_durable() -> AbstractContextManager[Any]:
-    """What a booking has lowered is free at once, though a crash would still book the record's larger counts."""
-    return patch.object(booking, "kept_units", lambda *_arguments: kept_units.NOTHING_KEPT)
