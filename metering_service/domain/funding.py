@@ -34,6 +34,10 @@ UNBOUNDED: Final = Offer(1 << 60, exhausted=True)
 """Offer of a payer that never runs out: what a request would need of it."""
 
 
+UNKNOWN: Final = Offer(0, exhausted=False)
+"""The offer of a pot of which nothing is known to be on lease: control may have more."""
+
+
 class Offers(NamedTuple):
     """One offer for each payer; tokens, and nanos for money."""
 

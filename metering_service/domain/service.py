@@ -79,3 +79,8 @@ class ServiceConfig:
             first = next((reason for reason in StopReason if reason in self.stop_reasons), StopReason.SUSPENDED)
             return Reason[first.value]
         return Reason.UNKNOWN_SERVICE
+
+
+def account_of(service: str) -> str:
+    """The account, `accounts/{account}`, that a service's name begins with."""
+    return "/".join(service.split("/", 2)[:2])

@@ -14,6 +14,7 @@ from metering_service.domain.lease import Lease
 from metering_service.domain.outage import OutageAllowance, tokens_of
 from metering_service.domain.pot import HeldUnits
 from metering_service.domain.request import EVERY_REPORT, Request
+from metering_service.domain.service import account_of
 from metering_service.domain.stamp import Stamp
 from metering_service.domain.usage_scope import UsageScope
 from metering_service.usecases.commits.checkpoints import Checkpoints
@@ -301,7 +302,7 @@ class Node:
         """Requests that run now; `services` and `scope` as in a usage query."""
         count, tokens = 0, Counts()
         for name, service in self.services.items():
-            account = "/".join(name.split("/", 2)[:2])
+            account = account_of(name)
             if name in services or account in services:
                 teams = scope.teams_of(name)
                 for request in service.open.values():

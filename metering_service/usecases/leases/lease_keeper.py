@@ -9,10 +9,11 @@ from metering_service.domain.lease import Lease, LeaseAnswer, LeaseStatement
 from metering_service.domain.lease_demand import WANTED_MAX
 from metering_service.domain.pot import LimitPotKey, PotKind
 from metering_service.domain.records import LeaseRecord
+from metering_service.domain.service import account_of
 from metering_service.usecases.lookups.parked import retry
 from metering_service.usecases.node import Node
 from metering_service.usecases.state.lease_holder import LeaseHolder
-from metering_service.usecases.state.pot_state import PotState, account_of
+from metering_service.usecases.state.pot_state import PotState
 from metering_service.usecases.state.service_state import ServiceState
 
 VISITED_MIN = 256

@@ -8,7 +8,7 @@ from typing import Final
 
 from metering_service.domain.limit import NOTHING_APPLIES, Applying, Limit, LimitSet, applying
 from metering_service.domain.pot import LimitPotKey
-from metering_service.domain.service import ServiceConfig
+from metering_service.domain.service import ServiceConfig, account_of
 
 WORKED_OUT_MAX: Final = 50_000
 """Maximum number of pairs of service and key for which it is remembered what applies."""
@@ -56,7 +56,7 @@ class KnownLimits:
         known = self._worked_out.get(which)
         if known is not None and known[0] is service and now_ns < known[1].until_ns:
             return known[1]
-        account = "/".join(service.name.split("/", 2)[:2])
+        account = account_of(service.name)
         limits = (
             limit for name in (service.model, account) if (found := self._sets.get(name)) for limit in found.limits
         )

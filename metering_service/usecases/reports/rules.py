@@ -14,8 +14,9 @@ from metering_service.domain.rate_gate import Lack, definite, lacks, would_deny
 from metering_service.domain.rate_rule import RateMetric
 from metering_service.domain.rate_status import RateStatus, rate_status, tightest
 from metering_service.domain.request import Request
+from metering_service.domain.service import account_of
 from metering_service.usecases.node import Node
-from metering_service.usecases.state.pot_state import account_of, pot_state
+from metering_service.usecases.state.pot_state import pot_state
 from metering_service.usecases.state.rule_state import RuleState, rule_state
 from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.state.waiter import PARKED, Parked

@@ -1,18 +1,15 @@
 """The pots of limits that this node has leases on: one lease of each, shared by all services of the account."""
 
 from collections.abc import Iterable, Iterator
-from typing import Final
 
 from typing_extensions import override
 
-from metering_service.domain.funding import Offer
+from metering_service.domain.funding import UNKNOWN, Offer
 from metering_service.domain.lease import Lease
 from metering_service.domain.lease_demand import WANTED_MAX
 from metering_service.domain.pot import BUDGETS, LimitPotKey, PotKind
+from metering_service.domain.service import account_of
 from metering_service.usecases.state.lease_holder import LeaseHolder, LeaseIndex
-
-UNKNOWN: Final = Offer(0, exhausted=False)
-"""Offer of a pot on which nothing is known to be on lease."""
 
 
 class PotState(LeaseHolder):
@@ -86,11 +83,6 @@ def budget_pots(keys: Iterable[LimitPotKey]) -> Iterator[LimitPotKey]:
 def lasting_pots(keys: Iterable[LimitPotKey]) -> Iterator[LimitPotKey]:
     """Those whose leases last until all requests on record that are charged to them are booked: slots as well."""
     return (key for key in keys if key.kind in BUDGETS or key.kind is PotKind.SLOTS)
-
-
-def account_of(service: str) -> str:
-    """The account, `accounts/{account}`, that a service's name begins with."""
-    return "/".join(service.split("/", 2)[:2])
 
 
 def units_of(kind: PotKind, tokens: int, money_nanos: int) -> int:

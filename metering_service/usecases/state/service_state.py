@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 from typing_extensions import override
 
 from metering_service.domain.booking import Booking
-from metering_service.domain.funding import NOTHING, Offer, Offers
+from metering_service.domain.funding import NOTHING, UNKNOWN, Offer, Offers
 from metering_service.domain.kept_units import NOTHING_KEPT, Kept
 from metering_service.domain.lease import Lease
 from metering_service.domain.outage import OutageAllowance
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 PLENTY_TOKENS: Final = 1 << 40
 """Tokens that count as available where money pays and a token costs nothing."""
-UNKNOWN: Final = Offer(0, exhausted=False)
-"""Offer of a payer whose lease is not known yet."""
 
 
 class ServiceState(LeaseHolder):

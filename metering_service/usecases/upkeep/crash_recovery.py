@@ -25,12 +25,13 @@ from metering_service.domain.pot import PAYERS, HeldUnits, LimitPotKey, PotKind
 from metering_service.domain.records import LeaseRecord, RequestKey, RequestRecord, RequestState
 from metering_service.domain.request import Request
 from metering_service.domain.request_parts import booked_end, final_tally, later_parts
+from metering_service.domain.service import account_of
 from metering_service.usecases.leases.lease_keeper import LeaseKeeper
 from metering_service.usecases.lookups.id_reuse import QUERY_MAX
 from metering_service.usecases.node import Node
 from metering_service.usecases.ports import Recorder, RequestName
 from metering_service.usecases.reports.handover import booked_chain
-from metering_service.usecases.state.pot_state import account_of, budget_pots, lasting_pots, units_of
+from metering_service.usecases.state.pot_state import budget_pots, lasting_pots, units_of
 from tallygate._server.clock import NS_PER_US
 
 _log = structlog.get_logger(__name__)
