@@ -25,11 +25,12 @@ _sym_db = _symbol_database.Default()
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from tallygate.access.v1 import access_rule_pb2 as tallygate_dot_access_dot_v1_dot_access__rule__pb2
+from tallygate.metering.v1 import columns_pb2 as tallygate_dot_metering_dot_v1_dot_columns__pb2
 from tallygate.metering.v1 import decision_pb2 as tallygate_dot_metering_dot_v1_dot_decision__pb2
 from tallygate.metering.v1 import report_pb2 as tallygate_dot_metering_dot_v1_dot_report__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,tallygate/metering/v1/metering_service.proto\x12\x15tallygate.metering.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a%tallygate/access/v1/access_rule.proto\x1a$tallygate/metering/v1/decision.proto\x1a\"tallygate/metering/v1/report.proto\"g\n\x0cMeterRequest\x12\x1c\n\x0e\x66irst_sequence\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x39\n\x07reports\x18\x02 \x03(\x0b\x32\".tallygate.metering.v1.TokenReportB\x04\xe2\x41\x01\x01\"\xab\x01\n\rMeterResponse\x12\x18\n\x10\x61nswered_through\x18\x01 \x01(\x03\x12\x17\n\x0f\x64urable_through\x18\x02 \x01(\x03\x12\x33\n\x10grants_valid_for\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\tdecisions\x18\x04 \x03(\x0b\x32\x1f.tallygate.metering.v1.Decision\"L\n\x10\x41uthorizeRequest\x12\x38\n\x06report\x18\x01 \x01(\x0b\x32\".tallygate.metering.v1.TokenReportB\x04\xe2\x41\x01\x02\"F\n\x11\x41uthorizeResponse\x12\x31\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x1f.tallygate.metering.v1.Decision\"I\n\rReportRequest\x12\x38\n\x06report\x18\x01 \x01(\x0b\x32\".tallygate.metering.v1.TokenReportB\x04\xe2\x41\x01\x02\"C\n\x0eReportResponse\x12\x31\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x1f.tallygate.metering.v1.Decision2\xda\x02\n\x0fMeteringService\x12`\n\x05Meter\x12#.tallygate.metering.v1.MeterRequest\x1a$.tallygate.metering.v1.MeterResponse\"\x08\xa2\xe3\x18\x04\x10\x0b(\x01(\x01\x30\x01\x12v\n\tAuthorize\x12\'.tallygate.metering.v1.AuthorizeRequest\x1a(.tallygate.metering.v1.AuthorizeResponse\"\x16\xa2\xe3\x18\x12\x10\x0b\x1a\x0ereport.service\x12m\n\x06Report\x12$.tallygate.metering.v1.ReportRequest\x1a%.tallygate.metering.v1.ReportResponse\"\x16\xa2\xe3\x18\x12\x10\x0b\x1a\x0ereport.serviceBU\n\x19\x63om.tallygate.metering.v1B\x14MeteringServiceProtoP\x01Z tallygate/metering/v1;meteringv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,tallygate/metering/v1/metering_service.proto\x12\x15tallygate.metering.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a%tallygate/access/v1/access_rule.proto\x1a#tallygate/metering/v1/columns.proto\x1a$tallygate/metering/v1/decision.proto\x1a\"tallygate/metering/v1/report.proto\"\xa6\x01\n\x0cMeterRequest\x12\x1c\n\x0e\x66irst_sequence\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x01\x12\x39\n\x07reports\x18\x02 \x03(\x0b\x32\".tallygate.metering.v1.TokenReportB\x04\xe2\x41\x01\x01\x12=\n\x07\x63olumns\x18\x03 \x01(\x0b\x32&.tallygate.metering.v1.ProgressColumnsB\x04\xe2\x41\x01\x01\"\xfd\x01\n\rMeterResponse\x12\x18\n\x10\x61nswered_through\x18\x01 \x01(\x03\x12\x17\n\x0f\x64urable_through\x18\x02 \x01(\x03\x12\x33\n\x10grants_valid_for\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\tdecisions\x18\x04 \x03(\x0b\x32\x1f.tallygate.metering.v1.Decision\x12\x1b\n\x13\x63olumns_handles_max\x18\x05 \x01(\x05\x12\x33\n\x06grants\x18\x06 \x01(\x0b\x32#.tallygate.metering.v1.GrantColumns\"L\n\x10\x41uthorizeRequest\x12\x38\n\x06report\x18\x01 \x01(\x0b\x32\".tallygate.metering.v1.TokenReportB\x04\xe2\x41\x01\x02\"F\n\x11\x41uthorizeResponse\x12\x31\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x1f.tallygate.metering.v1.Decision\"I\n\rReportRequest\x12\x38\n\x06report\x18\x01 \x01(\x0b\x32\".tallygate.metering.v1.TokenReportB\x04\xe2\x41\x01\x02\"C\n\x0eReportResponse\x12\x31\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x1f.tallygate.metering.v1.Decision2\xda\x02\n\x0fMeteringService\x12`\n\x05Meter\x12#.tallygate.metering.v1.MeterRequest\x1a$.tallygate.metering.v1.MeterResponse\"\x08\xa2\xe3\x18\x04\x10\x0b(\x01(\x01\x30\x01\x12v\n\tAuthorize\x12\'.tallygate.metering.v1.AuthorizeRequest\x1a(.tallygate.metering.v1.AuthorizeResponse\"\x16\xa2\xe3\x18\x12\x10\x0b\x1a\x0ereport.service\x12m\n\x06Report\x12$.tallygate.metering.v1.ReportRequest\x1a%.tallygate.metering.v1.ReportResponse\"\x16\xa2\xe3\x18\x12\x10\x0b\x1a\x0ereport.serviceBU\n\x19\x63om.tallygate.metering.v1B\x14MeteringServiceProtoP\x01Z tallygate/metering/v1;meteringv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,6 +42,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_METERREQUEST'].fields_by_name['first_sequence']._serialized_options = b'\342A\001\001'
   _globals['_METERREQUEST'].fields_by_name['reports']._loaded_options = None
   _globals['_METERREQUEST'].fields_by_name['reports']._serialized_options = b'\342A\001\001'
+  _globals['_METERREQUEST'].fields_by_name['columns']._loaded_options = None
+  _globals['_METERREQUEST'].fields_by_name['columns']._serialized_options = b'\342A\001\001'
   _globals['_AUTHORIZEREQUEST'].fields_by_name['report']._loaded_options = None
   _globals['_AUTHORIZEREQUEST'].fields_by_name['report']._serialized_options = b'\342A\001\002'
   _globals['_REPORTREQUEST'].fields_by_name['report']._loaded_options = None
@@ -51,18 +54,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_METERINGSERVICE'].methods_by_name['Authorize']._serialized_options = b'\242\343\030\022\020\013\032\016report.service'
   _globals['_METERINGSERVICE'].methods_by_name['Report']._loaded_options = None
   _globals['_METERINGSERVICE'].methods_by_name['Report']._serialized_options = b'\242\343\030\022\020\013\032\016report.service'
-  _globals['_METERREQUEST']._serialized_start=249
-  _globals['_METERREQUEST']._serialized_end=352
-  _globals['_METERRESPONSE']._serialized_start=355
-  _globals['_METERRESPONSE']._serialized_end=526
-  _globals['_AUTHORIZEREQUEST']._serialized_start=528
-  _globals['_AUTHORIZEREQUEST']._serialized_end=604
-  _globals['_AUTHORIZERESPONSE']._serialized_start=606
-  _globals['_AUTHORIZERESPONSE']._serialized_end=676
-  _globals['_REPORTREQUEST']._serialized_start=678
-  _globals['_REPORTREQUEST']._serialized_end=751
-  _globals['_REPORTRESPONSE']._serialized_start=753
-  _globals['_REPORTRESPONSE']._serialized_end=820
-  _globals['_METERINGSERVICE']._serialized_start=823
-  _globals['_METERINGSERVICE']._serialized_end=1169
+  _globals['_METERREQUEST']._serialized_start=287
+  _globals['_METERREQUEST']._serialized_end=453
+  _globals['_METERRESPONSE']._serialized_start=456
+  _globals['_METERRESPONSE']._serialized_end=709
+  _globals['_AUTHORIZEREQUEST']._serialized_start=711
+  _globals['_AUTHORIZEREQUEST']._serialized_end=787
+  _globals['_AUTHORIZERESPONSE']._serialized_start=789
+  _globals['_AUTHORIZERESPONSE']._serialized_end=859
+  _globals['_REPORTREQUEST']._serialized_start=861
+  _globals['_REPORTREQUEST']._serialized_end=934
+  _globals['_REPORTRESPONSE']._serialized_start=936
+  _globals['_REPORTRESPONSE']._serialized_end=1003
+  _globals['_METERINGSERVICE']._serialized_start=1006
+  _globals['_METERINGSERVICE']._serialized_end=1352
 # @@protoc_insertion_point(module_scope)

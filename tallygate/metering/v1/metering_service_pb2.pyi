@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from tallygate.metering.v1 import columns_pb2 as _columns_pb2
 from tallygate.metering.v1 import decision_pb2 as _decision_pb2
 from tallygate.metering.v1 import report_pb2 as _report_pb2
 import builtins as _builtins
@@ -23,27 +24,39 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class MeterRequest(_message.Message):
-    """Reports, numbered without gaps."""
+    """Reports, numbered without gaps. Entries of columns are reports, too, and are numbered first. Both together at most 4,096;
+    none: a heartbeat.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
     REPORTS_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
     first_sequence: _builtins.int
-    """Number of the first report in this message; reports count from 1 on each stream. Ignored in a heartbeat."""
+    """Number of the first entry of `columns` or, without columns, of the first report; they count from 1 on each stream.
+    Ignored in a heartbeat.
+    """
     @_builtins.property
     def reports(self) -> _containers.RepeatedCompositeFieldContainer[_report_pb2.TokenReport]:
-        """At most 4,096. None: a heartbeat."""
+        """Reports, numbered after the entries of `columns`."""
+
+    @_builtins.property
+    def columns(self) -> _columns_pb2.ProgressColumns:
+        """Progress in its short form. Only once this stream has said `columns_handles_max` above zero: a server without columns
+        takes such a message for a heartbeat.
+        """
 
     def __init__(
         self,
         *,
         first_sequence: _builtins.int = ...,
         reports: _abc.Iterable[_report_pb2.TokenReport] | None = ...,
+        columns: _columns_pb2.ProgressColumns | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_sequence", b"first_sequence", "reports", b"reports"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "first_sequence", b"first_sequence", "reports", b"reports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -61,6 +74,8 @@ class MeterResponse(_message.Message):
     DURABLE_THROUGH_FIELD_NUMBER: _builtins.int
     GRANTS_VALID_FOR_FIELD_NUMBER: _builtins.int
     DECISIONS_FIELD_NUMBER: _builtins.int
+    COLUMNS_HANDLES_MAX_FIELD_NUMBER: _builtins.int
+    GRANTS_FIELD_NUMBER: _builtins.int
     answered_through: _builtins.int
     """Every report up to this number is answered: by name where there is something to say (every AUTHORIZE, DENY, changed
     grant, wanted receipt, invalid report), else by this number alone. It may wait behind a report that waits for a
@@ -69,6 +84,8 @@ class MeterResponse(_message.Message):
     """
     durable_through: _builtins.int
     """Every report up to this number is committed, or needs no commit."""
+    columns_handles_max: _builtins.int
+    """Handles are below this. Said with the first message of a stream, and not again. Zero: this server takes no columns."""
     @_builtins.property
     def grants_valid_for(self) -> _duration_pb2.Duration:
         """Renews every open grant of this stream: valid for so long from when the last message answered here was sent. Absent:
@@ -80,6 +97,10 @@ class MeterResponse(_message.Message):
     def decisions(self) -> _containers.RepeatedCompositeFieldContainer[_decision_pb2.Decision]:
         """Decisions."""
 
+    @_builtins.property
+    def grants(self) -> _columns_pb2.GrantColumns:
+        """Grants that were raised, and are not final, of requests whose report was an entry of columns; in place of decisions."""
+
     def __init__(
         self,
         *,
@@ -87,10 +108,12 @@ class MeterResponse(_message.Message):
         durable_through: _builtins.int = ...,
         grants_valid_for: _duration_pb2.Duration | None = ...,
         decisions: _abc.Iterable[_decision_pb2.Decision] | None = ...,
+        columns_handles_max: _builtins.int = ...,
+        grants: _columns_pb2.GrantColumns | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["grants_valid_for", b"grants_valid_for"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grants", b"grants", "grants_valid_for", b"grants_valid_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_through", b"answered_through", "decisions", b"decisions", "durable_through", b"durable_through", "grants_valid_for", b"grants_valid_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_through", b"answered_through", "columns_handles_max", b"columns_handles_max", "decisions", b"decisions", "durable_through", b"durable_through", "grants", b"grants", "grants_valid_for", b"grants_valid_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

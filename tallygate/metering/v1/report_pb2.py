@@ -28,7 +28,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from tallygate.metering.v1 import token_usage_pb2 as tallygate_dot_metering_dot_v1_dot_token__usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tallygate/metering/v1/report.proto\x12\x15tallygate.metering.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\'tallygate/metering/v1/token_usage.proto\"\xc2\x05\n\x0bTokenReport\x12\x18\n\nrequest_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x34\n\x07service\x18\x02 \x01(\tB#\xe2\x41\x01\x01\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x37\n\x05phase\x18\x03 \x01(\x0e\x32\".tallygate.metering.v1.ReportPhaseB\x04\xe2\x41\x01\x01\x12\x36\n\x05usage\x18\x04 \x01(\x0b\x32!.tallygate.metering.v1.TokenUsageB\x04\xe2\x41\x01\x01\x12$\n\x11max_output_tokens\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x1b\n\ncredential\x18\x06 \x01(\tB\x07\x80\x01\x01\xe2\x41\x01\x01\x12\x1c\n\x0esource_address\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01\x12\x44\n\x06labels\x18\x08 \x03(\x0b\x32..tallygate.metering.v1.TokenReport.LabelsEntryB\x04\xe2\x41\x01\x01\x12\x17\n\testimated\x18\t \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x1a\n\x0cwant_receipt\x18\n \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x14\n\x06resume\x18\x0b \x01(\x0c\x42\x04\xe2\x41\x01\x01\x12\x13\n\x05whole\x18\r \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x31\n\x08hold_for\x18\x0e \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x01\x12$\n\x11min_output_tokens\x18\x0f \x01(\x03\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\"\n\x11\x63redential_sha256\x18\x10 \x01(\x0c\x42\x07\x80\x01\x01\xe2\x41\x01\x01\x12\x13\n\x05model\x18\x11 \x01(\tB\x04\xe2\x41\x01\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x14\n\x12_max_output_tokensB\x14\n\x12_min_output_tokens*{\n\x0bReportPhase\x12\x1c\n\x18REPORT_PHASE_UNSPECIFIED\x10\x00\x12\x1a\n\x16REPORT_PHASE_AUTHORIZE\x10\x01\x12\x19\n\x15REPORT_PHASE_PROGRESS\x10\x02\x12\x17\n\x13REPORT_PHASE_FINISH\x10\x03\x42L\n\x19\x63om.tallygate.metering.v1B\x0bReportProtoP\x01Z tallygate/metering/v1;meteringv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tallygate/metering/v1/report.proto\x12\x15tallygate.metering.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\'tallygate/metering/v1/token_usage.proto\"\xe8\x05\n\x0bTokenReport\x12\x18\n\nrequest_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x34\n\x07service\x18\x02 \x01(\tB#\xe2\x41\x01\x01\xfa\x41\x1c\n\x1atallygate/InferenceService\x12\x37\n\x05phase\x18\x03 \x01(\x0e\x32\".tallygate.metering.v1.ReportPhaseB\x04\xe2\x41\x01\x01\x12\x36\n\x05usage\x18\x04 \x01(\x0b\x32!.tallygate.metering.v1.TokenUsageB\x04\xe2\x41\x01\x01\x12$\n\x11max_output_tokens\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x1b\n\ncredential\x18\x06 \x01(\tB\x07\x80\x01\x01\xe2\x41\x01\x01\x12\x1c\n\x0esource_address\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01\x12\x44\n\x06labels\x18\x08 \x03(\x0b\x32..tallygate.metering.v1.TokenReport.LabelsEntryB\x04\xe2\x41\x01\x01\x12\x17\n\testimated\x18\t \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x1a\n\x0cwant_receipt\x18\n \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x14\n\x06resume\x18\x0b \x01(\x0c\x42\x04\xe2\x41\x01\x01\x12\x19\n\x06handle\x18\x0c \x01(\x05\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x13\n\x05whole\x18\r \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x31\n\x08hold_for\x18\x0e \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x01\x12$\n\x11min_output_tokens\x18\x0f \x01(\x03\x42\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12\"\n\x11\x63redential_sha256\x18\x10 \x01(\x0c\x42\x07\x80\x01\x01\xe2\x41\x01\x01\x12\x13\n\x05model\x18\x11 \x01(\tB\x04\xe2\x41\x01\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x14\n\x12_max_output_tokensB\t\n\x07_handleB\x14\n\x12_min_output_tokens*{\n\x0bReportPhase\x12\x1c\n\x18REPORT_PHASE_UNSPECIFIED\x10\x00\x12\x1a\n\x16REPORT_PHASE_AUTHORIZE\x10\x01\x12\x19\n\x15REPORT_PHASE_PROGRESS\x10\x02\x12\x17\n\x13REPORT_PHASE_FINISH\x10\x03\x42L\n\x19\x63om.tallygate.metering.v1B\x0bReportProtoP\x01Z tallygate/metering/v1;meteringv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -60,6 +60,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOKENREPORT'].fields_by_name['want_receipt']._serialized_options = b'\342A\001\001'
   _globals['_TOKENREPORT'].fields_by_name['resume']._loaded_options = None
   _globals['_TOKENREPORT'].fields_by_name['resume']._serialized_options = b'\342A\001\001'
+  _globals['_TOKENREPORT'].fields_by_name['handle']._loaded_options = None
+  _globals['_TOKENREPORT'].fields_by_name['handle']._serialized_options = b'\342A\001\001'
   _globals['_TOKENREPORT'].fields_by_name['whole']._loaded_options = None
   _globals['_TOKENREPORT'].fields_by_name['whole']._serialized_options = b'\342A\001\001'
   _globals['_TOKENREPORT'].fields_by_name['hold_for']._loaded_options = None
@@ -70,10 +72,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOKENREPORT'].fields_by_name['credential_sha256']._serialized_options = b'\200\001\001\342A\001\001'
   _globals['_TOKENREPORT'].fields_by_name['model']._loaded_options = None
   _globals['_TOKENREPORT'].fields_by_name['model']._serialized_options = b'\342A\001\001'
-  _globals['_REPORTPHASE']._serialized_start=903
-  _globals['_REPORTPHASE']._serialized_end=1026
+  _globals['_REPORTPHASE']._serialized_start=941
+  _globals['_REPORTPHASE']._serialized_end=1064
   _globals['_TOKENREPORT']._serialized_start=195
-  _globals['_TOKENREPORT']._serialized_end=901
-  _globals['_TOKENREPORT_LABELSENTRY']._serialized_start=812
-  _globals['_TOKENREPORT_LABELSENTRY']._serialized_end=857
+  _globals['_TOKENREPORT']._serialized_end=939
+  _globals['_TOKENREPORT_LABELSENTRY']._serialized_start=839
+  _globals['_TOKENREPORT_LABELSENTRY']._serialized_end=884
 # @@protoc_insertion_point(module_scope)
