@@ -69,12 +69,12 @@ def _request_id(data: bytes) -> str:
 
 
 def _make_envelope() -> Any:
-    """The message MeterRequest with its reports as bytes, so that each can be read by itself."""
+    """The message MeterRequest with its messages as bytes, so that each can be read by itself."""
     file = descriptor_pb2.FileDescriptorProto(name="envelope.proto", syntax="proto3")
     message = file.message_type.add()
     MeterRequest.DESCRIPTOR.CopyToProto(message)
     for field in message.field:
-        if field.name == "reports":
+        if field.type == descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE:
             field.type = descriptor_pb2.FieldDescriptorProto.TYPE_BYTES
             field.ClearField("type_name")
     pool = descriptor_pool.DescriptorPool()
