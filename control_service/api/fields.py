@@ -65,8 +65,9 @@ class Fields:
             raise InvalidRequestError(self._violations)
 
     def refuse(self, path: str, what: str) -> None:
-        """Notes that a field is wrong."""
-        self._violations.append((path, what))
+        """Notes that a field is wrong, once."""
+        if (path, what) not in self._violations:
+            self._violations.append((path, what))
 
     def account(self, path: str, name: str) -> str:
         """The id in `accounts/{account}`."""

@@ -9,6 +9,7 @@ from tallygate._wire.names import (
     API_KEY_ID,
     CUSTOM_SERVICE_ID,
     DEFAULT_PREFIX,
+    ID_MAX,
     MODEL_ID,
     SERVICE_ACCOUNT_ID,
     SERVICE_ID,
@@ -16,6 +17,10 @@ from tallygate._wire.names import (
     WEBHOOK_ID,
 )
 
+_IDS: Final = (
+    f"an id has 1 to {ID_MAX} lower-case letters, digits and hyphens, a model's also dots and underscores, "
+    "and begins with a letter or digit"
+)
 _ACCOUNT_NAME: Final = re.compile(f"accounts/({ACCOUNT_ID})")
 _MODEL_NAME: Final = re.compile(f"models/({MODEL_ID})")
 _SERVICE_NAME: Final = re.compile(f"accounts/({ACCOUNT_ID})/services/({SERVICE_ID})")
@@ -209,5 +214,5 @@ def _prefix(scope: Scope) -> str:
 def _match(pattern: re.Pattern[str], name: str, shape: str) -> re.Match[str]:
     match = pattern.fullmatch(name)
     if match is None:
-        raise MalformedNameError(f"must be {shape}")
+        raise MalformedNameError(f"must be {shape}; {_IDS}")
     return match

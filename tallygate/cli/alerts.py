@@ -56,7 +56,7 @@ def list_alerts(
     until: Annotated[
         datetime | None, typer.Option("--until", formats=FORMATS, help="Only before this moment, UTC.")
     ] = None,
-    limit: Annotated[int, typer.Option(help="The newest so many.", min=1)] = 50,
+    limit: Annotated[int, typer.Option(help="The newest so many.", min=1, max=1_000)] = 50,
     control: ControlOption = DEFAULT_CONTROL,
     json: JsonOption = False,
 ) -> None:

@@ -14,6 +14,7 @@ from tallygate.cli.limit_names import budget_name, place_name
 from tallygate.cli.moments import parse_moment
 from tallygate.cli.money import parse_amount
 from tallygate.cli.names import account_name
+from tallygate.cli.numbers import INT64_MAX
 from tallygate.cli.pages import all_pages
 from tallygate.cli.rate_rules import PlaceOption
 from tallygate.cli.rpc import (
@@ -71,7 +72,7 @@ _MEMBERS = {
     Each.service: limit_config_pb2.LIMIT_MEMBER_EACH_SERVICE,
     Each.team: limit_config_pb2.LIMIT_MEMBER_EACH_TEAM,
 }
-_TokensOption = Annotated[int | None, typer.Option(help="So many tokens.", min=0)]
+_TokensOption = Annotated[int | None, typer.Option(help="So many tokens.", min=0, max=INT64_MAX)]
 _MoneyOption = Annotated[
     int | None, typer.Option(metavar="AMOUNT", help="So much money, as 12.50.", parser=parse_amount)
 ]

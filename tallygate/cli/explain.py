@@ -13,7 +13,7 @@ from rich.table import Table
 from tallygate.cli.console import literal, out
 from tallygate.cli.money import format_amount
 from tallygate.cli.names import account_name
-from tallygate.cli.rpc import TIMEOUT_S, JsonOption, fail, metering_addresses, metering_channel
+from tallygate.cli.rpc import TIMEOUT_S, JsonOption, MeteringOption, fail, metering_addresses, metering_channel
 from tallygate.cli.show import time_text
 from tallygate.metering.v1 import (
     decision_pb2,
@@ -27,18 +27,14 @@ from tallygate.metering.v1 import (
 
 AccountArgument = Annotated[str, typer.Argument(metavar="ACCOUNT", parser=account_name)]
 RequestArgument = Annotated[str, typer.Argument(metavar="REQUEST_ID", help="As the inference server calls it.")]
-MeteringOption = Annotated[
-    list[str] | None,
-    typer.Option("--metering", metavar="HOST:PORT", help="A metering node; repeatable, since each remembers its own."),
-]
 
 
 def explain(
     account: AccountArgument, request_id: RequestArgument, *, metering: MeteringOption = None, json: JsonOption = False
 ) -> None:
-    """Says why a request was denied, or who paid for it."""
+    """Says why a request was denied, or who paid for it; each node remembers its own denials."""
     request = usage_service_pb2.ExplainRequestRequest(account=account, request_id=request_id)
-    answers = {address: _answer(address, request) for address in metering_addresses(metering or [])}
+    answers = {address: _answer(address, request) for address in metering_addresses(metering)}
     if json:
         nodes = [{"metering": address, **_as_json(answer)} for address, answer in answers.items()]
         print(json_codec.dumps({"nodes": nodes}, indent=2))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -10,8 +9,10 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tallygate.cli.console import facts, literal, out, print_json
-from tallygate.cli.money import parse_amount
+from tallygate.cli.moments import parse_moment
+from tallygate.cli.money import parse_price
 from tallygate.cli.names import model_name
+from tallygate.cli.numbers import DAYS_MAX, INT64_MAX
 from tallygate.cli.rpc import (
     DEFAULT_CONTROL,
     TIMEOUT_S,
@@ -28,11 +29,14 @@ app = typer.Typer(help="Models and their prices.", no_args_is_help=True)
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="llama, or models/llama", parser=model_name)]
 OutputMaxOption = Annotated[
-    int | None, typer.Option(help="The most output of one answer; 0: not known, which is the default.", min=0)
+    int | None,
+    typer.Option(help="The most output of one answer; 0: not known, which is the default.", min=0, max=INT64_MAX),
 ]
 WholeOutputOption = Annotated[
     int | None,
-    typer.Option(help="Output held for an answer that comes as a whole and names no limit; default 4096.", min=1),
+    typer.Option(
+        help="Output held for an answer that comes as a whole and names no limit; default 4096.", min=1, max=INT64_MAX
+    ),
 ]
 _DAY_S = 86_400
 
@@ -44,18 +48,21 @@ def create(
     display_name: Annotated[str, typer.Option(help="A name for people.")] = "",
     alias: Annotated[list[str] | None, typer.Option(help="Its name as inference servers spell it; repeatable.")] = None,
     currency: Annotated[str, typer.Option(help="ISO 4217 code of its prices.")] = "USD",
-    trial_tokens: Annotated[int | None, typer.Option(help="What a free trial gives.", min=1)] = None,
-    trial_days: Annotated[int | None, typer.Option(help="How long a trial lasts; without: no end.", min=1)] = None,
+    trial_tokens: Annotated[int | None, typer.Option(help="What a free trial gives.", min=1, max=INT64_MAX)] = None,
+    trial_days: Annotated[
+        int | None, typer.Option(help="How long a trial lasts; without: no end.", min=1, max=DAYS_MAX)
+    ] = None,
     reserved_input: Annotated[
         int | None,
-        typer.Option(metavar="AMOUNT", parser=parse_amount, help="Price of 1,000 reserved input TPM for a day."),
+        typer.Option(metavar="AMOUNT", parser=parse_price, help="Price of 1,000 reserved input TPM for a day."),
     ] = None,
     reserved_output: Annotated[
         int | None,
-        typer.Option(metavar="AMOUNT", parser=parse_amount, help="Price of 1,000 reserved output TPM for a day."),
+        typer.Option(metavar="AMOUNT", parser=parse_price, help="Price of 1,000 reserved output TPM for a day."),
     ] = None,
     smallest_request_tokens: Annotated[
-        int | None, typer.Option(help="A trial with less left than this is exhausted; default 16.", min=1)
+        int | None,
+        typer.Option(help="A trial with less left than this is exhausted; default 16.", min=1, max=INT64_MAX),
     ] = None,
     output_tokens_max: OutputMaxOption = None,
     whole_output_tokens: WholeOutputOption = None,
@@ -120,20 +127,25 @@ def publish_price(
     model: ModelArgument,
     *,
     input: Annotated[  # noqa: A002  # the option is called --input
-        int, typer.Option(metavar="AMOUNT", parser=parse_amount, help="Per million input tokens: 0.20, or 200000000n.")
+        int, typer.Option(metavar="AMOUNT", parser=parse_price, help="Per million input tokens: 0.20, or 200000000n.")
     ],
-    output: Annotated[int, typer.Option(metavar="AMOUNT", parser=parse_amount, help="Per million output tokens.")],
+    output: Annotated[int, typer.Option(metavar="AMOUNT", parser=parse_price, help="Per million output tokens.")],
     cached_input: Annotated[
-        int | None, typer.Option(metavar="AMOUNT", parser=parse_amount, help="Default: as input.")
+        int | None, typer.Option(metavar="AMOUNT", parser=parse_price, help="Default: as input.")
     ] = None,
     cache_write: Annotated[
-        int | None, typer.Option(metavar="AMOUNT", parser=parse_amount, help="Default: as input.")
+        int | None, typer.Option(metavar="AMOUNT", parser=parse_price, help="Default: as input.")
     ] = None,
     reasoning: Annotated[
-        int | None, typer.Option(metavar="AMOUNT", parser=parse_amount, help="Default: as output.")
+        int | None, typer.Option(metavar="AMOUNT", parser=parse_price, help="Default: as output.")
     ] = None,
     effective: Annotated[
-        datetime | None, typer.Option(help="When it takes effect, in UTC; default: now.", formats=["%Y-%m-%dT%H:%M:%S"])
+        Timestamp | None,
+        typer.Option(
+            metavar="MOMENT",
+            parser=parse_moment,
+            help="When it takes effect: 2026-12-04, 2026-12-04T18:00+01:00, or 5d from now. Default: now.",
+        ),
     ] = None,
     control: ControlOption = DEFAULT_CONTROL,
     idempotency_key: KeyOption = "",
@@ -147,10 +159,9 @@ def publish_price(
         cache_write_nanos_per_million_tokens=cache_write,
         output_nanos_per_million_tokens=output,
         reasoning_nanos_per_million_tokens=reasoning,
+        effective_time=effective,
         idempotency_key=key_or_new(idempotency_key),
     )
-    if effective is not None:
-        request.effective_time.CopyFrom(Timestamp(seconds=int(effective.replace(tzinfo=UTC).timestamp())))
     with control_channel(control) as channel:
         stub = catalog_service_pb2_grpc.CatalogServiceStub(channel)
         price = stub.PublishPrice(request, timeout=TIMEOUT_S).price

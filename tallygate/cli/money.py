@@ -8,8 +8,8 @@ import typer
 
 NANOS = 1_000_000_000
 _DECIMALS = 9
-_AMOUNT = re.compile(r"([+-]?)(\d{1,10})(?:\.(\d{1,9}))?")
-_NANOS = re.compile(r"[+-]?\d{1,19}n")
+_AMOUNT = re.compile(r"([+-]?)(\d{1,40})(?:\.(\d{1,9}))?")
+_NANOS = re.compile(r"[+-]?\d{1,40}n")
 _NANOS_MAX = 2**63 - 1
 
 
@@ -32,7 +32,15 @@ def parse_amount(text: str | int) -> int:
         nanos = int(whole) * NANOS + int((fraction or "").ljust(_DECIMALS, "0"))
         nanos = -nanos if sign == "-" else nanos
     if abs(nanos) > _NANOS_MAX:
-        raise typer.BadParameter(f"{text!r} is more than an account can hold, which is {_NANOS_MAX}n")
+        raise typer.BadParameter(f"{text!r} is more than an account can hold, which is {format_amount(_NANOS_MAX)}")
+    return nanos
+
+
+def parse_price(text: str | int) -> int:
+    """A price in nanos, as `parse_amount`; zero or more."""
+    nanos = parse_amount(text)
+    if nanos < 0:
+        raise typer.BadParameter(f"{text!r} is below zero; a price is zero or more")
     return nanos
 
 

@@ -12,6 +12,7 @@ from tallygate.cli.console import out, print_json
 from tallygate.cli.durations import parse_duration
 from tallygate.cli.limit_names import place_name, rate_rule_name, subject_name
 from tallygate.cli.names import model_name
+from tallygate.cli.numbers import INT64_MAX
 from tallygate.cli.pages import all_pages
 from tallygate.cli.rpc import (
     DEFAULT_CONTROL,
@@ -65,14 +66,16 @@ _METRICS = {
 def create(
     rule: RuleArgument,
     metric: Annotated[Metric, typer.Argument(metavar="METRIC", help=", ".join(Metric))],
-    limit: Annotated[int, typer.Argument(metavar="LIMIT", help="So many a period, or at once.")],
+    limit: Annotated[int, typer.Argument(metavar="LIMIT", help="So many a period, or at once.", min=0, max=INT64_MAX)],
     *,
     on: PlaceOption = "",
     per: Annotated[
         Duration | None,
         typer.Option(metavar="LENGTH", help="Period, 60s to 24h; 60s if left out.", parser=parse_duration),
     ] = None,
-    burst: Annotated[int, typer.Option(help="The most that gathers; a minute's worth if left out.", min=0)] = 0,
+    burst: Annotated[
+        int, typer.Option(help="The most that gathers; a minute's worth if left out.", min=0, max=INT64_MAX)
+    ] = 0,
     model: Annotated[str, typer.Option(help="Only requests of this model count.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="It counts and refuses nothing.")] = False,
     control: ControlOption = DEFAULT_CONTROL,
@@ -126,11 +129,11 @@ def show(rule: RuleArgument, *, control: ControlOption = DEFAULT_CONTROL, json: 
 def update(
     rule: RuleArgument,
     *,
-    limit: Annotated[int | None, typer.Option(help="New limit.")] = None,
+    limit: Annotated[int | None, typer.Option(help="New limit.", min=0, max=INT64_MAX)] = None,
     per: Annotated[
         Duration | None, typer.Option(metavar="LENGTH", help="New period, 60s to 24h.", parser=parse_duration)
     ] = None,
-    burst: Annotated[int | None, typer.Option(help="New burst; 0: a minute's worth.", min=0)] = None,
+    burst: Annotated[int | None, typer.Option(help="New burst; 0: a minute's worth.", min=0, max=INT64_MAX)] = None,
     dry_run: Annotated[
         bool | None, typer.Option("--dry-run/--enforce", help="Count only, or refuse from now on.", show_default=False)
     ] = None,

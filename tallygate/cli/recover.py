@@ -16,13 +16,14 @@ from tallygate.cli.console import err, literal, out
 from tallygate.cli.recovery_steps import Recovered, RecoveryError, Stubs, recover
 from tallygate.cli.rpc import (
     DEFAULT_CONTROL,
-    LOCAL_METERING,
     ControlOption,
     JsonOption,
+    MeteringOption,
     answering,
     channels_to,
     control_address,
     fail,
+    metering_addresses,
     sentence,
 )
 from tallygate.control.v1 import operations_service_pb2_grpc, recovery_service_pb2_grpc
@@ -40,30 +41,25 @@ services) is theirs to repeat; records that a restored metering database lacks a
 def recover_command(
     *,
     control: ControlOption = DEFAULT_CONTROL,
-    metering: Annotated[
-        str,
-        typer.Option(
-            "--metering",
-            metavar="HOST:PORT",
-            envvar="TALLYGATE_METERING_ADDRESS",
-            help="Where a metering node of the same fleet listens; it need not serve.",
-        ),
-    ] = LOCAL_METERING,
+    metering: MeteringOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Reconciles the two databases after one of them was restored from an older copy. Harmless if run again."""
+    """Reconciles the two databases after one of them was restored from an older copy. Harmless if run again.
+
+    One metering node of the fleet is asked, the first that is named; it need not serve.
+    """
     if not yes:
         err.print(WHAT)
         typer.confirm("Go on?", abort=True, err=True)
-    control = answering(control_address(control).split(","))
+    control, node = answering(control_address(control).split(",")), metering_addresses(metering)[0]
     try:
         with err.status("fencing all nodes") as status:
-            done = asyncio.run(_recover(control, metering, status.update))
+            done = asyncio.run(_recover(control, node, status.update))
     except RecoveryError as error:
         fail(str(error))
     except grpc.RpcError as error:
-        way = by_way_of(control) or by_way_of(metering)
+        way = by_way_of(control) or by_way_of(node)
         fail(sentence(error, "the control service or the metering node", way))
     _print_result(done, as_json=as_json)
 

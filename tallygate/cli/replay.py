@@ -18,9 +18,9 @@ from tallygate.cli.names import service_name
 from tallygate.cli.replay_display import ReplayDisplay, agreement, reconciliation, summary
 from tallygate.cli.rpc import (
     DEFAULT_CONTROL,
-    LOCAL_METERING,
     TIMEOUT_S,
     ControlOption,
+    MeteringOption,
     channels_to,
     control_address,
     control_channel,
@@ -57,12 +57,7 @@ def replay(
     ] = 50,
     requests: Annotated[int, typer.Option(help="How many, where no trace is given.", min=1)] = 1_000,
     control: ControlOption = DEFAULT_CONTROL,
-    metering: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="HOST:PORT", help=f"A metering node; repeatable. Default: the context's, or {LOCAL_METERING}."
-        ),
-    ] = None,
+    metering: MeteringOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Replays a trace and reconciles: sent, acknowledged, recorded, aggregated, leased, charged.
@@ -71,7 +66,7 @@ def replay(
     """
     pace = _speed(speed)
     workload = read_workload(trace, requests=requests)
-    control, metering = control_address(control), metering_addresses(metering or [])
+    control, metering = control_address(control), metering_addresses(metering)
     currency = _currency(control, service)
     plan = ReplayPlan(
         service=service,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Annotated, NoReturn
+from contextvars import ContextVar
+from typing import Annotated, Final, NoReturn
 
 import grpc
 import typer
@@ -18,6 +20,7 @@ from tallygate._wire.failures import decode_failure
 from tallygate.cli.console import err, literal
 from tallygate.cli.security import control_of_context, current_security, metering_of_context, used_tls
 
+_ADDRESS: Final = re.compile(r":[0-9]{1,5}\Z|\A(?:unix|dns|ipv4|ipv6|xds):")
 TIMEOUT_S = 10
 CONNECT_TIMEOUT_S = 1
 LOCAL_CONTROL = "127.0.0.1:7401"
@@ -33,6 +36,16 @@ ControlOption = Annotated[
         help="Where the control service listens; several replicas with commas between.",
     ),
 ]
+MeteringOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metering",
+        metavar="HOST:PORT",
+        envvar="TALLYGATE_METERING_ADDRESSES",
+        show_default=f"the context's, or {LOCAL_METERING}",
+        help="Where a metering node listens; repeatable, or several with commas between.",
+    ),
+]
 KeyOption = Annotated[
     str,
     typer.Option(
@@ -41,13 +54,17 @@ KeyOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print protobuf JSON.")]
 
+_idempotency_key: ContextVar[str] = ContextVar("idempotency key", default="")
+
 DEFAULT_CONTROL = ""
 """Address that says nothing: that of the context counts, or the one on this machine."""
 
 
 def key_or_new(key: str) -> str:
-    """The given idempotency key, or a new one."""
-    return key or str(uuid.uuid4())
+    """The given idempotency key, or a new one; a call that is not answered in time names it."""
+    key = key or str(uuid.uuid4())
+    _idempotency_key.set(key)
+    return key
 
 
 @contextmanager
@@ -82,16 +99,20 @@ def control_address(given: str) -> str:
         fail(str(error))
 
 
-def metering_addresses(given: Sequence[str]) -> list[str]:
+def metering_addresses(given: Sequence[str] | None) -> list[str]:
     """The addresses of metering nodes that were given, else the context's, else the one on this machine."""
     try:
-        return list(given) or [one for one in metering_of_context().split(",") if one] or [LOCAL_METERING]
+        said = given or [metering_of_context()]
     except ValueError as error:
         fail(str(error))
+    return [one.strip() for several in said for one in several.split(",") if one.strip()] or [LOCAL_METERING]
 
 
 def channels_to(*addresses: str) -> Channels:
-    """The way to these addresses; files that are broken, and tokens in plain text, end the command."""
+    """The way to these addresses; what is no address, broken files, and tokens in plain text, end the command."""
+    for address in addresses:
+        if not _ADDRESS.search(address):
+            fail(f"{address!r} has no port; write the address as HOST:PORT, such as {LOCAL_CONTROL}")
     try:
         channels = Channels(current_security(*addresses))
         for address in addresses:
@@ -130,7 +151,12 @@ def sentence(error: grpc.RpcError, whom: str, way: str = "") -> str:
     if code == grpc.StatusCode.UNAVAILABLE and not reason:
         return f"{whom} cannot be reached{way}; start it with `tallygate up`, or say where it is"
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-        return f"{whom} did not answer within {TIMEOUT_S} s; repeat the command with the same --idempotency-key"
+        key = _idempotency_key.get()
+        return f"{whom} did not answer within {TIMEOUT_S} s; repeat the command" + (
+            f" with --idempotency-key {key}, so that it is done once" if key else ""
+        )
+    if code == grpc.StatusCode.UNIMPLEMENTED and not reason:
+        return f"{whom} knows no such call; is that the address of the other service, or of another version?"
     text = details or f"{whom} answered {code.name}"
     if violations:
         text += f" ({'; '.join(violations)})" if not all(part in text for part in violations) else ""

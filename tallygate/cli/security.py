@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from importlib.metadata import version
 from typing import Annotated, Final
 
 import typer
@@ -24,6 +25,13 @@ _said: ContextVar[Callable[[], Security] | None] = ContextVar("security", defaul
 _used: ContextVar[Security] = ContextVar("used security", default=PLAIN)
 
 
+def show_version(asked: bool) -> None:
+    """Prints the version of what is installed, and ends the command."""
+    if asked:
+        print("tallygate", version("tallygate"))
+        raise typer.Exit
+
+
 def security_options(
     *,
     ca: Annotated[
@@ -33,6 +41,9 @@ def security_options(
         str, typer.Option("--cert", metavar="FILE", envvar=VARIABLES.cert, help="Certificate to show to servers.")
     ] = "",
     key: Annotated[str, typer.Option("--key", metavar="FILE", envvar=VARIABLES.key, help="Its key.")] = "",
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=show_version, help="Print the version and exit.")
+    ] = False,
     token_file: Annotated[
         str, typer.Option("--token-file", metavar="FILE", envvar=VARIABLES.token_file, help="Token to send to servers.")
     ] = "",

@@ -10,6 +10,7 @@ import typer
 from tallygate.cli.console import literal, out, print_json
 from tallygate.cli.money import format_amount
 from tallygate.cli.names import account_name, model_name, service_name
+from tallygate.cli.numbers import DAYS_MAX, INT64_MAX
 from tallygate.cli.pages import all_pages
 from tallygate.cli.rpc import (
     DEFAULT_CONTROL,
@@ -129,7 +130,7 @@ def create(
     display_name: Annotated[str, typer.Option(help="A name for people.")] = "",
     team: Annotated[str, typer.Option(help="Id of the team of its account that it belongs to.")] = "",
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label; repeatable.")] = None,
-    outage_tokens: Annotated[int, typer.Option(min=0, help=_OUTAGE_HELP)] = 0,
+    outage_tokens: Annotated[int, typer.Option(min=0, max=INT64_MAX, help=_OUTAGE_HELP)] = 0,
     keys: KeysOption = None,
     shared: SharedOption = None,
     claim_trial: Annotated[bool, typer.Option("--claim-trial", help="Claim the model's free trial.")] = False,
@@ -167,7 +168,7 @@ def update(
     label: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label, in place of all it has; repeatable.")
     ] = None,
-    outage_tokens: Annotated[int | None, typer.Option(min=0, help=_OUTAGE_HELP)] = None,
+    outage_tokens: Annotated[int | None, typer.Option(min=0, max=INT64_MAX, help=_OUTAGE_HELP)] = None,
     keys: KeysOption = None,
     shared: SharedOption = None,
     control: ControlOption = DEFAULT_CONTROL,
@@ -237,9 +238,9 @@ def disable_postpaid(
 def reserve(
     service: ServiceArgument,
     *,
-    input_tpm: Annotated[int, typer.Option(help="Input tokens per minute.", min=0)],
-    output_tpm: Annotated[int, typer.Option(help="Output tokens per minute.", min=0)],
-    days: Annotated[int, typer.Option(help="Term, from now on.", min=1)],
+    input_tpm: Annotated[int, typer.Option(help="Input tokens per minute.", min=0, max=INT64_MAX)],
+    output_tpm: Annotated[int, typer.Option(help="Output tokens per minute.", min=0, max=INT64_MAX)],
+    days: Annotated[int, typer.Option(help="Term, from now on.", min=1, max=DAYS_MAX)],
     overflow: Annotated[Overflow, typer.Option(help="Tokens beyond it: bill them, or refuse.")] = Overflow.bill,
     control: ControlOption = DEFAULT_CONTROL,
     idempotency_key: KeyOption = "",

@@ -12,6 +12,7 @@ from tallygate.cli.alerts import FORMATS, AccountArgument, Kind, KindOption, mom
 from tallygate.cli.console import err, out, print_json
 from tallygate.cli.durations import parse_duration
 from tallygate.cli.names import webhook_name
+from tallygate.cli.numbers import INT64_MAX
 from tallygate.cli.pages import all_pages
 from tallygate.cli.rpc import (
     DEFAULT_CONTROL,
@@ -172,7 +173,9 @@ def deliveries(
 def replay(
     webhook: WebhookArgument,
     *,
-    first: Annotated[int, typer.Option("--from", metavar="N", help="Only from this sequence number on.", min=1)] = 1,
+    first: Annotated[
+        int, typer.Option("--from", metavar="N", help="Only from this sequence number on.", min=1, max=INT64_MAX)
+    ] = 1,
     since: Annotated[
         datetime | None, typer.Option("--since", formats=FORMATS, help="Only from this moment on, UTC.")
     ] = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import grpc
@@ -151,6 +152,12 @@ def test_a_list_shows_default_services_too(running: Up, llama: str) -> None:
         (("account", "show", "nobody"), 1, "RESOURCE_NOT_FOUND"),
         (("account", "show", "a/b"), 2, "accounts/acme"),
         (("account", "top-up", "acme", "--amount", "1e3"), 2, "12.50"),
+        (("account", "create", "A_b"), 1, "lower-case letters"),
+        (("account", "top-up", "acme", "--amount", "99999999999"), 2, "9,223,372,036.854775807"),
+        (("model", "create", "big", "--trial-tokens", "9" * 20), 2, "--trial-tokens"),
+        (("model", "publish-price", "llama", "--input", "-1", "--output", "1"), 2, "below zero"),
+        (("model", "publish-price", "llama", "--input", "1", "--output", "1", "--effective", "soon"), 2, "2026-12-04"),
+        (("service", "list", "acme", "--model", "nope"), 1, "models/nope"),
         (("service", "show", "acme"), 2, "acme/chat-prod"),
         (("replay", "/no/such/trace.csv", "--service", "acme/x"), 1, "cannot be read"),
         (("replay", "--service", "acme/x", "--speed", "fast"), 2, "max"),
@@ -162,6 +169,45 @@ def test_mistakes_get_a_sentence(running: Up, arguments: tuple[str, ...], status
     assert said.status == status
     assert words in said.err.replace("\n", " ")
     assert "Traceback" not in said.err
+
+
+def test_an_address_without_port_gets_a_sentence() -> None:
+    """It is no address, so nobody tries to reach it."""
+    said = tallygate("account", "show", "acme", "--control", "localhost")
+    assert said.status == 1
+    assert "HOST:PORT" in said.err
+
+
+def test_the_address_of_the_other_service_gets_a_sentence(running: Up) -> None:
+    """Whoever asks a node for an account learns that it may be the wrong address."""
+    said = running.run("account", "show", "acme", "--control", running.metering)
+    assert said.status == 1
+    assert f"{running.metering} knows no such call" in said.err
+
+
+def test_nodes_are_named_with_commas_in_the_middleware_s_variable(running: Up, llama: str) -> None:
+    """As the middleware reads it, so one setting serves both."""
+    made = running.tallygate("account", "create", "commas")
+    assert made.status == 0, made.err
+    variables = {"TALLYGATE_METERING_ADDRESSES": f"{running.metering},{running.metering}"}
+    said = tallygate("explain", "commas", "nothing", variables=variables)
+    assert "Nothing is known of nothing in accounts/commas" in said.err
+
+
+def test_the_version_is_said() -> None:
+    """Whoever reports a fault can say of what."""
+    said = tallygate("--version")
+    assert (said.status, said.out) == (0, f"tallygate {version('tallygate')}\n")
+
+
+def test_a_price_takes_effect_on_a_day_or_a_moment(running: Up, llama: str) -> None:
+    """Days and moments are typed as everywhere else."""
+    for effective, said in (("2036-12-01", "2036-12-01 00:00:00 UTC"), ("2037-01-01T00:00:00Z", "2037-01-01 00:00:00")):
+        told = running.tallygate(
+            "model", "publish-price", llama, "--input", "1", "--output", "1", "--effective", effective
+        )
+        assert told.status == 0, told.err
+        assert said in told.out
 
 
 def test_an_unreachable_service_gets_a_sentence() -> None:

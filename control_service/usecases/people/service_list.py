@@ -6,7 +6,8 @@ from typing import Final
 
 from control_service.domain.account import Account
 from control_service.domain.default_service import default_service
-from control_service.domain.names import model_of_default
+from control_service.domain.errors import ResourceNotFoundError
+from control_service.domain.names import model_of_default, team_name
 from control_service.domain.reservation import reserved
 from control_service.domain.service import Service, ServiceView, status_of
 from control_service.domain.status import PostpaidState, Status
@@ -43,9 +44,13 @@ async def list_services(tx: Transaction, query: ServiceQuery, now_us: int) -> Se
     Default services that nobody acted on belong to no team: who sees the account sees them.
 
     Raises:
-        ResourceNotFoundError: there is no such account.
+        ResourceNotFoundError: there is no such account, model, or team of an account that is seen as a whole.
     """
     account = None if query.wanted.account_id is None else await tx.accounts.get(query.wanted.account_id)
+    if query.wanted.model_id is not None:
+        await tx.models.get(query.wanted.model_id)
+    if account is not None and query.wanted.team is not None and query.wanted.sight.shows(account.account_id):
+        await _require_team(tx, account.account_id, query.wanted.team)
     found: list[ServiceView] = []
     after = query.after
     for _ in range(_BATCHES_MAX):
@@ -59,6 +64,11 @@ async def list_services(tx: Transaction, query: ServiceQuery, now_us: int) -> Se
             return ServicePage(found, None)
         after = key_of(batch[-1])
     return ServicePage(found, after)
+
+
+async def _require_team(tx: Transaction, account_id: str, team_id: str) -> None:
+    if await tx.teams.find(account_id, team_id) is None:
+        raise ResourceNotFoundError(team_name(account_id, team_id))
 
 
 def key_of(service: Service) -> Key:

@@ -87,3 +87,10 @@ async def test_the_account_must_be_there(full: Desk) -> None:
     """An unknown account has no empty list of services."""
     with pytest.raises(ResourceNotFoundError):
         await listed(full, ServiceFilter("nobody"))
+
+
+@pytest.mark.parametrize("wanted", [ServiceFilter("acme", model_id="nope"), ServiceFilter("acme", team="nope")])
+async def test_what_a_list_is_narrowed_to_must_be_there(full: Desk, wanted: ServiceFilter) -> None:
+    """A mistyped model or team is said, rather than an empty list."""
+    with pytest.raises(ResourceNotFoundError, match="nope"):
+        await listed(full, wanted)

@@ -36,6 +36,13 @@ def test_what_is_not_exact_is_refused(text: str) -> None:
         parse_amount(text)
 
 
+def test_an_amount_beyond_all_bounds_says_the_bound() -> None:
+    """Rather than that it is no amount."""
+    for text in ("99999999999", "9" * 20 + "n"):
+        with pytest.raises(typer.BadParameter, match=r"9,223,372,036\.854775807"):
+            parse_amount(text)
+
+
 @pytest.mark.parametrize(
     ("nanos", "text"),
     [
