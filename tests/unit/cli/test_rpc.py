@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 from typing_extensions import override
 
@@ -18,7 +20,7 @@ class _Failed(grpc.RpcError):
     def details(self) -> str:
         return ""
 
-    def trailing_metadata(self) -> tuple[tuple[str, str], ...]:
+    def trailing_metadata(self) -> tuple[Any, ...]:
         return ()
 
     @override
