@@ -38,9 +38,10 @@ simulate-mutations: .venv/dev  ## the seed that finds each bug that is planted o
 torture: .venv/dev  ## real processes killed, stopped, frozen, without disk: MINUTES=5 DATABASE=sqlite|postgresql SEED=1
 	$(RUN) -m tests.torture --minutes $(or $(MINUTES),5) --database $(or $(DATABASE),sqlite) --seed $(or $(SEED),1)
 
-bench: .venv/dev  ## what it can do next to what the transport can: CASES="stream unary", ROUNDS=3, ONLY=PATTERN, QUICK=1
+bench: .venv/dev  ## what it can do next to what the transport can: CASES="stream unary", ROUNDS=3, ONLY=PATTERN, AGAINST=CHECKOUT, QUICK=1
 	$(RUN) -m benchmarks $(if $(CASES),--cases $(CASES)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
-		$(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only '$(ONLY)') $(if $(QUICK),--quick)
+		$(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only '$(ONLY)') $(if $(QUICK),--quick) \
+		$(if $(AGAINST),--against $(AGAINST))
 
 format: .venv/dev  ## code and protos as `check` wants them
 	$(BIN)/ruff format $(CODE)

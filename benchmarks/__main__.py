@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks import report
 from benchmarks.bench import Bench, Plan
+from benchmarks.builds import Build, older
 from benchmarks.cases import access, ceiling, client, durable, growth, keys, latency, leases, scale, stream, unary
 from benchmarks.targets import Postgres
 
@@ -45,7 +46,7 @@ async def measure(options: argparse.Namespace, console: Console) -> Bench:
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
         progress = stack.enter_context(Progress(*columns, console=console))
         plan = Plan(options.rounds, options.seconds, options.quick, re.compile(options.only))
-        bench = Bench(plan, directory, Postgres(stack), progress)
+        bench = Bench(plan, directory, Postgres(stack), progress, options.against)
         for name, case in CASES.items():
             if name in options.cases or name == "ceiling":
                 await _run(bench, name, case)
@@ -69,6 +70,13 @@ async def until_told(options: argparse.Namespace, console: Console) -> Bench:
     return await measure(options, console)
 
 
+def _older(checkout: str) -> Build:
+    try:
+        return older(Path(checkout))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _show(bench: Bench) -> None:
     console = Console()
     if not console.is_terminal:
@@ -86,6 +94,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=0.0, help="of each measurement: 2, or 0.5 with --quick")
     parser.add_argument("--quick", action="store_true", help="small numbers, to see that everything works")
     parser.add_argument("--only", default="", metavar="PATTERN", help="measure only what matches, and its ceiling")
+    parser.add_argument("--against", type=_older, metavar="CHECKOUT", help="an older build, measured in turn with this")
     parser.add_argument("--json", action="store_true", help="figures for programs on stdout, instead of the table")
     parser.add_argument("--out", type=Path, default=Path("benchmark.json"), help="the file with all figures")
     options = parser.parse_args()

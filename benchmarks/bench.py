@@ -4,24 +4,21 @@ import asyncio
 import re
 import secrets
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rich.progress import Progress
 
 from benchmarks.accounts import PLAIN, booked
+from benchmarks.builds import THIS, Build
 from benchmarks.figures import Figure
 from benchmarks.generator import generate
-from benchmarks.job import Job, Result
-from benchmarks.targets import Database, Postgres, Target, real, trivial
-
-DURABLE_LAG_MAX_S = 1.0
-WORTH_A_WORD = 0.01
-KEPT = 0.9
-"""Of a schedule, at the least."""
+from benchmarks.job import CLIENT_KINDS, Job, Result
+from benchmarks.judgement import judge, last_words, latency_figure, require_beside
+from benchmarks.targets import Database, Postgres, Target, control_alone, real, trivial
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +36,8 @@ class Variant:
     """A figure that is measured in each round, by this job. `ceiling`: the name of the variant that it is held against.
 
     `at_least` and `aim`: the share of the ceiling that it should reach. `beside`: another load for all of that time.
+    `older_job`: what an older build is asked in its place, where it does not know this job. `gain` and `gain_aim`: the
+    multiple of an older build's figure that it should reach. `requests_each`: whole requests that a report counts for.
     """
 
     name: str
@@ -49,16 +48,32 @@ class Variant:
     aim: float | None = None
     unit: str = "reports/s"
     beside: "Variant | None" = None
+    older_job: dict[str, Any] | None = None
+    gain: float | None = None
+    gain_aim: float | None = None
+    requests_each: float = 0.0
+
+    def of_older(self) -> "Variant | None":
+        """The same of the older build that runs beside its target."""
+        if self.target.older is None:
+            return None
+        return Variant(older_name(self.name), self.target.older, self.older_job or self.job, unit=self.unit)
+
+
+def older_name(name: str) -> str:
+    """By which `compare` has the results of the older build."""
+    return f"{name}, older build"
 
 
 @dataclass(eq=False)
 class Bench:
-    """One run."""
+    """One run. `against`: an older build, which is measured in turn with this one."""
 
     plan: Plan
     directory: Path
     postgres: Postgres
     progress: Progress
+    against: Build | None = None
     figures: list[Figure] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     measured: dict[str, list[Result]] = field(default_factory=lambda: defaultdict(list))
@@ -82,11 +97,30 @@ class Bench:
         security: Mapping[str, str] = PLAIN,
     ) -> AsyncIterator[Target]:
         """Both services; when they are left, what they recorded is compared with what they were told."""
-        async with real(
-            self.directory, database, self.postgres, options, services, suspended=suspended, security=security
-        ) as target:
+
+        @asynccontextmanager
+        async def of(build: Build) -> AsyncIterator[Target]:
+            told = (self.directory, database, self.postgres, options, services)
+            async with real(*told, suspended=suspended, security=security, build=build) as target:
+                yield target
+                name = f"{database}, {build.label}" if build.label else database
+                await self.reconcile(name, target)
+
+        async with self._beside_older(of) as target:
             yield target
-            await self.reconcile(database, target)
+
+    @asynccontextmanager
+    async def control_alone(self, database: Database) -> AsyncIterator[Target]:
+        """A control service that no node has spoken to yet."""
+        async with self._beside_older(lambda of: control_alone(self.directory, database, self.postgres, of)) as target:
+            yield target
+
+    @asynccontextmanager
+    async def _beside_older(self, of: Callable[[Build], AbstractAsyncContextManager[Target]]) -> AsyncIterator[Target]:
+        """This build's servers, with the older build's where there is one. An idle pair takes little processor."""
+        async with AsyncExitStack() as stack:
+            older = await stack.enter_async_context(of(self.against)) if self.against else None
+            yield replace(await stack.enter_async_context(of(THIS)), older=older)
 
     async def measure(self, target: Target, **job: Any) -> Result:
         """Let the load generator do one job."""
@@ -97,15 +131,14 @@ class Bench:
             "security": dict(target.security),
             **job,
         }
-        result = await generate(
-            Job(
-                addresses=target.addresses,
-                server_pids=target.pids,
-                run=secrets.token_hex(3),
-                durable=not target.is_trivial,
-                **told,
-            )
+        whole = Job(
+            addresses=target.addresses,
+            server_pids=target.pids,
+            run=secrets.token_hex(3),
+            durable=not target.is_trivial,
+            **told,
         )
+        result = await generate(whole, self.directory, target.build if whole.kind in CLIENT_KINDS else THIS)
         self.measured[target.control].append(result)
         return result
 
@@ -141,7 +174,8 @@ class Bench:
         """
         wanted = {each.name for each in variants if case == "ceiling" or self.plan.only.search(each.name)}
         wanted |= {variant.ceiling for variant in variants if variant.name in wanted}
-        chosen = [variant for variant in variants if variant.name in wanted]
+        own = [variant for variant in variants if variant.name in wanted]
+        chosen = [each for variant in own for each in (variant, variant.of_older()) if each is not None]
         results: dict[str, list[Result]] = {variant.name: [] for variant in chosen}
         task = self.progress.add_task(case, total=self.plan.rounds * len(chosen))
         for round_number in range(self.plan.rounds):
@@ -152,14 +186,28 @@ class Bench:
                 results[variant.name].append(await self.attempt(variant) if again else before[0])
                 self.progress.advance(task)
         self.progress.update(task, description=case)
-        for variant in chosen if keep else ():
+        for variant in own if keep else ():
             self.figure(case, variant, results[variant.name], results[variant.ceiling] if variant.ceiling else [])
+            self.gained(case, variant, results)
         return results
+
+    def gained(self, case: str, variant: Variant, results: Mapping[str, list[Result]]) -> None:
+        """The rate held against the older build's, where one was measured."""
+        before = results.get(older_name(variant.name))
+        if before:
+            at_least, aim = variant.gain, variant.gain_aim
+            named = replace(variant, name=self.against_older(variant.name), at_least=at_least, aim=aim)
+            self.figure(case, named, results[variant.name], before)
+
+    def against_older(self, name: str) -> str:
+        """How a figure is named that is held against the older build's."""
+        return f"{name}; against {self.against.label if self.against else 'nothing'}"
 
     def figure(self, case: str, variant: Variant, results: list[Result], ceiling: Sequence[Result]) -> Figure:
         """A rate, with all that is to be said against it."""
         rates, tops = ([result.rate for result in each] for each in (results, ceiling))
         figure = Figure(case, variant.name, variant.unit, rates, tops, variant.at_least, variant.aim)
+        figure.requests_each = variant.requests_each
         figure.details = results
         judge(figure, results, ceiling)
         self.figures.append(figure)
@@ -170,18 +218,19 @@ class Bench:
         case: str,
         name: str,
         results: list[Result],
-        ceiling: list[Result],
+        ceiling: Sequence[Result],
         *,
         point: str,
         goal: tuple[float | None, float | None] = (None, None),
+        older: Sequence[Result] = (),
     ) -> Figure:
-        """A percentile of what was measured along with a rate."""
-        samples = [result.latency_ms.get(point, 0.0) for result in results]
-        tops = [result.latency_ms.get(point, 0.0) for result in ceiling]
-        figure = Figure(case, f"{name}, {point}", "ms", samples, tops, *goal, lower_is_better=True)
-        figure.details = results
-        judge(figure, results, ceiling)
+        """A percentile of what was measured along with a rate. `older`: of an older build, a figure by itself."""
+        named = f"{name}, {point}"
+        figure = latency_figure(Figure(case, named, "ms", [], [], *goal), point, results, ceiling)
         self.figures.append(figure)
+        if older:
+            beside = Figure(case, self.against_older(named), "ms", [])
+            self.figures.append(latency_figure(beside, point, results, older))
         return figure
 
     async def reconcile(self, name: str, target: Target) -> None:
@@ -196,59 +245,6 @@ class Bench:
                 f"{name}: {said[0]:,} requests of {said[1]:,} tokens were finished, "
                 f"{recorded[0]:,} of {recorded[1]:,} are on record."
             )
-
-
-def judge(figure: Figure, results: Sequence[Result], ceiling: Sequence[Result] = ()) -> None:
-    """Say what is to be said against a figure, and whether it counts: nothing does beside a ceiling that does not."""
-    for why in _against(results):
-        figure.invalid(why)
-    for why in _against(ceiling):
-        figure.invalid(f"the ceiling {why}")
-    if any(result.generator_was_bottleneck for result in results):
-        figure.notes.append("the load generator was the bottleneck")
-    unverified = sum(result.unverified for result in results)
-    if unverified:
-        figure.notes.append(
-            f"{unverified:,} wrong tokens were answered CREDENTIAL_UNVERIFIED: control was not asked, or not in time"
-        )
-    held_back = max(result.held_back for result in results)
-    if held_back > WORTH_A_WORD:
-        figure.notes.append(f"waited {held_back:.0%} of the time for records")
-
-
-def last_words(error: Exception) -> str:
-    """The last line of an error that says something; of a failed call its status, in place of a bracket."""
-    lines = [line.strip() for line in str(error).splitlines() if any(letter.isalnum() for letter in line)]
-    said = next((line for line in lines if line.startswith("status = ")), "")
-    return said or (lines[-1] if lines else type(error).__name__)
-
-
-def require_beside(result: Result, other: Result, rate: float) -> None:
-    """Refuse a result whose other load was less than it should have been. Raises RuntimeError."""
-    if other.rate < KEPT * rate:
-        raise RuntimeError(f"the load beside it was {other.rate:,.0f} a second, not {rate:,.0f}")
-    (begin_s, end_s), (other_begin_s, other_end_s) = result.window_s, other.window_s
-    if other_begin_s > begin_s or other_end_s < end_s:
-        raise RuntimeError("the load beside it began too late, or ended too early")
-
-
-def judge_schedule(figure: Figure, results: Sequence[Result], rate: float) -> None:
-    """Say whether a load on schedule was the load that it should have been."""
-    kept = min(result.rate for result in results) / rate
-    if kept < KEPT:
-        figure.invalid(f"does not count: {kept:.0%} of the schedule was kept")
-
-
-def _against(results: Sequence[Result]) -> Iterator[str]:
-    """Why these results are not what they should be."""
-    lag_s = max((result.durable_lag_s for result in results), default=0.0)
-    if lag_s >= DURABLE_LAG_MAX_S:
-        yield f"does not count: records {lag_s:.1f} s behind at the end"
-    denied = sum(sum(result.denials.values()) for result in results)
-    if denied:
-        yield f"does not count: {denied:,} reports were denied"
-    for failure in sorted({result.failure for result in results if result.failure}):
-        yield f"failed: {failure}"
 
 
 async def in_turn(stack: AsyncExitStack, bench: Bench, databases: Sequence[Database]) -> dict[str, Target]:

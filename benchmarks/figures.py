@@ -10,7 +10,10 @@ from benchmarks.job import Result
 
 @dataclass(slots=True)
 class Figure:
-    """`samples` and `ceiling` are from the same rounds, in order. `at_least`, `aim`: of the ratio of the two."""
+    """`samples` and `ceiling` are from the same rounds, in order. `at_least`, `aim`: of the ratio of the two.
+
+    `requests_each`: whole requests that one of its unit counts for; 0 where it says nothing about requests.
+    """
 
     case: str
     name: str
@@ -23,6 +26,7 @@ class Figure:
     details: list[Result] = field(default_factory=list)
     counts: bool = True
     lower_is_better: bool = False
+    requests_each: float = 0.0
 
     @property
     def value(self) -> float:
@@ -58,7 +62,8 @@ class Figure:
     def from_json(cls, told: Mapping[str, Any]) -> Self:
         """What `as_json` made. What follows from the rest is left out of it."""
         details = [Result(**each) for each in told["details"]]
-        return cls(**{each.name: told[each.name] for each in fields(cls) if each.name != "details"}, details=details)
+        known = {each.name for each in fields(cls)} & told.keys() - {"details"}
+        return cls(**{name: told[name] for name in known}, details=details)
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
@@ -76,6 +81,7 @@ class Figure:
             "reached": self.reached,
             "counts": self.counts,
             "lower_is_better": self.lower_is_better,
+            "requests_each": self.requests_each,
             "notes": self.notes,
             "details": [asdict(result) for result in self.details],
         }

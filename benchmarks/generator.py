@@ -1,18 +1,21 @@
 """Starts the load generator."""
 
 import asyncio
-import sys
+from pathlib import Path
 
+from benchmarks.builds import THIS, Build
 from benchmarks.job import Job, Result
 
 TIMEOUT_S = 600.0
 ERROR_LINES_SHOWN = 20
 
 
-async def generate(job: Job) -> Result:
-    """Run the load generator. Raises RuntimeError with its last words if it fails."""
+async def generate(job: Job, directory: Path, build: Build = THIS) -> Result:
+    """Run the load generator, on a build's client library. Raises RuntimeError with its last words if it fails."""
+    command, environment = build.load(directory)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.load"),
+        *command,
+        env=environment,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -2,9 +2,11 @@
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 Kind = Literal["stream", "unary", "settle", "pace", "leases", "client", "known", "guess", "resolve", "shown"]
+CLIENT_KINDS: Final[frozenset[Kind]] = frozenset({"client"})
+"""Loads of the client library itself: those of an older build are made with its own."""
 
 
 @dataclass(frozen=True, slots=True)

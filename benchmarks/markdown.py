@@ -22,8 +22,9 @@ def as_markdown(run: Mapping[str, Any]) -> str:
 
 def _about(run: Mapping[str, Any]) -> str:
     machine = run["machine"]
+    against = f" against {run['against']}" if run.get("against") else ""
     return (
-        f"{run['time'][:10]}, commit {run['commit']}; rounds: {run['rounds']}, of {run['seconds']:g} s; "
+        f"{run['time'][:10]}, commit {run['commit']}{against}; rounds: {run['rounds']}, of {run['seconds']:g} s; "
         f"{machine['processors']} processors, {machine['memory_bytes'] / GIB:.0f} GiB, {machine['architecture']}; "
         f"CPython {machine['python']}, grpcio {machine['grpcio']}{', compiled' if machine['compiled'] else ''}. "
         f"Goals in bold are not reached.{'' if run['valid'] else ' **This run is invalid.**'}"

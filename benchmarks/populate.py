@@ -2,16 +2,15 @@
 
 Through the API 100,000 of them would take many minutes; what is measured is how they are used, not how they are made.
 One is made through the API, and its row is the pattern for all others, so that this knows no more of the schema than
-which columns make a service another one.
+which columns make a service another one. The rest is read from the database, which may be that of an older build.
 """
 
 import uuid
 
 import grpc
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, MetaData, Table, insert, select
 
 from benchmarks.accounts import ACCOUNT, MODEL
-from control_service.storage.schema import services
 from tallygate._server.database.engine import create_engine
 from tallygate.control.v1 import lifecycle_service_pb2 as pb
 from tallygate.control.v1 import lifecycle_service_pb2_grpc
@@ -36,6 +35,7 @@ async def multiply(control_url: str, count: int) -> list[str]:
     engine = create_engine(control_url)
     try:
         async with engine.begin() as connection:
+            services = await connection.run_sync(_table, "services")
             pattern = (await connection.execute(select(services).where(services.c.service_id == PATTERN))).mappings()
             row = {**pattern.one(), "fleet_told": True}
             rows = [{**row, "service_id": each, "uid": uuid.uuid4().hex} for each in ids]
@@ -43,3 +43,7 @@ async def multiply(control_url: str, count: int) -> list[str]:
     finally:
         await engine.dispose()
     return [f"{ACCOUNT}/services/{each}" for each in ids]
+
+
+def _table(connection: Connection, name: str) -> Table:
+    return Table(name, MetaData(), autoload_with=connection)

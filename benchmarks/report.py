@@ -2,11 +2,8 @@
 
 import os
 import platform
-import shutil
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -17,13 +14,13 @@ from rich.markup import escape, render
 from rich.table import Table
 
 from benchmarks.bench import Bench
+from benchmarks.builds import ROOT, commit
 from benchmarks.cases.ceiling import TIMES_UNARY_MIN
 from benchmarks.figures import Figure
 from metering_service import IS_COMPILED
 
-HERE = Path(__file__).parent
-HEAD = ("what", "median", "", "spread", "ceiling", "ratio", "goal", "counts")
-RIGHT = {1, 3, 4, 5}
+HEAD = ("what", "median", "", "requests/s", "spread", "ceiling", "ratio", "goal", "counts")
+RIGHT = {1, 3, 4, 5, 6}
 TEN = 10
 
 
@@ -40,20 +37,12 @@ def machine() -> dict[str, Any]:
     }
 
 
-def commit() -> str:
-    """What was measured; nothing where this is not a working copy of git's."""
-    git = shutil.which("git")
-    if git is None:
-        return ""
-    described = (git, "describe", "--always", "--exclude=*", "--dirty=, with changes")
-    return subprocess.run(described, cwd=HERE, capture_output=True, text=True, check=False).stdout.strip()
-
-
 def as_json(bench: Bench, problems: list[str]) -> Mapping[str, Any]:
     """All that was measured. `valid`: the ceiling is what it should be, and the books agree."""
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "commit": commit(),
+        "commit": commit(ROOT),
+        "against": bench.against.label if bench.against else "",
         "machine": machine(),
         "rounds": bench.plan.rounds,
         "seconds": bench.plan.seconds,
@@ -89,6 +78,7 @@ def cells(figure: Figure) -> tuple[str, ...]:
         figure.name,
         amount(figure.value),
         figure.unit,
+        amount(figure.value * figure.requests_each) if figure.requests_each else "",
         f"{figure.spread:.0%}",
         amount(median(figure.ceiling)) if figure.ceiling else "",
         "" if figure.ratio is None else f"{figure.ratio:.2f}",

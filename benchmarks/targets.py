@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Literal, Self
 
 from benchmarks.accounts import PLAIN, SERVICE, set_up
+from benchmarks.builds import THIS, Build
 from benchmarks.populate import make_pattern, multiply
 from tallygate._security import Security
 from tests.harness.postgres import fresh_database
-from tests.harness.programs.programs import Program, start
+from tests.harness.programs.programs import Code, Program, start
 
 Database = Literal["sqlite", "postgresql"]
 DATABASES: tuple[Database, ...] = ("sqlite", "postgresql")
@@ -27,7 +28,8 @@ ANY_PORT = "127.0.0.1:0"
 class Target:
     """A server, or several processes that are one. The trivial one has no control service and records nothing.
 
-    `security`: how the load reaches it, as fields of `Security`; `reader`: how usage is read of it.
+    `security`: how the load reaches it, as fields of `Security`; `reader`: how usage is read of it. `older`: the same
+    of an older build, where one is measured in turn with this one.
     """
 
     addresses: list[str]
@@ -37,6 +39,8 @@ class Target:
     metering_url: str = ""
     security: Mapping[str, str] = field(default_factory=dict, repr=False)
     reader: Mapping[str, str] = field(default_factory=dict, repr=False)
+    build: Build = THIS
+    older: "Target | None" = None
 
     @property
     def is_trivial(self) -> bool:
@@ -44,8 +48,8 @@ class Target:
         return not self.control
 
     def with_addresses(self, addresses: list[str]) -> Self:
-        """The same, reached in another way."""
-        return replace(self, addresses=addresses)
+        """The same, reached in another way; an older build is not."""
+        return replace(self, addresses=addresses, older=None)
 
 
 class Postgres:
@@ -107,13 +111,15 @@ async def _trivial(stack: AsyncExitStack, directory: Path, port: int, *options: 
 
 
 @asynccontextmanager
-async def control_alone(directory: Path, database: Database, postgres: Postgres) -> AsyncIterator[Target]:
+async def control_alone(
+    directory: Path, database: Database, postgres: Postgres, build: Build = THIS
+) -> AsyncIterator[Target]:
     """A control service that no node has spoken to yet."""
     async with AsyncExitStack() as stack:
         url = await database_url(stack, directory, database, postgres, "control")
-        control = await serve(stack, directory, "control", ("--database-url", url))
+        control = await serve(stack, directory, "control", ("--database-url", url), build=build)
         await set_up(control.address)
-        yield Target([control.address], [control.pid], [SERVICE], control=control.address)
+        yield Target([control.address], [control.pid], [SERVICE], control=control.address, build=build)
 
 
 @asynccontextmanager
@@ -126,6 +132,7 @@ async def real(
     *,
     suspended: bool = False,
     security: Mapping[str, str] = PLAIN,
+    build: Build = THIS,
 ) -> AsyncIterator[Target]:
     """Both services as they are installed, with an account that can pay. `options`: of the metering service.
 
@@ -135,16 +142,17 @@ async def real(
         control_url = await database_url(stack, directory, database, postgres, "control")
         metering_url = await database_url(stack, directory, database, postgres, "metering")
         names = [SERVICE]
-        control = await serve(stack, directory, "control", ("--database-url", control_url))
+        control = await serve(stack, directory, "control", ("--database-url", control_url), build=build)
         await set_up(control.address)
         if services > 1:
             await make_pattern(control.address, suspended=suspended)
             await control.stop()
             names = await multiply(control_url, services)
-            control = await serve(stack, directory, "control", ("--database-url", control_url))
+            control = await serve(stack, directory, "control", ("--database-url", control_url), build=build)
         told = ("--control", control.address, "--database-url", metering_url, *options)
-        metering = await serve(stack, directory, "metering", told, security)
-        yield Target([metering.address], [metering.pid], names, control.address, metering_url, security, security)
+        metering = await serve(stack, directory, "metering", told, security, build=build)
+        at = [metering.address], [metering.pid], names, control.address, metering_url
+        yield Target(*at, security=security, reader=security, build=build)
 
 
 async def serve(
@@ -153,11 +161,13 @@ async def serve(
     service: str,
     options: Sequence[str],
     security: Mapping[str, str] = PLAIN,
+    *,
+    build: Build = THIS,
 ) -> Program:
     """`tallygate SERVICE serve`. `security`: how its health is asked for."""
     log = directory / f"{service}-{uuid.uuid4().hex[:8]}.log"
-    program = await start(
-        "tallygate.cli", (service, "serve", "--listen", ANY_PORT, *options), log, Security(**security)
-    )
+    told = (service, "serve", "--listen", ANY_PORT, *options)
+    code = Code(build.python, build.root, build.environment())
+    program = await start("tallygate.cli", told, log, Security(**security), code)
     stack.push_async_callback(program.kill)
     return program

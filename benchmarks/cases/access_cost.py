@@ -5,10 +5,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.bench import Bench, Variant, judge
+from benchmarks.bench import Bench, Variant
 from benchmarks.figures import Figure
 from benchmarks.guarded_targets import Shape, guarded, tls_options
 from benchmarks.job import Result
+from benchmarks.judgement import judge
 from benchmarks.targets import Target
 from tests.harness.tls import Certificates
 

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.bench import Bench, Variant, judge, judge_schedule
+from benchmarks.bench import Bench, Variant
 from benchmarks.figures import Figure
 from benchmarks.guarded_targets import Guarded, Shape, guarded
 from benchmarks.guess_load import MISSING, WHO_AM_I, WRONG
 from benchmarks.job import Result
+from benchmarks.judgement import judge, judge_schedule
 from benchmarks.targets import ANY_PORT
 from benchmarks.unary_load import AUTHORIZE
 from tests.harness.tls import Certificates

@@ -3,10 +3,11 @@
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
-from benchmarks.bench import Bench, Variant, judge
+from benchmarks.bench import Bench, Variant
 from benchmarks.figures import Figure
 from benchmarks.guarded_targets import Guarded, Shape, guarded
 from benchmarks.job import Result
+from benchmarks.judgement import judge
 from benchmarks.processor import Meter
 
 KIB: Final = 1_024

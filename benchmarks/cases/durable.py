@@ -4,7 +4,7 @@ import asyncio
 import sys
 from contextlib import AsyncExitStack
 
-from benchmarks.bench import Bench, Variant
+from benchmarks.bench import Bench, Variant, older_name
 from benchmarks.job import Result
 from benchmarks.targets import DATABASES, LABELS, Database, Target, database_url
 
@@ -19,23 +19,26 @@ async def run(bench: Bench) -> None:
         if not bench.plan.only.search(name):
             continue
         async with bench.real(database) as target:
-            results, raw = await _measure(bench, target, database, name, requests)
-        figure = bench.figure(
-            "durable", Variant(name, target, {}, at_least=0.4, aim=0.7, unit="finishes/s"), results, raw
-        )
+            job = {"kind": "settle", "requests": requests}
+            variant = Variant(name, target, job, "", 0.4, 0.7, "finishes/s", gain=2.0, gain_aim=3.0, requests_each=1)
+            results, raw = await _measure(bench, variant, database)
+        figure = bench.figure("durable", variant, results[name], raw)
         figure.notes.append("the ceiling is raw inserts of the same rows, 1,024 in a transaction")
+        bench.gained("durable", variant, results)
+        before = results.get(older_name(name), [])
         for point in ("p50", "p99"):
-            bench.latencies("durable", name, results, [], point=point)
+            bench.latencies("durable", name, results[name], [], point=point, older=before)
 
 
-async def _measure(
-    bench: Bench, target: Target, database: Database, name: str, requests: int
-) -> tuple[list[Result], list[Result]]:
-    results, raw = [], []
-    task = bench.progress.add_task(f"durable: {name}", total=bench.plan.rounds)
+async def _measure(bench: Bench, variant: Variant, database: Database) -> tuple[dict[str, list[Result]], list[Result]]:
+    chosen = [each for each in (variant, variant.of_older()) if each is not None]
+    results: dict[str, list[Result]] = {each.name: [] for each in chosen}
+    raw = []
+    task = bench.progress.add_task(f"durable: {variant.name}", total=bench.plan.rounds)
     for _ in range(bench.plan.rounds):
-        results.append(await bench.attempt(Variant(name, target, {"kind": "settle", "requests": requests})))
-        raw.append(await _raw_inserts(bench, target, database, requests))
+        for each in chosen:
+            results[each.name].append(await bench.attempt(each))
+        raw.append(await _raw_inserts(bench, variant.target, database, variant.job["requests"]))
         bench.progress.advance(task)
     return results, raw
 

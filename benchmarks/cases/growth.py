@@ -3,9 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
-from benchmarks.bench import Bench, Variant, judge
+from benchmarks.bench import Bench, Variant, older_name
 from benchmarks.figures import Figure
 from benchmarks.job import Result
+from benchmarks.judgement import judge
 from benchmarks.targets import Target
 
 KIB = 1_024
@@ -49,6 +50,7 @@ async def _more_services(bench: Bench, variant: Variant, before: dict[str, list[
     results = await bench.compare("growth", [replace(variant, ceiling="")], keep=False)
     if results.get(variant.name) and before.get(variant.ceiling):
         bench.figure("growth", variant, results[variant.name], before[variant.ceiling])
+        bench.gained("growth", variant, results)
     return results
 
 
@@ -61,18 +63,30 @@ def _variant(name: str, target: Target, ceiling: str, **job: Any) -> Variant:
 
 def _memory(bench: Bench, results: dict[str, list[Result]], one: str, many: str, count: int) -> None:
     """By the first round, in which neither had been used before."""
+    figures = _memory_figures(results, one, many, count)
+    before = _memory_figures(results, older_name(one), older_name(many), count)
+    bench.figures += figures
+    bench.figures += [_beside(bench, figure, older) for figure, older in zip(figures, before, strict=False)]
+
+
+def _memory_figures(results: dict[str, list[Result]], one: str, many: str, count: int) -> list[Figure]:
     if one not in results or many not in results:
-        return
+        return []
     for_one, for_many = results[one][0], results[many][0]
     if for_one.failure or for_many.failure:
-        return
+        return []
     requests = _grown_bytes(for_one)
-    bench.figures += [
-        _memory_figure("memory per open request", requests / count, 1.5),
-        _memory_figure(
-            "memory per service with a lease, beside its open request", (_grown_bytes(for_many) - requests) / count
-        ),
+    more = (_grown_bytes(for_many) - requests) / count
+    return [
+        _memory_figure("memory per open request", requests / count, 1.2),
+        _memory_figure("memory per service with a lease, beside its open request", more),
     ]
+
+
+def _beside(bench: Bench, figure: Figure, older: Figure) -> Figure:
+    """The same, held against the older build's."""
+    name = bench.against_older(figure.name)
+    return Figure(figure.case, name, figure.unit, figure.samples, older.samples, lower_is_better=True)
 
 
 async def _known(bench: Bench, count: int) -> None:
@@ -82,12 +96,19 @@ async def _known(bench: Bench, count: int) -> None:
         return
     task = bench.progress.add_task(f"growth: {name}", total=1)
     async with bench.real("sqlite", services=count, suspended=True) as target:
-        result = await bench.attempt(Variant(name, target, {"kind": "known", "mix": "refused", "requests": count}))
+        variant = Variant(name, target, {"kind": "known", "mix": "refused", "requests": count})
+        result = await bench.attempt(variant)
+        older = variant.of_older()
+        before = await bench.attempt(older) if older else None
     bench.progress.advance(task)
     figure = _memory_figure(name, _grown_bytes(result) / count, 1.0)
     figure.details = [result]
     judge(figure, [result])
     bench.figures.append(figure)
+    if before is not None:
+        beside = _beside(bench, figure, _memory_figure(name, _grown_bytes(before) / count))
+        judge(beside, [result], [before])
+        bench.figures.append(beside)
 
 
 def _grown_bytes(result: Result) -> int:

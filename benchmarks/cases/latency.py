@@ -3,8 +3,9 @@
 from contextlib import AsyncExitStack
 from statistics import median
 
-from benchmarks.bench import Bench, Variant, in_turn, judge_schedule
+from benchmarks.bench import Bench, Variant, in_turn, older_name
 from benchmarks.job import Result
+from benchmarks.judgement import judge_schedule
 from benchmarks.targets import LABELS
 
 LOADS = (0.1, 0.5, 0.8)
@@ -37,6 +38,7 @@ def _figures(bench: Bench, load: float, rate: float, results: dict[str, list[Res
     for point in ("p50", "p99", "p99.9"):
         goal = (GOAL_AT_MOST, GOAL_AIM) if (load, point) == (GOAL_LOAD, "p99") else (None, None)
         name = f"authorise at {load:.0%} load, {LABELS['sqlite']}"
-        figure = bench.latencies("latency", name, own, ceiling, point=point, goal=goal)
+        before = results.get(older_name(f"{load:.0%} on sqlite"), [])
+        figure = bench.latencies("latency", name, own, ceiling, point=point, goal=goal, older=before)
         figure.notes.append(f"at {rate:,.0f} reports/s")
         judge_schedule(figure, own + ceiling, rate)

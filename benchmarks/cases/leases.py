@@ -1,8 +1,9 @@
 """Lease exchanges a second of the control service, and decisions that had to wait for one."""
 
-from benchmarks.bench import Bench, Variant, judge, judge_schedule
+from benchmarks.bench import Bench, Variant, older_name
 from benchmarks.figures import Figure
-from benchmarks.targets import LABELS, control_alone
+from benchmarks.judgement import judge, judge_schedule
+from benchmarks.targets import LABELS
 
 NODES = (1, 10, 100)
 WAITED_AT_MOST = 0.001
@@ -10,7 +11,7 @@ WAITED_AT_MOST = 0.001
 
 async def run(bench: Bench) -> None:
     """All nodes want money of one account: the row that they all need."""
-    async with control_alone(bench.directory, "sqlite", bench.postgres) as target:
+    async with bench.control_alone("sqlite") as target:
         variants = [
             Variant(
                 f"{nodes} node{'s' if nodes > 1 else ''}, one pot, {LABELS['sqlite']}",
@@ -23,7 +24,8 @@ async def run(bench: Bench) -> None:
         results = await bench.compare("leases", variants)
         for variant in variants:
             if variant.name in results:
-                bench.latencies("leases", variant.name, results[variant.name], [], point="p99")
+                before = results.get(older_name(variant.name), [])
+                bench.latencies("leases", variant.name, results[variant.name], [], point="p99", older=before)
     await _waiting(bench)
 
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from statistics import median
 
-from benchmarks.bench import Bench, Variant, judge
+from benchmarks.bench import Bench, Variant
 from benchmarks.figures import Figure
 from benchmarks.job import Result
+from benchmarks.judgement import judge
 from benchmarks.targets import Target, trivial_pair
 
 CONNECTIONS = 8

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 from benchmarks.bench import Bench, Variant, in_turn
 from benchmarks.targets import DATABASES, LABELS
+from benchmarks.workload import PROGRESS_REPORTS
 
 SIZES = (1, 16, 64, 256, 1_024)
 MIXES = {
@@ -14,6 +16,10 @@ MIXES = {
     "finishes": "finishes",
 }
 GOALS = {("progress", 256): (0.45, 0.8), ("life", 256): (0.3, 0.6)}
+GAINS = {"life": (2.0, 3.0)}
+"""Multiples of an older build's figure that are asked for, and aimed at."""
+REQUESTS_EACH = {"life": 1 / (PROGRESS_REPORTS + 2), "finishes": 1.0}
+"""Whole requests that a report of a mix counts for."""
 
 
 async def run(bench: Bench) -> None:
@@ -28,18 +34,27 @@ async def run(bench: Bench) -> None:
 
 async def _run(bench: Bench, shapes: Sequence[tuple[str, int]]) -> None:
     requests = 1_000 if bench.plan.quick else 10_000
+    if not any(bench.plan.only.search(_name(shape, server)) for shape in shapes for server in LABELS):
+        return
     async with AsyncExitStack() as stack:
         targets = await in_turn(stack, bench, DATABASES[:1] if bench.plan.quick else DATABASES)
         variants = []
         for mix, size in shapes:
             job = {"mix": mix, "message_size": size, "requests": requests}
-            name = f"{MIXES[mix]} {size:,}, "
-            goal = GOALS.get((mix, size), (None, None))
-            variants.append(Variant(name + LABELS["ceiling"], targets["ceiling"], job))
+            name, requests_each = _name((mix, size), "ceiling"), REQUESTS_EACH.get(mix, 0.0)
+            ceiling = Variant(name, targets["ceiling"], job, requests_each=requests_each)
+            gain, gain_aim = GAINS.get(mix, (None, None))
+            variants.append(ceiling)
             for server in DATABASES:
                 if server in targets:
-                    at_least, aim = goal if server == "sqlite" else (None, None)
-                    variants.append(
-                        Variant(name + LABELS[server], targets[server], job, name + LABELS["ceiling"], at_least, aim)
+                    at_least, aim = GOALS.get((mix, size), (None, None)) if server == "sqlite" else (None, None)
+                    own = replace(
+                        ceiling, name=_name((mix, size), server), target=targets[server], ceiling=ceiling.name
                     )
+                    variants.append(replace(own, at_least=at_least, aim=aim, gain=gain, gain_aim=gain_aim))
         await bench.compare("stream", variants)
+
+
+def _name(shape: tuple[str, int], server: str) -> str:
+    mix, size = shape
+    return f"{MIXES[mix]} {size:,}, {LABELS[server]}"

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -136,3 +138,56 @@ async def test_a_short_run_says_what_it_measured(tmp_path: Path) -> None:
     details = figure["details"][0]
     assert (details["failure"], details["denials"], details["finished_requests"]) == ("", {}, 1_000)
     assert details["rate"] == figure["value"] > 0
+
+
+def _copy(directory: Path) -> Path:
+    """A checkout that is no working copy: its interpreter notes what it is asked to run, and runs it."""
+    checkout = directory / "older"
+    for name in ("tallygate", "control_service", "metering_service"):
+        shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+    python = checkout / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\necho "$2 $3 $(pwd)" >> {checkout}/runs\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    if (ROOT / "build/compiled").is_dir():
+        (checkout / "build").mkdir()
+        (checkout / "build/compiled").symlink_to(ROOT / "build/compiled")
+    return checkout
+
+
+async def test_an_older_build_is_measured_in_turn(tmp_path: Path) -> None:
+    """Both programs and the client's load are run from the other checkout, and its figures are held against ours."""
+    checkout = _copy(tmp_path)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks", "--quick", "--cases", "client", "stream"),
+        *("--only", "^a token|^progress 64, SQLite", "--against", str(checkout)),
+        *("--json", "--out", str(tmp_path / "benchmark.json")),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, errors = await process.communicate()
+    found = json.loads(out)
+    assert found["reconciled"], (found["problems"], errors.decode())
+    assert found["against"] == "older"
+    figures = {figure["name"]: figure for figure in found["figures"]}
+    for name in ("progress 64, SQLite", "a token at a time, one thread"):
+        own, against = figures[name], figures[f"{name}; against older"]
+        assert against["samples"] == own["samples"]
+        assert against["ratio"] == pytest.approx(against["samples"][0] / against["ceiling"][0])
+    runs = Counter(line for line in (checkout / "runs").read_text().splitlines())
+    services = {f"tallygate.cli {service} {checkout}": 2 for service in ("control", "metering")}
+    assert {line: runs[line] for line in services} == services
+    assert runs[f"benchmarks.load  {ROOT}"] == 1
+
+
+async def test_a_checkout_that_cannot_be_run_is_refused(tmp_path: Path) -> None:
+    """A sentence says what it lacks, before anything is measured."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks", "--against", str(tmp_path)),
+        cwd=ROOT,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, errors = await process.communicate()
+    assert process.returncode == 2
+    assert f"{tmp_path} has no .venv/bin/python: make .venv/dev there" in errors.decode()

@@ -4,13 +4,14 @@ from collections import Counter
 
 import pytest
 
-from benchmarks.bench import Variant, last_words, require_beside
+from benchmarks.bench import Variant
 from benchmarks.cases.access_cost import processor_us
 from benchmarks.cases.access_guesses import costs, grown
 from benchmarks.cases.access_revoked import revoked_figures
 from benchmarks.cases.access_scale import memory_figure
 from benchmarks.guess_load import MISSING, UNVERIFIED, WRONG, require_all, wrong_token
 from benchmarks.job import Result
+from benchmarks.judgement import last_words, require_beside
 from benchmarks.schedule import Schedule
 from benchmarks.targets import Target
 from tallygate._access.token_text import read_token

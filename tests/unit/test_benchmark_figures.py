@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from rich.progress import Progress
 
 from benchmarks import report
 from benchmarks.accounts import PLAIN
-from benchmarks.bench import Bench, Plan, Variant
+from benchmarks.bench import Bench, Plan, Variant, older_name
+from benchmarks.builds import Build
 from benchmarks.cases import growth, leases, scale
 from benchmarks.figures import Figure
 from benchmarks.job import Result
@@ -111,10 +113,50 @@ def test_a_second_worker_without_a_processor_is_no_measurement(trivial: float, c
     assert all(words in note for words, note in zip(said, figure.notes, strict=True))
 
 
+async def test_an_older_build_is_measured_beside_and_held_against() -> None:
+    """Each round has both; the older one's figure is this one's ceiling, and nobody's figure by itself."""
+    older = replace(NOWHERE, build=Build(Path("older"), "python", "abc1234", compiled=False))
+    target = replace(NOWHERE, older=older)
+    before = [Result(rate=4, latency_ms={"p99": 2.0})]
+    bench = Played(**{"own": [Result(rate=12, latency_ms={"p99": 1.0})], older_name("own"): before})
+    bench.against = older.build
+    results = await bench.compare("case", [Variant("own", target, {}, gain=2.5, gain_aim=3.5)])
+    bench.latencies("case", "own", results["own"], [], point="p99", older=results[older_name("own")])
+
+    assert [(each.name, each.ratio, each.at_least, each.aim) for each in bench.figures] == [
+        ("own", None, None, None),
+        ("own; against abc1234", 3.0, 2.5, 3.5),
+        ("own, p99", None, None, None),
+        ("own, p99; against abc1234", 0.5, None, None),
+    ]
+
+
+async def test_an_older_build_that_failed_is_held_against_nobody() -> None:
+    """Its figure would be 0, and ours as many times that as one likes."""
+    target = replace(NOWHERE, older=NOWHERE)
+    bench = Played(own=[Result(rate=12)], **{older_name("own"): [FAILED]})
+    await bench.compare("case", [Variant("own", target, {}, gain=0.0)])
+
+    assert [(each.counts, each.reached, each.notes) for each in bench.figures] == [
+        (True, None, []),
+        (False, False, ["the ceiling failed: it hung"]),
+    ]
+
+
+def test_an_older_build_is_given_what_it_knows_in_place_of_what_it_does_not() -> None:
+    """Columns are held against its reports."""
+    columns = Variant("own", replace(NOWHERE, older=NOWHERE), {"mix": "columns"}, older_job={"mix": "progress"})
+    older = columns.of_older()
+    assert older is not None
+    assert older.job == {"mix": "progress"}
+    assert replace(columns, target=NOWHERE).of_older() is None
+
+
 async def test_a_run_is_read_again_as_markdown() -> None:
     """Its file has all that the table says: of what it is, figures, and what is said against them."""
     bench = Played(top=[Result(rate=2_000)], own=[Result(rate=1_000)], late=[FAILED])
-    top, own = Variant("top", NOWHERE, {}), Variant("own", NOWHERE, {}, "top", at_least=0.5, aim=0.75)
+    top = Variant("top", NOWHERE, {})
+    own = Variant("own", NOWHERE, {}, "top", at_least=0.5, aim=0.75, requests_each=0.1)
     await bench.compare("case", [top, own])
     late = await bench.compare("other", [Variant("late", NOWHERE, {})], keep=False)
     bench.latencies("other", "late", late["late"], [], point="p99", goal=(3.0, 1.5))
@@ -124,13 +166,13 @@ async def test_a_run_is_read_again_as_markdown() -> None:
     assert about.startswith("2026-01-02, commit abc1234; rounds: 1, of 1 s; ")
     assert about.endswith("**This run is invalid.**")
     assert table == [
-        "| what | median |  | spread | ceiling | ratio | goal | counts |",
-        "| --- | --: | --- | --: | --: | --: | --- | --- |",
-        "| **case** |  |  |  |  |  |  |  |",
-        "| top | 2,000 | reports/s | 0% |  |  |  | yes |",
-        "| own | 1,000 | reports/s | 0% | 2,000 | 0.50 | > 0.5, 0.75 | yes |",
-        "| **other** |  |  |  |  |  |  |  |",
-        "| late, p99 | 0 | ms | 0% |  |  | **< 3, 1.5** | no |",
+        "| what | median |  | requests/s | spread | ceiling | ratio | goal | counts |",
+        "| --- | --: | --- | --: | --: | --: | --: | --- | --- |",
+        "| **case** |  |  |  |  |  |  |  |  |",
+        "| top | 2,000 | reports/s |  | 0% |  |  |  | yes |",
+        "| own | 1,000 | reports/s | 100 | 0% | 2,000 | 0.50 | > 0.5, 0.75 | yes |",
+        "| **other** |  |  |  |  |  |  |  |  |",
+        "| late, p99 | 0 | ms |  | 0% |  |  | **< 3, 1.5** | no |",
         "",
         "- The books disagree.",
         "- other, late, p99: failed: it hung",
@@ -148,7 +190,7 @@ async def test_memory_of_services_is_named_for_what_they_have() -> None:
     await growth._known(bench, 100)
 
     assert [(figure.name, figure.value, figure.at_least, figure.counts) for figure in bench.figures] == [
-        ("memory per open request", 2.0, 1.5, True),
+        ("memory per open request", 2.0, 1.2, True),
         ("memory per service with a lease, beside its open request", 3.0, None, True),
         (name, 0.5, 1.0, True),
         (name, 0.0, 1.0, False),

@@ -5,7 +5,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,15 @@ from tallygate._security import PLAIN, Security
 from tests.harness.patience import PATIENCE_S
 
 LOG_LINES_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What a program is run from: an interpreter, the folder that it starts in, and its environment."""
+
+    python: str = sys.executable
+    root: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
 
 @dataclass(eq=False)
@@ -62,15 +71,19 @@ class Program:
         await self.process.wait()
 
 
-async def start(module: str, arguments: Sequence[str], log: Path, security: Security = PLAIN) -> Program:
+async def start(
+    module: str, arguments: Sequence[str], log: Path, security: Security = PLAIN, code: Code | None = None
+) -> Program:
     """Start `python -m MODULE` and wait until it says where it serves and health checking agrees."""
+    code = code or Code()
     with log.open("ab") as stderr:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", module, *arguments),
+            *(code.python, "-m", module, *arguments),
+            cwd=code.root,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr,
-            env={name: value for name, value in os.environ.items() if not name.startswith("TALLYGATE_")},
+            env={name: value for name, value in code.environment.items() if not name.startswith("TALLYGATE_")},
         )
     program = Program(module, process, log)
     assert process.stdout is not None
