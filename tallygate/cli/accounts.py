@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
 from tallygate.cli.console import literal, out, print_json
 from tallygate.cli.money import format_amount, parse_amount
-from tallygate.cli.names import account_name
+from tallygate.cli.names import account_name, service_name
+from tallygate.cli.pages import all_pages
 from tallygate.cli.rpc import (
     DEFAULT_CONTROL,
     TIMEOUT_S,
@@ -20,6 +21,7 @@ from tallygate.cli.rpc import (
     key_or_new,
 )
 from tallygate.cli.show import account_facts
+from tallygate.cli.show_accounts import account_table, ledger_table
 from tallygate.control.v1 import account_pb2, account_service_pb2, account_service_pb2_grpc
 
 app = typer.Typer(help="Accounts and their money.", no_args_is_help=True)
@@ -34,6 +36,8 @@ class OverduePolicy(StrEnum):
     keep_funded = "keep-funded"
 
 
+_Paid: TypeAlias = account_service_pb2.TopUpAccountResponse | account_service_pb2.AdjustAccountResponse
+_Stub = account_service_pb2_grpc.AccountServiceStub
 _POLICIES = {
     OverduePolicy.stop_all: account_pb2.OVERDUE_POLICY_STOP_ALL,
     OverduePolicy.keep_funded: account_pb2.OVERDUE_POLICY_KEEP_FUNDED,
@@ -71,8 +75,46 @@ def create(
         idempotency_key=key_or_new(idempotency_key),
     )
     with control_channel(control) as channel:
-        made = account_service_pb2_grpc.AccountServiceStub(channel).CreateAccount(request, timeout=TIMEOUT_S).account
+        made = _Stub(channel).CreateAccount(request, timeout=TIMEOUT_S).account
         print_json(made) if json else out.print(account_facts(made))
+
+
+@app.command("list")
+def list_accounts(*, control: ControlOption = DEFAULT_CONTROL, json: JsonOption = False) -> None:
+    """Lists the accounts that you may see."""
+    with control_channel(control) as channel:
+        found = all_pages(_Stub(channel).ListAccounts, account_service_pb2.ListAccountsRequest(), "accounts")
+        print_json(found) if json else out.print(account_table(found.accounts))
+
+
+@app.command()
+def update(
+    account: AccountArgument,
+    *,
+    display_name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
+    credit_limit: Annotated[
+        int | None, typer.Option(metavar="AMOUNT", parser=parse_amount, help="How far below zero the balance may go.")
+    ] = None,
+    overdue_floor: Annotated[
+        int | None, typer.Option(metavar="AMOUNT", parser=parse_amount, help="Less than this available is overdue.")
+    ] = None,
+    overdue_policy: Annotated[OverduePolicy | None, typer.Option(help="What stops when it is overdue.")] = None,
+    control: ControlOption = DEFAULT_CONTROL,
+    idempotency_key: KeyOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Changes the settings that are given, and leaves the others."""
+    request = account_service_pb2.UpdateAccountRequest(
+        name=account,
+        display_name=display_name,
+        credit_limit_nanos=credit_limit,
+        overdue_floor_nanos=overdue_floor,
+        overdue_policy=_POLICIES[overdue_policy] if overdue_policy else account_pb2.OVERDUE_POLICY_UNSPECIFIED,
+        idempotency_key=key_or_new(idempotency_key),
+    )
+    with control_channel(control) as channel:
+        changed = _Stub(channel).UpdateAccount(request, timeout=TIMEOUT_S).account
+        print_json(changed) if json else out.print(account_facts(changed))
 
 
 @app.command()
@@ -80,7 +122,7 @@ def show(account: AccountArgument, *, control: ControlOption = DEFAULT_CONTROL, 
     """Shows an account: what it has, what is on lease, whether it is overdue."""
     request = account_service_pb2.GetAccountRequest(name=account)
     with control_channel(control) as channel:
-        found = account_service_pb2_grpc.AccountServiceStub(channel).GetAccount(request, timeout=TIMEOUT_S).account
+        found = _Stub(channel).GetAccount(request, timeout=TIMEOUT_S).account
         print_json(found) if json else out.print(account_facts(found))
 
 
@@ -101,10 +143,58 @@ def top_up(
         name=account, amount_nanos=amount, reason=reason, idempotency_key=key_or_new(idempotency_key)
     )
     with control_channel(control) as channel:
-        answer = account_service_pb2_grpc.AccountServiceStub(channel).TopUpAccount(request, timeout=TIMEOUT_S)
+        _print_entry(_Stub(channel).TopUpAccount(request, timeout=TIMEOUT_S), "paid in", json=json)
+
+
+@app.command()
+def adjust(
+    account: AccountArgument,
+    *,
+    amount: Annotated[
+        int,
+        typer.Option(
+            metavar="AMOUNT",
+            parser=parse_amount,
+            help="Added to the balance: 12.50, or =-12.50 to take away.",
+        ),
+    ],
+    reason: Annotated[str, typer.Option(help="Why, for the ledger.")],
+    control: ControlOption = DEFAULT_CONTROL,
+    idempotency_key: KeyOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Refunds or corrects."""
+    request = account_service_pb2.AdjustAccountRequest(
+        name=account, amount_nanos=amount, reason=reason, idempotency_key=key_or_new(idempotency_key)
+    )
+    with control_channel(control) as channel:
+        _print_entry(_Stub(channel).AdjustAccount(request, timeout=TIMEOUT_S), "adjusted", json=json)
+
+
+@app.command()
+def ledger(
+    account: AccountArgument,
+    *,
+    service: Annotated[
+        str | None, typer.Option(metavar="SERVICE", parser=service_name, help="Only lines of this service.")
+    ] = None,
+    control: ControlOption = DEFAULT_CONTROL,
+    json: JsonOption = False,
+) -> None:
+    """Lists an account's ledger, the oldest line first; the sum of all lines is the balance."""
+    request = account_service_pb2.ListLedgerEntriesRequest(account=account, inference_service=service or "")
+    with control_channel(control) as channel:
+        found = all_pages(_Stub(channel).ListLedgerEntries, request, "ledger_entries")
         if json:
-            print_json(answer)
+            print_json(found)
             return
-        paid = format_amount(answer.ledger_entry.amount_nanos, answer.account.currency_code)
-        out.print(literal(f"{paid} paid in"))
-        out.print(account_facts(answer.account))
+        payer = _Stub(channel).GetAccount(account_service_pb2.GetAccountRequest(name=account), timeout=TIMEOUT_S)
+        out.print(ledger_table(found.ledger_entries, payer.account.currency_code))
+
+
+def _print_entry(answer: _Paid, what: str, *, json: bool) -> None:
+    if json:
+        print_json(answer)
+        return
+    out.print(literal(f"{format_amount(answer.ledger_entry.amount_nanos, answer.account.currency_code)} {what}"))
+    out.print(account_facts(answer.account))

@@ -14,13 +14,16 @@ from tallygate.cli import (
     contexts_command,
     keys,
     models,
+    operations,
     principals,
     rate_rules,
+    reservations,
     service_accounts,
-    services,
+    service_life,
     teams,
     tls,
     tokens,
+    usage,
     webhooks,
 )
 from tallygate.cli.bootstrap import bootstrap
@@ -49,7 +52,9 @@ app.command("recover")(recover_command)
 app.add_typer(check.app, name="check")
 app.add_typer(accounts.app, name="account")
 app.add_typer(models.app, name="model")
-app.add_typer(services.app, name="service")
+app.add_typer(service_life.app, name="service")
+app.add_typer(reservations.app, name="reservation")
+app.add_typer(usage.app, name="usage")
 app.add_typer(rate_rules.app, name="rule")
 app.add_typer(budgets.app, name="budget")
 app.add_typer(audit.app, name="audit")
@@ -62,6 +67,9 @@ app.add_typer(keys.app, name="key")
 app.add_typer(principals.app, name="principal")
 app.add_typer(alerts.app, name="alert")
 app.add_typer(webhooks.app, name="webhook")
+app.add_typer(operations.nodes, name="node")
+app.add_typer(operations.pots, name="pot")
+app.add_typer(operations.leases, name="lease")
 app.add_typer(contexts_command.app, name="context")
 app.add_typer(tls.app, name="tls")
 tokens.app.command()(bootstrap)

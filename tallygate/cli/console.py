@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import override
 
-_WIDTH = 120
-"""Width of output to a file or a pipe, which has none of its own."""
+_WIDTH = 100_000
+"""Width of output to a file or a pipe, which has none of its own: whatever reads it finds each row on one line."""
 
 _KEPT = "\n"
 _BIDI_CONTROLS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"

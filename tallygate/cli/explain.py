@@ -15,12 +15,10 @@ from tallygate.cli.money import format_amount
 from tallygate.cli.names import account_name
 from tallygate.cli.rpc import TIMEOUT_S, JsonOption, MeteringOption, fail, metering_addresses, metering_channel
 from tallygate.cli.show import time_text
+from tallygate.cli.show_usage import request_table
 from tallygate.metering.v1 import (
     decision_pb2,
     explanation_pb2,
-    receipt_pb2,
-    request_usage_pb2,
-    token_usage_pb2,
     usage_service_pb2,
     usage_service_pb2_grpc,
 )
@@ -45,7 +43,8 @@ def explain(
         key=lambda found: found[1].deny_time.ToNanoseconds(),
     )
     if parts:
-        out.print(_parts_table(parts))
+        out.print("On record", style="dim")
+        out.print(request_table(parts))
     if denials:
         out.print(_denials_table(denials))
     since = [f"{address} since {time_text(answer.denials_known_since_time)}" for address, answer in answers.items()]
@@ -72,44 +71,6 @@ def _table(title: str, columns: Sequence[str]) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
-
-
-def _parts_table(parts: Sequence[request_usage_pb2.RequestUsage]) -> Table:
-    table = _table("On record", ("service", "state", "started", "tokens", "who paid", "cost", "key", "node"))
-    for part in parts:
-        usage = part.usage
-        kinds = (
-            f"{usage.input_tokens + usage.cached_input_tokens + usage.cache_write_tokens:,} in, "
-            f"{usage.output_tokens + usage.reasoning_tokens:,} out"
-        )
-        table.add_row(
-            literal(part.service),
-            request_usage_pb2.SettlementState.Name(part.state).removeprefix("SETTLEMENT_STATE_"),
-            time_text(part.start_time),
-            kinds + (" (estimated)" if part.estimated else ""),
-            _payers(part.receipt) if part.HasField("receipt") else "not settled yet",
-            format_amount(part.receipt.cost_nanos) if part.HasField("receipt") else "",
-            literal(part.credential),
-            literal(part.node),
-        )
-    return table
-
-
-def _payers(receipt: receipt_pb2.Receipt) -> str:
-    by = {
-        "reservation": receipt.reserved,
-        "free trial": receipt.trial,
-        "by token": receipt.billed,
-        "nobody": receipt.unfunded,
-    }
-    totals = {
-        payer: sum(getattr(it, field.name) for field in token_usage_pb2.TokenUsage.DESCRIPTOR.fields)
-        for payer, it in by.items()
-    }
-    said = [f"{payer} {tokens:,}" for payer, tokens in totals.items() if tokens]
-    if receipt.overrun_tokens:
-        said.append(f"of it overrun {receipt.overrun_tokens:,}")
-    return ", ".join(said) or "nothing to pay"
 
 
 def _denials_table(denials: Sequence[tuple[str, explanation_pb2.RequestDenial]]) -> Table:

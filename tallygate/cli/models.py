@@ -13,6 +13,7 @@ from tallygate.cli.moments import parse_moment
 from tallygate.cli.money import parse_price
 from tallygate.cli.names import model_name
 from tallygate.cli.numbers import DAYS_MAX, INT64_MAX
+from tallygate.cli.pages import all_pages
 from tallygate.cli.rpc import (
     DEFAULT_CONTROL,
     TIMEOUT_S,
@@ -23,6 +24,7 @@ from tallygate.cli.rpc import (
     key_or_new,
 )
 from tallygate.cli.show import model_facts, price_text, time_text
+from tallygate.cli.show_models import model_table, price_table
 from tallygate.control.v1 import catalog_service_pb2, catalog_service_pb2_grpc, model_pb2
 
 app = typer.Typer(help="Models and their prices.", no_args_is_help=True)
@@ -39,6 +41,7 @@ WholeOutputOption = Annotated[
     ),
 ]
 _DAY_S = 86_400
+_Stub = catalog_service_pb2_grpc.CatalogServiceStub
 
 
 @app.command()
@@ -96,8 +99,41 @@ def create(
             )
         )
     with control_channel(control) as channel:
-        made = catalog_service_pb2_grpc.CatalogServiceStub(channel).CreateModel(request, timeout=TIMEOUT_S).model
+        made = _Stub(channel).CreateModel(request, timeout=TIMEOUT_S).model
         print_json(made) if json else out.print(model_facts(made))
+
+
+@app.command("list")
+def list_models(
+    *,
+    alias: Annotated[str, typer.Option(help="Only the model that inference servers call so.")] = "",
+    control: ControlOption = DEFAULT_CONTROL,
+    json: JsonOption = False,
+) -> None:
+    """Lists the models and what they cost now."""
+    with control_channel(control) as channel:
+        found = all_pages(_Stub(channel).ListModels, catalog_service_pb2.ListModelsRequest(alias=alias), "models")
+        print_json(found) if json else out.print(model_table(found.models))
+
+
+@app.command()
+def show(model: ModelArgument, *, control: ControlOption = DEFAULT_CONTROL, json: JsonOption = False) -> None:
+    """Shows a model."""
+    with control_channel(control) as channel:
+        found = _Stub(channel).GetModel(catalog_service_pb2.GetModelRequest(name=model), timeout=TIMEOUT_S).model
+        print_json(found) if json else out.print(model_facts(found))
+
+
+@app.command()
+def prices(model: ModelArgument, *, control: ControlOption = DEFAULT_CONTROL, json: JsonOption = False) -> None:
+    """Lists a model's price versions, the newest first."""
+    with control_channel(control) as channel:
+        found = all_pages(_Stub(channel).ListPrices, catalog_service_pb2.ListPricesRequest(model=model), "prices")
+        if json:
+            print_json(found)
+            return
+        of = _Stub(channel).GetModel(catalog_service_pb2.GetModelRequest(name=model), timeout=TIMEOUT_S).model
+        out.print(price_table(found.prices, of.currency_code))
 
 
 @app.command()
@@ -118,7 +154,7 @@ def update(
         idempotency_key=key_or_new(idempotency_key),
     )
     with control_channel(control) as channel:
-        changed = catalog_service_pb2_grpc.CatalogServiceStub(channel).UpdateModel(request, timeout=TIMEOUT_S).model
+        changed = _Stub(channel).UpdateModel(request, timeout=TIMEOUT_S).model
         print_json(changed) if json else out.print(model_facts(changed))
 
 
@@ -163,7 +199,7 @@ def publish_price(
         idempotency_key=key_or_new(idempotency_key),
     )
     with control_channel(control) as channel:
-        stub = catalog_service_pb2_grpc.CatalogServiceStub(channel)
+        stub = _Stub(channel)
         price = stub.PublishPrice(request, timeout=TIMEOUT_S).price
         if json:
             print_json(price)

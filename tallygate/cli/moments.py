@@ -13,15 +13,32 @@ from tallygate.cli.durations import parse_duration
 
 def parse_moment(text: str) -> Timestamp:
     """A moment of ISO 8601, in UTC unless it says otherwise, or a length of time from now."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        pass
-    else:
-        return Timestamp(seconds=int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()))
+    if (moment := _of_iso(text)) is not None:
+        return moment
     try:
         return Timestamp(seconds=int(time.time()) + parse_duration(text).seconds)
     except typer.BadParameter as error:
         raise typer.BadParameter(
             f"{text!r} is no moment; write it as 2026-12-04, 2026-12-04T18:00+01:00, or 5d from now"
         ) from error
+
+
+def parse_past_moment(text: str) -> Timestamp:
+    """A moment of ISO 8601, in UTC unless it says otherwise, or a length of time ago; `0s` is now."""
+    if (moment := _of_iso(text)) is not None:
+        return moment
+    try:
+        ago_s = 0 if text == "0s" else parse_duration(text).seconds
+    except typer.BadParameter as error:
+        raise typer.BadParameter(
+            f"{text!r} is no moment; write it as 2026-12-04, 2026-12-04T18:00+01:00, or 5d for 5 days ago"
+        ) from error
+    return Timestamp(seconds=int(time.time()) - ago_s)
+
+
+def _of_iso(text: str) -> Timestamp | None:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return Timestamp(seconds=int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()))

@@ -25,6 +25,24 @@ def service_name(text: str) -> str:
     )
 
 
+def usage_name(text: str) -> str:
+    """An account or a service: `acme`, `acme/chat-prod`, or in full."""
+    return account_name(text) if "/" not in text.removeprefix("accounts/") else service_name(text)
+
+
+def reservation_name(text: str) -> str:
+    """`acme/chat-prod/1` or `accounts/acme/services/chat-prod/reservations/1`."""
+    match text.split("/"):
+        case ["accounts", account, "services", service, "reservations", number] if account and service and number:
+            return text
+        case [account, service, number] if account and service and number:
+            return f"accounts/{account}/services/{service}/reservations/{number}"
+    raise typer.BadParameter(
+        f"{text!r} is not a reservation; write it as acme/chat-prod/1 or "
+        "accounts/acme/services/chat-prod/reservations/1"
+    )
+
+
 def model_name(text: str) -> str:
     """`llama` or `models/llama`."""
     parts = text.removeprefix("models/").split("/")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
+import grpc
 import typer
 
 from tallygate.cli.console import literal, out, print_json
@@ -119,7 +120,7 @@ def show(service: ServiceArgument, *, control: ControlOption = DEFAULT_CONTROL, 
     """Shows a service: its status, why it is stopped, and who pays."""
     request = lifecycle_service_pb2.GetInferenceServiceRequest(name=service)
     with control_channel(control) as channel:
-        _print(_Stub(channel).GetInferenceService(request, timeout=TIMEOUT_S).inference_service, json=json)
+        print_service(_Stub(channel).GetInferenceService(request, timeout=TIMEOUT_S).inference_service, json=json)
 
 
 @app.command()
@@ -156,7 +157,7 @@ def create(
         request.billing.claim_free_trial = claim_trial
         request.billing.enable_postpaid = enable_postpaid
     with control_channel(control) as channel:
-        _print(_Stub(channel).CreateInferenceService(request, timeout=TIMEOUT_S).inference_service, json=json)
+        print_service(_Stub(channel).CreateInferenceService(request, timeout=TIMEOUT_S).inference_service, json=json)
 
 
 @app.command()
@@ -189,7 +190,7 @@ def update(
     if outage_tokens is not None:
         request.outage_policy = _outage_policy(outage_tokens)
     with control_channel(control) as channel:
-        _print(_Stub(channel).UpdateInferenceService(request, timeout=TIMEOUT_S).inference_service, json=json)
+        print_service(_Stub(channel).UpdateInferenceService(request, timeout=TIMEOUT_S).inference_service, json=json)
 
 
 @app.command()
@@ -203,7 +204,7 @@ def claim_trial(
     """Claims the model's free trial for this service; once per account and model."""
     request = lifecycle_service_pb2.ClaimFreeTrialRequest(name=service, idempotency_key=key_or_new(idempotency_key))
     with control_channel(control) as channel:
-        _print(_Stub(channel).ClaimFreeTrial(request, timeout=TIMEOUT_S).inference_service, json=json)
+        print_service(_Stub(channel).ClaimFreeTrial(request, timeout=TIMEOUT_S).inference_service, json=json)
 
 
 @app.command()
@@ -217,7 +218,7 @@ def enable_postpaid(
     """Enables pay-as-you-go."""
     request = lifecycle_service_pb2.EnablePostpaidRequest(name=service, idempotency_key=key_or_new(idempotency_key))
     with control_channel(control) as channel:
-        _print(_Stub(channel).EnablePostpaid(request, timeout=TIMEOUT_S).inference_service, json=json)
+        print_service(_Stub(channel).EnablePostpaid(request, timeout=TIMEOUT_S).inference_service, json=json)
 
 
 @app.command()
@@ -231,7 +232,7 @@ def disable_postpaid(
     """Disables pay-as-you-go, which stops the service even while trial tokens or a reservation remain."""
     request = lifecycle_service_pb2.DisablePostpaidRequest(name=service, idempotency_key=key_or_new(idempotency_key))
     with control_channel(control) as channel:
-        _print(_Stub(channel).DisablePostpaid(request, timeout=TIMEOUT_S).inference_service, json=json)
+        print_service(_Stub(channel).DisablePostpaid(request, timeout=TIMEOUT_S).inference_service, json=json)
 
 
 @app.command()
@@ -257,18 +258,23 @@ def reserve(
         ),
         idempotency_key=key_or_new(idempotency_key),
     )
-    account = account_service_pb2.GetAccountRequest(name="/".join(service.split("/")[:2]))
     with control_channel(control) as channel:
         answer = _Stub(channel).PurchaseReservation(request, timeout=TIMEOUT_S)
         if json:
             print_json(answer)
             return
-        payer = account_service_pb2_grpc.AccountServiceStub(channel).GetAccount(account, timeout=TIMEOUT_S).account
-        paid = format_amount(answer.reservation.paid_nanos, payer.currency_code)
+        paid = format_amount(answer.reservation.paid_nanos, currency_of(channel, service))
         out.print(literal(f"{answer.reservation.name} for {paid}"))
         if answer.postpaid_enabled:
             out.print("The purchase enabled pay-as-you-go for tokens beyond the reservation.")
-        _print(answer.inference_service, json=False)
+        print_service(answer.inference_service, json=False)
+
+
+def currency_of(channel: grpc.Channel, name: str) -> str:
+    """The currency of the account that something belongs to."""
+    account = account_service_pb2.GetAccountRequest(name="/".join(name.split("/")[:2]))
+    stub = account_service_pb2_grpc.AccountServiceStub(channel)
+    return stub.GetAccount(account, timeout=TIMEOUT_S).account.currency_code
 
 
 def _outage_policy(tokens_max: int) -> inference_service_pb2.OutagePolicy.ValueType:
@@ -290,7 +296,8 @@ def _labels(pairs: list[str]) -> dict[str, str]:
     return labels
 
 
-def _print(service: inference_service_pb2.InferenceService, *, json: bool) -> None:
+def print_service(service: inference_service_pb2.InferenceService, *, json: bool) -> None:
+    """Prints what a command was answered."""
     if json:
         print_json(service)
     else:

@@ -62,6 +62,13 @@ def list_teams(
 
 
 @app.command()
+def show(team: TeamArgument, *, control: ControlOption = DEFAULT_CONTROL, json: JsonOption = False) -> None:
+    """Shows a team."""
+    with control_channel(control) as channel:
+        _print(_Stub(channel).GetTeam(team_service_pb2.GetTeamRequest(name=team), timeout=TIMEOUT_S).team, json=json)
+
+
+@app.command()
 def rename(
     team: TeamArgument,
     display_name: Annotated[str, typer.Argument(metavar="NAME", help="A name for people.")],

@@ -146,6 +146,101 @@ def test_a_list_shows_default_services_too(running: Up, llama: str) -> None:
     assert f"accounts/fresh/services/default-{llama}" in listed.out
 
 
+def test_an_account_is_listed_changed_corrected_and_accounted_for(running: Up) -> None:
+    """Its ledger's lines add up to its balance."""
+    for command in (
+        ("create", "books"),
+        ("update", "books", "--display-name", "Books [/] Ltd", "--credit-limit", "5"),
+        ("top-up", "books", "--amount", "10", "--reason", "invoice 7"),
+        ("adjust", "books", "--amount=-2.5", "--reason", "mistyped"),
+    ):
+        said = running.tallygate("account", *command)
+        assert said.status == 0, said.err
+    row = next(line for line in running.tallygate("account", "list").out.splitlines() if "accounts/books" in line)
+    assert "Books [/] Ltd" in row
+    assert "7.50 USD" in row
+    assert "12.50 USD" in row
+    lines = running.tallygate("account", "ledger", "books").out.splitlines()
+    assert [line.split()[4:6] for line in lines[1:]] == [["TOP_UP", "10.00"], ["ADJUSTMENT", "-2.50"]]
+    entries = running.tallygate("account", "ledger", "books", "--json").json["ledger_entries"]
+    assert sum(int(entry["amount_nanos"]) for entry in entries) == 7_500_000_000
+
+
+def test_a_service_is_suspended_resumed_and_deleted(running: Up, llama: str) -> None:
+    """Its events say so, and its name stays taken."""
+    for command in (
+        ("account", "create", "life"),
+        ("service", "create", "life/one", "--model", llama),
+        ("service", "suspend", "life/one"),
+        ("service", "resume", "life/one"),
+    ):
+        said = running.tallygate(*command)
+        assert said.status == 0, said.err
+    told = running.tallygate("service", "events", "life/one").out
+    assert told.index("SUSPENDED") < told.index("RESUMED")
+    deleted = running.tallygate("service", "delete", "life/one", "--yes")
+    assert deleted.status == 0, deleted.err
+    assert "RESOURCE_EXISTS" in running.tallygate("service", "create", "life/one", "--model", llama).err
+
+
+def test_a_reservation_is_listed_and_cancelled(running: Up, llama: str) -> None:
+    """What was bought, until when, and what happens beyond it."""
+    for command in (
+        ("account", "create", "reserved"),
+        ("account", "top-up", "reserved", "--amount", "100"),
+        ("service", "create", "reserved/one", "--model", llama),
+        ("service", "reserve", "reserved/one", "--input-tpm", "1000", "--output-tpm", "500", "--days", "2"),
+    ):
+        said = running.tallygate(*command)
+        assert said.status == 0, said.err
+    listed = running.tallygate("reservation", "list", "reserved/one").out
+    assert "BILL_BY_TOKEN" in listed
+    assert "0.012 USD" in listed
+    assert "ACTIVE" in listed
+    cancelled = running.tallygate("reservation", "cancel", "reserved/one/1", "--yes")
+    assert "CANCELLED" in cancelled.out, cancelled.err
+
+
+def test_models_and_their_prices_are_listed(running: Up, llama: str) -> None:
+    """What one pays now, and what was published before."""
+    listed = running.tallygate("model", "list").out
+    row = next(line for line in listed.splitlines() if line.startswith(f"models/{llama}"))
+    assert "0.60 USD" in row
+    assert "0.60 USD" in running.tallygate("model", "show", llama).out
+    assert f"models/{llama}/prices/1" in running.tallygate("model", "prices", llama).out
+    by_alias = running.tallygate("model", "list", "--alias", "meta-llama/Llama-3.1-8B-Instruct", "--json").json
+    assert [model["name"] for model in by_alias["models"]] == [f"models/{llama}"]
+
+
+def test_what_runs_and_what_was_used_is_shown(running: Up, llama: str) -> None:
+    """From a request's record to the node that has leases, in the order in which one looks."""
+    for command in (
+        ("account", "create", "seen"),
+        ("account", "top-up", "seen", "--amount", "10"),
+        ("service", "enable-postpaid", f"seen/default-{llama}"),
+    ):
+        said = running.tallygate(*command)
+        assert said.status == 0, said.err
+    service = f"seen/default-{llama}"
+    replayed = running.replay(service, "--requests", "20", "--speed", "max")
+    assert replayed.status == 0, replayed.err
+    node = ("--metering", running.metering)
+    used = tallygate("usage", "show", "seen", "--by", "service", "--json", *node).json["buckets"]
+    name = f"accounts/seen/services/default-{llama}"
+    assert [(one["group"]["service"], one["request_count"]) for one in used] == [(name, "20")]
+    assert name in tallygate("usage", "show", "seen", "--by", "service", *node).out.splitlines()[1]
+    records = tallygate("usage", "requests", service, "--json", *node).json["request_usages"]
+    assert len(records) == 20
+    one = tallygate("usage", "request", service, records[0]["request_id"], *node)
+    assert "FINISHED" in one.out
+    assert "by token" in one.out
+    spent = next(line for line in running.tallygate("pot", "list", "seen").out.splitlines() if line.startswith("MONEY"))
+    assert sum(int(record["receipt"]["cost_nanos"]) for record in records) > 0
+    assert "10.00 USD" in spent
+    assert "yes" in running.tallygate("node", "list").out
+    assert running.tallygate("lease", "list", "seen", "--closed").status == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [

@@ -1,0 +1,68 @@
+"""`tallygate node`, `pot` and `lease`: what on-call asks at night. Nothing here changes anything."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tallygate.cli.console import out, print_json
+from tallygate.cli.names import account_name, service_name
+from tallygate.cli.pages import all_pages
+from tallygate.cli.rpc import DEFAULT_CONTROL, ControlOption, JsonOption, control_channel
+from tallygate.cli.services import currency_of
+from tallygate.cli.show_operations import lease_table, node_table, pot_table
+from tallygate.control.v1 import operations_service_pb2, operations_service_pb2_grpc
+
+nodes = typer.Typer(help="Metering nodes, as the control service knows them.", no_args_is_help=True)
+pots = typer.Typer(help="Pots: what can run out, and where it is.", no_args_is_help=True)
+leases = typer.Typer(help="Leases: what nodes have in hand.", no_args_is_help=True)
+
+ServiceOption = Annotated[
+    str | None, typer.Option("--service", metavar="SERVICE", parser=service_name, help="Only this service's.")
+]
+_Stub = operations_service_pb2_grpc.OperationsServiceStub
+
+
+@nodes.command("list")
+def list_nodes(*, control: ControlOption = DEFAULT_CONTROL, json: JsonOption = False) -> None:
+    """Lists the nodes: which are live, and which have yet to acknowledge the configuration."""
+    with control_channel(control) as channel:
+        found = all_pages(_Stub(channel).ListNodes, operations_service_pb2.ListNodesRequest(), "nodes")
+        print_json(found) if json else out.print(node_table(found))
+
+
+@pots.command("list")
+def list_pots(
+    account: Annotated[str, typer.Argument(metavar="ACCOUNT", help="acme, or accounts/acme", parser=account_name)],
+    *,
+    service: ServiceOption = None,
+    control: ControlOption = DEFAULT_CONTROL,
+    json: JsonOption = False,
+) -> None:
+    """Lists an account's pots: capacity is always what is available, leased and spent."""
+    request = operations_service_pb2.ListPotsRequest(account=account, inference_service=service or "")
+    with control_channel(control) as channel:
+        found = all_pages(_Stub(channel).ListPots, request, "pots")
+        print_json(found) if json else out.print(pot_table(found.pots, currency_of(channel, account)))
+
+
+@leases.command("list")
+def list_leases(
+    account: Annotated[
+        str | None, typer.Argument(metavar="[ACCOUNT]", help="acme; without it, of all", parser=account_name)
+    ] = None,
+    *,
+    service: ServiceOption = None,
+    node: Annotated[str, typer.Option(help="Only this node's.")] = "",
+    closed: Annotated[bool, typer.Option("--closed", help="Closed ones, too.")] = False,
+    control: ControlOption = DEFAULT_CONTROL,
+    json: JsonOption = False,
+) -> None:
+    """Lists leases, the oldest first."""
+    request = operations_service_pb2.ListLeasesRequest(
+        account=account or "", inference_service=service or "", node=node, show_closed=closed
+    )
+    with control_channel(control) as channel:
+        found = all_pages(_Stub(channel).ListLeases, request, "leases")
+        print_json(found) if json else out.print(lease_table(found.leases))

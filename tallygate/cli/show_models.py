@@ -1,0 +1,49 @@
+"""Models and prices as people see them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.table import Table
+
+from tallygate.cli.money import format_amount
+from tallygate.cli.show import time_text
+from tallygate.cli.show_access import table
+from tallygate.control.v1 import model_pb2
+
+_KINDS = ("input", "cached input", "cache write", "output", "reasoning")
+
+
+def model_table(models: Iterable[model_pb2.Model]) -> Table:
+    """Many models; prices are per million tokens."""
+    return table(
+        ("model", "aliases", "free trial", *_KINDS),
+        (
+            (
+                one.name,
+                ", ".join(one.aliases),
+                f"{one.trial_offer.quota_tokens:,} tokens" if one.HasField("trial_offer") else "none",
+                *(_amounts(one.current_price, one.currency_code) if one.HasField("current_price") else ("no price",)),
+            )
+            for one in models
+        ),
+    )
+
+
+def price_table(prices: Iterable[model_pb2.Price], currency: str) -> Table:
+    """Versions of a price, per million tokens."""
+    return table(
+        ("price", "in effect from", *_KINDS),
+        ((one.name, time_text(one.effective_time), *_amounts(one, currency)) for one in prices),
+    )
+
+
+def _amounts(price: model_pb2.Price, currency: str) -> tuple[str, ...]:
+    nanos = (
+        price.input_nanos_per_million_tokens,
+        price.cached_input_nanos_per_million_tokens,
+        price.cache_write_nanos_per_million_tokens,
+        price.output_nanos_per_million_tokens,
+        price.reasoning_nanos_per_million_tokens,
+    )
+    return tuple(format_amount(one, currency) for one in nanos)

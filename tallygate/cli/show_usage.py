@@ -1,0 +1,86 @@
+"""Usage and the records of requests as people see them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.table import Table
+
+from tallygate.cli.money import format_amount
+from tallygate.cli.show import time_text
+from tallygate.cli.show_access import table
+from tallygate.metering.v1 import receipt_pb2, request_usage_pb2, token_usage_pb2, usage_bucket_pb2, usage_service_pb2
+
+
+def usage_table(buckets: Iterable[usage_bucket_pb2.UsageBucket], groups: Sequence[str]) -> Table:
+    """A line for each step and group; cost is in the account's currency."""
+    payers = ("reserved", "trial", "billed", "unfunded")
+    return table(
+        ("from", *groups, "requests", "input", "output", *payers, "cost", "denied"),
+        (
+            (
+                time_text(one.start_time),
+                *(one.group[name] for name in groups),
+                f"{one.request_count:,}",
+                f"{input_tokens(one.usage):,}",
+                f"{output_tokens(one.usage):,}",
+                *(f"{getattr(one.payers, f'{payer}_tokens'):,}" for payer in payers),
+                format_amount(one.cost_nanos),
+                ", ".join(f"{reason} {count:,}" for reason, count in sorted(one.denial_counts.items())),
+            )
+            for one in buckets
+        ),
+    )
+
+
+def running_text(running: usage_service_pb2.RunningUsage) -> str:
+    """What runs now."""
+    tokens = input_tokens(running.usage) + output_tokens(running.usage)
+    return f"{running.request_count:,} requests run now, with {tokens:,} tokens so far"
+
+
+def request_table(parts: Iterable[request_usage_pb2.RequestUsage]) -> Table:
+    """Records of requests. Nothing in it is cut off: the end of a name is what tells it from others."""
+    return table(
+        ("request", "service", "state", "started", "tokens", "who paid", "cost", "key", "node"),
+        (
+            (
+                one.request_id,
+                one.service,
+                request_usage_pb2.SettlementState.Name(one.state).removeprefix("SETTLEMENT_STATE_"),
+                time_text(one.start_time),
+                f"{input_tokens(one.usage):,} in, {output_tokens(one.usage):,} out"
+                + (" (estimated)" if one.estimated else ""),
+                payers_text(one.receipt) if one.HasField("receipt") else "not settled yet",
+                format_amount(one.receipt.cost_nanos) if one.HasField("receipt") else "",
+                one.credential,
+                one.node,
+            )
+            for one in parts
+        ),
+    )
+
+
+def payers_text(receipt: receipt_pb2.Receipt) -> str:
+    """Who paid for how many tokens."""
+    by = {
+        "reservation": receipt.reserved,
+        "free trial": receipt.trial,
+        "by token": receipt.billed,
+        "nobody": receipt.unfunded,
+    }
+    totals = {payer: input_tokens(usage) + output_tokens(usage) for payer, usage in by.items()}
+    said = [f"{payer} {tokens:,}" for payer, tokens in totals.items() if tokens]
+    if receipt.overrun_tokens:
+        said.append(f"of it overrun {receipt.overrun_tokens:,}")
+    return ", ".join(said) or "nothing to pay"
+
+
+def input_tokens(usage: token_usage_pb2.TokenUsage) -> int:
+    """Tokens of the input class."""
+    return usage.input_tokens + usage.cached_input_tokens + usage.cache_write_tokens
+
+
+def output_tokens(usage: token_usage_pb2.TokenUsage) -> int:
+    """Tokens of the output class."""
+    return usage.output_tokens + usage.reasoning_tokens
