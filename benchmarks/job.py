@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Final, Literal, Self
 
-Kind = Literal["stream", "unary", "settle", "pace", "leases", "client", "known", "guess", "resolve", "shown"]
+Kind = Literal["stream", "unary", "settle", "renew", "pace", "leases", "client", "known", "guess", "resolve", "shown"]
 CLIENT_KINDS: Final[frozenset[Kind]] = frozenset({"client"})
 """Loads of the client library itself: those of an older build are made with its own."""
 

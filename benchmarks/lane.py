@@ -59,6 +59,7 @@ class Lane:
         self.mix = mix
         self.sent = self.answered = self.durable = self.opened_at = 0
         self.named = self.authorisations = self.late = 0
+        self._handles_max = 0
         self.held_back_s = 0.0
         self.denials: Counter[str] = Counter()
         self._call = call
@@ -91,11 +92,14 @@ class Lane:
     async def open(self, denial: str = "") -> None:
         """Say each step of the mix's opening again until all is allowed: a server may need a moment to get leases.
 
-        `denial`: until all of it is denied, for this reason. Raises RuntimeError if it is not.
+        `denial`: until all of it is denied, for this reason. Raises RuntimeError if it is not, or if the server
+        takes fewer handles than the mix has.
         """
         deadline_s = time.perf_counter() + OPENING_S
         for step in self.mix.opening():
             await self._say_until(step, Counter({denial: len(step.heads)} if denial else ()), deadline_s)
+        if self._handles_max < self.mix.handles:
+            raise RuntimeError(f"the server takes {self._handles_max} handles a stream, not {self.mix.handles}")
         self.named = self.authorisations = self.late = 0
         self.opened_at = self.answered
 
@@ -132,6 +136,12 @@ class Lane:
             await self._until_room(room)
             await self.send_next(message_size)
 
+    async def run_to_end(self, message_size: int) -> None:
+        """Say a mix that has an end, as fast as the server takes it, until all of it is answered."""
+        self.begin()
+        await self._say_all(message_size)
+        await self.until_fewer(1)
+
     async def close(self) -> None:
         """Finish what is open, and wait until all of it is durable."""
         self._cutter.only_rest()
@@ -161,9 +171,9 @@ class Lane:
         while len(self._unanswered) >= messages:
             await self._wait()
 
-    async def _say_all(self) -> None:
-        room = window(OPENING_MESSAGE, self.mix)
-        while await self.send_next(OPENING_MESSAGE):
+    async def _say_all(self, message_size: int = OPENING_MESSAGE) -> None:
+        room = window(message_size, self.mix)
+        while await self.send_next(message_size):
             await self._until_room(room)
 
     async def _until_room(self, messages: int) -> None:
@@ -208,6 +218,8 @@ class Lane:
             self._trust(sent)
             if self._durable_s is not None:
                 self._durable_s += [time.perf_counter() - sent.due_s] * sent.reports
+        self._handles_max = max(self._handles_max, response.columns_handles_max)
+        self.named += len(response.grants.sequences)
         for decision in response.decisions:
             self._note(decision)
 

@@ -11,6 +11,7 @@ from benchmarks.job import Job, Kind, Result
 KINDS: dict[Kind, str] = {
     "stream": "benchmarks.stream_load:run_stream",
     "unary": "benchmarks.unary_load:run_unary",
+    "renew": "benchmarks.renew_load:run_renew",
     "settle": "benchmarks.settle_load:run_settle",
     "pace": "benchmarks.pace_load:run_pace",
     "leases": "benchmarks.lease_load:run_leases",

@@ -1,4 +1,7 @@
-"""The ceiling: the least that a server of this contract can do. One look-up and one decrement for each report."""
+"""The ceiling: the least that a server of this contract can do. One look-up and one decrement for each report.
+
+An entry of columns is noted by its handle, and no more.
+"""
 
 import sys
 from collections.abc import AsyncIterator
@@ -13,6 +16,7 @@ from tallygate.metering.v1 import decision_pb2, metering_service_pb2_grpc
 from tallygate.metering.v1 import metering_service_pb2 as pb
 
 POT_TOKENS = 10**15
+HANDLES_MAX = 100_000
 
 
 class TrivialServicer(metering_service_pb2_grpc.MeteringServiceServicer):
@@ -25,8 +29,11 @@ class TrivialServicer(metering_service_pb2_grpc.MeteringServiceServicer):
     ) -> AsyncIterator[pb.MeterResponse]:
         """Answers by watermark; only a pot that has run out is named."""
         pots: dict[str, int] = {}
+        said: dict[int, int] = {}
         async for message in request_iterator:
-            sequence = message.first_sequence
+            columns = message.columns
+            said.update(zip(columns.handles, columns.output_tokens, strict=True))
+            sequence = message.first_sequence + len(columns.handles)
             refused: list[decision_pb2.Decision] = []
             for report in message.reports:
                 request_id = report.request_id
@@ -35,7 +42,12 @@ class TrivialServicer(metering_service_pb2_grpc.MeteringServiceServicer):
                     refused.append(decision_pb2.Decision(sequence=sequence, request_id=request_id))
                 pots[request_id] = left
                 sequence += 1
-            yield pb.MeterResponse(answered_through=sequence - 1, durable_through=sequence - 1, decisions=refused)
+            yield pb.MeterResponse(
+                answered_through=sequence - 1,
+                durable_through=sequence - 1,
+                decisions=refused,
+                columns_handles_max=HANDLES_MAX,
+            )
 
     async def Authorize(
         self,

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
-from benchmarks.wire import Group, Phase, Segment, tail
+from benchmarks.wire import AnySegment, ColumnSegment, Group, Order, Phase, Segment, tail
+from tallygate.metering.v1.report_pb2 import TokenReport
 from tallygate.metering.v1.token_usage_pb2 import TokenUsage
 
 PROGRESS_REPORTS = 8
@@ -15,6 +16,14 @@ GROUP = 64
 """Requests of that mix that are in step: the generator puts a message together from few pieces."""
 EVEN_GROUP = 8
 """The same where time matters: as many as begin in the time of one message, so all messages are alike."""
+_REASONING = 130
+"""Tokens, of requests that are in progress."""
+RENEWALS = 8
+"""Rounds of the mix in which each report renews its grant. Grants go to four times what was generated, so counts must
+double, and have an end."""
+FIRST_RENEWAL_TOKENS = 640
+GRANT_FACTOR = 4
+"""Multiple of what was generated that a grant goes to."""
 SHUFFLES = 8
 """Of which one is drawn for each round of progress in any order."""
 
@@ -38,6 +47,14 @@ def total(usage: TokenUsage) -> int:
         + usage.output_tokens
         + usage.reasoning_tokens
     )
+
+
+def whole(usage: TokenUsage, max_output_tokens: int) -> bytes:
+    """What asks for all that may be generated at once."""
+    report = TokenReport(
+        phase=Phase.REPORT_PHASE_AUTHORIZE, usage=usage, max_output_tokens=max_output_tokens, whole=True
+    )
+    return report.SerializeToString()
 
 
 _ASKED = tail(Phase.REPORT_PHASE_AUTHORIZE, _usage(0, 0))
@@ -70,11 +87,13 @@ class Mix(Protocol):
     """
     unanswered_max: int
     """More reports than that are never on the way: nobody reports on a request before it is allowed."""
+    handles: int
+    """Handles that requests of it are bound to, from 0 on."""
 
     def opening(self) -> list[Segment]:
         """What must be so before the measurement, one step after the other."""
 
-    def running(self) -> Iterator[Segment]:
+    def running(self) -> Iterator[AnySegment]:
         """What is measured."""
 
     def closing(self) -> Iterator[Segment]:
@@ -85,6 +104,7 @@ class Progress:
     """The same open requests in turn: one more token each time."""
 
     not_durable_first = not_durable_max = unanswered_max = 10**9
+    handles = 0
 
     def __init__(self, stream: str, services: Sequence[str], requests: int, turn: float) -> None:
         self.said = Said()
@@ -96,19 +116,22 @@ class Progress:
         """Authorises them all; then they begin, so that their grants are as large as they need to be."""
         return [self._group.naming(_ASKED), self._group.of(self._so_far(Phase.REPORT_PHASE_PROGRESS))]
 
-    def running(self) -> Iterator[Segment]:
+    def running(self) -> Iterator[AnySegment]:
         """Counts that rise by one."""
         while True:
             self._output += 1
-            yield self._group.of(self._so_far(Phase.REPORT_PHASE_PROGRESS))
+            yield self._progress()
 
     def closing(self) -> Iterator[Segment]:
         """Finishes them all."""
-        self.said.finish(self._group.size, _usage(self._output, 130))
+        self.said.finish(self._group.size, _usage(self._output, _REASONING))
         yield self._group.of(self._so_far(Phase.REPORT_PHASE_FINISH))
 
+    def _progress(self) -> AnySegment:
+        return self._group.of(self._so_far(Phase.REPORT_PHASE_PROGRESS))
+
     def _so_far(self, phase: Phase.ValueType) -> bytes:
-        return tail(phase, _usage(self._output, 130))
+        return tail(phase, _usage(self._output, _REASONING))
 
 
 class AnyOrder(Progress):
@@ -118,15 +141,80 @@ class AnyOrder(Progress):
         """To shuffle from scratch would cost five times as much: of a few shuffles one is done to the last order."""
         lots, order = Random(self._turn), list(range(self._group.size))  # noqa: S311  # the same in each run
         shuffles = [lots.sample(order, len(order)) for _ in range(SHUFFLES)]
-        for segment in super().running():
+        while True:
+            self._output += 1
+            segment = self._group.of(self._so_far(Phase.REPORT_PHASE_PROGRESS))
             order = [order[number] for number in lots.choice(shuffles)]
-            yield Segment([segment.heads[number] for number in order], segment.tail)
+            yield Segment([segment.heads[number] for number in order], segment.tail, authorises=False)
+
+
+class Renewing(Progress):
+    """The same, and each report is past half of its grant. It has an end.
+
+    As many requests as are measured have held all that these will hold, and are over by then: so the node has it on
+    lease, and nobody waits for control.
+    """
+
+    def __init__(self, stream: str, services: Sequence[str], requests: int, turn: float) -> None:
+        super().__init__(stream, services, requests, turn)
+        self._held = Group([f"{stream}-held-{number:07d}" for number in range(requests)], services)
+
+    def opening(self) -> list[Segment]:
+        """Holds all of it, and lets go of it."""
+        self.said.finish(self._held.size, _FINAL)
+        held = whole(_usage(0, 0), FIRST_RENEWAL_TOKENS * (GRANT_FACTOR + 1) << RENEWALS)
+        return [self._held.naming(held), self._held.of(_FINISHED), *super().opening()]
+
+    def running(self) -> Iterator[AnySegment]:
+        """Counts that more than double."""
+        self._output = FIRST_RENEWAL_TOKENS
+        for _ in range(RENEWALS):
+            self._output = 2 * self._output + 1
+            yield self._progress()
+
+
+class _InColumns(Progress):
+    """Progress that is said in columns; the rest goes by report."""
+
+    def __init__(self, stream: str, services: Sequence[str], requests: int, turn: float) -> None:
+        super().__init__(stream, services, requests, turn)
+        self.handles = requests
+        self._order = Order(range(requests))
+
+    def opening(self) -> list[Segment]:
+        """As with reports, and each request is bound to a handle."""
+        *before, _, begun = super().opening()
+        return [*before, self._group.binding(_ASKED), begun]
+
+    def _progress(self) -> AnySegment:
+        return ColumnSegment(self._order, self._output, _REASONING)
+
+
+class Columns(_InColumns):
+    """Progress in turn, in columns."""
+
+
+class ColumnsAnyOrder(_InColumns):
+    """The same in any order: which requests are in a message, nobody can foresee. Within it they are sorted."""
+
+    def running(self) -> Iterator[AnySegment]:
+        """A few orders, of which one is drawn for each round."""
+        lots, handles = Random(self._turn), range(self.handles)  # noqa: S311  # the same in each run
+        orders = [Order(lots.sample(handles, len(handles))) for _ in range(SHUFFLES)]
+        for _ in super().running():
+            self._order = lots.choice(orders)
+            yield self._progress()
+
+
+class ColumnsRenewing(_InColumns, Renewing):
+    """Each entry is past half of its grant."""
 
 
 class Life:
     """New requests all the time: authorised, eight times in progress, finished. Ten reports each."""
 
     not_durable_first = not_durable_max = 40_960
+    handles = 0
 
     _GROUP = GROUP
     _PROGRESSES = tuple(
@@ -195,6 +283,7 @@ class Finishes:
 
     not_durable_first, not_durable_max = 512, 4_096
     unanswered_max = 10**9
+    handles = 0
 
     def __init__(self, stream: str, services: Sequence[str], _requests: int, _turn: float) -> None:
         self.said = Said()
@@ -223,6 +312,7 @@ class Refused:
     """Requests that are all denied: each is asked for, and that was all."""
 
     not_durable_first = not_durable_max = unanswered_max = 10**9
+    handles = 0
 
     def __init__(self, stream: str, services: Sequence[str], requests: int, _turn: float) -> None:
         self.said = Said()
@@ -246,6 +336,7 @@ class Asked:
 
     not_durable_first, not_durable_max = 512, 4_096
     unanswered_max = 10**9
+    handles = 0
 
     def __init__(self, stream: str, services: Sequence[str]) -> None:
         self.said = Said()
@@ -274,6 +365,10 @@ class Asked:
 MIXES: dict[str, type[Progress | Life | Finishes | Refused]] = {
     "progress": Progress,
     "any order": AnyOrder,
+    "renewing": Renewing,
+    "columns": Columns,
+    "columns, any order": ColumnsAnyOrder,
+    "columns, renewing": ColumnsRenewing,
     "life": Life,
     "even life": EvenLife,
     "finishes": Finishes,

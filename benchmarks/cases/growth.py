@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from benchmarks.bench import Bench, Variant, older_name
+from benchmarks.cases.stream import REPORTS_OF, STREAMS
 from benchmarks.figures import Figure
 from benchmarks.job import Result
 from benchmarks.judgement import judge
@@ -29,6 +30,7 @@ async def run(bench: Bench) -> None:
             _variant(full, one, "100 open requests", requests=most),
             _variant(f"{full}, any order", one, "100 open requests", requests=most, mix="any order"),
             _variant("100 open requests", one, "", requests=100),
+            *_columns(one, most),
             *(
                 _variant(f"{streams} stream{'s' if streams > 1 else ''}", one, "16 streams", streams=streams)
                 for streams in (1, 16, 256)
@@ -59,6 +61,20 @@ def _variant(name: str, target: Target, ceiling: str, **job: Any) -> Variant:
     if ceiling in {"", name}:
         return Variant(name, target, job)
     return Variant(name, target, job, ceiling, AT_LEAST, AIM)
+
+
+def _columns(target: Target, most: int) -> list[Variant]:
+    """A message has a request once at most, so the fewest that are open are those of one message on each stream."""
+    same = {"message_size": 256, "streams": STREAMS}
+    fewest = {**same, "mix": "columns", "requests": STREAMS * 256}
+    many = {**same, "mix": "columns, any order", "requests": most}
+    ceiling = Variant(f"{STREAMS * 256:,} open requests, columns", target, fewest, older_job=_in_reports(fewest))
+    name = f"{most:,} open requests, any order, columns"
+    return [ceiling, Variant(name, target, many, ceiling.name, 0.7, 0.9, older_job=_in_reports(many))]
+
+
+def _in_reports(job: dict[str, Any]) -> dict[str, Any]:
+    return {**job, "mix": REPORTS_OF[job["mix"]]}
 
 
 def _memory(bench: Bench, results: dict[str, list[Result]], one: str, many: str, count: int) -> None:

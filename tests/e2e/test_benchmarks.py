@@ -5,10 +5,12 @@ import json
 import shutil
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from benchmarks.cases.stream import REPORTS_OF
 from benchmarks.figures import Figure
 from benchmarks.h2load import rate_in
 from benchmarks.wire import Cutter, message, unary
@@ -33,7 +35,9 @@ def test_messages_are_what_protobuf_writes(name: str) -> None:
             raw = message(sequence, cut.reports)
             parsed = pb.MeterRequest.FromString(raw)
             assert parsed.SerializeToString() == raw
-            assert (parsed.first_sequence, len(parsed.reports)) == (sequence, cut.count)
+            entries = len(parsed.columns.handles)
+            assert (parsed.first_sequence, entries + len(parsed.reports)) == (sequence, cut.count)
+            assert not (entries and parsed.reports)
             sequence += cut.count
 
 
@@ -77,6 +81,36 @@ def test_in_any_order_each_request_reports_once_a_round() -> None:
         assert {output for _, output in reports} == {128 + number}
         assert len({request_id for request_id, _ in reports}) == 100
     assert len({tuple(request_id for request_id, _ in reports) for reports in said}) == 5
+
+
+@pytest.mark.parametrize("mix", REPORTS_OF)
+def test_columns_say_what_reports_say(mix: str) -> None:
+    """Entry for entry the same counts of the same requests; handles rise within a message, and are bound before."""
+    columns, reports = (MIXES[name]("run", SERVICES, 100, 0.25) for name in (mix, REPORTS_OF[mix]))
+    opening = [message for segment in columns.opening() for message in _messages(Cutter(iter([segment])), 4)]
+    bound = {
+        report.handle: report.request_id for each in opening for report in each.reports if report.HasField("handle")
+    }
+    assert len(bound) == 100
+
+    in_columns = Counter[tuple[str, int, int]]()
+    for each in _messages(Cutter(columns.running()), 15):
+        handles = list(each.columns.handles)
+        assert handles == sorted(set(handles))
+        counts = each.columns.output_tokens, each.columns.reasoning_tokens
+        in_columns.update(zip([bound[handle] for handle in handles], *counts, strict=True))
+    assert in_columns == Counter(
+        (report.request_id, report.usage.output_tokens, report.usage.reasoning_tokens)
+        for each in _messages(Cutter(reports.running()), 5, 100)
+        for report in each.reports
+    )
+
+
+def _messages(cutter: Cutter, count: int, size: int = 40) -> Iterator[pb.MeterRequest]:
+    """Columns end with each round of the open requests, so three messages of 40 say 100."""
+    for cut in (cutter.cut(size) for _ in range(count)):
+        if cut is not None:
+            yield pb.MeterRequest.FromString(message(1, cut.reports))
 
 
 def test_streams_are_out_of_step() -> None:
