@@ -102,7 +102,13 @@ class Lease:
 
     def offer(self, now_ns: int) -> Offer:
         """What this lease offers to a request."""
-        return Offer(max(0, self.free) if not self.closing else 0, self.demand.is_empty(now_ns))
+        return Offer(self.at_hand_units, self.demand.is_empty(now_ns))
+
+    @property
+    def at_hand_units(self) -> int:
+        """Units that it offers to a request."""
+        free = self.granted + self.refunded - self.returned - self.booked - self.held
+        return free if free > 0 and not self.closing else 0
 
     def hold(self, units: int, now_ns: int) -> None:
         """Set units aside for a request; negative gives them back."""

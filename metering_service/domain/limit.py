@@ -112,6 +112,7 @@ class Applying(NamedTuple):
         until_ns: At this moment of the monotonic clock a period begins, and it is to be worked out again.
         hour_from_us: The current periods have begun by then; 0 where there is none.
         hour_until_us: The first of them ends then; None where none does.
+        pots: The pots that requests are stamped with: what they have of them is settled with their records.
     """
 
     budgets: tuple[Charge, ...] = ()
@@ -119,12 +120,7 @@ class Applying(NamedTuple):
     until_ns: int = NEVER_NS
     hour_from_us: int = 0
     hour_until_us: int | None = None
-
-    @property
-    def pots(self) -> tuple[LimitPotKey, ...]:
-        """The pots that requests are stamped with: what they have of them is settled with their records."""
-        slots = (charge.pot for charge in self.rules if charge.pot.kind is PotKind.SLOTS)
-        return (*(charge.pot for charge in self.budgets), *slots)
+    pots: tuple[LimitPotKey, ...] = ()
 
     def hour_at(self, hour_us: int) -> int:
         """The hour of authorisation, by this node's wall clock, or the nearest that lies in all current periods.
@@ -159,7 +155,8 @@ def applying(limits: Iterable[Limit], service: ServiceConfig, key_uid: str, key_
                 ends_us.append(period.end_us)
         else:
             rules += charges
-    return Applying(tuple(budgets), tuple(rules), until_ns, hour_from_us, min(ends_us, default=None))
+    pots = *(each.pot for each in budgets), *(each.pot for each in rules if each.pot.kind is PotKind.SLOTS)
+    return Applying(tuple(budgets), tuple(rules), until_ns, hour_from_us, min(ends_us, default=None), pots)
 
 
 def _members(limit: Limit, service: ServiceConfig, key_uid: str, key_team: str) -> Iterator[str]:

@@ -57,90 +57,79 @@ class Slots(Protocol):
         """The lease of now."""
 
 
-class RateCharge:
-    """What one rule has charged for one request."""
-
-    __slots__ = ("_charged_units", "_counted_units", "_pot", "_used")
-
-    def __init__(self, pot: RateUnits) -> None:
-        self._pot = pot
-        self._counted_units = 0
-        self._charged_units = 0
-        self._used: RateLease | None = None
-
-    @property
-    def lease(self) -> RateLease:
-        """This node's lease on the rule's pot."""
-        return self._pot.rate_lease
-
-    def take(self, tokens: Counted, now_ns: int) -> None:
-        """Charge what is counted more than before: to one burst's debt, or of a dry run to nothing less than zero."""
-        lease = self._pot.rate_lease
-        units = lease.rule.units(*tokens) - self._counted_units
-        if units <= 0:
-            return
-        self._counted_units += units
-        units = min(units, _chargeable_units(lease, now_ns))
-        if self._used is None:
-            self._used = lease
-            lease.users += 1
-        if units:
-            self._charged_units += units
-            lease.hold(units, now_ns)
-
-    def end(self, tokens: Counted, now_ns: int) -> None:
-        """The request has ended with these tokens: more is charged, and what was not used is refunded."""
-        self.take(tokens, now_ns)
-        lease = self._pot.rate_lease
-        unused_units = self._charged_units - lease.rule.units(*tokens)
-        if unused_units > 0 and lease.rule.metric.counts_tokens:
-            self._charged_units -= unused_units
-            lease.refund(unused_units)
-        if self._used is not None:
-            self._used.users -= 1
-            self._used = None
-
-
-def _chargeable_units(lease: RateLease, now_ns: int) -> int:
-    """All that is on lease, and the rest of one burst's debt. Control sees to it that a dry run makes no debt."""
-    lowest_units = 0 if lease.rule.only_counts and lease.is_known else -lease.rule.burst_units
-    return max(0, lease.free, lease.level_units(now_ns) - lowest_units)
-
-
 class RateCharges:
-    """What all rate rules have charged for one request, and the slots that it has."""
+    """What all rate rules have charged for one request, and the slots that it has.
 
-    __slots__ = ("_has_slots", "charges", "slots")
+    Rules and slots are the same for all requests of a service and key; what was charged is kept beside them, by number.
+    """
+
+    __slots__ = ("_charged_units", "_counted_units", "_has_slots", "_pots", "_used", "slots")
 
     def __init__(self, pots: Sequence[RateUnits], slots: Sequence[Slots] = ()) -> None:
-        self.charges = tuple(map(RateCharge, pots))
-        self.slots = tuple(slots)
+        self._pots = pots
+        self.slots = slots
         self._has_slots = False
+        self._counted_units = [0] * len(pots)
+        self._charged_units = [0] * len(pots)
+        self._used: list[RateLease] = []
+        """Leases that are told once the request has ended: those that it has been charged on."""
 
     @property
-    def enforced(self) -> Iterator[RateLease]:
+    def leases(self) -> list[RateLease]:
+        """This node's leases on the rules' pots: as they are now, control may close one at any time."""
+        return [pot.rate_lease for pot in self._pots]
+
+    @property
+    def enforced(self) -> list[RateLease]:
         """The leases of rules that refuse."""
-        return (lease for charge in self.charges if not (lease := charge.lease).rule.only_counts)
+        return [lease for lease in self.leases if not lease.rule.only_counts]
 
     @property
     def dry_runs(self) -> Iterator[RateLease]:
         """The leases of rules that only count."""
-        return (lease for charge in self.charges if (lease := charge.lease).rule.only_counts)
+        return (lease for lease in self.leases if lease.rule.only_counts)
 
     def take(self, held: HeldUnits, now_ns: int) -> None:
         """Charge what is held more than before; with the first hold the request has its slots, be there any or not."""
-        tokens = counted(held)
-        for charge in self.charges:
-            charge.take(tokens, now_ns)
+        self._take(counted(held), now_ns)
         if not self._has_slots:
             self._has_slots = True
             for slots in self.slots:
                 slots.mine.hold(1, now_ns)
 
+    def _take(self, tokens: Counted, now_ns: int) -> None:
+        """Charge what is counted more than before: to one burst's debt, or of a dry run to nothing less than zero."""
+        input_tokens, output_tokens = tokens
+        for number, lease in enumerate(self.leases):
+            rule, counted_units = lease.rule, self._counted_units[number]
+            units = rule.of_request + rule.of_input * input_tokens + rule.of_output * output_tokens - counted_units
+            if units <= 0:
+                continue
+            self._counted_units[number] = counted_units + units
+            if units > lease.free:
+                units = min(units, _chargeable_units(lease, now_ns))
+            if not counted_units:
+                self._used.append(lease)
+                lease.users += 1
+            if units:
+                self._charged_units[number] += units
+                lease.hold(units, now_ns)
+
     def end(self, tokens: Counted, now_ns: int) -> None:
-        """The request has ended."""
-        for charge in self.charges:
-            charge.end(tokens, now_ns)
+        """The request has ended with these tokens: more is charged, and what was not used is refunded."""
+        self._take(tokens, now_ns)
+        input_tokens, output_tokens = tokens
+        for number, lease in enumerate(self.leases):
+            rule = lease.rule
+            if rule.of_request:
+                continue
+            unused_units = self._charged_units[number] - rule.of_input * input_tokens - rule.of_output * output_tokens
+            if unused_units > 0:
+                self._charged_units[number] -= unused_units
+                lease.refund(unused_units)
+        for lease in self._used:
+            lease.users -= 1
+        self._used.clear()
         self.pass_on_slots()
 
     def pass_on_slots(self) -> None:
@@ -153,14 +142,12 @@ class RateCharges:
 
     def room_to_begin(self, input_tokens: int) -> int:
         """Output tokens that a request with so many input tokens may begin with, by what is on lease."""
-        return min(
-            (
-                lease.free - lease.rule.units(input_tokens, 0)
-                for lease in self.enforced
-                if lease.rule.metric.counts_output
-            ),
-            default=NO_LIMIT_TOKENS,
-        )
+        room = NO_LIMIT_TOKENS
+        for lease in self.enforced:
+            rule = lease.rule
+            if rule.of_output:
+                room = min(room, lease.free - rule.of_input * input_tokens)
+        return room
 
     def first_grant_max(self, now_ns: int) -> int | None:
         """Maximum size of the first grant: one part in so many of what rules have; None where none counts output."""
@@ -176,9 +163,9 @@ class RateCharges:
 
     def _share(self, now_ns: int, *, with_debt: bool) -> int | None:
         rooms = [
-            lease.level_units(now_ns) + lease.rule.burst_units * with_debt
+            lease.level_units(now_ns) + (lease.rule.burst_units if with_debt else 0)
             for lease in self.enforced
-            if lease.rule.metric.counts_output
+            if lease.rule.of_output
         ]
         return min(GRANT_TOKENS_MAX, max(0, min(rooms)) // SHARE) if rooms else None
 
@@ -188,6 +175,13 @@ class RateCharges:
         Where a rule counts output grants do not grow with the request: then it is half of one of full size.
         """
         quiet = ceiling_tokens // 2
-        if any(lease.rule.metric.counts_output for lease in self.enforced):
-            quiet = max(quiet, ceiling_tokens - GRANT_TOKENS_MAX // 2 - 1)
+        for lease in self.enforced:
+            if lease.rule.of_output:
+                return max(quiet, ceiling_tokens - GRANT_TOKENS_MAX // 2 - 1)
         return quiet
+
+
+def _chargeable_units(lease: RateLease, now_ns: int) -> int:
+    """All that is on lease, and the rest of one burst's debt. Control sees to it that a dry run makes no debt."""
+    lowest_units = 0 if lease.rule.only_counts and lease.is_known else -lease.rule.burst_units
+    return max(0, lease.free, lease.level_units(now_ns) - lowest_units)

@@ -52,21 +52,20 @@ class Lack(NamedTuple):
         )
 
 
-def lacks(charges: RateCharges, tokens: Counted, now_ns: int) -> list[Lack]:
+def lacks(charges: RateCharges, tokens: Counted) -> list[Lack]:
     """The enforced rules that have too little at hand for a request with so many tokens that count."""
-    return [lack for lack in _needs(charges, tokens) if _is_short(lack, now_ns)]
-
-
-def _needs(charges: RateCharges, tokens: Counted) -> Iterator[Lack]:
+    found = list[Lack]()
+    input_tokens, output_tokens = tokens
     for lease in charges.enforced:
-        yield Lack(lease.rule, lease, lease.rule.units(*tokens))
+        rule = lease.rule
+        units = rule.of_request + rule.of_input * input_tokens + rule.of_output * output_tokens
+        if units > lease.at_hand_units or units > rule.most_units:
+            found.append(Lack(rule, lease, units))
     for slots in charges.slots:
-        if not slots.rule.only_counts:
-            yield Lack(slots.rule, slots.mine, 1)
-
-
-def _is_short(lack: Lack, now_ns: int) -> bool:
-    return lack.units > lack.lease.offer(now_ns).units or lack.is_for_ever
+        rule = slots.rule
+        if not rule.only_counts and (slots.mine.at_hand_units < 1 or rule.most_units < 1):
+            found.append(Lack(rule, slots.mine, 1))
+    return found
 
 
 def definite(found: Sequence[Lack], now_ns: int) -> Lack | None:

@@ -38,7 +38,7 @@ class RateLease(Lease):
     @override
     def is_low(self, now_ns: int) -> bool:
         # Where nothing has accrued there is nothing to ask for.
-        return self.level_units(now_ns) > max(0, self.free) and super().is_low(now_ns)
+        return super().is_low(now_ns) and self.level_units(now_ns) > max(0, self.free)
 
     def refund(self, units: int) -> None:
         """Take back what a request held and did not use, as far as little of it may wait here for the next one.
@@ -59,10 +59,10 @@ class RateLease(Lease):
 
     def level_units(self, now_ns: int) -> int:
         """What could be had now, as far as this node knows: on lease, available, accrued since; or the debt."""
-        level_units = self.free + self._told_debt_units
+        rule, level_units = self.rule, self.free + self._told_debt_units
         if self._answered_ns is not None:
-            level_units += self.available_units + self.rule.accrued_units(now_ns - self._answered_ns)
-        return min(self.rule.burst_units, level_units)
+            level_units += self.available_units + rule.accrued_units(now_ns - self._answered_ns)
+        return min(rule.burst_units, level_units)
 
     def retry_after_ms(self, units: int, now_ns: int) -> int:
         """Time until so many units will have accrued; at least a millisecond."""

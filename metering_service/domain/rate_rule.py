@@ -1,11 +1,13 @@
 """Rate rules as this node knows them: what they count of a request, and how fast that refills."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
 NS_PER_MS: Final = 1_000_000
 
+CALLERS_PLACES: Final = ("/keys/", "/services/")
+"""Parts of the names of places that are a caller's own."""
 AHEAD_MS: Final = 2_000
 """Time whose accrual a node may have on lease without a request that holds it; the rest goes back at once."""
 
@@ -49,23 +51,36 @@ class RateRule:
     period_ms: int = 0
     burst_units: int = 0
     only_counts: bool = False
+    of_request: int = field(init=False, compare=False, repr=False)
+    """What it counts of a request as such."""
+    of_input: int = field(init=False, compare=False, repr=False)
+    """What it counts of a token of the input class."""
+    of_output: int = field(init=False, compare=False, repr=False)
+    """What it counts of a token of the output class."""
+    most_units: int = field(init=False, compare=False, repr=False)
+    """The most that one request can ever have: the burst, or all slots."""
+    ahead_units: int = field(init=False, compare=False, repr=False)
+    """What accrues in `AHEAD_MS`."""
+    is_callers: bool = field(init=False, compare=False, repr=False)
+    """Whether it hangs on a caller's own key or service: figures of others tell of others."""
 
-    @property
-    def most_units(self) -> int:
-        """The most that one request can ever have: the burst, or all slots."""
-        return self.burst_units if self.period_ms else self.limit_units
-
-    @property
-    def ahead_units(self) -> int:
-        """What accrues in `AHEAD_MS`."""
-        return self.accrued_units(AHEAD_MS * NS_PER_MS)
+    def __post_init__(self) -> None:
+        # Worked out once: every request asks for them of every rule.
+        metric = self.metric
+        worked_out: dict[str, int] = {
+            "of_request": int(not metric.counts_tokens),
+            "of_input": int(metric.counts_input),
+            "of_output": int(metric.counts_output),
+            "most_units": self.burst_units if self.period_ms else self.limit_units,
+            "ahead_units": self.accrued_units(AHEAD_MS * NS_PER_MS),
+            "is_callers": any(part in self.place for part in CALLERS_PLACES),
+        }
+        for name, value in worked_out.items():
+            object.__setattr__(self, name, value)
 
     def units(self, input_tokens: int, output_tokens: int) -> int:
         """What it counts of a request with so many tokens that no reservation pays for."""
-        metric = self.metric
-        if not metric.counts_tokens:
-            return 1
-        return input_tokens * metric.counts_input + output_tokens * metric.counts_output
+        return self.of_request + self.of_input * input_tokens + self.of_output * output_tokens
 
     def accrued_units(self, elapsed_ns: int) -> int:
         """What accrues in a time, rounded down."""

@@ -99,7 +99,7 @@ class LeaseKeeper:
         index = self._node.lease_index
         index.forget_holder(holder)
         if isinstance(holder, PotState) and holder.is_at_rest:
-            index.pots.pop((holder.account, holder.key), None)
+            index.forget_pot(holder)
 
     def _mark_recalled(self) -> None:
         index = self._node.lease_index

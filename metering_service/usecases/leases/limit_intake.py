@@ -20,7 +20,7 @@ def take_limits(node: Node, limits: LimitSet) -> None:
     for pot in pots:
         if pot.is_at_rest and not pot.has_leases:
             # Nothing was ever taken of it: as of money, where a trial pays. Periods and members come and go.
-            del node.lease_index.pots[pot.account, pot.key]
+            node.lease_index.forget_pot(pot)
             continue
         if pot.key.limit_uid in uids:
             for lease in pot.leases.values():

@@ -3,26 +3,20 @@
 A rule lets a request begin or not. What is held for it from then on is charged as it comes, and ends no answer.
 """
 
-from typing import Final
-
 from metering_service.domain.decision import Decision
 from metering_service.domain.funding import extend
 from metering_service.domain.grant import GRANT_TOKENS_MAX, GRANT_TOKENS_MIN, is_past_half
-from metering_service.domain.pot import HeldUnits, PotKind
+from metering_service.domain.pot import HeldUnits
 from metering_service.domain.rate_charges import Counted, RateCharges, counted
 from metering_service.domain.rate_gate import Lack, definite, lacks, would_deny
-from metering_service.domain.rate_rule import RateMetric
 from metering_service.domain.rate_status import RateStatus, rate_status, tightest
 from metering_service.domain.request import Request
 from metering_service.domain.service import account_of
 from metering_service.usecases.node import Node
 from metering_service.usecases.state.pot_state import pot_state
-from metering_service.usecases.state.rule_state import RuleState, rule_state
+from metering_service.usecases.state.rule_state import charged_rules
 from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.state.waiter import PARKED, Parked
-
-SHOWN_PLACES: Final = ("/keys/", "/services/")
-"""Parts of the names of places whose figures a caller is told with every answer: those of a model tell of others."""
 
 
 def rules_of(node: Node, service: ServiceState, request: Request) -> RateCharges | None:
@@ -36,14 +30,8 @@ def rules_of(node: Node, service: ServiceState, request: Request) -> RateCharges
     applies = node.limits.applying(config, stamp.credential, stamp.key_team, node.clock.monotonic_ns())
     if not applies.rules:
         return None
-    account, rates, slots = account_of(service.name), list[RuleState](), list[RuleState]()
-    for charge in applies.rules:
-        pot = rule_state(node.lease_index, account, charge)
-        if pot.key.kind is PotKind.SLOTS:
-            slots.append(pot)
-        elif request.predecessor_part is None or pot.rule.metric is not RateMetric.REQUESTS:
-            rates.append(pot)
-    return RateCharges(rates, slots)
+    rules = charged_rules(node.lease_index, service.name, stamp.credential, stamp.key_team, applies)
+    return RateCharges(rules.rates if request.predecessor_part is None else rules.later, rules.slots)
 
 
 def pass_rules(
@@ -60,7 +48,7 @@ def pass_rules(
     now_ns, tokens = node.clock.monotonic_ns(), counted(held)
     least_tokens = max(0, min(tokens.output_tokens, least_output_tokens - held.reserved_output_tokens))
     if node.leases_valid:
-        found = lacks(rules, tokens._replace(output_tokens=least_tokens), now_ns)
+        found = lacks(rules, Counted(tokens.input_tokens, least_tokens))
         lack = definite(found, now_ns)
         if lack is not None:
             return lack.denial(request.request_id, now_ns, service.config.version if service.config is not None else 0)
@@ -82,7 +70,7 @@ def ask_rules(node: Node, service: ServiceState, request: Request, input_tokens:
     rules = request.rules
     if rules is not None and request.predecessor_part is None:
         tokens = Counted(input_tokens, output_tokens)
-        _ask(node, service, lacks(rules, tokens, node.clock.monotonic_ns()), tokens)
+        _ask(node, service, lacks(rules, tokens), tokens)
 
 
 def _ask(node: Node, service: ServiceState, found: list[Lack], tokens: Counted) -> None:
@@ -90,7 +78,7 @@ def _ask(node: Node, service: ServiceState, found: list[Lack], tokens: Counted) 
     account = account_of(service.name)
     for rule, lease, units in found:
         assert lease.limit_pot is not None
-        full_units = rule.units(tokens.input_tokens, GRANT_TOKENS_MAX) if rule.metric.counts_output else 0
+        full_units = rule.units(tokens.input_tokens, GRANT_TOKENS_MAX) if rule.of_output else 0
         service.need_pot(
             pot_state(node.lease_index, account, lease.limit_pot), units, min(full_units, rule.ahead_units)
         )
@@ -129,10 +117,10 @@ def nearest(node: Node, request: Request) -> RateStatus | None:
     if rules is None:
         return None
     now_ns = node.clock.monotonic_ns()
-    statuses = [rate_status(lease, now_ns) for lease in rules.enforced]
+    statuses = [rate_status(lease, now_ns) for lease in rules.enforced if lease.rule.is_callers]
     statuses += [
         RateStatus(slots.rule, max(0, slots.rule.limit_units - slots.mine.held - slots.mine.leased_elsewhere_units))
         for slots in rules.slots
-        if not slots.rule.only_counts
+        if slots.rule.is_callers and not slots.rule.only_counts
     ]
-    return tightest([each for each in statuses if any(part in each.rule.place for part in SHOWN_PLACES)])
+    return tightest(statuses)

@@ -10,6 +10,7 @@ from metering_service.domain.pot import LimitPotKey, PotKind
 
 if TYPE_CHECKING:
     from metering_service.usecases.state.pot_state import PotState
+    from metering_service.usecases.state.rule_state import ChargedRules
 
 
 class LeaseHolder:
@@ -88,7 +89,7 @@ class LeaseIndex:
     All services of a node share one, so that one that is merely known takes nothing for what it may have.
     """
 
-    __slots__ = ("_new_id", "by_lease_id", "by_uid", "holders", "moved", "pots", "recalled")
+    __slots__ = ("_new_id", "budgets", "by_lease_id", "by_uid", "holders", "moved", "pots", "recalled", "rules")
 
     def __init__(self, new_id: Callable[[], str]) -> None:
         self._new_id = new_id
@@ -101,8 +102,27 @@ class LeaseIndex:
         """Services by their unique ids."""
         self.pots: dict[tuple[str, LimitPotKey], PotState] = {}
         """Pots of limits, by account and key."""
+        self.budgets: dict[tuple[str, tuple[LimitPotKey, ...]], tuple[PotState, ...]] = {}
+        """Of these pots, by service, those of budgets among the keys that its requests are stamped with."""
+        self.rules: dict[tuple[str, str, str], ChargedRules] = {}
+        """Of these pots, those of rules, by service, API key and its team."""
         self.recalled: dict[str, None] = {}
         """Leases, by id, that give back what they have free with the next exchange."""
+
+    def enter_pot(self, pot: PotState) -> None:
+        """There is a pot, or another one in its place."""
+        self.pots[pot.account, pot.key] = pot
+        self._forget_charged()
+
+    def forget_pot(self, pot: PotState) -> None:
+        """Of a pot nothing is left to know."""
+        self.pots.pop((pot.account, pot.key), None)
+        self._forget_charged()
+
+    def _forget_charged(self) -> None:
+        """Which pots requests are charged to is to be found out again."""
+        self.budgets.clear()
+        self.rules.clear()
 
     def open(self, holder: LeaseHolder, kind: PotKind) -> Lease:
         """A new lease, with nothing granted yet."""

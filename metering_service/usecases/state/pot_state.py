@@ -1,6 +1,7 @@
 """The pots of limits that this node has leases on: one lease of each, shared by all services of the account."""
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from typing_extensions import override
 
@@ -10,6 +11,10 @@ from metering_service.domain.lease_demand import WANTED_MAX
 from metering_service.domain.pot import BUDGETS, LimitPotKey, PotKind
 from metering_service.domain.service import account_of
 from metering_service.usecases.state.lease_holder import LeaseHolder, LeaseIndex
+
+
+CHARGED_MAX: Final = 50_000
+"""Maximum number of pairs of service and stamp, or key, for which it is remembered which pots are charged."""
 
 
 class PotState(LeaseHolder):
@@ -37,7 +42,11 @@ class PotState(LeaseHolder):
     @property
     def mine(self) -> Lease:
         """The lease on the pot, to do something with it."""
-        return self.lease(self.key.kind)
+        lease = self.leases.get(self.key.kind)
+        if lease is None:
+            return self.lease(self.key.kind)
+        self._index.moved[self.name] = self
+        return lease
 
     def offer(self, now_ns: int, *, usable: bool) -> Offer:
         """What is at hand, and whether it is confirmed that there is no more."""
@@ -65,14 +74,21 @@ def pot_state(index: LeaseIndex, account: str, key: LimitPotKey) -> PotState:
     """The pot of that key; a new one, without a lease, if there is none."""
     pot = index.pots.get((account, key))
     if pot is None:
-        pot = index.pots[account, key] = PotState(account, key, index)
+        pot = PotState(account, key, index)
+        index.enter_pot(pot)
     return pot
 
 
-def pots_of(index: LeaseIndex, service: str, keys: tuple[LimitPotKey, ...]) -> Iterator[PotState]:
-    """The pots that a request of this service is charged to."""
-    account = account_of(service)
-    return (pot_state(index, account, key) for key in budget_pots(keys))
+def pots_of(index: LeaseIndex, service: str, keys: tuple[LimitPotKey, ...]) -> tuple[PotState, ...]:
+    """The pots of budgets that a request of this service is charged to; for all requests with these keys the same."""
+    pots = index.budgets.get((service, keys))
+    if pots is None:
+        account = account_of(service)
+        pots = tuple(pot_state(index, account, key) for key in budget_pots(keys))
+        if len(index.budgets) >= CHARGED_MAX:
+            index.budgets.clear()
+        index.budgets[service, keys] = pots
+    return pots
 
 
 def budget_pots(keys: Iterable[LimitPotKey]) -> Iterator[LimitPotKey]:

@@ -1,14 +1,17 @@
 """The pots of rate rules on this node: leases on what has accrued, and on slots, under the rule as it is now."""
 
+from typing import NamedTuple
+
 from typing_extensions import override
 
 from metering_service.domain.lease import Lease
-from metering_service.domain.limit import Charge, Limit
+from metering_service.domain.limit import Applying, Charge, Limit
 from metering_service.domain.pot import PotKind
 from metering_service.domain.rate_lease import RateLease
 from metering_service.domain.rate_rule import RateMetric, RateRule
+from metering_service.domain.service import account_of
 from metering_service.usecases.state.lease_holder import LeaseIndex
-from metering_service.usecases.state.pot_state import PotState
+from metering_service.usecases.state.pot_state import CHARGED_MAX, PotState
 
 
 class RuleState(PotState):
@@ -30,7 +33,11 @@ class RuleState(PotState):
     @property
     def rate_lease(self) -> RateLease:
         """The lease on what has accrued."""
-        lease = self.mine
+        lease = self.leases.get(PotKind.RATE)
+        if lease is None:
+            lease = self.lease(PotKind.RATE)
+        else:
+            self._index.moved[self.name] = self
         assert isinstance(lease, RateLease)
         return lease
 
@@ -60,6 +67,39 @@ def rule_state(index: LeaseIndex, account: str, charge: Charge) -> RuleState:
     """The pot of a rule that applies; a new one, without a lease, if there is none."""
     pot = index.pots.get((account, charge.pot))
     if not isinstance(pot, RuleState):
-        pot = index.pots[account, charge.pot] = RuleState(account, charge, index)
+        pot = RuleState(account, charge, index)
+        index.enter_pot(pot)
     pot.under(charge.limit)
     return pot
+
+
+class ChargedRules(NamedTuple):
+    """The rules that apply to requests of one service and key.
+
+    Attributes:
+        applies: What they were found by.
+        rates: Pots of what accrues.
+        later: Those of them that a part is charged which goes on from another one: it is the same request.
+        slots: Pots of slots.
+    """
+
+    applies: Applying
+    rates: tuple[RuleState, ...]
+    later: tuple[RuleState, ...]
+    slots: tuple[RuleState, ...]
+
+
+def charged_rules(index: LeaseIndex, service: str, key_uid: str, key_team: str, applies: Applying) -> ChargedRules:
+    """The pots of the rules that apply; found once for all requests of a service and key."""
+    known = index.rules.get((service, key_uid, key_team))
+    if known is not None and known.applies is applies:
+        return known
+    account = account_of(service)
+    pots = [rule_state(index, account, charge) for charge in applies.rules]
+    rates = tuple(pot for pot in pots if pot.key.kind is not PotKind.SLOTS)
+    later = tuple(pot for pot in rates if pot.rule.metric is not RateMetric.REQUESTS)
+    known = ChargedRules(applies, rates, later, tuple(pot for pot in pots if pot.key.kind is PotKind.SLOTS))
+    if len(index.rules) >= CHARGED_MAX:
+        index.rules.clear()
+    index.rules[service, key_uid, key_team] = known
+    return known

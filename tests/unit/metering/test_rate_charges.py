@@ -234,10 +234,10 @@ def test_every_rule_must_have_enough() -> None:
     enough, short = lease_of(TOKENS, 100), lease_of(OUTPUT, 9, available=500)
     dry = lease_of(replace(OUTPUT, only_counts=True), 0)
     charges = RateCharges([Pot(enough), Pot(short), Pot(dry)], [slots_of(SLOTS, 0), slots_of(SLOTS, 1)])
-    found = lacks(charges, Counted(50, 10), NOW_NS)
+    found = lacks(charges, Counted(50, 10))
     assert [(lack.rule, lack.units) for lack in found] == [(OUTPUT, 10), (SLOTS, 1)]
     assert definite(found, NOW_NS) is None
-    assert lacks(charges, Counted(50, 9), NOW_NS)[0].rule is SLOTS
+    assert lacks(charges, Counted(50, 9))[0].rule is SLOTS
 
 
 def confirm_empty(lease: Lease) -> None:
@@ -250,12 +250,12 @@ def test_of_several_denials_the_one_that_lasts_longest_is_named() -> None:
     soon, late = lease_of(REQUESTS, 0), lease_of(OUTPUT, 0, available=-500)
     for lease in (soon, late):
         confirm_empty(lease)
-    found = lacks(charges_of(soon, late), Counted(0, 100), NOW_NS)
+    found = lacks(charges_of(soon, late), Counted(0, 100))
     lack = definite(found, NOW_NS)
     assert lack is not None
     denial = lack.denial("r1", NOW_NS, 7)
     assert (denial.reason, denial.retry_after_ms, denial.config_version) == (Reason.TOKEN_RATE, 6_000, 7)
-    only = definite(lacks(charges_of(soon), Counted(0, 100), NOW_NS), NOW_NS)
+    only = definite(lacks(charges_of(soon), Counted(0, 100)), NOW_NS)
     assert only is not None
     assert (only.denial("r1", NOW_NS, 7).reason, only.denial("r1", NOW_NS, 7).retry_after_ms) == (
         Reason.REQUEST_RATE,
@@ -265,7 +265,7 @@ def test_of_several_denials_the_one_that_lasts_longest_is_named() -> None:
 
 def test_what_never_fits_is_denied_for_good() -> None:
     """Larger than the burst: without asking control, and not to be tried again."""
-    lack = definite(lacks(charges_of(lease_of(TOKENS, 0)), Counted(6_000, 1), NOW_NS), NOW_NS)
+    lack = definite(lacks(charges_of(lease_of(TOKENS, 0)), Counted(6_000, 1)), NOW_NS)
     assert lack is not None
     denial = lack.denial("r1", NOW_NS, 7)
     assert (denial.reason, denial.retryable, denial.retry_after_ms) == (Reason.TOKEN_RATE, False, None)
@@ -275,7 +275,7 @@ def test_slots_of_a_lost_node_are_contended() -> None:
     """Whether its requests still run, only time tells; all others are simply in use."""
     slots = slots_of(SLOTS, 0)
     confirm_empty(slots.mine)
-    lack = definite(lacks(RateCharges([], [slots]), Counted(), NOW_NS), NOW_NS)
+    lack = definite(lacks(RateCharges([], [slots]), Counted()), NOW_NS)
     assert lack is not None
     assert lack.denial("r1", NOW_NS, 7).reason is Reason.CONCURRENCY
     slots.mine.accrues_after_ms = 42_000
