@@ -4,7 +4,7 @@ A request is charged what is held for it, the moment that it is held, less what 
 request begin or not; whatever comes later is charged as it is granted, below zero if need be, to one burst's debt.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from metering_service.domain.counts import Counts
@@ -37,12 +37,39 @@ def counted_of(usage: Counts, reserved: Counts) -> Counted:
     return Counted(usage.input_class - reserved.input_class, usage.output_class - reserved.output_class)
 
 
-class RateUnits(Protocol):
-    """The pot of a rule, of which this node has a lease: another one after control has closed it."""
+class RateLeases(NamedTuple):
+    """This node's leases on the pots of several rules, in the order of these; the other fields are parts of `all`.
+
+    `counting_output`: those of them that are enforced and count output.
+    """
+
+    all: tuple[RateLease, ...]
+    enforced: tuple[RateLease, ...]
+    dry_runs: tuple[RateLease, ...]
+    counting_output: tuple[RateLease, ...]
+
+
+def sorted_leases(leases: Iterable[RateLease]) -> RateLeases:
+    """These leases, sorted by what their rules do now."""
+    every = tuple(leases)
+    enforced = tuple(lease for lease in every if not lease.rule.only_counts)
+    return RateLeases(
+        every,
+        enforced,
+        tuple(lease for lease in every if lease.rule.only_counts),
+        tuple(lease for lease in enforced if lease.rule.of_output),
+    )
+
+
+class RatePots(Protocol):
+    """The pots of all rules that apply to requests of one service and key, of which this node has leases."""
 
     @property
-    def rate_lease(self) -> RateLease:
-        """The lease of now."""
+    def leases(self) -> RateLeases:
+        """The leases of now: control may close one at any time, and a rule may change."""
+
+    def note_moved(self) -> None:
+        """Something was taken of these leases, or came back."""
 
 
 class Slots(Protocol):
@@ -65,68 +92,67 @@ class RateCharges:
 
     __slots__ = ("_charged_units", "_counted_units", "_has_slots", "_pots", "_used", "slots")
 
-    def __init__(self, pots: Sequence[RateUnits], slots: Sequence[Slots] = ()) -> None:
+    def __init__(self, pots: RatePots, slots: Sequence[Slots] = ()) -> None:
         self._pots = pots
         self.slots = slots
         self._has_slots = False
-        self._counted_units = [0] * len(pots)
-        self._charged_units = [0] * len(pots)
+        count = len(pots.leases.all)
+        self._counted_units = [0] * count
+        self._charged_units = [0] * count
         self._used: list[RateLease] = []
         """Leases that are told once the request has ended: those that it has been charged on."""
 
     @property
-    def leases(self) -> list[RateLease]:
-        """This node's leases on the rules' pots: as they are now, control may close one at any time."""
-        return [pot.rate_lease for pot in self._pots]
-
-    @property
-    def enforced(self) -> list[RateLease]:
+    def enforced(self) -> tuple[RateLease, ...]:
         """The leases of rules that refuse."""
-        return [lease for lease in self.leases if not lease.rule.only_counts]
+        return self._pots.leases.enforced
 
     @property
-    def dry_runs(self) -> Iterator[RateLease]:
+    def dry_runs(self) -> tuple[RateLease, ...]:
         """The leases of rules that only count."""
-        return (lease for lease in self.leases if lease.rule.only_counts)
+        return self._pots.leases.dry_runs
 
     def take(self, held: HeldUnits, now_ns: int) -> None:
         """Charge what is held more than before; with the first hold the request has its slots, be there any or not."""
-        self._take(counted(held), now_ns)
+        input_tokens, output_tokens = counted(held)
+        for number, lease in enumerate(self._pots.leases.all):
+            rule = lease.rule
+            units = rule.of_request + rule.of_input * input_tokens + rule.of_output * output_tokens
+            if units > self._counted_units[number]:
+                self._charge(number, lease, units, now_ns)
+        self._pots.note_moved()
         if not self._has_slots:
             self._has_slots = True
             for slots in self.slots:
                 slots.mine.hold(1, now_ns)
 
-    def _take(self, tokens: Counted, now_ns: int) -> None:
+    def _charge(self, number: int, lease: RateLease, counted_units: int, now_ns: int) -> None:
         """Charge what is counted more than before: to one burst's debt, or of a dry run to nothing less than zero."""
-        input_tokens, output_tokens = tokens
-        for number, lease in enumerate(self.leases):
-            rule, counted_units = lease.rule, self._counted_units[number]
-            units = rule.of_request + rule.of_input * input_tokens + rule.of_output * output_tokens - counted_units
-            if units <= 0:
-                continue
-            self._counted_units[number] = counted_units + units
-            if units > lease.free:
-                units = min(units, _chargeable_units(lease, now_ns))
-            if not counted_units:
-                self._used.append(lease)
-                lease.users += 1
-            if units:
-                self._charged_units[number] += units
-                lease.hold(units, now_ns)
+        before_units = self._counted_units[number]
+        self._counted_units[number] = counted_units
+        units = counted_units - before_units
+        if units > lease.free:
+            units = min(units, _chargeable_units(lease, now_ns))
+        if not before_units:
+            self._used.append(lease)
+            lease.users += 1
+        if units:
+            self._charged_units[number] += units
+            lease.hold(units, now_ns)
 
     def end(self, tokens: Counted, now_ns: int) -> None:
         """The request has ended with these tokens: more is charged, and what was not used is refunded."""
-        self._take(tokens, now_ns)
         input_tokens, output_tokens = tokens
-        for number, lease in enumerate(self.leases):
+        for number, lease in enumerate(self._pots.leases.all):
             rule = lease.rule
-            if rule.of_request:
-                continue
-            unused_units = self._charged_units[number] - rule.of_input * input_tokens - rule.of_output * output_tokens
+            units = rule.of_request + rule.of_input * input_tokens + rule.of_output * output_tokens
+            if units > self._counted_units[number]:
+                self._charge(number, lease, units, now_ns)
+            unused_units = self._charged_units[number] - units
             if unused_units > 0:
-                self._charged_units[number] -= unused_units
+                self._charged_units[number] = units
                 lease.refund(unused_units)
+        self._pots.note_moved()
         for lease in self._used:
             lease.users -= 1
         self._used.clear()
@@ -143,10 +169,8 @@ class RateCharges:
     def room_to_begin(self, input_tokens: int) -> int:
         """Output tokens that a request with so many input tokens may begin with, by what is on lease."""
         room = NO_LIMIT_TOKENS
-        for lease in self.enforced:
-            rule = lease.rule
-            if rule.of_output:
-                room = min(room, lease.free - rule.of_input * input_tokens)
+        for lease in self._pots.leases.counting_output:
+            room = min(room, lease.free - lease.rule.of_input * input_tokens)
         return room
 
     def first_grant_max(self, now_ns: int) -> int | None:
@@ -164,8 +188,7 @@ class RateCharges:
     def _share(self, now_ns: int, *, with_debt: bool) -> int | None:
         rooms = [
             lease.level_units(now_ns) + (lease.rule.burst_units if with_debt else 0)
-            for lease in self.enforced
-            if lease.rule.of_output
+            for lease in self._pots.leases.counting_output
         ]
         return min(GRANT_TOKENS_MAX, max(0, min(rooms)) // SHARE) if rooms else None
 
@@ -175,9 +198,8 @@ class RateCharges:
         Where a rule counts output grants do not grow with the request: then it is half of one of full size.
         """
         quiet = ceiling_tokens // 2
-        for lease in self.enforced:
-            if lease.rule.of_output:
-                return max(quiet, ceiling_tokens - GRANT_TOKENS_MAX // 2 - 1)
+        if self._pots.leases.counting_output:
+            return max(quiet, ceiling_tokens - GRANT_TOKENS_MAX // 2 - 1)
         return quiet
 
 

@@ -38,7 +38,8 @@ class RateLease(Lease):
     @override
     def is_low(self, now_ns: int) -> bool:
         # Where nothing has accrued there is nothing to ask for.
-        return super().is_low(now_ns) and self.level_units(now_ns) > max(0, self.free)
+        is_low = not self.closing and self.demand.is_low(self.free, now_ns)
+        return is_low and self.level_units(now_ns) > max(0, self.free)
 
     def refund(self, units: int) -> None:
         """Take back what a request held and did not use, as far as little of it may wait here for the next one.

@@ -53,6 +53,7 @@ class LeaseHolder:
         The old lease stays until everything booked on it is committed and told: late consumption still counts.
         """
         lease.closing = True
+        self._index.changes += 1
         self._index.moved[self.name] = self
         self.draining.append(lease)
         del self.leases[lease.kind]
@@ -89,10 +90,23 @@ class LeaseIndex:
     All services of a node share one, so that one that is merely known takes nothing for what it may have.
     """
 
-    __slots__ = ("_new_id", "budgets", "by_lease_id", "by_uid", "holders", "moved", "pots", "recalled", "rules")
+    __slots__ = (
+        "_new_id",
+        "budgets",
+        "by_lease_id",
+        "by_uid",
+        "changes",
+        "holders",
+        "moved",
+        "pots",
+        "recalled",
+        "rules",
+    )
 
     def __init__(self, new_id: Callable[[], str]) -> None:
         self._new_id = new_id
+        self.changes = 0
+        """Number of times that a lease came or went, or the rule of one changed."""
         self.holders: dict[str, LeaseHolder] = {}
         """By name: those that have leases, or had some a moment ago."""
         self.moved: dict[str, LeaseHolder] = {}
@@ -127,6 +141,7 @@ class LeaseIndex:
     def open(self, holder: LeaseHolder, kind: PotKind) -> Lease:
         """A new lease, with nothing granted yet."""
         lease = holder.new_lease(self._new_id(), kind)
+        self.changes += 1
         self.holders[holder.name] = self.by_lease_id[lease.lease_id] = holder
         if holder.lease_uid:
             self.by_uid[holder.lease_uid] = holder
@@ -134,6 +149,7 @@ class LeaseIndex:
 
     def forget(self, lease: Lease) -> None:
         """Nothing more will be said of a lease."""
+        self.changes += 1
         del self.by_lease_id[lease.lease_id]
 
     def forget_holder(self, holder: LeaseHolder) -> None:

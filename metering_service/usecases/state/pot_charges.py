@@ -4,8 +4,6 @@ A part holds input and output ceiling on every pot of tokens, and its money on e
 and all cost there, whoever paid: what it has beyond its hold is a debt of the lease.
 """
 
-from collections.abc import Iterator
-
 from metering_service.domain.booking import Booking
 from metering_service.domain.kept_units import Kept
 from metering_service.domain.lease import Lease
@@ -48,7 +46,7 @@ def keep(index: LeaseIndex, request: Request, kept: Kept, *, sign: int) -> None:
             pot.mine.book(-sign * units, 0)
 
 
-def leases_of(index: LeaseIndex, request: Request) -> Iterator[Lease]:
+def leases_of(index: LeaseIndex, request: Request) -> list[Lease]:
     """The leases on the pots that a request is charged to, as far as there are any."""
-    for pot in pots_of(index, request.service, request.stamp.pots):
-        yield from pot.leases.values()
+    pots = pots_of(index, request.service, request.stamp.pots)
+    return [lease for pot in pots for lease in pot.leases.values()]

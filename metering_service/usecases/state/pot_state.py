@@ -12,7 +12,6 @@ from metering_service.domain.pot import BUDGETS, LimitPotKey, PotKind
 from metering_service.domain.service import account_of
 from metering_service.usecases.state.lease_holder import LeaseHolder, LeaseIndex
 
-
 CHARGED_MAX: Final = 50_000
 """Maximum number of pairs of service and stamp, or key, for which it is remembered which pots are charged."""
 

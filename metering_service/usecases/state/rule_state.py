@@ -7,6 +7,7 @@ from typing_extensions import override
 from metering_service.domain.lease import Lease
 from metering_service.domain.limit import Applying, Charge, Limit
 from metering_service.domain.pot import PotKind
+from metering_service.domain.rate_charges import RateLeases, sorted_leases
 from metering_service.domain.rate_lease import RateLease
 from metering_service.domain.rate_rule import RateMetric, RateRule
 from metering_service.domain.service import account_of
@@ -33,11 +34,7 @@ class RuleState(PotState):
     @property
     def rate_lease(self) -> RateLease:
         """The lease on what has accrued."""
-        lease = self.leases.get(PotKind.RATE)
-        if lease is None:
-            lease = self.lease(PotKind.RATE)
-        else:
-            self._index.moved[self.name] = self
+        lease = self.mine
         assert isinstance(lease, RateLease)
         return lease
 
@@ -45,6 +42,7 @@ class RuleState(PotState):
         """The rule as it is now."""
         if limit is not self._limit:
             self._limit, self.rule = limit, rule_of(limit)
+            self._index.changes += 1
             for lease in self.leases.values():
                 if isinstance(lease, RateLease):
                     lease.rule = self.rule
@@ -73,6 +71,32 @@ def rule_state(index: LeaseIndex, account: str, charge: Charge) -> RuleState:
     return pot
 
 
+class RulePots:
+    """The pots of several rules. Their leases are looked up again when some lease came or went, or a rule changed."""
+
+    __slots__ = ("_index", "_leases", "_pots", "_seen_changes")
+
+    def __init__(self, index: LeaseIndex, pots: tuple[RuleState, ...]) -> None:
+        self._index = index
+        self._pots = pots
+        self._leases = sorted_leases(())
+        self._seen_changes = -1
+
+    @property
+    def leases(self) -> RateLeases:
+        """The leases of now; new ones, with nothing granted yet, where there are none."""
+        if self._seen_changes != self._index.changes:
+            self._leases = sorted_leases(pot.rate_lease for pot in self._pots)
+            self._seen_changes = self._index.changes
+        return self._leases
+
+    def note_moved(self) -> None:
+        """Something was taken of these leases, or came back."""
+        moved = self._index.moved
+        for pot in self._pots:
+            moved[pot.name] = pot
+
+
 class ChargedRules(NamedTuple):
     """The rules that apply to requests of one service and key.
 
@@ -84,8 +108,8 @@ class ChargedRules(NamedTuple):
     """
 
     applies: Applying
-    rates: tuple[RuleState, ...]
-    later: tuple[RuleState, ...]
+    rates: RulePots
+    later: RulePots
     slots: tuple[RuleState, ...]
 
 
@@ -98,7 +122,8 @@ def charged_rules(index: LeaseIndex, service: str, key_uid: str, key_team: str, 
     pots = [rule_state(index, account, charge) for charge in applies.rules]
     rates = tuple(pot for pot in pots if pot.key.kind is not PotKind.SLOTS)
     later = tuple(pot for pot in rates if pot.rule.metric is not RateMetric.REQUESTS)
-    known = ChargedRules(applies, rates, later, tuple(pot for pot in pots if pot.key.kind is PotKind.SLOTS))
+    slots = tuple(pot for pot in pots if pot.key.kind is PotKind.SLOTS)
+    known = ChargedRules(applies, RulePots(index, rates), RulePots(index, later), slots)
     if len(index.rules) >= CHARGED_MAX:
         index.rules.clear()
     index.rules[service, key_uid, key_team] = known

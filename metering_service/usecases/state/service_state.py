@@ -1,6 +1,6 @@
 """The services at work on this node: configuration, leases and requests of each."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
@@ -130,9 +130,15 @@ class ServiceState(LeaseHolder):
         for lease in self.leases.values():
             if lease.is_low(now_ns):
                 return True
-        if request.rules is not None and any(lease.is_low(now_ns) for lease in request.rules.enforced):
-            return True
-        return bool(request.stamp.pots) and any(lease.is_low(now_ns) for lease in self.pot_leases(request))
+        if request.rules is not None:
+            for rate_lease in request.rules.enforced:
+                if rate_lease.is_low(now_ns):
+                    return True
+        if request.stamp.pots:
+            for lease in self.pot_leases(request):
+                if lease.is_low(now_ns):
+                    return True
+        return False
 
     def reserve_pots(self, request: Request) -> None:
         """A request like this one is to go on in an outage of control: its pots keep as much as its payers do."""
@@ -143,7 +149,7 @@ class ServiceState(LeaseHolder):
         for pot in pots_of(self._index, self.name, request.stamp.pots):
             pot.reserves[self.name] = units_of(pot.key.kind, tokens, config.price.dearest_nanos(tokens))
 
-    def pot_leases(self, request: Request) -> Iterator[Lease]:
+    def pot_leases(self, request: Request) -> list[Lease]:
         """The leases on the pots of limits that a request is charged to."""
         return pot_charges.leases_of(self._index, request)
 

@@ -8,7 +8,7 @@ from metering_service.api.codec import encode_decision
 from metering_service.domain.decision import Reason, deny
 from metering_service.domain.lease import Lease, LeaseAnswer
 from metering_service.domain.pot import HeldUnits, LimitPotKey, PotKind
-from metering_service.domain.rate_charges import NO_LIMIT_TOKENS, Counted, RateCharges
+from metering_service.domain.rate_charges import NO_LIMIT_TOKENS, Counted, RateCharges, sorted_leases
 from metering_service.domain.rate_gate import definite, lacks, would_deny
 from metering_service.domain.rate_lease import RateLease
 from metering_service.domain.rate_rule import RateMetric, RateRule
@@ -29,11 +29,14 @@ OUTPUT = replace(TOKENS, metric=RateMetric.OUTPUT_TOKENS)
 REQUESTS = replace(TOKENS, metric=RateMetric.REQUESTS, limit_units=60, burst_units=10)
 
 
-@dataclass(frozen=True)
-class Pot:
-    """A rule's pot with a lease."""
+class Pots:
+    """Pots of rules, each with a lease."""
 
-    rate_lease: RateLease
+    def __init__(self, *leases: RateLease) -> None:
+        self.leases = sorted_leases(leases)
+
+    def note_moved(self) -> None:
+        pass
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class SlotPot:
 
 def charges_of(*leases: RateLease) -> RateCharges:
     """What rules with these leases charge for one request."""
-    return RateCharges([Pot(lease) for lease in leases])
+    return RateCharges(Pots(*leases))
 
 
 def lease_of(rule: RateRule, granted: int, *, available: int = 0) -> RateLease:
@@ -220,7 +223,7 @@ SLOTS = RateRule("accounts/acme/rateRules/slots", "accounts/acme", RateMetric.CO
 def test_a_slot_is_held_from_the_first_hold_to_the_end() -> None:
     """Once, however often the grant grows; also beyond the limit."""
     slots = slots_of(SLOTS, 0)
-    charges = RateCharges([], [slots])
+    charges = RateCharges(Pots(), [slots])
     for output in (10, 20):
         charges.take(HeldUnits(0, output), NOW_NS)
     assert (slots.mine.held, slots.mine.free) == (1, -1)
@@ -233,7 +236,7 @@ def test_every_rule_must_have_enough() -> None:
     """All that lack are named together, dry runs never; what is on lease is what counts, not what is free elsewhere."""
     enough, short = lease_of(TOKENS, 100), lease_of(OUTPUT, 9, available=500)
     dry = lease_of(replace(OUTPUT, only_counts=True), 0)
-    charges = RateCharges([Pot(enough), Pot(short), Pot(dry)], [slots_of(SLOTS, 0), slots_of(SLOTS, 1)])
+    charges = RateCharges(Pots(enough, short, dry), [slots_of(SLOTS, 0), slots_of(SLOTS, 1)])
     found = lacks(charges, Counted(50, 10))
     assert [(lack.rule, lack.units) for lack in found] == [(OUTPUT, 10), (SLOTS, 1)]
     assert definite(found, NOW_NS) is None
@@ -275,7 +278,7 @@ def test_slots_of_a_lost_node_are_contended() -> None:
     """Whether its requests still run, only time tells; all others are simply in use."""
     slots = slots_of(SLOTS, 0)
     confirm_empty(slots.mine)
-    lack = definite(lacks(RateCharges([], [slots]), Counted()), NOW_NS)
+    lack = definite(lacks(RateCharges(Pots(), [slots]), Counted()), NOW_NS)
     assert lack is not None
     assert lack.denial("r1", NOW_NS, 7).reason is Reason.CONCURRENCY
     slots.mine.accrues_after_ms = 42_000
@@ -291,7 +294,7 @@ def test_a_dry_run_says_what_it_would_deny() -> None:
     charges = charges_of(unknown, has, lacks_some, real)
     assert list(would_deny(charges, Counted(0, 10), NOW_NS)) == [(dry, False), (dry, True)]
     slots = slots_of(replace(SLOTS, only_counts=True), 0)
-    charges = RateCharges([], [slots])
+    charges = RateCharges(Pots(), [slots])
     assert list(would_deny(charges, Counted(), NOW_NS)) == []
     slots.mine.held = 5
     assert list(would_deny(charges, Counted(), NOW_NS)) == [(slots.rule, True)]
