@@ -75,5 +75,5 @@ def put_together(
         RecoveryServicer(RestoreRecovery(database, clock, signal, memory, new_id)),
         OperationsServicer(database, clock, memory.liveness),
         ProofLookup(database, clock, credentials, uses, signal),
-        (feed.run, acknowledgements.run, sweeper.run, uses.run),
+        (feed.run, acknowledgements.run, sweeper.run, exchange.groups.run, uses.run),
     )

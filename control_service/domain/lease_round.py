@@ -1,13 +1,15 @@
 """One round: all that a node states of its leases, worked through in order against the pots behind them. Pure.
 
-First everything is settled, then needs are served, then what nodes would like to have ahead of need: so what one
-statement returns serves another, and no prefetch takes what a request is waiting for.
+First everything is settled, then needs are served in order of arrival, then what nodes would like to have ahead of
+need, in turn by node: so what one statement returns serves another, no prefetch takes what a request is waiting for,
+and no node takes all of a pot ahead of the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from control_service.domain.lease import (
     Lease,
@@ -67,7 +69,7 @@ class LeaseRound:
         for work in served:
             pot = self.pots[work.lease.pot]
             self._lend(work, units_for_need(work.lease, work.statement, pot.grantable_units))
-        for work in served:
+        for work in in_turn(served):
             pot = self.pots[work.lease.pot]
             units = units_for_prefetch(work.lease, work.statement, pot.grantable_units, pot.spare_units)
             self._lend(work, units)
@@ -93,6 +95,15 @@ class LeaseRound:
             key = work.lease.pot
             work.lease = extend(work.lease, units)
             self.pots[key] = self.pots[key].lent(units)
+
+
+def in_turn(works: Sequence[StatementWork]) -> Iterator[StatementWork]:
+    """The first work of each node, then the second of each, and so on; nodes in the order in which they come first."""
+    by_node: dict[str, list[StatementWork]] = {}
+    for work in works:
+        by_node.setdefault(work.lease.node, []).append(work)
+    for turn in zip_longest(*by_node.values()):
+        yield from (work for work in turn if work is not None)
 
 
 def _settled(pot: Pot, before: Lease, effect: StatementEffect, released_units: int) -> Pot:

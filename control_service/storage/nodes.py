@@ -1,18 +1,23 @@
 """Metering nodes as rows."""
 
+from collections.abc import Collection
 from dataclasses import asdict
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
-from sqlalchemy import RowMapping, Select, and_, case, insert, select, update
+from sqlalchemy import BigInteger, Executable, RowMapping, Select, and_, bindparam, case, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
 from control_service.domain.node import LEASE_VALIDITY_US, Node
 from control_service.storage import schema
-from control_service.usecases.fleet_ports import ExchangePosition, Nodes
+from control_service.storage.given import NUMBER, TEXT, Columns, given, is_one_of, keys_of, parameters
+from control_service.usecases.fleet_ports import Nodes, Renewal
 
 _nodes = schema.nodes
 _meta = schema.meta
+_node_columns = [_nodes.c["node" if name == "name" else name] for name in Node.__slots__]
+_RENEWAL: Final[Columns] = {name: TEXT if name == "node" else NUMBER for name in Renewal._fields}
 
 
 class NodeRows(Nodes):
@@ -35,27 +40,18 @@ class NodeRows(Nodes):
             await self._connection.execute(insert(_nodes).values(values | {"node": name}))
 
     @override
-    async def renew(self, name: str, epoch: int, position: ExchangePosition, now_us: int) -> Node | None:
-        taken = (
-            update(_nodes)
-            .where(
-                _nodes.c.node == name,
-                _nodes.c.epoch == epoch,
-                _nodes.c.exchange_number < position.exchange_number,
-                _nodes.c.exchange_number >= position.answered_number,
-                _nodes.c.commit_no <= position.commit_no,
-            )
-            .values(
-                exchange_number=position.exchange_number,
-                commit_no=position.commit_no,
-                heard_count=_nodes.c.heard_count + 1,
-                last_heard_us=now_us,
-                lease_valid_until_us=now_us + LEASE_VALIDITY_US,
-            )
-            .returning(*_nodes.c)
-        )
-        row = (await self._connection.execute(taken)).mappings().one_or_none()
-        return None if row is None else _node(row)
+    async def lock_all(self, names: Collection[str]) -> dict[str, Node]:
+        dialect = self._connection.dialect.name
+        rows = await self._connection.execute(_lock_all(dialect), keys_of(dialect, sorted(names)))
+        return {row[0]: Node(*row) for row in rows}
+
+    @override
+    async def renew(self, renewals: Collection[Renewal], expected_version: int, now_us: int) -> frozenset[str]:
+        dialect = self._connection.dialect.name
+        given_rows = parameters(dialect, _RENEWAL, renewals)
+        moments = {"expected_version": expected_version, "now_us": now_us, "valid_until_us": now_us + LEASE_VALIDITY_US}
+        taken = await self._connection.execute(_renew(dialect), given_rows | moments)
+        return frozenset(taken.scalars())
 
     @override
     async def mark_settled(self, name: str, below_epoch: int) -> None:
@@ -98,6 +94,40 @@ class NodeRows(Nodes):
 
     async def _read(self, query: Select[Any]) -> list[Node]:
         return [_node(row) for row in (await self._connection.execute(query)).mappings()]
+
+
+@cache
+def _lock_all(dialect: str) -> Executable:
+    query = select(*_node_columns).where(is_one_of(dialect, _nodes.c.node))
+    return query.order_by(_nodes.c.node).with_for_update()
+
+
+@cache
+def _renew(dialect: str) -> Executable:
+    rows = given(dialect, _RENEWAL)
+    expected_version = bindparam("expected_version", type_=BigInteger)
+    return (
+        update(_nodes)
+        .where(
+            _nodes.c.node == rows.c.node,
+            _nodes.c.epoch == rows.c.epoch,
+            _nodes.c.exchange_number < rows.c.exchange_number,
+            _nodes.c.exchange_number >= rows.c.answered_number,
+            _nodes.c.commit_no <= rows.c.commit_no,
+            or_(
+                _nodes.c.acknowledged_version >= expected_version,
+                rows.c.acknowledged_version >= expected_version,
+            ),
+        )
+        .values(
+            exchange_number=rows.c.exchange_number,
+            commit_no=rows.c.commit_no,
+            heard_count=_nodes.c.heard_count + 1,
+            last_heard_us=bindparam("now_us", type_=BigInteger),
+            lease_valid_until_us=bindparam("valid_until_us", type_=BigInteger),
+        )
+        .returning(_nodes.c.node)
+    )
 
 
 def _node(row: RowMapping) -> Node:

@@ -20,20 +20,27 @@ from control_service.domain.reservation import Reservation
 from control_service.domain.service import Service
 
 
-class ExchangePosition(NamedTuple):
-    """The position of an exchange: its number, the last exchange that was answered, the last commit that is durable.
+class Renewal(NamedTuple):
+    """An exchange by which a node renews its leases: its position, and the configuration that the node acknowledged.
 
-    An exchange follows what is known if no exchange of its number or a later one was taken, the answered one was, and
-    no later commit was reported.
+    The position: its number, the last exchange that was answered, the last commit that is durable. An exchange follows
+    what is known if no exchange of its number or a later one was taken, the answered one was, and no later commit was
+    reported.
     """
 
+    node: str
+    epoch: int
     exchange_number: int
     answered_number: int
     commit_no: int
+    acknowledged_version: int
 
 
 class Nodes(Protocol):
     """All metering nodes that ever registered."""
+
+    async def lock_all(self, names: Collection[str]) -> dict[str, Node]:
+        """Those of these nodes that ever registered, by name, locked in order of their names."""
 
     async def lock(self, name: str) -> Node | None:
         """The node, locked until the transaction ends; None if it never registered."""
@@ -41,11 +48,14 @@ class Nodes(Protocol):
     async def save(self, node: Node) -> None:
         """Stores the node, whether or not it was stored before; a stored one was locked."""
 
-    async def renew(self, name: str, epoch: int, position: ExchangePosition, now_us: int) -> Node | None:
-        """Takes an exchange: locks the node and renews its leases, if the epoch is its own and the position follows.
+    async def renew(self, renewals: Collection[Renewal], expected_version: int, now_us: int) -> frozenset[str]:
+        """Takes exchanges of different nodes, which are locked, and renews their leases.
+
+        An exchange is taken if the epoch is its node's own, its position follows, and the node has acknowledged
+        `expected_version`, by its row or by the exchange itself.
 
         Returns:
-            The node after the exchange; None where the exchange was not taken.
+            The names of the nodes whose exchanges were taken.
         """
 
     async def mark_settled(self, name: str, below_epoch: int) -> None:

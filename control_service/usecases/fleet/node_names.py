@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from control_service.domain.errors import DeniedError, Reason
-from control_service.usecases.fleet.lease_exchange import ExchangeRequest
+from control_service.usecases.fleet.exchange_messages import ExchangeRequest
 from control_service.usecases.fleet.node_liveness import NodeLiveness
 from tallygate._access.rights import Rights
 

@@ -14,7 +14,7 @@ from control_service.domain.errors import InvalidRequestError, StorageUnavailabl
 from control_service.storage.database import SqlDatabase
 from control_service.usecases.audit.refusal_log import BATCH_SIZE, RefusalLog
 from control_service.usecases.audit_ports import AuditFilter
-from control_service.usecases.fleet.lease_exchange import ExchangeRequest
+from control_service.usecases.fleet.exchange_messages import ExchangeRequest
 from control_service.usecases.upkeep.retention import BATCH_SIZE as PURGE_SIZE
 from control_service.usecases.upkeep.retention import DAY_US, PERIOD_NS
 from tallygate._access.refusals import MINUTE_US, RefusalCounts, RefusedCalls

@@ -7,7 +7,7 @@ import pytest
 from control_service.domain.errors import Reason, RefusedError
 from control_service.domain.node import LOST_AFTER_NS, LostNode
 from control_service.domain.pot import PotKind
-from control_service.usecases.fleet.lease_exchange import LEFT_BEHIND_MAX
+from control_service.usecases.fleet.exchange_admission import LEFT_BEHIND_MAX
 from control_service.usecases.fleet.watcher import Update, Watcher
 from tallygate._server.clock import ManualClock
 from tests.harness.control.fleet_harness import FleetNode, Kit
@@ -195,7 +195,7 @@ async def test_nobody_settles_an_epoch_that_runs(kit: Kit) -> None:
 
 async def test_many_leases_left_behind_are_closed_in_parts(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     """No exchange closes more leases than its maximum; the next exchanges close the rest."""
-    monkeypatch.setattr("control_service.usecases.fleet.lease_exchange.LEFT_BEHIND_MAX", 3)
+    monkeypatch.setattr("control_service.usecases.fleet.exchange_admission.LEFT_BEHIND_MAX", 3)
     assert LEFT_BEHIND_MAX > 3
     service, old = await kit.service(postpaid=True), await kit.node(epoch=1)
     stated = old.state(service, MONEY, needed_units=10)

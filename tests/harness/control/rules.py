@@ -7,7 +7,7 @@ from control_service.domain.limit import LimitPotKey, Place, PlaceKind, RateMetr
 from control_service.domain.pot import PotKey, Quantity
 from control_service.domain.rate_pot import RatePot
 from control_service.domain.rule_pot import RulePot, kind_of
-from control_service.usecases.fleet.lease_exchange import LeaseAnswer
+from control_service.usecases.fleet.exchange_messages import LeaseAnswer
 from control_service.usecases.fleet.lease_settlement import LeaseStatement
 from tests.harness.control.fleet_harness import FleetNode, Kit
 
