@@ -13,6 +13,7 @@ from control_service.usecases.change_signal import ChangeSignal
 from control_service.usecases.fleet.acknowledgements import Acknowledgements
 from control_service.usecases.fleet.activation import Activation
 from control_service.usecases.fleet.config_feed import ConfigFeed
+from control_service.usecases.fleet.exchange_groups import ExchangeGroups
 from control_service.usecases.fleet.lease_exchange import ExchangeLeases
 from control_service.usecases.fleet.node_liveness import NodeLiveness
 from control_service.usecases.fleet.node_names import NodeNames
@@ -35,6 +36,7 @@ class Assembly:
     feed: ConfigFeed
     liveness: NodeLiveness
     fleet: FleetServicer
+    exchanges: ExchangeGroups
     recovery: RecoveryServicer
     operations: OperationsServicer
     proofs: ProofLookup
@@ -72,6 +74,7 @@ def put_together(
             names=NodeNames(memory.liveness),
             clock=clock,
         ),
+        exchange.groups,
         RecoveryServicer(RestoreRecovery(database, clock, signal, memory, new_id)),
         OperationsServicer(database, clock, memory.liveness),
         ProofLookup(database, clock, credentials, uses, signal),

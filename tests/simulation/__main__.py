@@ -108,6 +108,11 @@ def _tell(
     console.print(
         f"{requests['begun']:,} of {requests['asked']:,} that asked have begun; {requests['finished']:,} have finished."
     )
+    sizes = sum((Counter(each.group_sizes) for each in outcomes), Counter[int]())
+    console.print(
+        f"{sizes.total():,} transactions for exchanges of leases, {sizes.total() - sizes[1]:,} of them for several,"
+        f" {max(sizes, default=0)} at most."
+    )
     for outcome in failed[:3]:
         _explain(console, outcome)
 

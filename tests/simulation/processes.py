@@ -29,6 +29,7 @@ from tallygate._server.grpc.refusals import counting
 from tests.simulation.admissions import ToldByControl
 from tests.simulation.clock import SimulatedClock
 from tests.simulation.credentials import KNOWN_BY_CONTROL
+from tests.simulation.gatherings import gather
 from tests.simulation.loop import Party
 from tests.simulation.network import Server, ServerContext, StreamCall
 from tests.simulation.ports import ControlDatabase, MeteringDatabase
@@ -51,6 +52,7 @@ class ControlProcess:
         self.clock = SimulatedClock(world.loop, world.chance.integer(-DRIFT_PPM_MAX, DRIFT_PPM_MAX))
         database = ControlDatabase(SqlDatabase(world.control.engine), world.control_disk, self.party)
         self.assembly = control_assembly.put_together(database, self.clock, world.new_id, KNOWN_BY_CONTROL)
+        gather(world, self.assembly.exchanges)
         self.database = database
         self.server = Server(self.party, control_failure)
         self.tasks = [world.loop.spawn(self.party, run()) for run in self.assembly.background]

@@ -24,7 +24,8 @@ class Outcome:
     """How a seed ended. `problem`: one sentence, or None. `tail`: the end of its trace, if there was a problem.
 
     Of the requests that ask, `begun` are those that were allowed; `finished` are all whose end is durable. `exchanges`:
-    how many exchanges of leases each control replica answered, by its name.
+    how many exchanges of leases each control replica answered, by its name. `group_sizes`: in how many transactions
+    there were so many exchanges.
     """
 
     seed: int
@@ -39,6 +40,7 @@ class Outcome:
     tokens: int
     struck: dict[str, int]
     exchanges: dict[str, int]
+    group_sizes: dict[int, int]
     tail: tuple[str, ...]
 
 
@@ -86,6 +88,7 @@ def simulate(
         tokens,
         dict(world.chance.struck),
         dict(world.exchanges),
+        dict(world.group_sizes),
         lines,
     )
 

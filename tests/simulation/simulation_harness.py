@@ -105,6 +105,8 @@ class World:
         """Tokens that a node last went on with of a service, while it was cut off from control."""
         self.exchanges: Counter[str] = Counter()
         """By replica: how many exchanges of leases it answered."""
+        self.group_sizes: Counter[int] = Counter()
+        """Transactions for exchanges of leases, of all replicas, by how many exchanges were in them."""
         self.wrongs: list[str] = []
         """What was seen inside of a service, where nothing may be raised."""
         self._seen = (0, 0)

@@ -44,6 +44,13 @@ def test_two_control_replicas_share_the_load() -> None:
     assert min(answered.values()) > 10, answered
 
 
+def test_exchanges_meet_in_groups() -> None:
+    """What several nodes exchange at once is taken in together, and so are the faults that strike."""
+    outcome = simulate(3)
+    assert outcome.problem is None, "\n".join((*outcome.tail, outcome.problem or ""))
+    assert sum(count for size, count in outcome.group_sizes.items() if size > 1) > 20, outcome.group_sizes
+
+
 def test_a_process_that_dies_ends_the_run_with_a_sentence() -> None:
     """It does not wait for an outcome that never comes."""
     with pytest.raises(SystemExit, match="A process died"):

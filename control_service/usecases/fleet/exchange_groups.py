@@ -92,7 +92,7 @@ class ExchangeGroups:
         """
         waiting = _Waiting(request, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._serve_all())
         return await waiting.answers
 
