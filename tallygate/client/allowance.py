@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from tallygate.client.outbox import Outbox
 from tallygate.client.settings import ClientSettings, OnUnreachable
-from tallygate.client.state import FINISH, NEVER, PROGRESS, RequestState
+from tallygate.client.state import FINISH, NEVER, RequestState
 from tallygate.client.values import Grant
 
 LOAN_TOKENS: Final = 256
@@ -214,13 +214,23 @@ class Allowance:
         state.lent_ceiling_tokens = 0
 
     def report_progress(self, state: RequestState) -> None:
-        """Reports the counts as they are, unless the request still waits for a node to take it on."""
-        if state.grant is None:
-            return
-        state.phase = PROGRESS
-        state.reported_tokens = state.generated_tokens
-        state.reported_ceiling_tokens = state.grant.output_ceiling_tokens
-        self._report(state)
+        """Reports the counts, so that the grant is renewed, unless the request still waits for a node to take it on."""
+        if state.grant is not None:
+            state.reported_ceiling_tokens = state.grant.output_ceiling_tokens
+            self.report_counts(state)
+
+    def report_counts(self, state: RequestState) -> None:
+        """Reports the counts though no renewal is due: that comes when it is, all the same."""
+        if state.entry_handle >= 0:
+            self._outbox.columns.mark(state)
+        elif state.grant is not None:
+            state.begin_progress()
+            self._report(state)
+
+    def report_unsaid(self, state: RequestState) -> None:
+        """Reports the counts if they are not those of the last report."""
+        if state.reported_tokens != state.generated_tokens:
+            self.report_counts(state)
 
     def _is_valid(self, state: RequestState) -> bool:
         """Whether the grant holds. Time does not bound a whole answer that has started, since it cannot be stopped."""

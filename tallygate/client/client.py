@@ -258,6 +258,7 @@ class MeteringClient:
             task, self._task = self._task, None
             task.cancel()
             await asyncio.wait([task])
+            session.outbox.hang_up(session.requests.values())
             if not task.cancelled():
                 task.result()
 

@@ -32,8 +32,9 @@ def disown(parent_pid: int) -> None:
             "start one in each process, after the fork"
         )
         for state in session.requests.values():
-            # So that counting a token, which checks nothing else, raises the error too.
+            # So that counting a token and reporting it, which check nothing else, raise the error too.
             state.quiet_tokens = -1
+            state.forget_handle()
     _started.clear()
 
 

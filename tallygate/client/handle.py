@@ -17,10 +17,11 @@ class RequestHandle:
     writer.
     """
 
-    __slots__ = ("_session", "_state", "_wants_receipt")
+    __slots__ = ("_columns", "_session", "_state", "_wants_receipt")
 
     def __init__(self, session: Session, state: RequestState, *, wants_receipt: bool) -> None:
         self._session = session
+        self._columns = session.outbox.columns
         self._state = state
         self._wants_receipt = wants_receipt
 
@@ -50,6 +51,22 @@ class RequestHandle:
         state.generated_tokens = generated = state.generated_tokens + tokens
         if generated > state.quiet_tokens:
             self._hand_over()
+
+    def report(self) -> None:
+        """Reports the counts so far, though no renewal is due, for servers that say each step. Waits for no node.
+
+        The counts leave with the stream's next message, as they are by then where the node takes columns. Where nothing
+        was counted since the last report, nothing is sent.
+
+        Raises:
+            ValueError: The request is not running.
+            Forked: The request belongs to the parent of this process.
+        """
+        state = self._state
+        if state.entry_handle < 0:
+            self._session.report_by_name(self._running())
+        elif not state.is_marked and state.reported_tokens != state.generated_tokens:
+            self._columns.mark(state)
 
     @property
     def must_stop(self) -> bool:

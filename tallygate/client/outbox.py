@@ -7,10 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from tallygate.client.columns import Columns
 from tallygate.client.state import FINISH, PROGRESS, RequestState
 from tallygate.metering.v1 import metering_service_pb2, report_pb2
 
 REPORTS_PER_MESSAGE_MAX: Final = 1_024
+ENTRIES_PER_MESSAGE_MAX: Final = 4_096
+"""Maximum number of entries of columns and reports together."""
 RESUME_BYTES_PER_MESSAGE: Final = 1 << 20
 """Number of bytes of resume tokens after which the next reports go into another message: a message has an end."""
 UNSENT_MAX: Final = 4_096
@@ -33,6 +36,7 @@ class Outbox:
     """
 
     def __init__(self, *, heartbeat_ns: int) -> None:
+        self.columns = Columns()
         self._heartbeat_ns = heartbeat_ns
         self._unsent: deque[tuple[RequestState, report_pb2.TokenReport]] = deque()
         self._unanswered: deque[_Sent] = deque()
@@ -46,7 +50,7 @@ class Outbox:
         """Number of reports sent over all streams."""
 
     def __len__(self) -> int:
-        return len(self._unsent)
+        return len(self._unsent) + len(self.columns.marked)
 
     def queue(self, state: RequestState) -> None:
         """Queues the latest report of a request."""
@@ -58,6 +62,8 @@ class Outbox:
             return
         report = state.make_report()
         state.queued = report
+        # Entries wait until this has left, so that the last that is said is the latest.
+        state.entry_handle = -1
         self._unsent.append((state, report))
 
     def restart(self, states: Iterable[RequestState]) -> None:
@@ -71,33 +77,57 @@ class Outbox:
         self._unsent.clear()
         self._unanswered.clear()
         self._finishes.clear()
+        self.columns.restart()
         self._next_sequence = 1
         self.answered_through = self.durable_through = self.valid_until_ns = 0
         for state in states:
             state.forget_stream()
             self.queue(state)
 
+    def hang_up(self, states: Iterable[RequestState]) -> None:
+        """Forgets all handles: there will be no stream on which they mean anything."""
+        self.columns.restart()
+        for state in states:
+            state.forget_handle()
+
     def take(self, now_ns: int) -> metering_service_pb2.MeterRequest | None:
         """The next message; None if there is nothing to report."""
         first = self._next_sequence
         message = metering_service_pb2.MeterRequest(first_sequence=first)
-        reports = message.reports
-        sequence = first
-        resume_bytes = 0
-        while self._unsent and sequence - first < REPORTS_PER_MESSAGE_MAX and resume_bytes < RESUME_BYTES_PER_MESSAGE:
-            state, report = self._unsent.popleft()
-            if state.abandoned:
-                continue
-            reports.append(report)
-            resume_bytes += len(report.resume)
-            self._number(state, report, sequence)
-            sequence += 1
+        sequence = first + self._add_entries(message)
+        sequence += self._add_reports(message, sequence)
         if sequence == first:
             return None
         self._next_sequence = sequence
         self.reports_sent += sequence - first
         self._unanswered.append(_Sent(first, sequence - 1, now_ns, heartbeat=False))
         return message
+
+    def _add_entries(self, message: metering_service_pb2.MeterRequest) -> int:
+        columns = self.columns
+        if not columns.marked:
+            return 0
+        # Reports that wait keep their place: entries alone may fill every message of a busy server.
+        count, by_report = columns.take(
+            message, ENTRIES_PER_MESSAGE_MAX - min(len(self._unsent), REPORTS_PER_MESSAGE_MAX)
+        )
+        for state in by_report:
+            state.begin_progress()
+            self.queue(state)
+        return count
+
+    def _add_reports(self, message: metering_service_pb2.MeterRequest, first: int) -> int:
+        reports, unsent, sequence, resume_bytes = message.reports, self._unsent, first, 0
+        end = first + min(REPORTS_PER_MESSAGE_MAX, message.first_sequence + ENTRIES_PER_MESSAGE_MAX - first)
+        while unsent and sequence < end and resume_bytes < RESUME_BYTES_PER_MESSAGE:
+            state, report = unsent.popleft()
+            if state.abandoned:
+                continue
+            self._number(state, report, sequence)
+            reports.append(report)
+            resume_bytes += len(report.resume)
+            sequence += 1
+        return sequence - first
 
     def heartbeat(self, now_ns: int) -> metering_service_pb2.MeterRequest:
         """A message without reports."""
@@ -120,6 +150,7 @@ class Outbox:
         """
         self.answered_through = max(self.answered_through, answered)
         self.durable_through = max(self.durable_through, durable)
+        self.columns.advance(self.answered_through)
         origin_ns: int | None = None
         while self._unanswered and self._is_answered(self._unanswered[0], now_ns):
             origin_ns = self._unanswered.popleft().sent_ns
@@ -132,7 +163,7 @@ class Outbox:
 
     def is_answered(self, state: RequestState) -> bool:
         """Whether every report of a request has been sent and answered."""
-        return state.queued is None and 0 < state.last_sequence <= self.answered_through
+        return state.queued is None and not state.is_marked and 0 < state.last_sequence <= self.answered_through
 
     def renewed_until_ns(self, state: RequestState) -> int:
         """Time until which this request's grant is renewed: by a stream that answered one of its reports."""
@@ -154,6 +185,10 @@ class Outbox:
         state.last_sequence = sequence
         if report.phase == FINISH:
             self._finishes.append((sequence, state))
+        else:
+            self.columns.bind(state, report, sequence)
+        if state.is_bound:
+            state.choose_road()
 
 
 def _merges(state: RequestState) -> bool:

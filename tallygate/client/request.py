@@ -94,12 +94,6 @@ class MeteredRequest(RequestHandle):
             raise self._session.unreachable()
         return free_tokens
 
-    def report(self) -> None:
-        """Reports the counts so far, though no renewal is due, so that usage statistics are fresher. Never waits."""
-        state = self._running()
-        if state.reported_tokens != state.generated_tokens:
-            self._session.allowance.report_progress(state)
-
     def set_usage(self, usage: Usage, *, estimated: bool = False) -> None:
         """Replaces all counts by better ones, for instance once it is known how much of the input was cached.
 

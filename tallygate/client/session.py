@@ -14,7 +14,8 @@ from tallygate.client.errors import Denial, MeteringError, Overloaded, Unreachab
 from tallygate.client.outbox import Outbox
 from tallygate.client.settings import ClientSettings, OnUnreachable
 from tallygate.client.state import FINISH, RequestState
-from tallygate.metering.v1 import decision_pb2, metering_service_pb2
+from tallygate.client.values import Grant
+from tallygate.metering.v1 import columns_pb2, decision_pb2, metering_service_pb2
 
 REFUSED_FINISHES: Final = frozenset({"INVALID_REPORT", "REQUEST_ID_REUSED", "TOO_OLD", "UNKNOWN_SERVICE"})
 """Reasons of a denied finish whose counts were not taken; with any other, only the service may not go on."""
@@ -48,7 +49,10 @@ class Session:
         )
         self.hand_over: Callable[[RequestState], None] = self.allowance.check
         """Has a request checked that went past its `quiet_tokens`; called from the thread that counts."""
+        self.report_by_name: Callable[[RequestState], None] = self.allowance.report_unsaid
+        """Reports the counts of a request that no entry speaks of; called from the thread that counts."""
         self.write_is_due = asyncio.Event()
+        self.outbox.columns.wake = self.write_is_due.set
         self.drained = asyncio.Event()
         self.connected_to = ""
         """The node that answers now; empty while none does."""
@@ -115,7 +119,11 @@ class Session:
 
     def receive(self, response: metering_service_pb2.MeterResponse) -> None:
         """Takes in a response of the node."""
+        if response.columns_handles_max:
+            self.outbox.columns.handles_max = response.columns_handles_max
         changed = [state for decision in response.decisions if (state := self._decide(decision)) is not None]
+        if response.HasField("grants"):
+            changed += self._raise_grants(response.grants)
         valid_for = response.grants_valid_for if response.HasField("grants_valid_for") else None
         done = self.outbox.advance(
             answered=response.answered_through,
@@ -144,6 +152,7 @@ class Session:
                 state.finish_denial = denial
             else:
                 state.denial = denial
+                state.choose_road()
         elif decision.HasField("grant"):
             sent_ns = self.outbox.sent_ns(decision.sequence)
             # A grant that answers no known report brings no validity of its own.
@@ -156,6 +165,20 @@ class Session:
             state.receipt = decode_receipt(decision.receipt)
         return state
 
+    def _raise_grants(self, grants: columns_pb2.GrantColumns) -> list[RequestState]:
+        """Takes in grants that answer entries: valid as the stream says, for as long as it says so."""
+        raised: list[RequestState] = []
+        for sequence, handle, ceiling_tokens, resume in zip(
+            grants.sequences, grants.handles, grants.output_ceiling_tokens, grants.resume, strict=False
+        ):
+            state = self.outbox.columns.find(handle, sequence)
+            # A decision of the same message may have said more.
+            if state is not None and state.grant is not None and ceiling_tokens > state.grant.output_ceiling_tokens:
+                self.allowance.take(state, Grant(ceiling_tokens, False, state.grant.valid_until_ns, resume))
+                raised.append(state)
+        return raised
+
     def _forget(self, state: RequestState) -> None:
         self.requests.pop(state.request_id, None)
+        self.outbox.columns.release(state)
         self.allowance.forget(state)

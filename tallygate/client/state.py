@@ -60,6 +60,10 @@ class RequestState:
     """Whether waiting is of no use: the request was denied, or no node answers."""
     handed_over: bool = False
     """Whether it went past `quiet_tokens`, and the loop will check it."""
+    entry_handle: int = -1
+    """The handle by which entries of columns say its progress; -1 while that goes by report."""
+    is_marked: bool = False
+    """Whether its progress waits to be sent as an entry."""
 
     phase: report_pb2.ReportPhase.ValueType = AUTHORIZE
     begun: bool = False
@@ -86,6 +90,16 @@ class RequestState:
     """Time since when nothing is free; None while something is."""
     gave_up: bool = False
     """Whether nothing was free for `answer_ms`, and no node answered."""
+    handle: int = -1
+    """The handle that the present stream binds, or is about to bind, to it; -1 for none."""
+    is_bound: bool = False
+    """Whether the node has answered the report that binds the handle."""
+    bound_sequence: int = 0
+    """Number of the report that binds the handle."""
+    are_facts_said: bool = False
+    """Whether the last report says all that entries do not: the input, and whether counts are an estimate."""
+    said_reasoning_tokens: int = 0
+    """Reasoning tokens as the present stream said them last; -1 where each entry has to say them."""
     lent_tokens: int = 0
     """Number of tokens on credit: taken from those that may go on without an answer."""
     lent_ceiling_tokens: int = 0
@@ -127,13 +141,50 @@ class RequestState:
         )
 
     def set_usage(self, usage: Usage, *, estimated: bool) -> None:
-        """Replaces all counts."""
+        """Replaces all counts. The next report goes by name if entries cannot say what changed."""
+        input_kinds = usage.input_tokens, usage.cached_input_tokens, usage.cache_write_tokens
+        known_kinds = self.input_tokens, self.cached_input_tokens, self.cache_write_tokens
+        if estimated != self.estimated or input_kinds != known_kinds:
+            self.are_facts_said = False
+            self.entry_handle = -1
+        output, known_output = usage.output_class_tokens, self.generated_tokens
+        if output < known_output or (output == known_output and usage.reasoning_tokens != self.reasoning_tokens):
+            # A node keeps the kinds of the greatest count: what was said last may not be what was taken in last.
+            self.said_reasoning_tokens = -1
         self.estimated = estimated
         self.input_tokens = usage.input_tokens
         self.cached_input_tokens = usage.cached_input_tokens
         self.cache_write_tokens = usage.cache_write_tokens
         self.generated_tokens = usage.output_class_tokens
         self.reasoning_tokens = usage.reasoning_tokens
+
+    @property
+    def may_progress(self) -> bool:
+        """Whether a report of progress is right: it runs on a grant."""
+        return self.grant is not None and self.phase != FINISH and not self.abandoned
+
+    def begin_progress(self) -> None:
+        """Notes that its counts are about to be reported by name."""
+        self.phase = PROGRESS
+        self.reported_tokens = self.generated_tokens
+
+    def choose_road(self) -> None:
+        """Progress goes by entries once a handle is bound, while entries can say all that there is to say."""
+        by_entry = (
+            self.is_bound and self.are_facts_said and self.queued is None and self.denial is None and self.may_progress
+        )
+        self.entry_handle = self.handle if by_entry else -1
+
+    def forget_handle(self) -> None:
+        """Forgets the handle, and all that was said only of this stream."""
+        self.handle = self.entry_handle = -1
+        self.is_bound = self.are_facts_said = False
+        self.bound_sequence = self.said_reasoning_tokens = 0
+
+    def note_reasoning(self, tokens: int) -> None:
+        """Notes the reasoning tokens that this stream said last; -1 stays, where they have to be said each time."""
+        if self.said_reasoning_tokens >= 0:
+            self.said_reasoning_tokens = tokens
 
     def forget_stream(self) -> None:
         """Forgets what was reported on a stream that broke: on the next one nothing has been yet.
@@ -146,6 +197,7 @@ class RequestState:
         self.introduced = False
         self.queued = None
         self.first_sequence = self.last_sequence = 0
+        self.forget_handle()
 
     def make_report(self) -> report_pb2.TokenReport:
         """The latest report; the first on a stream carries the service and the last grant."""
@@ -160,6 +212,9 @@ class RequestState:
                 reasoning_tokens=self.reasoning_tokens,
             ),
         )
+        # An authorisation does not say that counts are an estimate.
+        self.are_facts_said = self.phase != AUTHORIZE or not self.estimated
+        self.note_reasoning(self.reasoning_tokens)
         if not self.introduced:
             self._introduce(report)
         if self.phase != AUTHORIZE:

@@ -121,13 +121,15 @@ class MeterStream:
 
     async def _pause(self) -> None:
         """Waits until there is something to report, at most until the next heartbeat is due."""
+        write_is_due = self._session.write_is_due
+        write_is_due.clear()
+        # From here on a mark wakes this writer; those before it are seen below.
+        self._outbox.columns.is_woken = False
         if len(self._outbox):
             # The reports of all tasks that are ready to run now get into this message too.
             await asyncio.sleep(0)
             return
         # No further turn is needed here: tasks that were ready when a report was queued run before this one is woken.
-        write_is_due = self._session.write_is_due
-        write_is_due.clear()
         heartbeat = asyncio.get_running_loop().call_later(self._heartbeat_s, write_is_due.set)
         try:
             await write_is_due.wait()

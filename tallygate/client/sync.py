@@ -65,6 +65,8 @@ class _Portal:
     def __init__(self, session: Session) -> None:
         self._session = session
         session.hand_over = self.post
+        session.report_by_name = self.report_by_name
+        session.outbox.columns.wake = self.wake_writer
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -114,6 +116,15 @@ class _Portal:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._session.allowance.check, state)
 
+    def report_by_name(self, state: RequestState) -> None:
+        """Has the loop report a request's counts, and waits until it has queued them."""
+        self.run(_call(lambda: self._session.allowance.report_unsaid(state)))
+
+    def wake_writer(self) -> None:
+        """Has the loop send what was marked; does not wait for it."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._session.write_is_due.set)
+
     @staticmethod
     def _run(loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
@@ -129,8 +140,8 @@ class _Portal:
 class SyncMeteredRequest(RequestHandle):
     """As the asynchronous one, without `await`; to be used from one thread at a time.
 
-    `output`, `must_stop` and `free_tokens` are local; everything else waits for the client's thread, and `authorize`,
-    `wait_for_tokens`, `wait_recorded` and leaving the context for a node.
+    `output`, `must_stop` and `free_tokens` are local, and so is `report` where the node takes columns. Everything else
+    waits for the client's thread, and `authorize`, `wait_for_tokens`, `wait_recorded` and leaving the context for a node.
     """
 
     __slots__ = ("_inner", "_portal")
@@ -159,10 +170,6 @@ class SyncMeteredRequest(RequestHandle):
     def wait_for_tokens(self) -> int:
         """Number of tokens that may still be generated; waits where nothing is free. Raises as the asynchronous one."""
         return self.free_tokens or self._portal.run(self._inner.wait_for_tokens())
-
-    def report(self) -> None:
-        """Reports the counts so far, though no renewal is due."""
-        self._portal.run(_call(self._inner.report))
 
     def set_usage(self, usage: Usage, *, estimated: bool = False) -> None:
         """Replaces all counts by better ones. Raises as the asynchronous one."""
