@@ -141,7 +141,7 @@ class SyncMeteredRequest(RequestHandle):
     """As the asynchronous one, without `await`; to be used from one thread at a time.
 
     `output`, `must_stop` and `free_tokens` are local, and so is `report` where the node takes columns. Everything else
-    waits for the client's thread, and `authorize`, `wait_for_tokens`, `wait_recorded` and leaving the context for a node.
+    waits for the client's thread; `authorize`, `wait_for_tokens`, `wait_recorded` and leaving the context for a node.
     """
 
     __slots__ = ("_inner", "_portal")

@@ -11,7 +11,7 @@ from tallygate.client.request import MeteredRequest
 from tallygate.client.session import Session
 from tallygate.client.settings import ClientSettings, OnUnreachable
 from tallygate.client.state import RequestState
-from tallygate.metering.v1 import decision_pb2, metering_service_pb2, report_pb2
+from tallygate.metering.v1 import columns_pb2, decision_pb2, metering_service_pb2, report_pb2
 
 SERVICE = "accounts/acme/services/chat"
 VALID_S = 20
@@ -61,6 +61,46 @@ class Desk:
         state.begun = True
         self.session.allowance.check(state)
         return MeteredRequest(self.session, state, wants_receipt=False)
+
+    def offer_columns(self, handles_max: int = 1_000) -> None:
+        """The node has said that it takes columns."""
+        self.session.receive(metering_service_pb2.MeterResponse(columns_handles_max=handles_max))
+
+    def bound(self, ceiling: int = 1_000, number: int = 1) -> MeteredRequest:
+        """A request that runs and is bound to a handle, by a node that takes columns."""
+        self.offer_columns()
+        return self.granted(ceiling, number)
+
+    def message(self) -> metering_service_pb2.MeterRequest:
+        """What is sent now, which is something."""
+        message = self.session.outbox.take(self.now_ns)
+        assert message is not None
+        return message
+
+    def allow(self, state: RequestState, ceiling: int) -> None:
+        """A grant, before anything is answered by number."""
+        response = metering_service_pb2.MeterResponse()
+        grant = decision_pb2.Grant(output_ceiling_tokens=ceiling, valid_for=Duration(seconds=VALID_S), resume=b"token")
+        sequence = state.last_sequence
+        response.decisions.add(
+            request_id=state.request_id, sequence=sequence, verdict=decision_pb2.VERDICT_ALLOW, grant=grant
+        )
+        self.session.receive(response)
+
+    def stop(self, state: RequestState) -> None:
+        """A denial that nobody asked for."""
+        response = metering_service_pb2.MeterResponse()
+        response.decisions.add(request_id=state.request_id, verdict=decision_pb2.VERDICT_DENY, message="Stop now.")
+        self.session.receive(response)
+
+    def answer(self, grants: columns_pb2.GrantColumns | None = None) -> None:
+        """Everything that was sent is answered by number."""
+        last = self.session.outbox._next_sequence - 1
+        self.session.receive(
+            metering_service_pb2.MeterResponse(
+                answered_through=last, grants_valid_for=Duration(seconds=VALID_S), grants=grants
+            )
+        )
 
     def said(self) -> list[report_pb2.TokenReport]:
         """What is sent now."""
