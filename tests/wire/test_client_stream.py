@@ -30,11 +30,21 @@ QUICK = ClientSettings(
 )
 
 
+@pytest.fixture(params=[0, 65_536], ids=["reports", "columns"])
+def handles_max(request: pytest.FixtureRequest) -> int:
+    """What nodes offer: an old one takes no columns."""
+    offered: int = request.param
+    return offered
+
+
 @pytest.fixture
-async def node() -> AsyncIterator[FakeMetering]:
-    """One metering node."""
-    async with serving(FakeMetering()) as fake:
+async def node(handles_max: int) -> AsyncIterator[FakeMetering]:
+    """One metering node, which holds the client to the contract."""
+    fake = FakeMetering()
+    fake.handles_max = handles_max
+    async with serving(fake):
         yield fake
+    assert not fake.wrong
 
 
 async def test_a_request_runs_and_its_receipt_says_who_paid(node: FakeMetering) -> None:
@@ -145,12 +155,13 @@ async def test_a_break_resumes_open_requests_and_finishes_that_were_not_durable(
     assert said["open"].service == SERVICE
 
 
-async def test_however_often_the_stream_breaks_nothing_is_lost() -> None:
+async def test_however_often_the_stream_breaks_nothing_is_lost(handles_max: int) -> None:
     """Two nodes that both break at every third message: every finish is committed somewhere, as it was said."""
     async with AsyncExitStack() as stack:
         nodes = [await stack.enter_async_context(serving(FakeMetering())) for _ in range(2)]
         for node in nodes:
             node.break_every = 3
+            node.handles_max = handles_max
         client = await stack.enter_async_context(MeteringClient([node.address for node in nodes], settings=QUICK))
 
         slots = asyncio.Semaphore(4)
@@ -167,6 +178,7 @@ async def test_however_often_the_stream_breaks_nothing_is_lost() -> None:
 
         await asyncio.gather(*(run(number) for number in range(60)))
 
+    assert not nodes[0].wrong + nodes[1].wrong
     committed = nodes[0].committed | nodes[1].committed
     assert len(committed) == 60
     assert {(r.usage.input_tokens, r.usage.output_tokens) for r in committed.values()} == {(n, 20) for n in range(60)}

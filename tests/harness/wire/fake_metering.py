@@ -17,6 +17,7 @@ from tallygate.metering.v1 import (
     receipt_pb2,
     report_pb2,
 )
+from tests.harness.client.stream_model import Heard, StreamModel
 
 Request = metering_service_pb2.MeterRequest
 Response = metering_service_pb2.MeterResponse
@@ -26,13 +27,18 @@ Response = metering_service_pb2.MeterResponse
 class FakeStream:
     """One stream as the node sees it."""
 
+    model: StreamModel
     messages: list[Request] = field(default_factory=list)
+    reports: list[report_pb2.TokenReport] = field(default_factory=list)
+    """All reports so far; for each entry of columns the report that it stands for."""
     out: asyncio.Queue[Response | None] = field(default_factory=asyncio.Queue)
 
-    @property
-    def reports(self) -> list[report_pb2.TokenReport]:
-        """All reports so far."""
-        return [report for message in self.messages for report in message.reports]
+    def take(self, message: Request) -> list[Heard]:
+        """Notes a message. AssertionError where it breaks a rule of the contract."""
+        self.messages.append(message)
+        heard = self.model.take(message)
+        self.reports.extend(each.report for each in heard)
+        return heard
 
     def stop(self, request_id: str, reason: decision_pb2.DecisionReason.ValueType) -> None:
         """An unasked denial."""
@@ -59,6 +65,10 @@ class FakeMetering(metering_service_pb2_grpc.MeteringServiceServicer):
         self.muted = False
         self.durable = True
         self.break_every = 0
+        self.handles_max = 65_536
+        """What streams that begin now offer; 0 for a node without columns."""
+        self.wrong: list[AssertionError] = []
+        """Rules of the contract that a client broke."""
         self.taken = 0
         self.committed: dict[str, report_pb2.TokenReport] = {}
         self.denials: dict[str, decision_pb2.DecisionReason.ValueType] = {}
@@ -95,17 +105,21 @@ class FakeMetering(metering_service_pb2_grpc.MeteringServiceServicer):
         context: grpc.aio.ServicerContext[Request, Response],
     ) -> AsyncIterator[Response]:
         """Answers each message at once."""
-        stream = FakeStream()
+        stream = FakeStream(StreamModel(self.handles_max))
         self.streams.append(stream)
 
         async def read() -> None:
             async for message in request_iterator:
-                stream.messages.append(message)
-                self.taken += bool(message.reports)
-                if self.break_every and message.reports and self.taken % self.break_every == 0:
+                try:
+                    heard = stream.take(message)
+                except AssertionError as wrong:
+                    self.wrong.append(wrong)
+                    break
+                self.taken += bool(heard)
+                if self.break_every and heard and self.taken % self.break_every == 0:
                     break
                 if not self.muted:
-                    stream.out.put_nowait(self._answer(message))
+                    stream.out.put_nowait(self._answer(stream, heard))
             stream.hang_up()
 
         reader = asyncio.create_task(read())
@@ -115,21 +129,34 @@ class FakeMetering(metering_service_pb2_grpc.MeteringServiceServicer):
         finally:
             reader.cancel()
 
-    def _answer(self, message: Request) -> Response:
-        through = message.first_sequence + len(message.reports) - 1
+    def _answer(self, stream: FakeStream, heard: list[Heard]) -> Response:
+        through = stream.model.last_sequence
         response = Response(
             answered_through=through,
             durable_through=through if self.durable else 0,
             grants_valid_for=Duration(seconds=self.valid_for_s),
         )
-        for offset, report in enumerate(message.reports):
+        if not stream.model.offered:
+            response.columns_handles_max = self.handles_max
+        stream.model.answer(through)
+        for each in heard:
+            report = each.report
             if self.durable and report.phase == report_pb2.REPORT_PHASE_FINISH:
                 self.committed[report.request_id] = report
             decision = self._decide(report)
-            if decision is not None:
-                decision.sequence = message.first_sequence + offset
-                decision.request_id = report.request_id
-                response.decisions.append(decision)
+            if decision is None:
+                continue
+            if decision.verdict != decision_pb2.VERDICT_ALLOW:
+                stream.model.denied.add(report.request_id)
+            elif each.handle >= 0 and not decision.grant.is_final:
+                response.grants.sequences.append(each.sequence)
+                response.grants.handles.append(each.handle)
+                response.grants.output_ceiling_tokens.append(decision.grant.output_ceiling_tokens)
+                response.grants.resume.append(decision.grant.resume)
+                continue
+            decision.sequence = each.sequence
+            decision.request_id = report.request_id
+            response.decisions.append(decision)
         return response
 
     def _decide(self, report: report_pb2.TokenReport) -> decision_pb2.Decision | None:
