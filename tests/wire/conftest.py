@@ -12,6 +12,13 @@ from tallygate.metering.v1 import metering_service_pb2_grpc
 from tests.harness.wire.fake_metering import FakeMetering
 
 
+@pytest.fixture(params=[0, 65_536], ids=["reports", "columns"])
+def handles_max(request: pytest.FixtureRequest) -> int:
+    """What nodes offer: an old one takes no columns."""
+    offered: int = request.param
+    return offered
+
+
 @pytest.fixture
 async def node() -> AsyncIterator[FakeMetering]:
     fake = FakeMetering()
@@ -21,6 +28,7 @@ async def node() -> AsyncIterator[FakeMetering]:
     await server.start()
     yield fake
     await server.stop(0)
+    assert not fake.wrong
 
 
 @pytest.fixture

@@ -30,13 +30,6 @@ QUICK = ClientSettings(
 )
 
 
-@pytest.fixture(params=[0, 65_536], ids=["reports", "columns"])
-def handles_max(request: pytest.FixtureRequest) -> int:
-    """What nodes offer: an old one takes no columns."""
-    offered: int = request.param
-    return offered
-
-
 @pytest.fixture
 async def node(handles_max: int) -> AsyncIterator[FakeMetering]:
     """One metering node, which holds the client to the contract."""

@@ -34,10 +34,13 @@ REQUESTS = 10
 
 
 @pytest.fixture
-async def node() -> AsyncIterator[FakeMetering]:
-    """One metering node."""
-    async with serving(FakeMetering()) as fake:
+async def node(handles_max: int) -> AsyncIterator[FakeMetering]:
+    """One metering node, which holds the client to the contract."""
+    fake = FakeMetering()
+    fake.handles_max = handles_max
+    async with serving(fake):
         yield fake
+    assert not fake.wrong
 
 
 async def test_a_request_from_its_entry_to_its_receipt(node: FakeMetering) -> None:

@@ -34,7 +34,7 @@ class StreamModel:
     bound: dict[int, tuple[str, int]] = field(default_factory=dict)
     """The request of each handle, and the number of the report that bound it."""
     latest: dict[str, report_pb2.TokenReport] = field(default_factory=dict)
-    """What was said last of each request."""
+    """Report of each request that was said last, or that an entry stands for."""
     denied: set[str] = field(default_factory=set)
     """Requests whose denial has been answered."""
     entries: int = 0
@@ -53,7 +53,7 @@ class StreamModel:
             assert len(columns.output_tokens) == count
             assert len(columns.reasoning_tokens) in {0, count}
             assert list(columns.handles) == sorted(set(columns.handles))
-        reasoning = list(columns.reasoning_tokens) or [None] * count
+        reasoning: list[int | None] = [*columns.reasoning_tokens] or [None] * count
         heard = [self._entry(*entry) for entry in zip(columns.handles, columns.output_tokens, reasoning, strict=True)]
         heard += [self._report(report) for report in reports]
         self.entries += count

@@ -30,7 +30,7 @@ class Story:
     desk: Desk = field(default_factory=Desk)
     stream: StreamModel = field(default_factory=StreamModel)
     on_its_way: deque[Heard] = field(default_factory=deque)
-    """What the node has heard, and not answered."""
+    """Reports that the node has heard, and not answered."""
     running: list[MeteredRequest] = field(default_factory=list)
     waiting: dict[str, MeteredRequest] = field(default_factory=dict)
     """Authorised, and not answered."""

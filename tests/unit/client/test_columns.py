@@ -116,8 +116,7 @@ def test_a_message_has_an_end_for_entries_and_reports_together() -> None:
     desk.offer_columns(10_000)
     states = [desk.state(number) for number in range(ENTRIES_PER_MESSAGE_MAX + 10)]
     while len(desk.session.outbox):
-        message = desk.message()
-    assert message.reports
+        assert desk.message().reports
     for state in states:
         desk.allow(state, 1_000)
     desk.answer()
@@ -293,13 +292,14 @@ def test_after_a_break_all_is_said_by_name_and_bound_anew() -> None:
     assert not len(desk.session.outbox)
 
     desk.offer_columns()
-    for tokens in (6, 7):
+    messages: list[Message] = []
+    for _ in range(2):
         request.output()
         request.report()
-        message = desk.message()
+        messages.append(desk.message())
         desk.answer()
-        assert [each.usage.output_tokens for each in message.reports] == ([6] if tokens == 6 else [])
-    assert entries(message) == [(0, 7)]
+    assert [[each.usage.output_tokens for each in message.reports] for message in messages] == [[6], []]
+    assert [entries(message) for message in messages] == [[], [(0, 7)]]
 
 
 def test_an_early_report_does_not_put_off_the_renewal() -> None:
