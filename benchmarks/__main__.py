@@ -18,7 +18,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks import report
 from benchmarks.bench import Bench, Plan
 from benchmarks.builds import Build, older
-from benchmarks.cases import access, ceiling, client, durable, growth, keys, latency, leases, scale, stream, unary
+from benchmarks.cases import (
+    access,
+    ceiling,
+    client,
+    control,
+    durable,
+    growth,
+    keys,
+    latency,
+    leases,
+    scale,
+    stream,
+    unary,
+)
 from benchmarks.targets import Postgres
 
 CASES: dict[str, Callable[[Bench], Awaitable[None]]] = {
@@ -30,6 +43,7 @@ CASES: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "growth": growth.run,
     "scale": scale.run,
     "leases": leases.run,
+    "control": control.run,
     "client": client.run,
     "access": access.run,
     "keys": keys.run,

@@ -4,7 +4,9 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Final, Literal, Self
 
-Kind = Literal["stream", "unary", "settle", "renew", "pace", "leases", "client", "known", "guess", "resolve", "shown"]
+Kind = Literal[
+    "stream", "unary", "settle", "renew", "pace", "leases", "control", "client", "known", "guess", "resolve", "shown"
+]
 CLIENT_KINDS: Final[frozenset[Kind]] = frozenset({"client"})
 """Loads of the client library itself: those of an older build are made with its own."""
 
@@ -17,7 +19,8 @@ class Job:
     `addresses` in turn, and `requests` over `streams`. `run`: makes ids unique. `rate`: reports a second, for a job on
     schedule. `reports_max`: stop after so many, or when the time is up. `durable`: the server records, so what it has
     not yet recorded is bounded. `security`: fields of `Security`, by which the server is reached. `tokens`: those that
-    are shown in turn. `method`: what is called by guesses, and `expected` the reason by which each is refused.
+    are shown in turn. `method`: what is called of control, or by guesses, and `expected` the reason by which each of
+    those is refused.
     """
 
     kind: Kind

@@ -15,6 +15,7 @@ KINDS: dict[Kind, str] = {
     "settle": "benchmarks.settle_load:run_settle",
     "pace": "benchmarks.pace_load:run_pace",
     "leases": "benchmarks.lease_load:run_leases",
+    "control": "benchmarks.control_load:run_control",
     "client": "benchmarks.client_load:run_client",
     "known": "benchmarks.known_load:run_known",
     "guess": "benchmarks.guess_load:run_guess",

@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+import time
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -10,9 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Self
 
+import psutil
+
 from benchmarks.accounts import PLAIN, SERVICE, set_up
 from benchmarks.builds import THIS, Build
 from benchmarks.populate import make_pattern, multiply
+from benchmarks.populate_control import multiply_accounts
 from tallygate._security import Security
 from tests.harness.postgres import fresh_database
 from tests.harness.programs.programs import Code, Program, start
@@ -120,6 +124,38 @@ async def control_alone(
         control = await serve(stack, directory, "control", ("--database-url", url), build=build)
         await set_up(control.address)
         yield Target([control.address], [control.pid], [SERVICE], control=control.address, build=build)
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """A control service with many accounts. `starts_s`: how long each start took; `rss_bytes`: memory after that."""
+
+    target: Target
+    starts_s: list[float]
+    rss_bytes: int
+
+
+@asynccontextmanager
+async def crowded_control(
+    directory: Path, database: Database, postgres: Postgres, accounts: int, models: int, *, starts: int
+) -> AsyncIterator[Crowd]:
+    """A control service with many accounts, which was started so many times once they were there."""
+    async with AsyncExitStack() as stack:
+        url = await database_url(stack, directory, database, postgres, "control")
+        control = await serve(stack, directory, "control", ("--database-url", url))
+        await set_up(control.address)
+        await make_pattern(control.address, suspended=False)
+        await control.stop()
+        await multiply_accounts(url, accounts, models)
+        starts_s = []
+        for number in range(starts):
+            began_s = time.perf_counter()
+            control = await serve(stack, directory, "control", ("--database-url", url))
+            starts_s.append(time.perf_counter() - began_s)
+            if number < starts - 1:
+                await control.stop()
+        target = Target([control.address], [control.pid], [SERVICE], control=control.address)
+        yield Crowd(target, starts_s, psutil.Process(control.pid).memory_info().rss)
 
 
 @asynccontextmanager

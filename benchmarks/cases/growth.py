@@ -107,8 +107,8 @@ def _beside(bench: Bench, figure: Figure, older: Figure) -> Figure:
 
 async def _known(bench: Bench, count: int) -> None:
     """Services that are known, and no more: nothing runs on them, and none has a lease."""
-    name = "memory per known service without a lease"
-    if not bench.plan.only.search(name):
+    name, learned = "memory per known service without a lease", f"{count:,} services learned"
+    if not bench.plan.only.search(name) and not bench.plan.only.search(learned):
         return
     task = bench.progress.add_task(f"growth: {name}", total=1)
     async with bench.real("sqlite", services=count, suspended=True) as target:
@@ -121,6 +121,9 @@ async def _known(bench: Bench, count: int) -> None:
     figure.details = [result]
     judge(figure, [result])
     bench.figures.append(figure)
+    rate = Variant(learned, variant.target, variant.job, unit="services/s")
+    bench.figure("growth", rate, [result], [])
+    bench.gained("growth", rate, {older_name(learned): [before] if before else [], learned: [result]})
     if before is not None:
         beside = _beside(bench, figure, _memory_figure(name, _grown_bytes(before) / count))
         judge(beside, [result], [before])

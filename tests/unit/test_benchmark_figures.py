@@ -182,7 +182,7 @@ async def test_a_run_is_read_again_as_markdown() -> None:
 async def test_memory_of_services_is_named_for_what_they_have() -> None:
     """The goal is of a service that is merely known; what a lease takes, and what failed, is not held to it."""
     one, many = (Result(server_rss_before_bytes=1_024, server_rss_open_bytes=size * 1_024) for size in (201, 501))
-    known = Result(server_rss_before_bytes=1_024, server_rss_open_bytes=51 * 1_024)
+    known = Result(rate=20, server_rss_before_bytes=1_024, server_rss_open_bytes=51 * 1_024)
     name = "memory per known service without a lease"
     bench = Played(**{name: [known, FAILED]})
     growth._memory(bench, {"one": [one], "many": [many]}, "one", "many", 100)
@@ -193,5 +193,7 @@ async def test_memory_of_services_is_named_for_what_they_have() -> None:
         ("memory per open request", 2.0, 1.2, True),
         ("memory per service with a lease, beside its open request", 3.0, None, True),
         (name, 0.5, 1.0, True),
+        ("100 services learned", 20.0, None, True),
         (name, 0.0, 1.0, False),
+        ("100 services learned", 0.0, None, False),
     ]

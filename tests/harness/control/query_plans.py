@@ -36,3 +36,25 @@ async def plans(engine: AsyncEngine, statements: list[tuple[str, Any]]) -> list[
 async def scans(engine: AsyncEngine, statements: list[tuple[str, Any]]) -> list[str]:
     """How SQLite looks for rows, where that is not by an index."""
     return [plan for plan in await plans(engine, statements) if plan.startswith("SCAN")]
+
+
+async def whole_reads(engine: AsyncEngine, statements: list[tuple[str, Any]]) -> list[str]:
+    """Statements that read all rows of a table, on either database: PostgreSQL may do so only where it must."""
+    if engine.dialect.name == "sqlite":
+        return await scans(engine, statements)
+    found = []
+    async with engine.connect() as connection:
+        await connection.exec_driver_sql("SET enable_seqscan = off")
+        for statement, parameters in statements:
+            if statement.startswith(("SELECT", "UPDATE", "DELETE")):
+                plan = [row[0] for row in await connection.exec_driver_sql(f"EXPLAIN {statement}", parameters)]
+                found += [f"{line.strip()}: {statement}" for line in plan if "Seq Scan" in line]
+                found += [f"{line}: {statement}" for line in _unbounded(plan)]
+    return found
+
+
+def _unbounded(plan: list[str]) -> Iterator[str]:
+    """Walks through an index that begin at its first entry."""
+    for line, after in zip(plan, [*plan[1:], ""], strict=True):
+        if "Index" in line and "Scan" in line and "Index Cond" not in after:
+            yield line.strip()
