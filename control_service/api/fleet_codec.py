@@ -171,6 +171,7 @@ def _decode_statement(
             needed_units=units("needed_units", message.needed_units),
             closing=message.closing,
             refunded_units=units("refunded_units", message.refunded_units),
+            burn_units=units("burn_units", message.burn_units),
         ),
     )
 

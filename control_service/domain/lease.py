@@ -67,7 +67,10 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A node's statement on one lease: counters that only grow, and levels. None of them is negative."""
+    """A node's statement on one lease: counters that only grow, and levels. None of them is negative.
+
+    `burn_units` are those that requests take a second; 0 where that is not known.
+    """
 
     lease_id: str
     consumed_units: int = 0
@@ -77,6 +80,7 @@ class Statement:
     needed_units: int = 0
     closing: bool = False
     refunded_units: int = 0
+    burn_units: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,15 +178,6 @@ def extend(lease: Lease, units: int) -> Lease:
 def units_for_need(lease: Lease, statement: Statement, grantable_units: int) -> int:
     """Units for requests that wait now: all that is grantable may go to them."""
     return min(grantable_units, max(0, statement.needed_units - lease.free_units))
-
-
-def units_for_prefetch(lease: Lease, statement: Statement, grantable_units: int, spare_units: int) -> int:
-    """Units that the node wants ahead of need: at most a quarter of what is grantable.
-
-    So leases shrink as a pot runs out, and little of its end is stranded on nodes that do not need it. The rest of
-    the pot stays above its floor, below which no lease gets anything.
-    """
-    return max(0, min(statement.wanted_units - lease.free_units, grantable_units // 4, spare_units))
 
 
 def may_have_more(before: Lease, statement: Statement) -> bool:

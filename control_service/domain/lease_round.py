@@ -21,8 +21,8 @@ from control_service.domain.lease import (
     may_have_more,
     merge_statement,
     units_for_need,
-    units_for_prefetch,
 )
+from control_service.domain.lease_share import units_ahead
 from control_service.domain.pot import USED_UNITS_MAX, Pot, PotKey
 from control_service.domain.rate_pot import RatePot
 
@@ -33,13 +33,15 @@ class StatementWork:
 
     `pays`: whether the pot pays for the lease's service now; where not, nothing is granted. `fits`: whether the
     statement is within bounds; where not, nothing of it was taken in. `recall_waits` is that of `merge_statement`.
-    `left` are the works of leases that pay what this lease consumed beyond its grant.
+    `node_count` are the nodes with an open lease on the pot. `left` are the works of leases that pay what this lease
+    consumed beyond its grant.
     """
 
     statement: Statement
     before: Lease
     pays: bool
     recall_waits: bool = False
+    node_count: int = 1
     lease: Lease = field(init=False)
     spent_units: int = field(init=False, default=0)
     fits: bool = field(init=False, default=True)
@@ -70,9 +72,7 @@ class LeaseRound:
             pot = self.pots[work.lease.pot]
             self._lend(work, units_for_need(work.lease, work.statement, pot.grantable_units))
         for work in in_turn(served):
-            pot = self.pots[work.lease.pot]
-            units = units_for_prefetch(work.lease, work.statement, pot.grantable_units, pot.spare_units)
-            self._lend(work, units)
+            self._lend(work, units_ahead(work.lease, work.statement, self.pots[work.lease.pot], work.node_count))
 
     def _merge(self, work: StatementWork) -> bool:
         """Merges a statement, unless the statement or the pot after it is out of bounds; returns whether it fits."""

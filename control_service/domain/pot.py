@@ -41,6 +41,11 @@ class PotKind(enum.StrEnum):
         return self in (PotKind.BUDGET_TOKENS, PotKind.BUDGET_MONEY)
 
     @property
+    def refills(self) -> bool:
+        """Whether units come back by themselves, with time or when requests end."""
+        return self.is_reservation or self.is_rule
+
+    @property
     def is_rule(self) -> bool:
         """Whether it is what a rate rule has: units that accrue, or slots."""
         return self in (PotKind.RATE, PotKind.SLOTS)

@@ -34,6 +34,8 @@ class LeaseStatement(NamedTuple):
     refunded_units: int = 0
     limit_pot: LimitPotKey | None = None
     """The pot of a limit; then the service is the account, and has no uid."""
+    burn_units: int = 0
+    """Units that requests take a second, where control is to leave the lease some seconds of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,7 @@ class Lease:
         `idle`: no request of the service is open or waiting.
         """
         demand = self.demand
-        demand.begin_round(now_ns)
+        demand.begin_round(self.held + self.booked - self.refunded, now_ns)
         yields = demand.yields(self.free)
         surplus = self.free if yields else demand.surplus(self.free, now_ns, idle=idle, closing=self.closing)
         if surplus:
@@ -165,6 +167,7 @@ class Lease:
             self.closing and self.settled,
             self.refunded,
             self.limit_pot,
+            demand.burn_units,
         )
         is_hungry = demand.is_hungry(max(0, self.free), ahead, wanted, now_ns)
         if not is_hungry and not demand.recalled and not self.closing and self._is_old_news(statement):
@@ -191,6 +194,9 @@ class Lease:
             asked_ns=asked_ns,
             now_ns=now_ns,
         )
+        own_units = max(0, self.granted - statement.returned_units - statement.consumed_units)
+        leased_units = own_units + answer.leased_elsewhere_units
+        self.demand.learn_room(max(0, self.free), own_units, leased_units, answer.available_units)
 
     @property
     def settled(self) -> bool:
@@ -213,4 +219,5 @@ class Lease:
         last = self._last_statement
         if last is None:
             return False
-        return statement == last._replace(wanted_units=min(statement.wanted_units, last.wanted_units))
+        wanted_units = min(statement.wanted_units, last.wanted_units)
+        return statement == last._replace(wanted_units=wanted_units, burn_units=statement.burn_units)

@@ -1,11 +1,12 @@
 """The demand of a lease: how many free units to ask for, to keep, and to give back.
 
-Requests that wait say what they need. Beyond that, a lease asks ahead by how fast it was taken from lately, so that the
-next request need not wait, and gives back what rests.
+Requests that wait say what they need. Beyond that, a lease asks ahead by its burn, so that requests go on while the
+control service is slow or away, and gives back what rests, or what is too much while the pot runs low.
 """
 
 from typing import Final
 
+from metering_service.domain.burn import WINDOW_NS, Burn
 from metering_service.domain.grant import SHARE
 from metering_service.domain.pot import PotKind
 
@@ -14,17 +15,25 @@ CONFIRMED_EMPTY_NS: Final = 1_000_000_000
 RATE_CONFIRMED_EMPTY_NS: Final = 50_000_000
 """The same for a rate, which refills at once."""
 IDLE_NS: Final = 1_000_000_000
-"""Rest after which free units are given back."""
+"""Rest after which free units are given back, where no request is open."""
 RATE_IDLE_NS: Final = 500_000_000
-"""The same for a rate."""
-BURN_WINDOW_NS: Final = 200_000_000
-"""Interval over which the burn is measured; an older burn counts half with each."""
+"""The same for a reservation's rate, whatever is open."""
+GIVE_BACK_INTERVAL_NS: Final = 1_000_000_000
+"""Minimum between two times that a lease in use gives back what is too much."""
+AHEAD_S: Final = 20
+"""Seconds of burn that a lease aims to have free: as long as leases are valid without the control service."""
+AHEAD_LEAST_S: Final = 5
+"""The same while much of the pot is on lease."""
+REFILLING_AHEAD_S: Final = 2
+"""The same of what comes back by itself."""
+LEASED_SHARE: Final = 4
+"""Divisor of what is left of a pot: while more than one part in so many is on lease, leases give back what they can."""
+BURST_WINDOW_NS: Final = 200_000_000
+"""Interval in which what is taken counts as a burst, which shows sooner than in the burn."""
 ASK_INTERVAL_NS: Final = 20_000_000
 """Minimum between two requests for more that nobody waits for."""
 PREFETCH_FACTOR: Final = SHARE
 """Number of grants of full size that are asked for ahead: a grant takes one part in so many of what is free."""
-SPARE_FACTOR: Final = 64
-"""Multiple of the burn from which a lease at rest gives back all of it, not a part each time that its burn halves."""
 RESERVE_INTERVAL_NS: Final = 1_000_000_000
 """Interval at which a reserve that is short is asked for: a pot that has nothing is not to be asked all the time."""
 RESERVE_AFTER_RECALL_NS: Final = 10_000_000_000
@@ -33,23 +42,34 @@ WANTED_MAX: Final = 10**17
 """Maximum of a level in a statement; the control service takes none above 10^18."""
 
 RATE_KINDS: Final = frozenset({PotKind.RESERVATION_INPUT, PotKind.RESERVATION_OUTPUT})
+REFILLING_KINDS: Final = RATE_KINDS | {PotKind.RATE, PotKind.SLOTS}
+"""Kinds of pots of which units come back by themselves, so that little is to be had ahead."""
 
 
 class LeaseDemand:
     """What the requests of one service want of one pot. Not thread-safe; all calls happen on the event loop."""
 
     __slots__ = (
+        "_ahead_max",
         "_asked_before_replenished",
+        "_burn",
         "_burn_units",
+        "_burst_ns",
+        "_contended_asked_ns",
         "_empty_until_ns",
+        "_gave_back_ns",
+        "_is_load_new",
         "_is_rate",
+        "_is_refilling",
+        "_is_scarce",
         "_last_asked_ns",
-        "_last_burn_ns",
         "_last_take_ns",
         "_lets_go",
+        "_load_began_ns",
         "_reserve_after_ns",
         "_reserve_asked_ns",
         "_taken_since",
+        "burn_units",
         "full_units",
         "last_change_ns",
         "needed",
@@ -59,6 +79,7 @@ class LeaseDemand:
 
     def __init__(self, kind: PotKind) -> None:
         self._is_rate = kind in RATE_KINDS
+        self._is_refilling = kind in REFILLING_KINDS
         self.needed = 0
         """Units that requests wait for."""
         self.full_units = 0
@@ -69,21 +90,32 @@ class LeaseDemand:
         """Another node needs what is free."""
         self.last_change_ns = 0
         """The time at which units were taken or granted last."""
-        self._empty_until_ns = 0
+        self.burn_units = 0
+        """Burn a second that control is told; 0 while it is not known, and of what refills."""
+        self._ahead_max: int | None = None
         self._asked_before_replenished = False
+        self._burn = Burn()
+        self._burn_units = 0
+        self._burst_ns = 0
+        self._contended_asked_ns = -1
+        self._empty_until_ns = 0
+        self._gave_back_ns = 0
+        self._is_load_new = False
+        self._is_scarce = False
+        self._last_asked_ns = 0
+        self._last_take_ns = 0
         self._lets_go = False
+        self._load_began_ns = 0
         self._reserve_after_ns = 0
         self._reserve_asked_ns = 0
         self._taken_since = 0
-        self._burn_units = 0
-        self._last_asked_ns = 0
-        self._last_burn_ns = 0
-        self._last_take_ns = 0
 
     def take(self, units: int, now_ns: int) -> None:
         """Units were set aside for a request."""
-        if self._last_take_ns == 0:
-            self._last_burn_ns = now_ns
+        if self._last_take_ns == 0 or now_ns - self._last_take_ns > WINDOW_NS:
+            self._is_load_new = True
+            self._load_began_ns = self._burst_ns = now_ns
+            self._taken_since = 0
         self._taken_since += units
         self._last_take_ns = self.last_change_ns = now_ns
 
@@ -108,6 +140,10 @@ class LeaseDemand:
         """Whether the pot is confirmed to have nothing more for now."""
         return now_ns < self._empty_until_ns
 
+    def is_contended_since(self, since_ns: int) -> bool:
+        """Whether control, asked after this moment, has confirmed that others have what requests wait for here."""
+        return self._contended_asked_ns >= since_ns
+
     def is_low(self, free: int, now_ns: int) -> bool:
         """Whether to ask for more now, before a request has to wait: less than a second's burn is left."""
         return (
@@ -116,13 +152,13 @@ class LeaseDemand:
             and now_ns - self._last_asked_ns >= ASK_INTERVAL_NS
         )
 
-    def begin_round(self, now_ns: int) -> None:
-        """A statement is about to be made."""
+    def begin_round(self, used_units: int, now_ns: int) -> None:
+        """A statement is about to be made. `used_units`: held and booked, of which nothing came back."""
         self._last_asked_ns = now_ns
         # A lease that was just opened has not been left alone for long.
         self.last_change_ns = self.last_change_ns or now_ns
         self._asked_before_replenished = False
-        self._measure_burn(now_ns)
+        self._measure_burn(used_units, now_ns)
         if self.recalled:
             self._reserve_after_ns = now_ns + RESERVE_AFTER_RECALL_NS
 
@@ -134,16 +170,26 @@ class LeaseDemand:
         return (self.recalled or self._lets_go) and 0 < free < self.needed
 
     def wanted(self, free: int, now_ns: int) -> tuple[int, int]:
-        """Free units to aim for, without and with the reserve: some seconds of burn (less of a rate: it refills)."""
+        """Free units to aim for, without and with the reserve."""
         if self.is_empty(now_ns) and not self.needed:
             return max(0, free), max(0, free)
-        # A burst shows in what was taken since the last measurement, before it shows in the burn.
-        burst = self._taken_since * PREFETCH_FACTOR
-        ahead = self._burn_units // 4 if self._is_rate else max(self._burn_units * 2, burst)
         needed = self.needed if self._is_rate else self.needed * PREFETCH_FACTOR
-        ahead = max(ahead, needed, self.full_units * PREFETCH_FACTOR)
+        ahead = max(self._ahead(), needed, self.full_units * PREFETCH_FACTOR)
         reserve = self.reserve if now_ns >= self._reserve_after_ns else 0
         return min(WANTED_MAX, ahead), min(WANTED_MAX, ahead + reserve)
+
+    def _ahead(self) -> int:
+        """Free units to have for requests that have not come yet: some seconds of burn (less of what refills)."""
+        if self._is_rate:
+            return self._burn_units // 4
+        # A burst shows in what was taken since the last measurement, before it shows in the burn.
+        burst = self._taken_since * PREFETCH_FACTOR
+        if self._is_refilling:
+            return max(self._burn_units * REFILLING_AHEAD_S, burst)
+        ahead = self._burn_units * AHEAD_S
+        if self._ahead_max is not None:
+            ahead = max(self._burn_units * AHEAD_LEAST_S, min(ahead, self._ahead_max))
+        return max(ahead, burst)
 
     def is_hungry(self, free: int, ahead: int, wanted: int, now_ns: int) -> bool:
         """Whether a statement is worth making for what is wanted alone."""
@@ -163,18 +209,32 @@ class LeaseDemand:
             idle: No request of the service is open or waiting.
             closing: The lease ends.
         """
-        if free <= 0 or self.needed:
+        if self.needed:
             return 0
+        at_rest = now_ns - self.last_change_ns > self._rest_ns(idle=idle)
+        if at_rest:
+            self._forget_load()
         if closing or self.recalled or self._lets_go:
-            return free
-        quiet_ns = now_ns - self.last_change_ns
-        is_unused = (idle and quiet_ns > IDLE_NS) or (self._is_rate and quiet_ns > RATE_IDLE_NS)
-        free -= self.reserve
-        if not self._is_rate and quiet_ns > IDLE_NS and free > SPARE_FACTOR * self._burn_units:
-            # What is left of the burn would otherwise be asked for again at once.
-            self._burn_units = 0
-            is_unused = True
-        return max(0, free) if is_unused else 0
+            return max(0, free)
+        free -= self.reserve if not self._is_rate else 0
+        if at_rest:
+            return max(0, free)
+        if self._is_scarce and self._burn.is_known(now_ns) and now_ns - self._gave_back_ns >= GIVE_BACK_INTERVAL_NS:
+            self._gave_back_ns = now_ns
+            return max(0, free - self._ahead())
+        return 0
+
+    def _forget_load(self) -> None:
+        """What is left of the burn would otherwise be asked for again at once."""
+        self._burn.end()
+        self._is_load_new = False
+        self.burn_units = self._burn_units = self._taken_since = self._last_take_ns = 0
+
+    def _rest_ns(self, *, idle: bool) -> int:
+        """Rest after which nothing is expected of requests; those that run ask once more within the burn's window."""
+        if self._is_rate:
+            return RATE_IDLE_NS
+        return IDLE_NS if idle or self._is_scarce or self._is_refilling else WINDOW_NS
 
     def answered(
         self, *, lets_go: bool, is_empty: bool, got_more: bool, recalling: bool, asked_ns: int, now_ns: int
@@ -191,6 +251,8 @@ class LeaseDemand:
         """
         self.recalled = False
         self._lets_go = lets_go
+        if is_empty or recalling:
+            self._contended_asked_ns = asked_ns
         if self._asked_before_replenished:
             # The answer's emptiness was overtaken.
             self._empty_until_ns = 0
@@ -204,11 +266,31 @@ class LeaseDemand:
             # The request that needed it may first have to wait for another payer's lease.
             self.last_change_ns = asked_ns
 
-    def _measure_burn(self, now_ns: int) -> None:
-        elapsed_ns = now_ns - self._last_burn_ns
-        if elapsed_ns >= BURN_WINDOW_NS:
-            # It halves with each window, however seldom statements are made.
-            windows = min(elapsed_ns // BURN_WINDOW_NS, 63)
-            self._burn_units = (self._burn_units >> windows) + self._taken_since * 1_000_000_000 // elapsed_ns // 2
+    def learn_room(self, free: int, own_units: int, leased_units: int, available_units: int) -> None:
+        """Take in how much of the pot is on lease: one part in `LEASED_SHARE` of what is left may be.
+
+        Args:
+            free: Units of this lease that no request holds.
+            own_units: Units that are on this lease.
+            leased_units: Units that are on any lease on the pot.
+            available_units: Units that are on none.
+        """
+        if self._is_refilling:
+            return
+        room = (leased_units + max(0, available_units)) // LEASED_SHARE - leased_units
+        self._is_scarce = room < 0
+        if room < 0:
+            # Each lease gives back its part of what is too much.
+            room = room * own_units // leased_units
+        self._ahead_max = max(0, free + room)
+
+    def _measure_burn(self, used_units: int, now_ns: int) -> None:
+        if self._is_load_new:
+            self._is_load_new = False
+            self._burn.begin(used_units - self._taken_since, self._load_began_ns)
+        self._burn.mark(used_units, now_ns)
+        self._burn_units = self._burn.units_per_s(used_units, now_ns)
+        self.burn_units = 0 if self._is_refilling or not self._burn.is_known(now_ns) else self._burn_units
+        if now_ns - self._burst_ns >= BURST_WINDOW_NS:
             self._taken_since = 0
-            self._last_burn_ns = now_ns
+            self._burst_ns = now_ns

@@ -21,6 +21,12 @@ RECALL_TIMEOUT_NS: Final = 200_000_000
 FORGOTTEN_AFTER_NS: Final = FULL_AFTER_US * NS_PER_US
 """Time after its last query at which a recall is forgotten; a pot that refills, once it is full again."""
 
+LEFT_ALONE_NS: Final = 60_000_000_000
+"""Time for which a node that states nothing of a pot counts as one of its nodes: by then it closes an idle lease."""
+
+NODES_FORGOTTEN_EVERY_NS: Final = 5_000_000_000
+"""Interval at which such nodes are looked for: there may be many pots."""
+
 _Refilling = TypeVar("_Refilling", Bucket, RatePot)
 
 
@@ -35,12 +41,14 @@ class _FirstSeen:
 
 
 class ElapsedTime:
-    """The ages of recalls, and of pots that refill; one object for each process."""
+    """The ages of recalls, of pots that refill, and of nodes' statements on pots; one object for each process."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._recalls: dict[str, _FirstSeen] = {}
         self._buckets: dict[PotKey, _FirstSeen] = {}
+        self._stated: dict[PotKey, dict[str, int]] = {}
+        self._nodes_forgotten_ns = 0
 
     def refilled(self, key: PotKey, bucket: _Refilling, now_us: int) -> _Refilling:
         """A stored pot that refills, with what has accrued until now.
@@ -75,8 +83,27 @@ class ElapsedTime:
         """Whether a lease's free units may come back soon: it was not recalled yet, or its return is awaited."""
         return lease.free_units > 0 and (lease.recall_requested_us is None or self.awaits_return(lease))
 
+    def count_nodes(self, pot: PotKey, node: str) -> int:
+        """Number of nodes with a lease on a pot, this one included, as far as this process has heard of late.
+
+        What other replicas are told is not known here: then shares are larger, and recalls do the rest.
+        """
+        stated = self._stated.setdefault(pot, {})
+        stated[node] = self._clock.monotonic_ns()
+        return len(stated)
+
     def forget(self) -> None:
         """Forgets what was not queried for as long as it is kept."""
         now_ns = self._clock.monotonic_ns()
+        if now_ns - self._nodes_forgotten_ns >= NODES_FORGOTTEN_EVERY_NS:
+            self._nodes_forgotten_ns = now_ns
+            self._forget_nodes(now_ns - LEFT_ALONE_NS)
         self._recalls = {key: seen for key, seen in self._recalls.items() if seen.queried_ns > now_ns - seen.kept_ns}
         self._buckets = {key: seen for key, seen in self._buckets.items() if seen.queried_ns > now_ns - seen.kept_ns}
+
+    def _forget_nodes(self, since_ns: int) -> None:
+        for pot, stated in list(self._stated.items()):
+            for node in [node for node, at_ns in stated.items() if at_ns <= since_ns]:
+                del stated[node]
+            if not stated:
+                del self._stated[pot]

@@ -186,7 +186,7 @@ class Settlement:
             # A new lease on a deleted service is granted nothing; what was consumed on it counts all the same.
             statement = replace(statement, closing=True)
         pays = subject.takes_requests and subject.payers.pays(stated.kind)
-        return StatementWork(statement, lease, pays, recall_waits=self._elapsed_time.awaits_return(lease))
+        return self._in_work(statement, lease, pays=pays)
 
     def _limit_work(self, stated: LeaseStatement, limit: LimitPotKey, known: Lease | None) -> StatementWork | None:
         loaded = self._limit_pots.get(PotKey.of_limit(limit, stated.kind))
@@ -206,8 +206,16 @@ class Settlement:
         statement = loaded.admits(stated.statement, is_known=known is not None)
         if statement is None or (lease.node, lease.limit, lease.kind) != (stated.node, limit, stated.kind):
             return None
-        recall_waits = self._elapsed_time.awaits_return(lease)
-        return StatementWork(statement, lease, loaded.is_leasable, recall_waits=recall_waits)
+        return self._in_work(statement, lease, pays=loaded.is_leasable)
+
+    def _in_work(self, statement: Statement, lease: Lease, *, pays: bool) -> StatementWork:
+        return StatementWork(
+            statement,
+            lease,
+            pays,
+            recall_waits=self._elapsed_time.awaits_return(lease),
+            node_count=self._elapsed_time.count_nodes(lease.pot, lease.node),
+        )
 
     def trials(self) -> list[Service]:
         """The services whose trials have statements, with their trials after the statements."""

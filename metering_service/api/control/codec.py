@@ -96,6 +96,7 @@ def encode_statement(statement: LeaseStatement) -> fleet_service_pb2.LeaseStatem
         closing=statement.closing,
         refunded_units=statement.refunded_units,
         limit_pot=encode_limit_pot(statement.service, pot) if pot is not None else None,
+        burn_units=statement.burn_units,
     )
 
 

@@ -50,7 +50,7 @@ EXCHANGE_DEADLINE_S: Final = 2.0
 """Timeout of one lease exchange."""
 EXCHANGE_INTERVAL_S: Final = 0.2
 """Interval of lease exchanges while nothing waits."""
-RENEWAL_INTERVAL_NS: Final = 5_000_000_000
+RENEWAL_INTERVAL_NS: Final = 2_000_000_000
 """Interval at which leases are renewed, though nothing changed."""
 ASK_AGAIN_S: Final = 0.005
 """Interval of exchanges while a request waits for a lease."""

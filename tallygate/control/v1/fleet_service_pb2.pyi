@@ -647,6 +647,7 @@ class LeaseStatement(_message.Message):
     CLOSING_FIELD_NUMBER: _builtins.int
     LIMIT_POT_FIELD_NUMBER: _builtins.int
     REFUNDED_UNITS_FIELD_NUMBER: _builtins.int
+    BURN_UNITS_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.str
     """Random id, made by the node before it asks for the first time. Required."""
     inference_service: _builtins.str
@@ -671,6 +672,10 @@ class LeaseStatement(_message.Message):
     """Of the kind RATE: all that requests held, did not use and so put back onto this lease; a counter that only grows too.
     There a unit is consumed when a request holds it, and stated before anything is committed.
     """
+    burn_units: _builtins.int
+    """Units that requests take a second, net of what they give back: the mean of the last 10 s. Control grants 2 s of it
+    ahead of need while the pot has as much, however many nodes share it. Zero: not known, or of a pot that refills.
+    """
     @_builtins.property
     def limit_pot(self) -> _pot_pb2.LimitPot:
         """Of the kinds RATE, SLOTS, BUDGET_TOKENS and BUDGET_MONEY: which pot. Absent of a payer. A pot is made by its first
@@ -692,10 +697,11 @@ class LeaseStatement(_message.Message):
         closing: _builtins.bool = ...,
         limit_pot: _pot_pb2.LimitPot | None = ...,
         refunded_units: _builtins.int = ...,
+        burn_units: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limit_pot", b"limit_pot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["closing", b"closing", "consumed_units", b"consumed_units", "held_units", b"held_units", "inference_service", b"inference_service", "inference_service_uid", b"inference_service_uid", "lease_id", b"lease_id", "limit_pot", b"limit_pot", "needed_units", b"needed_units", "pot_kind", b"pot_kind", "refunded_units", b"refunded_units", "returned_units", b"returned_units", "wanted_units", b"wanted_units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["burn_units", b"burn_units", "closing", b"closing", "consumed_units", b"consumed_units", "held_units", b"held_units", "inference_service", b"inference_service", "inference_service_uid", b"inference_service_uid", "lease_id", b"lease_id", "limit_pot", b"limit_pot", "needed_units", b"needed_units", "pot_kind", b"pot_kind", "refunded_units", b"refunded_units", "returned_units", b"returned_units", "wanted_units", b"wanted_units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,7 +25,7 @@ def at_rest() -> tuple[Fleet, Client]:
     with_trial(fleet, PLENTY_TOKENS)
     client = Client(fleet["a"])
     begin(client)
-    fleet.run(seconds=5)
+    fleet.run(seconds=12)
     return fleet, client
 
 

@@ -90,7 +90,7 @@ def test_what_time_alone_makes_idle_is_found_in_turn(fleet: Fleet, client: Clien
 
 def test_burn_is_forgotten_with_time_and_not_with_visits(fleet: Fleet, client: Client) -> None:
     """What requests that run do not hold comes back within seconds, however many have leases."""
-    fleet.run(seconds=10)
+    fleet.run(seconds=20)
     assert client.session.idle
     assert {lease.free for lease in leases(fleet["a"])} == {0}
 
@@ -113,7 +113,7 @@ def test_what_was_found_in_turn_is_said_again_where_the_exchange_was_lost(fleet:
     for _ in range(2 * len(SERVICES)):
         exchange(rig)
     assert rig.node.lease_index.moved == {}
-    fleet.clock.advance(seconds=5)
+    fleet.clock.advance(seconds=11)
     lost = {one.lease_id for one in exchange(rig, lost=True)}
     assert lost
     assert lost <= {one.lease_id for one in exchange(rig)}

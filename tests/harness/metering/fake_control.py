@@ -218,8 +218,11 @@ class Control:
             said.needed_units,
             said.closing,
             said.refunded_units,
+            said.burn_units,
         )
-        return StatementWork(statement, self.leases.get(said.lease_id, fresh), self._pays(said))
+        lease = self.leases.get(said.lease_id, fresh)
+        node_count = self.elapsed_time.count_nodes(lease.pot, node)
+        return StatementWork(statement, lease, self._pays(said), node_count=node_count)
 
     def _makes(self, pot: LimitPotKey) -> bool:
         """Make the pot of a member, or of a period; whether there is such a limit."""

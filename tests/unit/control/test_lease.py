@@ -9,7 +9,6 @@ from control_service.domain.lease import (
     may_have_more,
     merge_statement,
     units_for_need,
-    units_for_prefetch,
 )
 from control_service.domain.pot import PotKind
 from control_service.domain.recall import Availability, judge_shortfall
@@ -85,25 +84,10 @@ def test_a_debt_is_not_paid_from_the_next_grant() -> None:
     assert extend(effect.lease, 40).free_units == 40
 
 
-@pytest.mark.parametrize(
-    ("wanted", "needed", "grantable", "spare", "need", "prefetch"),
-    [
-        (100, 0, 1_000, 1_000, 0, 100),
-        (100, 0, 200, 200, 0, 50),
-        (100, 0, 200, 30, 0, 30),
-        (100, 60, 40, 40, 40, 10),
-        (100, 60, 40, 0, 40, 0),
-        (100, 60, 0, 0, 0, 0),
-        (0, 60, 1_000, 1_000, 60, 0),
-    ],
-)
-def test_needs_may_take_all_and_prefetch_a_quarter(
-    wanted: int, needed: int, grantable: int, *, spare: int, need: int, prefetch: int
-) -> None:
-    """The rule for scarce pots; what is below the floor nobody could have, so none of it goes ahead of need."""
-    statement = Statement("one", wanted_units=wanted, needed_units=needed)
-    assert units_for_need(lease(), statement, grantable) == need
-    assert units_for_prefetch(lease(), statement, grantable, spare) == prefetch
+@pytest.mark.parametrize(("needed", "grantable", "units"), [(0, 1_000, 0), (60, 40, 40), (60, 1_000, 60)])
+def test_needs_may_take_all(needed: int, grantable: int, units: int) -> None:
+    """What requests wait for goes before what nodes want ahead of need."""
+    assert units_for_need(lease(), Statement("one", wanted_units=100, needed_units=needed), grantable) == units
 
 
 def test_a_recalled_lease_gets_only_what_requests_wait_for() -> None:

@@ -1,12 +1,16 @@
 """A lease in a node's hands: what it says of itself, and what it gives back."""
 
+from dataclasses import replace
+
 import pytest
 
+from metering_service.domain.burn import WINDOW_NS
 from metering_service.domain.lease import CLOSE_AFTER_NS, Lease, LeaseAnswer, LeaseStatement
 from metering_service.domain.lease_demand import IDLE_NS
 from metering_service.domain.pot import PotKind
 
 SECOND_NS = 1_000_000_000
+PLENTY = 10**9
 
 
 def answer(granted: int, *, empty: bool = False, available: int = 1_000, closed: bool = False) -> LeaseAnswer:
@@ -129,14 +133,57 @@ def test_that_less_is_wanted_is_no_news(lease: Lease) -> None:
 
 def test_a_lease_at_rest_gives_back_all_of_it_once(lease: Lease) -> None:
     """A request that runs and asks for nothing more keeps what it holds, and no more is fetched for it."""
-    now_ns, said = burst(lease), []
-    for step in range(1, 40):
+    now_ns, granted, said = burst(lease), 420, []
+    for step in range(1, 60):
         at_ns = now_ns + step * SECOND_NS // 4
         statement = lease.statement(at_ns, idle=False)
         if statement is not None:
-            said.append((statement.held_units, statement.returned_units, statement.wanted_units))
-            lease.answered(statement, answer(420), at_ns, at_ns)
-    assert said == [(40, 380, 0)]
+            said.append((at_ns, statement))
+            granted = max(granted, granted + statement.wanted_units - max(0, lease.free))
+            lease.answered(statement, answer(granted, available=PLENTY), at_ns, at_ns)
+    last_ns, last = said[-1]
+    assert WINDOW_NS < last_ns - now_ns < WINDOW_NS + 2 * SECOND_NS
+    assert (last.held_units, last.wanted_units, lease.free) == (40, 0, 0)
+    assert last.returned_units == last.consumed_units + granted - 40
+
+
+def loaded(available: int, elsewhere: int = 0) -> tuple[Lease, LeaseStatement]:
+    """A lease from which 100 units are used each second, for 20 s, and the last that it said."""
+    lease, returned = Lease("lease-1", "accounts/acme/services/chat", "uid-1", PotKind.TRIAL), 0
+    lease.demand.need(1)
+    said = ask(lease, SECOND_NS // 2)
+    lease.demand.forget_needs()
+    for now_ns in range(SECOND_NS, 21 * SECOND_NS, SECOND_NS):
+        lease.hold(150, now_ns)
+        lease.book(150, 100)
+        lease.committed = lease.booked
+        said = ask(lease, now_ns)
+        available += said.returned_units - returned
+        more = max(0, min(said.wanted_units - lease.free, available // 4))
+        available, returned = available - more, said.returned_units
+        answered = answer(lease.granted + more, available=available)
+        lease.answered(said, replace(answered, leased_elsewhere_units=elsewhere), now_ns, now_ns)
+    return lease, said
+
+
+def test_a_lease_asks_for_twenty_seconds_of_its_burn() -> None:
+    """Net of what came back, and the mean of ten seconds: so a node goes on while control is away."""
+    lease, said = loaded(PLENTY)
+    assert (said.wanted_units, said.burn_units) == (20 * 100, 100)
+    assert lease.free >= 20 * 100
+
+
+def test_where_much_is_on_lease_a_lease_goes_down_to_five_seconds_of_burn() -> None:
+    """Others have more than a quarter of the pot: this lease keeps what it needs for a while, though it has little."""
+    lease, said = loaded(10_000, elsewhere=100_000)
+    assert (said.wanted_units, lease.free) == (5 * 100, 5 * 100)
+
+
+def test_a_lease_keeps_its_part_of_a_quarter() -> None:
+    """Of 4,000 that are left it has some 1,000; what is too much goes back once a second."""
+    lease, said = loaded(6_000)
+    assert said.burn_units == 100
+    assert 900 <= lease.free <= 1_100
 
 
 @pytest.mark.parametrize(("held", "booked", "committed"), [(1, 0, 0), (0, 1, 0)])
