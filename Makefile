@@ -29,8 +29,8 @@ check: .venv/dev  ## everything that can be said without running the code
 	$(BIN)/buf breaking protos --against $(CONTRACT)
 	$(BIN)/python scripts/stubs.py --check
 
-simulate: .venv/dev  ## both services under simulated faults: SEEDS=200 FROM=1, or SEED=123 alone; STORM=1, PROOFS=1, LIMITS=1
-	$(RUN) -m tests.simulation $(if $(STORM),--storm) $(if $(PROOFS),--proofs) $(if $(LIMITS),--limits) $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200) --from $(or $(FROM),1))
+simulate: .venv/dev  ## both services under simulated faults: SEEDS=200 FROM=1, or SEED=123 alone; STORM=1, PROOFS=1, LIMITS=1, KEYS=1
+	$(RUN) -m tests.simulation $(if $(STORM),--storm) $(if $(PROOFS),--proofs) $(if $(LIMITS),--limits) $(if $(KEYS),--keys) $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200) --from $(or $(FROM),1))
 
 simulate-mutations: .venv/dev  ## the seed that finds each bug that is planted on purpose
 	$(BIN)/python -m tests.simulation.mutants --seeds $(or $(SEEDS),200)

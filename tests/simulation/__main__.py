@@ -31,6 +31,7 @@ def main() -> int:
             storm=options.storm,
             proofs=options.proofs,
             limited=options.limits,
+            keyed=options.keys,
         )
         _explain(Console(), outcome)
         return 0 if outcome.problem is None else 1
@@ -64,6 +65,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--storm", action="store_true", help="with faults without a break")
     parser.add_argument("--proofs", action="store_true", default=None, help="have servers prove who they are in all")
     parser.add_argument("--limits", action="store_true", default=None, help="give accounts budgets in all")
+    parser.add_argument("--keys", action="store_true", default=None, help="have end users show API keys in all")
     parser.add_argument("--trace", action="store_true", help="with --seed: show all of its trace")
     parser.add_argument("--json", action="store_true", help="figures for programs")
     return parser.parse_args()
@@ -72,7 +74,12 @@ def _options() -> argparse.Namespace:
 def _run_all(options: argparse.Namespace) -> Iterator[Outcome]:
     seeds = range(options.first, options.first + options.seeds)
     run = partial(
-        simulate, replicas=options.replicas, storm=options.storm, proofs=options.proofs, limited=options.limits
+        simulate,
+        replicas=options.replicas,
+        storm=options.storm,
+        proofs=options.proofs,
+        limited=options.limits,
+        keyed=options.keys,
     )
     with _progress(options) as step:
         for outcome in run_each(run, seeds, jobs=options.jobs, per_process=20):

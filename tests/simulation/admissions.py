@@ -112,10 +112,24 @@ class Admissions:
             self._world.wrongs.append(f"{process.party} lets {call.caller} in, {why_not}")
 
     async def watch(self) -> None:
-        """Looks at all streams, again and again, where somebody has to show something."""
-        while self._world.credentials.are_shown:
+        """Looks at all nodes, again and again, where somebody has to show something."""
+        world = self._world
+        while world.credentials.are_shown or world.keys.are_shown:
             await asyncio.sleep(LOOK_S)
-            self.look()
+            for process in world.nodes.values():
+                if process is not None:
+                    self._note_touch(process)
+            if world.credentials.are_shown:
+                self.look()
+            world.keys.checks.look_at_nodes()
+
+    def _note_touch(self, process: "MeteringProcess") -> None:
+        told, world = process.told, self._world
+        is_there = process.alive and not process.party.paused
+        if not is_there or not told.is_in_touch(database_answers=not world.control_disk.away):
+            told.in_touch_since_s = None
+        elif told.in_touch_since_s is None:
+            told.in_touch_since_s = world.loop.now_s
 
     def look(self) -> None:
         """No node that is in touch has a stream of what was revoked, and none takes a report on it: it has ended."""
@@ -124,21 +138,16 @@ class Admissions:
             # Nobody knows what was revoked since the copy.
             self._copies = world.control.restored
             self._revoked_s.clear()
+        now_s = world.loop.now_s
         for process in world.nodes.values():
-            if process is None or not process.alive:
+            if process is None or (touch_s := process.told.in_touch_since_s) is None:
                 continue
-            told, now_s = process.told, world.loop.now_s
-            if process.party.paused or not told.is_in_touch(database_answers=not world.control_disk.away):
-                told.in_touch_since_s = None
-                continue
-            if told.in_touch_since_s is None:
-                told.in_touch_since_s = now_s
             for call in process.server.streams:
                 revoked = [
                     (what, at_s) for what in world.credentials.opens(call.bearer) if (at_s := self._revoked_s.get(what))
                 ]
                 for what, at_s in revoked if call.is_admitted else ():
-                    late_s = now_s - max(at_s, told.in_touch_since_s)
+                    late_s = now_s - max(at_s, touch_s)
                     world.check(
                         late_s <= REVOKED_MAX_S,
                         f"{process.party} has a stream of {call.caller} {late_s:.1f} s after {what} was revoked",

@@ -182,15 +182,16 @@ def check_books(world: "World") -> None:
 
 
 def _check_sums(world: "World") -> None:
-    """Of each service and team. Every service is in a team at any time, so nothing was used by none."""
+    """Of each service, team and API key. Every service is in a team at any time, so nothing was used by none."""
     sums = "sum(cost_nanos) cost, sum(debt_nanos) debt, sum(overrun_tokens) overrun"
-    rows, key = world.metering.rows, ("service_uid", "team")
+    rows, key = world.metering.rows, ("service_uid", "team", "credential", "key_team")
+    columns = ", ".join(key)
     records = rows(
-        f"SELECT service_uid, team, {sums}, count(*) parts, sum({BOOKED}) tokens FROM requests GROUP BY 1, 2"  # noqa: S608
+        f"SELECT {columns}, {sums}, count(*) parts, sum({BOOKED}) tokens FROM requests GROUP BY {columns}"  # noqa: S608
     )
     cells = rows(
-        f"SELECT service_uid, team, {sums}, sum(request_count) parts, sum({TOKENS}) tokens"  # noqa: S608
-        " FROM minute_usage GROUP BY 1, 2"
+        f"SELECT {columns}, {sums}, sum(request_count) parts, sum({TOKENS}) tokens"  # noqa: S608
+        f" FROM minute_usage GROUP BY {columns}"
     )
     of_cells, of_records = (
         {tuple(row[name] for name in key): dict(row) for row in found} for found in (cells, records)

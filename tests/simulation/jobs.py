@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tallygate.metering.v1 import report_pb2, token_usage_pb2
 
 if TYPE_CHECKING:
+    from tests.simulation.keys import Shown
     from tests.simulation.simulation_harness import World
 
 AUTHORIZE = report_pb2.REPORT_PHASE_AUTHORIZE
@@ -91,6 +92,8 @@ class Job:
     """With that: how long it is held for."""
     kept_hold: bool = False
     """Whether it ended within that time, and no node began a new epoch before it did."""
+    shown: "Shown | None" = None
+    """The API key that its end user shows."""
     output_tokens: int = 0
     final: Said | None = None
     """The counts that it reports in the end, once it has ended."""
@@ -177,6 +180,8 @@ class Job:
             estimated=phase != AUTHORIZE and (self.manner.estimates if phase == PROGRESS else not self.ends_exactly),
             resume=self.token if resumed else b"",
         )
+        if self.shown is not None:
+            self.shown.put_on(report, asks=self.asks, resumed=resumed)
         if self.max_output_tokens is not None:
             report.max_output_tokens = self.max_output_tokens
         if self.whole and phase == AUTHORIZE:

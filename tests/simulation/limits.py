@@ -1,4 +1,4 @@
-"""Limits of the two accounts. Budgets: on the account, on teams, on services, in tokens and in money, shared and each.
+"""Limits of the two accounts. Budgets: on account, teams, services and keys, in tokens and in money, shared and each.
 
 Only some worlds have them, and what people do with them has luck of its own: so the stories of other worlds stay as
 they are. In those worlds a day begins anew in the midst of the trouble, by the wall clock that is right.
@@ -139,6 +139,11 @@ class Limits:
         """Somewhere in the account."""
         chance = self._chance
         service = chance.pick([service_id for its, service_id in SERVICES if its == account_id])
+        keys = self._world.keys.places_of(account_id)
+        of_keys = [(key, LimitMember.SHARED) for key in keys]
+        if keys:
+            of_keys.append((Place(PlaceKind.ACCOUNT, account_id), LimitMember.EACH_KEY))
+            of_keys.append((Place(PlaceKind.TEAM, account_id, chance.pick(TEAMS)), LimitMember.EACH_KEY))
         return chance.pick(
             (
                 (Place(PlaceKind.ACCOUNT, account_id), LimitMember.SHARED),
@@ -146,6 +151,7 @@ class Limits:
                 (Place(PlaceKind.ACCOUNT, account_id), LimitMember.EACH_SERVICE),
                 (Place(PlaceKind.TEAM, account_id, chance.pick(TEAMS)), LimitMember.SHARED),
                 (Place(PlaceKind.SERVICE, account_id, service), LimitMember.SHARED),
+                *of_keys,
             )
         )
 

@@ -102,6 +102,7 @@ class RateRules:
                 Place(PlaceKind.ACCOUNT, account_id),
                 Place(PlaceKind.TEAM, account_id, chance.pick(TEAMS)),
                 Place(PlaceKind.SERVICE, account_id, service),
+                *self._world.keys.places_of(account_id),
             )
         )
         new = NewRateRule(

@@ -12,7 +12,7 @@ import structlog
 
 from control_service.usecases.fleet import config_feed
 from metering_service.usecases.commits import checkpoints
-from tests.simulation import credentials, limits, whole_answers
+from tests.simulation import credentials, key_checks, keys, limits, whole_answers
 from tests.simulation.simulation_harness import World
 
 TAIL_LINES = 60
@@ -52,24 +52,27 @@ def simulate(
     storm: bool = False,
     proofs: bool | None = None,
     limited: bool | None = None,
+    keyed: bool | None = None,
 ) -> Outcome:
     """Run it. Whatever is raised, by a check or by the code under test, is the problem.
 
     `replicas`: how many control replicas there are; None: as the seed has it. `storm`: whether few requests begin for
-    all that goes wrong. `proofs`: whether servers have to prove who they are, `limited`: whether accounts have budgets;
-    None: as the seed has it, in no storm.
+    all that goes wrong. `proofs`: whether servers have to prove who they are, `limited`: whether accounts have budgets,
+    `keyed`: whether end users show API keys; None: as the seed has it, in no storm.
     """
     if proofs is None:
         proofs = not storm and credentials.in_seed(seed)
     if limited is None:
         limited = not storm and limits.in_seed(seed)
+    if keyed is None:
+        keyed = not storm and keys.in_seed(seed)
     problem = None
-    with _silence(), _no_garbage_collection(), _small_checkpoints(), _polls(soon=proofs or limited):
-        world = World(seed, replicas=replicas, storm=storm, credentials=proofs, limits=limited)
+    with _silence(), _no_garbage_collection(), _small_checkpoints(), _polls(soon=proofs or limited or keyed):
+        world = World(seed, replicas=replicas, storm=storm, credentials=proofs, limits=limited, keys=keyed)
         if tail is not None:
             world.tail = deque(maxlen=tail)
         try:
-            with whole_answers.watched(world):
+            with whole_answers.watched(world), key_checks.watched(world):
                 world.run()
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # any exception is a finding
             problem = f"{type(error).__name__}: {error}"
@@ -117,7 +120,7 @@ def _small_checkpoints() -> Iterator[None]:
 
 @contextmanager
 def _polls(*, soon: bool) -> Iterator[None]:
-    """Where servers prove who they are or limits change, replicas look soon enough for what others have changed."""
+    """Where servers prove who they are, or limits or keys change, replicas look soon enough for what others changed."""
     before = config_feed.POLL_S
     config_feed.POLL_S = SOON_POLL_S if soon else before
     try:

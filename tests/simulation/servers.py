@@ -280,7 +280,7 @@ class InferenceServer:
             job.must_stop = True
             if job.asks and not job.begun and not job.finished:
                 job.denied, job.may_ask_again = True, decision.retryable
-                if not decision.retryable:
+                if not decision.retryable and decision.reason != decision_pb2.DECISION_REASON_CREDENTIAL_INVALID:
                     self.world.people.stopped.add(job.service)
                 self.jobs.pop(job.request_id, None)
         job.changed.set()

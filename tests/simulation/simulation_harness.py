@@ -16,6 +16,7 @@ from tests.simulation.chance import Chance
 from tests.simulation.credentials import Credentials
 from tests.simulation.database import SimulatedDatabase
 from tests.simulation.jobs import Job
+from tests.simulation.keys import Keys
 from tests.simulation.limits import Limits
 from tests.simulation.loop import PARTY, SimulatedLoop
 from tests.simulation.network import Network
@@ -63,11 +64,12 @@ class World:
         storm: bool = False,
         credentials: bool = False,
         limits: bool = False,
+        keys: bool = False,
     ) -> None:
         """`replicas`: how many of control there are; None: one to three, as the seed has it.
 
         `storm`: whether faults follow upon each other so fast that few requests begin. `credentials`: whether servers
-        have to prove who they are. `limits`: whether accounts have budgets.
+        have to prove who they are. `limits`: whether accounts have budgets. `keys`: whether end users show API keys.
         """
         self.seed, self.storm, self._replicas = seed, storm, replicas
         self.loop = SimulatedLoop()  # type: ignore[abstract]  # what nobody calls is not there
@@ -89,6 +91,7 @@ class World:
         self.people = People(self)
         self.credentials = Credentials(self, are_shown=credentials)
         self.limits = Limits(self, are_set=limits)
+        self.keys = Keys(self, are_shown=keys)
         self.restoring = False
         """A database is being put back to an older copy, and people have not recovered yet."""
         self.is_cut_off = False
@@ -198,6 +201,7 @@ class World:
             self.start_control(f"control{number}")
         await self.people.found()
         await self.credentials.found()
+        await self.keys.found()
         await self.limits.found()
         for number in range(chance.integer(1, 4)):
             self.start_node(f"node{number}")
@@ -213,6 +217,7 @@ class World:
             asyncio.ensure_future(faults.strike(self)),
             asyncio.ensure_future(self.credentials.trouble()),
             asyncio.ensure_future(self.limits.trouble()),
+            asyncio.ensure_future(self.keys.trouble()),
         ]
         await self._sleep(chance.uniform(*(STORM_S if self.storm else TROUBLE_S)), watch)
         for task in work:
@@ -263,6 +268,7 @@ class World:
         invariants.check_books(self)
         whole_answers.check_holds(self)
         self.limits.check_books()
+        self.keys.checks.check_books()
 
     async def _sleep(self, seconds: float, watch: "asyncio.Future[Any]") -> None:
         await asyncio.wait([watch], timeout=seconds)
@@ -358,4 +364,5 @@ class World:
         self.jobs.append(job)
         job.whole = whole_answers.is_whole(self, job)
         job.hold_s = whole_answers.hold_s(job)
+        self.keys.give(job)
         return job
