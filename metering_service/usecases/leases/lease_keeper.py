@@ -98,7 +98,7 @@ class LeaseKeeper:
     def _forget(self, holder: LeaseHolder) -> None:
         index = self._node.lease_index
         index.forget_holder(holder)
-        if isinstance(holder, PotState) and holder.is_at_rest:
+        if isinstance(holder, PotState) and holder.is_over(self._node.limits.limit_of(holder.key)):
             index.forget_pot(holder)
 
     def _mark_recalled(self) -> None:

@@ -18,8 +18,7 @@ def take_limits(node: Node, limits: LimitSet) -> None:
         return
     uids = {limit.uid for limit in limits.limits}
     for pot in pots:
-        if pot.is_at_rest and not pot.has_leases:
-            # Nothing was ever taken of it: as of money, where a trial pays. Periods and members come and go.
+        if pot.is_over(node.limits.limit_of(pot.key)):
             node.lease_index.forget_pot(pot)
             continue
         if pot.key.limit_uid in uids:

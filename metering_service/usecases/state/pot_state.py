@@ -8,6 +8,7 @@ from typing_extensions import override
 from metering_service.domain.funding import UNKNOWN, Offer
 from metering_service.domain.lease import Lease
 from metering_service.domain.lease_demand import WANTED_MAX
+from metering_service.domain.limit import Limit
 from metering_service.domain.pot import BUDGETS, LimitPotKey, PotKind
 from metering_service.domain.service import account_of
 from metering_service.usecases.state.lease_holder import LeaseHolder, LeaseIndex
@@ -33,6 +34,11 @@ class PotState(LeaseHolder):
     @override
     def is_at_rest(self) -> bool:
         return not self._needs and not any(lease.held for lease in self.leases.values())
+
+    def is_over(self, limit: Limit | None) -> bool:
+        """Whether nothing is left to know of it: periods and members come and go. `limit`: its own, if it is there."""
+        del limit
+        return self.is_at_rest and not self.has_leases
 
     @override
     def new_lease(self, lease_id: str, kind: PotKind) -> Lease:

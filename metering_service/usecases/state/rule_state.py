@@ -26,6 +26,11 @@ class RuleState(PotState):
         self.rule: RateRule = rule_of(charge.limit)
 
     @override
+    def is_over(self, limit: Limit | None) -> bool:
+        """Requests that run remember it as long as the rule is there; of two states only one would be told of."""
+        return limit is None and super().is_over(limit)
+
+    @override
     def new_lease(self, lease_id: str, kind: PotKind) -> Lease:
         if kind is PotKind.RATE:
             return RateLease(lease_id, self.account, self.key, self.rule)

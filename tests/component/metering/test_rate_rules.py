@@ -1,6 +1,7 @@
 """Rate rules at a node: all or none is charged, what was not used comes back, and no answer is cut short."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -335,3 +336,29 @@ def test_a_service_without_rules_of_its_own_is_told_no_figures(fleet: Fleet) -> 
     fleet.run(ms=20)
     second = server.ask("r2", 10)
     assert [decision is not None and decision.rate for decision in (first, second)] == [None, None]
+
+
+def test_of_a_rule_whose_lease_was_closed_while_a_request_runs_nothing_stays_on_lease(fleet: Fleet) -> None:
+    """Its end and the next request are charged on one lease: of two only one would ever be told of, and go back."""
+    put_rule(fleet, 6_000, metric=INPUT)
+    server = Caller(fleet)
+    granted(server.ask("r1", 10, max_output_tokens=50))
+    granted(server.ask("r2", 10, max_output_tokens=50))
+    fleet.run(ms=200)
+    control = fleet.control
+    control.leases.update({lease_id: replace(lease, closed=True) for lease_id, lease in control.leases.items()})
+    server.finish("r2", 10, 10)
+    fleet.run(seconds=1)
+    put_rule(fleet, 9_000, "uid-other")
+    fleet.run(seconds=1)
+
+    server.ask("r3", 20, max_output_tokens=50)
+    server.finish("r1", 40, 10)
+    server.finish("r3", 20, 10)
+    fleet.run(seconds=90)
+
+    leases = [lease for lease in control.leases.values() if lease.pot.kind.is_rule and not lease.closed]
+    assert [lease.outstanding_units for lease in leases] == [0] * len(leases)
+    holders = fleet["a"].node.lease_index.holders.values()
+    told = {lease.lease_id for holder in holders for lease in holder.all_leases()}
+    assert {lease.lease_id for lease in leases} <= told
