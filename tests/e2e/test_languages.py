@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tallygate.metering.v1 import request_usage_pb2
-from tests.harness.patience import PATIENCE_S
+from tests.harness.patience import PATIENCE_S, until
 from tests.harness.programs.languages import (
     BUILD_S,
     INSTALL_S,
@@ -22,6 +22,7 @@ from tests.harness.programs.languages import (
 from tests.harness.programs.one_service import SERVICE, enable, meter_one, recorded
 from tests.harness.programs.programs import Pair
 from tests.harness.programs.tls_fleet import tls_fleet
+from tests.harness.wire.fake_metering import FakeMetering, FakeStream, serving
 
 # The first test of a language waits until its example is built.
 pytestmark = pytest.mark.hang_limit(INSTALL_S + BUILD_S + 300)
@@ -83,6 +84,32 @@ async def test_the_example_goes_on_with_another_node(built: Built, pair: Pair) -
         assert code == 0
     parts = await recorded(second, "moves")
     assert [(part.node, part.state) for part in parts if part.node == "node-2"] == [("node-2", FINISHED)]
+
+
+async def _stream(node: FakeMetering, number: int) -> FakeStream:
+    """The stream of this number, once something has been said on it."""
+    await until(lambda: len(node.streams) == number and node.streams[-1].reports)
+    return node.streams[-1]
+
+
+@pytest.mark.parametrize("handles_max", [0, 8])
+async def test_the_example_says_progress_in_columns_where_a_node_takes_them(built: Built, handles_max: int) -> None:
+    """A node that holds it to the contract gets entries once it has offered them, on each stream anew, else reports."""
+    node = FakeMetering()
+    node.handles_max = handles_max
+    tokens = 0
+    async with serving(node), built.meter(node.address, SERVICE, "columns", "100") as example:
+        await example.allowed()
+        for number in (1, 2):
+            stream = await _stream(node, number)
+            while len(stream.reports) < 4 or (handles_max and not stream.model.entries):
+                tokens += 60
+                await example.generate(tokens)
+            stream.hang_up()
+        last, code = await example.finish()
+    assert (last, code) == (f"receipt: 100 input and {tokens} output tokens, 7 nanos", 0)
+    assert not node.wrong
+    assert handles_max or not any(stream.model.entries for stream in node.streams)
 
 
 async def test_the_example_proves_who_it_is(built: Built, tmp_path: Path) -> None:

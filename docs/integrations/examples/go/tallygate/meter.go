@@ -41,6 +41,7 @@ type Meter struct {
 	renewedUntil                              time.Time
 	sent                                      []sent
 	finishes                                  []*Request
+	columns                                   columns
 }
 
 // sent is a message that is not answered yet.
@@ -156,6 +157,7 @@ func (meter *Meter) say(request *Request) {
 func (meter *Meter) withdraw(request *Request) {
 	if request.denial != nil || !request.everSent {
 		delete(meter.open, request.question.RequestID)
+		meter.columns.release(request)
 		return
 	}
 	// It may have been allowed: give back what is held for it.
@@ -179,47 +181,67 @@ func (meter *Meter) isExpired(request *Request) bool {
 func (meter *Meter) restart() {
 	meter.numbered, meter.answeredThrough, meter.durableThrough = 0, 0, 0
 	meter.renewedUntil = time.Time{}
-	meter.sent, meter.finishes, meter.toSay = nil, nil, nil
+	meter.sent, meter.finishes, meter.toSay, meter.columns = nil, nil, nil, columns{}
 	for _, request := range meter.open {
-		request.introduced, request.queued = false, false
+		request.introduced, request.queued, request.bound = false, false, false
 		request.firstSequence, request.lastSequence = 0, 0
 		meter.say(request)
 	}
 }
 
-// take makes the next message, a heartbeat if there is nothing to say.
+// take makes the next message, a heartbeat if there is nothing to say. Entries of columns are numbered before reports.
 func (meter *Meter) take() *meteringv1.MeterRequest {
 	first := meter.numbered + 1
-	message := &meteringv1.MeterRequest{FirstSequence: first}
-	for len(meter.toSay) > 0 && len(message.Reports) < reportsPerMessageMax {
+	var entries, reports []*Request
+	for len(meter.toSay) > 0 && len(entries)+len(reports) < reportsPerMessageMax {
 		request := meter.toSay[0]
 		meter.toSay = meter.toSay[1:]
 		request.queued = false
-		if meter.open[request.question.RequestID] != request {
-			continue // withdrawn
+		switch {
+		case meter.open[request.question.RequestID] != request: // withdrawn
+		case meter.byEntry(request):
+			entries = append(entries, request)
+		default:
+			reports = append(reports, request)
 		}
-		meter.numbered++
-		request.everSent = true
-		request.lastSequence = meter.numbered
-		if request.firstSequence == 0 {
-			request.firstSequence = meter.numbered
-		}
-		if request.phase == meteringv1.ReportPhase_REPORT_PHASE_FINISH {
-			meter.finishes = append(meter.finishes, request)
-		}
-		message.Reports = append(message.Reports, request.report())
 	}
-	heartbeat := len(message.Reports) == 0
+	message := &meteringv1.MeterRequest{FirstSequence: first, Columns: newColumns(entries)}
+	for _, request := range entries {
+		meter.number(request)
+	}
+	for _, request := range reports {
+		meter.number(request)
+		report := request.report()
+		meter.columns.bind(request, report, meter.numbered)
+		message.Reports = append(message.Reports, report)
+	}
+	heartbeat := len(entries)+len(reports) == 0
 	meter.sent = append(meter.sent, sent{first, meter.numbered, time.Now(), heartbeat})
 	return message
 }
 
+func (meter *Meter) number(request *Request) {
+	meter.numbered++
+	request.everSent = true
+	request.lastSequence = meter.numbered
+	if request.firstSequence == 0 {
+		request.firstSequence = meter.numbered
+	}
+	if request.phase == meteringv1.ReportPhase_REPORT_PHASE_FINISH {
+		meter.finishes = append(meter.finishes, request)
+	}
+}
+
 func (meter *Meter) receive(response *meteringv1.MeterResponse) {
+	if response.ColumnsHandlesMax > 0 {
+		meter.columns.handlesMax = response.ColumnsHandlesMax
+	}
 	for _, decision := range response.Decisions {
 		if request := meter.open[decision.RequestId]; request != nil {
 			meter.decide(request, decision)
 		}
 	}
+	meter.columns.raise(response.Grants)
 	meter.answeredThrough = max(meter.answeredThrough, response.AnsweredThrough)
 	meter.durableThrough = max(meter.durableThrough, response.DurableThrough)
 	for len(meter.sent) > 0 && meter.wasAnswered(meter.sent[0]) {
@@ -230,6 +252,7 @@ func (meter *Meter) receive(response *meteringv1.MeterResponse) {
 	}
 	for len(meter.finishes) > 0 && meter.finishes[0].lastSequence <= meter.durableThrough {
 		meter.finishes[0].durable = true
+		meter.columns.release(meter.finishes[0])
 		delete(meter.open, meter.finishes[0].question.RequestID)
 		meter.finishes = meter.finishes[1:]
 	}

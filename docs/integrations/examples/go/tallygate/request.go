@@ -61,6 +61,10 @@ type Request struct {
 	// Of the present stream: whether the request was introduced, its first report's number and its latest one's.
 	introduced                  bool
 	firstSequence, lastSequence int64
+	// Whether it is bound to a handle of the present stream, which one, and the number of the report that bound it.
+	bound         bool
+	handle        int32
+	boundSequence int64
 }
 
 // Denial says why it must stop, or is nil. It may be set at any moment.

@@ -17,6 +17,7 @@ const (
 	backoffBase          = 50 * time.Millisecond
 	backoffMax           = 2 * time.Second
 	reportsPerMessageMax = 1_024
+	tokensMax            = 100_000_000
 )
 
 type stream = grpc.BidiStreamingClient[meteringv1.MeterRequest, meteringv1.MeterResponse]

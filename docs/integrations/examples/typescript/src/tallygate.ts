@@ -16,6 +16,7 @@ import { MeterRequest, MeterResponse, MeteringServiceClient } from "../gen/tally
 import { Receipt } from "../gen/tallygate/metering/v1/receipt.js";
 import { ReportPhase, TokenReport } from "../gen/tallygate/metering/v1/report.js";
 import { TokenUsage } from "../gen/tallygate/metering/v1/token_usage.js";
+import { type Binding, Columns, isByEntry, newColumns } from "./columns.js";
 import { callMetadata, channelCredentials, type Security } from "./security.js";
 
 const HEARTBEAT_MS = 1_000;
@@ -84,6 +85,8 @@ export class MeteredRequest {
   introduced = false;
   firstSequence = 0;
   lastSequence = 0;
+  /** Of the present stream, once a report has bound it to a handle. */
+  binding?: Binding;
   #saidCeiling = 0;
   #saidOutput = -1;
 
@@ -189,6 +192,7 @@ export class Meter {
   #renewedUntilMs = 0;
   #sent: Sent[] = [];
   #finishes: MeteredRequest[] = [];
+  #columns = new Columns();
 
   /** Begins to connect; `addresses` are `HOST:PORT`, of any number of metering nodes. */
   constructor(
@@ -265,6 +269,7 @@ export class Meter {
     if (request.denial || !request.everSent) {
       this.#open.delete(request.requestId);
       this.#toSay.delete(request);
+      this.#columns.release(request);
       return;
     }
     // It may have been allowed: give back what is held for it.
@@ -290,9 +295,11 @@ export class Meter {
     this.#sent = [];
     this.#finishes = [];
     this.#full = false;
+    this.#columns = new Columns();
     this.#toSay.clear();
     for (const request of this.#open.values()) {
       request.introduced = false;
+      request.binding = undefined;
       request.firstSequence = request.lastSequence = 0;
       this.#toSay.add(request);
     }
@@ -333,10 +340,15 @@ export class Meter {
     while (this.#call && !this.#full && (this.#toSay.size > 0 || heartbeat)) {
       const first = this.#numbered + 1;
       const requests = [...this.#toSay].slice(0, REPORTS_PER_MESSAGE_MAX);
-      const reports = requests.map((request) => this.#number(request));
-      this.#sent.push({ first, through: this.#numbered, atMs: performance.now(), heartbeat: reports.length === 0 });
+      const isEntry = new Map(requests.map((request) => [request, isByEntry(request, this.#answeredThrough)]));
+      const entries = requests.filter((request) => isEntry.get(request));
+      entries.sort((one, other) => one.binding!.handle - other.binding!.handle);
+      // Entries of columns are numbered before reports.
+      for (const request of entries) this.#number(request);
+      const reports = requests.filter((request) => !isEntry.get(request)).map((request) => this.#report(request));
+      this.#sent.push({ first, through: this.#numbered, atMs: performance.now(), heartbeat: requests.length === 0 });
       const call = this.#call;
-      this.#full = !call.write({ firstSequence: BigInt(first), reports });
+      this.#full = !call.write({ firstSequence: BigInt(first), columns: newColumns(entries), reports });
       if (this.#full) call.once("drain", () => this.#drained(call));
       heartbeat = false;
     }
@@ -348,21 +360,29 @@ export class Meter {
     this.#flush();
   }
 
-  #number(request: MeteredRequest): TokenReport {
+  #report(request: MeteredRequest): TokenReport {
+    this.#number(request);
+    const report = request.report();
+    this.#columns.bind(request, report, this.#numbered);
+    return report;
+  }
+
+  #number(request: MeteredRequest): void {
     this.#toSay.delete(request);
     this.#numbered += 1;
     request.everSent = true;
     request.firstSequence ||= this.#numbered;
     request.lastSequence = this.#numbered;
     if (request.phase === ReportPhase.REPORT_PHASE_FINISH) this.#finishes.push(request);
-    return request.report();
   }
 
   #receive(response: MeterResponse): void {
+    this.#columns.handlesMax ||= response.columnsHandlesMax;
     for (const decision of response.decisions) {
       const request = this.#open.get(decision.requestId);
       if (request) this.#decide(request, decision);
     }
+    if (response.grants) this.#columns.raise(response.grants);
     this.#answeredThrough = Math.max(this.#answeredThrough, Number(response.answeredThrough));
     this.#durableThrough = Math.max(this.#durableThrough, Number(response.durableThrough));
     while (this.#sent[0] && this.#wasAnswered(this.#sent[0])) {
@@ -372,6 +392,7 @@ export class Meter {
     while (this.#finishes[0] && this.#finishes[0].lastSequence <= this.#durableThrough) {
       const request = this.#finishes.shift()!;
       request.durable = true;
+      this.#columns.release(request);
       this.#open.delete(request.requestId);
     }
     this.#news.emit("news");
