@@ -122,6 +122,11 @@ class Applying(NamedTuple):
     hour_until_us: int | None = None
     pots: tuple[LimitPotKey, ...] = ()
 
+    @property
+    def is_nothing(self) -> bool:
+        """Whether no limit applies."""
+        return not (self.budgets or self.rules)
+
     def hour_at(self, hour_us: int) -> int:
         """The hour of authorisation, by this node's wall clock, or the nearest that lies in all current periods.
 

@@ -25,11 +25,14 @@ class Price:
     """The highest price in the input class."""
     dearest_output: int = field(init=False, compare=False, repr=False)
     """The highest price in the output class."""
+    text: str = field(init=False, compare=False, repr=False)
+    """Version and prices as resume tokens have them."""
 
     def __post_init__(self) -> None:
         # Worked out once: every grant asks for them several times.
         object.__setattr__(self, "dearest_input", max(self.input, self.cached_input, self.cache_write))
         object.__setattr__(self, "dearest_output", max(self.output, self.reasoning))
+        object.__setattr__(self, "text", ",".join(map(str, (self.version, *self.kinds))))
 
     @property
     def is_absent(self) -> bool:

@@ -158,7 +158,9 @@ class Request:
         self.quiet_tokens = EVERY_REPORT
         self.place: int | None = None
         self.lowered_from = NOTHING_LOWERED
-        self.tally = NOTHING
+        self._tally = NOTHING
+        self.fresh_output = NOTHING_FRESH
+        self.output_tokens = self.known_input = self.known_cached_input = self.known_cache_write = 0
         self.held = NOTHING_HELD
         self.booked = NOTHING_USED
         self.receipt = NOT_BOOKED

@@ -95,15 +95,14 @@ class ResumeToken:
 
 def encode(names: tuple[str, str, str], numbers: tuple[int, ...], held: HeldUnits, price: Price, stamp: Stamp) -> bytes:
     """A content from its values, which every grant needs. The names have nothing that JSON would have to escape."""
-    head = _TEXT % (*names, *numbers, *held, price.version, *price.kinds)
-    return (head + _stamp_text(stamp)).encode()
+    return f"{_TEXT % (*names, *numbers, *held)}{price.text}{_stamp_text(stamp)}".encode()
 
 
 NAMES: Final = 3
 HEADS: Final = NAMES + 5
 PRICES: Final = HEADS + len(HeldUnits._fields)
 STAMP: Final = PRICES + 1 + len(NO_PRICE.kinds)
-_TEXT: Final = "[" + ",".join(['"%s"'] * NAMES + ["%d"] * (STAMP - NAMES))
+_TEXT: Final = "[" + '"%s",' * NAMES + "%d," * (PRICES - NAMES)
 
 
 @lru_cache(maxsize=4_096)  # All requests of a key share it for an hour.

@@ -1,6 +1,8 @@
 """Between the wire and the domain, for configuration and leases."""
 
 from collections.abc import Sequence
+from functools import lru_cache
+from sys import intern
 from typing import Final
 
 from metering_service.api.control.limit_codec import encode_limit_pot
@@ -15,6 +17,8 @@ from tallygate._wire.times import decode_ns, encode_timestamp
 from tallygate.control.v1 import config_pb2, fleet_service_pb2, inference_service_pb2, pot_pb2
 
 NS_PER_MS: Final = 1_000_000
+SHARED_MAX: Final = 4_096
+"""Maximum number of prices, and of sets of reasons, of which all services have the same object."""
 
 _STATUSES: Final = {
     inference_service_pb2.SERVICE_STATUS_NOT_ENABLED: Status.NOT_ENABLED,
@@ -41,7 +45,7 @@ def decode_config(message: config_pb2.ServiceConfig) -> ServiceConfig:
         name=message.name,
         status=_STATUSES.get(message.status, Status.STOPPED) if found else Status.DELETED,
         uid=message.uid,
-        stop_reasons=frozenset(_STOP_REASONS[reason] for reason in message.stop_reasons if reason in _STOP_REASONS),
+        stop_reasons=_shared_reasons(*message.stop_reasons),
         reservation_pays=message.reservation_pays and not deleted,
         trial_pays=message.trial_pays and not deleted,
         postpaid_pays=message.postpaid_pays and not deleted,
@@ -55,9 +59,10 @@ def decode_config(message: config_pb2.ServiceConfig) -> ServiceConfig:
         reserved_input_tpm=message.reserved_input_tokens_per_minute,
         reserved_output_tpm=message.reserved_output_tokens_per_minute,
         outage_tokens_max=message.outage_tokens_max if continues else 0,
-        team=message.team,
+        # Services are many, and most of what they have they share: each copy would stay as long as its service.
+        team=intern(message.team),
         version=message.version,
-        model=message.model,
+        model=intern(message.model),
         exempt_from_model_rules=message.exempt_from_model_rules,
         # A policy that this program does not know is a stricter one.
         requires_key=message.credential_policy not in _OPEN_POLICIES,
@@ -127,11 +132,21 @@ def decode_answer(message: fleet_service_pb2.LeaseAnswer) -> LeaseAnswer:
     )
 
 
+@lru_cache(maxsize=SHARED_MAX)
+def _shared_reasons(*reasons: int) -> frozenset[StopReason]:
+    return frozenset(_STOP_REASONS[reason] for reason in reasons if reason in _STOP_REASONS)
+
+
+@lru_cache(maxsize=SHARED_MAX)
+def _shared_price(version: int, *kinds: int) -> Price:
+    return Price(version, *kinds)
+
+
 def _decode_price(message: config_pb2.ServiceConfig) -> Price:
     if not message.HasField("price"):
         return NO_PRICE
     price = message.price
-    return Price(
+    return _shared_price(
         price.version,
         price.input_nanos_per_million_tokens,
         price.cached_input_nanos_per_million_tokens,

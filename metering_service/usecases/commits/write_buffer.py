@@ -63,22 +63,23 @@ class WriteBuffer:
 
     def put_booking(self, service: ServiceState, request: Request, booking: Booking) -> None:
         """Write what was booked of a request: its record, the totals, and what its leases have consumed."""
-        if not booking.is_first:
+        pending, is_first = self._pending, booking.is_first
+        if not is_first:
             self._revise(request.key, booking.before)
-        if booking.moves_tokens:
+        if is_first or booking.moves_tokens:
             self._add_to_totals(self._cell(service.name, service.uid, request.stamp, request.labels), booking)
-        if self._pending.first_us is None:
-            self._pending.first_us = request.booked_us
+        if pending.first_us is None:
+            pending.first_us = request.booked_us
         self.put(request)
         if booking.kept is not NOTHING_KEPT:
-            self._pending.kept.append((service, request, booking.kept))
+            pending.kept.append((service, request, booking.kept))
         for lease in service.leases.values():
             if lease.booked != lease.committed:
-                self._pending.leases[lease.lease_id] = lease
+                pending.leases[lease.lease_id] = lease
         if request.stamp.pots:
             for lease in service.pot_leases(request):
                 if lease.booked != lease.committed:
-                    self._pending.leases[lease.lease_id] = lease
+                    pending.leases[lease.lease_id] = lease
         self.on_work()
 
     def enter_unauthorised(self, service: ServiceState, request: Request) -> None:

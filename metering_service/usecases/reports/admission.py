@@ -162,7 +162,8 @@ def granted(node: Node, service: ServiceState, config: ServiceConfig, request: R
     content = request.resume_content(node.name, node.epoch)
     resume = node.key_ring.sign(request.service_uid, request.request_id, content)
     grant = Grant(request.ceiling_tokens, valid_for_ms, request.is_final, resume)
-    return Decision(request.request_id, grant=grant, config_version=config.version)
+    # Not by name, which takes longer; there is one for each authorisation.
+    return Decision(request.request_id, None, "", False, None, None, None, grant, config.version)
 
 
 def confirmed(node: Node, service: ServiceState, config: ServiceConfig, request: Request) -> Decision | None:

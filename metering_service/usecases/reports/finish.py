@@ -1,18 +1,19 @@
 """The end of a request: its server finished it, or counts of it come late."""
 
+from metering_service.domain.api_key import KeyProblem
 from metering_service.domain.booking import book
 from metering_service.domain.decision import Decision, deny
 from metering_service.domain.funding import extend
 from metering_service.domain.outage import tokens_of
 from metering_service.domain.rate_charges import counted_of
 from metering_service.domain.records import RequestState
-from metering_service.domain.report import Phase
+from metering_service.domain.report import Phase, Report
 from metering_service.domain.request import EVERY_REPORT, Request
 from metering_service.domain.service import Status
 from metering_service.usecases.node import Node
 from metering_service.usecases.reports.key_check import refused
 from metering_service.usecases.state.service_state import ServiceState
-from metering_service.usecases.state.waiter import PARKED, Outcome, Waiter
+from metering_service.usecases.state.waiter import PARKED, Outcome, PendingCommits, Reporter, Waiter
 
 
 def finish(node: Node, service: ServiceState, request: Request, waiter: Waiter) -> Outcome:
@@ -30,7 +31,16 @@ def finish(node: Node, service: ServiceState, request: Request, waiter: Waiter) 
         if part is not reached:
             waiter.pending.expect()
             node.buffer.when_durable(part, waiter.pending.done)
-    return _answer(node, service, reached, waiter)
+    return answer_finish(
+        node,
+        service,
+        reached,
+        waiter.report,
+        reporter=waiter.reporter,
+        sequence=waiter.sequence,
+        pending=waiter.pending,
+        key_problem=waiter.key_problem,
+    )
 
 
 def book_part(node: Node, service: ServiceState, request: Request, state: RequestState) -> None:
@@ -114,7 +124,17 @@ def fund_excess(node: Node, service: ServiceState, request: Request, *, may_wait
     return True
 
 
-def _answer(node: Node, service: ServiceState, request: Request, waiter: Waiter) -> Decision | None:
+def answer_finish(
+    node: Node,
+    service: ServiceState,
+    request: Request,
+    report: Report,
+    *,
+    reporter: Reporter,
+    sequence: int,
+    pending: PendingCommits,
+    key_problem: KeyProblem | None = None,
+) -> Decision | None:
     """The receipt, once it is committed, if it was asked for; and to a server that did not ask, whether to go on.
 
     Of a deleted service nothing goes on, and nobody is there who could do anything about it: the receipt says who paid.
@@ -124,17 +144,15 @@ def _answer(node: Node, service: ServiceState, request: Request, waiter: Waiter)
     # That there is no such service is no answer to what was recorded for one.
     is_deleted = config.status is Status.DELETED
     refusal = None if request.authorised or is_deleted else config.refusal()
-    pending, report = waiter.pending, waiter.report
     pending.expect()
     node.buffer.when_durable(request, pending.done)
     decision: Decision | None = None
-    if waiter.key_problem is not None and not (request.authorised or is_deleted):
-        decision = refused(report, waiter.key_problem, config.version)
+    if key_problem is not None and not (request.authorised or is_deleted):
+        decision = refused(report, key_problem, config.version)
     elif refusal is not None:
         decision = deny(request.request_id, refusal, config_version=config.version)
     if not report.want_receipt:
         return decision
-    reporter, sequence = waiter.reporter, waiter.sequence
     told = decision or Decision(request.request_id, config_version=config.version)
     told = told._replace(receipt=request.receipt)
     node.buffer.when_durable(request, lambda: reporter.receipt(sequence, told))

@@ -58,11 +58,11 @@ def ends_chain(node: Node, waiter: Waiter, request: Request | None) -> bool:
     """
     if request is None or not request.is_open or waiter.report.phase is not Phase.FINISH:
         return False
-    return request.predecessor_part is not None or _runs_long(node, request)
+    return request.predecessor_part is not None or runs_long(node, request)
 
 
-def _runs_long(node: Node, request: Request) -> bool:
-    """The slack of that wait is for clocks that run apart."""
+def runs_long(node: Node, request: Request) -> bool:
+    """Whether a request has run for as long as a finish waits elsewhere; the slack is for clocks that run apart."""
     waited_us = (node.settings.predecessor_wait_max_ns - node.settings.predecessor_slack_ns) // NS_PER_US
     return node.clock.now_us() - request.start_us >= waited_us
 

@@ -4,6 +4,7 @@ from functools import partial
 from typing import Final
 
 from metering_service.domain.api_key import KeyProblem
+from metering_service.domain.counts import NOTHING
 from metering_service.domain.decision import Decision, Reason, deny
 from metering_service.domain.records import RequestState
 from metering_service.domain.report import Phase, Report, echo, problem
@@ -30,6 +31,7 @@ from metering_service.usecases.reports.key_check import (
     refused,
     with_known_key,
 )
+from metering_service.usecases.reports.plain import NOT_PLAIN, NotPlain, authorise_plainly, finish_plainly
 from metering_service.usecases.reports.rules import asks_renewal, nearest
 from metering_service.usecases.state.service_state import ServiceState
 from metering_service.usecases.state.waiter import PARKED, Lookup, Outcome, Parked, PendingCommits, Reporter, Waiter
@@ -59,8 +61,16 @@ def process(
 
     `teams`: those whose services the reporter may speak of; None for all of the account.
     """
-    if report.phase is Phase.AUTHORIZE and not node.room.may_begin(report.service, reporter):
-        return deny(report.request_id, Reason.OVERLOADED)
+    if report.phase is Phase.AUTHORIZE:
+        if not node.room.may_begin(report.service, reporter):
+            return deny(report.request_id, Reason.OVERLOADED)
+        begun = authorise_plainly(node, report, reporter) if teams is None else NOT_PLAIN
+        if not isinstance(begun, NotPlain):
+            return begun
+    elif report.phase is Phase.FINISH and teams is None:
+        finished = finish_plainly(node, report, reporter, sequence, pending)
+        if not isinstance(finished, NotPlain):
+            return finished
     waiter = Waiter(
         report, reporter, sequence, pending, deadline_of(node, report), is_verified=not report.resume, teams=teams
     )
@@ -138,7 +148,7 @@ def _is_unknown(service: ServiceState, config: ServiceConfig, waiter: Waiter) ->
 
     What was begun before the service went to another team is its reporter's to say until it ends: it is booked in full.
     """
-    if config.status in (Status.UNKNOWN, Status.DELETED) and not config.uid:
+    if not config.uid and config.status in (Status.UNKNOWN, Status.DELETED):
         return True
     report, teams = waiter.report, waiter.teams
     if teams is None or config.team in teams:
@@ -164,17 +174,31 @@ def _count(
         service.open[report.request_id] = request
         node.checkpoints.begin(request)
         follow(node, request, report)
-    _take_counts(node, service, request, waiter)
-    if report.phase is Phase.FINISH or not request.is_open:
-        reached = None if request.is_open else request.reached_by(report.counts)
+    if not request.is_open:
+        return _count_late(node, service, config, request, waiter)
+    has_changed = _learn(node, service, request, waiter)
+    if report.phase is Phase.FINISH:
         answer = finish(node, service, request, waiter)
-        if reached is not None and not isinstance(answer, Parked):
-            _count_receipt(node, service, reached, waiter)
-        if answer is None and report.phase is Phase.PROGRESS and request.state is RequestState.TIMED_OUT:
-            # It was booked behind its server's back: what it generates from now on is overrun.
-            return deny(report.request_id, Reason.REQUEST_ID_REUSED, config_version=config.version)
+        if isinstance(answer, Parked):
+            # Only then: what is booked is durable with its record.
+            _await_counts(node, request, waiter, has_changed=has_changed)
         return answer
+    _await_counts(node, request, waiter, has_changed=has_changed)
     return _progress(node, service, config, request, report)
+
+
+def _count_late(node: Node, service: ServiceState, config: ServiceConfig, request: Request, waiter: Waiter) -> Outcome:
+    """Counts of a request that is booked already."""
+    report = waiter.report
+    request.learn(report.tally.merge(waiter.exact))
+    reached = request.reached_by(report.counts)
+    answer = finish(node, service, request, waiter)
+    if not isinstance(answer, Parked):
+        _count_receipt(node, service, reached, waiter)
+    if answer is None and report.phase is Phase.PROGRESS and request.state is RequestState.TIMED_OUT:
+        # It was booked behind its server's back: what it generates from now on is overrun.
+        return deny(report.request_id, Reason.REQUEST_ID_REUSED, config_version=config.version)
+    return answer
 
 
 def _count_receipt(node: Node, service: ServiceState, request: Request, waiter: Waiter) -> None:
@@ -233,7 +257,8 @@ def _authorise(
         return deny(report.request_id, refusal, config_version=config.version)
     if not request.authorised:
         return renew(node, service, config, request)
-    return granted(node, service, config, request)._replace(rate=nearest(node, request))
+    answer = granted(node, service, config, request)
+    return answer if request.rules is None else answer._replace(rate=nearest(node, request))
 
 
 def _admit(node: Node, service: ServiceState, config: ServiceConfig, waiter: Waiter) -> Request | Outcome:
@@ -249,15 +274,18 @@ def _admit(node: Node, service: ServiceState, config: ServiceConfig, waiter: Wai
     return admitted
 
 
-def _take_counts(node: Node, service: ServiceState, request: Request, waiter: Waiter) -> None:
-    """Merge what a report says. A change must be committed before the report is durable."""
-    before = request.tally
-    request.learn(waiter.report.tally.merge(waiter.exact))
-    if not request.is_open:
-        return
+def _learn(node: Node, service: ServiceState, request: Request, waiter: Waiter) -> bool:
+    """Merge what a report says of an open request; whether that changes anything."""
+    before, tally = request.tally, waiter.report.tally
+    request.learn(tally if waiter.exact is NOTHING else tally.merge(waiter.exact))
     _attach(node, service, request, waiter.reporter)
+    return request.tally != before
+
+
+def _await_counts(node: Node, request: Request, waiter: Waiter, *, has_changed: bool) -> None:
+    """A change must be committed before the report is durable."""
     waiter.pending.expect()
-    if request.tally != before:
+    if has_changed:
         node.checkpoints.add(request, waiter.pending.done)
     else:
         # A repeat: it is durable when what it repeats is.

@@ -107,9 +107,17 @@ class ServiceState(LeaseHolder):
         old = request.held
         if old is held:
             return
-        for kind, now, was in zip(PAYERS, held.by_kind, old.by_kind, strict=True):
-            if now != was:
-                self.lease(kind).hold(now - was, now_ns)
+        # One by one: a loop takes three times as long.
+        _, _, reserved_input, reserved_output, trial, _, money = held
+        _, _, reserved_input_was, reserved_output_was, trial_was, _, money_was = old
+        if reserved_input != reserved_input_was:
+            self.lease(PotKind.RESERVATION_INPUT).hold(reserved_input - reserved_input_was, now_ns)
+        if reserved_output != reserved_output_was:
+            self.lease(PotKind.RESERVATION_OUTPUT).hold(reserved_output - reserved_output_was, now_ns)
+        if trial != trial_was:
+            self.lease(PotKind.TRIAL).hold(trial - trial_was, now_ns)
+        if money != money_was:
+            self.lease(PotKind.MONEY).hold(money - money_was, now_ns)
         if request.stamp.pots:
             pot_charges.hold(self._index, request, held, now_ns)
         request.held = held

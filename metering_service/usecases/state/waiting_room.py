@@ -50,7 +50,7 @@ class WaitingRoom:
     def may_begin(self, service: str, reporter: Reporter) -> bool:
         """Whether an authorisation may still wait, should it have to: fewer may than reports of work."""
         settings = self._settings
-        return (
+        return not self.count or (
             self.count < settings.waiting_max
             and self._by_account.get(account_of(service), 0) < settings.account_waiting_max
             and self._by_stream.get(reporter, 0) < settings.account_waiting_max
