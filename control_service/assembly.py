@@ -23,6 +23,7 @@ from control_service.usecases.fleet.restore_recovery import RestoreRecovery
 from control_service.usecases.idempotent_call import IdempotentCalls
 from control_service.usecases.last_uses import LastUses
 from control_service.usecases.ports import Database
+from control_service.usecases.pulse import Pulse
 from control_service.usecases.resolve_credential import NO_CREDENTIALS, Credentials
 from control_service.usecases.upkeep.sweeper import Sweeper
 from tallygate._server.clock import Clock
@@ -40,6 +41,7 @@ class Assembly:
     recovery: RecoveryServicer
     operations: OperationsServicer
     proofs: ProofLookup
+    pulse: Pulse
     background: tuple[Callable[[], Coroutine[Any, Any, None]], ...]
 
 
@@ -56,12 +58,14 @@ def put_together(
     audit entries are kept.
     """
     signal, memory = ChangeSignal(), ReplicaMemory.empty(clock)
-    uses = LastUses(database, clock)
-    feed = ConfigFeed(database, clock, signal, memory, credentials, on_use=uses.note)
+    uses, pulse = LastUses(database, clock), Pulse(database, clock)
+    feed = ConfigFeed(database, clock, signal, memory, credentials, pulse=pulse, on_use=uses.note)
     activation = Activation(database, clock, signal, memory.liveness)
     acknowledgements = Acknowledgements(database, clock, feed, activation)
     exchange = ExchangeLeases(database, clock, signal, memory)
-    sweeper = Sweeper(database, clock, signal, memory.liveness, activation, audit_day_count=audit_day_count)
+    sweeper = Sweeper(
+        database, clock, signal, memory.liveness, activation, pulse=pulse, audit_day_count=audit_day_count
+    )
     return Assembly(
         IdempotentCalls(database, clock, new_id, signal),
         feed,
@@ -78,5 +82,6 @@ def put_together(
         RecoveryServicer(RestoreRecovery(database, clock, signal, memory, new_id)),
         OperationsServicer(database, clock, memory.liveness),
         ProofLookup(database, clock, credentials, uses, signal),
+        pulse,
         (feed.run, acknowledgements.run, sweeper.run, exchange.groups.run, uses.run),
     )

@@ -46,6 +46,7 @@ from control_service.usecases.audit.refusal_log import RefusalLog
 from control_service.usecases.fleet.config_feed import ConfigFeed
 from control_service.usecases.keys.key_mint import KeyMint
 from control_service.usecases.people.teams import ServiceTeams
+from control_service.usecases.pulse import Pulse
 from control_service.usecases.resolve_credential import NO_CREDENTIALS, Credentials
 from control_service.usecases.upkeep.page_keys import PageKeyUpkeep
 from control_service.webhooks.courier import HttpCourier
@@ -188,7 +189,9 @@ def assemble(
     calls = Calls(assembly.idempotent_calls)
     tokens = _token_servicer(database, clock, assembly, access)
     issuers = access.credentials.issuer_scopes
-    alerts, senders = _alerting(database, clock, calls, access.credentials.seal, allows_private=webhooks_allow_private)
+    alerts, senders = _alerting(
+        database, clock, calls, assembly.pulse, access.credentials.seal, allows_private=webhooks_allow_private
+    )
 
     def add_servicers(server: grpc.aio.Server) -> None:
         account_service_pb2_grpc.add_AccountServiceServicer_to_server(AccountServicer(database, calls), server)
@@ -241,7 +244,7 @@ def _token_servicer(database: SqlDatabase, clock: Clock, assembly: Assembly, acc
 
 
 def _alerting(
-    database: SqlDatabase, clock: Clock, calls: Calls, seal: TokenSeal | None, *, allows_private: bool
+    database: SqlDatabase, clock: Clock, calls: Calls, pulse: Pulse, seal: TokenSeal | None, *, allows_private: bool
 ) -> tuple[AlertServicer, Sequence[Callable[[], Coroutine[Any, Any, None]]]]:
     """What serves alerts, and what sends them: nothing, without a pepper to sign with."""
     keys = seal.webhook_secrets() if seal is not None else None
@@ -249,7 +252,7 @@ def _alerting(
     if keys is None:
         return servicer, ()
     courier = HttpCourier(allows_private=allows_private)
-    return servicer, (DeliverySender(database, clock, courier, keys, random.random).run,)
+    return servicer, (DeliverySender(database, clock, courier, keys, pulse=pulse, chance=random.random).run,)
 
 
 def _access_of(settings: AccessSettings) -> Access:

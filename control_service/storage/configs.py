@@ -1,9 +1,9 @@
 """Configurations for nodes, and the changes to them that are due, read in batches."""
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, exists, not_, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, and_, exists, literal_column, not_, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
@@ -24,6 +24,8 @@ _services = schema.services
 _models = schema.models
 _prices = schema.prices
 _reservations = schema.reservations
+untold: Final[ColumnElement[bool]] = literal_column("NOT services.fleet_told")
+"""As the condition of the partial index has it: SQLite takes no other form for the same."""
 _service_key = (_services.c.account_id, _services.c.service_id)
 
 
@@ -61,7 +63,7 @@ class ConfigRows(Configs):
 
     @override
     async def awaiting_fleet(self, version: int) -> list[tuple[str, str]]:
-        query = select(*_service_key).where(not_(_services.c.fleet_told), _services.c.activation_version <= version)
+        query = select(*_service_key).where(untold, _services.c.activation_version <= version)
         return [(row["account_id"], row["service_id"]) for row in await self._rows(query.order_by(*_service_key))]
 
     @override

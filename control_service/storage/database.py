@@ -9,10 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from typing_extensions import override
 
 from control_service.domain.errors import StorageUnavailableError
+from control_service.storage.glance import glance_of, queries
 from control_service.storage.transaction import SqlTransaction
 from control_service.usecases.ports import Database
+from control_service.usecases.pulse_ports import Glance
 from tallygate._server.database.driver_errors import is_disk_full, is_unavailable
-from tallygate._server.database.engine import read_only
+from tallygate._server.database.engine import quick_reads, read_only
 
 MIGRATIONS: Final = "control_service:storage/migrations"
 """Package and folder of the control database's revisions."""
@@ -41,6 +43,15 @@ class SqlDatabase(Database):
         with self._failures_translated("reading"):
             async with read_only(self._engine) as connection:
                 yield SqlTransaction(connection)
+
+    @override
+    def stamp(self) -> int | None:
+        return quick_reads(self._engine).stamp()
+
+    @override
+    async def glance(self) -> Glance:
+        with self._failures_translated("reading"):
+            return glance_of(*await quick_reads(self._engine).rows(*queries(self._engine.dialect)))
 
     @contextmanager
     def _failures_translated(self, purpose: str) -> Iterator[None]:

@@ -29,6 +29,7 @@ from control_service.usecases.audit_ports import AuditEntries
 from control_service.usecases.fleet_ports import Batches, Configs, Leases, LimitPots, Nodes
 from control_service.usecases.key_ports import ApiKeys
 from control_service.usecases.limit_ports import Budgets, Limits, RateRules, RulePots
+from control_service.usecases.pulse_ports import PulsePort
 from tallygate._access.rights import SEES_ALL, Sight
 from tallygate._server.page_keys import PageKey
 
@@ -315,7 +316,7 @@ class Transaction(Protocol):
         """The newest version that is committed, or this transaction's own."""
 
 
-class Database(Protocol):
+class Database(PulsePort, Protocol):
     """Opens transactions. Every method of a transaction raises StorageUnavailableError when the database fails."""
 
     def writing(self) -> AbstractAsyncContextManager[Transaction]:

@@ -104,6 +104,11 @@ class SimulatedDatabase:
         return InlineWriter(self)
 
     @property
+    def dialect(self) -> Dialect:
+        """As the engine's."""
+        return _dialect()
+
+    @property
     def changes(self) -> int:
         """Another number whenever something may have been changed."""
         return self.raw.total_changes + self._restored

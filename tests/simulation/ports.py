@@ -9,10 +9,13 @@ from typing_extensions import override
 
 from control_service.domain.errors import StorageUnavailableError as ControlUnavailableError
 from control_service.storage.database import SqlDatabase
+from control_service.storage.glance import glance_of, queries
 from control_service.usecases.ports import Database, Transaction
+from control_service.usecases.pulse_ports import Glance
 from metering_service.domain.errors import StorageUnavailableError as MeteringUnavailableError
 from metering_service.storage import SqlPurgeStore, SqlRecorder, SqlRecoveryStore
 from tests.simulation.chance import Chance
+from tests.simulation.database import SimulatedDatabase
 from tests.simulation.loop import Party
 
 
@@ -25,6 +28,8 @@ class Disk:
         """Nothing is answered."""
         self.full = False
         """Nothing can be written."""
+        self.has_stamps = True
+        """Whether it tells without a query that something was committed."""
 
     async def before(self, party: Party, *, writes: bool, error: Callable[[], Exception]) -> None:
         """On the way there."""
@@ -50,10 +55,24 @@ class Disk:
 class ControlDatabase(Database):
     """`Database` of one replica. A transaction is one step: nothing happens between its beginning and its end."""
 
-    def __init__(self, real: SqlDatabase, disk: Disk, party: Party) -> None:
+    def __init__(self, real: SqlDatabase, simulated: SimulatedDatabase, disk: Disk, party: Party) -> None:
         self._real = real
+        self._simulated = simulated
         self._disk = disk
         self._party = party
+
+    @override
+    def stamp(self) -> int | None:
+        """As SQLite has it, or PostgreSQL, which has none."""
+        return None if self._disk.away or not self._disk.has_stamps else self._simulated.changes
+
+    @override
+    async def glance(self) -> Glance:
+        """What the real queries find, in one step."""
+        await self._disk.before(self._party, writes=False, error=ControlUnavailableError)
+        found = glance_of(*([*map(tuple, self._simulated.rows(query))] for query in queries(self._simulated.dialect)))
+        await self._disk.after(self._party, writes=False, error=ControlUnavailableError)
+        return found
 
     @override
     @asynccontextmanager

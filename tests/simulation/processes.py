@@ -50,7 +50,7 @@ class ControlProcess:
         self.name = name
         self.party = Party(f"{name}#{number}")
         self.clock = SimulatedClock(world.loop, world.chance.integer(-DRIFT_PPM_MAX, DRIFT_PPM_MAX))
-        database = ControlDatabase(SqlDatabase(world.control.engine), world.control_disk, self.party)
+        database = ControlDatabase(SqlDatabase(world.control.engine), world.control, world.control_disk, self.party)
         self.assembly = control_assembly.put_together(database, self.clock, world.new_id, KNOWN_BY_CONTROL)
         gather(world, self.assembly.exchanges)
         self.database = database

@@ -45,7 +45,7 @@ STRAYS_IN = 4
 
 # Polling is most of what an idle fleet costs; whoever changes something in the same process is told at once anyway.
 config_feed.POLL_S = 1.0
-sweeper.TICK_S = 1.0
+sweeper.TICK_S = sweeper.OBSERVATION_S = 1.0
 assembly.EXPIRE_INTERVAL_S = 0.05
 
 
@@ -79,6 +79,7 @@ class World:
         self.control = SimulatedDatabase(CONTROL_MIGRATIONS, self._written.set)
         self.metering = SimulatedDatabase(METERING_MIGRATIONS, self._written.set)
         self.control_disk, self.metering_disk = Disk(self.chance), Disk(self.chance)
+        self.control_disk.has_stamps = seed % 2 == 0
         self.denials: Counter[str] = Counter()
         self.tail: deque[str] = deque(maxlen=TAIL)
         self._hash = hashlib.sha256()

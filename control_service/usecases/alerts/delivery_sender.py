@@ -19,6 +19,7 @@ from control_service.domain.webhook_secret import WebhookSecrets
 from control_service.usecases.alerts.courier_port import Courier, Letter
 from control_service.usecases.alerts.receiver_rest import ReceiverRest
 from control_service.usecases.ports import Database, Transaction
+from control_service.usecases.pulse import Pulse
 from tallygate._server.clock import Clock
 
 TICK_S = 0.2
@@ -40,6 +41,8 @@ class DeliverySender:
         clock: Clock,
         courier: Courier,
         secrets: WebhookSecrets,
+        *,
+        pulse: Pulse,
         chance: Callable[[], float],
     ) -> None:
         """`chance` gives numbers from 0 to 1, for the jitter between attempts."""
@@ -47,6 +50,7 @@ class DeliverySender:
         self._clock = clock
         self._courier = courier
         self._secrets = secrets
+        self._pulse = pulse
         self._chance = chance
         self._rest = ReceiverRest(clock)
         self._turns: dict[str, asyncio.Task[None]] = {}
@@ -57,7 +61,9 @@ class DeliverySender:
         try:
             while True:
                 try:
-                    await self.tick()
+                    first_us = (await self._pulse.look()).first_delivery_us
+                    if first_us is not None and first_us <= self._clock.now_us():
+                        await self.tick()
                 except StorageUnavailableError:
                     _log.debug("sender_waits")
                 except Exception:  # noqa: BLE001  # logged; the next tick must come

@@ -1,7 +1,8 @@
 """The configuration feed: keeps the streams of all nodes up to date.
 
-One loop polls the database: at once when something changed in this process, and every `POLL_S` for what other
-processes changed. Changes go to the watchers, where they wait until each stream has sent them.
+One loop polls the database: at once when something changed in this process, and when the pulse, taken every `POLL_S`,
+tells that another process changed something. Changes go to the watchers, where they wait until each stream has sent
+them.
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ from control_service.usecases.fleet.shortages import query_grantable
 from control_service.usecases.fleet.watcher import Watcher
 from control_service.usecases.fleet_ports import Changes
 from control_service.usecases.ports import Database
+from control_service.usecases.pulse import Pulse
+from control_service.usecases.pulse_ports import Glance
 from control_service.usecases.resolve_credential import Credentials
 from tallygate._server.clock import Clock
 
 POLL_S = 0.1
-"""Interval between two polls when nothing changed in this process."""
+"""Interval between two looks at what other processes changed."""
 
 READ_TIMEOUT_NS: Final = 3_000_000_000
 """Timeout after which a replica that cannot read the database drops all streams, so that nodes move to one that can."""
@@ -57,6 +60,7 @@ class ConfigFeed:
         memory: ReplicaMemory,
         credentials: Credentials,
         *,
+        pulse: Pulse,
         on_use: OnUse = nobody_is_told,
     ) -> None:
         """`on_use` is told of the credentials that nodes follow, each once a day."""
@@ -75,7 +79,12 @@ class ConfigFeed:
         # Followed names to look up with the next change of anything: those without a configuration, and unknown names
         # of default services, which exist as soon as their account and model do. A new custom service is a change.
         self._unresolved: set[str] = set()
+        self._pulse = pulse
         self._version = 0
+        # The glance after which recalls were read last.
+        self._polled: Glance | None = None
+        # Whether the next turn may leave out its poll: not after one that failed, nor with a stream that is new.
+        self._may_rest = False
         self._read_ns = clock.monotonic_ns()
 
     def open(self, node: str, epoch: int) -> Watcher:
@@ -90,6 +99,7 @@ class ConfigFeed:
         if known is not None:
             known.dismiss(fenced(node, known.epoch, epoch) if known.epoch < epoch else None)
         watcher = self._watchers[node] = Watcher(node, epoch, self._version)
+        self._may_rest = False
         return watcher
 
     def close(self, watcher: Watcher) -> None:
@@ -171,12 +181,12 @@ class ConfigFeed:
         self._limits.forget_unfollowed(watcher.limits.release(hashes), self._watchers.values())
 
     async def run(self) -> None:
-        """Polls at every change in this process, and every `POLL_S`, until cancelled."""
+        """Polls at every change in this process, and of others as soon as the pulse tells, until cancelled."""
         with self._changes.listening() as listener:
             while True:
                 came_back = await _wait(listener)
                 try:
-                    await self.poll(came_back)
+                    await self.turn(came_back)
                 except StorageUnavailableError:
                     _log.debug("config_feed_waits")
                     self.drop_streams()
@@ -190,6 +200,33 @@ class ConfigFeed:
         if self._clock.monotonic_ns() - self._read_ns >= READ_TIMEOUT_NS:
             for watcher in self._watchers.values():
                 watcher.dismiss(StorageUnavailableError())
+
+    async def turn(self, came_back: Collection[PotKey] | None) -> None:
+        """Polls if anything may have changed, and does what time alone brings about.
+
+        Args:
+            came_back: pots to which this process brought something back; None where it has committed nothing.
+
+        Raises:
+            StorageUnavailableError: the database fails; the next turn polls.
+        """
+        self._may_rest, may_rest = True, self._may_rest and came_back is None
+        try:
+            glance = await self._pulse.look() if may_rest else None
+            if glance is None or self._has_news(glance):
+                await self.poll(came_back or ())
+            else:
+                self._limits.push_due(self._watchers.values())
+                self._pass_time()
+        except BaseException:
+            self._may_rest = False
+            raise
+        self._polled = glance
+
+    def _has_news(self, glance: Glance) -> bool:
+        """Whether there is anything to poll for, by a glance at the database."""
+        has_new_recalls = glance.has_recalls and glance is not self._polled
+        return glance.config_version != self._version or has_new_recalls or bool(self._memory.shortages.pots)
 
     async def poll(self, came_back: Collection[PotKey] = ()) -> None:
         """Reads the database once, and notifies watchers of changes, recalls, ended shortages and lost nodes.
@@ -223,19 +260,24 @@ class ConfigFeed:
         await self._models.push(renamed, version, self._watchers.values())
         for batch in in_batches(self._affected(changes) if changes is not None else ()):
             await self._notify(await self._lookup(batch, version), list(self._watchers.values()), version)
-        self._credentials.note_uses()
         self._version = version
-        now_ns = self._read_ns = self._clock.monotonic_ns()
-        self._memory.history.observe(version, now_ns)
         replenished = self._memory.shortages.ended(came_back, grantable)
         for recall in recalls:
             self._memory.elapsed_time.note_recall(recall.lease_id, recall.requested_us)
-        self._memory.elapsed_time.forget()
         for watcher in list(self._watchers.values()):
             watcher.recall(recalls)
             watcher.replenish(replenished.service_uids, replenished.limit_pots)
+        self._pass_time()
+
+    def _pass_time(self) -> None:
+        """Notes that the database was read just now, and notifies watchers of lost nodes and of the version."""
+        self._credentials.note_uses()
+        now_ns = self._read_ns = self._clock.monotonic_ns()
+        self._memory.history.observe(self._version, now_ns)
+        self._memory.elapsed_time.forget()
+        for watcher in list(self._watchers.values()):
             watcher.report_lost(self._memory.liveness.lost, now_ns)
-            watcher.advance(version)
+            watcher.advance(self._version)
 
     async def _lookup(self, names: list[str], version: int) -> list[ServiceConfig]:
         """The configurations of these names as of this version or a later one.
@@ -292,9 +334,10 @@ class ConfigFeed:
                 self._unresolved.discard(name)
 
 
-async def _wait(listener: Listener) -> frozenset[PotKey]:
+async def _wait(listener: Listener) -> frozenset[PotKey] | None:
+    """The pots that got something back in this process; None where it has committed nothing for `POLL_S`."""
     try:
         async with asyncio.timeout(POLL_S):
             return await listener.wait()
     except TimeoutError:
-        return frozenset()
+        return None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from control_service.domain.node import LIVE_NS, LOST_AFTER_NS, LostNode, Node
+from control_service.usecases.pulse_ports import NodeSigns
 from tallygate._server.clock import Clock
 
 OBSERVATION_GAP_MAX_NS: Final = 1_000_000_000
@@ -39,7 +40,7 @@ class NodeLiveness:
         self._seen: dict[str, _Observation] = {}
         self.lost: tuple[LostNode, ...] = ()
 
-    def observe(self, nodes: Iterable[Node]) -> None:
+    def observe(self, nodes: Iterable[Node | NodeSigns]) -> None:
         """Observes the rows of all nodes, as they are committed now."""
         now_ns = self._clock.monotonic_ns()
         passed_ns = min(now_ns - self._observed_ns, OBSERVATION_GAP_MAX_NS)
@@ -69,7 +70,7 @@ class NodeLiveness:
         self.lost = tuple(LostNode(name, self._seen[name].exchanged[0]) for name in sorted(with_open_leases))
 
 
-def _observed(seen: _Observation | None, node: Node, passed_ns: int) -> _Observation:
+def _observed(seen: _Observation | None, node: Node | NodeSigns, passed_ns: int) -> _Observation:
     heard, exchanged = (node.epoch, node.heard_count), (node.epoch, node.exchange_number)
     if seen is None:
         return _Observation(heard, exchanged)

@@ -56,15 +56,20 @@ class Purge:
         self._wall = SteadyWallClock(clock)
         self._next_ns = clock.monotonic_ns()
 
+    @property
+    def is_due(self) -> bool:
+        """Whether a tick would delete anything that is old."""
+        return self._clock.monotonic_ns() >= self._next_ns
+
     async def tick(self) -> None:
         """Deletes a batch of each, every `PERIOD_NS`, or at once while there are more.
 
         Raises:
             StorageUnavailableError: the database fails.
         """
-        now_ns = self._clock.monotonic_ns()
-        if now_ns < self._next_ns:
+        if not self.is_due:
             return
+        now_ns = self._clock.monotonic_ns()
         now_us = self._wall.now_us()
         async with self._database.writing() as tx:
             leases = await tx.leases.delete_settled(now_us - CLOSED_LEASES_KEPT_US, BATCH_SIZE)

@@ -1,11 +1,10 @@
-"""The sweeper: applies what time alone brings about, ten times a second, by due time.
+"""The sweeper: applies what time alone brings about, when it is due.
 
-An idle tick costs a few queries.
+It rests until the first moment at which anything is due, and looks at the nodes' signs of life meanwhile.
 """
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from typing import Final
 
@@ -21,12 +20,16 @@ from control_service.usecases.fleet.activation import Activation
 from control_service.usecases.fleet.node_liveness import NodeLiveness
 from control_service.usecases.people.catalogue import announce_prices
 from control_service.usecases.ports import Database
+from control_service.usecases.pulse import Pulse
 from control_service.usecases.service_status import AT_ONCE_US, catch_up, update_status
 from control_service.usecases.upkeep.retention import Purge
 from tallygate._server.clock import NS_PER_US, US_PER_SECOND, Clock
 
 TICK_S = 0.1
-"""Interval between two ticks."""
+"""Interval between two ticks while anything is due."""
+
+OBSERVATION_S = 0.5
+"""Interval at which the signs of life of all nodes are observed."""
 
 BATCH_SIZE: Final = 100
 """Maximum number of each kind that one tick deals with; the rest waits for the next tick."""
@@ -51,6 +54,7 @@ class Sweeper:
         liveness: NodeLiveness,
         activation: Activation,
         *,
+        pulse: Pulse,
         audit_day_count: int = AUDIT_DAY_COUNT,
     ) -> None:
         self._database = database
@@ -58,20 +62,43 @@ class Sweeper:
         self._changes = changes
         self._liveness = liveness
         self._activation = activation
+        self._pulse = pulse
         self._purge = Purge(database, clock, audit_day_count)
         self._ahead_us: int | None = None
         self._isolation = FaultIsolation(clock)
 
     async def run(self) -> None:
-        """Ticks every `TICK_S`, until cancelled."""
+        """Does what is due when it is, until cancelled."""
         while True:
+            rest_s = TICK_S
             try:
-                await self.tick()
+                rest_s = await self.turn()
             except StorageUnavailableError:
                 _log.debug("sweeper_waits")
-            except Exception:  # noqa: BLE001  # logged; the next tick must come
+            except Exception:  # noqa: BLE001  # logged; the next turn must come
                 _log.exception("sweeper_failed")
-            await asyncio.sleep(TICK_S)
+            await self._pulse.wait(rest_s)
+
+    async def turn(self) -> float:
+        """Observes the nodes, and ticks if anything is due.
+
+        Returns:
+            The seconds until the next turn, if nobody commits anything that is due before.
+
+        Raises:
+            StorageUnavailableError: the database fails; what was not dealt with stays due.
+        """
+        glance = await self._pulse.look()
+        self._liveness.observe(glance.nodes)
+        is_due = glance.first_due_us is not None and glance.first_due_us <= self._clock.now_us()
+        if is_due or glance.awaits_fleet or self._liveness.suspects() or self._purge.is_due or self._must_reschedule():
+            await self.tick()
+        elif self._liveness.lost:
+            self._liveness.mark_lost((), ())
+        if is_due:
+            return TICK_S
+        until_due_us = (glance.first_due_us or self._clock.now_us() + US_PER_SECOND) - self._clock.now_us()
+        return min(OBSERVATION_S, max(0, until_due_us) / US_PER_SECOND)
 
     async def tick(self) -> None:
         """Deals with all that is due: ends of trials and reservations, prices, activations, lost nodes, the purge.
@@ -95,10 +122,18 @@ class Sweeper:
         await self._activation.complete(activated[:BATCH_SIZE])
         await self._purge.tick()
 
+    def _must_reschedule(self) -> bool:
+        """Whether this process has just started, or its wall clock was set back since the last tick."""
+        return self._ahead_us is None or self._now_ahead_us() < self._ahead_us - SET_BACK_US
+
+    def _now_ahead_us(self) -> int:
+        """By how much the wall clock is ahead of the monotonic one."""
+        return self._clock.now_us() - self._clock.monotonic_ns() // NS_PER_US
+
     async def _reschedule_missed(self) -> None:
         """Reschedules, after a start and when the wall clock was set back, what a clock ahead has ended too early."""
-        ahead_us = self._clock.now_us() - self._clock.monotonic_ns() // NS_PER_US
-        if self._ahead_us is None or ahead_us < self._ahead_us - SET_BACK_US:
+        ahead_us = self._now_ahead_us()
+        if self._must_reschedule():
             async with self._database.writing() as tx:
                 count = await tx.configs.reschedule_missed(self._clock.now_us(), AT_ONCE_US)
             if count:

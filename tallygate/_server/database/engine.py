@@ -14,11 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from typing_extensions import override
 
 from tallygate._server.database.migration import explain, migrate
+from tallygate._server.database.quick_reads import PostgresReads, QuickReads, SqliteReads
 from tallygate._server.database.sqlite_file import SqliteFile
 from tallygate._server.database.url import POSTGRESQL, normalise_url
 from tallygate._server.errors import DatabaseError
 
-__all__ = ["create_engine", "migrate", "read_only", "sqlite_connector", "sqlite_file"]
+__all__ = ["create_engine", "migrate", "quick_reads", "read_only", "sqlite_connector", "sqlite_file"]
 
 BUSY_TIMEOUT_S: Final = 10
 BUSY_POLL_S: Final = 0.01
@@ -46,7 +47,8 @@ def create_engine(url: str) -> AsyncEngine:
     if parsed.drivername == POSTGRESQL:
         settings = {"idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_S}s"}
         timeouts = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": COMMAND_TIMEOUT_S}
-        return create_async_engine(parsed, connect_args={**timeouts, "server_settings": settings}, hide_parameters=True)
+        options = {**timeouts, "server_settings": settings}
+        return _PostgresEngine(create_async_engine(parsed, connect_args=options, hide_parameters=True).sync_engine)
     _make_directory(parsed)
     engine = create_async_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True).sync_engine
     file = _open_once(engine)
@@ -55,6 +57,20 @@ def create_engine(url: str) -> AsyncEngine:
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return _SqliteEngine(engine, file)
+
+
+class _PostgresEngine(AsyncEngine):
+    """Has quick reads beside its pool."""
+
+    def __init__(self, sync_engine: Engine) -> None:
+        super().__init__(sync_engine)
+        self.quick_reads: QuickReads = PostgresReads(self)
+
+    @override
+    async def dispose(self, close: bool = True) -> None:  # as AsyncEngine has it
+        """Close all connections."""
+        self.quick_reads.close()
+        await super().dispose(close)
 
 
 class _SqliteEngine(AsyncEngine):
@@ -67,6 +83,7 @@ class _SqliteEngine(AsyncEngine):
     def __init__(self, sync_engine: Engine, file: SqliteFile) -> None:
         super().__init__(sync_engine)
         self.file = file
+        self.quick_reads: QuickReads = SqliteReads(sqlite_connector(self), file)
         self._writer = asyncio.Lock()
 
     @override
@@ -91,6 +108,7 @@ class _SqliteEngine(AsyncEngine):
     @override
     async def dispose(self, close: bool = True) -> None:  # as AsyncEngine has it
         """Close all connections; the next one may begin another write-ahead log."""
+        self.quick_reads.close()
         await super().dispose(close)
         self.file.closed()
 
@@ -109,6 +127,12 @@ async def read_only(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
             yield connection
         if isinstance(engine, _SqliteEngine):
             engine.file.check_used()
+
+
+def quick_reads(engine: AsyncEngine) -> QuickReads:
+    """Small reads beside the engine's pool; `dispose` closes their connections, too."""
+    assert isinstance(engine, _SqliteEngine | _PostgresEngine)
+    return engine.quick_reads
 
 
 def sqlite_connector(engine: AsyncEngine) -> Callable[[], sqlite3.Connection]:

@@ -1,6 +1,5 @@
 """Bringing a database to the revision that a program was written for."""
 
-import sqlite3
 import zlib
 from typing import Final
 
@@ -72,7 +71,7 @@ def _unknown_revision(url: URL, revision: str, program: str) -> str:
     )
 
 
-def explain(url: URL, error: DBAPIError | sqlite3.Error | OSError) -> str:
+def explain(url: URL, error: Exception) -> str:
     """One sentence: which database, what is wrong with it, what to do."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     return (

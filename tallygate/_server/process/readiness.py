@@ -1,15 +1,16 @@
 """Keeps what a server says of its readiness true: looks twice a second at what it depends on."""
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
 import structlog
-from sqlalchemy import text
+from asyncpg.exceptions import InterfaceError, PostgresError
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tallygate._server.database.engine import read_only
+from tallygate._server.database.engine import quick_reads
 from tallygate._server.database.migration import explain
 
 LOOK_INTERVAL_S: Final = 0.5
@@ -51,11 +52,11 @@ class Readiness:
 async def problem_of(engine: AsyncEngine) -> str | None:
     """Why the database does not answer in time, in one sentence; None if it does."""
     try:
-        async with asyncio.timeout(ANSWER_MAX_S), read_only(engine) as connection:
-            await connection.execute(text("SELECT 1"))
+        async with asyncio.timeout(ANSWER_MAX_S):
+            await quick_reads(engine).answer()
     except TimeoutError:
         return f"The database has not answered for {ANSWER_MAX_S:g} s."
-    except (DBAPIError, OSError) as error:
+    except (DBAPIError, sqlite3.Error, PostgresError, InterfaceError, OSError) as error:
         return explain(engine.url, error)
     except SQLAlchemyError as error:
         return str(error)

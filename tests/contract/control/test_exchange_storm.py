@@ -72,7 +72,7 @@ def _rage_in_order(seed: int, make_node: Callable[..., StormyNode] = StormyNode)
 
     async def rage() -> list[Slice]:
         parties = (Party("control0"), Party("control1"))
-        databases = [ControlDatabase(SqlDatabase(shared.engine), disk, party) for party in parties]
+        databases = [ControlDatabase(SqlDatabase(shared.engine), shared, disk, party) for party in parties]
         replicas = [Kit(database, clock) for database in databases]  # type: ignore[arg-type]  # of it they use no engine
         await replicas[0].model()
         storm = await Storm.brew(replicas, seed, make_node)

@@ -58,7 +58,9 @@ async def test_a_tick_that_fails_is_not_the_last(kit: Kit, monkeypatch: pytest.M
                 yield tx
 
     fragile = Fragile(kit.database._engine)
-    task = asyncio.create_task(Sweeper(fragile, kit.clock, kit.changes, kit.memory.liveness, kit.activation).run())
+    task = asyncio.create_task(
+        Sweeper(fragile, kit.clock, kit.changes, kit.memory.liveness, kit.activation, pulse=kit.pulse).run()
+    )
     async with asyncio.timeout(PATIENCE_S):
         await read_twice.wait()
     task.cancel()

@@ -129,7 +129,9 @@ class Fragile(SqlDatabase):
 async def test_a_look_that_fails_is_not_the_feed_s_last(kit: Kit) -> None:
     """Whatever the feed meets, it goes on."""
     fragile = Fragile(kit.database)
-    task = asyncio.create_task(ConfigFeed(fragile, kit.clock, kit.changes, kit.memory, NO_CREDENTIALS).run())
+    task = asyncio.create_task(
+        ConfigFeed(fragile, kit.clock, kit.changes, kit.memory, NO_CREDENTIALS, pulse=kit.pulse).run()
+    )
     await _until_it_went_on(fragile, task)
 
 

@@ -180,7 +180,7 @@ async def test_small_steps_and_steps_ahead_scan_nothing(kit: Kit, step_us: int) 
             return super().writing()
 
     counting = Counting(kit.database._engine)
-    sweeper = Sweeper(counting, kit.clock, kit.changes, kit.memory.liveness, kit.activation)
+    sweeper = Sweeper(counting, kit.clock, kit.changes, kit.memory.liveness, kit.activation, pulse=kit.pulse)
     await sweeper.tick()
     before = writes
     kit.clock.jump(us=step_us)

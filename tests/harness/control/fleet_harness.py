@@ -27,6 +27,7 @@ from control_service.usecases.fleet.node_registration import NodeRegistration
 from control_service.usecases.fleet.replica_memory import ReplicaMemory
 from control_service.usecases.fleet.watcher import Update, Watcher
 from control_service.usecases.fleet_ports import LeaseFilter
+from control_service.usecases.pulse import Pulse
 from control_service.usecases.resolve_credential import NO_CREDENTIALS, Credentials
 from control_service.usecases.service_status import update_status
 from control_service.usecases.upkeep.sweeper import Sweeper
@@ -47,13 +48,15 @@ class Kit:
         self.database = database
         self.clock = clock or ManualClock()
         self.changes = ChangeSignal()
-        self.memory = ReplicaMemory.empty(self.clock)
-        self.feed = ConfigFeed(database, self.clock, self.changes, self.memory, credentials)
+        self.memory, self.pulse = ReplicaMemory.empty(self.clock), Pulse(database, self.clock)
+        self.feed = ConfigFeed(database, self.clock, self.changes, self.memory, credentials, pulse=self.pulse)
         self.exchange = ExchangeLeases(database, self.clock, self.changes, self.memory)
         self.activation = Activation(database, self.clock, self.changes, self.memory.liveness)
         self.acknowledgements = Acknowledgements(database, self.clock, self.feed, self.activation)
         self.registration = NodeRegistration(database, self.clock)
-        self.sweeper = Sweeper(database, self.clock, self.changes, self.memory.liveness, self.activation)
+        self.sweeper = Sweeper(
+            database, self.clock, self.changes, self.memory.liveness, self.activation, pulse=self.pulse
+        )
         self._numbers = itertools.count(1)
 
     @property

@@ -12,6 +12,7 @@ from control_service.usecases.alert_log import tell
 from control_service.usecases.alerts.courier_port import Courier
 from control_service.usecases.alerts.delivery_sender import DeliverySender
 from control_service.usecases.alerts.webhooks import NewWebhook, SecretMint, ShownWebhook, create_webhook
+from control_service.usecases.pulse import Pulse
 from control_service.webhooks.courier import HttpCourier
 from tests.harness.control.people_harness import Desk
 from tests.harness.control.receiver import Received
@@ -44,7 +45,9 @@ class HookDesk(Desk):
     def sender(self, courier: Courier | None = None, chance: float = 0.0) -> DeliverySender:
         """A process that sends; another one knows nothing of it but what is in the database."""
         courier = courier or HttpCourier(allows_private=True)
-        return DeliverySender(self.database, self.clock, courier, SECRETS, lambda: chance)
+        return DeliverySender(
+            self.database, self.clock, courier, SECRETS, pulse=Pulse(self.database, self.clock), chance=lambda: chance
+        )
 
     async def deliveries(self, webhook: Webhook) -> list[Delivery]:
         """All deliveries to a webhook, the oldest first."""

@@ -1,0 +1,146 @@
+"""Small reads that come again and again, on connections of their own: no pool, no transaction around each.
+
+Through the engine a read of one row takes 0.5 to 0.8 ms of processor, of which next to nothing is the database's. Here
+it takes 0.1 ms on SQLite and 0.05 ms on PostgreSQL, and on SQLite it costs some 5 us to find that nothing has changed.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Protocol, TypeAlias
+
+from asyncpg import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine
+from typing_extensions import override
+
+from tallygate._server.database.sqlite_file import SqliteFile
+
+Rows: TypeAlias = list[tuple[Any, ...]]
+
+
+class QuickReads(Protocol):
+    """Of one engine, and closed with it. A failure raises what the driver raises, and the next read begins anew."""
+
+    def stamp(self) -> int | None:
+        """Another number whenever anything was committed, by whichever program; None where only a query can tell."""
+
+    async def rows(self, *queries: str) -> list[Rows]:
+        """The rows of each query. Each sees what was committed before it; together they are no transaction."""
+
+    async def answer(self) -> None:
+        """Returns if the database answers."""
+
+    def close(self) -> None:
+        """Closes its connections; the next read opens others."""
+
+
+class SqliteReads(QuickReads):
+    """Reads on threads; `stamp`, which reads nothing but memory that SQLite shares between programs, at once."""
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection], file: SqliteFile) -> None:
+        self._connect = connect
+        self._file = file
+        # A stamp never waits for a read, so they have a connection each.
+        self._stamps: sqlite3.Connection | None = None
+        self._reads: sqlite3.Connection | None = None
+        self._opened = 0
+        self._reading = asyncio.Lock()
+
+    @override
+    def stamp(self) -> int | None:
+        try:
+            self._file.check()
+            if self._stamps is None:
+                self._stamps = self._connect()
+                self._stamps.execute("PRAGMA busy_timeout = 0")
+                self._opened += 1
+            ((version,),) = self._stamps.execute("PRAGMA data_version").fetchall()
+            self._file.check_used()
+        except (sqlite3.Error, OSError):
+            # The query that follows says what is wrong.
+            self._close_stamps()
+            return None
+        # Each connection counts from where it began.
+        return (self._opened << 32) + int(version)
+
+    @override
+    async def rows(self, *queries: str) -> list[Rows]:
+        async with self._reading:
+            return await asyncio.to_thread(self._rows, queries)
+
+    @override
+    async def answer(self) -> None:
+        if self.stamp() is None:
+            await self.rows("SELECT 1")
+
+    @override
+    def close(self) -> None:
+        self._close_stamps()
+        reads, self._reads = self._reads, None
+        # One that a thread reads from is closed by that thread.
+        if reads is not None and not self._reading.locked():
+            reads.close()
+
+    def _close_stamps(self) -> None:
+        if self._stamps is not None:
+            self._stamps.close()
+            self._stamps = None
+
+    def _rows(self, queries: Sequence[str]) -> list[Rows]:
+        self._file.check()
+        connection = self._reads = self._reads or self._connect()
+        try:
+            found: list[Rows] = [connection.execute(query).fetchall() for query in queries]
+            self._file.check_used()
+        except (sqlite3.Error, OSError):
+            self._reads = None
+            raise
+        finally:
+            if self._reads is not connection:
+                connection.close()
+        return found
+
+
+class PostgresReads(QuickReads):
+    """Reads one after the other on one connection, each its own transaction, so that poolers may share it."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._connection: Connection | None = None
+        self._reading = asyncio.Lock()
+
+    @override
+    def stamp(self) -> int | None:
+        return None
+
+    @override
+    async def rows(self, *queries: str) -> list[Rows]:
+        async with self._reading:
+            try:
+                if self._connection is None:
+                    self._connection = await self._connect()
+                return [[tuple(row) for row in await self._connection.fetch(query)] for query in queries]
+            except BaseException:
+                # Also where nobody waits for the answer any more: it would be the next query's.
+                self.close()
+                raise
+
+    @override
+    async def answer(self) -> None:
+        await self.rows("SELECT 1")
+
+    @override
+    def close(self) -> None:
+        if self._connection is not None:
+            with suppress(OSError):
+                self._connection.terminate()
+            self._connection = None
+
+    async def _connect(self) -> Connection:
+        """A connection as the engine makes them, which its pool then forgets."""
+        connection = await self._engine.connect()
+        pooled = await connection.get_raw_connection()
+        driver: Connection = pooled.driver_connection  # type: ignore[assignment]  # SQLAlchemy knows no driver
+        pooled.detach()
+        return driver
