@@ -29,9 +29,10 @@ from metering_service.usecases.upkeep.crash_recovery import CrashRecovery
 from tallygate._server.clock import Clock
 
 EXPIRE_INTERVAL_S = 0.02
-"""Interval at which reports that have waited long enough are answered."""
-CREDENTIALS_INTERVAL_S: Final = 0.1
-"""Interval at which credentials and keys that have expired, and callers who have waited long enough, are looked for."""
+"""Interval at which reports that have waited long enough are answered, while any wait."""
+ENDS_INTERVAL_S: Final = 0.1
+"""Interval at which is looked for reports that wait, for callers who have waited long enough, and for credentials and
+keys that have expired. No report waits for less."""
 HOUSEKEEPING_INTERVAL_S: Final = 1.0
 """Interval of housekeeping: silent requests, finished ones, idle services."""
 SETTLE_S: Final = 5.0
@@ -66,11 +67,10 @@ class Assembly:
         await together(
             self.link.run(node, self.keeper),
             self.committer.run(),
-            every(EXPIRE_INTERVAL_S, lambda: expire(node)),
-            every(CREDENTIALS_INTERVAL_S, self.credentials.keep_house),
-            every(CREDENTIALS_INTERVAL_S, lambda: expire_keys(node)),
+            self._expire_waits(),
+            every(ENDS_INTERVAL_S, self._expire_credentials),
             every(HOUSEKEEPING_INTERVAL_S, self._keep_house),
-            every(HOUSEKEEPING_INTERVAL_S, self.recovery.book_left),
+            self.recovery.run(),
         )
 
     @property
@@ -89,6 +89,16 @@ class Assembly:
         self.keeper.close_all()
         await _until(self._all_given_back, "leases that are not returned")
         await _until(lambda: self.node.checkpoints.idle, "closed leases that are not recorded")
+
+    async def _expire_waits(self) -> None:
+        node = self.node
+        while True:
+            await asyncio.sleep(EXPIRE_INTERVAL_S if node.waiting or node.keys.choosing else ENDS_INTERVAL_S)
+            expire(node)
+
+    def _expire_credentials(self) -> None:
+        self.credentials.keep_house()
+        expire_keys(self.node)
 
     def _keep_house(self) -> None:
         check_silent(self.node)

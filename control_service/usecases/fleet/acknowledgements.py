@@ -18,8 +18,11 @@ from control_service.usecases.fleet.watcher import Watcher
 from control_service.usecases.ports import Database
 from tallygate._server.clock import Clock
 
-SIGN_OF_LIFE_NS: Final = 500_000_000
-"""Minimum interval between two writes of one version for one node."""
+SIGN_OF_LIFE_NS: Final = 1_500_000_000
+"""Minimum interval between two writes of one version for one node: half of the time for which it counts as live.
+
+Streams have a message, and so an acknowledgement, every 0.9 s; a node with work to do exchanges more often than that.
+"""
 
 RETRY_S: Final = 0.1
 """Interval between two attempts while the database is unavailable."""
@@ -88,13 +91,15 @@ class Acknowledgements:
         if not pending:
             return
         now_us = self._clock.now_us()
+        has_news = any(version > self._written.get(node, _NEVER).version for node, version in pending.items())
         over = []
         try:
             async with self._database.writing() as tx:
                 for (name, epoch), version in sorted(pending.items()):
                     if not await tx.nodes.acknowledge(name, epoch, version, now_us):
                         over.append((name, epoch))
-                activated = await self._activation.acknowledged(tx)
+                # A sign of life alone completes nothing: the node held up no activation that it does not hold up still.
+                activated = await self._activation.acknowledged(tx) if has_news else []
         except StorageUnavailableError:
             self._pending = pending | self._pending
             raise

@@ -21,7 +21,9 @@ from metering_service.usecases.settings import NodeSettings
 from tallygate._server.clock import Clock
 
 VISITED_AT_ONCE: Final = 500
-"""Maximum number of credentials that one round looks at: of housekeeping, and of questions to control."""
+"""Maximum number of credentials looked at in one step: of housekeeping, and of questions to control."""
+ROUND_NS: Final = 1_000_000_000
+"""Minimum time of a round in which housekeeping looks at all credentials, a step at a time."""
 GATHER_NS: Final = 50_000_000
 """Interval between two questions, unless the one before is answered."""
 EXPIRING_SLACK: Final = 1_000
@@ -59,6 +61,8 @@ class Credentials:
         self._expiring_number = 0
         self._round: deque[ShownCredential] = deque()
         """All of them, in the order in which they are looked at next."""
+        self._round_left, self._round_began_ns = 0, clock.monotonic_ns() - ROUND_NS
+        """How many of them this round has still to look at."""
         self._heard_ns = self._last_asked_ns = clock.monotonic_ns()
         self._is_linked = False
 
@@ -232,7 +236,11 @@ class Credentials:
             if shown.asked_ns is None or now_ns - shown.asked_ns < self._settings.credential_answer_max_ns:
                 break
             self._forget(shown)
-        for _ in range(min(VISITED_AT_ONCE, len(self._round))):
+        if not self._round_left and now_ns - self._round_began_ns >= ROUND_NS:
+            self._round_left, self._round_began_ns = len(self._round), now_ns
+        visited = min(VISITED_AT_ONCE, self._round_left, len(self._round))
+        self._round_left -= visited
+        for _ in range(visited):
             self._visit(self._round.popleft(), now_ns)
         self._ask()
 

@@ -8,6 +8,7 @@ A request may come to light even later, with the resume token of its client: aft
 put back to an older copy. What was set aside for it has been given back, so all of it is overrun, without a payer.
 """
 
+import asyncio
 import json
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from itertools import takewhile
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import structlog
 
@@ -33,6 +34,11 @@ from metering_service.usecases.ports import Recorder, RequestName
 from metering_service.usecases.reports.handover import booked_chain
 from metering_service.usecases.state.pot_state import budget_pots, lasting_pots, units_of
 from tallygate._server.clock import NS_PER_US
+
+INTERVAL_S: Final = 1.0
+"""Interval at which is booked what can be booked by then, while anything is left."""
+LATE_INTERVAL_S: Final = 10.0
+"""Interval at which it is looked for what comes to light late, once nothing is left."""
 
 _log = structlog.get_logger(__name__)
 
@@ -89,6 +95,18 @@ class CrashRecovery:
         for lease in leases:
             self._shares.setdefault(_key_of_lease(lease), _Share()).leases[lease.lease_id] = lease
         self._keeper.recovered = self._is_over = node.epoch == 1
+
+    async def run(self) -> None:
+        """Book what is left when it can be booked, until cancelled."""
+        while True:
+            await asyncio.sleep(self.rest_s)
+            await self.book_left()
+
+    @property
+    def rest_s(self) -> float:
+        """The seconds until the next look for what is left."""
+        is_anything_left = self._shares or self.has_rechecks or not self._is_over
+        return INTERVAL_S if is_anything_left else LATE_INTERVAL_S
 
     @property
     def has_rechecks(self) -> bool:
