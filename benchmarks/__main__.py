@@ -25,6 +25,7 @@ from benchmarks.cases import (
     control,
     durable,
     growth,
+    idle,
     keys,
     latency,
     leases,
@@ -47,6 +48,7 @@ CASES: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "client": client.run,
     "access": access.run,
     "keys": keys.run,
+    "idle": idle.run,
 }
 
 WIDTH = 120

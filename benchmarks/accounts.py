@@ -1,5 +1,6 @@
 """What the control service is told before a measurement, through its own API."""
 
+import asyncio
 import time
 from collections.abc import Mapping
 from typing import Final
@@ -14,13 +15,22 @@ from tallygate.control.v1 import (
     lifecycle_service_pb2,
     lifecycle_service_pb2_grpc,
 )
-from tallygate.metering.v1 import usage_service_pb2, usage_service_pb2_grpc
+from tallygate.metering.v1 import (
+    decision_pb2,
+    metering_service_pb2,
+    metering_service_pb2_grpc,
+    report_pb2,
+    token_usage_pb2,
+    usage_service_pb2,
+    usage_service_pb2_grpc,
+)
 
 ACCOUNT = "accounts/bench"
 MODEL = "models/llama"
 SERVICE = f"{ACCOUNT}/services/default-llama"
 MONEY_NANOS = 10**16
 USAGE_RANGE_S = 86_400
+METERED_WITHIN_S = 60.0
 PLAIN: Final[Mapping[str, str]] = {}
 
 
@@ -42,6 +52,21 @@ async def set_up(control: str, security: Mapping[str, str] = PLAIN) -> None:
         top_up = account_service_pb2.TopUpAccountRequest(name=ACCOUNT, amount_nanos=MONEY_NANOS)
         await accounts.TopUpAccount(top_up)
         await lifecycle.EnablePostpaid(lifecycle_service_pb2.EnablePostpaidRequest(name=SERVICE))
+
+
+async def meter_once(metering: str) -> None:
+    """One request, authorised and finished."""
+    usage = token_usage_pb2.TokenUsage(input_tokens=100)
+    authorize = report_pb2.REPORT_PHASE_AUTHORIZE
+    report = report_pb2.TokenReport(request_id="only", service=SERVICE, phase=authorize, usage=usage)
+    async with open_aio_channel(metering, Security()) as channel, asyncio.timeout(METERED_WITHIN_S):
+        stub = metering_service_pb2_grpc.MeteringServiceStub(channel)
+        allowed = False
+        while not allowed:
+            answer = await stub.Authorize(metering_service_pb2.AuthorizeRequest(report=report))
+            allowed = answer.decision.verdict == decision_pb2.VERDICT_ALLOW
+        report.phase = report_pb2.REPORT_PHASE_FINISH
+        await stub.Report(metering_service_pb2.ReportRequest(report=report))
 
 
 async def booked(metering: str, security: Mapping[str, str] = PLAIN) -> tuple[int, int]:

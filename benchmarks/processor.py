@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -36,3 +37,22 @@ class Meter:
                 rss += process.memory_info().rss
         own = self._own.cpu_times()
         return Reading(time.perf_counter(), own.user + own.system, seconds, rss)
+
+
+def processor_s(pid: int) -> float:
+    """Seconds of processor that a program's threads have taken so far, to the nanosecond."""
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        times = psutil.Process(pid).cpu_times()
+        return times.user + times.system
+    used_ns = 0
+    for task in tasks:
+        with contextlib.suppress(OSError):
+            used_ns += int((task / "schedstat").read_text().split()[0])
+    return used_ns / 1e9
+
+
+def written_bytes(pid: int) -> int:
+    """Bytes that a program has had written to disks so far."""
+    return int(psutil.Process(pid).io_counters().write_bytes)
