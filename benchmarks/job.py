@@ -5,7 +5,19 @@ from dataclasses import asdict, dataclass, field
 from typing import Final, Literal, Self
 
 Kind = Literal[
-    "stream", "unary", "settle", "renew", "pace", "leases", "control", "client", "known", "guess", "resolve", "shown"
+    "stream",
+    "unary",
+    "settle",
+    "renew",
+    "pace",
+    "leases",
+    "control",
+    "client",
+    "steps",
+    "known",
+    "guess",
+    "resolve",
+    "shown",
 ]
 CLIENT_KINDS: Final[frozenset[Kind]] = frozenset({"client"})
 """Loads of the client library itself: those of an older build are made with its own."""

@@ -17,6 +17,7 @@ KINDS: dict[Kind, str] = {
     "leases": "benchmarks.lease_load:run_leases",
     "control": "benchmarks.control_load:run_control",
     "client": "benchmarks.client_load:run_client",
+    "steps": "benchmarks.step_load:run_steps",
     "known": "benchmarks.known_load:run_known",
     "guess": "benchmarks.guess_load:run_guess",
     "resolve": "benchmarks.token_load:run_resolve",
