@@ -12,6 +12,7 @@ Kind = Literal[
     "pace",
     "leases",
     "control",
+    "peer",
     "client",
     "steps",
     "known",

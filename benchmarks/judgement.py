@@ -34,7 +34,7 @@ def judge(figure: Figure, results: Sequence[Result], ceiling: Sequence[Result] =
         figure.notes.append(
             f"{unverified:,} wrong tokens were answered CREDENTIAL_UNVERIFIED: control was not asked, or not in time"
         )
-    held_back = max(result.held_back for result in results)
+    held_back = max((result.held_back for result in results), default=0.0)
     if held_back > WORTH_A_WORD:
         figure.notes.append(f"waited {held_back:.0%} of the time for records")
 

@@ -18,6 +18,7 @@ KINDS: dict[Kind, str] = {
     "control": "benchmarks.control_load:run_control",
     "client": "benchmarks.client_load:run_client",
     "steps": "benchmarks.step_load:run_steps",
+    "peer": "benchmarks.peers.load:run_peer",
     "known": "benchmarks.known_load:run_known",
     "guess": "benchmarks.guess_load:run_guess",
     "resolve": "benchmarks.token_load:run_resolve",

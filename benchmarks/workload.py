@@ -217,7 +217,7 @@ class Life:
     handles = 0
 
     _GROUP = GROUP
-    _PROGRESSES = tuple(
+    _PROGRESSES: tuple[bytes, ...] = tuple(
         tail(Phase.REPORT_PHASE_PROGRESS, _usage(20 * number, 4 * number)) for number in range(1, PROGRESS_REPORTS + 1)
     )
 
@@ -231,10 +231,11 @@ class Life:
         self._services = services
         self._first_group = max(1, round(self._GROUP * (1 - turn)))
         self._open: deque[Group] = deque()
-        self._depth = max(2, requests // (self._GROUP * (PROGRESS_REPORTS + 1)))
+        progresses = len(self._PROGRESSES)
+        self._depth = max(2, requests // (self._GROUP * (progresses + 1)))
         self._number = 0
-        self.unanswered_max = self._depth * self._GROUP * (PROGRESS_REPORTS + 2)
-        first = range(self._depth * self._GROUP * (PROGRESS_REPORTS + 1))
+        self.unanswered_max = self._depth * self._GROUP * (progresses + 2)
+        first = range(self._depth * self._GROUP * (progresses + 1))
         self._first = Group([f"{stream}-first-{number:05d}" for number in first], services)
 
     def opening(self) -> list[Segment]:
@@ -249,7 +250,7 @@ class Life:
             for number, what in enumerate(self._PROGRESSES, start=1):
                 if number * self._depth < len(self._open):
                     yield self._open[-1 - number * self._depth].of(what)
-            if len(self._open) > (PROGRESS_REPORTS + 1) * self._depth:
+            if len(self._open) > (len(self._PROGRESSES) + 1) * self._depth:
                 yield self._finish()
 
     def closing(self) -> Iterator[Segment]:
@@ -270,6 +271,12 @@ class Life:
         group = self._open.popleft()
         self.said.finish(group.size, _FINAL)
         return group.of(_FINISHED)
+
+
+class Brief(Life):
+    """The same without progress: authorised and finished, as a request is counted elsewhere."""
+
+    _PROGRESSES = ()
 
 
 class EvenLife(Life):
@@ -370,6 +377,7 @@ MIXES: dict[str, type[Progress | Life | Finishes | Refused]] = {
     "columns, any order": ColumnsAnyOrder,
     "columns, renewing": ColumnsRenewing,
     "life": Life,
+    "brief": Brief,
     "even life": EvenLife,
     "finishes": Finishes,
     "refused": Refused,
