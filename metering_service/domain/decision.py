@@ -50,7 +50,7 @@ class Reason(Enum):
     INVALID_REPORT = (False, "This report is malformed.")
     REQUEST_ID_REUSED = (False, "The request of this id has ended already: every request needs an id of its own.")
     TOO_OLD = (False, "This report is about a request older than ids are remembered: it is not recorded.")
-    CONTROL_UNREACHABLE = (True, "The control service does not answer and the leases at hand do not suffice.")
+    CONTROL_UNREACHABLE = (True, "The control service did not answer in time, and the leases at hand do not suffice.")
     STORAGE_UNAVAILABLE = (True, "The metering database has not answered for too long: nothing more can be recorded.")
     OVERLOADED = (True, "This node has too much at once.")
     BUDGET_CONTENDED = (True, "What is left is with other requests or nodes, and may come back.")

@@ -186,6 +186,7 @@ def leave(node: Node, reporter: Reporter) -> None:
     for service in list(node.waiting.values()):
         mine = [waiter for waiter in service.waiters if waiter.reporter is reporter]
         for waiter in mine:
+            waiter.is_left = True
             if waiter.report.phase is Phase.FINISH:
                 waiter.deadline_ns = min(waiter.deadline_ns, now_ns)
         dropped = {waiter for waiter in mine if waiter.report.phase is Phase.AUTHORIZE}
@@ -227,8 +228,11 @@ def _last_word(node: Node, service: ServiceState, waiter: Waiter) -> Outcome:
     asks_control = waiter.lookup is not Lookup.UNDER_WAY
     if asks_control and node.control_answers and overdue_ns < node.settings.answer_wait_max_ns:
         return PARKED
-    if report.phase is Phase.PROGRESS and _is_within_grant(service, waiter):
-        return None
+    if report.phase is Phase.PROGRESS:
+        if _is_within_grant(service, waiter):
+            return None
+        if asks_control and _awaits_renewal(node, service, waiter):
+            return PARKED
     decision = deny(
         report.request_id,
         _could_not_tell(node, service, waiter),
@@ -250,12 +254,35 @@ def _is_within_grant(service: ServiceState, waiter: Waiter) -> bool:
     return waiter.report.counts.output_class < max(ceilings, default=0)
 
 
+def _awaits_renewal(node: Node, service: ServiceState, waiter: Waiter) -> bool:
+    """Whether a stream's request may wait for control at the end of its grant: while that is valid, nobody is cut off.
+
+    Where control has said that others have what it lacks, it is told so.
+    """
+    request = service.open.get(waiter.report.request_id)
+    return (
+        waiter.reporter.keeps_open
+        and not waiter.is_left
+        and request is not None
+        and request.authorised
+        and node.leases_valid
+        and not service.is_contended_since(_since_ns(node, waiter))
+    )
+
+
+def _since_ns(node: Node, waiter: Waiter) -> int:
+    """Since when an authorisation or progress waits."""
+    return waiter.deadline_ns - node.settings.wait_max_ns
+
+
 def _could_not_tell(node: Node, service: ServiceState, waiter: Waiter) -> Reason:
+    """Why there is no decision: only what control has said while this report waited can be somebody else's doing."""
     if waiter.lookup is Lookup.UNDER_WAY:
         return Reason.STORAGE_UNAVAILABLE
     if waiter.awaits_key or service.config is None or not node.leases_valid or not node.control_answers:
         return Reason.CONTROL_UNREACHABLE
-    return Reason.BUDGET_CONTENDED
+    is_contended = service.is_contended_since(_since_ns(node, waiter))
+    return Reason.BUDGET_CONTENDED if is_contended else Reason.CONTROL_UNREACHABLE
 
 
 def _answer(node: Node, service: ServiceState, waiter: Waiter, answer: Decision | None) -> None:

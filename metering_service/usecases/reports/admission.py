@@ -8,6 +8,7 @@ from metering_service.domain.request import Request
 from metering_service.domain.request_parts import PartStart
 from metering_service.domain.service import ServiceConfig
 from metering_service.domain.stamp import Stamp, hour_of, shared_stamp
+from metering_service.domain.whole_answer import only_reserved
 from metering_service.usecases.node import Node
 from metering_service.usecases.reports.cover import Covered, ask, cover, is_as_rules_aim
 from metering_service.usecases.reports.denial import refuse
@@ -85,6 +86,9 @@ def _begin(node: Node, service: ServiceState, request: Request, report: Report) 
     ceiling = covered.held.output_ceiling_tokens
     # A request that goes on may live on what the part before granted.
     least = 0 if report.max_output_tokens == 0 or request.base_output_tokens else 1
+    if only_reserved(config):
+        # A rate has more in a moment: an answer that ends before it is of use is worse than one that comes later.
+        least = max(least, _worth_starting(config, request, report.min_output_tokens or 0))
     if covered.may_have_more:
         if covered.held.input_tokens < input_tokens or ceiling < _worth_starting(config, request):
             ask(node, service, request, input_tokens, covered)
@@ -171,9 +175,9 @@ def confirmed(node: Node, service: ServiceState, config: ServiceConfig, request:
     return granted(node, service, config, request) if node.goes_on(service) else None
 
 
-def _worth_starting(config: ServiceConfig, request: Request) -> int:
+def _worth_starting(config: ServiceConfig, request: Request, min_output_tokens: int = 0) -> int:
     """The least ceiling to start with while more may be had: below it, waiting for a lease is better."""
-    least = max(0, config.smallest_request_tokens - request.base_output_tokens)
+    least = max(0, max(config.smallest_request_tokens, min_output_tokens) - request.base_output_tokens)
     return least if request.max_output_tokens is None else min(least, request.max_output_tokens)
 
 

@@ -8,6 +8,7 @@ from metering_service.domain.funding import MONEY, TRIAL, UNBOUNDED, Offers, ext
 from metering_service.domain.lease import Lease
 from metering_service.domain.pot import PotKind
 from metering_service.domain.request import Request
+from metering_service.domain.whole_answer import accrues_after_ms
 from metering_service.usecases.node import Node
 from metering_service.usecases.reports.cover import enforced_pots, needs_of, own_units
 from metering_service.usecases.state.pot_state import PotState
@@ -116,14 +117,20 @@ def _beyond_reservation(service: ServiceState, request: Request, input_tokens: i
     assert config is not None
     ever = input_tokens <= config.reserved_input_tpm and output_tokens <= max(1, config.reserved_output_tpm)
     waits = [
-        lease.accrues_after_ms
-        for kind in (PotKind.RESERVATION_INPUT, PotKind.RESERVATION_OUTPUT)
-        if (lease := service.leases.get(kind)) is not None and lease.accrues_after_ms is not None
+        accrues_after_ms(tokens - remaining(service, kind, 0).free_units, tokens_per_minute)
+        for kind, tokens, tokens_per_minute in (
+            (PotKind.RESERVATION_INPUT, input_tokens - request.held.input_tokens, config.reserved_input_tpm),
+            (
+                PotKind.RESERVATION_OUTPUT,
+                output_tokens - request.held.output_ceiling_tokens,
+                config.reserved_output_tpm,
+            ),
+        )
     ]
     return deny(
         request.request_id,
         Reason.RESERVATION_EXCEEDED,
-        retry_after_ms=max(waits, default=1_000) if ever else None,
+        retry_after_ms=max(1, *waits) if ever else None,
         retryable=ever,
         config_version=config.version,
     )

@@ -197,6 +197,12 @@ class ServiceState(LeaseHolder):
         """Whether a request waits for more of some lease."""
         return bool(self._pots_needed) or any(lease.demand.needed for lease in self.leases.values())
 
+    def is_contended_since(self, since_ns: int) -> bool:
+        """Whether control, asked after this moment, has confirmed that others have what requests wait for."""
+        return any(lease.demand.is_contended_since(since_ns) for lease in self.leases.values()) or any(
+            lease.demand.is_contended_since(since_ns) for pot in self._pots_needed for lease in pot.leases.values()
+        )
+
     def forget_needs(self) -> None:
         """Forget what requests were waiting for; those that still wait say so again."""
         for lease in self.leases.values():

@@ -104,7 +104,7 @@ class _DecisionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decisi
     `budget.end_time`, unless somebody raises it.
     """
     DECISION_REASON_CONTROL_UNREACHABLE: _DecisionReason.ValueType  # 40
-    """Could not tell: the control service does not answer and the leases at hand do not suffice."""
+    """Could not tell: the control service did not answer in time, and the leases at hand do not suffice."""
     DECISION_REASON_STORAGE_UNAVAILABLE: _DecisionReason.ValueType  # 41
     """Could not tell: the metering database has not answered for too long."""
     DECISION_REASON_OVERLOADED: _DecisionReason.ValueType  # 42
@@ -169,7 +169,7 @@ DECISION_REASON_BUDGET_EXCEEDED: DecisionReason.ValueType  # 22
 `budget.end_time`, unless somebody raises it.
 """
 DECISION_REASON_CONTROL_UNREACHABLE: DecisionReason.ValueType  # 40
-"""Could not tell: the control service does not answer and the leases at hand do not suffice."""
+"""Could not tell: the control service did not answer in time, and the leases at hand do not suffice."""
 DECISION_REASON_STORAGE_UNAVAILABLE: DecisionReason.ValueType  # 41
 """Could not tell: the metering database has not answered for too long."""
 DECISION_REASON_OVERLOADED: DecisionReason.ValueType  # 42

@@ -1,7 +1,5 @@
 """Silent requests that used more than they hold: payers are asked, once a second by the node's housekeeping."""
 
-from typing import Any
-
 import pytest
 
 from metering_service.domain.counts import Counts
@@ -10,7 +8,7 @@ from metering_service.domain.report import Phase
 from metering_service.usecases.lookups.parked import expire
 from metering_service.usecases.reports.timeouts import check_silent
 from tests.harness.metering.node_harness import Client, Fleet, now, report
-from tests.harness.metering.services import NANO_EACH, running, with_money, with_trial
+from tests.harness.metering.services import with_money, with_reservation, with_trial
 from tests.harness.metering.two_nodes import granted
 
 AUTHORIZE, PROGRESS, FINISH = Phase.AUTHORIZE, Phase.PROGRESS, Phase.FINISH
@@ -33,12 +31,6 @@ def run(fleet: Fleet, seconds: int, *, house_ms: int = 1_000, exchange_ms: int =
                 rig.exchange_leases()
             rig.pump()
             rig.commit()
-
-
-def with_reservation(fleet: Fleet, tokens_per_minute: int) -> None:
-    """A service with a reservation, and nothing else."""
-    tpm: dict[str, Any] = {"reserved_input_tpm": tokens_per_minute, "reserved_output_tpm": tokens_per_minute}
-    fleet.control.reserve(fleet.control.put(running(reservation_pays=True, price=NANO_EACH, **tpm)))
 
 
 def record(fleet: Fleet) -> RequestRecord:

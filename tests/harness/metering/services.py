@@ -31,6 +31,12 @@ def with_money(fleet: Fleet, nanos: int, *, price: Price = NANO_EACH, **more: An
     return config
 
 
+def with_reservation(fleet: Fleet, tokens_per_minute: int) -> None:
+    """A service with a reservation, and nothing else."""
+    tpm: dict[str, Any] = {"reserved_input_tpm": tokens_per_minute, "reserved_output_tpm": tokens_per_minute}
+    fleet.control.reserve(fleet.control.put(running(reservation_pays=True, price=NANO_EACH, **tpm)))
+
+
 def stopped(config: ServiceConfig, reason: StopReason = StopReason.POSTPAID_DISABLED) -> ServiceConfig:
     """The same service, stopped; nothing pays for it any more."""
     return replace(
