@@ -77,6 +77,8 @@ def _encode_trial(trial: Trial, *, usable: bool) -> pb.FreeTrial:
         quota_tokens=trial.quota_tokens,
         spent_tokens=trial.spent_tokens,
         remaining_tokens=trial.remaining_tokens,
+        leased_tokens=trial.leased_tokens,
+        available_tokens=trial.remaining_tokens - trial.leased_tokens,
         usable=usable,
         claim_time=encode_timestamp(trial.claim_us),
         expire_time=encode_timestamp(trial.expire_us),

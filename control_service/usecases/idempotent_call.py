@@ -11,6 +11,7 @@ from control_service.domain.errors import IdempotencyKeyReusedError
 from control_service.domain.event import EventCause, Origin
 from control_service.domain.pot import PotKey
 from control_service.usecases.change_signal import ChangeSignal
+from control_service.usecases.money_recall import MoneyOnLeaseError, recall_money
 from control_service.usecases.ports import Database, ResponseKey, StoredResponse, Transaction
 from tallygate._server.clock import Clock
 
@@ -41,12 +42,16 @@ class EncodedResponse:
 
 @dataclass(slots=True)
 class Act:
-    """The circumstances of a change: its time, its actor, new ids. It collects the pots that got something back."""
+    """The circumstances of a change: its time, its actor, new ids. It collects the pots that got something back.
+
+    `may_recall`: whether the change may ask, by a MoneyOnLeaseError, for money to be recalled before it is decided on.
+    """
 
     now_us: int
     actor: Actor
     new_id: Callable[[], str]
     came_back: set[PotKey] = field(default_factory=set)
+    may_recall: bool = False
 
     def because(self, cause: EventCause) -> Origin:
         """The origin of a change with this cause."""
@@ -75,13 +80,31 @@ class IdempotentCalls:
     ) -> bytes:
         """Changes something of one account, which is locked. Keys are the caller's own in this account.
 
+        A change that depends on money that is on lease is tried once more when that was recalled.
+
         Raises:
             ResourceNotFoundError: there is no such account.
             IdempotencyKeyReusedError: the key came with other arguments before.
         """
+        try:
+            return await self._of_account(account_id, call, change, encode, may_recall=True)
+        except MoneyOnLeaseError as error:
+            await recall_money(self._database, self._clock, self._signal, account_id, error.missing_nanos)
+        return await self._of_account(account_id, call, change, encode, may_recall=False)
+
+    async def _of_account(
+        self,
+        account_id: str,
+        call: Call,
+        change: Callable[[Transaction, Account, Act], Awaitable[Result]],
+        encode: Callable[[Result], EncodedResponse],
+        *,
+        may_recall: bool,
+    ) -> bytes:
         async with self._database.writing() as tx:
             account = await tx.accounts.lock(account_id)
             act = self._act(call)
+            act.may_recall = may_recall
 
             async def changed() -> bytes:
                 response = encode(await change(tx, account, act))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from control_service.domain.account import Account, OverduePolicy
 from control_service.domain.overdue import reassess
 from control_service.usecases.idempotent_call import Act
+from control_service.usecases.money_recall import require_recalled
 from control_service.usecases.people.payments import note_money
 from control_service.usecases.ports import Transaction
 from control_service.usecases.service_status import save_account
@@ -52,10 +53,15 @@ async def create_account(tx: Transaction, new: NewAccount, act: Act) -> Account:
 
 
 async def update_account(tx: Transaction, account: Account, update: AccountUpdate, act: Act) -> Account:
-    """Changes an account's settings, which may set or clear its overdue latch."""
+    """Changes an account's settings, which may set or clear its overdue latch.
+
+    Raises MoneyOnLeaseError where money beyond a lower credit limit is on lease, and may be recalled first.
+    """
     given = {name: getattr(update, name) for name in AccountUpdate.__slots__}
     changed = replace(
         account, update_us=act.now_us, **{name: value for name, value in given.items() if value is not None}
     )
+    if act.may_recall and changed.credit_limit_nanos < account.credit_limit_nanos:
+        require_recalled(changed, 0)
     note_money(account, changed, act)
     return await save_account(tx, account, reassess(changed, act.now_us), act.actor, act.now_us)

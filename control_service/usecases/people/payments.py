@@ -9,6 +9,7 @@ from control_service.domain.ledger import LedgerEntry, Line, post
 from control_service.domain.overdue import reassess
 from control_service.domain.pot import PotKey, PotKind
 from control_service.usecases.idempotent_call import Act
+from control_service.usecases.money_recall import require_recalled
 from control_service.usecases.ports import Transaction
 from control_service.usecases.service_status import save_account
 
@@ -26,10 +27,14 @@ async def pay(tx: Transaction, account: Account, line: Line, act: Act) -> Booked
 
     Raises:
         InvalidRequestError: the account would hold more, or owe more, than fits.
+        MoneyOnLeaseError: money that is taken away is on lease, and may be recalled first.
     """
     if abs(account.funds_nanos + line.amount_nanos) > FUNDS_NANOS_MAX:
         what = f"must keep what was paid in, now {account.funds_nanos}, within {FUNDS_NANOS_MAX} nanos"
         raise InvalidRequestError([("amount_nanos", what)])
+    if line.amount_nanos < 0 and act.may_recall:
+        # So that nodes have as little as can be of what is no longer there.
+        require_recalled(account, -line.amount_nanos)
     return await book(tx, account, line, act)
 
 

@@ -15,6 +15,7 @@ from control_service.domain.reservation import DAY_US, OverflowPolicy, Reservati
 from control_service.domain.service import Service, ServiceKind
 from control_service.domain.status import PostpaidState
 from control_service.usecases.idempotent_call import Act
+from control_service.usecases.money_recall import require_recalled
 from control_service.usecases.people.payments import book
 from control_service.usecases.people.switches import enable_postpaid, require_currency
 from control_service.usecases.ports import Transaction
@@ -37,6 +38,7 @@ async def purchase(tx: Transaction, account: Account, service: Service, terms: R
     Raises:
         RefusedError: CUSTOM_SERVICE_REQUIRED, NO_RESERVATION_PRICE, CURRENCY_MISMATCH, INSUFFICIENT_BALANCE, or
             NO_PRICE_IN_FORCE where overflow shall be billed by token.
+        MoneyOnLeaseError: the account could pay if money came back from lease, and that may be asked for.
         InvalidRequestError: the service's reserved rate would be greater than `RESERVED_TOKENS_MAX`.
     """
     if service.kind is not ServiceKind.CUSTOM:
@@ -51,7 +53,7 @@ async def purchase(tx: Transaction, account: Account, service: Service, terms: R
         input_tokens_per_minute=terms.input_tokens_per_minute,
         output_tokens_per_minute=terms.output_tokens_per_minute,
         overflow_policy=terms.overflow_policy,
-        paid_nanos=_charge(account, model, terms),
+        paid_nanos=_charge(account, model, terms, act),
         start_us=act.now_us,
         end_us=act.now_us + terms.term_day_count * DAY_US,
     )
@@ -89,7 +91,7 @@ async def cancel(tx: Transaction, account: Account, service: Service, number: in
     return cancelled
 
 
-def _charge(account: Account, model: Model, terms: ReservationTerms) -> int:
+def _charge(account: Account, model: Model, terms: ReservationTerms, act: Act) -> int:
     """The price of the terms, in nanos. Raises RefusedError where the model does not sell or the account cannot pay."""
     price = model.reservation_price
     if price is None:
@@ -98,12 +100,16 @@ def _charge(account: Account, model: Model, terms: ReservationTerms) -> int:
         raise RefusedError(Reason.NO_RESERVATION_PRICE, message, model=name)
     charge = charge_nanos(price, terms)
     if charge > max(0, account.available_nanos):
+        if act.may_recall:
+            require_recalled(account, charge)
+        on_lease = f", and {account.leased_nanos} on lease to metering nodes" if account.leased_nanos else ""
         raise RefusedError(
             Reason.INSUFFICIENT_BALANCE,
-            f"The reservation costs {charge} nanos, and the account has {account.available_nanos} available; "
+            f"The reservation costs {charge} nanos, and the account has {account.available_nanos} available{on_lease}; "
             "top it up or take a smaller one.",
             required_nanos=str(charge),
             available_nanos=str(account.available_nanos),
+            leased_nanos=str(account.leased_nanos),
         )
     return charge
 

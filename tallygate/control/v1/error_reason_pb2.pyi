@@ -45,7 +45,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_CUSTOM_SERVICE_REQUIRED: _ErrorReason.ValueType  # 10
     """FAILED_PRECONDITION: reservations are for custom services; create one."""
     ERROR_REASON_INSUFFICIENT_BALANCE: _ErrorReason.ValueType  # 11
-    """FAILED_PRECONDITION: the account cannot pay; top it up. Metadata: `required_nanos`, `available_nanos`."""
+    """FAILED_PRECONDITION: the account cannot pay; top it up. Metadata: `required_nanos`, `available_nanos`, and
+    `leased_nanos`: what metering nodes have, after as much of it was recalled as came back within a second.
+    """
     ERROR_REASON_RESERVATION_ACTIVE: _ErrorReason.ValueType  # 12
     """FAILED_PRECONDITION: a reservation is active; cancel it or wait for its end. Metadata: `reservation`."""
     ERROR_REASON_RESERVATION_NOT_ACTIVE: _ErrorReason.ValueType  # 13
@@ -133,7 +135,9 @@ ERROR_REASON_NO_RESERVATION_PRICE: ErrorReason.ValueType  # 9
 ERROR_REASON_CUSTOM_SERVICE_REQUIRED: ErrorReason.ValueType  # 10
 """FAILED_PRECONDITION: reservations are for custom services; create one."""
 ERROR_REASON_INSUFFICIENT_BALANCE: ErrorReason.ValueType  # 11
-"""FAILED_PRECONDITION: the account cannot pay; top it up. Metadata: `required_nanos`, `available_nanos`."""
+"""FAILED_PRECONDITION: the account cannot pay; top it up. Metadata: `required_nanos`, `available_nanos`, and
+`leased_nanos`: what metering nodes have, after as much of it was recalled as came back within a second.
+"""
 ERROR_REASON_RESERVATION_ACTIVE: ErrorReason.ValueType  # 12
 """FAILED_PRECONDITION: a reservation is active; cancel it or wait for its end. Metadata: `reservation`."""
 ERROR_REASON_RESERVATION_NOT_ACTIVE: ErrorReason.ValueType  # 13

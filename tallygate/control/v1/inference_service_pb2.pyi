@@ -403,6 +403,8 @@ class FreeTrial(_message.Message):
     USABLE_FIELD_NUMBER: _builtins.int
     CLAIM_TIME_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    LEASED_TOKENS_FIELD_NUMBER: _builtins.int
+    AVAILABLE_TOKENS_FIELD_NUMBER: _builtins.int
     quota_tokens: _builtins.int
     """What it gave."""
     spent_tokens: _builtins.int
@@ -411,6 +413,10 @@ class FreeTrial(_message.Message):
     """Quota less spent; part of it may be on lease."""
     usable: _builtins.bool
     """Whether it can still pay."""
+    leased_tokens: _builtins.int
+    """Of what remains, what is on lease to metering nodes, for requests that run or come next."""
+    available_tokens: _builtins.int
+    """Of what remains, what is not on lease."""
     @_builtins.property
     def claim_time(self) -> _timestamp_pb2.Timestamp:
         """When it was claimed."""
@@ -428,10 +434,12 @@ class FreeTrial(_message.Message):
         usable: _builtins.bool = ...,
         claim_time: _timestamp_pb2.Timestamp | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        leased_tokens: _builtins.int = ...,
+        available_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["claim_time", b"claim_time", "expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim_time", b"claim_time", "expire_time", b"expire_time", "quota_tokens", b"quota_tokens", "remaining_tokens", b"remaining_tokens", "spent_tokens", b"spent_tokens", "usable", b"usable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_tokens", b"available_tokens", "claim_time", b"claim_time", "expire_time", b"expire_time", "leased_tokens", b"leased_tokens", "quota_tokens", b"quota_tokens", "remaining_tokens", b"remaining_tokens", "spent_tokens", b"spent_tokens", "usable", b"usable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

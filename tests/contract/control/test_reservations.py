@@ -112,7 +112,7 @@ async def test_what_is_refused(shop: Desk) -> None:
     dear = replace(RESERVED, term_day_count=4)
     error = await refusal(shop.buy(dear))
     assert error.reason is Reason.INSUFFICIENT_BALANCE
-    assert error.metadata == {"required_nanos": "4400", "available_nanos": "3300"}
+    assert error.metadata == {"required_nanos": "4400", "available_nanos": "3300", "leased_nanos": "0"}
     await shop.update_account(credit=1_100)
     assert (await shop.buy(dear)).reservation.paid_nanos == 4 * RESERVED_NANOS
     assert (await shop.account()).available_nanos == 0
