@@ -19,8 +19,12 @@ class Listener:
         self._came_back.update(came_back)
         self._changed.set()
 
+    def wake(self) -> None:
+        """Wakes the waiter, though this process has committed nothing."""
+        self._changed.set()
+
     async def wait(self) -> frozenset[PotKey]:
-        """Waits for a change; returns the pots that got something back since the last call."""
+        """Waits until woken; returns the pots that got something back since the last call."""
         await self._changed.wait()
         self._changed.clear()
         came_back = frozenset(self._came_back)

@@ -26,6 +26,12 @@ class Pulse:
         self._latest: Glance | None = None
         self._beat = asyncio.Event()
 
+    def is_quiet(self) -> bool:
+        """Whether a look would find that nothing was committed since the last one; False where only a query tells."""
+        stamp = self._database.stamp()
+        is_same = stamp is not None and stamp == self._stamp
+        return is_same and self._clock.monotonic_ns() - self._glanced_ns < AGE_MAX_NS
+
     async def look(self) -> Glance:
         """What is committed by now; the same object as before where nothing was committed since.
 

@@ -85,6 +85,8 @@ class ConfigFeed:
         self._polled: Glance | None = None
         # Whether the next turn may leave out its poll: not after one that failed, nor with a stream that is new.
         self._may_rest = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._commit_count = changes.commit_count
         self._read_ns = clock.monotonic_ns()
 
     def open(self, node: str, epoch: int) -> Watcher:
@@ -184,9 +186,8 @@ class ConfigFeed:
         """Polls at every change in this process, and of others as soon as the pulse tells, until cancelled."""
         with self._changes.listening() as listener:
             while True:
-                came_back = await _wait(listener)
                 try:
-                    await self.turn(came_back)
+                    await self.turn(await self._wait(listener))
                 except StorageUnavailableError:
                     _log.debug("config_feed_waits")
                     self.drop_streams()
@@ -194,6 +195,40 @@ class ConfigFeed:
                 except Exception:  # noqa: BLE001  # logged; nodes must go on receiving what can be read
                     _log.exception("config_feed_failed")
                     await asyncio.sleep(POLL_S)
+
+    async def _wait(self, listener: Listener) -> frozenset[PotKey] | None:
+        """Waits for a commit of this process, or for anything else that a turn must look into.
+
+        Returns:
+            The pots that got something back in this process; None where it has committed nothing.
+        """
+        self._rest(listener)
+        try:
+            came_back = await listener.wait()
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+        before, self._commit_count = self._commit_count, self._changes.commit_count
+        return came_back if self._commit_count != before else None
+
+    def _rest(self, listener: Listener) -> None:
+        self._timer = asyncio.get_running_loop().call_later(POLL_S, self._look_up, listener)
+
+    def _look_up(self, listener: Listener) -> None:
+        """Rests on, without a task to run for it, or wakes the loop; also where what is asked here fails."""
+        is_at_rest = False
+        try:
+            is_at_rest = self._is_at_rest()
+        finally:
+            if is_at_rest:
+                self._rest(listener)
+            else:
+                listener.wake()
+
+    def _is_at_rest(self) -> bool:
+        """Whether a turn would find nothing to do: without a query, so that rest costs next to nothing."""
+        waits = self._memory.shortages.pots or self._memory.liveness.lost or self._limits.is_due
+        return self._may_rest and not waits and self._pulse.is_quiet()
 
     def drop_streams(self) -> None:
         """Ends all streams if this process has not read the database for `READ_TIMEOUT_NS`: another replica may."""
@@ -332,12 +367,3 @@ class ConfigFeed:
             if not any(name in watcher.follows for watcher in self._watchers.values()):
                 self._latest.pop(name, None)
                 self._unresolved.discard(name)
-
-
-async def _wait(listener: Listener) -> frozenset[PotKey] | None:
-    """The pots that got something back in this process; None where it has committed nothing for `POLL_S`."""
-    try:
-        async with asyncio.timeout(POLL_S):
-            return await listener.wait()
-    except TimeoutError:
-        return None

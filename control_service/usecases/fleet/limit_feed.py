@@ -51,6 +51,12 @@ class LimitFeed:
         """Whether no stream follows any limits."""
         return not self._latest
 
+    @property
+    def is_due(self) -> bool:
+        """Whether time alone has changed anything that `push_due` would tell of."""
+        now_us = self._clock.now_us()
+        return now_us < self._polled_us - SET_BACK_US or bool(self._due and self._due[0][0] <= now_us)
+
     async def precede(
         self, configs: Collection[ServiceConfig], watchers: Collection[Watcher], version: int
     ) -> list[ServiceConfig]:

@@ -79,7 +79,7 @@ async def test_an_exchange_is_taken_for_all_services_that_can_be_read(kit: Kit) 
 
 
 async def test_an_activation_is_not_stopped_by_another(kit: Kit) -> None:
-    """One that cannot be read waits until it is mended; the other is RUNNING at once."""
+    """One that cannot be read waits for the sweeper, until it is mended; the other is RUNNING at once."""
     bad = await kit.service("a-bad", postpaid=True, fleet_told=False)
     good = await kit.service("good", postpaid=True, fleet_told=False)
     await poison(kit, bad)
@@ -92,8 +92,7 @@ async def test_an_activation_is_not_stopped_by_another(kit: Kit) -> None:
     assert (await kit.read_service(good)).told_status is Status.RUNNING
     await mend(kit, bad)
     kit.clock.advance(us=SET_ASIDE_NS // 1_000)
-    kit.acknowledgements.receive(watcher, watcher.version_sent)
-    await kit.acknowledgements.flush()
+    await kit.sweeper.turn()
     assert (await kit.read_service(bad)).told_status is Status.RUNNING
 
 
