@@ -23,7 +23,10 @@ class QuickReads(Protocol):
     """Of one engine, and closed with it. A failure raises what the driver raises, and the next read begins anew."""
 
     def stamp(self) -> int | None:
-        """Another number whenever anything was committed, by whichever program; None where only a query can tell."""
+        """Another number whenever anything was committed, by whichever program; None where only a query can tell.
+
+        Of a file that was moved away as well: that it is gone is told by the next read.
+        """
 
     async def rows(self, *queries: str) -> list[Rows]:
         """The rows of each query. Each sees what was committed before it; together they are no transaction."""
@@ -50,13 +53,11 @@ class SqliteReads(QuickReads):
     @override
     def stamp(self) -> int | None:
         try:
-            self._file.check()
             if self._stamps is None:
                 self._stamps = self._connect()
                 self._stamps.execute("PRAGMA busy_timeout = 0")
                 self._opened += 1
             ((version,),) = self._stamps.execute("PRAGMA data_version").fetchall()
-            self._file.check_used()
         except (sqlite3.Error, OSError):
             # The query that follows says what is wrong.
             self._close_stamps()
@@ -71,6 +72,7 @@ class SqliteReads(QuickReads):
 
     @override
     async def answer(self) -> None:
+        self._file.check()
         if self.stamp() is None:
             await self.rows("SELECT 1")
 
