@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from typing_extensions import override
 
 from control_service.domain.errors import StorageUnavailableError
-from control_service.storage.glance import glance_of, queries
+from control_service.storage.glance import glance_of, query
 from control_service.storage.transaction import SqlTransaction
 from control_service.usecases.ports import Database
 from control_service.usecases.pulse_ports import Glance
@@ -51,7 +51,8 @@ class SqlDatabase(Database):
     @override
     async def glance(self) -> Glance:
         with self._failures_translated("reading"):
-            return glance_of(*await quick_reads(self._engine).rows(*queries(self._engine.dialect)))
+            (rows,) = await quick_reads(self._engine).rows(query(self._engine.dialect))
+            return glance_of(rows)
 
     @contextmanager
     def _failures_translated(self, purpose: str) -> Iterator[None]:

@@ -1,9 +1,9 @@
-"""The glance: what a replica at rest must know, by two queries that read a step of some indexes and the nodes."""
+"""The glance: what a replica at rest must know, by one query that reads a step of some indexes, and the nodes."""
 
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Dialect, Select, exists, func, not_, select
+from sqlalchemy import Dialect, exists, func, not_, select, true
 
 from control_service.storage import alert_schema, schema
 from control_service.storage.configs import untold
@@ -15,35 +15,35 @@ _leases = schema.leases
 _due_us = alert_schema.deliveries.c.next_attempt_us
 _nodes = schema.nodes
 
-_MOMENTS: Final = select(
+_QUERY: Final = select(
     schema.meta.c.config_version,
     exists().where(_leases.c.recall_requested_us.is_not(None), not_(_leases.c.closed)),
     select(func.min(_services.c.next_due_us)).scalar_subquery(),
     select(func.min(schema.models.c.next_due_us)).scalar_subquery(),
     exists().where(untold, _services.c.activation_version.is_not(None)),
     select(func.min(_due_us)).where(_due_us.is_not(None)).scalar_subquery(),
-)
-_SIGNS: Final = select(_nodes.c.node, _nodes.c.epoch, _nodes.c.heard_count, _nodes.c.exchange_number)
+    _nodes.c.node,
+    _nodes.c.epoch,
+    _nodes.c.heard_count,
+    _nodes.c.exchange_number,
+).select_from(schema.meta.outerjoin(_nodes, true()))
+"""A row for each node, or one without; all that is of no node is the same in each, and looked for once."""
 
 
 @cache
-def queries(dialect: Dialect) -> tuple[str, str]:
-    """Both, as this database spells them."""
-    return _text(_MOMENTS, dialect), _text(_SIGNS, dialect)
+def query(dialect: Dialect) -> str:
+    """As this database spells it."""
+    return str(_QUERY.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
 
 
-def glance_of(moments: Rows, signs: Rows) -> Glance:
-    """What the two have found."""
-    ((version, recalls, service_us, model_us, awaits, delivery_us),) = moments
+def glance_of(rows: Rows) -> Glance:
+    """What the query has found."""
+    version, recalls, service_us, model_us, awaits, delivery_us, *_ = rows[0]
     return Glance(
         config_version=version,
         has_recalls=bool(recalls),
         first_due_us=min((due_us for due_us in (service_us, model_us) if due_us is not None), default=None),
         awaits_fleet=bool(awaits),
         first_delivery_us=delivery_us,
-        nodes=tuple(NodeSigns(*row) for row in signs),
+        nodes=tuple(NodeSigns(*row[-len(NodeSigns._fields) :]) for row in rows if row[-1] is not None),
     )
-
-
-def _text(query: Select[Any], dialect: Dialect) -> str:
-    return str(query.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))

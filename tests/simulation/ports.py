@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from control_service.domain.errors import StorageUnavailableError as ControlUnavailableError
 from control_service.storage.database import SqlDatabase
-from control_service.storage.glance import glance_of, queries
+from control_service.storage.glance import glance_of, query
 from control_service.usecases.ports import Database, Transaction
 from control_service.usecases.pulse_ports import Glance
 from metering_service.domain.errors import StorageUnavailableError as MeteringUnavailableError
@@ -70,7 +70,7 @@ class ControlDatabase(Database):
     async def glance(self) -> Glance:
         """What the real queries find, in one step."""
         await self._disk.before(self._party, writes=False, error=ControlUnavailableError)
-        found = glance_of(*([*map(tuple, self._simulated.rows(query))] for query in queries(self._simulated.dialect)))
+        found = glance_of([*map(tuple, self._simulated.rows(query(self._simulated.dialect)))])
         await self._disk.after(self._party, writes=False, error=ControlUnavailableError)
         return found
 
