@@ -52,15 +52,15 @@ class RateRule:
     burst_units: int = 0
     only_counts: bool = False
     of_request: int = field(init=False, compare=False, repr=False)
-    """What it counts of a request as such."""
+    """Units for a request as such."""
     of_input: int = field(init=False, compare=False, repr=False)
-    """What it counts of a token of the input class."""
+    """Units for a token of the input class."""
     of_output: int = field(init=False, compare=False, repr=False)
-    """What it counts of a token of the output class."""
+    """Units for a token of the output class."""
     most_units: int = field(init=False, compare=False, repr=False)
-    """The most that one request can ever have: the burst, or all slots."""
+    """Maximum that one request can ever have: the burst, or all slots."""
     ahead_units: int = field(init=False, compare=False, repr=False)
-    """What accrues in `AHEAD_MS`."""
+    """Units that accrue in `AHEAD_MS`."""
     is_callers: bool = field(init=False, compare=False, repr=False)
     """Whether it hangs on a caller's own key or service: figures of others tell of others."""
 
@@ -73,10 +73,11 @@ class RateRule:
             "of_output": int(metric.counts_output),
             "most_units": self.burst_units if self.period_ms else self.limit_units,
             "ahead_units": self.accrued_units(AHEAD_MS * NS_PER_MS),
-            "is_callers": any(part in self.place for part in CALLERS_PLACES),
         }
         for name, value in worked_out.items():
             object.__setattr__(self, name, value)
+        # By itself: compiled, a flag that has been in a dict of integers is one.
+        object.__setattr__(self, "is_callers", any(part in self.place for part in CALLERS_PLACES))
 
     def units(self, input_tokens: int, output_tokens: int) -> int:
         """What it counts of a request with so many tokens that no reservation pays for."""
