@@ -20,7 +20,7 @@ Kind = Literal[
     "resolve",
     "shown",
 ]
-CLIENT_KINDS: Final[frozenset[Kind]] = frozenset({"client"})
+CLIENT_KINDS: Final[frozenset[Kind]] = frozenset({"client", "steps"})
 """Loads of the client library itself: those of an older build are made with its own."""
 
 
