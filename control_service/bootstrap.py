@@ -58,6 +58,7 @@ from tallygate._server.grpc.gate import Authenticator, Gate
 from tallygate._server.grpc.refusals import counting
 from tallygate._server.grpc.server import GrpcServer
 from tallygate._server.grpc.tls import ServerTls
+from tallygate._server.process.build import build_fields
 from tallygate._server.process.readiness import Readiness
 from tallygate._server.process.run import announce
 from tallygate.control.v1 import (
@@ -294,7 +295,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         async with control.running() as address:
             mtls_address = control.server.mtls_address
             announce(address, mtls_address)
-            _log.info("serving", address=address, **({"mtls_address": mtls_address} if mtls_address else {}))
+            at_mtls = {"mtls_address": mtls_address} if mtls_address else {}
+            _log.info("serving", address=address, **at_mtls, **build_fields(compiled=False))
             await stop.wait()
             _log.info("stopping")
     finally:

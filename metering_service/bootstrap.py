@@ -40,6 +40,7 @@ from tallygate._server.grpc.gate import Gate
 from tallygate._server.grpc.refusals import counting
 from tallygate._server.grpc.server import GrpcServer
 from tallygate._server.grpc.tls import ServerCertificates
+from tallygate._server.process.build import build_fields
 from tallygate._server.process.readiness import Readiness
 from tallygate._server.process.run import announce
 from tallygate.metering.v1 import (
@@ -187,7 +188,7 @@ class _Program:
         address = self._listen = await server.start()
         if self._tls is not None and server.mtls_address:
             self._tls = replace(self._tls, mtls_listen=server.mtls_address)
-        _log.info("starting", address=address, node=node.name, epoch=node.epoch, compiled=IS_COMPILED)
+        _log.info("starting", address=address, node=node.name, epoch=node.epoch, **build_fields(compiled=IS_COMPILED))
         readiness = Readiness(self._engine, partial(_ready, assembly), server.set_ready)
         purge = Purge(SqlPurgeStore(self._engine), node.clock, node.settings)
         work = asyncio.create_task(

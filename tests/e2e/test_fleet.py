@@ -1,10 +1,13 @@
 """Several metering nodes, nodes that crash, and programs that cannot start."""
 
 import asyncio
+import json
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from metering_service import IS_COMPILED
 from tests.harness.programs import programs
 from tests.harness.programs.one_service import BOTH, balance_nanos, enable, meter_one
 from tests.harness.programs.programs import Pair
@@ -45,6 +48,14 @@ async def test_a_node_serves_on_while_control_restarts(pair: Pair) -> None:
     costs.append(await meter_one(pair.metering, "after"))
     await pair.metering.stop()
     assert await balance_nanos(pair) == 5_000_000_000 - sum(costs)
+
+
+async def test_the_log_says_first_which_build_runs(pair: Pair) -> None:
+    """Version of both programs, and of the node whether its decisions are compiled."""
+    build = "compiled" if IS_COMPILED else "pure"
+    lines = [json.loads(line) for each in (pair.control, pair.metering) for line in each.log.read_text().splitlines()]
+    said = [(line["event"], line["version"], line.get("build")) for line in lines if "version" in line]
+    assert said == [("serving", version("tallygate"), "pure"), ("starting", version("tallygate"), build)]
 
 
 @pytest.mark.parametrize(
