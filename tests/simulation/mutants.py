@@ -17,6 +17,7 @@ from tests.simulation import (
     mutations_estimates,
     mutations_limits,
     mutations_metering,
+    mutations_pause,
     mutations_teams,
     mutations_whole,
 )
@@ -33,6 +34,7 @@ MODULES = (
     mutations_estimates,
     mutations_limits,
     mutations_metering,
+    mutations_pause,
     mutations_teams,
     mutations_whole,
 )
