@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import pytest
 
+from metering_service import IS_COMPILED
 from metering_service.api.control.link import ControlLink
 from metering_service.api.control.subscriptions import following, following_credentials, gather, unfollowing_credentials
 from metering_service.domain.credential import Credential, CredentialState
@@ -117,6 +118,7 @@ def test_a_second_of_guesses_is_let_pass(shown: int, too_many: bool) -> None:
     assert not wrong.are_too_many(PEER, at_ns)
 
 
+@pytest.mark.skipif(IS_COMPILED, reason="what is compiled takes no patches")
 def test_no_peer_waits_for_ever_and_peers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of too many the one is forgotten that has guessed the longest ago."""
     monkeypatch.setattr(peers, "GUESSERS_MAX", 3)

@@ -4,13 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metering_service.domain.key_ring import KeyRing, ResumeKey
-from metering_service.domain.pot import HeldUnits
+from metering_service.domain.pot import HeldUnits, LimitPotKey, PotKind
 from metering_service.domain.price import Price
 from metering_service.domain.resume_token import ResumeToken
+from metering_service.domain.stamp import Stamp
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 numbers = st.integers(0, 10**15)
 parts = st.from_regex(r"[a-z0-9-]{1,20}\.[0-9]{1,4}\.[0-9]{1,6}", fullmatch=True)
+pots = st.builds(LimitPotKey, st.sampled_from(PotKind), NAMES, NAMES, numbers)
 contents = st.builds(
     ResumeToken,
     part=parts,
@@ -23,6 +25,7 @@ contents = st.builds(
     debt_allowed=st.booleans(),
     held=st.builds(HeldUnits, *[numbers] * 7),
     price=st.builds(Price, *[numbers] * 6),
+    stamp=st.builds(Stamp, NAMES, NAMES, NAMES, numbers, st.lists(pots, max_size=3).map(tuple)),
 )
 
 
