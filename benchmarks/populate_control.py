@@ -21,7 +21,7 @@ _PADDED: Final = {
     "sqlite": "printf('%s%07d', '{}', numbers.n)",
     "postgresql": "'{}' || lpad(numbers.n::text, 7, '0')",
 }
-_RANDOM: Final = {"sqlite": "lower(hex(randomblob(16)))", "postgresql": "replace(gen_random_uuid()::text, '-', '')"}
+_UID: Final = {"sqlite": "printf('%032x', numbers.n)", "postgresql": "lpad(to_hex(numbers.n), 32, '0')"}
 _NUMBERS: Final = {
     "sqlite": "(WITH RECURSIVE numbers(n) AS (SELECT {} UNION ALL SELECT n + 1 FROM numbers WHERE n < {}) "
     "SELECT n FROM numbers) AS numbers",
@@ -46,18 +46,17 @@ async def multiply_accounts(url: str, accounts: int, models: int) -> None:
     """So many accounts and models like the pattern's. The fleet has heard of the services."""
     engine = create_engine(url)
     try:
-        async with engine.begin() as connection:
-            await connection.run_sync(_multiply, accounts, models)
         async with engine.connect() as connection:
-            autocommit = await connection.execution_options(isolation_level="AUTOCOMMIT")
-            await autocommit.execute(text("ANALYZE"))
+            each = await connection.execution_options(isolation_level="AUTOCOMMIT")
+            await each.run_sync(_multiply, accounts, models)
+            await each.execute(text("ANALYZE"))
     finally:
         await engine.dispose()
 
 
 def _multiply(connection: Connection, accounts: int, models: int) -> None:
     kind = connection.dialect.name
-    account_id, model, uid = _PADDED[kind].format("a"), _PADDED[kind].format("m"), _RANDOM[kind]
+    account_id, model, uid = _PADDED[kind].format("a"), _PADDED[kind].format("m"), _UID[kind]
     _copy(connection, "models", _OF_MODEL, models, {"model_id": model, "uid": uid})
     _copy(connection, "prices", _OF_MODEL, models, {"model_id": model})
     _copy(connection, "accounts", _OF_ACCOUNT, accounts, {"account_id": account_id, "uid": uid})
