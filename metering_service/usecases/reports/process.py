@@ -176,6 +176,8 @@ def _count(
         follow(node, request, report)
     if not request.is_open:
         return _count_late(node, service, config, request, waiter)
+    if report.resume and waiter.reporter.keeps_open and request.session is not waiter.reporter:
+        waiter.comes_back = True
     has_changed = _learn(node, service, request, waiter)
     if report.phase is Phase.FINISH:
         answer = finish(node, service, request, waiter)
@@ -184,7 +186,11 @@ def _count(
             _await_counts(node, request, waiter, has_changed=has_changed)
         return answer
     _await_counts(node, request, waiter, has_changed=has_changed)
-    return _progress(node, service, config, request, report)
+    answer = _progress(node, service, config, request, report)
+    if answer is None and waiter.comes_back:
+        # The stream before this one may have broken before it brought the grant as it stands.
+        return granted(node, service, config, request)
+    return answer
 
 
 def _count_late(node: Node, service: ServiceState, config: ServiceConfig, request: Request, waiter: Waiter) -> Outcome:

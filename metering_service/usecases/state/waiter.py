@@ -99,6 +99,8 @@ class Waiter:
     """Counts of an exact finish of the request, as the database knows them."""
     scope: Scope | None = None
     """Of what the reporter may speak, of a report that leaves its service to an API key; None: of everything."""
+    comes_back: bool = False
+    """Whether it is the first report of its request on this stream, after another one that may have broken."""
     is_left: bool = False
     """Whether its reporter is gone."""
     is_chosen: bool = False

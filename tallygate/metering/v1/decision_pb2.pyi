@@ -229,7 +229,9 @@ class Decision(_message.Message):
 
     @_builtins.property
     def grant(self) -> Global___Grant:
-        """How far the request may go; absent where nothing changed."""
+        """How far the request may go; absent where nothing changed. A report that brings a `resume` is answered with it all the
+        same: the stream that brought the last one may have broken first.
+        """
 
     @_builtins.property
     def receipt(self) -> _receipt_pb2.Receipt:

@@ -378,3 +378,17 @@ def test_a_report_long_after_its_time_is_refused(fleet: Fleet) -> None:
     decision = Client(fleet["b"]).say(report(PROGRESS, counts=Counts(100, output=5), resume=grant.resume))
     assert decision is not None
     assert (decision.reason, decision.retryable) == (Reason.TOO_OLD, False)
+
+
+def test_a_grant_that_was_lost_with_its_stream_is_given_again(fleet: Fleet) -> None:
+    """The server comes back to the same node with the grant before it, and would stop there: half of what it has."""
+    first = Client(fleet["a"])
+    grant = granted(first.say(report(AUTHORIZE, counts=Counts(100))))
+    used = Counts(100, output=grant.output_ceiling_tokens // 2 + 1)
+    raised = granted(first.say(report(PROGRESS, counts=used)))
+    first.close()
+
+    again = Client(fleet["a"])
+    assert raised.output_ceiling_tokens > grant.output_ceiling_tokens
+    assert granted(again.say(report(PROGRESS, counts=used, resume=grant.resume))) == raised
+    assert again.say(report(PROGRESS, counts=used)) is None
