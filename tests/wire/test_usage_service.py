@@ -139,6 +139,23 @@ async def test_usage_comes_in_buckets(it: Serving) -> None:
     assert it.asked == [(SERVICE,)]
 
 
+async def test_what_rules_in_dry_run_would_have_denied_is_no_denial(it: Serving) -> None:
+    """It is counted by rule, apart where a node could not tell, and with the key that was shown."""
+    rule = f"{ACCOUNT}/rateRules/burst"
+    counts = denial(0, 3, f"would_deny:{rule}"), denial(0, 1, f"would_deny:{rule}?"), denial(0, 2, "REQUEST_RATE")
+    await it.write(*counts, denial(1, 4, f"would_deny:{rule}", credential="key-2"))
+
+    (both,) = (await it.stub.QueryUsage(query())).buckets
+    by_key = (await it.stub.QueryUsage(query(group_by=["credential"]))).buckets
+
+    assert dict(both.would_deny_counts) == {rule: 7, f"{rule}?": 1}
+    assert dict(both.denial_counts) == {"REQUEST_RATE": 2}
+    assert {bucket.group["credential"]: dict(bucket.would_deny_counts) for bucket in by_key} == {
+        "key-1": {rule: 3, f"{rule}?": 1},
+        "key-2": {rule: 4},
+    }
+
+
 @pytest.mark.parametrize(
     ("start_s", "end_s", "minutes"),
     [(60, 120, {1}), (59, 120, {0, 1}), (60, 121, {1, 2}), (61, 62, {1}), (119, 181, {1, 2, 3})],
