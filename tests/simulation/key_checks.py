@@ -72,8 +72,11 @@ class KeyChecks:
         self._looked = now
         rows = {(kind, row["id"]): tuple(row) for kind, query in ROWS.items() for row in world.control.rows(query)}
         for name in rows.keys() | self._rows.keys():
-            if rows.get(name) != self._rows.get(name):
+            row, before = rows.get(name), self._rows.get(name)
+            if row != before:
                 self._since_s[name] = world.loop.now_s
+            if name[0] == "key" and row is not None and before is not None and not world.people.are_forgotten:
+                world.check(row[1] == before[1], f"{name[1]!r} was {before[1]}, and is {row[1]} now")
         self._rows = rows
         self._keys.update((row[1], row[2]) for (kind, _), row in rows.items() if kind == "key")
 
@@ -140,6 +143,7 @@ class KeyChecks:
     def judge(self, node: "Node", waiter: Any, service: str | None, outcome: Any) -> None:
         """A node has decided on a report that shall begin something: whether that is right, as far as its key goes."""
         process, report = self._process_of(node), waiter.report
+        shown = self._world.shown(report.request_id) if report.key_sha256 else None
         is_refused = isinstance(outcome, Decision) and outcome.reason is Reason.CREDENTIAL_INVALID
         if process is None or not (is_refused or isinstance(outcome, Request)):
             return
@@ -149,7 +153,8 @@ class KeyChecks:
             is_right = needs_key if is_refused else not needs_key or waiter.start is not None
             self._hold(process, since_s, is_right, f"{report.request_id} without a key", refused=is_refused)
             return
-        truth = self.truth(report.key_sha256, service, report.source_address)
+        # By what its end user has shown, whatever the node makes of it.
+        truth = self.truth(shown.sha256 if shown is not None else report.key_sha256, service, report.source_address)
         uid, why_not, since_s = truth.uid, truth.why_not, truth.settled_s
         if not uid and service is not None and not waiter.is_chosen:
             needs_key, policy_since_s = self.needs_key(service)
@@ -240,6 +245,10 @@ def watched(world: "World") -> Iterator[None]:
         outcome = admit(node, service, config, waiter)
         if not isinstance(outcome, Request) and holdings(node) != before:
             world.wrongs.append(f"{waiter.report.request_id} is not let in, and something is held or booked for it")
+        if isinstance(outcome, Request) and waiter.start is None:
+            world.limits.rules.begun(node, outcome)
+        if isinstance(outcome, Decision) and outcome.rate is not None and outcome.rate.rule.only_counts:
+            world.wrongs.append(f"{outcome.request_id} is denied by {outcome.rate.rule.name}, which only counts")
         if world.keys.are_shown:
             world.keys.checks.judge(node, waiter, service.name, outcome)
         return outcome

@@ -73,7 +73,7 @@ class Limits:
         if are_set:
             world.loop.start_us = START_US
         self._chance = Chance(world.seed + LUCK)
-        self._rules = RateRules(world, self._chance, ASKER)
+        self.rules = RateRules(world, self._chance, ASKER)
         self._budgets: list[Kept] = []
         self._made = 0
         self._greatest: dict[tuple[str, str, int], int] = {}
@@ -83,8 +83,8 @@ class Limits:
             ("budget changed", self._change),
             ("budget raised", self._raise),
             ("budget made anew", self._replace),
-            ("rule changed", self._rules.change),
-            ("rule made anew", self._rules.replace),
+            ("rule changed", self.rules.change),
+            ("rule made anew", self.rules.replace),
         )
 
     async def found(self) -> None:
@@ -93,7 +93,7 @@ class Limits:
             for _ in range(self._chance.integer(1, BUDGETS_MAX)):
                 await self._make(account_id)
         if self.are_set:
-            await self._rules.found()
+            await self.rules.found()
 
     async def trouble(self) -> None:
         """What people do with budgets all day."""
@@ -101,7 +101,7 @@ class Limits:
         while self.are_set:
             await asyncio.sleep(chance.uniform(*PACE_S))
             what, deed = chance.pick(self._deeds)
-            if world.restoring or not self._budgets or not (self._rules.are_there or "rule" not in what):
+            if world.restoring or not self._budgets or not (self.rules.are_there or "rule" not in what):
                 continue
             try:
                 await deed()
@@ -201,7 +201,7 @@ class Limits:
             )
             world.check(row["spent_units"] == spent[key], f"{key}: spent {row['spent_units']}, on leases {spent[key]}")
             self._greatest[key] = max(self._greatest.get(key, 0), row["capacity_units"])
-        self._rules.check_pots()
+        self.rules.check_pots()
 
     def check_books(self) -> None:
         """At rest: each pot has spent what the records say that are charged to it, and no more than it ever had.
@@ -209,7 +209,7 @@ class Limits:
         More only by what was overrun, what nothing covered, and what nobody had asked for.
         """
         world = self._world
-        self._rules.check_rest()
+        self.rules.check_rest()
         booked: dict[tuple[str, str, int], int] = defaultdict(int)
         excess: dict[tuple[str, str, int], int] = defaultdict(int)
         for row in world.metering.rows(

@@ -15,13 +15,15 @@ from tests.simulation import (
     mutations_control,
     mutations_credentials,
     mutations_estimates,
+    mutations_keys,
     mutations_limits,
     mutations_metering,
     mutations_pause,
+    mutations_rates,
     mutations_teams,
     mutations_whole,
 )
-from tests.simulation.planting import MUTATIONS, OF_CALM, OF_LIMITS, OF_PROOFS
+from tests.simulation.planting import MUTATIONS, OF_CALM, OF_KEYS, OF_LIMITS, OF_PROOFS
 from tests.simulation.run import Outcome, simulate
 from tests.simulation.workers import run_each
 
@@ -32,9 +34,11 @@ MODULES = (
     mutations_control,
     mutations_credentials,
     mutations_estimates,
+    mutations_keys,
     mutations_limits,
     mutations_metering,
     mutations_pause,
+    mutations_rates,
     mutations_teams,
     mutations_whole,
 )
@@ -68,7 +72,8 @@ def main() -> int:
 def plant(name: str, seed: int) -> Outcome:
     """Run a seed with one bug planted, in a storm, where things meet that seldom do, or outside of storms."""
     with MUTATIONS[name]():
-        return simulate(seed, storm=name not in OF_CALM, proofs=name in OF_PROOFS, limited=name in OF_LIMITS)
+        storm, proofs = name not in OF_CALM, name in OF_PROOFS
+        return simulate(seed, storm=storm, proofs=proofs, limited=name in OF_LIMITS, keyed=name in OF_KEYS)
 
 
 def _search(asked: tuple[str, int]) -> tuple[str, Outcome | None]:

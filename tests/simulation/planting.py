@@ -15,6 +15,9 @@ OF_PROOFS: set[str] = set()
 OF_LIMITS: set[str] = set()
 """Names of those that are looked for where accounts have limits, outside storms."""
 
+OF_KEYS: set[str] = set()
+"""Names of those that are looked for where end users show API keys as well."""
+
 OF_CALM: set[str] = set()
 """Names of those that are looked for outside storms, where most requests end: in storms few get so far."""
 
@@ -35,6 +38,12 @@ def mutation_of_limits(make: Mutation) -> Mutation:
     """The same, of what is looked for where accounts have limits."""
     OF_LIMITS.add(make.__name__)
     return mutation_of_calm(make)
+
+
+def mutation_of_keys(make: Mutation) -> Mutation:
+    """The same, of what is looked for where end users show API keys, which have limits."""
+    OF_KEYS.add(make.__name__)
+    return mutation_of_limits(make)
 
 
 def mutation_of_calm(make: Mutation) -> Mutation:

@@ -17,15 +17,22 @@ from control_service.usecases.limits.rate_rules import (
     update_rate_rule,
 )
 from control_service.usecases.ports import Transaction
+from metering_service.domain.rate_charges import Slots
+from metering_service.domain.rate_lease import RateLease
+from metering_service.domain.rate_rule import RateMetric as Counted
+from metering_service.domain.request import Request
 from tests.simulation.people import ACCOUNTS, SERVICES, TEAMS
 
 if TYPE_CHECKING:
+    from metering_service.usecases.node import Node
     from tests.simulation.chance import Chance
     from tests.simulation.simulation_harness import World
 
 RULES_MAX = 2
 """Maximum number of rules of an account."""
 MINUTE_US = 60_000_000
+DRIFT = 1.05
+"""More than clocks run fast."""
 OUTSTANDING = "max(0, granted_units + refunded_units - consumed_units - returned_units)"
 FIGURES = {
     RateMetric.REQUESTS: (3, 20, 200),
@@ -45,6 +52,24 @@ class KeptRule:
     metric: RateMetric
 
 
+@dataclass(slots=True)
+class _Bucket:
+    """Requests that may yet begin under a rule, at the most."""
+
+    now_s: float
+    left: float = 0.0
+    burst: int = 0
+    limit: int = 0
+
+    def take(self, limit: int, burst: int, now_s: float) -> float:
+        """One more begins; what is left then, clocks that run fast included."""
+        self.left += max(0, burst - self.burst)
+        self.burst, self.limit = max(self.burst, burst), max(self.limit, limit)
+        self.left = min(self.burst, self.left + (now_s - self.now_s) * self.limit / 60 * DRIFT) - 1
+        self.now_s = now_s
+        return self.left
+
+
 class RateRules:
     """All rules, and what people do with them."""
 
@@ -54,6 +79,12 @@ class RateRules:
         self._asker = asker
         self._rules: list[KeptRule] = []
         self._made = 0
+        self._passed: dict[str, _Bucket] = {}
+        self._slots: dict[str, int] = {}
+        """The most that each rule of slots ever had, by its uid."""
+        self._beyond: set[tuple[str, str]] = set()
+        """Requests that a node let in on its own, while it was cut off."""
+        self._excuses = (0, 0)
 
     async def found(self) -> None:
         """None to two in each account."""
@@ -137,6 +168,48 @@ class RateRules:
                 available = row["level_parts"] // row["period_ms"]
                 most = max(row["burst_units"], out)
                 world.check(available + out <= most, f"{uid}: {available} available, {out} on lease, at most {most}")
+
+    def begun(self, node: "Node", request: Request) -> None:
+        """A node has let a new request begin: there was room for it, whatever node had the others."""
+        if request.rules is None:
+            return
+        if not node.leases_valid:
+            self._beyond.add((request.service, request.request_id))
+            return
+        for lease in request.rules.enforced:
+            if lease.rule.metric is Counted.REQUESTS:
+                self._pass(lease)
+        for slots in request.rules.slots:
+            if not slots.rule.only_counts:
+                self._take_slot(slots, request)
+
+    def _pass(self, lease: RateLease) -> None:
+        """No more requests pass than the burst and what has accrued, by the most that the rule ever allowed."""
+        world = self._world
+        excuses = (world.chance.struck["clock jump"], world.control.restored)
+        if excuses != self._excuses:
+            # Nobody knows what accrued, or what was spent since the copy.
+            self._excuses = excuses
+            self._passed.clear()
+        assert lease.limit_pot is not None
+        bucket = self._passed.setdefault(lease.limit_pot.limit_uid, _Bucket(world.loop.now_s))
+        left = bucket.take(lease.rule.limit_units, lease.rule.burst_units, world.loop.now_s)
+        if left < -1:
+            world.wrongs.append(f"{-left:.1f} more requests have begun than {lease.rule.name} allows")
+
+    def _take_slot(self, slots: Slots, request: Request) -> None:
+        """No more requests run than there are slots; those that moved took theirs along, be there any or not."""
+        world, lease = self._world, slots.mine
+        assert lease.limit_pot is not None
+        uid = lease.limit_pot.limit_uid
+        most = self._slots[uid] = max(slots.rule.limit_units, self._slots.get(uid, 0))
+        rows = world.metering.rows("SELECT service, request_id, pots FROM requests WHERE state = 'open'")
+        running = {(row["service"], row["request_id"]) for row in rows if uid in row["pots"]}
+        running -= {(request.service, request.request_id), *self._beyond}
+        if len(running) >= most and not world.people.are_forgotten and not world.lost_records:
+            world.wrongs.append(
+                f"{request.request_id} begins beside {len(running)} others, {slots.rule.name} has {most}"
+            )
 
     def check_rest(self) -> None:
         """At rest nothing of a rule is on lease: no slot is lost, and none is held for a request that has ended."""

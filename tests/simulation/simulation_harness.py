@@ -16,7 +16,7 @@ from tests.simulation.chance import Chance
 from tests.simulation.credentials import Credentials
 from tests.simulation.database import SimulatedDatabase
 from tests.simulation.jobs import Job
-from tests.simulation.keys import Keys
+from tests.simulation.keys import Keys, Shown
 from tests.simulation.limits import Limits
 from tests.simulation.loop import PARTY, SimulatedLoop
 from tests.simulation.network import Network
@@ -346,6 +346,11 @@ class World:
         nodes = [process.assembly.node for process in self.nodes.values() if process is not None and process.assembly]
         states = [node.services.get(self.people.steady) for node in nodes]
         return any(lease.granted for state in states if state is not None for lease in state.leases.values())
+
+    def shown(self, request_id: str) -> Shown | None:
+        """The API key that the end user of a request that asks shows."""
+        number = request_id[1:].partition(".")[0]
+        return self.jobs[int(number) - 1].shown if request_id[0] == "r" else None
 
     def job(self, service: str) -> Job:
         """A request that an end user makes of a service."""

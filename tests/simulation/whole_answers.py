@@ -12,7 +12,9 @@ from unittest.mock import patch
 from metering_service.domain.funding import MONEY, TRIAL
 from metering_service.domain.pot import HeldUnits
 from metering_service.usecases.reports import admission
+from metering_service.usecases.reports.cover import enforced_pots
 from metering_service.usecases.reports.whole_answers import cover_whole
+from metering_service.usecases.state.pot_state import units_of
 from tests.simulation.jobs import Job
 
 if TYPE_CHECKING:
@@ -113,12 +115,25 @@ def watched(world: "World") -> Iterator[None]:
         held = cover_whole(node, service, request, report)
         limit = DEFAULT_TOKENS if report.max_output_tokens is None else report.max_output_tokens
         is_cut = isinstance(held, HeldUnits) and request.base_output_tokens + held.output_ceiling_tokens < limit
-        if is_cut and request.predecessor_part is None and (others := _held_by_others(service, request)):
+        is_first, input_tokens = request.predecessor_part is None, report.counts.input_class
+        is_payers_doing = is_cut and is_first and not _is_capped(node, service, request, input_tokens, limit)
+        if is_payers_doing and (others := _held_by_others(service, request)):
             world.wrongs.append(f"{report.request_id} is cut down while others hold {others}")
         return held
 
     with patch.object(admission, "cover_whole", watched_cover):
         yield
+
+
+def _is_capped(node: Any, service: Any, request: Any, input_tokens: int, limit_tokens: int) -> bool:
+    """Whether a budget has too little for all of it, whatever others give back: then payers have no say."""
+    tokens = input_tokens + limit_tokens
+    for pot, offer in enforced_pots(node, service, request):
+        lease = pot.leases.get(pot.key.kind)
+        units = offer.units + (lease.held + lease.leased_elsewhere_units if lease is not None else 0)
+        if units < units_of(pot.key.kind, tokens, request.price.dearest_nanos(tokens)):
+            return True
+    return False
 
 
 def _held_by_others(service: Any, request: Any) -> int:
