@@ -58,10 +58,14 @@ class Problem(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an attempt: the status of an answer, or the problem in its place."""
+    """What came of an attempt: the status of an answer, or the problem in its place.
+
+    `retry_after_us`: the time for which the receiver asked to be left alone; 0 where it did not.
+    """
 
     status: int = 0
     problem: Problem = Problem.NONE
+    retry_after_us: int = 0
 
     @property
     def is_gone(self) -> bool:
@@ -118,7 +122,8 @@ class Delivery:
             return replace(seen, state=DeliveryState.DELIVERED, next_attempt_us=None)
         if outcome.is_refused:
             return replace(seen, state=DeliveryState.REFUSED, next_attempt_us=None)
-        next_us = now_us + retry_after_us(self.attempt_count, chance)
+        asked_us = min(outcome.retry_after_us, RETRY_US_MAX)
+        next_us = now_us + max(asked_us, retry_after_us(self.attempt_count, chance))
         if next_us > self.give_up_us:
             return replace(seen, state=DeliveryState.GIVEN_UP, next_attempt_us=None)
         return replace(seen, next_attempt_us=next_us)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import httpx2
 from typing_extensions import override
 
-from control_service.domain.delivery import Outcome, Problem
+from control_service.domain.delivery import SECOND_US, Outcome, Problem
 from control_service.domain.public_address import is_public, may_be_private, parse_address
 from control_service.usecases.alerts.courier_port import Courier, Letter
 from control_service.webhooks.message import body_of, headers_of
@@ -28,6 +28,8 @@ TIMEOUT_S: Final = 10.0
 """Timeout of an attempt, from the look-up of the name to the answer."""
 ANSWER_BYTES_MAX: Final = 4_096
 """Maximum size of an answer that is read to its end, and thrown away."""
+RETRY_AFTER_DIGITS_MAX: Final = 9
+"""Maximum length of a time that is asked for, in seconds: what is longer is none."""
 _HEADERS: Final = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "tallygate"}
 _PORTS: Final = {"https": 443, "http": 80}
 
@@ -92,7 +94,7 @@ class HttpCourier(Courier):
             with suppress(TimeoutError, httpx2.HTTPError, httpx2.StreamError):
                 async with asyncio.timeout(1.0):
                     await _read(response)
-            return Outcome(status=response.status_code)
+            return Outcome(status=response.status_code, retry_after_us=_retry_after_us(response))
 
     def _is_allowed(self, text: str) -> bool:
         address = parse_address(text)
@@ -103,6 +105,13 @@ class HttpCourier(Courier):
             # Certificates are read from files, which takes too long for an event loop.
             self._tls = await asyncio.to_thread(httpx2.create_ssl_context)
         return self._tls
+
+
+def _retry_after_us(response: httpx2.Response) -> int:
+    """The time for which a receiver asks to be left alone, of RFC 9110, section 10.2.3; as a date it is not read."""
+    text = response.headers.get("retry-after", "")
+    is_seconds = text.isascii() and text.isdigit() and len(text) <= RETRY_AFTER_DIGITS_MAX
+    return int(text) * SECOND_US if is_seconds else 0
 
 
 async def _read(response: httpx2.Response) -> None:

@@ -69,6 +69,16 @@ async def test_a_redirect_is_not_followed() -> None:
         assert target.received == []
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("120", 120), ("0", 0), ("soon", 0), ("-5", 0), ("1.5", 0), ("\u0663", 0), ("9" * 40, 0)]
+)
+async def test_a_receiver_may_say_how_long_it_wants_to_be_left_alone(text: str, seconds: int) -> None:
+    """In whole seconds; what is none, or longer than any wait, is not listened to."""
+    async with running_receiver(Receiver(status=429, extra=f"retry-after: {text}\r\n")) as receiver:
+        outcome = await HttpCourier(allows_private=True).take(letter(receiver.url))
+    assert outcome == Outcome(429, retry_after_us=seconds * 1_000_000)
+
+
 async def test_no_proxy_of_the_environment_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would look names up by itself."""
     async with running_receiver() as proxy, running_receiver() as receiver:

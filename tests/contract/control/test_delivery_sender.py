@@ -191,6 +191,21 @@ async def test_other_statuses_are_tried_again(desk: HookDesk, status: int) -> No
     assert (delivery.state, delivery.last_status) == (DeliveryState.DELIVERED, 204)
 
 
+@pytest.mark.parametrize(("asked_s", "waits_s"), [(900, 900), (1, 2), (10**6, 4 * 3_600)])
+async def test_a_receiver_is_left_alone_for_as_long_as_it_asks(desk: HookDesk, asked_s: int, waits_s: int) -> None:
+    """Never shorter than without it, and no longer than the longest time between two attempts."""
+    courier = ScriptedCourier(Outcome(503, retry_after_us=asked_s * 1_000_000))
+    webhook = (await desk.hook("https://hooks.example")).webhook
+    await desk.alert()
+    start_us, sender = desk.now_us, desk.sender(courier)
+    await sender.tick()
+    await sender.idle()
+    (delivery,) = await desk.deliveries(webhook)
+    assert delivery.next_attempt_us is not None
+    assert delivery.next_attempt_us - start_us >= waits_s * 1_000_000
+    assert delivery.next_attempt_us - start_us <= max(5, waits_s) * 1_000_000
+
+
 async def test_a_receiver_that_is_gone_disables_its_webhook(desk: HookDesk) -> None:
     """Nothing else is sent; enabled again, it gets what comes from then on, and a replay what was before."""
     courier = ScriptedCourier(Outcome(410))
