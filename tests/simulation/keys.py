@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 SEEDS = 6
 LUCK = 3_000_017
 """Added to a seed: what is done with keys is drawn for itself."""
-PACE_S = (1.0, 5.0)
-ENDED_S = (0.3, 2.0, 4.0, 8.0)
+PACE_S = (0.5, 3.0)
+ENDED_S = (0.3, 3.0, 8.0, 20.0)
 """Times for which a key stays as it was made worse, before it is as it was."""
 OVERLAPS_S = (0, 2, 20, 3_600)
 MILLION = 1_000_000
