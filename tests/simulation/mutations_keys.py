@@ -40,8 +40,8 @@ def end_of_a_key_does_not_reach_a_node() -> AbstractContextManager[Any]:
 
 
 @mutation_of_keys
-def what_runs_outlives_its_key() -> AbstractContextManager[Any]:
-    """A key that was revoked lets nobody in any more, and what it had let in goes on."""
+def revoked_key_goes_on_where_it_is_known() -> AbstractContextManager[Any]:
+    """A node goes by what it first heard of a key: that lets others in, and what runs by it goes on."""
     return together(
         patch.object(key_intake, "_tell_requests", lambda _node, _followed: None),
         patch.object(key_check, "key_problem", lambda *_: None),
@@ -64,15 +64,3 @@ def rotation_makes_another_key() -> AbstractContextManager[Any]:
 def scope_is_not_looked_at() -> AbstractContextManager[Any]:
     """A key opens any service of its account, and those of other accounts."""
     return patch.object(key_resolution, "scope_problem", lambda _key, _config: None)
-
-
-@mutation_of_keys
-def scope_is_not_looked_at_once_it_runs() -> AbstractContextManager[Any]:
-    """What runs, also what moved to another node, goes on though its service is in the scope of its key no more."""
-    return patch.object(key_check, "scope_problem", lambda _key, _config: None)
-
-
-@mutation_of_keys
-def keys_open_from_anywhere() -> AbstractContextManager[Any]:
-    """Networks of a key are not looked at."""
-    return patch.object(key_resolution, "is_within", lambda _address, _networks: True)

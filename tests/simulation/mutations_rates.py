@@ -8,28 +8,8 @@ from unittest.mock import patch
 from control_service.domain.rate_pot import RatePot
 from metering_service.domain import rate_gate
 from metering_service.domain.rate_charges import RateCharges
-from metering_service.domain.rate_lease import RateLease
 from metering_service.usecases.reports import rules
-from metering_service.usecases.state.pot_state import budget_pots
-from metering_service.usecases.upkeep import crash_recovery
-from tests.simulation.planting import mutation_of_limits, together
-
-
-@mutation_of_limits
-def rate_is_spent_when_it_is_booked() -> AbstractContextManager[Any]:
-    """What a request holds of a rate is taken at its end, so any number begins before the first one ends."""
-    hold, end = RateLease.hold, RateCharges.end
-
-    def end_and_spend(self: Any, tokens: Any, now_ns: int) -> None:
-        end(self, tokens, now_ns)
-        for lease in self._pots.leases.all:
-            hold(lease, lease.rule.units(*tokens), now_ns)
-
-    return together(
-        patch.object(RateLease, "hold", lambda *_: None),
-        patch.object(RateLease, "refund", lambda *_: None),
-        patch.object(RateCharges, "end", end_and_spend),
-    )
+from tests.simulation.planting import mutation_of_limits
 
 
 @mutation_of_limits
@@ -63,18 +43,6 @@ def dry_run_denies() -> AbstractContextManager[Any]:
 def each_node_has_the_whole_rate() -> AbstractContextManager[Any]:
     """What one node has on lease of a rate is there for all others as well."""
     return patch.object(RatePot, "lent", lambda self, units: replace(self, leased_units=self.leased_units + units))
-
-
-@mutation_of_limits
-def only_one_rule_refuses() -> AbstractContextManager[Any]:
-    """The looser of several rules shadows the stricter."""
-    return patch.object(rules, "lacks", lambda *arguments: rate_gate.lacks(*arguments)[1:])
-
-
-@mutation_of_limits
-def slots_of_a_lost_node_come_back_while_its_requests_run() -> AbstractContextManager[Any]:
-    """The slots of what is open on record are free before that has ended."""
-    return patch.object(crash_recovery, "lasting_pots", budget_pots)
 
 
 @mutation_of_limits

@@ -12,8 +12,8 @@ from tests.harness.metering.keys import DEFAULT, allowed, by_key, with_key
 from tests.harness.metering.node_harness import Client, Fleet, report
 from tests.harness.metering.rules import put_rule
 
-OF_KEY = {"place": "accounts/acme/keys/k", "place_uid": "uid-k"}
-OF_TEAM = {"place": "accounts/acme/teams/red", "place_uid": "red"}
+OF_KEY: dict[str, Any] = {"place": "accounts/acme/keys/k", "place_uid": "uid-k"}
+OF_TEAM: dict[str, Any] = {"place": "accounts/acme/teams/red", "place_uid": "red"}
 
 
 def ask(client: Client, shown: str, request_id: str) -> Decision | None:
