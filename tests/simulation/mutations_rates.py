@@ -1,4 +1,4 @@
-"""Bugs planted in rate rules: what they let begin, what they count, and how slots come back."""
+"""Bugs planted in rate rules: what nodes have of them together, and how slots come back."""
 
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -6,37 +6,8 @@ from typing import Any
 from unittest.mock import patch
 
 from control_service.domain.rate_pot import RatePot
-from metering_service.domain import rate_gate
 from metering_service.domain.rate_charges import RateCharges
-from metering_service.usecases.reports import rules
 from tests.simulation.planting import mutation_of_limits
-
-
-@mutation_of_limits
-def refusal_burns_other_limits() -> AbstractContextManager[Any]:
-    """Each rule that has enough is charged before all others were asked."""
-
-    def lacks(charges: Any, tokens: Any) -> Any:
-        found = rate_gate.lacks(charges, tokens)
-        short = {id(lack.lease) for lack in found}
-        for lease in charges.enforced if found else ():
-            if id(lease) not in short:
-                lease.hold(lease.rule.units(*tokens), 0)
-        return found
-
-    return patch.object(rules, "lacks", lacks)
-
-
-@mutation_of_limits
-def dry_run_denies() -> AbstractContextManager[Any]:
-    """A rule that shall only count refuses as any other."""
-
-    def lacks(charges: Any, tokens: Any) -> Any:
-        found, leases = rate_gate.lacks(charges, tokens), charges.dry_runs
-        needs = [rate_gate.Lack(lease.rule, lease, lease.rule.units(*tokens)) for lease in leases]
-        return [*found, *(need for need in needs if need.units > need.lease.at_hand_units)]
-
-    return patch.object(rules, "lacks", lacks)
 
 
 @mutation_of_limits
