@@ -6,7 +6,9 @@ from typing import Any
 from unittest.mock import patch
 
 from control_service.domain.rate_pot import RatePot
+from metering_service.domain import rate_gate
 from metering_service.domain.rate_charges import RateCharges
+from metering_service.usecases.reports import rules
 from tests.simulation.planting import mutation_of_limits
 
 
@@ -20,3 +22,18 @@ def each_node_has_the_whole_rate() -> AbstractContextManager[Any]:
 def slots_do_not_come_back() -> AbstractContextManager[Any]:
     """A request keeps its slot when it has ended."""
     return patch.object(RateCharges, "pass_on_slots", lambda _self: None)
+
+
+@mutation_of_limits
+def refusal_burns_other_limits() -> AbstractContextManager[Any]:
+    """Each rule that has enough is charged before all others were asked."""
+
+    def lacks(charges: Any, tokens: Any) -> Any:
+        found = rate_gate.lacks(charges, tokens)
+        short = {id(lack.lease) for lack in found}
+        for lease in charges.enforced if found else ():
+            if id(lease) not in short:
+                lease.hold(lease.rule.units(*tokens), 0)
+        return found
+
+    return patch.object(rules, "lacks", lacks)
