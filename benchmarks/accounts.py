@@ -27,7 +27,8 @@ from tallygate.metering.v1 import (
 
 ACCOUNT = "accounts/bench"
 MODEL = "models/llama"
-SERVICE = f"{ACCOUNT}/services/default-llama"
+DEFAULT_SERVICE = "default-llama"
+SERVICE = f"{ACCOUNT}/services/{DEFAULT_SERVICE}"
 MONEY_NANOS = 10**16
 USAGE_RANGE_S = 86_400
 METERED_WITHIN_S = 60.0
@@ -48,10 +49,27 @@ async def set_up(control: str, security: Mapping[str, str] = PLAIN) -> None:
             output_nanos_per_million_tokens=600_000_000,
         )
         await catalog.PublishPrice(price)
-        await accounts.CreateAccount(account_service_pb2.CreateAccountRequest(name=ACCOUNT))
-        top_up = account_service_pb2.TopUpAccountRequest(name=ACCOUNT, amount_nanos=MONEY_NANOS)
-        await accounts.TopUpAccount(top_up)
-        await lifecycle.EnablePostpaid(lifecycle_service_pb2.EnablePostpaidRequest(name=SERVICE))
+        await _open_account(accounts, lifecycle, ACCOUNT)
+
+
+async def open_accounts(control: str, count: int) -> list[str]:
+    """So many accounts more like that of `set_up`; returns the names of their services."""
+    async with open_aio_channel(control, Security()) as channel:
+        accounts = account_service_pb2_grpc.AccountServiceStub(channel)
+        lifecycle = lifecycle_service_pb2_grpc.LifecycleServiceStub(channel)
+        return [await _open_account(accounts, lifecycle, f"{ACCOUNT}-{number}") for number in range(count)]
+
+
+async def _open_account(
+    accounts: "account_service_pb2_grpc.AccountServiceAsyncStub",
+    lifecycle: "lifecycle_service_pb2_grpc.LifecycleServiceAsyncStub",
+    name: str,
+) -> str:
+    service = f"{name}/services/{DEFAULT_SERVICE}"
+    await accounts.CreateAccount(account_service_pb2.CreateAccountRequest(name=name))
+    await accounts.TopUpAccount(account_service_pb2.TopUpAccountRequest(name=name, amount_nanos=MONEY_NANOS))
+    await lifecycle.EnablePostpaid(lifecycle_service_pb2.EnablePostpaidRequest(name=service))
+    return service
 
 
 async def meter_once(metering: str) -> None:

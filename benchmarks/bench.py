@@ -110,9 +110,13 @@ class Bench:
             yield target
 
     @asynccontextmanager
-    async def control_alone(self, database: Database) -> AsyncIterator[Target]:
-        """A control service that no node has spoken to yet."""
-        async with self._beside_older(lambda of: control_alone(self.directory, database, self.postgres, of)) as target:
+    async def control_alone(self, database: Database, *, replicas: int = 1) -> AsyncIterator[Target]:
+        """A control service that no node has spoken to yet. `replicas`: processes of it, on one database."""
+
+        def of(build: Build) -> AbstractAsyncContextManager[Target]:
+            return control_alone(self.directory, database, self.postgres, build, replicas=replicas)
+
+        async with self._beside_older(of) as target:
             yield target
 
     @asynccontextmanager

@@ -1,7 +1,9 @@
-"""Simulated metering nodes that do nothing but exchange leases, each as fast as it is answered."""
+"""Simulated metering nodes that do nothing but exchange leases: each as fast as it is answered, or on schedule."""
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 
 import grpc
 
@@ -85,22 +87,32 @@ class SimulatedNode:
 
 
 async def run_leases(job: Job) -> Result:
-    """`streams` nodes; the rate is of exchanges."""
+    """`streams` nodes, spread over addresses and services in turn; the rate is of exchanges.
+
+    With `rate` exchanges are due on schedule, over all nodes in turn, and are late where a node still waits for the one
+    before: latency counts from when they were due.
+    """
     meter, result = Meter(job.server_pids), Result()
     latencies_ms: list[float] = []
     stop = asyncio.Event()
-    async with grpc.aio.insecure_channel(job.addresses[0]) as channel:
-        stub = fleet_service_pb2_grpc.FleetServiceStub(channel)
-        nodes = [SimulatedNode(stub, f"n{job.run}-{number}", job.services[0]) for number in range(job.streams)]
+    async with AsyncExitStack() as stack:
+        channels = [await stack.enter_async_context(grpc.aio.insecure_channel(each)) for each in job.addresses]
+        stubs = [fleet_service_pb2_grpc.FleetServiceStub(channel) for channel in channels]
+        nodes = [
+            SimulatedNode(stubs[number % len(stubs)], f"n{job.run}-{number}", job.services[number % len(job.services)])
+            for number in range(job.streams)
+        ]
         await asyncio.gather(*(node.join() for node in nodes))
+        begin_s = time.perf_counter()
 
-        async def work(node: SimulatedNode) -> None:
+        async def work(number: int, node: SimulatedNode) -> None:
+            due = _schedule(begin_s, number, job)
             while not stop.is_set():
-                began_s = time.perf_counter()
+                due_s = await due()
                 await node.exchange()
-                latencies_ms.append((time.perf_counter() - began_s) * 1_000)
+                latencies_ms.append((time.perf_counter() - due_s) * 1_000)
 
-        working = asyncio.gather(*(work(node) for node in nodes))
+        working = asyncio.gather(*(work(number, node) for number, node in enumerate(nodes)))
         await asyncio.sleep(job.warm_up_seconds)
         latencies_ms.clear()
         before = meter.read()
@@ -112,3 +124,19 @@ async def run_leases(job: Job) -> Result:
         result.latency_ms = percentiles(latencies_ms[:count])
         await asyncio.gather(*(node.leave() for node in nodes))
     return result
+
+
+def _schedule(begin_s: float, number: int, job: Job) -> Callable[[], Awaitable[float]]:
+    """Waits until a node's next exchange is due, and says since when; at once, without a rate."""
+    interval_s = job.streams / job.rate if job.rate else 0.0
+    due_s = begin_s + interval_s * number / job.streams
+
+    async def due() -> float:
+        nonlocal due_s
+        if not interval_s:
+            return time.perf_counter()
+        this_s, due_s = due_s, due_s + interval_s
+        await asyncio.sleep(max(0.0, this_s - time.perf_counter()))
+        return this_s
+
+    return due

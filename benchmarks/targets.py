@@ -116,14 +116,17 @@ async def _trivial(stack: AsyncExitStack, directory: Path, port: int, *options: 
 
 @asynccontextmanager
 async def control_alone(
-    directory: Path, database: Database, postgres: Postgres, build: Build = THIS
+    directory: Path, database: Database, postgres: Postgres, build: Build = THIS, *, replicas: int = 1
 ) -> AsyncIterator[Target]:
-    """A control service that no node has spoken to yet."""
+    """A control service that no node has spoken to yet. `replicas`: processes of it, on one database."""
     async with AsyncExitStack() as stack:
         url = await database_url(stack, directory, database, postgres, "control")
-        control = await serve(stack, directory, "control", ("--database-url", url), build=build)
-        await set_up(control.address)
-        yield Target([control.address], [control.pid], [SERVICE], control=control.address, build=build)
+        programs = [
+            await serve(stack, directory, "control", ("--database-url", url), build=build) for _ in range(replicas)
+        ]
+        addresses, pids = [each.address for each in programs], [each.pid for each in programs]
+        await set_up(addresses[0])
+        yield Target(addresses, pids, [SERVICE], control=addresses[0], build=build)
 
 
 @dataclass(frozen=True, slots=True)
