@@ -1,11 +1,11 @@
 """Metering nodes as rows."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Executable, RowMapping, Select, and_, bindparam, case, insert, or_, select, update
+from sqlalchemy import BigInteger, Executable, RowMapping, Select, bindparam, case, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
@@ -17,6 +17,7 @@ from control_service.usecases.fleet_ports import Nodes, Renewal
 _nodes = schema.nodes
 _meta = schema.meta
 _node_columns = [_nodes.c["node" if name == "name" else name] for name in Node.__slots__]
+_ACKNOWLEDGED: Final[Columns] = {"node": TEXT, "epoch": NUMBER, "version": NUMBER}
 _RENEWAL: Final[Columns] = {name: TEXT if name == "node" else NUMBER for name in Renewal._fields}
 
 
@@ -68,18 +69,12 @@ class NodeRows(Nodes):
         return await self._read(select(_nodes).where(_nodes.c.node > after).order_by(_nodes.c.node).limit(limit))
 
     @override
-    async def acknowledge(self, name: str, epoch: int, version: int, now_us: int) -> bool:
-        known = _nodes.c.acknowledged_version
-        heard = (
-            update(_nodes)
-            .where(and_(_nodes.c.node == name, _nodes.c.epoch == epoch))
-            .values(
-                acknowledged_version=case((known < version, version), else_=known),
-                heard_count=_nodes.c.heard_count + 1,
-                last_heard_us=now_us,
-            )
-        )
-        return (await self._connection.execute(heard)).rowcount > 0
+    async def acknowledge(self, acknowledged: Mapping[tuple[str, int], int], now_us: int) -> frozenset[tuple[str, int]]:
+        await self.lock_all({name for name, _ in acknowledged})
+        dialect = self._connection.dialect.name
+        given_rows = parameters(dialect, _ACKNOWLEDGED, [(*epoch, version) for epoch, version in acknowledged.items()])
+        known = await self._connection.execute(_acknowledge(dialect), given_rows | {"now_us": now_us})
+        return frozenset((name, epoch) for name, epoch in known)
 
     @override
     async def metering_database(self) -> str:
@@ -127,6 +122,21 @@ def _renew(dialect: str) -> Executable:
             lease_valid_until_us=bindparam("valid_until_us", type_=BigInteger),
         )
         .returning(_nodes.c.node)
+    )
+
+
+@cache
+def _acknowledge(dialect: str) -> Executable:
+    rows, known = given(dialect, _ACKNOWLEDGED), _nodes.c.acknowledged_version
+    return (
+        update(_nodes)
+        .where(_nodes.c.node == rows.c.node, _nodes.c.epoch == rows.c.epoch)
+        .values(
+            acknowledged_version=case((known < rows.c.version, rows.c.version), else_=known),
+            heard_count=_nodes.c.heard_count + 1,
+            last_heard_us=bindparam("now_us", type_=BigInteger),
+        )
+        .returning(_nodes.c.node, _nodes.c.epoch)
     )
 
 

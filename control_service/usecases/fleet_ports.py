@@ -67,11 +67,13 @@ class Nodes(Protocol):
     async def page(self, after: str, limit: int) -> list[Node]:
         """Nodes whose name is greater than `after`, by name."""
 
-    async def acknowledge(self, name: str, epoch: int, version: int, now_us: int) -> bool:
-        """Notes a sign of life of this epoch, and the version that it acknowledged.
+    async def acknowledge(self, acknowledged: Mapping[tuple[str, int], int], now_us: int) -> frozenset[tuple[str, int]]:
+        """Notes a sign of life of these epochs, by (name, epoch), and the version that each acknowledged.
+
+        Their nodes are locked first, in order of their names.
 
         Returns:
-            Whether the node still has this epoch.
+            Those of the epochs that are still their nodes' own.
         """
 
     async def metering_database(self) -> str:

@@ -92,12 +92,9 @@ class Acknowledgements:
             return
         now_us = self._clock.now_us()
         has_news = any(version > self._written.get(node, _NEVER).version for node, version in pending.items())
-        over = []
         try:
             async with self._database.writing() as tx:
-                for (name, epoch), version in sorted(pending.items()):
-                    if not await tx.nodes.acknowledge(name, epoch, version, now_us):
-                        over.append((name, epoch))
+                known = await tx.nodes.acknowledge(pending, now_us)
                 # A sign of life alone completes nothing: the node held up no activation that it does not hold up still.
                 activated = await self._activation.acknowledged(tx) if has_news else []
         except StorageUnavailableError:
@@ -105,6 +102,6 @@ class Acknowledgements:
             raise
         now_ns = self._clock.monotonic_ns()
         self._written.update((node, _Written(version, now_ns)) for node, version in pending.items())
-        for name, epoch in over:
+        for name, epoch in sorted(pending.keys() - known):
             self._feed.fence(name, epoch)
         await self._activation.complete(activated)
