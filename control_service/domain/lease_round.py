@@ -55,6 +55,22 @@ class StatementWork:
         """Whether requests still wait for units that the lease, which is open, does not have."""
         return not self.lease.closed and self.lease.free_units < self.statement.needed_units
 
+    @property
+    def is_changed(self) -> bool:
+        """Whether the lease is another one than before, but for the time of its last statement."""
+        before, after = self.before, self.lease
+        return not self.has_counted_only or (
+            (before.granted_units, before.consumed_units, before.returned_units)
+            != (after.granted_units, after.consumed_units, after.returned_units)
+            or (before.held_units, before.refunded_units) != (after.held_units, after.refunded_units)
+        )
+
+    @property
+    def has_counted_only(self) -> bool:
+        """Whether nothing but the lease's counters and levels may have changed."""
+        before, after = self.before, self.lease
+        return (before.closed, before.recall_requested_us) == (after.closed, after.recall_requested_us)
+
 
 class LeaseRound:
     """The pots while a round of statements is worked through."""

@@ -1,9 +1,10 @@
 """Accounts, services and buckets in batches: a few SQL statements for an exchange over any number of leases."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import RowMapping, Select, bindparam, select, tuple_, update
+from sqlalchemy import Executable, RowMapping, Select, bindparam, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
@@ -14,6 +15,7 @@ from control_service.domain.reservation import Reservation
 from control_service.domain.service import Service
 from control_service.storage import schema
 from control_service.storage.accounts import account_of
+from control_service.storage.given import is_one_of, keys_of
 from control_service.storage.ledger import add_usage_lines
 from control_service.storage.reservations import reservation_of
 from control_service.storage.services import service_of
@@ -48,19 +50,19 @@ class BatchRows(Batches):
 
     @override
     async def lock_accounts(self, account_ids: Collection[str]) -> dict[str, Account]:
-        return await self._accounts(select(_accounts).order_by(_accounts.c.account_id).with_for_update(), account_ids)
+        return await self._accounts(_lock_accounts, account_ids)
 
     @override
     async def accounts(self, account_ids: Collection[str]) -> dict[str, Account]:
-        return await self._accounts(select(_accounts), account_ids)
+        return await self._accounts(_accounts_of, account_ids)
 
     @override
     async def services(self, account_ids: Collection[str], uids: Collection[str]) -> list[Service]:
-        found = []
-        for batch in in_batches(uids):
-            rows = await self._rows(select(_services).where(_services.c.uid.in_(batch)))
-            found += [service_of(row) for row in rows if row["account_id"] in account_ids]
-        return found
+        if not uids:
+            return []
+        dialect = self._connection.dialect.name
+        rows = await self._rows(_services_of(dialect), keys_of(dialect, uids))
+        return [service_of(row) for row in rows if row["account_id"] in account_ids]
 
     @override
     async def reservations(self, services: Collection[Service], now_us: int) -> dict[str, list[Reservation]]:
@@ -138,12 +140,27 @@ class BatchRows(Batches):
     ) -> dict[str, Account]:
         return await add_usage_lines(self._connection, accounts, usage, now_us)
 
-    async def _accounts(self, query: Select[Any], account_ids: Collection[str]) -> dict[str, Account]:
-        accounts = {}
-        for batch in in_batches(sorted(account_ids)):
-            for row in await self._rows(query.where(_accounts.c.account_id.in_(batch))):
-                accounts[row["account_id"]] = account_of(row)
-        return accounts
+    async def _accounts(
+        self, query_of: Callable[[str], Executable], account_ids: Collection[str]
+    ) -> dict[str, Account]:
+        dialect = self._connection.dialect.name
+        rows = await self._rows(query_of(dialect), keys_of(dialect, sorted(account_ids)))
+        return {row["account_id"]: account_of(row) for row in rows}
 
-    async def _rows(self, query: Select[*tuple[Any, ...]]) -> Sequence[RowMapping]:
-        return (await self._connection.execute(query)).mappings().all()
+    async def _rows(self, query: Executable, given: Mapping[str, Any] | None = None) -> Sequence[RowMapping]:
+        return (await self._connection.execute(query, given)).mappings().all()
+
+
+@cache
+def _accounts_of(dialect: str) -> Select[Any]:
+    return select(_accounts).where(is_one_of(dialect, _accounts.c.account_id))
+
+
+@cache
+def _lock_accounts(dialect: str) -> Executable:
+    return _accounts_of(dialect).order_by(_accounts.c.account_id).with_for_update()
+
+
+@cache
+def _services_of(dialect: str) -> Executable:
+    return select(_services).where(is_one_of(dialect, _services.c.uid))

@@ -1,10 +1,12 @@
 """Leases as rows."""
 
 from collections.abc import Collection
+from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
+    Executable,
     Row,
     Select,
     and_,
@@ -24,6 +26,7 @@ from control_service.domain.lease import Lease
 from control_service.domain.limit import LimitPotKey
 from control_service.domain.pot import PotKey, PotKind
 from control_service.storage import schema
+from control_service.storage.given import NUMBER, TEXT, Columns, given, parameters
 from control_service.usecases.batches import in_batches
 from control_service.usecases.fleet_ports import LeaseFilter, Leases, NamedLease, Recall
 from tallygate._server.database.upsert import upsert
@@ -44,6 +47,17 @@ _lease_columns = [
 ]
 _kinds = {kind.value: kind for kind in PotKind}
 _NO_LIMIT: Final = (None, None, None)
+_KEY: Final[Columns] = {"account_id": TEXT, "lease_id": TEXT}
+_COUNTERS: Final = (
+    "granted_units",
+    "consumed_units",
+    "returned_units",
+    "held_units",
+    "refunded_units",
+    "update_us",
+)
+"""What a statement changes most often; no index has any of these columns."""
+_COUNTED: Final[Columns] = {**_KEY, **dict.fromkeys(_COUNTERS, NUMBER)}
 
 
 class LeaseRows(Leases):
@@ -54,10 +68,9 @@ class LeaseRows(Leases):
 
     @override
     async def find(self, keys: Collection[tuple[str, str]]) -> list[Lease]:
-        found = []
-        for batch in in_batches(keys):
-            found += await self._read(select(*_lease_columns).where(_lease_key.in_(batch)))
-        return found
+        dialect = self._connection.dialect.name
+        rows = await self._connection.execute(_find(dialect), parameters(dialect, _KEY, keys)) if keys else ()
+        return [_lease(row) for row in rows]
 
     @override
     async def with_free_units(self, pots: Collection[PotKey]) -> list[Lease]:
@@ -81,6 +94,13 @@ class LeaseRows(Leases):
         rows = [_values(named.lease) | {"service_id": named.service_id} for named in leases]
         if rows:
             await self._connection.execute(upsert(self._connection.dialect, _leases), rows)
+
+    @override
+    async def save_counters(self, leases: Collection[Lease]) -> None:
+        if leases:
+            dialect = self._connection.dialect.name
+            rows = [(lease.account, lease.lease_id, *(getattr(lease, name) for name in _COUNTERS)) for lease in leases]
+            await self._connection.execute(_save_counters(dialect), parameters(dialect, _COUNTED, rows))
 
     @override
     async def recall(self, keys: Collection[tuple[str, str]], now_us: int) -> None:
@@ -172,6 +192,20 @@ class LeaseRows(Leases):
 
     async def _read_named(self, query: Select[Any]) -> list[NamedLease]:
         return [NamedLease(_lease(row), row.service_id) for row in await self._connection.execute(query)]
+
+
+@cache
+def _find(dialect: str) -> Executable:
+    rows = given(dialect, _KEY)
+    of_lease = and_(_leases.c.account_id == rows.c.account_id, _leases.c.lease_id == rows.c.lease_id)
+    return select(*_lease_columns).where(of_lease)
+
+
+@cache
+def _save_counters(dialect: str) -> Executable:
+    rows = given(dialect, _COUNTED)
+    of_lease = and_(_leases.c.account_id == rows.c.account_id, _leases.c.lease_id == rows.c.lease_id)
+    return update(_leases).where(of_lease).values({name: rows.c[name] for name in _COUNTERS})
 
 
 def _values(lease: Lease) -> dict[str, object]:

@@ -3,9 +3,10 @@
 import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
+from functools import cache
 from typing import Final
 
-from sqlalchemy import Dialect, Executable, RowMapping, insert, select
+from sqlalchemy import Executable, RowMapping, insert, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
@@ -13,6 +14,7 @@ from control_service.domain.account import Account
 from control_service.domain.actor import SYSTEM
 from control_service.domain.ledger import LedgerEntry, LedgerEntryKind
 from control_service.storage import schema
+from control_service.storage.given import NUMBER, TEXT, Columns, given, parameters
 from control_service.usecases.fleet_ports import Usage
 from control_service.usecases.ports import Ledger
 from tallygate._server.database.upsert import dialect_insert
@@ -20,6 +22,20 @@ from tallygate._server.database.upsert import dialect_insert
 MINUTE_US: Final = 60_000_000
 
 _entries = schema.ledger_entries
+_LINE: Final[Columns] = {
+    "account_id": TEXT,
+    "entry_number": NUMBER,
+    "kind": TEXT,
+    "amount_nanos": NUMBER,
+    "service_id": TEXT,
+    "service_uid": TEXT,
+    "reason": TEXT,
+    "actor": TEXT,
+    "actor_note": TEXT,
+    "usage_minute_us": NUMBER,
+    "create_us": NUMBER,
+}
+"""A line of usage."""
 
 
 class LedgerRows(Ledger):
@@ -52,7 +68,8 @@ async def add_usage_lines(
     # A line that is new takes the number given here; a line that exists keeps its own.
     numbers = {key: itertools.count(account.ledger_entry_count + 1) for key, account in accounts.items()}
     rows = [_usage_line(spent, next(numbers[spent.account_id]), now_us) for spent in usage]
-    stored = await connection.execute(_add_usage(connection.dialect), rows)
+    dialect = connection.dialect.name
+    stored = await connection.execute(_add_usage(dialect), parameters(dialect, _LINE, rows))
     counted = dict(accounts)
     for account_id, number in stored:
         account = counted[account_id]
@@ -61,8 +78,11 @@ async def add_usage_lines(
     return counted
 
 
-def _add_usage(dialect: Dialect) -> Executable:
-    insert = dialect_insert(dialect, _entries)
+@cache
+def _add_usage(dialect: str) -> Executable:
+    rows = given(dialect, _LINE)
+    # SQLite takes ON CONFLICT for a condition of a join where the query has no WHERE.
+    insert = dialect_insert(dialect, _entries).from_select(list(_LINE), select(*rows.c).where(true()))
     statement: Executable = insert.on_conflict_do_update(
         index_elements=["account_id", "service_uid", "usage_minute_us"],
         set_={"amount_nanos": _entries.c.amount_nanos + insert.excluded.amount_nanos},
@@ -70,20 +90,21 @@ def _add_usage(dialect: Dialect) -> Executable:
     return statement
 
 
-def _usage_line(spent: Usage, number: int, now_us: int) -> dict[str, object]:
-    return {
-        "account_id": spent.account_id,
-        "entry_number": number,
-        "kind": LedgerEntryKind.USAGE,
-        "amount_nanos": -spent.amount_nanos,
-        "service_id": spent.service_id,
-        "service_uid": spent.service_uid,
-        "reason": "",
-        "actor": SYSTEM.name,
-        "actor_note": SYSTEM.note,
-        "usage_minute_us": now_us - now_us % MINUTE_US,
-        "create_us": now_us,
-    }
+def _usage_line(spent: Usage, number: int, now_us: int) -> tuple[object, ...]:
+    """The values of a line, in the order of `_LINE`."""
+    return (
+        spent.account_id,
+        number,
+        LedgerEntryKind.USAGE,
+        -spent.amount_nanos,
+        spent.service_id,
+        spent.service_uid,
+        "",
+        SYSTEM.name,
+        SYSTEM.note,
+        now_us - now_us % MINUTE_US,
+        now_us,
+    )
 
 
 def _entry(row: RowMapping) -> LedgerEntry:

@@ -3,9 +3,10 @@
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, delete, insert, select, update
+from sqlalchemy import BigInteger, Executable, RowMapping, Select, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
@@ -15,6 +16,7 @@ from control_service.domain.model import Model, ReservationPrice, TrialOffer
 from control_service.domain.names import model_name
 from control_service.domain.price import Price
 from control_service.storage import schema
+from control_service.storage.given import is_one_of, keys_of
 from control_service.usecases.batches import in_batches
 from control_service.usecases.ports import Models
 
@@ -100,9 +102,9 @@ class ModelRows(Models):
 
     @override
     async def in_force(self, model_ids: Collection[str], now_us: int) -> frozenset[str]:
-        query = select(_prices.c.model_id).distinct()
-        query = query.where(_prices.c.model_id.in_(model_ids), _prices.c.effective_us <= now_us)
-        return frozenset((await self._connection.execute(query)).scalars())
+        dialect = self._connection.dialect.name
+        found = await self._connection.execute(_in_force(dialect), keys_of(dialect, model_ids) | {"now_us": now_us})
+        return frozenset(found.scalars())
 
     @override
     async def prices_page(self, model_id: str, before: int, limit: int) -> list[Price]:
@@ -129,6 +131,12 @@ class ModelRows(Models):
             except IntegrityError as error:
                 message = f"The alias {alias} belongs to another model; take it from there first."
                 raise ResourceExistsError(alias, message) from error
+
+
+@cache
+def _in_force(dialect: str) -> Executable:
+    query = select(_prices.c.model_id).distinct().where(is_one_of(dialect, _prices.c.model_id))
+    return query.where(_prices.c.effective_us <= bindparam("now_us", type_=BigInteger))
 
 
 def _values(model: Model) -> dict[str, object]:

@@ -122,6 +122,9 @@ class Leases(Protocol):
     async def put(self, leases: Collection[NamedLease]) -> None:
         """Stores these leases, whether or not they were stored before."""
 
+    async def save_counters(self, leases: Collection[Lease]) -> None:
+        """Stores the units of these leases, and when they changed. They are stored, and nothing else has changed."""
+
     async def recall(self, keys: Collection[tuple[str, str]], now_us: int) -> None:
         """Notes that the free units of these leases, by (account id, lease id), are recalled."""
 

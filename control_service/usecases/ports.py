@@ -4,7 +4,8 @@
 the block.
 
 Locks are taken in one order. A change to an account locks the account first, in the same transaction; several accounts
-are locked in order of their ids; the configuration version is taken after all of them. A change to what belongs to no
+are locked in order of their ids; the configuration version is taken after all of them. Nodes are locked before any
+account, several of them in order of their names. A change to what belongs to no
 account locks the globals first, and locks no account after that.
 """
 

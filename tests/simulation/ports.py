@@ -16,6 +16,7 @@ from metering_service.domain.errors import StorageUnavailableError as MeteringUn
 from metering_service.storage import SqlPurgeStore, SqlRecorder, SqlRecoveryStore
 from tests.simulation.chance import Chance
 from tests.simulation.database import SimulatedDatabase
+from tests.simulation.gatherings import IS_SPOILED, Spoiled
 from tests.simulation.loop import Party
 
 
@@ -81,6 +82,8 @@ class ControlDatabase(Database):
         await self._disk.before(self._party, writes=True, error=ControlUnavailableError)
         async with self._real.writing() as tx:
             yield tx
+            if IS_SPOILED.get():
+                raise Spoiled
         await self._disk.after(self._party, writes=True, error=ControlUnavailableError)
 
     @override

@@ -103,6 +103,7 @@ class Settlement:
         """Pots of budgets of which a further threshold is spent, once the settlement is stored."""
         self._limit_pots = loaded.limit_pots
         self.works: list[StatementWork | None] = []
+        self._known_ids: Collection[str] = ()
         self._left: list[StatementWork] = []
         self.now_us = now_us
         self._elapsed_time = elapsed_time
@@ -136,6 +137,7 @@ class Settlement:
             known: the stored leases by id; a lease that is not among them is new.
             left: the open leases of former epochs that may have to pay for these statements.
         """
+        self._known_ids = known.keys() | {lease.lease_id for lease in left}
         self.works = [self._work(one, known.get(one.statement.lease_id)) for one in statements]
         if left:
             self._set_beside(statements, known, left)
@@ -257,7 +259,7 @@ class Settlement:
 
         Accounts and statuses are for `apply_effects`.
         """
-        await tx.leases.put([NamedLease(work.lease, self._service_id(work.lease)) for work in self.fitting])
+        await self._store_leases(tx)
         usage = self.usage()
         if usage:
             self.accounts = await tx.batches.add_usage(self.accounts, usage, self.now_us)
@@ -272,6 +274,21 @@ class Settlement:
             self.crossed = await store_pots(tx, budgets, self.pots)
             rules = {key: loaded for key, loaded in of_limits.items() if isinstance(loaded, LoadedRule)}
             await store_rule_pots(tx, rules, self.pots)
+
+    async def _store_leases(self, tx: Transaction) -> None:
+        """Stores the leases that have changed; most of them in their counters alone."""
+        changed = [work for work in self.fitting if work.is_changed or work.lease.lease_id not in self._known_ids]
+        counted = {
+            work.lease.lease_id for work in changed if work.has_counted_only and work.lease.lease_id in self._known_ids
+        }
+        await tx.leases.put(
+            [
+                NamedLease(work.lease, self._service_id(work.lease))
+                for work in changed
+                if work.lease.lease_id not in counted
+            ]
+        )
+        await tx.leases.save_counters([work.lease for work in changed if work.lease.lease_id in counted])
 
     def _service_id(self, lease: Lease) -> str:
         """The id of the lease's service; empty where it is a slice of a limit's pot."""

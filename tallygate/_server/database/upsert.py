@@ -12,9 +12,9 @@ Insert: TypeAlias = postgresql.Insert | sqlite.Insert
 _INSERT: Final[dict[str, Callable[[Table], Insert]]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
-def dialect_insert(dialect: Dialect, table: Table) -> Insert:
-    """An insert in the words of that dialect."""
-    return _INSERT[dialect.name](table)
+def dialect_insert(dialect: Dialect | str, table: Table) -> Insert:
+    """An insert in the words of that dialect, or of the one of that name."""
+    return _INSERT[dialect if isinstance(dialect, str) else dialect.name](table)
 
 
 def new_values(statement: Insert) -> dict[str, ColumnElement[Any]]:

@@ -71,7 +71,7 @@ class Lease(_message.Message):
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
-        """When the node last spoke of it."""
+        """When the node last said something new of it."""
 
     @_builtins.property
     def limit_pot(self) -> _pot_pb2.LimitPot:
