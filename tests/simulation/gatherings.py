@@ -6,10 +6,14 @@ halved, and served service by service in the end.
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
+from unittest.mock import patch
 
+from control_service.domain.lease_round import LeaseRound, StatementWork
+from control_service.domain.pot import Uncapped
 from control_service.usecases.fleet.exchange_groups import ExchangeGroups, Served
 from control_service.usecases.fleet.exchange_messages import ExchangeRequest
 
@@ -63,6 +67,26 @@ def gather(world: "World", groups: ExchangeGroups) -> None:
         return await real(request)
 
     groups.exchange = exchange  # type: ignore[method-assign]  # of this replica
+
+
+@contextmanager
+def watched(world: "World") -> Iterator[None]:
+    """Sees to it that no group is granted more of a pot than there was."""
+    real = LeaseRound.run
+
+    def run(self: LeaseRound, works: Iterable[StatementWork]) -> None:
+        works = list(works)
+        real(self, works)
+        granted = {
+            work.lease.pot for work in works if work.lease.granted_units > work.before.granted_units and not work.left
+        }
+        for key in granted:
+            pot = self.pots[key]
+            if pot.available_units < 0 and not isinstance(pot, Uncapped):
+                world.wrongs.append(f"nodes were granted {-pot.available_units} units more of {key} than there were")
+
+    with patch.object(LeaseRound, "run", run):
+        yield
 
 
 def _watch(world: "World", groups: ExchangeGroups) -> None:

@@ -10,7 +10,7 @@ from control_service.domain.lease_round import LeaseRound
 from control_service.storage.nodes import NodeRows
 from control_service.usecases.fleet.exchange_admission import Admission, admit
 from control_service.usecases.fleet.lease_exchange import ExchangeLeases
-from tests.simulation.planting import mutation, mutation_of_calm, mutation_of_limits
+from tests.simulation.planting import mutation, mutation_of_calm
 
 
 class _Undone(Exception):  # noqa: N818  # what becomes of the transaction
@@ -57,7 +57,7 @@ def a_refusal_undoes_the_group() -> AbstractContextManager[Any]:
     return _served_with(judge)
 
 
-@mutation_of_limits
+@mutation_of_calm
 def nodes_of_a_group_have_the_same_room() -> AbstractContextManager[Any]:
     """What one node of a group is granted is still there for the next one."""
     real = LeaseRound.run

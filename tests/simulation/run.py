@@ -12,7 +12,7 @@ import structlog
 
 from control_service.usecases.fleet import config_feed
 from metering_service.usecases.commits import checkpoints
-from tests.simulation import credentials, key_checks, keys, lease_rules, limits, whole_answers
+from tests.simulation import credentials, gatherings, key_checks, keys, lease_rules, limits, whole_answers
 from tests.simulation.simulation_harness import World
 
 TAIL_LINES = 60
@@ -72,7 +72,12 @@ def simulate(
         if tail is not None:
             world.tail = deque(maxlen=tail)
         try:
-            with whole_answers.watched(world), key_checks.watched(world), lease_rules.watched(world):
+            with (
+                whole_answers.watched(world),
+                gatherings.watched(world),
+                key_checks.watched(world),
+                lease_rules.watched(world),
+            ):
                 world.run()
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # any exception is a finding
             problem = f"{type(error).__name__}: {error}"

@@ -139,6 +139,7 @@ class Settlement:
         """
         self._known_ids = known.keys() | {lease.lease_id for lease in left}
         self.works = [self._work(one, known.get(one.statement.lease_id)) for one in statements]
+        self._count_nodes()
         if left:
             self._set_beside(statements, known, left)
         self._round.run(list(self.fitting))
@@ -146,6 +147,14 @@ class Settlement:
         for account_id, account in self.accounts.items():
             money = self.pots[PotKey.of(account_id, "", PotKind.MONEY)]
             self.accounts[account_id] = replace(account, spent_nanos=money.spent_units, leased_nanos=money.leased_units)
+
+    def _count_nodes(self) -> None:
+        """Notes the nodes of each pot, then says how many there are: the same to all of a group, whoever came first."""
+        stated = [work for work in self.works if work is not None]
+        for work in stated:
+            self._elapsed_time.count_nodes(work.lease.pot, work.lease.node)
+        for work in stated:
+            work.node_count = self._elapsed_time.count_nodes(work.lease.pot, work.lease.node)
 
     def _set_beside(
         self, statements: Sequence[LeaseStatement], known: Mapping[str, Lease], left: Sequence[Lease]
@@ -216,7 +225,6 @@ class Settlement:
             lease,
             pays,
             recall_waits=self._elapsed_time.awaits_return(lease),
-            node_count=self._elapsed_time.count_nodes(lease.pot, lease.node),
         )
 
     def trials(self) -> list[Service]:

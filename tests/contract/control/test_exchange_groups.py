@@ -90,9 +90,11 @@ async def test_who_fails_is_told_apart(kit: Kit, monkeypatch: pytest.MonkeyPatch
         return await real(tx, statements, *rest)
 
     monkeypatch.setattr(settle, failing)
-    bad = nodes[3].exchange(nodes[3].state(service, MONEY, needed_units=10), nodes[3].state(broken, MONEY))
+    stated = nodes[3].state(service, MONEY, needed_units=10), nodes[3].state(broken, MONEY)
+    failing_one = asyncio.create_task(nodes[3].exchange(*stated))
     others = [node.exchange_one(service, MONEY, needed_units=10) for node in nodes if node is not nodes[3]]
-    (of_bad, *answers) = await asyncio.gather(bad, *others)
+    answers = await asyncio.gather(*others, return_exceptions=False)
+    of_bad = await failing_one
     assert [one.granted_units for one in answers] == [10] * 5
     assert [one.granted_units for one in of_bad] == [10]
     assert (await kit.read_account()).leased_nanos == 60

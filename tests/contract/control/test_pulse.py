@@ -213,7 +213,7 @@ async def test_an_activation_ends_when_the_last_silent_node_is_not_live(kit: Kit
         await read(awake)
         kit.acknowledgements.receive(awake, awake.version_sent)
         async with kit.database.writing() as tx:
-            await tx.nodes.acknowledge("node-b", 1, awake.version_sent, kit.now_us)
+            await tx.nodes.acknowledge({("node-b", 1): awake.version_sent}, kit.now_us)
     await turn(resting)
     assert (await kit.read_service(service)).told_status is Status.RUNNING
 
