@@ -81,6 +81,9 @@ def require_unchanged(caller: Caller) -> None:
     shown = shown_by(caller)
     if shown is None:
         return
-    is_valid = shown.config is not None and shown.config.state is CredentialState.VALID
-    if not is_valid or shown.rights != caller.rights:
+    config = shown.config
+    if config is None or config.state is not CredentialState.VALID:
+        raise CredentialUnverifiedError
+    # Nearly always the same object, and to compare two takes longer than all else here.
+    if config.rights is not caller.rights and config.rights != caller.rights:
         raise CredentialUnverifiedError

@@ -23,22 +23,36 @@ class _Caller:
         self._node = node
         node.calls_count += 1
         self.look_ups = node.keys.calls
-        self.answered = asyncio.Event()
-        self.durable = asyncio.Event()
+        self.is_answered = self.is_durable = False
         self.decision: Decision | None = None
         self.with_receipt: Decision | None = None
+        self._news: asyncio.Event | None = None
+        """Made only where the call waits: most authorisations do not."""
 
     def named(self, request_id: str, service: str) -> None:
         """The decision says so."""
 
     def answer(self, sequence: int, decision: Decision | None) -> None:  # noqa: ARG002  # Reporter's
         self.decision = decision
-        self.answered.set()
+        self.is_answered = True
+        self._notify()
 
     def recorded(self) -> None:
         """All that was reported is committed."""
         self._node.calls_count -= 1
-        self.durable.set()
+        self.is_durable = True
+        self._notify()
+
+    def _notify(self) -> None:
+        if self._news is not None:
+            self._news.set()
+
+    async def wait(self, *, durable: bool) -> None:
+        """Until it is answered and, if that is asked, all that was reported is committed."""
+        self._news = asyncio.Event()
+        while not self.is_answered or (durable and not self.is_durable):
+            await self._news.wait()
+            self._news.clear()
 
     def order(self, decision: Decision) -> None:
         """Nobody is listening any more."""
@@ -72,7 +86,7 @@ async def ask(node: Node, report: Report) -> Decision:
             caller.answer(0, answer)
     finally:
         pending.done()
-    if report.phase is not Phase.AUTHORIZE or not caller.answered.is_set():
+    if report.phase is not Phase.AUTHORIZE or not caller.is_answered:
         await _wait(caller, report)
     decision = caller.decision
     if caller.with_receipt is not None:
@@ -87,9 +101,7 @@ async def ask(node: Node, report: Report) -> Decision:
 async def _wait(caller: _Caller, report: Report) -> None:
     try:
         async with asyncio.timeout(WAIT_MAX_S):
-            await caller.answered.wait()
-            if report.phase in (Phase.PROGRESS, Phase.FINISH):
-                await caller.durable.wait()
+            await caller.wait(durable=report.phase in (Phase.PROGRESS, Phase.FINISH))
     except TimeoutError as error:
         raise StorageUnavailableError(
             "This report could not be recorded in time; repeat it: that changes nothing."

@@ -111,10 +111,17 @@ class Guard:
 
             return generator
 
+        is_open, page_keys = self._gate.is_open, self._page_keys
+
         async def coroutine(request: Any, context: Context) -> Any:
             admitted = False
             try:
-                await admit(request, context)
+                if is_open:
+                    # As `admit` does; a coroutine more would be a good part of what is ours of a call.
+                    set_page_keys(page_keys)
+                    _require_readable(request)
+                else:
+                    await admit(request, context)
                 admitted = True
                 return await method(request, context)
             except grpc.aio.AbortError:
