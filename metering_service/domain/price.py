@@ -25,6 +25,8 @@ class Price:
     """The highest price in the input class."""
     dearest_output: int = field(init=False, compare=False, repr=False)
     """The highest price in the output class."""
+    kinds: tuple[int, int, int, int, int] = field(init=False, compare=False, repr=False)
+    """Nanos per million tokens, in the order of `Counts`."""
     text: str = field(init=False, compare=False, repr=False)
     """Version and prices as resume tokens have them."""
 
@@ -32,17 +34,14 @@ class Price:
         # Worked out once: every grant asks for them several times.
         object.__setattr__(self, "dearest_input", max(self.input, self.cached_input, self.cache_write))
         object.__setattr__(self, "dearest_output", max(self.output, self.reasoning))
+        kinds = self.input, self.cached_input, self.cache_write, self.output, self.reasoning
+        object.__setattr__(self, "kinds", kinds)
         object.__setattr__(self, "text", ",".join(map(str, (self.version, *self.kinds))))
 
     @property
     def is_absent(self) -> bool:
         """Whether it is no price at all, by which money can pay for nothing."""
         return self.version == 0
-
-    @property
-    def kinds(self) -> tuple[int, int, int, int, int]:
-        """Nanos per million tokens, in the order of `Counts`."""
-        return self.input, self.cached_input, self.cache_write, self.output, self.reasoning
 
     def dearest_nanos(self, tokens: int) -> int:
         """The most that this many tokens can cost, whatever their classes and kinds."""

@@ -1,7 +1,7 @@
 """The write buffer: bookings, checkpoints, consumption and denials gather in it for a group commit."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from metering_service.domain.booking import Booking
 from metering_service.domain.counts_page import CountsPages
@@ -29,7 +29,19 @@ from tallygate._server.clock import Clock
 
 MINUTE_US: Final = 60_000_000
 
+Labels: TypeAlias = tuple[tuple[str, str], ...]
 OnUnauthorised: TypeAlias = Callable[[Sequence[UnauthorisedFinish], Collection[RequestName] | None], None]
+
+
+class _LastCell(NamedTuple):
+    """The totals that were added to last."""
+
+    pending: PendingCommit
+    service: str
+    stamp: Stamp
+    labels: Labels
+    minute_us: int
+    totals: AggregateDelta
 
 
 class WriteBuffer:
@@ -42,6 +54,7 @@ class WriteBuffer:
         self._settings = settings
         self._pending = PendingCommit()
         self._in_flight: PendingCommit | None = None
+        self._last_cell: _LastCell | None = None
         self.pages = CountsPages()
         self.on_work: Callable[[], None] = lambda: None
         self.on_unauthorised: OnUnauthorised = lambda _finishes, _kept: None
@@ -67,7 +80,7 @@ class WriteBuffer:
         if not is_first:
             self._revise(request.key, booking.before)
         if is_first or booking.moves_tokens:
-            self._add_to_totals(self._cell(service.name, service.uid, request.stamp, request.labels), booking)
+            _add(self._totals_of(service.name, service.uid, request.stamp, request.labels), booking)
         if pending.first_us is None:
             pending.first_us = request.booked_us
         self.put(request)
@@ -101,7 +114,7 @@ class WriteBuffer:
         if not booking.is_first:
             self._revise(record.key, booking.before)
         if booking.moves_tokens:
-            self._add_to_totals(self._cell(record.service, record.service_uid, record.stamp, record.labels), booking)
+            _add(self._totals_of(record.service, record.service_uid, record.stamp, record.labels), booking)
         self._pending.requests[record.key] = record
         for lease in leases:
             self._pending.lease_records[lease.lease_id] = lease
@@ -267,16 +280,24 @@ class WriteBuffer:
         elif waiting.receipt.revision != before.revision:
             self._pending.revised[key] = waiting.receipt.revision
 
-    def _add_to_totals(self, key: AggregateKey, booking: Booking) -> None:
-        cell = self._pending.aggregates.get(key)
-        if cell is None:
-            cell = self._pending.aggregates[key] = AggregateDelta()
-        _add(cell, booking)
-
-    def _cell(self, name: str, uid: str, stamp: Stamp, labels: tuple[tuple[str, str], ...]) -> AggregateKey:
-        return AggregateKey(
-            name, uid, self._minute_us(), stamp.team, stamp.credential, labels, stamp.key_team, stamp.hour_us
-        )
+    def _totals_of(self, name: str, uid: str, stamp: Stamp, labels: Labels) -> AggregateDelta:
+        """The cell of a booking; mostly that of the last one, which is told by its parts being the same objects."""
+        pending, minute_us, last = self._pending, self._minute_us(), self._last_cell
+        if (
+            last is not None
+            and last.pending is pending
+            and last.service is name
+            and last.stamp is stamp
+            and last.minute_us == minute_us
+            and last.labels == labels
+        ):
+            return last.totals
+        key = AggregateKey(name, uid, minute_us, stamp.team, stamp.credential, labels, stamp.key_team, stamp.hour_us)
+        totals = pending.aggregates.get(key)
+        if totals is None:
+            totals = pending.aggregates[key] = AggregateDelta()
+        self._last_cell = _LastCell(pending, name, stamp, labels, minute_us, totals)
+        return totals
 
     def _minute_us(self) -> int:
         return self._clock.now_us() // MINUTE_US * MINUTE_US

@@ -118,15 +118,15 @@ def finish_plainly(
         return NOT_PLAIN
     if request.predecessor_part is not None or request.earlier or runs_long(node, request):
         return NOT_PLAIN
-    said, held = report.tally, request.held
-    counts = request.tally.merge(said).counts
+    tally, held = request.tally.merge(report.tally), request.held
+    counts = tally.counts
     if (
         counts.input + counts.cached_input + counts.cache_write > held.input_tokens
         or counts.output + counts.reasoning > held.output_ceiling_tokens
     ):
         return NOT_PLAIN
     service.last_used_ns = node.clock.monotonic_ns()
-    request.learn(said)
+    request.tally = tally
     if reporter.keeps_open:
         request.session = reporter
     book_part(node, service, request, RequestState.FINISHED)

@@ -125,9 +125,17 @@ class ServiceState(LeaseHolder):
 
     def take(self, request: Request, booking: Booking) -> None:
         """Turn what a request held into what it used; the rest is free again at once, but for what is kept."""
-        for kind, held, was, now in zip(PAYERS, booking.held.by_kind, booking.used_before, booking.used, strict=True):
-            if held != was or now != was:
-                self.lease(kind).book(held - was, now - was)
+        _, _, held_input, held_output, held_trial, _, held_money = booking.held
+        was_input, was_output, was_trial, was_money = booking.used_before
+        now_input, now_output, now_trial, now_money = booking.used
+        if held_input != was_input or now_input != was_input:
+            self.lease(PotKind.RESERVATION_INPUT).book(held_input - was_input, now_input - was_input)
+        if held_output != was_output or now_output != was_output:
+            self.lease(PotKind.RESERVATION_OUTPUT).book(held_output - was_output, now_output - was_output)
+        if held_trial != was_trial or now_trial != was_trial:
+            self.lease(PotKind.TRIAL).book(held_trial - was_trial, now_trial - was_trial)
+        if held_money != was_money or now_money != was_money:
+            self.lease(PotKind.MONEY).book(held_money - was_money, now_money - was_money)
         if request.stamp.pots:
             pot_charges.book(self._index, request, booking)
         if booking.kept is not NOTHING_KEPT:
