@@ -29,6 +29,7 @@ from benchmarks.cases import (
     keys,
     latency,
     leases,
+    limits,
     peers,
     scale,
     stream,
@@ -50,6 +51,7 @@ CASES: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "peers": peers.run,
     "access": access.run,
     "keys": keys.run,
+    "limits": limits.run,
     "idle": idle.run,
 }
 

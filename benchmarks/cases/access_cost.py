@@ -43,17 +43,17 @@ def _names(load: str) -> list[str]:
     return [f"{load}, {how}" for how in (PLAIN, TLS, PROVED)]
 
 
-def beside(bench: Bench, variant: Variant, results: list[Result], ceiling: list[Result]) -> None:
+def beside(bench: Bench, variant: Variant, results: list[Result], ceiling: list[Result], case: str = "access") -> None:
     """Figures beside a rate: the server's processor time for each, which drifts less; and how long calls took."""
     samples, tops = processor_us(results), processor_us(ceiling)
     name = f"{variant.name}, processor for each"
-    figure = Figure("access", name, "us", samples, tops, lower_is_better=True)
+    figure = Figure(case, name, "us", samples, tops, lower_is_better=True)
     figure.details = results
     judge(figure, results, ceiling)
     bench.figures.append(figure)
     if results[0].latency_ms:
         for point in ("p50", "p99"):
-            bench.latencies("access", variant.name, results, ceiling, point=point)
+            bench.latencies(case, variant.name, results, ceiling, point=point)
 
 
 def processor_us(results: Sequence[Result]) -> list[float]:
