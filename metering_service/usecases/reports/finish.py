@@ -31,7 +31,7 @@ def finish(node: Node, service: ServiceState, request: Request, waiter: Waiter) 
         if part is not reached:
             waiter.pending.expect()
             node.buffer.when_durable(part, waiter.pending.done)
-    return answer_finish(
+    return _answer(
         node,
         service,
         reached,
@@ -41,6 +41,21 @@ def finish(node: Node, service: ServiceState, request: Request, waiter: Waiter) 
         pending=waiter.pending,
         key_problem=waiter.key_problem,
     )
+
+
+def finish_alone(
+    node: Node,
+    service: ServiceState,
+    request: Request,
+    report: Report,
+    *,
+    reporter: Reporter,
+    sequence: int,
+    pending: PendingCommits,
+) -> Decision | None:
+    """Book a finished request that has enough held, and no other parts."""
+    book_part(node, service, request, RequestState.FINISHED)
+    return _answer(node, service, request, report, reporter=reporter, sequence=sequence, pending=pending)
 
 
 def book_part(node: Node, service: ServiceState, request: Request, state: RequestState) -> None:
@@ -124,7 +139,7 @@ def fund_excess(node: Node, service: ServiceState, request: Request, *, may_wait
     return True
 
 
-def answer_finish(
+def _answer(
     node: Node,
     service: ServiceState,
     request: Request,

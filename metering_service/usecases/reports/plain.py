@@ -10,14 +10,13 @@ from typing import Final
 from metering_service.domain.decision import Decision
 from metering_service.domain.grant import GRANT_TOKENS_MIN, output_target
 from metering_service.domain.pot import HeldUnits, PotKind
-from metering_service.domain.records import RequestState
 from metering_service.domain.report import Report
 from metering_service.domain.request import Request
 from metering_service.domain.service import ServiceConfig, Status
 from metering_service.domain.stamp import HOUR_US, shared_stamp
 from metering_service.usecases.node import Node
 from metering_service.usecases.reports.admission import granted
-from metering_service.usecases.reports.finish import answer_finish, book_part
+from metering_service.usecases.reports.finish import finish_alone
 from metering_service.usecases.reports.handover import runs_long
 from metering_service.usecases.state.service_state import PLENTY_TOKENS, ServiceState
 from metering_service.usecases.state.waiter import PendingCommits, Reporter
@@ -129,5 +128,4 @@ def finish_plainly(
     request.tally = tally
     if reporter.keeps_open:
         request.session = reporter
-    book_part(node, service, request, RequestState.FINISHED)
-    return answer_finish(node, service, request, report, reporter=reporter, sequence=sequence, pending=pending)
+    return finish_alone(node, service, request, report, reporter=reporter, sequence=sequence, pending=pending)
