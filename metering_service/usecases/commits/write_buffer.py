@@ -36,7 +36,8 @@ OnUnauthorised: TypeAlias = Callable[[Sequence[UnauthorisedFinish], Collection[R
 class _LastCell(NamedTuple):
     """The totals that were added to last."""
 
-    pending: PendingCommit
+    commit: int
+    """Number of the commit that they go into."""
     service: str
     stamp: Stamp
     labels: Labels
@@ -285,7 +286,7 @@ class WriteBuffer:
         pending, minute_us, last = self._pending, self._minute_us(), self._last_cell
         if (
             last is not None
-            and last.pending is pending
+            and last.commit == pending.number
             and last.service is name
             and last.stamp is stamp
             and last.minute_us == minute_us
@@ -296,7 +297,7 @@ class WriteBuffer:
         totals = pending.aggregates.get(key)
         if totals is None:
             totals = pending.aggregates[key] = AggregateDelta()
-        self._last_cell = _LastCell(pending, name, stamp, labels, minute_us, totals)
+        self._last_cell = _LastCell(pending.number, name, stamp, labels, minute_us, totals)
         return totals
 
     def _minute_us(self) -> int:
