@@ -117,7 +117,8 @@ def finish_plainly(
         return NOT_PLAIN
     if request.predecessor_part is not None or request.earlier or runs_long(node, request):
         return NOT_PLAIN
-    tally, held = request.tally.merge(report.tally), request.held
+    before, held = request.tally, request.held
+    tally = before.merge(report.tally)
     counts = tally.counts
     if (
         counts.input + counts.cached_input + counts.cache_write > held.input_tokens
@@ -128,4 +129,9 @@ def finish_plainly(
     request.tally = tally
     if reporter.keeps_open:
         request.session = reporter
+    pending.expect()
+    if tally != before:
+        node.checkpoints.add(request, pending.done)
+    else:
+        node.buffer.when_counts_durable(request, pending.done)
     return finish_alone(node, service, request, report, reporter=reporter, sequence=sequence, pending=pending)

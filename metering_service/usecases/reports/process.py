@@ -179,13 +179,9 @@ def _count(
     if report.resume and waiter.reporter.keeps_open and request.session is not waiter.reporter:
         waiter.comes_back = True
     has_changed = _learn(node, service, request, waiter)
-    if report.phase is Phase.FINISH:
-        answer = finish(node, service, request, waiter)
-        if isinstance(answer, Parked):
-            # Only then: what is booked is durable with its record.
-            _await_counts(node, request, waiter, has_changed=has_changed)
-        return answer
     _await_counts(node, request, waiter, has_changed=has_changed)
+    if report.phase is Phase.FINISH:
+        return finish(node, service, request, waiter)
     answer = _progress(node, service, config, request, report)
     if answer is None and waiter.comes_back:
         # The stream before this one may have broken before it brought the grant as it stands.
