@@ -41,8 +41,12 @@ class Columns:
             state.is_marked = True
             self.marked.append(state)
             if not self.is_woken:
-                self.is_woken = True
-                self.wake()
+                self.wake_writer()
+
+    def wake_writer(self) -> None:
+        """Wakes the stream's writer, once for all that is marked before it looks."""
+        self.is_woken = True
+        self.wake()
 
     def restart(self) -> None:
         """Forgets handles and marks of a stream that broke; the caller has all requests reported on the next one."""

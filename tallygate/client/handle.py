@@ -66,7 +66,12 @@ class RequestHandle:
         if state.entry_handle < 0:
             self._session.report_by_name(self._running())
         elif not state.is_marked and state.reported_tokens != state.generated_tokens:
-            self._columns.mark(state)
+            # As `Columns.mark`, written out: a call would cost a third of all this.
+            state.is_marked = True
+            columns = self._columns
+            columns.marked.append(state)
+            if not columns.is_woken:
+                columns.wake_writer()
 
     @property
     def must_stop(self) -> bool:
